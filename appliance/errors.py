@@ -1,0 +1,13 @@
+"""Errors meant for people: one clear line that says what is wrong and how to mend it."""
+
+
+class ApplianceError(Exception):
+    """Something a person must mend; the message is the whole story. The process ends with exit code 1."""
+
+    exit_code = 1
+
+
+class ConfigurationError(ApplianceError):
+    """The configuration or the command line is wrong; nothing was started. Exit code 2."""
+
+    exit_code = 2

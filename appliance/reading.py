@@ -1,0 +1,86 @@
+"""The nouns that cross package borders: a message as received, a reading, a refusal and its reason.
+
+Enters: nothing. Leaves: frozen values. Never: I/O, time, or knowledge of where a message came from.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+
+class Kind(str, Enum):
+    """The last level of a device topic."""
+
+    TELEMETRY = "telemetry"
+    HEARTBEAT = "heartbeat"
+    STATUS = "status"
+
+
+class Reason(str, Enum):
+    """Why a message was not accepted. The codes are the contract: metrics, pages, the API and CSV show them."""
+
+    BAD_TOPIC_FORMAT = "BAD_TOPIC_FORMAT"
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    RATE_LIMITED = "RATE_LIMITED"
+    INVALID_ENCODING = "INVALID_ENCODING"
+    INVALID_JSON = "INVALID_JSON"
+    INVALID_PAYLOAD = "INVALID_PAYLOAD"
+    INVALID_METRIC = "INVALID_METRIC"
+    TOO_MANY_METRICS = "TOO_MANY_METRICS"
+    INVALID_TIMESTAMP = "INVALID_TIMESTAMP"
+    TENANT_MISMATCH = "TENANT_MISMATCH"
+    DEVICE_MISMATCH = "DEVICE_MISMATCH"
+    UNKNOWN_TENANT = "UNKNOWN_TENANT"
+    TENANT_SUSPENDED = "TENANT_SUSPENDED"
+    UNREGISTERED_DEVICE = "UNREGISTERED_DEVICE"
+    PENDING_APPROVAL = "PENDING_APPROVAL"
+    NO_SUBSCRIPTION_CAPACITY = "NO_SUBSCRIPTION_CAPACITY"
+    DEVICE_INACTIVE = "DEVICE_INACTIVE"
+    DEVICE_REVOKED = "DEVICE_REVOKED"
+    DEVICE_DECOMMISSIONED = "DEVICE_DECOMMISSIONED"
+    SUBSCRIPTION_SUSPENDED = "SUBSCRIPTION_SUSPENDED"
+    SUBSCRIPTION_EXPIRED = "SUBSCRIPTION_EXPIRED"
+    TOKEN_MISSING = "TOKEN_MISSING"  # noqa: S105 - a reason code, not a secret
+    TOKEN_INVALID = "TOKEN_INVALID"  # noqa: S105 - a reason code, not a secret
+    TOKEN_NOT_SET = "TOKEN_NOT_SET"  # noqa: S105 - a reason code, not a secret
+    SITE_MISMATCH = "SITE_MISMATCH"
+    TIMESTAMP_TOO_OLD = "TIMESTAMP_TOO_OLD"
+    STORE_REFUSED = "STORE_REFUSED"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+HELD_REASONS = frozenset(
+    {
+        Reason.UNREGISTERED_DEVICE,
+        Reason.PENDING_APPROVAL,
+        Reason.NO_SUBSCRIPTION_CAPACITY,
+        Reason.DEVICE_INACTIVE,
+        Reason.SUBSCRIPTION_SUSPENDED,
+        Reason.SUBSCRIPTION_EXPIRED,
+        Reason.SITE_MISMATCH,
+        Reason.INTERNAL_ERROR,
+    }
+)
+"""Reasons whose messages are kept in full for replay; of all others a sample is kept and every one is counted."""
+
+
+class Inbound(Protocol):
+    """A message as it came in, over MQTT or HTTP; ``mqtt5.PublishPacket`` is one as it stands."""
+
+    @property
+    def topic(self) -> str:
+        """The full topic, not yet checked."""
+        ...
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes as received."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Expected bad input, as a value: the first check that failed, and what exactly was wrong."""
+
+    reason: Reason
+    detail: str

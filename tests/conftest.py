@@ -1,0 +1,19 @@
+"""What all tests share: the servers, and the mark of tests that need one (``make quick`` leaves those out)."""
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["tests.postgres_server", "tests.mosquitto_server"]
+
+REAL_FIXTURES = {"postgres_server", "database", "mosquitto", "appliance"}
+REAL_FOLDERS = {"system", "browser", "faults"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a real server, from the fixtures and folders it uses, so that nobody can forget it."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        folder = Path(item.path).parent.name
+        if fixtures & REAL_FIXTURES or folder in REAL_FOLDERS:
+            item.add_marker(pytest.mark.real)

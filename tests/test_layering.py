@@ -1,0 +1,112 @@
+"""Who may import whom, as data. A new package gets its row here, with a sentence of why in the commit."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent / "appliance"
+
+LEAVES = {"errors", "backoff", "reading", "clock", "metrics", "config", "assets"}
+ALLOWED: dict[str, set[str]] = {
+    # leaves: know one another only where named
+    "errors": set(),
+    "backoff": set(),
+    "reading": set(),
+    "clock": set(),
+    "metrics": {"reading"},
+    "assets": set(),  # finds templates/, static/ and sql/ in a checkout and in the wheel
+    "config": {"errors", "assets"},
+    # adapters: the leaves, never one another
+    "children": LEAVES,
+    "mqtt": LEAVES,
+    "db": LEAVES,
+    # domain
+    "subscriptions": LEAVES | {"db"},
+    "devices": LEAVES | {"subscriptions.lifecycle", "db"},
+    "ingest": LEAVES | {"devices", "mqtt.topics", "db"},
+    # web: the domain, never children
+    "web": LEAVES | {"subscriptions", "devices", "ingest", "db", "mqtt.topics"},
+    # top
+    "supervisor": {"*"},
+    "simulate": LEAVES | {"mqtt"},
+    "cli": {"*"},
+    "__main__": {"*"},
+    "__init__": set(),
+}
+
+
+def _modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name below ``appliance``."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[-1] == "__init__" and len(parts) > 1:
+            parts = parts[:-1]
+        found[".".join(parts)] = path
+    return found
+
+
+MODULES = _modules()
+
+
+def _imports(name: str, path: Path) -> set[str]:
+    """Dotted names below ``appliance`` that the module imports, inside functions too."""
+    found: set[str] = set()
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} (package {package}): imports are absolute"
+            base = node.module or ""
+            targets = [f"{base}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for target in targets:
+            if target.startswith("appliance."):
+                found.add(_module_of(target.removeprefix("appliance.")))
+    return found - {""}
+
+
+def _module_of(dotted: str) -> str:
+    while dotted and dotted not in MODULES:
+        dotted = dotted.rpartition(".")[0]
+    return dotted
+
+
+def _permitted(target: str, allowed: set[str]) -> bool:
+    return "*" in allowed or any(target == entry or target.startswith(f"{entry}.") for entry in allowed)
+
+
+def test_each_package_imports_only_what_its_row_allows() -> None:
+    wrong = []
+    for name, path in MODULES.items():
+        top = name.partition(".")[0]
+        assert top in ALLOWED, f"{top} has no row in the layering table"
+        wrong += [
+            f"{name} imports {target}"
+            for target in _imports(name, path)
+            if target.partition(".")[0] != top and not _permitted(target, ALLOWED[top])
+        ]
+    assert wrong == []
+
+
+def test_no_import_cycles() -> None:
+    edges = {name: _imports(name, path) - {name} for name, path in MODULES.items()}
+    state: dict[str, int] = {}
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert state.get(name) != 1, f"import cycle: {' -> '.join((*trail, name))}"
+        if state.get(name) == 2:
+            return
+        state[name] = 1
+        for target in sorted(edges.get(name, ())):
+            visit(target, (*trail, name))
+        state[name] = 2
+
+    for name in edges:
+        visit(name, ())
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [name for name, path in MODULES.items() if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert silent == []
