@@ -1,0 +1,9 @@
+"""MQTT 5 on Trio: a sans-I/O session over the mqtt5 codec, and a client with the names of aiomqtt 3.
+
+Enters: bytes from a broker, messages to publish. Leaves: packets in batches, acknowledgements in arrival order.
+Never: a judgement about payloads, or an exception out of the session for anything a peer sends.
+
+From the inside out: ``framing`` (bytes to packets), ``keepalive``, ``inflight`` (what either side still has to
+acknowledge), ``session`` (the protocol, no I/O), ``transport`` (byte streams), ``inbox`` (what waits for its
+consumer), ``client`` (the Trio shell). ``topics`` stands alone.
+"""
