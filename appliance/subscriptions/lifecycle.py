@@ -1,0 +1,187 @@
+"""What a subscription is worth at an instant: theory, table, and the functions that read it.
+
+Theory. A subscription passes through phases, each ended by a mark on the time line that follows from its own columns:
+
+    TRIAL      TRIAL  --term end--> EXPIRED
+    TEMPORARY  ACTIVE --term end--> EXPIRED
+    MAIN       ACTIVE --term end--> GRACE --grace end--> SUSPENDED --90 days later--> EXPIRED
+    ADDON      whatever its MAIN is; on its own columns it reads like a MAIN
+
+A phase includes its first instant and not its last: at ``term_end`` itself the term is over. Only a renewal, which
+moves the marks, leads back. Two things stand beside the time line:
+
+- A hold (``hold_reason`` set) makes the subscription SUSPENDED at once, whatever its term, until the operator lifts it.
+  It stops no clock: what would be EXPIRED is EXPIRED, held or not. An ADDON can be held by itself.
+- ``term_start`` plays no part in the status. A renewal ahead of time starts its term at the end of the present one,
+  so ``term_start`` may lie ahead of now while paid service is running; a row that exists is served.
+
+The ``status`` column is a record for people and for SQL and is never read here: a worker that writes it late neither
+cuts service nor prolongs it. All instants carry a time zone; days are 24 hours.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, StrEnum, auto
+
+GRACE = timedelta(days=14)
+"""How long a MAIN works on after its term when the row has no ``grace_end``; the setting is ``grace_days``."""
+
+LAPSE = timedelta(days=90)
+"""How long a subscription stays SUSPENDED after its grace before it is EXPIRED."""
+
+
+class SubscriptionType(StrEnum):
+    """What was bought. The order is the order in which seats are taken."""
+
+    MAIN = "MAIN"
+    ADDON = "ADDON"
+    TRIAL = "TRIAL"
+    TEMPORARY = "TEMPORARY"
+
+
+class Status(StrEnum):
+    """What a subscription is worth. GRACE works as ACTIVE and warns."""
+
+    TRIAL = "TRIAL"
+    ACTIVE = "ACTIVE"
+    GRACE = "GRACE"
+    SUSPENDED = "SUSPENDED"
+    EXPIRED = "EXPIRED"
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One row of ``subscriptions``. ``status`` is what was last recorded, not what holds now: see ``status_at``."""
+
+    subscription_id: str
+    tenant_id: str
+    subscription_type: SubscriptionType
+    parent_subscription_id: str | None
+    device_limit: int
+    active_device_count: int
+    term_start: datetime
+    term_end: datetime
+    status: Status
+    grace_end: datetime | None = None
+    hold_reason: str | None = None
+    plan_id: str | None = None
+    description: str | None = None
+
+
+class Mark(Enum):
+    """An instant on the time line of a subscription, at which a phase ends."""
+
+    TERM_END = auto()
+    GRACE_END = auto()
+    LAPSE_END = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """``before`` holds until ``mark``; from that instant on, ``after``."""
+
+    before: Status
+    mark: Mark
+    after: Status
+
+
+_PAID = (
+    Transition(Status.ACTIVE, Mark.TERM_END, Status.GRACE),
+    Transition(Status.GRACE, Mark.GRACE_END, Status.SUSPENDED),
+    Transition(Status.SUSPENDED, Mark.LAPSE_END, Status.EXPIRED),
+)
+
+TRANSITIONS: Mapping[SubscriptionType, tuple[Transition, ...]] = {
+    SubscriptionType.MAIN: _PAID,
+    SubscriptionType.ADDON: _PAID,
+    SubscriptionType.TRIAL: (Transition(Status.TRIAL, Mark.TERM_END, Status.EXPIRED),),
+    SubscriptionType.TEMPORARY: (Transition(Status.ACTIVE, Mark.TERM_END, Status.EXPIRED),),
+}
+"""The phases of each type in the order of time; each begins where the one before ends."""
+
+USABLE = frozenset({Status.TRIAL, Status.ACTIVE, Status.GRACE})
+"""Statuses in which messages are taken, alerts work and seats are given."""
+
+_SEAT_ORDER = {kind: place for place, kind in enumerate(SubscriptionType)}
+
+
+def usable(status: Status) -> bool:
+    """Whether a subscription of this status serves its devices."""
+    return status in USABLE
+
+
+def status_at(
+    subscription: Subscription, now: datetime, *, parent: Subscription | None = None, grace: timedelta = GRACE
+) -> Status:
+    """What the subscription is worth at ``now``.
+
+    ``parent`` is the MAIN of an ADDON, whose status is the ADDON's; without it the ADDON's own columns are read, which
+    every renewal keeps equal to the parent's. ``grace`` counts where the row has no ``grace_end``.
+    Raises ValueError for a parent that is not this subscription's.
+    """
+    status = _by_time(_leader(subscription, parent), now, grace)
+    held = subscription.hold_reason is not None or (parent is not None and parent.hold_reason is not None)
+    return Status.SUSPENDED if held and status is not Status.EXPIRED else status
+
+
+def changes_at(
+    subscription: Subscription, now: datetime, *, parent: Subscription | None = None, grace: timedelta = GRACE
+) -> datetime | None:
+    """The first instant after ``now`` at which ``status_at`` answers differently; None when it never will by itself.
+
+    A cache may keep a status until then without asking again, as long as it hears of writes to the row and its parent.
+    Raises ValueError as ``status_at`` does.
+    """
+    leader = _leader(subscription, parent)
+    present = status_at(subscription, now, parent=parent, grace=grace)
+    for transition in TRANSITIONS[leader.subscription_type]:
+        instant = instant_of(transition.mark, leader, grace=grace)
+        if instant > now and status_at(subscription, instant, parent=parent, grace=grace) is not present:
+            return instant
+    return None
+
+
+def instant_of(mark: Mark, subscription: Subscription, *, grace: timedelta = GRACE) -> datetime:
+    """When the subscription reaches ``mark``, by its own columns. Grace never ends before the term does."""
+    if mark is Mark.TERM_END:
+        return subscription.term_end
+    grace_end = max(subscription.term_end, subscription.grace_end or subscription.term_end + grace)
+    return grace_end if mark is Mark.GRACE_END else grace_end + LAPSE
+
+
+def preferred(subscriptions: Iterable[Subscription], now: datetime, *, grace: timedelta = GRACE) -> Subscription | None:
+    """Which of a tenant's subscriptions gives the next seat; None when none can.
+
+    Usable now and with a free seat; MAIN first, then ADDON, TRIAL, TEMPORARY; among equals the oldest by
+    ``term_start``, then by id. Hand in all rows of the tenant: an ADDON is judged by its parent among them.
+    """
+    rows = {subscription.subscription_id: subscription for subscription in subscriptions}
+
+    def offers_a_seat(row: Subscription) -> bool:
+        parent = rows.get(row.parent_subscription_id) if row.parent_subscription_id is not None else None
+        return row.active_device_count < row.device_limit and usable(status_at(row, now, parent=parent, grace=grace))
+
+    return min(filter(offers_a_seat, rows.values()), key=_seat_rank, default=None)
+
+
+def _seat_rank(subscription: Subscription) -> tuple[int, datetime, str]:
+    return (_SEAT_ORDER[subscription.subscription_type], subscription.term_start, subscription.subscription_id)
+
+
+def _leader(subscription: Subscription, parent: Subscription | None) -> Subscription:
+    """Whose time line counts."""
+    if parent is None:
+        return subscription
+    if subscription.parent_subscription_id != parent.subscription_id:
+        raise ValueError(f"{parent.subscription_id} is not the parent of {subscription.subscription_id}")
+    return parent
+
+
+def _by_time(subscription: Subscription, now: datetime, grace: timedelta) -> Status:
+    """The phase of the table that ``now`` falls into, holds aside."""
+    phases = TRANSITIONS[subscription.subscription_type]
+    for transition in phases:
+        if now < instant_of(transition.mark, subscription, grace=grace):
+            return transition.before
+    return phases[-1].after
