@@ -1,0 +1,293 @@
+"""A real Postgres for tests: one server a session, one freshly cloned database a test, all of it thrown away."""
+
+import contextlib
+import ctypes
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psycopg
+import pytest
+from psycopg import sql
+
+USER = "postgres"
+SUPERUSER = "postgres"
+PORT = 5432
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+POLL_SECONDS = 0.005
+TEMPLATE = "edge_template"
+
+# Nothing here outlives the session, so nothing is ever synced. What was committed outlives kill -9 all the same:
+# it is in the page cache by then.
+SETTINGS: Mapping[str, str] = {
+    "listen_addresses": "",
+    "port": str(PORT),
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_connections": "100",
+    "shared_buffers": "64MB",
+    "max_wal_size": "2GB",
+    "log_line_prefix": "%m [%p] ",
+    "log_min_messages": "warning",
+}
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _programs() -> Path:
+    """The folder with ``postgres`` and ``initdb``: Debian keeps them off PATH, one folder a version."""
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).resolve().parent
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    assert versions, "no Postgres found: apt-get install postgresql"
+    return versions[-1].parent
+
+
+class PostgresServer:
+    """One Postgres in a folder of its own, on a Unix socket only; trusts whoever reaches that socket.
+
+    Started as root it runs as the user ``postgres``. Data stays over ``stop``/``kill`` and ``start``.
+    """
+
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="edge-pg-", dir="/tmp"))
+        self.socket_dir = self.directory
+        self.port = PORT
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._data = self.directory / "data"
+        self._programs = _programs()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._initialised = False
+        self.directory.chmod(0o755)
+        if os.geteuid() == 0:
+            shutil.chown(self.directory, USER, USER)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running postmaster."""
+        assert self._process is not None, "Postgres is not running"
+        return self._process.pid
+
+    def conninfo(self, dbname: str = "postgres", user: str = SUPERUSER) -> str:
+        """A libpq connection string, for the superuser unless told."""
+        return f"host={self.socket_dir} port={self.port} dbname={dbname} user={user}"
+
+    def start(self) -> None:
+        """Start (after initdb, the first time) and return once connections are accepted."""
+        if not self._initialised:
+            self._initdb()
+            self._initialised = True
+        deadline = time.monotonic() + START_SECONDS
+        # After kill -9 the shared memory of the dead one may be in use for a moment: then it ends at once, try again.
+        while time.monotonic() < deadline:
+            self._launch()
+            if self._accepts(deadline):
+                return
+            self.kill()
+            time.sleep(POLL_SECONDS)
+        raise AssertionError(f"Postgres did not start:\n{self.log()}")
+
+    def stop(self) -> None:
+        """SIGINT, the fast stop: clients are cut off, all is written."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)  # a paused one would not notice
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def kill(self) -> None:
+        """SIGKILL to the postmaster and all its children: a power cut."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        children = _children(process.pid)
+        process.kill()
+        for pid in children:
+            _signal(pid, signal.SIGKILL)
+        process.wait()
+
+    def kill_backend(self, pid: int) -> None:
+        """SIGKILL to one backend: Postgres then ends all the others and recovers, still the same postmaster."""
+        assert pid in _children(self.pid), f"{pid} is not a backend of this server"
+        _signal(pid, signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop fast and start again."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """SIGSTOP to all of it: connections stay open and nothing answers."""
+        for pid in [self.pid, *_children(self.pid)]:
+            _signal(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT after ``pause``."""
+        for pid in [*_children(self.pid), self.pid]:
+            _signal(pid, signal.SIGCONT)
+
+    def log(self) -> str:
+        """What the server wrote since it was made."""
+        path = self.directory / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def close(self) -> None:
+        """Kill the server and remove its folder."""
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _initdb(self) -> None:
+        arguments = ["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", f"--username={SUPERUSER}"]
+        root = os.geteuid() == 0
+        made = subprocess.run(
+            [str(self._programs / "initdb"), *arguments, "-D", str(self._data)],
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            check=False,
+            user=USER if root else None,
+            group=USER if root else None,
+            extra_groups=[] if root else None,
+        )
+        assert made.returncode == 0, f"initdb failed:\n{made.stdout}{made.stderr}"
+
+    def _launch(self) -> None:
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
+        root = os.geteuid() == 0
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    str(self._programs / "postgres"),
+                    "-D",
+                    str(self._data),
+                    f"--unix_socket_directories={self.socket_dir}",
+                    *settings,
+                ],
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - a test process starts its servers from its only thread
+                user=USER if root else None,
+                group=USER if root else None,
+                extra_groups=[] if root else None,
+            )
+
+    def _accepts(self, deadline: float) -> bool:
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                return False
+            try:
+                psycopg.connect(self.conninfo(), connect_timeout=5).close()
+            except psycopg.OperationalError:
+                time.sleep(POLL_SECONDS)
+            else:
+                return True
+        return False
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
+        os.kill(pid, number)
+
+
+def _die_with_parent() -> None:
+    # Also when the test process is killed: SIGQUIT is Postgres' immediate stop, nothing here is worth writing out.
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One database of a server, as a test sees it."""
+
+    server: PostgresServer
+    name: str
+
+    def conninfo(self, role: str | None = None) -> str:
+        """A libpq connection string: as ``role``, or as the superuser."""
+        return self.server.conninfo(self.name, role or SUPERUSER)
+
+
+_numbers = itertools.count(1)
+
+
+def create_database(server: PostgresServer, *, template: str = "template0", owner: str = SUPERUSER) -> Database:
+    """A new database, a copy of ``template``; drop it with ``drop_database``."""
+    name = f"edge_{next(_numbers)}"
+    with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
+                sql.Identifier(name), sql.Identifier(template), sql.Identifier(owner)
+            )
+        )
+    return Database(server, name)
+
+
+def drop_database(database: Database) -> None:
+    """Drop it, whoever is connected."""
+    with psycopg.connect(database.server.conninfo(), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database.name)))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """The Postgres of the test session. It is shared: never stop it (start a private one for that)."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def database_template(postgres_server: PostgresServer) -> str:
+    """The name of a database that the product's own migrations made, once a session."""
+    with psycopg.connect(postgres_server.conninfo(), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer, database_template: str) -> Iterator[Database]:
+    """A database of this test alone, with every migration applied."""
+    made = create_database(postgres_server, template=database_template)
+    yield made
+    drop_database(made)
