@@ -4,11 +4,11 @@ Enters: nothing. Leaves: frozen values. Never: I/O, time, or knowledge of where 
 """
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Protocol
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """The last level of a device topic."""
 
     TELEMETRY = "telemetry"
@@ -16,7 +16,7 @@ class Kind(str, Enum):
     STATUS = "status"
 
 
-class Reason(str, Enum):
+class Reason(StrEnum):
     """Why a message was not accepted. The codes are the contract: metrics, pages, the API and CSV show them."""
 
     BAD_TOPIC_FORMAT = "BAD_TOPIC_FORMAT"

@@ -1,0 +1,127 @@
+"""What passes between the steps of the pipeline: a batch, its readings and its refusals."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from appliance.devices.state import DeviceState
+from appliance.ingest.envelope import Envelope
+from appliance.reading import Inbound, Kind, Reason
+
+MICROSECONDS = 1_000_000
+MINUTE = 60 * MICROSECONDS
+
+
+class Route(msgspec.Struct, frozen=True, gc=False):
+    """Where a well-formed topic leads; ``start`` opens each of its rows in COPY."""
+
+    tenant_id: str
+    device_id: str
+    kind: Kind
+    key: tuple[str, str]
+    start: bytes
+
+
+class Candidate(msgspec.Struct, frozen=True, gc=False):
+    """A message that passed checks 1 to 7 and whose device is not in memory yet."""
+
+    index: int
+    route: Route
+    envelope: Envelope
+    payload: bytes
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """An accepted message. Times are microseconds since 1970 UTC; ``row`` is its row in COPY's binary format."""
+
+    index: int
+    route: Route
+    state: DeviceState
+    ts: int
+    digest: bytes
+    adjusted: bool
+    late: bool
+    metrics: dict[str, Any]
+    nulls: int
+    payload: bytes
+    row: bytes
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A message that was not accepted, with all that quarantine keeps of it."""
+
+    index: int
+    reason: Reason
+    detail: str
+    topic: str
+    payload: bytes
+    tenant_id: str | None = None
+    device_id: str | None = None
+    kind: str | None = None
+    site_id: str | None = None
+    event_ts: int | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Messages judged together and committed together. ``received_at`` is in microseconds since 1970 UTC."""
+
+    messages: Sequence[Inbound]
+    received_at: int
+    readings: list[Reading] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    waiting: list[Candidate] = field(default_factory=list)
+    qos0: Counter[str] = field(default_factory=Counter)
+    """How many of the messages came with QoS 0, by tenant."""
+
+    def halves(self) -> tuple["Batch", "Batch"]:
+        """Two smaller batches with the same outcome, for a database short of room."""
+        middle = len(self.messages) // 2
+        first = Batch(self.messages[:middle], self.received_at, qos0=self.qos0)
+        second = Batch(self.messages[middle:], self.received_at)
+        for half, inside in ((first, lambda index: index < middle), (second, lambda index: index >= middle)):
+            half.readings = [reading for reading in self.readings if inside(reading.index)]
+            half.refused = [refused for refused in self.refused if inside(refused.index)]
+        return first, second
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a committed batch became: its readings that were stored, its duplicates, its refusals."""
+
+    batch: Batch
+    stored: Sequence[Reading]
+    duplicates: Sequence[Reading]
+    refused: Sequence[Refused]
+
+
+def together(batch: Batch, first: Outcome, second: Outcome) -> Outcome:
+    """The outcome of a batch that was committed in two halves."""
+    return Outcome(
+        batch,
+        [*first.stored, *second.stored],
+        [*first.duplicates, *second.duplicates],
+        [*first.refused, *second.refused],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Messages from one source, and what the source wants to hear once they are committed."""
+
+    messages: Sequence[Inbound]
+    settle: Callable[["Settlement"], Awaitable[None]]
+    qos0: bool = False
+    """Whether the messages came with QoS 0 and so were never promised by anybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The part of a committed batch that one submission brought: its messages are ``first`` to ``last`` (exclusive)."""
+
+    outcome: Outcome
+    first: int
+    last: int

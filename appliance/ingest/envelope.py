@@ -1,0 +1,289 @@
+"""From payload bytes to an :class:`Envelope` or a :class:`Refusal`: checks 4 to 6 of the order of checks.
+
+Pure and synchronous. Nothing here looks at a clock, a registry or a database; what a message says is taken apart,
+checked and put into the form that is stored. RFC 8259 is the grammar of the payload, RFC 3339 that of ``ts``.
+"""
+
+import re
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from appliance.reading import Kind, Reason, Refusal
+
+MAX_DEPTH = 32
+MAX_METRICS = 64
+MAX_TEXT = 256
+"""Characters of a text metric, and of the provision token."""
+MAX_SITE = 64
+INT64_MIN = -(2**63)
+INT64_MAX = 2**63 - 1
+MILLISECONDS_ABOVE = 1e11
+"""A numeric ``ts`` above this is milliseconds: as seconds it would lie past the year 5138."""
+
+_RARE = frozenset({"site_id", "tenant_id", "device_id", "provision_token", "lat", "lng", "latitude", "longitude"})
+RESERVED = _RARE | {"ts", "seq", "metrics"}
+"""Top-level keys that are never metrics."""
+_ALWAYS_GOOD = frozenset({float, bool})
+"""Types of a metric that need no further check: the JSON decoder lets only finite numbers pass."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_POSITION = re.compile(r" ?\(byte (\d+)\)")
+_MAX_KNOWN_NAMES = 4096
+
+_TYPE_NAMES = {
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "an object",
+}
+
+
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """What one message says.
+
+    ``ts`` is the device's own time in microseconds since 1970 UTC, or None when the message carries none; it is not
+    yet judged. ``encoded`` is the JSON of ``metrics`` as it is stored; ``nulls`` counts metrics left out as null.
+    """
+
+    metrics: dict[str, int | float | bool | str]
+    encoded: bytes
+    ts: int | None = None
+    seq: int | None = None
+    site_id: str | None = None
+    tenant_id: str | None = None
+    device_id: str | None = None
+    token: str | None = None
+    lat: float | None = None
+    lng: float | None = None
+    nulls: int = 0
+
+
+EMPTY = Envelope(metrics={}, encoded=b"{}")
+
+
+class Invalid(Exception):  # noqa: N818 - a verdict on its way up a few frames, not an error of ours
+    """Carries a refusal out of nested checks; never leaves this module."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.refusal = Refusal(reason, detail)
+
+
+class Decoder:
+    """Takes payloads apart. One an ingest pipeline: it remembers metric names it has already checked."""
+
+    def __init__(self) -> None:
+        self._json = msgspec.json.Decoder()
+        self._encode = msgspec.json.Encoder().encode
+        self._known_names: set[str] = set()
+
+    def decode(self, payload: bytes, kind: Kind) -> Envelope | Refusal:
+        """The envelope in ``payload``, or the first check that it failed. Never raises for any bytes."""
+        try:
+            if kind is Kind.STATUS:
+                return self._status(payload)
+            data = self._object(payload, kind)
+            if data is None:
+                return EMPTY
+            return self._envelope(data)
+        except Invalid as verdict:
+            return verdict.refusal
+
+    def _status(self, payload: bytes) -> Envelope:
+        word = payload.strip()
+        if word not in (b"online", b"offline"):
+            _check_utf8(payload)
+            raise Invalid(Reason.INVALID_PAYLOAD, "the body of a status message is `online` or `offline`")
+        return Envelope(metrics={"status": word.decode()}, encoded=b'{"status":"%b"}' % word)
+
+    def _object(self, payload: bytes, kind: Kind) -> dict[str, Any] | None:
+        """Checks 4 and 5: the payload as a dict, or None for an empty heartbeat."""
+        _check_utf8(payload)
+        try:
+            data = self._json.decode(payload)
+        except msgspec.ValidationError:
+            raise Invalid(Reason.INVALID_METRIC, "a number is too large: it must be finite") from None
+        except msgspec.DecodeError as error:
+            if not payload.strip():
+                if kind is Kind.HEARTBEAT:
+                    return None
+                raise Invalid(Reason.INVALID_PAYLOAD, "the payload is empty; it must be a JSON object") from None
+            raise Invalid(Reason.INVALID_JSON, _position_of(error, payload)) from None
+        except (RecursionError, UnicodeDecodeError):
+            raise Invalid(Reason.INVALID_JSON, f"nested deeper than {MAX_DEPTH} levels") from None
+        # The count of opening brackets bounds the depth and costs far less than a walk.
+        if payload.count(b"{") + payload.count(b"[") > MAX_DEPTH and _depth_exceeded(data):
+            raise Invalid(Reason.INVALID_JSON, f"nested deeper than {MAX_DEPTH} levels")
+        if type(data) is not dict:
+            raise Invalid(Reason.INVALID_PAYLOAD, f"the payload is {_named(data)}; it must be a JSON object")
+        return data
+
+    def _envelope(self, data: dict[str, Any]) -> Envelope:
+        """Check 6: the shape. Takes the reserved keys out of ``data``; what is left are metrics."""
+        ts = data.pop("ts", None)
+        seq = data.pop("seq", None)
+        rare = not _RARE.isdisjoint(data)
+        if "metrics" in data:
+            given = data["metrics"]
+        elif rare:
+            given = {name: value for name, value in data.items() if name not in _RARE}
+        else:
+            given = data
+        metrics, nulls = self._metrics(given)
+        own = None if ts is None else _timestamp(ts)
+        if seq is not None and (type(seq) is not int or not 0 <= seq <= INT64_MAX):
+            raise Invalid(Reason.INVALID_PAYLOAD, "`seq` must be an integer from 0 to 9223372036854775807")
+        if not rare:
+            return Envelope(metrics, self._encode(metrics), own, seq, nulls=nulls)
+        lat, lng = _position(data)
+        return Envelope(
+            metrics,
+            self._encode(metrics),
+            own,
+            seq,
+            _text(data, "site_id", MAX_SITE),
+            _text(data, "tenant_id", MAX_TEXT),
+            _text(data, "device_id", MAX_TEXT),
+            _text(data, "provision_token", MAX_TEXT),
+            lat,
+            lng,
+            nulls,
+        )
+
+    def _metrics(self, given: Any) -> tuple[dict[str, Any], int]:
+        """The metrics without nulls, and how many nulls there were. The usual message is judged without a loop."""
+        if type(given) is not dict:
+            raise Invalid(Reason.INVALID_METRIC, f"`metrics` is {_named(given)}; it must be an object")
+        if len(given) > MAX_METRICS:
+            raise Invalid(Reason.TOO_MANY_METRICS, f"{len(given)} metrics; at most {MAX_METRICS} a message")
+        if not self._known_names.issuperset(given):
+            for name in given:
+                self._learn(name)
+        if _ALWAYS_GOOD.issuperset(map(type, given.values())):
+            return given, 0
+        nulls = 0
+        for name, value in given.items():
+            if value is None:
+                nulls += 1
+            else:
+                _check_metric(name, value)
+        if nulls:
+            return {name: value for name, value in given.items() if value is not None}, nulls
+        return given, 0
+
+    def _learn(self, name: str) -> None:
+        """Check a metric name once; the memory of good names is bounded."""
+        if not _NAME.fullmatch(name):
+            shown = name if len(name) <= 64 else f"{name[:64]}..."
+            raise Invalid(
+                Reason.INVALID_METRIC,
+                f"`{shown}` is no metric name: a letter or `_`, then up to 63 of letters, digits, `_`, `.`, `-`",
+            )
+        if len(self._known_names) >= _MAX_KNOWN_NAMES:
+            self._known_names.clear()
+        self._known_names.add(name)
+
+
+def _check_metric(name: str, value: Any) -> None:
+    """One metric that is not null. The JSON decoder lets only finite numbers pass."""
+    if type(value) is int:
+        if not INT64_MIN <= value <= INT64_MAX:
+            raise Invalid(Reason.INVALID_PAYLOAD, f"`{name}` does not fit a signed 64-bit integer")
+    elif type(value) is str:
+        if len(value) > MAX_TEXT:
+            raise Invalid(Reason.INVALID_METRIC, f"`{name}` is text of {len(value)} characters; at most {MAX_TEXT}")
+        if "\0" in value:
+            raise Invalid(Reason.INVALID_METRIC, f"`{name}` holds the character U+0000")
+    elif type(value) not in _ALWAYS_GOOD:
+        raise Invalid(Reason.INVALID_METRIC, f"`{name}` is {_named(value)}; a metric is a number, a boolean or text")
+
+
+def _check_utf8(payload: bytes) -> None:
+    try:
+        payload.decode()
+    except UnicodeDecodeError as error:
+        raise Invalid(Reason.INVALID_ENCODING, f"not UTF-8 at byte {error.start}") from None
+
+
+def _position_of(error: msgspec.DecodeError, payload: bytes) -> str:
+    """The decoder's complaint with the byte at which it stands."""
+    text = str(error)
+    found = _POSITION.search(text)
+    at = int(found[1]) if found else len(payload)
+    if "trailing" in text:
+        at -= 1  # the decoder names the byte after the first one too many
+    words = _POSITION.sub("", text).removeprefix("JSON is malformed: ")
+    return f"{words} at byte {at}"
+
+
+def _depth_exceeded(value: Any) -> bool:
+    """Whether objects and lists are nested deeper than MAX_DEPTH. Level by level: input never sets our stack."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [item for item in level if type(item) in (dict, list)]
+        if not level:
+            return False
+        level = [inner for item in level for inner in (item.values() if type(item) is dict else item)]
+    return True
+
+
+def _named(value: Any) -> str:
+    return _TYPE_NAMES.get(type(value), "null")
+
+
+def _timestamp(ts: Any) -> int:
+    """``ts`` in microseconds since 1970 UTC. The value is not judged here, only its form."""
+    if type(ts) is str:
+        return _rfc3339(ts)
+    if type(ts) is int:
+        if not INT64_MIN <= ts <= INT64_MAX:
+            raise Invalid(Reason.INVALID_TIMESTAMP, "`ts` does not fit a signed 64-bit integer")
+        return ts * 1000 if ts > MILLISECONDS_ABOVE else ts * 1_000_000
+    if type(ts) is float:
+        return round(ts * 1000) if ts > MILLISECONDS_ABOVE else round(ts * 1_000_000)
+    raise Invalid(Reason.INVALID_TIMESTAMP, f"`ts` is {_named(ts)}; it must be a number or RFC 3339 text")
+
+
+def _rfc3339(text: str) -> int:
+    """Microseconds since 1970 UTC. RFC 3339 with an offset; no leap second, at most 6 digits of a second."""
+    dot = text.find(".")
+    if dot >= 0 and text[dot + 7 : dot + 8].isdigit():
+        raise Invalid(Reason.INVALID_TIMESTAMP, "`ts` has more than 6 digits of a second")
+    try:
+        moment = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        raise Invalid(Reason.INVALID_TIMESTAMP, "`ts` is no RFC 3339 time such as 2026-01-31T12:00:00Z") from None
+    if moment.tzinfo is None:
+        raise Invalid(Reason.INVALID_TIMESTAMP, "`ts` has no offset: end it with Z or +01:00")
+    return round(moment.timestamp() * 1_000_000)  # a float of seconds is exact to 0.2 microseconds until 2038 and past
+
+
+def _text(data: dict[str, Any], key: str, longest: int) -> str | None:
+    """A reserved text key; null counts as left out."""
+    value = data.get(key)
+    if value is None:
+        return None
+    if type(value) is not str or not 0 < len(value) <= longest or "\0" in value:
+        raise Invalid(Reason.INVALID_PAYLOAD, f"`{key}` must be text of 1 to {longest} characters")
+    return value
+
+
+def _position(data: dict[str, Any]) -> tuple[float | None, float | None]:
+    """Latitude and longitude in degrees; without one of them there is no position."""
+    lat = _degrees(data, "lat", "latitude", 90)
+    lng = _degrees(data, "lng", "longitude", 180)
+    return (None, None) if lat is None or lng is None else (lat, lng)
+
+
+def _degrees(data: dict[str, Any], short: str, long: str, limit: int) -> float | None:
+    key = short if short in data else long
+    value = data.get(key)
+    if value is None:
+        return None
+    if type(value) not in (int, float) or not -limit <= value <= limit:
+        raise Invalid(Reason.INVALID_METRIC, f"`{key}` must be a number from -{limit} to {limit}")
+    return float(value)

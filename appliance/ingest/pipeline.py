@@ -1,0 +1,203 @@
+"""The pipeline: submissions in, one at a time through admission and the writer, settled after the commit.
+
+Two tasks. While one batch commits, the next is being admitted; a third waits at its source. Sources submit and wait:
+that is the back-pressure, and the sources' own windows (the broker's receive maximum, an HTTP request a connection)
+bound what is in hand. A batch is all that has gathered while the one before it was being committed.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import psycopg
+import structlog
+import trio
+
+from appliance.backoff import Backoff
+from appliance.clock import Clock
+from appliance.db.pool import Pool, PoolTimeout
+from appliance.devices.state import WRITE_INTERVAL, StateBook, remember
+from appliance.ingest.admission import Admission
+from appliance.ingest.batch import MICROSECONDS, Batch, Outcome, Reading, Settlement, Submission
+from appliance.ingest.summary import BatchSummary, Counts, LastReading
+from appliance.ingest.writer import Writer
+from appliance.metrics import Metrics
+from appliance.reading import Reason
+
+log = structlog.get_logger(__name__)
+
+_SHOWN_READINGS = 20
+"""Readings of a batch that the live view is told of."""
+
+Work = tuple[Batch, list[Submission], float]
+
+
+class Pipeline:
+    """Takes submissions until it is drained."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        writer: Writer,
+        states: StateBook,
+        pool: Pool,
+        metrics: Metrics,
+        clock: Clock,
+        batch_size: int,
+        on_commit: Callable[[BatchSummary], None],
+    ) -> None:
+        self._admission = admission
+        self._writer = writer
+        self._states = states
+        self._pool = pool
+        self._metrics = metrics
+        self._clock = clock
+        self._batch_size = batch_size
+        self._on_commit = on_commit
+        self._intake, self._submissions = trio.open_memory_channel[Submission](0)
+        self._settled = trio.Event()
+
+    async def submit(self, submission: Submission) -> None:
+        """Hand over messages; returns when they are being worked on. Raises trio.ClosedResourceError after a drain."""
+        await self._intake.send(submission)
+
+    async def drain(self) -> None:
+        """Take no more; return when all that was taken is committed and settled."""
+        self._intake.close()
+        await self._settled.wait()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work until drained."""
+        admitted, batches = trio.open_memory_channel[Work](0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._admit, admitted)
+            nursery.start_soon(self._commit, batches)
+            task_status.started()
+        self._settled.set()
+
+    async def _admit(self, admitted: "trio.MemorySendChannel[Work]") -> None:
+        async with admitted, self._submissions:
+            async for first in self._submissions:
+                submissions = [first]
+                size = len(first.messages)
+                while size < self._batch_size:
+                    try:
+                        more = self._submissions.receive_nowait()
+                    except (trio.WouldBlock, trio.EndOfChannel):
+                        break
+                    submissions.append(more)
+                    size += len(more.messages)
+                started = time.perf_counter()
+                await admitted.send((await self._judge(submissions), submissions, started))
+
+    async def _judge(self, submissions: list[Submission]) -> Batch:
+        """Admit all messages of ``submissions`` as one batch; only an unknown device costs a query."""
+        if len(submissions) == 1:
+            messages = submissions[0].messages
+        else:
+            messages = [message for submission in submissions for message in submission.messages]
+        batch = self._admission.admit(messages, round(self._clock.wall() * MICROSECONDS))
+        self._metrics.in_hand.inc(len(messages))
+        backoff = Backoff(first=0.05, maximum=2.0)
+        while batch.waiting:
+            try:
+                await self._states.load(self._pool, {candidate.route.key for candidate in batch.waiting})
+                self._admission.resume(batch)
+            except (psycopg.Error, PoolTimeout, OSError) as error:
+                log.warning("batch held", messages=len(messages), cause="DEVICES", error=str(error).strip())
+                await trio.sleep(backoff.next())
+        return batch
+
+    async def _commit(self, batches: "trio.MemoryReceiveChannel[Work]") -> None:
+        async with batches:
+            while True:
+                work = None
+                with trio.move_on_after(WRITE_INTERVAL):
+                    try:
+                        work = await batches.receive()
+                    except trio.EndOfChannel:
+                        break
+                if work is None:
+                    await self._writer.flush()
+                    continue
+                batch, submissions, started = work
+                outcome = await self._writer.write(batch)
+                self._metrics.latency_seconds.observe(time.perf_counter() - started)
+                await self._settle(outcome, submissions)
+                self._remember(outcome)
+                self._count(outcome)
+                self._on_commit(_summary(outcome, self._clock.wall()))
+        with trio.move_on_after(WRITE_INTERVAL):  # the states are rebuilt at the start if this does not succeed
+            await self._writer.flush()
+
+    async def _settle(self, outcome: Outcome, submissions: list[Submission]) -> None:
+        first = 0
+        for submission in submissions:
+            last = first + len(submission.messages)
+            await submission.settle(Settlement(outcome, first, last))
+            first = last
+
+    def _remember(self, outcome: Outcome) -> None:
+        """Move the devices' states: what is in them was committed."""
+        received_at = outcome.batch.received_at
+        touch = self._states.touch
+        for reading in outcome.stored:
+            state = reading.state
+            state.seen_at = state.heard_at = received_at
+            if reading.adjusted:
+                state.adjusted_at = received_at
+            state.nulls += reading.nulls
+            if not reading.late:
+                state.latest = remember(state.latest, reading.metrics)
+            if not state.changed:
+                touch(state)
+        for message in outcome.refused:
+            heard = self._states.get((message.tenant_id or "", message.device_id or ""))
+            if heard is not None:
+                heard.heard_at = received_at
+                touch(heard)
+
+    def _count(self, outcome: Outcome) -> None:
+        metrics = self._metrics
+        size = len(outcome.batch.messages)
+        metrics.in_hand.dec(size)
+        metrics.batch_size.observe(size)
+        metrics.messages.labels("stored").inc(len(outcome.stored))
+        metrics.messages.labels("duplicate").inc(len(outcome.duplicates))
+        metrics.messages.labels("refused").inc(len(outcome.refused))
+        for reason, count in Counter([message.reason for message in outcome.refused]).items():
+            metrics.refusals.labels(reason.value).inc(count)
+            if reason is Reason.INVALID_JSON:
+                metrics.invalid_json.inc(count)
+            elif reason is Reason.INVALID_ENCODING:
+                metrics.invalid_encoding.inc(count)
+
+
+def _summary(outcome: Outcome, committed_at: float) -> BatchSummary:
+    stored = Counter([reading.route.tenant_id for reading in outcome.stored])
+    duplicate = Counter([reading.route.tenant_id for reading in outcome.duplicates])
+    refused = Counter([message.tenant_id or "" for message in outcome.refused])
+    tenants = {
+        tenant: Counts(
+            stored[tenant] + refused[tenant] + duplicate[tenant], stored[tenant], refused[tenant], duplicate[tenant]
+        )
+        for tenant in stored.keys() | duplicate.keys() | refused.keys()
+    }
+    received_at = outcome.batch.received_at / MICROSECONDS
+    return BatchSummary(
+        committed_at=committed_at,
+        received=len(outcome.batch.messages),
+        stored=len(outcome.stored),
+        refused=len(outcome.refused),
+        duplicate=len(outcome.duplicates),
+        reasons=Counter([message.reason for message in outcome.refused]),
+        last_readings=[_shown(reading, received_at) for reading in outcome.stored[-_SHOWN_READINGS:]],
+        tenants=tenants,
+    )
+
+
+def _shown(reading: Reading, received_at: float) -> LastReading:
+    route = reading.route
+    return LastReading(
+        route.tenant_id, route.device_id, reading.ts / MICROSECONDS, received_at, route.kind, reading.metrics
+    )

@@ -1,0 +1,87 @@
+"""Quarantine on the way in: which refused messages are kept as rows, and the exact counts of all.
+
+Rows are a sample, at most ``ROWS_A_MINUTE`` for each device and reason, except reasons that hold messages for
+replay: those are kept in full. The counters are exact, always.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from appliance.ingest.batch import MICROSECONDS, MINUTE, Refused
+from appliance.reading import HELD_REASONS
+
+ROWS_A_MINUTE = 10
+MAX_SAMPLED = 100_000
+"""Devices and reasons remembered within a minute; past it, new ones share one allowance."""
+
+_EARLIEST, _LATEST = 0, 253_402_300_799 * MICROSECONDS
+"""What a datetime can say: an ``event_ts`` outside (a device may claim any) is left out."""
+
+
+class Sampler:
+    """Chooses the refused messages that are kept as rows."""
+
+    def __init__(self) -> None:
+        self._minute = -1
+        self._kept: Counter[tuple[str | None, str | None, str]] = Counter()
+
+    def keep(self, refused: Iterable[Refused], received_at: int) -> list[Refused]:
+        """Those of ``refused`` that become rows."""
+        minute = received_at // MINUTE
+        if minute != self._minute:
+            self._minute = minute
+            self._kept.clear()
+        return [message for message in refused if message.reason in HELD_REASONS or self._take(message)]
+
+    def _take(self, message: Refused) -> bool:
+        key = (message.tenant_id, message.device_id, message.reason.value)
+        if key not in self._kept and len(self._kept) >= MAX_SAMPLED:
+            key = (None, None, "")
+        if self._kept[key] >= ROWS_A_MINUTE:
+            return False
+        self._kept[key] += 1
+        return True
+
+
+def event_parameters(messages: Sequence[Refused], received_at: int) -> dict[str, Any]:
+    """Parameters of the statement that inserts quarantine rows, one list a column."""
+    return {
+        "ingested_at": moment(received_at),
+        "event_ts": [_event_time(message.event_ts) for message in messages],
+        "topics": [_plain(message.topic) for message in messages],
+        "tenants": [message.tenant_id for message in messages],
+        "sites": [message.site_id for message in messages],
+        "devices": [message.device_id for message in messages],
+        "kinds": [message.kind for message in messages],
+        "reasons": [message.reason.value for message in messages],
+        "details": [_plain(message.detail) for message in messages],
+        "payloads": [message.payload for message in messages],
+    }
+
+
+def counter_parameters(messages: Iterable[Refused], received_at: int) -> dict[str, Any]:
+    """Parameters of the statement that adds to the exact counters, sorted by key."""
+    counts = Counter((message.tenant_id or "", message.reason.value) for message in messages)
+    keys = sorted(counts)
+    return {
+        "minute": moment(received_at // MINUTE * MINUTE),
+        "tenants": [tenant for tenant, _ in keys],
+        "reasons": [reason for _, reason in keys],
+        "counts": [counts[key] for key in keys],
+    }
+
+
+def moment(microseconds: int) -> datetime:
+    """Microseconds since 1970 as an aware datetime."""
+    return datetime.fromtimestamp(microseconds // MICROSECONDS, UTC).replace(microsecond=microseconds % MICROSECONDS)
+
+
+def _event_time(microseconds: int | None) -> datetime | None:
+    return moment(microseconds) if microseconds is not None and _EARLIEST <= microseconds <= _LATEST else None
+
+
+def _plain(text: str) -> str:
+    """Text that Postgres takes: it has no U+0000."""
+    return text.replace("\0", "\\u0000")

@@ -1,0 +1,306 @@
+"""The writer: one transaction a batch, tried again until it is committed.
+
+Tables in this order: telemetry, quarantine, device state that is due, ledger; every multi-row write sorted by its key,
+so that several processes on one database never deadlock. Three ways to store the readings, from fast to careful:
+
+* ``DIRECT`` copies into the table. It fails as a whole on a duplicate, which is rare: only a reconnect brings any.
+* ``STAGED`` copies into a staging table and inserts what is not there yet.
+* ``BISECTED`` does so in halves under savepoints, down to the one row that Postgres refuses.
+
+A COMMIT whose answer was lost is not guessed at: the transaction's id, kept from the ledger's statement, is looked up
+(``pg_xact_status``) before anything is written again.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from typing import Any
+
+import psycopg
+import structlog
+import trio
+
+from appliance.backoff import Backoff
+from appliance.db import statements
+from appliance.db.partitions import ensure_partitions
+from appliance.db.pool import Pool, PoolTimeout
+from appliance.db.sqlstate import Verdict, classify
+from appliance.db.trio_psycopg import Connection
+from appliance.devices.state import WRITE_INTERVAL, DeviceState, StateBook
+from appliance.errors import ApplianceError
+from appliance.ingest.batch import MICROSECONDS, MINUTE, Batch, Outcome, Reading, Refused, together
+from appliance.ingest.quarantine import Sampler, counter_parameters, event_parameters, moment
+from appliance.ingest.telemetry import HEADER, TRAILER
+from appliance.metrics import Metrics
+from appliance.reading import Reason
+
+log = structlog.get_logger(__name__)
+
+DAY = 86_400 * MICROSECONDS
+
+
+class Way(Enum):
+    """How the readings of a batch are stored."""
+
+    DIRECT = "direct"
+    STAGED = "staged"
+    BISECTED = "bisected"
+
+
+class _Attempt:
+    """What a try has found out: needed if its COMMIT is never answered."""
+
+    __slots__ = ("kept", "outcome", "states", "xid")
+
+    def __init__(self) -> None:
+        self.xid: str | None = None
+        self.outcome: Outcome | None = None
+        self.kept: list[Refused] = []
+        self.states: list[DeviceState] = []
+
+
+class Writer:
+    """Commits batches, one at a time."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        instance: str,
+        states: StateBook,
+        metrics: Metrics,
+        failpoint: Callable[[str], None],
+    ) -> None:
+        self._pool = pool
+        self._instance = instance
+        self._states = states
+        self._metrics = metrics
+        self._failpoint = failpoint
+        self._queries = statements.load("ingest")
+        self._sampler = Sampler()
+        self._states_written = 0.0
+        self._days = range(0)
+
+    async def write(self, batch: Batch) -> Outcome:
+        """Commit ``batch`` and say what became of it. Waits for Postgres as long as it takes.
+
+        Raises ApplianceError when the schema is not what this program expects (SQLSTATE class 42).
+        """
+        kept = self._sampler.keep(batch.refused, batch.received_at)
+        return await self._write(batch, kept)
+
+    async def flush(self) -> None:
+        """Write the device states that are due, when no batch comes by to carry them."""
+        if self._states_due():
+            await self._write(Batch((), time.time_ns() // 1000), ())
+
+    async def _write(self, batch: Batch, kept: Sequence[Refused]) -> Outcome:
+        way = Way.DIRECT
+        backoff = Backoff(first=0.05, maximum=2.0)
+        while True:
+            attempt = _Attempt()
+            try:
+                return await self._try(batch, kept, way, attempt)
+            except (psycopg.Error, PoolTimeout, OSError) as error:
+                verdict = Verdict.RETRY if isinstance(error, PoolTimeout | OSError) else classify(error)
+                outcome = await self._after_lost_commit(attempt)
+                if outcome is not None:
+                    return self._committed(attempt, outcome)
+                self._metrics.store_retries.labels(verdict.name.lower()).inc()
+                if verdict is Verdict.STOP:
+                    raise ApplianceError(
+                        f"the database refused a statement of ours: {error}; its schema is not the one this program "
+                        "expects. Run `appliance migrate`, or look for changes made by hand."
+                    ) from error
+                if verdict is Verdict.UNIQUE:
+                    way = Way.STAGED
+                elif verdict is Verdict.POISON:
+                    way = Way.BISECTED
+                elif verdict is Verdict.NO_PARTITION:
+                    self._days = range(0)
+                else:
+                    log.warning(
+                        "batch held", messages=len(batch.messages), cause=verdict.name, error=str(error).strip()
+                    )
+                    await trio.sleep(backoff.next())
+                    if verdict is Verdict.RESOURCES and len(batch.messages) > 1:
+                        first, second = batch.halves()
+                        half = len(first.messages)
+                        one = await self._write(first, [refused for refused in kept if refused.index < half])
+                        two = await self._write(second, [refused for refused in kept if refused.index >= half])
+                        return together(batch, one, two)
+
+    async def _try(self, batch: Batch, kept: Sequence[Refused], way: Way, attempt: _Attempt) -> Outcome:
+        """One transaction. Fills ``attempt`` as it goes."""
+        started = time.perf_counter()
+        async with self._pool.connection() as connection:
+            await self._ensure_days(connection, batch.readings)
+            async with connection.transaction():
+                stored, duplicates, poison = await self._store(connection, batch.readings, way)
+                attempt.outcome = outcome = Outcome(batch, stored, duplicates, [*batch.refused, *poison])
+                attempt.kept = [*kept, *self._sampler.keep(poison, batch.received_at)]
+                attempt.states = self._states_due()
+                attempt.xid = await self._record(connection, outcome, attempt)
+                self._failpoint("before_commit")
+        self._metrics.commit_seconds.observe(time.perf_counter() - started)
+        return self._committed(attempt, outcome)
+
+    def _committed(self, attempt: _Attempt, outcome: Outcome) -> Outcome:
+        if attempt.states:
+            self._states.written(attempt.states)
+            self._states_written = time.monotonic()
+        self._failpoint("after_commit")
+        return outcome
+
+    async def _after_lost_commit(self, attempt: _Attempt) -> Outcome | None:
+        """The outcome of a try that failed after its COMMIT was sent, if Postgres did commit it."""
+        if attempt.xid is None or attempt.outcome is None:
+            return None
+        backoff = Backoff(first=0.05, maximum=2.0)
+        while True:
+            try:
+                async with self._pool.connection() as connection:
+                    cursor = await connection.execute(self._queries["transaction_status"], {"xid": attempt.xid})
+                    row = await cursor.fetchone()
+                status = row[0] if row else None
+                if status != "in progress":
+                    return attempt.outcome if status == "committed" else None
+            except (psycopg.Error, PoolTimeout, OSError) as error:
+                log.warning("waiting to learn what became of a commit", error=str(error).strip())
+            await trio.sleep(backoff.next())
+
+    async def _ensure_days(self, connection: Connection, readings: Sequence[Reading]) -> None:
+        """Make the partitions that the readings need, if one is not known to be there."""
+        if not readings:
+            return
+        times = [reading.ts for reading in readings]
+        first, last = min(times) // DAY, max(times) // DAY
+        known = self._days
+        if first in known and last in known:
+            return
+        await ensure_partitions(connection, moment(first * DAY).date(), moment(last * DAY).date())
+        if known and first <= known.stop and last >= known.start - 1:
+            self._days = range(min(first, known.start), max(last + 1, known.stop))
+        else:
+            self._days = range(first, last + 1)
+
+    async def _store(
+        self, connection: Connection, readings: Sequence[Reading], way: Way
+    ) -> tuple[Sequence[Reading], Sequence[Reading], Sequence[Refused]]:
+        """Put the readings into telemetry: which were stored, which were there already, which Postgres refused."""
+        if not readings:
+            return (), (), ()
+        if way is Way.DIRECT:
+            await self._copy(connection, "copy_telemetry", readings)
+            return readings, (), ()
+        await connection.execute(self._queries["create_staging"])
+        if way is Way.STAGED:
+            stored, duplicates = await self._stage(connection, readings)
+            return stored, duplicates, ()
+        poison: list[Refused] = []
+        found: list[Reading] = []
+        doubled: list[Reading] = []
+        await self._bisect(connection, readings, found, doubled, poison)
+        return found, doubled, poison
+
+    async def _copy(self, connection: Connection, statement: str, readings: Iterable[Reading]) -> None:
+        data = b"".join([HEADER, *[reading.row for reading in readings], TRAILER])
+        async with connection.cursor() as cursor, cursor.copy(self._queries[statement]) as copy:
+            await copy.write(data)
+
+    async def _stage(self, connection: Connection, readings: Sequence[Reading]) -> tuple[list[Reading], list[Reading]]:
+        await connection.execute(self._queries["clear_staging"])
+        await self._copy(connection, "copy_staging", readings)
+        cursor = await connection.execute(self._queries["insert_staged"])
+        fresh = set(await cursor.fetchall())
+        stored: list[Reading] = []
+        duplicates: list[Reading] = []
+        for reading in readings:
+            digest = int.from_bytes(reading.digest, "big", signed=True)
+            key = (reading.route.tenant_id, reading.route.device_id, reading.ts, digest)
+            if key in fresh:
+                fresh.discard(key)
+                stored.append(reading)
+            else:
+                duplicates.append(reading)
+        return stored, duplicates
+
+    async def _bisect(
+        self,
+        connection: Connection,
+        readings: Sequence[Reading],
+        stored: list[Reading],
+        duplicates: list[Reading],
+        poison: list[Refused],
+    ) -> None:
+        """Store halves under savepoints until only the rows that Postgres refuses are left (P4)."""
+        try:
+            async with connection.transaction():
+                some, doubled = await self._stage(connection, readings)
+        except psycopg.Error as error:
+            if classify(error) is not Verdict.POISON:
+                raise
+            if len(readings) == 1:
+                poison.append(_store_refused(readings[0], error))
+                return
+            middle = len(readings) // 2
+            await self._bisect(connection, readings[:middle], stored, duplicates, poison)
+            await self._bisect(connection, readings[middle:], stored, duplicates, poison)
+            return
+        stored += some
+        duplicates += doubled
+
+    def _states_due(self) -> list[DeviceState]:
+        return self._states.changed() if time.monotonic() - self._states_written >= WRITE_INTERVAL else []
+
+    async def _record(self, connection: Connection, outcome: Outcome, attempt: _Attempt) -> str | None:
+        """Quarantine, device state and ledger in one round trip; the transaction's id."""
+        received_at = outcome.batch.received_at
+        queries = self._queries
+        ledger: Any = None
+        async with connection.pipeline():
+            if attempt.kept:
+                await connection.execute(queries["insert_quarantine"], event_parameters(attempt.kept, received_at))
+            if outcome.refused:
+                await connection.execute(queries["count_quarantine"], counter_parameters(outcome.refused, received_at))
+            if attempt.states:
+                await connection.execute(*self._states.upsert(attempt.states, self._instance, received_at))
+            if outcome.batch.messages:
+                ledger = await connection.execute(queries["add_to_ledger"], self._ledger_parameters(outcome))
+        if ledger is None:
+            return None
+        row = await ledger.fetchone()
+        return row[0] if row else None
+
+    def _ledger_parameters(self, outcome: Outcome) -> dict[str, Any]:
+        stored = Counter([reading.route.tenant_id for reading in outcome.stored])
+        duplicate = Counter([reading.route.tenant_id for reading in outcome.duplicates])
+        refused = Counter([message.tenant_id or "" for message in outcome.refused])
+        tenants = sorted(stored.keys() | duplicate.keys() | refused.keys())
+        return {
+            "minute": moment(outcome.batch.received_at // MINUTE * MINUTE),
+            "instance": self._instance,
+            "tenants": tenants,
+            "received": [stored[tenant] + duplicate[tenant] + refused[tenant] for tenant in tenants],
+            "stored": [stored[tenant] for tenant in tenants],
+            "refused": [refused[tenant] for tenant in tenants],
+            "duplicate": [duplicate[tenant] for tenant in tenants],
+            "qos0": [outcome.batch.qos0[tenant] for tenant in tenants],
+        }
+
+
+def _store_refused(reading: Reading, error: psycopg.Error) -> Refused:
+    """Check 15: a reading that Postgres does not take."""
+    route = reading.route
+    return Refused(
+        reading.index,
+        Reason.STORE_REFUSED,
+        f"Postgres refused the row ({error.sqlstate}): {str(error).splitlines()[0]}",
+        f"tenant/{route.tenant_id}/device/{route.device_id}/{route.kind.value}",
+        reading.payload,
+        route.tenant_id,
+        route.device_id,
+        route.kind.value,
+        None,
+        reading.ts,
+    )

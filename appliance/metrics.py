@@ -1,0 +1,53 @@
+"""What is counted and measured, for /metrics. One registry a process, handed to whoever counts; never a device id."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_SIZES = (1, 4, 16, 64, 256, 512, 1024, 2048, 4096)
+
+
+class Metrics:
+    """The appliance's metrics. Names follow Prometheus: base units, ``_total`` for counters."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.messages = Counter(
+            "appliance_messages", "Messages by committed outcome", ["outcome"], registry=self.registry
+        )
+        self.refusals = Counter("appliance_refusals", "Refused messages by reason", ["reason"], registry=self.registry)
+        self.invalid_json = Counter(
+            "invalid_json", "Messages whose payload is no JSON (reason INVALID_JSON)", registry=self.registry
+        )
+        self.invalid_encoding = Counter(
+            "invalid_encoding", "Messages whose payload is no UTF-8 (reason INVALID_ENCODING)", registry=self.registry
+        )
+        self.null_metrics = Counter("appliance_null_metrics", "Metrics left out as null", registry=self.registry)
+        self.redelivered = Counter(
+            "appliance_redelivered_messages", "Messages the broker sent again (DUP)", registry=self.registry
+        )
+        self.batch_size = Histogram(
+            "appliance_batch_messages", "Messages in a batch", buckets=_SIZES, registry=self.registry
+        )
+        self.commit_seconds = Histogram(
+            "appliance_commit_seconds", "Time of a batch's transaction", buckets=_SECONDS, registry=self.registry
+        )
+        self.latency_seconds = Histogram(
+            "appliance_receive_to_commit_seconds",
+            "From the receipt of a batch to its commit",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.store_retries = Counter(
+            "appliance_store_retries", "Transactions tried again, by cause", ["cause"], registry=self.registry
+        )
+        self.restarts = Counter(
+            "appliance_child_restarts", "Restarts of a child process", ["child"], registry=self.registry
+        )
+        self.in_hand = Gauge(
+            "appliance_messages_in_hand", "Messages received and not yet committed", registry=self.registry
+        )
+
+    def exposition(self) -> bytes:
+        """All metrics in the Prometheus text format."""
+        return generate_latest(self.registry)

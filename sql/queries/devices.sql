@@ -1,0 +1,53 @@
+-- name: select_states
+SELECT s.tenant_id, s.device_id,
+  (extract(epoch FROM s.last_ts) * 1000000)::bigint,
+  (extract(epoch FROM s.last_seen_at) * 1000000)::bigint,
+  (extract(epoch FROM s.last_heard_at) * 1000000)::bigint,
+  (extract(epoch FROM s.ts_adjusted_at) * 1000000)::bigint,
+  s.null_metrics, s.latest
+FROM device_state AS s
+JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id) USING (tenant_id, device_id)
+
+-- name: upsert_states
+-- Newest wins: a peer that saw the device later is never set back.
+WITH written AS (
+  INSERT INTO ingest_instances (instance, state_written_at) VALUES (%(instance)s, 'epoch'::timestamptz + %(now)s * interval '1 microsecond')
+  ON CONFLICT (instance) DO UPDATE SET state_written_at = EXCLUDED.state_written_at
+)
+INSERT INTO device_state AS d
+  (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, ts_adjusted_at, null_metrics, latest)
+SELECT s.tenant_id, s.device_id,
+  'epoch'::timestamptz + s.newest * interval '1 microsecond',
+  'epoch'::timestamptz + s.seen * interval '1 microsecond',
+  'epoch'::timestamptz + s.heard * interval '1 microsecond',
+  'epoch'::timestamptz + s.adjusted * interval '1 microsecond',
+  s.nulls, s.latest::jsonb
+FROM unnest(
+  %(tenants)s::text[], %(devices)s::text[], %(newest)s::bigint[], %(seen)s::bigint[], %(heard)s::bigint[],
+  %(adjusted)s::bigint[], %(nulls)s::bigint[], %(latest)s::text[]
+) AS s (tenant_id, device_id, newest, seen, heard, adjusted, nulls, latest)
+ON CONFLICT (tenant_id, device_id) DO UPDATE SET
+  last_ts = greatest(d.last_ts, EXCLUDED.last_ts),
+  last_seen_at = greatest(d.last_seen_at, EXCLUDED.last_seen_at),
+  last_heard_at = greatest(d.last_heard_at, EXCLUDED.last_heard_at),
+  ts_adjusted_at = greatest(d.ts_adjusted_at, EXCLUDED.ts_adjusted_at),
+  null_metrics = greatest(d.null_metrics, EXCLUDED.null_metrics),
+  latest = CASE WHEN EXCLUDED.last_ts >= d.last_ts OR d.last_ts IS NULL THEN d.latest || EXCLUDED.latest ELSE EXCLUDED.latest || d.latest END
+
+-- name: rebuild_states
+-- What this instance stored after it last wrote the states, folded in once at the start.
+WITH since AS (
+  SELECT coalesce((SELECT state_written_at FROM ingest_instances WHERE instance = %(instance)s), '-infinity') - interval '10 seconds' AS moment
+), fresh AS (
+  SELECT DISTINCT ON (t.tenant_id, t.device_id) t.tenant_id, t.device_id, t.ts, t.received_at, t.metrics
+  FROM telemetry AS t, since
+  WHERE t.received_at >= since.moment
+  ORDER BY t.tenant_id, t.device_id, t.ts DESC
+)
+INSERT INTO device_state AS d (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, latest)
+SELECT tenant_id, device_id, ts, received_at, received_at, metrics FROM fresh ORDER BY tenant_id, device_id
+ON CONFLICT (tenant_id, device_id) DO UPDATE SET
+  last_ts = greatest(d.last_ts, EXCLUDED.last_ts),
+  last_seen_at = greatest(d.last_seen_at, EXCLUDED.last_seen_at),
+  last_heard_at = greatest(d.last_heard_at, EXCLUDED.last_heard_at),
+  latest = CASE WHEN EXCLUDED.last_ts >= d.last_ts OR d.last_ts IS NULL THEN d.latest || EXCLUDED.latest ELSE d.latest END

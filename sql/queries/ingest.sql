@@ -1,0 +1,54 @@
+-- name: copy_telemetry
+COPY telemetry (tenant_id, device_id, kind, ts, digest, received_at, ts_adjusted, late, seq, site_id, lat, lng, metrics)
+FROM STDIN (FORMAT binary)
+
+-- name: create_staging
+CREATE TEMPORARY TABLE IF NOT EXISTS telemetry_staging (LIKE telemetry) ON COMMIT DELETE ROWS
+
+-- name: copy_staging
+COPY telemetry_staging (tenant_id, device_id, kind, ts, digest, received_at, ts_adjusted, late, seq, site_id, lat, lng, metrics)
+FROM STDIN (FORMAT binary)
+
+-- name: clear_staging
+DELETE FROM telemetry_staging
+
+-- name: insert_staged
+-- What is already there is left as it is; what comes back was stored now. Sorted: two processes never deadlock.
+INSERT INTO telemetry
+SELECT * FROM telemetry_staging ORDER BY tenant_id, device_id, ts, digest
+ON CONFLICT DO NOTHING
+RETURNING tenant_id, device_id, (extract(epoch FROM ts) * 1000000)::bigint, digest
+
+-- name: insert_quarantine
+INSERT INTO quarantine_events
+  (ingested_at, event_ts, topic, tenant_id, site_id, device_id, kind, reason, detail, payload)
+SELECT %(ingested_at)s, q.event_ts, q.topic, q.tenant_id, q.site_id, q.device_id, q.kind, q.reason, q.detail, q.payload
+FROM unnest(
+  %(event_ts)s::timestamptz[], %(topics)s::text[], %(tenants)s::text[], %(sites)s::text[], %(devices)s::text[],
+  %(kinds)s::text[], %(reasons)s::text[], %(details)s::text[], %(payloads)s::bytea[]
+) AS q (event_ts, topic, tenant_id, site_id, device_id, kind, reason, detail, payload)
+
+-- name: count_quarantine
+INSERT INTO quarantine_counters_minute (bucket_minute, tenant_id, reason, cnt)
+SELECT %(minute)s, c.tenant_id, c.reason, c.cnt
+FROM unnest(%(tenants)s::text[], %(reasons)s::text[], %(counts)s::bigint[]) AS c (tenant_id, reason, cnt)
+ON CONFLICT (bucket_minute, tenant_id, reason) DO UPDATE SET cnt = quarantine_counters_minute.cnt + EXCLUDED.cnt
+
+-- name: add_to_ledger
+-- Only ever added to. The transaction's id tells, after a COMMIT whose answer was lost, what became of it.
+INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused, duplicate, qos0)
+SELECT %(minute)s, %(instance)s, l.tenant_id, l.received, l.stored, l.refused, l.duplicate, l.qos0
+FROM unnest(
+  %(tenants)s::text[], %(received)s::bigint[], %(stored)s::bigint[], %(refused)s::bigint[], %(duplicate)s::bigint[],
+  %(qos0)s::bigint[]
+) AS l (tenant_id, received, stored, refused, duplicate, qos0)
+ON CONFLICT (minute, instance, tenant_id) DO UPDATE SET
+  received = ingest_ledger.received + EXCLUDED.received,
+  stored = ingest_ledger.stored + EXCLUDED.stored,
+  refused = ingest_ledger.refused + EXCLUDED.refused,
+  duplicate = ingest_ledger.duplicate + EXCLUDED.duplicate,
+  qos0 = ingest_ledger.qos0 + EXCLUDED.qos0
+RETURNING pg_current_xact_id()::text
+
+-- name: transaction_status
+SELECT pg_xact_status(%(xid)s::text::xid8)
