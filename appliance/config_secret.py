@@ -1,0 +1,85 @@
+"""Secrets: a value that never shows itself, the files they are kept in, and which ones nobody should use."""
+
+import hmac
+import os
+import stat
+from pathlib import Path
+from typing import final
+
+MASK = "********"
+MIN_LENGTH = 12
+"""Characters of a password; the same minimum as for people (NIST SP 800-63B asks for at least 8)."""
+_MAX_FILE = 65_536
+"""Bytes of a secret file; a larger one is another file."""
+_SAMPLES = frozenset(
+    {"changeme", "changeme1234", "changemeplease", "change-me-please", "default", "example", "mosquitto", "password"}
+    | {"password1234", "passwordpassword", "placeholder", "postgres", "postgresql", "replaceme", "sample", "secret"}
+    | {"supersecret", "topsecret", "yourpassword", "your-password", "your_password", "123456789012", "1234567890"}
+)
+"""What examples and images are shipped with; the first words an intruder tries."""
+
+
+@final
+class Secret:
+    """Text that is masked wherever it is shown: in ``repr``, ``str``, formatting, logs and JSON."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The text itself, for the one place that needs it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK})"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+def weakness(password: str) -> str | None:
+    """What is wrong with a password, without telling it; None when nothing is."""
+    if password.lower() in _SAMPLES or len(set(password)) == 1:
+        return "is a sample that everybody knows; choose a random one"
+    if len(password) < MIN_LENGTH:
+        return f"is too short; at least {MIN_LENGTH} characters are needed"
+    return None
+
+
+def read_secret_file(path: Path) -> str:
+    """The one line in a file that nobody but its owner may read. Raises ValueError with what is wrong and the mend."""
+    try:
+        # O_NONBLOCK: a FIFO without a writer must not hold us here
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise ValueError(f"{path} is not a regular file")
+        if mode & 0o077:
+            raise ValueError(f"others may read {path} (mode {mode & 0o777:04o}); run: chmod 600 {path}")
+        content = file.read(_MAX_FILE + 1)
+    return _only_line(content, path)
+
+
+def _only_line(content: bytes, path: Path) -> str:
+    if len(content) > _MAX_FILE:
+        raise ValueError(f"{path} is larger than {_MAX_FILE} bytes")
+    try:
+        line = content.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text") from None
+    if not line:
+        raise ValueError(f"{path} is empty")
+    if not line.isprintable():
+        raise ValueError(f"{path} must hold one line without control characters")
+    return line

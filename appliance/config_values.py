@@ -1,0 +1,121 @@
+"""One raw value, from TOML or from the environment, turned into the type of its key - or what is wrong with it.
+
+Enters: a value and a key's annotated type. Leaves: a value of that type, or a ValueError whose text says what is
+allowed. Never: a file, the environment, or a secret in an error.
+"""
+
+import json
+import math
+import os
+import re
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from appliance.config_secret import Secret
+
+_INTEGER = re.compile(r"[+-]?\d{1,18}")
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False, "on": True, "off": False}
+_TOML_NAMES: dict[type, str] = {
+    bool: "a boolean", int: "a whole number", float: "a fraction", str: "text", list: "a list", dict: "a table",
+    datetime: "a date and time", date: "a date", time: "a time of day",
+}  # fmt: skip
+
+
+def is_secret(annotation: Any) -> bool:
+    """Whether a key of this type holds a secret."""
+    kind, _ = _kind(annotation)
+    return isinstance(kind, inspect.CustomType) and kind.cls is Secret
+
+
+def from_toml(value: object, annotation: Any, folder: Path) -> object:
+    """``value`` as TOML gave it, as the key's type; relative paths start in ``folder``. Raises ValueError."""
+    kind, allowed = _kind(annotation)
+    if isinstance(kind, inspect.CustomType):
+        if not isinstance(value, str):
+            raise ValueError(f"must be {allowed}, not {_TOML_NAMES[type(value)]}")
+        return _custom(kind, value, folder)
+    try:
+        return msgspec.convert(value, annotation)
+    except msgspec.ValidationError:
+        raise ValueError(f"must be {allowed}, not {shown(value)}") from None
+
+
+def from_text(text: str, annotation: Any, folder: Path) -> object:
+    """``text`` of an environment variable as the key's type. Raises ValueError."""
+    kind, allowed = _kind(annotation)
+    value: object = text
+    if isinstance(kind, inspect.BoolType):
+        value = _BOOLEANS.get(text.strip().lower(), text)
+    elif isinstance(kind, inspect.IntType) and _INTEGER.fullmatch(text.strip()):
+        value = int(text)
+    elif isinstance(kind, inspect.FloatType):
+        value = _number(text)
+    if value == "":
+        raise ValueError(f"is empty; it must be {allowed}, or not be set at all")
+    return from_toml(value, annotation, folder)
+
+
+def resolve(text: str, folder: Path) -> Path:
+    """The absolute path of ``text``, seen from ``folder``. Raises ValueError."""
+    if not text or not text.isprintable():
+        raise ValueError("must be a path without control characters")
+    if text.startswith("~"):
+        raise ValueError("must be a whole path: ~ is not expanded, so that every user and service means the same place")
+    return Path(os.path.normpath(folder.absolute() / text))
+
+
+def shown(value: object) -> str:
+    """A value for an error: short, on one line, without control characters."""
+    if isinstance(value, dict | list | datetime | date | time):
+        return _TOML_NAMES[type(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _kind(annotation: Any) -> tuple[inspect.Type, str]:
+    """The type of a key without its optional part and metadata, and in words what it allows."""
+    kind = inspect.type_info(annotation)
+    if isinstance(kind, inspect.UnionType):
+        kind = next(part for part in kind.types if not isinstance(part, inspect.NoneType))
+    description = None
+    if isinstance(kind, inspect.Metadata):
+        description = (kind.extra_json_schema or {}).get("description")
+        kind = kind.type
+    return kind, description or _words(kind)
+
+
+def _words(kind: inspect.Type) -> str:
+    match kind:
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType():
+            return f"a whole number from {kind.ge} to {kind.le}"
+        case inspect.FloatType():
+            return f"a number from {kind.ge:g} to {kind.le:g}"
+        case inspect.LiteralType():
+            return "one of " + ", ".join(json.dumps(choice) for choice in kind.values)
+        case inspect.CustomType() if kind.cls is Path:
+            return "a path"
+        case _:
+            return "text"
+
+
+def _custom(kind: inspect.CustomType, text: str, folder: Path) -> object:
+    if kind.cls is Path:
+        return resolve(text, folder)
+    if not text or not text.isprintable():
+        raise ValueError("must be text without control characters, and not empty")
+    return Secret(text)
+
+
+def _number(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text
