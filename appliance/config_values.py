@@ -18,6 +18,8 @@ from msgspec import inspect
 from appliance.config_secret import Secret
 
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
+_USERINFO = re.compile(r"//.*@")
+"""User and password in an address."""
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False, "on": True, "off": False}
 _TOML_NAMES: dict[type, str] = {
     bool: "a boolean", int: "a whole number", float: "a fraction", str: "text", list: "a list", dict: "a table",
@@ -74,7 +76,7 @@ def shown(value: object) -> str:
         return _TOML_NAMES[type(value)]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    text = json.dumps(value)
+    text = _USERINFO.sub("//***@", json.dumps(value))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

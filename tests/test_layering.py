@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "appliance"
 
-LEAVES = {"errors", "backoff", "reading", "clock", "metrics", "config", "assets"}
+LEAVES = {"errors", "backoff", "reading", "clock", "metrics", "config", "assets", "failpoints"}
 ALLOWED: dict[str, set[str]] = {
     # leaves: know one another only where named
     "errors": set(),
@@ -14,7 +14,15 @@ ALLOWED: dict[str, set[str]] = {
     "clock": set(),
     "metrics": {"reading"},
     "assets": set(),  # finds templates/, static/ and sql/ in a checkout and in the wheel
-    "config": {"errors", "assets"},
+    "failpoints": set(),
+    # what config is made of, for its use alone; everybody else sees config
+    "config_lines": set(),
+    "config_secret": set(),
+    "config_values": {"config_secret"},
+    "config_file": {"config_lines", "errors"},
+    "config_sources": {"config_file", "config_lines", "config_secret", "config_values", "errors"},
+    "config": {"config_file", "config_secret", "config_sources", "errors"},
+    "logs": {"config"},  # set up once by the top; everybody else only asks structlog for a logger
     # adapters: the leaves, never one another
     "children": LEAVES,
     "mqtt": LEAVES,

@@ -1,0 +1,82 @@
+"""The program: runs the command line, and is the one place that turns an error into a line and an exit code.
+
+Exit codes: 0 done, 1 failure, 2 usage or configuration, 130 interrupted.
+"""
+
+import os
+import sys
+import traceback
+
+import click
+
+from appliance.cli import cli
+from appliance.errors import ApplianceError
+from appliance.logs import encode
+
+FAILURE = 1
+INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
+
+
+def main() -> int:
+    """Run the command that ``sys.argv`` names and return its exit code."""
+    try:
+        # not standalone: click would print errors its own way, and exit
+        result = cli.main(prog_name="appliance", standalone_mode=False)
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 - the outermost boundary of the process
+        return report(error)
+    return result if isinstance(result, int) else 0
+
+
+def report(error: BaseException) -> int:
+    """Tell ``error`` on standard error: one line if a person can mend it, else its traceback. Returns the exit code."""
+    real = first_error(error)
+    match real:
+        case SystemExit(code=int(code)):
+            return code
+        case KeyboardInterrupt() | click.Abort():
+            return INTERRUPTED
+        case BrokenPipeError():  # whoever read our output has read enough: appliance check-config | head -1
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FAILURE
+        case click.exceptions.NoArgsIsHelpError():
+            real.show()
+            return real.exit_code
+        case click.ClickException():
+            _print_error(_usage(real))
+            return real.exit_code
+        case ApplianceError():
+            _print_error(str(real))
+            return real.exit_code
+    traceback.print_exception(real)
+    _print_error(f"unexpected {type(real).__name__}: {real}")
+    return FAILURE
+
+
+def first_error(error: BaseException) -> BaseException:
+    """The first real error in what may be a group of groups: nurseries wrap even a single one."""
+    while isinstance(error, BaseExceptionGroup):
+        error = next((inner for inner in error.exceptions if not _interrupts(inner)), error.exceptions[0])
+    return error
+
+
+def _interrupts(error: BaseException) -> bool:
+    """Whether nothing in ``error`` is more than the end of the process that somebody asked for."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_interrupts(inner) for inner in error.exceptions)
+    return not isinstance(error, Exception)
+
+
+def _usage(error: click.ClickException) -> str:
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    return message if context is None else f"{message} (see {context.command_path} --help)"
+
+
+def _print_error(message: str) -> None:
+    print(f"error: {encode(message)}", file=sys.stderr)  # noqa: T201 - the program's last word
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""``appliance check-config``: every effective value and where it came from."""
+
+import json
+from pathlib import Path
+
+import click
+
+from appliance.cli import Invocation
+from appliance.config import FIELDS, Secret
+from appliance.config_secret import MASK
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@click.pass_obj
+def command(invocation: Invocation, as_json: bool) -> None:
+    """Check the configuration and print every value with its origin; secrets are masked."""
+    loaded = invocation.loaded
+    rows = [(key, _plain(loaded.value(key)), loaded.origins[key]) for key in FIELDS]
+    if as_json:
+        settings = {key: {"value": value, "origin": origin} for key, value, origin in rows}
+        click.echo(
+            json.dumps({"file": None if loaded.file is None else str(loaded.file), "settings": settings}, indent=2)
+        )
+        return
+    table = [("KEY", "VALUE", "FROM"), *((key, _shown(value), origin) for key, value, origin in rows)]
+    widths = [max(len(row[column]) for row in table) for column in (0, 1)]
+    for key, value, origin in table:
+        click.echo(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
+
+
+def _plain(value: object) -> object:
+    """A value as JSON knows it."""
+    if isinstance(value, Secret):
+        return MASK
+    return str(value) if isinstance(value, Path) else value
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value)
