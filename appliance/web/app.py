@@ -1,0 +1,61 @@
+"""Puts the dashboard together: gate, pages, live socket, files, probes and error pages over the given services."""
+
+import sys
+from typing import Any
+
+import structlog
+from quart import Response
+from quart_trio import QuartTrio
+
+from appliance.assets import asset
+from appliance.web import auth, files, hardening, live_socket, probes
+from appliance.web.failures import FailurePages
+from appliance.web.figures import FigureReader
+from appliance.web.files import Files
+from appliance.web.fragments import LivePages
+from appliance.web.live_socket import LiveSockets
+from appliance.web.pages import overview
+from appliance.web.services import Services
+from appliance.web.templating import Templates
+
+log = structlog.get_logger(__name__)
+
+
+class Dashboard(QuartTrio):
+    """The application, with what its server needs to know: the host names and the sockets to close at the drain."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__("appliance.web", static_folder=None, template_folder=None)
+        self.services = services
+        self.hosts = hardening.host_policy(services.public_url)
+        self.live_sockets = LiveSockets()
+        self.config["MAX_CONTENT_LENGTH"] = hardening.MAX_BODY
+        self.config["BODY_TIMEOUT"] = hardening.BODY_TIMEOUT
+        self.config["RESPONSE_TIMEOUT"] = None  # the server bounds each send instead
+
+    def log_exception(self, exception_info: Any) -> None:
+        """An error that no handler took, as one structured line."""
+        log.error("request failed", exc_info=exception_info or sys.exc_info())
+
+
+def create_app(services: Services) -> Dashboard:
+    """The dashboard over ``services``. It holds no connection and starts no task of its own."""
+    app = Dashboard(services)
+    static = Files(asset("static"))
+    templates = Templates(static, services.name)
+    live_pages = LivePages()
+    auth.guard(app)
+    FailurePages(services, templates).install(app)
+    app.register_blueprint(files.blueprint(static))
+    app.register_blueprint(probes.blueprint(services))
+    app.register_blueprint(live_socket.blueprint(app.live_sockets, services.live, live_pages, services.public_url))
+    figures = FigureReader(services.pool, services.clock)
+    app.register_blueprint(overview.blueprint(services, figures, templates, live_pages))
+
+    @app.after_request
+    async def keep_out_of_caches(response: Response) -> Response:
+        """Pages show what belongs to somebody; only files whose address names their content are kept."""
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    return app

@@ -1,0 +1,108 @@
+"""Today's numbers from the books, read at most every two seconds however many pages ask."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import trio
+
+from appliance.clock import Clock
+from appliance.db import statements
+from appliance.db.pool import Pool
+from appliance.ingest.summary import LastReading
+from appliance.reading import Kind
+from appliance.web.live import MinuteCount
+
+MAX_AGE = 2.0
+"""Seconds for which numbers are good enough."""
+DEADLINE = 5.0
+"""Seconds for a connection and all statements of one reading."""
+LATELY = 300.0
+"""Seconds within which a device counts as heard lately."""
+MAX_SCOPES = 64
+"""Views (tenant and start of day) whose numbers are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The books since ``since``, as they stood at ``read_at``; both in seconds since 1970-01-01 UTC."""
+
+    since: float
+    read_at: float
+    devices: int
+    devices_lately: int
+    received: int
+    stored: int
+    refused: int
+    duplicate: int
+    held: int
+    """Messages that wait in quarantine for a decision."""
+    reasons: Mapping[str, int]
+    """Refused messages by reason code, most first."""
+
+
+Scope = tuple[str | None, float]
+
+
+class FigureReader:
+    """Reads figures, one view at a time. Operators' numbers: the pool's role sees every tenant."""
+
+    def __init__(self, pool: Pool, clock: Clock) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._queries = statements.load("web")
+        self._known: dict[Scope, tuple[float, Figures]] = {}
+        self._reading = trio.Lock()
+
+    async def read(self, tenant: str | None, since: float) -> Figures:
+        """The figures of a tenant, or of all. Raises what the pool raises when Postgres is away."""
+        async with self._reading:
+            known = self._known.get((tenant, since))
+            if known is not None and self._clock.monotonic() - known[0] < MAX_AGE:
+                return known[1]
+            with trio.fail_after(DEADLINE):
+                figures = await self._query(tenant, since)
+            if len(self._known) >= MAX_SCOPES:
+                self._known.clear()
+            self._known[tenant, since] = (self._clock.monotonic(), figures)
+            return figures
+
+    def last_known(self, tenant: str | None, since: float) -> Figures | None:
+        """The figures as last read, however old."""
+        known = self._known.get((tenant, since))
+        return None if known is None else known[1]
+
+    async def _query(self, tenant: str | None, since: float) -> Figures:
+        now = self._clock.wall()
+        parameters = {
+            "tenant": tenant,
+            "since": datetime.fromtimestamp(since, UTC),
+            "lately": datetime.fromtimestamp(now - LATELY, UTC),
+        }
+        async with self._pool.connection() as connection:
+            devices = await (await connection.execute(self._queries["count_devices"], parameters)).fetchone()
+            books = await (await connection.execute(self._queries["sum_books"], parameters)).fetchone()
+            reasons = await (await connection.execute(self._queries["sum_reasons"], parameters)).fetchall()
+            held = await (await connection.execute(self._queries["count_held"], parameters)).fetchone()
+        assert devices is not None and books is not None and held is not None  # noqa: S101, PT018 - aggregates give a row
+        return Figures(since, now, *devices, *books, *held, dict(reasons))
+
+
+async def last_readings(pool: Pool, limit: int) -> list[LastReading]:
+    """The newest readings of all tenants, oldest first."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute(statements.load("web")["last_readings"], {"limit": limit})
+        rows = await cursor.fetchall()
+    return [
+        LastReading(tenant, device, ts.timestamp(), received.timestamp(), Kind(kind), metrics)
+        for tenant, device, ts, received, kind, metrics in reversed(rows)
+    ]
+
+
+async def last_hour(pool: Pool, now: float) -> list[MinuteCount]:
+    """The books of the hour before ``now``, minute by minute, oldest first."""
+    async with pool.connection() as connection:
+        since = datetime.fromtimestamp(now - 3600, UTC)
+        cursor = await connection.execute(statements.load("web")["minutes"], {"since": since})
+        rows = await cursor.fetchall()
+    return [MinuteCount(minute.timestamp(), accepted, refused) for minute, accepted, refused in rows]

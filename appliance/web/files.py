@@ -1,0 +1,90 @@
+"""Static files: read once, addressed by their content, compressed in memory, cached for good.
+
+An address holds the hash of what it leads to (``app.1f6b0c2d9a3e.css``), so a browser may keep it for ever and a new
+version is a new address. Only these addresses exist: a request is a dictionary look-up and never a path on disk.
+"""
+
+import gzip
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+
+from quart import Blueprint, Response, abort, request
+
+PREFIX = "/static/"
+TYPES: Mapping[str, str] = MappingProxyType(
+    {
+        ".css": "text/css; charset=utf-8",
+        ".js": "text/javascript; charset=utf-8",
+        ".svg": "image/svg+xml",
+        ".woff2": "font/woff2",
+    }
+)
+"""What is served, by suffix; licences and lists that lie beside the files are not."""
+FOREVER = "public, max-age=31536000, immutable"
+_CSS_URL = re.compile(r'url\("([^"]+)"\)')
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file as served. ``packed`` is its gzip form, None where that saves nothing."""
+
+    body: bytes
+    packed: bytes | None
+    content_type: str
+
+
+class Files:
+    """All static files. Addresses in style sheets are rewritten to the hashed ones."""
+
+    def __init__(self, root: Path) -> None:
+        self._addresses: dict[str, str] = {}
+        self._files: dict[str, File] = {}
+        names = [path.relative_to(root) for path in sorted(root.rglob("*")) if path.suffix in TYPES]
+        for name in sorted(names, key=lambda name: name.suffix == ".css"):  # style sheets name the others
+            self._add(PurePosixPath(name), (root / name).read_bytes())
+
+    def address(self, name: str) -> str:
+        """Where the file ``name`` is served. Raises KeyError when there is none."""
+        return PREFIX + self._addresses[name]
+
+    def get(self, address: str) -> File | None:
+        """The file at an address below PREFIX."""
+        return self._files.get(address)
+
+    def _add(self, name: PurePosixPath, body: bytes) -> None:
+        if name.suffix == ".css":
+            body = self._with_hashed_addresses(name, body.decode()).encode()
+        digest = hashlib.sha256(body).hexdigest()[:12]
+        address = str(name.with_name(f"{name.stem}.{digest}{name.suffix}"))
+        packed = gzip.compress(body, mtime=0)
+        self._addresses[str(name)] = address
+        self._files[address] = File(body, packed if len(packed) < 0.9 * len(body) else None, TYPES[name.suffix])
+
+    def _with_hashed_addresses(self, sheet: PurePosixPath, text: str) -> str:
+        return _CSS_URL.sub(lambda found: f'url("{self.address(str(sheet.parent / found[1]))}")', text)
+
+
+def blueprint(files: Files) -> Blueprint:
+    """The route of the static files."""
+    routes = Blueprint("files", __name__)
+
+    @routes.get(PREFIX + "<path:address>")
+    async def file(address: str) -> Response:
+        found = files.get(address)
+        if found is None:
+            abort(404)
+        accepted = found.packed is not None and request.accept_encodings.quality("gzip") > 0
+        body = found.packed if accepted else found.body
+        response = Response(body, content_type=found.content_type)
+        response.headers["Cache-Control"] = FOREVER
+        if found.packed is not None:
+            response.headers["Vary"] = "Accept-Encoding"
+        if accepted:
+            response.headers["Content-Encoding"] = "gzip"
+        return response
+
+    return routes

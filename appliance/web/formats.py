@@ -1,0 +1,93 @@
+"""Numbers and times as people read them. Pure functions; templates use them as filters."""
+
+import math
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from typing import Any
+
+MINUS = "\N{MINUS SIGN}"
+MAX_TEXT = 40
+"""Characters of a text metric that a list shows."""
+
+
+def count(value: int) -> str:
+    """``138240`` as ``138,240``."""
+    return f"{value:,}".replace("-", MINUS)
+
+
+def rate(value: float) -> str:
+    """Per second, with as many digits as mean something: ``0.04``, ``38.4``, ``1,240``."""
+    if value == 0:
+        return "0"
+    if value < 0.1:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
+
+
+def percent(part: int, whole: int) -> str:
+    """A share in percent, without the sign: ``0.15``; a share that is not nothing is never shown as 0."""
+    if part <= 0 or whole <= 0:
+        return "0"
+    share = 100 * part / whole
+    if share < 0.01:
+        return "<0.01"
+    return f"{share:.2g}" if share < 10 else f"{share:.0f}"
+
+
+def metric(value: Any) -> str:
+    """One metric's value: shortest exact decimal, true minus sign, long text cut."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value).replace("-", MINUS)
+    if isinstance(value, float):
+        text = f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else repr(value)
+        return text.replace("-", MINUS)
+    text = str(value)
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+
+
+def metrics(values: Mapping[str, Any], shown: int = 4) -> list[tuple[str, str]]:
+    """The first metrics of a reading, as name and value."""
+    return [(name, metric(values[name])) for name in list(values)[:shown]]
+
+
+def ago(then: float, now: float) -> str:
+    """How long ago, in the largest whole unit: ``now``, ``12 s ago``, ``26 min ago``, ``5 h ago``, ``2 d ago``."""
+    seconds = math.floor(now - then)
+    if seconds < 1:
+        return "now"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def local(moment: float, zone: tzinfo | None) -> datetime:
+    """The moment on the viewer's clock; zone None is the machine's own."""
+    return datetime.fromtimestamp(moment, tz=zone).astimezone(zone)
+
+
+def absolute(moment: float, zone: tzinfo | None) -> str:
+    """``Mon 23 Nov 2026, 14:19:05 CET``."""
+    return f"{local(moment, zone):%a %-d %b %Y, %H:%M:%S %Z}"
+
+
+def clock_time(moment: float, zone: tzinfo | None) -> str:
+    """``14:32:08 CET``."""
+    return f"{local(moment, zone):%H:%M:%S %Z}"
+
+
+def short_time(moment: float, zone: tzinfo | None) -> str:
+    """``14:32``."""
+    return f"{local(moment, zone):%H:%M}"
+
+
+def iso(moment: float, zone: tzinfo | None) -> str:
+    """For ``<time datetime>``: ``2026-11-23T14:19:05+01:00``."""
+    return local(moment, zone).isoformat(timespec="seconds")
+
+
+def midnight(moment: float, zone: tzinfo | None) -> float:
+    """When the viewer's day began."""
+    return local(moment, zone).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()

@@ -1,0 +1,51 @@
+"""Live pages: parts of a page that the WebSocket sends again when they change."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import trio
+
+from appliance.web.auth import Viewer
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """One element by its id. A ``calm`` one is sent at most once a second, so that it can be read."""
+
+    element_id: str
+    html: str
+    calm: bool = False
+
+
+Render = Callable[[Viewer], Awaitable[list[Fragment]]]
+"""All live parts of one page, for one viewer."""
+
+SHARED_FOR = 0.2
+"""Seconds for which viewers of the same page share one rendering."""
+MAX_SHARED = 64
+
+
+class LivePages:
+    """The live pages by name; viewers who see the same share the work."""
+
+    def __init__(self) -> None:
+        self._renders: dict[str, Render] = {}
+        self._shared: dict[tuple[str, Viewer], tuple[float, list[Fragment]]] = {}
+
+    def add(self, name: str, render: Render) -> None:
+        """Make ``name`` a page whose parts can be had live."""
+        self._renders[name] = render
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._renders
+
+    async def fragments(self, name: str, viewer: Viewer) -> list[Fragment]:
+        """The live parts of page ``name`` as they are now. Raises KeyError for a page that is not live."""
+        shared = self._shared.get((name, viewer))
+        if shared is not None and trio.current_time() - shared[0] < SHARED_FOR:
+            return shared[1]
+        fragments = await self._renders[name](viewer)
+        if len(self._shared) >= MAX_SHARED:
+            self._shared.clear()
+        self._shared[name, viewer] = (trio.current_time(), fragments)
+        return fragments

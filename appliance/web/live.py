@@ -1,0 +1,133 @@
+"""The live view in memory: rates and the last readings. Lossy, newest wins; the books are in Postgres.
+
+``publish`` is a plain synchronous function that the pipeline calls after each commit; it costs microseconds a batch and
+never waits. Whoever shows the view asks for it at a pace of its own and sleeps in between on ``changed``.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+import trio
+
+from appliance.clock import Clock
+from appliance.ingest.summary import BatchSummary, Counts, LastReading
+from appliance.web.rates import Point, RateWindow
+
+READINGS = 50
+"""Last readings kept for all tenants together, and for each tenant."""
+MAX_TENANTS = 256
+"""Tenants with a view of their own in memory; past that the longest silent leaves first."""
+
+
+@dataclass(frozen=True, slots=True)
+class MinuteCount:
+    """One minute of the books; ``minute`` is its start in seconds since 1970-01-01 UTC."""
+
+    minute: float
+    accepted: int
+    refused: int
+
+
+class _Scope:
+    """The view of one tenant, or of all of them."""
+
+    __slots__ = ("readings", "window")
+
+    def __init__(self, start: float) -> None:
+        self.window = RateWindow(start)
+        self.readings: deque[LastReading] = deque(maxlen=READINGS)
+
+
+class LiveFeed:
+    """What was committed lately. ``tenant`` None means all tenants together."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._all = _Scope(clock.monotonic())
+        self._tenants: OrderedDict[str, _Scope] = OrderedDict()
+        self._waiting = trio.lowlevel.ParkingLot()
+        self.version = 0
+        """Grows with each committed batch."""
+
+    def publish(self, summary: BatchSummary) -> None:
+        """Take in a committed batch."""
+        now = self._clock.monotonic()
+        self._all.window.add(now, summary.received - summary.refused, summary.refused)
+        for tenant, counts in summary.tenants.items():
+            self._count(tenant, counts, now)
+        self._keep(summary.last_readings)
+        self._advance()
+
+    def remember(self, readings: Iterable[LastReading], minutes: Iterable[MinuteCount]) -> None:
+        """Fill an empty view at the start with what the database knows: readings and minutes, oldest first."""
+        offset = self._clock.monotonic() - self._clock.wall()
+        for minute in minutes:
+            self._spread(minute, offset)
+        self._keep(readings)
+        self._advance()
+
+    async def changed(self, since: int) -> None:
+        """Return once a batch has been committed after version ``since``."""
+        while self.version == since:
+            await self._waiting.park()
+
+    def rate(self, tenant: str | None = None) -> float:
+        """Messages per second at the moment, refused ones included."""
+        scope = self._scope(tenant)
+        return 0.0 if scope is None else scope.window.current(self._clock.monotonic())
+
+    def series(self, step: int, points: int, tenant: str | None = None) -> list[Point]:
+        """The last ``points`` steps of ``step`` seconds, oldest first; the last one ends at :meth:`series_end`."""
+        scope = self._scope(tenant)
+        if scope is None:
+            return [Point(None, None)] * points
+        return scope.window.series(self._clock.monotonic(), step, points)
+
+    def series_end(self, step: int) -> float:
+        """The wall-clock time at which the newest step of a series ends."""
+        now = self._clock.monotonic()
+        return self._clock.wall() - (now - int(now) // step * step)
+
+    def readings(self, limit: int, tenant: str | None = None) -> list[LastReading]:
+        """The newest readings, newest first."""
+        scope = self._scope(tenant)
+        return [] if scope is None else list(islice(reversed(scope.readings), limit))
+
+    def _scope(self, tenant: str | None) -> _Scope | None:
+        return self._all if tenant is None else self._tenants.get(tenant)
+
+    def _own(self, tenant: str) -> _Scope:
+        scope = self._tenants.get(tenant)
+        if scope is None:
+            scope = self._tenants[tenant] = _Scope(self._clock.monotonic())
+            if len(self._tenants) > MAX_TENANTS:
+                self._tenants.popitem(last=False)
+        self._tenants.move_to_end(tenant)
+        return scope
+
+    def _count(self, tenant: str, counts: Counts, now: float) -> None:
+        self._own(tenant).window.add(now, counts.received - counts.refused, counts.refused)
+
+    def _keep(self, readings: Iterable[LastReading]) -> None:
+        for reading in readings:
+            self._all.readings.append(reading)
+            self._own(reading.tenant_id).readings.append(reading)
+
+    def _spread(self, minute: MinuteCount, offset: float) -> None:
+        """Lay a minute's counts evenly over its seconds, as far as they have passed."""
+        first = int(minute.minute + offset)
+        seconds = range(first, min(first + 60, int(self._clock.monotonic()) + 1))
+        for index, second in enumerate(seconds):
+            accepted = _share(minute.accepted, index, len(seconds))
+            self._all.window.add(second, accepted, _share(minute.refused, index, len(seconds)))
+
+    def _advance(self) -> None:
+        self.version += 1
+        self._waiting.unpark_all()
+
+
+def _share(total: int, index: int, parts: int) -> int:
+    """Part ``index`` of ``total`` in whole numbers; all parts add up to it."""
+    return total * (index + 1) // parts - total * index // parts

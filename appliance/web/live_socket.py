@@ -1,0 +1,113 @@
+"""The one WebSocket, ``/live?page=NAME``: sends the page's parts by id, only those that changed.
+
+A slow viewer simply gets fewer, newer updates. The appliance's drain closes every socket with 1001.
+"""
+
+import math
+
+import trio
+from quart import Blueprint, Response, abort, websocket
+
+from appliance.web import hardening
+from appliance.web.auth import Viewer, viewer
+from appliance.web.fragments import Fragment, LivePages
+from appliance.web.live import LiveFeed
+
+MIN_INTERVAL = 0.25
+"""Seconds between two updates at least."""
+HEARTBEAT = 1.0
+"""Seconds between two updates at most: the page takes 5 seconds of silence for a lost connection."""
+CALM_INTERVAL = 1.0
+"""Seconds between two updates of a calm part at least."""
+
+GOING_AWAY = 1001
+POLICY_VIOLATION = 1008
+"""RFC 6455 §7.4.1."""
+
+
+class LiveSockets:
+    """All open live sockets, closed together."""
+
+    def __init__(self) -> None:
+        self._closing = trio.Event()
+
+    def close(self) -> None:
+        """Close every socket with 1001, and each that is opened from now on."""
+        self._closing.set()
+
+    async def closing(self) -> None:
+        """Return once the sockets are to be closed."""
+        await self._closing.wait()
+
+
+class _Sent:
+    """What one socket has sent, to send only what changed."""
+
+    def __init__(self) -> None:
+        self._html: dict[str, str] = {}
+        self._calm_at = -math.inf
+
+    def news(self, fragments: list[Fragment], now: float) -> list[str]:
+        """The fragments that differ from what was sent; calm ones only when their interval is over."""
+        calm_due = now - self._calm_at >= CALM_INTERVAL
+        fresh = [
+            fragment
+            for fragment in fragments
+            if self._html.get(fragment.element_id) != fragment.html and (calm_due or not fragment.calm)
+        ]
+        if any(fragment.calm for fragment in fresh):
+            self._calm_at = now
+        self._html.update((fragment.element_id, fragment.html) for fragment in fresh)
+        return [fragment.html for fragment in fresh]
+
+
+async def _send_updates(feed: LiveFeed, pages: LivePages, page: str, seen_by: Viewer) -> None:
+    sent = _Sent()
+    while True:
+        version = feed.version
+        news = sent.news(await pages.fragments(page, seen_by), trio.current_time())
+        if news:
+            await websocket.send("".join(news))
+        await trio.sleep(MIN_INTERVAL)
+        with trio.move_on_after(HEARTBEAT - MIN_INTERVAL):
+            await feed.changed(version)
+
+
+async def _converse(sockets: LiveSockets, feed: LiveFeed, pages: LivePages, page: str) -> int:
+    """Send updates until the appliance drains or the peer speaks, which it never has reason to; the close code."""
+    codes: list[int] = []
+    async with trio.open_nursery() as nursery:
+
+        async def until_spoken_to() -> None:
+            await websocket.receive()
+            codes.append(POLICY_VIOLATION)
+            nursery.cancel_scope.cancel()
+
+        async def until_closing() -> None:
+            await sockets.closing()
+            codes.append(GOING_AWAY)
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(until_spoken_to)
+        nursery.start_soon(until_closing)
+        nursery.start_soon(_send_updates, feed, pages, page, viewer())
+    return codes[0]
+
+
+def blueprint(sockets: LiveSockets, feed: LiveFeed, pages: LivePages, public_url: str | None) -> Blueprint:
+    """The route of the live socket."""
+    routes = Blueprint("live", __name__)
+
+    @routes.websocket("/live")
+    async def live() -> Response | None:
+        headers = websocket.headers
+        if not hardening.same_origin(headers.get("Origin"), headers.get("Host"), public_url):
+            return Response("This WebSocket is for the appliance's own pages.\n", 403, content_type="text/plain")
+        page = websocket.args.get("page", "")
+        if page not in pages:
+            abort(404)
+        await websocket.accept()
+        await websocket.close(await _converse(sockets, feed, pages, page))
+        return None
+
+    return routes

@@ -1,0 +1,1 @@
+"""One module a page: its route, and the values its template shows."""

@@ -1,0 +1,275 @@
+"""Serves the dashboard: Hypercorn's HTTP/1.1 and WebSocket protocol behind our own rules, limits and drain.
+
+Hypercorn's own ``serve`` upgrades to clear-text HTTP/2, lets a peer that stops reading hold the shutdown, and waits its
+whole graceful time for open WebSockets. So the accept loop and the connection are ours; the protocol is Hypercorn's.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import h11
+import structlog
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.utils import parse_socket_addr
+
+from appliance.web import hardening
+from appliance.web.app import Dashboard
+from appliance.web.hardening import HostPolicy, RequestHead, Verdict
+from appliance.web.listener import open_listener
+
+log = structlog.get_logger(__name__)
+
+DRAIN = 1.5
+"""Seconds that open requests have to finish once the drain has begun; then their connections are cut."""
+
+
+class _Log:
+    """Hypercorn's error log, one structured line an event; what it would call access is not logged."""
+
+    def __init__(self, config: Config) -> None:
+        del config
+
+    async def access(self, *_: Any) -> None:
+        """Nothing: pages refresh themselves, and a line a request would bury what matters."""
+
+    async def exception(self, message: str, *_: Any) -> None:
+        """An exception that escaped the application; called while it is handled."""
+        log.error("web request failed", detail=message, exc_info=sys.exc_info())
+
+    async def warning(self, message: str, *_: Any) -> None:
+        """A warning of the server itself."""
+        log.warning("web server", detail=message)
+
+
+class _Config(Config):
+    """Hypercorn's settings, with our headers on every response it writes, its own error answers included."""
+
+    logger_class = _Log
+    include_server_header = False
+    h11_max_incomplete_size = hardening.MAX_HEADERS
+    keep_alive_timeout = hardening.HEAD_TIMEOUT
+    websocket_max_message_size = 1024
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        """The date and the security headers."""
+        return [*super().response_headers(protocol), *hardening.SECURITY_HEADERS]
+
+
+class _Refused(Exception):  # noqa: N818 - a verdict on its way through Hypercorn's event loop, not an error of ours
+    def __init__(self, verdict: Verdict, method: bytes) -> None:
+        super().__init__(verdict.detail)
+        self.verdict = verdict
+        self.method = method
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 and WebSocket only, each request judged by :mod:`appliance.web.hardening` before the application."""
+
+    def __init__(self, hosts: HostPolicy, *args: Any) -> None:
+        super().__init__(*args)
+        self._hosts = hosts
+
+    async def handle(self, event: Event) -> None:
+        """Take in what the connection brought; a refused request is answered and the connection closed."""
+        try:
+            await super().handle(event)
+        except _Refused as refused:
+            await self._refuse(refused.verdict, refused.method)
+            await self.send(Closed())
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Judge the request, in place of Hypercorn's upgrade to HTTP/2 (obsolete by RFC 9113 §3.1): it is ignored."""
+        local = self.server[0] if self.server else ""
+        head = RequestHead(event.method, event.target, event.http_version, list(event.headers), local)
+        verdict = hardening.judge(head, self._hosts)
+        if verdict is not None:
+            raise _Refused(verdict, event.method)
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        """Open the request without WebSocket compression: a small compressed frame could unpack to any size."""
+        headers = [(name, value) for name, value in request.headers if name != b"sec-websocket-extensions"]
+        await super()._create_stream(
+            h11.Request(
+                method=request.method, target=request.target, headers=headers, http_version=request.http_version
+            )
+        )
+
+    async def _refuse(self, verdict: Verdict, method: bytes) -> None:
+        body = b"" if method == b"HEAD" else f"{verdict.status.value} {verdict.detail}\n".encode()
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            (b"connection", b"close"),
+            *self.config.response_headers("h11"),
+        ]
+        await self._send_h11_event(h11.Response(status_code=verdict.status, headers=headers))
+        if body:
+            await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+
+
+class _Stream:
+    """A TCP stream whose peer must keep reading: Hypercorn shields its sends, so their end is here."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self.socket = stream.socket
+        self.receive_some = stream.receive_some
+        self.send_eof = stream.send_eof
+        self.aclose = stream.aclose
+
+    async def send_all(self, data: bytes) -> None:
+        """Send, or break off after SEND_TIMEOUT seconds."""
+        with trio.move_on_after(hardening.SEND_TIMEOUT) as scope:
+            await self._stream.send_all(data)
+        if scope.cancelled_caught:
+            self.socket.close()
+            raise trio.BrokenResourceError
+
+    def abort(self) -> None:
+        """Close at once; whoever sends or receives gets ClosedResourceError."""
+        self.socket.close()
+
+
+class _Connection(TCPServer):
+    """One connection, from its first byte to its last."""
+
+    def __init__(self, server: "_Server", stream: _Stream) -> None:
+        super().__init__(server.app, server.config, server.context, ConnectionState({}), stream)  # type: ignore[arg-type]
+        self._hosts = server.hosts
+
+    async def run(self) -> None:
+        """As Hypercorn's, without TLS and HTTP/2."""
+        try:
+            client = parse_socket_addr(self.stream.socket.family, self.stream.socket.getpeername())
+            local = parse_socket_addr(self.stream.socket.family, self.stream.socket.getsockname())
+            async with TaskGroup() as task_group:
+                self._task_group = task_group
+                self.protocol = _Protocol(  # type: ignore[assignment]
+                    self._hosts,
+                    self.app,
+                    self.config,
+                    self.context,
+                    task_group,
+                    ConnectionState({}),
+                    False,
+                    client,
+                    local,
+                    self.protocol_send,
+                )
+                await self.idle_task.restart(task_group, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            pass  # the peer is gone
+        finally:
+            await self._close()
+
+
+class _Server:
+    """The connections of one dashboard, counted, and cut when the drain is over."""
+
+    def __init__(self, app: Dashboard) -> None:
+        self.app: AppWrapper = ASGIWrapper(app)  # type: ignore[arg-type]
+        self.config = _Config()
+        self.context = WorkerContext(None)
+        self.hosts = app.hosts
+        self._open: set[_Stream] = set()
+        self._by_address: Counter[str] = Counter()
+        self._idle = trio.Event()
+
+    async def handle(self, accepted: trio.SocketStream) -> None:
+        """Serve one accepted connection, or turn it away when there are too many."""
+        stream = _Stream(accepted)
+        with suppress(OSError):
+            address = str(accepted.socket.getpeername()[0])
+            if not self._has_room(address):
+                await self._turn_away(stream)
+                return
+            self._open.add(stream)
+            self._by_address[address] += 1
+            try:
+                await _Connection(self, stream).run()
+            finally:
+                self._forget(stream, address)
+
+    async def drained(self) -> None:
+        """Wait until no connection is left, at most DRAIN seconds."""
+        await self.context.terminated.set()
+        with trio.move_on_after(DRAIN):
+            while self._open:
+                self._idle = trio.Event()
+                await self._idle.wait()
+
+    def abort(self) -> None:
+        """Cut what is still open."""
+        for stream in tuple(self._open):
+            stream.abort()
+
+    def _has_room(self, address: str) -> bool:
+        if len(self._open) >= hardening.MAX_CONNECTIONS:
+            return False
+        if hardening.from_loopback(address, forwarded=False):
+            return True
+        return self._by_address[address] < hardening.MAX_CONNECTIONS_PER_ADDRESS
+
+    def _forget(self, stream: _Stream, address: str) -> None:
+        self._open.discard(stream)
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+        if not self._open:
+            self._idle.set()
+
+    async def _turn_away(self, stream: _Stream) -> None:
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        head = [f"HTTP/1.1 {status.value} {status.phrase}", f"retry-after: {hardening.RETRY_AFTER}"]
+        head += ["connection: close", "content-length: 0"]
+        head += [f"{name.decode()}: {value.decode()}" for name, value in hardening.SECURITY_HEADERS]
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await stream.send_all("\r\n".join([*head, "", ""]).encode())
+        await stream.aclose()
+
+
+async def serve(
+    app: Dashboard,
+    host: str,
+    port: int,
+    *,
+    shutdown_trigger: Callable[[], Awaitable[object]],
+    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until ``shutdown_trigger`` returns, then drain: WebSockets are closed with 1001, requests may finish.
+
+    Starts with the port it listens on. Returns within 2 seconds of the trigger. Raises ApplianceError when the port
+    cannot be had.
+    """
+    listener = await open_listener(host, port)
+    server = _Server(app)
+    async with trio.open_nursery() as connections:
+        try:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(
+                    partial(trio.serve_listeners, server.handle, [listener], handler_nursery=connections)
+                )
+                task_status.started(listener.socket.getsockname()[1])
+                await shutdown_trigger()
+                accepting.cancel_scope.cancel()
+            app.live_sockets.close()
+            await server.drained()
+        finally:
+            server.abort()
+        connections.cancel_scope.cancel()

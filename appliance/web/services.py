@@ -1,0 +1,62 @@
+"""What the dashboard is given by the supervisor. The web package builds none of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from appliance.clock import Clock
+from appliance.db.pool import Pool
+from appliance.web.live import LiveFeed
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What is there and what is not, in words for a person; None is fine."""
+
+    postgres: str | None
+    broker: str | None
+    schema: str | None
+
+    def missing(self) -> dict[str, str]:
+        """What is not there, by name."""
+        parts = {"postgres": self.postgres, "broker": self.broker, "schema": self.schema}
+        return {name: wrong for name, wrong in parts.items() if wrong is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerQueue:
+    """How full the broker's queue for the appliance is, in messages."""
+
+    waiting: int
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceListener:
+    """Where devices publish, for the ready command line. ``host`` None: the host of the page's own address."""
+
+    host: str | None
+    port: int
+    username: str
+    topic: str
+    """For example ``tenant/demo/device/first/telemetry``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything the dashboard needs from the rest of the process."""
+
+    name: str
+    """This appliance's name, shown under the product's; the host name as a rule."""
+    public_url: str | None
+    """``web.public_url``: the address people use when it is not the machine's own."""
+    clock: Clock
+    pool: Pool
+    """Connections of the role ``appliance_ingest``, which sees all tenants: operators' pages read through it. Customer
+    sessions get a pool of their own (``appliance_web``, under row-level security) with sign-in."""
+    live: LiveFeed
+    health: Callable[[], Health]
+    metrics_text: Callable[[], bytes]
+    """All metrics in the Prometheus text format."""
+    broker_queue: Callable[[], BrokerQueue | None]
+    """None while the broker has not told."""
+    device_listener: DeviceListener

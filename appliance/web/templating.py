@@ -1,0 +1,38 @@
+"""Templates to text: always escaped, nothing undefined, the filters of ``formats``."""
+
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from appliance.assets import asset
+from appliance.web import formats
+from appliance.web.files import Files
+
+
+class Templates:
+    """The templates of pages and of their live parts."""
+
+    def __init__(self, files: Files, appliance_name: str) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(asset("templates")),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.globals |= {"asset": files.address, "appliance_name": appliance_name}
+        self._environment.filters |= {
+            "count": formats.count,
+            "rate": formats.rate,
+            "percent": formats.percent,
+            "ago": formats.ago,
+            "absolute": formats.absolute,
+            "clock_time": formats.clock_time,
+            "short_time": formats.short_time,
+            "iso": formats.iso,
+        }
+
+    def render(self, name: str, **values: Any) -> str:
+        """The template ``name`` (below templates/) with ``values``."""
+        return self._environment.get_template(name).render(**values)

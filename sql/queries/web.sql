@@ -1,0 +1,38 @@
+-- Read by the dashboard. %(tenant)s NULL is an operator's view of all tenants.
+
+-- name: count_devices
+SELECT count(*), count(*) FILTER (WHERE last_seen_at >= %(lately)s)
+FROM device_state
+WHERE %(tenant)s::text IS NULL OR tenant_id = %(tenant)s
+
+-- name: sum_books
+SELECT coalesce(sum(received), 0)::bigint, coalesce(sum(stored), 0)::bigint, coalesce(sum(refused), 0)::bigint,
+  coalesce(sum(duplicate), 0)::bigint
+FROM ingest_ledger
+WHERE minute >= %(since)s AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+
+-- name: sum_reasons
+SELECT reason, sum(cnt)::bigint
+FROM quarantine_counters_minute
+WHERE bucket_minute >= %(since)s AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+GROUP BY reason
+ORDER BY 2 DESC, 1
+
+-- name: count_held
+SELECT count(*) FROM quarantine_events WHERE status = 'HELD' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+
+-- name: last_readings
+-- The devices heard last, each with its newest reading: a few index look-ups, however long telemetry is.
+SELECT t.tenant_id, t.device_id, t.ts, t.received_at, t.kind, t.metrics
+FROM (SELECT tenant_id, device_id, last_ts, last_seen_at FROM device_state ORDER BY last_seen_at DESC NULLS LAST LIMIT %(limit)s) AS d
+CROSS JOIN LATERAL (
+  SELECT * FROM telemetry WHERE tenant_id = d.tenant_id AND device_id = d.device_id AND ts = d.last_ts LIMIT 1
+) AS t
+ORDER BY t.received_at DESC
+
+-- name: minutes
+SELECT minute, sum(received - refused)::bigint, sum(refused)::bigint
+FROM ingest_ledger
+WHERE minute >= %(since)s
+GROUP BY minute
+ORDER BY minute

@@ -1,0 +1,76 @@
+// Keeps the page up to date: one WebSocket sends elements by id, which are morphed in place so that focus, selection and
+// scroll positions stay. Without this script the page shows its time and a Refresh link.
+"use strict";
+
+(() => {
+  const SILENCE = 5000; // ms without an update after which the banner says how old the numbers are
+  const FIRST_WAIT = 500; // ms before the first new connection
+  const LAST_WAIT = 15000; // ms between connections at most
+
+  const page = document.currentScript.dataset.page;
+  const lost = document.getElementById("live-lost");
+  let heard = Date.now();
+  let wait = FIRST_WAIT;
+
+  function selected(element) {
+    const selection = document.getSelection();
+    return selection !== null && !selection.isCollapsed && selection.containsNode(element, true);
+  }
+
+  function morphAttributes(old, fresh) {
+    for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+    for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+
+  function morph(old, fresh) {
+    if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) {
+      old.replaceWith(document.importNode(fresh, true));
+      return;
+    }
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      if (old.data !== fresh.data) old.data = fresh.data;
+      return;
+    }
+    morphAttributes(old, fresh);
+    const before = [...old.childNodes];
+    const after = [...fresh.childNodes];
+    after.forEach((child, index) => {
+      if (index < before.length) morph(before[index], child);
+      else old.append(document.importNode(child, true));
+    });
+    before.slice(after.length).forEach((child) => child.remove());
+  }
+
+  function update(html) {
+    const parsed = document.createElement("template");
+    parsed.innerHTML = html;
+    for (const fresh of parsed.content.children) {
+      const old = document.getElementById(fresh.id);
+      if (old !== null && !selected(old)) morph(old, fresh);
+    }
+  }
+
+  function showSilence() {
+    const age = Date.now() - heard;
+    lost.hidden = age < SILENCE;
+    if (!lost.hidden) lost.querySelector("[data-age]").textContent = `${Math.floor(age / 1000)} s`;
+  }
+
+  function connect() {
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(`${scheme}//${location.host}/live?page=${encodeURIComponent(page)}`);
+    socket.onmessage = (message) => {
+      heard = Date.now();
+      wait = FIRST_WAIT;
+      update(message.data);
+      showSilence();
+    };
+    socket.onclose = () => {
+      setTimeout(connect, wait * (0.75 + Math.random() / 2)); // spread, so that pages do not all come at once
+      wait = Math.min(wait * 2, LAST_WAIT);
+    };
+  }
+
+  setInterval(showSilence, 1000);
+  connect();
+})();
