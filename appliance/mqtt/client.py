@@ -1,0 +1,350 @@
+"""The Trio shell around a session: one client, connected again whenever it was lost, with aiomqtt 3's names.
+
+    async with Client("localhost", identifier="...", session_expiry_interval=604800) as client:
+        await client.subscribe("tenant/+/device/+/+", retain_handling=RetainHandling.SEND_NEVER)
+        async for batch in client.batches():
+            ...                               # commit what is in batch.packets
+            await client.acknowledge(batch)   # one write, in arrival order
+
+A lost connection raises nothing here: consumers wait, publishers wait, and what was published is sent again.
+What was received and not acknowledged comes again from the broker; acknowledgements that belong to an older
+connection are dropped, since its packet ids mean nothing on the new one. ``link`` tells how things stand.
+"""
+
+import secrets
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+import trio
+from mqtt5 import ConnAckPacket, QoS, RetainHandling, SubAckReasonCode, TopicFilter
+
+from appliance.backoff import Backoff
+from appliance.clock import Clock, SystemClock
+from appliance.mqtt import topics
+from appliance.mqtt.connection import Connection
+from appliance.mqtt.errors import NegativeAckError
+from appliance.mqtt.inbox import Batch, Batches, Message, Messages
+from appliance.mqtt.link import Link, LinkChanges, LinkState, Statistics
+from appliance.mqtt.receipts import Receipt, refuses
+from appliance.mqtt.session import Settings, State
+from appliance.mqtt.transport import Tcp, Transport, Unix
+
+CONNECT_SECONDS = 10.0
+
+PUBLISH_GROUP = 512
+"""Messages handed to the socket at once by ``publish_many``: bounds memory, and lets other tasks run."""
+
+
+class Client:
+    """See the module's docstring.
+
+    Exactly one of ``hostname``, ``unix_socket`` and ``transport`` says where the broker is. Intervals and timeouts
+    are seconds; ``receive_max`` is how many unacknowledged messages the broker may send. ``clean_start`` counts for
+    the first connection only. With ``keep_trying`` a broker that is away or refuses us at first is tried again like
+    later; else entering raises ``ConnectError``. With ``reconnect`` off, the first connection is the only one.
+    """
+
+    def __init__(
+        self,
+        hostname: str | None = None,
+        port: int = 1883,
+        *,
+        unix_socket: str | None = None,
+        transport: Transport | None = None,
+        identifier: str | None = None,
+        username: str | None = None,
+        password: str | bytes | None = None,
+        clean_start: bool = False,
+        session_expiry_interval: int = 0,
+        keep_alive: int = 60,
+        receive_max: int = 65535,
+        max_packet_size: int | None = None,
+        reconnect: bool = True,
+        keep_trying: bool = False,
+        connect_timeout: float = CONNECT_SECONDS,
+        backoff: Backoff | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        settings = Settings(
+            identifier=identifier if identifier is not None else f"appliance-{secrets.token_hex(8)}",
+            username=username,
+            password=password.encode() if isinstance(password, str) else password,
+            clean_start=clean_start,
+            session_expiry_interval=session_expiry_interval,
+            keep_alive=keep_alive,
+            receive_max=receive_max,
+            max_packet_size=max_packet_size,
+        )
+        self._connection = Connection(
+            _transport(hostname, port, unix_socket, transport),
+            settings,
+            connect_timeout=connect_timeout,
+            backoff=backoff or Backoff(),
+            clock=clock or SystemClock(),
+        )
+        self._board = self._connection.board
+        self._session = self._connection.session
+        self._run = partial(self._connection.run, reconnect=reconnect, keep_trying=keep_trying)
+        self._turn = trio.Lock()  # publishers, in the order of their calls
+        self._opened: deque[Message] = deque()  # the rest of a chunk that ``messages`` has begun
+        self._published = self._pubacks = self._stale = 0
+        self._life: AbstractAsyncContextManager[None] | None = None
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        self._life = self._live()
+        await self._life.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        assert self._life is not None  # noqa: S101 - __aexit__ comes after __aenter__
+        return await self._life.__aexit__(kind, error, traceback)
+
+    @asynccontextmanager
+    async def _live(self) -> AsyncGenerator[None, None]:
+        """The background task. An exception of the body, or ConnectError, leaves as it is and not in a group."""
+        failure: Exception | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    await nursery.start(self._run)
+                    yield
+                except Exception as error:  # noqa: BLE001 - raised again below, outside of the nursery
+                    failure = error
+                nursery.cancel_scope.cancel()
+        finally:
+            self._connection.close("the client was closed")
+        if failure is not None:
+            raise failure
+
+    # How things stand
+
+    @property
+    def identifier(self) -> str:
+        """Our client id; the broker may have given us another than we asked for."""
+        return self._session.identifier
+
+    @property
+    def link(self) -> Link:
+        """The connection at this moment."""
+        return self._board.link
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker has accepted us and nothing has ended that."""
+        return self._board.link.up
+
+    @property
+    def generation(self) -> int:
+        """The number of the newest connection, from 1; 0 before the first."""
+        return self._session.generation
+
+    @property
+    def session_present(self) -> bool:
+        """Whether the broker had kept our session when it accepted us."""
+        return self._board.link.session_present
+
+    def link_changes(self) -> LinkChanges:
+        """Iterates over the link now and after each change; who is slow sees only the newest. Ends after CLOSED."""
+        return LinkChanges(self._board)
+
+    async def connected(self) -> ConnAckPacket:
+        """Wait for a connection. Raises DisconnectedError when none will come."""
+        while (connack := self._board.link.connack) is None:
+            await self._board.changed()
+        return connack
+
+    async def ready(self) -> Link:
+        """Wait until every subscription is granted on a live connection. Raises DisconnectedError when closed."""
+        return await self._board.wait_for(LinkState.READY)
+
+    async def disconnected(self) -> Link:
+        """Wait until there is no connection."""
+        return await self._board.wait_for(LinkState.DOWN, LinkState.TAKEN_OVER, LinkState.CLOSED)
+
+    def statistics(self) -> Statistics:
+        """Counts, for metrics and pages."""
+        inbox = self._connection.inbox
+        return Statistics(
+            connections=self._session.generation,
+            received=self._connection.received,
+            published=self._published,
+            pubacks=self._pubacks,
+            stale=self._stale,
+            dropped=inbox.dropped,
+            forgotten=inbox.forgotten,
+            unsolicited=self._session.oddities.unsolicited_acks,
+            waiting=len(inbox),
+            unacknowledged=len(self._session.outgoing),
+        )
+
+    def drop_connection(self) -> None:
+        """Hang up and connect again at once: the broker then sends again everything not acknowledged."""
+        self._connection.drop()
+
+    # Receiving
+
+    def batches(self, maximum: int = 4096) -> Batches:
+        """Iterates over what was received, whole chunks at a time, joined up to ``maximum`` messages.
+
+        Ends with the client; raises DisconnectedError when the connection is lost and ``reconnect`` is off.
+        """
+        return Batches(self._connection.inbox, maximum)
+
+    def messages(self) -> Messages:
+        """Iterates over what was received, one by one; those with QoS 1 want a ``puback`` each. See ``batches``."""
+        return Messages(self._connection.inbox, self._opened)
+
+    async def acknowledge(self, *batches: Batch) -> int:
+        """All of these batches are done: their PUBACKs leave in one write; answers how many.
+
+        They leave in the order of arrival (MQTT 5 §4.6): a batch that is done before an older one waits for it.
+        A batch of a lost connection is dropped. Returns when the bytes are with the kernel. If cancelled, they
+        leave none the less.
+        """
+        pubacks = sum([self._settle(batch.generation, batch.first, batch.count) for batch in batches])
+        await self._connection.flush()
+        return pubacks
+
+    async def puback(self, message: Message) -> None:
+        """This message is done; see ``acknowledge``. For QoS 0 there is nothing to do."""
+        if message.packet.packet_id is not None:
+            self._settle(message.generation, message.number, 1)
+        await self._connection.flush()
+
+    def _settle(self, generation: int, first: int, count: int) -> int:
+        if generation != self._session.generation or self._session.state is not State.CONNECTED:
+            self._stale += count
+            return 0
+        pubacks = self._session.acknowledge(generation, first, count)
+        self._pubacks += pubacks
+        return pubacks
+
+    # Publishing
+
+    async def publish(
+        self, topic: str, payload: bytes, *, qos: QoS | int = QoS.AT_LEAST_ONCE, retain: bool = False
+    ) -> None:
+        """Send a message and, with QoS 1, wait for the broker's PUBACK; waits for a connection if there is none.
+
+        Raises NegativeAckError when the broker refused it, ValueError for a topic or size that cannot be, and
+        DisconnectedError. A QoS 1 message that was sent when the call is cancelled is delivered none the less.
+        """
+        await self.publish_many(((topic, payload),), qos=qos, retain=retain)
+
+    async def publish_many(
+        self,
+        messages: Iterable[tuple[str, bytes]],
+        *,
+        qos: QoS | int = QoS.AT_LEAST_ONCE,
+        retain: bool = False,
+    ) -> None:
+        """Send messages without waiting in between, as many at once as the broker takes; then wait for all PUBACKs.
+
+        Raises as ``publish``; NegativeAckError comes at the end and tells how many were refused.
+        """
+        if qos not in (0, 1):
+            raise ValueError("QoS 2 is not spoken")
+        receipt = Receipt()
+        async with self._turn:
+            await self._hand_over(iter(messages), QoS(int(qos)), retain, receipt)
+        receipt.close()
+        await receipt.done.wait()
+        if receipt.open:
+            raise self._board.lost()
+        if receipt.reason_code is not None:
+            raise NegativeAckError(f"{receipt.refused} message(s)", receipt.reason_code, receipt.refused)
+
+    async def _hand_over(self, messages: Iterable[tuple[str, bytes]], qos: QoS, retain: bool, receipt: Receipt) -> None:
+        room = 0
+        for topic, payload in messages:
+            while not room:
+                room = await self._publishing_room(qos)
+            mistake = topics.name_mistake(topic)
+            if mistake is not None:
+                raise ValueError(mistake)
+            packet_id = self._session.publish(topic, payload, qos, retain=retain)
+            if packet_id:
+                self._connection.receipts.add(packet_id, receipt)
+            self._published += 1
+            room -= 1
+        await self._connection.flush()
+
+    async def _publishing_room(self, qos: QoS) -> int:
+        """Send what is queued, then wait until something may be published; answers how many."""
+        await self._connection.flush()
+        while True:
+            self._board.check_open()
+            if self._session.state is State.CONNECTED:
+                room = PUBLISH_GROUP if qos == QoS.AT_MOST_ONCE else self._session.room
+                if room > 0:
+                    return min(room, PUBLISH_GROUP)
+            await self._connection.progress.park()
+
+    # Subscribing
+
+    async def subscribe(
+        self,
+        pattern: str,
+        *,
+        max_qos: QoS | int = QoS.AT_LEAST_ONCE,
+        no_local: bool = False,
+        retain_as_published: bool = True,
+        retain_handling: RetainHandling = RetainHandling.SEND_ALWAYS,
+    ) -> SubAckReasonCode:
+        """Subscribe now and after every later connect; returns once the broker has granted it.
+
+        Raises NegativeAckError when it is refused (then it is forgotten), ValueError for a filter that cannot be.
+        """
+        mistake = topics.filter_mistake(pattern)
+        if mistake is not None:
+            raise ValueError(mistake)
+        if max_qos not in (0, 1):
+            raise ValueError("QoS 2 is not spoken")
+        topic_filter = TopicFilter(
+            pattern,
+            max_qos=QoS(int(max_qos)),
+            no_local=no_local,
+            retain_as_published=retain_as_published,
+            retain_handling=retain_handling,
+        )
+        self._connection.subscriptions.want(topic_filter)
+        self._connection.request([topic_filter])
+        while (answer := self._connection.subscriptions.answer(pattern)) is None:
+            await self._board.changed()
+        if refuses(answer):
+            self._connection.subscriptions.drop(pattern)
+            self._connection.review()
+            raise NegativeAckError(f"the subscription to {topics.shown(pattern)}", answer)
+        return answer
+
+    async def unsubscribe(self, pattern: str) -> None:
+        """End a subscription; returns once the broker has. Raises NegativeAckError when it refuses."""
+        self._connection.subscriptions.drop(pattern)
+        generation = 0
+        while (answer := self._connection.subscriptions.removal(pattern)) is None:
+            if self.is_connected and generation != self.generation:
+                generation = self.generation
+                self._connection.request_end(pattern)
+            await self._board.changed()
+        if refuses(answer):
+            raise NegativeAckError(f"to end the subscription to {topics.shown(pattern)}", answer)
+
+
+def _transport(hostname: str | None, port: int, unix_socket: str | None, transport: Transport | None) -> Transport:
+    """The one way to the broker that was named. Raises ValueError unless there is exactly one."""
+    if sum(choice is not None for choice in (hostname, unix_socket, transport)) != 1:
+        raise ValueError("exactly one of hostname, unix_socket and transport says where the broker is")
+    if hostname is not None:
+        return Tcp(hostname, port)
+    if unix_socket is not None:
+        return Unix(unix_socket)
+    assert transport is not None  # noqa: S101 - for the type checker; counted above
+    return transport

@@ -1,0 +1,249 @@
+"""Keeps a session connected: connect, serve, find out why it ended, wait, connect again.
+
+Sorts what the session reports: received messages into the inbox, answers to whoever waits for them, subscriptions
+asked for again after every connect.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import structlog
+import trio
+from mqtt5 import ConnAckReasonCode, DisconnectReasonCode, TopicFilter
+
+from appliance.backoff import Backoff
+from appliance.clock import Clock
+from appliance.mqtt.errors import ConnectError
+from appliance.mqtt.events import (
+    Connected,
+    Ending,
+    Event,
+    KeepAliveExpired,
+    PeerDisconnected,
+    ProtocolFailure,
+    PubAcks,
+    Publishes,
+    Refused,
+    SubAck,
+    UnsubAck,
+)
+from appliance.mqtt.inbox import Batch, Inbox
+from appliance.mqtt.link import Link, LinkBoard, LinkState
+from appliance.mqtt.pump import Pump, StreamLost
+from appliance.mqtt.receipts import Receipts, Subscriptions
+from appliance.mqtt.session import Session, Settings
+from appliance.mqtt.transport import Transport
+
+log = structlog.get_logger(__name__)
+
+STABLE_SECONDS = 5.0
+"""A connection that lived this long was a good one: after it the delays begin anew."""
+
+SUBSCRIBE_GROUP = 100
+"""Filters in one SUBSCRIBE."""
+
+Outcome: TypeAlias = Ending | StreamLost
+
+
+class Connection:
+    """The session, its stream of the moment, and all that outlives a stream. ``run`` is the background task."""
+
+    def __init__(
+        self, transport: Transport, settings: Settings, *, connect_timeout: float, backoff: Backoff, clock: Clock
+    ) -> None:
+        self.transport = transport
+        self.session = Session(settings)
+        self.inbox = Inbox(bound=settings.receive_max)
+        self.receipts = Receipts()
+        self.subscriptions = Subscriptions()
+        self.board = LinkBoard(transport.name)
+        self.progress = trio.lowlevel.ParkingLot()  # there may be room to publish
+        self.received = 0
+        self._connect_timeout = connect_timeout
+        self._backoff = backoff
+        self._clock = clock
+        self._pump = Pump(self.session, self._handle)
+        self._at_once = False  # dropped on purpose: no delay before the next connection
+        self._first: Callable[[], None] | None = None  # tells the starter of ``run`` that we stand
+        self._handlers: dict[type[Event], Callable[[Any], None]] = {
+            Connected: self._on_connected,
+            Publishes: self._on_publishes,
+            PubAcks: self._on_pubacks,
+            SubAck: self._on_suback,
+            UnsubAck: self._on_unsuback,
+        }
+
+    @property
+    def up(self) -> bool:
+        """Whether the broker has accepted us and nothing has ended that."""
+        return self.board.link.up
+
+    async def run(self, *, reconnect: bool, keep_trying: bool, task_status: trio.TaskStatus[None]) -> None:
+        """Serve connection after connection; started once the first one stands, or at once with ``keep_trying``.
+
+        Raises ConnectError when the first try fails, unless ``keep_trying``. Without ``reconnect`` it ends with
+        the first connection.
+        """
+        if keep_trying:
+            task_status.started()
+        else:
+            self._first = task_status.started
+        while True:
+            begun = trio.current_time()
+            outcome = await self._serve()
+            if self._first is not None:
+                code = outcome.reason_code if isinstance(outcome, Refused) else None
+                raise ConnectError(self.transport.name, describe(outcome), code)
+            if self.session.met and not reconnect:
+                self.close(describe(outcome), broken=True)
+                return
+            if trio.current_time() - begun >= STABLE_SECONDS:
+                self._backoff.reset()
+            delay = self._delay(outcome)
+            log.warning("mqtt connection down", endpoint=self.transport.name, why=describe(outcome), retry_in=delay)
+            await trio.sleep(delay)
+
+    def close(self, detail: str, *, broken: bool = False) -> None:
+        """Nothing more will come or go; ``broken``: consumers get an error instead of an end."""
+        self.board.post(Link(LinkState.CLOSED, self.session.generation, detail=detail))
+        self.inbox.close(self.board.lost() if broken else None)
+        self.receipts.abandon()
+        self.progress.unpark_all()
+
+    def drop(self) -> None:
+        """Hang up, and connect again without delay."""
+        if self.up:
+            self._at_once = True
+            self._pump.drop()
+
+    async def flush(self) -> None:
+        """Send what is queued; returns when the bytes are with the kernel or the connection has ended."""
+        if self.session.has_output:
+            self._pump.wake()
+        await self._pump.flushed()
+
+    def request(self, filters: list[TopicFilter]) -> None:
+        """Ask the broker for subscriptions on this connection; without one, the next connect does."""
+        if not self.up:
+            return
+        for start in range(0, len(filters), SUBSCRIBE_GROUP):
+            group = filters[start : start + SUBSCRIBE_GROUP]
+            self.subscriptions.asked(self.session.subscribe(group), [entry.pattern for entry in group])
+        self._pump.wake()
+        self.review()
+
+    def request_end(self, pattern: str) -> None:
+        """Ask the broker to end a subscription."""
+        self.subscriptions.asked(self.session.unsubscribe([pattern]), [pattern])
+        self._pump.wake()
+
+    def review(self) -> None:
+        """Subscriptions or answers changed: find out whether we are READY, and wake who waits for an answer."""
+        link = self.board.link
+        if link.up:
+            state = LinkState.READY if self.subscriptions.complete else LinkState.CONNECTED
+            if state is not link.state:
+                self.board.post(replace(link, state=state))
+        self.board.stir()
+
+    async def _serve(self) -> Outcome:
+        """One connection, from the first byte to the last."""
+        deadline = trio.current_time() + self._connect_timeout
+        outcome: Outcome
+        try:
+            with trio.fail_at(deadline):
+                stream = await self.transport.open()
+        except trio.TooSlowError:
+            outcome = StreamLost(f"no answer within {self._connect_timeout:g} s")
+        except OSError as error:
+            outcome = StreamLost(_os_error_text(error))
+        else:
+            self._pump = Pump(self.session, self._handle)
+            outcome = await self._pump.run(stream, deadline)
+        state = LinkState.TAKEN_OVER if _taken_over(outcome) else LinkState.DOWN
+        self.board.post(Link(state, self.session.generation, detail=describe(outcome)))
+        return outcome
+
+    def _delay(self, outcome: Outcome) -> float:
+        if self._at_once:
+            self._at_once = False
+            return 0.0
+        # Two clients of one identifier that both come back at once would throw each other out for ever.
+        return self._backoff.maximum if _taken_over(outcome) else self._backoff.next()
+
+    # What the session reports
+
+    def _handle(self, events: list[Event]) -> None:
+        for event in events:
+            handler = self._handlers.get(type(event))
+            if handler is not None:  # endings are the pump's to return
+                handler(event)
+
+    def _on_connected(self, event: Connected) -> None:
+        present = event.connack.session_present
+        generation = self.session.generation
+        log.info("mqtt connected", endpoint=self.transport.name, generation=generation, session_present=present)
+        self.inbox.renew(generation, redelivered=present)
+        self.receipts.give_up(event.given_up)
+        self.subscriptions.connected()
+        self.board.post(Link(LinkState.CONNECTED, generation, present, event.connack, "connected"))
+        self.request(self.subscriptions.wanted)
+        self.review()
+        self.progress.unpark_all()
+        if self._first is not None:
+            self._first()
+            self._first = None
+
+    def _on_publishes(self, event: Publishes) -> None:
+        self.received += len(event.packets)
+        generation = self.session.generation
+        self.inbox.put(Batch(event.packets, generation, event.first, event.count, self._clock.wall()))
+
+    def _on_pubacks(self, event: PubAcks) -> None:
+        self.receipts.settle(event.packets)
+        self.progress.unpark_all()
+
+    def _on_suback(self, event: SubAck) -> None:
+        for pattern, code in self.subscriptions.granted(event.packet):
+            log.error("mqtt subscription refused", endpoint=self.transport.name, filter=pattern, why=code.name)
+        self.review()
+
+    def _on_unsuback(self, event: UnsubAck) -> None:
+        self.subscriptions.removed(event.packet)
+        self.review()
+
+
+def describe(outcome: Outcome) -> str:
+    """Why a connection ended, for people."""
+    match outcome:
+        case Refused(reason_code, detail):
+            return _joined(f"the broker refused us: {_words(reason_code)}", detail)
+        case PeerDisconnected(reason_code, detail):
+            return _joined(f"the broker disconnected us: {_words(reason_code)}", detail)
+        case ProtocolFailure(reason_code, detail):
+            return _joined(f"the broker broke the protocol: {_words(reason_code)}", detail)
+        case KeepAliveExpired(silence):
+            return f"nothing heard from the broker for {silence:.1f} s"
+        case StreamLost(detail):
+            return detail
+
+
+def _words(code: ConnAckReasonCode | DisconnectReasonCode) -> str:
+    return code.name.lower().replace("_", " ")
+
+
+def _joined(text: str, detail: str) -> str:
+    return f"{text} ({detail})" if detail else text
+
+
+def _os_error_text(error: OSError) -> str:
+    """The system's own words; trio wraps several failed addresses into one error with the causes in a group."""
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(getattr(one, "strerror", None) or str(one) for one in cause.exceptions))
+    return error.strerror or str(error)
+
+
+def _taken_over(outcome: Outcome) -> bool:
+    return isinstance(outcome, PeerDisconnected) and outcome.reason_code == DisconnectReasonCode.SESSION_TAKEN_OVER

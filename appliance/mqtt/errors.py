@@ -1,0 +1,34 @@
+"""What the client raises; a broker that goes away and comes back raises nothing."""
+
+from mqtt5 import ConnAckReasonCode, PubAckReasonCode, SubAckReasonCode, UnsubAckReasonCode
+
+from appliance.errors import ApplianceError
+
+
+class MqttError(ApplianceError):
+    """Anything that went wrong between us and a broker."""
+
+
+class ConnectError(MqttError):
+    """No connection at the first try. ``reason_code`` is the broker's refusal, None if it was not reached."""
+
+    def __init__(self, endpoint: str, detail: str, reason_code: ConnAckReasonCode | None = None) -> None:
+        super().__init__(f"cannot connect to the MQTT broker at {endpoint}: {detail}")
+        self.endpoint = endpoint
+        self.reason_code = reason_code
+
+
+class DisconnectedError(MqttError):
+    """The client is closed, or its connection ended and it was told not to reconnect."""
+
+
+class NegativeAckError(MqttError):
+    """The broker answered a PUBLISH, SUBSCRIBE or UNSUBSCRIBE with a reason code of 0x80 or above."""
+
+    def __init__(
+        self, what: str, reason_code: PubAckReasonCode | SubAckReasonCode | UnsubAckReasonCode, refused: int = 1
+    ) -> None:
+        text = reason_code.name.lower().replace("_", " ")
+        super().__init__(f"the broker refused {what}: {text}")
+        self.reason_code = reason_code
+        self.refused = refused

@@ -1,0 +1,202 @@
+"""What has been read and waits for its consumer: batches, in order, bounded without stopping the reader.
+
+QoS 1 messages are bounded by the receive maximum, since the broker sends no more before we acknowledge. QoS 0
+messages have no such brake: what comes beyond the bound is dropped and counted.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+import trio
+from mqtt5 import PublishPacket, QoS
+
+COALESCE_SECONDS = 0.1
+"""Chunks are joined only if they came in this close together, so that a batch has one honest receive time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages in arrival order. ``received``: seconds since 1970 when the first of them was read.
+
+    The QoS 1 ones are numbers ``first`` to ``first + count - 1`` of connection ``generation``; only
+    ``Client.acknowledge`` needs those.
+    """
+
+    packets: list[PublishPacket]
+    generation: int
+    first: int
+    count: int
+    received: float
+
+
+class Inbox:
+    """Batches between the reader and whoever calls ``get``. ``bound`` is the number of QoS 0 messages that may wait."""
+
+    def __init__(self, bound: int) -> None:
+        self.dropped = 0  # QoS 0 messages that found no room
+        self.forgotten = 0  # QoS 1 messages of a lost connection that the broker sends again
+        self._bound = bound
+        self._batches: deque[Batch] = deque()
+        self._waiting = 0
+        self._fleeting = 0  # QoS 0 among them
+        self._getters = trio.lowlevel.ParkingLot()
+        self._closed = False
+        self._error: Exception | None = None
+
+    def __len__(self) -> int:
+        """Messages that wait."""
+        return self._waiting
+
+    def put(self, batch: Batch) -> None:
+        """Take in what was read; never waits."""
+        fleeting = len(batch.packets) - batch.count
+        if fleeting and self._fleeting + fleeting > self._bound:
+            batch, fleeting = self._without_room(batch, self._bound - self._fleeting)
+        if batch.packets:
+            self._batches.append(batch)
+            self._waiting += len(batch.packets)
+            self._fleeting += fleeting
+            self._getters.unpark()
+
+    async def get(self, maximum: int) -> Batch | None:
+        """The oldest batch, with those behind it as long as they fit into ``maximum`` messages together.
+
+        A chunk is never split: a batch is larger than ``maximum`` if one chunk was. None when closed
+        and empty.
+        """
+        await trio.lowlevel.checkpoint()
+        while not self._batches:
+            if self._error is not None:
+                raise self._error
+            if self._closed:
+                return None
+            await self._getters.park()
+        taken = [self._batches.popleft()]
+        size = len(taken[0].packets)
+        while self._batches and _joinable(taken[0], self._batches[0]):
+            size += len(self._batches[0].packets)
+            if size > maximum:
+                break
+            taken.append(self._batches.popleft())
+        return self._handed_out(taken)
+
+    def renew(self, generation: int, *, redelivered: bool) -> None:
+        """A new connection stands. What older ones left is dropped when the broker sends it again.
+
+        When the broker forgot the session, what waits here is the only copy and stays - but not more than a
+        broker may send on one connection, or connections that keep failing would fill the memory.
+        """
+        keep = 0 if redelivered else self._bound
+        durable = self._waiting - self._fleeting
+        remaining: deque[Batch] = deque()
+        for batch in self._batches:
+            if batch.generation == generation or durable <= keep or not batch.count:
+                remaining.append(batch)
+                continue
+            durable -= batch.count
+            self.forgotten += batch.count
+            fleeting = [packet for packet in batch.packets if packet.packet_id is None]
+            if fleeting:
+                remaining.append(Batch(fleeting, batch.generation, batch.first, 0, batch.received))
+        self._batches = remaining
+        self._waiting = durable + self._fleeting
+
+    def close(self, error: Exception | None = None) -> None:
+        """Nothing more comes: ``get`` hands out what is left, then None or raises the error."""
+        self._closed = True
+        self._error = error
+        self._getters.unpark_all()
+
+    def _handed_out(self, taken: list[Batch]) -> Batch:
+        first = taken[0]
+        count = sum(batch.count for batch in taken)
+        for batch in taken[1:]:
+            first.packets.extend(batch.packets)
+        self._waiting -= len(first.packets)
+        self._fleeting -= len(first.packets) - count
+        return Batch(first.packets, first.generation, first.first, count, first.received)
+
+    def _without_room(self, batch: Batch, room: int) -> tuple[Batch, int]:
+        """The batch with only its first ``room`` QoS 0 messages, and how many those are."""
+        packets = []
+        fleeting = 0
+        for packet in batch.packets:
+            if packet.packet_id is None:
+                fleeting += 1
+                if fleeting > room:
+                    continue
+            packets.append(packet)
+        self.dropped += fleeting - room
+        return Batch(packets, batch.generation, batch.first, batch.count, batch.received), room
+
+
+def _joinable(first: Batch, other: Batch) -> bool:
+    return first.generation == other.generation and other.received - first.received < COALESCE_SECONDS
+
+
+class Batches:
+    """Iterates over an inbox; ends when it is closed."""
+
+    def __init__(self, inbox: Inbox, maximum: int) -> None:
+        self._inbox = inbox
+        self._maximum = maximum
+
+    def __aiter__(self) -> "Batches":
+        return self
+
+    async def __anext__(self) -> Batch:
+        batch = await self._inbox.get(self._maximum)
+        if batch is None:
+            raise StopAsyncIteration
+        return batch
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One received message, with what ``Client.puback`` needs to know about it."""
+
+    packet: PublishPacket
+    generation: int
+    number: int
+
+    @property
+    def topic(self) -> str:
+        """The full topic."""
+        return self.packet.topic
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes as received."""
+        return self.packet.payload
+
+    @property
+    def qos(self) -> QoS:
+        """0 or 1."""
+        return self.packet.qos
+
+    @property
+    def retain(self) -> bool:
+        """Whether the broker had kept it for us."""
+        return self.packet.retain
+
+
+class Messages:
+    """Iterates over an inbox message by message. ``opened`` keeps the rest of a chunk for the next iterator."""
+
+    def __init__(self, inbox: Inbox, opened: deque[Message]) -> None:
+        self._inbox = inbox
+        self._opened = opened
+
+    def __aiter__(self) -> "Messages":
+        return self
+
+    async def __anext__(self) -> Message:
+        while not self._opened:
+            batch = await self._inbox.get(1)
+            if batch is None:
+                raise StopAsyncIteration
+            number = batch.first
+            for packet in batch.packets:
+                self._opened.append(Message(packet, batch.generation, number))
+                number += packet.packet_id is not None
+        return self._opened.popleft()

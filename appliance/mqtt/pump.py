@@ -1,0 +1,131 @@
+"""Moves bytes between a stream and a session until the connection ends, and says why it did."""
+
+import contextlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from appliance.mqtt.events import Ending, Event, KeepAliveExpired, PeerDisconnected, ProtocolFailure, Refused
+from appliance.mqtt.session import Session, State
+
+CHUNK_BYTES = 65536
+FAREWELL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLost:
+    """The stream broke or was closed without a word."""
+
+    detail: str
+
+
+class Pump:
+    """Serves one connection. ``handle`` gets the events of each chunk; it is synchronous and must not raise."""
+
+    def __init__(self, session: Session, handle: Callable[[list[Event]], None]) -> None:
+        self._session = session
+        self._handle = handle
+        self._asked = 0  # calls of wake()
+        self._done = 0  # calls whose bytes are with the kernel
+        self._torn = False  # a write was cut off: nothing sensible can follow it
+        self._over = True
+        self._writer = trio.lowlevel.ParkingLot()
+        self._flushed = trio.lowlevel.ParkingLot()
+        self._scope = trio.CancelScope()
+
+    async def run(self, stream: trio.abc.Stream, connack_deadline: float) -> Ending | StreamLost:
+        """Connect the session over the stream and serve it to the end; always closes the stream.
+
+        When cancelled, or told to ``drop``, says goodbye with a DISCONNECT of 0x00: the session stays.
+        """
+        ending: Ending | StreamLost = StreamLost("dropped on our side")
+        self._over = False
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    self._session.connect(trio.current_time())
+                    self.wake()
+                    nursery.start_soon(self._write, stream)
+                    ending = await self._read(stream, connack_deadline)
+                    nursery.cancel_scope.cancel()
+        finally:
+            await self._farewell(stream)
+        return ending
+
+    def wake(self) -> None:
+        """The session has something to send."""
+        self._asked += 1
+        self._writer.unpark()
+
+    async def flushed(self) -> None:
+        """Return once all that was queued before this call is with the kernel, or the connection is over."""
+        ticket = self._asked
+        await trio.lowlevel.checkpoint()
+        while self._done < ticket and not self._over:
+            await self._flushed.park()
+
+    def drop(self) -> None:
+        """End the connection from our side."""
+        self._scope.cancel()
+
+    async def _write(self, stream: trio.abc.Stream) -> None:
+        try:
+            while True:
+                ticket = self._asked
+                data = self._session.data_to_send(trio.current_time())
+                if data:
+                    await self._send(stream, data)
+                self._done = ticket
+                self._flushed.unpark_all()
+                while self._asked == ticket:
+                    await self._writer.park()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return  # the reader finds out as well, and knows what the broker said before
+
+    async def _send(self, stream: trio.abc.Stream, data: bytes) -> None:
+        self._torn = True
+        await stream.send_all(data)
+        self._torn = False
+
+    async def _read(self, stream: trio.abc.Stream, connack_deadline: float) -> Ending | StreamLost:
+        session = self._session
+        while True:
+            connecting = session.state is State.CONNECTING
+            deadline = connack_deadline if connecting else math.inf
+            data: bytes | None = None
+            with trio.CancelScope(deadline=min(deadline, session.next_deadline())):
+                try:
+                    data = bytes(await stream.receive_some(CHUNK_BYTES))
+                except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                    return StreamLost(str(error.__cause__ or error) or "connection reset")
+            now = trio.current_time()
+            if data == b"":
+                return StreamLost("the broker closed the connection")
+            if data is None and now >= deadline:
+                return StreamLost("the broker did not answer CONNECT in time")
+            ending = self._react(session.tick(now) if data is None else session.receive_data(data, now))
+            if ending is not None:
+                return ending
+
+    def _react(self, events: list[Event]) -> Ending | None:
+        if self._session.has_output:
+            self.wake()
+        if events:
+            self._handle(events)
+            if isinstance(events[-1], Refused | PeerDisconnected | ProtocolFailure | KeepAliveExpired):
+                return events[-1]
+        return None
+
+    async def _farewell(self, stream: trio.abc.Stream) -> None:
+        """The last bytes - acknowledgements and DISCONNECT - within a second, whoever cancelled us."""
+        self._session.disconnect()
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL_SECONDS):
+            data = self._session.data_to_send(trio.current_time())
+            if data and not self._torn:
+                with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await stream.send_all(data)
+        self._over = True
+        self._flushed.unpark_all()
+        await trio.aclose_forcefully(stream)

@@ -1,0 +1,414 @@
+"""The client's side of an MQTT 5 session, without I/O: bytes and moments in, events and bytes out.
+
+One ``Session`` outlives its connections. Each begins with ``connect``; then the shell passes on what it reads
+(``receive_data``), writes what ``data_to_send`` hands it, and calls ``tick`` when ``next_deadline`` has come.
+Whatever a peer sends is answered with events; nothing it sends raises.
+
+What a connection may do next is in ``TRANSITIONS``, which packets it may be sent in ``Session._HANDLERS``: all others
+are protocol errors. QoS 2 is not spoken: we subscribe with a maximum of 1, so PUBREC, PUBREL, PUBCOMP have no handler.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import groupby
+from typing import ClassVar, cast
+
+import mqtt5
+from mqtt5 import (
+    ConnAckPacket,
+    ConnAckReasonCode,
+    ConnectPacket,
+    DisconnectPacket,
+    DisconnectReasonCode,
+    PingReqPacket,
+    PingRespPacket,
+    PubAckPacket,
+    PublishPacket,
+    QoS,
+    SubAckPacket,
+    SubscribePacket,
+    TopicFilter,
+    UnsubAckPacket,
+    UnsubscribePacket,
+)
+
+from appliance.mqtt.events import (
+    Connected,
+    Event,
+    KeepAliveExpired,
+    PeerDisconnected,
+    ProtocolFailure,
+    PubAcks,
+    Publishes,
+    Refused,
+    SubAck,
+    UnsubAck,
+)
+from appliance.mqtt.framing import PROTOCOL_MAX_PACKET, Fault, Framing
+from appliance.mqtt.inflight import Arrivals, Outgoing
+from appliance.mqtt.keepalive import Due, KeepAlive
+
+
+class State(Enum):
+    """Where a session stands with its broker."""
+
+    DISCONNECTED = "disconnected"
+    CONNECTING = "connecting"  # CONNECT is queued or sent
+    CONNECTED = "connected"
+
+
+class Step(Enum):
+    """What moves it."""
+
+    CONNECT = "connect"
+    ACCEPTED = "accepted"
+    ENDED = "ended"  # refused, goodbye of either side, protocol failure, silence, stream lost
+
+
+TRANSITIONS: dict[tuple[State, Step], State] = {
+    (State.DISCONNECTED, Step.CONNECT): State.CONNECTING,
+    (State.CONNECTING, Step.ACCEPTED): State.CONNECTED,
+    (State.CONNECTING, Step.ENDED): State.DISCONNECTED,
+    (State.CONNECTED, Step.ENDED): State.DISCONNECTED,
+    (State.DISCONNECTED, Step.ENDED): State.DISCONNECTED,  # a stream may break after the goodbye
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What we tell the broker in CONNECT. Intervals are seconds, ``max_packet_size`` bytes."""
+
+    identifier: str
+    username: str | None = None
+    password: bytes | None = None
+    clean_start: bool = False
+    session_expiry_interval: int = 0
+    keep_alive: int = 60
+    receive_max: int = 65535
+    max_packet_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the broker takes, from its CONNACK (§3.2.2.3)."""
+
+    receive_max: int = 65535
+    max_packet_size: int = PROTOCOL_MAX_PACKET
+    max_qos: int = 2
+    retain_available: bool = True
+
+    @classmethod
+    def of(cls, connack: ConnAckPacket) -> "Limits":
+        """The limits that a CONNACK states, the protocol's own where it is silent."""
+        return cls(
+            receive_max=connack.receive_max,
+            max_packet_size=connack.max_packet_size or PROTOCOL_MAX_PACKET,
+            max_qos=connack.max_qos.value,
+            retain_available=connack.retain_available,
+        )
+
+    def objection(self, encoded: bytes) -> str | None:
+        """Why this PUBLISH must not be sent to the broker, or None when it may."""
+        if len(encoded) > self.max_packet_size:
+            return f"the packet has {len(encoded)} bytes, the broker takes at most {self.max_packet_size}"
+        if (encoded[0] >> 1) & 3 > self.max_qos:
+            return f"the broker takes messages up to QoS {self.max_qos}"
+        if encoded[0] & 1 and not self.retain_available:
+            return "the broker keeps no retained messages"
+        return None
+
+
+@dataclass(slots=True)
+class Oddities:
+    """Counts of what the peer sent without need and we passed over."""
+
+    unsolicited_acks: int = 0
+
+
+class Session:
+    """See the module's docstring. ``generation`` counts connections: what belongs to an older one has no meaning."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.identifier = settings.identifier
+        self.state = State.DISCONNECTED
+        self.generation = 0
+        self.limits = Limits()
+        self.oddities = Oddities()
+        self.outgoing = Outgoing()
+        self.met = False  # the broker accepted us before: never throw its session away again
+        self._framing = Framing(settings.max_packet_size)
+        self._arrivals = Arrivals()
+        self._requests: dict[int, int] = {}  # SUBSCRIBE and UNSUBSCRIBE under way: packet id -> filters
+        self._keep_alive = KeepAlive(0, 0, 0)
+        self._out: list[bytes] = []
+
+    # What the shell does
+
+    def connect(self, now: float) -> None:
+        """Begin a new connection: queues CONNECT. Raises KeyError unless disconnected."""
+        self._step(Step.CONNECT)
+        settings = self.settings
+        self.generation += 1
+        self._framing = Framing(settings.max_packet_size)
+        self._arrivals = Arrivals()
+        self._requests = {}
+        self._keep_alive = KeepAlive(settings.keep_alive, now, now)
+        connect = ConnectPacket(
+            self.identifier,
+            username=settings.username,
+            password=settings.password,
+            clean_start=settings.clean_start and not self.met,
+            keep_alive=settings.keep_alive,
+            session_expiry_interval=settings.session_expiry_interval,
+            receive_max=settings.receive_max,
+            max_packet_size=settings.max_packet_size,
+        )
+        self._out = [connect.write()]
+
+    def receive_data(self, data: bytes, now: float) -> list[Event]:
+        """What the chunk means. All its messages are in one ``Publishes``; an ``Ending`` comes last."""
+        if self.state is State.DISCONNECTED:
+            return []
+        self._keep_alive.received(now)
+        packets, fault = self._framing.feed(data)
+        events: list[Event] = []
+        for kind, run in groupby(packets, type):
+            handler = self._HANDLERS.get((self.state, kind))
+            if handler is None:
+                fault = Fault(DisconnectReasonCode.PROTOCOL_ERROR, f"{kind.__name__} while {self.state.value}")
+                break
+            handler(self, list(run), events)
+            if self._over:
+                return events
+        if fault is not None:
+            self._fail(fault, events)
+        return events
+
+    @property
+    def has_output(self) -> bool:
+        """Whether ``data_to_send`` has something to hand out."""
+        return bool(self._out)
+
+    def data_to_send(self, now: float) -> bytes:
+        """Everything that is to be written now, and once only; empty when there is nothing."""
+        if not self._out:
+            return b""
+        data = b"".join(self._out)
+        self._out = []
+        self._keep_alive.sent(now)
+        return data
+
+    def next_deadline(self) -> float:
+        """When ``tick`` wants to be called, in the clock of the ``now`` parameters; infinite for never."""
+        return self._keep_alive.next_deadline()
+
+    def tick(self, now: float) -> list[Event]:
+        """Time has passed: queue a PINGREQ, or find the connection dead."""
+        if self.state is State.DISCONNECTED:
+            return []
+        due = self._keep_alive.due(now)
+        if due is Due.DEAD:
+            silence = now - self._keep_alive.last_received
+            self.connection_lost()
+            return [KeepAliveExpired(silence)]
+        if due is Due.PING:
+            self._keep_alive.pinged(now)
+            self._out.append(PingReqPacket().write())
+        return []
+
+    def connection_lost(self) -> None:
+        """The stream is gone: what is unacknowledged waits for the next connection."""
+        self._step(Step.ENDED)
+        self.outgoing.suspend()
+        self._keep_alive = KeepAlive(0, 0, 0)
+
+    def disconnect(self, reason_code: DisconnectReasonCode = DisconnectReasonCode.NORMAL_DISCONNECTION) -> None:
+        """Queue a DISCONNECT as the last packet of this connection."""
+        if self.state is not State.DISCONNECTED:
+            self._out.append(DisconnectPacket(reason_code=reason_code).write())
+            self.connection_lost()
+
+    # What the user of the client does
+
+    @property
+    def room(self) -> int:
+        """How many QoS 1 messages may be published at this moment."""
+        return self.outgoing.room
+
+    def publish(self, topic: str, payload: bytes, qos: QoS, *, retain: bool) -> int:
+        """Queue a message; answers its packet id, 0 for QoS 0. The caller is connected and saw ``room``.
+
+        Raises ValueError for what cannot be encoded or the broker does not take.
+        """
+        packet_id = self.outgoing.free_id(self._requests) if qos != QoS.AT_MOST_ONCE else None
+        encoded = PublishPacket(topic, payload, qos=qos, retain=retain, packet_id=packet_id).write()
+        objection = self.limits.objection(encoded)
+        if objection is not None:
+            raise ValueError(objection)
+        if packet_id is not None:
+            self.outgoing.add(packet_id, encoded)
+        self._out.append(encoded)
+        return packet_id or 0
+
+    def subscribe(self, filters: Sequence[TopicFilter]) -> int:
+        """Queue one SUBSCRIBE; answers its packet id, which the ``SubAck`` event names."""
+        packet_id = self.outgoing.free_id(self._requests)
+        self._request(packet_id, len(filters), SubscribePacket(packet_id, list(filters)).write())
+        return packet_id
+
+    def unsubscribe(self, patterns: Sequence[str]) -> int:
+        """Queue one UNSUBSCRIBE; answers its packet id, which the ``UnsubAck`` event names."""
+        packet_id = self.outgoing.free_id(self._requests)
+        self._request(packet_id, len(patterns), UnsubscribePacket(packet_id, list(patterns)).write())
+        return packet_id
+
+    def acknowledge(self, generation: int, first: int, count: int) -> int:
+        """Messages ``first`` to ``first + count - 1`` of that connection are done.
+
+        Answers how many PUBACKs that queued: fewer while an older message is not done, none for another connection.
+        """
+        if generation != self.generation or self.state is not State.CONNECTED or not count:
+            return 0
+        acks = self._arrivals.settle(first, count)
+        if acks:
+            self._out.append(acks)
+        return len(acks) // 4
+
+    # What the packets do
+
+    def _on_connack(self, packets: list[ConnAckPacket], events: list[Event]) -> None:
+        connack = packets[0]
+        if connack.reason_code != ConnAckReasonCode.SUCCESS:
+            self.connection_lost()
+            events.append(Refused(connack.reason_code, connack.reason_str or ""))
+            return
+        if connack.session_present and self.settings.clean_start and not self.met:
+            self._fail(_protocol_error("a session is present after a clean start"), events)
+            return
+        self._step(Step.ACCEPTED)
+        self.met = True
+        self.limits = limits = Limits.of(connack)
+        if connack.assigned_client_id is not None:
+            self.identifier = connack.assigned_client_id
+        if connack.server_keep_alive is not None:
+            self._keep_alive.interval = connack.server_keep_alive
+        given_up = self.outgoing.resume(
+            limits.receive_max,
+            duplicate=connack.session_present,
+            sendable=lambda encoded: limits.objection(encoded) is None,
+        )
+        self._out.extend(self.outgoing.due())
+        events.append(Connected(connack, tuple(given_up)))
+        if len(packets) > 1:
+            self._fail(_protocol_error("a second CONNACK"), events)
+
+    def _on_publishes(self, packets: list[PublishPacket], events: list[Event]) -> None:
+        """The hot path: judged in whole runs, one by one only when something is wrong."""
+        ids = [packet.packet_id for packet in packets]
+        if None in ids:
+            ids = [packet_id for packet_id in ids if packet_id is not None]
+        fault = None
+        if (
+            0 in ids
+            or QoS.EXACTLY_ONCE in [packet.qos for packet in packets]
+            or [packet.topic_alias for packet in packets].count(None) != len(packets)
+            or len(ids) + len(self._arrivals) > self.settings.receive_max
+        ):
+            packets, fault = self._sound_part(packets)
+            ids = [packet.packet_id for packet in packets if packet.packet_id is not None]
+        if packets:
+            self._deliver(packets, cast("list[int]", ids), events)
+        if fault is not None:
+            self._fail(fault, events)
+
+    def _deliver(self, packets: list[PublishPacket], ids: list[int], events: list[Event]) -> None:
+        first = self._arrivals.add(ids)
+        for index, event in enumerate(events):
+            if isinstance(event, Publishes):  # other packets came in between: still one event a chunk
+                event.packets.extend(packets)
+                events[index] = Publishes(event.packets, event.first, event.count + len(ids))
+                return
+        events.append(Publishes(packets, first, len(ids)))
+
+    def _sound_part(self, packets: list[PublishPacket]) -> tuple[list[PublishPacket], Fault | None]:
+        """The messages before the first that is a protocol violation, and the violation."""
+        free = self.settings.receive_max - len(self._arrivals)
+        for index, packet in enumerate(packets):
+            free -= packet.packet_id is not None
+            fault = _publish_fault(packet, free)
+            if fault is not None:
+                return packets[:index], fault
+        return packets, None
+
+    def _on_pubacks(self, packets: list[PubAckPacket], events: list[Event]) -> None:
+        known = [packet for packet in packets if self.outgoing.acknowledge(packet.packet_id)]
+        self.oddities.unsolicited_acks += len(packets) - len(known)
+        self._out.extend(self.outgoing.due())
+        if known:
+            events.append(PubAcks(known))
+
+    def _on_answers(self, packets: list[SubAckPacket | UnsubAckPacket], events: list[Event]) -> None:
+        """To SUBSCRIBE and UNSUBSCRIBE; one that answers nothing is passed over."""
+        for packet in packets:
+            asked = self._requests.pop(packet.packet_id, None)
+            if asked is None:
+                self.oddities.unsolicited_acks += 1
+            elif asked != len(packet.reason_codes):
+                detail = f"{type(packet).__name__} with {len(packet.reason_codes)} codes for {asked} filters"
+                self._fail(_protocol_error(detail), events)
+                return
+            else:
+                events.append(SubAck(packet) if isinstance(packet, SubAckPacket) else UnsubAck(packet))
+
+    def _on_pingresps(self, packets: list[PingRespPacket], events: list[Event]) -> None:
+        """Nothing to do: any received byte has already ended the wait for it."""
+
+    def _on_disconnect(self, packets: list[DisconnectPacket], events: list[Event]) -> None:
+        self.connection_lost()
+        events.append(PeerDisconnected(packets[0].reason_code, packets[0].reason_str or ""))
+
+    _HANDLERS: ClassVar[dict[tuple[State, type[mqtt5.Packet]], Callable[..., None]]] = {
+        (State.CONNECTING, ConnAckPacket): _on_connack,
+        (State.CONNECTED, PublishPacket): _on_publishes,
+        (State.CONNECTED, PubAckPacket): _on_pubacks,
+        (State.CONNECTED, SubAckPacket): _on_answers,
+        (State.CONNECTED, UnsubAckPacket): _on_answers,
+        (State.CONNECTED, PingRespPacket): _on_pingresps,
+        (State.CONNECTED, DisconnectPacket): _on_disconnect,
+    }
+
+    # Inner steps
+
+    @property
+    def _over(self) -> bool:
+        return self.state is State.DISCONNECTED
+
+    def _step(self, step: Step) -> None:
+        self.state = TRANSITIONS[self.state, step]
+
+    def _fail(self, fault: Fault, events: list[Event]) -> None:
+        self.disconnect(fault.reason_code)
+        events.append(ProtocolFailure(fault.reason_code, fault.detail))
+
+    def _request(self, packet_id: int, filters: int, encoded: bytes) -> None:
+        self._requests[packet_id] = filters
+        self._out.append(encoded)
+
+
+def _protocol_error(detail: str) -> Fault:
+    return Fault(DisconnectReasonCode.PROTOCOL_ERROR, detail)
+
+
+def _publish_fault(packet: PublishPacket, free: int) -> Fault | None:
+    """What is wrong with a message when ``free`` more may be unacknowledged after it."""
+    if packet.qos == QoS.EXACTLY_ONCE:
+        return Fault(DisconnectReasonCode.QOS_NOT_SUPPORTED, "a QoS 2 message, subscribed with at most 1")
+    if packet.packet_id == 0:
+        return _protocol_error("a message with packet id 0")  # [MQTT-2.2.1-3]
+    if packet.topic_alias is not None:
+        return Fault(DisconnectReasonCode.TOPIC_ALIAS_INVALID, "a topic alias, none was allowed")
+    if free < 0:
+        return Fault(DisconnectReasonCode.RECEIVE_MAX_EXCEEDED, "more unacknowledged messages than the receive maximum")
+    return None

@@ -1,0 +1,64 @@
+"""Ways to open a byte stream to a broker. TLS and WebSocket are further classes of the same shape."""
+
+import socket
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+KEEPALIVE_IDLE_SECONDS = 60
+KEEPALIVE_INTERVAL_SECONDS = 15
+KEEPALIVE_PROBES = 4
+
+
+class Transport(Protocol):
+    """Where a broker is, and how to get there."""
+
+    @property
+    def name(self) -> str:
+        """The endpoint as people write it; no secrets in it."""
+        ...
+
+    async def open(self) -> trio.abc.Stream:
+        """A new stream. Raises OSError when there is none; the caller sets the deadline."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tcp:
+    """Plain TCP, all addresses of the name tried side by side (RFC 8305)."""
+
+    hostname: str
+    port: int = 1883
+
+    @property
+    def name(self) -> str:
+        """``host:port``."""
+        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
+        return f"{host}:{self.port}"
+
+    async def open(self) -> trio.SocketStream:
+        """A connected stream; trio has set TCP_NODELAY on it."""
+        stream = await trio.open_tcp_stream(self.hostname, self.port)
+        # MQTT's own keep-alive is what counts; this is for a client that has switched it off.
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+        return stream
+
+
+@dataclass(frozen=True, slots=True)
+class Unix:
+    """A Unix socket of this machine."""
+
+    path: str
+
+    @property
+    def name(self) -> str:
+        """The path of the socket."""
+        return self.path
+
+    async def open(self) -> trio.SocketStream:
+        """A connected stream."""
+        return await trio.open_unix_socket(self.path)
