@@ -1,0 +1,187 @@
+"""The folder that holds everything of one appliance: lock, identity, children's data, and the file that says it runs.
+
+data_dir/
+  appliance.lock   locked while an appliance runs; holds its pid
+  instance.json    identity; the MQTT client id in it is a secret
+  run.json         addresses, there while the appliance is ready
+  sockets          link to the short private folder of Unix sockets (a socket's path ends at 107 bytes)
+  postgres/        the database
+  mosquitto/       the broker's store and its rendered files
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from appliance.children.account import Account
+from appliance.children.files import make_folder, write_atomically
+from appliance.errors import ApplianceError
+
+log = structlog.get_logger(__name__)
+
+SOCKETS_PREFIX = "edge-appliance-"
+MAX_SOCKET_FOLDER = 80  # bytes, so that "/postgres/.s.PGSQL.5432" still fits into 107
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """Who this installation is. ``mqtt_client_id`` is a secret: who knows it can take the broker session over."""
+
+    instance_id: str
+    mqtt_client_id: str
+
+    def __repr__(self) -> str:
+        """Without the secret."""
+        return f"Instance(instance_id={self.instance_id!r})"
+
+
+class RunFile(msgspec.Struct, frozen=True):
+    """Where a running appliance is reached; ``database`` and addresses are for people and for our own commands."""
+
+    pid: int
+    web_url: str
+    mqtt_host: str
+    mqtt_port: int
+    database: str
+    socket_dir: str | None
+
+
+class DataDir:
+    """A data folder that is ours alone while it is open. Made by :func:`open_data_dir`."""
+
+    def __init__(self, path: Path, instance: Instance, sockets: Path) -> None:
+        self.path = path
+        self.instance = instance
+        self.sockets = sockets
+
+    def folder(self, name: str, owner: Account | None) -> Path:
+        """The folder ``name`` for a child that runs as ``owner``, made if need be, closed to everybody else."""
+        path = self.path / name
+        make_folder(path, 0o700, owner=owner)
+        return path
+
+    def socket_folder(self, name: str, owner: Account | None) -> Path:
+        """A folder for the Unix sockets of a child that runs as ``owner``, closed to everybody else but us."""
+        path = self.sockets / name
+        make_folder(path, 0o700, owner=owner)
+        return path
+
+    def write_run_file(self, run: RunFile) -> None:
+        """Say that the appliance is ready, and where."""
+        write_atomically(self.path / "run.json", msgspec.json.format(msgspec.json.encode(run)) + b"\n")
+
+
+def read_run_file(path: Path) -> RunFile | None:
+    """What the appliance on data folder ``path`` says of itself, or None if none is ready there."""
+    try:
+        return msgspec.json.decode((path / "run.json").read_bytes(), type=RunFile)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
+@contextlib.contextmanager
+def open_data_dir(path: Path) -> Iterator[DataDir]:
+    """Make, check and lock ``path``. Raises :class:`ApplianceError` when another appliance runs on it (with its pid),
+    or when it cannot be used (with the mend)."""
+    path = path.absolute()
+    _make(path)
+    path = path.resolve()
+    with _lock(path):
+        run_file = path / "run.json"
+        run_file.unlink(missing_ok=True)
+        instance = _instance(path / "instance.json")
+        sockets = _make_sockets(path / "sockets")
+        try:
+            yield DataDir(path, instance, sockets)
+        finally:
+            run_file.unlink(missing_ok=True)
+            shutil.rmtree(sockets, ignore_errors=True)
+            (path / "sockets").unlink(missing_ok=True)
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = path.stat().st_mode
+        if mode & stat.S_IWOTH:
+            raise ApplianceError(
+                f"data_dir {path} can be written by everybody: `chmod o-w {path}`, or choose another data_dir"
+            )
+        # Children that run as other users pass through it, which takes x but not r.
+        if os.geteuid() == 0 and not mode & stat.S_IXOTH:
+            path.chmod(stat.S_IMODE(mode) | stat.S_IXGRP | stat.S_IXOTH)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except (NotADirectoryError, FileExistsError):
+        raise ApplianceError(f"data_dir {path} is not a folder: choose another data_dir") from None
+    except OSError as error:
+        raise ApplianceError(
+            f"data_dir {path} cannot be used by user id {os.geteuid()} ({error.strerror}): "
+            f"`chown {os.geteuid()} {path}`, or choose another data_dir"
+        ) from None
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    descriptor = os.open(path / "appliance.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise ApplianceError(
+                f"another appliance (pid {pid}) runs on {path}: stop it, or choose another data_dir"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)  # which unlocks; the file stays, since removing it would let two lock two files
+
+
+def _instance(path: Path) -> Instance:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Instance)
+    except FileNotFoundError:
+        instance = Instance(instance_id=secrets.token_hex(6), mqtt_client_id=f"edge-{secrets.token_hex(16)}")
+        write_atomically(path, msgspec.json.encode(instance) + b"\n")
+        log.info("new installation", instance=instance.instance_id)
+        return instance
+    except msgspec.MsgspecError as error:
+        raise ApplianceError(
+            f"{path} is damaged ({error}): restore it from a backup; without it the broker session is lost"
+        ) from None
+
+
+def _make_sockets(link: Path) -> Path:
+    """A new private folder with a short path, and ``link`` to it; the one of a killed predecessor is removed."""
+    if link.is_symlink():
+        old = link.readlink()
+        if re.fullmatch(rf"{SOCKETS_PREFIX}\w+", old.name) and not old.is_symlink():
+            shutil.rmtree(old, ignore_errors=True)
+        link.unlink()
+    folder = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX, dir=_short_place()))
+    folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    link.symlink_to(folder)
+    return folder
+
+
+def _short_place() -> Path:
+    own = [Path("/run")] if os.geteuid() == 0 else []
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime and os.geteuid() != 0:  # root's own is closed to the children's users
+        own.append(Path(runtime))
+    for place in own:
+        if os.access(place, os.W_OK | os.X_OK) and len(bytes(place)) + 30 <= MAX_SOCKET_FOLDER:
+            return place
+    return Path("/tmp")  # noqa: S108 - mkdtemp makes a folder of unguessable name that only we can enter

@@ -1,0 +1,242 @@
+"""Keeps one child running: starts it again after a death with growing delays, gives up after too many.
+
+A child that dies five times within a minute will not get better by itself: the process ends with an error that shows
+the child's own last words.
+"""
+
+import enum
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+import trio
+
+from appliance.backoff import Backoff
+from appliance.children.process import Child, Command, spawn
+from appliance.clock import Clock
+from appliance.errors import ApplianceError
+
+log = structlog.get_logger(__name__)
+
+LAST_LINES = 20
+SHOWN_LINES = 8
+
+
+class ChildState(enum.Enum):
+    """What a child is doing just now."""
+
+    STOPPED = "stopped"
+    STARTING = "starting"
+    READY = "ready"
+    WAITING = "waiting"  # dead, and waiting for its next start
+
+
+@dataclass(frozen=True, slots=True)
+class ChildStatus:
+    """A snapshot for the System page and for readiness. Times are seconds since 1970."""
+
+    name: str
+    state: ChildState
+    pid: int | None
+    started_at: float | None
+    restarts: int
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How many deaths are borne: ``deaths`` within ``window`` seconds end it. ``start`` seconds may a start take."""
+
+    deaths: int = 5
+    window: float = 60.0
+    start: float = 60.0
+
+
+class Readiness:
+    """An event that can be unset again: set while the child can serve."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def is_set(self) -> bool:
+        """Whether the child can serve now."""
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        """Return when the child can serve; it may be gone again by the time the caller runs."""
+        await self._event.wait()
+
+    def set(self) -> None:
+        """The child can serve."""
+        self._event.set()
+
+    def clear(self) -> None:
+        """The child is down."""
+        if self._event.is_set():
+            self._event = trio.Event()
+
+
+class Program(Protocol):
+    """What a keeper must know of the program it keeps."""
+
+    name: str
+
+    async def prepare(self) -> Command:
+        """Bring everything in order for a start. :class:`ApplianceError` ends the keeper: a person is needed."""
+        ...
+
+    async def until_ready(self, child: Child) -> None:
+        """Return once the child can serve."""
+        ...
+
+    def heard(self, line: str) -> str | None:
+        """Take one line of output; the line to keep for the last words, or None."""
+        ...
+
+    async def ended(self, child: Child) -> None:
+        """The child has ended, wanted or not: keep what the next start should know."""
+        ...
+
+
+class Keeper:
+    """Runs one :class:`Program` until cancelled."""
+
+    def __init__(self, program: Program, clock: Clock, patience: Patience | None = None) -> None:
+        self.ready = Readiness()
+        self._program = program
+        self._clock = clock
+        self._patience = patience or Patience()
+        self._backoff = Backoff(first=0.1, factor=2.0, maximum=10.0)
+        self._deaths: deque[float] = deque(maxlen=self._patience.deaths)
+        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._state = ChildState.STOPPED
+        self._child: Child | None = None
+        self._restarts = 0
+        self._last_error: str | None = None
+        self._restart_wanted = trio.Event()
+        self._announce: Callable[[], None] = _nothing
+
+    @property
+    def status(self) -> ChildStatus:
+        """How the child is just now."""
+        child = self._child
+        return ChildStatus(
+            name=self._program.name,
+            state=self._state,
+            pid=child.pid if child else None,
+            started_at=child.started_at if child else None,
+            restarts=self._restarts,
+            last_error=self._last_error,
+        )
+
+    @property
+    def child(self) -> Child | None:
+        """The running process, to send it a signal."""
+        return self._child
+
+    async def run(self, announce: Callable[[], None]) -> None:
+        """Keep the child running; ``announce()`` once, when it serves for the first time.
+
+        Raises :class:`ApplianceError` when it dies too often, or when preparing a start shows what a person must mend.
+        Cancelled, it stops the child before it returns.
+        """
+        self._announce = announce
+        try:
+            while True:
+                self._state = ChildState.STARTING
+                self._restart_wanted = trio.Event()
+                command = await self._program.prepare()
+                died = await self._live(command)
+                if died is not None:
+                    await self._mourn(died)
+        finally:
+            self.ready.clear()
+            self._state = ChildState.STOPPED
+
+    async def restart(self) -> None:
+        """Stop the child and start it again, on purpose; returns when it serves."""
+        self._restart_wanted.set()
+        self.ready.clear()
+        await self.ready.wait()
+
+    async def _live(self, command: Command) -> str | None:
+        """One life of the child. How it died, or None if it was stopped on purpose."""
+        async with trio.open_nursery() as nursery:
+            child = spawn(command, self._hear)
+            nursery.start_soon(child.attend)
+            self._child = child
+            try:
+                log.info("child started", child=command.name, pid=child.pid)
+                nursery.start_soon(self._watch_start, child)
+                await _first(child.ended.wait, self._restart_wanted.wait)
+                died = child.describe_end() if child.ended.is_set() else None
+            finally:
+                self.ready.clear()
+                await child.stop()
+                with trio.CancelScope(shield=True):
+                    await self._program.ended(child)
+                self._child = None
+                log.info("child ended", child=command.name, pid=child.pid, how=child.describe_end())
+                nursery.cancel_scope.cancel()
+        return died
+
+    async def _watch_start(self, child: Child) -> None:
+        began = self._clock.monotonic()
+        with trio.move_on_after(self._patience.start):
+            await self._program.until_ready(child)
+            if self._restart_wanted.is_set() or child.ended.is_set():
+                return
+            self._state = ChildState.READY
+            self.ready.set()
+            seconds = round(self._clock.monotonic() - began, 3)
+            log.info("child serves", child=child.command.name, pid=child.pid, seconds=seconds)
+            announce, self._announce = self._announce, _nothing
+            announce()
+            return
+        self._hear(f"not ready after {self._patience.start:.0f} s")
+        await child.stop()
+
+    async def _mourn(self, died: str) -> None:
+        """Count a death and wait before the next start, or give up."""
+        now = self._clock.monotonic()
+        name = self._program.name
+        self._last_error = f"{died}: {self._last_lines[-1]}" if self._last_lines else died
+        if self._deaths and now - self._deaths[-1] > self._patience.window:
+            self._backoff.reset()
+        self._deaths.append(now)
+        first = self._deaths[0] if len(self._deaths) == self._patience.deaths else -math.inf
+        if now - first <= self._patience.window:
+            words = "".join(f"\n  {line}" for line in list(self._last_lines)[-SHOWN_LINES:])
+            raise ApplianceError(
+                f"{name} died {self._patience.deaths} times within {self._patience.window:.0f} s "
+                f"({died}) and was given up. Its last lines:{words or ' none'}"
+            )
+        delay = self._backoff.next()
+        self._restarts += 1
+        self._state = ChildState.WAITING
+        log.error("child died", child=name, how=died, starts_again_in=round(delay, 3), last=self._last_error)
+        await trio.sleep(delay)
+
+    def _hear(self, line: str) -> None:
+        kept = self._program.heard(line)
+        if kept is not None:
+            self._last_lines.append(kept)
+
+
+async def _first(*waits: Callable[[], Awaitable[None]]) -> None:
+    """Return when the first of ``waits`` does."""
+    async with trio.open_nursery() as nursery:
+
+        async def one(wait: Callable[[], Awaitable[None]]) -> None:
+            await wait()
+            nursery.cancel_scope.cancel()
+
+        for wait in waits:
+            nursery.start_soon(one, wait)
+
+
+def _nothing() -> None:
+    """What is announced when the child serves again."""

@@ -1,0 +1,225 @@
+"""The embedded Postgres: made on the first start, on a Unix socket only, kept running until cancelled."""
+
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import trio
+
+from appliance.children import postgres_files
+from appliance.children.account import Account, child_account, own_name
+from appliance.children.data_dir import DataDir
+from appliance.children.files import make_folder, sync_folder, write_atomically
+from appliance.children.keeper import SHOWN_LINES, ChildStatus, Keeper, Patience, Readiness
+from appliance.children.leftovers import stop_leftovers
+from appliance.children.polling import until
+from appliance.children.process import Child, Command, spare_when_memory_ends, spawn
+from appliance.children.programs import PostgresPrograms, find_postgres
+from appliance.clock import Clock, SystemClock
+from appliance.errors import ApplianceError
+
+log = structlog.get_logger(__name__)
+
+USER = "postgres"
+PACKAGE = "postgresql"
+PROGRAMS = frozenset({"postgres", "initdb"})
+POLL_SECONDS = 0.01
+STOP_SECONDS = 10.0  # "fast" stops clients and writes a checkpoint; killed, it recovers at the next start
+RECOVERY_SECONDS = 600.0  # after a power cut it replays up to max_wal_size
+STATUS_LINE = 7  # of postmaster.pid, counted from 0: what pg_ctl -w waits for
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresEndpoint:
+    """Where the server listens: libpq's ``host`` and ``port`` of a Unix socket."""
+
+    socket_dir: Path
+    port: int = postgres_files.PORT
+
+
+class Postgres:
+    """A service: ``await nursery.start(postgres.run)``, then connect to :attr:`endpoint`."""
+
+    def __init__(
+        self,
+        data_dir: DataDir,
+        *,
+        roles: Sequence[str],
+        memory: postgres_files.Memory | None = None,
+        clock: Clock | None = None,
+        patience: Patience | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
+        """``roles`` are the login roles that our own user may take besides the superuser ``postgres``."""
+        patience = patience or Patience(start=RECOVERY_SECONDS)
+        self._program = _PostgresProgram(data_dir, tuple(roles), memory or postgres_files.Memory(), on_line)
+        self._keeper = Keeper(self._program, clock or SystemClock(), patience)
+
+    @property
+    def endpoint(self) -> PostgresEndpoint:
+        """Where to connect, once :meth:`run` has started."""
+        return PostgresEndpoint(self._program.sockets)
+
+    @property
+    def programs(self) -> PostgresPrograms:
+        """The folder of binaries and the version in use, once :meth:`run` has started: for psql and pg_dump."""
+        if self._program.programs is None:
+            raise RuntimeError("Postgres was not started")
+        return self._program.programs
+
+    @property
+    def status(self) -> ChildStatus:
+        """How the server is just now."""
+        return self._keeper.status
+
+    @property
+    def ready(self) -> Readiness:
+        """Set while the server accepts connections."""
+        return self._keeper.ready
+
+    async def run(self, *, task_status: trio.TaskStatus[PostgresEndpoint] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the server until cancelled; ``started()`` with the endpoint once it accepts connections.
+
+        Raises :class:`ApplianceError` when it is not installed, its data cannot be used, or it dies too often.
+        """
+        await self._keeper.run(lambda: task_status.started(self.endpoint))
+
+
+class _PostgresProgram:
+    """What the keeper must know of Postgres."""
+
+    name = "Postgres"
+
+    def __init__(
+        self,
+        data_dir: DataDir,
+        roles: Sequence[str],
+        memory: postgres_files.Memory,
+        on_line: Callable[[str], None] | None,
+    ) -> None:
+        self.programs: PostgresPrograms | None = None
+        self._data_dir = data_dir
+        self._roles = roles
+        self._memory = memory
+        self._on_line = on_line
+        self._cluster = data_dir.path / "postgres"
+        self._unfinished = data_dir.path / "postgres.new"
+
+    @property
+    def sockets(self) -> Path:
+        """Where the server's socket is."""
+        return self._data_dir.sockets / "postgres"
+
+    async def prepare(self) -> Command:
+        account = child_account(USER, package=PACKAGE)
+        if account is not None:
+            await account.require_access(self._data_dir.path)
+        for folder in (self._unfinished, self._cluster):
+            await stop_leftovers(folder, PROGRAMS, polite=signal.SIGINT, seconds=STOP_SECONDS)
+        self.programs = await find_postgres(self._data_version())
+        if not (self._cluster / "PG_VERSION").exists():
+            await self._make_cluster(self.programs, account)
+        self._render(account)
+        # No postmaster lives on these data, whatever process has the number in this file by now.
+        (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+        settings = (part for name, value in postgres_files.DURABLE for part in ("-c", f"{name}={value}"))
+        return Command(
+            name="postgres",
+            argv=(str(self.programs.folder / "postgres"), "-D", str(self._cluster), *settings),
+            account=account,
+            stop_signal=signal.SIGINT,
+            stop_seconds=STOP_SECONDS,
+        )
+
+    async def until_ready(self, child: Child) -> None:
+        spare_when_memory_ends(child.pid)
+        await until(lambda: self._is_ready(child.pid), period=POLL_SECONDS)
+
+    def heard(self, line: str) -> str | None:
+        level, _, text = line.partition(":")
+        text = text.strip()
+        if level in {"FATAL", "PANIC"}:
+            log.error("postgres", line=text)
+        elif level in {"ERROR", "WARNING"}:
+            log.warning("postgres", line=text)
+        else:
+            log.info("postgres", line=text or line)
+        if self._on_line is not None:
+            self._on_line(line)
+        return line
+
+    async def ended(self, child: Child) -> None:
+        """Nothing to keep: the data say everything."""
+
+    def _data_version(self) -> int | None:
+        try:
+            return int((self._cluster / "PG_VERSION").read_text())
+        except FileNotFoundError:
+            return None
+
+    def _is_ready(self, pid: int) -> bool:
+        try:
+            lines = (self._cluster / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) > STATUS_LINE and lines[0].strip() == str(pid) and lines[STATUS_LINE].strip() == "ready"
+
+    def _render(self, account: Account | None) -> None:
+        users = [own_name(), account.name if account else own_name()]
+        self._data_dir.socket_folder("postgres", account)
+        files = {
+            postgres_files.INCLUDE: postgres_files.configuration(self.sockets, self._memory),
+            "pg_hba.conf": postgres_files.host_based_authentication(),
+            "pg_ident.conf": postgres_files.identity_map(users, self._roles),
+        }
+        for name, text in files.items():
+            write_atomically(self._cluster / name, text.encode(), owner=account)
+
+    async def _make_cluster(self, programs: PostgresPrograms, account: Account | None) -> None:
+        """initdb into a folder that gets its name only when it is whole: a killed one leaves nothing half."""
+        self._make_room()
+        make_folder(self._unfinished, 0o700, owner=account)
+        log.info("making a new database cluster", folder=str(self._cluster), version=programs.major)
+        await self._initdb(programs, account)
+        main = self._unfinished / "postgresql.conf"
+        text = main.read_text() + f"\ninclude {postgres_files.quoted(postgres_files.INCLUDE)}\n"
+        write_atomically(main, text.encode(), owner=account)
+        self._unfinished.rename(self._cluster)
+        sync_folder(self._data_dir.path)
+
+    def _make_room(self) -> None:
+        if self._unfinished.exists():
+            shutil.rmtree(self._unfinished)
+        try:
+            self._cluster.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            raise ApplianceError(
+                f"{self._cluster} holds something that is not a Postgres cluster: move it away, or restore a backup"
+            ) from None
+
+    async def _initdb(self, programs: PostgresPrograms, account: Account | None) -> None:
+        options = ("-U", postgres_files.SUPERUSER, "-E", "UTF8", "--locale=C.UTF-8", "--data-checksums")
+        authentication = ("--auth-local=peer", "--auth-host=reject")
+        command = Command(
+            name="initdb",
+            argv=(str(programs.folder / "initdb"), "-D", str(self._unfinished), *options, *authentication),
+            account=account,
+            stop_signal=signal.SIGINT,
+            death_signal=signal.SIGKILL,
+        )
+        lines: list[str] = []
+        async with trio.open_nursery() as nursery:
+            child = spawn(command, lines.append)
+            nursery.start_soon(child.attend)
+            try:
+                await child.ended.wait()
+            finally:
+                await child.stop()
+        if child.returncode != 0:
+            words = "".join(f"\n  {line}" for line in lines[-SHOWN_LINES:])
+            raise ApplianceError(f"initdb failed ({child.describe_end()}):{words}")

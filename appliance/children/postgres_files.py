@@ -1,0 +1,85 @@
+"""The files Postgres reads at its start, rendered from a few settings: pure text, nothing is read or written here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PORT = 5432  # part of the socket's name only: there is no TCP listener
+SUPERUSER = "postgres"
+MAP = "appliance"
+INCLUDE = "appliance.conf"
+
+# What the promises rest on: given on the command line, which neither a hand-edited file nor ALTER SYSTEM outranks.
+DURABLE: tuple[tuple[str, str], ...] = (
+    ("fsync", "on"),
+    ("full_page_writes", "on"),
+    ("synchronous_commit", "on"),
+    ("listen_addresses", ""),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a gateway of 1 to 4 GB gives its database. Sizes in MB."""
+
+    shared_buffers: int = 128
+    work_mem: int = 8
+    maintenance_work_mem: int = 64
+    max_wal_size: int = 1024
+    max_connections: int = 40
+
+
+def configuration(sockets: Path, memory: Memory) -> str:
+    """The include file, written anew at every start."""
+    settings = {
+        "listen_addresses": "''",
+        "port": str(PORT),
+        "unix_socket_directories": quoted(str(sockets)),
+        "unix_socket_permissions": "0700",
+        "max_connections": str(memory.max_connections),
+        "shared_buffers": f"{memory.shared_buffers}MB",
+        "work_mem": f"{memory.work_mem}MB",
+        "maintenance_work_mem": f"{memory.maintenance_work_mem}MB",
+        "max_wal_size": f"{memory.max_wal_size}MB",
+        "min_wal_size": "128MB",
+        "checkpoint_timeout": "15min",
+        "jit": "off",  # compiles for longer than our queries run
+        "max_locks_per_transaction": "256",  # one a partition and index a query touches
+        "TimeZone": "'UTC'",
+        "log_timezone": "'UTC'",
+        "log_destination": "'stderr'",
+        "logging_collector": "off",
+        "log_line_prefix": "''",
+        "log_checkpoints": "off",
+        "log_autovacuum_min_duration": "-1",
+        # Neither statements nor row values in the log: they may hold payloads and secrets.
+        "log_error_verbosity": "terse",
+        "log_min_error_statement": "panic",
+        "log_statement": "none",
+        "log_parameter_max_length": "0",
+        "log_parameter_max_length_on_error": "0",
+    }
+    lines = [f"{name} = {value}" for name, value in settings.items()]
+    return "\n".join(["# Written at every start; changes are lost.", *lines, ""])
+
+
+def host_based_authentication() -> str:
+    """pg_hba.conf: the Unix socket with the kernel's word for who connects, and nothing else."""
+    return f"# Written at every start; changes are lost.\nlocal all all peer map={MAP}\n"
+
+
+def identity_map(users: Sequence[str], roles: Sequence[str]) -> str:
+    """pg_ident.conf: each of the system's ``users`` may log in as the superuser and as each of ``roles``."""
+    lines = [f"{MAP} {_name(user)} {_name(role)}" for user in dict.fromkeys(users) for role in (SUPERUSER, *roles)]
+    return "\n".join(["# Written at every start; changes are lost.", *lines, ""])
+
+
+def quoted(value: str) -> str:
+    """A value of postgresql.conf in quotes."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _name(name: str) -> str:
+    if not name or '"' in name or not name.isprintable():
+        raise ValueError(f"not a name for pg_ident.conf: {name!r}")
+    return f'"{name}"'

@@ -1,0 +1,197 @@
+"""One child process: started so that it never outlives us for long, read line by line, stopped politely then firmly.
+
+PR_SET_PDEATHSIG makes the kernel signal the child when its parent ends. It belongs to the *thread* that forked, so
+children are started by the main thread only (``trio.lowlevel.open_process`` forks in a worker thread that idles out
+after ten seconds), and it is cleared by a change of user, so it is set after that. util-linux's ``setpriv`` does this
+between fork and exec: no Python runs in the forked process, which keeps starting safe beside worker threads. A
+parent that is killed in the millisecond before it leaves a child for the next start to find (see ``leftovers``).
+"""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+import trio
+
+from appliance.children.account import Account
+from appliance.children.lines import LineSplitter
+from appliance.errors import ApplianceError
+
+log = structlog.get_logger(__name__)
+
+READ_BYTES = 65536
+DRAIN_SECONDS = 0.5  # a dead child's grandchildren may hold its output open; its own last lines are there at once
+KILL_SECONDS = 5.0  # between SIGKILL and giving up on a process stuck in the kernel
+PREFERRED_OOM_SCORE = -500  # needs CAP_SYS_RESOURCE
+OWN_OOM_SCORE = 200  # else the appliance offers itself first
+
+# A child sees nothing of our environment, which may hold secrets; messages are in English and times in UTC.
+ENVIRONMENT: Mapping[str, str] = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "TZ": "UTC",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to start, as whom, and how it is asked to stop."""
+
+    name: str
+    argv: tuple[str, ...]
+    account: Account | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_seconds: float = 10.0
+    death_signal: signal.Signals | None = None  # what the child gets when we die; None: the stop signal
+    open_files: int | None = None  # wanted RLIMIT_NOFILE, up to what the system permits
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(ENVIRONMENT))
+
+
+class Child:
+    """A running process. Made by :func:`spawn`; somebody must run :meth:`attend` until it has ended."""
+
+    def __init__(self, command: Command, process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
+        if process.stdout is None:
+            raise ValueError("the child's output must be a pipe")
+        self.command = command
+        self.started_at = time.time()
+        self.ended = trio.Event()
+        self._process = process
+        self._pidfd = os.pidfd_open(process.pid)
+        self._output = trio.lowlevel.FdStream(os.dup(process.stdout.fileno()))
+        process.stdout.close()
+        self._on_line = on_line
+        self._attendance = trio.CancelScope(shield=True)
+
+    @property
+    def pid(self) -> int:
+        """The process id; still ours after the end, for messages."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; the exit code; or the negative number of the signal that ended it."""
+        return self._process.poll()
+
+    def describe_end(self) -> str:
+        """How it ended, for people: ``exit code 1`` or ``SIGKILL``."""
+        code = self.returncode
+        if code is None:
+            return "does not end"
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+    async def attend(self) -> None:
+        """Read its output and reap it. Returns after it has ended, whoever is cancelled meanwhile."""
+        try:
+            with self._attendance:
+                async with trio.open_nursery() as nursery:
+                    read = trio.Event()
+                    nursery.start_soon(self._read_output, read)
+                    await trio.lowlevel.wait_readable(self._pidfd)
+                    with trio.move_on_after(DRAIN_SECONDS):
+                        await read.wait()
+                    nursery.cancel_scope.cancel()
+        finally:
+            if self._process.poll() is None:
+                self._process.kill()  # a callback raised, or the kernel holds on to it
+            os.close(self._pidfd)
+            self.ended.set()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens if it has ended."""
+        self._process.send_signal(number)
+
+    async def stop(self) -> None:
+        """Ask it to stop, and kill it when it has not within its ``stop_seconds``.
+
+        Shielded from cancellation and bounded by ``stop_seconds + KILL_SECONDS``: a process that survives SIGKILL
+        for that long hangs in the kernel, and waiting would not help it.
+        """
+        with trio.CancelScope(shield=True):
+            self.signal(self.command.stop_signal)
+            with trio.move_on_after(self.command.stop_seconds):
+                await self.ended.wait()
+            if self.ended.is_set():
+                return
+            log.warning("child does not stop, killing it", child=self.command.name, pid=self.pid)
+            self.signal(signal.SIGKILL)
+            with trio.move_on_after(KILL_SECONDS):
+                await self.ended.wait()
+            if not self.ended.is_set():
+                log.error("child survives SIGKILL, giving it up", child=self.command.name, pid=self.pid)
+                self._attendance.cancel()
+
+    async def _read_output(self, finished: trio.Event) -> None:
+        splitter = LineSplitter()
+        async with self._output:
+            while chunk := await self._output.receive_some(READ_BYTES):
+                for line in splitter.feed(chunk):
+                    self._on_line(line)
+            for line in splitter.end():
+                self._on_line(line)
+        finished.set()
+
+
+def spawn(command: Command, on_line: Callable[[str], None]) -> Child:
+    """Start ``command`` in a session of its own (Ctrl+C must not reach it), as its user, tied to our life.
+
+    ``on_line`` gets every line of its output, already safe to log. Call from the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("children are started by the main thread: PR_SET_PDEATHSIG ends with the thread that forks")
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise ApplianceError("setpriv was not found: `apt-get install util-linux`")
+    if command.open_files is not None:
+        _allow_open_files(command.open_files)
+    death = command.death_signal or command.stop_signal
+    account = command.account
+    process = subprocess.Popen(
+        [setpriv, "--no-new-privs", "--pdeathsig", death.name.removeprefix("SIG"), "--", *command.argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd="/",
+        env=dict(command.environment),
+        start_new_session=True,
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=account.groups if account else None,
+    )
+    return Child(command, process, on_line)
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Raise our own soft limit, which the child inherits: another user's process we may not change."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ceiling = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < ceiling:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
+
+
+def spare_when_memory_ends(pid: int) -> None:
+    """Make the kernel prefer the appliance to ``pid`` when it must kill something for want of memory."""
+    score = Path(f"/proc/{pid}/oom_score_adj")
+    try:
+        score.write_text(str(PREFERRED_OOM_SCORE))
+        return
+    except PermissionError:
+        log.debug("no right to spare a child, offering ourselves first", pid=pid)
+    except OSError as error:
+        log.debug("the order of death stays as it is", pid=pid, error=str(error))
+        return  # it has ended, which its keeper will see; or /proc is read-only
+    try:
+        own = Path("/proc/self/oom_score_adj")
+        own.write_text(str(max(OWN_OOM_SCORE, int(own.read_text()))))
+        score.write_text("0")
+    except OSError as error:  # it has ended, which its keeper will see; or /proc is read-only
+        log.debug("the order of death stays as it is", pid=pid, error=str(error))
