@@ -157,6 +157,7 @@ class Client:
 
     async def connected(self) -> ConnAckPacket:
         """Wait for a connection. Raises DisconnectedError when none will come."""
+        await trio.lowlevel.checkpoint()
         while (connack := self._board.link.connack) is None:
             await self._board.changed()
         return connack
@@ -254,8 +255,9 @@ class Client:
             raise ValueError("QoS 2 is not spoken")
         receipt = Receipt()
         async with self._turn:
-            await self._hand_over(iter(messages), QoS(int(qos)), retain, receipt)
+            await self._hand_over(messages, QoS(int(qos)), retain, receipt)
         receipt.close()
+        await self._connection.flush()
         await receipt.done.wait()
         if receipt.open:
             raise self._board.lost()
@@ -264,18 +266,20 @@ class Client:
 
     async def _hand_over(self, messages: Iterable[tuple[str, bytes]], qos: QoS, retain: bool, receipt: Receipt) -> None:
         room = 0
-        for topic, payload in messages:
-            while not room:
-                room = await self._publishing_room(qos)
-            mistake = topics.name_mistake(topic)
-            if mistake is not None:
-                raise ValueError(mistake)
-            packet_id = self._session.publish(topic, payload, qos, retain=retain)
-            if packet_id:
-                self._connection.receipts.add(packet_id, receipt)
-            self._published += 1
-            room -= 1
-        await self._connection.flush()
+        try:
+            for topic, payload in messages:
+                if not room:
+                    room = await self._publishing_room(qos)
+                mistake = topics.name_mistake(topic)
+                if mistake is not None:
+                    raise ValueError(mistake)
+                packet_id = self._session.publish(topic, payload, qos, retain=retain)
+                if packet_id:
+                    self._connection.receipts.add(packet_id, receipt)
+                self._published += 1
+                room -= 1
+        finally:
+            self._connection.wake()
 
     async def _publishing_room(self, qos: QoS) -> int:
         """Send what is queued, then wait until something may be published; answers how many."""

@@ -117,10 +117,14 @@ class Connection:
             self._at_once = True
             self._pump.drop()
 
-    async def flush(self) -> None:
-        """Send what is queued; returns when the bytes are with the kernel or the connection has ended."""
+    def wake(self) -> None:
+        """Let the writer send what is queued."""
         if self.session.has_output:
             self._pump.wake()
+
+    async def flush(self) -> None:
+        """Send what is queued; returns when the bytes are with the kernel or the connection has ended."""
+        self.wake()
         await self._pump.flushed()
 
     def request(self, filters: list[TopicFilter]) -> None:

@@ -51,7 +51,11 @@ class Pump:
                     ending = await self._read(stream, connack_deadline)
                     nursery.cancel_scope.cancel()
         finally:
-            await self._farewell(stream)
+            if not isinstance(ending, Refused | PeerDisconnected | KeepAliveExpired):
+                await self._farewell(stream)
+            self._over = True
+            self._flushed.unpark_all()
+            await trio.aclose_forcefully(stream)
         return ending
 
     def wake(self) -> None:
@@ -119,13 +123,15 @@ class Pump:
         return None
 
     async def _farewell(self, stream: trio.abc.Stream) -> None:
-        """The last bytes - acknowledgements and DISCONNECT - within a second, whoever cancelled us."""
+        """The last bytes - acknowledgements and DISCONNECT - within a second, whoever cancelled us.
+
+        Then read until the broker closes: a close with unread bytes is a TCP reset, which may overtake what we sent.
+        """
         self._session.disconnect()
         with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL_SECONDS):
             data = self._session.data_to_send(trio.current_time())
             if data and not self._torn:
                 with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                     await stream.send_all(data)
-        self._over = True
-        self._flushed.unpark_all()
-        await trio.aclose_forcefully(stream)
+                    while await stream.receive_some(CHUNK_BYTES):
+                        pass
