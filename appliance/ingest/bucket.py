@@ -18,7 +18,10 @@ SHARD_SIZE = 1024
 """Buckets in a shard when the table is at its bound, more or less: a fraction of a millisecond of work."""
 
 PROBES = 16
-"""Buckets looked at for one that may be forgotten, for each new id that finds the table at its bound."""
+"""Buckets that may be looked at for one to forget, for each new id that finds the table at its bound."""
+
+SAVED_PROBES = 2 * SHARD_SIZE
+"""Looks not needed are saved for later, so many at most: a fraction of a millisecond for a single id."""
 
 RENEWAL = 10
 """Renewing a bucket takes about as long as looking at so many."""
@@ -52,16 +55,18 @@ class Bucket(msgspec.Struct, gc=False):
 
     allowance: Allowance
     full_at: int
-    touched: int
 
     def take(self, tick: int, floor: int) -> bool:
         """Spend one token at ``tick``; False, and nothing spent, when there is none.
 
         ``floor`` is the instant at which a bucket nobody used became full: ``tick``, or earlier under backlog credit.
         """
-        spent = max(self.full_at, floor) + self.allowance.interval
-        self.touched = tick
-        if spent > tick + self.allowance.capacity:
+        limits = self.allowance
+        spent = self.full_at
+        if spent < floor:
+            spent = floor
+        spent += limits.interval
+        if spent > tick + limits.capacity:
             return False
         self.full_at = spent
         return True
@@ -102,7 +107,7 @@ class BucketTable:
     allowance is not of ``version``, it is handed to ``renew``, which makes it adopt the limits of its key.
     """
 
-    __slots__ = ("_bound", "_hand", "_hand_shard", "_renew", "_swept", "mask", "shards", "size", "version")
+    __slots__ = ("_bound", "_hand", "_hand_shard", "_probes", "_renew", "_swept", "mask", "shards", "size", "version")
 
     def __init__(self, bound: int, renew: Callable[[str, Bucket], None]) -> None:
         count = 1 << (bound // SHARD_SIZE).bit_length()
@@ -114,6 +119,7 @@ class BucketTable:
         self._renew = renew
         self._hand: Iterator[str] = iter(())
         self._hand_shard = 0
+        self._probes = SAVED_PROBES
         self._swept = 0
 
     def get(self, key: str) -> Bucket | None:
@@ -135,12 +141,14 @@ class BucketTable:
     def has_room(self, floor: int) -> bool:
         """Whether one more bucket fits, if need be after forgetting one that is full at ``floor``.
 
-        A hand goes round the table and looks at a few buckets a call, so the work is bounded whatever the size. In a
-        table larger than that it can miss a full one that it has not come to yet; it comes to every one in time.
+        A hand goes round the table and looks at a few buckets a call, so the work is bounded whatever the size. Among
+        very many that are not full it can miss one that it has not come to yet; it comes to every one in time.
         """
         if self.size < self._bound:
             return True
-        for _ in range(PROBES):
+        self._probes = min(self._probes + PROBES, SAVED_PROBES)
+        while self._probes > 0:
+            self._probes -= 1
             key = next(self._hand, None)
             if key is None:
                 # A list of the keys, since the shard changes before the hand is through with it.
@@ -155,7 +163,7 @@ class BucketTable:
         return False
 
     def sweep(self, idle_since: int, floor: int, budget: int) -> Sweep:
-        """Clear buckets that are untouched since ``idle_since`` and full at ``floor``.
+        """Clear buckets that are idle since ``idle_since`` or longer and full at ``floor``.
 
         Looks at ``budget`` buckets, rounded up to whole shards, and goes on from there at the next call; takes may
         come between. One that has to be renewed counts for several.
@@ -181,7 +189,13 @@ class BucketTable:
 
     def _clear_shard(self, index: int, idle_since: int, floor: int) -> int:
         shard = self.shards[index]
-        kept = {key: bucket for key, bucket in shard.items() if bucket.touched > idle_since or bucket.full_at > floor}
+        # The last token was taken one interval before `full_at` at the latest. (Under backlog credit perhaps later, but
+        # full is full: then it goes sooner, and nothing is lost.)
+        kept = {
+            key: bucket
+            for key, bucket in shard.items()
+            if bucket.full_at > floor or bucket.full_at - bucket.allowance.interval > idle_since
+        }
         cleared = len(shard) - len(kept)
         if cleared:  # the new dict, because one that only loses items gives no memory back
             self.shards[index] = kept

@@ -144,7 +144,7 @@ class Limiter:
         self._version = 0
         self._default = self._of_devices(self._configured, self._configured)
         self._now = nan
-        self._tick = self._floor = self._changed_floor = LONG_AGO
+        self._tick = self._floor = self._changed_floor = self._drained_at = LONG_AGO
         self._credit_from: int | None = None
 
     @property
@@ -167,12 +167,11 @@ class Limiter:
             self._renew_device(key, bucket)
             limits = bucket.allowance
         # Bucket.take, written out and with the tenant's in the middle: this is the path of every message.
-        tick = bucket.touched = self._tick
         spent = bucket.full_at
         if spent < self._floor:
             spent = self._floor
         spent += limits.interval
-        if spent > tick + limits.capacity:
+        if spent > self._tick + limits.capacity:
             return Scope.DEVICE
         if limits.tenant_limited and not self._take_of_tenant(key.partition("/")[0]):
             return Scope.TENANT
@@ -225,18 +224,18 @@ class Limiter:
     def credit(self, seconds: float, now: float) -> None:
         """No messages were taken in the ``seconds`` before ``now``: until ``backlog_drained`` no bucket overflows.
 
-        Of several outages the earliest start counts, so they add up and may overlap. The caller bounds ``seconds``
-        where it comes from a wall clock.
+        Of several outages the earliest start counts, so they add up and may overlap; none reaches back beyond the
+        last ``backlog_drained``. The caller bounds ``seconds`` where it comes from a wall clock.
         """
         self._advance(now)
-        start = self._tick - round(max(0.0, seconds) * SECOND)
+        start = max(self._tick - round(max(0.0, seconds) * SECOND), self._drained_at)
         if self._credit_from is None or start < self._credit_from:
             self._credit_from = self._floor = start
 
     def backlog_drained(self) -> None:
         """What devices sent during outages has been taken: from now on no bucket holds more than its burst."""
         self._credit_from = None
-        self._floor = self._tick
+        self._floor = self._drained_at = self._tick
 
     def sweep(self, now: float, budget: int = SLICE) -> Sweep:
         """One slice of a pass over all buckets: clear those that are full and were not used for ``bucket_ttl``.
@@ -305,7 +304,7 @@ class Limiter:
 
     def _full(self, limits: Allowance) -> Bucket:
         """A bucket nobody has used yet."""
-        return Bucket(limits, self._floor, self._tick)
+        return Bucket(limits, self._floor)
 
     def _state(self, bucket: Bucket, *, overflow: bool) -> BucketState:
         limits = bucket.allowance
