@@ -13,10 +13,13 @@ from appliance.web.failures import FailurePages
 from appliance.web.figures import FigureReader
 from appliance.web.files import Files
 from appliance.web.fragments import LivePages
+from appliance.web.hardening import Limits
 from appliance.web.live_socket import LiveSockets
 from appliance.web.pages import overview
 from appliance.web.services import Services
 from appliance.web.templating import Templates
+
+DEFAULT_LIMITS = Limits()
 
 log = structlog.get_logger(__name__)
 
@@ -24,13 +27,13 @@ log = structlog.get_logger(__name__)
 class Dashboard(QuartTrio):
     """The application, with what its server needs to know: the host names and the sockets to close at the drain."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, limits: Limits) -> None:
         super().__init__("appliance.web", static_folder=None, template_folder=None)
-        self.services = services
+        self.limits = limits
         self.hosts = hardening.host_policy(services.public_url)
         self.live_sockets = LiveSockets()
-        self.config["MAX_CONTENT_LENGTH"] = hardening.MAX_BODY
-        self.config["BODY_TIMEOUT"] = hardening.BODY_TIMEOUT
+        self.config["MAX_CONTENT_LENGTH"] = limits.body
+        self.config["BODY_TIMEOUT"] = limits.body_time
         self.config["RESPONSE_TIMEOUT"] = None  # the server bounds each send instead
 
     def log_exception(self, exception_info: Any) -> None:
@@ -38,9 +41,9 @@ class Dashboard(QuartTrio):
         log.error("request failed", exc_info=exception_info or sys.exc_info())
 
 
-def create_app(services: Services) -> Dashboard:
+def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard:
     """The dashboard over ``services``. It holds no connection and starts no task of its own."""
-    app = Dashboard(services)
+    app = Dashboard(services, limits)
     static = Files(asset("static"))
     templates = Templates(static, services.name)
     live_pages = LivePages()

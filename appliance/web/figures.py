@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import trio
 
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.pool import Pool
+from appliance.db.trio_psycopg import Connection
 from appliance.ingest.summary import LastReading
 from appliance.reading import Kind
 from appliance.web.live import MinuteCount
@@ -37,6 +39,8 @@ class Figures:
     duplicate: int
     held: int
     """Messages that wait in quarantine for a decision."""
+    held_since: float | None
+    """When the oldest of them came in."""
     reasons: Mapping[str, int]
     """Refused messages by reason code, most first."""
 
@@ -80,12 +84,29 @@ class FigureReader:
             "lately": datetime.fromtimestamp(now - LATELY, UTC),
         }
         async with self._pool.connection() as connection:
-            devices = await (await connection.execute(self._queries["count_devices"], parameters)).fetchone()
-            books = await (await connection.execute(self._queries["sum_books"], parameters)).fetchone()
-            reasons = await (await connection.execute(self._queries["sum_reasons"], parameters)).fetchall()
-            held = await (await connection.execute(self._queries["count_held"], parameters)).fetchone()
-        assert devices is not None and books is not None and held is not None  # noqa: S101, PT018 - aggregates give a row
-        return Figures(since, now, *devices, *books, *held, dict(reasons))
+            devices, lately = await self._row(connection, "count_devices", parameters)
+            received, stored, refused, duplicate = await self._row(connection, "sum_books", parameters)
+            held, held_since = await self._row(connection, "count_held", parameters)
+            cursor = await connection.execute(self._queries["sum_reasons"], parameters)
+            reasons = dict(await cursor.fetchall())
+        return Figures(
+            since=since,
+            read_at=now,
+            devices=devices,
+            devices_lately=lately,
+            received=received,
+            stored=stored,
+            refused=refused,
+            duplicate=duplicate,
+            held=held,
+            held_since=None if held_since is None else held_since.timestamp(),
+            reasons=reasons,
+        )
+
+    async def _row(self, connection: Connection, name: str, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The one row of an aggregate."""
+        cursor = await connection.execute(self._queries[name], parameters)
+        return await cursor.fetchone() or ()
 
 
 async def last_readings(pool: Pool, limit: int) -> list[LastReading]:

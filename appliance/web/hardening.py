@@ -7,6 +7,7 @@ judged by :func:`judge` on the bare request head, so that pages, probes, files a
 import ipaddress
 import re
 import socket
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -33,27 +34,34 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 """On every answer, those the server gives without asking the application included."""
 
-MAX_URL = 8 * 1024
-"""Bytes of a request target (nginx and Apache: 8 KiB)."""
-MAX_HEADERS = 16 * 1024
-"""Bytes of all header lines together."""
-MAX_HEADER_COUNT = 100
-MAX_QUERY_FIELDS = 100
-MAX_BODY = 1024 * 1024
-"""Bytes of a request body."""
-HEAD_TIMEOUT = 5.0
-"""Seconds for a whole request head, and between two requests of one connection."""
-BODY_TIMEOUT = 20.0
-"""Seconds for a whole request body; then 408."""
-SEND_TIMEOUT = 10.0
-"""Seconds in which a peer must take what is sent to it; then it is cut off."""
-MAX_CONNECTIONS = 512
-MAX_CONNECTIONS_PER_ADDRESS = 64
-"""Not for loopback, where a reverse proxy may stand for everybody."""
 RETRY_AFTER = 5
 """Seconds, in a 503 for want of connections."""
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much, and for how long. Sizes in bytes, times in seconds."""
+
+    url: int = 8 * 1024
+    """The request target (nginx and Apache: 8 KiB)."""
+    headers: int = 16 * 1024
+    """All header lines together."""
+    header_count: int = 100
+    query_fields: int = 100
+    body: int = 1024 * 1024
+    head_time: float = 5.0
+    """For a whole request head, and between two requests of one connection."""
+    body_time: float = 20.0
+    """For a whole request body; then 408."""
+    send_time: float = 10.0
+    """In which a peer must take what is sent to it; then it is cut off."""
+    connections: int = 512
+    connections_per_address: int = 64
+    """Not for loopback, where a reverse proxy may stand for everybody."""
+    drain_time: float = 1.5
+    """For open requests once the drain has begun; then their connections are cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +122,9 @@ def host_policy(public_url: str | None) -> HostPolicy:
     return HostPolicy(frozenset(names))
 
 
-def judge(head: RequestHead, hosts: HostPolicy) -> Verdict | None:
+def judge(head: RequestHead, hosts: HostPolicy, limits: Limits) -> Verdict | None:
     """Why the request is refused, or None."""
-    return _wrong_form(head) or _too_large(head) or _wrong_host(head, hosts)
+    return _wrong_form(head) or _too_large(head, limits) or _wrong_host(head, hosts)
 
 
 def _wrong_form(head: RequestHead) -> Verdict | None:
@@ -129,17 +137,17 @@ def _wrong_form(head: RequestHead) -> Verdict | None:
     return None
 
 
-def _too_large(head: RequestHead) -> Verdict | None:
-    if len(head.target) > MAX_URL:
-        return Verdict(HTTPStatus.REQUEST_URI_TOO_LONG, f"The address is longer than {MAX_URL} bytes.")
-    if head.target.count(b"&") >= MAX_QUERY_FIELDS:
-        return Verdict(HTTPStatus.BAD_REQUEST, f"The query has more than {MAX_QUERY_FIELDS} fields.")
+def _too_large(head: RequestHead, limits: Limits) -> Verdict | None:
+    if len(head.target) > limits.url:
+        return Verdict(HTTPStatus.REQUEST_URI_TOO_LONG, f"The address is longer than {limits.url} bytes.")
+    if head.target.count(b"&") >= limits.query_fields:
+        return Verdict(HTTPStatus.BAD_REQUEST, f"The query has more than {limits.query_fields} fields.")
     size = sum(len(name) + len(value) + 4 for name, value in head.headers)
-    if size > MAX_HEADERS or len(head.headers) > MAX_HEADER_COUNT:
-        return Verdict(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The headers take more than {MAX_HEADERS} bytes.")
+    if size > limits.headers or len(head.headers) > limits.header_count:
+        return Verdict(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large.")
     length = head.header(b"content-length")
-    if length is not None and (len(length) > 20 or int(length) > MAX_BODY):
-        return Verdict(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {MAX_BODY} bytes.")
+    if length is not None and (len(length) > 20 or int(length) > limits.body):
+        return Verdict(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {limits.body} bytes.")
     return None
 
 
@@ -164,6 +172,30 @@ def same_origin(origin: str | None, host: str | None, public_url: str | None) ->
         ours.add(urlsplit(public_url).netloc.lower())
     parts = urlsplit(origin.lower())
     return parts.scheme in {"http", "https"} and parts.netloc in ours
+
+
+class Room:
+    """Counts connections, in total and by address, against the limits."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._by_address: Counter[str] = Counter()
+
+    def take(self, address: str) -> bool:
+        """Count a connection from ``address``, unless there are too many."""
+        if self._by_address.total() >= self._limits.connections:
+            return False
+        here = from_loopback(address, forwarded=False)
+        if not here and self._by_address[address] >= self._limits.connections_per_address:
+            return False
+        self._by_address[address] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """A connection that was taken has ended."""
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
 
 
 def from_loopback(peer: str | None, forwarded: bool) -> bool:

@@ -5,7 +5,6 @@ whole graceful time for open WebSockets. So the accept loop and the connection a
 """
 
 import sys
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -18,6 +17,7 @@ import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event
+from hypercorn.logging import Logger
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
@@ -27,29 +27,26 @@ from hypercorn.utils import parse_socket_addr
 
 from appliance.web import hardening
 from appliance.web.app import Dashboard
-from appliance.web.hardening import HostPolicy, RequestHead, Verdict
+from appliance.web.hardening import HostPolicy, Limits, RequestHead, Room, Verdict
 from appliance.web.listener import open_listener
 
 log = structlog.get_logger(__name__)
 
-DRAIN = 1.5
-"""Seconds that open requests have to finish once the drain has begun; then their connections are cut."""
 
-
-class _Log:
+class _Log(Logger):
     """Hypercorn's error log, one structured line an event; what it would call access is not logged."""
 
     def __init__(self, config: Config) -> None:
         del config
 
-    async def access(self, *_: Any) -> None:
+    async def access(self, *_: Any, **__: Any) -> None:
         """Nothing: pages refresh themselves, and a line a request would bury what matters."""
 
-    async def exception(self, message: str, *_: Any) -> None:
+    async def exception(self, message: str, *_: Any, **__: Any) -> None:
         """An exception that escaped the application; called while it is handled."""
         log.error("web request failed", detail=message, exc_info=sys.exc_info())
 
-    async def warning(self, message: str, *_: Any) -> None:
+    async def warning(self, message: str, *_: Any, **__: Any) -> None:
         """A warning of the server itself."""
         log.warning("web server", detail=message)
 
@@ -59,9 +56,11 @@ class _Config(Config):
 
     logger_class = _Log
     include_server_header = False
-    h11_max_incomplete_size = hardening.MAX_HEADERS
-    keep_alive_timeout = hardening.HEAD_TIMEOUT
     websocket_max_message_size = 1024
+
+    def __init__(self, limits: Limits) -> None:
+        self.h11_max_incomplete_size = limits.headers
+        self.keep_alive_timeout = limits.head_time
 
     def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
         """The date and the security headers."""
@@ -78,9 +77,10 @@ class _Refused(Exception):  # noqa: N818 - a verdict on its way through Hypercor
 class _Protocol(H11Protocol):
     """HTTP/1.1 and WebSocket only, each request judged by :mod:`appliance.web.hardening` before the application."""
 
-    def __init__(self, hosts: HostPolicy, *args: Any) -> None:
+    def __init__(self, hosts: HostPolicy, limits: Limits, *args: Any) -> None:
         super().__init__(*args)
         self._hosts = hosts
+        self._limits = limits
 
     async def handle(self, event: Event) -> None:
         """Take in what the connection brought; a refused request is answered and the connection closed."""
@@ -94,7 +94,7 @@ class _Protocol(H11Protocol):
         """Judge the request, in place of Hypercorn's upgrade to HTTP/2 (obsolete by RFC 9113 §3.1): it is ignored."""
         local = self.server[0] if self.server else ""
         head = RequestHead(event.method, event.target, event.http_version, list(event.headers), local)
-        verdict = hardening.judge(head, self._hosts)
+        verdict = hardening.judge(head, self._hosts, self._limits)
         if verdict is not None:
             raise _Refused(verdict, event.method)
 
@@ -125,16 +125,17 @@ class _Protocol(H11Protocol):
 class _Stream:
     """A TCP stream whose peer must keep reading: Hypercorn shields its sends, so their end is here."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, send_time: float) -> None:
         self._stream = stream
+        self._send_time = send_time
         self.socket = stream.socket
         self.receive_some = stream.receive_some
         self.send_eof = stream.send_eof
         self.aclose = stream.aclose
 
     async def send_all(self, data: bytes) -> None:
-        """Send, or break off after SEND_TIMEOUT seconds."""
-        with trio.move_on_after(hardening.SEND_TIMEOUT) as scope:
+        """Send, or break off when the peer does not take it in time."""
+        with trio.move_on_after(self._send_time) as scope:
             await self._stream.send_all(data)
         if scope.cancelled_caught:
             self.socket.close()
@@ -150,7 +151,7 @@ class _Connection(TCPServer):
 
     def __init__(self, server: "_Server", stream: _Stream) -> None:
         super().__init__(server.app, server.config, server.context, ConnectionState({}), stream)  # type: ignore[arg-type]
-        self._hosts = server.hosts
+        self._server = server
 
     async def run(self) -> None:
         """As Hypercorn's, without TLS and HTTP/2."""
@@ -160,7 +161,8 @@ class _Connection(TCPServer):
             async with TaskGroup() as task_group:
                 self._task_group = task_group
                 self.protocol = _Protocol(  # type: ignore[assignment]
-                    self._hosts,
+                    self._server.hosts,
+                    self._server.limits,
                     self.app,
                     self.config,
                     self.context,
@@ -183,56 +185,47 @@ class _Server:
     """The connections of one dashboard, counted, and cut when the drain is over."""
 
     def __init__(self, app: Dashboard) -> None:
-        self.app: AppWrapper = ASGIWrapper(app)  # type: ignore[arg-type]
-        self.config = _Config()
-        self.context = WorkerContext(None)
+        self.app: AppWrapper = ASGIWrapper(app)
         self.hosts = app.hosts
+        self.limits = app.limits
+        self.config = _Config(app.limits)
+        self.context = WorkerContext(None)
+        self._room = Room(app.limits)
         self._open: set[_Stream] = set()
-        self._by_address: Counter[str] = Counter()
-        self._idle = trio.Event()
+        self._empty = trio.Event()
 
     async def handle(self, accepted: trio.SocketStream) -> None:
         """Serve one accepted connection, or turn it away when there are too many."""
-        stream = _Stream(accepted)
-        with suppress(OSError):
+        stream = _Stream(accepted, self.limits.send_time)
+        try:
             address = str(accepted.socket.getpeername()[0])
-            if not self._has_room(address):
-                await self._turn_away(stream)
-                return
-            self._open.add(stream)
-            self._by_address[address] += 1
-            try:
-                await _Connection(self, stream).run()
-            finally:
-                self._forget(stream, address)
+        except OSError:  # it is gone already
+            await stream.aclose()
+            return
+        if not self._room.take(address):
+            await self._turn_away(stream)
+            return
+        self._open.add(stream)
+        try:
+            await _Connection(self, stream).run()
+        finally:
+            self._open.discard(stream)
+            self._room.leave(address)
+            if not self._open:
+                self._empty.set()
 
     async def drained(self) -> None:
-        """Wait until no connection is left, at most DRAIN seconds."""
+        """Wait until no connection is left, as long as the drain may take."""
         await self.context.terminated.set()
-        with trio.move_on_after(DRAIN):
+        with trio.move_on_after(self.limits.drain_time):
             while self._open:
-                self._idle = trio.Event()
-                await self._idle.wait()
+                self._empty = trio.Event()
+                await self._empty.wait()
 
     def abort(self) -> None:
         """Cut what is still open."""
         for stream in tuple(self._open):
             stream.abort()
-
-    def _has_room(self, address: str) -> bool:
-        if len(self._open) >= hardening.MAX_CONNECTIONS:
-            return False
-        if hardening.from_loopback(address, forwarded=False):
-            return True
-        return self._by_address[address] < hardening.MAX_CONNECTIONS_PER_ADDRESS
-
-    def _forget(self, stream: _Stream, address: str) -> None:
-        self._open.discard(stream)
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
-        if not self._open:
-            self._idle.set()
 
     async def _turn_away(self, stream: _Stream) -> None:
         status = HTTPStatus.SERVICE_UNAVAILABLE

@@ -19,7 +19,9 @@ GROUP BY reason
 ORDER BY 2 DESC, 1
 
 -- name: count_held
-SELECT count(*) FROM quarantine_events WHERE status = 'HELD' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+SELECT count(*), min(ingested_at)
+FROM quarantine_events
+WHERE status = 'HELD' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
 
 -- name: last_readings
 -- The devices heard last, each with its newest reading: a few index look-ups, however long telemetry is.

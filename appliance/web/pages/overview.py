@@ -30,6 +30,8 @@ CHART_STEP, CHART_POINTS = 20, 180
 """Seconds and number of the chart's steps: one hour."""
 SPARK_STEP, SPARK_POINTS = 30, 60
 """The same for the small picture: half an hour."""
+COLUMN_STEP, COLUMN_POINTS = 120, 30
+"""The same for the refused messages."""
 TIME_LABELS = 5
 
 _PARTS: Mapping[str, bool] = {
@@ -65,6 +67,7 @@ class RateChart:
     times: list[charts.Tick]
     accepted: charts.Paths
     refused: charts.Paths
+    gaps: list[charts.Span]
     newest: charts.End | None
     words: str
 
@@ -98,6 +101,7 @@ class Overview:
 
     rate: Rate
     chart: RateChart
+    refused_columns: list[charts.Column]
     figures: Figures | None
     reasons: list[ReasonCount]
     more_reasons: int
@@ -150,6 +154,7 @@ def _assemble(services: Services, frame: Frame, figures: Figures | None) -> Over
     return Overview(
         rate=_rate(services.live, frame),
         chart=_chart(services.live, frame),
+        refused_columns=_refused_columns(services.live, tenant),
         figures=figures,
         reasons=reasons[:REASONS_SHOWN],
         more_reasons=max(len(reasons) - REASONS_SHOWN, 0),
@@ -165,6 +170,11 @@ def _rate(feed: LiveFeed, frame: Frame) -> Rate:
     peak_at = end - (SPARK_POINTS - totals.index(peak)) * SPARK_STEP if peak > 0 else None
     spark = charts.paths(totals, charts.nice_top(peak), charts.SPARK_WIDTH, charts.SPARK_HEIGHT)
     return Rate(feed.rate(frame.viewer.tenant_id), spark, peak, peak_at)
+
+
+def _refused_columns(feed: LiveFeed, tenant: str | None) -> list[charts.Column]:
+    refused = [point.refused for point in feed.series(COLUMN_STEP, COLUMN_POINTS, tenant)]
+    return charts.columns(refused, charts.highest(refused) or 1)
 
 
 def _total(point: Point) -> float | None:
@@ -190,6 +200,7 @@ def _chart(feed: LiveFeed, frame: Frame) -> RateChart:
         times=times,
         accepted=charts.paths(accepted, top, charts.PLOT_WIDTH, charts.PLOT_HEIGHT),
         refused=charts.paths(refused, top, charts.PLOT_WIDTH, charts.PLOT_HEIGHT),
+        gaps=charts.gaps(accepted),
         newest=charts.end(accepted, top),
         words=(
             f"Messages per second from {times[0].text} to {times[-1].text}. "
