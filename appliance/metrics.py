@@ -44,6 +44,14 @@ class Metrics:
         self.restarts = Counter(
             "appliance_child_restarts", "Restarts of a child process", ["child"], registry=self.registry
         )
+        self.broker_stored = Gauge(
+            "appliance_broker_stored_messages", "Messages in the broker's store", registry=self.registry
+        )
+        self.broker_dropped = Gauge(
+            "appliance_broker_dropped_messages",
+            "Messages the broker dropped since its start, though it had acknowledged them",
+            registry=self.registry,
+        )
         self.in_hand = Gauge(
             "appliance_messages_in_hand", "Messages received and not yet committed", registry=self.registry
         )

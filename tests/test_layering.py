@@ -32,9 +32,15 @@ ALLOWED: dict[str, set[str]] = {
     "devices": LEAVES | {"subscriptions.lifecycle", "db"},
     "ingest": LEAVES | {"devices", "mqtt.topics", "db"},
     # web: the domain, never children
-    "web": LEAVES | {"subscriptions", "devices", "ingest", "db", "mqtt.topics"},
+    "web": LEAVES | {"tree", "subscriptions", "devices", "ingest", "db", "mqtt.topics"},
     # top
+    "tree": {"errors"},  # the supervisor's tool; a leaf of its own so that pages can show its status
+    "addresses": set(),
+    "broker_watch": {"metrics", "mqtt"},
+    "doorkeeper": {"children", "mqtt"},  # the one place where the session's state opens the broker's door
+    "health": {"db"},
     "supervisor": {"*"},
+    "intake": {"failpoints", "ingest", "mqtt"},  # the one place where the MQTT client meets the pipeline
     "simulate": LEAVES | {"mqtt"},
     "cli": {"*"},
     "__main__": {"*"},

@@ -76,7 +76,7 @@ class StateBook:
         self._trim()
 
     async def _select(
-        self, connection: Connection, tenants: Sequence[str], devices: Sequence[str]
+        self, connection: Connection[Any], tenants: Sequence[str], devices: Sequence[str]
     ) -> list[tuple[Any, ...]]:
         cursor = await connection.execute(self._queries["select_states"], {"tenants": tenants, "devices": devices})
         return await cursor.fetchall()

@@ -126,7 +126,19 @@ class Admission:
             state.newest = when
         data = row(route.start, envelope, when, digest, received_at, adjusted=adjusted, late=late)
         batch.readings.append(
-            Reading(candidate.index, route, state, when, digest, adjusted, late, envelope.metrics, envelope.nulls, data)
+            Reading(
+                candidate.index,
+                route,
+                state,
+                when,
+                digest,
+                adjusted,
+                late,
+                envelope.metrics,
+                envelope.nulls,
+                candidate.payload,
+                data,
+            )
         )
 
 

@@ -1,6 +1,5 @@
 """What passes between the steps of the pipeline: a batch, its readings and its refusals."""
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,17 +73,18 @@ class Batch:
     readings: list[Reading] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     waiting: list[Candidate] = field(default_factory=list)
-    qos0: Counter[str] = field(default_factory=Counter)
-    """How many of the messages came with QoS 0, by tenant."""
+    qos0: frozenset[int] = frozenset()
+    """Indexes of the messages that came with QoS 0."""
 
     def halves(self) -> tuple["Batch", "Batch"]:
         """Two smaller batches with the same outcome, for a database short of room."""
         middle = len(self.messages) // 2
         first = Batch(self.messages[:middle], self.received_at, qos0=self.qos0)
-        second = Batch(self.messages[middle:], self.received_at)
-        for half, inside in ((first, lambda index: index < middle), (second, lambda index: index >= middle)):
-            half.readings = [reading for reading in self.readings if inside(reading.index)]
-            half.refused = [refused for refused in self.refused if inside(refused.index)]
+        second = Batch(self.messages[middle:], self.received_at, qos0=self.qos0)
+        for reading in self.readings:
+            (first if reading.index < middle else second).readings.append(reading)
+        for refused in self.refused:
+            (first if refused.index < middle else second).refused.append(refused)
         return first, second
 
 
@@ -113,9 +113,11 @@ class Submission:
     """Messages from one source, and what the source wants to hear once they are committed."""
 
     messages: Sequence[Inbound]
+    received: float
+    """Seconds since 1970 UTC when the first of them was read."""
     settle: Callable[["Settlement"], Awaitable[None]]
-    qos0: bool = False
-    """Whether the messages came with QoS 0 and so were never promised by anybody."""
+    qos0: frozenset[int] = frozenset()
+    """Indexes of the messages that came with QoS 0, which nobody was promised."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 EMPTY = Envelope(metrics={}, encoded=b"{}")
 
 
-class Invalid(Exception):  # noqa: N818 - a verdict on its way up a few frames, not an error of ours
+class Invalid(Exception):
     """Carries a refusal out of nested checks; never leaves this module."""
 
     def __init__(self, reason: Reason, detail: str) -> None:

@@ -7,7 +7,7 @@ bound what is in hand. A batch is all that has gathered while the one before it 
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import psycopg
 import structlog
@@ -22,7 +22,7 @@ from appliance.ingest.batch import MICROSECONDS, Batch, Outcome, Reading, Settle
 from appliance.ingest.summary import BatchSummary, Counts, LastReading
 from appliance.ingest.writer import Writer
 from appliance.metrics import Metrics
-from appliance.reading import Reason
+from appliance.reading import Inbound, Reason
 
 log = structlog.get_logger(__name__)
 
@@ -92,11 +92,13 @@ class Pipeline:
 
     async def _judge(self, submissions: list[Submission]) -> Batch:
         """Admit all messages of ``submissions`` as one batch; only an unknown device costs a query."""
-        if len(submissions) == 1:
-            messages = submissions[0].messages
-        else:
+        messages: Sequence[Inbound] = submissions[0].messages
+        qos0 = submissions[0].qos0
+        if len(submissions) > 1:
             messages = [message for submission in submissions for message in submission.messages]
-        batch = self._admission.admit(messages, round(self._clock.wall() * MICROSECONDS))
+            qos0 = _joined_qos0(submissions)
+        batch = self._admission.admit(messages, round(submissions[0].received * MICROSECONDS))
+        batch.qos0 = qos0
         self._metrics.in_hand.inc(len(messages))
         backoff = Backoff(first=0.05, maximum=2.0)
         while batch.waiting:
@@ -171,6 +173,16 @@ class Pipeline:
                 metrics.invalid_json.inc(count)
             elif reason is Reason.INVALID_ENCODING:
                 metrics.invalid_encoding.inc(count)
+
+
+def _joined_qos0(submissions: Sequence[Submission]) -> frozenset[int]:
+    """The indexes of QoS 0 messages in all submissions laid end to end."""
+    first = 0
+    found: set[int] = set()
+    for submission in submissions:
+        found.update(first + index for index in submission.qos0)
+        first += len(submission.messages)
+    return frozenset(found)
 
 
 def _summary(outcome: Outcome, committed_at: float) -> BatchSummary:

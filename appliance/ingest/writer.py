@@ -25,7 +25,7 @@ from appliance.backoff import Backoff
 from appliance.db import statements
 from appliance.db.partitions import ensure_partitions
 from appliance.db.pool import Pool, PoolTimeout
-from appliance.db.sqlstate import Verdict, classify
+from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.state import WRITE_INTERVAL, DeviceState, StateBook
 from appliance.errors import ApplianceError
@@ -102,28 +102,28 @@ class Writer:
             try:
                 return await self._try(batch, kept, way, attempt)
             except (psycopg.Error, PoolTimeout, OSError) as error:
-                verdict = Verdict.RETRY if isinstance(error, PoolTimeout | OSError) else classify(error)
+                failure = Failure.RETRY if isinstance(error, PoolTimeout | OSError) else classify(error)
                 outcome = await self._after_lost_commit(attempt)
                 if outcome is not None:
                     return self._committed(attempt, outcome)
-                self._metrics.store_retries.labels(verdict.name.lower()).inc()
-                if verdict is Verdict.STOP:
+                self._metrics.store_retries.labels(failure.name.lower()).inc()
+                if failure is Failure.STOP:
                     raise ApplianceError(
                         f"the database refused a statement of ours: {error}; its schema is not the one this program "
                         "expects. Run `appliance migrate`, or look for changes made by hand."
                     ) from error
-                if verdict is Verdict.UNIQUE:
+                if failure is Failure.UNIQUE:
                     way = Way.STAGED
-                elif verdict is Verdict.POISON:
+                elif failure is Failure.POISON:
                     way = Way.BISECTED
-                elif verdict is Verdict.NO_PARTITION:
+                elif failure is Failure.NO_PARTITION:
                     self._days = range(0)
                 else:
                     log.warning(
-                        "batch held", messages=len(batch.messages), cause=verdict.name, error=str(error).strip()
+                        "batch held", messages=len(batch.messages), cause=failure.name, error=str(error).strip()
                     )
                     await trio.sleep(backoff.next())
-                    if verdict is Verdict.RESOURCES and len(batch.messages) > 1:
+                    if failure is Failure.RESOURCES and len(batch.messages) > 1:
                         first, second = batch.halves()
                         half = len(first.messages)
                         one = await self._write(first, [refused for refused in kept if refused.index < half])
@@ -169,7 +169,7 @@ class Writer:
                 log.warning("waiting to learn what became of a commit", error=str(error).strip())
             await trio.sleep(backoff.next())
 
-    async def _ensure_days(self, connection: Connection, readings: Sequence[Reading]) -> None:
+    async def _ensure_days(self, connection: Connection[Any], readings: Sequence[Reading]) -> None:
         """Make the partitions that the readings need, if one is not known to be there."""
         if not readings:
             return
@@ -185,7 +185,7 @@ class Writer:
             self._days = range(first, last + 1)
 
     async def _store(
-        self, connection: Connection, readings: Sequence[Reading], way: Way
+        self, connection: Connection[Any], readings: Sequence[Reading], way: Way
     ) -> tuple[Sequence[Reading], Sequence[Reading], Sequence[Refused]]:
         """Put the readings into telemetry: which were stored, which were there already, which Postgres refused."""
         if not readings:
@@ -203,12 +203,14 @@ class Writer:
         await self._bisect(connection, readings, found, doubled, poison)
         return found, doubled, poison
 
-    async def _copy(self, connection: Connection, statement: str, readings: Iterable[Reading]) -> None:
+    async def _copy(self, connection: Connection[Any], statement: str, readings: Iterable[Reading]) -> None:
         data = b"".join([HEADER, *[reading.row for reading in readings], TRAILER])
         async with connection.cursor() as cursor, cursor.copy(self._queries[statement]) as copy:
             await copy.write(data)
 
-    async def _stage(self, connection: Connection, readings: Sequence[Reading]) -> tuple[list[Reading], list[Reading]]:
+    async def _stage(
+        self, connection: Connection[Any], readings: Sequence[Reading]
+    ) -> tuple[list[Reading], list[Reading]]:
         await connection.execute(self._queries["clear_staging"])
         await self._copy(connection, "copy_staging", readings)
         cursor = await connection.execute(self._queries["insert_staged"])
@@ -227,7 +229,7 @@ class Writer:
 
     async def _bisect(
         self,
-        connection: Connection,
+        connection: Connection[Any],
         readings: Sequence[Reading],
         stored: list[Reading],
         duplicates: list[Reading],
@@ -238,7 +240,7 @@ class Writer:
             async with connection.transaction():
                 some, doubled = await self._stage(connection, readings)
         except psycopg.Error as error:
-            if classify(error) is not Verdict.POISON:
+            if classify(error) is not Failure.POISON:
                 raise
             if len(readings) == 1:
                 poison.append(_store_refused(readings[0], error))
@@ -253,7 +255,7 @@ class Writer:
     def _states_due(self) -> list[DeviceState]:
         return self._states.changed() if time.monotonic() - self._states_written >= WRITE_INTERVAL else []
 
-    async def _record(self, connection: Connection, outcome: Outcome, attempt: _Attempt) -> str | None:
+    async def _record(self, connection: Connection[Any], outcome: Outcome, attempt: _Attempt) -> str | None:
         """Quarantine, device state and ledger in one round trip; the transaction's id."""
         received_at = outcome.batch.received_at
         queries = self._queries
@@ -276,6 +278,7 @@ class Writer:
         stored = Counter([reading.route.tenant_id for reading in outcome.stored])
         duplicate = Counter([reading.route.tenant_id for reading in outcome.duplicates])
         refused = Counter([message.tenant_id or "" for message in outcome.refused])
+        qos0 = _qos0_by_tenant(outcome)
         tenants = sorted(stored.keys() | duplicate.keys() | refused.keys())
         return {
             "minute": moment(outcome.batch.received_at // MINUTE * MINUTE),
@@ -285,8 +288,18 @@ class Writer:
             "stored": [stored[tenant] for tenant in tenants],
             "refused": [refused[tenant] for tenant in tenants],
             "duplicate": [duplicate[tenant] for tenant in tenants],
-            "qos0": [outcome.batch.qos0[tenant] for tenant in tenants],
+            "qos0": [qos0[tenant] for tenant in tenants],
         }
+
+
+def _qos0_by_tenant(outcome: Outcome) -> Counter[str]:
+    """Of the received messages, those with QoS 0: a column beside the books, not one of their terms."""
+    indexes = outcome.batch.qos0
+    if not indexes:
+        return Counter()
+    accepted = [(reading.index, reading.route.tenant_id) for reading in (*outcome.stored, *outcome.duplicates)]
+    refused = [(message.index, message.tenant_id or "") for message in outcome.refused]
+    return Counter(tenant for index, tenant in accepted + refused if index in indexes)
 
 
 def _store_refused(reading: Reading, error: psycopg.Error) -> Refused:

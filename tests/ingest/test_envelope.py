@@ -223,7 +223,7 @@ def test_no_payload_raises() -> None:
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     decoder = Decoder()
-    pool = [payload for payload, _ in REFUSED + ACCEPTED if len(payload) < 2000]  # type: ignore[operator]
+    pool = [payload for payload, _ in REFUSED + ACCEPTED if len(payload) < 2000]
     for _ in range(50_000):
         data = bytearray(chance.choice(pool))
         for _ in range(chance.randrange(1, 6)):

@@ -1,0 +1,18 @@
+"""The addresses under which other machines reach this one."""
+
+import ipaddress
+import re
+from pathlib import Path
+
+_LOCAL = re.compile(r"\|--\s+(\d+\.\d+\.\d+\.\d+)\s*\n\s*/32 host LOCAL")
+
+
+def lan_addresses() -> list[str]:
+    """IPv4 addresses of this machine that others can use, as the kernel's table has them; else the loopback's."""
+    try:
+        table = Path("/proc/net/fib_trie").read_text()
+    except OSError:
+        table = ""
+    found = dict.fromkeys(_LOCAL.findall(table))
+    usable = [text for text in found if not ipaddress.ip_address(text).is_loopback]
+    return usable or ["127.0.0.1"]

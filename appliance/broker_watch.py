@@ -1,0 +1,48 @@
+"""What the broker says of itself under ``$SYS``: how much waits in its store, and whether it has dropped messages."""
+
+import structlog
+import trio
+from mqtt5 import QoS, RetainHandling
+
+from appliance.metrics import Metrics
+from appliance.mqtt.client import Client
+
+log = structlog.get_logger(__name__)
+
+STORED = "$SYS/broker/store/messages/count"
+DROPPED = "$SYS/broker/publish/messages/dropped"
+
+
+class BrokerWatch:
+    """A second, light connection to the broker, so that its figures never mix with the devices' messages."""
+
+    def __init__(self, client: Client, metrics: Metrics) -> None:
+        self._client = client
+        self._metrics = metrics
+        self.stored: int | None = None
+        """Messages in the broker's store, retained ones included; None while it has not told."""
+        self._dropped: int | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Listen until cancelled."""
+        async with self._client as client:
+            task_status.started()
+            for topic in (STORED, DROPPED):
+                await client.subscribe(topic, max_qos=QoS.AT_MOST_ONCE, retain_handling=RetainHandling.SEND_ALWAYS)
+            async for message in client.messages():
+                self._take(message.topic, message.payload)
+
+    def _take(self, topic: str, payload: bytes) -> None:
+        try:
+            value = int(payload)
+        except ValueError:
+            return
+        if topic == STORED:
+            self.stored = value
+            self._metrics.broker_stored.set(value)
+        elif topic == DROPPED:
+            if value > (self._dropped or 0):
+                # Over its limits a broker drops what it has already acknowledged to the device: a loss to be told.
+                log.error("the broker dropped messages", dropped_since_its_start=value)
+            self._dropped = value
+            self._metrics.broker_dropped.set(value)

@@ -1,0 +1,50 @@
+"""Lets devices in once the appliance's session can take what they send, and shuts them out when it is gone.
+
+A broker without our subscription acknowledges what devices publish and drops it. So the embedded broker's device
+listener follows the state of our session: subscribed and kept in the broker's store -> open; gone -> shut, subscribe,
+open again. With an external broker there is no door of ours; a lost session is only told.
+"""
+
+import structlog
+import trio
+
+from appliance.children.mosquitto import Mosquitto
+from appliance.mqtt.client import Client
+from appliance.mqtt.link import LinkState
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 0.5
+
+
+async def keep(
+    client: Client, mosquitto: Mosquitto, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Follow the link until cancelled; starts when devices are let in for the first time."""
+    announced = False
+    async for link in client.link_changes():
+        if link.state is not LinkState.READY:
+            continue
+        if not link.session_present and mosquitto.devices_open:
+            await mosquitto.close_devices()
+            continue
+        if await mosquitto.open_devices():
+            if not announced:
+                announced = True
+                task_status.started()
+        else:
+            log.warning("the broker's store does not hold the subscription; subscribing again")
+            await trio.sleep(RETRY_SECONDS)
+            client.drop_connection()
+
+
+async def watch(client: Client, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """For an external broker: tell when it has lost our session after we had one."""
+    had_session = False
+    task_status.started()
+    async for link in client.link_changes():
+        if link.state is not LinkState.READY:
+            continue
+        if had_session and not link.session_present:
+            log.error("broker state lost: what devices sent while the session was gone was not kept")
+        had_session = True

@@ -1,0 +1,41 @@
+"""Named places where a test may have the process die as if its power were cut.
+
+``EDGE_FAILPOINT=after_commit:3`` kills the process with SIGKILL the third time it comes by ``after_commit``. Without
+the variable a failpoint is one comparison. It is no configuration key: nobody sets it by accident.
+"""
+
+import os
+import signal
+from collections.abc import Mapping
+
+VARIABLE = "EDGE_FAILPOINT"
+NAMES = frozenset({"before_commit", "after_commit", "after_first_puback"})
+
+
+class Failpoints:
+    """Calls with a name count down; at zero the process is gone."""
+
+    __slots__ = ("_left", "name")
+
+    def __init__(self, name: str | None = None, count: int = 1) -> None:
+        self.name = name
+        self._left = count
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> "Failpoints":
+        """The failpoint that the environment asks for, if any. Raises ValueError for an unknown name."""
+        text = environ.get(VARIABLE)
+        if not text:
+            return cls()
+        name, _, count = text.partition(":")
+        if name not in NAMES:
+            raise ValueError(f"{VARIABLE}: no failpoint {name!r}; there are {', '.join(sorted(NAMES))}")
+        return cls(name, int(count or 1))
+
+    def __call__(self, name: str) -> None:
+        """Come by the place ``name``."""
+        if name != self.name:
+            return
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)

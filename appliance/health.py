@@ -1,0 +1,43 @@
+"""Whether Postgres, the broker and the schema are there, asked once a second and answered from memory."""
+
+import psycopg
+import trio
+
+from appliance.db.migrations import schema_version, shipped
+from appliance.db.pool import Pool, PoolTimeout
+
+INTERVAL = 1.0
+DEADLINE = 2.0
+
+
+class DatabaseHealth:
+    """What is wrong with Postgres and with the schema, in words; None is fine."""
+
+    def __init__(self) -> None:
+        self.postgres: str | None = None
+        self.schema: str | None = None
+        self._needed = shipped()[-1].version
+
+    async def watch(self, pool: Pool, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Ask until cancelled; starts with the first answer."""
+        started = False
+        while True:
+            await self._ask(pool)
+            if not started:
+                started = True
+                task_status.started()
+            await trio.sleep(INTERVAL)
+
+    async def _ask(self, pool: Pool) -> None:
+        try:
+            with trio.fail_after(DEADLINE):
+                async with pool.connection() as connection:
+                    version = await schema_version(connection)
+        except trio.TooSlowError:
+            self.postgres = f"does not answer within {DEADLINE:.0f} s"
+        except (psycopg.Error, PoolTimeout, OSError) as error:
+            self.postgres = str(error).strip().partition("\n")[0] or type(error).__name__
+        else:
+            self.postgres = None
+            needed = self._needed
+            self.schema = None if version == needed else f"is at version {version}, this program needs {needed}"

@@ -1,0 +1,59 @@
+"""From the broker into the pipeline, and the acknowledgement back after the commit.
+
+Enters: batches of the MQTT client. Leaves: submissions; PUBACKs in arrival order, one write a batch (MQTT 5 §4.6).
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import trio
+from mqtt5 import QoS
+
+from appliance.failpoints import Failpoints
+from appliance.ingest.batch import Settlement, Submission
+from appliance.ingest.pipeline import Pipeline
+from appliance.mqtt.client import Client
+from appliance.mqtt.inbox import Batch
+
+FIRST_PUBACK = "after_first_puback"
+
+
+class Intake:
+    """The pipeline's source on the broker's side."""
+
+    def __init__(
+        self,
+        client: Client,
+        pipeline: Pipeline,
+        batch_size: int,
+        failpoint: Failpoints,
+        on_redelivered: Callable[[int], None],
+    ) -> None:
+        self._client = client
+        self._pipeline = pipeline
+        self._batch_size = batch_size
+        self._failpoint = failpoint
+        self._on_redelivered = on_redelivered
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Submit what the broker sends until cancelled: what was not submitted is not acknowledged and comes again."""
+        task_status.started()
+        async for batch in self._client.batches(self._batch_size):
+            self._on_redelivered([packet.duplicate for packet in batch.packets].count(True))
+            qos0 = _qos0(batch) if batch.count < len(batch.packets) else frozenset()
+            await self._pipeline.submit(Submission(batch.packets, batch.received, self._acknowledger(batch), qos0))
+
+    def _acknowledger(self, batch: Batch) -> Callable[[Settlement], Awaitable[None]]:
+        async def acknowledge(_: Settlement) -> None:
+            rest = batch
+            if self._failpoint.name == FIRST_PUBACK and batch.count:
+                await self._client.acknowledge(replace(batch, count=1))
+                self._failpoint(FIRST_PUBACK)
+                rest = replace(batch, first=batch.first + 1, count=batch.count - 1)
+            await self._client.acknowledge(rest)
+
+        return acknowledge
+
+
+def _qos0(batch: Batch) -> frozenset[int]:
+    return frozenset(index for index, packet in enumerate(batch.packets) if packet.qos is QoS.AT_MOST_ONCE)

@@ -1,0 +1,316 @@
+"""The whole appliance on one page: everything is opened here, in order, and closed in reverse.
+
+Nothing else builds things, nothing is global. Services run in one nursery; whatever of them fails ends the process with
+its own error. A drain (SIGTERM, SIGINT) takes no new messages, finishes the batch in hand, and closes the children
+last; a second signal ends the process at once, and the kernel tells the children.
+"""
+
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypedDict
+
+import msgspec
+import structlog
+import trio
+from mqtt5 import QoS, RetainHandling
+from psycopg.conninfo import make_conninfo
+
+from appliance import doorkeeper
+from appliance.addresses import lan_addresses
+from appliance.broker_watch import BrokerWatch
+from appliance.children.data_dir import DataDir, RunFile, open_data_dir
+from appliance.children.files import write_atomically
+from appliance.children.mosquitto import Mosquitto
+from appliance.children.mosquitto_files import BrokerLimits, DeviceUser, hash_password
+from appliance.children.postgres import Postgres
+from appliance.clock import SystemClock
+from appliance.config import Config
+from appliance.db import bootstrap
+from appliance.db.endpoint import DATABASE, Endpoint
+from appliance.db.migrations import migrate
+from appliance.db.pool import open_pool
+from appliance.db.roles import INGEST, OWNER, ROLES
+from appliance.db.trio_psycopg import connect
+from appliance.devices.state import StateBook
+from appliance.failpoints import Failpoints
+from appliance.health import DatabaseHealth
+from appliance.ingest.admission import Admission
+from appliance.ingest.partitions import keep_ahead
+from appliance.ingest.pipeline import Pipeline
+from appliance.ingest.writer import Writer
+from appliance.intake import Intake
+from appliance.metrics import Metrics
+from appliance.mqtt.client import Client
+from appliance.mqtt.link import LinkState
+from appliance.tree import Tree
+from appliance.web.app import create_app
+from appliance.web.live import LiveFeed
+from appliance.web.server import serve
+from appliance.web.services import BrokerQueue, DeviceListener, Health, Services
+
+log = structlog.get_logger(__name__)
+
+SUBSCRIPTION = "tenant/+/device/+/+"
+SESSION_SECONDS = 14 * 86_400
+"""How long the broker keeps our session and its queue while we are away."""
+KEEP_ALIVE = 30
+"""Seconds of silence after which we ask whether the broker is still there."""
+DRAIN_SECONDS = 2.0
+"""What the batch in hand may take to commit once a drain has begun; else it stays with the broker and comes again."""
+
+
+SUPERUSER = "postgres"
+"""Of the embedded Postgres; used to prepare it, never to serve."""
+EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+
+
+class FirstDevice(msgspec.Struct, frozen=True):
+    """The broker credential that the first message is sent with. The user name is the tenant's."""
+
+    username: str
+    password: str
+
+    def __repr__(self) -> str:
+        """Without the secret."""
+        return f"FirstDevice(username={self.username!r})"
+
+
+class BrokerPlace(TypedDict, total=False):
+    """Where and as whom a client connects; see :class:`Client`."""
+
+    hostname: str
+    port: int
+    unix_socket: str
+    username: str | None
+    password: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a started appliance tells the person at the console."""
+
+    web_url: str
+    addresses: Sequence[str]
+    mqtt_host: str
+    mqtt_port: int
+    device: FirstDevice | None
+    """The credential for the first message; None with an external broker, whose users are not ours."""
+
+
+async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Serving], None]) -> None:
+    """Run the appliance until it is asked to stop. Raises what a service raised, ApplianceError for people to mend."""
+    clock, metrics, failpoint = SystemClock(), Metrics(), Failpoints.from_environment(environ)
+    with open_data_dir(config.data_dir) as data:
+        async with trio.open_nursery() as nursery:
+            tree = Tree(nursery)
+            stopping = Stopping(nursery.cancel_scope)
+            await tree.start("signals", stopping.watch_signals)
+            # Postgres: the server, the schema, the connections
+            endpoint = await open_database(config, data, tree)
+            pool = await tree.open(
+                "connections",
+                open_pool(endpoint.conninfo(INGEST), name="ingest", min_size=2, max_size=config.database.pool_size),
+            )
+            await tree.start("partitions", keep_ahead, pool, clock, config.retention.days)
+            database = DatabaseHealth()
+            await tree.start("database watch", database.watch, pool)
+            # The pipeline
+            live = LiveFeed(clock)
+            states = StateBook(config.limits.max_tracked_devices)
+            await states.rebuild(pool, data.instance.instance_id)
+            admission = Admission(config.ingest, config.retention, states)
+            writer = Writer(pool, data.instance.instance_id, states, metrics, failpoint)
+            pipeline = Pipeline(admission, writer, states, pool, metrics, clock, config.ingest.batch_size, live.publish)
+            pipeline_service, _ = await tree.start("pipeline", pipeline.run)
+            # The broker: our session first, then the devices' door
+            broker, first_device = await open_broker(config, data, tree)
+            client = await tree.open("broker session", session_client(config, data, broker))
+            await client.subscribe(SUBSCRIPTION, max_qos=QoS.AT_LEAST_ONCE, retain_handling=RetainHandling.SEND_NEVER)
+            intake = Intake(client, pipeline, config.ingest.batch_size, failpoint, metrics.redelivered.inc)
+            intake_service, _ = await tree.start("intake", intake.run)
+            if broker is None:
+                await tree.start("session watch", doorkeeper.watch, client)
+            else:
+                await tree.start("door", doorkeeper.keep, client, broker)
+            queue = BrokerWatch(watch_client(config, broker), metrics)
+            await tree.start("broker watch", queue.run)
+            # The dashboard
+            mqtt_host, mqtt_port = device_address(config, broker)
+            services = Services(
+                name=socket.gethostname(),
+                public_url=config.web.public_url,
+                clock=clock,
+                pool=pool,
+                live=live,
+                health=partial(health, database, client),
+                metrics_text=metrics.exposition,
+                broker_queue=partial(broker_queue, queue),
+                device_listener=device_listener(mqtt_host if broker is None else None, mqtt_port, first_device),
+            )
+            serve_web = partial(serve, shutdown_trigger=stopping.wait)
+            web_service, web_port = await tree.start(
+                "dashboard", serve_web, create_app(services), config.web.host, config.web.port
+            )
+            # Ready
+            addresses = lan_addresses() if config.web.host in EVERYWHERE else [config.web.host]
+            web_url = config.web.public_url or f"http://{addresses[0]}:{web_port}"
+            data.write_run_file(run_file(data, endpoint, web_url, mqtt_host, mqtt_port))
+            announce(Serving(web_url, addresses, mqtt_host, mqtt_port, first_device))
+            web_service.may_end()
+            await stopping.wait()
+            # Stopping: no new messages, the batch in hand, then everything in reverse
+            data.remove_run_file()
+            await intake_service.stop()
+            pipeline_service.may_end()
+            with trio.move_on_after(DRAIN_SECONDS):
+                await pipeline.drain()
+            await web_service.done.wait()
+            await tree.drain()
+    log.info("stopped")
+
+
+class Stopping:
+    """The wish to stop: the first signal drains, a second one ends the process on the spot."""
+
+    def __init__(self, everything: trio.CancelScope) -> None:
+        self._everything = everything
+        self._asked = trio.Event()
+        self._waited_for = False
+
+    async def wait(self) -> None:
+        """Return when somebody asked the process to stop."""
+        self._waited_for = True
+        await self._asked.wait()
+
+    async def watch_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Listen for SIGTERM and SIGINT until cancelled."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for number in signals:
+                log.info("stopping", signal=signal.Signals(number).name)
+                if self._asked.is_set():
+                    os._exit(128 + number)  # the kernel tells the children: PR_SET_PDEATHSIG
+                self._asked.set()
+                if not self._waited_for:  # still starting: nothing was promised yet, so nothing is drained
+                    self._everything.cancel()
+
+
+async def open_database(config: Config, data: DataDir, tree: Tree) -> Endpoint:
+    """Postgres, started if it is ours, with its roles, database and schema as this program needs them."""
+    if config.database.url is None:
+        postgres = Postgres(data, roles=[role.name for role in ROLES])
+        _, place = await tree.start("postgres", postgres.run)
+        endpoint = Endpoint.local(place.socket_dir, place.port)
+        await bootstrap.prepare(make_conninfo(endpoint.base, user=SUPERUSER), DATABASE)
+    else:
+        endpoint = Endpoint.external(config.database.url.reveal())
+        await bootstrap.prepare(endpoint.base, endpoint.database)
+    async with await connect(endpoint.conninfo(OWNER)) as connection:
+        await migrate(connection)
+    return endpoint
+
+
+async def open_broker(config: Config, data: DataDir, tree: Tree) -> tuple[Mosquitto | None, FirstDevice | None]:
+    """Mosquitto with its private listener only, if it is ours, and the first device's credential."""
+    if config.broker.url is not None:
+        return None, None
+    device = first_device(data)
+    limits = BrokerLimits(
+        max_message_bytes=16 * config.ingest.max_payload_bytes, max_inflight_messages=config.ingest.receive_max
+    )
+    broker = Mosquitto(
+        data,
+        host=config.broker.host,
+        port=config.broker.port,
+        subscription=SUBSCRIPTION,
+        users=[DeviceUser(device.username, hash_password(device.password))],
+        limits=limits,
+    )
+    await tree.start("mosquitto", broker.run)
+    return broker, device
+
+
+def first_device(data: DataDir) -> FirstDevice:
+    """The credential of the first device, made at the first start; only its hash is given to the broker."""
+    path = data.path / "first-device.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=FirstDevice)
+    except FileNotFoundError:
+        device = FirstDevice(username="demo", password=secrets.token_urlsafe(16))
+        write_atomically(path, msgspec.json.encode(device) + b"\n")
+        return device
+
+
+def session_client(config: Config, data: DataDir, broker: Mosquitto | None) -> AbstractAsyncContextManager[Client]:
+    """The appliance's durable session: a fixed secret client id, kept by the broker while we are away."""
+    return Client(
+        **_broker_place(config, broker),
+        identifier=data.instance.mqtt_client_id,
+        session_expiry_interval=SESSION_SECONDS,
+        keep_alive=KEEP_ALIVE,
+        receive_max=config.ingest.receive_max,
+        keep_trying=True,
+    )
+
+
+def watch_client(config: Config, broker: Mosquitto | None) -> Client:
+    """A client of no consequence, for what the broker says of itself."""
+    return Client(**_broker_place(config, broker), clean_start=True, keep_alive=KEEP_ALIVE, keep_trying=True)
+
+
+def _broker_place(config: Config, broker: Mosquitto | None) -> BrokerPlace:
+    if broker is not None:
+        endpoint = broker.endpoint
+        return {"unix_socket": str(endpoint.socket), "username": endpoint.username, "password": endpoint.password}
+    external, settings = config.broker.address() or ("", 0), config.broker
+    return {
+        "hostname": external[0],
+        "port": external[1],
+        "username": settings.username,
+        "password": None if settings.password is None else settings.password.reveal(),
+    }
+
+
+def device_address(config: Config, broker: Mosquitto | None) -> tuple[str, int]:
+    """Where devices publish."""
+    external = config.broker.address()
+    if broker is None:
+        return external or ("", 0)
+    host = broker.devices.host
+    return (lan_addresses()[0] if host in EVERYWHERE else host), broker.devices.port
+
+
+def device_listener(host: str | None, port: int, device: FirstDevice | None) -> DeviceListener:
+    """What the overview shows as the ready command line."""
+    username = "demo" if device is None else device.username
+    return DeviceListener(host, port, username, f"tenant/{username}/device/first/telemetry")
+
+
+def run_file(data: DataDir, endpoint: Endpoint, web_url: str, mqtt_host: str, mqtt_port: int) -> RunFile:
+    """What scripts and our own commands read to find this appliance."""
+    return RunFile(
+        pid=os.getpid(),
+        web_url=web_url,
+        mqtt_host=mqtt_host,
+        mqtt_port=mqtt_port,
+        database=endpoint.shown(),
+        socket_dir=str(data.sockets) if endpoint.login_is_role else None,
+    )
+
+
+def health(database: DatabaseHealth, client: Client) -> Health:
+    """What is there, for /readyz and the pages."""
+    link = client.link
+    broker = None if link.state is LinkState.READY else link.detail or link.state.value
+    return Health(postgres=database.postgres, broker=broker, schema=database.schema)
+
+
+def broker_queue(watch: BrokerWatch) -> BrokerQueue | None:
+    """How full the broker's queue is, for the page that says that Postgres is away."""
+    return None if watch.stored is None else BrokerQueue(watch.stored, BrokerLimits().max_queued_messages)
