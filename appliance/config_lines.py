@@ -87,8 +87,8 @@ class _Scanner:
             while self._more("]"):
                 self._value((*path, str(index)))
                 index += 1
-        elif not self._match(_STRING):
-            self._match(_SCALAR)
+        elif not self._match(_STRING) and not self._match(_SCALAR):
+            self._at += 1  # only in text that tomllib refuses: go on, so that there is an end
 
     def _more(self, closing: str) -> bool:
         """Whether another element follows, stepping over a comma before it or over the ``closing`` bracket."""
