@@ -17,7 +17,12 @@ from typing import Self
 
 import psycopg
 import pytest
+import trio
 from psycopg import sql
+
+from appliance.db import bootstrap, migrations, roles
+from appliance.db.endpoint import Endpoint
+from appliance.db.trio_psycopg import connect
 
 USER = "postgres"
 SUPERUSER = "postgres"
@@ -248,6 +253,11 @@ class Database:
         """A libpq connection string: as ``role``, or as the superuser."""
         return self.server.conninfo(self.name, role or SUPERUSER)
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """The same as the product knows it."""
+        return Endpoint.local(self.server.socket_dir, self.server.port, self.name)
+
 
 _numbers = itertools.count(1)
 
@@ -280,14 +290,20 @@ def postgres_server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def database_template(postgres_server: PostgresServer) -> str:
     """The name of a database that the product's own migrations made, once a session."""
-    with psycopg.connect(postgres_server.conninfo(), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+    trio.run(_make_template, postgres_server)
     return TEMPLATE
+
+
+async def _make_template(server: PostgresServer) -> None:
+    await bootstrap.prepare(server.conninfo(), TEMPLATE)
+    endpoint = Endpoint.local(server.socket_dir, server.port, TEMPLATE)
+    async with await connect(endpoint.conninfo(roles.OWNER)) as connection:
+        await migrations.migrate(connection)
 
 
 @pytest.fixture
 def database(postgres_server: PostgresServer, database_template: str) -> Iterator[Database]:
     """A database of this test alone, with every migration applied."""
-    made = create_database(postgres_server, template=database_template)
+    made = create_database(postgres_server, template=database_template, owner=roles.OWNER)
     yield made
     drop_database(made)

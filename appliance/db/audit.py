@@ -1,0 +1,101 @@
+"""Who changed what: rows of ``audit_log``, written in the transaction of the change.
+
+The row is the record; the log line beside it is for whoever reads along, and may tell of a change that was rolled
+back a moment later. No secret belongs in an entry.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import structlog
+
+from appliance.db import statements
+from appliance.db.trio_psycopg import Connection
+
+log = structlog.get_logger(__name__)
+
+STATEMENTS = statements.load("audit")
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class ActorKind(StrEnum):
+    """Through which door an actor came."""
+
+    USER = "user"
+    """A person signed in; the name is the e-mail address."""
+    TOKEN = "token"  # noqa: S105 - a kind of actor, not a secret
+    """An API token; the name says whose and which."""
+    COMMAND = "command"
+    """The command line on the machine itself; the name is the operating-system user."""
+    DEVICE = "device"
+    """A device that announced itself."""
+    APPLIANCE = "appliance"
+    """The appliance by itself; the name is the service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who does something, and from where."""
+
+    name: str
+    kind: ActorKind
+    address: str | None = None
+    """The network address, for whoever comes by the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One change. ``before`` and ``after`` hold what changed, as JSON values; None where there was or is nothing."""
+
+    actor: Actor
+    action: str
+    """Object and verb, for example ``device.approve``."""
+    object_type: str
+    object_id: str
+    tenant_id: str | None = None
+    """None: the appliance as a whole; only operators see it."""
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+
+
+async def record(connection: Connection[Any], *entries: Entry) -> None:
+    """Write ``entries``, all of one actor, with one statement, inside the caller's transaction; one log line each.
+
+    Raises ValueError when the entries have different actors.
+    """
+    if not entries:
+        return
+    actor = entries[0].actor
+    if any(entry.actor != actor for entry in entries):
+        raise ValueError("one call records the changes of one actor")
+    await connection.execute(
+        STATEMENTS["record"],
+        {
+            "actor": actor.name,
+            "actor_kind": actor.kind.value,
+            "address": actor.address,
+            "tenants": [entry.tenant_id for entry in entries],
+            "actions": [entry.action for entry in entries],
+            "types": [entry.object_type for entry in entries],
+            "ids": [entry.object_id for entry in entries],
+            "befores": [_json(entry.before) for entry in entries],
+            "afters": [_json(entry.after) for entry in entries],
+        },
+    )
+    for entry in entries:
+        log.info(
+            "change recorded",
+            action=entry.action,
+            object=f"{entry.object_type} {entry.object_id}",
+            tenant=entry.tenant_id,
+            actor=actor.name,
+            address=actor.address,
+        )
+
+
+def _json(state: Mapping[str, Any] | None) -> str | None:
+    return None if state is None else _encode(state).decode()

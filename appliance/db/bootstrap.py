@@ -1,0 +1,137 @@
+"""Makes a database ready for migrations: the four roles, the database, and who may enter it.
+
+For the embedded Postgres over its superuser; for an external one over the login it was given, which needs to be able
+to create what is missing and to put on each of the four roles.
+"""
+
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from appliance.db import locks, roles, statements
+from appliance.db.trio_psycopg import Connection, connect
+from appliance.errors import ApplianceError
+
+MINIMUM_VERSION = 15
+"""Of Postgres: below, everybody may create tables in the schema ``public``."""
+
+STATEMENTS = statements.load("db")
+
+log = structlog.get_logger(__name__)
+
+
+async def prepare(admin_conninfo: str, dbname: str) -> None:
+    """Create what is missing of roles and database, and check all of it. Changes nothing where all is there.
+
+    Safe from several processes at once. Raises ApplianceError with the mend if something cannot be done or is not as
+    it must be; psycopg.OperationalError if the server cannot be reached.
+    """
+    async with await _enter(admin_conninfo) as connection:
+        _check_version(connection)
+        await connection.execute("SELECT pg_advisory_lock(%s)", [locks.BOOTSTRAP_LOCK])
+        try:
+            await _create(connection, dbname)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise ApplianceError(_dba(connection.info.user, dbname, error)) from error
+        await roles.verify(connection)
+    async with await connect(make_conninfo(admin_conninfo, dbname=dbname)) as connection:
+        try:
+            await _open_to_roles(connection, dbname)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise ApplianceError(_dba(connection.info.user, dbname, error)) from error
+        await _check_database(connection, dbname)
+
+
+async def _enter(admin_conninfo: str) -> Connection[Any]:
+    try:
+        return await connect(admin_conninfo)
+    except psycopg.OperationalError as error:
+        if "does not exist" not in str(error):
+            raise
+        # The database to be made is the one named: every server has this other one.
+        return await connect(make_conninfo(admin_conninfo, dbname="postgres"))
+
+
+def _check_version(connection: Connection[Any]) -> None:
+    version = connection.info.server_version // 10000
+    if version < MINIMUM_VERSION:
+        raise ApplianceError(
+            f"the database server is Postgres {version}; the appliance needs {MINIMUM_VERSION} or newer"
+        )
+
+
+async def _create(connection: Connection[Any], dbname: str) -> None:
+    made = await roles.create_missing(connection)
+    if made:
+        log.info("database roles created", roles=made)
+    for role in roles.ROLES:
+        await _may_put_on(connection, role.name)
+    cursor = await connection.execute(STATEMENTS["database_exists"], {"name": dbname})
+    if await cursor.fetchone() is None:
+        await connection.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'").format(
+                sql.Identifier(dbname), sql.Identifier(roles.OWNER)
+            )
+        )
+        log.info("database created", name=dbname)
+
+
+async def _may_put_on(connection: Connection[Any], role: str) -> None:
+    name = sql.Identifier(role)
+    try:
+        async with connection.transaction(force_rollback=True):
+            await connection.execute(sql.SQL("SET LOCAL ROLE {}").format(name))
+    except psycopg.errors.InsufficientPrivilege:
+        await connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name))
+
+
+async def _open_to_roles(connection: Connection[Any], dbname: str) -> None:
+    """Only the four roles may enter, and only ingest may make temporary tables (its staging table)."""
+    database, owner = sql.Identifier(dbname), sql.Identifier(roles.OWNER)
+    cursor = await connection.execute(STATEMENTS["database_owner"])
+    if await cursor.fetchone() != (roles.OWNER,):
+        await connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, owner))
+    enter = sql.SQL(", ").join(sql.Identifier(role.name) for role in roles.ROLES)
+    async with connection.transaction():
+        await connection.execute(sql.SQL("SET LOCAL ROLE {}").format(owner))
+        await connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+        await connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}, {}").format(database, enter, _login()))
+        await connection.execute(
+            sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}").format(database, sql.Identifier(roles.INGEST))
+        )
+
+
+def _login() -> sql.SQL:
+    return sql.SQL("SESSION_USER")
+
+
+async def _check_database(connection: Connection[Any], dbname: str) -> None:
+    cursor = await connection.execute(
+        STATEMENTS["database_faults"], {"owner": roles.OWNER, "others": [roles.INGEST, roles.WEB, roles.BACKUP]}
+    )
+    row = await cursor.fetchone()
+    encoding, owner_creates, others_create = row if row is not None else ("?", False, True)
+    if encoding != "UTF8":
+        raise ApplianceError(
+            f"the database {dbname} is encoded in {encoding}; the appliance needs UTF8: create it anew, from template0"
+        )
+    if not owner_creates or others_create:
+        raise ApplianceError(
+            f"in the database {dbname} only {roles.OWNER} may create tables; as a superuser run there: "
+            f"ALTER SCHEMA public OWNER TO pg_database_owner; REVOKE CREATE ON SCHEMA public FROM PUBLIC;"
+        )
+
+
+def _dba(login: str, dbname: str, error: psycopg.Error) -> str:
+    """What a superuser has to run once, where the given login may not."""
+    names = ", ".join(role.name for role in roles.ROLES)
+    lines = [role.definition() for role in roles.ROLES]
+    lines += [f'GRANT {names} TO "{login}"']
+    lines += [f"CREATE DATABASE \"{dbname}\" OWNER {roles.OWNER} TEMPLATE template0 ENCODING 'UTF8'"]
+    return (
+        f"the login {login} may not prepare the database ({str(error).strip()});"
+        f" as a superuser run what is missing of: {'; '.join(lines)};"
+    )

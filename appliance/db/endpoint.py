@@ -1,0 +1,61 @@
+"""Where the database is, and how one gets in as each of the appliance's roles."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+DATABASE = "appliance"
+"""The name of the embedded database."""
+
+# A peer that vanished without a word is noticed after about a minute instead of two hours.
+KEEPALIVES = {
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+
+_UNSHOWN = frozenset({"password", "sslpassword", "passfile", *KEEPALIVES})
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One database. ``base`` is a connection string without role, and may hold a password."""
+
+    base: str = field(repr=False)
+    login_is_role: bool
+    """True if each role logs in by itself (embedded), false if one login puts the role on (external)."""
+
+    @classmethod
+    def local(cls, socket_dir: Path, port: int, dbname: str = DATABASE) -> Self:
+        """A Postgres on this machine's Unix socket, where the operating system says who we are."""
+        return cls(make_conninfo("", host=str(socket_dir), port=port, dbname=dbname), login_is_role=True)
+
+    @classmethod
+    def external(cls, url: str) -> Self:
+        """A Postgres of somebody else, as one login that is a member of all four roles.
+
+        Raises psycopg.ProgrammingError if ``url`` is no connection string.
+        """
+        given = conninfo_to_dict(url)
+        return cls(make_conninfo("", **{**KEEPALIVES, **given}), login_is_role=False)
+
+    def conninfo(self, role: str) -> str:
+        """The libpq connection string for sessions as ``role``."""
+        if self.login_is_role:
+            return make_conninfo(self.base, user=role)
+        options = conninfo_to_dict(self.base).get("options")
+        return make_conninfo(self.base, options=" ".join(filter(None, [str(options or ""), f"-c role={role}"])))
+
+    @property
+    def database(self) -> str:
+        """The name of the database."""
+        given = conninfo_to_dict(self.base)
+        return str(given.get("dbname") or given.get("user") or DATABASE)
+
+    def shown(self) -> str:
+        """The connection string for people: without password."""
+        given = {key: value for key, value in conninfo_to_dict(self.base).items() if key not in _UNSHOWN}
+        return make_conninfo("", **given)

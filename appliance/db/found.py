@@ -1,0 +1,24 @@
+"""The one place where "no such row" becomes ``NotFound``.
+
+Under row-level security, and with the tenant in every WHERE, a row of another tenant and a row that was never there
+give the same count: none.
+"""
+
+from typing import TypeVar
+
+from appliance.errors import NotFound
+
+T = TypeVar("T")
+
+
+def found(row: T | None, what: str) -> T:
+    """The row of ``what`` (in words, for a person). Raises NotFound when there is none."""
+    if row is None:
+        raise NotFound(f"There is no {what}.")
+    return row
+
+
+def affected(count: int, what: str) -> int:
+    """How many rows an UPDATE or DELETE of ``what`` reached. Raises NotFound when it was none."""
+    found(count or None, what)
+    return count

@@ -1,0 +1,153 @@
+"""The schema, one numbered step after the other: ``sql/migrations/NNNN_name.sql``, forward only.
+
+Each step runs in a transaction together with its row in ``schema_migrations``, so it is there whole or not at all; a
+failed one leaves the schema of the step before. Run as ``appliance_owner``. A second process that migrates at the same
+time waits, and finds nothing left to do.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from appliance import __version__
+from appliance.assets import asset
+from appliance.db import locks, statements
+from appliance.db.trio_psycopg import Connection
+from appliance.errors import ApplianceError
+
+_FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+
+STATEMENTS = statements.load("db")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step; ``checksum`` is the SHA-256 of its file."""
+
+    version: int
+    name: str
+    checksum: str
+    text: str = field(repr=False)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The step in a file. Raises ValueError if its name is not ``NNNN_name.sql``."""
+        match = _FILE_NAME.fullmatch(path.name)
+        if match is None:
+            raise ValueError(f"{path.name} is no name for a migration: NNNN_name.sql")
+        content = path.read_bytes()
+        return cls(int(match[1]), match[2], sha256(content).hexdigest(), content.decode())
+
+    @property
+    def file_name(self) -> str:
+        """Where it stands in sql/migrations."""
+        return f"{self.version:04}_{self.name}.sql"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One step that a database has behind it, and the version of the program that took it."""
+
+    version: int
+    name: str
+    checksum: str
+    program: str
+
+
+def shipped(folder: Path | None = None) -> list[Migration]:
+    """The steps this program knows, in order. Raises ValueError if they are not numbered 1, 2, 3, ..."""
+    found = sorted((folder or asset("sql", "migrations")).glob("*.sql"))
+    migrations = [Migration.read(path) for path in found]
+    for number, migration in enumerate(migrations, start=1):
+        if migration.version != number:
+            raise ValueError(f"{migration.file_name} stands where migration {number:04} belongs")
+    return migrations
+
+
+def outstanding(known: Sequence[Migration], applied: Sequence[Applied]) -> list[Migration]:
+    """The steps of ``known`` still to take. Raises ApplianceError if ``applied`` is not the beginning of ``known``."""
+    if len(applied) > len(known):
+        newest = applied[-1]
+        raise ApplianceError(
+            f"the database is newer than this program: its schema is {newest.version:04}_{newest.name}, made by"
+            f" version {newest.program}; this is version {__version__} and knows {len(known)} migrations."
+            f" Run version {newest.program} or newer"
+        )
+    for migration, behind in zip(known, applied, strict=False):
+        if (migration.version, migration.checksum) != (behind.version, behind.checksum):
+            raise ApplianceError(
+                f"migration {migration.file_name} is not the one applied to this database"
+                f" ({behind.version:04}_{behind.name}, by version {behind.program}):"
+                " an applied migration must never change; install the program as it was released"
+            )
+    return list(known[len(applied) :])
+
+
+async def schema_version(connection: Connection[Any]) -> int:
+    """The number of the newest step taken; 0 for an empty database."""
+    applied = await _applied(connection)
+    return applied[-1].version if applied else 0
+
+
+async def pending(connection: Connection[Any], known: Sequence[Migration] | None = None) -> list[Migration]:
+    """The steps still to take, without taking them. Raises ApplianceError like ``migrate``."""
+    return outstanding(shipped() if known is None else known, await _applied(connection))
+
+
+async def migrate(connection: Connection[Any], known: Sequence[Migration] | None = None) -> list[Migration]:
+    """Take all steps still to take and return them; ``connection`` is in autocommit mode, as the owner.
+
+    Raises ApplianceError if the database is newer than the program, if an applied step is not the one shipped, and if
+    a step fails; the steps before that one stay.
+    """
+    steps = shipped() if known is None else known
+    await connection.execute("SELECT pg_advisory_lock(%s)", [locks.MIGRATION_LOCK])
+    try:
+        await connection.execute(STATEMENTS["create_migration_table"])
+        todo = outstanding(steps, await _applied(connection))
+        for migration in todo:
+            await _apply(connection, migration)
+            log.info("migration applied", migration=migration.file_name)
+    except BaseException:
+        connection.abandon()  # and with the session goes the lock, whatever state it is in
+        raise
+    await connection.execute("SELECT pg_advisory_unlock(%s)", [locks.MIGRATION_LOCK])
+    return todo
+
+
+async def _applied(connection: Connection[Any]) -> list[Applied]:
+    row = await (await connection.execute(STATEMENTS["migration_table_exists"])).fetchone()
+    if row != (True,):
+        return []
+    cursor = await connection.execute(STATEMENTS["applied_migrations"])
+    return [Applied(*columns) for columns in await cursor.fetchall()]
+
+
+async def _apply(connection: Connection[Any], migration: Migration) -> None:
+    record = {
+        "version": migration.version,
+        "name": migration.name,
+        "checksum": migration.checksum,
+        "program": __version__,
+    }
+    try:
+        async with connection.transaction():
+            await connection.execute(sql.SQL(migration.text), prepare=False)
+            await connection.execute(STATEMENTS["record_migration"], record)
+    except psycopg.Error as error:
+        raise ApplianceError(_failure(migration, error)) from error
+
+
+def _failure(migration: Migration, error: psycopg.Error) -> str:
+    position = error.diag.statement_position
+    line = f" line {migration.text.count(chr(10), 0, int(position)) + 1}" if position else ""
+    return f"migration {migration.file_name}{line} failed, the schema is as before it: {str(error).strip()}"

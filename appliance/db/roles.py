@@ -1,0 +1,87 @@
+"""The four roles, and the proof that they can do no more than they should.
+
+``appliance_owner`` owns and migrates; ``appliance_ingest`` writes the data of all tenants (COPY is refused under
+row-level security, hence BYPASSRLS); ``appliance_web`` answers customers, under row-level security always;
+``appliance_backup`` reads everything (pg_dump refuses a table that a policy would filter, hence BYPASSRLS).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from appliance.db import statements
+from appliance.db.trio_psycopg import Connection
+from appliance.errors import ApplianceError
+
+OWNER = "appliance_owner"
+INGEST = "appliance_ingest"
+WEB = "appliance_web"
+BACKUP = "appliance_backup"
+
+# The attributes of pg_roles in words of CREATE ROLE; what a role must not have reads NO...
+ATTRIBUTES = {
+    "rolcanlogin": "LOGIN",
+    "rolsuper": "SUPERUSER",
+    "rolcreatedb": "CREATEDB",
+    "rolcreaterole": "CREATEROLE",
+    "rolreplication": "REPLICATION",
+    "rolbypassrls": "BYPASSRLS",
+}
+
+STATEMENTS = statements.load("db")
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role, and whether row-level security is not for it."""
+
+    name: str
+    bypass_rls: bool
+
+    def options(self) -> Iterator[str]:
+        """What it has to be, as words of CREATE ROLE and ALTER ROLE."""
+        wanted = {"LOGIN"} | ({"BYPASSRLS"} if self.bypass_rls else set())
+        for word in ATTRIBUTES.values():
+            yield word if word in wanted else f"NO{word}"
+
+    def definition(self, verb: str = "CREATE") -> str:
+        """The statement that makes it, or with ``ALTER`` the one that mends it."""
+        return f"{verb} ROLE {self.name} {' '.join(self.options())}"
+
+
+ROLES = (Role(OWNER, bypass_rls=False), Role(INGEST, bypass_rls=True), Role(WEB, False), Role(BACKUP, bypass_rls=True))
+
+
+async def create_missing(connection: Connection[Any]) -> list[str]:
+    """Create the roles that are not there yet, and return their names. What is there is left as it is."""
+    cursor = await connection.execute(STATEMENTS["existing_roles"], {"names": [role.name for role in ROLES]})
+    existing = {name for (name,) in await cursor.fetchall()}
+    missing = [role for role in ROLES if role.name not in existing]
+    for role in missing:
+        await connection.execute(sql.SQL(role.definition()))
+    return [role.name for role in missing]
+
+
+async def verify(connection: Connection[Any]) -> None:
+    """Check attributes and memberships of the four roles. Raises ApplianceError with the statements that mend them."""
+    names = [role.name for role in ROLES]
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(STATEMENTS["role_attributes"], {"names": names})
+        found = {row["rolname"]: row for row in await cursor.fetchall()}
+        await cursor.execute(STATEMENTS["role_memberships"], {"names": names})
+        memberships = [(row["role"], row["member"]) for row in await cursor.fetchall()]
+    mends = []
+    for role in ROLES:
+        attributes = found.get(role.name)
+        if attributes is None:
+            mends.append(role.definition())
+        elif any((word in role.options()) != attributes[column] for column, word in ATTRIBUTES.items()):
+            mends.append(role.definition("ALTER"))
+    mends += [f"REVOKE {role} FROM {member}" for role, member in memberships]
+    if mends:
+        raise ApplianceError(
+            "the database roles are not as the appliance needs them; as a superuser run: " + "; ".join(mends) + ";"
+        )

@@ -1,0 +1,52 @@
+-- Statements of appliance/db itself.
+
+-- name: ensure_telemetry_partitions
+SELECT telemetry_ensure_partitions(%(first)s::date, %(last)s::date)
+
+-- name: existing_roles
+SELECT rolname FROM pg_roles WHERE rolname = ANY(%(names)s::text[])
+
+-- name: role_attributes
+SELECT rolname, rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls
+FROM pg_roles WHERE rolname = ANY(%(names)s::text[])
+
+-- name: role_memberships
+-- What the roles are members of: nothing at all is right.
+SELECT role.rolname::text AS role, member.rolname::text AS member
+FROM pg_auth_members AS m
+JOIN pg_roles AS role ON role.oid = m.roleid
+JOIN pg_roles AS member ON member.oid = m.member
+WHERE member.rolname = ANY(%(names)s::text[])
+ORDER BY 1, 2
+
+-- name: database_exists
+SELECT 1 FROM pg_database WHERE datname = %(name)s
+
+-- name: database_owner
+SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database()
+
+-- name: database_faults
+SELECT
+  pg_encoding_to_char(encoding)::text,
+  has_schema_privilege(%(owner)s::text, 'public', 'CREATE'),
+  (SELECT bool_or(has_schema_privilege(other, 'public', 'CREATE')) FROM unnest(%(others)s::text[]) AS other)
+FROM pg_database WHERE datname = current_database()
+
+-- name: create_migration_table
+CREATE TABLE IF NOT EXISTS schema_migrations (
+  version integer PRIMARY KEY CHECK (version > 0),
+  name text NOT NULL,
+  checksum text NOT NULL,
+  applied_at timestamptz NOT NULL DEFAULT now(),
+  program text NOT NULL
+)
+
+-- name: migration_table_exists
+SELECT to_regclass('schema_migrations') IS NOT NULL
+
+-- name: applied_migrations
+SELECT version, name, checksum, program FROM schema_migrations ORDER BY version
+
+-- name: record_migration
+INSERT INTO schema_migrations (version, name, checksum, program)
+VALUES (%(version)s, %(name)s, %(checksum)s, %(program)s)
