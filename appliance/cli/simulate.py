@@ -1,0 +1,173 @@
+"""``appliance simulate``: a fleet of devices on the real broker."""
+
+import json
+import secrets
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO
+
+import click
+import trio
+
+from appliance import logs
+from appliance.children.data_dir import read_run_file
+from appliance.cli import Invocation
+from appliance.config import Log
+from appliance.errors import ApplianceError
+from appliance.mqtt.topics import valid_id
+from appliance.simulate.devices import Behaviour
+from appliance.simulate.fleet import DEFAULT_MIX, Fleet, deal, parse_mix
+from appliance.simulate.ledger import Ledger
+from appliance.simulate.publish import Broker, Publisher
+from appliance.simulate.schedule import Schedule
+from appliance.simulate.tally import Tally
+
+MOST_CONNECTIONS = 32
+PROGRESS_SECONDS = 0.25
+CLEAR_LINE = "\r\x1b[K"
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where it listens, turned into where to connect
+
+
+def _mix(context: click.Context, parameter: click.Parameter, value: str | None) -> Mapping[Behaviour, float]:
+    """The option ``--mix``."""
+    if value is None:
+        return DEFAULT_MIX
+    try:
+        return parse_mix(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
+
+
+@click.command()
+@click.option("--devices", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Size of the fleet.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 1_000_000),
+    help="Messages a second of the whole fleet; 0: as many as the broker takes. Else devices keep their own pace.",
+)
+@click.option(
+    "--mix",
+    callback=_mix,
+    metavar="KIND=WEIGHT,...",
+    help=f"Kinds of device. Default: {','.join(f'{kind}={weight:g}' for kind, weight in DEFAULT_MIX.items())}",
+)
+@click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop after so long.")
+@click.option("--messages", type=click.IntRange(1), help="Stop after so many messages.")
+@click.option("--tenant", default="demo", show_default=True, help="Whose devices they are.")
+@click.option("--host", help="The broker's address. Default: the appliance that runs on this data_dir.")
+@click.option("--port", type=click.IntRange(1, 65535), help="The broker's port.")
+@click.option("--username", help="The broker's user. Default: the tenant's name, which is its claim user.")
+@click.option("--password", envvar="MQTT_PASSWORD", show_envvar=True, help="Its password.")
+@click.option("--connections", type=click.IntRange(1, 1000), help="Default: one a device, at most 32.")
+@click.option("--seed", type=int, help="The same seed brings the same values. Default: another each time.")
+@click.option("--ledger", type=click.File("ab"), help="Append each acknowledged message to this file, as JSON lines.")
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    devices: int,
+    rate: float | None,
+    mix: Mapping[Behaviour, float],
+    duration: float | None,
+    messages: int | None,
+    tenant: str,
+    host: str | None,
+    port: int | None,
+    username: str | None,
+    password: str | None,
+    connections: int | None,
+    seed: int | None,
+    ledger: IO[bytes] | None,
+    as_json: bool,
+) -> int:
+    """Simulate a fleet of devices on the real broker, until its bound or Ctrl+C.
+
+    Kinds of device: normal, noisy (bursts above its rate), dying (battery runs down, then silence), flapping (comes
+    and goes), malformed (nothing it sends can be accepted), new (each message from a device never seen).
+    Ends with 1 if the broker did not acknowledge everything.
+    """
+    if not valid_id(tenant):
+        raise click.BadParameter("1 to 64 of A-Z a-z 0-9 . _ -, not starting with `.`", param_hint="--tenant")
+    if seed is None:
+        seed = secrets.randbelow(2**31)
+    logs.configure(Log(level="warning"), sys.stderr)  # standard output is for the result
+    broker = _broker(invocation, host, port, username or tenant, password)
+    run = secrets.token_hex(3)
+    fleet = Fleet(tenant, deal(mix, devices), seed=seed, run=run)
+    publisher = Publisher(fleet, Schedule(rate, messages, duration))
+    if ledger is not None:
+        publisher.on_acknowledged = Ledger(ledger).record
+    tally = trio.run(_run, publisher, broker, connections or min(devices, MOST_CONNECTIONS), run, not as_json)
+    click.echo(json.dumps(_result(tally, seed), indent=2) if as_json else tally.summary())
+    return 0 if tally.sent == tally.acknowledged else 1
+
+
+def _broker(invocation: Invocation, host: str | None, port: int | None, username: str, password: str | None) -> Broker:
+    """Where to publish: as the options say, else the appliance that runs on the configured data folder."""
+    if host is None:
+        folder = invocation.config.data_dir
+        running = read_run_file(folder)
+        if running is None:
+            raise ApplianceError(f"no appliance is ready on {folder}: start one (appliance run), or give --host")
+        host = ANY_ADDRESS.get(running.mqtt_host, running.mqtt_host)
+        port = port or running.mqtt_port
+    # Without a password we come as nobody, for brokers that let anybody in.
+    return Broker(host, port or 1883, username if password is not None else None, password)
+
+
+async def _run(publisher: Publisher, broker: Broker, connections: int, run: str, shown: bool) -> Tally:
+    """The run with its progress on a terminal. The first Ctrl+C ends it politely, the second at once."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, publisher, nursery.cancel_scope)
+        with _progress(nursery, publisher, shown):
+            await publisher.run(broker, connections, run)
+        nursery.cancel_scope.cancel()
+    return publisher.tally
+
+
+async def _stop_on_signal(publisher: Publisher, everything: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        first = True
+        async for _ in signals:
+            if not first:
+                everything.cancel()
+            first = False
+            publisher.stop()
+
+
+@contextmanager
+def _progress(nursery: trio.Nursery, publisher: Publisher, shown: bool) -> Iterator[None]:
+    """One line on standard error, rewritten while the run goes on, gone after it."""
+    terminal = sys.stderr
+    if not shown or not terminal.isatty():
+        yield
+        return
+
+    async def rewrite() -> None:
+        while True:
+            terminal.write(f"{CLEAR_LINE}{publisher.look().progress()}")
+            terminal.flush()
+            await trio.sleep(PROGRESS_SECONDS)
+
+    nursery.start_soon(rewrite)
+    try:
+        yield
+    finally:
+        terminal.write(CLEAR_LINE)
+        terminal.flush()
+
+
+def _result(tally: Tally, seed: int) -> dict[str, object]:
+    return {
+        "seconds": round(tally.seconds, 3),
+        "sent": tally.sent,
+        "acknowledged": tally.acknowledged,
+        "refused": dict(tally.refused),
+        "unanswered": tally.open,
+        "rate": round(tally.rate, 1),
+        "behaviours": {behaviour.value: count for behaviour, count in tally.spoken.items()},
+        "expected_refusals": {reason.value: count for reason, count in tally.expected.items()},
+        "seed": seed,
+    }

@@ -1,0 +1,34 @@
+"""The publisher's own book: one line of JSON for each message that the broker acknowledged, to hold against a table."""
+
+from typing import IO
+
+import msgspec
+
+from appliance.simulate.devices import Message
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An acknowledged message. ``ts``: its own time in milliseconds since 1970; ``refusal``: the reason it earns."""
+
+    topic: str
+    ts: int | None
+    seq: int
+    refusal: str | None
+
+
+class Ledger:
+    """Appends to a file that the caller opens and closes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._encode = msgspec.json.Encoder().encode
+
+    def record(self, message: Message) -> None:
+        """Write a message down."""
+        refusal = None if message.refusal is None else message.refusal.value
+        self._file.write(self._encode(Entry(message.topic, message.ts, message.seq, refusal)) + b"\n")
+
+
+def read(data: bytes) -> list[Entry]:
+    """The entries of a ledger's content."""
+    return [msgspec.json.decode(line, type=Entry) for line in data.splitlines()]

@@ -1,0 +1,69 @@
+"""What became of the messages of a run: counted here, shown while it runs and at its end. Pure."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from appliance.reading import Reason
+from appliance.simulate.devices import Behaviour, Message
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one run. ``refused`` is by the broker's word, ``expected`` by the reason that a message earns."""
+
+    sent: int = 0
+    acknowledged: int = 0
+    seconds: float = 0.0
+    refused: Counter[str] = field(default_factory=Counter)
+    expected: Counter[Reason] = field(default_factory=Counter)
+    spoken: Counter[Behaviour] = field(default_factory=Counter)
+
+    def send(self, behaviour: Behaviour) -> None:
+        """A message goes out."""
+        self.sent += 1
+        self.spoken[behaviour] += 1
+
+    def acknowledge(self, message: Message) -> None:
+        """The broker has it."""
+        self.acknowledged += 1
+        if message.refusal is not None:
+            self.expected[message.refusal] += 1
+
+    def refuse(self, word: str) -> None:
+        """The broker does not take it."""
+        self.refused[word] += 1
+
+    @property
+    def open(self) -> int:
+        """Messages without an answer."""
+        return self.sent - self.acknowledged - self.refused.total()
+
+    @property
+    def rate(self) -> float:
+        """Acknowledged messages a second."""
+        return self.acknowledged / self.seconds if self.seconds else 0.0
+
+    def progress(self) -> str:
+        """One line for a terminal while it runs."""
+        line = f"{self.seconds:6.1f} s  {self.sent:,} sent  {self.acknowledged:,} acknowledged  {self.rate:,.0f}/s"
+        return f"{line}  {self.refused.total():,} refused at the door" if self.refused else line
+
+    def summary(self) -> str:
+        """A few lines for people at the end."""
+        answered = f"{self.acknowledged:,} acknowledged by the broker ({self.rate:,.0f}/s)"
+        lines = [
+            f"{self.sent:,} messages sent in {self.seconds:.1f} s, {answered}",
+            f"  by behaviour: {_listed({name.value: count for name, count in self.spoken.items()})}",
+        ]
+        if self.expected:
+            earned = _listed({reason.value: count for reason, count in self.expected.items()})
+            lines.append(f"  of these, quarantine should show: {earned}")
+        if self.refused:
+            lines.append(f"  refused at the door: {_listed(self.refused)}")
+        if self.open:
+            lines.append(f"  without an answer: {self.open:,}")
+        return "\n".join(lines)
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())

@@ -1,0 +1,62 @@
+"""A process of the benchmark: a plan goes in, it says ``ready``, ``go`` starts it, a report comes out."""
+
+import subprocess
+import sys
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+ROUND_SECONDS = 120.0
+
+
+class Worker(Generic[T]):
+    """``python -m MODULE`` with its plan handed over. Entering waits until it is ready."""
+
+    def __init__(self, module: str, plan: msgspec.Struct, report: type[T]) -> None:
+        self._module = module
+        self._report = report
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._write(msgspec.json.encode(plan).decode())
+
+    def __enter__(self) -> Self:
+        if self._read() != "ready":
+            self.__exit__(None, None, None)
+            raise SystemExit(f"{self._module} did not get ready")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+    def go(self) -> None:
+        """Start the clock."""
+        self._write("go")
+
+    def report(self) -> T:
+        """What it measured, once it is done."""
+        line = self._read()
+        if not line:
+            raise SystemExit(f"{self._module} ended without a report")
+        return msgspec.json.decode(line, type=self._report)
+
+    def run(self) -> T:
+        """Go, and wait for the report."""
+        self.go()
+        return self.report()
+
+    def _write(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
