@@ -11,3 +11,15 @@ class ConfigurationError(ApplianceError):
     """The configuration or the command line is wrong; nothing was started. Exit code 2."""
 
     exit_code = 2
+
+
+class NotFound(ApplianceError):
+    """What was asked for is not there, or is another tenant's, which is the same to whoever asks: 404."""
+
+
+class Conflict(ApplianceError):
+    """It is there, and its state does not allow what was asked: 409."""
+
+
+class NoCapacity(ApplianceError):
+    """No subscription of the tenant that works now has a free seat: 402."""

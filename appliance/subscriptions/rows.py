@@ -1,0 +1,60 @@
+"""Rows of ``subscriptions`` as values, and the lock that every change of seats takes on them.
+
+One order for everybody, or two changes could wait for each other: first all subscription rows of the tenant, in order
+of id, in a statement of its own; then device rows, in order of id. READ COMMITTED, so that the statement returns what
+the transactions it waited for have left behind.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from appliance.db import statements
+from appliance.db.trio_psycopg import Connection
+from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
+
+STATEMENTS = statements.load("subscriptions")
+
+
+async def lock(connection: Connection[Any], tenants: Iterable[str]) -> list[Subscription]:
+    """All subscriptions of ``tenants``, locked until the caller's transaction ends, by tenant and id."""
+    return await _fetch(connection, "lock_of_tenants", {"tenants": sorted(set(tenants))})
+
+
+async def select(connection: Connection[Any], tenants: Iterable[str]) -> list[Subscription]:
+    """All subscriptions of ``tenants`` as they are now, by tenant and id."""
+    return await _fetch(connection, "select_of_tenants", {"tenants": sorted(set(tenants))})
+
+
+async def select_all(connection: Connection[Any]) -> list[Subscription]:
+    """Every subscription that the role may see, by tenant and id."""
+    return await _fetch(connection, "select_all", {})
+
+
+def subscription(row: tuple[Any, ...]) -> Subscription:
+    """One row, its columns in the order in which every statement of ``subscriptions.sql`` names them."""
+    (identity, tenant, kind, parent, limit, count, start, end, status, grace_end, hold, plan, description) = row
+    return Subscription(
+        subscription_id=identity,
+        tenant_id=tenant,
+        subscription_type=SubscriptionType(kind),
+        parent_subscription_id=parent,
+        device_limit=limit,
+        active_device_count=count,
+        term_start=_utc(start),
+        term_end=_utc(end),
+        status=Status(status),
+        grace_end=None if grace_end is None else _utc(grace_end),
+        hold_reason=hold,
+        plan_id=plan,
+        description=description,
+    )
+
+
+async def _fetch(connection: Connection[Any], statement: str, parameters: dict[str, Any]) -> list[Subscription]:
+    cursor = await connection.execute(STATEMENTS[statement], parameters)
+    return [subscription(row) for row in await cursor.fetchall()]
+
+
+def _utc(instant: datetime) -> datetime:
+    return instant.astimezone(UTC)

@@ -1,0 +1,360 @@
+"""Subscriptions in Postgres: sold, listed, changed, and their recorded status kept up.
+
+Every function runs on the connection it is given, in a transaction of its own or, inside one, in a savepoint; each
+change writes its audit rows there too. Who may ask is the caller's to know. ``now`` is an instant with a time zone,
+``grace`` the setting ``grace_days``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import structlog
+from psycopg import errors
+
+from appliance.db import statements
+from appliance.db.audit import Actor, ActorKind, Entry, record
+from appliance.db.found import affected, found
+from appliance.db.trio_psycopg import Connection
+from appliance.errors import Conflict
+from appliance.subscriptions import rows
+from appliance.subscriptions.lifecycle import GRACE, Status, Subscription, SubscriptionType, status_at
+
+log = structlog.get_logger(__name__)
+
+STATEMENTS = statements.load("subscriptions")
+
+CLOCKWORK = Actor("subscriptions", ActorKind.APPLIANCE)
+"""Who records that a term, a grace or a lapse has ended."""
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+@dataclass(frozen=True, slots=True)
+class NewSubscription:
+    """What is sold. An ADDON ends with its MAIN, whatever ``term`` says."""
+
+    tenant_id: str
+    subscription_type: SubscriptionType
+    device_limit: int
+    term: timedelta
+    parent_subscription_id: str | None = None
+    """Of an ADDON; None is the tenant's MAIN."""
+    plan_id: str | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What an operator changes; None leaves a thing as it is."""
+
+    device_limit: int | None = None
+    term_end: datetime | None = None
+    hold_reason: str | None = None
+    """Stops the subscription at once; empty text lifts the hold."""
+    plan_id: str | None = None
+    description: str | None = None
+
+
+async def add(
+    connection: Connection[Any], new: NewSubscription, *, actor: Actor, now: datetime, grace: timedelta = GRACE
+) -> Subscription:
+    """Sell a subscription that starts now.
+
+    Raises NotFound for an unknown tenant or parent; Conflict for a second MAIN, a limit below 1, a term that is not
+    positive, or a parent that is no MAIN.
+    """
+    async with connection.transaction():
+        cursor = await connection.execute(STATEMENTS["tenant_exists"], {"tenant": new.tenant_id})
+        found(await cursor.fetchone(), f"tenant {new.tenant_id}")
+        parent = _parent(new, await rows.lock(connection, [new.tenant_id]))
+        _check_limit(new.device_limit)
+        if parent is None and new.term <= timedelta(0):
+            raise Conflict("A term has at least one day.")
+        end = now + new.term if parent is None else parent.term_end
+        if end <= now:
+            raise Conflict(f"{new.parent_subscription_id or 'The MAIN'} has ended; renew it first, then add to it.")
+        cursor = await _insert(connection, new, parent, now, end, grace)
+        made = rows.subscription(found(await cursor.fetchone(), "subscription just made"))
+        await _note(connection, "add", actor, None, made)
+        await _note_term(connection, actor, made, now)
+    return made
+
+
+async def list_all(connection: Connection[Any], tenant_id: str | None = None) -> list[Subscription]:
+    """The subscriptions of one tenant, or all that the role may see, by tenant and id."""
+    return await (rows.select_all(connection) if tenant_id is None else rows.select(connection, [tenant_id]))
+
+
+async def get(connection: Connection[Any], tenant_id: str, subscription_id: str) -> Subscription:
+    """One subscription of a tenant. Raises NotFound."""
+    return _pick(await rows.select(connection, [tenant_id]), subscription_id)
+
+
+async def tenant_of(connection: Connection[Any], subscription_id: str) -> str:
+    """Whose subscription it is, for an operator who knows only its id. Raises NotFound."""
+    cursor = await connection.execute(STATEMENTS["tenant_of"], {"subscription": subscription_id})
+    tenant: str = found(await cursor.fetchone(), f"subscription {subscription_id}")[0]
+    return tenant
+
+
+async def change(
+    connection: Connection[Any],
+    tenant_id: str,
+    subscription_id: str,
+    changes: Changes,
+    *,
+    actor: Actor,
+    now: datetime,
+    grace: timedelta = GRACE,
+) -> Subscription:
+    """Change a subscription, its ADDONs following; the row afterwards.
+
+    Raises NotFound; Conflict for a limit below the seats in use, a term that would end before it starts, or an own end
+    for an ADDON.
+    """
+    async with connection.transaction():
+        before = await rows.lock(connection, [tenant_id])
+        row = _pick(before, subscription_id)
+        wanted = _changed(row, changes)
+        after = _with_addons(before, wanted, now, grace)
+        for old, new in zip(before, after, strict=True):
+            if new != old:
+                await _update(connection, new)
+                await _note(connection, _event(old, new), actor, old, new)
+                if (old.term_end, old.device_limit, old.plan_id) != (new.term_end, new.device_limit, new.plan_id):
+                    await _note_term(connection, actor, new, new.term_start)
+    return _pick(after, subscription_id)
+
+
+async def record_statuses(connection: Connection[Any], *, now: datetime, grace: timedelta = GRACE) -> int:
+    """Bring the ``status`` column up to ``now``; how many rows were behind.
+
+    Nothing depends on it: whoever serves asks ``status_at``. One transaction a tenant, so that nobody waits long.
+    """
+    behind = {row.tenant_id for row, status in _statuses(await rows.select_all(connection), now, grace)
+              if row.status is not status}  # fmt: skip
+    written = 0
+    for tenant_id in sorted(behind):
+        async with connection.transaction():
+            stale = [
+                (row, status)
+                for row, status in _statuses(await rows.lock(connection, [tenant_id]), now, grace)
+                if row.status is not status
+            ]
+            await _record(connection, stale)
+        written += len(stale)
+    return written
+
+
+def _parent(new: NewSubscription, existing: Sequence[Subscription]) -> Subscription | None:
+    """The MAIN that ``new`` belongs to if it is an ADDON."""
+    main = next((row for row in existing if row.subscription_type is SubscriptionType.MAIN), None)
+    if new.subscription_type is not SubscriptionType.ADDON:
+        if new.parent_subscription_id is not None:
+            raise Conflict("Only an ADDON has a parent.")
+        if new.subscription_type is SubscriptionType.MAIN and main is not None:
+            raise _second_main(new.tenant_id, main.subscription_id)
+        return None
+    if new.parent_subscription_id is None:
+        return found(main, f"MAIN subscription of tenant {new.tenant_id} to add to")
+    parent = _pick(existing, new.parent_subscription_id)
+    if parent.subscription_type is not SubscriptionType.MAIN:
+        raise Conflict(f"{parent.subscription_id} is a {parent.subscription_type}; an ADDON belongs to a MAIN.")
+    return parent
+
+
+async def _insert(
+    connection: Connection[Any],
+    new: NewSubscription,
+    parent: Subscription | None,
+    start: datetime,
+    end: datetime,
+    grace: timedelta,
+) -> Any:
+    parent_id = None if parent is None else parent.subscription_id
+    draft = Subscription(
+        "", new.tenant_id, new.subscription_type, parent_id, new.device_limit, 0, start, end, Status.ACTIVE
+    )
+    try:
+        return await connection.execute(
+            STATEMENTS["insert_subscription"],
+            {
+                "tenant": new.tenant_id,
+                "type": new.subscription_type.value,
+                "parent": parent_id,
+                "limit": new.device_limit,
+                "term_start": start,
+                "term_end": end,
+                "status": status_at(draft, start, parent=parent, grace=grace).value,
+                "plan": new.plan_id,
+                "description": new.description,
+            },
+        )
+    except errors.UniqueViolation as error:  # two at once on a tenant that had none: there was no row to lock
+        raise _second_main(new.tenant_id, "one made at the same moment") from error
+
+
+def _second_main(tenant_id: str, which: str) -> Conflict:
+    return Conflict(f"Tenant {tenant_id} has a MAIN subscription already ({which}); renew that, or add an ADDON.")
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= 2**31 - 1:
+        raise Conflict("A subscription has at least one seat and at most 2,147,483,647.")
+
+
+def _changed(row: Subscription, changes: Changes) -> Subscription:
+    """The row as it is wanted, its status left alone."""
+    if changes.device_limit is not None:
+        _check_limit(changes.device_limit)
+        if changes.device_limit < row.active_device_count:
+            excess = row.active_device_count - changes.device_limit
+            raise Conflict(
+                f"{row.active_device_count} devices are active on {row.subscription_id}; "
+                f"deactivate {excess} of them first, or keep a limit of {row.active_device_count}."
+            )
+        row = replace(row, device_limit=changes.device_limit)
+    if changes.term_end is not None:
+        if row.subscription_type is SubscriptionType.ADDON:
+            raise Conflict(f"{row.subscription_id} is an ADDON; it ends with {row.parent_subscription_id}.")
+        if changes.term_end <= row.term_start:
+            raise Conflict("A term ends after it starts.")
+        row = replace(row, term_end=changes.term_end, grace_end=None)
+    if changes.hold_reason is not None:
+        row = replace(row, hold_reason=changes.hold_reason or None)
+    if changes.plan_id is not None:
+        row = replace(row, plan_id=changes.plan_id or None)
+    if changes.description is not None:
+        row = replace(row, description=changes.description or None)
+    return row
+
+
+def _with_addons(
+    before: Sequence[Subscription], wanted: Subscription, now: datetime, grace: timedelta
+) -> list[Subscription]:
+    """The tenant's rows with ``wanted`` in its place, ADDONs ending with their MAIN, and every status as it is now."""
+
+    def follow(row: Subscription) -> Subscription:
+        if row.subscription_id == wanted.subscription_id:
+            return wanted
+        if row.parent_subscription_id == wanted.subscription_id:
+            return replace(row, term_end=wanted.term_end, grace_end=wanted.grace_end)
+        return row
+
+    return [replace(row, status=status) for row, status in _statuses([follow(row) for row in before], now, grace)]
+
+
+def _statuses(
+    subscriptions: Sequence[Subscription], now: datetime, grace: timedelta
+) -> list[tuple[Subscription, Status]]:
+    """Each row with what it is worth at ``now``."""
+    known = {(row.tenant_id, row.subscription_id): row for row in subscriptions}
+    return [
+        (row, status_at(row, now, parent=known.get((row.tenant_id, row.parent_subscription_id or "")), grace=grace))
+        for row in subscriptions
+    ]
+
+
+def _pick(subscriptions: Sequence[Subscription], subscription_id: str) -> Subscription:
+    row = next((row for row in subscriptions if row.subscription_id == subscription_id), None)
+    return found(row, f"subscription {subscription_id}")
+
+
+async def _update(connection: Connection[Any], row: Subscription) -> None:
+    cursor = await connection.execute(
+        STATEMENTS["update_subscription"],
+        {
+            "tenant": row.tenant_id,
+            "subscription": row.subscription_id,
+            "limit": row.device_limit,
+            "term_end": row.term_end,
+            "grace_end": row.grace_end,
+            "status": row.status.value,
+            "hold_reason": row.hold_reason,
+            "plan": row.plan_id,
+            "description": row.description,
+        },
+    )
+    affected(cursor.rowcount, f"subscription {row.subscription_id}")
+
+
+async def _record(connection: Connection[Any], stale: Sequence[tuple[Subscription, Status]]) -> None:
+    if not stale:
+        return
+    await connection.execute(
+        STATEMENTS["record_statuses"],
+        {
+            "tenants": [row.tenant_id for row, _ in stale],
+            "subscriptions": [row.subscription_id for row, _ in stale],
+            "statuses": [status.value for _, status in stale],
+        },
+    )
+    for row, status in stale:
+        await _note_event(connection, "status", CLOCKWORK, row, replace(row, status=status))
+        log.info("subscription status", subscription=row.subscription_id, before=row.status, after=status)
+
+
+def _event(old: Subscription, new: Subscription) -> str:
+    if old.hold_reason != new.hold_reason:
+        return "hold" if new.hold_reason else "lift_hold"
+    return "change"
+
+
+async def _note(
+    connection: Connection[Any], event: str, actor: Actor, old: Subscription | None, new: Subscription
+) -> None:
+    """The audit rows of one change: the subscription's own, and the one among all changes that people make."""
+    await _note_event(connection, event, actor, old, new)
+    before, after = _difference(old, new)
+    await record(
+        connection,
+        Entry(actor, f"subscription.{event}", "subscription", new.subscription_id, new.tenant_id, before, after),
+    )
+
+
+async def _note_event(
+    connection: Connection[Any], event: str, actor: Actor, old: Subscription | None, new: Subscription
+) -> None:
+    before, after = _difference(old, new)
+    await connection.execute(
+        STATEMENTS["insert_event"],
+        {
+            "tenant": new.tenant_id,
+            "subscription": new.subscription_id,
+            "event": event,
+            "actor": actor.name,
+            "previous": None if before is None else _encode(before).decode(),
+            "new": _encode(after).decode(),
+            "details": None,
+            "ip": actor.address,
+        },
+    )
+
+
+async def _note_term(connection: Connection[Any], actor: Actor, row: Subscription, start: datetime) -> None:
+    await connection.execute(
+        STATEMENTS["insert_term"],
+        {
+            "tenant": row.tenant_id,
+            "subscription": row.subscription_id,
+            "term_start": start,
+            "term_end": row.term_end,
+            "limit": row.device_limit,
+            "plan": row.plan_id,
+            "actor": actor.name,
+            "key": None,
+        },
+    )
+
+
+def _difference(old: Subscription | None, new: Subscription) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """The fields that differ, before and after; all of them when there was no before."""
+    after: dict[str, Any] = msgspec.to_builtins(new)
+    if old is None:
+        return None, after
+    before: dict[str, Any] = msgspec.to_builtins(old)
+    names = [name for name in after if before[name] != after[name]]
+    return {name: before[name] for name in names}, {name: after[name] for name in names}

@@ -1,0 +1,50 @@
+-- name: tenant_exists
+SELECT 1 FROM tenants WHERE tenant_id = %(tenant)s
+
+-- name: lock_devices
+-- The third lock of every change of seats: device rows, in order of id.
+SELECT tenant_id, device_id, status, subscription_id, site_id, name, place, tags, interval_seconds
+FROM device_registry WHERE tenant_id = %(tenant)s AND device_id = ANY(%(devices)s::text[])
+ORDER BY device_id
+FOR UPDATE
+
+-- name: select_devices
+SELECT tenant_id, device_id, status, subscription_id, site_id, name, place, tags, interval_seconds
+FROM device_registry WHERE tenant_id = %(tenant)s AND device_id = ANY(%(devices)s::text[])
+
+-- name: put_devices
+-- A tombstone gives way to a person; whatever else is there stays as it is and is not returned.
+INSERT INTO device_registry AS d
+  (tenant_id, device_id, status, subscription_id, site_id, name, place, tags, interval_seconds)
+SELECT %(tenant)s, n.device_id, 'ACTIVE', n.subscription_id, n.site_id, n.name, n.place,
+  ARRAY(SELECT jsonb_array_elements_text(n.tags::jsonb)), n.interval_seconds
+FROM unnest(
+  %(devices)s::text[], %(subscriptions)s::text[], %(sites)s::text[], %(names)s::text[], %(places)s::text[],
+  %(tags)s::text[], %(intervals)s::double precision[]
+) AS n (device_id, subscription_id, site_id, name, place, tags, interval_seconds)
+ORDER BY n.device_id
+ON CONFLICT (tenant_id, device_id) DO UPDATE SET
+  status = EXCLUDED.status, subscription_id = EXCLUDED.subscription_id, site_id = EXCLUDED.site_id, name = EXCLUDED.name,
+  place = EXCLUDED.place, tags = EXCLUDED.tags, interval_seconds = EXCLUDED.interval_seconds, updated_at = now()
+  WHERE d.status = 'DECOMMISSIONED' AND NOT d.erase_history
+RETURNING tenant_id, device_id, status, subscription_id, site_id, name, place, tags, interval_seconds
+
+-- name: describe_devices
+UPDATE device_registry AS d SET site_id = n.site_id, name = n.name, place = n.place,
+  tags = ARRAY(SELECT jsonb_array_elements_text(n.tags::jsonb)), interval_seconds = n.interval_seconds
+FROM unnest(
+  %(devices)s::text[], %(sites)s::text[], %(names)s::text[], %(places)s::text[], %(tags)s::text[],
+  %(intervals)s::double precision[]
+) AS n (device_id, site_id, name, place, tags, interval_seconds)
+WHERE d.tenant_id = %(tenant)s AND d.device_id = n.device_id
+
+-- name: set_status
+UPDATE device_registry SET status = %(status)s, subscription_id = %(subscription)s
+WHERE tenant_id = %(tenant)s AND device_id = %(device)s
+RETURNING tenant_id, device_id, status, subscription_id, site_id, name, place, tags, interval_seconds
+
+-- name: mark_for_erasure
+UPDATE device_registry SET erase_history = true WHERE tenant_id = %(tenant)s AND device_id = %(device)s
+
+-- name: remove_credential
+DELETE FROM device_credentials WHERE tenant_id = %(tenant)s AND device_id = %(device)s

@@ -1,0 +1,51 @@
+-- name: lock_of_tenants
+-- The second lock of every change of seats, in a statement of its own: what a lock waited for is in the rows returned.
+SELECT subscription_id, tenant_id, subscription_type, parent_subscription_id, device_limit, active_device_count,
+  term_start, term_end, status, grace_end, hold_reason, plan_id, description
+FROM subscriptions WHERE tenant_id = ANY(%(tenants)s::text[])
+ORDER BY tenant_id, subscription_id
+FOR UPDATE
+
+-- name: select_of_tenants
+SELECT subscription_id, tenant_id, subscription_type, parent_subscription_id, device_limit, active_device_count,
+  term_start, term_end, status, grace_end, hold_reason, plan_id, description
+FROM subscriptions WHERE tenant_id = ANY(%(tenants)s::text[])
+ORDER BY tenant_id, subscription_id
+
+-- name: select_all
+SELECT subscription_id, tenant_id, subscription_type, parent_subscription_id, device_limit, active_device_count,
+  term_start, term_end, status, grace_end, hold_reason, plan_id, description
+FROM subscriptions
+ORDER BY tenant_id, subscription_id
+
+-- name: tenant_of
+SELECT tenant_id FROM subscriptions WHERE subscription_id = %(subscription)s ORDER BY tenant_id
+
+-- name: tenant_exists
+SELECT 1 FROM tenants WHERE tenant_id = %(tenant)s
+
+-- name: insert_subscription
+INSERT INTO subscriptions
+  (tenant_id, subscription_type, parent_subscription_id, device_limit, term_start, term_end, status, plan_id, description)
+VALUES (%(tenant)s, %(type)s, %(parent)s, %(limit)s, %(term_start)s, %(term_end)s, %(status)s, %(plan)s, %(description)s)
+RETURNING subscription_id, tenant_id, subscription_type, parent_subscription_id, device_limit, active_device_count,
+  term_start, term_end, status, grace_end, hold_reason, plan_id, description
+
+-- name: update_subscription
+UPDATE subscriptions SET device_limit = %(limit)s, term_end = %(term_end)s, grace_end = %(grace_end)s, status = %(status)s,
+  hold_reason = %(hold_reason)s, plan_id = %(plan)s, description = %(description)s
+WHERE tenant_id = %(tenant)s AND subscription_id = %(subscription)s
+
+-- name: record_statuses
+UPDATE subscriptions AS s SET status = r.status
+FROM unnest(%(tenants)s::text[], %(subscriptions)s::text[], %(statuses)s::text[]) AS r (tenant_id, subscription_id, status)
+WHERE s.tenant_id = r.tenant_id AND s.subscription_id = r.subscription_id
+
+-- name: insert_term
+INSERT INTO subscription_terms
+  (tenant_id, subscription_id, term_start, term_end, device_limit, plan_id, actor, idempotency_key)
+VALUES (%(tenant)s, %(subscription)s, %(term_start)s, %(term_end)s, %(limit)s, %(plan)s, %(actor)s, %(key)s)
+
+-- name: insert_event
+INSERT INTO subscription_audit (tenant_id, subscription_id, event_type, actor, previous_state, new_state, details, ip)
+VALUES (%(tenant)s, %(subscription)s, %(event)s, %(actor)s, %(previous)s::jsonb, %(new)s::jsonb, %(details)s::jsonb, %(ip)s)
