@@ -79,6 +79,10 @@ class DataDir:
         """Say that the appliance is ready, and where."""
         write_atomically(self.path / "run.json", msgspec.json.format(msgspec.json.encode(run)) + b"\n")
 
+    def remove_run_file(self) -> None:
+        """Say that the appliance is no longer ready."""
+        (self.path / "run.json").unlink(missing_ok=True)
+
 
 def read_run_file(path: Path) -> RunFile | None:
     """What the appliance on data folder ``path`` says of itself, or None if none is ready there."""

@@ -1,0 +1,29 @@
+"""An appliance reduced to its children, for tests that kill it: prints their pids when both serve, then waits."""
+
+import json
+import sys
+from pathlib import Path
+
+import structlog
+import trio
+
+from appliance.children.data_dir import open_data_dir
+from appliance.children.mosquitto import Mosquitto
+from appliance.children.postgres import Postgres
+
+
+async def main(path: Path) -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    with open_data_dir(path) as data_dir:
+        async with trio.open_nursery() as nursery:
+            postgres = Postgres(data_dir, roles=())
+            mosquitto = Mosquitto(data_dir, host="127.0.0.1", port=0, subscription="#")
+            await nursery.start(postgres.run)
+            await nursery.start(mosquitto.run)
+            pids = {"postgres": postgres.status.pid, "mosquitto": mosquitto.status.pid}
+            sys.stdout.write(json.dumps(pids) + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    trio.run(main, Path(sys.argv[1]))

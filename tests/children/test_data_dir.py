@@ -1,0 +1,124 @@
+"""One appliance a data folder, an identity that stays, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from appliance.children.data_dir import RunFile, open_data_dir, read_run_file
+from appliance.errors import ApplianceError
+
+ROOT = Path(__file__).parents[2]
+HOLD = """
+import sys
+from pathlib import Path
+from appliance.children.data_dir import open_data_dir
+with open_data_dir(Path(sys.argv[1])) as data_dir:
+    print("held", data_dir.sockets, flush=True)
+    sys.stdin.read()
+"""
+
+
+def holder(path: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def sockets_of(process: "subprocess.Popen[str]") -> Path:
+    """Wait until it holds the folder; where its sockets are."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("held "):
+            return Path(line.removeprefix("held ").strip())
+    pytest.fail("it did not start")
+
+
+def test_a_second_appliance_is_refused_with_the_pid_of_the_first(folder: Path) -> None:
+    with holder(folder / "data") as first:
+        try:
+            sockets_of(first)
+            with (
+                pytest.raises(ApplianceError, match=rf"another appliance \(pid {first.pid}\) runs on {folder}/data"),
+                open_data_dir(folder / "data"),
+            ):
+                pytest.fail("two appliances on one folder")
+        finally:
+            first.kill()
+
+
+def test_what_a_killed_appliance_left_is_cleared(folder: Path) -> None:
+    with holder(folder / "data") as first:
+        sockets = sockets_of(first)
+        (sockets / "postgres").mkdir()
+        (folder / "data" / "run.json").write_text("{}")
+        first.send_signal(signal.SIGKILL)
+    assert sockets.exists()
+    with open_data_dir(folder / "data") as data_dir:
+        assert not sockets.exists()
+        assert data_dir.sockets != sockets
+        assert not (folder / "data" / "run.json").exists()
+
+
+def test_a_link_in_the_place_of_the_sockets_leads_nowhere_else(folder: Path) -> None:
+    precious = folder / "precious"
+    precious.mkdir()
+    (folder / "data").mkdir()
+    (folder / "data" / "sockets").symlink_to(precious)
+    with open_data_dir(folder / "data"):
+        assert precious.exists()
+
+
+def test_the_identity_stays_and_its_secret_is_closed(folder: Path) -> None:
+    with open_data_dir(folder / "data") as data_dir:
+        first = data_dir.instance
+    with open_data_dir(folder / "data") as data_dir:
+        assert data_dir.instance == first
+    assert len(first.instance_id) == 12
+    assert len(first.mqtt_client_id) == len("edge-") + 32
+    assert (folder / "data" / "instance.json").stat().st_mode & 0o777 == 0o600
+    assert first.mqtt_client_id not in repr(first)
+
+
+def test_sockets_fit_and_are_closed_to_others(folder: Path) -> None:
+    with open_data_dir(folder / "data") as data_dir:
+        inner = data_dir.socket_folder("postgres", None)
+        assert len(bytes(inner / ".s.PGSQL.5432")) <= 107
+        assert inner.stat().st_mode & 0o777 == 0o700
+        assert data_dir.sockets.stat().st_mode & 0o066 == 0
+        assert (folder / "data" / "sockets").readlink() == data_dir.sockets
+    assert not data_dir.sockets.exists()
+
+
+def test_the_run_file_is_there_while_it_runs(folder: Path) -> None:
+    run = RunFile(os.getpid(), "http://127.0.0.1:8080", "192.0.2.1", 1883, "embedded", "/run/x")
+    assert read_run_file(folder / "data") is None
+    with open_data_dir(folder / "data") as data_dir:
+        data_dir.write_run_file(run)
+        assert read_run_file(folder / "data") == run
+    assert read_run_file(folder / "data") is None
+
+
+def test_a_damaged_identity_is_not_replaced_in_silence(folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "instance.json").write_text('{"instance_id": "a')
+    with pytest.raises(ApplianceError, match=r"instance\.json is damaged"), open_data_dir(folder / "data"):
+        pytest.fail("opened")
+    assert (folder / "data" / "instance.json").read_text() == '{"instance_id": "a'
+
+
+def test_a_folder_open_to_everybody_is_refused_and_left_as_it_is(folder: Path) -> None:
+    folder.chmod(0o777)
+    with pytest.raises(ApplianceError, match=r"chmod o-w"), open_data_dir(folder):
+        pytest.fail("opened")
+    assert folder.stat().st_mode & 0o777 == 0o777
+
+
+def test_a_file_is_not_a_folder(folder: Path) -> None:
+    (folder / "data").write_text("")
+    for path in (folder / "data", folder / "data" / "below"):
+        with pytest.raises(ApplianceError, match="is not a folder"), open_data_dir(path):
+            pytest.fail("opened")

@@ -1,0 +1,130 @@
+"""A child that dies comes back after growing delays; one that keeps dying is given up with its last words."""
+
+import signal
+import time
+
+import pytest
+import trio
+import trio.testing
+
+from appliance.children.keeper import ChildState, Keeper, Patience
+from appliance.children.process import Child, Command
+from appliance.clock import SystemClock
+from appliance.errors import ApplianceError
+
+
+class Script:
+    """A program that is a shell script; ready when it says so."""
+
+    name = "Script"
+
+    def __init__(self, script: str) -> None:
+        self.script = script
+        self.starts: list[float] = []
+        self.ends: list[int | None] = []
+        self._said_ready = trio.Event()
+
+    async def prepare(self) -> Command:
+        self.starts.append(time.monotonic())
+        self._said_ready = trio.Event()
+        return Command(name="script", argv=("/bin/sh", "-c", self.script))
+
+    async def until_ready(self, child: Child) -> None:
+        del child
+        await self._said_ready.wait()
+
+    def heard(self, line: str) -> str | None:
+        if line == "ready":
+            self._said_ready.set()
+        return line
+
+    async def ended(self, child: Child) -> None:
+        self.ends.append(child.returncode)
+
+
+SERVES = "echo ready; exec sleep 60"
+
+
+def nothing() -> None:
+    """Nobody is told."""
+
+
+async def test_five_deaths_within_a_minute_end_it_with_its_last_words() -> None:
+    program = Script("echo 'cannot find my data' >&2; exit 7")
+    keeper = Keeper(program, SystemClock())
+    with pytest.raises(ApplianceError) as caught:
+        await keeper.run(nothing)
+    message = str(caught.value)
+    assert message.startswith("Script died 5 times within 60 s (exit code 7)")
+    assert "cannot find my data" in message
+    assert program.ends == [7] * 5
+    gaps = [later - earlier for earlier, later in zip(program.starts, program.starts[1:], strict=False)]
+    assert all(gap >= floor for gap, floor in zip(gaps, (0.08, 0.16, 0.32, 0.64), strict=True)), gaps
+    assert keeper.status.state is ChildState.STOPPED
+    assert keeper.status.last_error == "exit code 7: cannot find my data"
+
+
+async def test_deaths_that_lie_apart_are_borne() -> None:
+    keeper = Keeper(Script("exit 1"), SystemClock(), Patience(deaths=2, window=0.001))
+    with trio.move_on_after(0.5):
+        await keeper.run(nothing)
+    assert keeper.status.restarts >= 2
+
+
+async def test_one_that_never_serves_counts_as_dead() -> None:
+    keeper = Keeper(Script("exec sleep 60"), SystemClock(), Patience(deaths=2, start=0.1))
+    with pytest.raises(ApplianceError, match=r"not ready after 0 s"):
+        await keeper.run(nothing)
+
+
+async def test_readiness_and_status_follow_a_death() -> None:
+    program = Script(SERVES)
+    keeper = Keeper(program, SystemClock())
+    async with trio.open_nursery() as nursery:
+        announced: list[bool] = []
+        nursery.start_soon(keeper.run, lambda: announced.append(True))
+        with trio.fail_after(5):
+            await keeper.ready.wait()
+        assert keeper.status.state.value == "ready"
+        assert (keeper.status.restarts, keeper.status.last_error) == (0, None)
+        child = keeper.child
+        assert child is not None
+        first = keeper.status.pid
+        child.signal(signal.SIGKILL)
+        with trio.fail_after(5):
+            await child.ended.wait()
+            await trio.testing.wait_all_tasks_blocked()
+            assert not keeper.ready.is_set()
+            assert keeper.status.state.value == "waiting"
+            await keeper.ready.wait()
+        assert keeper.status.pid != first
+        assert (keeper.status.restarts, keeper.status.last_error) == (1, "SIGKILL: ready")
+        assert announced == [True]
+        nursery.cancel_scope.cancel()
+    assert program.ends == [-9, -15]
+    assert keeper.status.pid is None
+
+
+async def test_a_restart_on_purpose_is_no_death() -> None:
+    program = Script(SERVES)
+    keeper = Keeper(program, SystemClock(), Patience(deaths=1))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run, nothing)
+        with trio.fail_after(5):
+            await keeper.ready.wait()
+            first = keeper.status.pid
+            await keeper.restart()
+        assert keeper.ready.is_set()
+        assert keeper.status.pid != first
+        assert keeper.status.restarts == 0
+        nursery.cancel_scope.cancel()
+    assert program.ends == [-15, -15]
+
+
+async def test_what_a_person_must_mend_comes_out_as_it_is() -> None:
+    class Broken(Script):
+        async def prepare(self) -> Command:
+            raise ApplianceError("port 1883 is taken")
+
+    with pytest.raises(ApplianceError, match="port 1883 is taken"):
+        await Keeper(Broken(""), SystemClock()).run(nothing)

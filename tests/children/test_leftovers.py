@@ -1,0 +1,69 @@
+"""What a killed appliance left is found by what it works on, and nothing else is touched."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.children.leftovers import leftovers, stop_leftovers
+from appliance.children.orphans import reap, zombie_children
+
+SLEEPER = frozenset({"sleep"})
+
+
+Start = Callable[[list[str], Path], "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts programs that are gone after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def one(argv: list[str], cwd: Path) -> "subprocess.Popen[bytes]":
+            process = stack.enter_context(subprocess.Popen(argv, cwd=cwd, stdout=subprocess.PIPE))
+            stack.callback(process.kill)
+            return process
+
+        yield one
+
+
+async def test_a_program_in_our_folder_is_stopped_and_others_are_not(folder: Path, start: Start) -> None:
+    ours = start(["sleep", "60"], folder)
+    elsewhere = start(["sleep", "60"], Path("/"))
+    somebody = start(["tail", "-f", "/dev/null"], folder)
+    assert [process.pid for process in leftovers(folder, SLEEPER)] == [ours.pid]
+    assert await stop_leftovers(folder, SLEEPER, polite=signal.SIGTERM) == 1
+    assert ours.wait(5) == -signal.SIGTERM
+    assert (elsewhere.poll(), somebody.poll()) == (None, None)
+    assert await stop_leftovers(folder, SLEEPER, polite=signal.SIGTERM) == 0
+
+
+async def test_a_program_is_known_by_its_argument_too(folder: Path, start: Start) -> None:
+    (folder / "conf").touch()
+    process = start(["tail", "-f", str(folder / "conf")], Path("/"))
+    assert leftovers(folder / "con", frozenset({"tail"})) == []
+    assert [found.pid for found in leftovers(folder / "conf", frozenset({"tail"}))] == [process.pid]
+
+
+async def test_a_deaf_one_is_killed(folder: Path, start: Start) -> None:
+    process = start(["sh", "-c", "trap '' TERM; echo; while :; do sleep 0.1; done"], folder)
+    assert process.stdout is not None
+    process.stdout.readline()
+    await stop_leftovers(folder, frozenset({"sh"}), polite=signal.SIGTERM, seconds=0.2)
+    assert process.wait(5) == -signal.SIGKILL
+
+
+def test_an_orphan_is_reaped() -> None:
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    deadline = time.monotonic() + 5
+    while pid not in zombie_children():
+        assert time.monotonic() < deadline
+    reap(frozenset({pid, 2**22 - 1}))
+    assert pid not in zombie_children()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, 0)

@@ -1,0 +1,224 @@
+"""The embedded Mosquitto, for real: devices are let in only when their messages have somewhere to go."""
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from appliance.children.data_dir import DataDir, open_data_dir
+from appliance.children.mosquitto import Mosquitto
+from appliance.children.mosquitto_files import DeviceUser, hash_password
+from appliance.children.programs import find_mosquitto
+from appliance.errors import ApplianceError
+
+pytestmark = pytest.mark.real
+
+SUBSCRIPTION = "tenant/+/device/+/+"
+DEVICE = "acme/device/d1"
+TOPIC = f"tenant/{DEVICE}/telemetry"
+PASSWORD = "a device's password"
+USERS = (DeviceUser(DEVICE, hash_password(PASSWORD)),)
+
+
+def broker(data_dir: DataDir, **options: object) -> Mosquitto:
+    given: dict[str, object] = {"host": "127.0.0.1", "port": 0, "subscription": SUBSCRIPTION, "users": USERS}
+    return Mosquitto(data_dir, **(given | options))  # type: ignore[arg-type]
+
+
+@contextlib.asynccontextmanager
+async def running(mosquitto: Mosquitto) -> AsyncIterator[Mosquitto]:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(mosquitto.run)
+        yield mosquitto
+        nursery.cancel_scope.cancel()
+
+
+async def call(*argv: str) -> "subprocess.CompletedProcess[bytes]":
+    with trio.fail_after(10):
+        return await trio.run_process(argv, check=False, capture_stdout=True, capture_stderr=True)
+
+
+async def receive(mosquitto: Mosquitto, data_dir: DataDir, *options: str) -> list[str]:
+    """Come as the appliance, subscribe durably, take what is queued."""
+    endpoint = mosquitto.endpoint
+    who = ("-u", endpoint.username, "-P", endpoint.password, "-i", data_dir.instance.mqtt_client_id)
+    session = ("-V", "5", "-c", "-x", "4294967295", "-q", "1", "-t", SUBSCRIPTION)
+    done = await call("mosquitto_sub", "--unix", str(endpoint.socket), *who, *session, *options)
+    assert done.returncode in {0, 27}, done.stderr  # 27: -W ran out
+    return done.stdout.decode().split()
+
+
+async def publish(mosquitto: Mosquitto, payload: str, password: str = PASSWORD, topic: str = TOPIC) -> int:
+    where = ("-h", mosquitto.devices.host, "-p", str(mosquitto.devices.port))
+    who = ("-u", DEVICE, "-P", password, "-i", "d1", "-V", "5")
+    return (await call("mosquitto_pub", *where, *who, "-q", "1", "-t", topic, "-m", payload)).returncode
+
+
+def reachable(mosquitto: Mosquitto) -> bool:
+    try:
+        socket.create_connection((mosquitto.devices.host, mosquitto.devices.port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+async def let_devices_in(mosquitto: Mosquitto, data_dir: DataDir) -> None:
+    assert await receive(mosquitto, data_dir, "-E") == []
+    assert await mosquitto.open_devices()
+
+
+async def test_devices_are_shut_out_until_the_subscription_is_in_the_store(folder: Path) -> None:
+    with open_data_dir(folder / "data") as data_dir:
+        async with running(broker(data_dir)) as mosquitto:
+            assert not reachable(mosquitto)
+            assert not await mosquitto.open_devices()  # nobody has subscribed
+            assert not reachable(mosquitto)
+            await let_devices_in(mosquitto, data_dir)
+            assert reachable(mosquitto)
+            assert await publish(mosquitto, "1") == 0
+            pid = mosquitto.status.pid
+            assert await mosquitto.open_devices()
+            assert mosquitto.status.pid == pid  # no second restart
+            assert await receive(mosquitto, data_dir, "-C", "1") == ["1"]
+            assert mosquitto.status.restarts == 0
+
+
+async def test_passwords_and_topics_are_enforced(folder: Path) -> None:
+    lines: list[str] = []
+    with open_data_dir(folder / "data") as data_dir:
+        async with running(broker(data_dir, on_line=lines.append)) as mosquitto:
+            await let_devices_in(mosquitto, data_dir)
+            assert await publish(mosquitto, "1") == 0
+            assert await publish(mosquitto, "2", password="wrong") != 0
+            with trio.fail_after(5):
+                while not any(line.endswith("disconnected, not authorised.") for line in lines):
+                    await trio.sleep(0.005)
+            await publish(mosquitto, "3", topic="tenant/acme/device/d2/telemetry")
+            assert await receive(mosquitto, data_dir, "-C", "2", "-W", "1") == ["1"]
+            mosquitto.set_users([DeviceUser(DEVICE, hash_password("rotated"))])
+            with trio.fail_after(5):
+                while await publish(mosquitto, "4", password="rotated") != 0:
+                    pass
+            assert await publish(mosquitto, "5") != 0
+        assert not any(data_dir.instance.mqtt_client_id in line for line in lines)
+        for name in ("passwd", "acl", "mosquitto.conf"):
+            assert (folder / "data" / "mosquitto" / name).stat().st_mode & 0o777 == 0o600
+        assert mosquitto.endpoint.password not in repr(mosquitto.endpoint)
+
+
+async def test_a_clean_restart_keeps_queue_and_door_open(folder: Path) -> None:
+    """Also what per_listener_settings would break: messages for an absent session, after a restart of the broker."""
+    with open_data_dir(folder / "data") as data_dir:
+        async with running(broker(data_dir)) as mosquitto:
+            await let_devices_in(mosquitto, data_dir)
+            assert await publish(mosquitto, "before") == 0
+        async with running(broker(data_dir)) as mosquitto:
+            assert mosquitto.devices_open
+            assert await publish(mosquitto, "after") == 0
+            assert await receive(mosquitto, data_dir, "-C", "2") == ["before", "after"]
+
+
+async def test_after_a_kill_devices_wait_for_the_subscription(folder: Path) -> None:
+    with open_data_dir(folder / "data") as data_dir:
+        async with running(broker(data_dir)) as mosquitto:
+            await let_devices_in(mosquitto, data_dir)
+            pid = mosquitto.status.pid
+            assert pid is not None
+            os.kill(pid, 9)
+            with trio.fail_after(5):
+                while mosquitto.status.restarts == 0:  # noqa: ASYNC110 - nobody tells of a death
+                    await trio.sleep(0.005)
+                await mosquitto.ready.wait()
+            assert not mosquitto.devices_open
+            assert not reachable(mosquitto)
+            await let_devices_in(mosquitto, data_dir)
+            assert reachable(mosquitto)
+
+
+async def test_a_broker_that_somebody_stops_comes_back_open_with_its_queue(folder: Path) -> None:
+    with open_data_dir(folder / "data") as data_dir:
+        async with running(broker(data_dir)) as mosquitto:
+            await let_devices_in(mosquitto, data_dir)
+            assert await publish(mosquitto, "kept") == 0
+            pid = mosquitto.status.pid
+            assert pid is not None
+            os.kill(pid, 15)
+            with trio.fail_after(5):
+                while mosquitto.status.restarts == 0:  # noqa: ASYNC110 - nobody tells of a death
+                    await trio.sleep(0.005)
+                await mosquitto.ready.wait()
+            assert mosquitto.devices_open
+            assert await receive(mosquitto, data_dir, "-C", "1") == ["kept"]
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut", "gone", "empty"])
+async def test_with_a_damaged_store_devices_wait(folder: Path, damage: str) -> None:
+    store = folder / "data" / "mosquitto" / "mosquitto.db"
+    with open_data_dir(folder / "data") as data_dir:
+        async with running(broker(data_dir)) as mosquitto:
+            await let_devices_in(mosquitto, data_dir)
+        whole = store.read_bytes()
+        changed = {"garbage": b"\xff" * 4096, "cut": whole[: len(whole) // 2], "empty": b""}
+        if damage == "gone":
+            store.unlink()
+        else:
+            store.write_bytes(changed[damage])
+        async with running(broker(data_dir)) as mosquitto:
+            assert not mosquitto.devices_open
+            assert not reachable(mosquitto)
+            await let_devices_in(mosquitto, data_dir)
+            refused = mosquitto.stores_lost  # of a store cut off the broker may read what it can
+        assert refused == 1 if damage == "garbage" else refused <= 1
+        aside = [path.read_bytes() for path in store.parent.glob("mosquitto.db.broken-*")]
+        assert aside == ([changed[damage]] if refused else [])
+
+
+async def test_devices_are_shut_out_again_when_the_session_is_gone(folder: Path) -> None:
+    with open_data_dir(folder / "data") as data_dir:
+        async with running(broker(data_dir)) as mosquitto:
+            await let_devices_in(mosquitto, data_dir)
+            await mosquitto.close_devices()
+            assert not mosquitto.devices_open
+            assert not reachable(mosquitto)
+            await let_devices_in(mosquitto, data_dir)
+            assert reachable(mosquitto)
+
+
+async def test_a_taken_port_names_its_owner_before_anything_starts(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, open_data_dir(folder / "data") as data_dir:
+        port = server.getsockname()[1]
+        with pytest.raises(ApplianceError, match=rf"Port {port} is taken by .* \(pid {os.getpid()}\)"):
+            await broker(data_dir, port=port).run()
+        assert not (folder / "data" / "mosquitto").exists()
+
+
+async def test_for_debians_own_broker_there_are_two_ways_out(folder: Path) -> None:
+    program = await find_mosquitto()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    other = await trio.to_thread.run_sync(_start_other, program.path, port)
+    try:
+        with open_data_dir(folder / "data") as data_dir, pytest.raises(ApplianceError) as caught:
+            await broker(data_dir, port=port).run()
+    finally:
+        other.terminate()
+        other.communicate()
+    message = str(caught.value)
+    assert re.search(rf"Port {port} is taken by \S*mosquitto -p {port} \(pid {other.pid}\)", message)
+    assert "`systemctl disable --now mosquitto`" in message
+    assert "broker.port" in message
+
+
+def _start_other(program: Path, port: int) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen([program, "-p", str(port)], stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if b"running" in line:
+            break
+    return process

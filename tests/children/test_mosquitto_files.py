@@ -1,0 +1,89 @@
+"""What Mosquitto is told: nobody anonymous, a queue for an outage, the state on disk every five seconds."""
+
+import base64
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from appliance.children.mosquitto_files import (
+    BrokerLimits,
+    DeviceListener,
+    DeviceUser,
+    acl_file,
+    configuration,
+    hash_password,
+    password_file,
+)
+from appliance.children.programs import MosquittoProgram
+
+OLD = MosquittoProgram(Path("/usr/sbin/mosquitto"), (2, 0, 11), None)
+NEW = MosquittoProgram(Path("/usr/sbin/mosquitto"), (2, 1, 2), Path("/usr/lib/mosquitto_persist_sqlite.so"))
+
+
+def rendered(program: MosquittoProgram, devices: DeviceListener | None) -> list[str]:
+    text = configuration(Path("/data/mosquitto"), Path("/run/x"), program, BrokerLimits(), devices)
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
+def option(lines: list[str], name: str) -> str:
+    (value,) = (line.partition(" ")[2] for line in lines if line.partition(" ")[0] == name)
+    return value
+
+
+def test_limits_of_the_outage_budget() -> None:
+    lines = rendered(OLD, None)
+    assert int(option(lines, "max_queued_messages")) >= 200_000
+    assert int(option(lines, "max_queued_bytes")) >= 200_000 * 1024
+    assert int(option(lines, "memory_limit")) > 2 * int(option(lines, "max_queued_bytes"))
+    assert option(lines, "max_inflight_messages") == "4096"
+    assert int(option(lines, "message_size_limit")) > 16384
+    assert int(option(lines, "max_packet_size")) > int(option(lines, "message_size_limit"))
+    assert option(lines, "max_keepalive") == "300"
+    assert option(lines, "persistent_client_expiration") == "14d"
+    for name in ("upgrade_outgoing_qos", "queue_qos0_messages", "check_retain_source"):
+        assert option(lines, name) == "true"
+
+
+def test_nobody_is_anonymous_and_sessions_outlive_the_broker() -> None:
+    lines = rendered(OLD, None)
+    assert option(lines, "allow_anonymous") == "false"
+    assert option(lines, "per_listener_settings") == "false"  # see the module: "true" loses messages over a socket
+    assert (option(lines, "persistence"), option(lines, "autosave_interval")) == ("true", "5")
+    assert option(lines, "autosave_on_changes") == "false"
+
+
+def test_with_persist_sqlite_every_change_is_on_disk() -> None:
+    lines = rendered(NEW, None)
+    assert option(lines, "plugin") == "/usr/lib/mosquitto_persist_sqlite.so"
+    assert (option(lines, "plugin_opt_sync"), option(lines, "plugin_opt_flush_period")) == ("full", "0")
+    assert not any(line.startswith(("persistence ", "autosave")) for line in lines)
+    assert lines.index("plugin_opt_sync full") == lines.index("plugin /usr/lib/mosquitto_persist_sqlite.so") + 1
+
+
+def test_devices_have_a_listener_only_when_they_are_let_in() -> None:
+    private = "listener 0 /run/x/mosquitto.sock"
+    assert [line for line in rendered(OLD, None) if line.startswith("listener")] == [private]
+    lines = rendered(OLD, DeviceListener("0.0.0.0", 1883))
+    assert [line for line in lines if line.startswith("listener")] == ["listener 1883 0.0.0.0", private]
+    assert lines.index("max_connections 10000") == lines.index("listener 1883 0.0.0.0") + 1
+
+
+def test_a_hash_is_mosquittos_own() -> None:
+    salt = b"\x01" * 12
+    kind, iterations, stored_salt, digest = hash_password("secret", salt).split("$")[1:]
+    assert (kind, iterations, base64.b64decode(stored_salt)) == ("7", "101", salt)
+    assert base64.b64decode(digest) == hashlib.pbkdf2_hmac("sha512", b"secret", salt, 101)
+    assert hash_password("secret") != hash_password("secret")
+
+
+@pytest.mark.parametrize("name", ["", "a:b", "a\nroot", "a+", "#", "tenant/%u"])
+def test_a_name_that_could_forge_a_line_or_a_pattern_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="not a name"):
+        password_file([DeviceUser(name, "hash")])
+
+
+def test_a_device_may_what_its_name_spells() -> None:
+    assert "pattern write tenant/%u/+\n" in acl_file()
+    assert "pattern read tenant/%u/down/#\n" in acl_file()
+    assert acl_file().count("topic readwrite") == 1

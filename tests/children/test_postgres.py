@@ -1,0 +1,156 @@
+"""The embedded Postgres, for real: durable, private, and up again whatever happened to it."""
+
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import psycopg
+import pytest
+import trio
+
+from appliance.children.account import child_account
+from appliance.children.data_dir import open_data_dir
+from appliance.children.postgres import Postgres, PostgresEndpoint
+from appliance.children.process import ENVIRONMENT
+from appliance.errors import ApplianceError
+
+from .conftest import ROLES
+
+pytestmark = pytest.mark.real
+
+
+def ask(endpoint: PostgresEndpoint, *queries: str, user: str = "postgres") -> str:
+    """The first value of the last query's answer."""
+    with psycopg.connect(host=str(endpoint.socket_dir), port=endpoint.port, user=user, dbname="postgres") as connection:
+        cursor = connection.cursor()
+        for query in queries:
+            cursor.execute(query.encode())
+        row = cursor.fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+async def test_it_is_durable_private_and_knows_who_connects(data_path: Path) -> None:
+    with open_data_dir(data_path) as data_dir:
+        main = data_path / "postgres" / "postgresql.auto.conf"
+        main.write_text("fsync = off\nsynchronous_commit = off\nlisten_addresses = '*'\n")
+        (data_path / "postgres" / "pg_hba.conf").write_text("local all all trust\n")
+        async with trio.open_nursery() as nursery:
+            postgres = Postgres(data_dir, roles=ROLES)
+            endpoint = await nursery.start(postgres.run)
+            for setting, value in [
+                ("fsync", "on"),
+                ("full_page_writes", "on"),
+                ("synchronous_commit", "on"),
+                ("listen_addresses", ""),
+                ("data_checksums", "on"),
+                ("server_encoding", "UTF8"),
+                ("TimeZone", "UTC"),
+                ("jit", "off"),
+            ]:
+                assert ask(endpoint, f"SELECT current_setting('{setting}')") == value, setting
+            ask(endpoint, "CREATE ROLE appliance_ingest LOGIN", "CREATE ROLE stranger LOGIN", "SELECT 1")
+            assert ask(endpoint, "SELECT current_user", user="appliance_ingest") == "appliance_ingest"
+            with pytest.raises(psycopg.OperationalError, match="Peer authentication failed"):
+                ask(endpoint, "SELECT 1", user="stranger")
+            assert postgres.status.pid is not None
+            assert not postgres.status.last_error
+            nursery.cancel_scope.cancel()
+    assert not postgres.ready.is_set()
+
+
+async def test_killed_it_comes_back_with_what_was_committed(data_path: Path) -> None:
+    with open_data_dir(data_path) as data_dir:
+        async with trio.open_nursery() as nursery:
+            postgres = Postgres(data_dir, roles=ROLES)
+            endpoint = await nursery.start(postgres.run)
+            ask(endpoint, "CREATE TABLE kept AS SELECT 7 AS n", "SELECT 1")
+            first = postgres.status.pid
+            assert first is not None
+            # A backend that does not notice the death of its postmaster: it holds the shared memory until stopped.
+            backend = int(ask(endpoint, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"))
+            os.kill(backend, signal.SIGSTOP)
+            os.kill(first, signal.SIGKILL)
+            with trio.fail_after(30):
+                while postgres.status.restarts == 0:  # noqa: ASYNC110 - nobody tells of a death
+                    await trio.sleep(0.005)
+                os.kill(backend, signal.SIGCONT)
+                await postgres.ready.wait()
+            assert ask(endpoint, "SELECT n FROM kept") == "7"
+            assert postgres.status.pid != first
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_pid_file_that_names_somebody_alive_is_no_obstacle(data_path: Path) -> None:
+    pid_file = data_path / "postgres" / "postmaster.pid"
+    pid_file.write_text(f"{threading.get_native_id()}\n{data_path}/postgres\n1795464494\n5432\n/tmp\n\n0 0\nready\n")
+    with open_data_dir(data_path) as data_dir:
+        async with trio.open_nursery() as nursery:
+            postgres = Postgres(data_dir, roles=ROLES)
+            with trio.fail_after(15):
+                endpoint = await nursery.start(postgres.run)
+            assert ask(endpoint, "SELECT 1") == "1"
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_server_that_was_left_is_stopped_first(data_path: Path, folder: Path) -> None:
+    account = child_account("postgres", package="postgresql")
+    options: dict[str, object] = {"cwd": "/", "env": dict(ENVIRONMENT)}
+    if account:
+        options |= {"user": account.uid, "group": account.gid, "extra_groups": account.groups}
+    sockets = folder / "sockets"
+    sockets.mkdir()
+    sockets.chmod(0o777)
+    with open_data_dir(data_path) as data_dir:
+        async with trio.open_nursery() as nursery:
+            programs = Postgres(data_dir, roles=ROLES)
+            await nursery.start(programs.run)
+            binary = programs.programs.folder / "postgres"
+            nursery.cancel_scope.cancel()
+        left = await trio.to_thread.run_sync(_start_left, binary, data_path / "postgres", sockets, options)
+        try:
+            async with trio.open_nursery() as nursery:
+                endpoint = await nursery.start(Postgres(data_dir, roles=ROLES).run)
+                assert left.poll() is not None
+                assert ask(endpoint, "SELECT 1") == "1"
+                nursery.cancel_scope.cancel()
+        finally:
+            left.kill()
+            left.wait()
+
+
+def _start_left(binary: Path, cluster: Path, sockets: Path, options: dict[str, object]) -> "subprocess.Popen[bytes]":
+    """A server that nobody watches, as after kill -9 of an appliance; returns when it is up."""
+    process: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
+        [binary, "-D", cluster, "-k", sockets], stderr=subprocess.PIPE, **options
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if b"ready to accept" in line:
+            break
+    process.stderr.close()
+    return process
+
+
+async def test_a_killed_first_start_leaves_nothing_half(folder: Path) -> None:
+    with open_data_dir(folder / "data") as data_dir:
+        with trio.move_on_after(0.3):
+            await Postgres(data_dir, roles=ROLES).run()
+        assert not (folder / "data" / "postgres").exists()
+        assert (folder / "data" / "postgres.new").exists()
+        async with trio.open_nursery() as nursery:
+            endpoint = await nursery.start(Postgres(data_dir, roles=ROLES).run)
+            assert ask(endpoint, "SELECT 1") == "1"
+            nursery.cancel_scope.cancel()
+        assert not (folder / "data" / "postgres.new").exists()
+
+
+async def test_a_folder_of_something_else_is_left_alone(folder: Path) -> None:
+    with open_data_dir(folder / "data") as data_dir:
+        (folder / "data" / "postgres").mkdir()
+        (folder / "data" / "postgres" / "thesis.txt").touch()
+        with pytest.raises(ApplianceError, match="is not a Postgres cluster"):
+            await Postgres(data_dir, roles=ROLES).run()
+        assert (folder / "data" / "postgres" / "thesis.txt").exists()

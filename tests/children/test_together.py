@@ -1,0 +1,41 @@
+"""Both children under one parent: they live as long as it does, and not much longer."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from appliance.children.leftovers import leftovers
+
+pytestmark = pytest.mark.real
+
+ROOT = Path(__file__).parents[2]
+# Worker threads of Trio end after 10 s idle, and with them what they forked under PR_SET_PDEATHSIG.
+THREADS_ARE_GONE = 15.0
+GONE_SECONDS = 10.0
+
+
+def left_on(path: Path) -> list[int]:
+    postgres = leftovers(path / "postgres", frozenset({"postgres"}))
+    mosquitto = leftovers(path / "mosquitto" / "mosquitto.conf", frozenset({"mosquitto"}))
+    return [process.pid for process in (*postgres, *mosquitto)]
+
+
+def test_children_outlive_idle_threads_and_end_with_a_killed_parent(data_path: Path) -> None:
+    argv = [sys.executable, "-m", "tests.children.parent", str(data_path)]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+        try:
+            assert parent.stdout is not None
+            pids = set(json.loads(parent.stdout.readline()).values())
+            time.sleep(THREADS_ARE_GONE)  # the claim is about this very time
+            assert parent.poll() is None
+            assert pids <= set(left_on(data_path))
+        finally:
+            parent.kill()
+    deadline = time.monotonic() + GONE_SECONDS
+    while left_on(data_path):
+        assert time.monotonic() < deadline, "children outlive their parent"
+        time.sleep(0.05)
