@@ -16,6 +16,10 @@ from appliance.config import Config, Loaded, load
 
 COMMANDS = {
     "check-config": "appliance.cli.check_config",
+    "migrate": "appliance.cli.migrate",
+    "psql": "appliance.cli.psql",
+    "run": "appliance.cli.run",
+    "simulate": "appliance.cli.simulate",
     "version": "appliance.cli.version",
 }
 """The module of each command; its click command is called ``command``. Only the one that is asked for is imported."""
