@@ -59,15 +59,17 @@ def read_secret_file(path: Path) -> str:
     try:
         # O_NONBLOCK: a FIFO without a writer must not hold us here
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                raise ValueError(f"{path} is not a regular file")
+            if mode & 0o077:
+                raise ValueError(f"others may read {path} (mode {mode & 0o777:04o}); run: chmod 600 {path}")
+            content = os.read(descriptor, _MAX_FILE + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise ValueError(f"{path} is not a regular file")
-        if mode & 0o077:
-            raise ValueError(f"others may read {path} (mode {mode & 0o777:04o}); run: chmod 600 {path}")
-        content = file.read(_MAX_FILE + 1)
     return _only_line(content, path)
 
 

@@ -1,0 +1,516 @@
+"""The configuration: complete defaults, every source, and for every fault one line that names place, key and mend."""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance import config_file
+from appliance.config import FIELDS, Config, Loaded, Secret, default_data_dir, load
+from appliance.errors import ConfigurationError
+
+COMMITTED = Path(__file__).parent.parent / "appliance.toml"
+STRONG = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs in a folder of its own, and no machine's own file in /etc plays a part."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config_file, "STANDARD_PLACES", (Path("appliance.toml"), tmp_path / "etc.toml"))
+
+
+def _load(text: str | bytes, environ: Mapping[str, str] | None = None) -> Loaded:
+    Path("appliance.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load(None, environ or {})
+
+
+def _fault(text: str | bytes, environ: Mapping[str, str] | None = None) -> str:
+    """The one line that refuses ``text``."""
+    with pytest.raises(ConfigurationError) as caught:
+        _load(text, environ)
+    message = str(caught.value)
+    assert message.isprintable(), "one line, no control characters"
+    assert caught.value.exit_code == 2
+    return message
+
+
+# The committed file
+
+
+def test_committed_file_is_exactly_the_defaults() -> None:
+    assert load(COMMITTED, {"APPLIANCE_DATA_DIR": "/d"}).config == Config(data_dir=Path("/d"))
+
+
+def test_committed_file_names_every_key_once_in_its_section_with_a_comment() -> None:
+    named: list[str] = []
+    section, comment = "", False
+    for line in COMMITTED.read_text().splitlines():
+        if match := re.fullmatch(r"\[(\w+)\]", line):
+            section = match[1]
+        elif match := re.match(r"(?:# )?(\w+) = ", line):
+            key = f"{section}.{match[1].removesuffix('_file')}".lstrip(".")
+            assert comment or named[-1].startswith(f"{section}."), f"{key} has no comment above it"
+            named.append(key)
+        comment = line.startswith("# ") or (comment and bool(line))
+    assert named == list(FIELDS)
+
+
+def test_commented_examples_in_the_committed_file_are_valid() -> None:
+    text = re.sub(r"^# (\w+ = )", r"\1", COMMITTED.read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^\w+_file = .*", "", text, flags=re.MULTILINE)
+    config = _load(text, {"APPLIANCE_BROKER_PASSWORD": STRONG}).config
+    assert config.broker.address() == ("broker.example", 1883)
+    assert config.web.public_url == "https://appliance.example"
+
+
+# Where it is found
+
+
+def test_without_any_file_the_defaults_are_all_there_is() -> None:
+    loaded = load(None, {})
+    assert loaded.file is None
+    assert loaded.config == Config()
+    assert set(loaded.origins.values()) == {"default"}
+
+
+def test_order_of_places() -> None:
+    for number, name in enumerate(("etc.toml", "appliance.toml", "by_variable.toml", "by_option.toml"), start=1):
+        Path(name).write_text(f"web.port = {number}")
+    variable = {"APPLIANCE_CONFIG": "by_variable.toml"}
+    assert load(Path("by_option.toml"), variable).config.web.port == 4
+    assert load(None, variable).config.web.port == 3
+    assert load(None, {}).config.web.port == 2
+    Path("appliance.toml").unlink()
+    assert load(None, {}).config.web.port == 1
+
+
+def test_a_file_that_was_named_must_exist() -> None:
+    Path("appliance.toml").write_text("")
+    for path, environ in ((Path("gone.toml"), {}), (None, {"APPLIANCE_CONFIG": "gone.toml"})):
+        with pytest.raises(ConfigurationError, match=r"^gone.toml: cannot read .*: No such file or directory$"):
+            load(path, environ)
+    with pytest.raises(ConfigurationError, match=r"^\$APPLIANCE_CONFIG: is empty"):
+        load(None, {"APPLIANCE_CONFIG": ""})
+
+
+def test_a_standard_place_that_cannot_be_read_is_not_passed_over() -> None:
+    Path("appliance.toml").symlink_to("gone")
+    with pytest.raises(ConfigurationError, match=r"^appliance.toml: cannot read"):
+        load(None, {})
+    Path("appliance.toml").unlink()
+    Path("appliance.toml").mkdir()
+    with pytest.raises(ConfigurationError, match=r"^appliance.toml: is a directory; name the file"):
+        load(None, {})
+
+
+def test_unreadable_file() -> None:
+    # opens for anybody, root included, and fails on reading
+    with pytest.raises(ConfigurationError, match=r"^/proc/self/mem: cannot read the configuration file: "):
+        load(Path("/proc/self/mem"), {})
+
+
+def test_empty_file_is_all_defaults() -> None:
+    for text in ("", "\n", "# nothing\n", "[broker]\n"):
+        assert _load(text).config.broker == Config().broker
+
+
+def test_data_dir_default(tmp_path: Path) -> None:
+    root = os.geteuid() == 0
+    assert default_data_dir() == (Path("/var/lib/appliance") if root else tmp_path / "var")
+    assert default_data_dir(Path("/etc/appliance/appliance.toml")) == Path("/var/lib/appliance")
+
+
+def test_relative_paths_start_at_the_file_and_for_variables_here(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "a.toml").write_text('data_dir = "../data"')
+    (tmp_path / "link.toml").symlink_to(folder / "a.toml")
+    assert load(folder / "a.toml", {}).config.data_dir == tmp_path / "data"
+    assert load(Path("link.toml"), {}).config.data_dir == tmp_path.parent / "data"
+    assert load(folder / "a.toml", {"APPLIANCE_DATA_DIR": "x"}).config.data_dir == tmp_path / "x"
+
+
+# Faults in the file
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"\xef\xbb\xbfa = 1", "1: starts with a byte order mark"),
+        (b"# x\nport = 1\rhost = 2", "2: a carriage return that ends no line"),
+        (b"\n\ndata_dir = 'a\0'", "3: a NUL character"),
+        (b"\n# \xe9\n", "2: not UTF-8 text"),
+        (b"\xff\xfeb\0", "1: not UTF-8 text"),
+        ('\n[web]\nhost = "abc', "3: not valid TOML: "),
+        ('[web]\nport = 1\nport = 2\nhost = ""\n', "3: not valid TOML: Cannot overwrite a value"),
+        ("[web]\n[log]\n[web]\n", "3: not valid TOML: Cannot declare"),
+        ("\nx = 2026-02-30\n", "2: not valid TOML: "),
+        ('\nx = "\\ud800"\n', "2: not valid TOML: "),
+        ("a b = 1", "1: not valid TOML: "),
+        ("x = " + "[" * 5000, "1: nested too deeply"),
+        ("x = " + "9" * 5000, "1: not valid TOML: "),
+    ],
+)
+def test_not_toml(text: str | bytes, message: str) -> None:
+    assert _fault(text).startswith(f"appliance.toml:{message}")
+
+
+def test_end_of_file_has_a_line_too() -> None:
+    assert _fault("[web]\nport =\n\n\n") == "appliance.toml:2: not valid TOML: Invalid value (column 7)"
+    assert _fault('[web]\nhost = """a\nb\n').startswith("appliance.toml:3: not valid TOML: ")
+
+
+def test_a_huge_file_is_another_file() -> None:
+    assert "larger than 1048576 bytes" in _fault("#" * 1_048_577)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\n[broker]\nprt = 1", "3: broker.prt: unknown key; the nearest is broker.port"),
+        ("[limits]\nmax_tracked_devce = 1", "2: limits.max_tracked_devce: unknown key; the nearest is "),
+        ("devce_limit = 1", "1: devce_limit: unknown key; the nearest is "),
+        ("[limits]\nbatch_size = 1", "2: limits.batch_size: unknown key; the nearest is ingest.batch_size"),
+        ("port = 1", "1: port: unknown key; the nearest is broker.port"),
+        ("data_dri = 'x'", "1: data_dri: unknown key; the nearest is data_dir"),
+        ("\n[brokr]\nport = 1", "2: brokr: unknown section; the nearest is [broker]"),
+        ("broker.port.x = 1", "1: broker.port: must be a whole number from 0 to 65535, not a table"),
+        ("[[broker]]\nport = 1", "1: broker: is a section, not a key; write [broker] on a line of its own"),
+        ("broker = 1", "1: broker: is a section, not a key; write [broker] on a line of its own"),
+        ("[web]\nport_file = 'x'", "2: web.port_file: unknown key; the nearest is web.port"),
+        ('"a\\nb" = 1', '1: "a\\nb": unknown key; the nearest is '),
+        ("'' = 1", '1: "": unknown key; the nearest is '),
+    ],
+)
+def test_unknown_keys_name_line_and_nearest(text: str, message: str) -> None:
+    assert _fault(text).startswith(f"appliance.toml:{message}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("broker.port = '1883'", 'broker.port: must be a whole number from 0 to 65535, not "1883"'),
+        ("broker.port = 65536", "broker.port: must be a whole number from 0 to 65535, not 65536"),
+        ("broker.port = -1", "broker.port: must be a whole number from 0 to 65535, not -1"),
+        ("broker.port = 1.0", "broker.port: must be a whole number from 0 to 65535, not 1.0"),
+        ("broker.port = true", "broker.port: must be a whole number from 0 to 65535, not true"),
+        ("broker.host = 1", "broker.host: must be a host name or an IP address, not 1"),
+        (
+            "broker.host = 'a\\nb'",
+            'broker.host: must be a host name or an IP address, not "a\\\\nb"',
+        ),
+        ('broker.host = "a\\n"', 'broker.host: must be a host name or an IP address, not "a\\n"'),
+        ("broker.host = ''", 'broker.host: must be a host name or an IP address, not ""'),
+        ("limits.rate = nan", "limits.rate: must be a number from 0.001 to 1e+06, not nan"),
+        ("limits.rate = inf", "limits.rate: must be a number from 0.001 to 1e+06, not inf"),
+        ("limits.rate = 0", "limits.rate: must be a number from 0.001 to 1e+06, not 0"),
+        ("limits.burst = 0", "limits.burst: must be a whole number from 1 to 10000000, not 0"),
+        ("ingest.require_token = 'yes'", 'ingest.require_token: must be true or false, not "yes"'),
+        ("ingest.require_token = 1", "ingest.require_token: must be true or false, not 1"),
+        ("log.level = 'loud'", 'log.level: must be one of "debug", "error", "info", "warning", not "loud"'),
+        ("log.level = ['info']", 'log.level: must be one of "debug", "error", "info", "warning", not a list'),
+        ("web.port = 2026-11-23", "web.port: must be a whole number from 0 to 65535, not a date"),
+        ("data_dir = 1", "data_dir: must be a path, not a whole number"),
+        ("data_dir = '~/x'", "data_dir: must be a whole path: ~ is not expanded"),
+        ('data_dir = "a\\nb"', "data_dir: must be a path without control characters"),
+        ("web.public_url = 'example.org'", "web.public_url: must be http://HOST[:PORT] or https://HOST[:PORT]"),
+        ("web.public_url = 'https://a/b'", "web.public_url: must be http://HOST[:PORT] or https://HOST[:PORT]"),
+        ("broker.url = 'tcp://a'", "broker.url: must be mqtt://HOST or mqtt://HOST:PORT"),
+        ("database.url = 5", "database.url: must be text, not a whole number"),
+        ("database.url = ''", "database.url: must be text without control characters, and not empty"),
+    ],
+)
+def test_wrong_types_and_ranges_say_what_is_allowed(text: str, message: str) -> None:
+    assert _fault(f"\n{text}").startswith(f"appliance.toml:2: {message}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("web.port = 1883", "1: web.port: broker.port and web.port are both 1883; choose another for one"),
+        ("broker.port = 8080", "1: broker.port: broker.port and web.port are both 8080; choose another for one"),
+        (
+            "ingest.receive_max = 4095",
+            "1: ingest.receive_max: batch_size must be at most half of receive_max (now 2048 and 4095)",
+        ),
+        ("broker.username = 'a'", "1: broker.username: is for an external broker"),
+        (f"broker.password = '{STRONG}'", "1: broker.password: is for an external broker"),
+        (
+            f"broker.url = 'mqtt://b'\nbroker.password = '{STRONG}'",
+            "2: broker.password: needs broker.username too",
+        ),
+        ("retention.days = 401", "1: retention.days: rollup_days must be at least as many as retention.days"),
+    ],
+)
+def test_faults_between_keys(text: str, message: str) -> None:
+    assert _fault(text).startswith(f"appliance.toml:{message}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "broker.port = 0\nweb.port = 0",
+        "broker.url = 'mqtt://b'\nweb.port = 1883",
+        "web.port = 1883\nweb.host = '127.0.0.1'\nbroker.host = '192.0.2.1'",
+        "ingest.batch_size = 100\ningest.receive_max = 200",
+        "limits.rate = 5",
+        "limits.burst = 1",
+    ],
+)
+def test_what_only_looks_like_a_fault(text: str) -> None:
+    _load(text)
+
+
+# The environment
+
+
+def test_environment_wins_and_is_typed() -> None:
+    environ = {
+        "APPLIANCE_DATA_DIR": "/data",
+        "APPLIANCE_WEB_PORT": "81",
+        "APPLIANCE_INGEST_REQUIRE_TOKEN": "False",
+        "APPLIANCE_LIMITS_RATE": "2.5",
+        "APPLIANCE_LOG_LEVEL": "debug",
+        "PATH": "/bin",
+    }
+    loaded = _load("[web]\nport = 80\nhost = '::1'\n", environ)
+    config = loaded.config
+    assert (config.data_dir, config.web.port, config.limits.rate) == (Path("/data"), 81, 2.5)
+    assert (config.ingest.require_token, config.log.level) == (False, "debug")
+    assert loaded.origins["web.port"] == "$APPLIANCE_WEB_PORT"
+    assert loaded.origins["web.host"] == "appliance.toml:3"
+    assert loaded.origins["log.format"] == "default"
+
+
+def test_every_key_has_a_variable() -> None:
+    values = {field: load(None, {}).value(key) for key, field in FIELDS.items()}
+    environ = {field.variable: str(value) for field, value in values.items() if value is not None}
+    environ["APPLIANCE_WEB_PUBLIC_URL"] = "http://a"
+    environ["APPLIANCE_DATABASE_URL"] = "postgresql:///a"
+    environ["APPLIANCE_BROKER_URL"] = "mqtt://a"
+    environ["APPLIANCE_BROKER_USERNAME"] = "a"
+    environ["APPLIANCE_BROKER_PASSWORD"] = STRONG
+    assert load(None, environ).origins == {key: f"${field.variable}" for key, field in FIELDS.items()}
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("WEB_PROT", "1", "unknown variable; the nearest is $APPLIANCE_WEB_PORT"),
+        ("WEB_PORT", "", "web.port: is empty; it must be a whole number from 0 to 65535, or not be set at all"),
+        ("WEB_PORT", "80x", 'web.port: must be a whole number from 0 to 65535, not "80x"'),
+        ("WEB_PORT", "9" * 30, "web.port: must be a whole number from 0 to 65535, not "),
+        ("LIMITS_RATE", "nan", "limits.rate: must be a number from 0.001 to 1e+06, not nan"),
+        ("LIMITS_RATE", "fast", 'limits.rate: must be a number from 0.001 to 1e+06, not "fast"'),
+        ("INGEST_REQUIRE_TOKEN", "maybe", 'ingest.require_token: must be true or false, not "maybe"'),
+        ("DATA_DIR", "", "data_dir: is empty; it must be a path, or not be set at all"),
+        ("DATABASE_URL", "", "database.url: is empty; it must be text, or not be set at all"),
+        ("WEB_HOST", "a\udcffb", "web.host: must be a host name or an IP address"),
+    ],
+)
+def test_faults_in_the_environment(variable: str, text: str, message: str) -> None:
+    assert _fault("", {f"APPLIANCE_{variable}": text}).startswith(f"$APPLIANCE_{variable}: {message}")
+
+
+def test_variables_that_orchestrators_set_by_themselves_are_left_alone() -> None:
+    names = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8080_TCP", "PORT_8080_TCP_ADDR")
+    load(None, {f"APPLIANCE_{name}": "tcp://10.0.0.1:8080" for name in names})
+
+
+def test_an_overridden_value_must_be_right_all_the_same() -> None:
+    assert _fault("web.port = 'x'", {"APPLIANCE_WEB_PORT": "80"}).startswith("appliance.toml:1: web.port: ")
+
+
+# Secrets
+
+
+def _secret_file(text: str = f"{STRONG}\n", mode: int = 0o600) -> Path:
+    path = Path("secret")
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+BROKER = "broker.url = 'mqtt://b'\nbroker.username = 'me'\n"
+
+
+def test_secrets_come_from_file_value_or_variable() -> None:
+    _secret_file()
+    for text, environ in (
+        (BROKER + f"broker.password = '{STRONG}'", {}),
+        (BROKER + "broker.password_file = 'secret'", {}),
+        (BROKER, {"APPLIANCE_BROKER_PASSWORD": STRONG}),
+        (BROKER, {"APPLIANCE_BROKER_PASSWORD_FILE": "secret"}),
+        (BROKER + "broker.password_file = 'not there'", {"APPLIANCE_BROKER_PASSWORD": STRONG}),
+    ):
+        assert _load(text, environ).config.broker.password == Secret(STRONG)
+
+
+def test_origin_of_a_secret_file() -> None:
+    _secret_file()
+    loaded = _load(BROKER + "broker.password_file = 'secret'")
+    assert loaded.origins["broker.password"] == "appliance.toml:3 (secret file)"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o610])
+def test_a_secret_file_that_others_may_read_is_refused_with_the_mend(mode: int, tmp_path: Path) -> None:
+    _secret_file(mode=mode)
+    Path("link").symlink_to("secret")
+    for name in ("secret", "link"):
+        fault = _fault(BROKER + f"broker.password_file = '{name}'")
+        place = tmp_path / name
+        assert fault == (
+            f"appliance.toml:3: broker.password_file: others may read {place} (mode {mode:04o}); run: chmod 600 {place}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("\n", "is empty"),
+        ("one line of text\nand another\n", "must hold one line without control characters"),
+        ("x" * 65_537, "is larger than 65536 bytes"),
+    ],
+)
+def test_odd_secret_files(content: str, message: str) -> None:
+    _secret_file(content)
+    assert message in _fault(BROKER + "broker.password_file = 'secret'")
+
+
+def test_a_secret_file_must_be_a_file() -> None:
+    Path("folder").mkdir(mode=0o700)
+    os.mkfifo("pipe", 0o600)
+    text = BROKER + "broker.password_file = "
+    assert "cannot read" in _fault(text + "'gone'")
+    assert "is not a regular file" in _fault(text + "'folder'")
+    assert "is not a regular file" in _fault(text + "'pipe'")
+    assert "~ is not expanded" in _fault(text + "'~/secret'")
+    assert "must be the path of a file" in _fault(text + "5")
+
+
+def test_a_secret_is_given_once() -> None:
+    _secret_file()
+    both = BROKER + f"broker.password = '{STRONG}'\nbroker.password_file = 'secret'"
+    assert (
+        _fault(both)
+        == "appliance.toml:4: broker.password_file: broker.password is set too (appliance.toml:3); keep one"
+    )
+    environ = {"APPLIANCE_BROKER_PASSWORD": STRONG, "APPLIANCE_BROKER_PASSWORD_FILE": "secret"}
+    assert "is set too ($APPLIANCE_BROKER_PASSWORD); keep one" in _fault(BROKER, environ)
+
+
+@pytest.mark.parametrize(
+    "password", ["abc", "changeme", "ChangeMe1234", "passwordpassword", "aaaaaaaaaaaaaaaa", "11 letters."]
+)
+def test_weak_and_sample_secrets_are_refused_and_not_repeated(password: str) -> None:
+    for fault in (
+        _fault(BROKER, {"APPLIANCE_BROKER_PASSWORD": password}),
+        _fault("", {"APPLIANCE_DATABASE_URL": f"postgresql://me:{password}@db/x"}),
+        _fault("", {"APPLIANCE_DATABASE_URL": f"postgresql://me@db/x?password={password}"}),
+    ):
+        assert "sample" in fault or "too short" in fault
+        assert password not in fault
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("mysql://db/x", "must start with postgresql://"),
+        ("host=db password=thisisverysecret", "must start with postgresql://"),
+        ("postgresql://[::1/x", "is not a valid address"),
+        ("postgresql://me@db.example/x?sslmode=disable", "would send data in clear text to db.example"),
+        ("postgresql://me@a:1,db.example:2/x?sslmode=allow", "would send data in clear text to a"),
+        ("postgresql://me@/x?host=db.example&sslmode=disable", "would send data in clear text to db.example"),
+    ],
+)
+def test_faults_in_the_database_address(url: str, message: str) -> None:
+    fault = _fault("", {"APPLIANCE_DATABASE_URL": url})
+    assert fault.startswith(f"$APPLIANCE_DATABASE_URL: database.url: {message}")
+    assert "thisisverysecret" not in fault
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///appliance?host=/run/postgresql",
+        "postgresql://me@%2Frun%2Fpostgresql/x?sslmode=disable",
+        "postgresql://me@localhost:5432/x?sslmode=disable",
+        "postgres://me@[::1]:5432/x?sslmode=disable",
+        "postgresql://me@127.0.0.1/x?sslmode=disable",
+        "postgresql://me:correct%20horse%20battery@a:1,b:2/x?sslmode=verify-full",
+    ],
+)
+def test_good_database_addresses(url: str) -> None:
+    assert load(None, {"APPLIANCE_DATABASE_URL": url}).config.database.url == Secret(url)
+
+
+def test_clear_text_to_another_machine_needs_a_word() -> None:
+    url = "postgresql://me@db.example/x?sslmode=disable"
+    load(None, {"APPLIANCE_DATABASE_URL": url, "APPLIANCE_DATABASE_ALLOW_INSECURE": "true"})
+
+
+def test_a_password_in_the_broker_address_is_not_repeated() -> None:
+    fault = _fault("broker.url = 'mqtt://me:thisisverysecret@b'")
+    assert "have keys of their own" in fault
+    assert "thisisverysecret" not in fault
+
+
+def test_secrets_do_not_show_themselves() -> None:
+    secret = Secret(STRONG)
+    config = msgspec.structs.replace(Config(), broker=msgspec.structs.replace(Config().broker, password=secret))
+    for text in (repr(secret), str(secret), f"{secret}", f"{secret!r:>40}", repr([secret]), repr(config)):
+        assert STRONG not in text
+    assert secret.reveal() == STRONG
+    assert secret != Secret("other")
+    assert secret != STRONG
+    assert len({secret, Secret(STRONG)}) == 1
+
+
+# Anything at all
+
+
+def _refusal(content: bytes) -> str | None:
+    try:
+        _load(content)
+    except ConfigurationError as error:
+        return str(error)
+    return None
+
+
+@given(
+    st.binary(max_size=200)
+    | st.text(st.sampled_from("[]{}=.\"'\n#ab1 \\brokeprt\0\r\ufeff"), max_size=80).map(str.encode)
+)
+def test_any_file_is_a_configuration_or_one_line(content: bytes) -> None:
+    assert (_refusal(content) or "").isprintable()
+
+
+JSON_VALUES = st.recursive(
+    st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, str):
+        return '"' + "".join(f"\\U{ord(sign):08x}" for sign in value) + '"'
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return repr(value).lower() if isinstance(value, bool) else repr(value)
+
+
+@given(st.sampled_from(sorted(FIELDS)), JSON_VALUES)
+def test_any_value_of_any_key_is_taken_or_refused_in_one_line_that_names_it(key: str, value: object) -> None:
+    text = f"{key} = {_toml(value)}"
+    tomllib.loads(text)
+    refusal = _refusal(text.encode())
+    assert refusal is None or (refusal.isprintable() and refusal.startswith(f"appliance.toml:1: {key}: "))
