@@ -206,7 +206,8 @@ class Limiter:
     def limits_changed(self, now: float, tenant_id: str | None = None, device_id: str | None = None) -> None:
         """Ask for overrides anew: of one device (give both ids), of a tenant and its devices, or of all.
 
-        Call it once the new limits can be asked for. Buckets keep what was spent from them.
+        Call it once the new limits can be asked for. Buckets keep what was spent from them. Of two changes, a bucket
+        that was neither used nor swept in between hears of the second only.
         """
         self._advance(now)
         if tenant_id is not None and device_id is not None:
