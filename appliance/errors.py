@@ -13,6 +13,10 @@ class ConfigurationError(ApplianceError):
     exit_code = 2
 
 
+class Invalid(ApplianceError):
+    """What was asked for cannot be, whatever the state of things: 400."""
+
+
 class NotFound(ApplianceError):
     """What was asked for is not there, or is another tenant's, which is the same to whoever asks: 404."""
 

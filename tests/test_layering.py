@@ -29,7 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     "db": LEAVES,
     # domain
     "subscriptions": LEAVES | {"db"},
-    "devices": LEAVES | {"subscriptions.lifecycle", "db"},
+    # subscriptions.rows: who gives a seat locks the subscription rows just as who renews them does, in the same place
+    "devices": LEAVES | {"subscriptions.lifecycle", "subscriptions.rows", "db"},
     "ingest": LEAVES | {"devices", "mqtt.topics", "db"},
     # web: the domain, never children
     "web": LEAVES | {"tree", "subscriptions", "devices", "ingest", "db", "mqtt.topics"},

@@ -31,7 +31,7 @@ RETURNING tenant_id, device_id, status, subscription_id, site_id, name, place, t
 
 -- name: describe_devices
 UPDATE device_registry AS d SET site_id = n.site_id, name = n.name, place = n.place,
-  tags = ARRAY(SELECT jsonb_array_elements_text(n.tags::jsonb)), interval_seconds = n.interval_seconds
+  tags = ARRAY(SELECT jsonb_array_elements_text(n.tags::jsonb)), interval_seconds = n.interval_seconds, updated_at = now()
 FROM unnest(
   %(devices)s::text[], %(sites)s::text[], %(names)s::text[], %(places)s::text[], %(tags)s::text[],
   %(intervals)s::double precision[]
@@ -39,12 +39,19 @@ FROM unnest(
 WHERE d.tenant_id = %(tenant)s AND d.device_id = n.device_id
 
 -- name: set_status
-UPDATE device_registry SET status = %(status)s, subscription_id = %(subscription)s
+UPDATE device_registry SET status = %(status)s, subscription_id = %(subscription)s, updated_at = now()
 WHERE tenant_id = %(tenant)s AND device_id = %(device)s
 RETURNING tenant_id, device_id, status, subscription_id, site_id, name, place, tags, interval_seconds
 
 -- name: mark_for_erasure
-UPDATE device_registry SET erase_history = true WHERE tenant_id = %(tenant)s AND device_id = %(device)s
+UPDATE device_registry SET erase_history = true, name = NULL, place = NULL, tags = '{}'
+WHERE tenant_id = %(tenant)s AND device_id = %(device)s
 
 -- name: remove_credential
 DELETE FROM device_credentials WHERE tenant_id = %(tenant)s AND device_id = %(device)s
+
+-- name: devices_to_erase
+SELECT tenant_id, device_id FROM device_registry WHERE erase_history ORDER BY tenant_id, device_id
+
+-- name: erase_slice
+SELECT erase_history(%(tenant)s, %(device)s, %(at_most)s)

@@ -1,0 +1,113 @@
+"""What a device is to the registry, and what may become of it.
+
+Theory. A device takes a seat of a subscription exactly while it is ACTIVE; every other status has none:
+
+    (new) --announced, the tenant approves by hand--> PENDING --approve--> ACTIVE
+    (new) --created, imported, announced----------------------------------> ACTIVE
+    PENDING --reject--> REVOKED       a rejected device stays known, or its next message would announce it again
+    ACTIVE --deactivate--> INACTIVE --reactivate--> ACTIVE         its messages are held meanwhile
+    PENDING, ACTIVE, INACTIVE --revoke--> REVOKED --reactivate--> ACTIVE
+    any --delete--> DECOMMISSIONED --create--> ACTIVE
+
+DECOMMISSIONED is a tombstone: for people the device is gone, and it does not come back by itself.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_INTERVAL = 31_536_000
+"""Seconds: a year, as the database has it."""
+MAX_TEXT = 256
+"""Characters of a name or a place, and of a tag."""
+MAX_TAGS = 64
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", re.ASCII)
+
+
+class DeviceStatus(StrEnum):
+    """Where a device stands; only an ACTIVE one has a seat."""
+
+    PENDING = "PENDING"
+    ACTIVE = "ACTIVE"
+    INACTIVE = "INACTIVE"
+    REVOKED = "REVOKED"
+    DECOMMISSIONED = "DECOMMISSIONED"
+
+
+class Event(StrEnum):
+    """What a person does to a device; the values are the verbs of the audit log."""
+
+    CREATE = "create"
+    APPROVE = "approve"
+    REJECT = "reject"
+    DEACTIVATE = "deactivate"
+    REACTIVATE = "reactivate"
+    MOVE = "move"
+    REVOKE = "revoke"
+    DELETE = "delete"
+
+
+TRANSITIONS: Mapping[tuple[DeviceStatus, Event], DeviceStatus] = {
+    (DeviceStatus.PENDING, Event.APPROVE): DeviceStatus.ACTIVE,
+    (DeviceStatus.PENDING, Event.REJECT): DeviceStatus.REVOKED,
+    (DeviceStatus.PENDING, Event.REVOKE): DeviceStatus.REVOKED,
+    (DeviceStatus.PENDING, Event.DELETE): DeviceStatus.DECOMMISSIONED,
+    (DeviceStatus.ACTIVE, Event.DEACTIVATE): DeviceStatus.INACTIVE,
+    (DeviceStatus.ACTIVE, Event.MOVE): DeviceStatus.ACTIVE,
+    (DeviceStatus.ACTIVE, Event.REVOKE): DeviceStatus.REVOKED,
+    (DeviceStatus.ACTIVE, Event.DELETE): DeviceStatus.DECOMMISSIONED,
+    (DeviceStatus.INACTIVE, Event.REACTIVATE): DeviceStatus.ACTIVE,
+    (DeviceStatus.INACTIVE, Event.REVOKE): DeviceStatus.REVOKED,
+    (DeviceStatus.INACTIVE, Event.DELETE): DeviceStatus.DECOMMISSIONED,
+    (DeviceStatus.REVOKED, Event.REACTIVATE): DeviceStatus.ACTIVE,
+    (DeviceStatus.REVOKED, Event.DELETE): DeviceStatus.DECOMMISSIONED,
+    (DeviceStatus.DECOMMISSIONED, Event.CREATE): DeviceStatus.ACTIVE,
+}
+"""What is not here is a conflict; for a DECOMMISSIONED device, which people no longer see, it is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One row of ``device_registry``, as far as seats, admission and people's descriptions go."""
+
+    tenant_id: str
+    device_id: str
+    status: DeviceStatus
+    subscription_id: str | None
+    """The subscription whose seat it has: set exactly while it is ACTIVE."""
+    site_id: str | None = None
+    name: str | None = None
+    place: str | None = None
+    tags: tuple[str, ...] = ()
+    interval: float | None = None
+    """Seconds between its messages, as far as is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewDevice:
+    """A device as a person describes it; None and empty are left open."""
+
+    device_id: str
+    site_id: str | None = None
+    name: str | None = None
+    place: str | None = None
+    tags: tuple[str, ...] = ()
+    interval: float | None = None
+    subscription_id: str | None = None
+    """Whose seat it takes; None is the preferred subscription of the tenant."""
+
+
+def fault_of(new: NewDevice) -> str | None:
+    """Why such a device can never be registered, in words; None if it can."""
+    texts = [new.name or "", new.place or "", *new.tags]
+    if not _IDENTIFIER.fullmatch(new.device_id):
+        return "a device id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot"
+    if new.site_id is not None and not _IDENTIFIER.fullmatch(new.site_id):
+        return "a site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot"
+    if any(len(text) > MAX_TEXT or "\0" in text for text in texts) or len(new.tags) > MAX_TAGS:
+        return f"a name, a place or a tag has at most {MAX_TEXT} characters, and a device at most {MAX_TAGS} tags"
+    if new.interval is not None and not 0 < new.interval <= MAX_INTERVAL:
+        return "an interval is a number of seconds, above 0 and at most a year"
+    return None
