@@ -28,6 +28,17 @@ def write_atomically(path: Path, data: bytes, *, owner: Account | None = None) -
     sync_folder(path.parent)
 
 
+def bring_up_to_date(path: Path, data: bytes, *, owner: Account | None = None) -> None:
+    """Like :func:`write_atomically`, but nothing is written when ``path`` holds ``data`` already: a child can then be
+    restarted on a full disk."""
+    try:
+        if path.read_bytes() == data:
+            return
+    except FileNotFoundError:
+        pass
+    write_atomically(path, data, owner=owner)
+
+
 def sync_folder(folder: Path) -> None:
     """Bring the names in ``folder`` (a rename, a removal) to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -148,8 +148,12 @@ class Keeper:
             while True:
                 self._state = ChildState.STARTING
                 self._restart_wanted = trio.Event()
-                command = await self._program.prepare()
-                died = await self._live(command)
+                try:
+                    command = await self._program.prepare()
+                except OSError as error:  # a full disk, a folder taken away: it may mend itself
+                    died: str | None = f"cannot be prepared ({error})"
+                else:
+                    died = await self._live(command)
                 if died is not None:
                     await self._mourn(died)
         finally:

@@ -30,7 +30,7 @@ import trio
 from appliance.children import mosquitto_files as files
 from appliance.children.account import Account, child_account
 from appliance.children.data_dir import DataDir
-from appliance.children.files import write_atomically
+from appliance.children.files import bring_up_to_date, write_atomically
 from appliance.children.keeper import ChildStatus, Keeper, Patience, Readiness
 from appliance.children.leftovers import stop_leftovers
 from appliance.children.polling import until
@@ -51,9 +51,9 @@ OPEN_FILES = 20_000
 RECEIPT = "broker-saved.json"
 PASSWORD_BYTES = 16
 
-# Lines that name client ids (the appliance's own is a secret) or say something for each connection: they go to the
-# one who reads the door, not to the log.
-CONNECTION_LINE = re.compile(r"^(New connection|New client|Client )")
+# Lines that name client ids or come for each connection or each save: they go to the one who reads the door, not to
+# the log.
+UNLOGGED = re.compile(r"^(New connection|New client|Client |Saving in-memory database)")
 BROKEN_STORE = re.compile(r"Couldn't open database|Unable to restore persistent database|Corrupt persistent database")
 
 
@@ -115,7 +115,7 @@ class Mosquitto:
 
     @property
     def stores_lost(self) -> int:
-        """How often a broken store was moved aside since the start of the process."""
+        """How often since the start of the process the broker's state was found damaged, replaced or gone."""
         return self._program.stores_lost
 
     @property
@@ -160,7 +160,7 @@ class Mosquitto:
         """Shut devices out: the session is gone. Ends every connection; connect, subscribe, open again."""
         async with self._changing:
             if self.devices_open:
-                log.error("broker state lost: devices are shut out until the session has subscribed again")
+                self._program.lose_state("the broker does not know our session")
                 self._program.devices_wanted = False
                 await self._keeper.restart()
 
@@ -170,16 +170,20 @@ class Mosquitto:
         self.reload()
 
     def reload(self) -> None:
-        """Have the broker read its passwords and ACL again (SIGHUP)."""
-        self._signal(signal.SIGHUP)
+        """Have the broker read its passwords and ACL again (SIGHUP): now, or as soon as it is up."""
+        if not self._signal(signal.SIGHUP):
+            self._program.reload_due = True
 
     def save(self) -> None:
-        """Have the broker write its store now (SIGUSR1)."""
+        """Have the broker write its store now (SIGUSR1); one that is down has written it."""
         self._signal(signal.SIGUSR1)
 
-    def _signal(self, number: signal.Signals) -> None:
-        if self._keeper.child is not None and self._keeper.ready.is_set():
-            self._keeper.child.signal(number)
+    def _signal(self, number: signal.Signals) -> bool:
+        """Before it is ready its handlers are not set, and the signal would end it."""
+        if self._keeper.child is None or not self._keeper.ready.is_set():
+            return False
+        self._keeper.child.signal(number)
+        return True
 
 
 class _MosquittoProgram:
@@ -201,6 +205,8 @@ class _MosquittoProgram:
         self.devices_open = False
         self.devices_wanted = False
         self.stores_lost = 0
+        self.reload_due = False
+        self._state_is_lost = False
         self._folder = data_dir.path / "mosquitto"
         self._data_dir = data_dir
         self._client_id = data_dir.instance.mqtt_client_id
@@ -236,7 +242,9 @@ class _MosquittoProgram:
         self.devices_open = self.devices_wanted and self._store_holds_subscription(self.program)
         if self.devices_open:
             self._require_port()
+            self._state_is_lost = False
         self._receipt.unlink(missing_ok=True)
+        self.reload_due = False
         self._render(self.program)
         with contextlib.suppress(FileNotFoundError):
             self.endpoint.socket.unlink()
@@ -250,8 +258,9 @@ class _MosquittoProgram:
         )
 
     async def until_ready(self, child: Child) -> None:
-        del child
         await until(self._answers, period=POLL_SECONDS)
+        if self.reload_due:  # the files changed after the broker may have read them
+            child.signal(signal.SIGHUP)
 
     def heard(self, line: str) -> str | None:
         line = line.replace(self._client_id, "(the appliance)")
@@ -259,7 +268,7 @@ class _MosquittoProgram:
             self._on_line(line)
         if BROKEN_STORE.search(line):
             self._store_broken = True
-        if CONNECTION_LINE.match(line):
+        if UNLOGGED.match(line):
             return None
         if line.startswith("Error"):
             log.error("mosquitto", line=line)
@@ -275,7 +284,17 @@ class _MosquittoProgram:
         if not clean:
             self.devices_wanted = False
         elif self.devices_open and (seen := self._look_at_store()) is not None:
-            write_atomically(self._receipt, msgspec.json.encode(seen))
+            try:
+                write_atomically(self._receipt, msgspec.json.encode(seen))
+            except OSError as error:  # a full disk: the next start goes the long way
+                log.warning("the broker's state cannot be noted", error=str(error))
+
+    def lose_state(self, why: str) -> None:
+        """What the broker had queued is gone: say so once, until devices are let in again."""
+        if not self._state_is_lost:
+            self._state_is_lost = True
+            self.stores_lost += 1
+            log.error("broker state lost", why=why)
 
     def set_users(self, users: Sequence[files.DeviceUser]) -> None:
         """Remember the users and write the password file."""
@@ -302,13 +321,14 @@ class _MosquittoProgram:
             files.PASSWORDS: files.password_file((self._private, *self._users)),
         }
         for name, text in texts.items():
-            write_atomically(self._folder / name, text.encode(), owner=self._account)
+            bring_up_to_date(self._folder / name, text.encode(), owner=self._account)
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
             try:
                 probe.connect(str(self.endpoint.socket))
-            except (FileNotFoundError, ConnectionRefusedError):
+            except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
                 return False
         return True
 
@@ -341,7 +361,10 @@ class _MosquittoProgram:
             receipt = msgspec.json.decode(self._receipt.read_bytes(), type=Receipt)
         except (FileNotFoundError, msgspec.MsgspecError):
             return False
-        return receipt == self._look_at_store()
+        if receipt == self._look_at_store():
+            return True
+        self.lose_state("the store is not the one that was saved")
+        return False
 
     def _store_holds_subscription(self, program: MosquittoProgram) -> bool:
         """Whether the store that the coming broker reads has our session with its subscription.
@@ -369,5 +392,4 @@ class _MosquittoProgram:
         aside = self._store.with_name(f"{self._store.name}.broken-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
         with contextlib.suppress(FileNotFoundError):
             self._store.rename(aside)
-            self.stores_lost += 1
-            log.error("broker state lost: its store was damaged and set aside", kept_as=str(aside))
+            self.lose_state(f"the store was damaged and is kept as {aside}")

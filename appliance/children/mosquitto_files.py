@@ -68,8 +68,13 @@ def hash_password(password: str, salt: bytes | None = None) -> str:
 
 
 def password_file(users: Iterable[DeviceUser]) -> str:
-    """One line a user. Raises ValueError for a name that the file cannot hold, before it could forge a line."""
-    return "".join(f"{_checked(user.username)}:{user.password_hash}\n" for user in users)
+    """One line a user. Raises ValueError for a name that the file cannot hold, or that is there twice."""
+    lines: dict[str, str] = {}
+    for user in users:
+        if user.username in lines:
+            raise ValueError(f"two broker users are named {user.username!r}")
+        lines[user.username] = f"{_checked(user.username)}:{user.password_hash}\n"
+    return "".join(lines.values())
 
 
 def acl_file() -> str:

@@ -12,7 +12,7 @@ import trio
 from appliance.children import postgres_files
 from appliance.children.account import Account, child_account, own_name
 from appliance.children.data_dir import DataDir
-from appliance.children.files import make_folder, sync_folder, write_atomically
+from appliance.children.files import bring_up_to_date, make_folder, sync_folder, write_atomically
 from appliance.children.keeper import SHOWN_LINES, ChildStatus, Keeper, Patience, Readiness
 from appliance.children.leftovers import stop_leftovers
 from appliance.children.polling import until
@@ -28,6 +28,7 @@ PACKAGE = "postgresql"
 PROGRAMS = frozenset({"postgres", "initdb"})
 POLL_SECONDS = 0.01
 STOP_SECONDS = 10.0  # "fast" stops clients and writes a checkpoint; killed, it recovers at the next start
+ORPHAN_SECONDS = 2.0  # for backends of our own dead postmaster, which can do nothing useful any more
 RECOVERY_SECONDS = 600.0  # after a power cut it replays up to max_wal_size
 STATUS_LINE = 7  # of postmaster.pid, counted from 0: what pg_ctl -w waits for
 
@@ -105,6 +106,7 @@ class _PostgresProgram:
         self._roles = roles
         self._memory = memory
         self._on_line = on_line
+        self._leftovers_seconds = STOP_SECONDS
         self._cluster = data_dir.path / "postgres"
         self._unfinished = data_dir.path / "postgres.new"
 
@@ -118,7 +120,8 @@ class _PostgresProgram:
         if account is not None:
             await account.require_access(self._data_dir.path)
         for folder in (self._unfinished, self._cluster):
-            await stop_leftovers(folder, PROGRAMS, polite=signal.SIGINT, seconds=STOP_SECONDS)
+            await stop_leftovers(folder, PROGRAMS, polite=signal.SIGINT, seconds=self._leftovers_seconds)
+        self._leftovers_seconds = ORPHAN_SECONDS
         self.programs = await find_postgres(self._data_version())
         if not (self._cluster / "PG_VERSION").exists():
             await self._make_cluster(self.programs, account)
@@ -176,7 +179,7 @@ class _PostgresProgram:
             "pg_ident.conf": postgres_files.identity_map(users, self._roles),
         }
         for name, text in files.items():
-            write_atomically(self._cluster / name, text.encode(), owner=account)
+            bring_up_to_date(self._cluster / name, text.encode(), owner=account)
 
     async def _make_cluster(self, programs: PostgresPrograms, account: Account | None) -> None:
         """initdb into a folder that gets its name only when it is whole: a killed one leaves nothing half."""

@@ -52,7 +52,9 @@ def configuration(sockets: Path, memory: Memory) -> str:
         "log_line_prefix": "''",
         "log_checkpoints": "off",
         "log_autovacuum_min_duration": "-1",
-        # Neither statements nor row values in the log: they may hold payloads and secrets.
+        # Neither statements nor values in the log: they may hold payloads and secrets. An error of a query goes to
+        # who sent it; "log" leaves it out here and keeps what concerns the server.
+        "log_min_messages": "log",
         "log_error_verbosity": "terse",
         "log_min_error_statement": "panic",
         "log_statement": "none",

@@ -1,5 +1,6 @@
 """A child that dies comes back after growing delays; one that keeps dying is given up with its last words."""
 
+import errno
 import signal
 import time
 
@@ -119,6 +120,15 @@ async def test_a_restart_on_purpose_is_no_death() -> None:
         assert keeper.status.restarts == 0
         nursery.cancel_scope.cancel()
     assert program.ends == [-15, -15]
+
+
+async def test_a_full_disk_counts_as_a_death() -> None:
+    class Full(Script):
+        async def prepare(self) -> Command:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ApplianceError, match=r"died 2 times .*cannot be prepared .*No space left"):
+        await Keeper(Full(""), SystemClock(), Patience(deaths=2)).run(nothing)
 
 
 async def test_what_a_person_must_mend_comes_out_as_it_is() -> None:

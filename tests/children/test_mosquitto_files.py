@@ -83,6 +83,11 @@ def test_a_name_that_could_forge_a_line_or_a_pattern_is_refused(name: str) -> No
         password_file([DeviceUser(name, "hash")])
 
 
+def test_no_device_has_the_appliances_name() -> None:
+    with pytest.raises(ValueError, match="two broker users"):
+        password_file([DeviceUser("appliance", "ours"), DeviceUser("appliance", "theirs")])
+
+
 def test_a_device_may_what_its_name_spells() -> None:
     assert "pattern write tenant/%u/+\n" in acl_file()
     assert "pattern read tenant/%u/down/#\n" in acl_file()

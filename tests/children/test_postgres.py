@@ -12,6 +12,7 @@ import trio
 
 from appliance.children.account import child_account
 from appliance.children.data_dir import open_data_dir
+from appliance.children.polling import until
 from appliance.children.postgres import Postgres, PostgresEndpoint
 from appliance.children.process import ENVIRONMENT
 from appliance.errors import ApplianceError
@@ -74,8 +75,7 @@ async def test_killed_it_comes_back_with_what_was_committed(data_path: Path) -> 
             os.kill(backend, signal.SIGSTOP)
             os.kill(first, signal.SIGKILL)
             with trio.fail_after(30):
-                while postgres.status.restarts == 0:  # noqa: ASYNC110 - nobody tells of a death
-                    await trio.sleep(0.005)
+                await until(lambda: postgres.status.restarts > 0, period=0.005)
                 os.kill(backend, signal.SIGCONT)
                 await postgres.ready.wait()
             assert ask(endpoint, "SELECT n FROM kept") == "7"

@@ -45,6 +45,7 @@ def test_nothing_listens_on_tcp_and_the_socket_is_ours() -> None:
 def test_row_values_and_statements_stay_out_of_the_log() -> None:
     found = settings(configuration(Path("/run/x"), Memory()))
     assert (found["log_error_verbosity"], found["log_min_error_statement"]) == ("terse", "panic")
+    assert found["log_min_messages"] == "log"
 
 
 def test_durability_is_beyond_the_reach_of_a_file() -> None:

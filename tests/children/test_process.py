@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from appliance.children.account import Account, child_account
+from appliance.children.polling import until
 from appliance.children.process import Child, Command, spawn
 
 SHELL = "/bin/sh"
@@ -34,8 +35,7 @@ def shell(script: str, **options: object) -> Command:
 
 async def said(lines: list[str], line: str) -> None:
     with trio.fail_after(5):
-        while line not in lines:  # noqa: ASYNC110 - the lines come from a callback
-            await trio.sleep(0.005)
+        await until(lambda: line in lines, period=0.005)
 
 
 async def test_its_last_words_are_read_before_it_counts_as_ended() -> None:

@@ -1,6 +1,7 @@
 """Both children under one parent: they live as long as it does, and not much longer."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +23,30 @@ def left_on(path: Path) -> list[int]:
     postgres = leftovers(path / "postgres", frozenset({"postgres"}))
     mosquitto = leftovers(path / "mosquitto" / "mosquitto.conf", frozenset({"mosquitto"}))
     return [process.pid for process in (*postgres, *mosquitto)]
+
+
+def test_kills_at_any_moment_leave_one_of_each(data_path: Path) -> None:
+    """Also in the middle of a start: the next one finds what is left, stops it, and serves."""
+    argv = [sys.executable, "-m", "tests.children.parent", str(data_path)]
+    for delay in (0.3, 0.45, 0.6, 0.75, 0.9):
+        with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as parent:
+            time.sleep(delay)  # where in the start it falls does not matter: every place is a case
+            parent.kill()
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+        try:
+            assert parent.stdout is not None
+            pids = json.loads(parent.stdout.readline())
+            postmasters = [
+                process.pid
+                for process in leftovers(data_path / "postgres", frozenset({"postgres"}))
+                if "-D" in process.argv
+            ]
+            assert postmasters == [pids["postgres"]]
+            assert set(left_on(data_path)) >= set(pids.values())
+        finally:
+            parent.send_signal(signal.SIGINT)
+            parent.wait(10)
+    assert left_on(data_path) == []
 
 
 def test_children_outlive_idle_threads_and_end_with_a_killed_parent(data_path: Path) -> None:
