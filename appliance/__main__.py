@@ -10,8 +10,9 @@ import traceback
 import click
 
 from appliance.cli import cli
+from appliance.config import Log
 from appliance.errors import ApplianceError
-from appliance.logs import encode
+from appliance.logs import configure, encode
 
 FAILURE = 1
 INTERRUPTED = 130
@@ -20,6 +21,8 @@ INTERRUPTED = 130
 
 def main() -> int:
     """Run the command that ``sys.argv`` names and return its exit code."""
+    # Until a command says otherwise, output is its own, and what is logged beside it goes where errors go.
+    configure(Log(level="warning"), sys.stderr)
     try:
         # not standalone: click would print errors its own way, and exit
         result = cli.main(prog_name="appliance", standalone_mode=False)

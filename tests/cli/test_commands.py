@@ -1,0 +1,103 @@
+"""The table of commands, and the commands that need no server."""
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from appliance.cli import COMMANDS, cli
+from appliance.cli.database import environment
+from appliance.cli.psql import find_psql
+from appliance.config import FIELDS
+from appliance.errors import ApplianceError
+
+
+def _invoke(*arguments: str, **environ: str) -> Result:
+    return CliRunner().invoke(cli, arguments, env=environ, catch_exceptions=False)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_can_be_imported_and_explains_itself(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.help
+    help_text = _invoke(name, "--help").output
+    assert f"appliance {name}" in help_text.replace("cli ", "appliance ")
+
+
+def test_help_lists_every_command() -> None:
+    output = _invoke("--help").output
+    assert all(f"  {name} " in output for name in COMMANDS)
+
+
+def test_check_config_names_every_value_and_its_origin() -> None:
+    Path("a.toml").write_text("web.port = 81\n")
+    lines = _invoke("--config", "a.toml", "check-config", APPLIANCE_LOG_LEVEL="debug").output.splitlines()
+    assert lines[0].split() == ["KEY", "VALUE", "FROM"]
+    assert [line.split()[0] for line in lines[1:]] == list(FIELDS)
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+    assert rows["web.port"] == ["81", "a.toml:1"]
+    assert rows["log.level"] == ["debug", "$APPLIANCE_LOG_LEVEL"]
+    assert rows["web.public_url"] == ["-", "default"]
+    starts = {line.index(rows[line.split()[0]][-1], 40) for line in lines}
+    assert len(starts) == 1, "aligned"
+
+
+def test_check_config_as_json() -> None:
+    output = json.loads(_invoke("check-config", "--json", APPLIANCE_WEB_PORT="81").output)
+    assert output["file"] is None
+    assert list(output["settings"]) == list(FIELDS)
+    assert output["settings"]["web.port"] == {"value": 81, "origin": "$APPLIANCE_WEB_PORT"}
+
+
+@pytest.mark.parametrize("arguments", [["check-config"], ["check-config", "--json"]])
+def test_check_config_masks_secrets(arguments: list[str]) -> None:
+    output = _invoke(*arguments, APPLIANCE_DATABASE_URL="postgresql://me:correct-horse-battery@db/x").output
+    assert "********" in output
+    assert "battery" not in output
+    assert "me" not in output.split("********")[0].rsplit("database.url")[-1]
+
+
+def test_version_as_json() -> None:
+    assert set(json.loads(_invoke("version", "--json").output)) == {"version", "python", "platform"}
+
+
+@pytest.mark.parametrize("name", ["psql", "migrate"])
+def test_commands_on_the_database_say_that_nothing_runs(name: str, tmp_path: Path) -> None:
+    for content in (
+        None,
+        "",
+        '{"pid": 1}',
+        '{"pid":4194305,"web_url":"","mqtt_host":"","mqtt_port":1,"database":"","socket_dir":null}',
+    ):
+        if content is not None:
+            (tmp_path / "run.json").write_text(content)
+        with pytest.raises(ApplianceError, match=rf"^no appliance runs on {tmp_path}: start it with appliance run, "):
+            _invoke(name, APPLIANCE_DATA_DIR=str(tmp_path))
+
+
+def test_the_password_goes_to_psql_by_the_environment() -> None:
+    found = environment("postgresql://me:a%20b@h:1/d?options=-c%20role%3Dx&sslmode=require&keepalives_idle=3")
+    assert found == {
+        "PGHOST": "h", "PGPORT": "1", "PGUSER": "me", "PGPASSWORD": "a b", "PGDATABASE": "d",
+        "PGOPTIONS": "-c role=x", "PGSSLMODE": "require",
+    }  # fmt: skip
+
+
+def test_psql_is_found_and_else_its_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert Path(find_psql()).exists()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("appliance.cli.psql.DEBIAN_PLACES", tmp_path)
+    with pytest.raises(ApplianceError, match="apt-get install postgresql-client"):
+        find_psql()
+    for version in ("9", "15"):
+        (tmp_path / version / "bin").mkdir(parents=True)
+        (tmp_path / version / "bin" / "psql").touch()
+    assert find_psql() == str(tmp_path / "15" / "bin" / "psql")

@@ -1,0 +1,105 @@
+"""The outermost boundary: what an error becomes on standard error and as an exit code."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import appliance
+from appliance.__main__ import first_error, report
+from appliance.errors import ApplianceError, ConfigurationError
+
+ROOT = Path(__file__).parent.parent
+
+
+def _run(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "appliance", *arguments],
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+def test_usage_errors_are_one_line_and_exit_2(tmp_path: Path) -> None:
+    for arguments in (["rnu"], ["version", "--jsn"], ["version", "more"], ["--configs", "x", "version"]):
+        done = _run(*arguments, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.endswith("--help)\n")
+        assert done.stderr.count("\n") == 1
+
+
+def test_configuration_errors_are_one_line_and_exit_2(tmp_path: Path) -> None:
+    done = _run("check-config", cwd=tmp_path, APPLIANCE_WEB_PROT="1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: $APPLIANCE_WEB_PROT: unknown variable; the nearest is $APPLIANCE_WEB_PORT\n"
+
+
+def test_no_arguments_show_help_and_exit_2(tmp_path: Path) -> None:
+    done = _run(cwd=tmp_path)
+    assert done.returncode == 2
+    assert "check-config" in done.stdout + done.stderr
+
+
+def test_version_needs_no_configuration(tmp_path: Path) -> None:
+    (tmp_path / "appliance.toml").write_text("broken")
+    done = _run("version", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"appliance {appliance.__version__} ")
+
+
+def test_a_reader_that_went_away_is_no_error(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "appliance", "check-config"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    os.close(writing)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ApplianceError("it is so"), 1, "error: it is so\n"),
+        (ConfigurationError("wrong\nline \x1b"), 2, "error: wrong\\x0aline \\x1b\n"),
+        (ExceptionGroup("n", [ExceptionGroup("m", [ApplianceError("deep")])]), 1, "error: deep\n"),
+        (click.UsageError("so not"), 2, "error: so not\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (click.Abort(), 130, ""),
+        (BaseExceptionGroup("n", [KeyboardInterrupt()]), 130, ""),
+        (SystemExit(3), 3, ""),
+    ],
+)
+def test_errors_for_people(error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(error) == code
+    assert capsys.readouterr().err == said
+
+
+def test_a_surprise_shows_its_own_traceback_and_no_group(capsys: pytest.CaptureFixture[str]) -> None:
+    def crash() -> None:
+        raise KeyError("lost")
+
+    with pytest.raises(KeyError) as caught:
+        crash()
+    group = BaseExceptionGroup("nursery", [KeyboardInterrupt(), ExceptionGroup("nursery", [caught.value])])
+    assert first_error(group) is caught.value
+    assert report(group) == 1
+    said = capsys.readouterr().err
+    assert "in crash" in said
+    assert "ExceptionGroup" not in said
+    assert said.endswith("error: unexpected KeyError: 'lost'\n")
