@@ -41,13 +41,25 @@ SETTINGS: Mapping[str, str] = {
     "full_page_writes": "off",
     "max_connections": "100",
     "shared_buffers": "64MB",
-    "max_wal_size": "2GB",
+    "dynamic_shared_memory_type": "mmap",  # in its own folder: kill -9 would leave the others behind for good
+    "max_wal_size": "512MB",
     "log_line_prefix": "%m [%p] ",
     "log_min_messages": "warning",
 }
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 4 << 30
+
+
+def _ground() -> Path:
+    """Memory where there is plenty of it: cloning a database, 300 small files, takes a tenth of the time there."""
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
+        return MEMORY
+    return Path("/tmp")
 
 
 def _programs() -> Path:
@@ -67,7 +79,7 @@ class PostgresServer:
     """
 
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="edge-pg-", dir="/tmp"))
+        self.directory = Path(tempfile.mkdtemp(prefix="edge-pg-", dir=_ground()))
         self.socket_dir = self.directory
         self.port = PORT
         self._settings = {**SETTINGS, **(settings or {})}
@@ -106,16 +118,7 @@ class PostgresServer:
 
     def stop(self) -> None:
         """SIGINT, the fast stop: clients are cut off, all is written."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(signal.SIGINT)
-        process.send_signal(signal.SIGCONT)  # a paused one would not notice
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        self._end(signal.SIGINT)
 
     def kill(self) -> None:
         """SIGKILL to the postmaster and all its children: a power cut."""
@@ -154,8 +157,8 @@ class PostgresServer:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def close(self) -> None:
-        """Kill the server and remove its folder."""
-        self.kill()
+        """Stop without writing anything out, and remove the folder."""
+        self._end(signal.SIGQUIT)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -173,6 +176,19 @@ class PostgresServer:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        for pid in (process.pid, *_children(process.pid)):
+            _signal(pid, signal.SIGCONT)  # a paused one would not notice
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def _initdb(self) -> None:
         arguments = ["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", f"--username={SUPERUSER}"]
