@@ -77,6 +77,7 @@ class Pump:
     async def _write(self, stream: trio.abc.Stream) -> None:
         try:
             while True:
+                await trio.lowlevel.checkpoint_if_cancelled()  # before bytes are taken that nobody would send
                 ticket = self._asked
                 data = self._session.data_to_send(trio.current_time())
                 if data:
