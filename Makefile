@@ -1,0 +1,47 @@
+# The commands of this project; `make` alone lists them. PYTHON=... chooses the interpreter, ARGS=... goes to the
+# command behind pytest and the benchmarks.
+.POSIX:
+
+BIN = .venv/bin
+ARGS =
+
+.PHONY: help setup run demo test quick lint bench lock clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what the appliance needs: Debian packages, .venv
+	@.ci/setup run
+
+run: setup ## start the appliance; Ctrl+C stops it
+	@exec $(BIN)/appliance run
+
+demo: setup ## start the appliance with a small fleet of simulated devices
+	@exec .ci/demo
+
+test: setup-test lint ## everything: lint, types and the whole test suite
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+quick: setup-test ## the tests that need no server, in seconds
+	@exec $(BIN)/python -m pytest -m "not real" $(ARGS)
+
+lint: setup-test ## formatting, ruff and mypy
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+
+bench: setup-test ## measure: messages a second, latency, memory
+	@exec $(BIN)/python -m benchmarks.run $(ARGS)
+
+lock: setup-test ## write requirements*.txt anew from the .in files
+	@set -e; for list in requirements requirements-dev; do \
+	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file $$list.txt $$list.in; \
+	done
+
+clean: ## remove .venv and caches; data stay
+	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: setup-test
+setup-test:
+	@.ci/setup test
