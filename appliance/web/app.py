@@ -4,12 +4,13 @@ import sys
 from typing import Any
 
 import structlog
+import trio
 from quart import Response
 from quart_trio import QuartTrio
 
 from appliance.assets import asset
-from appliance.web import auth, files, hardening, live_socket, probes
-from appliance.web.failures import FailurePages
+from appliance.web import auth, files, hardening, history, live_socket, probes
+from appliance.web.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.figures import FigureReader
 from appliance.web.files import Files
 from appliance.web.fragments import LivePages
@@ -20,6 +21,8 @@ from appliance.web.services import Services
 from appliance.web.templating import Templates
 
 DEFAULT_LIMITS = Limits()
+REMEMBER = 3.0
+"""Seconds that the start waits for the database's memory of the last hour."""
 
 log = structlog.get_logger(__name__)
 
@@ -29,12 +32,21 @@ class Dashboard(QuartTrio):
 
     def __init__(self, services: Services, limits: Limits) -> None:
         super().__init__("appliance.web", static_folder=None, template_folder=None)
+        self._services = services
         self.limits = limits
         self.hosts = hardening.host_policy(services.public_url)
         self.live_sockets = LiveSockets()
         self.config["MAX_CONTENT_LENGTH"] = limits.body
         self.config["BODY_TIMEOUT"] = limits.body_time
         self.config["RESPONSE_TIMEOUT"] = None  # the server bounds each send instead
+
+    async def remember(self) -> None:
+        """Fill the live view with what the database knows; without it the view starts empty."""
+        try:
+            with trio.fail_after(REMEMBER):
+                await history.remember(self._services.live, self._services.pool, self._services.clock)
+        except POSTGRES_AWAY as error:
+            log.warning("live view starts empty", error=str(error))
 
     def log_exception(self, exception_info: Any) -> None:
         """An error that no handler took, as one structured line."""

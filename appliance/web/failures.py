@@ -7,7 +7,7 @@ from http import HTTPStatus
 import psycopg
 import structlog
 import trio
-from quart import Quart, Response, request
+from quart import Quart, Response, has_request_context, request, websocket
 from werkzeug.exceptions import HTTPException
 
 from appliance.web.auth import Viewer
@@ -54,6 +54,11 @@ def describe(status: HTTPStatus) -> Failure:
     return Failure(status, title, text)
 
 
+def _path() -> str:
+    """The path of the current request or WebSocket."""
+    return request.path if has_request_context() else websocket.path
+
+
 class FailurePages:
     """Turns errors into pages, for every route of an application."""
 
@@ -77,13 +82,13 @@ class FailurePages:
     async def failed(self, error: Exception) -> Response:
         """A surprise: logged with its traceback, shown as a reference only."""
         reference = secrets.token_hex(4)
-        log.error("page failed", path=request.path, reference=reference, exc_info=error)
+        log.error("page failed", path=_path(), reference=reference, exc_info=error)
         text = "This is a fault of the appliance. It stands in the log under the reference below."
         return self._page(Failure(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong", text, reference))
 
     async def postgres_away(self, error: Exception) -> Response:
         """Postgres is away: what that means for the messages, and how long it can last."""
-        log.warning("page without postgres", path=request.path, error=str(error))
+        log.warning("page without postgres", path=_path(), error=str(error))
         text = (
             "Readings cannot be shown at the moment. No message is lost: the broker keeps them until Postgres is back."
         )
@@ -93,6 +98,8 @@ class FailurePages:
         return response
 
     def _page(self, failure: Failure, **values: object) -> Response:
+        if not has_request_context():  # a WebSocket: no person reads it
+            return Response(f"{failure.status.value} {failure.title}\n", failure.status, content_type="text/plain")
         frame = Frame(now=self._services.clock.wall(), path=request.path, viewer=NOBODY)
         values = {"queue": None, "retry_after": None, **values}
         html = self._templates.render("pages/failure.html", frame=frame, failure=failure, **values)

@@ -11,9 +11,6 @@ from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
-from appliance.ingest.summary import LastReading
-from appliance.reading import Kind
-from appliance.web.live import MinuteCount
 
 MAX_AGE = 2.0
 """Seconds for which numbers are good enough."""
@@ -107,23 +104,3 @@ class FigureReader:
         """The one row of an aggregate."""
         cursor = await connection.execute(self._queries[name], parameters)
         return await cursor.fetchone() or ()
-
-
-async def last_readings(pool: Pool, limit: int) -> list[LastReading]:
-    """The newest readings of all tenants, oldest first."""
-    async with pool.connection() as connection:
-        cursor = await connection.execute(statements.load("web")["last_readings"], {"limit": limit})
-        rows = await cursor.fetchall()
-    return [
-        LastReading(tenant, device, ts.timestamp(), received.timestamp(), Kind(kind), metrics)
-        for tenant, device, ts, received, kind, metrics in reversed(rows)
-    ]
-
-
-async def last_hour(pool: Pool, now: float) -> list[MinuteCount]:
-    """The books of the hour before ``now``, minute by minute, oldest first."""
-    async with pool.connection() as connection:
-        since = datetime.fromtimestamp(now - 3600, UTC)
-        cursor = await connection.execute(statements.load("web")["minutes"], {"since": since})
-        rows = await cursor.fetchall()
-    return [MinuteCount(minute.timestamp(), accepted, refused) for minute, accepted, refused in rows]

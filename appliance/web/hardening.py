@@ -146,7 +146,7 @@ def _too_large(head: RequestHead, limits: Limits) -> Verdict | None:
     if size > limits.headers or len(head.headers) > limits.header_count:
         return Verdict(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large.")
     length = head.header(b"content-length")
-    if length is not None and (len(length) > 20 or int(length) > limits.body):
+    if length is not None and int(length) > limits.body:  # h11 has checked that it is at most 20 digits
         return Verdict(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {limits.body} bytes.")
     return None
 

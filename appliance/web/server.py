@@ -16,7 +16,7 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.logging import Logger
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
@@ -67,7 +67,7 @@ class _Config(Config):
         return [*super().response_headers(protocol), *hardening.SECURITY_HEADERS]
 
 
-class _Refused(Exception):  # noqa: N818 - a verdict on its way through Hypercorn's event loop, not an error of ours
+class _Refused(Exception):
     def __init__(self, verdict: Verdict, method: bytes) -> None:
         super().__init__(verdict.detail)
         self.verdict = verdict
@@ -147,15 +147,22 @@ class _Stream:
 
 
 class _Connection(TCPServer):
-    """One connection, from its first byte to its last."""
+    """One connection, from its first byte to its last.
+
+    Quart-Trio cancels a request's task as soon as Hypercorn tells it that the request is over - the very task in which
+    Hypercorn then closes the connection or starts the idle timer. Stock, both are lost: "Connection: close" leaves the
+    connection open, a second request may take for ever. So what follows a request is shielded here, and when the
+    connection is closed, all of its tasks end.
+    """
 
     def __init__(self, server: "_Server", stream: _Stream) -> None:
         super().__init__(server.app, server.config, server.context, ConnectionState({}), stream)  # type: ignore[arg-type]
         self._server = server
+        self._scope = trio.CancelScope()
 
     async def run(self) -> None:
         """As Hypercorn's, without TLS and HTTP/2."""
-        try:
+        with self._scope, suppress(OSError):  # OSError: the peer is gone
             client = parse_socket_addr(self.stream.socket.family, self.stream.socket.getpeername())
             local = parse_socket_addr(self.stream.socket.family, self.stream.socket.getsockname())
             async with TaskGroup() as task_group:
@@ -175,10 +182,17 @@ class _Connection(TCPServer):
                 )
                 await self.idle_task.restart(task_group, self._idle_timeout)
                 await self._read_data()
-        except OSError:
-            pass  # the peer is gone
-        finally:
-            await self._close()
+                await self._close()
+
+    async def protocol_send(self, event: Event) -> None:
+        """Send bytes, or do what follows a request; the latter never waits for the peer."""
+        with trio.CancelScope(shield=not isinstance(event, RawData)):
+            await super().protocol_send(event)
+
+    async def _close(self) -> None:
+        """Close the stream and end whatever this connection still does."""
+        await super()._close()
+        self._scope.cancel()
 
 
 class _Server:
@@ -252,6 +266,7 @@ async def serve(
     """
     listener = await open_listener(host, port)
     server = _Server(app)
+    await app.remember()
     async with trio.open_nursery() as connections:
         try:
             async with trio.open_nursery() as accepting:

@@ -1,7 +1,7 @@
 -- Read by the dashboard. %(tenant)s NULL is an operator's view of all tenants.
 
 -- name: count_devices
-SELECT count(*), count(*) FILTER (WHERE last_seen_at >= %(lately)s)
+SELECT count(*), count(*) FILTER (WHERE last_heard_at >= %(lately)s)
 FROM device_state
 WHERE %(tenant)s::text IS NULL OR tenant_id = %(tenant)s
 
@@ -19,14 +19,18 @@ GROUP BY reason
 ORDER BY 2 DESC, 1
 
 -- name: count_held
-SELECT count(*), min(ingested_at)
+SELECT count(*), (
+  SELECT ingested_at FROM quarantine_events
+  WHERE status = 'HELD' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+  ORDER BY ingested_at LIMIT 1
+)
 FROM quarantine_events
 WHERE status = 'HELD' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
 
 -- name: last_readings
 -- The devices heard last, each with its newest reading: a few index look-ups, however long telemetry is.
 SELECT t.tenant_id, t.device_id, t.ts, t.received_at, t.kind, t.metrics
-FROM (SELECT tenant_id, device_id, last_ts, last_seen_at FROM device_state ORDER BY last_seen_at DESC NULLS LAST LIMIT %(limit)s) AS d
+FROM (SELECT tenant_id, device_id, last_ts FROM device_state ORDER BY last_seen_at DESC NULLS LAST LIMIT %(limit)s) AS d
 CROSS JOIN LATERAL (
   SELECT * FROM telemetry WHERE tenant_id = d.tenant_id AND device_id = d.device_id AND ts = d.last_ts LIMIT 1
 ) AS t

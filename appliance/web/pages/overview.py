@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import structlog
+import trio
 from quart import Blueprint, Response, request
 
 from appliance.ingest.summary import LastReading
@@ -33,6 +34,8 @@ SPARK_STEP, SPARK_POINTS = 30, 60
 COLUMN_STEP, COLUMN_POINTS = 120, 30
 """The same for the refused messages."""
 TIME_LABELS = 5
+LIVE_PATIENCE = 1.0
+"""Seconds that a live update waits for the books: it must not look like a lost connection."""
 
 _PARTS: Mapping[str, bool] = {
     "live-state": False,
@@ -142,9 +145,10 @@ async def _figures_or_older(services: Services, figures: FigureReader, frame: Fr
     tenant, since = frame.viewer.tenant_id, formats.midnight(frame.now, frame.viewer.zone)
     if services.health().postgres is None:
         try:
-            return await figures.read(tenant, since)
+            with trio.fail_after(LIVE_PATIENCE):
+                return await figures.read(tenant, since)
         except POSTGRES_AWAY as error:
-            log.info("live page without postgres", error=str(error))
+            log.debug("live page without postgres", error=str(error))
     return figures.last_known(tenant, since)
 
 

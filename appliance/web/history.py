@@ -1,0 +1,36 @@
+"""What the database knows when the appliance starts, for a live view that is not empty after a restart."""
+
+from datetime import UTC, datetime
+
+from appliance.clock import Clock
+from appliance.db import statements
+from appliance.db.pool import Pool
+from appliance.db.trio_psycopg import Connection
+from appliance.ingest.summary import LastReading
+from appliance.reading import Kind
+from appliance.web.live import READINGS, LiveFeed, MinuteCount
+from appliance.web.rates import HOUR
+
+
+async def remember(feed: LiveFeed, pool: Pool, clock: Clock) -> None:
+    """Fill ``feed`` with the last hour. Raises what the pool raises when Postgres is away."""
+    async with pool.connection() as connection:
+        readings = await _last_readings(connection)
+        minutes = await _minutes(connection, clock.wall() - HOUR)
+    feed.remember(readings, minutes)
+
+
+async def _last_readings(connection: Connection) -> list[LastReading]:
+    """The newest reading of each of the devices heard last, oldest first."""
+    cursor = await connection.execute(statements.load("web")["last_readings"], {"limit": READINGS})
+    return [
+        LastReading(tenant, device, ts.timestamp(), received.timestamp(), Kind(kind), metrics)
+        for tenant, device, ts, received, kind, metrics in reversed(await cursor.fetchall())
+    ]
+
+
+async def _minutes(connection: Connection, since: float) -> list[MinuteCount]:
+    """The books minute by minute, oldest first."""
+    parameters = {"since": datetime.fromtimestamp(since, UTC)}
+    cursor = await connection.execute(statements.load("web")["minutes"], parameters)
+    return [MinuteCount(minute.timestamp(), accepted, refused) for minute, accepted, refused in await cursor.fetchall()]
