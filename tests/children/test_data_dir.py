@@ -47,7 +47,7 @@ def test_a_second_appliance_is_refused_with_the_pid_of_the_first(folder: Path) -
             ):
                 pytest.fail("two appliances on one folder")
         finally:
-            first.kill()
+            first.communicate()  # the end of its input ends it
 
 
 def test_what_a_killed_appliance_left_is_cleared(folder: Path) -> None:

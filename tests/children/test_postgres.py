@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -83,9 +84,20 @@ async def test_killed_it_comes_back_with_what_was_committed(data_path: Path) -> 
             nursery.cancel_scope.cancel()
 
 
-async def test_a_pid_file_that_names_somebody_alive_is_no_obstacle(data_path: Path) -> None:
+@pytest.fixture
+def somebody() -> Iterator[int]:
+    """A process of the user Postgres runs as: one of another user it would take for dead."""
+    account = child_account("postgres", package="postgresql")
+    with subprocess.Popen(["sleep", "60"], user=account.uid if account else None) as process:
+        yield process.pid
+        process.kill()
+
+
+@pytest.mark.parametrize("who", ["a process", "our own thread"])
+async def test_a_pid_file_that_names_somebody_alive_is_no_obstacle(data_path: Path, somebody: int, who: str) -> None:
+    named = somebody if who == "a process" else threading.get_native_id()
     pid_file = data_path / "postgres" / "postmaster.pid"
-    pid_file.write_text(f"{threading.get_native_id()}\n{data_path}/postgres\n1795464494\n5432\n/tmp\n\n0 0\nready\n")
+    pid_file.write_text(f"{named}\n{data_path}/postgres\n1795464494\n5432\n/tmp\n\n0 0\nready\n")
     with open_data_dir(data_path) as data_dir:
         async with trio.open_nursery() as nursery:
             postgres = Postgres(data_dir, roles=ROLES)

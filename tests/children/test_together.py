@@ -1,14 +1,17 @@
 """Both children under one parent: they live as long as it does, and not much longer."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from appliance.children.data_dir import open_data_dir
 from appliance.children.leftovers import leftovers
 
 pytestmark = pytest.mark.real
@@ -23,6 +26,16 @@ def left_on(path: Path) -> list[int]:
     postgres = leftovers(path / "postgres", frozenset({"postgres"}))
     mosquitto = leftovers(path / "mosquitto" / "mosquitto.conf", frozenset({"mosquitto"}))
     return [process.pid for process in (*postgres, *mosquitto)]
+
+
+@pytest.fixture(autouse=True)
+def _leave_nothing(data_path: Path) -> Iterator[None]:
+    """A failed test must not leave servers running."""
+    yield
+    for pid in left_on(data_path):
+        os.kill(pid, signal.SIGKILL)
+    with open_data_dir(data_path):  # clears what the last killed parent left elsewhere
+        pass
 
 
 def test_kills_at_any_moment_leave_one_of_each(data_path: Path) -> None:
