@@ -140,8 +140,10 @@ class Transaction(AsyncTransaction):
         await trio.lowlevel.checkpoint_if_cancelled()
         async with self._conn.lock:
             self._check_enter()
+            # In a pipeline the state of the transaction is known only when all before is answered.
+            await self._conn.wire.see_through(self._conn.sync_gen())
             try:
-                await self._conn.wire.see_through(self._synced(self._enter_gen(), first=True))
+                await self._conn.wire.see_through(self._synced(self._enter_gen()))
             except BaseException as error:
                 await self._roll_back(type(error), error)  # __aexit__ will not be called
                 raise
@@ -185,10 +187,8 @@ class Transaction(AsyncTransaction):
             wire.close_unless_idle()
         return swallow
 
-    def _synced(self, generator: PQGen[RV], *, first: bool = False) -> PQGen[RV]:
-        """In a pipeline, have the answers to all before (``first``) and to this: the next step depends on them."""
-        if first:
-            yield from self._conn.sync_gen()
+    def _synced(self, generator: PQGen[RV]) -> PQGen[RV]:
+        """In a pipeline, have the answers too: the next step depends on them."""
         value = yield from generator
         yield from self._conn.sync_gen()
         return value
