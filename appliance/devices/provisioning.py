@@ -184,11 +184,14 @@ async def _admit(
     owned = groupby(await rows.lock(connection, seating), key=lambda row: row.tenant_id) if seating else ()
     allotments = {tenant_id: Allotment([], now, grace=grace) for tenant_id in seating}
     allotments |= {tenant_id: Allotment(list(group), now, grace=grace) for tenant_id, group in owned}
-    newcomers, verdicts = seat_newcomers(requests, tenants, allotments)
+    # A person registers a device without its advisory lock. Whoever did so while we waited for the subscriptions has
+    # left it there, perhaps on the last seat; where no seat is asked for, the INSERT finds it in its way.
+    verdicts = await _known(connection, requests) if seating else {}
+    absent = [request for request in requests if request.key not in verdicts]
+    newcomers, refused = seat_newcomers(absent, tenants, allotments)
     made = await _insert(connection, newcomers)
-    verdicts |= {(device.tenant_id, device.device_id): standing(device) for device in made}
     await record(connection, *map(_entry, made))
-    # A person can register a device without its advisory lock; then it is there now, and its row rules.
+    verdicts |= refused | {(device.tenant_id, device.device_id): standing(device) for device in made}
     rest = [newcomer.request for newcomer in newcomers if newcomer.request.key not in verdicts]
     return verdicts | (await _known(connection, rest) if rest else {})
 

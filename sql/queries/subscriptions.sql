@@ -1,10 +1,12 @@
 -- name: lock_of_tenants
 -- The second lock of every change of seats, in a statement of its own: what a lock waited for is in the rows returned.
+-- NO KEY UPDATE excludes its own kind as FOR UPDATE would, but not the KEY SHARE that the foreign key of a device row
+-- takes: with FOR UPDATE, hands on psql that insert devices in an order of their own deadlocked with us (a test tells).
 SELECT subscription_id, tenant_id, subscription_type, parent_subscription_id, device_limit, active_device_count,
   term_start, term_end, status, grace_end, hold_reason, plan_id, description
 FROM subscriptions WHERE tenant_id = ANY(%(tenants)s::text[])
 ORDER BY tenant_id, subscription_id
-FOR UPDATE
+FOR NO KEY UPDATE
 
 -- name: select_of_tenants
 SELECT subscription_id, tenant_id, subscription_type, parent_subscription_id, device_limit, active_device_count,

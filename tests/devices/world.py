@@ -1,0 +1,104 @@
+"""Tenants, subscriptions and devices for tests, and the books that must balance whatever was done to them."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from appliance.db.audit import Actor, ActorKind
+from appliance.db.trio_psycopg import Connection, connect
+from appliance.devices.device import Device, NewDevice
+from appliance.devices.provisioning import Request, Verdict, provision_once
+from appliance.devices.seats import By
+from appliance.subscriptions import store
+from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
+from tests.postgres_server import Database
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+ALICE = Actor("alice@example.org", ActorKind.USER, "192.0.2.7")
+BY = By(ALICE, NOW)
+TENANT = "acme"
+INGEST = "appliance_ingest"
+
+OUT_OF_BALANCE = """
+SELECT s.subscription_id, s.active_device_count, s.device_limit, count(d.device_id) AS active
+FROM subscriptions AS s LEFT JOIN device_registry AS d
+  ON d.tenant_id = s.tenant_id AND d.subscription_id = s.subscription_id AND d.status = 'ACTIVE'
+GROUP BY s.tenant_id, s.subscription_id, s.active_device_count, s.device_limit
+HAVING s.active_device_count <> count(d.device_id) OR count(d.device_id) > s.device_limit
+"""
+
+ACTIVE_WITHOUT_SEAT = """
+SELECT tenant_id, device_id, status, subscription_id FROM device_registry
+WHERE (status = 'ACTIVE') <> (subscription_id IS NOT NULL)
+"""
+
+
+@asynccontextmanager
+async def ingest(database: Database) -> AsyncIterator[Connection[Any]]:
+    """A connection of the role under which ingest, workers and operators work."""
+    async with await connect(database.conninfo(INGEST)) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def customer(database: Database, tenant_id: str) -> AsyncIterator[Connection[Any]]:
+    """A connection of the dashboard's role, in a transaction of this tenant."""
+    async with await connect(database.conninfo("appliance_web")) as connection, connection.transaction():
+        await connection.execute("SELECT set_config('appliance.tenant_id', %s, true)", [tenant_id])
+        yield connection
+
+
+async def add_tenant(connection: Connection[Any], tenant_id: str = TENANT, strategy: str = "auto") -> None:
+    """A tenant without subscriptions."""
+    await connection.execute("INSERT INTO tenants (tenant_id, provisioning) VALUES (%s, %s)", [tenant_id, strategy])
+
+
+async def sell(
+    connection: Connection[Any],
+    limit: int,
+    kind: SubscriptionType = SubscriptionType.MAIN,
+    *,
+    tenant_id: str = TENANT,
+    term: timedelta = timedelta(days=365),
+    now: datetime = NOW,
+) -> Subscription:
+    """A subscription that runs now."""
+    new = store.NewSubscription(tenant_id, kind, limit, term)
+    return await store.add(connection, new, actor=ALICE, now=now)
+
+
+async def announce(connection: Connection[Any], *devices: str, tenant_id: str = TENANT) -> dict[str, Verdict]:
+    """First messages of devices; verdicts by device id."""
+    requests = [Request(tenant_id, device) for device in devices]
+    verdicts = await provision_once(connection, requests, now=NOW)
+    return {device: verdict for (_, device), verdict in verdicts.items()}
+
+
+async def seats_taken(connection: Connection[Any], tenant_id: str = TENANT) -> list[int]:
+    """The counts of the tenant's subscriptions, by id."""
+    return [row.active_device_count for row in await store.list_all(connection, tenant_id)]
+
+
+async def rows(connection: Connection[Any], query: str, *parameters: object) -> list[tuple[Any, ...]]:
+    """All rows of a query."""
+    return await (await connection.execute(query.encode(), parameters)).fetchall()
+
+
+def check_books(database: Database) -> None:
+    """P7, seen from a connection that has nothing to do with whoever wrote."""
+    with psycopg.connect(database.conninfo()) as connection:
+        assert connection.execute(OUT_OF_BALANCE.encode()).fetchall() == []
+        assert connection.execute(ACTIVE_WITHOUT_SEAT.encode()).fetchall() == []
+
+
+def many(count: int, prefix: str = "d") -> list[NewDevice]:
+    """Devices d00000, d00001, ..."""
+    return [NewDevice(f"{prefix}{number:05}") for number in range(count)]
+
+
+def registered(verdicts: Iterable[Verdict]) -> list[Device]:
+    """Those that are registered and ACTIVE."""
+    return [verdict for verdict in verdicts if isinstance(verdict, Device)]
