@@ -75,7 +75,8 @@ def _programs() -> Path:
 class PostgresServer:
     """One Postgres in a folder of its own, on a Unix socket only; trusts whoever reaches that socket.
 
-    Started as root it runs as the user ``postgres``. Data stays over ``stop``/``kill`` and ``start``.
+    Started as root it runs as the user ``postgres``. Data stays over ``stop``/``kill`` and ``start``. Start it from the
+    main thread: it dies with the thread that started it.
     """
 
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
@@ -130,6 +131,8 @@ class PostgresServer:
         for pid in children:
             _signal(pid, signal.SIGKILL)
         process.wait()
+        while any(_alive(pid) for pid in children):
+            time.sleep(POLL_SECONDS)
 
     def kill_backend(self, pid: int) -> None:
         """SIGKILL to one backend: Postgres then ends all the others and recovers, still the same postmaster."""
@@ -246,6 +249,14 @@ def _children(pid: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:
         return []
+
+
+def _alive(pid: int) -> bool:
+    """Not even a zombie's sockets are open."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
