@@ -24,13 +24,15 @@ TYPES: Mapping[str, str] = MappingProxyType(
     }
 )
 """What is served, by suffix; licences and lists that lie beside the files are not."""
+COMPRESSED = frozenset({".woff2"})
+"""What is compressed already."""
 FOREVER = "public, max-age=31536000, immutable"
 _CSS_URL = re.compile(r'url\("([^"]+)"\)')
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file as served. ``packed`` is its gzip form, None where that saves nothing."""
+    """One file as served. ``packed`` is its gzip form, None where it is compressed as it is."""
 
     body: bytes
     packed: bytes | None
@@ -60,9 +62,9 @@ class Files:
             body = self._with_hashed_addresses(name, body.decode()).encode()
         digest = hashlib.sha256(body).hexdigest()[:12]
         address = str(name.with_name(f"{name.stem}.{digest}{name.suffix}"))
-        packed = gzip.compress(body, mtime=0)
+        packed = None if name.suffix in COMPRESSED else gzip.compress(body, mtime=0)
         self._addresses[str(name)] = address
-        self._files[address] = File(body, packed if len(packed) < 0.9 * len(body) else None, TYPES[name.suffix])
+        self._files[address] = File(body, packed, TYPES[name.suffix])
 
     def _with_hashed_addresses(self, sheet: PurePosixPath, text: str) -> str:
         return _CSS_URL.sub(lambda found: f'url("{self.address(str(sheet.parent / found[1]))}")', text)

@@ -3,8 +3,6 @@
 A slow viewer simply gets fewer, newer updates. The appliance's drain closes every socket with 1001.
 """
 
-import math
-
 import trio
 from quart import Blueprint, Response, abort, websocket
 
@@ -45,20 +43,18 @@ class _Sent:
 
     def __init__(self) -> None:
         self._html: dict[str, str] = {}
-        self._calm_at = -math.inf
+        self._calm_until: dict[str, float] = {}
 
     def news(self, fragments: list[Fragment], now: float) -> list[str]:
         """The fragments that differ from what was sent; calm ones only when their interval is over."""
-        calm_due = now - self._calm_at >= CALM_INTERVAL
-        fresh = [
-            fragment
-            for fragment in fragments
-            if self._html.get(fragment.element_id) != fragment.html and (calm_due or not fragment.calm)
-        ]
-        if any(fragment.calm for fragment in fresh):
-            self._calm_at = now
+        fresh = [fragment for fragment in fragments if self._is_due(fragment, now)]
         self._html.update((fragment.element_id, fragment.html) for fragment in fresh)
+        self._calm_until.update((fragment.element_id, now + CALM_INTERVAL) for fragment in fresh if fragment.calm)
         return [fragment.html for fragment in fresh]
+
+    def _is_due(self, fragment: Fragment, now: float) -> bool:
+        changed = self._html.get(fragment.element_id) != fragment.html
+        return changed and now >= self._calm_until.get(fragment.element_id, now)
 
 
 async def _send_updates(feed: LiveFeed, pages: LivePages, page: str, seen_by: Viewer) -> None:

@@ -1,0 +1,1 @@
+"""Tests of the dashboard, over the socket it really serves."""

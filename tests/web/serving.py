@@ -1,0 +1,141 @@
+"""Serves a dashboard for tests, on a free port of loopback, and speaks to it in raw bytes where a client would not."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
+
+from appliance.clock import SystemClock
+from appliance.db.pool import Pool, open_pool
+from appliance.web.app import Dashboard, create_app
+from appliance.web.hardening import Limits
+from appliance.web.live import LiveFeed
+from appliance.web.server import serve
+from appliance.web.services import BrokerQueue, DeviceListener, Health, Services
+
+WELL = Health(None, None, None)
+NOWHERE = "host=/nonexistent user=nobody dbname=nothing"
+
+
+def services(
+    pool: Pool, *, health: Health = WELL, public_url: str | None = None, live: LiveFeed | None = None
+) -> Services:
+    """What a dashboard needs; the live feed and the clock are real."""
+    clock = SystemClock()
+    return Services(
+        name="test-appliance",
+        public_url=public_url,
+        clock=clock,
+        pool=pool,
+        live=live or LiveFeed(clock),
+        health=lambda: health,
+        metrics_text=lambda: b"appliance_messages_total 42.0\n",
+        broker_queue=lambda: BrokerQueue(13_210, 200_000),
+        device_listener=DeviceListener(None, 1883, "demo/device/first", "tenant/demo/device/first/telemetry"),
+    )
+
+
+@dataclass(slots=True)
+class Served:
+    """A dashboard that is being served."""
+
+    app: Dashboard
+    services: Services
+    port: int
+    stopped: trio.Event
+    _stop: trio.Event
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        """Begin the drain."""
+        self._stop.set()
+
+    async def connect(self) -> trio.SocketStream:
+        """A bare connection to it."""
+        return await trio.open_tcp_stream("127.0.0.1", self.port)
+
+    async def exchange(self, request: bytes, *, seconds: float = 5.0) -> bytes:
+        """Send bytes as they are and return all that comes until the server closes."""
+        async with await self.connect() as stream:
+            await stream.send_all(request)
+            return await read_all(stream, seconds)
+
+    async def places_free(self, *, seconds: float = 5.0) -> None:
+        """Return once a connection more is taken; fails when that does not come to pass."""
+        deadline = trio.current_time() + seconds
+        while b" 503 " in await self.exchange(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n"):
+            assert trio.current_time() < deadline, "every place is still taken"
+
+
+async def read_all(stream: trio.SocketStream, seconds: float = 5.0) -> bytes:
+    """All that comes until the peer closes; fails when it does not close in time."""
+    received = bytearray()
+    with trio.fail_after(seconds):
+        try:
+            while chunk := await stream.receive_some():
+                received += chunk
+        except trio.BrokenResourceError:
+            pass
+    return bytes(received)
+
+
+@asynccontextmanager
+async def serving(given: Services, limits: Limits | None = None) -> AsyncIterator[Served]:
+    """Serve a dashboard over ``given`` for the block."""
+    stop, stopped = trio.Event(), trio.Event()
+    app = create_app(given, limits or Limits())
+
+    async def run(task_status: trio.TaskStatus[int]) -> None:
+        await serve(app, "127.0.0.1", 0, shutdown_trigger=stop.wait, task_status=task_status)
+        stopped.set()
+
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(partial(run))
+        yield Served(app, given, port, stopped, stop)
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def without_database(
+    *, health: Health = WELL, public_url: str | None = None, limits: Limits | None = None
+) -> AsyncIterator[Served]:
+    """Serve a dashboard whose Postgres cannot be reached: all but pages works."""
+    async with (
+        open_pool(NOWHERE, name="nowhere", min_size=0, max_size=1, timeout=0.01) as pool,
+        serving(services(pool, health=health, public_url=public_url), limits) as served,
+    ):
+        yield served
+
+
+async def closed_with(page: WebSocketConnection, *, seconds: float = 2.0) -> int:
+    """Read until the server closes the WebSocket; its close code."""
+    with trio.fail_after(seconds), suppress(ConnectionClosed):
+        while True:
+            await page.get_message()
+    assert page.closed is not None
+    return int(page.closed.code)
+
+
+@asynccontextmanager
+async def page_socket(
+    served: Served, *, page: str = "overview", headers: Sequence[tuple[str, str]] | None = None
+) -> AsyncIterator[WebSocketConnection]:
+    """The live WebSocket as a page opens it; ``headers`` in place of a page's own Origin."""
+    given = [("Origin", served.url)] if headers is None else list(headers)
+    async with await served.connect() as stream, trio.open_nursery() as nursery:
+        yield await wrap_client_stream(
+            nursery, stream, f"127.0.0.1:{served.port}", f"/live?page={page}", extra_headers=encoded(given)
+        )
+        nursery.cancel_scope.cancel()
+
+
+def encoded(headers: Sequence[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Headers as bytes."""
+    return [(name.encode(), value.encode()) for name, value in headers]
