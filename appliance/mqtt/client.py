@@ -35,6 +35,9 @@ from appliance.mqtt.transport import Tcp, Transport, Unix
 
 CONNECT_SECONDS = 10.0
 
+OVERRUN_TOLERANCE = 16384
+"""Messages beyond the receive maximum that we put up with: more than one chunk holds, since we stop reading then."""
+
 PUBLISH_GROUP = 512
 """Messages handed to the socket at once by ``publish_many``: bounds memory, and lets other tasks run."""
 
@@ -78,6 +81,7 @@ class Client:
             keep_alive=keep_alive,
             receive_max=receive_max,
             max_packet_size=max_packet_size,
+            tolerance=OVERRUN_TOLERANCE,
         )
         self._connection = Connection(
             _transport(hostname, port, unix_socket, transport),
@@ -182,6 +186,7 @@ class Client:
             dropped=inbox.dropped,
             forgotten=inbox.forgotten,
             unsolicited=self._session.oddities.unsolicited_acks,
+            overruns=self._session.oddities.overruns,
             waiting=len(inbox),
             unacknowledged=len(self._session.outgoing),
         )

@@ -4,6 +4,7 @@ Sorts what the session reports: received messages into the inbox, answers to who
 asked for again after every connect.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -242,10 +243,13 @@ def _joined(text: str, detail: str) -> str:
 
 
 def _os_error_text(error: OSError) -> str:
-    """The system's own words; trio wraps several failed addresses into one error with the causes in a group."""
+    """The system's own words, without the address that trio repeats; of several failed addresses, each cause once."""
     cause = error.__cause__
     if isinstance(cause, BaseExceptionGroup):
-        return "; ".join(dict.fromkeys(getattr(one, "strerror", None) or str(one) for one in cause.exceptions))
+        causes = [one for one in cause.exceptions if isinstance(one, OSError)]
+        return "; ".join(dict.fromkeys(_os_error_text(one) for one in causes))
+    if error.errno is not None and error.errno > 0:  # name resolution has negative numbers of its own
+        return os.strerror(error.errno)
     return error.strerror or str(error)
 
 

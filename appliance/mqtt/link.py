@@ -106,5 +106,6 @@ class Statistics:
     dropped: int  # QoS 0 messages that came faster than they were taken
     forgotten: int  # taken off the queue unseen after a resumption, since the broker sends them again
     unsolicited: int  # acknowledgements from the broker that answered nothing
+    overruns: int  # chunks after which the broker had sent more than the receive maximum allows
     waiting: int
     unacknowledged: int  # of our own publishes

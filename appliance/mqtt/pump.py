@@ -33,6 +33,7 @@ class Pump:
         self._over = True
         self._writer = trio.lowlevel.ParkingLot()
         self._flushed = trio.lowlevel.ParkingLot()
+        self._acknowledged = trio.lowlevel.ParkingLot()  # where a paused reader waits
         self._scope = trio.CancelScope()
 
     async def run(self, stream: trio.abc.Stream, connack_deadline: float) -> Ending | StreamLost:
@@ -62,6 +63,7 @@ class Pump:
         """The session has something to send."""
         self._asked += 1
         self._writer.unpark()
+        self._acknowledged.unpark()
 
     async def flushed(self) -> None:
         """Return once all that was queued before this call is with the kernel, or the connection is over."""
@@ -97,6 +99,8 @@ class Pump:
     async def _read(self, stream: trio.abc.Stream, connack_deadline: float) -> Ending | StreamLost:
         session = self._session
         while True:
+            if session.overrun:
+                await self._pause()
             connecting = session.state is State.CONNECTING
             deadline = connack_deadline if connecting else math.inf
             data: bytes | None = None
@@ -113,6 +117,19 @@ class Pump:
             ending = self._react(session.tick(now) if data is None else session.receive_data(data, now))
             if ending is not None:
                 return ending
+
+    async def _pause(self) -> None:
+        """Read no further until enough is acknowledged; pings go on.
+
+        Mosquitto (2.0.11 at least, its issue 2301) sends two messages for each PUBACK while it has a backlog, whatever
+        the receive maximum: without this the backlog would end up in our memory.
+        """
+        while self._session.overrun:
+            with trio.CancelScope(deadline=self._session.next_deadline()):
+                await self._acknowledged.park()
+            self._session.unheard(trio.current_time())
+            if self._session.has_output:
+                self.wake()
 
     def _react(self, events: list[Event]) -> Ending | None:
         if self._session.has_output:

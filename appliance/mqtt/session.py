@@ -77,7 +77,10 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What we tell the broker in CONNECT. Intervals are seconds, ``max_packet_size`` bytes."""
+    """What we tell the broker in CONNECT. Intervals are seconds, ``max_packet_size`` bytes.
+
+    ``tolerance`` we do not tell: how many messages beyond ``receive_max`` are taken before it is a protocol error.
+    """
 
     identifier: str
     username: str | None = None
@@ -87,6 +90,7 @@ class Settings:
     keep_alive: int = 60
     receive_max: int = 65535
     max_packet_size: int | None = None
+    tolerance: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,7 @@ class Oddities:
     """Counts of what the peer sent without need and we passed over."""
 
     unsolicited_acks: int = 0
+    overruns: int = 0  # chunks after which more messages were unacknowledged than the receive maximum
 
 
 class Session:
@@ -190,6 +195,16 @@ class Session:
     def has_output(self) -> bool:
         """Whether ``data_to_send`` has something to hand out."""
         return bool(self._out)
+
+    @property
+    def overrun(self) -> bool:
+        """Whether the broker has sent more than it may before we acknowledge: better read no further now."""
+        return len(self._arrivals) > self.settings.receive_max
+
+    def unheard(self, now: float) -> list[Event]:
+        """As ``tick``, for a shell that has stopped reading: pings are sent, silence means nothing."""
+        self._keep_alive.received(now)
+        return self.tick(now)
 
     def data_to_send(self, now: float) -> bytes:
         """Everything that is to be written now, and once only; empty when there is nothing."""
@@ -314,12 +329,13 @@ class Session:
             0 in ids
             or QoS.EXACTLY_ONCE in [packet.qos for packet in packets]
             or [packet.topic_alias for packet in packets].count(None) != len(packets)
-            or len(ids) + len(self._arrivals) > self.settings.receive_max
+            or len(ids) + len(self._arrivals) > self.settings.receive_max + self.settings.tolerance
         ):
             packets, fault = self._sound_part(packets)
             ids = [packet.packet_id for packet in packets if packet.packet_id is not None]
         if packets:
             self._deliver(packets, cast("list[int]", ids), events)
+            self.oddities.overruns += self.overrun
         if fault is not None:
             self._fail(fault, events)
 
@@ -334,7 +350,7 @@ class Session:
 
     def _sound_part(self, packets: list[PublishPacket]) -> tuple[list[PublishPacket], Fault | None]:
         """The messages before the first that is a protocol violation, and the violation."""
-        free = self.settings.receive_max - len(self._arrivals)
+        free = self.settings.receive_max + self.settings.tolerance - len(self._arrivals)
         for index, packet in enumerate(packets):
             free -= packet.packet_id is not None
             fault = _publish_fault(packet, free)

@@ -404,6 +404,21 @@ async def test_a_flood_of_qos_0_is_bounded_and_counted_and_qos_1_passes(
         assert (await anext(client.batches())).packets[0].payload == b"room again"
 
 
+async def test_a_broker_that_overruns_the_receive_maximum_is_not_read_and_still_pinged(
+    broker: ScriptedBroker, autojump_clock: MockClock
+) -> None:
+    async with client_of(broker, receive_max=2, keep_alive=10) as client:
+        peer = await broker.peer()
+        await peer.send(*[qos1(number) for number in range(1, 6)])
+        batch = await anext(client.batches())
+        await peer.send(qos1(6))
+        for _ in range(5):
+            await peer.expect(PingReqPacket)  # unanswered: we do not listen, so silence means nothing
+        assert (client.statistics().received, client.statistics().overruns, client.generation) == (5, 1, 1)
+        assert await client.acknowledge(batch) == 5
+        assert (await anext(client.batches())).packets[0].packet_id == 6
+
+
 async def test_dropping_the_connection_says_goodbye_and_comes_back_without_delay(
     broker: ScriptedBroker, autojump_clock: MockClock
 ) -> None:
