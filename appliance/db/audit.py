@@ -4,7 +4,7 @@ The row is the record; the log line beside it is for whoever reads along, and ma
 back a moment later. No secret belongs in an entry.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -18,6 +18,9 @@ from appliance.db.trio_psycopg import Connection
 log = structlog.get_logger(__name__)
 
 STATEMENTS = statements.load("audit")
+
+SLICE = 500
+"""Entries written and logged before the event loop has its turn: some tens of milliseconds."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -63,34 +66,36 @@ class Entry:
 
 
 async def record(connection: Connection[Any], *entries: Entry) -> None:
-    """Write ``entries``, all of one actor, with one statement, inside the caller's transaction; one log line each.
+    """Write ``entries``, all of one actor, inside the caller's transaction; one log line each.
 
     Raises ValueError when the entries have different actors.
     """
-    if not entries:
-        return
-    actor = entries[0].actor
-    if any(entry.actor != actor for entry in entries):
+    if any(entry.actor != entries[0].actor for entry in entries):
         raise ValueError("one call records the changes of one actor")
-    await connection.execute(
-        STATEMENTS["record"],
-        {
-            "actor": actor.name,
-            "actor_kind": actor.kind.value,
-            "address": actor.address,
-            "tenants": [entry.tenant_id for entry in entries],
-            "actions": [entry.action for entry in entries],
-            "types": [entry.object_type for entry in entries],
-            "ids": [entry.object_id for entry in entries],
-            "befores": [_json(entry.before) for entry in entries],
-            "afters": [_json(entry.after) for entry in entries],
-        },
-    )
+    for start in range(0, len(entries), SLICE):
+        await _record(connection, entries[start : start + SLICE])
+
+
+async def _record(connection: Connection[Any], entries: Sequence[Entry]) -> None:
+    actor = entries[0].actor
+    parameters = {
+        "actor": actor.name,
+        "actor_kind": actor.kind.value,
+        "address": actor.address,
+        "tenants": [entry.tenant_id for entry in entries],
+        "actions": [entry.action for entry in entries],
+        "types": [entry.object_type for entry in entries],
+        "ids": [entry.object_id for entry in entries],
+        "befores": [_json(entry.before) for entry in entries],
+        "afters": [_json(entry.after) for entry in entries],
+    }
+    await connection.execute(STATEMENTS["record"], parameters)
     for entry in entries:
         log.info(
             "change recorded",
             action=entry.action,
-            object=f"{entry.object_type} {entry.object_id}",
+            object_type=entry.object_type,
+            object=entry.object_id,
             tenant=entry.tenant_id,
             actor=actor.name,
             address=actor.address,

@@ -35,6 +35,8 @@ STATEMENTS = statements.load("seats")
 
 LIMIT_CONSTRAINT = "subscriptions_seats_within_limit"
 """The CHECK of the database behind which no code can go."""
+SLICE = 1000
+"""Devices in one statement, so that the event loop has its turn in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +195,17 @@ async def put(connection: Connection[Any], tenant_id: str, seated: Iterable[tupl
     Returns those that were made: one that is there already is left alone.
     """
     pairs = sorted(seated, key=lambda pair: pair[0].device_id)
-    parameters = {
-        **descriptions(new for new, _ in pairs),
-        "tenant": tenant_id,
-        "subscriptions": [subscription_id for _, subscription_id in pairs],
-    }
-    cursor = await connection.execute(STATEMENTS["put_devices"], parameters)
-    return [device_of(row) for row in await cursor.fetchall()]
+    made: list[Device] = []
+    for start in range(0, len(pairs), SLICE):
+        part = pairs[start : start + SLICE]
+        parameters = {
+            **descriptions(new for new, _ in part),
+            "tenant": tenant_id,
+            "subscriptions": [subscription_id for _, subscription_id in part],
+        }
+        cursor = await connection.execute(STATEMENTS["put_devices"], parameters)
+        made += [device_of(row) for row in await cursor.fetchall()]
+    return made
 
 
 def descriptions(devices: Iterable[NewDevice]) -> dict[str, Any]:
