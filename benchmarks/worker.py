@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -9,7 +10,7 @@ import msgspec
 
 T = TypeVar("T")
 
-ROUND_SECONDS = 120.0
+ROOT = Path(__file__).parent.parent
 
 
 class Worker(Generic[T]):
@@ -19,7 +20,7 @@ class Worker(Generic[T]):
         self._module = module
         self._report = report
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", module], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._write(msgspec.json.encode(plan).decode())
 

@@ -1,0 +1,118 @@
+"""The appliance under test: a process of its own with a data folder of its own, and what the kernel knows of it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+from psycopg.conninfo import make_conninfo
+
+from appliance.children.data_dir import RunFile, read_run_file
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+POLL_SECONDS = 0.005
+TICKS = os.sysconf("SC_CLK_TCK")
+KIB = 1024
+
+CONFIGURATION = """\
+data_dir = "{folder}"
+[broker]
+host = "127.0.0.1"
+port = 0
+[web]
+host = "127.0.0.1"
+port = 0
+[limits]
+rate = 1000000.0
+burst = 1000000
+"""
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """A user of the device listener."""
+
+    username: str
+    password: str
+
+
+class ApplianceProcess:
+    """Started by entering, stopped by leaving; ``cold`` and ``warm`` are the seconds of its starts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self._config = folder / "appliance.toml"
+        self._log = folder / "appliance.log"
+        self._config.write_text(CONFIGURATION.format(folder=self.data))
+        self._process: subprocess.Popen[bytes] | None = None
+        self.running: RunFile | None = None
+
+    def start(self) -> float:
+        """Start it; the seconds until it served. Raises SystemExit with the end of its log when it does not."""
+        started = time.monotonic()
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-m", "appliance", "--config", str(self._config), "run"]
+            self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        while (running := read_run_file(self.data)) is None:
+            if self._process.poll() is not None or time.monotonic() - started > START_SECONDS:
+                raise SystemExit(f"the appliance did not start:\n{self._log.read_text()[-2000:]}")
+            time.sleep(POLL_SECONDS)
+        self.running = running
+        return time.monotonic() - started
+
+    def stop(self) -> float:
+        """SIGTERM; the seconds until it had ended. Raises SystemExit when it did not end well."""
+        process, self._process, self.running = self._process, None, None
+        if process is None:
+            return 0.0
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        try:
+            code = process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        if code:
+            raise SystemExit(f"the appliance ended with {code}:\n{self._log.read_text()[-2000:]}")
+        return time.monotonic() - started
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Of the appliance itself, without its children."""
+        assert self._process is not None, "the appliance is not running"
+        return self._process.pid
+
+    def conninfo(self, role: str) -> str:
+        """Its database, as ``role``."""
+        assert self.running is not None, "the appliance is not running"
+        return make_conninfo(self.running.database, user=role)
+
+    def first_device(self) -> Credential:
+        """The broker user that it made at its first start."""
+        return msgspec.json.decode((self.data / "first-device.json").read_bytes(), type=Credential)
+
+    def cpu(self) -> float:
+        """Seconds of user and system time that the process has used, all threads, without its children."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def memory(self) -> tuple[int, int]:
+        """Resident bytes now, and the most there were."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        found = {name: value for name, _, value in (line.partition(":") for line in lines)}
+        return int(found["VmRSS"].split()[0]) * KIB, int(found["VmHWM"].split()[0]) * KIB

@@ -1,0 +1,136 @@
+"""The rounds of the benchmark: each measures one thing once, on servers that are there already.
+
+* Throughput: from the first publish to the first look at the ledger that finds all of it committed; a look every
+  5 ms. ``mosquitto_sub``: to its end. COPY: from before the first batch to after the last commit.
+* CPU: user and system of the appliance's own process, from /proc, all threads, over the same time.
+* Latency: one connection publishes at a steady rate and notes the moment of each message; a second one looks at the
+  ledger every millisecond. Commits keep the order of publication, so the look that first finds k messages dates the
+  k-th. It is the time until a stranger sees the row, up to a millisecond too long and never too short. (The commit
+  timestamp of Postgres would be too short: it is taken before the commit is on the disk.)
+"""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from appliance.db.roles import INGEST, OWNER
+from benchmarks import copying, load
+from benchmarks.appliance_process import ApplianceProcess
+from benchmarks.figures import latencies, percentile
+from benchmarks.messages import Stream
+from benchmarks.result import Latency, Pair
+from benchmarks.storage import Ledger, copy_statement, make_table
+from benchmarks.subscriber import PrivateBroker
+from benchmarks.worker import Worker
+
+DEVICES = 1_000
+COPY_BATCH = 2_048  # the appliance's own
+WARM_UP = 20_000
+LEDGER_PAUSE = 0.005
+LATENCY_PAUSE = 0.001
+MICRO = 1e6
+
+
+class Bench:
+    """One run: a started appliance, a private broker beside it, and what is measured with them."""
+
+    def __init__(self, appliance: ApplianceProcess, broker: PrivateBroker, messages: int) -> None:
+        self._appliance = appliance
+        self._broker = broker
+        self._messages = messages
+        self._device = appliance.first_device()
+        self._ledger = Ledger(appliance.conninfo(INGEST))
+        self._copy = copy_statement()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ledger.close()
+
+    def warm_up(self) -> None:
+        """Meet all devices and fill the caches once, unmeasured; then make the other table."""
+        self.appliance_round(self._stream(WARM_UP))
+        make_table(self._appliance.conninfo(OWNER), INGEST)
+
+    def pair(self, number: int) -> Pair:
+        """One round of each, in an order that moves on from pair to pair."""
+        found: dict[str, float] = {}
+
+        def appliance() -> None:
+            found["appliance"], found["cpu"], found["load_cpu"] = self.appliance_round(self._stream(self._messages))
+
+        def broker() -> None:
+            found["broker"] = self.broker_round(self._stream(self._messages))
+
+        def database() -> None:
+            found["database"] = self.copy_round(self._stream(self._messages))
+
+        rounds: list[Callable[[], None]] = [appliance, broker, database]
+        for index in range(3):
+            rounds[(number + index) % 3]()
+        return Pair(**found)
+
+    def appliance_round(self, stream: Stream) -> tuple[float, float, float]:
+        """Committed messages a second, and CPU microseconds a message of the appliance and of the load."""
+        received, stored = self._ledger.counts()
+        assert self._appliance.running is not None
+        plan = self._plan(self._appliance.running.mqtt_host, self._appliance.running.mqtt_port, stream)
+        with Worker("benchmarks.load", plan, load.Report) as publisher:
+            before = self._appliance.cpu()
+            publisher.go()
+            committed = self._ledger.until(received + stream.count, LEDGER_PAUSE)[-1][0]
+            cpu = self._appliance.cpu() - before
+            report = publisher.report()
+        if self._ledger.counts() != (received + stream.count, stored + stream.count):
+            refused = self._ledger.refusals() or "as duplicates"
+            raise SystemExit(f"the appliance refused messages, so nothing measured means anything: {refused}")
+        return (
+            stream.count / (committed - report.started),
+            cpu / stream.count * MICRO,
+            report.cpu / stream.count * MICRO,
+        )
+
+    def broker_round(self, stream: Stream) -> float:
+        """Messages a second that ``mosquitto_sub`` takes."""
+        plan = self._plan(self._broker.host, self._broker.port, stream)
+        with Worker("benchmarks.load", plan, load.Report) as publisher:
+            subscription = self._broker.subscribe(stream.count)
+            publisher.go()
+            ended = subscription.ended()
+            return stream.count / (ended - publisher.report().started)
+
+    def copy_round(self, stream: Stream) -> float:
+        """Rows a second of bare COPY."""
+        plan = copying.Plan(self._appliance.conninfo(INGEST), self._copy, stream, COPY_BATCH)
+        with Worker("benchmarks.copying", plan, copying.Report) as copier:
+            report = copier.run()
+        return stream.count / (report.committed - report.started)
+
+    def latency(self, rate: float, seconds: float) -> Latency:
+        """Publish to commit at a steady rate."""
+        received, _ = self._ledger.counts()
+        stream = self._stream(int(rate * seconds))
+        assert self._appliance.running is not None
+        plan = self._plan(self._appliance.running.mqtt_host, self._appliance.running.mqtt_port, stream, rate)
+        with Worker("benchmarks.load", plan, load.Report) as publisher:
+            publisher.go()
+            seen = self._ledger.until(received + stream.count, LATENCY_PAUSE)
+            report = publisher.report()
+        waits = latencies(report.published, [(moment, count - received) for moment, count in seen])
+        p50, p95, p99, highest = (percentile(waits, share) * 1000 for share in (0.5, 0.95, 0.99, 1))
+        return Latency(rate, len(waits), p50, p95, p99, highest)
+
+    def memory_with(self, devices: int) -> int:
+        """Resident bytes after each of so many devices has spoken twice."""
+        self.appliance_round(Stream(self._device.username, devices, 2 * devices, time.time_ns() // 1_000_000))
+        return self._appliance.memory()[0]
+
+    def _stream(self, count: int) -> Stream:
+        return Stream(self._device.username, DEVICES, count, time.time_ns() // 1_000_000)
+
+    def _plan(self, host: str, port: int, stream: Stream, rate: float = 0.0) -> load.Plan:
+        return load.Plan(host, port, stream, self._device.username, self._device.password, rate=rate)

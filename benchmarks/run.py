@@ -1,0 +1,117 @@
+"""The benchmark: ``python -m benchmarks.run``. Ends within four minutes; nothing is asserted, the aims stand beside.
+
+A private appliance with its own Postgres and Mosquitto takes a stream of QoS 1 messages from a second process. In
+the same run, in turn, ``mosquitto_sub`` takes the same stream from a broker of the same configuration (the broker's
+limit), and bare COPY puts the same rows into a table like telemetry in the same server (the database's limit). How
+each is measured stands in ``rounds``. A table on the terminal, and JSON in ``benchmarks/results/``.
+"""
+
+import argparse
+import contextlib
+import datetime as dt
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import TypeVar
+
+import msgspec
+
+from appliance.db.roles import INGEST
+from benchmarks import surroundings
+from benchmarks.appliance_process import ApplianceProcess
+from benchmarks.result import Pair, Result, report
+from benchmarks.rounds import DEVICES, Bench
+from benchmarks.subscriber import PROGRAM, PrivateBroker
+
+T = TypeVar("T")
+
+RESULTS = Path(__file__).parent / "results"
+MANY_DEVICES = 10_000
+LATENCY_RATE = 2_000.0
+BUDGET_SECONDS = 150.0
+"""No further pair begins after so long: what comes after them takes at most another minute."""
+
+
+def tell(what: str, work: Callable[[], T]) -> T:
+    """Do it, and say on standard error that it is being done."""
+    started = time.monotonic()
+    print(f"{what} ...", end="", file=sys.stderr, flush=True)
+    try:
+        return work()
+    finally:
+        print(f" {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+
+
+def measure(folder: Path, *, pairs: int, messages: int, latency_seconds: float) -> Result:
+    """The whole benchmark in ``folder``, which is empty."""
+    begun = time.monotonic()
+    machine = surroundings.machine()
+    with contextlib.ExitStack() as stack:
+        appliance = stack.enter_context(ApplianceProcess(folder))
+        cold = tell("first start", appliance.start)
+        appliance.stop()
+        warm = tell("later start", appliance.start)
+        rendered = appliance.data / "mosquitto"
+        broker = stack.enter_context(PrivateBroker(folder / "broker", rendered, appliance.first_device()))
+        bench = stack.enter_context(Bench(appliance, broker, messages))
+        tell("warm-up", bench.warm_up)
+        found: list[Pair] = []
+        for number in range(pairs):
+            if not found or time.monotonic() - begun < BUDGET_SECONDS:
+                found.append(tell(f"pair {number + 1} of {pairs}", partial(bench.pair, number)))
+        _, peak = appliance.memory()
+        latency = tell("latency", lambda: bench.latency(LATENCY_RATE, latency_seconds))
+        many = tell(f"{MANY_DEVICES:,} devices", lambda: bench.memory_with(MANY_DEVICES))
+        versions = surroundings.versions(appliance.conninfo(INGEST), PROGRAM)
+        stop = tell("stop", appliance.stop)
+    return Result(
+        date=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        machine=machine,
+        commit=surroundings.commit(),
+        versions=versions,
+        messages=messages,
+        devices=DEVICES,
+        metrics=3,
+        pairs=found,
+        latency=latency,
+        cold_start=cold,
+        warm_start=warm,
+        stop=stop,
+        peak_memory=peak,
+        many_devices=MANY_DEVICES,
+        memory_many_devices=many,
+        seconds=time.monotonic() - begun,
+    )
+
+
+def main() -> None:
+    """Measure, show, write down."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5, help="rounds of each (5)")
+    parser.add_argument("--messages", type=int, default=80_000, help="messages of a round (80000)")
+    parser.add_argument("--latency-seconds", type=float, default=15.0, help="length of the latency round (15)")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, _leave)
+    with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # the servers run as users of their own
+        result = measure(folder, pairs=given.pairs, messages=given.messages, latency_seconds=given.latency_seconds)
+    print(f"\n{report(result)}\n")
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{result.date.replace(':', '')}.json"
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(result)) + b"\n")
+    print(f"written to {path}")
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    """SIGTERM ends us like Ctrl+C: what was started is stopped."""
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What the benchmark asks of the appliance's own database: how far the ledger is, and a table like telemetry."""
+
+import time
+
+import psycopg
+from psycopg import sql
+
+from appliance.db import statements
+
+TABLE = "bench_copy"
+STALLED_SECONDS = 30.0
+TO_COUNT = "SELECT coalesce(sum(received), 0)::bigint, coalesce(sum(stored), 0)::bigint FROM ingest_ledger"
+PARTITIONS = """
+SELECT pg_get_expr(child.relpartbound, child.oid),
+       coalesce('WITH (' || array_to_string(child.reloptions, ',') || ')', '')
+FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
+WHERE inhparent = 'telemetry'::regclass ORDER BY 1
+"""
+
+
+class Ledger:
+    """Looks at the books from a connection of its own."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=0)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+    def counts(self) -> tuple[int, int]:
+        """Messages received and messages stored, in committed transactions."""
+        row = self._connection.execute(TO_COUNT).fetchone()
+        assert row is not None
+        return row[0], row[1]
+
+    def refusals(self) -> dict[str, int]:
+        """Messages refused so far, by reason."""
+        rows = self._connection.execute("SELECT reason, sum(cnt)::bigint FROM quarantine_counters_minute GROUP BY 1")
+        return dict(rows.fetchall())
+
+    def until(self, received: int, pause: float) -> list[tuple[float, int]]:
+        """Look every ``pause`` seconds until so many are received: (seconds since 1970, received) of each change.
+
+        The moment is taken after the look, so it is never earlier than the commit. Raises SystemExit after 30 s
+        without a change.
+        """
+        seen: list[tuple[float, int]] = []
+        last = -1
+        changed = time.monotonic()
+        while last < received:
+            count, _ = self.counts()
+            if count != last:
+                last = count
+                seen.append((time.time(), count))
+                changed = time.monotonic()
+            elif time.monotonic() - changed > STALLED_SECONDS:
+                raise SystemExit(f"the ledger stands still at {count} of {received} messages")
+            if last < received:
+                time.sleep(pause)
+        return seen
+
+
+def copy_statement() -> str:
+    """The appliance's own COPY, into the other table."""
+    return statements.load("ingest")["copy_telemetry"].replace("telemetry", TABLE, 1)
+
+
+def make_table(owner: str, reader: str) -> None:
+    """A table like telemetry: columns, key, indexes, partitions with their settings. ``owner`` is a conninfo."""
+    with psycopg.connect(owner) as connection:
+        table = sql.Identifier(TABLE)
+        connection.execute(
+            sql.SQL("CREATE TABLE {} (LIKE telemetry INCLUDING ALL) PARTITION BY RANGE (ts)").format(table)
+        )
+        for number, (bound, options) in enumerate(connection.execute(PARTITIONS).fetchall()):
+            connection.execute(
+                sql.SQL("CREATE TABLE {} PARTITION OF {} {} {}").format(
+                    sql.Identifier(f"{TABLE}_{number}"), table, sql.SQL(bound), sql.SQL(options)
+                )
+            )
+        connection.execute(sql.SQL("GRANT SELECT, INSERT ON {} TO {}").format(table, sql.Identifier(reader)))
