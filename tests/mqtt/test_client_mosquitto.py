@@ -237,19 +237,21 @@ async def test_a_backlog_stays_with_a_broker_that_ignores_the_receive_maximum(
 ) -> None:
     """Mosquitto 2.0.11 sends two messages for each PUBACK while it has a backlog (its issue 2301)."""
     total, payload = 4000, bytes(10_000)
-    async with Client(mosquitto.host, mosquitto.port) as publisher:
-        async with durable(mosquitto, prefix, receive_max=20) as client:
-            await client.subscribe(f"{prefix}/#")
-            await publisher.publish_many([(f"{prefix}/x", payload) for _ in range(total)])
-            found, most, batches = 0, 0, client.batches(maximum=1)
-            with trio.fail_after(DEADLINE):
-                while found < total:
-                    batch = await anext(batches)
-                    found += len(batch.packets)
-                    most = max(most, client.statistics().waiting)
-                    await client.acknowledge(batch)
-            assert client.generation == 1
-            assert most <= 40  # the receive maximum, and what a chunk adds to it
+    async with (
+        Client(mosquitto.host, mosquitto.port) as publisher,
+        durable(mosquitto, prefix, receive_max=20) as client,
+    ):
+        await client.subscribe(f"{prefix}/#")
+        await publisher.publish_many([(f"{prefix}/x", payload) for _ in range(total)])
+        found, most, batches = 0, 0, client.batches(maximum=1)
+        with trio.fail_after(DEADLINE):
+            while found < total:
+                batch = await anext(batches)
+                found += len(batch.packets)
+                most = max(most, client.statistics().waiting)
+                await client.acknowledge(batch)
+        assert client.generation == 1
+        assert most <= 40  # the receive maximum, and what a chunk adds to it
 
 
 async def test_unordered_acknowledgements_of_single_messages_settle_all(
