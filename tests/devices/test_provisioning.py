@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import psycopg
@@ -11,7 +12,7 @@ import pytest
 import trio
 
 from appliance.db.pool import open_pool
-from appliance.db.trio_psycopg import connect
+from appliance.db.trio_psycopg import Connection, connect
 from appliance.devices import provisioning, seats
 from appliance.devices.allotment import Allotment
 from appliance.devices.device import Device, DeviceStatus, NewDevice
@@ -217,7 +218,7 @@ async def test_a_seat_taken_by_a_person_in_the_same_moment_is_seen(database: Dat
         assert await seats_taken(person) == [1]
 
 
-async def _until_somebody_waits(connection: provisioning.Connection[tuple[object, ...]]) -> None:
+async def _until_somebody_waits(connection: Connection[Any]) -> None:
     waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     with trio.fail_after(10):
         while not await rows(connection, waiting):

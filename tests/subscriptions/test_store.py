@@ -1,0 +1,211 @@
+"""Subscriptions in Postgres: sold, changed, recorded, with who did it."""
+
+import re
+from datetime import timedelta
+
+import pytest
+import trio
+
+from appliance.db.trio_psycopg import connect
+from appliance.devices import seats
+from appliance.devices.device import NewDevice
+from appliance.errors import Conflict, NotFound
+from appliance.subscriptions import store
+from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
+from tests.devices.world import ALICE, BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
+from tests.postgres_server import Database
+
+DAY = timedelta(days=1)
+
+
+async def test_a_sold_subscription_is_there_with_its_term_and_audit_rows(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        new = store.NewSubscription(TENANT, SubscriptionType.MAIN, 10, 30 * DAY, plan_id="basic", description="Hall 3")
+        made = await store.add(connection, new, actor=ALICE, now=NOW)
+        assert re.fullmatch(r"SUB-\d{8}-\d{5}", made.subscription_id)
+        assert made == Subscription(
+            made.subscription_id,
+            TENANT,
+            SubscriptionType.MAIN,
+            None,
+            10,
+            0,
+            NOW,
+            NOW + 30 * DAY,
+            Status.ACTIVE,
+            plan_id="basic",
+            description="Hall 3",
+        )
+        assert await store.list_all(connection) == [made] == await store.list_all(connection, TENANT)
+        assert await store.get(connection, TENANT, made.subscription_id) == made
+        assert await store.tenant_of(connection, made.subscription_id) == TENANT
+        terms = await rows(
+            connection, "SELECT term_start, term_end, device_limit, plan_id, actor FROM subscription_terms"
+        )
+        assert terms == [(NOW, NOW + 30 * DAY, 10, "basic", ALICE.name)]
+        events = await rows(
+            connection, "SELECT event_type, actor, ip, new_state->>'device_limit' FROM subscription_audit"
+        )
+        assert events == [("add", ALICE.name, ALICE.address, "10")]
+        audit = await rows(connection, "SELECT action, object_id FROM audit_log")
+        assert audit == [("subscription.add", made.subscription_id)]
+
+
+async def test_a_number_past_five_digits_grows_and_loses_none(database: Database) -> None:
+    async with await connect(database.conninfo()) as superuser:
+        await superuser.execute("SELECT setval('subscription_numbers', 99999)")
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        assert (await sell(connection, 1)).subscription_id.endswith("-100000")
+
+
+async def test_a_tenant_has_one_main_however_many_ask_at_once(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+    outcomes: list[str] = []
+
+    async def buy() -> None:
+        async with ingest(database) as connection:
+            try:
+                outcomes.append((await sell(connection, 1)).subscription_type)
+            except Conflict:
+                outcomes.append("refused")
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(buy)
+    assert sorted(outcomes) == ["MAIN", *["refused"] * 7]
+
+
+async def test_an_addon_follows_its_main(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        with pytest.raises(NotFound):
+            await sell(connection, 1, SubscriptionType.ADDON)
+        main = await sell(connection, 5, term=30 * DAY)
+        addon = await sell(connection, 2, SubscriptionType.ADDON, term=999 * DAY)
+        assert (addon.parent_subscription_id, addon.term_end) == (main.subscription_id, main.term_end)
+        own_end = store.Changes(term_end=NOW + 60 * DAY)
+        with pytest.raises(Conflict, match="it ends with"):
+            await store.change(connection, TENANT, addon.subscription_id, own_end, actor=ALICE, now=NOW)
+        await store.change(connection, TENANT, main.subscription_id, own_end, actor=ALICE, now=NOW)
+        assert (await store.get(connection, TENANT, addon.subscription_id)).term_end == NOW + 60 * DAY
+        hold = store.Changes(hold_reason="unpaid")
+        await store.change(connection, TENANT, main.subscription_id, hold, actor=ALICE, now=NOW)
+        recorded = [(row.status, row.hold_reason) for row in await store.list_all(connection, TENANT)]
+        assert recorded == [(Status.SUSPENDED, "unpaid"), (Status.SUSPENDED, None)]
+        await store.change(
+            connection, TENANT, main.subscription_id, store.Changes(hold_reason=""), actor=ALICE, now=NOW
+        )
+        assert {row.status for row in await store.list_all(connection, TENANT)} == {Status.ACTIVE}
+        events = await rows(
+            connection, "SELECT event_type FROM subscription_audit WHERE subscription_id = %s ORDER BY event_id",
+            main.subscription_id,
+        )  # fmt: skip
+        assert [event for (event,) in events] == ["add", "change", "hold", "lift_hold"]
+
+
+async def test_a_limit_is_never_set_below_the_seats_in_use(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        main = await sell(connection, 5)
+        for name in "abc":
+            await seats.create(connection, TENANT, NewDevice(name), BY)
+        with pytest.raises(Conflict, match="deactivate 1 of them"):
+            await store.change(
+                connection, TENANT, main.subscription_id, store.Changes(device_limit=2), actor=ALICE, now=NOW
+            )
+        for impossible in (0, -1, 2**31):
+            with pytest.raises(Conflict):
+                await store.change(
+                    connection,
+                    TENANT,
+                    main.subscription_id,
+                    store.Changes(device_limit=impossible),
+                    actor=ALICE,
+                    now=NOW,
+                )
+        changed = await store.change(
+            connection, TENANT, main.subscription_id, store.Changes(device_limit=3), actor=ALICE, now=NOW
+        )
+        assert (changed.device_limit, changed.active_device_count) == (3, 3)
+        terms = await rows(connection, "SELECT device_limit FROM subscription_terms ORDER BY term_id")
+        assert terms == [(5,), (3,)]
+
+
+async def test_what_is_not_there_or_is_another_tenants_is_not_found(database: Database) -> None:
+    async with ingest(database) as connection:
+        for tenant in (TENANT, "other"):
+            await add_tenant(connection, tenant)
+        theirs = await sell(connection, 1, tenant_id="other")
+        with pytest.raises(NotFound):
+            await sell(connection, 1, tenant_id="nobody")
+        for identity in (theirs.subscription_id, "SUB-19700101-00001"):
+            with pytest.raises(NotFound):
+                await store.get(connection, TENANT, identity)
+            with pytest.raises(NotFound):
+                await store.change(connection, TENANT, identity, store.Changes(device_limit=9), actor=ALICE, now=NOW)
+        with pytest.raises(NotFound):
+            await store.tenant_of(connection, "SUB-19700101-00001")
+    async with customer(database, TENANT) as connection:
+        assert await store.list_all(connection) == []
+        with pytest.raises(NotFound):
+            await store.get(connection, "other", theirs.subscription_id)
+
+
+async def test_nothing_is_sold_that_makes_no_sense(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        main = await sell(connection, 1, term=DAY)
+        for wrong in (
+            store.NewSubscription(TENANT, SubscriptionType.TRIAL, 0, DAY),
+            store.NewSubscription(TENANT, SubscriptionType.TRIAL, 1, timedelta(0)),
+            store.NewSubscription(TENANT, SubscriptionType.TRIAL, 1, DAY, main.subscription_id),
+        ):
+            with pytest.raises(Conflict):
+                await store.add(connection, wrong, actor=ALICE, now=NOW)
+        with pytest.raises(Conflict, match="has ended"):
+            await sell(connection, 1, SubscriptionType.ADDON, now=NOW + 2 * DAY)
+        with pytest.raises(Conflict, match="after it starts"):
+            await store.change(
+                connection, TENANT, main.subscription_id, store.Changes(term_end=NOW), actor=ALICE, now=NOW
+            )
+        assert len(await store.list_all(connection)) == 1
+
+
+async def test_the_recorded_status_catches_up_and_stays_quiet_when_it_is_right(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        await sell(connection, 1, term=10 * DAY)
+        await sell(connection, 1, SubscriptionType.ADDON)
+        await sell(connection, 1, SubscriptionType.TRIAL, term=5 * DAY)
+        seen = []
+        for day in (4, 5, 10, 24, 114, 115):
+            written = await store.record_statuses(connection, now=NOW + day * DAY)
+            seen.append((written, [str(row.status) for row in await store.list_all(connection)]))
+        assert seen == [
+            (0, ["ACTIVE", "ACTIVE", "TRIAL"]),
+            (1, ["ACTIVE", "ACTIVE", "EXPIRED"]),
+            (2, ["GRACE", "GRACE", "EXPIRED"]),
+            (2, ["SUSPENDED", "SUSPENDED", "EXPIRED"]),
+            (2, ["EXPIRED", "EXPIRED", "EXPIRED"]),
+            (0, ["EXPIRED", "EXPIRED", "EXPIRED"]),
+        ]
+        events = await rows(
+            connection, "SELECT actor, count(*) FROM subscription_audit WHERE event_type = 'status' GROUP BY 1"
+        )
+        assert events == [("subscriptions", 7)]
+
+
+async def test_terms_and_audit_rows_are_only_ever_added(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        await sell(connection, 1)
+        grants = await rows(
+            connection,
+            "SELECT DISTINCT t, p FROM unnest(ARRAY['subscription_terms', 'subscription_audit', 'audit_log']) AS t,"
+            " unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS p,"
+            " unnest(ARRAY['appliance_ingest', 'appliance_web', 'appliance_backup']) AS r WHERE has_table_privilege(r, t, p)",
+        )
+        assert grants == []
