@@ -1,0 +1,228 @@
+"""The Overview and the error pages, over a real database."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import psycopg
+import pytest
+import trio
+from quart import abort
+from werkzeug.routing import Rule
+
+from appliance.db import roles
+from appliance.db.pool import open_pool
+from appliance.web import auth
+from appliance.web.auth import OPEN
+from appliance.web.pages.overview import first_message, reason_counts, trouble
+from appliance.web.services import DeviceListener
+from tests.postgres_server import Database
+from tests.web.serving import Served, page_socket, services, serving, without_database
+from tests.web.test_live_socket import batch
+
+
+@asynccontextmanager
+async def over(database: Database, *, timeout: float = 5) -> AsyncIterator[Served]:
+    """Serve a dashboard over a database, as the role that operators' pages read as."""
+    async with (
+        open_pool(database.conninfo(roles.INGEST), name="web", min_size=1, max_size=2, timeout=timeout) as pool,
+        serving(services(pool)) as served,
+    ):
+        yield served
+
+
+async def get(served: Served, path: str = "/") -> httpx.Response:
+    async with httpx.AsyncClient() as client:
+        return await client.get(served.url + path)
+
+
+def fill(database: Database, now: datetime) -> None:
+    """Two devices, one reading each, a minute of books with refusals."""
+    minute = now.replace(second=0, microsecond=0)
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute("SELECT telemetry_ensure_partitions(%s, %s)", (minute.date(), minute.date()))
+        connection.execute("INSERT INTO tenants (tenant_id) VALUES ('acme')")
+        for device, seen in (("pump-1", now), ("pump-2", now - timedelta(minutes=10))):
+            connection.execute(
+                "INSERT INTO device_state (tenant_id, device_id, last_ts, last_seen_at, last_heard_at)"
+                " VALUES ('acme', %s, %s, %s, %s)",
+                (device, minute, seen, seen),
+            )
+            connection.execute(
+                "INSERT INTO telemetry (tenant_id, device_id, kind, ts, digest, received_at, ts_adjusted, late, metrics)"
+                """ VALUES ('acme', %s, 'telemetry', %s, 1, %s, false, false, '{"temperature": -11.8}')""",
+                (device, minute, seen),
+            )
+        connection.execute(
+            "INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused, duplicate)"
+            " VALUES (%s, 'i', 'acme', 1300, 1240, 50, 10)",
+            (minute,),
+        )
+        for reason, count in (("INVALID_METRIC", 38), ("RATE_LIMITED", 12)):
+            connection.execute(
+                "INSERT INTO quarantine_counters_minute VALUES (%s, 'acme', %s, %s)", (minute, reason, count)
+            )
+        connection.execute(
+            "INSERT INTO quarantine_events (ingested_at, topic, reason, payload) VALUES (%s, 't', 'INVALID_METRIC', '')",
+            (now - timedelta(hours=2, minutes=1),),
+        )
+
+
+def part(html: str, element_id: str) -> str:
+    """The text of an element of the page, from its start on, without tags."""
+    inner = html.partition(f'id="{element_id}"')[2].partition(">")[2][:3000]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", inner))
+
+
+async def test_an_empty_appliance_shows_the_line_that_sends_the_first_reading(database: Database) -> None:
+    async with over(database) as served:
+        page = await get(served)
+    assert page.status_code == 200
+    assert "No reading yet" in page.text
+    assert (
+        "mosquitto_pub -h 127.0.0.1 -p 1883 -u demo/device/first -P &#39;...&#39; -q 1 "
+        "-t tenant/demo/device/first/telemetry -m &#39;{&#34;temperature&#34;: 21.5}&#39;" in page.text
+    )
+
+
+async def test_todays_books_devices_and_reasons_are_on_the_page(database: Database) -> None:
+    fill(database, datetime.now(UTC))
+    async with over(database) as served:
+        page = (await get(served)).text
+    assert part(page, "kpi-devices").startswith(" Devices seen 2 1 heard in the last 5 minutes ")
+    assert part(page, "kpi-stored").startswith(" Stored today 1,240 of 1,300, 10 duplicates ")
+    assert part(page, "kpi-refused").startswith(" Refused today 3.8 % 50 of 1,300 messages ")
+    assert part(page, "kpi-held").startswith(" Quarantined 1 held for a decision Oldest from 2 h ago ")
+    assert part(page, "reasons").startswith(" Invalid metric 38 Too many messages 12 ")
+    assert "INVALID_METRIC: A metric must be" in page, "the code stands in the tooltip"
+
+
+async def test_after_a_restart_the_last_readings_and_the_rate_are_still_there(database: Database) -> None:
+    fill(database, datetime.now(UTC))
+    async with over(database) as served:
+        page = (await get(served)).text
+        assert served.services.live.series(3600, 1)[0].accepted != 0
+    readings = part(page, "readings")
+    assert readings.index("pump-1") < readings.index("pump-2")
+    assert "temperature −11.8" in readings  # noqa: RUF001 - the page has a true minus sign
+    assert "acme" in readings
+
+
+async def test_times_are_relative_with_the_absolute_beside_them(database: Database) -> None:
+    fill(database, datetime.now(UTC))
+    async with over(database) as served:
+        page = (await get(served)).text
+    assert re.search(
+        r'<time datetime="20\d\d-[^"]+" title="\w{3} \d+ \w{3} 20\d\d, [\d:]+ \w+">10 min ago</time>', page
+    )
+
+
+async def test_without_script_the_page_says_its_time_and_offers_a_refresh(database: Database) -> None:
+    async with over(database) as served:
+        page = (await get(served)).text
+    assert re.search(r"As of \d\d:\d\d:\d\d ", page)
+    assert re.search(r'<a class="btn s" href="/">Refresh</a>', page)
+
+
+async def test_a_reading_cannot_bring_markup_into_the_page(database: Database) -> None:
+    async with over(database) as served:
+        served.services.live.publish(batch("<script>alert(1)</script>"))
+        page = (await get(served)).text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+async def test_the_page_and_the_socket_show_the_same_numbers(database: Database) -> None:
+    fill(database, datetime.now(UTC))
+    async with over(database) as served, page_socket(served) as page:
+        assert "1,240" in await page.get_message()
+
+
+async def test_postgres_away_is_503_that_says_so_and_comes_again() -> None:
+    async with without_database() as served:
+        page = await get(served)
+    assert page.status_code == 503
+    assert page.headers["retry-after"] == "5"
+    assert '<meta http-equiv="refresh" content="5">' in page.text
+    assert "Postgres is away" in page.text
+    assert "13,210 of 200,000 places" in page.text
+
+
+async def test_pages_go_with_postgres_and_come_back_with_it(database: Database) -> None:
+    with psycopg.connect(database.server.conninfo(), autocommit=True) as admin:
+        async with over(database, timeout=0.2) as served:
+            admin.execute(f'ALTER DATABASE "{database.name}" WITH ALLOW_CONNECTIONS false')
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database.name,))
+            assert (await get(served)).status_code == 503
+            admin.execute(f'ALTER DATABASE "{database.name}" WITH ALLOW_CONNECTIONS true')
+            with trio.fail_after(10):
+                while (await get(served)).status_code != 200:
+                    pass
+
+
+async def test_a_surprise_is_500_with_a_reference_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    async with without_database() as served:
+
+        @served.app.get("/broken")
+        async def broken() -> str:
+            raise RuntimeError("secret detail")
+
+        page = await get(served, "/broken")
+    assert page.status_code == 500
+    reference = re.search(r'Reference <span class="mono">([0-9a-f]{8})</span>', page.text)
+    assert reference is not None
+    assert "secret detail" not in page.text
+    logged = capsys.readouterr().out
+    assert reference[1] in logged
+    assert "secret detail" in logged
+
+
+async def test_error_pages_have_the_frame_and_a_way_on() -> None:
+    async with without_database() as served:
+        page = await get(served, "/nothing")
+    assert page.status_code == 404
+    assert '<nav class="nav" aria-label="Main">' in page.text
+    assert 'href="/">Go to the overview</a>' in page.text
+
+
+async def test_every_route_but_the_open_ones_passes_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nobody() -> auth.Viewer:
+        abort(403)
+
+    monkeypatch.setattr(auth, "recognise", nobody)
+    async with without_database() as served:
+        rules: list[Rule] = list(served.app.url_map.iter_rules())
+        assert {rule.endpoint for rule in rules} >= OPEN, "an open endpoint that is gone must leave the list"
+        for rule in rules:
+            if rule.websocket or rule.arguments:
+                continue
+            status = (await get(served, rule.rule)).status_code
+            assert (status == 403) == (rule.endpoint not in OPEN), rule
+        with pytest.raises(BaseExceptionGroup, match="."):
+            async with page_socket(served):
+                raise AssertionError("the live socket let nobody in")
+
+
+@pytest.mark.parametrize(
+    ("page_host", "host"), [("edge.local:8080", "edge.local"), ("10.0.0.7", "10.0.0.7"), ("[::1]:8080", "::1")]
+)
+def test_the_ready_line_has_the_address_that_the_browser_used(page_host: str, host: str) -> None:
+    listener = DeviceListener(None, 1884, "acme/device/d", "tenant/acme/device/d/telemetry")
+    assert first_message(listener, page_host).startswith(f"mosquitto_pub -h {host} -p 1884 -u acme/device/d ")
+
+
+def test_reasons_are_ordered_with_their_share_of_the_first() -> None:
+    counts = reason_counts({"RATE_LIMITED": 5, "INVALID_JSON": 20, "NEW_CODE": 5})
+    assert [(item.code, item.share) for item in counts] == [
+        ("INVALID_JSON", 100),
+        ("NEW_CODE", 25),
+        ("RATE_LIMITED", 25),
+    ]
+
+
+def test_the_banner_names_what_is_away_and_what_that_means() -> None:
+    assert trouble({}) is None
+    assert "broker keeps the messages" in str(trouble({"postgres": "restarting", "schema": "unknown"}))
+    assert "restarting" in str(trouble({"broker": "restarting"}))

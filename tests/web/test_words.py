@@ -1,0 +1,28 @@
+"""Reasons in words."""
+
+import pytest
+
+from appliance.reading import HELD_REASONS, Reason
+from appliance.web.words import REASONS, reason_words
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_each_reason_has_words(reason: Reason) -> None:
+    words = REASONS[reason]
+    assert words.title[0].isupper()
+    assert len(words.title) <= 24, "it stands in a narrow column"
+    assert "_" not in words.title
+    assert words.advice.endswith(".")
+
+
+def test_no_two_reasons_read_the_same() -> None:
+    assert len({words.title for words in REASONS.values()}) == len(REASONS)
+
+
+def test_nothing_is_said_to_be_held_that_is_not() -> None:
+    for reason, words in REASONS.items():
+        assert ("held" in words.advice) <= (reason in HELD_REASONS), reason
+
+
+def test_a_code_of_a_newer_version_stands_for_itself() -> None:
+    assert reason_words("FROM_THE_FUTURE").title == "FROM_THE_FUTURE"
