@@ -52,9 +52,18 @@ class Metrics:
             "Messages the broker dropped since its start, though it had acknowledged them",
             registry=self.registry,
         )
+        self.buckets_tracked = Gauge("appliance_buckets_tracked", "Token buckets in memory", registry=self.registry)
+        self.buckets_cleared = Counter(
+            "appliance_buckets_cleared", "Token buckets cleared by the janitor", registry=self.registry
+        )
         self.in_hand = Gauge(
             "appliance_messages_in_hand", "Messages received and not yet committed", registry=self.registry
         )
+
+    def swept(self, cleared: int, tracked: int) -> None:
+        """The janitor has made its round."""
+        self.buckets_cleared.inc(cleared)
+        self.buckets_tracked.set(tracked)
 
     def exposition(self) -> bytes:
         """All metrics in the Prometheus text format."""

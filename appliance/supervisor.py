@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import TypedDict
 
@@ -19,6 +20,7 @@ import msgspec
 import structlog
 import trio
 from mqtt5 import QoS, RetainHandling
+from psycopg import Notify
 from psycopg.conninfo import make_conninfo
 
 from appliance import doorkeeper
@@ -34,13 +36,21 @@ from appliance.config import Config
 from appliance.db import bootstrap
 from appliance.db.endpoint import DATABASE, Endpoint
 from appliance.db.migrations import migrate
+from appliance.db.notify import listen
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST, OWNER, ROLES
 from appliance.db.trio_psycopg import connect
+from appliance.devices.overrides import Overrides
+from appliance.devices.provisioning import Provisioner
+from appliance.devices.registry import CHANNEL, Registry
 from appliance.devices.state import StateBook
 from appliance.failpoints import Failpoints
+from appliance.first_start import make_first_tenant
 from appliance.health import DatabaseHealth
 from appliance.ingest.admission import Admission
+from appliance.ingest.backlog import Backlog
+from appliance.ingest.janitor import Janitor
+from appliance.ingest.limiter import Limiter, Override
 from appliance.ingest.partitions import keep_ahead
 from appliance.ingest.pipeline import Pipeline
 from appliance.ingest.writer import Writer
@@ -120,13 +130,52 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             await tree.start("partitions", keep_ahead, pool, clock, config.retention.days)
             database = DatabaseHealth()
             await tree.start("database watch", database.watch, pool)
-            # The pipeline
-            live = LiveFeed(clock)
+            # What is known of devices
+            await make_first_tenant(pool, clock)
             states = StateBook(config.limits.max_tracked_devices)
             await states.rebuild(pool, data.instance.instance_id)
-            admission = Admission(config.ingest, config.retention, states)
+            provisioner = Provisioner(pool, grace=grace(config), max_wait=config.provisioning.max_wait, clock=clock)
+            await tree.start("provisioner", provisioner.run)
+            registry = Registry(
+                pool,
+                states,
+                provisioner,
+                clock,
+                capacity=config.limits.max_tracked_devices,
+                refusal_ttl=config.provisioning.refusal_ttl,
+                grace=grace(config),
+            )
+            limits = Overrides(pool)
+            limiter = Limiter(
+                rate=config.limits.rate,
+                burst=config.limits.burst,
+                tenant_rate=config.limits.tenant_rate,
+                bucket_ttl=config.limits.bucket_ttl,
+                max_tracked_devices=config.limits.max_tracked_devices,
+                overrides=partial(override, limits),
+            )
+            limits.on_change = lambda: limiter.limits_changed(clock.monotonic())
+            await tree.start("registry changes", follow_registry, endpoint, registry, limits)
+            await tree.start("limits", limits.run)
+            janitor = Janitor(limiter, clock, interval=config.limits.janitor_interval, report=metrics.swept)
+            await tree.start("janitor", janitor.run)
+            # The pipeline
+            live = LiveFeed(clock)
+            admission = Admission(config.ingest, config.retention, registry, limiter)
             writer = Writer(pool, data.instance.instance_id, states, metrics, failpoint)
-            pipeline = Pipeline(admission, writer, states, pool, metrics, clock, config.ingest.batch_size, live.publish)
+            backlog = Backlog(limiter, clock, config.ingest.receive_max)
+            pipeline = Pipeline(
+                admission,
+                writer,
+                states,
+                registry,
+                metrics,
+                clock,
+                config.ingest.batch_size,
+                live.publish,
+                backlog.away,
+            )
+            backlog.away(clock.wall() - await states.newest(pool, clock.wall()))
             pipeline_service, _ = await tree.start("pipeline", pipeline.run)
             # The broker: our session first, then the devices' door
             broker, first_device = await open_broker(config, data, tree)
@@ -134,6 +183,8 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             await client.subscribe(SUBSCRIPTION, max_qos=QoS.AT_LEAST_ONCE, retain_handling=RetainHandling.SEND_NEVER)
             intake = Intake(client, pipeline, config.ingest.batch_size, failpoint, metrics.redelivered.inc)
             intake_service, _ = await tree.start("intake", intake.run)
+            await tree.start("backlog", backlog.run, lambda: pipeline.in_hand + client.statistics().waiting)
+            await tree.start("link", watch_link, client, backlog)
             if broker is None:
                 await tree.start("session watch", doorkeeper.watch, client)
             else:
@@ -214,6 +265,47 @@ async def open_database(config: Config, data: DataDir, tree: Tree) -> Endpoint:
     async with await connect(endpoint.conninfo(OWNER)) as connection:
         await migrate(connection)
     return endpoint
+
+
+def grace(config: Config) -> timedelta:
+    """How long a paid subscription goes on after its term."""
+    return timedelta(days=config.subscriptions.grace_days)
+
+
+def override(limits: Overrides, tenant_id: str, device_id: str | None) -> Override | None:
+    """What the database sets for one tenant or device, in the limiter's words."""
+    found = limits.get(tenant_id, device_id)
+    return None if found is None else Override(found.rate, found.burst, found.tenant_rate)
+
+
+async def follow_registry(
+    endpoint: Endpoint, registry: Registry, limits: Overrides, *, task_status: trio.TaskStatus[None]
+) -> None:
+    """Pass on what the triggers tell; after a lost connection everything is read anew."""
+
+    def told(notification: Notify) -> None:
+        registry.changed(notification.payload)
+        limits.changed()
+
+    def missed() -> None:
+        registry.forget()
+        limits.changed()
+
+    open_connection = partial(connect, endpoint.conninfo(INGEST))
+    await listen(open_connection, [CHANNEL], told, missed, task_status=task_status)
+
+
+async def watch_link(client: Client, backlog: Backlog, *, task_status: trio.TaskStatus[None]) -> None:
+    """Credit the time in which there was no link to the broker."""
+    lost_at: float | None = None
+    task_status.started()
+    async for link in client.link_changes():
+        if link.state is LinkState.READY:
+            if lost_at is not None:
+                backlog.away(trio.current_time() - lost_at)
+            lost_at = None
+        elif lost_at is None:
+            lost_at = trio.current_time()
 
 
 async def open_broker(config: Config, data: DataDir, tree: Tree) -> tuple[Mosquitto | None, FirstDevice | None]:

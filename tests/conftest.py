@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.postgres_server", "tests.mosquitto_server"]
+pytest_plugins = ["tests.postgres_server", "tests.mosquitto_server", "tests.appliance_process"]
 
 REAL_FIXTURES = {"postgres_server", "database", "mosquitto", "appliance"}
 REAL_FOLDERS = {"system", "browser", "faults"}

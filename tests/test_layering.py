@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "addresses": set(),
     "broker_watch": {"metrics", "mqtt"},
     "doorkeeper": {"children", "mqtt"},  # the one place where the session's state opens the broker's door
+    "first_start": {"clock", "db", "subscriptions"},
     "health": {"db"},
     "supervisor": {"*"},
     "intake": {"failpoints", "ingest", "mqtt"},  # the one place where the MQTT client meets the pipeline

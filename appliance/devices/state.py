@@ -61,25 +61,18 @@ class StateBook:
         """The state of a device, if it is in memory."""
         return self._states.get(key)
 
-    async def load(self, pool: Pool, keys: Iterable[Key]) -> None:
+    async def load(self, connection: Connection[Any], keys: Iterable[Key]) -> None:
         """Bring the states of ``keys`` into memory with one query; a device without one starts empty."""
         wanted = sorted(set(keys) - self._states.keys())
         if not wanted:
             return
-        tenants, devices = [key[0] for key in wanted], [key[1] for key in wanted]
-        async with pool.connection() as connection:
-            rows = await self._select(connection, tenants, devices)
+        parameters = {"tenants": [key[0] for key in wanted], "devices": [key[1] for key in wanted]}
+        cursor = await connection.execute(self._queries["select_states"], parameters)
         for key in wanted:
             self._states[key] = DeviceState(*key)
-        for row in rows:
+        for row in await cursor.fetchall():
             self._restore(row)
         self._trim()
-
-    async def _select(
-        self, connection: Connection[Any], tenants: Sequence[str], devices: Sequence[str]
-    ) -> list[tuple[Any, ...]]:
-        cursor = await connection.execute(self._queries["select_states"], {"tenants": tenants, "devices": devices})
-        return await cursor.fetchall()
 
     def _restore(self, row: tuple[Any, ...]) -> None:
         tenant_id, device_id, newest, seen_at, heard_at, adjusted_at, nulls, latest = row
@@ -126,6 +119,12 @@ class StateBook:
             "instance": instance,
             "now": now,
         }
+
+    async def newest(self, pool: Pool, default: float) -> float:
+        """When anything was last received and committed, in seconds since 1970; ``default`` if never."""
+        async with pool.connection() as connection:
+            row = await (await connection.execute(self._queries["newest_receipt"])).fetchone()
+        return default if row is None or row[0] is None else float(row[0])
 
     async def rebuild(self, pool: Pool, instance: str) -> int:
         """Bring ``device_state`` up to what this instance stored after its last write of it; how many were behind."""

@@ -1,19 +1,23 @@
 """Admission: the checks, in their order, over a batch. Synchronous; no database, no waiting.
 
 ``admit`` takes checks 1 to 7 and, for devices in memory, the rest. Messages of other devices wait in
-``batch.waiting``; once their devices are loaded, ``resume`` takes them on from where they stood.
+``batch.waiting``; once their standings are read, ``resume`` takes them on from where they stood.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
+from typing import Protocol
 
+import msgspec
 import structlog
 
 from appliance.config import Ingest, Retention
-from appliance.devices.state import StateBook
+from appliance.devices.provisioning import Key
+from appliance.devices.registry import Standing, Tenant
 from appliance.ingest.batch import MICROSECONDS, Batch, Candidate, Reading, Refused, Route
 from appliance.ingest.envelope import Decoder, Envelope
+from appliance.ingest.limiter import Limiter, Scope, bucket_key
 from appliance.ingest.telemetry import prefix, row
 from appliance.mqtt import topics
 from appliance.reading import Inbound, Reason, Refusal
@@ -28,6 +32,25 @@ _SHOWN_TOPIC = 256
 """Bytes of a topic that quarantine and logs keep; the rest is replaced by a digest."""
 
 
+EMPTY_BUCKETS = {
+    Scope.DEVICE: "the device sends more than its limit",
+    Scope.TENANT: "the devices of the tenant together send more than its limit",
+    Scope.OVERFLOW: "too many devices are tracked, and the ones without a place share one limit",
+}
+
+
+class Knows(Protocol):
+    """What admission asks of devices and tenants: :class:`appliance.devices.registry.Registry`."""
+
+    def get(self, key: Key, now: float) -> Standing | None:
+        """The standing of a device if it is in memory and holds."""
+        ...
+
+    def tenant(self, tenant_id: str) -> Tenant | None:
+        """What is remembered of a tenant."""
+        ...
+
+
 class Admission:
     """Judges messages. One a pipeline: it remembers the routes of topics it has seen."""
 
@@ -35,19 +58,25 @@ class Admission:
         self,
         ingest: Ingest,
         retention: Retention,
-        states: StateBook,
+        registry: Knows,
+        limiter: Limiter,
         randbytes: Callable[[int], bytes] = random.randbytes,
     ) -> None:
         self._max_payload = ingest.max_payload_bytes
         self._max_skew = round(ingest.max_clock_skew * MICROSECONDS)
+        self._token_demanded = ingest.require_payload_token
         self._retention = retention.days * DAY
-        self._states = states
+        self._registry = registry
+        self._limiter = limiter
         self._randbytes = randbytes
         self._decoder = Decoder()
         self._routes: dict[str, Route] = {}
 
-    def admit(self, messages: Sequence[Inbound], received_at: int) -> Batch:
-        """Judge ``messages``, received at ``received_at`` (microseconds since 1970 UTC). Never raises for any input."""
+    def admit(self, messages: Sequence[Inbound], received_at: int, now: float) -> Batch:
+        """Judge ``messages``, received at ``received_at`` (microseconds since 1970 UTC; ``now``: monotonic seconds).
+
+        Never raises for any input.
+        """
         batch = Batch(messages, received_at)
         known = self._routes.get
         for index, message in enumerate(messages):
@@ -57,19 +86,31 @@ class Admission:
                 route = known(topic) or self._route(topic)
                 if isinstance(route, Refusal):
                     batch.refused.append(_refuse(index, route, topic, payload))
-                    continue
-                self._judge(batch, index, route, payload)
-            except Exception as error:  # the boundary of the stream: a bug costs one message, never the batch
-                log.exception("check failed", topic=shown(topic))
-                fault = Refusal(Reason.INTERNAL_ERROR, f"{type(error).__name__} in a check; see the log")
-                batch.refused.append(_refuse(index, fault, topic, payload))
+                else:
+                    self._judge(batch, index, route, payload, now)
+            except Exception as error:  # noqa: BLE001 - the boundary of the stream: a bug costs one message, not the batch
+                batch.refused.append(_fault(index, error, topic, payload))
         return batch
 
-    def resume(self, batch: Batch) -> None:
-        """Take on the messages that waited; their devices are in memory now."""
+    def readmit(self, message: Inbound, received_at: int) -> Batch:
+        """Judge a held message again: from check 4 on, charged to no bucket, by its original time of receipt."""
+        batch = Batch((message,), received_at)
+        route = self._route(message.topic)
+        if isinstance(route, Refusal):
+            batch.refused.append(_refuse(0, route, message.topic, message.payload))
+        else:
+            self._read(batch, 0, route, message.payload)
+        return batch
+
+    def resume(self, batch: Batch, standings: Mapping[Key, Standing]) -> None:
+        """Take on the messages that waited, by the standings that were read for them."""
         waiting, batch.waiting = batch.waiting, []
         for candidate in waiting:
-            self._accept(batch, candidate)
+            try:
+                self._accept(batch, candidate, standings[candidate.route.key])
+            except Exception as error:  # noqa: BLE001 - the same boundary
+                topic = batch.messages[candidate.index].topic
+                batch.refused.append(_fault(candidate.index, error, topic, candidate.payload))
 
     def _route(self, topic: str) -> Route | Refusal:
         """Check 1, once a topic."""
@@ -77,49 +118,77 @@ class Admission:
         if isinstance(parsed, Refusal):
             return parsed
         tenant_id, device_id, kind = parsed.tenant_id, parsed.device_id, parsed.kind
-        route = Route(tenant_id, device_id, kind, (tenant_id, device_id), prefix(tenant_id, device_id, kind))
+        route = Route(
+            tenant_id,
+            device_id,
+            kind,
+            (tenant_id, device_id),
+            bucket_key(tenant_id, device_id),
+            prefix(tenant_id, device_id, kind),
+        )
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
         self._routes[topic] = route
         return route
 
-    def _judge(self, batch: Batch, index: int, route: Route, payload: bytes) -> None:
-        """Checks 2 to 7."""
+    def _judge(self, batch: Batch, index: int, route: Route, payload: bytes, now: float) -> None:
+        """Checks 2 and 3, then the rest."""
         if len(payload) > self._max_payload:
             detail = f"{len(payload)} bytes; at most {self._max_payload} (ingest.max_payload_bytes)"
-            batch.refused.append(_refuse_at(index, Refusal(Reason.PAYLOAD_TOO_LARGE, detail), route, payload))
+            self._turn_away(batch, index, Refusal(Reason.PAYLOAD_TOO_LARGE, detail), route, payload)
             return
+        empty = self._limiter.take(route.bucket, now)
+        if empty is not None:
+            self._turn_away(batch, index, Refusal(Reason.RATE_LIMITED, EMPTY_BUCKETS[empty]), route, payload)
+            return
+        self._read(batch, index, route, payload)
+
+    def _read(self, batch: Batch, index: int, route: Route, payload: bytes) -> None:
+        """Checks 4 to 7, then those that need the device, if it is in memory."""
         envelope = self._decoder.decode(payload, route.kind)
         if isinstance(envelope, Refusal):
-            batch.refused.append(_refuse_at(index, envelope, route, payload))
+            self._turn_away(batch, index, envelope, route, payload)
             return
-        mismatch = _mismatch(envelope, route)
-        if mismatch is not None:
-            batch.refused.append(_refuse_at(index, mismatch, route, payload, envelope))
-            return
-        self._accept(batch, Candidate(index, route, envelope, payload))
-
-    def _accept(self, batch: Batch, candidate: Candidate) -> None:
-        """The checks that need the device, then the reading."""
-        route, envelope = candidate.route, candidate.envelope
-        state = self._states.get(route.key)
-        if state is None:
+        if envelope.tenant_id is not None or envelope.device_id is not None:
+            mismatch = _mismatch(envelope, route)
+            if mismatch is not None:
+                self._turn_away(batch, index, mismatch, route, payload, envelope)
+                return
+        candidate = Candidate(index, route, envelope, payload)
+        standing = self._registry.get(route.key, batch.received_at / MICROSECONDS)
+        if standing is None or (standing.site_id is None and envelope.site_id is not None and standing.registered):
             batch.waiting.append(candidate)
+        else:
+            self._accept(batch, candidate, standing)
+
+    def _accept(self, batch: Batch, candidate: Candidate, standing: Standing) -> None:
+        """Checks 8 to 14, then the reading."""
+        route, envelope = candidate.route, candidate.envelope
+        refusal = standing.refusal
+        if refusal is None and (envelope.token is not None or self._token_demanded):
+            refusal = _token_refusal(envelope.token, standing, batch.received_at / MICROSECONDS)
+        if refusal is None and envelope.site_id is not None and envelope.site_id != standing.site_id:
+            refusal = Refusal(
+                Reason.SITE_MISMATCH, f"`site_id` names another site than the device's {standing.site_id}"
+            )
+        if refusal is not None:
+            self._turn_away(batch, candidate.index, refusal, route, candidate.payload, envelope)
             return
         received_at = batch.received_at
         ts = envelope.ts
         carried = ts is not None and CLOCK_NEVER_SET <= ts <= received_at + self._max_skew
         if ts is None or not carried:
             when, digest = received_at, self._randbytes(8)
+        elif ts < received_at - self._retention:
+            detail = f"older than the retention of {self._retention // DAY} days (retention.days)"
+            refusal = Refusal(Reason.TIMESTAMP_TOO_OLD, detail)
+            self._turn_away(batch, candidate.index, refusal, route, candidate.payload, envelope)
+            return
         else:
-            if ts < received_at - self._retention:
-                detail = f"older than the retention of {self._retention // DAY} days (retention.days)"
-                refusal = Refusal(Reason.TIMESTAMP_TOO_OLD, detail)
-                batch.refused.append(_refuse_at(candidate.index, refusal, route, candidate.payload, envelope))
-                return
-            when = ts
             # 64 bits of kind and payload (the kind rides in blake2b's personalisation) tell messages of one time apart.
-            digest = blake2b(candidate.payload, digest_size=8, person=route.kind.value.encode()).digest()
+            when, digest = ts, blake2b(candidate.payload, digest_size=8, person=route.kind.value.encode()).digest()
+        state = standing.state
+        assert state is not None, "an accepted device is registered, and its state was read with it"  # noqa: S101
         adjusted = ts is not None and not carried
         late = when < state.newest
         if not late:
@@ -141,6 +210,61 @@ class Admission:
             )
         )
 
+    def _turn_away(
+        self,
+        batch: Batch,
+        index: int,
+        refusal: Refusal,
+        route: Route,
+        payload: bytes,
+        envelope: Envelope | None = None,
+    ) -> None:
+        """Put a refused message into the batch, with its tenant if that is known to exist."""
+        if self._registry.tenant(route.tenant_id) is None:
+            batch.strangers.add(route.tenant_id)
+        batch.refused.append(
+            Refused(
+                index,
+                refusal.reason,
+                refusal.detail,
+                f"tenant/{route.tenant_id}/device/{route.device_id}/{route.kind.value}",
+                payload,
+                route.tenant_id,
+                route.device_id,
+                route.kind.value,
+                None if envelope is None else envelope.site_id,
+                None if envelope is None else envelope.ts,
+            )
+        )
+
+    def disown(self, batch: Batch) -> None:
+        """Messages of tenants that do not exist belong to the operator: they lose their tenant's name."""
+        for index, refused in enumerate(batch.refused):
+            if refused.tenant_id is not None:
+                tenant = self._registry.tenant(refused.tenant_id)
+                if tenant is not None and not tenant.known:
+                    batch.refused[index] = msgspec.structs.replace(refused, tenant_id=None)
+        batch.strangers.clear()
+
+
+def _fault(index: int, error: Exception, topic: str, payload: bytes) -> Refused:
+    """A bug of ours, told in the log with its traceback; the message is held for replay."""
+    log.error("check failed", topic=shown(topic), exc_info=error)
+    return _refuse(
+        index, Refusal(Reason.INTERNAL_ERROR, f"{type(error).__name__} in a check; see the log"), topic, payload
+    )
+
+
+def _token_refusal(token: str | None, standing: Standing, now: float) -> Refusal | None:
+    """Check 12."""
+    if standing.token_hash is None:
+        return Refusal(Reason.TOKEN_NOT_SET, "the device has no token of its own; `appliance device rotate` makes one")
+    if token is None:
+        return Refusal(Reason.TOKEN_MISSING, "`provision_token` is demanded (ingest.require_payload_token)")
+    if not standing.accepts_token(token, now):
+        return Refusal(Reason.TOKEN_INVALID, "`provision_token` is not the device's token")
+    return None
+
 
 def _mismatch(envelope: Envelope, route: Route) -> Refusal | None:
     """Check 7."""
@@ -153,22 +277,6 @@ def _mismatch(envelope: Envelope, route: Route) -> Refusal | None:
 
 def _refuse(index: int, refusal: Refusal, topic: str, payload: bytes) -> Refused:
     return Refused(index, refusal.reason, refusal.detail, shown(topic), payload)
-
-
-def _refuse_at(index: int, refusal: Refusal, route: Route, payload: bytes, envelope: Envelope | None = None) -> Refused:
-    topic = f"tenant/{route.tenant_id}/device/{route.device_id}/{route.kind.value}"
-    return Refused(
-        index,
-        refusal.reason,
-        refusal.detail,
-        topic,
-        payload,
-        route.tenant_id,
-        route.device_id,
-        route.kind.value,
-        None if envelope is None else envelope.site_id,
-        None if envelope is None else envelope.ts,
-    )
 
 
 def shown(topic: str) -> str:

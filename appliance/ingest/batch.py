@@ -15,17 +15,18 @@ MINUTE = 60 * MICROSECONDS
 
 
 class Route(msgspec.Struct, frozen=True, gc=False):
-    """Where a well-formed topic leads; ``start`` opens each of its rows in COPY."""
+    """Where a well-formed topic leads; ``bucket`` is its key in the limiter, ``start`` opens each row of it."""
 
     tenant_id: str
     device_id: str
     kind: Kind
     key: tuple[str, str]
+    bucket: str
     start: bytes
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
-    """A message that passed checks 1 to 7 and whose device is not in memory yet."""
+    """A message that passed checks 1 to 7 and waits for its device to be looked up."""
 
     index: int
     route: Route
@@ -73,6 +74,8 @@ class Batch:
     readings: list[Reading] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     waiting: list[Candidate] = field(default_factory=list)
+    strangers: set[str] = field(default_factory=set)
+    """Tenants of refused messages that are not in memory: they may not exist."""
     qos0: frozenset[int] = frozenset()
     """Indexes of the messages that came with QoS 0."""
 

@@ -170,14 +170,15 @@ class BucketTable:
         """
         cleared = looked = 0
         while looked < budget and self._swept < len(self.shards):
-            looked += 1 + self._renew_shard(self._swept)
+            looked += len(self.shards[self._swept]) + self._renew_shard(self._swept)
             cleared += self._clear_shard(self._swept, idle_since, floor)
-            looked += len(self.shards[self._swept])
             self._swept += 1
         self.size -= cleared
         done = self._swept == len(self.shards)
         if done:
             self._swept = 0
+            # The keys in hand lie scattered over all memory; a few forgotten ones would keep most of it from going back.
+            self._hand = iter(())
         return Sweep(cleared, done)
 
     def _renew_shard(self, index: int) -> int:

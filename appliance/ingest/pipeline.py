@@ -15,7 +15,8 @@ import trio
 
 from appliance.backoff import Backoff
 from appliance.clock import Clock
-from appliance.db.pool import Pool, PoolTimeout
+from appliance.devices.provisioning import Key
+from appliance.devices.registry import Registry
 from appliance.devices.state import WRITE_INTERVAL, StateBook, remember
 from appliance.ingest.admission import Admission
 from appliance.ingest.batch import MICROSECONDS, Batch, Outcome, Reading, Settlement, Submission
@@ -40,20 +41,24 @@ class Pipeline:
         admission: Admission,
         writer: Writer,
         states: StateBook,
-        pool: Pool,
+        registry: Registry,
         metrics: Metrics,
         clock: Clock,
         batch_size: int,
         on_commit: Callable[[BatchSummary], None],
+        on_held: Callable[[float], None],
     ) -> None:
         self._admission = admission
         self._writer = writer
         self._states = states
-        self._pool = pool
+        self._registry = registry
         self._metrics = metrics
         self._clock = clock
         self._batch_size = batch_size
         self._on_commit = on_commit
+        self._on_held = on_held
+        self.in_hand = 0
+        """Messages taken and not yet settled."""
         self._intake, self._submissions = trio.open_memory_channel[Submission](0)
         self._settled = trio.Event()
 
@@ -97,18 +102,29 @@ class Pipeline:
         if len(submissions) > 1:
             messages = [message for submission in submissions for message in submission.messages]
             qos0 = _joined_qos0(submissions)
-        batch = self._admission.admit(messages, round(submissions[0].received * MICROSECONDS))
+        batch = self._admission.admit(messages, round(submissions[0].received * MICROSECONDS), self._clock.monotonic())
         batch.qos0 = qos0
-        self._metrics.in_hand.inc(len(messages))
-        backoff = Backoff(first=0.05, maximum=2.0)
-        while batch.waiting:
-            try:
-                await self._states.load(self._pool, {candidate.route.key for candidate in batch.waiting})
-                self._admission.resume(batch)
-            except (psycopg.Error, PoolTimeout, OSError) as error:
-                log.warning("batch held", messages=len(messages), cause="DEVICES", error=str(error).strip())
-                await trio.sleep(backoff.next())
+        self.in_hand += len(messages)
+        await self._look_up(batch)
         return batch
+
+    async def _look_up(self, batch: Batch) -> None:
+        """Judge the messages whose devices are not in memory; waits for Postgres as long as it takes."""
+        backoff = Backoff(first=0.05, maximum=2.0)
+        while batch.waiting or batch.strangers:
+            wanted: dict[Key, str | None] = {}
+            for candidate in batch.waiting:
+                key = candidate.route.key
+                wanted[key] = wanted.get(key) or candidate.envelope.site_id
+            try:
+                if wanted:
+                    self._admission.resume(batch, await self._registry.resolve(wanted))
+                if batch.strangers:
+                    await self._registry.tenants(batch.strangers)
+                    self._admission.disown(batch)
+            except (psycopg.Error, OSError) as error:
+                log.warning("batch held", messages=len(batch.messages), cause="REGISTRY", error=str(error).strip())
+                await trio.sleep(backoff.next())
 
     async def _commit(self, batches: "trio.MemoryReceiveChannel[Work]") -> None:
         async with batches:
@@ -124,7 +140,9 @@ class Pipeline:
                     continue
                 batch, submissions, started = work
                 outcome = await self._writer.write(batch)
-                self._metrics.latency_seconds.observe(time.perf_counter() - started)
+                held = time.perf_counter() - started
+                self._metrics.latency_seconds.observe(held)
+                self._on_held(held)
                 await self._settle(outcome, submissions)
                 self._remember(outcome)
                 self._count(outcome)
@@ -162,7 +180,8 @@ class Pipeline:
     def _count(self, outcome: Outcome) -> None:
         metrics = self._metrics
         size = len(outcome.batch.messages)
-        metrics.in_hand.dec(size)
+        self.in_hand -= size
+        metrics.in_hand.set(self.in_hand)
         metrics.batch_size.observe(size)
         metrics.messages.labels("stored").inc(len(outcome.stored))
         metrics.messages.labels("duplicate").inc(len(outcome.duplicates))

@@ -51,3 +51,7 @@ ON CONFLICT (tenant_id, device_id) DO UPDATE SET
   last_seen_at = greatest(d.last_seen_at, EXCLUDED.last_seen_at),
   last_heard_at = greatest(d.last_heard_at, EXCLUDED.last_heard_at),
   latest = CASE WHEN EXCLUDED.last_ts >= d.last_ts OR d.last_ts IS NULL THEN d.latest || EXCLUDED.latest ELSE d.latest END
+
+-- name: newest_receipt
+SELECT extract(epoch FROM greatest(
+  (SELECT max(last_heard_at) FROM device_state), (SELECT max(ingested_at) FROM quarantine_events)))::float8

@@ -2,19 +2,25 @@
 
 import random
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import blake2b, sha256
+from typing import Any
 
 import pytest
 
 from appliance.config import Ingest, Retention
-from appliance.devices.state import DeviceState, StateBook
+from appliance.devices.provisioning import Key
+from appliance.devices.registry import FOREVER, Standing, Tenant
+from appliance.devices.state import DeviceState
 from appliance.ingest.admission import Admission, shown
-from appliance.ingest.batch import Batch
-from appliance.reading import Reason
+from appliance.ingest.batch import Batch, Reading
+from appliance.ingest.limiter import Limiter
+from appliance.reading import Reason, Refusal
 
 NOW = 1_764_000_000_000_000
 SECOND = 1_000_000
+DAY = 86_400 * SECOND
 TOPIC = "tenant/acme/device/d-1/telemetry"
+KEY = ("acme", "d-1")
 
 
 @dataclass(frozen=True)
@@ -23,19 +29,44 @@ class Message:
     payload: bytes
 
 
-class Everyone(StateBook):
-    """A book in which each device already has a page."""
+class Everyone:
+    """A registry in which each device of each tenant is registered and ACTIVE, unless a test says otherwise."""
 
-    def get(self, key: tuple[str, str]) -> DeviceState | None:
-        return self._states.setdefault(key, DeviceState(*key))
+    def __init__(self) -> None:
+        self.known_tenant = Tenant(known=True, active=True)
+        self.standings: dict[Key, Standing | None] = {}
+
+    def get(self, key: Key, now: float) -> Standing | None:
+        del now
+        if key not in self.standings:
+            self.standings[key] = self.standing(key)
+        return self.standings[key]
+
+    def tenant(self, tenant_id: str) -> Tenant | None:
+        return None if tenant_id == "unheard-of" else self.known_tenant
+
+    def standing(self, key: Key, refusal: Refusal | None = None) -> Standing:
+        standing = Standing(self.known_tenant, refusal, FOREVER, registered=True)
+        standing.state = DeviceState(*key)
+        return standing
 
 
-def admission(states: StateBook | None = None) -> Admission:
-    return Admission(Ingest(), Retention(), Everyone(100) if states is None else states)
+def admission(registry: Everyone | None = None, limiter: Limiter | None = None, **ingest: Any) -> Admission:
+    return Admission(
+        Ingest(**ingest),
+        Retention(),
+        registry or Everyone(),
+        limiter or Limiter(rate=1e6, burst=10_000_000, max_tracked_devices=1_000_000),
+    )
 
 
 def admit(*messages: tuple[str, bytes], by: Admission | None = None, at: int = NOW) -> Batch:
-    return (by or admission()).admit([Message(*message) for message in messages], at)
+    return (by or admission()).admit([Message(*message) for message in messages], at, at / SECOND)
+
+
+def only_index(readings: list[Reading]) -> int:
+    assert len(readings) == 1
+    return readings[0].index
 
 
 def only_refusal(batch: Batch) -> Reason:
@@ -117,14 +148,139 @@ def test_a_message_without_its_own_time_is_never_taken_for_another() -> None:
 
 
 def test_a_device_that_is_not_in_memory_waits_and_is_taken_on_from_there() -> None:
-    states = StateBook(10)
-    by = admission(states)
+    registry = Everyone()
+    registry.standings[KEY] = None
+    by = admission(registry)
     batch = admit((TOPIC, b'{"a":1}'), (TOPIC, b"{"), (TOPIC, b'{"a":2}'), by=by)
     assert [candidate.index for candidate in batch.waiting] == [0, 2]
     assert [refused.index for refused in batch.refused] == [1]
-    states._states["acme", "d-1"] = DeviceState("acme", "d-1")
-    by.resume(batch)
+    by.resume(batch, {KEY: registry.standing(KEY)})
     assert ([reading.index for reading in batch.readings], batch.waiting) == ([0, 2], [])
+
+
+def test_a_device_that_is_not_accepted_is_refused_with_the_reason_of_its_standing() -> None:
+    registry = Everyone()
+    registry.standings[KEY] = registry.standing(KEY, Refusal(Reason.DEVICE_INACTIVE, "the device is deactivated"))
+    assert only_refusal(admit((TOPIC, b'{"a":1}'), by=admission(registry))) is Reason.DEVICE_INACTIVE
+
+
+def test_the_bucket_comes_before_the_payload_is_read() -> None:
+    by = admission(limiter=Limiter(rate=1, burst=2))
+    batch = admit((TOPIC, b'{"a":1}'), (TOPIC, b"{"), (TOPIC, b"{"), (TOPIC, b'{"a":2}'), by=by)
+    assert [refused.reason for refused in batch.refused] == [
+        Reason.INVALID_JSON,
+        Reason.RATE_LIMITED,
+        Reason.RATE_LIMITED,
+    ]
+    assert len(admit((TOPIC, b'{"a":1}'), by=by, at=NOW + SECOND).readings) == 1
+
+
+def test_a_message_too_large_spends_no_token() -> None:
+    by = admission(limiter=Limiter(rate=1, burst=1))
+    batch = admit((TOPIC, b"x" * 20_000), (TOPIC, b'{"a":1}'), by=by)
+    assert (only_index(batch.readings), batch.refused[0].reason) == (1, Reason.PAYLOAD_TOO_LARGE)
+
+
+def test_a_token_is_checked_when_it_is_given() -> None:
+    registry = Everyone()
+    standing = registry.standings[KEY] = registry.standing(KEY)
+    by = admission(registry)
+    given = b'{"provision_token":"right","a":1}'
+    assert only_refusal(admit((TOPIC, given), by=by)) is Reason.TOKEN_NOT_SET
+    standing.token_hash = sha256(b"other").digest()
+    assert only_refusal(admit((TOPIC, given), by=by)) is Reason.TOKEN_INVALID
+    standing.previous_token_hash = sha256(b"right").digest()
+    standing.previous_token_until = NOW / SECOND + 1
+    assert len(admit((TOPIC, given), by=by).readings) == 1
+    assert only_refusal(admit((TOPIC, given), by=by, at=NOW + 2 * SECOND)) is Reason.TOKEN_INVALID
+    standing.token_hash = sha256(b"right").digest()
+    reading = admit((TOPIC, given), by=by).readings[0]
+    assert (reading.metrics, b"right" in reading.row) == ({"a": 1}, False)
+
+
+def test_a_token_is_demanded_only_if_so_configured() -> None:
+    registry = Everyone()
+    standing = registry.standings[KEY] = registry.standing(KEY)
+    by = admission(registry, require_payload_token=True)
+    assert only_refusal(admit((TOPIC, b'{"a":1}'), by=by)) is Reason.TOKEN_NOT_SET
+    standing.token_hash = sha256(b"right").digest()
+    assert only_refusal(admit((TOPIC, b'{"a":1}'), by=by)) is Reason.TOKEN_MISSING
+
+
+def test_a_site_must_be_the_devices_and_a_device_without_one_asks_for_it() -> None:
+    registry = Everyone()
+    standing = registry.standings[KEY] = registry.standing(KEY)
+    by = admission(registry)
+    assert len(admit((TOPIC, b'{"site_id":"north","a":1}'), by=by).waiting) == 1
+    standing.site_id = "north"
+    assert len(admit((TOPIC, b'{"site_id":"north","a":1}'), (TOPIC, b'{"a":1}'), by=by).readings) == 2
+    assert only_refusal(admit((TOPIC, b'{"site_id":"south","a":1}'), by=by)) is Reason.SITE_MISMATCH
+
+
+def test_the_first_check_that_fails_decides() -> None:
+    """One message that fails every check, healed one check at a time: the reasons come in the order of the table."""
+    registry = Everyone()
+    limiter = Limiter(rate=1, burst=1)
+    by = admission(registry, limiter, max_payload_bytes=128)
+    old = (NOW // SECOND) - 40 * 86_400
+    seen = []
+
+    def reason(topic: str, payload: bytes) -> None:
+        nonlocal limiter
+        seen.append(only_refusal(admit((topic, payload), by=by)))
+
+    limiter.take("acme/d-1", NOW / SECOND)
+    reason("bad", b"\xff" * 200)
+    reason(TOPIC, b"\xff" * 200)
+    reason(TOPIC, b"\xff")
+    by._limiter = Limiter(rate=1e6, burst=1000)
+    reason(TOPIC, b"\xff{")
+    reason(TOPIC, b"{")
+    reason(TOPIC, b'{"a":{},"tenant_id":"x"}')
+    reason(TOPIC, b'{"a":1,"tenant_id":"x","device_id":"x"}')
+    reason(TOPIC, b'{"a":1,"device_id":"x"}')
+    bad = b'{"provision_token":"x","site_id":"south","ts":%d,"a":1}' % old
+    standing = registry.standing(KEY, Refusal(Reason.DEVICE_INACTIVE, "deactivated"))
+    standing.site_id = "north"
+    registry.standings[KEY] = standing
+    reason(TOPIC, bad)
+    standing.refusal = None
+    reason(TOPIC, bad)
+    standing.token_hash = sha256(b"x").digest()
+    reason(TOPIC, bad)
+    standing.site_id = "south"
+    reason(TOPIC, bad)
+    assert seen == [
+        Reason.BAD_TOPIC_FORMAT,
+        Reason.PAYLOAD_TOO_LARGE,
+        Reason.RATE_LIMITED,
+        Reason.INVALID_ENCODING,
+        Reason.INVALID_JSON,
+        Reason.INVALID_METRIC,
+        Reason.TENANT_MISMATCH,
+        Reason.DEVICE_MISMATCH,
+        Reason.DEVICE_INACTIVE,
+        Reason.TOKEN_NOT_SET,
+        Reason.SITE_MISMATCH,
+        Reason.TIMESTAMP_TOO_OLD,
+    ]
+
+
+def test_a_refused_message_of_a_tenant_that_is_not_in_memory_asks_for_the_tenant() -> None:
+    registry = Everyone()
+    by = admission(registry)
+    batch = admit(("tenant/unheard-of/device/d/telemetry", b"{"), by=by)
+    assert batch.strangers == {"unheard-of"}
+
+
+def test_a_replayed_message_enters_at_check_4_and_keeps_its_time() -> None:
+    by = admission(limiter=Limiter(rate=0.001, burst=1))
+    admit((TOPIC, b'{"a":1}'), by=by)
+    received_at = NOW - 5 * DAY
+    batch = by.readmit(Message(TOPIC, b'{"a":2}'), received_at)
+    assert (batch.readings[0].ts, batch.readings[0].late) == (received_at, True)
+    within = b'{"ts":%d,"a":3}' % ((received_at - 29 * DAY) // SECOND)
+    assert len(by.readmit(Message(TOPIC, within), received_at).readings) == 1
 
 
 def test_a_bug_in_a_check_costs_one_message(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,75 @@
+"""Limits set for single tenants and devices in the database, kept in memory for the limiter.
+
+All of them are read at the start and again after a change, at most twice a second: they are few, and the limiter must
+know a device's own limit before its first message.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+import structlog
+import trio
+
+from appliance.db import statements
+from appliance.db.pool import Pool
+
+INTERVAL = 0.5
+"""Seconds between two readings at least."""
+
+STATEMENTS = statements.load("registry")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one row says; None leaves the wider limit in force. Rates in messages a second, ``burst`` in messages."""
+
+    rate: float | None
+    burst: int | None
+    tenant_rate: float | None
+
+
+class Overrides:
+    """``get`` answers from memory; ``changed`` asks for a new reading; ``run`` reads."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after a reading that differs from the one before."""
+        self._limits: dict[tuple[str, str | None], Limits] = {}
+        self._stale = trio.Event()
+
+    def get(self, tenant_id: str, device_id: str | None) -> Limits | None:
+        """What is set for a device, or with ``device_id`` None for the tenant."""
+        return self._limits.get((tenant_id, device_id))
+
+    def changed(self) -> None:
+        """Something in the registry has changed, or may have."""
+        self._stale.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Read now and after each change, for ever; starts after the first reading."""
+        await self._read()
+        task_status.started()
+        while True:
+            await self._stale.wait()
+            self._stale = trio.Event()
+            try:
+                await self._read()
+            except (psycopg.Error, OSError) as error:
+                log.warning("limits not read", error=str(error).strip())
+                self._stale.set()
+            await trio.sleep(INTERVAL)
+
+    async def _read(self) -> None:
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(STATEMENTS["select_overrides"])
+            found = {
+                (row[0], row[1]): Limits(row[2], None if row[3] is None else int(row[3]), row[4])
+                for row in await cursor.fetchall()
+            }
+        if found != self._limits:
+            self._limits = found
+            self.on_change()

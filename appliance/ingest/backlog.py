@@ -1,0 +1,63 @@
+"""Backlog credit: devices that went on while we took nothing are not refused for what then comes in at once (P11).
+
+Time away - our own stop, Postgres or the broker's link - is credited to the limiter until the backlog is drained. It is
+drained when the broker no longer fills our window: with messages queued it always sends as many as it may.
+"""
+
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from appliance.clock import Clock
+from appliance.ingest.limiter import Limiter
+
+NOTICEABLE = 1.0
+"""Seconds below which a wait is no absence."""
+LONGEST = 14 * 86_400.0
+"""Seconds credited at most: the broker keeps our session no longer, and a wall clock may have jumped."""
+INTERVAL = 0.5
+CALM_LOOKS = 4
+"""Looks in a row at a window that is not full, until the backlog counts as drained."""
+
+log = structlog.get_logger(__name__)
+
+
+class Backlog:
+    """Credits absences, and ends the credit. ``window``: as many messages the broker sends unacknowledged."""
+
+    def __init__(self, limiter: Limiter, clock: Clock, window: int) -> None:
+        self._limiter = limiter
+        self._clock = clock
+        self._full = window // 2
+        self._credited = False
+        self._calm = 0
+
+    def away(self, seconds: float) -> None:
+        """No messages were taken in the last ``seconds``."""
+        if seconds < NOTICEABLE:
+            return
+        self._limiter.credit(min(seconds, LONGEST), self._clock.monotonic())
+        self._calm = 0
+        if not self._credited:
+            self._credited = True
+            log.info("backlog credited", seconds=round(seconds, 1))
+
+    def look(self, in_hand: int) -> None:
+        """Look at the window once: so many messages are received and not acknowledged."""
+        if not self._credited:
+            return
+        self._calm = 0 if in_hand >= self._full else self._calm + 1
+        if self._calm >= CALM_LOOKS:
+            self._credited = False
+            self._limiter.backlog_drained()
+            log.info("backlog drained")
+
+    async def run(
+        self, in_hand: Callable[[], int], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Look now and then, for ever."""
+        task_status.started()
+        while True:
+            await trio.sleep(INTERVAL)
+            self.look(in_hand())

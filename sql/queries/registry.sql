@@ -1,0 +1,21 @@
+-- name: select_standings
+SELECT d.tenant_id, d.device_id, d.status, d.subscription_id, d.site_id, c.token_hash, c.previous_token_hash,
+  c.previous_token_until
+FROM device_registry AS d
+JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id) USING (tenant_id, device_id)
+LEFT JOIN device_credentials AS c USING (tenant_id, device_id)
+
+-- name: select_tenants
+SELECT tenant_id, status, claim_enabled, claim_token_hash FROM tenants WHERE tenant_id = ANY(%(tenants)s::text[])
+
+-- name: adopt_sites
+-- A device without a site takes the first one that it names.
+UPDATE device_registry AS d SET site_id = k.site_id, updated_at = now()
+FROM unnest(%(tenants)s::text[], %(devices)s::text[], %(sites)s::text[]) AS k (tenant_id, device_id, site_id)
+WHERE d.tenant_id = k.tenant_id AND d.device_id = k.device_id AND d.site_id IS NULL
+
+-- name: select_overrides
+SELECT tenant_id, NULL AS device_id, rate, burst, tenant_rate FROM tenants
+WHERE rate IS NOT NULL OR burst IS NOT NULL OR tenant_rate IS NOT NULL
+UNION ALL
+SELECT tenant_id, device_id, rate, burst, NULL FROM device_registry WHERE rate IS NOT NULL OR burst IS NOT NULL

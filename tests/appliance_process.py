@@ -1,0 +1,164 @@
+"""A whole appliance as a child process: the real program with its own Postgres and Mosquitto, in its own folder."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+READY_SECONDS = 30.0
+PROJECT = Path(__file__).parent.parent
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ApplianceProcess:
+    """Started, stopped and killed as often as a test likes; data and the broker's port stay the same."""
+
+    def __init__(self, settings: dict[str, str] | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="appliance-test-"))
+        self.folder.chmod(0o755)
+        self.data_dir = self.folder / "data"
+        self.log = self.folder / "log"
+        self.mqtt_port = free_port()
+        self.settings = {
+            "APPLIANCE_DATA_DIR": str(self.data_dir),
+            "APPLIANCE_BROKER_HOST": "127.0.0.1",
+            "APPLIANCE_BROKER_PORT": str(self.mqtt_port),
+            "APPLIANCE_WEB_HOST": "127.0.0.1",
+            "APPLIANCE_WEB_PORT": "0",
+            "APPLIANCE_LIMITS_RATE": "100000",
+            "APPLIANCE_LIMITS_BURST": "100000",
+            **(settings or {}),
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.run: dict[str, Any] = {}
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """The environment of the process: ours without settings of an appliance, then its own."""
+        ours = {key: value for key, value in os.environ.items() if not key.startswith(("APPLIANCE_", "EDGE_"))}
+        return {**ours, **self.settings, **extra}
+
+    def launch(self, **extra: str) -> None:
+        """Start the process and return at once."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "appliance", "run"],
+                cwd=PROJECT,
+                env=self.environment(**extra),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def start(self, **extra: str) -> None:
+        """Start the process and return when it is ready."""
+        self.launch(**extra)
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Return when the run file is there; fails when the process ends before."""
+        assert self.process is not None
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            run = self.run_file()
+            if run is not None and run["pid"] == self.process.pid:
+                self.run = run
+                return
+            assert self.process.poll() is None, f"ended before it was ready:\n{self.tail()}"
+            assert time.monotonic() < deadline, f"not ready in time:\n{self.tail()}"
+            time.sleep(0.02)
+
+    def run_file(self) -> dict[str, Any] | None:
+        """What the appliance says of itself, if it is ready."""
+        try:
+            found: dict[str, Any] = json.loads((self.data_dir / "run.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return found
+
+    def kill(self) -> None:
+        """kill -9, and wait for the end of the process (not of its children)."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 15) -> int:
+        """Ask the process to stop; its exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+    def close(self) -> None:
+        """Stop whatever still runs and remove the folder."""
+        try:
+            if self.process is not None and self.process.poll() is None:
+                self.stop()
+        except subprocess.TimeoutExpired:
+            self.kill()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def tail(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-6000:] if self.log.exists() else ""
+
+    def conninfo(self, role: str = "appliance_ingest") -> str:
+        """libpq's connection string for the embedded database."""
+        return f"host={self.run['socket_dir']}/postgres dbname=appliance user={role}"
+
+    def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of one statement, over a connection of its own."""
+        with psycopg.connect(self.conninfo()) as connection:
+            return connection.execute(statement.encode(), parameters).fetchall()
+
+    def get(self, path: str) -> bytes:
+        """The body of a GET on the dashboard."""
+        with urllib.request.urlopen(f"{self.run['web_url']}{path}", timeout=5) as response:
+            body: bytes = response.read()
+            return body
+
+    def device(self) -> dict[str, str]:
+        """The credential that ``make run`` prints."""
+        found: dict[str, str] = json.loads((self.data_dir / "first-device.json").read_text())
+        return found
+
+    def children(self) -> list[int]:
+        """Pids of processes that work on our data folder, the appliance itself left out."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal() and (self.process is None or int(entry.name) != self.process.pid):
+                try:
+                    words = (entry / "cmdline").read_bytes().decode(errors="replace")
+                except OSError:
+                    continue
+                if str(self.data_dir) in words:
+                    found.append(int(entry.name))
+        return found
+
+
+@pytest.fixture
+def appliance() -> Iterator[ApplianceProcess]:
+    """An appliance that is not started yet."""
+    process = ApplianceProcess()
+    try:
+        yield process
+    finally:
+        process.close()
