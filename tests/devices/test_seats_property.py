@@ -26,7 +26,7 @@ from tests.devices.world import ALICE, BY, INGEST, NOW, add_tenant, check_books,
 from tests.postgres_server import Database
 
 REFUSALS = (Conflict, NoCapacity, NotFound)
-EXAMPLES = 12
+EXAMPLES = 10
 BOUTS = 12
 
 Subscriptions = Sequence[str]

@@ -206,6 +206,7 @@ async def test_terms_and_audit_rows_are_only_ever_added(database: Database) -> N
             connection,
             "SELECT DISTINCT t, p FROM unnest(ARRAY['subscription_terms', 'subscription_audit', 'audit_log']) AS t,"
             " unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS p,"
-            " unnest(ARRAY['appliance_ingest', 'appliance_web', 'appliance_backup']) AS r WHERE has_table_privilege(r, t, p)",
+            " unnest(ARRAY['appliance_ingest', 'appliance_web', 'appliance_backup']) AS r"
+            " WHERE has_table_privilege(r, t, p)",
         )
         assert grants == []
