@@ -29,9 +29,6 @@ port = 0
 [web]
 host = "127.0.0.1"
 port = 0
-[limits]
-rate = 1000000.0
-burst = 1000000
 """
 
 

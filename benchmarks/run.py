@@ -26,6 +26,7 @@ from benchmarks import surroundings
 from benchmarks.appliance_process import ApplianceProcess
 from benchmarks.result import Pair, Result, report
 from benchmarks.rounds import DEVICES, Bench
+from benchmarks.storage import enroll
 from benchmarks.subscriber import PROGRAM, PrivateBroker
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ def measure(folder: Path, *, pairs: int, messages: int, latency_seconds: float) 
     with contextlib.ExitStack() as stack:
         appliance = stack.enter_context(ApplianceProcess(folder))
         cold = tell("first start", appliance.start)
+        enroll(appliance.conninfo(INGEST), appliance.first_device().username, MANY_DEVICES)
         appliance.stop()
         warm = tell("later start", appliance.start)
         rendered = appliance.data / "mosquitto"

@@ -6,6 +6,7 @@ import psycopg
 from psycopg import sql
 
 from appliance.db import statements
+from benchmarks.messages import device_name
 
 TABLE = "bench_copy"
 STALLED_SECONDS = 30.0
@@ -16,6 +17,16 @@ SELECT pg_get_expr(child.relpartbound, child.oid),
 FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
 WHERE inhparent = 'telemetry'::regclass ORDER BY 1
 """
+ENROLL = (
+    "UPDATE subscriptions SET device_limit = %(devices)s WHERE tenant_id = %(tenant)s",
+    "UPDATE tenants SET rate = 1e6, burst = 1e6 WHERE tenant_id = %(tenant)s",
+    """
+    INSERT INTO device_registry (tenant_id, device_id, status, subscription_id)
+    SELECT tenant_id, device_id, 'ACTIVE', subscription_id
+    FROM subscriptions, unnest(%(names)s::text[]) AS device_id
+    WHERE tenant_id = %(tenant)s
+    """,
+)
 
 
 class Ledger:
@@ -59,6 +70,14 @@ class Ledger:
             if last < received:
                 time.sleep(pause)
         return seen
+
+
+def enroll(conninfo: str, tenant: str, devices: int) -> None:
+    """Give the tenant seats for a fleet, its devices, and limits that none of them reaches: the buckets still count."""
+    names = [device_name(number) for number in range(devices)]
+    with psycopg.connect(conninfo) as connection:
+        for statement in ENROLL:
+            connection.execute(statement.encode(), {"tenant": tenant, "devices": devices, "names": names})
 
 
 def copy_statement() -> str:
