@@ -186,6 +186,26 @@ async def test_leaving_says_goodbye_and_ends_the_iterators(broker: ScriptedBroke
     assert client.link.state is LinkState.CLOSED
 
 
+@pytest.mark.parametrize("broker_closes", [True, False])
+async def test_leaving_waits_for_the_broker_to_close_but_a_second_at_most(
+    broker: ScriptedBroker, autojump_clock: MockClock, broker_closes: bool
+) -> None:
+    async with trio.open_nursery() as nursery:
+        async with client_of(broker):
+            peer = await broker.peer()
+
+            async def close() -> None:
+                await peer.expect(DisconnectPacket)
+                await peer.send(qos1(1))  # a close with this unread would reset the connection
+                if broker_closes:
+                    await trio.sleep(0.3)
+                    await peer.close()
+
+            nursery.start_soon(close)
+            begun = trio.current_time()
+        assert trio.current_time() - begun == pytest.approx(0.3 if broker_closes else 1.0, abs=0.01)
+
+
 async def test_leaving_by_cancellation_also_says_goodbye(broker: ScriptedBroker, autojump_clock: MockClock) -> None:
     with trio.CancelScope() as scope:
         async with client_of(broker):
@@ -553,6 +573,15 @@ async def test_a_topic_that_cannot_be_is_a_value_error_and_the_connection_stays(
         with pytest.raises(ValueError, match="QoS 2"):
             await client.publish("t", b"", qos=2)
         assert client.generation == 1
+
+
+async def test_messages_before_one_that_cannot_be_are_sent(broker: ScriptedBroker, autojump_clock: MockClock) -> None:
+    async with client_of(broker) as client:
+        peer = await broker.peer()
+        with pytest.raises(ValueError, match="topic"):
+            await client.publish_many([("t", b"sound"), ("#", b"")])
+        with trio.fail_after(1):  # before the first ping, which would take it along
+            assert (await peer.expect(PublishPacket)).payload == b"sound"
 
 
 # Subscribing
