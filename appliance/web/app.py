@@ -63,6 +63,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     FailurePages(services, templates).install(app)
     app.register_blueprint(files.blueprint(static))
     app.register_blueprint(probes.blueprint(services))
+    app.register_blueprint(ingest.blueprint(services, services.ingest))
     app.register_blueprint(live_socket.blueprint(app.live_sockets, services.live, live_pages, services.public_url))
     figures = FigureReader(services.pool, services.clock)
     app.register_blueprint(overview.blueprint(services, figures, templates, live_pages))

@@ -8,8 +8,8 @@ from datetime import tzinfo
 
 from quart import Quart, g, request, websocket
 
-OPEN = frozenset({"probes.healthz", "probes.readyz", "probes.metrics", "files.file"})
-"""Endpoints that need no session: probes, and files that hold nothing of anybody."""
+OPEN = frozenset({"probes.healthz", "probes.readyz", "probes.metrics", "files.file", "ingest.take"})
+"""Endpoints that need no session: probes, files that hold nothing of anybody, and ingest, whose devices show tokens."""
 
 
 @dataclass(frozen=True, slots=True)

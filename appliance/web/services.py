@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from appliance.clock import Clock
 from appliance.db.pool import Pool
+from appliance.ingest.http import HttpSource
 from appliance.web.live import LiveFeed
 
 
@@ -60,3 +61,5 @@ class Services:
     broker_queue: Callable[[], BrokerQueue | None]
     """None while the broker has not told."""
     device_listener: DeviceListener
+    ingest: HttpSource
+    """Where messages that come in over HTTP go."""

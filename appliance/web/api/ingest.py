@@ -1,0 +1,158 @@
+"""``POST /ingest/tenant/{tenant}/device/{device}/telemetry`` and ``/heartbeat``.
+
+Authentication comes first of all; whatever is wrong with it, the answer is the same. Then the form of the body, then
+the pipeline; the answer leaves after the commit.
+"""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+
+import msgspec
+import trio
+from quart import Blueprint, Response, request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from appliance.ingest.batch import Accepted, Verdict
+from appliance.ingest.http import MAX_MESSAGES, Form, HttpSource, split
+from appliance.reading import Reason, Refusal
+from appliance.web.api.problem import problem
+from appliance.web.services import Services
+
+STATUSES: Mapping[Reason, HTTPStatus] = {
+    Reason.BAD_TOPIC_FORMAT: HTTPStatus.BAD_REQUEST,
+    Reason.PAYLOAD_TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Reason.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
+    Reason.INVALID_ENCODING: HTTPStatus.BAD_REQUEST,
+    Reason.INVALID_JSON: HTTPStatus.BAD_REQUEST,
+    Reason.INVALID_PAYLOAD: HTTPStatus.BAD_REQUEST,
+    Reason.INVALID_METRIC: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.TOO_MANY_METRICS: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.INVALID_TIMESTAMP: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.TENANT_MISMATCH: HTTPStatus.CONFLICT,
+    Reason.DEVICE_MISMATCH: HTTPStatus.CONFLICT,
+    Reason.UNKNOWN_TENANT: HTTPStatus.NOT_FOUND,
+    Reason.TENANT_SUSPENDED: HTTPStatus.FORBIDDEN,
+    Reason.UNREGISTERED_DEVICE: HTTPStatus.FORBIDDEN,
+    Reason.PENDING_APPROVAL: HTTPStatus.FORBIDDEN,
+    Reason.NO_SUBSCRIPTION_CAPACITY: HTTPStatus.PAYMENT_REQUIRED,
+    Reason.DEVICE_INACTIVE: HTTPStatus.FORBIDDEN,
+    Reason.DEVICE_REVOKED: HTTPStatus.FORBIDDEN,
+    Reason.DEVICE_DECOMMISSIONED: HTTPStatus.FORBIDDEN,
+    Reason.SUBSCRIPTION_SUSPENDED: HTTPStatus.PAYMENT_REQUIRED,
+    Reason.SUBSCRIPTION_EXPIRED: HTTPStatus.PAYMENT_REQUIRED,
+    Reason.TOKEN_MISSING: HTTPStatus.FORBIDDEN,
+    Reason.TOKEN_INVALID: HTTPStatus.FORBIDDEN,
+    Reason.TOKEN_NOT_SET: HTTPStatus.FORBIDDEN,
+    Reason.SITE_MISMATCH: HTTPStatus.CONFLICT,
+    Reason.TIMESTAMP_TOO_OLD: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Reason.STORE_REFUSED: HTTPStatus.UNPROCESSABLE_ENTITY,
+    # A bug of ours; the message is held. A client that tries again does no harm if it gives the time.
+    Reason.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+"""The status of a single message that was refused; a test holds that no reason is missing."""
+
+COMMIT_DEADLINE = 8.0
+"""Seconds that a client is kept waiting for a commit; then 503, and what was taken is committed when it can be."""
+RETRY_AFTER = "5"
+
+
+def blueprint(services: Services, source: HttpSource) -> Blueprint:
+    """The routes of HTTP ingest."""
+    routes = Blueprint("ingest", __name__)
+
+    @routes.post("/ingest/tenant/<tenant_id>/device/<device_id>/<any(telemetry, heartbeat):kind>")
+    async def take(tenant_id: str, device_id: str, kind: str) -> Response:
+        """Take the messages of one device."""
+        if services.health().postgres is not None:
+            return _away()
+        with trio.move_on_after(COMMIT_DEADLINE):
+            return await _take(source, tenant_id, device_id, kind)
+        return _away()
+
+    return routes
+
+
+async def _take(source: HttpSource, tenant_id: str, device_id: str, kind: str) -> Response:
+    if source.token_demanded and not await _authentic(source, tenant_id, device_id):
+        return _unauthorised()
+    form = _form()
+    if form is None:
+        return problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "UNSUPPORTED_MEDIA_TYPE",
+            "send application/json or application/x-ndjson in UTF-8, without Content-Encoding",
+        )
+    try:
+        body = split(await request.get_data(cache=False), form)
+    except RequestEntityTooLarge:
+        return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "BODY_TOO_LARGE", "a body has at most 1 MiB")
+    if len(body.payloads) > MAX_MESSAGES:
+        detail = f"{len(body.payloads)} messages; a body has at most {MAX_MESSAGES}"
+        return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "TOO_MANY_MESSAGES", detail)
+    verdicts = await source.take(f"tenant/{tenant_id}/device/{device_id}/{kind}", body.payloads)
+    if body.many:
+        return _many(verdicts)
+    return _one(verdicts[0], lambda: source.retry_after(tenant_id, device_id))
+
+
+async def _authentic(source: HttpSource, tenant_id: str, device_id: str) -> bool:
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    secret = secret.strip() if scheme.lower() == "bearer" else ""
+    # Asked in any case, so that a missing secret takes as long as a wrong one.
+    return await source.authentic(tenant_id, device_id, secret) and bool(secret)
+
+
+def _form() -> Form | None:
+    """The form of the body by its Content-Type; None for any that we do not read."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        return None
+    if request.mimetype_params.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
+        return None
+    return next((form for form in Form if form.value == request.mimetype), None)
+
+
+def _one(verdict: Verdict, retry_after: Callable[[], int]) -> Response:
+    if isinstance(verdict, Refusal):
+        headers = {"Retry-After": str(retry_after())} if verdict.reason is Reason.RATE_LIMITED else {}
+        return problem(STATUSES[verdict.reason], verdict.reason.value, verdict.detail, headers)
+    if verdict is Accepted.DUPLICATE:
+        return _json({"accepted": 0, "duplicate": 1})
+    return _json({"accepted": 1})
+
+
+def _many(verdicts: list[Verdict]) -> Response:
+    refused = [
+        {"index": index, "reason": verdict.reason.value, "detail": verdict.detail}
+        for index, verdict in enumerate(verdicts)
+        if isinstance(verdict, Refusal)
+    ]
+    return _json(
+        {
+            "accepted": verdicts.count(Accepted.STORED),
+            "duplicate": verdicts.count(Accepted.DUPLICATE),
+            "refused": refused,
+        }
+    )
+
+
+def _json(content: object) -> Response:
+    return Response(msgspec.json.encode(content), status=HTTPStatus.ACCEPTED.value, content_type="application/json")
+
+
+def _unauthorised() -> Response:
+    """One answer for everything that can be wrong with a credential (RFC 6750 §3)."""
+    return problem(
+        HTTPStatus.UNAUTHORIZED,
+        "UNAUTHORIZED",
+        "show the device's token, or its tenant's claim password for a device without one: Authorization: Bearer ...",
+        {"WWW-Authenticate": 'Bearer realm="ingest"'},
+    )
+
+
+def _away() -> Response:
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "STORE_AWAY",
+        "the database cannot be reached; send it again, with its own `ts` so that it is stored once",
+        {"Retry-After": RETRY_AFTER},
+    )

@@ -1,0 +1,129 @@
+"""A browser, and a dashboard for it to look at."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from appliance.db import roles
+from tests.postgres_server import Database, PostgresServer, create_database, drop_database
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox",  # the tests may run as root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@dataclass(slots=True)
+class Dashboard:
+    """A dashboard in its own process."""
+
+    conninfo: str
+    port: int = 0
+    _process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://localhost:{self.port}"
+
+    def start(self) -> Self:
+        """Start it; again on the same port after ``kill``."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.browser.dashboard", self.conninfo, str(self.port)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TZ": "Europe/Oslo"},
+        )
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.strip().isdigit():
+                self.port = int(line)
+                return self
+        raise AssertionError("the dashboard did not start")
+
+    def publish(self, device: str, **metrics: float) -> None:
+        """Have a batch with one reading committed."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"device": device, "metrics": metrics}) + "\n")
+        self._process.stdin.flush()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+@dataclass  # without slots: Playwright keeps something of its own on an object whose method it is given
+class Watched:
+    """A page, with everything that it complained about and asked for."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requested.append(request.url))
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    path = shutil.which("chromium")
+    assert path is not None, "no Chromium found: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def busy(postgres_server: PostgresServer, database_template: str) -> Iterator[Dashboard]:
+    """A dashboard with a reading on it, shared by the tests that only look."""
+    database = create_database(postgres_server, template=database_template, owner=roles.OWNER)
+    served = Dashboard(database.conninfo(roles.INGEST)).start()
+    served.publish("a-device-with-a-very-long-name-" + "x" * 33, **{"a_rather_long_metric_name" * 2: 0.1 + 0.2})
+    yield served
+    served.kill()
+    drop_database(database)
+
+
+@pytest.fixture
+def dashboard(database: Database) -> Iterator[Dashboard]:
+    """A dashboard over an empty database."""
+    served = Dashboard(database.conninfo(roles.INGEST)).start()
+    yield served
+    served.kill()
+
+
+@pytest.fixture
+def watched(browser: Browser) -> Iterator[Watched]:
+    """A page on a desk, in the light theme."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
+    yield Watched(context.new_page())
+    context.close()

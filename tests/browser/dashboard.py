@@ -1,0 +1,49 @@
+"""Serves a dashboard in a process of its own for a browser to look at; told what to do by lines on its standard input.
+
+Playwright's synchronous API runs an event loop of its own in the test's thread, so the dashboard cannot be there too.
+"""
+
+import json
+import sys
+
+import trio
+
+from appliance.clock import SystemClock
+from appliance.db.pool import open_pool
+from appliance.ingest.summary import BatchSummary, LastReading
+from appliance.reading import Kind
+from appliance.web.app import create_app
+from appliance.web.live import LiveFeed
+from appliance.web.server import serve
+from tests.web.serving import services
+
+
+def publish(feed: LiveFeed, device: str, metrics: dict[str, float]) -> None:
+    """A committed batch with one reading."""
+    now = SystemClock().wall()
+    reading = LastReading("acme", device, now, now, Kind.TELEMETRY, metrics)
+    feed.publish(BatchSummary(now, 1, 1, 0, 0, {}, [reading]))
+
+
+async def main(conninfo: str, port: int) -> None:
+    """Print the port once serving, then publish each line: ``{"device": ..., "metrics": {...}}``."""
+    feed = LiveFeed(SystemClock())
+    done = trio.Event()
+    async with (
+        open_pool(conninfo, name="web", min_size=1, max_size=2, timeout=5) as pool,
+        trio.open_nursery() as nursery,
+    ):
+        app = create_app(services(pool, live=feed))
+
+        async def run(task_status: trio.TaskStatus[int]) -> None:
+            await serve(app, "127.0.0.1", port, shutdown_trigger=done.wait, task_status=task_status)
+
+        print(await nursery.start(run), flush=True)  # noqa: T201 - what the test waits for
+        async for line in trio.wrap_file(sys.stdin):
+            order = json.loads(line)
+            publish(feed, order["device"], order["metrics"])
+        done.set()
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,127 @@
+"""The Overview as a person sees it."""
+
+import re
+from typing import Literal
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.conftest import Dashboard, Watched
+
+SECONDS = 1000
+"""Playwright counts milliseconds."""
+
+
+def test_the_page_loads_under_its_policy_without_a_complaint(busy: Dashboard, watched: Watched) -> None:
+    watched.page.goto(busy.url)
+    expect(watched.page.get_by_role("heading", level=1)).to_have_text("Overview")
+    expect(watched.page.locator("#live-state")).to_contain_text("Live, updated")
+    assert watched.complaints == []
+
+
+def test_no_request_leaves_the_machine(dashboard: Dashboard, watched: Watched) -> None:
+    watched.page.goto(dashboard.url)
+    dashboard.publish("pump-1", temperature=1.5)
+    expect(watched.page.locator("#readings")).to_contain_text("pump-1")
+    hosts = {urlsplit(url).netloc for url in watched.requested if not url.startswith("data:")}
+    assert hosts == {urlsplit(dashboard.url).netloc}
+    assert len(watched.requested) >= 5, "style sheets, script, fonts and icons are among them"
+
+
+def test_icons_and_fonts_are_really_drawn(busy: Dashboard, watched: Watched) -> None:
+    watched.page.goto(busy.url)
+    box = watched.page.evaluate("document.querySelector('.nav .i use').getBBox().width")
+    assert box > 10, "the sprite file was loaded"
+    assert watched.page.evaluate("document.fonts.ready.then(() => document.fonts.check('13px Inter'))")
+    loaded = "[...document.fonts].filter(font => font.status === 'loaded').map(font => font.family)"
+    assert any("Inter" in family for family in watched.page.evaluate(loaded))
+
+
+def test_the_first_reading_takes_the_place_of_the_ready_line(dashboard: Dashboard, watched: Watched) -> None:
+    page = watched.page
+    page.goto(dashboard.url)
+    expect(page.locator("#readings .code")).to_contain_text("mosquitto_pub -h localhost -p 1883 ")
+    dashboard.publish("pump-1", temperature=-11.8)
+    row = page.get_by_role("row", name=re.compile("pump-1"))
+    expect(row).to_contain_text("−11.8", timeout=2 * SECONDS)  # noqa: RUF001 - a true minus sign
+    expect(row).to_contain_text("acme")
+    expect(page.locator("#kpi-messages .kpi-v")).not_to_have_text("0per second")
+    assert watched.complaints == []
+
+
+def test_times_stand_in_the_appliances_zone(busy: Dashboard, watched: Watched) -> None:
+    watched.page.goto(busy.url)
+    expect(watched.page.locator("#live-state")).to_have_text(re.compile(r"Live, updated \d\d:\d\d:\d\d CES?T"))
+
+
+def test_updates_leave_focus_and_selection_alone(dashboard: Dashboard, watched: Watched) -> None:
+    page = watched.page
+    dashboard.publish("pump-1", temperature=1)
+    page.goto(dashboard.url)
+    table = page.locator("#readings .scroll")
+    table.focus()
+    dashboard.publish("pump-2", temperature=2)
+    expect(table).to_contain_text("pump-2")
+    expect(table).to_be_focused()
+    page.get_by_text("pump-2").dblclick()
+    dashboard.publish("pump-3", temperature=3)
+    told = page.locator("#live-state").text_content()
+    page.wait_for_function("told => document.querySelector('#live-state').textContent !== told", arg=told)
+    assert page.evaluate("document.getSelection().toString()").startswith("pump")
+    expect(table).not_to_contain_text("pump-3")
+    page.evaluate("document.getSelection().removeAllRanges()")
+    expect(table).to_contain_text("pump-3")
+
+
+def test_silence_is_told_with_its_age_and_ends_by_itself(dashboard: Dashboard, watched: Watched) -> None:
+    page = watched.page
+    page.goto(dashboard.url)
+    expect(page.locator("#live-state")).to_contain_text("Live")
+    expect(page.locator("#live-lost")).to_be_hidden()
+    dashboard.kill()
+    expect(page.locator("#live-lost")).to_be_visible(timeout=10 * SECONDS)
+    expect(page.locator("#live-lost")).to_have_text(
+        re.compile(r"The connection to the appliance is lost\. The numbers are \d+ s old\.\s*Refresh")
+    )
+    dashboard.start()
+    expect(page.locator("#live-lost")).to_be_hidden(timeout=20 * SECONDS)
+    dashboard.publish("pump-9", temperature=9)
+    expect(page.locator("#readings")).to_contain_text("pump-9")
+
+
+def test_without_script_there_is_the_time_and_a_refresh(dashboard: Dashboard, browser: Browser) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(dashboard.url)
+    expect(page.locator("#live-state")).to_contain_text("As of ")
+    dashboard.publish("pump-1", temperature=1)
+    page.get_by_role("link", name="Refresh").first.click()
+    expect(page.locator("#readings")).to_contain_text("pump-1")
+    context.close()
+
+
+def test_the_keyboard_reaches_the_content_first_by_the_skip_link(busy: Dashboard, watched: Watched) -> None:
+    page = watched.page
+    page.goto(busy.url)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390, 320])
+def test_each_theme_and_width_shows_all_without_sideways_scrolling(
+    busy: Dashboard, browser: Browser, scheme: Literal["light", "dark"], width: int
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    watched = Watched(context.new_page())
+    watched.page.goto(busy.url)
+    expect(watched.page.locator("#readings")).to_contain_text("a-device-with")
+    expect(watched.page.locator("#live-state")).to_contain_text("Live")
+    assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
+    panel = watched.page.evaluate("getComputedStyle(document.querySelector('.sheet')).backgroundColor")
+    assert panel == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 25, 27)"}[scheme]
+    assert watched.complaints == []
+    context.close()
