@@ -62,7 +62,7 @@ def _ground() -> Path:
     return Path("/tmp")
 
 
-def _programs() -> Path:
+def programs() -> Path:
     """The folder with ``postgres`` and ``initdb``: Debian keeps them off PATH, one folder a version."""
     found = shutil.which("initdb")
     if found:
@@ -85,7 +85,7 @@ class PostgresServer:
         self.port = PORT
         self._settings = {**SETTINGS, **(settings or {})}
         self._data = self.directory / "data"
-        self._programs = _programs()
+        self._programs = programs()
         self._process: subprocess.Popen[bytes] | None = None
         self._initialised = False
         self.directory.chmod(0o755)

@@ -29,6 +29,8 @@ async def prepare(admin_conninfo: str, dbname: str) -> None:
     Safe from several processes at once. Raises ApplianceError with the mend if something cannot be done or is not as
     it must be; psycopg.OperationalError if the server cannot be reached.
     """
+    # Said explicitly, or a server in SQL_ASCII would answer in bytes.
+    admin_conninfo = make_conninfo(admin_conninfo, client_encoding="UTF8")
     async with await _enter(admin_conninfo) as connection:
         _check_version(connection)
         await connection.execute("SELECT pg_advisory_lock(%s)", [locks.BOOTSTRAP_LOCK])
@@ -38,21 +40,25 @@ async def prepare(admin_conninfo: str, dbname: str) -> None:
             raise ApplianceError(_dba(connection.info.user, dbname, error)) from error
         await roles.verify(connection)
     async with await connect(make_conninfo(admin_conninfo, dbname=dbname)) as connection:
+        _check_encoding(connection, dbname)
         try:
             await _open_to_roles(connection, dbname)
         except psycopg.errors.InsufficientPrivilege as error:
             raise ApplianceError(_dba(connection.info.user, dbname, error)) from error
-        await _check_database(connection, dbname)
+        await _check_schema(connection, dbname)
 
 
 async def _enter(admin_conninfo: str) -> Connection[Any]:
     try:
         return await connect(admin_conninfo)
+    except psycopg.errors.ConnectionTimeout:
+        raise
     except psycopg.OperationalError as error:
-        if "does not exist" not in str(error):
-            raise
-        # The database to be made is the one named: every server has this other one.
-        return await connect(make_conninfo(admin_conninfo, dbname="postgres"))
+        # The one named may be the one to be made; why it was refused is told only in the server's language.
+        try:
+            return await connect(make_conninfo(admin_conninfo, dbname="postgres"))
+        except psycopg.OperationalError:
+            raise error from None
 
 
 def _check_version(connection: Connection[Any]) -> None:
@@ -108,17 +114,19 @@ def _login() -> sql.SQL:
     return sql.SQL("SESSION_USER")
 
 
-async def _check_database(connection: Connection[Any], dbname: str) -> None:
-    cursor = await connection.execute(
-        STATEMENTS["database_faults"], {"owner": roles.OWNER, "others": [roles.INGEST, roles.WEB, roles.BACKUP]}
-    )
-    row = await cursor.fetchone()
-    encoding, owner_creates, others_create = row if row is not None else ("?", False, True)
+def _check_encoding(connection: Connection[Any], dbname: str) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise ApplianceError(
             f"the database {dbname} is encoded in {encoding}; the appliance needs UTF8: create it anew, from template0"
         )
-    if not owner_creates or others_create:
+
+
+async def _check_schema(connection: Connection[Any], dbname: str) -> None:
+    cursor = await connection.execute(
+        STATEMENTS["who_may_create"], {"owner": roles.OWNER, "others": [roles.INGEST, roles.WEB, roles.BACKUP]}
+    )
+    if await cursor.fetchone() != (True, False):
         raise ApplianceError(
             f"in the database {dbname} only {roles.OWNER} may create tables; as a superuser run there: "
             f"ALTER SCHEMA public OWNER TO pg_database_owner; REVOKE CREATE ON SCHEMA public FROM PUBLIC;"

@@ -107,7 +107,7 @@ async def migrate(connection: Connection[Any], known: Sequence[Migration] | None
     """Take all steps still to take and return them; ``connection`` is in autocommit mode, as the owner.
 
     Raises ApplianceError if the database is newer than the program, if an applied step is not the one shipped, and if
-    a step fails; the steps before that one stay.
+    a step fails; the steps before that one stay. After any error the connection is closed.
     """
     steps = shipped() if known is None else known
     await connection.execute("SELECT pg_advisory_lock(%s)", [locks.MIGRATION_LOCK])

@@ -1,6 +1,7 @@
 """LISTEN: a service that hands on notifications and says when some may have been missed."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import psycopg
@@ -46,8 +47,9 @@ async def listen(
                     log.info("listening again", channels=list(channels))
                     on_lost()
                 first = False
-                async for notification in connection.notifies():
-                    on_notification(notification)
+                async with aclosing(connection.notifies()) as notifications:
+                    async for notification in notifications:
+                        on_notification(notification)
         except psycopg.OperationalError as error:
             log.warning("not listening", channels=list(channels), error=str(error).strip())
             await trio.sleep(delays.next())

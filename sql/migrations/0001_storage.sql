@@ -133,7 +133,9 @@ BEGIN
     CONTINUE WHEN to_regclass('public.' || partition) IS NOT NULL;
     -- 'tele' and 'part' as numbers: the space of two keys, which nothing else here uses.
     PERFORM pg_advisory_xact_lock(1952803941, 1885434484);
-    CONTINUE WHEN to_regclass('public.' || partition) IS NOT NULL;
+    -- Asked of the table, not of to_regclass, whose answer may be a cached one from before the lock.
+    CONTINUE WHEN EXISTS (
+      SELECT FROM pg_class WHERE relname = partition AND relnamespace = 'public'::regnamespace);
     EXECUTE format('CREATE TABLE public.%I (LIKE public.telemetry INCLUDING ALL)', partition);
     EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY', partition);
     EXECUTE format('ALTER TABLE public.%I FORCE ROW LEVEL SECURITY', partition);

@@ -25,12 +25,10 @@ SELECT 1 FROM pg_database WHERE datname = %(name)s
 -- name: database_owner
 SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database()
 
--- name: database_faults
+-- name: who_may_create
 SELECT
-  pg_encoding_to_char(encoding)::text,
   has_schema_privilege(%(owner)s::text, 'public', 'CREATE'),
   (SELECT bool_or(has_schema_privilege(other, 'public', 'CREATE')) FROM unnest(%(others)s::text[]) AS other)
-FROM pg_database WHERE datname = current_database()
 
 -- name: create_migration_table
 CREATE TABLE IF NOT EXISTS schema_migrations (

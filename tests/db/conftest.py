@@ -1,6 +1,6 @@
 """What tests of the driver need around the connection under test."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,9 @@ import pytest
 import trio
 from psycopg.pq import TransactionStatus
 
+from appliance.db import roles
 from appliance.db.trio_psycopg import Connection, connect
-from tests.postgres_server import Database
+from tests.postgres_server import Database, PostgresServer, create_database, drop_database
 
 PATIENCE_SECONDS = 10.0
 POLL_SECONDS = 0.002
@@ -66,6 +67,15 @@ class Observer:
         await self.until(lambda sessions: all(session.state == "idle" for session in sessions))
         if not connection.closed:
             assert await (await connection.execute("SELECT 7")).fetchone() == (7,)
+
+
+@pytest.fixture
+def empty_database(postgres_server: PostgresServer, database_template: str) -> Iterator[Database]:
+    """A database that belongs to the owner, with nothing in it; the roles are those made for ``database_template``."""
+    assert database_template
+    made = create_database(postgres_server, owner=roles.OWNER)
+    yield made
+    drop_database(made)
 
 
 @pytest.fixture

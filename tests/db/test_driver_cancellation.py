@@ -14,6 +14,8 @@ from appliance.db.trio_psycopg import CommitOutcomeUnknown, Connection, connect,
 from tests.db.conftest import Observer, cancel_when
 from tests.postgres_server import Database, PostgresServer
 
+pytestmark = pytest.mark.real  # servers of their own, which the fixtures' names do not tell
+
 Any_ = Connection[Any]
 
 PROMPT_SECONDS = 1.0

@@ -13,6 +13,8 @@ import trio
 from appliance.db.trio_psycopg import CommitOutcomeUnknown, connect
 from tests.postgres_server import Database, PostgresServer
 
+pytestmark = pytest.mark.real  # servers of their own, which the fixtures' names do not tell
+
 # ruff: noqa: PT012 - that a whole block ends with the error is what is claimed here
 
 

@@ -13,6 +13,8 @@ from appliance.db.trio_psycopg import Connection
 from tests.db.conftest import Observer
 from tests.postgres_server import Database, PostgresServer
 
+pytestmark = pytest.mark.real  # servers of their own, which the fixtures' names do not tell
+
 # ruff: noqa: PT012 - that a whole block ends with the error is what is claimed here
 
 

@@ -1,8 +1,11 @@
 """The server that all database tests stand on."""
 
 import psycopg
+import pytest
 
 from tests.postgres_server import Database, PostgresServer
+
+pytestmark = pytest.mark.real  # servers of their own, which the fixtures' names do not tell
 
 
 def test_a_clone_is_reachable_and_empty_of_others(database: Database) -> None:

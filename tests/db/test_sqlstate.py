@@ -5,7 +5,7 @@ import pytest
 
 from appliance.db.pool import PoolTimeout
 from appliance.db.sqlstate import Failure, classify, classify_state
-from appliance.db.trio_psycopg import CommitOutcomeUnknown, Connection
+from appliance.db.trio_psycopg import CommitOutcomeUnknown, connect
 from tests.postgres_server import Database
 
 EXPECTED = {
@@ -42,26 +42,28 @@ def test_errors_that_never_reached_the_server(error: psycopg.Error, failure: Fai
     assert classify(error) is failure
 
 
-@pytest.mark.parametrize(
-    ("statement", "failure"),
-    [
-        (
-            "INSERT INTO telemetry (tenant_id, device_id, kind, ts, digest, received_at, ts_adjusted, late, metrics)"
-            " VALUES ('t', 'd', 'telemetry', '1999-01-01', 1, now(), false, false, '{}')",
-            Failure.NO_PARTITION,
-        ),
-        ("INSERT INTO ingest_ledger (minute, instance, received) VALUES (now(), 'i', 1)", Failure.POISON),
-        ("SELECT repeat('[', 100000)::jsonb", Failure.POISON),
-        ("SELECT '\"\\u0000\"'::jsonb", Failure.POISON),
-        ("SELECT 1e400::float8", Failure.POISON),
-        ("INSERT INTO tenants (tenant_id) VALUES ('a'), ('a')", Failure.UNIQUE),
-        ("SELECT * FROM nowhere", Failure.STOP),
-        ("SELECT pg_terminate_backend(pg_backend_pid())", Failure.RETRY),
-    ],
-)
-async def test_what_the_server_really_says(database: Database, statement: str, failure: Failure) -> None:
-    connection = await Connection.connect(database.conninfo(), autocommit=True)
-    with pytest.raises(psycopg.Error) as caught:
-        await connection.execute(statement.encode())
-    connection.abandon()
-    assert classify(caught.value) is failure
+OF_NO_PARTITION = """
+INSERT INTO telemetry (tenant_id, device_id, kind, ts, digest, received_at, ts_adjusted, late, metrics)
+VALUES ('t', 'd', 'telemetry', '1999-01-01', 1, now(), false, false, '{}')
+"""
+
+
+SAID = [
+    (OF_NO_PARTITION, Failure.NO_PARTITION),
+    ("INSERT INTO ingest_ledger (minute, instance, received) VALUES (now(), 'i', 1)", Failure.POISON),
+    ("SELECT repeat('[', 100000)::jsonb", Failure.POISON),
+    ("SELECT '\"\\u0000\"'::jsonb", Failure.POISON),
+    ("SELECT 1e400::float8", Failure.POISON),
+    ("INSERT INTO tenants (tenant_id) VALUES ('a'), ('a')", Failure.UNIQUE),
+    ("SELECT * FROM nowhere", Failure.STOP),
+    ("SELECT pg_terminate_backend(pg_backend_pid())", Failure.RETRY),
+]
+
+
+async def test_what_the_server_really_says(database: Database) -> None:
+    for statement, failure in SAID:
+        connection = await connect(database.conninfo())
+        with pytest.raises(psycopg.Error) as caught:
+            await connection.execute(statement.encode())
+        connection.abandon()
+        assert classify(caught.value) is failure, statement
