@@ -43,8 +43,13 @@ MAX_TICKETS = 64
 MAX_PENDING = 1000
 """Devices of one tenant that may wait for a person; past it, new ones are not even noted down."""
 LOCK_TIMEOUT_MS = 500
-"""How long a hand on psql that holds a tenant's rows may keep the others waiting, each try."""
+"""How long whoever holds a tenant's rows (a large import, a hand on psql) keeps other tenants waiting, each round."""
 TRIES = 3
+"""Of a transaction that ended in a deadlock, before it waits for the next round."""
+
+LOCK_NOT_AVAILABLE = "55P03"
+ROLLED_BACK = "40"
+"""SQLSTATE class: a deadlock or a serialization failure, worth another try at once."""
 
 STATEMENTS = statements.load("provisioning")
 ACTOR = Actor("provisioning", ActorKind.APPLIANCE)
@@ -112,21 +117,19 @@ def standing(device: Device) -> Verdict:
     return STANDING.get(device.status, device)
 
 
-def turned_away(request: Request, tenant: Tenant | None) -> Refusal | None:
-    """Why a device that is not there is not made, as far as its tenant says; None: it may be."""
+def shut_out(tenant_id: str, tenant: Tenant | None) -> Refusal | None:
+    """Why no device of the tenant is served, known or new; None: they are."""
     if tenant is None:
-        return Refusal(Reason.UNKNOWN_TENANT, f"there is no tenant {request.tenant_id}")
+        return Refusal(Reason.UNKNOWN_TENANT, f"there is no tenant {tenant_id}")
     if tenant.status != "ACTIVE":
-        return Refusal(Reason.TENANT_SUSPENDED, f"tenant {request.tenant_id} is suspended")
-    if tenant.strategy == "off":
-        return Refusal(Reason.UNREGISTERED_DEVICE, "the tenant registers its devices by hand")
+        return Refusal(Reason.TENANT_SUSPENDED, f"tenant {tenant_id} is suspended")
     return None
 
 
 def seat_newcomers(
     requests: Iterable[Request], tenants: Mapping[str, Tenant], allotments: Mapping[str, Allotment]
 ) -> tuple[list[Newcomer], dict[Key, Verdict]]:
-    """Who of ``requests``, whose tenants take newcomers, is to be made, and the refusal of each that is not."""
+    """Who of ``requests``, devices that are not there, is to be made, and the refusal of each that is not."""
     newcomers: list[Newcomer] = []
     refused: dict[Key, Verdict] = {}
     room = {tenant_id: MAX_PENDING - tenant.pending for tenant_id, tenant in tenants.items()}
@@ -137,6 +140,8 @@ def seat_newcomers(
                 newcomers.append(Newcomer(request, allotments[request.tenant_id].take()))
             except NoCapacity as error:
                 refused[request.key] = Refusal(Reason.NO_SUBSCRIPTION_CAPACITY, str(error))
+        elif tenant.strategy == "off":
+            refused[request.key] = Refusal(Reason.UNREGISTERED_DEVICE, "the tenant registers its devices by hand")
         elif room[request.tenant_id] > 0:
             room[request.tenant_id] -= 1
             newcomers.append(Newcomer(request, None))
@@ -158,17 +163,12 @@ async def provision_once(
         await connection.execute(STATEMENTS["set_lock_timeout"], {"milliseconds": LOCK_TIMEOUT_MS})
         await lock_until_commit(connection, [device_lock_key(*request.key) for request in ordered])
         tenants = await _tenants(connection, ordered)
-        verdicts = await _known(connection, ordered)
-        allowed = []
-        for request in ordered:
-            if request.key not in verdicts:
-                refusal = turned_away(request, tenants.get(request.tenant_id))
-                if refusal is None:
-                    allowed.append(request)
-                else:
-                    verdicts[request.key] = refusal
-        if allowed:
-            verdicts |= await _admit(connection, allowed, tenants, now, grace)
+        refusals = {key: shut_out(key[0], tenants.get(key[0])) for key in (request.key for request in ordered)}
+        verdicts: dict[Key, Verdict] = {key: refusal for key, refusal in refusals.items() if refusal is not None}
+        verdicts |= await _known(connection, [request for request in ordered if request.key not in verdicts])
+        absent = [request for request in ordered if request.key not in verdicts]
+        if absent:
+            verdicts |= await _admit(connection, absent, tenants, now, grace)
     return verdicts
 
 
@@ -234,17 +234,34 @@ def _entry(device: Device) -> Entry:
 
 @dataclass(slots=True, eq=False)
 class _Ticket:
-    """What one caller waits for."""
+    """What one caller waits for. ``undecided`` shrinks as ``verdicts`` grow."""
 
-    requests: Mapping[Key, Request]
+    undecided: dict[Key, Request]
     deadline: float
     verdicts: dict[Key, Verdict] = field(default_factory=dict)
     error: Exception | None = None
     done: trio.Event = field(default_factory=trio.Event)
 
+    def settle(self, verdicts: Mapping[Key, Verdict]) -> None:
+        """Take what concerns this ticket; with the last of it the caller goes."""
+        for key in self.undecided.keys() & verdicts.keys():
+            self.verdicts[key] = verdicts[key]
+            del self.undecided[key]
+        if not self.undecided:
+            self.done.set()
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more will be known: the caller is told why."""
+        self.error = error
+        self.done.set()
+
 
 class Provisioner:
-    """The one task of a process that decides on new devices, for as many callers as there are."""
+    """The one task of a process that decides on new devices, for as many callers as there are.
+
+    It works in rounds over all who wait. A tenant whose rows somebody holds is put off to the next round, so that the
+    others wait for it no longer than LOCK_TIMEOUT_MS.
+    """
 
     def __init__(
         self, pool: Pool, *, grace: timedelta = GRACE, max_wait: float = MAX_WAIT, clock: Clock | None = None
@@ -258,83 +275,95 @@ class Provisioner:
     async def provision(self, requests: Iterable[Request]) -> dict[Key, Verdict]:
         """A verdict for each of ``requests``, within ``max_wait`` seconds; what was not decided by then is TOO_LATE.
 
-        Raises psycopg.OperationalError (PoolTimeout included) when the database cannot be had: then nothing is
-        known, and the batch is to be held and tried again.
+        Raises psycopg.Error (PoolTimeout is one) or OSError when the database cannot be had: then nothing is known,
+        and the batch is to be held and tried again.
         """
-        ticket = _Ticket({request.key: request for request in requests}, trio.current_time() + self._max_wait)
+        wanted = {request.key: request for request in requests}
+        ticket = _Ticket(dict(wanted), trio.current_time() + self._max_wait)
+        ticket.settle({})
         with trio.move_on_at(ticket.deadline):
-            await self._send.send(ticket)
+            if wanted:
+                await self._send.send(ticket)
             await ticket.done.wait()
         if ticket.error is not None:
             raise ticket.error
-        return {key: ticket.verdicts.get(key, TOO_LATE) for key in ticket.requests}
+        return {key: ticket.verdicts.get(key, TOO_LATE) for key in wanted}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve callers for ever. Raises ApplianceError when the schema is not what this program expects."""
         task_status.started()
-        async for first in self._receive:
-            tickets = [first]
-            while len(tickets) < MAX_TICKETS:
+        backoff = Backoff(first=0.02, maximum=0.2, jitter=0.9)
+        waiting: list[_Ticket] = []
+        while True:
+            if waiting:
+                await trio.sleep(backoff.next())
+            else:
+                backoff.reset()
+                waiting.append(await self._receive.receive())
+            while len(waiting) < MAX_TICKETS:
                 try:
-                    tickets.append(self._receive.receive_nowait())
+                    waiting.append(self._receive.receive_nowait())
                 except trio.WouldBlock:
                     break
-            await self._serve(tickets)
+            await self._round(waiting)
+            now = trio.current_time()
+            waiting = [ticket for ticket in waiting if not ticket.done.is_set() and ticket.deadline > now]
 
-    async def _serve(self, tickets: Sequence[_Ticket]) -> None:
-        """Decide on all that ``tickets`` ask, each as soon as its last device is decided."""
+    async def _round(self, tickets: Sequence[_Ticket]) -> None:
+        """Decide on all that ``tickets`` ask, as far as it can be decided now."""
         wanted: dict[Key, Request] = {}
-        for ticket in tickets:
-            wanted = {**ticket.requests, **wanted}
-        verdicts: dict[Key, Verdict] = {}
-        error: Exception | None = None
+        for ticket in reversed(tickets):
+            wanted |= ticket.undecided
+        ordered = [wanted[key] for key in sorted(wanted)]
         with trio.move_on_at(max(ticket.deadline for ticket in tickets)):
-            ordered = [wanted[key] for key in sorted(wanted)]
             try:
                 for start in range(0, len(ordered), MAX_DEVICES):
-                    verdicts |= await self._decide(ordered[start : start + MAX_DEVICES])
-                    _settle(tickets, verdicts)
-            except (psycopg.OperationalError, OSError) as trouble:  # the database, not the devices
-                log.warning("new devices wait for the database", devices=len(wanted), error=str(trouble).strip())
-                error = trouble
-        for ticket in tickets:
-            if not ticket.done.is_set():
-                ticket.verdicts = verdicts
-                ticket.error = error
-                ticket.done.set()
+                    verdicts = await self._decide(ordered[start : start + MAX_DEVICES])
+                    for ticket in tickets:
+                        ticket.settle(verdicts)
+            except (psycopg.Error, OSError) as error:  # the database, not the devices
+                log.warning("new devices wait for the database", devices=len(wanted), error=str(error).strip())
+                for ticket in tickets:
+                    if not ticket.done.is_set():
+                        ticket.fail(error)
 
     async def _decide(self, requests: Sequence[Request]) -> dict[Key, Verdict]:
-        """The verdicts on one transaction's worth, tried again or taken apart as its failures ask."""
-        backoff = Backoff(first=0.02, maximum=0.2, jitter=0.9)
+        """The verdicts on one transaction's worth, tried again or taken apart as its failures ask.
+
+        Those on whom it cannot be decided now are left out.
+        """
         for _ in range(TRIES):
             try:
                 return await self._try(requests)
             except psycopg.Error as error:
-                if _contended(error):
-                    if len({request.tenant_id for request in requests}) > 1:
-                        return await self._apart(requests)
-                    await trio.sleep(backoff.next())
-                    continue
-                match classify(error):
-                    case Failure.STOP:
-                        raise ApplianceError(
-                            f"the database refused a statement of ours: {error}; its schema is not the one this"
-                            " program expects. Run `appliance migrate`, or look for changes made by hand."
-                        ) from error
-                    case Failure.RETRY | Failure.RESOURCES:
-                        raise
-                    case _ if len(requests) > 1:
-                        middle = len(requests) // 2
-                        return await self._decide(requests[:middle]) | await self._decide(requests[middle:])
-                    case _:
-                        return {requests[0].key: _refused_by_database(error)}
+                state = error.sqlstate or ""
+                if state == LOCK_NOT_AVAILABLE:
+                    tenants = [list(group) for _, group in groupby(requests, key=lambda request: request.tenant_id)]
+                    return await self._apart(tenants) if len(tenants) > 1 else {}
+                if not state.startswith(ROLLED_BACK):
+                    return await self._isolate(requests, error)
         return {}
 
-    async def _apart(self, requests: Sequence[Request]) -> dict[Key, Verdict]:
-        """Tenant by tenant: somebody holds the rows of one, the others need not wait for that."""
+    async def _isolate(self, requests: Sequence[Request], error: psycopg.Error) -> dict[Key, Verdict]:
+        """What ``error`` asks for: to stop, to hold on, or to find the one device that the database refuses."""
+        failure = classify(error)
+        if failure is Failure.STOP:
+            raise ApplianceError(
+                f"the database refused a statement of ours: {error}; its schema is not the one this program expects. "
+                "Run `appliance migrate`, or look for changes made by hand."
+            ) from error
+        if failure in (Failure.RETRY, Failure.RESOURCES):
+            raise error
+        if len(requests) == 1:
+            return {requests[0].key: _refused_by_database(error)}
+        middle = len(requests) // 2
+        return await self._apart([requests[:middle], requests[middle:]])
+
+    async def _apart(self, parts: Iterable[Sequence[Request]]) -> dict[Key, Verdict]:
+        """A transaction for each part."""
         verdicts: dict[Key, Verdict] = {}
-        for _, group in groupby(requests, key=lambda request: request.tenant_id):
-            verdicts |= await self._decide(list(group))
+        for part in parts:
+            verdicts |= await self._decide(part)
         return verdicts
 
     async def _try(self, requests: Sequence[Request]) -> dict[Key, Verdict]:
@@ -345,20 +374,6 @@ class Provisioner:
         registered = sum(isinstance(verdict, Device) for verdict in verdicts.values())
         log.info("new devices decided", registered=registered, refused=len(verdicts) - registered)
         return verdicts
-
-
-def _settle(tickets: Iterable[_Ticket], verdicts: Mapping[Key, Verdict]) -> None:
-    """Let those go whose last device is decided."""
-    for ticket in tickets:
-        if not ticket.done.is_set() and ticket.requests.keys() <= verdicts.keys():
-            ticket.verdicts = dict(verdicts)
-            ticket.done.set()
-
-
-def _contended(error: psycopg.Error) -> bool:
-    """A deadlock, a serialization failure or a lock that somebody holds: worth another try at once."""
-    state = error.sqlstate or ""
-    return state.startswith("40") or state == "55P03"
 
 
 def _refused_by_database(error: psycopg.Error) -> Refusal:

@@ -18,6 +18,7 @@ from appliance.devices.allotment import Allotment
 from appliance.devices.device import Device, DeviceStatus, NewDevice
 from appliance.devices.provisioning import Provisioner, Request, Tenant
 from appliance.reading import HELD_REASONS, Reason, Refusal
+from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.devices.world import (
     BY,
@@ -218,11 +219,53 @@ async def test_a_seat_taken_by_a_person_in_the_same_moment_is_seen(database: Dat
         assert await seats_taken(person) == [1]
 
 
-async def _until_somebody_waits(connection: Connection[Any]) -> None:
+async def _until_somebody_waits(connection: Connection[Any], *, waits: bool = True) -> None:
     waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     with trio.fail_after(10):
-        while not await rows(connection, waiting):
+        while bool(await rows(connection, waiting)) is not waits:
             await trio.lowlevel.checkpoint()
+
+
+async def test_who_holds_the_rows_for_a_while_only_delays_the_newcomer(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        await sell(connection, 5)
+        verdicts: dict[tuple[str, str], provisioning.Verdict] = {}
+        async with (
+            open_pool(database.conninfo(INGEST), name="ingest", max_size=2) as pool,
+            ingest(database) as importer,
+            trio.open_nursery() as nursery,
+        ):
+            provisioner = Provisioner(pool, max_wait=30)
+            await nursery.start(provisioner.run)
+
+            async def newcomer() -> None:
+                verdicts.update(await provisioner.provision([Request(TENANT, "a")]))
+                nursery.cancel_scope.cancel()
+
+            async with importer.transaction():
+                await subscription_rows.lock(importer, [TENANT])
+                nursery.start_soon(newcomer)
+                await _until_somebody_waits(connection)
+                await _until_somebody_waits(connection, waits=False)  # put off
+                await _until_somebody_waits(connection)
+    assert len(registered(verdicts.values())) == 1
+
+
+async def test_what_the_database_refuses_costs_one_device(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        await sell(connection, 50)
+    async with open_pool(database.conninfo(INGEST), name="ingest", max_size=2) as pool, trio.open_nursery() as nursery:
+        provisioner = Provisioner(pool)
+        await nursery.start(provisioner.run)
+        verdicts = await provisioner.provision([Request(TENANT, name) for name in ("a", "b", "not an id", "c", "d")])
+        nursery.cancel_scope.cancel()
+    assert [device.device_id for device in registered(verdicts.values())] == ["a", "b", "c", "d"]
+    refusal = verdicts[TENANT, "not an id"]
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is Reason.STORE_REFUSED
+    check_books(database)
 
 
 async def test_rows_held_by_a_hand_on_psql_delay_nobody_beyond_the_deadline(database: Database) -> None:
