@@ -49,6 +49,7 @@ from appliance.first_start import make_first_tenant
 from appliance.health import DatabaseHealth
 from appliance.ingest.admission import Admission
 from appliance.ingest.backlog import Backlog
+from appliance.ingest.http import HttpSource
 from appliance.ingest.janitor import Janitor
 from appliance.ingest.limiter import Limiter, Override
 from appliance.ingest.partitions import keep_ahead
@@ -193,6 +194,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             await tree.start("broker watch", queue.run)
             # The dashboard
             mqtt_host, mqtt_port = device_address(config, broker)
+            ingest = HttpSource(pipeline, registry, limiter, clock, token_demanded=config.ingest.require_token)
             services = Services(
                 name=socket.gethostname(),
                 public_url=config.web.public_url,
@@ -202,6 +204,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 health=partial(health, database, client),
                 metrics_text=metrics.exposition,
                 broker_queue=partial(broker_queue, queue),
+                ingest=ingest,
                 device_listener=device_listener(mqtt_host if broker is None else None, mqtt_port, first_device),
             )
             serve_web = partial(serve, shutdown_trigger=stopping.wait)

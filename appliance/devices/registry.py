@@ -208,6 +208,25 @@ class Registry:
         self._keep(found, unsure=version != self._version)
         return found
 
+    async def authentic(self, key: Key, secret: str) -> bool:
+        """Whether ``secret`` is the device's own token or, of a device without one, its tenant's claim password.
+
+        Nothing is provisioned. The time taken does not tell which of the reasons for a no it was.
+        """
+        now = self._clock.wall()
+        standing = self.get(key, now)
+        if standing is None:
+            version = self._version
+            async with self._pool.connection() as connection:
+                standing = (await self._load(connection, [key]))[key]
+            if standing.registered:  # a stranger is the provisioner's to judge, once it has shown the claim password
+                self._keep({key: standing}, unsure=version != self._version)
+        own = standing.accepts_token(secret, now)
+        claim = hmac.compare_digest(
+            hashlib.sha256(secret.encode()).digest(), standing.tenant.claim_token_hash or b"\0" * 32
+        )
+        return own or (claim and standing.token_hash is None and standing.tenant.claim_token_hash is not None)
+
     async def tenants(self, names: Iterable[str]) -> None:
         """Bring tenants into memory, those that are not there as such."""
         async with self._pool.connection() as connection:

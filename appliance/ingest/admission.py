@@ -112,6 +112,14 @@ class Admission:
                 topic = batch.messages[candidate.index].topic
                 batch.refused.append(_fault(candidate.index, error, topic, candidate.payload))
 
+    def give_up(self, batch: Batch, error: Exception) -> None:
+        """What waits cannot be looked up, now or ever: it is held for replay, and the rest goes on."""
+        waiting, batch.waiting = batch.waiting, []
+        batch.strangers.clear()
+        for candidate in waiting:
+            topic = batch.messages[candidate.index].topic
+            batch.refused.append(_fault(candidate.index, error, topic, candidate.payload))
+
     def _route(self, topic: str) -> Route | Refusal:
         """Check 1, once a topic."""
         parsed = topics.parse(topic)

@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import msgspec
 
 from appliance.devices.state import DeviceState
 from appliance.ingest.envelope import Envelope
-from appliance.reading import Inbound, Kind, Reason
+from appliance.reading import Inbound, Kind, Reason, Refusal
 
 MICROSECONDS = 1_000_000
 MINUTE = 60 * MICROSECONDS
@@ -91,6 +92,16 @@ class Batch:
         return first, second
 
 
+class Accepted(Enum):
+    """An accepted message: stored now, or there already."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+
+
+Verdict = Accepted | Refusal
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a committed batch became: its readings that were stored, its duplicates, its refusals."""
@@ -99,6 +110,17 @@ class Outcome:
     stored: Sequence[Reading]
     duplicates: Sequence[Reading]
     refused: Sequence[Refused]
+
+    def verdicts(self, first: int, last: int) -> list[Verdict]:
+        """What became of the messages ``first`` to ``last`` (exclusive), in their order."""
+        found: dict[int, Verdict] = {}
+        for reading in self.stored:
+            found[reading.index] = Accepted.STORED
+        for reading in self.duplicates:
+            found[reading.index] = Accepted.DUPLICATE
+        for refused in self.refused:
+            found[refused.index] = Refusal(refused.reason, refused.detail)
+        return [found[index] for index in range(first, last)]
 
 
 def together(batch: Batch, first: Outcome, second: Outcome) -> Outcome:

@@ -15,6 +15,7 @@ import trio
 
 from appliance.backoff import Backoff
 from appliance.clock import Clock
+from appliance.db.sqlstate import Failure, classify
 from appliance.devices.provisioning import Key
 from appliance.devices.registry import Registry
 from appliance.devices.state import WRITE_INTERVAL, StateBook, remember
@@ -27,6 +28,8 @@ from appliance.reading import Inbound, Reason
 
 log = structlog.get_logger(__name__)
 
+PASSING = frozenset({Failure.RETRY, Failure.RESOURCES})
+"""Failures of the database that are worth waiting out."""
 _SHOWN_READINGS = 20
 """Readings of a batch that the live view is told of."""
 
@@ -123,6 +126,10 @@ class Pipeline:
                     await self._registry.tenants(batch.strangers)
                     self._admission.disown(batch)
             except (psycopg.Error, OSError) as error:
+                if isinstance(error, psycopg.Error) and classify(error) not in PASSING:
+                    # Trying again would change nothing, and one message that never settles holds back all others.
+                    self._admission.give_up(batch, error)
+                    return
                 log.warning("batch held", messages=len(batch.messages), cause="REGISTRY", error=str(error).strip())
                 await trio.sleep(backoff.next())
 

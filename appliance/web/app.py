@@ -10,6 +10,7 @@ from quart_trio import QuartTrio
 
 from appliance.assets import asset
 from appliance.web import auth, files, hardening, history, live_socket, probes
+from appliance.web.api import ingest
 from appliance.web.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.figures import FigureReader
 from appliance.web.files import Files

@@ -1,11 +1,12 @@
 """What the dashboard is given by the supervisor. The web package builds none of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from appliance.clock import Clock
 from appliance.db.pool import Pool
-from appliance.ingest.http import HttpSource
+from appliance.ingest.batch import Verdict
 from appliance.web.live import LiveFeed
 
 
@@ -42,6 +43,27 @@ class DeviceListener:
     """For example ``tenant/demo/device/first/telemetry``."""
 
 
+class Ingest(Protocol):
+    """Where messages that come in over HTTP go: :class:`appliance.ingest.http.HttpSource`."""
+
+    @property
+    def token_demanded(self) -> bool:
+        """Whether a device must show its token."""
+        ...
+
+    async def authentic(self, tenant_id: str, device_id: str, secret: str) -> bool:
+        """Whether whoever shows ``secret`` may speak for this device."""
+        ...
+
+    async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:
+        """Bring messages in and wait for their commit; their verdicts in order."""
+        ...
+
+    def retry_after(self, tenant_id: str, device_id: str) -> int:
+        """Whole seconds until a message of this device can pass the limiter."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything the dashboard needs from the rest of the process."""
@@ -61,5 +83,5 @@ class Services:
     broker_queue: Callable[[], BrokerQueue | None]
     """None while the broker has not told."""
     device_listener: DeviceListener
-    ingest: HttpSource
+    ingest: Ingest
     """Where messages that come in over HTTP go."""

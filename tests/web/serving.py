@@ -10,6 +10,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 
 from appliance.clock import SystemClock
 from appliance.db.pool import Pool, open_pool
+from appliance.ingest.batch import Verdict
 from appliance.web.app import Dashboard, create_app
 from appliance.web.hardening import Limits
 from appliance.web.live import LiveFeed
@@ -18,6 +19,23 @@ from appliance.web.services import BrokerQueue, DeviceListener, Health, Services
 
 WELL = Health(None, None, None)
 NOWHERE = "host=/nonexistent user=nobody dbname=nothing"
+
+
+class NoDevices:
+    """Ingest for dashboards whose tests send no messages: nobody may speak for any device."""
+
+    token_demanded = True
+
+    async def authentic(self, tenant_id: str, device_id: str, secret: str) -> bool:
+        del tenant_id, device_id, secret
+        return False
+
+    async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:
+        raise AssertionError(f"{len(payloads)} messages on {topic}, though nobody was let in")
+
+    def retry_after(self, tenant_id: str, device_id: str) -> int:
+        del tenant_id, device_id
+        return 1
 
 
 def services(
@@ -34,6 +52,7 @@ def services(
         health=lambda: health,
         metrics_text=lambda: b"appliance_messages_total 42.0\n",
         broker_queue=lambda: BrokerQueue(13_210, 200_000),
+        ingest=NoDevices(),
         device_listener=DeviceListener(None, 1883, "demo/device/first", "tenant/demo/device/first/telemetry"),
     )
 

@@ -13,10 +13,10 @@ from quart import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from appliance.ingest.batch import Accepted, Verdict
-from appliance.ingest.http import MAX_MESSAGES, Form, HttpSource, split
+from appliance.ingest.http import MAX_MESSAGES, Form, split
 from appliance.reading import Reason, Refusal
 from appliance.web.api.problem import problem
-from appliance.web.services import Services
+from appliance.web.services import Ingest, Services
 
 STATUSES: Mapping[Reason, HTTPStatus] = {
     Reason.BAD_TOPIC_FORMAT: HTTPStatus.BAD_REQUEST,
@@ -56,7 +56,7 @@ COMMIT_DEADLINE = 8.0
 RETRY_AFTER = "5"
 
 
-def blueprint(services: Services, source: HttpSource) -> Blueprint:
+def blueprint(services: Services, source: Ingest) -> Blueprint:
     """The routes of HTTP ingest."""
     routes = Blueprint("ingest", __name__)
 
@@ -72,7 +72,7 @@ def blueprint(services: Services, source: HttpSource) -> Blueprint:
     return routes
 
 
-async def _take(source: HttpSource, tenant_id: str, device_id: str, kind: str) -> Response:
+async def _take(source: Ingest, tenant_id: str, device_id: str, kind: str) -> Response:
     if source.token_demanded and not await _authentic(source, tenant_id, device_id):
         return _unauthorised()
     form = _form()
@@ -83,7 +83,8 @@ async def _take(source: HttpSource, tenant_id: str, device_id: str, kind: str) -
             "send application/json or application/x-ndjson in UTF-8, without Content-Encoding",
         )
     try:
-        body = split(await request.get_data(cache=False), form)
+        data: bytes = await request.get_data(cache=False, as_text=False)  # type: ignore[assignment] # not as text
+        body = split(data, form)
     except RequestEntityTooLarge:
         return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "BODY_TOO_LARGE", "a body has at most 1 MiB")
     if len(body.payloads) > MAX_MESSAGES:
@@ -95,7 +96,7 @@ async def _take(source: HttpSource, tenant_id: str, device_id: str, kind: str) -
     return _one(verdicts[0], lambda: source.retry_after(tenant_id, device_id))
 
 
-async def _authentic(source: HttpSource, tenant_id: str, device_id: str) -> bool:
+async def _authentic(source: Ingest, tenant_id: str, device_id: str) -> bool:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     secret = secret.strip() if scheme.lower() == "bearer" else ""
     # Asked in any case, so that a missing secret takes as long as a wrong one.

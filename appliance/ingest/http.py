@@ -1,0 +1,100 @@
+"""Messages that come in over HTTP: the same pipeline, the same checks, the same commit.
+
+Enters: a body and its form. Leaves: the messages in it, each with its own bytes as sent; after the commit, a verdict
+each. Never: an answer before the commit, or an inflated, guessed or re-encoded body.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import msgspec
+import trio
+
+from appliance.clock import Clock
+from appliance.devices.registry import Registry
+from appliance.ingest.batch import Settlement, Submission, Verdict
+from appliance.ingest.limiter import Limiter, bucket_key
+from appliance.ingest.pipeline import Pipeline
+
+MAX_BODY = 1024 * 1024
+MAX_MESSAGES = 1000
+
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Form(Enum):
+    """How messages stand in a body."""
+
+    JSON = "application/json"
+    NDJSON = "application/x-ndjson"
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The messages of a body. ``many``: an array or lines, answered as a list even with one message in it."""
+
+    payloads: Sequence[bytes]
+    many: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HttpMessage:
+    """One message as admission takes it."""
+
+    topic: str
+    payload: bytes
+
+
+def split(body: bytes, form: Form) -> Body:
+    """Take a body apart. One that is no JSON array as a whole is left to the checks as a single message."""
+    if form is Form.NDJSON:
+        return Body([line for line in body.split(b"\n") if line.strip()], many=True)
+    if body.lstrip()[:1] == b"[":
+        try:
+            return Body([bytes(element) for element in _elements.decode(body)], many=True)
+        except (msgspec.DecodeError, RecursionError):
+            pass
+    return Body([body], many=False)
+
+
+class HttpSource:
+    """The pipeline's source on the side of HTTP."""
+
+    def __init__(
+        self, pipeline: Pipeline, registry: Registry, limiter: Limiter, clock: Clock, *, token_demanded: bool
+    ) -> None:
+        self._pipeline = pipeline
+        self._registry = registry
+        self._limiter = limiter
+        self._clock = clock
+        self.token_demanded = token_demanded
+
+    async def authentic(self, tenant_id: str, device_id: str, secret: str) -> bool:
+        """Whether whoever shows ``secret`` may speak for this device."""
+        return await self._registry.authentic((tenant_id, device_id), secret)
+
+    async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:
+        """Bring messages in and wait for their commit; their verdicts in order.
+
+        Cancelled before the pipeline has taken them, nothing was done; after that they are committed all the same.
+        """
+        if not payloads:
+            return []
+        settled = trio.Event()
+        verdicts: list[Verdict] = []
+
+        async def settle(settlement: Settlement) -> None:
+            verdicts.extend(settlement.outcome.verdicts(settlement.first, settlement.last))
+            settled.set()
+
+        messages = [HttpMessage(topic, payload) for payload in payloads]
+        await self._pipeline.submit(Submission(messages, self._clock.wall(), settle))
+        await settled.wait()
+        return verdicts
+
+    def retry_after(self, tenant_id: str, device_id: str) -> int:
+        """Whole seconds until a message of this device can pass the limiter."""
+        seconds = self._limiter.retry_after(bucket_key(tenant_id, device_id), self._clock.monotonic())
+        return max(1, math.ceil(seconds))
