@@ -1,7 +1,8 @@
 """The shell of the simulator: connections to the broker, and the fleet's messages sent through them on time.
 
-A device always speaks through the same connection, and a connection publishes one message at a time, as devices do:
-so each device's messages arrive in order, and the broker's answer to each is known.
+A device always speaks through the same connection, so its messages arrive in order. What waits for a connection is
+published as one group. The broker tells how many of a group it refused, not which; so only the last message of a group
+may have a topic that it has not taken before.
 """
 
 import contextlib
@@ -24,8 +25,10 @@ SESSION_SECONDS = 3600
 ACKNOWLEDGE_SECONDS = 30.0
 """How long the last messages may take to be acknowledged after the last one was sent."""
 
-WAITING_MESSAGES = 64
+WAITING_MESSAGES = 256
 """Messages that wait for a connection; then the fleet waits."""
+
+GROUP_MESSAGES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +120,27 @@ class Publisher:
                     self.tally.send(self._fleet.behaviours[index])
 
     async def _publish(self, client: Client, messages: "trio.MemoryReceiveChannel[Message]") -> None:
+        taken: set[str] = set()  # topics
+        group: list[Message] = []
         async with messages:
             async for message in messages:
-                try:
-                    await client.publish(message.topic, message.payload)
-                except NegativeAckError as refusal:
-                    self.tally.refuse(refusal.reason_code.name)
-                else:
-                    self.tally.acknowledge(message)
-                    self.on_acknowledged(message)
+                group.append(message)
+                waiting = messages.statistics().current_buffer_used
+                if message.topic in taken and waiting and len(group) < GROUP_MESSAGES:
+                    continue
+                for acknowledged in await self._settle(client, group):
+                    taken.add(acknowledged.topic)
+                    self.tally.acknowledge(acknowledged)
+                    self.on_acknowledged(acknowledged)
+                group = []
+
+    async def _settle(self, client: Client, group: list[Message]) -> list[Message]:
+        """Publish a group; those that the broker acknowledged."""
+        try:
+            await client.publish_many([(message.topic, message.payload) for message in group])
+        except NegativeAckError as refusal:
+            # More than one: a permission was withdrawn while we ran. Which of them were taken is not known, so none is.
+            refused = 1 if refusal.refused == 1 else len(group)
+            self.tally.refuse(refusal.reason_code.name, refused)
+            return group[:-refused]
+        return group

@@ -29,9 +29,9 @@ class Tally:
         if message.refusal is not None:
             self.expected[message.refusal] += 1
 
-    def refuse(self, word: str) -> None:
-        """The broker does not take it."""
-        self.refused[word] += 1
+    def refuse(self, word: str, count: int = 1) -> None:
+        """The broker does not take them."""
+        self.refused[word] += count
 
     @property
     def open(self) -> int:

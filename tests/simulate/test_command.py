@@ -1,0 +1,140 @@
+"""``appliance simulate`` as a person runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import pytest
+
+from appliance.children.data_dir import RunFile
+from appliance.cli import cli
+from appliance.simulate.ledger import read
+from tests.mosquitto_server import MosquittoServer
+
+pytestmark = pytest.mark.real
+DEADLINE = 20.0
+
+
+def command(*options: str) -> list[str]:
+    return [sys.executable, "-m", "appliance", "simulate", *options]
+
+
+def simulate(*options: str, environ: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command(*options),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+        env={**os.environ, **(environ or {})},
+    )
+
+
+def at(server: MosquittoServer) -> tuple[str, ...]:
+    return ("--host", server.host, "--port", str(server.port))
+
+
+def test_a_bounded_run_ends_with_a_summary_and_a_ledger(mosquitto: MosquittoServer, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    done = simulate(
+        *at(mosquitto), "--rate", "0", "--messages", "300", "--json", "--seed", "7", "--ledger", str(ledger)
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    result: dict[str, Any] = json.loads(done.stdout)
+    assert (result["sent"], result["acknowledged"], result["unanswered"], result["seed"]) == (300, 300, 0, 7)
+    assert sum(result["behaviours"].values()) == 300
+    entries = read(ledger.read_bytes())
+    assert len(entries) == 300
+    assert sum(entry.refusal is not None for entry in entries) == sum(result["expected_refusals"].values())
+    assert all(entry.topic.startswith("tenant/demo/device/") for entry in entries)
+
+
+def test_people_get_words(mosquitto: MosquittoServer) -> None:
+    done = simulate(*at(mosquitto), "--devices", "2", "--mix", "normal", "--duration", "0.6", "--rate", "20")
+    assert done.returncode == 0
+    assert done.stdout.startswith("12 messages sent in ")
+    assert "by behaviour: normal 12" in done.stdout
+
+
+def test_ctrl_c_ends_it_cleanly_with_the_summary(mosquitto: MosquittoServer, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    os.mkfifo(ledger)
+    with subprocess.Popen(
+        command(*at(mosquitto), "--rate", "0", "--json", "--ledger", str(ledger)), stdout=subprocess.PIPE, text=True
+    ) as running:
+        with ledger.open("rb") as lines:
+            lines.readline()  # it is under way
+            running.send_signal(signal.SIGINT)
+            rest = lines.read()
+        output, _ = running.communicate(timeout=DEADLINE)
+    result = json.loads(output)
+    assert running.returncode == 0
+    assert result["sent"] == result["acknowledged"] == len(rest.splitlines()) + 1
+
+
+def test_refusals_at_the_door_end_with_1() -> None:
+    with MosquittoServer(users={"acme": "secret-secret"}) as server:
+        (server.directory / "acl").write_text("pattern write tenant/%u/device/+/+\n")
+        server._config = (f"acl_file {server.directory}/acl",)
+        server.restart()
+        given = (
+            *at(server),
+            "--username",
+            "acme",
+            "--mix",
+            "normal",
+            "--devices",
+            "1",
+            "--rate",
+            "0",
+            "--messages",
+            "5",
+        )
+        done = simulate(*given, "--tenant", "other", environ={"MQTT_PASSWORD": "secret-secret"})
+        assert done.returncode == 1
+        assert "refused at the door: NOT_AUTHORIZED 5" in done.stdout
+        done = simulate(*given, "--tenant", "acme", environ={"MQTT_PASSWORD": "secret-secret"})
+        assert (done.returncode, done.stderr) == (0, "")
+        done = simulate(*given, "--tenant", "acme", environ={"MQTT_PASSWORD": "wrong"})
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: cannot connect to the MQTT broker")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--mix", "nomal=3"), "'nomal' is no behaviour"),
+        (("--tenant", "a b"), "--tenant"),
+        (("--devices", "0"), "--devices"),
+        (("--rate", "-1"), "--rate"),
+        (("--duration", "0"), "--duration"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error(options: tuple[str, str], words: str) -> None:
+    with pytest.raises(click.UsageError) as error:
+        cli.main(["simulate", *options], standalone_mode=False)
+    assert error.value.exit_code == 2
+    assert words in error.value.format_message()
+
+
+def test_without_an_appliance_it_says_what_to_do(tmp_path: Path) -> None:
+    done = simulate(environ={"APPLIANCE_DATA_DIR": str(tmp_path)})
+    assert done.returncode == 1
+    assert done.stderr == (f"error: no appliance is ready on {tmp_path}: start one (appliance run), or give --host\n")
+
+
+def test_it_finds_the_appliance_of_its_data_folder() -> None:
+    with MosquittoServer(users={"demo": "first-password"}) as server:
+        folder = server.directory / "data"
+        folder.mkdir()
+        running = RunFile(1, "", mqtt_host="0.0.0.0", mqtt_port=server.port, database="", socket_dir=None)
+        (folder / "run.json").write_bytes(msgspec.json.encode(running))
+        (folder / "first-device.json").write_text(json.dumps({"username": "demo", "password": "first-password"}))
+        done = simulate("--rate", "0", "--messages", "10", environ={"APPLIANCE_DATA_DIR": str(folder)})
+        assert (done.returncode, done.stderr) == (0, "")
