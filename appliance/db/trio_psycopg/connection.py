@@ -34,10 +34,14 @@ class _Lock:
     def __init__(self) -> None:
         self._lock = trio.Lock()
 
+    def acquire_if_free(self) -> bool:
+        if self._lock.locked():
+            return False
+        self._lock.acquire_nowait()
+        return True
+
     async def acquire(self) -> None:
-        try:
-            self._lock.acquire_nowait()
-        except trio.WouldBlock:
+        if not self.acquire_if_free():
             await self._lock.acquire()
 
     def release(self) -> None:
@@ -277,10 +281,12 @@ class Connection(AsyncConnection[Row]):
     @asynccontextmanager
     async def clean_up_lock(self) -> AsyncIterator[None]:
         """The lock, also for a cancelled task; another task that keeps it past the grace costs the connection."""
-        held = False
-        with self.wire.grace():
-            await cast("_Lock", self.lock).acquire()
-            held = True
+        lock = cast("_Lock", self.lock)
+        held = lock.acquire_if_free()
+        if not held:
+            with self.wire.grace():
+                await lock.acquire()
+                held = True
         if not held:
             raise errors.OperationalError("another task was still using the connection: it is closed")
         try:
