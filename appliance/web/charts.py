@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 Series = Sequence[float | None]
 """One value a step; None leaves a gap."""
@@ -28,14 +27,6 @@ class Tick:
 
     at: float
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of the time axis, in percent."""
-
-    x: float
-    width: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +73,6 @@ def paths(series: Series, top: float, width: int, height: int) -> Paths:
         lines.append(f"M{line}" if len(points) > 1 else f"M{line}h.1")
         areas.append(f"M{line}L{_short(points[-1][0])} {height}L{_short(points[0][0])} {height}Z")
     return Paths("".join(lines), "".join(areas))
-
-
-def gaps(series: Series) -> list[Span]:
-    """The stretches without a value, to be shaded."""
-    last = max(len(series) - 1, 1)
-    spans: list[Span] = []
-    for is_gap, run in groupby(enumerate(series), key=lambda item: item[1] is None):
-        indexes = [index for index, _ in run]
-        if is_gap:  # from the value before to the value after
-            first, final = max(indexes[0] - 1, 0), min(indexes[-1] + 1, last)
-            spans.append(Span(round(100 * first / last, 2), round(100 * (final - first) / last, 2)))
-    return spans
 
 
 def columns(series: Series, top: float) -> list[Column]:

@@ -70,7 +70,6 @@ class RateChart:
     times: list[charts.Tick]
     accepted: charts.Paths
     refused: charts.Paths
-    gaps: list[charts.Span]
     newest: charts.End | None
     words: str
 
@@ -204,7 +203,6 @@ def _chart(feed: LiveFeed, frame: Frame) -> RateChart:
         times=times,
         accepted=charts.paths(accepted, top, charts.PLOT_WIDTH, charts.PLOT_HEIGHT),
         refused=charts.paths(refused, top, charts.PLOT_WIDTH, charts.PLOT_HEIGHT),
-        gaps=charts.gaps(accepted),
         newest=charts.end(accepted, top),
         words=(
             f"Messages per second from {times[0].text} to {times[-1].text}. "
