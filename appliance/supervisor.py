@@ -23,7 +23,7 @@ from mqtt5 import QoS, RetainHandling
 from psycopg import Notify
 from psycopg.conninfo import make_conninfo
 
-from appliance import doorkeeper
+from appliance import doorkeeper, housekeeping
 from appliance.addresses import lan_addresses
 from appliance.broker_watch import BrokerWatch
 from appliance.children.data_dir import DataDir, RunFile, open_data_dir
@@ -160,6 +160,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             await tree.start("limits", limits.run)
             janitor = Janitor(limiter, clock, interval=config.limits.janitor_interval, report=metrics.swept)
             await tree.start("janitor", janitor.run)
+            await tree.start("housekeeping", housekeeping.run, pool, clock, grace(config))
             # The pipeline
             live = LiveFeed(clock)
             admission = Admission(config.ingest, config.retention, registry, limiter)

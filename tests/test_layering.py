@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "doorkeeper": {"children", "mqtt"},  # the one place where the session's state opens the broker's door
     "first_start": {"clock", "db", "subscriptions"},
     "health": {"db"},
+    "housekeeping": {"clock", "db", "devices", "subscriptions"},
     "supervisor": {"*"},
     "intake": {"failpoints", "ingest", "mqtt"},  # the one place where the MQTT client meets the pipeline
     "simulate": LEAVES | {"mqtt"},

@@ -9,10 +9,19 @@ LEFT JOIN device_credentials AS c USING (tenant_id, device_id)
 SELECT tenant_id, status, claim_enabled, claim_token_hash FROM tenants WHERE tenant_id = ANY(%(tenants)s::text[])
 
 -- name: adopt_sites
--- A device without a site takes the first one that it names.
-UPDATE device_registry AS d SET site_id = k.site_id, updated_at = now()
-FROM unnest(%(tenants)s::text[], %(devices)s::text[], %(sites)s::text[]) AS k (tenant_id, device_id, site_id)
-WHERE d.tenant_id = k.tenant_id AND d.device_id = k.device_id AND d.site_id IS NULL
+-- A device without a site takes the first one that it names. Locked in order of id first, like every device row.
+WITH homeless AS (
+  SELECT d.tenant_id, d.device_id, k.site_id
+  FROM device_registry AS d
+  JOIN unnest(%(tenants)s::text[], %(devices)s::text[], %(sites)s::text[]) AS k (tenant_id, device_id, site_id)
+    USING (tenant_id, device_id)
+  WHERE d.site_id IS NULL
+  ORDER BY d.tenant_id, d.device_id
+  FOR NO KEY UPDATE OF d
+)
+UPDATE device_registry AS d SET site_id = h.site_id, updated_at = now()
+FROM homeless AS h
+WHERE d.tenant_id = h.tenant_id AND d.device_id = h.device_id
 
 -- name: select_overrides
 SELECT tenant_id, NULL AS device_id, rate, burst, tenant_rate FROM tenants
