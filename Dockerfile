@@ -43,7 +43,7 @@ USER 10001
 VOLUME /var/lib/appliance
 EXPOSE 1883 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --start-interval=1s CMD ["python", "-c", "\
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["python", "-c", "\
 import json, os, urllib.request; \
 run = json.load(open(os.environ['APPLIANCE_DATA_DIR'] + '/run.json')); \
 urllib.request.urlopen(run['web_url'] + '/healthz', timeout=4)"]

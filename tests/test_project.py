@@ -1,0 +1,62 @@
+"""The project's own files agree with one another."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import appliance
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LISTS = ("requirements.txt", "requirements-dev.txt")
+
+
+def _pins(name: str) -> dict[str, str]:
+    """Every pinned package of a list, with its version."""
+    return dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^ ]+)", (ROOT / name).read_text(), re.MULTILINE))
+
+
+def test_version_stands_the_same_in_program_and_package() -> None:
+    assert PROJECT["version"] == appliance.__version__
+
+
+def test_the_package_needs_what_the_list_pins() -> None:
+    declared = {re.split(r"[<>=]", requirement)[0] for requirement in PROJECT["dependencies"]}
+    wanted = (ROOT / "requirements.in").read_text()
+    listed = {line for line in wanted.splitlines() if line and not line.startswith("#")}
+    assert listed - declared == {"hatchling", "editables"}, "these only build the package"
+    assert declared <= listed
+    assert {name.partition("[")[0] for name in listed} <= set(_pins("requirements.txt"))
+
+
+def test_tests_run_on_the_versions_that_are_shipped() -> None:
+    assert _pins("requirements.txt").items() <= _pins("requirements-dev.txt").items()
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_pin_has_hashes_and_no_address(name: str) -> None:
+    text = (ROOT / name).read_text()
+    entries = [entry for entry in re.split(r"\n(?=\S)", text.strip()) if not entry.startswith("#")]
+    assert len(entries) == len(_pins(name))
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert "://" not in text
+    assert "--index" not in text
+
+
+def test_the_image_installs_from_the_pinned_list() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "--require-hashes --requirement requirements.txt" in dockerfile
+    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {"debian:bookworm-slim"}
+    assert re.search(r"^USER (?!root|0$)", dockerfile, re.MULTILINE)
+
+
+def test_the_licence_is_the_one_declared() -> None:
+    assert PROJECT["license"] == "Apache-2.0"
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+
+
+def test_an_unreleased_part_opens_the_changelog() -> None:
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
