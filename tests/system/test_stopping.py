@@ -1,0 +1,116 @@
+"""SIGTERM under load, Postgres and the broker killed under load: nothing lost, nothing left over."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import trio
+from trio_websocket import open_websocket_url
+
+from tests.appliance_process import ApplianceProcess
+from tests.system.publisher import Publisher, books, client, settled, stored
+
+MESSAGES = 6000
+
+
+def publisher() -> Publisher:
+    return Publisher("demo", (int(time.time()) - 3600) * 1000)
+
+
+def agrees(appliance: ApplianceProcess, sender: Publisher) -> None:
+    """The table holds each message of the publisher once, and the books say so."""
+    found = stored(appliance)
+    assert len(found) == len(set(found))
+    assert set(found) == sender.books
+    sums = books(appliance)
+    assert sums["stored"] == len(found)
+    assert sums["received"] == sums["stored"] + sums["refused"] + sums["duplicate"]
+
+
+def child(appliance: ApplianceProcess, program: str) -> int:
+    """The pid of a child that is the program itself, not one of its workers."""
+    assert appliance.process is not None
+    for pid in appliance.children():
+        status = dict(
+            line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
+        )
+        if status["Name"] == program and int(status["PPid"]) == appliance.process.pid:
+            return pid
+    raise AssertionError(f"no {program} among the children\n{appliance.tail()}")
+
+
+async def test_sigterm_under_load_loses_nothing_and_leaves_nothing(appliance: ApplianceProcess) -> None:
+    appliance.start()
+    sender = publisher()
+    live = appliance.run["web_url"].replace("http", "ws") + "/live"
+    origin = [(b"Origin", appliance.run["web_url"].encode())]
+    async with client(appliance, "sender") as connection, trio.open_nursery() as nursery:
+        nursery.start_soon(sender.send, connection, MESSAGES, 200, 0.02)
+        async with open_websocket_url(live, extra_headers=origin):  # a page is open
+            await trio.sleep(0.3)
+            assert await trio.to_thread.run_sync(appliance.stop) == 0, appliance.tail()
+        assert appliance.children() == []
+        assert appliance.run_file() is None
+        await trio.to_thread.run_sync(appliance.start)
+    await settled(appliance, MESSAGES)
+    agrees(appliance, sender)
+
+
+async def test_a_second_signal_ends_it_at_once_and_the_children_follow(appliance: ApplianceProcess) -> None:
+    appliance.start()
+    assert appliance.process is not None
+    children = appliance.children()
+    assert len(children) >= 2
+    os.kill(child(appliance, "postgres"), signal.SIGSTOP)  # so that an orderly stop would take long
+    appliance.process.terminate()
+    await trio.sleep(0.5)
+    assert appliance.process.poll() is None
+    appliance.process.terminate()
+    code = await trio.to_thread.run_sync(appliance.process.wait, 5)
+    assert code == 128 + signal.SIGTERM
+    for pid in children:
+        if Path(f"/proc/{pid}").exists():
+            os.kill(pid, signal.SIGCONT)
+    with trio.fail_after(10):
+        while appliance.children():
+            await trio.sleep(0.05)
+
+
+async def test_postgres_killed_under_load_comes_back_and_loses_nothing(appliance: ApplianceProcess) -> None:
+    appliance.start()
+    sender = publisher()
+    async with client(appliance, "sender") as connection, trio.open_nursery() as nursery:
+        nursery.start_soon(sender.send, connection, MESSAGES, 100, 0.02)
+        for _ in range(3):
+            await trio.sleep(0.3)
+            os.kill(child(appliance, "postgres"), signal.SIGKILL)
+            with trio.fail_after(20):
+                while b'"ready"' not in await _readyz(appliance):
+                    await trio.sleep(0.1)
+    await settled(appliance, MESSAGES)
+    agrees(appliance, sender)
+    assert appliance.process is not None
+    assert appliance.process.poll() is None
+    assert "Traceback" not in appliance.tail()
+
+
+async def test_the_broker_stopped_under_load_comes_back_and_loses_nothing(appliance: ApplianceProcess) -> None:
+    appliance.start()
+    sender = publisher()
+    async with client(appliance, "sender") as connection, trio.open_nursery() as nursery:
+        nursery.start_soon(sender.send, connection, MESSAGES, 100, 0.02)
+        for _ in range(3):
+            await trio.sleep(0.3)
+            os.kill(child(appliance, "mosquitto"), signal.SIGTERM)
+            await trio.sleep(0.5)
+    await settled(appliance, MESSAGES)
+    agrees(appliance, sender)
+    assert "Traceback" not in appliance.tail()
+
+
+async def _readyz(appliance: ApplianceProcess) -> bytes:
+    try:
+        return await trio.to_thread.run_sync(appliance.get, "/readyz")
+    except OSError:
+        return b""
