@@ -64,7 +64,7 @@ class Connection:
         self._connect_timeout = connect_timeout
         self._backoff = backoff
         self._clock = clock
-        self._pump = Pump(self.session, self._handle)
+        self._pump = Pump(self.session, self._handle, lambda: self.inbox.busy)
         self._at_once = False  # dropped on purpose: no delay before the next connection
         self._first: Callable[[], None] | None = None  # tells the starter of ``run`` that we stand
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
@@ -164,7 +164,7 @@ class Connection:
         except OSError as error:
             outcome = StreamLost(_os_error_text(error))
         else:
-            self._pump = Pump(self.session, self._handle)
+            self._pump = Pump(self.session, self._handle, lambda: self.inbox.busy)
             outcome = await self._pump.run(stream, deadline)
         state = LinkState.TAKEN_OVER if _taken_over(outcome) else LinkState.DOWN
         self.board.post(Link(state, self.session.generation, detail=describe(outcome)))

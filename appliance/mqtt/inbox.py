@@ -40,12 +40,18 @@ class Inbox:
         self._waiting = 0
         self._fleeting = 0  # QoS 0 among them
         self._getters = trio.lowlevel.ParkingLot()
+        self._awaited = False  # somebody was waiting for the newest batch
         self._closed = False
         self._error: Exception | None = None
 
     def __len__(self) -> int:
         """Messages that wait."""
         return self._waiting
+
+    @property
+    def busy(self) -> bool:
+        """Whether messages lie here because their consumer is still at work on older ones."""
+        return bool(self._batches) and not self._awaited
 
     def put(self, batch: Batch) -> None:
         """Take in what was read; never waits."""
@@ -56,7 +62,7 @@ class Inbox:
             self._batches.append(batch)
             self._waiting += len(batch.packets)
             self._fleeting += fleeting
-            self._getters.unpark()
+            self._awaited = bool(self._getters.unpark())
 
     async def get(self, maximum: int) -> Batch | None:
         """The oldest batch, with those behind it as long as they fit into ``maximum`` messages together.

@@ -32,6 +32,7 @@ from appliance.backoff import Backoff
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import ConnectError, DisconnectedError, NegativeAckError
 from appliance.mqtt.link import Link, LinkState
+from appliance.mqtt.pump import GATHER_SECONDS
 from tests.mqtt.scripted import qos1
 from tests.mqtt.scripted_broker import ScriptedBroker
 
@@ -44,7 +45,23 @@ def broker() -> ScriptedBroker:
     return ScriptedBroker()
 
 
+class StandingClock:
+    """A wall clock that does not go on, so that a busy machine cannot set chunks apart."""
+
+    def wall(self) -> float:
+        return 1_700_000_000.0
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+async def gathered() -> None:
+    """Let the client read all that was sent; the clock is a mock."""
+    await trio.sleep(2 * GATHER_SECONDS)
+
+
 def client_of(broker: ScriptedBroker, **options: object) -> Client:
+    options.setdefault("clock", StandingClock())
     options.setdefault("backoff", Backoff(first=1, factor=2, maximum=8, jitter=0))
     return Client(transport=broker, identifier="c", **options)  # type: ignore[arg-type]
 
@@ -295,10 +312,43 @@ async def test_chunks_that_wait_are_joined_up_to_the_maximum(broker: ScriptedBro
         peer = await broker.peer()
         for packet_id in range(1, 8):
             await peer.send(qos1(packet_id))
-            await trio.testing.wait_all_tasks_blocked()
+            await gathered()
         batches = client.batches(maximum=3)
         found = [[packet.packet_id for packet in (await anext(batches)).packets] for _ in range(3)]
         assert found == [[1, 2, 3], [4, 5, 6], [7]]
+
+
+async def test_what_comes_while_the_consumer_is_at_work_is_gathered_into_larger_chunks(
+    broker: ScriptedBroker, autojump_clock: MockClock
+) -> None:
+    async with client_of(broker) as client:
+        peer = await broker.peer()
+        for packet_id in (1, 2, 3):
+            await peer.send(qos1(packet_id))
+            await trio.testing.wait_all_tasks_blocked()
+        await gathered()
+        batches = client.batches(maximum=1)
+        found = [[packet.packet_id for packet in (await anext(batches)).packets] for _ in range(2)]
+        assert found == [[1], [2, 3]]
+
+
+async def test_what_comes_while_the_consumer_waits_is_handed_on_without_delay(
+    broker: ScriptedBroker, autojump_clock: MockClock
+) -> None:
+    async with client_of(broker) as client, trio.open_nursery() as nursery:
+        peer = await broker.peer()
+
+        async def consume() -> None:
+            batches = client.batches()
+            begun = trio.current_time()
+            for _ in range(5):
+                await client.acknowledge(await anext(batches))
+            assert trio.current_time() == begun
+
+        nursery.start_soon(consume)
+        for packet_id in range(1, 6):
+            await trio.testing.wait_all_tasks_blocked()
+            await peer.send(qos1(packet_id))
 
 
 async def test_batches_finished_out_of_order_are_acknowledged_in_arrival_order(
@@ -415,7 +465,7 @@ async def test_a_flood_of_qos_0_is_bounded_and_counted_and_qos_1_passes(
         peer = await broker.peer()
         for number in range(5):
             await peer.send(*[PublishPacket("t", b"") for _ in range(4)], qos1(number + 1))
-            await trio.testing.wait_all_tasks_blocked()
+            await gathered()
         statistics = client.statistics()
         assert (statistics.received, statistics.dropped, statistics.waiting) == (25, 10, 15)
         batch = await anext(client.batches())
