@@ -140,6 +140,21 @@ async def test_between_two_copy_writes(connection: Any_, observer: Observer) -> 
     assert await observer.scalar("SELECT count(*) FROM t") == 0
 
 
+async def test_between_two_writes_of_a_copy_in_no_transaction(connection: Any_, observer: Observer) -> None:
+    waiting = trio.Event()
+
+    async def work() -> None:
+        async with connection.cursor().copy("COPY t FROM STDIN") as copy:
+            await copy.write(b"1\n")
+            waiting.set()
+            await trio.sleep_forever()
+
+    assert await cancel_when(waiting.wait(), work) < PROMPT_SECONDS
+    await observer.nothing_left_behind(connection)
+    assert not connection.closed
+    assert await observer.scalar("SELECT count(*) FROM t") == 0
+
+
 async def test_at_a_copy_write(connection: Any_, observer: Observer) -> None:
     with trio.CancelScope() as scope:
         async with connection.transaction(), connection.cursor().copy("COPY t FROM STDIN") as copy:
