@@ -14,7 +14,8 @@ from mqtt5 import ConnAckPacket, PublishPacket, QoS
 
 from appliance.mqtt.events import Publishes
 from appliance.mqtt.pump import CHUNK_BYTES
-from appliance.mqtt.session import Session, Settings
+from appliance.mqtt.session import Session
+from appliance.mqtt.terms import Settings
 
 MESSAGES = 60_000
 DEVICES = 1_000

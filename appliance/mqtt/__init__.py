@@ -4,6 +4,7 @@ Enters: bytes from a broker, messages to publish. Leaves: packets in batches, ac
 Never: a judgement about payloads, or an exception out of the session for anything a peer sends.
 
 From the inside out: ``framing`` (bytes to packets), ``keepalive``, ``inflight`` (what either side still has to
-acknowledge), ``session`` (the protocol, no I/O), ``transport`` (byte streams), ``inbox`` (what waits for its
-consumer), ``client`` (the Trio shell). ``topics`` stands alone.
+acknowledge), ``session`` (the protocol, no I/O), ``transport`` (byte streams), ``pump`` (a session on a stream),
+``inbox`` and ``receipts`` (who waits for what), ``connection`` (one stream after the other), ``client`` (what people
+call). ``topics`` stands alone.
 """

@@ -30,7 +30,8 @@ from appliance.mqtt.errors import NegativeAckError
 from appliance.mqtt.inbox import Batch, Batches, Message, Messages
 from appliance.mqtt.link import Link, LinkChanges, LinkState, Statistics
 from appliance.mqtt.receipts import Receipt, refuses
-from appliance.mqtt.session import Settings, State
+from appliance.mqtt.session import State
+from appliance.mqtt.terms import Settings
 from appliance.mqtt.transport import Tcp, Transport, Unix
 
 CONNECT_SECONDS = 10.0

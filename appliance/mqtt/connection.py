@@ -33,7 +33,8 @@ from appliance.mqtt.inbox import Batch, Inbox
 from appliance.mqtt.link import Link, LinkBoard, LinkState
 from appliance.mqtt.pump import Pump, StreamLost
 from appliance.mqtt.receipts import Receipts, Subscriptions
-from appliance.mqtt.session import Session, Settings
+from appliance.mqtt.session import Session
+from appliance.mqtt.terms import Settings
 from appliance.mqtt.transport import Transport
 
 log = structlog.get_logger(__name__)

@@ -45,9 +45,10 @@ from appliance.mqtt.events import (
     SubAck,
     UnsubAck,
 )
-from appliance.mqtt.framing import PROTOCOL_MAX_PACKET, Fault, Framing
+from appliance.mqtt.framing import Fault, Framing
 from appliance.mqtt.inflight import Arrivals, Outgoing
 from appliance.mqtt.keepalive import Due, KeepAlive
+from appliance.mqtt.terms import Limits, Settings
 
 
 class State(Enum):
@@ -73,54 +74,6 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.CONNECTED, Step.ENDED): State.DISCONNECTED,
     (State.DISCONNECTED, Step.ENDED): State.DISCONNECTED,  # a stream may break after the goodbye
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What we tell the broker in CONNECT. Intervals are seconds, ``max_packet_size`` bytes.
-
-    ``tolerance`` we do not tell: how many messages beyond ``receive_max`` are taken before it is a protocol error.
-    """
-
-    identifier: str
-    username: str | None = None
-    password: bytes | None = None
-    clean_start: bool = False
-    session_expiry_interval: int = 0
-    keep_alive: int = 60
-    receive_max: int = 65535
-    max_packet_size: int | None = None
-    tolerance: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the broker takes, from its CONNACK (§3.2.2.3)."""
-
-    receive_max: int = 65535
-    max_packet_size: int = PROTOCOL_MAX_PACKET
-    max_qos: int = 2
-    retain_available: bool = True
-
-    @classmethod
-    def of(cls, connack: ConnAckPacket) -> "Limits":
-        """The limits that a CONNACK states, the protocol's own where it is silent."""
-        return cls(
-            receive_max=connack.receive_max,
-            max_packet_size=connack.max_packet_size or PROTOCOL_MAX_PACKET,
-            max_qos=connack.max_qos.value,
-            retain_available=connack.retain_available,
-        )
-
-    def objection(self, encoded: bytes) -> str | None:
-        """Why this PUBLISH must not be sent to the broker, or None when it may."""
-        if len(encoded) > self.max_packet_size:
-            return f"the packet has {len(encoded)} bytes, the broker takes at most {self.max_packet_size}"
-        if (encoded[0] >> 1) & 3 > self.max_qos:
-            return f"the broker takes messages up to QoS {self.max_qos}"
-        if encoded[0] & 1 and not self.retain_available:
-            return "the broker keeps no retained messages"
-        return None
 
 
 @dataclass(slots=True)

@@ -4,7 +4,8 @@ import mqtt5
 from mqtt5 import ConnAckPacket, PublishPacket, QoS
 
 from appliance.mqtt.events import Event, PubAcks, Publishes
-from appliance.mqtt.session import Session, Settings
+from appliance.mqtt.session import Session
+from appliance.mqtt.terms import Settings
 
 
 def new_session(**settings: object) -> Session:
