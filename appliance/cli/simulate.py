@@ -26,7 +26,7 @@ from appliance.simulate.publish import Broker, Publisher
 from appliance.simulate.schedule import Schedule
 from appliance.simulate.tally import Tally
 
-MOST_CONNECTIONS = 32
+MOST_CONNECTIONS = 16
 PROGRESS_SECONDS = 0.25
 CLEAR_LINE = "\r\x1b[K"
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where it listens, turned into where to connect
@@ -62,7 +62,7 @@ def _mix(context: click.Context, parameter: click.Parameter, value: str | None) 
 @click.option("--port", type=click.IntRange(1, 65535), help="The broker's port.")
 @click.option("--username", help="The broker's user. Default: the tenant's name, which is its claim user.")
 @click.option("--password", envvar="MQTT_PASSWORD", show_envvar=True, help="Its password.")
-@click.option("--connections", type=click.IntRange(1, 1000), help="Default: one a device, at most 32.")
+@click.option("--connections", type=click.IntRange(1, 1000), help="Default: one a device, at most 16.")
 @click.option("--seed", type=int, help="The same seed brings the same values. Default: another each time.")
 @click.option("--ledger", type=click.File("ab"), help="Append each acknowledged message to this file, as JSON lines.")
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")

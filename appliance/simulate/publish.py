@@ -1,13 +1,13 @@
 """The shell of the simulator: connections to the broker, and the fleet's messages sent through them on time.
 
-A device always speaks through the same connection, so its messages arrive in order. What waits for a connection is
-published as one group. The broker tells how many of a group it refused, not which; so only the last message of a group
-may have a topic that it has not taken before.
+A device always speaks through the same connection, so its messages arrive in order. What is due at one moment is
+published in groups. The broker tells how many of a group it refused, not which; so only the last message of a group may
+have a topic that it has not taken before.
 """
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -25,10 +25,8 @@ SESSION_SECONDS = 3600
 ACKNOWLEDGE_SECONDS = 30.0
 """How long the last messages may take to be acknowledged after the last one was sent."""
 
-WAITING_MESSAGES = 256
-"""Messages that wait for a connection; then the fleet waits."""
-
-GROUP_MESSAGES = 64
+MOMENT_MESSAGES = 512
+"""Messages of one moment at most: bounds what is in memory, and how long the connections wait for one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +67,17 @@ class Publisher:
         self._schedule = schedule
         self.on_acknowledged = on_acknowledged
         self._acknowledge_seconds = acknowledge_seconds
-        self._sending = trio.CancelScope()
+        self._stopped = trio.Event()
+        self._waiting = trio.CancelScope()
         self._started = 0.0
 
     def stop(self) -> None:
         """Send no more; what is under way is still waited for."""
-        self._sending.cancel()
+        self._stopped.set()
+        self._give_up_in(self._acknowledge_seconds)
+
+    def _give_up_in(self, seconds: float) -> None:
+        self._waiting.deadline = min(self._waiting.deadline, trio.current_time() + seconds)
 
     def look(self) -> Tally:
         """The tally with the time brought up to now."""
@@ -85,7 +88,8 @@ class Publisher:
     async def run(self, broker: Broker, connections: int, run: str) -> Tally:
         """Publish until the schedule is over or ``stop``; the tally at the end.
 
-        Raises ConnectError when the broker cannot be reached or refuses us at the start; later it is waited for.
+        Raises ConnectError when the broker cannot be reached or refuses us at the start; later it is waited for, but
+        not for longer than the schedule's duration and the time for the last acknowledgements.
         """
         async with contextlib.AsyncExitStack() as stack:
             clients = [
@@ -93,46 +97,60 @@ class Publisher:
                 for number in range(connections)
             ]
             self._started = trio.current_time()
-            with trio.CancelScope() as waiting:
+            if self._schedule.duration is not None:
+                self._give_up_in(self._schedule.duration + self._acknowledge_seconds)
+            with self._waiting:
                 async with trio.open_nursery() as nursery:
-                    lanes = [self._open_lane(nursery, client) for client in clients]
-                    await self._send(lanes)
-                    waiting.deadline = trio.current_time() + self._acknowledge_seconds
+                    await self._send([self._open_lane(nursery, client) for client in clients])
+                    self._give_up_in(self._acknowledge_seconds)
         return self.look()
 
-    def _open_lane(self, nursery: trio.Nursery, client: Client) -> "trio.MemorySendChannel[Message]":
-        send, receive = trio.open_memory_channel[Message](WAITING_MESSAGES)
+    def _open_lane(self, nursery: trio.Nursery, client: Client) -> "trio.MemorySendChannel[list[Message]]":
+        send, receive = trio.open_memory_channel[list[Message]](1)
         nursery.start_soon(self._publish, client, receive)
         return send
 
-    async def _send(self, lanes: Sequence["trio.MemorySendChannel[Message]"]) -> None:
+    async def _send(self, lanes: Sequence["trio.MemorySendChannel[list[Message]]"]) -> None:
         async with contextlib.AsyncExitStack() as stack:
             for lane in lanes:
                 await stack.enter_async_context(lane)
-            with self._sending:
-                while True:
-                    due = self._schedule.due(self.tally.sent, self._fleet.due)
-                    if self._schedule.over(self.tally.sent, max(due, trio.current_time() - self._started)):
-                        return
-                    await trio.sleep_until(self._started + due)
-                    index, message = self._fleet.speak(time.time())
-                    await lanes[index % len(lanes)].send(message)
-                    self.tally.send(self._fleet.behaviours[index])
+            while (due := self._due()) is not None:
+                with trio.move_on_at(due):
+                    await self._stopped.wait()
+                for lane, group in zip(lanes, self._moment(len(lanes)), strict=True):
+                    if group:
+                        await lane.send(group)
 
-    async def _publish(self, client: Client, messages: "trio.MemoryReceiveChannel[Message]") -> None:
+    def _due(self) -> float | None:
+        """When the next message leaves, by Trio's clock; None when the run is over."""
+        sent = self.tally.sent
+        due = self._schedule.due(sent, self._fleet.due)
+        if self._stopped.is_set() or self._schedule.over(sent, max(due, trio.current_time() - self._started)):
+            return None
+        return self._started + due
+
+    def _moment(self, lanes: int) -> list[list[Message]]:
+        """What is due by now, for each lane; counted as sent."""
+        groups: list[list[Message]] = [[] for _ in range(lanes)]
+        now = trio.current_time()
+        for _ in range(MOMENT_MESSAGES):
+            due = self._due()
+            if due is None or due > now:
+                break
+            index, message = self._fleet.speak(time.time())
+            self.tally.send(self._fleet.behaviours[index])
+            groups[index % lanes].append(message)
+        return groups
+
+    async def _publish(self, client: Client, groups: "trio.MemoryReceiveChannel[list[Message]]") -> None:
         taken: set[str] = set()  # topics
-        group: list[Message] = []
-        async with messages:
-            async for message in messages:
-                group.append(message)
-                waiting = messages.statistics().current_buffer_used
-                if message.topic in taken and waiting and len(group) < GROUP_MESSAGES:
-                    continue
-                for acknowledged in await self._settle(client, group):
-                    taken.add(acknowledged.topic)
-                    self.tally.acknowledge(acknowledged)
-                    self.on_acknowledged(acknowledged)
-                group = []
+        async with groups:
+            async for group in groups:
+                for part in _parts(group, taken):
+                    for message in await self._settle(client, part):
+                        taken.add(message.topic)
+                        self.tally.acknowledge(message)
+                        self.on_acknowledged(message)
 
     async def _settle(self, client: Client, group: list[Message]) -> list[Message]:
         """Publish a group; those that the broker acknowledged."""
@@ -144,3 +162,15 @@ class Publisher:
             self.tally.refuse(refusal.reason_code.name, refused)
             return group[:-refused]
         return group
+
+
+def _parts(group: Sequence[Message], taken: Container[str]) -> Iterator[list[Message]]:
+    """The group cut behind each message whose topic is not among the ``taken``; looks at them as it goes."""
+    part: list[Message] = []
+    for message in group:
+        part.append(message)
+        if message.topic not in taken:
+            yield part
+            part = []
+    if part:
+        yield part

@@ -146,7 +146,7 @@ async def test_a_broker_that_dies_and_comes_back_loses_no_acknowledgement() -> N
 async def test_the_run_does_not_wait_for_ever_for_a_broker_that_stays_away() -> None:
     with MosquittoServer() as server:
         publisher = Publisher(
-            fleet_of("acme", Behaviour.NORMAL), Schedule(rate=100, messages=30), acknowledge_seconds=0.3
+            fleet_of("acme", Behaviour.NORMAL), Schedule(rate=100, duration=0.5), acknowledge_seconds=0.3
         )
         five = count_acknowledged(publisher, 5)
         async with trio.open_nursery() as nursery:
