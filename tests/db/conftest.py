@@ -46,7 +46,7 @@ class Observer:
     async def until(self, condition: Callable[[list[Session]], bool]) -> None:
         """Return once the server shows what is expected."""
         with trio.move_on_after(PATIENCE_SECONDS):
-            while not condition(sessions := await self.sessions()):  # noqa: ASYNC110 - the server has no event for it
+            while not condition(sessions := await self.sessions()):
                 await trio.sleep(POLL_SECONDS)
             return
         raise AssertionError(f"the server never showed what was expected: {sessions}")

@@ -145,7 +145,7 @@ async def test_killed_during_commit_is_an_unknown_outcome(mortal_server: Postgre
 async def _kill_when_asleep(server: PostgresServer, pid: int) -> None:
     async with await connect(server.conninfo()) as observer:
         asleep = "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %s"
-        while await (await observer.execute(asleep, [pid])).fetchone() != (True,):  # noqa: ASYNC110 - no event for it
+        while await (await observer.execute(asleep, [pid])).fetchone() != (True,):
             await trio.sleep(0.002)
         await observer.execute("SELECT pg_terminate_backend(%s)", [pid])
 
