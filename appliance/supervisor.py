@@ -123,7 +123,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             stopping = Stopping(nursery.cancel_scope)
             await tree.start("signals", stopping.watch_signals)
             # Postgres: the server, the schema, the connections
-            endpoint = await open_database(config, data, tree)
+            postgres, endpoint = await open_database(config, data, tree)
             pool = await tree.open(
                 "connections",
                 open_pool(endpoint.conninfo(INGEST), name="ingest", min_size=2, max_size=config.database.pool_size),
@@ -202,7 +202,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 clock=clock,
                 pool=pool,
                 live=live,
-                health=partial(health, database, client),
+                health=partial(health, database, postgres, client),
                 metrics_text=metrics.exposition,
                 broker_queue=partial(broker_queue, queue),
                 ingest=ingest,
@@ -256,8 +256,9 @@ class Stopping:
                     self._everything.cancel()
 
 
-async def open_database(config: Config, data: DataDir, tree: Tree) -> Endpoint:
+async def open_database(config: Config, data: DataDir, tree: Tree) -> tuple[Postgres | None, Endpoint]:
     """Postgres, started if it is ours, with its roles, database and schema as this program needs them."""
+    postgres = None
     if config.database.url is None:
         postgres = Postgres(data, roles=[role.name for role in ROLES])
         _, place = await tree.start("postgres", postgres.run)
@@ -268,7 +269,7 @@ async def open_database(config: Config, data: DataDir, tree: Tree) -> Endpoint:
         await bootstrap.prepare(endpoint.base, endpoint.database)
     async with await connect(endpoint.conninfo(OWNER)) as connection:
         await migrate(connection)
-    return endpoint
+    return postgres, endpoint
 
 
 def grace(config: Config) -> timedelta:
@@ -400,11 +401,14 @@ def run_file(data: DataDir, endpoint: Endpoint, web_url: str, mqtt_host: str, mq
     )
 
 
-def health(database: DatabaseHealth, client: Client) -> Health:
-    """What is there, for /readyz and the pages."""
+def health(database: DatabaseHealth, postgres: Postgres | None, client: Client) -> Health:
+    """What is there, for /readyz and the pages. A dead child is known at once, anything else within a second."""
+    away = database.postgres
+    if postgres is not None and not postgres.ready.is_set():
+        away = f"is {postgres.status.state.value}"
     link = client.link
     broker = None if link.state is LinkState.READY else link.detail or link.state.value
-    return Health(postgres=database.postgres, broker=broker, schema=database.schema)
+    return Health(postgres=away, broker=broker, schema=database.schema)
 
 
 def broker_queue(watch: BrokerWatch) -> BrokerQueue | None:

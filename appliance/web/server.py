@@ -128,15 +128,21 @@ class _Stream:
     def __init__(self, stream: trio.SocketStream, send_time: float) -> None:
         self._stream = stream
         self._send_time = send_time
+        self._sending = trio.Lock()  # Hypercorn may close a connection while a response is still being sent
         self.socket = stream.socket
         self.receive_some = stream.receive_some
-        self.send_eof = stream.send_eof
         self.aclose = stream.aclose
+
+    async def send_eof(self) -> None:
+        """Say that nothing more will be sent."""
+        async with self._sending:
+            await self._stream.send_eof()
 
     async def send_all(self, data: bytes) -> None:
         """Send, or break off when the peer does not take it in time."""
         with trio.move_on_after(self._send_time) as scope:
-            await self._stream.send_all(data)
+            async with self._sending:
+                await self._stream.send_all(data)
         if scope.cancelled_caught:
             self.socket.close()
             raise trio.BrokenResourceError

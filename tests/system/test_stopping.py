@@ -3,10 +3,12 @@
 import os
 import signal
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
-from trio_websocket import open_websocket_url
+from trio_websocket import wrap_client_stream
 
 from tests.appliance_process import ApplianceProcess
 from tests.system.publisher import Publisher, books, client, settled, stored
@@ -28,6 +30,18 @@ def agrees(appliance: ApplianceProcess, sender: Publisher) -> None:
     assert sums["received"] == sums["stored"] + sums["refused"] + sums["duplicate"]
 
 
+@asynccontextmanager
+async def page(appliance: ApplianceProcess) -> AsyncIterator[None]:
+    """An open page: its live WebSocket."""
+    url = appliance.run["web_url"]
+    port = int(url.rpartition(":")[2])
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream, trio.open_nursery() as nursery:
+        headers = [(b"Origin", url.encode())]
+        await wrap_client_stream(nursery, stream, f"127.0.0.1:{port}", "/live?page=overview", extra_headers=headers)
+        yield
+        nursery.cancel_scope.cancel()
+
+
 def child(appliance: ApplianceProcess, program: str) -> int:
     """The pid of a child that is the program itself, not one of its workers."""
     assert appliance.process is not None
@@ -43,11 +57,9 @@ def child(appliance: ApplianceProcess, program: str) -> int:
 async def test_sigterm_under_load_loses_nothing_and_leaves_nothing(appliance: ApplianceProcess) -> None:
     appliance.start()
     sender = publisher()
-    live = appliance.run["web_url"].replace("http", "ws") + "/live"
-    origin = [(b"Origin", appliance.run["web_url"].encode())]
     async with client(appliance, "sender") as connection, trio.open_nursery() as nursery:
         nursery.start_soon(sender.send, connection, MESSAGES, 200, 0.02)
-        async with open_websocket_url(live, extra_headers=origin):  # a page is open
+        async with page(appliance):
             await trio.sleep(0.3)
             assert await trio.to_thread.run_sync(appliance.stop) == 0, appliance.tail()
         assert appliance.children() == []
@@ -86,6 +98,8 @@ async def test_postgres_killed_under_load_comes_back_and_loses_nothing(appliance
             await trio.sleep(0.3)
             os.kill(child(appliance, "postgres"), signal.SIGKILL)
             with trio.fail_after(20):
+                while b'"ready"' in await _readyz(appliance):
+                    await trio.sleep(0.01)
                 while b'"ready"' not in await _readyz(appliance):
                     await trio.sleep(0.1)
     await settled(appliance, MESSAGES)
