@@ -126,11 +126,10 @@ async def without_database(
     *, health: Health = WELL, public_url: str | None = None, limits: Limits | None = None
 ) -> AsyncIterator[Served]:
     """Serve a dashboard whose Postgres cannot be reached: all but pages works."""
-    async with (
-        open_pool(NOWHERE, name="nowhere", min_size=0, max_size=1, timeout=0.01) as pool,
-        serving(services(pool, health=health, public_url=public_url), limits) as served,
-    ):
-        yield served
+    async with open_pool(NOWHERE, name="nowhere", min_size=0, max_size=1, timeout=5) as pool:
+        pool.timeout = 0.01  # nobody will come
+        async with serving(services(pool, health=health, public_url=public_url), limits) as served:
+            yield served
 
 
 async def closed_with(page: WebSocketConnection, *, seconds: float = 2.0) -> int:
