@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import trio
-from mqtt5 import QoS
 
 from appliance.failpoints import Failpoints
 from appliance.ingest.batch import Settlement, Submission
@@ -56,4 +55,4 @@ class Intake:
 
 
 def _qos0(batch: Batch) -> frozenset[int]:
-    return frozenset(index for index, packet in enumerate(batch.packets) if packet.qos is QoS.AT_MOST_ONCE)
+    return frozenset(index for index, packet in enumerate(batch.packets) if packet.packet_id is None)

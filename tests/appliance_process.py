@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,10 +131,14 @@ class ApplianceProcess:
             return connection.execute(statement.encode(), parameters).fetchall()
 
     def get(self, path: str) -> bytes:
-        """The body of a GET on the dashboard."""
-        with urllib.request.urlopen(f"{self.run['web_url']}{path}", timeout=5) as response:
-            body: bytes = response.read()
-            return body
+        """The body of a GET on the dashboard, whatever its status."""
+        try:
+            with urllib.request.urlopen(f"{self.run['web_url']}{path}", timeout=5) as response:
+                body: bytes = response.read()
+                return body
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.read()
 
     def device(self) -> dict[str, str]:
         """The credential that ``make run`` prints."""
