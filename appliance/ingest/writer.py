@@ -7,8 +7,8 @@ so that several processes on one database never deadlock. Three ways to store th
 * ``STAGED`` copies into a staging table and inserts what is not there yet.
 * ``BISECTED`` does so in halves under savepoints, down to the one row that Postgres refuses.
 
-A COMMIT whose answer was lost is not guessed at: the transaction's id, kept from the ledger's statement, is looked up
-(``pg_xact_status``) before anything is written again.
+A COMMIT whose answer was lost is not guessed at: each transaction leaves the mark of its batch with the instance, and
+the mark is looked at before anything is written again.
 """
 
 import time
@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import structlog
@@ -51,11 +52,12 @@ class Way(Enum):
 class _Attempt:
     """What a try has found out: needed if its COMMIT is never answered."""
 
-    __slots__ = ("kept", "outcome", "states", "xid")
+    __slots__ = ("kept", "mark", "outcome", "states")
 
     def __init__(self) -> None:
-        self.xid: str | None = None
+        self.mark = uuid4()
         self.outcome: Outcome | None = None
+        """Set once everything is written and only the COMMIT is left."""
         self.kept: list[Refused] = []
         self.states: list[DeviceState] = []
 
@@ -137,10 +139,11 @@ class Writer:
             await self._ensure_days(connection, batch.readings)
             async with connection.transaction():
                 stored, duplicates, poison = await self._store(connection, batch.readings, way)
-                attempt.outcome = outcome = Outcome(batch, stored, duplicates, [*batch.refused, *poison])
+                outcome = Outcome(batch, stored, duplicates, [*batch.refused, *poison])
                 attempt.kept = [*kept, *self._sampler.keep(poison, batch.received_at)]
                 attempt.states = self._states_due()
-                attempt.xid = await self._record(connection, outcome, attempt)
+                await self._record(connection, outcome, attempt)
+                attempt.outcome = outcome
                 self._failpoint("before_commit")
         self._metrics.commit_seconds.observe(time.perf_counter() - started)
         return self._committed(attempt, outcome)
@@ -154,17 +157,15 @@ class Writer:
 
     async def _after_lost_commit(self, attempt: _Attempt) -> Outcome | None:
         """The outcome of a try that failed after its COMMIT was sent, if Postgres did commit it."""
-        if attempt.xid is None or attempt.outcome is None:
+        if attempt.outcome is None:
             return None
         backoff = Backoff(first=0.05, maximum=2.0)
         while True:
             try:
                 async with self._pool.connection() as connection:
-                    cursor = await connection.execute(self._queries["transaction_status"], {"xid": attempt.xid})
+                    cursor = await connection.execute(self._queries["last_batch"], {"instance": self._instance})
                     row = await cursor.fetchone()
-                status = row[0] if row else None
-                if status != "in progress":
-                    return attempt.outcome if status == "committed" else None
+                return attempt.outcome if row == (attempt.mark,) else None
             except (psycopg.Error, PoolTimeout, OSError) as error:
                 log.warning("waiting to learn what became of a commit", error=str(error).strip())
             await trio.sleep(backoff.next())
@@ -255,11 +256,10 @@ class Writer:
     def _states_due(self) -> list[DeviceState]:
         return self._states.changed() if time.monotonic() - self._states_written >= WRITE_INTERVAL else []
 
-    async def _record(self, connection: Connection[Any], outcome: Outcome, attempt: _Attempt) -> str | None:
-        """Quarantine, device state and ledger in one round trip; the transaction's id."""
+    async def _record(self, connection: Connection[Any], outcome: Outcome, attempt: _Attempt) -> None:
+        """Quarantine, device state, ledger and the mark of the batch, in one round trip."""
         received_at = outcome.batch.received_at
         queries = self._queries
-        ledger: Any = None
         async with connection.pipeline():
             if attempt.kept:
                 await connection.execute(queries["insert_quarantine"], event_parameters(attempt.kept, received_at))
@@ -268,11 +268,8 @@ class Writer:
             if attempt.states:
                 await connection.execute(*self._states.upsert(attempt.states, self._instance, received_at))
             if outcome.batch.messages:
-                ledger = await connection.execute(queries["add_to_ledger"], self._ledger_parameters(outcome))
-        if ledger is None:
-            return None
-        row = await ledger.fetchone()
-        return row[0] if row else None
+                await connection.execute(queries["add_to_ledger"], self._ledger_parameters(outcome))
+            await connection.execute(queries["mark_batch"], {"instance": self._instance, "batch": attempt.mark})
 
     def _ledger_parameters(self, outcome: Outcome) -> dict[str, Any]:
         stored = Counter([reading.route.tenant_id for reading in outcome.stored])

@@ -35,7 +35,7 @@ FROM unnest(%(tenants)s::text[], %(reasons)s::text[], %(counts)s::bigint[]) AS c
 ON CONFLICT (bucket_minute, tenant_id, reason) DO UPDATE SET cnt = quarantine_counters_minute.cnt + EXCLUDED.cnt
 
 -- name: add_to_ledger
--- Only ever added to. The transaction's id tells, after a COMMIT whose answer was lost, what became of it.
+-- Only ever added to.
 INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused, duplicate, qos0)
 SELECT %(minute)s, %(instance)s, l.tenant_id, l.received, l.stored, l.refused, l.duplicate, l.qos0
 FROM unnest(
@@ -48,7 +48,13 @@ ON CONFLICT (minute, instance, tenant_id) DO UPDATE SET
   refused = ingest_ledger.refused + EXCLUDED.refused,
   duplicate = ingest_ledger.duplicate + EXCLUDED.duplicate,
   qos0 = ingest_ledger.qos0 + EXCLUDED.qos0
-RETURNING pg_current_xact_id()::text
 
--- name: transaction_status
-SELECT pg_xact_status(%(xid)s::text::xid8)
+-- name: mark_batch
+-- Says in the batch's own transaction that it was committed. A transaction's id would not do: one that a crash of
+-- Postgres wiped out is given out again.
+INSERT INTO ingest_instances (instance, last_batch) VALUES (%(instance)s, %(batch)s)
+ON CONFLICT (instance) DO UPDATE SET last_batch = EXCLUDED.last_batch
+
+-- name: last_batch
+-- Locked: if the COMMIT in question is still under way, this waits for its end.
+SELECT last_batch FROM ingest_instances WHERE instance = %(instance)s FOR UPDATE
