@@ -6,7 +6,7 @@ the instant stays within ``capacity`` of now. So a bucket whose ``full_at`` has 
 may be forgotten at any time. Instants and spans are whole nanoseconds: the arithmetic is exact, nothing drifts.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -14,13 +14,17 @@ import msgspec
 SECOND = 1_000_000_000
 """Nanoseconds in a second."""
 
-SHARD_SIZE = 1024
-"""Buckets in a shard when the table is at its bound, more or less: a fraction of a millisecond of work."""
+LOAD = 2
+"""Buckets in a chain on average, at most, when a table is at its bound."""
+
+ARENA_BITS = 20
+"""Python allocates small objects in arenas of this size (CPython, Objects/obmalloc.c) and hands one back to the system
+as soon as it is empty, which takes a fraction of a millisecond."""
 
 PROBES = 16
 """Buckets that may be looked at for one to forget, for each new id that finds the table at its bound."""
 
-SAVED_PROBES = 2 * SHARD_SIZE
+SAVED_PROBES = 2048
 """Looks not needed are saved for later, so many at most: a fraction of a millisecond for a single id."""
 
 RENEWAL = 10
@@ -49,12 +53,16 @@ def allowance(rate: float, burst: int, *, tenant_limited: bool = False, version:
 
 
 class Bucket(msgspec.Struct, gc=False):
-    """One token bucket. Structs with ``gc=False`` and keys of plain text keep the cyclic collector from walking over a
-    million buckets, which would stop everything for a tenth of a second.
+    """One token bucket, and its place in a ``BucketTable``.
+
+    Structs with ``gc=False`` and keys of plain text keep the cyclic collector from walking over a million buckets,
+    which would stop everything for a tenth of a second.
     """
 
+    key: str
     allowance: Allowance
     full_at: int
+    next: "Bucket | None" = None
 
     def take(self, tick: int, floor: int) -> bool:
         """Spend one token at ``tick``; False, and nothing spent, when there is none.
@@ -101,37 +109,45 @@ class Sweep:
 
 
 class BucketTable:
-    """Buckets by key, at most ``bound`` of them, in shards so small that growing, sweeping or freeing one is short.
+    """Buckets by key, at most ``bound`` of them: a hash table with chains, of which no single step takes long.
+
+    A dict would not do for a million: it stops everything for tens of milliseconds when it grows, and when it goes.
+    Here nothing is ever copied, and there is nothing in memory but small objects, which are freed in the order in which
+    they lie there.
 
     The bound is the caller's to keep: ask ``has_room`` before ``add``. Before anything is concluded from a bucket whose
     allowance is not of ``version``, it is handed to ``renew``, which makes it adopt the limits of its key.
     """
 
-    __slots__ = ("_bound", "_hand", "_hand_shard", "_probes", "_renew", "_swept", "mask", "shards", "size", "version")
+    __slots__ = ("_bound", "_graves", "_hand", "_probes", "_renew", "_swept", "heads", "mask", "size", "version")
 
-    def __init__(self, bound: int, renew: Callable[[str, Bucket], None]) -> None:
-        count = 1 << (bound // SHARD_SIZE).bit_length()
-        self.shards: list[dict[str, Bucket]] = [{} for _ in range(count)]
+    def __init__(self, bound: int, renew: Callable[[Bucket], None]) -> None:
+        count = 1 << (bound // LOAD).bit_length()
+        self.heads: list[Bucket | None] = [None] * count
         self.mask = count - 1
         self.size = 0
         self.version = 0
         self._bound = bound
         self._renew = renew
-        self._hand: Iterator[str] = iter(())
-        self._hand_shard = 0
+        self._hand = 0
         self._probes = SAVED_PROBES
         self._swept = 0
+        self._graves: dict[int, Bucket] = {}
 
     def get(self, key: str) -> Bucket | None:
         """The bucket of ``key``, under the limits in force."""
-        bucket = self.shards[hash(key) & self.mask].get(key)
+        bucket = self.heads[hash(key) & self.mask]
+        while bucket is not None and bucket.key != key:
+            bucket = bucket.next
         if bucket is not None and bucket.allowance.version != self.version:
-            self._renew(key, bucket)
+            self._renew(bucket)
         return bucket
 
-    def add(self, key: str, bucket: Bucket) -> None:
-        """Keep ``bucket`` under ``key``, which has none yet."""
-        self.shards[hash(key) & self.mask][key] = bucket
+    def add(self, bucket: Bucket) -> None:
+        """Keep a bucket whose key has none yet."""
+        index = hash(bucket.key) & self.mask
+        bucket.next = self.heads[index]
+        self.heads[index] = bucket
         self.size += 1
 
     def at_bound(self) -> bool:
@@ -148,56 +164,84 @@ class BucketTable:
             return True
         self._probes = min(self._probes + PROBES, SAVED_PROBES)
         while self._probes > 0:
-            self._probes -= 1
-            key = next(self._hand, None)
-            if key is None:
-                # A list of the keys, since the shard changes before the hand is through with it.
-                self._hand_shard = (self._hand_shard + 1) & self.mask
-                self._hand = iter(list(self.shards[self._hand_shard]))
-                continue
-            bucket = self.get(key)
-            if bucket is not None and bucket.full_at <= floor:
-                del self.shards[self._hand_shard][key]
-                self.size -= 1
-                return True
+            chain = self._chain(self._hand)
+            self._probes -= 1 + self._refresh(chain)
+            for bucket in chain:
+                if bucket.full_at <= floor:
+                    self._unlink(self._hand, bucket)
+                    return True
+            self._hand = (self._hand + 1) & self.mask
         return False
 
     def sweep(self, idle_since: int, floor: int, budget: int) -> Sweep:
         """Clear buckets that are idle since ``idle_since`` or longer and full at ``floor``.
 
-        Looks at ``budget`` buckets, rounded up to whole shards, and goes on from there at the next call; takes may
-        come between. One that has to be renewed counts for several.
+        Looks at about ``budget`` buckets and goes on from there at the next call; takes may come between. What is
+        cleared counts at once, but is freed after the last chain, an arena at a time: freed as they are found, the
+        buckets would empty nearly all arenas in the last slices, and stop everything for long.
         """
         cleared = looked = 0
-        while looked < budget and self._swept < len(self.shards):
-            looked += len(self.shards[self._swept]) + self._renew_shard(self._swept)
-            cleared += self._clear_shard(self._swept, idle_since, floor)
+        while looked < budget and self._swept < len(self.heads):
+            looked += 1
+            if self.heads[self._swept] is not None:
+                chain = self._chain(self._swept)
+                looked += self._refresh(chain)
+                cleared += self._clear(self._swept, chain, idle_since, floor)
             self._swept += 1
-        self.size -= cleared
-        done = self._swept == len(self.shards)
+        swept = self._swept == len(self.heads)
+        if swept:
+            self._free(budget - looked)
+        done = swept and not self._graves
         if done:
             self._swept = 0
-            # The keys in hand lie scattered over all memory; a few forgotten ones would keep most of it from going back.
-            self._hand = iter(())
         return Sweep(cleared, done)
 
-    def _renew_shard(self, index: int) -> int:
-        """Renew what needs it, and say how much else could have been looked at in that time."""
-        stale = [item for item in self.shards[index].items() if item[1].allowance.version != self.version]
-        for key, bucket in stale:
-            self._renew(key, bucket)
-        return RENEWAL * len(stale)
+    def _chain(self, index: int) -> list[Bucket]:
+        chain = []
+        bucket = self.heads[index]
+        while bucket is not None:
+            chain.append(bucket)
+            bucket = bucket.next
+        return chain
 
-    def _clear_shard(self, index: int, idle_since: int, floor: int) -> int:
-        shard = self.shards[index]
-        # The last token was taken one interval before `full_at` at the latest. (Under backlog credit perhaps later, but
-        # full is full: then it goes sooner, and nothing is lost.)
-        kept = {
-            key: bucket
-            for key, bucket in shard.items()
-            if bucket.full_at > floor or bucket.full_at - bucket.allowance.interval > idle_since
-        }
-        cleared = len(shard) - len(kept)
-        if cleared:  # the new dict, because one that only loses items gives no memory back
-            self.shards[index] = kept
+    def _refresh(self, chain: list[Bucket]) -> int:
+        """Renew what needs it, and say how many buckets could have been looked at in that time."""
+        stale = [bucket for bucket in chain if bucket.allowance.version != self.version]
+        for bucket in stale:
+            self._renew(bucket)
+        return len(chain) + RENEWAL * len(stale)
+
+    def _clear(self, index: int, chain: list[Bucket], idle_since: int, floor: int) -> int:
+        cleared = 0
+        for bucket in chain:
+            # The last token was taken one interval before `full_at` at the latest. (Under backlog credit perhaps later,
+            # but full is full: then it goes sooner, and nothing is lost.)
+            if bucket.full_at <= floor and bucket.full_at - bucket.allowance.interval <= idle_since:
+                self._unlink(index, bucket)
+                arena = id(bucket) >> ARENA_BITS
+                bucket.next = self._graves.get(arena)
+                self._graves[arena] = bucket
+                cleared += 1
         return cleared
+
+    def _unlink(self, index: int, gone: Bucket) -> None:
+        before = self.heads[index]
+        if before is gone:
+            self.heads[index] = gone.next
+        else:
+            while before is not None and before.next is not gone:
+                before = before.next
+            if before is not None:
+                before.next = gone.next
+        self.size -= 1
+
+    def _free(self, budget: int) -> None:
+        """Let go of about so many dead buckets, one by one: a whole chain at once would free itself recursively."""
+        while self._graves and budget > 0:
+            arena = next(iter(self._graves))
+            rest: Bucket | None = self._graves.pop(arena)
+            while rest is not None and budget > 0:
+                rest = rest.next
+                budget -= 1
+            if rest is not None:
+                self._graves[arena] = rest

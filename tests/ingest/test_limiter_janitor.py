@@ -1,0 +1,168 @@
+"""The janitor: what it forgets, what it must not, and that nobody waits for it."""
+
+import gc
+import tracemalloc
+from itertools import pairwise
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from appliance.ingest.janitor import Janitor
+from appliance.ingest.limiter import SLICE, Limiter, Override, bucket_key
+
+DEVICE = bucket_key("acme", "d1")
+START = 1000.0
+
+
+class LoopClock:
+    """The test's own time, which jumps."""
+
+    def __init__(self, clock: MockClock) -> None:
+        self.wall = self.monotonic = clock.current_time
+
+
+def sweep_all(limiter: Limiter, now: float) -> int:
+    cleared = 0
+    while True:
+        swept = limiter.sweep(now, 100)
+        cleared += swept.cleared
+        if swept.done:
+            return cleared
+
+
+def test_a_bucket_goes_when_it_was_idle_for_the_ttl_and_not_before() -> None:
+    limiter = Limiter(rate=10, burst=50, bucket_ttl=3600)
+    limiter.take(DEVICE, START)
+    assert sweep_all(limiter, START + 3599.999) == 0
+    assert sweep_all(limiter, START + 3600) == 1
+    assert limiter.tracked == 0
+
+
+def test_a_bucket_never_goes_before_it_is_full_again() -> None:
+    limiter = Limiter(rate=0.01, burst=50, bucket_ttl=60)
+    while limiter.take(DEVICE, START) is None:
+        pass
+    assert sweep_all(limiter, START + 4999) == 0
+    assert limiter.effective("acme", "d1", START + 4999).fill == pytest.approx(49.99)
+    assert sweep_all(limiter, START + 5060) == 1
+
+
+def test_under_credit_no_bucket_that_was_used_is_forgotten() -> None:
+    limiter = Limiter(rate=10, burst=50, bucket_ttl=60)
+    limiter.credit(1000, START)
+    for _ in range(10_050):
+        assert limiter.take(DEVICE, START) is None
+    assert sweep_all(limiter, START + 900) == 0
+    limiter.backlog_drained()
+    assert sweep_all(limiter, START + 1100) == 1
+
+
+def test_buckets_of_tenants_and_overflows_go_the_same_way() -> None:
+    limiter = Limiter(rate=1, burst=5, tenant_rate=100, bucket_ttl=60, max_tracked_devices=1)
+    while limiter.take(DEVICE, START) is None:
+        pass
+    limiter.take(bucket_key("acme", "d2"), START)
+    assert limiter.tracked == 3
+    assert sweep_all(limiter, START + 70) == 3
+    assert limiter.tracked == 0
+
+
+def test_the_janitor_knows_limits_that_were_lowered_meanwhile() -> None:
+    table: dict[tuple[str, str | None], Override] = {}
+    limiter = Limiter(rate=10, burst=50, bucket_ttl=1, overrides=lambda *ids: table.get(ids))
+    while limiter.take(DEVICE, START) is None:
+        pass
+    table["acme", None] = Override(rate=0.01)
+    limiter.limits_changed(START, "acme")
+    assert sweep_all(limiter, START + 100) == 0
+    assert limiter.effective("acme", "d1", START + 100).fill == 1
+
+
+def test_takes_may_come_between_slices() -> None:
+    count = 8192
+    limiter = Limiter(rate=1, burst=5, bucket_ttl=10, max_tracked_devices=count)
+    for number in range(count):
+        limiter.take(bucket_key("old", str(number)), START)
+    cleared, slices, done = 0, 0, False
+    while not done:
+        swept = limiter.sweep(START + 60, 1024)
+        cleared, slices, done = cleared + swept.cleared, slices + 1, swept.done
+        for number in range(50):
+            assert limiter.take(bucket_key("new", f"{slices}-{number}"), START + 60) is None
+    assert slices >= 8
+    assert sweep_all(limiter, START + 60) == 0
+    assert limiter.tracked == 50 * slices
+    for slice_ in range(1, slices + 1):
+        assert limiter.effective("new", f"{slice_}-0", START + 60).fill == 4
+
+
+def test_a_slice_looks_at_no_more_than_it_was_told_to() -> None:
+    count = 20_000
+    limiter = Limiter(rate=1, burst=5, bucket_ttl=10, max_tracked_devices=count)
+    for number in range(count):
+        limiter.take(bucket_key("old", str(number)), START)
+    most, cleared, done = 0, 0, False
+    while not done:
+        swept = limiter.sweep(START + 60, 1024)
+        most, cleared, done = max(most, swept.cleared), cleared + swept.cleared, swept.done
+    assert cleared == count
+    assert 256 <= most <= 1024
+
+
+def test_memory_is_given_back_and_the_cyclic_collector_has_nothing_to_walk() -> None:
+    count = 20_000
+    limiter = Limiter(rate=10, burst=50, bucket_ttl=10, max_tracked_devices=count)
+    limiter.take(DEVICE, START)
+    assert sweep_all(limiter, START + 60) == 1
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, walked = tracemalloc.get_traced_memory()[0], len(gc.get_objects())
+        for number in range(count):
+            limiter.take(bucket_key("many", str(number)), START + 60)
+        assert len(gc.get_objects()) < walked + 10
+        assert tracemalloc.get_traced_memory()[0] > before + 100 * count
+        assert sweep_all(limiter, START + 120) == count
+        assert tracemalloc.get_traced_memory()[0] < before + count
+    finally:
+        tracemalloc.stop()
+
+
+async def test_the_task_sweeps_every_interval_and_says_how_many(autojump_clock: MockClock) -> None:
+    reports: list[tuple[int, int]] = []
+    limiter = Limiter(rate=10, burst=50, bucket_ttl=3600)
+    janitor = Janitor(
+        limiter, LoopClock(autojump_clock), interval=300, report=lambda cleared, left: reports.append((cleared, left))
+    )
+    for number in range(3):
+        limiter.take(bucket_key("acme", str(number)), trio.current_time())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(janitor.run)
+        await trio.sleep(3000)
+        limiter.take(bucket_key("acme", "0"), trio.current_time())
+        await trio.sleep(601)
+        nursery.cancel_scope.cancel()
+    assert reports == [(0, 3)] * 11 + [(2, 1)]
+
+
+async def test_others_run_between_the_slices_of_a_pass(autojump_clock: MockClock) -> None:
+    count = 20_000
+    limiter = Limiter(rate=10, burst=50, bucket_ttl=0, max_tracked_devices=count)
+    janitor = Janitor(limiter, LoopClock(autojump_clock), interval=300, report=lambda _cleared, _left: None)
+    now = trio.current_time() - 60
+    for number in range(count):
+        limiter.take(bucket_key("many", str(number)), now)
+    left: list[int] = []
+
+    async def other() -> None:
+        while limiter.tracked:
+            left.append(limiter.tracked)
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await trio.lowlevel.checkpoint()
+        assert await janitor.sweep() == count
+    # Trio runs each task once a turn, in any order: between two looks are two slices at most.
+    assert all(one - two <= 2 * SLICE for one, two in pairwise([*left, 0]))
