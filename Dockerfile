@@ -44,7 +44,8 @@ VOLUME /var/lib/appliance
 EXPOSE 1883 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["python", "-c", "\
-import json, os, urllib.request; \
-run = json.load(open(os.environ['APPLIANCE_DATA_DIR'] + '/run.json')); \
-urllib.request.urlopen(run['web_url'] + '/healthz', timeout=4)"]
+import os, urllib.request; \
+from appliance.config import load; \
+port = load(None, os.environ).config.web.port; \
+urllib.request.urlopen(f'http://127.0.0.1:{port}/healthz', timeout=4)"]
 CMD ["appliance", "run"]

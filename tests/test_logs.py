@@ -100,12 +100,14 @@ def test_levels() -> None:
 
 def test_a_logger_bound_before_the_set_up_obeys_it() -> None:
     log = structlog.get_logger("early")
-    configure(Log(), io.StringIO())
+    configure(Log(format="text"), io.StringIO())
     log.info("to the first")
     stream = io.StringIO()
     configure(Log(), stream)
     log.info("to the second")
-    assert json.loads(stream.getvalue())["event"] == "to the second"
+    event = json.loads(stream.getvalue())
+    assert event["event"] == "to the second"
+    assert event["timestamp"].endswith("Z")
 
 
 def test_other_libraries_and_warnings_come_the_same_way() -> None:
