@@ -317,11 +317,12 @@ def postgres_server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def database_template(postgres_server: PostgresServer) -> str:
     """The name of a database that the product's own migrations made, once a session."""
-    trio.run(_make_template, postgres_server)
+    trio.run(make_template, postgres_server)
     return TEMPLATE
 
 
-async def _make_template(server: PostgresServer) -> None:
+async def make_template(server: PostgresServer) -> None:
+    """Make the database TEMPLATE by the product's own migrations."""
     await bootstrap.prepare(server.conninfo(), TEMPLATE)
     endpoint = Endpoint.local(server.socket_dir, server.port, TEMPLATE)
     async with await connect(endpoint.conninfo(roles.OWNER)) as connection:

@@ -79,12 +79,15 @@ class Batch:
     """Tenants of refused messages that are not in memory: they may not exist."""
     qos0: frozenset[int] = frozenset()
     """Indexes of the messages that came with QoS 0."""
+    first: int = 0
+    """Index of the first of ``messages``: a half keeps the indexes of the whole."""
 
     def halves(self) -> tuple["Batch", "Batch"]:
         """Two smaller batches with the same outcome, for a database short of room."""
-        middle = len(self.messages) // 2
-        first = Batch(self.messages[:middle], self.received_at, qos0=self.qos0)
-        second = Batch(self.messages[middle:], self.received_at, qos0=self.qos0)
+        half = len(self.messages) // 2
+        middle = self.first + half
+        first = Batch(self.messages[:half], self.received_at, qos0=self.qos0, first=self.first)
+        second = Batch(self.messages[half:], self.received_at, qos0=self.qos0, first=middle)
         for reading in self.readings:
             (first if reading.index < middle else second).readings.append(reading)
         for refused in self.refused:

@@ -116,7 +116,7 @@ class Writer:
                     ) from error
                 if failure is Failure.UNIQUE:
                     way = Way.STAGED
-                elif failure is Failure.POISON:
+                elif failure is Failure.POISON and way is not Way.BISECTED:
                     way = Way.BISECTED
                 elif failure is Failure.NO_PARTITION:
                     self._days = range(0)
@@ -127,9 +127,8 @@ class Writer:
                     await trio.sleep(backoff.next())
                     if failure is Failure.RESOURCES and len(batch.messages) > 1:
                         first, second = batch.halves()
-                        half = len(first.messages)
-                        one = await self._write(first, [refused for refused in kept if refused.index < half])
-                        two = await self._write(second, [refused for refused in kept if refused.index >= half])
+                        one = await self._write(first, [refused for refused in kept if refused.index < second.first])
+                        two = await self._write(second, [refused for refused in kept if refused.index >= second.first])
                         return together(batch, one, two)
 
     async def _try(self, batch: Batch, kept: Sequence[Refused], way: Way, attempt: _Attempt) -> Outcome:

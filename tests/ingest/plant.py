@@ -1,0 +1,168 @@
+"""The ingest half of an appliance over a real database: registry, admission, writer and pipeline, without a broker."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+import trio
+
+from appliance.clock import SystemClock
+from appliance.config import Ingest, Retention
+from appliance.db.pool import Pool, open_pool
+from appliance.db.roles import INGEST
+from appliance.devices.provisioning import Provisioner
+from appliance.devices.registry import Registry
+from appliance.devices.state import StateBook
+from appliance.ingest.admission import Admission
+from appliance.ingest.batch import Settlement, Submission, Verdict
+from appliance.ingest.limiter import Limiter
+from appliance.ingest.pipeline import Pipeline
+from appliance.ingest.summary import BatchSummary
+from appliance.ingest.writer import Writer
+from appliance.metrics import Metrics
+from appliance.subscriptions.lifecycle import GRACE
+from tests.devices.world import add_tenant, ingest, sell
+from tests.postgres_server import Database
+
+TENANT = "acme"
+PATIENCE_SECONDS = 15.0
+POLL_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a device sent."""
+
+    topic: str
+    payload: bytes
+
+
+def telemetry(device: str, payload: bytes, tenant: str = TENANT) -> Message:
+    """A reading of a device."""
+    return Message(f"tenant/{tenant}/device/{device}/telemetry", payload)
+
+
+@dataclass
+class Plant:
+    """Everything between a source and the database."""
+
+    database: Database
+    pool: Pool
+    states: StateBook
+    registry: Registry
+    admission: Admission
+    writer: Writer
+    pipeline: Pipeline
+    metrics: Metrics
+    summaries: list[BatchSummary] = field(default_factory=list)
+
+    async def submit(
+        self,
+        messages: Sequence[Message],
+        settle: Callable[[list[Verdict]], None],
+        *,
+        received: float | None = None,
+        qos0: frozenset[int] = frozenset(),
+    ) -> None:
+        """Hand messages over; ``settle`` hears what became of them."""
+
+        async def settled(settlement: Settlement) -> None:
+            settle(settlement.outcome.verdicts(settlement.first, settlement.last))
+
+        await self.pipeline.submit(Submission(messages, received or time.time(), settled, qos0))
+
+    async def send(
+        self, *messages: Message, received: float | None = None, qos0: frozenset[int] = frozenset()
+    ) -> list[Verdict]:
+        """Messages in, verdicts out, after the commit."""
+        done = trio.Event()
+        verdicts: list[Verdict] = []
+
+        def settle(found: list[Verdict]) -> None:
+            verdicts.extend(found)
+            done.set()
+
+        await self.submit(messages, settle, received=received, qos0=qos0)
+        with trio.fail_after(PATIENCE_SECONDS):
+            await done.wait()
+        return verdicts
+
+
+@asynccontextmanager
+async def open_plant(
+    database: Database,
+    *,
+    conninfo: str | None = None,
+    failpoint: Callable[[str], None] = lambda _name: None,
+    instance: str = "one",
+    batch_size: int = 2000,
+    retention: Retention | None = None,
+) -> AsyncIterator[Plant]:
+    """A running plant; it stops without a drain, like a process that is killed."""
+    clock, metrics, states = SystemClock(), Metrics(), StateBook(10_000)
+    async with (
+        open_pool(conninfo or database.conninfo(INGEST), name="plant", min_size=2, max_size=6) as pool,
+        trio.open_nursery() as nursery,
+    ):
+        provisioner = Provisioner(pool)
+        await nursery.start(provisioner.run)
+        registry = Registry(pool, states, provisioner, clock, capacity=10_000, refusal_ttl=0.0, grace=GRACE)
+        limiter = Limiter(rate=1e6, burst=1_000_000)
+        admission = Admission(Ingest(), retention or Retention(), registry, limiter)
+        writer = Writer(pool, instance, states, metrics, failpoint)
+        summaries: list[BatchSummary] = []
+        pipeline = Pipeline(
+            admission, writer, states, registry, metrics, clock, batch_size, summaries.append, lambda _held: None
+        )
+        await nursery.start(pipeline.run)
+        yield Plant(database, pool, states, registry, admission, writer, pipeline, metrics, summaries)
+        nursery.cancel_scope.cancel()
+
+
+async def furnish(database: Database, seats: int = 1000, tenant: str = TENANT, strategy: str = "auto") -> None:
+    """A tenant with a subscription."""
+    async with ingest(database) as connection:
+        await add_tenant(connection, tenant, strategy)
+        await sell(connection, seats, tenant_id=tenant)
+
+
+def look(database: Database, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """Rows as the superuser sees them, from a connection that has nothing to do with the plant."""
+    with psycopg.connect(database.conninfo(), autocommit=True) as connection:
+        return connection.execute(query.encode(), parameters).fetchall()
+
+
+def arrange(database: Database, *statements: str) -> None:
+    """Change the database as the superuser."""
+    with psycopg.connect(database.conninfo(), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return once ``condition`` holds."""
+    with trio.move_on_after(PATIENCE_SECONDS):
+        while not condition():
+            await trio.sleep(POLL_SECONDS)
+        return
+    raise AssertionError("it never came true")
+
+
+def books(database: Database) -> dict[str, int]:
+    """The ledger, summed, checked against the tables in one snapshot."""
+    columns = "received", "stored", "refused", "duplicate", "qos0", "replayed", "evicted"
+    sums = ", ".join(f"coalesce(sum({column}), 0)::bigint" for column in columns)
+    [row] = look(
+        database,
+        f"SELECT (SELECT count(*) FROM telemetry), (SELECT coalesce(sum(cnt), 0)::bigint"
+        f" FROM quarantine_counters_minute), {sums} FROM ingest_ledger",
+    )
+    in_table, counted, *rest = row
+    found = dict(zip(columns, rest, strict=True))
+    assert found["received"] == found["stored"] + found["refused"] + found["duplicate"]
+    assert in_table == found["stored"] + found["replayed"]
+    assert counted == found["refused"]
+    return found

@@ -1,0 +1,439 @@
+"""The writer and the pipeline over a real Postgres: one committed place for every message (P1 to P5)."""
+
+import time
+from collections.abc import Callable
+
+import psycopg
+import pytest
+import trio
+
+from appliance.db.roles import INGEST, OWNER
+from appliance.devices.state import StateBook
+from appliance.errors import ApplianceError
+from appliance.ingest.batch import Accepted, Verdict
+from appliance.reading import Reason, Refusal
+from tests.ingest.commit_thief import Theft, commit_thief
+from tests.ingest.plant import (
+    PATIENCE_SECONDS,
+    TENANT,
+    Message,
+    arrange,
+    books,
+    furnish,
+    look,
+    open_plant,
+    telemetry,
+    until,
+)
+from tests.postgres_server import TEMPLATE, Database, PostgresServer, create_database, make_template
+
+STORED, DUPLICATE = Accepted.STORED, Accepted.DUPLICATE
+POISON = "ALTER TABLE telemetry ADD CONSTRAINT no_poison CHECK (metrics->>'poison' IS NULL)"
+
+
+def timed(number: int, device: str = "d-1") -> Message:
+    """A message with a time of its own, told apart by its number."""
+    return telemetry(device, b'{"ts":%d,"n":%d}' % (int(time.time()) - 600, number))
+
+
+def reasons(verdicts: list[Verdict]) -> list[Reason]:
+    return [verdict.reason for verdict in verdicts if isinstance(verdict, Refusal)]
+
+
+def fail_times(database: Database, times: int, sqlstate: str, table: str = "ingest_ledger") -> None:
+    """The next ``times`` statements that insert into ``table`` fail; a sequence counts, for it survives a rollback."""
+    arrange(
+        database,
+        "CREATE SEQUENCE IF NOT EXISTS failures",
+        "GRANT USAGE ON failures TO PUBLIC",
+        f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF nextval('failures') <= {times} THEN"
+        f" RAISE EXCEPTION 'made to fail' USING ERRCODE = '{sqlstate}'; END IF; RETURN NULL; END $$",
+        "GRANT EXECUTE ON FUNCTION fail() TO PUBLIC",
+        f"CREATE TRIGGER fail BEFORE INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION fail()",
+    )
+
+
+async def test_readings_are_stored_as_they_came(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        at = int(time.time()) - 60
+        assert await plant.send(
+            telemetry("d-1", b'{"ts":%d,"seq":7,"site_id":"hall","lat":1.5,"lng":2.5,"t":9007199254740993}' % at),
+            Message(f"tenant/{TENANT}/device/d-1/heartbeat", b""),
+            received=at + 1.5,
+        ) == [STORED, STORED]
+    rows = look(
+        database,
+        "SELECT device_id, kind, extract(epoch FROM ts)::float8, extract(epoch FROM received_at)::float8, ts_adjusted,"
+        " late, seq, site_id, lat, lng, metrics::text FROM telemetry ORDER BY ts",
+    )
+    assert rows == [
+        ("d-1", "telemetry", at, at + 1.5, False, False, 7, "hall", 1.5, 2.5, '{"t": 9007199254740993}'),
+        ("d-1", "heartbeat", at + 1.5, at + 1.5, False, False, None, None, None, None, "{}"),
+    ]
+    assert books(database) | {"qos0": 0} == {
+        "received": 2, "stored": 2, "refused": 0, "duplicate": 0, "qos0": 0, "replayed": 0, "evicted": 0,
+    }  # fmt: skip
+
+
+async def test_the_first_message_of_a_new_device_is_stored_and_nothing_else(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        assert await plant.send(timed(1, "new"), timed(2, "new")) == [STORED, STORED]
+    assert look(database, "SELECT device_id, status FROM device_registry") == [("new", "ACTIVE")]
+    assert look(database, "SELECT count(*) FROM quarantine_events") == [(0,)]
+
+
+async def test_a_message_is_a_duplicate_within_a_batch_and_across_batches(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        one, two, three = timed(1), timed(2), timed(3)
+        assert await plant.send(one, two, one) == [STORED, STORED, DUPLICATE]
+        assert await plant.send(two, three, one, three) == [DUPLICATE, STORED, DUPLICATE, DUPLICATE]
+    assert look(database, "SELECT count(*) FROM telemetry") == [(3,)]
+    assert books(database)["duplicate"] == 4
+
+
+async def test_messages_without_a_time_of_their_own_are_never_taken_for_one(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        message = telemetry("d-1", b'{"t":1}')
+        assert await plant.send(message, message, received=1000 + int(time.time()) - 2000) == [STORED, STORED]
+    assert look(database, "SELECT count(*), count(DISTINCT ts), count(DISTINCT digest) FROM telemetry") == [(2, 1, 2)]
+
+
+async def test_a_row_that_postgres_refuses_costs_one_message(database: Database) -> None:
+    await furnish(database)
+    arrange(database, POISON)
+    async with open_plant(database) as plant:
+        known = timed(0)
+        await plant.send(known)
+        payload = b'{"ts":%d,"poison":1}' % (int(time.time()) - 600)
+        batch = [timed(number) for number in range(1, 40)]
+        verdicts = await plant.send(*batch[:20], telemetry("d-1", payload), *batch[20:], known, batch[3])
+    assert reasons(verdicts) == [Reason.STORE_REFUSED]
+    assert [verdict for verdict in verdicts if verdict is DUPLICATE] == verdicts[-2:] == [DUPLICATE, DUPLICATE]
+    assert verdicts[:20] + verdicts[21:-2] == [STORED] * 39
+    [(kept, reason, detail, status)] = look(database, "SELECT payload, reason, detail, status FROM quarantine_events")
+    assert (bytes(kept), reason, status) == (payload, "STORE_REFUSED", "HELD")
+    assert "23514" in detail
+    assert "no_poison" in detail
+    assert books(database)["refused"] == 1
+
+
+async def test_a_batch_of_poison_only_is_refused_row_by_row(database: Database) -> None:
+    await furnish(database)
+    arrange(database, POISON)
+    async with open_plant(database) as plant:
+        await plant.send(timed(0))
+        verdicts = await plant.send(*(telemetry("d-1", b'{"poison":%d}' % number) for number in range(25)))
+    assert reasons(verdicts) == [Reason.STORE_REFUSED] * 25
+    assert look(database, "SELECT count(*) FROM quarantine_events") == [(10,)], "sampled: ten a minute"
+    assert books(database)["refused"] == 25
+
+
+async def test_malformed_messages_are_kept_raw_and_reach_nothing(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        broken = telemetry("ghost", b'{"t":1'), telemetry("ghost", b'{"t":"\xff"}'), telemetry("ghost", b"\0")
+        assert reasons(await plant.send(*broken)) == [
+            Reason.INVALID_JSON, Reason.INVALID_ENCODING, Reason.INVALID_JSON,
+        ]  # fmt: skip
+        text = plant.metrics.exposition()
+        assert b"invalid_json_total 2.0" in text
+        assert b"invalid_encoding_total 1.0" in text
+    kept = look(database, "SELECT payload FROM quarantine_events ORDER BY id")
+    assert [bytes(payload) for (payload,) in kept] == [message.payload for message in broken]
+    for table in ("telemetry", "device_registry", "device_state"):
+        assert look(database, f"SELECT count(*) FROM {table}") == [(0,)]
+
+
+async def test_counters_are_exact_and_rows_are_ten_a_minute_for_each_device_and_reason(database: Database) -> None:
+    await furnish(database)
+    minute = time.time() // 60 * 60
+    async with open_plant(database) as plant:
+        for device in ("a", "b"):
+            await plant.send(*[telemetry(device, b"{")] * 30, received=minute)
+            await plant.send(*[telemetry(device, b"{")] * 30, received=minute + 59)
+            await plant.send(*[telemetry(device, b'{"seq":-1}')] * 30, received=minute + 59)
+        await plant.send(*[telemetry("a", b"{")] * 30, received=minute + 60)
+    rows = look(
+        database,
+        "SELECT device_id, reason, date_trunc('minute', ingested_at) = to_timestamp(%s), count(*)"
+        " FROM quarantine_events GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        minute,
+    )
+    assert rows == [
+        ("a", "INVALID_JSON", False, 10), ("a", "INVALID_JSON", True, 10), ("a", "INVALID_PAYLOAD", True, 10),
+        ("b", "INVALID_JSON", True, 10), ("b", "INVALID_PAYLOAD", True, 10),
+    ]  # fmt: skip
+    counted = look(database, "SELECT reason, sum(cnt)::int FROM quarantine_counters_minute GROUP BY 1 ORDER BY 1")
+    assert counted == [("INVALID_JSON", 150), ("INVALID_PAYLOAD", 60)]
+    assert books(database)["refused"] == 210
+
+
+async def test_what_is_held_for_replay_is_held_in_full(database: Database) -> None:
+    await furnish(database, seats=1)
+    async with open_plant(database) as plant:
+        await plant.send(timed(0, "seated"))
+        verdicts = await plant.send(*(timed(number, "standing") for number in range(200)))
+    assert reasons(verdicts) == [Reason.NO_SUBSCRIPTION_CAPACITY] * 200
+    assert look(database, "SELECT count(*) FROM quarantine_events WHERE status = 'HELD'") == [(200,)]
+
+
+async def test_messages_of_no_known_tenant_belong_to_the_operator(database: Database) -> None:
+    async with open_plant(database) as plant:
+        assert reasons(await plant.send(telemetry("d", b"{}", "nobody"), telemetry("d", b"{", "nobody"))) == [
+            Reason.UNKNOWN_TENANT, Reason.INVALID_JSON,
+        ]  # fmt: skip
+    assert look(database, "SELECT DISTINCT tenant_id, topic FROM quarantine_events") == [
+        (None, "tenant/nobody/device/d/telemetry")
+    ]
+    assert look(database, "SELECT tenant_id, received, refused FROM ingest_ledger") == [("", 2, 2)]
+
+
+async def test_qos_0_has_a_column_of_its_own(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        one = timed(1)
+        await plant.send(one, timed(2), telemetry("d-1", b"{"), one, qos0=frozenset({0, 2, 3}))
+    assert books(database)["qos0"] == 3
+    assert books(database)["received"] == 4
+
+
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01", "57014", "55P03", "25006", "53100", "22023"])
+async def test_a_passing_failure_is_tried_again_and_nothing_is_doubled(database: Database, sqlstate: str) -> None:
+    await furnish(database)
+    fail_times(database, 2, sqlstate)
+    async with open_plant(database) as plant:
+        verdicts = await plant.send(timed(1), telemetry("d-1", b'{"t":1}'), telemetry("d-1", b"{"))
+    assert verdicts[:2] == [STORED, STORED]
+    assert books(database)["received"] == 3
+    assert look(database, "SELECT count(*) FROM quarantine_events") == [(1,)]
+
+
+async def test_a_database_short_of_room_gets_smaller_batches(database: Database) -> None:
+    """Until they are small enough: here, two refused messages, or one reading."""
+    await furnish(database)
+    arrange(
+        database,
+        "CREATE FUNCTION small() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF (SELECT count(*) FROM fresh) > 2"
+        " THEN RAISE EXCEPTION 'no room' USING ERRCODE = '53200'; END IF; RETURN NULL; END $$",
+        "GRANT EXECUTE ON FUNCTION small() TO PUBLIC",
+        "CREATE TRIGGER small AFTER INSERT ON quarantine_events REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT"
+        " EXECUTE FUNCTION small()",
+    )
+    async with open_plant(database) as plant:
+        await plant.send(timed(0))
+        broken = [telemetry("d-1", b"{%d" % number) for number in range(7)]
+        verdicts = await plant.send(*broken, timed(1), qos0=frozenset({0, 6, 7}))
+    assert reasons(verdicts) == [Reason.INVALID_JSON] * 7
+    assert verdicts[7] == STORED
+    kept = look(database, "SELECT payload FROM quarantine_events ORDER BY id")
+    assert [bytes(payload) for (payload,) in kept] == [message.payload for message in broken]
+    assert books(database)["received"] == 9
+    assert books(database)["qos0"] == 3
+
+
+def kill_ours(database: Database, times: int) -> Callable[[str], None]:
+    """A failpoint that ends the session of the batch just before its COMMIT."""
+    left = times
+
+    def kill(name: str) -> None:
+        nonlocal left
+        if name == "before_commit" and left:
+            left -= 1
+            look(
+                database,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND usename = 'appliance_ingest' AND state = 'idle in transaction'",
+            )
+
+    return kill
+
+
+async def test_a_killed_session_costs_nothing(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database, failpoint=kill_ours(database, 3)) as plant:
+        assert await plant.send(timed(1), telemetry("d-1", b'{"t":1}')) == [STORED, STORED]
+    assert books(database)["received"] == 2
+
+
+@pytest.mark.parametrize("theft", list(Theft))
+async def test_a_commit_without_an_answer_is_looked_up_and_not_guessed_at(database: Database, theft: Theft) -> None:
+    await furnish(database)
+    async with (
+        commit_thief(database) as thief,
+        open_plant(database, conninfo=thief.conninfo(database, INGEST)) as plant,
+    ):
+        await plant.send(timed(0))
+        thief.plan = theft
+        unique = telemetry("d-1", b'{"t":1}')  # without a time of its own: written twice, it would be there twice
+        verdicts = await plant.send(timed(1), unique, telemetry("d-1", b"{"))
+        assert thief.stolen == 1
+    assert verdicts[:2] == [STORED, STORED]
+    assert reasons(verdicts) == [Reason.INVALID_JSON]
+    assert look(database, "SELECT count(*) FROM telemetry") == [(3,)]
+    assert look(database, "SELECT count(*) FROM quarantine_events") == [(1,)]
+    assert books(database)["received"] == 4
+
+
+class Crash:
+    """A failpoint before the COMMIT: kill -9 of the backend, and somebody else commits before we are back."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.armed = False
+        self.crashes = 0
+
+    def __call__(self, name: str) -> None:
+        if name != "before_commit" or not self.armed:
+            return
+        self.armed = False
+        self.crashes += 1
+        [(pid,)] = look(self.database, "SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction'")
+        self.database.server.kill_backend(pid)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                for _ in range(5):
+                    arrange(self.database, "CREATE TABLE IF NOT EXISTS busy (n integer)", "INSERT INTO busy VALUES (1)")
+            except psycopg.OperationalError:
+                time.sleep(0.02)  # it recovers
+            else:
+                return
+        raise AssertionError("Postgres did not recover")
+
+
+async def test_a_batch_lost_in_a_crash_is_written_again_whoever_took_its_transaction_number() -> None:
+    """What was not flushed is gone, its transaction's number too: Postgres gives it to the next one that comes."""
+    with PostgresServer({"wal_writer_delay": "10s", "autovacuum": "off"}) as server:
+        await make_template(server)
+        database = create_database(server, template=TEMPLATE, owner=OWNER)
+        await furnish(database)
+        crash = Crash(database)
+        async with open_plant(database, failpoint=crash) as plant:
+            await plant.send(timed(0))
+            crash.armed = True
+            assert await plant.send(timed(1), telemetry("d-1", b'{"t":1}')) == [STORED, STORED]
+            assert crash.crashes == 1
+        assert look(database, "SELECT count(*) FROM telemetry") == [(3,)]
+        assert books(database)["received"] == 3
+
+
+async def test_a_missing_partition_is_made(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        old = int(time.time()) - 20 * 86_400
+        await plant.send(telemetry("d-1", b'{"ts":%d}' % old))
+        [(partition,)] = look(database, "SELECT tableoid::regclass::text FROM telemetry")
+        arrange(database, f"DROP TABLE {partition}")  # the writer still believes in it
+        assert await plant.send(telemetry("d-1", b'{"ts":%d}' % old), timed(1)) == [STORED, STORED]
+    assert look(database, "SELECT tableoid::regclass::text FROM telemetry ORDER BY ts LIMIT 1") == [(partition,)]
+
+
+async def test_a_schema_that_is_not_ours_stops_the_appliance(database: Database) -> None:
+    await furnish(database)
+    with pytest.RaisesGroup(pytest.RaisesExc(ApplianceError, match="appliance migrate"), flatten_subgroups=True):
+        async with open_plant(database) as plant:
+            await plant.send(timed(0))
+            arrange(database, "ALTER TABLE ingest_ledger RENAME COLUMN duplicate TO double")
+            await plant.send(timed(1))
+
+
+async def test_nothing_is_acknowledged_before_its_commit_and_all_in_order(database: Database) -> None:
+    await furnish(database)
+    seen: list[tuple[int, int]] = []
+    async with open_plant(database, batch_size=3) as plant, trio.open_nursery() as nursery:
+        await plant.send(timed(0))
+        with psycopg.connect(database.conninfo()) as blocker:
+            blocker.execute("LOCK TABLE ingest_ledger IN SHARE MODE")
+
+            async def submit() -> None:
+                for number in range(1, 11):
+
+                    def settle(_: list[Verdict], number: int = number) -> None:
+                        [(rows,)] = look(database, "SELECT count(*) FROM telemetry")
+                        seen.append((number, rows))
+
+                    await plant.submit([timed(number)], settle)
+
+            nursery.start_soon(submit)
+            waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'appliance_ingest'"
+            await until(lambda: look(database, waiting))
+            assert seen == []
+            assert look(database, "SELECT count(*) FROM telemetry") == [(1,)]
+        await until(lambda: len(seen) == 10)
+    assert [number for number, _ in seen] == list(range(1, 11))
+    assert all(rows > number for number, rows in seen), "one was settled before its row was there"
+
+
+async def test_the_books_balance_in_every_snapshot(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant, trio.open_nursery() as nursery:
+
+        async def traffic() -> None:
+            for number in range(150):
+                again = timed(number)
+                await plant.send(again, telemetry("d-2", b'{"t":1}'), telemetry("d-1", b"{"), again)
+            nursery.cancel_scope.cancel()
+
+        async def audit() -> None:
+            while True:
+                await trio.to_thread.run_sync(books, database)
+
+        nursery.start_soon(traffic)
+        nursery.start_soon(audit)
+    assert books(database)["received"] == 600
+    assert books(database)["duplicate"] == 150
+
+
+async def test_states_are_written_once_a_second_and_only_what_changed(database: Database) -> None:
+    await furnish(database)
+    arrange(
+        database,
+        "CREATE TABLE writes (devices bigint)",
+        "GRANT INSERT ON writes TO PUBLIC",
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " INSERT INTO writes SELECT count(*) FROM fresh; RETURN NULL; END $$",
+        "GRANT EXECUTE ON FUNCTION note() TO PUBLIC",
+        "CREATE TRIGGER note AFTER INSERT ON device_state REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT"
+        " EXECUTE FUNCTION note()",
+    )
+    started = time.monotonic()
+    async with open_plant(database) as plant:
+        await plant.send(timed(0, "silent"))
+        for number in range(60):
+            await plant.send(timed(number, "a"), timed(number, "b"))
+        await until(lambda: not plant.states.changed())
+    writes = [devices for (devices,) in look(database, "SELECT devices FROM writes WHERE devices > 0")]
+    assert 1 <= len(writes) <= 1 + time.monotonic() - started
+    assert sum(1 for devices in writes if devices == 3) <= 1, "the silent one was written more than once"
+    [state] = look(database, "SELECT latest->>'n', last_ts <= now() FROM device_state WHERE device_id = 'a'")
+    assert state == ("59", True)
+
+
+async def test_states_that_a_crash_lost_are_rebuilt(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        await plant.send(timed(1), telemetry("d-2", b'{"t":5}'))
+        assert plant.states.changed(), "nothing is left to lose"
+    assert look(database, "SELECT count(*) FROM device_state") == [(0,)]
+    async with open_plant(database) as plant:
+        assert await StateBook(10).rebuild(plant.pool, "one") == 2
+        states = "SELECT device_id, latest::text, last_seen_at = last_heard_at FROM device_state ORDER BY 1"
+        assert look(database, states) == [("d-1", '{"n": 1}', True), ("d-2", '{"t": 5}', True)]
+        late = telemetry("d-1", b'{"ts":%d,"n":0}' % (int(time.time()) - 7200))
+        assert await plant.send(late) == [STORED]
+        assert look(database, "SELECT late FROM telemetry ORDER BY ts LIMIT 1") == [(True,)]
+
+
+async def test_a_late_reading_moves_nothing_backwards(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        await plant.send(timed(2))
+        await plant.send(telemetry("d-1", b'{"ts":%d,"n":1}' % (int(time.time()) - 7200)))
+        state = plant.states.get((TENANT, "d-1"))
+    assert state is not None
+    assert state.latest == {"n": 2}
+    assert look(database, "SELECT metrics->>'n', late FROM telemetry ORDER BY ts") == [("1", True), ("2", False)]
