@@ -20,10 +20,10 @@ demo: setup ## start the appliance with a small fleet of simulated devices
 	@exec .ci/demo
 
 test: setup-test lint ## everything: lint, types and the whole test suite
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 quick: setup-test ## the tests that need no server, in seconds
-	@exec $(BIN)/python -m pytest -m "not real" $(ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist worksteal -m "not real" $(ARGS)
 
 lint: setup-test ## formatting, ruff and mypy
 	@$(BIN)/ruff format --check --quiet .
