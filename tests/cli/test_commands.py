@@ -1,6 +1,7 @@
 """The table of commands, and the commands that need no server."""
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -21,6 +22,8 @@ def _invoke(*arguments: str, **environ: str) -> Result:
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for variable in [name for name in os.environ if name.startswith("APPLIANCE_")]:
+        monkeypatch.delenv(variable)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
