@@ -1,20 +1,13 @@
 """The writer: one transaction a batch, tried again until it is committed.
 
 Tables in this order: telemetry, quarantine, device state that is due, ledger; every multi-row write sorted by its key,
-so that several processes on one database never deadlock. Three ways to store the readings, from fast to careful:
-
-* ``DIRECT`` copies into the table. It fails as a whole on a duplicate, which is rare: only a reconnect brings any.
-* ``STAGED`` copies into a staging table and inserts what is not there yet.
-* ``BISECTED`` does so in halves under savepoints, down to the one row that Postgres refuses.
-
-A COMMIT whose answer was lost is not guessed at: each transaction leaves the mark of its batch with the instance, and
-the mark is looked at before anything is written again.
+so that several processes on one database never deadlock. A COMMIT whose answer was lost is not guessed at: each
+transaction leaves the mark of its batch with the instance, and the mark is looked at before anything is written again.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from enum import Enum
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -24,29 +17,17 @@ import trio
 
 from appliance.backoff import Backoff
 from appliance.db import statements
-from appliance.db.partitions import ensure_partitions
 from appliance.db.pool import Pool, PoolTimeout
 from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.state import WRITE_INTERVAL, DeviceState, StateBook
 from appliance.errors import ApplianceError
-from appliance.ingest.batch import MICROSECONDS, MINUTE, Batch, Outcome, Reading, Refused, together
+from appliance.ingest.batch import MINUTE, Batch, Outcome, Refused, together
 from appliance.ingest.quarantine import Sampler, counter_parameters, event_parameters, moment
-from appliance.ingest.telemetry import HEADER, TRAILER
+from appliance.ingest.store import TelemetryStore, Way
 from appliance.metrics import Metrics
-from appliance.reading import Reason
 
 log = structlog.get_logger(__name__)
-
-DAY = 86_400 * MICROSECONDS
-
-
-class Way(Enum):
-    """How the readings of a batch are stored."""
-
-    DIRECT = "direct"
-    STAGED = "staged"
-    BISECTED = "bisected"
 
 
 class _Attempt:
@@ -81,7 +62,7 @@ class Writer:
         self._queries = statements.load("ingest")
         self._sampler = Sampler()
         self._states_written = 0.0
-        self._days = range(0)
+        self._store = TelemetryStore()
 
     async def write(self, batch: Batch) -> Outcome:
         """Commit ``batch`` and say what became of it. Waits for Postgres as long as it takes.
@@ -119,7 +100,7 @@ class Writer:
                 elif failure is Failure.POISON and way is not Way.BISECTED:
                     way = Way.BISECTED
                 elif failure is Failure.NO_PARTITION:
-                    self._days = range(0)
+                    self._store.forget_days()
                 else:
                     log.warning(
                         "batch held", messages=len(batch.messages), cause=failure.name, error=str(error).strip()
@@ -135,9 +116,9 @@ class Writer:
         """One transaction. Fills ``attempt`` as it goes."""
         started = time.perf_counter()
         async with self._pool.connection() as connection:
-            await self._ensure_days(connection, batch.readings)
+            await self._store.ensure_days(connection, batch.readings)
             async with connection.transaction():
-                stored, duplicates, poison = await self._store(connection, batch.readings, way)
+                stored, duplicates, poison = await self._store.put(connection, batch.readings, way)
                 outcome = Outcome(batch, stored, duplicates, [*batch.refused, *poison])
                 attempt.kept = [*kept, *self._sampler.keep(poison, batch.received_at)]
                 attempt.states = self._states_due()
@@ -168,89 +149,6 @@ class Writer:
             except (psycopg.Error, PoolTimeout, OSError) as error:
                 log.warning("waiting to learn what became of a commit", error=str(error).strip())
             await trio.sleep(backoff.next())
-
-    async def _ensure_days(self, connection: Connection[Any], readings: Sequence[Reading]) -> None:
-        """Make the partitions that the readings need, if one is not known to be there."""
-        if not readings:
-            return
-        times = [reading.ts for reading in readings]
-        first, last = min(times) // DAY, max(times) // DAY
-        known = self._days
-        if first in known and last in known:
-            return
-        await ensure_partitions(connection, moment(first * DAY).date(), moment(last * DAY).date())
-        if known and first <= known.stop and last >= known.start - 1:
-            self._days = range(min(first, known.start), max(last + 1, known.stop))
-        else:
-            self._days = range(first, last + 1)
-
-    async def _store(
-        self, connection: Connection[Any], readings: Sequence[Reading], way: Way
-    ) -> tuple[Sequence[Reading], Sequence[Reading], Sequence[Refused]]:
-        """Put the readings into telemetry: which were stored, which were there already, which Postgres refused."""
-        if not readings:
-            return (), (), ()
-        if way is Way.DIRECT:
-            await self._copy(connection, "copy_telemetry", readings)
-            return readings, (), ()
-        await connection.execute(self._queries["create_staging"])
-        if way is Way.STAGED:
-            stored, duplicates = await self._stage(connection, readings)
-            return stored, duplicates, ()
-        poison: list[Refused] = []
-        found: list[Reading] = []
-        doubled: list[Reading] = []
-        await self._bisect(connection, readings, found, doubled, poison)
-        return found, doubled, poison
-
-    async def _copy(self, connection: Connection[Any], statement: str, readings: Iterable[Reading]) -> None:
-        data = b"".join([HEADER, *[reading.row for reading in readings], TRAILER])
-        async with connection.cursor() as cursor, cursor.copy(self._queries[statement]) as copy:
-            await copy.write(data)
-
-    async def _stage(
-        self, connection: Connection[Any], readings: Sequence[Reading]
-    ) -> tuple[list[Reading], list[Reading]]:
-        await connection.execute(self._queries["clear_staging"])
-        await self._copy(connection, "copy_staging", readings)
-        cursor = await connection.execute(self._queries["insert_staged"])
-        fresh = set(await cursor.fetchall())
-        stored: list[Reading] = []
-        duplicates: list[Reading] = []
-        for reading in readings:
-            digest = int.from_bytes(reading.digest, "big", signed=True)
-            key = (reading.route.tenant_id, reading.route.device_id, reading.ts, digest)
-            if key in fresh:
-                fresh.discard(key)
-                stored.append(reading)
-            else:
-                duplicates.append(reading)
-        return stored, duplicates
-
-    async def _bisect(
-        self,
-        connection: Connection[Any],
-        readings: Sequence[Reading],
-        stored: list[Reading],
-        duplicates: list[Reading],
-        poison: list[Refused],
-    ) -> None:
-        """Store halves under savepoints until only the rows that Postgres refuses are left (P4)."""
-        try:
-            async with connection.transaction():
-                some, doubled = await self._stage(connection, readings)
-        except psycopg.Error as error:
-            if classify(error) is not Failure.POISON:
-                raise
-            if len(readings) == 1:
-                poison.append(_store_refused(readings[0], error))
-                return
-            middle = len(readings) // 2
-            await self._bisect(connection, readings[:middle], stored, duplicates, poison)
-            await self._bisect(connection, readings[middle:], stored, duplicates, poison)
-            return
-        stored += some
-        duplicates += doubled
 
     def _states_due(self) -> list[DeviceState]:
         return self._states.changed() if time.monotonic() - self._states_written >= WRITE_INTERVAL else []
@@ -296,20 +194,3 @@ def _qos0_by_tenant(outcome: Outcome) -> Counter[str]:
     accepted = [(reading.index, reading.route.tenant_id) for reading in (*outcome.stored, *outcome.duplicates)]
     refused = [(message.index, message.tenant_id or "") for message in outcome.refused]
     return Counter(tenant for index, tenant in accepted + refused if index in indexes)
-
-
-def _store_refused(reading: Reading, error: psycopg.Error) -> Refused:
-    """Check 15: a reading that Postgres does not take."""
-    route = reading.route
-    return Refused(
-        reading.index,
-        Reason.STORE_REFUSED,
-        f"Postgres refused the row ({error.sqlstate}): {str(error).splitlines()[0]}",
-        f"tenant/{route.tenant_id}/device/{route.device_id}/{route.kind.value}",
-        reading.payload,
-        route.tenant_id,
-        route.device_id,
-        route.kind.value,
-        None,
-        reading.ts,
-    )

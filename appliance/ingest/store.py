@@ -1,0 +1,146 @@
+"""Where readings go: the telemetry table, its partitions made as they are needed.
+
+Enters: readings, inside the caller's transaction. Leaves: which were stored, which were there already, which Postgres
+refuses. Three ways, from fast to careful:
+
+* ``DIRECT`` copies into the table. It fails as a whole on a duplicate, which is rare: only a reconnect brings any.
+* ``STAGED`` copies into a staging table and inserts what is not there yet.
+* ``BISECTED`` does so in halves under savepoints, down to the one row that Postgres refuses.
+"""
+
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from typing import Any
+
+import psycopg
+
+from appliance.db import statements
+from appliance.db.partitions import ensure_partitions
+from appliance.db.sqlstate import Failure, classify
+from appliance.db.trio_psycopg import Connection
+from appliance.ingest.batch import MICROSECONDS, Reading, Refused
+from appliance.ingest.quarantine import moment
+from appliance.ingest.telemetry import HEADER, TRAILER
+from appliance.reading import Reason
+
+DAY = 86_400 * MICROSECONDS
+
+
+class Way(Enum):
+    """How the readings of a batch are stored."""
+
+    DIRECT = "direct"
+    STAGED = "staged"
+    BISECTED = "bisected"
+
+
+class TelemetryStore:
+    """Puts readings into telemetry. Remembers which days have their partition: one for each task that writes."""
+
+    def __init__(self) -> None:
+        self._queries = statements.load("ingest")
+        self._days = range(0)
+
+    def forget_days(self) -> None:
+        """A partition that was believed in is not there."""
+        self._days = range(0)
+
+    async def ensure_days(self, connection: Connection[Any], readings: Sequence[Reading]) -> None:
+        """Make the partitions that the readings need, if one is not known to be there."""
+        if not readings:
+            return
+        times = [reading.ts for reading in readings]
+        first, last = min(times) // DAY, max(times) // DAY
+        known = self._days
+        if first in known and last in known:
+            return
+        await ensure_partitions(connection, moment(first * DAY).date(), moment(last * DAY).date())
+        if known and first <= known.stop and last >= known.start - 1:
+            self._days = range(min(first, known.start), max(last + 1, known.stop))
+        else:
+            self._days = range(first, last + 1)
+
+    async def put(
+        self, connection: Connection[Any], readings: Sequence[Reading], way: Way
+    ) -> tuple[Sequence[Reading], Sequence[Reading], Sequence[Refused]]:
+        """Put the readings into telemetry: which were stored, which were there already, which Postgres refused."""
+        if not readings:
+            return (), (), ()
+        if way is Way.DIRECT:
+            await self._copy(connection, "copy_telemetry", readings)
+            return readings, (), ()
+        await connection.execute(self._queries["create_staging"])
+        if way is Way.STAGED:
+            stored, duplicates = await self._stage(connection, readings)
+            return stored, duplicates, ()
+        poison: list[Refused] = []
+        found: list[Reading] = []
+        doubled: list[Reading] = []
+        await self._bisect(connection, readings, found, doubled, poison)
+        return found, doubled, poison
+
+    async def _copy(self, connection: Connection[Any], statement: str, readings: Iterable[Reading]) -> None:
+        data = b"".join([HEADER, *[reading.row for reading in readings], TRAILER])
+        async with connection.cursor() as cursor, cursor.copy(self._queries[statement]) as copy:
+            await copy.write(data)
+
+    async def _stage(
+        self, connection: Connection[Any], readings: Sequence[Reading]
+    ) -> tuple[list[Reading], list[Reading]]:
+        await connection.execute(self._queries["clear_staging"])
+        await self._copy(connection, "copy_staging", readings)
+        cursor = await connection.execute(self._queries["insert_staged"])
+        fresh = set(await cursor.fetchall())
+        stored: list[Reading] = []
+        duplicates: list[Reading] = []
+        for reading in readings:
+            digest = int.from_bytes(reading.digest, "big", signed=True)
+            key = (reading.route.tenant_id, reading.route.device_id, reading.ts, digest)
+            if key in fresh:
+                fresh.discard(key)
+                stored.append(reading)
+            else:
+                duplicates.append(reading)
+        return stored, duplicates
+
+    async def _bisect(
+        self,
+        connection: Connection[Any],
+        readings: Sequence[Reading],
+        stored: list[Reading],
+        duplicates: list[Reading],
+        poison: list[Refused],
+    ) -> None:
+        """Store halves under savepoints until only the rows that Postgres refuses are left (P4)."""
+        try:
+            async with connection.transaction():
+                some, doubled = await self._stage(connection, readings)
+        except psycopg.Error as error:
+            if classify(error) is not Failure.POISON:
+                raise
+            if len(readings) == 1:
+                poison.append(_store_refused(readings[0], error))
+                return
+            middle = len(readings) // 2
+            await self._bisect(connection, readings[:middle], stored, duplicates, poison)
+            await self._bisect(connection, readings[middle:], stored, duplicates, poison)
+            return
+        stored += some
+        duplicates += doubled
+
+
+def _store_refused(reading: Reading, error: psycopg.Error) -> Refused:
+    """Check 15: a reading that Postgres does not take."""
+    route = reading.route
+    return Refused(
+        reading.index,
+        Reason.STORE_REFUSED,
+        f"Postgres refused the row ({error.sqlstate}): {str(error).splitlines()[0]}",
+        f"tenant/{route.tenant_id}/device/{route.device_id}/{route.kind.value}",
+        reading.payload,
+        route.tenant_id,
+        route.device_id,
+        route.kind.value,
+        None,
+        reading.ts,
+    )
