@@ -56,6 +56,9 @@ class Metrics:
         self.buckets_cleared = Counter(
             "appliance_buckets_cleared", "Token buckets cleared by the janitor", registry=self.registry
         )
+        self.door_refusals = Counter(
+            "appliance_door_refusals", "What the broker refused, as far as it tells", ["cause"], registry=self.registry
+        )
         self.in_hand = Gauge(
             "appliance_messages_in_hand", "Messages received and not yet committed", registry=self.registry
         )

@@ -6,7 +6,6 @@ last; a second signal ends the process at once, and the kernel tells the childre
 """
 
 import os
-import secrets
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,6 @@ from datetime import timedelta
 from functools import partial
 from typing import TypedDict
 
-import msgspec
 import structlog
 import trio
 from mqtt5 import QoS, RetainHandling
@@ -25,11 +23,12 @@ from psycopg.conninfo import make_conninfo
 
 from appliance import doorkeeper, housekeeping
 from appliance.addresses import lan_addresses
+from appliance.broker_user import device_user
+from appliance.broker_users import BrokerUsers, read_users
 from appliance.broker_watch import BrokerWatch
 from appliance.children.data_dir import DataDir, RunFile, open_data_dir
-from appliance.children.files import write_atomically
 from appliance.children.mosquitto import Mosquitto
-from appliance.children.mosquitto_files import BrokerLimits, DeviceUser, hash_password
+from appliance.children.mosquitto_files import BrokerLimits, Users
 from appliance.children.postgres import Postgres
 from appliance.clock import SystemClock
 from appliance.config import Config
@@ -37,15 +36,17 @@ from appliance.db import bootstrap
 from appliance.db.endpoint import DATABASE, Endpoint
 from appliance.db.migrations import migrate
 from appliance.db.notify import listen
-from appliance.db.pool import open_pool
+from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST, OWNER, ROLES
 from appliance.db.trio_psycopg import connect
+from appliance.devices.credentials import Issued
 from appliance.devices.overrides import Overrides
 from appliance.devices.provisioning import Provisioner
 from appliance.devices.registry import CHANNEL, Registry
 from appliance.devices.state import StateBook
+from appliance.door import Door
 from appliance.failpoints import Failpoints
-from appliance.first_start import make_first_tenant
+from appliance.first_start import DEVICE, TENANT, make_first_device
 from appliance.health import DatabaseHealth
 from appliance.ingest.admission import Admission
 from appliance.ingest.backlog import Backlog
@@ -81,17 +82,6 @@ SUPERUSER = "postgres"
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 
-class FirstDevice(msgspec.Struct, frozen=True):
-    """The broker credential that the first message is sent with. The user name is the tenant's."""
-
-    username: str
-    password: str
-
-    def __repr__(self) -> str:
-        """Without the secret."""
-        return f"FirstDevice(username={self.username!r})"
-
-
 class BrokerPlace(TypedDict, total=False):
     """Where and as whom a client connects; see :class:`Client`."""
 
@@ -110,8 +100,10 @@ class Serving:
     addresses: Sequence[str]
     mqtt_host: str
     mqtt_port: int
-    device: FirstDevice | None
-    """The credential for the first message; None with an external broker, whose users are not ours."""
+    first_device: Issued | None
+    """The secrets of the device that was made just now; None at every later start."""
+    own_broker: bool
+    """Whether the broker's users are ours to manage."""
 
 
 async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Serving], None]) -> None:
@@ -132,7 +124,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             database = DatabaseHealth()
             await tree.start("database watch", database.watch, pool)
             # What is known of devices
-            await make_first_tenant(pool, clock)
+            first_device = await make_first_device(pool, clock)
             states = StateBook(config.limits.max_tracked_devices)
             await states.rebuild(pool, data.instance.instance_id)
             provisioner = Provisioner(pool, grace=grace(config), max_wait=config.provisioning.max_wait, clock=clock)
@@ -180,7 +172,8 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             backlog.away(clock.wall() - await states.newest(pool, clock.wall()))
             pipeline_service, _ = await tree.start("pipeline", pipeline.run)
             # The broker: our session first, then the devices' door
-            broker, first_device = await open_broker(config, data, tree)
+            door = Door(clock, metrics)
+            broker, users = await open_broker(config, data, tree, pool, door)
             client = await tree.open("broker session", session_client(config, data, broker))
             await client.subscribe(SUBSCRIPTION, max_qos=QoS.AT_LEAST_ONCE, retain_handling=RetainHandling.SEND_NEVER)
             intake = Intake(client, pipeline, config.ingest.batch_size, failpoint, metrics.redelivered.inc)
@@ -190,7 +183,14 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             if broker is None:
                 await tree.start("session watch", doorkeeper.watch, client)
             else:
+                open_connection = partial(connect, endpoint.conninfo(INGEST))
+                instance = data.instance.instance_id
+                broker_users = BrokerUsers(
+                    broker, users, pool, open_connection, clock, instance, talkative=door.talkative
+                )
+                await tree.start("broker users", broker_users.run, client)
                 await tree.start("door", doorkeeper.keep, client, broker)
+                await tree.start("refusals", door.run, broker_users.talk)
             queue = BrokerWatch(watch_client(config, broker), metrics)
             await tree.start("broker watch", queue.run)
             # The dashboard
@@ -206,7 +206,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 metrics_text=metrics.exposition,
                 broker_queue=partial(broker_queue, queue),
                 ingest=ingest,
-                device_listener=device_listener(mqtt_host if broker is None else None, mqtt_port, first_device),
+                device_listener=device_listener(mqtt_host if broker is None else None, mqtt_port),
             )
             serve_web = partial(serve, shutdown_trigger=stopping.wait)
             web_service, web_port = await tree.start(
@@ -216,7 +216,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             addresses = lan_addresses() if config.web.host in EVERYWHERE else [config.web.host]
             web_url = config.web.public_url or f"http://{addresses[0]}:{web_port}"
             data.write_run_file(run_file(data, endpoint, web_url, mqtt_host, mqtt_port))
-            announce(Serving(web_url, addresses, mqtt_host, mqtt_port, first_device))
+            announce(Serving(web_url, addresses, mqtt_host, mqtt_port, first_device, broker is not None))
             web_service.may_end()
             await stopping.wait()
             # Stopping: no new messages, the batch in hand, then everything in reverse
@@ -313,11 +313,13 @@ async def watch_link(client: Client, backlog: Backlog, *, task_status: trio.Task
             lost_at = trio.current_time()
 
 
-async def open_broker(config: Config, data: DataDir, tree: Tree) -> tuple[Mosquitto | None, FirstDevice | None]:
-    """Mosquitto with its private listener only, if it is ours, and the first device's credential."""
+async def open_broker(
+    config: Config, data: DataDir, tree: Tree, pool: Pool, door: Door
+) -> tuple[Mosquitto | None, Users]:
+    """Mosquitto with its private listener only, if it is ours, and the users it was started with."""
     if config.broker.url is not None:
-        return None, None
-    device = first_device(data)
+        return None, Users()
+    users = await read_users(pool)
     limits = BrokerLimits(
         max_message_bytes=16 * config.ingest.max_payload_bytes, max_inflight_messages=config.ingest.receive_max
     )
@@ -326,22 +328,13 @@ async def open_broker(config: Config, data: DataDir, tree: Tree) -> tuple[Mosqui
         host=config.broker.host,
         port=config.broker.port,
         subscription=SUBSCRIPTION,
-        users=[DeviceUser(device.username, hash_password(device.password))],
+        users=users,
         limits=limits,
+        on_line=door.heard,
+        talkative=door.talkative,
     )
     await tree.start("mosquitto", broker.run)
-    return broker, device
-
-
-def first_device(data: DataDir) -> FirstDevice:
-    """The credential of the first device, made at the first start; only its hash is given to the broker."""
-    path = data.path / "first-device.json"
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=FirstDevice)
-    except FileNotFoundError:
-        device = FirstDevice(username="demo", password=secrets.token_urlsafe(16))
-        write_atomically(path, msgspec.json.encode(device) + b"\n")
-        return device
+    return broker, users
 
 
 def session_client(config: Config, data: DataDir, broker: Mosquitto | None) -> AbstractAsyncContextManager[Client]:
@@ -383,10 +376,10 @@ def device_address(config: Config, broker: Mosquitto | None) -> tuple[str, int]:
     return (lan_addresses()[0] if host in EVERYWHERE else host), broker.devices.port
 
 
-def device_listener(host: str | None, port: int, device: FirstDevice | None) -> DeviceListener:
+def device_listener(host: str | None, port: int) -> DeviceListener:
     """What the overview shows as the ready command line."""
-    username = "demo" if device is None else device.username
-    return DeviceListener(host, port, username, f"tenant/{username}/device/first/telemetry")
+    username = device_user(TENANT, DEVICE)
+    return DeviceListener(host, port, username, f"tenant/{username}/telemetry")
 
 
 def run_file(data: DataDir, endpoint: Endpoint, web_url: str, mqtt_host: str, mqtt_port: int) -> RunFile:

@@ -51,6 +51,7 @@ class ApplianceProcess:
         }
         self.process: subprocess.Popen[bytes] | None = None
         self.run: dict[str, Any] = {}
+        self._tenants: dict[str, dict[str, str]] = {}
 
     def environment(self, **extra: str) -> dict[str, str]:
         """The environment of the process: ours without settings of an appliance, then its own."""
@@ -140,10 +141,30 @@ class ApplianceProcess:
             with error:
                 return error.read()
 
-    def device(self) -> dict[str, str]:
-        """The credential that ``make run`` prints."""
-        found: dict[str, str] = json.loads((self.data_dir / "first-device.json").read_text())
-        return found
+    def command(self, *arguments: str) -> Any:
+        """What ``appliance ARGUMENTS --json`` prints; fails with its error if it fails."""
+        done = subprocess.run(
+            [sys.executable, "-m", "appliance", *arguments, "--json"],
+            cwd=PROJECT,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def tenant(self, tenant_id: str = "fleet", seats: int = 1000) -> dict[str, str]:
+        """User and password of a tenant's claim user, which may speak for as many new devices as it has seats.
+
+        The tenant is made the first time; ``tenant_id`` is the user name too.
+        """
+        if tenant_id not in self._tenants:
+            made = self.command("tenant", "add", tenant_id)
+            self.command("subscription", "add", tenant_id, "--limit", str(seats), "--days", "365")
+            self._tenants[tenant_id] = {"username": made["claim_username"], "password": made["claim_password"]}
+        return self._tenants[tenant_id]
 
     def children(self) -> list[int]:
         """Pids of processes that work on our data folder, the appliance itself left out."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "appliance"
 
-LEAVES = {"errors", "backoff", "reading", "clock", "metrics", "config", "assets", "failpoints"}
+LEAVES = {"errors", "backoff", "reading", "clock", "metrics", "config", "assets", "failpoints", "broker_user"}
 ALLOWED: dict[str, set[str]] = {
     # leaves: know one another only where named
     "errors": set(),
@@ -15,6 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"reading"},
     "assets": set(),  # finds templates/, static/ and sql/ in a checkout and in the wheel
     "failpoints": set(),
+    "broker_user": set(),  # names and hashes of broker users: devices makes them, children writes them down
     # what config is made of, for its use alone; everybody else sees config
     "config_lines": set(),
     "config_secret": set(),
@@ -38,8 +39,11 @@ ALLOWED: dict[str, set[str]] = {
     "tree": {"errors"},  # the supervisor's tool; a leaf of its own so that pages can show its status
     "addresses": set(),
     "broker_watch": {"metrics", "mqtt"},
+    # the one place where credentials reach the broker, while the session is there
+    "broker_users": {"children", "clock", "db", "devices", "door", "mqtt"},
+    "door": {"broker_user", "clock", "metrics"},
+    "first_start": {"clock", "db", "devices", "errors", "subscriptions"},
     "doorkeeper": {"children", "mqtt"},  # the one place where the session's state opens the broker's door
-    "first_start": {"clock", "db", "subscriptions"},
     "health": {"db"},
     "housekeeping": {"clock", "db", "devices", "subscriptions"},
     "supervisor": {"*"},

@@ -16,10 +16,13 @@ from appliance.config import Config, Loaded, load
 
 COMMANDS = {
     "check-config": "appliance.cli.check_config",
+    "device": "appliance.cli.device",
     "migrate": "appliance.cli.migrate",
     "psql": "appliance.cli.psql",
     "run": "appliance.cli.run",
     "simulate": "appliance.cli.simulate",
+    "subscription": "appliance.cli.subscription",
+    "tenant": "appliance.cli.tenant",
     "version": "appliance.cli.version",
 }
 """The module of each command; its click command is called ``command``. Only the one that is asked for is imported."""

@@ -1,14 +1,28 @@
-"""Where the commands find the database: the external one, or that of the appliance that runs on data_dir."""
+"""Where the commands find the database: the external one, or that of the appliance that runs on data_dir.
+
+While no appliance runs there, the embedded Postgres can be started alone for the length of a command.
+"""
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import trio
 from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from appliance.children.data_dir import RunFile, read_run_file
+from appliance.children.data_dir import RunFile, open_data_dir, read_run_file
+from appliance.children.postgres import Postgres
 from appliance.config import Config
-from appliance.db.endpoint import Endpoint
+from appliance.db import bootstrap
+from appliance.db.endpoint import DATABASE, Endpoint
+from appliance.db.migrations import migrate
+from appliance.db.roles import OWNER, ROLES
+from appliance.db.trio_psycopg import connect
 from appliance.errors import ApplianceError
+
+SUPERUSER = "postgres"
+"""Of the embedded Postgres. Who may use its socket is its master anyway."""
 
 
 def endpoint(config: Config) -> Endpoint:
@@ -16,6 +30,35 @@ def endpoint(config: Config) -> Endpoint:
     if config.database.url is not None:
         return Endpoint.external(config.database.url.reveal())
     return Endpoint(running(config).database, login_is_role=True)
+
+
+@asynccontextmanager
+async def opened(config: Config) -> AsyncIterator[Endpoint]:
+    """The database of this configuration, for a block; an embedded one that does not run is started alone for it.
+
+    Raises ApplianceError when that cannot be. Errors of the block come in a group then.
+    """
+    if config.database.url is not None or _runs(config):
+        yield endpoint(config)
+        return
+    with open_data_dir(config.data_dir) as data:
+        async with trio.open_nursery() as nursery:
+            postgres = Postgres(data, roles=[role.name for role in ROLES])
+            place = await nursery.start(postgres.run)
+            alone = Endpoint.local(place.socket_dir, place.port)
+            await bootstrap.prepare(make_conninfo(alone.base, user=SUPERUSER), DATABASE)
+            async with await connect(alone.conninfo(OWNER)) as connection:
+                await migrate(connection)
+            yield alone
+            nursery.cancel_scope.cancel()
+
+
+def _runs(config: Config) -> bool:
+    try:
+        running(config)
+    except ApplianceError:
+        return False
+    return True
 
 
 def running(config: Config) -> RunFile:

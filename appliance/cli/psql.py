@@ -9,12 +9,10 @@ import click
 from psycopg.conninfo import make_conninfo
 
 from appliance.cli import Invocation
-from appliance.cli.database import endpoint, environment
+from appliance.cli.database import SUPERUSER, endpoint, environment
 from appliance.db.roles import INGEST
 from appliance.errors import ApplianceError
 
-SUPERUSER = "postgres"
-"""Of the embedded Postgres. Who may use its socket is its master anyway."""
 DEBIAN_PLACES = Path("/usr/lib/postgresql")
 
 

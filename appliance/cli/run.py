@@ -1,6 +1,7 @@
 """``appliance run``: the appliance itself."""
 
 import os
+from collections.abc import Sequence
 from functools import partial
 
 import click
@@ -8,6 +9,7 @@ import trio
 
 from appliance import logs, supervisor
 from appliance.cli import Invocation
+from appliance.first_start import DEVICE, TENANT
 from appliance.supervisor import Serving
 
 
@@ -26,13 +28,25 @@ def _announce(serving: Serving) -> None:
     port = serving.web_url.rpartition(":")[2]
     lines += [f"               http://{address}:{port}" for address in serving.addresses[1:]]
     lines += [f"  MQTT broker  {serving.mqtt_host}:{serving.mqtt_port}"]
-    if serving.device is not None:
-        user, password = serving.device.username, serving.device.password
-        lines += [
-            "",
-            "  Next step: send a first message",
-            "",
-            f"    mosquitto_pub -h {serving.mqtt_host} -p {serving.mqtt_port} -u {user} -P '{password}' -q 1 \\",
-            f"      -t tenant/{user}/device/first/telemetry -m '{{\"temperature\": 21.5}}'",
+    click.echo("\n".join([*lines, "", *_next_step(serving), ""]))
+
+
+def _next_step(serving: Serving) -> Sequence[str]:
+    """How a message is sent. Secrets are shown once: at a later start, how to make new ones."""
+    first = serving.first_device
+    if not serving.own_broker:
+        return [
+            "  The broker's users are not managed here; `appliance tenant add` and `appliance device add` make tokens."
         ]
-    click.echo("\n".join([*lines, ""]))
+    if first is None:
+        return [
+            f"  New device   appliance device add {TENANT} DEVICE",
+            f"  New secrets  appliance device rotate {TENANT} {DEVICE} --now",
+        ]
+    where = f"-h {serving.mqtt_host} -p {serving.mqtt_port}"
+    return [
+        "  Next step: send a first message (user and password are shown this once)",
+        "",
+        f"    mosquitto_pub {where} -u {first.username} -P '{first.password}' -q 1 \\",
+        f"      -t tenant/{first.username}/telemetry -m '{{\"temperature\": 21.5}}'",
+    ]

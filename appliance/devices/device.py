@@ -23,7 +23,8 @@ MAX_TEXT = 256
 """Characters of a name or a place, and of a tag."""
 MAX_TAGS = 64
 
-_IDENTIFIER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", re.ASCII)
+IDENTIFIER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", re.ASCII)
+"""What tenants, devices and sites may be called. No colon: the broker's password file cannot hold it."""
 
 
 class DeviceStatus(StrEnum):
@@ -102,9 +103,9 @@ class NewDevice:
 def fault_of(new: NewDevice) -> str | None:
     """Why such a device can never be registered, in words; None if it can."""
     texts = [new.name or "", new.place or "", *new.tags]
-    if not _IDENTIFIER.fullmatch(new.device_id):
+    if not IDENTIFIER.fullmatch(new.device_id):
         return "a device id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot"
-    if new.site_id is not None and not _IDENTIFIER.fullmatch(new.site_id):
+    if new.site_id is not None and not IDENTIFIER.fullmatch(new.site_id):
         return "a site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot"
     if any(len(text) > MAX_TEXT or "\0" in text for text in texts) or len(new.tags) > MAX_TAGS:
         return f"a name, a place or a tag has at most {MAX_TEXT} characters, and a device at most {MAX_TAGS} tags"

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from appliance.broker_user import hash_password
 from appliance.children.data_dir import DataDir, open_data_dir
 from appliance.children.mosquitto import Mosquitto
-from appliance.children.mosquitto_files import DeviceUser, hash_password
+from appliance.children.mosquitto_files import Users
 from appliance.children.polling import until
 from appliance.children.programs import find_mosquitto
 from appliance.errors import ApplianceError
@@ -24,7 +25,7 @@ SUBSCRIPTION = "tenant/+/device/+/+"
 DEVICE = "acme/device/d1"
 TOPIC = f"tenant/{DEVICE}/telemetry"
 PASSWORD = "a device's password"
-USERS = (DeviceUser(DEVICE, hash_password(PASSWORD)),)
+USERS = Users(f"{DEVICE}:{hash_password(PASSWORD)}\n")
 
 
 def broker(data_dir: DataDir, **options: object) -> Mosquitto:

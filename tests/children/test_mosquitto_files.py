@@ -1,18 +1,13 @@
 """What Mosquitto is told: nobody anonymous, a queue for an outage, the state on disk every five seconds."""
 
-import base64
-import hashlib
 from pathlib import Path
-
-import pytest
 
 from appliance.children.mosquitto_files import (
     BrokerLimits,
     DeviceListener,
-    DeviceUser,
+    Users,
     acl_file,
     configuration,
-    hash_password,
     password_file,
 )
 from appliance.children.programs import MosquittoProgram
@@ -69,26 +64,27 @@ def test_devices_have_a_listener_only_when_they_are_let_in() -> None:
     assert lines.index("max_connections 10000") == lines.index("listener 1883 0.0.0.0") + 1
 
 
-def test_a_hash_is_mosquittos_own() -> None:
-    salt = b"\x01" * 12
-    kind, iterations, stored_salt, digest = hash_password("secret", salt).split("$")[1:]
-    assert (kind, iterations, base64.b64decode(stored_salt)) == ("7", "101", salt)
-    assert base64.b64decode(digest) == hashlib.pbkdf2_hmac("sha512", b"secret", salt, 101)
-    assert hash_password("secret") != hash_password("secret")
+def test_a_talking_broker_says_more_and_nothing_else_differs() -> None:
+    quiet = rendered(OLD, None)
+    text = configuration(Path("/data/mosquitto"), Path("/run/x"), OLD, BrokerLimits(), None, talkative=True)
+    more = [line for line in text.splitlines() if not line.startswith("#")]
+    assert [line for line in more if line not in quiet] == ["log_type debug"]
+    assert [line for line in more if line != "log_type debug"] == quiet
 
 
-@pytest.mark.parametrize("name", ["", "a:b", "a\nroot", "a+", "#", "tenant/%u"])
-def test_a_name_that_could_forge_a_line_or_a_pattern_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="not a name"):
-        password_file([DeviceUser(name, "hash")])
-
-
-def test_no_device_has_the_appliances_name() -> None:
-    with pytest.raises(ValueError, match="two broker users"):
-        password_file([DeviceUser("appliance", "ours"), DeviceUser("appliance", "theirs")])
+def test_the_appliances_own_user_comes_first() -> None:
+    assert password_file("HASH", Users("acme:x\n")).splitlines() == ["appliance:HASH", "acme:x"]
+    assert "x" not in repr(Users("acme:x\n"))
 
 
 def test_a_device_may_what_its_name_spells() -> None:
-    assert "pattern write tenant/%u/+\n" in acl_file()
-    assert "pattern read tenant/%u/down/#\n" in acl_file()
-    assert acl_file().count("topic readwrite") == 1
+    text = acl_file(Users())
+    assert "pattern write tenant/%u/+\n" in text
+    assert "pattern read tenant/%u/down/#\n" in text
+    assert "pattern write tenant/%u/device/+/+\n" in text
+    assert text.count("topic readwrite") == 1
+
+
+def test_denials_stand_behind_the_patterns() -> None:
+    denials = "user acme\ntopic deny tenant/acme/device/d1/#\n"
+    assert acl_file(Users(denials=denials)) == acl_file(Users()) + denials

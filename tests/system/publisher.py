@@ -14,16 +14,19 @@ Entry = tuple[str, int, int]
 
 BASE_TS = 1_700_000_000_000
 
+TENANT = "fleet"
+
 
 def client(appliance: ApplianceProcess, name: str) -> AbstractAsyncContextManager[Client]:
-    """A connection as the first device, which survives restarts of the broker."""
-    device = appliance.device()
+    """A connection as the claim user of TENANT, which may speak for any new device of it; survives restarts of the
+    broker."""
+    user = appliance.tenant(TENANT)
     return Client(
         "127.0.0.1",
         appliance.mqtt_port,
         identifier=name,
-        username=device["username"],
-        password=device["password"],
+        username=user["username"],
+        password=user["password"],
         session_expiry_interval=3600,
         keep_trying=True,
         backoff=Backoff(first=0.05, maximum=0.2),

@@ -8,14 +8,14 @@ import pytest
 import trio
 
 from tests.appliance_process import ApplianceProcess
-from tests.system.publisher import Publisher, books, client, settled, stored
+from tests.system.publisher import TENANT, Publisher, books, client, settled, stored
 
 MESSAGES = 20_000
 KILLS = 10
 
 
 def publisher() -> Publisher:
-    return Publisher("demo", (int(time.time()) - 3600) * 1000)
+    return Publisher(TENANT, (int(time.time()) - 3600) * 1000)
 
 
 def check_books(appliance: ApplianceProcess) -> None:

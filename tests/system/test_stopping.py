@@ -11,13 +11,13 @@ import trio
 from trio_websocket import wrap_client_stream
 
 from tests.appliance_process import ApplianceProcess
-from tests.system.publisher import Publisher, books, client, settled, stored
+from tests.system.publisher import TENANT, Publisher, books, client, settled, stored
 
 MESSAGES = 6000
 
 
 def publisher() -> Publisher:
-    return Publisher("demo", (int(time.time()) - 3600) * 1000)
+    return Publisher(TENANT, (int(time.time()) - 3600) * 1000)
 
 
 def agrees(appliance: ApplianceProcess, sender: Publisher) -> None:

@@ -1,0 +1,34 @@
+"""A user of the embedded broker: what it is called, and how its password stands in the broker's file."""
+
+import base64
+import hashlib
+import secrets
+import string
+
+PRIVATE_USER = "appliance"
+"""The appliance's own; no tenant may be called so, since a claim user has its tenant's name."""
+
+HASH_ITERATIONS = 1
+"""Every password is random, at least 128 bits, so stretching adds nothing; and the broker hashes the password of each
+connected client anew at each reload: with 101 rounds, mosquitto_passwd's number, 5,000 clients stop it for a second."""
+SALT_BYTES = 12
+SECRET_CHARACTERS = string.ascii_letters + string.digits
+SECRET_LENGTH = 24
+"""Of 62 characters: 142 bits. Letters and digits only: a shell, a URL and a firmware's form take it as it is."""
+
+
+def device_user(tenant_id: str, device_id: str) -> str:
+    """The user name of a device; the ACL patterns confine it by this very name."""
+    return f"{tenant_id}/device/{device_id}"
+
+
+def new_secret() -> str:
+    """A password or token nobody can guess."""
+    return "".join(secrets.choice(SECRET_CHARACTERS) for _ in range(SECRET_LENGTH))
+
+
+def hash_password(password: str, salt: bytes | None = None) -> str:
+    """``password`` in Mosquitto 2's format: PBKDF2-SHA512, ``$7$iterations$salt$hash``."""
+    salt = salt or secrets.token_bytes(SALT_BYTES)
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, HASH_ITERATIONS)
+    return f"$7${HASH_ITERATIONS}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"

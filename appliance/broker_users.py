@@ -1,0 +1,151 @@
+"""Keeps the embedded broker's files equal to the credentials in the database.
+
+Enters: notifications of changes, the door's wish to hear more. Leaves: rewritten files, a reload, and the word that the
+broker knows them. Many changes make one reload, and there is at most one a second; between a change and the broker's
+knowing it pass two seconds at the worst. Staged passwords whose time has come are switched to here.
+
+With an external broker none of this runs: its users are not managed by us.
+"""
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import psycopg
+import structlog
+import trio
+from psycopg import Notify
+
+from appliance.children.mosquitto import Mosquitto
+from appliance.children.mosquitto_files import Users
+from appliance.clock import Clock
+from appliance.db.notify import Connect, listen
+from appliance.db.pool import Pool
+from appliance.db.trio_psycopg import Connection
+from appliance.devices import broker_copies, credentials
+from appliance.devices.broker_copies import BrokerCopy
+from appliance.mqtt.client import Client
+
+log = structlog.get_logger(__name__)
+
+MIN_INTERVAL = 1.0
+"""Seconds between the beginnings of two reloads."""
+RETRY_SECONDS = 0.5
+FAR = 3600.0
+"""Seconds after which the database is read again though nothing was told."""
+
+
+def users_of(copy: BrokerCopy) -> Users:
+    """As the broker's files have them."""
+    return Users(copy.passwords, copy.denials)
+
+
+async def read_users(pool: Pool) -> Users:
+    """Everybody who may connect now: for the files that the broker starts with."""
+    async with pool.connection() as connection:
+        return users_of(await broker_copies.read(connection))
+
+
+class BrokerUsers:
+    """The one who writes the embedded broker's files while it runs."""
+
+    def __init__(
+        self,
+        mosquitto: Mosquitto,
+        users: Users,
+        pool: Pool,
+        connect: Connect,
+        clock: Clock,
+        instance: str,
+        *,
+        talkative: bool,
+    ) -> None:
+        """``users`` and ``talkative`` are what the broker was started with; ``connect`` opens a connection of our own
+        as ``appliance_ingest``."""
+        self._mosquitto = mosquitto
+        self._pool = pool
+        self._connect_anew = connect
+        self._clock = clock
+        self._instance = instance
+        self._lock_key = secrets.randbits(63)
+        self._known = users
+        self._talks = talkative
+        self._talk_wanted = talkative
+        self._woken = trio.Event()
+        self._last_reload = -MIN_INTERVAL
+
+    def talk(self, wanted: bool) -> None:
+        """Have the broker say several lines a message, or not any more."""
+        if wanted is not self._talk_wanted:
+            self._talk_wanted = wanted
+            self._wake()
+
+    async def run(self, client: Client, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Follow the database until cancelled; starts once the broker knows what was there when we began to listen.
+
+        ``client`` holds the appliance's session: without it the broker must not be made to reload.
+        """
+        async with trio.open_nursery() as nursery:
+            await nursery.start(listen, self._connect, [broker_copies.CHANNEL], self._told, self._wake)
+            announce: Callable[[], None] = task_status.started
+            while True:
+                self._woken = trio.Event()
+                try:
+                    pause = await self._follow(client)
+                except (psycopg.OperationalError, OSError) as trouble:  # Postgres is away, the disk is full
+                    log.warning("the broker's users wait", error=str(trouble).strip())
+                    await trio.sleep(RETRY_SECONDS)
+                    continue
+                announce()
+                announce = _nothing
+                with trio.move_on_after(pause):
+                    await self._woken.wait()
+
+    async def _follow(self, client: Client) -> float:
+        """Bring the broker up to date; the seconds until something is due by itself."""
+        # Before the database is read, so that what changes meanwhile comes along.
+        await trio.sleep(max(0.0, self._last_reload + MIN_INTERVAL - trio.current_time()))
+        async with self._pool.connection() as connection:
+            await credentials.switch_due(connection, self._now())
+            copy = await broker_copies.read(connection)
+        users, talkative = users_of(copy), self._talk_wanted
+        if users != self._known or talkative is not self._talks:
+            await self._bring(client, users, talkative)
+        async with self._pool.connection() as connection:
+            await broker_copies.record(connection, self._instance, self._lock_key, copy)
+        if copy.next_switch is None:
+            return FAR
+        return min(max((copy.next_switch - self._now()).total_seconds(), 0.0), FAR)
+
+    async def _bring(self, client: Client, users: Users, talkative: bool) -> None:
+        began = trio.current_time()
+        await self._mosquitto.write(users=users, talkative=talkative)
+        await client.ready()
+        self._last_reload = trio.current_time()
+        while not await self._mosquitto.reload():  # it went down: its successor has read the files, and may tell
+            await trio.sleep(RETRY_SECONDS)
+            await client.ready()
+        self._known, self._talks = users, talkative
+        log.info("broker reloaded", users=users.passwords.count("\n"), seconds=round(trio.current_time() - began, 3))
+
+    async def _connect(self) -> Connection[tuple[object, ...]]:
+        connection = await self._connect_anew()
+        try:
+            await broker_copies.hold_lock(connection, self._lock_key)
+        except BaseException:
+            connection.abandon()
+            raise
+        return connection
+
+    def _told(self, notification: Notify) -> None:  # noqa: ARG002 - whatever it says, all is read again
+        self._wake()
+
+    def _wake(self) -> None:
+        self._woken.set()
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.wall(), UTC)
+
+
+def _nothing() -> None:
+    """What is announced when the broker is up to date again."""

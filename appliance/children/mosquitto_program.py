@@ -1,0 +1,284 @@
+"""What the keeper must know of Mosquitto: how a start is prepared, what its lines mean, what stays after its end."""
+
+import contextlib
+import mmap
+import re
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import structlog
+import trio
+
+from appliance.broker_user import PRIVATE_USER, hash_password
+from appliance.children import mosquitto_files as files
+from appliance.children.account import Account, child_account
+from appliance.children.data_dir import DataDir
+from appliance.children.files import bring_up_to_date, write_atomically
+from appliance.children.leftovers import stop_leftovers
+from appliance.children.mosquitto_reload import BEGINS, Reloader
+from appliance.children.polling import until
+from appliance.children.ports import free_port, is_free, port_owner
+from appliance.children.process import Child, Command
+from appliance.children.programs import MosquittoProgram, find_mosquitto
+from appliance.errors import ApplianceError
+
+log = structlog.get_logger(__name__)
+
+USER = "mosquitto"
+PACKAGE = "mosquitto"
+PROGRAMS = frozenset({"mosquitto"})
+POLL_SECONDS = 0.005
+STOP_SECONDS = 10.0
+OPEN_FILES = 20_000
+RECEIPT = "broker-saved.json"
+PASSWORD_BYTES = 16
+
+# Lines that name client ids or come for each connection or each save: they go to the one who reads the door, not to
+# the log.
+UNLOGGED = re.compile(r"^(New connection|New client|Client |Saving in-memory database|Reloading config)")
+BROKEN_STORE = re.compile(r"Couldn't open database|Unable to restore persistent database|Corrupt persistent database")
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerEndpoint:
+    """Where and as whom the appliance connects. The password is new at each start of the process."""
+
+    socket: Path
+    username: str
+    password: str = field(repr=False)
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What the store looked like when a broker with open device listeners was stopped cleanly."""
+
+    size: int
+    mtime_ns: int
+
+
+class BrokerProgram:
+    """One Mosquitto, started as often as need be."""
+
+    name = "Mosquitto"
+
+    def __init__(
+        self,
+        data_dir: DataDir,
+        devices: files.DeviceListener,
+        subscription: str,
+        users: files.Users,
+        limits: files.BrokerLimits,
+        on_line: Callable[[str], None] | None,
+        *,
+        talkative: bool = False,
+    ) -> None:
+        self.program: MosquittoProgram | None = None
+        self.devices = devices
+        self.devices_open = False
+        self.devices_wanted = False
+        self.stores_lost = 0
+        self.reloader = Reloader()
+        self._state_is_lost = False
+        self._folder = data_dir.path / "mosquitto"
+        self._data_dir = data_dir
+        self._client_id = data_dir.instance.mqtt_client_id
+        self._subscription = subscription
+        self._users = users
+        self._talkative = talkative
+        self._talks = False
+        self._writing = trio.Lock()
+        self._limits = limits
+        self._on_line = on_line
+        self._rendered: MosquittoProgram | None = None
+        self._store_broken = False
+        self._account: Account | None = None
+        self.endpoint = BrokerEndpoint(
+            data_dir.sockets / "mosquitto" / files.SOCKET, PRIVATE_USER, secrets.token_urlsafe(PASSWORD_BYTES)
+        )
+        self._private_hash = hash_password(self.endpoint.password)
+
+    async def settle(self) -> None:
+        """Find the program and the port before anything starts, so that a taken one is told at once."""
+        self.program = await find_mosquitto()
+        await stop_leftovers(self._folder / files.CONFIGURATION, PROGRAMS, polite=signal.SIGTERM)
+        if self.devices.port == 0:
+            self.devices = files.DeviceListener(self.devices.host, free_port(self.devices.host))
+        self._require_port()
+        self.devices_wanted = self._store_is_as_saved()
+
+    async def prepare(self) -> Command:
+        self._account = child_account(USER, package=PACKAGE)
+        if self._account is not None:
+            await self._account.require_access(self._data_dir.path)
+        await stop_leftovers(self._folder / files.CONFIGURATION, PROGRAMS, polite=signal.SIGTERM)
+        self.program = await find_mosquitto()
+        self._data_dir.folder("mosquitto", self._account)
+        self._data_dir.socket_folder("mosquitto", self._account)
+        self._set_broken_store_aside()
+        self.devices_open = self.devices_wanted and self._store_holds_subscription(self.program)
+        if self.devices_open:
+            self._require_port()
+            self._state_is_lost = False
+        self._receipt.unlink(missing_ok=True)
+        async with self._writing:
+            self._render(self.program)
+        self._talks = self._talkative
+        with contextlib.suppress(FileNotFoundError):
+            self.endpoint.socket.unlink()
+        return Command(
+            name="mosquitto",
+            argv=(str(self.program.path), "-c", str(self._folder / files.CONFIGURATION)),
+            account=self._account,
+            stop_signal=signal.SIGTERM,
+            stop_seconds=STOP_SECONDS,
+            open_files=OPEN_FILES,
+        )
+
+    async def until_ready(self, child: Child) -> None:  # noqa: ARG002 - the keeper's signature
+        await until(self._answers, period=POLL_SECONDS)
+
+    def heard(self, line: str) -> str | None:
+        line = line.replace(self._client_id, "(the appliance)")
+        self.reloader.heard(line)
+        if self._on_line is not None:
+            self._on_line(line)
+        if BROKEN_STORE.search(line):
+            self._store_broken = True
+        if BEGINS in line:
+            self._talks = self._talkative
+        if UNLOGGED.match(line) or (self._talks and not line.startswith(("Error", "Warning"))):
+            return None
+        if line.startswith("Error"):
+            log.error("mosquitto", line=line)
+        elif line.startswith("Warning"):
+            log.warning("mosquitto", line=line)
+        else:
+            log.info("mosquitto", line=line)
+        return line
+
+    async def ended(self, child: Child) -> None:
+        """After a clean stop with devices let in, remember the store; after anything else, trust nothing."""
+        clean = child.returncode == 0
+        if not clean:
+            self.devices_wanted = False
+        elif self.devices_open and (seen := self._look_at_store()) is not None:
+            try:
+                write_atomically(self._receipt, msgspec.json.encode(seen))
+            except OSError as error:  # a full disk: the next start goes the long way
+                log.warning("the broker's state cannot be noted", error=str(error))
+
+    def lose_state(self, why: str) -> None:
+        """What the broker had queued is gone: say so once, until devices are let in again."""
+        if not self._state_is_lost:
+            self._state_is_lost = True
+            self.stores_lost += 1
+            log.error("broker state lost", why=why)
+
+    async def write(self, users: files.Users | None, talkative: bool | None) -> None:
+        """Remember what is given, and write it unless the first start is still to come."""
+        self._users = self._users if users is None else users
+        self._talkative = self._talkative if talkative is None else talkative
+        if self._rendered is not None:
+            async with self._writing:
+                # In a thread: 10,000 users are 1.5 MB, and they are synced.
+                await trio.to_thread.run_sync(self._render, self._rendered)
+        self._talks = self._talks or self._talkative
+
+    @property
+    def _receipt(self) -> Path:
+        return self._data_dir.path / RECEIPT
+
+    @property
+    def _store(self) -> Path:
+        sqlite = self.program is not None and self.program.persist_sqlite is not None
+        return self._folder / (files.SQLITE_STORE if sqlite else files.STORE)
+
+    def _render(self, program: MosquittoProgram) -> None:
+        devices = self.devices if self.devices_open else None
+        sockets = self.endpoint.socket.parent
+        texts = {
+            files.CONFIGURATION: files.configuration(
+                self._folder, sockets, program, self._limits, devices, talkative=self._talkative
+            ),
+            files.ACL: files.acl_file(self._users),
+            files.PASSWORDS: files.password_file(self._private_hash, self._users),
+        }
+        for name, text in texts.items():
+            bring_up_to_date(self._folder / name, text.encode(), owner=self._account)
+        self._rendered = program
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(str(self.endpoint.socket))
+            except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
+                return False
+        return True
+
+    def _require_port(self) -> None:
+        host, port = self.devices.host, self.devices.port
+        try:
+            if is_free(host, port):
+                return
+        except OSError as error:
+            raise ApplianceError(
+                f"Devices cannot be served on {host} port {port} ({error.strerror}): "
+                "set another broker.host or broker.port"
+            ) from None
+        owner = port_owner(port)
+        mend = "stop it, or set another broker.port"
+        if owner.user == USER or "/mosquitto" in (owner.command or ""):
+            mend = "if it is Debian's service, `systemctl disable --now mosquitto`, or set another broker.port"
+        raise ApplianceError(f"Port {port} is taken by {owner.describe()}: {mend}")
+
+    def _look_at_store(self) -> Receipt | None:
+        """Size and time of the store, or None if there is none."""
+        try:
+            status = self._store.stat()
+        except OSError:
+            return None
+        return Receipt(status.st_size, status.st_mtime_ns)
+
+    def _store_is_as_saved(self) -> bool:
+        try:
+            receipt = msgspec.json.decode(self._receipt.read_bytes(), type=Receipt)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return False
+        if receipt == self._look_at_store():
+            return True
+        self.lose_state("the store is not the one that was saved")
+        return False
+
+    def _store_holds_subscription(self, program: MosquittoProgram) -> bool:
+        """Whether the store that the coming broker reads has our session with its subscription.
+
+        Mosquitto writes a subscription as client id and topic filter in one, after all messages, so finding that also
+        shows that the file was not cut off before. With persist-sqlite every change is on the disk before it is
+        acknowledged: the caller's word is enough.
+        """
+        if program.persist_sqlite is not None:
+            return True
+        wanted = self._client_id.encode() + self._subscription.encode()
+        try:
+            with self._store.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as store:
+                held = store.find(wanted) >= 0
+        except (OSError, ValueError):  # not there; empty
+            held = False
+        if not held:
+            log.warning("the broker's store does not hold our subscription: devices stay shut out")
+        return held
+
+    def _set_broken_store_aside(self) -> None:
+        if not self._store_broken:
+            return
+        self._store_broken = False
+        aside = self._store.with_name(f"{self._store.name}.broken-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
+        with contextlib.suppress(FileNotFoundError):
+            self._store.rename(aside)
+            self.lose_state(f"the store was damaged and is kept as {aside}")

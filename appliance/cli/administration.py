@@ -1,0 +1,90 @@
+"""Work on the appliance's database from the command line: who does it, and when the broker knows."""
+
+import os
+import pwd
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import click
+import psycopg
+import trio
+
+from appliance.cli import Invocation
+from appliance.cli.database import opened
+from appliance.clock import SystemClock
+from appliance.config import Config
+from appliance.db.audit import Actor, ActorKind
+from appliance.db.migrations import schema_version, shipped
+from appliance.db.roles import INGEST
+from appliance.db.trio_psycopg import Connection, connect
+from appliance.devices import broker_copies
+from appliance.devices.broker_copies import Arrival
+from appliance.devices.seats import By
+from appliance.errors import ApplianceError
+
+T = TypeVar("T")
+
+
+class Administration:
+    """A connection that sees all tenants, and the person at the keyboard."""
+
+    def __init__(self, connection: Connection[Any], grace: timedelta) -> None:
+        self.connection = connection
+        self.grace = grace
+        self.arrival: Arrival | None = None
+        """Where the last change has got to; None before one."""
+
+    @property
+    def by(self) -> By:
+        """The person, now."""
+        now = datetime.fromtimestamp(SystemClock().wall(), UTC)
+        return By(Actor(operating_system_user(), ActorKind.COMMAND), now, self.grace)
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[None]:
+        """A transaction of what the broker must know; left once it does, or when waiting for it gets too long."""
+        async with self.connection.transaction():
+            yield
+            change = await broker_copies.this_change(self.connection)
+        self.arrival = await broker_copies.wait(self.connection, change)
+
+
+def administer(invocation: Invocation, work: Callable[[Administration], Awaitable[T]]) -> T:
+    """Do ``work`` on the appliance's database, wherever it is; says `pending` when the broker is late.
+
+    Raises ApplianceError when the database cannot be reached, and what ``work`` raises.
+    """
+    result, arrival = trio.run(_administer, invocation.config, work)
+    if arrival is Arrival.PENDING:
+        click.echo("pending: it is decided, but the broker does not know it yet", err=True)
+    return result
+
+
+async def _administer(config: Config, work: Callable[[Administration], Awaitable[T]]) -> tuple[T, Arrival | None]:
+    async with opened(config) as endpoint:
+        try:
+            async with await connect(endpoint.conninfo(INGEST)) as connection:
+                await _check_schema(connection)
+                administration = Administration(connection, timedelta(days=config.subscriptions.grace_days))
+                return await work(administration), administration.arrival
+        except psycopg.OperationalError as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise ApplianceError(f"the database cannot be reached: {reason}") from error
+
+
+async def _check_schema(connection: Connection[Any]) -> None:
+    version, needed = await schema_version(connection), shipped()[-1].version
+    if version != needed:
+        raise ApplianceError(
+            f"the database's schema is at version {version}, this program needs {needed}: run `appliance migrate`"
+        )
+
+
+def operating_system_user() -> str:
+    """Who types, by name if there is one."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"

@@ -1,0 +1,132 @@
+"""``appliance subscription``: what tenants have bought."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from appliance.cli import Invocation
+from appliance.cli.administration import Administration, administer
+from appliance.cli.output import json_option, plain, show_one, show_rows
+from appliance.subscriptions import store
+from appliance.subscriptions.lifecycle import Subscription, SubscriptionType, status_at
+from appliance.subscriptions.store import Changes, NewSubscription
+
+COLUMNS = (
+    "tenant_id", "subscription_id", "subscription_type", "status", "active_device_count", "device_limit", "term_end",
+)  # fmt: skip
+MOST_DAYS = 36_500
+
+
+@click.group()
+def command() -> None:
+    """Sell, list and change subscriptions."""
+
+
+@command.command()
+@click.argument("tenant")
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice([kind.value for kind in SubscriptionType], case_sensitive=False),
+    default=SubscriptionType.MAIN.value,
+    show_default=True,
+)
+@click.option("--limit", type=click.IntRange(1), required=True, help="How many devices.")
+@click.option("--days", type=click.IntRange(1, MOST_DAYS), required=True, help="For how long, from now.")
+@click.option("--parent", metavar="ID", help="Of an ADDON: its MAIN, if not the tenant's only one.")
+@json_option
+@click.pass_obj
+def add(
+    invocation: Invocation, tenant: str, kind: str, limit: int, days: int, parent: str | None, as_json: bool
+) -> None:
+    """Sell TENANT a subscription. An ADDON ends with its MAIN, whatever --days says."""
+    new = NewSubscription(tenant, SubscriptionType(kind), limit, timedelta(days=days), parent)
+
+    async def work(administration: Administration) -> Subscription:
+        by = administration.by
+        return await store.add(administration.connection, new, actor=by.actor, now=by.now, grace=by.grace)
+
+    _show(administer(invocation, work), as_json=as_json)
+
+
+@command.command("list")
+@click.argument("tenant", required=False)
+@json_option
+@click.pass_obj
+def list_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
+    """List the subscriptions of TENANT, or of all tenants, with what they are worth now."""
+
+    async def work(administration: Administration) -> list[Subscription]:
+        rows = await store.list_all(administration.connection, tenant)
+        known = {(row.tenant_id, row.subscription_id): row for row in rows}
+        by = administration.by
+        return [replace(row, status=status_at(row, by.now, parent=_parent(row, known), grace=by.grace)) for row in rows]
+
+    show_rows([plain(row) for row in administer(invocation, work)], COLUMNS, as_json=as_json)
+
+
+@command.command("set")
+@click.argument("subscription")
+@click.option("--tenant", help="Whose it is; needed only where two tenants have one of this name.")
+@click.option("--limit", type=click.IntRange(1), help="How many devices.")
+@click.option("--days", type=click.IntRange(1, MOST_DAYS), help="Let the term end so many days from now.")
+@click.option(
+    "--until",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H:%M:%S%z"]),
+    metavar="TIME",
+    help="Let the term end then; a date is its midnight, UTC.",
+)
+@click.option("--hold", metavar="REASON", help="Stop service at once.")
+@click.option("--lift", is_flag=True, help="Lift the hold.")
+@click.option("--plan", metavar="TEXT")
+@click.option("--description", metavar="TEXT")
+@json_option
+@click.pass_obj
+def set_(
+    invocation: Invocation,
+    subscription: str,
+    tenant: str | None,
+    limit: int | None,
+    days: int | None,
+    until: datetime | None,
+    hold: str | None,
+    lift: bool,
+    plan: str | None,
+    description: str | None,
+    as_json: bool,
+) -> None:
+    """Change SUBSCRIPTION: what is not given stays."""
+    if days is not None and until is not None:
+        raise click.UsageError("--days and --until exclude each other")
+    if lift and hold is not None:
+        raise click.UsageError("--hold and --lift exclude each other")
+    if hold is not None and not hold.strip():
+        raise click.UsageError("--hold needs a reason")
+    wanted = Changes(limit, _utc(until), "" if lift else hold, plan, description)
+    if wanted == Changes() and days is None:
+        raise click.UsageError("nothing to change was given")
+
+    async def work(administration: Administration) -> Subscription:
+        connection, by = administration.connection, administration.by
+        changes = wanted if days is None else replace(wanted, term_end=by.now + timedelta(days=days))
+        owner = tenant or await store.tenant_of(connection, subscription)
+        return await store.change(connection, owner, subscription, changes, actor=by.actor, now=by.now, grace=by.grace)
+
+    _show(administer(invocation, work), as_json=as_json)
+
+
+def _parent(row: Subscription, known: dict[tuple[str, str], Subscription]) -> Subscription | None:
+    return known.get((row.tenant_id, row.parent_subscription_id or ""))
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _show(subscription: Subscription, *, as_json: bool) -> None:
+    row: dict[str, Any] = plain(subscription)
+    show_one(row, as_json=True) if as_json else show_rows([row], COLUMNS, as_json=False)

@@ -1,0 +1,136 @@
+"""``appliance tenant``: tenants and their claim users."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import click
+
+from appliance.cli import Invocation
+from appliance.cli.administration import Administration, administer
+from appliance.cli.output import json_option, plain, show_one, show_rows
+from appliance.db.audit import Actor
+from appliance.db.trio_psycopg import Connection
+from appliance.devices import tenants
+from appliance.devices.tenants import IssuedClaim, Strategy, Tenant
+
+COLUMNS = ("tenant_id", "name", "status", "provisioning", "claim_enabled", "devices")
+
+
+@click.group()
+def command() -> None:
+    """Add and list tenants, suspend and resume them, and manage how their new devices get in."""
+
+
+@command.command()
+@click.argument("tenant")
+@click.option("--name", help="In words.")
+@click.option(
+    "--provisioning",
+    type=click.Choice([strategy.value for strategy in Strategy]),
+    default=Strategy.AUTO.value,
+    show_default=True,
+    help="What becomes of a device never seen before.",
+)
+@json_option
+@click.pass_obj
+def add(invocation: Invocation, tenant: str, name: str | None, provisioning: str, as_json: bool) -> None:
+    """Add TENANT, and print the claim user with which its new devices announce themselves.
+
+    The password is shown this once.
+    """
+
+    async def work(administration: Administration) -> IssuedClaim:
+        async with administration.changing():
+            return await tenants.add(
+                administration.connection,
+                tenant,
+                administration.by.actor,
+                name=name,
+                provisioning=Strategy(provisioning),
+            )
+
+    show_one(plain(administer(invocation, work)), as_json=as_json)
+
+
+@command.command("list")
+@json_option
+@click.pass_obj
+def list_(invocation: Invocation, as_json: bool) -> None:
+    """List the tenants."""
+
+    async def work(administration: Administration) -> list[Tenant]:
+        return await tenants.list_all(administration.connection)
+
+    show_rows([plain(tenant) for tenant in administer(invocation, work)], COLUMNS, as_json=as_json)
+
+
+@command.command()
+@click.argument("tenant")
+@json_option
+@click.pass_obj
+def suspend(invocation: Invocation, tenant: str, as_json: bool) -> None:
+    """Refuse the messages of TENANT until it is resumed."""
+    _change(invocation, lambda connection, actor: tenants.suspend(connection, tenant, actor), as_json=as_json)
+
+
+@command.command()
+@click.argument("tenant")
+@json_option
+@click.pass_obj
+def resume(invocation: Invocation, tenant: str, as_json: bool) -> None:
+    """Take the messages of TENANT again."""
+    _change(invocation, lambda connection, actor: tenants.resume(connection, tenant, actor), as_json=as_json)
+
+
+@command.command()
+@click.argument("tenant")
+@click.argument("strategy", type=click.Choice([strategy.value for strategy in Strategy]))
+@json_option
+@click.pass_obj
+def provisioning(invocation: Invocation, tenant: str, strategy: str, as_json: bool) -> None:
+    """Decide what becomes of new devices of TENANT."""
+    wanted = Strategy(strategy)
+    _change(
+        invocation,
+        lambda connection, actor: tenants.set_provisioning(connection, tenant, wanted, actor),
+        as_json=as_json,
+    )
+
+
+@command.command("rotate-claim")
+@click.argument("tenant")
+@json_option
+@click.pass_obj
+def rotate_claim(invocation: Invocation, tenant: str, as_json: bool) -> None:
+    """Make a new claim password for TENANT and print it, this once; the old one is dead at once."""
+
+    async def work(administration: Administration) -> IssuedClaim:
+        async with administration.changing():
+            return await tenants.rotate_claim(administration.connection, tenant, administration.by.actor)
+
+    show_one(plain(administer(invocation, work)), as_json=as_json)
+
+
+@command.command()
+@click.argument("tenant")
+@click.argument("state", type=click.Choice(["on", "off"]))
+@json_option
+@click.pass_obj
+def claim(invocation: Invocation, tenant: str, state: str, as_json: bool) -> None:
+    """Let the claim user of TENANT in, or shut it out."""
+    _change(
+        invocation,
+        lambda connection, actor: tenants.set_claim(connection, tenant, actor, enabled=state == "on"),
+        as_json=as_json,
+    )
+
+
+def _change(
+    invocation: Invocation, change: Callable[[Connection[Any], Actor], Awaitable[Tenant]], *, as_json: bool
+) -> None:
+    async def work(administration: Administration) -> Tenant:
+        async with administration.changing():
+            return await change(administration.connection, administration.by.actor)
+
+    row = plain(administer(invocation, work))
+    show_one(row, as_json=True) if as_json else show_rows([row], COLUMNS, as_json=False)

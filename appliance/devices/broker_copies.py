@@ -1,0 +1,98 @@
+"""What the embedded brokers have of the credentials, and whether a change has arrived there.
+
+Whoever serves a broker reads :class:`BrokerCopy`, brings it to the broker, and then records the snapshot in which it
+was read. A change is a transaction; a broker knows it once it is visible in that snapshot. Who serves holds an advisory
+lock for as long, so that nobody waits for an appliance that is down: its files are written at its next start.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+import trio
+
+from appliance.db import statements
+from appliance.db.trio_psycopg import Connection
+
+STATEMENTS = statements.load("broker_copies")
+
+CHANNEL = "appliance_broker"
+"""Where changes of what a copy is made from are told."""
+PATIENCE = 5.0
+"""Seconds that commands and pages wait for the broker."""
+POLL_SECONDS = 0.05
+
+
+class Arrival(Enum):
+    """Where a change has got to."""
+
+    APPLIED = "applied"
+    """Every broker that is served knows it."""
+    PENDING = "pending"
+    """Not yet; it will."""
+    NO_BROKER = "no broker"
+    """Nobody serves a broker of ours: the files are written at the next start."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerCopy:
+    """The lines that the broker's files are made of, as of one snapshot."""
+
+    snapshot: str
+    passwords: str = field(repr=False)
+    """Of the password file: devices, then claim users."""
+    denials: str
+    """Of the ACL: for which devices a claim user may not speak."""
+    next_switch: datetime | None
+    """When the next staged password takes over."""
+
+
+async def read(connection: Connection[Any]) -> BrokerCopy:
+    """All of it, as it is now."""
+    cursor = await connection.execute(STATEMENTS["select_copy"])
+    row = await cursor.fetchone()
+    if row is None:
+        raise RuntimeError("a SELECT without FROM gives one row")
+    snapshot, devices, claims, denials, next_switch = row
+    return BrokerCopy(snapshot, devices + claims, denials, next_switch)
+
+
+async def hold_lock(connection: Connection[Any], key: int) -> None:
+    """Say that somebody serves, for as long as this connection lives."""
+    await connection.execute(STATEMENTS["hold_lock"], {"key": key})
+
+
+async def record(connection: Connection[Any], instance: str, key: int, copy: BrokerCopy) -> None:
+    """Say that the broker of ``instance`` knows what ``copy`` holds."""
+    parameters = {"instance": instance, "key": key, "snapshot": copy.snapshot}
+    await connection.execute(STATEMENTS["record_copy"], parameters)
+
+
+async def this_change(connection: Connection[Any]) -> str:
+    """The name of the transaction under way, for :func:`wait` after its commit."""
+    cursor = await connection.execute(STATEMENTS["this_change"])
+    row = await cursor.fetchone()
+    if row is None:
+        raise RuntimeError("a SELECT without FROM gives one row")
+    return str(row[0])
+
+
+async def wait(connection: Connection[Any], change: str, *, patience: float = PATIENCE) -> Arrival:
+    """Wait up to ``patience`` seconds until every broker that is served knows a committed change."""
+    with trio.move_on_after(patience):
+        while True:
+            arrival = await where(connection, change)
+            if arrival is not Arrival.PENDING:
+                return arrival
+            await trio.sleep(POLL_SECONDS)
+    return Arrival.PENDING
+
+
+async def where(connection: Connection[Any], change: str) -> Arrival:
+    """Where a committed change has got to."""
+    cursor = await connection.execute(STATEMENTS["copies_lacking"], {"change": change})
+    served, lacking = await cursor.fetchone() or (0, 0)
+    if not served:
+        return Arrival.NO_BROKER
+    return Arrival.PENDING if lacking else Arrival.APPLIED

@@ -1,0 +1,277 @@
+"""What the broker refuses, read from its log: over MQTT 3.1.1 the device is not told, and nothing of it reaches us.
+
+Enters: every line the embedded broker prints. Leaves: the last refusals, counted by cause. Never: a line that costs
+the message path.
+
+What it sees, with Mosquitto 2.0:
+
+- Refused connections, always: wrong user or password, no user, too many connections, no proper MQTT. The log has the
+  address, not the user that was tried; when several callers arrive at the same moment, not even the address is sure,
+  and is left out.
+- Topics that were denied, and messages beyond the broker's size limit: only while the broker talks (``log_type
+  debug``), which is several lines a message. It talks as long as it says no more than ``FLOOD`` lines within a second
+  - about 500 messages a second. Beyond that it is silenced at once, and listened to again after one minute or more,
+  the longer the busier it was. So with little traffic every denied topic is seen; with much, those of a sample; at
+  50,000 messages a second one moment in ten minutes. A device that goes on publishing where it must not is found in
+  the end; one that did it once may not be.
+
+MQTT 5 devices are told in any case (PUBACK 0x87).
+"""
+
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import trio
+
+from appliance.broker_user import PRIVATE_USER
+from appliance.clock import Clock
+from appliance.metrics import Metrics
+
+KEPT = 1000
+"""Different refusals."""
+MAX_CLIENTS = 20_000
+MAX_ARRIVING = 1000
+ARRIVAL_SECONDS = 30.0
+"""After which a caller who has not shown a name is no longer looked for."""
+FLOOD = 2000
+"""Lines within a second that silence the broker."""
+QUIET_SECONDS = 60.0
+MAX_QUIET_SECONDS = 600.0
+
+ARRIVED = re.compile(
+    r"New connection from (?P<host>\S*):(?P<port>\d+) on port|New connection from (?P<local>\S*) on port"
+)
+ACCEPTED = re.compile(
+    r"New client connected from (?P<host>\S*):(?P<port>\d+) as (?P<id>.*) \(p\d+, c\d, k\d+(?:, u'(?P<user>.*)')?\)\.$"
+)
+LEFT = re.compile(
+    r"(?:Client|Bad socket read/write on client) (?P<id>.*?)"
+    r"(?: (?P<how>(?:been )?disconnected\b.*|closed .*|has .*)|: .*)$"
+)
+ANSWERED = re.compile(r"Sending CONNACK to (?P<host>.*) \(\d+, (?P<code>\d+)\)$")
+DENIED = re.compile(r"Denied PUBLISH from (?P<id>.*?) \(d\d, q\d, r\d, m\d+, '(?P<topic>.*)', \.\.\. \(\d+ bytes\)\)$")
+TOO_LARGE = re.compile(r"Dropped too large PUBLISH from (?P<id>.*?) \(d\d, q\d, r\d, m\d+, '(?P<topic>.*)', \.\.\. ")
+CROWDED = re.compile(r"Client connection from (?P<host>\S+) denied: max_connections exceeded")
+UNKNOWN = "<unknown>"
+
+
+class Cause(StrEnum):
+    """Why the broker refused; the values are labels of the metric."""
+
+    SIGN_IN = "sign_in"
+    """Wrong user or password, or none."""
+    TOPIC = "topic"
+    """Not a topic this user may publish to."""
+    TOO_LARGE = "too_large"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    PROTOCOL = "protocol"
+    """What came was no proper MQTT."""
+
+
+LEAVINGS = (
+    ("not authorised", Cause.SIGN_IN),
+    ("malformed packet", Cause.PROTOCOL),
+    ("protocol error", Cause.PROTOCOL),
+    ("oversize", Cause.TOO_LARGE),
+)
+"""Words of a "Client ... disconnected" line that make it a refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One refusal, and how often it has happened; what the broker did not tell is None."""
+
+    cause: Cause
+    at: float
+    """The last time, in seconds since 1970."""
+    address: str | None = None
+    client_id: str | None = None
+    username: str | None = None
+    topic: str | None = None
+    times: int = 1
+
+    @property
+    def tenant_id(self) -> str | None:
+        """Whose it is: from the user, which is proved, else from the topic."""
+        return self._named()[0]
+
+    @property
+    def device_id(self) -> str | None:
+        """Whose it is, as far as a name says."""
+        return self._named()[1]
+
+    def _named(self) -> tuple[str | None, str | None]:
+        user = (self.username or "").split("/")
+        if len(user) == 3:
+            return user[0], user[2]
+        topic = (self.topic or "").split("/")
+        device = topic[3] if len(topic) > 3 and topic[2] == "device" else None
+        return self.username or (topic[1] if len(topic) > 1 else None), device
+
+    def hint(self) -> str | None:
+        """What a person could do about it, in words; None where there is nothing to say."""
+        match self.cause:
+            case Cause.TOPIC if self.username is not None and "/" in self.username:
+                return f"publishes to `{self.topic}`, should be `tenant/{self.username}/telemetry`"
+            case Cause.TOPIC if self.username is not None:
+                own = (self.topic or "").startswith(f"tenant/{self.username}/device/")
+                if own and (self.topic or "").count("/") == 4:
+                    return "this device has a credential of its own; the claim user may not speak for it any more"
+                return f"publishes to `{self.topic}`, should be `tenant/{self.username}/device/DEVICE/telemetry`"
+            case Cause.SIGN_IN:
+                return "wrong user or password; a device's user is `TENANT/device/DEVICE`"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    address: str
+    username: str | None
+
+
+class Log:
+    """Makes refusals of lines; ``at`` is the time of a line in seconds since 1970."""
+
+    def __init__(self) -> None:
+        self._arriving: OrderedDict[tuple[str, int], float] = OrderedDict()
+        self._clients: OrderedDict[str, _Client] = OrderedDict()
+        self._turned_away: str | None = None
+
+    def read(self, line: str, at: float) -> Refused | None:
+        """The refusal that a line tells of, if it does."""
+        # Most lines of a talking broker are about messages: their first letter says that nothing is to be read there.
+        match line[:1]:
+            case "N":
+                self._arrives(line, at)
+            case "S":
+                if (found := ANSWERED.match(line)) is not None:
+                    self._turned_away = found["host"] if found["code"] != "0" else None
+            case "D":
+                return self._denied(line, at)
+            case "C" | "B":
+                return self._leaves(line, at)
+        return None
+
+    def _arrives(self, line: str, at: float) -> None:
+        if (found := ACCEPTED.match(line)) is not None:
+            self._arriving.pop((found["host"], int(found["port"])), None)
+            if found["user"] != PRIVATE_USER:
+                self._clients[found["id"]] = _Client(found["host"], found["user"])
+                self._clients.move_to_end(found["id"])
+                if len(self._clients) > MAX_CLIENTS:
+                    self._clients.popitem(last=False)
+        elif (found := ARRIVED.match(line)) is not None:
+            self._arriving[found["host"] or "", int(found["port"] or 0)] = at
+            while len(self._arriving) > MAX_ARRIVING or next(iter(self._arriving.values())) < at - ARRIVAL_SECONDS:
+                self._arriving.popitem(last=False)
+
+    def _denied(self, line: str, at: float) -> Refused | None:
+        for pattern, cause in ((DENIED, Cause.TOPIC), (TOO_LARGE, Cause.TOO_LARGE)):
+            if (found := pattern.match(line)) is not None:
+                client = self._clients.get(found["id"])
+                address, username = (None, None) if client is None else (client.address, client.username)
+                return Refused(cause, at, address, found["id"], username, found["topic"])
+        return None
+
+    def _leaves(self, line: str, at: float) -> Refused | None:
+        if (found := CROWDED.match(line)) is not None:
+            return Refused(Cause.TOO_MANY_CONNECTIONS, at, found["host"])
+        if (found := LEFT.match(line)) is None:
+            return None
+        cause = next((cause for words, cause in LEAVINGS if words in (found["how"] or "")), None)
+        if found["id"] == UNKNOWN:
+            address = self._nameless_leaves()
+            return None if cause is None or address == "" else Refused(cause, at, address)
+        client = self._clients.pop(found["id"], None)
+        if cause is None or client is None:
+            return None
+        return Refused(cause, at, client.address, found["id"], client.username)
+
+    def _nameless_leaves(self) -> str | None:
+        """Where a caller without a name came from: "" is the private socket, None one of several."""
+        turned_away, self._turned_away = self._turned_away, None
+        hosts = {host for host, _ in self._arriving}
+        if turned_away is None and len(hosts) == 1:
+            (turned_away,) = hosts
+        key = next((key for key in reversed(self._arriving) if turned_away in (None, key[0])), None)
+        if key is not None:
+            del self._arriving[key]
+        return turned_away
+
+
+class Door:
+    """Keeps the refusals, and decides when the broker is to talk."""
+
+    def __init__(self, clock: Clock, metrics: Metrics) -> None:
+        self.talkative = True
+        """Whether the broker is to say several lines a message."""
+        self._clock = clock
+        self._metrics = metrics
+        self._log = Log()
+        self._kept: OrderedDict[tuple[object, ...], Refused] = OrderedDict()
+        self._counts: Counter[Cause] = Counter()
+        self._second = 0.0
+        self._lines = 0
+        self._flooded = trio.Event()
+        self._quiet = QUIET_SECONDS
+
+    def heard(self, line: str) -> None:
+        """Take one line of the broker's."""
+        self._count_line()
+        refused = self._log.read(line, self._clock.wall())
+        if refused is not None:
+            self._counts[refused.cause] += 1
+            self._metrics.door_refusals.labels(refused.cause.value).inc()
+            self._keep(refused)
+
+    def refusals(self, tenant: str | None = None, device: str | None = None) -> list[Refused]:
+        """The last refusals, newest first; those of one tenant, or of one device of it.
+
+        A refused connection names neither: it is nobody's, and shown to operators only.
+        """
+        return [
+            one
+            for one in reversed(self._kept.values())
+            if tenant in (None, one.tenant_id) and device in (None, one.device_id)
+        ]
+
+    def counts(self) -> Mapping[Cause, int]:
+        """How often each cause was seen since the start of the process."""
+        return dict(self._counts)
+
+    async def run(
+        self, talk: Callable[[bool], None], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Silence the broker when it says too much, and listen again later; until cancelled."""
+        task_status.started()
+        while True:
+            await self._flooded.wait()
+            talk(False)
+            await trio.sleep(self._quiet)
+            self._flooded = trio.Event()
+            self.talkative = True
+            talk(True)
+
+    def _count_line(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._second >= 1.0:
+            self._second, self._lines = now, 0
+        self._lines += 1
+        if self._lines > FLOOD and self.talkative:
+            # As long as makes it FLOOD lines in a minute.
+            rate = self._lines / max(now - self._second, 0.01)
+            self._quiet = min(max(QUIET_SECONDS * rate / FLOOD, QUIET_SECONDS), MAX_QUIET_SECONDS)
+            self.talkative = False
+            self._flooded.set()
+
+    def _keep(self, refused: Refused) -> None:
+        """One entry for all of a kind, so that a single device that tries for ever does not push out the others."""
+        who = refused.username or refused.client_id  # a client id may be another one each time
+        kind = (refused.cause, refused.address, who, refused.topic)
+        before = self._kept.pop(kind, None)
+        self._kept[kind] = refused if before is None else replace(refused, times=before.times + 1)
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)

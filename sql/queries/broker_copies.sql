@@ -1,0 +1,34 @@
+-- name: select_copy
+-- What the broker's files are made from, and what had happened when it was read: one statement, so one snapshot. The
+-- lines are put together here: 10,000 of them cost the appliance's loop the copy of one value.
+SELECT pg_current_snapshot()::text,
+  coalesce((SELECT string_agg(tenant_id || '/device/' || device_id || ':' || mqtt_hash || E'\n', '' ORDER BY tenant_id, device_id)
+    FROM device_credentials), ''),
+  coalesce((SELECT string_agg(tenant_id || ':' || claim_mqtt_hash || E'\n', '' ORDER BY tenant_id)
+    FROM tenants WHERE claim_enabled AND claim_mqtt_hash IS NOT NULL), ''),
+  coalesce((SELECT string_agg('user ' || tenant_id || E'\n' || denials, '' ORDER BY tenant_id)
+    FROM (SELECT tenant_id,
+        string_agg('topic deny tenant/' || tenant_id || '/device/' || device_id || E'/#\n', '' ORDER BY device_id) AS denials
+      FROM device_credentials JOIN tenants USING (tenant_id)
+      WHERE claim_enabled AND claim_mqtt_hash IS NOT NULL GROUP BY tenant_id) AS shut_out), ''),
+  (SELECT min(switch_at) FROM device_credentials)
+
+-- name: hold_lock
+SELECT pg_advisory_lock_shared(%(key)s)
+
+-- name: record_copy
+INSERT INTO broker_copies (instance, lock_key, applied) VALUES (%(instance)s, %(key)s, %(snapshot)s::pg_snapshot)
+ON CONFLICT (instance) DO UPDATE SET lock_key = EXCLUDED.lock_key, applied = EXCLUDED.applied, applied_at = now()
+
+-- name: this_change
+SELECT pg_current_xact_id()::text
+
+-- name: copies_lacking
+-- Of the brokers that somebody serves now: how many there are, and how many do not know this change yet.
+SELECT count(*), count(*) FILTER (WHERE NOT pg_visible_in_snapshot(%(change)s::text::xid8, c.applied))
+FROM broker_copies AS c
+WHERE EXISTS (
+  SELECT 1 FROM pg_locks AS l
+  WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND (l.classid::bigint << 32) | l.objid::bigint = c.lock_key)

@@ -1,0 +1,30 @@
+-- name: insert_tenant
+INSERT INTO tenants (tenant_id, name, provisioning, claim_mqtt_hash, claim_token_hash)
+VALUES (%(tenant)s, %(name)s, %(provisioning)s, %(mqtt_hash)s, %(token_hash)s)
+ON CONFLICT (tenant_id) DO NOTHING
+
+-- name: select_all
+SELECT t.tenant_id, t.name, t.status, t.provisioning, t.claim_enabled, t.claim_mqtt_hash IS NOT NULL, t.created_at,
+  (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED')
+FROM tenants AS t ORDER BY t.tenant_id
+
+-- name: lock_tenant
+SELECT t.tenant_id, t.name, t.status, t.provisioning, t.claim_enabled, t.claim_mqtt_hash IS NOT NULL, t.created_at,
+  (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED')
+FROM tenants AS t WHERE t.tenant_id = %(tenant)s
+FOR NO KEY UPDATE
+
+-- name: update_tenant
+UPDATE tenants SET status = %(status)s, provisioning = %(provisioning)s, updated_at = now()
+WHERE tenant_id = %(tenant)s
+
+-- name: open_claim
+-- By itself: a customer's admin may do this, and the others not.
+UPDATE tenants SET claim_enabled = %(enabled)s WHERE tenant_id = %(tenant)s
+
+-- name: update_claim
+UPDATE tenants SET claim_mqtt_hash = %(mqtt_hash)s, claim_token_hash = %(token_hash)s
+WHERE tenant_id = %(tenant)s
+
+-- name: any_tenant
+SELECT EXISTS (SELECT 1 FROM tenants)
