@@ -14,6 +14,9 @@ import msgspec
 SECOND = 1_000_000_000
 """Nanoseconds in a second."""
 
+SLOWEST = 1 << 62
+"""Nanoseconds a token takes at most, 146 years: whatever is slower is as slow."""
+
 LOAD = 2
 """Buckets in a chain on average, at most, when a table is at its bound."""
 
@@ -48,7 +51,7 @@ class Allowance(msgspec.Struct, frozen=True, gc=False):
 
 def allowance(rate: float, burst: int, *, tenant_limited: bool = False, version: int = 0) -> Allowance:
     """``rate`` tokens a second, at most ``burst`` at once."""
-    interval = max(1, int(SECOND / rate))
+    interval = max(1, int(min(SECOND / rate, SLOWEST)))
     return Allowance(rate, burst, interval, burst * interval, tenant_limited, version)
 
 

@@ -29,9 +29,11 @@ OVERFLOW = 10
 SLICE = 1024
 """Buckets that one slice of a sweep looks at: well under 2 ms."""
 
-
 STRANGERS = ""
 """The key they share; no tenant's id is empty."""
+
+MOST = 1e15
+"""Tokens a tenant's bucket holds at most."""
 
 LONG_AGO = -(1 << 62)
 """Before any instant, in nanoseconds."""
@@ -333,7 +335,7 @@ class Limiter:
         rate, burst, tenant_rate = self._configured.under(self._overrides(tenant_id, None))
         if tenant_rate == 0:
             return None
-        return allowance(tenant_rate, max(1, int(tenant_rate * burst / rate)), version=self._version)
+        return allowance(tenant_rate, max(1, int(min(tenant_rate * burst / rate, MOST))), version=self._version)
 
     def _renew_device(self, bucket: Bucket) -> None:
         tenant_id, _, device_id = bucket.key.partition("/")

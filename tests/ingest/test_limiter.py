@@ -62,6 +62,8 @@ def test_time_that_goes_backwards_gives_nothing() -> None:
     limiter = Limiter(rate=10, burst=50)
     passed(limiter, DEVICE, START)
     assert limiter.take(DEVICE, START - 500) is Scope.DEVICE
+    assert passed(limiter, OTHER, START - 500) == 50
+    assert passed(limiter, OTHER, START) == 0
     assert passed(limiter, DEVICE, START + 0.3) == 3
 
 
@@ -186,6 +188,13 @@ def test_limits_that_are_none_are_refused_where_they_are_made(wrong: dict[str, f
         Limiter(**wrong)  # type: ignore[arg-type] # the same
 
 
+def test_a_limit_of_next_to_nothing_is_still_a_limit() -> None:
+    limiter = Limiter(rate=5e-324, burst=3, tenant_rate=1e9)
+    assert passed(limiter, DEVICE, START) == 3
+    assert limiter.take(DEVICE, START + 1e9) is Scope.DEVICE
+    assert limiter.retry_after(DEVICE, START + 1e9) > 1e9
+
+
 def keys(count: int, tenant_id: str = "acme") -> list[str]:
     return [bucket_key(tenant_id, f"d{number}") for number in range(count)]
 
@@ -205,6 +214,17 @@ def test_past_the_bound_only_a_full_bucket_is_forgotten() -> None:
     assert limiter.take(bucket_key("acme", "new"), START + 9.9) is None
     assert limiter.effective("acme", "new", START + 9.9) == BucketState(1, 5, 4, overflow=False)
     assert [passed(limiter, key, START + 9.9) for key in (first[0], first[1], first[3])] == [1, 1, 1]
+
+
+def test_no_bucket_is_forgotten_as_full_by_limits_that_hold_no_longer() -> None:
+    table: dict[tuple[str, str | None], Override] = {}
+    limiter = Limiter(rate=10, burst=50, max_tracked_devices=1, overrides=overrides_of(table))
+    passed(limiter, DEVICE, START)
+    table["acme", "d1"] = Override(rate=0.1)
+    limiter.limits_changed(START, "acme")
+    limiter.take(bucket_key("other", "d1"), START + 100)  # five seconds would have filled it before
+    assert limiter.effective("other", "d1", START + 100).overflow
+    assert passed(limiter, DEVICE, START + 100) == 10
 
 
 def test_without_room_new_ids_of_a_tenant_share_ten_times_a_device() -> None:
