@@ -13,6 +13,7 @@ import msgspec
 from psycopg.conninfo import make_conninfo
 
 from appliance.children.data_dir import RunFile, read_run_file
+from appliance.first_start import TENANT
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 60.0
@@ -49,6 +50,7 @@ class ApplianceProcess:
         self._config.write_text(CONFIGURATION.format(folder=self.data))
         self._process: subprocess.Popen[bytes] | None = None
         self.running: RunFile | None = None
+        self._claim_user: Credential | None = None
 
     def start(self) -> float:
         """Start it; the seconds until it served. Raises SystemExit with the end of its log when it does not."""
@@ -99,9 +101,16 @@ class ApplianceProcess:
         assert self.running is not None, "the appliance is not running"
         return make_conninfo(self.running.database, user=role)
 
-    def first_device(self) -> Credential:
-        """The broker user that it made at its first start."""
-        return msgspec.json.decode((self.data / "first-device.json").read_bytes(), type=Credential)
+    def claim_user(self) -> Credential:
+        """The claim user of the first start's tenant, with a new password the first time this is asked."""
+        if self._claim_user is None:
+            program = [sys.executable, "-m", "appliance", "--config", str(self._config)]
+            made = subprocess.run(
+                [*program, "tenant", "rotate-claim", TENANT, "--json"], check=True, capture_output=True
+            ).stdout
+            claim = msgspec.json.decode(made, type=dict[str, str])
+            self._claim_user = Credential(claim["claim_username"], claim["claim_password"])
+        return self._claim_user
 
     def cpu(self) -> float:
         """Seconds of user and system time that the process has used, all threads, without its children."""

@@ -39,7 +39,7 @@ class Bench:
         self._appliance = appliance
         self._broker = broker
         self._messages = messages
-        self._device = appliance.first_device()
+        self._device = appliance.claim_user()
         self._ledger = Ledger(appliance.conninfo(INGEST))
         self._copy = copy_statement()
 

@@ -55,11 +55,11 @@ def measure(folder: Path, *, pairs: int, messages: int, latency_seconds: float) 
     with contextlib.ExitStack() as stack:
         appliance = stack.enter_context(ApplianceProcess(folder))
         cold = tell("first start", appliance.start)
-        enroll(appliance.conninfo(INGEST), appliance.first_device().username, MANY_DEVICES)
+        enroll(appliance.conninfo(INGEST), appliance.claim_user().username, MANY_DEVICES)
         appliance.stop()
         warm = tell("later start", appliance.start)
         rendered = appliance.data / "mosquitto"
-        broker = stack.enter_context(PrivateBroker(folder / "broker", rendered, appliance.first_device()))
+        broker = stack.enter_context(PrivateBroker(folder / "broker", rendered, appliance.claim_user()))
         bench = stack.enter_context(Bench(appliance, broker, messages))
         tell("warm-up", bench.warm_up)
         found: list[Pair] = []

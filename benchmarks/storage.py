@@ -18,7 +18,7 @@ FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
 WHERE inhparent = 'telemetry'::regclass ORDER BY 1
 """
 ENROLL = (
-    "UPDATE subscriptions SET device_limit = %(devices)s WHERE tenant_id = %(tenant)s",
+    "UPDATE subscriptions SET device_limit = device_limit + %(devices)s WHERE tenant_id = %(tenant)s",
     "UPDATE tenants SET rate = 1e6, burst = 1e6 WHERE tenant_id = %(tenant)s",
     """
     INSERT INTO device_registry (tenant_id, device_id, status, subscription_id)

@@ -11,8 +11,9 @@ from typing import Self
 
 from mqtt5 import ConnectPacket, PubAckPacket, PubAckReasonCode, PublishPacket, QoS
 
+from appliance.broker_user import hash_password
 from appliance.children.account import child_account
-from appliance.children.mosquitto_files import DeviceUser, hash_password, password_file
+from appliance.children.mosquitto_files import Users, password_file
 from appliance.mqtt.framing import Framing
 from benchmarks.appliance_process import Credential
 from benchmarks.load import ANSWER_SECONDS
@@ -46,9 +47,9 @@ class PrivateBroker:
         self._device = device
         self._account = child_account("mosquitto", package="mosquitto")
         folder.mkdir(mode=0o755)
-        users = (device, READER)
+        users = Users(f"{device.username}:{hash_password(device.password)}\n")
         files = {
-            "passwd": password_file([DeviceUser(user.username, hash_password(user.password)) for user in users]),
+            "passwd": password_file(hash_password(READER.password), users),
             "acl": (rendered / "acl").read_text(),
             "mosquitto.conf": self._moved((rendered / "mosquitto.conf").read_text(), rendered, folder),
         }
@@ -62,7 +63,7 @@ class PrivateBroker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def _moved(self, configuration: str, rendered: Path, folder: Path) -> str:
-        text = configuration.replace(f"{rendered}/", f"{folder}/")
+        text = configuration.replace(f"{rendered}/", f"{folder}/").replace("log_type debug\n", "")
         text, devices = re.subn(r"(?m)^listener [1-9]\d* .*$", f"listener {self.port} {self.host}", text)
         text, private = re.subn(r"(?m)^listener 0 .*$", f"listener 0 {self._socket}", text)
         if not devices == private == 1:

@@ -6,11 +6,9 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO
 
 import click
-import msgspec
 import trio
 
 from appliance import logs
@@ -109,7 +107,7 @@ def command(
 def _broker(invocation: Invocation, host: str | None, port: int | None, username: str, password: str | None) -> Broker:
     """Where to publish: as the options say, else the appliance that runs on the configured data folder.
 
-    Without a password we come as nobody, for brokers that let anybody in; to our own appliance as its first device.
+    Without a password we come as nobody, for brokers that let anybody in.
     """
     if host is None:
         folder = invocation.config.data_dir
@@ -118,18 +116,7 @@ def _broker(invocation: Invocation, host: str | None, port: int | None, username
             raise ApplianceError(f"no appliance is ready on {folder}: start one (appliance run), or give --host")
         host = ANY_ADDRESS.get(running.mqtt_host, running.mqtt_host)
         port = port or running.mqtt_port
-        if password is None:
-            password = _first_password(folder / "first-device.json", username)
     return Broker(host, port or 1883, username if password is not None else None, password)
-
-
-def _first_password(path: Path, username: str) -> str | None:
-    """The password of the first device's user, if that is who we are."""
-    try:
-        first = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-    except (OSError, msgspec.MsgspecError):
-        return None
-    return first.get("password") if first.get("username") == username else None
 
 
 async def _run(publisher: Publisher, broker: Broker, connections: int, run: str, shown: bool) -> Tally:

@@ -130,11 +130,11 @@ def test_without_an_appliance_it_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_it_finds_the_appliance_of_its_data_folder() -> None:
-    with MosquittoServer(users={"demo": "first-password"}) as server:
+    with MosquittoServer(users={"demo": "claim-password"}) as server:
         folder = server.directory / "data"
         folder.mkdir()
         running = RunFile(1, "", mqtt_host="0.0.0.0", mqtt_port=server.port, database="", socket_dir=None)
         (folder / "run.json").write_bytes(msgspec.json.encode(running))
-        (folder / "first-device.json").write_text(json.dumps({"username": "demo", "password": "first-password"}))
-        done = simulate("--rate", "0", "--messages", "10", environ={"APPLIANCE_DATA_DIR": str(folder)})
+        environ = {"APPLIANCE_DATA_DIR": str(folder), "MQTT_PASSWORD": "claim-password"}
+        done = simulate("--rate", "0", "--messages", "10", environ=environ)
         assert (done.returncode, done.stderr) == (0, "")
