@@ -8,7 +8,7 @@ With an external broker none of this runs: its users are not managed by us.
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import psycopg
@@ -24,7 +24,6 @@ from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import broker_copies, credentials
 from appliance.devices.broker_copies import BrokerCopy
-from appliance.mqtt.client import Client
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +32,9 @@ MIN_INTERVAL = 1.0
 RETRY_SECONDS = 0.5
 FAR = 3600.0
 """Seconds after which the database is read again though nothing was told."""
+
+Ready = Callable[[], Awaitable[object]]
+"""Returns while something is there, waits while it is not."""
 
 
 def users_of(copy: BrokerCopy) -> Users:
@@ -80,10 +82,11 @@ class BrokerUsers:
             self._talk_wanted = wanted
             self._wake()
 
-    async def run(self, client: Client, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, session_ready: Ready, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow the database until cancelled; starts once the broker knows what was there when we began to listen.
 
-        ``client`` holds the appliance's session: without it the broker must not be made to reload.
+        ``session_ready`` returns while the appliance's session is connected: without it the broker must not be made
+        to reload (:mod:`appliance.children.mosquitto_reload`).
         """
         async with trio.open_nursery() as nursery:
             await nursery.start(listen, self._connect, [broker_copies.CHANNEL], self._told, self._wake)
@@ -91,7 +94,7 @@ class BrokerUsers:
             while True:
                 self._woken = trio.Event()
                 try:
-                    pause = await self._follow(client)
+                    pause = await self._follow(session_ready)
                 except (psycopg.OperationalError, OSError) as trouble:  # Postgres is away, the disk is full
                     log.warning("the broker's users wait", error=str(trouble).strip())
                     await trio.sleep(RETRY_SECONDS)
@@ -101,7 +104,7 @@ class BrokerUsers:
                 with trio.move_on_after(pause):
                     await self._woken.wait()
 
-    async def _follow(self, client: Client) -> float:
+    async def _follow(self, session_ready: Ready) -> float:
         """Bring the broker up to date; the seconds until something is due by itself."""
         # Before the database is read, so that what changes meanwhile comes along.
         await trio.sleep(max(0.0, self._last_reload + MIN_INTERVAL - trio.current_time()))
@@ -110,21 +113,21 @@ class BrokerUsers:
             copy = await broker_copies.read(connection)
         users, talkative = users_of(copy), self._talk_wanted
         if users != self._known or talkative is not self._talks:
-            await self._bring(client, users, talkative)
+            await self._bring(session_ready, users, talkative)
         async with self._pool.connection() as connection:
             await broker_copies.record(connection, self._instance, self._lock_key, copy)
         if copy.next_switch is None:
             return FAR
         return min(max((copy.next_switch - self._now()).total_seconds(), 0.0), FAR)
 
-    async def _bring(self, client: Client, users: Users, talkative: bool) -> None:
+    async def _bring(self, session_ready: Ready, users: Users, talkative: bool) -> None:
         began = trio.current_time()
         await self._mosquitto.write(users=users, talkative=talkative)
-        await client.ready()
+        await session_ready()
         self._last_reload = trio.current_time()
         while not await self._mosquitto.reload():  # it went down: its successor has read the files, and may tell
             await trio.sleep(RETRY_SECONDS)
-            await client.ready()
+            await session_ready()
         self._known, self._talks = users, talkative
         log.info("broker reloaded", users=users.passwords.count("\n"), seconds=round(trio.current_time() - began, 3))
 

@@ -38,9 +38,12 @@ class Intake:
         """Submit what the broker sends until cancelled: what was not submitted is not acknowledged and comes again."""
         task_status.started()
         async for batch in self._client.batches(self._batch_size):
-            self._on_redelivered([packet.duplicate for packet in batch.packets].count(True))
+            redelivered = frozenset(index for index, packet in enumerate(batch.packets) if packet.duplicate)
+            self._on_redelivered(len(redelivered))
             qos0 = _qos0(batch) if batch.count < len(batch.packets) else frozenset()
-            await self._pipeline.submit(Submission(batch.packets, batch.received, self._acknowledger(batch), qos0))
+            await self._pipeline.submit(
+                Submission(batch.packets, batch.received, self._acknowledger(batch), qos0, redelivered)
+            )
 
     def _acknowledger(self, batch: Batch) -> Callable[[Settlement], Awaitable[None]]:
         async def acknowledge(_: Settlement) -> None:

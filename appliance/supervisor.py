@@ -5,6 +5,7 @@ its own error. A drain (SIGTERM, SIGINT) takes no new messages, finishes the bat
 last; a second signal ends the process at once, and the kernel tells the children.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -92,6 +93,10 @@ class BrokerPlace(TypedDict, total=False):
     password: str | None
 
 
+ONE_WISH_SECONDS = 0.4
+"""Signals this close together are one: a process group is told by the terminal and by make at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
     """What a started appliance tells the person at the console."""
@@ -150,8 +155,6 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             limits.on_change = lambda: limiter.limits_changed(clock.monotonic())
             await tree.start("registry changes", follow_registry, endpoint, registry, limits)
             await tree.start("limits", limits.run)
-            janitor = Janitor(limiter, clock, interval=config.limits.janitor_interval, report=metrics.swept)
-            await tree.start("janitor", janitor.run)
             await tree.start("housekeeping", housekeeping.run, pool, clock, grace(config))
             # The pipeline
             live = LiveFeed(clock)
@@ -180,6 +183,15 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             intake_service, _ = await tree.start("intake", intake.run)
             await tree.start("backlog", backlog.run, lambda: pipeline.in_hand + client.statistics().waiting)
             await tree.start("link", watch_link, client, backlog)
+            present = partial(health, database, postgres, client)
+            janitor = Janitor(
+                limiter,
+                clock,
+                interval=config.limits.janitor_interval,
+                report=metrics.swept,
+                resting=lambda: bool(present().missing()),
+            )
+            await tree.start("janitor", janitor.run)
             if broker is None:
                 await tree.start("session watch", doorkeeper.watch, client)
             else:
@@ -188,7 +200,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 broker_users = BrokerUsers(
                     broker, users, pool, open_connection, clock, instance, talkative=door.talkative
                 )
-                await tree.start("broker users", broker_users.run, client)
+                await tree.start("broker users", broker_users.run, client.ready)
                 await tree.start("door", doorkeeper.keep, client, broker)
                 await tree.start("refusals", door.run, broker_users.talk)
             queue = BrokerWatch(watch_client(config, broker), metrics)
@@ -202,7 +214,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 clock=clock,
                 pool=pool,
                 live=live,
-                health=partial(health, database, postgres, client),
+                health=present,
                 metrics_text=metrics.exposition,
                 broker_queue=partial(broker_queue, queue),
                 ingest=ingest,
@@ -218,6 +230,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             data.write_run_file(run_file(data, endpoint, web_url, mqtt_host, mqtt_port))
             announce(Serving(web_url, addresses, mqtt_host, mqtt_port, first_device, broker is not None))
             web_service.may_end()
+            gc.freeze()  # what is here now stays: full collections need not walk it
             await stopping.wait()
             # Stopping: no new messages, the batch in hand, then everything in reverse
             data.remove_run_file()
@@ -237,6 +250,7 @@ class Stopping:
         self._everything = everything
         self._asked = trio.Event()
         self._waited_for = False
+        self._first = 0.0
 
     async def wait(self) -> None:
         """Return when somebody asked the process to stop."""
@@ -248,9 +262,13 @@ class Stopping:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             task_status.started()
             async for number in signals:
+                now = trio.current_time()
+                if self._asked.is_set() and now - self._first < ONE_WISH_SECONDS:
+                    continue
                 log.info("stopping", signal=signal.Signals(number).name)
                 if self._asked.is_set():
                     os._exit(128 + number)  # the kernel tells the children: PR_SET_PDEATHSIG
+                self._first = now
                 self._asked.set()
                 if not self._waited_for:  # still starting: nothing was promised yet, so nothing is drained
                     self._everything.cancel()

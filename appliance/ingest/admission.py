@@ -5,7 +5,7 @@
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
@@ -72,10 +72,12 @@ class Admission:
         self._decoder = Decoder()
         self._routes: dict[str, Route] = {}
 
-    def admit(self, messages: Sequence[Inbound], received_at: int, now: float) -> Batch:
+    def admit(
+        self, messages: Sequence[Inbound], received_at: int, now: float, redelivered: Container[int] = ()
+    ) -> Batch:
         """Judge ``messages``, received at ``received_at`` (microseconds since 1970 UTC; ``now``: monotonic seconds).
 
-        Never raises for any input.
+        Those at the indexes ``redelivered`` were charged when they came first. Never raises for any input.
         """
         batch = Batch(messages, received_at)
         known = self._routes.get
@@ -87,7 +89,7 @@ class Admission:
                 if isinstance(route, Refusal):
                     batch.refused.append(_refuse(index, route, topic, payload))
                 else:
-                    self._judge(batch, index, route, payload, now)
+                    self._judge(batch, index, route, payload, None if index in redelivered else now)
             except Exception as error:  # noqa: BLE001 - the boundary of the stream: a bug costs one message, not the batch
                 batch.refused.append(_fault(index, error, topic, payload))
         return batch
@@ -95,11 +97,14 @@ class Admission:
     def readmit(self, message: Inbound, received_at: int) -> Batch:
         """Judge a held message again: from check 4 on, charged to no bucket, by its original time of receipt."""
         batch = Batch((message,), received_at)
-        route = self._route(message.topic)
-        if isinstance(route, Refusal):
-            batch.refused.append(_refuse(0, route, message.topic, message.payload))
-        else:
-            self._read(batch, 0, route, message.payload)
+        try:
+            route = self._route(message.topic)
+            if isinstance(route, Refusal):
+                batch.refused.append(_refuse(0, route, message.topic, message.payload))
+            else:
+                self._read(batch, 0, route, message.payload)
+        except Exception as error:  # noqa: BLE001 - the same boundary: what a bug held may meet the same bug again
+            batch.refused.append(_fault(0, error, message.topic, message.payload))
         return batch
 
     def resume(self, batch: Batch, standings: Mapping[Key, Standing]) -> None:
@@ -139,13 +144,13 @@ class Admission:
         self._routes[topic] = route
         return route
 
-    def _judge(self, batch: Batch, index: int, route: Route, payload: bytes, now: float) -> None:
-        """Checks 2 and 3, then the rest."""
+    def _judge(self, batch: Batch, index: int, route: Route, payload: bytes, now: float | None) -> None:
+        """Checks 2 and 3 (``now`` None: charged already), then the rest."""
         if len(payload) > self._max_payload:
             detail = f"{len(payload)} bytes; at most {self._max_payload} (ingest.max_payload_bytes)"
             self._turn_away(batch, index, Refusal(Reason.PAYLOAD_TOO_LARGE, detail), route, payload)
             return
-        empty = self._limiter.take(route.bucket, now)
+        empty = None if now is None else self._limiter.take(route.bucket, now)
         if empty is not None:
             self._turn_away(batch, index, Refusal(Reason.RATE_LIMITED, EMPTY_BUCKETS[empty]), route, payload)
             return

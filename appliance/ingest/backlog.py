@@ -1,7 +1,8 @@
 """Backlog credit: devices that went on while we took nothing are not refused for what then comes in at once (P11).
 
 Time away - our own stop, Postgres or the broker's link - is credited to the limiter until the backlog is drained. It is
-drained when the broker no longer fills our window: with messages queued it always sends as many as it may.
+drained when the broker no longer fills our window (with messages queued it always sends as many as it may) and devices
+have had the time to come back.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,9 @@ LONGEST = 14 * 86_400.0
 """Seconds credited at most: the broker keeps our session no longer, and a wall clock may have jumped."""
 INTERVAL = 0.5
 CALM_LOOKS = 4
-"""Looks in a row at a window that is not full, until the backlog counts as drained."""
+"""Looks in a row at a window that is not full, until the broker's queue counts as empty."""
+RETURNING = 300.0
+"""Seconds after an absence in which devices still come back with queues of their own: no backlog is drained before."""
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +35,7 @@ class Backlog:
         self._full = window // 2
         self._credited = False
         self._calm = 0
+        self._back_since = 0.0
 
     def away(self, seconds: float) -> None:
         """No messages were taken in the last ``seconds``."""
@@ -39,6 +43,7 @@ class Backlog:
             return
         self._limiter.credit(min(seconds, LONGEST), self._clock.monotonic())
         self._calm = 0
+        self._back_since = self._clock.monotonic()
         if not self._credited:
             self._credited = True
             log.info("backlog credited", seconds=round(seconds, 1))
@@ -48,7 +53,7 @@ class Backlog:
         if not self._credited:
             return
         self._calm = 0 if in_hand >= self._full else self._calm + 1
-        if self._calm >= CALM_LOOKS:
+        if self._calm >= CALM_LOOKS and self._clock.monotonic() - self._back_since >= RETURNING:
             self._credited = False
             self._limiter.backlog_drained()
             log.info("backlog drained")

@@ -146,6 +146,8 @@ class Submission:
     settle: Callable[["Settlement"], Awaitable[None]]
     qos0: frozenset[int] = frozenset()
     """Indexes of the messages that came with QoS 0, which nobody was promised."""
+    redelivered: frozenset[int] = frozenset()
+    """Indexes of the messages that the broker sends again: their token was spent when they came first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,21 +14,33 @@ log = structlog.get_logger(__name__)
 class Janitor:
     """Clears the limiter's idle buckets every ``interval`` seconds.
 
-    ``report`` is called after each pass with the buckets cleared in it and the buckets left, for metrics.
+    ``report`` is called after each pass with the buckets cleared in it and the buckets left, for metrics. While
+    ``resting`` says so there is no pass: no messages are taken, and time that will be credited afterwards must not
+    fill a bucket that was forgotten meanwhile.
     """
 
-    def __init__(self, limiter: Limiter, clock: Clock, *, interval: float, report: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        limiter: Limiter,
+        clock: Clock,
+        *,
+        interval: float,
+        report: Callable[[int, int], None],
+        resting: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._limiter = limiter
         self._clock = clock
         self._interval = interval
         self._report = report
+        self._resting = resting
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Sweep for ever; the first pass comes after one interval."""
         task_status.started()
         while True:
             await trio.sleep(self._interval)
-            await self.sweep()
+            if not self._resting():
+                await self.sweep()
 
     async def sweep(self) -> int:
         """One pass over all buckets, others running between its slices. Returns how many were cleared."""

@@ -101,11 +101,13 @@ class Pipeline:
     async def _judge(self, submissions: list[Submission]) -> Batch:
         """Admit all messages of ``submissions`` as one batch; only an unknown device costs a query."""
         messages: Sequence[Inbound] = submissions[0].messages
-        qos0 = submissions[0].qos0
+        qos0, redelivered = submissions[0].qos0, submissions[0].redelivered
         if len(submissions) > 1:
             messages = [message for submission in submissions for message in submission.messages]
-            qos0 = _joined_qos0(submissions)
-        batch = self._admission.admit(messages, round(submissions[0].received * MICROSECONDS), self._clock.monotonic())
+            qos0 = _joined(submissions, [submission.qos0 for submission in submissions])
+            redelivered = _joined(submissions, [submission.redelivered for submission in submissions])
+        received_at = round(submissions[0].received * MICROSECONDS)
+        batch = self._admission.admit(messages, received_at, self._clock.monotonic(), redelivered)
         batch.qos0 = qos0
         self.in_hand += len(messages)
         await self._look_up(batch)
@@ -201,12 +203,12 @@ class Pipeline:
                 metrics.invalid_encoding.inc(count)
 
 
-def _joined_qos0(submissions: Sequence[Submission]) -> frozenset[int]:
-    """The indexes of QoS 0 messages in all submissions laid end to end."""
+def _joined(submissions: Sequence[Submission], indexes: Sequence[frozenset[int]]) -> frozenset[int]:
+    """Indexes into each submission as indexes into all of them laid end to end."""
     first = 0
     found: set[int] = set()
-    for submission in submissions:
-        found.update(first + index for index in submission.qos0)
+    for submission, some in zip(submissions, indexes, strict=True):
+        found.update(first + index for index in some)
         first += len(submission.messages)
     return frozenset(found)
 

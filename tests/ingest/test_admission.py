@@ -175,6 +175,14 @@ def test_the_bucket_comes_before_the_payload_is_read() -> None:
     assert len(admit((TOPIC, b'{"a":1}'), by=by, at=NOW + SECOND).readings) == 1
 
 
+def test_a_redelivered_message_is_not_charged_twice() -> None:
+    by = admission(limiter=Limiter(rate=1, burst=1))
+    first = admit((TOPIC, b'{"ts":1763999990,"a":1}'), by=by)
+    again = by.admit(first.messages, NOW, NOW / SECOND, frozenset({0}))
+    assert (len(first.readings), len(again.readings)) == (1, 1)
+    assert only_refusal(admit((TOPIC, b'{"a":2}'), by=by)) is Reason.RATE_LIMITED
+
+
 def test_a_message_too_large_spends_no_token() -> None:
     by = admission(limiter=Limiter(rate=1, burst=1))
     batch = admit((TOPIC, b"x" * 20_000), (TOPIC, b'{"a":1}'), by=by)

@@ -76,7 +76,8 @@ async def test_a_second_signal_ends_it_at_once_and_the_children_follow(appliance
     assert len(children) >= 2
     os.kill(child(appliance, "postgres"), signal.SIGSTOP)  # so that an orderly stop would take long
     appliance.process.terminate()
-    await trio.sleep(0.5)
+    appliance.process.terminate()  # the same wish, told twice
+    await trio.sleep(0.7)
     assert appliance.process.poll() is None
     appliance.process.terminate()
     code = await trio.to_thread.run_sync(appliance.process.wait, 5)
