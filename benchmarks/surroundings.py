@@ -3,9 +3,12 @@
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 
 import psycopg
+
+YARDSTICK_STEPS = 500_000
 
 
 def machine() -> str:
@@ -16,6 +19,15 @@ def machine() -> str:
         if name.strip() == "model name"
     ]
     return f"{os.cpu_count()} CPUs ({names[0] if names else platform.machine()}), load {os.getloadavg()[0]:.1f}"
+
+
+def yardstick() -> float:
+    """CPU seconds of a fixed piece of Python: how fast this machine is just now."""
+    started = time.process_time()
+    total = 0
+    for number in range(YARDSTICK_STEPS):
+        total += number * number
+    return time.process_time() - started
 
 
 def commit() -> str:
