@@ -3,7 +3,7 @@
 Enters: every line the embedded broker prints. Leaves: the last refusals, counted by cause. Never: a line that costs
 the message path.
 
-What it sees, with Mosquitto 2.0:
+What it sees, with Mosquitto 2.0 (2.1 adds the address to every line):
 
 - Refused connections, always: wrong user or password, no user, too many connections, no proper MQTT. The log has the
   address, not the user that was tried; when several callers arrive at the same moment, not even the address is sure,
@@ -48,7 +48,7 @@ ACCEPTED = re.compile(
     r"New client connected from (?P<host>\S*):(?P<port>\d+) as (?P<id>.*) \(p\d+, c\d, k\d+(?:, u'(?P<user>.*)')?\)\.$"
 )
 LEFT = re.compile(
-    r"(?:Client|Bad socket read/write on client) (?P<id>.*?)"
+    r"(?:Client|Bad socket read/write on client) (?P<id>.*?)(?: \[(?P<peer>\S*):\d+\])?"
     r"(?: (?P<how>(?:been )?disconnected\b.*|closed .*|has .*)|: .*)$"
 )
 ANSWERED = re.compile(r"Sending CONNACK to (?P<host>.*) \(\d+, (?P<code>\d+)\)$")
@@ -183,7 +183,8 @@ class Log:
             return None
         cause = next((cause for words, cause in LEAVINGS if words in (found["how"] or "")), None)
         if found["id"] == UNKNOWN:
-            address = self._nameless_leaves()
+            nameless = self._nameless_leaves()
+            address = nameless if found["peer"] is None else found["peer"]
             return None if cause is None or address == "" else Refused(cause, at, address)
         client = self._clients.pop(found["id"], None)
         if cause is None or client is None:

@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "addresses": set(),
     "broker_watch": {"metrics", "mqtt"},
     # the one place where credentials reach the broker, while the session is there
-    "broker_users": {"children", "clock", "db", "devices", "door", "mqtt"},
+    "broker_users": {"children", "clock", "db", "devices"},
     "door": {"broker_user", "clock", "metrics"},
     "first_start": {"clock", "db", "devices", "errors", "subscriptions"},
     "doorkeeper": {"children", "mqtt"},  # the one place where the session's state opens the broker's door

@@ -1,0 +1,216 @@
+"""What the broker's lines tell, and when it is to talk. The lines are Mosquitto 2.0.11's own."""
+
+import re
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from appliance.door import FLOOD, KEPT, MAX_QUIET_SECONDS, QUIET_SECONDS, Cause, Door, Log, Refused
+from appliance.metrics import Metrics
+
+
+class HandClock:
+    """A clock that a test turns."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def wall(self) -> float:
+        """Seconds."""
+        return self.now
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+
+def read(*lines: str) -> list[Refused]:
+    log = Log()
+    return [refused for at, line in enumerate(lines) if (refused := log.read(line, float(at))) is not None]
+
+
+CONNECTED = (
+    "New connection from 192.0.2.7:40000 on port 1883.",
+    "New client connected from 192.0.2.7:40000 as esp (p2, c1, k60, u'acme/device/d1').",
+)
+
+
+def test_a_wrong_password_shows_the_address() -> None:
+    lines = ("New connection from 192.0.2.7:43240 on port 1883.", "Client <unknown> disconnected, not authorised.")
+    assert read(*lines) == [Refused(Cause.SIGN_IN, 1.0, "192.0.2.7")]
+
+
+def test_among_several_callers_only_a_talking_broker_tells_which() -> None:
+    arrivals = ("New connection from 192.0.2.7:1 on port 1883.", "New connection from 192.0.2.8:2 on port 1883.")
+    left = "Client <unknown> disconnected, not authorised."
+    assert read(*arrivals, left) == [Refused(Cause.SIGN_IN, 2.0, None)]
+    answered = "Sending CONNACK to 192.0.2.7 (0, 5)"
+    assert read(*arrivals, answered, left, left) == [
+        Refused(Cause.SIGN_IN, 3.0, "192.0.2.7"),
+        Refused(Cause.SIGN_IN, 4.0, "192.0.2.8"),
+    ]
+
+
+def test_the_next_mosquitto_names_the_address_itself() -> None:
+    lines = (
+        "New connection from 192.0.2.7:1 on port 1883.",
+        "New connection from 192.0.2.8:2 on port 1883.",
+        "Client <unknown> [192.0.2.7:1] disconnected: not authorised.",
+    )
+    assert read(*lines) == [Refused(Cause.SIGN_IN, 2.0, "192.0.2.7")]
+
+
+def test_who_was_let_in_is_not_looked_for_among_the_refused() -> None:
+    refused = read(
+        *CONNECTED, "New connection from 192.0.2.9:5 on port 1883.", "Client <unknown> disconnected, not authorised."
+    )
+    assert [one.address for one in refused] == ["192.0.2.9"]
+
+
+def test_our_own_callers_on_the_private_socket_are_nobody() -> None:
+    ours = "New connection from  on port 0."
+    assert read(ours, "Client <unknown> closed its connection.") == []
+    assert read(ours, "Client <unknown> disconnected due to protocol error.") == []
+    assert (
+        read("New client connected from :0 as x (p5, c1, k60, u'appliance').", "Client x disconnected, not authorised.")
+        == []
+    )
+
+
+def test_a_denied_topic_names_device_and_mend() -> None:
+    denied = "Denied PUBLISH from esp (d0, q1, r0, m1, 'tenants/acme/device/d1/telemetry', ... (27 bytes))"
+    (refused,) = read(*CONNECTED, denied)
+    assert refused == Refused(
+        Cause.TOPIC, 2.0, "192.0.2.7", "esp", "acme/device/d1", "tenants/acme/device/d1/telemetry"
+    )
+    assert (refused.tenant_id, refused.device_id) == ("acme", "d1")
+    assert refused.hint() == (
+        "publishes to `tenants/acme/device/d1/telemetry`, should be `tenant/acme/device/d1/telemetry`"
+    )
+
+
+def test_a_denied_claim_user_learns_why() -> None:
+    connected = "New client connected from 192.0.2.7:1 as c (p2, c1, k60, u'acme')."
+    line = "Denied PUBLISH from c (d0, q1, r0, m1, '{}', ... (1 bytes))"
+    own, strange = read(connected, line.format("tenant/acme/device/d1/telemetry"), line.format("acme/d1"))
+    assert (own.tenant_id, own.device_id) == ("acme", "d1")
+    assert own.hint() == "this device has a credential of its own; the claim user may not speak for it any more"
+    assert strange.hint() == "publishes to `acme/d1`, should be `tenant/acme/device/DEVICE/telemetry`"
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ("Client esp disconnected due to malformed packet.", Cause.PROTOCOL),
+        ("Client esp disconnected due to protocol error.", Cause.PROTOCOL),
+        ("Client esp disconnected due to oversize packet.", Cause.TOO_LARGE),
+        (
+            "Dropped too large PUBLISH from esp (d0, q1, r0, m1, 'tenant/acme/device/d1/telemetry', ... (9 bytes))",
+            Cause.TOO_LARGE,
+        ),
+        ("Client connection from 192.0.2.7 denied: max_connections exceeded.", Cause.TOO_MANY_CONNECTIONS),
+    ],
+)
+def test_other_refusals(line: str, cause: Cause) -> None:
+    (refused,) = read(*CONNECTED, line)
+    assert (refused.cause, refused.address) == (cause, "192.0.2.7")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Client esp disconnected.",
+        "Client esp closed its connection.",
+        "Client esp has exceeded timeout, disconnecting.",
+        "Client esp already connected, closing old connection.",
+        "Client esp been disconnected by administrative action.",
+        "Bad socket read/write on client esp: Invalid input.",
+        "Received PUBLISH from esp (d0, q1, r0, m1, 'x', ... (1 bytes))",
+        "Sending PUBACK to esp (m1, rc0)",
+        "Sending CONNACK to esp (0, 0)",
+        "Reloading config.",
+        "",
+        "Denied",
+        "New connection",
+        "Client ",
+    ],
+)
+def test_what_is_no_refusal(line: str) -> None:
+    assert read(*CONNECTED, line) == []
+
+
+def test_a_client_id_cannot_pass_for_another_user() -> None:
+    forged = "x (p2, c1, k60, u'other/device/d9')."
+    connected = f"New client connected from 192.0.2.7:1 as {forged} (p2, c1, k60, u'acme/device/d1')."
+    (refused,) = read(connected, f"Client {forged} disconnected due to protocol error.")
+    assert refused.username == "acme/device/d1"
+
+
+def test_callers_who_never_speak_are_forgotten() -> None:
+    log = Log()
+    log.read("New connection from 192.0.2.7:1 on port 1883.", 0.0)
+    log.read("New connection from 192.0.2.8:1 on port 1883.", 31.0)
+    assert log.read("Client <unknown> disconnected, not authorised.", 32.0) == Refused(Cause.SIGN_IN, 32.0, "192.0.2.8")
+
+
+def door() -> tuple[Door, HandClock, Metrics]:
+    clock, metrics = HandClock(), Metrics()
+    return Door(clock, metrics), clock, metrics
+
+
+def test_the_door_counts_by_cause_and_keeps_one_of_a_kind() -> None:
+    kept, clock, metrics = door()
+    for _ in range(3):
+        clock.now += 1
+        kept.heard("New connection from 192.0.2.7:1 on port 1883.")
+        kept.heard("Client <unknown> disconnected, not authorised.")
+    for line in CONNECTED:
+        kept.heard(line)
+    kept.heard("Denied PUBLISH from esp (d0, q0, r0, m0, 'x/y', ... (1 bytes))")
+    newest, older = kept.refusals()
+    assert (newest.cause, older.cause, older.times, older.at) == (Cause.TOPIC, Cause.SIGN_IN, 3, 1003.0)
+    assert kept.counts() == {Cause.SIGN_IN: 3, Cause.TOPIC: 1}
+    assert kept.refusals("acme") == kept.refusals("acme", "d1") == [newest]
+    assert kept.refusals("other") == kept.refusals("acme", "d2") == []
+    found = dict(re.findall(r'appliance_door_refusals_total\{cause="(\w+)"\} (\S+)', metrics.exposition().decode()))
+    assert found == {"sign_in": "3.0", "topic": "1.0"}
+
+
+def test_only_the_last_thousand_are_kept() -> None:
+    kept, _, _ = door()
+    for line in CONNECTED:
+        kept.heard(line)
+    for number in range(KEPT + 5):
+        kept.heard(f"Denied PUBLISH from esp (d0, q0, r0, m0, 'x/{number}', ... (1 bytes))")
+    topics = [one.topic for one in kept.refusals()]
+    assert (len(topics), topics[0], topics[-1]) == (KEPT, f"x/{KEPT + 4}", "x/5")
+
+
+async def test_a_flood_silences_the_broker_for_a_while(autojump_clock: MockClock) -> None:  # noqa: ARG001 - jumps
+    kept, clock, _ = door()
+    said: list[tuple[bool, float]] = []
+    async with trio.open_nursery() as nursery:
+        await nursery.start(kept.run, lambda wanted: said.append((wanted, trio.current_time())))
+        begun = trio.current_time()
+        for _ in range(FLOOD):
+            kept.heard("Sending PUBACK to esp (m1, rc0)")
+        await trio.testing.wait_all_tasks_blocked()
+        assert said == []
+        clock.now += 0.9
+        kept.heard("Sending PUBACK to esp (m1, rc0)")
+        talks = [kept.talkative]
+        await trio.sleep(MAX_QUIET_SECONDS + 1)
+        assert [wanted for wanted, _ in said] == [False, True]
+        assert QUIET_SECONDS <= said[1][1] - begun < 2 * QUIET_SECONDS
+        assert [*talks, kept.talkative] == [False, True]
+        nursery.cancel_scope.cancel()
+
+
+def test_below_the_flood_it_talks_on() -> None:
+    kept, clock, _ = door()
+    for _ in range(10):
+        clock.now += 1
+        for _ in range(FLOOD):
+            kept.heard("Sending PUBACK to esp (m1, rc0)")
+    assert kept.talkative
