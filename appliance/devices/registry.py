@@ -208,6 +208,11 @@ class Registry:
         self._keep(found, unsure=version != self._version)
         return found
 
+    async def standings(self, keys: Iterable[Key]) -> dict[Key, Standing]:
+        """How devices stand in the database now; nothing is provisioned, and nothing is kept."""
+        async with self._pool.connection() as connection:
+            return await self._load(connection, keys)
+
     async def authentic(self, key: Key, secret: str) -> bool:
         """Whether ``secret`` is the device's own token or, of a device without one, its tenant's claim password.
 

@@ -50,13 +50,13 @@ def event_parameters(messages: Sequence[Refused], received_at: int) -> dict[str,
     return {
         "ingested_at": moment(received_at),
         "event_ts": [_event_time(message.event_ts) for message in messages],
-        "topics": [_plain(message.topic) for message in messages],
+        "topics": [plain(message.topic) for message in messages],
         "tenants": [message.tenant_id for message in messages],
         "sites": [message.site_id for message in messages],
         "devices": [message.device_id for message in messages],
         "kinds": [message.kind for message in messages],
         "reasons": [message.reason.value for message in messages],
-        "details": [_plain(message.detail) for message in messages],
+        "details": [plain(message.detail) for message in messages],
         "payloads": [message.payload for message in messages],
     }
 
@@ -82,6 +82,6 @@ def _event_time(microseconds: int | None) -> datetime | None:
     return moment(microseconds) if microseconds is not None and _EARLIEST <= microseconds <= _LATEST else None
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that Postgres takes: it has no U+0000."""
     return text.replace("\0", "\\u0000")

@@ -1,0 +1,159 @@
+"""What a replay would do, said before it starts; and which held messages could pass by now.
+
+Enters: a selection. Leaves: how many would pass, and why the others would not. Never: a change of anything - new
+devices are given seats in thought, in the order in which a replay would give them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import trio
+
+from appliance.clock import Clock
+from appliance.config import Ingest, Retention
+from appliance.db import statements
+from appliance.db.pool import Pool
+from appliance.devices.foresight import Foresight
+from appliance.devices.provisioning import Key
+from appliance.devices.registry import Registry
+from appliance.ingest.quarantine_store import Selection, check_ids
+from appliance.ingest.readmission import HeldMessage, Readmission
+from appliance.ingest.replay import SLICE
+from appliance.ingest.replays import measure, replayable
+from appliance.reading import HELD_REASONS, Reason, Refusal
+
+MAX_EXAMINED = 400_000
+"""Messages that a forecast looks at; past it, it says so. What it remembers of their devices stays below 100 MB."""
+MAX_GROUPS = 50_000
+"""Devices and sites that offers look at."""
+
+CAUSES: Mapping[Reason, str] = {
+    Reason.UNREGISTERED_DEVICE: "the device is registered or can be",
+    Reason.PENDING_APPROVAL: "the device was approved",
+    Reason.NO_SUBSCRIPTION_CAPACITY: "there are free seats",
+    Reason.DEVICE_INACTIVE: "the device was reactivated",
+    Reason.SUBSCRIPTION_SUSPENDED: "the subscription works again",
+    Reason.SUBSCRIPTION_EXPIRED: "the subscription was renewed",
+    Reason.SITE_MISMATCH: "the device stands at that site",
+    Reason.INTERNAL_ERROR: "the fault may be mended",
+}
+"""Of each reason that holds messages: what has changed once they can pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What would become of the ``examined`` oldest of ``selected`` messages if they were replayed now."""
+
+    selected: int
+    examined: int
+    passing: int
+    refused: Mapping[Reason, int]
+    new_devices: int
+    """Devices that would be registered, their seats taken."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every message was looked at."""
+        return self.examined >= self.selected
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Held messages of one reason that would pass by now, and what has changed."""
+
+    reason: Reason
+    cause: str
+    messages: int
+    devices: int
+    oldest: datetime
+
+
+class Forecaster:
+    """Foretells replays. ``registry`` is only read from."""
+
+    def __init__(
+        self, pool: Pool, registry: Registry, clock: Clock, ingest: Ingest, retention: Retention, *, grace: timedelta
+    ) -> None:
+        self._pool = pool
+        self._registry = registry
+        self._clock = clock
+        self._ingest = ingest
+        self._retention = retention
+        self._grace = grace
+        self._queries = statements.load("quarantine")
+
+    async def forecast(
+        self,
+        selection: Selection,
+        *,
+        at_most: int = MAX_EXAMINED,
+        progress: Callable[[int, int], None] = lambda _examined, _selected: None,
+    ) -> Forecast:
+        """Judge the messages of ``selection`` (as ``replayable`` reads it), oldest first, as a replay would.
+
+        ``progress`` hears how many were examined, and of how many. Raises like :func:`appliance.ingest.replays.ask`
+        for named messages; nothing that matches is a forecast of zeros.
+        """
+        wanted = replayable(selection)
+        async with self._pool.connection() as connection:
+            await check_ids(connection, wanted)
+            selected, last = await measure(connection, wanted)
+        foresight = self._foresight()
+        readmission = Readmission(self._ingest, self._retention, foresight.resolve)
+        examined = passing = after = 0
+        refused: Counter[Reason] = Counter()
+        while examined < min(selected, at_most):
+            messages = await self._next(wanted, after, last)
+            if not messages:
+                selected = examined  # decided on meanwhile
+                break
+            for item in await readmission.judge(messages):
+                if isinstance(item.verdict, Refusal):
+                    refused[item.verdict.reason] += 1
+                else:
+                    passing += 1
+            examined += len(messages)
+            after = messages[-1].event_id
+            progress(examined, selected)
+            await trio.lowlevel.checkpoint()
+        return Forecast(max(selected, examined), examined, passing, dict(refused.most_common()), foresight.newcomers)
+
+    async def offers(self, tenant_id: str) -> list[Offer]:
+        """Held messages of a tenant that could be replayed now, by reason: to be offered after something changed.
+
+        Goes by device, seat, subscription and site; what only a payload tells (its token) shows in the forecast.
+        """
+        reasons = sorted(HELD_REASONS)
+        parameters = {"tenant": tenant_id, "reasons": reasons, "limit": MAX_GROUPS}
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(self._queries["select_groups"], parameters)
+            groups = await cursor.fetchall()
+        wanted: dict[Key, str | None] = {}
+        for device_id, site_id, *_ in groups:
+            wanted[tenant_id, device_id] = wanted.get((tenant_id, device_id)) or site_id
+        standings = await self._foresight().resolve(wanted) if wanted else {}
+        messages: Counter[Reason] = Counter()
+        devices: dict[Reason, set[str]] = {}
+        oldest: dict[Reason, datetime] = {}
+        for device_id, site_id, code, count, first in groups:
+            standing = standings[tenant_id, device_id]
+            if standing.refusal is None and site_id in (None, standing.site_id):
+                reason = Reason(code)
+                messages[reason] += count
+                devices.setdefault(reason, set()).add(device_id)
+                oldest[reason] = min(first, oldest.get(reason, first))
+        return [
+            Offer(reason, CAUSES[reason], count, len(devices[reason]), oldest[reason])
+            for reason, count in messages.most_common()
+        ]
+
+    def _foresight(self) -> Foresight:
+        return Foresight(self._registry, self._pool, self._clock, grace=self._grace)
+
+    async def _next(self, selection: Selection, after: int, last: int) -> list[HeldMessage]:
+        parameters = selection.parameters() | {"after": after, "last": last, "limit": SLICE}
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(self._queries["next_held"], parameters, prepare=False)
+            return [HeldMessage(*row) for row in await cursor.fetchall()]

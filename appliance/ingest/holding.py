@@ -1,0 +1,187 @@
+"""Holding, and its end: quarantine keeps to its caps, bytes for each tenant and age.
+
+Enters: the totals that triggers keep of every tenant. Leaves: fewer rows, evictions in the ledger. A message that was
+decided on goes first; then the device with the most held messages loses its oldest. Several appliances on one database
+take turns. Never: a scan while every tenant is within its cap.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import structlog
+import trio
+
+from appliance.clock import Clock
+from appliance.config import Quarantine
+from appliance.db import statements
+from appliance.db.locks import lock_key
+from appliance.db.pool import Pool, PoolTimeout
+from appliance.db.trio_psycopg import Connection
+from appliance.ingest.batch import MICROSECONDS, MINUTE
+from appliance.ingest.quarantine import moment
+from appliance.reading import HELD_REASONS
+
+INTERVAL = 5.0
+"""Seconds between two rounds: for so long a tenant may be over its cap."""
+SLICE = 500
+"""Rows in one transaction."""
+PAUSE = 0.02
+"""Seconds between two slices, for the stream's sake."""
+MAX_DOOMED = 50_000
+"""Rows chosen at once; the others are chosen after them."""
+LARGE = 20_000
+"""Held messages of a tenant from which on choosing is dear, and therefore done for SLACK of the cap at once."""
+SLACK = 0.05
+REPLAYS_KEPT = timedelta(days=90)
+"""How long a finished replay can be looked at."""
+QUIET = timedelta(days=1)
+"""An eviction after so long without one is told as an error again."""
+
+HOLDING_LOCK = lock_key("quarantine", "holding")
+
+log = structlog.get_logger(__name__)
+
+Gone = tuple[str | None, str, str, datetime]
+"""Of a row that went: tenant, status, reason, time of receipt."""
+
+
+class Holding:
+    """Keeps quarantine within its caps."""
+
+    def __init__(self, pool: Pool, instance: str, clock: Clock, limits: Quarantine) -> None:
+        self._pool = pool
+        self._instance = instance
+        self._clock = clock
+        self._max_bytes = limits.max_bytes
+        self._max_age = timedelta(days=limits.max_age_days)
+        self._queries = statements.load("quarantine")
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Make a round now and every INTERVAL, for ever."""
+        task_status.started()
+        while True:
+            try:
+                await self.round()
+            except (psycopg.Error, PoolTimeout, OSError) as error:
+                log.warning("quarantine not looked after", error=str(error).strip())
+            await trio.sleep(INTERVAL)
+
+    async def round(self) -> int:
+        """Bring everything within its caps; how many held messages had to go. Raises psycopg.Error, OSError."""
+        evicted = await self._age()
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(self._queries["select_overfull"], {"max_bytes": self._max_bytes})
+            overfull = await cursor.fetchall()
+        for tenant_id, size, held, evicted_at in overfull:
+            gone = await self._shrink(tenant_id, size, held)
+            if gone:
+                self._tell(tenant_id, gone, evicted_at)
+            evicted += gone
+        return evicted
+
+    # Age
+
+    async def _age(self) -> int:
+        """Let go of what is too old, whatever was decided on it."""
+        before = self._now() - self._max_age
+        evicted = 0
+        while True:
+            async with self._pool.connection() as connection, connection.transaction():
+                if not await self._alone(connection):
+                    return evicted
+                await connection.execute(self._queries["forget_replays"], {"before": self._now() - REPLAYS_KEPT})
+                cursor = await connection.execute(self._queries["evict_aged"], {"before": before, "limit": SLICE})
+                gone = await cursor.fetchall()
+                evicted += await self._record(connection, gone, for_room=False)
+            lost = sum(1 for _, status, reason, _ in gone if status == "HELD" and reason in HELD_REASONS)
+            if lost:
+                log.warning("held messages grew too old", messages=lost, max_age_days=self._max_age.days)
+            if len(gone) < SLICE:
+                return evicted
+            await trio.sleep(PAUSE)
+
+    # Room
+
+    async def _shrink(self, tenant_id: str, size: int, held: int) -> int:
+        """Bring one tenant within its cap; how many held messages had to go."""
+        target = self._max_bytes - (round(self._max_bytes * SLACK) if held > LARGE else 0)
+        evicted = 0
+        while size > target:
+            doomed, are_held = await self._choose(tenant_id, size - target)
+            if not doomed:
+                break
+            for start in range(0, len(doomed), SLICE):
+                gone = await self._evict(doomed[start : start + SLICE], held=are_held)
+                if gone is None:
+                    return evicted  # a peer is at it
+                evicted += gone
+                await trio.sleep(PAUSE)
+            size = await self._bytes(tenant_id)
+        return evicted
+
+    async def _choose(self, tenant_id: str, excess: int) -> tuple[list[int], bool]:
+        """Messages whose going brings back ``excess`` bytes or a good part of them, and whether they are held."""
+        parameters = {"tenant": tenant_id, "excess": excess, "limit": MAX_DOOMED}
+        async with self._pool.connection() as connection:
+            for statement, held in (("oldest_decided", False), ("oldest_of_fullest", True)):
+                cursor = await connection.execute(self._queries[statement], parameters, prepare=False)
+                doomed = [row[0] for row in await cursor.fetchall()]
+                if doomed:
+                    return doomed, held
+        return [], True
+
+    async def _evict(self, ids: Sequence[int], *, held: bool) -> int | None:
+        """One slice; how many held messages went, None if a peer is at work."""
+        async with self._pool.connection() as connection, connection.transaction():
+            if not await self._alone(connection):
+                return None
+            cursor = await connection.execute(self._queries["evict"], {"ids": list(ids), "held": held})
+            return await self._record(connection, await cursor.fetchall(), for_room=True)
+
+    async def _bytes(self, tenant_id: str) -> int:
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(self._queries["select_bytes"], {"tenant": tenant_id})).fetchone()
+        return 0 if row is None else int(row[0])
+
+    # Both
+
+    async def _alone(self, connection: Connection[Any]) -> bool:
+        """Whether no peer evicts at this moment, until the transaction ends."""
+        row = await (await connection.execute(self._queries["try_holding_lock"], {"key": HOLDING_LOCK})).fetchone()
+        return row == (True,)
+
+    async def _record(self, connection: Connection[Any], gone: Sequence[Gone], *, for_room: bool) -> int:
+        """Write evictions into the totals and the books, in the transaction that deletes the rows."""
+        held = [(tenant_id or "", received) for tenant_id, status, _, received in gone if status == "HELD"]
+        if not held:
+            return 0
+        counts = Counter(tenant_id for tenant_id, _ in held)
+        tenants = sorted(counts)
+        now = self._now()
+        parameters = {
+            "tenants": tenants,
+            "counts": [counts[tenant_id] for tenant_id in tenants],
+            "newest": [max(received for owner, received in held if owner == tenant_id) for tenant_id in tenants],
+            "evicted_at": now if for_room else None,
+            "minute": moment(round(now.timestamp() * MICROSECONDS) // MINUTE * MINUTE),
+            "instance": self._instance,
+        }
+        await connection.execute(self._queries["note_evictions"], parameters)
+        await connection.execute(self._queries["add_evicted"], parameters)
+        return len(held)
+
+    def _tell(self, tenant_id: str, evicted: int, last: datetime | None) -> None:
+        """The first eviction is a fault that somebody must hear of; the ones after it are its course."""
+        first = last is None or self._now() - last > QUIET
+        (log.error if first else log.info)(
+            "quarantine is full and loses its oldest",
+            tenant=tenant_id or None,
+            messages=evicted,
+            max_bytes=self._max_bytes,
+        )
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.wall(), UTC)

@@ -1,0 +1,221 @@
+"""Quarantined messages as people see them: listed, counted by cause, looked at, dismissed.
+
+Enters: a connection and a :class:`Selection`. Leaves: rows and counts; a dismissal with its audit row in the same
+transaction. Never: another tenant's message, whose absence is the same NotFound as that of one that never was.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from appliance.db import statements
+from appliance.db.audit import Actor, Entry, record
+from appliance.db.found import found
+from appliance.db.trio_psycopg import Connection
+from appliance.errors import Conflict, Invalid, NotFound
+from appliance.reading import HELD_REASONS, Reason
+
+STATEMENTS = statements.load("quarantine")
+
+OPERATOR = ""
+"""In place of a tenant: messages of no known tenant."""
+MAX_IDS = 10_000
+"""Messages named one by one in a selection."""
+SHOWN_IDS = 100
+MAX_PAGE = 1000
+
+
+class Status(StrEnum):
+    """What was decided on a message. ``HELD``: nothing yet."""
+
+    HELD = "HELD"
+    REPLAYED = "REPLAYED"
+    DISMISSED = "DISMISSED"
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which messages: each field narrows it. ``since`` (inclusive) and ``until`` are about the time of receipt."""
+
+    tenant_id: str | None = None
+    """None: everybody's, for operators; OPERATOR: those of no known tenant."""
+    device_id: str | None = None
+    reasons: tuple[Reason, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    ids: tuple[int, ...] = ()
+
+    def parameters(self) -> dict[str, Any]:
+        """As the statements of ``quarantine.sql`` take it."""
+        return {
+            "tenant": self.tenant_id,
+            "device": self.device_id,
+            "reasons": [reason.value for reason in self.reasons] or None,
+            "since": self.since,
+            "until": self.until,
+            "ids": list(self.ids) or None,
+        }
+
+    def described(self) -> Mapping[str, Any]:
+        """As audit rows keep it; of many ids, the first."""
+        words: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(self, ids=self.ids[:SHOWN_IDS]))
+        return words
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A quarantined message. ``payload`` is as received."""
+
+    event_id: int
+    ingested_at: datetime
+    event_ts: datetime | None
+    """The time the device gave, if it came to be read."""
+    topic: str
+    tenant_id: str | None
+    site_id: str | None
+    device_id: str | None
+    kind: str | None
+    reason: Reason
+    detail: str
+    payload: bytes
+    status: Status
+    decided_at: datetime | None
+    decided_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One reason: how many messages are held for it, and how many were refused for it (exact, kept or not)."""
+
+    reason: Reason
+    held: int
+    held_bytes: int
+    oldest: datetime | None
+    newest: datetime | None
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldingReach:
+    """How much is kept of a tenant, and how far back holding reaches.
+
+    Of what was refused for a reason that holds, everything received after ``complete_since`` is there or was decided
+    on; None: nothing was ever evicted.
+    """
+
+    messages: int
+    bytes: int
+    held: int
+    held_bytes: int
+    evicted: int
+    complete_since: datetime | None
+    oldest: datetime | None
+
+
+async def list_events(
+    connection: Connection[Any],
+    selection: Selection,
+    *,
+    status: Status | None = Status.HELD,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[Event]:
+    """Newest first, at most ``limit`` (and MAX_PAGE) of those whose id is below ``before``."""
+    parameters = selection.parameters() | {
+        "status": None if status is None else status.value,
+        "before": before,
+        "limit": min(limit, MAX_PAGE),
+    }
+    cursor = await connection.execute(STATEMENTS["list_events"], parameters, prepare=False)
+    return [_event(row) for row in await cursor.fetchall()]
+
+
+async def get_event(connection: Connection[Any], event_id: int, tenant_id: str | None = None) -> Event:
+    """One message, whatever was decided on it. Raises NotFound, also for another tenant's."""
+    events = await list_events(connection, Selection(tenant_id=tenant_id, ids=(event_id,)), status=None, limit=1)
+    return found(events[0] if events else None, f"quarantined message {event_id}")
+
+
+async def counts(connection: Connection[Any], selection: Selection) -> list[Cause]:
+    """By reason, most held first. ``refused`` cannot be told for one device or single messages and is 0 then."""
+    cursor = await connection.execute(STATEMENTS["count_causes"], selection.parameters(), prepare=False)
+    return [Cause(Reason(row[0]), row[1], int(row[2]), *row[3:]) for row in await cursor.fetchall()]
+
+
+async def reach(connection: Connection[Any], tenant_id: str) -> HoldingReach:
+    """How much is held of one tenant (or OPERATOR) and how far back it reaches."""
+    parameters = {"tenant": tenant_id, "reasons": sorted(HELD_REASONS)}
+    row = await (await connection.execute(STATEMENTS["select_holding"], parameters, prepare=False)).fetchone()
+    if row is None:
+        return HoldingReach(0, 0, 0, 0, 0, None, None)
+    _, messages, size, held, held_bytes, evicted, evicted_until, oldest = row
+    return HoldingReach(messages, size, held, held_bytes, evicted, evicted_until, oldest)
+
+
+async def dismiss(connection: Connection[Any], selection: Selection, *, actor: Actor, now: datetime) -> int:
+    """Decide that held messages are not wanted; they stay to be looked at until they are too old. How many it were.
+
+    Raises NotFound when nothing that is held matches, or a message named by its id is not there; Conflict when one of
+    those was decided on already; Invalid for more than MAX_IDS ids.
+    """
+    async with connection.transaction():
+        await check_ids(connection, selection)
+        parameters = selection.parameters() | {"now": now, "actor": actor.name}
+        cursor = await connection.execute(STATEMENTS["dismiss_events"], parameters, prepare=False)
+        dismissed = cursor.rowcount
+        if not dismissed:
+            raise NotFound("There is no held message that matches.")
+        await record(connection, audit_entry(actor, "quarantine.dismiss", selection, {"messages": dismissed}))
+    return dismissed
+
+
+def audit_entry(actor: Actor, action: str, selection: Selection, outcome: Mapping[str, Any]) -> Entry:
+    """The audit row of a decision on messages: one, however many they are."""
+    ids = [*map(str, selection.ids[:2])]
+    named = ids[0] if len(ids) == 1 else "selection"
+    after = {"selection": selection.described(), **outcome}
+    return Entry(actor, action, "quarantine", named, selection.tenant_id or None, None, after)
+
+
+async def check_ids(connection: Connection[Any], selection: Selection) -> None:
+    """Messages that are named must be there and undecided. Raises NotFound, Conflict, Invalid."""
+    wanted = set(selection.ids)
+    if not wanted:
+        return
+    if len(wanted) > MAX_IDS:
+        raise Invalid(f"{len(wanted)} messages are named; at most {MAX_IDS}. Select them by device, reason and time.")
+    parameters = {"ids": sorted(wanted), "tenant": selection.tenant_id}
+    row = await (await connection.execute(STATEMENTS["count_present"], parameters, prepare=False)).fetchone()
+    present, held = row or (0, 0)
+    if present < len(wanted):
+        what = f"quarantined message {min(wanted)}" if len(wanted) == 1 else "such quarantined message"
+        found(None, what)
+    if held < len(wanted):
+        raise Conflict("It was decided on already." if len(wanted) == 1 else "Some were decided on already.")
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    """A row, its columns in the order of ``list_events``."""
+    event_id, ingested_at, event_ts, topic, tenant_id, site_id, device_id, kind, reason, detail, payload, *decision = (
+        row
+    )
+    status, decided_at, decided_by = decision
+    return Event(
+        event_id,
+        ingested_at,
+        event_ts,
+        topic,
+        tenant_id,
+        site_id,
+        device_id,
+        kind,
+        Reason(reason),
+        detail,
+        payload,
+        Status(status),
+        decided_at,
+        decided_by,
+    )
