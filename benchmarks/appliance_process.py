@@ -57,7 +57,9 @@ class ApplianceProcess:
         started = time.monotonic()
         with self._log.open("ab") as log:
             command = [sys.executable, "-m", "appliance", "--config", str(self._config), "run"]
-            self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         while (running := read_run_file(self.data)) is None:
             if self._process.poll() is not None or time.monotonic() - started > START_SECONDS:
                 raise SystemExit(f"the appliance did not start:\n{self._log.read_text()[-2000:]}")

@@ -61,6 +61,7 @@ class PrivateBroker:
                 shutil.chown(path, self._account.name, self._account.name)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._subscriber: subprocess.Popen[bytes] | None = None
 
     def _moved(self, configuration: str, rendered: Path, folder: Path) -> str:
         text = configuration.replace(f"{rendered}/", f"{folder}/").replace("log_type debug\n", "")
@@ -78,6 +79,7 @@ class PrivateBroker:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
             user=None if account is None else account.uid,
             group=None if account is None else account.gid,
             extra_groups=None if account is None else account.groups,
@@ -92,19 +94,21 @@ class PrivateBroker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        for process in (self._subscriber, self._process):
+            if process is not None:
+                process.kill()
+                process.wait()
 
     def subscribe(self, count: int) -> Subscription:
         """Start ``mosquitto_sub`` for the next ``count`` messages; returns once the broker knows it."""
         options = ["-V", "5", "-q", "1", "-D", "connect", "receive-maximum", "4096"]
         address = ["--unix", str(self._socket), "-u", READER.username, "-P", READER.password]
-        process = subprocess.Popen(
+        self._subscriber = process = subprocess.Popen(
             # one more: the message that found it subscribed
             ["mosquitto_sub", *options, *address, "-t", FILTER, "-C", str(count + 1)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            start_new_session=True,
         )
         deadline = time.monotonic() + ANSWER_SECONDS
         while not self._has_subscriber():

@@ -1,4 +1,7 @@
-"""A process of the benchmark: a plan goes in, it says ``ready``, ``go`` starts it, a report comes out."""
+"""A process of the benchmark: a plan goes in, it says ``ready``, ``go`` starts it, a report comes out.
+
+Like all that the benchmark starts it has a session of its own: Ctrl+C reaches only the benchmark, which ends them.
+"""
 
 import subprocess
 import sys
@@ -20,7 +23,12 @@ class Worker(Generic[T]):
         self._module = module
         self._report = report
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", module],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         self._write(msgspec.json.encode(plan).decode())
 
