@@ -1,0 +1,159 @@
+"""10,000 broker users change while 500 devices are connected: how soon the broker knows, and who notices.
+
+``python -m benchmarks.credentials`` starts a whole appliance of its own and prints one JSON object; times in seconds.
+"""
+
+import contextlib
+import json
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import trio
+from mqtt5 import QoS
+
+from appliance import logs
+from appliance.config import Log
+from appliance.db.audit import Actor, ActorKind
+from appliance.db.roles import INGEST
+from appliance.db.trio_psycopg import Connection, connect
+from appliance.devices import broker_copies, credentials, imports, seats, tenants
+from appliance.devices.credentials import Issued, Rotation
+from appliance.devices.device import NewDevice
+from appliance.devices.seats import By
+from appliance.mqtt.client import Client
+from appliance.subscriptions import store
+from appliance.subscriptions.lifecycle import SubscriptionType
+from appliance.subscriptions.store import NewSubscription
+from benchmarks.appliance_process import ApplianceProcess
+
+TENANT = "crowd"
+USERS = 10_000
+CONNECTED = 500
+ROUNDS = 20
+BURST = 1000
+ACTOR = Actor("benchmark", ActorKind.COMMAND)
+PUBLISH_PAUSE = 0.01
+
+
+def by() -> By:
+    """Us, now."""
+    return By(ACTOR, datetime.now(UTC))
+
+
+async def known(connection: Connection[Any], change: str) -> None:
+    """Return when the broker knows a change."""
+    arrival = await broker_copies.wait(connection, change, patience=30)
+    if arrival is not broker_copies.Arrival.APPLIED:
+        raise SystemExit(f"the broker did not learn of a change: {arrival.value}")
+
+
+async def fill(connection: Connection[Any]) -> tuple[list[Issued], float]:
+    """The users, and the seconds until the broker knew them all."""
+    await tenants.add(connection, TENANT, ACTOR)
+    new = NewSubscription(TENANT, SubscriptionType.MAIN, USERS + ROUNDS + BURST, by().grace)
+    await store.add(connection, new, actor=ACTOR, now=by().now)
+    devices = [NewDevice(f"d{number:05}") for number in range(USERS)]
+    await imports.import_many(connection, TENANT, devices, by())
+    began = trio.current_time()
+    async with connection.transaction():
+        issued = await credentials.create_many(connection, TENANT, [new.device_id for new in devices], by())
+        change = await broker_copies.this_change(connection)
+    await known(connection, change)
+    return issued, trio.current_time() - began
+
+
+async def add(connection: Connection[Any], device: str) -> str:
+    """One device with a credential; the change."""
+    async with connection.transaction():
+        await seats.create(connection, TENANT, NewDevice(device), by())
+        await credentials.create(connection, TENANT, device, by())
+        return await broker_copies.this_change(connection)
+
+
+async def rounds(connection: Connection[Any], crowd: list[Client], issued: list[Issued]) -> dict[str, list[float]]:
+    """Create, revoke and rotate, one after the other; seconds until the broker knew, or had dropped the device."""
+    took: dict[str, list[float]] = {"created": [], "revoked": [], "rotated": []}
+    for number in range(ROUNDS):
+        began = trio.current_time()
+        await known(connection, await add(connection, f"x{number}"))
+        took["created"].append(trio.current_time() - began)
+        began = trio.current_time()
+        await seats.revoke(connection, TENANT, issued[2 * number].device_id, by())
+        await crowd[2 * number].disconnected()
+        took["revoked"].append(trio.current_time() - began)
+        began = trio.current_time()
+        await credentials.rotate(connection, TENANT, issued[2 * number + 1].device_id, by(), Rotation(now=True))
+        await crowd[2 * number + 1].disconnected()
+        took["rotated"].append(trio.current_time() - began)
+    return took
+
+
+async def publish(client: Client, issued: Issued, pauses: list[float]) -> None:
+    """Be a device that sends all the time; notes how long each acknowledgement takes."""
+    while True:
+        began = trio.current_time()
+        await client.publish(f"tenant/{issued.username}/heartbeat", b"", qos=QoS.AT_LEAST_ONCE)
+        pauses.append(trio.current_time() - began)
+        await trio.sleep(PUBLISH_PAUSE)
+
+
+async def measure(appliance: ApplianceProcess) -> dict[str, Any]:
+    """All of it."""
+    running = appliance.running
+    if running is None:
+        raise SystemExit("the appliance is not running")
+    async with contextlib.AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(await connect(appliance.conninfo(INGEST)))
+        issued, filled = await fill(connection)
+        crowd = []
+        for one in issued[:CONNECTED]:
+            device = Client(
+                running.mqtt_host, running.mqtt_port, username=one.username, password=one.password, reconnect=False
+            )
+            crowd.append(await stack.enter_async_context(device))
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        pauses: list[float] = []
+        nursery.start_soon(publish, crowd[-1], issued[CONNECTED - 1], pauses)
+        took = await rounds(connection, crowd, issued)
+        began = trio.current_time()
+        change = ""
+        for number in range(BURST):
+            change = await add(connection, f"b{number}")
+        made = trio.current_time() - began
+        await known(connection, change)
+        burst = trio.current_time() - began
+        disturbed = sum(not client.is_connected for client in crowd) - 2 * ROUNDS
+        nursery.cancel_scope.cancel()
+    return {
+        "users": USERS,
+        "connected": CONNECTED,
+        "all_known_after": round(filled, 3),
+        **{f"{what}_known_after": _spread(values) for what, values in took.items()},
+        f"{BURST}_created_in": round(made, 3),
+        f"{BURST}_known_after": round(burst, 3),
+        "others_disconnected": disturbed,
+        "neighbours_pause": _spread(pauses),
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    return {"p50": round(ordered[len(ordered) // 2], 3), "max": round(ordered[-1], 3)}
+
+
+def main() -> None:
+    """Run it in a folder of its own."""
+    logs.configure(Log(level="warning"), sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="edge-credentials-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with ApplianceProcess(folder) as appliance:
+            appliance.start()
+            print(json.dumps(trio.run(measure, appliance), indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,345 @@
+"""The embedded broker follows the credentials in the database: with a real Postgres, a real Mosquitto, real devices."""
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from mqtt5 import QoS
+
+from appliance.broker_users import BrokerUsers, read_users
+from appliance.children.data_dir import open_data_dir
+from appliance.children.mosquitto import Mosquitto
+from appliance.clock import SystemClock
+from appliance.db.pool import open_pool
+from appliance.db.trio_psycopg import Connection, connect
+from appliance.devices import broker_copies, credentials, seats, tenants
+from appliance.devices.broker_copies import Arrival
+from appliance.devices.credentials import Issued, Rotation
+from appliance.devices.device import NewDevice
+from appliance.devices.imports import import_many
+from appliance.devices.seats import By
+from appliance.mqtt.client import Client
+from appliance.mqtt.errors import ConnectError
+from tests.devices.world import ALICE, BY, NOW, TENANT, ingest, sell
+from tests.postgres_server import Database
+
+SUBSCRIPTION = "tenant/+/device/+/+"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short folder that every user can enter."""
+    path = Path(tempfile.mkdtemp(prefix="edge-users-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+class Session:
+    """The appliance's session, which a test can keep from coming back."""
+
+    def __init__(self) -> None:
+        self.client: Client | None = None
+        self.received: list[bytes] = []
+
+    async def run(self, mosquitto: Mosquitto, identifier: str, *, task_status: trio.TaskStatus[None]) -> None:
+        """Subscribe, and take what comes, until cancelled."""
+        endpoint = mosquitto.endpoint
+        client = Client(
+            unix_socket=str(endpoint.socket),
+            username=endpoint.username,
+            password=endpoint.password,
+            identifier=identifier,
+            session_expiry_interval=3600,
+            keep_trying=True,
+        )
+        async with client:
+            await client.subscribe(SUBSCRIPTION, max_qos=QoS.AT_LEAST_ONCE)
+            self.client = client
+            task_status.started()
+            async for message in client.messages():
+                self.received.append(message.payload)
+                await client.puback(message)
+
+    async def ready(self) -> None:
+        """Return while it is connected."""
+        while self.client is None:
+            await trio.sleep(0.01)
+        await self.client.ready()
+
+
+@dataclass
+class World:
+    """A broker with its users, and the database they come from."""
+
+    database: Database
+    connection: Connection[Any]
+    mosquitto: Mosquitto
+    users: BrokerUsers
+    session: Session
+
+    def device(self, issued: Issued, password: str | None = None) -> Client:
+        """A device that connects once."""
+        devices = self.mosquitto.devices
+        secret = issued.password if password is None else password
+        return Client(devices.host, devices.port, username=issued.username, password=secret, reconnect=False)
+
+    async def add(self, device_id: str) -> Issued:
+        """A device with a credential that the broker knows."""
+        async with self.connection.transaction():
+            await seats.create(self.connection, TENANT, NewDevice(device_id), BY)
+            issued = await credentials.create(self.connection, TENANT, device_id, BY)
+            change = await broker_copies.this_change(self.connection)
+        assert await broker_copies.wait(self.connection, change) is Arrival.APPLIED
+        return issued
+
+    async def arrived(self, change: str) -> None:
+        assert await broker_copies.wait(self.connection, change) is Arrival.APPLIED
+
+
+async def let_in(client: Client) -> bool:
+    """Whether the broker takes this user and password."""
+    try:
+        async with client:
+            return True
+    except ConnectError:
+        return False
+
+
+@contextlib.asynccontextmanager
+async def world(database: Database, folder: Path, seats_sold: int = 100) -> AsyncIterator[World]:
+    """Everything started, devices let in."""
+    async with contextlib.AsyncExitStack() as stack:
+        data = stack.enter_context(open_data_dir(folder / "data"))
+        connection = await stack.enter_async_context(ingest(database))
+        await tenants.add(connection, TENANT, ALICE)
+        await sell(connection, seats_sold)
+        conninfo = database.conninfo("appliance_ingest")
+        pool = await stack.enter_async_context(open_pool(conninfo, name="users", max_size=2))
+        users = await read_users(pool)
+        mosquitto = Mosquitto(data, host="127.0.0.1", port=0, subscription=SUBSCRIPTION, users=users)
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        await nursery.start(mosquitto.run)
+        session = Session()
+        await nursery.start(session.run, mosquitto, data.instance.mqtt_client_id)
+        keeper = BrokerUsers(mosquitto, users, pool, partial(connect, conninfo), SystemClock(), "this", talkative=False)
+        await nursery.start(keeper.run, session.ready)
+        assert await mosquitto.open_devices()
+        yield World(database, connection, mosquitto, keeper, session)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_new_credential_works_when_the_command_returns(database: Database, folder: Path) -> None:
+    async with world(database, folder) as there:
+        issued = await there.add("d1")
+        assert await let_in(there.device(issued))
+        assert not await let_in(there.device(issued, "wrong"))
+
+
+async def test_a_revoked_device_is_out_within_two_seconds(database: Database, folder: Path) -> None:
+    async with world(database, folder) as there:
+        first, other = await there.add("d1"), await there.add("d2")
+        async with there.device(first) as device, there.device(other) as neighbour:
+            await seats.revoke(there.connection, TENANT, "d1", BY)
+            with trio.fail_after(2):
+                await device.disconnected()
+            await neighbour.publish("tenant/acme/device/d2/telemetry", b"still here", qos=QoS.AT_LEAST_ONCE)
+        assert not await let_in(there.device(first))
+
+
+async def test_a_staged_password_takes_over_at_the_switch(database: Database, folder: Path) -> None:
+    async with world(database, folder) as there:
+        old = await there.add("d1")
+        new = await credentials.rotate(there.connection, TENANT, "d1", BY)
+        async with there.device(old) as device:
+            assert not await let_in(there.device(new))
+            async with there.connection.transaction():
+                await credentials.switch(there.connection, TENANT, "d1", BY)
+                change = await broker_copies.this_change(there.connection)
+            await there.arrived(change)
+            with trio.fail_after(1):
+                await device.disconnected()
+        assert await let_in(there.device(new))
+        assert not await let_in(there.device(old))
+
+
+async def test_a_switch_that_is_due_happens_by_itself(database: Database, folder: Path) -> None:
+    async with world(database, folder) as there:
+        old = await there.add("d1")
+        soon = By(BY.actor, NOW)
+        wall = SystemClock().wall()
+        at = NOW + timedelta(seconds=wall - NOW.timestamp() + 0.5)
+        await credentials.rotate(there.connection, TENANT, "d1", soon, Rotation(at))
+        async with there.device(old) as device:
+            with trio.fail_after(4):
+                await device.disconnected()
+        assert SystemClock().wall() >= at.timestamp()
+
+
+async def test_many_changes_make_few_reloads(database: Database, folder: Path) -> None:
+    async with world(database, folder, seats_sold=300) as there:
+        began = trio.current_time()
+        last = ""
+        for number in range(200):
+            async with there.connection.transaction():
+                await seats.create(there.connection, TENANT, NewDevice(f"d{number}"), BY)
+                await credentials.create(there.connection, TENANT, f"d{number}", BY)
+                last = await broker_copies.this_change(there.connection)
+        await there.arrived(last)
+        assert there.mosquitto.reloads <= trio.current_time() - began + 2
+
+
+async def test_the_claim_user_comes_and_goes(database: Database, folder: Path) -> None:
+    async with world(database, folder) as there:
+
+        async def rotated() -> Issued:
+            async with there.connection.transaction():
+                claim = await tenants.rotate_claim(there.connection, TENANT, ALICE)
+                change = await broker_copies.this_change(there.connection)
+            await there.arrived(change)
+            return Issued(TENANT, "", claim.claim_username, claim.claim_password, "")
+
+        first = await rotated()
+        assert await let_in(there.device(first))
+        second = await rotated()
+        assert [await let_in(there.device(claim)) for claim in (first, second)] == [False, True]
+        async with there.connection.transaction():
+            await tenants.set_claim(there.connection, TENANT, ALICE, enabled=False)
+            change = await broker_copies.this_change(there.connection)
+        await there.arrived(change)
+        assert not await let_in(there.device(second))
+
+
+async def test_nothing_is_reloaded_while_the_session_is_away(database: Database, folder: Path) -> None:
+    """A reload then would have the broker acknowledge and drop what devices send (P1)."""
+    async with world(database, folder) as there:
+        issued = await there.add("d1")
+        client, there.session.client = there.session.client, None
+        before, passwords = there.mosquitto.reloads, folder / "data" / "mosquitto" / "passwd"
+        text = passwords.read_text()
+        await tenants.rotate_claim(there.connection, TENANT, ALICE)
+        with trio.fail_after(5):
+            while passwords.read_text() == text:
+                await trio.sleep(0.01)
+        async with there.device(issued) as device:
+            await device.publish("tenant/acme/device/d1/telemetry", b"kept", qos=QoS.AT_LEAST_ONCE)
+        assert there.mosquitto.reloads == before
+        there.session.client = client
+        with trio.fail_after(5):
+            while there.mosquitto.reloads == before or b"kept" not in there.session.received:
+                await trio.sleep(0.01)
+
+
+async def test_after_the_broker_died_its_successor_knows_every_change(database: Database, folder: Path) -> None:
+    async with world(database, folder) as there:
+        pid = there.mosquitto.status.pid
+        assert pid is not None
+        async with there.connection.transaction():
+            await seats.create(there.connection, TENANT, NewDevice("d1"), BY)
+            issued = await credentials.create(there.connection, TENANT, "d1", BY)
+            change = await broker_copies.this_change(there.connection)
+            os.kill(pid, signal.SIGKILL)
+        assert await broker_copies.wait(there.connection, change, patience=10) is Arrival.APPLIED
+        with trio.fail_after(10):
+            await there.session.ready()
+            while not await there.mosquitto.open_devices():
+                await trio.sleep(0.05)
+        assert await let_in(there.device(issued))
+
+
+async def test_changes_of_a_time_without_a_connection_are_caught_up(database: Database, folder: Path) -> None:
+    async with world(database, folder) as there:
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = %s"
+        async with await connect(database.conninfo()) as superuser, ingest(database) as hand:
+            pid = hand.info.backend_pid
+            await superuser.execute(f"{end} AND pid <> {pid}".encode(), [database.name])
+            async with hand.transaction():
+                await seats.create(hand, TENANT, NewDevice("d1"), BY)
+                issued = await credentials.create(hand, TENANT, "d1", BY)
+            with trio.fail_after(10):
+                while not await let_in(there.device(issued)):
+                    await trio.sleep(0.05)
+
+
+async def test_the_broker_talks_when_asked(database: Database, folder: Path) -> None:
+    async with world(database, folder) as there:
+        config = folder / "data" / "mosquitto" / "mosquitto.conf"
+        before = there.mosquitto.reloads
+        for wanted in (True, False):
+            there.users.talk(wanted)
+            with trio.fail_after(5):
+                while there.mosquitto.reloads == before:
+                    await trio.sleep(0.01)
+            before = there.mosquitto.reloads
+            assert ("log_type debug" in config.read_text()) is wanted
+
+
+async def test_ten_thousand_users_change_and_hundreds_connected_hardly_notice(
+    database: Database, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    users, connected, rounds = 10_000, 200, 3
+    async with world(database, folder, seats_sold=users + rounds) as there:
+        new = [NewDevice(f"d{number:05}") for number in range(users)]
+        await import_many(there.connection, TENANT, new, BY)
+        async with there.connection.transaction():
+            issued = await credentials.create_many(there.connection, TENANT, [one.device_id for one in new], BY)
+            change = await broker_copies.this_change(there.connection)
+        await there.arrived(change)
+        async with contextlib.AsyncExitStack() as stack:
+            crowd = [await stack.enter_async_context(there.device(one)) for one in issued[:connected]]
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            pauses: list[float] = []
+            loop: list[float] = []
+            nursery.start_soon(publish_for_ever, crowd[-1], issued[connected - 1], pauses)
+            nursery.start_soon(watch_loop, loop)
+            gone, known = [], []
+            for number in range(rounds):
+                began = trio.current_time()
+                await there.add(f"x{number}")
+                known.append(trio.current_time() - began)
+                began = trio.current_time()
+                await seats.revoke(there.connection, TENANT, issued[number].device_id, BY)
+                await crowd[number].disconnected()
+                gone.append(trio.current_time() - began)
+                await credentials.rotate(there.connection, TENANT, issued[rounds].device_id, BY, Rotation(now=True))
+            await crowd[rounds].disconnected()
+            assert [client.is_connected for client in crowd] == [False] * (rounds + 1) + [True] * (
+                connected - rounds - 1
+            )
+            nursery.cancel_scope.cancel()
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n{users:,} users, {connected} connected: new one known after {max(known):.2f} s, revoked one gone after"
+            f" {max(gone):.2f} s, longest pause of a neighbour {max(pauses):.3f} s, of our loop {max(loop):.3f} s\n"
+        )
+    assert max(gone) < 2
+    assert max(pauses) < 1
+
+
+async def publish_for_ever(client: Client, issued: Issued, pauses: list[float]) -> None:
+    """Publish, and note how long each acknowledgement takes."""
+    while True:
+        began = trio.current_time()
+        await client.publish(f"tenant/{issued.username}/telemetry", b"{}", qos=QoS.AT_LEAST_ONCE)
+        pauses.append(trio.current_time() - began)
+        await trio.sleep(0.01)
+
+
+async def watch_loop(pauses: list[float]) -> None:
+    """Note how late a short sleep ends."""
+    while True:
+        began = trio.current_time()
+        await trio.sleep(0.005)
+        pauses.append(trio.current_time() - began - 0.005)
