@@ -80,6 +80,8 @@ DRAIN_SECONDS = 2.0
 
 SUPERUSER = "postgres"
 """Of the embedded Postgres; used to prepare it, never to serve."""
+ANY_DATABASE = "postgres"
+"""Of the embedded Postgres: it is there from the first moment, and ours may not be yet."""
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 
@@ -93,6 +95,9 @@ class BrokerPlace(TypedDict, total=False):
     password: str | None
 
 
+COLLECT_AFTER = (100_000, 50, 100)
+"""Objects until a cyclic collection, and how many of one generation until the next: a batch makes thousands of objects,
+and nothing in the message path is part of a cycle."""
 ONE_WISH_SECONDS = 0.4
 """Signals this close together are one: a process group is told by the terminal and by make at once."""
 
@@ -113,6 +118,7 @@ class Serving:
 
 async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Serving], None]) -> None:
     """Run the appliance until it is asked to stop. Raises what a service raised, ApplianceError for people to mend."""
+    gc.set_threshold(*COLLECT_AFTER)
     clock, metrics, failpoint = SystemClock(), Metrics(), Failpoints.from_environment(environ)
     with open_data_dir(config.data_dir) as data:
         async with trio.open_nursery() as nursery:
@@ -281,7 +287,7 @@ async def open_database(config: Config, data: DataDir, tree: Tree) -> tuple[Post
         postgres = Postgres(data, roles=[role.name for role in ROLES])
         _, place = await tree.start("postgres", postgres.run)
         endpoint = Endpoint.local(place.socket_dir, place.port)
-        await bootstrap.prepare(make_conninfo(endpoint.base, user=SUPERUSER), DATABASE)
+        await bootstrap.prepare(make_conninfo(endpoint.base, user=SUPERUSER, dbname=ANY_DATABASE), DATABASE)
     else:
         endpoint = Endpoint.external(config.database.url.reveal())
         await bootstrap.prepare(endpoint.base, endpoint.database)

@@ -112,7 +112,14 @@ class Admission:
         waiting, batch.waiting = batch.waiting, []
         for candidate in waiting:
             try:
-                self._accept(batch, candidate, standings[candidate.route.key])
+                self._accept(
+                    batch,
+                    candidate.index,
+                    candidate.route,
+                    candidate.envelope,
+                    candidate.payload,
+                    standings[candidate.route.key],
+                )
             except Exception as error:  # noqa: BLE001 - the same boundary
                 topic = batch.messages[candidate.index].topic
                 batch.refused.append(_fault(candidate.index, error, topic, candidate.payload))
@@ -138,6 +145,7 @@ class Admission:
             (tenant_id, device_id),
             bucket_key(tenant_id, device_id),
             prefix(tenant_id, device_id, kind),
+            kind.value.encode(),
         )
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
@@ -162,66 +170,62 @@ class Admission:
         if isinstance(envelope, Refusal):
             self._turn_away(batch, index, envelope, route, payload)
             return
-        if envelope.tenant_id is not None or envelope.device_id is not None:
+        standing = self._registry.get(route.key, batch.received)
+        if not envelope.plain:
             mismatch = _mismatch(envelope, route)
             if mismatch is not None:
                 self._turn_away(batch, index, mismatch, route, payload, envelope)
                 return
-        candidate = Candidate(index, route, envelope, payload)
-        standing = self._registry.get(route.key, batch.received_at / MICROSECONDS)
-        if standing is None or (standing.site_id is None and envelope.site_id is not None and standing.registered):
-            batch.waiting.append(candidate)
+            if standing is not None and standing.site_id is None and envelope.site_id is not None:
+                standing = None if standing.registered else standing  # it takes the site first
+        if standing is None:
+            batch.waiting.append(Candidate(index, route, envelope, payload))
         else:
-            self._accept(batch, candidate, standing)
+            self._accept(batch, index, route, envelope, payload, standing)
 
-    def _accept(self, batch: Batch, candidate: Candidate, standing: Standing) -> None:
+    def _accept(
+        self, batch: Batch, index: int, route: Route, envelope: Envelope, payload: bytes, standing: Standing
+    ) -> None:
         """Checks 8 to 14, then the reading."""
-        route, envelope = candidate.route, candidate.envelope
         refusal = standing.refusal
-        if refusal is None and (envelope.token is not None or self._token_demanded):
-            refusal = _token_refusal(envelope.token, standing, batch.received_at / MICROSECONDS)
-        if refusal is None and envelope.site_id is not None and envelope.site_id != standing.site_id:
-            refusal = Refusal(
-                Reason.SITE_MISMATCH, f"`site_id` names another site than the device's {standing.site_id}"
-            )
+        if refusal is None and (self._token_demanded or not envelope.plain):
+            refusal = self._claims_refused(envelope, standing, batch.received)
         if refusal is not None:
-            self._turn_away(batch, candidate.index, refusal, route, candidate.payload, envelope)
+            self._turn_away(batch, index, refusal, route, payload, envelope)
             return
         received_at = batch.received_at
         ts = envelope.ts
-        carried = ts is not None and CLOCK_NEVER_SET <= ts <= received_at + self._max_skew
-        if ts is None or not carried:
-            when, digest = received_at, self._randbytes(8)
+        adjusted = False
+        if ts is None or not CLOCK_NEVER_SET <= ts <= received_at + self._max_skew:
+            adjusted = ts is not None
+            ts, digest = received_at, self._randbytes(8)
         elif ts < received_at - self._retention:
             detail = f"older than the retention of {self._retention // DAY} days (retention.days)"
-            refusal = Refusal(Reason.TIMESTAMP_TOO_OLD, detail)
-            self._turn_away(batch, candidate.index, refusal, route, candidate.payload, envelope)
+            self._turn_away(batch, index, Refusal(Reason.TIMESTAMP_TOO_OLD, detail), route, payload, envelope)
             return
         else:
-            # 64 bits of kind and payload (the kind rides in blake2b's personalisation) tell messages of one time apart.
-            when, digest = ts, blake2b(candidate.payload, digest_size=8, person=route.kind.value.encode()).digest()
+            # 64 bits of kind and payload tell messages of one device and time apart.
+            digest = blake2b(payload, digest_size=8, person=route.person).digest()
         state = standing.state
         assert state is not None, "an accepted device is registered, and its state was read with it"  # noqa: S101
-        adjusted = ts is not None and not carried
-        late = when < state.newest
+        late = ts < state.newest
         if not late:
-            state.newest = when
-        data = row(route.start, envelope, when, digest, received_at, adjusted=adjusted, late=late)
+            state.newest = ts
+        data = row(route.start, envelope, ts, digest, received_at, adjusted, late)
         batch.readings.append(
-            Reading(
-                candidate.index,
-                route,
-                state,
-                when,
-                digest,
-                adjusted,
-                late,
-                envelope.metrics,
-                envelope.nulls,
-                candidate.payload,
-                data,
-            )
+            Reading(index, route, state, ts, digest, adjusted, late, envelope.metrics, envelope.nulls, payload, data)
         )
+
+    def _claims_refused(self, envelope: Envelope, standing: Standing, now: float) -> Refusal | None:
+        """Checks 12 and 13: what a message may claim beside its metrics."""
+        if envelope.token is not None or self._token_demanded:
+            refusal = _token_refusal(envelope.token, standing, now)
+            if refusal is not None:
+                return refusal
+        if envelope.site_id is not None and envelope.site_id != standing.site_id:
+            detail = f"`site_id` names another site than the device's {standing.site_id}"
+            return Refusal(Reason.SITE_MISMATCH, detail)
+        return None
 
     def _turn_away(
         self,

@@ -15,8 +15,14 @@ MICROSECONDS = 1_000_000
 MINUTE = 60 * MICROSECONDS
 
 
+# None of these can be part of a cycle, so the cyclic collector need not know them (gc=False).
+
+
 class Route(msgspec.Struct, frozen=True, gc=False):
-    """Where a well-formed topic leads; ``bucket`` is its key in the limiter, ``start`` opens each row of it."""
+    """Where a well-formed topic leads; ``bucket`` is its key in the limiter, ``start`` opens each row of it.
+
+    ``person`` tells the kinds apart in the digest of a payload (blake2b's personalisation).
+    """
 
     tenant_id: str
     device_id: str
@@ -24,6 +30,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     key: tuple[str, str]
     bucket: str
     start: bytes
+    person: bytes
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -35,7 +42,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """An accepted message. Times are microseconds since 1970 UTC; ``row`` is its row in COPY's binary format."""
 
     index: int
@@ -51,7 +58,7 @@ class Reading(msgspec.Struct, frozen=True):
     row: bytes
 
 
-class Refused(msgspec.Struct, frozen=True):
+class Refused(msgspec.Struct, frozen=True, gc=False):
     """A message that was not accepted, with all that quarantine keeps of it."""
 
     index: int
@@ -81,6 +88,12 @@ class Batch:
     """Indexes of the messages that came with QoS 0."""
     first: int = 0
     """Index of the first of ``messages``: a half keeps the indexes of the whole."""
+
+    received: float = field(init=False)
+    """``received_at`` in seconds."""
+
+    def __post_init__(self) -> None:
+        self.received = self.received_at / MICROSECONDS
 
     def halves(self) -> tuple["Batch", "Batch"]:
         """Two smaller batches with the same outcome, for a database short of room."""

@@ -13,6 +13,7 @@ import msgspec
 from appliance.reading import Kind, Reason, Refusal
 
 MAX_DEPTH = 32
+TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 MAX_METRICS = 64
 MAX_TEXT = 256
 """Characters of a text metric, and of the provision token."""
@@ -28,6 +29,7 @@ RESERVED = _RARE | {"ts", "seq", "metrics"}
 _ALWAYS_GOOD = frozenset({float, bool})
 """Types of a metric that need no further check: the JSON decoder lets only finite numbers pass."""
 
+_STATUS = Kind.STATUS
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _POSITION = re.compile(r" ?\(byte (\d+)\)")
 _MAX_KNOWN_NAMES = 4096
@@ -47,19 +49,21 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 
     ``ts`` is the device's own time in microseconds since 1970 UTC, or None when the message carries none; it is not
     yet judged. ``encoded`` is the JSON of ``metrics`` as it is stored; ``nulls`` counts metrics left out as null.
+    ``plain``: it says nothing beyond metrics, ``ts`` and ``seq``.
     """
 
     metrics: dict[str, int | float | bool | str]
     encoded: bytes
     ts: int | None = None
     seq: int | None = None
+    plain: bool = True
+    nulls: int = 0
     site_id: str | None = None
     tenant_id: str | None = None
     device_id: str | None = None
     token: str | None = None
     lat: float | None = None
     lng: float | None = None
-    nulls: int = 0
 
 
 EMPTY = Envelope(metrics={}, encoded=b"{}")
@@ -77,86 +81,75 @@ class Decoder:
     """Takes payloads apart. One an ingest pipeline: it remembers metric names it has already checked."""
 
     def __init__(self) -> None:
-        self._json = msgspec.json.Decoder()
+        self._parse = msgspec.json.Decoder().decode
         self._encode = msgspec.json.Encoder().encode
         self._known_names: set[str] = set()
 
     def decode(self, payload: bytes, kind: Kind) -> Envelope | Refusal:
         """The envelope in ``payload``, or the first check that it failed. Never raises for any bytes."""
         try:
-            if kind is Kind.STATUS:
+            if kind is _STATUS:
                 return self._status(payload)
-            data = self._object(payload, kind)
-            if data is None:
-                return EMPTY
+            payload.decode()  # check 4: a decoder of JSON does not look at all of the text
+            try:
+                data = self._parse(payload)
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+                return _unreadable(error, payload, kind)
             return self._envelope(data)
+        except UnicodeDecodeError as error:
+            return Refusal(Reason.INVALID_ENCODING, f"not UTF-8 at byte {error.start}")
         except Invalid as verdict:
             return verdict.refusal
 
     def _status(self, payload: bytes) -> Envelope:
         word = payload.strip()
         if word not in (b"online", b"offline"):
-            _check_utf8(payload)
+            payload.decode()
             raise Invalid(Reason.INVALID_PAYLOAD, "the body of a status message is `online` or `offline`")
-        return Envelope(metrics={"status": word.decode()}, encoded=b'{"status":"%b"}' % word)
+        return Envelope({"status": word.decode()}, b'{"status":"%b"}' % word)
 
-    def _object(self, payload: bytes, kind: Kind) -> dict[str, Any] | None:
-        """Checks 4 and 5: the payload as a dict, or None for an empty heartbeat."""
-        _check_utf8(payload)
-        try:
-            data = self._json.decode(payload)
-        except msgspec.ValidationError:
-            raise Invalid(Reason.INVALID_METRIC, "a number is too large: it must be finite") from None
-        except msgspec.DecodeError as error:
-            if not payload.strip():
-                if kind is Kind.HEARTBEAT:
-                    return None
-                raise Invalid(Reason.INVALID_PAYLOAD, "the payload is empty; it must be a JSON object") from None
-            raise Invalid(Reason.INVALID_JSON, _position_of(error, payload)) from None
-        except (RecursionError, UnicodeDecodeError):
-            raise Invalid(Reason.INVALID_JSON, f"nested deeper than {MAX_DEPTH} levels") from None
-        # The count of opening brackets bounds the depth and costs far less than a walk.
-        if payload.count(b"{") + payload.count(b"[") > MAX_DEPTH and _depth_exceeded(data):
-            raise Invalid(Reason.INVALID_JSON, f"nested deeper than {MAX_DEPTH} levels")
+    def _envelope(self, data: Any) -> Envelope:
+        """Check 6: the shape. Takes ``ts`` and ``seq`` out of ``data``; with no other reserved key it is metrics."""
         if type(data) is not dict:
+            _check_depth(data)
             raise Invalid(Reason.INVALID_PAYLOAD, f"the payload is {_named(data)}; it must be a JSON object")
-        return data
-
-    def _envelope(self, data: dict[str, Any]) -> Envelope:
-        """Check 6: the shape. Takes the reserved keys out of ``data``; what is left are metrics."""
         ts = data.pop("ts", None)
         seq = data.pop("seq", None)
-        rare = not _RARE.isdisjoint(data)
+        plain = _RARE.isdisjoint(data)
+        given: Any = data
         if "metrics" in data:
             given = data["metrics"]
-        elif rare:
+            if len(data) > 1:
+                _check_depth(data)
+        elif not plain:
+            _check_depth(data)
             given = {name: value for name, value in data.items() if name not in _RARE}
-        else:
-            given = data
         metrics, nulls = self._metrics(given)
         own = None if ts is None else _timestamp(ts)
         if seq is not None and (type(seq) is not int or not 0 <= seq <= INT64_MAX):
             raise Invalid(Reason.INVALID_PAYLOAD, "`seq` must be an integer from 0 to 9223372036854775807")
-        if not rare:
-            return Envelope(metrics, self._encode(metrics), own, seq, nulls=nulls)
+        if plain:
+            return Envelope(metrics, self._encode(metrics), own, seq, True, nulls)
         lat, lng = _position(data)
         return Envelope(
             metrics,
             self._encode(metrics),
             own,
             seq,
+            False,
+            nulls,
             _text(data, "site_id", MAX_SITE),
             _text(data, "tenant_id", MAX_TEXT),
             _text(data, "device_id", MAX_TEXT),
             _text(data, "provision_token", MAX_TEXT),
             lat,
             lng,
-            nulls,
         )
 
     def _metrics(self, given: Any) -> tuple[dict[str, Any], int]:
         """The metrics without nulls, and how many nulls there were. The usual message is judged without a loop."""
         if type(given) is not dict:
+            _check_depth(given)
             raise Invalid(Reason.INVALID_METRIC, f"`metrics` is {_named(given)}; it must be an object")
         if len(given) > MAX_METRICS:
             raise Invalid(Reason.TOO_MANY_METRICS, f"{len(given)} metrics; at most {MAX_METRICS} a message")
@@ -169,7 +162,7 @@ class Decoder:
         for name, value in given.items():
             if value is None:
                 nulls += 1
-            else:
+            elif type(value) is not int or not INT64_MIN <= value <= INT64_MAX:
                 _check_metric(name, value)
         if nulls:
             return {name: value for name, value in given.items() if value is not None}, nulls
@@ -199,14 +192,21 @@ def _check_metric(name: str, value: Any) -> None:
         if "\0" in value:
             raise Invalid(Reason.INVALID_METRIC, f"`{name}` holds the character U+0000")
     elif type(value) not in _ALWAYS_GOOD:
+        _check_depth({name: value})
         raise Invalid(Reason.INVALID_METRIC, f"`{name}` is {_named(value)}; a metric is a number, a boolean or text")
 
 
-def _check_utf8(payload: bytes) -> None:
-    try:
-        payload.decode()
-    except UnicodeDecodeError as error:
-        raise Invalid(Reason.INVALID_ENCODING, f"not UTF-8 at byte {error.start}") from None
+def _unreadable(error: Exception, payload: bytes, kind: Kind) -> Envelope | Refusal:
+    """What a payload is that no decoder of JSON takes: checks 5 and 6, or an empty heartbeat."""
+    if isinstance(error, msgspec.ValidationError):
+        return Refusal(Reason.INVALID_METRIC, "a number is too large: it must be finite")
+    if not isinstance(error, msgspec.DecodeError):
+        return Refusal(Reason.INVALID_JSON, TOO_DEEP)
+    if payload.strip():
+        return Refusal(Reason.INVALID_JSON, _position_of(error, payload))
+    if kind is Kind.HEARTBEAT:
+        return EMPTY
+    return Refusal(Reason.INVALID_PAYLOAD, "the payload is empty; it must be a JSON object")
 
 
 def _position_of(error: msgspec.DecodeError, payload: bytes) -> str:
@@ -220,15 +220,15 @@ def _position_of(error: msgspec.DecodeError, payload: bytes) -> str:
     return f"{words} at byte {at}"
 
 
-def _depth_exceeded(value: Any) -> bool:
-    """Whether objects and lists are nested deeper than MAX_DEPTH. Level by level: input never sets our stack."""
+def _check_depth(value: Any) -> None:
+    """Refuse objects and lists nested deeper than MAX_DEPTH. Level by level: input never sets our stack."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [item for item in level if type(item) in (dict, list)]
         if not level:
-            return False
+            return
         level = [inner for item in level for inner in (item.values() if type(item) is dict else item)]
-    return True
+    raise Invalid(Reason.INVALID_JSON, TOO_DEEP)
 
 
 def _named(value: Any) -> str:
@@ -237,14 +237,14 @@ def _named(value: Any) -> str:
 
 def _timestamp(ts: Any) -> int:
     """``ts`` in microseconds since 1970 UTC. The value is not judged here, only its form."""
-    if type(ts) is str:
-        return _rfc3339(ts)
     if type(ts) is int:
         if not INT64_MIN <= ts <= INT64_MAX:
             raise Invalid(Reason.INVALID_TIMESTAMP, "`ts` does not fit a signed 64-bit integer")
         return ts * 1000 if ts > MILLISECONDS_ABOVE else ts * 1_000_000
     if type(ts) is float:
         return round(ts * 1000) if ts > MILLISECONDS_ABOVE else round(ts * 1_000_000)
+    if type(ts) is str:
+        return _rfc3339(ts)
     raise Invalid(Reason.INVALID_TIMESTAMP, f"`ts` is {_named(ts)}; it must be a number or RFC 3339 text")
 
 

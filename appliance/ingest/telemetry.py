@@ -40,30 +40,27 @@ def prefix(tenant_id: str, device_id: str, kind: Kind) -> bytes:
     return struct.pack("!h", len(COLUMNS)) + _text(tenant_id) + _text(device_id) + _text(kind.value)
 
 
-def row(
-    start: bytes, envelope: Envelope, ts: int, digest: bytes, received: int, *, adjusted: bool, late: bool
-) -> bytes:
+def row(start: bytes, envelope: Envelope, ts: int, digest: bytes, received: int, adjusted: bool, late: bool) -> bytes:
     """One row: ``start`` from :func:`prefix`; ``ts`` and ``received`` in microseconds since 1970; 8 bytes of digest."""
     ts -= _POSTGRES_EPOCH
     received -= _POSTGRES_EPOCH
-    size = len(envelope.encoded) + 1
-    if envelope.site_id is None and envelope.lat is None:
-        if envelope.seq is None:
+    encoded, seq = envelope.encoded, envelope.seq
+    size = len(encoded) + 1
+    if envelope.plain:
+        if seq is None:
             middle = _PLAIN.pack(8, ts, 8, digest, 8, received, 1, adjusted, 1, late, -1, -1, -1, -1, size, 1)
         else:
-            middle = _WITH_SEQ.pack(
-                8, ts, 8, digest, 8, received, 1, adjusted, 1, late, 8, envelope.seq, -1, -1, -1, size, 1
-            )
-        return start + middle + envelope.encoded
+            middle = _WITH_SEQ.pack(8, ts, 8, digest, 8, received, 1, adjusted, 1, late, 8, seq, -1, -1, -1, size, 1)
+        return start + middle + encoded
     return b"".join(
         (
             start,
             _KEY_AND_FLAGS.pack(8, ts, 8, digest, 8, received, 1, adjusted, 1, late),
-            _NULL if envelope.seq is None else _INT8.pack(8, envelope.seq),
+            _NULL if seq is None else _INT8.pack(8, seq),
             _NULL if envelope.site_id is None else _text(envelope.site_id),
             _NULL if envelope.lat is None else _FLOAT8.pack(8, envelope.lat),
             _NULL if envelope.lng is None else _FLOAT8.pack(8, envelope.lng),
             _JSONB.pack(size, 1),
-            envelope.encoded,
+            encoded,
         )
     )

@@ -16,16 +16,14 @@ WITH written AS (
 )
 INSERT INTO device_state AS d
   (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, ts_adjusted_at, null_metrics, latest)
-SELECT s.tenant_id, s.device_id,
-  'epoch'::timestamptz + s.newest * interval '1 microsecond',
-  'epoch'::timestamptz + s.seen * interval '1 microsecond',
-  'epoch'::timestamptz + s.heard * interval '1 microsecond',
-  'epoch'::timestamptz + s.adjusted * interval '1 microsecond',
-  s.nulls, s.latest::jsonb
-FROM unnest(
-  %(tenants)s::text[], %(devices)s::text[], %(newest)s::bigint[], %(seen)s::bigint[], %(heard)s::bigint[],
-  %(adjusted)s::bigint[], %(nulls)s::bigint[], %(latest)s::text[]
-) AS s (tenant_id, device_id, newest, seen, heard, adjusted, nulls, latest)
+SELECT s.item ->> 0, s.item ->> 1,
+  'epoch'::timestamptz + (s.item ->> 2)::bigint * interval '1 microsecond',
+  'epoch'::timestamptz + (s.item ->> 3)::bigint * interval '1 microsecond',
+  'epoch'::timestamptz + (s.item ->> 4)::bigint * interval '1 microsecond',
+  'epoch'::timestamptz + (s.item ->> 5)::bigint * interval '1 microsecond',
+  (s.item ->> 6)::bigint, s.item -> 7
+FROM jsonb_array_elements(%(rows)s::text::jsonb) WITH ORDINALITY AS s (item, place)
+ORDER BY s.place
 ON CONFLICT (tenant_id, device_id) DO UPDATE SET
   last_ts = greatest(d.last_ts, EXCLUDED.last_ts),
   last_seen_at = greatest(d.last_seen_at, EXCLUDED.last_seen_at),
