@@ -51,11 +51,13 @@ from appliance.first_start import DEVICE, TENANT, make_first_device
 from appliance.health import DatabaseHealth
 from appliance.ingest.admission import Admission
 from appliance.ingest.backlog import Backlog
+from appliance.ingest.holding import Holding
 from appliance.ingest.http import HttpSource
 from appliance.ingest.janitor import Janitor
 from appliance.ingest.limiter import Limiter, Override
 from appliance.ingest.partitions import keep_ahead
 from appliance.ingest.pipeline import Pipeline
+from appliance.ingest.replay import Replayer
 from appliance.ingest.writer import Writer
 from appliance.intake import Intake
 from appliance.metrics import Metrics
@@ -180,6 +182,21 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             )
             backlog.away(clock.wall() - await states.newest(pool, clock.wall()))
             pipeline_service, _ = await tree.start("pipeline", pipeline.run)
+            holding = Holding(pool, data.instance.instance_id, clock, config.quarantine)
+            await tree.start("quarantine", holding.run)
+            open_connection = partial(connect, endpoint.conninfo(INGEST))
+            replayer = Replayer(
+                pool,
+                open_connection,
+                data.instance.instance_id,
+                registry,
+                states,
+                clock,
+                config.ingest,
+                config.retention,
+                lambda: pipeline.in_hand,
+            )
+            await tree.start("replays", replayer.run)
             # The broker: our session first, then the devices' door
             door = Door(clock, metrics)
             broker, users = await open_broker(config, data, tree, pool, door)
@@ -201,7 +218,6 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             if broker is None:
                 await tree.start("session watch", doorkeeper.watch, client)
             else:
-                open_connection = partial(connect, endpoint.conninfo(INGEST))
                 instance = data.instance.instance_id
                 broker_users = BrokerUsers(
                     broker, users, pool, open_connection, clock, instance, talkative=door.talkative

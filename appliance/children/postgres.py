@@ -30,6 +30,7 @@ POLL_SECONDS = 0.01
 STOP_SECONDS = 10.0  # "fast" stops clients and writes a checkpoint; killed, it recovers at the next start
 ORPHAN_SECONDS = 2.0  # for backends of our own dead postmaster, which can do nothing useful any more
 RECOVERY_SECONDS = 600.0  # after a power cut it replays up to max_wal_size
+OUR_STOP = "terminating connection due to administrator command"  # of each session, when we stop the server
 STATUS_LINE = 7  # of postmaster.pid, counted from 0: what pg_ctl -w waits for
 
 
@@ -144,7 +145,7 @@ class _PostgresProgram:
     def heard(self, line: str) -> str | None:
         level, _, text = line.partition(":")
         text = text.strip()
-        if level in {"FATAL", "PANIC"}:
+        if level in {"FATAL", "PANIC"} and text != OUR_STOP:
             log.error("postgres", line=text)
         elif level in {"ERROR", "WARNING"}:
             log.warning("postgres", line=text)

@@ -23,6 +23,8 @@ from appliance.errors import ApplianceError
 
 SUPERUSER = "postgres"
 """Of the embedded Postgres. Who may use its socket is its master anyway."""
+ANY_DATABASE = "postgres"
+"""There from the first moment, when ours may not be yet."""
 
 
 def endpoint(config: Config) -> Endpoint:
@@ -46,7 +48,7 @@ async def opened(config: Config) -> AsyncIterator[Endpoint]:
             postgres = Postgres(data, roles=[role.name for role in ROLES])
             place = await nursery.start(postgres.run)
             alone = Endpoint.local(place.socket_dir, place.port)
-            await bootstrap.prepare(make_conninfo(alone.base, user=SUPERUSER), DATABASE)
+            await bootstrap.prepare(make_conninfo(alone.base, user=SUPERUSER, dbname=ANY_DATABASE), DATABASE)
             async with await connect(alone.conninfo(OWNER)) as connection:
                 await migrate(connection)
             yield alone

@@ -71,7 +71,7 @@ async def record(connection: Connection[Any], instance: str, key: int, copy: Bro
 
 async def this_change(connection: Connection[Any]) -> str:
     """The name of the transaction under way, for :func:`wait` after its commit."""
-    cursor = await connection.execute(STATEMENTS["this_change"])
+    cursor = await connection.execute(STATEMENTS["this_change"], {"channel": CHANNEL})
     row = await cursor.fetchone()
     if row is None:
         raise RuntimeError("a SELECT without FROM gives one row")

@@ -21,7 +21,8 @@ INSERT INTO broker_copies (instance, lock_key, applied) VALUES (%(instance)s, %(
 ON CONFLICT (instance) DO UPDATE SET lock_key = EXCLUDED.lock_key, applied = EXCLUDED.applied, applied_at = now()
 
 -- name: this_change
-SELECT pg_current_xact_id()::text
+-- Told to whoever serves a broker even if nothing of the files has changed: it is asked for, so it is to be recorded.
+SELECT pg_current_xact_id()::text, pg_notify(%(channel)s, '{}')
 
 -- name: copies_lacking
 -- Of the brokers that somebody serves now: how many there are, and how many do not know this change yet.
