@@ -16,11 +16,13 @@ import msgspec
 import psycopg
 import structlog
 import trio
+from psycopg import Notify
 
 from appliance.backoff import Backoff
 from appliance.clock import Clock
 from appliance.config import Ingest, Retention
 from appliance.db import statements
+from appliance.db.notify import Connect, listen
 from appliance.db.pool import Pool, PoolTimeout
 from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
@@ -30,14 +32,14 @@ from appliance.devices.state import StateBook, remember
 from appliance.ingest.batch import MICROSECONDS, MINUTE, Reading, Refused
 from appliance.ingest.quarantine import moment, plain
 from appliance.ingest.readmission import HeldMessage, Judged, Readmission
-from appliance.ingest.replays import Replay, replay_of
+from appliance.ingest.replays import CHANNEL, Replay, replay_of
 from appliance.ingest.store import TelemetryStore, Way
 from appliance.reading import Refusal
 
 SLICE = 200
 """Messages judged together and stored in one transaction."""
 POLL_SECONDS = 5.0
-"""Between two looks for jobs; a new one wakes us earlier."""
+"""Between two looks for jobs that a peer may have left behind; a new one is told."""
 PASSING = frozenset({Failure.RETRY, Failure.RESOURCES})
 """Failures of the database that are worth waiting out."""
 LEASE_SECONDS = 15.0
@@ -68,6 +70,7 @@ class Replayer:
     def __init__(
         self,
         pool: Pool,
+        open_connection: Connect,
         instance: str,
         registry: Registry,
         states: StateBook,
@@ -77,6 +80,7 @@ class Replayer:
         busy: Callable[[], int],
     ) -> None:
         self._pool = pool
+        self._open_connection = open_connection
         self._instance = instance
         self._states = states
         self._clock = clock
@@ -86,13 +90,18 @@ class Replayer:
         self._queries = statements.load("quarantine")
         self._asked = trio.Event()
 
-    def wake(self) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work for ever, unfinished jobs of an earlier process first; a new one wakes us."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(listen, self._open_connection, [CHANNEL], self._wake, self._wake)
+            task_status.started()
+            await self._work()
+
+    def _wake(self, _: Notify | None = None) -> None:
         """A job may have been asked for."""
         self._asked.set()
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Work for ever, unfinished jobs of an earlier process first."""
-        task_status.started()
+    async def _work(self) -> None:
         backoff = Backoff(first=0.1, maximum=POLL_SECONDS)
         while True:
             self._asked = trio.Event()

@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 import trio
@@ -11,6 +12,7 @@ import trio
 from appliance.clock import SystemClock
 from appliance.config import Ingest, Retention
 from appliance.db.roles import INGEST
+from appliance.db.trio_psycopg import connect
 from appliance.devices import seats
 from appliance.devices.seats import By
 from appliance.errors import Conflict, NotFound
@@ -24,7 +26,8 @@ from appliance.ingest.replays import Replay, ReplayStatus
 from appliance.reading import Reason
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import GRACE
-from tests.devices.world import ALICE, ingest
+from tests.devices.world import ALICE
+from tests.devices.world import ingest as session
 from tests.ingest.commit_thief import Theft, commit_thief
 from tests.ingest.plant import (
     TENANT,
@@ -44,7 +47,11 @@ ALL = Selection(tenant_id=TENANT)
 
 
 def replayer(plant: Plant, instance: str = "one") -> Replayer:
-    return Replayer(plant.pool, instance, plant.registry, plant.states, SystemClock(), Ingest(), Retention(), lambda: 0)
+    open_connection = partial(connect, plant.database.conninfo(INGEST))
+    clock, ingest, retention = SystemClock(), Ingest(), Retention()
+    return Replayer(
+        plant.pool, open_connection, instance, plant.registry, plant.states, clock, ingest, retention, lambda: 0
+    )
 
 
 def forecaster(plant: Plant) -> Forecaster:
@@ -187,6 +194,18 @@ async def test_a_job_goes_on_where_a_killed_process_left_it(database: Database) 
     assert look(database, "SELECT count(*) FROM telemetry") == [(36,)]
 
 
+async def test_a_new_job_wakes_whoever_waits(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay_module, "POLL_SECONDS", 3600.0)
+    async with crowded(database, devices=3) as plant, trio.open_nursery() as nursery:
+        await nursery.start(replayer(plant).run)
+        await raise_limit(plant, 100)
+        for device in ("d000", "d001"):
+            await ask(plant, Selection(tenant_id=TENANT, device_id=device))
+            await until(lambda: look(database, "SELECT ended_at FROM quarantine_replays WHERE ended_at IS NULL") == [])
+        nursery.cancel_scope.cancel()
+    assert look(database, "SELECT status, replayed FROM quarantine_replays") == [("DONE", 1), ("DONE", 1)]
+
+
 @pytest.mark.parametrize("theft", list(Theft))
 @in_small_slices
 async def test_a_commit_without_an_answer_neither_loses_nor_doubles(database: Database, theft: Theft) -> None:
@@ -257,7 +276,7 @@ async def test_retention_is_tested_against_the_original_receive_time(database: D
 
 async def test_refused_again_it_stays_held_with_the_new_reason_and_detail(database: Database) -> None:
     async with crowded(database, devices=2) as plant:
-        async with ingest(database) as connection:
+        async with session(database) as connection:
             await connection.execute("UPDATE tenants SET provisioning = 'off'")
         plant.registry.forget()
         done = await replayed(plant)
