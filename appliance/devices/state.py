@@ -5,7 +5,8 @@ batch would cost more than the readings. What a crash loses of it is rebuilt at 
 stored since the last write.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -63,37 +64,36 @@ class StateBook:
 
     async def load(self, connection: Connection[Any], keys: Iterable[Key]) -> None:
         """Bring the states of ``keys`` into memory with one query; a device without one starts empty."""
-        wanted = sorted(set(keys) - self._states.keys())
-        if not wanted:
-            return
-        parameters = {"tenants": [key[0] for key in wanted], "devices": [key[1] for key in wanted]}
-        cursor = await connection.execute(self._queries["select_states"], parameters)
-        for key in wanted:
-            self._states[key] = DeviceState(*key)
-        for row in await cursor.fetchall():
-            self._restore(row)
-        self._trim()
+        wanted = set(keys)
+        while missing := sorted(wanted - self._states.keys()):
+            parameters = {"tenants": [key[0] for key in missing], "devices": [key[1] for key in missing]}
+            cursor = await connection.execute(self._queries["select_states"], parameters)
+            rows = await cursor.fetchall()
+            # Another task may have brought some meanwhile: theirs stay, or a device would have two states.
+            fresh = {key: DeviceState(*key) for key in missing if key not in self._states}
+            for row in rows:
+                if (row[0], row[1]) in fresh:
+                    _restore(fresh[row[0], row[1]], row)
+            self._states.update(fresh)
+        self._trim(wanted)
 
-    def _restore(self, row: tuple[Any, ...]) -> None:
-        tenant_id, device_id, newest, seen_at, heard_at, adjusted_at, nulls, latest = row
-        state = self._states[tenant_id, device_id]
-        state.newest, state.seen_at, state.heard_at = newest or 0, seen_at or 0, heard_at or 0
-        state.adjusted_at, state.nulls, state.latest = adjusted_at or 0, nulls, latest
-
-    def _trim(self) -> None:
-        """Forget states past the bound, oldest first; one with unwritten changes stays."""
+    def _trim(self, wanted: Container[Key]) -> None:
+        """Forget states past the bound, oldest first; those ``wanted`` now stay, and those with unwritten changes."""
         excess = len(self._states) - self._capacity
         if excess <= 0:
             return
-        idle = [key for key, state in self._states.items() if not state.changed]
-        for key in idle[:excess]:
+        idle = (key for key, state in self._states.items() if not state.changed and key not in wanted)
+        for key in list(islice(idle, excess)):
             del self._states[key]
 
     def touch(self, state: DeviceState) -> None:
-        """Note that ``state`` has changed and must be written."""
-        if not state.changed:
-            state.changed = True
-            self._changed.append(state)
+        """Note that ``state`` has changed and must be written. One forgotten while it was in use comes back."""
+        kept = self._states.setdefault((state.tenant_id, state.device_id), state)
+        if kept is not state:
+            _merge(kept, state)
+        if not kept.changed:
+            kept.changed = True
+            self._changed.append(kept)
 
     def changed(self) -> list[DeviceState]:
         """The states to be written, sorted by key: two processes that upsert in the same order cannot deadlock."""
@@ -134,6 +134,23 @@ class StateBook:
         async with pool.connection() as connection:
             cursor = await connection.execute(self._queries["rebuild_states"], {"instance": instance})
             return max(cursor.rowcount, 0)
+
+
+def _restore(state: DeviceState, row: tuple[Any, ...]) -> None:
+    _, _, newest, seen_at, heard_at, adjusted_at, nulls, latest = row
+    state.newest, state.seen_at, state.heard_at = newest or 0, seen_at or 0, heard_at or 0
+    state.adjusted_at, state.nulls, state.latest = adjusted_at or 0, nulls, latest
+
+
+def _merge(kept: DeviceState, other: DeviceState) -> None:
+    """Bring what ``other`` has seen of the same device into the state that is kept."""
+    older, newer = (kept, other) if other.newest >= kept.newest else (other, kept)
+    kept.latest = remember(older.latest, newer.latest)
+    kept.newest = newer.newest
+    kept.seen_at = max(kept.seen_at, other.seen_at)
+    kept.heard_at = max(kept.heard_at, other.heard_at)
+    kept.adjusted_at = max(kept.adjusted_at, other.adjusted_at)
+    kept.nulls = max(kept.nulls, other.nulls)
 
 
 def remember(latest: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:

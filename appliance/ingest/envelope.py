@@ -242,6 +242,8 @@ def _timestamp(ts: Any) -> int:
             raise Invalid(Reason.INVALID_TIMESTAMP, "`ts` does not fit a signed 64-bit integer")
         return ts * 1000 if ts > MILLISECONDS_ABOVE else ts * 1_000_000
     if type(ts) is float:
+        if not INT64_MIN <= ts <= INT64_MAX:
+            raise Invalid(Reason.INVALID_TIMESTAMP, "`ts` does not fit a signed 64-bit integer")
         return round(ts * 1000) if ts > MILLISECONDS_ABOVE else round(ts * 1_000_000)
     if type(ts) is str:
         return _rfc3339(ts)

@@ -1,0 +1,90 @@
+"""The states of devices: one a device, whoever loads them and however few may be kept."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+
+from appliance.db.pool import Pool, open_pool
+from appliance.db.roles import INGEST
+from appliance.db.trio_psycopg import Connection
+from appliance.devices.state import DeviceState, Key, StateBook
+from tests.devices.world import add_tenant, ingest
+from tests.postgres_server import Database
+
+KEY = ("acme", "d1")
+NOW = 1_800_000_000_000_000
+
+
+@asynccontextmanager
+async def connections(database: Database) -> AsyncIterator[Pool]:
+    async with ingest(database) as connection:
+        await add_tenant(connection, "acme")
+    async with open_pool(database.conninfo(INGEST), name="states", min_size=2, max_size=2) as pool:
+        yield pool
+
+
+async def load(pool: Pool, book: StateBook, *keys: Key) -> None:
+    async with pool.connection() as connection:
+        await book.load(connection, keys)
+
+
+def hear(book: StateBook, state: DeviceState, at: int, **metrics: Any) -> None:
+    state.newest = state.seen_at = state.heard_at = at
+    state.latest = state.latest | metrics
+    book.touch(state)
+
+
+async def write(connection: Connection[Any], book: StateBook) -> None:
+    states = book.changed()
+    await connection.execute(*book.upsert(states, "one", NOW))
+    book.written(states)
+
+
+async def test_a_device_loaded_by_two_tasks_at_once_has_one_state(database: Database) -> None:
+    async with connections(database) as pool, pool.connection() as first, pool.connection() as second:
+        book = StateBook(10)
+        found = []
+
+        async def load_and_take(connection: Connection[Any]) -> None:
+            await book.load(connection, [KEY])
+            found.append(book.get(KEY))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(load_and_take, first)
+            nursery.start_soon(load_and_take, second)
+        assert found[0] is found[1] is not None
+
+
+async def test_what_is_loaded_is_there_however_few_may_be_kept(database: Database) -> None:
+    async with connections(database) as pool:
+        book = StateBook(2)
+        keys = [("acme", f"d{number}") for number in range(5)]
+        await load(pool, book, *keys)
+        assert all(book.get(key) for key in keys)
+        await load(pool, book, KEY)
+        assert len(book) == 2
+
+
+async def test_a_state_forgotten_while_in_use_is_written_once_with_all_it_saw(database: Database) -> None:
+    async with connections(database) as pool:
+        book = StateBook(1)
+        await load(pool, book, KEY)
+        old = book.get(KEY)
+        assert old is not None
+        await load(pool, book, ("acme", "d2"))
+        assert book.get(KEY) is None
+        await load(pool, book, KEY)
+        new = book.get(KEY)
+        assert new is not None
+        hear(book, new, NOW, humidity=40)
+        hear(book, old, NOW + 1, temperature=21)
+        async with pool.connection() as connection:
+            await write(connection, book)
+        book = StateBook(1)
+        await load(pool, book, KEY)
+        state = book.get(KEY)
+        assert state is not None
+        assert state.newest == state.seen_at == NOW + 1
+        assert state.latest == {"humidity": 40, "temperature": 21}
