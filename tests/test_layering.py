@@ -33,8 +33,10 @@ ALLOWED: dict[str, set[str]] = {
     # subscriptions.rows: who gives a seat locks the subscription rows just as who renews them does, in the same place
     "devices": LEAVES | {"subscriptions.lifecycle", "subscriptions.rows", "db"},
     "ingest": LEAVES | {"devices", "mqtt.topics", "db"},
+    # people know nothing of devices: what a first start makes of both is put together above (first_start)
+    "people": LEAVES | {"db"},
     # web: the domain, never children
-    "web": LEAVES | {"tree", "subscriptions", "devices", "ingest", "db", "mqtt.topics"},
+    "web": LEAVES | {"tree", "first_start", "people", "subscriptions", "devices", "ingest", "db", "mqtt.topics"},
     # top
     "tree": {"errors"},  # the supervisor's tool; a leaf of its own so that pages can show its status
     "addresses": set(),
@@ -42,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     # the one place where credentials reach the broker, while the session is there
     "broker_users": {"children", "clock", "db", "devices"},
     "door": {"broker_user", "clock", "metrics"},
-    "first_start": {"clock", "db", "devices", "errors", "subscriptions"},
+    "first_start": {"clock", "db", "devices", "errors", "people", "subscriptions"},
     "doorkeeper": {"children", "mqtt"},  # the one place where the session's state opens the broker's door
     "health": {"db"},
     "housekeeping": {"clock", "db", "devices", "subscriptions"},

@@ -1,0 +1,139 @@
+"""Sessions: who is signed in, where, and until when. The cookie's secret is kept as a hash."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from appliance.db import statements
+from appliance.db.audit import Entry, record
+from appliance.db.found import affected
+from appliance.db.trio_psycopg import Connection
+from appliance.people import opaque
+from appliance.people.by import By
+from appliance.people.users import User, user_of
+
+STATEMENTS = statements.load("people")
+
+IDLE = timedelta(minutes=30)
+"""Without a request for so long, a session is over."""
+LIFETIME = timedelta(hours=8)
+"""However busy it is: a shift."""
+KEPT_LIFETIME = timedelta(days=30)
+"""Of a session whose owner asked to stay signed in; it has no other idle time."""
+TOUCH_EVERY = timedelta(minutes=1)
+"""How exactly "last seen" is kept."""
+MAX_A_USER = 50
+"""Sessions of one user; the longest silent end first."""
+MAX_AGENT = 256
+BROWSER_KNOWN = timedelta(days=180)
+"""How long a browser stays known without a sign-in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """From where somebody comes."""
+
+    address: str | None = None
+    agent: str | None = None
+    """The browser's User-Agent, to tell sessions apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """Somebody who is signed in."""
+
+    user: User
+    session_id: UUID
+    kept: bool
+    tenant_zone: str | None
+    """Time zone of the user's tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session as its owner sees it."""
+
+    session_id: UUID
+    created_at: datetime
+    seen_at: datetime
+    expires_at: datetime
+    kept: bool
+    address: str | None
+    agent: str | None
+
+
+async def begin(connection: Connection[Any], user: User, now: datetime, visit: Visit, *, keep: bool) -> str:
+    """A new session; the secret for its cookie. Clears away what is over, the user's oldest ones included."""
+    secret = opaque.new()
+    lifetime = KEPT_LIFETIME if keep else LIFETIME
+    parameters = {
+        "hash": opaque.digest(secret),
+        "user": user.user_id,
+        "tenant": user.tenant_id,
+        "now": now,
+        "idle_until": now + (lifetime if keep else IDLE),
+        "expires_at": now + lifetime,
+        "kept": keep,
+        "address": visit.address,
+        "agent": _agent(visit),
+    }
+    async with connection.transaction():
+        for chore in ("sweep_sessions", "sweep_links"):
+            await connection.execute(STATEMENTS[chore], {"now": now})
+        await connection.execute(STATEMENTS["sweep_browsers"], {"since": now - BROWSER_KNOWN})
+        await connection.execute(STATEMENTS["insert_session"], parameters)
+        await connection.execute(STATEMENTS["end_oldest_sessions"], {"user": user.user_id, "keep": MAX_A_USER})
+        await connection.execute(STATEMENTS["note_sign_in"], {"user": user.user_id, "now": now})
+    return secret
+
+
+async def find(
+    connection: Connection[Any], secret: str, now: datetime, visit: Visit, *, touch: bool = True
+) -> Signed | None:
+    """Who shows this secret, if the session is alive and its user not disabled. ``touch``: it counts as activity."""
+    parameters: dict[str, Any] = {"hash": opaque.digest(secret), "now": now}
+    cursor = await connection.execute(STATEMENTS["find_session"], parameters)
+    row = await cursor.fetchone()
+    if row is None:
+        return None
+    session_id, seen_at, kept, tenant_zone = row[12:]
+    if touch and now - seen_at >= TOUCH_EVERY:
+        idle_until = now + (KEPT_LIFETIME if kept else IDLE)
+        parameters |= {"idle_until": idle_until, "address": visit.address}
+        await connection.execute(STATEMENTS["touch_session"], parameters)
+    return Signed(user_of(row), session_id, kept, tenant_zone)
+
+
+async def list_of(connection: Connection[Any], user_id: UUID, now: datetime) -> list[Session]:
+    """A user's live sessions, the last seen first."""
+    cursor = await connection.execute(STATEMENTS["list_sessions"], {"user": user_id, "now": now})
+    return [Session(*row) for row in await cursor.fetchall()]
+
+
+async def end(connection: Connection[Any], user: User, session_id: UUID, by: By) -> None:
+    """End one session of a user. Raises NotFound, for another user's session too."""
+    async with connection.transaction():
+        parameters = {"user": user.user_id, "session": session_id}
+        cursor = await connection.execute(STATEMENTS["end_session"], parameters)
+        affected(cursor.rowcount, "such session")
+        await record(connection, _entry(by, user, "end", str(session_id)))
+
+
+async def end_others(connection: Connection[Any], user: User, but: UUID | None, by: By) -> int:
+    """End all sessions of a user but one; how many."""
+    async with connection.transaction():
+        cursor = await connection.execute(STATEMENTS["end_sessions"], {"user": user.user_id, "but": but})
+        if cursor.rowcount:
+            await record(connection, _entry(by, user, "end_others", str(user.user_id), {"sessions": cursor.rowcount}))
+    return cursor.rowcount
+
+
+def _agent(visit: Visit) -> str | None:
+    if visit.agent is None:
+        return None
+    return "".join(character for character in visit.agent[:MAX_AGENT] if character.isprintable())
+
+
+def _entry(by: By, user: User, verb: str, object_id: str, after: dict[str, Any] | None = None) -> Entry:
+    return Entry(by.actor, f"session.{verb}", "session", object_id, user.tenant_id, None, after)

@@ -1,0 +1,332 @@
+"""Signing in: from an address and a password, and a code where one is asked for, to a session.
+
+At most two tries are in hand at any moment, the others wait their turn: neither hashing nor guessing can take more of
+the machine. A try costs the same whether or not there is such an account: as many hashes as one address has accounts at
+most, and one audit row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import trio
+
+from appliance.clock import Clock
+from appliance.db import statements
+from appliance.db.audit import Actor, ActorKind, Entry, record
+from appliance.db.found import found
+from appliance.db.pool import Pool
+from appliance.db.trio_psycopg import Connection
+from appliance.errors import Conflict, Invalid
+from appliance.people import links, opaque, passwords, sessions, totp, users
+from appliance.people.by import By
+from appliance.people.links import Link, Purpose
+from appliance.people.passwords import Hasher
+from appliance.people.sessions import Visit
+from appliance.people.throttle import Source, Throttle, Wait
+from appliance.people.users import User, user_of
+
+STATEMENTS = statements.load("people")
+
+TURNS = 2
+"""Tries in hand at any moment."""
+SECOND_STEP = timedelta(minutes=5)
+"""How long the code may take after the password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What somebody typed, and from where. ``browser`` is the secret of a browser that has been here before."""
+
+    email: str
+    password: str = field(repr=False)
+    visit: Visit
+    browser: str | None = field(default=None, repr=False)
+    keep: bool = False
+    tenant_id: str | None = None
+    """Which account, when one address and password fit several."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Welcome. The secrets go into cookies."""
+
+    user: User
+    session: str = field(repr=False)
+    kept: bool
+    browser: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CodeWanted:
+    """The password is right; ``link`` opens the second step."""
+
+    link: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """The address and the password fit several tenants' accounts."""
+
+    tenants: Sequence[str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Wrong, and no word about what."""
+
+
+Outcome = SignedIn | CodeWanted | Several | Refused | Wait
+
+
+class SignIn:
+    """The door. Its pool's role must see all users: who comes belongs to nobody yet."""
+
+    def __init__(
+        self, pool: Pool, clock: Clock, hasher: Hasher | None = None, throttle: Throttle | None = None
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._turn = trio.CapacityLimiter(TURNS)
+        self.hasher = hasher or Hasher()
+        self.throttle = throttle or Throttle()
+
+    def now(self) -> datetime:
+        """The time as records have it."""
+        return datetime.fromtimestamp(self._clock.wall(), UTC)
+
+    async def with_password(self, attempt: Attempt) -> Outcome:
+        """The first step."""
+        async with self._turn:
+            email = attempt.email.strip().lower()[: users.MAX_EMAIL]
+            async with self._pool.connection() as connection:
+                source = await self._source(connection, email, attempt.visit, attempt.browser)
+                wait = await self._begin(connection, source, attempt.visit)
+                if wait is not None:
+                    return wait
+                accounts = await _accounts(connection, email)
+                most = await _most_accounts(connection)
+            fitting = await self._fitting(accounts, most, attempt.password)
+            async with self._pool.connection() as connection:
+                if not fitting:
+                    await self._note_failure(connection, [user for user, _ in accounts], attempt.visit)
+                    return Refused()
+                chosen = [pair for pair in fitting if pair[0].tenant_id == (attempt.tenant_id or pair[0].tenant_id)]
+                if len(chosen) != 1:
+                    return Several([user.tenant_id for user, _ in fitting])
+                user, kept_hash = chosen[0]
+                if self.hasher.is_outdated(kept_hash):
+                    await self._rehash(connection, user, kept_hash, attempt.password)
+                if user.has_second_factor:
+                    return await self._ask_for_code(connection, user, keep=attempt.keep)
+                self.throttle.right(source)
+                return await self._welcome(connection, user, attempt.visit, attempt.browser, keep=attempt.keep)
+
+    async def with_code(self, secret: str, code: str, visit: Visit, browser: str | None) -> Outcome:
+        """The second step; ``secret`` is that of :class:`CodeWanted`. Refused too when its time is over."""
+        async with self._turn, self._pool.connection() as connection:
+            now = self.now()
+            link = await links.peek(connection, secret, Purpose.SECOND_FACTOR, now)
+            if link is None or link.user_id is None:
+                return Refused()
+            user = await users.get(connection, link.user_id)
+            source = await self._source(connection, user.email, visit, browser)
+            wait = await self._begin(connection, source, visit)
+            if wait is not None:
+                return wait
+            if not await self._code_fits(connection, user.user_id, code):
+                await self._note_failure(connection, [user], visit)
+                return Refused()
+            if await links.take(connection, secret, Purpose.SECOND_FACTOR, now) is None:
+                return Refused()
+            self.throttle.right(source)
+            return await self._welcome(connection, user, visit, browser, keep=link.keep_signed_in)
+
+    async def confirm(self, user: User, password: str, visit: Visit) -> bool | Wait:
+        """Whether it is still the user who sits there: asked before a password, token or second factor changes."""
+        source = Source(user.email, visit.address or "", opaque.digest(str(user.user_id)))
+        async with self._turn:
+            wait = self.throttle.begin(source, self._clock.monotonic())
+            if wait is not None:
+                return wait
+            async with self._pool.connection() as connection:
+                proof = await _proof(connection, user.user_id)
+            right = await self.hasher.matches(None if proof is None else proof[0], password)
+        if right:
+            self.throttle.right(source)
+        return right
+
+    async def set_password(self, user: User, password: str, by: By, *, but: UUID | None) -> None:
+        """A new password; every session but ``but`` ends, and open links die. Raises Invalid."""
+        kept = await self._taken(user, password)
+        async with self._pool.connection() as connection, connection.transaction():
+            await self._keep(connection, user, kept, by, but)
+            await record(connection, users.entry(by, "set_password", user))
+
+    async def find_password_link(self, secret: str) -> User | None:
+        """Whose password the link sets; None for a wrong, used or outdated one."""
+        async with self._pool.connection() as connection:
+            link = await links.peek(connection, secret, Purpose.PASSWORD, self.now())
+            return await _owner(connection, link)
+
+    async def use_password_link(self, secret: str, password: str, visit: Visit) -> User | None:
+        """Set a password by a one-time link; every session ends. None when the link does not work. Raises Invalid."""
+        user = await self.find_password_link(secret)
+        if user is None:
+            return None
+        kept = await self._taken(user, password)
+        by = By(Actor(user.email, ActorKind.USER, visit.address), self.now(), user.user_id)
+        async with self._pool.connection() as connection, connection.transaction():
+            if await links.take(connection, secret, Purpose.PASSWORD, by.now) is None:
+                return None
+            await self._keep(connection, user, kept, by, None)
+            await record(connection, users.entry(by, "set_password", user, None, {"by": "link"}))
+        return user
+
+    async def set_second_factor(self, user: User, secret: bytes, code: str, by: By) -> None:
+        """Ask for codes from now on, once ``code`` shows that the authenticator has the secret. Raises Invalid."""
+        step = totp.step_of(secret, code, self._clock.wall(), None)
+        if step is None:
+            raise Invalid("This code does not fit. Check the clock of the telephone, and type the newest code.")
+        async with self._pool.connection() as connection, connection.transaction():
+            parameters = {"user": user.user_id, "secret": secret, "step": step, "now": by.now}
+            await connection.execute(STATEMENTS["set_second_factor"], parameters)
+            await record(connection, users.entry(by, "set_second_factor", user))
+
+    async def drop_second_factor(self, user: User, by: By) -> None:
+        """Ask for no code any more. Raises Conflict when none was asked for."""
+        if not user.has_second_factor:
+            raise Conflict("There is no second factor.")
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute(STATEMENTS["drop_second_factor"], {"user": user.user_id})
+            await record(connection, users.entry(by, "drop_second_factor", user))
+
+    async def welcome(self, user: User, visit: Visit, browser: str | None) -> SignedIn:
+        """A session for somebody whom a link has just proved: the first operator after the set-up."""
+        async with self._pool.connection() as connection:
+            return await self._welcome(connection, user, visit, browser, keep=False)
+
+    async def sign_out(self, session_id: UUID, user: User, by: By) -> None:
+        """End the session; one that has ended meanwhile is none the worse."""
+        async with self._pool.connection() as connection, connection.transaction():
+            parameters = {"session": session_id, "user": user.user_id}
+            cursor = await connection.execute(STATEMENTS["end_session"], parameters)
+            if cursor.rowcount:
+                await record(connection, users.entry(by, "sign_out", user))
+
+    async def _source(self, connection: Connection[Any], email: str, visit: Visit, browser: str | None) -> Source:
+        known = None
+        if browser is not None:
+            digest = opaque.digest(browser)
+            cursor = await connection.execute(STATEMENTS["knows_browser"], {"email": email, "hash": digest})
+            known = digest if found(await cursor.fetchone(), "answer")[0] else None
+        return Source(email, visit.address or "", known)
+
+    async def _begin(self, connection: Connection[Any], source: Source, visit: Visit) -> Wait | None:
+        wait = self.throttle.begin(source, self._clock.monotonic())
+        if wait is not None and wait.newly:
+            await record(connection, _attempt_entry("sign_in_throttled", None, visit, {"seconds": wait.seconds}))
+        return wait
+
+    async def _fitting(self, accounts: Sequence[tuple[User, str]], most: int, password: str) -> list[tuple[User, str]]:
+        """The accounts whose password it is; always ``most`` hashes, or as many as there are accounts."""
+        fitting = []
+        for place in range(max(most, len(accounts), 1)):
+            account = accounts[place] if place < len(accounts) else None
+            if await self.hasher.matches(None if account is None else account[1], password) and account is not None:
+                fitting.append(account)
+        return fitting
+
+    async def _rehash(self, connection: Connection[Any], user: User, before: str, password: str) -> None:
+        parameters = {"user": user.user_id, "hash": await self.hasher.hash(password), "before": before}
+        await connection.execute(STATEMENTS["refresh_hash"], parameters)
+
+    async def _ask_for_code(self, connection: Connection[Any], user: User, *, keep: bool) -> CodeWanted:
+        secret = await links.make(
+            connection,
+            Purpose.SECOND_FACTOR,
+            self.now() + SECOND_STEP,
+            user_id=user.user_id,
+            tenant_id=user.tenant_id,
+            keep_signed_in=keep,
+        )
+        return CodeWanted(secret)
+
+    async def _code_fits(self, connection: Connection[Any], user_id: UUID, code: str) -> bool:
+        proof = await _proof(connection, user_id)
+        if proof is None or proof[1] is None:
+            return False
+        step = totp.step_of(proof[1], code, self._clock.wall(), proof[2])
+        if step is None:
+            return False
+        cursor = await connection.execute(STATEMENTS["use_code"], {"user": user_id, "step": step})
+        return cursor.rowcount == 1
+
+    async def _welcome(
+        self, connection: Connection[Any], user: User, visit: Visit, browser: str | None, *, keep: bool
+    ) -> SignedIn:
+        now = self.now()
+        browser = browser or opaque.new()
+        async with connection.transaction():
+            session = await sessions.begin(connection, user, now, visit, keep=keep)
+            parameters = {
+                "user": user.user_id,
+                "hash": opaque.digest(browser),
+                "tenant": user.tenant_id,
+                "now": now,
+            }
+            await connection.execute(STATEMENTS["know_browser"], parameters)
+            by = By(Actor(user.email, ActorKind.USER, visit.address), now, user.user_id)
+            await record(connection, users.entry(by, "sign_in", user))
+        return SignedIn(user, session, keep, browser)
+
+    async def _note_failure(self, connection: Connection[Any], accounts: Sequence[User], visit: Visit) -> None:
+        """One row for each account that could be meant; for nobody, one without what was typed."""
+        entries = [_attempt_entry("sign_in_failed", user, visit, None) for user in accounts]
+        await record(connection, *(entries or [_attempt_entry("sign_in_failed", None, visit, None)]))
+
+    async def _taken(self, user: User, password: str) -> str:
+        fault = passwords.fault_of(password, (user.email, user.name))
+        if fault is not None:
+            raise Invalid(f"{fault}.")
+        return await self.hasher.hash(password)
+
+    async def _keep(self, connection: Connection[Any], user: User, kept: str, by: By, but: UUID | None) -> None:
+        parameters = {"user": user.user_id, "hash": kept, "now": by.now}
+        await connection.execute(STATEMENTS["set_password"], parameters)
+        await connection.execute(STATEMENTS["end_sessions"], {"user": user.user_id, "but": but})
+        await connection.execute(STATEMENTS["drop_links"], {"user": user.user_id})
+        await connection.execute(STATEMENTS["forget_browsers"], {"user": user.user_id})
+
+
+async def _accounts(connection: Connection[Any], email: str) -> list[tuple[User, str]]:
+    cursor = await connection.execute(STATEMENTS["accounts"], {"email": email})
+    return [(user_of(row), row[12]) for row in await cursor.fetchall()]
+
+
+async def _most_accounts(connection: Connection[Any]) -> int:
+    cursor = await connection.execute(STATEMENTS["most_accounts"])
+    most: int = found(await cursor.fetchone(), "answer")[0]
+    return most
+
+
+async def _proof(connection: Connection[Any], user_id: UUID) -> tuple[Any, ...] | None:
+    """Password hash, secret and last step of the second factor of a user who is not disabled."""
+    cursor = await connection.execute(STATEMENTS["proof"], {"user": user_id})
+    return await cursor.fetchone()
+
+
+async def _owner(connection: Connection[Any], link: Link | None) -> User | None:
+    if link is None or link.user_id is None:
+        return None
+    user = await users.get(connection, link.user_id)
+    return None if user.disabled_at is not None else user
+
+
+def _attempt_entry(verb: str, user: User | None, visit: Visit, after: dict[str, Any] | None) -> Entry:
+    """A row about somebody who is not signed in."""
+    actor = Actor("not signed in", ActorKind.USER, visit.address)
+    object_id = "unknown" if user is None else str(user.user_id)
+    return Entry(actor, f"user.{verb}", "user", object_id, None if user is None else user.tenant_id, None, after)

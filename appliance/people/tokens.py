@@ -1,0 +1,127 @@
+"""API tokens: a user's key for programs, with less than the user's own rights and an end."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from appliance.db import statements
+from appliance.db.audit import Entry, record
+from appliance.db.found import found
+from appliance.db.trio_psycopg import Connection
+from appliance.errors import Conflict, Invalid
+from appliance.people import opaque
+from appliance.people.by import By
+from appliance.people.role import Scope
+from appliance.people.users import MAX_NAME, User, user_of
+
+STATEMENTS = statements.load("people")
+
+MAX_DAYS = 3650
+MAX_A_USER = 100
+"""Tokens of one user."""
+TOUCH_EVERY = timedelta(minutes=1)
+"""How exactly "last used" is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What may be told of a token."""
+
+    token_id: UUID
+    name: str
+    scopes: frozenset[Scope]
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A token that somebody has shown, and whose it is."""
+
+    user: User
+    token: Token
+    tenant_zone: str | None
+
+
+async def add(connection: Connection[Any], user: User, name: str, scopes: Collection[Scope], days: int, by: By) -> str:
+    """A new token; its secret, this one time. Raises Invalid; Conflict for a disabled user or too many tokens."""
+    name = name.strip()
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+        raise Invalid(f"Give the token a name of at most {MAX_NAME} characters.")
+    if not scopes:
+        raise Invalid("Choose at least one scope.")
+    if not 1 <= days <= MAX_DAYS:
+        raise Invalid(f"A token is good for 1 to {MAX_DAYS} days.")
+    if user.disabled_at is not None:
+        raise Conflict(f"{user.email} is disabled; enable them first.")
+    secret = opaque.new()
+    parameters = {
+        "hash": opaque.digest(secret),
+        "user": user.user_id,
+        "tenant": user.tenant_id,
+        "name": name,
+        "scopes": sorted(scope.value for scope in scopes),
+        "now": by.now,
+        "expires_at": by.now + timedelta(days=days),
+    }
+    async with connection.transaction():
+        if len(await list_of(connection, user.user_id)) >= MAX_A_USER:
+            raise Conflict(f"{user.email} has {MAX_A_USER} tokens; revoke one first.")
+        cursor = await connection.execute(STATEMENTS["insert_token"], parameters)
+        token_id = found(await cursor.fetchone(), "token just made")[0]
+        after = {"name": name, "scopes": parameters["scopes"], "days": days, "user": user.email}
+        await record(connection, _entry(by, "add", token_id, user.tenant_id, None, after))
+    return secret
+
+
+async def list_of(connection: Connection[Any], user_id: UUID) -> list[Token]:
+    """A user's tokens, outdated ones included, oldest first."""
+    cursor = await connection.execute(STATEMENTS["list_tokens"], {"user": user_id})
+    return [_token(row) for row in await cursor.fetchall()]
+
+
+async def revoke(connection: Connection[Any], user_id: UUID, token_id: UUID, by: By) -> None:
+    """End a token at once. Raises NotFound, for another user's token too."""
+    async with connection.transaction():
+        cursor = await connection.execute(STATEMENTS["revoke_token"], {"user": user_id, "token": token_id})
+        name, tenant_id = found(await cursor.fetchone(), "such token")
+        await record(connection, _entry(by, "revoke", token_id, tenant_id, {"name": name}, None))
+
+
+async def find(connection: Connection[Any], secret: str, now: datetime) -> Shown | None:
+    """Whose token this is, if it is good and its user not disabled."""
+    cursor = await connection.execute(STATEMENTS["find_token"], {"hash": opaque.digest(secret), "now": now})
+    row = await cursor.fetchone()
+    if row is None:
+        return None
+    token = _token(row[12:18])
+    if token.last_used_at is None or now - token.last_used_at >= TOUCH_EVERY:
+        await connection.execute(STATEMENTS["touch_token"], {"token": token.token_id, "now": now})
+    return Shown(user_of(row), token, row[18])
+
+
+def scopes_of(words: Collection[str]) -> frozenset[Scope]:
+    """Scopes by their names. Raises Invalid for an unknown one."""
+    try:
+        return frozenset(Scope(word.strip()) for word in words)
+    except ValueError:
+        raise Invalid(f"Scopes are {', '.join(scope.value for scope in Scope)}.") from None
+
+
+def _token(row: tuple[Any, ...]) -> Token:
+    token_id, name, scopes, created_at, expires_at, last_used_at = row
+    return Token(token_id, name, frozenset(map(Scope, scopes)), created_at, expires_at, last_used_at)
+
+
+def _entry(
+    by: By,
+    verb: str,
+    token_id: UUID,
+    tenant_id: str | None,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+) -> Entry:
+    return Entry(by.actor, f"token.{verb}", "token", str(token_id), tenant_id, before, after)

@@ -1,0 +1,79 @@
+"""The audit as people read it: newest first, filtered, a page at a time. Rows are written by ``appliance.db.audit``."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from appliance.db import statements
+from appliance.db.audit import ActorKind
+from appliance.db.trio_psycopg import Connection
+
+STATEMENTS = statements.load("people")
+
+PAGE = 100
+"""Rows on one page."""
+SLICE = 1000
+"""Rows read at once for an export."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One change."""
+
+    id: int
+    at: datetime
+    tenant_id: str | None
+    actor: str
+    actor_kind: ActorKind
+    action: str
+    object_type: str
+    object_id: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows; None is any."""
+
+    tenant_id: str | None = None
+    actor: str | None = None
+    """Exactly: an e-mail address, the name of a token, a service."""
+    object: str | None = None
+    """An object's id, or ``type/id``."""
+    action: str | None = None
+    """How the action begins, for example ``device.``."""
+    since: datetime | None = None
+    until: datetime | None = None
+    before_id: int | None = None
+    """The last row of the page before."""
+
+
+async def read(connection: Connection[Any], wanted: Wanted, limit: int = PAGE) -> list[Row]:
+    """At most ``limit`` rows, newest first."""
+    parameters = {
+        "tenant": wanted.tenant_id,
+        "actor": wanted.actor or None,
+        "object": wanted.object or None,
+        "action": wanted.action or None,
+        "since": wanted.since,
+        "until": wanted.until,
+        "before_id": wanted.before_id,
+        "limit": limit,
+    }
+    cursor = await connection.execute(STATEMENTS["list_audit"], parameters)
+    return [_row(row) for row in await cursor.fetchall()]
+
+
+async def read_all(connection: Connection[Any], wanted: Wanted) -> AsyncIterator[list[Row]]:
+    """Every row, in slices, newest first."""
+    while rows := await read(connection, wanted, SLICE):
+        yield rows
+        wanted = replace(wanted, before_id=rows[-1].id)
+
+
+def _row(row: tuple[Any, ...]) -> Row:
+    identity, at, tenant, actor, kind, *rest = row
+    return Row(identity, at, tenant, actor, ActorKind(kind), *rest)

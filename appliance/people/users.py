@@ -1,0 +1,302 @@
+"""Users: invited, listed, changed, disabled. What proves who they are is in ``signin`` and ``passwords``."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from psycopg import errors
+
+from appliance.db import statements
+from appliance.db.audit import ActorKind, Entry, record
+from appliance.db.found import affected, found
+from appliance.db.trio_psycopg import Connection
+from appliance.errors import Conflict, Invalid
+from appliance.people import links
+from appliance.people.by import By
+from appliance.people.links import Purpose
+from appliance.people.role import Role, Theme
+
+STATEMENTS = statements.load("people")
+
+MAX_EMAIL = 254
+MAX_NAME = 128
+PASSWORD_LINK = timedelta(hours=24)
+"""How long an invitation and a reset are good."""
+PAGE = 50
+"""Users on one page of the list."""
+
+EMAIL = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)*")
+"""What a browser's e-mail field takes (HTML, "valid e-mail address"), in lower case: one address, safe in a header."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One user, without anything that proves it is them."""
+
+    user_id: UUID
+    tenant_id: str | None
+    email: str
+    name: str
+    role: Role
+    has_password: bool
+    """False: invited, and has not come yet."""
+    has_second_factor: bool
+    time_zone: str | None
+    theme: Theme
+    created_at: datetime
+    last_sign_in_at: datetime | None
+    disabled_at: datetime | None
+
+    @property
+    def shown_name(self) -> str:
+        """What people call them."""
+        return self.name or self.email
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """Whom to invite; operators have no tenant, everybody else has one."""
+
+    email: str
+    role: Role
+    tenant_id: str | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which users a list shows; None is any."""
+
+    tenant_id: str | None = None
+    role: Role | None = None
+    search: str | None = None
+    """A part of the address or the name."""
+    after: tuple[str, UUID] | None = None
+    """E-mail and id of the last one on the page before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a user says of themselves."""
+
+    name: str
+    time_zone: str | None
+    theme: Theme
+
+
+def user_of(row: tuple[Any, ...]) -> User:
+    """A row whose columns begin as every statement of ``people.sql`` names them."""
+    user_id, tenant_id, email, name, role, password, factor, zone, theme, created, last, disabled = row[:12]
+    return User(
+        user_id, tenant_id, email, name, Role(role), password, factor, zone, Theme(theme), created, last, disabled
+    )
+
+
+def email_of(text: str) -> str:
+    """The address as it is kept. Raises Invalid."""
+    email = text.strip().lower()
+    if len(email) > MAX_EMAIL or not EMAIL.fullmatch(email):
+        raise Invalid("Write one e-mail address, for example ingrid@norrvik.example.")
+    return email
+
+
+def name_of(text: str) -> str:
+    """The name as it is kept. Raises Invalid."""
+    name = text.strip()
+    if len(name) > MAX_NAME or not (name.isprintable() or not name):
+        raise Invalid(f"A name has at most {MAX_NAME} characters, on one line.")
+    return name
+
+
+def zone_of(text: str) -> str | None:
+    """The time zone as it is kept; nothing means the tenant's. Raises Invalid."""
+    zone = text.strip()
+    if zone and zone not in available_timezones():
+        raise Invalid("Choose a time zone by its name, for example Europe/Oslo.")
+    return zone or None
+
+
+async def any_there(connection: Connection[Any]) -> bool:
+    """Whether anybody was ever made."""
+    cursor = await connection.execute(STATEMENTS["any_user"])
+    return bool(found(await cursor.fetchone(), "answer")[0])
+
+
+async def add(connection: Connection[Any], new: NewUser, by: By) -> User:
+    """Make a user who has no password yet. Raises Invalid; NotFound for the tenant; Conflict for one who is there."""
+    email, name = email_of(new.email), name_of(new.name)
+    if (new.role is Role.OPERATOR) is not (new.tenant_id is None):
+        raise Invalid("An operator belongs to no tenant; everybody else to one.")
+    try:
+        async with connection.transaction():
+            parameters = {"tenant": new.tenant_id, "email": email, "name": name, "role": new.role.value}
+            cursor = await connection.execute(STATEMENTS["insert_user"], parameters)
+            row = await cursor.fetchone()
+            if row is None:
+                raise Conflict(f"{email} is a user already.")
+            user = user_of(row)
+            await record(connection, entry(by, "add", user, None, {"email": email, "role": new.role}))
+    except (errors.ForeignKeyViolation, errors.InsufficientPrivilege):
+        found(None, f"tenant {new.tenant_id}")
+        raise
+    return user
+
+
+async def get(connection: Connection[Any], user_id: UUID) -> User:
+    """One user. Raises NotFound."""
+    return await _select(connection, "select_user", user_id)
+
+
+async def by_email(connection: Connection[Any], email: str, tenant_id: str | None = None) -> User:
+    """The user with this address. Raises NotFound; Conflict when several tenants have one and none is named."""
+    parameters = {"email": email.strip().lower(), "tenant": tenant_id}
+    cursor = await connection.execute(STATEMENTS["select_by_email"], parameters)
+    rows = await cursor.fetchall()
+    if len(rows) > 1:
+        names = ", ".join(row[1] or "(operator)" for row in rows)
+        raise Conflict(f"{email} is a user of several tenants ({names}); name one with --tenant.")
+    return user_of(found(rows[0] if rows else None, f"user {email}"))
+
+
+async def list_page(connection: Connection[Any], wanted: Wanted, limit: int = PAGE) -> list[User]:
+    """Users in order of their address, at most ``limit``."""
+    parameters = {
+        "tenant": wanted.tenant_id,
+        "role": None if wanted.role is None else wanted.role.value,
+        "search": wanted.search or None,
+        "after_email": None if wanted.after is None else wanted.after[0],
+        "after_user": None if wanted.after is None else wanted.after[1],
+        "limit": limit,
+    }
+    cursor = await connection.execute(STATEMENTS["list_users"], parameters)
+    return [user_of(row) for row in await cursor.fetchall()]
+
+
+async def set_role(connection: Connection[Any], user_id: UUID, role: Role, by: By, was: Role | None = None) -> User:
+    """Give a user of a tenant another role there.
+
+    Raises NotFound; Invalid for a role that is not of a tenant, or an operator; Conflict when the role is no longer
+    ``was``, and for one's own.
+    """
+    async with connection.transaction():
+        user = await _select(connection, "lock_user", user_id)
+        if (role is Role.OPERATOR) is not (user.role is Role.OPERATOR):
+            raise Invalid("An operator belongs to no tenant: invite them anew in the other role.")
+        if was is not None and user.role is not was:
+            raise Conflict(f"The role of {user.email} was changed meanwhile; it is {user.role} now.")
+        if user.role is role:
+            return user
+        _not_oneself(user, by, "change your own role")
+        await connection.execute(STATEMENTS["set_role"], {"user": user_id, "role": role.value})
+        await record(connection, entry(by, "set_role", user, {"role": user.role}, {"role": role}))
+        return await get(connection, user_id)
+
+
+async def disable(connection: Connection[Any], user_id: UUID, by: By) -> User:
+    """Shut a user out: sessions and links end, tokens stop working. Raises NotFound; Conflict for oneself.
+
+    The last operator can be disabled only from the command line, where another one can be made.
+    """
+    async with connection.transaction():
+        user = await _select(connection, "lock_user", user_id)
+        _not_oneself(user, by, "disable yourself")
+        if user.disabled_at is not None:
+            return user
+        if user.role is Role.OPERATOR and by.actor.kind is not ActorKind.COMMAND:
+            cursor = await connection.execute(STATEMENTS["lock_operators"])
+            if len(await cursor.fetchall()) < 2:
+                raise Conflict(f"{user.email} is the last operator; invite another one first.")
+        await connection.execute(STATEMENTS["set_disabled"], {"user": user_id, "at": by.now})
+        await end_access(connection, user_id)
+        await record(connection, entry(by, "disable", user))
+        return await get(connection, user_id)
+
+
+async def enable(connection: Connection[Any], user_id: UUID, by: By) -> User:
+    """Let a disabled user in again. Raises NotFound."""
+    async with connection.transaction():
+        user = await _select(connection, "lock_user", user_id)
+        if user.disabled_at is None:
+            return user
+        await connection.execute(STATEMENTS["set_disabled"], {"user": user_id, "at": None})
+        await record(connection, entry(by, "enable", user))
+        return await get(connection, user_id)
+
+
+async def invite(connection: Connection[Any], user_id: UUID, by: By) -> str:
+    """The secret of a link with which the user chooses a password; earlier ones are dead. Raises NotFound, Conflict."""
+    async with connection.transaction():
+        user = await _select(connection, "lock_user", user_id)
+        return await _password_link(connection, user, by, "invite")
+
+
+async def reset(connection: Connection[Any], user_id: UUID, by: By, *, drop_second_factor: bool = False) -> str:
+    """End the user's sessions, and the secret of a link for a new password; the old one works until it is used.
+
+    ``drop_second_factor`` for whoever has lost it. Raises NotFound; Conflict for a disabled user.
+    """
+    async with connection.transaction():
+        user = await _select(connection, "lock_user", user_id)
+        secret = await _password_link(connection, user, by, "reset")
+        if drop_second_factor and user.has_second_factor:
+            await connection.execute(STATEMENTS["drop_second_factor"], {"user": user_id})
+            await record(connection, entry(by, "drop_second_factor", user))
+        await connection.execute(STATEMENTS["end_sessions"], {"user": user_id, "but": None})
+    return secret
+
+
+async def set_profile(connection: Connection[Any], user_id: UUID, profile: Profile, by: By) -> User:
+    """What the user says of themselves. Raises Invalid, NotFound."""
+    name, zone = name_of(profile.name), zone_of(profile.time_zone or "")
+    async with connection.transaction():
+        user = await _select(connection, "lock_user", user_id)
+        before = {"name": user.name, "time_zone": user.time_zone, "theme": user.theme}
+        after = {"name": name, "time_zone": zone, "theme": profile.theme}
+        changed = [key for key in before if before[key] != after[key]]
+        if not changed:
+            return user
+        parameters = {"user": user_id, "name": name, "zone": zone, "theme": profile.theme.value}
+        cursor = await connection.execute(STATEMENTS["set_profile"], parameters)
+        affected(cursor.rowcount, f"user {user_id}")
+        await record(
+            connection,
+            entry(by, "set_profile", user, {key: before[key] for key in changed}, {key: after[key] for key in changed}),
+        )
+        return await get(connection, user_id)
+
+
+async def end_access(connection: Connection[Any], user_id: UUID) -> None:
+    """End all sessions and links of a user."""
+    await connection.execute(STATEMENTS["end_sessions"], {"user": user_id, "but": None})
+    await connection.execute(STATEMENTS["drop_links"], {"user": user_id})
+
+
+def entry(
+    by: By, verb: str, user: User, before: dict[str, Any] | None = None, after: dict[str, Any] | None = None
+) -> Entry:
+    """The audit row of a change of a user."""
+    return Entry(by.actor, f"user.{verb}", "user", str(user.user_id), user.tenant_id, before, after)
+
+
+async def _password_link(connection: Connection[Any], user: User, by: By, verb: str) -> str:
+    if user.disabled_at is not None:
+        raise Conflict(f"{user.email} is disabled; enable them first.")
+    await connection.execute(STATEMENTS["drop_links"], {"user": user.user_id})
+    secret = await links.make(
+        connection, Purpose.PASSWORD, by.now + PASSWORD_LINK, user_id=user.user_id, tenant_id=user.tenant_id
+    )
+    await record(connection, entry(by, verb, user, None, {"email": user.email}))
+    return secret
+
+
+def _not_oneself(user: User, by: By, what: str) -> None:
+    if by.user_id == user.user_id:
+        raise Conflict(f"You cannot {what}; somebody else can.")
+
+
+async def _select(connection: Connection[Any], statement: str, user_id: UUID) -> User:
+    cursor = await connection.execute(STATEMENTS[statement], {"user": user_id})
+    return user_of(found(await cursor.fetchone(), "such user"))
