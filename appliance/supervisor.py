@@ -40,6 +40,7 @@ from appliance.db.notify import listen
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST, OWNER, ROLES
 from appliance.db.trio_psycopg import connect
+from appliance.devices.claims import claim
 from appliance.devices.credentials import Issued
 from appliance.devices.overrides import Overrides
 from appliance.devices.provisioning import Provisioner
@@ -240,6 +241,8 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 metrics_text=metrics.exposition,
                 broker_queue=partial(broker_queue, queue),
                 ingest=ingest,
+                claim=partial(claim, pool, provisioner.provision),
+                grace=grace(config),
                 device_listener=device_listener(mqtt_host if broker is None else None, mqtt_port),
             )
             serve_web = partial(serve, shutdown_trigger=stopping.wait)

@@ -232,6 +232,16 @@ class Registry:
         )
         return own or (claim and standing.token_hash is None and standing.tenant.claim_token_hash is not None)
 
+    async def authentic_claim(self, tenant_id: str, secret: str) -> bool:
+        """Whether ``secret`` is the tenant's claim password, and the claim is open."""
+        tenant = self.tenant(tenant_id)
+        if tenant is None:
+            async with self._pool.connection() as connection:
+                tenant = (await self._load_tenants(connection, [tenant_id]))[tenant_id]
+        expected = tenant.claim_token_hash
+        same = hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), expected or b"\0" * 32)
+        return same and expected is not None and tenant.active
+
     async def tenants(self, names: Iterable[str]) -> None:
         """Bring tenants into memory, those that are not there as such."""
         async with self._pool.connection() as connection:

@@ -75,6 +75,10 @@ class HttpSource:
         """Whether whoever shows ``secret`` may speak for this device."""
         return await self._registry.authentic((tenant_id, device_id), secret)
 
+    async def authentic_claim(self, tenant_id: str, secret: str) -> bool:
+        """Whether ``secret`` is the claim password of this tenant."""
+        return await self._registry.authentic_claim(tenant_id, secret)
+
     async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:
         """Bring messages in and wait for their commit; their verdicts in order.
 

@@ -1,11 +1,15 @@
 """What the dashboard is given by the supervisor. The web package builds none of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from appliance.clock import Clock
 from appliance.db.pool import Pool
+from appliance.devices.claims import Outcome
+from appliance.devices.provisioning import Request
+from appliance.devices.seats import By
 from appliance.ingest.batch import Verdict
 from appliance.web.live import LiveFeed
 
@@ -55,6 +59,10 @@ class Ingest(Protocol):
         """Whether whoever shows ``secret`` may speak for this device."""
         ...
 
+    async def authentic_claim(self, tenant_id: str, secret: str) -> bool:
+        """Whether ``secret`` is the claim password of this tenant."""
+        ...
+
     async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:
         """Bring messages in and wait for their commit; their verdicts in order."""
         ...
@@ -85,3 +93,7 @@ class Services:
     device_listener: DeviceListener
     ingest: Ingest
     """Where messages that come in over HTTP go."""
+    claim: Callable[[Request, By], Awaitable[Outcome]]
+    """Exchanges a claim password, already checked, for a device's own credential."""
+    grace: timedelta
+    """How long a paid subscription goes on after its term."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 import trio
@@ -10,6 +11,9 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 
 from appliance.clock import SystemClock
 from appliance.db.pool import Pool, open_pool
+from appliance.devices.claims import Outcome
+from appliance.devices.provisioning import Request
+from appliance.devices.seats import By
 from appliance.ingest.batch import Verdict
 from appliance.web.app import Dashboard, create_app
 from appliance.web.hardening import Limits
@@ -30,12 +34,21 @@ class NoDevices:
         del tenant_id, device_id, secret
         return False
 
+    async def authentic_claim(self, tenant_id: str, secret: str) -> bool:
+        del tenant_id, secret
+        return False
+
     async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:
         raise AssertionError(f"{len(payloads)} messages on {topic}, though nobody was let in")
 
     def retry_after(self, tenant_id: str, device_id: str) -> int:
         del tenant_id, device_id
         return 1
+
+
+async def no_claims(request: Request, by: By) -> Outcome:
+    """Nobody gets here: no claim password is right."""
+    raise AssertionError(f"{by.actor} claims {request.key}, though nobody was let in")
 
 
 def services(
@@ -53,6 +66,8 @@ def services(
         metrics_text=lambda: b"appliance_messages_total 42.0\n",
         broker_queue=lambda: BrokerQueue(13_210, 200_000),
         ingest=NoDevices(),
+        claim=no_claims,
+        grace=timedelta(days=14),
         device_listener=DeviceListener(None, 1883, "demo/device/first", "tenant/demo/device/first/telemetry"),
     )
 

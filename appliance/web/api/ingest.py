@@ -1,10 +1,11 @@
-"""``POST /ingest/tenant/{tenant}/device/{device}/telemetry`` and ``/heartbeat``.
+"""``POST /ingest/tenant/{tenant}/device/{device}/telemetry``, ``/heartbeat`` and ``/claim``.
 
 Authentication comes first of all; whatever is wrong with it, the answer is the same. Then the form of the body, then
 the pipeline; the answer leaves after the commit.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
 
 import msgspec
@@ -12,8 +13,14 @@ import trio
 from quart import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from appliance.db.audit import Actor, ActorKind
+from appliance.devices.claims import Taken, Turned, Waiting
+from appliance.devices.credentials import Issued
+from appliance.devices.provisioning import Request
+from appliance.devices.seats import By
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.ingest.http import MAX_MESSAGES, Form, split
+from appliance.mqtt.topics import valid_id
 from appliance.reading import Reason, Refusal
 from appliance.web.api.problem import problem
 from appliance.web.services import Ingest, Services
@@ -69,7 +76,37 @@ def blueprint(services: Services, source: Ingest) -> Blueprint:
             return await _take(source, tenant_id, device_id, kind)
         return _away()
 
+    @routes.post("/ingest/tenant/<tenant_id>/device/<device_id>/claim")
+    async def claim(tenant_id: str, device_id: str) -> Response:
+        """Exchange the tenant's claim password for the device's own user, password and token."""
+        if services.health().postgres is not None:
+            return _away()
+        with trio.move_on_after(COMMIT_DEADLINE):
+            return await _claim(services, tenant_id, device_id)
+        return _away()
+
     return routes
+
+
+async def _claim(services: Services, tenant_id: str, device_id: str) -> Response:
+    secret = _bearer()
+    if not await services.ingest.authentic_claim(tenant_id, secret) or not secret:
+        return _unauthorised()
+    if not valid_id(device_id):
+        return problem(HTTPStatus.BAD_REQUEST, Reason.BAD_TOPIC_FORMAT.value, "a device id is 1-64 of A-Za-z0-9._-")
+    actor = Actor(f"{tenant_id}/{device_id}", ActorKind.DEVICE, request.remote_addr)
+    by = By(actor, datetime.fromtimestamp(services.clock.wall(), UTC), services.grace)
+    outcome = await services.claim(Request(tenant_id, device_id), by)
+    match outcome:
+        case Issued():
+            return _json(msgspec.to_builtins(outcome), HTTPStatus.CREATED)
+        case Waiting(refusal):
+            return _json({"status": "waiting", "reason": refusal.reason.value, "detail": refusal.detail})
+        case Turned(refusal):
+            return problem(STATUSES[refusal.reason], refusal.reason.value, refusal.detail)
+        case Taken():
+            detail = "the device has a credential of its own; an administrator rotates or revokes it"
+            return problem(HTTPStatus.CONFLICT, "HAS_CREDENTIAL", detail)
 
 
 async def _take(source: Ingest, tenant_id: str, device_id: str, kind: str) -> Response:
@@ -97,10 +134,15 @@ async def _take(source: Ingest, tenant_id: str, device_id: str, kind: str) -> Re
 
 
 async def _authentic(source: Ingest, tenant_id: str, device_id: str) -> bool:
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    secret = secret.strip() if scheme.lower() == "bearer" else ""
+    secret = _bearer()
     # Asked in any case, so that a missing secret takes as long as a wrong one.
     return await source.authentic(tenant_id, device_id, secret) and bool(secret)
+
+
+def _bearer() -> str:
+    """The secret of ``Authorization: Bearer ...``; empty without one."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
 
 
 def _form() -> Form | None:
@@ -136,8 +178,8 @@ def _many(verdicts: list[Verdict]) -> Response:
     )
 
 
-def _json(content: object) -> Response:
-    return Response(msgspec.json.encode(content), status=HTTPStatus.ACCEPTED.value, content_type="application/json")
+def _json(content: object, status: HTTPStatus = HTTPStatus.ACCEPTED) -> Response:
+    return Response(msgspec.json.encode(content), status=status.value, content_type="application/json")
 
 
 def _unauthorised() -> Response:
