@@ -19,6 +19,7 @@ COMMANDS = {
     "device": "appliance.cli.device",
     "migrate": "appliance.cli.migrate",
     "psql": "appliance.cli.psql",
+    "quarantine": "appliance.cli.quarantine",
     "run": "appliance.cli.run",
     "simulate": "appliance.cli.simulate",
     "subscription": "appliance.cli.subscription",

@@ -16,6 +16,7 @@ from appliance.cli.database import opened
 from appliance.clock import SystemClock
 from appliance.config import Config
 from appliance.db.audit import Actor, ActorKind
+from appliance.db.endpoint import Endpoint
 from appliance.db.migrations import schema_version, shipped
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection, connect
@@ -30,8 +31,9 @@ T = TypeVar("T")
 class Administration:
     """A connection that sees all tenants, and the person at the keyboard."""
 
-    def __init__(self, connection: Connection[Any], grace: timedelta) -> None:
+    def __init__(self, connection: Connection[Any], endpoint: Endpoint, grace: timedelta) -> None:
         self.connection = connection
+        self.endpoint = endpoint
         self.grace = grace
         self.arrival: Arrival | None = None
         """Where the last change has got to; None before one."""
@@ -67,7 +69,7 @@ async def _administer(config: Config, work: Callable[[Administration], Awaitable
         try:
             async with await connect(endpoint.conninfo(INGEST)) as connection:
                 await _check_schema(connection)
-                administration = Administration(connection, timedelta(days=config.subscriptions.grace_days))
+                administration = Administration(connection, endpoint, timedelta(days=config.subscriptions.grace_days))
                 return await work(administration), administration.arrival
         except psycopg.OperationalError as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,253 @@
+"""``appliance quarantine``: messages that were not accepted - looked at, replayed, dismissed."""
+
+import base64
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import click
+
+from appliance.cli import Invocation
+from appliance.cli.administration import Administration, administer
+from appliance.cli.output import json_option, plain, show_one, show_rows
+from appliance.cli.replaying import replay
+from appliance.ingest import quarantine_store, replays
+from appliance.ingest.quarantine_store import OPERATOR, Cause, Event, HoldingReach, Selection, Status
+from appliance.ingest.replays import Replay
+from appliance.reading import Reason
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+COLUMNS = ("id", "ingested_at", "tenant_id", "device_id", "reason", "detail")
+CAUSE_COLUMNS = ("reason", "held", "held_bytes", "oldest", "refused")
+REPLAY_COLUMNS = ("replay_id", "status", "tenant_id", "total", "examined", "replayed", "created_at", "created_by")
+SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+"""Seconds of a span's letter."""
+
+
+def _moment(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+    """A time in RFC 3339, a date (its midnight, UTC), or a span that ends now, such as 90m, 24h or 7d."""
+    if value is None:
+        return None
+    span = re.fullmatch(r"(\d{1,9})([smhd])", value)
+    try:
+        if span:
+            return datetime.now(UTC) - timedelta(seconds=int(span[1]) * SPANS[span[2]])
+        moment = datetime.fromisoformat(value)
+    except (ValueError, OverflowError):
+        complaint = f"{value!r} is no time such as 2026-01-31, 2026-01-31T12:00Z, 90m or 7d"
+        raise click.BadParameter(complaint, context, parameter) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def selection_options(command: F) -> F:
+    """What narrows a selection; handed on as one ``selection``."""
+    options = (
+        click.option("--tenant", help="Whose messages. Default: everybody's."),
+        click.option("--unknown-tenant", is_flag=True, help="Only messages of no known tenant."),
+        click.option("--device", help="Of this device."),
+        click.option(
+            "--reason",
+            "reasons",
+            multiple=True,
+            type=click.Choice([reason.value for reason in Reason], case_sensitive=False),
+            metavar="REASON",
+            help="Held for this reason; may be given several times.",
+        ),
+        click.option(
+            "--since", callback=_moment, metavar="TIME", help="Received then or later; or in a span such as 24h."
+        ),
+        click.option("--until", callback=_moment, metavar="TIME", help="Received before then."),
+        click.option("--id", "ids", multiple=True, type=click.IntRange(1, 2**63 - 1), help="This message; may repeat."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def selected(
+    tenant: str | None,
+    unknown_tenant: bool,
+    device: str | None,
+    reasons: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    ids: tuple[int, ...],
+) -> Selection:
+    """The selection that the options mean."""
+    if unknown_tenant and tenant is not None:
+        raise click.UsageError("--tenant and --unknown-tenant exclude each other")
+    return Selection(
+        tenant_id=OPERATOR if unknown_tenant else tenant,
+        device_id=device,
+        reasons=tuple(Reason(reason) for reason in reasons),
+        since=since,
+        until=until,
+        ids=ids,
+    )
+
+
+@click.group()
+def command() -> None:
+    """Look at messages that were not accepted; replay or dismiss them."""
+
+
+@command.command("list")
+@selection_options
+@click.option(
+    "--status",
+    type=click.Choice([*(status.value.lower() for status in Status), "all"]),
+    default="held",
+    show_default=True,
+    help="What was decided on them.",
+)
+@click.option("--before", type=click.IntRange(1), metavar="ID", help="Go on from there: only older ones.")
+@click.option("--limit", type=click.IntRange(1, quarantine_store.MAX_PAGE), default=50, show_default=True)
+@json_option
+@click.pass_obj
+def list_(
+    invocation: Invocation, /, status: str, before: int | None, limit: int, as_json: bool, **selection: Any
+) -> None:
+    """List messages, newest first."""
+    wanted, decided = selected(**selection), None if status == "all" else Status(status.upper())
+
+    async def work(administration: Administration) -> list[Event]:
+        connection = administration.connection
+        return await quarantine_store.list_events(connection, wanted, status=decided, before=before, limit=limit)
+
+    show_rows([_row(event, as_json=as_json) for event in administer(invocation, work)], COLUMNS, as_json=as_json)
+
+
+@command.command()
+@click.argument("message", type=click.IntRange(1, 2**63 - 1), metavar="ID")
+@json_option
+@click.pass_obj
+def show(invocation: Invocation, message: int, as_json: bool) -> None:
+    """Show one message with its payload."""
+
+    async def work(administration: Administration) -> Event:
+        return await quarantine_store.get_event(administration.connection, message)
+
+    show_one(_row(administer(invocation, work), as_json=as_json), as_json=as_json)
+
+
+@command.command()
+@selection_options
+@json_option
+@click.pass_obj
+def counts(invocation: Invocation, /, as_json: bool, **selection: Any) -> None:
+    """Count by reason: what is held, and beside it how many were refused (exact, kept or not).
+
+    With a tenant, also how far back holding reaches.
+    """
+    wanted = selected(**selection)
+
+    async def work(administration: Administration) -> tuple[list[Cause], HoldingReach | None]:
+        causes = await quarantine_store.counts(administration.connection, wanted)
+        if wanted.tenant_id is None:
+            return causes, None
+        return causes, await quarantine_store.reach(administration.connection, wanted.tenant_id)
+
+    causes, reach = administer(invocation, work)
+    rows = [plain(cause) for cause in causes]
+    if as_json:
+        show_one({"causes": rows, "holding": None if reach is None else plain(reach)}, as_json=True)
+        return
+    show_rows(rows, CAUSE_COLUMNS, as_json=False)
+    if reach is not None:
+        click.echo(_reach_in_words(reach))
+
+
+@command.command("replays")
+@click.option("--tenant", help="Whose. Default: everybody's.")
+@json_option
+@click.pass_obj
+def replays_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
+    """List replays, newest first, with how far they have come."""
+
+    async def work(administration: Administration) -> list[Replay]:
+        return await replays.list_replays(administration.connection, tenant)
+
+    rows = [
+        plain(job) | {"tenant_id": job.selection.tenant_id, "examined": job.examined}
+        for job in administer(invocation, work)
+    ]
+    show_rows(rows, REPLAY_COLUMNS, as_json=as_json)
+
+
+@command.command()
+@click.argument("number", type=click.IntRange(1, 2**63 - 1), metavar="REPLAY")
+@json_option
+@click.pass_obj
+def cancel(invocation: Invocation, number: int, as_json: bool) -> None:
+    """Stop a replay where it stands. What is replayed stays so; the others stay held."""
+
+    async def work(administration: Administration) -> Replay:
+        by = administration.by
+        return await replays.cancel(administration.connection, number, actor=by.actor, now=by.now)
+
+    show_one(plain(administer(invocation, work)), as_json=as_json)
+
+
+@command.command()
+@selection_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@click.pass_obj
+def dismiss(invocation: Invocation, /, yes: bool, as_json: bool, **selection: Any) -> None:
+    """Decide that held messages are not wanted. They can be looked at until they are too old."""
+    wanted = selected(**selection)
+    if wanted == Selection():
+        raise click.UsageError("say which: by tenant, device, reason, time or id")
+
+    async def work(administration: Administration) -> int:
+        if not (yes or as_json):
+            total, _ = await replays.measure(administration.connection, wanted)
+            click.confirm(f"Dismiss {total} held messages?", abort=True)
+        by = administration.by
+        return await quarantine_store.dismiss(administration.connection, wanted, actor=by.actor, now=by.now)
+
+    dismissed = administer(invocation, work)
+    show_one({"dismissed": dismissed}, as_json=as_json)
+
+
+@command.command("replay")
+@selection_options
+@click.option("--dry-run", is_flag=True, help="Only say what would become of them.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the end.")
+@json_option
+@click.pass_obj
+def replay_(invocation: Invocation, /, dry_run: bool, yes: bool, no_wait: bool, as_json: bool, **selection: Any) -> int:
+    """Let held messages through the checks again, and store those that pass.
+
+    Says first how many would pass and why the others would not. Without --reason or --id: messages of all reasons that
+    are held for replay. A running appliance does the work, paced for the live messages; it may be interrupted.
+    """
+    return replay(invocation, selected(**selection), dry_run=dry_run, yes=yes, wait=not no_wait, as_json=as_json)
+
+
+def _row(event: Event, *, as_json: bool) -> dict[str, Any]:
+    """A message as JSON, its payload as text if it is such; for people, nothing in it can steer their terminal."""
+    row: dict[str, Any] = plain(event)
+    row = {"id": row.pop("event_id"), **row}
+    del row["payload"]
+    try:
+        row["payload"] = event.payload.decode()
+    except UnicodeDecodeError:
+        row["payload_base64"] = base64.b64encode(event.payload).decode()
+    if as_json:
+        return row
+    return {name: _harmless(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def _harmless(text: str) -> str:
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def _reach_in_words(reach: HoldingReach) -> str:
+    if reach.complete_since is None:
+        return f"{reach.held} held in {reach.held_bytes} bytes; none was ever evicted."
+    since = reach.complete_since.astimezone(UTC).isoformat(timespec="seconds")
+    return f"{reach.held} held in {reach.held_bytes} bytes; complete since {since}, {reach.evicted} were evicted."

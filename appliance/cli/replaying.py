@@ -1,0 +1,124 @@
+"""``appliance quarantine replay``: the forecast, the question, the job, and its progress until it ends."""
+
+import sys
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import click
+import trio
+
+from appliance.cli import Invocation
+from appliance.cli.administration import Administration, administer
+from appliance.cli.output import plain, show_one
+from appliance.clock import SystemClock
+from appliance.config import Config
+from appliance.db.pool import Pool, open_pool
+from appliance.db.roles import INGEST
+from appliance.devices.provisioning import Provisioner
+from appliance.devices.registry import Registry
+from appliance.devices.state import StateBook
+from appliance.ingest import replays
+from appliance.ingest.forecast import Forecast, Forecaster
+from appliance.ingest.quarantine_store import Selection
+from appliance.ingest.replays import Replay, ReplayStatus
+
+CLEAR_LINE = "\r\x1b[K"
+LOOK_SECONDS = 0.25
+TAKEN_UP_SECONDS = 3.0
+"""By then a running appliance has begun."""
+
+
+def replay(invocation: Invocation, selection: Selection, *, dry_run: bool, yes: bool, wait: bool, as_json: bool) -> int:
+    """The command; its exit code: 1 when the replay failed."""
+    config = invocation.config
+
+    async def work(administration: Administration) -> tuple[Forecast, Replay | None]:
+        forecast = await _forecast(config, administration, selection)
+        if not as_json:
+            click.echo(forecast_in_words(forecast))
+        if dry_run or not forecast.selected:
+            return forecast, None
+        if not (yes or as_json):
+            click.confirm("Replay them?", abort=True)
+        job = await replays.ask(administration.connection, selection, actor=administration.by.actor)
+        return forecast, await _follow(administration, job) if wait else job
+
+    forecast, job = administer(invocation, work)
+    if as_json:
+        show_one({"forecast": _json(forecast), "replay": None if job is None else plain(job)}, as_json=True)
+    elif job is not None:
+        click.echo(replay_in_words(job))
+    return int(job is not None and job.status is ReplayStatus.FAILED)
+
+
+async def _forecast(config: Config, administration: Administration, selection: Selection) -> Forecast:
+    """With progress on a terminal: it may look at hundreds of thousands."""
+    async with _pool(administration) as pool:
+        clock, grace = SystemClock(), administration.grace
+        registry = Registry(pool, StateBook(0), Provisioner(pool), clock, capacity=0, refusal_ttl=0, grace=grace)
+        forecaster = Forecaster(pool, registry, clock, config.ingest, config.retention, grace=grace)
+        forecast = await forecaster.forecast(
+            selection, progress=lambda examined, total: _show(f"looked at {examined} of {total}")
+        )
+        _show("")
+        return forecast
+
+
+def _pool(administration: Administration) -> AbstractAsyncContextManager[Pool]:
+    return open_pool(administration.endpoint.conninfo(INGEST), name="forecast", max_size=1)
+
+
+async def _follow(administration: Administration, job: Replay) -> Replay:
+    """Until it ends; or until it is clear that no appliance is there to do it."""
+    deadline = trio.current_time() + TAKEN_UP_SECONDS
+    while not job.status.ended:
+        _show(f"{job.examined} of {job.total}: {job.replayed} stored, {sum(job.refused.values())} stay held")
+        if job.status is ReplayStatus.WAITING and trio.current_time() > deadline:
+            break
+        await trio.sleep(LOOK_SECONDS)
+        job = await replays.get_replay(administration.connection, job.replay_id)
+    _show("")
+    return job
+
+
+def forecast_in_words(forecast: Forecast) -> str:
+    """What would become of them, a line for each reason."""
+    if not forecast.selected:
+        return "Nothing that is held matches."
+    lines = [f"{forecast.passing} of {forecast.examined} would pass."]
+    if not forecast.complete:
+        lines = [f"Of {forecast.selected} messages, the oldest {forecast.examined} were looked at.", *lines]
+    if forecast.new_devices:
+        lines.append(f"{forecast.new_devices} new devices would be registered.")
+    lines += [f"{count} would stay held: {reason}." for reason, count in forecast.refused.items()]
+    return "\n".join(lines)
+
+
+def replay_in_words(job: Replay) -> str:
+    """What has become of them."""
+    number = f"Replay {job.replay_id}"
+    match job.status:
+        case ReplayStatus.WAITING:
+            return f"{number} waits: no appliance has taken it up yet. It is done as soon as one runs."
+        case ReplayStatus.RUNNING:
+            return f"{number} goes on: {job.examined} of {job.total}."
+        case ReplayStatus.FAILED:
+            return f"{number} failed: {job.error}"
+    lines = [f"{number} is {job.status.lower()}: {job.replayed} stored."]
+    if job.duplicate:
+        lines.append(f"{job.duplicate} were stored already.")
+    if job.gone:
+        lines.append(f"{job.gone} were decided on or evicted meanwhile.")
+    lines += [f"{count} stay held: {reason}." for reason, count in job.refused.items()]
+    return "\n".join(lines)
+
+
+def _json(forecast: Forecast) -> dict[str, Any]:
+    return {**plain(forecast), "complete": forecast.complete}
+
+
+def _show(line: str) -> None:
+    """On a terminal, in place of the line before."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"{CLEAR_LINE}{line}")
+        sys.stderr.flush()
