@@ -236,8 +236,9 @@ class Admission:
         payload: bytes,
         envelope: Envelope | None = None,
     ) -> None:
-        """Put a refused message into the batch, with its tenant if that is known to exist."""
-        if self._registry.tenant(route.tenant_id) is None:
+        """Put a refused message into the batch. One of a tenant that does not exist belongs to the operator."""
+        tenant = self._registry.tenant(route.tenant_id)
+        if tenant is None:
             batch.strangers.add(route.tenant_id)
         batch.refused.append(
             Refused(
@@ -246,7 +247,7 @@ class Admission:
                 refusal.detail,
                 f"tenant/{route.tenant_id}/device/{route.device_id}/{route.kind.value}",
                 payload,
-                route.tenant_id,
+                route.tenant_id if tenant is None or tenant.known else None,
                 route.device_id,
                 route.kind.value,
                 None if envelope is None else envelope.site_id,
@@ -255,7 +256,7 @@ class Admission:
         )
 
     def disown(self, batch: Batch) -> None:
-        """Messages of tenants that do not exist belong to the operator: they lose their tenant's name."""
+        """Those of ``batch.strangers`` that turned out not to exist lose their messages to the operator."""
         for index, refused in enumerate(batch.refused):
             if refused.tenant_id is not None:
                 tenant = self._registry.tenant(refused.tenant_id)
