@@ -1,0 +1,136 @@
+"""Decisions on quarantined messages behind the walls between tenants (P19, P20, P22)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from appliance.db.trio_psycopg import Connection
+from appliance.errors import Conflict, Invalid, NotFound
+from appliance.ingest import quarantine_store, replays
+from appliance.ingest.quarantine_store import MAX_IDS, SHOWN_IDS, Selection, Status
+from appliance.reading import HELD_REASONS, Reason
+from tests.devices.world import ALICE, customer, ingest
+from tests.ingest.plant import arrange, look
+from tests.postgres_server import Database
+
+NOW = datetime.now(UTC)
+MINE, RIVALS, NOBODYS = 1, 2, 3
+
+
+@asynccontextmanager
+async def three(database: Database) -> AsyncIterator[Connection[Any]]:
+    """A message each of acme, its rival and nobody; a customer of acme looks."""
+    arrange(
+        database,
+        "INSERT INTO tenants (tenant_id) VALUES ('acme'), ('rival')",
+        "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, reason, payload)"
+        " SELECT now(), 't', tenant, 'd', 'DEVICE_INACTIVE', '{}' FROM unnest(ARRAY['acme', 'rival', NULL]) AS tenant",
+    )
+    async with customer(database, "acme") as connection:
+        yield connection
+
+
+async def test_a_customer_sees_and_decides_on_its_own_messages_only(database: Database) -> None:
+    async with three(database) as connection:
+        for selection in (Selection(), Selection(tenant_id="acme"), Selection(ids=(MINE, RIVALS, NOBODYS))):
+            assert [event.event_id for event in await quarantine_store.list_events(connection, selection)] == [MINE]
+        assert [(cause.held, cause.refused) for cause in await quarantine_store.counts(connection, Selection())] == [
+            (1, 0)
+        ]
+        assert (await quarantine_store.reach(connection, "acme")).held == 1
+        assert (await quarantine_store.reach(connection, "rival")).held == 0
+        for other in (RIVALS, NOBODYS, 10**9):
+            with pytest.raises(NotFound, match=str(other)):
+                await quarantine_store.get_event(connection, other)
+            with pytest.raises(NotFound, match=str(other)):
+                await quarantine_store.dismiss(connection, Selection(ids=(other,)), actor=ALICE, now=NOW)
+            with pytest.raises(NotFound):
+                await replays.ask(connection, Selection(tenant_id="acme", ids=(other,)), actor=ALICE)
+        assert await quarantine_store.dismiss(connection, Selection(tenant_id="acme"), actor=ALICE, now=NOW) == 1
+    assert look(database, "SELECT id FROM quarantine_events WHERE status = 'DISMISSED'") == [(MINE,)]
+    assert look(database, "SELECT tenant_id, held FROM quarantine_totals ORDER BY 1") == [
+        ("", 1), ("acme", 0), ("rival", 1),
+    ]  # fmt: skip
+
+
+async def test_a_customer_cannot_ask_for_a_replay_of_anybody_elses(database: Database) -> None:
+    async with three(database) as connection:
+        job = await replays.ask(connection, Selection(tenant_id="acme"), actor=ALICE)
+        assert (job.total, job.selection.tenant_id, job.created_by) == (1, "acme", ALICE.name)
+        assert set(job.selection.reasons) == HELD_REASONS
+        for whose in (None, ""):
+            async with refused(connection):
+                await replays.ask(connection, Selection(tenant_id=whose), actor=ALICE)
+        async with refused(connection):
+            await connection.execute("UPDATE quarantine_replays SET tenant_id = 'rival'")
+    async with customer(database, "rival") as connection:
+        with pytest.raises(NotFound):
+            await replays.get_replay(connection, job.replay_id)
+        with pytest.raises(NotFound):
+            await replays.cancel(connection, job.replay_id, actor=ALICE, now=NOW)
+        assert await replays.list_replays(connection) == []
+
+
+@asynccontextmanager
+async def refused(connection: Connection[Any]) -> AsyncIterator[None]:
+    """The block meets a wall."""
+    with pytest.raises((psycopg.errors.InsufficientPrivilege, NotFound)):
+        async with connection.transaction():
+            yield
+
+
+async def test_the_rows_of_a_job_follow_its_column_and_not_what_its_selection_says(database: Database) -> None:
+    """Row-level security checks the column; the JSON beside it could say anything."""
+    async with three(database) as connection:
+        await replays.ask(connection, Selection(tenant_id="acme"), actor=ALICE)
+    arrange(database, """UPDATE quarantine_replays SET selection = '{"tenant_id": "rival"}'""")
+    async with ingest(database) as connection:
+        assert (await replays.get_replay(connection, 1)).selection.tenant_id == "acme"
+
+
+async def test_a_decision_has_one_audit_row_in_its_transaction(database: Database) -> None:
+    async with three(database) as connection:
+        await quarantine_store.dismiss(connection, Selection(tenant_id="acme"), actor=ALICE, now=NOW)
+        rows = await (await connection.execute("SELECT action, actor, after->>'messages' FROM audit_log")).fetchall()
+        assert rows == [("quarantine.dismiss", ALICE.name, "1")]
+        with pytest.raises(NotFound):
+            await quarantine_store.dismiss(connection, Selection(tenant_id="acme"), actor=ALICE, now=NOW)
+        with pytest.raises(Conflict):
+            await quarantine_store.dismiss(connection, Selection(ids=(MINE,)), actor=ALICE, now=NOW)
+        event = await quarantine_store.get_event(connection, MINE)
+    assert (event.status, event.decided_by, event.decided_at) == (Status.DISMISSED, ALICE.name, NOW)
+    assert look(database, "SELECT count(*) FROM audit_log") == [(1,)]
+
+
+async def test_of_many_ids_the_audit_row_names_the_first(database: Database) -> None:
+    async with three(database):
+        arrange(
+            database,
+            "INSERT INTO quarantine_events (ingested_at, topic, reason, payload)"
+            " SELECT now(), 't', 'INTERNAL_ERROR', '' FROM generate_series(1, 300)",
+        )
+    async with ingest(database) as connection:
+        every = Selection(ids=tuple(range(4, 304)))
+        assert await quarantine_store.dismiss(connection, every, actor=ALICE, now=NOW) == 300
+        too_many = Selection(ids=tuple(range(1, MAX_IDS + 2)))
+        with pytest.raises(Invalid):
+            await quarantine_store.dismiss(connection, too_many, actor=ALICE, now=NOW)
+    [(named,)] = look(database, "SELECT jsonb_array_length(after->'selection'->'ids') FROM audit_log")
+    assert named == SHOWN_IDS
+
+
+async def test_selections_are_kept_as_they_were_asked_for(database: Database) -> None:
+    async with three(database), ingest(database) as connection:
+        wanted = Selection(
+            tenant_id="rival", device_id="d", reasons=(Reason.DEVICE_INACTIVE,), until=NOW.replace(year=2100), ids=(2,)
+        )
+        job = await replays.ask(connection, wanted, actor=ALICE)
+        assert (await replays.get_replay(connection, job.replay_id)).selection == wanted
+        everybody = await replays.ask(connection, Selection(), actor=ALICE)
+        assert (everybody.total, everybody.selection.tenant_id) == (3, None)
+        nobody = await replays.ask(connection, Selection(tenant_id=""), actor=ALICE)
+        assert (nobody.total, nobody.selection.tenant_id) == (1, "")
