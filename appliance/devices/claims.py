@@ -6,8 +6,11 @@ The caller has checked the claim password. A device that is not there is provisi
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+import trio
+
 from appliance.db.pool import Pool
-from appliance.devices import credentials
+from appliance.devices import broker_copies, credentials
+from appliance.devices.broker_copies import Arrival
 from appliance.devices.credentials import Issued
 from appliance.devices.provisioning import TOO_LATE, Key, Request, Verdict
 from appliance.devices.seats import By
@@ -19,6 +22,7 @@ Provision = Callable[[Iterable[Request]], Awaitable[dict[Key, Verdict]]]
 MAY_STILL_COME = frozenset({Reason.PENDING_APPROVAL, Reason.NO_SUBSCRIPTION_CAPACITY})
 """Refusals that a person can lift: the device asks again."""
 
+POLL_SECONDS = 0.2
 CHANGED_MEANWHILE = Refusal(Reason.DEVICE_INACTIVE, "the device was taken out of service at this very moment")
 
 
@@ -45,7 +49,7 @@ Outcome = Issued | Waiting | Taken | Turned
 
 
 async def claim(pool: Pool, provision: Provision, request: Request, by: By) -> Outcome:
-    """Give the device its own credential, once, whoever asks at the same moment.
+    """Give the device its own credential, once, whoever asks at the same moment; returns when the broker knows it.
 
     Raises psycopg.OperationalError when the database cannot be had.
     """
@@ -54,8 +58,21 @@ async def claim(pool: Pool, provision: Provision, request: Request, by: By) -> O
         waits = verdict.reason in MAY_STILL_COME or verdict == TOO_LATE
         return Waiting(verdict) if waits else Turned(verdict)
     async with pool.connection() as connection:
-        issued = await credentials.create_many(connection, request.tenant_id, [request.device_id], by)
-        if issued:
-            return issued[0]
-        held = await credentials.get(connection, request.tenant_id, request.device_id)
-    return Turned(CHANGED_MEANWHILE) if held is None else Taken()
+        async with connection.transaction():
+            issued = await credentials.create_many(connection, request.tenant_id, [request.device_id], by)
+            change = await broker_copies.this_change(connection) if issued else ""
+        if not issued:
+            held = await credentials.get(connection, request.tenant_id, request.device_id)
+            return Turned(CHANGED_MEANWHILE) if held is None else Taken()
+    await _until_brokers_know(pool, change)
+    return issued[0]
+
+
+async def _until_brokers_know(pool: Pool, change: str) -> None:
+    """Wait until the new user can sign in, for a while; holds no connection in between, since many may claim at once."""
+    with trio.move_on_after(broker_copies.PATIENCE):
+        while True:
+            async with pool.connection() as connection:
+                if await broker_copies.where(connection, change) is not Arrival.PENDING:
+                    return
+            await trio.sleep(POLL_SECONDS)
