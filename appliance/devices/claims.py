@@ -69,7 +69,7 @@ async def claim(pool: Pool, provision: Provision, request: Request, by: By) -> O
 
 
 async def _until_brokers_know(pool: Pool, change: str) -> None:
-    """Wait until the new user can sign in, for a while; holds no connection in between, since many may claim at once."""
+    """Wait a while for the new user to be let in; holds no connection in between, since many may claim at once."""
     with trio.move_on_after(broker_copies.PATIENCE):
         while True:
             async with pool.connection() as connection:
