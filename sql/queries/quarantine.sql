@@ -73,12 +73,12 @@ SELECT t.tenant_id, t.messages, t.bytes, t.held, t.held_bytes, t.evicted, t.evic
   SELECT min(first.ingested_at) FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOIN LATERAL (
     SELECT ingested_at FROM quarantine_events AS q
     WHERE q.status = 'HELD' AND q.reason = r.reason
-      AND (q.tenant_id = NULLIF(t.tenant_id, '') OR (t.tenant_id = '' AND q.tenant_id IS NULL))
+      AND (q.tenant_id = NULLIF(%(tenant)s::text, '') OR (%(tenant)s = '' AND q.tenant_id IS NULL))
     ORDER BY id LIMIT 1
   ) AS first
 )
 FROM quarantine_totals AS t
-WHERE t.tenant_id = %(tenant)s::text
+WHERE t.tenant_id = %(tenant)s
 
 -- name: select_groups
 -- Held messages of one tenant by what decides on them now.

@@ -18,9 +18,10 @@ from appliance.devices.seats import By
 from appliance.errors import Conflict, NotFound
 from appliance.ingest import replay as replay_module
 from appliance.ingest import replays
-from appliance.ingest.batch import Accepted
+from appliance.ingest.batch import Accepted, Reading
 from appliance.ingest.forecast import Forecaster
 from appliance.ingest.quarantine_store import Selection, dismiss
+from appliance.ingest.readmission import HeldMessage, Readmission
 from appliance.ingest.replay import Replayer
 from appliance.ingest.replays import Replay, ReplayStatus
 from appliance.reading import Reason
@@ -307,6 +308,18 @@ async def test_a_row_that_postgres_refuses_costs_one_message(database: Database)
     [(detail, payload)] = look(database, "SELECT detail, payload FROM quarantine_events WHERE status = 'HELD'")
     assert "no_poison" in detail
     assert bytes(payload) == b'{"poison":1}'
+
+
+async def test_a_message_without_a_time_of_its_own_is_told_apart_by_its_row(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        judge = Readmission(Ingest(), Retention(), plant.registry.resolve).judge
+        held = [HeldMessage(number, 10**15, "tenant/acme/device/d/telemetry", b"{}", "", "") for number in (7, 8)]
+        first, second = await judge(held), await judge(held)
+    digests = [item.verdict.digest for item in first + second if isinstance(item.verdict, Reading)]
+    assert len(digests) == 4
+    assert digests[:2] == digests[2:]
+    assert digests[0] != digests[1]
 
 
 async def test_a_replay_charges_no_bucket_and_leaves_newer_states_alone(database: Database) -> None:
