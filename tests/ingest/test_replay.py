@@ -1,7 +1,7 @@
 """Replays: each held message is stored once, by the time at which it came, or stays held with a reason (P1)."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from appliance.ingest import replays
 from appliance.ingest.batch import Accepted, Reading
 from appliance.ingest.forecast import Forecaster
 from appliance.ingest.quarantine_store import Selection, dismiss
-from appliance.ingest.readmission import HeldMessage, Readmission
+from appliance.ingest.readmission import HeldMessage, Judged, Readmission
 from appliance.ingest.replay import Replayer
 from appliance.ingest.replays import Replay, ReplayStatus
 from appliance.reading import Reason
@@ -288,14 +288,14 @@ async def test_refused_again_it_stays_held_with_the_new_reason_and_detail(databa
 
 
 async def test_what_is_there_already_is_marked_and_not_counted(database: Database) -> None:
-    async with crowded(database, devices=1) as plant:
+    async with crowded(database, devices=2) as plant:
         await raise_limit(plant, 5)
-        [(payload,)] = look(database, "SELECT payload FROM quarantine_events")
+        [(payload,)] = look(database, "SELECT payload FROM quarantine_events WHERE device_id = 'd000'")
         assert await plant.send(telemetry("d000", bytes(payload))) == [Accepted.STORED]
         done = await replayed(plant)
-    assert (done.replayed, done.duplicate) == (0, 1)
-    assert look(database, "SELECT status FROM quarantine_events") == [("REPLAYED",)]
-    assert books(database)["replayed"] == 0
+    assert (done.replayed, done.duplicate) == (1, 1)
+    assert look(database, "SELECT status FROM quarantine_events") == [("REPLAYED",), ("REPLAYED",)]
+    assert books(database)["replayed"] == 1
 
 
 async def test_a_row_that_postgres_refuses_costs_one_message(database: Database) -> None:
@@ -383,6 +383,54 @@ async def test_what_was_dismissed_meanwhile_is_left_alone(database: Database) ->
     assert look(database, "SELECT device_id FROM quarantine_events WHERE status = 'DISMISSED'") == [("d003",)]
 
 
+def between_verdict_and_commit(hand: Replayer, act: Callable[[], None]) -> None:
+    """Have ``act`` done at the worst moment of the next slice."""
+    judge = hand._readmission.judge
+
+    async def judged(messages: Sequence[HeldMessage]) -> list[Judged]:
+        found = await judge(messages)
+        act()
+        return found
+
+    hand._readmission.judge = judged  # type: ignore[method-assign]
+
+
+async def test_what_is_decided_between_the_verdict_and_the_commit_is_not_stored(database: Database) -> None:
+    async with crowded(database, devices=5) as plant:
+        await raise_limit(plant, 100)
+        hand = replayer(plant)
+        decide = "SET status = 'DISMISSED', decided_at = now()"
+        between_verdict_and_commit(
+            hand,
+            lambda: arrange(
+                database,
+                f"UPDATE quarantine_events {decide} WHERE device_id = 'd001'",
+                "DELETE FROM quarantine_events WHERE device_id = 'd002'",
+            ),
+        )
+        done = await finish(plant, await ask(plant), hand)
+    assert (done.status, done.replayed, done.gone) == (ReplayStatus.DONE, 3, 2)
+    assert look(database, "SELECT device_id FROM telemetry ORDER BY 1") == [
+        ("d000",),
+        ("d003",),
+        ("d004",),
+        ("seated",),
+    ]
+    assert books(database)["replayed"] == 3
+
+
+async def test_a_job_cancelled_between_the_verdict_and_the_commit_stores_nothing(database: Database) -> None:
+    async with crowded(database, devices=5) as plant:
+        await raise_limit(plant, 100)
+        hand = replayer(plant)
+        cancelled = "UPDATE quarantine_replays SET status = 'CANCELLED', ended_at = now()"
+        between_verdict_and_commit(hand, lambda: arrange(database, cancelled))
+        done = await finish(plant, await ask(plant), hand)
+    assert (done.status, done.replayed) == (ReplayStatus.CANCELLED, 0)
+    assert look(database, "SELECT count(*) FROM telemetry") == [(1,)]
+    assert look(database, "SELECT DISTINCT status FROM quarantine_events") == [("HELD",)]
+
+
 async def test_a_job_that_meets_a_bug_ends_and_the_next_one_is_served(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -423,19 +471,19 @@ async def test_only_what_is_held_for_replay_is_replayed_unless_it_is_named(datab
 
 async def test_a_forecast_says_what_the_replay_then_does_and_changes_nothing(database: Database) -> None:
     async with crowded(database, devices=30, each=2) as plant:
+        await plant.send(telemetry("d000", b'{"site_id":"roof","t":1}'))  # where it stands, once it is registered
         await raise_limit(plant, 21)
-        async with plant.pool.connection() as connection:
-            await connection.execute("UPDATE device_registry SET site_id = 'hall'")
+        arrange(database, "UPDATE device_registry SET site_id = 'hall'")
         await plant.send(telemetry("seated", b'{"site_id":"roof","t":1}'))
         await plant.send(Message(f"tenant/{TENANT}/device/ghost/heartbeat", b'{"site_id":"roof"}'))  # takes a seat
         before = snapshot(database)
         heard: list[tuple[int, int]] = []
         forecast = await forecaster(plant).forecast(ALL, progress=lambda *pair: heard.append(pair))
         assert snapshot(database) == before
-        assert heard == [(61, 61)]
+        assert heard == [(62, 62)]
         assert forecast.complete
         done = await replayed(plant)
-    assert (forecast.selected, forecast.examined) == (61, 61)
+    assert (forecast.selected, forecast.examined) == (62, 62)
     assert (forecast.passing, forecast.refused) == (done.replayed, done.refused)
     assert forecast.refused == {Reason.NO_SUBSCRIPTION_CAPACITY: 22, Reason.SITE_MISMATCH: 1}
     assert forecast.new_devices == 19
@@ -487,3 +535,14 @@ async def test_held_messages_are_offered_once_their_cause_is_gone(database: Data
         }  # fmt: skip
         assert (await replayed(plant)).replayed == 4
         assert await forecaster(plant).offers(TENANT) == []
+
+
+async def test_a_message_of_another_site_is_offered_once_the_device_stands_there(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        await plant.send(telemetry("a", b'{"site_id":"hall"}'))
+        await plant.send(telemetry("a", b'{"site_id":"roof"}'))
+        assert await forecaster(plant).offers(TENANT) == []
+        arrange(database, "UPDATE device_registry SET site_id = 'roof'")
+        [offer] = await forecaster(plant).offers(TENANT)
+    assert (offer.reason, offer.messages) == (Reason.SITE_MISMATCH, 1)
