@@ -14,7 +14,7 @@ from werkzeug.routing import Rule
 
 from appliance.db import roles
 from appliance.db.pool import open_pool
-from appliance.web import auth
+from appliance.web import auth, figures
 from appliance.web.auth import OPEN
 from appliance.web.pages.overview import first_message, reason_counts, trouble
 from appliance.web.services import DeviceListener
@@ -162,6 +162,34 @@ async def test_pages_go_with_postgres_and_come_back_with_it(database: Database) 
             with trio.fail_after(10):
                 while (await get(served)).status_code != 200:
                     pass
+
+
+async def test_many_pages_wait_no_longer_than_one_for_a_database_that_does_not_answer(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "DEADLINE", 0.3)
+    statuses = []
+
+    async def one(served: Served) -> None:
+        statuses.append((await get(served)).status_code)
+
+    async with over(database) as served:
+        with psycopg.connect(database.conninfo()) as connection:
+            connection.execute("LOCK TABLE device_state")
+            with trio.fail_after(3):  # one after the other: 12 s
+                async with trio.open_nursery() as nursery:
+                    for _ in range(40):
+                        nursery.start_soon(one, served)
+    assert statuses == [503] * 40
+
+
+async def test_the_first_messages_in_a_while_are_not_called_none(database: Database) -> None:
+    async with over(database) as served:
+        assert "None in the last 30 minutes" in (await get(served)).text
+        served.services.live.publish(batch())
+        page = (await get(served)).text
+    assert "The first in 30 minutes" in page
+    assert "None in the last 30 minutes" not in page
 
 
 async def test_a_surprise_is_500_with_a_reference_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
