@@ -18,6 +18,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from appliance.db.endpoint import Endpoint
+
 READY_SECONDS = 30.0
 PROJECT = Path(__file__).parent.parent
 
@@ -51,7 +53,8 @@ class ApplianceProcess:
         }
         self.process: subprocess.Popen[bytes] | None = None
         self.run: dict[str, Any] = {}
-        self._tenants: dict[str, dict[str, str]] = {}
+        self.tenants: dict[str, dict[str, str]] = {}
+        """Claim users of the tenants that ``tenant`` has made."""
 
     def environment(self, **extra: str) -> dict[str, str]:
         """The environment of the process: ours without settings of an appliance, then its own."""
@@ -123,7 +126,10 @@ class ApplianceProcess:
         return self.log.read_text(errors="replace")[-6000:] if self.log.exists() else ""
 
     def conninfo(self, role: str = "appliance_ingest") -> str:
-        """libpq's connection string for the embedded database."""
+        """libpq's connection string for its database."""
+        external = self.settings.get("APPLIANCE_DATABASE_URL")
+        if external is not None:
+            return Endpoint.external(external).conninfo(role)
         return f"host={self.run['socket_dir']}/postgres dbname=appliance user={role}"
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
@@ -160,11 +166,11 @@ class ApplianceProcess:
 
         The tenant is made the first time; ``tenant_id`` is the user name too.
         """
-        if tenant_id not in self._tenants:
+        if tenant_id not in self.tenants:
             made = self.command("tenant", "add", tenant_id)
             self.command("subscription", "add", tenant_id, "--limit", str(seats), "--days", "365")
-            self._tenants[tenant_id] = {"username": made["claim_username"], "password": made["claim_password"]}
-        return self._tenants[tenant_id]
+            self.tenants[tenant_id] = {"username": made["claim_username"], "password": made["claim_password"]}
+        return self.tenants[tenant_id]
 
     def children(self) -> list[int]:
         """Pids of processes that work on our data folder, the appliance itself left out."""

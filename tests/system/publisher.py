@@ -17,10 +17,10 @@ BASE_TS = 1_700_000_000_000
 TENANT = "fleet"
 
 
-def client(appliance: ApplianceProcess, name: str) -> AbstractAsyncContextManager[Client]:
-    """A connection as the claim user of TENANT, which may speak for any new device of it; survives restarts of the
+def client(appliance: ApplianceProcess, name: str, tenant_id: str = TENANT) -> AbstractAsyncContextManager[Client]:
+    """A connection as the claim user of a tenant, which may speak for any new device of it; survives restarts of the
     broker."""
-    user = appliance.tenant(TENANT)
+    user = appliance.tenant(tenant_id)
     return Client(
         "127.0.0.1",
         appliance.mqtt_port,

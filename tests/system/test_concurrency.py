@@ -1,0 +1,245 @@
+"""Two appliances on one database: whatever comes at once, one device is one row and one seat (P6, P7, P8, P9, P23)."""
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+import trio
+
+from appliance.reading import Reason
+from tests.appliance_process import ApplianceProcess
+from tests.postgres_server import PostgresServer, create_database, drop_database
+from tests.system.auditor import auditing, look
+from tests.system.publisher import client
+
+CALLERS = 100
+PATIENCE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Peers:
+    """Two appliances, each with its own folder and its own broker, and their database."""
+
+    processes: tuple[ApplianceProcess, ApplianceProcess]
+    conninfo: str
+
+    def __iter__(self) -> Iterator[ApplianceProcess]:
+        return iter(self.processes)
+
+    def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows as the superuser sees them, from a connection of its own; commits."""
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+            return connection.execute(statement.encode(), parameters).fetchall()
+
+    def tenant(self, tenant_id: str, seats: int) -> dict[str, str]:
+        """Its claim user, whom both brokers know."""
+        first, second = self.processes
+        user = second.tenants[tenant_id] = first.tenant(tenant_id, seats)
+        return user
+
+
+@pytest.fixture(scope="module")
+def peers(postgres_server: PostgresServer, database_template: str) -> Iterator[Peers]:
+    """Two appliances that serve; the tests share them, each with a tenant of its own."""
+    database = create_database(postgres_server, template=database_template, owner="appliance_owner")
+    url = f"postgresql://postgres@/{database.name}?host={postgres_server.socket_dir}"
+    first, second = (ApplianceProcess({"APPLIANCE_DATABASE_URL": url}) for _ in range(2))
+    try:
+        for process in (first, second):
+            process.launch()
+        for process in (first, second):
+            process.wait_ready()
+        yield Peers((first, second), database.conninfo())
+        for process in (first, second):
+            assert "Traceback" not in process.log.read_text()
+    finally:
+        for process in (first, second):
+            process.close()
+        drop_database(database)
+
+
+class Start:
+    """Opens for all at once, when ``expected`` stand before it."""
+
+    def __init__(self, expected: int) -> None:
+        self._missing = expected
+        self._open = trio.Event()
+
+    async def wait(self) -> None:
+        """Return when everybody is here."""
+        self._missing -= 1
+        if not self._missing:
+            self._open.set()
+        await self._open.wait()
+
+
+def message(number: int, base: int) -> bytes:
+    """A reading with a time and a number of its own."""
+    return b'{"ts":%d,"seq":%d,"temperature":21.5}' % (base + number, number)
+
+
+async def post(process: ApplianceProcess, path: str, secret: str, payload: bytes, start: Start | None = None) -> int:
+    """The status of a POST, of which all but the last byte is sent before ``start`` opens."""
+    port = int(process.run["web_url"].rpartition(":")[2])
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {secret}\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
+    )
+    request = head.encode() + payload
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(request[:-1])
+        if start is not None:
+            await start.wait()
+        await stream.send_all(request[-1:])
+        answer = b""
+        with trio.fail_after(PATIENCE_SECONDS):
+            while chunk := await stream.receive_some():
+                answer += chunk
+    return int(answer.split(b" ", 2)[1])
+
+
+async def received(peers: Peers, count: int) -> None:
+    """Return once so many messages are in the books."""
+    deadline = trio.current_time() + PATIENCE_SECONDS
+    while (await trio.to_thread.run_sync(look, peers.conninfo)).received < count:
+        assert trio.current_time() < deadline, "not all messages were received"
+        await trio.sleep(0.02)
+
+
+async def test_two_hundred_first_messages_of_one_device_are_one_device_and_two_hundred_rows(peers: Peers) -> None:
+    tenant_id, device = "crowd", "new"
+    user = peers.tenant(tenant_id, seats=5)
+    base = int(time.time() * 1000) - 60_000
+    before = look(peers.conninfo)
+    path = f"/ingest/tenant/{tenant_id}/device/{device}/telemetry"
+    statuses: list[int] = []
+    start = Start(2 * CALLERS)
+
+    async def over_http(number: int) -> None:
+        process = peers.processes[number % 2]
+        statuses.append(await post(process, path, user["password"], message(number, base), start))
+
+    async def over_mqtt(number: int) -> None:
+        async with client(peers.processes[number % 2], f"crowd-{number}", tenant_id) as connection:
+            await start.wait()
+            await connection.publish(path.removeprefix("/ingest/"), message(number, base))
+
+    async with auditing(lambda: peers.conninfo):
+        async with trio.open_nursery() as nursery:
+            for number in range(CALLERS):
+                nursery.start_soon(over_http, number)
+                nursery.start_soon(over_mqtt, CALLERS + number)
+        await received(peers, before.received + 2 * CALLERS)
+    assert statuses == [202] * CALLERS
+    after = look(peers.conninfo)
+    assert (after.stored - before.stored, after.refused, after.duplicate) == (2 * CALLERS, before.refused, 0)
+    rows = peers.query("SELECT device_id, seq FROM telemetry WHERE tenant_id = %s ORDER BY seq", tenant_id)
+    assert rows == [(device, number) for number in range(2 * CALLERS)]
+    instances = peers.query("SELECT count(DISTINCT instance) FROM ingest_ledger WHERE tenant_id = %s", tenant_id)
+    assert instances == [(2,)], "one process did all the work: the test proved nothing"
+    assert peers.query("SELECT device_id, status FROM device_registry WHERE tenant_id = %s", tenant_id) == [
+        (device, "ACTIVE")
+    ]
+    assert peers.query("SELECT active_device_count FROM subscriptions WHERE tenant_id = %s", tenant_id) == [(1,)]
+    assert peers.query("SELECT count(*) FROM quarantine_events WHERE tenant_id = %s", tenant_id) == [(0,)]
+    audited = peers.query("SELECT count(*) FROM audit_log WHERE tenant_id = %s AND object_id = %s", tenant_id, device)
+    assert audited == [(1,)]
+
+
+@asynccontextmanager
+async def fleet(peers: Peers, tenant_id: str) -> AsyncIterator[Callable[[str, int, int], Any]]:
+    """A connection of the tenant's claim user to each broker; the function sends one message everywhere it can."""
+    secret = peers.processes[0].tenants[tenant_id]["password"]
+    async with AsyncExitStack() as stack:
+        connections = [
+            await stack.enter_async_context(client(process, f"{tenant_id}-{place}", tenant_id))
+            for place, process in enumerate(peers)
+        ]
+
+        async def send(device: str, number: int, base: int) -> None:
+            """Four messages: over MQTT and over HTTP, to either process."""
+            path = f"tenant/{tenant_id}/device/{device}/telemetry"
+            for place, process in enumerate(peers):
+                await connections[place].publish(path, message(number + place, base))
+                await post(process, f"/ingest/{path}", secret, message(number + 2 + place, base))
+
+        yield send
+
+
+async def test_fifty_new_devices_on_twenty_free_seats(peers: Peers) -> None:
+    tenant_id, devices, seats, each = "rush", 50, 20, 4
+    peers.tenant(tenant_id, seats)
+    base = int(time.time() * 1000) - 60_000
+    before = look(peers.conninfo)
+    async with auditing(lambda: peers.conninfo), fleet(peers, tenant_id) as send:
+        async with trio.open_nursery() as nursery:
+            for number in range(devices):
+                nursery.start_soon(send, f"d{number}", each * number, base)
+        await received(peers, before.received + each * devices)
+    seated = {
+        device for (device,) in peers.query("SELECT device_id FROM device_registry WHERE tenant_id = %s", tenant_id)
+    }
+    assert len(seated) == seats
+    assert peers.query(
+        "SELECT active_device_count, device_limit FROM subscriptions WHERE tenant_id = %s", tenant_id
+    ) == [(seats, seats)]
+    stored = Counter(
+        device for (device,) in peers.query("SELECT device_id FROM telemetry WHERE tenant_id = %s", tenant_id)
+    )
+    assert stored == dict.fromkeys(seated, each)
+    held = peers.query("SELECT device_id, reason, status FROM quarantine_events WHERE tenant_id = %s", tenant_id)
+    others = {f"d{number}" for number in range(devices)} - seated
+    assert Counter(held) == dict.fromkeys(
+        ((device, Reason.NO_SUBSCRIPTION_CAPACITY.value, "HELD") for device in others), each
+    )
+
+    first, _ = peers.processes
+    [(subscription,)] = peers.query("SELECT subscription_id FROM subscriptions WHERE tenant_id = %s", tenant_id)
+    async with auditing(lambda: peers.conninfo, enough=2):
+        await trio.to_thread.run_sync(first.command, "subscription", "set", subscription, "--limit", "50")
+        done = await trio.to_thread.run_sync(first.command, "quarantine", "replay", "--tenant", tenant_id)
+    assert (done["replay"]["status"], done["replay"]["replayed"]) == ("DONE", each * len(others))
+    rows = peers.query("SELECT device_id, seq FROM telemetry WHERE tenant_id = %s", tenant_id)
+    assert sorted(rows) == sorted((f"d{n // each}", n) for n in range(each * devices))
+    statuses = peers.query(
+        "SELECT status, count(*) FROM quarantine_events WHERE tenant_id = %s GROUP BY status", tenant_id
+    )
+    assert statuses == [("REPLAYED", each * len(others))]
+    assert peers.query("SELECT active_device_count FROM subscriptions WHERE tenant_id = %s", tenant_id) == [(devices,)]
+    look(peers.conninfo)
+
+
+async def test_a_change_by_hand_takes_effect_in_every_process_within_a_second(peers: Peers) -> None:
+    tenant_id, device = "changed", "d"
+    secret = peers.tenant(tenant_id, seats=5)["password"]
+    path = f"/ingest/tenant/{tenant_id}/device/{device}/telemetry"
+    reactivate = (
+        "UPDATE device_registry AS d SET status = 'ACTIVE', subscription_id = s.subscription_id"
+        " FROM subscriptions AS s WHERE s.tenant_id = d.tenant_id AND d.tenant_id = %s"
+    )
+    changes = [
+        ("UPDATE device_registry SET status = 'INACTIVE', subscription_id = NULL WHERE tenant_id = %s", 403),
+        (reactivate, 202),
+        (
+            "UPDATE subscriptions SET term_start = '2020-01-01', term_end = '2020-02-01' WHERE tenant_id = %s",
+            402,
+        ),
+        ("UPDATE subscriptions SET term_end = '2100-01-01' WHERE tenant_id = %s", 202),
+        ("UPDATE tenants SET status = 'SUSPENDED' WHERE tenant_id = %s", 403),
+        ("UPDATE tenants SET status = 'ACTIVE' WHERE tenant_id = %s", 202),
+        ("UPDATE device_registry SET rate = 0.001, burst = 1 WHERE tenant_id = %s", 429),
+        ("UPDATE device_registry SET rate = NULL, burst = NULL WHERE tenant_id = %s", 202),
+    ]
+    for process in peers:
+        assert await post(process, path, secret, b'{"temperature":1}') == 202  # and now it is remembered
+    for statement, expected in changes:
+        peers.query(f"{statement} RETURNING 1", tenant_id)
+        changed = trio.current_time()
+        for process in peers:
+            while (status := await post(process, path, secret, b'{"temperature":1}')) != expected:
+                assert trio.current_time() < changed + 1.0, f"still {status} a second after {statement}"
