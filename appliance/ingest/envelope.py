@@ -22,6 +22,8 @@ INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
 MILLISECONDS_ABOVE = 1e11
 """A numeric ``ts`` above this is milliseconds: as seconds it would lie past the year 5138."""
+FARTHEST = 1e300
+"""A ``ts`` past this is as wrong as this one, and would be infinite in microseconds."""
 
 _RARE = frozenset({"site_id", "tenant_id", "device_id", "provision_token", "lat", "lng", "latitude", "longitude"})
 RESERVED = _RARE | {"ts", "seq", "metrics"}
@@ -242,9 +244,8 @@ def _timestamp(ts: Any) -> int:
             raise Invalid(Reason.INVALID_TIMESTAMP, "`ts` does not fit a signed 64-bit integer")
         return ts * 1000 if ts > MILLISECONDS_ABOVE else ts * 1_000_000
     if type(ts) is float:
-        if not INT64_MIN <= ts <= INT64_MAX:
-            raise Invalid(Reason.INVALID_TIMESTAMP, "`ts` does not fit a signed 64-bit integer")
-        return round(ts * 1000) if ts > MILLISECONDS_ABOVE else round(ts * 1_000_000)
+        number: float = max(-FARTHEST, min(ts, FARTHEST))
+        return round(number * 1000) if number > MILLISECONDS_ABOVE else round(number * 1_000_000)
     if type(ts) is str:
         return _rfc3339(ts)
     raise Invalid(Reason.INVALID_TIMESTAMP, f"`ts` is {_named(ts)}; it must be a number or RFC 3339 text")

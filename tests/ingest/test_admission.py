@@ -104,7 +104,9 @@ def test_a_missing_time_is_the_time_of_receipt_and_not_flagged() -> None:
     assert (reading.ts, reading.adjusted, reading.late) == (NOW, False, False)
 
 
-@pytest.mark.parametrize("ts", [b"0", b"-5", b"1e300", b"-1e300", b"9223372036854775807", b"1577836799.999"])
+@pytest.mark.parametrize(
+    "ts", [b"0", b"-5", b"1e300", b"-1e300", b"1.7e308", b"-1.7e308", b"9223372036854775807", b"1577836799.999"]
+)
 def test_a_clock_that_was_never_set_or_is_far_ahead_counts_as_no_time(ts: bytes) -> None:
     reading = admit((TOPIC, b'{"ts":%b,"a":1}' % ts)).readings[0]
     assert (reading.ts, reading.adjusted) == (NOW, True)

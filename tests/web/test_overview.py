@@ -170,17 +170,17 @@ async def test_many_pages_wait_no_longer_than_one_for_a_database_that_does_not_a
     monkeypatch.setattr(figures, "DEADLINE", 0.3)
     statuses = []
 
-    async def one(served: Served) -> None:
-        statuses.append((await get(served)).status_code)
+    async def one(client: httpx.AsyncClient, served: Served) -> None:
+        statuses.append((await client.get(served.url, timeout=30)).status_code)
 
-    async with over(database) as served:
+    async with over(database) as served, httpx.AsyncClient() as client:
         with psycopg.connect(database.conninfo()) as connection:
             connection.execute("LOCK TABLE device_state")
-            with trio.fail_after(3):  # one after the other: 12 s
+            with trio.fail_after(10):  # one after the other: 15 s
                 async with trio.open_nursery() as nursery:
-                    for _ in range(40):
-                        nursery.start_soon(one, served)
-    assert statuses == [503] * 40
+                    for _ in range(50):
+                        nursery.start_soon(one, client, served)
+    assert statuses == [503] * 50
 
 
 async def test_the_first_messages_in_a_while_are_not_called_none(database: Database) -> None:
