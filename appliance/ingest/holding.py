@@ -114,12 +114,13 @@ class Holding:
             if not doomed:
                 break
             for start in range(0, len(doomed), SLICE):
-                gone = await self._evict(doomed[start : start + SLICE], held=are_held)
+                gone = await self._evict(tenant_id, target, doomed[start : start + SLICE], held=are_held)
                 if gone is None:
-                    return evicted  # a peer is at it
+                    return evicted
                 evicted += gone
                 await trio.sleep(PAUSE)
-            size = await self._bytes(tenant_id)
+            async with self._pool.connection() as connection:
+                size = await self._bytes(connection, tenant_id)
         return evicted
 
     async def _choose(self, tenant_id: str, excess: int) -> tuple[list[int], bool]:
@@ -133,17 +134,23 @@ class Holding:
                     return doomed, held
         return [], True
 
-    async def _evict(self, ids: Sequence[int], *, held: bool) -> int | None:
-        """One slice; how many held messages went, None if a peer is at work."""
+    async def _evict(self, tenant_id: str, target: int, ids: Sequence[int], *, held: bool) -> int | None:
+        """One slice, no more of it than must go; how many held messages went.
+
+        None if the tenant is within its cap by now, or a peer is at it: it may have begun since ``ids`` were chosen.
+        """
         async with self._pool.connection() as connection, connection.transaction():
             if not await self._alone(connection):
                 return None
-            cursor = await connection.execute(self._queries["evict"], {"ids": list(ids), "held": held})
+            excess = await self._bytes(connection, tenant_id) - target
+            if excess <= 0:
+                return None
+            parameters = {"ids": list(ids), "held": held, "excess": excess}
+            cursor = await connection.execute(self._queries["evict"], parameters)
             return await self._record(connection, await cursor.fetchall(), for_room=True)
 
-    async def _bytes(self, tenant_id: str) -> int:
-        async with self._pool.connection() as connection:
-            row = await (await connection.execute(self._queries["select_bytes"], {"tenant": tenant_id})).fetchone()
+    async def _bytes(self, connection: Connection[Any], tenant_id: str) -> int:
+        row = await (await connection.execute(self._queries["select_bytes"], {"tenant": tenant_id})).fetchone()
         return 0 if row is None else int(row[0])
 
     # Both

@@ -128,12 +128,16 @@ ORDER BY rank DESC, id
 LIMIT %(limit)s
 
 -- name: evict
--- Locked in order of id; what was decided while we waited for its lock stays.
-WITH doomed AS (
-  SELECT id FROM quarantine_events WHERE id = ANY(%(ids)s::bigint[]) AND (status = 'HELD') = %(held)s
+-- In the order given, only as many as bring back %(excess)s bytes. Locked in order of id; what was decided while we waited
+-- for its lock stays.
+WITH locked AS (
+  SELECT id, size FROM quarantine_events WHERE id = ANY(%(ids)s::bigint[]) AND (status = 'HELD') = %(held)s
   ORDER BY id FOR UPDATE
+), summed AS (
+  SELECT l.id, sum(l.size) OVER (ORDER BY d.place) - l.size AS before
+  FROM locked AS l JOIN unnest(%(ids)s::bigint[]) WITH ORDINALITY AS d (id, place) USING (id)
 )
-DELETE FROM quarantine_events AS q USING doomed WHERE q.id = doomed.id
+DELETE FROM quarantine_events AS q USING summed WHERE q.id = summed.id AND summed.before < %(excess)s
 RETURNING q.tenant_id, q.status, q.reason, q.ingested_at
 
 -- name: evict_aged

@@ -224,8 +224,20 @@ async def test_what_is_decided_on_while_it_is_chosen_stays(database: Database) -
         holding = Holding(pool, "one", SystemClock(), Quarantine(max_bytes=2000))
         ids = [event_id for (event_id,) in look(database, "SELECT id FROM quarantine_events ORDER BY id")]
         arrange(database, f"UPDATE quarantine_events SET status = 'REPLAYED', decided_at = now() WHERE id = {ids[0]}")
-        assert await holding._evict(ids[:2], held=True) == 1
+        assert await holding._evict("acme", 2000, ids[:2], held=True) == 1
     assert look(database, "SELECT status FROM quarantine_events ORDER BY id") == [("REPLAYED",), ("HELD",), ("HELD",)]
+
+
+async def test_what_was_chosen_before_a_peer_made_room_stays(database: Database) -> None:
+    quarantine(database, ["a"] * 6)
+    async with open_pool(database.conninfo(INGEST), name="holding", max_size=2) as pool:
+        holding = Holding(pool, "one", SystemClock(), Quarantine(max_bytes=3000))
+        chosen, _ = await holding._choose("acme", 3000)
+        assert len(chosen) == 3
+        arrange(database, f"DELETE FROM quarantine_events WHERE id IN ({chosen[0]}, {max(chosen) + 1})")
+        assert await holding._evict("acme", 3000, chosen, held=True) == 1
+        assert await holding._evict("acme", 3000, chosen, held=True) is None
+    assert len(left(database)) == 3
 
 
 async def test_a_round_that_fails_is_made_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
