@@ -252,8 +252,8 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             # Ready
             addresses = lan_addresses() if config.web.host in EVERYWHERE else [config.web.host]
             web_url = config.web.public_url or f"http://{addresses[0]}:{web_port}"
-            data.write_run_file(run_file(data, endpoint, web_url, mqtt_host, mqtt_port))
             announce(Serving(web_url, addresses, mqtt_host, mqtt_port, first_device, broker is not None))
+            data.write_run_file(run_file(data, endpoint, web_url, mqtt_host, mqtt_port))
             web_service.may_end()
             gc.freeze()  # what is here now stays: full collections need not walk it
             await stopping.wait()
