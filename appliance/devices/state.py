@@ -29,15 +29,28 @@ _encode = msgspec.json.Encoder().encode
 class DeviceState:
     """What is newest of one device. Times are microseconds since 1970 UTC; 0 is never.
 
-    ``newest`` moves when a reading is admitted, so that the next one is judged by it; all else moves after the commit.
+    ``newest`` moves when a reading is admitted, so that the next one is judged by it; all else moves after the commit,
+    ``last_ts`` with it: only that is written, or a crash would leave a time in the table whose reading never came.
     """
 
-    __slots__ = ("adjusted_at", "changed", "device_id", "heard_at", "latest", "newest", "nulls", "seen_at", "tenant_id")
+    __slots__ = (
+        "adjusted_at",
+        "changed",
+        "device_id",
+        "heard_at",
+        "last_ts",
+        "latest",
+        "newest",
+        "nulls",
+        "seen_at",
+        "tenant_id",
+    )
 
     def __init__(self, tenant_id: str, device_id: str) -> None:
         self.tenant_id = tenant_id
         self.device_id = device_id
         self.newest = 0
+        self.last_ts = 0
         self.seen_at = 0
         self.heard_at = 0
         self.adjusted_at = 0
@@ -111,7 +124,7 @@ class StateBook:
             (
                 state.tenant_id,
                 state.device_id,
-                state.newest or None,
+                state.last_ts or None,
                 state.seen_at or None,
                 state.heard_at or None,
                 state.adjusted_at or None,
@@ -138,7 +151,8 @@ class StateBook:
 
 def _restore(state: DeviceState, row: tuple[Any, ...]) -> None:
     _, _, newest, seen_at, heard_at, adjusted_at, nulls, latest = row
-    state.newest, state.seen_at, state.heard_at = newest or 0, seen_at or 0, heard_at or 0
+    state.newest = state.last_ts = newest or 0
+    state.seen_at, state.heard_at = seen_at or 0, heard_at or 0
     state.adjusted_at, state.nulls, state.latest = adjusted_at or 0, nulls, latest
 
 
@@ -147,6 +161,7 @@ def _merge(kept: DeviceState, other: DeviceState) -> None:
     older, newer = (kept, other) if other.newest >= kept.newest else (other, kept)
     kept.latest = remember(older.latest, newer.latest)
     kept.newest = newer.newest
+    kept.last_ts = max(kept.last_ts, other.last_ts)
     kept.seen_at = max(kept.seen_at, other.seen_at)
     kept.heard_at = max(kept.heard_at, other.heard_at)
     kept.adjusted_at = max(kept.adjusted_at, other.adjusted_at)

@@ -5,7 +5,6 @@ that is the back-pressure, and the sources' own windows (the broker's receive ma
 bound what is in hand. A batch is all that has gathered while the one before it was being committed.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -33,7 +32,7 @@ PASSING = frozenset({Failure.RETRY, Failure.RESOURCES})
 _SHOWN_READINGS = 20
 """Readings of a batch that the live view is told of."""
 
-Work = tuple[Batch, list[Submission], float]
+Work = tuple[Batch, list[Submission]]
 
 
 class Pipeline:
@@ -95,8 +94,7 @@ class Pipeline:
                         break
                     submissions.append(more)
                     size += len(more.messages)
-                started = time.perf_counter()
-                await admitted.send((await self._judge(submissions), submissions, started))
+                await admitted.send((await self._judge(submissions), submissions))
 
     async def _judge(self, submissions: list[Submission]) -> Batch:
         """Admit all messages of ``submissions`` as one batch; only an unknown device costs a query."""
@@ -147,9 +145,9 @@ class Pipeline:
                 if work is None:
                     await self._writer.flush()
                     continue
-                batch, submissions, started = work
+                batch, submissions = work
                 outcome = await self._writer.write(batch)
-                held = time.perf_counter() - started
+                held = max(0.0, self._clock.wall() - batch.received)
                 self._metrics.latency_seconds.observe(held)
                 self._on_held(held)
                 await self._settle(outcome, submissions)
@@ -177,6 +175,7 @@ class Pipeline:
                 state.adjusted_at = received_at
             state.nulls += reading.nulls
             if not reading.late:
+                state.last_ts = reading.ts
                 state.latest = remember(state.latest, reading.metrics)
             if not state.changed:
                 touch(state)

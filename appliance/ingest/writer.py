@@ -5,6 +5,7 @@ so that several processes on one database never deadlock. A COMMIT whose answer 
 transaction leaves the mark of its batch with the instance, and the mark is looked at before anything is written again.
 """
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -28,6 +29,10 @@ from appliance.ingest.store import TelemetryStore, Way
 from appliance.metrics import Metrics
 
 log = structlog.get_logger(__name__)
+
+
+STUBBORN_TRIES = 8
+"""Tries of a batch whose books, not its rows, Postgres refuses; then a person is needed, since no PUBACK can leave."""
 
 
 class _Attempt:
@@ -62,6 +67,7 @@ class Writer:
         self._queries = statements.load("ingest")
         self._sampler = Sampler()
         self._states_written = 0.0
+        self._newest_receipt = 0
         self._store = TelemetryStore()
 
     async def write(self, batch: Batch) -> Outcome:
@@ -75,10 +81,12 @@ class Writer:
     async def flush(self) -> None:
         """Write the device states that are due, when no batch comes by to carry them."""
         if self._states_due():
-            await self._write(Batch((), time.time_ns() // 1000), ())
+            # As of the newest batch, not of now: one that was received before and is still in hand is not in them.
+            await self._write(Batch((), self._newest_receipt), ())
 
-    async def _write(self, batch: Batch, kept: Sequence[Refused]) -> Outcome:
-        way = Way.DIRECT
+    async def _write(self, batch: Batch, kept: Sequence[Refused] | None) -> Outcome:
+        """As ``write``; of the refused messages, ``kept`` become rows (None: no rows at all)."""
+        way, stubborn = Way.DIRECT, 0
         backoff = Backoff(first=0.05, maximum=2.0)
         while True:
             attempt = _Attempt()
@@ -101,6 +109,17 @@ class Writer:
                     way = Way.BISECTED
                 elif failure is Failure.NO_PARTITION:
                     self._store.forget_days()
+                elif failure is Failure.POISON and kept is not None:
+                    # Not the readings: what would be kept of the refused. The counters stay exact without it.
+                    log.error("rows of quarantine refused by Postgres", error=str(error).strip())
+                    kept = None
+                elif failure is Failure.POISON and (stubborn := stubborn + 1) <= STUBBORN_TRIES:
+                    await trio.sleep(backoff.next())
+                elif failure is Failure.POISON:
+                    raise ApplianceError(
+                        f"the database takes the readings and not the books beside them: {error}; look for "
+                        "constraints and triggers made by hand."
+                    ) from error
                 else:
                     log.warning(
                         "batch held", messages=len(batch.messages), cause=failure.name, error=str(error).strip()
@@ -108,11 +127,11 @@ class Writer:
                     await trio.sleep(backoff.next())
                     if failure is Failure.RESOURCES and len(batch.messages) > 1:
                         first, second = batch.halves()
-                        one = await self._write(first, [refused for refused in kept if refused.index < second.first])
-                        two = await self._write(second, [refused for refused in kept if refused.index >= second.first])
+                        one = await self._write(first, _part(kept, 0, second.first))
+                        two = await self._write(second, _part(kept, second.first, sys.maxsize))
                         return together(batch, one, two)
 
-    async def _try(self, batch: Batch, kept: Sequence[Refused], way: Way, attempt: _Attempt) -> Outcome:
+    async def _try(self, batch: Batch, kept: Sequence[Refused] | None, way: Way, attempt: _Attempt) -> Outcome:
         """One transaction. Fills ``attempt`` as it goes."""
         started = time.perf_counter()
         async with self._pool.connection() as connection:
@@ -120,7 +139,8 @@ class Writer:
             async with connection.transaction():
                 stored, duplicates, poison = await self._store.put(connection, batch.readings, way)
                 outcome = Outcome(batch, stored, duplicates, [*batch.refused, *poison])
-                attempt.kept = [*kept, *self._sampler.keep(poison, batch.received_at)]
+                if kept is not None:
+                    attempt.kept = [*kept, *self._sampler.keep(poison, batch.received_at)]
                 attempt.states = self._states_due()
                 await self._record(connection, outcome, attempt)
                 attempt.outcome = outcome
@@ -129,6 +149,7 @@ class Writer:
         return self._committed(attempt, outcome)
 
     def _committed(self, attempt: _Attempt, outcome: Outcome) -> Outcome:
+        self._newest_receipt = max(self._newest_receipt, outcome.batch.received_at)
         if attempt.states:
             self._states.written(attempt.states)
             self._states_written = time.monotonic()
@@ -184,6 +205,11 @@ class Writer:
             "duplicate": [duplicate[tenant] for tenant in tenants],
             "qos0": [qos0[tenant] for tenant in tenants],
         }
+
+
+def _part(kept: Sequence[Refused] | None, first: int, last: int) -> list[Refused] | None:
+    """Those of ``kept`` that belong to the half from ``first`` to ``last`` (exclusive)."""
+    return None if kept is None else [refused for refused in kept if first <= refused.index < last]
 
 
 def _qos0_by_tenant(outcome: Outcome) -> Counter[str]:

@@ -31,7 +31,7 @@ async def load(pool: Pool, book: StateBook, *keys: Key) -> None:
 
 
 def hear(book: StateBook, state: DeviceState, at: int, **metrics: Any) -> None:
-    state.newest = state.seen_at = state.heard_at = at
+    state.newest = state.last_ts = state.seen_at = state.heard_at = at
     state.latest = state.latest | metrics
     book.touch(state)
 
@@ -88,3 +88,20 @@ async def test_a_state_forgotten_while_in_use_is_written_once_with_all_it_saw(da
         assert state is not None
         assert state.newest == state.seen_at == NOW + 1
         assert state.latest == {"humidity": 40, "temperature": 21}
+
+
+async def test_a_time_that_was_only_admitted_is_not_written(database: Database) -> None:
+    async with connections(database) as pool:
+        book = StateBook(10)
+        await load(pool, book, KEY)
+        state = book.get(KEY)
+        assert state is not None
+        hear(book, state, NOW)
+        state.newest = NOW + 5  # a reading in hand, whose batch is not committed
+        async with pool.connection() as connection:
+            await write(connection, book)
+        book = StateBook(10)
+        await load(pool, book, KEY)
+        found = book.get(KEY)
+        assert found is not None
+        assert found.newest == NOW

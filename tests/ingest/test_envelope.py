@@ -102,8 +102,6 @@ REFUSED = [
     (b'{"ts":true}', Reason.INVALID_TIMESTAMP),
     (b'{"ts":{}}', Reason.INVALID_TIMESTAMP),
     (b'{"ts":99999999999999999999}', Reason.INVALID_TIMESTAMP),
-    (b'{"ts":1e19}', Reason.INVALID_TIMESTAMP),
-    (b'{"ts":-1e308}', Reason.INVALID_TIMESTAMP),
     (b'{"seq":-1}', Reason.INVALID_PAYLOAD),
     (b'{"seq":1.5}', Reason.INVALID_PAYLOAD),
     (b'{"seq":true}', Reason.INVALID_PAYLOAD),

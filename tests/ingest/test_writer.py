@@ -132,6 +132,18 @@ async def test_a_batch_of_poison_only_is_refused_row_by_row(database: Database) 
     assert books(database)["refused"] == 25
 
 
+async def test_quarantine_that_refuses_its_rows_holds_nobody_back_and_still_counts(database: Database) -> None:
+    await furnish(database)
+    arrange(database, "ALTER TABLE quarantine_events ADD CONSTRAINT none_ever CHECK (id < 0)")
+    async with open_plant(database) as plant:
+        with trio.fail_after(PATIENCE_SECONDS):
+            verdicts = await plant.send(timed(0), telemetry("d-1", b"{"), timed(1))
+    assert (verdicts[0], reasons(verdicts), verdicts[2]) == (STORED, [Reason.INVALID_JSON], STORED)
+    assert look(database, "SELECT sum(cnt)::int FROM quarantine_counters_minute") == [(1,)]
+    assert look(database, "SELECT count(*) FROM quarantine_events") == [(0,)]
+    assert books(database)["received"] == 3
+
+
 async def test_malformed_messages_are_kept_raw_and_reach_nothing(database: Database) -> None:
     await furnish(database)
     async with open_plant(database) as plant:
@@ -310,6 +322,7 @@ class Crash:
         raise AssertionError("Postgres did not recover")
 
 
+@pytest.mark.real  # a server of its own, which conftest cannot tell from its fixtures
 async def test_a_batch_lost_in_a_crash_is_written_again_whoever_took_its_transaction_number() -> None:
     """What was not flushed is gone, its transaction's number too: Postgres gives it to the next one that comes."""
     with PostgresServer({"wal_writer_delay": "10s", "autovacuum": "off"}) as server:
