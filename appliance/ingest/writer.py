@@ -31,6 +31,7 @@ from appliance.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 
+ROWS_UNTIL = 4
 STUBBORN_TRIES = 8
 """Tries of a batch whose books, not its rows, Postgres refuses; then a person is needed, since no PUBACK can leave."""
 
@@ -109,17 +110,10 @@ class Writer:
                     way = Way.BISECTED
                 elif failure is Failure.NO_PARTITION:
                     self._store.forget_days()
-                elif failure is Failure.POISON and kept is not None:
-                    # Not the readings: what would be kept of the refused. The counters stay exact without it.
-                    log.error("rows of quarantine refused by Postgres", error=str(error).strip())
-                    kept = None
-                elif failure is Failure.POISON and (stubborn := stubborn + 1) <= STUBBORN_TRIES:
-                    await trio.sleep(backoff.next())
                 elif failure is Failure.POISON:
-                    raise ApplianceError(
-                        f"the database takes the readings and not the books beside them: {error}; look for "
-                        "constraints and triggers made by hand."
-                    ) from error
+                    stubborn += 1
+                    kept = self._without_rows(kept, stubborn, error)
+                    await trio.sleep(backoff.next())
                 else:
                     log.warning(
                         "batch held", messages=len(batch.messages), cause=failure.name, error=str(error).strip()
@@ -130,6 +124,23 @@ class Writer:
                         one = await self._write(first, _part(kept, 0, second.first))
                         two = await self._write(second, _part(kept, second.first, sys.maxsize))
                         return together(batch, one, two)
+
+    def _without_rows(
+        self, kept: Sequence[Refused] | None, stubborn: int, error: Exception
+    ) -> Sequence[Refused] | None:
+        """What to do when not the readings are refused but what is written beside them, for the ``stubborn``-th time.
+
+        First the same again; then without the rows of quarantine, whose counters stay exact; at last a person.
+        """
+        if stubborn == ROWS_UNTIL:
+            log.error("rows of quarantine refused by Postgres", error=str(error).strip())
+            return None
+        if stubborn > STUBBORN_TRIES:
+            raise ApplianceError(
+                f"the database takes the readings and not the books beside them: {error}; look for constraints and "
+                "triggers made by hand."
+            ) from error
+        return kept
 
     async def _try(self, batch: Batch, kept: Sequence[Refused] | None, way: Way, attempt: _Attempt) -> Outcome:
         """One transaction. Fills ``attempt`` as it goes."""
