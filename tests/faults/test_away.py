@@ -1,0 +1,93 @@
+"""Postgres away, frozen in the middle of everything: held, resumed, nothing lost, and nobody punished for it (P11)."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import trio
+
+from appliance.mqtt.client import Client
+from tests.appliance_process import ApplianceProcess
+from tests.system.publisher import client
+
+DEVICES = 10
+RATE = 2
+BURST = 2
+AWAY = 8
+"""Seconds; in them each device sends RATE messages a second, as it may, and many times its burst arrives at once
+afterwards."""
+
+
+def family(pid: int) -> list[int]:
+    """A process and its children."""
+    found = [pid]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == pid:
+                found.append(int(entry.name))
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def send_at_their_rate(connection: Client, seconds: int, first: int) -> int:
+    """Every device sends RATE messages a second; how many they were."""
+    base = int(time.time() * 1000)
+    for step in range(seconds * RATE):
+        messages = [
+            (
+                f"tenant/fleet/device/d{device}/telemetry",
+                b'{"ts":%d,"seq":%d,"a":1}' % (base + step, first + step * DEVICES + device),
+            )
+            for device in range(DEVICES)
+        ]
+        await connection.publish_many(messages)
+        await trio.sleep(1 / RATE)
+    return seconds * RATE * DEVICES
+
+
+async def test_frozen_postgres_loses_nothing_refuses_nobody_and_costs_no_cpu(appliance: ApplianceProcess) -> None:
+    appliance.settings |= {"APPLIANCE_LIMITS_RATE": str(RATE), "APPLIANCE_LIMITS_BURST": str(BURST)}
+    appliance.start()
+    assert appliance.process is not None
+    async with client(appliance, "fleet") as connection:
+        sent = await send_at_their_rate(connection, 2, 0)
+        await stored(appliance, sent)
+        postmaster = int((appliance.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+        frozen = family(postmaster)
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            before = cpu_seconds(appliance.process.pid)
+            sent += await send_at_their_rate(connection, AWAY, sent)
+            used = cpu_seconds(appliance.process.pid) - before
+            away = await trio.to_thread.run_sync(appliance.get, "/readyz")
+        finally:
+            for pid in reversed(frozen):
+                os.kill(pid, signal.SIGCONT)
+    assert b'"ready"' not in away
+    assert used < AWAY / 4, f"{used} s of CPU in {AWAY} s of waiting"
+    await stored(appliance, sent)
+    refused = appliance.query("SELECT reason, sum(cnt) FROM quarantine_counters_minute GROUP BY reason")
+    assert refused == []
+    assert appliance.query("SELECT count(DISTINCT seq) FROM telemetry") == [(sent,)]
+    assert "Traceback" not in appliance.log.read_text()
+
+
+async def stored(appliance: ApplianceProcess, count: int) -> None:
+    deadline = trio.current_time() + 30
+    while trio.current_time() < deadline:
+        found = (await trio.to_thread.run_sync(appliance.query, "SELECT count(*) FROM telemetry"))[0][0]
+        if found >= count:
+            break
+        await trio.sleep(0.1)
+    assert found == count, appliance.tail()
