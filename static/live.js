@@ -53,6 +53,7 @@
   function showSilence() {
     const age = Date.now() - heard;
     lost.hidden = age < SILENCE;
+    document.documentElement.toggleAttribute("data-silent", !lost.hidden);
     if (!lost.hidden) lost.querySelector("[data-age]").textContent = `${Math.floor(age / 1000)} s`;
   }
 

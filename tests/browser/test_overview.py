@@ -81,11 +81,13 @@ def test_silence_is_told_with_its_age_and_ends_by_itself(dashboard: Dashboard, w
     expect(page.locator("#live-lost")).to_be_hidden()
     dashboard.kill()
     expect(page.locator("#live-lost")).to_be_visible(timeout=10 * SECONDS)
+    expect(page.locator("html[data-silent]")).to_have_count(1)  # and the dot beside "Live" is green no more
     expect(page.locator("#live-lost")).to_have_text(
         re.compile(r"The connection to the appliance is lost\. The numbers are \d+ s old\.\s*Refresh")
     )
     dashboard.start()
     expect(page.locator("#live-lost")).to_be_hidden(timeout=20 * SECONDS)
+    expect(page.locator("html[data-silent]")).to_have_count(0)
     dashboard.publish("pump-9", temperature=9)
     expect(page.locator("#readings")).to_contain_text("pump-9")
 
