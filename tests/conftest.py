@@ -8,6 +8,12 @@ pytest_plugins = ["tests.postgres_server", "tests.mosquitto_server", "tests.appl
 
 REAL_FIXTURES = {"postgres_server", "database", "mosquitto", "appliance"}
 REAL_FOLDERS = {"system", "browser", "faults"}
+REAL_FILES = {
+    # they serve on real sockets
+    "test_live_socket.py", "test_hardening.py", "test_server.py", "test_probes.py", "test_files.py",
+    # they start real processes
+    "test_main.py", "test_keeper.py", "test_process.py", "test_leftovers.py", "test_data_dir.py", "test_locks.py",
+}  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -15,5 +21,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         folder = Path(item.path).parent.name
-        if fixtures & REAL_FIXTURES or folder in REAL_FOLDERS:
+        if fixtures & REAL_FIXTURES or folder in REAL_FOLDERS or Path(item.path).name in REAL_FILES:
             item.add_marker(pytest.mark.real)
