@@ -48,15 +48,17 @@ class HttpMessage:
 
 
 def split(body: bytes, form: Form) -> Body:
-    """Take a body apart. One that is no JSON array as a whole is left to the checks as a single message."""
+    """Take a body apart. One that is no JSON array, or has nothing in it, is left to the checks as a single message."""
     if form is Form.NDJSON:
-        return Body([line for line in body.split(b"\n") if line.strip()], many=True)
-    if body.lstrip()[:1] == b"[":
+        payloads = [line for line in body.split(b"\n") if line.strip()]
+    elif body.lstrip()[:1] == b"[":
         try:
-            return Body([bytes(element) for element in _elements.decode(body)], many=True)
+            payloads = [bytes(element) for element in _elements.decode(body)]
         except (msgspec.DecodeError, RecursionError):
-            pass
-    return Body([body], many=False)
+            payloads = []
+    else:
+        payloads = []
+    return Body(payloads, many=True) if payloads else Body([body], many=False)
 
 
 class HttpSource:
