@@ -15,6 +15,7 @@ from appliance.reading import Reason
 from tests.appliance_process import ApplianceProcess
 from tests.postgres_server import PostgresServer, create_database, drop_database
 from tests.system.auditor import auditing, look
+from tests.system.caller import Caller, Start
 from tests.system.publisher import client
 
 CALLERS = 100
@@ -63,44 +64,9 @@ def peers(postgres_server: PostgresServer, database_template: str) -> Iterator[P
         drop_database(database)
 
 
-class Start:
-    """Opens for all at once, when ``expected`` stand before it."""
-
-    def __init__(self, expected: int) -> None:
-        self._missing = expected
-        self._open = trio.Event()
-
-    async def wait(self) -> None:
-        """Return when everybody is here."""
-        self._missing -= 1
-        if not self._missing:
-            self._open.set()
-        await self._open.wait()
-
-
 def message(number: int, base: int) -> bytes:
     """A reading with a time and a number of its own."""
     return b'{"ts":%d,"seq":%d,"temperature":21.5}' % (base + number, number)
-
-
-async def post(process: ApplianceProcess, path: str, secret: str, payload: bytes, start: Start | None = None) -> int:
-    """The status of a POST, of which all but the last byte is sent before ``start`` opens."""
-    port = int(process.run["web_url"].rpartition(":")[2])
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {secret}\r\nConnection: close\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
-    )
-    request = head.encode() + payload
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        await stream.send_all(request[:-1])
-        if start is not None:
-            await start.wait()
-        await stream.send_all(request[-1:])
-        answer = b""
-        with trio.fail_after(PATIENCE_SECONDS):
-            while chunk := await stream.receive_some():
-                answer += chunk
-    return int(answer.split(b" ", 2)[1])
 
 
 async def received(peers: Peers, count: int) -> None:
@@ -121,8 +87,8 @@ async def test_two_hundred_first_messages_of_one_device_are_one_device_and_two_h
     start = Start(2 * CALLERS)
 
     async def over_http(number: int) -> None:
-        process = peers.processes[number % 2]
-        statuses.append(await post(process, path, user["password"], message(number, base), start))
+        caller = Caller(peers.processes[number % 2], user["password"])
+        statuses.append((await caller.post(path, message(number, base), start=start)).status)
 
     async def over_mqtt(number: int) -> None:
         async with client(peers.processes[number % 2], f"crowd-{number}", tenant_id) as connection:
@@ -166,7 +132,7 @@ async def fleet(peers: Peers, tenant_id: str) -> AsyncIterator[Callable[[str, in
             path = f"tenant/{tenant_id}/device/{device}/telemetry"
             for place, process in enumerate(peers):
                 await connections[place].publish(path, message(number + place, base))
-                await post(process, f"/ingest/{path}", secret, message(number + 2 + place, base))
+                await Caller(process, secret).post(f"/ingest/{path}", message(number + 2 + place, base))
 
         yield send
 
@@ -235,11 +201,12 @@ async def test_a_change_by_hand_takes_effect_in_every_process_within_a_second(pe
         ("UPDATE device_registry SET rate = 0.001, burst = 1 WHERE tenant_id = %s", 429),
         ("UPDATE device_registry SET rate = NULL, burst = NULL WHERE tenant_id = %s", 202),
     ]
-    for process in peers:
-        assert await post(process, path, secret, b'{"temperature":1}') == 202  # and now it is remembered
+    callers = [Caller(process, secret) for process in peers]
+    for caller in callers:
+        assert (await caller.post(path, b'{"temperature":1}')).status == 202  # and now it is remembered
     for statement, expected in changes:
         peers.query(f"{statement} RETURNING 1", tenant_id)
         changed = trio.current_time()
-        for process in peers:
-            while (status := await post(process, path, secret, b'{"temperature":1}')) != expected:
+        for caller in callers:
+            while (status := (await caller.post(path, b'{"temperature":1}')).status) != expected:
                 assert trio.current_time() < changed + 1.0, f"still {status} a second after {statement}"
