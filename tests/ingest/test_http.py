@@ -27,7 +27,7 @@ def test_the_elements_of_an_array_keep_their_own_bytes() -> None:
     assert (body.payloads, body.many) == ([b'{"a" : 1.50}', b'{"b":[1, 2]}', b"7"], True)
 
 
-@given(st.lists(_VALUES, max_size=5))
+@given(st.lists(_VALUES, min_size=1, max_size=5))
 def test_every_array_is_taken_apart_into_what_was_put_together(values: list[object]) -> None:
     body = split(json.dumps(values).encode(), Form.JSON)
     assert body.many
