@@ -32,7 +32,7 @@ PASSING = frozenset({Failure.RETRY, Failure.RESOURCES})
 _SHOWN_READINGS = 20
 """Readings of a batch that the live view is told of."""
 
-Work = tuple[Batch, list[Submission]]
+Work = tuple[Batch, list[Submission], float]
 
 
 class Pipeline:
@@ -94,7 +94,8 @@ class Pipeline:
                         break
                     submissions.append(more)
                     size += len(more.messages)
-                await admitted.send((await self._judge(submissions), submissions))
+                taken_at = self._clock.monotonic()
+                await admitted.send((await self._judge(submissions), submissions, taken_at))
 
     async def _judge(self, submissions: list[Submission]) -> Batch:
         """Admit all messages of ``submissions`` as one batch; only an unknown device costs a query."""
@@ -145,11 +146,10 @@ class Pipeline:
                 if work is None:
                     await self._writer.flush()
                     continue
-                batch, submissions = work
+                batch, submissions, taken_at = work
                 outcome = await self._writer.write(batch)
-                held = max(0.0, self._clock.wall() - batch.received)
-                self._metrics.latency_seconds.observe(held)
-                self._on_held(held)
+                self._metrics.latency_seconds.observe(max(0.0, self._clock.wall() - batch.received))
+                self._on_held(self._clock.monotonic() - taken_at)  # a jump of the wall clock is no absence
                 await self._settle(outcome, submissions)
                 self._remember(outcome)
                 self._count(outcome)
