@@ -7,7 +7,6 @@ last; a second signal ends the process at once, and the kernel tells the childre
 
 import gc
 import os
-import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -64,6 +63,7 @@ from appliance.intake import Intake
 from appliance.metrics import Metrics
 from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState
+from appliance.stopping import Stopping
 from appliance.tree import Tree
 from appliance.web.app import create_app
 from appliance.web.live import LiveFeed
@@ -101,8 +101,6 @@ class BrokerPlace(TypedDict, total=False):
 COLLECT_AFTER = (100_000, 50, 100)
 """Objects until a cyclic collection, and how many of one generation until the next: a batch makes thousands of objects,
 and nothing in the message path is part of a cycle."""
-ONE_WISH_SECONDS = 0.4
-"""Signals this close together are one: a process group is told by the terminal and by make at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,37 +264,6 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             await web_service.done.wait()
             await tree.drain()
     log.info("stopped")
-
-
-class Stopping:
-    """The wish to stop: the first signal drains, a second one ends the process on the spot."""
-
-    def __init__(self, everything: trio.CancelScope) -> None:
-        self._everything = everything
-        self._asked = trio.Event()
-        self._waited_for = False
-        self._first = 0.0
-
-    async def wait(self) -> None:
-        """Return when somebody asked the process to stop."""
-        self._waited_for = True
-        await self._asked.wait()
-
-    async def watch_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Listen for SIGTERM and SIGINT until cancelled."""
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            task_status.started()
-            async for number in signals:
-                now = trio.current_time()
-                if self._asked.is_set() and now - self._first < ONE_WISH_SECONDS:
-                    continue
-                log.info("stopping", signal=signal.Signals(number).name)
-                if self._asked.is_set():
-                    os._exit(128 + number)  # the kernel tells the children: PR_SET_PDEATHSIG
-                self._first = now
-                self._asked.set()
-                if not self._waited_for:  # still starting: nothing was promised yet, so nothing is drained
-                    self._everything.cancel()
 
 
 async def open_database(config: Config, data: DataDir, tree: Tree) -> tuple[Postgres | None, Endpoint]:

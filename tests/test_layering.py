@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "doorkeeper": {"children", "mqtt"},  # the one place where the session's state opens the broker's door
     "health": {"db"},
     "housekeeping": {"clock", "db", "devices", "subscriptions"},
+    "stopping": set(),
     "supervisor": {"*"},
     "intake": {"failpoints", "ingest", "mqtt"},  # the one place where the MQTT client meets the pipeline
     "simulate": LEAVES | {"mqtt"},
