@@ -23,6 +23,11 @@ class Metrics:
             "invalid_encoding", "Messages whose payload is no UTF-8 (reason INVALID_ENCODING)", registry=self.registry
         )
         self.null_metrics = Counter("appliance_null_metrics", "Metrics left out as null", registry=self.registry)
+        self.registry_lookups = Counter(
+            "appliance_registry_lookups",
+            "Devices of a batch that were not in the registry cache",
+            registry=self.registry,
+        )
         self.redelivered = Counter(
             "appliance_redelivered_messages", "Messages the broker sent again (DUP)", registry=self.registry
         )

@@ -123,8 +123,6 @@ class Registry:
         self._standings: dict[Key, Standing] = {}
         self._tenants: dict[str, Tenant] = {}
         self._version = 0
-        self.hits = 0
-        self.misses = 0
 
     def __len__(self) -> int:
         return len(self._standings)
@@ -180,7 +178,6 @@ class Registry:
 
         Raises psycopg.Error when the database cannot be had; then nothing is known, and it is to be tried again.
         """
-        self.misses += len(wanted)
         version = self._version
         async with self._pool.connection() as connection:
             found = await self._load(connection, wanted)

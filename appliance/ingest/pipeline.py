@@ -120,6 +120,7 @@ class Pipeline:
             for candidate in batch.waiting:
                 key = candidate.route.key
                 wanted[key] = wanted.get(key) or candidate.envelope.site_id
+            self._metrics.registry_lookups.inc(len(wanted))
             try:
                 if wanted:
                     self._admission.resume(batch, await self._registry.resolve(wanted))
@@ -191,6 +192,7 @@ class Pipeline:
         self.in_hand -= size
         metrics.in_hand.set(self.in_hand)
         metrics.batch_size.observe(size)
+        metrics.null_metrics.inc(sum([reading.nulls for reading in outcome.stored]))
         metrics.messages.labels("stored").inc(len(outcome.stored))
         metrics.messages.labels("duplicate").inc(len(outcome.duplicates))
         metrics.messages.labels("refused").inc(len(outcome.refused))

@@ -144,6 +144,15 @@ async def test_quarantine_that_refuses_its_rows_holds_nobody_back_and_still_coun
     assert books(database)["received"] == 3
 
 
+async def test_null_metrics_and_lookups_of_the_registry_are_counted(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        await plant.send(telemetry("d-1", b'{"t":1,"h":null,"b":null}'), telemetry("d-1", b'{"t":null}'))
+        text = plant.metrics.exposition()
+    assert b"appliance_null_metrics_total 3.0" in text
+    assert b"appliance_registry_lookups_total 1.0" in text
+
+
 async def test_malformed_messages_are_kept_raw_and_reach_nothing(database: Database) -> None:
     await furnish(database)
     async with open_plant(database) as plant:
