@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -19,18 +20,21 @@ AWAY = 8
 afterwards."""
 
 
-def family(pid: int) -> list[int]:
-    """A process and its children."""
-    found = [pid]
+def freeze(postmaster: int) -> list[int]:
+    """Stop a postmaster and its children; which they were. The postmaster first: stopped, it starts no other.
+
+    A child may end while we look for it.
+    """
+    os.kill(postmaster, signal.SIGSTOP)
+    frozen = [postmaster]
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
-            try:
+            with suppress(OSError):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == pid:
-                found.append(int(entry.name))
-    return found
+                if int(fields[1]) == postmaster:
+                    os.kill(int(entry.name), signal.SIGSTOP)
+                    frozen.append(int(entry.name))
+    return frozen
 
 
 def cpu_seconds(pid: int) -> float:
@@ -63,9 +67,7 @@ async def test_frozen_postgres_loses_nothing_refuses_nobody_and_costs_no_cpu(app
         sent = await send_at_their_rate(connection, 2, 0)
         await stored(appliance, sent)
         postmaster = int((appliance.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
-        frozen = family(postmaster)
-        for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
+        frozen = freeze(postmaster)
         try:
             before = cpu_seconds(appliance.process.pid)
             sent += await send_at_their_rate(connection, AWAY, sent)
