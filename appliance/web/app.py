@@ -10,7 +10,7 @@ from quart_trio import QuartTrio
 
 from appliance.assets import asset
 from appliance.web import auth, files, hardening, history, live_socket, probes
-from appliance.web.api import ingest
+from appliance.web.api import ingest, openapi
 from appliance.web.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.figures import FigureReader
 from appliance.web.files import Files
@@ -64,6 +64,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     FailurePages(services, templates).install(app)
     app.register_blueprint(files.blueprint(static))
     app.register_blueprint(probes.blueprint(services))
+    app.register_blueprint(openapi.blueprint())
     app.register_blueprint(ingest.blueprint(services, services.ingest))
     app.register_blueprint(live_socket.blueprint(app.live_sockets, services.live, live_pages, services.public_url))
     figures = FigureReader(services.pool, services.clock)

@@ -8,7 +8,17 @@ from datetime import tzinfo
 
 from quart import Quart, g, request, websocket
 
-OPEN = frozenset({"probes.healthz", "probes.readyz", "probes.metrics", "files.file", "ingest.take", "ingest.claim"})
+OPEN = frozenset(
+    {
+        "probes.healthz",
+        "probes.readyz",
+        "probes.metrics",
+        "files.file",
+        "openapi.openapi",
+        "ingest.take",
+        "ingest.claim",
+    }
+)
 """Endpoints that need no session: probes, files that hold nothing of anybody, and ingest, whose devices show tokens."""
 
 

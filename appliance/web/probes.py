@@ -1,19 +1,29 @@
 """What machines ask: /healthz, /readyz and /metrics. Open to all, but /metrics only to this machine."""
 
-import json
 from http import HTTPStatus
-from typing import Any
+from typing import Literal
 
+import msgspec
 from quart import Blueprint, Response, request
 
 from appliance.web import hardening
+from appliance.web.api.describe import Credential, answer, describe
 from appliance.web.services import Services
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def _json(status: HTTPStatus, value: dict[str, Any]) -> Response:
-    return Response(json.dumps(value), status=status, content_type="application/json")
+class Alive(msgspec.Struct, frozen=True):
+    """The process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether messages are taken and stored; if not, what is missing and in which way."""
+
+    status: Literal["ready", "not ready"]
+    missing: dict[str, str] = {}
 
 
 def blueprint(services: Services) -> Blueprint:
@@ -21,16 +31,22 @@ def blueprint(services: Services) -> Blueprint:
     routes = Blueprint("probes", __name__)
 
     @routes.get("/healthz")
+    @describe("Whether the process lives", answers={HTTPStatus.OK: Alive}, credential=Credential.NONE)
     async def healthz() -> Response:
         """The process lives; nothing else is asked, so that no outage of Postgres has it restarted."""
-        return _json(HTTPStatus.OK, {"status": "ok"})
+        return answer(Alive())
 
     @routes.get("/readyz")
+    @describe(
+        "Whether Postgres, the broker and the schema are there",
+        answers={HTTPStatus.OK: Readiness, HTTPStatus.SERVICE_UNAVAILABLE: Readiness},
+        credential=Credential.NONE,
+    )
     async def readyz() -> Response:
         missing = services.health().missing()
         if missing:
-            return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"status": "not ready", "missing": missing})
-        return _json(HTTPStatus.OK, {"status": "ready"})
+            return answer(Readiness("not ready", missing), HTTPStatus.SERVICE_UNAVAILABLE)
+        return answer(Readiness("ready"))
 
     @routes.get("/metrics")
     async def metrics() -> Response:

@@ -7,6 +7,7 @@ the pipeline; the answer leaves after the commit.
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Literal
 
 import msgspec
 import trio
@@ -22,6 +23,7 @@ from appliance.ingest.batch import Accepted, Verdict
 from appliance.ingest.http import MAX_MESSAGES, Form, split
 from appliance.mqtt.topics import valid_id
 from appliance.reading import Reason, Refusal
+from appliance.web.api.describe import Credential, answer, describe
 from appliance.web.api.problem import problem
 from appliance.web.services import Ingest, Services
 
@@ -63,11 +65,52 @@ COMMIT_DEADLINE = 8.0
 RETRY_AFTER = "5"
 
 
+MESSAGE = {
+    "type": "object",
+    "description": "A message: metrics, with or without `ts`, `seq`, `site_id` and a position.",
+}
+
+
+class RefusedMessage(msgspec.Struct, frozen=True):
+    """One message of many that was not accepted, and why."""
+
+    index: int
+    reason: Reason
+    detail: str
+
+
+class Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of the messages of a body, after the commit."""
+
+    accepted: int
+    duplicate: int = 0
+    refused: list[RefusedMessage] | None = None
+    """Of an array or NDJSON: each that was not accepted. One message alone is refused by the status."""
+
+
+class WaitingDevice(msgspec.Struct, frozen=True):
+    """The device has no credential yet: what it waits for."""
+
+    status: Literal["waiting"]
+    reason: Reason
+    detail: str
+
+
 def blueprint(services: Services, source: Ingest) -> Blueprint:
     """The routes of HTTP ingest."""
     routes = Blueprint("ingest", __name__)
 
     @routes.post("/ingest/tenant/<tenant_id>/device/<device_id>/<any(telemetry, heartbeat):kind>")
+    @describe(
+        "Send messages of a device",
+        details="One object, an array of objects, or NDJSON: at most 1000 messages, 1 MiB. Answers after the commit.",
+        bodies={
+            "application/json": {"anyOf": [MESSAGE, {"type": "array", "items": MESSAGE}]},
+            "application/x-ndjson": {"type": "string"},
+        },
+        answers={HTTPStatus.ACCEPTED: Receipt},
+        credential=Credential.DEVICE,
+    )
     async def take(tenant_id: str, device_id: str, kind: str) -> Response:
         """Take the messages of one device."""
         if services.health().postgres is not None:
@@ -77,6 +120,11 @@ def blueprint(services: Services, source: Ingest) -> Blueprint:
         return _away()
 
     @routes.post("/ingest/tenant/<tenant_id>/device/<device_id>/claim")
+    @describe(
+        "Exchange the tenant's claim password for the device's own credential",
+        answers={HTTPStatus.CREATED: Issued, HTTPStatus.ACCEPTED: WaitingDevice},
+        credential=Credential.DEVICE,
+    )
     async def claim(tenant_id: str, device_id: str) -> Response:
         """Exchange the tenant's claim password for the device's own user, password and token."""
         if services.health().postgres is not None:
@@ -99,9 +147,9 @@ async def _claim(services: Services, tenant_id: str, device_id: str) -> Response
     outcome = await services.claim(Request(tenant_id, device_id), by)
     match outcome:
         case Issued():
-            return _json(msgspec.to_builtins(outcome), HTTPStatus.CREATED)
+            return answer(outcome, HTTPStatus.CREATED)
         case Waiting(refusal):
-            return _json({"status": "waiting", "reason": refusal.reason.value, "detail": refusal.detail})
+            return answer(WaitingDevice("waiting", refusal.reason, refusal.detail), HTTPStatus.ACCEPTED)
         case Turned(refusal):
             return problem(STATUSES[refusal.reason], refusal.reason.value, refusal.detail)
         case Taken():
@@ -159,27 +207,22 @@ def _one(verdict: Verdict, retry_after: Callable[[], int]) -> Response:
         headers = {"Retry-After": str(retry_after())} if verdict.reason is Reason.RATE_LIMITED else {}
         return problem(STATUSES[verdict.reason], verdict.reason.value, verdict.detail, headers)
     if verdict is Accepted.DUPLICATE:
-        return _json({"accepted": 0, "duplicate": 1})
-    return _json({"accepted": 1})
+        return answer(Receipt(accepted=0, duplicate=1), HTTPStatus.ACCEPTED)
+    return answer(Receipt(accepted=1), HTTPStatus.ACCEPTED)
 
 
 def _many(verdicts: list[Verdict]) -> Response:
     refused = [
-        {"index": index, "reason": verdict.reason.value, "detail": verdict.detail}
+        RefusedMessage(index, verdict.reason, verdict.detail)
         for index, verdict in enumerate(verdicts)
         if isinstance(verdict, Refusal)
     ]
-    return _json(
-        {
-            "accepted": verdicts.count(Accepted.STORED),
-            "duplicate": verdicts.count(Accepted.DUPLICATE),
-            "refused": refused,
-        }
-    )
-
-
-def _json(content: object, status: HTTPStatus = HTTPStatus.ACCEPTED) -> Response:
-    return Response(msgspec.json.encode(content), status=status.value, content_type="application/json")
+    receipt = {
+        "accepted": verdicts.count(Accepted.STORED),
+        "duplicate": verdicts.count(Accepted.DUPLICATE),
+        "refused": refused,
+    }
+    return answer(receipt, HTTPStatus.ACCEPTED)
 
 
 def _unauthorised() -> Response:

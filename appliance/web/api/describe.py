@@ -1,0 +1,130 @@
+"""What a route of the JSON API takes and answers, declared beside the route; ``/openapi.json`` is made of it.
+
+    class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
+        presence: Annotated[tuple[Presence, ...], msgspec.Meta(description="Any of these.")] = ()
+        limit: Annotated[int, msgspec.Meta(ge=1, le=1000, description="Rows of a page.")] = 50
+
+    @routes.get("/customer/devices")
+    @allow(*READERS)
+    @describe("List devices", query=DeviceFilter, answers={HTTPStatus.OK: DevicePage}, csv=True)
+    async def devices() -> Response:
+        wanted = query(DeviceFilter)
+        ...
+        return answer(page)
+
+``query`` reads the very type that is described, so the two cannot differ; ``answer`` writes whatever msgspec can:
+structs and dataclasses, whose docstrings become the descriptions of their schemas. A body is described with ``body=``
+and read by :mod:`appliance.web.forms`. Every operation may answer ``application/problem+json``; that need not be said.
+A route below one of ``PREFIXES`` without a declaration fails a test, and the answers of real requests are held against
+the document by ``tests.web.contract``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import msgspec
+from quart import Response, request
+from werkzeug.datastructures import MultiDict
+
+from appliance.errors import Invalid
+
+PREFIXES = ("/customer/", "/operator/", "/ingest/")
+"""Below these every route is an operation of the API."""
+
+Struct = TypeVar("Struct", bound=msgspec.Struct)
+View = TypeVar("View", bound=Callable[..., Any])
+
+_ATTRIBUTE = "__described__"
+
+
+class Credential(Enum):
+    """What a caller shows."""
+
+    PERSON = "person"
+    """The session cookie, with the CSRF token for all but GET; or an API token."""
+    DEVICE = "device"
+    """The token of a device, or its tenant's claim password."""
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation. ``answers``: status -> type of the JSON body, None for an answer without one."""
+
+    summary: str
+    answers: Mapping[HTTPStatus, Any]
+    details: str = ""
+    query: type[msgspec.Struct] | None = None
+    body: Any = None
+    bodies: Mapping[str, Any] = field(default_factory=dict)
+    """Further content types of the body, each with its JSON schema."""
+    csv: bool = False
+    credential: Credential = Credential.PERSON
+
+
+def describe(
+    summary: str,
+    *,
+    answers: Mapping[HTTPStatus, Any],
+    details: str = "",
+    query: type[msgspec.Struct] | None = None,
+    body: Any = None,
+    bodies: Mapping[str, Any] = MappingProxyType({}),
+    csv: bool = False,
+    credential: Credential = Credential.PERSON,
+) -> Callable[[View], View]:
+    """Declare the operation that the decorated view serves. ``csv``: also as ``text/csv``, on ``Accept``."""
+    operation = Operation(summary, answers, details, query, body, bodies, csv, credential)
+
+    def declare(view: View) -> View:
+        setattr(view, _ATTRIBUTE, operation)
+        return view
+
+    return declare
+
+
+def declared(view: Callable[..., Any]) -> Operation | None:
+    """What is declared of a view, if anything is."""
+    found: Operation | None = getattr(view, _ATTRIBUTE, None)
+    return found
+
+
+def query(wanted: type[Struct]) -> Struct:
+    """The query of the current request as ``wanted``. Raises Invalid, which names the parameter.
+
+    A parameter that is a list may be given several times. Empty ones count as not given, as forms send them; unknown
+    ones are left alone, so that an address that was once shared goes on working.
+    """
+    return parse_query(request.args, wanted)
+
+
+def parse_query(arguments: MultiDict[str, str], wanted: type[Struct]) -> Struct:
+    """As :func:`query`, of ``arguments``."""
+    given: dict[str, Any] = {}
+    for spec in msgspec.structs.fields(wanted):
+        values = [value for value in arguments.getlist(spec.encode_name) if value != ""]
+        if values:
+            given[spec.encode_name] = values if _is_list(spec.type) else values[-1]
+    try:
+        return msgspec.convert(given, wanted, strict=False)
+    except msgspec.ValidationError as error:
+        words, _, place = str(error).partition(" - at `$.")
+        name = place.rstrip("`").partition("[")[0]
+        raise Invalid(f"`{name}`: {words}" if name else words) from None
+
+
+def answer(value: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    response = Response(msgspec.json.encode(value), status=status.value, content_type="application/json")
+    response.headers.extend(headers or {})
+    return response
+
+
+def _is_list(annotation: Any) -> bool:
+    kind = msgspec.inspect.type_info(annotation)
+    lists = (msgspec.inspect.ListType, msgspec.inspect.VarTupleType, msgspec.inspect.SetType)
+    return isinstance(kind, (*lists, msgspec.inspect.FrozenSetType))

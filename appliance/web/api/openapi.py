@@ -1,0 +1,220 @@
+"""``/openapi.json``: the API in OpenAPI 3.1, made of the routes and of what is declared beside them.
+
+Enters: the routes of the application. Leaves: one document, made at the first request and kept. Never: a word about a
+route that is not there, since paths, methods and path parameters come from the router itself.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from quart import Blueprint, Quart, Response, current_app
+from werkzeug.routing import Rule
+
+import appliance
+from appliance.web.api.describe import Credential, Operation, answer, declared, describe
+
+REFERENCE = "#/components/schemas/{name}"
+PROBLEM = "application/problem+json"
+SILENT = {"HEAD", "OPTIONS"}
+"""Methods that the router adds by itself."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """An error (RFC 9457). ``code`` is the reason for programs, ``detail`` for people."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One operation of the document, with where it is."""
+
+    path: str
+    method: str
+    endpoint: str
+    operation: Operation
+    rule: Rule
+
+
+def blueprint() -> Blueprint:
+    """The route of the document."""
+    routes = Blueprint("openapi", __name__)
+    kept: list[dict[str, Any]] = []
+
+    @routes.get("/openapi.json")
+    @describe(
+        "This document",
+        answers={HTTPStatus.OK: dict[str, Any]},
+        credential=Credential.NONE,
+    )
+    async def openapi() -> Response:
+        if not kept:
+            kept.append(document(current_app))
+        return answer(kept[0])
+
+    return routes
+
+
+def document(app: Quart) -> dict[str, Any]:
+    """The whole document."""
+    described = sorted(_described(app), key=lambda one: (one.path, one.method))
+    schemas = _Schemas(_types(described))
+    paths: dict[str, dict[str, Any]] = {}
+    for one in described:
+        paths.setdefault(one.path, {})[one.method] = _operation(one, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Edge Appliance",
+            "version": appliance.__version__,
+            "description": "What the pages show and do, by the same rules. Operators name the tenant by `?tenant=`.",
+        },
+        "paths": paths,
+        "components": {"schemas": schemas.components, "securitySchemes": _security_schemes()},
+    }
+
+
+def _described(app: Quart) -> Iterator[Described]:
+    for rule in app.url_map.iter_rules():
+        operation = declared(app.view_functions[rule.endpoint])
+        if operation is not None:
+            for method in sorted((rule.methods or set()) - SILENT):
+                yield Described(_path(rule.rule), method.lower(), rule.endpoint, operation, rule)
+
+
+def _path(rule: str) -> str:
+    """``/a/<int:b>`` as ``/a/{b}``."""
+    return re.sub(r"<(?:[^<>:]+:)?([^<>]+)>", r"{\1}", rule)
+
+
+class _Schemas:
+    """Schemas of all types of the document, which may name one another."""
+
+    def __init__(self, types: list[Any]) -> None:
+        made, self.components = msgspec.json.schema_components(types, ref_template=REFERENCE)
+        self._made = dict(zip(map(repr, types), made, strict=True))
+
+    def __getitem__(self, wanted: Any) -> dict[str, Any]:
+        return self._made[repr(wanted)]
+
+    def properties(self, wanted: type[msgspec.Struct]) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+        """Of a struct: name, schema, and whether it must be given."""
+        schema = self[wanted]
+        while "$ref" in schema:
+            schema = self.components[schema["$ref"].rpartition("/")[2]]
+        for name, its_schema in schema["properties"].items():
+            yield name, its_schema, name in schema.get("required", ())
+
+
+def _types(described: Iterable[Described]) -> list[Any]:
+    """Every type that some operation names, each once."""
+    named: list[Any] = [Problem]
+    for one in described:
+        operation = one.operation
+        named += [operation.query, operation.body, *operation.answers.values()]
+    return list({repr(each): each for each in named if each is not None}.values())
+
+
+def _operation(one: Described, schemas: _Schemas) -> dict[str, Any]:
+    operation = one.operation
+    parameters = [*_path_parameters(one.rule), *_query_parameters(operation, schemas)]
+    described: dict[str, Any] = {
+        "operationId": one.endpoint
+        if len((one.rule.methods or set()) - SILENT) == 1
+        else f"{one.endpoint}.{one.method}",
+        "tags": [one.endpoint.partition(".")[0]],
+        "summary": operation.summary,
+        "responses": _responses(operation, schemas),
+        "security": _security(operation.credential, one.method),
+    }
+    if operation.details:
+        described["description"] = operation.details
+    if parameters:
+        described["parameters"] = parameters
+    content = {kind: {"schema": schema} for kind, schema in operation.bodies.items()}
+    if operation.body is not None:
+        content["application/json"] = {"schema": schemas[operation.body]}
+    if content:
+        described["requestBody"] = {"required": True, "content": content}
+    return described
+
+
+def _path_parameters(rule: Rule) -> Iterator[dict[str, Any]]:
+    for name in re.findall(r"<(?:[^<>:]+:)?([^<>]+)>", rule.rule):
+        converter = rule._converters[name]  # noqa: SLF001 - the router tells it nowhere else
+        kind = type(converter).__name__
+        schema: dict[str, Any] = {"type": "string"}
+        if kind == "IntegerConverter":
+            schema = {"type": "integer"}
+        elif kind == "UUIDConverter":
+            schema = {"type": "string", "format": "uuid"}
+        elif kind == "AnyConverter":
+            schema = {"type": "string", "enum": sorted(converter.items)}  # type: ignore[attr-defined] # of AnyConverter
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _query_parameters(operation: Operation, schemas: _Schemas) -> Iterator[dict[str, Any]]:
+    if operation.query is None:
+        return
+    for name, schema, required in schemas.properties(operation.query):
+        parameter: dict[str, Any] = {"name": name, "in": "query", "schema": dict(schema)}
+        if "description" in schema:
+            parameter["description"] = parameter["schema"].pop("description")
+        if required:
+            parameter["required"] = True
+        yield parameter
+
+
+def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for status, kind in operation.answers.items():
+        response: dict[str, Any] = {"description": status.phrase}
+        if kind is not None:
+            response["content"] = {"application/json": {"schema": schemas[kind]}}
+        if operation.csv and status is HTTPStatus.OK:
+            response.setdefault("content", {})["text/csv"] = {"schema": {"type": "string"}}
+        responses[str(status.value)] = response
+    responses["default"] = {"description": "An error", "content": {PROBLEM: {"schema": schemas[Problem]}}}
+    return responses
+
+
+def _security(credential: Credential, method: str) -> list[dict[str, list[str]]]:
+    match credential:
+        case Credential.NONE:
+            return []
+        case Credential.DEVICE:
+            return [{"device": []}]
+        case Credential.PERSON:
+            session: dict[str, list[str]] = {"session": []} if method == "get" else {"session": [], "csrf": []}
+            return [{"token": []}, session]
+
+
+def _security_schemes() -> dict[str, Any]:
+    return {
+        "token": {"type": "http", "scheme": "bearer", "description": "An API token of a person."},
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "session",
+            "description": "As the sign-in page sets it; under TLS its name begins with `__Host-`.",
+        },
+        "csrf": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-CSRF-Token",
+            "description": "With the session, for all but GET: the token that every page carries.",
+        },
+        "device": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The token of the device, or its tenant's claim password while it has none of its own.",
+        },
+    }
