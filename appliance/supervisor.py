@@ -30,7 +30,7 @@ from appliance.children.data_dir import DataDir, RunFile, open_data_dir
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import BrokerLimits, Users
 from appliance.children.postgres import Postgres
-from appliance.clock import SystemClock
+from appliance.clock import Clock, SystemClock
 from appliance.config import Config
 from appliance.db import bootstrap
 from appliance.db.endpoint import DATABASE, Endpoint
@@ -54,7 +54,7 @@ from appliance.ingest.backlog import Backlog
 from appliance.ingest.holding import Holding
 from appliance.ingest.http import HttpSource
 from appliance.ingest.janitor import Janitor
-from appliance.ingest.limiter import Limiter, Override
+from appliance.ingest.limiter import BucketState, Limiter, Override
 from appliance.ingest.partitions import keep_ahead
 from appliance.ingest.pipeline import Pipeline
 from appliance.ingest.replay import Replayer
@@ -242,6 +242,8 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 claim=partial(claim, pool, provisioner.provision),
                 grace=grace(config),
                 device_listener=device_listener(mqtt_host if broker is None else None, mqtt_port),
+                limit_of=partial(limit_of, limiter, clock),
+                refused_at_door=door.refusals,
             )
             serve_web = partial(serve, shutdown_trigger=stopping.wait)
             web_service, web_port = await tree.start(
@@ -291,6 +293,11 @@ def override(limits: Overrides, tenant_id: str, device_id: str | None) -> Overri
     """What the database sets for one tenant or device, in the limiter's words."""
     found = limits.get(tenant_id, device_id)
     return None if found is None else Override(found.rate, found.burst, found.tenant_rate)
+
+
+def limit_of(limiter: Limiter, clock: Clock, tenant_id: str, device_id: str) -> BucketState:
+    """The limit in force for a device and its present fill."""
+    return limiter.effective(tenant_id, device_id, clock.monotonic())
 
 
 async def follow_registry(

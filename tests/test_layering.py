@@ -36,7 +36,9 @@ ALLOWED: dict[str, set[str]] = {
     # people know nothing of devices: what a first start makes of both is put together above (first_start)
     "people": LEAVES | {"db"},
     # web: the domain, never children
-    "web": LEAVES | {"tree", "first_start", "people", "subscriptions", "devices", "ingest", "db", "mqtt.topics"},
+    # door: pages show what the broker refused, in the door's own words
+    "web": LEAVES
+    | {"door", "tree", "first_start", "people", "subscriptions", "devices", "ingest", "db", "mqtt.topics"},
     # top
     "tree": {"errors"},  # the supervisor's tool; a leaf of its own so that pages can show its status
     "addresses": set(),

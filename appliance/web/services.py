@@ -10,7 +10,9 @@ from appliance.db.pool import Pool
 from appliance.devices.claims import Outcome
 from appliance.devices.provisioning import Request
 from appliance.devices.seats import By
+from appliance.door import Refused
 from appliance.ingest.batch import Verdict
+from appliance.ingest.limiter import BucketState
 from appliance.web.live import LiveFeed
 
 
@@ -97,3 +99,7 @@ class Services:
     """Exchanges a claim password, already checked, for a device's own credential."""
     grace: timedelta
     """How long a paid subscription goes on after its term."""
+    limit_of: Callable[[str, str], BucketState]
+    """The limit in force for a device (tenant id, device id) of the tenant, and its present fill."""
+    refused_at_door: Callable[[str | None, str | None], Sequence[Refused]]
+    """What the broker refused lately, newest first: of all, of a tenant, or of a device (tenant id, device id)."""

@@ -15,6 +15,7 @@ from appliance.devices.claims import Outcome
 from appliance.devices.provisioning import Request
 from appliance.devices.seats import By
 from appliance.ingest.batch import Verdict
+from appliance.ingest.limiter import BucketState
 from appliance.web.app import Dashboard, create_app
 from appliance.web.hardening import Limits
 from appliance.web.live import LiveFeed
@@ -69,6 +70,8 @@ def services(
         claim=no_claims,
         grace=timedelta(days=14),
         device_listener=DeviceListener(None, 1883, "demo/device/first", "tenant/demo/device/first/telemetry"),
+        limit_of=lambda _tenant_id, _device_id: BucketState(10, 50, 50, overflow=False),
+        refused_at_door=lambda _tenant_id, _device_id: [],
     )
 
 
