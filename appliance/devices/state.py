@@ -44,6 +44,7 @@ class DeviceState:
         "nulls",
         "seen_at",
         "tenant_id",
+        "writing",
     )
 
     def __init__(self, tenant_id: str, device_id: str) -> None:
@@ -56,7 +57,7 @@ class DeviceState:
         self.adjusted_at = 0
         self.nulls = 0
         self.latest: dict[str, Any] = {}
-        self.changed = False
+        self.changed = self.writing = False
 
 
 class StateBook:
@@ -66,6 +67,7 @@ class StateBook:
         self._capacity = capacity
         self._states: dict[Key, DeviceState] = {}
         self._changed: list[DeviceState] = []
+        self._writing: list[DeviceState] = []
         self._queries = statements.load("devices")
 
     def __len__(self) -> int:
@@ -95,7 +97,7 @@ class StateBook:
         excess = len(self._states) - self._capacity
         if excess <= 0:
             return
-        idle = (key for key, state in self._states.items() if not state.changed and key not in wanted)
+        idle = (key for key, state in self._states.items() if not (state.changed or state.writing or key in wanted))
         for key in list(islice(idle, excess)):
             del self._states[key]
 
@@ -109,14 +111,31 @@ class StateBook:
             self._changed.append(kept)
 
     def changed(self) -> list[DeviceState]:
-        """The states to be written, sorted by key: two processes that upsert in the same order cannot deadlock."""
-        return sorted(self._changed, key=lambda state: (state.tenant_id, state.device_id))
+        """The states of which something is not in the database yet."""
+        return [*self._writing, *self._changed]
 
-    def written(self, states: Iterable[DeviceState]) -> None:
-        """The transaction that wrote ``states`` has committed."""
-        for state in states:
-            state.changed = False
-        self._changed = [state for state in self._changed if state.changed]
+    def take_changed(self) -> list[DeviceState]:
+        """The states to write now, sorted by key: two processes that upsert in the same order cannot deadlock.
+
+        What changes from here on is due for the next write. ``written`` or ``give_back`` says how this one ended.
+        """
+        self._writing, self._changed = self._changed, []
+        for state in self._writing:
+            state.changed, state.writing = False, True
+        return sorted(self._writing, key=lambda state: (state.tenant_id, state.device_id))
+
+    def written(self) -> None:
+        """The transaction that wrote the states taken has committed."""
+        for state in self._writing:
+            state.writing = False
+        self._writing = []
+
+    def give_back(self) -> None:
+        """The states taken were not written after all."""
+        taken = self._writing
+        self.written()
+        for state in taken:
+            self.touch(state)
 
     def upsert(self, states: Sequence[DeviceState], instance: str, now: int) -> tuple[str, dict[str, Any]]:
         """The statement and parameters that write ``states``; ``now`` is the time of the write, in microseconds."""

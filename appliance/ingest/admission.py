@@ -7,7 +7,7 @@
 import random
 from collections.abc import Callable, Container, Mapping, Sequence
 from hashlib import blake2b
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 import structlog
@@ -67,9 +67,10 @@ class Admission:
         self._token_demanded = ingest.require_payload_token
         self._retention = retention.days * DAY
         self._registry = registry
+        self._standing = registry.get
         self._limiter = limiter
         self._randbytes = randbytes
-        self._decoder = Decoder()
+        self._decode = Decoder().decode
         self._routes: dict[str, Route] = {}
 
     def admit(
@@ -77,22 +78,35 @@ class Admission:
     ) -> Batch:
         """Judge ``messages``, received at ``received_at`` (microseconds since 1970 UTC; ``now``: monotonic seconds).
 
-        Those at the indexes ``redelivered`` were charged when they came first. Never raises for any input.
+        Those at the positions ``redelivered`` were charged when they came first. Never raises for any input.
         """
         batch = Batch(messages, received_at)
+        self.admit_slice(batch, 0, len(messages), now, redelivered)
+        return batch
+
+    def admit_slice(self, batch: Batch, start: int, stop: int, now: float, redelivered: Container[int] = ()) -> None:
+        """Judge the messages of ``batch`` from position ``start`` up to ``stop``; see :meth:`admit`."""
         known = self._routes.get
-        for index, message in enumerate(messages):
+        take = self._limiter.take
+        max_payload = self._max_payload
+        index = batch.first + start
+        for position, message in enumerate(batch.messages[start:stop], start):
             topic = message.topic
             payload = message.payload
             try:
                 route = known(topic) or self._route(topic)
                 if isinstance(route, Refusal):
                     batch.refused.append(_refuse(index, route, topic, payload))
+                elif len(payload) > max_payload:
+                    self._too_large(batch, index, route, payload)
+                elif position not in redelivered and (empty := take(route.bucket, now)) is not None:
+                    refusal = Refusal(Reason.RATE_LIMITED, EMPTY_BUCKETS[empty])
+                    self._turn_away(batch, index, refusal, route, payload)
                 else:
-                    self._judge(batch, index, route, payload, None if index in redelivered else now)
+                    self._read(batch, index, route, payload)
             except Exception as error:  # noqa: BLE001 - the boundary of the stream: a bug costs one message, not the batch
                 batch.refused.append(_fault(index, error, topic, payload))
-        return batch
+            index += 1
 
     def readmit(self, message: Inbound, received_at: int) -> Batch:
         """Judge a held message again: from check 4 on, charged to no bucket, by its original time of receipt."""
@@ -121,7 +135,7 @@ class Admission:
                     standings[candidate.route.key],
                 )
             except Exception as error:  # noqa: BLE001 - the same boundary
-                topic = batch.messages[candidate.index].topic
+                topic = batch.messages[candidate.index - batch.first].topic
                 batch.refused.append(_fault(candidate.index, error, topic, candidate.payload))
 
     def give_up(self, batch: Batch, error: Exception) -> None:
@@ -129,7 +143,7 @@ class Admission:
         waiting, batch.waiting = batch.waiting, []
         batch.strangers.clear()
         for candidate in waiting:
-            topic = batch.messages[candidate.index].topic
+            topic = batch.messages[candidate.index - batch.first].topic
             batch.refused.append(_fault(candidate.index, error, topic, candidate.payload))
 
     def _route(self, topic: str) -> Route | Refusal:
@@ -145,32 +159,25 @@ class Admission:
             (tenant_id, device_id),
             bucket_key(tenant_id, device_id),
             prefix(tenant_id, device_id, kind),
-            kind.value.encode(),
+            blake2b(digest_size=8, person=kind.value.encode()),
         )
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
         self._routes[topic] = route
         return route
 
-    def _judge(self, batch: Batch, index: int, route: Route, payload: bytes, now: float | None) -> None:
-        """Checks 2 and 3 (``now`` None: charged already), then the rest."""
-        if len(payload) > self._max_payload:
-            detail = f"{len(payload)} bytes; at most {self._max_payload} (ingest.max_payload_bytes)"
-            self._turn_away(batch, index, Refusal(Reason.PAYLOAD_TOO_LARGE, detail), route, payload)
-            return
-        empty = None if now is None else self._limiter.take(route.bucket, now)
-        if empty is not None:
-            self._turn_away(batch, index, Refusal(Reason.RATE_LIMITED, EMPTY_BUCKETS[empty]), route, payload)
-            return
-        self._read(batch, index, route, payload)
+    def _too_large(self, batch: Batch, index: int, route: Route, payload: bytes) -> None:
+        """Check 2 has failed."""
+        detail = f"{len(payload)} bytes; at most {self._max_payload} (ingest.max_payload_bytes)"
+        self._turn_away(batch, index, Refusal(Reason.PAYLOAD_TOO_LARGE, detail), route, payload)
 
     def _read(self, batch: Batch, index: int, route: Route, payload: bytes) -> None:
         """Checks 4 to 7, then those that need the device, if it is in memory."""
-        envelope = self._decoder.decode(payload, route.kind)
-        if isinstance(envelope, Refusal):
-            self._turn_away(batch, index, envelope, route, payload)
+        envelope = self._decode(payload, route.kind)
+        if type(envelope) is not Envelope:
+            self._turn_away(batch, index, cast("Refusal", envelope), route, payload)
             return
-        standing = self._registry.get(route.key, batch.received)
+        standing = self._standing(route.key, batch.received)
         if not envelope.plain:
             mismatch = _mismatch(envelope, route)
             if mismatch is not None:
@@ -199,13 +206,15 @@ class Admission:
         if ts is None or not CLOCK_NEVER_SET <= ts <= received_at + self._max_skew:
             adjusted = ts is not None
             ts, digest = received_at, self._randbytes(8)
-        elif ts < received_at - self._retention:
+        elif received_at - ts > self._retention:
             detail = f"older than the retention of {self._retention // DAY} days (retention.days)"
             self._turn_away(batch, index, Refusal(Reason.TIMESTAMP_TOO_OLD, detail), route, payload, envelope)
             return
         else:
             # 64 bits of kind and payload tell messages of one device and time apart.
-            digest = blake2b(payload, digest_size=8, person=route.person).digest()
+            hasher = route.hasher.copy()
+            hasher.update(payload)
+            digest = hasher.digest()
         state = standing.state
         assert state is not None, "an accepted device is registered, and its state was read with it"  # noqa: S101
         late = ts < state.newest

@@ -1,14 +1,17 @@
 """What passes between the steps of the pipeline: a batch, its readings and its refusals."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
 from appliance.devices.state import DeviceState
 from appliance.ingest.envelope import Envelope
+from appliance.ingest.summary import Counts
 from appliance.reading import Inbound, Kind, Reason, Refusal
 
 MICROSECONDS = 1_000_000
@@ -21,7 +24,7 @@ MINUTE = 60 * MICROSECONDS
 class Route(msgspec.Struct, frozen=True, gc=False):
     """Where a well-formed topic leads; ``bucket`` is its key in the limiter, ``start`` opens each row of it.
 
-    ``person`` tells the kinds apart in the digest of a payload (blake2b's personalisation).
+    ``hasher`` is a blake2b that has seen nothing but the kind (as its personalisation), to be copied for each payload.
     """
 
     tenant_id: str
@@ -30,7 +33,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     key: tuple[str, str]
     bucket: str
     start: bytes
-    person: bytes
+    hasher: blake2b
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -87,13 +90,20 @@ class Batch:
     qos0: frozenset[int] = frozenset()
     """Indexes of the messages that came with QoS 0."""
     first: int = 0
-    """Index of the first of ``messages``: a half keeps the indexes of the whole."""
+    """Index of the first of ``messages``. Indexes go on from batch to batch, so that joined or halved they stay."""
 
     received: float = field(init=False)
     """``received_at`` in seconds."""
 
     def __post_init__(self) -> None:
         self.received = self.received_at / MICROSECONDS
+
+    def absorb(self, other: "Batch") -> None:
+        """Take in the batch that came directly behind this one, admitted like this one."""
+        self.messages = [*self.messages, *other.messages]
+        self.readings += other.readings
+        self.refused += other.refused
+        self.qos0 |= other.qos0
 
     def halves(self) -> tuple["Batch", "Batch"]:
         """Two smaller batches with the same outcome, for a database short of room."""
@@ -118,7 +128,7 @@ class Accepted(Enum):
 Verdict = Accepted | Refusal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """What a committed batch became: its readings that were stored, its duplicates, its refusals."""
 
@@ -126,17 +136,35 @@ class Outcome:
     stored: Sequence[Reading]
     duplicates: Sequence[Reading]
     refused: Sequence[Refused]
+    _verdicts: dict[int, Verdict] | None = field(default=None, init=False, repr=False)
+    _tenants: dict[str, Counts] | None = field(default=None, init=False, repr=False)
 
     def verdicts(self, first: int, last: int) -> list[Verdict]:
         """What became of the messages ``first`` to ``last`` (exclusive), in their order."""
-        found: dict[int, Verdict] = {}
-        for reading in self.stored:
-            found[reading.index] = Accepted.STORED
-        for reading in self.duplicates:
-            found[reading.index] = Accepted.DUPLICATE
-        for refused in self.refused:
-            found[refused.index] = Refusal(refused.reason, refused.detail)
+        found = self._verdicts
+        if found is None:
+            found = {reading.index: Accepted.STORED for reading in self.stored}
+            found |= {reading.index: Accepted.DUPLICATE for reading in self.duplicates}
+            found |= {refused.index: Refusal(refused.reason, refused.detail) for refused in self.refused}
+            self._verdicts = found
         return [found[index] for index in range(first, last)]
+
+    def tenants(self) -> dict[str, Counts]:
+        """How many messages of each tenant came to what, in order of the tenants ('': of no known tenant)."""
+        if self._tenants is None:
+            stored = Counter([reading.route.tenant_id for reading in self.stored])
+            duplicate = Counter([reading.route.tenant_id for reading in self.duplicates])
+            refused = Counter([message.tenant_id or "" for message in self.refused])
+            self._tenants = {
+                tenant: Counts(
+                    stored[tenant] + refused[tenant] + duplicate[tenant],
+                    stored[tenant],
+                    refused[tenant],
+                    duplicate[tenant],
+                )
+                for tenant in sorted(stored.keys() | duplicate.keys() | refused.keys())
+            }
+        return self._tenants
 
 
 def together(batch: Batch, first: Outcome, second: Outcome) -> Outcome:
@@ -158,9 +186,9 @@ class Submission:
     """Seconds since 1970 UTC when the first of them was read."""
     settle: Callable[["Settlement"], Awaitable[None]]
     qos0: frozenset[int] = frozenset()
-    """Indexes of the messages that came with QoS 0, which nobody was promised."""
+    """Positions in ``messages`` of those that came with QoS 0, which nobody was promised."""
     redelivered: frozenset[int] = frozenset()
-    """Indexes of the messages that the broker sends again: their token was spent when they came first."""
+    """Positions of those that the broker sends again: their token was spent when they came first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
-"""The pipeline: submissions in, one at a time through admission and the writer, settled after the commit.
+"""The pipeline: submissions in, through admission and the writer in order, settled after the commit.
 
-Two tasks. While one batch commits, the next is being admitted; a third waits at its source. Sources submit and wait:
-that is the back-pressure, and the sources' own windows (the broker's receive maximum, an HTTP request a connection)
-bound what is in hand. A batch is all that has gathered while the one before it was being committed.
+Three tasks. While one batch commits, what comes meanwhile is admitted and gathers into the next; what follows from the
+commit before - states, counts, the live view - is done beside both. Postgres is kept waiting by none of them: admission
+gives way every SLICE messages. Sources submit and wait: that is the back-pressure, and the sources' own windows (the
+broker's receive maximum, an HTTP request a connection) bound what is in hand.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import closing
 
 import psycopg
 import structlog
@@ -20,10 +22,11 @@ from appliance.devices.registry import Registry
 from appliance.devices.state import WRITE_INTERVAL, StateBook, remember
 from appliance.ingest.admission import Admission
 from appliance.ingest.batch import MICROSECONDS, Batch, Outcome, Reading, Settlement, Submission
-from appliance.ingest.summary import BatchSummary, Counts, LastReading
+from appliance.ingest.gathering import Gathering, Work
+from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.ingest.writer import Writer
 from appliance.metrics import Metrics
-from appliance.reading import Inbound, Reason
+from appliance.reading import Reason
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +34,8 @@ PASSING = frozenset({Failure.RETRY, Failure.RESOURCES})
 """Failures of the database that are worth waiting out."""
 _SHOWN_READINGS = 20
 """Readings of a batch that the live view is told of."""
-
-Work = tuple[Batch, list[Submission], float]
+SLICE = 64
+"""Messages admitted before the other tasks have their turn, some 0.3 ms: Postgres waits for us as long at most."""
 
 
 class Pipeline:
@@ -62,6 +65,8 @@ class Pipeline:
         self.in_hand = 0
         """Messages taken and not yet settled."""
         self._intake, self._submissions = trio.open_memory_channel[Submission](0)
+        self._gathering = Gathering(batch_size)
+        self._arrived = 0
         self._settled = trio.Event()
 
     async def submit(self, submission: Submission) -> None:
@@ -75,40 +80,33 @@ class Pipeline:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until drained."""
-        admitted, batches = trio.open_memory_channel[Work](0)
+        committed, outcomes = trio.open_memory_channel[Outcome](1)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._admit, admitted)
-            nursery.start_soon(self._commit, batches)
+            nursery.start_soon(self._admit)
+            nursery.start_soon(self._commit, committed)
+            nursery.start_soon(self._conclude, outcomes)
             task_status.started()
+        with trio.move_on_after(WRITE_INTERVAL):  # the states are rebuilt at the start if this does not succeed
+            await self._writer.flush()
         self._settled.set()
 
-    async def _admit(self, admitted: "trio.MemorySendChannel[Work]") -> None:
-        async with admitted, self._submissions:
-            async for first in self._submissions:
-                submissions = [first]
-                size = len(first.messages)
-                while size < self._batch_size:
-                    try:
-                        more = self._submissions.receive_nowait()
-                    except (trio.WouldBlock, trio.EndOfChannel):
-                        break
-                    submissions.append(more)
-                    size += len(more.messages)
+    async def _admit(self) -> None:
+        with closing(self._gathering), self._submissions:
+            async for submission in self._submissions:
+                await self._gathering.room(len(submission.messages))
                 taken_at = self._clock.monotonic()
-                await admitted.send((await self._judge(submissions), submissions, taken_at))
+                self._gathering.add(Work(await self._judge(submission), [submission], taken_at))
 
-    async def _judge(self, submissions: list[Submission]) -> Batch:
-        """Admit all messages of ``submissions`` as one batch; only an unknown device costs a query."""
-        messages: Sequence[Inbound] = submissions[0].messages
-        qos0, redelivered = submissions[0].qos0, submissions[0].redelivered
-        if len(submissions) > 1:
-            messages = [message for submission in submissions for message in submission.messages]
-            qos0 = _joined(submissions, [submission.qos0 for submission in submissions])
-            redelivered = _joined(submissions, [submission.redelivered for submission in submissions])
-        received_at = round(submissions[0].received * MICROSECONDS)
-        batch = self._admission.admit(messages, received_at, self._clock.monotonic(), redelivered)
-        batch.qos0 = qos0
+    async def _judge(self, submission: Submission) -> Batch:
+        """Admit the messages of a submission; only an unknown device costs a query."""
+        messages, first = submission.messages, self._arrived
+        qos0 = frozenset([first + position for position in submission.qos0])
+        batch = Batch(messages, round(submission.received * MICROSECONDS), qos0=qos0, first=first)
+        self._arrived += len(messages)
         self.in_hand += len(messages)
+        for start in range(0, len(messages), SLICE):
+            self._admission.admit_slice(batch, start, start + SLICE, self._clock.monotonic(), submission.redelivered)
+            await trio.lowlevel.checkpoint()
         await self._look_up(batch)
         return batch
 
@@ -135,35 +133,37 @@ class Pipeline:
                 log.warning("batch held", messages=len(batch.messages), cause="REGISTRY", error=str(error).strip())
                 await trio.sleep(backoff.next())
 
-    async def _commit(self, batches: "trio.MemoryReceiveChannel[Work]") -> None:
-        async with batches:
+    async def _commit(self, committed: "trio.MemorySendChannel[Outcome]") -> None:
+        async with committed:
             while True:
                 work = None
                 with trio.move_on_after(WRITE_INTERVAL):
-                    try:
-                        work = await batches.receive()
-                    except trio.EndOfChannel:
+                    work = await self._gathering.take()
+                    if work is None:
                         break
                 if work is None:
                     await self._writer.flush()
                     continue
-                batch, submissions, taken_at = work
-                outcome = await self._writer.write(batch)
-                self._metrics.latency_seconds.observe(max(0.0, self._clock.wall() - batch.received))
-                self._on_held(self._clock.monotonic() - taken_at)  # a jump of the wall clock is no absence
-                await self._settle(outcome, submissions)
-                self._remember(outcome)
-                self._count(outcome)
-                self._on_commit(_summary(outcome, self._clock.wall()))
-        with trio.move_on_after(WRITE_INTERVAL):  # the states are rebuilt at the start if this does not succeed
-            await self._writer.flush()
+                outcome = await self._writer.write(work.batch)
+                self._metrics.latency_seconds.observe(max(0.0, self._clock.wall() - work.batch.received))
+                self._on_held(self._clock.monotonic() - work.taken_at)  # a jump of the wall clock is no absence
+                await self._settle(outcome, work.submissions)
+                await committed.send(outcome)
 
     async def _settle(self, outcome: Outcome, submissions: list[Submission]) -> None:
-        first = 0
+        first = outcome.batch.first
         for submission in submissions:
             last = first + len(submission.messages)
             await submission.settle(Settlement(outcome, first, last))
             first = last
+
+    async def _conclude(self, outcomes: "trio.MemoryReceiveChannel[Outcome]") -> None:
+        """What follows from a commit, while the next one is under way."""
+        async with outcomes:
+            async for outcome in outcomes:
+                self._remember(outcome)
+                self._count(outcome)
+                self._on_commit(_summary(outcome, self._clock.wall()))
 
     def _remember(self, outcome: Outcome) -> None:
         """Move the devices' states: what is in them was committed."""
@@ -204,26 +204,7 @@ class Pipeline:
                 metrics.invalid_encoding.inc(count)
 
 
-def _joined(submissions: Sequence[Submission], indexes: Sequence[frozenset[int]]) -> frozenset[int]:
-    """Indexes into each submission as indexes into all of them laid end to end."""
-    first = 0
-    found: set[int] = set()
-    for submission, some in zip(submissions, indexes, strict=True):
-        found.update(first + index for index in some)
-        first += len(submission.messages)
-    return frozenset(found)
-
-
 def _summary(outcome: Outcome, committed_at: float) -> BatchSummary:
-    stored = Counter([reading.route.tenant_id for reading in outcome.stored])
-    duplicate = Counter([reading.route.tenant_id for reading in outcome.duplicates])
-    refused = Counter([message.tenant_id or "" for message in outcome.refused])
-    tenants = {
-        tenant: Counts(
-            stored[tenant] + refused[tenant] + duplicate[tenant], stored[tenant], refused[tenant], duplicate[tenant]
-        )
-        for tenant in stored.keys() | duplicate.keys() | refused.keys()
-    }
     received_at = outcome.batch.received_at / MICROSECONDS
     return BatchSummary(
         committed_at=committed_at,
@@ -233,7 +214,7 @@ def _summary(outcome: Outcome, committed_at: float) -> BatchSummary:
         duplicate=len(outcome.duplicates),
         reasons=Counter([message.reason for message in outcome.refused]),
         last_readings=[_shown(reading, received_at) for reading in outcome.stored[-_SHOWN_READINGS:]],
-        tenants=tenants,
+        tenants=outcome.tenants(),
     )
 
 

@@ -81,7 +81,7 @@ class Writer:
 
     async def flush(self) -> None:
         """Write the device states that are due, when no batch comes by to carry them."""
-        if self._states_due():
+        if self._states_due() and self._states.changed():
             # As of the newest batch, not of now: one that was received before and is still in hand is not in them.
             await self._write(Batch((), self._newest_receipt), ())
 
@@ -98,6 +98,7 @@ class Writer:
                 outcome = await self._after_lost_commit(attempt)
                 if outcome is not None:
                     return self._committed(attempt, outcome)
+                self._states.give_back()
                 self._metrics.store_retries.labels(failure.name.lower()).inc()
                 if failure is Failure.STOP:
                     raise ApplianceError(
@@ -152,7 +153,8 @@ class Writer:
                 outcome = Outcome(batch, stored, duplicates, [*batch.refused, *poison])
                 if kept is not None:
                     attempt.kept = [*kept, *self._sampler.keep(poison, batch.received_at)]
-                attempt.states = self._states_due()
+                if self._states_due():
+                    attempt.states = self._states.take_changed()
                 await self._record(connection, outcome, attempt)
                 attempt.outcome = outcome
                 self._failpoint("before_commit")
@@ -162,7 +164,7 @@ class Writer:
     def _committed(self, attempt: _Attempt, outcome: Outcome) -> Outcome:
         self._newest_receipt = max(self._newest_receipt, outcome.batch.received_at)
         if attempt.states:
-            self._states.written(attempt.states)
+            self._states.written()
             self._states_written = time.monotonic()
         self._failpoint("after_commit")
         return outcome
@@ -182,8 +184,8 @@ class Writer:
                 log.warning("waiting to learn what became of a commit", error=str(error).strip())
             await trio.sleep(backoff.next())
 
-    def _states_due(self) -> list[DeviceState]:
-        return self._states.changed() if time.monotonic() - self._states_written >= WRITE_INTERVAL else []
+    def _states_due(self) -> bool:
+        return time.monotonic() - self._states_written >= WRITE_INTERVAL
 
     async def _record(self, connection: Connection[Any], outcome: Outcome, attempt: _Attempt) -> None:
         """Quarantine, device state, ledger and the mark of the batch, in one round trip."""
@@ -201,20 +203,16 @@ class Writer:
             await connection.execute(queries["mark_batch"], {"instance": self._instance, "batch": attempt.mark})
 
     def _ledger_parameters(self, outcome: Outcome) -> dict[str, Any]:
-        stored = Counter([reading.route.tenant_id for reading in outcome.stored])
-        duplicate = Counter([reading.route.tenant_id for reading in outcome.duplicates])
-        refused = Counter([message.tenant_id or "" for message in outcome.refused])
-        qos0 = _qos0_by_tenant(outcome)
-        tenants = sorted(stored.keys() | duplicate.keys() | refused.keys())
+        counts, qos0 = outcome.tenants(), _qos0_by_tenant(outcome)
         return {
             "minute": moment(outcome.batch.received_at // MINUTE * MINUTE),
             "instance": self._instance,
-            "tenants": tenants,
-            "received": [stored[tenant] + duplicate[tenant] + refused[tenant] for tenant in tenants],
-            "stored": [stored[tenant] for tenant in tenants],
-            "refused": [refused[tenant] for tenant in tenants],
-            "duplicate": [duplicate[tenant] for tenant in tenants],
-            "qos0": [qos0[tenant] for tenant in tenants],
+            "tenants": list(counts),
+            "received": [count.received for count in counts.values()],
+            "stored": [count.stored for count in counts.values()],
+            "refused": [count.refused for count in counts.values()],
+            "duplicate": [count.duplicate for count in counts.values()],
+            "qos0": [qos0[tenant] for tenant in counts],
         }
 
 

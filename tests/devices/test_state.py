@@ -37,9 +37,8 @@ def hear(book: StateBook, state: DeviceState, at: int, **metrics: Any) -> None:
 
 
 async def write(connection: Connection[Any], book: StateBook) -> None:
-    states = book.changed()
-    await connection.execute(*book.upsert(states, "one", NOW))
-    book.written(states)
+    await connection.execute(*book.upsert(book.take_changed(), "one", NOW))
+    book.written()
 
 
 async def test_a_device_loaded_by_two_tasks_at_once_has_one_state(database: Database) -> None:
@@ -105,3 +104,35 @@ async def test_a_time_that_was_only_admitted_is_not_written(database: Database) 
         found = book.get(KEY)
         assert found is not None
         assert found.newest == NOW
+
+
+async def test_what_changes_during_a_write_is_due_for_the_next(database: Database) -> None:
+    async with connections(database) as pool, pool.connection() as connection:
+        book = StateBook(10)
+        await load(pool, book, KEY)
+        state = book.get(KEY)
+        assert state is not None
+        hear(book, state, NOW, a=1)
+        statement = book.upsert(book.take_changed(), "one", NOW)
+        hear(book, state, NOW + 1, a=2)
+        await connection.execute(*statement)
+        book.written()
+        assert book.changed() == [state]
+        await write(connection, book)
+        assert book.changed() == []
+        cursor = await connection.execute("SELECT latest->>'a' FROM device_state")
+        assert await cursor.fetchall() == [("2",)]
+
+
+async def test_a_write_that_failed_is_due_again_and_forgets_nothing_meanwhile(database: Database) -> None:
+    async with connections(database) as pool:
+        book = StateBook(1)
+        await load(pool, book, KEY)
+        state = book.get(KEY)
+        assert state is not None
+        hear(book, state, NOW, a=1)
+        assert book.take_changed() == [state]
+        await load(pool, book, ("acme", "d2"), ("acme", "d3"))
+        assert book.get(KEY) is state
+        book.give_back()
+        assert book.take_changed() == [state]

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import trio
+import trio.testing
 
 from appliance.clock import SystemClock
 from appliance.config import Ingest, Retention
@@ -88,6 +89,7 @@ class Plant:
         await self.submit(messages, settle, received=received, qos0=qos0)
         with trio.fail_after(PATIENCE_SECONDS):
             await done.wait()
+        await trio.testing.wait_all_tasks_blocked()  # what follows from the commit is done behind it
         return verdicts
 
 

@@ -295,14 +295,14 @@ def test_a_replayed_message_enters_at_check_4_and_keeps_its_time() -> None:
 
 def test_a_bug_in_a_check_costs_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     by = admission()
-    decode = by._decoder.decode
+    decode = by._decode
 
     def broken(payload: bytes, kind: object) -> object:
         if payload == b"boom":
             raise ZeroDivisionError
         return decode(payload, kind)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(by._decoder, "decode", broken)
+    monkeypatch.setattr(by, "_decode", broken)
     batch = admit((TOPIC, b'{"a":1}'), (TOPIC, b"boom"), (TOPIC, b'{"a":2}'), by=by)
     assert [reading.index for reading in batch.readings] == [0, 2]
     assert batch.refused[0].reason is Reason.INTERNAL_ERROR

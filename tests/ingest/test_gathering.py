@@ -1,0 +1,77 @@
+"""What is admitted while a commit is under way becomes the next batch: in order, bounded, with one honest time."""
+
+import trio
+import trio.testing
+
+from appliance.ingest.batch import Batch, Settlement, Submission
+from appliance.ingest.gathering import TOGETHER, Gathering, Work
+from tests.ingest.plant import Message
+
+NOW = 1_800_000_000_000_000
+
+
+def work(first: int, count: int, received_at: int = NOW) -> Work:
+    """An admitted submission of ``count`` messages from index ``first``, the odd ones of QoS 0."""
+
+    async def settle(_: Settlement) -> None:
+        pass
+
+    messages = [Message("t", b"%d" % number) for number in range(first, first + count)]
+    qos0 = frozenset(number for number in range(first, first + count) if number % 2)
+    batch = Batch(messages, received_at, qos0=qos0, first=first)
+    return Work(batch, [Submission(messages, received_at / 1e6, settle)], first)
+
+
+async def taken(gathering: Gathering) -> Work:
+    """The next batch, which must be there."""
+    with trio.fail_after(1):
+        found = await gathering.take()
+    assert found is not None
+    return found
+
+
+async def test_all_that_gathered_is_one_batch_with_the_indexes_and_the_time_of_its_parts() -> None:
+    gathering = Gathering(10)
+    parts = [work(0, 3), work(3, 2, NOW + TOGETHER - 1), work(5, 1, NOW + 5)]
+    for part in parts:
+        gathering.add(part)
+    found = await taken(gathering)
+    assert [message.payload for message in found.batch.messages] == [b"0", b"1", b"2", b"3", b"4", b"5"]
+    assert (found.batch.first, found.batch.received_at, found.taken_at) == (0, NOW, 0)
+    assert found.batch.qos0 == {1, 3, 5}
+    assert [len(submission.messages) for submission in found.submissions] == [3, 2, 1]
+
+
+async def test_what_came_in_later_is_a_batch_of_its_own() -> None:
+    gathering = Gathering(10)
+    gathering.add(work(0, 1))
+    gathering.add(work(1, 1, NOW + TOGETHER))
+    assert [(await taken(gathering)).batch.received_at for _ in range(2)] == [NOW, NOW + TOGETHER]
+
+
+async def test_no_more_gathers_than_a_batch_holds(autojump_clock: trio.testing.MockClock) -> None:
+    del autojump_clock
+    gathering = Gathering(4)
+    gathering.add(work(0, 3))
+    with trio.fail_after(1):
+        await gathering.room(1)
+    with trio.move_on_after(60) as waiting:
+        await gathering.room(2)
+    assert waiting.cancelled_caught
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(gathering.room, 2)
+        await taken(gathering)
+
+
+async def test_a_submission_larger_than_a_batch_is_let_in_alone() -> None:
+    gathering = Gathering(4)
+    with trio.fail_after(1):
+        await gathering.room(9)
+
+
+async def test_after_the_close_what_is_left_is_handed_out_and_then_nothing() -> None:
+    gathering = Gathering(4)
+    gathering.add(work(0, 1))
+    gathering.close()
+    assert (await taken(gathering)).batch.first == 0
+    assert await gathering.take() is None
