@@ -14,7 +14,11 @@ class ConfigurationError(ApplianceError):
 
 
 class Invalid(ApplianceError):
-    """What was asked for cannot be, whatever the state of things: 400."""
+    """What was asked for cannot be, whatever the state of things: 400. ``field`` names the input that is to blame."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class NotFound(ApplianceError):

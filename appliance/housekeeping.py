@@ -1,6 +1,8 @@
-"""Slow chores beside the stream: recording what time has done to subscriptions, erasing deleted devices' readings.
+"""Slow chores beside the stream: recording what time has done to subscriptions, erasing deleted devices' readings,
+keeping the metrics that devices have begun to send.
 
-Neither decides anything: service follows ``lifecycle.status_at``, and a deleted device is gone at once.
+None decides anything: service follows ``lifecycle.status_at``, a deleted device is gone at once, and a metric that is
+not kept yet is shown as it is guessed.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -11,11 +13,16 @@ import trio
 
 from appliance.clock import Clock
 from appliance.db.pool import Pool
-from appliance.devices import history
+from appliance.devices import history, metric_store
 from appliance.subscriptions import store
 
 INTERVAL = 60.0
 """Seconds between two rounds."""
+LEARN_INTERVAL = 10.0
+"""Seconds between two looks for new metrics."""
+OVERLAP = timedelta(seconds=10)
+"""States are written behind the stream: one look reaches back before the last."""
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 log = structlog.get_logger(__name__)
 
@@ -33,3 +40,20 @@ async def run(
         except (psycopg.Error, OSError) as error:
             log.warning("chores put off", error=str(error).strip())
         await trio.sleep(INTERVAL)
+
+
+async def learn_metrics(pool: Pool, clock: Clock, *, task_status: trio.TaskStatus[None]) -> None:
+    """Look for new metrics now - of all devices - and then of those heard since, for ever."""
+    task_status.started()
+    since = BEGINNING
+    while True:
+        now = datetime.fromtimestamp(clock.wall(), UTC)
+        try:
+            async with pool.connection() as connection:
+                learned = await metric_store.learn(connection, since)
+        except (psycopg.Error, OSError) as error:
+            log.warning("metrics not learned", error=str(error).strip())
+        else:
+            if not learned:  # else there may be more of them
+                since = now - OVERLAP
+        await trio.sleep(LEARN_INTERVAL)

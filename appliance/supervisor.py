@@ -163,6 +163,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             await tree.start("registry changes", follow_registry, endpoint, registry, limits)
             await tree.start("limits", limits.run)
             await tree.start("housekeeping", housekeeping.run, pool, clock, grace(config))
+            await tree.start("metric names", housekeeping.learn_metrics, pool, clock)
             # The pipeline
             live = LiveFeed(clock)
             admission = Admission(config.ingest, config.retention, registry, limiter)

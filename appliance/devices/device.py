@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from appliance.errors import Invalid
+
 MAX_INTERVAL = 31_536_000
 """Seconds: a year, as the database has it."""
 MAX_TEXT = 256
@@ -100,15 +102,29 @@ class NewDevice:
     """Whose seat it takes; None is the preferred subscription of the tenant."""
 
 
-def fault_of(new: NewDevice) -> str | None:
-    """Why such a device can never be registered, in words; None if it can."""
-    texts = [new.name or "", new.place or "", *new.tags]
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Which part of a description is wrong, and what is wrong with it."""
+
+    field: str
+    words: str
+
+    def error(self) -> Invalid:
+        """The same as an error for whoever asked."""
+        return Invalid(f"{self.words[:1].upper()}{self.words[1:]}.", self.field)
+
+
+def fault_of(new: NewDevice) -> Fault | None:
+    """Why such a device can never be registered; None if it can."""
     if not IDENTIFIER.fullmatch(new.device_id):
-        return "a device id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot"
+        return Fault("device_id", "a device id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
     if new.site_id is not None and not IDENTIFIER.fullmatch(new.site_id):
-        return "a site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot"
-    if any(len(text) > MAX_TEXT or "\0" in text for text in texts) or len(new.tags) > MAX_TAGS:
-        return f"a name, a place or a tag has at most {MAX_TEXT} characters, and a device at most {MAX_TAGS} tags"
+        return Fault("site_id", "a site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
+    for field, text in (("name", new.name), ("place", new.place), *(("tags", tag) for tag in new.tags)):
+        if text is not None and (len(text) > MAX_TEXT or "\0" in text):
+            return Fault(field, f"a name, a place or a tag has at most {MAX_TEXT} characters")
+    if len(new.tags) > MAX_TAGS:
+        return Fault("tags", f"a device has at most {MAX_TAGS} tags")
     if new.interval is not None and not 0 < new.interval <= MAX_INTERVAL:
-        return "an interval is a number of seconds, above 0 and at most a year"
+        return Fault("interval", "an interval is a number of seconds, above 0 and at most a year")
     return None

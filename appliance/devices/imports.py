@@ -71,10 +71,11 @@ def plan(devices: Sequence[NewDevice], existing: Mapping[str, Device], allotment
     lines = []
     for new in devices:
         fault = fault_of(new)
-        if fault is None and new.device_id in seen:
-            fault = "the device stands in an earlier row too"
+        why_not = None if fault is None else fault.words
+        if why_not is None and new.device_id in seen:
+            why_not = "the device stands in an earlier row too"
         seen.add(new.device_id)
-        lines.append(Line(new, Outcome.REFUSED, fault) if fault else _outcome(new, existing, allotment))
+        lines.append(Line(new, Outcome.REFUSED, why_not) if why_not else _outcome(new, existing, allotment))
     return lines
 
 

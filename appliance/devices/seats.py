@@ -56,7 +56,7 @@ async def create(connection: Connection[Any], tenant_id: str, new: NewDevice, by
     """
     fault = fault_of(new)
     if fault is not None:
-        raise Invalid(f"Device {new.device_id!r}: {fault}.")
+        raise Invalid(f"Device {new.device_id!r}: {fault.words}.", fault.field)
     async with changing_seats(connection, tenant_id, by) as allotment:
         existing = await lock_devices(connection, tenant_id, [new.device_id])
         before = existing.get(new.device_id)

@@ -55,3 +55,9 @@ SELECT tenant_id, device_id FROM device_registry WHERE erase_history ORDER BY te
 
 -- name: erase_slice
 SELECT erase_history(%(tenant)s, %(device)s, %(at_most)s)
+
+-- name: set_statuses
+UPDATE device_registry AS d SET status = n.status, subscription_id = n.subscription_id, updated_at = now()
+FROM unnest(%(devices)s::text[], %(statuses)s::text[], %(subscriptions)s::text[]) AS n (device_id, status, subscription_id)
+WHERE d.tenant_id = %(tenant)s AND d.device_id = n.device_id
+RETURNING d.tenant_id, d.device_id, d.status, d.subscription_id, d.site_id, d.name, d.place, d.tags, d.interval_seconds

@@ -1,0 +1,127 @@
+"""What people say of a device - its name, place, tags, site and interval - and the limits that operators set for it.
+
+Neither touches seats, so a change locks the device's row and nothing else. Its audit row is in the same transaction.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from math import isfinite
+from typing import Any
+
+from appliance.db import statements
+from appliance.db.audit import Entry, record
+from appliance.db.found import found
+from appliance.db.trio_psycopg import Connection
+from appliance.devices import seats
+from appliance.devices.device import Device, DeviceStatus, Fault, NewDevice, fault_of
+from appliance.errors import Conflict
+
+STATEMENTS = statements.load("fleet")
+
+MAX_RATE = 1e6
+"""Messages a second, and messages at once, as the database has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """All that people may say of a device; None and empty are left open."""
+
+    name: str | None = None
+    place: str | None = None
+    tags: tuple[str, ...] = ()
+    site_id: str | None = None
+    interval: float | None = None
+    """Seconds between its messages; None: learned from what it sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLimits:
+    """Limits of one device, in messages a second and messages at once; None leaves the wider one in force."""
+
+    rate: float | None = None
+    burst: int | None = None
+
+
+async def describe(
+    connection: Connection[Any],
+    tenant_id: str,
+    device_id: str,
+    description: Description,
+    by: seats.By,
+    *,
+    version: datetime | None = None,
+) -> None:
+    """Describe a device anew: all of it.
+
+    Raises Invalid with the field; NotFound; Conflict when somebody else has changed it since ``version``.
+    """
+    new = NewDevice(
+        device_id,
+        site_id=description.site_id,
+        name=description.name,
+        place=description.place,
+        tags=description.tags,
+        interval=description.interval,
+    )
+    async with connection.transaction():
+        before, _ = await _lock(connection, tenant_id, device_id, version)
+        fault = fault_of(new)
+        if fault is not None:
+            raise fault.error()
+        if described(before) == description:
+            return
+        parameters = {**seats.descriptions([new]), "tenant": tenant_id}
+        await connection.execute(seats.STATEMENTS["describe_devices"], parameters)
+        await record(connection, seats.description_entry(by.actor, before, new))
+
+
+async def set_limits(
+    connection: Connection[Any],
+    tenant_id: str,
+    device_id: str,
+    limits: OwnLimits,
+    by: seats.By,
+    *,
+    version: datetime | None = None,
+) -> None:
+    """Set or lift the limits of one device; ingest knows within a second. Role ``appliance_ingest``.
+
+    Raises Invalid with the field; NotFound; Conflict when somebody else has changed the device since ``version``.
+    """
+    fault = limits_fault_of(limits)
+    if fault is not None:
+        raise fault.error()
+    async with connection.transaction():
+        _, before = await _lock(connection, tenant_id, device_id, version)
+        if before == limits:
+            return
+        parameters = {"tenant": tenant_id, "device": device_id, "rate": limits.rate, "burst": limits.burst}
+        await connection.execute(STATEMENTS["update_limits"], parameters)
+        old, new = ({"rate": one.rate, "burst": one.burst} for one in (before, limits))
+        await record(connection, Entry(by.actor, "device.limit", "device", device_id, tenant_id, old, new))
+
+
+def described(device: Device) -> Description:
+    """What is said of ``device`` now."""
+    return Description(device.name, device.place, device.tags, device.site_id, device.interval)
+
+
+def limits_fault_of(limits: OwnLimits) -> Fault | None:
+    """Why there can be no such limits; None if there can."""
+    if limits.rate is not None and not (isfinite(limits.rate) and 0 < limits.rate <= MAX_RATE):
+        return Fault("rate", "a rate is a number of messages a second, above 0 and at most a million")
+    if limits.burst is not None and not 1 <= limits.burst <= MAX_RATE:
+        return Fault("burst", "a burst is a whole number of messages, from 1 to a million")
+    return None
+
+
+async def _lock(
+    connection: Connection[Any], tenant_id: str, device_id: str, version: datetime | None
+) -> tuple[Device, OwnLimits]:
+    cursor = await connection.execute(STATEMENTS["lock_device"], {"tenant": tenant_id, "device": device_id})
+    row = found(await cursor.fetchone(), f"device {device_id}")
+    device, (rate, burst, changed_at) = seats.device_of(row[:9]), row[9:]
+    found(None if device.status is DeviceStatus.DECOMMISSIONED else device, f"device {device_id}")
+    if version is not None and version != changed_at:
+        raise Conflict(f"Somebody has changed device {device_id} meanwhile; load the page again.")
+    return device, OwnLimits(rate, None if burst is None else int(burst))

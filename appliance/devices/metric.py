@@ -1,0 +1,182 @@
+"""A metric as people read it: what it is called, in which unit, with how many decimals.
+
+Devices send bare names. What a name most likely means is guessed from common names and from what units it ends in;
+a guess is only where people start from. Pure functions of values.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from appliance.devices.device import Fault
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+"""What devices may call a metric."""
+MAX_LABEL = 64
+MAX_UNIT = 16
+MAX_DECIMALS = 9
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+MOST_VOLTS = 30.0
+"""A battery that says more than this says it in percent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How one metric of a tenant is shown; None is left open."""
+
+    name: str
+    """As devices send it."""
+    label: str | None = None
+    unit: str | None = None
+    decimals: int | None = None
+    """None: as many as the device sends."""
+    usual_low: float | None = None
+    usual_high: float | None = None
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.label or self.name
+
+
+class Guess(NamedTuple):
+    """What a common name stands for."""
+
+    label: str
+    unit: str | None
+    decimals: int | None
+
+
+TEMPERATURE = Guess("Temperature", "°C", 1)
+HUMIDITY = Guess("Humidity", "%", 0)
+BATTERY = Guess("Battery", "V", 2)
+BATTERY_LEVEL = Guess("Battery", "%", 0)
+
+COMMON: Mapping[str, Guess] = {
+    "temperature": TEMPERATURE,
+    "temp": TEMPERATURE,
+    "humidity": HUMIDITY,
+    "hum": HUMIDITY,
+    "rh": Guess("Relative humidity", "%", 0),
+    "pressure": Guess("Pressure", "hPa", 1),
+    "battery": BATTERY,
+    "batterylevel": BATTERY_LEVEL,
+    "soc": Guess("State of charge", "%", 0),
+    "vbat": BATTERY,
+    "batt": BATTERY,
+    "voltage": Guess("Voltage", "V", 2),
+    "current": Guess("Current", "A", 2),
+    "power": Guess("Power", "W", 0),
+    "energy": Guess("Energy", "kWh", 2),
+    "frequency": Guess("Frequency", "Hz", 1),
+    "co2": Guess("CO₂", "ppm", 0),
+    "tvoc": Guess("TVOC", "ppb", 0),
+    "pm1": Guess("PM1", "µg/m³", 0),
+    "pm25": Guess("PM2.5", "µg/m³", 0),
+    "pm10": Guess("PM10", "µg/m³", 0),
+    "signal": Guess("Signal", "dBm", 0),
+    "rssi": Guess("Signal", "dBm", 0),
+    "snr": Guess("Signal to noise", "dB", 1),
+    "light": Guess("Light", "lx", 0),
+    "lux": Guess("Light", "lx", 0),
+    "illuminance": Guess("Light", "lx", 0),
+    "noise": Guess("Noise", "dB", 0),
+    "ph": Guess("pH", None, 2),
+    "uptime": Guess("Uptime", "s", 0),
+    "rpm": Guess("Speed", "rpm", 0),
+}
+"""By the whole name, in lower case, or by its last word where others say of what."""
+
+UNITS: Mapping[str, tuple[str, int]] = {
+    "c": ("°C", 1),
+    "degc": ("°C", 1),
+    "celsius": ("°C", 1),
+    "f": ("°F", 1),
+    "pct": ("%", 0),
+    "percent": ("%", 0),
+    "hpa": ("hPa", 1),
+    "kpa": ("kPa", 1),
+    "bar": ("bar", 2),
+    "v": ("V", 2),
+    "mv": ("mV", 0),
+    "a": ("A", 2),
+    "ma": ("mA", 0),
+    "w": ("W", 0),
+    "kw": ("kW", 2),
+    "kwh": ("kWh", 2),
+    "hz": ("Hz", 1),
+    "ppm": ("ppm", 0),
+    "ppb": ("ppb", 0),
+    "db": ("dB", 1),
+    "dbm": ("dBm", 0),
+    "lux": ("lx", 0),
+    "lx": ("lx", 0),
+    "ms": ("ms", 0),
+    "s": ("s", 0),
+    "mm": ("mm", 1),
+    "cm": ("cm", 1),
+    "m": ("m", 2),
+    "l": ("l", 1),
+    "kg": ("kg", 1),
+    "rpm": ("rpm", 0),
+}
+"""By the last word of a name of several."""
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+(?:[a-z]+)?", re.ASCII)
+
+
+def guess(name: str, sample: Any = None) -> Metric:
+    """What a metric of this name most likely is; ``sample`` is one of its values."""
+    words = [word.lower() for part in re.split(r"[_.\-]+", name) for word in _words(part)]
+    if not words:
+        return Metric(name)
+    unit, decimals = None, None
+    if len(words) > 1 and words[-1] in UNITS:
+        unit, decimals = UNITS[words.pop()]
+    known = COMMON.get("".join(words)) or COMMON.get(words[-1])
+    if known is BATTERY and _is_percent(sample):
+        known = BATTERY_LEVEL
+    if known is None:
+        return Metric(name, _sentence(words), unit, decimals)
+    label = known.label if COMMON.get("".join(words)) or len(words) == 1 else _sentence([*words[:-1], known.label])
+    return Metric(name, label, unit or known.unit, known.decimals if unit is None else decimals)
+
+
+def described(name: str, known: Mapping[str, Metric], sample: Any = None) -> Metric:
+    """The metric as people have named it, else as it is guessed."""
+    return known.get(name) or guess(name, sample)
+
+
+def fault_of(metric: Metric) -> Fault | None:
+    """Why a metric cannot be shown so; None if it can."""
+    texts = (("label", metric.label, MAX_LABEL), ("unit", metric.unit, MAX_UNIT))
+    for field, text, longest in texts:
+        if text is not None and (not 1 <= len(text) <= longest or CONTROL.search(text)):
+            return Fault(field, f"a {field} has 1 to {longest} characters on one line")
+    if not NAME.fullmatch(metric.name):
+        return Fault("name", "a metric's name has 1 to 64 of A-Z a-z 0-9 _ . - and starts with a letter or _")
+    if metric.decimals is not None and not 0 <= metric.decimals <= MAX_DECIMALS:
+        return Fault("decimals", f"decimals are a whole number from 0 to {MAX_DECIMALS}")
+    for field, bound in (("usual_low", metric.usual_low), ("usual_high", metric.usual_high)):
+        if bound is not None and not abs(bound) < float("inf"):
+            return Fault(field, "the usual range is made of finite numbers")
+    if metric.usual_low is not None and metric.usual_high is not None and not metric.usual_low < metric.usual_high:
+        return Fault("usual_high", "the usual range ends above where it begins")
+    return None
+
+
+def _words(part: str) -> list[str]:
+    """``supplyAirTemp`` as three words; ``pm25`` and ``co2`` stay one."""
+    return [part] if part.lower() in COMMON else _WORD.findall(part)
+
+
+def _is_percent(sample: Any) -> bool:
+    number = isinstance(sample, int | float) and not isinstance(sample, bool)
+    return number and float(sample) > MOST_VOLTS
+
+
+def _sentence(words: list[str]) -> str:
+    text = " ".join(words).lower()
+    return (text[:1].upper() + text[1:])[:MAX_LABEL]

@@ -1,0 +1,178 @@
+"""Sites: made at the first mention by a device, named and placed by people afterwards.
+
+Changes have their audit row in the same transaction; the role may be ``appliance_web`` with its tenant set.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+from zoneinfo import available_timezones
+
+from appliance.db import statements
+from appliance.db.audit import Entry, record
+from appliance.db.found import affected, found
+from appliance.db.trio_psycopg import Connection
+from appliance.devices.device import IDENTIFIER, MAX_TEXT, Fault
+from appliance.devices.seats import By, check_tenant
+from appliance.errors import Conflict
+
+STATEMENTS = statements.load("sites")
+
+FIELDS = ("name", "time_zone", "lat", "lng")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What people say of a site; None is left open."""
+
+    site_id: str
+    name: str | None = None
+    time_zone: str | None = None
+    """None: that of the tenant."""
+    lat: float | None = None
+    """Degrees north; a site has both or none."""
+    lng: float | None = None
+    """Degrees east."""
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.name or self.site_id
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A site as it is kept, and how many devices stand there."""
+
+    tenant_id: str
+    site: Site
+    zone: str
+    """The time zone in force: its own, else the tenant's."""
+    devices: int
+    version: datetime
+    """When it was last changed: an edit says which one it started from."""
+
+
+async def list_page(
+    connection: Connection[Any], tenant_id: str | None, *, limit: int, after: tuple[str, str] | None = None
+) -> list[Placed]:
+    """The sites of a tenant, or for None of all, by tenant and id, behind the one at ``after``."""
+    after_tenant, after_site = after or (None, None)
+    parameters = {"tenant": tenant_id, "after_tenant": after_tenant, "after_site": after_site, "limit": limit}
+    cursor = await connection.execute(STATEMENTS["list_sites"], parameters, prepare=False)
+    return [_placed(row) for row in await cursor.fetchall()]
+
+
+async def get(connection: Connection[Any], tenant_id: str, site_id: str) -> Placed:
+    """One site. Raises NotFound."""
+    cursor = await connection.execute(STATEMENTS["select_site"], {"tenant": tenant_id, "site": site_id})
+    return _placed(found(await cursor.fetchone(), f"site {site_id}"))
+
+
+async def create(connection: Connection[Any], tenant_id: str, site: Site, by: By) -> Placed:
+    """A site before any device mentions it. Raises Invalid with the field; Conflict when it is there; NotFound."""
+    _check(site)
+    async with connection.transaction():
+        await check_tenant(connection, tenant_id)
+        cursor = await connection.execute(STATEMENTS["insert_site"], _parameters(tenant_id, site))
+        if not cursor.rowcount:
+            raise Conflict(f"Site {site.site_id} is there already.")
+        await record(connection, _entry(by, "create", tenant_id, None, site))
+        return await get(connection, tenant_id, site.site_id)
+
+
+async def change(
+    connection: Connection[Any], tenant_id: str, site: Site, by: By, *, version: datetime | None = None
+) -> Placed:
+    """Describe a site anew: all of it.
+
+    Raises Invalid with the field; NotFound; Conflict when somebody else has changed it since ``version``.
+    """
+    _check(site)
+    async with connection.transaction():
+        before = await _locked(connection, tenant_id, site.site_id)
+        if version is not None and version != before.version:
+            raise Conflict(f"Somebody has changed site {site.site_id} meanwhile; load the page again.")
+        if before.site == site:
+            return before
+        await connection.execute(STATEMENTS["update_site"], _parameters(tenant_id, site))
+        await record(connection, _entry(by, "update", tenant_id, before.site, site))
+        return await get(connection, tenant_id, site.site_id)
+
+
+async def delete(connection: Connection[Any], tenant_id: str, site_id: str, by: By) -> None:
+    """Remove a site where nothing stands. Raises NotFound; Conflict while devices are there."""
+    async with connection.transaction():
+        before = await _locked(connection, tenant_id, site_id)
+        if before.devices:
+            raise Conflict(_still_there(site_id, before.devices))
+        cursor = await connection.execute(STATEMENTS["delete_site"], {"tenant": tenant_id, "site": site_id})
+        affected(cursor.rowcount, f"site {site_id}")
+        await record(connection, _entry(by, "delete", tenant_id, before.site, None))
+
+
+def fault_of(site: Site) -> Fault | None:
+    """Why there can be no such site; None if there can."""
+    if not IDENTIFIER.fullmatch(site.site_id):
+        return Fault("site_id", "a site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
+    if site.name is not None and (not 1 <= len(site.name) <= MAX_TEXT or CONTROL.search(site.name)):
+        return Fault("name", f"a name has 1 to {MAX_TEXT} characters on one line")
+    if site.time_zone is not None and site.time_zone not in zones():
+        return Fault("time_zone", "a time zone is called as in Europe/Oslo")
+    if (site.lat is None) is not (site.lng is None):
+        return Fault("lat" if site.lat is None else "lng", "a position has a latitude and a longitude")
+    if site.lat is not None and not -90 <= site.lat <= 90:
+        return Fault("lat", "a latitude is a number from -90 to 90")
+    if site.lng is not None and not -180 <= site.lng <= 180:
+        return Fault("lng", "a longitude is a number from -180 to 180")
+    return None
+
+
+@cache
+def zones() -> frozenset[str]:
+    """The time zones that this machine knows."""
+    return frozenset(available_timezones())
+
+
+def _check(site: Site) -> None:
+    fault = fault_of(site)
+    if fault is not None:
+        raise fault.error()
+
+
+def _still_there(site_id: str, devices: int) -> str:
+    many = "1 device stands" if devices == 1 else f"{devices} devices stand"
+    return f"{many} at site {site_id}; give them another site first."
+
+
+async def _locked(connection: Connection[Any], tenant_id: str, site_id: str) -> Placed:
+    cursor = await connection.execute(STATEMENTS["lock_site"], {"tenant": tenant_id, "site": site_id})
+    found(await cursor.fetchone(), f"site {site_id}")
+    return await get(connection, tenant_id, site_id)
+
+
+def _parameters(tenant_id: str, site: Site) -> dict[str, Any]:
+    return {"tenant": tenant_id, "site": site.site_id, **_state(site, FIELDS)}
+
+
+def _entry(by: By, verb: str, tenant_id: str, before: Site | None, after: Site | None) -> Entry:
+    """What differs, on both sides; all of it where one side is nothing."""
+    named = before or after
+    assert named is not None, "a change has a side"  # noqa: S101 - narrows the type
+    both = before is not None and after is not None
+    fields = [name for name in FIELDS if not both or getattr(before, name) != getattr(after, name)]
+    old, new = (None if side is None else _state(side, fields) for side in (before, after))
+    return Entry(by.actor, f"site.{verb}", "site", named.site_id, tenant_id, old, new)
+
+
+def _state(site: Site, fields: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(site, name) for name in fields}
+
+
+def _placed(row: tuple[Any, ...]) -> Placed:
+    tenant_id, site_id, name, own_zone, tenant_zone, lat, lng, version, devices = row
+    return Placed(tenant_id, Site(site_id, name, own_zone, lat, lng), own_zone or tenant_zone, devices, version)

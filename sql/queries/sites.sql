@@ -1,0 +1,35 @@
+-- Where devices stand. %(tenant)s NULL is everybody's, for operators.
+
+-- name: list_sites
+SELECT s.tenant_id, s.site_id, s.name, s.time_zone, t.time_zone, s.lat, s.lng, s.updated_at,
+  (SELECT count(*) FROM device_registry AS d
+   WHERE d.tenant_id = s.tenant_id AND d.site_id = s.site_id AND d.status <> 'DECOMMISSIONED')
+FROM sites AS s JOIN tenants AS t USING (tenant_id)
+WHERE (%(tenant)s::text IS NULL OR s.tenant_id = %(tenant)s)
+  AND (%(after_tenant)s::text IS NULL OR (s.tenant_id, s.site_id) > (%(after_tenant)s, %(after_site)s))
+ORDER BY s.tenant_id, s.site_id
+LIMIT %(limit)s
+
+-- name: select_site
+SELECT s.tenant_id, s.site_id, s.name, s.time_zone, t.time_zone, s.lat, s.lng, s.updated_at,
+  (SELECT count(*) FROM device_registry AS d
+   WHERE d.tenant_id = s.tenant_id AND d.site_id = s.site_id AND d.status <> 'DECOMMISSIONED')
+FROM sites AS s JOIN tenants AS t USING (tenant_id)
+WHERE s.tenant_id = %(tenant)s AND s.site_id = %(site)s
+
+-- name: lock_site
+-- Whoever registers a device there does not wait for us: a site is only mentioned.
+SELECT 1 FROM sites WHERE tenant_id = %(tenant)s AND site_id = %(site)s FOR UPDATE
+
+-- name: insert_site
+INSERT INTO sites (tenant_id, site_id, name, time_zone, lat, lng)
+VALUES (%(tenant)s, %(site)s, %(name)s, %(time_zone)s, %(lat)s, %(lng)s)
+ON CONFLICT (tenant_id, site_id) DO NOTHING
+
+-- name: update_site
+UPDATE sites SET name = %(name)s, time_zone = %(time_zone)s, lat = %(lat)s, lng = %(lng)s,
+  updated_at = clock_timestamp()
+WHERE tenant_id = %(tenant)s AND site_id = %(site)s
+
+-- name: delete_site
+DELETE FROM sites WHERE tenant_id = %(tenant)s AND site_id = %(site)s
