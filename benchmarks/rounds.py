@@ -1,7 +1,7 @@
 """The rounds of the benchmark: each measures one thing once, on servers that are there already.
 
 * Throughput: from the first publish to the first look at the ledger that finds all of it committed; a look every
-  5 ms. ``mosquitto_sub``: to its end. COPY: from before the first batch to after the last commit.
+  10 ms. ``mosquitto_sub``: to its end. COPY: from before the first batch to after the last commit.
 * CPU: user and system of the appliance's own process, from /proc, all threads, over the same time.
 * Latency: one connection publishes at a steady rate and notes the moment of each message; a second one looks at the
   ledger every millisecond. Commits keep the order of publication, so the look that first finds k messages dates the
@@ -27,7 +27,7 @@ from benchmarks.worker import Worker
 DEVICES = 1_000
 COPY_BATCH = 2_048  # the appliance's own
 WARM_UP = 20_000
-LEDGER_PAUSE = 0.005
+LEDGER_PAUSE = 0.01
 LATENCY_PAUSE = 0.001
 MICRO = 1e6
 

@@ -20,7 +20,7 @@ MAX_TEXT = 256
 MAX_SITE = 64
 INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
-MILLISECONDS_ABOVE = 1e11
+MILLISECONDS_ABOVE = 100_000_000_000
 """A numeric ``ts`` above this is milliseconds: as seconds it would lie past the year 5138."""
 FARTHEST = 1e300
 """A ``ts`` past this is as wrong as this one, and would be infinite in microseconds."""
@@ -97,7 +97,20 @@ class Decoder:
                 data = self._parse(payload)
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
                 return _unreadable(error, payload, kind)
-            return self._envelope(data)
+            if type(data) is not dict:
+                _check_depth(data)
+                raise Invalid(Reason.INVALID_PAYLOAD, f"the payload is {_named(data)}; it must be a JSON object")
+            ts = data.pop("ts", None)
+            seq = data.pop("seq", None)
+            if (
+                self._known_names.issuperset(data)
+                and _ALWAYS_GOOD.issuperset(map(type, data.values()))
+                and len(data) <= MAX_METRICS
+                and (seq is None or (type(seq) is int and 0 <= seq <= INT64_MAX))
+            ):
+                # The usual message: names that were checked before, none of them reserved, no value that needs a look.
+                return Envelope(data, self._encode(data), None if ts is None else _timestamp(ts), seq)
+            return self._envelope(data, ts, seq)
         except UnicodeDecodeError as error:
             return Refusal(Reason.INVALID_ENCODING, f"not UTF-8 at byte {error.start}")
         except Invalid as verdict:
@@ -110,25 +123,8 @@ class Decoder:
             raise Invalid(Reason.INVALID_PAYLOAD, "the body of a status message is `online` or `offline`")
         return Envelope({"status": word.decode()}, b'{"status":"%b"}' % word)
 
-    def _envelope(self, data: Any) -> Envelope:
-        """Check 6: the shape. Takes ``ts`` and ``seq`` out of ``data``; with no other reserved key it is metrics."""
-        if type(data) is not dict:
-            _check_depth(data)
-            raise Invalid(Reason.INVALID_PAYLOAD, f"the payload is {_named(data)}; it must be a JSON object")
-        ts = data.pop("ts", None)
-        seq = data.pop("seq", None)
-        if (
-            self._known_names.issuperset(data)
-            and _ALWAYS_GOOD.issuperset(map(type, data.values()))
-            and len(data) <= MAX_METRICS
-            and (seq is None or (type(seq) is int and 0 <= seq <= INT64_MAX))
-        ):
-            # The usual message: names that were checked before, none of them reserved, and no value that needs a look.
-            return Envelope(data, self._encode(data), None if ts is None else _timestamp(ts), seq)
-        return self._whole(data, ts, seq)
-
-    def _whole(self, data: dict[str, Any], ts: Any, seq: Any) -> Envelope:
-        """Any other message: all of check 6, in its order."""
+    def _envelope(self, data: dict[str, Any], ts: Any, seq: Any) -> Envelope:
+        """Check 6, the shape, of any message; ``ts`` and ``seq`` are out of ``data`` already."""
         plain = _RARE.isdisjoint(data)
         given: Any = data
         if "metrics" in data:
@@ -254,9 +250,11 @@ def _named(value: Any) -> str:
 def _timestamp(ts: Any) -> int:
     """``ts`` in microseconds since 1970 UTC. The value is not judged here, only its form."""
     if type(ts) is int:
+        if MILLISECONDS_ABOVE < ts <= INT64_MAX:
+            return ts * 1000
         if not INT64_MIN <= ts <= INT64_MAX:
             raise Invalid(Reason.INVALID_TIMESTAMP, "`ts` does not fit a signed 64-bit integer")
-        return ts * 1000 if ts > MILLISECONDS_ABOVE else ts * 1_000_000
+        return ts * 1_000_000
     if type(ts) is float:
         number: float = max(-FARTHEST, min(ts, FARTHEST))
         return round(number * 1000) if number > MILLISECONDS_ABOVE else round(number * 1_000_000)
