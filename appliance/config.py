@@ -20,8 +20,8 @@ from appliance.config_secret import Secret, weakness
 from appliance.config_sources import fields_of, given_in_environment, given_in_file
 from appliance.errors import ConfigurationError
 
-__all__ = ["Broker", "Config", "Database", "Ingest", "Limits", "Loaded", "Log", "Provisioning", "Quarantine"]
-__all__ += ["Retention", "Secret", "Subscriptions", "Web", "load"]
+__all__ = ["Broker", "Config", "Database", "Ingest", "Limits", "Loaded", "Log", "Presence", "Provisioning"]
+__all__ += ["Quarantine", "Retention", "Secret", "Subscriptions", "Web", "load"]
 
 DEFAULT = "default"
 SYSTEM_DATA_DIR = Path("/var/lib/appliance")
@@ -99,6 +99,13 @@ class Provisioning(Struct, frozen=True, kw_only=True):
     refusal_ttl: Annotated[float, Meta(ge=0, le=300)] = 5.0
 
 
+class Presence(Struct, frozen=True, kw_only=True):
+    """When a silent device is called STALE, and when OFFLINE, at the earliest."""
+
+    stale_after: Annotated[float, Meta(ge=1, le=31_536_000)] = 90.0
+    offline_after: Annotated[float, Meta(ge=1, le=31_536_000)] = 300.0
+
+
 class Quarantine(Struct, frozen=True, kw_only=True):
     """How much is held for replay, for each tenant."""
 
@@ -150,6 +157,7 @@ class Config(Struct, frozen=True, kw_only=True):
     ingest: Ingest = Ingest()
     limits: Limits = Limits()
     provisioning: Provisioning = Provisioning()
+    presence: Presence = Presence()
     quarantine: Quarantine = Quarantine()
     subscriptions: Subscriptions = Subscriptions()
     web: Web = Web()
@@ -228,6 +236,8 @@ def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
         yield keys, f"batch_size must be at most half of receive_max (now {ingest.batch_size} and {ingest.receive_max})"
     if config.retention.rollup_days < config.retention.days:
         yield ("retention.rollup_days", "retention.days"), "rollup_days must be at least as many as retention.days"
+    if config.presence.offline_after < config.presence.stale_after:
+        yield ("presence.offline_after", "presence.stale_after"), "offline_after must be at least stale_after"
     yield from ((("database.url",), fault) for fault in _database_faults(config.database))
 
 

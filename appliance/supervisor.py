@@ -41,7 +41,9 @@ from appliance.db.roles import INGEST, OWNER, ROLES
 from appliance.db.trio_psycopg import connect
 from appliance.devices.claims import claim
 from appliance.devices.credentials import Issued
+from appliance.devices.listening import Listening
 from appliance.devices.overrides import Overrides
+from appliance.devices.presence import Limits as PresenceLimits
 from appliance.devices.provisioning import Provisioner
 from appliance.devices.registry import CHANNEL, Registry
 from appliance.devices.state import StateBook
@@ -169,6 +171,9 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             admission = Admission(config.ingest, config.retention, registry, limiter)
             writer = Writer(pool, data.instance.instance_id, states, metrics, failpoint)
             backlog = Backlog(limiter, clock, config.ingest.receive_max)
+            silence = PresenceLimits(config.presence.stale_after, config.presence.offline_after)
+            listening = Listening(pool, data.instance.instance_id, clock, silence)
+            away = partial(absent, backlog, listening)
             pipeline = Pipeline(
                 admission,
                 writer,
@@ -178,7 +183,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 clock,
                 config.ingest.batch_size,
                 live.publish,
-                backlog.away,
+                away,
             )
             backlog.away(clock.wall() - await states.newest(pool, clock.wall()))
             pipeline_service, _ = await tree.start("pipeline", pipeline.run)
@@ -205,8 +210,9 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             intake = Intake(client, pipeline, config.ingest.batch_size, failpoint, metrics.redelivered.inc)
             intake_service, _ = await tree.start("intake", intake.run)
             await tree.start("backlog", backlog.run, lambda: pipeline.in_hand + client.statistics().waiting)
-            await tree.start("link", watch_link, client, backlog)
+            await tree.start("link", watch_link, client, away)
             present = partial(health, database, postgres, client)
+            await tree.start("listening", listening.run, lambda: not present().missing())
             janitor = Janitor(
                 limiter,
                 clock,
@@ -318,14 +324,20 @@ async def follow_registry(
     await listen(open_connection, [CHANNEL], told, missed, task_status=task_status)
 
 
-async def watch_link(client: Client, backlog: Backlog, *, task_status: trio.TaskStatus[None]) -> None:
-    """Credit the time in which there was no link to the broker."""
+def absent(backlog: Backlog, listening: Listening, seconds: float) -> None:
+    """No messages were taken in the last ``seconds``: neither limits nor presence hold that against a device."""
+    backlog.away(seconds)
+    listening.away(seconds)
+
+
+async def watch_link(client: Client, away: Callable[[float], None], *, task_status: trio.TaskStatus[None]) -> None:
+    """Tell of the time in which there was no link to the broker."""
     lost_at: float | None = None
     task_status.started()
     async for link in client.link_changes():
         if link.state is LinkState.READY:
             if lost_at is not None:
-                backlog.away(trio.current_time() - lost_at)
+                away(trio.current_time() - lost_at)
             lost_at = None
         elif lost_at is None:
             lost_at = trio.current_time()

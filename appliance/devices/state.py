@@ -14,6 +14,7 @@ import msgspec
 from appliance.db import statements
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
+from appliance.devices.pace import Pace
 
 Key = tuple[str, str]
 """(tenant_id, device_id)"""
@@ -42,6 +43,10 @@ class DeviceState:
         "latest",
         "newest",
         "nulls",
+        "offline_at",
+        "pace",
+        "refused_at",
+        "refused_reason",
         "seen_at",
         "tenant_id",
         "writing",
@@ -56,7 +61,11 @@ class DeviceState:
         self.heard_at = 0
         self.adjusted_at = 0
         self.nulls = 0
+        self.refused_at = 0
+        self.refused_reason: str | None = None
+        self.offline_at = 0
         self.latest: dict[str, Any] = {}
+        self.pace = Pace()
         self.changed = self.writing = False
 
 
@@ -139,6 +148,8 @@ class StateBook:
 
     def upsert(self, states: Sequence[DeviceState], instance: str, now: int) -> tuple[str, dict[str, Any]]:
         """The statement and parameters that write ``states``; ``now`` is the time of the write, in microseconds."""
+        for state in states:
+            state.pace.take(state.seen_at)
         rows = [
             (
                 state.tenant_id,
@@ -149,6 +160,10 @@ class StateBook:
                 state.adjusted_at or None,
                 state.nulls,
                 state.latest,
+                state.refused_at or None,
+                state.refused_reason,
+                state.offline_at or None,
+                state.pace.interval or None,
             )
             for state in states
         ]
@@ -169,10 +184,12 @@ class StateBook:
 
 
 def _restore(state: DeviceState, row: tuple[Any, ...]) -> None:
-    _, _, newest, seen_at, heard_at, adjusted_at, nulls, latest = row
+    _, _, newest, seen_at, heard_at, adjusted_at, nulls, latest, refused_at, refused_reason, offline_at, interval = row
     state.newest = state.last_ts = newest or 0
     state.seen_at, state.heard_at = seen_at or 0, heard_at or 0
     state.adjusted_at, state.nulls, state.latest = adjusted_at or 0, nulls, latest
+    state.refused_at, state.refused_reason, state.offline_at = refused_at or 0, refused_reason, offline_at or 0
+    state.pace = Pace(interval or 0.0)
 
 
 def _merge(kept: DeviceState, other: DeviceState) -> None:
@@ -180,6 +197,10 @@ def _merge(kept: DeviceState, other: DeviceState) -> None:
     older, newer = (kept, other) if other.newest >= kept.newest else (other, kept)
     kept.latest = remember(older.latest, newer.latest)
     kept.newest = newer.newest
+    if other.refused_at > kept.refused_at:
+        kept.refused_at, kept.refused_reason = other.refused_at, other.refused_reason
+    if other.seen_at >= kept.seen_at:
+        kept.offline_at = other.offline_at
     kept.last_ts = max(kept.last_ts, other.last_ts)
     kept.seen_at = max(kept.seen_at, other.seen_at)
     kept.heard_at = max(kept.heard_at, other.heard_at)

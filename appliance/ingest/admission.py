@@ -20,7 +20,7 @@ from appliance.ingest.envelope import Decoder, Envelope
 from appliance.ingest.limiter import Limiter, Scope, bucket_key
 from appliance.ingest.telemetry import prefix, row
 from appliance.mqtt import topics
-from appliance.reading import Inbound, Reason, Refusal
+from appliance.reading import Inbound, Kind, Reason, Refusal
 
 log = structlog.get_logger(__name__)
 
@@ -197,6 +197,8 @@ class Admission:
         refusal = standing.refusal
         if refusal is None and (self._token_demanded or not envelope.plain):
             refusal = self._claims_refused(envelope, standing, batch.received)
+            if route.kind is Kind.STATUS:
+                batch.with_status = True
         if refusal is not None:
             self._turn_away(batch, index, refusal, route, payload, envelope)
             return

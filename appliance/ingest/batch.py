@@ -89,6 +89,8 @@ class Batch:
     """Tenants of refused messages that are not in memory: they may not exist."""
     qos0: frozenset[int] = frozenset()
     """Indexes of the messages that came with QoS 0."""
+    with_status: bool = False
+    """Whether any of ``readings`` is a status message."""
     first: int = 0
     """Index of the first of ``messages``. Indexes go on from batch to batch, so that joined or halved they stay."""
 
@@ -109,8 +111,12 @@ class Batch:
         """Two smaller batches with the same outcome, for a database short of room."""
         half = len(self.messages) // 2
         middle = self.first + half
-        first = Batch(self.messages[:half], self.received_at, qos0=self.qos0, first=self.first)
-        second = Batch(self.messages[half:], self.received_at, qos0=self.qos0, first=middle)
+        first = Batch(
+            self.messages[:half], self.received_at, qos0=self.qos0, with_status=self.with_status, first=self.first
+        )
+        second = Batch(
+            self.messages[half:], self.received_at, qos0=self.qos0, with_status=self.with_status, first=middle
+        )
         for reading in self.readings:
             (first if reading.index < middle else second).readings.append(reading)
         for refused in self.refused:

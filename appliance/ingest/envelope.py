@@ -51,7 +51,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 
     ``ts`` is the device's own time in microseconds since 1970 UTC, or None when the message carries none; it is not
     yet judged. ``encoded`` is the JSON of ``metrics`` as it is stored; ``nulls`` counts metrics left out as null.
-    ``plain``: it says nothing beyond metrics, ``ts`` and ``seq``.
+    ``plain``: it is no status message, and says nothing beyond metrics, ``ts`` and ``seq``.
     """
 
     metrics: dict[str, int | float | bool | str]
@@ -121,7 +121,7 @@ class Decoder:
         if word not in (b"online", b"offline"):
             payload.decode()
             raise Invalid(Reason.INVALID_PAYLOAD, "the body of a status message is `online` or `offline`")
-        return Envelope({"status": word.decode()}, b'{"status":"%b"}' % word)
+        return Envelope({"status": word.decode()}, b'{"status":"%b"}' % word, plain=False)
 
     def _envelope(self, data: dict[str, Any], ts: Any, seq: Any) -> Envelope:
         """Check 6, the shape, of any message; ``ts`` and ``seq`` are out of ``data`` already."""

@@ -7,7 +7,7 @@ broker's receive maximum, an HTTP request a connection) bound what is in hand.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 import psycopg
@@ -26,7 +26,7 @@ from appliance.ingest.gathering import Gathering, Work
 from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.ingest.writer import Writer
 from appliance.metrics import Metrics
-from appliance.reading import Reason
+from appliance.reading import Kind, Reason
 
 log = structlog.get_logger(__name__)
 
@@ -180,10 +180,14 @@ class Pipeline:
                 state.latest = remember(state.latest, reading.metrics)
             if not state.changed:
                 touch(state)
+        if outcome.batch.with_status:
+            _note_farewells(outcome.stored, received_at)
         for message in outcome.refused:
             heard = self._states.get((message.tenant_id or "", message.device_id or ""))
             if heard is not None:
                 heard.heard_at = received_at
+                if message.reason is not Reason.RATE_LIMITED:  # a device over its limit is accepted, too
+                    heard.refused_at, heard.refused_reason = received_at, message.reason.value
                 touch(heard)
 
     def _count(self, outcome: Outcome) -> None:
@@ -202,6 +206,13 @@ class Pipeline:
                 metrics.invalid_json.inc(count)
             elif reason is Reason.INVALID_ENCODING:
                 metrics.invalid_encoding.inc(count)
+
+
+def _note_farewells(stored: Sequence[Reading], received_at: int) -> None:
+    """Mark the devices whose last message of a batch, which holds status messages, says `offline`."""
+    for reading in sorted(stored, key=lambda reading: reading.index):
+        farewell = reading.route.kind is Kind.STATUS and reading.metrics.get("status") == "offline"
+        reading.state.offline_at = received_at if farewell else 0
 
 
 def _summary(outcome: Outcome, committed_at: float) -> BatchSummary:

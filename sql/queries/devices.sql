@@ -4,7 +4,9 @@ SELECT s.tenant_id, s.device_id,
   (extract(epoch FROM s.last_seen_at) * 1000000)::bigint,
   (extract(epoch FROM s.last_heard_at) * 1000000)::bigint,
   (extract(epoch FROM s.ts_adjusted_at) * 1000000)::bigint,
-  s.null_metrics, s.latest
+  s.null_metrics, s.latest,
+  (extract(epoch FROM s.refused_at) * 1000000)::bigint, s.refused_reason,
+  (extract(epoch FROM s.offline_at) * 1000000)::bigint, s.learned_interval
 FROM device_state AS s
 JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id) USING (tenant_id, device_id)
 
@@ -15,13 +17,16 @@ WITH written AS (
   ON CONFLICT (instance) DO UPDATE SET state_written_at = EXCLUDED.state_written_at
 )
 INSERT INTO device_state AS d
-  (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, ts_adjusted_at, null_metrics, latest)
+  (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, ts_adjusted_at, null_metrics, latest, refused_at,
+    refused_reason, offline_at, learned_interval)
 SELECT s.item ->> 0, s.item ->> 1,
   'epoch'::timestamptz + (s.item ->> 2)::bigint * interval '1 microsecond',
   'epoch'::timestamptz + (s.item ->> 3)::bigint * interval '1 microsecond',
   'epoch'::timestamptz + (s.item ->> 4)::bigint * interval '1 microsecond',
   'epoch'::timestamptz + (s.item ->> 5)::bigint * interval '1 microsecond',
-  (s.item ->> 6)::bigint, s.item -> 7
+  (s.item ->> 6)::bigint, s.item -> 7,
+  'epoch'::timestamptz + (s.item ->> 8)::bigint * interval '1 microsecond', s.item ->> 9,
+  'epoch'::timestamptz + (s.item ->> 10)::bigint * interval '1 microsecond', (s.item ->> 11)::float8
 FROM jsonb_array_elements(%(rows)s::text::jsonb) WITH ORDINALITY AS s (item, place)
 ORDER BY s.place
 ON CONFLICT (tenant_id, device_id) DO UPDATE SET
@@ -30,25 +35,35 @@ ON CONFLICT (tenant_id, device_id) DO UPDATE SET
   last_heard_at = greatest(d.last_heard_at, EXCLUDED.last_heard_at),
   ts_adjusted_at = greatest(d.ts_adjusted_at, EXCLUDED.ts_adjusted_at),
   null_metrics = greatest(d.null_metrics, EXCLUDED.null_metrics),
-  latest = CASE WHEN EXCLUDED.last_ts >= d.last_ts OR d.last_ts IS NULL THEN d.latest || EXCLUDED.latest ELSE EXCLUDED.latest || d.latest END
+  latest = CASE WHEN EXCLUDED.last_ts >= d.last_ts OR d.last_ts IS NULL THEN d.latest || EXCLUDED.latest ELSE EXCLUDED.latest || d.latest END,
+  refused_at = greatest(d.refused_at, EXCLUDED.refused_at),
+  refused_reason = CASE WHEN d.refused_at > EXCLUDED.refused_at OR EXCLUDED.refused_at IS NULL THEN d.refused_reason ELSE EXCLUDED.refused_reason END,
+  offline_at = CASE WHEN d.last_seen_at > EXCLUDED.last_seen_at OR EXCLUDED.last_seen_at IS NULL THEN d.offline_at ELSE EXCLUDED.offline_at END,
+  learned_interval = coalesce(EXCLUDED.learned_interval, d.learned_interval)
 
 -- name: rebuild_states
 -- What this instance stored after it last wrote the states, folded in once at the start.
 WITH since AS (
   SELECT coalesce((SELECT state_written_at FROM ingest_instances WHERE instance = %(instance)s), '-infinity') - interval '10 seconds' AS moment
 ), fresh AS (
-  SELECT DISTINCT ON (t.tenant_id, t.device_id) t.tenant_id, t.device_id, t.ts, t.received_at, t.metrics
+  SELECT DISTINCT ON (t.tenant_id, t.device_id) t.tenant_id, t.device_id, t.ts, t.metrics,
+    max(t.received_at) OVER device AS seen_at,
+    max(t.received_at) FILTER (WHERE t.kind = 'status' AND t.metrics ->> 'status' = 'offline') OVER device AS offline_at,
+    max(t.received_at) FILTER (WHERE t.kind <> 'status' OR t.metrics ->> 'status' <> 'offline') OVER device AS online_at
   FROM telemetry AS t, since
   WHERE t.received_at >= since.moment
+  WINDOW device AS (PARTITION BY t.tenant_id, t.device_id)
   ORDER BY t.tenant_id, t.device_id, t.ts DESC
 )
-INSERT INTO device_state AS d (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, latest)
-SELECT tenant_id, device_id, ts, received_at, received_at, metrics FROM fresh ORDER BY tenant_id, device_id
+INSERT INTO device_state AS d (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, latest, offline_at)
+SELECT tenant_id, device_id, ts, seen_at, seen_at, metrics, CASE WHEN online_at >= offline_at THEN NULL ELSE offline_at END
+FROM fresh ORDER BY tenant_id, device_id
 ON CONFLICT (tenant_id, device_id) DO UPDATE SET
   last_ts = greatest(d.last_ts, EXCLUDED.last_ts),
   last_seen_at = greatest(d.last_seen_at, EXCLUDED.last_seen_at),
   last_heard_at = greatest(d.last_heard_at, EXCLUDED.last_heard_at),
-  latest = CASE WHEN EXCLUDED.last_ts >= d.last_ts OR d.last_ts IS NULL THEN d.latest || EXCLUDED.latest ELSE d.latest END
+  latest = CASE WHEN EXCLUDED.last_ts >= d.last_ts OR d.last_ts IS NULL THEN d.latest || EXCLUDED.latest ELSE d.latest END,
+  offline_at = CASE WHEN d.last_seen_at > EXCLUDED.last_seen_at THEN d.offline_at ELSE EXCLUDED.offline_at END
 
 -- name: newest_receipt
 SELECT extract(epoch FROM greatest(

@@ -1,0 +1,106 @@
+"""Presence: whether a device that should talk does. Derived here, from what was heard of it; nobody can write it.
+
+Theory. A device has an expected interval: set by a person, or learned (``pace``). Silence counts as far as somebody
+listened: time in which the appliance, Postgres or the broker's link was away is not held against anybody, and after it
+each device has its full interval again. So the silence of a device is the longest stretch without a break that was
+listened to since it was last accepted, and::
+
+    REFUSED   its newest message was not accepted: it talks, and is not silent (until it stops talking, too)
+    OFFLINE   it was never accepted, or said `offline` last, or is silent for 10 intervals and ``offline_after``
+    STALE     it is silent for 3 intervals and ``stale_after``
+    ONLINE    everything else
+
+What the rate limit turns away makes nobody REFUSED: such a device is accepted, too. A stretch ends where the clocks
+disagree (``listening``), so a wall clock that jumps makes nobody silent.
+
+The function ``presence_of`` of the database says the same for filters and counts over many devices::
+
+    FROM device_registry AS d LEFT JOIN device_state AS s USING (tenant_id, device_id) CROSS JOIN presence_watch AS w
+    WHERE presence_of(s, d.interval_seconds, w) = 'STALE'
+
+A test holds the two together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from appliance.db import statements
+from appliance.db.trio_psycopg import Connection
+
+STALE_INTERVALS = 3
+OFFLINE_INTERVALS = 10
+
+STATEMENTS = statements.load("presence")
+
+
+class Presence(StrEnum):
+    """Whether a device talks."""
+
+    ONLINE = "ONLINE"
+    STALE = "STALE"
+    OFFLINE = "OFFLINE"
+    REFUSED = "REFUSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What was heard of a device; None is never."""
+
+    seen_at: datetime | None = None
+    """When a message of it was last accepted."""
+    heard_at: datetime | None = None
+    """When anything of it was last received."""
+    refused_at: datetime | None = None
+    """When a message of it was last not accepted, by any check but the rate limit."""
+    offline_at: datetime | None = None
+    """When it last said `offline`."""
+    learned_interval: float | None = None
+    """Seconds between its messages, as far as they show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A time in which messages were taken without a break."""
+
+    began_at: datetime
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Silence in seconds below which no device is called STALE or OFFLINE, however short its interval."""
+
+    stale_after: float = 90.0
+    offline_after: float = 300.0
+
+
+def silence_since(moment: datetime, listening: Sequence[Stretch]) -> float:
+    """Seconds of silence after ``moment``, as far as it was listened to; ``listening`` does not overlap."""
+    heard_out = (stretch.ended_at - max(stretch.began_at, moment) for stretch in listening)
+    return max(0.0, *(stretch.total_seconds() for stretch in heard_out)) if listening else 0.0
+
+
+def presence_at(traffic: Traffic, interval: float | None, listening: Sequence[Stretch], limits: Limits) -> Presence:
+    """The presence of a device at the end of ``listening``; ``interval`` is in seconds, as a person set it."""
+    expected = interval if interval is not None else traffic.learned_interval or 0.0
+    offline = max(OFFLINE_INTERVALS * expected, limits.offline_after)
+    seen_at, heard_at, refused_at = traffic.seen_at, traffic.heard_at, traffic.refused_at
+    if refused_at is not None and (seen_at is None or refused_at > seen_at):
+        silent = silence_since(heard_at or refused_at, listening) >= offline
+        return Presence.OFFLINE if silent else Presence.REFUSED
+    if seen_at is None or (traffic.offline_at is not None and traffic.offline_at >= seen_at):
+        return Presence.OFFLINE
+    silence = silence_since(seen_at, listening)
+    if silence >= offline:
+        return Presence.OFFLINE
+    return Presence.STALE if silence >= max(STALE_INTERVALS * expected, limits.stale_after) else Presence.ONLINE
+
+
+async def counts(connection: Connection[Any], tenant_id: str | None) -> dict[Presence, int]:
+    """How many ACTIVE devices of a tenant (None: of all) have each presence; every presence is there."""
+    cursor = await connection.execute(STATEMENTS["count_presences"], {"tenant": tenant_id})
+    found = {Presence(name): number for name, number in await cursor.fetchall()}
+    return {presence: found.get(presence, 0) for presence in Presence}

@@ -1,0 +1,87 @@
+"""What messages do to the presence of their devices."""
+
+import time
+
+from appliance.db.pool import open_pool
+from appliance.db.roles import INGEST
+from appliance.devices.state import StateBook
+from appliance.reading import Reason
+from tests.ingest.plant import TENANT, Message, arrange, furnish, look, open_plant, telemetry, until
+from tests.postgres_server import Database
+
+PRESENCE = """
+SELECT d.device_id, presence_of(s, d.interval_seconds, w), s.refused_reason
+FROM device_registry AS d LEFT JOIN device_state AS s USING (tenant_id, device_id) CROSS JOIN presence_watch AS w
+"""
+
+
+def status(word: str, device: str = "d-1") -> Message:
+    return Message(f"tenant/{TENANT}/device/{device}/status", word.encode())
+
+
+def presences(database: Database) -> dict[str, tuple[str, str | None]]:
+    return {device: (presence, reason) for device, presence, reason in look(database, PRESENCE)}
+
+
+async def test_a_message_makes_a_device_online_and_a_farewell_offline(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        await plant.send(telemetry("d-1", b'{"t":1}'))
+        await until(lambda: presences(database) == {"d-1": ("ONLINE", None)})
+        await plant.send(status("offline"))
+        await until(lambda: presences(database) == {"d-1": ("OFFLINE", None)})
+        await plant.send(status("online"))
+        await until(lambda: presences(database) == {"d-1": ("ONLINE", None)})
+
+
+async def test_the_last_word_of_a_batch_counts(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        await plant.send(
+            status("offline", "back"), telemetry("back", b"{}"), telemetry("gone", b"{}"), status("offline", "gone")
+        )
+        await until(lambda: presences(database) == {"back": ("ONLINE", None), "gone": ("OFFLINE", None)})
+
+
+async def test_a_metric_named_status_is_no_farewell(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        await plant.send(status("online"), telemetry("d-1", b'{"status":"offline"}'))
+        await until(lambda: presences(database) == {"d-1": ("ONLINE", None)})
+
+
+async def test_a_device_that_is_no_longer_accepted_is_refused_with_the_reason(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        await plant.send(telemetry("d-1", b'{"t":1}'))
+        await plant.send(telemetry("d-1", b'{"t":'))
+        await until(lambda: presences(database) == {"d-1": ("REFUSED", Reason.INVALID_JSON.value)})
+        await plant.send(telemetry("d-1", b'{"t":2}'))
+        await until(lambda: presences(database)["d-1"][0] == "ONLINE")
+
+
+async def test_a_farewell_outlives_a_crash(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        await plant.send(telemetry("gone", b'{"t":1}'), telemetry("back", b'{"t":1}'))
+        await plant.send(status("offline", "gone"), status("offline", "back"))
+        await plant.send(telemetry("back", b'{"t":2}'))
+    arrange(database, "DELETE FROM device_state")
+    async with open_pool(database.conninfo(INGEST), name="rebuild", min_size=1, max_size=1) as pool:
+        await StateBook(10).rebuild(pool, "another")
+    assert presences(database) == {"gone": ("OFFLINE", None), "back": ("ONLINE", None)}
+
+
+async def test_the_interval_is_learned_and_kept(database: Database) -> None:
+    await furnish(database)
+    start = int(time.time()) - 100_000
+    async with open_plant(database) as plant:
+        for number in range(4):
+            await plant.send(telemetry("d-1", b'{"t":1}'), received=start + 600.0 * number)
+            expected = 600.0 if number else None
+            await until(lambda: look(database, "SELECT learned_interval FROM device_state") == [(expected,)])  # noqa: B023
+    async with open_plant(database) as plant:
+        await plant.send(telemetry("d-1", b'{"t":1}'), received=start + 50_000.0)
+        state = plant.states.get((TENANT, "d-1"))
+        assert state is not None
+        assert state.pace.interval == 600.0
