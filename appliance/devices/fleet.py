@@ -1,0 +1,210 @@
+"""The devices as people look for them: searched, filtered, sorted, a page at a time; counted; one by itself.
+
+Enters: a connection and a :class:`Filter`. Leaves: :class:`Member`. Never: a change. The role may be ``appliance_web``
+with its tenant set; another tenant's device is not there.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from appliance.db import statements
+from appliance.db.found import found
+from appliance.db.trio_psycopg import Connection
+from appliance.devices.description import OwnLimits
+from appliance.devices.device import Device, DeviceStatus
+from appliance.devices.presence import Presence
+from appliance.devices.seats import device_of
+
+STATEMENTS = statements.load("fleet")
+
+MAX_WORDS = 8
+"""Words of a search that count."""
+
+
+class Sort(StrEnum):
+    """By what a list is sorted; devices that wait for a person stand before all others."""
+
+    DEVICE = "device"
+    NAME = "name"
+    SITE = "site"
+    LAST_SEEN = "last_seen"
+    """Those never seen are the longest silent."""
+    CREATED = "created"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which devices: each part narrows the choice; of several values one is enough. Empty leaves it open."""
+
+    tenant_id: str | None = None
+    """None: of all tenants, for operators."""
+    search: str = ""
+    """Words that all stand somewhere in the id, the name, the place or the tags."""
+    presences: Sequence[Presence] = ()
+    """Of ACTIVE devices only: the others are not expected to talk."""
+    statuses: Sequence[DeviceStatus] = ()
+    sites: Sequence[str] = ()
+    """``""`` are devices without a site."""
+    subscriptions: Sequence[str] = ()
+    """``""`` are devices without a seat."""
+    tags: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in a sorted list, behind one device: where the next page begins."""
+
+    waiting: bool
+    key: str
+    tenant_id: str
+    device_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One device with all that is known of it but its readings; times are None where it never was."""
+
+    device: Device
+    site_name: str | None
+    created_at: datetime
+    version: datetime
+    """When it was last changed: an edit says which one it started from."""
+    limits: OwnLimits
+    presence: Presence
+    last_ts: datetime | None
+    """The newest time any of its readings carries."""
+    last_seen_at: datetime | None
+    """When a message of it was last accepted."""
+    last_heard_at: datetime | None
+    """When anything of it was last received."""
+    refused_at: datetime | None
+    refused_reason: str | None
+    """The reason code of what was last not accepted."""
+    ts_adjusted_at: datetime | None
+    """When it last sent a time that could not be right."""
+    null_metrics: int
+    """How many metrics it sent as null."""
+    learned_interval: float | None
+    """Seconds between its messages, as far as they show."""
+    latest: Mapping[str, Any] = field(hash=False)
+    """Metric -> newest value."""
+    own_credential: bool
+    """Without one of its own it speaks as its tenant's claim user."""
+    switch_at: datetime | None
+    """When its staged password takes over, if a time is set."""
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds between its messages as they are expected: set by a person, else learned."""
+        return self.device.interval if self.device.interval is not None else self.learned_interval
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPage:
+    """A page of a list: its rows, how many devices match in all, and where the next page begins, if there is one."""
+
+    members: Sequence[Member]
+    total: int
+    next: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many devices there are of each kind, most first; ``""`` are those without a site or a seat."""
+
+    statuses: Mapping[DeviceStatus, int]
+    presences: Mapping[Presence, int]
+    """Of ACTIVE devices."""
+    sites: Mapping[str, int]
+    subscriptions: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.statuses.values())
+
+    @property
+    def waiting(self) -> int:
+        """Those that wait for approval."""
+        return self.statuses.get(DeviceStatus.PENDING, 0)
+
+
+async def list_page(
+    connection: Connection[Any],
+    wanted: Filter,
+    *,
+    sort: Sort = Sort.DEVICE,
+    down: bool = False,
+    limit: int = 50,
+    after: Place | None = None,
+) -> FleetPage:
+    """The devices that match, behind ``after``; ``down``: from the end of what they are sorted by."""
+    parameters = {
+        "tenant": wanted.tenant_id,
+        "patterns": [_pattern(word) for word in wanted.search.lower().replace("\0", "").split()[:MAX_WORDS]] or None,
+        "presences": [presence.value for presence in wanted.presences] or None,
+        "statuses": [status.value for status in wanted.statuses] or None,
+        "sites": list(wanted.sites) or None,
+        "subscriptions": list(wanted.subscriptions) or None,
+        "tags": list(wanted.tags) or None,
+        "sort": sort.value,
+        "down": down,
+        "limit": limit + 1,
+        "after_waiting": after and after.waiting,
+        "after_key": after and after.key,
+        "after_tenant": after and after.tenant_id,
+        "after_device": after and after.device_id,
+    }
+    cursor = await connection.execute(STATEMENTS["list_fleet"], parameters, prepare=False)
+    rows = await cursor.fetchall()
+    members = [_member(row) for row in rows[:limit]]
+    behind = None
+    if len(rows) > limit:
+        *_, waiting, key, _ = rows[limit - 1]
+        behind = Place(waiting, key, members[-1].device.tenant_id, members[-1].device.device_id)
+    return FleetPage(members, rows[0][-1] if rows else 0, behind)
+
+
+async def get(connection: Connection[Any], tenant_id: str, device_id: str) -> Member:
+    """One device. Raises NotFound, also for a deleted one."""
+    cursor = await connection.execute(STATEMENTS["get_of_fleet"], {"tenant": tenant_id, "device": device_id})
+    return _member(found(await cursor.fetchone(), f"device {device_id}"))
+
+
+async def census(connection: Connection[Any], tenant_id: str | None) -> Census:
+    """How many devices a tenant has (None: all tenants), by what a list can be filtered by."""
+    cursor = await connection.execute(STATEMENTS["count_fleet"], {"tenant": tenant_id}, prepare=False)
+    counts: dict[str, dict[str, int]] = defaultdict(dict)
+    for kind, value, number in await cursor.fetchall():
+        counts[kind][value] = number
+    counts["presence"].pop("", None)  # of devices that are not expected to talk
+    return Census(
+        {DeviceStatus(name): number for name, number in counts["status"].items()},
+        {presence: counts["presence"].get(presence.value, 0) for presence in Presence},
+        counts["site"],
+        counts["subscription"],
+    )
+
+
+async def open_claim_users(connection: Connection[Any], tenant_id: str | None) -> list[str]:
+    """The tenants whose claim user is open, by id: whoever has its password may announce devices."""
+    cursor = await connection.execute(STATEMENTS["open_claim_users"], {"tenant": tenant_id})
+    return [row[0] for row in await cursor.fetchall()]
+
+
+def _pattern(word: str) -> str:
+    """For LIKE: ``word`` as it stands, anywhere."""
+    for special in ("\\", "%", "_"):
+        word = word.replace(special, f"\\{special}")
+    return f"%{word}%"
+
+
+def _member(row: tuple[Any, ...]) -> Member:
+    """A row, its columns in the order of ``get_of_fleet``."""
+    site_name, created_at, version, rate, burst, presence = row[9:15]
+    limits = OwnLimits(rate, None if burst is None else int(burst))
+    return Member(device_of(row[:9]), site_name, created_at, version, limits, Presence(presence), *row[15:26])

@@ -1,0 +1,178 @@
+"""The messages of one device as people look through them: readings rebuilt from what was stored, refusals as received.
+
+Readings stand at their own time, refusals at that of their receipt, since theirs may never have been read. Enters: a
+connection, the device, and where the last page ended. Leaves: a page, newest first. Never: another tenant's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from appliance.db import statements
+from appliance.db.trio_psycopg import Connection
+from appliance.ingest.quarantine_store import Status
+from appliance.reading import Kind, Reason
+
+STATEMENTS = statements.load("messages")
+
+SHOWN_BYTES = 2000
+"""Of a refused payload; all of it stands on the Quarantine page."""
+COUNTED = 10_000
+"""Readings of a span that are counted; past that there are just more."""
+SEQUENCE = 1000
+"""Newest readings among which numbers left out are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReading:
+    """One accepted message."""
+
+    ts: datetime
+    """The time it carries, or that of its receipt if it carried none or a wrong one."""
+    digest: int
+    received_at: datetime
+    kind: Kind
+    ts_adjusted: bool
+    """It carried a time that could not be right."""
+    late: bool
+    """It was older than the newest of its device when it came."""
+    seq: int | None
+    site_id: str | None
+    lat: float | None
+    lng: float | None
+    metrics: Mapping[str, Any]
+
+    @property
+    def at(self) -> datetime:
+        """Where it stands among the others."""
+        return self.ts
+
+    @property
+    def delay(self) -> float:
+        """Seconds from its own time to the receipt."""
+        return (self.received_at - self.ts).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedMessage:
+    """One message that was not accepted, as quarantine has it."""
+
+    event_id: int
+    at: datetime
+    """When it was received."""
+    event_ts: datetime | None
+    topic: str
+    kind: str | None
+    reason: Reason
+    detail: str
+    payload_start: bytes
+    """At most SHOWN_BYTES of it."""
+    payload_size: int
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page ended in each of the two, None: nothing was shown of it yet."""
+
+    reading: tuple[datetime, int] | None = None
+    """Time and digest."""
+    refusal: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePage:
+    """Messages, newest first, and where the next page begins, if there is one."""
+
+    messages: Sequence[StoredReading | RefusedMessage]
+    next: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class Numbering:
+    """How well a device's own numbers follow one another, among the newest of its readings that carry one."""
+
+    readings: int
+    since: datetime | None
+    """Of the oldest looked at; None: it sends no numbers."""
+    gaps: int
+    """Places where numbers were left out."""
+    missing: int
+    """Numbers left out in all."""
+    restarts: int
+    """Times it began anew with a lower number."""
+
+
+async def page(
+    connection: Connection[Any],
+    tenant_id: str,
+    device_id: str,
+    *,
+    limit: int = 20,
+    after: Position | None = None,
+) -> MessagePage:
+    """At most ``limit`` messages of a device behind ``after``. A device that is not there has none."""
+    after = after or Position()
+    before_ts, before_digest = after.reading or (None, None)
+    parameters = {
+        "tenant": tenant_id,
+        "device": device_id,
+        "before_ts": before_ts,
+        "before_digest": before_digest,
+        "before_id": after.refusal,
+        "limit": limit + 1,
+        "shown": SHOWN_BYTES,
+    }
+    cursor = await connection.execute(STATEMENTS["readings_of_device"], parameters, prepare=False)
+    readings = [_reading(row) for row in await cursor.fetchall()]
+    cursor = await connection.execute(STATEMENTS["refusals_of_device"], parameters, prepare=False)
+    refusals = [_refusal(row) for row in await cursor.fetchall()]
+    merged = _newest_first(readings, refusals)
+    shown = merged[:limit]
+    return MessagePage(shown, _position(shown, after) if len(merged) > limit else None)
+
+
+async def count_since(connection: Connection[Any], tenant_id: str, device_id: str, since: datetime) -> int:
+    """How many readings a device has from ``since`` on, COUNTED + 1 standing for more."""
+    parameters = {"tenant": tenant_id, "device": device_id, "since": since, "most": COUNTED + 1}
+    row = await (await connection.execute(STATEMENTS["count_readings"], parameters, prepare=False)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def numbering(connection: Connection[Any], tenant_id: str, device_id: str, since: datetime) -> Numbering:
+    """How well the numbers of a device's readings from ``since`` on follow one another."""
+    parameters = {"tenant": tenant_id, "device": device_id, "since": since, "most": SEQUENCE}
+    row = await (await connection.execute(STATEMENTS["sequence_of_device"], parameters, prepare=False)).fetchone()
+    readings, first, gaps, missing, restarts = row or (0, None, 0, 0, 0)
+    return Numbering(readings, first, gaps, int(missing), restarts)
+
+
+def _newest_first(
+    readings: Sequence[StoredReading], refusals: Sequence[RefusedMessage]
+) -> list[StoredReading | RefusedMessage]:
+    """Both laid together, each in the order it has: a clock that was set back must not tear a page apart."""
+    merged: list[StoredReading | RefusedMessage] = []
+    left, right = list(reversed(readings)), list(reversed(refusals))
+    while left and right:
+        merged.append(left.pop() if left[-1].at > right[-1].at else right.pop())
+    return [*merged, *reversed(left), *reversed(right)]
+
+
+def _position(shown: Sequence[StoredReading | RefusedMessage], after: Position) -> Position:
+    readings = [one for one in shown if isinstance(one, StoredReading)]
+    refusals = [one for one in shown if isinstance(one, RefusedMessage)]
+    return Position(
+        (readings[-1].ts, readings[-1].digest) if readings else after.reading,
+        refusals[-1].event_id if refusals else after.refusal,
+    )
+
+
+def _reading(row: tuple[Any, ...]) -> StoredReading:
+    ts, digest, received_at, kind, *rest = row
+    return StoredReading(ts, digest, received_at, Kind(kind), *rest)
+
+
+def _refusal(row: tuple[Any, ...]) -> RefusedMessage:
+    event_id, at, event_ts, topic, kind, reason, detail, payload, size, status = row
+    return RefusedMessage(event_id, at, event_ts, topic, kind, Reason(reason), detail, payload, size, Status(status))
