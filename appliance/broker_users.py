@@ -16,6 +16,7 @@ import structlog
 import trio
 from psycopg import Notify
 
+from appliance.activity import activity
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import Users
 from appliance.clock import Clock
@@ -95,12 +96,15 @@ class BrokerUsers:
                 self._woken = trio.Event()
                 try:
                     pause = await self._follow(session_ready)
+                    activity().did()
                 except (psycopg.OperationalError, OSError) as trouble:  # Postgres is away, the disk is full
+                    activity().failed(trouble)
                     log.warning("the broker's users wait", error=str(trouble).strip())
                     await trio.sleep(RETRY_SECONDS)
                     continue
                 announce()
                 announce = _nothing
+                activity().doing("waits for a change of users")
                 with trio.move_on_after(pause):
                     await self._woken.wait()
 

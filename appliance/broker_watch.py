@@ -1,4 +1,4 @@
-"""What the broker says of itself under ``$SYS``: how much waits in its store, and whether it has dropped messages."""
+"""What the broker says of itself under ``$SYS``: version, clients, what its store holds, what it has dropped."""
 
 import structlog
 import trio
@@ -11,6 +11,8 @@ log = structlog.get_logger(__name__)
 
 STORED = "$SYS/broker/store/messages/count"
 DROPPED = "$SYS/broker/publish/messages/dropped"
+CONNECTED = "$SYS/broker/clients/connected"
+VERSION = "$SYS/broker/version"
 
 
 class BrokerWatch:
@@ -21,18 +23,26 @@ class BrokerWatch:
         self._metrics = metrics
         self.stored: int | None = None
         """Messages in the broker's store, retained ones included; None while it has not told."""
-        self._dropped: int | None = None
+        self.dropped: int | None = None
+        """Messages it dropped since its start; None while it has not told."""
+        self.connected: int | None = None
+        """Clients, our own two included; None while it has not told."""
+        self.version: str | None = None
+        """For example ``2.0.11``; None while it has not told."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen until cancelled."""
         async with self._client as client:
             task_status.started()
-            for topic in (STORED, DROPPED):
+            for topic in (STORED, DROPPED, CONNECTED, VERSION):
                 await client.subscribe(topic, max_qos=QoS.AT_MOST_ONCE, retain_handling=RetainHandling.SEND_ALWAYS)
             async for message in client.messages():
                 self._take(message.topic, message.payload)
 
     def _take(self, topic: str, payload: bytes) -> None:
+        if topic == VERSION:
+            self.version = payload.decode(errors="replace").rpartition(" ")[2][:32]
+            return
         try:
             value = int(payload)
         except ValueError:
@@ -40,9 +50,11 @@ class BrokerWatch:
         if topic == STORED:
             self.stored = value
             self._metrics.broker_stored.set(value)
+        elif topic == CONNECTED:
+            self.connected = value
         elif topic == DROPPED:
-            if value > (self._dropped or 0):
+            if value > (self.dropped or 0):
                 # Over its limits a broker drops what it has already acknowledged to the device: a loss to be told.
                 log.error("the broker dropped messages", dropped_since_its_start=value)
-            self._dropped = value
+            self.dropped = value
             self._metrics.broker_dropped.set(value)

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from appliance import config_file
-from appliance.config_secret import Secret, weakness
+from appliance.config_secret import MASK, Secret, weakness
 from appliance.config_sources import fields_of, given_in_environment, given_in_file
 from appliance.errors import ConfigurationError
 
@@ -169,6 +169,25 @@ FIELDS = fields_of(Config)
 """Every key by its dotted name."""
 
 
+def masked(config: Config) -> dict[str, object]:
+    """Every effective value by its dotted name, as JSON knows it; of secrets, only that there is one."""
+    return {key: _plain(_value(config, key)) for key in FIELDS}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Secret):
+        return MASK
+    return str(value) if isinstance(value, Path) else value
+
+
+def _value(config: Config, key: str) -> Any:
+    """The value of a key, for example ``broker.port``."""
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A configuration, and where each value came from."""
@@ -181,10 +200,7 @@ class Loaded:
 
     def value(self, key: str) -> Any:
         """The effective value of a key, for example ``broker.port``."""
-        value: Any = self.config
-        for part in key.split("."):
-            value = getattr(value, part)
-        return value
+        return _value(self.config, key)
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:

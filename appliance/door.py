@@ -26,6 +26,7 @@ from enum import StrEnum
 
 import trio
 
+from appliance.activity import activity
 from appliance.broker_user import PRIVATE_USER
 from appliance.clock import Clock
 from appliance.metrics import Metrics
@@ -249,8 +250,10 @@ class Door:
         """Silence the broker when it says too much, and listen again later; until cancelled."""
         task_status.started()
         while True:
+            activity().doing("reads the broker's log, denied topics included")
             await self._flooded.wait()
             talk(False)
+            activity().doing("too much traffic to see denied topics; listens again later")
             await trio.sleep(self._quiet)
             self._flooded = trio.Event()
             self.talkative = True

@@ -8,6 +8,7 @@ open again. With an external broker there is no door of ours; a lost session is 
 import structlog
 import trio
 
+from appliance.activity import activity
 from appliance.children.mosquitto import Mosquitto
 from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState
@@ -29,6 +30,7 @@ async def keep(
             await mosquitto.close_devices()
             continue
         if await mosquitto.open_devices():
+            activity().doing("devices are let in")
             if not announced:
                 announced = True
                 task_status.started()

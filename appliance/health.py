@@ -3,6 +3,7 @@
 import psycopg
 import trio
 
+from appliance.activity import activity
 from appliance.db.migrations import schema_version, shipped
 from appliance.db.pool import Pool, PoolTimeout
 
@@ -16,6 +17,10 @@ class DatabaseHealth:
     def __init__(self) -> None:
         self.postgres: str | None = None
         self.schema: str | None = None
+        self.answered_in: float | None = None
+        """Seconds that the last question took; None while it does not answer."""
+        self.schema_version: int | None = None
+        """As last read."""
         self._needed = shipped()[-1].version
 
     async def watch(self, pool: Pool, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -29,15 +34,20 @@ class DatabaseHealth:
             await trio.sleep(INTERVAL)
 
     async def _ask(self, pool: Pool) -> None:
+        asked = trio.current_time()
         try:
             with trio.fail_after(DEADLINE):
                 async with pool.connection() as connection:
                     version = await schema_version(connection)
         except trio.TooSlowError:
+            self.answered_in = None
             self.postgres = f"does not answer within {DEADLINE:.0f} s"
         except (psycopg.Error, PoolTimeout, OSError) as error:
+            self.answered_in = None
             self.postgres = str(error).strip().partition("\n")[0] or type(error).__name__
         else:
             self.postgres = None
+            activity().did()
+            self.answered_in, self.schema_version = trio.current_time() - asked, version
             needed = self._needed
             self.schema = None if version == needed else f"is at version {version}, this program needs {needed}"

@@ -11,6 +11,7 @@ import psycopg
 import structlog
 import trio
 
+from appliance.activity import activity
 from appliance.clock import Clock
 from appliance.db.pool import Pool
 from appliance.devices import history, metric_store
@@ -37,8 +38,11 @@ async def run(
             async with pool.connection() as connection:
                 await store.record_statuses(connection, now=datetime.fromtimestamp(clock.wall(), UTC), grace=grace)
             await history.erase_marked(pool)
+            activity().did()
         except (psycopg.Error, OSError) as error:
+            activity().failed(error)
             log.warning("chores put off", error=str(error).strip())
+        activity().rests(INTERVAL)
         await trio.sleep(INTERVAL)
 
 

@@ -73,6 +73,11 @@ class Metrics:
         self.buckets_cleared.inc(cleared)
         self.buckets_tracked.set(tracked)
 
+    def committed(self) -> float:
+        """Messages committed since the start, whatever became of them."""
+        samples = [sample for metric in self.messages.collect() for sample in metric.samples]
+        return sum(sample.value for sample in samples if sample.name.endswith("_total"))
+
     def exposition(self) -> bytes:
         """All metrics in the Prometheus text format."""
         return generate_latest(self.registry)

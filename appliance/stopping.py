@@ -6,6 +6,8 @@ import signal
 import structlog
 import trio
 
+from appliance.activity import activity
+
 log = structlog.get_logger(__name__)
 
 ONE_WISH_SECONDS = 0.4
@@ -29,6 +31,7 @@ class Stopping:
     async def watch_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen for SIGTERM and SIGINT until cancelled."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            activity().doing("waits for SIGTERM or SIGINT")
             task_status.started()
             async for number in signals:
                 now = trio.current_time()

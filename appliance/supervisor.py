@@ -21,7 +21,8 @@ from mqtt5 import QoS, RetainHandling
 from psycopg import Notify
 from psycopg.conninfo import make_conninfo
 
-from appliance import doorkeeper, housekeeping
+from appliance import doorkeeper, housekeeping, reports
+from appliance.activity import activity
 from appliance.addresses import lan_addresses
 from appliance.broker_user import device_user
 from appliance.broker_users import BrokerUsers, read_users
@@ -31,7 +32,7 @@ from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import BrokerLimits, Users
 from appliance.children.postgres import Postgres
 from appliance.clock import Clock, SystemClock
-from appliance.config import Config
+from appliance.config import Config, masked
 from appliance.db import bootstrap
 from appliance.db.endpoint import DATABASE, Endpoint
 from appliance.db.migrations import migrate
@@ -66,7 +67,9 @@ from appliance.metrics import Metrics
 from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState
 from appliance.stopping import Stopping
+from appliance.system import System
 from appliance.tree import Tree
+from appliance.vitals import Vitals
 from appliance.web.app import create_app
 from appliance.web.live import LiveFeed
 from appliance.web.server import serve
@@ -133,10 +136,11 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             pool = await tree.open(
                 "connections",
                 open_pool(endpoint.conninfo(INGEST), name="ingest", min_size=2, max_size=config.database.pool_size),
+                tell=reports.connections,
             )
             await tree.start("partitions", keep_ahead, pool, clock, config.retention.days)
             database = DatabaseHealth()
-            await tree.start("database watch", database.watch, pool)
+            await tree.start("database watch", database.watch, pool, tell=reports.database(database))
             # What is known of devices
             first_device = await make_first_device(pool, clock)
             states = StateBook(config.limits.max_tracked_devices)
@@ -186,7 +190,9 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 away,
             )
             backlog.away(clock.wall() - await states.newest(pool, clock.wall()))
-            pipeline_service, _ = await tree.start("pipeline", pipeline.run)
+            pipeline_service, _ = await tree.start(
+                "pipeline", pipeline.run, tell=reports.pipeline(pipeline, metrics.committed, config.ingest.receive_max)
+            )
             holding = Holding(pool, data.instance.instance_id, clock, config.quarantine)
             await tree.start("quarantine", holding.run)
             open_connection = partial(connect, endpoint.conninfo(INGEST))
@@ -205,7 +211,9 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             # The broker: our session first, then the devices' door
             door = Door(clock, metrics)
             broker, users = await open_broker(config, data, tree, pool, door)
-            client = await tree.open("broker session", session_client(config, data, broker))
+            client = await tree.open(
+                "broker session", session_client(config, data, broker), tell=reports.session(config.ingest.receive_max)
+            )
             await client.subscribe(SUBSCRIPTION, max_qos=QoS.AT_LEAST_ONCE, retain_handling=RetainHandling.SEND_NEVER)
             intake = Intake(client, pipeline, config.ingest.batch_size, failpoint, metrics.redelivered.inc)
             intake_service, _ = await tree.start("intake", intake.run)
@@ -232,7 +240,9 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 await tree.start("door", doorkeeper.keep, client, broker)
                 await tree.start("refusals", door.run, broker_users.talk)
             queue = BrokerWatch(watch_client(config, broker), metrics)
-            await tree.start("broker watch", queue.run)
+            await tree.start("broker watch", queue.run, tell=reports.broker_watch(queue))
+            vitals = Vitals(metrics, clock, data.path, queue=lambda: queue.stored, each_second=tree.sample)
+            await tree.start("vitals", vitals.run)
             # The dashboard
             mqtt_host, mqtt_port = device_address(config, broker)
             ingest = HttpSource(pipeline, registry, limiter, clock, token_demanded=config.ingest.require_token)
@@ -251,6 +261,18 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 device_listener=device_listener(mqtt_host if broker is None else None, mqtt_port),
                 limit_of=partial(limit_of, limiter, clock),
                 refused_at_door=door.refusals,
+                system=System(
+                    instance=data.instance.instance_id,
+                    started_at=tree.since,
+                    tasks=tree.status,
+                    vitals=vitals,
+                    companions=partial(reports.companions, database, postgres, broker, client, queue),
+                    bounds=partial(reports.bounds, config, limiter, registry, client, pipeline),
+                    broker_terms=None if broker is None else reports.broker_terms(broker, broker_limits(config)),
+                    retention_days=config.retention.days,
+                    schema=lambda: database.schema_version,
+                    settings=masked(config),
+                ),
             )
             serve_web = partial(serve, shutdown_trigger=stopping.wait)
             web_service, web_port = await tree.start(
@@ -279,8 +301,9 @@ async def open_database(config: Config, data: DataDir, tree: Tree) -> tuple[Post
     """Postgres, started if it is ours, with its roles, database and schema as this program needs them."""
     postgres = None
     if config.database.url is None:
-        postgres = Postgres(data, roles=[role.name for role in ROLES])
-        _, place = await tree.start("postgres", postgres.run)
+        postgres = server = Postgres(data, roles=[role.name for role in ROLES])
+        tell = reports.child(lambda: server.status, lambda: str(server.programs.major))
+        _, place = await tree.start("postgres", postgres.run, tell=tell)
         endpoint = Endpoint.local(place.socket_dir, place.port)
         await bootstrap.prepare(make_conninfo(endpoint.base, user=SUPERUSER, dbname=ANY_DATABASE), DATABASE)
     else:
@@ -320,6 +343,7 @@ async def follow_registry(
         registry.forget()
         limits.changed()
 
+    activity().doing("waits for a change of the registry")
     open_connection = partial(connect, endpoint.conninfo(INGEST))
     await listen(open_connection, [CHANNEL], told, missed, task_status=task_status)
 
@@ -350,21 +374,26 @@ async def open_broker(
     if config.broker.url is not None:
         return None, Users()
     users = await read_users(pool)
-    limits = BrokerLimits(
-        max_message_bytes=16 * config.ingest.max_payload_bytes, max_inflight_messages=config.ingest.receive_max
-    )
     broker = Mosquitto(
         data,
         host=config.broker.host,
         port=config.broker.port,
         subscription=SUBSCRIPTION,
         users=users,
-        limits=limits,
+        limits=broker_limits(config),
         on_line=door.heard,
         talkative=door.talkative,
     )
-    await tree.start("mosquitto", broker.run)
+    tell = reports.child(lambda: broker.status, lambda: broker.program.version_text)
+    await tree.start("mosquitto", broker.run, tell=tell)
     return broker, users
+
+
+def broker_limits(config: Config) -> BrokerLimits:
+    """What the embedded broker bears: above our own limits, so that we see and quarantine what is too large."""
+    return BrokerLimits(
+        max_message_bytes=16 * config.ingest.max_payload_bytes, max_inflight_messages=config.ingest.receive_max
+    )
 
 
 def session_client(config: Config, data: DataDir, broker: Mosquitto | None) -> AbstractAsyncContextManager[Client]:

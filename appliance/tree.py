@@ -2,45 +2,104 @@
 
 The supervisor's own tool. A service is ``async def run(*, task_status)``; it ends when cancelled. One that ends by
 itself, or raises, ends the whole tree: its error leaves through the nursery.
+
+What the tree says of a service comes from three places, none of which costs a message anything: its
+:class:`Report`, asked for by whoever looks; its :mod:`appliance.activity`, where chores note what they do; and Trio
+itself, which knows the tasks that run below it and where each of them waits.
 """
 
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, TypeVar, cast
 
 import structlog
 import trio
 
+from appliance.activity import Activity, enter
 from appliance.errors import ApplianceError
+from appliance.inner_tasks import InnerTask, inner_tasks, whereabouts
 
 log = structlog.get_logger(__name__)
 
 Value = TypeVar("Value")
 
+RATE_SAMPLES = 11
+"""Samples of a service's count, one a second as a rule: rates are means over ten seconds."""
+NEARLY_FULL = 0.5
+"""A queue filled to this share is behind."""
+
+
+class State(StrEnum):
+    """How a service is."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    BEHIND = "behind"
+    """Its queue is filling."""
+    FAILING = "failing"
+    """What it tried last went wrong; it tries again by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a service says when it is asked; what it does not know is None."""
+
+    doing: str | None = None
+    kind: str = ""
+    """A word beside its name: a version, a port."""
+    count: float | None = None
+    """Things done since the start; a rate is made of it."""
+    waiting: int | None = None
+    """Things that wait for it, of at most ``room``."""
+    room: int | None = None
+    restarts: int = 0
+    trouble: str | None = None
+    """What is wrong just now."""
+    last_error: str | None = None
+
+
+Tell = Callable[[], Report]
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """One line of the task tree: ``since`` is in seconds since 1970."""
+    """One service as it is now. Times are seconds since 1970, ``rate`` is things a second."""
 
     name: str
+    state: State
+    kind: str
+    doing: str
     since: float
-    serving: bool
+    rate: float | None
+    waiting: int | None
+    room: int | None
+    restarts: int
+    last_error: str | None
+    last_error_at: float | None
+    tasks: tuple[InnerTask, ...]
+    """The tasks below it, from its nurseries."""
 
 
 class Service:
     """One running service."""
 
-    __slots__ = ("done", "name", "scope", "serving", "since", "stopping")
+    __slots__ = ("_samples", "activity", "done", "name", "scope", "serving", "since", "stopping", "task", "tell")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, tell: Tell | None = None) -> None:
         self.name = name
+        self.tell = tell
+        self.activity = Activity()
         self.scope = trio.CancelScope()
         self.done = trio.Event()
         self.since = time.time()
         self.serving = False
         self.stopping = False
+        self.task: trio.lowlevel.Task | None = None
+        self._samples: deque[tuple[float, float]] = deque(maxlen=RATE_SAMPLES)
 
     def may_end(self) -> None:
         """From now on the service may end by itself: somebody asked it to."""
@@ -52,6 +111,51 @@ class Service:
         self.scope.cancel()
         await self.done.wait()
 
+    def sample(self, now: float) -> None:
+        """Note how much is done by ``now`` (monotonic)."""
+        report = self._ask()
+        if report.count is not None:
+            self._samples.append((now, report.count))
+
+    def status(self) -> ServiceStatus:
+        """How it is now."""
+        report = self._ask()
+        error = report.trouble or report.last_error or self.activity.last_error
+        return ServiceStatus(
+            name=self.name,
+            state=self._state(report),
+            kind=report.kind,
+            doing=report.trouble or report.doing or self.activity.words() or self._whereabouts(),
+            since=self.since,
+            rate=self._rate(),
+            waiting=report.waiting,
+            room=report.room,
+            restarts=report.restarts,
+            last_error=error,
+            last_error_at=self.activity.last_error_at if error == self.activity.last_error else None,
+            tasks=() if self.task is None else inner_tasks(self.task),
+        )
+
+    def _ask(self) -> Report:
+        return Report() if self.tell is None or not self.serving else self.tell()
+
+    def _state(self, report: Report) -> State:
+        if not self.serving:
+            return State.STARTING
+        if report.trouble is not None or self.activity.failing:
+            return State.FAILING
+        full = report.waiting is not None and report.room and report.waiting >= report.room * NEARLY_FULL
+        return State.BEHIND if full else State.RUNNING
+
+    def _rate(self) -> float | None:
+        if len(self._samples) < 2:
+            return None
+        (first, before), (last, count) = self._samples[0], self._samples[-1]
+        return (count - before) / (last - first) if last > first else None
+
+    def _whereabouts(self) -> str:
+        return "" if self.task is None else f"waits in {whereabouts(self.task)}"
+
 
 class Tree:
     """The services of one nursery."""
@@ -59,23 +163,36 @@ class Tree:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._services: list[Service] = []
+        self.since = time.time()
 
     def status(self) -> list[ServiceStatus]:
         """The services that run, in the order of their start."""
-        return [ServiceStatus(service.name, service.since, service.serving) for service in self._services]
+        return [service.status() for service in self._services]
 
-    async def start(self, name: str, run: Callable[..., Awaitable[Any]], *args: Any) -> tuple[Service, Any]:
-        """Start a service; returns once it serves, with what it said."""
-        service = Service(name)
+    def sample(self, now: float) -> None:
+        """Note how much every service has done by ``now`` (monotonic), for the rates."""
+        for service in self._services:
+            service.sample(now)
+
+    async def start(
+        self, name: str, run: Callable[..., Awaitable[Any]], *args: Any, tell: Tell | None = None
+    ) -> tuple[Service, Any]:
+        """Start a service; returns once it serves, with what it said. ``tell`` is asked when somebody looks."""
+        service = Service(name, tell)
         value = await self._nursery.start(self._body, service, run, args)
         service.serving = True
         log.debug("service started", service=name)
         return service, value
 
-    async def open(self, name: str, resource: AbstractAsyncContextManager[Value]) -> Value:
-        """Hold a resource open as a service, so that it is closed in its turn."""
-        _, value = await self.start(name, _hold, resource)
-        return cast("Value", value)
+    async def open(
+        self, name: str, resource: AbstractAsyncContextManager[Value], tell: Callable[[Value], Report] | None = None
+    ) -> Value:
+        """Hold a resource open as a service, so that it is closed in its turn. ``tell`` is asked about it."""
+        service, value = await self.start(name, _hold, resource)
+        held = cast("Value", value)
+        if tell is not None:
+            service.tell = lambda: tell(held)
+        return held
 
     async def _body(
         self,
@@ -85,6 +202,8 @@ class Tree:
         *,
         task_status: trio.TaskStatus[Any],
     ) -> None:
+        service.task = trio.lowlevel.current_task()
+        enter(service.activity)
         self._services.append(service)
         try:
             with service.scope:

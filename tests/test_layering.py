@@ -5,10 +5,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "appliance"
 
-LEAVES = {"errors", "backoff", "reading", "clock", "metrics", "config", "assets", "failpoints", "broker_user"}
+LEAVES = {
+    "activity",
+    "errors",
+    "backoff",
+    "reading",
+    "clock",
+    "metrics",
+    "config",
+    "assets",
+    "failpoints",
+    "broker_user",
+}
 ALLOWED: dict[str, set[str]] = {
     # leaves: know one another only where named
     "errors": set(),
+    "activity": set(),  # what a service says of itself while it runs: any of them may
     "backoff": set(),
     "reading": set(),
     "clock": set(),
@@ -38,19 +50,40 @@ ALLOWED: dict[str, set[str]] = {
     # web: the domain, never children
     # door: pages show what the broker refused, in the door's own words
     "web": LEAVES
-    | {"door", "tree", "first_start", "people", "subscriptions", "devices", "ingest", "db", "mqtt.topics"},
+    # tree, inner_tasks, latency, vitals, system: what the process tells of itself, shown on the System page
+    | {
+        "door",
+        "tree",
+        "inner_tasks",
+        "latency",
+        "vitals",
+        "system",
+        "first_start",
+        "people",
+        "subscriptions",
+        "devices",
+        "ingest",
+        "db",
+        "mqtt.topics",
+    },
     # top
-    "tree": {"errors"},  # the supervisor's tool; a leaf of its own so that pages can show its status
+    "tree": {"activity", "errors", "inner_tasks"},  # the supervisor's tool; knows no service, so pages can show it
+    "inner_tasks": set(),
+    "latency": set(),
+    "vitals": {"activity", "clock", "latency", "metrics"},
+    "system": {"tree", "vitals"},
+    # what services say of themselves, in words: beside the supervisor, which knows them all
+    "reports": {"broker_watch", "children", "config", "db", "devices", "health", "ingest", "mqtt", "system", "tree"},
     "addresses": set(),
     "broker_watch": {"metrics", "mqtt"},
     # the one place where credentials reach the broker, while the session is there
-    "broker_users": {"children", "clock", "db", "devices"},
-    "door": {"broker_user", "clock", "metrics"},
+    "broker_users": {"activity", "children", "clock", "db", "devices"},
+    "door": {"activity", "broker_user", "clock", "metrics"},
     "first_start": {"clock", "db", "devices", "errors", "people", "subscriptions"},
-    "doorkeeper": {"children", "mqtt"},  # the one place where the session's state opens the broker's door
-    "health": {"db"},
-    "housekeeping": {"clock", "db", "devices", "subscriptions"},
-    "stopping": set(),
+    "doorkeeper": {"activity", "children", "mqtt"},  # the one place where the session's state opens the broker's door
+    "health": {"activity", "db"},
+    "housekeeping": {"activity", "clock", "db", "devices", "subscriptions"},
+    "stopping": {"activity"},
     "supervisor": {"*"},
     "intake": {"failpoints", "ingest", "mqtt"},  # the one place where the MQTT client meets the pipeline
     "simulate": LEAVES | {"mqtt"},

@@ -1,13 +1,11 @@
 """``appliance check-config``: every effective value and where it came from."""
 
 import json
-from pathlib import Path
 
 import click
 
 from appliance.cli import Invocation
-from appliance.config import FIELDS, Secret
-from appliance.config_secret import MASK
+from appliance.config import masked
 
 
 @click.command()
@@ -16,7 +14,7 @@ from appliance.config_secret import MASK
 def command(invocation: Invocation, as_json: bool) -> None:
     """Check the configuration and print every value with its origin; secrets are masked."""
     loaded = invocation.loaded
-    rows = [(key, _plain(loaded.value(key)), loaded.origins[key]) for key in FIELDS]
+    rows = [(key, value, loaded.origins[key]) for key, value in masked(loaded.config).items()]
     if as_json:
         settings = {key: {"value": value, "origin": origin} for key, value, origin in rows}
         click.echo(
@@ -27,13 +25,6 @@ def command(invocation: Invocation, as_json: bool) -> None:
     widths = [max(len(row[column]) for row in table) for column in (0, 1)]
     for key, value, origin in table:
         click.echo(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
-
-
-def _plain(value: object) -> object:
-    """A value as JSON knows it."""
-    if isinstance(value, Secret):
-        return MASK
-    return str(value) if isinstance(value, Path) else value
 
 
 def _shown(value: object) -> str:

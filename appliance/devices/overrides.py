@@ -11,6 +11,7 @@ import psycopg
 import structlog
 import trio
 
+from appliance.activity import activity
 from appliance.db import statements
 from appliance.db.pool import Pool
 
@@ -54,11 +55,14 @@ class Overrides:
         await self._read()
         task_status.started()
         while True:
+            activity().doing("waits for a change of a limit")
             await self._stale.wait()
             self._stale = trio.Event()
             try:
                 await self._read()
+                activity().did()
             except (psycopg.Error, OSError) as error:
+                activity().failed(error)
                 log.warning("limits not read", error=str(error).strip())
                 self._stale.set()
             await trio.sleep(INTERVAL)

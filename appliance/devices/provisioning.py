@@ -18,6 +18,7 @@ import psycopg
 import structlog
 import trio
 
+from appliance.activity import activity
 from appliance.backoff import Backoff
 from appliance.clock import Clock, SystemClock
 from appliance.db import statements
@@ -299,13 +300,16 @@ class Provisioner:
                 await trio.sleep(backoff.next())
             else:
                 backoff.reset()
+                activity().doing("waits for a new device")
                 waiting.append(await self._receive.receive())
             while len(waiting) < MAX_TICKETS:
                 try:
                     waiting.append(self._receive.receive_nowait())
                 except trio.WouldBlock:
                     break
+            activity().doing("registers new devices")
             await self._round(waiting)
+            activity().did()
             now = trio.current_time()
             waiting = [ticket for ticket in waiting if not ticket.done.is_set() and ticket.deadline > now]
 

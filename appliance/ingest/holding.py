@@ -14,6 +14,7 @@ import psycopg
 import structlog
 import trio
 
+from appliance.activity import activity
 from appliance.clock import Clock
 from appliance.config import Quarantine
 from appliance.db import statements
@@ -65,8 +66,11 @@ class Holding:
         while True:
             try:
                 await self.round()
+                activity().did()
             except (psycopg.Error, PoolTimeout, OSError) as error:
+                activity().failed(error)
                 log.warning("quarantine not looked after", error=str(error).strip())
+            activity().rests(INTERVAL)
             await trio.sleep(INTERVAL)
 
     async def round(self) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import structlog
 import trio
 
+from appliance.activity import activity
 from appliance.clock import Clock
 from appliance.ingest.limiter import Limiter
 
@@ -38,7 +39,9 @@ class Janitor:
         """Sweep for ever; the first pass comes after one interval."""
         task_status.started()
         while True:
+            activity().rests(self._interval)
             await trio.sleep(self._interval)
+            activity().doing("sweeping" if not self._resting() else "resting: no messages are taken")
             if not self._resting():
                 await self.sweep()
 
@@ -50,5 +53,6 @@ class Janitor:
             cleared, done = cleared + swept.cleared, swept.done
             await trio.lowlevel.checkpoint()
         log.info("buckets cleared", cleared=cleared, tracked=self._limiter.tracked)
+        activity().did()
         self._report(cleared, self._limiter.tracked)
         return cleared

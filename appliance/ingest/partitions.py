@@ -6,6 +6,7 @@ import psycopg
 import structlog
 import trio
 
+from appliance.activity import activity
 from appliance.clock import Clock
 from appliance.db.partitions import ensure_partitions
 from appliance.db.pool import Pool, PoolTimeout
@@ -29,13 +30,16 @@ async def keep_ahead(
                 made = await ensure_partitions(
                     connection, today - timedelta(days=retention_days), today + timedelta(days=DAYS_AHEAD)
                 )
+            activity().did()
             if made:
                 log.info("partitions made", count=made)
         except (psycopg.Error, PoolTimeout, OSError) as error:
             if not started:
                 raise
+            activity().failed(error)
             log.warning("partitions not looked at", error=str(error).strip())
         if not started:
             started = True
             task_status.started()
+        activity().rests(INTERVAL)
         await trio.sleep(INTERVAL)

@@ -18,6 +18,7 @@ import structlog
 import trio
 from psycopg import Notify
 
+from appliance.activity import activity
 from appliance.backoff import Backoff
 from appliance.clock import Clock
 from appliance.config import Ingest, Retention
@@ -108,14 +109,17 @@ class Replayer:
             started = trio.current_time()
             try:
                 worked = await self.step()
+                activity().did(worked)
                 backoff.reset()
             except (psycopg.Error, PoolTimeout, OSError) as error:
+                activity().failed(error)
                 log.warning("replay waits", error=str(error).strip())
                 await trio.sleep(backoff.next())
                 continue
             if worked:
                 await self._pace(trio.current_time() - started)
             else:
+                activity().doing("waits for a replay to be asked for")
                 with trio.move_on_after(POLL_SECONDS):
                     await self._asked.wait()
 
@@ -127,6 +131,7 @@ class Replayer:
         if row is None:
             return False
         replay = replay_of(row)
+        activity().doing(f"replays: {replay.examined} of {replay.total}")
         try:
             await self._slice(replay)
         except OSError:

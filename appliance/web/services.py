@@ -13,6 +13,7 @@ from appliance.devices.seats import By
 from appliance.door import Refused
 from appliance.ingest.batch import Verdict
 from appliance.ingest.limiter import BucketState
+from appliance.system import System
 from appliance.web.live import LiveFeed
 
 
@@ -103,3 +104,5 @@ class Services:
     """The limit in force for a device (tenant id, device id) of the tenant, and its present fill."""
     refused_at_door: Callable[[str | None, str | None], Sequence[Refused]]
     """What the broker refused lately, newest first: of all, of a tenant, or of a device (tenant id, device id)."""
+    system: System
+    """What the process tells of itself: tasks, children, memory, disk."""

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
@@ -16,6 +17,9 @@ from appliance.devices.provisioning import Request
 from appliance.devices.seats import By
 from appliance.ingest.batch import Verdict
 from appliance.ingest.limiter import BucketState
+from appliance.metrics import Metrics
+from appliance.system import Bound, BrokerTerms, Companion, System
+from appliance.vitals import Vitals
 from appliance.web.app import Dashboard, create_app
 from appliance.web.hardening import Limits
 from appliance.web.live import LiveFeed
@@ -52,6 +56,25 @@ async def no_claims(request: Request, by: By) -> Outcome:
     raise AssertionError(f"{by.actor} claims {request.key}, though nobody was let in")
 
 
+def quiet_system(clock: SystemClock) -> System:
+    """A process without tasks, whose Postgres and broker are well."""
+    return System(
+        instance="0123456789ab",
+        started_at=clock.wall() - 3600,
+        tasks=list,
+        vitals=Vitals(Metrics(), clock, Path.cwd(), queue=lambda: 0, each_second=lambda _now: None),
+        companions=lambda: [
+            Companion("Postgres", embedded=True, version="15", trouble=None, answered_in=0.0004),
+            Companion("Mosquitto", embedded=True, version="2.0.11", trouble=None, connected=3, dropped=0),
+        ],
+        bounds=lambda: [Bound("Rate buckets", 471, 200_000)],
+        broker_terms=BrokerTerms(5, 200_000, 268_435_456, 4096, 262_144, 10_000, 14, 805_306_368),
+        retention_days=30,
+        schema=lambda: 9,
+        settings={"broker.port": 1883, "database.url": None},
+    )
+
+
 def services(
     pool: Pool, *, health: Health = WELL, public_url: str | None = None, live: LiveFeed | None = None
 ) -> Services:
@@ -72,6 +95,7 @@ def services(
         device_listener=DeviceListener(None, 1883, "demo/device/first", "tenant/demo/device/first/telemetry"),
         limit_of=lambda _tenant_id, _device_id: BucketState(10, 50, 50, overflow=False),
         refused_at_door=lambda _tenant_id, _device_id: [],
+        system=quiet_system(clock),
     )
 
 

@@ -1,0 +1,144 @@
+"""What services say when somebody looks: figures that are there anyway, in words. For the task tree and System."""
+
+from collections.abc import Callable
+
+from appliance.broker_watch import BrokerWatch
+from appliance.children.keeper import ChildState, ChildStatus
+from appliance.children.mosquitto import Mosquitto
+from appliance.children.mosquitto_files import BrokerLimits
+from appliance.children.postgres import Postgres
+from appliance.config import Config
+from appliance.db.pool import Pool
+from appliance.devices.registry import Registry
+from appliance.health import DatabaseHealth
+from appliance.ingest.limiter import Limiter
+from appliance.ingest.pipeline import Pipeline
+from appliance.mqtt.client import Client
+from appliance.mqtt.link import LinkState
+from appliance.system import Bound, BrokerTerms, Companion
+from appliance.tree import Report
+
+
+def child(status: Callable[[], ChildStatus], version: Callable[[], str]) -> Callable[[], Report]:
+    """Of an embedded Postgres or Mosquitto."""
+
+    def tell() -> Report:
+        now = status()
+        trouble = None if now.state is ChildState.READY else f"is {now.state.value}"
+        return Report(
+            doing=f"embedded, ready, pid {now.pid}",
+            kind=version(),
+            restarts=now.restarts,
+            trouble=trouble,
+            last_error=now.last_error,
+        )
+
+    return tell
+
+
+def connections(pool: Pool) -> Report:
+    """Of the pool; whoever waits for a connection is in its queue."""
+    now = pool.statistics()
+    return Report(f"{now.in_use} of {now.in_use + now.idle} connections in use", waiting=now.waiting, room=None)
+
+
+def database(health: DatabaseHealth) -> Callable[[], Report]:
+    """Of the watch over Postgres."""
+
+    def tell() -> Report:
+        answered = health.answered_in
+        doing = "asks once a second" if answered is None else f"answered in {1000 * answered:.1f} ms"
+        return Report(doing, trouble=health.postgres or health.schema)
+
+    return tell
+
+
+def pipeline(pipeline: Pipeline, received: Callable[[], float], room: int) -> Callable[[], Report]:
+    """Of admission and writer; their queue is what is in hand."""
+
+    def tell() -> Report:
+        in_hand = pipeline.in_hand
+        doing = f"checks and commits {in_hand} messages" if in_hand else "waits for messages"
+        return Report(doing, count=received(), waiting=in_hand, room=room)
+
+    return tell
+
+
+def session(receive_max: int) -> Callable[[Client], Report]:
+    """Of our session with the broker."""
+
+    def tell(client: Client) -> Report:
+        now, link = client.statistics(), client.link
+        if link.state is not LinkState.READY:
+            return Report(trouble=link.detail or link.state.value, count=now.received)
+        return Report("receives", count=now.received, waiting=now.waiting, room=receive_max)
+
+    return tell
+
+
+def broker_watch(watch: BrokerWatch) -> Callable[[], Report]:
+    """Of the second, light connection to the broker."""
+
+    def tell() -> Report:
+        if watch.stored is None:
+            return Report("waits for the broker's figures")
+        return Report(f"{watch.connected or 0} connected, {watch.stored} messages in its store")
+
+    return tell
+
+
+def companions(
+    database: DatabaseHealth, postgres: Postgres | None, broker: Mosquitto | None, client: Client, watch: BrokerWatch
+) -> list[Companion]:
+    """Postgres and Mosquitto, whoever runs them."""
+    server = None if postgres is None else postgres.status
+    kept = None if broker is None else broker.status
+    link = client.link
+    return [
+        Companion(
+            "Postgres",
+            embedded=server is not None,
+            version=None if postgres is None else str(postgres.programs.major),
+            trouble=database.postgres or database.schema,
+            restarts=0 if server is None else server.restarts,
+            started_at=None if server is None else server.started_at,
+            last_error=None if server is None else server.last_error,
+            answered_in=database.answered_in,
+        ),
+        Companion(
+            "Mosquitto" if broker is not None else "Broker",
+            embedded=kept is not None,
+            version=watch.version if broker is None else broker.program.version_text,
+            trouble=None if link.state is LinkState.READY else link.detail or link.state.value,
+            restarts=0 if kept is None else kept.restarts,
+            started_at=None if kept is None else kept.started_at,
+            last_error=None if kept is None else kept.last_error,
+            connected=watch.connected,
+            dropped=watch.dropped,
+        ),
+    ]
+
+
+def bounds(config: Config, limiter: Limiter, registry: Registry, client: Client, pipeline: Pipeline) -> list[Bound]:
+    """What is kept in memory for each device, tenant or message, and how much of it at most (P10)."""
+    devices, window = config.limits.max_tracked_devices, config.ingest.receive_max
+    return [
+        Bound("Rate buckets", limiter.tracked, devices),
+        Bound("Registry cache", len(registry), devices),
+        Bound("Messages received, not yet taken", client.statistics().waiting, window),
+        Bound("Messages in hand", pipeline.in_hand, window),
+    ]
+
+
+def broker_terms(broker: Mosquitto, limits: BrokerLimits) -> BrokerTerms:
+    """What the embedded broker's settings promise to a device."""
+    return BrokerTerms(
+        saves_every=None if broker.program.persist_sqlite is not None else limits.autosave_seconds,
+        queued_messages=limits.max_queued_messages,
+        queued_bytes=limits.max_queued_bytes,
+        inflight_messages=limits.max_inflight_messages,
+        message_bytes=limits.max_message_bytes,
+        connections=limits.max_connections,
+        session_days=limits.session_days,
+        memory_bytes=limits.memory_bytes,
+    )

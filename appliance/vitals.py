@@ -1,0 +1,165 @@
+"""The process looks at itself: rates of its tasks, latencies of the last hour, memory, disk, the broker's queue.
+
+Once a second and once a minute, whoever looks; so that the System page has a past to show, and asking costs nothing.
+"""
+
+import os
+import resource
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from appliance.activity import activity
+from appliance.clock import Clock
+from appliance.latency import STEP, LatencyHistory
+from appliance.metrics import Metrics
+
+DISK_SECONDS = 60.0
+"""Between two counts of what our folder takes."""
+MINUTES = 60
+"""For which the longest queue is remembered."""
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Bytes. ``total`` and ``free`` are of the file system that holds the data folder, the others of its parts."""
+
+    total: int
+    free: int
+    postgres: int
+    broker: int
+    rest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of this process (its children have their own): now, at most since its start, and how many there are."""
+
+    now: int
+    highest: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Messages that wait in the broker: now (None: it has not told), and at most within the last hour."""
+
+    now: int | None
+    longest: int
+    longest_at: float | None
+    """Seconds since 1970, to the minute."""
+
+
+class Vitals:
+    """What the process knows of itself."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        clock: Clock,
+        folder: Path,
+        *,
+        queue: Callable[[], int | None],
+        each_second: Callable[[float], None],
+    ) -> None:
+        """``queue`` tells how many messages wait in the broker; ``each_second`` is called with the monotonic time."""
+        self._each_second = each_second
+        self._clock = clock
+        self._folder = folder
+        self._queue = queue
+        self._next_reading = clock.monotonic() + STEP
+        self._longest: deque[tuple[int, int]] = deque(maxlen=MINUTES)
+        self.receive_to_commit = LatencyHistory(metrics.latency_seconds)
+        self.commit = LatencyHistory(metrics.commit_seconds)
+        self.disk: Disk | None = None
+        """None until it was counted for the first time."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look every second, for ever."""
+        task_status.started()
+        activity().doing("looks every second")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_disk)
+            while True:
+                self.look()
+                await trio.sleep(1.0)
+
+    def look(self) -> None:
+        """Look once; :meth:`run` does so every second."""
+        now = self._clock.monotonic()
+        self._each_second(now)
+        self._note_queue()
+        if now >= self._next_reading:
+            self._next_reading = now + STEP
+            self.receive_to_commit.sample()
+            self.commit.sample()
+
+    def memory(self) -> Memory:
+        """What the process takes now."""
+        page = os.sysconf("SC_PAGE_SIZE")
+        now = int(Path("/proc/self/statm").read_text().split()[1]) * page
+        highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return Memory(now, max(now, highest), _memory_limit())
+
+    def queue(self) -> Queue:
+        """How many messages wait in the broker."""
+        if not self._longest:
+            return Queue(self._queue(), 0, None)
+        minute, longest = max(self._longest, key=lambda seen: (seen[1], seen[0]))
+        return Queue(self._queue(), longest, minute * 60.0)
+
+    async def _watch_disk(self) -> None:
+        while True:
+            try:
+                # abandoned at the end of the process: it only reads
+                self.disk = await trio.to_thread.run_sync(measure, self._folder, abandon_on_cancel=True)
+                activity().did()
+            except OSError as error:
+                activity().failed(error)
+            await trio.sleep(DISK_SECONDS)
+
+    def _note_queue(self) -> None:
+        waiting, minute = self._queue() or 0, int(self._clock.wall() // 60)
+        if self._longest and self._longest[-1][0] == minute:
+            waiting = max(waiting, self._longest.pop()[1])
+        self._longest.append((minute, waiting))
+
+
+def measure(folder: Path) -> Disk:
+    """What the parts of the data folder take, as the file system counts it. Raises OSError."""
+    place = os.statvfs(folder)
+    parts = {"postgres": 0, "mosquitto": 0}
+    rest = 0
+    for entry in os.scandir(folder):
+        size = _taken(entry)
+        if entry.name in parts:
+            parts[entry.name] += size
+        else:
+            rest += size
+    total, free = place.f_blocks * place.f_frsize, place.f_bavail * place.f_frsize
+    return Disk(total, free, parts["postgres"], parts["mosquitto"], rest)
+
+
+def _taken(entry: "os.DirEntry[str]") -> int:
+    """Bytes of a file or of all below a folder; files come and go meanwhile."""
+    try:
+        size = entry.stat(follow_symlinks=False).st_blocks * 512
+        if not entry.is_dir(follow_symlinks=False):
+            return size
+        with os.scandir(entry) as inside:
+            return size + sum(_taken(one) for one in inside)
+    except (FileNotFoundError, PermissionError):
+        return 0
+
+
+def _memory_limit() -> int:
+    """What the machine has, or what the container may take of it."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return min(machine, int(CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):  # no limit says "max"
+        return machine

@@ -1,0 +1,94 @@
+"""The process looks at itself: memory, disk, the broker's queue, and the rates of its tasks."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+from appliance.metrics import Metrics
+from appliance.vitals import Vitals, measure
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def wall(self) -> float:
+        """As it was moved."""
+        return self.now
+
+    def monotonic(self) -> float:
+        """The same."""
+        return self.now
+
+
+def _vitals(folder: Path, queue: Callable[[], int | None], seconds: list[float], clock: Clock) -> Vitals:
+    return Vitals(Metrics(), clock, folder, queue=queue, each_second=seconds.append)
+
+
+def test_every_look_is_passed_on_with_its_time(tmp_path: Path) -> None:
+    seconds, clock = list[float](), Clock()
+    vitals = _vitals(tmp_path, lambda: None, seconds, clock)
+    vitals.look()
+    clock.now += 1
+    vitals.look()
+    assert seconds == [clock.now - 1, clock.now]
+
+
+async def test_the_disk_is_counted_beside_the_stream(tmp_path: Path) -> None:
+    vitals = _vitals(tmp_path, lambda: 0, [], Clock())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(vitals.run)
+        with trio.fail_after(5):
+            while vitals.disk is None:
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert vitals.disk is not None
+    assert vitals.disk.total > vitals.disk.free > 0
+
+
+def test_the_longest_queue_of_the_hour_is_remembered_and_then_forgotten(tmp_path: Path) -> None:
+    waiting, clock = [5], Clock()
+    vitals = _vitals(tmp_path, lambda: waiting[-1], [], clock)
+    for now in (5, 412, 7):
+        waiting.append(now)
+        vitals.look()
+        clock.now += 1
+    assert (vitals.queue().now, vitals.queue().longest) == (7, 412)
+    waiting.append(0)
+    for _ in range(59):
+        clock.now += 60
+        vitals.look()
+    queue = vitals.queue()
+    assert (queue.now, queue.longest) == (0, 412)
+    assert queue.longest_at is not None
+    assert 0 <= queue.longest_at - 1_700_000_000 + 60 < 120
+    clock.now += 60
+    vitals.look()
+    assert vitals.queue().longest == 0
+
+
+def test_a_broker_that_has_not_told_has_no_queue(tmp_path: Path) -> None:
+    vitals = _vitals(tmp_path, lambda: None, [], Clock())
+    vitals.look()
+    assert (vitals.queue().now, vitals.queue().longest) == (None, 0)
+
+
+def test_memory_is_that_of_this_process(tmp_path: Path) -> None:
+    memory = _vitals(tmp_path, lambda: 0, [], Clock()).memory()
+    assert 10_000_000 < memory.now <= memory.highest < memory.total
+
+
+def test_the_folder_is_counted_by_its_parts_and_links_lead_nowhere(tmp_path: Path) -> None:
+    for name, size in (("postgres/base/1", 300_000), ("mosquitto/mosquitto.db", 50_000), ("run.json", 100)):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(size))
+    (tmp_path / "sockets").symlink_to("/usr")
+    disk = measure(tmp_path)
+    assert 300_000 <= disk.postgres < 400_000
+    assert 50_000 <= disk.broker < 80_000
+    assert disk.rest < 20_000
