@@ -38,7 +38,7 @@ from appliance.db.endpoint import DATABASE, Endpoint
 from appliance.db.migrations import migrate
 from appliance.db.notify import listen
 from appliance.db.pool import Pool, open_pool
-from appliance.db.roles import INGEST, OWNER, ROLES
+from appliance.db.roles import INGEST, OWNER, ROLES, WEB
 from appliance.db.trio_psycopg import connect
 from appliance.devices.claims import claim
 from appliance.devices.credentials import Issued
@@ -66,11 +66,14 @@ from appliance.intake import Intake
 from appliance.metrics import Metrics
 from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState
+from appliance.people.signin import SignIn
 from appliance.stopping import Stopping
 from appliance.system import System
 from appliance.tree import Tree
 from appliance.vitals import Vitals
+from appliance.web.access import Access
 from appliance.web.app import create_app
+from appliance.web.identity import Identity
 from appliance.web.live import LiveFeed
 from appliance.web.server import serve
 from appliance.web.services import BrokerQueue, DeviceListener, Health, Services
@@ -139,6 +142,10 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 tell=reports.connections,
             )
             await tree.start("partitions", keep_ahead, pool, clock, config.retention.days)
+            web_pool = await tree.open(
+                "customers' connections",
+                open_pool(endpoint.conninfo(WEB), name="web", min_size=1, max_size=config.database.pool_size),
+            )
             database = DatabaseHealth()
             await tree.start("database watch", database.watch, pool, tell=reports.database(database))
             # What is known of devices
@@ -251,6 +258,9 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 public_url=config.web.public_url,
                 clock=clock,
                 pool=pool,
+                access=Access(pool, web_pool, clock),
+                identity=Identity(pool, clock),
+                sign_in=SignIn(pool, clock),
                 live=live,
                 health=present,
                 metrics_text=metrics.exposition,

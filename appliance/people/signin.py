@@ -46,7 +46,7 @@ class Attempt:
     browser: str | None = field(default=None, repr=False)
     keep: bool = False
     tenant_id: str | None = None
-    """Which account, when one address and password fit several."""
+    """Which account, when one address and password fit several; empty is the operator's, None leaves it open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class SignIn:
                 if not fitting:
                     await self._note_failure(connection, [user for user, _ in accounts], attempt.visit)
                     return Refused()
-                chosen = [pair for pair in fitting if pair[0].tenant_id == (attempt.tenant_id or pair[0].tenant_id)]
+                chosen = [pair for pair in fitting if attempt.tenant_id in (None, pair[0].tenant_id or "")]
                 if len(chosen) != 1:
                     return Several([user.tenant_id for user, _ in fitting])
                 user, kept_hash = chosen[0]
@@ -208,10 +208,11 @@ class SignIn:
         async with self._pool.connection() as connection:
             return await self._welcome(connection, user, visit, browser, keep=False)
 
-    async def sign_out(self, session_id: UUID, user: User, by: By) -> None:
+    async def sign_out(self, session_id: UUID, user_id: UUID, by: By) -> None:
         """End the session; one that has ended meanwhile is none the worse."""
         async with self._pool.connection() as connection, connection.transaction():
-            parameters = {"session": session_id, "user": user.user_id}
+            user = await users.get(connection, user_id)
+            parameters = {"session": session_id, "user": user_id}
             cursor = await connection.execute(STATEMENTS["end_session"], parameters)
             if cursor.rowcount:
                 await record(connection, users.entry(by, "sign_out", user))

@@ -9,15 +9,16 @@ from quart import Response
 from quart_trio import QuartTrio
 
 from appliance.assets import asset
-from appliance.web import auth, files, hardening, history, live_socket, probes
+from appliance.web import files, hardening, history, live_socket, probes
 from appliance.web.api import ingest, openapi
 from appliance.web.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.figures import FigureReader
 from appliance.web.files import Files
 from appliance.web.fragments import LivePages
+from appliance.web.gate import Gate
 from appliance.web.hardening import Limits
 from appliance.web.live_socket import LiveSockets
-from appliance.web.pages import overview
+from appliance.web.pages import overview, sign_in
 from appliance.web.services import Services
 from appliance.web.templating import Templates
 
@@ -60,13 +61,14 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     static = Files(asset("static"))
     templates = Templates(static, services.name)
     live_pages = LivePages()
-    auth.guard(app)
+    Gate(services).install(app)
     FailurePages(services, templates).install(app)
     app.register_blueprint(files.blueprint(static))
     app.register_blueprint(probes.blueprint(services))
     app.register_blueprint(openapi.blueprint())
     app.register_blueprint(ingest.blueprint(services, services.ingest))
     app.register_blueprint(live_socket.blueprint(app.live_sockets, services.live, live_pages, services.public_url))
+    app.register_blueprint(sign_in.blueprint(services, templates))
     figures = FigureReader(services.pool, services.clock)
     app.register_blueprint(overview.blueprint(services, figures, templates, live_pages))
 

@@ -1,8 +1,14 @@
-"""What a person reads when a page cannot be had: 403, 404, 405, 500, 503. Never a stack trace, always what to do."""
+"""What a person reads when a page cannot be had, and a program when a call fails: 4xx, 500, 503.
+
+Never a stack trace, always what to do. Which of the two it is, the path decides: the API answers with a problem.
+"""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
+from uuid import UUID
 
 import psycopg
 import structlog
@@ -10,7 +16,10 @@ import trio
 from quart import Quart, Response, has_request_context, request, websocket
 from werkzeug.exceptions import HTTPException
 
-from appliance.web.auth import Viewer
+from appliance.errors import ApplianceError, Conflict, Invalid, NoCapacity, NotFound
+from appliance.people.role import Role, Theme
+from appliance.web.api.problem import is_for_programs, problem
+from appliance.web.auth import Viewer, viewer_if_any
 from appliance.web.frame import Frame
 from appliance.web.services import Services
 from appliance.web.templating import Templates
@@ -24,8 +33,18 @@ POSTGRES_AWAY = (psycopg.OperationalError, trio.TooSlowError)
 """What reading raises while Postgres cannot be reached, or does not answer in time."""
 
 
-NOBODY = Viewer(tenant_id=None, zone=None)
-"""An error page shows nothing of anybody: it needs no viewer, whatever the gate has decided."""
+NOBODY = Viewer(
+    user_id=UUID(int=0),
+    email="",
+    name="",
+    role=Role.VIEWER,
+    tenant_id="",
+    zone=None,
+    theme=Theme.SYSTEM,
+    session_id=None,
+    csrf="",
+)
+"""Who sees an error page without being signed in. An error page shows nothing of anybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +59,7 @@ class Failure:
 
 
 TEXTS: dict[HTTPStatus, tuple[str, str]] = {
+    HTTPStatus.UNAUTHORIZED: ("Not signed in", "Sign in, and try again."),
     HTTPStatus.FORBIDDEN: ("Not allowed", "Your role does not include this page."),
     HTTPStatus.NOT_FOUND: ("Not found", "There is nothing at this address. It may have been deleted or renamed."),
     HTTPStatus.METHOD_NOT_ALLOWED: ("Not possible here", "This address cannot be used that way."),
@@ -48,10 +68,19 @@ TEXTS: dict[HTTPStatus, tuple[str, str]] = {
 }
 
 
-def describe(status: HTTPStatus) -> Failure:
-    """The words for a status that a route or the framework answered."""
-    title, text = TEXTS.get(status, (status.phrase, f"{status.description or 'The request was not understood'}."))
-    return Failure(status, title, text)
+STATUSES: Mapping[type[ApplianceError], HTTPStatus] = {
+    Invalid: HTTPStatus.BAD_REQUEST,
+    NotFound: HTTPStatus.NOT_FOUND,
+    Conflict: HTTPStatus.CONFLICT,
+    NoCapacity: HTTPStatus.PAYMENT_REQUIRED,
+}
+"""What the domain's errors are over HTTP."""
+
+
+def describe(status: HTTPStatus, text: str | None = None) -> Failure:
+    """The words for a status that a route or the framework answered; ``text`` if the route had words of its own."""
+    title, usual = TEXTS.get(status, (status.phrase, f"{status.description or 'The request was not understood'}."))
+    return Failure(status, title, text or usual)
 
 
 def _path() -> str:
@@ -69,22 +98,31 @@ class FailurePages:
     def install(self, app: Quart) -> None:
         """Register the error handlers."""
         app.register_error_handler(HTTPException, self.refused)
+        app.register_error_handler(ApplianceError, self.unfit)
         app.register_error_handler(Exception, self.failed)
         for error in POSTGRES_AWAY:
             app.register_error_handler(error, self.postgres_away)
 
     async def refused(self, error: HTTPException) -> Response:
         """An error that a route or the framework meant: 4xx. Keeps its headers, such as Allow."""
-        response = self._page(describe(HTTPStatus(error.code or 500)))
+        own_words = None if error.description == type(error).description else error.description
+        response = self._answer(describe(HTTPStatus(error.code or 500), own_words))
         response.headers.extend((name, value) for name, value in error.get_headers() if name == "Allow")
         return response
+
+    async def unfit(self, error: ApplianceError) -> Response:
+        """What the domain says no to, in its own words. Another kind of error is a surprise here."""
+        status = STATUSES.get(type(error))
+        if status is None:
+            return await self.failed(error)
+        return self._answer(describe(status, str(error)), field=error.field if isinstance(error, Invalid) else None)
 
     async def failed(self, error: Exception) -> Response:
         """A surprise: logged with its traceback, shown as a reference only."""
         reference = secrets.token_hex(4)
         log.error("page failed", path=_path(), reference=reference, exc_info=error)
         text = "This is a fault of the appliance. It stands in the log under the reference below."
-        return self._page(Failure(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong", text, reference))
+        return self._answer(Failure(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong", text, reference))
 
     async def postgres_away(self, error: Exception) -> Response:
         """Postgres is away: what that means for the messages, and how long it can last."""
@@ -93,14 +131,18 @@ class FailurePages:
             "Readings cannot be shown at the moment. No message is lost: the broker keeps them until Postgres is back."
         )
         failure = Failure(HTTPStatus.SERVICE_UNAVAILABLE, "Postgres is away", text)
-        response = self._page(failure, queue=self._services.broker_queue(), retry_after=RETRY_AFTER)
+        response = self._answer(failure, queue=self._services.broker_queue(), retry_after=RETRY_AFTER)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
 
-    def _page(self, failure: Failure, **values: object) -> Response:
+    def _answer(self, failure: Failure, field: str | None = None, **values: object) -> Response:
         if not has_request_context():  # a WebSocket: no person reads it
             return Response(f"{failure.status.value} {failure.title}\n", failure.status, content_type="text/plain")
-        frame = Frame(now=self._services.clock.wall(), path=request.path, viewer=NOBODY)
+        if is_for_programs(request.path):
+            told = {"field": field, "reference": failure.reference}
+            members: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
+            return problem(failure.status, failure.status.name, failure.text, **members)
+        frame = Frame(now=self._services.clock.wall(), path=request.path, viewer=viewer_if_any() or NOBODY)
         values = {"queue": None, "retry_after": None, **values}
         html = self._templates.render("pages/failure.html", frame=frame, failure=failure, **values)
         return Response(html, status=failure.status, content_type="text/html; charset=utf-8")

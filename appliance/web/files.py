@@ -14,6 +14,8 @@ from types import MappingProxyType
 
 from quart import Blueprint, Response, abort, request
 
+from appliance.web.auth import OPEN, allow
+
 PREFIX = "/static/"
 TYPES: Mapping[str, str] = MappingProxyType(
     {
@@ -75,6 +77,7 @@ def blueprint(files: Files) -> Blueprint:
     routes = Blueprint("files", __name__)
 
     @routes.get(PREFIX + "<path:address>")
+    @allow(OPEN)
     async def file(address: str) -> Response:
         found = files.get(address)
         if found is None:

@@ -7,7 +7,7 @@ import trio
 from quart import Blueprint, Response, abort, websocket
 
 from appliance.web import hardening
-from appliance.web.auth import Viewer, viewer
+from appliance.web.auth import READERS, Viewer, allow, viewer
 from appliance.web.fragments import Fragment, LivePages
 from appliance.web.live import LiveFeed
 
@@ -95,6 +95,7 @@ def blueprint(sockets: LiveSockets, feed: LiveFeed, pages: LivePages, public_url
     routes = Blueprint("live", __name__)
 
     @routes.websocket("/live")
+    @allow(READERS)
     async def live() -> Response | None:
         headers = websocket.headers
         if not hardening.same_origin(headers.get("Origin"), headers.get("Host"), public_url):

@@ -8,6 +8,7 @@ from quart import Blueprint, Response, request
 
 from appliance.web import hardening
 from appliance.web.api.describe import Credential, answer, describe
+from appliance.web.auth import OPEN, allow
 from appliance.web.services import Services
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,12 +32,14 @@ def blueprint(services: Services) -> Blueprint:
     routes = Blueprint("probes", __name__)
 
     @routes.get("/healthz")
+    @allow(OPEN)
     @describe("Whether the process lives", answers={HTTPStatus.OK: Alive}, credential=Credential.NONE)
     async def healthz() -> Response:
         """The process lives; nothing else is asked, so that no outage of Postgres has it restarted."""
         return answer(Alive())
 
     @routes.get("/readyz")
+    @allow(OPEN)
     @describe(
         "Whether Postgres, the broker and the schema are there",
         answers={HTTPStatus.OK: Readiness, HTTPStatus.SERVICE_UNAVAILABLE: Readiness},
@@ -49,6 +52,7 @@ def blueprint(services: Services) -> Blueprint:
         return answer(Readiness("ready"))
 
     @routes.get("/metrics")
+    @allow(OPEN)
     async def metrics() -> Response:
         forwarded = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "Via"))
         if not hardening.from_loopback(request.remote_addr, forwarded):

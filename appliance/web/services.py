@@ -13,7 +13,11 @@ from appliance.devices.seats import By
 from appliance.door import Refused
 from appliance.ingest.batch import Verdict
 from appliance.ingest.limiter import BucketState
+from appliance.people.sessions import Visit
+from appliance.people.signin import SignIn
 from appliance.system import System
+from appliance.web.access import Access
+from appliance.web.auth import Viewer
 from appliance.web.live import LiveFeed
 
 
@@ -75,6 +79,18 @@ class Ingest(Protocol):
         ...
 
 
+class Recognises(Protocol):
+    """Who shows a secret: :class:`appliance.web.identity.Identity`."""
+
+    async def by_session(self, secret: str, visit: Visit, *, touch: bool = True) -> Viewer | None:
+        """Whose session it is, if it is alive. ``touch``: it counts as activity of its owner."""
+        ...
+
+    async def by_token(self, secret: str) -> Viewer | None:
+        """Whose API token it is, if it is good."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything the dashboard needs from the rest of the process."""
@@ -85,8 +101,13 @@ class Services:
     """``web.public_url``: the address people use when it is not the machine's own."""
     clock: Clock
     pool: Pool
-    """Connections of the role ``appliance_ingest``, which sees all tenants: operators' pages read through it. Customer
-    sessions get a pool of their own (``appliance_web``, under row-level security) with sign-in."""
+    """Connections of the role ``appliance_ingest``, which sees all tenants. What a person asks for goes through
+    ``access``."""
+    access: Access
+    """Transactions of whoever is signed in."""
+    identity: Recognises
+    """From a cookie's or a token's secret to the viewer."""
+    sign_in: SignIn
     live: LiveFeed
     health: Callable[[], Health]
     metrics_text: Callable[[], bytes]

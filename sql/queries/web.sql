@@ -1,5 +1,12 @@
 -- Read by the dashboard. %(tenant)s NULL is an operator's view of all tenants.
 
+-- name: begin_reading
+-- For one transaction: its tenant under row-level security, and no change.
+SELECT set_config('appliance.tenant_id', %(tenant)s, true), set_config('transaction_read_only', 'on', true)
+
+-- name: begin_changing
+SELECT set_config('appliance.tenant_id', %(tenant)s, true)
+
 -- name: count_devices
 SELECT count(*), count(*) FILTER (WHERE last_heard_at >= %(lately)s)
 FROM device_state

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from appliance.db import roles
+from appliance.web.cookies import SESSION
 from tests.postgres_server import Database, PostgresServer, create_database, drop_database
 
 ROOT = Path(__file__).parents[2]
@@ -125,5 +126,7 @@ def dashboard(database: Database) -> Iterator[Dashboard]:
 def watched(browser: Browser) -> Iterator[Watched]:
     """A page on a desk, in the light theme."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
+    # the dashboard's process takes every session for an operator's
+    context.add_cookies([{"name": SESSION.name, "value": "x", "domain": "localhost", "path": "/"}])
     yield Watched(context.new_page())
     context.close()

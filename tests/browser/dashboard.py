@@ -15,7 +15,7 @@ from appliance.reading import Kind
 from appliance.web.app import create_app
 from appliance.web.live import LiveFeed
 from appliance.web.server import serve
-from tests.web.serving import services
+from tests.web.serving import Always, services
 
 
 def publish(feed: LiveFeed, device: str, metrics: dict[str, float]) -> None:
@@ -33,7 +33,7 @@ async def main(conninfo: str, port: int) -> None:
         open_pool(conninfo, name="web", min_size=1, max_size=2, timeout=5) as pool,
         trio.open_nursery() as nursery,
     ):
-        app = create_app(services(pool, live=feed))
+        app = create_app(services(pool, live=feed, identity=Always()))
 
         async def run(task_status: trio.TaskStatus[int]) -> None:
             await serve(app, "127.0.0.1", port, shutdown_trigger=done.wait, task_status=task_status)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
@@ -18,15 +19,25 @@ from appliance.devices.seats import By
 from appliance.ingest.batch import Verdict
 from appliance.ingest.limiter import BucketState
 from appliance.metrics import Metrics
+from appliance.people.passwords import Cost, Hasher
+from appliance.people.role import Role, Theme
+from appliance.people.sessions import Visit
+from appliance.people.signin import SignIn
 from appliance.system import Bound, BrokerTerms, Companion, System
 from appliance.vitals import Vitals
+from appliance.web.access import Access
 from appliance.web.app import Dashboard, create_app
+from appliance.web.auth import Viewer
+from appliance.web.cookies import SESSION
 from appliance.web.hardening import Limits
+from appliance.web.identity import Identity
 from appliance.web.live import LiveFeed
 from appliance.web.server import serve
-from appliance.web.services import BrokerQueue, DeviceListener, Health, Services
+from appliance.web.services import BrokerQueue, DeviceListener, Health, Recognises, Services
 
 WELL = Health(None, None, None)
+CHEAP = Cost(memory_kib=64, passes=1)
+"""For hashes of tests' passwords, which nobody guesses."""
 NOWHERE = "host=/nonexistent user=nobody dbname=nothing"
 
 
@@ -49,6 +60,34 @@ class NoDevices:
     def retry_after(self, tenant_id: str, device_id: str) -> int:
         del tenant_id, device_id
         return 1
+
+
+OPERATOR = Viewer(
+    user_id=UUID(int=1),
+    email="ops@appliance.example",
+    name="Ops",
+    role=Role.OPERATOR,
+    tenant_id=None,
+    zone=None,
+    theme=Theme.SYSTEM,
+    session_id=UUID(int=2),
+    csrf="csrf",
+)
+
+
+class Always:
+    """Takes everybody for one person, or for nobody: for dashboards without a database to ask."""
+
+    def __init__(self, viewer: Viewer | None = OPERATOR) -> None:
+        self.viewer = viewer
+
+    async def by_session(self, secret: str, visit: Visit, *, touch: bool = True) -> Viewer | None:
+        del secret, visit, touch
+        return self.viewer
+
+    async def by_token(self, secret: str) -> Viewer | None:
+        del secret
+        return None
 
 
 async def no_claims(request: Request, by: By) -> Outcome:
@@ -76,15 +115,24 @@ def quiet_system(clock: SystemClock) -> System:
 
 
 def services(
-    pool: Pool, *, health: Health = WELL, public_url: str | None = None, live: LiveFeed | None = None
+    pool: Pool,
+    *,
+    web_pool: Pool | None = None,
+    health: Health = WELL,
+    public_url: str | None = None,
+    live: LiveFeed | None = None,
+    identity: Recognises | None = None,
 ) -> Services:
-    """What a dashboard needs; the live feed and the clock are real."""
+    """What a dashboard needs; the live feed and the clock are real, and so are people where there is a database."""
     clock = SystemClock()
     return Services(
         name="test-appliance",
         public_url=public_url,
         clock=clock,
         pool=pool,
+        access=Access(pool, web_pool or pool, clock),
+        identity=identity or Identity(pool, clock),
+        sign_in=SignIn(pool, clock, Hasher(CHEAP)),
         live=live or LiveFeed(clock),
         health=lambda: health,
         metrics_text=lambda: b"appliance_messages_total 42.0\n",
@@ -165,12 +213,17 @@ async def serving(given: Services, limits: Limits | None = None) -> AsyncIterato
 
 @asynccontextmanager
 async def without_database(
-    *, health: Health = WELL, public_url: str | None = None, limits: Limits | None = None
+    *,
+    health: Health = WELL,
+    public_url: str | None = None,
+    limits: Limits | None = None,
+    identity: Recognises | None = None,
 ) -> AsyncIterator[Served]:
     """Serve a dashboard whose Postgres cannot be reached: all but pages works."""
     async with open_pool(NOWHERE, name="nowhere", min_size=0, max_size=1, timeout=5) as pool:
         pool.timeout = 0.01  # nobody will come
-        async with serving(services(pool, health=health, public_url=public_url), limits) as served:
+        given = services(pool, health=health, public_url=public_url, identity=identity or Always())
+        async with serving(given, limits) as served:
             yield served
 
 
@@ -185,10 +238,10 @@ async def closed_with(page: WebSocketConnection, *, seconds: float = 2.0) -> int
 
 @asynccontextmanager
 async def page_socket(
-    served: Served, *, page: str = "overview", headers: Sequence[tuple[str, str]] | None = None
+    served: Served, *, page: str = "overview", headers: Sequence[tuple[str, str]] | None = None, cookie: str = "x"
 ) -> AsyncIterator[WebSocketConnection]:
-    """The live WebSocket as a page opens it; ``headers`` in place of a page's own Origin."""
-    given = [("Origin", served.url)] if headers is None else list(headers)
+    """The live WebSocket as a page opens it; ``headers`` in place of a page's own Origin, ``cookie`` of the session."""
+    given = [*([("Origin", served.url)] if headers is None else headers), ("Cookie", f"{SESSION.name}={cookie}")]
     async with await served.connect() as stream, trio.open_nursery() as nursery:
         yield await wrap_client_stream(
             nursery, stream, f"127.0.0.1:{served.port}", f"/live?page={page}", extra_headers=encoded(given)

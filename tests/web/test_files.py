@@ -112,7 +112,7 @@ def test_each_icon_that_a_template_names_exists() -> None:
 
 
 def test_each_class_that_a_template_names_is_styled() -> None:
-    sheet = (STATIC / "app.css").read_text()
+    sheet = "".join(path.read_text() for path in sorted(STATIC.glob("*.css")))
     for path in TEMPLATES.rglob("*.html"):
         plain = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", " ", path.read_text(), flags=re.DOTALL)
         for names in re.findall(r'class="([^"]*)"', plain):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from quart import request
 
+from appliance.web.auth import OPEN, allow
 from appliance.web.hardening import (
     CONTENT_SECURITY_POLICY,
     SECURITY_HEADERS,
@@ -125,7 +126,8 @@ async def test_a_head_request_that_is_refused_has_no_body(served: Served) -> Non
         pytest.param(HEAD + b"Content-Length: 2000000\r\n\r\n", 413, id="413"),
         pytest.param(get(b"/healthz", host=b"evil.com"), 421, id="421"),
         pytest.param(HEAD + b"X: " + b"a" * 70_000 + b"\r\n\r\n", 431, id="431"),
-        pytest.param(get(b"/"), 503, id="503"),
+        pytest.param(get(b"/"), 303, id="303"),
+        pytest.param(get(b"/", b"Cookie: appliance-session=x"), 503, id="503"),
         pytest.param(b"GET / HTTP/3.0\r\nHost: localhost\r\n\r\n", 505, id="505"),
     ],
 )
@@ -247,6 +249,7 @@ async def test_a_body_that_stalls_is_answered_408() -> None:
     async with without_database(limits=Limits(body_time=0.2)) as served:
 
         @served.app.post("/echo")
+        @allow(OPEN)
         async def echo() -> bytes:
             return await request.get_data(True, False, False)
 
@@ -258,6 +261,7 @@ async def test_a_chunked_body_past_the_limit_is_refused() -> None:
     async with without_database(limits=Limits(body=1000)) as served:
 
         @served.app.post("/echo")
+        @allow(OPEN)
         async def echo() -> bytes:
             return await request.get_data(True, False, False)
 
@@ -269,6 +273,7 @@ async def test_a_peer_that_stops_reading_is_cut_off_and_its_place_is_free() -> N
     async with without_database(limits=Limits(send_time=0.3, connections=1)) as served:
 
         @served.app.get("/large")
+        @allow(OPEN)
         async def large() -> bytes:
             return bytes(50_000_000)
 

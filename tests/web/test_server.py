@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from appliance.errors import ApplianceError
+from appliance.web.auth import OPEN, allow
 from appliance.web.hardening import Limits
 from appliance.web.listener import open_listener
 from tests.web.serving import Served, closed_with, page_socket, read_all, without_database
@@ -78,6 +79,7 @@ async def test_a_request_under_way_is_answered_during_the_drain() -> None:
     async with without_database() as served, await served.connect() as stream:
 
         @served.app.get("/slow")
+        @allow(OPEN)
         async def slow() -> str:
             asked.set()
             await answer.wait()
@@ -97,6 +99,7 @@ async def test_a_request_that_never_ends_does_not_hold_the_drain() -> None:
     async with without_database(limits=BRIEF) as served, await served.connect() as stream:
 
         @served.app.get("/endless")
+        @allow(OPEN)
         async def endless() -> str:
             asked.set()
             await trio.sleep_forever()
@@ -112,6 +115,7 @@ async def test_a_peer_that_does_not_read_does_not_hold_the_drain() -> None:
     async with without_database(limits=BRIEF) as served, await served.connect() as stream:
 
         @served.app.get("/large")
+        @allow(OPEN)
         async def large() -> bytes:
             asked.set()
             return bytes(50_000_000)
@@ -133,6 +137,7 @@ async def test_cancelling_the_server_ends_it_with_a_stuck_peer() -> None:
     async with without_database() as served:
 
         @served.app.get("/large")
+        @allow(OPEN)
         async def large() -> bytes:
             asked.set()
             return bytes(50_000_000)

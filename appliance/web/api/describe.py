@@ -114,7 +114,7 @@ def parse_query(arguments: MultiDict[str, str], wanted: type[Struct]) -> Struct:
     except msgspec.ValidationError as error:
         words, _, place = str(error).partition(" - at `$.")
         name = place.rstrip("`").partition("[")[0]
-        raise Invalid(f"`{name}`: {words}" if name else words) from None
+        raise Invalid(f"`{name}`: {words}" if name else words, name or None) from None
 
 
 def answer(value: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:

@@ -25,6 +25,7 @@ from appliance.mqtt.topics import valid_id
 from appliance.reading import Reason, Refusal
 from appliance.web.api.describe import Credential, answer, describe
 from appliance.web.api.problem import problem
+from appliance.web.auth import OPEN, allow
 from appliance.web.services import Ingest, Services
 
 STATUSES: Mapping[Reason, HTTPStatus] = {
@@ -101,6 +102,7 @@ def blueprint(services: Services, source: Ingest) -> Blueprint:
     routes = Blueprint("ingest", __name__)
 
     @routes.post("/ingest/tenant/<tenant_id>/device/<device_id>/<any(telemetry, heartbeat):kind>")
+    @allow(OPEN)
     @describe(
         "Send messages of a device",
         details="One object, an array of objects, or NDJSON: at most 1000 messages, 1 MiB. Answers after the commit.",
@@ -120,6 +122,7 @@ def blueprint(services: Services, source: Ingest) -> Blueprint:
         return _away()
 
     @routes.post("/ingest/tenant/<tenant_id>/device/<device_id>/claim")
+    @allow(OPEN)
     @describe(
         "Exchange the tenant's claim password for the device's own credential",
         answers={HTTPStatus.CREATED: Issued, HTTPStatus.ACCEPTED: WaitingDevice},

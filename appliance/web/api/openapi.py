@@ -16,6 +16,7 @@ from werkzeug.routing import Rule
 
 import appliance
 from appliance.web.api.describe import Credential, Operation, answer, declared, describe
+from appliance.web.auth import OPEN, allow
 
 REFERENCE = "#/components/schemas/{name}"
 PROBLEM = "application/problem+json"
@@ -50,6 +51,7 @@ def blueprint() -> Blueprint:
     kept: list[dict[str, Any]] = []
 
     @routes.get("/openapi.json")
+    @allow(OPEN)
     @describe(
         "This document",
         answers={HTTPStatus.OK: dict[str, Any]},

@@ -7,6 +7,14 @@ from typing import Any
 import msgspec
 from quart import Response
 
+PROGRAMS = ("/customer/", "/operator/", "/ingest/")
+"""Paths whose callers are programs: their errors are problems, not pages."""
+
+
+def is_for_programs(path: str) -> bool:
+    """Whether whoever asks there reads JSON."""
+    return path.startswith(PROGRAMS) or path == "/openapi.json"
+
 
 def problem(
     status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any

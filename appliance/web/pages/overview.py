@@ -10,7 +10,7 @@ from quart import Blueprint, Response, request
 
 from appliance.ingest.summary import LastReading
 from appliance.web import charts, formats
-from appliance.web.auth import Viewer, viewer
+from appliance.web.auth import READERS, Viewer, allow, viewer
 from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.figures import FigureReader, Figures
 from appliance.web.fragments import Fragment, LivePages
@@ -117,6 +117,7 @@ def blueprint(services: Services, figures: FigureReader, templates: Templates, l
     routes = Blueprint(PAGE, __name__)
 
     @routes.get("/")
+    @allow(READERS)
     async def page() -> Response:
         frame = Frame(viewer(), services.clock.wall(), "/", PAGE)
         today = await figures.read(frame.viewer.tenant_id, formats.midnight(frame.now, frame.viewer.zone))

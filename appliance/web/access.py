@@ -1,0 +1,94 @@
+"""The way from a request to the database: under whose role, for which tenant, in one transaction.
+
+Customers read and change as ``appliance_web``, for which row-level security shows one tenant: the one that is set here,
+inside the transaction, so that it cannot outlive it on a pooled connection. Operators use ``appliance_ingest``, which
+sees all tenants.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from quart import request
+
+from appliance.clock import Clock
+from appliance.db import statements
+from appliance.db.audit import Actor, ActorKind
+from appliance.db.pool import Pool
+from appliance.db.trio_psycopg import Connection
+from appliance.errors import Invalid
+from appliance.mqtt.topics import valid_id
+from appliance.people.by import By
+from appliance.web.auth import Viewer, viewer
+
+STATEMENTS = statements.load("web")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Transactions of the current viewer, or of one that is given (a WebSocket's updates)."""
+
+    operators: Pool
+    """Connections of ``appliance_ingest``."""
+    customers: Pool
+    """Connections of ``appliance_web``."""
+    clock: Clock
+
+    @asynccontextmanager
+    async def reading(self, seen_by: Viewer | None = None) -> AsyncIterator[Connection[Any]]:
+        """A transaction that changes nothing: Postgres refuses to."""
+        async with self._transaction(seen_by or viewer(), "begin_reading") as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def changing(self, seen_by: Viewer | None = None) -> AsyncIterator[Connection[Any]]:
+        """A transaction for a change and its audit row, committed at the end of the block."""
+        async with self._transaction(seen_by or viewer(), "begin_changing") as connection:
+            yield connection
+
+    def now(self) -> datetime:
+        """The time as records have it."""
+        return datetime.fromtimestamp(self.clock.wall(), UTC)
+
+    def by(self) -> By:
+        """The current viewer as the audit names them, now."""
+        return By(actor(), self.now(), viewer().user_id)
+
+    @asynccontextmanager
+    async def _transaction(self, seen_by: Viewer, opening: str) -> AsyncIterator[Connection[Any]]:
+        pool = self.operators if seen_by.is_operator else self.customers
+        async with pool.connection() as connection, connection.transaction():
+            await connection.execute(STATEMENTS[opening], {"tenant": seen_by.tenant_id or ""})
+            yield connection
+
+
+def actor() -> Actor:
+    """The current viewer as the audit names them."""
+    who = viewer()
+    if who.token is not None:
+        return Actor(f"{who.email} ({who.token})", ActorKind.TOKEN, request.remote_addr)
+    return Actor(who.email, ActorKind.USER, request.remote_addr)
+
+
+def tenant_of(who: Viewer | None = None) -> str:
+    """The tenant that a change belongs to: the viewer's, for operators that of ``?tenant=``. Raises Invalid without."""
+    tenant_id = tenants_shown(who)
+    if tenant_id is None:
+        raise Invalid("Say which tenant: add ?tenant=ID to the address.", "tenant")
+    return tenant_id
+
+
+def tenants_shown(who: Viewer | None = None) -> str | None:
+    """Whose things a list shows: the viewer's tenant, for operators that of ``?tenant=``, or None for all of them.
+
+    Raises Invalid for what cannot be the id of a tenant.
+    """
+    who = who or viewer()
+    if who.tenant_id is not None:
+        return who.tenant_id
+    asked = request.args.get("tenant") or None
+    if asked is not None and not valid_id(asked):
+        raise Invalid("A tenant id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot.", "tenant")
+    return asked

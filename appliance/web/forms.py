@@ -1,0 +1,173 @@
+"""What a person or a program sends with a change, as typed values: a form or a JSON object, read in one way.
+
+Everything wrong with it is :class:`appliance.errors.Invalid` that names the field, never a surprise: bytes that are not
+UTF-8, NUL, nesting without end, a number that is none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from quart import g, request
+from quart.datastructures import FileStorage
+
+from appliance.errors import Invalid
+
+E = TypeVar("E", bound=StrEnum)
+
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data"
+JSON = "application/json"
+MAX_FIELDS = 1000
+MAX_TEXT = 10_000
+"""Characters of a text whose reader says no other bound."""
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The fields of one request. Of a form, every value is a list of texts; of JSON, what JSON says."""
+
+    values: Mapping[str, Any]
+    files: Mapping[str, FileStorage] = field(default_factory=dict)
+    is_form: bool = True
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+    def text(self, name: str, *, most: int = MAX_TEXT, lines: bool = False) -> str:
+        """A text without blanks at its ends, empty when it is missing; ``lines``: it may have several.
+
+        Raises Invalid for control characters, and for more than ``most`` characters.
+        """
+        value = self.raw(name, most=most).strip()
+        plain = value.replace("\r\n", "\n").replace("\n", "").replace("\t", "") if lines else value
+        if not (plain.isprintable() or not plain):
+            raise Invalid("This holds characters that cannot be shown; type it anew.", name)
+        return value.replace("\r\n", "\n") if lines else value
+
+    def raw(self, name: str, *, most: int = MAX_TEXT) -> str:
+        """A text exactly as it was typed: a password. Raises Invalid when it cannot be a text, or is too long."""
+        value = self._single(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise Invalid("This must be a text.", name)
+        if len(value) > most:
+            raise Invalid(f"This has at most {most} characters.", name)
+        if "\0" in value:
+            raise Invalid("This holds characters that cannot be shown; type it anew.", name)
+        return value
+
+    def needed(self, name: str, what: str, *, most: int = MAX_TEXT) -> str:
+        """A text that must be there; ``what`` says what to do without: "Give the device a name." Raises Invalid."""
+        value = self.text(name, most=most)
+        if not value:
+            raise Invalid(what, name)
+        return value
+
+    def whole(self, name: str, *, least: int, most: int) -> int | None:
+        """A whole number; None when it is missing. Raises Invalid for anything else, and out of bounds."""
+        value = self._single(name)
+        if value is None or value == "":
+            return None
+        if isinstance(value, str) and value.strip().lstrip("+-").isdecimal() and len(value) <= 20:
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise Invalid(f"This must be a whole number from {least} to {most}.", name)
+        return value
+
+    def number(self, name: str, *, least: float, most: float) -> float | None:
+        """A number, with a point; None when it is missing. Raises Invalid for anything else, and out of bounds."""
+        value = self._single(name)
+        if value is None or value == "":
+            return None
+        if isinstance(value, str) and len(value) <= 40:
+            try:
+                value = float(value)
+            except ValueError:
+                value = None
+        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+            raise Invalid(f"This must be a number from {least:g} to {most:g}.", name)
+        return float(value)
+
+    def flag(self, name: str) -> bool:
+        """A box that is ticked, or true. Raises Invalid for anything but a truth value."""
+        value = self._single(name)
+        if value is None or value is False or value in ("", "off", "false", "0"):
+            return False
+        if value is True or value in ("on", "true", "1", "yes"):
+            return True
+        raise Invalid("This must be true or false.", name)
+
+    def choice(self, name: str, kind: type[E], default: E | None = None) -> E:
+        """One of the values of ``kind``. Raises Invalid for another one, and for none without a default."""
+        value = self._single(name)
+        if default is not None and value in (None, ""):
+            return default
+        try:
+            return kind(value)
+        except ValueError:
+            raise Invalid(f"This must be one of {', '.join(kind)}.", name) from None
+
+    def many(self, name: str) -> list[str]:
+        """Every text under the name: boxes ticked, lines of a list in JSON. Raises Invalid for anything else."""
+        value = self.values.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(isinstance(one, str) and "\0" not in one for one in value):
+            raise Invalid("This must be a list of texts.", name)
+        return value
+
+    def _single(self, name: str) -> Any:
+        value = self.values.get(name)
+        if self.is_form and isinstance(value, list):
+            return value[-1]
+        return value
+
+
+async def read() -> Fields:
+    """The fields of the current request, read once. Raises Invalid when it is neither a form nor a JSON object."""
+    known: Fields | None = g.get("fields")
+    if known is None:
+        known = g.fields = await _read()
+    return known
+
+
+async def _read() -> Fields:
+    if request.mimetype == MULTIPART:
+        try:
+            form, files = await request.form, await request.files
+        except ValueError:
+            raise Invalid("The form did not arrive whole. Send it again.") from None
+        return Fields(form.to_dict(flat=False), files.to_dict())
+    body: bytes = await request.get_data(cache=True, as_text=False)  # type: ignore[assignment] # not as text
+    if request.mimetype == JSON:
+        return Fields(_object(body), is_form=False)
+    if request.mimetype == FORM:
+        return Fields(_form(body))
+    if not body:
+        return Fields({})
+    raise Invalid("Send a form or a JSON object, with its Content-Type.")
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        return _decode(body) if body else {}
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Invalid(f"The body must be one JSON object in UTF-8: {error}.") from None
+
+
+def _form(body: bytes) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+    except ValueError:  # UnicodeDecodeError is one
+        raise Invalid("The form must be in UTF-8.") from None
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    return values

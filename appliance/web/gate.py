@@ -1,0 +1,154 @@
+"""The gate before every route: who comes, whether they may, and whether their own page sent them.
+
+In this order: the session or token (401, or the sign-in page), the role (403), the token's scope (403), and for a
+change the origin and the CSRF token (403). What an endpoint says of itself is in ``web/auth.py``.
+"""
+
+import hmac
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import structlog
+from quart import Quart, Response, abort, g, redirect, request, websocket
+from werkzeug.wrappers import Response as AnyResponse
+
+from appliance.errors import Invalid
+from appliance.people.role import Scope
+from appliance.people.sessions import Visit
+from appliance.web import forms, hardening
+from appliance.web.api.problem import is_for_programs, problem
+from appliance.web.auth import DOOR, Public, Viewer, allowed_of
+from appliance.web.cookies import BROWSER, SESSION, Cookies
+from appliance.web.identity import csrf_token
+from appliance.web.services import Services
+
+log = structlog.get_logger(__name__)
+
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+SIGN_IN = "/sign-in"
+FIELD, HEADER = "csrf_token", "X-CSRF-Token"
+
+
+class Gate:
+    """Stands before every route and WebSocket of an application."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._cookies = Cookies(services.public_url)
+
+    def install(self, app: Quart) -> None:
+        """Register it. A path without a route passes: it is nothing to anybody."""
+
+        @app.before_request
+        async def admit_request() -> AnyResponse | Response | None:
+            if request.endpoint is None:
+                return None
+            return await self._admit(app.view_functions[request.endpoint])
+
+        @app.before_websocket
+        async def admit_websocket() -> None:
+            if websocket.endpoint is not None:
+                await self._admit_websocket(app.view_functions[websocket.endpoint])
+
+    async def _admit(self, endpoint: Callable[..., Any]) -> AnyResponse | Response | None:
+        allowed = allowed_of(endpoint)
+        if isinstance(allowed, Public):
+            if allowed is DOOR:
+                await self._check_origin_of_stranger()
+            return None
+        viewer = await self._recognise()
+        if viewer is None:
+            return self._turn_away()
+        g.viewer = viewer
+        if viewer.role not in allowed:
+            abort(HTTPStatus.FORBIDDEN)
+        if viewer.scopes is not None:
+            return _scope_missing(viewer.scopes)
+        if request.method not in READING:
+            await _check_origin(self._services.public_url, viewer.csrf)
+        return None
+
+    async def _admit_websocket(self, endpoint: Callable[..., Any]) -> None:
+        allowed = allowed_of(endpoint)
+        if isinstance(allowed, Public):
+            return
+        secret = self._cookies.read_of_websocket(SESSION)
+        visit = Visit(websocket.remote_addr, websocket.headers.get("User-Agent"))
+        viewer = await self._services.identity.by_session(secret, visit, touch=False) if secret else None
+        if viewer is None:
+            abort(HTTPStatus.UNAUTHORIZED)
+        if viewer.role not in allowed:
+            abort(HTTPStatus.FORBIDDEN)
+        g.viewer = viewer
+
+    async def _recognise(self) -> Viewer | None:
+        """Who shows a token, or else a cookie. A token is for the API: pages are for people."""
+        secret = bearer()
+        if secret is not None:
+            return await self._services.identity.by_token(secret) if is_for_programs(request.path) else None
+        session = self._cookies.read(SESSION)
+        return await self._services.identity.by_session(session, visit()) if session else None
+
+    async def _check_origin_of_stranger(self) -> None:
+        """The same check before the sign-in: the token is bound to the browser's cookie, made at its first page."""
+        g.browser = self._cookies.read(BROWSER)
+        if request.method not in READING:
+            await _check_origin(self._services.public_url, csrf_token(g.browser) if g.browser else "")
+
+    def _turn_away(self) -> AnyResponse | Response:
+        if is_for_programs(request.path):
+            return problem(
+                HTTPStatus.UNAUTHORIZED,
+                "UNAUTHORIZED",
+                "sign in, or show an API token: Authorization: Bearer ...",
+                {"WWW-Authenticate": 'Bearer realm="appliance"'},
+            )
+        where = request.full_path.rstrip("?") if request.method in READING else "/"
+        address = SIGN_IN if where == "/" else f"{SIGN_IN}?next={quote(where, safe='/')}"
+        if request.headers.get("HX-Request"):  # a part of a page: the whole page goes to the sign-in
+            return Response("", HTTPStatus.UNAUTHORIZED, {"HX-Redirect": SIGN_IN})
+        return redirect(address, HTTPStatus.SEE_OTHER)
+
+
+def visit() -> Visit:
+    """From where the current request comes."""
+    return Visit(request.remote_addr, request.headers.get("User-Agent"))
+
+
+def bearer() -> str | None:
+    """The secret of ``Authorization: Bearer ...``; None without such a header."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+def own_path(text: str) -> str:
+    """Where ``next=`` leads: a path of this appliance, else the overview. Another site is never one."""
+    path = text.strip()
+    parts = urlsplit(path)
+    plain = path.isprintable() and "\\" not in path and path.startswith("/") and not path.startswith("//")
+    return path if plain and not parts.scheme and not parts.netloc else "/"
+
+
+def _scope_missing(scopes: frozenset[Scope]) -> Response | None:
+    needed = Scope.READ if request.method in READING else Scope.WRITE
+    if needed in scopes:
+        return None
+    return problem(HTTPStatus.FORBIDDEN, "SCOPE_MISSING", f"this token has no scope {needed}")
+
+
+async def _check_origin(public_url: str | None, expected: str) -> None:
+    """Refuse a change that no page of ours sent. Browsers say where a form comes from; the token proves it."""
+    origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
+    foreign = origin is not None and not hardening.same_origin(origin, request.host, public_url)
+    if foreign or site not in {None, "same-origin", "none"}:
+        abort(HTTPStatus.FORBIDDEN, "The request came from another site.")
+    given = request.headers.get(HEADER)
+    if given is None and request.mimetype != forms.JSON:
+        try:
+            given = (await forms.read()).raw(FIELD)
+        except Invalid:
+            given = None
+    if not expected or given is None or not hmac.compare_digest(given.encode(), expected.encode()):
+        abort(HTTPStatus.FORBIDDEN, "This form is out of date. Go back, load the page again, and send it once more.")

@@ -1,0 +1,186 @@
+"""The door: sign-in with a password and a code, sign-out, and who can help with a forgotten password."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+
+from quart import Blueprint, Response, g, request
+
+from appliance.errors import Invalid
+from appliance.people import opaque, users
+from appliance.people.signin import Attempt, CodeWanted, Outcome, Refused, Several, SignedIn
+from appliance.people.throttle import Wait
+from appliance.web import formats, forms
+from appliance.web.auth import ANYBODY_SIGNED_IN, DOOR, allow, viewer
+from appliance.web.cookies import Cookies
+from appliance.web.gate import own_path, visit
+from appliance.web.identity import csrf_token
+from appliance.web.services import Services
+from appliance.web.templating import Templates
+
+WRONG = "The e-mail address or the password is not right."
+DONE = {"signed-out": "You are signed out.", "password": "The password is set. Sign in with it."}
+WRONG_CODE = "This code is not right, or its time is over. Type the newest one."
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the sign-in shows."""
+
+    next: str = "/"
+    email: str = ""
+    keep: bool = False
+    fault: str | None = None
+    tenants: Sequence[str | None] = ()
+    """Several accounts to choose from; None is the operator's."""
+    done: str | None = None
+    """What has just come to pass."""
+    nobody: bool = False
+    """Whether nobody has set the appliance up yet."""
+
+
+class Pages:
+    """Renders the pages before the sign-in, and keeps the browser's cookie that their forms are bound to."""
+
+    def __init__(self, services: Services, templates: Templates) -> None:
+        self._services = services
+        self._templates = templates
+        self.cookies = Cookies(services.public_url)
+
+    def show(self, name: str, status: HTTPStatus = HTTPStatus.OK, **values: object) -> Response:
+        """The page, with a form that this browser alone can send."""
+        browser = g.get("browser") or opaque.new()
+        html = self._templates.render(name, csrf_token=csrf_token(browser), **values)
+        response = Response(html, status=status, content_type="text/html; charset=utf-8")
+        self.cookies.set_browser(response, browser)
+        return response
+
+    def welcome(self, signed: SignedIn, where: str) -> Response:
+        """On to where they wanted to go, signed in."""
+        response = see_other(where)
+        self.cookies.set_session(response, signed.session, kept=signed.kept)
+        self.cookies.set_browser(response, signed.browser)
+        return response
+
+    def answer(self, outcome: Outcome, door: Door) -> Response:
+        """What became of the first step."""
+        match outcome:
+            case SignedIn():
+                return self.welcome(outcome, door.next)
+            case CodeWanted(link):
+                return self.show("pages/sign-in-code.html", link=link, next=door.next, fault=None)
+            case Several(tenants):
+                fault = "There are several accounts for this address. Choose one, and type the password again."
+                return self.sign_in(replace(door, tenants=tenants, fault=fault), HTTPStatus.UNPROCESSABLE_ENTITY)
+            case Wait():
+                return self.wait(outcome, "pages/sign-in.html", door=replace(door, fault=self._until(outcome)))
+            case Refused():
+                return self.sign_in(replace(door, fault=WRONG), HTTPStatus.UNAUTHORIZED)
+
+    def answer_code(self, outcome: Outcome, link: str, where: str) -> Response:
+        """What became of the second step."""
+        match outcome:
+            case SignedIn():
+                return self.welcome(outcome, where)
+            case Wait():
+                return self.wait(outcome, "pages/sign-in-code.html", link=link, next=where, fault=self._until(outcome))
+        status = HTTPStatus.UNAUTHORIZED
+        return self.show("pages/sign-in-code.html", status, link=link, next=where, fault=WRONG_CODE)
+
+    def sign_in(self, door: Door, status: HTTPStatus = HTTPStatus.OK) -> Response:
+        """The sign-in."""
+        return self.show("pages/sign-in.html", status, door=door)
+
+    def wait(self, wait: Wait, name: str, **values: object) -> Response:
+        """429: not before so many seconds."""
+        response = self.show(name, HTTPStatus.TOO_MANY_REQUESTS, **values)
+        response.headers["Retry-After"] = str(wait.seconds)
+        return response
+
+    def _until(self, wait: Wait) -> str:
+        return until(wait, self._services.clock.wall())
+
+
+def until(wait: Wait, now: float) -> str:
+    """A wait in words, with the time when it is over."""
+    return f"Too many wrong tries. Try again at {formats.clock_time(now + wait.seconds + 1, None)}."
+
+
+def see_other(where: str) -> Response:
+    """On to another page, after a form."""
+    return Response("", HTTPStatus.SEE_OTHER, {"Location": where})
+
+
+def blueprint(services: Services, templates: Templates) -> Blueprint:
+    """The routes of the door."""
+    routes = Blueprint("sign_in", __name__)
+    pages = Pages(services, templates)
+
+    @routes.get("/sign-in")
+    @allow(DOOR)
+    async def show() -> Response:
+        async with services.pool.connection() as connection:
+            nobody = not await users.any_there(connection)
+        done = DONE.get(request.args.get("done", ""))
+        return pages.sign_in(Door(own_path(request.args.get("next", "/")), nobody=nobody, done=done))
+
+    @routes.post("/sign-in")
+    @allow(DOOR)
+    async def sign_in() -> Response:
+        fields = await forms.read()
+        door = Door(own_path(fields.raw("next") or "/"), fields.text("email"), fields.flag("keep"))
+        attempt = Attempt(
+            email=door.email,
+            password=fields.raw("password"),
+            visit=visit(),
+            browser=g.browser,
+            keep=door.keep,
+            tenant_id=fields.text("tenant") if "tenant" in fields else None,
+        )
+        return pages.answer(await services.sign_in.with_password(attempt), door)
+
+    @routes.post("/sign-in/code")
+    @allow(DOOR)
+    async def code() -> Response:
+        fields = await forms.read()
+        link, where = fields.raw("link"), own_path(fields.raw("next") or "/")
+        outcome = await services.sign_in.with_code(link, fields.raw("code"), visit(), g.browser)
+        return pages.answer_code(outcome, link, where)
+
+    @routes.post("/sign-out")
+    @allow(ANYBODY_SIGNED_IN)
+    async def sign_out() -> Response:
+        who = viewer()
+        if who.session_id is not None:
+            await services.sign_in.sign_out(who.session_id, who.user_id, services.access.by())
+        response = see_other("/sign-in?done=signed-out")
+        pages.cookies.clear_session(response)
+        return response
+
+    @routes.get("/forgotten")
+    @allow(DOOR)
+    async def forgotten() -> Response:
+        return pages.show("pages/forgotten.html")
+
+    @routes.get("/link/<secret>")
+    @allow(DOOR)
+    async def link(secret: str) -> Response:
+        user = await services.sign_in.find_password_link(secret)
+        if user is None:
+            return pages.show("pages/link-over.html", HTTPStatus.NOT_FOUND)
+        return pages.show("pages/password.html", user=user, fault=None)
+
+    @routes.post("/link/<secret>")
+    @allow(DOOR)
+    async def set_password(secret: str) -> Response:
+        fields = await forms.read()
+        user = await services.sign_in.find_password_link(secret)
+        if user is None:
+            return pages.show("pages/link-over.html", HTTPStatus.NOT_FOUND)
+        try:
+            used = await services.sign_in.use_password_link(secret, fields.raw("password"), visit())
+        except Invalid as error:
+            return pages.show("pages/password.html", HTTPStatus.UNPROCESSABLE_ENTITY, user=user, fault=str(error))
+        return see_other("/sign-in?done=password") if used else pages.show("pages/link-over.html", HTTPStatus.NOT_FOUND)
+
+    return routes

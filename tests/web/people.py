@@ -1,0 +1,87 @@
+"""People for tests: users and their sessions, put into the database without the cost of a sign-in.
+
+``signed_in`` gives the secret of a session's cookie for a role; ``client`` an HTTP client that is signed in, and
+``sign_browser_in`` does the same for a browser's context. All work on a database, whichever process serves it.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import psycopg
+from playwright.sync_api import BrowserContext
+
+from appliance.people.role import Role
+from appliance.web.cookies import SESSION
+from appliance.web.gate import HEADER
+from appliance.web.identity import csrf_token
+
+TENANT = "acme"
+"""Whose people they are, where a test does not care."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who is signed in."""
+
+    user_id: UUID
+    email: str
+    role: Role
+    tenant_id: str | None
+    secret: str
+    """The value of the session's cookie."""
+
+    @property
+    def csrf(self) -> str:
+        """What their forms carry."""
+        return csrf_token(self.secret)
+
+    def headers(self) -> dict[str, str]:
+        """What a browser of theirs sends with a change, over plain HTTP."""
+        return {"Cookie": f"{SESSION.name}={self.secret}", HEADER: self.csrf}
+
+
+def signed_in(
+    conninfo: str, role: Role = Role.OPERATOR, tenant_id: str | None = TENANT, email: str | None = None
+) -> Person:
+    """Make a user of a role (operators without a tenant; the tenant is made if it is not there) with a session.
+
+    ``conninfo`` is of a role that may: the superuser, or ``appliance_ingest``.
+    """
+    tenant = None if role is Role.OPERATOR else tenant_id
+    email = email or f"{role}-{secrets.token_hex(4)}@{tenant or 'appliance'}.example"
+    secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
+    with psycopg.connect(conninfo) as connection:
+        if tenant is not None:
+            connection.execute("INSERT INTO tenants (tenant_id) VALUES (%s) ON CONFLICT DO NOTHING", [tenant])
+        row = connection.execute(
+            "INSERT INTO users (tenant_id, email, role) VALUES (%s, %s, %s) RETURNING user_id", [tenant, email, role]
+        ).fetchone()
+        assert row is not None
+        connection.execute(
+            "INSERT INTO sessions (session_hash, user_id, tenant_id, created_at, seen_at, idle_until, expires_at, kept)"
+            " VALUES (%(hash)s, %(user)s, %(tenant)s, %(now)s, %(now)s, %(end)s, %(end)s, true)",
+            {
+                "hash": hashlib.sha256(secret.encode()).digest(),
+                "user": row[0],
+                "tenant": tenant,
+                "now": now,
+                "end": now + timedelta(hours=8),
+            },
+        )
+    return Person(row[0], email, role, tenant, secret)
+
+
+def client(url: str, person: Person | None, **options: Any) -> httpx.AsyncClient:
+    """A client of the dashboard at ``url``: signed in, with the CSRF header on everything; None is a stranger."""
+    headers = {} if person is None else person.headers()
+    return httpx.AsyncClient(base_url=url, headers=headers | options.pop("headers", {}), timeout=10, **options)
+
+
+def sign_browser_in(context: BrowserContext, url: str, person: Person) -> None:
+    """Give a browser's context the session's cookie."""
+    context.add_cookies([{"name": SESSION.name, "value": person.secret, "url": url, "httpOnly": True}])

@@ -1,0 +1,47 @@
+"""Who may use which route: the written table that the application is held against. A new route gets its line here.
+
+``METHOD /path`` as the route is declared -> the roles, or OPEN (machines) or DOOR (pages before the sign-in). One block
+a blueprint, in the order of the product's navigation.
+"""
+
+from collections.abc import Mapping
+
+from appliance.web.auth import ADMINS, DOOR, OPEN, OPERATORS, READERS, RESPONDERS, Allowed
+
+TABLE: Mapping[str, Allowed] = {
+    # the door
+    "GET /sign-in": DOOR,
+    "POST /sign-in": DOOR,
+    "POST /sign-in/code": DOOR,
+    "POST /sign-out": READERS,
+    "GET /forgotten": DOOR,
+    "GET /link/<secret>": DOOR,
+    "POST /link/<secret>": DOOR,
+    # files, probes, the API's description
+    "GET /static/<path:address>": OPEN,
+    "GET /healthz": OPEN,
+    "GET /readyz": OPEN,
+    "GET /metrics": OPEN,
+    "GET /openapi.json": OPEN,
+    # ingest: devices show tokens of their own
+    "POST /ingest/tenant/<tenant_id>/device/<device_id>/<any(telemetry, heartbeat):kind>": OPEN,
+    "POST /ingest/tenant/<tenant_id>/device/<device_id>/claim": OPEN,
+    # live
+    "GET /live": READERS,
+    # overview
+    "GET /": READERS,
+    # devices, the pages
+    # devices, the JSON API
+    # sites and metrics, the pages
+    # sites and metrics, the JSON API
+    # quarantine, the pages
+    # quarantine, the JSON API
+    # audit
+    # users and tokens
+    # profile
+    # tenants
+    # system
+}
+
+KNOWN = (ADMINS, OPERATORS, READERS, RESPONDERS)
+"""The groups of roles that lines above may name."""

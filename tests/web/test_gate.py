@@ -1,0 +1,170 @@
+"""The gate: who comes in where, and whose form it was. Every route of the application stands in the table."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import httpx
+import psycopg
+import pytest
+from werkzeug.routing import Rule
+
+from appliance.db import roles
+from appliance.db.pool import open_pool
+from appliance.people.role import Role
+from appliance.web.auth import Public, allow, allowed_of
+from appliance.web.cookies import BROWSER, SESSION
+from appliance.web.gate import FIELD, HEADER, own_path
+from tests.postgres_server import Database
+from tests.web.people import client, signed_in
+from tests.web.role_table import TABLE
+from tests.web.serving import Served, services, serving, without_database
+
+
+@asynccontextmanager
+async def over(database: Database, *, public_url: str | None = None) -> AsyncIterator[Served]:
+    """A dashboard over a database, with its real people, customers under row-level security."""
+    async with (
+        open_pool(database.conninfo(roles.INGEST), name="ingest", min_size=1, max_size=4, timeout=5) as pool,
+        open_pool(database.conninfo(roles.WEB), name="web", min_size=1, max_size=4, timeout=5) as web_pool,
+        serving(services(pool, web_pool=web_pool, public_url=public_url)) as served,
+    ):
+        yield served
+
+
+def routes(served: Served) -> Iterator[tuple[str, Rule]]:
+    """Every method of every route."""
+    for rule in served.app.url_map.iter_rules():
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            yield method, rule
+
+
+async def test_the_table_and_the_application_know_the_same_routes_and_the_same_roles() -> None:
+    async with without_database() as served:
+        found = {
+            f"{method} {rule.rule}": allowed_of(served.app.view_functions[rule.endpoint])
+            for method, rule in routes(served)
+        }
+    assert {route: who for route, who in found.items() if TABLE.get(route) != who} == {}, "not as the table says"
+    assert sorted(set(TABLE) - set(found)) == [], "a route that is gone must leave the table"
+
+
+async def test_an_endpoint_that_says_nothing_lets_nobody_in() -> None:
+    async with without_database() as served, client(served.url, None, cookies={SESSION.name: "x"}) as asking:
+
+        @served.app.get("/forgotten-by-its-author")
+        async def forgotten() -> str:
+            return "secret"
+
+        answer = await asking.get("/forgotten-by-its-author")
+    assert answer.status_code == 403
+    assert "secret" not in answer.text
+
+
+def test_open_and_door_stand_alone() -> None:
+    with pytest.raises(ValueError, match="alone"):
+        allow(Public.OPEN, Role.ADMIN)
+
+
+async def test_a_stranger_is_sent_to_the_sign_in_and_back_to_where_they_wanted_to_go(database: Database) -> None:
+    async with over(database) as served, client(served.url, None) as stranger:
+        page = await stranger.get("/?a=b&c=d")
+        part = await stranger.get("/", headers={"HX-Request": "true"})
+        unknown = await stranger.get("/nothing-here")
+    assert (page.status_code, page.headers["location"]) == (303, "/sign-in?next=/%3Fa%3Db%26c%3Dd")
+    assert (part.status_code, part.headers["hx-redirect"]) == (401, "/sign-in")
+    assert unknown.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("given", "followed"),
+    [
+        ("/devices?status=OFFLINE", "/devices?status=OFFLINE"),
+        ("//evil.example", "/"),
+        ("/\\evil.example", "/"),
+        ("https://evil.example/", "/"),
+        ("javascript:alert(1)", "/"),
+        ("/a\nLocation: x", "/"),
+        ("", "/"),
+    ],
+)
+def test_next_leads_to_own_paths_only(given: str, followed: str) -> None:
+    assert own_path(given) == followed
+
+
+async def test_each_role_gets_where_the_table_lets_it_and_nowhere_else(database: Database) -> None:
+    people = {role: signed_in(database.conninfo(), role) for role in Role}
+    async with over(database) as served:
+        for who, person in [(None, None), *people.items()]:
+            async with client(served.url, person) as asking:
+                for method, rule in routes(served):
+                    allowed = TABLE[f"{method} {rule.rule}"]
+                    if rule.websocket or isinstance(allowed, Public) or rule.endpoint == "sign_in.sign_out":
+                        continue
+                    status = (await asking.request(method, _filled(rule))).status_code
+                    if who is None:
+                        assert status in {303, 401}, (method, rule, status)
+                    else:
+                        assert (status == 403) == (who not in allowed), (who, method, rule, status)
+
+
+async def test_every_change_needs_the_token_of_its_own_session(database: Database) -> None:
+    person, other = (signed_in(database.conninfo(), Role.OPERATOR) for _ in range(2))
+    async with over(database) as served, httpx.AsyncClient(base_url=served.url) as asking:
+        cookies = f"{SESSION.name}={person.secret}; {BROWSER.name}=browser"
+        for method, rule in routes(served):
+            if method == "GET" or TABLE[f"{method} {rule.rule}"] is Public.OPEN:
+                continue
+            for given in ({}, {HEADER: other.csrf}, {HEADER: ""}):
+                answer = await asking.request(method, _filled(rule), headers={"Cookie": cookies, **given})
+                assert answer.status_code == 403, (method, rule, given)
+                assert "out of date" in answer.text, (method, rule)
+            foreign = {"Cookie": cookies, HEADER: person.csrf}
+            for header in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+                answer = await asking.request(method, _filled(rule), headers=foreign | header)
+                assert answer.status_code == 403, (method, rule, header)
+                assert "another site" in answer.text, (method, rule)
+
+
+async def test_the_token_may_come_as_a_field_of_the_form(database: Database) -> None:
+    person = signed_in(database.conninfo())
+    async with over(database) as served, client(served.url, None) as asking:
+        headers = {"Cookie": f"{SESSION.name}={person.secret}", "Origin": served.url, "Sec-Fetch-Site": "same-origin"}
+        answer = await asking.post("/sign-out", data={FIELD: person.csrf}, headers=headers)
+    assert answer.status_code == 303
+
+
+async def test_a_session_ends_by_sign_out_by_time_and_with_its_user(database: Database) -> None:
+    people = [signed_in(database.conninfo()) for _ in range(5)]
+    ends = {
+        1: "UPDATE sessions SET idle_until = now() - interval '1 second' WHERE user_id = %s",
+        2: "UPDATE sessions SET expires_at = now() - interval '1 second' WHERE user_id = %s",
+        3: "UPDATE users SET disabled_at = now() WHERE user_id = %s",
+        4: "DELETE FROM sessions WHERE user_id = %s",
+    }
+    async with over(database) as served:
+        for place, person in enumerate(people):
+            async with client(served.url, person) as asking:
+                assert (await asking.get("/")).status_code == 200
+                if place in ends:
+                    with psycopg.connect(database.conninfo()) as connection:
+                        connection.execute(ends[place].encode(), [person.user_id])
+                else:
+                    out = await asking.post("/sign-out")
+                    assert out.headers["set-cookie"].startswith(f"{SESSION.name}=;")
+                assert (await asking.get("/")).status_code == 303, place
+
+
+def _filled(rule: Rule) -> str:
+    """A path of the rule, with something in each of its places."""
+    path = rule.rule
+    for name in rule.arguments:
+        converter = next(part for part in (f"<{name}>", *_converted(rule.rule, name)) if part in path)
+        path = path.replace(converter, "1")
+    return path
+
+
+def _converted(path: str, name: str) -> Iterator[str]:
+    for part in path.split("<")[1:]:
+        inner = part.partition(">")[0]
+        if inner.rpartition(":")[2] == name:
+            yield f"<{inner}>"
