@@ -2,6 +2,8 @@
 
 ``EDGE_FAILPOINT=after_commit:3`` kills the process with SIGKILL the third time it comes by ``after_commit``. Without
 the variable a failpoint is one comparison. It is no configuration key: nobody sets it by accident.
+
+``in_a_check`` kills nothing: it makes a check fail, as a bug would, for messages of the device called FAULTY_DEVICE.
 """
 
 import os
@@ -9,7 +11,9 @@ import signal
 from collections.abc import Mapping
 
 VARIABLE = "EDGE_FAILPOINT"
-NAMES = frozenset({"before_commit", "after_commit", "after_first_puback"})
+IN_A_CHECK = "in_a_check"
+FAULTY_DEVICE = "failpoint"
+NAMES = frozenset({"before_commit", "after_commit", "after_first_puback", IN_A_CHECK})
 
 
 class Failpoints:

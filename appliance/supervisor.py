@@ -54,6 +54,7 @@ from appliance.first_start import DEVICE, TENANT, make_first_device
 from appliance.health import DatabaseHealth
 from appliance.ingest.admission import Admission
 from appliance.ingest.backlog import Backlog
+from appliance.ingest.faulty import knowledge
 from appliance.ingest.holding import Holding
 from appliance.ingest.http import HttpSource
 from appliance.ingest.janitor import Janitor
@@ -179,7 +180,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             await tree.start("metric names", housekeeping.learn_metrics, pool, clock)
             # The pipeline
             live = LiveFeed(clock)
-            admission = Admission(config.ingest, config.retention, registry, limiter)
+            admission = Admission(config.ingest, config.retention, knowledge(registry, failpoint), limiter)
             writer = Writer(pool, data.instance.instance_id, states, metrics, failpoint)
             backlog = Backlog(limiter, clock, config.ingest.receive_max)
             silence = PresenceLimits(config.presence.stale_after, config.presence.offline_after)

@@ -4,7 +4,7 @@ import json
 import secrets
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO
 
@@ -13,7 +13,8 @@ import trio
 
 from appliance import logs
 from appliance.children.data_dir import read_run_file
-from appliance.cli import Invocation
+from appliance.cli import Invocation, showing
+from appliance.cli.database import running
 from appliance.config import Log
 from appliance.errors import ApplianceError
 from appliance.mqtt.topics import valid_id
@@ -21,6 +22,7 @@ from appliance.simulate.devices import Behaviour
 from appliance.simulate.fleet import DEFAULT_MIX, Fleet, deal, parse_mix
 from appliance.simulate.ledger import Ledger
 from appliance.simulate.publish import Broker, Publisher
+from appliance.simulate.scenes import Scene
 from appliance.simulate.schedule import Schedule
 from appliance.simulate.tally import Tally
 
@@ -36,6 +38,16 @@ def _mix(context: click.Context, parameter: click.Parameter, value: str | None) 
         return DEFAULT_MIX
     try:
         return parse_mix(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
+
+
+def _scenes(context: click.Context, parameter: click.Parameter, value: str | None) -> Sequence[Scene]:
+    """The option ``--show``."""
+    if value is None:
+        return ()
+    try:
+        return showing.parse(value)
     except ValueError as error:
         raise click.BadParameter(str(error), context, parameter) from None
 
@@ -64,6 +76,13 @@ def _mix(context: click.Context, parameter: click.Parameter, value: str | None) 
 @click.option("--seed", type=int, help="The same seed brings the same values. Default: another each time.")
 @click.option("--ledger", type=click.File("ab"), help="Append each acknowledged message to this file, as JSON lines.")
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
+@click.option(
+    "--show",
+    "scenes",
+    callback=_scenes,
+    metavar="REASON,...|all",
+    help="Instead of a fleet: provoke these reasons of refusal, each at least once, and print what was counted.",
+)
 @click.pass_obj
 def command(
     invocation: Invocation,
@@ -81,13 +100,23 @@ def command(
     seed: int | None,
     ledger: IO[bytes] | None,
     as_json: bool,
+    scenes: Sequence[Scene],
 ) -> int:
     """Simulate a fleet of devices on the real broker, until its bound or Ctrl+C.
 
     Kinds of device: normal, noisy (bursts above its rate), dying (battery runs down, then silence), flapping (comes
     and goes), malformed (nothing it sends can be accepted), new (each message from a device never seen).
     Ends with 1 if the broker did not acknowledge everything.
+
+    --show needs the appliance on this machine. It makes tenants of its own, called sim-..., with devices and
+    subscriptions in every state, and leaves them; their messages are in quarantine as anybody's. For STORE_REFUSED a
+    constraint stands on the telemetry table for the seconds of the show; it refuses nobody else's rows. TOKEN_MISSING
+    needs ingest.require_payload_token, UNKNOWN_TENANT ingest.require_token = false or an external broker, and
+    INTERNAL_ERROR an appliance that was started with EDGE_FAILPOINT=in_a_check: the table says so where they are
+    missing. Ends with 1 if a reason that could be shown was not counted.
     """
+    if scenes:
+        return showing.show(invocation, scenes, *_stage(invocation, host, port, username, password), as_json=as_json)
     if not valid_id(tenant):
         raise click.BadParameter("1 to 64 of A-Z a-z 0-9 . _ -, not starting with `.`", param_hint="--tenant")
     if seed is None:
@@ -102,6 +131,19 @@ def command(
     tally = trio.run(_run, publisher, broker, connections or min(devices, MOST_CONNECTIONS), run, not as_json)
     click.echo(json.dumps(_result(tally, seed), indent=2) if as_json else tally.summary())
     return 0 if tally.sent == tally.acknowledged else 1
+
+
+def _stage(
+    invocation: Invocation, host: str | None, port: int | None, username: str | None, password: str | None
+) -> tuple[str, Broker]:
+    """The dashboard's address and the broker; of an external one, the user is that of the configuration."""
+    settings = invocation.config.broker
+    external = settings.address()
+    if external is not None and host is None:
+        host, port = external
+        username, configured = username or settings.username, settings.password
+        password = password or (None if configured is None else configured.reveal())
+    return running(invocation.config).web_url, _broker(invocation, host, port, username or "", password)
 
 
 def _broker(invocation: Invocation, host: str | None, port: int | None, username: str, password: str | None) -> Broker:

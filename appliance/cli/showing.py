@@ -1,0 +1,196 @@
+"""``appliance simulate --show``: every reason of refusal provoked on the real broker, and looked up in the counters."""
+
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import click
+import trio
+
+from appliance.cli import Invocation
+from appliance.cli.administration import Administration, administer
+from appliance.cli.output import plain, show_rows
+from appliance.cli.stage import Logins, refusing_rows, set_up
+from appliance.config import Config
+from appliance.failpoints import IN_A_CHECK, VARIABLE
+from appliance.ingest import quarantine_store
+from appliance.ingest.quarantine_store import OPERATOR, Selection
+from appliance.mqtt.client import Client
+from appliance.mqtt.errors import NegativeAckError
+from appliance.reading import Reason
+from appliance.simulate.publish import Broker
+from appliance.simulate.scenes import NOBODY, SCENES, STAGE, Props, Scene
+
+PATIENCE_SECONDS = 8.0
+"""From the first message until what was not counted by then counts as not shown."""
+AGAIN_SECONDS = 1.5
+"""After so long what is not counted is said again: a change takes up to a second to reach ingest."""
+LOOK_SECONDS = 0.2
+HTTP_SECONDS = 5.0
+
+COLUMNS = ("reason", "seen", "how", "note")
+
+NOT_SEEN = "not seen: look at the appliance's log"
+NEEDS_FAILPOINT = f"needs the appliance started with {VARIABLE}={IN_A_CHECK}"
+NEEDS_TOKENS = "needs ingest.require_payload_token = true"
+NEEDS_OPEN_DOOR = "needs ingest.require_token = false, for HTTP, or an external broker; else nobody can say it"
+
+
+@dataclass(slots=True)
+class Shown:
+    """What became of one scene. ``seen``: by how many messages the exact counters rose."""
+
+    reason: Reason
+    how: str
+    seen: int = 0
+    note: str = ""
+    failed: bool = False
+
+
+def parse(text: str) -> Sequence[Scene]:
+    """The scenes that ``--show`` names: ``all``, or reasons between commas. Raises ValueError."""
+    if text.lower() == "all":
+        return SCENES
+    wanted = {word.strip().upper() for word in text.split(",")}
+    unknown = wanted - {reason.value for reason in Reason}
+    if unknown:
+        raise ValueError(f"{min(unknown)!r} is no reason; there are: {', '.join(Reason)}")
+    return [scene for scene in SCENES if scene.reason.value in wanted]
+
+
+def show(invocation: Invocation, scenes: Sequence[Scene], web_url: str, broker: Broker, *, as_json: bool) -> int:
+    """Play ``scenes`` and print what became of each; 1 if one that could be shown was not seen."""
+    if not as_json:
+        click.echo(f"the stage: the tenants {', '.join(STAGE)}, which stay", err=True)
+
+    async def work(administration: Administration) -> list[Shown]:
+        return await Show(administration, invocation.config, scenes, web_url, broker).play()
+
+    shown = administer(invocation, work)
+    show_rows([plain(one) for one in shown], COLUMNS, as_json=as_json)
+    return int(any(one.failed for one in shown))
+
+
+class Show:
+    """One performance."""
+
+    def __init__(
+        self, administration: Administration, config: Config, scenes: Sequence[Scene], web_url: str, broker: Broker
+    ) -> None:
+        self._administration = administration
+        self._config = config
+        self._web_url = web_url
+        self._broker = broker
+        self._shown = {scene.reason: Shown(scene.reason, scene.how) for scene in scenes}
+        self._scenes = [scene for scene in scenes if not self._impossible(scene)]
+        self._clients: dict[str, Client] = {}
+        self._seq = 0
+
+    @property
+    def _external(self) -> bool:
+        """Whether the broker is not ours: then one user says everything."""
+        return self._config.broker.url is not None
+
+    def _impossible(self, scene: Scene) -> bool:
+        """Whether the configuration leaves no way; then the note says what it would need."""
+        ingest, note = self._config.ingest, ""
+        if scene.reason is Reason.TOKEN_MISSING and not ingest.require_payload_token:
+            note = NEEDS_TOKENS
+        if scene.reason is Reason.UNKNOWN_TENANT and ingest.require_token and not self._external:
+            note = NEEDS_OPEN_DOOR
+        self._shown[scene.reason].note = note
+        return bool(note)
+
+    async def play(self) -> list[Shown]:
+        """Set the stage, say everything, look at the counters; what became of each scene."""
+        logins = await set_up(self._administration)
+        begun = datetime.now(UTC)
+        before = await self._counts(begun)
+        async with AsyncExitStack() as stack:
+            if any(scene.reason is Reason.STORE_REFUSED for scene in self._scenes):
+                await stack.enter_async_context(refusing_rows(self._administration))
+            for user in {self._user(scene) for scene in self._scenes if not self._over_http(scene)}:
+                client = self._as_user(user, logins)
+                self._clients[user] = await stack.enter_async_context(client)
+            with trio.move_on_after(PATIENCE_SECONDS):
+                while missing := self._missing():
+                    for scene in missing:
+                        await self._say(scene, logins)
+                    await self._look(begun, before)
+                    if [scene.reason for scene in self._missing()] == [Reason.INTERNAL_ERROR]:
+                        break
+        for scene in self._missing():
+            self._give_up(scene)
+        return list(self._shown.values())
+
+    def _missing(self) -> list[Scene]:
+        return [scene for scene in self._scenes if not self._shown[scene.reason].seen]
+
+    def _give_up(self, scene: Scene) -> None:
+        """A failpoint cannot be asked whether it is set; everything else should have been seen."""
+        shown = self._shown[scene.reason]
+        shown.failed = scene.reason is not Reason.INTERNAL_ERROR
+        shown.note = shown.note or (NOT_SEEN if shown.failed else NEEDS_FAILPOINT)
+
+    # Saying it
+
+    def _user(self, scene: Scene) -> str:
+        return self._broker.username or "" if self._external else scene.user
+
+    def _over_http(self, scene: Scene) -> bool:
+        return scene.user == NOBODY and not self._external
+
+    def _as_user(self, user: str, logins: Logins) -> Client:
+        if user in logins.passwords and not self._external:
+            return Broker(self._broker.host, self._broker.port, user, logins.passwords[user]).client(f"show-{user}")
+        return self._broker.client("show")
+
+    async def _say(self, scene: Scene, logins: Logins) -> None:
+        for _ in range(scene.times):
+            self._seq += 1
+            ingest, retention = self._config.ingest, self._config.retention
+            props = Props(time.time(), self._seq, logins.token, ingest.max_payload_bytes, retention.days)
+            topic, payload = scene.script(props)
+            if self._over_http(scene):
+                await trio.to_thread.run_sync(self._post, topic, payload)
+                continue
+            try:
+                await self._clients[self._user(scene)].publish(topic, payload)
+            except NegativeAckError as refusal:
+                self._shown[scene.reason].note = f"refused at the door: {refusal.reason_code.name}"
+
+    def _post(self, topic: str, payload: bytes) -> None:
+        """The appliance's answer is in its counters."""
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self._web_url}/ingest/{topic}", payload, headers)  # noqa: S310 - our own
+        try:
+            urllib.request.urlopen(request, timeout=HTTP_SECONDS).close()  # noqa: S310 - the same
+        except urllib.error.HTTPError as refusal:
+            refusal.close()
+        except OSError as error:
+            self._shown[Reason.UNKNOWN_TENANT].note = f"{self._web_url} cannot be reached: {error}"
+
+    # Looking
+
+    async def _look(self, begun: datetime, before: Mapping[Reason, int]) -> None:
+        """Look until everything is there, or it is time to say it again."""
+        with trio.move_on_after(AGAIN_SECONDS):
+            while self._missing():
+                await trio.sleep(LOOK_SECONDS)
+                now = await self._counts(begun)
+                for reason, shown in self._shown.items():
+                    shown.seen = now[reason] - before[reason]
+
+    async def _counts(self, since: datetime) -> Counter[Reason]:
+        """The exact counters of the stage, and of messages that belong to nobody."""
+        counts: Counter[Reason] = Counter()
+        for tenant_id in (*STAGE, OPERATOR):
+            selection = Selection(tenant_id=tenant_id, since=since)
+            for cause in await quarantine_store.counts(self._administration.connection, selection):
+                counts[cause.reason] += cause.refused
+        return counts

@@ -1,0 +1,152 @@
+"""The stage of ``appliance simulate --show``: the simulator's own tenants, brought into the states that scenes need.
+
+It can be set up again and again: what is as it must be is left alone, and claim passwords and the credential of the one
+device that has its own are made anew each time, since nobody keeps them. The tenants stay, to be looked at.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from appliance.cli.administration import Administration
+from appliance.db import statements
+from appliance.db.audit import Entry, record
+from appliance.db.roles import OWNER
+from appliance.db.trio_psycopg import connect
+from appliance.devices import credentials, seats, tenants
+from appliance.devices.credentials import Issued, Rotation
+from appliance.devices.device import DeviceStatus, NewDevice
+from appliance.devices.seats import By
+from appliance.devices.tenants import Strategy
+from appliance.errors import ApplianceError
+from appliance.simulate import scenes
+from appliance.subscriptions import store
+from appliance.subscriptions.lifecycle import LAPSE, SubscriptionType
+from appliance.subscriptions.store import Changes, NewSubscription
+
+STATEMENTS = statements.load("simulate")
+
+SEATS = {scenes.SHOW: 20, scenes.FULL: 1, scenes.HELD: 1, scenes.EXPIRED: 1}
+"""Of the MAIN subscription; the other tenants need none."""
+STRATEGIES = {scenes.APPROVE: Strategy.APPROVE, scenes.OFF: Strategy.OFF}
+TERM = timedelta(days=3650)
+NEXT_TO_NOTHING = 0.001
+"""Messages a second."""
+HOLD = "shown by the simulator"
+
+
+@dataclass(frozen=True, slots=True)
+class Logins:
+    """Who may speak on the stage: users of the broker and their passwords, and the token of the one device."""
+
+    passwords: Mapping[str, str] = field(repr=False)
+    token: str = field(repr=False)
+
+
+async def set_up(administration: Administration) -> Logins:
+    """Bring the stage up. Raises ApplianceError when a tenant of that name is somebody else's."""
+    known = {tenant.tenant_id: tenant.name for tenant in await tenants.list_all(administration.connection)}
+    for tenant_id, name in scenes.STAGE.items():
+        if tenant_id not in known:
+            await tenants.add(administration.connection, tenant_id, administration.by.actor, name=name)
+        elif known[tenant_id] != name:
+            raise ApplianceError(f"the tenant {tenant_id} is there and is not the simulator's; it needs that name")
+        await _tenant(administration, tenant_id)
+    async with administration.changing():
+        return await _logins(administration)
+
+
+async def _tenant(administration: Administration, tenant_id: str) -> None:
+    """One tenant with its subscription and its devices."""
+    connection, by = administration.connection, administration.by
+    strategy = STRATEGIES.get(tenant_id, Strategy.AUTO)
+    await tenants.set_provisioning(connection, tenant_id, strategy, by.actor)
+    await tenants.set_claim(connection, tenant_id, by.actor, enabled=True)
+    if tenant_id == scenes.SUSPENDED:
+        await tenants.suspend(connection, tenant_id, by.actor)
+    if tenant_id not in SEATS:
+        return
+    if tenant_id == scenes.EXPIRED:  # sold and occupied so long ago that all of it has passed
+        by = replace(by, now=by.now - TERM - by.grace - LAPSE - timedelta(days=1))
+    owned = await store.list_all(connection, tenant_id)
+    if not owned:
+        sold = NewSubscription(tenant_id, SubscriptionType.MAIN, SEATS[tenant_id], TERM)
+        owned = [await store.add(connection, sold, actor=by.actor, now=by.now, grace=by.grace)]
+    if tenant_id == scenes.SHOW:
+        await _devices(administration, by)
+        return
+    await _device(administration, NewDevice(scenes.SEATED), tenant_id, DeviceStatus.ACTIVE, by)
+    if tenant_id == scenes.HELD and owned[0].hold_reason is None:
+        held = Changes(hold_reason=HOLD)
+        await store.change(
+            connection, tenant_id, owned[0].subscription_id, held, actor=by.actor, now=by.now, grace=by.grace
+        )
+
+
+async def _devices(administration: Administration, by: By) -> None:
+    """The devices of SHOW, one in each state."""
+    connection, tenant_id = administration.connection, scenes.SHOW
+    for device_id, status in (
+        (scenes.OWN, DeviceStatus.ACTIVE),
+        (scenes.PLAIN, DeviceStatus.ACTIVE),
+        (scenes.HASTY, DeviceStatus.ACTIVE),
+        (scenes.INACTIVE, DeviceStatus.INACTIVE),
+        (scenes.REVOKED, DeviceStatus.REVOKED),
+        (scenes.DELETED, DeviceStatus.DECOMMISSIONED),
+    ):
+        site = scenes.SITE if device_id == scenes.OWN else None
+        await _device(administration, NewDevice(device_id, site_id=site), tenant_id, status, by)
+    limits = {"tenant": tenant_id, "device": scenes.HASTY, "rate": NEXT_TO_NOTHING}
+    async with connection.transaction():
+        if (await connection.execute(STATEMENTS["limit_device"], limits)).rowcount:
+            after = {"rate": NEXT_TO_NOTHING, "burst": 1}
+            await record(connection, Entry(by.actor, "device.limit", "device", scenes.HASTY, tenant_id, None, after))
+
+
+async def _device(administration: Administration, new: NewDevice, tenant_id: str, wanted: DeviceStatus, by: By) -> None:
+    """One device, in the status that is wanted."""
+    connection, device_id = administration.connection, new.device_id
+    found = (await seats.select_devices(connection, tenant_id, [device_id])).get(device_id)
+    status = None if found is None else found.status
+    if status is wanted:
+        return
+    if status in (None, DeviceStatus.DECOMMISSIONED):
+        await seats.create(connection, tenant_id, new, by)
+    elif status is not DeviceStatus.ACTIVE:
+        await seats.reactivate(connection, tenant_id, device_id, by)
+    if wanted is DeviceStatus.INACTIVE:
+        await seats.deactivate(connection, tenant_id, device_id, by)
+    elif wanted is DeviceStatus.REVOKED:
+        await seats.revoke(connection, tenant_id, device_id, by)
+    elif wanted is DeviceStatus.DECOMMISSIONED:
+        await seats.delete(connection, tenant_id, device_id, by, keep_history=True)
+
+
+async def _logins(administration: Administration) -> Logins:
+    connection, by = administration.connection, administration.by
+    passwords = {}
+    for tenant_id in scenes.STAGE:
+        claim = await tenants.rotate_claim(connection, tenant_id, by.actor)
+        passwords[claim.claim_username] = claim.claim_password
+    issued: Issued = await credentials.rotate(connection, scenes.SHOW, scenes.OWN, by, Rotation(now=True))
+    return Logins({**passwords, issued.username: issued.password}, issued.token)
+
+
+@asynccontextmanager
+async def refusing_rows(administration: Administration) -> AsyncIterator[None]:
+    """A block in which Postgres refuses rows with the simulator's metric, by a constraint on telemetry.
+
+    Raises psycopg.Error when the table cannot be had within 3 s. A constraint that a killed simulator left behind
+    refuses nobody else's rows, and goes here.
+    """
+    async with await connect(administration.endpoint.conninfo(OWNER)) as owner:
+        async with owner.transaction():
+            for statement in ("impatiently", "take_rows", "refuse_rows"):
+                await owner.execute(STATEMENTS[statement])
+        try:
+            yield
+        finally:
+            async with owner.transaction():
+                for statement in ("impatiently", "take_rows"):
+                    await owner.execute(STATEMENTS[statement])

@@ -1,0 +1,31 @@
+"""A bug on demand: what the failpoint ``in_a_check`` puts between admission and the registry.
+
+A bug costs its message a place as a reading and nothing else (INTERNAL_ERROR); without one, nobody can be shown that.
+"""
+
+from appliance.devices.provisioning import Key
+from appliance.devices.registry import Standing, Tenant
+from appliance.failpoints import FAULTY_DEVICE, IN_A_CHECK, Failpoints
+from appliance.ingest.admission import Knows
+
+
+class Faulty:
+    """Knows what ``registry`` knows, and fails for one device."""
+
+    def __init__(self, registry: Knows) -> None:
+        self._registry = registry
+
+    def get(self, key: Key, now: float) -> Standing | None:
+        """See :class:`Knows`. Raises RuntimeError for FAULTY_DEVICE of any tenant."""
+        if key[1] == FAULTY_DEVICE:
+            raise RuntimeError(f"the failpoint {IN_A_CHECK}")
+        return self._registry.get(key, now)
+
+    def tenant(self, tenant_id: str) -> Tenant | None:
+        """See :class:`Knows`."""
+        return self._registry.tenant(tenant_id)
+
+
+def knowledge(registry: Knows, failpoint: Failpoints) -> Knows:
+    """What admission asks: the registry itself, unless the failpoint is set."""
+    return Faulty(registry) if failpoint.name == IN_A_CHECK else registry
