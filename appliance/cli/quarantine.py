@@ -47,6 +47,7 @@ def selection_options(command: F) -> F:
         click.option("--tenant", help="Whose messages. Default: everybody's."),
         click.option("--unknown-tenant", is_flag=True, help="Only messages of no known tenant."),
         click.option("--device", help="Of this device."),
+        click.option("--site", help="Of this site, where the message names it."),
         click.option(
             "--reason",
             "reasons",
@@ -70,6 +71,7 @@ def selected(
     tenant: str | None,
     unknown_tenant: bool,
     device: str | None,
+    site: str | None,
     reasons: tuple[str, ...],
     since: datetime | None,
     until: datetime | None,
@@ -81,6 +83,7 @@ def selected(
     return Selection(
         tenant_id=OPERATOR if unknown_tenant else tenant,
         device_id=device,
+        site_id=site,
         reasons=tuple(Reason(reason) for reason in reasons),
         since=since,
         until=until,
@@ -232,7 +235,7 @@ def _row(event: Event, *, as_json: bool) -> dict[str, Any]:
     """A message as JSON, its payload as text if it is such; for people, nothing in it can steer their terminal."""
     row: dict[str, Any] = plain(event)
     row = {"id": row.pop("event_id"), **row}
-    del row["payload"]
+    del row["payload"], row["payload_bytes"]
     try:
         row["payload"] = event.payload.decode()
     except UnicodeDecodeError:

@@ -6,7 +6,7 @@ transaction. Never: another tenant's message, whose absence is the same NotFound
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -43,6 +43,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tenant_id: str | None = None
     """None: everybody's, for operators; OPERATOR: those of no known tenant."""
     device_id: str | None = None
+    site_id: str | None = None
+    """The site that the message names."""
     reasons: tuple[Reason, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
@@ -53,6 +55,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return {
             "tenant": self.tenant_id,
             "device": self.device_id,
+            "site": self.site_id,
             "reasons": [reason.value for reason in self.reasons] or None,
             "since": self.since,
             "until": self.until,
@@ -81,6 +84,9 @@ class Event:
     reason: Reason
     detail: str
     payload: bytes
+    """As received; of an event in a list, perhaps only its beginning."""
+    payload_bytes: int
+    """How long the whole payload is."""
     status: Status
     decided_at: datetime | None
     decided_by: str | None
@@ -122,12 +128,17 @@ async def list_events(
     status: Status | None = Status.HELD,
     before: int | None = None,
     limit: int = 50,
+    payload_bytes: int | None = None,
 ) -> list[Event]:
-    """Newest first, at most ``limit`` (and MAX_PAGE) of those whose id is below ``before``."""
+    """Newest first, at most ``limit`` (and MAX_PAGE) of those whose id is below ``before``.
+
+    ``payload_bytes``: no more of each payload than this, for lists.
+    """
     parameters = selection.parameters() | {
         "status": None if status is None else status.value,
         "before": before,
         "limit": min(limit, MAX_PAGE),
+        "bytes": payload_bytes,
     }
     cursor = await connection.execute(STATEMENTS["list_events"], parameters, prepare=False)
     return [_event(row) for row in await cursor.fetchall()]
@@ -145,14 +156,43 @@ async def counts(connection: Connection[Any], selection: Selection) -> list[Caus
     return [Cause(Reason(row[0]), row[1], int(row[2]), *row[3:]) for row in await cursor.fetchall()]
 
 
-async def reach(connection: Connection[Any], tenant_id: str) -> HoldingReach:
-    """How much is held of one tenant (or OPERATOR) and how far back it reaches."""
+async def reach(connection: Connection[Any], tenant_id: str | None) -> HoldingReach:
+    """How much is held of one tenant (or OPERATOR, or of all) and how far back it reaches."""
     parameters = {"tenant": tenant_id, "reasons": sorted(HELD_REASONS)}
+    if tenant_id is None:
+        cursor = await connection.execute(STATEMENTS["sum_holding"], parameters, prepare=False)
+        return HoldingReach(*found(await cursor.fetchone(), "total"))
     row = await (await connection.execute(STATEMENTS["select_holding"], parameters, prepare=False)).fetchone()
     if row is None:
         return HoldingReach(0, 0, 0, 0, 0, None, None)
     _, messages, size, held, held_bytes, evicted, evicted_until, oldest = row
     return HoldingReach(messages, size, held, held_bytes, evicted, evicted_until, oldest)
+
+
+async def refused_by_step(
+    connection: Connection[Any], tenant_id: str | None, *, since: datetime, step: timedelta, steps: int
+) -> dict[Reason, list[int]]:
+    """How many messages were refused, exactly, of each reason that occurred: ``steps`` counts from ``since`` on.
+
+    ``step`` is whole minutes, and ``since`` the start of one.
+    """
+    parameters = {
+        "tenant": tenant_id,
+        "since": since,
+        "until": since + step * steps,
+        "step": int(step.total_seconds()),
+    }
+    cursor = await connection.execute(STATEMENTS["sum_by_step"], parameters)
+    counted: dict[Reason, list[int]] = {}
+    for reason, index, count in await cursor.fetchall():
+        counted.setdefault(Reason(reason), [0] * steps)[index] = count
+    return counted
+
+
+async def holding_tenants(connection: Connection[Any], limit: int) -> list[str]:
+    """Tenants of whom messages are held, those with the most first."""
+    cursor = await connection.execute(STATEMENTS["holding_tenants"], {"limit": limit})
+    return [row[0] for row in await cursor.fetchall()]
 
 
 async def dismiss(connection: Connection[Any], selection: Selection, *, actor: Actor, now: datetime) -> int:
@@ -199,10 +239,8 @@ async def check_ids(connection: Connection[Any], selection: Selection) -> None:
 
 def _event(row: tuple[Any, ...]) -> Event:
     """A row, its columns in the order of ``list_events``."""
-    event_id, ingested_at, event_ts, topic, tenant_id, site_id, device_id, kind, reason, detail, payload, *decision = (
-        row
-    )
-    status, decided_at, decided_by = decision
+    event_id, ingested_at, event_ts, topic, tenant_id, site_id, device_id, kind, reason, detail, *rest = row
+    payload, payload_bytes, status, decided_at, decided_by = rest
     return Event(
         event_id,
         ingested_at,
@@ -215,6 +253,7 @@ def _event(row: tuple[Any, ...]) -> Event:
         Reason(reason),
         detail,
         payload,
+        payload_bytes,
         Status(status),
         decided_at,
         decided_by,

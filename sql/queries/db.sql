@@ -48,3 +48,24 @@ SELECT version, name, checksum, program FROM schema_migrations ORDER BY version
 -- name: record_migration
 INSERT INTO schema_migrations (version, name, checksum, program)
 VALUES (%(version)s, %(name)s, %(checksum)s, %(program)s)
+
+-- name: server_facts
+SELECT current_setting('server_version'), pg_database_size(current_database()),
+  (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+  current_setting('max_connections')::integer
+
+-- name: table_sizes
+-- Indexes and long values included; the partitions of a table as one.
+SELECT coalesce(parent.relname, own.relname)::text AS name, sum(pg_total_relation_size(own.oid))::bigint AS bytes
+FROM pg_class AS own
+LEFT JOIN pg_inherits AS i ON i.inhrelid = own.oid
+LEFT JOIN pg_class AS parent ON parent.oid = i.inhparent
+WHERE own.relnamespace = 'public'::regnamespace AND own.relkind = 'r'
+GROUP BY 1
+ORDER BY 2 DESC, 1
+
+-- name: telemetry_days
+-- How many days have a partition with something in it, and the first of them.
+SELECT count(*), min(to_date(right(c.relname, 8), 'YYYYMMDD'))
+FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'telemetry'::regclass AND pg_relation_size(c.oid) > 0

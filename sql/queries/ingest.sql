@@ -58,3 +58,10 @@ ON CONFLICT (instance) DO UPDATE SET last_batch = EXCLUDED.last_batch
 -- name: last_batch
 -- Locked: if the COMMIT in question is still under way, this waits for its end.
 SELECT last_batch FROM ingest_instances WHERE instance = %(instance)s FOR UPDATE
+
+-- name: sum_ledger
+SELECT coalesce(sum(received), 0)::bigint, coalesce(sum(stored), 0)::bigint, coalesce(sum(refused), 0)::bigint,
+  coalesce(sum(duplicate), 0)::bigint, coalesce(sum(qos0), 0)::bigint, coalesce(sum(replayed), 0)::bigint,
+  coalesce(sum(evicted), 0)::bigint, coalesce(sum(partition_dropped), 0)::bigint, min(minute)
+FROM ingest_ledger
+WHERE %(since)s::timestamptz IS NULL OR minute >= %(since)s

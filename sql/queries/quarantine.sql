@@ -4,11 +4,14 @@
 -- alone.
 
 -- name: list_events
-SELECT id, ingested_at, event_ts, topic, tenant_id, site_id, device_id, kind, reason, detail, payload, status,
-  decided_at, decided_by
+-- %(bytes)s: as many of the payload, for lists; NULL: all of it.
+SELECT id, ingested_at, event_ts, topic, tenant_id, site_id, device_id, kind, reason, detail,
+  CASE WHEN %(bytes)s::integer IS NULL THEN payload ELSE substring(payload FROM 1 FOR %(bytes)s) END,
+  octet_length(payload), status, decided_at, decided_by
 FROM quarantine_events
 WHERE (%(tenant)s::text IS NULL OR tenant_id = NULLIF(%(tenant)s, '') OR (%(tenant)s = '' AND tenant_id IS NULL))
   AND (%(device)s::text IS NULL OR device_id = %(device)s)
+  AND (%(site)s::text IS NULL OR site_id = %(site)s)
   AND (%(reasons)s::text[] IS NULL OR reason = ANY(%(reasons)s))
   AND (%(since)s::timestamptz IS NULL OR ingested_at >= %(since)s)
   AND (%(until)s::timestamptz IS NULL OR ingested_at < %(until)s)
@@ -27,6 +30,7 @@ FROM (
   WHERE status = 'HELD'
     AND (%(tenant)s::text IS NULL OR tenant_id = NULLIF(%(tenant)s, '') OR (%(tenant)s = '' AND tenant_id IS NULL))
     AND (%(device)s::text IS NULL OR device_id = %(device)s)
+    AND (%(site)s::text IS NULL OR site_id = %(site)s)
     AND (%(reasons)s::text[] IS NULL OR reason = ANY(%(reasons)s))
     AND (%(since)s::timestamptz IS NULL OR ingested_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR ingested_at < %(until)s)
@@ -40,7 +44,7 @@ FULL JOIN (
     AND (%(reasons)s::text[] IS NULL OR reason = ANY(%(reasons)s))
     AND (%(since)s::timestamptz IS NULL OR bucket_minute >= date_trunc('minute', %(since)s::timestamptz))
     AND (%(until)s::timestamptz IS NULL OR bucket_minute < %(until)s)
-    AND %(device)s::text IS NULL AND %(ids)s::bigint[] IS NULL
+    AND %(device)s::text IS NULL AND %(site)s::text IS NULL AND %(ids)s::bigint[] IS NULL
   GROUP BY reason
 ) AS c USING (reason)
 ORDER BY 2 DESC, 6 DESC, 1
@@ -58,6 +62,7 @@ WITH chosen AS (
   WHERE status = 'HELD'
     AND (%(tenant)s::text IS NULL OR tenant_id = NULLIF(%(tenant)s, '') OR (%(tenant)s = '' AND tenant_id IS NULL))
     AND (%(device)s::text IS NULL OR device_id = %(device)s)
+    AND (%(site)s::text IS NULL OR site_id = %(site)s)
     AND (%(reasons)s::text[] IS NULL OR reason = ANY(%(reasons)s))
     AND (%(since)s::timestamptz IS NULL OR ingested_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR ingested_at < %(until)s)
@@ -79,6 +84,26 @@ SELECT t.tenant_id, t.messages, t.bytes, t.held, t.held_bytes, t.evicted, t.evic
 )
 FROM quarantine_totals AS t
 WHERE t.tenant_id = %(tenant)s
+
+-- name: sum_holding
+-- Of all tenants together.
+SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(bytes), 0)::bigint, coalesce(sum(held), 0)::bigint,
+  coalesce(sum(held_bytes), 0)::bigint, coalesce(sum(evicted), 0)::bigint, max(evicted_until), (
+  SELECT ingested_at FROM quarantine_events WHERE status = 'HELD' AND reason = ANY(%(reasons)s::text[])
+  ORDER BY ingested_at LIMIT 1
+)
+FROM quarantine_totals
+
+-- name: sum_by_step
+-- How many were refused, exactly: by reason and step of %(step)s seconds since %(since)s.
+SELECT reason, floor(extract(epoch FROM bucket_minute - %(since)s::timestamptz) / %(step)s)::integer, sum(cnt)::bigint
+FROM quarantine_counters_minute
+WHERE bucket_minute >= %(since)s AND bucket_minute < %(until)s
+  AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+GROUP BY 1, 2
+
+-- name: holding_tenants
+SELECT tenant_id FROM quarantine_totals WHERE held > 0 AND tenant_id <> '' ORDER BY held DESC, tenant_id LIMIT %(limit)s
 
 -- name: select_groups
 -- Held messages of one tenant by what decides on them now.
@@ -171,6 +196,7 @@ FROM quarantine_events
 WHERE status = 'HELD'
   AND (%(tenant)s::text IS NULL OR tenant_id = NULLIF(%(tenant)s, '') OR (%(tenant)s = '' AND tenant_id IS NULL))
   AND (%(device)s::text IS NULL OR device_id = %(device)s)
+  AND (%(site)s::text IS NULL OR site_id = %(site)s)
   AND (%(reasons)s::text[] IS NULL OR reason = ANY(%(reasons)s))
   AND (%(since)s::timestamptz IS NULL OR ingested_at >= %(since)s)
   AND (%(until)s::timestamptz IS NULL OR ingested_at < %(until)s)
@@ -182,6 +208,7 @@ FROM quarantine_events
 WHERE id > %(after)s AND id <= %(last)s AND status = 'HELD'
   AND (%(tenant)s::text IS NULL OR tenant_id = NULLIF(%(tenant)s, '') OR (%(tenant)s = '' AND tenant_id IS NULL))
   AND (%(device)s::text IS NULL OR device_id = %(device)s)
+  AND (%(site)s::text IS NULL OR site_id = %(site)s)
   AND (%(reasons)s::text[] IS NULL OR reason = ANY(%(reasons)s))
   AND (%(since)s::timestamptz IS NULL OR ingested_at >= %(since)s)
   AND (%(until)s::timestamptz IS NULL OR ingested_at < %(until)s)

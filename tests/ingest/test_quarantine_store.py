@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -11,7 +12,7 @@ import pytest
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid, NotFound
 from appliance.ingest import quarantine_store, replays
-from appliance.ingest.quarantine_store import MAX_IDS, SHOWN_IDS, Selection, Status
+from appliance.ingest.quarantine_store import MAX_IDS, OPERATOR, SHOWN_IDS, Selection, Status
 from appliance.reading import HELD_REASONS, Reason
 from tests.devices.world import ALICE, customer, ingest
 from tests.ingest.plant import arrange, look
@@ -134,3 +135,53 @@ async def test_selections_are_kept_as_they_were_asked_for(database: Database) ->
         assert (everybody.total, everybody.selection.tenant_id) == (3, None)
         nobody = await replays.ask(connection, Selection(tenant_id=""), actor=ALICE)
         assert (nobody.total, nobody.selection.tenant_id) == (1, "")
+
+
+async def test_lists_carry_the_beginning_of_a_payload_and_its_length(database: Database) -> None:
+    arrange(
+        database,
+        "INSERT INTO tenants (tenant_id) VALUES ('acme')",
+        "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, site_id, reason, payload)"
+        " SELECT now(), 't', 'acme', 'd', site, 'DEVICE_INACTIVE', repeat('x', 100000)::bytea"
+        " FROM unnest(ARRAY['north', 'south', NULL]) AS site",
+    )
+    south = Selection(tenant_id="acme", site_id="south")
+    async with customer(database, "acme") as connection:
+        short = await quarantine_store.list_events(connection, Selection(), payload_bytes=20)
+        assert [(len(event.payload), event.payload_bytes) for event in short] == [(20, 100_000)] * 3
+        (north,) = await quarantine_store.list_events(connection, Selection(site_id="north"))
+        assert (north.site_id, len(north.payload)) == ("north", 100_000)
+        assert await quarantine_store.dismiss(connection, south, actor=ALICE, now=NOW) == 1
+        assert [cause.held for cause in await quarantine_store.counts(connection, Selection())] == [2]
+
+
+async def test_refusals_are_counted_exactly_by_reason_and_step(database: Database) -> None:
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    arrange(
+        database,
+        "INSERT INTO quarantine_counters_minute (bucket_minute, tenant_id, reason, cnt) VALUES"
+        " ('2026-01-01T12:00Z', 'acme', 'INVALID_JSON', 5), ('2026-01-01T12:59Z', 'acme', 'INVALID_JSON', 1),"
+        " ('2026-01-01T13:00Z', 'acme', 'INVALID_JSON', 7), ('2026-01-01T13:30Z', '', 'BAD_TOPIC_FORMAT', 2),"
+        " ('2026-01-01T11:59Z', 'acme', 'INVALID_JSON', 100), ('2026-01-01T15:00Z', 'acme', 'INVALID_JSON', 100),"
+        " ('2026-01-01T14:00Z', 'rival', 'RATE_LIMITED', 9)",
+    )
+    count = partial(quarantine_store.refused_by_step, since=noon, step=timedelta(hours=1), steps=3)
+    async with ingest(database) as connection:
+        assert await count(connection, None) == {
+            Reason.INVALID_JSON: [6, 7, 0],
+            Reason.BAD_TOPIC_FORMAT: [0, 2, 0],
+            Reason.RATE_LIMITED: [0, 0, 9],
+        }
+        assert await count(connection, OPERATOR) == {Reason.BAD_TOPIC_FORMAT: [0, 2, 0]}
+    async with customer(database, "acme") as connection:
+        assert await count(connection, None) == {Reason.INVALID_JSON: [6, 7, 0]}
+
+
+async def test_holding_of_all_tenants_together_is_their_sum(database: Database) -> None:
+    async with three(database) as connection:
+        mine = await quarantine_store.reach(connection, None)
+        assert (mine.held, mine.oldest is not None) == (1, True), "a customer's all is its own"
+    async with ingest(database) as connection:
+        assert (await quarantine_store.reach(connection, None)).held == 3
+        assert await quarantine_store.holding_tenants(connection, 10) == ["acme", "rival"]
+        assert await quarantine_store.holding_tenants(connection, 1) == ["acme"]

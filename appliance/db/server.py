@@ -1,0 +1,48 @@
+"""What the database server says of itself: version, connections, and what its tables take on disk."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from appliance.db import statements
+from appliance.db.found import found
+from appliance.db.trio_psycopg import Connection
+
+STATEMENTS = statements.load("db")
+
+
+@dataclass(frozen=True, slots=True)
+class TableSize:
+    """A table with its indexes, partitions included."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """The server and our database on it."""
+
+    version: str
+    """For example ``15.14``, without the packager's words."""
+    bytes: int
+    """What the database takes on disk."""
+    connections: int
+    max_connections: int
+    tables: tuple[TableSize, ...]
+    """The largest first."""
+    telemetry_days: int
+    """Days with readings."""
+    telemetry_since: date | None
+    """The first of them."""
+
+
+async def read_facts(connection: Connection[Any]) -> ServerFacts:
+    """Ask the server: some tens of file system calls on its side, no scan."""
+    cursor = await connection.execute(STATEMENTS["server_facts"])
+    version, size, connections, most = found(await cursor.fetchone(), "server")
+    cursor = await connection.execute(STATEMENTS["table_sizes"])
+    tables = tuple(TableSize(*row) for row in await cursor.fetchall())
+    cursor = await connection.execute(STATEMENTS["telemetry_days"])
+    days, since = found(await cursor.fetchone(), "telemetry")
+    return ServerFacts(version.partition(" ")[0], size, connections, most, tables, days, since)

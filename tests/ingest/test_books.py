@@ -1,0 +1,43 @@
+"""The books as people read them: exact sums of the ledger, for one tenant or for all."""
+
+from datetime import UTC, datetime
+
+from appliance.db.roles import INGEST
+from appliance.db.trio_psycopg import connect
+from appliance.ingest.books import Books, read_books
+from tests.devices.world import customer
+from tests.ingest.plant import arrange
+from tests.postgres_server import Database
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def _fill(database: Database) -> None:
+    arrange(
+        database,
+        "INSERT INTO tenants (tenant_id) VALUES ('acme'), ('rival')",
+        "INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused, duplicate, qos0, replayed)"
+        " VALUES ('2026-01-01T12:00Z', 'a', 'acme', 10, 7, 2, 1, 3, 0), "
+        " ('2026-01-02T12:00Z', 'a', 'acme', 5, 5, 0, 0, 0, 4), ('2026-01-02T12:00Z', 'b', 'rival', 8, 0, 8, 0, 0, 0),"
+        " ('2026-01-02T12:00Z', 'b', '', 1, 0, 1, 0, 0, 0)",
+    )
+
+
+async def test_operators_books_are_those_of_all_tenants_and_instances(database: Database) -> None:
+    _fill(database)
+    async with await connect(database.conninfo(INGEST)) as connection:
+        whole = await read_books(connection)
+        assert whole == Books(24, 12, 11, 1, 3, 4, 0, 0, datetime(2026, 1, 1, 12, tzinfo=UTC))
+        assert whole.balanced
+        assert (await read_books(connection, NOON)).received == 14
+        assert await read_books(connection, datetime(2027, 1, 1, tzinfo=UTC)) == Books(0, 0, 0, 0, 0, 0, 0, 0, None)
+
+
+async def test_a_customers_books_are_its_own(database: Database) -> None:
+    _fill(database)
+    async with customer(database, "acme") as connection:
+        assert (await read_books(connection)).received == 15
+
+
+def test_books_that_do_not_balance_say_so() -> None:
+    assert not Books(10, 5, 4, 0, 0, 0, 0, 0, None).balanced
