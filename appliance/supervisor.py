@@ -43,6 +43,7 @@ from appliance.db.trio_psycopg import connect
 from appliance.devices.claims import claim
 from appliance.devices.credentials import Issued
 from appliance.devices.listening import Listening
+from appliance.devices.marks import rebuild_marks
 from appliance.devices.overrides import Overrides
 from appliance.devices.presence import Limits as PresenceLimits
 from appliance.devices.provisioning import Provisioner
@@ -52,6 +53,7 @@ from appliance.door import Door
 from appliance.failpoints import Failpoints
 from appliance.first_start import DEVICE, TENANT, make_first_device
 from appliance.health import DatabaseHealth
+from appliance.history.roller import Roller
 from appliance.ingest.admission import Admission
 from appliance.ingest.backlog import Backlog
 from appliance.ingest.faulty import knowledge
@@ -153,6 +155,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             first_device = await make_first_device(pool, clock)
             states = StateBook(config.limits.max_tracked_devices)
             await states.rebuild(pool, data.instance.instance_id)
+            await rebuild_marks(pool, data.instance.instance_id)
             provisioner = Provisioner(pool, grace=grace(config), max_wait=config.provisioning.max_wait, clock=clock)
             await tree.start("provisioner", provisioner.run)
             registry = Registry(
@@ -203,6 +206,8 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             )
             holding = Holding(pool, data.instance.instance_id, clock, config.quarantine)
             await tree.start("quarantine", holding.run)
+            roller = Roller(pool, clock, keep_days=config.retention.rollup_days)
+            await tree.start("roll-ups", roller.run)
             open_connection = partial(connect, endpoint.conninfo(INGEST))
             replayer = Replayer(
                 pool,

@@ -14,6 +14,7 @@ import psycopg
 import structlog
 import trio
 
+from appliance.activity import activity
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.pool import Pool, PoolTimeout
@@ -63,12 +64,16 @@ class Listening:
             await connection.execute(STATEMENTS["set_limits"], limits)
         await self.look(present=present())
         task_status.started()
+        rest = min(INTERVAL, self._limits.stale_after / LOOKS)
         while True:
-            await trio.sleep(min(INTERVAL, self._limits.stale_after / LOOKS))
+            activity().rests(rest)
+            await trio.sleep(rest)
             try:
                 await self.look(present=present())
+                activity().did()
             except (psycopg.Error, PoolTimeout, OSError) as error:
                 log.debug("not listening", error=str(error).strip())
+                activity().failed(error)
 
     async def look(self, *, present: bool) -> None:
         """Look once. Raises what the pool raises when Postgres is away."""

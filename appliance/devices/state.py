@@ -14,6 +14,7 @@ import msgspec
 from appliance.db import statements
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
+from appliance.devices.marks import Dated, Marks
 from appliance.devices.pace import Pace
 
 Key = tuple[str, str]
@@ -77,6 +78,8 @@ class StateBook:
         self._states: dict[Key, DeviceState] = {}
         self._changed: list[DeviceState] = []
         self._writing: list[DeviceState] = []
+        self._talking: list[DeviceState] = []
+        self._marks = Marks()
         self._queries = statements.load("devices")
 
     def __len__(self) -> int:
@@ -118,6 +121,12 @@ class StateBook:
         if not kept.changed:
             kept.changed = True
             self._changed.append(kept)
+            self._talking.append(kept)
+
+    def stored(self, readings: Sequence[Dated], now: int) -> None:
+        """``readings``, whose states were touched, are committed (``now``: microseconds): their hours have news."""
+        talking, self._talking = self._talking, []
+        self._marks.stored(readings, talking, now, self.changed)
 
     def changed(self) -> list[DeviceState]:
         """The states of which something is not in the database yet."""
@@ -131,6 +140,7 @@ class StateBook:
         self._writing, self._changed = self._changed, []
         for state in self._writing:
             state.changed, state.writing = False, True
+        self._marks.take()
         return sorted(self._writing, key=lambda state: (state.tenant_id, state.device_id))
 
     def written(self) -> None:
@@ -138,16 +148,18 @@ class StateBook:
         for state in self._writing:
             state.writing = False
         self._writing = []
+        self._marks.written()
 
     def give_back(self) -> None:
         """The states taken were not written after all."""
         taken = self._writing
+        self._marks.give_back()
         self.written()
         for state in taken:
             self.touch(state)
 
     def upsert(self, states: Sequence[DeviceState], instance: str, now: int) -> tuple[str, dict[str, Any]]:
-        """The statement and parameters that write ``states``; ``now`` is the time of the write, in microseconds."""
+        """The statement and parameters that write ``states`` and what is marked; ``now``: the time, in microseconds."""
         for state in states:
             state.pace.take(state.seen_at)
         rows = [
@@ -168,7 +180,12 @@ class StateBook:
             for state in states
         ]
         # One text for all of them: as arrays, a thousand devices would cost a thousand conversions a column.
-        return self._queries["upsert_states"], {"rows": _encode(rows).decode(), "instance": instance, "now": now}
+        return self._queries["upsert_states"], {
+            "rows": _encode(rows).decode(),
+            "marks": _encode(self._marks.rows()).decode(),
+            "instance": instance,
+            "now": now,
+        }
 
     async def newest(self, pool: Pool, default: float) -> float:
         """When anything was last received and committed, in seconds since 1970; ``default`` if never."""

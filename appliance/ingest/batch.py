@@ -106,6 +106,7 @@ class Batch:
         self.readings += other.readings
         self.refused += other.refused
         self.qos0 |= other.qos0
+        self.with_status |= other.with_status
 
     def halves(self) -> tuple["Batch", "Batch"]:
         """Two smaller batches with the same outcome, for a database short of room."""

@@ -297,7 +297,10 @@ def _poisoned(judged: Sequence[Judged], poison: Sequence[Refused]) -> list[tuple
 
 
 def _states(judged: Sequence[Judged], stored: Sequence[Reading]) -> dict[str, Any]:
-    """Parameters of the statement that moves device states: of each device the newest, oldest readings first."""
+    """Parameters of the statement that moves device states, and marks the hours of all that was stored.
+
+    Of each device the newest counts, oldest readings first.
+    """
     newest: dict[tuple[str, str], int] = {}
     heard: dict[tuple[str, str], int] = {}
     latest: dict[tuple[str, str], dict[str, Any]] = {}
@@ -312,4 +315,7 @@ def _states(judged: Sequence[Judged], stored: Sequence[Reading]) -> dict[str, An
         "newest": [moment(ts) for ts in newest.values()],
         "heard": [moment(heard[key]) for key in newest],
         "latest": [msgspec.json.encode(latest[key]).decode() for key in newest],
+        "stored_tenants": [reading.route.tenant_id for reading in stored],
+        "stored_devices": [reading.route.device_id for reading in stored],
+        "stored_ts": [moment(reading.ts) for reading in stored],
     }

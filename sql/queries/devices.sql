@@ -15,6 +15,10 @@ JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id
 WITH written AS (
   INSERT INTO ingest_instances (instance, state_written_at) VALUES (%(instance)s, 'epoch'::timestamptz + %(now)s * interval '1 microsecond')
   ON CONFLICT (instance) DO UPDATE SET state_written_at = EXCLUDED.state_written_at
+), marked AS (
+  INSERT INTO telemetry_marks (tenant_id, device_id, hour)
+  SELECT m.item ->> 0, m.item ->> 1, 'epoch'::timestamptz + (m.item ->> 2)::bigint * interval '1 microsecond'
+  FROM jsonb_array_elements(%(marks)s::text::jsonb) AS m (item)
 )
 INSERT INTO device_state AS d
   (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, ts_adjusted_at, null_metrics, latest, refused_at,
@@ -64,6 +68,14 @@ ON CONFLICT (tenant_id, device_id) DO UPDATE SET
   last_heard_at = greatest(d.last_heard_at, EXCLUDED.last_heard_at),
   latest = CASE WHEN EXCLUDED.last_ts >= d.last_ts OR d.last_ts IS NULL THEN d.latest || EXCLUDED.latest ELSE d.latest END,
   offline_at = CASE WHEN d.last_seen_at > EXCLUDED.last_seen_at THEN d.offline_at ELSE EXCLUDED.offline_at END
+
+-- name: rebuild_marks
+-- The hours of what this instance stored after it last wrote states and marks.
+INSERT INTO telemetry_marks (tenant_id, device_id, hour)
+SELECT DISTINCT t.tenant_id, t.device_id, date_trunc('hour', t.ts, 'UTC')
+FROM telemetry AS t
+WHERE t.received_at >= coalesce((SELECT state_written_at FROM ingest_instances WHERE instance = %(instance)s), '-infinity')
+  - interval '10 seconds'
 
 -- name: newest_receipt
 SELECT extract(epoch FROM greatest(

@@ -274,6 +274,12 @@ WHERE q.id = r.id AND q.status = 'HELD'
 
 -- name: upsert_replayed_states
 -- Newest wins, as with every write of a state. How far this instance has written the others is not touched.
+WITH marked AS (
+  INSERT INTO telemetry_marks (tenant_id, device_id, hour)
+  SELECT DISTINCT m.tenant_id, m.device_id, date_trunc('hour', m.ts, 'UTC')
+  FROM unnest(%(stored_tenants)s::text[], %(stored_devices)s::text[], %(stored_ts)s::timestamptz[])
+    AS m (tenant_id, device_id, ts)
+)
 INSERT INTO device_state AS d (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, latest)
 SELECT s.tenant_id, s.device_id, s.last_ts, s.heard, s.heard, s.latest::jsonb
 FROM unnest(

@@ -1,0 +1,121 @@
+"""The Roller: reckons anew the hours that have news, and drops those past their age.
+
+An hour is rolled up once it is over and its mark has rested for a while, so that a device whose readings are always
+late costs one reckoning every few minutes, not one a message. Nothing is wrong meanwhile: while an hour is marked,
+series take it from the readings. The roller works at most a third of the time, in slices, so that a full hour of all
+devices does not hold up what comes in.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import structlog
+import trio
+
+from appliance.activity import activity
+from appliance.clock import Clock
+from appliance.db import statements
+from appliance.db.pool import Pool, PoolTimeout
+from appliance.db.trio_psycopg import Connection
+
+SETTLE = 300.0
+"""Seconds that a mark rests."""
+GRACE = 60.0
+"""Seconds after its end in which an hour still counts as the present one, to whoever's clock is behind."""
+SLICE = 50
+"""Hours of devices in one transaction: some 10 to 100 milliseconds."""
+IDLE = 5.0
+"""Seconds between two looks when nothing is due."""
+REST = 2.0
+"""Rest after a slice, in times of what the slice took."""
+AGEING = 3600.0
+"""Seconds between two looks for hours past their age."""
+OLD_SLICE = 10_000
+
+STATEMENTS = statements.load("history")
+
+log = structlog.get_logger(__name__)
+
+
+class Roller:
+    """Keeps ``telemetry_hourly`` up to date. ``keep_days`` is how long hours are kept."""
+
+    def __init__(self, pool: Pool, clock: Clock, *, keep_days: int, settle: float = SETTLE) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._keep = timedelta(days=keep_days)
+        self._settle = settle
+        self._careful = 0
+        """So many more hours are rolled up one by one: one of them cannot be."""
+        self._aged = float("-inf")
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Roll up what is due, for ever."""
+        task_status.started()
+        while True:
+            started = self._clock.monotonic()
+            try:
+                rolled = await self.roll()
+                if self._clock.monotonic() - self._aged >= AGEING:
+                    await self.drop_old()
+                    self._aged = self._clock.monotonic()
+                activity().did(rolled)
+            except (psycopg.Error, PoolTimeout, OSError) as error:
+                log.warning("roll-up put off", error=str(error).strip())
+                activity().failed(error)
+                rolled = 0
+            rest = REST * (self._clock.monotonic() - started) if rolled else IDLE
+            activity().rests(rest)
+            await trio.sleep(rest)
+
+    async def roll(self) -> int:
+        """Roll up a slice of what is due; how many hours of devices those were. 0 as well while a peer is at it."""
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                if not await self._alone(connection):
+                    return 0
+                parameters = {**self._due(), "at_most": 1 if self._careful else SLICE}
+                row = await (await connection.execute(STATEMENTS["roll_up"], parameters)).fetchone()
+        except psycopg.DataError as error:
+            return await self._isolate(error)
+        self._careful = max(0, self._careful - 1)
+        return 0 if row is None else row[0]
+
+    async def _isolate(self, error: psycopg.DataError) -> int:
+        """Something in the slice cannot be reckoned with: first one by one, then that one is given up."""
+        if not self._careful:
+            self._careful = SLICE
+            return 1
+        async with self._pool.connection() as connection, connection.transaction():
+            if await self._alone(connection):
+                for tenant_id, device_id, hour in set(
+                    await (await connection.execute(STATEMENTS["drop_mark"], self._due())).fetchall()
+                ):
+                    names = {"tenant": tenant_id, "device": device_id, "hour": hour.isoformat()}
+                    log.error("an hour cannot be rolled up", **names, error=str(error).strip())
+        return 1
+
+    async def _alone(self, connection: Connection) -> bool:
+        row = await (await connection.execute(STATEMENTS["only_roller"])).fetchone()
+        return row == (True,)
+
+    def _due(self) -> dict[str, datetime]:
+        now = datetime.fromtimestamp(self._clock.wall(), UTC)
+        return {
+            "settled": now - timedelta(seconds=self._settle),
+            "begun": now - timedelta(hours=1, seconds=GRACE),
+        }
+
+    async def drop_old(self) -> int:
+        """Drop hours past their age; how many rows those were."""
+        before = datetime.fromtimestamp(self._clock.wall(), UTC) - self._keep
+        dropped = 0
+        while True:
+            async with self._pool.connection() as connection:
+                parameters = {"before": before, "at_most": OLD_SLICE}
+                gone = (await connection.execute(STATEMENTS["drop_old"], parameters)).rowcount
+            dropped += gone
+            if gone < OLD_SLICE:
+                if dropped:
+                    log.info("old roll-ups dropped", rows=dropped)
+                return dropped

@@ -1,0 +1,98 @@
+-- name: only_roller
+-- One roller at a time, whatever process it runs in: the later of two would overwrite the newer of their results.
+-- 'hist' and 'roll' as numbers: the space of two keys, which nothing else here uses.
+SELECT pg_try_advisory_xact_lock(1751741300, 1919904876)
+
+-- name: roll_up
+-- One statement, so one snapshot: whoever sees a mark sees its readings. Of an hour without readings nothing changes:
+-- they may be gone with their age. Sums stay finite, whatever a device sends.
+WITH due AS (
+  SELECT DISTINCT tenant_id, device_id, hour FROM telemetry_marks
+  WHERE marked_at <= %(settled)s AND hour <= %(begun)s
+  LIMIT %(at_most)s
+), taken AS (
+  DELETE FROM telemetry_marks AS m USING due AS d
+  WHERE m.tenant_id = d.tenant_id AND m.device_id = d.device_id AND m.hour = d.hour
+), rolled AS (
+  INSERT INTO telemetry_hourly (tenant_id, device_id, metric, hour, readings, total, low, high, last)
+  SELECT d.tenant_id, d.device_id, r.*
+  FROM due AS d CROSS JOIN LATERAL (
+    SELECT m.key, d.hour, count(*), sum(greatest(least(m.number, 1e290), -1e290)), min(m.number), max(m.number),
+      (array_agg(m.number ORDER BY m.ts DESC))[1]
+    FROM (
+      SELECT e.key, t.ts, metric_value(e.value) AS number
+      FROM telemetry AS t CROSS JOIN LATERAL jsonb_each(t.metrics) AS e
+      WHERE t.tenant_id = d.tenant_id AND t.device_id = d.device_id
+        AND t.ts >= d.hour AND t.ts < d.hour + interval '1 hour'
+    ) AS m
+    WHERE m.number IS NOT NULL
+    GROUP BY m.key
+  ) AS r
+  ORDER BY d.tenant_id, d.device_id, r.key, d.hour
+  ON CONFLICT (tenant_id, device_id, metric, hour) DO UPDATE SET readings = EXCLUDED.readings, total = EXCLUDED.total,
+    low = EXCLUDED.low, high = EXCLUDED.high, last = EXCLUDED.last
+)
+SELECT count(*) FROM due
+
+-- name: drop_mark
+-- Of an hour that cannot be rolled up.
+WITH due AS (
+  SELECT tenant_id, device_id, hour FROM telemetry_marks
+  WHERE marked_at <= %(settled)s AND hour <= %(begun)s
+  LIMIT 1
+)
+DELETE FROM telemetry_marks AS m USING due AS d
+WHERE m.tenant_id = d.tenant_id AND m.device_id = d.device_id AND m.hour = d.hour
+RETURNING m.tenant_id, m.device_id, m.hour
+
+-- name: drop_old
+DELETE FROM telemetry_hourly WHERE hour < %(before)s AND ctid = ANY(ARRAY(
+  SELECT ctid FROM telemetry_hourly WHERE hour < %(before)s LIMIT %(at_most)s))
+
+-- name: read_raw
+-- Of each step that has any: when it begins, how many readings, their sum, the lowest and the highest value.
+SELECT extract(epoch FROM m.bin)::float8, count(*), sum(greatest(least(m.number, 1e290), -1e290)), min(m.number),
+  max(m.number)
+FROM (
+  SELECT date_bin(%(step)s, t.ts, %(origin)s) AS bin, metric_value(t.metrics -> %(metric)s) AS number
+  FROM telemetry AS t
+  WHERE t.tenant_id = %(tenant)s AND t.device_id = %(device)s AND t.ts >= %(first)s AND t.ts < %(last)s
+) AS m
+WHERE m.number IS NOT NULL
+GROUP BY m.bin
+ORDER BY m.bin
+
+-- name: read_hourly
+-- The same from roll-ups; hours that are marked come from telemetry.
+WITH marked AS (
+  SELECT DISTINCT hour FROM telemetry_marks
+  WHERE tenant_id = %(tenant)s AND device_id = %(device)s AND hour >= %(first)s AND hour < %(last)s
+), fresh AS (
+  SELECT m.hour, r.* FROM marked AS m CROSS JOIN LATERAL (
+    SELECT count(*) AS readings, sum(greatest(least(n.number, 1e290), -1e290)) AS total, min(n.number) AS low,
+      max(n.number) AS high
+    FROM (
+      SELECT metric_value(t.metrics -> %(metric)s) AS number
+      FROM telemetry AS t
+      WHERE t.tenant_id = %(tenant)s AND t.device_id = %(device)s
+        AND t.ts >= m.hour AND t.ts < m.hour + interval '1 hour'
+    ) AS n
+    WHERE n.number IS NOT NULL
+  ) AS r
+), hours AS (
+  SELECT hour, readings, total, low, high FROM telemetry_hourly AS h
+  WHERE tenant_id = %(tenant)s AND device_id = %(device)s AND metric = %(metric)s
+    AND hour >= %(first)s AND hour < %(last)s
+    AND NOT EXISTS (SELECT FROM fresh AS f WHERE f.hour = h.hour AND f.readings > 0)
+  UNION ALL
+  SELECT hour, readings, total, low, high FROM fresh WHERE readings > 0
+)
+SELECT extract(epoch FROM date_bin(%(step)s, hour, %(origin)s))::float8 AS bin, sum(readings)::bigint, sum(total),
+  min(low), max(high)
+FROM hours
+GROUP BY bin
+ORDER BY bin
+
+-- name: readings_in_hours
+SELECT coalesce(sum(readings), 0)::bigint FROM telemetry_hourly
+WHERE tenant_id = %(tenant)s AND device_id = %(device)s AND metric = %(metric)s AND hour >= %(first)s AND hour < %(last)s

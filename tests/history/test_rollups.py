@@ -1,0 +1,234 @@
+"""Hourly roll-ups follow the readings, however those come."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from appliance.db.pool import open_pool
+from appliance.db.roles import INGEST
+from appliance.devices import history
+from appliance.devices.marks import rebuild_marks
+from appliance.history.roller import Roller
+from tests.devices.world import customer, ingest
+from tests.ingest.plant import TENANT, Message, arrange, furnish, look, open_plant, telemetry, until
+from tests.postgres_server import Database
+
+HOUR = 3600
+
+
+@dataclass
+class Clock:
+    """The machine's, or so many seconds ahead of it."""
+
+    ahead: float = 0.0
+
+    def wall(self) -> float:
+        return time.time() + self.ahead
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+@asynccontextmanager
+async def roller(
+    database: Database, *, ahead: float = 0.0, settle: float = -1.0, days: int = 400
+) -> AsyncIterator[Roller]:
+    async with open_pool(database.conninfo(INGEST), name="roller", min_size=1, max_size=2) as pool:
+        yield Roller(pool, Clock(ahead), keep_days=days, settle=settle)
+
+
+async def roll(database: Database, *, ahead: float = 0.0) -> None:
+    """All that is due."""
+    async with roller(database, ahead=ahead) as made:
+        while await made.roll():
+            pass
+
+
+def hour_before(hours: int) -> int:
+    """When the hour so many hours ago began, in seconds."""
+    return int(time.time()) // HOUR * HOUR - hours * HOUR
+
+
+def timed(at: float, value: object, device: str = "d-1") -> Message:
+    return telemetry(device, b'{"ts":%d,"t":%s}' % (at * 1000, str(value).encode()))
+
+
+def hours(database: Database) -> list[tuple[Any, ...]]:
+    """Device, metric, begin of the hour in seconds, readings, mean, low, high, last."""
+    return look(
+        database,
+        "SELECT device_id, metric, extract(epoch FROM hour)::bigint, readings, total / readings, low, high, last"
+        " FROM telemetry_hourly ORDER BY 1, 2, 3",
+    )
+
+
+def marks(database: Database) -> int:
+    [(number,)] = look(database, "SELECT count(*) FROM telemetry_marks")
+    return int(number)
+
+
+async def test_an_hour_is_rolled_up_and_anew_when_a_late_reading_comes(database: Database) -> None:
+    await furnish(database)
+    begin = hour_before(3)
+    async with open_plant(database) as plant:
+        await plant.send(timed(begin, 10), timed(begin + 10, 30), timed(begin + HOUR - 1, 20))
+        await until(lambda: marks(database) == 2)  # the present hour, in which the device was heard, is the other
+        await roll(database)
+        assert hours(database) == [("d-1", "t", begin, 3, 20, 10, 30, 20)]
+        assert marks(database) == 1
+        await plant.send(timed(begin + 5, 0), timed(begin + HOUR, 7))
+        await until(lambda: marks(database) == 3)
+        await roll(database)
+    assert hours(database) == [("d-1", "t", begin, 4, 15, 0, 30, 20), ("d-1", "t", begin + HOUR, 1, 7, 7, 7, 7)]
+
+
+async def test_the_present_hour_waits_until_it_is_over(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        await plant.send(telemetry("d-1", b'{"t":1}'))
+        await until(lambda: marks(database) == 1)
+        await roll(database)
+        assert hours(database) == []
+        await roll(database, ahead=HOUR + 61)
+    assert [row[3:] for row in hours(database)] == [(1, 1, 1, 1, 1)]
+    assert marks(database) == 0
+
+
+async def test_a_mark_rests_so_that_late_readings_are_rolled_up_together(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        await plant.send(timed(hour_before(3), 1))
+        await until(lambda: marks(database) == 2)
+    async with roller(database, settle=300) as patient:
+        assert await patient.roll() == 0
+    async with roller(database, settle=300, ahead=301) as patient:
+        assert await patient.roll() == 1
+
+
+async def test_what_a_crash_left_unmarked_is_marked_at_the_start(database: Database) -> None:
+    await furnish(database)
+    begin = hour_before(3)
+    async with open_plant(database) as plant:
+        await plant.send(timed(begin, 10))
+    arrange(database, "DELETE FROM telemetry_marks", "DELETE FROM ingest_instances")
+    async with open_pool(database.conninfo(INGEST), name="start", min_size=1, max_size=1) as pool:
+        assert await rebuild_marks(pool, "one") == 1
+    await roll(database)
+    assert hours(database) == [("d-1", "t", begin, 1, 10, 10, 10, 10)]
+
+
+async def test_numbers_and_booleans_are_rolled_up_and_no_text(database: Database) -> None:
+    await furnish(database)
+    begin = hour_before(3)
+    async with open_plant(database) as plant:
+        await plant.send(
+            telemetry("d-1", b'{"ts":%d,"open":true,"name":"x","big":9007199254740993}' % begin),
+            telemetry("d-1", b'{"ts":%d,"open":false}' % (begin + 1)),
+        )
+        await until(lambda: marks(database) == 2)
+    await roll(database)
+    assert [row[1:] for row in hours(database)] == [
+        ("big", begin, 1, 9007199254740992, 9007199254740992, 9007199254740992, 9007199254740992),
+        ("open", begin, 2, 0.5, 0, 1, 0),
+    ]
+
+
+async def test_absurd_numbers_are_rolled_up_too(database: Database) -> None:
+    await furnish(database)
+    begin = hour_before(3)
+    async with open_plant(database) as plant:
+        await plant.send(*[timed(begin + number, "1.7e308") for number in range(5)])
+        await until(lambda: marks(database) == 2)
+    await roll(database)
+    [(_, _, _, readings, _, low, _, _)] = hours(database)
+    assert (readings, low) == (5, 1.7e308)
+
+
+async def test_an_hour_that_cannot_be_rolled_up_holds_up_no_other(database: Database) -> None:
+    await furnish(database)
+    begin = hour_before(3)
+    async with open_plant(database) as plant:
+        await plant.send(*[timed(begin, 1, f"d-{number}") for number in range(5)])
+        await until(lambda: marks(database) == 10)
+    arrange(
+        database,
+        "INSERT INTO telemetry SELECT tenant_id, device_id, kind, ts, 1, received_at, false, false, NULL, NULL, NULL,"
+        " NULL, '{\"t\": 1e400}' FROM telemetry WHERE device_id = 'd-3'",
+    )
+    await roll(database)
+    assert [row[0] for row in hours(database)] == ["d-0", "d-1", "d-2", "d-4"]
+    assert marks(database) == 5
+
+
+async def test_an_hour_whose_readings_are_gone_with_their_age_stays(database: Database) -> None:
+    await furnish(database)
+    begin = hour_before(3)
+    async with open_plant(database) as plant:
+        await plant.send(timed(begin, 10))
+        await until(lambda: marks(database) == 2)
+    await roll(database)
+    arrange(
+        database,
+        "DELETE FROM telemetry",
+        f"INSERT INTO telemetry_marks (tenant_id, device_id, hour) VALUES ('{TENANT}', 'd-1', to_timestamp({begin}))",
+    )
+    await roll(database)
+    assert hours(database) == [("d-1", "t", begin, 1, 10, 10, 10, 10)]
+
+
+async def test_hours_past_their_age_are_dropped(database: Database) -> None:
+    arrange(
+        database,
+        f"INSERT INTO telemetry_hourly SELECT '{TENANT}', 'd', 't', date_trunc('hour', now()) - n * interval '1 day',"
+        " 1, 1, 1, 1, 1 FROM generate_series(0, 20) AS n",
+    )
+    async with roller(database, days=10) as made:
+        assert await made.drop_old() == 11
+    assert len(hours(database)) == 10
+
+
+async def test_roll_ups_of_a_device_deleted_with_its_readings_are_erased(database: Database) -> None:
+    await furnish(database)
+    begin = hour_before(3)
+    async with open_plant(database) as plant:
+        await plant.send(timed(begin, 10), timed(begin, 10, "d-2"))
+        await until(lambda: marks(database) == 4)
+    await roll(database)
+    arrange(
+        database,
+        "UPDATE device_registry SET status = 'DECOMMISSIONED', subscription_id = NULL, erase_history = true"
+        " WHERE device_id = 'd-1'",
+    )
+    async with open_pool(database.conninfo(INGEST), name="erase", min_size=1, max_size=1) as pool:
+        await history.erase_marked(pool)
+    assert [row[0] for row in hours(database)] == ["d-2"]
+    assert look(database, "SELECT DISTINCT device_id FROM telemetry_marks") == [("d-2",)]
+
+
+async def test_only_one_roller_works_at_a_time(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        await plant.send(timed(hour_before(3), 10))
+        await until(lambda: marks(database) == 2)
+    async with ingest(database) as peer, peer.transaction():
+        await peer.execute("SELECT pg_advisory_xact_lock(1751741300, 1919904876)")
+        async with roller(database) as made:
+            assert await made.roll() == 0
+    await roll(database)
+    assert len(hours(database)) == 1
+
+
+async def test_a_tenant_sees_its_own_roll_ups_alone(database: Database) -> None:
+    arrange(
+        database,
+        "INSERT INTO telemetry_hourly SELECT t, 'd', 't', date_trunc('hour', now()), 1, 1, 1, 1, 1"
+        " FROM unnest(ARRAY['acme', 'rival']) AS t",
+        "INSERT INTO telemetry_marks (tenant_id, device_id, hour) SELECT t, 'd', now()"
+        " FROM unnest(ARRAY['acme', 'rival']) AS t",
+    )
+    async with customer(database, "acme") as connection:
+        for table in ("telemetry_hourly", "telemetry_marks"):
+            rows = await (await connection.execute(f"SELECT tenant_id FROM {table}".encode())).fetchall()
+            assert rows == [("acme",)]
