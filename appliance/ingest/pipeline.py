@@ -107,7 +107,10 @@ class Pipeline:
         for start in range(0, len(messages), SLICE):
             self._admission.admit_slice(batch, start, start + SLICE, self._clock.monotonic(), submission.redelivered)
             await trio.lowlevel.checkpoint()
-        await self._look_up(batch)
+        if batch.waiting or batch.strangers:
+            started = self._clock.monotonic()
+            await self._look_up(batch)
+            self._on_held(self._clock.monotonic() - started)  # told now: more is admitted before this is committed
         return batch
 
     async def _look_up(self, batch: Batch) -> None:

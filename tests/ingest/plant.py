@@ -10,7 +10,7 @@ import psycopg
 import trio
 import trio.testing
 
-from appliance.clock import SystemClock
+from appliance.clock import Clock, SystemClock
 from appliance.config import Ingest, Retention
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
@@ -102,9 +102,13 @@ async def open_plant(
     instance: str = "one",
     batch_size: int = 2000,
     retention: Retention | None = None,
+    clock: Clock | None = None,
+    limiter: Limiter | None = None,
+    on_held: Callable[[float], None] = lambda _held: None,
 ) -> AsyncIterator[Plant]:
-    """A running plant; it stops without a drain, like a process that is killed."""
-    clock, metrics, states = SystemClock(), Metrics(), StateBook(10_000)
+    """A running plant; it stops without a drain, like a process that is killed. Its limits are out of reach."""
+    clock, metrics, states = clock or SystemClock(), Metrics(), StateBook(10_000)
+    limiter = limiter or Limiter(rate=1e6, burst=1_000_000)
     async with (
         open_pool(conninfo or database.conninfo(INGEST), name="plant", min_size=2, max_size=6) as pool,
         trio.open_nursery() as nursery,
@@ -112,13 +116,10 @@ async def open_plant(
         provisioner = Provisioner(pool)
         await nursery.start(provisioner.run)
         registry = Registry(pool, states, provisioner, clock, capacity=10_000, refusal_ttl=0.0, grace=GRACE)
-        limiter = Limiter(rate=1e6, burst=1_000_000)
         admission = Admission(Ingest(), retention or Retention(), registry, limiter)
         writer = Writer(pool, instance, states, metrics, failpoint)
         summaries: list[BatchSummary] = []
-        pipeline = Pipeline(
-            admission, writer, states, registry, metrics, clock, batch_size, summaries.append, lambda _held: None
-        )
+        pipeline = Pipeline(admission, writer, states, registry, metrics, clock, batch_size, summaries.append, on_held)
         await nursery.start(pipeline.run)
         yield Plant(database, pool, states, registry, admission, writer, pipeline, metrics, summaries)
         nursery.cancel_scope.cancel()
