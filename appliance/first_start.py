@@ -1,45 +1,138 @@
-"""The first start: with an empty database, a tenant with a trial and a device, so that a first message can be sent."""
+"""The first start: while nobody is there, a link opens the set-up page once; the set-up makes all of a beginning.
 
+That is an operator, a tenant with a trial, and a first device, in one transaction with the link's use. Nothing is there
+before, so there is no default password, and no tenant that nobody asked for.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 import structlog
 
 from appliance.clock import Clock
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.pool import Pool
-from appliance.devices import credentials, seats, tenants
+from appliance.db.trio_psycopg import Connection
+from appliance.devices import broker_copies, credentials, seats, tenants
 from appliance.devices.credentials import Issued
 from appliance.devices.device import NewDevice
-from appliance.devices.seats import By
-from appliance.errors import Conflict
+from appliance.errors import Conflict, Invalid
+from appliance.people import by as people_by
+from appliance.people import links, users
+from appliance.people.links import Purpose
+from appliance.people.role import Role
+from appliance.people.signin import SignIn
+from appliance.people.users import NewUser, Profile, User
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import SubscriptionType
 from appliance.subscriptions.store import NewSubscription
 
-TENANT = "demo"
 DEVICE = "first"
 SEATS = 10
 TERM = timedelta(days=30)
+MAX_ORGANISATION = 128
 
-ACTOR = Actor("first start", ActorKind.APPLIANCE)
+PATH = "/set-up/"
+"""The set-up page; the link's secret follows."""
 
 log = structlog.get_logger(__name__)
 
 
-async def make_first_device(pool: Pool, clock: Clock) -> Issued | None:
-    """Make the tenant, its trial and the device, unless there is any tenant. The device's secrets, this one time."""
-    by = By(ACTOR, datetime.fromtimestamp(clock.wall(), UTC))
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What the set-up page asks for."""
+
+    email: str
+    password: str = field(repr=False)
+    organisation: str
+    time_zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a set-up has made; the device's secrets this one time."""
+
+    user_id: UUID
+    tenant_id: str
+    device: Issued
+
+
+async def open_set_up(connection: Connection[Any], now: datetime) -> str | None:
+    """A new set-up link's secret, earlier ones being dead; None when somebody is there already."""
+    if await users.any_there(connection):
+        return None
+    return await links.make_set_up(connection, now)
+
+
+async def offer(pool: Pool, clock: Clock) -> str | None:
+    """At each start without a user: the path of a new set-up page."""
     async with pool.connection() as connection:
-        if not await tenants.is_empty(connection):
-            return None
-        try:
-            async with connection.transaction():
-                await tenants.add(connection, TENANT, ACTOR)
-                trial = NewSubscription(TENANT, SubscriptionType.TRIAL, SEATS, TERM)
-                await store.add(connection, trial, actor=ACTOR, now=by.now)
-                await seats.create(connection, TENANT, NewDevice(DEVICE), by)
-                issued = await credentials.create(connection, TENANT, DEVICE, by)
-        except Conflict:  # another appliance starts on this database at the same moment
-            return None
-    log.info("first tenant made", tenant=TENANT, seats=SEATS, device=DEVICE)
-    return issued
+        secret = await open_set_up(connection, datetime.fromtimestamp(clock.wall(), UTC))
+    return None if secret is None else PATH + secret
+
+
+async def is_open(connection: Connection[Any], secret: str, now: datetime) -> bool:
+    """Whether the link opens the set-up page now."""
+    link = await links.peek(connection, secret, Purpose.SET_UP, now)
+    return link is not None and not await users.any_there(connection)
+
+
+async def set_up(
+    pool: Pool, sign_in: SignIn, secret: str, beginning: Beginning, address: str | None
+) -> tuple[User, Made] | None:
+    """Make the operator, the tenant, its trial and the first device; None when the link does not work (any more).
+
+    Raises Invalid, which names the field; Conflict when there is such a tenant. Then the link is still good.
+    """
+    tenant_id = tenant_of(beginning.organisation)
+    email = users.email_of(beginning.email)
+    zone = users.zone_of(beginning.time_zone) or "UTC"
+    kept = await sign_in.taken(email, "", beginning.password)
+    now = sign_in.now()
+    actor = Actor(email, ActorKind.USER, address)
+    by = seats.By(actor, now)
+    async with pool.connection() as connection:
+        async with connection.transaction():
+            link = await links.take(connection, secret, Purpose.SET_UP, now)
+            if link is None or await users.any_there(connection):
+                return None
+            user = await _make_operator(connection, email, zone, kept, people_by.By(actor, now))
+            await _make_tenant(connection, tenant_id, beginning.organisation.strip(), zone, by)
+            await seats.create(connection, tenant_id, NewDevice(DEVICE), by)
+            issued = await credentials.create(connection, tenant_id, DEVICE, by)
+            change = await broker_copies.this_change(connection)
+        await broker_copies.wait(connection, change)
+    log.info("appliance set up", tenant=tenant_id, seats=SEATS, device=DEVICE)
+    return user, Made(user.user_id, tenant_id, issued)
+
+
+def tenant_of(organisation: str) -> str:
+    """A tenant id that reads like the organisation's name: ``Bergström & Co`` -> ``bergstrom-co``. Raises Invalid."""
+    name = organisation.strip()
+    if not name or len(name) > MAX_ORGANISATION or not name.isprintable():
+        raise Invalid(f"Give the organisation a name of at most {MAX_ORGANISATION} characters.", "organisation")
+    plain = unicodedata.normalize("NFKD", name.replace("ß", "ss").replace("ø", "o").replace("Ø", "O"))
+    ascii_only = plain.encode("ascii", "ignore").decode().lower()
+    tenant_id = re.sub(r"[^a-z0-9]+", "-", ascii_only).strip("-")[:64].rstrip("-") or "home"
+    return tenant_id if tenants.fault_of(tenant_id) is None else f"{tenant_id[:60]}-org"
+
+
+async def _make_operator(
+    connection: Connection[Any], email: str, zone: str, kept_password: str, by: people_by.By
+) -> User:
+    user = await users.add(connection, NewUser(email, Role.OPERATOR), by)
+    await users.keep_password(connection, user, kept_password, by.now)
+    return await users.set_profile(connection, user.user_id, Profile("", zone, user.theme), by)
+
+
+async def _make_tenant(connection: Connection[Any], tenant_id: str, name: str, zone: str, by: seats.By) -> None:
+    try:
+        await tenants.add(connection, tenant_id, by.actor, name=name, time_zone=zone)
+    except Conflict:
+        raise Conflict(f"There is a tenant {tenant_id} already; give the organisation another name.") from None
+    trial = NewSubscription(tenant_id, SubscriptionType.TRIAL, SEATS, TERM)
+    await store.add(connection, trial, actor=by.actor, now=by.now)

@@ -21,10 +21,9 @@ from mqtt5 import QoS, RetainHandling
 from psycopg import Notify
 from psycopg.conninfo import make_conninfo
 
-from appliance import doorkeeper, housekeeping, reports
+from appliance import doorkeeper, first_start, housekeeping, reports
 from appliance.activity import activity
 from appliance.addresses import lan_addresses
-from appliance.broker_user import device_user
 from appliance.broker_users import BrokerUsers, read_users
 from appliance.broker_watch import BrokerWatch
 from appliance.children.data_dir import DataDir, RunFile, open_data_dir
@@ -41,7 +40,6 @@ from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST, OWNER, ROLES, WEB
 from appliance.db.trio_psycopg import connect
 from appliance.devices.claims import claim
-from appliance.devices.credentials import Issued
 from appliance.devices.listening import Listening
 from appliance.devices.marks import rebuild_marks
 from appliance.devices.overrides import Overrides
@@ -51,7 +49,6 @@ from appliance.devices.registry import CHANNEL, Registry
 from appliance.devices.state import StateBook
 from appliance.door import Door
 from appliance.failpoints import Failpoints
-from appliance.first_start import DEVICE, TENANT, make_first_device
 from appliance.health import DatabaseHealth
 from appliance.history.roller import Roller
 from appliance.ingest.admission import Admission
@@ -122,8 +119,8 @@ class Serving:
     addresses: Sequence[str]
     mqtt_host: str
     mqtt_port: int
-    first_device: Issued | None
-    """The secrets of the device that was made just now; None at every later start."""
+    set_up_url: str | None
+    """Opens the set-up page once; None when somebody is there already."""
     own_broker: bool
     """Whether the broker's users are ours to manage."""
 
@@ -152,7 +149,6 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             database = DatabaseHealth()
             await tree.start("database watch", database.watch, pool, tell=reports.database(database))
             # What is known of devices
-            first_device = await make_first_device(pool, clock)
             states = StateBook(config.limits.max_tracked_devices)
             await states.rebuild(pool, data.instance.instance_id)
             await rebuild_marks(pool, data.instance.instance_id)
@@ -274,7 +270,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 ingest=ingest,
                 claim=partial(claim, pool, provisioner.provision),
                 grace=grace(config),
-                device_listener=device_listener(mqtt_host if broker is None else None, mqtt_port),
+                device_listener=DeviceListener(mqtt_host if broker is None else None, mqtt_port),
                 limit_of=partial(limit_of, limiter, clock),
                 refused_at_door=door.refusals,
                 system=System(
@@ -297,7 +293,9 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             # Ready
             addresses = lan_addresses() if config.web.host in EVERYWHERE else [config.web.host]
             web_url = config.web.public_url or f"http://{addresses[0]}:{web_port}"
-            announce(Serving(web_url, addresses, mqtt_host, mqtt_port, first_device, broker is not None))
+            set_up_path = await first_start.offer(pool, clock)
+            set_up_url = None if set_up_path is None else web_url + set_up_path
+            announce(Serving(web_url, addresses, mqtt_host, mqtt_port, set_up_url, broker is not None))
             data.write_run_file(run_file(data, endpoint, web_url, mqtt_host, mqtt_port))
             web_service.may_end()
             gc.freeze()  # what is here now stays: full collections need not walk it
@@ -449,12 +447,6 @@ def device_address(config: Config, broker: Mosquitto | None) -> tuple[str, int]:
         return external or ("", 0)
     host = broker.devices.host
     return (lan_addresses()[0] if host in EVERYWHERE else host), broker.devices.port
-
-
-def device_listener(host: str | None, port: int) -> DeviceListener:
-    """What the overview shows as the ready command line."""
-    username = device_user(TENANT, DEVICE)
-    return DeviceListener(host, port, username, f"tenant/{username}/telemetry")
 
 
 def run_file(data: DataDir, endpoint: Endpoint, web_url: str, mqtt_host: str, mqtt_port: int) -> RunFile:

@@ -13,7 +13,6 @@ import msgspec
 from psycopg.conninfo import make_conninfo
 
 from appliance.children.data_dir import RunFile, read_run_file
-from appliance.first_start import TENANT
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 60.0
@@ -21,6 +20,9 @@ STOP_SECONDS = 20.0
 POLL_SECONDS = 0.005
 TICKS = os.sysconf("SC_CLK_TCK")
 KIB = 1024
+TENANT = "bench"
+SEATS = "10"
+"""The load publishes as one tenant's claim user; ``benchmarks.run`` gives more seats where it needs them."""
 
 CONFIGURATION = """\
 data_dir = "{folder}"
@@ -104,15 +106,16 @@ class ApplianceProcess:
         return make_conninfo(self.running.database, user=role)
 
     def claim_user(self) -> Credential:
-        """The claim user of the first start's tenant, with a new password the first time this is asked."""
+        """The claim user of a tenant with seats, made the first time this is asked."""
         if self._claim_user is None:
-            program = [sys.executable, "-m", "appliance", "--config", str(self._config)]
-            made = subprocess.run(
-                [*program, "tenant", "rotate-claim", TENANT, "--json"], check=True, capture_output=True
-            ).stdout
-            claim = msgspec.json.decode(made, type=dict[str, str])
+            claim = msgspec.json.decode(self._command("tenant", "add", TENANT), type=dict[str, str])
+            self._command("subscription", "add", TENANT, "--type", "TRIAL", "--limit", SEATS, "--days", "30")
             self._claim_user = Credential(claim["claim_username"], claim["claim_password"])
         return self._claim_user
+
+    def _command(self, *arguments: str) -> bytes:
+        program = [sys.executable, "-m", "appliance", "--config", str(self._config), *arguments, "--json"]
+        return subprocess.run(program, check=True, capture_output=True).stdout
 
     def cpu(self) -> float:
         """Seconds of user and system time that the process has used, all threads, without its children."""

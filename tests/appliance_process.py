@@ -1,7 +1,10 @@
 """A whole appliance as a child process: the real program with its own Postgres and Mosquitto, in its own folder."""
 
+import html
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -12,9 +15,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -30,6 +35,24 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+EMAIL = "ops@acme.example"
+PASSWORD = "a walrus on a bicycle"
+SET_UP_LINK = re.compile(r"http://\S+/set-up/\S+")
+CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
+LINE = re.compile(r'<pre class="code" tabindex="0">(.*?)</pre>', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """What the set-up has shown: the page, and its two lines in words of a shell."""
+
+    email: str
+    page: str
+    mosquitto: list[str]
+    curl: list[str]
+    cookies: dict[str, str]
 
 
 class ApplianceProcess:
@@ -171,6 +194,28 @@ class ApplianceProcess:
             self.command("subscription", "add", tenant_id, "--limit", str(seats), "--days", "365")
             self.tenants[tenant_id] = {"username": made["claim_username"], "password": made["claim_password"]}
         return self.tenants[tenant_id]
+
+    def set_up_link(self) -> str:
+        """The set-up link that the console has shown last."""
+        found: list[str] = SET_UP_LINK.findall(self.log.read_text())
+        return found[-1]
+
+    def set_up(self, organisation: str = "Acme") -> SetUp:
+        """Become the operator of the organisation by the set-up link, as a browser without script does."""
+        url = self.set_up_link()
+        with httpx.Client(follow_redirects=True, timeout=20) as browser:
+            token = CSRF.search(browser.get(url).text)
+            assert token is not None
+            given = {
+                "email": "ops@acme.example",
+                "password": PASSWORD,
+                "organisation": organisation,
+                "time_zone": "UTC",
+            }
+            page = browser.post(url, data={"csrf_token": token[1], **given})
+            assert page.status_code == 200, page.text
+            lines = [shlex.split(html.unescape(line)) for line in LINE.findall(page.text)]
+            return SetUp(EMAIL, page.text, lines[0], lines[1], dict(browser.cookies))
 
     def children(self) -> list[int]:
         """Pids of processes that work on our data folder, the appliance itself left out."""

@@ -21,9 +21,12 @@ COMMANDS = {
     "psql": "appliance.cli.psql",
     "quarantine": "appliance.cli.quarantine",
     "run": "appliance.cli.run",
+    "setup-link": "appliance.cli.setup_link",
     "simulate": "appliance.cli.simulate",
     "subscription": "appliance.cli.subscription",
     "tenant": "appliance.cli.tenant",
+    "token": "appliance.cli.token",
+    "user": "appliance.cli.user",
     "version": "appliance.cli.version",
 }
 """The module of each command; its click command is called ``command``. Only the one that is asked for is imported."""

@@ -24,6 +24,7 @@ from appliance.devices import broker_copies
 from appliance.devices.broker_copies import Arrival
 from appliance.devices.seats import By
 from appliance.errors import ApplianceError
+from appliance.people import by as people_by
 
 T = TypeVar("T")
 
@@ -43,6 +44,11 @@ class Administration:
         """The person, now."""
         now = datetime.fromtimestamp(SystemClock().wall(), UTC)
         return By(Actor(operating_system_user(), ActorKind.COMMAND), now, self.grace)
+
+    @property
+    def people_by(self) -> people_by.By:
+        """The person, now, for changes of people."""
+        return people_by.By(self.by.actor, self.by.now)
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[None]:

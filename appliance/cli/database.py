@@ -11,6 +11,7 @@ import trio
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from appliance.addresses import lan_addresses
 from appliance.children.data_dir import RunFile, open_data_dir, read_run_file
 from appliance.children.postgres import Postgres
 from appliance.config import Config
@@ -77,6 +78,14 @@ def running(config: Config) -> RunFile:
             "or name another data_dir (APPLIANCE_DATA_DIR) or database.url"
         )
     return run
+
+
+def web_url(config: Config) -> str:
+    """Where the dashboard is: of the appliance that runs, else as it is configured."""
+    try:
+        return running(config).web_url
+    except ApplianceError:
+        return config.web.public_url or f"http://{lan_addresses()[0]}:{config.web.port}"
 
 
 def environment(conninfo: str) -> dict[str, str]:

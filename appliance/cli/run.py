@@ -1,7 +1,6 @@
 """``appliance run``: the appliance itself."""
 
 import os
-from collections.abc import Sequence
 from functools import partial
 
 import click
@@ -9,7 +8,6 @@ import trio
 
 from appliance import logs, supervisor
 from appliance.cli import Invocation
-from appliance.first_start import DEVICE, TENANT
 from appliance.supervisor import Serving
 
 
@@ -27,26 +25,10 @@ def _announce(serving: Serving) -> None:
     lines = ["", "  The appliance is ready.", "", f"  Dashboard    {serving.web_url}"]
     port = serving.web_url.rpartition(":")[2]
     lines += [f"               http://{address}:{port}" for address in serving.addresses[1:]]
+    if serving.set_up_url is not None:
+        lines += ["", "  Set-up link  open it in a browser to begin; it works once, for one hour", ""]
+        lines += [f"    {serving.set_up_url}", ""]
     lines += [f"  MQTT broker  {serving.mqtt_host}:{serving.mqtt_port}"]
-    click.echo("\n".join([*lines, "", *_next_step(serving), ""]))
-
-
-def _next_step(serving: Serving) -> Sequence[str]:
-    """How a message is sent. Secrets are shown once: at a later start, how to make new ones."""
-    first = serving.first_device
     if not serving.own_broker:
-        return [
-            "  The broker's users are not managed here; `appliance tenant add` and `appliance device add` make tokens."
-        ]
-    if first is None:
-        return [
-            f"  New device   appliance device add {TENANT} DEVICE",
-            f"  New secrets  appliance device rotate {TENANT} {DEVICE} --now",
-        ]
-    where = f"-h {serving.mqtt_host} -p {serving.mqtt_port}"
-    return [
-        "  Next step: send a first message (user and password are shown this once)",
-        "",
-        f"    mosquitto_pub {where} -u {first.username} -P '{first.password}' -q 1 \\",
-        f"      -t tenant/{first.username}/telemetry -m '{{\"temperature\": 21.5}}'",
-    ]
+        lines += ["               its users are not managed here; `appliance device add` makes tokens for HTTP"]
+    click.echo("\n".join([*lines, ""]))

@@ -71,6 +71,7 @@ async def add(
     *,
     name: str | None = None,
     provisioning: Strategy = Strategy.AUTO,
+    time_zone: str = "UTC",
 ) -> IssuedClaim:
     """Make a tenant with an open claim user. Raises Invalid for a name none can have; Conflict when it is there."""
     fault = fault_of(tenant_id, name)
@@ -78,7 +79,7 @@ async def add(
         raise Invalid(f"Tenant {tenant_id!r}: {fault}.")
     claim = IssuedClaim(tenant_id, tenant_id, new_secret())
     async with connection.transaction():
-        parameters = {"name": name or None, "provisioning": provisioning.value, **_hashes(claim)}
+        parameters = {"name": name or None, "provisioning": provisioning.value, "zone": time_zone, **_hashes(claim)}
         cursor = await connection.execute(STATEMENTS["insert_tenant"], parameters)
         if not cursor.rowcount:
             raise Conflict(f"Tenant {tenant_id} is there already.")
@@ -91,13 +92,6 @@ async def list_all(connection: Connection[Any]) -> list[Tenant]:
     """The tenants that the role may see, by id."""
     cursor = await connection.execute(STATEMENTS["select_all"])
     return [_tenant(row) for row in await cursor.fetchall()]
-
-
-async def is_empty(connection: Connection[Any]) -> bool:
-    """Whether there is no tenant at all: nobody has used this database yet."""
-    cursor = await connection.execute(STATEMENTS["any_tenant"])
-    row = await cursor.fetchone()
-    return row is None or not row[0]
 
 
 async def suspend(connection: Connection[Any], tenant_id: str, actor: Actor) -> Tenant:

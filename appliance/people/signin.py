@@ -158,11 +158,18 @@ class SignIn:
             self.throttle.right(source)
         return right
 
+    async def taken(self, email: str, name: str, password: str) -> str:
+        """The hash of a new password of whoever has this address and name. Raises Invalid for one that is too weak."""
+        fault = passwords.fault_of(password, (email, name))
+        if fault is not None:
+            raise Invalid(f"{fault}.", "password")
+        return await self.hasher.hash(password)
+
     async def set_password(self, user: User, password: str, by: By, *, but: UUID | None) -> None:
         """A new password; every session but ``but`` ends, and open links die. Raises Invalid."""
-        kept = await self._taken(user, password)
+        kept = await self.taken(user.email, user.name, password)
         async with self._pool.connection() as connection, connection.transaction():
-            await self._keep(connection, user, kept, by, but)
+            await users.keep_password(connection, user, kept, by.now, but)
             await record(connection, users.entry(by, "set_password", user))
 
     async def find_password_link(self, secret: str) -> User | None:
@@ -176,12 +183,12 @@ class SignIn:
         user = await self.find_password_link(secret)
         if user is None:
             return None
-        kept = await self._taken(user, password)
+        kept = await self.taken(user.email, user.name, password)
         by = By(Actor(user.email, ActorKind.USER, visit.address), self.now(), user.user_id)
         async with self._pool.connection() as connection, connection.transaction():
             if await links.take(connection, secret, Purpose.PASSWORD, by.now) is None:
                 return None
-            await self._keep(connection, user, kept, by, None)
+            await users.keep_password(connection, user, kept, by.now)
             await record(connection, users.entry(by, "set_password", user, None, {"by": "link"}))
         return user
 
@@ -287,19 +294,6 @@ class SignIn:
         """One row for each account that could be meant; for nobody, one without what was typed."""
         entries = [_attempt_entry("sign_in_failed", user, visit, None) for user in accounts]
         await record(connection, *(entries or [_attempt_entry("sign_in_failed", None, visit, None)]))
-
-    async def _taken(self, user: User, password: str) -> str:
-        fault = passwords.fault_of(password, (user.email, user.name))
-        if fault is not None:
-            raise Invalid(f"{fault}.")
-        return await self.hasher.hash(password)
-
-    async def _keep(self, connection: Connection[Any], user: User, kept: str, by: By, but: UUID | None) -> None:
-        parameters = {"user": user.user_id, "hash": kept, "now": by.now}
-        await connection.execute(STATEMENTS["set_password"], parameters)
-        await connection.execute(STATEMENTS["end_sessions"], {"user": user.user_id, "but": but})
-        await connection.execute(STATEMENTS["drop_links"], {"user": user.user_id})
-        await connection.execute(STATEMENTS["forget_browsers"], {"user": user.user_id})
 
 
 async def _accounts(connection: Connection[Any], email: str) -> list[tuple[User, str]]:

@@ -50,11 +50,11 @@ async def add(connection: Connection[Any], user: User, name: str, scopes: Collec
     """A new token; its secret, this one time. Raises Invalid; Conflict for a disabled user or too many tokens."""
     name = name.strip()
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
-        raise Invalid(f"Give the token a name of at most {MAX_NAME} characters.")
+        raise Invalid(f"Give the token a name of at most {MAX_NAME} characters.", "name")
     if not scopes:
-        raise Invalid("Choose at least one scope.")
+        raise Invalid("Choose at least one scope.", "scopes")
     if not 1 <= days <= MAX_DAYS:
-        raise Invalid(f"A token is good for 1 to {MAX_DAYS} days.")
+        raise Invalid(f"A token is good for 1 to {MAX_DAYS} days.", "days")
     if user.disabled_at is not None:
         raise Conflict(f"{user.email} is disabled; enable them first.")
     secret = opaque.new()
@@ -108,7 +108,7 @@ def scopes_of(words: Collection[str]) -> frozenset[Scope]:
     try:
         return frozenset(Scope(word.strip()) for word in words)
     except ValueError:
-        raise Invalid(f"Scopes are {', '.join(scope.value for scope in Scope)}.") from None
+        raise Invalid(f"Scopes are {', '.join(scope.value for scope in Scope)}.", "scopes") from None
 
 
 def _token(row: tuple[Any, ...]) -> Token:

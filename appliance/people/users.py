@@ -25,6 +25,8 @@ MAX_EMAIL = 254
 MAX_NAME = 128
 PASSWORD_LINK = timedelta(hours=24)
 """How long an invitation and a reset are good."""
+PATH = "/link/"
+"""The page that sets a password; the link's secret follows."""
 PAGE = 50
 """Users on one page of the list."""
 
@@ -99,7 +101,7 @@ def email_of(text: str) -> str:
     """The address as it is kept. Raises Invalid."""
     email = text.strip().lower()
     if len(email) > MAX_EMAIL or not EMAIL.fullmatch(email):
-        raise Invalid("Write one e-mail address, for example ingrid@norrvik.example.")
+        raise Invalid("Write one e-mail address, for example ingrid@norrvik.example.", "email")
     return email
 
 
@@ -107,7 +109,7 @@ def name_of(text: str) -> str:
     """The name as it is kept. Raises Invalid."""
     name = text.strip()
     if len(name) > MAX_NAME or not (name.isprintable() or not name):
-        raise Invalid(f"A name has at most {MAX_NAME} characters, on one line.")
+        raise Invalid(f"A name has at most {MAX_NAME} characters, on one line.", "name")
     return name
 
 
@@ -115,7 +117,7 @@ def zone_of(text: str) -> str | None:
     """The time zone as it is kept; nothing means the tenant's. Raises Invalid."""
     zone = text.strip()
     if zone and zone not in available_timezones():
-        raise Invalid("Choose a time zone by its name, for example Europe/Oslo.")
+        raise Invalid("Choose a time zone by its name, for example Europe/Oslo.", "time_zone")
     return zone or None
 
 
@@ -266,6 +268,19 @@ async def set_profile(connection: Connection[Any], user_id: UUID, profile: Profi
             entry(by, "set_profile", user, {key: before[key] for key in changed}, {key: after[key] for key in changed}),
         )
         return await get(connection, user_id)
+
+
+async def keep_password(
+    connection: Connection[Any], user: User, kept: str, now: datetime, but: UUID | None = None
+) -> None:
+    """Keep a new password by its hash; every session but ``but`` ends, links die, browsers are strangers again.
+
+    The audit row is the caller's, who knows by what right it was set.
+    """
+    await connection.execute(STATEMENTS["set_password"], {"user": user.user_id, "hash": kept, "now": now})
+    await connection.execute(STATEMENTS["end_sessions"], {"user": user.user_id, "but": but})
+    await connection.execute(STATEMENTS["drop_links"], {"user": user.user_id})
+    await connection.execute(STATEMENTS["forget_browsers"], {"user": user.user_id})
 
 
 async def end_access(connection: Connection[Any], user_id: UUID) -> None:

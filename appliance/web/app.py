@@ -18,7 +18,7 @@ from appliance.web.fragments import LivePages
 from appliance.web.gate import Gate
 from appliance.web.hardening import Limits
 from appliance.web.live_socket import LiveSockets
-from appliance.web.pages import overview, sign_in
+from appliance.web.pages import overview, set_up, sign_in
 from appliance.web.services import Services
 from appliance.web.templating import Templates
 
@@ -69,6 +69,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     app.register_blueprint(ingest.blueprint(services, services.ingest))
     app.register_blueprint(live_socket.blueprint(app.live_sockets, services.live, live_pages, services.public_url))
     app.register_blueprint(sign_in.blueprint(services, templates))
+    app.register_blueprint(set_up.blueprint(services, templates, live_pages))
     figures = FigureReader(services.pool, services.clock)
     app.register_blueprint(overview.blueprint(services, figures, templates, live_pages))
 

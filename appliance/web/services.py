@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from appliance.clock import Clock
 from appliance.db.pool import Pool
@@ -49,9 +50,17 @@ class DeviceListener:
 
     host: str | None
     port: int
-    username: str
-    topic: str
-    """For example ``tenant/demo/device/first/telemetry``."""
+
+    def command(self, page_host: str, device: str, password: str) -> str:
+        """The command that sends a first reading of ``device`` (``TENANT/device/DEVICE``), seen from a browser's page.
+
+        ``page_host``: the host and port that the browser used.
+        """
+        host = self.host or urlsplit(f"//{page_host}").hostname
+        return (
+            f"mosquitto_pub -h {host} -p {self.port} -u {device} -P '{password}' -q 1 "
+            f"-t tenant/{device}/telemetry -m '{{\"temperature\": 21.5}}'"
+        )
 
 
 class Ingest(Protocol):

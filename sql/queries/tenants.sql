@@ -1,6 +1,6 @@
 -- name: insert_tenant
-INSERT INTO tenants (tenant_id, name, provisioning, claim_mqtt_hash, claim_token_hash)
-VALUES (%(tenant)s, %(name)s, %(provisioning)s, %(mqtt_hash)s, %(token_hash)s)
+INSERT INTO tenants (tenant_id, name, provisioning, time_zone, claim_mqtt_hash, claim_token_hash)
+VALUES (%(tenant)s, %(name)s, %(provisioning)s, %(zone)s, %(mqtt_hash)s, %(token_hash)s)
 ON CONFLICT (tenant_id) DO NOTHING
 
 -- name: select_all
@@ -25,6 +25,3 @@ UPDATE tenants SET claim_enabled = %(enabled)s WHERE tenant_id = %(tenant)s
 -- name: update_claim
 UPDATE tenants SET claim_mqtt_hash = %(mqtt_hash)s, claim_token_hash = %(token_hash)s
 WHERE tenant_id = %(tenant)s
-
--- name: any_tenant
-SELECT EXISTS (SELECT 1 FROM tenants)

@@ -41,6 +41,8 @@ def running() -> Iterator[ApplianceProcess]:
     process = ApplianceProcess()
     try:
         process.start()
+        process.tenant("demo", seats=10)
+        process.command("device", "add", "demo", "first")
         yield process
     finally:
         process.close()
@@ -270,7 +272,7 @@ def test_with_the_appliance_down_its_database_is_started_for_the_command() -> No
         failed = process(away, "tenant", "add", "early", "--json")
         assert (failed.returncode, failed.stderr) == (1, "error: Tenant early is there already.\n")
         away.start()
-        assert [row["tenant_id"] for row in ask(away, "tenant", "list")] == ["early"], "no first tenant is made then"
+        assert [row["tenant_id"] for row in ask(away, "tenant", "list")] == ["early"], "no other one is made"
         assert publish(away, "early", claim["claim_password"], "tenant/early/device/d/telemetry") == 0
     finally:
         away.close()

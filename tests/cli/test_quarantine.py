@@ -166,6 +166,7 @@ def running() -> Iterator[ApplianceProcess]:
     process = ApplianceProcess()
     try:
         process.start()
+        process.tenant("demo")
         yield process
     finally:
         process.close()

@@ -17,6 +17,10 @@ TABLE: Mapping[str, Allowed] = {
     "GET /forgotten": DOOR,
     "GET /link/<secret>": DOOR,
     "POST /link/<secret>": DOOR,
+    # the set-up
+    "GET /set-up/<secret>": DOOR,
+    "POST /set-up/<secret>": DOOR,
+    "GET /welcome": OPERATORS,
     # files, probes, the API's description
     "GET /static/<path:address>": OPEN,
     "GET /healthz": OPEN,

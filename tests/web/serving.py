@@ -140,7 +140,7 @@ def services(
         ingest=NoDevices(),
         claim=no_claims,
         grace=timedelta(days=14),
-        device_listener=DeviceListener(None, 1883, "demo/device/first", "tenant/demo/device/first/telemetry"),
+        device_listener=DeviceListener(None, 1883),
         limit_of=lambda _tenant_id, _device_id: BucketState(10, 50, 50, overflow=False),
         refused_at_door=lambda _tenant_id, _device_id: [],
         system=quiet_system(clock),

@@ -15,7 +15,7 @@ from appliance.db.pool import open_pool
 from appliance.web import figures
 from appliance.web.auth import OPEN, allow
 from appliance.web.cookies import SESSION
-from appliance.web.pages.overview import first_message, reason_counts, trouble
+from appliance.web.pages.overview import reason_counts, trouble
 from appliance.web.services import DeviceListener
 from tests.postgres_server import Database
 from tests.web.serving import Always, Served, page_socket, services, serving, without_database
@@ -83,8 +83,8 @@ async def test_an_empty_appliance_shows_the_line_that_sends_the_first_reading(da
     assert page.status_code == 200
     assert "No reading yet" in page.text
     assert (
-        "mosquitto_pub -h 127.0.0.1 -p 1883 -u demo/device/first -P &#39;...&#39; -q 1 "
-        "-t tenant/demo/device/first/telemetry -m &#39;{&#34;temperature&#34;: 21.5}&#39;" in page.text
+        "mosquitto_pub -h 127.0.0.1 -p 1883 -u TENANT/device/DEVICE -P &#39;PASSWORD&#39; -q 1 "
+        "-t tenant/TENANT/device/DEVICE/telemetry -m &#39;{&#34;temperature&#34;: 21.5}&#39;" in page.text
     )
 
 
@@ -221,8 +221,10 @@ async def test_error_pages_have_the_frame_and_a_way_on() -> None:
     ("page_host", "host"), [("edge.local:8080", "edge.local"), ("10.0.0.7", "10.0.0.7"), ("[::1]:8080", "::1")]
 )
 def test_the_ready_line_has_the_address_that_the_browser_used(page_host: str, host: str) -> None:
-    listener = DeviceListener(None, 1884, "acme/device/d", "tenant/acme/device/d/telemetry")
-    assert first_message(listener, page_host).startswith(f"mosquitto_pub -h {host} -p 1884 -u acme/device/d ")
+    line = DeviceListener(None, 1884).command(page_host, "acme/device/d", "secret")
+    assert line.startswith(
+        f"mosquitto_pub -h {host} -p 1884 -u acme/device/d -P 'secret' -q 1 -t tenant/acme/device/d/"
+    )
 
 
 def test_reasons_are_ordered_with_their_share_of_the_first() -> None:

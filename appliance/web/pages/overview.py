@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import structlog
 import trio
@@ -17,7 +16,7 @@ from appliance.web.fragments import Fragment, LivePages
 from appliance.web.frame import Frame
 from appliance.web.live import LiveFeed
 from appliance.web.rates import Point
-from appliance.web.services import DeviceListener, Services
+from appliance.web.services import Services
 from appliance.web.templating import Templates
 from appliance.web.words import Words, reason_words
 
@@ -122,7 +121,7 @@ def blueprint(services: Services, figures: FigureReader, templates: Templates, l
         frame = Frame(viewer(), services.clock.wall(), "/", PAGE)
         today = await figures.read(frame.viewer.tenant_id, formats.midnight(frame.now, frame.viewer.zone))
         shown = _assemble(services, frame, today)
-        line = first_message(services.device_listener, request.host)
+        line = services.device_listener.command(request.host, "TENANT/device/DEVICE", "PASSWORD")
         html = templates.render("pages/overview.html", frame=frame, shown=shown, first_message=line, live=False)
         return Response(html, content_type="text/html; charset=utf-8")
 
@@ -242,12 +241,3 @@ def trouble(missing: Mapping[str, str]) -> str | None:
     if "broker" in missing:
         return f"The broker is away: {missing['broker']}. Devices keep or lose their messages until it is back."
     return None
-
-
-def first_message(listener: DeviceListener, page_host: str) -> str:
-    """The command line that sends a first reading, with the address that the browser used."""
-    host = listener.host or urlsplit(f"//{page_host}").hostname
-    return (
-        f"mosquitto_pub -h {host} -p {listener.port} -u {listener.username} -P '...' -q 1 "
-        f"-t {listener.topic} -m '{{\"temperature\": 21.5}}'"
-    )

@@ -7,14 +7,14 @@ from http import HTTPStatus
 from quart import Blueprint, Response, g, request
 
 from appliance.errors import Invalid
-from appliance.people import opaque, users
+from appliance.people import users
 from appliance.people.signin import Attempt, CodeWanted, Outcome, Refused, Several, SignedIn
 from appliance.people.throttle import Wait
 from appliance.web import formats, forms
 from appliance.web.auth import ANYBODY_SIGNED_IN, DOOR, allow, viewer
-from appliance.web.cookies import Cookies
+from appliance.web.door import DoorPages
+from appliance.web.forms import see_other
 from appliance.web.gate import own_path, visit
-from appliance.web.identity import csrf_token
 from appliance.web.services import Services
 from appliance.web.templating import Templates
 
@@ -39,28 +39,8 @@ class Door:
     """Whether nobody has set the appliance up yet."""
 
 
-class Pages:
-    """Renders the pages before the sign-in, and keeps the browser's cookie that their forms are bound to."""
-
-    def __init__(self, services: Services, templates: Templates) -> None:
-        self._services = services
-        self._templates = templates
-        self.cookies = Cookies(services.public_url)
-
-    def show(self, name: str, status: HTTPStatus = HTTPStatus.OK, **values: object) -> Response:
-        """The page, with a form that this browser alone can send."""
-        browser = g.get("browser") or opaque.new()
-        html = self._templates.render(name, csrf_token=csrf_token(browser), **values)
-        response = Response(html, status=status, content_type="text/html; charset=utf-8")
-        self.cookies.set_browser(response, browser)
-        return response
-
-    def welcome(self, signed: SignedIn, where: str) -> Response:
-        """On to where they wanted to go, signed in."""
-        response = see_other(where)
-        self.cookies.set_session(response, signed.session, kept=signed.kept)
-        self.cookies.set_browser(response, signed.browser)
-        return response
+class Pages(DoorPages):
+    """The pages of the sign-in, and what becomes of its steps."""
 
     def answer(self, outcome: Outcome, door: Door) -> Response:
         """What became of the first step."""
@@ -98,17 +78,12 @@ class Pages:
         return response
 
     def _until(self, wait: Wait) -> str:
-        return until(wait, self._services.clock.wall())
+        return until(wait, self.services.clock.wall())
 
 
 def until(wait: Wait, now: float) -> str:
     """A wait in words, with the time when it is over."""
     return f"Too many wrong tries. Try again at {formats.clock_time(now + wait.seconds + 1, None)}."
-
-
-def see_other(where: str) -> Response:
-    """On to another page, after a form."""
-    return Response("", HTTPStatus.SEE_OTHER, {"Location": where})
 
 
 def blueprint(services: Services, templates: Templates) -> Blueprint:

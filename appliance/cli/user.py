@@ -1,0 +1,137 @@
+"""``appliance user``: who may sign in. The last key to the house, for whoever is at the machine itself."""
+
+import sys
+from typing import Any
+
+import click
+
+from appliance.cli import Invocation
+from appliance.cli.administration import Administration, administer
+from appliance.cli.database import web_url
+from appliance.cli.output import json_option, plain, show_one, show_rows
+from appliance.errors import Invalid
+from appliance.people import passwords, users
+from appliance.people.passwords import Hasher
+from appliance.people.role import Role
+from appliance.people.users import PATH, NewUser, User, Wanted
+
+COLUMNS = ("email", "name", "role", "tenant_id", "last_sign_in_at", "disabled_at", "has_password", "has_second_factor")
+NAMED = ("user_id", "email", "role", "tenant_id")
+SLICE = 1000
+"""Users read at once."""
+
+tenant_option = click.option("--tenant", help="Whose user it is, when several tenants have one with this address.")
+
+
+@click.group()
+def command() -> None:
+    """Add and list users, make them choose a new password, and shut them out."""
+
+
+@command.command()
+@click.argument("email")
+@click.option("--role", type=click.Choice([role.value for role in Role]), required=True, help="What they may do.")
+@click.option("--tenant", help="Whose user it is; operators have none.")
+@click.option("--name", default="", help="What people call them.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input, instead of a link.")
+@json_option
+@click.pass_obj
+def add(
+    invocation: Invocation, email: str, role: str, tenant: str | None, name: str, password_stdin: bool, as_json: bool
+) -> None:
+    """Add EMAIL. They choose a password by the link that is printed, once and within 24 hours."""
+    password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
+
+    async def work(administration: Administration) -> tuple[User, str | None]:
+        connection, by = administration.connection, administration.people_by
+        kept = None if password is None else await _hash(email, name, password)
+        async with connection.transaction():
+            user = await users.add(connection, NewUser(email, Role(role), tenant, name), by)
+            if kept is not None:
+                await users.keep_password(connection, user, kept, by.now)
+                return user, None
+            return user, await users.invite(connection, user.user_id, by)
+
+    user, secret = administer(invocation, work)
+    shown: dict[str, Any] = {name: plain(user)[name] for name in NAMED}
+    if secret is not None:
+        shown["link"] = web_url(invocation.config) + PATH + secret
+    show_one(shown, as_json=as_json)
+
+
+@command.command("list")
+@click.option("--tenant", help="Of this tenant only.")
+@json_option
+@click.pass_obj
+def list_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
+    """List the users."""
+
+    async def work(administration: Administration) -> list[User]:
+        found: list[User] = []
+        while True:
+            after = (found[-1].email, found[-1].user_id) if found else None
+            page = await users.list_page(administration.connection, Wanted(tenant, after=after), SLICE)
+            found += page
+            if len(page) < SLICE:
+                return found
+
+    show_rows([plain(user) for user in administer(invocation, work)], COLUMNS, as_json=as_json)
+
+
+@command.command()
+@click.argument("email")
+@tenant_option
+@click.option("--drop-second-factor", is_flag=True, help="Ask for no code any more: they have lost it.")
+@json_option
+@click.pass_obj
+def reset(invocation: Invocation, email: str, tenant: str | None, drop_second_factor: bool, as_json: bool) -> None:
+    """End the sessions of EMAIL, and print a link for a new password: it works once, for 24 hours."""
+
+    async def work(administration: Administration) -> tuple[User, str]:
+        connection, by = administration.connection, administration.people_by
+        user = await users.by_email(connection, email, tenant)
+        secret = await users.reset(connection, user.user_id, by, drop_second_factor=drop_second_factor)
+        return user, secret
+
+    user, secret = administer(invocation, work)
+    named = {name: plain(user)[name] for name in NAMED}
+    show_one(named | {"link": web_url(invocation.config) + PATH + secret}, as_json=as_json)
+
+
+@command.command()
+@click.argument("email")
+@tenant_option
+@json_option
+@click.pass_obj
+def disable(invocation: Invocation, email: str, tenant: str | None, as_json: bool) -> None:
+    """Shut EMAIL out: sessions end at once, links and tokens work no more."""
+
+    async def work(administration: Administration) -> User:
+        user = await users.by_email(administration.connection, email, tenant)
+        return await users.disable(administration.connection, user.user_id, administration.people_by)
+
+    row = plain(administer(invocation, work))
+    show_one(row, as_json=True) if as_json else show_rows([row], COLUMNS, as_json=False)
+
+
+@command.command()
+@click.argument("email")
+@tenant_option
+@json_option
+@click.pass_obj
+def enable(invocation: Invocation, email: str, tenant: str | None, as_json: bool) -> None:
+    """Let EMAIL in again."""
+
+    async def work(administration: Administration) -> User:
+        user = await users.by_email(administration.connection, email, tenant)
+        return await users.enable(administration.connection, user.user_id, administration.people_by)
+
+    row = plain(administer(invocation, work))
+    show_one(row, as_json=True) if as_json else show_rows([row], COLUMNS, as_json=False)
+
+
+async def _hash(email: str, name: str, password: str) -> str:
+    fault = passwords.fault_of(password, (email, name))
+    if fault is not None:
+        raise Invalid(f"{fault}.", "password")
+    return await Hasher().hash(password)

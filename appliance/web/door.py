@@ -1,0 +1,37 @@
+"""What the pages before the sign-in share: they are for nobody yet, and their forms are bound to the browser."""
+
+from http import HTTPStatus
+
+from quart import Response, g
+
+from appliance.people import opaque
+from appliance.people.signin import SignedIn
+from appliance.web.cookies import Cookies
+from appliance.web.forms import see_other
+from appliance.web.identity import csrf_token
+from appliance.web.services import Services
+from appliance.web.templating import Templates
+
+
+class DoorPages:
+    """Renders them, keeps the browser's cookie, and lets people in."""
+
+    def __init__(self, services: Services, templates: Templates) -> None:
+        self.services = services
+        self.cookies = Cookies(services.public_url)
+        self._templates = templates
+
+    def show(self, name: str, status: HTTPStatus = HTTPStatus.OK, **values: object) -> Response:
+        """The page, with a form that this browser alone can send."""
+        browser = g.get("browser") or opaque.new()
+        html = self._templates.render(name, csrf_token=csrf_token(browser), **values)
+        response = Response(html, status=status, content_type="text/html; charset=utf-8")
+        self.cookies.set_browser(response, browser)
+        return response
+
+    def welcome(self, signed: SignedIn, where: str) -> Response:
+        """On to where they wanted to go, signed in."""
+        response = see_other(where)
+        self.cookies.set_session(response, signed.session, kept=signed.kept)
+        self.cookies.set_browser(response, signed.browser)
+        return response

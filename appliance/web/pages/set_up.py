@@ -1,0 +1,141 @@
+"""The set-up: a form behind a one-time link, then the lines that send a first message, and the wait for it."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from quart import Blueprint, Response, g, request
+
+from appliance import first_start
+from appliance.errors import Conflict, Invalid
+from appliance.first_start import Beginning, Made
+from appliance.ingest.summary import LastReading
+from appliance.web import forms
+from appliance.web.auth import DOOR, OPERATORS, Viewer, allow, viewer
+from appliance.web.door import DoorPages
+from appliance.web.fragments import Fragment, LivePages
+from appliance.web.frame import Frame
+from appliance.web.gate import visit
+from appliance.web.services import Services
+from appliance.web.templating import Templates
+
+PAGE = "welcome"
+KEEP_SECRETS = 3600.0
+"""Seconds for which the first device's secrets can be seen again by whoever made it, as long as this process lives."""
+MANY = 1000
+"""Readings among which the first device's is looked for."""
+
+
+class Beginnings:
+    """The first device's secrets, in memory only, until its first message is seen or an hour is over."""
+
+    def __init__(self) -> None:
+        self._made: tuple[Made, float] | None = None
+
+    def keep(self, made: Made, now: float) -> None:
+        """Keep what was made just now (monotonic seconds)."""
+        self._made = (made, now + KEEP_SECRETS)
+
+    def of(self, user_id: UUID, now: float) -> Made | None:
+        """What this user made, if it is still kept."""
+        if self._made is None or now > self._made[1] or self._made[0].user_id != user_id:
+            return None
+        return self._made[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What to type to send a first message."""
+
+    mosquitto: str
+    curl: str
+
+
+def blueprint(services: Services, templates: Templates, live_pages: LivePages) -> Blueprint:
+    """The routes of the set-up page and of what follows it."""
+    routes = Blueprint("set_up", __name__)
+    pages = DoorPages(services, templates)
+    beginnings = Beginnings()
+    zones = sorted(available_timezones() - {"localtime"})
+
+    def form(
+        status: HTTPStatus = HTTPStatus.OK, given: Beginning | None = None, error: Invalid | None = None
+    ) -> Response:
+        values = given or Beginning("", "", "", "")
+        return pages.show("pages/set-up.html", status, given=values, error=error, zones=zones)
+
+    @routes.get(f"{first_start.PATH}<secret>")
+    @allow(DOOR)
+    async def show(secret: str) -> Response:
+        async with services.pool.connection() as connection:
+            works = await first_start.is_open(connection, secret, services.access.now())
+        if works:
+            return form(HTTPStatus.OK, Beginning("", "", "", ""))
+        return pages.show("pages/set-up-over.html", HTTPStatus.NOT_FOUND)
+
+    @routes.post(f"{first_start.PATH}<secret>")
+    @allow(DOOR)
+    async def set_up(secret: str) -> Response:
+        fields = await forms.read()
+        given = Beginning(
+            fields.text("email"), fields.raw("password"), fields.text("organisation"), fields.text("time_zone")
+        )
+        try:
+            done = await first_start.set_up(services.pool, services.sign_in, secret, given, request.remote_addr)
+        except Invalid as error:
+            return form(HTTPStatus.UNPROCESSABLE_ENTITY, given, error)
+        except Conflict as error:
+            return form(HTTPStatus.CONFLICT, given, Invalid(str(error), "organisation"))
+        if done is None:
+            return pages.show("pages/set-up-over.html", HTTPStatus.NOT_FOUND)
+        user, made = done
+        beginnings.keep(made, services.clock.monotonic())
+        return pages.welcome(await services.sign_in.welcome(user, visit(), g.browser), "/welcome")
+
+    @routes.get("/welcome")
+    @allow(OPERATORS)
+    async def welcome() -> Response:
+        who = viewer()
+        made = beginnings.of(who.user_id, services.clock.monotonic())
+        frame = Frame(who, services.clock.wall(), "/welcome", PAGE if made else None)
+        html = templates.render(
+            "pages/welcome.html",
+            frame=frame,
+            made=made,
+            lines=None if made is None else lines(services, made, request.scheme, request.host),
+            reading=None if made is None else first_reading(services, made),
+        )
+        return Response(html, content_type="text/html; charset=utf-8")
+
+    async def fragments(seen_by: Viewer) -> list[Fragment]:
+        made = beginnings.of(seen_by.user_id, services.clock.monotonic())
+        if made is None:
+            return []
+        frame = Frame(seen_by, services.clock.wall(), "/welcome", PAGE)
+        html = templates.render(
+            "welcome/first-message.html", frame=frame, made=made, reading=first_reading(services, made)
+        )
+        return [Fragment("first-message", html)]
+
+    live_pages.add(PAGE, fragments)
+    return routes
+
+
+def first_reading(services: Services, made: Made) -> LastReading | None:
+    """The newest reading of the first device, once there is one."""
+    readings = services.live.readings(MANY, made.tenant_id)
+    return next((reading for reading in readings if reading.device_id == made.device.device_id), None)
+
+
+def lines(services: Services, made: Made, scheme: str, host: str) -> Lines:
+    """The two commands, with the address that the browser used."""
+    device = made.device
+    address = f"{scheme}://{host}/ingest/tenant/{device.tenant_id}/device/{device.device_id}/telemetry"
+    return Lines(
+        mosquitto=services.device_listener.command(host, device.username, device.password),
+        curl=(
+            f"curl -H 'Authorization: Bearer {device.token}' -H 'Content-Type: application/json' "
+            f"-d '{{\"temperature\": 21.5}}' {address}"
+        ),
+    )
