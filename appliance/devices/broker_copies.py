@@ -13,6 +13,7 @@ from typing import Any
 import trio
 
 from appliance.db import statements
+from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 
 STATEMENTS = statements.load("broker_copies")
@@ -22,6 +23,8 @@ CHANNEL = "appliance_broker"
 PATIENCE = 5.0
 """Seconds that commands and pages wait for the broker."""
 POLL_SECONDS = 0.05
+SHARED_POLL_SECONDS = 0.2
+"""Between two looks of one of many who wait at once."""
 
 
 class Arrival(Enum):
@@ -86,6 +89,18 @@ async def wait(connection: Connection[Any], change: str, *, patience: float = PA
             if arrival is not Arrival.PENDING:
                 return arrival
             await trio.sleep(POLL_SECONDS)
+    return Arrival.PENDING
+
+
+async def settle(pool: Pool, change: str, *, patience: float = PATIENCE) -> Arrival:
+    """The same for one of many: holds no connection between two looks."""
+    with trio.move_on_after(patience):
+        while True:
+            async with pool.connection() as connection:
+                arrival = await where(connection, change)
+            if arrival is not Arrival.PENDING:
+                return arrival
+            await trio.sleep(SHARED_POLL_SECONDS)
     return Arrival.PENDING
 
 

@@ -8,7 +8,7 @@ from appliance.db.audit import record
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import seats
 from appliance.devices.allotment import Allotment
-from appliance.devices.device import TRANSITIONS, Device, DeviceStatus, Event
+from appliance.devices.device import IDENTIFIER, TRANSITIONS, Device, DeviceStatus, Event
 from appliance.errors import Invalid, NoCapacity
 
 MOST = 1000
@@ -50,7 +50,7 @@ async def change_many(
     if step is Event.MOVE and subscription_id is None:
         raise Invalid("Say to which subscription they are to move.", "subscription_id")
     async with seats.changing_seats(connection, tenant_id, by) as allotment:
-        present = await seats.lock_devices(connection, tenant_id, wanted)
+        present = await seats.lock_devices(connection, tenant_id, filter(IDENTIFIER.fullmatch, wanted))
         plans = [_plan(device, present.get(device), step, allotment, subscription_id) for device in wanted]
         changed = await _write(connection, tenant_id, [plan for plan in plans if plan.status is not None])
         after = {device.device_id: device for device in changed}

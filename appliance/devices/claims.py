@@ -6,11 +6,8 @@ The caller has checked the claim password. A device that is not there is provisi
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-import trio
-
 from appliance.db.pool import Pool
 from appliance.devices import broker_copies, credentials
-from appliance.devices.broker_copies import Arrival
 from appliance.devices.credentials import Issued
 from appliance.devices.provisioning import TOO_LATE, Key, Request, Verdict
 from appliance.devices.seats import By
@@ -22,7 +19,6 @@ Provision = Callable[[Iterable[Request]], Awaitable[dict[Key, Verdict]]]
 MAY_STILL_COME = frozenset({Reason.PENDING_APPROVAL, Reason.NO_SUBSCRIPTION_CAPACITY})
 """Refusals that a person can lift: the device asks again."""
 
-POLL_SECONDS = 0.2
 CHANGED_MEANWHILE = Refusal(Reason.DEVICE_INACTIVE, "the device was taken out of service at this very moment")
 
 
@@ -64,15 +60,5 @@ async def claim(pool: Pool, provision: Provision, request: Request, by: By) -> O
         if not issued:
             held = await credentials.get(connection, request.tenant_id, request.device_id)
             return Turned(CHANGED_MEANWHILE) if held is None else Taken()
-    await _until_brokers_know(pool, change)
+    await broker_copies.settle(pool, change)
     return issued[0]
-
-
-async def _until_brokers_know(pool: Pool, change: str) -> None:
-    """Wait a while for the new user to be let in; holds no connection in between, since many may claim at once."""
-    with trio.move_on_after(broker_copies.PATIENCE):
-        while True:
-            async with pool.connection() as connection:
-                if await broker_copies.where(connection, change) is not Arrival.PENDING:
-                    return
-            await trio.sleep(POLL_SECONDS)

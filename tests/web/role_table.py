@@ -36,8 +36,33 @@ TABLE: Mapping[str, Allowed] = {
     "GET /": READERS,
     # devices, the pages
     # devices, the JSON API
+    "GET /customer/devices": READERS,
+    "POST /customer/devices": ADMINS,
+    "GET /customer/devices/<device_id>": READERS,
+    "PATCH /customer/devices/<device_id>": ADMINS,
+    "DELETE /customer/devices/<device_id>": ADMINS,
+    "POST /customer/devices/<device_id>/approve": ADMINS,
+    "POST /customer/devices/<device_id>/reject": ADMINS,
+    "POST /customer/devices/<device_id>/deactivate": ADMINS,
+    "POST /customer/devices/<device_id>/reactivate": ADMINS,
+    "POST /customer/devices/<device_id>/move": ADMINS,
+    "POST /customer/devices/<device_id>/rotate": ADMINS,
+    "POST /customer/devices/<device_id>/switch": ADMINS,
+    "POST /customer/devices/<device_id>/revoke": ADMINS,
+    "POST /customer/devices/bulk": ADMINS,
+    "POST /customer/devices/import": ADMINS,
     # sites and metrics, the pages
     # sites and metrics, the JSON API
+    "GET /customer/sites": READERS,
+    "POST /customer/sites": ADMINS,
+    "GET /customer/sites/<site_id>": READERS,
+    "PATCH /customer/sites/<site_id>": ADMINS,
+    "DELETE /customer/sites/<site_id>": ADMINS,
+    "GET /customer/metrics": READERS,
+    "POST /customer/metrics": ADMINS,
+    "GET /customer/metrics/<name>": READERS,
+    "PATCH /customer/metrics/<name>": ADMINS,
+    "DELETE /customer/metrics/<name>": ADMINS,
     # quarantine, the pages
     # quarantine, the JSON API
     # audit

@@ -126,5 +126,7 @@ def answer(value: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str,
 
 def _is_list(annotation: Any) -> bool:
     kind = msgspec.inspect.type_info(annotation)
+    if isinstance(kind, msgspec.inspect.Metadata):
+        kind = kind.type
     lists = (msgspec.inspect.ListType, msgspec.inspect.VarTupleType, msgspec.inspect.SetType)
     return isinstance(kind, (*lists, msgspec.inspect.FrozenSetType))

@@ -1,0 +1,109 @@
+"""``/customer/devices/ID/...``: the steps of a device's life, and its credential."""
+
+from datetime import datetime
+from http import HTTPStatus
+
+from quart import Blueprint, Response
+
+from appliance.devices import fleet
+from appliance.devices.credentials import Rotation
+from appliance.devices.device import Event
+from appliance.errors import Invalid
+from appliance.web.access import tenant_of
+from appliance.web.api.body import body
+from appliance.web.api.describe import answer, describe
+from appliance.web.api.device_shapes import (
+    BrokerAnswer,
+    DeviceCredential,
+    DeviceDeactivation,
+    DeviceMove,
+    DeviceOut,
+    DeviceRotation,
+    DeviceSeat,
+    secrets_of,
+    shown,
+)
+from appliance.web.auth import ADMINS, allow
+from appliance.web.device_desk import DeviceDesk
+from appliance.web.paths import device_of_path
+from appliance.web.services import Services
+
+
+def blueprint(services: Services) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("api_device_life", __name__)
+    desk, access = DeviceDesk(services), services.access
+
+    async def now_of(tenant_id: str, device_id: str) -> Response:
+        async with access.reading() as connection:
+            return answer(shown(await fleet.get(connection, tenant_id, device_id)))
+
+    @routes.post("/customer/devices/<device_id>/approve")
+    @allow(ADMINS)
+    @describe("Approve a device that waits", body=DeviceSeat, answers={HTTPStatus.OK: DeviceOut})
+    async def approve(device_id: str) -> Response:
+        seat = (await body(DeviceSeat)).subscription_id
+        await desk.step(tenant_of(), device_of_path(device_id), Event.APPROVE, seat)
+        return await now_of(tenant_of(), device_id)
+
+    @routes.post("/customer/devices/<device_id>/reject")
+    @allow(ADMINS)
+    @describe("Turn away a device that waits", answers={HTTPStatus.OK: DeviceOut})
+    async def reject(device_id: str) -> Response:
+        await desk.step(tenant_of(), device_of_path(device_id), Event.REJECT)
+        return await now_of(tenant_of(), device_id)
+
+    @routes.post("/customer/devices/<device_id>/deactivate")
+    @allow(ADMINS)
+    @describe("Take a device out of service", body=DeviceDeactivation, answers={HTTPStatus.OK: DeviceOut})
+    async def deactivate(device_id: str) -> Response:
+        revoke = (await body(DeviceDeactivation)).revoke_credential
+        await desk.deactivate(tenant_of(), device_of_path(device_id), revoke_credential=revoke)
+        return await now_of(tenant_of(), device_id)
+
+    @routes.post("/customer/devices/<device_id>/reactivate")
+    @allow(ADMINS)
+    @describe("Bring a device back into service", body=DeviceSeat, answers={HTTPStatus.OK: DeviceOut})
+    async def reactivate(device_id: str) -> Response:
+        seat = (await body(DeviceSeat)).subscription_id
+        await desk.step(tenant_of(), device_of_path(device_id), Event.REACTIVATE, seat)
+        return await now_of(tenant_of(), device_id)
+
+    @routes.post("/customer/devices/<device_id>/move")
+    @allow(ADMINS)
+    @describe("Move a device to another subscription", body=DeviceMove, answers={HTTPStatus.OK: DeviceOut})
+    async def move(device_id: str) -> Response:
+        seat = (await body(DeviceMove)).subscription_id
+        await desk.step(tenant_of(), device_of_path(device_id), Event.MOVE, seat)
+        return await now_of(tenant_of(), device_id)
+
+    @routes.post("/customer/devices/<device_id>/rotate")
+    @allow(ADMINS)
+    @describe("Make a new password and token", body=DeviceRotation, answers={HTTPStatus.OK: DeviceCredential})
+    async def rotate(device_id: str) -> Response:
+        wanted = await body(DeviceRotation)
+        rotation = rotation_of(wanted.at, now=wanted.now)
+        return answer(secrets_of(await desk.rotate(tenant_of(), device_of_path(device_id), rotation)))
+
+    @routes.post("/customer/devices/<device_id>/switch")
+    @allow(ADMINS)
+    @describe("Let the new password take over", answers={HTTPStatus.OK: BrokerAnswer})
+    async def switch(device_id: str) -> Response:
+        return answer({"broker": await desk.switch(tenant_of(), device_of_path(device_id))})
+
+    @routes.post("/customer/devices/<device_id>/revoke")
+    @allow(ADMINS)
+    @describe("Shut a device out", answers={HTTPStatus.OK: BrokerAnswer})
+    async def revoke(device_id: str) -> Response:
+        return answer({"broker": await desk.revoke(tenant_of(), device_of_path(device_id))})
+
+    return routes
+
+
+def rotation_of(at: datetime | None, *, now: bool) -> Rotation:
+    """When a new password takes over. Raises Invalid for both, and for a time without a zone."""
+    if at is not None and now:
+        raise Invalid("Say now or at, not both.", "at")
+    if at is not None and at.tzinfo is None:
+        raise Invalid("Give the time with its offset, as in 2026-12-01T06:00:00+01:00.", "at")
+    return Rotation(at, now=now)

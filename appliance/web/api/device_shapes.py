@@ -1,0 +1,279 @@
+"""What the API says of devices, and what it takes: the types of ``/customer/devices``."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from appliance.devices.broker_copies import Arrival
+from appliance.devices.bulk import Answer
+from appliance.devices.device import DeviceStatus, Event
+from appliance.devices.fleet import Filter, Member, Sort
+from appliance.devices.imports import Outcome
+from appliance.devices.presence import Presence
+from appliance.errors import Invalid
+from appliance.web.device_desk import Handed, Imported
+
+MAX_PAGE = 1000
+NONE = ".none"
+"""Devices without a site, or a seat. No id begins with a dot."""
+
+
+class DeviceOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A device as it is now."""
+
+    tenant_id: str
+    device_id: str
+    name: str | None
+    place: str | None
+    tags: tuple[str, ...]
+    site_id: str | None
+    status: DeviceStatus
+    subscription_id: Annotated[str | None, msgspec.Meta(description="Whose seat it has, while it is ACTIVE.")]
+    presence: Annotated[Presence | None, msgspec.Meta(description="Of an ACTIVE device.")]
+    interval: Annotated[float | None, msgspec.Meta(description="Seconds between its messages, as a person set it.")]
+    learned_interval: Annotated[float | None, msgspec.Meta(description="The same, as its messages show.")]
+    rate: Annotated[float | None, msgspec.Meta(description="Messages a second, where it has a limit of its own.")]
+    burst: Annotated[int | None, msgspec.Meta(description="Messages at once, where it has a limit of its own.")]
+    created_at: datetime
+    last_ts: Annotated[datetime | None, msgspec.Meta(description="The newest time that a reading of it carries.")]
+    last_seen_at: Annotated[datetime | None, msgspec.Meta(description="When a message was last accepted.")]
+    last_heard_at: Annotated[datetime | None, msgspec.Meta(description="When anything was last received.")]
+    refused_at: datetime | None
+    refused_reason: str | None
+    ts_adjusted_at: Annotated[datetime | None, msgspec.Meta(description="When it last sent an impossible time.")]
+    null_metrics: Annotated[int, msgspec.Meta(description="Metrics that it sent as null.")]
+    latest: Annotated[dict[str, Any], msgspec.Meta(description="Metric to newest value.")]
+    own_credential: bool
+    switch_at: Annotated[datetime | None, msgspec.Meta(description="When its staged password takes over.")]
+    version: Annotated[datetime, msgspec.Meta(description="Send it with a change: a stale one is a conflict.")]
+
+
+class DeviceQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which devices, and in which order. Of several values of one parameter one is enough."""
+
+    q: Annotated[str, msgspec.Meta(max_length=200, description="Words in id, name, place or tags.")] = ""
+    presence: tuple[Presence, ...] = ()
+    status: tuple[DeviceStatus, ...] = ()
+    site: Annotated[tuple[str, ...], msgspec.Meta(description="Site ids; `.none` for devices without one.")] = ()
+    subscription: Annotated[tuple[str, ...], msgspec.Meta(description="Ids; `.none` for devices without a seat.")] = ()
+    tag: tuple[str, ...] = ()
+    sort: Sort = Sort.DEVICE
+    down: Annotated[bool, msgspec.Meta(description="From the end.")] = False
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = 50
+    cursor: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+
+
+class DevicePage(msgspec.Struct, frozen=True):
+    """One page; ``next`` is the cursor of the next, if there is one."""
+
+    items: list[DeviceOut]
+    total: int
+    next: str | None
+
+
+class DeviceNew(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A device to be made."""
+
+    device_id: str
+    name: str | None = None
+    place: str | None = None
+    tags: tuple[str, ...] = ()
+    site_id: str | None = None
+    interval: float | None = None
+    subscription_id: Annotated[str | None, msgspec.Meta(description="Else a seat of the preferred one.")] = None
+
+
+class DeviceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to change; what is left out stays. Limits are set by operators only."""
+
+    name: str | UnsetType | None = UNSET
+    place: str | UnsetType | None = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    site_id: str | UnsetType | None = UNSET
+    interval: float | UnsetType | None = UNSET
+    rate: float | UnsetType | None = UNSET
+    burst: int | UnsetType | None = UNSET
+    version: datetime | None = None
+
+
+class DeviceCredential(msgspec.Struct, frozen=True, kw_only=True):
+    """Secrets, this one time. ``broker``: whether the broker knows them already."""
+
+    tenant_id: str
+    device_id: str
+    username: str
+    password: str
+    token: str
+    staged: Annotated[bool, msgspec.Meta(description="The old password works until the switch.")]
+    switch_at: datetime | None
+    broker: Arrival
+
+
+class DeviceSeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of which subscription; without, of the preferred one."""
+
+    subscription_id: str | None = None
+
+
+class DeviceMove(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """To which subscription."""
+
+    subscription_id: str
+
+
+class DeviceDeactivation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether the credential goes with the seat."""
+
+    revoke_credential: bool = False
+
+
+class DeviceRotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When the new password takes over: ``now``, ``at`` a time, or else at ``/switch``."""
+
+    now: bool = False
+    at: datetime | None = None
+
+
+class DeviceErasure(msgspec.Struct, frozen=True):
+    """Whether the readings stay when the device goes."""
+
+    history: str = ""
+
+
+class DeviceSteps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One step for many devices."""
+
+    devices: list[str]
+    step: Event
+    subscription_id: str | None = None
+
+
+class DeviceStepAnswer(msgspec.Struct, frozen=True):
+    """What became of one of them."""
+
+    device_id: str
+    status: DeviceStatus | None
+    why_not: str | None
+
+
+class DeviceImportQuery(msgspec.Struct, frozen=True):
+    """How to import."""
+
+    dry_run: bool = False
+    credentials: Annotated[bool, msgspec.Meta(description="Give new devices a credential, shown once.")] = False
+
+
+class DeviceImportRow(msgspec.Struct, frozen=True):
+    """What became of a row of the file."""
+
+    line: int
+    device_id: str
+    outcome: Outcome
+    detail: str
+    subscription_id: str | None
+    username: str | None = None
+    password: str | None = None
+    token: str | None = None
+
+
+class DeviceImport(msgspec.Struct, frozen=True):
+    """An import, row by row."""
+
+    dry_run: bool
+    rows: list[DeviceImportRow]
+    outcomes: dict[str, int]
+
+
+BrokerAnswer = dict[str, Arrival]
+"""``{"broker": ...}``: whether the broker knows of the change already."""
+
+
+def filter_of(asked: DeviceQuery, tenant_id: str | None) -> Filter:
+    """The filter that a query asks for."""
+    return Filter(
+        tenant_id,
+        asked.q,
+        asked.presence,
+        asked.status,
+        _or_none("site", asked.site),
+        _or_none("subscription", asked.subscription),
+        _texts("tag", asked.tag),
+    )
+
+
+def shown(member: Member) -> DeviceOut:
+    """A device as the API shows it."""
+    device = member.device
+    return DeviceOut(
+        tenant_id=device.tenant_id,
+        device_id=device.device_id,
+        name=device.name,
+        place=device.place,
+        tags=device.tags,
+        site_id=device.site_id,
+        status=device.status,
+        subscription_id=device.subscription_id,
+        presence=member.presence if device.status is DeviceStatus.ACTIVE else None,
+        interval=device.interval,
+        learned_interval=member.learned_interval,
+        rate=member.limits.rate,
+        burst=member.limits.burst,
+        created_at=member.created_at,
+        last_ts=member.last_ts,
+        last_seen_at=member.last_seen_at,
+        last_heard_at=member.last_heard_at,
+        refused_at=member.refused_at,
+        refused_reason=member.refused_reason,
+        ts_adjusted_at=member.ts_adjusted_at,
+        null_metrics=member.null_metrics,
+        latest=dict(member.latest),
+        own_credential=member.own_credential,
+        switch_at=member.switch_at,
+        version=member.version,
+    )
+
+
+def secrets_of(handed: Handed) -> DeviceCredential:
+    """What a caller is told of new secrets."""
+    issued, credential = handed.issued, handed.credential
+    return DeviceCredential(
+        tenant_id=issued.tenant_id,
+        device_id=issued.device_id,
+        username=issued.username,
+        password=issued.password,
+        token=issued.token,
+        staged=credential.staged_at is not None,
+        switch_at=credential.switch_at,
+        broker=handed.arrival,
+    )
+
+
+def step_answer(one: Answer) -> DeviceStepAnswer:
+    """What the caller is told of one of many devices."""
+    return DeviceStepAnswer(one.device_id, None if one.device is None else one.device.status, one.why_not)
+
+
+def import_of(imported: Imported, *, dry_run: bool) -> DeviceImport:
+    """An import as the API tells of it."""
+    secrets = {issued.device_id: issued for issued in imported.issued}
+    rows = []
+    for row, line in zip(imported.rows, imported.lines, strict=True):
+        issued = secrets.get(line.new.device_id) if line.outcome is Outcome.CREATED else None
+        shared = (row.line, line.new.device_id, line.outcome, line.detail, line.subscription_id)
+        secret = (None, None, None) if issued is None else (issued.username, issued.password, issued.token)
+        rows.append(DeviceImportRow(*shared, *secret))
+    outcomes = {outcome.value: sum(row.outcome is outcome for row in rows) for outcome in Outcome}
+    return DeviceImport(dry_run, rows, outcomes)
+
+
+def _texts(name: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises Invalid for what Postgres could not compare with any text."""
+    if any("\0" in value for value in values):
+        raise Invalid("This holds characters that cannot be shown.", name)
+    return values
+
+
+def _or_none(name: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple("" if value == NONE else value for value in _texts(name, values))

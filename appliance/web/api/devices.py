@@ -1,0 +1,144 @@
+"""``/customer/devices``: listed, made, described, deleted, imported, changed many at a time."""
+
+from dataclasses import replace
+from http import HTTPStatus
+
+import msgspec
+from msgspec import UNSET
+from quart import Blueprint, Response, request
+
+from appliance.devices import fleet
+from appliance.devices.description import Description, OwnLimits, described
+from appliance.devices.device import NewDevice
+from appliance.devices.fleet import Member, Place
+from appliance.errors import Conflict, Invalid
+from appliance.web import cursor
+from appliance.web.access import tenant_of, tenants_shown
+from appliance.web.api.body import body
+from appliance.web.api.describe import answer, describe, query
+from appliance.web.api.device_shapes import (
+    BrokerAnswer,
+    DeviceChange,
+    DeviceCredential,
+    DeviceErasure,
+    DeviceImport,
+    DeviceImportQuery,
+    DeviceNew,
+    DeviceOut,
+    DevicePage,
+    DeviceQuery,
+    DeviceStepAnswer,
+    DeviceSteps,
+    filter_of,
+    import_of,
+    secrets_of,
+    shown,
+    step_answer,
+)
+from appliance.web.auth import ADMINS, READERS, allow, viewer
+from appliance.web.device_desk import DeviceDesk
+from appliance.web.paths import device_of_path
+from appliance.web.services import Services
+
+
+def blueprint(services: Services) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("api_devices", __name__)
+    desk, access = DeviceDesk(services), services.access
+
+    @routes.get("/customer/devices")
+    @allow(READERS)
+    @describe("List devices", query=DeviceQuery, answers={HTTPStatus.OK: DevicePage}, csv=True)
+    async def list_devices() -> Response:
+        asked = query(DeviceQuery)
+        async with access.reading() as connection:
+            page = await fleet.list_page(
+                connection,
+                filter_of(asked, tenants_shown()),
+                sort=asked.sort,
+                down=asked.down,
+                limit=asked.limit,
+                after=cursor.read(asked.cursor, Place),
+            )
+        return answer(DevicePage([shown(member) for member in page.members], page.total, cursor.write(page.next)))
+
+    @routes.post("/customer/devices")
+    @allow(ADMINS)
+    @describe("Register a device", body=DeviceNew, answers={HTTPStatus.CREATED: DeviceCredential})
+    async def create() -> Response:
+        new = await body(DeviceNew)
+        handed = await desk.create(tenant_of(), NewDevice(**msgspec.structs.asdict(new)))
+        where = {"Location": f"/customer/devices/{new.device_id}"}
+        return answer(secrets_of(handed), HTTPStatus.CREATED, where)
+
+    @routes.get("/customer/devices/<device_id>")
+    @allow(READERS)
+    @describe("Show a device", answers={HTTPStatus.OK: DeviceOut})
+    async def show(device_id: str) -> Response:
+        async with access.reading() as connection:
+            return answer(shown(await fleet.get(connection, tenant_of(), device_of_path(device_id))))
+
+    @routes.patch("/customer/devices/<device_id>")
+    @allow(ADMINS)
+    @describe("Describe a device", body=DeviceChange, answers={HTTPStatus.OK: DeviceOut})
+    async def change(device_id: str) -> Response:
+        wanted = await body(DeviceChange)
+        limited = wanted.rate is not UNSET or wanted.burst is not UNSET
+        if limited and not viewer().is_operator:
+            raise Invalid("Only an operator sets limits.", "rate" if wanted.rate is not UNSET else "burst")
+        tenant_id = tenant_of()
+        async with access.reading() as connection:
+            seen = await fleet.get(connection, tenant_id, device_of_path(device_id))
+        if wanted.version not in (None, seen.version):
+            raise Conflict(f"Somebody has changed device {device_id} meanwhile; read it again.")
+        return answer(shown(await desk.describe(tenant_id, seen, *_changed(seen, wanted))))
+
+    @routes.delete("/customer/devices/<device_id>")
+    @allow(ADMINS)
+    @describe(
+        "Delete a device",
+        details="`history=keep` leaves its readings, `history=erase` erases them; one of the two must be said.",
+        query=DeviceErasure,
+        answers={HTTPStatus.OK: BrokerAnswer},
+    )
+    async def delete(device_id: str) -> Response:
+        history = query(DeviceErasure).history
+        if history not in {"keep", "erase"}:
+            raise Invalid("Say history=keep or history=erase.", "history")
+        kept = history == "keep"
+        return answer({"broker": await desk.delete(tenant_of(), device_of_path(device_id), keep_history=kept)})
+
+    @routes.post("/customer/devices/bulk")
+    @allow(ADMINS)
+    @describe("One step for many devices", body=DeviceSteps, answers={HTTPStatus.OK: list[DeviceStepAnswer]})
+    async def step_many() -> Response:
+        wanted = await body(DeviceSteps)
+        answers = await desk.step_many(tenant_of(), wanted.devices, wanted.step, wanted.subscription_id)
+        return answer([step_answer(one) for one in answers])
+
+    @routes.post("/customer/devices/import")
+    @allow(ADMINS)
+    @describe(
+        "Register the devices of a CSV file",
+        details="Columns: device_id, name, site_id, place, tags (separated by |), subscription_id, interval.",
+        query=DeviceImportQuery,
+        bodies={"text/csv": {"type": "string"}},
+        answers={HTTPStatus.OK: DeviceImport},
+    )
+    async def import_devices() -> Response:
+        asked = query(DeviceImportQuery)
+        if request.mimetype != "text/csv":
+            raise Invalid("Send the file itself, with Content-Type text/csv.")
+        data: bytes = await request.get_data(as_text=False)  # type: ignore[assignment] # not as text
+        imported = await desk.import_csv(tenant_of(), data, dry_run=asked.dry_run, with_credentials=asked.credentials)
+        return answer(import_of(imported, dry_run=asked.dry_run))
+
+    return routes
+
+
+def _changed(seen: Member, wanted: DeviceChange) -> tuple[Description, OwnLimits]:
+    """The device as it is to be: what was not given stays."""
+    given = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not UNSET}
+    stated = {name: given[name] for name in ("name", "place", "tags", "site_id", "interval") if name in given}
+    limits = {name: given[name] for name in ("rate", "burst") if name in given}
+    return replace(described(seen.device), **stated), replace(seen.limits, **limits)

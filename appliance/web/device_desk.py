@@ -1,0 +1,154 @@
+"""What people do to devices, from a page or through the API alike: one transaction each, then a wait for the broker.
+
+A credential that was made, rotated or taken away means something once the broker knows it; whoever asked waits for
+that, a few seconds at most, and is told if it has not come to pass yet.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from appliance.devices import broker_copies, bulk, credentials, description, fleet, import_file, imports, seats
+from appliance.devices.broker_copies import Arrival
+from appliance.devices.bulk import Answer
+from appliance.devices.credentials import Credential, Issued, Rotation
+from appliance.devices.description import Description, OwnLimits
+from appliance.devices.device import Event, NewDevice
+from appliance.devices.fleet import Member
+from appliance.devices.import_file import Row
+from appliance.devices.imports import Line, Outcome
+from appliance.web.access import actor
+from appliance.web.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """Secrets, this one time, with what may be told of the credential they belong to."""
+
+    issued: Issued
+    credential: Credential
+    arrival: Arrival
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """An import, row by row, and the secrets of the devices it made, if they were asked for."""
+
+    rows: Sequence[Row]
+    lines: Sequence[Line]
+    issued: Sequence[Issued] = ()
+    arrival: Arrival | None = None
+
+
+class DeviceDesk:
+    """Changes of devices by the current viewer. Errors are those of the domain's functions."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._access = services.access
+
+    def by(self) -> seats.By:
+        """The current viewer, now."""
+        return seats.By(actor(), self._access.now(), self._services.grace)
+
+    async def create(self, tenant_id: str, new: NewDevice) -> Handed:
+        """Register a device and give it a credential."""
+        async with self._access.changing() as connection:
+            await seats.create(connection, tenant_id, new, self.by())
+            issued = await credentials.create(connection, tenant_id, new.device_id, self.by())
+            credential = await credentials.get(connection, tenant_id, new.device_id)
+            change = await broker_copies.this_change(connection)
+        return await self._handed(issued, credential, change)
+
+    async def rotate(self, tenant_id: str, device_id: str, rotation: Rotation) -> Handed:
+        """A new password and token; or the first ones, for a device without a credential of its own."""
+        async with self._access.changing() as connection:
+            issued = await credentials.rotate(connection, tenant_id, device_id, self.by(), rotation)
+            credential = await credentials.get(connection, tenant_id, device_id)
+            change = await broker_copies.this_change(connection)
+        return await self._handed(issued, credential, change)
+
+    async def switch(self, tenant_id: str, device_id: str) -> Arrival:
+        """Let the staged password take over."""
+        async with self._access.changing() as connection:
+            await credentials.switch(connection, tenant_id, device_id, self.by())
+            change = await broker_copies.this_change(connection)
+        return await broker_copies.settle(self._services.pool, change)
+
+    async def revoke(self, tenant_id: str, device_id: str) -> Arrival:
+        """Shut a device out."""
+        async with self._access.changing() as connection:
+            await seats.revoke(connection, tenant_id, device_id, self.by())
+            change = await broker_copies.this_change(connection)
+        return await broker_copies.settle(self._services.pool, change)
+
+    async def delete(self, tenant_id: str, device_id: str, *, keep_history: bool) -> Arrival:
+        """Delete a device, with its readings or without."""
+        async with self._access.changing() as connection:
+            await seats.delete(connection, tenant_id, device_id, self.by(), keep_history=keep_history)
+            change = await broker_copies.this_change(connection)
+        return await broker_copies.settle(self._services.pool, change)
+
+    async def deactivate(self, tenant_id: str, device_id: str, *, revoke_credential: bool) -> Arrival:
+        """Take a device's seat, and with ``revoke_credential`` its credential."""
+        async with self._access.changing() as connection:
+            by = self.by()
+            await seats.deactivate(connection, tenant_id, device_id, by, revoke_credential=revoke_credential)
+            change = await broker_copies.this_change(connection)
+        return await broker_copies.settle(self._services.pool, change) if revoke_credential else Arrival.APPLIED
+
+    async def step(self, tenant_id: str, device_id: str, event: Event, subscription_id: str | None = None) -> None:
+        """Approve, reject or reactivate a device, or move it to another subscription."""
+        async with self._access.changing() as connection:
+            match event:
+                case Event.APPROVE:
+                    await seats.approve(connection, tenant_id, device_id, self.by(), subscription_id)
+                case Event.REJECT:
+                    await seats.reject(connection, tenant_id, device_id, self.by())
+                case Event.REACTIVATE:
+                    await seats.reactivate(connection, tenant_id, device_id, self.by(), subscription_id)
+                case Event.MOVE if subscription_id is not None:
+                    await seats.move(connection, tenant_id, device_id, subscription_id, self.by())
+                case _:
+                    raise ValueError(f"{event} is no step of this kind")
+
+    async def step_many(
+        self, tenant_id: str, devices: Iterable[str], event: Event, subscription_id: str | None = None
+    ) -> list[Answer]:
+        """The same for many devices at once, and deactivation; an answer for each."""
+        async with self._access.changing() as connection:
+            return await bulk.change_many(connection, tenant_id, devices, event, self.by(), subscription_id)
+
+    async def describe(
+        self, tenant_id: str, seen: Member, stated: Description, limits: OwnLimits | None = None
+    ) -> Member:
+        """Describe a device anew, as it was ``seen``; operators also set its limits."""
+        device_id = seen.device.device_id
+        async with self._access.changing() as connection:
+            await description.describe(connection, tenant_id, device_id, stated, self.by(), version=seen.version)
+            if limits is not None and limits != seen.limits:
+                await description.set_limits(connection, tenant_id, device_id, limits, self.by())
+            return await fleet.get(connection, tenant_id, device_id)
+
+    async def import_csv(
+        self, tenant_id: str, data: bytes, *, dry_run: bool, with_credentials: bool = False
+    ) -> Imported:
+        """Register the devices of a CSV file; a dry run says what would become of each row."""
+        rows = import_file.read(data)
+        devices = [row.new for row in rows]
+        if dry_run:
+            async with self._access.reading() as connection:
+                return Imported(
+                    rows, await imports.import_many(connection, tenant_id, devices, self.by(), dry_run=True)
+                )
+        async with self._access.changing() as connection:
+            lines = await imports.import_many(connection, tenant_id, devices, self.by())
+            made = [line.new.device_id for line in lines if line.outcome is Outcome.CREATED]
+            if not (with_credentials and made):
+                return Imported(rows, lines)
+            issued = await credentials.create_many(connection, tenant_id, made, self.by())
+            change = await broker_copies.this_change(connection)
+        return Imported(rows, lines, issued, await broker_copies.settle(self._services.pool, change))
+
+    async def _handed(self, issued: Issued, credential: Credential | None, change: str) -> Handed:
+        assert credential is not None, "it was made in the same transaction"  # noqa: S101 - narrows the type
+        return Handed(issued, credential, await broker_copies.settle(self._services.pool, change))
