@@ -1,0 +1,223 @@
+"""A payload as received, for eyes: bytes and text side by side, the place that was refused marked.
+
+Enters: the bytes, the reason and its detail. Leaves: lines of cells that templates can show - nothing of the payload
+reaches a page but as escaped text, nothing that steers a terminal or a bidirectional reader. The value of a
+``provision_token`` is a secret and is blackened, whoever looks.
+
+Where the place is: a detail names the byte where decoding stopped; for anything else it names the key whose value was
+refused, and the value of that key is looked for in the text.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from appliance.ingest.envelope import MAX_DEPTH
+from appliance.reading import Reason
+
+WIDTH = 16
+"""Bytes of a line."""
+WINDOW = 1024
+"""Bytes that are shown at most before the place, and as many behind it."""
+BLACK = b"*"
+NO_NAME = "is no metric name"
+
+_BYTE = re.compile(r"\bat byte (\d+)\b")
+_KEY = re.compile(r"`([^`]+)`")
+_TOKEN = re.compile(rb'"provision_token"\s*:\s*"((?:[^"\\]|\\.)*)', re.DOTALL)
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?[eE][+-]?\d+|-?\d{309,}")
+_DECODER = json.JSONDecoder()
+_TEXT_REASONS = frozenset({Reason.BAD_TOPIC_FORMAT, Reason.PAYLOAD_TOO_LARGE, Reason.RATE_LIMITED})
+"""Reasons for which nothing in the payload is to blame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Bytes ``start`` to ``end`` (exclusive). At the end of the payload both are its length: something is missing."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Characters that are shown alike."""
+
+    text: str
+    marked: bool = False
+    strange: bool = False
+    """Stands for something that cannot be shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Up to WIDTH bytes: the offset of the first, their hexadecimal digits, and their characters."""
+
+    offset: int
+    digits: tuple[Run, ...]
+    characters: tuple[Run, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """A payload, or the part of it around the place."""
+
+    length: int
+    first: int
+    last: int
+    place: Place | None
+    lines: tuple[Line, ...]
+    text: tuple[Run, ...] | None
+    """As text, where it is text; control characters made visible."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left out."""
+        return self.first == 0 and self.last == self.length
+
+
+def blackened(payload: bytes) -> bytes:
+    """The payload with the value of a ``provision_token`` made unreadable; its length stays."""
+    return _TOKEN.sub(lambda found: found[0][: found.start(1) - found.start()] + BLACK * len(found[1]), payload)
+
+
+def dump(payload: bytes, reason: Reason, detail: str) -> Dump:
+    """The payload for the page of one message."""
+    place = find(payload, reason, detail)
+    shown = blackened(payload)
+    middle = 0 if place is None else place.start
+    first = max(0, middle - WINDOW) // WIDTH * WIDTH
+    last = min(len(shown), (middle if place is None else min(place.end, middle + WINDOW)) + WINDOW)
+    return Dump(
+        length=len(payload),
+        first=first,
+        last=last,
+        place=place,
+        lines=tuple(_lines(shown, first, last, place)),
+        text=_text(shown[first:last], first, place),
+    )
+
+
+def find(payload: bytes, reason: Reason, detail: str) -> Place | None:
+    """Where in the payload the refusal has its cause; None where that cannot be told."""
+    if reason in _TEXT_REASONS:
+        return None
+    if (found := _BYTE.search(detail)) is not None:
+        at = min(int(found[1]), len(payload))
+        return Place(at, min(at + _character(payload, at), len(payload)))
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        return None
+    span = _too_deep(text) if "nested deeper" in detail else None
+    if span is None and "too large: it must be finite" in detail:
+        span = next((match.span() for match in _NUMBER.finditer(text) if _endless(match[0])), None)
+    if span is None and (key := _KEY.search(detail)) is not None:
+        span = _name(text, key[1].removesuffix("...")) if NO_NAME in detail else _value_of(text, key[1])
+    return None if span is None else Place(*(len(text[:index].encode()) for index in span))
+
+
+def _character(payload: bytes, at: int) -> int:
+    """How many bytes the character at ``at`` has; a byte that begins none stands for itself."""
+    for size in (1, 2, 3, 4):
+        try:
+            payload[at : at + size].decode()
+        except UnicodeDecodeError:
+            continue
+        return size
+    return 1
+
+
+def _value_of(text: str, key: str) -> tuple[int, int] | None:
+    """Where the value of the last ``key`` stands."""
+    found = _last(rf"{re.escape(_written(key))}\s*:\s*", text)
+    if found is None:
+        return None
+    try:
+        return found.end(), _DECODER.raw_decode(text, found.end())[1]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _name(text: str, beginning: str) -> tuple[int, int] | None:
+    """Where the last key with this ``beginning`` stands, which is no good name."""
+    found = _last(rf'({re.escape(_written(beginning)[:-1])}(?:[^"\\]|\\.)*")\s*:', text)
+    return None if found is None else found.span(1)
+
+
+def _written(key: str) -> str:
+    return json.dumps(key, ensure_ascii=False)
+
+
+def _last(pattern: str, text: str) -> re.Match[str] | None:
+    return next(reversed([*re.finditer(pattern, text)]), None)
+
+
+def _too_deep(text: str) -> tuple[int, int] | None:
+    """The bracket that opens the first level too many."""
+    depth, within, escaped = 0, False, False
+    for index, letter in enumerate(text):
+        if within:
+            within = escaped or letter != '"'
+            escaped = letter == "\\" and not escaped
+        elif letter == '"':
+            within = True
+        elif letter in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return index, index + 1
+        elif letter in "]}":
+            depth -= 1
+    return None
+
+
+def _endless(number: str) -> bool:
+    return float(number) in (float("inf"), float("-inf"))
+
+
+def _lines(payload: bytes, first: int, last: int, place: Place | None) -> Iterator[Line]:
+    for offset in range(first, last, WIDTH):
+        indexes = range(offset, min(offset + WIDTH, last))
+        marks = [place is not None and place.start <= index < place.end for index in indexes]
+        digits = [(f"{payload[index]:02x}", marked, False) for index, marked in zip(indexes, marks, strict=True)]
+        characters = [_shown(payload[index], marked) for index, marked in zip(indexes, marks, strict=True)]
+        yield Line(offset, _runs(digits, " "), _runs(characters, ""))
+
+
+def _shown(byte: int, marked: bool) -> tuple[str, bool, bool]:
+    plain = 0x20 <= byte < 0x7F
+    return (chr(byte) if plain else "·", marked, not plain)
+
+
+def _text(part: bytes, first: int, place: Place | None) -> tuple[Run, ...] | None:
+    """The part as text. One cut within a character at either end loses that character."""
+    try:
+        text = part.decode(errors="strict")
+    except UnicodeDecodeError as error:
+        ends = error.end >= len(part) - 3 or (first > 0 and error.start < 4)
+        if not ends:
+            return None
+        text = part.decode(errors="ignore")
+    cells, index = [], first
+    for letter in text:
+        marked = place is not None and place.start <= index < place.end
+        cells.append((_visible(letter), marked, not letter.isprintable() and letter != "\n"))
+        index += len(letter.encode())
+    return _runs(cells, "")
+
+
+def _visible(letter: str) -> str:
+    """Control characters as their pictures, everything else that cannot be seen by its number."""
+    if letter.isprintable() or letter == "\n":
+        return letter
+    code = ord(letter)
+    return chr(0x2400 + code) if code < 0x20 else f"\\u{code:04x}"
+
+
+def _runs(cells: list[tuple[str, bool, bool]], between: str) -> tuple[Run, ...]:
+    return tuple(
+        Run(between.join(text for text, *_ in group), marked, strange)
+        for (marked, strange), group in groupby(cells, key=lambda cell: cell[1:])
+    )
