@@ -10,7 +10,7 @@ from quart_trio import QuartTrio
 
 from appliance.assets import asset
 from appliance.web import files, hardening, history, live_socket, probes
-from appliance.web.api import device_life, devices, ingest, metrics, openapi, sites
+from appliance.web.api import device_life, devices, ingest, metrics, openapi, sites, system
 from appliance.web.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.figures import FigureReader
 from appliance.web.files import Files
@@ -20,6 +20,7 @@ from appliance.web.hardening import Limits
 from appliance.web.live_socket import LiveSockets
 from appliance.web.pages import overview, set_up, sign_in
 from appliance.web.services import Services
+from appliance.web.system_view import SystemReader
 from appliance.web.templating import Templates
 
 DEFAULT_LIMITS = Limits()
@@ -74,6 +75,9 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     app.register_blueprint(set_up.blueprint(services, templates, live_pages))
     figures = FigureReader(services.pool, services.clock)
     app.register_blueprint(overview.blueprint(services, figures, templates, live_pages))
+
+    system_reader = SystemReader(services)
+    app.register_blueprint(system.blueprint(services, system_reader))
 
     @app.after_request
     async def keep_out_of_caches(response: Response) -> Response:

@@ -70,6 +70,8 @@ TABLE: Mapping[str, Allowed] = {
     # profile
     # tenants
     # system
+    "GET /operator/system": OPERATORS,
+    "GET /operator/system/diagnostics": OPERATORS,
 }
 
 KNOWN = (ADMINS, OPERATORS, READERS, RESPONDERS)

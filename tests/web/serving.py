@@ -2,16 +2,18 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from appliance.clock import SystemClock
+from appliance.db import roles
 from appliance.db.pool import Pool, open_pool
 from appliance.devices.claims import Outcome
 from appliance.devices.provisioning import Request
@@ -34,6 +36,7 @@ from appliance.web.identity import Identity
 from appliance.web.live import LiveFeed
 from appliance.web.server import serve
 from appliance.web.services import BrokerQueue, DeviceListener, Health, Recognises, Services
+from tests.postgres_server import Database
 
 WELL = Health(None, None, None)
 CHEAP = Cost(memory_kib=64, passes=1)
@@ -209,6 +212,20 @@ async def serving(given: Services, limits: Limits | None = None) -> AsyncIterato
         port = await nursery.start(partial(run))
         yield Served(app, given, port, stopped, stop)
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def over(database: Database, *, public_url: str | None = None, **given: Any) -> AsyncIterator[Served]:
+    """A dashboard over a database, with its real people, customers under row-level security.
+
+    ``given`` replaces services by name.
+    """
+    async with (
+        open_pool(database.conninfo(roles.INGEST), name="ingest", min_size=1, max_size=4, timeout=5) as pool,
+        open_pool(database.conninfo(roles.WEB), name="web", min_size=1, max_size=4, timeout=5) as web_pool,
+        serving(replace(services(pool, web_pool=web_pool, public_url=public_url), **given)) as served,
+    ):
+        yield served
 
 
 @asynccontextmanager

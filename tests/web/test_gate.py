@@ -1,15 +1,12 @@
 """The gate: who comes in where, and whose form it was. Every route of the application stands in the table."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 
 import httpx
 import psycopg
 import pytest
 from werkzeug.routing import Rule
 
-from appliance.db import roles
-from appliance.db.pool import open_pool
 from appliance.people.role import Role
 from appliance.web.auth import Public, allow, allowed_of
 from appliance.web.cookies import BROWSER, SESSION
@@ -17,18 +14,7 @@ from appliance.web.gate import FIELD, HEADER, own_path
 from tests.postgres_server import Database
 from tests.web.people import client, signed_in
 from tests.web.role_table import TABLE
-from tests.web.serving import Served, services, serving, without_database
-
-
-@asynccontextmanager
-async def over(database: Database, *, public_url: str | None = None) -> AsyncIterator[Served]:
-    """A dashboard over a database, with its real people, customers under row-level security."""
-    async with (
-        open_pool(database.conninfo(roles.INGEST), name="ingest", min_size=1, max_size=4, timeout=5) as pool,
-        open_pool(database.conninfo(roles.WEB), name="web", min_size=1, max_size=4, timeout=5) as web_pool,
-        serving(services(pool, web_pool=web_pool, public_url=public_url)) as served,
-    ):
-        yield served
+from tests.web.serving import Served, over, without_database
 
 
 def routes(served: Served) -> Iterator[tuple[str, Rule]]:

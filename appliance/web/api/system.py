@@ -1,0 +1,64 @@
+"""``/operator/system``: the appliance as it is now, and the diagnostics file to send to whoever helps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from quart import Blueprint, Response
+
+from appliance.web import formats
+from appliance.web.api.describe import answer, describe
+from appliance.web.auth import OPERATORS, allow, viewer
+from appliance.web.services import Services
+from appliance.web.system_view import SystemReader, SystemView
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """What helps somebody else to see what is wrong; nothing in it is a secret, and no message is in it."""
+
+    appliance: str
+    missing: Mapping[str, str]
+    """What is not there, in words."""
+    system: SystemView
+    refused_at_door: Mapping[str, int]
+    """Refusals at the broker that are remembered, by cause."""
+    settings: Mapping[str, Any]
+    """The effective configuration by dotted key, secrets masked."""
+
+
+def blueprint(services: Services, reader: SystemReader) -> Blueprint:
+    """The routes of the API."""
+    routes = Blueprint("system_api", __name__)
+
+    async def view() -> SystemView:
+        return await reader.view(formats.midnight(services.clock.wall(), viewer().zone))
+
+    @routes.get("/operator/system")
+    @allow(OPERATORS)
+    @describe("How the appliance is: the books, tasks, memory, disk, versions", answers={HTTPStatus.OK: SystemView})
+    async def system() -> Response:
+        return answer(await view())
+
+    @routes.get("/operator/system/diagnostics")
+    @allow(OPERATORS)
+    @describe("The diagnostics file, without secrets", answers={HTTPStatus.OK: Diagnostics})
+    async def diagnostics() -> Response:
+        refused: dict[str, int] = {}
+        for one in services.refused_at_door(None, None):
+            refused[one.cause.value] = refused.get(one.cause.value, 0) + one.times
+        report = Diagnostics(
+            appliance=services.name,
+            missing=services.health().missing(),
+            system=await view(),
+            refused_at_door=refused,
+            settings=services.system.settings,
+        )
+        at = datetime.fromtimestamp(services.clock.wall(), UTC)
+        return answer(
+            report, headers={"Content-Disposition": f'attachment; filename="diagnostics-{at:%Y%m%dT%H%M%SZ}.json"'}
+        )
+
+    return routes

@@ -1,0 +1,114 @@
+"""The System API: what the appliance tells of itself, to operators only, true and without a secret."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import trio
+
+from appliance.clock import SystemClock
+from appliance.db.migrations import shipped
+from appliance.people.role import Role
+from appliance.tree import Report, Tree
+from appliance.web.services import Health
+from tests.ingest.plant import arrange
+from tests.postgres_server import Database
+from tests.web.contract import Contract
+from tests.web.people import client, signed_in
+from tests.web.serving import WELL, over, quiet_system
+
+SYSTEM, DIAGNOSTICS = "/operator/system", "/operator/system/diagnostics"
+BALANCED = (
+    "INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused, duplicate)"
+    " VALUES (now(), 'a', 'acme', 10, 7, 2, 1), (now() - interval '3 days', 'a', 'acme', 100, 100, 0, 0)"
+)
+
+
+async def _get(asking: httpx.AsyncClient, path: str = SYSTEM) -> Any:
+    """What it answers, held against the document."""
+    answered = await asking.get(path)
+    assert answered.status_code == 200
+    contract = Contract((await asking.get("/openapi.json")).json())
+    contract.check("GET", path, 200, answered.headers["content-type"], answered.content)
+    return answered.json()
+
+
+async def test_the_books_of_today_and_of_all_time_balance(database: Database) -> None:
+    arrange(database, BALANCED)
+    operator = signed_in(database.conninfo())
+    async with over(database) as served, client(served.url, operator) as asking:
+        told = await _get(asking)
+    assert told["today"]["books"]["received"] == 10
+    assert told["all_time"]["books"]["received"] == 110
+    assert told["today"]["balanced"] is told["all_time"]["balanced"] is True
+    assert told["all_time"]["since"] is None
+
+
+async def test_versions_disk_and_bounds_are_told(database: Database) -> None:
+    operator = signed_in(database.conninfo())
+    async with over(database) as served, client(served.url, operator) as asking:
+        told = await _get(asking)
+    newest = shipped()[-1].version
+    assert told["versions"]["schema_needed"] == newest
+    assert told["versions"]["postgres"].startswith("1")
+    assert told["database"]["bytes"] > 1_000_000
+    assert told["bounds"] == [{"name": "Rate buckets", "now": 471, "most": 200_000}]
+    assert told["broker_terms"]["saves_every"] == 5
+
+
+async def test_the_task_tree_is_the_one_that_runs(database: Database) -> None:
+    async def works(*, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as inner:
+            inner.start_soon(trio.sleep_forever)
+            task_status.started()
+
+    operator = signed_in(database.conninfo())
+    async with trio.open_nursery() as nursery:
+        tree = Tree(nursery)
+        await tree.start("works", works, tell=lambda: Report("passes on", waiting=3, room=4, restarts=2))
+        system = replace(quiet_system(SystemClock()), tasks=tree.status)
+        async with over(database, system=system) as served, client(served.url, operator) as asking:
+            (task,) = (await _get(asking))["tasks"]
+        await tree.drain()
+    assert (task["name"], task["state"], task["doing"]) == ("works", "behind", "passes on")
+    assert (task["waiting"], task["room"], task["restarts"]) == (3, 4, 2)
+    assert [inner["name"] for inner in task["tasks"]] == ["sleep_forever"]
+
+
+async def test_only_operators_are_told(database: Database) -> None:
+    people = [signed_in(database.conninfo(), role) for role in (Role.ADMIN, Role.RESPONDER, Role.VIEWER)]
+    async with over(database) as served:
+        for person in people:
+            async with client(served.url, person) as asking:
+                assert [(await asking.get(path)).status_code for path in (SYSTEM, DIAGNOSTICS)] == [403, 403]
+        async with client(served.url, None) as asking:
+            assert (await asking.get(SYSTEM)).status_code == 401
+
+
+async def test_the_diagnostics_are_a_file_with_settings_and_no_message(database: Database) -> None:
+    arrange(
+        database,
+        "INSERT INTO quarantine_events (ingested_at, topic, reason, payload)"
+        " VALUES (now(), 't/precious', 'INVALID_JSON', 'precious')",
+    )
+    operator = signed_in(database.conninfo())
+    async with over(database) as served, client(served.url, operator) as asking:
+        answered = await asking.get(DIAGNOSTICS)
+        told = await _get(asking, DIAGNOSTICS)
+    assert answered.headers["content-disposition"].startswith('attachment; filename="diagnostics-')
+    assert told["settings"]["broker.port"] == 1883
+    assert told["missing"] == {}
+    assert "precious" not in json.dumps(told)
+    assert operator.secret not in json.dumps(told)
+
+
+async def test_what_was_read_last_stands_while_postgres_is_away(database: Database) -> None:
+    arrange(database, BALANCED)
+    operator = signed_in(database.conninfo())
+    states = [WELL]
+    async with over(database, health=lambda: states[-1]) as served, client(served.url, operator) as asking:
+        before = await _get(asking)
+        states.append(Health("is down", None, None))
+        after = await _get(asking)
+    assert after["today"] == before["today"]
