@@ -262,7 +262,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 pool=pool,
                 access=Access(pool, web_pool, clock),
                 identity=Identity(pool, clock),
-                sign_in=SignIn(pool, clock),
+                sign_in=SignIn(pool, clock, data.vault),
                 live=live,
                 health=present,
                 metrics_text=metrics.exposition,

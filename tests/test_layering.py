@@ -16,6 +16,7 @@ LEAVES = {
     "assets",
     "failpoints",
     "broker_user",
+    "vault",
 }
 ALLOWED: dict[str, set[str]] = {
     # leaves: know one another only where named
@@ -28,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "assets": set(),  # finds templates/, static/ and sql/ in a checkout and in the wheel
     "failpoints": set(),
     "broker_user": set(),  # names and hashes of broker users: devices makes them, children writes them down
+    "vault": {"errors"},  # seals what must be read again: data_dir keeps its keys, people and deliveries seal with it
     # what config is made of, for its use alone; everybody else sees config
     "config_lines": set(),
     "config_secret": set(),

@@ -3,6 +3,7 @@
 data_dir/
   appliance.lock   locked while an appliance runs; holds its pid
   instance.json    identity; the MQTT client id in it is a secret
+  keys.json        keys of sealed secrets, newest first; as secret as what they seal
   run.json         addresses, there while the appliance is ready
   sockets          link to the short private folder of Unix sockets (a socket's path ends at 107 bytes)
   postgres/        the database
@@ -17,7 +18,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,7 @@ import structlog
 from appliance.children.account import Account
 from appliance.children.files import make_folder, write_atomically
 from appliance.errors import ApplianceError
+from appliance.vault import Key, Vault, decode, encode, new_key
 
 log = structlog.get_logger(__name__)
 
@@ -58,9 +60,10 @@ class RunFile(msgspec.Struct, frozen=True):
 class DataDir:
     """A data folder that is ours alone while it is open. Made by :func:`open_data_dir`."""
 
-    def __init__(self, path: Path, instance: Instance, sockets: Path) -> None:
+    def __init__(self, path: Path, instance: Instance, keys: Sequence[Key], sockets: Path) -> None:
         self.path = path
         self.instance = instance
+        self.vault = Vault(keys)
         self.sockets = sockets
 
     def folder(self, name: str, owner: Account | None) -> Path:
@@ -103,9 +106,10 @@ def open_data_dir(path: Path) -> Iterator[DataDir]:
         run_file = path / "run.json"
         run_file.unlink(missing_ok=True)
         instance = _instance(path / "instance.json")
+        keys = _keys(path / "keys.json")
         sockets = _make_sockets(path / "sockets")
         try:
-            yield DataDir(path, instance, sockets)
+            yield DataDir(path, instance, keys, sockets)
         finally:
             run_file.unlink(missing_ok=True)
             shutil.rmtree(sockets, ignore_errors=True)
@@ -165,6 +169,15 @@ def _instance(path: Path) -> Instance:
         raise ApplianceError(
             f"{path} is damaged ({error}): restore it from a backup; without it the broker session is lost"
         ) from None
+
+
+def _keys(path: Path) -> list[Key]:
+    try:
+        return decode(path.read_bytes())
+    except FileNotFoundError:
+        keys = [new_key()]
+        write_atomically(path, encode(keys))
+        return keys
 
 
 def _make_sockets(link: Path) -> Path:

@@ -27,6 +27,7 @@ from appliance.people.passwords import Hasher
 from appliance.people.sessions import Visit
 from appliance.people.throttle import Source, Throttle, Wait
 from appliance.people.users import User, user_of
+from appliance.vault import Vault
 
 STATEMENTS = statements.load("people")
 
@@ -85,10 +86,11 @@ class SignIn:
     """The door. Its pool's role must see all users: who comes belongs to nobody yet."""
 
     def __init__(
-        self, pool: Pool, clock: Clock, hasher: Hasher | None = None, throttle: Throttle | None = None
+        self, pool: Pool, clock: Clock, vault: Vault, hasher: Hasher | None = None, throttle: Throttle | None = None
     ) -> None:
         self._pool = pool
         self._clock = clock
+        self._vault = vault
         self._turn = trio.CapacityLimiter(TURNS)
         self.hasher = hasher or Hasher()
         self.throttle = throttle or Throttle()
@@ -196,9 +198,11 @@ class SignIn:
         """Ask for codes from now on, once ``code`` shows that the authenticator has the secret. Raises Invalid."""
         step = totp.step_of(secret, code, self._clock.wall(), None)
         if step is None:
-            raise Invalid("This code does not fit. Check the clock of the telephone, and type the newest code.")
+            words = "This code does not fit. Check the clock of the telephone, and type the newest code."
+            raise Invalid(words, "code")
+        sealed = self._vault.seal(secret, _second_factor_of(user.user_id))
         async with self._pool.connection() as connection, connection.transaction():
-            parameters = {"user": user.user_id, "secret": secret, "step": step, "now": by.now}
+            parameters = {"user": user.user_id, "secret": sealed, "step": step, "now": by.now}
             await connection.execute(STATEMENTS["set_second_factor"], parameters)
             await record(connection, users.entry(by, "set_second_factor", user))
 
@@ -266,7 +270,8 @@ class SignIn:
         proof = await _proof(connection, user_id)
         if proof is None or proof[1] is None:
             return False
-        step = totp.step_of(proof[1], code, self._clock.wall(), proof[2])
+        secret = self._vault.open(proof[1], _second_factor_of(user_id))
+        step = totp.step_of(secret, code, self._clock.wall(), proof[2])
         if step is None:
             return False
         cursor = await connection.execute(STATEMENTS["use_code"], {"user": user_id, "step": step})
@@ -318,6 +323,11 @@ async def _owner(connection: Connection[Any], link: Link | None) -> User | None:
         return None
     user = await users.get(connection, link.user_id)
     return None if user.disabled_at is not None else user
+
+
+def _second_factor_of(user_id: UUID) -> str:
+    """The one place where a sealed second factor opens."""
+    return f"users.totp_secret/{user_id}"
 
 
 def _attempt_entry(verb: str, user: User | None, visit: Visit, after: dict[str, Any] | None) -> Entry:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from appliance.db import roles
 from appliance.web.cookies import SESSION
@@ -92,6 +92,11 @@ class Watched:
             self.complaints.append(message.text)
 
 
+def admit(context: BrowserContext) -> None:
+    """Sign a context in at a dashboard whose process takes every session for an operator's."""
+    context.add_cookies([{"name": SESSION.name, "value": "x", "domain": "localhost", "path": "/"}])
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium."""
@@ -126,7 +131,6 @@ def dashboard(database: Database) -> Iterator[Dashboard]:
 def watched(browser: Browser) -> Iterator[Watched]:
     """A page on a desk, in the light theme."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
-    # the dashboard's process takes every session for an operator's
-    context.add_cookies([{"name": SESSION.name, "value": "x", "domain": "localhost", "path": "/"}])
+    admit(context)
     yield Watched(context.new_page())
     context.close()

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Dashboard, Watched
+from tests.browser.conftest import Dashboard, Watched, admit
 
 SECONDS = 1000
 """Playwright counts milliseconds."""
@@ -94,6 +94,7 @@ def test_silence_is_told_with_its_age_and_ends_by_itself(dashboard: Dashboard, w
 
 def test_without_script_there_is_the_time_and_a_refresh(dashboard: Dashboard, browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False)
+    admit(context)
     page = context.new_page()
     page.goto(dashboard.url)
     expect(page.locator("#live-state")).to_contain_text("As of ")
@@ -118,6 +119,7 @@ def test_each_theme_and_width_shows_all_without_sideways_scrolling(
     busy: Dashboard, browser: Browser, scheme: Literal["light", "dark"], width: int
 ) -> None:
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    admit(context)
     watched = Watched(context.new_page())
     watched.page.goto(busy.url)
     expect(watched.page.locator("#readings")).to_contain_text("a-device-with")

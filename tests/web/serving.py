@@ -26,6 +26,7 @@ from appliance.people.role import Role, Theme
 from appliance.people.sessions import Visit
 from appliance.people.signin import SignIn
 from appliance.system import Bound, BrokerTerms, Companion, System
+from appliance.vault import Vault, new_key
 from appliance.vitals import Vitals
 from appliance.web.access import Access
 from appliance.web.app import Dashboard, create_app
@@ -135,7 +136,7 @@ def services(
         pool=pool,
         access=Access(pool, web_pool or pool, clock),
         identity=identity or Identity(pool, clock),
-        sign_in=SignIn(pool, clock, Hasher(CHEAP)),
+        sign_in=SignIn(pool, clock, Vault([new_key()]), Hasher(CHEAP)),
         live=live or LiveFeed(clock),
         health=lambda: health,
         metrics_text=lambda: b"appliance_messages_total 42.0\n",
