@@ -18,8 +18,9 @@ from appliance.web.fragments import LivePages
 from appliance.web.gate import Gate
 from appliance.web.hardening import Limits
 from appliance.web.live_socket import LiveSockets
-from appliance.web.pages import overview, set_up, sign_in
+from appliance.web.pages import more, overview, set_up, sign_in
 from appliance.web.services import Services
+from appliance.web.site import Site
 from appliance.web.system_view import SystemReader
 from appliance.web.templating import Templates
 
@@ -62,6 +63,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     static = Files(asset("static"))
     templates = Templates(static, services.name)
     live_pages = LivePages()
+    site = Site(services, templates, live_pages)
     Gate(services).install(app)
     FailurePages(services, templates).install(app)
     app.register_blueprint(files.blueprint(static))
@@ -73,6 +75,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     app.register_blueprint(live_socket.blueprint(app.live_sockets, services.live, live_pages, services.public_url))
     app.register_blueprint(sign_in.blueprint(services, templates))
     app.register_blueprint(set_up.blueprint(services, templates, live_pages))
+    app.register_blueprint(more.blueprint(site))
     figures = FigureReader(services.pool, services.clock)
     app.register_blueprint(overview.blueprint(services, figures, templates, live_pages))
 

@@ -1,18 +1,23 @@
-"""What stands around every page: navigation, and the state of the live line and the banner."""
+"""What stands around every page: navigation for its viewer, the tenant shown, and the live line."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from appliance.web.auth import Viewer
+from appliance.people.role import Role
+from appliance.web.auth import ADMINS, OPERATORS, READERS, Viewer
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the navigation; ``compact`` also stands in the phone's bar at the bottom."""
+    """A line of the navigation, for ``roles``; ``compact``: also in the phone's bar; ``key`` after g goes there."""
 
     label: str
     path: str
     icon: str
+    roles: frozenset[Role] = READERS
     compact: bool = False
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +28,52 @@ class Group:
     entries: tuple[Entry, ...]
 
 
-NAVIGATION: tuple[Group, ...] = (Group("Monitor", (Entry("Overview", "/", "i-layout-dashboard", compact=True),)),)
-"""All that exists. What a viewer may not use is left out by :func:`navigation`."""
+NAVIGATION: tuple[Group, ...] = (
+    Group(
+        "Monitor",
+        (
+            Entry("Overview", "/", "i-layout-dashboard", compact=True, key="o"),
+            Entry("Devices", "/devices", "i-cpu", compact=True, key="d"),
+            Entry("Quarantine", "/quarantine", "i-shield-alert", compact=True, key="q"),
+        ),
+    ),
+    Group(
+        "Configure",
+        (
+            Entry("Sites", "/sites", "i-map-pin", compact=True, key="s"),
+            Entry("Metrics", "/metric-names", "i-activity", key="m"),
+        ),
+    ),
+    Group(
+        "Account",
+        (
+            Entry("Users and tokens", "/users", "i-users", roles=ADMINS, key="u"),
+            Entry("Audit", "/audit", "i-scroll-text", roles=ADMINS),
+        ),
+    ),
+    Group(
+        "Operator",
+        (
+            Entry("Tenants", "/tenants", "i-building-2", roles=OPERATORS, key="t"),
+            Entry("System", "/system", "i-server", roles=OPERATORS, key="y"),
+        ),
+    ),
+)
+"""All that exists. What a viewer may not use is left out, not greyed."""
+
+MORE = Entry("More", "/more", "i-menu", compact=True)
+"""The last place of the phone's bar: a page with everything else."""
+
+_PEOPLE = {Role.OPERATOR: "Operator", Role.ADMIN: "Admin", Role.RESPONDER: "Responder", Role.VIEWER: "Viewer"}
+
+
+def navigation(viewer: Viewer) -> tuple[Group, ...]:
+    """The navigation of this viewer."""
+    groups = (
+        Group(group.title, tuple(entry for entry in group.entries if viewer.role in entry.roles))
+        for group in NAVIGATION
+    )
+    return tuple(group for group in groups if group.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +85,40 @@ class Frame:
     path: str
     live_page: str | None = None
     """Which page's fragments the WebSocket sends; None: the page does not change by itself."""
+    tenant: str | None = None
+    """Of operators: the one tenant shown; None shows all."""
+    toast: str | None = None
+    """The result of what was done just now, in one sentence."""
+    counts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """A number beside a line of the navigation, by its path."""
+
+    @property
+    def signed_in(self) -> bool:
+        """Whether it is somebody: an error page may be shown to nobody in particular, without navigation."""
+        return bool(self.viewer.email)
 
     @property
     def groups(self) -> tuple[Group, ...]:
         """The navigation of this viewer."""
-        return NAVIGATION
+        return navigation(self.viewer) if self.signed_in else ()
+
+    @property
+    def compact(self) -> tuple[Entry, ...]:
+        """The phone's bar: four places and More."""
+        entries = tuple(entry for group in self.groups for entry in group.entries if entry.compact)
+        return (*entries[:4], MORE) if entries else ()
+
+    @property
+    def role(self) -> str:
+        """The viewer's role in words."""
+        return _PEOPLE[self.viewer.role]
+
+    @property
+    def initials(self) -> str:
+        """Two letters for the viewer's picture."""
+        words = [word for word in self.viewer.shown_name.replace("@", " ").replace(".", " ").split() if word]
+        return "".join(word[0] for word in words[:2]).upper()
+
+    def here(self, entry: Entry) -> bool:
+        """Whether the page belongs to this line of the navigation."""
+        return self.path == entry.path or (entry.path != "/" and self.path.startswith(f"{entry.path}/"))

@@ -34,6 +34,7 @@ TABLE: Mapping[str, Allowed] = {
     "GET /live": READERS,
     # overview
     "GET /": READERS,
+    "GET /more": READERS,
     # devices, the pages
     # devices, the JSON API
     "GET /customer/devices": READERS,

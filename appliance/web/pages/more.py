@@ -1,0 +1,18 @@
+"""More: on a phone, all of the navigation that has no room in the bar at the bottom."""
+
+from quart import Blueprint, Response
+
+from appliance.web.auth import ANYBODY_SIGNED_IN, allow
+from appliance.web.site import Site
+
+
+def blueprint(site: Site) -> Blueprint:
+    """The route of the page."""
+    routes = Blueprint("more", __name__)
+
+    @routes.get("/more")
+    @allow(ANYBODY_SIGNED_IN)
+    async def page() -> Response:
+        return site.page("pages/more.html")
+
+    return routes

@@ -1,0 +1,63 @@
+"""What every page module is given: services, templates, and the frame around each answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from quart import Response, request
+
+from appliance.web.access import tenants_shown
+from appliance.web.address import Address
+from appliance.web.auth import Viewer, viewer
+from appliance.web.fragments import LivePages
+from appliance.web.frame import Frame
+from appliance.web.services import Services
+from appliance.web.templating import Templates
+
+HTML = "text/html; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The dashboard as page modules see it; made once, in ``create_app``."""
+
+    services: Services
+    templates: Templates
+    live_pages: LivePages
+
+    def page(
+        self,
+        name: str,
+        *,
+        status: HTTPStatus = HTTPStatus.OK,
+        live_page: str | None = None,
+        done: Mapping[str, str] | None = None,
+        **values: Any,
+    ) -> Response:
+        """The template ``name`` in the viewer's frame, with ``frame``, ``address`` and ``values``.
+
+        ``done``: sentences for a toast; a form that was carried out leads back here with ``?done=KEY``.
+        """
+        toast = None if done is None else done.get(request.args.get("done", ""))
+        frame = self.frame(live_page=live_page, toast=toast)
+        html = self.templates.render(name, frame=frame, address=Address.of_request(), **values)
+        return Response(html, status=status, content_type=HTML)
+
+    def frame(
+        self,
+        seen_by: Viewer | None = None,
+        *,
+        path: str | None = None,
+        live_page: str | None = None,
+        toast: str | None = None,
+    ) -> Frame:
+        """The frame of the current request, or of the live update of ``path`` for ``seen_by``."""
+        who = seen_by or viewer()
+        shown = None if seen_by is not None or not who.is_operator else tenants_shown(who)
+        return Frame(who, self.services.clock.wall(), path or request.path, live_page, shown, toast)
+
+
+def see_other(where: str) -> Response:
+    """On to another page, after a form was carried out: 303."""
+    return Response("", HTTPStatus.SEE_OTHER, {"Location": where})
