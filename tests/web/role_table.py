@@ -52,6 +52,7 @@ TABLE: Mapping[str, Allowed] = {
     "POST /customer/devices/<device_id>/revoke": ADMINS,
     "POST /customer/devices/bulk": ADMINS,
     "POST /customer/devices/import": ADMINS,
+    "GET /customer/devices/<device_id>/telemetry": READERS,
     # sites and metrics, the pages
     # sites and metrics, the JSON API
     "GET /customer/sites": READERS,

@@ -1,0 +1,154 @@
+"""``/customer/devices/{device_id}/telemetry``: a metric of a device over time, as JSON or as CSV."""
+
+import csv
+import io
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated
+
+import msgspec
+from quart import Blueprint, Response, request
+
+from appliance.devices import fleet, metric, metric_store
+from appliance.devices.metric import Metric
+from appliance.errors import Invalid
+from appliance.history import series
+from appliance.history.series import MAX_POINTS, Series, Source
+from appliance.web.access import tenant_of
+from appliance.web.api.describe import answer, describe, query
+from appliance.web.auth import READERS, allow, viewer
+from appliance.web.formats import iso
+from appliance.web.paths import device_of_path
+from appliance.web.services import Services
+from appliance.web.spans import Range, choose
+
+CSV = "text/csv; charset=utf-8"
+BOM = "\ufeff"
+
+
+class TelemetryQuery(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}):
+    """Which metric, over which time, in how many steps."""
+
+    metric: Annotated[str, msgspec.Meta(description="As the device sends it.")] = ""
+    first: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=64,
+            description="RFC 3339, seconds since 1970, or a day or local time in the zone of who asks."
+            " Without it: a day, or `range`, before `to`.",
+        ),
+    ] = ""
+    last: Annotated[str, msgspec.Meta(max_length=64, description="The same; a day counts whole. Without it: now.")] = ""
+    range: Annotated[Range | None, msgspec.Meta(description="In place of `from`.")] = None
+    points: Annotated[int, msgspec.Meta(ge=1, le=MAX_POINTS, description="About so many steps at most.")] = 500
+    format: Annotated[str, msgspec.Meta(description="`csv`: as `Accept: text/csv`.")] = ""
+
+
+class TelemetryPoint(msgspec.Struct, frozen=True):
+    """A step that has readings."""
+
+    at: Annotated[datetime, msgspec.Meta(description="When the step begins.")]
+    readings: int
+    mean: float
+    low: float
+    high: float
+
+
+class TelemetryGap(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}):
+    """A time between two points in which nothing came for longer than usual."""
+
+    first: datetime
+    last: datetime
+
+
+class TelemetrySeries(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}):
+    """A metric of a device over time. Steps without readings are left out."""
+
+    device_id: str
+    metric: str
+    label: str | None
+    unit: str | None
+    first: datetime
+    last: datetime
+    step: Annotated[int, msgspec.Meta(description="Seconds.")]
+    source: Annotated[Source, msgspec.Meta(description="Made from the readings, or from hourly roll-ups of them.")]
+    points: list[TelemetryPoint]
+    gaps: list[TelemetryGap]
+
+
+def blueprint(services: Services) -> Blueprint:
+    """The route."""
+    routes = Blueprint("api_telemetry", __name__)
+    access = services.access
+    keeps = timedelta(days=services.system.retention_days)
+
+    @routes.get("/customer/devices/<device_id>/telemetry")
+    @allow(READERS)
+    @describe(
+        "Read a metric of a device over time",
+        details="Short spans come from the readings, long ones from hourly roll-ups; both are downsampled to `points`.",
+        query=TelemetryQuery,
+        answers={HTTPStatus.OK: TelemetrySeries},
+        csv=True,
+    )
+    async def telemetry(device_id: str) -> Response:
+        asked = query(TelemetryQuery)
+        if not metric.NAME.fullmatch(asked.metric):
+            raise Invalid("Say which: metric=NAME.", "metric")
+        if asked.format not in {"", "csv", "json"}:
+            raise Invalid("`format` is csv or json.", "format")
+        tenant_id, device_id, now = tenant_of(), device_of_path(device_id), access.now()
+        span = choose(request.args, now, viewer().zone).span
+        async with access.reading() as connection:
+            await fleet.get(connection, tenant_id, device_id)
+            known = await metric_store.of_names(connection, tenant_id, [asked.metric])
+            found = await series.read(
+                connection, tenant_id, device_id, asked.metric, span, points=asked.points, oldest_reading=now - keeps
+            )
+        described = metric.described(asked.metric, known)
+        if asked.format == "csv" or (not asked.format and _prefers_csv()):
+            return _csv(device_id, described, found)
+        return answer(_json(device_id, described, found))
+
+    return routes
+
+
+def _prefers_csv() -> bool:
+    return request.accept_mimetypes.best_match(["application/json", "text/csv"], "application/json") == "text/csv"
+
+
+def _json(device_id: str, of: Metric, found: Series) -> TelemetrySeries:
+    return TelemetrySeries(
+        device_id,
+        of.name,
+        of.label,
+        of.unit,
+        found.span.first,
+        found.span.last,
+        found.step,
+        found.source,
+        [TelemetryPoint(_utc(one.at), one.readings, one.mean, one.low, one.high) for one in found.points],
+        [TelemetryGap(_utc(gap.first), _utc(gap.last)) for gap in found.gaps()],
+    )
+
+
+def _csv(device_id: str, of: Metric, found: Series) -> Response:
+    """One line a point, times in the zone of who asks."""
+    zone = viewer().zone
+    unit = f" ({of.unit})" if of.unit else ""
+    names = ["time", "readings", *(f"{of.name} {what}{unit}" for what in ("mean", "lowest", "highest"))]
+    lines = ([iso(one.at, zone), one.readings, one.mean, one.low, one.high] for one in found.points)
+    response = Response(BOM + _lines([names, *lines]), content_type=CSV)
+    response.headers["Content-Disposition"] = f'attachment; filename="{device_id}-{of.name}.csv"'
+    return response
+
+
+def _lines(rows: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerows(rows)
+    return text.getvalue()
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,165 @@
+"""The chart of a device's page: one metric over a span of time that the address names. ``device/chart.html`` draws it.
+
+The page that shows it calls :func:`chart_of` with the arguments of its address (``m``, ``range``, ``from``, ``to``) and
+includes the template with the result as ``chart``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import Any
+from urllib.parse import urlencode
+
+from appliance.db.trio_psycopg import Connection
+from appliance.devices.metric import NAME, Metric
+from appliance.errors import Invalid
+from appliance.history import series
+from appliance.history.series import Series, Source, Summary
+from appliance.web import formats
+from appliance.web.plot import Plot, plot
+from appliance.web.spans import TITLES, Range, choose
+
+POINTS = 360
+"""Points of a chart of usual width: one every two pixels."""
+PARAMETERS = ("m", "range", "from", "to")
+"""What of the page's address is the chart's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One of the ranges."""
+
+    title: str
+    address: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChart:
+    """Everything that the template shows."""
+
+    metric: Metric
+    note: str
+    """The unit, and what a point is: ``°C, mean of 5 min``."""
+    words: str
+    """The shape of the line for whoever does not see it."""
+    plot: Plot | None
+    """None: nothing came in that time."""
+    facts: list[tuple[str, str]]
+    """Statistics: name and value."""
+    ranges: list[Link]
+    kept: list[tuple[str, str]]
+    """Parameters that a form for free dates must send along."""
+    first: str
+    last: str
+    """The span as fields of a form have it, in the viewer's zone."""
+    source: str
+    """Where the same comes from as JSON, for zooming; ``from``, ``to`` and ``points`` are appended."""
+    csv: str
+    span: tuple[float, float]
+    """In seconds since 1970."""
+
+
+async def chart_of(
+    connection: Connection[Any],
+    tenant_id: str,
+    device_id: str,
+    metric: Metric,
+    arguments: Mapping[str, str],
+    *,
+    now: datetime,
+    zone: tzinfo | None,
+    oldest_reading: datetime,
+) -> DeviceChart:
+    """The chart of ``metric`` that the arguments of the page's address ask for. Raises Invalid, naming the field.
+
+    Arguments that are not the chart's stay in its links. ``oldest_reading``: what is older may be gone.
+    """
+    chosen = choose(arguments, now, zone)
+    found = await series.read(
+        connection, tenant_id, device_id, metric.name, chosen.span, points=POINTS, oldest_reading=oldest_reading
+    )
+    kept = {name: value for name, value in arguments.items() if name not in PARAMETERS} | {"m": metric.name}
+    tenant = {"tenant": arguments["tenant"]} if arguments.get("tenant") else {}
+    source = f"/customer/devices/{device_id}/telemetry?{urlencode({'metric': metric.name, **tenant})}"
+    first, last = chosen.span.first, chosen.span.last
+    ends = {"from": formats.iso(first.timestamp(), zone), "to": formats.iso(last.timestamp(), zone)}
+    return DeviceChart(
+        metric=metric,
+        note=_note(metric, found),
+        words=_words(metric, device_id, found, zone),
+        plot=plot(found, zone) if found.points else None,
+        facts=_facts(metric, found),
+        ranges=[Link(TITLES[one], f"?{urlencode({**kept, 'range': one.value})}", one is chosen.range) for one in Range],
+        kept=list(kept.items()),
+        first=f"{first:%Y-%m-%dT%H:%M}",
+        last=f"{last:%Y-%m-%dT%H:%M}",
+        source=source,
+        csv=f"{source}&{urlencode({**ends, 'points': POINTS, 'format': 'csv'})}",
+        span=(first.timestamp(), last.timestamp()),
+    )
+
+
+def metric_of(arguments: Mapping[str, str], shown: Mapping[str, Metric]) -> Metric | None:
+    """The metric that the address picks among those ``shown``, else the first; None without any. Raises Invalid."""
+    asked = arguments.get("m", "")
+    if not asked:
+        return next(iter(shown.values()), None)
+    if not NAME.fullmatch(asked):
+        raise Invalid("`m` must be the name of a metric.", "m")
+    return shown.get(asked) or Metric(asked)
+
+
+def number(value: float, metric: Metric) -> str:
+    """A value of a metric, with its decimals and a true minus sign, without its unit."""
+    if metric.decimals is None:
+        return formats.metric(float(f"{value:.6g}"))
+    text = f"{value:.{metric.decimals}f}" if abs(value) < 1e15 else f"{value:.6g}"
+    return text.replace("-", formats.MINUS)
+
+
+def lasting(seconds: float) -> str:
+    """How long, in the largest unit that says it well: ``45 s``, ``5 min``, ``2.5 h``, ``3 d``."""
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def _note(metric: Metric, found: Series) -> str:
+    alone = found.source is Source.READINGS and all(point.readings == 1 for point in found.points)
+    each = "each reading" if alone else f"mean of {lasting(found.step)}"
+    return f"{metric.unit}, {each}" if metric.unit else each
+
+
+def _facts(metric: Metric, found: Series) -> list[tuple[str, str]]:
+    summary = found.summary()
+    if summary is None:
+        return []
+    return [
+        ("Lowest", number(summary.low, metric)),
+        ("Mean", number(summary.mean, metric)),
+        ("Highest", number(summary.high, metric)),
+        ("Readings", formats.count(summary.readings)),
+        ("Gaps", _gaps(summary)),
+    ]
+
+
+def _gaps(summary: Summary) -> str:
+    if not summary.gaps:
+        return "none"
+    return f"{len(summary.gaps)}, together {lasting(sum(gap.last - gap.first for gap in summary.gaps))}"
+
+
+def _words(metric: Metric, device_id: str, found: Series, zone: tzinfo | None) -> str:
+    first, last = found.span.first.timestamp(), found.span.last.timestamp()
+    head = f"{metric.title} of {device_id} from {formats.absolute(first, zone)} to {formats.absolute(last, zone)}."
+    summary = found.summary()
+    if summary is None:
+        return f"{head} No readings."
+    unit = f" {metric.unit}" if metric.unit else ""
+    return (
+        f"{head} Between {number(summary.low, metric)} and {number(summary.high, metric)}{unit}, in the mean"
+        f" {number(summary.mean, metric)}, at the end {number(found.points[-1].mean, metric)}."
+        f" Gaps: {_gaps(summary)}."
+    )

@@ -1,0 +1,99 @@
+"""Which time a chart shows, as its address says it: ``range=7d``, or ``from`` and ``to``.
+
+A moment is RFC 3339 with an offset, seconds since 1970, or - as people and forms write it - a day or a day and a time
+in the viewer's zone. A day as the end of a span is shown whole.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from enum import StrEnum
+
+from appliance.errors import Invalid
+from appliance.history.series import Span
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+
+class Range(StrEnum):
+    """A span that ends now."""
+
+    HOUR = "1h"
+    DAY = "24h"
+    WEEK = "7d"
+    MONTH = "30d"
+    YEAR = "1y"
+
+
+LENGTHS: Mapping[Range, timedelta] = {
+    Range.HOUR: timedelta(hours=1),
+    Range.DAY: timedelta(days=1),
+    Range.WEEK: timedelta(days=7),
+    Range.MONTH: timedelta(days=30),
+    Range.YEAR: timedelta(days=365),
+}
+TITLES: Mapping[Range, str] = {
+    Range.HOUR: "1 h",
+    Range.DAY: "24 h",
+    Range.WEEK: "7 d",
+    Range.MONTH: "30 d",
+    Range.YEAR: "1 y",
+}
+USUAL = Range.DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A span, and the range it is; None: free dates."""
+
+    span: Span
+    range: Range | None
+
+
+def choose(arguments: Mapping[str, str], now: datetime, zone: tzinfo | None) -> Chosen:
+    """The span that ``range``, ``from`` and ``to`` ask for; the last day unless they say more. Raises Invalid.
+
+    ``zone`` is the viewer's, None the machine's own; both ends of the span are in it.
+    """
+    asked = arguments.get("range", "")
+    first_text, last_text = arguments.get("from", ""), arguments.get("to", "")
+    if asked and asked not in set(Range):
+        raise Invalid(f"`range` is one of {', '.join(Range)}.", "range")
+    if not (first_text or last_text):
+        chosen = Range(asked) if asked else USUAL
+        return Chosen(Span((now - LENGTHS[chosen]).astimezone(zone), now.astimezone(zone)), chosen)
+    last = moment_of(last_text, zone, "to", ends=True) if last_text else now.astimezone(zone)
+    # Reckoned in UTC: between two times of one zone, Python reckons by the wall clock.
+    length = LENGTHS[Range(asked) if asked else USUAL]
+    first = moment_of(first_text, zone, "from") if first_text else (last.astimezone(UTC) - length).astimezone(zone)
+    if first.timestamp() >= last.timestamp():
+        raise Invalid("`from` must be before `to`.", "from")
+    return Chosen(Span(first, last), None)
+
+
+def moment_of(text: str, zone: tzinfo | None, field: str, *, ends: bool = False) -> datetime:
+    """The moment that ``text`` says, in ``zone``. Raises Invalid, naming ``field``."""
+    wrong = Invalid(f"`{field}` must be a day or a time, such as 2026-01-31 or 2026-01-31T12:00:00Z.", field)
+    text = text.strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        pass
+    else:
+        if not math.isfinite(seconds) or not _EARLIEST.timestamp() <= seconds <= _LATEST.timestamp():
+            raise wrong
+        return datetime.fromtimestamp(seconds, UTC).astimezone(zone)
+    try:
+        moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)  # in an address, + is a blank
+        if ends and _DAY.fullmatch(text):
+            moment += timedelta(days=1)
+        if moment.tzinfo is None:
+            moment = moment.astimezone() if zone is None else moment.replace(tzinfo=zone)
+        if not _EARLIEST <= moment <= _LATEST:
+            raise wrong
+        return moment.astimezone(zone)
+    except (ValueError, OverflowError, OSError):
+        raise wrong from None

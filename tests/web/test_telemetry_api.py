@@ -1,0 +1,108 @@
+"""``/customer/devices/{device_id}/telemetry``, and the chart that the device's page makes of the same."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from appliance.people.role import Role
+from tests.devices.world import TENANT, add_tenant, announce, ingest, sell
+from tests.ingest.plant import arrange
+from tests.postgres_server import Database
+from tests.web.told import calling, dashboard
+
+PATH = "/customer/devices/d-1/telemetry"
+BEGIN = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=5)
+SPAN = {"from": BEGIN.isoformat(), "to": (BEGIN + timedelta(hours=1)).isoformat()}
+
+
+async def prepare(database: Database) -> None:
+    """Two tenants, each with a device of the same name; that of TENANT has readings."""
+    async with ingest(database) as connection:
+        for tenant in (TENANT, "rival"):
+            await add_tenant(connection, tenant)
+            await sell(connection, 5, tenant_id=tenant, now=BEGIN - timedelta(days=1))
+        await announce(connection, "d-1")
+        await announce(connection, "d-1", tenant_id="rival")
+    arrange(
+        database,
+        f"SELECT telemetry_ensure_partitions('{BEGIN.date() - timedelta(1)}', '{BEGIN.date() + timedelta(1)}')",
+        "INSERT INTO telemetry (tenant_id, device_id, kind, ts, digest, received_at, ts_adjusted, late, metrics)"
+        f" SELECT '{TENANT}', 'd-1', 'telemetry', '{BEGIN.isoformat()}'::timestamptz + n * interval '1 min', n, now(),"
+        " false, false, jsonb_build_object('temperature', n - 10) FROM generate_series(0, 59) AS n",
+    )
+
+
+async def test_a_metric_is_told_in_steps(database: Database) -> None:
+    await prepare(database)
+    async with dashboard(database) as served, calling(served, database, Role.VIEWER) as viewer:
+        told = await viewer.ask("GET", PATH, params={"metric": "temperature", "points": 6, **SPAN})
+        assert {name: told[name] for name in ("device_id", "label", "unit", "step", "source", "gaps")} == {
+            "device_id": "d-1",
+            "label": "Temperature",
+            "unit": "°C",
+            "step": 600,
+            "source": "readings",
+            "gaps": [],
+        }
+        assert [(point["readings"], point["mean"], point["low"], point["high"]) for point in told["points"][:2]] == [
+            (10, -5.5, -10, -1),
+            (10, 4.5, 0, 9),
+        ]
+        assert datetime.fromisoformat(told["points"][1]["at"]) == BEGIN + timedelta(minutes=10)
+        whole = await viewer.ask("GET", PATH, params={"metric": "temperature"})
+        assert sum(point["readings"] for point in whole["points"]) == 60
+        year = await viewer.ask("GET", PATH, params={"metric": "temperature", "range": "1y"})
+        assert year["source"] == "hourly"
+
+
+async def test_the_same_is_told_as_csv(database: Database) -> None:
+    await prepare(database)
+    async with dashboard(database) as served, calling(served, database) as admin:
+        asked = {"metric": "temperature", "points": "6", **SPAN}
+        by_header = await admin.raw("GET", PATH, params=asked, headers={"Accept": "text/csv"})
+        by_name = await admin.raw("GET", PATH, params={**asked, "format": "csv"})
+        assert by_header.content == by_name.content
+        assert by_name.headers["content-type"] == "text/csv; charset=utf-8"
+        assert by_name.headers["content-disposition"] == 'attachment; filename="d-1-temperature.csv"'
+        lines = by_name.content.decode("utf-8-sig").splitlines()
+        assert by_name.content.startswith(b"\xef\xbb\xbf")
+        assert lines[0].startswith("time,readings,temperature mean (°C),")
+        assert lines[1].endswith(",10,-5.5,-10.0,-1.0")
+        assert len(lines) == 7
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({}, "metric"),
+        ({"metric": "1;drop"}, "metric"),
+        ({"points": "0"}, "points"),
+        ({"points": "1000000"}, "points"),
+        ({"points": "NaN"}, "points"),
+        ({"from": "x"}, "from"),
+        ({"from": "2026-01-02", "to": "2026-01-01"}, "from"),
+        ({"from": "1970-01-03", "to": "2099-01-01"}, "from"),
+        ({"to": "x\0"}, "to"),
+        ({"range": "5m"}, "range"),
+        ({"format": "xlsx"}, "format"),
+    ],
+)
+async def test_bad_questions_are_refused_by_their_field(database: Database, asked: dict[str, str], field: str) -> None:
+    await prepare(database)
+    async with dashboard(database) as served, calling(served, database) as admin:
+        parameters = asked if field == "metric" else {"metric": "temperature", **asked}
+        told: Any = await admin.ask("GET", PATH, 400, params=parameters)
+        assert told["field"] == field
+
+
+async def test_another_tenants_device_is_not_there_and_an_equal_name_shows_ones_own(database: Database) -> None:
+    await prepare(database)
+    async with dashboard(database) as served:
+        async with calling(served, database, Role.ADMIN, "rival") as rival:
+            assert (await rival.ask("GET", PATH, params={"metric": "temperature", **SPAN}))["points"] == []
+            await rival.ask("GET", "/customer/devices/nobody/telemetry", 404, params={"metric": "temperature"})
+        async with calling(served, database, Role.OPERATOR) as operator:
+            await operator.ask("GET", PATH, 400, params={"metric": "temperature"})
+            told = await operator.ask("GET", PATH, params={"metric": "temperature", "tenant": TENANT, **SPAN})
+            assert len(told["points"]) == 60
