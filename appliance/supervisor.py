@@ -42,6 +42,7 @@ from appliance.db.trio_psycopg import connect
 from appliance.devices.claims import claim
 from appliance.devices.listening import Listening
 from appliance.devices.marks import rebuild_marks
+from appliance.devices.overheard import Overheard
 from appliance.devices.overrides import Overrides
 from appliance.devices.presence import Limits as PresenceLimits
 from appliance.devices.provisioning import Provisioner
@@ -200,6 +201,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             pipeline_service, _ = await tree.start(
                 "pipeline", pipeline.run, tell=reports.pipeline(pipeline, metrics.committed, config.ingest.receive_max)
             )
+            await tree.start("overheard devices", Overheard(states, registry).run)
             holding = Holding(pool, data.instance.instance_id, clock, config.quarantine)
             await tree.start("quarantine", holding.run)
             roller = Roller(pool, clock, keep_days=config.retention.rollup_days)

@@ -22,6 +22,8 @@ Key = tuple[str, str]
 
 MAX_LATEST = 128
 """Names kept in the latest values of a device: twice what one message may carry."""
+MAX_OVERHEARD = 10_000
+"""Devices not in memory whose refused messages are remembered until somebody finds out whether they are registered."""
 WRITE_INTERVAL = 1.0
 """Seconds between two writes of what changed."""
 
@@ -80,6 +82,7 @@ class StateBook:
         self._writing: list[DeviceState] = []
         self._talking: list[DeviceState] = []
         self._marks = Marks()
+        self._overheard: dict[Key, tuple[int, str | None]] = {}
         self._queries = statements.load("devices")
 
     def __len__(self) -> int:
@@ -122,6 +125,22 @@ class StateBook:
             kept.changed = True
             self._changed.append(kept)
             self._talking.append(kept)
+
+    def heard(self, key: Key, at: int, refused: str | None) -> None:
+        """A message of a device was not accepted, for the reason ``refused``; None: for one that says nothing of it."""
+        state = self._states.get(key)
+        if state is not None:
+            state.heard_at = max(state.heard_at, at)
+            if refused is not None:
+                state.refused_at, state.refused_reason = at, refused
+            self.touch(state)
+        elif len(self._overheard) < MAX_OVERHEARD or key in self._overheard:
+            self._overheard[key] = (at, refused)
+
+    def take_overheard(self) -> dict[Key, tuple[int, str | None]]:
+        """What was heard of devices that are not in memory, since this was asked last."""
+        taken, self._overheard = self._overheard, {}
+        return taken
 
     def stored(self, readings: Sequence[Dated], now: int) -> None:
         """``readings``, whose states were touched, are committed (``now``: microseconds): their hours have news."""

@@ -187,12 +187,10 @@ class Pipeline:
         if outcome.batch.with_status:
             _note_farewells(outcome.stored, received_at)
         for message in outcome.refused:
-            heard = self._states.get((message.tenant_id or "", message.device_id or ""))
-            if heard is not None:
-                heard.heard_at = received_at
-                if message.reason is not Reason.RATE_LIMITED:  # a device over its limit is accepted, too
-                    heard.refused_at, heard.refused_reason = received_at, message.reason.value
-                touch(heard)
+            if message.tenant_id is not None and message.device_id is not None:
+                # A device over its limit is accepted, too.
+                reason = None if message.reason is Reason.RATE_LIMITED else message.reason.value
+                self._states.heard((message.tenant_id, message.device_id), received_at, reason)
 
     def _count(self, outcome: Outcome) -> None:
         metrics = self._metrics

@@ -4,6 +4,7 @@ import time
 
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
+from appliance.devices.overheard import Overheard
 from appliance.devices.state import StateBook
 from appliance.reading import Reason
 from tests.ingest.plant import TENANT, Message, arrange, furnish, look, open_plant, telemetry, until
@@ -85,3 +86,26 @@ async def test_the_interval_is_learned_and_kept(database: Database) -> None:
         state = plant.states.get((TENANT, "d-1"))
         assert state is not None
         assert state.pace.interval == 600.0
+
+
+async def test_a_registered_device_that_sends_only_rubbish_is_refused_though_nobody_looked_it_up(
+    database: Database,
+) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        await plant.send(telemetry("d-1", b'{"t":1}'))
+        await until(lambda: presences(database) == {"d-1": ("ONLINE", None)})
+    async with open_plant(database) as plant:  # a restart: nothing is in memory
+        await plant.send(telemetry("d-1", b'{"t":'), telemetry("nobody", b'{"t":'))
+        assert await Overheard(plant.states, plant.registry).look() == 1
+        await until(lambda: presences(database) == {"d-1": ("REFUSED", Reason.INVALID_JSON.value)})
+    assert look(database, "SELECT device_id FROM device_registry") == [("d-1",)]
+
+
+async def test_a_device_over_its_limit_is_not_refused(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        await plant.send(telemetry("d-1", b'{"t":1}'))
+        plant.states.heard((TENANT, "d-1"), round((time.time() + 5) * 1e6), None)
+        await until(lambda: look(database, "SELECT last_heard_at > last_seen_at FROM device_state") == [(True,)])
+        assert presences(database) == {"d-1": ("ONLINE", None)}
