@@ -55,6 +55,7 @@ from appliance.history.roller import Roller
 from appliance.ingest.admission import Admission
 from appliance.ingest.backlog import Backlog
 from appliance.ingest.faulty import knowledge
+from appliance.ingest.forecast import Forecaster
 from appliance.ingest.holding import Holding
 from appliance.ingest.http import HttpSource
 from appliance.ingest.janitor import Janitor
@@ -275,6 +276,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 device_listener=DeviceListener(mqtt_host if broker is None else None, mqtt_port),
                 limit_of=partial(limit_of, limiter, clock),
                 refused_at_door=door.refusals,
+                forecaster=Forecaster(pool, registry, clock, config.ingest, config.retention, grace=grace(config)),
                 system=System(
                     instance=data.instance.instance_id,
                     started_at=tree.since,

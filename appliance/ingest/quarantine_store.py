@@ -4,7 +4,7 @@ Enters: a connection and a :class:`Selection`. Leaves: rows and counts; a dismis
 transaction. Never: another tenant's message, whose absence is the same NotFound as that of one that never was.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -193,6 +193,15 @@ async def holding_tenants(connection: Connection[Any], limit: int) -> list[str]:
     """Tenants of whom messages are held, those with the most first."""
     cursor = await connection.execute(STATEMENTS["holding_tenants"], {"limit": limit})
     return [row[0] for row in await cursor.fetchall()]
+
+
+async def by_owner(connection: Connection[Any], ids: Sequence[int]) -> list[Selection]:
+    """The messages ``ids`` tenant by tenant (OPERATOR for those of none). Raises NotFound when one is not there."""
+    cursor = await connection.execute(STATEMENTS["owners_of"], {"ids": list(ids)})
+    owned = [Selection(tenant_id=owner, ids=tuple(its)) for owner, its in await cursor.fetchall()]
+    if sum(len(selection.ids) for selection in owned) < len(set(ids)):
+        found(None, "such quarantined message")
+    return owned
 
 
 async def dismiss(connection: Connection[Any], selection: Selection, *, actor: Actor, now: datetime) -> int:

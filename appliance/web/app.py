@@ -10,7 +10,7 @@ from quart_trio import QuartTrio
 
 from appliance.assets import asset
 from appliance.web import files, hardening, history, live_socket, probes
-from appliance.web.api import device_life, devices, ingest, metrics, openapi, sites, system, telemetry
+from appliance.web.api import device_life, devices, ingest, metrics, openapi, quarantine, sites, system, telemetry
 from appliance.web.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.figures import FigureReader
 from appliance.web.files import Files
@@ -70,7 +70,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     app.register_blueprint(probes.blueprint(services))
     app.register_blueprint(openapi.blueprint())
     app.register_blueprint(ingest.blueprint(services, services.ingest))
-    for api in (devices, device_life, telemetry, sites, metrics):
+    for api in (devices, device_life, telemetry, sites, metrics, quarantine):
         app.register_blueprint(api.blueprint(services))
     app.register_blueprint(live_socket.blueprint(app.live_sockets, services.live, live_pages, services.public_url))
     app.register_blueprint(sign_in.blueprint(services, templates))

@@ -18,3 +18,8 @@ def site_of_path(site_id: str) -> str:
 def metric_of_path(name: str) -> str:
     """The name of a metric. Raises NotFound."""
     return found(name if metric.NAME.fullmatch(name) else None, "such metric")
+
+
+def number_of_path(number: int, what: str) -> int:
+    """The number of a thing that Postgres counts. Raises NotFound."""
+    return found(number if 0 < number < 2**63 else None, f"{what} {str(number)[:20]}")

@@ -13,6 +13,7 @@ from appliance.devices.provisioning import Request
 from appliance.devices.seats import By
 from appliance.door import Refused
 from appliance.ingest.batch import Verdict
+from appliance.ingest.forecast import Forecaster
 from appliance.ingest.limiter import BucketState
 from appliance.people.sessions import Visit
 from appliance.people.signin import SignIn
@@ -136,3 +137,5 @@ class Services:
     """What the broker refused lately, newest first: of all, of a tenant, or of a device (tenant id, device id)."""
     system: System
     """What the process tells of itself: tasks, children, memory, disk."""
+    forecaster: Forecaster
+    """Says what a replay of held messages would do."""

@@ -55,6 +55,12 @@ FROM quarantine_events
 WHERE id = ANY(%(ids)s::bigint[])
   AND (%(tenant)s::text IS NULL OR tenant_id = NULLIF(%(tenant)s, '') OR (%(tenant)s = '' AND tenant_id IS NULL))
 
+-- name: owners_of
+-- Empty: of no known tenant.
+SELECT coalesce(tenant_id, ''), array_agg(id ORDER BY id)
+FROM quarantine_events WHERE id = ANY(%(ids)s::bigint[])
+GROUP BY 1 ORDER BY 1
+
 -- name: dismiss_events
 -- Locked in order of id, as a replay does.
 WITH chosen AS (

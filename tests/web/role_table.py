@@ -67,6 +67,16 @@ TABLE: Mapping[str, Allowed] = {
     "DELETE /customer/metrics/<name>": ADMINS,
     # quarantine, the pages
     # quarantine, the JSON API
+    "GET /customer/quarantine": READERS,
+    "GET /customer/quarantine/<int:message_id>": READERS,
+    "GET /customer/quarantine/causes": READERS,
+    "GET /customer/quarantine/offers": READERS,
+    "GET /customer/quarantine/door": READERS,
+    "POST /customer/quarantine/replay": ADMINS,
+    "GET /customer/quarantine/replays": READERS,
+    "GET /customer/quarantine/replays/<int:replay_id>": READERS,
+    "POST /customer/quarantine/replays/<int:replay_id>/cancel": ADMINS,
+    "POST /customer/quarantine/dismiss": ADMINS,
     # audit
     # users and tokens
     # profile

@@ -13,12 +13,16 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from appliance.clock import SystemClock
+from appliance.config import Ingest, Retention
 from appliance.db import roles
 from appliance.db.pool import Pool, open_pool
 from appliance.devices.claims import Outcome
-from appliance.devices.provisioning import Request
+from appliance.devices.provisioning import Provisioner, Request
+from appliance.devices.registry import Registry
 from appliance.devices.seats import By
+from appliance.devices.state import StateBook
 from appliance.ingest.batch import Verdict
+from appliance.ingest.forecast import Forecaster
 from appliance.ingest.limiter import BucketState
 from appliance.metrics import Metrics
 from appliance.people.passwords import Cost, Hasher
@@ -118,6 +122,13 @@ def quiet_system(clock: SystemClock) -> System:
     )
 
 
+def forecaster(pool: Pool, clock: SystemClock) -> Forecaster:
+    """As the process has it, over the registry in the database."""
+    grace = timedelta(days=14)
+    registry = Registry(pool, StateBook(0), Provisioner(pool), clock, capacity=0, refusal_ttl=0, grace=grace)
+    return Forecaster(pool, registry, clock, Ingest(), Retention(), grace=grace)
+
+
 def services(
     pool: Pool,
     *,
@@ -148,6 +159,7 @@ def services(
         limit_of=lambda _tenant_id, _device_id: BucketState(10, 50, 50, overflow=False),
         refused_at_door=lambda _tenant_id, _device_id: [],
         system=quiet_system(clock),
+        forecaster=forecaster(pool, clock),
     )
 
 

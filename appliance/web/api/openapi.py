@@ -20,6 +20,12 @@ from appliance.web.auth import OPEN, allow
 
 REFERENCE = "#/components/schemas/{name}"
 PROBLEM = "application/problem+json"
+TENANT: dict[str, Any] = {
+    "name": "tenant",
+    "in": "query",
+    "description": "For operators: whose. Lists show all tenants without it, everything else asks for it.",
+    "schema": {"type": "string"},
+}
 SILENT = {"HEAD", "OPTIONS"}
 """Methods that the router adds by itself."""
 
@@ -128,6 +134,8 @@ def _types(described: Iterable[Described]) -> list[Any]:
 def _operation(one: Described, schemas: _Schemas) -> dict[str, Any]:
     operation = one.operation
     parameters = [*_path_parameters(one.rule), *_query_parameters(operation, schemas)]
+    if one.path.startswith("/customer/"):
+        parameters.append(TENANT)
     described: dict[str, Any] = {
         "operationId": one.endpoint
         if len((one.rule.methods or set()) - SILENT) == 1

@@ -1,0 +1,156 @@
+"""``/customer/quarantine``: messages that were not accepted - listed, looked at, replayed, dismissed."""
+
+from http import HTTPStatus
+
+from quart import Blueprint, Response
+
+from appliance.errors import Invalid
+from appliance.ingest.quarantine_store import Selection
+from appliance.ingest.replays import Replay
+from appliance.web import cursor
+from appliance.web.access import tenant_of
+from appliance.web.api.body import body
+from appliance.web.api.describe import answer, describe, query
+from appliance.web.api.quarantine_shapes import (
+    CausesAnswer,
+    Chosen,
+    DismissAnswer,
+    DoorAnswer,
+    DoorQuery,
+    ForecastAnswer,
+    MessageAnswer,
+    MessageId,
+    MessagePage,
+    MessageQuery,
+    OfferAnswer,
+    ReplayAnswer,
+    ReplayQuery,
+    at_door,
+    cause_of,
+    foretold,
+    holding_of,
+    listed,
+    offered,
+    replaying,
+    whole,
+)
+from appliance.web.auth import ADMINS, READERS, allow
+from appliance.web.paths import number_of_path
+from appliance.web.quarantine_desk import Filter, QuarantineDesk
+from appliance.web.services import Services
+
+
+def blueprint(services: Services) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("api_quarantine", __name__)
+    desk = QuarantineDesk(services)
+    _looking(routes, desk)
+    _deciding(routes, desk)
+    _replays(routes, desk)
+    return routes
+
+
+def _looking(routes: Blueprint, desk: QuarantineDesk) -> None:
+    @routes.get("/customer/quarantine")
+    @allow(READERS)
+    @describe("List quarantined messages", query=MessageQuery, answers={HTTPStatus.OK: MessagePage})
+    async def list_messages() -> Response:
+        asked = query(MessageQuery)
+        before = cursor.read(asked.cursor, MessageId)
+        selection = desk.selection(asked)
+        events, behind = await desk.messages(selection, status=asked.status.status, before=before, limit=asked.limit)
+        return answer(MessagePage([listed(event) for event in events], cursor.write(behind)))
+
+    @routes.get("/customer/quarantine/<int:message_id>")
+    @allow(READERS)
+    @describe(
+        "Show a message with its payload",
+        details="The value of a `provision_token` is blackened.",
+        answers={HTTPStatus.OK: MessageAnswer},
+    )
+    async def show(message_id: int) -> Response:
+        return answer(whole(await desk.message(number_of_path(message_id, "quarantined message"))))
+
+    @routes.get("/customer/quarantine/causes")
+    @allow(READERS)
+    @describe("Count by reason, and say how far back holding reaches", answers={HTTPStatus.OK: CausesAnswer})
+    async def causes() -> Response:
+        counted, reach = await desk.causes(desk.selection(Filter()))
+        return answer(CausesAnswer([cause_of(cause) for cause in counted], holding_of(reach)))
+
+    @routes.get("/customer/quarantine/offers")
+    @allow(READERS)
+    @describe("Held messages that could be replayed by now", answers={HTTPStatus.OK: list[OfferAnswer]})
+    async def offers() -> Response:
+        return answer([offered(one) for one in await desk.offers()])
+
+    @routes.get("/customer/quarantine/door")
+    @allow(READERS)
+    @describe("What the broker refused lately", query=DoorQuery, answers={HTTPStatus.OK: list[DoorAnswer]})
+    async def door() -> Response:
+        return answer([at_door(one) for one in desk.door(query(DoorQuery).device)])
+
+
+def _deciding(routes: Blueprint, desk: QuarantineDesk) -> None:
+    @routes.post("/customer/quarantine/replay")
+    @allow(ADMINS)
+    @describe(
+        "Replay held messages",
+        details="With `dry_run` only the forecast is answered. Without reasons and ids: all that are held for replay.",
+        query=ReplayQuery,
+        body=Chosen,
+        answers={HTTPStatus.ACCEPTED: ReplayAnswer, HTTPStatus.OK: ForecastAnswer},
+    )
+    async def replay() -> Response:
+        selection = await _chosen(desk, await body(Chosen))
+        if query(ReplayQuery).dry_run:
+            return answer(foretold(await desk.forecast(selection)))
+        (job,) = await desk.replay([selection])
+        return _job(job, HTTPStatus.ACCEPTED)
+
+    @routes.post("/customer/quarantine/dismiss")
+    @allow(ADMINS)
+    @describe(
+        "Dismiss held messages",
+        details="They can be looked at until they are too old. At least one of the fields must narrow the selection.",
+        body=Chosen,
+        answers={HTTPStatus.OK: DismissAnswer},
+    )
+    async def dismiss() -> Response:
+        wanted = await body(Chosen)
+        if wanted == Chosen(unknown_tenant=wanted.unknown_tenant):
+            raise Invalid("Say which: by id, reason, device, site or time.")
+        return answer(DismissAnswer(await desk.dismiss([await _chosen(desk, wanted)])))
+
+
+def _replays(routes: Blueprint, desk: QuarantineDesk) -> None:
+    @routes.get("/customer/quarantine/replays")
+    @allow(READERS)
+    @describe("List replays, newest first", answers={HTTPStatus.OK: list[ReplayAnswer]})
+    async def list_replays() -> Response:
+        return answer([replaying(job) for job in await desk.jobs(50)])
+
+    @routes.get("/customer/quarantine/replays/<int:replay_id>")
+    @allow(READERS)
+    @describe("Show a replay and how far it has come", answers={HTTPStatus.OK: ReplayAnswer})
+    async def show_replay(replay_id: int) -> Response:
+        return _job(await desk.job(number_of_path(replay_id, "replay")))
+
+    @routes.post("/customer/quarantine/replays/<int:replay_id>/cancel")
+    @allow(ADMINS)
+    @describe("Stop a replay where it stands", answers={HTTPStatus.OK: ReplayAnswer})
+    async def cancel(replay_id: int) -> Response:
+        return _job(await desk.cancel(number_of_path(replay_id, "replay")))
+
+
+async def _chosen(desk: QuarantineDesk, wanted: Chosen) -> Selection:
+    """Of one tenant, also for operators. Raises Invalid without."""
+    if not wanted.unknown_tenant:
+        tenant_of()
+    (selection,) = await desk.chosen(wanted.filter, wanted.ids)
+    return selection
+
+
+def _job(job: Replay, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    where = {"Location": f"/customer/quarantine/replays/{job.replay_id}"}
+    return answer(replaying(job), status, where if status is HTTPStatus.ACCEPTED else None)

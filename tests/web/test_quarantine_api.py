@@ -1,0 +1,243 @@
+"""``/customer/quarantine``: every operation, its refusals, its walls; and what a decision does."""
+
+import time
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from appliance.door import Cause, Refused
+from appliance.people.role import Role
+from tests.ingest.plant import arrange, furnish, look, open_plant, telemetry
+from tests.ingest.test_replay import replayer
+from tests.postgres_server import Database
+from tests.web.serving import over
+from tests.web.told import Caller, calling, dashboard
+
+QUARANTINE = "/customer/quarantine"
+REPLAY, DISMISS = f"{QUARANTINE}/replay", f"{QUARANTINE}/dismiss"
+MESSAGES = (
+    "INSERT INTO tenants (tenant_id) VALUES ('acme'), ('rival')",
+    """
+    INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, site_id, kind, reason, detail, payload)
+    VALUES
+      (now() - interval '3 hours', 'tenant/acme/device/a/telemetry', 'acme', 'a', 'north', 'telemetry',
+       'DEVICE_INACTIVE', 'the device is inactive', '{"t": 1, "provision_token": "s3cr3t"}'),
+      (now(), 'tenant/acme/device/b/telemetry', 'acme', 'b', NULL, 'telemetry', 'INVALID_JSON', 'at byte 0',
+       '\\xff00'),
+      (now(), 'tenant/rival/device/r/telemetry', 'rival', 'r', NULL, 'telemetry', 'DEVICE_INACTIVE', '', '{}'),
+      (now(), 'nonsense', NULL, NULL, NULL, NULL, 'BAD_TOPIC_FORMAT', '', 'x')
+    """,
+    """
+    INSERT INTO quarantine_counters_minute (bucket_minute, tenant_id, reason, cnt)
+    VALUES (date_trunc('minute', now()), 'acme', 'INVALID_JSON', 40)
+    """,
+)
+A, B, RIVALS, NOBODYS = 1, 2, 3, 4
+HUGE = 2**63
+
+
+@asynccontextmanager
+async def asking(database: Database, role: Role = Role.ADMIN, tenant_id: str = "acme") -> AsyncIterator[Caller]:
+    """A caller of a dashboard with four messages: two of acme, one of its rival, one of nobody."""
+    arrange(database, *MESSAGES)
+    async with dashboard(database) as served, calling(served, database, role, tenant_id) as caller:
+        yield caller
+
+
+async def ids(caller: Caller, query: str = "") -> list[int]:
+    return [item["id"] for item in (await caller.ask("GET", f"{QUARANTINE}?{query}"))["items"]]
+
+
+async def test_customers_see_their_own_messages_and_operators_all(database: Database) -> None:
+    async with asking(database, Role.VIEWER) as viewer:
+        assert await ids(viewer) == [B, A]
+        assert await ids(viewer, "tenant=rival") == [B, A]
+        assert await ids(viewer, "unknown_tenant=true") == [B, A], "a customer has none of these"
+
+
+async def test_operators_see_all_or_one_tenants_or_nobodys(database: Database) -> None:
+    async with asking(database, Role.OPERATOR) as operator:
+        assert await ids(operator) == [NOBODYS, RIVALS, B, A]
+        assert await ids(operator, "tenant=rival") == [RIVALS]
+        assert await ids(operator, "unknown_tenant=true") == [NOBODYS]
+
+
+async def test_filters_narrow_and_pages_leave_nothing_out(database: Database) -> None:
+    async with asking(database) as admin:
+        for query, found in (
+            ("reason=DEVICE_INACTIVE", [A]),
+            ("reason=DEVICE_INACTIVE&reason=INVALID_JSON", [B, A]),
+            ("device=b", [B]),
+            ("site=north", [A]),
+            ("since=1h", [B]),
+            ("until=1h", [A]),
+            ("since=2020-01-01&until=2099-01-01T00:00Z", [B, A]),
+            ("status=DISMISSED", []),
+            ("status=all", [B, A]),
+        ):
+            assert await ids(admin, query) == found, query
+        first = await admin.ask("GET", f"{QUARANTINE}?limit=1")
+        second = await admin.ask("GET", f"{QUARANTINE}?limit=1&cursor={first['next']}")
+        assert [first["items"][0]["id"], second["items"][0]["id"], second["next"]] == [B, A, None]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("reason=NONE", "reason"),
+        ("status=held", "status"),
+        ("device=a%00b", "device"),
+        ("site=../x", "site"),
+        ("since=yesterday", "since"),
+        ("since=999999d", "since"),
+        ("limit=0", "limit"),
+        ("limit=501", "limit"),
+        ("cursor=AAAA", "cursor"),
+        ("cursor=LTE", "cursor"),
+        ("unknown_tenant=perhaps", "unknown_tenant"),
+    ],
+)
+async def test_a_filter_that_cannot_be_names_its_parameter(database: Database, query: str, field: str) -> None:
+    async with asking(database) as admin:
+        told = await admin.ask("GET", f"{QUARANTINE}?{query}", 400)
+        assert told["field"] == field
+
+
+async def test_a_message_is_shown_as_received_without_its_token(database: Database) -> None:
+    async with asking(database) as admin:
+        told = await admin.ask("GET", f"{QUARANTINE}/{A}")
+        assert told["payload"] == '{"t": 1, "provision_token": "******"}'
+        assert (told["title"], told["payload_bytes"]) == ("Device inactive", 37)
+        told = await admin.ask("GET", f"{QUARANTINE}/{B}")
+        assert (b64decode(told["payload_base64"]), "payload" in told) == (b"\xff\x00", False)
+
+
+async def test_what_is_not_ours_is_not_there(database: Database) -> None:
+    async with asking(database) as admin:
+        for other in (RIVALS, NOBODYS, 0, 999, HUGE, 10**400):
+            await admin.ask("GET", f"{QUARANTINE}/{other}", 404)
+            await admin.ask("GET", f"{QUARANTINE}/replays/{other}", 404)
+            await admin.ask("POST", f"{QUARANTINE}/replays/{other}/cancel", 404)
+        for other in (RIVALS, NOBODYS, 999):
+            for path in (REPLAY, DISMISS, f"{REPLAY}?dry_run=true"):
+                await admin.ask("POST", path, 404, json={"ids": [other]})
+                await admin.ask("POST", path, 404, json={"ids": [A, other]})
+    assert look(database, "SELECT count(*) FROM quarantine_events WHERE status <> 'HELD'") == [(0,)]
+
+
+async def test_counts_by_cause_are_exact_and_say_how_far_back_holding_reaches(database: Database) -> None:
+    async with asking(database) as admin:
+        told = await admin.ask("GET", f"{QUARANTINE}/causes")
+        counted = {cause["reason"]: (cause["held"], cause["refused"]) for cause in told["causes"]}
+        assert counted == {"INVALID_JSON": (1, 40), "DEVICE_INACTIVE": (1, 0)}
+        assert (told["holding"]["held"], told["holding"]["complete_since"]) == (2, None)
+
+
+async def test_only_administrators_decide(database: Database) -> None:
+    for role in (Role.VIEWER, Role.RESPONDER):
+        async with dashboard(database) as served, calling(served, database, role) as caller:
+            for path in (REPLAY, DISMISS, f"{QUARANTINE}/replays/1/cancel"):
+                await caller.ask("POST", path, 403, json={"ids": [A]})
+
+
+async def test_a_dismissal_is_audited_and_done_once(database: Database) -> None:
+    async with asking(database) as admin:
+        assert await admin.ask("POST", DISMISS, json={"ids": [A]}) == {"dismissed": 1}
+        await admin.ask("POST", DISMISS, 409, json={"ids": [A]})
+        assert await ids(admin, "status=DISMISSED") == [A]
+        told = await admin.ask("GET", f"{QUARANTINE}/{A}")
+        assert told["decided_by"] == admin.person.email
+    audited = look(database, "SELECT tenant_id, actor, action FROM audit_log WHERE object_type = 'quarantine'")
+    assert audited == [("acme", admin.person.email, "quarantine.dismiss")]
+
+
+@pytest.mark.parametrize("body", [{}, {"unknown_tenant": True}])
+async def test_a_dismissal_of_everything_must_be_said_otherwise(database: Database, body: dict[str, bool]) -> None:
+    async with asking(database) as admin:
+        await admin.ask("POST", DISMISS, 400, json=body)
+
+
+@pytest.mark.parametrize(
+    "body", [{"ids": ["x"]}, {"ids": [0]}, {"ids": [HUGE]}, {"reasons": ["NONE"]}, {"since": "soon"}, {"id": [1]}, [1]]
+)
+async def test_a_selection_that_cannot_be_is_refused(database: Database, body: object) -> None:
+    async with asking(database) as admin:
+        for path in (REPLAY, DISMISS):
+            await admin.ask("POST", path, 400, json=body)
+
+
+async def test_operators_say_whose_messages_they_decide_on(database: Database) -> None:
+    async with asking(database, Role.OPERATOR) as operator:
+        await operator.ask("POST", DISMISS, 400, json={"ids": [A]})
+        await operator.ask("POST", f"{DISMISS}?tenant=rival", 404, json={"ids": [A]})
+        assert await operator.ask("POST", f"{DISMISS}?tenant=acme", json={"ids": [A]}) == {"dismissed": 1}
+        body = {"reasons": ["BAD_TOPIC_FORMAT"], "unknown_tenant": True}
+        assert await operator.ask("POST", DISMISS, json=body) == {"dismissed": 1}
+    assert look(database, "SELECT id FROM quarantine_events WHERE status = 'DISMISSED' ORDER BY 1") == [
+        (A,),
+        (NOBODYS,),
+    ]
+
+
+async def test_held_messages_are_forecast_offered_replayed_and_followed(database: Database) -> None:
+    """From a full subscription to stored readings, all over the API, with the worker of the appliance beside it."""
+    await furnish(database, seats=1)
+    async with open_plant(database) as plant, trio.open_nursery() as nursery:
+        stamp = int(time.time()) - 60
+        await plant.send(telemetry("first", b'{"t": 1}'))
+        await plant.send(*[telemetry("second", b'{"ts": %d, "t": %d}' % (stamp + n, n)) for n in range(3)])
+        async with dashboard(database) as served, calling(served, database) as admin:
+            assert await admin.ask("GET", f"{QUARANTINE}/offers") == []
+            told = await admin.ask("POST", f"{REPLAY}?dry_run=true", json={})
+            assert (told["passing"], told["refused"]) == (0, {"NO_SUBSCRIPTION_CAPACITY": 3})
+            arrange(database, "UPDATE subscriptions SET device_limit = 2")
+            plant.registry.forget()
+            (offer,) = await admin.ask("GET", f"{QUARANTINE}/offers")
+            assert (offer["messages"], offer["devices"], offer["cause"]) == (3, 1, "there are free seats")
+            told = await admin.ask("POST", f"{REPLAY}?dry_run=true", json={"reasons": [offer["reason"]]})
+            assert (told["passing"], told["new_devices"], told["complete"]) == (3, 1, True)
+            job = await admin.ask("POST", REPLAY, 202, json={"reasons": [offer["reason"]]})
+            assert (job["status"], job["total"]) == ("WAITING", 3)
+            await nursery.start(replayer(plant).run)
+            with trio.fail_after(10):
+                while job["ended_at"] is None:
+                    await trio.sleep(0.02)
+                    job = await admin.ask("GET", f"{QUARANTINE}/replays/{job['replay_id']}")
+            assert (job["status"], job["replayed"], job["examined"]) == ("DONE", 3, 3)
+            assert [one["replay_id"] for one in await admin.ask("GET", f"{QUARANTINE}/replays")] == [job["replay_id"]]
+            await admin.ask("POST", f"{QUARANTINE}/replays/{job['replay_id']}/cancel", 409)
+            assert await ids(admin) == []
+        nursery.cancel_scope.cancel()
+    assert look(database, "SELECT count(*) FROM telemetry WHERE device_id = 'second'") == [(3,)]
+
+
+async def test_a_replay_that_waits_can_be_cancelled(database: Database) -> None:
+    async with asking(database) as admin:
+        job = await admin.ask("POST", REPLAY, 202, json={"ids": [A]})
+        assert (await admin.ask("POST", f"{QUARANTINE}/replays/{job['replay_id']}/cancel"))["status"] == "CANCELLED"
+    audited = look(database, "SELECT action FROM audit_log WHERE tenant_id = 'acme' ORDER BY id")
+    assert audited == [("quarantine.replay",), ("quarantine.cancel_replay",)]
+
+
+async def test_refusals_at_the_door_are_the_tenants_own(database: Database) -> None:
+    seen = [
+        Refused(Cause.TOPIC, time.time(), "10.0.0.7", "c1", "acme/device/a", "tenants/acme/a", 412),
+        Refused(Cause.TOPIC, time.time(), "10.0.0.8", "c2", "rival/device/r", "x", 1),
+        Refused(Cause.SIGN_IN, time.time(), "10.0.0.9"),
+    ]
+
+    def refused(tenant: str | None, device: str | None) -> list[Refused]:
+        return [one for one in seen if tenant in (None, one.tenant_id) and device in (None, one.device_id)]
+
+    async with over(database, refused_at_door=refused) as served:
+        async with calling(served, database) as admin:
+            (told,) = await admin.ask("GET", f"{QUARANTINE}/door")
+            assert (told["cause"], told["times"], told["device_id"]) == ("topic", 412, "a")
+            assert told["hint"] == "publishes to `tenants/acme/a`, should be `tenant/acme/device/a/telemetry`"
+            assert await admin.ask("GET", f"{QUARANTINE}/door?device=b") == []
+        async with calling(served, database, Role.OPERATOR) as operator:
+            assert len(await operator.ask("GET", f"{QUARANTINE}/door")) == 3
+            assert len(await operator.ask("GET", f"{QUARANTINE}/door?tenant=rival")) == 1
