@@ -17,6 +17,7 @@ _LINES = (
     "september october november december monday tuesday wednesday thursday friday saturday sunday",
     "hello hallo computer internet freedom killer samsung google facebook microsoft windows",
     "edge appliance edgeappliance gateway mosquitto mqtt postgres postgresql raspberry raspi iot device",
+    "correct horse battery staple",  # the example that everybody has seen
     "sensor telemetry tenant broker dashboard factory",
 )
 WORDS = frozenset(word for line in _LINES for word in line.split())

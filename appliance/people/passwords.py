@@ -116,7 +116,8 @@ LEET = str.maketrans("013457@$!", "oleastasi")
 
 def _own(plain: str, known: set[str]) -> str:
     """What is left of a password without common words, its owner's, runs of keys, digits and punctuation."""
-    readings = {plain, plain.translate(LEET)}
+    core = plain.strip("".join(_FILLING))  # what stands for letters stands within, not at the ends
+    readings = {plain, plain.translate(LEET), core.translate(LEET)}
     return min((_stripped(reading, known) for reading in readings), key=len)
 
 

@@ -102,7 +102,8 @@ class SignIn:
     async def with_password(self, attempt: Attempt) -> Outcome:
         """The first step."""
         async with self._turn:
-            email = attempt.email.strip().lower()[: users.MAX_EMAIL]
+            typed = attempt.email.strip().lower()[: users.MAX_EMAIL]
+            email = typed if users.EMAIL.fullmatch(typed) else ""  # no address, so nobody's: and it goes on as usual
             async with self._pool.connection() as connection:
                 source = await self._source(connection, email, attempt.visit, attempt.browser)
                 wait = await self._begin(connection, source, attempt.visit)

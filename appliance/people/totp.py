@@ -55,9 +55,9 @@ def address(secret: bytes, email: str, appliance_name: str) -> str:
 
 
 def parse(text: str) -> bytes | None:
-    """The secret that :func:`typed` wrote; None for anything else."""
+    """The secret that :func:`typed` wrote, in whatever case; None for anything else."""
     try:
-        secret = base64.b32decode(text.replace(" ", ""))
+        secret = base64.b32decode(text.replace(" ", "").upper())
     except ValueError:
         return None
     return secret if len(secret) == SECRET_BYTES else None

@@ -1,0 +1,118 @@
+"""A company for tests: two tenants, people in all roles, and the door at which they sign in."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from appliance.clock import Clock
+from appliance.db.audit import Actor, ActorKind
+from appliance.db.pool import Pool, open_pool
+from appliance.db.trio_psycopg import Connection, connect
+from appliance.people import users
+from appliance.people.by import By
+from appliance.people.passwords import Cost, Hasher
+from appliance.people.role import Role
+from appliance.people.sessions import Visit
+from appliance.people.signin import Attempt, Outcome, SignedIn, SignIn
+from appliance.people.users import NewUser, User
+from appliance.vault import Vault, new_key
+from tests.postgres_server import Database
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+ROOT = By(Actor("root", ActorKind.COMMAND), NOW)
+"""Whoever sits at the machine."""
+PASSWORD = "a walrus on a bicycle"
+CHEAP = Cost(memory_kib=64, passes=1)
+"""For hashes that nobody guesses."""
+HOME = Visit("192.0.2.7", "Firefox")
+
+
+@dataclass(slots=True)
+class StillClock:
+    """Both clocks stand until they are told."""
+
+    at: datetime = NOW
+    passed: float = field(default=1000.0)
+
+    def wall(self) -> float:
+        """The time of day."""
+        return self.at.timestamp()
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+        return self.passed
+
+    def pass_time(self, time: timedelta) -> None:
+        """Let it be later."""
+        self.at += time
+        self.passed += time.total_seconds()
+
+
+@dataclass(slots=True)
+class Company:
+    """The database of a company, and its door."""
+
+    pool: Pool
+    clock: StillClock
+    door: SignIn
+
+    @property
+    def now(self) -> datetime:
+        """What the company's clock shows."""
+        return self.clock.at
+
+    def by(self, user: User) -> By:
+        """A change by this user, now."""
+        return By(Actor(user.email, ActorKind.USER, HOME.address), self.now, user.user_id)
+
+    async def hire(
+        self, email: str, role: Role = Role.VIEWER, tenant: str | None = "acme", password: str | None = PASSWORD
+    ) -> User:
+        """A user, with a password unless that is None."""
+        new = NewUser(email, role, None if role is Role.OPERATOR else tenant)
+        async with self.pool.connection() as connection, connection.transaction():
+            user = await users.add(connection, new, ROOT)
+            if password is not None:
+                await users.keep_password(connection, user, await self.door.hasher.hash(password), self.now)
+            return await users.get(connection, user.user_id)
+
+    async def try_in(
+        self, email: str, password: str = PASSWORD, visit: Visit = HOME, browser: str | None = None, **rest: Any
+    ) -> Outcome:
+        """The first step of a sign-in."""
+        return await self.door.with_password(Attempt(email, password, visit, browser, **rest))
+
+    async def let_in(self, email: str, **rest: Any) -> SignedIn:
+        """A sign-in that succeeds."""
+        outcome = await self.try_in(email, **rest)
+        assert isinstance(outcome, SignedIn), outcome
+        return outcome
+
+    async def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        async with self.pool.connection() as connection:
+            return await (await connection.execute(query.encode(), parameters)).fetchall()
+
+    async def actions(self) -> list[str]:
+        """What the audit tells, in order."""
+        return [row[0] for row in await self.rows("SELECT action FROM audit_log ORDER BY id")]
+
+
+@asynccontextmanager
+async def company(database: Database, *, clock: Clock | None = None, cost: Cost = CHEAP) -> AsyncIterator[Company]:
+    """A company with the tenants acme and globex."""
+    still = StillClock()
+    async with open_pool(database.conninfo("appliance_ingest"), name="people", min_size=1, max_size=6) as pool:
+        async with pool.connection() as connection:
+            await connection.execute("INSERT INTO tenants (tenant_id) VALUES ('acme'), ('globex')")
+        yield Company(pool, still, SignIn(pool, clock or still, Vault([new_key()]), Hasher(cost)))
+
+
+@asynccontextmanager
+async def customer(database: Database, tenant_id: str) -> AsyncIterator[Connection[Any]]:
+    """A connection of the dashboard's role, in a transaction of this tenant."""
+    async with await connect(database.conninfo("appliance_web")) as connection, connection.transaction():
+        await connection.execute("SELECT set_config('appliance.tenant_id', %s, true)", [tenant_id])
+        yield connection
