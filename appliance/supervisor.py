@@ -24,6 +24,7 @@ from psycopg.conninfo import make_conninfo
 from appliance import doorkeeper, first_start, housekeeping, reports
 from appliance.activity import activity
 from appliance.addresses import lan_addresses
+from appliance.backoff import Backoff
 from appliance.broker_users import BrokerUsers, read_users
 from appliance.broker_watch import BrokerWatch
 from appliance.children.data_dir import DataDir, RunFile, open_data_dir
@@ -87,6 +88,11 @@ SESSION_SECONDS = 14 * 86_400
 """How long the broker keeps our session and its queue while we are away."""
 KEEP_ALIVE = 30
 """Seconds of silence after which we ask whether the broker is still there."""
+MOST_BETWEEN_TRIES = 5.0
+"""Seconds between two tries to reach a broker elsewhere."""
+MOST_BETWEEN_OWN_TRIES = 0.25
+"""And our own, where a try is a system call: while devices are let in and we are not there, what they send is in its
+memory alone."""
 DRAIN_SECONDS = 2.0
 """What the batch in hand may take to commit once a drain has begun; else it stays with the broker and comes again."""
 
@@ -423,6 +429,7 @@ def session_client(config: Config, data: DataDir, broker: Mosquitto | None) -> A
         keep_alive=KEEP_ALIVE,
         receive_max=config.ingest.receive_max,
         keep_trying=True,
+        backoff=Backoff(first=0.05, maximum=MOST_BETWEEN_TRIES if broker is None else MOST_BETWEEN_OWN_TRIES),
     )
 
 
