@@ -1,9 +1,9 @@
 """The pipeline: submissions in, through admission and the writer in order, settled after the commit.
 
 Three tasks. While one batch commits, what comes meanwhile is admitted and gathers into the next; what follows from the
-commit before - states, counts, the live view - is done beside both. Postgres is kept waiting by none of them: admission
-gives way every SLICE messages. Sources submit and wait: that is the back-pressure, and the sources' own windows (the
-broker's receive maximum, an HTTP request a connection) bound what is in hand.
+commit before - the sources hear of it, states, counts, the live view - is done beside both. Postgres is kept waiting by
+none of them: admission gives way every SLICE messages. Sources submit and wait: that is the back-pressure, and the
+sources' own windows (the broker's receive maximum, an HTTP request a connection) bound what is in hand.
 """
 
 from collections import Counter
@@ -36,6 +36,8 @@ _SHOWN_READINGS = 20
 """Readings of a batch that the live view is told of."""
 SLICE = 64
 """Messages admitted before the other tasks have their turn, some 0.3 ms: Postgres waits for us as long at most."""
+
+Done = tuple[Outcome, list[Submission]]
 
 
 class Pipeline:
@@ -80,11 +82,11 @@ class Pipeline:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until drained."""
-        committed, outcomes = trio.open_memory_channel[Outcome](1)
+        committed, done = trio.open_memory_channel[Done](1)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._admit)
             nursery.start_soon(self._commit, committed)
-            nursery.start_soon(self._conclude, outcomes)
+            nursery.start_soon(self._conclude, done)
             task_status.started()
         with trio.move_on_after(WRITE_INTERVAL):  # the states are rebuilt at the start if this does not succeed
             await self._writer.flush()
@@ -136,7 +138,7 @@ class Pipeline:
                 log.warning("batch held", messages=len(batch.messages), cause="REGISTRY", error=str(error).strip())
                 await trio.sleep(backoff.next())
 
-    async def _commit(self, committed: "trio.MemorySendChannel[Outcome]") -> None:
+    async def _commit(self, committed: "trio.MemorySendChannel[Done]") -> None:
         async with committed:
             while True:
                 work = None
@@ -150,8 +152,7 @@ class Pipeline:
                 outcome = await self._writer.write(work.batch)
                 self._metrics.latency_seconds.observe(max(0.0, self._clock.wall() - work.batch.received))
                 self._on_held(self._clock.monotonic() - work.taken_at)  # a jump of the wall clock is no absence
-                await self._settle(outcome, work.submissions)
-                await committed.send(outcome)
+                await committed.send((outcome, work.submissions))
 
     async def _settle(self, outcome: Outcome, submissions: list[Submission]) -> None:
         first = outcome.batch.first
@@ -160,10 +161,11 @@ class Pipeline:
             await submission.settle(Settlement(outcome, first, last))
             first = last
 
-    async def _conclude(self, outcomes: "trio.MemoryReceiveChannel[Outcome]") -> None:
-        """What follows from a commit, while the next one is under way."""
-        async with outcomes:
-            async for outcome in outcomes:
+    async def _conclude(self, done: "trio.MemoryReceiveChannel[Done]") -> None:
+        """What follows from a commit, while the next one is under way: first of all the sources hear of it."""
+        async with done:
+            async for outcome, submissions in done:
+                await self._settle(outcome, submissions)
                 self._remember(outcome)
                 self._count(outcome)
                 self._on_commit(_summary(outcome, self._clock.wall()))
