@@ -12,6 +12,7 @@ from trio_websocket import wrap_client_stream
 
 from tests.appliance_process import ApplianceProcess
 from tests.system.publisher import TENANT, Publisher, books, client, settled, stored
+from tests.web.people import signed_in
 
 MESSAGES = 6000
 
@@ -36,7 +37,8 @@ async def page(appliance: ApplianceProcess) -> AsyncIterator[None]:
     url = appliance.run["web_url"]
     port = int(url.rpartition(":")[2])
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream, trio.open_nursery() as nursery:
-        headers = [(b"Origin", url.encode())]
+        person = signed_in(appliance.conninfo())
+        headers = [(b"Origin", url.encode()), (b"Cookie", person.headers()["Cookie"].encode())]
         await wrap_client_stream(nursery, stream, f"127.0.0.1:{port}", "/live?page=overview", extra_headers=headers)
         yield
         nursery.cancel_scope.cancel()
