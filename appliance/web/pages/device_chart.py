@@ -58,6 +58,8 @@ class DeviceChart:
     csv: str
     span: tuple[float, float]
     """In seconds since 1970."""
+    zone_name: str
+    """The viewer's zone by its name, empty if it has none."""
 
 
 async def chart_of(
@@ -97,6 +99,7 @@ async def chart_of(
         source=source,
         csv=f"{source}&{urlencode({**ends, 'points': POINTS, 'format': 'csv'})}",
         span=(first.timestamp(), last.timestamp()),
+        zone_name=getattr(zone, "key", ""),
     )
 
 
