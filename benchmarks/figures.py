@@ -54,9 +54,12 @@ def line(name: str, values: Sequence[float], places: int = 0, *, aim: str = "") 
     return Line(name, f"{spread.median:,.{places}f}", f"{spread.low:,.{places}f} - {spread.high:,.{places}f}", aim)
 
 
-def table(lines: Sequence[Line]) -> str:
+HEAD = ("", "median", "range", "aim")
+
+
+def table(lines: Sequence[Line], head: tuple[str, str, str, str] = HEAD) -> str:
     """The lines in columns under a head, names to the left and numbers to the right."""
-    rows = [("", "median", "range", "aim"), *((one.name, one.value, one.spread, one.aim) for one in lines)]
+    rows = [head, *((one.name, one.value, one.spread, one.aim) for one in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "\n".join(
         f"{name:<{widths[0]}}  {value:>{widths[1]}}  {spread:>{widths[2]}}  {aim:<{widths[3]}}".rstrip()

@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=80_000, help="messages of a round (80000)")
     parser.add_argument("--latency-seconds", type=float, default=15.0, help="length of the latency round (15)")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave)
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # the servers run as users of their own
@@ -110,7 +110,7 @@ def main() -> None:
     print(f"written to {path}")
 
 
-def _leave(number: int, _: FrameType | None) -> None:
+def leave(number: int, _: FrameType | None) -> None:
     """SIGTERM ends us like Ctrl+C: what was started is stopped."""
     raise SystemExit(128 + number)
 

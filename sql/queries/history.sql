@@ -50,13 +50,18 @@ DELETE FROM telemetry_hourly WHERE hour < %(before)s AND ctid = ANY(ARRAY(
   SELECT ctid FROM telemetry_hourly WHERE hour < %(before)s LIMIT %(at_most)s))
 
 -- name: read_raw
--- Of each step that has any: when it begins, how many readings, their sum, the lowest and the highest value.
+-- Of each step that has any: when it begins, how many readings, their sum, the lowest and the highest value. OFFSET 0
+-- keeps the planner from writing an expression wherever its value is used: a metric is looked up and converted once.
 SELECT extract(epoch FROM m.bin)::float8, count(*), sum(greatest(least(m.number, 1e290), -1e290)), min(m.number),
   max(m.number)
 FROM (
-  SELECT date_bin(%(step)s, t.ts, %(origin)s) AS bin, metric_value(t.metrics -> %(metric)s) AS number
-  FROM telemetry AS t
-  WHERE t.tenant_id = %(tenant)s AND t.device_id = %(device)s AND t.ts >= %(first)s AND t.ts < %(last)s
+  SELECT date_bin(%(step)s, v.ts, %(origin)s) AS bin, metric_value(v.value) AS number
+  FROM (
+    SELECT t.ts, t.metrics -> %(metric)s AS value FROM telemetry AS t
+    WHERE t.tenant_id = %(tenant)s AND t.device_id = %(device)s AND t.ts >= %(first)s AND t.ts < %(last)s
+    OFFSET 0
+  ) AS v
+  OFFSET 0
 ) AS m
 WHERE m.number IS NOT NULL
 GROUP BY m.bin
@@ -72,10 +77,14 @@ WITH marked AS (
     SELECT count(*) AS readings, sum(greatest(least(n.number, 1e290), -1e290)) AS total, min(n.number) AS low,
       max(n.number) AS high
     FROM (
-      SELECT metric_value(t.metrics -> %(metric)s) AS number
-      FROM telemetry AS t
-      WHERE t.tenant_id = %(tenant)s AND t.device_id = %(device)s
-        AND t.ts >= m.hour AND t.ts < m.hour + interval '1 hour'
+      SELECT metric_value(v.value) AS number
+      FROM (
+        SELECT t.metrics -> %(metric)s AS value FROM telemetry AS t
+        WHERE t.tenant_id = %(tenant)s AND t.device_id = %(device)s
+          AND t.ts >= m.hour AND t.ts < m.hour + interval '1 hour'
+        OFFSET 0
+      ) AS v
+      OFFSET 0
     ) AS n
     WHERE n.number IS NOT NULL
   ) AS r
