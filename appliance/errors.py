@@ -31,3 +31,11 @@ class Conflict(ApplianceError):
 
 class NoCapacity(ApplianceError):
     """No subscription of the tenant that works now has a free seat: 402."""
+
+
+class Throttled(ApplianceError):
+    """Too many wrong tries; whole ``seconds`` until the next one may be made: 429."""
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds

@@ -94,6 +94,12 @@ async def list_all(connection: Connection[Any]) -> list[Tenant]:
     return [_tenant(row) for row in await cursor.fetchall()]
 
 
+async def get(connection: Connection[Any], tenant_id: str) -> Tenant:
+    """One tenant. Raises NotFound."""
+    cursor = await connection.execute(STATEMENTS["select_tenant"], {"tenant": tenant_id})
+    return _tenant(found(await cursor.fetchone(), f"tenant {tenant_id}"))
+
+
 async def suspend(connection: Connection[Any], tenant_id: str, actor: Actor) -> Tenant:
     """Refuse the tenant's messages. Its devices stay connected: what they send is counted. Raises NotFound."""
     return await _change(connection, tenant_id, actor, "suspend", status=TenantStatus.SUSPENDED)

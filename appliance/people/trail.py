@@ -1,7 +1,6 @@
 """The audit as people read it: newest first, filtered, a page at a time. Rows are written by ``appliance.db.audit``."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,8 +12,6 @@ STATEMENTS = statements.load("people")
 
 PAGE = 100
 """Rows on one page."""
-SLICE = 1000
-"""Rows read at once for an export."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +62,6 @@ async def read(connection: Connection[Any], wanted: Wanted, limit: int = PAGE) -
     }
     cursor = await connection.execute(STATEMENTS["list_audit"], parameters)
     return [_row(row) for row in await cursor.fetchall()]
-
-
-async def read_all(connection: Connection[Any], wanted: Wanted) -> AsyncIterator[list[Row]]:
-    """Every row, in slices, newest first."""
-    while rows := await read(connection, wanted, SLICE):
-        yield rows
-        wanted = replace(wanted, before_id=rows[-1].id)
 
 
 def _row(row: tuple[Any, ...]) -> Row:

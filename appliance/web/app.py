@@ -18,7 +18,7 @@ from appliance.web.fragments import LivePages
 from appliance.web.gate import Gate
 from appliance.web.hardening import Limits
 from appliance.web.live_socket import LiveSockets
-from appliance.web.pages import more, overview, set_up, sign_in
+from appliance.web.pages import more, overview, profile, set_up, sign_in
 from appliance.web.services import Services
 from appliance.web.site import Site
 from appliance.web.system_view import SystemReader
@@ -75,7 +75,8 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     app.register_blueprint(live_socket.blueprint(app.live_sockets, services.live, live_pages, services.public_url))
     app.register_blueprint(sign_in.blueprint(services, templates))
     app.register_blueprint(set_up.blueprint(services, templates, live_pages))
-    app.register_blueprint(more.blueprint(site))
+    for page in (more, profile):
+        app.register_blueprint(page.blueprint(site))
     figures = FigureReader(services.pool, services.clock)
     app.register_blueprint(overview.blueprint(services, figures, templates, live_pages))
 

@@ -16,7 +16,7 @@ import trio
 from quart import Quart, Response, has_request_context, request, websocket
 from werkzeug.exceptions import HTTPException
 
-from appliance.errors import ApplianceError, Conflict, Invalid, NoCapacity, NotFound
+from appliance.errors import ApplianceError, Conflict, Invalid, NoCapacity, NotFound, Throttled
 from appliance.people.role import Role, Theme
 from appliance.web.api.problem import is_for_programs, problem
 from appliance.web.auth import Viewer, viewer_if_any
@@ -73,6 +73,7 @@ STATUSES: Mapping[type[ApplianceError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
     NoCapacity: HTTPStatus.PAYMENT_REQUIRED,
+    Throttled: HTTPStatus.TOO_MANY_REQUESTS,
 }
 """What the domain's errors are over HTTP."""
 
@@ -115,7 +116,10 @@ class FailurePages:
         status = STATUSES.get(type(error))
         if status is None:
             return await self.failed(error)
-        return self._answer(describe(status, str(error)), field=error.field if isinstance(error, Invalid) else None)
+        response = self._answer(describe(status, str(error)), field=error.field if isinstance(error, Invalid) else None)
+        if isinstance(error, Throttled):
+            response.headers["Retry-After"] = str(error.seconds)
+        return response
 
     async def failed(self, error: Exception) -> Response:
         """A surprise: logged with its traceback, shown as a reference only."""

@@ -7,12 +7,11 @@ UTF-8, NUL, nesting without end, a number that is none.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
-from quart import Response, g, request
+from quart import g, request
 from quart.datastructures import FileStorage
 
 from appliance.errors import Invalid
@@ -137,11 +136,6 @@ async def read() -> Fields:
     if known is None:
         known = g.fields = await _read()
     return known
-
-
-def see_other(where: str) -> Response:
-    """On to another page, once a form has done its work: a reload does not do it again."""
-    return Response("", HTTPStatus.SEE_OTHER, {"Location": where})
 
 
 async def _read() -> Fields:

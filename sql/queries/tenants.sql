@@ -8,6 +8,11 @@ SELECT t.tenant_id, t.name, t.status, t.provisioning, t.claim_enabled, t.claim_m
   (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED')
 FROM tenants AS t ORDER BY t.tenant_id
 
+-- name: select_tenant
+SELECT t.tenant_id, t.name, t.status, t.provisioning, t.claim_enabled, t.claim_mqtt_hash IS NOT NULL, t.created_at,
+  (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED')
+FROM tenants AS t WHERE t.tenant_id = %(tenant)s
+
 -- name: lock_tenant
 SELECT t.tenant_id, t.name, t.status, t.provisioning, t.claim_enabled, t.claim_mqtt_hash IS NOT NULL, t.created_at,
   (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED')

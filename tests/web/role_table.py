@@ -80,6 +80,18 @@ TABLE: Mapping[str, Allowed] = {
     # audit
     # users and tokens
     # profile
+    "GET /profile": READERS,
+    "POST /profile": READERS,
+    "GET /profile/password": READERS,
+    "POST /profile/password": READERS,
+    "POST /profile/sessions/<uuid:session_id>/end": READERS,
+    "POST /profile/sessions/end-others": READERS,
+    "GET /profile/tokens/new": READERS,
+    "POST /profile/tokens/new": READERS,
+    "POST /profile/tokens/<uuid:token_id>/revoke": READERS,
+    "GET /profile/second-factor": READERS,
+    "POST /profile/second-factor": READERS,
+    "POST /profile/second-factor/drop": READERS,
     # tenants
     # system
     "GET /operator/system": OPERATORS,

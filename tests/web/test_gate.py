@@ -1,6 +1,8 @@
 """The gate: who comes in where, and whose form it was. Every route of the application stands in the table."""
 
+import re
 from collections.abc import Iterator
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -15,6 +17,9 @@ from tests.postgres_server import Database
 from tests.web.people import client, signed_in
 from tests.web.role_table import TABLE
 from tests.web.serving import Served, over, without_database
+
+PLACE = re.compile(r"<((?P<kind>\w+)(\((?P<one>\w+)[^)]*\))?:)?\w+>")
+SOMETHING = {"uuid": str(uuid4())}
 
 
 def routes(served: Served) -> Iterator[tuple[str, Rule]]:
@@ -141,16 +146,5 @@ async def test_a_session_ends_by_sign_out_by_time_and_with_its_user(database: Da
 
 
 def _filled(rule: Rule) -> str:
-    """A path of the rule, with something in each of its places."""
-    path = rule.rule
-    for name in rule.arguments:
-        converter = next(part for part in (f"<{name}>", *_converted(rule.rule, name)) if part in path)
-        path = path.replace(converter, "1")
-    return path
-
-
-def _converted(path: str, name: str) -> Iterator[str]:
-    for part in path.split("<")[1:]:
-        inner = part.partition(">")[0]
-        if inner.rpartition(":")[2] == name:
-            yield f"<{inner}>"
+    """A path of the rule, with something of its kind in each of its places."""
+    return PLACE.sub(lambda found: SOMETHING.get(found["kind"] or "", found["one"] or "1"), rule.rule)

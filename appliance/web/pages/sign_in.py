@@ -10,12 +10,13 @@ from appliance.errors import Invalid
 from appliance.people import users
 from appliance.people.signin import Attempt, CodeWanted, Outcome, Refused, Several, SignedIn
 from appliance.people.throttle import Wait
-from appliance.web import formats, forms
+from appliance.web import forms
+from appliance.web.account import until
 from appliance.web.auth import ANYBODY_SIGNED_IN, DOOR, allow, viewer
 from appliance.web.door import DoorPages
-from appliance.web.forms import see_other
 from appliance.web.gate import own_path, visit
 from appliance.web.services import Services
+from appliance.web.site import see_other
 from appliance.web.templating import Templates
 
 WRONG = "The e-mail address or the password is not right."
@@ -79,11 +80,6 @@ class Pages(DoorPages):
 
     def _until(self, wait: Wait) -> str:
         return until(wait, self.services.clock.wall())
-
-
-def until(wait: Wait, now: float) -> str:
-    """A wait in words, with the time when it is over."""
-    return f"Too many wrong tries. Try again at {formats.clock_time(now + wait.seconds + 1, None)}."
 
 
 def blueprint(services: Services, templates: Templates) -> Blueprint:

@@ -1,0 +1,197 @@
+"""The profile: what people say of themselves, where they are signed in, and what opens their door."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from quart import Blueprint, Response
+
+from appliance.errors import Conflict, Invalid
+from appliance.people import tokens, totp
+from appliance.people.role import Scope, Theme
+from appliance.people.users import MAX_NAME, Profile
+from appliance.web import forms
+from appliance.web.account import Account
+from appliance.web.auth import ANYBODY_SIGNED_IN, allow, viewer
+from appliance.web.site import Site, see_other
+
+DAYS = 90
+"""How long a token is good, unless somebody says otherwise."""
+DONE = {
+    "saved": "Your profile is saved.",
+    "password": "Your password is changed; you are signed out everywhere else.",
+    "session": "That session has ended.",
+    "sessions": "You are signed out everywhere else.",
+    "token": "The token is revoked.",
+    "factor": "From the next sign-in on, you are asked for a code.",
+    "no-factor": "You are not asked for a code any more.",
+}
+THEMES = ((Theme.SYSTEM, "As the system says"), (Theme.LIGHT, "Light"), (Theme.DARK, "Dark"))
+SCOPES = (
+    (Scope.READ, "Read", "See what you see"),
+    (Scope.WRITE, "Write", "Change what you may change"),
+    (Scope.INGEST, "Ingest", "Send messages of your tenant's devices"),
+)
+
+Fault = tuple[str | None, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenForm:
+    """What was typed for a new token."""
+
+    name: str = ""
+    scopes: frozenset[str] = frozenset({Scope.READ.value})
+    days: int = DAYS
+
+
+def blueprint(site: Site) -> Blueprint:
+    """The routes of the profile."""
+    routes = Blueprint("profile", __name__)
+    account = Account(site.services)
+    _profile(routes, site, account)
+    _password(routes, site, account)
+    _second_factor(routes, site, account)
+    _tokens(routes, site, account)
+    return routes
+
+
+def _profile(routes: Blueprint, site: Site, account: Account) -> None:
+    zones = sorted(available_timezones() - {"localtime"})
+
+    async def profile(given: Profile | None = None, fault: Fault | None = None) -> Response:
+        user = await account.user()
+        return site.page(
+            "pages/profile.html",
+            status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
+            done=DONE,
+            user=user,
+            given=given or Profile(user.name, user.time_zone, user.theme),
+            fault=fault,
+            zones=[("", "As the tenant" if user.tenant_id else "As the machine"), *((zone, zone) for zone in zones)],
+            themes=THEMES,
+            sessions=await account.sessions(),
+            tokens=await account.tokens(),
+        )
+
+    @routes.get("/profile")
+    @allow(ANYBODY_SIGNED_IN)
+    async def show() -> Response:
+        return await profile()
+
+    @routes.post("/profile")
+    @allow(ANYBODY_SIGNED_IN)
+    async def save() -> Response:
+        fields = await forms.read()
+        given = Profile(
+            fields.text("name", most=MAX_NAME), fields.text("time_zone") or None, fields.choice("theme", Theme)
+        )
+        try:
+            await account.set_profile(given)
+        except Invalid as error:
+            return await profile(given, fault_of(error))
+        return see_other("/profile?done=saved")
+
+    @routes.post("/profile/sessions/<uuid:session_id>/end")
+    @allow(ANYBODY_SIGNED_IN)
+    async def end_session(session_id: UUID) -> Response:
+        await account.end_session(session_id)
+        return see_other("/profile?done=session")
+
+    @routes.post("/profile/sessions/end-others")
+    @allow(ANYBODY_SIGNED_IN)
+    async def end_others() -> Response:
+        await account.end_other_sessions()
+        return see_other("/profile?done=sessions")
+
+
+def _password(routes: Blueprint, site: Site, account: Account) -> None:
+    @routes.get("/profile/password")
+    @allow(ANYBODY_SIGNED_IN)
+    async def password() -> Response:
+        return site.page("pages/profile-password.html", fault=None)
+
+    @routes.post("/profile/password")
+    @allow(ANYBODY_SIGNED_IN)
+    async def set_password() -> Response:
+        fields = await forms.read()
+        try:
+            await account.set_password(fields.raw("current"), fields.raw("password"))
+        except Invalid as error:
+            status = HTTPStatus.UNPROCESSABLE_ENTITY
+            return site.page("pages/profile-password.html", status=status, fault=fault_of(error))
+        return see_other("/profile?done=password")
+
+
+def _tokens(routes: Blueprint, site: Site, account: Account) -> None:
+    @routes.get("/profile/tokens/new")
+    @allow(ANYBODY_SIGNED_IN)
+    async def new_token() -> Response:
+        return site.page("pages/profile-token.html", given=TokenForm(), fault=None, token=None, scopes=SCOPES)
+
+    @routes.post("/profile/tokens/new")
+    @allow(ANYBODY_SIGNED_IN)
+    async def add_token() -> Response:
+        fields, token, fault, given = await forms.read(), None, None, TokenForm()
+        try:
+            days = fields.whole("days", least=1, most=tokens.MAX_DAYS) or DAYS
+            given = TokenForm(fields.text("name"), frozenset(fields.many("scopes")), days)
+            scopes = tokens.scopes_of(given.scopes)
+            token = await account.add_token(fields.raw("current"), given.name, scopes, given.days)
+        except (Invalid, Conflict) as error:
+            fault = fault_of(error)
+        status = HTTPStatus.CREATED if token else HTTPStatus.UNPROCESSABLE_ENTITY
+        return site.page(
+            "pages/profile-token.html", status=status, given=given, fault=fault, token=token, scopes=SCOPES
+        )
+
+    @routes.post("/profile/tokens/<uuid:token_id>/revoke")
+    @allow(ANYBODY_SIGNED_IN)
+    async def revoke_token(token_id: UUID) -> Response:
+        await account.revoke_token(token_id)
+        return see_other("/profile?done=token")
+
+
+def _second_factor(routes: Blueprint, site: Site, account: Account) -> None:
+    def second_factor(secret: bytes, fault: Fault | None = None) -> Response:
+        return site.page(
+            "pages/profile-second-factor.html",
+            status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
+            there=viewer().has_second_factor,
+            secret=totp.typed(secret),
+            otpauth=totp.address(secret, viewer().email, site.services.name),
+            fault=fault,
+        )
+
+    @routes.get("/profile/second-factor")
+    @allow(ANYBODY_SIGNED_IN)
+    async def show_second_factor() -> Response:
+        return second_factor(totp.new_secret())
+
+    @routes.post("/profile/second-factor")
+    @allow(ANYBODY_SIGNED_IN)
+    async def set_second_factor() -> Response:
+        fields = await forms.read()
+        secret = totp.parse(fields.text("secret"))
+        if secret is None:
+            return second_factor(totp.new_secret(), ("code", "The secret was lost on the way. Begin with this one."))
+        try:
+            await account.set_second_factor(fields.raw("current"), secret, fields.raw("code"))
+        except Invalid as error:
+            return second_factor(secret, fault_of(error))
+        return see_other("/profile?done=factor")
+
+    @routes.post("/profile/second-factor/drop")
+    @allow(ANYBODY_SIGNED_IN)
+    async def drop_second_factor() -> Response:
+        try:
+            await account.drop_second_factor((await forms.read()).raw("current"))
+        except Invalid as error:
+            return second_factor(totp.new_secret(), fault_of(error))
+        return see_other("/profile?done=no-factor")
+
+
+def fault_of(error: Invalid | Conflict) -> Fault:
+    """An error as forms show it: the field, if one is to blame, and the words."""
+    return (error.field if isinstance(error, Invalid) else None, str(error))
