@@ -52,14 +52,16 @@ class Marks:
     def stored(
         self,
         readings: Sequence[Dated],
+        span: tuple[int, int] | None,
         talking: Iterable[Owner],
         now: int,
         unwritten: Callable[[], Iterable[Owner]],
     ) -> None:
-        """``readings`` were committed; ``talking`` are their devices that were not talking before, ``now`` is in
-        microseconds. In a new hour all devices count whose state is ``unwritten``: they talk on without being told.
+        """``readings``, all within ``span``, were committed; ``talking`` are their devices that did not talk before.
+
+        In a new hour all devices count whose state is ``unwritten``: they talk on without being told.
         """
-        if not readings:
+        if not readings or span is None:
             return
         hour = now - now % HOUR
         if hour != self._hour:
@@ -73,8 +75,7 @@ class Marks:
                     self._known.clear()
                 self._known.add(key)
                 self._due[*key, hour] = None
-        times = [reading.ts for reading in readings]
-        if min(times) < hour or max(times) >= hour + HOUR:
+        if span[0] < hour or span[1] >= hour + HOUR:
             for reading in readings:
                 own = reading.ts - reading.ts % HOUR
                 if own != hour:

@@ -142,10 +142,13 @@ class StateBook:
         taken, self._overheard = self._overheard, {}
         return taken
 
-    def stored(self, readings: Sequence[Dated], now: int) -> None:
-        """``readings``, whose states were touched, are committed (``now``: microseconds): their hours have news."""
+    def stored(self, readings: Sequence[Dated], span: tuple[int, int] | None, now: int) -> None:
+        """``readings``, whose states were touched, are committed: their hours have news.
+
+        ``span`` holds the times of all of them; it and ``now`` are in microseconds since 1970 UTC.
+        """
         talking, self._talking = self._talking, []
-        self._marks.stored(readings, talking, now, self.changed)
+        self._marks.stored(readings, span, talking, now, self.changed)
 
     def changed(self) -> list[DeviceState]:
         """The states of which something is not in the database yet."""

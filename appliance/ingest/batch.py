@@ -96,14 +96,22 @@ class Batch:
 
     received: float = field(init=False)
     """``received_at`` in seconds."""
+    _span: "Span | None" = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.received = self.received_at / MICROSECONDS
+
+    def span(self) -> "Span | None":
+        """The oldest and the newest time of its readings, looked for once; None without any."""
+        if self._span is None:
+            self._span = span_of(self.readings)
+        return self._span
 
     def absorb(self, other: "Batch") -> None:
         """Take in the batch that came directly behind this one, admitted like this one."""
         self.messages = [*self.messages, *other.messages]
         self.readings += other.readings
+        self._span = None
         self.refused += other.refused
         self.qos0 |= other.qos0
         self.with_status |= other.with_status
@@ -123,6 +131,18 @@ class Batch:
         for refused in self.refused:
             (first if refused.index < middle else second).refused.append(refused)
         return first, second
+
+
+Span = tuple[int, int]
+"""Oldest and newest, in microseconds since 1970 UTC."""
+
+
+def span_of(readings: Sequence[Reading]) -> Span | None:
+    """The oldest and the newest time of ``readings``; None without any."""
+    if not readings:
+        return None
+    times = [reading.ts for reading in readings]
+    return min(times), max(times)
 
 
 class Accepted(Enum):

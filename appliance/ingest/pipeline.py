@@ -185,7 +185,7 @@ class Pipeline:
                 state.latest = remember(state.latest, reading.metrics)
             if not state.changed:
                 touch(state)
-        self._states.stored(outcome.stored, round(self._clock.wall() * MICROSECONDS))
+        self._states.stored(outcome.stored, outcome.batch.span(), round(self._clock.wall() * MICROSECONDS))
         if outcome.batch.with_status:
             _note_farewells(outcome.stored, received_at)
         for message in outcome.refused:

@@ -30,7 +30,7 @@ from appliance.db.trio_psycopg import Connection
 from appliance.devices.provisioning import TOO_LATE
 from appliance.devices.registry import Registry
 from appliance.devices.state import StateBook, remember
-from appliance.ingest.batch import MICROSECONDS, MINUTE, Reading, Refused
+from appliance.ingest.batch import MICROSECONDS, MINUTE, Reading, Refused, span_of
 from appliance.ingest.quarantine import moment, plain
 from appliance.ingest.readmission import HeldMessage, Judged, Readmission
 from appliance.ingest.replays import CHANNEL, Replay, replay_of
@@ -194,7 +194,7 @@ class Replayer:
         readings = {item.message.event_id: item.verdict for item in judged if isinstance(item.verdict, Reading)}
         refused = [(item.message, item.verdict) for item in judged if isinstance(item.verdict, Refusal)]
         async with self._pool.connection() as connection:
-            await self._store.ensure_days(connection, list(readings.values()))
+            await self._store.ensure_days(connection, span_of(list(readings.values())))
             async with connection.transaction():
                 place = {"replay": replay.replay_id, "done": replay.done_id}
                 job = await (await connection.execute(self._queries["lock_replay"], place)).fetchone()

@@ -18,7 +18,7 @@ from appliance.db import statements
 from appliance.db.partitions import ensure_partitions
 from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
-from appliance.ingest.batch import MICROSECONDS, Reading, Refused
+from appliance.ingest.batch import MICROSECONDS, Reading, Refused, Span
 from appliance.ingest.quarantine import moment
 from appliance.ingest.telemetry import HEADER, TRAILER
 from appliance.reading import Reason
@@ -45,12 +45,11 @@ class TelemetryStore:
         """A partition that was believed in is not there."""
         self._days = range(0)
 
-    async def ensure_days(self, connection: Connection[Any], readings: Sequence[Reading]) -> None:
-        """Make the partitions that the readings need, if one is not known to be there."""
-        if not readings:
+    async def ensure_days(self, connection: Connection[Any], span: Span | None) -> None:
+        """Make the partitions that readings of this span need, if one is not known to be there."""
+        if span is None:
             return
-        times = [reading.ts for reading in readings]
-        first, last = min(times) // DAY, max(times) // DAY
+        first, last = span[0] // DAY, span[1] // DAY
         known = self._days
         if first in known and last in known:
             return

@@ -147,7 +147,7 @@ class Writer:
         """One transaction. Fills ``attempt`` as it goes."""
         started = time.perf_counter()
         async with self._pool.connection() as connection:
-            await self._store.ensure_days(connection, batch.readings)
+            await self._store.ensure_days(connection, batch.span())
             async with connection.transaction():
                 stored, duplicates, poison = await self._store.put(connection, batch.readings, way)
                 outcome = Outcome(batch, stored, duplicates, [*batch.refused, *poison])

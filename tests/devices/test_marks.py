@@ -31,7 +31,8 @@ class Book:
     def commit(self, now: int, *readings: Stored) -> None:
         fresh = [reading.state for reading in readings if reading.state not in self.unwritten]
         self.unwritten += fresh
-        self.marks.stored(readings, fresh, now, lambda: self.unwritten)
+        times = [reading.ts for reading in readings]
+        self.marks.stored(readings, (min(times), max(times)), fresh, now, lambda: self.unwritten)
 
     def write(self) -> list[tuple[str, int]]:
         """Device and hour after noon of what is written."""
