@@ -10,6 +10,7 @@ from appliance.mqtt.client import Client
 log = structlog.get_logger(__name__)
 
 STORED = "$SYS/broker/store/messages/count"
+RETAINED = "$SYS/broker/retained messages/count"
 DROPPED = "$SYS/broker/publish/messages/dropped"
 CONNECTED = "$SYS/broker/clients/connected"
 VERSION = "$SYS/broker/version"
@@ -23,6 +24,7 @@ class BrokerWatch:
         self._metrics = metrics
         self.stored: int | None = None
         """Messages in the broker's store, retained ones included; None while it has not told."""
+        self._retained = 0
         self.dropped: int | None = None
         """Messages it dropped since its start; None while it has not told."""
         self.connected: int | None = None
@@ -30,11 +32,16 @@ class BrokerWatch:
         self.version: str | None = None
         """For example ``2.0.11``; None while it has not told."""
 
+    @property
+    def waiting(self) -> int | None:
+        """Messages that wait for a client, which is us: what is stored without what is retained."""
+        return None if self.stored is None else max(0, self.stored - self._retained)
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen until cancelled."""
         async with self._client as client:
             task_status.started()
-            for topic in (STORED, DROPPED, CONNECTED, VERSION):
+            for topic in (STORED, RETAINED, DROPPED, CONNECTED, VERSION):
                 await client.subscribe(topic, max_qos=QoS.AT_MOST_ONCE, retain_handling=RetainHandling.SEND_ALWAYS)
             async for message in client.messages():
                 self._take(message.topic, message.payload)
@@ -50,6 +57,8 @@ class BrokerWatch:
         if topic == STORED:
             self.stored = value
             self._metrics.broker_stored.set(value)
+        elif topic == RETAINED:
+            self._retained = value
         elif topic == CONNECTED:
             self.connected = value
         elif topic == DROPPED:

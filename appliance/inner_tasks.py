@@ -52,10 +52,9 @@ def _children(task: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
 
 
 def _named(name: str) -> str:
-    """``appliance.ingest.pipeline.Pipeline._admit`` as ``Pipeline._admit``."""
-    parts = _short(name).split(".")
-    first = next((index for index, part in enumerate(parts) if part[:1].isupper()), len(parts) - 1)
-    return ".".join(parts[first:])
+    """``appliance.ingest.pipeline.Pipeline._admit`` as ``Pipeline._admit``; a nested function by itself."""
+    *_, owner, own = ("", *_short(name).split("."))
+    return f"{owner}.{own}" if owner[:1].isupper() else own
 
 
 def _short(name: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import trio
 
+from appliance.activity import activity
 from appliance.failpoints import Failpoints
 from appliance.ingest.batch import Settlement, Submission
 from appliance.ingest.pipeline import Pipeline
@@ -36,6 +37,7 @@ class Intake:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Submit what the broker sends until cancelled: what was not submitted is not acknowledged and comes again."""
+        activity().doing("passes on what the broker sends")
         task_status.started()
         async for batch in self._client.batches(self._batch_size):
             redelivered = frozenset(index for index, packet in enumerate(batch.packets) if packet.duplicate)

@@ -82,7 +82,7 @@ def broker_watch(watch: BrokerWatch) -> Callable[[], Report]:
     def tell() -> Report:
         if watch.stored is None:
             return Report("waits for the broker's figures")
-        return Report(f"{watch.connected or 0} connected, {watch.stored} messages in its store")
+        return Report(f"{watch.connected or 0} connected, {watch.waiting} messages wait")
 
     return tell
 

@@ -153,6 +153,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             web_pool = await tree.open(
                 "customers' connections",
                 open_pool(endpoint.conninfo(WEB), name="web", min_size=1, max_size=config.database.pool_size),
+                tell=reports.connections,
             )
             database = DatabaseHealth()
             await tree.start("database watch", database.watch, pool, tell=reports.database(database))
@@ -259,7 +260,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 await tree.start("refusals", door.run, broker_users.talk)
             queue = BrokerWatch(watch_client(config, broker), metrics)
             await tree.start("broker watch", queue.run, tell=reports.broker_watch(queue))
-            vitals = Vitals(metrics, clock, data.path, queue=lambda: queue.stored, each_second=tree.sample)
+            vitals = Vitals(metrics, clock, data.path, queue=lambda: queue.waiting, each_second=tree.sample)
             await tree.start("vitals", vitals.run)
             # The dashboard
             mqtt_host, mqtt_port = device_address(config, broker)
@@ -381,6 +382,7 @@ def absent(backlog: Backlog, listening: Listening, seconds: float) -> None:
 async def watch_link(client: Client, away: Callable[[float], None], *, task_status: trio.TaskStatus[None]) -> None:
     """Tell of the time in which there was no link to the broker."""
     lost_at: float | None = None
+    activity().doing("credits the time in which there is no link")
     task_status.started()
     async for link in client.link_changes():
         if link.state is LinkState.READY:
@@ -484,4 +486,4 @@ def health(database: DatabaseHealth, postgres: Postgres | None, client: Client) 
 
 def broker_queue(watch: BrokerWatch) -> BrokerQueue | None:
     """How full the broker's queue is, for the page that says that Postgres is away."""
-    return None if watch.stored is None else BrokerQueue(watch.stored, BrokerLimits().max_queued_messages)
+    return None if watch.waiting is None else BrokerQueue(watch.waiting, BrokerLimits().max_queued_messages)

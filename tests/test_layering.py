@@ -90,7 +90,7 @@ ALLOWED: dict[str, set[str]] = {
     "housekeeping": {"activity", "clock", "db", "devices", "subscriptions"},
     "stopping": {"activity"},
     "supervisor": {"*"},
-    "intake": {"failpoints", "ingest", "mqtt"},  # the one place where the MQTT client meets the pipeline
+    "intake": {"activity", "failpoints", "ingest", "mqtt"},  # the one place where the MQTT client meets the pipeline
     "simulate": LEAVES | {"mqtt"},
     "cli": {"*"},
     "__main__": {"*"},

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import structlog
 import trio
 
+from appliance.activity import activity
 from appliance.clock import Clock
 from appliance.ingest.limiter import Limiter
 
@@ -62,6 +63,7 @@ class Backlog:
         self, in_hand: Callable[[], int], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Look now and then, for ever."""
+        activity().doing("looks twice a second whether a backlog is drained")
         task_status.started()
         while True:
             await trio.sleep(INTERVAL)

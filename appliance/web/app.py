@@ -19,6 +19,7 @@ from appliance.web.gate import Gate
 from appliance.web.hardening import Limits
 from appliance.web.live_socket import LiveSockets
 from appliance.web.pages import more, overview, profile, set_up, sign_in
+from appliance.web.pages import system as system_page
 from appliance.web.services import Services
 from appliance.web.site import Site
 from appliance.web.system_view import SystemReader
@@ -82,6 +83,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
 
     system_reader = SystemReader(services)
     app.register_blueprint(system.blueprint(services, system_reader))
+    app.register_blueprint(system_page.blueprint(site, system_reader))
 
     @app.after_request
     async def keep_out_of_caches(response: Response) -> Response:

@@ -24,6 +24,21 @@ def rate(value: float) -> str:
     return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
 
 
+def size(value: float) -> str:
+    """Bytes in the largest unit below them: ``412 MB``, ``31.2 GB``."""
+    for factor, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= factor:
+            scaled = value / factor
+            return f"{scaled:.1f} {unit}" if scaled < 100 and unit != "kB" else f"{scaled:,.0f} {unit}"
+    return f"{value:.0f} bytes"
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds in milliseconds, without the unit: ``0.4``, ``6.1``, ``84``, ``1,250``."""
+    value = 1000 * seconds
+    return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
+
+
 def percent(part: int, whole: int) -> str:
     """A share in percent, without the sign: ``0.15``; a share that is not nothing is never shown as 0."""
     if part <= 0 or whole <= 0:

@@ -25,6 +25,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from appliance.activity import activity
 from appliance.web import hardening
 from appliance.web.app import Dashboard
 from appliance.web.hardening import HostPolicy, Limits, RequestHead, Room, Verdict
@@ -279,6 +280,7 @@ async def serve(
                 accepting.start_soon(
                     partial(trio.serve_listeners, server.handle, [listener], handler_nursery=connections)
                 )
+                activity().doing("serves pages, the API and HTTP ingest")
                 task_status.started(listener.socket.getsockname()[1])
                 await shutdown_trigger()
                 accepting.cancel_scope.cancel()

@@ -4,6 +4,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from appliance.activity import in_words
 from appliance.assets import asset
 from appliance.web import formats
 from appliance.web.files import Files
@@ -24,6 +25,9 @@ class Templates:
         self._environment.globals |= {"asset": files.address, "appliance_name": appliance_name}
         self._environment.filters |= {
             "count": formats.count,
+            "size": formats.size,
+            "milliseconds": formats.milliseconds,
+            "span": in_words,
             "rate": formats.rate,
             "percent": formats.percent,
             "ago": formats.ago,

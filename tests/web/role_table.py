@@ -94,6 +94,8 @@ TABLE: Mapping[str, Allowed] = {
     "POST /profile/second-factor/drop": READERS,
     # tenants
     # system
+    "GET /system": OPERATORS,
+    "GET /system/problems": OPERATORS,
     "GET /operator/system": OPERATORS,
     "GET /operator/system/diagnostics": OPERATORS,
 }

@@ -1,0 +1,221 @@
+"""The System page: whether every message has its place, what the process does, and how much of everything it takes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from quart import Blueprint, Response
+
+from appliance.latency import POINTS, STEP, Percentiles
+from appliance.system import Companion
+from appliance.tree import State
+from appliance.web import charts, formats
+from appliance.web.auth import OPERATORS, Viewer, allow, viewer
+from appliance.web.fragments import Fragment
+from appliance.web.frame import Frame
+from appliance.web.site import Site
+from appliance.web.system_view import SystemReader, SystemView
+from appliance.web.system_words import companion_words, promise
+from appliance.web.task_rows import TaskRow, rows_of
+
+PAGE = "system"
+PROBLEMS = "system-problems"
+"""The same page with the tasks that need somebody."""
+PATHS: Mapping[str, str] = {PAGE: "/system", PROBLEMS: "/system/problems"}
+SPARK_STEP, SPARK_POINTS = 30, 60
+TIME_LABELS = 3
+TELEMETRY, ROLLUPS, QUARANTINE = ("telemetry",), ("telemetry_hourly", "rollup"), ("quarantine",)
+
+_PARTS = ("balance", "kpis", "tasks", "services", "bounds", "latency", "disk", "acknowledgement", "versions")
+"""The live parts; each is a template in templates/system/."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Something that takes disk; ``x`` and ``width`` in percent of the file system."""
+
+    fill: str
+    words: str
+    bytes: int
+    x: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyChart:
+    """Receive to commit over one hour."""
+
+    values: list[charts.Tick]
+    times: list[charts.Tick]
+    median: str
+    p95: str
+    p99: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Everything the page shows beyond the view itself."""
+
+    view: SystemView
+    rows: Sequence[TaskRow]
+    services: int
+    problems: int
+    only_problems: bool
+    spark: charts.Paths
+    peak: float
+    peak_at: float | None
+    latency_spark: str
+    chart: LatencyChart
+    disk: Sequence[Share]
+    disk_used: int | None
+    companions: Sequence[tuple[Companion, str]]
+    """Each with a line about it."""
+    answering: int
+    promise: str
+    """What a device may take its acknowledgement for."""
+    trouble: str | None
+
+
+def blueprint(site: Site, reader: SystemReader) -> Blueprint:
+    """The routes of the page and its live parts."""
+    routes = Blueprint(PAGE, __name__)
+
+    async def assemble(seen_by: Viewer, *, only_problems: bool) -> Shown:
+        now = site.services.clock.wall()
+        return shown(site, await reader.view(formats.midnight(now, seen_by.zone)), seen_by, only_problems=only_problems)
+
+    async def page(name: str) -> Response:
+        assembled = await assemble(viewer(), only_problems=name == PROBLEMS)
+        return site.page("pages/system.html", live_page=name, shown=assembled, live=False)
+
+    @routes.get("/system")
+    @allow(OPERATORS)
+    async def whole() -> Response:
+        return await page(PAGE)
+
+    @routes.get("/system/problems")
+    @allow(OPERATORS)
+    async def problems() -> Response:
+        return await page(PROBLEMS)
+
+    def go_live(name: str) -> None:
+        async def fragments(seen_by: Viewer) -> list[Fragment]:
+            if seen_by.role not in OPERATORS:
+                return []
+            assembled = await assemble(seen_by, only_problems=name == PROBLEMS)
+            return list(_fragments(site, site.frame(seen_by, path=PATHS[name], live_page=name), assembled))
+
+        site.live_pages.add(name, fragments)
+
+    for name in PATHS:
+        go_live(name)
+    return routes
+
+
+def _fragments(site: Site, frame: Frame, assembled: Shown) -> Iterator[Fragment]:
+    values = {"frame": frame, "shown": assembled, "live": True}
+    for part in ("live-state", "live-banner"):
+        yield Fragment(part, site.templates.render(f"overview/{part}.html", **values))
+    for part in _PARTS:
+        yield Fragment(f"sys-{part}", site.templates.render(f"system/{part}.html", **values), calm=True)
+
+
+def shown(site: Site, view: SystemView, seen_by: Viewer, *, only_problems: bool) -> Shown:
+    """What the templates need of a view."""
+    feed = site.services.live
+    totals = [
+        None if point.accepted is None or point.refused is None else point.accepted + point.refused
+        for point in feed.series(SPARK_STEP, SPARK_POINTS)
+    ]
+    peak = charts.highest(totals)
+    end = feed.series_end(SPARK_STEP)
+    latencies = site.services.system.vitals.receive_to_commit.series()
+    needing = [service for service in view.tasks if service.state in (State.BEHIND, State.FAILING)]
+    p95 = [None if step is None else step.p95 for step in latencies]
+    disk = list(_disk(view))
+    missing = site.services.health().missing()
+    return Shown(
+        view=view,
+        rows=list(rows_of(view, needing if only_problems else view.tasks)),
+        services=len(view.tasks),
+        problems=len(needing),
+        only_problems=only_problems,
+        spark=charts.paths(totals, charts.nice_top(peak), charts.SPARK_WIDTH, charts.SPARK_HEIGHT),
+        peak=peak,
+        peak_at=end - (SPARK_POINTS - totals.index(peak)) * SPARK_STEP if peak > 0 else None,
+        latency_spark=charts.paths(
+            p95, charts.nice_top(charts.highest(p95)), charts.SPARK_WIDTH, charts.SPARK_HEIGHT
+        ).line,
+        chart=_latency_chart(latencies, view.now, seen_by),
+        disk=disk,
+        disk_used=None if view.disk is None else view.disk.total - view.disk.free,
+        companions=[(companion, companion_words(companion, view)) for companion in view.companions],
+        promise=promise(view.broker_terms, view.receive_to_commit),
+        answering=sum(companion.trouble is None for companion in view.companions),
+        trouble=None if not missing else "; ".join(f"{name} {words}" for name, words in missing.items()),
+    )
+
+
+# Latency
+
+
+def _latency_chart(steps: Sequence[Percentiles | None], now: float, seen_by: Viewer) -> LatencyChart:
+    median = [None if step is None else 1000 * step.median for step in steps]
+    p95 = [None if step is None else 1000 * step.p95 for step in steps]
+    p99 = [None if step is None else 1000 * step.p99 for step in steps]
+    top = charts.nice_top(charts.highest(p99))
+    start = now - STEP * POINTS
+    times = [
+        charts.Tick(
+            100 * index / TIME_LABELS,
+            formats.short_time(start + (now - start) * index / TIME_LABELS, seen_by.zone),
+        )
+        for index in range(TIME_LABELS + 1)
+    ]
+    median_path, p95_path, p99_path = (
+        charts.paths(series, top, charts.PLOT_WIDTH, charts.PLOT_HEIGHT).line for series in (median, p95, p99)
+    )
+    words = f"Receive to commit over one hour, from {times[0].text} to {times[-1].text}, in milliseconds. "
+    if any(value is not None for value in p99):
+        words += (
+            f"The median is at most {charts.highest(median):.3g}, the 95th percentile at most"
+            f" {charts.highest(p95):.3g}, the 99th at most {charts.highest(p99):.3g}."
+        )
+    else:
+        words += "No message came in."
+    ticks = [tick for tick in charts.value_ticks(top) if tick.at in (0, 50, 100)]
+    return LatencyChart(ticks, times, median_path, p95_path, p99_path, words)
+
+
+# Disk
+
+
+def _disk(view: SystemView) -> Iterator[Share]:
+    """What takes the disk, most interesting first; what is left of the bar is free."""
+    disk, database = view.disk, view.database
+    if disk is None:
+        return
+    tables = {} if database is None else {table.name: table.bytes for table in database.tables}
+    telemetry, rollups, held = (_of(tables, names) for names in (TELEMETRY, ROLLUPS, QUARANTINE))
+    parts = [
+        ("f-accent", "Telemetry", telemetry),
+        ("f-s2", "Roll-ups", rollups),
+        ("f-s4", "Quarantine", held),
+        ("f-s3", "Rest of Postgres", max(disk.postgres - telemetry - rollups - held, 0)),
+        ("f-s5", "Broker and files", disk.broker + disk.rest),
+    ]
+    others = disk.total - disk.free - sum(size for *_, size in parts)
+    x = 0.0
+    for fill, words, size in [*parts, ("f-idle", "Not ours", max(others, 0))]:
+        width = 100 * size / disk.total
+        yield Share(fill, words, size, x, width)
+        x += width
+
+
+def _of(tables: Mapping[str, int], names: Sequence[str]) -> int:
+    """Bytes of the tables that begin with one of ``names`` but belong to no more particular part."""
+    return sum(
+        size
+        for table, size in tables.items()
+        if table.startswith(tuple(names)) and (names is not TELEMETRY or not table.startswith(ROLLUPS))
+    )

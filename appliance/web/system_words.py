@@ -1,0 +1,54 @@
+"""What the System page says in sentences: of Postgres and the broker, and of what an acknowledgement promises."""
+
+from appliance.latency import Percentiles
+from appliance.system import BrokerTerms, Companion
+from appliance.web import formats
+from appliance.web.system_view import SystemView
+
+
+def companion_words(companion: Companion, view: SystemView) -> str:
+    """One line about Postgres or the broker."""
+    words = [companion.version or "version unknown"]
+    if companion.name == "Postgres":
+        if view.database is not None:
+            words = [
+                view.database.version,
+                f"{view.database.connections} of {view.database.max_connections} connections",
+            ]
+        if view.commit is not None:
+            words.append(f"commit in {formats.milliseconds(view.commit.median)} ms")
+    else:
+        if companion.connected is not None:
+            words.append(f"{formats.count(companion.connected)} connected")
+        if companion.dropped is not None:
+            words.append(
+                f"{formats.count(companion.dropped)} messages dropped" if companion.dropped else "nothing dropped"
+            )
+    if companion.restarts:
+        words.append(f"restarted {companion.restarts} times")
+    return ", ".join(words)
+
+
+def promise(terms: BrokerTerms | None, latency: Percentiles | None) -> str:
+    """What a device may take its acknowledgement for, in plain words."""
+    if terms is None:
+        return (
+            "The broker is not ours: what its acknowledgement to a device promises, its own settings say."
+            " We acknowledge to it after the commit."
+        )
+    if terms.saves_every is None:
+        return (
+            "A device is acknowledged by the broker once its message is on disk there. We acknowledge to the broker"
+            " after the commit, and only then does it let go. Nothing acknowledged is lost, also when power fails."
+        )
+    gap = (
+        "as soon as a batch is committed"
+        if latency is None
+        else f"{formats.milliseconds(latency.p95)} ms later as a rule"
+    )
+    return (
+        "A device is acknowledged by the broker when its message has arrived there, in memory. We store it and"
+        f" acknowledge to the broker after the commit: {gap}. The broker saves what waits every"
+        f" {terms.saves_every:g} s: if it is killed or power fails, messages it acknowledged in the last"
+        f" {terms.saves_every:g} s and had not handed over are lost. A stop or restart of the appliance loses nothing."
+    )

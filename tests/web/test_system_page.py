@@ -1,0 +1,149 @@
+"""The System page: for operators, true, live by parts, and harmless whatever an error says."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from appliance.clock import SystemClock
+from appliance.latency import Percentiles
+from appliance.people.role import Role
+from appliance.system import BrokerTerms, Companion
+from appliance.tree import Report, Tell, Tree
+from appliance.web import formats
+from appliance.web.system_words import promise
+from tests.ingest.plant import arrange
+from tests.postgres_server import Database
+from tests.web.people import client, signed_in
+from tests.web.serving import over, page_socket, quiet_system
+
+TERMS = BrokerTerms(5, 200_000, 268_435_456, 4096, 262_144, 10_000, 14, 805_306_368)
+
+
+async def _quiet(*, task_status: trio.TaskStatus[None]) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        task_status.started()
+
+
+def _telling(report: Report) -> Tell:
+    return lambda: report
+
+
+@asynccontextmanager
+async def page(database: Database, *reports: Report, **given: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """An operator of a dashboard whose process runs a service for each report."""
+    async with trio.open_nursery() as nursery:
+        tree = Tree(nursery)
+        for number, report in enumerate(reports):
+            await tree.start(f"service-{number}", _quiet, tell=_telling(report))
+        system = replace(quiet_system(SystemClock()), tasks=tree.status, **given)
+        operator = signed_in(database.conninfo())
+        async with over(database, system=system) as served, client(served.url, operator) as asking:
+            yield asking
+        await tree.drain()
+
+
+async def test_it_shows_the_books_and_their_verdict(database: Database) -> None:
+    arrange(
+        database,
+        "INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused, duplicate)"
+        " VALUES (now(), 'a', 'acme', 3316204, 3309871, 5102, 1231)",
+    )
+    async with page(database) as asking:
+        html = (await asking.get("/system")).text
+    for words in ("Every message has one place", "3,316,204", "3,309,871", "5,102", "1,231", "Balanced"):
+        assert words in html
+    assert "Not balanced" not in html
+
+
+async def test_it_shows_every_service_and_the_tasks_below_it(database: Database) -> None:
+    async with page(database, Report("passes on", kind="v7", waiting=3, room=4096), Report("rests")) as asking:
+        html = (await asking.get("/system")).text
+    for words in (
+        "watches 2 services",
+        "service-0",
+        "v7",
+        "passes on, 3 of 4,096 waiting",
+        "service-1",
+        "sleep_forever",
+    ):
+        assert words in html
+
+
+async def test_only_problems_leaves_out_what_is_well(database: Database) -> None:
+    async with page(database, Report("is well"), Report(trouble="the link is down")) as asking:
+        html = (await asking.get("/system/problems")).text
+    assert "the link is down" in html
+    assert "Only problems, 1" in html
+    assert "is well" not in html
+
+
+async def test_what_an_error_says_is_text_and_nothing_else(database: Database) -> None:
+    async with page(database, Report(trouble="<script>alert(1)</script>")) as asking:
+        html = (await asking.get("/system")).text
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert(1)" in html
+
+
+async def test_a_service_that_does_not_answer_is_told(database: Database) -> None:
+    away = Companion("Postgres", embedded=True, version="15", trouble="is waiting", restarts=3, last_error="SIGKILL")
+    async with page(database, companions=lambda: [away]) as asking:
+        html = (await asking.get("/system")).text
+    for words in ("0 of 1 answering", "is waiting", "last error: SIGKILL"):
+        assert words in html
+
+
+@pytest.mark.parametrize("role", [Role.ADMIN, Role.VIEWER])
+async def test_it_is_for_operators(database: Database, role: Role) -> None:
+    person = signed_in(database.conninfo(), role)
+    async with over(database) as served, client(served.url, person) as asking:
+        assert (await asking.get("/system")).status_code == 403
+        assert "/system" not in (await asking.get("/")).text
+
+
+async def test_its_parts_come_live_to_operators_only(database: Database) -> None:
+    people = [signed_in(database.conninfo(), role) for role in (Role.OPERATOR, Role.ADMIN)]
+    heard: list[str | bytes] = []
+    async with over(database) as served:
+        for person in people:
+            headers = [("Origin", served.url), ("Cookie", person.headers()["Cookie"])]
+            async with page_socket(served, page="system", headers=headers) as socket:
+                with trio.move_on_after(2) as waiting:
+                    heard.append(await socket.get_message())
+                assert waiting.cancelled_caught is (person.role is Role.ADMIN)
+    for part in ("sys-balance", "sys-kpis", "sys-tasks", "sys-services", "sys-disk", "sys-versions", "live-state"):
+        assert f'id="{part}"' in str(heard[0])
+
+
+def test_the_promise_says_what_can_be_lost_and_when_nothing_can() -> None:
+    lossy = promise(TERMS, Percentiles(10, 0.02, 0.084, 0.19))
+    assert "every 5 s" in lossy
+    assert "84 ms" in lossy
+    assert "are lost" in lossy
+    assert "Nothing acknowledged is lost" in promise(replace(TERMS, saves_every=None), None)
+    assert "not ours" in promise(None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (4200, "4 kB"),
+        (412_000_000, "412 MB"),
+        (31.2e9, "31.2 GB"),
+        (2e15, "2,000 TB"),
+    ],
+)
+def test_sizes_read_well(value: float, words: str) -> None:
+    assert formats.size(value) == words
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.0004, "0.4"), (0.0061, "6.1"), (0.084, "84"), (1.25, "1,250")])
+def test_milliseconds_read_well(seconds: float, words: str) -> None:
+    assert formats.milliseconds(seconds) == words
