@@ -167,23 +167,3 @@ async def read(
         for at, readings, total, low, high in await cursor.fetchall()
     ]
     return Series(span, step, Source.HOURLY if hourly else Source.READINGS, rows)
-
-
-async def recent(
-    connection: Connection[Any],
-    tenant_id: str,
-    device_id: str,
-    metrics: Sequence[str],
-    now: datetime,
-    *,
-    hours: int = 48,
-) -> dict[str, list[float | None]]:
-    """The means of the last full hours, oldest first, of each metric: for small pictures. None where nothing came."""
-    begin = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours)
-    parameters = {"tenant": tenant_id, "device": device_id, "metrics": list(metrics), "first": begin}
-    found: dict[str, list[float | None]] = {metric: [None] * hours for metric in metrics}
-    for metric, at, mean in await (await connection.execute(STATEMENTS["read_recent"], parameters)).fetchall():
-        index = round((at - begin.timestamp()) / HOUR)
-        if 0 <= index < hours:
-            found[metric][index] = mean
-    return found

@@ -105,9 +105,3 @@ ORDER BY bin
 -- name: readings_in_hours
 SELECT coalesce(sum(readings), 0)::bigint FROM telemetry_hourly
 WHERE tenant_id = %(tenant)s AND device_id = %(device)s AND metric = %(metric)s AND hour >= %(first)s AND hour < %(last)s
-
--- name: read_recent
--- Hourly means of several metrics at once, for small pictures; an hour that is not rolled up yet is not there.
-SELECT metric, extract(epoch FROM hour)::float8, total / readings FROM telemetry_hourly
-WHERE tenant_id = %(tenant)s AND device_id = %(device)s AND metric = ANY(%(metrics)s) AND hour >= %(first)s
-ORDER BY metric, hour

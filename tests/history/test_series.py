@@ -205,15 +205,6 @@ def test_one_missing_reading_of_many_is_no_gap_where_a_step_has_one() -> None:
     assert made(60, 0, 60, 180, 240, 300).gaps() == []
 
 
-async def test_small_pictures_show_the_last_full_hours_of_several_metrics(database: Database) -> None:
-    write(database, every=3600, last=3)
-    mark_all(database)
-    await roll(database)
-    async with ingest(database) as connection:
-        shown = await series.recent(connection, TENANT, "d-1", ["t", "u"], START + timedelta(hours=5.5), hours=6)
-    assert shown == {"t": [None, 0, 1, 2, 3, None], "u": [None] * 6}
-
-
 async def test_a_year_of_one_metric_takes_less_than_a_tenth_of_a_second(database: Database) -> None:
     arrange(
         database,

@@ -64,7 +64,7 @@ async def test_the_same_is_told_as_csv(database: Database) -> None:
         by_name = await admin.raw("GET", PATH, params={**asked, "format": "csv"})
         assert by_header.content == by_name.content
         assert by_name.headers["content-type"] == "text/csv; charset=utf-8"
-        assert by_name.headers["content-disposition"] == 'attachment; filename="d-1-temperature.csv"'
+        assert 'attachment; filename="d-1-temperature-' in by_name.headers["content-disposition"]
         lines = by_name.content.decode("utf-8-sig").splitlines()
         assert by_name.content.startswith(b"\xef\xbb\xbf")
         assert lines[0].startswith("time,readings,temperature mean (°C),")

@@ -1,11 +1,9 @@
 """``/customer/devices/{device_id}/telemetry``: a metric of a device over time, as JSON or as CSV."""
 
-import csv
-import io
-from collections.abc import Iterable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from quart import Blueprint, Response, request
@@ -15,6 +13,7 @@ from appliance.devices.metric import Metric
 from appliance.errors import Invalid
 from appliance.history import series
 from appliance.history.series import MAX_POINTS, Series, Source
+from appliance.web import csv_export
 from appliance.web.access import tenant_of
 from appliance.web.api.describe import answer, describe, query
 from appliance.web.auth import READERS, allow, viewer
@@ -22,9 +21,6 @@ from appliance.web.formats import iso
 from appliance.web.paths import device_of_path
 from appliance.web.services import Services
 from appliance.web.spans import Range, choose
-
-CSV = "text/csv; charset=utf-8"
-BOM = "\ufeff"
 
 
 class TelemetryQuery(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}):
@@ -108,7 +104,7 @@ def blueprint(services: Services) -> Blueprint:
             )
         described = metric.described(asked.metric, known)
         if asked.format == "csv" or (not asked.format and _prefers_csv()):
-            return _csv(device_id, described, found)
+            return _csv(device_id, described, found, now)
         return answer(_json(device_id, described, found))
 
     return routes
@@ -133,21 +129,17 @@ def _json(device_id: str, of: Metric, found: Series) -> TelemetrySeries:
     )
 
 
-def _csv(device_id: str, of: Metric, found: Series) -> Response:
+def _csv(device_id: str, of: Metric, found: Series, now: datetime) -> Response:
     """One line a point, times in the zone of who asks."""
     zone = viewer().zone
     unit = f" ({of.unit})" if of.unit else ""
-    names = ["time", "readings", *(f"{of.name} {what}{unit}" for what in ("mean", "lowest", "highest"))]
-    lines = ([iso(one.at, zone), one.readings, one.mean, one.low, one.high] for one in found.points)
-    response = Response(BOM + _lines([names, *lines]), content_type=CSV)
-    response.headers["Content-Disposition"] = f'attachment; filename="{device_id}-{of.name}.csv"'
-    return response
+    heads = ["time", "readings", *(f"{of.name} {what}{unit}" for what in ("mean", "lowest", "highest"))]
+    rows = [(iso(one.at, zone), one.readings, one.mean, one.low, one.high) for one in found.points]
+    return csv_export.answer(f"{device_id}-{of.name}", heads, _at_once(rows), now.timestamp())
 
 
-def _lines(rows: Iterable[Iterable[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
-    return text.getvalue()
+async def _at_once(rows: list[tuple[Any, ...]]) -> AsyncIterator[list[tuple[Any, ...]]]:
+    yield rows
 
 
 def _utc(seconds: float) -> datetime:
