@@ -64,6 +64,18 @@ class Metrics:
         self.door_refusals = Counter(
             "appliance_door_refusals", "What the broker refused, as far as it tells", ["cause"], registry=self.registry
         )
+        self.replayed = Counter(
+            "appliance_replayed_messages",
+            "Held messages that a replay has looked at, by what became of them",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.evicted = Counter(
+            "appliance_evicted_messages",
+            "Held messages that quarantine let go of, by cause: room or age",
+            ["cause"],
+            registry=self.registry,
+        )
         self.in_hand = Gauge(
             "appliance_messages_in_hand", "Messages received and not yet committed", registry=self.registry
         )
@@ -72,6 +84,11 @@ class Metrics:
         """The janitor has made its round."""
         self.buckets_cleared.inc(cleared)
         self.buckets_tracked.set(tracked)
+
+    def replayed_slice(self, *, stored: int, duplicate: int, refused: int, gone: int) -> None:
+        """A replay has committed a part of its work; ``gone``: decided on or evicted by somebody else meanwhile."""
+        for outcome, count in (("stored", stored), ("duplicate", duplicate), ("refused", refused), ("gone", gone)):
+            self.replayed.labels(outcome).inc(count)
 
     def committed(self) -> float:
         """Messages committed since the start, whatever became of them."""

@@ -210,7 +210,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 "pipeline", pipeline.run, tell=reports.pipeline(pipeline, metrics.committed, config.ingest.receive_max)
             )
             await tree.start("overheard devices", Overheard(states, registry).run)
-            holding = Holding(pool, data.instance.instance_id, clock, config.quarantine)
+            holding = Holding(pool, data.instance.instance_id, clock, config.quarantine, metrics)
             await tree.start("quarantine", holding.run)
             roller = Roller(pool, clock, keep_days=config.retention.rollup_days)
             await tree.start("roll-ups", roller.run)
@@ -225,6 +225,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 config.ingest,
                 config.retention,
                 lambda: pipeline.in_hand,
+                metrics,
             )
             await tree.start("replays", replayer.run)
             # The broker: our session first, then the devices' door

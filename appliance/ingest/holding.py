@@ -23,6 +23,7 @@ from appliance.db.pool import Pool, PoolTimeout
 from appliance.db.trio_psycopg import Connection
 from appliance.ingest.batch import MICROSECONDS, MINUTE
 from appliance.ingest.quarantine import moment
+from appliance.metrics import Metrics
 from appliance.reading import HELD_REASONS
 
 INTERVAL = 5.0
@@ -52,10 +53,13 @@ Gone = tuple[str | None, str, str, datetime]
 class Holding:
     """Keeps quarantine within its caps."""
 
-    def __init__(self, pool: Pool, instance: str, clock: Clock, limits: Quarantine) -> None:
+    def __init__(
+        self, pool: Pool, instance: str, clock: Clock, limits: Quarantine, metrics: Metrics | None = None
+    ) -> None:
         self._pool = pool
         self._instance = instance
         self._clock = clock
+        self._metrics = metrics or Metrics()
         self._max_bytes = limits.max_bytes
         self._max_age = timedelta(days=limits.max_age_days)
         self._queries = statements.load("quarantine")
@@ -99,7 +103,9 @@ class Holding:
                 await connection.execute(self._queries["forget_replays"], {"before": self._now() - REPLAYS_KEPT})
                 cursor = await connection.execute(self._queries["evict_aged"], {"before": before, "limit": SLICE})
                 gone = await cursor.fetchall()
-                evicted += await self._record(connection, gone, for_room=False)
+                held = await self._record(connection, gone, for_room=False)
+            evicted += held
+            self._metrics.evicted.labels("age").inc(held)
             lost = sum(1 for _, status, reason, _ in gone if status == "HELD" and reason in HELD_REASONS)
             if lost:
                 log.warning("held messages grew too old", messages=lost, max_age_days=self._max_age.days)
@@ -122,6 +128,7 @@ class Holding:
                 if gone is None:
                     return evicted
                 evicted += gone
+                self._metrics.evicted.labels("room").inc(gone)
                 await trio.sleep(PAUSE)
             async with self._pool.connection() as connection:
                 size = await self._bytes(connection, tenant_id)

@@ -35,6 +35,7 @@ from appliance.ingest.quarantine import moment, plain
 from appliance.ingest.readmission import HeldMessage, Judged, Readmission
 from appliance.ingest.replays import CHANNEL, Replay, replay_of
 from appliance.ingest.store import TelemetryStore, Way
+from appliance.metrics import Metrics
 from appliance.reading import Refusal
 
 SLICE = 200
@@ -79,6 +80,7 @@ class Replayer:
         ingest: Ingest,
         retention: Retention,
         busy: Callable[[], int],
+        metrics: Metrics | None = None,
     ) -> None:
         self._pool = pool
         self._open_connection = open_connection
@@ -86,6 +88,7 @@ class Replayer:
         self._states = states
         self._clock = clock
         self._busy = busy
+        self._metrics = metrics or Metrics()
         self._readmission = Readmission(ingest, retention, registry.resolve)
         self._store = TelemetryStore()
         self._queries = statements.load("quarantine")
@@ -174,6 +177,12 @@ class Replayer:
                 raise
         if settled is not None:
             self._remember(judged, settled.stored)
+            self._metrics.replayed_slice(
+                stored=len(settled.stored),
+                duplicate=len(settled.duplicates),
+                refused=len(settled.refused),
+                gone=settled.gone,
+            )
 
     async def _next(self, replay: Replay) -> list[HeldMessage]:
         parameters = replay.selection.parameters() | {"after": replay.done_id, "last": replay.last_id, "limit": SLICE}

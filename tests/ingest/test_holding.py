@@ -15,6 +15,7 @@ from appliance.db.roles import INGEST
 from appliance.ingest import holding as holding_module
 from appliance.ingest.holding import Holding
 from appliance.ingest.quarantine_store import OPERATOR, HoldingReach, reach
+from appliance.metrics import Metrics
 from tests.ingest.plant import arrange, look, until
 from tests.postgres_server import Database
 
@@ -53,6 +54,17 @@ async def keep(database: Database, max_bytes: int = 2**40, max_age_days: int = 7
         limits = Quarantine(max_bytes=max_bytes, max_age_days=max_age_days)
         holding = Holding(pool, "one", SystemClock(), limits)
         return sum([await holding.round() for _ in range(rounds)])
+
+
+async def test_what_had_to_go_is_in_the_metrics_by_cause(database: Database) -> None:
+    metrics = Metrics()
+    quarantine(database, ["old"] * 3, at=NOW - timedelta(days=8))
+    quarantine(database, ["new"] * 5)
+    async with open_pool(database.conninfo(INGEST), name="holding", max_size=2) as pool:
+        await Holding(pool, "one", SystemClock(), Quarantine(max_bytes=3000), metrics).round()
+    exposed = metrics.exposition()
+    assert b'appliance_evicted_messages_total{cause="age"} 3.0' in exposed
+    assert b'appliance_evicted_messages_total{cause="room"} 2.0' in exposed
 
 
 async def how_far(database: Database, tenant_id: str) -> HoldingReach:

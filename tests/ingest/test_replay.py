@@ -51,7 +51,16 @@ def replayer(plant: Plant, instance: str = "one") -> Replayer:
     open_connection = partial(connect, plant.database.conninfo(INGEST))
     clock, ingest, retention = SystemClock(), Ingest(), Retention()
     return Replayer(
-        plant.pool, open_connection, instance, plant.registry, plant.states, clock, ingest, retention, lambda: 0
+        plant.pool,
+        open_connection,
+        instance,
+        plant.registry,
+        plant.states,
+        clock,
+        ingest,
+        retention,
+        lambda: 0,
+        plant.metrics,
     )
 
 
@@ -119,7 +128,10 @@ async def test_what_a_full_subscription_held_is_stored_in_full_after_the_limit_i
         assert before.refused == {Reason.NO_SUBSCRIPTION_CAPACITY: 120}
         await raise_limit(plant, 31)
         after = await replayed(plant)
+        exposed = plant.metrics.exposition()
     assert (after.replayed, after.refused, after.total, after.examined) == (120, {}, 120, 120)
+    assert b'appliance_replayed_messages_total{outcome="refused"} 120.0' in exposed
+    assert b'appliance_replayed_messages_total{outcome="stored"} 120.0' in exposed
     assert look(database, "SELECT count(DISTINCT device_id), count(*) FROM telemetry") == [(31, 121)]
     assert look(database, "SELECT active_device_count FROM subscriptions") == [(31,)]
     assert look(database, "SELECT status, decided_by, count(*) FROM quarantine_events GROUP BY 1, 2") == [

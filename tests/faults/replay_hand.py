@@ -1,0 +1,33 @@
+"""A process that only works on replays, to be killed: ``python -m tests.faults.replay_hand CONNINFO``."""
+
+import sys
+from functools import partial
+
+import trio
+
+from appliance.clock import SystemClock
+from appliance.config import Ingest, Retention
+from appliance.db.pool import open_pool
+from appliance.db.trio_psycopg import connect
+from appliance.devices.provisioning import Provisioner
+from appliance.devices.registry import Registry
+from appliance.devices.state import StateBook
+from appliance.ingest.replay import Replayer
+from appliance.subscriptions.lifecycle import GRACE
+
+
+async def work(conninfo: str) -> None:
+    """As the supervisor does it."""
+    clock, states = SystemClock(), StateBook(10_000)
+    async with open_pool(conninfo, name="replay", min_size=2, max_size=4) as pool, trio.open_nursery() as nursery:
+        provisioner = Provisioner(pool)
+        await nursery.start(provisioner.run)
+        registry = Registry(pool, states, provisioner, clock, capacity=10_000, refusal_ttl=5.0, grace=GRACE)
+        hand = Replayer(
+            pool, partial(connect, conninfo), "one", registry, states, clock, Ingest(), Retention(), lambda: 0
+        )
+        await hand.run()
+
+
+if __name__ == "__main__":
+    trio.run(work, sys.argv[1])

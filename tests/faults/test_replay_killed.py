@@ -1,0 +1,108 @@
+"""kill -9 of whoever replays, in the middle of it, ten times: each held message becomes a reading, once.
+
+The process is one that only replays, so that it starts ten times in as many seconds; it is started by the same code.
+"""
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import trio
+
+from appliance.db.roles import INGEST
+from appliance.ingest import replays
+from appliance.ingest.quarantine_store import Selection
+from appliance.ingest.replays import ReplayStatus
+from tests.appliance_process import PROJECT
+from tests.devices.world import ALICE, ingest
+from tests.ingest.plant import TENANT, books, furnish, look, open_plant, telemetry
+from tests.postgres_server import Database
+from tests.system.auditor import look as check
+
+MESSAGES, DEVICES = 4400, 40
+KILLS = 10
+PATIENCE_SECONDS = 20.0
+
+
+async def hold(database: Database) -> None:
+    """Messages of devices for which there is no seat; every tenth carries no time of its own."""
+    await furnish(database, seats=1)
+    base = int(time.time() * 1000) - 3_600_000
+    async with open_plant(database) as plant:
+        await plant.send(telemetry("seated", b"{}"))
+        for first in range(0, MESSAGES, 400):
+            await plant.send(
+                *(
+                    telemetry(
+                        f"d{n % DEVICES}", b'{"seq":%d}' % n if n % 10 == 0 else b'{"ts":%d,"seq":%d}' % (base + n, n)
+                    )
+                    for n in range(first, first + 400)
+                )
+            )
+    assert look(database, "SELECT count(*) FROM quarantine_events WHERE status = 'HELD'") == [(MESSAGES,)]
+
+
+async def ask(database: Database) -> None:
+    """Raise the limit, and have all of it replayed."""
+    look(database, "UPDATE subscriptions SET device_limit = %s RETURNING 1", DEVICES + 1)
+    async with ingest(database) as connection:
+        await replays.ask(connection, Selection(tenant_id=TENANT), actor=ALICE)
+
+
+def progress(database: Database) -> tuple[int, bool]:
+    """How many are replayed, and whether the job has ended."""
+    [(replayed, ended)] = look(database, "SELECT replayed, ended_at IS NOT NULL FROM quarantine_replays")
+    return replayed, ended
+
+
+@contextmanager
+def hand(database: Database) -> Iterator[None]:
+    """Somebody at work, killed at the end of the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.replay_hand", database.conninfo(INGEST)],
+        cwd=PROJECT,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def further(database: Database, done: int) -> None:
+    """Return once more than ``done`` are replayed, or all."""
+    statement = "SELECT replayed > %s OR ended_at IS NOT NULL FROM quarantine_replays"
+    with trio.fail_after(PATIENCE_SECONDS), psycopg.connect(database.conninfo(), autocommit=True) as connection:
+        while connection.execute(statement, [done]).fetchone() != (True,):
+            await trio.sleep(0.005)
+
+
+async def test_killed_again_and_again_a_replay_stores_each_message_once(database: Database) -> None:
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    await hold(database)
+    await ask(database)
+    done = 0
+    for _ in range(KILLS):
+        with hand(database):
+            await further(database, done)
+            await trio.sleep(chance.random() * 0.02)
+        check(database.conninfo())
+        done, ended = progress(database)
+        assert not ended, f"seed {seed}: too few messages for so many kills"
+    with hand(database), trio.fail_after(PATIENCE_SECONDS):
+        while not progress(database)[1]:
+            await trio.sleep(0.02)
+    [(status, replayed, refused, gone)] = look(
+        database, "SELECT status, replayed, refused::text, gone FROM quarantine_replays"
+    )
+    assert (ReplayStatus(status), replayed, refused, gone) == (ReplayStatus.DONE, MESSAGES, "{}", 0), f"seed {seed}"
+    rows = look(database, "SELECT seq FROM telemetry WHERE device_id <> 'seated' ORDER BY seq")
+    assert rows == [(number,) for number in range(MESSAGES)], f"seed {seed}"
+    assert look(database, "SELECT DISTINCT status FROM quarantine_events") == [("REPLAYED",)]
+    assert books(database)["replayed"] == MESSAGES
