@@ -6,6 +6,7 @@
 (() => {
   const PIXELS_A_POINT = 2;
   const LEFT = 44, BOTTOM = 22, TOP = 8, RIGHT = 4;
+  const EDGE = 24; // pixels from either end within which no time is written
   const SHORTEST = 10; // seconds that can be seen at once, at least
   const STEP = 0.5; // of what is seen, for one press of a button
 
@@ -15,21 +16,53 @@
   const tools = card.querySelector(".chart-tools");
   const problem = card.querySelector(".chart-problem");
   const csv = card.querySelector("a[data-csv]");
+  const note = card.querySelector(".card-head .sub");
+  const ranges = card.querySelectorAll(".seg a");
   const facts = card.querySelectorAll("dd[data-fact]");
   const { title, unit, zone } = figure.dataset;
   const decimals = figure.dataset.decimals === "" ? null : Number(figure.dataset.decimals);
   const whole = [Number(figure.dataset.from), Number(figure.dataset.to)];
 
+  const own = window.location.href;
+  const ownCsv = csv?.href;
+
   let view = whole.slice();
   let plot = null;
   let host = null;
   let asking = null;
+  let gaps = [];
 
   const number = (value) => {
     if (value === null || value === undefined) return "";
     const text = decimals === null ? String(Number(value.toPrecision(6))) : value.toFixed(decimals);
     return text.replace("-", "\u2212");
   };
+  const lasting = (seconds) => {
+    for (const [size, name] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
+      if (seconds >= size) return `${Number((seconds / size).toPrecision(3))} ${name}`;
+    }
+    return `${seconds} s`;
+  };
+  const formats = {};
+  const when = (seconds, options) => {
+    const key = JSON.stringify(options);
+    formats[key] ??= new Intl.DateTimeFormat("en-GB", { ...options, ...(zone ? { timeZone: zone } : {}) });
+    return formats[key].format(new Date(seconds * 1000));
+  };
+  const moment = (seconds) => when(seconds, { dateStyle: "medium", timeStyle: "medium" });
+
+  // Labels of the axis of time, as the server writes them: times within a day, else days; none that the edge would cut.
+  const labels = (self, times) => times.map((at) => {
+    const x = self.valToPos(at, "x");
+    if (x < EDGE || x > self.over.clientWidth - EDGE) return "";
+    const length = view[1] - view[0];
+    if (length > 300 * 86400) return when(at, { month: "short", year: "numeric" });
+    const midnight = when(at, { hour: "2-digit", minute: "2-digit", second: "2-digit" }) === "00:00:00";
+    if (length > 10 * 86400 || (midnight && length > 2 * 86400)) return when(at, { day: "numeric", month: "short" });
+    if (midnight) return `${when(at, { weekday: "short" })} 00:00`;
+    return when(at, { hour: "2-digit", minute: "2-digit", ...(length <= 300 ? { second: "2-digit" } : {}) });
+  });
+
   const colour = (name) => getComputedStyle(figure).getPropertyValue(name).trim();
 
   // Steps in the middle of which a point stands, with an empty one in each gap so that the line is left open.
@@ -50,11 +83,19 @@
       legend: { show: false },
       cursor: { y: false, drag: { x: true, y: false, setScale: false }, bind: { dblclick: () => () => show(whole) } },
       scales: { x: { time: true, range: () => view } },
-      axes: [{ ...axis, size: BOTTOM }, { ...axis, size: LEFT, values: (_, values) => values.map((v) => number(v)) }],
+      axes: [{ ...axis, size: BOTTOM, grid: { show: false }, values: labels }, { ...axis, size: LEFT, values: (_, values) => values.map((v) => number(v)) }],
       series: [{}, { stroke: line, width: 1.5, spanGaps: false, points: { show: false } },
         { stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } }],
       bands: [{ series: [2, 3], fill: colour("--env") || `color-mix(in srgb, ${line} 16%, transparent)` }],
       hooks: {
+        drawClear: [(self) => {
+          const { left, top, height, width } = self.bbox;
+          self.ctx.fillStyle = colour("--idle-soft");
+          for (const gap of gaps) {
+            const [first, last] = gap.map((at) => Math.min(Math.max(self.valToPos(at, "x", true), left), left + width));
+            self.ctx.fillRect(first, top, last - first, height);
+          }
+        }],
         setSelect: [(self) => {
           if (self.select.width < 4) return;
           const [first, last] = [self.select.left, self.select.left + self.select.width].map((x) => self.posToVal(x, "x"));
@@ -73,8 +114,7 @@
 
   const told = (data, index) => {
     if (data[1][index] === null) return "No readings";
-    const at = new Date(data[0][index] * 1000).toLocaleString(undefined, zone ? { timeZone: zone } : undefined);
-    return `${number(data[1][index])}${unit ? ` ${unit}` : ""}, ${at}`;
+    return `${number(data[1][index])}${unit ? ` ${unit}` : ""}, ${moment(data[0][index])}`;
   };
 
   const summarise = (series) => {
@@ -87,9 +127,12 @@
       Gaps: series.gaps.length === 0 ? "none" : String(series.gaps.length),
     };
     values.Readings = readings.toLocaleString("en");
+    const each = series.source === "readings" && points.every((point) => point.readings === 1);
+    note.textContent = [unit, each ? "each reading" : `mean of ${lasting(series.step)}`].filter(Boolean).join(", ");
+    if (view.join() !== whole.join()) ranges.forEach((range) => range.removeAttribute("aria-current"));
     for (const fact of facts) fact.textContent = values[fact.dataset.fact] ?? "\u2013";
     host.setAttribute("aria-label", points.length === 0 ? `${title}: no readings in this time.`
-      : `${title}, from ${new Date(view[0] * 1000).toLocaleString()} to ${new Date(view[1] * 1000).toLocaleString()}: ` +
+      : `${title}, from ${moment(view[0])} to ${moment(view[1])}: ` +
         `between ${values.Lowest} and ${values.Highest} ${unit}, in the mean ${values.Mean}.`);
   };
 
@@ -117,9 +160,9 @@
       if (!answer.ok) throw new Error(String(answer.status));
       draw(await answer.json());
       problem.hidden = true;
-      const whence = address(window.location.href, view);
-      window.history.replaceState(window.history.state, "", whence);
-      if (csv) csv.href = address(csv.href, view).href;
+      const same = view.join() === whole.join();
+      window.history.replaceState(window.history.state, "", same ? own : address(own, view));
+      if (csv) csv.href = same ? ownCsv : address(ownCsv, view).href;
     } catch (error) {
       if (error.name === "AbortError") return;
       problem.hidden = false;
@@ -136,6 +179,7 @@
       figure.querySelector("svg.plot").classList.add("covered");
     }
     const data = columns(series);
+    gaps = series.gaps.map((gap) => [Date.parse(gap.from) / 1000, Date.parse(gap.to) / 1000]);
     if (plot === null) {
       plot = new window.uPlot(options(), data, host);
       new ResizeObserver(() => plot.setSize({ width: host.clientWidth, height: host.clientHeight })).observe(host);
