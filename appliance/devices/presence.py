@@ -104,3 +104,9 @@ async def counts(connection: Connection[Any], tenant_id: str | None) -> dict[Pre
     cursor = await connection.execute(STATEMENTS["count_presences"], {"tenant": tenant_id})
     found = {Presence(name): number for name, number in await cursor.fetchall()}
     return {presence: found.get(presence, 0) for presence in Presence}
+
+
+async def limits(connection: Connection[Any]) -> Limits:
+    """The limits in force."""
+    row = await (await connection.execute(STATEMENTS["select_limits"])).fetchone()
+    return Limits() if row is None else Limits(*row)

@@ -18,13 +18,30 @@ from appliance.web.fragments import LivePages
 from appliance.web.gate import Gate
 from appliance.web.hardening import Limits
 from appliance.web.live_socket import LiveSockets
-from appliance.web.pages import more, overview, profile, set_up, sign_in
+from appliance.web.pages import (
+    device,
+    device_delete,
+    device_edit,
+    device_import,
+    device_new,
+    device_rotate,
+    device_steps,
+    metric_names,
+    more,
+    overview,
+    profile,
+    set_up,
+    sign_in,
+)
+from appliance.web.pages import devices as device_list
+from appliance.web.pages import sites as site_pages
 from appliance.web.pages import system as system_page
 from appliance.web.services import Services
 from appliance.web.site import Site
 from appliance.web.system_view import SystemReader
 from appliance.web.templating import Templates
 
+DEVICE_PAGES = (device_list, device_new, device_import, device, device_edit, device_steps, device_rotate, device_delete)
 DEFAULT_LIMITS = Limits()
 REMEMBER = 3.0
 """Seconds that the start waits for the database's memory of the last hour."""
@@ -41,6 +58,7 @@ class Dashboard(QuartTrio):
         self.limits = limits
         self.hosts = hardening.host_policy(services.public_url)
         self.live_sockets = LiveSockets()
+        self.live_pages = LivePages()
         self.config["MAX_CONTENT_LENGTH"] = limits.body
         self.config["BODY_TIMEOUT"] = limits.body_time
         self.config["RESPONSE_TIMEOUT"] = None  # the server bounds each send instead
@@ -63,7 +81,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     app = Dashboard(services, limits)
     static = Files(asset("static"))
     templates = Templates(static, services.name)
-    live_pages = LivePages()
+    live_pages = app.live_pages
     site = Site(services, templates, live_pages)
     Gate(services).install(app)
     FailurePages(services, templates).install(app)
@@ -76,7 +94,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     app.register_blueprint(live_socket.blueprint(app.live_sockets, services.live, live_pages, services.public_url))
     app.register_blueprint(sign_in.blueprint(services, templates))
     app.register_blueprint(set_up.blueprint(services, templates, live_pages))
-    for page in (more, profile):
+    for page in (*DEVICE_PAGES, site_pages, metric_names, more, profile):
         app.register_blueprint(page.blueprint(site))
     figures = FigureReader(services.pool, services.clock)
     app.register_blueprint(overview.blueprint(services, figures, templates, live_pages))

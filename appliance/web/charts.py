@@ -75,6 +75,19 @@ def paths(series: Series, top: float, width: int, height: int) -> Paths:
     return Paths("".join(lines), "".join(areas))
 
 
+def spark(series: Series) -> str:
+    """The series as a line as large as a word, from its lowest value to its highest; empty without two values."""
+    values = [value for value in series if value is not None]
+    if len(values) < 2:
+        return ""
+    low, high = min(values), max(values)
+    if high <= low:
+        return paths([None if value is None else 0.5 for value in series], 1, SPARK_WIDTH, SPARK_HEIGHT).line
+    scale = 0.86 / (high / 2 - low / 2) / 2  # halves: the distance of two large numbers may be too large for a float
+    levels = [None if value is None else 0.07 + (value - low) * scale for value in series]
+    return paths(levels, 1, SPARK_WIDTH, SPARK_HEIGHT).line
+
+
 def columns(series: Series, top: float) -> list[Column]:
     """The series as columns with a third of space between them; a value that is not nothing stays visible."""
     pitch = 100 / max(len(series), 1)

@@ -37,6 +37,11 @@ def lines(rows: Iterable[Sequence[Any]]) -> str:
     return out.getvalue()
 
 
+async def at_once(rows: Iterable[Sequence[Any]]) -> AsyncIterator[list[Sequence[Any]]]:
+    """A short list as the one page that it is."""
+    yield list(rows)
+
+
 async def text(heads: Sequence[str], pages: AsyncIterable[Iterable[Sequence[Any]]]) -> AsyncIterator[str]:
     """The file, a piece a page of rows."""
     yield BOM + lines([heads])

@@ -62,6 +62,24 @@ def metric(value: Any) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
 
 
+def quantity(value: float, decimals: int | None) -> str:
+    """A number with so many decimals, None as it is: ``4.50``; true minus sign, and no minus before a zero."""
+    if decimals is None or abs(value) >= 1e15:
+        return metric(value)
+    text = f"{value:,.{decimals}f}"
+    if not text.strip("-0.,"):
+        text = text.removeprefix("-")
+    return text.replace("-", MINUS)
+
+
+def lasting(seconds: float) -> str:
+    """How long, in the largest unit that says it well: ``0.5 s``, ``45 s``, ``5 min``, ``2.5 h``, ``3 d``."""
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
 def metrics(values: Mapping[str, Any], shown: int = 4) -> list[tuple[str, str]]:
     """The first metrics of a reading, as name and value."""
     return [(name, metric(values[name])) for name in list(values)[:shown]]
@@ -96,6 +114,24 @@ def clock_time(moment: float, zone: tzinfo | None) -> str:
 def short_time(moment: float, zone: tzinfo | None) -> str:
     """``14:32``."""
     return f"{local(moment, zone):%H:%M}"
+
+
+def day(moment: float, zone: tzinfo | None) -> str:
+    """``23 Nov 2026``."""
+    return f"{local(moment, zone):%-d %b %Y}"
+
+
+def moment_of(moment: float, now: float, zone: tzinfo | None) -> str:
+    """A time in a list: ``14:32:08`` of today, else with its day, ``23 Nov 14:32:08``."""
+    when = local(moment, zone)
+    return f"{when:%H:%M:%S}" if when.date() == local(now, zone).date() else f"{when:%-d %b %H:%M:%S}"
+
+
+def delay(seconds: float) -> str:
+    """How long a message was on its way: ``41 ms``, ``1.2 s``, ``3 h``; ahead of time with a minus sign."""
+    if abs(seconds) < 1:
+        return f"{1000 * seconds:.0f} ms".replace("-", MINUS)
+    return lasting(seconds) if seconds > 0 else f"{MINUS}{lasting(-seconds)}"
 
 
 def iso(moment: float, zone: tzinfo | None) -> str:

@@ -82,13 +82,13 @@ class Fields:
         return value
 
     def number(self, name: str, *, least: float, most: float) -> float | None:
-        """A number, with a point; None when it is missing. Raises Invalid for anything else, and out of bounds."""
+        """A number, with a point or a comma; None when it is missing. Raises Invalid for others, and out of bounds."""
         value = self._single(name)
         if value is None or value == "":
             return None
         if isinstance(value, str) and len(value) <= 40:
             try:
-                value = float(value)
+                value = float(value.replace("\N{MINUS SIGN}", "-").replace(",", "."))
             except ValueError:
                 value = None
         if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
@@ -140,6 +140,8 @@ async def read() -> Fields:
 
 async def _read() -> Fields:
     if request.mimetype == MULTIPART:
+        if not request.mimetype_params.get("boundary"):
+            raise Invalid("The form did not arrive whole. Send it again.")
         try:
             form, files = await request.form, await request.files
         except ValueError:

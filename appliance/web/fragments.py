@@ -19,6 +19,8 @@ class Fragment:
 
 Render = Callable[[Viewer], Awaitable[list[Fragment]]]
 """All live parts of one page, for one viewer."""
+RenderEach = Callable[[Viewer, str], Awaitable[list[Fragment]]]
+"""The same of one of many pages alike; the text says of which: ``TENANT/DEVICE``."""
 
 SHARED_FOR = 0.2
 """Seconds for which viewers of the same page share one rendering."""
@@ -30,22 +32,34 @@ class LivePages:
 
     def __init__(self) -> None:
         self._renders: dict[str, Render] = {}
+        self._each: dict[str, RenderEach] = {}
         self._shared: dict[tuple[str, Viewer], tuple[float, list[Fragment]]] = {}
 
     def add(self, name: str, render: Render) -> None:
         """Make ``name`` a page whose parts can be had live."""
         self._renders[name] = render
 
+    def add_each(self, name: str, render: RenderEach) -> None:
+        """Make ``name/WHICH`` pages, whichever they are."""
+        self._each[name] = render
+
     def __contains__(self, name: str) -> bool:
-        return name in self._renders
+        family, _, which = name.partition("/")
+        return name in self._renders or bool(which and family in self._each)
 
     async def fragments(self, name: str, viewer: Viewer) -> list[Fragment]:
         """The live parts of page ``name`` as they are now. Raises KeyError for a page that is not live."""
         shared = self._shared.get((name, viewer))
         if shared is not None and trio.current_time() - shared[0] < SHARED_FOR:
             return shared[1]
-        fragments = await self._renders[name](viewer)
+        fragments = await self._render(name, viewer)
         if len(self._shared) >= MAX_SHARED:
             self._shared.clear()
         self._shared[name, viewer] = (trio.current_time(), fragments)
         return fragments
+
+    async def _render(self, name: str, viewer: Viewer) -> list[Fragment]:
+        if name in self._renders:
+            return await self._renders[name](viewer)
+        family, _, which = name.partition("/")
+        return await self._each[family](viewer, which)

@@ -1,8 +1,14 @@
-"""Ids that come in an address. What can be no id is not there, like one that nobody has: 404."""
+"""Addresses of devices, sites and metrics: made, and the ids in them read.
+
+What can be no id is not there, like one that nobody has: 404. No id has a plus sign, so ``/devices/+new`` is no device.
+"""
+
+from urllib.parse import urlencode
 
 from appliance.db.found import found
 from appliance.devices import metric
 from appliance.mqtt.topics import valid_id
+from appliance.web.auth import Viewer
 
 
 def device_of_path(device_id: str) -> str:
@@ -23,3 +29,15 @@ def metric_of_path(name: str) -> str:
 def number_of_path(number: int, what: str) -> int:
     """The number of a thing that Postgres counts. Raises NotFound."""
     return found(number if 0 < number < 2**63 else None, f"{what} {str(number)[:20]}")
+
+
+def of_tenant(path: str, who: Viewer, tenant_id: str | None, **query: str) -> str:
+    """``path`` for this viewer: operators' addresses name the tenant."""
+    asked = query | ({"tenant": tenant_id} if who.is_operator and tenant_id is not None else {})
+    return f"{path}?{urlencode(asked)}" if asked else path
+
+
+def to_device(who: Viewer, tenant_id: str, device_id: str, part: str = "", **query: str) -> str:
+    """A device's page, or ``part`` of it: ``edit``, ``messages``, a step of its life."""
+    path = f"/devices/{device_id}" + (f"/{part}" if part else "")
+    return of_tenant(path, who, tenant_id, **query)

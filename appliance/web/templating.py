@@ -35,6 +35,11 @@ class Templates:
             "clock_time": formats.clock_time,
             "short_time": formats.short_time,
             "iso": formats.iso,
+            "day": formats.day,
+            "moment_of": formats.moment_of,
+            "delay": formats.delay,
+            "lasting": formats.lasting,
+            "quantity": formats.quantity,
         }
 
     def render(self, name: str, **values: Any) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from appliance.devices.device import DeviceStatus
+from appliance.devices.imports import Outcome
 from appliance.reading import Reason
 
 
@@ -53,6 +55,27 @@ REASONS: Mapping[Reason, Words] = MappingProxyType(
         Reason.TIMESTAMP_TOO_OLD: Words("Timestamp too old", "The reading is older than what is kept."),
         Reason.STORE_REFUSED: Words("Refused by the database", "Postgres did not take the row; the detail says why."),
         Reason.INTERNAL_ERROR: Words("Internal error", "A fault of the appliance; the message is held for replay."),
+    }
+)
+
+
+DEVICE_STATUSES: Mapping[DeviceStatus, str] = MappingProxyType(
+    {
+        DeviceStatus.PENDING: "Waits for approval",
+        DeviceStatus.ACTIVE: "Active",
+        DeviceStatus.INACTIVE: "Inactive",
+        DeviceStatus.REVOKED: "Revoked",
+        DeviceStatus.DECOMMISSIONED: "Deleted",
+    }
+)
+
+IMPORT_OUTCOMES: Mapping[Outcome, str] = MappingProxyType(
+    {
+        Outcome.CREATED: "New",
+        Outcome.UPDATED: "Described anew",
+        Outcome.UNCHANGED: "As it is",
+        Outcome.NO_CAPACITY: "No free seat",
+        Outcome.REFUSED: "Not taken",
     }
 )
 

@@ -28,3 +28,6 @@ UPDATE listening SET ended_at = %(now)s WHERE instance = %(instance)s AND began_
 -- The shortest go: what the longest ones tell of a silent device stays.
 DELETE FROM listening WHERE instance = %(instance)s AND began_at < %(began)s AND began_at IN (
   SELECT began_at FROM listening WHERE instance = %(instance)s ORDER BY ended_at - began_at DESC OFFSET %(kept)s)
+
+-- name: select_limits
+SELECT stale_after, offline_after FROM presence_limits

@@ -59,10 +59,18 @@ class DeviceQuery(msgspec.Struct, frozen=True, kw_only=True):
     site: Annotated[tuple[str, ...], msgspec.Meta(description="Site ids; `.none` for devices without one.")] = ()
     subscription: Annotated[tuple[str, ...], msgspec.Meta(description="Ids; `.none` for devices without a seat.")] = ()
     tag: tuple[str, ...] = ()
-    sort: Sort = Sort.DEVICE
-    down: Annotated[bool, msgspec.Meta(description="From the end.")] = False
+    sort: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=f"^-?({'|'.join(Sort)})$", description=f"One of {', '.join(Sort)}; with `-` before it from the end."
+        ),
+    ] = Sort.DEVICE
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = 50
     cursor: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+
+    def order(self) -> tuple[Sort, bool]:
+        """By what to sort, and whether from the end."""
+        return Sort(self.sort.removeprefix("-")), self.sort.startswith("-")
 
 
 class DevicePage(msgspec.Struct, frozen=True):

@@ -51,12 +51,13 @@ def blueprint(services: Services) -> Blueprint:
     @describe("List devices", query=DeviceQuery, answers={HTTPStatus.OK: DevicePage}, csv=True)
     async def list_devices() -> Response:
         asked = query(DeviceQuery)
+        sort, down = asked.order()
         async with access.reading() as connection:
             page = await fleet.list_page(
                 connection,
                 filter_of(asked, tenants_shown()),
-                sort=asked.sort,
-                down=asked.down,
+                sort=sort,
+                down=down,
                 limit=asked.limit,
                 after=cursor.read(asked.cursor, Place),
             )

@@ -1,6 +1,5 @@
 """The set-up: a form behind a one-time link, then the lines that send a first message, and the wait for it."""
 
-from dataclasses import dataclass
 from http import HTTPStatus
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -11,8 +10,9 @@ from appliance import first_start
 from appliance.errors import Conflict, Invalid
 from appliance.first_start import Beginning, Made
 from appliance.ingest.summary import LastReading
-from appliance.web import forms
+from appliance.web import device_lines, forms
 from appliance.web.auth import DOOR, OPERATORS, Viewer, allow, viewer
+from appliance.web.device_lines import Lines
 from appliance.web.door import DoorPages
 from appliance.web.fragments import Fragment, LivePages
 from appliance.web.frame import Frame
@@ -42,14 +42,6 @@ class Beginnings:
         if self._made is None or now > self._made[1] or self._made[0].user_id != user_id:
             return None
         return self._made[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """What to type to send a first message."""
-
-    mosquitto: str
-    curl: str
 
 
 def blueprint(services: Services, templates: Templates, live_pages: LivePages) -> Blueprint:
@@ -131,11 +123,5 @@ def first_reading(services: Services, made: Made) -> LastReading | None:
 def lines(services: Services, made: Made, scheme: str, host: str) -> Lines:
     """The two commands, with the address that the browser used."""
     device = made.device
-    address = f"{scheme}://{host}/ingest/tenant/{device.tenant_id}/device/{device.device_id}/telemetry"
-    return Lines(
-        mosquitto=services.device_listener.command(host, device.username, device.password),
-        curl=(
-            f"curl -H 'Authorization: Bearer {device.token}' -H 'Content-Type: application/json' "
-            f"-d '{{\"temperature\": 21.5}}' {address}"
-        ),
-    )
+    secrets = {"password": device.password, "token": device.token}
+    return device_lines.lines(services.device_listener, device.tenant_id, device.device_id, scheme, host, **secrets)

@@ -1,0 +1,94 @@
+"""What the forms of devices say, as the domain takes it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from appliance.devices.description import MAX_RATE, Description, OwnLimits
+from appliance.devices.device import MAX_INTERVAL, MAX_TEXT, NewDevice
+from appliance.devices.fleet import Member
+from appliance.errors import Invalid
+from appliance.web.forms import Fields
+
+NAMES = ("device_id", "name", "place", "tags", "site_id", "interval", "subscription_id", "rate", "burst")
+LABELS = {"device_id": "Id", "site_id": "Site", "subscription_id": "Subscription"}
+"""What the fields are called, where it is not their name."""
+MOST_TAGS_TEXT = 4000
+LEAST_INTERVAL = 0.001
+
+
+def given(fields: Fields) -> dict[str, str]:
+    """What was typed, to fill the form in again."""
+    return {name: value for name in NAMES if (value := _typed(fields, name))}
+
+
+def given_of(member: Member) -> dict[str, str]:
+    """What the form says of a device as it is."""
+    device, limits = member.device, member.limits
+    texts: Mapping[str, object] = {
+        "name": device.name,
+        "place": device.place,
+        "tags": ", ".join(device.tags),
+        "site_id": device.site_id,
+        "interval": None if device.interval is None else f"{device.interval:g}",
+        "rate": None if limits.rate is None else f"{limits.rate:g}",
+        "burst": limits.burst,
+    }
+    return {name: str(text) for name, text in texts.items() if text is not None}
+
+
+def new_device(fields: Fields) -> NewDevice:
+    """The device that a form describes. Raises Invalid, naming the field."""
+    stated = description(fields)
+    return NewDevice(
+        fields.needed("device_id", "Give the device an id.", most=64),
+        site_id=stated.site_id,
+        name=stated.name,
+        place=stated.place,
+        tags=stated.tags,
+        interval=stated.interval,
+        subscription_id=fields.text("subscription_id", most=64) or None,
+    )
+
+
+def description(fields: Fields) -> Description:
+    """What a form says of a device. Raises Invalid, naming the field."""
+    return Description(
+        name=fields.text("name", most=MAX_TEXT) or None,
+        place=fields.text("place", most=MAX_TEXT) or None,
+        tags=tags(fields.text("tags", most=MOST_TAGS_TEXT)),
+        site_id=fields.text("site_id", most=64) or None,
+        interval=fields.number("interval", least=LEAST_INTERVAL, most=MAX_INTERVAL),
+    )
+
+
+def own_limits(fields: Fields) -> OwnLimits:
+    """The limits that a form sets. Raises Invalid, naming the field."""
+    return OwnLimits(
+        fields.number("rate", least=0.001, most=MAX_RATE), fields.whole("burst", least=1, most=int(MAX_RATE))
+    )
+
+
+def tags(text: str) -> tuple[str, ...]:
+    """Tags between commas, each once, in their order."""
+    return tuple(dict.fromkeys(tag for tag in map(str.strip, text.split(",")) if tag))
+
+
+def version(fields: Fields) -> datetime | None:
+    """Which state an edit started from; None: it does not say. Raises Invalid for what is no time."""
+    text = fields.text("version", most=64)
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise Invalid("This form is not whole; load the page again.")
+    return moment
+
+
+def _typed(fields: Fields, name: str) -> str:
+    try:
+        return fields.raw(name)
+    except Invalid:
+        return ""

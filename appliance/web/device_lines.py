@@ -1,0 +1,38 @@
+"""Ready command lines that send a reading of a device, with the address that the browser used."""
+
+from dataclasses import dataclass
+
+from appliance.broker_user import device_user
+from appliance.web.services import DeviceListener
+
+HIDDEN = "..."
+"""In place of a secret that is not shown (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What to type to send a message."""
+
+    mosquitto: str
+    curl: str
+
+
+def lines(
+    listener: DeviceListener,
+    tenant_id: str,
+    device_id: str,
+    scheme: str,
+    host: str,
+    *,
+    password: str = HIDDEN,
+    token: str = HIDDEN,
+) -> Lines:
+    """Both lines; ``host`` is the host and port of the page."""
+    address = f"{scheme}://{host}/ingest/tenant/{tenant_id}/device/{device_id}/telemetry"
+    return Lines(
+        mosquitto=listener.command(host, device_user(tenant_id, device_id), password),
+        curl=(
+            f"curl -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' "
+            f"-d '{{\"temperature\": 21.5}}' {address}"
+        ),
+    )

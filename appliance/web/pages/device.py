@@ -1,0 +1,375 @@
+"""One device: how it is, what it measures over time, its messages and refusals, its seat, limit and credential."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, timedelta, tzinfo
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+import trio
+from quart import Blueprint, Response, request
+
+from appliance.db.trio_psycopg import Connection
+from appliance.devices import credentials, fleet, metric_store, presence
+from appliance.devices.credentials import Credential
+from appliance.devices.device import DeviceStatus, Event
+from appliance.devices.fleet import Member
+from appliance.devices.metric import Metric
+from appliance.devices.presence import OFFLINE_INTERVALS, STALE_INTERVALS, Limits, Presence
+from appliance.door import Refused
+from appliance.errors import NotFound
+from appliance.history import sparks
+from appliance.ingest import messages
+from appliance.ingest.limiter import BucketState
+from appliance.ingest.messages import MessagePage, Numbering, Position, RefusedMessage, StoredReading
+from appliance.mqtt.topics import valid_id
+from appliance.subscriptions.lifecycle import Subscription
+from appliance.web import charts, cursor, formats, values
+from appliance.web.access import tenant_of
+from appliance.web.auth import READERS, Viewer, allow, viewer
+from appliance.web.device_lines import Lines, lines
+from appliance.web.failures import POSTGRES_AWAY
+from appliance.web.fragments import Fragment
+from appliance.web.frame import Frame
+from appliance.web.pages.device_chart import DeviceChart, chart_of, metric_of
+from appliance.web.pages.devices import may_change, subscription_title, subscriptions_of
+from appliance.web.paths import device_of_path, of_tenant, to_device
+from appliance.web.payload import blackened
+from appliance.web.site import Site
+from appliance.web.values import ShownValue
+from appliance.web.words import Words, reason_words
+
+log = structlog.get_logger(__name__)
+
+PAGE = "device"
+RECENT = 8
+"""Messages on the summary."""
+MESSAGES = 50
+"""Messages on a page of their own."""
+STRIP = 5
+"""Values in the strip; the others stand below it."""
+DOOR_SHOWN = 5
+CLOCK_WARNS = timedelta(days=1)
+"""How long an impossible time is warned of."""
+LATELY = timedelta(days=1)
+READ_EVERY = 1.0
+"""Seconds between two readings for a live page."""
+MAX_KNOWN = 64
+"""Pages whose last reading is kept for that long."""
+LIVE_PATIENCE = 1.0
+"""Seconds that a live update waits for Postgres."""
+PAYLOAD_SHOWN = 160
+"""Characters of a message in a row."""
+DONE = {
+    "edited": "The device is described anew.",
+    "approved": "The device is approved.",
+    "rejected": "The device is turned away.",
+    "deactivated": "The device is deactivated.",
+    "reactivated": "The device is active again.",
+    "moved": "The device has moved.",
+    "revoked": "The device is shut out.",
+    "switched": "The new password has taken over.",
+    "pending": "It is done here; the broker will know in a moment.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message in words. Times are seconds since 1970."""
+
+    received_at: float
+    kind: str
+    text: str
+    delay: float | None
+    """Seconds on the way, where the device gave the time."""
+    notes: Sequence[str]
+    refused: Words | None
+    detail: str = ""
+    event_id: int | None = None
+    """Of a refused one, in quarantine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A value of the strip, with the line of its last day."""
+
+    value: ShownValue
+    href: str
+    current: bool
+    spark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What changes by itself: read again for the live view."""
+
+    member: Member
+    tiles: Sequence[Tile]
+    others: Sequence[ShownValue]
+    messages: Sequence[Message]
+    limit: BucketState
+    seen_at: float | None
+    refused: Words | None
+    """Why its newest message was not accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What stands still meanwhile."""
+
+    credential: Credential | None
+    subscription: Subscription | None
+    subscription_name: str
+    numbering: Numbering
+    readings: int
+    """Of the last day, messages.COUNTED + 1 standing for more."""
+    door: Sequence[Refused]
+    lines: Lines
+    clock_warning: bool
+    expected: str
+    """Its interval and what follows from it, in words."""
+    steps: Sequence[Event]
+    """What may be done to it in its status."""
+
+
+def blueprint(site: Site) -> Blueprint:
+    """The routes of the page and its live parts."""
+    routes = Blueprint(PAGE, __name__)
+    access = site.services.access
+
+    @routes.get("/devices/<device_id>")
+    @allow(READERS)
+    async def summary(device_id: str) -> Response:
+        tenant_id, identity, who = tenant_of(), device_of_path(device_id), viewer()
+        async with access.reading() as connection:
+            now = await read_now(connection, site, who, tenant_id, identity, request.args)
+            facts = await _facts(connection, site, now.member)
+            chart = await _chart(connection, site, now, who.zone)
+        return site.page(
+            "pages/device.html",
+            live_page=f"{PAGE}/{tenant_id}/{identity}",
+            done=DONE,
+            now=now,
+            facts=facts,
+            chart=chart,
+            most=messages.COUNTED,
+            may_change=may_change(who),
+            to=partial(to_device, who, tenant_id, identity),
+            sites=of_tenant(f"/sites/{now.member.device.site_id}", who, tenant_id),
+            back=of_tenant("/devices", who, tenant_id),
+        )
+
+    @routes.get("/devices/<device_id>/messages")
+    @allow(READERS)
+    async def all_messages(device_id: str) -> Response:
+        tenant_id, identity, who = tenant_of(), device_of_path(device_id), viewer()
+        place = cursor.read(request.args.get("cursor"), Position)
+        async with access.reading() as connection:
+            member = await fleet.get(connection, tenant_id, identity)
+            page = await messages.page(connection, tenant_id, identity, limit=MESSAGES, after=place)
+        return site.page(
+            "pages/device-messages.html",
+            member=member,
+            messages=in_words(page),
+            next=cursor.write(page.next),
+            to=partial(to_device, who, tenant_id, identity),
+            back=of_tenant("/devices", who, tenant_id),
+        )
+
+    site.live_pages.add_each(PAGE, LiveDevices(site).fragments)
+    return routes
+
+
+class LiveDevices:
+    """The parts of devices' pages that change by themselves, read once a second however much comes in."""
+
+    PARTS: Mapping[str, bool] = {
+        "device-state": False,
+        "device-seen": False,
+        "device-messages": True,
+        "device-limit": True,
+    }
+    """By element id, and whether each is calm. Each is a template of its own in templates/device/."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._known: dict[tuple[Viewer, str], tuple[float, list[Fragment]]] = {}
+
+    async def fragments(self, seen_by: Viewer, which: str) -> list[Fragment]:
+        """The parts of ``TENANT/DEVICE`` for a viewer; none of a device that is not there, or is another tenant's."""
+        moment = self._site.services.clock.monotonic()
+        read_at, known = self._known.get((seen_by, which), (-READ_EVERY, []))
+        if moment - read_at < READ_EVERY:
+            return known
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        fresh = await self._read(seen_by, which)
+        self._known[seen_by, which] = (moment, fresh)
+        return fresh
+
+    async def _read(self, seen_by: Viewer, which: str) -> list[Fragment]:
+        tenant_id, _, device_id = which.partition("/")
+        if self._site.services.health().postgres is not None or not (valid_id(tenant_id) and valid_id(device_id)):
+            return []
+        try:
+            with trio.fail_after(LIVE_PATIENCE):
+                async with self._site.services.access.reading(seen_by) as connection:
+                    now = await read_now(connection, self._site, seen_by, tenant_id, device_id, {})
+        except (NotFound, *POSTGRES_AWAY) as error:
+            log.debug("live page without its device", error=str(error))
+            return []
+        frame = self._site.frame(seen_by, path=f"/devices/{device_id}", live_page=f"{PAGE}/{which}")
+        return self._rendered(frame, now)
+
+    def _rendered(self, frame: Frame, now: Now) -> list[Fragment]:
+        render, device = self._site.templates.render, now.member.device
+        to = partial(to_device, frame.viewer, device.tenant_id, device.device_id)
+        parts = [
+            Fragment(name, render(f"device/{name}.html", frame=frame, now=now, to=to), calm)
+            for name, calm in self.PARTS.items()
+        ]
+        values = [
+            Fragment(f"value-{index}", render("device/value.html", tile=tile, index=index), calm=True)
+            for index, tile in enumerate(now.tiles)
+        ]
+        return parts + values
+
+
+async def read_now(
+    connection: Connection[Any], site: Site, who: Viewer, tenant_id: str, device_id: str, arguments: Mapping[str, str]
+) -> Now:
+    """What changes by itself of a device. Raises NotFound; Invalid, naming the field, for a wrong argument."""
+    member = await fleet.get(connection, tenant_id, device_id)
+    known = await metric_store.of_names(connection, tenant_id, member.latest)
+    shown = values.all_shown(member.latest, known)
+    page = await messages.page(connection, tenant_id, device_id, limit=RECENT)
+    strip = [one for one in shown if one.is_number][:STRIP]
+    picked = metric_of(arguments, {one.metric.name: one.metric for one in shown if one.is_number})
+    keys = [(tenant_id, device_id, one.metric.name) for one in strip]
+    series = await sparks.read(connection, keys, site.services.access.now())
+    kept = {name: arguments[name] for name in ("range", "from", "to") if arguments.get(name)}
+    refused = member.presence is Presence.REFUSED and member.refused_reason is not None
+    return Now(
+        member=member,
+        tiles=[
+            Tile(
+                one,
+                to_device(who, tenant_id, device_id, m=one.metric.name, **kept) + "#chart",
+                picked is not None and one.metric.name == picked.name,
+                charts.spark(line),
+            )
+            for one, line in zip(strip, series, strict=True)
+        ],
+        others=[one for one in shown if one not in strip],
+        messages=in_words(page),
+        limit=site.services.limit_of(tenant_id, device_id),
+        seen_at=None if member.last_seen_at is None else member.last_seen_at.timestamp(),
+        refused=reason_words(member.refused_reason or "") if refused else None,
+    )
+
+
+def in_words(page: MessagePage) -> list[Message]:
+    """Messages as a person reads them."""
+    return [_stored(one) if isinstance(one, StoredReading) else _refused(one) for one in page.messages]
+
+
+async def _chart(connection: Connection[Any], site: Site, now: Now, zone: tzinfo | None) -> DeviceChart | None:
+    """The chart of the metric that is picked; None for a device that has never sent a number."""
+    device = now.member.device
+    metric = metric_of(request.args, _numbers(now))
+    if metric is None:
+        return None
+    moment = site.services.access.now()
+    return await chart_of(
+        connection,
+        device.tenant_id,
+        device.device_id,
+        metric,
+        request.args.to_dict(),
+        now=moment,
+        zone=zone,
+        oldest_reading=moment - timedelta(days=site.services.system.retention_days),
+    )
+
+
+def _numbers(now: Now) -> dict[str, Metric]:
+    """The metrics that a chart can be drawn of, those of the strip first."""
+    shown = [*(tile.value for tile in now.tiles), *now.others]
+    return {one.metric.name: one.metric for one in shown if one.is_number}
+
+
+async def _facts(connection: Connection[Any], site: Site, member: Member) -> Facts:
+    device, moment = member.device, site.services.access.now()
+    tenant_id, device_id = device.tenant_id, device.device_id
+    owned = await subscriptions_of(connection, tenant_id)
+    subscription = next((row for row in owned if row.subscription_id == device.subscription_id), None)
+    adjusted = member.ts_adjusted_at
+    return Facts(
+        credential=await credentials.get(connection, tenant_id, device_id),
+        subscription=subscription,
+        subscription_name="" if subscription is None else subscription_title(subscription),
+        numbering=await messages.numbering(connection, tenant_id, device_id, moment - LATELY),
+        readings=await messages.count_since(connection, tenant_id, device_id, moment - LATELY),
+        door=site.services.refused_at_door(tenant_id, device_id)[:DOOR_SHOWN],
+        lines=lines(site.services.device_listener, tenant_id, device_id, request.scheme, request.host),
+        clock_warning=adjusted is not None and moment - adjusted < CLOCK_WARNS,
+        expected=_expected(member, await presence.limits(connection)),
+        steps=_steps(device.status),
+    )
+
+
+def _expected(member: Member, limits: Limits) -> str:
+    interval = member.interval
+    if interval is None:
+        return "not known yet"
+    source = "set by hand" if member.device.interval is not None else "learned from its messages"
+    stale = formats.lasting(max(STALE_INTERVALS * interval, limits.stale_after))
+    offline = formats.lasting(max(OFFLINE_INTERVALS * interval, limits.offline_after))
+    return f"{formats.lasting(interval)}, {source}; stale after {stale}, offline after {offline}"
+
+
+def _steps(status: DeviceStatus) -> list[Event]:
+    steps = {
+        DeviceStatus.PENDING: [Event.APPROVE, Event.REJECT],
+        DeviceStatus.ACTIVE: [Event.MOVE, Event.DEACTIVATE],
+        DeviceStatus.INACTIVE: [Event.REACTIVATE],
+        DeviceStatus.REVOKED: [Event.REACTIVATE],
+    }
+    return steps.get(status, [])
+
+
+def _stored(reading: StoredReading) -> Message:
+    notes = []
+    if reading.ts_adjusted:
+        notes.append("impossible time")
+    if reading.late:
+        notes.append("late")
+    delay = None if reading.ts == reading.received_at or reading.ts_adjusted else reading.delay
+    return Message(reading.received_at.timestamp(), reading.kind.value, _rebuilt(reading), delay, notes, None)
+
+
+def _rebuilt(reading: StoredReading) -> str:
+    """The message as it may have been: its bytes are not kept."""
+    parts: dict[str, Any] = dict(reading.metrics)
+    if reading.seq is not None:
+        parts["seq"] = reading.seq
+    if reading.lat is not None and reading.lng is not None:
+        parts |= {"lat": reading.lat, "lng": reading.lng}
+    return msgspec.json.encode(parts).decode()
+
+
+def _refused(message: RefusedMessage) -> Message:
+    text = blackened(message.payload_start).decode("utf-8", "replace")
+    shown = "".join(one if one.isprintable() else "\N{MIDDLE DOT}" for one in text[:PAYLOAD_SHOWN])
+    return Message(
+        received_at=message.at.astimezone(UTC).timestamp(),
+        kind=message.kind or "",
+        text=shown,
+        delay=None,
+        notes=[],
+        refused=reason_words(message.reason),
+        detail=message.detail,
+        event_id=message.event_id,
+    )

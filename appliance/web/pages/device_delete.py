@@ -1,0 +1,49 @@
+"""Delete a device: asks whether its readings stay, and for its id."""
+
+from functools import partial
+from http import HTTPStatus
+
+from quart import Blueprint, Response
+
+from appliance.devices import fleet
+from appliance.web import forms
+from appliance.web.access import tenant_of
+from appliance.web.auth import ADMINS, allow, viewer
+from appliance.web.device_desk import DeviceDesk
+from appliance.web.faults import Fault
+from appliance.web.paths import device_of_path, of_tenant, to_device
+from appliance.web.site import Site, see_other
+
+
+def blueprint(site: Site) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("device_delete", __name__)
+    access = site.services.access
+    desk = DeviceDesk(site.services)
+
+    async def deletion(device_id: str, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK) -> Response:
+        async with access.reading() as connection:
+            member = await fleet.get(connection, tenant_of(), device_of_path(device_id))
+        to = partial(to_device, viewer(), tenant_of(), device_id)
+        return site.page("pages/device-delete.html", status=status, member=member, fault=fault, to=to)
+
+    @routes.get("/devices/<device_id>/delete")
+    @allow(ADMINS)
+    async def ask_deletion(device_id: str) -> Response:
+        return await deletion(device_id)
+
+    @routes.post("/devices/<device_id>/delete")
+    @allow(ADMINS)
+    async def delete(device_id: str) -> Response:
+        fields = await forms.read()
+        identity, tenant_id = device_of_path(device_id), tenant_of()
+        history = fields.text("history")
+        if history not in {"keep", "erase"}:
+            fault = ("history", "Say whether its readings stay.")
+            return await deletion(identity, fault, HTTPStatus.UNPROCESSABLE_ENTITY)
+        if fields.text("typed") != identity:
+            return await deletion(identity, ("typed", f"This is not {identity}."), HTTPStatus.UNPROCESSABLE_ENTITY)
+        await desk.delete(tenant_id, identity, keep_history=history == "keep")
+        return see_other(of_tenant("/devices", viewer(), tenant_id, done="deleted"))
+
+    return routes

@@ -1,0 +1,76 @@
+"""Describe a device anew: its name, place, tags, site and interval; operators also set its limits."""
+
+from collections.abc import Mapping
+from functools import partial
+from http import HTTPStatus
+
+from quart import Blueprint, Response
+
+from appliance.devices import fleet
+from appliance.devices.fleet import Member
+from appliance.errors import Conflict, Invalid
+from appliance.web import device_forms, forms
+from appliance.web.access import tenant_of
+from appliance.web.auth import ADMINS, allow, viewer
+from appliance.web.device_desk import DeviceDesk
+from appliance.web.faults import Fault, fault_of
+from appliance.web.paths import device_of_path, to_device
+from appliance.web.site import Site, see_other
+
+
+def blueprint(site: Site) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("device_edit", __name__)
+    access = site.services.access
+    desk = DeviceDesk(site.services)
+
+    async def edit_form(
+        member: Member, values: Mapping[str, str], fault: Fault | None, status: HTTPStatus, version: str
+    ) -> Response:
+        device = member.device
+        async with access.reading() as connection:
+            census = await fleet.census(connection, device.tenant_id)
+        return site.page(
+            "pages/device-edit.html",
+            status=status,
+            member=member,
+            given=values,
+            fault=fault,
+            labels=device_forms.LABELS,
+            version=version,
+            site_ids=[name for name in census.sites if name],
+            limits=viewer().is_operator,
+            to=partial(to_device, viewer(), device.tenant_id, device.device_id),
+        )
+
+    async def seen(device_id: str) -> Member:
+        async with access.reading() as connection:
+            return await fleet.get(connection, tenant_of(), device_of_path(device_id))
+
+    @routes.get("/devices/<device_id>/edit")
+    @allow(ADMINS)
+    async def show_edit(device_id: str) -> Response:
+        member = await seen(device_id)
+        version = member.version.isoformat()
+        return await edit_form(member, device_forms.given_of(member), None, HTTPStatus.OK, version)
+
+    @routes.post("/devices/<device_id>/edit")
+    @allow(ADMINS)
+    async def edit(device_id: str) -> Response:
+        fields = await forms.read()
+        member = await seen(device_id)
+        try:
+            started = device_forms.version(fields)
+            if started not in (None, member.version):
+                raise Conflict(
+                    "Somebody else has changed the device meanwhile. Below is what you typed; send it again."
+                )
+            limits = device_forms.own_limits(fields) if viewer().is_operator else None
+            await desk.describe(tenant_of(), member, device_forms.description(fields), limits)
+        except (Invalid, Conflict) as error:
+            status = HTTPStatus.CONFLICT if isinstance(error, Conflict) else HTTPStatus.UNPROCESSABLE_ENTITY
+            values, version = device_forms.given(fields), member.version.isoformat()
+            return await edit_form(member, values, fault_of(error), status, version)
+        return see_other(to_device(viewer(), tenant_of(), device_id, done="edited"))
+
+    return routes

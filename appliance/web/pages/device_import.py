@@ -1,0 +1,90 @@
+"""Import devices from a CSV file: first a look at what would become of each row, then the import."""
+
+from collections import Counter
+from http import HTTPStatus
+
+from quart import Blueprint, Response
+
+from appliance.devices import import_file
+from appliance.errors import Invalid
+from appliance.web import forms
+from appliance.web.access import tenant_of
+from appliance.web.auth import ADMINS, allow, viewer
+from appliance.web.device_desk import DeviceDesk, Imported
+from appliance.web.faults import Fault, fault_of
+from appliance.web.paths import of_tenant
+from appliance.web.site import Site
+from appliance.web.words import IMPORT_OUTCOMES
+
+MAX_FILE = 1_000_000
+"""Bytes of a CSV file: some 20,000 devices."""
+SHOWN_ROWS = 500
+"""Rows of an import that the page shows; the counts are of all. With secrets it shows every row, this once."""
+
+
+def blueprint(site: Site) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("device_import", __name__)
+    desk = DeviceDesk(site.services)
+
+    def import_page(
+        status: HTTPStatus,
+        fault: Fault | None = None,
+        imported: Imported | None = None,
+        *,
+        text: str = "",
+        dry_run: bool = True,
+    ) -> Response:
+        tenant_id = tenant_of()
+        pairs = [] if imported is None else list(zip(imported.rows, imported.lines, strict=True))
+        shown = SHOWN_ROWS if imported is None or not imported.issued else len(pairs)
+        return site.page(
+            "pages/devices-import.html",
+            status=status,
+            fault=fault,
+            imported=imported,
+            pairs=pairs[:shown],
+            left_out=max(0, len(pairs) - shown),
+            counts=Counter(line.outcome for _, line in pairs),
+            outcomes=IMPORT_OUTCOMES,
+            columns=import_file.COLUMNS,
+            action=of_tenant("/devices/+import", viewer(), tenant_id),
+            back=of_tenant("/devices", viewer(), tenant_id),
+            text=text,
+            dry_run=dry_run,
+            secrets={} if imported is None else {issued.device_id: issued for issued in imported.issued},
+        )
+
+    @routes.get("/devices/+import")
+    @allow(ADMINS)
+    async def show_import() -> Response:
+        return import_page(HTTPStatus.OK)
+
+    @routes.post("/devices/+import")
+    @allow(ADMINS)
+    async def import_devices() -> Response:
+        fields = await forms.read()
+        dry_run = fields.text("step") != "import"
+        data = b""
+        try:
+            data = _file(fields)
+            imported = await desk.import_csv(
+                tenant_of(), data, dry_run=dry_run, with_credentials=fields.flag("credentials")
+            )
+        except Invalid as error:
+            text = data.decode("utf-8", "replace")
+            return import_page(HTTPStatus.UNPROCESSABLE_ENTITY, fault_of(error, "file"), text=text)
+        return import_page(HTTPStatus.OK, imported=imported, text=data.decode("utf-8-sig"), dry_run=dry_run)
+
+    return routes
+
+
+def _file(fields: forms.Fields) -> bytes:
+    """The file that was chosen, or the text that a look at it brought back. Raises Invalid."""
+    chosen = fields.files.get("file")
+    data = chosen.read() if chosen is not None and chosen.filename else fields.raw("text", most=MAX_FILE).encode()
+    if not data.strip():
+        raise Invalid("Choose a CSV file.", "file")
+    if len(data) > MAX_FILE:
+        raise Invalid(f"The file is larger than {MAX_FILE // 1000:,} kB; import it in parts.", "file")
+    return data

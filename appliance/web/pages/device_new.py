@@ -1,0 +1,78 @@
+"""Add a device: a form, then its secrets, shown this once."""
+
+from collections.abc import Mapping
+from functools import partial
+from http import HTTPStatus
+
+from quart import Blueprint, Response, request
+
+from appliance.devices import fleet
+from appliance.errors import Conflict, Invalid, NoCapacity, NotFound
+from appliance.web import device_forms, forms
+from appliance.web.access import tenant_of
+from appliance.web.auth import ADMINS, allow, viewer
+from appliance.web.device_desk import DeviceDesk
+from appliance.web.device_lines import lines
+from appliance.web.faults import Fault, fault_of
+from appliance.web.pages.devices import free_seats, seat_choices, subscriptions_of
+from appliance.web.paths import of_tenant, to_device
+from appliance.web.site import Site
+
+
+def blueprint(site: Site) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("device_new", __name__)
+    access = site.services.access
+    desk = DeviceDesk(site.services)
+
+    async def new_form(values: Mapping[str, str], fault: Fault | None, status: HTTPStatus) -> Response:
+        tenant_id = tenant_of()
+        async with access.reading() as connection:
+            census = await fleet.census(connection, tenant_id)
+            seats = free_seats(await subscriptions_of(connection, tenant_id), access.now())
+        return site.page(
+            "pages/device-new.html",
+            status=status,
+            given=values,
+            fault=fault,
+            labels=device_forms.LABELS,
+            site_ids=[name for name in census.sites if name],
+            seats=seats,
+            seat_choices=seat_choices(seats),
+            back=of_tenant("/devices", viewer(), tenant_id),
+        )
+
+    @routes.get("/devices/+new")
+    @allow(ADMINS)
+    async def show_new() -> Response:
+        return await new_form({}, None, HTTPStatus.OK)
+
+    @routes.post("/devices/+new")
+    @allow(ADMINS)
+    async def create() -> Response:
+        fields = await forms.read()
+        tenant_id = tenant_of()
+        try:
+            new = device_forms.new_device(fields)
+            handed = await desk.create(tenant_id, new)
+        except Invalid as error:
+            return await new_form(device_forms.given(fields), fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+        except Conflict as error:
+            return await new_form(device_forms.given(fields), fault_of(error, "device_id"), HTTPStatus.CONFLICT)
+        except (NoCapacity, NotFound) as error:
+            fault = fault_of(error, "subscription_id")
+            return await new_form(device_forms.given(fields), fault, HTTPStatus.CONFLICT)
+        issued = handed.issued
+        secrets = {"password": issued.password, "token": issued.token}
+        listener = site.services.device_listener
+        return site.page(
+            "pages/device-secrets.html",
+            status=HTTPStatus.CREATED,
+            title=f"{new.name or new.device_id} is added",
+            handed=handed,
+            lines=lines(listener, tenant_id, new.device_id, request.scheme, request.host, **secrets),
+            to=partial(to_device, viewer(), tenant_id, new.device_id),
+            back=of_tenant("/devices", viewer(), tenant_id),
+        )
+
+    return routes

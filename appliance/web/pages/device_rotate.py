@@ -1,0 +1,90 @@
+"""A new password and token for a device: when they take over, then the secrets, shown this once."""
+
+from collections.abc import Mapping
+from functools import partial
+from http import HTTPStatus
+
+from quart import Blueprint, Response, request
+
+from appliance.devices import fleet
+from appliance.devices.credentials import Rotation
+from appliance.devices.fleet import Member
+from appliance.errors import Conflict, Invalid
+from appliance.web import forms
+from appliance.web.access import tenant_of
+from appliance.web.auth import ADMINS, allow, viewer
+from appliance.web.device_desk import DeviceDesk
+from appliance.web.device_lines import lines
+from appliance.web.faults import Fault, fault_of
+from appliance.web.paths import device_of_path, of_tenant, to_device
+from appliance.web.site import Site
+from appliance.web.spans import moment_of
+
+
+def blueprint(site: Site) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("device_rotate", __name__)
+    access = site.services.access
+    desk = DeviceDesk(site.services)
+
+    def rotation_page(
+        member: Member,
+        fault: Fault | None = None,
+        given: Mapping[str, str] | None = None,
+        status: HTTPStatus = HTTPStatus.OK,
+    ) -> Response:
+        device = member.device
+        return site.page(
+            "pages/device-rotate.html",
+            status=status,
+            member=member,
+            fault=fault,
+            given=given or {"when": "later", "at": ""},
+            to=partial(to_device, viewer(), device.tenant_id, device.device_id),
+        )
+
+    @routes.get("/devices/<device_id>/rotate")
+    @allow(ADMINS)
+    async def ask_rotation(device_id: str) -> Response:
+        async with access.reading() as connection:
+            return rotation_page(await fleet.get(connection, tenant_of(), device_of_path(device_id)))
+
+    @routes.post("/devices/<device_id>/rotate")
+    @allow(ADMINS)
+    async def rotate(device_id: str) -> Response:
+        fields = await forms.read()
+        identity, tenant_id = device_of_path(device_id), tenant_of()
+        async with access.reading() as connection:
+            member = await fleet.get(connection, tenant_id, identity)
+        try:
+            handed = await desk.rotate(tenant_id, identity, _rotation(fields))
+        except (Invalid, Conflict) as error:
+            status = HTTPStatus.CONFLICT if isinstance(error, Conflict) else HTTPStatus.UNPROCESSABLE_ENTITY
+            given = {"when": fields.text("when"), "at": fields.text("at", most=64)}
+            return rotation_page(member, fault_of(error), given, status)
+        secrets = {"password": handed.issued.password, "token": handed.issued.token}
+        listener = site.services.device_listener
+        return site.page(
+            "pages/device-secrets.html",
+            status=HTTPStatus.CREATED,
+            title=f"New credential of {member.device.name or identity}",
+            handed=handed,
+            lines=lines(listener, tenant_id, identity, request.scheme, request.host, **secrets),
+            to=partial(to_device, viewer(), tenant_id, identity),
+            back=of_tenant("/devices", viewer(), tenant_id),
+        )
+
+    return routes
+
+
+def _rotation(fields: forms.Fields) -> Rotation:
+    """When the new password takes over, as the form says. Raises Invalid, naming the field."""
+    match fields.text("when"):
+        case "now":
+            return Rotation(now=True)
+        case "at":
+            text = fields.needed("at", "Say when the new password takes over.", most=64)
+            return Rotation(moment_of(text, viewer().zone, "at"))
+        case "later" | "":
+            return Rotation()
+    raise Invalid("Choose when the new password takes over.", "when")

@@ -1,0 +1,160 @@
+"""The steps of a device's life: each is asked for with its effect, and what does not come back with the device's id."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+
+from quart import Blueprint, Response
+
+from appliance.devices import fleet
+from appliance.devices.broker_copies import Arrival
+from appliance.devices.device import Event
+from appliance.errors import Conflict, Invalid, NoCapacity, NotFound
+from appliance.web import forms
+from appliance.web.access import tenant_of
+from appliance.web.auth import ADMINS, allow, viewer
+from appliance.web.device_desk import DeviceDesk
+from appliance.web.faults import Fault, fault_of
+from appliance.web.pages.devices import free_seats, seat_choices, subscriptions_of
+from appliance.web.paths import device_of_path, to_device
+from appliance.web.site import Site, see_other
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A step in words."""
+
+    title: str
+    effect: str
+    button: str
+    kind: str = "primary"
+    typed: bool = False
+    """Whether the device's id must be typed: what is lost does not come back."""
+    seat: bool = False
+    """Whether a seat is given, and of which subscription can be chosen."""
+    done: str = ""
+
+
+QUESTIONS: Mapping[str, Question] = {
+    "approve": Question(
+        "Approve {}?", "It takes a seat, and its messages are taken from now on.", "Approve", seat=True, done="approved"
+    ),
+    "reject": Question(
+        "Turn {} away?",
+        "It stays known and is refused. What it sends is not held.",
+        "Turn away",
+        "danger",
+        done="rejected",
+    ),
+    "deactivate": Question(
+        "Deactivate {}?",
+        "Its seat becomes free. What it goes on sending is held, and can be replayed once it is reactivated.",
+        "Deactivate",
+        "danger",
+        done="deactivated",
+    ),
+    "reactivate": Question(
+        "Reactivate {}?", "It takes a seat again, and its messages are taken from now on.", "Reactivate", seat=True,
+        done="reactivated",
+    ),
+    "move": Question(
+        "Move {} to another subscription?", "Its seat there becomes free; nothing else changes.", "Move", seat=True,
+        done="moved",
+    ),
+    "revoke": Question(
+        "Revoke {}?",
+        "Its seat and its credential go, and it is disconnected at once. What it sends is refused and not held.",
+        "Revoke",
+        "danger",
+        typed=True,
+        done="revoked",
+    ),
+    "switch": Question(
+        "Let the new password take over?",
+        "The device is disconnected now and must use the new password from then on.",
+        "Switch now",
+        done="switched",
+    ),
+}  # fmt: skip
+
+
+def blueprint(site: Site) -> Blueprint:
+    """Two routes a step: its question, and the step itself."""
+    routes = Blueprint("device_steps", __name__)
+    steps = Steps(site)
+    for step in QUESTIONS:
+        path = f"/devices/<device_id>/{step}"
+        routes.get(path, endpoint=f"ask_{step}")(allow(ADMINS)(partial(steps.ask, step)))
+        routes.post(path, endpoint=f"take_{step}")(allow(ADMINS)(partial(steps.take, step)))
+    return routes
+
+
+class Steps:
+    """The questions, and what becomes of their answers."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._access = site.services.access
+        self._desk = DeviceDesk(site.services)
+
+    async def ask(
+        self, step: str, device_id: str, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
+    ) -> Response:
+        """The question before a step; again with what was wrong with its answer."""
+        question, tenant_id = QUESTIONS[step], tenant_of()
+        async with self._access.reading() as connection:
+            member = await fleet.get(connection, tenant_id, device_of_path(device_id))
+            owned = await subscriptions_of(connection, tenant_id) if question.seat else []
+        seats = free_seats(owned, self._access.now())
+        own = member.device.subscription_id
+        return self._site.page(
+            "pages/device-step.html",
+            status=status,
+            step=step,
+            member=member,
+            question=question,
+            fault=fault,
+            seat_choices=seat_choices(choice for choice in seats if choice.subscription_id != own),
+            title=question.title.format(member.device.name or device_id),
+            to=partial(to_device, viewer(), tenant_id, device_id),
+        )
+
+    async def take(self, step: str, device_id: str) -> Response:
+        """The step, taken."""
+        fields = await forms.read()
+        identity, tenant_id = device_of_path(device_id), tenant_of()
+        if QUESTIONS[step].typed and fields.text("typed") != identity:
+            fault = ("typed", f"This is not {identity}.")
+            return await self.ask(step, identity, fault, HTTPStatus.UNPROCESSABLE_ENTITY)
+        try:
+            arrival = await _take(self._desk, tenant_id, identity, step, fields)
+        except Invalid as error:
+            return await self.ask(step, identity, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+        except (Conflict, NoCapacity) as error:
+            return await self.ask(step, identity, fault_of(error), HTTPStatus.CONFLICT)
+        done = "pending" if arrival is Arrival.PENDING else QUESTIONS[step].done
+        return see_other(to_device(viewer(), tenant_id, identity, done=done))
+
+
+async def _take(desk: DeviceDesk, tenant_id: str, device_id: str, step: str, fields: forms.Fields) -> Arrival:
+    """The step, taken."""
+    match step:
+        case "revoke":
+            return await desk.revoke(tenant_id, device_id)
+        case "switch":
+            return await desk.switch(tenant_id, device_id)
+        case "deactivate":
+            gone = fields.flag("revoke_credential")
+            return await desk.deactivate(tenant_id, device_id, revoke_credential=gone)
+    event = Event(step)
+    seat = fields.text("subscription_id", most=64) or None
+    if event is Event.MOVE and seat is None:
+        raise Invalid("Choose the subscription.", "subscription_id")
+    try:
+        await desk.step(tenant_id, device_id, event, seat)
+    except NotFound:
+        if seat is None:
+            raise
+        raise Invalid("There is no such subscription, or no such device any more.", "subscription_id") from None
+    return Arrival.APPLIED

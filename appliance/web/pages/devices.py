@@ -1,0 +1,303 @@
+"""Devices: searched, filtered, sorted, a page at a time or as CSV; those that wait on top; many changed at once."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from quart import Blueprint, Response, request
+
+from appliance.db.trio_psycopg import Connection
+from appliance.devices import fleet, metric_store, tenants
+from appliance.devices.bulk import Answer
+from appliance.devices.device import DeviceStatus, Event
+from appliance.devices.fleet import Census, Filter, Member, Place, Sort
+from appliance.devices.metric import Metric
+from appliance.devices.presence import Presence
+from appliance.errors import Invalid
+from appliance.history import sparks
+from appliance.subscriptions import rows as subscription_rows
+from appliance.subscriptions.lifecycle import Subscription, status_at, usable
+from appliance.web import charts, csv_export, cursor, forms, values
+from appliance.web.access import actor, tenant_of, tenants_shown
+from appliance.web.api.describe import query
+from appliance.web.api.device_shapes import NONE, DeviceQuery, filter_of
+from appliance.web.auth import ADMINS, READERS, Viewer, allow, viewer
+from appliance.web.device_desk import DeviceDesk
+from appliance.web.paths import of_tenant, to_device
+from appliance.web.site import Site, see_other
+from appliance.web.values import ShownValue
+from appliance.web.words import DEVICE_STATUSES, Words, reason_words
+
+VALUES_SHOWN = 2
+"""Latest values in a row."""
+CSV_PAGE = 1000
+MANY_CHOICES = 100
+"""Sites to choose from in the filter; the search finds the others."""
+STEPS: Mapping[Event, str] = {
+    Event.DEACTIVATE: "Deactivate",
+    Event.MOVE: "Move",
+    Event.APPROVE: "Approve",
+    Event.REJECT: "Reject",
+    Event.REACTIVATE: "Reactivate",
+}
+"""What may be done to many at once, in words."""
+DONE = {
+    "deleted": "The device is deleted.",
+    "claim": "The claim user is closed.",
+    "approved": "The device is approved.",
+    "rejected": "The device is turned away.",
+}
+HEADS = (
+    "tenant_id",
+    "device_id",
+    "name",
+    "place",
+    "tags",
+    "site_id",
+    "status",
+    "presence",
+    "subscription_id",
+    "interval",
+    "last_seen_at",
+    "last_heard_at",
+    "refused_reason",
+    "own_credential",
+    "created_at",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A device in the list. Times are seconds since 1970."""
+
+    member: Member
+    href: str
+    site: str
+    seen_at: float | None
+    refused: Words | None
+    """Why its newest message was not accepted, for a device whose presence says so."""
+    values: Sequence[ShownValue]
+    spark: str
+    """The line of the last day of its first value."""
+    spark_of: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A subscription whose seats may be given."""
+
+    subscription_id: str
+    title: str
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the filters offer, each as (value, word, count, glyph)."""
+
+    presences: Sequence[tuple[str, str, int, str]]
+    statuses: Sequence[tuple[str, str, int, None]]
+    sites: Sequence[tuple[str, str]]
+    subscriptions: Sequence[tuple[str, str]]
+
+
+def blueprint(site: Site) -> Blueprint:
+    """The routes of the list."""
+    routes = Blueprint("devices", __name__)
+    services, access = site.services, site.services.access
+    desk = DeviceDesk(services)
+
+    @routes.get("/devices")
+    @allow(READERS)
+    async def devices() -> Response:
+        asked = query(DeviceQuery)
+        tenant_id, who = tenants_shown(), viewer()
+        sort, down = asked.order()
+        wanted = filter_of(asked, tenant_id)
+        if request.args.get("format") == "csv":
+            pages = _csv_pages(site, who, wanted, sort, down=down)
+            return csv_export.answer("devices", HEADS, pages, services.clock.wall())
+        async with access.reading() as connection:
+            place = cursor.read(asked.cursor, Place)
+            page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=asked.limit, after=place)
+            census = await fleet.census(connection, tenant_id)
+            shown = await _rows(connection, page.members, who, access.now())
+            open_claims = await fleet.open_claim_users(connection, tenant_id)
+            owned = await subscriptions_of(connection, tenant_id)
+        return site.page(
+            "pages/devices.html",
+            done=DONE,
+            rows=shown,
+            total=page.total,
+            next=cursor.write(page.next),
+            census=census,
+            choices=_choices(census, owned),
+            open_claims=open_claims,
+            may_change=may_change(who),
+            steps=STEPS,
+            moves=free_seats(owned, access.now()),
+            statuses=DEVICE_STATUSES,
+        )
+
+    @routes.post("/devices/+bulk")
+    @allow(ADMINS)
+    async def bulk() -> Response:
+        fields = await forms.read()
+        step = fields.choice("step", Event)
+        chosen, seat = fields.many("device"), fields.text("subscription_id") or None
+        tenant_id = tenant_of()
+        if step is Event.DEACTIVATE and fields.text("typed") != str(len(set(chosen))):
+            fault = ("typed", "This is not the number of devices.") if "typed" in fields else None
+            return _confirm(site, tenant_id, chosen, fault)
+        answers = await desk.step_many(tenant_id, chosen, step, seat)
+        return site.page(
+            "pages/devices-done.html",
+            step=STEPS[step],
+            answers=answers,
+            changed=sum(answer.why_not is None for answer in answers),
+            href=lambda answer: _href(answer, tenant_id),
+            back=of_tenant("/devices", viewer(), tenant_id),
+        )
+
+    @routes.post("/devices/+close-claim")
+    @allow(ADMINS)
+    async def close_claim() -> Response:
+        async with access.changing() as connection:
+            await tenants.set_claim(connection, tenant_of(), actor(), enabled=False)
+        return see_other(of_tenant("/devices", viewer(), tenant_of(), done="claim"))
+
+    return routes
+
+
+def may_change(who: Viewer) -> bool:
+    """Whether the viewer changes devices; what they may not do is left out of their pages."""
+    return who.role in ADMINS
+
+
+async def subscriptions_of(connection: Connection[Any], tenant_id: str | None) -> list[Subscription]:
+    """The subscriptions of a tenant, or all that the viewer sees."""
+    if tenant_id is None:
+        return await subscription_rows.select_all(connection)
+    return await subscription_rows.select(connection, [tenant_id])
+
+
+def free_seats(owned: Sequence[Subscription], now: datetime) -> list[Choice]:
+    """The subscriptions that give seats now, with how many are free."""
+    parents = {row.subscription_id: row for row in owned}
+    return [
+        Choice(row.subscription_id, subscription_title(row), row.device_limit - row.active_device_count)
+        for row in owned
+        if usable(status_at(row, now, parent=parents.get(row.parent_subscription_id or "")))
+    ]
+
+
+def seat_choices(choices: Iterable[Choice]) -> list[tuple[str, str]]:
+    """The same for a form: value and word."""
+    return [(choice.subscription_id, f"{choice.title}, {choice.free} free") for choice in choices]
+
+
+def subscription_title(row: Subscription) -> str:
+    """What people call a subscription."""
+    return row.description or f"{row.subscription_id} ({row.subscription_type.capitalize()})"
+
+
+def _confirm(site: Site, tenant_id: str, chosen: Sequence[str], fault: tuple[str, str] | None) -> Response:
+    """The question before many devices stop."""
+    unique = sorted(set(chosen))
+    if not unique:
+        raise Invalid("Choose at least one device.", "device")
+    return site.page(
+        "pages/devices-deactivate.html",
+        status=HTTPStatus.OK if fault is None else HTTPStatus.UNPROCESSABLE_ENTITY,
+        devices=unique,
+        fault=fault,
+        action=of_tenant("/devices/+bulk", viewer(), tenant_id),
+        back=of_tenant("/devices", viewer(), tenant_id),
+    )
+
+
+async def _rows(connection: Connection[Any], members: Sequence[Member], who: Viewer, now: datetime) -> list[Row]:
+    """The rows of a page, with what their metrics are called and the line of the first of them."""
+    known: dict[str, dict[str, Metric]] = {}
+    for tenant_id in {member.device.tenant_id for member in members}:
+        mine = (member.latest for member in members if member.device.tenant_id == tenant_id)
+        known[tenant_id] = await metric_store.of_names(connection, tenant_id, values.names(mine))
+    shown = [values.all_shown(member.latest, known[member.device.tenant_id]) for member in members]
+    keys = [
+        (member.device.tenant_id, member.device.device_id, of[0].metric.name if of and of[0].is_number else "")
+        for member, of in zip(members, shown, strict=True)
+    ]
+    lines = [charts.spark(series) for series in await sparks.read(connection, keys, now)]
+    return [_row(member, of, line, who) for member, of, line in zip(members, shown, lines, strict=True)]
+
+
+def _row(member: Member, shown: Sequence[ShownValue], line: str, who: Viewer) -> Row:
+    device = member.device
+    refused = member.presence is Presence.REFUSED and member.refused_reason is not None
+    return Row(
+        member=member,
+        href=to_device(who, device.tenant_id, device.device_id),
+        site=member.site_name or device.site_id or "",
+        seen_at=None if member.last_seen_at is None else member.last_seen_at.timestamp(),
+        refused=reason_words(member.refused_reason or "") if refused else None,
+        values=shown[:VALUES_SHOWN],
+        spark=line,
+        spark_of=shown[0].metric.title if shown else "",
+    )
+
+
+def _choices(census: Census, owned: Sequence[Subscription]) -> Choices:
+    glyphs = {
+        Presence.ONLINE: ("Online", "g-on"),
+        Presence.STALE: ("Stale", "g-stale"),
+        Presence.OFFLINE: ("Offline", "g-off"),
+        Presence.REFUSED: ("Refused", "g-medium"),
+    }
+    titles = {row.subscription_id: subscription_title(row) for row in owned}
+    return Choices(
+        [(one.value, glyphs[one][0], census.presences[one], glyphs[one][1]) for one in Presence],
+        [(one.value, DEVICE_STATUSES[one], number, None) for one, number in census.statuses.items()],
+        [(name or NONE, name or "No site") for name in list(census.sites)[:MANY_CHOICES]],
+        [(name or NONE, titles.get(name, name) or "No seat") for name in census.subscriptions],
+    )
+
+
+async def _csv_pages(
+    site: Site, who: Viewer, wanted: Filter, sort: Sort, *, down: bool
+) -> AsyncIterator[list[tuple[Any, ...]]]:
+    """The whole list, a page at a time, each in a transaction of its own: a slow download holds nothing."""
+    place: Place | None = None
+    while True:
+        async with site.services.access.reading(who) as connection:
+            page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=CSV_PAGE, after=place)
+        yield [_cells(member) for member in page.members]
+        place = page.next
+        if place is None:
+            return
+
+
+def _cells(member: Member) -> tuple[Any, ...]:
+    device = member.device
+    return (
+        device.tenant_id,
+        device.device_id,
+        device.name,
+        device.place,
+        "|".join(device.tags),
+        device.site_id,
+        device.status.value,
+        member.presence.value if device.status is DeviceStatus.ACTIVE else None,
+        device.subscription_id,
+        member.interval,
+        member.last_seen_at,
+        member.last_heard_at,
+        member.refused_reason,
+        member.own_credential,
+        member.created_at,
+    )
+
+
+def _href(answer: Answer, tenant_id: str) -> str:
+    return to_device(viewer(), tenant_id, answer.device_id)

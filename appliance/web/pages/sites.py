@@ -1,0 +1,172 @@
+"""Sites: listed, and each named and placed on a page of its own."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from quart import Blueprint, Response, request
+
+from appliance.devices import seats, sites
+from appliance.devices.device import MAX_TEXT
+from appliance.devices.sites import Placed, Site
+from appliance.errors import Conflict, Invalid
+from appliance.web import csv_export, cursor, forms, site
+from appliance.web.access import actor, tenant_of, tenants_shown
+from appliance.web.auth import ADMINS, READERS, allow, viewer
+from appliance.web.device_forms import version
+from appliance.web.faults import Fault, fault_of
+from appliance.web.forms import Fields
+from appliance.web.pages.devices import may_change
+from appliance.web.paths import of_tenant, site_of_path
+from appliance.web.site import see_other
+
+PAGE_ROWS = 50
+CSV_ROWS = 10_000
+"""Sites of one file at most."""
+DONE = {"created": "The site is there.", "saved": "The site is saved.", "deleted": "The site is removed."}
+HEADS = ("tenant_id", "site_id", "name", "time_zone", "zone", "lat", "lng", "devices")
+
+
+def blueprint(pages: site.Site) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("sites", __name__)
+    _add_list(routes, pages)
+    access = pages.services.access
+
+    def by() -> seats.By:
+        return seats.By(actor(), access.now(), pages.services.grace)
+
+    @routes.get("/sites/+new")
+    @allow(ADMINS)
+    async def show_new() -> Response:
+        return _form(pages, {}, None)
+
+    @routes.post("/sites/+new")
+    @allow(ADMINS)
+    async def create() -> Response:
+        fields = await forms.read()
+        try:
+            new = _site(fields, fields.needed("site_id", "Give the site an id.", most=64))
+            async with access.changing() as connection:
+                await sites.create(connection, tenant_of(), new, by())
+        except Invalid as error:
+            return _form(pages, _given(fields), None, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+        except Conflict as error:
+            return _form(pages, _given(fields), None, fault_of(error, "site_id"), HTTPStatus.CONFLICT)
+        return see_other(of_tenant("/sites", viewer(), tenant_of(), done="created"))
+
+    @routes.get("/sites/<site_id>")
+    @allow(READERS)
+    async def show(site_id: str) -> Response:
+        async with access.reading() as connection:
+            placed = await sites.get(connection, tenant_of(), site_of_path(site_id))
+        return _form(pages, _given_of(placed), placed)
+
+    @routes.post("/sites/<site_id>")
+    @allow(ADMINS)
+    async def save(site_id: str) -> Response:
+        fields = await forms.read()
+        async with access.reading() as connection:
+            placed = await sites.get(connection, tenant_of(), site_of_path(site_id))
+        try:
+            async with access.changing() as connection:
+                started, new = version(fields), _site(fields, site_id)
+                await sites.change(connection, tenant_of(), new, by(), version=started)
+        except Invalid as error:
+            return _form(pages, _given(fields), placed, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+        except Conflict as error:
+            return _form(pages, _given(fields), placed, fault_of(error), HTTPStatus.CONFLICT)
+        return see_other(of_tenant("/sites", viewer(), tenant_of(), done="saved"))
+
+    @routes.post("/sites/<site_id>/delete")
+    @allow(ADMINS)
+    async def delete(site_id: str) -> Response:
+        try:
+            async with access.changing() as connection:
+                await sites.delete(connection, tenant_of(), site_of_path(site_id), by())
+        except Conflict as error:
+            async with access.reading() as connection:
+                placed = await sites.get(connection, tenant_of(), site_id)
+            return _form(pages, _given_of(placed), placed, fault_of(error), HTTPStatus.CONFLICT)
+        return see_other(of_tenant("/sites", viewer(), tenant_of(), done="deleted"))
+
+    return routes
+
+
+def _form(
+    pages: site.Site,
+    given: Mapping[str, str],
+    placed: Placed | None,
+    fault: Fault | None = None,
+    status: HTTPStatus = HTTPStatus.OK,
+) -> Response:
+    return pages.page(
+        "pages/site.html",
+        status=status,
+        placed=placed,
+        given=given,
+        fault=fault,
+        zones=[(zone, zone) for zone in sorted(sites.zones())],
+        may_change=may_change(viewer()),
+        devices=of_tenant("/devices", viewer(), tenant_of(), site=placed.site.site_id if placed else ""),
+        back=of_tenant("/sites", viewer(), tenant_of()),
+        delete=None if placed is None else _to_site(placed, "/delete"),
+    )
+
+
+def _add_list(routes: Blueprint, pages: site.Site) -> None:
+    @routes.get("/sites")
+    @allow(READERS)
+    async def all_sites() -> Response:
+        as_csv = request.args.get("format") == "csv"
+        after = cursor.read(request.args.get("cursor"), tuple[str, str])
+        limit = CSV_ROWS if as_csv else PAGE_ROWS
+        async with pages.services.access.reading() as connection:
+            found = await sites.list_page(connection, tenants_shown(), limit=limit + 1, after=after)
+        shown = found[:limit]
+        if as_csv:
+            return csv_export.answer(
+                "sites", HEADS, csv_export.at_once(map(_cells, shown)), pages.services.clock.wall()
+            )
+        return pages.page(
+            "pages/sites.html",
+            done=DONE,
+            sites=[(placed, _to_site(placed), _devices_of(placed)) for placed in shown],
+            next=cursor.write((shown[-1].tenant_id, shown[-1].site.site_id)) if len(found) > limit else None,
+            may_change=may_change(viewer()),
+        )
+
+
+def _site(fields: Fields, site_id: str) -> Site:
+    """The site that a form describes. Raises Invalid, naming the field."""
+    return Site(
+        site_id,
+        fields.text("name", most=MAX_TEXT) or None,
+        fields.text("time_zone", most=64) or None,
+        fields.number("lat", least=-90, most=90),
+        fields.number("lng", least=-180, most=180),
+    )
+
+
+def _given(fields: Fields) -> dict[str, str]:
+    names = ("site_id", "name", "time_zone", "lat", "lng", "version")
+    return {name: str(fields.values[name][-1]) for name in names if fields.values.get(name)}
+
+
+def _given_of(placed: Placed) -> dict[str, str]:
+    one = placed.site
+    texts = {"name": one.name, "time_zone": one.time_zone, "lat": one.lat, "lng": one.lng}
+    known = {name: f"{value}" for name, value in texts.items() if value is not None}
+    return known | {"site_id": one.site_id, "version": placed.version.isoformat()}
+
+
+def _to_site(placed: Placed, part: str = "") -> str:
+    return of_tenant(f"/sites/{placed.site.site_id}{part}", viewer(), placed.tenant_id)
+
+
+def _devices_of(placed: Placed) -> str:
+    return of_tenant("/devices", viewer(), placed.tenant_id, site=placed.site.site_id)
+
+
+def _cells(placed: Placed) -> tuple[object, ...]:
+    one = placed.site
+    return (placed.tenant_id, one.site_id, one.name, one.time_zone, placed.zone, one.lat, one.lng, placed.devices)

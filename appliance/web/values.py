@@ -1,0 +1,50 @@
+"""A device's latest values as people read them: what each is called, its number with its decimals, its unit."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from appliance.devices.metric import Metric, described
+from appliance.web import formats
+
+FIRST = ("temperature", "humidity", "pressure", "co2", "battery")
+"""Metrics that people look at first, where a device has them; the others stand in the order in which it sends them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownValue:
+    """One value."""
+
+    metric: Metric
+    text: str
+    unusual: bool
+    """It lies outside of what is usual."""
+    is_number: bool
+    """A chart can be drawn of it: numbers, and booleans as 0 and 1."""
+
+
+def shown(name: str, value: Any, known: Mapping[str, Metric]) -> ShownValue:
+    """One value; ``known`` is how people have named metrics."""
+    metric = described(name, known, value)
+    truth = isinstance(value, bool)
+    number = isinstance(value, int | float) and not truth
+    low = metric.usual_low is not None and number and value < metric.usual_low
+    high = metric.usual_high is not None and number and value > metric.usual_high
+    text = formats.quantity(value, metric.decimals) if number else formats.metric(value)
+    return ShownValue(metric, text, low or high, number or truth)
+
+
+def all_shown(latest: Mapping[str, Any], known: Mapping[str, Metric]) -> list[ShownValue]:
+    """All of them: numbers before texts, those that people look at first before the others."""
+    values = [shown(name, value, known) for name, value in latest.items()]
+    return sorted(values, key=_rank)
+
+
+def names(latests: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The metrics of several devices."""
+    return {name for latest in latests for name in latest}
+
+
+def _rank(value: ShownValue) -> tuple[bool, int]:
+    name = value.metric.name
+    return not value.is_number, FIRST.index(name) if name in FIRST else len(FIRST)

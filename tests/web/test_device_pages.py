@@ -1,0 +1,417 @@
+"""The pages of devices over HTTP, as people with sessions see them."""
+
+import csv
+import html
+import io
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from appliance.devices import seats
+from appliance.devices.device import NewDevice
+from appliance.people.role import Role
+from appliance.people.sessions import Visit
+from tests.devices.world import BY, TENANT, add_tenant, announce, check_books, ingest, sell
+from tests.postgres_server import Database
+from tests.web.people import client, signed_in
+from tests.web.serving import Served, page_socket
+from tests.web.told import dashboard
+
+NASTY = "<script>alert(1)</script> {{7*7}} \"' &"
+
+
+async def prepare(database: Database, *devices: NewDevice, tenant: str = TENANT, strategy: str = "auto") -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection, tenant, strategy)
+        await sell(connection, 20, tenant_id=tenant)
+        for new in devices:
+            await seats.create(connection, tenant, new, BY)
+
+
+@asynccontextmanager
+async def person(
+    served: Served, database: Database, role: Role = Role.ADMIN, tenant: str = TENANT
+) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(served.url, signed_in(database.conninfo(), role, tenant)) as asking:
+        yield asking
+
+
+def text(answer: httpx.Response) -> str:
+    """What stands on a page, without markup."""
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", answer.text)))
+
+
+def execute(database: Database, query: str, *parameters: Any) -> None:
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute(query.encode(), parameters)
+
+
+async def test_an_empty_list_offers_the_first_device(database: Database) -> None:
+    await prepare(database)
+    async with dashboard(database) as served:
+        async with person(served, database) as admin:
+            assert "No devices yet" in text(page := await admin.get("/devices"))
+            assert 'href="/devices/+new"' in page.text
+        async with person(served, database, Role.VIEWER) as reader:
+            page = await reader.get("/devices")
+            assert "+new" not in page.text
+            assert "+import" not in page.text
+
+
+async def test_the_list_finds_sorts_and_pages_and_keeps_all_in_the_address(database: Database) -> None:
+    await prepare(database, *(NewDevice(f"d{n}", name=f"Name {n}", site_id="roof") for n in range(5)))
+    async with dashboard(database) as served, person(served, database) as admin:
+        page = await admin.get("/devices?q=name&site=roof&sort=-device&limit=2")
+        assert re.findall(r'class="title" href="/devices/(d\d)"', page.text) == ["d4", "d3"]
+        assert "2 of 5 devices" in text(page)
+        onward = html.unescape(re.findall(r'rel="next" href="([^"]*)"', page.text)[0])
+        page = await admin.get(onward)
+        assert re.findall(r'class="title" href="/devices/(d\d)"', page.text) == ["d2", "d1"]
+        assert 'value="name"' in page.text
+        nothing = await admin.get("/devices?q=nobody")
+        assert "No device matches" in text(nothing)
+
+
+async def test_what_people_wrote_is_shown_as_they_wrote_it(database: Database) -> None:
+    await prepare(database, NewDevice("d", name=NASTY, place=NASTY, tags=(NASTY,), site_id="roof"))
+    execute(database, "UPDATE sites SET name = %s", NASTY)
+    async with dashboard(database) as served, person(served, database) as admin:
+        for path in ("/devices", "/devices/d", "/devices/d/edit", "/devices/d/revoke", "/devices/d/delete", "/sites"):
+            page = await admin.get(path)
+            assert page.status_code == 200, path
+            assert "<script>alert" not in page.text, path
+            assert "<script>alert(1)</script> {{7*7}}" in html.unescape(page.text), path
+
+
+async def test_the_file_has_all_that_matches_and_no_formulas(database: Database) -> None:
+    await prepare(database, *(NewDevice(f"d{n:04}", name="=cmd()") for n in range(5)), NewDevice("other"))
+    async with dashboard(database) as served, person(served, database) as admin:
+        answer = await admin.get("/devices?q=d0&format=csv&limit=2")
+        assert answer.headers["content-type"].startswith("text/csv")
+        assert answer.text.startswith("\N{ZERO WIDTH NO-BREAK SPACE}tenant_id,device_id,name")
+        rows = list(csv.DictReader(io.StringIO(answer.text.lstrip("\N{ZERO WIDTH NO-BREAK SPACE}"))))
+        assert [(row["device_id"], row["name"], row["presence"]) for row in rows] == [
+            (f"d{n:04}", "'=cmd()", "OFFLINE") for n in range(5)
+        ]
+
+
+async def test_those_that_wait_stand_on_top_and_are_let_in_with_one_press(database: Database) -> None:
+    await prepare(database, NewDevice("a"), strategy="approve")
+    async with ingest(database) as connection:
+        await announce(connection, "z-new", "z-other")
+    async with dashboard(database) as served, person(served, database) as admin:
+        page = await admin.get("/devices")
+        assert re.findall(r'class="title" href="/devices/([^"]*)"', page.text) == ["z-new", "z-other", "a"]
+        assert 'formaction="/devices/z-new/approve"' in page.text
+        answer = await admin.post("/devices/z-new/approve", data={"subscription_id": ""})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/devices/z-new?done=approved")
+        assert "The device is approved." in text(await admin.get(answer.headers["location"]))
+        assert (await admin.post("/devices/z-other/reject")).status_code == 303
+        assert (await admin.post("/devices/z-new/approve")).status_code == 409
+    check_books(database)
+
+
+async def test_an_open_claim_user_is_warned_of_until_it_is_closed(database: Database) -> None:
+    await prepare(database)
+    execute(database, "UPDATE tenants SET claim_mqtt_hash = 'x', claim_token_hash = sha256('x')")
+    async with dashboard(database) as served, person(served, database) as admin:
+        assert "The claim user of acme is open." in text(await admin.get("/devices"))
+        assert (await admin.post("/devices/+close-claim")).status_code == 303
+        page = text(await admin.get("/devices?done=claim"))
+        assert "is open" not in page
+        assert "The claim user is closed." in page
+
+
+async def test_a_device_is_added_and_its_secrets_are_shown_this_once(database: Database) -> None:
+    await prepare(database)
+    async with dashboard(database) as served, person(served, database) as admin:
+        assert (await admin.get("/devices/+new")).status_code == 200
+        form = {"device_id": " frz-1 ", "name": "Freezer", "tags": "cold, , b", "site_id": "roof", "interval": "2,5"}
+        made = await admin.post("/devices/+new", data=form, headers={"Host": "localhost:8080"})
+        assert made.status_code == 201
+        password, token = re.findall(r'id="secret-(?:password|token)"[^>]*>([A-Za-z0-9]{24})<', made.text)
+        lines = html.unescape(made.text)
+        assert f"mosquitto_pub -h localhost -p 1883 -u acme/device/frz-1 -P '{password}' -q 1" in lines
+        assert f"Authorization: Bearer {token}" in lines
+        assert "http://localhost:8080/ingest/tenant/acme/device/frz-1/telemetry" in lines
+        for path in ("/devices", "/devices/frz-1", "/devices/frz-1/edit"):
+            page = await admin.get(path)
+            assert password not in page.text
+            assert token not in page.text
+        shown = text(await admin.get("/devices/frz-1"))
+        assert "2.5 s, set by hand" in shown
+        again = await admin.post("/devices/+new", data=form)
+        assert again.status_code == 409
+        assert 'value="Freezer"' in again.text
+    check_books(database)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("device_id", ""),
+        ("device_id", "../x"),
+        ("device_id", "a:b"),
+        ("device_id", "x" * 65),
+        ("name", "x" * 257),
+        ("name", "a\0b"),
+        ("name", "a\x1b[31m"),
+        ("tags", ",".join(f"t{n}" for n in range(65))),
+        ("site_id", "a b"),
+        ("interval", "soon"),
+        ("interval", "NaN"),
+        ("interval", "-1"),
+        ("interval", "1e400"),
+        ("subscription_id", "SUB-none"),
+    ],
+)
+async def test_a_bad_form_comes_back_filled_in_with_its_field_named(database: Database, field: str, value: str) -> None:
+    await prepare(database)
+    async with dashboard(database) as served, person(served, database) as admin:
+        answer = await admin.post("/devices/+new", data={"device_id": "d", "place": "Kept place", field: value})
+        assert answer.status_code in {409, 422}
+        assert 'value="Kept place"' in answer.text
+        assert f'href="#f-{field}"' in answer.text
+        assert "No devices yet" in text(await admin.get("/devices"))
+
+
+async def test_fields_that_are_nobodys_business_are_ignored(database: Database) -> None:
+    await prepare(database)
+    await prepare(database, tenant="rival")
+    async with dashboard(database) as served, person(served, database) as admin:
+        more = {"tenant_id": "rival", "status": "PENDING", "device_limit": "9999", "role": "operator", "rate": "1000"}
+        assert (await admin.post("/devices/+new?tenant=rival", data={"device_id": "d", **more})).status_code == 201
+        assert (await admin.post("/devices/d/edit", data={"name": "x", **more})).status_code == 303
+    with psycopg.connect(database.conninfo()) as connection:
+        found = connection.execute("SELECT tenant_id, status, rate FROM device_registry").fetchall()
+    assert found == [("acme", "ACTIVE", None)]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "statuses"),
+    [
+        ("&".join(f"f{n}=1" for n in range(2000)).encode(), "application/x-www-form-urlencoded", {400, 403, 413}),
+        (b"nonsense", "multipart/form-data", {400, 403}),
+        (b"\xff\xfe=1", "application/x-www-form-urlencoded", {400, 403, 422}),
+        (b"device_id=%ff", "application/x-www-form-urlencoded", {400, 403, 422}),
+        (b"device_id=d", "text/plain", {400, 403, 415, 422}),
+    ],
+)
+async def test_a_body_that_is_no_form_is_refused(
+    database: Database, body: bytes, kind: str, statuses: set[int]
+) -> None:
+    await prepare(database)
+    async with dashboard(database) as served, person(served, database) as admin:
+        answer = await admin.post("/devices/+new", content=body, headers={"Content-Type": kind})
+        assert answer.status_code in statuses
+        assert "No devices yet" in text(await admin.get("/devices"))
+
+
+async def test_the_second_of_two_editors_keeps_what_they_typed(database: Database) -> None:
+    await prepare(database, NewDevice("d", name="One"))
+    async with dashboard(database) as served, person(served, database) as admin:
+        page = await admin.get("/devices/d/edit")
+        version = html.unescape(re.findall(r'name="version" value="([^"]*)"', page.text)[0])
+        first = await admin.post("/devices/d/edit", data={"name": "Two", "version": version})
+        assert (first.status_code, first.headers["location"]) == (303, "/devices/d?done=edited")
+        second = await admin.post("/devices/d/edit", data={"name": "Three", "version": version})
+        assert second.status_code == 409
+        assert 'value="Three"' in second.text
+        assert "Somebody else has changed the device" in text(second)
+        for broken in ("yesterday", "2026-01-01T00:00:00"):
+            assert (await admin.post("/devices/d/edit", data={"version": broken})).status_code == 422
+        assert "Two" in text(await admin.get("/devices/d"))
+
+
+async def test_operators_also_set_limits(database: Database) -> None:
+    await prepare(database, NewDevice("d"))
+    async with dashboard(database) as served, person(served, database, Role.OPERATOR) as operator:
+        assert (await operator.get("/devices/d")).status_code == 400
+        assert 'name="rate"' in (await operator.get("/devices/d/edit?tenant=acme")).text
+        answer = await operator.post("/devices/d/edit?tenant=acme", data={"rate": "2.5", "burst": "7"})
+        assert answer.headers["location"] == "/devices/d?done=edited&tenant=acme"
+        wrong = await operator.post("/devices/d/edit?tenant=acme", data={"burst": "0"})
+        assert wrong.status_code == 422
+    with psycopg.connect(database.conninfo()) as connection:
+        assert connection.execute("SELECT rate, burst FROM device_registry").fetchall() == [(2.5, 7)]
+
+
+async def test_a_device_goes_through_its_life_and_what_is_lost_is_asked_for(database: Database) -> None:
+    await prepare(database, NewDevice("d"))
+    async with dashboard(database) as served, person(served, database) as admin:
+        for step in ("deactivate", "reactivate"):
+            assert (await admin.get(f"/devices/d/{step}")).status_code == 200
+            assert (await admin.post(f"/devices/d/{step}")).status_code == 303
+        assert (await admin.post("/devices/d/move", data={})).status_code == 422
+        assert (await admin.post("/devices/d/move", data={"subscription_id": "SUB-none"})).status_code == 422
+        asked = await admin.post("/devices/d/revoke", data={"typed": "D"})
+        assert asked.status_code == 422
+        assert "This is not d." in text(asked)
+        assert (await admin.post("/devices/d/revoke", data={"typed": "d"})).status_code == 303
+        assert "It is revoked." in text(await admin.get("/devices/d"))
+        assert (await admin.post("/devices/d/delete", data={"typed": "d"})).status_code == 422
+        assert (await admin.post("/devices/d/delete", data={"history": "keep"})).status_code == 422
+        gone = await admin.post("/devices/d/delete", data={"typed": "d", "history": "erase"})
+        assert gone.headers["location"] == "/devices?done=deleted"
+        assert (await admin.get("/devices/d")).status_code == 404
+        assert (await admin.post("/devices/d/delete", data={"typed": "d", "history": "erase"})).status_code == 404
+    check_books(database)
+
+
+async def test_a_new_password_waits_until_it_is_switched_to(database: Database) -> None:
+    await prepare(database, NewDevice("d"))
+    async with dashboard(database) as served, person(served, database) as admin:
+        assert "first credential of its own" in text(await admin.get("/devices/d/rotate"))
+        assert (await admin.post("/devices/d/rotate", data={"when": "later"})).status_code == 201
+        assert "A new password waits." not in text(await admin.get("/devices/d"))
+        rotated = await admin.post("/devices/d/rotate", data={"when": "at", "at": "2030-01-01T06:00"})
+        assert "The old password still works." in text(rotated)
+        assert "It takes over on Tue 1 Jan 2030, 06:00:00 UTC" in text(await admin.get("/devices/d"))
+        for wrong in ({"when": "at", "at": ""}, {"when": "at", "at": "soon"}, {"when": "sometime"}):
+            assert (await admin.post("/devices/d/rotate", data=wrong)).status_code == 422
+        assert (await admin.post("/devices/d/switch")).headers["location"] == "/devices/d?done=switched"
+        assert (await admin.post("/devices/d/switch")).status_code == 409
+
+
+async def test_many_are_deactivated_after_a_question_and_each_is_answered(database: Database) -> None:
+    await prepare(database, NewDevice("a"), NewDevice("b"))
+    async with dashboard(database) as served, person(served, database) as admin:
+        chosen = {"device": ["a", "b", "x"], "step": "deactivate"}
+        asked = await admin.post("/devices/+bulk", data=chosen)
+        assert "Deactivate 3 devices?" in text(asked)
+        assert (await admin.post("/devices/+bulk", data=chosen | {"typed": "2"})).status_code == 422
+        done = text(await admin.post("/devices/+bulk", data=chosen | {"typed": "3"}))
+        assert "2 of 3 devices are changed." in done
+        assert "There is no such device." in done
+        back = text(await admin.post("/devices/+bulk", data={"device": ["a", "b"], "step": "reactivate"}))
+        assert "2 of 2 devices" in back
+        for wrong in ({"step": "deactivate"}, {"device": "a", "step": "explode"}, {"device": "a", "step": "move"}):
+            assert (await admin.post("/devices/+bulk", data=wrong)).status_code == 400
+    check_books(database)
+
+
+async def test_a_file_is_looked_at_before_it_is_imported(database: Database) -> None:
+    await prepare(database)
+    table = b"device_id;name\nd1;One\nd2;=cmd()\n../x;bad\n"
+    async with dashboard(database) as served, person(served, database) as admin:
+        looked = await admin.post("/devices/+import", data={"step": "look"}, files={"file": ("d.csv", table)})
+        assert looked.status_code == 200
+        assert "New 2" in text(looked)
+        assert "Not taken 1" in text(looked)
+        assert "No devices yet" in text(await admin.get("/devices"))
+        again = html.unescape(re.findall(r'<textarea[^>]*name="text"[^>]*>(.*?)</textarea>', looked.text, re.DOTALL)[0])
+        form = {"step": "import", "text": again, "credentials": "on"}
+        done = await admin.post("/devices/+import", data=form)
+        assert "New: 2" in text(done)
+        assert len(set(re.findall(r">([A-Za-z0-9]{24})<", done.text))) == 4
+        assert "2 of 2 devices" in text(await admin.get("/devices"))
+        for wrong in (b"", b"\xff", b"name\nx", b'device_id\n"x'):
+            answer = await admin.post("/devices/+import", data={"step": "look"}, files={"file": ("d.csv", wrong)})
+            assert answer.status_code == 422
+            assert 'href="#f-file"' in answer.text
+
+
+def let_talk(database: Database) -> None:
+    """Device d has sent, was refused once, has a wrong clock, nulls and a gap in its numbers."""
+    now = datetime.now(UTC)
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute("SELECT telemetry_ensure_partitions(%s, %s)", [(now - timedelta(days=1)).date(), now.date()])
+        connection.execute(
+            "INSERT INTO device_state (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, ts_adjusted_at,"
+            " null_metrics, latest) VALUES ('acme', 'd', %(now)s, %(now)s, %(now)s, %(now)s, 17,"
+            """ '{"temperature": -11.84, "firmware": "1.2", "x<y": 1}')""",
+            {"now": now},
+        )
+        for seq in (1, 2, 5):
+            connection.execute(
+                "INSERT INTO telemetry VALUES ('acme', 'd', 'telemetry', %s, %s, %s, false, false, %s, NULL, NULL,"
+                " NULL, '{\"temperature\": -11.84}')",
+                [now - timedelta(seconds=10 - seq), seq, now - timedelta(seconds=10 - seq), seq],
+            )
+        connection.execute(
+            "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, kind, reason, detail, payload)"
+            " VALUES (%s, 't', 'acme', 'd', 'telemetry', 'INVALID_METRIC', '`humidity` is a list', %s)",
+            [now, b'{"humidity": [1], "provision_token": "geheim", "n": "\x1b[31m<b>"}'],
+        )
+        connection.execute("INSERT INTO listening VALUES ('i', %s, %s)", [now - timedelta(days=1), now])
+
+
+async def test_a_device_page_tells_how_the_device_is(database: Database) -> None:
+    await prepare(database, NewDevice("d"))
+    let_talk(database)
+    async with dashboard(database) as served, person(served, database) as admin:
+        page = await admin.get("/devices/d")
+        shown = text(page)
+        for told in (
+            "Online",
+            "Temperature −11.8",  # noqa: RUF001 - a true minus sign
+            "Its clock is wrong.",
+            "17 left out: they came as null",
+            "2 left out in 1 place, among the last 3",
+            "10 a second, 50 at once",
+            "3 in 24 h",
+            "Invalid metric. humidity is a list",
+            "it speaks as its tenant's claim user",
+        ):
+            assert told in shown, told
+        assert "geheim" not in page.text
+        assert "<b>" not in page.text.replace("<b>In", "").split("device-messages")[1].split("</table>")[0]
+        messages = text(await admin.get("/devices/d/messages"))
+        assert messages.count("Accepted") >= 3
+        assert "geheim" not in messages
+        for query in ("cursor=x", "cursor=%00"):
+            assert (await admin.get(f"/devices/d/messages?{query}")).status_code == 400
+        for query in ("m=1x", "range=9y", "from=2026-02-30", "from=2026-01-02&to=2026-01-01"):
+            assert (await admin.get(f"/devices/d?{query}")).status_code == 400, query
+
+
+async def test_readers_are_shown_no_buttons_and_get_no_forms(database: Database) -> None:
+    await prepare(database, NewDevice("d"))
+    async with dashboard(database) as served, person(served, database, Role.RESPONDER) as reader:
+        for path in ("/devices", "/devices/d"):
+            page = await reader.get(path)
+            assert page.status_code == 200
+            for nothing in ("rotate", "revoke", "+new", "+bulk", "deactivate", "/edit"):
+                assert f'{nothing}"' not in page.text, (path, nothing)
+        for path in ("/devices/+new", "/devices/d/edit", "/devices/d/revoke", "/devices/d/delete"):
+            assert (await reader.get(path)).status_code == 403
+            assert (await reader.post(path)).status_code == 403
+
+
+async def test_another_tenants_device_is_as_if_it_were_not_there(database: Database) -> None:
+    await prepare(database, NewDevice("d"))
+    await prepare(database, tenant="rival")
+    let_talk(database)
+    async with dashboard(database) as served, person(served, database, tenant="rival") as rival:
+        for part in ("", "/messages", "/edit", "/revoke", "/rotate", "/delete"):
+            theirs, unknown = [await rival.get(f"/devices/{device}{part}?tenant=acme") for device in ("d", "none")]
+            assert theirs.status_code == unknown.status_code == 404, part
+            pages = [re.sub(r"device (d|none)\b", "", one.text) for one in (theirs, unknown)]
+            assert pages[0] == pages[1], part
+        for part in ("edit", "approve", "deactivate", "revoke", "rotate", "switch", "delete"):
+            form = {"typed": "d", "history": "keep", "when": "now"}
+            assert (await rival.post(f"/devices/d/{part}?tenant=acme", data=form)).status_code == 404, part
+
+
+async def test_the_live_page_of_a_device_is_its_tenants_only(database: Database) -> None:
+    await prepare(database, NewDevice("d"))
+    await prepare(database, tenant="rival")
+    let_talk(database)
+    async with dashboard(database) as served:
+        people = {tenant: signed_in(database.conninfo(), Role.VIEWER, tenant) for tenant in (TENANT, "rival")}
+        headers = [("Origin", served.url), ("Cookie", people[TENANT].headers()["Cookie"])]
+        async with page_socket(served, page="device/acme/d", headers=headers) as page:
+            update = await page.get_message()
+            assert 'id="device-state"' in update
+            assert "Online" in update
+        for which in ("acme/d", "acme/none", "acme/%00", "rival/d"):
+            headers = [("Origin", served.url), ("Cookie", people["rival"].headers()["Cookie"])]
+            viewer = await served.services.identity.by_session(people["rival"].secret, Visit(None, None))
+            assert viewer is not None
+            assert await served.app.live_pages.fragments(f"device/{which}", viewer) == [], which
