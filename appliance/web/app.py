@@ -10,7 +10,11 @@ from quart_trio import QuartTrio
 
 from appliance.assets import asset
 from appliance.web import files, hardening, history, live_socket, probes
+from appliance.web.api import account as account_api
+from appliance.web.api import audit as audit_api
 from appliance.web.api import device_life, devices, ingest, metrics, openapi, quarantine, sites, system, telemetry
+from appliance.web.api import tenants as tenants_api
+from appliance.web.api import users as users_api
 from appliance.web.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.figures import FigureReader
 from appliance.web.files import Files
@@ -19,6 +23,7 @@ from appliance.web.gate import Gate
 from appliance.web.hardening import Limits
 from appliance.web.live_socket import LiveSockets
 from appliance.web.pages import (
+    audit,
     device,
     device_delete,
     device_edit,
@@ -32,6 +37,8 @@ from appliance.web.pages import (
     profile,
     set_up,
     sign_in,
+    tenants,
+    users,
 )
 from appliance.web.pages import devices as device_list
 from appliance.web.pages import sites as site_pages
@@ -89,12 +96,23 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     app.register_blueprint(probes.blueprint(services))
     app.register_blueprint(openapi.blueprint())
     app.register_blueprint(ingest.blueprint(services, services.ingest))
-    for api in (devices, device_life, telemetry, sites, metrics, quarantine):
+    for api in (
+        devices,
+        device_life,
+        telemetry,
+        sites,
+        metrics,
+        quarantine,
+        users_api,
+        account_api,
+        audit_api,
+        tenants_api,
+    ):
         app.register_blueprint(api.blueprint(services))
     app.register_blueprint(live_socket.blueprint(app.live_sockets, services.live, live_pages, services.public_url))
     app.register_blueprint(sign_in.blueprint(services, templates))
     app.register_blueprint(set_up.blueprint(services, templates, live_pages))
-    for page in (*DEVICE_PAGES, site_pages, metric_names, more, profile):
+    for page in (*DEVICE_PAGES, site_pages, metric_names, more, profile, users, audit, tenants):
         app.register_blueprint(page.blueprint(site))
     figures = FigureReader(services.pool, services.clock)
     app.register_blueprint(overview.blueprint(services, figures, templates, live_pages))

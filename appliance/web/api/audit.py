@@ -1,0 +1,76 @@
+"""``/customer/audit``: who changed what, newest first."""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import msgspec
+from quart import Blueprint, Response, request
+
+from appliance.db.audit import ActorKind
+from appliance.people.trail import Row
+from appliance.web.api.describe import answer, describe, query
+from appliance.web.audit_view import AuditReader, wanted_of
+from appliance.web.auth import ADMINS, allow
+from appliance.web.services import Services
+
+Text = Annotated[str, msgspec.Meta(max_length=254)]
+Moment = Annotated[str, msgspec.Meta(max_length=64, description="RFC 3339, or a day or local time in your zone.")]
+
+
+class AuditQuery(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
+    """Which changes; what is left out is any."""
+
+    actor: Annotated[Text, msgspec.Meta(description="Exactly: an e-mail address, a token, a command's user.")] = ""
+    object: Annotated[Text, msgspec.Meta(description="An id, or `type/id`.")] = ""
+    action: Annotated[Text, msgspec.Meta(description="How it begins, for example `device.`.")] = ""
+    since: Moment = ""
+    until: Moment = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    cursor: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One change. ``before`` and ``after`` hold what changed."""
+
+    id: int
+    at: datetime
+    tenant_id: Annotated[str | None, msgspec.Meta(description="Null: the appliance as a whole.")]
+    actor: str
+    actor_kind: ActorKind
+    action: str
+    object_type: str
+    object_id: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    address: str | None
+
+
+class AuditPage(msgspec.Struct, frozen=True):
+    """One page; ``next`` is the cursor of the next, if there is one."""
+
+    items: list[Change]
+    next: str | None
+
+
+def blueprint(services: Services) -> Blueprint:
+    """The route."""
+    routes = Blueprint("api_audit", __name__)
+    reader = AuditReader(services)
+
+    @routes.get("/customer/audit")
+    @allow(ADMINS)
+    @describe("List changes", query=AuditQuery, answers={HTTPStatus.OK: AuditPage}, csv=True)
+    async def audit() -> Response:
+        asked = query(AuditQuery)
+        wanted = wanted_of(request.args)
+        if request.accept_mimetypes.best_match(["application/json", "text/csv"], "application/json") == "text/csv":
+            return reader.file(wanted)
+        page = await reader.page(wanted, asked.limit)
+        return answer(AuditPage([_shown(row) for row in page.rows], page.next))
+
+    return routes
+
+
+def _shown(row: Row) -> Change:
+    return Change(**{name: getattr(row, name) for name in Change.__struct_fields__})

@@ -1,0 +1,159 @@
+"""Users and tokens: who may sign in, with what role; invitations and new passwords by link, shown this once."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from uuid import UUID
+
+from quart import Blueprint, Response, request
+
+from appliance.errors import Conflict, Invalid, NotFound
+from appliance.people.role import CUSTOMER_ROLES, Role
+from appliance.people.users import MAX_NAME, PAGE, Wanted
+from appliance.web import cursor, forms
+from appliance.web.access import tenants_shown
+from appliance.web.auth import ADMINS, allow, viewer
+from appliance.web.pages.profile import Fault, fault_of
+from appliance.web.people_desk import Invited, PeopleDesk
+from appliance.web.site import Site, see_other
+
+DONE = {
+    "role": "The role is changed.",
+    "disabled": "They are shut out: sessions and links have ended, tokens work no more.",
+    "enabled": "They may sign in again.",
+    "token": "The token is revoked.",
+}
+ROLES = {
+    Role.OPERATOR: ("Operator", "Everything, in all tenants"),
+    Role.ADMIN: ("Admin", "Users, routes, rules, renewals and devices"),
+    Role.RESPONDER: ("Responder", "Acknowledges, closes and silences alerts"),
+    Role.VIEWER: ("Viewer", "Looks"),
+}
+MAX_SEARCH = 254
+
+
+@dataclass(frozen=True, slots=True)
+class InviteForm:
+    """What was typed for a new user."""
+
+    email: str = ""
+    name: str = ""
+    role: Role = Role.VIEWER
+
+
+def blueprint(site: Site) -> Blueprint:
+    """The routes of the pages."""
+    routes = Blueprint("users", __name__)
+    desk = PeopleDesk(site.services)
+    _list(routes, site, desk)
+    _invite(routes, site, desk)
+    _one(routes, site, desk)
+    return routes
+
+
+def _list(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
+    @routes.get("/users")
+    @allow(ADMINS)
+    async def users() -> Response:
+        role = next((role for role in Role if role == request.args.get("role")), None)
+        after = cursor.read(request.args.get("cursor"), tuple[str, UUID])
+        search = "".join(filter(str.isprintable, request.args.get("q", "")))[:MAX_SEARCH]
+        found = await desk.list_page(Wanted(tenants_shown(), role, search, after), PAGE + 1)
+        last = found[PAGE - 1] if len(found) > PAGE else None
+        return site.page(
+            "pages/users.html",
+            users=found[:PAGE],
+            choices=[(value, word) for value, word, _ in _roles()],
+            next=cursor.write(None if last is None else (last.email, last.user_id)),
+        )
+
+
+def _invite(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
+    def page(given: InviteForm, fault: Fault | None = None) -> Response:
+        status = HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK
+        return site.page("pages/user-new.html", status=status, given=given, fault=fault, roles=_roles())
+
+    @routes.get("/users/new")
+    @allow(ADMINS)
+    async def new() -> Response:
+        return page(InviteForm())
+
+    @routes.post("/users/new")
+    @allow(ADMINS)
+    async def invite() -> Response:
+        fields, given = await forms.read(), InviteForm()
+        try:
+            given = InviteForm(fields.text("email"), fields.text("name", most=MAX_NAME), fields.choice("role", Role))
+            made = await desk.add(given.email, given.role, given.name)
+        except (Invalid, Conflict, NotFound) as error:
+            return page(given, fault_of(error) if not isinstance(error, NotFound) else ("tenant", str(error)))
+        return _link(site, made, "Invited", HTTPStatus.CREATED)
+
+
+def _one(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
+    async def page(user_id: UUID, fault: Fault | None = None) -> Response:
+        return site.page(
+            "pages/user.html",
+            status=HTTPStatus.CONFLICT if fault else HTTPStatus.OK,
+            done=DONE,
+            user=await desk.get(user_id),
+            tokens=await desk.tokens(user_id),
+            roles=[(role.value, word, text) for role, (word, text) in ROLES.items() if role in CUSTOMER_ROLES],
+            fault=fault,
+        )
+
+    @routes.get("/users/<uuid:user_id>")
+    @allow(ADMINS)
+    async def show(user_id: UUID) -> Response:
+        return await page(user_id)
+
+    @routes.post("/users/<uuid:user_id>/role")
+    @allow(ADMINS)
+    async def set_role(user_id: UUID) -> Response:
+        fields = await forms.read()
+        try:
+            was = fields.choice("was", Role) if "was" in fields else None
+            await desk.set_role(user_id, fields.choice("role", Role), was)
+        except (Invalid, Conflict) as error:
+            return await page(user_id, fault_of(error))
+        return see_other(f"/users/{user_id}?done=role")
+
+    @routes.post("/users/<uuid:user_id>/disable")
+    @allow(ADMINS)
+    async def disable(user_id: UUID) -> Response:
+        try:
+            await desk.disable(user_id)
+        except Conflict as error:
+            return await page(user_id, fault_of(error))
+        return see_other(f"/users/{user_id}?done=disabled")
+
+    @routes.post("/users/<uuid:user_id>/enable")
+    @allow(ADMINS)
+    async def enable(user_id: UUID) -> Response:
+        await desk.enable(user_id)
+        return see_other(f"/users/{user_id}?done=enabled")
+
+    @routes.post("/users/<uuid:user_id>/reset")
+    @allow(ADMINS)
+    async def reset(user_id: UUID) -> Response:
+        fields = await forms.read()
+        try:
+            made = await desk.reset(user_id, drop_second_factor=fields.flag("drop_second_factor"))
+        except Conflict as error:
+            return await page(user_id, fault_of(error))
+        return _link(site, made, "A new password")
+
+    @routes.post("/users/<uuid:user_id>/tokens/<uuid:token_id>/revoke")
+    @allow(ADMINS)
+    async def revoke_token(user_id: UUID, token_id: UUID) -> Response:
+        await desk.revoke_token(user_id, token_id)
+        return see_other(f"/users/{user_id}?done=token")
+
+
+def _link(site: Site, made: Invited, title: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return site.page("pages/user-link.html", status=status, made=made, heading=title)
+
+
+def _roles() -> list[tuple[str, str, str]]:
+    """The roles that the viewer can give: value, word and what they mean."""
+    given = [*CUSTOMER_ROLES] + ([Role.OPERATOR] if viewer().is_operator else [])
+    return [(role.value, *ROLES[role]) for role in given]

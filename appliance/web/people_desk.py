@@ -1,0 +1,111 @@
+"""What admins and operators do to other people's accounts, from a page or through the API alike: one transaction each.
+
+An admin reaches the people of the tenant, which row-level security enforces; an operator everybody, or with
+``?tenant=`` the people of that tenant.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from quart import request
+
+from appliance.db.found import found
+from appliance.errors import Invalid
+from appliance.people import tokens, users
+from appliance.people.role import CUSTOMER_ROLES, Role
+from appliance.people.tokens import Token
+from appliance.people.users import PATH, NewUser, User, Wanted
+from appliance.web.access import tenant_of, tenants_shown
+from appliance.web.auth import viewer
+from appliance.web.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """A user, and the link with which they choose a password, this one time."""
+
+    user: User
+    link: str
+
+
+class PeopleDesk:
+    """Changes of people by the current viewer. Errors are those of ``appliance.people.users``."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._access = services.access
+
+    async def list_page(self, wanted: Wanted, limit: int) -> list[User]:
+        """Those whom the viewer may see, by address."""
+        async with self._access.reading() as connection:
+            return await users.list_page(connection, wanted, limit)
+
+    async def get(self, user_id: UUID) -> User:
+        """One of them. Raises NotFound."""
+        async with self._access.reading() as connection:
+            return _within(await users.get(connection, user_id))
+
+    async def add(self, email: str, role: Role, name: str) -> Invited:
+        """A new user, who comes by the link. Raises Invalid, NotFound, Conflict."""
+        if role is Role.OPERATOR and not viewer().is_operator:
+            raise Invalid(f"This must be one of {', '.join(CUSTOMER_ROLES)}.", "role")
+        tenant_id = None if role is Role.OPERATOR else tenant_of()
+        async with self._access.changing() as connection:
+            user = await users.add(connection, NewUser(email, role, tenant_id, name), self._access.by())
+            secret = await users.invite(connection, user.user_id, self._access.by())
+        return Invited(user, self._link(secret))
+
+    async def set_role(self, user_id: UUID, role: Role, was: Role | None = None) -> User:
+        """Another role. Raises NotFound, Invalid, Conflict."""
+        await self.get(user_id)
+        async with self._access.changing() as connection:
+            return await users.set_role(connection, user_id, role, self._access.by(), was)
+
+    async def disable(self, user_id: UUID) -> User:
+        """Shut somebody out at once. Raises NotFound, Conflict."""
+        await self.get(user_id)
+        async with self._access.changing() as connection:
+            return await users.disable(connection, user_id, self._access.by())
+
+    async def enable(self, user_id: UUID) -> User:
+        """Let somebody in again. Raises NotFound."""
+        await self.get(user_id)
+        async with self._access.changing() as connection:
+            return await users.enable(connection, user_id, self._access.by())
+
+    async def reset(self, user_id: UUID, *, drop_second_factor: bool = False) -> Invited:
+        """A link for a new password; sessions end. For somebody who has not come yet, another invitation.
+
+        Raises NotFound, Conflict.
+        """
+        user = await self.get(user_id)
+        async with self._access.changing() as connection:
+            if user.has_password:
+                by = self._access.by()
+                secret = await users.reset(connection, user_id, by, drop_second_factor=drop_second_factor)
+            else:
+                secret = await users.invite(connection, user_id, self._access.by())
+        return Invited(user, self._link(secret))
+
+    async def tokens(self, user_id: UUID) -> list[Token]:
+        """The API tokens of one of them. Raises NotFound."""
+        await self.get(user_id)
+        async with self._access.reading() as connection:
+            return await tokens.list_of(connection, user_id)
+
+    async def revoke_token(self, user_id: UUID, token_id: UUID) -> None:
+        """End a token at once. Raises NotFound."""
+        await self.get(user_id)
+        async with self._access.changing() as connection:
+            await tokens.revoke(connection, user_id, token_id, self._access.by())
+
+    def _link(self, secret: str) -> str:
+        """The whole address, as the viewer's own browser reaches this appliance."""
+        base = self._services.public_url or f"{request.scheme}://{request.host}"
+        return base.rstrip("/") + PATH + secret
+
+
+def _within(user: User) -> User:
+    """The user, if it is one of those that the viewer looks at. Raises NotFound."""
+    shown = tenants_shown()
+    return found(user if shown is None or user.tenant_id == shown else None, "such user")

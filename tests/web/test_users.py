@@ -1,0 +1,169 @@
+"""Users and tokens: pages and API, for admins in their tenant and for operators everywhere."""
+
+import re
+
+import psycopg
+import pytest
+
+from appliance.people.role import Role
+from tests.postgres_server import Database
+from tests.web.people import client, signed_in
+from tests.web.test_sign_in import PASSWORD, browsing, send, with_password
+from tests.web.told import calling, dashboard
+
+
+async def test_an_admin_invites_and_the_link_leads_in(database: Database) -> None:
+    admin = signed_in(database.conninfo(), Role.ADMIN)
+    async with dashboard(database) as served, client(served.url, admin) as browser:
+        assert (await browser.get("/users/new")).status_code == 200
+        made = await browser.post("/users/new", data={"email": "kim@acme.example", "name": "Kim", "role": "responder"})
+        assert made.status_code == 201
+        link = re.search(r'id="link"[^>]*>([^<]+)<', made.text)
+        assert link is not None
+        assert link[1].startswith(f"{served.url}/link/")
+        page = (await browser.get("/users")).text
+        assert "Kim" in page
+        assert "Invited" in page
+        async with browsing(served) as newcomer:
+            path = link[1].removeprefix(served.url)
+            assert (await send(newcomer, path, password=PASSWORD)).status_code == 303
+            assert (await send(newcomer, "/sign-in", email="kim@acme.example", password=PASSWORD)).status_code == 303
+
+
+async def test_a_wrong_invitation_comes_back_filled_in_with_the_field_named(database: Database) -> None:
+    admin = signed_in(database.conninfo(), Role.ADMIN)
+    async with dashboard(database) as served, client(served.url, admin) as browser:
+        wrong = await browser.post("/users/new", data={"email": "no-address", "name": "Kim", "role": "admin"})
+        assert wrong.status_code == 422
+        assert 'value="Kim"' in wrong.text
+        assert 'aria-invalid="true"' in wrong.text
+        operator = await browser.post("/users/new", data={"email": "a@b.c", "role": "operator"})
+        assert operator.status_code == 422
+        twice = await browser.post("/users/new", data={"email": admin.email, "role": "viewer"})
+        assert "is a user already" in twice.text
+
+
+async def test_role_reset_disable_and_enable_on_the_page(database: Database) -> None:
+    admin, other = signed_in(database.conninfo(), Role.ADMIN), await with_password(database, Role.VIEWER)
+    here = f"/users/{other.user_id}"
+    async with dashboard(database) as served, client(served.url, admin) as browser, client(served.url, other) as them:
+        changed = await browser.post(f"{here}/role", data={"role": "responder", "was": "viewer"})
+        assert changed.headers["location"] == f"{here}?done=role"
+        stale = await browser.post(f"{here}/role", data={"role": "admin", "was": "viewer"})
+        assert (stale.status_code, "changed meanwhile" in stale.text) == (409, True)
+        assert (await them.get("/more")).status_code == 200
+        reset = await browser.post(f"{here}/reset")
+        assert 'id="link"' in reset.text
+        assert (await them.get("/more")).status_code == 303, "a reset ends sessions"
+        assert (await browser.post(f"{here}/disable")).headers["location"] == f"{here}?done=disabled"
+        assert "Let in again" in (await browser.get(here)).text
+        assert (await browser.post(f"{here}/enable")).status_code == 303
+        own = await browser.post(f"/users/{admin.user_id}/disable")
+        assert (own.status_code, "disable yourself" in own.text) == (409, True)
+
+
+async def test_the_list_is_searched_filtered_and_paged(database: Database) -> None:
+    admin = signed_in(database.conninfo(), Role.ADMIN, email="admin@acme.example")
+    for number in range(60):
+        signed_in(database.conninfo(), Role.VIEWER, email=f"user{number:02}@acme.example")
+    async with dashboard(database) as served, client(served.url, admin) as browser:
+        first = (await browser.get("/users")).text
+        assert "user48@" in first
+        assert "user49@" not in first
+        onward = re.search(r'rel="next" href="([^"]+)"', first)
+        assert onward is not None
+        assert "user59@" in (await browser.get(onward[1].replace("&amp;", "&"))).text
+        found = (await browser.get("/users?q=user07")).text
+        assert "user07@" in found
+        assert "user08@" not in found
+        assert f"/users/{admin.user_id}" not in (await browser.get("/users?role=viewer")).text
+        assert "Nobody fits" in (await browser.get("/users?q=%00nobody")).text
+        assert (await browser.get("/users?cursor=nonsense")).status_code == 400
+
+
+async def test_the_api_does_the_same(database: Database) -> None:
+    async with dashboard(database) as served, calling(served, database) as caller:
+        made = await caller.ask("POST", "/customer/users", 201, json={"email": "kim@acme.example", "role": "viewer"})
+        user = f"/customer/users/{made['user']['user_id']}"
+        assert made["link"].startswith(f"{served.url}/link/")
+        assert (await caller.ask("GET", user))["has_password"] is False
+        assert (await caller.ask("PATCH", user, json={"role": "admin"}))["role"] == "admin"
+        assert (await caller.ask("PATCH", user, json={"disabled": True}))["disabled_at"] is not None
+        assert (await caller.ask("POST", f"{user}/reset", 409))["code"] == "CONFLICT"
+        assert (await caller.ask("PATCH", user, json={"disabled": False}))["disabled_at"] is None
+        assert (await caller.ask("POST", f"{user}/reset"))["link"] != made["link"]
+        page = await caller.ask("GET", "/customer/users?limit=1")
+        rest = await caller.ask("GET", f"/customer/users?limit=1&cursor={page['next']}")
+        assert {page["items"][0]["email"], rest["items"][0]["email"]} == {"kim@acme.example", caller.person.email}
+        assert rest["next"] is None
+        assert (await caller.ask("GET", f"{user}/tokens"))["items"] == []
+        wrong = await caller.ask("POST", "/customer/users", 400, json={"email": "nobody", "role": "viewer"})
+        assert wrong["field"] == "email"
+        assert (await caller.ask("POST", "/customer/users", 400, json={"email": "a@b.c", "role": "god"}))[
+            "field"
+        ] == "role"
+        assert (await caller.ask("POST", "/customer/users", 400, json={"email": "a@b.c", "role": "operator"}))[
+            "field"
+        ] == "role"
+
+
+async def test_operators_see_everybody_and_name_the_tenant_of_a_new_user(database: Database) -> None:
+    signed_in(database.conninfo(), Role.ADMIN, "globex", email="admin@globex.example")
+    async with dashboard(database) as served, calling(served, database, Role.OPERATOR) as caller:
+        everybody = await caller.ask("GET", "/customer/users")
+        assert {user["tenant_id"] for user in everybody["items"]} == {None, "globex"}
+        assert [user["email"] for user in (await caller.ask("GET", "/customer/users?tenant=globex"))["items"]] == [
+            "admin@globex.example"
+        ]
+        new = {"email": "kim@globex.example", "role": "viewer"}
+        assert (await caller.ask("POST", "/customer/users", 400, json=new))["field"] == "tenant"
+        made = await caller.ask("POST", "/customer/users?tenant=globex", 201, json=new)
+        assert made["user"]["tenant_id"] == "globex"
+        assert (await caller.ask("POST", "/customer/users", 201, json={**new, "role": "operator"}))["user"][
+            "tenant_id"
+        ] is None
+        await caller.ask("GET", f"/customer/users/{made['user']['user_id']}?tenant=acme", 404)
+
+
+async def test_ones_own_tokens_and_sessions_over_the_api(database: Database) -> None:
+    person = await with_password(database)
+    new = {"name": "cron", "scopes": ["read", "write"], "password": PASSWORD, "days": 7}
+    async with dashboard(database) as served, client(served.url, person) as own, client(served.url, None) as program:
+        assert (await own.post("/customer/tokens", json={**new, "password": "no"})).json()["field"] == "current"
+        token = (await own.post("/customer/tokens", json=new)).json()["token"]
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert (await program.get("/customer/tokens", headers=bearer)).json()["items"][0]["name"] == "cron"
+        more = await program.post("/customer/tokens", json=new, headers=bearer)
+        assert (more.status_code, "A token cannot" in more.text) == (403, True)
+        (session,) = (await own.get("/customer/sessions")).json()["items"]
+        assert session["this_one"] is True
+        (listed,) = (await own.get("/customer/tokens")).json()["items"]
+        assert (await own.delete(f"/customer/tokens/{listed['token_id']}")).status_code == 204
+        assert (await own.delete(f"/customer/tokens/{listed['token_id']}")).status_code == 404
+        assert (await own.delete(f"/customer/sessions/{session['session_id']}")).status_code == 204
+        assert (await own.get("/customer/sessions")).status_code == 401
+
+
+async def test_an_admin_revokes_the_token_of_a_user(database: Database) -> None:
+    admin, other = signed_in(database.conninfo(), Role.ADMIN), signed_in(database.conninfo(), Role.VIEWER)
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute(
+            "INSERT INTO api_tokens (token_hash, user_id, tenant_id, name, scopes, created_at, expires_at)"
+            " VALUES (sha256('t'), %s, 'acme', 'old script', '{read}', now(), now() + interval '1 day')",
+            [other.user_id],
+        )
+    async with dashboard(database) as served, client(served.url, admin) as browser:
+        page = (await browser.get(f"/users/{other.user_id}")).text
+        assert "old script" in page
+        (revoke,) = re.findall(r'action="(/users/[^"]+/revoke)"', page)
+        assert (await browser.post(revoke)).status_code == 303
+        assert "old script" not in (await browser.get(f"/users/{other.user_id}")).text
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.RESPONDER])
+async def test_others_have_no_such_page(database: Database, role: Role) -> None:
+    person = signed_in(database.conninfo(), role)
+    async with dashboard(database) as served, client(served.url, person) as browser:
+        page = await browser.get("/users")
+    assert page.status_code == 403
+    assert 'href="/users"' not in page.text

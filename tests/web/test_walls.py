@@ -1,0 +1,176 @@
+"""P19 over HTTP: with a session of tenant A, what is B's is not there; its id guessed right or not, the answer is one.
+
+Every route of the application is tried, with the ids of B's things in the places of its path. A route with a new kind
+of place turns this red until the place is in ``Rival``.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+from werkzeug.routing import Rule
+
+from appliance.people.role import Role
+from appliance.web.auth import Public
+from tests.postgres_server import Database
+from tests.web.people import client, signed_in
+from tests.web.role_table import TABLE
+from tests.web.serving import Served
+from tests.web.told import dashboard
+
+PLACE = re.compile(r"<(?:(?P<kind>\w+)(?:\((?P<one>\w+)[^)]*\))?:)?(?P<name>\w+)>")
+RIVAL = "globex"
+BODIES: tuple[dict[str, Any], ...] = ({}, {"name": "taken over"}, {"role": "viewer"}, {"subscription_id": "SUB-1"})
+"""Tried with every change: whatever a route reads first, one of them gets past it."""
+
+ASKED = {
+    "DELETE /customer/devices/<device_id>": "?history=keep",
+    "GET /customer/devices/<device_id>/telemetry": "?metric=temperature",
+}
+"""Queries without which a route does not look at the thing at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """The ids of what B has, or of nothing at all, by the name of a place in a path."""
+
+    places: dict[str, str]
+
+    def path(self, rule: Rule) -> str:
+        """The path of the rule with these in it."""
+        return PLACE.sub(lambda found: found["one"] or self.places[found["name"]], rule.rule)
+
+    def hide(self, text: str) -> str:
+        """A text without what tells the two apart by their ids alone, and without what is new in each answer."""
+        for value in sorted(self.places.values(), key=len, reverse=True):
+            text = text.replace(value, "ID")
+        return re.sub(r"[0-9a-f]{8}(?=</span>)|\b\d\d:\d\d:\d\d\b", "", text)
+
+
+NOTHING = Rival(
+    {
+        "device_id": "pump-9", "site_id": "quay-9", "name": "humid_9", "tenant_id": "initech", "message_id": "99999999",
+        "replay_id": "88888888", "user_id": str(uuid4()), "token_id": str(uuid4()), "session_id": str(uuid4()),
+        "secret": "s" * 43, "address": "nothing",
+    }
+)  # fmt: skip
+"""Ids of the same form that nobody has."""
+
+
+def found(database: Database) -> Rival:
+    """What B has: one of each kind."""
+    person = signed_in(database.conninfo(), Role.ADMIN, RIVAL)
+    with psycopg.connect(database.conninfo()) as connection:
+
+        def one(query: str, **parameters: Any) -> str:
+            row = connection.execute(query.encode(), {"tenant": RIVAL, "user": person.user_id, **parameters}).fetchone()
+            assert row is not None
+            return str(row[0])
+
+        return Rival(
+            {
+                "tenant_id": RIVAL,
+                "device_id": one(
+                    "INSERT INTO device_registry (tenant_id, device_id, status)"
+                    " VALUES (%(tenant)s, 'pump-1', 'PENDING') RETURNING device_id"
+                ),
+                "site_id": one(
+                    "INSERT INTO sites (tenant_id, site_id) VALUES (%(tenant)s, 'quay-1') RETURNING site_id"
+                ),
+                "name": one("INSERT INTO metrics (tenant_id, name) VALUES (%(tenant)s, 'humid_1') RETURNING name"),
+                "message_id": one(
+                    "INSERT INTO quarantine_events"
+                    " (id, ingested_at, topic, tenant_id, device_id, kind, reason, payload) OVERRIDING SYSTEM VALUE"
+                    " VALUES (55555555, now(), 't', %(tenant)s, 'pump-1', 'telemetry', 'UNREGISTERED_DEVICE', '{}')"
+                    " RETURNING id"
+                ),
+                "replay_id": one(
+                    "INSERT INTO quarantine_replays (replay_id, tenant_id, selection, total, last_id, created_by)"
+                    " OVERRIDING SYSTEM VALUE VALUES (44444444, %(tenant)s, '{}', 1, 1, 'b') RETURNING replay_id"
+                ),
+                "user_id": str(person.user_id),
+                "session_id": one("SELECT session_id FROM sessions WHERE user_id = %(user)s"),
+                "token_id": one(
+                    "INSERT INTO api_tokens (token_hash, user_id, tenant_id, name, scopes, created_at, expires_at)"
+                    " VALUES (sha256('t'), %(user)s, %(tenant)s, 't', '{read}', now(), now() + '1 day')"
+                    " RETURNING token_id"
+                ),
+                "secret": "t" * 43,
+                "address": "something",
+            }
+        )
+
+
+def everything_of(database: Database) -> dict[str, list[Any]]:
+    """Every row of B's in every table that has a tenant."""
+    with psycopg.connect(database.conninfo()) as connection:
+        tables = connection.execute(
+            "SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid"
+            " WHERE a.attname = 'tenant_id' AND c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace"
+        ).fetchall()
+        return {
+            table: sorted(
+                json.dumps(row[0], sort_keys=True)
+                for row in connection.execute(
+                    f"SELECT to_jsonb(t) FROM {table} AS t WHERE tenant_id = %s".encode(), [RIVAL]
+                )
+            )
+            for (table,) in tables
+        }
+
+
+def routes_with_places(served: Served) -> Iterator[tuple[str, Rule]]:
+    """Every method of every route that asks for a session and names a thing."""
+    for rule in served.app.url_map.iter_rules():
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            if rule.arguments and not rule.websocket and not isinstance(TABLE[f"{method} {rule.rule}"], Public):
+                yield method, rule
+
+
+async def answers(asking: httpx.AsyncClient, method: str, rule: Rule, things: Rival) -> list[httpx.Response]:
+    """What comes of it: of a change, with each of the bodies."""
+    path = things.path(rule) + ASKED.get(f"{method} {rule.rule}", "")
+    if method == "GET":
+        return [await asking.get(path)]
+    return [await asking.request(method, path, json=body) for body in BODIES]
+
+
+@pytest.mark.parametrize("role", [Role.ADMIN, Role.VIEWER])
+async def test_with_a_session_of_one_tenant_the_others_things_are_not_there(database: Database, role: Role) -> None:
+    rival, person = found(database), signed_in(database.conninfo(), role, "acme")
+    before, tried, unreached = everything_of(database), 0, []
+    async with dashboard(database) as served, client(served.url, person) as asking:
+        for method, rule in routes_with_places(served):
+            guessed = await answers(asking, method, rule, rival)
+            unknown = await answers(asking, method, rule, NOTHING)
+            for mine, nobodys in zip(guessed, unknown, strict=True):
+                where = f"{method} {rule.rule}: {mine.status_code} {mine.text[:300]}"
+                assert mine.status_code >= 400, where
+                assert mine.status_code == nobodys.status_code, where
+                assert rival.hide(mine.text) == NOTHING.hide(nobodys.text), where
+                tried += 1
+            allowed = TABLE[f"{method} {rule.rule}"]
+            if not isinstance(allowed, Public) and role in allowed and 404 not in [one.status_code for one in guessed]:
+                unreached.append(f"{method} {rule.rule}: {guessed[-1].text[:200]}")
+    assert unreached == [], "say in ASKED what gets past the form of the request"
+    assert everything_of(database) == before
+    assert tried > 50
+
+
+async def test_lists_show_nothing_of_another_tenant_even_when_it_is_named(database: Database) -> None:
+    rival, person = found(database), signed_in(database.conninfo(), Role.ADMIN, "acme")
+    telling = [rival.places[name] for name in ("device_id", "site_id", "name", "user_id", "token_id", "session_id")]
+    async with dashboard(database) as served, client(served.url, person) as asking:
+        for rule in served.app.url_map.iter_rules():
+            if rule.arguments or rule.websocket or "GET" not in (rule.methods or ()):
+                continue
+            plain, named = [await asking.get(rule.rule + query) for query in ("", f"?tenant={RIVAL}")]
+            for answer in (plain, named):
+                assert [what for what in telling if what in answer.text] == [], rule
+            assert plain.status_code == named.status_code, rule
