@@ -6,13 +6,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import trio
+import trio.lowlevel
+
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.devices import history
 from appliance.devices.marks import rebuild_marks
 from appliance.history.roller import Roller
 from tests.devices.world import customer, ingest
+from tests.history.coverage import UNCOVERED
 from tests.ingest.plant import TENANT, Message, arrange, furnish, look, open_plant, telemetry, until
+from tests.ingest.test_replay import crowded, raise_limit, replayed
 from tests.postgres_server import Database
 
 HOUR = 3600
@@ -205,6 +210,50 @@ async def test_roll_ups_of_a_device_deleted_with_its_readings_are_erased(databas
         await history.erase_marked(pool)
     assert [row[0] for row in hours(database)] == ["d-2"]
     assert look(database, "SELECT DISTINCT device_id FROM telemetry_marks") == [("d-2",)]
+
+
+async def test_what_is_replayed_is_rolled_up(database: Database) -> None:
+    async with crowded(database, devices=5, each=3) as plant:
+        await raise_limit(plant, 10)
+        await roll(database)
+        assert (await replayed(plant)).replayed == 15
+        assert look(database, UNCOVERED) == []
+        await roll(database)
+    assert [(row[0], row[3]) for row in hours(database)] == [(f"d{number:03}", 3) for number in range(5)]
+    assert look(database, UNCOVERED) == []
+
+
+async def test_roll_ups_are_right_while_two_processes_store_and_two_roll_up(database: Database) -> None:
+    """Late readings of few hours, again and again, so that hours are rolled up while readings come in."""
+    await furnish(database)
+    begin = hour_before(5)
+
+    async def work(instance: str) -> None:
+        async with open_plant(database, instance=instance) as plant:
+            for turn in range(25):
+                await plant.send(
+                    *[timed(begin + turn * 60 + hour * HOUR, turn, f"d-{hour % 3}") for hour in range(4)],
+                    telemetry("d-0", b'{"t":1}'),
+                )
+                await trio.sleep(0.05)
+            await until(lambda: look(database, UNCOVERED) == [])
+
+    async def keep_rolling() -> None:
+        async with roller(database) as made:
+            while True:
+                await made.roll()
+                await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as rollers:
+        rollers.start_soon(keep_rolling)
+        rollers.start_soon(keep_rolling)
+        async with trio.open_nursery() as plants:
+            plants.start_soon(work, "one")
+            plants.start_soon(work, "two")
+        rollers.cancel_scope.cancel()
+    await roll(database, ahead=HOUR + 61)
+    assert marks(database) == 0
+    assert look(database, UNCOVERED) == []
 
 
 async def test_only_one_roller_works_at_a_time(database: Database) -> None:
