@@ -6,6 +6,7 @@
   const SILENCE = 5000; // ms without an update after which the banner says how old the numbers are
   const FIRST_WAIT = 500; // ms before the first new connection
   const LAST_WAIT = 15000; // ms between connections at most
+  const SIGNED_OUT = 4401; // the close code when the session has ended
 
   const page = document.currentScript.dataset.page;
   const lost = document.getElementById("live-lost");
@@ -51,6 +52,7 @@
   }
 
   function showSilence() {
+    if (lost === null) return; // a page without a banner
     const age = Date.now() - heard;
     lost.hidden = age < SILENCE;
     document.documentElement.toggleAttribute("data-silent", !lost.hidden);
@@ -66,7 +68,11 @@
       update(message.data);
       showSilence();
     };
-    socket.onclose = () => {
+    socket.onclose = ({ code }) => {
+      if (code === SIGNED_OUT) {
+        location.reload(); // to the sign-in
+        return;
+      }
       setTimeout(connect, wait * (0.75 + Math.random() / 2)); // spread, so that pages do not all come at once
       wait = Math.min(wait * 2, LAST_WAIT);
     };

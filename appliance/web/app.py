@@ -114,7 +114,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     app.register_blueprint(set_up.blueprint(services, templates, live_pages))
     for page in (*DEVICE_PAGES, site_pages, metric_names, more, profile, users, audit, tenants):
         app.register_blueprint(page.blueprint(site))
-    figures = FigureReader(services.pool, services.clock)
+    figures = FigureReader(services.access, services.clock)
     app.register_blueprint(overview.blueprint(services, figures, templates, live_pages))
 
     system_reader = SystemReader(services)

@@ -9,8 +9,9 @@ import trio
 
 from appliance.clock import Clock
 from appliance.db import statements
-from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
+from appliance.web.access import Access
+from appliance.web.auth import Viewer
 
 MAX_AGE = 2.0
 """Seconds for which numbers are good enough."""
@@ -46,24 +47,27 @@ Scope = tuple[str | None, float]
 
 
 class FigureReader:
-    """Reads figures, one view at a time. Operators' numbers: the pool's role sees every tenant."""
+    """Reads figures, one view at a time: a customer's under row-level security, an operator's of all tenants."""
 
-    def __init__(self, pool: Pool, clock: Clock) -> None:
-        self._pool = pool
+    def __init__(self, access: Access, clock: Clock) -> None:
+        self._access = access
         self._clock = clock
         self._queries = statements.load("web")
         self._known: dict[Scope, tuple[float, Figures]] = {}
         self._reading = trio.Lock()
 
-    async def read(self, tenant: str | None, since: float) -> Figures:
-        """The figures of a tenant, or of all. Raises what the pool raises when Postgres is away."""
+    async def read(self, seen_by: Viewer, tenant: str | None, since: float) -> Figures:
+        """The figures of a tenant, or of all, as ``seen_by`` may see them.
+
+        Raises what the pool raises when Postgres is away.
+        """
         # The deadline holds for the turn too: of many who ask in vain nobody waits for the others' time to run out.
         with trio.fail_after(DEADLINE):
             async with self._reading:
                 known = self._known.get((tenant, since))
                 if known is not None and self._clock.monotonic() - known[0] < MAX_AGE:
                     return known[1]
-                figures = await self._query(tenant, since)
+                figures = await self._query(seen_by, tenant, since)
                 if len(self._known) >= MAX_SCOPES:
                     self._known.clear()
                 self._known[tenant, since] = (self._clock.monotonic(), figures)
@@ -74,14 +78,14 @@ class FigureReader:
         known = self._known.get((tenant, since))
         return None if known is None else known[1]
 
-    async def _query(self, tenant: str | None, since: float) -> Figures:
+    async def _query(self, seen_by: Viewer, tenant: str | None, since: float) -> Figures:
         now = self._clock.wall()
         parameters = {
             "tenant": tenant,
             "since": datetime.fromtimestamp(since, UTC),
             "lately": datetime.fromtimestamp(now - LATELY, UTC),
         }
-        async with self._pool.connection() as connection:
+        async with self._access.reading(seen_by) as connection:
             devices, lately = await self._row(connection, "count_devices", parameters)
             received, stored, refused, duplicate = await self._row(connection, "sum_books", parameters)
             held, held_since = await self._row(connection, "count_held", parameters)

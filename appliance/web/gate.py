@@ -6,6 +6,7 @@ change the origin and the CSRF token (403). What an endpoint says of itself is i
 
 import hmac
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -76,12 +77,14 @@ class Gate:
             return
         secret = self._cookies.read_of_websocket(SESSION)
         visit = Visit(websocket.remote_addr, websocket.headers.get("User-Agent"))
-        viewer = await self._services.identity.by_session(secret, visit, touch=False) if secret else None
+        still = partial(self._services.identity.by_session, secret or "", visit, touch=False)
+        viewer = await still() if secret else None
         if viewer is None:
             abort(HTTPStatus.UNAUTHORIZED)
         if viewer.role not in allowed:
             abort(HTTPStatus.FORBIDDEN)
         g.viewer = viewer
+        g.still_signed_in = still  # asked again while the socket is open
 
     async def _recognise(self) -> Viewer | None:
         """Who shows a token, or else a cookie. A token is for the API: pages are for people."""

@@ -1,13 +1,17 @@
 """The one WebSocket, ``/live?page=NAME``: sends the page's parts by id, only those that changed.
 
-A slow viewer simply gets fewer, newer updates. The appliance's drain closes every socket with 1001.
+A slow viewer simply gets fewer, newer updates. The appliance's drain closes every socket with 1001, the end of its
+session one with 4401.
 """
 
+from collections.abc import Awaitable, Callable
+
 import trio
-from quart import Blueprint, Response, abort, websocket
+from quart import Blueprint, Response, abort, g, websocket
 
 from appliance.web import hardening
 from appliance.web.auth import READERS, Viewer, allow, viewer
+from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.fragments import Fragment, LivePages
 from appliance.web.live import LiveFeed
 
@@ -21,6 +25,10 @@ CALM_INTERVAL = 1.0
 GOING_AWAY = 1001
 POLICY_VIOLATION = 1008
 """RFC 6455 §7.4.1."""
+SIGNED_OUT = 4401
+"""Of our own (RFC 6455 §7.4.2): the session has ended, or its owner may do something else now. The page loads anew."""
+SESSION_EVERY = 5.0
+"""Seconds between two looks at whether the session is alive; the look is no activity."""
 
 
 class LiveSockets:
@@ -69,8 +77,23 @@ async def _send_updates(feed: LiveFeed, pages: LivePages, page: str, seen_by: Vi
             await feed.changed(version)
 
 
+async def _signed_out(seen_by: Viewer, still: Callable[[], Awaitable[Viewer | None]]) -> None:
+    """Return once the session has ended, or its owner has another role. While Postgres is away, it goes on."""
+    while True:
+        await trio.sleep(SESSION_EVERY)
+        try:
+            now = await still()
+        except POSTGRES_AWAY:
+            continue
+        if now is None or (now.role, now.tenant_id) != (seen_by.role, seen_by.tenant_id):
+            return
+
+
 async def _converse(sockets: LiveSockets, feed: LiveFeed, pages: LivePages, page: str) -> int:
-    """Send updates until the appliance drains or the peer speaks, which it never has reason to; the close code."""
+    """Send updates until the appliance drains, the session ends, or the peer speaks, which it never has reason to.
+
+    Returns the close code.
+    """
     codes: list[int] = []
     async with trio.open_nursery() as nursery:
 
@@ -84,7 +107,13 @@ async def _converse(sockets: LiveSockets, feed: LiveFeed, pages: LivePages, page
             codes.append(GOING_AWAY)
             nursery.cancel_scope.cancel()
 
+        async def until_signed_out() -> None:
+            await _signed_out(viewer(), g.still_signed_in)
+            codes.append(SIGNED_OUT)
+            nursery.cancel_scope.cancel()
+
         nursery.start_soon(until_spoken_to)
+        nursery.start_soon(until_signed_out)
         nursery.start_soon(until_closing)
         nursery.start_soon(_send_updates, feed, pages, page, viewer())
     return codes[0]

@@ -1,4 +1,4 @@
-"""What machines ask: /healthz, /readyz and /metrics. Open to all, but /metrics only to this machine."""
+"""What machines ask: /healthz, /readyz and /metrics. Open to all, but /metrics only to this machine or with a token."""
 
 from http import HTTPStatus
 from typing import Literal
@@ -6,9 +6,11 @@ from typing import Literal
 import msgspec
 from quart import Blueprint, Response, request
 
+from appliance.people.role import Scope
 from appliance.web import hardening
 from appliance.web.api.describe import Credential, answer, describe
 from appliance.web.auth import OPEN, allow
+from appliance.web.gate import bearer
 from appliance.web.services import Services
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -55,8 +57,16 @@ def blueprint(services: Services) -> Blueprint:
     @allow(OPEN)
     async def metrics() -> Response:
         forwarded = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "Via"))
-        if not hardening.from_loopback(request.remote_addr, forwarded):
-            return Response("/metrics answers this machine only.\n", status=403, content_type="text/plain")
+        if not hardening.from_loopback(request.remote_addr, forwarded) and not await _shows_token(services):
+            text = "/metrics answers this machine, and whoever shows an operator's API token with the scope read.\n"
+            return Response(text, 401, {"WWW-Authenticate": 'Bearer realm="metrics"'}, content_type="text/plain")
         return Response(services.metrics_text(), content_type=PROMETHEUS)
 
     return routes
+
+
+async def _shows_token(services: Services) -> bool:
+    """Whether the current request carries a token that may read of all tenants."""
+    secret = bearer()
+    who = await services.identity.by_token(secret) if secret else None
+    return who is not None and who.is_operator and who.scopes is not None and Scope.READ in who.scopes

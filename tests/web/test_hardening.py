@@ -119,7 +119,7 @@ async def test_a_head_request_that_is_refused_has_no_body(served: Served) -> Non
     [
         pytest.param(get(b"/healthz"), 200, id="200"),
         pytest.param(b"nonsense\r\n\r\n", 400, id="400"),
-        pytest.param(get(b"/metrics", b"X-Forwarded-For: 203.0.113.9"), 403, id="403"),
+        pytest.param(get(b"/metrics", b"X-Forwarded-For: 203.0.113.9"), 401, id="401"),
         pytest.param(get(b"/nothing"), 404, id="404"),
         pytest.param(get(b"/static/nothing.css"), 404, id="404 below static"),
         pytest.param(get(b"/healthz", method=b"DELETE"), 405, id="405"),

@@ -1,16 +1,19 @@
 """The live WebSocket: who may open it, what it sends and when it closes."""
 
+from dataclasses import replace
+
 import pytest
 import trio
 from trio_websocket import ConnectionRejected, WebSocketConnection
 
 from appliance.ingest.summary import BatchSummary, LastReading
+from appliance.people.role import Role
 from appliance.reading import Kind
-from appliance.web import fragments
+from appliance.web import fragments, live_socket
 from appliance.web.formats import MINUS
 from appliance.web.hardening import Limits
 from appliance.web.services import Health
-from tests.web.serving import Served, closed_with, page_socket, without_database
+from tests.web.serving import OPERATOR, Always, Served, closed_with, page_socket, without_database
 
 
 def batch(device: str = "pump-1", messages: int = 1) -> BatchSummary:
@@ -156,3 +159,18 @@ async def test_a_page_that_leaves_frees_its_place() -> None:
         async with page_socket(served) as page:
             await page.get_message()
         await served.places_free()
+
+
+async def test_a_socket_without_a_session_is_refused() -> None:
+    async with without_database(identity=Always(None)) as served:
+        assert await refused_with(served) == 401
+
+
+@pytest.mark.parametrize("change", ["ended", "another role"])
+async def test_a_socket_closes_with_its_session(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    monkeypatch.setattr(live_socket, "SESSION_EVERY", 0.05)
+    identity = Always()
+    async with without_database(identity=identity) as served, page_socket(served) as page:
+        await page.get_message()
+        identity.viewer = None if change == "ended" else replace(OPERATOR, role=Role.VIEWER, tenant_id="acme")
+        assert await closed_with(page) == live_socket.SIGNED_OUT

@@ -1,9 +1,16 @@
 """What machines ask of the dashboard."""
 
-import httpx
+import secrets
 
+import httpx
+import psycopg
+
+from appliance.people.role import Role
 from appliance.web.services import Health
+from tests.postgres_server import Database
+from tests.web.people import Person, client, signed_in
 from tests.web.serving import without_database
+from tests.web.told import dashboard
 
 
 async def test_healthz_says_that_the_process_lives_whatever_is_away() -> None:
@@ -33,9 +40,29 @@ async def test_metrics_are_prometheus_text() -> None:
     assert answer.text == "appliance_messages_total 42.0\n"
 
 
-async def test_metrics_are_for_this_machine_only_also_behind_a_proxy() -> None:
-    async with without_database() as served, httpx.AsyncClient() as client:
+async def test_metrics_are_for_this_machine_or_want_an_operators_token(database: Database) -> None:
+    elsewhere = {"X-Forwarded-For": "203.0.113.9"}
+    tokens = {
+        role: token_of(database, signed_in(database.conninfo(), role), scopes)
+        for role, scopes in ((Role.OPERATOR, "{read}"), (Role.ADMIN, "{read}"))
+    }
+    writes_only = token_of(database, signed_in(database.conninfo()), "{write}")
+    async with dashboard(database) as served, client(served.url, None) as program:
         for header in ("Forwarded", "X-Forwarded-For", "Via"):
-            answer = await client.get(f"{served.url}/metrics", headers={header: "x"})
-            assert answer.status_code == 403
-            assert "42" not in answer.text
+            answer = await program.get("/metrics", headers={header: "x"})
+            assert (answer.status_code, "42" in answer.text) == (401, False)
+        for token, status in ((tokens[Role.OPERATOR], 200), (tokens[Role.ADMIN], 401), (writes_only, 401), ("x", 401)):
+            answer = await program.get("/metrics", headers={**elsewhere, "Authorization": f"Bearer {token}"})
+            assert answer.status_code == status
+
+
+def token_of(database: Database, person: Person, scopes: str) -> str:
+    """An API token."""
+    secret = secrets.token_urlsafe(32)
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute(
+            "INSERT INTO api_tokens (token_hash, user_id, tenant_id, name, scopes, created_at, expires_at)"
+            " VALUES (sha256(%s), %s, %s, 't', %s::text[], now(), now() + '1 day')",
+            [secret.encode(), person.user_id, person.tenant_id, scopes],
+        )
+    return secret

@@ -119,7 +119,7 @@ def blueprint(services: Services, figures: FigureReader, templates: Templates, l
     @allow(READERS)
     async def page() -> Response:
         frame = Frame(viewer(), services.clock.wall(), "/", PAGE)
-        today = await figures.read(frame.viewer.tenant_id, formats.midnight(frame.now, frame.viewer.zone))
+        today = await figures.read(frame.viewer, frame.viewer.tenant_id, formats.midnight(frame.now, frame.viewer.zone))
         shown = _assemble(services, frame, today)
         line = services.device_listener.command(request.host, "TENANT/device/DEVICE", "PASSWORD")
         html = templates.render("pages/overview.html", frame=frame, shown=shown, first_message=line, live=False)
@@ -145,7 +145,7 @@ async def _figures_or_older(services: Services, figures: FigureReader, frame: Fr
     if services.health().postgres is None:
         try:
             with trio.fail_after(LIVE_PATIENCE):
-                return await figures.read(tenant, since)
+                return await figures.read(frame.viewer, tenant, since)
         except POSTGRES_AWAY as error:
             log.debug("live page without postgres", error=str(error))
     return figures.last_known(tenant, since)
