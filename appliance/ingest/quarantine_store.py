@@ -156,6 +156,12 @@ async def counts(connection: Connection[Any], selection: Selection) -> list[Caus
     return [Cause(Reason(row[0]), row[1], int(row[2]), *row[3:]) for row in await cursor.fetchall()]
 
 
+async def held_by_reason(connection: Connection[Any], tenant_id: str | None) -> list[Cause]:
+    """As :func:`counts`, of one tenant (or OPERATOR, or all), without the refused: to count those costs more."""
+    cursor = await connection.execute(STATEMENTS["held_by_reason"], {"tenant": tenant_id}, prepare=False)
+    return [Cause(Reason(row[0]), row[1], row[2], row[3], row[4], 0) for row in await cursor.fetchall()]
+
+
 async def reach(connection: Connection[Any], tenant_id: str | None) -> HoldingReach:
     """How much is held of one tenant (or OPERATOR, or of all) and how far back it reaches."""
     parameters = {"tenant": tenant_id, "reasons": sorted(HELD_REASONS)}

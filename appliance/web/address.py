@@ -44,6 +44,10 @@ class Address:
                 kept += [(name, value) for value in change]
         return Address(self.path, tuple(kept))
 
+    def at(self, path: str) -> "Address":
+        """The same query at another path."""
+        return Address(path, self.pairs)
+
     def without(self, names: Iterable[str]) -> list[tuple[str, str]]:
         """What a form that asks for ``names`` itself carries along as hidden fields."""
         left_out = PASSING | set(names)

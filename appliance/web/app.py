@@ -35,14 +35,17 @@ from appliance.web.pages import (
     more,
     overview,
     profile,
+    quarantine_decisions,
     set_up,
     sign_in,
     tenants,
     users,
 )
 from appliance.web.pages import devices as device_list
+from appliance.web.pages import quarantine as quarantine_page
 from appliance.web.pages import sites as site_pages
 from appliance.web.pages import system as system_page
+from appliance.web.quarantine_desk import QuarantineDesk
 from appliance.web.services import Services
 from appliance.web.site import Site
 from appliance.web.system_view import SystemReader
@@ -117,6 +120,9 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     figures = FigureReader(services.access, services.clock)
     app.register_blueprint(overview.blueprint(services, figures, templates, live_pages))
 
+    quarantine_desk = QuarantineDesk(services)
+    app.register_blueprint(quarantine_page.blueprint(site, quarantine_desk))
+    app.register_blueprint(quarantine_decisions.blueprint(site, quarantine_desk))
     system_reader = SystemReader(services)
     app.register_blueprint(system.blueprint(services, system_reader))
     app.register_blueprint(system_page.blueprint(site, system_reader))

@@ -83,6 +83,13 @@ def blackened(payload: bytes) -> bytes:
     return _TOKEN.sub(lambda found: found[0][: found.start(1) - found.start()] + BLACK * len(found[1]), payload)
 
 
+def preview(payload: bytes, most: int = 80) -> str:
+    """The beginning of a payload in one line, for lists."""
+    text = blackened(payload[: 4 * most]).decode(errors="replace")
+    line = "".join(_visible(letter) if letter != "\n" else " " for letter in text)
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
 def dump(payload: bytes, reason: Reason, detail: str) -> Dump:
     """The payload for the page of one message."""
     place = find(payload, reason, detail)

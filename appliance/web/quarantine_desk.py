@@ -24,7 +24,7 @@ from appliance.ingest.replays import Replay
 from appliance.mqtt.topics import valid_id
 from appliance.reading import Reason
 from appliance.web.access import tenant_of, tenants_shown
-from appliance.web.auth import viewer
+from appliance.web.auth import Viewer, viewer
 from appliance.web.services import Services
 
 SHOWN_BYTES = 160
@@ -92,9 +92,13 @@ class QuarantineDesk:
             )
         return events[:limit], events[limit - 1].event_id if len(events) > limit else None
 
-    async def export(self, selection: Selection, status: Status | None) -> AsyncIterator[list[Event]]:
-        """All that match with their payloads, page by page; each page is a transaction of its own."""
-        seen_by, before = viewer(), None
+    def export(self, selection: Selection, status: Status | None) -> AsyncIterator[list[Event]]:
+        """All that match with their payloads, page by page; read while it is sent, after the request."""
+        return self._export(viewer(), selection, status)
+
+    async def _export(self, seen_by: Viewer, selection: Selection, status: Status | None) -> AsyncIterator[list[Event]]:
+        """Each page is a transaction of its own."""
+        before = None
         while True:
             async with self._access.reading(seen_by) as connection:
                 events = await quarantine_store.list_events(
@@ -116,6 +120,12 @@ class QuarantineDesk:
         async with self._access.reading() as connection:
             counted = await quarantine_store.counts(connection, Selection(tenant_id=selection.tenant_id))
             return counted, await quarantine_store.reach(connection, selection.tenant_id)
+
+    async def overview(self, tenant_id: str | None) -> tuple[list[Cause], HoldingReach]:
+        """What is held, by reason, without the exact counts; and how far back holding reaches."""
+        async with self._access.reading() as connection:
+            held = await quarantine_store.held_by_reason(connection, tenant_id)
+            return held, await quarantine_store.reach(connection, tenant_id)
 
     async def trend(self, tenant_id: str | None, step: timedelta, steps: int) -> Counted:
         """The exact counts of the last ``steps`` spans, the one that runs included."""
@@ -196,6 +206,11 @@ class QuarantineDesk:
         """Replays, newest first."""
         async with self._access.reading() as connection:
             return await replays.list_replays(connection, tenants_shown(), limit)
+
+    async def latest_jobs(self, seen_by: Viewer, limit: int) -> list[Replay]:
+        """The newest replays of all that ``seen_by`` may see, for a live page."""
+        async with self._access.reading(seen_by) as connection:
+            return await replays.list_replays(connection, seen_by.tenant_id, limit)
 
     async def job(self, replay_id: int) -> Replay:
         """One replay. Raises NotFound."""

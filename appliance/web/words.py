@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from appliance.devices.device import DeviceStatus
 from appliance.devices.imports import Outcome
+from appliance.door import Cause as DoorCause
 from appliance.reading import Reason
 
 
@@ -78,6 +79,17 @@ IMPORT_OUTCOMES: Mapping[Outcome, str] = MappingProxyType(
         Outcome.REFUSED: "Not taken",
     }
 )
+
+DOOR: Mapping[DoorCause, Words] = MappingProxyType(
+    {
+        DoorCause.SIGN_IN: Words("Not signed in", "Wrong user or password; a device's user is TENANT/device/DEVICE."),
+        DoorCause.TOPIC: Words("Topic not allowed", "Each device may publish below its own topic only."),
+        DoorCause.TOO_LARGE: Words("Message too large", "The broker's own limit; what reaches us has a lower one."),
+        DoorCause.TOO_MANY_CONNECTIONS: Words("Too many connections", "Every place at the broker is taken."),
+        DoorCause.PROTOCOL: Words("Not MQTT", "What came was no proper MQTT: check port and TLS."),
+    }
+)
+"""What the broker refuses before it reaches us."""
 
 
 def reason_words(code: str) -> Words:

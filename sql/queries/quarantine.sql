@@ -49,6 +49,14 @@ FULL JOIN (
 ) AS c USING (reason)
 ORDER BY 2 DESC, 6 DESC, 1
 
+-- name: held_by_reason
+SELECT reason, count(*), sum(size)::bigint, min(ingested_at), max(ingested_at)
+FROM quarantine_events
+WHERE status = 'HELD'
+  AND (%(tenant)s::text IS NULL OR tenant_id = NULLIF(%(tenant)s, '') OR (%(tenant)s = '' AND tenant_id IS NULL))
+GROUP BY reason
+ORDER BY 2 DESC, 1
+
 -- name: count_present
 SELECT count(*), count(*) FILTER (WHERE status = 'HELD')
 FROM quarantine_events

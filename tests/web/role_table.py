@@ -107,6 +107,17 @@ TABLE: Mapping[str, Allowed] = {
     "PATCH /customer/metrics/<name>": ADMINS,
     "DELETE /customer/metrics/<name>": ADMINS,
     # quarantine, the pages
+    "GET /quarantine": READERS,
+    "GET /quarantine/<int:message_id>": READERS,
+    "GET /quarantine/<int:message_id>/payload": READERS,
+    "GET /quarantine/door": READERS,
+    "GET /quarantine/replay": ADMINS,
+    "POST /quarantine/replay": ADMINS,
+    "GET /quarantine/dismiss": ADMINS,
+    "POST /quarantine/dismiss": ADMINS,
+    "GET /quarantine/replays": READERS,
+    "GET /quarantine/replays/<int:replay_id>": READERS,
+    "POST /quarantine/replays/<int:replay_id>/cancel": ADMINS,
     # quarantine, the JSON API
     "GET /customer/quarantine": READERS,
     "GET /customer/quarantine/<int:message_id>": READERS,

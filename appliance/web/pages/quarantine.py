@@ -1,0 +1,243 @@
+"""The Quarantine page: messages by cause, the list with its filter, one message with its payload, and the door."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import structlog
+from msgspec import Meta
+from quart import Blueprint, Response, request
+
+from appliance.door import Cause as DoorCause
+from appliance.door import Refused
+from appliance.errors import Invalid
+from appliance.ingest.quarantine_store import Cause, Event, HoldingReach, Status
+from appliance.reading import HELD_REASONS, Reason
+from appliance.web import charts, csv_export, cursor, payload
+from appliance.web.access import tenants_shown
+from appliance.web.address import Address
+from appliance.web.api.describe import parse_query
+from appliance.web.api.quarantine_shapes import MessageId, Shown
+from appliance.web.auth import ADMINS, READERS, allow, viewer
+from appliance.web.paths import number_of_path
+from appliance.web.quarantine_desk import Counted, Filter, QuarantineDesk
+from appliance.web.site import Site
+from appliance.web.words import DOOR, REASONS, Words
+
+PAGE = "quarantine"
+ROWS = 50
+SPANS: Mapping[str, tuple[timedelta, int, str]] = {
+    "1h": (timedelta(minutes=2), 30, "last hour"),
+    "24h": (timedelta(hours=1), 24, "last 24 hours"),
+    "7d": (timedelta(hours=6), 28, "last 7 days"),
+}
+"""What the counts by cause cover: a step of their picture, how many of them, and in words."""
+CSV_HEADS = (
+    *("id", "received_at", "ts", "tenant_id", "device_id", "site_id", "kind", "reason", "detail", "topic"),
+    *("status", "decided_at", "decided_by", "payload_bytes", "payload"),
+)
+DONE = {"dismissed": "Dismissed. The messages stay to be looked at until they are too old."}
+
+log = structlog.get_logger(__name__)
+
+
+class PageQuery(Filter, frozen=True, kw_only=True):
+    """What the address of the page says."""
+
+    status: Shown = Shown.HELD
+    span: Annotated[str, Meta(pattern="^(1h|24h|7d)$")] = "24h"
+    cursor: Annotated[str, Meta(max_length=100)] = ""
+    format: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CauseRow:
+    """One reason: refused messages (exact) with their picture, and rows that are held."""
+
+    reason: Reason
+    words: Words
+    replayable: bool
+    refused: int
+    columns: list[charts.Column]
+    told: str
+    """The picture in words."""
+    held: int
+    oldest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A message of the list."""
+
+    event: Event
+    words: Words
+    preview: str
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DoorGroup:
+    """Refusals of the broker for one cause, the latest first."""
+
+    cause: DoorCause
+    words: Words
+    times: int
+    refusals: list[Refused]
+
+
+def blueprint(site: Site, desk: QuarantineDesk) -> Blueprint:
+    """The routes that look; those that decide are in :mod:`appliance.web.pages.quarantine_decisions`."""
+    routes = Blueprint(PAGE, __name__)
+
+    @routes.get("/quarantine")
+    @allow(READERS)
+    async def page() -> Response:
+        try:
+            asked, fault = parse_query(request.args, PageQuery), None
+        except Invalid as error:  # a filter that cannot be is said beside the list, which stays usable
+            asked, fault = PageQuery(), error
+        return await _list(site, desk, asked, fault)
+
+    @routes.get("/quarantine/<int:message_id>")
+    @allow(READERS)
+    async def message(message_id: int) -> Response:
+        event = await desk.message(number_of_path(message_id, "quarantined message"))
+        return site.page(
+            "pages/quarantined.html",
+            event=event,
+            words=REASONS[event.reason],
+            replayable=event.reason in HELD_REASONS,
+            dump=payload.dump(event.payload, event.reason, event.detail),
+            may_decide=viewer().role in ADMINS and event.status is Status.HELD,
+            back=Address("/quarantine"),
+        )
+
+    @routes.get("/quarantine/<int:message_id>/payload")
+    @allow(READERS)
+    async def download(message_id: int) -> Response:
+        event = await desk.message(number_of_path(message_id, "quarantined message"))
+        name = {"Content-Disposition": f'attachment; filename="message-{event.event_id}.bin"'}
+        data = payload.blackened(event.payload)
+        return Response(data, headers=name, content_type="application/octet-stream")
+
+    @routes.get("/quarantine/door")
+    @allow(READERS)
+    async def door() -> Response:
+        groups = list(_grouped(desk.door(request.args.get("device") or None)))
+        return site.page("pages/door.html", groups=groups, ours=site.services.system.broker_terms is not None)
+
+    return routes
+
+
+async def _list(site: Site, desk: QuarantineDesk, asked: PageQuery, fault: Invalid | None) -> Response:
+    selection, fault = _selected(desk, asked, fault)
+    if asked.format == "csv" and fault is None:
+        pages = _csv_pages(desk.export(selection, asked.status.status))
+        return csv_export.answer("quarantine", CSV_HEADS, pages, site.services.clock.wall())
+    before = cursor.read(asked.cursor, MessageId)
+    events, behind = await desk.messages(selection, status=asked.status.status, before=before, limit=ROWS)
+    held, reach = await desk.overview(selection.tenant_id)
+    step, steps, words = SPANS[asked.span]
+    trend = await desk.trend(selection.tenant_id, step, steps)
+    return site.page(
+        "pages/quarantine.html",
+        status=HTTPStatus.OK if fault is None else HTTPStatus.BAD_REQUEST,
+        live_page=PAGE,
+        done=DONE,
+        asked=asked,
+        fault=fault,
+        rows=[_row(event) for event in events],
+        next=cursor.write(behind),
+        causes=causes_of(held, trend),
+        reach=reach,
+        span_words=words,
+        reasons=[(reason.value, REASONS[reason].title) for reason in Reason],
+        offers=await desk.offers() if not asked.cursor else [],
+        jobs=await desk.jobs(3),
+        may_decide=viewer().role in ADMINS,
+        decides_on_all=viewer().role in ADMINS and (tenants_shown() is not None or asked.unknown_tenant),
+        evicted=reach_words(reach),
+    )
+
+
+def _selected(desk: QuarantineDesk, asked: PageQuery, fault: Invalid | None) -> tuple[Any, Invalid | None]:
+    try:
+        return desk.selection(asked), fault
+    except Invalid as error:
+        return desk.selection(Filter()), error
+
+
+def _row(event: Event) -> Row:
+    return Row(event, REASONS[event.reason], payload.preview(event.payload), event.ingested_at.timestamp())
+
+
+def causes_of(held: Sequence[Cause], trend: Counted) -> list[CauseRow]:
+    """Every reason that occurs, the most refused first."""
+    rows = {cause.reason: cause for cause in held}
+    found = []
+    for reason in sorted(rows.keys() | trend.by_reason.keys()):
+        cause = rows.get(reason)
+        series = trend.by_reason.get(reason, [0] * 2)
+        total, highest = sum(series), max(series)
+        found.append(
+            CauseRow(
+                reason=reason,
+                words=REASONS[reason],
+                replayable=reason in HELD_REASONS,
+                refused=total,
+                columns=charts.columns([float(value) for value in series], max(highest, 1)),
+                told=f"{total} messages, at most {highest} in one step",
+                held=0 if cause is None else cause.held,
+                oldest=None if cause is None or cause.oldest is None else cause.oldest.timestamp(),
+            )
+        )
+    return sorted(found, key=lambda row: (-row.refused, -row.held, row.reason))
+
+
+def reach_words(reach: HoldingReach) -> str | None:
+    """What was lost of the held messages; None while nothing was."""
+    if reach.complete_since is None or not reach.evicted:
+        return None
+    plural = "s" if reach.evicted != 1 else ""
+    return f"{reach.evicted:,} message{plural} had to go, for want of room or for age."
+
+
+async def _csv_pages(events: AsyncIterator[list[Event]]) -> AsyncIterator[list[tuple[Any, ...]]]:
+    async for some in events:
+        yield [_csv_row(event) for event in some]
+
+
+def _csv_row(event: Event) -> tuple[Any, ...]:
+    shown = payload.blackened(event.payload)
+    try:
+        text = shown.decode()
+    except UnicodeDecodeError:
+        text = f"0x{shown.hex()}"
+    return (
+        event.event_id,
+        event.ingested_at,
+        event.event_ts,
+        event.tenant_id,
+        event.device_id,
+        event.site_id,
+        event.kind,
+        event.reason.value,
+        event.detail,
+        event.topic,
+        event.status.value,
+        event.decided_at,
+        event.decided_by,
+        event.payload_bytes,
+        text,
+    )
+
+
+def _grouped(refusals: Sequence[Refused]) -> Iterator[DoorGroup]:
+    """By cause, the most frequent first."""
+    by_cause: dict[DoorCause, list[Refused]] = {}
+    for refused in refusals:
+        by_cause.setdefault(refused.cause, []).append(refused)
+    groups = [DoorGroup(cause, DOOR[cause], sum(one.times for one in some), some) for cause, some in by_cause.items()]
+    yield from sorted(groups, key=lambda group: (-group.times, group.cause))

@@ -1,0 +1,202 @@
+"""What is decided on quarantined messages: replayed after a forecast, dismissed after a question; and the progress.
+
+The question is a page of its own, whose address names the messages; sending its form does what it says. A replay is a
+job: it goes on when the page is left.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import structlog
+from quart import Blueprint, Response, request
+
+from appliance.errors import Conflict, NotFound
+from appliance.ingest.forecast import Forecast
+from appliance.ingest.quarantine_store import OPERATOR, Selection
+from appliance.ingest.replays import Replay
+from appliance.web import forms
+from appliance.web.address import Address
+from appliance.web.api.describe import parse_query
+from appliance.web.api.quarantine_shapes import MessageId
+from appliance.web.auth import ADMINS, READERS, Viewer, allow, viewer
+from appliance.web.failures import POSTGRES_AWAY
+from appliance.web.fragments import Fragment
+from appliance.web.pages.quarantine import PAGE
+from appliance.web.paths import number_of_path
+from appliance.web.quarantine_desk import Filter, QuarantineDesk
+from appliance.web.site import Site, see_other
+from appliance.web.words import REASONS
+
+LIVE_JOBS = 20
+"""Newest replays whose progress is sent."""
+TYPED_FROM = 50
+"""Messages from which on a dismissal asks for their number to be typed."""
+
+log = structlog.get_logger(__name__)
+
+
+class Choice(Filter, frozen=True, kw_only=True):
+    """What the address of a question names: single messages, or all that match."""
+
+    id: tuple[MessageId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """A forecast in words."""
+
+    selected: int
+    examined: int
+    passing: int
+    staying: list[tuple[str, str, int]]
+    """Of each reason: its title, what to do, and how many would stay held."""
+    new_devices: int
+
+
+def blueprint(site: Site, desk: QuarantineDesk) -> Blueprint:
+    """The routes, and the progress of replays as a live part."""
+    routes = Blueprint("quarantine_decisions", __name__)
+    _replay(routes, site, desk)
+    _dismiss(routes, site, desk)
+    _jobs(routes, site, desk)
+    return routes
+
+
+def _replay(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
+    @routes.get("/quarantine/replay")
+    @allow(ADMINS)
+    async def ask_replay() -> Response:
+        selections = await _chosen(desk)
+        foretold = summed([await desk.forecast(selection) for selection in selections])
+        if not foretold.selected:
+            raise NotFound("Nothing that is held matches.")
+        return site.page("pages/quarantine-replay.html", foretold=foretold, back=_back(), whose=_whose(selections))
+
+    @routes.post("/quarantine/replay")
+    @allow(ADMINS)
+    async def replay() -> Response:
+        jobs = await desk.replay(await _chosen(desk))
+        return see_other(f"/quarantine/replays/{jobs[0].replay_id}" if len(jobs) == 1 else "/quarantine/replays")
+
+
+def _dismiss(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
+    async def question(total: int, selections: Sequence[Selection], fault: tuple[str, str] | None = None) -> Response:
+        return site.page(
+            "pages/quarantine-dismiss.html",
+            status=HTTPStatus.OK if fault is None else HTTPStatus.UNPROCESSABLE_ENTITY,
+            total=total,
+            typed=str(total) if total >= TYPED_FROM else None,
+            fault=fault,
+            back=_back(),
+            whose=_whose(selections),
+        )
+
+    async def measured(selections: Sequence[Selection]) -> int:
+        total = sum([await desk.measure(selection) for selection in selections])
+        if not total:
+            raise NotFound("Nothing that is held matches.")
+        return total
+
+    @routes.get("/quarantine/dismiss")
+    @allow(ADMINS)
+    async def ask_dismiss() -> Response:
+        selections = await _chosen(desk)
+        return await question(await measured(selections), selections)
+
+    @routes.post("/quarantine/dismiss")
+    @allow(ADMINS)
+    async def dismiss() -> Response:
+        selections = await _chosen(desk)
+        total = await measured(selections)
+        typed = (await forms.read()).text("typed")
+        if total >= TYPED_FROM and typed != str(total):
+            return await question(total, selections, ("typed", f"Type {total}: by now so many messages match."))
+        await desk.dismiss(selections)
+        return see_other(str(_back().having(done="dismissed")))
+
+
+def _jobs(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
+    @routes.get("/quarantine/replays")
+    @allow(READERS)
+    async def replays() -> Response:
+        return site.page("pages/replays.html", live_page=PAGE, jobs=await desk.jobs(50), may_decide=_may_decide())
+
+    @routes.get("/quarantine/replays/<int:replay_id>")
+    @allow(READERS)
+    async def replay_page(replay_id: int) -> Response:
+        job = await desk.job(number_of_path(replay_id, "replay"))
+        return site.page("pages/replay.html", live_page=PAGE, job=job, titles=titles(job), may_decide=_may_decide())
+
+    @routes.post("/quarantine/replays/<int:replay_id>/cancel")
+    @allow(ADMINS)
+    async def cancel(replay_id: int) -> Response:
+        try:
+            job = await desk.cancel(number_of_path(replay_id, "replay"))
+        except Conflict:  # it has just ended, which its page says
+            job = await desk.job(replay_id)
+        return see_other(f"/quarantine/replays/{job.replay_id}")
+
+    async def fragments(seen_by: Viewer) -> list[Fragment]:
+        try:
+            jobs = await desk.latest_jobs(seen_by, LIVE_JOBS)
+        except POSTGRES_AWAY as error:
+            log.debug("live page without postgres", error=str(error))
+            return []
+        frame = site.frame(seen_by, path="/quarantine", live_page=PAGE)
+        return [
+            Fragment(
+                f"replay-{job.replay_id}",
+                site.templates.render("quarantine/progress.html", frame=frame, job=job, titles=titles(job)),
+            )
+            for job in jobs
+        ]
+
+    site.live_pages.add(PAGE, fragments)
+
+
+def titles(job: Replay) -> list[tuple[str, int]]:
+    """Why messages of a replay stay held, in words, the most frequent first."""
+    ordered = sorted(job.refused.items(), key=lambda item: (-item[1], item[0]))
+    return [(REASONS[reason].title, count) for reason, count in ordered]
+
+
+def summed(forecasts: Sequence[Forecast]) -> Foretold:
+    """Forecasts of several tenants as one, in words."""
+    refused: Counter[str] = Counter()
+    words = {}
+    for forecast in forecasts:
+        for reason, count in forecast.refused.items():
+            refused[reason] += count
+            words[reason.value] = REASONS[reason]
+    return Foretold(
+        selected=sum(forecast.selected for forecast in forecasts),
+        examined=sum(forecast.examined for forecast in forecasts),
+        passing=sum(forecast.passing for forecast in forecasts),
+        staying=[(words[reason].title, words[reason].advice, count) for reason, count in refused.most_common()],
+        new_devices=sum(forecast.new_devices for forecast in forecasts),
+    )
+
+
+async def _chosen(desk: QuarantineDesk) -> list[Selection]:
+    choice = parse_query(request.args, Choice)
+    return await desk.chosen(choice, choice.id)
+
+
+def _back() -> Address:
+    """The list from which the question was asked, with its filter."""
+    return Address.of_request().at("/quarantine").having(id=None)
+
+
+def _whose(selections: Sequence[Selection]) -> str:
+    """For operators: the tenants in one phrase."""
+    if not viewer().is_operator:
+        return ""
+    names = [selection.tenant_id for selection in selections if selection.tenant_id not in (None, OPERATOR)]
+    nobodys = ["no known tenant"] if any(selection.tenant_id == OPERATOR for selection in selections) else []
+    return " and ".join([*map(str, names), *nobodys])
+
+
+def _may_decide() -> bool:
+    return viewer().role in ADMINS

@@ -1,0 +1,124 @@
+"""A message is held, its cause is mended, and a person replays it on the page: with script, and without."""
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from appliance.people.role import Role
+from tests.appliance_process import ApplianceProcess
+from tests.web.people import sign_browser_in, signed_in
+
+SECONDS = 1000
+"""Playwright counts milliseconds."""
+PATIENCE = 20.0
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[ApplianceProcess]:
+    """A whole appliance, with its own Postgres and broker."""
+    process = ApplianceProcess()
+    try:
+        process.start()
+        yield process
+    finally:
+        process.close()
+
+
+def publish(running: ApplianceProcess, tenant: str, device: str, payload: str) -> None:
+    """Send one message with the tenant's claim user; returns once the broker has it."""
+    claim = running.tenant(tenant, seats=1)
+    address = ["-h", "127.0.0.1", "-p", str(running.mqtt_port), "-u", claim["username"], "-P", claim["password"]]
+    topic = f"tenant/{tenant}/device/{device}/telemetry"
+    subprocess.run(["mosquitto_pub", *address, "-q", "1", "-t", topic, "-m", payload], check=True)
+
+
+def hold(running: ApplianceProcess, tenant: str) -> None:
+    """Have messages of a device without a seat held."""
+    for device, value in (("seated", 1), ("waiting", 2), ("waiting", 3)):
+        publish(running, tenant, device, json.dumps({"ts": time.time(), "temperature": value}))
+    until(running, "SELECT count(*) = 2 FROM quarantine_events WHERE tenant_id = %s AND status = 'HELD'", tenant)
+
+
+def raise_limit(running: ApplianceProcess, tenant: str) -> None:
+    """Sell a second seat."""
+    with psycopg.connect(running.conninfo()) as connection:
+        connection.execute("UPDATE subscriptions SET device_limit = 2 WHERE tenant_id = %s", [tenant])
+
+
+def until(running: ApplianceProcess, question: str, *parameters: str) -> None:
+    """Return once Postgres says yes."""
+    deadline = time.monotonic() + PATIENCE
+    while running.query(question, *parameters) != [(True,)]:
+        assert time.monotonic() < deadline, question
+        time.sleep(0.05)
+
+
+def admin_page(browser: Browser, running: ApplianceProcess, tenant: str, *, script: bool) -> Page:
+    """A page of the tenant's administrator."""
+    context = browser.new_context(
+        viewport={"width": 1440, "height": 900}, base_url=running.run["web_url"], java_script_enabled=script
+    )
+    sign_browser_in(context, running.run["web_url"], signed_in(running.conninfo(), Role.ADMIN, tenant))
+    return context.new_page()
+
+
+@pytest.mark.parametrize(("tenant", "script"), [("with-script", True), ("without-script", False)])
+def test_held_messages_are_replayed_on_the_page(
+    running: ApplianceProcess, browser: Browser, tenant: str, script: bool
+) -> None:
+    hold(running, tenant)
+    page = admin_page(browser, running, tenant, script=script)
+    page.goto("/quarantine")
+    expect(page.get_by_role("row", name=re.compile("waiting.*No free seat"))).to_have_count(2)
+    expect(page.locator(".offer")).to_have_count(0)
+
+    raise_limit(running, tenant)
+    page.reload()
+    page.get_by_role("link", name="Replay 2 held messages…").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Replay 2 held messages")
+    expect(page.locator("form.dialog-form")).to_contain_text("All of them would be stored.")
+    expect(page.locator("form.dialog-form")).to_contain_text("1 new device would be registered")
+    page.get_by_role("button", name="Replay 2 messages").click()
+
+    expect(page).to_have_url(re.compile(r"/quarantine/replays/\d+$"))
+    expect(page.locator(".replay")).to_contain_text("2 stored", timeout=PATIENCE * SECONDS)
+    page.goto("/quarantine")
+    expect(page.locator("table.pickrow")).to_have_count(0)
+    stored = running.query("SELECT count(*) FROM telemetry WHERE tenant_id = %s AND device_id = 'waiting'", tenant)
+    assert stored == [(2,)]
+    page.context.close()
+
+
+def test_messages_are_selected_and_dismissed_by_keyboard_alone(running: ApplianceProcess, browser: Browser) -> None:
+    hold(running, "keys")
+    page = admin_page(browser, running, "keys", script=True)
+    page.goto("/quarantine")
+    page.get_by_role("checkbox", name=re.compile(r"Select message \d+")).first.press("Space")
+    page.get_by_role("button", name="Dismiss…").press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Dismiss 1 held message")
+    page.get_by_role("button", name="Dismiss 1 message").press("Enter")
+    expect(page.get_by_role("status").filter(has_text="Dismissed.")).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile("waiting"))).to_have_count(1)
+    page.context.close()
+
+
+def test_the_place_that_was_refused_is_marked_and_the_page_keeps_its_policy(
+    running: ApplianceProcess, browser: Browser
+) -> None:
+    complaints: list[str] = []
+    publish(running, "marked", "d", '{"temperature": 21.5, "humidity": [1, 2]}')
+    until(running, "SELECT count(*) = 1 FROM quarantine_events WHERE tenant_id = %s", "marked")
+    page = admin_page(browser, running, "marked", script=True)
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.goto("/quarantine")
+    page.locator("a.title[href^='/quarantine/']").first.click()
+    expect(page.locator("pre mark")).to_have_text("[1, 2]")
+    expect(page.locator(".hex td mark").first).to_have_text("5b 31 2c 20 32 5d")
+    assert complaints == []
+    page.context.close()

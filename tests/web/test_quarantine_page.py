@@ -1,0 +1,243 @@
+"""The Quarantine page: what it shows, to whom, what its questions say, and what its forms do."""
+
+import csv
+import io
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from appliance.door import Cause, Refused
+from appliance.people.role import Role
+from tests.ingest.plant import arrange, look
+from tests.postgres_server import Database
+from tests.web.people import TENANT, client, signed_in
+from tests.web.serving import over
+from tests.web.test_quarantine_api import MESSAGES, NOBODYS, RIVALS, A, B
+
+PAGE = "/quarantine"
+
+
+@asynccontextmanager
+async def looking(
+    database: Database, role: Role = Role.ADMIN, tenant: str = TENANT, **given: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody who looks at four messages: two of acme, one of its rival, one of nobody."""
+    arrange(database, *MESSAGES)
+    person = signed_in(database.conninfo(), role, tenant)
+    async with over(database, **given) as served, client(served.url, person) as asking:
+        asking.headers["X-Person"] = person.email
+        yield asking
+
+
+def listed(html: str) -> list[int]:
+    """The messages of the list, as their links say."""
+    return [int(number) for number in re.findall(r'class="title" href="/quarantine/(\d+)"', html)]
+
+
+async def test_customers_see_their_own_and_operators_all(database: Database) -> None:
+    async with looking(database, Role.VIEWER) as viewer:
+        html = (await viewer.get(PAGE)).text
+        assert listed(html) == [B, A]
+        assert "rival" not in html
+        assert "Replay…" not in html, "who may not decide is not asked to"
+
+
+async def test_operators_see_all_and_choose_a_tenant_or_none(database: Database) -> None:
+    async with looking(database, Role.OPERATOR) as operator:
+        assert listed((await operator.get(PAGE)).text) == [NOBODYS, RIVALS, B, A]
+        assert listed((await operator.get(f"{PAGE}?tenant=rival")).text) == [RIVALS]
+        assert listed((await operator.get(f"{PAGE}?unknown_tenant=true")).text) == [NOBODYS]
+
+
+async def test_causes_show_the_exact_count_beside_the_rows(database: Database) -> None:
+    async with looking(database) as admin:
+        html = re.sub(r"\s+", " ", (await admin.get(PAGE)).text)
+    assert re.search(r"Not JSON</a>\s*</td>\s*<td[^>]*>40</td>", html), "40 were refused, of which one row is kept"
+    assert "40 messages, at most 40 in one step" in html
+
+
+async def test_a_filter_that_cannot_be_is_said_and_the_list_stays(database: Database) -> None:
+    async with looking(database) as admin:
+        for query in ("reason=NONE", "span=2h", "device=%00", "since=soon"):
+            answered = await admin.get(f"{PAGE}?{query}")
+            assert (answered.status_code, listed(answered.text)) == (400, [B, A]), query
+            assert "The filter cannot be used." in answered.text
+
+
+async def test_pages_follow_one_another_and_leave_nothing_out(database: Database) -> None:
+    arrange(
+        database,
+        "INSERT INTO tenants (tenant_id) VALUES ('acme')",
+        "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, reason, payload)"
+        " SELECT now(), 't', 'acme', 'd', 'DEVICE_INACTIVE', '{}' FROM generate_series(1, 120)",
+    )
+    person = signed_in(database.conninfo(), Role.VIEWER)
+    async with over(database) as served, client(served.url, person) as asking:
+        found, where = [], f"{PAGE}?device=d"
+        while where:
+            html = (await asking.get(where)).text
+            found += listed(html)
+            after = re.search(r'rel="next" href="([^"]+)"', html)
+            where = "" if after is None else after[1].replace("&amp;", "&")
+            assert not where or "device=d" in where
+    assert found == list(range(120, 0, -1))
+
+
+async def test_the_csv_is_the_filtered_list_with_payloads_and_no_formula_and_no_token(database: Database) -> None:
+    async with looking(database) as admin:
+        arrange(database, "UPDATE quarantine_events SET detail = '=1+1' WHERE id = 2")
+        answered = await admin.get(f"{PAGE}?format=csv")
+    assert answered.text.startswith("\ufeff")
+    rows = list(csv.DictReader(io.StringIO(answered.text.removeprefix("\ufeff"))))
+    assert [int(row["id"]) for row in rows] == [B, A]
+    assert (rows[0]["detail"], rows[0]["payload"]) == ("'=1+1", "0xff00")
+    assert "s3cr3t" not in answered.text
+
+
+async def test_a_message_shows_what_was_found_and_marks_the_place(database: Database) -> None:
+    async with looking(database) as admin:
+        html = (await admin.get(f"{PAGE}/{B}")).text
+        assert "at byte 0" in html
+        assert "<mark>ff</mark>" in html
+        html = (await admin.get(f"{PAGE}/{A}")).text
+        assert "s3cr3t" not in html
+        download = await admin.get(f"{PAGE}/{A}/payload")
+    assert download.headers["content-type"] == "application/octet-stream"
+    assert download.content == b'{"t": 1, "provision_token": "******"}'
+
+
+async def test_what_a_device_sent_is_text_and_nothing_else(database: Database) -> None:
+    async with looking(database) as admin:
+        arrange(
+            database, "UPDATE quarantine_events SET payload = '<script>alert(1)</script>', detail = '<b>' WHERE id = 1"
+        )
+        for path in (PAGE, f"{PAGE}/{A}"):
+            html = (await admin.get(path)).text
+            assert "<script>alert" not in html
+            assert "<b>" not in html.replace("<b>Not saved", "")
+            assert "&lt;script&gt;alert(1)" in html
+
+
+async def test_what_is_not_ours_is_not_there(database: Database) -> None:
+    async with looking(database) as admin:
+        for other in (RIVALS, NOBODYS, 999, 2**63, 10**40):
+            for path in (
+                f"/{other}",
+                f"/{other}/payload",
+                f"/replay?id={other}",
+                f"/dismiss?id={other}",
+                f"/replays/{other}",
+            ):
+                assert (await admin.get(f"{PAGE}{path}")).status_code in {400, 404}, path
+            for path in (f"/replay?id={other}", f"/dismiss?id={other}", f"/replays/{other}/cancel"):
+                assert (await admin.post(f"{PAGE}{path}")).status_code in {400, 404}, path
+    assert look(database, "SELECT count(*) FROM quarantine_events WHERE status <> 'HELD'") == [(0,)]
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.RESPONDER])
+async def test_only_administrators_are_asked_and_decide(database: Database, role: Role) -> None:
+    async with looking(database, role) as asking:
+        for path in ("/replay", "/dismiss"):
+            assert (await asking.get(f"{PAGE}{path}?id={A}")).status_code == 403
+            assert (await asking.post(f"{PAGE}{path}?id={A}")).status_code == 403
+
+
+async def test_a_dismissal_is_asked_twice_audited_and_leads_back_to_the_filter(database: Database) -> None:
+    async with looking(database) as admin:
+        question = (await admin.get(f"{PAGE}/dismiss?id={A}&device=a")).text
+        assert "Dismiss 1 held message" in question
+        assert look(database, "SELECT count(*) FROM quarantine_events WHERE status = 'HELD'") == [(4,)], "only asked"
+        answered = await admin.post(f"{PAGE}/dismiss?id={A}&device=a")
+        assert (answered.status_code, answered.headers["location"]) == (303, f"{PAGE}?device=a&done=dismissed")
+        assert "Dismissed." in (await admin.get(answered.headers["location"])).text
+        who = admin.headers["X-Person"]
+        assert (await admin.post(f"{PAGE}/dismiss?id={A}")).status_code == 409
+    assert look(database, "SELECT actor, action FROM audit_log WHERE tenant_id = 'acme'") == [
+        (who, "quarantine.dismiss")
+    ]
+
+
+async def test_many_are_dismissed_only_when_their_number_is_typed(database: Database) -> None:
+    arrange(
+        database,
+        "INSERT INTO tenants (tenant_id) VALUES ('acme')",
+        "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, reason, payload)"
+        " SELECT now(), 't', 'acme', 'd', 'INVALID_JSON', '{}' FROM generate_series(1, 60)",
+    )
+    person = signed_in(database.conninfo())
+    address = f"{PAGE}/dismiss?reason=INVALID_JSON&tenant=acme"
+    async with over(database) as served, client(served.url, person) as operator:
+        assert "to confirm" in (await operator.get(address)).text
+        for typed in ("", "59", "yes"):
+            answered = await operator.post(address, data={"typed": typed})
+            assert answered.status_code == 422
+        assert look(database, "SELECT count(*) FROM quarantine_events WHERE status = 'HELD'") == [(60,)]
+        assert (await operator.post(address, data={"typed": "60"})).status_code == 303
+    assert look(database, "SELECT count(*) FROM quarantine_events WHERE status = 'DISMISSED'") == [(60,)]
+
+
+async def test_an_operators_choice_across_tenants_is_carried_out_and_audited_tenant_by_tenant(
+    database: Database,
+) -> None:
+    async with looking(database, Role.OPERATOR) as operator:
+        question = (await operator.get(f"{PAGE}/dismiss?id={A}&id={RIVALS}&id={NOBODYS}")).text
+        assert "of acme and rival and no known tenant" in question
+        assert (await operator.post(f"{PAGE}/dismiss?id={A}&id={RIVALS}&id={NOBODYS}")).status_code == 303
+    audited = look(
+        database, "SELECT tenant_id FROM audit_log WHERE action = 'quarantine.dismiss' ORDER BY 1 NULLS LAST"
+    )
+    assert audited == [("acme",), ("rival",), (None,)]
+
+
+async def test_all_that_match_is_always_somebodys(database: Database) -> None:
+    async with looking(database, Role.OPERATOR) as operator:
+        assert (await operator.get(f"{PAGE}/replay?reason=DEVICE_INACTIVE")).status_code == 400
+        assert (await operator.get(f"{PAGE}/replay?reason=DEVICE_INACTIVE&tenant=acme")).status_code == 200
+
+
+async def test_a_replay_says_first_what_would_become_of_it_and_then_how_far_it_is(database: Database) -> None:
+    async with looking(database) as admin:
+        question = re.sub(r"\s+", " ", (await admin.get(f"{PAGE}/replay?id={A}")).text)
+        assert "Replay 1 held message" in question
+        assert "None of them would be stored by now." in question
+        answered = await admin.post(f"{PAGE}/replay?id={A}")
+        assert answered.status_code == 303
+        where = answered.headers["location"]
+        shown = (await admin.get(where)).text
+        assert "Waits for its turn" in shown
+        assert "Cancel the replay" in shown
+        assert "Replay 1" in (await admin.get(f"{PAGE}/replays")).text
+        assert "goes on when you leave" in (await admin.get(PAGE)).text
+        assert (await admin.post(f"{where}/cancel")).headers["location"] == where
+        assert "Cancelled" in (await admin.get(where)).text
+
+
+async def test_the_door_groups_refusals_by_cause_and_says_what_to_mend(database: Database) -> None:
+    seen = [
+        Refused(Cause.TOPIC, time.time(), "10.0.0.7", "c1", "acme/device/a", "tenants/acme/a", 412),
+        Refused(Cause.TOPIC, time.time(), "10.0.0.8", "c2", "rival/device/r", "elsewhere", 1),
+        Refused(Cause.SIGN_IN, time.time(), "10.0.0.9"),
+    ]
+
+    def refused(tenant: str | None, device: str | None) -> list[Refused]:
+        return [one for one in seen if tenant in (None, one.tenant_id) and device in (None, one.device_id)]
+
+    async with looking(database, refused_at_door=refused) as admin:
+        html = (await admin.get(f"{PAGE}/door")).text
+        assert "publishes to `tenants/acme/a`, should be `tenant/acme/device/a/telemetry`" in html
+        assert "412 times" in html
+        assert "10.0.0.8" not in html
+        assert "10.0.0.9" not in html
+
+
+async def test_a_form_from_elsewhere_decides_nothing(database: Database) -> None:
+    async with looking(database) as admin:
+        for path in ("/replay", "/dismiss"):
+            answered = await admin.post(f"{PAGE}{path}?id={A}", headers={"X-CSRF-Token": "guessed"})
+            assert answered.status_code == 403
+    assert look(database, "SELECT count(*) FROM quarantine_replays") == [(0,)]
