@@ -12,7 +12,18 @@ from appliance.assets import asset
 from appliance.web import files, hardening, history, live_socket, probes
 from appliance.web.api import account as account_api
 from appliance.web.api import audit as audit_api
-from appliance.web.api import device_life, devices, ingest, metrics, openapi, quarantine, sites, system, telemetry
+from appliance.web.api import (
+    device_life,
+    device_many,
+    devices,
+    ingest,
+    metrics,
+    openapi,
+    quarantine,
+    sites,
+    system,
+    telemetry,
+)
 from appliance.web.api import tenants as tenants_api
 from appliance.web.api import users as users_api
 from appliance.web.failures import POSTGRES_AWAY, FailurePages
@@ -102,6 +113,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     for api in (
         devices,
         device_life,
+        device_many,
         telemetry,
         sites,
         metrics,

@@ -5,8 +5,9 @@ import io
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from typing import Any
 
-from quart import Response
+from quart import Response, request
 
+from appliance.errors import Invalid
 from appliance.web import formats
 
 CONTENT_TYPE = "text/csv; charset=utf-8"
@@ -14,6 +15,18 @@ BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 """Without it spreadsheets take UTF-8 for the machine's own encoding."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet would take for a formula at the start of a text (OWASP, CSV Injection)."""
+
+
+def asked_for() -> bool:
+    """Whether the current request wants a list as a file: by ``?format=csv``, or programs by ``Accept: text/csv``."""
+    wanted = request.args.get("format", "")
+    if wanted not in {"", "csv", "json"}:
+        raise Invalid("`format` is csv or json.", "format")
+    return wanted == "csv" or (not wanted and _prefers_csv())
+
+
+def _prefers_csv() -> bool:
+    return request.accept_mimetypes.best_match(["application/json", "text/csv"], "application/json") == "text/csv"
 
 
 def cell(value: Any) -> str:

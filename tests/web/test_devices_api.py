@@ -129,6 +129,8 @@ async def test_lists_are_filtered_sorted_and_paged(database: Database) -> None:
             if cursor is None:
                 break
         assert found == ["d0", "d2", "d4", "d6", "d1", "d3", "d5"]
+        as_file = await admin.raw("GET", f"{DEVICES}?sort=name&limit=1", headers={"Accept": "text/csv"})
+        assert [line.split(",")[1] for line in as_file.text.splitlines()[1:]] == found
 
 
 @pytest.mark.parametrize(
@@ -158,6 +160,7 @@ async def test_lists_are_filtered_sorted_and_paged(database: Database) -> None:
         "q=" + "x" * 300,
         "tenant=rival",
         "unknown=1",
+        "format=pdf",
     ],
 )
 async def test_a_bad_query_is_refused_or_means_nothing(database: Database, query: str) -> None:

@@ -106,6 +106,10 @@ async def test_readers_look_and_what_is_anothers_is_not_there(database: Database
             await reader.ask(method, kind.path + path, 403, json={kind.key: "d"})
         for method in ("GET", "PATCH", "DELETE"):
             await rival.ask(method, f"{kind.path}/b?tenant=acme", 404)
+        for as_file in ({"headers": {"Accept": "text/csv"}}, {"params": {"format": "csv"}}):
+            answer = await reader.raw("GET", kind.path, **as_file)
+            assert answer.headers["content-type"].startswith("text/csv")
+            assert [line.split(",")[:2] for line in answer.text.splitlines()[1:]] == [["acme", n] for n in "abc"]
         assert len((await operator.ask("GET", kind.path))["items"]) == 4
         assert len((await operator.ask("GET", f"{kind.path}?tenant=rival"))["items"]) == 1
         assert (await operator.ask("GET", f"{kind.path}/a", 400))["field"] == "tenant"

@@ -5,14 +5,14 @@ from http import HTTPStatus
 
 import msgspec
 from msgspec import UNSET
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
 from appliance.devices import fleet
 from appliance.devices.description import Description, OwnLimits, described
 from appliance.devices.device import NewDevice
 from appliance.devices.fleet import Member, Place
 from appliance.errors import Conflict, Invalid
-from appliance.web import cursor
+from appliance.web import csv_export, cursor, list_files
 from appliance.web.access import tenant_of, tenants_shown
 from appliance.web.api.body import body
 from appliance.web.api.describe import answer, describe, query
@@ -21,19 +21,13 @@ from appliance.web.api.device_shapes import (
     DeviceChange,
     DeviceCredential,
     DeviceErasure,
-    DeviceImport,
-    DeviceImportQuery,
     DeviceNew,
     DeviceOut,
     DevicePage,
     DeviceQuery,
-    DeviceStepAnswer,
-    DeviceSteps,
     filter_of,
-    import_of,
     secrets_of,
     shown,
-    step_answer,
 )
 from appliance.web.auth import ADMINS, READERS, allow, viewer
 from appliance.web.device_desk import DeviceDesk
@@ -52,15 +46,12 @@ def blueprint(services: Services) -> Blueprint:
     async def list_devices() -> Response:
         asked = query(DeviceQuery)
         sort, down = asked.order()
+        wanted = filter_of(asked, tenants_shown())
+        if csv_export.asked_for():
+            return list_files.devices(services, viewer(), wanted, sort, down=down)
         async with access.reading() as connection:
-            page = await fleet.list_page(
-                connection,
-                filter_of(asked, tenants_shown()),
-                sort=sort,
-                down=down,
-                limit=asked.limit,
-                after=cursor.read(asked.cursor, Place),
-            )
+            place = cursor.read(asked.cursor, Place)
+            page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=asked.limit, after=place)
         return answer(DevicePage([shown(member) for member in page.members], page.total, cursor.write(page.next)))
 
     @routes.post("/customer/devices")
@@ -108,31 +99,6 @@ def blueprint(services: Services) -> Blueprint:
             raise Invalid("Say history=keep or history=erase.", "history")
         kept = history == "keep"
         return answer({"broker": await desk.delete(tenant_of(), device_of_path(device_id), keep_history=kept)})
-
-    @routes.post("/customer/devices/bulk")
-    @allow(ADMINS)
-    @describe("One step for many devices", body=DeviceSteps, answers={HTTPStatus.OK: list[DeviceStepAnswer]})
-    async def step_many() -> Response:
-        wanted = await body(DeviceSteps)
-        answers = await desk.step_many(tenant_of(), wanted.devices, wanted.step, wanted.subscription_id)
-        return answer([step_answer(one) for one in answers])
-
-    @routes.post("/customer/devices/import")
-    @allow(ADMINS)
-    @describe(
-        "Register the devices of a CSV file",
-        details="Columns: device_id, name, site_id, place, tags (separated by |), subscription_id, interval.",
-        query=DeviceImportQuery,
-        bodies={"text/csv": {"type": "string"}},
-        answers={HTTPStatus.OK: DeviceImport},
-    )
-    async def import_devices() -> Response:
-        asked = query(DeviceImportQuery)
-        if request.mimetype != "text/csv":
-            raise Invalid("Send the file itself, with Content-Type text/csv.")
-        data: bytes = await request.get_data(as_text=False)  # type: ignore[assignment] # not as text
-        imported = await desk.import_csv(tenant_of(), data, dry_run=asked.dry_run, with_credentials=asked.credentials)
-        return answer(import_of(imported, dry_run=asked.dry_run))
 
     return routes
 

@@ -13,11 +13,11 @@ from appliance.devices import metric_store, seats
 from appliance.devices.metric import Metric
 from appliance.devices.metric_store import Named
 from appliance.errors import Conflict
-from appliance.web import cursor
+from appliance.web import csv_export, cursor, list_files
 from appliance.web.access import actor, tenant_of, tenants_shown
 from appliance.web.api.body import body
 from appliance.web.api.describe import answer, describe, query
-from appliance.web.auth import ADMINS, READERS, allow
+from appliance.web.auth import ADMINS, READERS, allow, viewer
 from appliance.web.paths import metric_of_path
 from appliance.web.services import Services
 
@@ -84,6 +84,8 @@ def blueprint(services: Services) -> Blueprint:
     @describe("List metrics", query=MetricQuery, answers={HTTPStatus.OK: MetricPage}, csv=True)
     async def list_metrics() -> Response:
         asked = query(MetricQuery)
+        if csv_export.asked_for():
+            return list_files.metrics(services, viewer(), tenants_shown())
         after = cursor.read(asked.cursor, tuple[str, str])
         async with access.reading() as connection:
             found = await metric_store.list_page(connection, tenants_shown(), limit=asked.limit + 1, after=after)

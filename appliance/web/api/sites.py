@@ -12,11 +12,11 @@ from quart import Blueprint, Response
 from appliance.devices import seats, sites
 from appliance.devices.sites import Placed, Site
 from appliance.errors import Conflict
-from appliance.web import cursor
+from appliance.web import csv_export, cursor, list_files
 from appliance.web.access import actor, tenant_of, tenants_shown
 from appliance.web.api.body import body
 from appliance.web.api.describe import answer, describe, query
-from appliance.web.auth import ADMINS, READERS, allow
+from appliance.web.auth import ADMINS, READERS, allow, viewer
 from appliance.web.paths import site_of_path
 from appliance.web.services import Services
 
@@ -82,6 +82,8 @@ def blueprint(services: Services) -> Blueprint:
     @describe("List sites", query=SiteQuery, answers={HTTPStatus.OK: SitePage}, csv=True)
     async def list_sites() -> Response:
         asked = query(SiteQuery)
+        if csv_export.asked_for():
+            return list_files.sites(services, viewer(), tenants_shown())
         after = cursor.read(asked.cursor, tuple[str, str])
         async with access.reading() as connection:
             found = await sites.list_page(connection, tenants_shown(), limit=asked.limit + 1, after=after)

@@ -1,9 +1,8 @@
 """``/customer/devices/{device_id}/telemetry``: a metric of a device over time, as JSON or as CSV."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from quart import Blueprint, Response, request
@@ -92,8 +91,7 @@ def blueprint(services: Services) -> Blueprint:
         asked = query(TelemetryQuery)
         if not metric.NAME.fullmatch(asked.metric):
             raise Invalid("Say which: metric=NAME.", "metric")
-        if asked.format not in {"", "csv", "json"}:
-            raise Invalid("`format` is csv or json.", "format")
+        as_csv = csv_export.asked_for()
         tenant_id, device_id, now = tenant_of(), device_of_path(device_id), access.now()
         span = choose(request.args, now, viewer().zone).span
         async with access.reading() as connection:
@@ -103,15 +101,11 @@ def blueprint(services: Services) -> Blueprint:
                 connection, tenant_id, device_id, asked.metric, span, points=asked.points, oldest_reading=now - keeps
             )
         described = metric.described(asked.metric, known)
-        if asked.format == "csv" or (not asked.format and _prefers_csv()):
+        if as_csv:
             return _csv(device_id, described, found, now)
         return answer(_json(device_id, described, found))
 
     return routes
-
-
-def _prefers_csv() -> bool:
-    return request.accept_mimetypes.best_match(["application/json", "text/csv"], "application/json") == "text/csv"
 
 
 def _json(device_id: str, of: Metric, found: Series) -> TelemetrySeries:
@@ -135,11 +129,7 @@ def _csv(device_id: str, of: Metric, found: Series, now: datetime) -> Response:
     unit = f" ({of.unit})" if of.unit else ""
     heads = ["time", "readings", *(f"{of.name} {what}{unit}" for what in ("mean", "lowest", "highest"))]
     rows = [(iso(one.at, zone), one.readings, one.mean, one.low, one.high) for one in found.points]
-    return csv_export.answer(f"{device_id}-{of.name}", heads, _at_once(rows), now.timestamp())
-
-
-async def _at_once(rows: list[tuple[Any, ...]]) -> AsyncIterator[list[tuple[Any, ...]]]:
-    yield rows
+    return csv_export.answer(f"{device_id}-{of.name}", heads, csv_export.at_once(rows), now.timestamp())
 
 
 def _utc(seconds: float) -> datetime:

@@ -190,6 +190,7 @@ class LiveDevices:
         "device-seen": False,
         "device-messages": True,
         "device-limit": True,
+        "device-first": False,
     }
     """By element id, and whether each is calm. Each is a template of its own in templates/device/."""
 
@@ -231,7 +232,7 @@ class LiveDevices:
             for name, calm in self.PARTS.items()
         ]
         values = [
-            Fragment(f"value-{index}", render("device/value.html", tile=tile, index=index), calm=True)
+            Fragment(f"value-{index}", render("device/value-now.html", tile=tile, index=index), calm=True)
             for index, tile in enumerate(now.tiles)
         ]
         return parts + values

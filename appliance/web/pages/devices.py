@@ -1,25 +1,25 @@
 """Devices: searched, filtered, sorted, a page at a time or as CSV; those that wait on top; many changed at once."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import fleet, metric_store, tenants
 from appliance.devices.bulk import Answer
-from appliance.devices.device import DeviceStatus, Event
-from appliance.devices.fleet import Census, Filter, Member, Place, Sort
+from appliance.devices.device import Event
+from appliance.devices.fleet import Census, Member, Place
 from appliance.devices.metric import Metric
 from appliance.devices.presence import Presence
 from appliance.errors import Invalid
 from appliance.history import sparks
 from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions.lifecycle import Subscription, status_at, usable
-from appliance.web import charts, csv_export, cursor, forms, values
+from appliance.web import charts, csv_export, cursor, forms, list_files, values
 from appliance.web.access import actor, tenant_of, tenants_shown
 from appliance.web.api.describe import query
 from appliance.web.api.device_shapes import NONE, DeviceQuery, filter_of
@@ -32,7 +32,6 @@ from appliance.web.words import DEVICE_STATUSES, Words, reason_words
 
 VALUES_SHOWN = 2
 """Latest values in a row."""
-CSV_PAGE = 1000
 MANY_CHOICES = 100
 """Sites to choose from in the filter; the search finds the others."""
 STEPS: Mapping[Event, str] = {
@@ -49,23 +48,6 @@ DONE = {
     "approved": "The device is approved.",
     "rejected": "The device is turned away.",
 }
-HEADS = (
-    "tenant_id",
-    "device_id",
-    "name",
-    "place",
-    "tags",
-    "site_id",
-    "status",
-    "presence",
-    "subscription_id",
-    "interval",
-    "last_seen_at",
-    "last_heard_at",
-    "refused_reason",
-    "own_credential",
-    "created_at",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +98,8 @@ def blueprint(site: Site) -> Blueprint:
         tenant_id, who = tenants_shown(), viewer()
         sort, down = asked.order()
         wanted = filter_of(asked, tenant_id)
-        if request.args.get("format") == "csv":
-            pages = _csv_pages(site, who, wanted, sort, down=down)
-            return csv_export.answer("devices", HEADS, pages, services.clock.wall())
+        if csv_export.asked_for():
+            return list_files.devices(services, who, wanted, sort, down=down)
         async with access.reading() as connection:
             place = cursor.read(asked.cursor, Place)
             page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=asked.limit, after=place)
@@ -261,41 +242,6 @@ def _choices(census: Census, owned: Sequence[Subscription]) -> Choices:
         [(one.value, DEVICE_STATUSES[one], number, None) for one, number in census.statuses.items()],
         [(name or NONE, name or "No site") for name in list(census.sites)[:MANY_CHOICES]],
         [(name or NONE, titles.get(name, name) or "No seat") for name in census.subscriptions],
-    )
-
-
-async def _csv_pages(
-    site: Site, who: Viewer, wanted: Filter, sort: Sort, *, down: bool
-) -> AsyncIterator[list[tuple[Any, ...]]]:
-    """The whole list, a page at a time, each in a transaction of its own: a slow download holds nothing."""
-    place: Place | None = None
-    while True:
-        async with site.services.access.reading(who) as connection:
-            page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=CSV_PAGE, after=place)
-        yield [_cells(member) for member in page.members]
-        place = page.next
-        if place is None:
-            return
-
-
-def _cells(member: Member) -> tuple[Any, ...]:
-    device = member.device
-    return (
-        device.tenant_id,
-        device.device_id,
-        device.name,
-        device.place,
-        "|".join(device.tags),
-        device.site_id,
-        device.status.value,
-        member.presence.value if device.status is DeviceStatus.ACTIVE else None,
-        device.subscription_id,
-        member.interval,
-        member.last_seen_at,
-        member.last_heard_at,
-        member.refused_reason,
-        member.own_credential,
-        member.created_at,
     )
 
 

@@ -9,7 +9,7 @@ from appliance.devices import metric_store, seats
 from appliance.devices.metric import MAX_DECIMALS, MAX_LABEL, MAX_UNIT, Metric
 from appliance.devices.metric_store import Named
 from appliance.errors import Conflict, Invalid
-from appliance.web import csv_export, cursor, forms
+from appliance.web import csv_export, cursor, forms, list_files
 from appliance.web.access import actor, tenant_of, tenants_shown
 from appliance.web.auth import ADMINS, READERS, allow, viewer
 from appliance.web.device_forms import version
@@ -20,11 +20,8 @@ from appliance.web.paths import metric_of_path, of_tenant
 from appliance.web.site import Site, see_other
 
 PAGE_ROWS = 50
-CSV_ROWS = 10_000
-"""Metrics of one file at most."""
 LARGEST = 1e300
 DONE = {"created": "The metric has a name.", "saved": "The metric is saved.", "deleted": "The name is forgotten."}
-HEADS = ("tenant_id", "name", "label", "unit", "decimals", "usual_low", "usual_high")
 
 
 def blueprint(site: Site) -> Blueprint:
@@ -110,20 +107,17 @@ def _add_list(routes: Blueprint, site: Site) -> None:
     @routes.get("/metric-names")
     @allow(READERS)
     async def all_metrics() -> Response:
-        as_csv = request.args.get("format") == "csv"
+        if csv_export.asked_for():
+            return list_files.metrics(site.services, viewer(), tenants_shown())
         after = cursor.read(request.args.get("cursor"), tuple[str, str])
-        limit = CSV_ROWS if as_csv else PAGE_ROWS
         async with site.services.access.reading() as connection:
-            found = await metric_store.list_page(connection, tenants_shown(), limit=limit + 1, after=after)
-        shown = found[:limit]
-        if as_csv:
-            rows = csv_export.at_once(map(_cells, shown))
-            return csv_export.answer("metrics", HEADS, rows, site.services.clock.wall())
+            found = await metric_store.list_page(connection, tenants_shown(), limit=PAGE_ROWS + 1, after=after)
+        shown = found[:PAGE_ROWS]
         return site.page(
             "pages/metric-names.html",
             done=DONE,
             metrics=[(named, _to_metric(named)) for named in shown],
-            next=cursor.write((shown[-1].tenant_id, shown[-1].metric.name)) if len(found) > limit else None,
+            next=cursor.write((shown[-1].tenant_id, shown[-1].metric.name)) if len(found) > PAGE_ROWS else None,
             may_change=may_change(viewer()),
         )
 
@@ -160,8 +154,3 @@ def _given_of(named: Named) -> dict[str, str]:
 
 def _to_metric(named: Named, part: str = "") -> str:
     return of_tenant(f"/metric-names/{named.metric.name}{part}", viewer(), named.tenant_id)
-
-
-def _cells(named: Named) -> tuple[object, ...]:
-    one = named.metric
-    return (named.tenant_id, one.name, one.label, one.unit, one.decimals, one.usual_low, one.usual_high)

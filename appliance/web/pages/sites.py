@@ -9,7 +9,7 @@ from appliance.devices import seats, sites
 from appliance.devices.device import MAX_TEXT
 from appliance.devices.sites import Placed, Site
 from appliance.errors import Conflict, Invalid
-from appliance.web import csv_export, cursor, forms, site
+from appliance.web import csv_export, cursor, forms, list_files, site
 from appliance.web.access import actor, tenant_of, tenants_shown
 from appliance.web.auth import ADMINS, READERS, allow, viewer
 from appliance.web.device_forms import version
@@ -20,10 +20,7 @@ from appliance.web.paths import of_tenant, site_of_path
 from appliance.web.site import see_other
 
 PAGE_ROWS = 50
-CSV_ROWS = 10_000
-"""Sites of one file at most."""
 DONE = {"created": "The site is there.", "saved": "The site is saved.", "deleted": "The site is removed."}
-HEADS = ("tenant_id", "site_id", "name", "time_zone", "zone", "lat", "lng", "devices")
 
 
 def blueprint(pages: site.Site) -> Blueprint:
@@ -117,21 +114,17 @@ def _add_list(routes: Blueprint, pages: site.Site) -> None:
     @routes.get("/sites")
     @allow(READERS)
     async def all_sites() -> Response:
-        as_csv = request.args.get("format") == "csv"
+        if csv_export.asked_for():
+            return list_files.sites(pages.services, viewer(), tenants_shown())
         after = cursor.read(request.args.get("cursor"), tuple[str, str])
-        limit = CSV_ROWS if as_csv else PAGE_ROWS
         async with pages.services.access.reading() as connection:
-            found = await sites.list_page(connection, tenants_shown(), limit=limit + 1, after=after)
-        shown = found[:limit]
-        if as_csv:
-            return csv_export.answer(
-                "sites", HEADS, csv_export.at_once(map(_cells, shown)), pages.services.clock.wall()
-            )
+            found = await sites.list_page(connection, tenants_shown(), limit=PAGE_ROWS + 1, after=after)
+        shown = found[:PAGE_ROWS]
         return pages.page(
             "pages/sites.html",
             done=DONE,
             sites=[(placed, _to_site(placed), _devices_of(placed)) for placed in shown],
-            next=cursor.write((shown[-1].tenant_id, shown[-1].site.site_id)) if len(found) > limit else None,
+            next=cursor.write((shown[-1].tenant_id, shown[-1].site.site_id)) if len(found) > PAGE_ROWS else None,
             may_change=may_change(viewer()),
         )
 
@@ -165,8 +158,3 @@ def _to_site(placed: Placed, part: str = "") -> str:
 
 def _devices_of(placed: Placed) -> str:
     return of_tenant("/devices", viewer(), placed.tenant_id, site=placed.site.site_id)
-
-
-def _cells(placed: Placed) -> tuple[object, ...]:
-    one = placed.site
-    return (placed.tenant_id, one.site_id, one.name, one.time_zone, placed.zone, one.lat, one.lng, placed.devices)
