@@ -1,0 +1,137 @@
+"""The first minutes with the real appliance in a real browser: set-up to first message, sign-in, invitation."""
+
+import html
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.appliance_process import EMAIL, PASSWORD, ApplianceProcess
+from tests.browser.conftest import Watched
+
+KIM = "kim@acme.example"
+HERON = "a heron in a wet field"
+
+
+@pytest.fixture
+def running() -> Iterator[ApplianceProcess]:
+    """An appliance that nobody has set up."""
+    process = ApplianceProcess()
+    try:
+        process.start()
+        yield process
+    finally:
+        process.close()
+
+
+@pytest.fixture(params=[True, False], ids=["with script", "without script"])
+def context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
+    """A browser of somebody new."""
+    made = browser.new_context(java_script_enabled=request.param, viewport={"width": 1440, "height": 900})
+    yield made
+    made.close()
+
+
+def fill(page: Page, *, button: str, **fields: str) -> None:
+    """Fill in fields by their labels and press the button."""
+    for label, value in fields.items():
+        page.get_by_label(label.replace("_", " "), exact=True).fill(value)
+    page.get_by_role("button", name=button, exact=True).click()
+
+
+def set_up(page: Page, appliance: ApplianceProcess) -> list[str]:
+    """From the link to the lines; the words of the first."""
+    page.goto(appliance.set_up_link())
+    expect(page.get_by_role("heading", name="Set up this appliance")).to_be_visible()
+    page.get_by_label("Time zone").select_option("Europe/Oslo")
+    fill(page, button="Set up", **{"E-mail": EMAIL, "Password": PASSWORD, "Organisation": "Acme Farms"})
+    expect(page.get_by_role("heading", name="Send a first message")).to_be_visible()
+    return shlex.split(page.locator("pre").first.inner_text())
+
+
+def sign_in(page: Page, email: str, password: str) -> None:
+    """Fill in the sign-in that is shown."""
+    fill(page, button="Sign in", **{"E-mail": email, "Password": password})
+
+
+def test_from_the_link_to_the_first_message(
+    running: ApplianceProcess, context: BrowserContext, request: pytest.FixtureRequest
+) -> None:
+    watched = Watched(context.new_page())
+    page = watched.page
+    line = set_up(page, running)
+    expect(page.get_by_role("heading", name="Waiting for it")).to_be_visible()
+    subprocess.run(line, check=True, timeout=10)
+    if "without" in request.node.name:
+        expect(page.locator("#first-message")).to_contain_text("Waiting for it")
+        for _ in range(20):
+            page.get_by_role("link", name="Reload").click()
+            if page.get_by_role("heading", name="It has come").is_visible():
+                break
+    expect(page.get_by_role("heading", name="It has come")).to_be_visible()
+    expect(page.locator("#first-message")).to_contain_text("temperature 21.5")
+    page.locator("#first-message").get_by_role("link", name="Go to the overview").click()
+    expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
+    assert watched.complaints == []
+    assert [url for url in watched.requested if not url.startswith((running.run["web_url"], "data:"))] == []
+
+
+def test_sign_out_and_in_and_an_invitation(
+    running: ApplianceProcess, context: BrowserContext, browser: Browser
+) -> None:
+    page = context.new_page()
+    set_up(page, running)
+    page.goto(f"{running.run['web_url']}/tenants")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_text("You are signed out.")).to_be_visible()
+    page.goto(f"{running.run['web_url']}/tenants")
+    sign_in(page, EMAIL, "not the password")
+    expect(page.get_by_role("alert")).to_have_text("The e-mail address or the password is not right.")
+    expect(page.get_by_label("E-mail")).to_have_value(EMAIL)
+    sign_in(page, EMAIL, PASSWORD)
+    expect(page.get_by_role("heading", name="Tenants", level=1)).to_be_visible()
+    page.goto(f"{running.run['web_url']}/users/new?tenant=acme-farms")
+    page.get_by_label("Admin").check()
+    fill(page, button="Make invitation", **{"E-mail": KIM})
+    link = page.locator("#link").inner_text()
+    guest = browser.new_context()
+    try:
+        theirs = guest.new_page()
+        theirs.goto(link)
+        fill(theirs, button="Set password", **{"New password": HERON})
+        sign_in(theirs, KIM, HERON)
+        expect(theirs.get_by_role("heading", name="Overview", level=1)).to_be_visible()
+        navigation = theirs.get_by_role("navigation", name="Main", exact=True)
+        expect(navigation.get_by_role("link", name="Users and tokens")).to_be_visible()
+        expect(navigation.get_by_role("link", name="Tenants")).to_have_count(0)
+        answer = theirs.goto(f"{running.run['web_url']}/tenants")
+        assert answer is not None
+        assert answer.status == 403
+    finally:
+        guest.close()
+
+
+def test_a_page_that_is_open_goes_to_the_sign_in_when_its_session_ends(
+    running: ApplianceProcess, browser: Browser
+) -> None:
+    context = browser.new_context()
+    try:
+        page = context.new_page()
+        set_up(page, running)
+        page.goto(running.run["web_url"])
+        expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
+        running.command("user", "disable", EMAIL)
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible(timeout=15_000)
+    finally:
+        context.close()
+
+
+def test_the_lines_are_escaped_once(running: ApplianceProcess) -> None:
+    """What the page's source holds is what a shell must get."""
+    made = running.set_up("Acme Farms")
+    assert made.mosquitto[-1] == '{"temperature": 21.5}'
+    assert re.fullmatch(r"http://[\d.]+:\d+/ingest/tenant/acme-farms/device/first/telemetry", made.curl[-1])
+    assert html.unescape(made.page) != made.page
