@@ -77,10 +77,11 @@ def wanted_of(arguments: Mapping[str, str]) -> Wanted:
 
 
 def changes(row: Row) -> list[tuple[str, str, str]]:
-    """What changed: name, before and after, in words; empty where there was or is nothing."""
+    """What changed: name, before and after, in words; empty where there was or is nothing, but not on both sides."""
     before, after = row.before or {}, row.after or {}
     names = [*before, *(name for name in after if name not in before)]
-    return [(name, _word(before.get(name)), _word(after.get(name))) for name in names]
+    words = ((name, _word(before.get(name)), _word(after.get(name))) for name in names)
+    return [(name, old, new) for name, old, new in words if old or new]
 
 
 def _text(arguments: Mapping[str, str], name: str) -> str | None:

@@ -5,14 +5,38 @@ from datetime import UTC, datetime
 
 import httpx
 import psycopg
+import pytest
 
 from appliance.people import totp
 from appliance.people.role import Role
 from appliance.people.throttle import FREE
+from appliance.web.pages.profile import browser_of
 from tests.postgres_server import Database
 from tests.web.people import client, signed_in
 from tests.web.test_sign_in import PASSWORD, with_password
 from tests.web.told import dashboard
+
+
+@pytest.mark.parametrize(
+    ("agent", "words"),
+    [
+        (None, "Unknown"),
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox on Linux"),
+        (
+            "Mozilla/5.0 (Windows NT 10.0) Chrome/140.0 Safari/537.36 Edg/140.0",
+            "Edge on Windows",
+        ),
+        (
+            "Mozilla/5.0 (Linux; Android 10; K) Chrome/140.0 Mobile Safari/537.36",
+            "Chrome on Android",
+        ),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Safari/604.1", "Safari on iPhone"),
+        ("curl/8.5.0", "curl/8.5.0"),
+        ("x" * 300, "x" * 40),
+    ],
+)
+def test_browsers_have_names(agent: str | None, words: str) -> None:
+    assert browser_of(agent) == words
 
 
 async def test_name_zone_and_theme_are_saved_and_what_is_wrong_comes_back_filled_in(database: Database) -> None:

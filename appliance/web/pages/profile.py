@@ -72,6 +72,7 @@ def _profile(routes: Blueprint, site: Site, account: Account) -> None:
             zones=[("", "As the tenant" if user.tenant_id else "As the machine"), *((zone, zone) for zone in zones)],
             themes=THEMES,
             sessions=await account.sessions(),
+            browser_of=browser_of,
             tokens=await account.tokens(),
         )
 
@@ -190,6 +191,25 @@ def _second_factor(routes: Blueprint, site: Site, account: Account) -> None:
         except Invalid as error:
             return second_factor(totp.new_secret(), fault_of(error))
         return see_other("/profile?done=no-factor")
+
+
+BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+SYSTEMS = (
+    ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"), ("Mac OS", "macOS"),
+    ("Linux", "Linux"),
+)  # fmt: skip
+"""What is in a User-Agent, and what people call it: the first that fits, since each claims to be those after it too."""
+
+
+def browser_of(agent: str | None) -> str:
+    """A User-Agent in words: ``Firefox on Linux``; one of no browser that we know, by its beginning."""
+    if not agent:
+        return "Unknown"
+    browser = next((name for mark, name in BROWSERS if mark in agent), None)
+    system = next((name for mark, name in SYSTEMS if mark in agent), None)
+    if browser is None:
+        return agent[:40]
+    return browser if system is None else f"{browser} on {system}"
 
 
 def fault_of(error: Invalid | Conflict) -> Fault:
