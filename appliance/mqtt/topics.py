@@ -30,6 +30,9 @@ _KINDS = {kind.value: kind for kind in Kind}
 _DEVICE_TOPIC = re.compile(rf"tenant/({_ID})/device/({_ID})/({'|'.join(_KINDS)})", re.ASCII)
 _IDENTIFIER = re.compile(_ID, re.ASCII)
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
+_LAST_TWO = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+# Control characters and noncharacters should not be sent (MQTT 5 §1.5.4); Mosquitto takes them for malformed.
+_NOT_TAKEN = re.compile(f"[\x01-\x1f\x7f-\x9f\ufdd0-\ufdef{_LAST_TWO}]")
 _SHOWN = 40
 
 
@@ -115,6 +118,10 @@ def _text_mistake(text: str, noun: str) -> str | None:
         return f"the {noun} is empty"
     if "\0" in text:
         return f"the {noun} holds a NUL character"
+    if not text.isprintable():
+        strange = _NOT_TAKEN.search(text)
+        if strange is not None:
+            return f"the {noun} holds {shown(strange.group())}, which brokers hang up on"
     try:
         length = len(text.encode())
     except UnicodeEncodeError:

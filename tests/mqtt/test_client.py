@@ -613,7 +613,7 @@ async def test_a_cancelled_publish_harms_nobody(broker: ScriptedBroker, autojump
             await peer.send(PubAckPacket(first.packet_id or 0), PubAckPacket(packet.packet_id or 0))
 
 
-@pytest.mark.parametrize("topic", ["", "a/#", "a/+", "a\0", "\ud800"])
+@pytest.mark.parametrize("topic", ["", "a/#", "a/+", "a\0", "a\n", "\x7f", "\uffff", "\ud800"])
 async def test_a_topic_that_cannot_be_is_a_value_error_and_the_connection_stays(
     broker: ScriptedBroker, autojump_clock: MockClock, topic: str
 ) -> None:
