@@ -35,6 +35,14 @@ class Sampler:
             self._kept.clear()
         return [message for message in refused if message.reason in HELD_REASONS or self._take(message)]
 
+    def keep_once(self, refused: Iterable[Refused], received_at: int, decided: dict[int, bool]) -> list[Refused]:
+        """As ``keep`` over all tries of a batch; what was ``decided`` before, by index, costs nothing again."""
+        found = list(refused)
+        fresh = [message for message in found if message.index not in decided]
+        kept = {message.index for message in self.keep(fresh, received_at)}
+        decided.update((message.index, message.index in kept) for message in fresh)
+        return [message for message in found if decided[message.index]]
+
     def _take(self, message: Refused) -> bool:
         key = (message.tenant_id, message.device_id, message.reason.value)
         if key not in self._kept and len(self._kept) >= MAX_SAMPLED:

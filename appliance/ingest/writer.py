@@ -77,22 +77,25 @@ class Writer:
         Raises ApplianceError when the schema is not what this program expects (SQLSTATE class 42).
         """
         kept = self._sampler.keep(batch.refused, batch.received_at)
-        return await self._write(batch, kept)
+        return await self._write(batch, kept, {})
 
     async def flush(self) -> None:
         """Write the device states that are due, when no batch comes by to carry them."""
         if self._states_due() and self._states.changed():
             # As of the newest batch, not of now: one that was received before and is still in hand is not in them.
-            await self._write(Batch((), self._newest_receipt), ())
+            await self._write(Batch((), self._newest_receipt), (), {})
 
-    async def _write(self, batch: Batch, kept: Sequence[Refused] | None) -> Outcome:
-        """As ``write``; of the refused messages, ``kept`` become rows (None: no rows at all)."""
+    async def _write(self, batch: Batch, kept: Sequence[Refused] | None, sampled: dict[int, bool]) -> Outcome:
+        """As ``write``; of the refused messages, ``kept`` become rows (None: no rows at all).
+
+        ``sampled`` tells the same of those that Postgres refused in an earlier try, by index.
+        """
         way, stubborn = Way.DIRECT, 0
         backoff = Backoff(first=0.05, maximum=2.0)
         while True:
             attempt = _Attempt()
             try:
-                return await self._try(batch, kept, way, attempt)
+                return await self._try(batch, kept, sampled, way, attempt)
             except (psycopg.Error, PoolTimeout, OSError) as error:
                 failure = Failure.RETRY if isinstance(error, PoolTimeout | OSError) else classify(error)
                 outcome = await self._after_lost_commit(attempt)
@@ -122,8 +125,8 @@ class Writer:
                     await trio.sleep(backoff.next())
                     if failure is Failure.RESOURCES and len(batch.messages) > 1:
                         first, second = batch.halves()
-                        one = await self._write(first, _part(kept, 0, second.first))
-                        two = await self._write(second, _part(kept, second.first, sys.maxsize))
+                        one = await self._write(first, _part(kept, 0, second.first), sampled)
+                        two = await self._write(second, _part(kept, second.first, sys.maxsize), sampled)
                         return together(batch, one, two)
 
     def _without_rows(
@@ -143,7 +146,9 @@ class Writer:
             ) from error
         return kept
 
-    async def _try(self, batch: Batch, kept: Sequence[Refused] | None, way: Way, attempt: _Attempt) -> Outcome:
+    async def _try(
+        self, batch: Batch, kept: Sequence[Refused] | None, sampled: dict[int, bool], way: Way, attempt: _Attempt
+    ) -> Outcome:
         """One transaction. Fills ``attempt`` as it goes."""
         started = time.perf_counter()
         async with self._pool.connection() as connection:
@@ -152,7 +157,7 @@ class Writer:
                 stored, duplicates, poison = await self._store.put(connection, batch.readings, way)
                 outcome = Outcome(batch, stored, duplicates, [*batch.refused, *poison])
                 if kept is not None:
-                    attempt.kept = [*kept, *self._sampler.keep(poison, batch.received_at)]
+                    attempt.kept = [*kept, *self._sampler.keep_once(poison, batch.received_at, sampled)]
                 if self._states_due():
                     attempt.states = self._states.take_changed()
                 await self._record(connection, outcome, attempt)

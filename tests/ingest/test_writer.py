@@ -132,6 +132,24 @@ async def test_a_batch_of_poison_only_is_refused_row_by_row(database: Database) 
     assert books(database)["refused"] == 25
 
 
+async def test_tries_of_a_batch_take_nothing_from_the_sample_of_its_poison(database: Database) -> None:
+    await furnish(database)
+    arrange(database, POISON)
+    fail_times(database, 4, "40001")  # each time the poison has been found, and everything is rolled back
+    minute = time.time() // 60 * 60 - 60
+    async with open_plant(database) as plant:
+
+        async def poison(count: int) -> None:
+            batch = [telemetry("d-1", b'{"poison":%d}' % number) for number in range(count)]
+            assert reasons(await plant.send(*batch, received=minute)) == [Reason.STORE_REFUSED] * count
+
+        await poison(8)
+        assert look(database, "SELECT count(*) FROM quarantine_events") == [(8,)]
+        await poison(8)
+    assert look(database, "SELECT count(*) FROM quarantine_events") == [(10,)]
+    assert books(database)["refused"] == 16
+
+
 async def test_quarantine_that_refuses_its_rows_holds_nobody_back_and_still_counts(database: Database) -> None:
     await furnish(database)
     arrange(database, "ALTER TABLE quarantine_events ADD CONSTRAINT none_ever CHECK (id < 0)")
