@@ -29,6 +29,8 @@ Value = TypeVar("Value")
 
 RATE_SAMPLES = 11
 """Samples of a service's count, one a second as a rule: rates are means over ten seconds."""
+ORDERLY_SECONDS = 3.0
+"""What stopping one service after the other may take."""
 NEARLY_FULL = 0.5
 """A queue filled to this share is behind."""
 
@@ -215,10 +217,20 @@ class Tree:
             service.done.set()
 
     async def drain(self) -> None:
-        """Stop what still runs, the last started first."""
-        for service in reversed(tuple(self._services)):
-            log.debug("service stops", service=service.name)
-            await service.stop()
+        """Stop what still runs, the last started first; after ORDERLY_SECONDS all that is left at once.
+
+        Services that wait for a database that does not answer take a while each, and order is of no use to them.
+        """
+        services = tuple(reversed(self._services))
+        with trio.move_on_after(ORDERLY_SECONDS):
+            for service in services:
+                log.debug("service stops", service=service.name)
+                await service.stop()
+        for service in services:
+            service.may_end()
+            service.scope.cancel()
+        for service in services:
+            await service.done.wait()
 
 
 async def _hold(resource: AbstractAsyncContextManager[Any], *, task_status: trio.TaskStatus[Any]) -> None:

@@ -9,7 +9,7 @@ import trio.testing
 
 from appliance.activity import activity, in_words
 from appliance.errors import ApplianceError
-from appliance.tree import Report, Service, ServiceStatus, State, Tree
+from appliance.tree import ORDERLY_SECONDS, Report, Service, ServiceStatus, State, Tree
 
 
 async def _quiet(*, task_status: trio.TaskStatus[None]) -> None:
@@ -187,3 +187,26 @@ async def test_a_service_that_ends_by_itself_still_ends_the_process() -> None:
 )
 def test_spans_have_two_units_at_most(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
+
+
+async def test_services_that_take_long_to_stop_are_told_all_at_once_after_a_while(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    del autojump_clock  # it jumps
+
+    async def slow(*, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            task_status.started()
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(2)
+
+    async with trio.open_nursery() as nursery:
+        tree = Tree(nursery)
+        for number in range(10):
+            await tree.start(f"slow {number}", slow)
+        began = trio.current_time()
+        await tree.drain()
+        assert trio.current_time() - began <= ORDERLY_SECONDS + 2
+        assert tree.status() == []

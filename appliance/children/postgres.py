@@ -30,6 +30,7 @@ POLL_SECONDS = 0.01
 STOP_SECONDS = 10.0  # "fast" stops clients and writes a checkpoint; killed, it recovers at the next start
 ORPHAN_SECONDS = 2.0  # for backends of our own dead postmaster, which can do nothing useful any more
 RECOVERY_SECONDS = 600.0  # after a power cut it replays up to max_wal_size
+STOP_ANSWER = "received fast shutdown request"  # of the postmaster, before anything else
 OUR_STOP = "terminating connection due to administrator command"  # of each session, when we stop the server
 STATUS_LINE = 7  # of postmaster.pid, counted from 0: what pg_ctl -w waits for
 
@@ -136,6 +137,7 @@ class _PostgresProgram:
             account=account,
             stop_signal=signal.SIGINT,
             stop_seconds=STOP_SECONDS,
+            stop_answer=STOP_ANSWER,
         )
 
     async def until_ready(self, child: Child) -> None:

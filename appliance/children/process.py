@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 READ_BYTES = 65536
 DRAIN_SECONDS = 0.5  # a dead child's grandchildren may hold its output open; its own last lines are there at once
+ANSWER_SECONDS = 2.0  # a program that is alive answers a signal in milliseconds, on a busy machine in a second
 KILL_SECONDS = 5.0  # between SIGKILL and giving up on a process stuck in the kernel
 PREFERRED_OOM_SCORE = -500  # needs CAP_SYS_RESOURCE
 OWN_OOM_SCORE = 200  # else the appliance offers itself first
@@ -51,6 +52,7 @@ class Command:
     account: Account | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10.0
+    stop_answer: str | None = None  # part of a line with which it says at once that it stops; None: it says nothing
     death_signal: signal.Signals | None = None  # what the child gets when we die; None: the stop signal
     open_files: int | None = None  # wanted RLIMIT_NOFILE, up to what the system permits
     environment: Mapping[str, str] = field(default_factory=lambda: dict(ENVIRONMENT))
@@ -70,6 +72,7 @@ class Child:
         self._output = trio.lowlevel.FdStream(os.dup(process.stdout.fileno()))
         process.stdout.close()
         self._on_line = on_line
+        self._answered = trio.Event()
         self._attendance = trio.CancelScope(shield=True)
 
     @property
@@ -105,6 +108,7 @@ class Child:
                 self._process.kill()  # a callback raised, or the kernel holds on to it
             os.close(self._pidfd)
             self.ended.set()
+            self._answered.set()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens if it has ended."""
@@ -114,12 +118,14 @@ class Child:
         """Ask it to stop, and kill it when it has not within its ``stop_seconds``.
 
         Shielded from cancellation and bounded by ``stop_seconds + KILL_SECONDS``: a process that survives SIGKILL
-        for that long hangs in the kernel, and waiting would not help it.
+        for that long hangs in the kernel, and waiting would not help it. One that has a ``stop_answer`` and does not
+        give it within ANSWER_SECONDS is frozen, and is not waited for.
         """
         with trio.CancelScope(shield=True):
             self.signal(self.command.stop_signal)
-            with trio.move_on_after(self.command.stop_seconds):
-                await self.ended.wait()
+            if self.command.stop_answer is None or await self._answers():
+                with trio.move_on_after(self.command.stop_seconds):
+                    await self.ended.wait()
             if self.ended.is_set():
                 return
             log.warning("child does not stop, killing it", child=self.command.name, pid=self.pid)
@@ -130,14 +136,25 @@ class Child:
                 log.error("child survives SIGKILL, giving it up", child=self.command.name, pid=self.pid)
                 self._attendance.cancel()
 
+    async def _answers(self) -> bool:
+        """Whether it says within ANSWER_SECONDS that it stops, or has stopped."""
+        with trio.move_on_after(ANSWER_SECONDS):
+            await self._answered.wait()
+        return self._answered.is_set()
+
+    def _hear(self, line: str) -> None:
+        if self.command.stop_answer is not None and self.command.stop_answer in line:
+            self._answered.set()
+        self._on_line(line)
+
     async def _read_output(self, finished: trio.Event) -> None:
         splitter = LineSplitter()
         async with self._output:
             while chunk := await self._output.receive_some(READ_BYTES):
                 for line in splitter.feed(chunk):
-                    self._on_line(line)
+                    self._hear(line)
             for line in splitter.end():
-                self._on_line(line)
+                self._hear(line)
         finished.set()
 
 

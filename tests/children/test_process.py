@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from appliance.children import process as process_module
 from appliance.children.account import Account, child_account
 from appliance.children.polling import until
 from appliance.children.process import Child, Command, spawn
@@ -111,3 +112,20 @@ async def test_the_folder_in_the_way_is_named(folder: Path) -> None:
     closed.chmod(0o711)
     (closed / "data").chmod(0o711)
     await account.require_access(closed / "data")
+
+
+async def test_who_owes_an_answer_and_gives_none_is_frozen_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_module, "ANSWER_SECONDS", 0.2)
+    command = shell("trap 'echo stopping; sleep 0.5; exit 0' TERM; echo up; while :; do sleep 0.02; done",
+                    stop_answer="stopping")  # fmt: skip
+    async with running(command) as (child, lines):
+        await said(lines, "up")
+        await child.stop()
+        assert child.returncode == 0, "it has answered, and may take its time"
+    async with running(command) as (child, lines):
+        await said(lines, "up")
+        child.signal(signal.SIGSTOP)
+        began = time.monotonic()
+        await child.stop()
+        assert time.monotonic() - began < 2
+        assert child.describe_end() == "SIGKILL"
