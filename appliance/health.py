@@ -42,12 +42,19 @@ class DatabaseHealth:
         except trio.TooSlowError:
             self.answered_in = None
             self.postgres = f"does not answer within {DEADLINE:.0f} s"
+            refused = pool.statistics().last_failure
+            if refused is not None:
+                self.postgres += f": {_first_line(refused)}"
         except (psycopg.Error, PoolTimeout, OSError) as error:
             self.answered_in = None
-            self.postgres = str(error).strip().partition("\n")[0] or type(error).__name__
+            self.postgres = _first_line(str(error)) or type(error).__name__
         else:
             self.postgres = None
             activity().did()
             self.answered_in, self.schema_version = trio.current_time() - asked, version
             needed = self._needed
             self.schema = None if version == needed else f"is at version {version}, this program needs {needed}"
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]

@@ -27,6 +27,11 @@ def start() -> Iterator[Start]:
         def one(argv: list[str], cwd: Path) -> "subprocess.Popen[bytes]":
             process = stack.enter_context(subprocess.Popen(argv, cwd=cwd, stdout=subprocess.PIPE))
             stack.callback(process.kill)
+            # Popen returns as soon as the new program holds none of our files: a moment before it has its arguments.
+            command = Path(f"/proc/{process.pid}/cmdline")
+            deadline = time.monotonic() + 5
+            while argv[-1].encode() not in command.read_bytes():
+                assert time.monotonic() < deadline
             return process
 
         yield one

@@ -296,10 +296,10 @@ async def test_without_a_database_the_caller_hears_so_in_time(database: Database
         open_pool(database.conninfo(INGEST), name="ingest", min_size=0, max_size=1) as pool,
         trio.open_nursery() as nursery,
     ):
-        provisioner = Provisioner(pool, max_wait=0.5)
+        provisioner = Provisioner(pool, max_wait=2.5)  # half a second between its own patience and the caller's
         await nursery.start(provisioner.run)
         async with pool.connection():  # the only one there may be
-            with pytest.raises(psycopg.OperationalError), trio.fail_after(2):
+            with pytest.raises(psycopg.OperationalError), trio.fail_after(5):
                 await provisioner.provision([Request(TENANT, "a")])
         nursery.cancel_scope.cancel()
 
