@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.web.charts import Column, columns, end, highest, nice_top, paths, value_ticks
+from appliance.web.charts import Column, columns, end, highest, nice_top, paths, spark, value_ticks
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,15 @@ def test_the_newest_value_is_marked() -> None:
 
 def test_a_small_column_is_still_seen() -> None:
     assert columns([0, 1, 1000], 1000)[0] == Column(x=33.33, y=96, width=22.67, height=4)
+
+
+def test_a_spark_runs_from_its_lowest_to_its_highest_value() -> None:
+    assert spark([1.0, 2.0, 3.0]) == "M0 22.3L50 12L100 1.7"
+    assert spark([5.0, 5.0]) == "M0 12L100 12"
+    assert spark([1.0, 2.0, None, 1.0, 2.0]).count("M") == 2
+
+
+def test_a_spark_needs_two_values_and_bears_any() -> None:
+    assert spark([]) == spark([None, 1.0]) == ""
+    assert "nan" not in spark([-1.7e308, 1.7e308, 0.0])
+    assert "inf" not in spark([-1.7e308, 1.7e308, 0.0])

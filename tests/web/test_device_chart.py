@@ -9,9 +9,10 @@ import pytest
 from appliance.assets import asset
 from appliance.devices.metric import Metric
 from appliance.errors import Invalid
+from appliance.web import formats
 from appliance.web.files import Files
 from appliance.web.formats import MINUS
-from appliance.web.pages.device_chart import DeviceChart, chart_of, lasting, metric_of, number
+from appliance.web.pages.device_chart import DeviceChart, chart_of, metric_of, number
 from appliance.web.templating import Templates
 from tests.devices.world import TENANT, customer
 from tests.postgres_server import Database
@@ -105,7 +106,7 @@ def test_numbers_have_the_decimals_of_their_metric() -> None:
 
 
 def test_durations_are_told_in_the_largest_unit() -> None:
-    assert [lasting(seconds) for seconds in (45, 300, 9000, 86_400, 7 * 86_400)] == [
+    assert [formats.lasting(seconds) for seconds in (45, 300, 9000, 86_400, 7 * 86_400)] == [
         "45 s",
         "5 min",
         "2.5 h",

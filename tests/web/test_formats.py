@@ -1,6 +1,6 @@
 """Numbers and times as people read them."""
 
-from datetime import timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -92,3 +92,25 @@ def test_the_day_begins_at_the_viewers_midnight() -> None:
     assert MOMENT - formats.midnight(MOMENT, OSLO) == 14 * 3600 + 34 * 60 + 5
     assert MOMENT - formats.midnight(MOMENT, timezone(timedelta(hours=-11))) == 2 * 3600 + 34 * 60 + 5
     assert 0 <= MOMENT - formats.midnight(MOMENT, None) < 25 * 3600
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.5, "0.5 s"), (45, "45 s"), (90, "1.5 min"), (9000, "2.5 h"), (259_200, "3 d")]
+)
+def test_a_time_is_told_in_the_largest_unit_that_says_it_well(seconds: float, text: str) -> None:
+    assert formats.lasting(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.041, "41 ms"), (1.25, "1.25 s"), (7200, "2 h"), (-0.2, "\u2212200 ms"), (-90, "\u22121.5 min")],
+)
+def test_a_delay_may_be_ahead_of_time(seconds: float, text: str) -> None:
+    assert formats.delay(seconds) == text
+
+
+def test_a_time_in_a_list_has_its_day_unless_it_is_today() -> None:
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
+    assert formats.moment_of(noon, noon + 60, UTC) == "12:00:00"
+    assert formats.moment_of(noon, noon + 86_400, UTC) == "23 Nov 12:00:00"
+    assert formats.day(noon, UTC) == "23 Nov 2026"

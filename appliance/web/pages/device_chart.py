@@ -121,17 +121,9 @@ def number(value: float, metric: Metric) -> str:
     return text.replace("-", formats.MINUS)
 
 
-def lasting(seconds: float) -> str:
-    """How long, in the largest unit that says it well: ``45 s``, ``5 min``, ``2.5 h``, ``3 d``."""
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
-
-
 def _note(metric: Metric, found: Series) -> str:
     alone = found.source is Source.READINGS and all(point.readings == 1 for point in found.points)
-    each = "each reading" if alone else f"mean of {lasting(found.step)}"
+    each = "each reading" if alone else f"mean of {formats.lasting(found.step)}"
     return f"{metric.unit}, {each}" if metric.unit else each
 
 
@@ -151,7 +143,7 @@ def _facts(metric: Metric, found: Series) -> list[tuple[str, str]]:
 def _gaps(summary: Summary) -> str:
     if not summary.gaps:
         return "none"
-    return f"{len(summary.gaps)}, together {lasting(sum(gap.last - gap.first for gap in summary.gaps))}"
+    return f"{len(summary.gaps)}, together {formats.lasting(sum(gap.last - gap.first for gap in summary.gaps))}"
 
 
 def _words(metric: Metric, device_id: str, found: Series, zone: tzinfo | None) -> str:

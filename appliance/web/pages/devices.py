@@ -8,6 +8,7 @@ from typing import Any
 
 from quart import Blueprint, Response
 
+from appliance.clock import Clock
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import fleet, metric_store, tenants
 from appliance.devices.bulk import Answer
@@ -32,6 +33,10 @@ from appliance.web.words import DEVICE_STATUSES, Words, reason_words
 
 VALUES_SHOWN = 2
 """Latest values in a row."""
+LARGE_FLEET = 2000
+"""Devices whose counting takes so long that it is not done for every page."""
+CENSUS_AGE = 3.0
+"""Seconds that a count of such a fleet is good for."""
 MANY_CHOICES = 100
 """Sites to choose from in the filter; the search finds the others."""
 STEPS: Mapping[Event, str] = {
@@ -89,7 +94,7 @@ def blueprint(site: Site) -> Blueprint:
     """The routes of the list."""
     routes = Blueprint("devices", __name__)
     services, access = site.services, site.services.access
-    desk = DeviceDesk(services)
+    desk, counts = DeviceDesk(services), CensusKeeper(services.clock)
 
     @routes.get("/devices")
     @allow(READERS)
@@ -103,7 +108,7 @@ def blueprint(site: Site) -> Blueprint:
         async with access.reading() as connection:
             place = cursor.read(asked.cursor, Place)
             page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=asked.limit, after=place)
-            census = await fleet.census(connection, tenant_id)
+            census = await counts.read(connection, tenant_id)
             shown = await _rows(connection, page.members, who, access.now())
             open_claims = await fleet.open_claim_users(connection, tenant_id)
             owned = await subscriptions_of(connection, tenant_id)
@@ -150,6 +155,26 @@ def blueprint(site: Site) -> Blueprint:
         return see_other(of_tenant("/devices", viewer(), tenant_of(), done="claim"))
 
     return routes
+
+
+class CensusKeeper:
+    """Counts devices for the filters; a large fleet at most every few seconds, however many pages ask."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known: dict[str | None, tuple[float, Census]] = {}
+
+    async def read(self, connection: Connection[Any], tenant_id: str | None) -> Census:
+        """The census of a tenant, or for None of all."""
+        moment = self._clock.monotonic()
+        counted_at, known = self._known.get(tenant_id, (0.0, None))
+        if known is not None and known.total >= LARGE_FLEET and moment - counted_at < CENSUS_AGE:
+            return known
+        if len(self._known) >= MANY_CHOICES:
+            self._known.clear()
+        census = await fleet.census(connection, tenant_id)
+        self._known[tenant_id] = (moment, census)
+        return census
 
 
 def may_change(who: Viewer) -> bool:
