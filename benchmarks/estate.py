@@ -22,6 +22,10 @@ ROLLED_UP = 20
 """Devices with a year of roll-ups."""
 HOURS = 365 * 24
 HELD = 100_000
+STRANGERS = 2_000
+"""Devices whose messages are held because there is no seat for them."""
+OFF = 500
+"""Devices that are switched off, with messages held."""
 REASONS = ["INVALID_JSON", "NO_SUBSCRIPTION_CAPACITY", "DEVICE_INACTIVE", "INVALID_METRIC", "RATE_LIMITED"]
 AUDITED = 20_000
 PEOPLE = 200
@@ -37,6 +41,11 @@ ROWS = (
     UPDATE device_registry SET site_id = 'site-' || right(device_id, 4)::int %% %(sites)s, name = 'Sensor ' || device_id
     WHERE tenant_id = %(tenant)s
     """,
+    """
+    UPDATE device_registry SET status = 'INACTIVE', subscription_id = NULL
+    WHERE tenant_id = %(tenant)s AND device_id = ANY(%(idle)s)
+    """,
+    "UPDATE subscriptions SET device_limit = active_device_count WHERE tenant_id = %(tenant)s",
     """
     INSERT INTO device_state (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, latest, learned_interval)
     SELECT tenant_id, device_id, seen, seen, seen, '{"temperature": 21.5, "humidity": 40, "battery": 3.6}', 60
@@ -70,8 +79,9 @@ ROWS = (
     SELECT now() - n * interval '6 s', 'tenant/' || %(tenant)s || '/device/' || device || '/telemetry', %(tenant)s,
       device, 'telemetry', reason, 'seeded', convert_to('{"temperature": ' || n || '}', 'UTF8')
     FROM (
-      SELECT n, 'bench-' || lpad((n %% %(devices)s)::text, 5, '0') AS device,
-        (%(reasons)s::text[])[1 + n %% 5] AS reason
+      SELECT n, (%(reasons)s::text[])[1 + n %% 5] AS reason, CASE n %% 5
+        WHEN 1 THEN 'new-' || n %% %(strangers)s WHEN 2 THEN (%(idle)s::text[])[1 + n %% %(off)s]
+        ELSE 'bench-' || lpad((n %% %(devices)s)::text, 5, '0') END AS device
       FROM generate_series(1, %(held)s) AS n
     ) AS q
     """,
@@ -101,8 +111,8 @@ class Visitor:
     secret: str
 
 
-def furnish(conninfo: str, tenant: str) -> None:
-    """Fill the database. ``conninfo`` is of the superuser, or of whoever may write all of it."""
+def furnish(conninfo: str, owner: str, tenant: str) -> None:
+    """Fill the database. ``conninfo`` is of whoever may write all of it, ``owner`` of whoever may clean up behind."""
     enroll(conninfo, tenant, DEVICES)
     names = [device_name(number) for number in range(DEVICES)]
     parameters = {
@@ -116,6 +126,9 @@ def furnish(conninfo: str, tenant: str) -> None:
         "devices": DEVICES,
         "sites": SITES,
         "held": HELD,
+        "strangers": STRANGERS,
+        "idle": names[-OFF:],
+        "off": OFF,
         "reasons": REASONS,
         "audited": AUDITED,
         "people": PEOPLE,
@@ -123,7 +136,8 @@ def furnish(conninfo: str, tenant: str) -> None:
     with psycopg.connect(conninfo, autocommit=True) as connection:
         for statement in ROWS:
             connection.execute(statement.encode(), parameters)
-        connection.execute("ANALYZE")
+    with psycopg.connect(owner, autocommit=True) as connection:
+        connection.execute("VACUUM (ANALYZE)")  # as autovacuum does within minutes
 
 
 def visitor(conninfo: str, role: str, tenant: str | None) -> Visitor:

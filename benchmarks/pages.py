@@ -19,7 +19,7 @@ from pathlib import Path
 
 import httpx
 
-from appliance.db.roles import INGEST
+from appliance.db.roles import INGEST, OWNER
 from appliance.web.cookies import SESSION
 from benchmarks import load
 from benchmarks.appliance_process import TENANT, ApplianceProcess
@@ -82,7 +82,9 @@ def measure(folder: Path, *, answers: int, only: str) -> list[Line]:
         tell("start", appliance.start)
         device = appliance.claim_user()
         conninfo = appliance.conninfo(INGEST)
-        tell("10,000 devices, 1,000,000 readings", lambda: furnish(conninfo, device.username))
+        tell(
+            "10,000 devices, 1,000,000 readings", lambda: furnish(conninfo, appliance.conninfo(OWNER), device.username)
+        )
         admin, operator = visitor(conninfo, "admin", TENANT), visitor(conninfo, "operator", None)
         running = appliance.running
         assert running is not None
