@@ -5,7 +5,7 @@ transaction. Never: another tenant's message, whose absence is the same NotFound
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -105,6 +105,15 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldCause:
+    """One reason: how many messages are held for it, and when the oldest came in."""
+
+    reason: Reason
+    held: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class HoldingReach:
     """How much is kept of a tenant, and how far back holding reaches.
 
@@ -156,23 +165,28 @@ async def counts(connection: Connection[Any], selection: Selection) -> list[Caus
     return [Cause(Reason(row[0]), row[1], int(row[2]), *row[3:]) for row in await cursor.fetchall()]
 
 
-async def held_by_reason(connection: Connection[Any], tenant_id: str | None) -> list[Cause]:
-    """As :func:`counts`, of one tenant (or OPERATOR, or all), without the refused: to count those costs more."""
+async def held_by_reason(connection: Connection[Any], tenant_id: str | None) -> list[HeldCause]:
+    """What is held of one tenant (or OPERATOR, or of all), most first."""
     cursor = await connection.execute(STATEMENTS["held_by_reason"], {"tenant": tenant_id}, prepare=False)
-    return [Cause(Reason(row[0]), row[1], row[2], row[3], row[4], 0) for row in await cursor.fetchall()]
+    return [HeldCause(Reason(row[0]), row[1], row[2]) for row in await cursor.fetchall()]
 
 
 async def reach(connection: Connection[Any], tenant_id: str | None) -> HoldingReach:
     """How much is held of one tenant (or OPERATOR, or of all) and how far back it reaches."""
-    parameters = {"tenant": tenant_id, "reasons": sorted(HELD_REASONS)}
-    if tenant_id is None:
-        cursor = await connection.execute(STATEMENTS["sum_holding"], parameters, prepare=False)
-        return HoldingReach(*found(await cursor.fetchone(), "total"))
-    row = await (await connection.execute(STATEMENTS["select_holding"], parameters, prepare=False)).fetchone()
-    if row is None:
-        return HoldingReach(0, 0, 0, 0, 0, None, None)
-    _, messages, size, held, held_bytes, evicted, evicted_until, oldest = row
-    return HoldingReach(messages, size, held, held_bytes, evicted, evicted_until, oldest)
+    return reach_of(await totals(connection, tenant_id), await held_by_reason(connection, tenant_id))
+
+
+async def totals(connection: Connection[Any], tenant_id: str | None) -> HoldingReach:
+    """As :func:`reach`, without the oldest."""
+    cursor = await connection.execute(STATEMENTS["sum_totals"], {"tenant": tenant_id}, prepare=False)
+    messages, size, held, held_bytes, evicted, evicted_until = found(await cursor.fetchone(), "total")
+    return HoldingReach(messages, size, held, held_bytes, evicted, evicted_until, None)
+
+
+def reach_of(summed: HoldingReach, held: Sequence[HeldCause]) -> HoldingReach:
+    """The totals with the oldest of what is held for replay."""
+    oldest = min((cause.oldest for cause in held if cause.reason in HELD_REASONS and cause.oldest), default=None)
+    return replace(summed, oldest=oldest)
 
 
 async def refused_by_step(
@@ -186,12 +200,12 @@ async def refused_by_step(
         "tenant": tenant_id,
         "since": since,
         "until": since + step * steps,
-        "step": int(step.total_seconds()),
+        "step": step,
     }
     cursor = await connection.execute(STATEMENTS["sum_by_step"], parameters)
     counted: dict[Reason, list[int]] = {}
-    for reason, index, count in await cursor.fetchall():
-        counted.setdefault(Reason(reason), [0] * steps)[index] = count
+    for reason, began, count in await cursor.fetchall():
+        counted.setdefault(Reason(reason), [0] * steps)[(began - since) // step] = count
     return counted
 
 

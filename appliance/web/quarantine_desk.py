@@ -19,7 +19,16 @@ from appliance.door import Refused
 from appliance.errors import Invalid
 from appliance.ingest import quarantine_store, replays
 from appliance.ingest.forecast import Forecast, Offer
-from appliance.ingest.quarantine_store import MAX_IDS, OPERATOR, Cause, Event, HoldingReach, Selection, Status
+from appliance.ingest.quarantine_store import (
+    MAX_IDS,
+    OPERATOR,
+    Cause,
+    Event,
+    HeldCause,
+    HoldingReach,
+    Selection,
+    Status,
+)
 from appliance.ingest.replays import Replay
 from appliance.mqtt.topics import valid_id
 from appliance.reading import Reason
@@ -34,6 +43,8 @@ FORECAST = 2000
 OFFER_TENANTS = 20
 """Tenants whose offers an operator of all tenants sees."""
 OFFER_SECONDS = 1.0
+OFFER_SHARE = 20
+"""So many times as long as it took to find them, offers are good enough: it takes a twentieth of a core at most."""
 EXPORT_PAGE = 200
 SPANS = {"m": 60, "h": 3600, "d": 86_400}
 TIME = "RFC 3339, a date, or a span that ends now such as 90m, 24h, 7d. Without an offset: your own time zone."
@@ -75,6 +86,7 @@ class QuarantineDesk:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._access = services.access
+        self._offers: dict[str, tuple[float, Sequence[Offer]]] = {}
 
     # Looking
 
@@ -121,11 +133,11 @@ class QuarantineDesk:
             counted = await quarantine_store.counts(connection, Selection(tenant_id=selection.tenant_id))
             return counted, await quarantine_store.reach(connection, selection.tenant_id)
 
-    async def overview(self, tenant_id: str | None) -> tuple[list[Cause], HoldingReach]:
+    async def overview(self, tenant_id: str | None) -> tuple[list[HeldCause], HoldingReach]:
         """What is held, by reason, without the exact counts; and how far back holding reaches."""
         async with self._access.reading() as connection:
             held = await quarantine_store.held_by_reason(connection, tenant_id)
-            return held, await quarantine_store.reach(connection, tenant_id)
+            return held, quarantine_store.reach_of(await quarantine_store.totals(connection, tenant_id), held)
 
     async def trend(self, tenant_id: str | None, step: timedelta, steps: int) -> Counted:
         """The exact counts of the last ``steps`` spans, the one that runs included."""
@@ -147,8 +159,21 @@ class QuarantineDesk:
         found: list[TenantOffer] = []
         with trio.move_on_after(OFFER_SECONDS):
             for tenant_id in tenants:
-                found += [TenantOffer(tenant_id, offer) for offer in await self._services.forecaster.offers(tenant_id)]
+                found += [TenantOffer(tenant_id, offer) for offer in await self._offers_of(tenant_id)]
         return found
+
+    async def _offers_of(self, tenant_id: str) -> Sequence[Offer]:
+        """To look at every held message of a tenant may be dear; what was found then holds for a moment."""
+        began = trio.current_time()
+        known = self._offers.get(tenant_id)
+        if known is not None and began < known[0]:
+            return known[1]
+        offers = await self._services.forecaster.offers(tenant_id)
+        good_until = trio.current_time() + OFFER_SHARE * (trio.current_time() - began)
+        if len(self._offers) >= 2 * OFFER_TENANTS:
+            self._offers.clear()
+        self._offers[tenant_id] = (good_until, offers)
+        return offers
 
     def door(self, device_id: str | None = None) -> Sequence[Refused]:
         """What the broker refused lately, newest first."""

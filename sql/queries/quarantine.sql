@@ -50,11 +50,15 @@ FULL JOIN (
 ORDER BY 2 DESC, 6 DESC, 1
 
 -- name: held_by_reason
-SELECT reason, count(*), sum(size)::bigint, min(ingested_at), max(ingested_at)
-FROM quarantine_events
-WHERE status = 'HELD'
-  AND (%(tenant)s::text IS NULL OR tenant_id = NULLIF(%(tenant)s, '') OR (%(tenant)s = '' AND tenant_id IS NULL))
-GROUP BY reason
+-- The counting is done in an index alone; the oldest is looked up for each reason.
+SELECT counted.reason, counted.messages, (SELECT ingested_at FROM quarantine_events AS q WHERE q.id = counted.oldest)
+FROM (
+  SELECT reason, count(*) AS messages, min(id) AS oldest
+  FROM quarantine_events
+  WHERE status = 'HELD'
+    AND (%(tenant)s::text IS NULL OR tenant_id = NULLIF(%(tenant)s, '') OR (%(tenant)s = '' AND tenant_id IS NULL))
+  GROUP BY reason
+) AS counted
 ORDER BY 2 DESC, 1
 
 -- name: count_present
@@ -87,34 +91,19 @@ WITH chosen AS (
 UPDATE quarantine_events AS q SET status = 'DISMISSED', decided_at = %(now)s, decided_by = %(actor)s
 FROM chosen WHERE q.id = chosen.id
 
--- name: select_holding
-SELECT t.tenant_id, t.messages, t.bytes, t.held, t.held_bytes, t.evicted, t.evicted_until, (
-  SELECT min(first.ingested_at) FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOIN LATERAL (
-    SELECT ingested_at FROM quarantine_events AS q
-    WHERE q.status = 'HELD' AND q.reason = r.reason
-      AND (q.tenant_id = NULLIF(%(tenant)s::text, '') OR (%(tenant)s = '' AND q.tenant_id IS NULL))
-    ORDER BY id LIMIT 1
-  ) AS first
-)
-FROM quarantine_totals AS t
-WHERE t.tenant_id = %(tenant)s
-
--- name: sum_holding
--- Of all tenants together.
+-- name: sum_totals
 SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(bytes), 0)::bigint, coalesce(sum(held), 0)::bigint,
-  coalesce(sum(held_bytes), 0)::bigint, coalesce(sum(evicted), 0)::bigint, max(evicted_until), (
-  SELECT ingested_at FROM quarantine_events WHERE status = 'HELD' AND reason = ANY(%(reasons)s::text[])
-  ORDER BY ingested_at LIMIT 1
-)
+  coalesce(sum(held_bytes), 0)::bigint, coalesce(sum(evicted), 0)::bigint, max(evicted_until)
 FROM quarantine_totals
+WHERE %(tenant)s::text IS NULL OR tenant_id = %(tenant)s
 
 -- name: sum_by_step
--- How many were refused, exactly: by reason and step of %(step)s seconds since %(since)s.
-SELECT reason, floor(extract(epoch FROM bucket_minute - %(since)s::timestamptz) / %(step)s)::integer, sum(cnt)::bigint
+-- How many were refused, exactly: by reason and step of %(step)s since %(since)s.
+SELECT reason, date_bin(%(step)s, bucket_minute, %(since)s::timestamptz) AS began, sum(cnt)::bigint
 FROM quarantine_counters_minute
 WHERE bucket_minute >= %(since)s AND bucket_minute < %(until)s
   AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
-GROUP BY 1, 2
+GROUP BY reason, began
 
 -- name: holding_tenants
 SELECT tenant_id FROM quarantine_totals WHERE held > 0 AND tenant_id <> '' ORDER BY held DESC, tenant_id LIMIT %(limit)s

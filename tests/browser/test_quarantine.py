@@ -79,7 +79,10 @@ def test_held_messages_are_replayed_on_the_page(
     expect(page.locator(".offer")).to_have_count(0)
 
     raise_limit(running, tenant)
-    page.reload()
+    deadline = time.monotonic() + PATIENCE  # what was found before holds for a moment
+    while page.locator(".offer").count() == 0:
+        assert time.monotonic() < deadline, "nothing was offered"
+        page.reload()
     page.get_by_role("link", name="Replay 2 held messages…").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Replay 2 held messages")
     expect(page.locator("form.dialog-form")).to_contain_text("All of them would be stored.")

@@ -13,7 +13,7 @@ from quart import Blueprint, Response, request
 from appliance.door import Cause as DoorCause
 from appliance.door import Refused
 from appliance.errors import Invalid
-from appliance.ingest.quarantine_store import Cause, Event, HoldingReach, Status
+from appliance.ingest.quarantine_store import Event, HeldCause, HoldingReach, Status
 from appliance.reading import HELD_REASONS, Reason
 from appliance.web import charts, csv_export, cursor, payload
 from appliance.web.access import tenants_shown
@@ -173,7 +173,7 @@ def _row(event: Event) -> Row:
     return Row(event, REASONS[event.reason], payload.preview(event.payload), event.ingested_at.timestamp())
 
 
-def causes_of(held: Sequence[Cause], trend: Counted) -> list[CauseRow]:
+def causes_of(held: Sequence[HeldCause], trend: Counted) -> list[CauseRow]:
     """Every reason that occurs, the most refused first."""
     rows = {cause.reason: cause for cause in held}
     found = []
