@@ -126,7 +126,7 @@ async def _make_operator(
 ) -> User:
     user = await users.add(connection, NewUser(email, Role.OPERATOR), by)
     await users.keep_password(connection, user, kept_password, by.now)
-    return await users.set_profile(connection, user.user_id, Profile("", zone, user.theme), by)
+    return await users.set_profile(connection, user.user_id, Profile("", zone, user.theme, user.shortcuts), by)
 
 
 async def _make_tenant(connection: Connection[Any], tenant_id: str, name: str, zone: str, by: seats.By) -> None:

@@ -97,7 +97,7 @@ async def find(
     row = await cursor.fetchone()
     if row is None:
         return None
-    session_id, seen_at, kept, tenant_zone = row[12:]
+    session_id, seen_at, kept, tenant_zone = row[13:]
     if touch and now - seen_at >= TOUCH_EVERY:
         idle_until = now + (KEPT_LIFETIME if kept else IDLE)
         parameters |= {"idle_until": idle_until, "address": visit.address}

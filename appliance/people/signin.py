@@ -304,7 +304,7 @@ class SignIn:
 
 async def _accounts(connection: Connection[Any], email: str) -> list[tuple[User, str]]:
     cursor = await connection.execute(STATEMENTS["accounts"], {"email": email})
-    return [(user_of(row), row[12]) for row in await cursor.fetchall()]
+    return [(user_of(row), row[13]) for row in await cursor.fetchall()]
 
 
 async def _most_accounts(connection: Connection[Any]) -> int:

@@ -97,10 +97,10 @@ async def find(connection: Connection[Any], secret: str, now: datetime) -> Shown
     row = await cursor.fetchone()
     if row is None:
         return None
-    token = _token(row[12:18])
+    token = _token(row[13:19])
     if token.last_used_at is None or now - token.last_used_at >= TOUCH_EVERY:
         await connection.execute(STATEMENTS["touch_token"], {"token": token.token_id, "now": now})
-    return Shown(user_of(row), token, row[18])
+    return Shown(user_of(row), token, row[19])
 
 
 def scopes_of(words: Collection[str]) -> frozenset[Scope]:

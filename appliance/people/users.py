@@ -48,6 +48,8 @@ class User:
     has_second_factor: bool
     time_zone: str | None
     theme: Theme
+    shortcuts: bool
+    """Whether single keys do something on their pages."""
     created_at: datetime
     last_sign_in_at: datetime | None
     disabled_at: datetime | None
@@ -87,13 +89,14 @@ class Profile:
     name: str
     time_zone: str | None
     theme: Theme
+    shortcuts: bool = True
 
 
 def user_of(row: tuple[Any, ...]) -> User:
     """A row whose columns begin as every statement of ``people.sql`` names them."""
-    user_id, tenant_id, email, name, role, password, factor, zone, theme, created, last, disabled = row[:12]
+    user_id, tenant_id, email, name, role, password, factor, zone, theme, keys, created, last, disabled = row[:13]
     return User(
-        user_id, tenant_id, email, name, Role(role), password, factor, zone, Theme(theme), created, last, disabled
+        user_id, tenant_id, email, name, Role(role), password, factor, zone, Theme(theme), keys, created, last, disabled
     )
 
 
@@ -255,12 +258,12 @@ async def set_profile(connection: Connection[Any], user_id: UUID, profile: Profi
     name, zone = name_of(profile.name), zone_of(profile.time_zone or "")
     async with connection.transaction():
         user = await _select(connection, "lock_user", user_id)
-        before = {"name": user.name, "time_zone": user.time_zone, "theme": user.theme}
-        after = {"name": name, "time_zone": zone, "theme": profile.theme}
+        before = {"name": user.name, "time_zone": user.time_zone, "theme": user.theme, "shortcuts": user.shortcuts}
+        after = {"name": name, "time_zone": zone, "theme": profile.theme, "shortcuts": profile.shortcuts}
         changed = [key for key in before if before[key] != after[key]]
         if not changed:
             return user
-        parameters = {"user": user_id, "name": name, "zone": zone, "theme": profile.theme.value}
+        parameters = {"user": user_id, "zone": zone, **after, "theme": profile.theme.value}
         cursor = await connection.execute(STATEMENTS["set_profile"], parameters)
         affected(cursor.rowcount, f"user {user_id}")
         await record(

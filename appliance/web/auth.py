@@ -58,6 +58,8 @@ class Viewer:
     csrf: str
     """What a form or a header must carry with every change; empty for a token, which needs none."""
     has_second_factor: bool = False
+    shortcuts: bool = True
+    """Whether single keys do something on their pages."""
     token: str | None = None
     """The name of the API token; None for a session."""
     scopes: frozenset[Scope] | None = None

@@ -70,6 +70,7 @@ def _viewer(
         tenant_id=user.tenant_id,
         zone=zone,
         theme=user.theme,
+        shortcuts=user.shortcuts,
         session_id=session_id,
         csrf=csrf,
         has_second_factor=user.has_second_factor,

@@ -5,29 +5,29 @@ INSERT INTO users (tenant_id, email, name, role)
 VALUES (%(tenant)s, %(email)s, %(name)s, %(role)s)
 ON CONFLICT DO NOTHING
 RETURNING user_id, tenant_id, email, name, role, password_set_at IS NOT NULL, second_factor_since IS NOT NULL, time_zone,
-  theme, created_at, last_sign_in_at, disabled_at
+  theme, shortcuts, created_at, last_sign_in_at, disabled_at
 
 -- name: select_user
 SELECT user_id, tenant_id, email, name, role, password_set_at IS NOT NULL, second_factor_since IS NOT NULL, time_zone,
-  theme, created_at, last_sign_in_at, disabled_at
+  theme, shortcuts, created_at, last_sign_in_at, disabled_at
 FROM users WHERE user_id = %(user)s
 
 -- name: lock_user
 SELECT user_id, tenant_id, email, name, role, password_set_at IS NOT NULL, second_factor_since IS NOT NULL, time_zone,
-  theme, created_at, last_sign_in_at, disabled_at
+  theme, shortcuts, created_at, last_sign_in_at, disabled_at
 FROM users WHERE user_id = %(user)s
 FOR NO KEY UPDATE
 
 -- name: select_by_email
 SELECT user_id, tenant_id, email, name, role, password_set_at IS NOT NULL, second_factor_since IS NOT NULL, time_zone,
-  theme, created_at, last_sign_in_at, disabled_at
+  theme, shortcuts, created_at, last_sign_in_at, disabled_at
 FROM users
 WHERE email = %(email)s AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
 ORDER BY tenant_id NULLS FIRST
 
 -- name: list_users
 SELECT user_id, tenant_id, email, name, role, password_set_at IS NOT NULL, second_factor_since IS NOT NULL, time_zone,
-  theme, created_at, last_sign_in_at, disabled_at
+  theme, shortcuts, created_at, last_sign_in_at, disabled_at
 FROM users
 WHERE (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
   AND (%(role)s::text IS NULL OR role = %(role)s)
@@ -60,7 +60,7 @@ UPDATE users SET totp_secret = %(secret)s, totp_step = %(step)s, second_factor_s
 UPDATE users SET totp_step = %(step)s WHERE user_id = %(user)s AND (totp_step IS NULL OR totp_step < %(step)s)
 
 -- name: set_profile
-UPDATE users SET name = %(name)s, time_zone = %(zone)s, theme = %(theme)s WHERE user_id = %(user)s
+UPDATE users SET name = %(name)s, time_zone = %(zone)s, theme = %(theme)s, shortcuts = %(shortcuts)s WHERE user_id = %(user)s
 
 -- name: set_password
 UPDATE users SET password_hash = %(hash)s, password_set_at = %(now)s WHERE user_id = %(user)s
@@ -75,7 +75,7 @@ UPDATE users SET last_sign_in_at = %(now)s WHERE user_id = %(user)s
 -- name: accounts
 -- Who could be meant, with what proves it. The last column: how many accounts share one address at most, here.
 SELECT u.user_id, u.tenant_id, u.email, u.name, u.role, u.password_set_at IS NOT NULL, u.second_factor_since IS NOT NULL,
-  u.time_zone, u.theme, u.created_at, u.last_sign_in_at, u.disabled_at, u.password_hash
+  u.time_zone, u.theme, u.shortcuts, u.created_at, u.last_sign_in_at, u.disabled_at, u.password_hash
 FROM users AS u
 WHERE u.email = %(email)s AND u.disabled_at IS NULL AND u.password_hash IS NOT NULL
 ORDER BY u.last_sign_in_at DESC NULLS LAST, u.user_id
@@ -96,7 +96,7 @@ VALUES (%(hash)s, %(user)s, %(tenant)s, %(now)s, %(now)s, %(idle_until)s, %(expi
 
 -- name: find_session
 SELECT u.user_id, u.tenant_id, u.email, u.name, u.role, u.password_set_at IS NOT NULL, u.second_factor_since IS NOT NULL,
-  u.time_zone, u.theme, u.created_at, u.last_sign_in_at, u.disabled_at,
+  u.time_zone, u.theme, u.shortcuts, u.created_at, u.last_sign_in_at, u.disabled_at,
   s.session_id, s.seen_at, s.kept, t.time_zone
 FROM sessions AS s JOIN users AS u USING (user_id) LEFT JOIN tenants AS t ON t.tenant_id = u.tenant_id
 WHERE s.session_hash = %(hash)s AND s.expires_at > %(now)s AND s.idle_until > %(now)s AND u.disabled_at IS NULL
@@ -173,7 +173,7 @@ RETURNING token_id
 
 -- name: find_token
 SELECT u.user_id, u.tenant_id, u.email, u.name, u.role, u.password_set_at IS NOT NULL, u.second_factor_since IS NOT NULL,
-  u.time_zone, u.theme, u.created_at, u.last_sign_in_at, u.disabled_at,
+  u.time_zone, u.theme, u.shortcuts, u.created_at, u.last_sign_in_at, u.disabled_at,
   k.token_id, k.name, k.scopes, k.created_at, k.expires_at, k.last_used_at, t.time_zone
 FROM api_tokens AS k JOIN users AS u USING (user_id) LEFT JOIN tenants AS t ON t.tenant_id = u.tenant_id
 WHERE k.token_hash = %(hash)s AND k.expires_at > %(now)s AND u.disabled_at IS NULL

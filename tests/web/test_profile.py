@@ -54,6 +54,19 @@ async def test_name_zone_and_theme_are_saved_and_what_is_wrong_comes_back_filled
         assert "Choose a time zone" in wrong.text
 
 
+async def test_shortcuts_are_on_until_somebody_switches_them_off(database: Database) -> None:
+    person = await with_password(database, Role.VIEWER)
+    async with dashboard(database) as served, client(served.url, person) as browser:
+        given = {"name": "", "time_zone": "", "theme": "system"}
+        page = (await browser.get("/profile")).text
+        assert ('<html lang="en" data-shortcuts>' in page, 'id="shortcuts"' in page) == (True, True)
+        assert (await browser.post("/profile", data=given)).status_code == 303
+        page = (await browser.get("/profile")).text
+        assert ("data-shortcuts" in page, 'id="shortcuts"' in page) == (False, False)
+        assert (await browser.post("/profile", data={**given, "shortcuts": "on"})).status_code == 303
+        assert "data-shortcuts" in (await browser.get("/profile")).text
+
+
 async def test_the_password_wants_the_one_before_and_ends_other_sessions(database: Database) -> None:
     person = await with_password(database)
     async with dashboard(database) as served, client(served.url, person) as browser:

@@ -67,7 +67,7 @@ def _profile(routes: Blueprint, site: Site, account: Account) -> None:
             status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
             done=DONE,
             user=user,
-            given=given or Profile(user.name, user.time_zone, user.theme),
+            given=given or Profile(user.name, user.time_zone, user.theme, user.shortcuts),
             fault=fault,
             zones=[("", "As the tenant" if user.tenant_id else "As the machine"), *((zone, zone) for zone in zones)],
             themes=THEMES,
@@ -86,7 +86,10 @@ def _profile(routes: Blueprint, site: Site, account: Account) -> None:
     async def save() -> Response:
         fields = await forms.read()
         given = Profile(
-            fields.text("name", most=MAX_NAME), fields.text("time_zone") or None, fields.choice("theme", Theme)
+            fields.text("name", most=MAX_NAME),
+            fields.text("time_zone") or None,
+            fields.choice("theme", Theme),
+            fields.flag("shortcuts"),
         )
         try:
             await account.set_profile(given)

@@ -1,0 +1,176 @@
+// What every page does a little better with script: keys, rows picked for the bulk bar, questions asked in place, things
+// copied, presses that take a while. Each works without it too, or is not shown.
+"use strict";
+
+(() => {
+  const GO_WITHIN = 1500; // ms between g and the letter that says where
+  const BUSY_AFTER = 300; // ms until a press that takes longer says so
+  const COPIED_FOR = 2000; // ms
+
+  // Where the page came from says what was done; loading the page anew must not say it again.
+  function forgetWhatWasDone() {
+    const here = new URL(location.href);
+    if (!here.searchParams.has("done")) return;
+    here.searchParams.delete("done");
+    history.replaceState(history.state, "", here);
+  }
+
+  // ---------- Keys ----------
+
+  let goingSince = 0;
+
+  const rows = () => [...document.querySelectorAll("main tbody tr")].filter((row) => row.querySelector("a[href]"));
+  const currentRow = () => document.activeElement.closest("main tbody tr");
+
+  function moveBy(step) {
+    const all = rows();
+    if (all.length === 0) return;
+    const at = all.indexOf(currentRow());
+    const next = at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(Math.max(at + step, 0), all.length - 1);
+    all[next].querySelector("a[href]").focus();
+  }
+
+  function search() {
+    const field = document.querySelector("main input[type=search]") ?? document.querySelector(".find input");
+    field?.select();
+  }
+
+  const KEYS = {
+    "/": search,
+    "?": () => document.getElementById("shortcuts").showModal(),
+    g: () => (goingSince = Date.now()),
+    j: () => moveBy(1),
+    k: () => moveBy(-1),
+    x: () => currentRow()?.querySelector("input[type=checkbox]")?.click(),
+  };
+
+  function pressed(event) {
+    if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
+    if (event.target.closest("input:not([type=checkbox], [type=radio]), textarea, select, dialog, [contenteditable]")) return;
+    const going = Date.now() - goingSince < GO_WITHIN;
+    goingSince = 0;
+    if (going) {
+      const link = document.querySelector(`.nav a[data-key="${CSS.escape(event.key)}"]`);
+      if (link === null) return;
+      event.preventDefault();
+      link.click();
+    } else if (Object.hasOwn(KEYS, event.key)) {
+      event.preventDefault();
+      KEYS[event.key]();
+    }
+  }
+
+  // ---------- Rows that are picked ----------
+
+  function picks(form) {
+    const bar = form.querySelector("[data-bulk]");
+    const all = form.querySelector("[data-pick-all]");
+    const boxes = [...form.querySelectorAll("tbody input[type=checkbox]")];
+    function show() {
+      const picked = boxes.filter((box) => box.checked).length;
+      bar.hidden = picked === 0;
+      bar.querySelector("[data-bulk-count]").textContent = picked;
+      bar.querySelector("[data-bulk-words]").textContent = "selected";
+      for (const box of boxes) box.closest("tr").classList.toggle("sel", box.checked);
+      if (all === null) return;
+      all.checked = picked > 0 && picked === boxes.length;
+      all.indeterminate = picked > 0 && picked < boxes.length;
+    }
+    form.addEventListener("change", ({ target }) => {
+      if (target === all) for (const box of boxes) box.checked = all.checked;
+      show();
+    });
+    show();
+    window.addEventListener("pageshow", show); // the way back restores the boxes
+  }
+
+  // ---------- Questions ----------
+
+  function typed(within) {
+    const field = within.querySelector("[data-typed]");
+    if (field === null) return;
+    const button = field.form.querySelector(".dialog-foot button");
+    const wait = () => (button.disabled = field.value.trim() !== field.dataset.typed);
+    field.addEventListener("input", wait);
+    wait();
+  }
+
+  // The question's own page, over the one that it is asked on. Whatever goes wrong, there is always its page.
+  async function ask(link) {
+    let question = null;
+    try {
+      const answer = await fetch(link.href);
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      question = answer.ok && !answer.redirected ? page.querySelector("[data-dialog-body]") : null;
+    } catch {
+      question = null;
+    }
+    if (question === null) {
+      location.assign(link.href);
+      return;
+    }
+    const dialog = document.createElement("dialog");
+    dialog.className = "over";
+    dialog.setAttribute("aria-labelledby", "dlg-h");
+    question.removeAttribute("aria-labelledby"); // the dialog has the name now
+    dialog.append(document.adoptNode(question));
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      link.focus();
+    });
+    document.body.append(dialog);
+    typed(dialog);
+    dialog.showModal();
+    dialog.querySelector("[data-dialog-cancel]")?.focus();
+  }
+
+  function clicked(event) {
+    if (event.defaultPrevented || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const link = event.target.closest("a[data-dialog]");
+    const cancel = event.target.closest("dialog [data-dialog-cancel]");
+    const copy = event.target.closest("[data-copy]");
+    if (link !== null || cancel !== null) event.preventDefault();
+    if (link !== null) ask(link);
+    cancel?.closest("dialog").close();
+    if (copy !== null) copyFrom(copy);
+  }
+
+  // ---------- Copying ----------
+
+  async function copyFrom(button) {
+    const source = document.getElementById(button.dataset.copy);
+    const label = (button.dataset.label ??= button.getAttribute("aria-label"));
+    try {
+      await navigator.clipboard.writeText(source.textContent.trim());
+      button.setAttribute("aria-label", "Copied");
+      button.classList.add("done");
+    } catch {
+      document.getSelection().selectAllChildren(source); // then Ctrl+C copies it
+      button.setAttribute("aria-label", "Selected; press Ctrl and C");
+    }
+    setTimeout(() => {
+      button.setAttribute("aria-label", label);
+      button.classList.remove("done");
+    }, COPIED_FOR);
+  }
+
+  // ---------- Presses that take a while ----------
+
+  function submitted({ submitter, defaultPrevented, target }) {
+    if (defaultPrevented || submitter === null || target.method !== "post") return;
+    setTimeout(() => submitter.setAttribute("aria-busy", "true"), BUSY_AFTER);
+  }
+
+  function settled() {
+    for (const one of document.querySelectorAll("button[aria-busy]")) one.removeAttribute("aria-busy");
+  }
+
+  forgetWhatWasDone();
+  if (document.documentElement.hasAttribute("data-shortcuts")) document.addEventListener("keydown", pressed);
+  for (const bar of document.querySelectorAll("form [data-bulk]")) picks(bar.closest("form"));
+  for (const button of document.querySelectorAll("[data-copy]")) button.hidden = false;
+  typed(document);
+  document.addEventListener("click", clicked);
+  document.addEventListener("submit", submitted);
+  window.addEventListener("pageshow", settled);
+})();

@@ -1,0 +1,113 @@
+"""What page.js adds to every page: keys, the bulk bar, questions in place, copying."""
+
+import re
+
+import psycopg
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import Dashboard, Watched, admit
+from tests.postgres_server import Database
+
+TENANT = "acme"
+
+
+@pytest.fixture
+def devices(dashboard: Dashboard, database: Database, watched: Watched) -> Page:
+    """The list of three devices of a tenant."""
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute("INSERT INTO tenants (tenant_id) VALUES (%s)", [TENANT])
+        connection.execute(
+            "INSERT INTO device_registry (tenant_id, device_id, status) SELECT %s, 'd-' || n, 'PENDING'"
+            " FROM generate_series(1, 3) AS n",
+            [TENANT],
+        )
+    watched.page.goto(f"{dashboard.url}/devices?tenant={TENANT}")
+    expect(watched.page.get_by_role("link", name="d-3")).to_be_visible()
+    return watched.page
+
+
+def test_keys_go_places_and_search(devices: Page) -> None:
+    devices.keyboard.press("/")
+    search = devices.get_by_role("searchbox", name="Search devices").last
+    expect(search).to_be_focused()
+    search.press("g")
+    search.press("s")
+    expect(search).to_have_value("gs")
+    search.blur()
+    devices.keyboard.press("g")
+    devices.keyboard.press("s")
+    expect(devices).to_have_url(re.compile("/sites$"))
+
+
+def test_keys_move_through_rows_pick_them_and_open_them(devices: Page) -> None:
+    devices.keyboard.press("j")
+    expect(devices.get_by_role("link", name="d-1")).to_be_focused()
+    devices.keyboard.press("j")
+    devices.keyboard.press("x")
+    expect(devices.get_by_role("checkbox", name="Select d-2")).to_be_checked()
+    devices.keyboard.press("k")
+    expect(devices.get_by_role("link", name="d-1")).to_be_focused()
+    devices.keyboard.press("Enter")
+    expect(devices).to_have_url(re.compile("/devices/d-1"))
+
+
+def test_the_help_tells_the_keys_and_gives_the_focus_back(devices: Page) -> None:
+    devices.keyboard.press("j")
+    devices.keyboard.press("?")
+    help_ = devices.get_by_role("dialog", name="Keyboard shortcuts")
+    expect(help_).to_contain_text("Go to Quarantine")
+    devices.keyboard.press("g")
+    devices.keyboard.press("s")
+    expect(help_).to_be_visible()
+    devices.keyboard.press("Escape")
+    expect(help_).to_be_hidden()
+    expect(devices.get_by_role("link", name="d-1")).to_be_focused()
+
+
+def test_the_bulk_bar_comes_with_the_first_row_and_moves_nothing(devices: Page) -> None:
+    bar = devices.locator("[data-bulk]")
+    expect(bar).to_be_hidden()
+    first = devices.get_by_role("row", name=re.compile("d-1"))
+    before = first.bounding_box()
+    devices.get_by_role("checkbox", name="Select d-1").check()
+    expect(bar).to_contain_text("1 selected")
+    expect(first).to_have_class(re.compile(r"\bsel\b"))
+    assert first.bounding_box() == before
+    everything = devices.get_by_role("checkbox", name="Select all devices on this page")
+    assert everything.evaluate("box => box.indeterminate")
+    everything.check()
+    expect(bar).to_contain_text("3 selected")
+    everything.uncheck()
+    expect(bar).to_be_hidden()
+
+
+def test_without_script_the_bulk_bar_is_always_there(devices: Page, browser: Browser) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    admit(context)
+    page = context.new_page()
+    page.goto(devices.url)
+    expect(page.locator("[data-bulk]")).to_be_visible()
+    context.close()
+
+
+def test_a_question_opens_over_its_page_begins_on_cancel_and_gives_the_focus_back(
+    devices: Page, watched: Watched
+) -> None:
+    devices.get_by_role("link", name="d-1").click()
+    asks = devices.locator("main a[data-dialog]").first
+    where, words = devices.url, asks.inner_text()
+    asks.click()
+    question = devices.get_by_role("dialog")
+    expect(question).to_be_visible()
+    expect(question.get_by_role("link", name="Cancel")).to_be_focused()
+    devices.keyboard.press("Enter")
+    expect(question).to_have_count(0)
+    expect(devices.get_by_role("link", name=words, exact=True).first).to_be_focused()
+    assert devices.url == where
+    assert watched.complaints == []
+
+
+def test_what_was_done_is_told_once(devices: Page) -> None:
+    devices.goto(re.sub(r"\?.*", "?tenant=acme&done=x", devices.url))
+    expect(devices).to_have_url(re.compile(r"/devices\?tenant=acme$"))
