@@ -73,6 +73,13 @@ async def get(connection: Connection[Any], tenant_id: str, site_id: str) -> Plac
     return _placed(found(await cursor.fetchone(), f"site {site_id}"))
 
 
+async def names(connection: Connection[Any], tenant_id: str, site_ids: Iterable[str]) -> dict[str, str]:
+    """What people call those of ``site_ids`` that have a name, by id."""
+    parameters = {"tenant": tenant_id, "sites": sorted(set(site_ids))}
+    cursor = await connection.execute(STATEMENTS["select_site_names"], parameters)
+    return dict(await cursor.fetchall())
+
+
 async def create(connection: Connection[Any], tenant_id: str, site: Site, by: By) -> Placed:
     """A site before any device mentions it. Raises Invalid with the field; Conflict when it is there; NotFound."""
     _check(site)

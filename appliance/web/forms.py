@@ -92,7 +92,7 @@ class Fields:
             except ValueError:
                 value = None
         if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-            raise Invalid(f"This must be a number from {least:g} to {most:g}.", name)
+            raise Invalid(f"This must be a number from {least:,.10g} to {most:,.10g}.", name)
         return float(value)
 
     def flag(self, name: str) -> bool:

@@ -33,3 +33,6 @@ WHERE tenant_id = %(tenant)s AND site_id = %(site)s
 
 -- name: delete_site
 DELETE FROM sites WHERE tenant_id = %(tenant)s AND site_id = %(site)s
+
+-- name: select_site_names
+SELECT site_id, name FROM sites WHERE tenant_id = %(tenant)s AND site_id = ANY(%(sites)s::text[]) AND name IS NOT NULL

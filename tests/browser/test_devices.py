@@ -70,7 +70,7 @@ def test_a_device_is_added_talks_is_seen_and_is_shut_out(
     page = watched.page
     line = add(page, url, device)
     page.get_by_role("link", name="Go to the device").click()
-    expect(page.locator("#device-state")).to_have_text("Offline")
+    expect(page.locator("#device-state")).to_have_text("Never heard")
     assert publish(line) == 0
     if not script:
         reload_until(page, "#device-state", "Online")

@@ -10,7 +10,7 @@ from quart import Blueprint, Response
 
 from appliance.clock import Clock
 from appliance.db.trio_psycopg import Connection
-from appliance.devices import fleet, metric_store, tenants
+from appliance.devices import fleet, metric_store, sites, tenants
 from appliance.devices.bulk import Answer
 from appliance.devices.device import Event
 from appliance.devices.fleet import Census, Member, Place
@@ -112,6 +112,8 @@ def blueprint(site: Site) -> Blueprint:
             shown = await _rows(connection, page.members, who, access.now())
             open_claims = await fleet.open_claim_users(connection, tenant_id)
             owned = await subscriptions_of(connection, tenant_id)
+            # Of all tenants together an id may stand for several sites: then it stands for itself.
+            called = {} if tenant_id is None else await sites.names(connection, tenant_id, census.sites)
         return site.page(
             "pages/devices.html",
             done=DONE,
@@ -119,7 +121,7 @@ def blueprint(site: Site) -> Blueprint:
             total=page.total,
             next=cursor.write(page.next),
             census=census,
-            choices=_choices(census, owned),
+            choices=_choices(census, owned, called),
             open_claims=open_claims,
             may_change=may_change(who),
             steps=STEPS,
@@ -254,7 +256,7 @@ def _row(member: Member, shown: Sequence[ShownValue], line: str, who: Viewer) ->
     )
 
 
-def _choices(census: Census, owned: Sequence[Subscription]) -> Choices:
+def _choices(census: Census, owned: Sequence[Subscription], called: Mapping[str, str]) -> Choices:
     glyphs = {
         Presence.ONLINE: ("Online", "g-on"),
         Presence.STALE: ("Stale", "g-stale"),
@@ -265,7 +267,7 @@ def _choices(census: Census, owned: Sequence[Subscription]) -> Choices:
     return Choices(
         [(one.value, glyphs[one][0], census.presences[one], glyphs[one][1]) for one in Presence],
         [(one.value, DEVICE_STATUSES[one], number, None) for one, number in census.statuses.items()],
-        [(name or NONE, name or "No site") for name in list(census.sites)[:MANY_CHOICES]],
+        [(name or NONE, called.get(name, name) or "No site") for name in list(census.sites)[:MANY_CHOICES]],
         [(name or NONE, titles.get(name, name) or "No seat") for name in census.subscriptions],
     )
 
