@@ -14,9 +14,9 @@ import msgspec
 
 from appliance.db import statements
 from appliance.db.audit import Actor, Entry, record
-from appliance.db.found import found
+from appliance.db.found import affected, found
 from appliance.db.trio_psycopg import Connection
-from appliance.errors import Conflict, Invalid, NotFound
+from appliance.errors import Conflict, Invalid
 from appliance.reading import HELD_REASONS, Reason
 
 STATEMENTS = statements.load("quarantine")
@@ -234,9 +234,7 @@ async def dismiss(connection: Connection[Any], selection: Selection, *, actor: A
         await check_ids(connection, selection)
         parameters = selection.parameters() | {"now": now, "actor": actor.name}
         cursor = await connection.execute(STATEMENTS["dismiss_events"], parameters, prepare=False)
-        dismissed = cursor.rowcount
-        if not dismissed:
-            raise NotFound("There is no held message that matches.")
+        dismissed = affected(cursor.rowcount, "held message that matches")
         await record(connection, audit_entry(actor, "quarantine.dismiss", selection, {"messages": dismissed}))
     return dismissed
 

@@ -15,7 +15,7 @@ import msgspec
 from appliance.db.audit import Actor, Entry, record
 from appliance.db.found import found
 from appliance.db.trio_psycopg import Connection
-from appliance.errors import Conflict, NotFound
+from appliance.errors import Conflict
 from appliance.ingest.quarantine_store import STATEMENTS, Selection, audit_entry, check_ids
 from appliance.reading import HELD_REASONS, Reason
 
@@ -84,8 +84,7 @@ async def ask(connection: Connection[Any], selection: Selection, *, actor: Actor
     async with connection.transaction():
         await check_ids(connection, wanted)
         total, last = await measure(connection, wanted)
-        if not total:
-            raise NotFound("There is no held message that matches.")
+        found(total or None, "held message that matches")
         parameters = {
             "tenant": wanted.tenant_id,
             "selection": msgspec.json.encode(wanted).decode(),

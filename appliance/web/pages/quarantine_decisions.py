@@ -12,7 +12,8 @@ from http import HTTPStatus
 import structlog
 from quart import Blueprint, Response, request
 
-from appliance.errors import Conflict, NotFound
+from appliance.db.found import affected, found
+from appliance.errors import Conflict
 from appliance.ingest.forecast import Forecast
 from appliance.ingest.quarantine_store import OPERATOR, Selection
 from appliance.ingest.replays import Replay
@@ -70,8 +71,7 @@ def _replay(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
     async def ask_replay() -> Response:
         selections = await _chosen(desk)
         foretold = summed([await desk.forecast(selection) for selection in selections])
-        if not foretold.selected:
-            raise NotFound("Nothing that is held matches.")
+        found(foretold.selected or None, "held message that matches")
         return site.page("pages/quarantine-replay.html", foretold=foretold, back=_back(), whose=_whose(selections))
 
     @routes.post("/quarantine/replay")
@@ -95,9 +95,7 @@ def _dismiss(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
 
     async def measured(selections: Sequence[Selection]) -> int:
         total = sum([await desk.measure(selection) for selection in selections])
-        if not total:
-            raise NotFound("Nothing that is held matches.")
-        return total
+        return affected(total, "held message that matches")
 
     @routes.get("/quarantine/dismiss")
     @allow(ADMINS)
