@@ -29,6 +29,9 @@ def test_every_command_of_the_readme_does_what_it_says(appliance: ApplianceProce
     for line in commands():
         if "$TOKEN" in line:
             secrets["TOKEN"] = appliance.command("device", "rotate", "acme", "first")["token"]
+        if "$API_TOKEN" in line:
+            made = appliance.command("token", "add", "ingrid@norrvik.example", "--scopes", "read")
+            secrets["API_TOKEN"] = made["token"]
         adapted = (
             line.replace(".venv/bin/appliance", f"{shlex.quote(sys.executable)} -m appliance")
             .replace("-p 1883", f"-p {appliance.mqtt_port}")
@@ -50,3 +53,4 @@ def test_every_command_of_the_readme_does_what_it_says(appliance: ApplianceProce
     stored = appliance.query("SELECT count(*) FROM telemetry WHERE tenant_id = 'acme' AND device_id = 'first'")
     assert stored == [(2,)], "one over MQTT, one over HTTP"
     assert '{"accepted":1}' in done
+    assert any('"device_id":"pump-7","metric":"temperature"' in text for text in done)
