@@ -5,10 +5,10 @@
 BIN = .venv/bin
 ARGS =
 
-.PHONY: help setup run demo test quick lint bench lock clean
+.PHONY: help setup run demo test quick lint bench screenshots lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what the appliance needs: Debian packages, .venv
 	@.ci/setup run
@@ -32,6 +32,9 @@ lint: setup-test ## formatting, ruff and mypy
 
 bench: setup-test ## measure: messages a second, latency, memory
 	@exec $(BIN)/python -m benchmarks.run $(ARGS)
+
+screenshots: setup-test ## a picture of every page, both widths and themes, into screenshots/
+	@exec $(BIN)/python -m tests.browser.screenshots $(ARGS)
 
 lock: setup-test ## write requirements*.txt anew from the .in files
 	@set -e; for list in requirements requirements-dev; do \

@@ -6,16 +6,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from appliance.db import roles
+from appliance.people.role import Role
 from appliance.web.cookies import SESSION
+from tests.browser.stage import Cast, furnish
 from tests.postgres_server import Database, PostgresServer, create_database, drop_database
+from tests.web.people import sign_browser_in
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM_ARGUMENTS = (
@@ -34,6 +38,8 @@ class Dashboard:
     """A dashboard in its own process."""
 
     conninfo: str
+    customers: str | None = None
+    """With it, people are who they are; without, everybody is an operator."""
     port: int = 0
     _process: subprocess.Popen[str] | None = None
 
@@ -45,7 +51,7 @@ class Dashboard:
     def start(self) -> Self:
         """Start it; again on the same port after ``kill``."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.browser.dashboard", self.conninfo, str(self.port)],
+            [sys.executable, "-m", "tests.browser.dashboard", str(self.port), self.conninfo, *self._own_people()],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -58,6 +64,9 @@ class Dashboard:
                 self.port = int(line)
                 return self
         raise AssertionError("the dashboard did not start")
+
+    def _own_people(self) -> list[str]:
+        return [] if self.customers is None else [self.customers]
 
     def publish(self, device: str, **metrics: float) -> None:
         """Have a batch with one reading committed."""
@@ -97,8 +106,8 @@ def admit(context: BrowserContext) -> None:
     context.add_cookies([{"name": SESSION.name, "value": "x", "domain": "localhost", "path": "/"}])
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+@contextmanager
+def chromium() -> Iterator[Browser]:
     """Debian's Chromium."""
     path = shutil.which("chromium")
     assert path is not None, "no Chromium found: apt-get install chromium"
@@ -106,6 +115,53 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests; each has contexts of its own."""
+    with chromium() as started:
+        yield started
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The dashboard of a tenant that looks like a customer's, with people of each role."""
+
+    dashboard: Dashboard
+    cast: Cast
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self.dashboard.url
+
+    def context(self, browser: Browser, role: Role | None, **options: Any) -> BrowserContext:
+        """A context that is signed in as somebody of a role; None is a stranger."""
+        context = browser.new_context(**options)
+        if role is not None:
+            sign_browser_in(context, self.url, self.cast.people[role])
+        return context
+
+
+@contextmanager
+def staged(server: PostgresServer, template: str) -> Iterator[Stage]:
+    """Furnish a database of its own and serve it."""
+    database = create_database(server, template=template, owner=roles.OWNER)
+    cast = furnish(database.conninfo())
+    served = Dashboard(database.conninfo(roles.INGEST), database.conninfo(roles.WEB)).start()
+    try:
+        yield Stage(served, cast)
+    finally:
+        served.kill()
+        drop_database(database)
+
+
+@pytest.fixture(scope="session")
+def stage(postgres_server: PostgresServer, database_template: str) -> Iterator[Stage]:
+    """The stage, shared by the tests that only look."""
+    with staged(postgres_server, database_template) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -25,15 +25,21 @@ def publish(feed: LiveFeed, device: str, metrics: dict[str, float]) -> None:
     feed.publish(BatchSummary(now, 1, 1, 0, 0, {}, [reading]))
 
 
-async def main(conninfo: str, port: int) -> None:
-    """Print the port once serving, then publish each line: ``{"device": ..., "metrics": {...}}``."""
+async def main(port: int, conninfo: str, customers: str | None = None) -> None:
+    """Print the port once serving, then publish each line: ``{"device": ..., "metrics": {...}}``.
+
+    With ``customers``, a connection string of ``appliance_web``, people are who they are; without, everybody is an
+    operator.
+    """
     feed = LiveFeed(SystemClock())
     done = trio.Event()
     async with (
-        open_pool(conninfo, name="web", min_size=1, max_size=2, timeout=5) as pool,
+        open_pool(conninfo, name="ingest", min_size=1, max_size=4, timeout=5) as pool,
+        open_pool(customers or conninfo, name="web", min_size=1, max_size=4, timeout=5) as web_pool,
         trio.open_nursery() as nursery,
     ):
-        app = create_app(services(pool, live=feed, identity=Always()))
+        identity = Always() if customers is None else None
+        app = create_app(services(pool, web_pool=web_pool, live=feed, identity=identity))
 
         async def run(task_status: trio.TaskStatus[int]) -> None:
             await serve(app, "127.0.0.1", port, shutdown_trigger=done.wait, task_status=task_status)
@@ -46,4 +52,4 @@ async def main(conninfo: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1], int(sys.argv[2]))
+    trio.run(main, int(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)

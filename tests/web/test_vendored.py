@@ -1,27 +1,38 @@
-"""What others have made and we serve is what the list beside it says, whole and unchanged."""
+"""What others have made and we serve, or test with, is what the list beside it says, whole and unchanged."""
 
 import hashlib
 import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from appliance.assets import asset
 
-FOLDER = asset("static", "vendor")
-LIBRARIES = tomllib.loads((FOLDER / "vendored.toml").read_text())["library"]
+FOLDERS = [asset("static", "vendor"), Path(__file__).parents[1] / "browser" / "vendor"]
 
 
-def test_every_file_is_listed_and_as_published() -> None:
-    listed = {name: digest for library in LIBRARIES for name, digest in library["sha256"].items()}
+def libraries(folder: Path) -> list[dict[str, Any]]:
+    """The list of a folder."""
+    found: list[dict[str, Any]] = tomllib.loads((folder / "vendored.toml").read_text())["library"]
+    return found
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=["served", "tested with"])
+def test_every_file_is_listed_and_as_published(folder: Path) -> None:
+    listed = {name: digest for library in libraries(folder) for name, digest in library["sha256"].items()}
     there = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in FOLDER.iterdir()
+        for path in folder.iterdir()
         if path.name != "vendored.toml"
     }
     assert there == listed
 
 
-def test_every_library_says_its_version_its_licence_and_why_it_is_here() -> None:
-    for library in LIBRARIES:
+@pytest.mark.parametrize("folder", FOLDERS, ids=["served", "tested with"])
+def test_every_library_says_its_version_its_licence_and_why_it_is_here(folder: Path) -> None:
+    for library in libraries(folder):
         assert {"name", "version", "licence", "from", "why"} <= library.keys()
-        texts = [(FOLDER / name).read_text() for name in library["sha256"]]
+        texts = [(folder / name).read_text() for name in library["sha256"]]
         assert any(f"v{library['version']}" in text for text in texts), library["name"]
         assert any("LICENSE" in name for name in library["sha256"]), library["name"]

@@ -1,0 +1,98 @@
+"""Every page there is: one line each, which the checks and ``make screenshots`` go through.
+
+A new page gets its line here; a test fails on a page that the application has and the table has not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from appliance.people.role import Role
+from tests.browser.stage import DEVICE, TENANT
+
+
+@dataclass(frozen=True, slots=True)
+class PageOf:
+    """A page of the stage. ``rule``: its route, where the path fills it in."""
+
+    path: str
+    name: str
+    """Of its pictures."""
+    role: Role | None = Role.ADMIN
+    """Who looks; None is a stranger."""
+    rule: str | None = None
+    status: int = 200
+
+    @property
+    def route(self) -> str:
+        """As it is declared."""
+        return self.rule or self.path.partition("?")[0]
+
+
+ONE_DEVICE = f"/devices/{DEVICE}"
+OPERATOR = Role.OPERATOR
+
+PAGES: Sequence[PageOf] = (
+    # the door
+    PageOf("/sign-in", "sign-in", None),
+    PageOf("/forgotten", "forgotten", None),
+    PageOf("/link/nothing", "link-over", None, rule="/link/<secret>", status=404),
+    PageOf("/set-up/nothing", "set-up-over", None, rule="/set-up/<secret>", status=404),
+    PageOf("/welcome", "welcome", OPERATOR),
+    # overview
+    PageOf("/", "overview"),
+    PageOf("/?", "overview-operator", OPERATOR, rule="/"),
+    PageOf("/more", "more"),
+    # devices
+    PageOf("/devices", "devices"),
+    PageOf("/devices?", "devices-operator", OPERATOR),
+    PageOf("/devices?q=nothing", "devices-none", Role.VIEWER),
+    PageOf("/devices/+new", "device-new"),
+    PageOf("/devices/+import", "devices-import"),
+    PageOf(ONE_DEVICE, "device", rule="/devices/<device_id>"),
+    PageOf(f"{ONE_DEVICE}?", "device-viewer", Role.VIEWER, rule="/devices/<device_id>"),
+    PageOf(f"{ONE_DEVICE}/messages", "device-messages", rule="/devices/<device_id>/messages"),
+    PageOf(f"{ONE_DEVICE}/edit", "device-edit", rule="/devices/<device_id>/edit"),
+    PageOf("/devices/MSS-NEW-001/approve", "device-approve", rule="/devices/<device_id>/approve"),
+    PageOf("/devices/MSS-NEW-001/reject", "device-reject", rule="/devices/<device_id>/reject"),
+    PageOf(f"{ONE_DEVICE}/deactivate", "device-deactivate", rule="/devices/<device_id>/deactivate"),
+    PageOf("/devices/MSS-OLD-001/reactivate", "device-reactivate", rule="/devices/<device_id>/reactivate"),
+    PageOf(f"{ONE_DEVICE}/move", "device-move", rule="/devices/<device_id>/move"),
+    PageOf(f"{ONE_DEVICE}/revoke", "device-revoke", rule="/devices/<device_id>/revoke"),
+    PageOf(f"{ONE_DEVICE}/switch", "device-switch", rule="/devices/<device_id>/switch"),
+    PageOf(f"{ONE_DEVICE}/rotate", "device-rotate", rule="/devices/<device_id>/rotate"),
+    PageOf(f"{ONE_DEVICE}/delete", "device-delete", rule="/devices/<device_id>/delete"),
+    # sites and metrics
+    PageOf("/sites", "sites"),
+    PageOf("/sites/+new", "site-new"),
+    PageOf("/sites/bergen-quay", "site", rule="/sites/<site_id>"),
+    PageOf("/metric-names", "metric-names"),
+    PageOf("/metric-names/+new", "metric-name-new"),
+    PageOf("/metric-names/temperature", "metric-name", rule="/metric-names/<name>"),
+    # quarantine
+    PageOf("/quarantine", "quarantine"),
+    PageOf("/quarantine?", "quarantine-operator", OPERATOR),
+    PageOf("/quarantine/1", "quarantined", rule="/quarantine/<int:message_id>"),
+    PageOf("/quarantine/door", "quarantine-door"),
+    PageOf("/quarantine/replay?reason=INVALID_METRIC", "quarantine-replay"),
+    PageOf("/quarantine/dismiss?reason=INVALID_METRIC", "quarantine-dismiss"),
+    PageOf("/quarantine/replays", "replays"),
+    # people
+    PageOf("/audit", "audit"),
+    PageOf("/audit?", "audit-operator", OPERATOR),
+    PageOf("/users", "users"),
+    PageOf("/users?", "users-operator", OPERATOR),
+    PageOf("/users/new", "user-new"),
+    PageOf("/profile", "profile"),
+    PageOf("/profile/password", "profile-password"),
+    PageOf("/profile/tokens/new", "profile-token"),
+    PageOf("/profile/second-factor", "profile-second-factor"),
+    # operators
+    PageOf("/tenants", "tenants", OPERATOR),
+    PageOf("/tenants/new", "tenant-new", OPERATOR),
+    PageOf(f"/tenants/{TENANT}", "tenant", OPERATOR, rule="/tenants/<tenant_id>"),
+    PageOf("/system", "system", OPERATOR),
+    # failures
+    PageOf("/system", "failure-403", Role.VIEWER, status=403),
+    PageOf("/nothing-here", "failure-404", status=404),
+    PageOf("/nothing-here?", "failure-404-stranger", None, status=404),
+)

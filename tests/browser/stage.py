@@ -1,0 +1,145 @@
+"""A tenant that looks like a customer's: devices in every state, a day of readings, messages in quarantine, people.
+
+Put into the database behind the appliance's back, in a second. Names are those of the design's pictures.
+"""
+
+from dataclasses import dataclass
+
+import psycopg
+
+from appliance.people.role import Role
+from tests.web.people import Person, signed_in
+
+TENANT = "norrvik"
+DEVICE = "BGO-FRZ-017"
+"""The device with most to show."""
+
+PLACES = ["Freezer", "Chiller", "Loading dock", "Ammonia plant", "Door", "Compressor room"]
+
+ROWS = (
+    "SELECT telemetry_ensure_partitions((now() - interval '2 days')::date, (now() + interval '2 days')::date)",
+    """
+    INSERT INTO tenants (tenant_id, name, time_zone) VALUES
+      (%(tenant)s, 'Norrvik Cold Chain', 'Europe/Oslo'), ('harvest', 'Harvest Farms', 'Europe/Oslo')
+    ON CONFLICT (tenant_id) DO UPDATE SET name = excluded.name, time_zone = excluded.time_zone
+    """,
+    """
+    INSERT INTO subscriptions (subscription_id, tenant_id, subscription_type, device_limit, term_start, term_end,
+      status, description)
+    VALUES ('SUB-20251208-00001', %(tenant)s, 'MAIN', 80, now() - interval '353 days', now() + interval '12 days',
+        'ACTIVE', 'Cold chain base'),
+      ('SUB-20251208-00002', 'harvest', 'TRIAL', 50, now() - interval '10 days', now() + interval '20 days', 'TRIAL',
+        'Harvest season')
+    """,
+    """
+    INSERT INTO sites (tenant_id, site_id, name, time_zone) VALUES
+      (%(tenant)s, 'bergen-quay', 'Bergen Quay', NULL), (%(tenant)s, 'drammen-dc', 'Drammen DC', 'Europe/Oslo'),
+      (%(tenant)s, 'moss-terminal', 'Moss Terminal', NULL)
+    """,
+    """
+    INSERT INTO device_registry (tenant_id, device_id, status, site_id, name, place, tags, subscription_id)
+    SELECT %(tenant)s, 'BGO-FRZ-' || lpad(n::text, 3, '0'), 'ACTIVE',
+      (ARRAY['bergen-quay', 'drammen-dc', 'moss-terminal'])[1 + n %% 3], (%(places)s::text[])[1 + n %% 6] || ' ' || n,
+      'Hall ' || 1 + n %% 4, ARRAY['cold', 'floor-' || n %% 3], 'SUB-20251208-00001'
+    FROM generate_series(1, 64) AS n
+    """,
+    """
+    INSERT INTO device_registry (tenant_id, device_id, status, name) VALUES
+      (%(tenant)s, 'MSS-NEW-001', 'PENDING', NULL), (%(tenant)s, 'MSS-OLD-001', 'INACTIVE', 'Retired freezer')
+    """,
+    """
+    INSERT INTO device_registry (tenant_id, device_id, status, subscription_id)
+    VALUES ('harvest', 'silo-1', 'ACTIVE', 'SUB-20251208-00002')
+    """,
+    "INSERT INTO listening (instance, began_at, ended_at) VALUES ('stage', now() - interval '2 days', now())",
+    """
+    INSERT INTO device_state (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, latest, learned_interval)
+    SELECT tenant_id, device_id, seen, seen, seen,
+      '{"temperature": -11.8, "humidity": 61, "battery": 3.58, "door": false}', 30
+    FROM (
+      SELECT *, now() - CASE WHEN right(device_id, 2) IN ('05', '25') THEN interval '5 min'
+        WHEN right(device_id, 1) = '3' THEN interval '3 hours' ELSE interval '10 s' END AS seen
+      FROM device_registry WHERE status = 'ACTIVE'
+    ) AS d
+    """,
+    """
+    UPDATE device_state SET refused_at = now(), refused_reason = 'INVALID_METRIC', last_heard_at = now()
+    WHERE device_id IN ('BGO-FRZ-009', 'BGO-FRZ-019')
+    """,
+    """
+    INSERT INTO metrics (tenant_id, name, label, unit, decimals, usual_low, usual_high) VALUES
+      (%(tenant)s, 'temperature', 'Temperature', '°C', 1, -25, -15),
+      (%(tenant)s, 'humidity', 'Humidity', '%%', 0, 40, 80), (%(tenant)s, 'battery', 'Battery', 'V', 2, 3, 4.2),
+      (%(tenant)s, 'door', NULL, NULL, NULL, NULL, NULL)
+    """,
+    """
+    INSERT INTO telemetry (tenant_id, device_id, kind, ts, digest, received_at, ts_adjusted, late, seq, metrics)
+    SELECT %(tenant)s, device_id, 'telemetry', now() - n * interval '60 s', n, now() - n * interval '60 s',
+      false, false, n, jsonb_build_object(
+        'temperature', round((-18 + 5 * sin(n / 90.0) + 6 * exp(-n / 40.0))::numeric, 2),
+        'humidity', 61 + n %% 5, 'battery', 3.58, 'door', n %% 60 = 0)
+    FROM generate_series(1, 1440) AS n, unnest(ARRAY[%(device)s, 'BGO-FRZ-001', 'BGO-FRZ-002']) AS device_id
+    WHERE n NOT BETWEEN 300 AND 330
+    """,
+    """
+    INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, kind, reason, detail, payload)
+    SELECT now() - n * interval '40 s', 'tenant/norrvik/device/' || device || '/telemetry', %(tenant)s, device,
+      'telemetry', reason, detail, convert_to(payload, 'UTF8')
+    FROM (
+      SELECT n, CASE WHEN n %% 5 = 3 THEN 'MSS-TMP-' || n ELSE 'BGO-FRZ-0' || 10 + n %% 9 END AS device, refused.*
+      FROM generate_series(1, 212) AS n
+      CROSS JOIN LATERAL (SELECT * FROM (VALUES
+        (0, 'INVALID_METRIC', 'metrics.temperature is a text', '{"ts": 1795694400, "temperature": "-11,8"}'),
+        (1, 'INVALID_METRIC', 'metrics.temperature is a text', '{"ts": 1795694400, "temperature": "-11,8"}'),
+        (2, 'INVALID_JSON', 'malformed: trailing comma at byte 24', '{"temperature": -11.8, }'),
+        (3, 'NO_SUBSCRIPTION_CAPACITY', 'all seats are taken', '{"temperature": -12.5}'),
+        (4, 'INVALID_TIMESTAMP', 'ts is 3 h ahead', '{"ts": 1899999999, "temperature": -12.5}')
+      ) AS r (i, reason, detail, payload) WHERE i = n %% 5) AS refused
+    ) AS q
+    """,
+    """
+    INSERT INTO quarantine_counters_minute (bucket_minute, tenant_id, reason, cnt)
+    SELECT date_trunc('minute', ingested_at), tenant_id, reason, count(*) FROM quarantine_events GROUP BY 1, 2, 3
+    """,
+    """
+    INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused)
+    SELECT date_trunc('minute', now()) - n * interval '1 min', 'stage', %(tenant)s,
+      2300 + (n * 37) %% 300 + coalesce(c, 0), 2300 + (n * 37) %% 300, coalesce(c, 0)
+    FROM generate_series(0, 180) AS n
+    LEFT JOIN (SELECT bucket_minute, sum(cnt)::bigint AS c FROM quarantine_counters_minute GROUP BY 1) AS q
+      ON bucket_minute = date_trunc('minute', now()) - n * interval '1 min'
+    """,
+    """
+    INSERT INTO audit_log (at, tenant_id, actor, actor_kind, action, object_type, object_id, before, after, address)
+    SELECT now() - n * interval '47 min', %(tenant)s, 'ingrid@norrvik.example', 'user', 'device.describe', 'device',
+      'BGO-FRZ-0' || 10 + n, '{"place": "Hall 1"}', '{"place": "Hall 2"}', '192.168.1.20'
+    FROM generate_series(1, 40) AS n
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who is signed in on the stage, by role."""
+
+    people: dict[Role, Person]
+
+
+def furnish(conninfo: str) -> Cast:
+    """Fill a migrated, empty database; ``conninfo`` is of the superuser."""
+    parameters = {"tenant": TENANT, "device": DEVICE, "places": PLACES}
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        for statement in ROWS:
+            connection.execute(statement.encode(), parameters)
+        people = {
+            role: signed_in(conninfo, role, TENANT, email)
+            for role, email in (
+                (Role.OPERATOR, "ops@appliance.example"),
+                (Role.ADMIN, "ingrid@norrvik.example"),
+                (Role.RESPONDER, "jonas@norrvik.example"),
+                (Role.VIEWER, "kari@norrvik.example"),
+            )
+        }
+        connection.execute("UPDATE users SET name = 'Ingrid Solheim' WHERE email = 'ingrid@norrvik.example'")
+        connection.execute("ANALYZE")
+    return Cast(people)

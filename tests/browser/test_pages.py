@@ -1,0 +1,90 @@
+"""Every page of the table: it loads without a complaint, from this machine alone, and everybody can use it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
+
+from appliance.people.role import Role
+from tests.browser.conftest import Stage, Watched
+from tests.browser.pages import PAGES, PageOf
+from tests.web.role_table import TABLE
+
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+DESK = ViewportSize(width=1440, height=900)
+PHONE = ViewportSize(width=390, height=844)
+NARROW = ViewportSize(width=320, height=700)
+COLOURS = {"runOnly": ["color-contrast"]}
+"""All that another theme can change."""
+MACHINES = ("/customer", "/operator", "/ingest", "/static", "/healthz", "/readyz", "/metrics", "/openapi", "/live")
+NO_PAGES = {"/quarantine/<int:message_id>/payload"}
+"""What lies among the pages and is a file or a part."""
+WITH_A_STORY = {
+    "/users/<uuid:user_id>",
+    "/quarantine/replays/<int:replay_id>",
+    "/system/problems",
+}
+"""Pages that are looked at in tests of their own, since their address is not known before."""
+
+
+@pytest.fixture(scope="module")
+def contexts(browser: Browser, stage: Stage) -> Iterator[Mapping[Role | None, BrowserContext]]:
+    """One context for each role, and one for a stranger."""
+    made = {role: stage.context(browser, role) for role in (None, *Role)}
+    yield made
+    for context in made.values():
+        context.close()
+
+
+@pytest.fixture
+def watched(contexts: Mapping[Role | None, BrowserContext], looked_at: PageOf) -> Iterator[Watched]:
+    """A page of whoever looks."""
+    page = contexts[looked_at.role].new_page()
+    yield Watched(page)
+    page.close()
+
+
+def problems(page: Page, options: Mapping[str, Any]) -> list[str]:
+    """What axe finds: rule, and where."""
+    found = page.evaluate(f"axe.run(document, {json.dumps(options)}).then(result => result.violations)")
+    return [f"{rule['id']}: {node['target']} {node['html'][:160]}" for rule in found for node in rule["nodes"]]
+
+
+def test_every_page_of_the_application_is_in_the_table() -> None:
+    declared = {line.removeprefix("GET ") for line in TABLE if line.startswith("GET ")}
+    pages = {rule for rule in declared if not rule.startswith(MACHINES) or rule.startswith("/metric-names")}
+    assert pages - {page.route for page in PAGES} - NO_PAGES == WITH_A_STORY
+
+
+def test_each_line_has_a_name_of_its_own() -> None:
+    assert len({page.name for page in PAGES}) == len(PAGES)
+
+
+@pytest.mark.parametrize("looked_at", PAGES, ids=lambda page: page.name)
+def test_a_page_is_for_everybody(stage: Stage, watched: Watched, looked_at: PageOf) -> None:
+    page = watched.page
+    page.set_viewport_size(DESK)
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    answer = page.goto(stage.url + looked_at.path)
+    assert answer is not None
+    assert answer.status == looked_at.status
+    page.evaluate(AXE)
+    wrong = [f"desk, light: {found}" for found in problems(page, {})]
+    page.emulate_media(color_scheme="dark")
+    wrong += [f"desk, dark: {found}" for found in problems(page, COLOURS)]
+    page.set_viewport_size(PHONE)
+    wrong += [f"phone, dark: {found}" for found in problems(page, {})]
+    page.emulate_media(color_scheme="light")
+    wrong += [f"phone, light: {found}" for found in problems(page, COLOURS)]
+    page.set_viewport_size(NARROW)
+    if page.evaluate("document.documentElement.scrollWidth") > NARROW["width"]:
+        wrong.append("320 pixels: it scrolls sideways")
+    ours = urlsplit(stage.url).netloc
+    wrong += [f"asked elsewhere: {url}" for url in watched.requested if urlsplit(url).netloc not in {ours, ""}]
+    told = f"status of {looked_at.status}" if looked_at.status != 200 else "\0"
+    wrong += [f"complained: {complaint}" for complaint in watched.complaints if told not in complaint]
+    assert not wrong, "\n".join(wrong)
