@@ -85,6 +85,15 @@ async def test_filters_narrow_and_pages_leave_nothing_out(database: Database) ->
         assert [first["items"][0]["id"], second["items"][0]["id"], second["next"]] == [B, A, None]
 
 
+async def test_the_list_is_a_file_for_who_accepts_one(database: Database) -> None:
+    async with asking(database) as admin:
+        await admin.ask("GET", f"{QUARANTINE}?limit=1", headers={"Accept": "text/csv"})
+        told = await admin.raw("GET", f"{QUARANTINE}?limit=1", headers={"Accept": "text/csv"})
+    assert told.headers["content-type"].startswith("text/csv")
+    assert [line.partition(",")[0] for line in told.text.splitlines()] == ["\ufeffid", str(B), str(A)]
+    assert "s3cr3t" not in told.text
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [

@@ -17,6 +17,7 @@ from werkzeug.routing import Rule
 import appliance
 from appliance.web.api.describe import Credential, Operation, answer, declared, describe
 from appliance.web.auth import OPEN, allow
+from appliance.web.cookies import SESSION
 
 REFERENCE = "#/components/schemas/{name}"
 PROBLEM = "application/problem+json"
@@ -213,7 +214,7 @@ def _security_schemes() -> dict[str, Any]:
         "session": {
             "type": "apiKey",
             "in": "cookie",
-            "name": "session",
+            "name": SESSION.name,
             "description": "As the sign-in page sets it; under TLS its name begins with `__Host-`.",
         },
         "csrf": {

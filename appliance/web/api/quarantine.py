@@ -4,10 +4,11 @@ from http import HTTPStatus
 
 from quart import Blueprint, Response
 
+from appliance.clock import Clock
 from appliance.errors import Invalid
 from appliance.ingest.quarantine_store import Selection
 from appliance.ingest.replays import Replay
-from appliance.web import cursor
+from appliance.web import csv_export, cursor, quarantine_file
 from appliance.web.access import tenant_of
 from appliance.web.api.body import body
 from appliance.web.api.describe import answer, describe, query
@@ -44,20 +45,22 @@ def blueprint(services: Services) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_quarantine", __name__)
     desk = QuarantineDesk(services)
-    _looking(routes, desk)
+    _looking(routes, desk, services.clock)
     _deciding(routes, desk)
     _replays(routes, desk)
     return routes
 
 
-def _looking(routes: Blueprint, desk: QuarantineDesk) -> None:
+def _looking(routes: Blueprint, desk: QuarantineDesk, clock: Clock) -> None:
     @routes.get("/customer/quarantine")
     @allow(READERS)
-    @describe("List quarantined messages", query=MessageQuery, answers={HTTPStatus.OK: MessagePage})
+    @describe("List quarantined messages", query=MessageQuery, answers={HTTPStatus.OK: MessagePage}, csv=True)
     async def list_messages() -> Response:
         asked = query(MessageQuery)
         before = cursor.read(asked.cursor, MessageId)
         selection = desk.selection(asked)
+        if csv_export.asked_for():
+            return quarantine_file.answer(desk.export(selection, asked.status.status), clock.wall())
         events, behind = await desk.messages(selection, status=asked.status.status, before=before, limit=asked.limit)
         return answer(MessagePage([listed(event) for event in events], cursor.write(behind)))
 

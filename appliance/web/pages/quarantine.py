@@ -1,6 +1,6 @@
 """The Quarantine page: messages by cause, the list with its filter, one message with its payload, and the door."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
@@ -15,7 +15,7 @@ from appliance.door import Refused
 from appliance.errors import Invalid
 from appliance.ingest.quarantine_store import Event, HeldCause, HoldingReach, Status
 from appliance.reading import HELD_REASONS, Reason
-from appliance.web import charts, csv_export, cursor, payload
+from appliance.web import charts, csv_export, cursor, payload, quarantine_file
 from appliance.web.access import tenants_shown
 from appliance.web.address import Address
 from appliance.web.api.describe import parse_query
@@ -34,10 +34,6 @@ SPANS: Mapping[str, tuple[timedelta, int, str]] = {
     "7d": (timedelta(hours=6), 28, "last 7 days"),
 }
 """What the counts by cause cover: a step of their picture, how many of them, and in words."""
-CSV_HEADS = (
-    *("id", "received_at", "ts", "tenant_id", "device_id", "site_id", "kind", "reason", "detail", "topic"),
-    *("status", "decided_at", "decided_by", "payload_bytes", "payload"),
-)
 DONE = {"dismissed": "Dismissed. The messages stay to be looked at until they are too old."}
 
 log = structlog.get_logger(__name__)
@@ -49,7 +45,6 @@ class PageQuery(Filter, frozen=True, kw_only=True):
     status: Shown = Shown.HELD
     span: Annotated[str, Meta(pattern="^(1h|24h|7d)$")] = "24h"
     cursor: Annotated[str, Meta(max_length=100)] = ""
-    format: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +128,8 @@ def blueprint(site: Site, desk: QuarantineDesk) -> Blueprint:
 
 async def _list(site: Site, desk: QuarantineDesk, asked: PageQuery, fault: Invalid | None) -> Response:
     selection, fault = _selected(desk, asked, fault)
-    if asked.format == "csv" and fault is None:
-        pages = _csv_pages(desk.export(selection, asked.status.status))
-        return csv_export.answer("quarantine", CSV_HEADS, pages, site.services.clock.wall())
+    if fault is None and csv_export.asked_for():
+        return quarantine_file.answer(desk.export(selection, asked.status.status), site.services.clock.wall())
     before = cursor.read(asked.cursor, MessageId)
     events, behind = await desk.messages(selection, status=asked.status.status, before=before, limit=ROWS)
     held, reach = await desk.overview(selection.tenant_id)
@@ -202,36 +196,6 @@ def reach_words(reach: HoldingReach) -> str | None:
         return None
     plural = "s" if reach.evicted != 1 else ""
     return f"{reach.evicted:,} message{plural} had to go, for want of room or for age."
-
-
-async def _csv_pages(events: AsyncIterator[list[Event]]) -> AsyncIterator[list[tuple[Any, ...]]]:
-    async for some in events:
-        yield [_csv_row(event) for event in some]
-
-
-def _csv_row(event: Event) -> tuple[Any, ...]:
-    shown = payload.blackened(event.payload)
-    try:
-        text = shown.decode()
-    except UnicodeDecodeError:
-        text = f"0x{shown.hex()}"
-    return (
-        event.event_id,
-        event.ingested_at,
-        event.event_ts,
-        event.tenant_id,
-        event.device_id,
-        event.site_id,
-        event.kind,
-        event.reason.value,
-        event.detail,
-        event.topic,
-        event.status.value,
-        event.decided_at,
-        event.decided_by,
-        event.payload_bytes,
-        text,
-    )
 
 
 def _grouped(refusals: Sequence[Refused]) -> Iterator[DoorGroup]:

@@ -1,0 +1,101 @@
+"""What a whole appliance tells of itself: its real tasks, restarts of its children, its books; and no secret."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from tests.appliance_process import ApplianceProcess
+from tests.web.people import signed_in
+
+PATIENCE = 30.0
+SERVICES = {"postgres", "connections", "pipeline", "provisioner", "mosquitto", "broker session", "intake", "vitals"}
+
+
+def operator(appliance: ApplianceProcess) -> httpx.Client:
+    """A program of an operator."""
+    person = signed_in(appliance.conninfo())
+    return httpx.Client(base_url=appliance.run["web_url"], headers=person.headers(), timeout=10)
+
+
+def until(look: Callable[[], Any], right: Callable[[Any], bool]) -> Any:
+    """What ``look`` gives once it is right."""
+    deadline = time.monotonic() + PATIENCE
+    while not right(found := look()):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+    return found
+
+
+def publish(appliance: ApplianceProcess, *payloads: str) -> None:
+    claim = appliance.tenant()
+    address = ["-h", "127.0.0.1", "-p", str(appliance.mqtt_port), "-u", claim["username"], "-P", claim["password"]]
+    for payload in payloads:
+        topic = "tenant/fleet/device/one/telemetry"
+        subprocess.run(["mosquitto_pub", *address, "-q", "1", "-t", topic, "-m", payload], check=True)
+
+
+def test_the_tree_is_that_of_the_running_process_and_counts_restarts_of_its_children(
+    appliance: ApplianceProcess,
+) -> None:
+    appliance.start()
+    with operator(appliance) as asking:
+
+        def tasks() -> dict[str, dict[str, Any]]:
+            return {task["name"]: task for task in asking.get("/operator/system").json()["tasks"]}
+
+        found = tasks()
+        assert found.keys() >= SERVICES
+        assert {name: found[name]["state"] for name in SERVICES} == dict.fromkeys(SERVICES, "running")
+        inner = {task["name"] for task in found["pipeline"]["tasks"]}
+        assert inner >= {"Pipeline._admit", "Pipeline._commit"}, "from its nursery, without its doing"
+        assert found["mosquitto"]["restarts"] == 0
+
+        pid = int(found["mosquitto"]["doing"].rpartition(" ")[2])
+        os.kill(pid, signal.SIGKILL)
+        again = until(tasks, lambda now: now["mosquitto"]["restarts"] == 1 and now["mosquitto"]["state"] == "running")
+        assert "SIGKILL" in again["mosquitto"]["last_error"]
+        assert again["mosquitto"]["doing"] != found["mosquitto"]["doing"]
+
+
+def test_the_books_rates_and_latencies_are_those_of_what_was_sent(appliance: ApplianceProcess) -> None:
+    appliance.start()
+    publish(appliance, '{"temperature": 1}', '{"temperature": 2}', "nonsense")
+    with operator(appliance) as asking:
+
+        def system() -> dict[str, Any]:
+            told: dict[str, Any] = asking.get("/operator/system").json()
+            return told
+
+        told = until(system, lambda now: now["today"]["books"]["received"] == 3)
+        books = told["today"]["books"]
+        assert (books["stored"], books["refused"], told["today"]["balanced"]) == (2, 1, True)
+        assert told["receive_to_commit"]["count"] >= 1
+        assert 0 < told["receive_to_commit"]["median"] <= told["receive_to_commit"]["p99"] < 10
+        assert told["versions"]["schema"] == told["versions"]["schema_needed"]
+        assert told["broker_terms"]["inflight_messages"] == 4096
+        disk = until(system, lambda now: now["disk"] is not None)["disk"]
+        assert disk["postgres"] > 10_000_000
+        until(system, lambda now: now["queue"]["now"] == 0)
+
+
+def test_the_diagnostics_hold_no_secret(appliance: ApplianceProcess) -> None:
+    appliance.start()
+    claim = appliance.tenant()
+    device = appliance.command("device", "add", "fleet", "one")
+    instance = json.loads((appliance.data_dir / "instance.json").read_text())
+    keys = [str(value) for value in json.loads((appliance.data_dir / "keys.json").read_text()).values()]
+    with operator(appliance) as asking:
+        answered = asking.get("/operator/system/diagnostics")
+        session = asking.headers["Cookie"].partition("=")[2]
+    assert answered.status_code == 200
+    told = answered.json()
+    assert told["settings"]["broker.port"] == appliance.mqtt_port
+    assert told["system"]["instance"] == instance["instance_id"]
+    for secret in (claim["password"], device["password"], device["token"], instance["mqtt_client_id"], session, *keys):
+        assert secret not in answered.text
