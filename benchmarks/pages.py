@@ -33,7 +33,7 @@ RATE = 1_000.0
 """Messages a second that come in meanwhile."""
 TALKING = 1_000
 """Devices that send them."""
-LONGEST = 240
+LONGEST = 600
 """Seconds that the load lasts at most."""
 WARM_UP = 3
 """Answers of each page that do not count: statements are prepared, caches filled."""
