@@ -10,7 +10,7 @@ from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import json_option, plain, show_one, show_rows
 from appliance.subscriptions import store
-from appliance.subscriptions.lifecycle import Subscription, SubscriptionType, status_at
+from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
 from appliance.subscriptions.store import Changes, NewSubscription
 
 COLUMNS = (
@@ -59,10 +59,8 @@ def list_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
     """List the subscriptions of TENANT, or of all tenants, with what they are worth now."""
 
     async def work(administration: Administration) -> list[Subscription]:
-        rows = await store.list_all(administration.connection, tenant)
-        known = {(row.tenant_id, row.subscription_id): row for row in rows}
         by = administration.by
-        return [replace(row, status=status_at(row, by.now, parent=_parent(row, known), grace=by.grace)) for row in rows]
+        return store.as_of(await store.list_all(administration.connection, tenant), by.now, by.grace)
 
     show_rows([plain(row) for row in administer(invocation, work)], COLUMNS, as_json=as_json)
 
@@ -115,10 +113,6 @@ def set_(
         return await store.change(connection, owner, subscription, changes, actor=by.actor, now=by.now, grace=by.grace)
 
     _show(administer(invocation, work), as_json=as_json)
-
-
-def _parent(row: Subscription, known: dict[tuple[str, str], Subscription]) -> Subscription | None:
-    return known.get((row.tenant_id, row.parent_subscription_id or ""))
 
 
 def _utc(moment: datetime | None) -> datetime | None:

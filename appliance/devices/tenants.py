@@ -1,12 +1,14 @@
-"""Tenants: made, listed, suspended, and the claim user with which their new devices announce themselves.
+"""Tenants: made, listed, described, limited, suspended; and the claim user with which new devices announce themselves.
 
 A claim user is called like its tenant; its password is good for MQTT and, as a bearer token, for HTTP. It may only
 write below its tenant, and for no device that has a credential of its own.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
 from appliance.broker_user import PRIVATE_USER, hash_password, new_secret
@@ -15,10 +17,16 @@ from appliance.db.audit import Actor, Entry, record
 from appliance.db.found import found
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.credentials import token_hash
-from appliance.devices.device import IDENTIFIER, MAX_TEXT
-from appliance.errors import Conflict, Invalid
+from appliance.devices.device import IDENTIFIER, MAX_TEXT, Fault
+from appliance.devices.sites import CONTROL, zones
+from appliance.errors import Conflict
 
 STATEMENTS = statements.load("tenants")
+
+MAX_RATE = 1e6
+"""Messages a second of a device, and messages at once, as the database has it."""
+MAX_TENANT_RATE = 1e9
+"""Messages a second of all devices of a tenant, as the database has it."""
 
 
 class TenantStatus(StrEnum):
@@ -40,6 +48,18 @@ class Strategy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class TenantLimits:
+    """Limits of a tenant; None leaves the configured one in force."""
+
+    rate: float | None = None
+    """Messages a second of each device."""
+    burst: int | None = None
+    """Messages at once of each device."""
+    tenant_rate: float | None = None
+    """Messages a second of all devices together; 0 is no limit."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """One tenant as operators see it."""
 
@@ -53,6 +73,18 @@ class Tenant:
     created_at: datetime
     devices: int
     """All that are registered, in whatever status."""
+    time_zone: str
+    """In which its people see days, and its sites unless they have their own."""
+    limits: TenantLimits
+    version: datetime
+    """When it was last described, limited, suspended or resumed."""
+    last_heard_at: datetime | None
+    """When anything of its devices was last received."""
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.name or self.tenant_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +105,10 @@ async def add(
     provisioning: Strategy = Strategy.AUTO,
     time_zone: str = "UTC",
 ) -> IssuedClaim:
-    """Make a tenant with an open claim user. Raises Invalid for a name none can have; Conflict when it is there."""
-    fault = fault_of(tenant_id, name)
+    """Make a tenant with an open claim user. Raises Invalid with the field; Conflict when it is there."""
+    fault = fault_of(tenant_id) or description_fault_of(name, time_zone)
     if fault is not None:
-        raise Invalid(f"Tenant {tenant_id!r}: {fault}.")
+        raise fault.error()
     claim = IssuedClaim(tenant_id, tenant_id, new_secret())
     async with connection.transaction():
         parameters = {"name": name or None, "provisioning": provisioning.value, "zone": time_zone, **_hashes(claim)}
@@ -91,6 +123,22 @@ async def add(
 async def list_all(connection: Connection[Any]) -> list[Tenant]:
     """The tenants that the role may see, by id."""
     cursor = await connection.execute(STATEMENTS["select_all"])
+    return [_tenant(row) for row in await cursor.fetchall()]
+
+
+async def list_page(
+    connection: Connection[Any],
+    *,
+    search: str = "",
+    status: TenantStatus | None = None,
+    limit: int,
+    after: str | None = None,
+) -> list[Tenant]:
+    """At most ``limit`` tenants by id, behind the id ``after``; ``search`` is part of an id or a name."""
+    cursor = await connection.execute(
+        STATEMENTS["select_page"],
+        {"search": search.lower(), "status": status and status.value, "after": after, "limit": limit},
+    )
     return [_tenant(row) for row in await cursor.fetchall()]
 
 
@@ -115,6 +163,34 @@ async def set_provisioning(connection: Connection[Any], tenant_id: str, strategy
     return await _change(connection, tenant_id, actor, "provisioning", provisioning=strategy)
 
 
+async def describe(
+    connection: Connection[Any],
+    tenant_id: str,
+    name: str | None,
+    time_zone: str,
+    actor: Actor,
+    *,
+    version: datetime | None = None,
+) -> Tenant:
+    """Name a tenant and say where its day begins.
+
+    Raises Invalid with the field; NotFound; Conflict when somebody else has changed it since ``version``.
+    """
+    fault = description_fault_of(name, time_zone)
+    if fault is not None:
+        raise fault.error()
+    changes = {"name": name or None, "time_zone": time_zone}
+    return await _change(connection, tenant_id, actor, "describe", version, **changes)
+
+
+async def set_limits(connection: Connection[Any], tenant_id: str, limits: TenantLimits, actor: Actor) -> Tenant:
+    """Set or lift the limits of a tenant; ingest knows within a second. Raises Invalid with the field; NotFound."""
+    fault = limits_fault_of(limits)
+    if fault is not None:
+        raise fault.error()
+    return await _change(connection, tenant_id, actor, "limit", limits=limits)
+
+
 async def set_claim(connection: Connection[Any], tenant_id: str, actor: Actor, *, enabled: bool) -> Tenant:
     """Open or close the claim user; devices that are connected with it are dropped. Raises NotFound."""
     return await _change(connection, tenant_id, actor, "claim", claim_enabled=enabled)
@@ -130,34 +206,77 @@ async def rotate_claim(connection: Connection[Any], tenant_id: str, actor: Actor
     return claim
 
 
-def fault_of(tenant_id: str, name: str | None = None) -> str | None:
-    """Why there can be no such tenant, in words; None if there can."""
+def fault_of(tenant_id: str) -> Fault | None:
+    """Why there can be no such tenant; None if there can."""
     if not IDENTIFIER.fullmatch(tenant_id):
-        return "a tenant id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot"
+        return Fault("tenant_id", "a tenant id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
     if tenant_id == PRIVATE_USER:
-        return "this is the name of the appliance's own broker user; choose another"
-    if name is not None and (len(name) > MAX_TEXT or "\0" in name):
-        return f"a name has at most {MAX_TEXT} characters"
+        return Fault("tenant_id", "this is the name of the appliance's own broker user; choose another")
     return None
 
 
-async def _change(connection: Connection[Any], tenant_id: str, actor: Actor, verb: str, **changes: Any) -> Tenant:
+def description_fault_of(name: str | None, time_zone: str) -> Fault | None:
+    """Why no tenant can be described so; None if one can."""
+    if name is not None and (len(name) > MAX_TEXT or CONTROL.search(name)):
+        return Fault("name", f"a name has at most {MAX_TEXT} characters on one line")
+    if time_zone not in zones():
+        return Fault("time_zone", "choose a time zone by its name, for example Europe/Oslo")
+    return None
+
+
+def limits_fault_of(limits: TenantLimits) -> Fault | None:
+    """Why there can be no such limits; None if there can."""
+    if limits.rate is not None and not (isfinite(limits.rate) and 0 < limits.rate <= MAX_RATE):
+        return Fault("rate", "a rate is a number of messages a second, above 0 and at most a million")
+    if limits.burst is not None and not 1 <= limits.burst <= MAX_RATE:
+        return Fault("burst", "a burst is a whole number of messages, from 1 to a million")
+    if limits.tenant_rate is not None and not (
+        isfinite(limits.tenant_rate) and 0 <= limits.tenant_rate <= MAX_TENANT_RATE
+    ):
+        return Fault("tenant_rate", "the rate of all together is a number of messages a second, or 0 for no limit")
+    return None
+
+
+async def _change(
+    connection: Connection[Any],
+    tenant_id: str,
+    actor: Actor,
+    verb: str,
+    version: datetime | None = None,
+    **changes: Any,
+) -> Tenant:
+    """Change what ``changes`` names, and tell; nothing happens if it is so already."""
     async with connection.transaction():
         before = await _locked(connection, tenant_id)
-        after = replace(before, **changes)
-        if after == before:
+        if version not in (None, before.version):
+            raise Conflict(f"Somebody has changed tenant {tenant_id} meanwhile; load the page again.")
+        wanted = replace(before, **changes)
+        if wanted == before:
             return before
         parameters = {
             "tenant": tenant_id,
-            "status": after.status.value,
-            "provisioning": after.provisioning.value,
-            "enabled": after.claim_enabled,
+            "name": wanted.name,
+            "zone": wanted.time_zone,
+            "status": wanted.status.value,
+            "provisioning": wanted.provisioning.value,
+            "rate": wanted.limits.rate,
+            "burst": wanted.limits.burst,
+            "tenant_rate": wanted.limits.tenant_rate,
+            "enabled": wanted.claim_enabled,
         }
-        statement = "open_claim" if after.claim_enabled is not before.claim_enabled else "update_tenant"
+        statement = "open_claim" if wanted.claim_enabled is not before.claim_enabled else "update_tenant"
         await connection.execute(STATEMENTS[statement], parameters)
-        old = {name: getattr(before, name) for name in changes}
-        await record(connection, Entry(actor, f"tenant.{verb}", "tenant", tenant_id, tenant_id, old, changes))
-    return after
+        old, new = (_told(tenant, changes) for tenant in (before, wanted))
+        await record(connection, Entry(actor, f"tenant.{verb}", "tenant", tenant_id, tenant_id, old, new))
+        return await get(connection, tenant_id)
+
+
+def _told(tenant: Tenant, names: Iterable[str]) -> dict[str, Any]:
+    """What the audit keeps of ``names``; the limits one by one."""
+    told: dict[str, Any] = {}
+    for name in names:
+        told |= asdict(tenant.limits) if name == "limits" else {name: getattr(tenant, name)}
+    return told
 
 
 async def _locked(connection: Connection[Any], tenant_id: str) -> Tenant:
@@ -166,9 +285,21 @@ async def _locked(connection: Connection[Any], tenant_id: str) -> Tenant:
 
 
 def _tenant(row: tuple[Any, ...]) -> Tenant:
-    identity, name, status, provisioning, claim_enabled, has_claim, created_at, devices = row
+    identity, name, status, provisioning, enabled, has_claim, created_at, devices, zone, *limits, version, heard = row
+    rate, burst, tenant_rate = limits
     return Tenant(
-        identity, name, TenantStatus(status), Strategy(provisioning), claim_enabled, has_claim, created_at, devices
+        identity,
+        name,
+        TenantStatus(status),
+        Strategy(provisioning),
+        enabled,
+        has_claim,
+        created_at,
+        devices,
+        zone,
+        TenantLimits(rate, None if burst is None else int(burst), tenant_rate),
+        version,
+        heard,
     )
 
 

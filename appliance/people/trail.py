@@ -1,8 +1,10 @@
 """The audit as people read it: newest first, filtered, a page at a time. Rows are written by ``appliance.db.audit``."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from appliance.db import statements
 from appliance.db.audit import ActorKind
@@ -37,7 +39,7 @@ class Wanted:
 
     tenant_id: str | None = None
     actor: str | None = None
-    """Exactly: an e-mail address, the name of a token, a service."""
+    """Exactly: an e-mail address, a service, a command's user. A person's tokens go with the person."""
     object: str | None = None
     """An object's id, or ``type/id``."""
     action: str | None = None
@@ -62,6 +64,22 @@ async def read(connection: Connection[Any], wanted: Wanted, limit: int = PAGE) -
     }
     cursor = await connection.execute(STATEMENTS["list_audit"], parameters)
     return [_row(row) for row in await cursor.fetchall()]
+
+
+async def names(connection: Connection[Any], rows: Iterable[Row]) -> dict[str, str]:
+    """What people call the objects whose ids say nothing: the e-mail addresses of users, by id."""
+    users = {row.object_id for row in rows if row.object_type == "user" and _is_uuid(row.object_id)}
+    if not users:
+        return {}
+    cursor = await connection.execute(STATEMENTS["select_emails"], {"users": sorted(users)})
+    return {str(user_id): email for user_id, email in await cursor.fetchall()}
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
 
 
 def _row(row: tuple[Any, ...]) -> Row:

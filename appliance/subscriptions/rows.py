@@ -31,6 +31,15 @@ async def select_all(connection: Connection[Any]) -> list[Subscription]:
     return await _fetch(connection, "select_all", {})
 
 
+async def select_page(
+    connection: Connection[Any], tenant_id: str | None, *, limit: int, after: tuple[str, str] | None
+) -> list[Subscription]:
+    """At most ``limit`` subscriptions of a tenant, or of all, by tenant and id, behind the place ``after``."""
+    after_tenant, after_id = after or (None, None)
+    parameters = {"tenant": tenant_id, "after_tenant": after_tenant, "after_id": after_id, "limit": limit}
+    return await _fetch(connection, "select_page", parameters)
+
+
 def subscription(row: tuple[Any, ...]) -> Subscription:
     """One row, its columns in the order in which every statement of ``subscriptions.sql`` names them."""
     (identity, tenant, kind, parent, limit, count, start, end, status, grace_end, hold, plan, description) = row

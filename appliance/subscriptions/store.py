@@ -5,9 +5,10 @@ change writes its audit rows there too. Who may ask is the caller's to know. ``n
 ``grace`` the setting ``grace_days``.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from appliance.db import statements
 from appliance.db.audit import Actor, ActorKind, Entry, record
 from appliance.db.found import affected, found
 from appliance.db.trio_psycopg import Connection
-from appliance.errors import Conflict
+from appliance.errors import Conflict, Invalid
 from appliance.subscriptions import rows
 from appliance.subscriptions.lifecycle import GRACE, Status, Subscription, SubscriptionType, status_at
 
@@ -28,6 +29,11 @@ STATEMENTS = statements.load("subscriptions")
 
 CLOCKWORK = Actor("subscriptions", ActorKind.APPLIANCE)
 """Who records that a term, a grace or a lapse has ended."""
+
+MAX_TEXT = 256
+"""Characters of a plan, a description, a reason."""
+MOST_TERM = timedelta(days=36_500)
+"""How far ahead a term ends at most."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -63,9 +69,12 @@ async def add(
 ) -> Subscription:
     """Sell a subscription that starts now.
 
-    Raises NotFound for an unknown tenant or parent; Conflict for a second MAIN, a limit below 1, a term that is not
-    positive, or a parent that is no MAIN.
+    Raises Invalid with the field for a text or a term that none can have; NotFound for an unknown tenant or parent;
+    Conflict for a second MAIN, a limit below 1, a term that is not positive, or a parent that is no MAIN.
     """
+    _check_texts(plan_id=new.plan_id, description=new.description)
+    if new.term > MOST_TERM:
+        raise Invalid(f"A term has at most {MOST_TERM.days} days.", "term_days")
     async with connection.transaction():
         cursor = await connection.execute(STATEMENTS["tenant_exists"], {"tenant": new.tenant_id})
         found(await cursor.fetchone(), f"tenant {new.tenant_id}")
@@ -86,6 +95,28 @@ async def add(
 async def list_all(connection: Connection[Any], tenant_id: str | None = None) -> list[Subscription]:
     """The subscriptions of one tenant, or all that the role may see, by tenant and id."""
     return await (rows.select_all(connection) if tenant_id is None else rows.select(connection, [tenant_id]))
+
+
+async def list_page(
+    connection: Connection[Any],
+    tenant_id: str | None,
+    *,
+    limit: int,
+    after: tuple[str, str] | None,
+    now: datetime,
+    grace: timedelta = GRACE,
+) -> list[Subscription]:
+    """At most ``limit`` subscriptions by tenant and id, behind the place ``after``, each as it is worth at ``now``."""
+    page = await rows.select_page(connection, tenant_id, limit=limit, after=after)
+    wanted = {(row.tenant_id, row.subscription_id) for row in page}
+    # All of these tenants: what an ADDON is worth is its parent's to say, which may be on another page.
+    known = await rows.select(connection, {row.tenant_id for row in page})
+    return [row for row in as_of(known, now, grace) if (row.tenant_id, row.subscription_id) in wanted]
+
+
+def as_of(subscriptions: Sequence[Subscription], now: datetime, grace: timedelta = GRACE) -> list[Subscription]:
+    """The same with the status that holds at ``now``. Hand in all of a tenant: an ADDON is judged by its parent."""
+    return [replace(row, status=status) for row, status in _statuses(subscriptions, now, grace)]
 
 
 async def get(connection: Connection[Any], tenant_id: str, subscription_id: str) -> Subscription:
@@ -109,15 +140,22 @@ async def change(
     actor: Actor,
     now: datetime,
     grace: timedelta = GRACE,
+    version: str | None = None,
 ) -> Subscription:
     """Change a subscription, its ADDONs following; the row afterwards.
 
-    Raises NotFound; Conflict for a limit below the seats in use, a term that would end before it starts, or an own end
-    for an ADDON.
+    Raises Invalid with the field for a text or an end that none can have; NotFound; Conflict for a limit below the
+    seats in use, a term that would end before it starts, an own end for an ADDON, or when somebody else has changed
+    it since it was of this ``version``.
     """
+    _check_texts(hold_reason=changes.hold_reason, plan_id=changes.plan_id, description=changes.description)
+    if changes.term_end is not None and changes.term_end > now + MOST_TERM:
+        raise Invalid(f"A term ends at most {MOST_TERM.days} days from now.", "term_end")
     async with connection.transaction():
         before = await rows.lock(connection, [tenant_id])
         row = _pick(before, subscription_id)
+        if version not in (None, version_of(row)):
+            raise Conflict(f"Somebody has changed {subscription_id} meanwhile; load the page again.")
         wanted = _changed(row, changes)
         after = _with_addons(before, wanted, now, grace)
         for old, new in zip(before, after, strict=True):
@@ -127,6 +165,12 @@ async def change(
                 if (old.term_end, old.device_limit, old.plan_id) != (new.term_end, new.device_limit, new.plan_id):
                     await _note_term(connection, actor, new, new.term_start)
     return _pick(after, subscription_id)
+
+
+def version_of(row: Subscription) -> str:
+    """Differs once somebody has changed the row; seats taken and a recorded status are nobody's change."""
+    sold = (row.device_limit, row.term_end, row.hold_reason, row.plan_id, row.description)
+    return hashlib.sha256(_encode(sold)).hexdigest()[:16]
 
 
 async def record_statuses(connection: Connection[Any], *, now: datetime, grace: timedelta = GRACE) -> int:
@@ -206,6 +250,12 @@ def _check_limit(limit: int) -> None:
         raise Conflict("A subscription has at least one seat and at most 2,147,483,647.")
 
 
+def _check_texts(**texts: str | None) -> None:
+    for field, text in texts.items():
+        if text is not None and not (len(text) <= MAX_TEXT and (text.isprintable() or not text)):
+            raise Invalid(f"This has at most {MAX_TEXT} characters on one line, all of which can be shown.", field)
+
+
 def _changed(row: Subscription, changes: Changes) -> Subscription:
     """The row as it is wanted, its status left alone."""
     if changes.device_limit is not None:
@@ -222,7 +272,7 @@ def _changed(row: Subscription, changes: Changes) -> Subscription:
             raise Conflict(f"{row.subscription_id} is an ADDON; it ends with {row.parent_subscription_id}.")
         if changes.term_end <= row.term_start:
             raise Conflict("A term ends after it starts.")
-        row = replace(row, term_end=changes.term_end, grace_end=None)
+        row = replace(row, term_end=changes.term_end.astimezone(UTC), grace_end=None)
     if changes.hold_reason is not None:
         row = replace(row, hold_reason=changes.hold_reason or None)
     if changes.plan_id is not None:
@@ -244,7 +294,7 @@ def _with_addons(
             return replace(row, term_end=wanted.term_end, grace_end=wanted.grace_end)
         return row
 
-    return [replace(row, status=status) for row, status in _statuses([follow(row) for row in before], now, grace)]
+    return as_of([follow(row) for row in before], now, grace)
 
 
 def _statuses(

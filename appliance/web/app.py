@@ -24,6 +24,7 @@ from appliance.web.api import (
     system,
     telemetry,
 )
+from appliance.web.api import subscriptions as subscriptions_api
 from appliance.web.api import tenants as tenants_api
 from appliance.web.api import users as users_api
 from appliance.web.failures import POSTGRES_AWAY, FailurePages
@@ -49,6 +50,8 @@ from appliance.web.pages import (
     quarantine_decisions,
     set_up,
     sign_in,
+    tenant_steps,
+    tenant_subscriptions,
     tenants,
     users,
 )
@@ -63,6 +66,7 @@ from appliance.web.system_view import SystemReader
 from appliance.web.templating import Templates
 
 DEVICE_PAGES = (device_list, device_new, device_import, device, device_edit, device_steps, device_rotate, device_delete)
+TENANT_PAGES = (tenants, tenant_steps, tenant_subscriptions)
 DEFAULT_LIMITS = Limits()
 REMEMBER = 3.0
 """Seconds that the start waits for the database's memory of the last hour."""
@@ -122,12 +126,13 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
         account_api,
         audit_api,
         tenants_api,
+        subscriptions_api,
     ):
         app.register_blueprint(api.blueprint(services))
     app.register_blueprint(live_socket.blueprint(app.live_sockets, services.live, live_pages, services.public_url))
     app.register_blueprint(sign_in.blueprint(services, templates))
     app.register_blueprint(set_up.blueprint(services, templates, live_pages))
-    for page in (*DEVICE_PAGES, site_pages, metric_names, more, profile, users, audit, tenants):
+    for page in (*DEVICE_PAGES, site_pages, metric_names, more, profile, users, audit, *TENANT_PAGES):
         app.register_blueprint(page.blueprint(site))
     figures = FigureReader(services.access, services.clock)
     app.register_blueprint(overview.blueprint(services, figures, templates, live_pages))

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, tzinfo
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -10,8 +12,9 @@ from quart import Response
 from appliance.errors import Invalid
 from appliance.people import trail
 from appliance.people.trail import Row, Wanted
-from appliance.web import csv_export, cursor
+from appliance.web import csv_export, cursor, formats
 from appliance.web.access import tenants_shown
+from appliance.web.audit_words import ACTIONS
 from appliance.web.auth import Viewer, viewer
 from appliance.web.services import Services
 from appliance.web.spans import moment_of
@@ -22,6 +25,10 @@ HEADS = (
     "time", "tenant_id", "actor", "actor_kind", "action", "object_type", "object_id", "before", "after", "address",
 )  # fmt: skip
 MAX_TEXT = 254
+CODES = frozenset({"status", "subscription_type"})
+"""Fields whose values are codes of the product."""
+MOMENTS = ("_at", "_start", "_end")
+"""How fields end whose values are times of the product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,17 @@ class Page:
 
     rows: list[Row]
     next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A change as people read it."""
+
+    row: Row
+    what: str
+    object: str
+    changed: list[tuple[str, str, str]]
+    """Field, before and after, in words; empty where there was or is nothing."""
 
 
 class AuditReader:
@@ -43,6 +61,13 @@ class AuditReader:
         async with self._services.access.reading() as connection:
             rows = await trail.read(connection, wanted, limit + 1)
         return Page(rows[:limit], cursor.write(rows[limit - 1].id if len(rows) > limit else None))
+
+    async def told(self, wanted: Wanted, limit: int) -> tuple[list[Told], str | None]:
+        """One page in words, and the cursor of the next."""
+        page = await self.page(wanted, limit)
+        async with self._services.access.reading() as connection:
+            names = await trail.names(connection, page.rows)
+        return [told(row, viewer().zone, names) for row in page.rows], page.next
 
     def file(self, wanted: Wanted) -> Response:
         """All of it as CSV, read as it is sent."""
@@ -61,7 +86,11 @@ class AuditReader:
 def wanted_of(arguments: Mapping[str, str]) -> Wanted:
     """What an address asks for. Raises Invalid, which names the parameter."""
     zone = viewer().zone
-    since, until = arguments.get("from", ""), arguments.get("to", "")
+    first, last = arguments.get("from", ""), arguments.get("to", "")
+    since = moment_of(first, zone, "from") if first else None
+    until = moment_of(last, zone, "to", ends=True) if last else None
+    if since is not None and until is not None and since >= until:
+        raise Invalid("`from` must be before `to`.", "from")
     before_id = cursor.read(arguments.get("cursor"), int)
     if before_id is not None and not 0 < before_id < 2**63:
         raise Invalid(cursor.STALE, "cursor")
@@ -70,18 +99,30 @@ def wanted_of(arguments: Mapping[str, str]) -> Wanted:
         actor=_text(arguments, "actor"),
         object=_text(arguments, "object"),
         action=_text(arguments, "action"),
-        since=moment_of(since, zone, "from") if since else None,
-        until=moment_of(until, zone, "to", ends=True) if until else None,
+        since=since,
+        until=until,
         before_id=before_id,
     )
 
 
-def changes(row: Row) -> list[tuple[str, str, str]]:
-    """What changed: name, before and after, in words; empty where there was or is nothing, but not on both sides."""
+def told(row: Row, zone: tzinfo | None, names: Mapping[str, str] = MappingProxyType({})) -> Told:
+    """A change in words, its times in ``zone``; ``names`` of objects by their ids."""
     before, after = row.before or {}, row.after or {}
-    names = [*before, *(name for name in after if name not in before)]
-    words = ((name, _word(before.get(name)), _word(after.get(name))) for name in names)
-    return [(name, old, new) for name, old, new in words if old or new]
+    fields = [*before, *(name for name in after if name not in before)]
+    changed = [
+        (_field(name), _word(name, before.get(name), zone), _word(name, after.get(name), zone)) for name in fields
+    ]
+    return Told(
+        row,
+        ACTIONS.get(row.action, row.action),
+        names.get(row.object_id, row.object_id),
+        [change for change in changed if change[1] != change[2]],
+    )
+
+
+def _field(name: str) -> str:
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
 
 
 def _text(arguments: Mapping[str, str], name: str) -> str | None:
@@ -91,7 +132,7 @@ def _text(arguments: Mapping[str, str], name: str) -> str | None:
     return text or None
 
 
-def _word(value: Any) -> str:
+def _word(name: str, value: Any, zone: tzinfo | None) -> str:
     match value:
         case None:
             return ""
@@ -101,6 +142,10 @@ def _word(value: Any) -> str:
             return ", ".join(map(str, value))
         case dict():
             return msgspec.json.encode(value).decode()
+        case str() if name in CODES:
+            return value.replace("_", " ").capitalize()
+        case str() if name.endswith(MOMENTS):
+            return formats.absolute(datetime.fromisoformat(value).timestamp(), zone)
     return str(value)
 
 

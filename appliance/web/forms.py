@@ -4,6 +4,7 @@ Everything wrong with it is :class:`appliance.errors.Invalid` that names the fie
 UTF-8, NUL, nesting without end, a number that is none.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,6 +25,7 @@ JSON = "application/json"
 MAX_FIELDS = 1000
 MAX_TEXT = 10_000
 """Characters of a text whose reader says no other bound."""
+WHOLE = re.compile(r"[+-]?[0-9]+")
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -63,6 +65,11 @@ class Fields:
             raise Invalid("This holds characters that cannot be shown; type it anew.", name)
         return value
 
+    def typed(self, name: str) -> str:
+        """What was typed, whatever it is, to fill the form in again."""
+        value = self._single(name)
+        return value if isinstance(value, str) else ""
+
     def needed(self, name: str, what: str, *, most: int = MAX_TEXT) -> str:
         """A text that must be there; ``what`` says what to do without: "Give the device a name." Raises Invalid."""
         value = self.text(name, most=most)
@@ -75,7 +82,7 @@ class Fields:
         value = self._single(name)
         if value is None or value == "":
             return None
-        if isinstance(value, str) and value.strip().lstrip("+-").isdecimal() and len(value) <= 20:
+        if isinstance(value, str) and len(value) <= 20 and WHOLE.fullmatch(value.strip()):
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise Invalid(f"This must be a whole number from {least} to {most}.", name)

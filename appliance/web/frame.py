@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from urllib.parse import urlencode
 
 from appliance.people.role import Role
 from appliance.web.auth import ADMINS, OPERATORS, READERS, Viewer
@@ -118,6 +119,12 @@ class Frame:
         """Two letters for the viewer's picture."""
         words = [word for word in self.viewer.shown_name.replace("@", " ").replace(".", " ").split() if word]
         return "".join(word[0] for word in words[:2]).upper()
+
+    def address(self, entry: Entry) -> str:
+        """Where a line of the navigation leads; an operator who looks at one tenant goes on looking at it."""
+        if self.tenant is None or entry.roles == OPERATORS:
+            return entry.path
+        return f"{entry.path}?{urlencode({'tenant': self.tenant})}"
 
     def here(self, entry: Entry) -> bool:
         """Whether the page belongs to this line of the navigation."""

@@ -1,4 +1,4 @@
-"""Devices, sites and metrics as files: the whole list, a page at a time, each in a transaction of its own.
+"""Lists as files, whole: devices, sites, metrics, tenants, subscriptions. A page at a time, each in its transaction.
 
 A slow download holds neither a connection nor the list.
 """
@@ -11,8 +11,11 @@ from quart import Response
 
 from appliance.devices import fleet, metric_store
 from appliance.devices import sites as site_store
+from appliance.devices import tenants as tenant_store
 from appliance.devices.device import DeviceStatus
 from appliance.devices.fleet import Filter, Member, Place, Sort
+from appliance.devices.tenants import TenantStatus
+from appliance.subscriptions import store
 from appliance.web import csv_export
 from appliance.web.auth import Viewer
 from appliance.web.services import Services
@@ -38,6 +41,35 @@ DEVICE_HEADS = (
 )
 SITE_HEADS = ("tenant_id", "site_id", "name", "time_zone", "lat", "lng", "zone", "devices")
 METRIC_HEADS = ("tenant_id", "name", "label", "unit", "decimals", "usual_low", "usual_high")
+TENANT_HEADS = (
+    "tenant_id",
+    "name",
+    "status",
+    "provisioning",
+    "claim_enabled",
+    "time_zone",
+    "rate",
+    "burst",
+    "tenant_rate",
+    "devices",
+    "last_heard_at",
+    "created_at",
+)
+SUBSCRIPTION_HEADS = (
+    "tenant_id",
+    "subscription_id",
+    "subscription_type",
+    "parent_subscription_id",
+    "status",
+    "device_limit",
+    "active_device_count",
+    "term_start",
+    "term_end",
+    "grace_end",
+    "hold_reason",
+    "plan_id",
+    "description",
+)
 
 Pages = AsyncIterator[Sequence[Sequence[Any]]]
 
@@ -55,6 +87,17 @@ def sites(services: Services, who: Viewer, tenant_id: str | None) -> Response:
 def metrics(services: Services, who: Viewer, tenant_id: str | None) -> Response:
     """The metrics of a tenant, or for None of all that the viewer sees."""
     return csv_export.answer("metrics", METRIC_HEADS, _metrics(services, who, tenant_id), _now(services))
+
+
+def tenants(services: Services, who: Viewer, search: str, status: TenantStatus | None) -> Response:
+    """The tenants that match."""
+    return csv_export.answer("tenants", TENANT_HEADS, _tenants(services, who, search, status), _now(services))
+
+
+def subscriptions(services: Services, who: Viewer, tenant_id: str | None) -> Response:
+    """The subscriptions of a tenant, or for None of all that the viewer sees, as they are worth now."""
+    rows = _subscriptions(services, who, tenant_id)
+    return csv_export.answer("subscriptions", SUBSCRIPTION_HEADS, rows, _now(services))
 
 
 def _now(services: Services) -> float:
@@ -92,6 +135,40 @@ async def _metrics(services: Services, who: Viewer, tenant_id: str | None) -> Pa
         if len(page) < PAGE_ROWS:
             return
         after = (page[-1].tenant_id, page[-1].metric.name)
+
+
+async def _tenants(services: Services, who: Viewer, search: str, status: TenantStatus | None) -> Pages:
+    after: str | None = None
+    while True:
+        async with services.access.reading(who) as connection:
+            page = await tenant_store.list_page(connection, search=search, status=status, limit=PAGE_ROWS, after=after)
+        yield [
+            tuple(
+                getattr(one.limits if name in {"rate", "burst", "tenant_rate"} else one, name) for name in TENANT_HEADS
+            )
+            for one in page
+        ]
+        if len(page) < PAGE_ROWS:
+            return
+        after = page[-1].tenant_id
+
+
+async def _subscriptions(services: Services, who: Viewer, tenant_id: str | None) -> Pages:
+    after: tuple[str, str] | None = None
+    while True:
+        async with services.access.reading(who) as connection:
+            page = await store.list_page(
+                connection,
+                tenant_id,
+                limit=PAGE_ROWS,
+                after=after,
+                now=services.access.now(),
+                grace=services.grace,
+            )
+        yield [tuple(getattr(one, name) for name in SUBSCRIPTION_HEADS) for one in page]
+        if len(page) < PAGE_ROWS:
+            return
+        after = (page[-1].tenant_id, page[-1].subscription_id)
 
 
 def _cells(member: Member) -> tuple[Any, ...]:

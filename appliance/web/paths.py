@@ -1,4 +1,4 @@
-"""Addresses of devices, sites and metrics: made, and the ids in them read.
+"""Addresses of tenants, subscriptions, devices, sites and metrics: made, and the ids in them read.
 
 What can be no id is not there, like one that nobody has: 404. No id has a plus sign, so ``/devices/+new`` is no device.
 """
@@ -9,6 +9,16 @@ from appliance.db.found import found
 from appliance.devices import metric
 from appliance.mqtt.topics import valid_id
 from appliance.web.auth import Viewer
+
+
+def tenant_of_path(tenant_id: str) -> str:
+    """The id of a tenant. Raises NotFound."""
+    return found(tenant_id if valid_id(tenant_id) else None, "such tenant")
+
+
+def subscription_of_path(subscription_id: str) -> str:
+    """The id of a subscription. Raises NotFound."""
+    return found(subscription_id if valid_id(subscription_id) else None, "such subscription")
 
 
 def device_of_path(device_id: str) -> str:

@@ -3,27 +3,58 @@
 A claim password that was made or taken away means something once the broker knows it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import broker_copies, tenants
 from appliance.devices.broker_copies import Arrival
-from appliance.devices.tenants import IssuedClaim, Strategy, Tenant
-from appliance.errors import Invalid
-from appliance.people import users
+from appliance.devices.tenants import IssuedClaim, Strategy, Tenant, TenantStatus
+from appliance.subscriptions import rows as subscription_rows
+from appliance.subscriptions import store
+from appliance.subscriptions.lifecycle import Subscription, usable
 from appliance.web.access import actor
 from appliance.web.services import Services
 
+Moment = Annotated[datetime, Meta(tz=True)]
 
-@dataclass(slots=True)
-class _Change:
-    """A transaction, and where its change has got to once it is over."""
 
-    connection: Connection[Any]
-    arrival: Arrival = Arrival.PENDING
+class TenantChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is to change of a tenant; what is left out stays."""
+
+    name: str | UnsetType | None = UNSET
+    time_zone: str | UnsetType = UNSET
+    provisioning: Strategy | UnsetType = UNSET
+    rate: Annotated[float | UnsetType | None, Meta(description="Null: as configured.")] = UNSET
+    burst: Annotated[int | UnsetType | None, Meta(description="Null: as configured.")] = UNSET
+    tenant_rate: Annotated[float | UnsetType | None, Meta(description="0: no limit; null: as configured.")] = UNSET
+    status: TenantStatus | UnsetType = UNSET
+    claim_enabled: bool | UnsetType = UNSET
+    version: Annotated[Moment | None, Meta(description="As it was read: a stale one is a conflict.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A tenant, and its subscriptions as they are worth now."""
+
+    tenant: Tenant
+    subscriptions: Sequence[Subscription]
+
+    @property
+    def seats_used(self) -> int:
+        """Of the subscriptions that serve now."""
+        return sum(row.active_device_count for row in self.subscriptions if usable(row.status))
+
+    @property
+    def seats_limit(self) -> int:
+        """Of the subscriptions that serve now."""
+        return sum(row.device_limit for row in self.subscriptions if usable(row.status))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,59 +65,86 @@ class HandedClaim:
     arrival: Arrival
 
 
+@dataclass(slots=True)
+class _Change:
+    """A transaction, and where its change has got to once it is over."""
+
+    connection: Connection[Any]
+    arrival: Arrival = Arrival.PENDING
+
+
 class TenantDesk:
     """Changes of tenants by the current operator. Errors are those of ``appliance.devices.tenants``."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def list_all(self) -> list[Tenant]:
-        """All of them, by id."""
+    async def list_page(
+        self, *, search: str = "", status: TenantStatus | None = None, limit: int, after: str | None = None
+    ) -> tuple[list[Standing], str | None]:
+        """At most ``limit`` of them by id, and behind which id more follow."""
         async with self._services.access.reading() as connection:
-            return await tenants.list_all(connection)
+            page = await tenants.list_page(connection, search=search, status=status, limit=limit + 1, after=after)
+            shown = await self._standings(connection, page[:limit])
+        return shown, shown[-1].tenant.tenant_id if len(page) > limit else None
 
-    async def get(self, tenant_id: str) -> Tenant:
+    async def get(self, tenant_id: str) -> Standing:
         """One of them. Raises NotFound."""
         async with self._services.access.reading() as connection:
-            return await tenants.get(connection, tenant_id)
+            (standing,) = await self._standings(connection, [await tenants.get(connection, tenant_id)])
+        return standing
 
     async def add(self, tenant_id: str, name: str, time_zone: str, provisioning: Strategy) -> HandedClaim:
         """A new tenant with an open claim user. Raises Invalid, which names the field; Conflict."""
-        fault = tenants.fault_of(tenant_id)
-        if fault is not None:
-            raise Invalid(f"{fault[0].upper()}{fault[1:]}.", "tenant_id")
-        zone = users.zone_of(time_zone) or "UTC"
         async with self._changing() as change:
             claim = await tenants.add(
-                change.connection, tenant_id, actor(), name=name, provisioning=provisioning, time_zone=zone
+                change.connection,
+                tenant_id,
+                actor(),
+                name=name,
+                provisioning=provisioning,
+                time_zone=time_zone or "UTC",
             )
         return HandedClaim(claim, change.arrival)
 
-    async def suspend(self, tenant_id: str) -> Tenant:
-        """Refuse its messages. Raises NotFound."""
+    async def change(self, tenant_id: str, wanted: TenantChange) -> Arrival:
+        """Change all that is given, or nothing. Raises Invalid, which names the field; NotFound; Conflict."""
         async with self._services.access.changing() as connection:
-            return await tenants.suspend(connection, tenant_id, actor())
-
-    async def resume(self, tenant_id: str) -> Tenant:
-        """Take its messages again. Raises NotFound."""
-        async with self._services.access.changing() as connection:
-            return await tenants.resume(connection, tenant_id, actor())
-
-    async def set_provisioning(self, tenant_id: str, strategy: Strategy) -> Tenant:
-        """Decide what becomes of its new devices. Raises NotFound."""
-        async with self._services.access.changing() as connection:
-            return await tenants.set_provisioning(connection, tenant_id, strategy, actor())
-
-    async def set_claim(self, tenant_id: str, *, enabled: bool) -> Tenant:
-        """Open or close its claim user. Raises NotFound."""
-        async with self._changing() as change:
-            return await tenants.set_claim(change.connection, tenant_id, actor(), enabled=enabled)
+            who, seen = actor(), await tenants.get(connection, tenant_id)
+            name = seen.name if wanted.name is UNSET else wanted.name
+            zone = seen.time_zone if wanted.time_zone is UNSET else wanted.time_zone
+            # What was just read is the version of whoever names none: between two, nobody's change is lost.
+            await tenants.describe(connection, tenant_id, name, zone, who, version=wanted.version or seen.version)
+            limits = {
+                field: value
+                for field in ("rate", "burst", "tenant_rate")
+                if (value := getattr(wanted, field)) is not UNSET
+            }
+            await tenants.set_limits(connection, tenant_id, replace(seen.limits, **limits), who)
+            if wanted.provisioning is not UNSET:
+                await tenants.set_provisioning(connection, tenant_id, wanted.provisioning, who)
+            if wanted.status is not UNSET:
+                step = tenants.suspend if wanted.status is TenantStatus.SUSPENDED else tenants.resume
+                await step(connection, tenant_id, who)
+            if wanted.claim_enabled in (UNSET, seen.claim_enabled):
+                return Arrival.APPLIED
+            await tenants.set_claim(connection, tenant_id, who, enabled=wanted.claim_enabled is True)
+            told = await broker_copies.this_change(connection)
+        return await broker_copies.settle(self._services.pool, told)
 
     async def rotate_claim(self, tenant_id: str) -> HandedClaim:
         """A new claim password; the old one is dead. Raises NotFound."""
         async with self._changing() as change:
             claim = await tenants.rotate_claim(change.connection, tenant_id, actor())
         return HandedClaim(claim, change.arrival)
+
+    async def _standings(self, connection: Connection[Any], page: Sequence[Tenant]) -> list[Standing]:
+        access, grace = self._services.access, self._services.grace
+        found = await subscription_rows.select(connection, [tenant.tenant_id for tenant in page])
+        owned: dict[str, list[Subscription]] = {}
+        for row in store.as_of(found, access.now(), grace):
+            owned.setdefault(row.tenant_id, []).append(row)
+        return [Standing(tenant, owned.get(tenant.tenant_id, [])) for tenant in page]
 
     @asynccontextmanager
     async def _changing(self) -> AsyncIterator[_Change]:

@@ -194,7 +194,7 @@ DELETE FROM api_tokens WHERE token_id = %(token)s AND user_id = %(user)s RETURNI
 SELECT id, at, tenant_id, actor, actor_kind, action, object_type, object_id, before, after, address
 FROM audit_log
 WHERE (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
-  AND (%(actor)s::text IS NULL OR actor = %(actor)s)
+  AND (%(actor)s::text IS NULL OR actor = %(actor)s OR actor_kind = 'token' AND starts_with(actor, %(actor)s || ' ('))
   AND (%(object)s::text IS NULL OR object_id = %(object)s OR object_type || '/' || object_id = %(object)s)
   AND (%(action)s::text IS NULL OR starts_with(action, %(action)s))
   AND (%(since)s::timestamptz IS NULL OR at >= %(since)s)
@@ -202,3 +202,6 @@ WHERE (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
   AND (%(before_id)s::bigint IS NULL OR id < %(before_id)s)
 ORDER BY id DESC
 LIMIT %(limit)s
+
+-- name: select_emails
+SELECT user_id, email FROM users WHERE user_id = ANY(%(users)s::uuid[])

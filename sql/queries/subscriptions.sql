@@ -20,6 +20,14 @@ SELECT subscription_id, tenant_id, subscription_type, parent_subscription_id, de
 FROM subscriptions
 ORDER BY tenant_id, subscription_id
 
+-- name: select_page
+SELECT subscription_id, tenant_id, subscription_type, parent_subscription_id, device_limit, active_device_count,
+  term_start, term_end, status, grace_end, hold_reason, plan_id, description
+FROM subscriptions
+WHERE (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+  AND (%(after_tenant)s::text IS NULL OR (tenant_id, subscription_id) > (%(after_tenant)s, %(after_id)s::text))
+ORDER BY tenant_id, subscription_id LIMIT %(limit)s
+
 -- name: tenant_of
 SELECT tenant_id FROM subscriptions WHERE subscription_id = %(subscription)s ORDER BY tenant_id
 

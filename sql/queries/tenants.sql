@@ -5,22 +5,40 @@ ON CONFLICT (tenant_id) DO NOTHING
 
 -- name: select_all
 SELECT t.tenant_id, t.name, t.status, t.provisioning, t.claim_enabled, t.claim_mqtt_hash IS NOT NULL, t.created_at,
-  (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED')
+  (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED'),
+  t.time_zone, t.rate, t.burst, t.tenant_rate, t.updated_at,
+  (SELECT max(s.last_heard_at) FROM device_state AS s WHERE s.tenant_id = t.tenant_id)
 FROM tenants AS t ORDER BY t.tenant_id
+
+-- name: select_page
+SELECT t.tenant_id, t.name, t.status, t.provisioning, t.claim_enabled, t.claim_mqtt_hash IS NOT NULL, t.created_at,
+  (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED'),
+  t.time_zone, t.rate, t.burst, t.tenant_rate, t.updated_at,
+  (SELECT max(s.last_heard_at) FROM device_state AS s WHERE s.tenant_id = t.tenant_id)
+FROM tenants AS t
+WHERE (%(after)s::text IS NULL OR t.tenant_id > %(after)s)
+  AND (%(status)s::text IS NULL OR t.status = %(status)s)
+  AND position(%(search)s IN lower(concat_ws(' ', t.tenant_id COLLATE "default", t.name))) > 0
+ORDER BY t.tenant_id LIMIT %(limit)s
 
 -- name: select_tenant
 SELECT t.tenant_id, t.name, t.status, t.provisioning, t.claim_enabled, t.claim_mqtt_hash IS NOT NULL, t.created_at,
-  (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED')
+  (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED'),
+  t.time_zone, t.rate, t.burst, t.tenant_rate, t.updated_at,
+  (SELECT max(s.last_heard_at) FROM device_state AS s WHERE s.tenant_id = t.tenant_id)
 FROM tenants AS t WHERE t.tenant_id = %(tenant)s
 
 -- name: lock_tenant
 SELECT t.tenant_id, t.name, t.status, t.provisioning, t.claim_enabled, t.claim_mqtt_hash IS NOT NULL, t.created_at,
-  (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED')
+  (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED'),
+  t.time_zone, t.rate, t.burst, t.tenant_rate, t.updated_at,
+  (SELECT max(s.last_heard_at) FROM device_state AS s WHERE s.tenant_id = t.tenant_id)
 FROM tenants AS t WHERE t.tenant_id = %(tenant)s
 FOR NO KEY UPDATE
 
 -- name: update_tenant
-UPDATE tenants SET status = %(status)s, provisioning = %(provisioning)s, updated_at = now()
+UPDATE tenants SET name = %(name)s, time_zone = %(zone)s, status = %(status)s, provisioning = %(provisioning)s,
+  rate = %(rate)s, burst = %(burst)s, tenant_rate = %(tenant_rate)s, updated_at = now()
 WHERE tenant_id = %(tenant)s
 
 -- name: open_claim

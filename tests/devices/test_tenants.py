@@ -7,7 +7,7 @@ import pytest
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import tenants
 from appliance.devices.credentials import token_hash
-from appliance.devices.tenants import Strategy, TenantStatus
+from appliance.devices.tenants import Strategy, TenantLimits, TenantStatus
 from appliance.errors import Conflict, Invalid, NotFound
 from tests.devices.world import ALICE, customer, ingest, rows
 from tests.postgres_server import Database
@@ -67,6 +67,57 @@ async def test_changes_are_made_once_and_told(database: Database) -> None:
         for ask in (tenants.suspend, tenants.resume, tenants.rotate_claim):
             with pytest.raises(NotFound):
                 await ask(connection, "never", ALICE)
+
+
+async def test_limits_and_a_description_are_kept_checked_and_told(database: Database) -> None:
+    async with ingest(database) as connection:
+        await tenants.add(connection, "acme", ALICE)
+        before = await tenants.get(connection, "acme")
+        for limits, field in (
+            (TenantLimits(rate=0), "rate"),
+            (TenantLimits(rate=float("nan")), "rate"),
+            (TenantLimits(rate=float("inf")), "rate"),
+            (TenantLimits(burst=0), "burst"),
+            (TenantLimits(tenant_rate=-1), "tenant_rate"),
+            (TenantLimits(tenant_rate=2e9), "tenant_rate"),
+        ):
+            with pytest.raises(Invalid) as wrong:
+                await tenants.set_limits(connection, "acme", limits, ALICE)
+            assert wrong.value.field == field
+        for name, zone, field in (("a\nb", "UTC", "name"), ("x" * 257, "UTC", "name"), ("Acme", "Mars", "time_zone")):
+            with pytest.raises(Invalid) as wrong:
+                await tenants.describe(connection, "acme", name, zone, ALICE)
+            assert wrong.value.field == field
+        assert await tenants.get(connection, "acme") == before
+        limited = await tenants.set_limits(connection, "acme", TenantLimits(2.5, 7, 0), ALICE)
+        assert limited.limits == TenantLimits(2.5, 7, 0)
+        described = await tenants.describe(connection, "acme", "Acme", "Europe/Oslo", ALICE, version=limited.version)
+        assert (described.title, described.time_zone) == ("Acme", "Europe/Oslo")
+        with pytest.raises(Conflict, match="meanwhile"):
+            await tenants.describe(connection, "acme", "Late", "UTC", ALICE, version=limited.version)
+        assert await tenants.get(connection, "acme") == described
+        told = await rows(connection, "SELECT action, after FROM audit_log ORDER BY id OFFSET 1")
+        assert told == [
+            ("tenant.limit", {"rate": 2.5, "burst": 7, "tenant_rate": 0}),
+            ("tenant.describe", {"name": "Acme", "time_zone": "Europe/Oslo"}),
+        ]
+
+
+async def test_a_page_of_tenants_is_found_by_part_and_goes_on_behind_the_last(database: Database) -> None:
+    async with ingest(database) as connection:
+        for number in range(5):
+            await tenants.add(connection, f"t{number}", ALICE, name=f"Ærø {number}" if number % 2 else None)
+        await tenants.suspend(connection, "t3", ALICE)
+
+        async def ids(**wanted: Any) -> list[str]:
+            return [tenant.tenant_id for tenant in await tenants.list_page(connection, limit=2, **wanted)]
+
+        assert await ids() == ["t0", "t1"]
+        assert await ids(after="t1") == ["t2", "t3"]
+        assert await ids(after="t4") == []
+        assert await ids(search="ÆRØ") == ["t1", "t3"]
+        assert await ids(search="%") == [], "a sign of its own, no wildcard"
+        assert await ids(status=TenantStatus.SUSPENDED) == ["t3"]
 
 
 async def test_a_new_claim_password_ends_the_old_one(database: Database) -> None:

@@ -9,7 +9,7 @@ import trio
 from appliance.db.trio_psycopg import connect
 from appliance.devices import seats
 from appliance.devices.device import NewDevice
-from appliance.errors import Conflict, NotFound
+from appliance.errors import Conflict, Invalid, NotFound
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
 from tests.devices.world import ALICE, BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
@@ -210,3 +210,65 @@ async def test_terms_and_audit_rows_are_only_ever_added(database: Database) -> N
             " WHERE has_table_privilege(r, t, p)",
         )
         assert grants == []
+
+
+async def test_a_page_tells_what_each_is_worth_now_whatever_page_its_main_is_on(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        main, addon, trial = [
+            await sell(connection, 5, kind, term=30 * DAY)
+            for kind in (SubscriptionType.MAIN, SubscriptionType.ADDON, SubscriptionType.TRIAL)
+        ]
+        hold = store.Changes(hold_reason="unpaid")
+        await store.change(connection, TENANT, main.subscription_id, hold, actor=ALICE, now=NOW)
+        later, seen, after = NOW + 31 * DAY, list[Subscription](), None
+        for _ in range(3):
+            (row,) = await store.list_page(connection, None, limit=1, after=after, now=later)
+            seen.append(row)
+            after = (row.tenant_id, row.subscription_id)
+        assert await store.list_page(connection, None, limit=1, after=after, now=later) == []
+        assert [(row.subscription_id, row.status) for row in seen] == [
+            (main.subscription_id, Status.SUSPENDED),
+            (addon.subscription_id, Status.SUSPENDED),
+            (trial.subscription_id, Status.EXPIRED),
+        ]
+        assert await store.list_page(connection, "nobody", limit=9, after=None, now=later) == []
+
+
+async def test_a_change_of_what_somebody_has_changed_is_refused_and_seats_taken_are_no_change(
+    database: Database,
+) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        sold = await sell(connection, 5)
+        version = store.version_of(sold)
+        await seats.create(connection, TENANT, NewDevice("pump"), BY)
+
+        async def change(**wanted: int | str) -> Subscription:
+            changes = store.Changes(**wanted)  # type: ignore[arg-type] # a test's own names
+            return await store.change(
+                connection, TENANT, sold.subscription_id, changes, actor=ALICE, now=NOW, version=version
+            )
+
+        assert (await change(device_limit=9)).device_limit == 9
+        with pytest.raises(Conflict, match="meanwhile"):
+            await change(device_limit=7)
+
+
+async def test_a_text_or_an_end_that_none_can_have_names_its_field(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        sold = await sell(connection, 5)
+        for wrong, field in (
+            (store.Changes(hold_reason="a\0b"), "hold_reason"),
+            (store.Changes(plan_id="x" * 257), "plan_id"),
+            (store.Changes(description="a\nb"), "description"),
+            (store.Changes(term_end=NOW + store.MOST_TERM + DAY), "term_end"),
+        ):
+            with pytest.raises(Invalid) as refused:
+                await store.change(connection, TENANT, sold.subscription_id, wrong, actor=ALICE, now=NOW)
+            assert refused.value.field == field
+        endless = store.NewSubscription(TENANT, SubscriptionType.TRIAL, 1, store.MOST_TERM + DAY)
+        with pytest.raises(Invalid):
+            await store.add(connection, endless, actor=ALICE, now=NOW)
+        assert await store.list_all(connection) == [sold]

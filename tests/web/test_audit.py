@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 import psycopg
 
@@ -25,6 +26,16 @@ def fill(database: Database, rows: int = 3) -> None:
             )
 
 
+def told_in(page: str) -> list[str]:
+    """What the page says has changed, field by field."""
+    return [" ".join(re.sub(r"<[^>]*>", "", field).split()) for field in re.findall(r"<li>.*?</li>", diffs(page))]
+
+
+def diffs(page: str) -> str:
+    """The differences on the page."""
+    return "".join(re.findall(r'<ul class="diff">.*?</ul>', page))
+
+
 async def test_an_admin_reads_the_tenants_changes_newest_first(database: Database) -> None:
     fill(database)
     admin = signed_in(database.conninfo(), Role.ADMIN)
@@ -32,7 +43,8 @@ async def test_an_admin_reads_the_tenants_changes_newest_first(database: Databas
         page = (await browser.get("/audit")).text
         assert page.index("pump-3") < page.index("pump-1")
         assert "kim@acme.example" in page
-        assert "name: =1+1 → Pump 3" in page
+        assert told_in(page)[0] == "Name =1+1 → Pump 3"
+        assert "device.rename" in page, "an action without words stands for itself"
         assert "bo@globex.example" not in page
         assert "janitor" not in page
         assert "pump-1" not in (await browser.get("/audit?object=device/pump-2")).text
@@ -42,10 +54,62 @@ async def test_an_admin_reads_the_tenants_changes_newest_first(database: Databas
         assert "pump-3" not in late
 
 
+async def test_a_change_is_told_in_words_with_names_and_times_for_ids_and_codes(database: Database) -> None:
+    admin = signed_in(database.conninfo(), Role.ADMIN)
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute(
+            "INSERT INTO audit_log"
+            " (tenant_id, actor, actor_kind, action, object_type, object_id, before, after, address) VALUES"
+            " ('acme', 'kim (cron)', 'token', 'user.set_role', 'user', %(user)s, '{\"role\": \"viewer\"}',"
+            "  '{\"role\": \"admin\"}', '192.0.2.7'),"
+            " ('acme', 'root', 'command', 'subscription.add', 'subscription', 'SUB-1', NULL, %(sold)s, NULL),"
+            " ('acme', 'root', 'command', 'user.reset', 'user', '<b>not-an-id', NULL, NULL, NULL)",
+            {
+                "user": str(admin.user_id),
+                "sold": '{"status": "IN_GRACE", "plan_id": null, "term_end": "2026-12-06T12:00:00Z",'
+                ' "description": "2026-99-99T12:00:00Z", "tags": ["a", "b"], "held": true}',
+            },
+        )
+    async with dashboard(database) as served, client(served.url, admin) as browser:
+        page = (await browser.get("/audit")).text
+        by_person = (await browser.get("/audit?actor=kim")).text
+    assert [
+        words for words in ("Changed a role", "Sold a subscription", "Made a reset link") if words not in page
+    ] == []
+    assert f">{admin.email}</a>" in page
+    assert "<b>not-an-id" not in page
+    told = told_in(page)
+    assert "Role viewer → admin" in told
+    assert "Status In grace" in told
+    assert "Tags a, b" in told
+    assert "Held yes" in told
+    assert "Description 2026-99-99T12:00:00Z" in told
+    assert any(field.startswith("Term end Sun 6 Dec 2026, ") for field in told)
+    assert not any("Plan" in field for field in told), "what is nothing on both sides is no change"
+    assert "kim (cron)" in by_person, "a person's tokens go with the person"
+    assert "SUB-1" not in by_person
+
+
 async def test_what_cannot_be_asked_names_the_parameter(database: Database) -> None:
     async with dashboard(database) as served, calling(served, database) as caller:
-        for wrong, field in (("from=soon", "from"), ("to=1e999", "to"), ("cursor=x", "cursor"), ("actor=%00", "actor")):
+        for wrong, field in (
+            ("from=soon", "from"),
+            ("from=1;drop", "from"),
+            ("to=1e999", "to"),
+            ("from=2026-02-30", "from"),
+            ("from=2026-11-20&to=2026-11-19", "from"),
+            ("cursor=x", "cursor"),
+            ("cursor=-1", "cursor"),
+            ("cursor=OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "cursor"),
+            ("actor=%00", "actor"),
+            ("object=" + "x" * 300, "object"),
+        ):
+            assert (await caller.raw("GET", f"/audit?{wrong}")).status_code == 400
             assert (await caller.ask("GET", f"/customer/audit?{wrong}", 400))["field"] == field
+        for wrong in ("limit=0", "limit=1000000", "limit=NaN"):
+            assert (await caller.ask("GET", f"/customer/audit?{wrong}", 400))["field"] == "limit"
+        for odd in ("from=1970-01-03&to=2999-12-31", "action=%25", "object='; drop--", "from=&to="):
+            assert (await caller.raw("GET", f"/audit?{odd}")).status_code == 200, odd
 
 
 async def test_the_api_pages_through_all_of_it(database: Database) -> None:
@@ -74,6 +138,23 @@ async def test_the_file_holds_every_row_and_no_formula(database: Database) -> No
     assert head[:5] == ["time", "tenant_id", "actor", "actor_kind", "action"]
     assert len(rows) == 2500
     assert {row[1] for row in rows} == {"acme"}
+
+
+async def test_another_tenants_audit_is_never_shown(database: Database) -> None:
+    fill(database)
+    admin = signed_in(database.conninfo(), Role.ADMIN)
+    async with dashboard(database) as served, client(served.url, admin) as browser:
+        for path in ("/audit", "/customer/audit"):
+            for query in ("", "?tenant=globex", "?actor=bo@globex.example", "?object=device/pump-1&tenant=globex"):
+                for wanted in ("", "&format=csv" if query else "?format=csv"):
+                    answer = await browser.get(path + query + wanted)
+                    assert answer.status_code == 200
+                    text = answer.text.replace('value="bo@globex.example"', "")
+                    assert [who for who in ("bo@globex", "janitor") if who in text.replace(query, "")] == []
+    for role in (Role.RESPONDER, Role.VIEWER):
+        reader = signed_in(database.conninfo(), role)
+        async with dashboard(database) as served, client(served.url, reader) as browser:
+            assert [(await browser.get(path)).status_code for path in ("/audit", "/customer/audit")] == [403, 403]
 
 
 async def test_an_operator_sees_all_or_one_tenant(database: Database) -> None:

@@ -55,7 +55,8 @@ class Rival:
 
 NOTHING = Rival(
     {
-        "device_id": "pump-9", "site_id": "quay-9", "name": "humid_9", "tenant_id": "initech", "message_id": "99999999",
+        "device_id": "pump-9", "site_id": "quay-9", "name": "humid_9", "tenant_id": "initech",
+        "subscription_id": "SUB-9", "message_id": "99999999",
         "replay_id": "88888888", "user_id": str(uuid4()), "token_id": str(uuid4()), "session_id": str(uuid4()),
         "secret": "s" * 43, "address": "nothing",
     }
@@ -84,6 +85,11 @@ def found(database: Database) -> Rival:
                     "INSERT INTO sites (tenant_id, site_id) VALUES (%(tenant)s, 'quay-1') RETURNING site_id"
                 ),
                 "name": one("INSERT INTO metrics (tenant_id, name) VALUES (%(tenant)s, 'humid_1') RETURNING name"),
+                "subscription_id": one(
+                    "INSERT INTO subscriptions"
+                    " (tenant_id, subscription_type, device_limit, term_start, term_end, status)"
+                    " VALUES (%(tenant)s, 'MAIN', 7, now(), now() + '9 d', 'ACTIVE') RETURNING subscription_id"
+                ),
                 "message_id": one(
                     "INSERT INTO quarantine_events"
                     " (id, ingested_at, topic, tenant_id, device_id, kind, reason, payload) OVERRIDING SYSTEM VALUE"

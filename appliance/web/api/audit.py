@@ -9,6 +9,7 @@ from quart import Blueprint, Response, request
 
 from appliance.db.audit import ActorKind
 from appliance.people.trail import Row
+from appliance.web import csv_export
 from appliance.web.api.describe import answer, describe, query
 from appliance.web.audit_view import AuditReader, wanted_of
 from appliance.web.auth import ADMINS, allow
@@ -64,7 +65,7 @@ def blueprint(services: Services) -> Blueprint:
     async def audit() -> Response:
         asked = query(AuditQuery)
         wanted = wanted_of(request.args)
-        if request.accept_mimetypes.best_match(["application/json", "text/csv"], "application/json") == "text/csv":
+        if csv_export.asked_for():
             return reader.file(wanted)
         page = await reader.page(wanted, asked.limit)
         return answer(AuditPage([_shown(row) for row in page.rows], page.next))

@@ -5,53 +5,70 @@ from http import HTTPStatus
 from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 from quart import Blueprint, Response
 
-from appliance.db.found import found
 from appliance.devices.broker_copies import Arrival
-from appliance.devices.tenants import Strategy, Tenant, TenantStatus
-from appliance.mqtt.topics import valid_id
+from appliance.devices.tenants import Strategy, TenantStatus
+from appliance.web import csv_export, cursor, list_files
 from appliance.web.api.body import body
-from appliance.web.api.describe import answer, describe
-from appliance.web.auth import OPERATORS, allow
+from appliance.web.api.describe import answer, describe, query
+from appliance.web.auth import OPERATORS, allow, viewer
+from appliance.web.paths import tenant_of_path
 from appliance.web.services import Services
-from appliance.web.tenant_desk import HandedClaim, TenantDesk
+from appliance.web.tenant_desk import HandedClaim, Standing, TenantChange, TenantDesk
 
 
-class TenantOut(msgspec.Struct, frozen=True):
+class TenantOut(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant as it is now."""
 
     tenant_id: str
     name: str | None
+    time_zone: str
     status: TenantStatus
-    provisioning: Annotated[Strategy, msgspec.Meta(description="What becomes of a device never seen before.")]
+    provisioning: Annotated[Strategy, Meta(description="What becomes of a device never seen before.")]
     claim_enabled: bool
     has_claim: bool
+    rate: Annotated[float | None, Meta(description="Messages a second of each device; null: as configured.")]
+    burst: Annotated[int | None, Meta(description="Messages at once of each device; null: as configured.")]
+    tenant_rate: Annotated[float | None, Meta(description="Of all devices together; 0: no limit; null: as configured.")]
+    devices: Annotated[int, Meta(description="All that are registered, in whatever status.")]
+    seats_used: Annotated[int, Meta(description="Of the subscriptions that serve now.")]
+    seats_limit: Annotated[int, Meta(description="Of the subscriptions that serve now.")]
+    last_heard_at: Annotated[datetime | None, Meta(description="When anything of its devices was last received.")]
     created_at: datetime
-    devices: Annotated[int, msgspec.Meta(description="All that are registered, in whatever status.")]
+    version: Annotated[datetime, Meta(description="Send it with a change: a stale one is a conflict.")]
 
 
-class TenantList(msgspec.Struct, frozen=True):
-    """All tenants, by id."""
+class TenantQuery(msgspec.Struct, frozen=True):
+    """Which tenants, and which page of them."""
+
+    q: Annotated[str, Meta(max_length=200, description="Part of an id or a name.")] = ""
+    status: TenantStatus | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+    cursor: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class TenantPage(msgspec.Struct, frozen=True):
+    """One page, by id; ``next`` is the cursor of the next, if there is one."""
 
     items: list[TenantOut]
+    next: str | None
 
 
 class TenantNew(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A tenant to be made."""
 
     tenant_id: str
-    name: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    name: str = ""
     time_zone: str = "UTC"
     provisioning: Strategy = Strategy.AUTO
 
 
-class TenantChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to change; what is left out stays."""
+class ClaimSwitch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether the claim user may come in."""
 
-    status: TenantStatus | None = None
-    provisioning: Strategy | None = None
-    claim_enabled: bool | None = None
+    enabled: bool
 
 
 class ClaimOut(msgspec.Struct, frozen=True):
@@ -60,7 +77,7 @@ class ClaimOut(msgspec.Struct, frozen=True):
     tenant_id: str
     claim_username: str
     claim_password: str
-    broker: Annotated[Arrival, msgspec.Meta(description="Whether the broker knows it already.")]
+    broker: Annotated[Arrival, Meta(description="Whether the broker knows it already.")]
 
 
 def blueprint(services: Services) -> Blueprint:
@@ -70,9 +87,14 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.get("/operator/tenants")
     @allow(OPERATORS)
-    @describe("List tenants", answers={HTTPStatus.OK: TenantList})
+    @describe("List tenants", query=TenantQuery, answers={HTTPStatus.OK: TenantPage}, csv=True)
     async def list_tenants() -> Response:
-        return answer(TenantList([_shown(tenant) for tenant in await desk.list_all()]))
+        asked = query(TenantQuery)
+        if csv_export.asked_for():
+            return list_files.tenants(services, viewer(), asked.q, asked.status)
+        after = cursor.read(asked.cursor, str)
+        page, next_id = await desk.list_page(search=asked.q, status=asked.status, limit=asked.limit, after=after)
+        return answer(TenantPage([_shown(standing) for standing in page], cursor.write(next_id)))
 
     @routes.post("/operator/tenants")
     @allow(OPERATORS)
@@ -90,16 +112,27 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.patch("/operator/tenants/<tenant_id>")
     @allow(OPERATORS)
-    @describe("Suspend, resume or change a tenant", body=TenantChange, answers={HTTPStatus.OK: TenantOut})
+    @describe("Describe, limit or switch a tenant", body=TenantChange, answers={HTTPStatus.OK: TenantOut})
     async def change(tenant_id: str) -> Response:
-        wanted, tenant_id = await body(TenantChange), tenant_of_path(tenant_id)
-        if wanted.status is not None:
-            await (desk.suspend(tenant_id) if wanted.status is TenantStatus.SUSPENDED else desk.resume(tenant_id))
-        if wanted.provisioning is not None:
-            await desk.set_provisioning(tenant_id, wanted.provisioning)
-        if wanted.claim_enabled is not None:
-            await desk.set_claim(tenant_id, enabled=wanted.claim_enabled)
-        return answer(_shown(await desk.get(tenant_id)))
+        return await changed(tenant_id, await body(TenantChange))
+
+    @routes.post("/operator/tenants/<tenant_id>/suspend")
+    @allow(OPERATORS)
+    @describe("Refuse a tenant's messages", answers={HTTPStatus.OK: TenantOut})
+    async def suspend(tenant_id: str) -> Response:
+        return await changed(tenant_id, TenantChange(status=TenantStatus.SUSPENDED))
+
+    @routes.post("/operator/tenants/<tenant_id>/resume")
+    @allow(OPERATORS)
+    @describe("Take a tenant's messages again", answers={HTTPStatus.OK: TenantOut})
+    async def resume(tenant_id: str) -> Response:
+        return await changed(tenant_id, TenantChange(status=TenantStatus.ACTIVE))
+
+    @routes.post("/operator/tenants/<tenant_id>/claim")
+    @allow(OPERATORS)
+    @describe("Open or close the claim user", body=ClaimSwitch, answers={HTTPStatus.OK: TenantOut})
+    async def claim(tenant_id: str) -> Response:
+        return await changed(tenant_id, TenantChange(claim_enabled=(await body(ClaimSwitch)).enabled))
 
     @routes.post("/operator/tenants/<tenant_id>/rotate-claim")
     @allow(OPERATORS)
@@ -107,16 +140,34 @@ def blueprint(services: Services) -> Blueprint:
     async def rotate_claim(tenant_id: str) -> Response:
         return answer(_claim(await desk.rotate_claim(tenant_of_path(tenant_id))))
 
+    async def changed(tenant_id: str, wanted: TenantChange) -> Response:
+        tenant_id = tenant_of_path(tenant_id)
+        await desk.change(tenant_id, wanted)
+        return answer(_shown(await desk.get(tenant_id)))
+
     return routes
 
 
-def tenant_of_path(tenant_id: str) -> str:
-    """The id of a tenant. Raises NotFound for what can be none."""
-    return found(tenant_id if valid_id(tenant_id) else None, "such tenant")
-
-
-def _shown(tenant: Tenant) -> TenantOut:
-    return TenantOut(**{name: getattr(tenant, name) for name in TenantOut.__struct_fields__})
+def _shown(standing: Standing) -> TenantOut:
+    tenant, limits = standing.tenant, standing.tenant.limits
+    return TenantOut(
+        tenant_id=tenant.tenant_id,
+        name=tenant.name,
+        time_zone=tenant.time_zone,
+        status=tenant.status,
+        provisioning=tenant.provisioning,
+        claim_enabled=tenant.claim_enabled,
+        has_claim=tenant.has_claim,
+        rate=limits.rate,
+        burst=limits.burst,
+        tenant_rate=limits.tenant_rate,
+        devices=tenant.devices,
+        seats_used=standing.seats_used,
+        seats_limit=standing.seats_limit,
+        last_heard_at=tenant.last_heard_at,
+        created_at=tenant.created_at,
+        version=tenant.version,
+    )
 
 
 def _claim(made: HandedClaim) -> ClaimOut:

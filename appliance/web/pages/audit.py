@@ -3,22 +3,11 @@
 from quart import Blueprint, Response, request
 
 from appliance.people.trail import PAGE
-from appliance.web.audit_view import AuditReader, changes, wanted_of
+from appliance.web.audit_view import AuditReader, wanted_of
+from appliance.web.audit_words import FAMILIES
 from appliance.web.auth import ADMINS, allow
+from appliance.web.csv_export import asked_for
 from appliance.web.site import Site
-
-ACTIONS = (
-    ("device.", "Devices"),
-    ("user.", "Users"),
-    ("session.", "Sessions"),
-    ("token.", "Tokens"),
-    ("site.", "Sites"),
-    ("metric.", "Metrics"),
-    ("quarantine.", "Quarantine"),
-    ("subscription.", "Subscriptions"),
-    ("tenant.", "Tenants"),
-)
-"""What can be chosen: how actions begin, in words."""
 
 
 def blueprint(site: Site) -> Blueprint:
@@ -30,10 +19,9 @@ def blueprint(site: Site) -> Blueprint:
     @allow(ADMINS)
     async def audit() -> Response:
         wanted = wanted_of(request.args)
-        if request.args.get("format") == "csv":
+        if asked_for():
             return reader.file(wanted)
-        page = await reader.page(wanted, PAGE)
-        rows = [(row, changes(row)) for row in page.rows]
-        return site.page("pages/audit.html", rows=rows, next=page.next, actions=ACTIONS)
+        changes, next_page = await reader.told(wanted, PAGE)
+        return site.page("pages/audit.html", changes=changes, next=next_page, families=FAMILIES)
 
     return routes

@@ -1,32 +1,49 @@
-"""Tenants, for operators: add, suspend and resume them, and say how their new devices get in."""
+"""Tenants, for operators: listed, added, and each on a page of its own."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo
 
 from quart import Blueprint, Response, request
 
-from appliance.devices.tenants import Strategy
+from appliance.devices import sites
+from appliance.devices.device import MAX_TEXT
+from appliance.devices.tenants import Strategy, TenantStatus
 from appliance.errors import Conflict, Invalid
-from appliance.web import forms
-from appliance.web.api.tenants import tenant_of_path
-from appliance.web.auth import OPERATORS, allow
-from appliance.web.pages.profile import Fault, fault_of
-from appliance.web.site import Site, see_other
+from appliance.people import trail
+from appliance.people.trail import Wanted
+from appliance.web import cursor, forms, list_files, terms
+from appliance.web.audit_view import told
+from appliance.web.auth import OPERATORS, allow, viewer
+from appliance.web.csv_export import asked_for
+from appliance.web.faults import Fault, fault_of
+from appliance.web.paths import tenant_of_path
+from appliance.web.site import Site
 from appliance.web.tenant_desk import HandedClaim, TenantDesk
 
+PAGE_ROWS = 50
+RECENT = 5
+"""Changes that a tenant's page shows."""
+MAX_SEARCH = 200
+
 DONE = {
-    "suspended": "The tenant is suspended: its messages are refused.",
-    "resumed": "The tenant's messages are taken again.",
-    "provisioning": "It is decided what becomes of new devices.",
-    "claim-on": "The claim user may come in.",
-    "claim-off": "The claim user is shut out.",
+    "changed": "The tenant is saved.",
+    "suspend": "The tenant is suspended: its messages are refused.",
+    "resume": "The tenant's messages are taken again.",
+    "open-claim": "The claim user may come in.",
+    "close-claim": "The claim user is shut out.",
+    "pending": "It is written down. The broker does not know it yet, and will within a minute.",
+    "sold": "The subscription runs from now on.",
+    "subscription": "The subscription is saved.",
 }
 STRATEGIES = (
     (Strategy.AUTO, "Take them, while there is a free seat"),
     (Strategy.APPROVE, "Hold their messages until somebody approves them"),
     (Strategy.OFF, "Refuse them"),
 )
+STATUSES = ((TenantStatus.ACTIVE, "Active"), (TenantStatus.SUSPENDED, "Suspended"))
+NEW_DEVICES = {Strategy.AUTO: "Taken", Strategy.APPROVE: "Held for approval", Strategy.OFF: "Refused"}
+"""What becomes of them, in a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,85 +66,97 @@ def blueprint(site: Site) -> Blueprint:
     return routes
 
 
+def zones() -> list[tuple[str, str]]:
+    """The time zones to choose from."""
+    return [(zone, zone) for zone in sorted(sites.zones() - {"localtime"})]
+
+
+def claim_page(site: Site, made: HandedClaim, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    """The claim user's secrets, this once."""
+    return site.page("pages/tenant-claim.html", status=status, claim=made.claim, arrival=made.arrival)
+
+
 def _list(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
     @routes.get("/tenants")
     @allow(OPERATORS)
     async def tenants() -> Response:
-        search = request.args.get("q", "").strip().lower()
-        found = await desk.list_all()
-        shown = [
-            tenant for tenant in found if search in tenant.tenant_id.lower() or search in (tenant.name or "").lower()
-        ]
-        return site.page("pages/tenants.html", tenants=shown, total=len(found))
+        search, status = _search(), _status()
+        if asked_for():
+            return list_files.tenants(site.services, viewer(), search, status)
+        after = cursor.read(request.args.get("cursor"), str)
+        page, next_id = await desk.list_page(search=search, status=status, limit=PAGE_ROWS, after=after)
+        return site.page(
+            "pages/tenants.html",
+            done=DONE,
+            standings=page,
+            next=cursor.write(next_id),
+            statuses=STATUSES,
+            new_devices=NEW_DEVICES,
+        )
 
 
 def _new(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
-    zones = [(zone, zone) for zone in sorted(available_timezones() - {"localtime"})]
-
-    def page(given: TenantForm, fault: Fault | None = None) -> Response:
-        status = HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK
+    def page(given: TenantForm, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK) -> Response:
         return site.page(
-            "pages/tenant-new.html", status=status, given=given, fault=fault, zones=zones, strategies=STRATEGIES
+            "pages/tenant-new.html", status=status, given=given, fault=fault, zones=zones(), strategies=STRATEGIES
         )
 
-    @routes.get("/tenants/new")
+    @routes.get("/tenants/+new")
     @allow(OPERATORS)
     async def new() -> Response:
         return page(TenantForm())
 
-    @routes.post("/tenants/new")
+    @routes.post("/tenants/+new")
     @allow(OPERATORS)
     async def add() -> Response:
         fields, given = await forms.read(), TenantForm()
         try:
             given = TenantForm(
-                fields.text("tenant_id"),
-                fields.text("name", most=128),
-                fields.text("time_zone"),
+                fields.text("tenant_id", most=64),
+                fields.text("name", most=MAX_TEXT),
+                fields.text("time_zone", most=64),
                 fields.choice("provisioning", Strategy, Strategy.AUTO),
             )
             made = await desk.add(given.tenant_id, given.name, given.time_zone, given.provisioning)
         except Invalid as error:
-            return page(given, fault_of(error))
+            return page(given, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:
-            return page(given, ("tenant_id", str(error)))
-        return _claim(site, made, HTTPStatus.CREATED)
+            return page(given, fault_of(error, "tenant_id"), HTTPStatus.CONFLICT)
+        return claim_page(site, made, HTTPStatus.CREATED)
 
 
 def _one(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
     @routes.get("/tenants/<tenant_id>")
     @allow(OPERATORS)
     async def show(tenant_id: str) -> Response:
-        tenant = await desk.get(tenant_of_path(tenant_id))
-        return site.page("pages/tenant.html", done=DONE, tenant=tenant, strategies=STRATEGIES)
-
-    @routes.post("/tenants/<tenant_id>/<any(suspend, resume):step>")
-    @allow(OPERATORS)
-    async def step(tenant_id: str, step: str) -> Response:
-        tenant_id = tenant_of_path(tenant_id)
-        await (desk.suspend(tenant_id) if step == "suspend" else desk.resume(tenant_id))
-        return see_other(f"/tenants/{tenant_id}?done={'suspended' if step == 'suspend' else 'resumed'}")
-
-    @routes.post("/tenants/<tenant_id>/provisioning")
-    @allow(OPERATORS)
-    async def provisioning(tenant_id: str) -> Response:
-        tenant_id = tenant_of_path(tenant_id)
-        await desk.set_provisioning(tenant_id, (await forms.read()).choice("provisioning", Strategy))
-        return see_other(f"/tenants/{tenant_id}?done=provisioning")
-
-    @routes.post("/tenants/<tenant_id>/claim")
-    @allow(OPERATORS)
-    async def claim(tenant_id: str) -> Response:
-        tenant_id, enabled = tenant_of_path(tenant_id), (await forms.read()).flag("enabled")
-        await desk.set_claim(tenant_id, enabled=enabled)
-        return see_other(f"/tenants/{tenant_id}?done={'claim-on' if enabled else 'claim-off'}")
-
-    @routes.post("/tenants/<tenant_id>/rotate-claim")
-    @allow(OPERATORS)
-    async def rotate_claim(tenant_id: str) -> Response:
-        return _claim(site, await desk.rotate_claim(tenant_of_path(tenant_id)))
+        access = site.services.access
+        standing = await desk.get(tenant_of_path(tenant_id))
+        async with access.reading() as connection:
+            recent = await trail.read(connection, Wanted(tenant_id=tenant_id), RECENT)
+            names = await trail.names(connection, recent)
+        zone = ZoneInfo(standing.tenant.time_zone)
+        return site.page(
+            "pages/tenant.html",
+            done=DONE,
+            standing=standing,
+            tenant=standing.tenant,
+            lines=terms.lines(standing.subscriptions, access.now(), zone, site.services.grace),
+            recent=[told(row, viewer().zone, names) for row in recent],
+            strategies=dict(STRATEGIES),
+            new_devices=NEW_DEVICES,
+        )
 
 
-def _claim(site: Site, made: HandedClaim, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """The claim user's secrets, this once."""
-    return site.page("pages/tenant-claim.html", status=status, claim=made.claim, arrival=made.arrival)
+def _search() -> str:
+    search = request.args.get("q", "").strip()
+    if len(search) > MAX_SEARCH or "\0" in search:
+        raise Invalid(f"`q` has at most {MAX_SEARCH} characters, all of which can be shown.", "q")
+    return search
+
+
+def _status() -> TenantStatus | None:
+    text = request.args.get("status", "")
+    try:
+        return TenantStatus(text) if text else None
+    except ValueError:
+        raise Invalid(f"`status` is one of {', '.join(TenantStatus)}.", "status") from None

@@ -1,0 +1,154 @@
+"""``/operator/subscriptions``: what tenants have bought. Only operators sell and hold; customers renew elsewhere."""
+
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+from quart import Blueprint, Response
+
+from appliance.errors import Invalid
+from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
+from appliance.subscriptions.store import Changes, NewSubscription, version_of
+from appliance.web import csv_export, cursor, list_files
+from appliance.web.access import tenant_of, tenants_shown
+from appliance.web.api.body import body
+from appliance.web.api.describe import answer, describe, query
+from appliance.web.auth import OPERATORS, allow, viewer
+from appliance.web.paths import subscription_of_path
+from appliance.web.services import Services
+from appliance.web.subscription_desk import SubscriptionDesk
+
+MOST_SEATS = 2**31 - 1
+MOST_DAYS = 36_500
+
+Text = Annotated[str, Meta(max_length=256)]
+
+
+class SubscriptionOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription as it is worth now."""
+
+    subscription_id: str
+    tenant_id: str
+    subscription_type: SubscriptionType
+    parent_subscription_id: str | None
+    device_limit: int
+    active_device_count: Annotated[int, Meta(description="Seats in use.")]
+    term_start: datetime
+    term_end: datetime
+    status: Status
+    grace_end: datetime | None
+    hold_reason: Annotated[str | None, Meta(description="Why it was stopped; null: it is not held.")]
+    plan_id: str | None
+    description: str | None
+    version: Annotated[str, Meta(description="Send it with a change: a stale one is a conflict.")]
+
+
+class SubscriptionQuery(msgspec.Struct, frozen=True):
+    """Which page."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+    cursor: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class SubscriptionPage(msgspec.Struct, frozen=True):
+    """One page, by tenant and id; ``next`` is the cursor of the next, if there is one."""
+
+    items: list[SubscriptionOut]
+    next: str | None
+
+
+class SubscriptionNew(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is sold, from now on."""
+
+    subscription_type: SubscriptionType = SubscriptionType.MAIN
+    device_limit: Annotated[int, Meta(ge=1, le=MOST_SEATS)]
+    term_days: Annotated[int, Meta(ge=1, le=MOST_DAYS, description="An ADDON ends with its MAIN instead.")] | None = (
+        None
+    )
+    parent_subscription_id: Annotated[Text | None, Meta(description="Of an ADDON; null: the tenant's MAIN.")] = None
+    plan_id: Text | None = None
+    description: Text | None = None
+
+
+class SubscriptionChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is to change; what is left out stays."""
+
+    device_limit: Annotated[int, Meta(ge=1, le=MOST_SEATS)] | UnsetType = UNSET
+    term_end: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
+    hold_reason: Annotated[Text | UnsetType | None, Meta(description="Stops it at once; null lifts the hold.")] = UNSET
+    plan_id: Text | UnsetType | None = UNSET
+    description: Text | UnsetType | None = UNSET
+    version: Annotated[Text | None, Meta(description="As it was read: a stale one is a conflict.")] = None
+
+
+def blueprint(services: Services) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("api_subscriptions", __name__)
+    desk = SubscriptionDesk(services)
+
+    @routes.get("/operator/subscriptions")
+    @allow(OPERATORS)
+    @describe("List subscriptions", query=SubscriptionQuery, answers={HTTPStatus.OK: SubscriptionPage}, csv=True)
+    async def list_subscriptions() -> Response:
+        asked = query(SubscriptionQuery)
+        if csv_export.asked_for():
+            return list_files.subscriptions(services, viewer(), tenants_shown())
+        after = cursor.read(asked.cursor, tuple[str, str])
+        page, place = await desk.list_page(tenants_shown(), limit=asked.limit, after=after)
+        return answer(SubscriptionPage([_shown(row) for row in page], cursor.write(place)))
+
+    @routes.post("/operator/subscriptions")
+    @allow(OPERATORS)
+    @describe("Sell a subscription", body=SubscriptionNew, answers={HTTPStatus.CREATED: SubscriptionOut})
+    async def add() -> Response:
+        new, tenant_id = await body(SubscriptionNew), tenant_of()
+        if new.term_days is None and new.subscription_type is not SubscriptionType.ADDON:
+            raise Invalid("Say for how many days.", "term_days")
+        made = await desk.add(
+            NewSubscription(
+                tenant_id,
+                new.subscription_type,
+                new.device_limit,
+                timedelta(days=new.term_days or 0),
+                new.parent_subscription_id,
+                new.plan_id,
+                new.description,
+            )
+        )
+        where = {"Location": f"/operator/subscriptions/{made.subscription_id}?tenant={tenant_id}"}
+        return answer(_shown(made), HTTPStatus.CREATED, where)
+
+    @routes.get("/operator/subscriptions/<subscription_id>")
+    @allow(OPERATORS)
+    @describe("Show a subscription", answers={HTTPStatus.OK: SubscriptionOut})
+    async def show(subscription_id: str) -> Response:
+        return answer(_shown(await desk.get(tenant_of(), subscription_of_path(subscription_id))))
+
+    @routes.patch("/operator/subscriptions/<subscription_id>")
+    @allow(OPERATORS)
+    @describe("Change, hold or end a subscription", body=SubscriptionChange, answers={HTTPStatus.OK: SubscriptionOut})
+    async def change(subscription_id: str) -> Response:
+        wanted = await body(SubscriptionChange)
+        changes = Changes(
+            device_limit=None if wanted.device_limit is UNSET else wanted.device_limit,
+            term_end=None if wanted.term_end is UNSET else wanted.term_end,
+            hold_reason=_text(wanted.hold_reason),
+            plan_id=_text(wanted.plan_id),
+            description=_text(wanted.description),
+        )
+        changed = await desk.change(tenant_of(), subscription_of_path(subscription_id), changes, wanted.version)
+        return answer(_shown(changed))
+
+    return routes
+
+
+def _text(given: str | UnsetType | None) -> str | None:
+    """As ``Changes`` has it: None stays, nothing is taken away."""
+    return None if given is UNSET else given or ""
+
+
+def _shown(row: Subscription) -> SubscriptionOut:
+    names = (name for name in SubscriptionOut.__struct_fields__ if name != "version")
+    return SubscriptionOut(**{name: getattr(row, name) for name in names}, version=version_of(row))

@@ -1,0 +1,77 @@
+"""Actions of the audit in words. Codes themselves stay in tooltips, the API and CSV."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+FAMILIES = (
+    ("device.", "Devices"),
+    ("credential.", "Credentials"),
+    ("site.", "Sites"),
+    ("metric.", "Metrics"),
+    ("quarantine.", "Quarantine"),
+    ("subscription.", "Subscriptions"),
+    ("user.", "Users"),
+    ("user.sign_", "Sign-ins"),
+    ("session.", "Sessions"),
+    ("token.", "Tokens"),
+    ("tenant.", "Tenants"),
+)
+"""How actions begin, in words: what can be chosen."""
+
+ACTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "device.create": "Registered a device",
+        "device.describe": "Described a device",
+        "device.limit": "Limited a device",
+        "device.approve": "Approved a device",
+        "device.reject": "Turned a device away",
+        "device.deactivate": "Deactivated a device",
+        "device.reactivate": "Reactivated a device",
+        "device.move": "Moved a device's seat",
+        "device.revoke": "Revoked a device",
+        "device.delete": "Deleted a device",
+        "credential.create": "Made a credential",
+        "credential.rotate": "Rotated a credential",
+        "credential.switch": "Switched to a new credential",
+        "site.create": "Made a site",
+        "site.update": "Changed a site",
+        "site.delete": "Removed a site",
+        "metric.create": "Named a metric",
+        "metric.update": "Changed a metric",
+        "metric.delete": "Forgot a metric's name",
+        "quarantine.replay": "Began a replay",
+        "quarantine.cancel_replay": "Stopped a replay",
+        "quarantine.dismiss": "Dismissed messages",
+        "subscription.add": "Sold a subscription",
+        "subscription.change": "Changed a subscription",
+        "subscription.hold": "Held a subscription",
+        "subscription.lift_hold": "Lifted a hold",
+        "user.add": "Added a user",
+        "user.invite": "Invited a user",
+        "user.reset": "Made a reset link",
+        "user.set_role": "Changed a role",
+        "user.disable": "Disabled a user",
+        "user.enable": "Enabled a user",
+        "user.set_profile": "Changed a profile",
+        "user.set_password": "Set a password",
+        "user.set_second_factor": "Set a second factor",
+        "user.drop_second_factor": "Dropped a second factor",
+        "user.sign_in": "Signed in",
+        "user.sign_out": "Signed out",
+        "user.sign_in_failed": "Failed to sign in",
+        "user.sign_in_throttled": "Slowed down sign-ins",
+        "session.end": "Ended a session",
+        "session.end_others": "Ended all other sessions",
+        "token.add": "Made an API token",
+        "token.revoke": "Revoked an API token",
+        "tenant.create": "Made a tenant",
+        "tenant.describe": "Described a tenant",
+        "tenant.limit": "Limited a tenant",
+        "tenant.provisioning": "Decided on new devices",
+        "tenant.suspend": "Suspended a tenant",
+        "tenant.resume": "Resumed a tenant",
+        "tenant.claim": "Switched a claim user",
+        "tenant.rotate_claim": "Made a claim password",
+    }
+)
+"""What was done; an action that is not here stands for itself."""

@@ -1,0 +1,174 @@
+"""A tenant's subscriptions, for operators: sold and changed, each on a form of its own."""
+
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from http import HTTPStatus
+from zoneinfo import ZoneInfo
+
+from quart import Blueprint, Response
+
+from appliance.devices.tenants import Tenant
+from appliance.errors import Conflict, Invalid, NotFound
+from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
+from appliance.subscriptions.store import MAX_TEXT, MOST_TERM, Changes, NewSubscription, version_of
+from appliance.web import forms, terms
+from appliance.web.auth import OPERATORS, allow
+from appliance.web.faults import Fault, fault_of
+from appliance.web.forms import Fields
+from appliance.web.paths import subscription_of_path, tenant_of_path
+from appliance.web.site import Site, see_other
+from appliance.web.subscription_desk import SubscriptionDesk
+from appliance.web.tenant_desk import TenantDesk
+
+MOST_SEATS = 2**31 - 1
+USUAL_DAYS = 365
+FIELDS = (
+    "subscription_type", "device_limit", "term_days", "last_day", "hold_reason", "plan_id", "description", "version",
+)  # fmt: skip
+CHOICES = [(kind.value, words) for kind, words in terms.TYPES.items()]
+
+
+def blueprint(site: Site) -> Blueprint:
+    """The routes."""
+    routes = Blueprint("tenant_subscriptions", __name__)
+    tenants, desk = TenantDesk(site.services), SubscriptionDesk(site.services)
+    _sell(routes, site, tenants, desk)
+    _change(routes, site, tenants, desk)
+    return routes
+
+
+def _sell(routes: Blueprint, site: Site, tenants: TenantDesk, desk: SubscriptionDesk) -> None:
+    def page(
+        tenant: Tenant, given: Mapping[str, str], fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
+    ) -> Response:
+        return site.page(
+            "pages/subscription-new.html", status=status, tenant=tenant, given=given, fault=fault, choices=CHOICES
+        )
+
+    @routes.get("/tenants/<tenant_id>/subscriptions/+new")
+    @allow(OPERATORS)
+    async def new(tenant_id: str) -> Response:
+        standing = await tenants.get(tenant_of_path(tenant_id))
+        has_main = any(row.subscription_type is SubscriptionType.MAIN for row in standing.subscriptions)
+        usual = SubscriptionType.ADDON if has_main else SubscriptionType.MAIN
+        given = dict.fromkeys(FIELDS, "") | {"subscription_type": usual.value, "term_days": str(USUAL_DAYS)}
+        return page(standing.tenant, given)
+
+    @routes.post("/tenants/<tenant_id>/subscriptions/+new")
+    @allow(OPERATORS)
+    async def sell(tenant_id: str) -> Response:
+        tenant, fields = (await tenants.get(tenant_of_path(tenant_id))).tenant, await forms.read()
+        try:
+            await desk.add(_new(tenant_id, fields))
+        except Invalid as error:
+            return page(tenant, _given(fields), fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+        except (Conflict, NotFound) as error:
+            fault = fault_of(error, "subscription_type")
+            return page(tenant, _given(fields), fault, HTTPStatus.CONFLICT)
+        return see_other(f"/tenants/{tenant_id}?done=sold")
+
+
+def _change(routes: Blueprint, site: Site, tenants: TenantDesk, desk: SubscriptionDesk) -> None:
+    def page(
+        tenant: Tenant,
+        row: Subscription,
+        given: Mapping[str, str],
+        fault: Fault | None = None,
+        status: HTTPStatus = HTTPStatus.OK,
+    ) -> Response:
+        now, zone = site.services.access.now(), ZoneInfo(tenant.time_zone)
+        return site.page(
+            "pages/subscription-edit.html",
+            status=status,
+            tenant=tenant,
+            line=terms.line(row, now, zone, site.services.grace),
+            given=given,
+            fault=fault,
+        )
+
+    @routes.get("/tenants/<tenant_id>/subscriptions/<subscription_id>")
+    @allow(OPERATORS)
+    async def edit(tenant_id: str, subscription_id: str) -> Response:
+        tenant = (await tenants.get(tenant_of_path(tenant_id))).tenant
+        row = await desk.get(tenant_id, subscription_of_path(subscription_id))
+        return page(tenant, row, _given_of(row, ZoneInfo(tenant.time_zone)))
+
+    @routes.post("/tenants/<tenant_id>/subscriptions/<subscription_id>")
+    @allow(OPERATORS)
+    async def save(tenant_id: str, subscription_id: str) -> Response:
+        tenant, fields = (await tenants.get(tenant_of_path(tenant_id))).tenant, await forms.read()
+        row = await desk.get(tenant_id, subscription_of_path(subscription_id))
+        try:
+            changes = _changes(fields, row, ZoneInfo(tenant.time_zone))
+            await desk.change(tenant_id, subscription_id, changes, fields.text("version", most=64) or None)
+        except Invalid as error:
+            fault = fault_of(error, "last_day") if error.field != "term_end" else ("last_day", str(error))
+            return page(tenant, row, _given(fields), fault, HTTPStatus.UNPROCESSABLE_ENTITY)
+        except Conflict as error:
+            return page(tenant, row, _given(fields), fault_of(error), HTTPStatus.CONFLICT)
+        return see_other(f"/tenants/{tenant_id}?done=subscription")
+
+
+def _new(tenant_id: str, fields: Fields) -> NewSubscription:
+    """What the form sells. Raises Invalid, naming the field."""
+    kind = fields.choice("subscription_type", SubscriptionType)
+    days = fields.whole("term_days", least=1, most=MOST_TERM.days)
+    if days is None and kind is not SubscriptionType.ADDON:
+        raise Invalid("Say for how many days.", "term_days")
+    return NewSubscription(
+        tenant_id,
+        kind,
+        _seats(fields),
+        timedelta(days=days or 0),
+        plan_id=fields.text("plan_id", most=MAX_TEXT) or None,
+        description=fields.text("description", most=MAX_TEXT) or None,
+    )
+
+
+def _changes(fields: Fields, row: Subscription, zone: ZoneInfo) -> Changes:
+    """What the form changes: an end that is the day that was shown stays the instant that it is."""
+    last_day = _day(fields)
+    moved = row.parent_subscription_id is None and last_day != terms.last_day(row.term_end, zone)
+    return Changes(
+        device_limit=_seats(fields),
+        term_end=_end(last_day, zone) if moved else None,
+        hold_reason=fields.text("hold_reason", most=MAX_TEXT),
+        plan_id=fields.text("plan_id", most=MAX_TEXT),
+        description=fields.text("description", most=MAX_TEXT),
+    )
+
+
+def _seats(fields: Fields) -> int:
+    seats = fields.whole("device_limit", least=1, most=MOST_SEATS)
+    if seats is None:
+        raise Invalid("Say how many devices.", "device_limit")
+    return seats
+
+
+def _day(fields: Fields) -> date:
+    try:
+        return date.fromisoformat(fields.text("last_day", most=10))
+    except ValueError:
+        raise Invalid("Give a day, such as 2027-12-31.", "last_day") from None
+
+
+def _end(day: date, zone: ZoneInfo) -> datetime:
+    try:
+        return terms.end_after(day, zone)
+    except OverflowError:
+        raise Invalid("Give an earlier day.", "last_day") from None
+
+
+def _given(fields: Fields) -> dict[str, str]:
+    return {name: fields.typed(name) for name in FIELDS}
+
+
+def _given_of(row: Subscription, zone: ZoneInfo) -> dict[str, str]:
+    return {
+        "device_limit": str(row.device_limit),
+        "last_day": terms.last_day(row.term_end, zone).isoformat(),
+        "hold_reason": row.hold_reason or "",
+        "plan_id": row.plan_id or "",
+        "description": row.description or "",
+        "version": version_of(row),
+    }

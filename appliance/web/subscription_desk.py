@@ -1,0 +1,72 @@
+"""What operators do to subscriptions, from a page or through the API alike: each in one transaction.
+
+Every subscription is told with the status that holds now. Errors are those of ``appliance.subscriptions.store``.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from appliance.db.found import found
+from appliance.db.trio_psycopg import Connection
+from appliance.subscriptions import store
+from appliance.subscriptions.lifecycle import Subscription
+from appliance.subscriptions.store import Changes, NewSubscription
+from appliance.web.access import actor
+from appliance.web.services import Services
+
+Place = tuple[str, str]
+"""Tenant and subscription where a page ended."""
+
+
+class SubscriptionDesk:
+    """Subscriptions as the current operator sees and changes them."""
+
+    def __init__(self, services: Services) -> None:
+        self._access = services.access
+        self._grace = services.grace
+
+    async def list_page(
+        self, tenant_id: str | None, *, limit: int, after: Place | None = None
+    ) -> tuple[list[Subscription], Place | None]:
+        """At most ``limit`` of a tenant or of all, by tenant and id, and behind which place more follow."""
+        async with self._access.reading() as connection:
+            page = await store.list_page(
+                connection, tenant_id, limit=limit + 1, after=after, now=self._access.now(), grace=self._grace
+            )
+        last = page[limit - 1] if len(page) > limit else None
+        return page[:limit], None if last is None else (last.tenant_id, last.subscription_id)
+
+    async def of_tenant(self, tenant_id: str) -> Sequence[Subscription]:
+        """All of one tenant."""
+        async with self._access.reading() as connection:
+            return await self._all(connection, tenant_id)
+
+    async def get(self, tenant_id: str, subscription_id: str) -> Subscription:
+        """One of them. Raises NotFound."""
+        owned = await self.of_tenant(tenant_id)
+        mine = (row for row in owned if row.subscription_id == subscription_id)
+        return found(next(mine, None), f"subscription {subscription_id}")
+
+    async def add(self, new: NewSubscription) -> Subscription:
+        """Sell one that starts now. Raises Invalid, which names the field; NotFound; Conflict."""
+        async with self._access.changing() as connection:
+            return await store.add(connection, new, actor=actor(), now=self._access.now(), grace=self._grace)
+
+    async def change(
+        self, tenant_id: str, subscription_id: str, changes: Changes, version: str | None = None
+    ) -> Subscription:
+        """Change one, its add-ons following. Raises Invalid, which names the field; NotFound; Conflict."""
+        async with self._access.changing() as connection:
+            return await store.change(
+                connection,
+                tenant_id,
+                subscription_id,
+                changes,
+                actor=actor(),
+                now=self._access.now(),
+                grace=self._grace,
+                version=version,
+            )
+
+    async def _all(self, connection: Connection[Any], tenant_id: str) -> Sequence[Subscription]:
+        return store.as_of(await store.list_all(connection, tenant_id), self._access.now(), self._grace)

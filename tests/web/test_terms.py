@@ -1,0 +1,73 @@
+"""Subscriptions in words, and the last full day of a term."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
+from appliance.web import terms
+
+OSLO = ZoneInfo("Europe/Oslo")
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+MAIN = Subscription(
+    "SUB-1",
+    "acme",
+    SubscriptionType.MAIN,
+    None,
+    10,
+    4,
+    NOW - timedelta(days=9),
+    NOW + timedelta(days=90),
+    Status.ACTIVE,
+)
+
+
+@given(st.dates(date(2000, 1, 2), date(2900, 1, 1)), st.sampled_from(["Europe/Oslo", "America/New_York", "UTC"]))
+def test_a_day_chosen_as_the_last_is_the_last_that_is_shown(day: date, zone: str) -> None:
+    assert terms.last_day(terms.end_after(day, ZoneInfo(zone)), ZoneInfo(zone)) == day
+
+
+def test_a_day_that_is_cut_short_is_not_the_last_full_one() -> None:
+    assert terms.last_day(datetime(2026, 12, 6, 12, tzinfo=UTC), OSLO) == date(2026, 12, 5)
+    assert terms.last_day(datetime(2026, 12, 5, 23, tzinfo=UTC), OSLO) == date(2026, 12, 5), "midnight in Oslo"
+    with pytest.raises(OverflowError):
+        terms.end_after(date.max, OSLO)
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "colour", "end"),
+    [
+        ({}, "Active", "ok", "90 days left"),
+        ({"term_end": NOW + timedelta(days=12)}, "Ends soon", "medium", "12 days left"),
+        ({"term_end": NOW + timedelta(days=1)}, "Ends soon", "medium", "1 day left"),
+        ({"term_end": NOW + timedelta(hours=3)}, "Ends soon", "medium", "less than a day left"),
+        (
+            {"term_end": NOW - timedelta(days=2), "status": Status.GRACE}, "In grace", "high", "in grace until 4 Dec",
+        ),
+        (
+            {"term_end": NOW - timedelta(days=20), "status": Status.SUSPENDED},
+            "Suspended", "crit", "ended 20 days ago, messages held",
+        ),
+        ({"hold_reason": "unpaid", "status": Status.SUSPENDED}, "On hold", "crit", "90 days left"),
+        (
+            {"subscription_type": SubscriptionType.ADDON, "parent_subscription_id": "SUB-0"},
+            "Active", "ok", "ends with the main one",
+        ),
+    ],
+)  # fmt: skip
+def test_a_subscription_says_how_it_stands(change: dict[str, object], state: str, colour: str, end: str) -> None:
+    line = terms.line(replace(MAIN, **change), NOW, OSLO)  # type: ignore[arg-type] # a test's table
+    assert (line.state, line.colour, line.end) == (state, colour, end)
+
+
+def test_add_ons_stand_behind_what_they_hang_on() -> None:
+    addon = replace(
+        MAIN, subscription_id="SUB-0", subscription_type=SubscriptionType.ADDON, parent_subscription_id="SUB-1"
+    )
+    trial = replace(MAIN, subscription_id="SUB-2", subscription_type=SubscriptionType.TRIAL)
+    ordered = terms.lines([addon, MAIN, trial], NOW, OSLO)
+    assert [line.row.subscription_id for line in ordered] == ["SUB-1", "SUB-0", "SUB-2"]
