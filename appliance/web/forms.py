@@ -8,11 +8,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
-from quart import g, request
+from quart import abort, g, request
 from quart.datastructures import FileStorage
 
 from appliance.errors import Invalid
@@ -137,11 +138,16 @@ class Fields:
         return value
 
 
-async def read() -> Fields:
-    """The fields of the current request, read once. Raises Invalid when it is neither a form nor a JSON object."""
+async def read(*, files: bool = False) -> Fields:
+    """The fields of the current request, read once; ``files``: files may be among them.
+
+    Raises Invalid when it is neither a form nor a JSON object, and for a file where none is due.
+    """
     known: Fields | None = g.get("fields")
     if known is None:
         known = g.fields = await _read()
+    if known.files and not files:
+        raise Invalid("This form takes no files.", next(iter(known.files)))
     return known
 
 
@@ -173,8 +179,10 @@ def _object(body: bytes) -> dict[str, Any]:
 
 def _form(body: bytes) -> dict[str, list[str]]:
     values: dict[str, list[str]] = {}
+    if body.count(b"&") >= MAX_FIELDS:
+        abort(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A form has at most {MAX_FIELDS} fields.")
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
     except ValueError:  # UnicodeDecodeError is one
         raise Invalid("The form must be in UTF-8.") from None
     for name, value in pairs:

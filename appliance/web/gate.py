@@ -150,7 +150,7 @@ async def _check_origin(public_url: str | None, expected: str) -> None:
     given = request.headers.get(HEADER)
     if given is None and request.mimetype != forms.JSON:
         try:
-            given = (await forms.read()).raw(FIELD)
+            given = (await forms.read(files=True)).raw(FIELD)
         except Invalid:
             given = None
     if not expected or given is None or not hmac.compare_digest(given.encode(), expected.encode()):

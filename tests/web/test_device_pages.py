@@ -23,6 +23,12 @@ from tests.web.people import client, signed_in
 from tests.web.serving import Served, page_socket
 from tests.web.told import dashboard
 
+PART = b'--b\r\nContent-Disposition: form-data; name="f"\r\n\r\n1\r\n'
+PARTS = PART * 1001 + b"--b--\r\n"
+FILE = (
+    b'--b\r\nContent-Disposition: form-data; name="device_id"\r\n\r\nd\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="x"; filename="x.txt"\r\n\r\nfile\r\n--b--\r\n'
+)
 NASTY = "<script>alert(1)</script> {{7*7}} \"' &"
 
 
@@ -128,6 +134,17 @@ async def test_an_open_claim_user_is_warned_of_until_it_is_closed(database: Data
         assert "The claim user is closed." in page
 
 
+async def test_operators_are_warned_of_all_open_claim_users_at_once(database: Database) -> None:
+    for number in range(5):
+        await prepare(database, tenant=f"t{number}")
+    execute(database, "UPDATE tenants SET claim_mqtt_hash = 'x', claim_token_hash = sha256('x')")
+    async with dashboard(database) as served, person(served, database, Role.OPERATOR) as operator:
+        page = text(await operator.get("/devices"))
+        assert page.count("Whoever has its password") == 1
+        assert "The claim users of t0, t1, t2 and 2 more are open." in page
+        assert "The claim user of t3 is open." in text(await operator.get("/devices?tenant=t3"))
+
+
 async def test_a_device_is_added_and_its_secrets_are_shown_this_once(database: Database) -> None:
     await prepare(database)
     async with dashboard(database) as served, person(served, database) as admin:
@@ -196,11 +213,13 @@ async def test_fields_that_are_nobodys_business_are_ignored(database: Database) 
 @pytest.mark.parametrize(
     ("body", "kind", "statuses"),
     [
-        ("&".join(f"f{n}=1" for n in range(2000)).encode(), "application/x-www-form-urlencoded", {400, 403, 413}),
-        (b"nonsense", "multipart/form-data", {400, 403}),
-        (b"\xff\xfe=1", "application/x-www-form-urlencoded", {400, 403, 422}),
-        (b"device_id=%ff", "application/x-www-form-urlencoded", {400, 403, 422}),
-        (b"device_id=d", "text/plain", {400, 403, 415, 422}),
+        ("&".join(f"f{n}=1" for n in range(2000)).encode(), "application/x-www-form-urlencoded", {413}),
+        (PARTS, "multipart/form-data; boundary=b", {413}),
+        (b"nonsense", "multipart/form-data", {400}),
+        (FILE, "multipart/form-data; boundary=b", {400}),
+        (b"\xff\xfe=1", "application/x-www-form-urlencoded", {400}),
+        (b"device_id=%ff", "application/x-www-form-urlencoded", {400}),
+        (b"device_id=d", "text/plain", {400}),
     ],
 )
 async def test_a_body_that_is_no_form_is_refused(
@@ -315,6 +334,53 @@ async def test_a_file_is_looked_at_before_it_is_imported(database: Database) -> 
             answer = await admin.post("/devices/+import", data={"step": "look"}, files={"file": ("d.csv", wrong)})
             assert answer.status_code == 422
             assert 'href="#f-file"' in answer.text
+
+
+async def test_a_file_of_thousands_of_devices_comes_through_both_steps(database: Database) -> None:
+    await prepare(database)
+    table = "device_id,name\n" + "".join(f"d{n:05},{'x' * 60}\n" for n in range(9000))
+    async with dashboard(database) as served, person(served, database) as admin:
+        looked = await admin.post("/devices/+import", data={"step": "look"}, files={"file": ("d.csv", table.encode())})
+        assert "No free seat 8980" in text(looked)
+        again = html.unescape(re.findall(r'<textarea[^>]*name="text"[^>]*>(.*?)</textarea>', looked.text, re.DOTALL)[0])
+        done = await admin.post("/devices/+import", data={"step": (b"import")}, files={"text": (None, again.encode())})
+        assert "New: 20" in text(done)
+
+
+BAD_QUERIES = [
+    ("/devices", "limit=-1"),
+    ("/devices", "limit=1000000000000"),
+    ("/devices", "limit=NaN"),
+    ("/devices", "limit=1;drop"),
+    ("/devices", "sort=unknown"),
+    ("/devices", "sort=--name"),
+    ("/devices", "presence=LOUD"),
+    ("/devices", "status=%00"),
+    ("/devices", "site=%00"),
+    ("/devices", "cursor=../../x"),
+    ("/devices", "cursor=%ff%fe"),
+    ("/devices", "format=exe"),
+    ("/devices", "q=" + "x" * 500),
+    ("/sites", "cursor=x"),
+    ("/sites", "cursor=WyJhIiwiXHUwMDAwIl0"),
+    ("/sites", "format=exe"),
+    ("/metric-names", "cursor=e30"),
+    ("/devices/d", "range=1000y"),
+    ("/devices/d", "from=NaN"),
+    ("/devices/d", "from=1000-01-01&to=3000-01-01"),
+    ("/devices/d", "m=%00"),
+    ("/devices/d/messages", "cursor=eyJyZWFkaW5nIjpbMSwyXX0"),
+]
+
+
+@pytest.mark.parametrize(("path", "query"), BAD_QUERIES)
+async def test_a_bad_query_is_told_to_whoever_typed_it(database: Database, path: str, query: str) -> None:
+    await prepare(database, NewDevice("d"))
+    let_talk(database)
+    async with dashboard(database) as served, person(served, database) as admin:
+        answer = await admin.get(f"{path}?{query}")
+        assert answer.status_code == 400, text(answer)
+        assert "Bad Request" in text(answer)
 
 
 def let_talk(database: Database) -> None:

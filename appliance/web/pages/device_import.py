@@ -63,7 +63,7 @@ def blueprint(site: Site) -> Blueprint:
     @routes.post("/devices/+import")
     @allow(ADMINS)
     async def import_devices() -> Response:
-        fields = await forms.read()
+        fields = await forms.read(files=True)
         dry_run = fields.text("step") != "import"
         data = b""
         try:
