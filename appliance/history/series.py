@@ -5,7 +5,7 @@ with too many readings to look at - from hourly roll-ups. Each step that has rea
 lowest and the highest; where nothing came for longer than usual there is a gap, left open.
 """
 
-import bisect
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -145,12 +145,12 @@ async def read(
     points: int,
     oldest_reading: datetime,
 ) -> Series:
-    """The series of a metric with at most about ``points`` points; readings before ``oldest_reading`` may be gone.
+    """The series of a metric with at most ``points`` points; readings before ``oldest_reading`` may be gone.
 
     A metric or a device that is not there has no points. Raises Invalid, naming the field.
     """
     check_span(span, points)
-    step = STEPS[min(bisect.bisect_left(STEPS, span.seconds / points), len(STEPS) - 1)]
+    step = next((step for step in STEPS if _count(span, step) <= points), STEPS[-1])
     of = {"tenant": tenant_id, "device": device_id, "metric": metric, "first": span.first, "last": span.last}
     hourly = step >= HOUR or span.first < oldest_reading
     if not hourly and span.seconds > SURELY_FEW:
@@ -159,11 +159,21 @@ async def read(
     if hourly:
         step = max(step, HOUR)
         of["first"] = span.first.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    midnight = span.first.replace(hour=0, minute=0, second=0, microsecond=0)
-    of |= {"step": timedelta(seconds=step), "origin": midnight if step > HOUR else EPOCH}  # days are the viewer's
+    of |= {"step": timedelta(seconds=step), "origin": _origin(span, step)}
     cursor = await connection.execute(STATEMENTS["read_hourly" if hourly else "read_raw"], of)
     rows = [
         Point(at, readings, min(high, max(low, total / readings)), low, high)
         for at, readings, total, low, high in await cursor.fetchall()
     ]
     return Series(span, step, Source.HOURLY if hourly else Source.READINGS, rows)
+
+
+def _origin(span: Span, step: int) -> datetime:
+    """From where steps are counted: those longer than an hour from the viewer's midnight."""
+    return span.first.replace(hour=0, minute=0, second=0, microsecond=0) if step > HOUR else EPOCH
+
+
+def _count(span: Span, step: int) -> int:
+    """How many steps a span touches."""
+    origin = _origin(span, step).timestamp()
+    return math.ceil((span.last.timestamp() - origin) / step) - math.floor((span.first.timestamp() - origin) / step)

@@ -1,7 +1,9 @@
 """Series: the same from readings and from roll-ups, with gaps left open."""
 
+import math
 import time
 from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -143,6 +145,14 @@ async def test_a_span_that_cannot_be_drawn_is_refused_by_its_field(
     with pytest.raises(Invalid) as raised:
         await read(database, hours, points)
     assert raised.value.field == field
+
+
+@given(st.integers(1, 10**10), st.integers(0, 10**9), st.integers(2, 2000))
+def test_a_series_never_has_more_points_than_were_asked_for(millis: int, offset: int, points: int) -> None:
+    first = START.astimezone(ZoneInfo("Europe/Oslo")) - timedelta(milliseconds=offset)
+    span = Span(first, (first.astimezone(UTC) + timedelta(milliseconds=millis)).astimezone(first.tzinfo))
+    step = next(step for step in series.STEPS if series._count(span, step) <= points)
+    assert math.ceil(millis / 1000 / step) <= points
 
 
 readings = st.lists(

@@ -36,7 +36,7 @@ class TelemetryQuery(msgspec.Struct, frozen=True, rename={"first": "from", "last
     ] = ""
     last: Annotated[str, msgspec.Meta(max_length=64, description="The same; a day counts whole. Without it: now.")] = ""
     range: Annotated[Range | None, msgspec.Meta(description="In place of `from`.")] = None
-    points: Annotated[int, msgspec.Meta(ge=1, le=MAX_POINTS, description="About so many steps at most.")] = 500
+    points: Annotated[int, msgspec.Meta(ge=1, le=MAX_POINTS, description="So many steps at most.")] = 500
     format: Annotated[str, msgspec.Meta(description="`csv`: as `Accept: text/csv`.")] = ""
 
 

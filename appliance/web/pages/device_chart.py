@@ -19,8 +19,8 @@ from appliance.web import formats
 from appliance.web.plot import Plot, plot
 from appliance.web.spans import TITLES, Range, choose
 
-POINTS = 360
-"""Points of a chart of usual width: one every two pixels."""
+POINTS = 400
+"""Points of a chart of usual width, at most: one every two pixels. A year has one a day."""
 PARAMETERS = ("m", "range", "from", "to")
 """What of the page's address is the chart's."""
 
