@@ -10,7 +10,9 @@ from appliance.children.postgres import Postgres
 from appliance.config import Config
 from appliance.db.pool import Pool
 from appliance.devices.registry import Registry
+from appliance.devices.state import StateBook
 from appliance.health import DatabaseHealth
+from appliance.ingest.admission import MAX_ROUTES, Admission
 from appliance.ingest.limiter import Limiter
 from appliance.ingest.pipeline import Pipeline
 from appliance.mqtt.client import Client
@@ -119,12 +121,22 @@ def companions(
     ]
 
 
-def bounds(config: Config, limiter: Limiter, registry: Registry, client: Client, pipeline: Pipeline) -> list[Bound]:
+def bounds(
+    config: Config,
+    limiter: Limiter,
+    registry: Registry,
+    states: StateBook,
+    admission: Admission,
+    client: Client,
+    pipeline: Pipeline,
+) -> list[Bound]:
     """What is kept in memory for each device, tenant or message, and how much of it at most (P10)."""
     devices, window = config.limits.max_tracked_devices, config.ingest.receive_max
     return [
         Bound("Rate buckets", limiter.tracked, devices),
         Bound("Registry cache", len(registry), devices),
+        Bound("Device states", len(states), devices),
+        Bound("Topics remembered", admission.routes, MAX_ROUTES),
         Bound("Messages received, not yet taken", client.statistics().waiting, window),
         Bound("Messages in hand", pipeline.in_hand, window),
     ]

@@ -291,7 +291,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                     tasks=tree.status,
                     vitals=vitals,
                     companions=partial(reports.companions, database, postgres, broker, client, queue),
-                    bounds=partial(reports.bounds, config, limiter, registry, client, pipeline),
+                    bounds=partial(reports.bounds, config, limiter, registry, states, admission, client, pipeline),
                     broker_terms=None if broker is None else reports.broker_terms(broker, broker_limits(config)),
                     retention_days=config.retention.days,
                     schema=lambda: database.schema_version,

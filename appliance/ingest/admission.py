@@ -73,6 +73,11 @@ class Admission:
         self._decode = Decoder().decode
         self._routes: dict[str, Route] = {}
 
+    @property
+    def routes(self) -> int:
+        """How many topics are remembered, MAX_ROUTES at most."""
+        return len(self._routes)
+
     def admit(
         self, messages: Sequence[Inbound], received_at: int, now: float, redelivered: Container[int] = ()
     ) -> Batch:

@@ -79,6 +79,9 @@ def test_the_books_rates_and_latencies_are_those_of_what_was_sent(appliance: App
         assert 0 < told["receive_to_commit"]["median"] <= told["receive_to_commit"]["p99"] < 10
         assert told["versions"]["schema"] == told["versions"]["schema_needed"]
         assert told["broker_terms"]["inflight_messages"] == 4096
+        kept = {bound["name"]: bound["now"] for bound in told["bounds"]}
+        assert (kept["Rate buckets"], kept["Registry cache"], kept["Topics remembered"]) == (1, 1, 1)
+        assert all(bound["now"] <= bound["most"] for bound in told["bounds"])
         disk = until(system, lambda now: now["disk"] is not None)["disk"]
         assert disk["postgres"] > 10_000_000
         until(system, lambda now: now["queue"]["now"] == 0)
