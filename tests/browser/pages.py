@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appliance.people.role import Role
-from tests.browser.stage import DEVICE, TENANT
+from tests.browser.stage import DEVICE, TENANT, USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,14 @@ PAGES: Sequence[PageOf] = (
     PageOf("/quarantine/replay?reason=INVALID_METRIC", "quarantine-replay"),
     PageOf("/quarantine/dismiss?reason=INVALID_METRIC", "quarantine-dismiss"),
     PageOf("/quarantine/replays", "replays"),
+    PageOf("/quarantine/replays/1", "replay", rule="/quarantine/replays/<int:replay_id>"),
     # people
     PageOf("/audit", "audit"),
     PageOf("/audit?", "audit-operator", OPERATOR),
     PageOf("/users", "users"),
     PageOf("/users?", "users-operator", OPERATOR),
     PageOf("/users/new", "user-new"),
+    PageOf(f"/users/{USER}", "user", rule="/users/<uuid:user_id>"),
     PageOf("/profile", "profile"),
     PageOf("/profile/password", "profile-password"),
     PageOf("/profile/tokens/new", "profile-token"),
@@ -91,6 +93,7 @@ PAGES: Sequence[PageOf] = (
     PageOf("/tenants/new", "tenant-new", OPERATOR),
     PageOf(f"/tenants/{TENANT}", "tenant", OPERATOR, rule="/tenants/<tenant_id>"),
     PageOf("/system", "system", OPERATOR),
+    PageOf("/system/problems", "system-problems", OPERATOR),
     # failures
     PageOf("/system", "failure-403", Role.VIEWER, status=403),
     PageOf("/nothing-here", "failure-404", status=404),

@@ -13,6 +13,8 @@ from tests.web.people import Person, signed_in
 TENANT = "norrvik"
 DEVICE = "BGO-FRZ-017"
 """The device with most to show."""
+USER = "5f0c2a52-4c1c-4f5e-9d53-0d6f3a5f2b11"
+"""Somebody who was invited and has not come yet."""
 
 PLACES = ["Freezer", "Chiller", "Loading dock", "Ammonia plant", "Door", "Compressor room"]
 
@@ -110,6 +112,14 @@ ROWS = (
       ON bucket_minute = date_trunc('minute', now()) - n * interval '1 min'
     """,
     """
+    INSERT INTO quarantine_replays (tenant_id, selection, status, total, last_id, created_by, ended_at)
+    VALUES (%(tenant)s, '{}', 'DONE', 1, 1, 'ingrid@norrvik.example', now())
+    """,
+    """
+    INSERT INTO users (user_id, tenant_id, email, name, role)
+    VALUES (%(user)s, %(tenant)s, 'nils@norrvik.example', 'Nils Berg', 'viewer')
+    """,
+    """
     INSERT INTO audit_log (at, tenant_id, actor, actor_kind, action, object_type, object_id, before, after, address)
     SELECT now() - n * interval '47 min', %(tenant)s, 'ingrid@norrvik.example', 'user', 'device.describe', 'device',
       'BGO-FRZ-0' || 10 + n, '{"place": "Hall 1"}', '{"place": "Hall 2"}', '192.168.1.20'
@@ -127,7 +137,7 @@ class Cast:
 
 def furnish(conninfo: str) -> Cast:
     """Fill a migrated, empty database; ``conninfo`` is of the superuser."""
-    parameters = {"tenant": TENANT, "device": DEVICE, "places": PLACES}
+    parameters = {"tenant": TENANT, "device": DEVICE, "places": PLACES, "user": USER}
     with psycopg.connect(conninfo, autocommit=True) as connection:
         for statement in ROWS:
             connection.execute(statement.encode(), parameters)
