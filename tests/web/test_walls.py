@@ -16,12 +16,14 @@ import psycopg
 import pytest
 from werkzeug.routing import Rule
 
+from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.people.role import Role
+from appliance.reading import Kind
 from appliance.web.auth import Public
 from tests.postgres_server import Database
 from tests.web.people import client, signed_in
 from tests.web.role_table import TABLE
-from tests.web.serving import Served
+from tests.web.serving import Served, page_socket
 from tests.web.told import dashboard
 
 PLACE = re.compile(r"<(?:(?P<kind>\w+)(?:\((?P<one>\w+)[^)]*\))?:)?(?P<name>\w+)>")
@@ -167,6 +169,56 @@ async def test_with_a_session_of_one_tenant_the_others_things_are_not_there(data
     assert unreached == [], "say in ASKED what gets past the form of the request"
     assert everything_of(database) == before
     assert tried > 50
+
+
+NAMED_INSIDE: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("/customer/devices/bulk", {"devices": ["{device_id}"], "step": "deactivate"}),
+    ("/customer/devices/bulk", {"devices": ["mine"], "step": "move", "subscription_id": "{subscription_id}"}),
+    ("/customer/devices/mine/move", {"subscription_id": "{subscription_id}"}),
+    ("/customer/devices", {"device_id": "new-1", "subscription_id": "{subscription_id}"}),
+    ("/customer/quarantine/dismiss", {"ids": ["{message_id}"]}),
+    ("/customer/quarantine/dismiss", {"device_id": "{device_id}"}),
+    ("/customer/quarantine/replay", {"ids": ["{message_id}"]}),
+)
+"""Changes that name a thing in their body: the path, and the body with places for ids."""
+
+
+def filled(body: dict[str, Any], things: Rival) -> dict[str, Any]:
+    """The body with the ids of these things; those of messages are numbers."""
+    text = json.dumps(body).replace('"{message_id}"', things.places["message_id"])
+    for name, value in things.places.items():
+        text = text.replace(f"{{{name}}}", value)
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+async def test_a_change_that_names_the_others_things_inside_finds_none(database: Database) -> None:
+    rival, person = found(database), signed_in(database.conninfo(), Role.ADMIN, "acme")
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute(
+            "INSERT INTO device_registry (tenant_id, device_id, status) VALUES ('acme', 'mine', 'INACTIVE')"
+        )
+    before = everything_of(database)
+    async with dashboard(database) as served, client(served.url, person) as asking:
+        for path, body in NAMED_INSIDE:
+            mine, nobodys = [await asking.post(path, json=filled(body, things)) for things in (rival, NOTHING)]
+            where = f"{path} {body}: {mine.status_code} {mine.text}"
+            assert mine.status_code == nobodys.status_code != 500, where
+            assert rival.hide(mine.text) == NOTHING.hide(nobodys.text), where
+    assert everything_of(database) == before
+
+
+async def test_the_live_socket_shows_nothing_of_another_tenant(database: Database) -> None:
+    found(database)
+    person = signed_in(database.conninfo(), Role.VIEWER, "acme")
+    async with dashboard(database) as served:
+        now = served.services.clock.wall()
+        reading = LastReading(RIVAL, "pump-1", now, now, Kind.TELEMETRY, {"temperature": 1.0})
+        served.services.live.publish(BatchSummary(now, 1, 1, 0, 0, {}, [reading]))
+        async with page_socket(served, cookie=person.secret) as page:
+            update = await page.get_message()
+    assert "pump-1" not in update
+    assert RIVAL not in update
 
 
 async def test_lists_show_nothing_of_another_tenant_even_when_it_is_named(database: Database) -> None:
