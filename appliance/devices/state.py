@@ -162,6 +162,7 @@ class StateBook:
         self._writing, self._changed = self._changed, []
         for state in self._writing:
             state.changed, state.writing = False, True
+        self._talking = []  # whoever talks on is touched anew
         self._marks.take()
         return sorted(self._writing, key=lambda state: (state.tenant_id, state.device_id))
 

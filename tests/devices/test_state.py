@@ -136,3 +136,14 @@ async def test_a_write_that_failed_is_due_again_and_forgets_nothing_meanwhile(da
         assert book.get(KEY) is state
         book.give_back()
         assert book.take_changed() == [state]
+
+
+async def test_what_is_heard_without_a_reading_does_not_pile_up(database: Database) -> None:
+    async with connections(database) as pool:
+        book = StateBook(10)
+        await load(pool, book, KEY)
+        for second in range(100):
+            book.heard(KEY, NOW + second, "SITE_MISMATCH")
+            book.take_changed()
+            book.written()
+        assert len(book._talking) <= 1
