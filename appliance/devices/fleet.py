@@ -133,6 +133,31 @@ class Census:
         return self.statuses.get(DeviceStatus.PENDING, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class SiteTally:
+    """How the devices of one site stand; ``site_id`` is empty for those without a site."""
+
+    tenant_id: str
+    site_id: str
+    name: str
+    active: int
+    waiting: int
+    """For approval."""
+    shut: int
+    """Neither: switched off or revoked."""
+    online: int
+    stale: int
+    offline: int
+    refused: int
+    seen: int
+    """Of all of them, those of which a message was ever accepted."""
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.active + self.waiting + self.shut
+
+
 async def list_page(
     connection: Connection[Any],
     wanted: Filter,
@@ -188,6 +213,12 @@ async def census(connection: Connection[Any], tenant_id: str | None) -> Census:
         counts["site"],
         counts["subscription"],
     )
+
+
+async def by_site(connection: Connection[Any], tenant_id: str | None) -> list[SiteTally]:
+    """The devices of a tenant (None: of all) by site, in the order of tenants and names."""
+    cursor = await connection.execute(STATEMENTS["count_by_site"], {"tenant": tenant_id}, prepare=False)
+    return [SiteTally(*row) for row in await cursor.fetchall()]
 
 
 async def open_claim_users(connection: Connection[Any], tenant_id: str | None) -> list[str]:

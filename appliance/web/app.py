@@ -136,7 +136,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     for page in (*DEVICE_PAGES, site_pages, metric_names, more, profile, users, audit, *TENANT_PAGES):
         app.register_blueprint(page.blueprint(site))
     figures = FigureReader(services.access, services.clock)
-    app.register_blueprint(overview.blueprint(services, figures, templates, live_pages))
+    app.register_blueprint(overview.blueprint(site, figures))
 
     quarantine_desk = QuarantineDesk(services)
     app.register_blueprint(quarantine_page.blueprint(site, quarantine_desk))

@@ -1,6 +1,6 @@
-"""Today's numbers from the books, read at most every two seconds however many pages ask."""
+"""What the Overview tells from the database, read at most every two seconds however many pages ask."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +10,10 @@ import trio
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
+from appliance.devices import fleet
+from appliance.devices.fleet import SiteTally
+from appliance.subscriptions import store as subscriptions
+from appliance.subscriptions.lifecycle import Subscription
 from appliance.web.access import Access
 from appliance.web.auth import Viewer
 
@@ -17,8 +21,10 @@ MAX_AGE = 2.0
 """Seconds for which numbers are good enough."""
 DEADLINE = 5.0
 """Seconds for the turn, a connection and all statements of one reading."""
-LATELY = 300.0
-"""Seconds within which a device counts as heard lately."""
+LARGE_FLEET = 2000
+"""Devices whose counting takes so long that it is done less often."""
+FLEET_AGE = 10.0
+"""Seconds that a count of such a fleet is good for."""
 MAX_SCOPES = 64
 """Views (tenant and start of day) whose numbers are kept."""
 
@@ -29,8 +35,9 @@ class Figures:
 
     since: float
     read_at: float
-    devices: int
-    devices_lately: int
+    sites: Sequence[SiteTally]
+    subscriptions: Sequence[Subscription]
+    people: int
     received: int
     stored: int
     refused: int
@@ -41,6 +48,11 @@ class Figures:
     """When the oldest of them came in."""
     reasons: Mapping[str, int]
     """Refused messages by reason code, most first."""
+
+    @property
+    def devices(self) -> int:
+        """All that are registered."""
+        return sum(site.total for site in self.sites)
 
 
 Scope = tuple[str | None, float]
@@ -54,6 +66,7 @@ class FigureReader:
         self._clock = clock
         self._queries = statements.load("web")
         self._known: dict[Scope, tuple[float, Figures]] = {}
+        self._fleets: dict[str | None, tuple[float, list[SiteTally]]] = {}
         self._reading = trio.Lock()
 
     async def read(self, seen_by: Viewer, tenant: str | None, since: float) -> Figures:
@@ -83,10 +96,11 @@ class FigureReader:
         parameters = {
             "tenant": tenant,
             "since": datetime.fromtimestamp(since, UTC),
-            "lately": datetime.fromtimestamp(now - LATELY, UTC),
         }
         async with self._access.reading(seen_by) as connection:
-            devices, lately = await self._row(connection, "count_devices", parameters)
+            sites = await self._sites(connection, tenant)
+            owned = await subscriptions.list_all(connection, tenant)
+            (people,) = await self._row(connection, "count_people", parameters)
             received, stored, refused, duplicate = await self._row(connection, "sum_books", parameters)
             held, held_since = await self._row(connection, "count_held", parameters)
             cursor = await connection.execute(self._queries["sum_reasons"], parameters)
@@ -94,8 +108,9 @@ class FigureReader:
         return Figures(
             since=since,
             read_at=now,
-            devices=devices,
-            devices_lately=lately,
+            sites=sites,
+            subscriptions=owned,
+            people=people,
             received=received,
             stored=stored,
             refused=refused,
@@ -104,6 +119,17 @@ class FigureReader:
             held_since=None if held_since is None else held_since.timestamp(),
             reasons=reasons,
         )
+
+    async def _sites(self, connection: Connection, tenant: str | None) -> list[SiteTally]:
+        """The devices by site; those of a large fleet as counted a few seconds ago."""
+        counted_at, known = self._fleets.get(tenant, (0.0, []))
+        if sum(site.total for site in known) >= LARGE_FLEET and self._clock.monotonic() - counted_at < FLEET_AGE:
+            return known
+        if len(self._fleets) >= MAX_SCOPES:
+            self._fleets.clear()
+        sites = await fleet.by_site(connection, tenant)
+        self._fleets[tenant] = (self._clock.monotonic(), sites)
+        return sites
 
     async def _row(self, connection: Connection, name: str, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
         """The one row of an aggregate."""

@@ -85,6 +85,25 @@ WHERE d.status <> 'DECOMMISSIONED' AND (%(tenant)s::text IS NULL OR d.tenant_id 
 GROUP BY GROUPING SETS ((d.status), (f.presence), (d.site_id), (d.subscription_id))
 ORDER BY 1, 3 DESC, 2
 
+-- name: count_by_site
+-- One line a site, the devices without one in a line of their own; presence is that of ACTIVE devices.
+SELECT d.tenant_id, coalesce(d.site_id, ''), coalesce(p.name, d.site_id, ''),
+  count(*) FILTER (WHERE d.status = 'ACTIVE'), count(*) FILTER (WHERE d.status = 'PENDING'),
+  count(*) FILTER (WHERE d.status NOT IN ('ACTIVE', 'PENDING')),
+  count(*) FILTER (WHERE f.presence = 'ONLINE'), count(*) FILTER (WHERE f.presence = 'STALE'),
+  count(*) FILTER (WHERE f.presence = 'OFFLINE'), count(*) FILTER (WHERE f.presence = 'REFUSED'),
+  count(s.last_seen_at)
+FROM device_registry AS d
+LEFT JOIN device_state AS s USING (tenant_id, device_id)
+LEFT JOIN sites AS p ON p.tenant_id = d.tenant_id AND p.site_id = d.site_id
+CROSS JOIN presence_watch AS w
+CROSS JOIN LATERAL (
+  SELECT CASE WHEN d.status = 'ACTIVE' THEN presence_of(s, d.interval_seconds, w) END AS presence
+) AS f
+WHERE d.status <> 'DECOMMISSIONED' AND (%(tenant)s::text IS NULL OR d.tenant_id = %(tenant)s)
+GROUP BY 1, 2, 3
+ORDER BY 1, 3, 2
+
 -- name: open_claim_users
 -- Tenants whose claim user is open: whoever has its password may announce devices.
 SELECT tenant_id FROM tenants

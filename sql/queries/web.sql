@@ -7,10 +7,9 @@ SELECT set_config('appliance.tenant_id', %(tenant)s, true), set_config('transact
 -- name: begin_changing
 SELECT set_config('appliance.tenant_id', %(tenant)s, true)
 
--- name: count_devices
-SELECT count(*), count(*) FILTER (WHERE last_heard_at >= %(lately)s)
-FROM device_state
-WHERE %(tenant)s::text IS NULL OR tenant_id = %(tenant)s
+-- name: count_people
+-- All that the role may see: an operator's first steps are those of the appliance, a customer's those of the tenant.
+SELECT count(*) FROM users WHERE disabled_at IS NULL
 
 -- name: sum_books
 SELECT coalesce(sum(received), 0)::bigint, coalesce(sum(stored), 0)::bigint, coalesce(sum(refused), 0)::bigint,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -12,13 +13,14 @@ import trio
 
 from appliance.db import roles
 from appliance.db.pool import open_pool
+from appliance.people.role import Role
 from appliance.web import figures
 from appliance.web.auth import OPEN, allow
 from appliance.web.cookies import SESSION
 from appliance.web.pages.overview import reason_counts, trouble
 from appliance.web.services import DeviceListener
 from tests.postgres_server import Database
-from tests.web.serving import Always, Served, page_socket, services, serving, without_database
+from tests.web.serving import OPERATOR, Always, Served, page_socket, services, serving, without_database
 from tests.web.test_live_socket import batch
 
 
@@ -37,12 +39,30 @@ async def get(served: Served, path: str = "/") -> httpx.Response:
         return await client.get(served.url + path)
 
 
+def register(connection: psycopg.Connection, now: datetime, *devices: str, site: str | None = None) -> None:
+    """Devices of acme with a seat each, of ten, until 12 days and a bit from now."""
+    (subscription,) = connection.execute(
+        "INSERT INTO subscriptions (tenant_id, subscription_type, device_limit, term_start, term_end, status,"
+        " description)"
+        " VALUES ('acme', 'MAIN', 10, %(now)s, %(now)s + interval '12.5 days', 'ACTIVE', 'Base')"
+        " RETURNING subscription_id",
+        {"now": now},
+    ).fetchone() or ("",)
+    for device in devices:
+        connection.execute(
+            "INSERT INTO device_registry (tenant_id, device_id, status, subscription_id, site_id)"
+            " VALUES ('acme', %s, 'ACTIVE', %s, %s)",
+            (device, subscription, site),
+        )
+
+
 def fill(database: Database, now: datetime) -> None:
     """Two devices, one reading each, a minute of books with refusals."""
     minute = now.replace(second=0, microsecond=0)
     with psycopg.connect(database.conninfo()) as connection:
         connection.execute("SELECT telemetry_ensure_partitions(%s, %s)", (minute.date(), minute.date()))
         connection.execute("INSERT INTO tenants (tenant_id) VALUES ('acme')")
+        register(connection, now, "pump-1", "pump-2", site="hall")
         for device, seen in (("pump-1", now), ("pump-2", now - timedelta(minutes=10))):
             connection.execute(
                 "INSERT INTO device_state (tenant_id, device_id, last_ts, last_seen_at, last_heard_at)"
@@ -92,12 +112,50 @@ async def test_todays_books_devices_and_reasons_are_on_the_page(database: Databa
     fill(database, datetime.now(UTC))
     async with over(database) as served:
         page = (await get(served)).text
-    assert part(page, "kpi-devices").startswith(" Devices seen 2 1 heard in the last 5 minutes ")
-    assert part(page, "kpi-stored").startswith(" Stored today 1,240 of 1,300, 10 duplicates ")
+    assert part(page, "kpi-devices").startswith(" Devices 2 2 online 0 stale 0 offline ")
+    assert part(page, "kpi-seats").startswith(" Next subscription end 12 days 2 of 10 seats in use ")
+    assert part(page, "books").startswith(" Today: 1,300 received, 1,240 stored, 50 refused, 10 duplicates. ")
     assert part(page, "kpi-refused").startswith(" Refused today 3.8 % 50 of 1,300 messages ")
     assert part(page, "kpi-held").startswith(" Quarantined 1 held for a decision Oldest from 2 h ago ")
     assert part(page, "reasons").startswith(" Invalid metric 38 Too many messages 12 ")
     assert "INVALID_METRIC: A metric must be" in page, "the code stands in the tooltip"
+
+
+async def test_what_needs_attention_is_told_and_every_number_is_a_link(database: Database) -> None:
+    fill(database, datetime.now(UTC))
+    async with over(database) as served:
+        page = (await get(served)).text
+    told = part(page, "attention")
+    assert "Subscription Base ends in 12 days" in told
+    assert "1 message are" not in told
+    assert "1 message is held in quarantine until somebody decides." in told
+    assert re.findall(r'<(\w+) class="kpi"', page) == ["a"] * 5
+    assert 'href="/quarantine?reason=INVALID_METRIC"' in page
+    assert "Bergen" not in page
+
+
+async def test_an_operator_may_look_at_one_tenant_alone(database: Database) -> None:
+    fill(database, datetime.now(UTC))
+    async with over(database) as served:
+        one = (await get(served, "/?tenant=acme")).text
+        other = (await get(served, "/?tenant=other")).text
+        wrong = await get(served, "/?tenant=../x")
+    assert 'data-page="overview/acme"' in one
+    assert 'href="/quarantine?reason=INVALID_METRIC&amp;tenant=acme"' in one
+    assert part(one, "books").startswith(" Today: 1,300 received")
+    assert part(other, "books").startswith(" Today: 0 received")
+    assert "pump-1" not in other
+    assert wrong.status_code == 400
+
+
+async def test_whoever_has_a_tenant_gets_live_parts_of_no_other(database: Database) -> None:
+    fill(database, datetime.now(UTC))
+    own = replace(OPERATOR, tenant_id="other", role=Role.VIEWER)
+    async with over(database) as served:
+        asked = await served.app.live_pages.fragments("overview/acme", own)
+        theirs = await served.app.live_pages.fragments("overview/acme", OPERATOR)
+    assert "pump-1" not in "".join(fragment.html for fragment in asked)
+    assert "pump-1" in "".join(fragment.html for fragment in theirs)
 
 
 async def test_after_a_restart_the_last_readings_and_the_rate_are_still_there(database: Database) -> None:

@@ -1,23 +1,32 @@
-"""The Overview: what comes in, what is refused, what was read last. As an operator sees it, over all tenants."""
+"""The Overview: what needs attention, what comes in, what is refused, how devices and seats stand.
 
-from collections.abc import Mapping
+Of the viewer's tenant; operators see all tenants, or that of ``?tenant=``.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 import trio
 from quart import Blueprint, Response, request
 
+from appliance.devices.fleet import SiteTally
 from appliance.ingest.summary import LastReading
-from appliance.web import charts, formats
+from appliance.mqtt.topics import valid_id
+from appliance.subscriptions.lifecycle import Status, usable
+from appliance.web import attention, charts, first_steps, formats
+from appliance.web.access import tenants_shown
+from appliance.web.attention import Item, Places
 from appliance.web.auth import READERS, Viewer, allow, viewer
 from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.figures import FigureReader, Figures
-from appliance.web.fragments import Fragment, LivePages
+from appliance.web.first_steps import Step
+from appliance.web.fragments import Fragment
 from appliance.web.frame import Frame
 from appliance.web.live import LiveFeed
 from appliance.web.rates import Point
 from appliance.web.services import Services
-from appliance.web.templating import Templates
+from appliance.web.site import Site
 from appliance.web.words import Words, reason_words
 
 log = structlog.get_logger(__name__)
@@ -26,6 +35,7 @@ PAGE = "overview"
 LAST_READINGS = 12
 """Rows of the table."""
 REASONS_SHOWN = 6
+SITES_SHOWN = 6
 CHART_STEP, CHART_POINTS = 20, 180
 """Seconds and number of the chart's steps: one hour."""
 SPARK_STEP, SPARK_POINTS = 30, 60
@@ -40,13 +50,18 @@ _PARTS: Mapping[str, bool] = {
     "live-state": False,
     "kpi-messages": False,
     "live-banner": False,
+    "attention": True,
     "kpi-devices": True,
-    "kpi-stored": True,
     "kpi-refused": True,
     "kpi-held": True,
+    "kpi-seats": True,
     "chart-rate": True,
+    "books": True,
     "reasons": True,
     "readings": True,
+    "sites": True,
+    "seats": True,
+    "first-steps": True,
 }
 """The live parts by element id, and whether each is calm. Each is a template of its own in templates/overview/."""
 
@@ -97,9 +112,44 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Presences:
+    """Devices by whether they talk."""
+
+    devices: int
+    online: int
+    stale: int
+    offline: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seats:
+    """A subscription with its seats and its end."""
+
+    title: str
+    href: str
+    used: int
+    limit: int
+    end: str
+    colour: str
+    days_left: int | None
+    """None: it has ended."""
+    usable: bool
+    """Whether its devices are served."""
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """Everything the page shows. ``figures`` None: the books have not been read yet."""
 
+    places: Places
+    attention: Sequence[Item]
+    presences: Presences
+    sites: Sequence[SiteTally]
+    more_sites: int
+    seats: Sequence[Seats]
+    """Of every subscription, those that end next first."""
+    steps: Sequence[Step]
     rate: Rate
     chart: RateChart
     refused_columns: list[charts.Column]
@@ -110,38 +160,70 @@ class Overview:
     trouble: str | None
     """One line for the banner, when something is away."""
 
+    @property
+    def next_end(self) -> Seats | None:
+        """The subscription that ends next, of those that run."""
+        return next((one for one in self.seats if one.days_left is not None), None)
 
-def blueprint(services: Services, figures: FigureReader, templates: Templates, live_pages: LivePages) -> Blueprint:
+    @property
+    def seats_used(self) -> int:
+        """Seats with a device on them, of all subscriptions that serve their devices."""
+        return sum(one.used for one in self.seats if one.usable)
+
+    @property
+    def seats_there(self) -> int:
+        """Seats of all these subscriptions."""
+        return sum(one.limit for one in self.seats if one.usable)
+
+
+def blueprint(site: Site, figures: FigureReader) -> Blueprint:
     """The route of the page and its live parts."""
     routes = Blueprint(PAGE, __name__)
+    services, render = site.services, site.templates.render
 
     @routes.get("/")
     @allow(READERS)
     async def page() -> Response:
-        frame = Frame(viewer(), services.clock.wall(), "/", PAGE)
-        today = await figures.read(frame.viewer, frame.viewer.tenant_id, formats.midnight(frame.now, frame.viewer.zone))
-        shown = _assemble(services, frame, today)
+        who, tenant = viewer(), tenants_shown()
+        frame = _frame(who, services, tenant)
+        today = await figures.read(who, tenant, formats.midnight(frame.now, who.zone))
+        shown = _assemble(services, frame, today, tenant)
         line = services.device_listener.command(request.host, "TENANT/device/DEVICE", "PASSWORD")
-        html = templates.render("pages/overview.html", frame=frame, shown=shown, first_message=line, live=False)
+        html = render("pages/overview.html", frame=frame, shown=shown, first_message=line, live=False)
         return Response(html, content_type="text/html; charset=utf-8")
 
-    async def fragments(seen_by: Viewer) -> list[Fragment]:
-        frame = Frame(seen_by, services.clock.wall(), "/", PAGE)
-        shown = _assemble(services, frame, await _figures_or_older(services, figures, frame))
+    async def fragments(seen_by: Viewer, tenant: str | None) -> list[Fragment]:
+        frame = _frame(seen_by, services, tenant)
+        shown = _assemble(services, frame, await _figures_or_older(services, figures, frame, tenant), tenant)
         # an empty table keeps the command line that the page was loaded with
         return [
-            Fragment(part, templates.render(f"overview/{part}.html", frame=frame, shown=shown, live=True), calm)
+            Fragment(part, render(f"overview/{part}.html", frame=frame, shown=shown, live=True), calm)
             for part, calm in _PARTS.items()
             if part != "readings" or shown.rows
         ]
 
-    live_pages.add(PAGE, fragments)
+    async def of_viewer(seen_by: Viewer) -> list[Fragment]:
+        return await fragments(seen_by, seen_by.tenant_id)
+
+    async def of_tenant(seen_by: Viewer, tenant: str) -> list[Fragment]:
+        # whoever has a tenant sees that one, whatever is asked for
+        return await fragments(seen_by, seen_by.tenant_id or tenant) if valid_id(tenant) else []
+
+    site.live_pages.add(PAGE, of_viewer)
+    site.live_pages.add_each(PAGE, of_tenant)
     return routes
 
 
-async def _figures_or_older(services: Services, figures: FigureReader, frame: Frame) -> Figures | None:
+def _frame(who: Viewer, services: Services, tenant: str | None) -> Frame:
+    chosen = tenant if who.is_operator else None
+    return Frame(who, services.clock.wall(), "/", f"{PAGE}/{chosen}" if chosen else PAGE, chosen)
+
+
+async def _figures_or_older(
+    services: Services, figures: FigureReader, frame: Frame, tenant: str | None
+) -> Figures | None:
     """Today's figures; while Postgres is away, the last that were read: the socket stays open and says so."""
-    tenant, since = frame.viewer.tenant_id, formats.midnight(frame.now, frame.viewer.zone)
+    since = formats.midnight(frame.now, frame.viewer.zone)
     if services.health().postgres is None:
         try:
             with trio.fail_after(LIVE_PATIENCE):
@@ -151,12 +233,22 @@ async def _figures_or_older(services: Services, figures: FigureReader, frame: Fr
     return figures.last_known(tenant, since)
 
 
-def _assemble(services: Services, frame: Frame, figures: Figures | None) -> Overview:
-    tenant = frame.viewer.tenant_id
+def _assemble(services: Services, frame: Frame, figures: Figures | None, tenant: str | None) -> Overview:
+    who, now = frame.viewer, frame.now
+    places = Places(who.is_operator, tenant)
     reasons = [] if figures is None else reason_counts(figures.reasons)
+    sites = [] if figures is None else sorted(figures.sites, key=lambda site: (-site.offline, -site.total, site.name))
+    owned = [] if figures is None else seats(figures, now, places)
     return Overview(
-        rate=_rate(services.live, frame),
-        chart=_chart(services.live, frame),
+        places=places,
+        attention=[] if figures is None else attention.needed(figures, now, who.zone, places),
+        presences=presences(sites),
+        sites=sites[:SITES_SHOWN],
+        more_sites=max(len(sites) - SITES_SHOWN, 0),
+        seats=owned,
+        steps=[] if figures is None else first_steps.steps(figures, who.role, places),
+        rate=_rate(services.live, tenant),
+        chart=_chart(services.live, frame, tenant),
         refused_columns=_refused_columns(services.live, tenant),
         figures=figures,
         reasons=reasons[:REASONS_SHOWN],
@@ -166,13 +258,48 @@ def _assemble(services: Services, frame: Frame, figures: Figures | None) -> Over
     )
 
 
-def _rate(feed: LiveFeed, frame: Frame) -> Rate:
-    totals = [_total(point) for point in feed.series(SPARK_STEP, SPARK_POINTS, frame.viewer.tenant_id)]
+def presences(sites: Sequence[SiteTally]) -> Presences:
+    """All sites together."""
+    return Presences(
+        devices=sum(site.total for site in sites),
+        online=sum(site.online for site in sites),
+        stale=sum(site.stale for site in sites),
+        offline=sum(site.offline for site in sites),
+        refused=sum(site.refused for site in sites),
+    )
+
+
+def seats(figures: Figures, now: float, places: Places) -> list[Seats]:
+    """Subscriptions, those that end next first; those that have ended before them."""
+    shown = []
+    for row in sorted(figures.subscriptions, key=lambda one: (one.term_end, one.tenant_id, one.subscription_id)):
+        status, left = attention.standing(row, figures, now), attention.days_left(row, now)
+        runs = status in (Status.ACTIVE, Status.TRIAL)
+        colour = "" if runs and left >= attention.SOON else "medium" if runs else "crit"
+        end = f"{attention.days(left)} left" if runs else "In grace" if status is Status.GRACE else status.capitalize()
+        title = attention.title_of(row)
+        shown.append(
+            Seats(
+                title=title if places.tenant else f"{title}, {row.tenant_id}",
+                href=places.subscription(row),
+                used=row.active_device_count,
+                limit=row.device_limit,
+                end=end,
+                colour=colour,
+                days_left=left if runs else None,
+                usable=usable(status),
+            )
+        )
+    return shown
+
+
+def _rate(feed: LiveFeed, tenant: str | None) -> Rate:
+    totals = [_total(point) for point in feed.series(SPARK_STEP, SPARK_POINTS, tenant)]
     peak = charts.highest(totals)
     end = feed.series_end(SPARK_STEP)
     peak_at = end - (SPARK_POINTS - totals.index(peak)) * SPARK_STEP if peak > 0 else None
     spark = charts.paths(totals, charts.nice_top(peak), charts.SPARK_WIDTH, charts.SPARK_HEIGHT)
-    return Rate(feed.rate(frame.viewer.tenant_id), spark, peak, peak_at)
+    return Rate(feed.rate(tenant), spark, peak, peak_at)
 
 
 def _refused_columns(feed: LiveFeed, tenant: str | None) -> list[charts.Column]:
@@ -184,8 +311,8 @@ def _total(point: Point) -> float | None:
     return None if point.accepted is None or point.refused is None else point.accepted + point.refused
 
 
-def _chart(feed: LiveFeed, frame: Frame) -> RateChart:
-    points = feed.series(CHART_STEP, CHART_POINTS, frame.viewer.tenant_id)
+def _chart(feed: LiveFeed, frame: Frame, tenant: str | None) -> RateChart:
+    points = feed.series(CHART_STEP, CHART_POINTS, tenant)
     accepted, refused = [point.accepted for point in points], [point.refused for point in points]
     highest = charts.highest(accepted, refused)
     top = charts.nice_top(highest)
