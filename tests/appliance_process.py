@@ -25,7 +25,7 @@ import pytest
 
 from appliance.db.endpoint import Endpoint
 
-READY_SECONDS = 30.0
+READY_SECONDS = 90.0
 PROJECT = Path(__file__).parent.parent
 
 
@@ -128,7 +128,7 @@ class ApplianceProcess:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 15) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 60) -> int:
         """Ask the process to stop; its exit code."""
         assert self.process is not None
         self.process.send_signal(number)
@@ -163,7 +163,7 @@ class ApplianceProcess:
     def get(self, path: str) -> bytes:
         """The body of a GET on the dashboard, whatever its status."""
         try:
-            with urllib.request.urlopen(f"{self.run['web_url']}{path}", timeout=5) as response:
+            with urllib.request.urlopen(f"{self.run['web_url']}{path}", timeout=20) as response:
                 body: bytes = response.read()
                 return body
         except urllib.error.HTTPError as error:
@@ -179,7 +179,7 @@ class ApplianceProcess:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

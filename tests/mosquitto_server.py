@@ -17,8 +17,8 @@ import pytest
 
 PROGRAM = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "/usr/sbin/mosquitto"
 USER = "mosquitto"
-START_SECONDS = 10.0
-STOP_SECONDS = 5.0
+START_SECONDS = 30.0
+STOP_SECONDS = 20.0
 POLL_SECONDS = 0.005
 PORT_TRIES = 5
 

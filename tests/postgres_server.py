@@ -27,8 +27,8 @@ from appliance.db.trio_psycopg import connect
 USER = "postgres"
 SUPERUSER = "postgres"
 PORT = 5432
-START_SECONDS = 20.0
-STOP_SECONDS = 10.0
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
 POLL_SECONDS = 0.005
 TEMPLATE = "edge_template"
 

@@ -148,8 +148,11 @@ def _start_left(binary: Path, cluster: Path, sockets: Path, options: dict[str, o
 
 async def test_a_killed_first_start_leaves_nothing_half(folder: Path) -> None:
     with open_data_dir(folder / "data") as data_dir:
-        with trio.move_on_after(0.3):
-            await Postgres(data_dir, roles=ROLES).run()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Postgres(data_dir, roles=ROLES).run)
+            with trio.fail_after(20):
+                await until((folder / "data" / "postgres.new" / "base").exists, period=0.005)
+            nursery.cancel_scope.cancel()
         assert not (folder / "data" / "postgres").exists()
         assert (folder / "data" / "postgres.new").exists()
         async with trio.open_nursery() as nursery:

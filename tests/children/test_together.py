@@ -19,7 +19,7 @@ pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[2]
 # Worker threads of Trio end after 10 s idle, and with them what they forked under PR_SET_PDEATHSIG.
 THREADS_ARE_GONE = 15.0
-GONE_SECONDS = 10.0
+GONE_SECONDS = 30.0
 
 
 def left_on(path: Path) -> list[int]:

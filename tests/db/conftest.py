@@ -12,7 +12,7 @@ from appliance.db import roles
 from appliance.db.trio_psycopg import Connection, connect
 from tests.postgres_server import Database, PostgresServer, create_database, drop_database
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.002
 
 SESSIONS = """

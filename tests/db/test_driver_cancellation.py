@@ -11,6 +11,7 @@ import trio
 from psycopg.pq import TransactionStatus
 
 from appliance.db.trio_psycopg import CommitOutcomeUnknown, Connection, connect, wire
+from tests.busy import within
 from tests.db.conftest import Observer, cancel_when
 from tests.postgres_server import Database, PostgresServer
 
@@ -56,7 +57,7 @@ async def test_in_a_query(connection: Any_, observer: Observer) -> None:
     async def work() -> None:
         await connection.execute("SELECT pg_sleep(60)")
 
-    assert await cancel_when(observer.until_waiting("PgSleep"), work) < PROMPT_SECONDS
+    assert await cancel_when(observer.until_waiting("PgSleep"), work) < within(PROMPT_SECONDS)
     await observer.nothing_left_behind(connection)
     assert not connection.closed
 
@@ -68,7 +69,7 @@ async def test_in_a_transaction(connection: Any_, observer: Observer) -> None:
             async with connection.transaction():
                 await connection.execute("SELECT pg_sleep(60)")
 
-    assert await cancel_when(observer.until_waiting("PgSleep"), work) < PROMPT_SECONDS
+    assert await cancel_when(observer.until_waiting("PgSleep"), work) < within(PROMPT_SECONDS)
     await observer.nothing_left_behind(connection)
     assert not connection.closed
     assert await observer.scalar("SELECT count(*) FROM t") == 0
@@ -83,7 +84,7 @@ async def test_between_two_statements_of_a_transaction(connection: Any_, observe
             waiting.set()
             await trio.sleep_forever()
 
-    assert await cancel_when(waiting.wait(), work) < PROMPT_SECONDS
+    assert await cancel_when(waiting.wait(), work) < within(PROMPT_SECONDS)
     await observer.nothing_left_behind(connection)
     assert not connection.closed
     assert await observer.scalar("SELECT count(*) FROM t") == 0
@@ -96,7 +97,7 @@ async def test_in_copy_waiting_for_the_table(connection: Any_, blocker: Any_, ob
 
     async with blocker.transaction(force_rollback=True):
         await blocker.execute("LOCK t")
-        assert await cancel_when(observer.until_waiting("relation"), work) < PROMPT_SECONDS
+        assert await cancel_when(observer.until_waiting("relation"), work) < within(PROMPT_SECONDS)
     await observer.nothing_left_behind(connection)
     assert not connection.closed
 
@@ -108,7 +109,7 @@ async def test_at_the_end_of_copy_waiting_for_a_row(connection: Any_, blocker: A
 
     async with blocker.transaction(force_rollback=True):
         await blocker.execute("INSERT INTO t VALUES (1)")
-        assert await cancel_when(observer.until_waiting("transactionid"), work) < PROMPT_SECONDS
+        assert await cancel_when(observer.until_waiting("transactionid"), work) < within(PROMPT_SECONDS)
     await observer.nothing_left_behind(connection)
     assert not connection.closed
 
@@ -120,7 +121,7 @@ async def test_in_a_copy_that_the_server_does_not_read(connection: Any_, blocker
 
     async with blocker.transaction(force_rollback=True):
         await blocker.execute("INSERT INTO t VALUES (1)")
-        assert await cancel_when(observer.until_waiting("transactionid"), work) < PROMPT_SECONDS
+        assert await cancel_when(observer.until_waiting("transactionid"), work) < within(PROMPT_SECONDS)
     await observer.nothing_left_behind(connection)
     assert not connection.closed
 
@@ -134,7 +135,7 @@ async def test_between_two_copy_writes(connection: Any_, observer: Observer) -> 
             waiting.set()
             await trio.sleep_forever()
 
-    assert await cancel_when(waiting.wait(), work) < PROMPT_SECONDS
+    assert await cancel_when(waiting.wait(), work) < within(PROMPT_SECONDS)
     await observer.nothing_left_behind(connection)
     assert not connection.closed
     assert await observer.scalar("SELECT count(*) FROM t") == 0
@@ -149,7 +150,7 @@ async def test_between_two_writes_of_a_copy_in_no_transaction(connection: Any_, 
             waiting.set()
             await trio.sleep_forever()
 
-    assert await cancel_when(waiting.wait(), work) < PROMPT_SECONDS
+    assert await cancel_when(waiting.wait(), work) < within(PROMPT_SECONDS)
     await observer.nothing_left_behind(connection)
     assert not connection.closed
     assert await observer.scalar("SELECT count(*) FROM t") == 0
@@ -170,7 +171,7 @@ async def test_reading_a_copy(connection: Any_, observer: Observer) -> None:
         async with connection.cursor().copy("COPY (SELECT pg_sleep(60)) TO STDOUT") as copy:
             await copy.read()
 
-    assert await cancel_when(observer.until_waiting("PgSleep"), work) < PROMPT_SECONDS
+    assert await cancel_when(observer.until_waiting("PgSleep"), work) < within(PROMPT_SECONDS)
     await observer.nothing_left_behind(connection)
     assert not connection.closed
 
@@ -183,7 +184,7 @@ async def test_in_a_pipeline(connection: Any_, observer: Observer) -> None:
             cursor = await connection.execute("SELECT 1")
             await cursor.fetchone()
 
-    assert await cancel_when(observer.until_waiting("PgSleep"), work) < PROMPT_SECONDS
+    assert await cancel_when(observer.until_waiting("PgSleep"), work) < within(PROMPT_SECONDS)
     await observer.nothing_left_behind(connection)
     assert not connection.closed
     assert await observer.scalar("SELECT count(*) FROM t") == 0
@@ -194,7 +195,7 @@ async def test_at_the_end_of_a_pipeline(connection: Any_, observer: Observer) ->
         async with connection.transaction(), connection.pipeline():
             await connection.execute("SELECT pg_sleep(60)")
 
-    assert await cancel_when(observer.until_waiting("PgSleep"), work) < PROMPT_SECONDS
+    assert await cancel_when(observer.until_waiting("PgSleep"), work) < within(PROMPT_SECONDS)
     await observer.nothing_left_behind(connection)
     assert not connection.closed
 
@@ -208,7 +209,7 @@ async def test_in_the_block_of_a_pipeline(connection: Any_, observer: Observer) 
     async def sent() -> None:
         await observer.until(lambda sessions: any(session.wait_event == "PgSleep" for session in sessions))
 
-    assert await cancel_when(sent(), work) < PROMPT_SECONDS
+    assert await cancel_when(sent(), work) < within(PROMPT_SECONDS)
     await observer.nothing_left_behind(connection)
     assert not connection.closed
 
@@ -222,7 +223,7 @@ async def test_waiting_for_notifications(connection: Any_, observer: Observer) -
         async for _ in connection.notifies():
             pass
 
-    assert await cancel_when(listening.wait(), work) < PROMPT_SECONDS
+    assert await cancel_when(listening.wait(), work) < within(PROMPT_SECONDS)
     await observer.nothing_left_behind(connection)
     assert not connection.closed
 

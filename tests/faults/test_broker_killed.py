@@ -13,6 +13,7 @@ from pathlib import Path
 import trio
 
 from tests.appliance_process import ApplianceProcess
+from tests.busy import within
 from tests.system.auditor import look
 from tests.system.publisher import TENANT, Publisher, client, stored
 
@@ -55,7 +56,7 @@ async def publish_until(publisher: Publisher, appliance: ApplianceProcess, over:
 async def flowing(appliance: ApplianceProcess) -> None:
     """Return once messages are being stored: everybody is there again."""
     before = now = len(stored(appliance))
-    with trio.fail_after(FLOW_SECONDS):
+    with trio.fail_after(within(FLOW_SECONDS)):
         while now - before < 10 * GROUP:
             await trio.sleep(0.02)
             now = len(await trio.to_thread.run_sync(stored, appliance))
@@ -66,7 +67,7 @@ async def caught_up(appliance: ApplianceProcess, publisher: Publisher) -> int:
     marker = Publisher(TENANT, int(time.time() * 1000), devices=1)
     async with client(appliance, "marker") as connection:
         await marker.send(connection, 1)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while not marker.books <= set(await trio.to_thread.run_sync(stored, appliance)):
             await trio.sleep(0.05)
     found = stored(appliance)

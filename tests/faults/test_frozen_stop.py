@@ -8,6 +8,7 @@ from contextlib import suppress
 import trio
 
 from tests.appliance_process import ApplianceProcess
+from tests.busy import within
 from tests.faults.test_away import freeze, stored
 from tests.system.caller import Caller
 from tests.system.publisher import TENANT, client
@@ -43,14 +44,14 @@ async def test_with_postgres_frozen_it_stops_in_time_and_loses_nothing(appliance
                 await connection.publish(TOPIC, b'{"ts":%d,"seq":%d}' % (time.time_ns() // 1_000_000, number))
             await trio.sleep(FROZEN_SECONDS)
             began = time.monotonic()
-            code = await trio.to_thread.run_sync(appliance.stop, signal.SIGTERM, 3 * STOP_SECONDS)
+            code = await trio.to_thread.run_sync(appliance.stop, signal.SIGTERM, 10 * STOP_SECONDS)
             took = time.monotonic() - began
         for pid in frozen:  # those that outlived their postmaster
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-        assert (code, took < STOP_SECONDS) == (0, True), f"{took} s\n{appliance.tail()}"
+        assert (code, took < within(STOP_SECONDS)) == (0, True), f"{took} s\n{appliance.tail()}"
         await trio.to_thread.run_sync(appliance.start)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while {n for (n,) in appliance.query("SELECT seq FROM telemetry") if n is not None} != {*range(50)}:
                 await trio.sleep(0.05)
     assert "Traceback" not in appliance.log.read_text()

@@ -25,7 +25,7 @@ from tests.system.auditor import look as check
 
 MESSAGES, DEVICES = 4400, 40
 KILLS = 10
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 async def hold(database: Database) -> None:

@@ -7,6 +7,7 @@ import time
 import trio
 
 from tests.appliance_process import ApplianceProcess
+from tests.busy import within
 from tests.system.publisher import client
 
 STOPS = 4
@@ -22,15 +23,15 @@ async def test_asked_to_stop_while_it_starts_it_ends_cleanly(appliance: Applianc
         # Spread over the start: making the cluster, the schema, the broker, opening the door.
         await trio.sleep(LONGEST_START * (number + chance.random()) / STOPS)
         began = time.monotonic()
-        code = await trio.to_thread.run_sync(appliance.stop, signal.SIGTERM, STOP_SECONDS)
+        code = await trio.to_thread.run_sync(appliance.stop, signal.SIGTERM, 10 * STOP_SECONDS)
         assert code in {0, -signal.SIGTERM}, f"seed {seed}\n{appliance.tail()}"  # killed by it before anybody listens
-        assert time.monotonic() - began < STOP_SECONDS
+        assert time.monotonic() - began < within(STOP_SECONDS)
         assert appliance.children() == [], f"seed {seed}"
         assert appliance.run_file() is None, f"seed {seed}"
     assert "Traceback" not in appliance.log.read_text()
     appliance.start()
     async with client(appliance, "sender") as connection:
         await connection.publish("tenant/fleet/device/d/telemetry", b'{"a":1}')
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while not await trio.to_thread.run_sync(appliance.query, "SELECT 1 FROM telemetry"):
             await trio.sleep(0.05)

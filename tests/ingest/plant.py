@@ -29,7 +29,7 @@ from tests.devices.world import add_tenant, ingest, sell
 from tests.postgres_server import Database
 
 TENANT = "acme"
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.005
 
 

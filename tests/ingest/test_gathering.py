@@ -24,7 +24,7 @@ def work(first: int, count: int, received_at: int = NOW) -> Work:
 
 async def taken(gathering: Gathering) -> Work:
     """The next batch, which must be there."""
-    with trio.fail_after(1):
+    with trio.fail_after(10):
         found = await gathering.take()
     assert found is not None
     return found
@@ -53,7 +53,7 @@ async def test_no_more_gathers_than_a_batch_holds(autojump_clock: trio.testing.M
     del autojump_clock
     gathering = Gathering(4)
     gathering.add(work(0, 3))
-    with trio.fail_after(1):
+    with trio.fail_after(10):
         await gathering.room(1)
     with trio.move_on_after(60) as waiting:
         await gathering.room(2)
@@ -65,7 +65,7 @@ async def test_no_more_gathers_than_a_batch_holds(autojump_clock: trio.testing.M
 
 async def test_a_submission_larger_than_a_batch_is_let_in_alone() -> None:
     gathering = Gathering(4)
-    with trio.fail_after(1):
+    with trio.fail_after(10):
         await gathering.room(9)
 
 

@@ -415,12 +415,14 @@ async def test_nothing_is_acknowledged_before_its_commit_and_all_in_order(databa
 
 async def test_the_books_balance_in_every_snapshot(database: Database) -> None:
     await furnish(database)
+    arrange(database, POISON)
     async with open_plant(database) as plant, trio.open_nursery() as nursery:
 
         async def traffic() -> None:
             for number in range(150):
                 again = timed(number)
-                await plant.send(again, telemetry("d-2", b'{"t":1}'), telemetry("d-1", b"{"), again)
+                doubtful = b'{"poison":1}' if number % 10 == 0 else b'{"t":1}'
+                await plant.send(again, telemetry("d-2", doubtful), telemetry("d-1", b"{"), again)
             nursery.cancel_scope.cancel()
 
         async def audit() -> None:
@@ -431,6 +433,7 @@ async def test_the_books_balance_in_every_snapshot(database: Database) -> None:
         nursery.start_soon(audit)
     assert books(database)["received"] == 600
     assert books(database)["duplicate"] == 150
+    assert books(database)["refused"] == 150 + 15
 
 
 async def test_states_are_written_once_a_second_and_only_what_changed(database: Database) -> None:

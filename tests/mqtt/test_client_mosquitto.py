@@ -14,7 +14,7 @@ from appliance.mqtt.link import LinkState
 from tests.mosquitto_server import MosquittoServer
 from tests.mqtt.tcp_proxy import tcp_proxy
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 SESSION_SECONDS = 3600
 
 

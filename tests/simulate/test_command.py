@@ -18,7 +18,7 @@ from appliance.simulate.ledger import read
 from tests.mosquitto_server import MosquittoServer
 
 pytestmark = pytest.mark.real
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 def command(*options: str) -> list[str]:

@@ -10,7 +10,7 @@ import trio
 
 from tests.appliance_process import ApplianceProcess
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def books(appliance: ApplianceProcess) -> dict[str, int]:
     return dict(zip(columns, appliance.query(f"SELECT {sums} FROM ingest_ledger")[0], strict=True))
 
 
-async def settled(appliance: ApplianceProcess, expected: int, timeout: float = 60) -> None:
+async def settled(appliance: ApplianceProcess, expected: int, timeout: float = 120) -> None:
     """Wait until the table holds ``expected`` rows; fails when it does not in time."""
     deadline = trio.current_time() + timeout
     found = 0

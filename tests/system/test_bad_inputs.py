@@ -32,7 +32,7 @@ from tests.system.bad_payloads import Case, Refused, Stored, cases
 from tests.system.caller import Answer, Caller
 from tests.system.publisher import TENANT, client
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 GOOD = b'{"temperature":21.5}'
 CASES = cases()
 

@@ -18,13 +18,14 @@ from appliance.devices.credentials import Issued
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import By
 from tests.appliance_process import ApplianceProcess
+from tests.busy import within
 from tests.system.auditor import look
 from tests.system.bad_packets import Fate, cases, connect, publish
 from tests.system.caller import Caller
 from tests.system.publisher import TENANT, client
 from tests.system.test_stopping import child
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 WAIT_SECONDS = 0.05
 GOOD = b'{"temperature":21.5}'
 CROWD = 200
@@ -125,7 +126,7 @@ async def test_a_crowd_that_says_nothing_keeps_nobody_out(serving: ApplianceProc
             began = trio.current_time()
             async with client(serving, "real") as real:
                 await real.publish(topic("real").decode(), GOOD)
-            assert trio.current_time() - began < PATIENCE_SECONDS / 2
+            assert trio.current_time() - began < within(5)
         await stored(serving, "real", 1)
     finally:
         for stream in crowd:

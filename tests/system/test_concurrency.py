@@ -13,13 +13,14 @@ import trio
 
 from appliance.reading import Reason
 from tests.appliance_process import ApplianceProcess
+from tests.busy import within
 from tests.postgres_server import PostgresServer, create_database, drop_database
 from tests.system.auditor import auditing, look
 from tests.system.caller import Caller, Start
 from tests.system.publisher import client
 
 CALLERS = 100
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -208,5 +209,7 @@ async def test_a_change_by_hand_takes_effect_in_every_process_within_a_second(pe
         peers.query(f"{statement} RETURNING 1", tenant_id)
         changed = trio.current_time()
         for caller in callers:
+            asked = trio.current_time()
             while (status := (await caller.post(path, b'{"temperature":1}')).status) != expected:
-                assert trio.current_time() < changed + 1.0, f"still {status} a second after {statement}"
+                assert asked < changed + within(1.0), f"still {status} a second after {statement}"
+                asked = trio.current_time()

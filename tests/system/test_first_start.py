@@ -9,7 +9,7 @@ import httpx
 
 from tests.appliance_process import CSRF, PASSWORD, SET_UP_LINK, ApplianceProcess
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 
 
 def counted(appliance: ApplianceProcess, cause: str) -> float:

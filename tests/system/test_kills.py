@@ -89,7 +89,7 @@ async def test_killed_at_a_failpoint_nothing_is_lost_or_doubled(appliance: Appli
         for _ in range(KILLS):
             appliance.launch(EDGE_FAILPOINT=f"{failpoint}:{chance.randrange(1, 6)}")
             assert appliance.process is not None
-            code = await trio.to_thread.run_sync(appliance.process.wait, 30)
+            code = await trio.to_thread.run_sync(appliance.process.wait, 60)
             assert code == -9, appliance.tail()
         appliance.start()
         seen_again = redelivered(appliance)

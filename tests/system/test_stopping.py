@@ -56,6 +56,14 @@ def child(appliance: ApplianceProcess, program: str) -> int:
     raise AssertionError(f"no {program} among the children\n{appliance.tail()}")
 
 
+def another(appliance: ApplianceProcess, program: str, former: int) -> bool:
+    """Whether a child of that name runs that is not the former one."""
+    try:
+        return child(appliance, program) != former
+    except (AssertionError, OSError):
+        return False
+
+
 async def test_sigterm_under_load_loses_nothing_and_leaves_nothing(appliance: ApplianceProcess) -> None:
     appliance.start()
     sender = publisher()
@@ -82,12 +90,12 @@ async def test_a_second_signal_ends_it_at_once_and_the_children_follow(appliance
     await trio.sleep(0.7)
     assert appliance.process.poll() is None
     appliance.process.terminate()
-    code = await trio.to_thread.run_sync(appliance.process.wait, 5)
+    code = await trio.to_thread.run_sync(appliance.process.wait, 30)
     assert code == 128 + signal.SIGTERM
     for pid in children:
         if Path(f"/proc/{pid}").exists():
             os.kill(pid, signal.SIGCONT)
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while appliance.children():
             await trio.sleep(0.05)
 
@@ -100,7 +108,7 @@ async def test_postgres_killed_under_load_comes_back_and_loses_nothing(appliance
         for _ in range(3):
             await trio.sleep(0.3)
             os.kill(child(appliance, "postgres"), signal.SIGKILL)
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 while b'"ready"' in await _readyz(appliance):
                     await trio.sleep(0.01)
                 while b'"ready"' not in await _readyz(appliance):
@@ -119,8 +127,11 @@ async def test_the_broker_stopped_under_load_comes_back_and_loses_nothing(applia
         nursery.start_soon(sender.send, connection, MESSAGES, 100, 0.02)
         for _ in range(3):
             await trio.sleep(0.3)
-            os.kill(child(appliance, "mosquitto"), signal.SIGTERM)
-            await trio.sleep(0.5)
+            victim = child(appliance, "mosquitto")
+            os.kill(victim, signal.SIGTERM)
+            with trio.fail_after(30):
+                while not another(appliance, "mosquitto", victim):
+                    await trio.sleep(0.02)
     await settled(appliance, MESSAGES)
     agrees(appliance, sender)
     assert "Traceback" not in appliance.tail()

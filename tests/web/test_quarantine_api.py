@@ -206,7 +206,7 @@ async def test_held_messages_are_forecast_offered_replayed_and_followed(database
             arrange(database, "UPDATE subscriptions SET device_limit = 2")
             plant.registry.forget()
             offers: list[dict[str, Any]] = []
-            with trio.fail_after(20):  # what was found before holds for a moment
+            with trio.fail_after(60):  # what was found before holds for a moment
                 while not offers:
                     offers = await admin.ask("GET", f"{QUARANTINE}/offers")
             (offer,) = offers
@@ -216,7 +216,7 @@ async def test_held_messages_are_forecast_offered_replayed_and_followed(database
             job = await admin.ask("POST", REPLAY, 202, json={"reasons": [offer["reason"]]})
             assert (job["status"], job["total"]) == ("WAITING", 3)
             await nursery.start(replayer(plant).run)
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while job["ended_at"] is None:
                     await trio.sleep(0.02)
                     job = await admin.ask("GET", f"{QUARANTINE}/replays/{job['replay_id']}")
