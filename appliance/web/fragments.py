@@ -32,12 +32,15 @@ class LivePages:
 
     def __init__(self) -> None:
         self._renders: dict[str, Render] = {}
+        self._shared_for: dict[str, float] = {}
         self._each: dict[str, RenderEach] = {}
         self._shared: dict[tuple[str, Viewer], tuple[float, list[Fragment]]] = {}
 
-    def add(self, name: str, render: Render) -> None:
-        """Make ``name`` a page whose parts can be had live."""
+    def add(self, name: str, render: Render, *, shared_for: float | None = None) -> None:
+        """Make ``name`` a page whose parts can be had live; ``shared_for`` seconds one rendering is good enough."""
         self._renders[name] = render
+        if shared_for is not None:
+            self._shared_for[name] = shared_for
 
     def add_each(self, name: str, render: RenderEach) -> None:
         """Make ``name/WHICH`` pages, whichever they are."""
@@ -50,7 +53,7 @@ class LivePages:
     async def fragments(self, name: str, viewer: Viewer) -> list[Fragment]:
         """The live parts of page ``name`` as they are now. Raises KeyError for a page that is not live."""
         shared = self._shared.get((name, viewer))
-        if shared is not None and trio.current_time() - shared[0] < SHARED_FOR:
+        if shared is not None and trio.current_time() - shared[0] < self._shared_for.get(name, SHARED_FOR):
             return shared[1]
         fragments = await self._render(name, viewer)
         if len(self._shared) >= MAX_SHARED:

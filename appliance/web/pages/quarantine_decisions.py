@@ -32,6 +32,8 @@ from appliance.web.words import REASONS
 
 LIVE_JOBS = 20
 """Newest replays whose progress is sent."""
+LIVE_SECONDS = 0.9
+"""Of one rendering: each asks Postgres."""
 TYPED_FROM = 50
 """Messages from which on a dismissal asks for their number to be typed."""
 
@@ -151,7 +153,7 @@ def _jobs(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
             for job in jobs
         ]
 
-    site.live_pages.add(PAGE, fragments)
+    site.live_pages.add(PAGE, fragments, shared_for=LIVE_SECONDS)
 
 
 def titles(job: Replay) -> list[tuple[str, int]]:

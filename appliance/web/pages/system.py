@@ -21,6 +21,8 @@ PAGE = "system"
 PROBLEMS = "system-problems"
 """The same page with the tasks that need somebody."""
 PATHS: Mapping[str, str] = {PAGE: "/system", PROBLEMS: "/system/problems"}
+LIVE_SECONDS = 0.9
+"""Of one rendering: the page tells of seconds, and putting it together is some milliseconds of work."""
 SPARK_STEP, SPARK_POINTS = 30, 60
 TIME_LABELS = 3
 TELEMETRY, ROLLUPS, QUARANTINE = ("telemetry",), ("telemetry_hourly", "rollup"), ("quarantine",)
@@ -105,7 +107,7 @@ def blueprint(site: Site, reader: SystemReader) -> Blueprint:
             assembled = await assemble(seen_by, only_problems=name == PROBLEMS)
             return list(_fragments(site, site.frame(seen_by, path=PATHS[name], live_page=name), assembled))
 
-        site.live_pages.add(name, fragments)
+        site.live_pages.add(name, fragments, shared_for=LIVE_SECONDS)
 
     for name in PATHS:
         go_live(name)

@@ -1,0 +1,30 @@
+"""Live pages are rendered once for all who see the same, as often as the page is worth it."""
+
+from dataclasses import replace
+
+import pytest
+import trio
+
+from appliance.web.auth import Viewer
+from appliance.web.fragments import SHARED_FOR, Fragment, LivePages
+from tests.web.serving import OPERATOR
+
+
+@pytest.mark.usefixtures("autojump_clock")
+@pytest.mark.parametrize("shared_for", [SHARED_FOR, 0.9])
+async def test_one_rendering_is_shared_for_its_time_and_no_longer(shared_for: float) -> None:
+    rendered: list[Viewer] = []
+
+    async def render(seen_by: Viewer) -> list[Fragment]:
+        rendered.append(seen_by)
+        return [Fragment("x", str(len(rendered)))]
+
+    pages = LivePages()
+    pages.add("page", render, shared_for=shared_for)
+    first = await pages.fragments("page", OPERATOR)
+    await trio.sleep(shared_for * 0.9)
+    assert await pages.fragments("page", OPERATOR) == first
+    await pages.fragments("page", replace(OPERATOR, name="Somebody else"))
+    assert len(rendered) == 2, "nobody sees what was rendered for another"
+    await trio.sleep(shared_for * 0.2)
+    assert await pages.fragments("page", OPERATOR) != first
