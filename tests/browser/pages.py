@@ -29,6 +29,7 @@ class PageOf:
 
 
 ONE_DEVICE = f"/devices/{DEVICE}"
+ONE_TENANT = f"/tenants/{TENANT}"
 OPERATOR = Role.OPERATOR
 
 PAGES: Sequence[PageOf] = (
@@ -79,6 +80,7 @@ PAGES: Sequence[PageOf] = (
     PageOf("/quarantine/replays/1", "replay", rule="/quarantine/replays/<int:replay_id>"),
     # people
     PageOf("/audit", "audit"),
+    PageOf("/audit?actor=nobody", "audit-none"),
     PageOf("/audit?", "audit-operator", OPERATOR),
     PageOf("/users", "users"),
     PageOf("/users?", "users-operator", OPERATOR),
@@ -90,8 +92,27 @@ PAGES: Sequence[PageOf] = (
     PageOf("/profile/second-factor", "profile-second-factor"),
     # operators
     PageOf("/tenants", "tenants", OPERATOR),
-    PageOf("/tenants/new", "tenant-new", OPERATOR),
-    PageOf(f"/tenants/{TENANT}", "tenant", OPERATOR, rule="/tenants/<tenant_id>"),
+    PageOf("/tenants?q=nobody", "tenants-none", OPERATOR),
+    PageOf("/tenants/+new", "tenant-new", OPERATOR),
+    PageOf(ONE_TENANT, "tenant", OPERATOR, rule="/tenants/<tenant_id>"),
+    PageOf(f"{ONE_TENANT}/edit", "tenant-edit", OPERATOR, rule="/tenants/<tenant_id>/edit"),
+    PageOf(f"{ONE_TENANT}/suspend", "tenant-suspend", OPERATOR, rule="/tenants/<tenant_id>/suspend"),
+    PageOf(f"{ONE_TENANT}/resume", "tenant-resume", OPERATOR, rule="/tenants/<tenant_id>/resume"),
+    PageOf(f"{ONE_TENANT}/open-claim", "tenant-open-claim", OPERATOR, rule="/tenants/<tenant_id>/open-claim"),
+    PageOf(f"{ONE_TENANT}/close-claim", "tenant-close-claim", OPERATOR, rule="/tenants/<tenant_id>/close-claim"),
+    PageOf(f"{ONE_TENANT}/rotate-claim", "tenant-rotate-claim", OPERATOR, rule="/tenants/<tenant_id>/rotate-claim"),
+    PageOf(
+        f"{ONE_TENANT}/subscriptions/+new",
+        "subscription-new",
+        OPERATOR,
+        rule="/tenants/<tenant_id>/subscriptions/+new",
+    ),
+    PageOf(
+        f"{ONE_TENANT}/subscriptions/SUB-20251208-00001",
+        "subscription",
+        OPERATOR,
+        rule="/tenants/<tenant_id>/subscriptions/<subscription_id>",
+    ),
     PageOf("/system", "system", OPERATOR),
     PageOf("/system/problems", "system-problems", OPERATOR),
     # failures

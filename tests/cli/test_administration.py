@@ -31,7 +31,8 @@ DEVICE_ROW = {
     "last_seen_at", "own_credential", "switch_at",
 }  # fmt: skip
 TENANT_ROW = {
-    "tenant_id", "name", "status", "provisioning", "claim_enabled", "has_claim", "created_at", "devices",
+    "tenant_id", "name", "status", "provisioning", "claim_enabled", "has_claim", "created_at", "devices", "time_zone",
+    "limits", "version", "last_heard_at",
 }  # fmt: skip
 
 
