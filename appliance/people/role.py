@@ -35,4 +35,4 @@ class Scope(StrEnum):
     READ = "read"
     WRITE = "write"
     INGEST = "ingest"
-    """To send messages of any device of the user's tenant."""
+    """To send messages of any device of the user's tenant over HTTP, for whoever administers it."""

@@ -27,6 +27,8 @@ def test_every_command_of_the_readme_does_what_it_says(appliance: ApplianceProce
     secrets = {"PASSWORD": words[words.index("-P") + 1]}
     done = []
     for line in commands():
+        if "$API_TOKEN" in line:
+            secrets["API_TOKEN"] = appliance.command("token", "add", "ingrid@norrvik.example")["token"]
         if "$TOKEN" in line:
             secrets["TOKEN"] = appliance.command("device", "rotate", "acme", "first")["token"]
         if "$API_TOKEN" in line:

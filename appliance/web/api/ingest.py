@@ -22,10 +22,12 @@ from appliance.devices.seats import By
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.ingest.http import MAX_MESSAGES, Form, split
 from appliance.mqtt.topics import valid_id
+from appliance.people.role import Scope
 from appliance.reading import Reason, Refusal
 from appliance.web.api.describe import Credential, answer, describe
 from appliance.web.api.problem import problem
-from appliance.web.auth import OPEN, allow
+from appliance.web.auth import ADMINS, OPEN, allow
+from appliance.web.gate import bearer
 from appliance.web.services import Ingest, Services
 
 STATUSES: Mapping[Reason, HTTPStatus] = {
@@ -118,7 +120,7 @@ def blueprint(services: Services, source: Ingest) -> Blueprint:
         if services.health().postgres is not None:
             return _away()
         with trio.move_on_after(COMMIT_DEADLINE):
-            return await _take(source, tenant_id, device_id, kind)
+            return await _take(services, source, tenant_id, device_id, kind)
         return _away()
 
     @routes.post("/ingest/tenant/<tenant_id>/device/<device_id>/claim")
@@ -140,7 +142,7 @@ def blueprint(services: Services, source: Ingest) -> Blueprint:
 
 
 async def _claim(services: Services, tenant_id: str, device_id: str) -> Response:
-    secret = _bearer()
+    secret = bearer() or ""
     if not await services.ingest.authentic_claim(tenant_id, secret) or not secret:
         return _unauthorised()
     if not valid_id(device_id):
@@ -160,8 +162,8 @@ async def _claim(services: Services, tenant_id: str, device_id: str) -> Response
             return problem(HTTPStatus.CONFLICT, "HAS_CREDENTIAL", detail)
 
 
-async def _take(source: Ingest, tenant_id: str, device_id: str, kind: str) -> Response:
-    if source.token_demanded and not await _authentic(source, tenant_id, device_id):
+async def _take(services: Services, source: Ingest, tenant_id: str, device_id: str, kind: str) -> Response:
+    if source.token_demanded and not await _authentic(services, source, tenant_id, device_id):
         return _unauthorised()
     form = _form()
     if form is None:
@@ -184,16 +186,20 @@ async def _take(source: Ingest, tenant_id: str, device_id: str, kind: str) -> Re
     return _one(verdicts[0], lambda: source.retry_after(tenant_id, device_id))
 
 
-async def _authentic(source: Ingest, tenant_id: str, device_id: str) -> bool:
-    secret = _bearer()
+async def _authentic(services: Services, source: Ingest, tenant_id: str, device_id: str) -> bool:
+    """Whether the device's own secret is shown, its tenant's claim password, or an API token that is good for this."""
+    secret = bearer() or ""
     # Asked in any case, so that a missing secret takes as long as a wrong one.
-    return await source.authentic(tenant_id, device_id, secret) and bool(secret)
+    authentic = await source.authentic(tenant_id, device_id, secret)
+    return bool(secret) and (authentic or await _may_send(services, secret, tenant_id))
 
 
-def _bearer() -> str:
-    """The secret of ``Authorization: Bearer ...``; empty without one."""
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else ""
+async def _may_send(services: Services, secret: str, tenant_id: str) -> bool:
+    """Whether it is an API token of somebody who administers this tenant, with the scope for messages."""
+    who = await services.identity.by_token(secret)
+    if who is None or who.scopes is None or Scope.INGEST not in who.scopes or who.role not in ADMINS:
+        return False
+    return who.is_operator or who.tenant_id == tenant_id
 
 
 def _form() -> Form | None:
@@ -233,7 +239,8 @@ def _unauthorised() -> Response:
     return problem(
         HTTPStatus.UNAUTHORIZED,
         "UNAUTHORIZED",
-        "show the device's token, or its tenant's claim password for a device without one: Authorization: Bearer ...",
+        "show the device's token, its tenant's claim password for a device without one, or an API token: "
+        "Authorization: Bearer ...",
         {"WWW-Authenticate": 'Bearer realm="ingest"'},
     )
 

@@ -31,7 +31,7 @@ THEMES = ((Theme.SYSTEM, "As the system says"), (Theme.LIGHT, "Light"), (Theme.D
 SCOPES = (
     (Scope.READ, "Read", "See what you see"),
     (Scope.WRITE, "Write", "Change what you may change"),
-    (Scope.INGEST, "Ingest", "Send messages of your tenant's devices"),
+    (Scope.INGEST, "Ingest", "Send messages of any device, if you are an admin"),
 )
 
 Fault = tuple[str | None, str]

@@ -1,0 +1,64 @@
+"""API tokens with the scope for messages: an admin's program speaks for the devices of its tenant, and no others."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from appliance.db.pool import open_pool
+from appliance.ingest.batch import Accepted, Verdict
+from appliance.people.role import Role
+from tests.postgres_server import Database
+from tests.web.people import signed_in
+from tests.web.serving import NoDevices, services, serving
+from tests.web.test_probes import token_of
+
+
+class Taking(NoDevices):
+    """Ingest that knows no device's secret, and takes what comes from whoever is let in all the same."""
+
+    async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:
+        del topic
+        return [Accepted.STORED for _ in payloads]
+
+
+@pytest.mark.parametrize(
+    ("role", "scopes", "status"),
+    [
+        (Role.ADMIN, "{ingest}", 202),
+        (Role.OPERATOR, "{ingest}", 202),
+        (Role.ADMIN, "{read,write}", 401),
+        (Role.VIEWER, "{ingest}", 401),
+        (Role.RESPONDER, "{ingest}", 401),
+    ],
+)
+async def test_who_may_send(database: Database, role: Role, scopes: str, status: int) -> None:
+    token = token_of(database, signed_in(database.conninfo(), role), scopes)
+    assert await _sent(database, "acme", token) == status
+
+
+async def test_no_other_tenants_devices(database: Database) -> None:
+    token = token_of(database, signed_in(database.conninfo(), Role.ADMIN, "globex"), "{ingest}")
+    assert [await _sent(database, tenant, token) for tenant in ("globex", "acme", "nobodys")] == [202, 401, 401]
+
+
+@pytest.mark.parametrize("token", ["x", "\xe9", "a" * 5000])
+async def test_what_is_no_token(database: Database, token: str) -> None:
+    assert await _sent(database, "acme", token) == 401
+
+
+async def _sent(database: Database, tenant_id: str, token: str) -> int:
+    """The status of a message with this token."""
+    async with open_pool(database.conninfo("appliance_ingest"), name="ingest", min_size=1, max_size=2) as pool:
+        given = replace(services(pool), ingest=Taking())
+        async with serving(given) as served, httpx.AsyncClient() as program:
+            answer = await program.post(
+                f"{served.url}/ingest/tenant/{tenant_id}/device/d1/telemetry",
+                content=b'{"a": 1}',
+                headers=[
+                    (b"Authorization", f"Bearer {token}".encode("latin1")),
+                    (b"Content-Type", b"application/json"),
+                ],
+            )
+            return answer.status_code
