@@ -196,6 +196,7 @@ TABLE: Mapping[str, Allowed] = {
     "POST /operator/tenants/<tenant_id>/resume": OPERATORS,
     "POST /operator/tenants/<tenant_id>/claim": OPERATORS,
     "POST /operator/tenants/<tenant_id>/rotate-claim": OPERATORS,
+    "GET /customer/subscriptions": READERS,
     "GET /operator/subscriptions": OPERATORS,
     "POST /operator/subscriptions": OPERATORS,
     "GET /operator/subscriptions/<subscription_id>": OPERATORS,

@@ -424,6 +424,7 @@ async def test_a_device_page_tells_how_the_device_is(database: Database) -> None
             "3 in 24 h",
             "Invalid metric. humidity is a list",
             "it speaks as its tenant's claim user",
+            "1 message of it is held.",
         ):
             assert told in shown, told
         assert "geheim" not in page.text

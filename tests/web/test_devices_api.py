@@ -339,3 +339,13 @@ async def test_an_id_that_nobody_can_have_is_not_there(database: Database, devic
         for method, path in (("GET", ""), ("PATCH", ""), ("POST", "/revoke"), ("DELETE", "?history=keep")):
             answer = await admin.raw(method, f"{DEVICES}/{device}{path}", content=json.dumps({}))
             assert answer.status_code in {400, 404}, (method, answer.status_code, answer.text)
+
+
+async def test_customers_see_their_own_subscriptions(database: Database) -> None:
+    await prepare(database, TENANT, "rival", limit=7)
+    async with dashboard(database) as served, calling(served, database, Role.VIEWER) as reader:
+        page = await reader.ask("GET", "/customer/subscriptions?tenant=rival")
+        assert [(one["tenant_id"], one["device_limit"], one["status"]) for one in page["items"]] == [
+            ("acme", 7, "ACTIVE")
+        ]
+        await reader.ask("GET", "/operator/subscriptions", 403)

@@ -1,4 +1,5 @@
-"""``/operator/subscriptions``: what tenants have bought. Only operators sell and hold; customers renew elsewhere."""
+"""``/operator/subscriptions``: what tenants have bought. Only operators sell and hold; customers look, below
+``/customer/subscriptions``, and renew elsewhere."""
 
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -15,7 +16,7 @@ from appliance.web import csv_export, cursor, list_files
 from appliance.web.access import tenant_of, tenants_shown
 from appliance.web.api.body import body
 from appliance.web.api.describe import answer, describe, query
-from appliance.web.auth import OPERATORS, allow, viewer
+from appliance.web.auth import OPERATORS, READERS, allow, viewer
 from appliance.web.paths import subscription_of_path
 from appliance.web.services import Services
 from appliance.web.subscription_desk import SubscriptionDesk
@@ -87,6 +88,14 @@ def blueprint(services: Services) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_subscriptions", __name__)
     desk = SubscriptionDesk(services)
+
+    @routes.get("/customer/subscriptions")
+    @allow(READERS)
+    @describe(
+        "List one's own subscriptions", query=SubscriptionQuery, answers={HTTPStatus.OK: SubscriptionPage}, csv=True
+    )
+    async def list_own() -> Response:
+        return await list_subscriptions()
 
     @routes.get("/operator/subscriptions")
     @allow(OPERATORS)

@@ -21,9 +21,10 @@ from appliance.devices.presence import OFFLINE_INTERVALS, STALE_INTERVALS, Limit
 from appliance.door import Refused
 from appliance.errors import NotFound
 from appliance.history import sparks
-from appliance.ingest import messages
+from appliance.ingest import messages, quarantine_store
 from appliance.ingest.limiter import BucketState
 from appliance.ingest.messages import MessagePage, Numbering, Position, RefusedMessage, StoredReading
+from appliance.ingest.quarantine_store import Selection
 from appliance.mqtt.topics import valid_id
 from appliance.subscriptions.lifecycle import Subscription
 from appliance.web import charts, cursor, formats, values
@@ -127,6 +128,8 @@ class Facts:
     """Of the last day, messages.COUNTED + 1 standing for more."""
     door: Sequence[Refused]
     lines: Lines
+    held: int
+    """Messages of it that wait in quarantine for what may still come."""
     clock_warning: bool
     expected: str
     """Its interval and what follows from it, in words."""
@@ -159,6 +162,7 @@ def blueprint(site: Site) -> Blueprint:
             to=partial(to_device, who, tenant_id, identity),
             sites=of_tenant(f"/sites/{now.member.device.site_id}", who, tenant_id),
             back=of_tenant("/devices", who, tenant_id),
+            held=partial(_to_held, who, tenant_id, identity),
         )
 
     @routes.get("/devices/<device_id>/messages")
@@ -295,6 +299,11 @@ async def _chart(connection: Connection[Any], site: Site, now: Now, zone: tzinfo
     )
 
 
+def _to_held(who: Viewer, tenant_id: str, device_id: str, part: str = "") -> str:
+    """Where the held messages of a device are, or what is decided on them."""
+    return of_tenant(f"/quarantine{part}", who, tenant_id, device=device_id)
+
+
 def _numbers(now: Now) -> dict[str, Metric]:
     """The metrics that a chart can be drawn of, those of the strip first."""
     shown = [*(tile.value for tile in now.tiles), *now.others]
@@ -307,6 +316,7 @@ async def _facts(connection: Connection[Any], site: Site, member: Member) -> Fac
     owned = await subscriptions_of(connection, tenant_id)
     subscription = next((row for row in owned if row.subscription_id == device.subscription_id), None)
     adjusted = member.ts_adjusted_at
+    selection = Selection(tenant_id=tenant_id, device_id=device_id)
     return Facts(
         credential=await credentials.get(connection, tenant_id, device_id),
         subscription=subscription,
@@ -315,6 +325,7 @@ async def _facts(connection: Connection[Any], site: Site, member: Member) -> Fac
         readings=await messages.count_since(connection, tenant_id, device_id, moment - LATELY),
         door=site.services.refused_at_door(tenant_id, device_id)[:DOOR_SHOWN],
         lines=lines(site.services.device_listener, tenant_id, device_id, request.scheme, request.host),
+        held=sum(cause.held for cause in await quarantine_store.counts(connection, selection)),
         clock_warning=adjusted is not None and moment - adjusted < CLOCK_WARNS,
         expected=_expected(member, await presence.limits(connection)),
         steps=_steps(device.status),
