@@ -76,12 +76,19 @@ ROWS = (
     """,
     """
     INSERT INTO telemetry (tenant_id, device_id, kind, ts, digest, received_at, ts_adjusted, late, seq, metrics)
-    SELECT %(tenant)s, device_id, 'telemetry', now() - n * interval '60 s', n, now() - n * interval '60 s',
-      false, false, n, jsonb_build_object(
+    SELECT %(tenant)s, device_id, 'telemetry', now() - n * interval '60 s', n,
+      now() - n * interval '60 s' + n %% 9 * interval '5 ms',
+      false, false, 1440 - n, jsonb_build_object(
         'temperature', round((-18 + 5 * sin(n / 90.0) + 6 * exp(-n / 40.0))::numeric, 2),
         'humidity', 61 + n %% 5, 'battery', 3.58, 'door', n %% 60 = 0)
     FROM generate_series(1, 1440) AS n, unnest(ARRAY[%(device)s, 'BGO-FRZ-001', 'BGO-FRZ-002']) AS device_id
     WHERE n NOT BETWEEN 300 AND 330
+    """,
+    """
+    INSERT INTO telemetry_hourly (tenant_id, device_id, metric, hour, readings, total, low, high, last)
+    SELECT tenant_id, device_id, key, date_trunc('hour', ts), count(*), sum(value::float), min(value::float),
+      max(value::float), max(value::float)
+    FROM telemetry, jsonb_each_text(metrics) WHERE key <> 'door' GROUP BY 1, 2, 3, 4
     """,
     """
     INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, kind, reason, detail, payload)
@@ -97,6 +104,7 @@ ROWS = (
         (3, 'NO_SUBSCRIPTION_CAPACITY', 'all seats are taken', '{"temperature": -12.5}'),
         (4, 'INVALID_TIMESTAMP', 'ts is 3 h ahead', '{"ts": 1899999999, "temperature": -12.5}')
       ) AS r (i, reason, detail, payload) WHERE i = n %% 5) AS refused
+      ORDER BY n DESC
     ) AS q
     """,
     """
