@@ -30,7 +30,10 @@ async def _last_readings(connection: Connection) -> list[LastReading]:
 
 
 async def _minutes(connection: Connection, since: float) -> list[MinuteCount]:
-    """The books minute by minute, oldest first."""
+    """The books minute by minute and tenant by tenant, oldest first."""
     parameters = {"since": datetime.fromtimestamp(since, UTC)}
     cursor = await connection.execute(statements.load("web")["minutes"], parameters)
-    return [MinuteCount(minute.timestamp(), accepted, refused) for minute, accepted, refused in await cursor.fetchall()]
+    return [
+        MinuteCount(minute.timestamp(), accepted, refused, tenant)
+        for minute, tenant, accepted, refused in await cursor.fetchall()
+    ]

@@ -23,11 +23,13 @@ MAX_TENANTS = 256
 
 @dataclass(frozen=True, slots=True)
 class MinuteCount:
-    """One minute of the books; ``minute`` is its start in seconds since 1970-01-01 UTC."""
+    """One minute of one tenant's books; ``minute`` is its start in seconds since 1970-01-01 UTC."""
 
     minute: float
     accepted: int
     refused: int
+    tenant: str = ""
+    """Empty: of no known tenant."""
 
 
 class _Scope:
@@ -119,9 +121,12 @@ class LiveFeed:
         """Lay a minute's counts evenly over its seconds, as far as they have passed."""
         first = int(minute.minute + offset)
         seconds = range(first, min(first + 60, int(self._clock.monotonic()) + 1))
+        windows = [self._all.window, *([self._own(minute.tenant).window] if minute.tenant else [])]
         for index, second in enumerate(seconds):
             accepted = _share(minute.accepted, index, len(seconds))
-            self._all.window.add(second, accepted, _share(minute.refused, index, len(seconds)))
+            refused = _share(minute.refused, index, len(seconds))
+            for window in windows:
+                window.add(second, accepted, refused)
 
     def _advance(self) -> None:
         self.version += 1

@@ -43,8 +43,8 @@ CROSS JOIN LATERAL (
 ORDER BY t.received_at DESC
 
 -- name: minutes
-SELECT minute, sum(received - refused)::bigint, sum(refused)::bigint
+SELECT minute, tenant_id, sum(received - refused)::bigint, sum(refused)::bigint
 FROM ingest_ledger
 WHERE minute >= %(since)s
-GROUP BY minute
+GROUP BY minute, tenant_id
 ORDER BY minute

@@ -85,6 +85,11 @@ ROWS = (
     WHERE n NOT BETWEEN 300 AND 330
     """,
     """
+    UPDATE device_state AS d SET last_ts = t.ts FROM (
+      SELECT tenant_id, device_id, max(ts) AS ts FROM telemetry GROUP BY 1, 2
+    ) AS t WHERE (d.tenant_id, d.device_id) = (t.tenant_id, t.device_id)
+    """,
+    """
     INSERT INTO telemetry_hourly (tenant_id, device_id, metric, hour, readings, total, low, high, last)
     SELECT tenant_id, device_id, key, date_trunc('hour', ts), count(*), sum(value::float), min(value::float),
       max(value::float), max(value::float)

@@ -49,6 +49,31 @@ FRAME = (
 
 REFERENCES = (
     Reference(
+        "overview",
+        (
+            *SHELL,
+            "section Needs attention",
+            "section Key figures, today",
+            "section Messages per second",
+            "section Refused by reason",
+            "section Last readings",
+            "section Sites",
+            "section Subscriptions",
+            PHONE,
+        ),
+        (
+            "h1 Overview",
+            "h2 Needs attention",
+            "h2 Messages per second",
+            "h2 Refused by reason",
+            "h2 Sites",
+            "h2 Subscriptions",
+        ),
+        ("Device", "Values", "Received", "Site", "Devices"),
+        "live pulse attn count strip kpi kpi-l kpi-v kpi-g kpi-f bar spark wide tally cols c-2-1 stretch stack card"
+        " card-head card-body card-foot legend key chart plot gr ln ar ax meters thin table stack-m title",
+    ),
+    Reference(
         "device",
         (
             *SHELL,

@@ -94,6 +94,14 @@ def test_memory_of_the_last_hour_fills_an_empty_view() -> None:
     assert [point.refused for point in series] == [1.0] * 3 + [0.0] * 3
 
 
+def test_each_tenant_finds_its_own_hour_again() -> None:
+    feed = LiveFeed(Steady())
+    feed.remember([], [MinuteCount(99_880.0, 600, 60, "acme"), MinuteCount(99_880.0, 60, 0, "other")])
+    assert feed.series(60, 2, "acme")[0].accepted == 10.0
+    assert feed.series(60, 2, "other")[0].accepted == 1.0
+    assert feed.series(60, 2)[0].accepted == 11.0
+
+
 def test_a_running_minute_is_laid_over_the_seconds_that_have_passed() -> None:
     clock = Steady()
     feed = LiveFeed(clock)
