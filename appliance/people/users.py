@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -34,6 +35,15 @@ EMAIL = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)
 """What a browser's e-mail field takes (HTML, "valid e-mail address"), in lower case: one address, safe in a header."""
 
 
+class UserState(StrEnum):
+    """Whether somebody may sign in."""
+
+    ACTIVE = "active"
+    INVITED = "invited"
+    """Has not come yet."""
+    DISABLED = "disabled"
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """One user, without anything that proves it is them."""
@@ -53,6 +63,13 @@ class User:
     created_at: datetime
     last_sign_in_at: datetime | None
     disabled_at: datetime | None
+
+    @property
+    def state(self) -> UserState:
+        """Whether they may sign in; as ``list_users`` has it."""
+        if self.disabled_at is not None:
+            return UserState.DISABLED
+        return UserState.ACTIVE if self.has_password else UserState.INVITED
 
     @property
     def shown_name(self) -> str:
@@ -76,6 +93,7 @@ class Wanted:
 
     tenant_id: str | None = None
     role: Role | None = None
+    state: UserState | None = None
     search: str | None = None
     """A part of the address or the name."""
     after: tuple[str, UUID] | None = None
@@ -171,6 +189,7 @@ async def list_page(connection: Connection[Any], wanted: Wanted, limit: int = PA
     parameters = {
         "tenant": wanted.tenant_id,
         "role": None if wanted.role is None else wanted.role.value,
+        "state": None if wanted.state is None else wanted.state.value,
         "search": wanted.search or None,
         "after_email": None if wanted.after is None else wanted.after[0],
         "after_user": None if wanted.after is None else wanted.after[1],

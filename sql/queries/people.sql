@@ -31,6 +31,8 @@ SELECT user_id, tenant_id, email, name, role, password_set_at IS NOT NULL, secon
 FROM users
 WHERE (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
   AND (%(role)s::text IS NULL OR role = %(role)s)
+  AND (%(state)s::text IS NULL OR %(state)s =
+    CASE WHEN disabled_at IS NOT NULL THEN 'disabled' WHEN password_set_at IS NULL THEN 'invited' ELSE 'active' END)
   AND (%(search)s::text IS NULL OR strpos(email, lower(%(search)s)) > 0 OR strpos(lower(name), lower(%(search)s)) > 0)
   AND (%(after_email)s::text IS NULL OR (email, user_id) > (%(after_email)s, %(after_user)s::uuid))
 ORDER BY email, user_id

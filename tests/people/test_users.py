@@ -9,7 +9,7 @@ from appliance.people import links, sessions, tokens, users
 from appliance.people.links import Purpose
 from appliance.people.role import Role, Scope, Theme
 from appliance.people.signin import Refused
-from appliance.people.users import NewUser, Profile, Wanted
+from appliance.people.users import NewUser, Profile, UserState, Wanted
 from tests.people.company import HOME, ROOT, Company, company, customer
 from tests.postgres_server import Database
 
@@ -175,6 +175,11 @@ async def test_the_list_is_searched_filtered_and_paged_by_address(database: Data
         ]
         assert [user.email for user in await users.list_page(connection, Wanted(search="U3@"))] == ["u3@acme.example"]
         assert await users.list_page(connection, Wanted("globex")) == []
+        await users.disable(connection, first[1].user_id, ROOT)
+        await at.hire("came@acme.example")
+        for state, count in ((UserState.INVITED, 5), (UserState.DISABLED, 1), (UserState.ACTIVE, 1)):
+            of_state = await users.list_page(connection, Wanted(state=state))
+            assert [user.state for user in of_state] == [state] * count
 
 
 async def test_an_address_of_several_tenants_wants_one_named(database: Database) -> None:

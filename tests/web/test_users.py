@@ -1,5 +1,7 @@
 """Users and tokens: pages and API, for admins in their tenant and for operators everywhere."""
 
+import csv
+import io
 import re
 
 import psycopg
@@ -79,6 +81,13 @@ async def test_the_list_is_searched_filtered_and_paged(database: Database) -> No
         assert f"/users/{admin.user_id}" not in (await browser.get("/users?role=viewer")).text
         assert "Nobody fits" in (await browser.get("/users?q=%00nobody")).text
         assert (await browser.get("/users?cursor=nonsense")).status_code == 400
+        assert "Nobody fits" in (await browser.get("/users?state=disabled")).text
+        file = await browser.get("/users?role=viewer&format=csv")
+        by_api = await browser.get("/customer/users?role=viewer", headers={"Accept": "text/csv"})
+        assert file.text == by_api.text
+        head, *rows = csv.reader(io.StringIO(file.text.removeprefix("\ufeff")))
+        assert head[:5] == ["tenant_id", "email", "name", "role", "state"]
+        assert [row[1] for row in rows] == [f"user{number:02}@acme.example" for number in range(60)]
 
 
 async def test_the_api_does_the_same(database: Database) -> None:

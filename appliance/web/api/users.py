@@ -11,8 +11,8 @@ from quart import Blueprint, Response
 from appliance.errors import Invalid
 from appliance.people.role import Role, Scope, Theme
 from appliance.people.tokens import Token
-from appliance.people.users import User, Wanted
-from appliance.web import cursor
+from appliance.people.users import User, UserState, Wanted
+from appliance.web import csv_export, cursor
 from appliance.web.access import tenants_shown
 from appliance.web.api.body import body
 from appliance.web.api.describe import answer, describe, query
@@ -29,6 +29,7 @@ class UserOut(msgspec.Struct, frozen=True):
     email: str
     name: str
     role: Role
+    state: UserState
     has_password: Annotated[bool, msgspec.Meta(description="False: invited, and has not come yet.")]
     has_second_factor: bool
     time_zone: str | None
@@ -43,6 +44,8 @@ class UserQuery(msgspec.Struct, frozen=True):
 
     q: Annotated[str, msgspec.Meta(max_length=254, description="A part of the address or the name.")] = ""
     role: Role | None = None
+    state: UserState | None = None
+    format: Annotated[str, msgspec.Meta(description="`csv`: as `Accept: text/csv`.")] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
     cursor: Annotated[str, msgspec.Meta(max_length=1000)] = ""
 
@@ -106,11 +109,14 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.get("/customer/users")
     @allow(ADMINS)
-    @describe("List users", query=UserQuery, answers={HTTPStatus.OK: UserPage})
+    @describe("List users", query=UserQuery, answers={HTTPStatus.OK: UserPage}, csv=True)
     async def list_users() -> Response:
         asked = query(UserQuery)
         after = cursor.read(asked.cursor, tuple[str, UUID])
-        found = await desk.list_page(Wanted(tenants_shown(), asked.role, asked.q, after), asked.limit + 1)
+        wanted = Wanted(tenants_shown(), asked.role, asked.state, asked.q, after)
+        if csv_export.asked_for():
+            return desk.file(wanted)
+        found = await desk.list_page(wanted, asked.limit + 1)
         last = found[asked.limit - 1] if len(found) > asked.limit else None
         place = None if last is None else (last.email, last.user_id)
         return answer(UserPage([shown(user) for user in found[: asked.limit]], cursor.write(place)))

@@ -8,8 +8,8 @@ from quart import Blueprint, Response, request
 
 from appliance.errors import Conflict, Invalid, NotFound
 from appliance.people.role import CUSTOMER_ROLES, Role
-from appliance.people.users import MAX_NAME, PAGE, Wanted
-from appliance.web import cursor, forms
+from appliance.people.users import MAX_NAME, PAGE, UserState, Wanted
+from appliance.web import csv_export, cursor, forms
 from appliance.web.access import tenants_shown
 from appliance.web.auth import ADMINS, allow, viewer
 from appliance.web.pages.profile import Fault, fault_of
@@ -28,6 +28,11 @@ ROLES = {
     Role.RESPONDER: ("Responder", "Acknowledges, closes and silences alerts"),
     Role.VIEWER: ("Viewer", "Looks"),
 }
+STATES = (
+    (UserState.ACTIVE.value, "May sign in"),
+    (UserState.INVITED.value, "Invited"),
+    (UserState.DISABLED.value, "Disabled"),
+)
 MAX_SEARCH = 254
 
 
@@ -55,14 +60,19 @@ def _list(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
     @allow(ADMINS)
     async def users() -> Response:
         role = next((role for role in Role if role == request.args.get("role")), None)
+        state = next((state for state in UserState if state == request.args.get("state")), None)
         after = cursor.read(request.args.get("cursor"), tuple[str, UUID])
         search = "".join(filter(str.isprintable, request.args.get("q", "")))[:MAX_SEARCH]
-        found = await desk.list_page(Wanted(tenants_shown(), role, search, after), PAGE + 1)
+        wanted = Wanted(tenants_shown(), role, state, search, after)
+        if csv_export.asked_for():
+            return desk.file(wanted)
+        found = await desk.list_page(wanted, PAGE + 1)
         last = found[PAGE - 1] if len(found) > PAGE else None
         return site.page(
             "pages/users.html",
             users=found[:PAGE],
             choices=[(value, word) for value, word, _ in _roles()],
+            states=STATES,
             next=cursor.write(None if last is None else (last.email, last.user_id)),
         )
 
