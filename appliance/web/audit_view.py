@@ -108,7 +108,8 @@ def wanted_of(arguments: Mapping[str, str]) -> Wanted:
 def told(row: Row, zone: tzinfo | None, names: Mapping[str, str] = MappingProxyType({})) -> Told:
     """A change in words, its times in ``zone``; ``names`` of objects by their ids."""
     before, after = row.before or {}, row.after or {}
-    fields = [*before, *(name for name in after if name not in before)]
+    known = {"tenant_id", f"{row.object_type}_id"}  # told beside it
+    fields = dict.fromkeys(name for name in (*before, *after) if name not in known)
     changed = [
         (_field(name), _word(name, before.get(name), zone), _word(name, after.get(name), zone)) for name in fields
     ]

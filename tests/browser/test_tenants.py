@@ -1,0 +1,71 @@
+"""An operator's day with tenants, through the browser: added, given seats, limited, suspended, looked at, and told."""
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import Dashboard, Watched, admit
+
+
+def field(page: Page, label: str, value: str) -> None:
+    """Fill one field of the form."""
+    page.get_by_label(label, exact=True).fill(value)
+
+
+def step(page: Page, link: str, button: str) -> None:
+    """Follow a link to a question, and answer it."""
+    page.get_by_role("link", name=link).click()
+    page.get_by_role("button", name=button, exact=True).click()
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with-script", "without-script"])
+def test_a_tenant_is_added_sold_to_limited_suspended_and_looked_at(
+    dashboard: Dashboard, browser: Browser, *, script: bool
+) -> None:
+    context = browser.new_context(java_script_enabled=script)
+    admit(context)
+    watched = Watched(context.new_page())
+    page = watched.page
+    page.goto(f"{dashboard.url}/tenants")
+    page.get_by_role("link", name="Add tenant").first.click()
+    field(page, "Id", "not/one")
+    field(page, "Name", "Norrvik Cold Chain")
+    page.get_by_role("button", name="Add tenant").click()
+    expect(page.get_by_role("alert")).to_contain_text("A tenant id has 1 to 64")
+    expect(page.get_by_label("Name", exact=True)).to_have_value("Norrvik Cold Chain")
+    field(page, "Id", "norrvik")
+    page.get_by_role("button", name="Add tenant").click()
+    password = page.locator("#claim-password").text_content()
+    assert password
+    page.get_by_role("link", name="Done").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Norrvik Cold Chain")
+    assert password not in page.content(), "it is shown once"
+
+    page.get_by_role("link", name="Add subscription").first.click()
+    field(page, "Seats", "40")
+    field(page, "Name", "Cold chain base")
+    page.get_by_role("button", name="Add subscription").click()
+    expect(page.get_by_role("img", name="0 of 40 seats in use").first).to_be_visible()
+    page.get_by_role("link", name="Cold chain base").click()
+    field(page, "Hold", "Not paid")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("On hold")).to_be_visible()
+
+    page.get_by_role("link", name="Edit", exact=True).first.click()
+    field(page, "Of a device", "2,5")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("2.5 messages/s")).to_be_visible()
+
+    step(page, "Suspend…", "Suspend")
+    expect(page.get_by_text("This tenant is suspended.")).to_be_visible()
+    step(page, "Resume…", "Resume")
+    expect(page.get_by_text("This tenant is suspended.")).to_have_count(0)
+
+    page.get_by_role("link", name="Look at this tenant").click()
+    expect(page.get_by_role("link", name="norrvik. Choose another tenant")).to_be_visible()
+    page.get_by_role("navigation", name="Main", exact=True).get_by_role("link", name="Audit").click()
+    expect(page).to_have_url(f"{dashboard.url}/audit?tenant=norrvik")
+    for words in ("Resumed a tenant", "Limited a tenant", "Held a subscription", "Sold a subscription"):
+        expect(page.get_by_text(words)).to_be_visible()
+    expect(page.get_by_text("Rate 2.5")).to_be_visible()
+    assert watched.complaints == [] or all("422" in complaint for complaint in watched.complaints)
+    context.close()
