@@ -26,7 +26,10 @@ NO_NAME = "is no metric name"
 
 _BYTE = re.compile(r"\bat byte (\d+)\b")
 _KEY = re.compile(r"`([^`]+)`")
-_TOKEN = re.compile(rb'"provision_token"\s*:\s*"((?:[^"\\]|\\.)*)', re.DOTALL)
+_TOKEN = re.compile(
+    rb"""provision_token["']?\s*[:=]\s*(?:"((?:[^"\\]|\\.)*)|'((?:[^'\\]|\\.)*)|([^\s,}"']+))""", re.DOTALL
+)
+"""Its value, also where the payload is no JSON: in single quotes, or in none."""
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?[eE][+-]?\d+|-?\d{309,}")
 _DECODER = json.JSONDecoder()
 _TEXT_REASONS = frozenset({Reason.BAD_TOPIC_FORMAT, Reason.PAYLOAD_TOO_LARGE, Reason.RATE_LIMITED})
@@ -80,7 +83,12 @@ class Dump:
 
 def blackened(payload: bytes) -> bytes:
     """The payload with the value of a ``provision_token`` made unreadable; its length stays."""
-    return _TOKEN.sub(lambda found: found[0][: found.start(1) - found.start()] + BLACK * len(found[1]), payload)
+    return _TOKEN.sub(_blacken, payload)
+
+
+def _blacken(found: re.Match[bytes]) -> bytes:
+    value = found[found.lastindex or 0]
+    return found[0][: len(found[0]) - len(value)] + BLACK * len(value)
 
 
 def preview(payload: bytes, most: int = 80) -> str:

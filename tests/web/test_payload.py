@@ -116,6 +116,9 @@ def test_of_a_long_payload_the_part_around_the_place_is_shown() -> None:
         b'{"a": {"provision_token":"s3cr3t-t0ken"}}',
         b'\xff{"provision_token":"s3cr3t-t0ken"}',
         rb'{"provision_token":"s3cr3t\"-t0ken"}',
+        b"{'provision_token': 's3cr3t-t0ken'}",
+        b"{provision_token: s3cr3t-t0ken}",
+        b"provision_token=s3cr3t-t0ken,temperature=1",
     ],
 )
 def test_a_token_is_blackened_in_bytes_and_in_text(payload: bytes) -> None:
