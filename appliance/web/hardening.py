@@ -2,6 +2,9 @@
 
 Stock servers take any Host, upgrade to clear-text HTTP/2, read 20 kB of headers and name themselves; these rules are
 judged by :func:`judge` on the bare request head, so that pages, probes, files and WebSockets share them.
+
+Accepted: lines that end with LF alone, and folded header lines. The parser (h11) reads them as RFC 9112 §2.2 and §5.2
+allow, as one request; a proxy before us that reads them otherwise would have to pass them on unchanged first.
 """
 
 import ipaddress
@@ -134,6 +137,9 @@ def _wrong_form(head: RequestHead) -> Verdict | None:
         return Verdict(HTTPStatus.BAD_REQUEST, "The request target must be a path.")
     if re.search(rb"%[01][0-9a-fA-F]|%7[fF]", head.target.partition(b"?")[0]):
         return Verdict(HTTPStatus.BAD_REQUEST, "The path has a control character.")
+    if head.header(b"transfer-encoding") is not None and head.header(b"content-length") is not None:
+        # RFC 9112 §6.1: two who disagree on which one counts can be made to disagree on where a request ends
+        return Verdict(HTTPStatus.BAD_REQUEST, "The body has two lengths.")
     return None
 
 

@@ -37,7 +37,7 @@ def test_keys_go_places_and_search(devices: Page) -> None:
     search.blur()
     devices.keyboard.press("g")
     devices.keyboard.press("s")
-    expect(devices).to_have_url(re.compile("/sites$"))
+    expect(devices).to_have_url(re.compile(r"/sites\?tenant=acme$"))
 
 
 def test_keys_move_through_rows_pick_them_and_open_them(devices: Page) -> None:

@@ -3,10 +3,15 @@
 import re
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
+import trio
 from quart import request
 
+from appliance.db import roles
+from appliance.db.pool import open_pool
 from appliance.web.auth import OPEN, allow
+from appliance.web.cookies import SESSION
 from appliance.web.hardening import (
     CONTENT_SECURITY_POLICY,
     SECURITY_HEADERS,
@@ -16,7 +21,9 @@ from appliance.web.hardening import (
     from_loopback,
     same_origin,
 )
-from tests.web.serving import Served, read_all, without_database
+from tests.postgres_server import Database
+from tests.web.role_table import TABLE
+from tests.web.serving import Always, Served, read_all, services, serving, without_database
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 UPGRADE = (
@@ -57,6 +64,10 @@ def get(target: bytes, *headers: bytes, host: bytes = b"localhost", method: byte
         pytest.param(HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, id="two lengths"),
         pytest.param(HEAD + b"Content-Length: -1\r\n\r\n", 400, id="negative length"),
         pytest.param(HEAD + b"Transfer-Encoding: xchunked\r\n\r\n", 501, id="unknown transfer encoding"),
+        pytest.param(
+            HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, id="a length and chunks"
+        ),
+        pytest.param(HEAD + b"X : a\r\n\r\n", 400, id="space before a colon"),
         pytest.param(HEAD + b"Content-Length: 20000000\r\n\r\n", 413, id="20 MB announced"),
         pytest.param(HEAD + b"Content-Length: 10000000000000000000\r\n\r\n", 413, id="10^19 bytes announced"),
         pytest.param(HEAD + b"Content-Length: 100000000000000000000\r\n\r\n", 400, id="a length of 21 digits"),
@@ -66,6 +77,9 @@ def get(target: bytes, *headers: bytes, host: bytes = b"localhost", method: byte
         pytest.param(get(b"/" + b"a" * 9000), 414, id="9 kB address"),
         pytest.param(get(b"/?" + b"&".join([b"a="] * 1000)), 400, id="1,000 query fields"),
         pytest.param(get(b"/healthz", host=b"evil.com"), 421, id="foreign Host"),
+        pytest.param(get(b"/healthz", host=b""), 400, id="empty Host"),
+        pytest.param(get(b"/healthz", host=b"evil.com@localhost"), 421, id="Host with a user"),
+        pytest.param(get(b"/healthz", host=b"localhost:999999"), 421, id="Host with no port there is"),
         pytest.param(get(b"http://evil.com/healthz"), 400, id="absolute address of another host"),
         pytest.param(get(b"//evil.com"), 400, id="network-path reference"),
         pytest.param(get(b"/..%2f"), 404, id="parent folder"),
@@ -75,6 +89,7 @@ def get(target: bytes, *headers: bytes, host: bytes = b"localhost", method: byte
         pytest.param(get(b"/%ff"), 404, id="no UTF-8 in the path"),
         pytest.param(get(b"/a%0d%0aX:1"), 400, id="line break in the path"),
         pytest.param(get(b"/nothing", *UPGRADE.splitlines()), 404, id="WebSocket where there is none"),
+        pytest.param(get(b"/healthz", *UPGRADE.splitlines()), 400, id="WebSocket on a plain route"),
         pytest.param(get(b"/healthz", method=b"TRACE"), 405, id="TRACE"),
         pytest.param(get(b"/", method=b"DELETE"), 405, id="DELETE on a page"),
         pytest.param(get(b"localhost:1", method=b"CONNECT"), 400, id="CONNECT"),
@@ -89,10 +104,34 @@ async def test_a_bad_chunk_is_refused(served: Served) -> None:
     assert status(await served.exchange(head + b"zz\r\n")) in {400, 405}
 
 
-async def test_405_names_what_is_allowed(served: Served) -> None:
-    answer = await served.exchange(get(b"/healthz", method=b"PUT"))
+@pytest.mark.parametrize(
+    ("path", "method", "allowed"),
+    [
+        (b"/healthz", b"PUT", b"GET, HEAD, OPTIONS"),
+        (b"/sign-out", b"PUT", b"OPTIONS, POST"),
+        (b"/sign-out", b"DELETE", b"OPTIONS, POST"),
+        (b"/sign-out", b"GET", b"OPTIONS, POST"),
+        (b"/sign-in", b"TRACE", b"GET, HEAD, OPTIONS, POST"),
+    ],
+)
+async def test_405_names_what_is_allowed(served: Served, path: bytes, method: bytes, allowed: bytes) -> None:
+    answer = await served.exchange(get(path, method=method))
     assert status(answer) == 405
-    assert b"allow: " in answer.lower()
+    named = re.search(rb"(?i)\r\nallow: ([^\r]+)", answer)
+    assert named is not None
+    assert sorted(named[1].split(b", ")) == allowed.split(b", ")
+
+
+async def test_what_comes_behind_a_body_is_a_request_of_its_own(served: Served) -> None:
+    answer = await served.exchange(
+        get(b"/sign-in", b"Content-Length: 1", method=b"POST").replace(b"close", b"keep-alive") + b"abc\r\n\r\n"
+    )
+    assert [int(code) for code in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)][1:] == [400]
+
+
+async def test_lines_that_end_with_lf_alone_are_one_request(served: Served) -> None:
+    answer = await served.exchange(b"GET /healthz HTTP/1.1\nHost: localhost\nConnection: close\n\n")
+    assert re.findall(rb"HTTP/1\.1 (\d{3}) ", answer) == [b"200"]
 
 
 async def test_clear_text_http2_upgrade_is_ignored(served: Served) -> None:
@@ -140,6 +179,31 @@ async def test_each_answer_has_the_security_headers_and_no_server_name(
     for name, value in SECURITY_HEADERS:
         assert head.count(b"\r\n" + name + b": " + value.lower()) == 1, name
     assert b"\r\nserver:" not in head
+
+
+async def test_every_answer_of_every_route_has_them_and_keeps_out_of_caches(database: Database) -> None:
+    """Nothing stands in for anything in the addresses, so that error pages are among them; no page holds a script."""
+    expected = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
+    seen = set()
+    async with (
+        open_pool(database.conninfo(roles.INGEST), name="web", min_size=1, max_size=2, timeout=5) as pool,
+        serving(services(pool, identity=Always())) as served,
+        httpx.AsyncClient(cookies={SESSION.name: "x"}, base_url=served.url, timeout=20) as client,
+    ):
+        for route in TABLE:
+            method, path = route.split(" ", 1)
+            if method != "GET" or path == "/live":
+                continue
+            answer = await client.get(re.sub(r"<[^>]*>", "1", path))
+            seen.add(answer.status_code)
+            assert expected.items() <= dict(answer.headers).items(), route
+            assert answer.headers["cache-control"] == "no-store" or path.startswith("/static"), route
+            assert answer.status_code < 500, route
+            if answer.headers["content-type"].startswith("text/html"):
+                assert not re.search(
+                    r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=|(?:src|href|action)=\"(?:https?:)?//", answer.text
+                ), route
+    assert {200, 404} <= seen
 
 
 @pytest.mark.parametrize("path", [b"/", b"/nothing", b"/healthz", b"/readyz", b"/metrics"])
@@ -243,6 +307,17 @@ async def test_a_silent_or_slow_peer_is_closed() -> None:
     async with without_database(limits=Limits(head_time=0.2)) as served:
         assert await served.exchange(b"", seconds=2) == b""
         assert await served.exchange(b"GET /healthz HT", seconds=2) == b""
+
+
+async def test_a_head_that_comes_byte_by_byte_is_closed() -> None:
+    """However lively it looks: the time is for the whole head."""
+    async with without_database(limits=Limits(head_time=0.3)) as served, await served.connect() as slow:
+        began = trio.current_time()
+        with pytest.raises(trio.BrokenResourceError), trio.fail_after(5):  # noqa: PT012 - each byte may be the last
+            for byte in HEAD + b"X: " + b"a" * 1000:
+                await slow.send_all(bytes([byte]))
+                await trio.sleep(0.02)
+        assert trio.current_time() - began < 2
 
 
 async def test_a_body_that_stalls_is_answered_408() -> None:
