@@ -310,7 +310,12 @@ async def test_many_are_deactivated_after_a_question_and_each_is_answered(databa
         assert "There is no such device." in done
         back = text(await admin.post("/devices/+bulk", data={"device": ["a", "b"], "step": "reactivate"}))
         assert "2 of 2 devices" in back
-        for wrong in ({"step": "deactivate"}, {"device": "a", "step": "explode"}, {"device": "a", "step": "move"}):
+        asked = await admin.post("/devices/+bulk", data={"device": ["a", "b"], "step": "move"})
+        assert "Move 2 devices to another subscription?" in text(asked)
+        seat = re.findall(r'<option value="(SUB-[^"]*)"', asked.text)[0]
+        moved = await admin.post("/devices/+bulk", data={"device": "a", "step": "move", "subscription_id": seat})
+        assert "1 of 1 devices" in text(moved)
+        for wrong in ({"step": "deactivate"}, {"step": "move"}, {"device": "a", "step": "explode"}):
             assert (await admin.post("/devices/+bulk", data=wrong)).status_code == 400
     check_books(database)
 
@@ -405,6 +410,12 @@ def let_talk(database: Database) -> None:
             " VALUES (%s, 't', 'acme', 'd', 'telemetry', 'INVALID_METRIC', '`humidity` is a list', %s)",
             [now, b'{"humidity": [1], "provision_token": "geheim", "n": "\x1b[31m<b>"}'],
         )
+        for reason in ("SUBSCRIPTION_EXPIRED", "DEVICE_INACTIVE"):
+            connection.execute(
+                "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, kind, reason, payload)"
+                " VALUES (%s, 't', 'acme', 'd', 'telemetry', %s, '{}')",
+                [now - timedelta(hours=1), reason],
+            )
         connection.execute("INSERT INTO listening VALUES ('i', %s, %s)", [now - timedelta(days=1), now])
 
 
@@ -424,7 +435,7 @@ async def test_a_device_page_tells_how_the_device_is(database: Database) -> None
             "3 in 24 h",
             "Invalid metric. humidity is a list",
             "it speaks as its tenant's claim user",
-            "1 message of it is held.",
+            "2 messages of it are held.",
         ):
             assert told in shown, told
         assert "geheim" not in page.text

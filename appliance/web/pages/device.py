@@ -26,6 +26,7 @@ from appliance.ingest.limiter import BucketState
 from appliance.ingest.messages import MessagePage, Numbering, Position, RefusedMessage, StoredReading
 from appliance.ingest.quarantine_store import Selection
 from appliance.mqtt.topics import valid_id
+from appliance.reading import HELD_REASONS
 from appliance.subscriptions.lifecycle import Subscription
 from appliance.web import charts, cursor, formats, values
 from appliance.web.access import tenant_of
@@ -316,7 +317,7 @@ async def _facts(connection: Connection[Any], site: Site, member: Member) -> Fac
     owned = await subscriptions_of(connection, tenant_id)
     subscription = next((row for row in owned if row.subscription_id == device.subscription_id), None)
     adjusted = member.ts_adjusted_at
-    selection = Selection(tenant_id=tenant_id, device_id=device_id)
+    causes = await quarantine_store.counts(connection, Selection(tenant_id=tenant_id, device_id=device_id))
     return Facts(
         credential=await credentials.get(connection, tenant_id, device_id),
         subscription=subscription,
@@ -325,7 +326,7 @@ async def _facts(connection: Connection[Any], site: Site, member: Member) -> Fac
         readings=await messages.count_since(connection, tenant_id, device_id, moment - LATELY),
         door=site.services.refused_at_door(tenant_id, device_id)[:DOOR_SHOWN],
         lines=lines(site.services.device_listener, tenant_id, device_id, request.scheme, request.host),
-        held=sum(cause.held for cause in await quarantine_store.counts(connection, selection)),
+        held=sum(cause.held for cause in causes if cause.reason in HELD_REASONS),
         clock_warning=adjusted is not None and moment - adjusted < CLOCK_WARNS,
         expected=_expected(member, await presence.limits(connection)),
         steps=_steps(device.status),

@@ -40,13 +40,13 @@ CENSUS_AGE = 3.0
 MANY_CHOICES = 100
 """Sites to choose from in the filter; the search finds the others."""
 STEPS: Mapping[Event, str] = {
-    Event.DEACTIVATE: "Deactivate",
-    Event.MOVE: "Move",
+    Event.DEACTIVATE: "Deactivate…",
+    Event.MOVE: "Move…",
     Event.APPROVE: "Approve",
     Event.REJECT: "Reject",
     Event.REACTIVATE: "Reactivate",
 }
-"""What may be done to many at once, in words."""
+"""What may be done to many at once, as buttons say it; a question follows where one is needed."""
 DONE = {
     "deleted": "The device is deleted.",
     "claim": "The claim user is closed.",
@@ -125,7 +125,6 @@ def blueprint(site: Site) -> Blueprint:
             open_claims=open_claims,
             may_change=may_change(who),
             steps=STEPS,
-            moves=free_seats(owned, access.now()),
             statuses=DEVICE_STATUSES,
         )
 
@@ -138,11 +137,15 @@ def blueprint(site: Site) -> Blueprint:
         tenant_id = tenant_of()
         if step is Event.DEACTIVATE and fields.text("typed") != str(len(set(chosen))):
             fault = ("typed", "This is not the number of devices.") if "typed" in fields else None
-            return _confirm(site, tenant_id, chosen, fault)
+            return _ask(site, tenant_id, chosen, "pages/devices-deactivate.html", fault)
+        if step is Event.MOVE and seat is None:
+            async with access.reading() as connection:
+                seats = free_seats(await subscriptions_of(connection, tenant_id), access.now())
+            return _ask(site, tenant_id, chosen, "pages/devices-move.html", None, seat_choices=seat_choices(seats))
         answers = await desk.step_many(tenant_id, chosen, step, seat)
         return site.page(
             "pages/devices-done.html",
-            step=STEPS[step],
+            step=STEPS[step].rstrip("…"),
             answers=answers,
             changed=sum(answer.why_not is None for answer in answers),
             href=lambda answer: _href(answer, tenant_id),
@@ -211,18 +214,21 @@ def subscription_title(row: Subscription) -> str:
     return row.description or f"{row.subscription_id} ({row.subscription_type.capitalize()})"
 
 
-def _confirm(site: Site, tenant_id: str, chosen: Sequence[str], fault: tuple[str, str] | None) -> Response:
-    """The question before many devices stop."""
+def _ask(
+    site: Site, tenant_id: str, chosen: Sequence[str], question: str, fault: tuple[str, str] | None, **values: Any
+) -> Response:
+    """The question before many devices stop or move."""
     unique = sorted(set(chosen))
     if not unique:
         raise Invalid("Choose at least one device.", "device")
     return site.page(
-        "pages/devices-deactivate.html",
+        question,
         status=HTTPStatus.OK if fault is None else HTTPStatus.UNPROCESSABLE_ENTITY,
         devices=unique,
         fault=fault,
         action=of_tenant("/devices/+bulk", viewer(), tenant_id),
         back=of_tenant("/devices", viewer(), tenant_id),
+        **values,
     )
 
 
