@@ -146,6 +146,8 @@ async def test_a_full_subscription_refuses_newcomers_and_keeps_those_it_has(data
         other = ("acme", "d2")
         assert await reason(registry, other) is Reason.NO_SUBSCRIPTION_CAPACITY
         assert await reason(registry) is None
+        registry.forget()
+        assert await reason(registry) is None, "nor when it is read anew (P9)"
         execute(database, "UPDATE subscriptions SET device_limit = 2")
         await becomes(registry, None, other)
 
