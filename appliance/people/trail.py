@@ -52,10 +52,13 @@ class Wanted:
 
 async def read(connection: Connection[Any], wanted: Wanted, limit: int = PAGE) -> list[Row]:
     """At most ``limit`` rows, newest first."""
+    before, slash, behind = (wanted.object or "").partition("/")
+    kind, identity = (before, behind) if slash else ("", before)
     parameters = {
         "tenant": wanted.tenant_id,
         "actor": wanted.actor or None,
-        "object": wanted.object or None,
+        "type": kind or None,
+        "object": identity or None,
         "action": wanted.action or None,
         "since": wanted.since,
         "until": wanted.until,

@@ -4,10 +4,8 @@ Every subscription is told with the status that holds now. Errors are those of `
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from appliance.db.found import found
-from appliance.db.trio_psycopg import Connection
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription
 from appliance.subscriptions.store import Changes, NewSubscription
@@ -39,7 +37,7 @@ class SubscriptionDesk:
     async def of_tenant(self, tenant_id: str) -> Sequence[Subscription]:
         """All of one tenant."""
         async with self._access.reading() as connection:
-            return await self._all(connection, tenant_id)
+            return store.as_of(await store.list_all(connection, tenant_id), self._access.now(), self._grace)
 
     async def get(self, tenant_id: str, subscription_id: str) -> Subscription:
         """One of them. Raises NotFound."""
@@ -67,6 +65,3 @@ class SubscriptionDesk:
                 grace=self._grace,
                 version=version,
             )
-
-    async def _all(self, connection: Connection[Any], tenant_id: str) -> Sequence[Subscription]:
-        return store.as_of(await store.list_all(connection, tenant_id), self._access.now(), self._grace)

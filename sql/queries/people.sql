@@ -197,7 +197,8 @@ SELECT id, at, tenant_id, actor, actor_kind, action, object_type, object_id, bef
 FROM audit_log
 WHERE (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
   AND (%(actor)s::text IS NULL OR actor = %(actor)s OR actor_kind = 'token' AND starts_with(actor, %(actor)s || ' ('))
-  AND (%(object)s::text IS NULL OR object_id = %(object)s OR object_type || '/' || object_id = %(object)s)
+  AND (%(type)s::text IS NULL OR object_type = %(type)s)
+  AND (%(object)s::text IS NULL OR object_id = %(object)s)
   AND (%(action)s::text IS NULL OR starts_with(action, %(action)s))
   AND (%(since)s::timestamptz IS NULL OR at >= %(since)s)
   AND (%(until)s::timestamptz IS NULL OR at < %(until)s)

@@ -48,6 +48,8 @@ async def test_an_admin_reads_the_tenants_changes_newest_first(database: Databas
         assert "bo@globex.example" not in page
         assert "janitor" not in page
         assert "pump-1" not in (await browser.get("/audit?object=device/pump-2")).text
+        assert "pump-2" in (await browser.get("/audit?object=pump-2")).text
+        assert "No change fits" in (await browser.get("/audit?object=site/pump-2")).text
         assert "No change fits" in (await browser.get("/audit?actor=nobody")).text
         late = (await browser.get("/audit?from=2026-11-20T10:02Z&to=2026-11-20T10:02:30Z")).text
         assert "pump-2" in late

@@ -281,6 +281,10 @@ async def test_an_operator_who_looks_at_one_tenant_goes_on_looking_at_it(databas
     async with dashboard(database) as served, client(served.url, operator) as browser:
         page = (await browser.get("/devices?tenant=acme")).text
         everything = (await browser.get("/devices")).text
+        chosen = (await browser.get("/tenants?tenant=acme")).text
+    assert 'class="tenant" href="/tenants?tenant=acme"' in page
+    assert re.search(r'class="sel">\s*<td[^>]*><a class="title" href="/tenants/acme"', chosen)
+    assert "Look at all tenants" in chosen
     for path in ("/", "/devices", "/sites", "/audit"):
         assert f'<a href="{path}?tenant=acme"' in page
         assert f'<a href="{path}"' in everything
