@@ -1,6 +1,7 @@
 """One step for many devices: one answer each, and the books of seats hold."""
 
 import pytest
+import trio
 
 from appliance.db.trio_psycopg import connect
 from appliance.devices import bulk, seats
@@ -108,3 +109,29 @@ async def test_another_tenants_devices_are_not_there(database: Database) -> None
             await change_many(web, "rival", ["a"], Event.DEACTIVATE, BY)
     async with await connect(database.conninfo()) as outside:
         assert await rows(outside, "SELECT status FROM device_registry") == [(DeviceStatus.ACTIVE,)]
+
+
+async def test_many_people_at_once_change_each_device_once(database: Database) -> None:
+    names = [f"d{number:02}" for number in range(40)]
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        await sell(connection, 40)
+        for name in names:
+            await seats.create(connection, TENANT, NewDevice(name), BY)
+    changed: list[str] = []
+
+    async def deactivate(first: int) -> None:
+        async with ingest(database) as connection:
+            chosen = names[first : first + 20]
+            answers = await change_many(connection, TENANT, reversed(chosen), Event.DEACTIVATE, BY)
+            changed.extend(answer.device_id for answer in answers if answer.why_not is None)
+
+    async with trio.open_nursery() as nursery:
+        for caller in range(12):
+            nursery.start_soon(deactivate, caller * 5 % 21)
+    assert sorted(changed) == sorted(set(changed)) == names
+    async with ingest(database) as connection:
+        audit = "SELECT count(*), count(DISTINCT object_id) FROM audit_log WHERE action = 'device.deactivate'"
+        assert await rows(connection, audit) == [(40, 40)]
+        assert await seats_taken(connection) == [0]
+    check_books(database)
