@@ -84,7 +84,7 @@
       cursor: { y: false, drag: { x: true, y: false, setScale: false }, bind: { dblclick: () => () => show(whole) } },
       scales: { x: { time: true, range: () => view } },
       axes: [{ ...axis, size: BOTTOM, grid: { show: false }, values: labels }, { ...axis, size: LEFT, values: (_, values) => values.map((v) => number(v)) }],
-      series: [{}, { stroke: line, width: 1.5, spanGaps: false, points: { show: false } },
+      series: [{}, { stroke: line, width: 1.5, fill: colour("--series-1-soft"), fillTo: (self) => self.scales.y.min, spanGaps: false, points: { show: false } },
         { stroke: "transparent", points: { show: false } }, { stroke: "transparent", points: { show: false } }],
       bands: [{ series: [2, 3], fill: colour("--env") || `color-mix(in srgb, ${line} 16%, transparent)` }],
       hooks: {

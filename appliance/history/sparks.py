@@ -18,7 +18,10 @@ Key = tuple[str, str, str]
 
 
 async def read(connection: Connection[Any], keys: Sequence[Key], now: datetime) -> list[list[float | None]]:
-    """For each of ``keys`` the mean of each of the last hours, oldest first; None for an hour without readings."""
+    """For each of ``keys`` the mean of each of the last hours, oldest first; None for an hour without readings.
+
+    An hour that is not rolled up yet stands with its newest value.
+    """
     begun = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     first = begun - timedelta(hours=HOURS - 1)
     parameters = {
@@ -31,6 +34,6 @@ async def read(connection: Connection[Any], keys: Sequence[Key], now: datetime) 
     found: list[list[float | None]] = [[None] * HOURS for _ in keys]
     if keys:
         cursor = await connection.execute(STATEMENTS["read_sparks"], parameters, prepare=False)
-        for place, hour, mean in await cursor.fetchall():
+        for place, hour, mean, _ in await cursor.fetchall():
             found[place - 1][round((hour - first.timestamp()) / HOUR)] = mean
     return found

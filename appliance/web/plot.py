@@ -45,6 +45,8 @@ class Plot:
     values: Sequence[Tick]
     times: Sequence[Tick]
     line: str
+    area: str
+    """What lies under the line."""
     envelope: str
     """The band from lowest to highest; empty where each step has one reading."""
     gaps: Sequence[Box]
@@ -80,6 +82,7 @@ def plot(series: Series, zone: tzinfo | None) -> Plot:
         axis.ticks(),
         time_ticks(span, zone),
         "".join(_line(run, series, axis) for run in runs),
+        "".join(_area(run, series, axis) for run in runs),
         "".join(_envelope(run, series, axis) for run in runs) if any(p.low < p.high for p in series.points) else "",
         [_box(gap.first, gap.last, span) for gap in series.gaps()],
         None if newest is None else End(_percent(newest.at + series.step / 2, span), axis.height(newest.mean)),
@@ -188,6 +191,12 @@ def _runs(series: Series) -> list[list[Point]]:
 def _line(run: Sequence[Point], series: Series, axis: Axis) -> str:
     places = [_place(point.at, point.mean, series, axis) for point in run]
     return f"M{'L'.join(places)}" if len(places) > 1 else f"M{places[0]}h.1"
+
+
+def _area(run: Sequence[Point], series: Series, axis: Axis) -> str:
+    places = [_place(point.at, point.mean, series, axis) for point in run]
+    left, right = places[0].partition(" ")[0], places[-1].partition(" ")[0]
+    return f"M{'L'.join(places)}L{right} {PLOT_HEIGHT}L{left} {PLOT_HEIGHT}Z"
 
 
 def _envelope(run: Sequence[Point], series: Series, axis: Axis) -> str:

@@ -107,10 +107,28 @@ SELECT coalesce(sum(readings), 0)::bigint FROM telemetry_hourly
 WHERE tenant_id = %(tenant)s AND device_id = %(device)s AND metric = %(metric)s AND hour >= %(first)s AND hour < %(last)s
 
 -- name: read_sparks
--- Hourly means of many series at once, for pictures as large as a word; each series by its place in the arrays.
-SELECT k.place, extract(epoch FROM h.hour)::float8, h.total / h.readings
-FROM unnest(%(tenants)s::text[], %(devices)s::text[], %(metrics)s::text[])
-  WITH ORDINALITY AS k (tenant_id, device_id, metric, place)
+-- Hourly means of many series at once, for pictures as large as a word; each series by its place in the arrays. An hour
+-- that is marked - the present one, as a rule - stands with its newest value.
+WITH keys AS (
+  SELECT * FROM unnest(%(tenants)s::text[], %(devices)s::text[], %(metrics)s::text[])
+    WITH ORDINALITY AS k (tenant_id, device_id, metric, place)
+)
+SELECT k.place, extract(epoch FROM h.hour)::float8, h.total / h.readings, 1 AS turn
+FROM keys AS k
 JOIN telemetry_hourly AS h ON h.tenant_id = k.tenant_id AND h.device_id = k.device_id AND h.metric = k.metric
 WHERE h.hour >= %(since)s AND h.hour < %(until)s
-ORDER BY 1, 2
+UNION ALL
+SELECT k.place, extract(epoch FROM m.hour)::float8, newest.value, 2
+FROM keys AS k
+CROSS JOIN LATERAL (
+  SELECT DISTINCT hour FROM telemetry_marks AS m
+  WHERE m.tenant_id = k.tenant_id AND m.device_id = k.device_id AND m.hour >= %(since)s AND m.hour < %(until)s
+) AS m
+CROSS JOIN LATERAL (
+  SELECT metric_value(t.metrics -> k.metric) AS value FROM telemetry AS t
+  WHERE t.tenant_id = k.tenant_id AND t.device_id = k.device_id AND t.ts >= m.hour AND t.ts < m.hour + interval '1 hour'
+    AND t.metrics ? k.metric
+  ORDER BY t.ts DESC LIMIT 1
+) AS newest
+WHERE newest.value IS NOT NULL
+ORDER BY turn

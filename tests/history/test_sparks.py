@@ -28,3 +28,22 @@ async def test_each_series_has_its_hours_in_its_place(database: Database) -> Non
         assert await sparks.read(connection, [], NOW) == []
     async with customer(database, "acme") as web:
         assert set((await sparks.read(web, [("rival", "a", "t")], NOW))[0]) == {None}
+
+
+async def test_an_hour_that_is_not_rolled_up_yet_stands_with_its_newest_value(database: Database) -> None:
+    async with ingest(database) as connection:
+        await connection.execute("SELECT telemetry_ensure_partitions('2026-11-23', '2026-11-23')")
+        for minute, value in ((0, "1"), (20, "7"), (30, '"text"')):
+            await connection.execute(
+                "INSERT INTO telemetry"
+                " (tenant_id, device_id, kind, ts, digest, received_at, ts_adjusted, late, metrics) VALUES"
+                " ('acme', 'a', 'telemetry', %s, 1, now(), false, false, jsonb_build_object(%s::text, %s::jsonb))",
+                [HOUR + timedelta(minutes=minute), "note" if minute == 30 else "t", value],
+            )
+        await connection.execute("INSERT INTO telemetry_hourly VALUES ('acme', 'a', 't', %s, 1, 1, 1, 1, 1)", [HOUR])
+        await connection.execute(
+            "INSERT INTO telemetry_marks (tenant_id, device_id, hour) VALUES ('acme', 'a', %s)", [HOUR]
+        )
+        values, texts = await sparks.read(connection, [("acme", "a", "t"), ("acme", "a", "note")], NOW)
+    assert values == [*[None] * 23, 7.0]
+    assert set(texts) == {None}

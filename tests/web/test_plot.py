@@ -71,6 +71,7 @@ def test_a_single_point_is_still_seen() -> None:
 def test_the_band_reaches_from_the_lowest_to_the_highest() -> None:
     shown = plot(series(point(0, 5, 0, 10, 6), point(60, 5, 2, 8, 6)), OSLO)
     assert shown.envelope == "M50 0L150 20L150 80L50 100Z"
+    assert shown.area == "M50 50L150 50L150 100L50 100Z"
 
 
 def test_nothing_is_an_empty_plot() -> None:
