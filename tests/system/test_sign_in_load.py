@@ -1,0 +1,70 @@
+"""A hundred people sign in at once, and a thousand wrong tries come with them: messages are stored as if nobody had."""
+
+import re
+import time
+from pathlib import Path
+
+import httpx
+import trio
+
+from tests.appliance_process import CSRF, EMAIL, PASSWORD, ApplianceProcess
+from tests.system.publisher import Publisher, books, client, settled
+
+PEOPLE = 100
+THIEVES = 20
+TRIES = 50
+"""Of each of the thieves."""
+MESSAGES = 4_000
+MIB = 1024 * 1024
+ROOM = 96 * MIB
+"""Two hashes of 19 MiB, a hundred connections, and what the allocator keeps of them."""
+
+
+def most_memory(appliance: ApplianceProcess) -> int:
+    """Bytes that the process has had at most."""
+    assert appliance.process is not None
+    status = Path(f"/proc/{appliance.process.pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+async def sign_in(url: str, password: str, statuses: list[int], tries: int = 1) -> None:
+    """Try to sign in from a browser of its own."""
+    async with httpx.AsyncClient(base_url=url, timeout=120) as browser:
+        token = CSRF.search((await browser.get("/sign-in")).text)
+        assert token is not None
+        given = {"csrf_token": token[1], "email": EMAIL, "password": password}
+        for _ in range(tries):
+            answer = await browser.post("/sign-in", data=given)
+            statuses += [answer.status_code]
+
+
+async def test_sign_ins_take_neither_memory_nor_messages(appliance: ApplianceProcess) -> None:
+    await trio.to_thread.run_sync(appliance.start)
+    await trio.to_thread.run_sync(appliance.set_up)
+    await trio.to_thread.run_sync(appliance.tenant)
+    url, publisher = appliance.run["web_url"], Publisher("fleet", int(time.time() - 3600) * 1000)
+    right: list[int] = []
+    wrong: list[int] = []
+    await sign_in(url, PASSWORD, right)
+    async with client(appliance, "load") as session:
+        await publisher.send(session, 500)
+        await settled(appliance, 500)
+        before = most_memory(appliance)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publisher.send, session, MESSAGES, 100, 0.05)
+            for _ in range(PEOPLE):
+                nursery.start_soon(sign_in, url, PASSWORD, right)
+        # the same address: whoever is right is not counted, so only now those who are wrong
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publisher.send, session, MESSAGES, 100, 0.05)
+            for _ in range(THIEVES):
+                nursery.start_soon(sign_in, url, "not the password", wrong, TRIES)
+        await settled(appliance, 500 + 2 * MESSAGES)
+    assert right == [303] * (PEOPLE + 1)
+    assert set(wrong) == {401, 429}
+    assert wrong.count(401) <= 10, "ten are free"
+    assert len(wrong) == THIEVES * TRIES
+    assert most_memory(appliance) - before < ROOM
+    assert books(appliance) == {"received": 8500, "stored": 8500, "refused": 0, "duplicate": 0}
