@@ -62,11 +62,14 @@
 
   // ---------- Rows that are picked ----------
 
+  const withPicks = new WeakMap(); // form -> shows what is picked in it
+
   function picks(form) {
-    const bar = form.querySelector("[data-bulk]");
-    const all = form.querySelector("[data-pick-all]");
-    const boxes = [...form.querySelectorAll("tbody input[type=checkbox]")];
+    const boxesNow = () => [...form.querySelectorAll("tbody input[type=checkbox]")];
     function show() {
+      const bar = form.querySelector("[data-bulk]");
+      const all = form.querySelector("[data-pick-all]");
+      const boxes = boxesNow();
       const picked = boxes.filter((box) => box.checked).length;
       bar.hidden = picked === 0;
       bar.querySelector("[data-bulk-count]").textContent = picked;
@@ -77,9 +80,10 @@
       all.indeterminate = picked > 0 && picked < boxes.length;
     }
     form.addEventListener("change", ({ target }) => {
-      if (target === all) for (const box of boxes) box.checked = all.checked;
+      if (target.matches("[data-pick-all]")) for (const box of boxesNow()) box.checked = target.checked;
       show();
     });
+    withPicks.set(form, show);
     show();
     window.addEventListener("pageshow", show); // the way back restores the boxes
   }
@@ -165,11 +169,23 @@
     for (const one of document.querySelectorAll("button[aria-busy]")) one.removeAttribute("aria-busy");
   }
 
+  // ---------- What a list brings when it changes in place ----------
+
+  function furnish() {
+    for (const bar of document.querySelectorAll("form [data-bulk]")) {
+      const form = bar.closest("form");
+      const show = withPicks.get(form);
+      if (show === undefined) picks(form);
+      else show();
+    }
+    for (const button of document.querySelectorAll("[data-copy]")) button.hidden = false;
+  }
+
   forgetWhatWasDone();
   if (document.documentElement.hasAttribute("data-shortcuts")) document.addEventListener("keydown", pressed);
-  for (const bar of document.querySelectorAll("form [data-bulk]")) picks(bar.closest("form"));
-  for (const button of document.querySelectorAll("[data-copy]")) button.hidden = false;
+  furnish();
   typed(document);
+  document.addEventListener("htmx:after:swap", furnish);
   document.addEventListener("click", clicked);
   document.addEventListener("submit", submitted);
   window.addEventListener("pageshow", settled);

@@ -111,7 +111,7 @@ class Gate:
         where = request.full_path.rstrip("?") if request.method in READING else "/"
         address = SIGN_IN if where == "/" else f"{SIGN_IN}?next={quote(where, safe='/')}"
         if request.headers.get("HX-Request"):  # a part of a page: the whole page goes to the sign-in
-            return Response("", HTTPStatus.UNAUTHORIZED, {"HX-Redirect": SIGN_IN})
+            return Response("", HTTPStatus.UNAUTHORIZED, {"HX-Redirect": address})
         return redirect(address, HTTPStatus.SEE_OTHER)
 
 

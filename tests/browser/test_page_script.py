@@ -111,3 +111,34 @@ def test_a_question_opens_over_its_page_begins_on_cancel_and_gives_the_focus_bac
 def test_what_was_done_is_told_once(devices: Page) -> None:
     devices.goto(re.sub(r"\?.*", "?tenant=acme&done=x", devices.url))
     expect(devices).to_have_url(re.compile(r"/devices\?tenant=acme$"))
+
+
+def test_a_filter_changes_the_list_in_place_and_keeps_the_focus(devices: Page) -> None:
+    devices.evaluate("window.mark = 'the same page'")
+    devices.get_by_role("checkbox", name="Select d-1").check()
+    search = devices.get_by_role("searchbox", name="Search devices").last
+    search.fill("d-3")
+    search.press("Enter")
+    expect(devices.get_by_role("link", name="d-1")).to_have_count(0)
+    expect(devices.get_by_role("link", name="d-3")).to_be_visible()
+    expect(devices).to_have_url(re.compile(r"/devices\?(.*&)?q=d-3"))
+    expect(search).to_be_focused()
+    expect(devices.locator("[data-bulk]")).to_be_hidden()
+    assert devices.evaluate("window.mark") == "the same page"
+    devices.get_by_role("checkbox", name="Select d-3").check()
+    expect(devices.locator("[data-bulk-count]")).to_have_text("1")
+    devices.get_by_role("link", name="Clear").click()
+    expect(devices.get_by_role("link", name="d-1")).to_be_visible()
+    assert devices.evaluate("window.mark") == "the same page"
+    devices.go_back()
+    expect(devices.get_by_role("link", name="d-1")).to_have_count(0)
+    expect(devices).to_have_url(re.compile("q=d-3"))
+
+
+def test_a_list_whose_session_has_ended_leads_to_the_sign_in(devices: Page) -> None:
+    devices.context.clear_cookies()
+    search = devices.get_by_role("searchbox", name="Search devices").last
+    search.fill("d-3")
+    search.press("Enter")
+    expect(devices).to_have_url(re.compile("/sign-in.next=/devices"))
+    expect(devices.get_by_role("navigation", name="Main", exact=True)).to_have_count(0)

@@ -77,6 +77,7 @@ def test_each_shipped_file_is_served_or_known_not_to_be() -> None:
         "OFL-Inter.txt",
         "OFL-JetBrainsMono.txt",
         "icons-LICENSE.txt",
+        "htmx-LICENSE.txt",
         "uPlot-LICENSE.txt",
         "vendored.toml",
     }
