@@ -85,8 +85,11 @@ def describe(status: HTTPStatus, text: str | None = None) -> Failure:
 
 
 def _path() -> str:
-    """The path of the current request or WebSocket."""
-    return request.path if has_request_context() else websocket.path
+    """The path of the current request or WebSocket, for the log; of a one-time link only what kind of link it is."""
+    asked = request if has_request_context() else websocket
+    if asked.url_rule is not None and asked.view_args and "secret" in asked.view_args:
+        return str(asked.url_rule.rule)
+    return asked.path
 
 
 class FailurePages:

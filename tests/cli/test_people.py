@@ -15,7 +15,7 @@ pytestmark = pytest.mark.real
 
 USER_ROW = {
     "user_id", "tenant_id", "email", "name", "role", "has_password", "has_second_factor", "time_zone", "theme",
-    "created_at", "last_sign_in_at", "disabled_at",
+    "shortcuts", "created_at", "last_sign_in_at", "disabled_at",
 }  # fmt: skip
 PASSWORD = "a heron in a wet field"
 

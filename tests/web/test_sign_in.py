@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
 
 from appliance.db.trio_psycopg import connect
 from appliance.people import links, totp
@@ -18,7 +19,7 @@ from appliance.people.throttle import FREE
 from appliance.web.cookies import BROWSER, SESSION
 from tests.postgres_server import Database
 from tests.web.people import Person, client, signed_in
-from tests.web.serving import CHEAP, Served
+from tests.web.serving import CHEAP, Served, without_database
 from tests.web.told import dashboard
 
 PASSWORD = "a walrus on a bicycle"
@@ -218,3 +219,13 @@ async def test_what_a_form_cannot_hold_is_400_and_never_500(database: Database) 
             headers = {"Content-Type": kind, "X-CSRF-Token": token[1]}
             answer = await browser.post("/sign-in", content=body, headers=headers)
             assert answer.status_code in {400, 401}, (body, kind, answer.text)
+
+
+@pytest.mark.parametrize("path", ["/link/", "/set-up/"])
+async def test_the_secret_of_a_link_is_in_no_log(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = "a-one-time-secret-of-43-characters-or-so"
+    async with without_database() as served, browsing(served) as browser:
+        assert (await browser.get(path + secret)).status_code == 503
+    logged = capsys.readouterr()
+    assert "page without postgres" in logged.out
+    assert secret not in logged.out + logged.err
