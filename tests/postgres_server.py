@@ -236,7 +236,7 @@ class PostgresServer:
             if self._process is None or self._process.poll() is not None:
                 return False
             try:
-                psycopg.connect(self.conninfo(), connect_timeout=5).close()
+                psycopg.connect(self.conninfo(), connect_timeout=20).close()
             except psycopg.OperationalError:
                 time.sleep(POLL_SECONDS)
             else:

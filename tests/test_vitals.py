@@ -42,7 +42,7 @@ async def test_the_disk_is_counted_beside_the_stream(tmp_path: Path) -> None:
     vitals = _vitals(tmp_path, lambda: 0, [], Clock())
     async with trio.open_nursery() as nursery:
         await nursery.start(vitals.run)
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while vitals.disk is None:
                 await trio.sleep(0.01)
         nursery.cancel_scope.cancel()

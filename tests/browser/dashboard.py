@@ -34,8 +34,8 @@ async def main(port: int, conninfo: str, customers: str | None = None) -> None:
     feed = LiveFeed(SystemClock())
     done = trio.Event()
     async with (
-        open_pool(conninfo, name="ingest", min_size=1, max_size=4, timeout=5) as pool,
-        open_pool(customers or conninfo, name="web", min_size=1, max_size=4, timeout=5) as web_pool,
+        open_pool(conninfo, name="ingest", min_size=1, max_size=4, timeout=20) as pool,
+        open_pool(customers or conninfo, name="web", min_size=1, max_size=4, timeout=20) as web_pool,
         trio.open_nursery() as nursery,
     ):
         identity = Always() if customers is None else None

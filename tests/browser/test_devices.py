@@ -74,13 +74,13 @@ def test_a_device_is_added_talks_is_seen_and_is_shut_out(
     assert publish(line) == 0
     if not script:
         reload_until(page, "#device-state", "Online")
-    expect(page.locator("#device-state")).to_have_text("Online", timeout=5 * SECONDS)
-    expect(page.locator("#device-messages")).to_contain_text('{"temperature":21.5}', timeout=5 * SECONDS)
+    expect(page.locator("#device-state")).to_have_text("Online", timeout=30 * SECONDS)
+    expect(page.locator("#device-messages")).to_contain_text('{"temperature":21.5}', timeout=30 * SECONDS)
     page.reload()
     expect(page.locator("#value-0")).to_have_text("21.5°C")
     if script:
         assert publish(line.replace("21.5", "-3.5")) == 0
-        expect(page.locator("#value-0")).to_have_text("−3.5°C", timeout=5 * SECONDS)  # noqa: RUF001 - a minus sign
+        expect(page.locator("#value-0")).to_have_text("−3.5°C", timeout=30 * SECONDS)  # noqa: RUF001 - a minus sign
     page.get_by_role("link", name="Edit").click()
     page.get_by_label("Place").fill("Back wall")
     page.get_by_role("button", name="Save").click()

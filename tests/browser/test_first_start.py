@@ -64,7 +64,7 @@ def test_from_the_link_to_the_first_message(
     page = watched.page
     line = set_up(page, running)
     expect(page.get_by_role("heading", name="Waiting for it")).to_be_visible()
-    subprocess.run(line, check=True, timeout=10)
+    subprocess.run(line, check=True, timeout=60)
     if "without" in request.node.name:
         expect(page.locator("#first-message")).to_contain_text("Waiting for it")
         for _ in range(20):

@@ -75,7 +75,7 @@ def publish(where: ApplianceProcess, user: str, password: str, topic: str) -> in
     """mosquitto_pub's exit code; MQTT 5 tells it when it was denied."""
     who = ("-u", user, "-P", password, "-h", "127.0.0.1", "-p", str(where.mqtt_port), "-V", "5")
     command = ["mosquitto_pub", *who, "-q", "1", "-t", topic, "-m", '{"v": 1}', "-d"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     return done.returncode or int("RC:135" in done.stdout)
 
 

@@ -192,7 +192,7 @@ async def test_notifications_arrive_in_order(connection: Any_, observer: Observe
     await connection.execute("LISTEN news")
     for number in range(3):
         await observer.connection.execute("SELECT pg_notify('news', %s)", [str(number)])
-    heard = [notify.payload async for notify in connection.notifies(timeout=5, stop_after=3)]
+    heard = [notify.payload async for notify in connection.notifies(timeout=20, stop_after=3)]
     assert heard == ["0", "1", "2"]
 
 

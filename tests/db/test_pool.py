@@ -20,7 +20,7 @@ pytestmark = pytest.mark.real  # servers of their own, which the fixtures' names
 
 @pytest.fixture
 async def pool(database: Database) -> AsyncIterator[Pool]:
-    async with open_pool(database.conninfo(), name="test", min_size=1, max_size=2, timeout=5) as opened:
+    async with open_pool(database.conninfo(), name="test", min_size=1, max_size=2, timeout=20) as opened:
         yield opened
 
 
@@ -104,7 +104,7 @@ async def test_a_cancelled_user_leaves_a_usable_pool(pool: Pool, observer: Obser
                 await connection.execute("SELECT pg_sleep(60)")
     await observer.until(lambda sessions: all(session.state == "idle" for session in sessions))
     assert pool.statistics().in_use == 0
-    async with pool.connection(timeout=5) as connection:
+    async with pool.connection(timeout=20) as connection:
         await pid(connection)
 
 

@@ -9,7 +9,7 @@ from appliance.mqtt.topics import name_mistake
 from tests.mosquitto_server import MosquittoServer
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00"
-PUBACK, SECONDS = 0x40, 5.0
+PUBACK, SECONDS = 0x40, 30.0
 NONCHARACTERS = [0xFDD0, 0xFDEF, 0xFFFE, 0xFFFF, 0x1FFFE, 0xFFFFF, 0x10FFFF]
 NEIGHBOURS = [0xFDCF, 0xFDF0, 0xFFFD, 0x10000, 0x1FFFD, 0x10FFFD, 0xE000, 0x200B, 0x202E, 0xFEFF, 0xE9, 0x1F600]
 

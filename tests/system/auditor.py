@@ -94,4 +94,4 @@ async def _audit(conninfo: Callable[[], str], seen: set[Snapshot]) -> None:
 
 
 def _connect(conninfo: Callable[[], str]) -> psycopg.Connection[tuple[int, ...]]:
-    return psycopg.connect(conninfo(), autocommit=True, connect_timeout=5)
+    return psycopg.connect(conninfo(), autocommit=True, connect_timeout=20)

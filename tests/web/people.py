@@ -79,7 +79,7 @@ def signed_in(
 def client(url: str, person: Person | None, **options: Any) -> httpx.AsyncClient:
     """A client of the dashboard at ``url``: signed in, with the CSRF header on everything; None is a stranger."""
     headers = {} if person is None else person.headers()
-    return httpx.AsyncClient(base_url=url, headers=headers | options.pop("headers", {}), timeout=10, **options)
+    return httpx.AsyncClient(base_url=url, headers=headers | options.pop("headers", {}), timeout=60, **options)
 
 
 def sign_browser_in(context: BrowserContext, url: str, person: Person) -> None:

@@ -234,8 +234,8 @@ async def over(database: Database, *, public_url: str | None = None, **given: An
     ``given`` replaces services by name.
     """
     async with (
-        open_pool(database.conninfo(roles.INGEST), name="ingest", min_size=1, max_size=4, timeout=5) as pool,
-        open_pool(database.conninfo(roles.WEB), name="web", min_size=1, max_size=4, timeout=5) as web_pool,
+        open_pool(database.conninfo(roles.INGEST), name="ingest", min_size=1, max_size=4, timeout=20) as pool,
+        open_pool(database.conninfo(roles.WEB), name="web", min_size=1, max_size=4, timeout=20) as web_pool,
         serving(replace(services(pool, web_pool=web_pool, public_url=public_url), **given)) as served,
     ):
         yield served
@@ -250,7 +250,7 @@ async def without_database(
     identity: Recognises | None = None,
 ) -> AsyncIterator[Served]:
     """Serve a dashboard whose Postgres cannot be reached: all but pages works."""
-    async with open_pool(NOWHERE, name="nowhere", min_size=0, max_size=1, timeout=5) as pool:
+    async with open_pool(NOWHERE, name="nowhere", min_size=0, max_size=1, timeout=20) as pool:
         pool.timeout = 0.01  # nobody will come
         given = services(pool, health=health, public_url=public_url, identity=identity or Always())
         async with serving(given, limits) as served:

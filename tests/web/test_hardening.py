@@ -21,6 +21,7 @@ from appliance.web.hardening import (
     from_loopback,
     same_origin,
 )
+from tests.busy import within
 from tests.postgres_server import Database
 from tests.web.role_table import TABLE
 from tests.web.serving import Always, Served, read_all, services, serving, without_database
@@ -186,7 +187,7 @@ async def test_every_answer_of_every_route_has_them_and_keeps_out_of_caches(data
     expected = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
     seen = set()
     async with (
-        open_pool(database.conninfo(roles.INGEST), name="web", min_size=1, max_size=2, timeout=5) as pool,
+        open_pool(database.conninfo(roles.INGEST), name="web", min_size=1, max_size=2, timeout=20) as pool,
         serving(services(pool, identity=Always())) as served,
         httpx.AsyncClient(cookies={SESSION.name: "x"}, base_url=served.url, timeout=20) as client,
     ):
@@ -305,19 +306,19 @@ async def test_past_the_last_place_the_answer_is_503_with_retry_after() -> None:
 
 async def test_a_silent_or_slow_peer_is_closed() -> None:
     async with without_database(limits=Limits(head_time=0.2)) as served:
-        assert await served.exchange(b"", seconds=2) == b""
-        assert await served.exchange(b"GET /healthz HT", seconds=2) == b""
+        assert await served.exchange(b"", seconds=20) == b""
+        assert await served.exchange(b"GET /healthz HT", seconds=20) == b""
 
 
 async def test_a_head_that_comes_byte_by_byte_is_closed() -> None:
     """However lively it looks: the time is for the whole head."""
     async with without_database(limits=Limits(head_time=0.3)) as served, await served.connect() as slow:
         began = trio.current_time()
-        with pytest.raises(trio.BrokenResourceError), trio.fail_after(5):  # noqa: PT012 - each byte may be the last
+        with pytest.raises(trio.BrokenResourceError), trio.fail_after(20):  # noqa: PT012 - each byte may be the last
             for byte in HEAD + b"X: " + b"a" * 1000:
                 await slow.send_all(bytes([byte]))
                 await trio.sleep(0.02)
-        assert trio.current_time() - began < 2
+        assert trio.current_time() - began < within(2)
 
 
 async def test_a_body_that_stalls_is_answered_408() -> None:

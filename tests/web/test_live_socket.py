@@ -13,6 +13,7 @@ from appliance.web import fragments, live_socket
 from appliance.web.formats import MINUS
 from appliance.web.hardening import Limits
 from appliance.web.services import Health
+from tests.busy import within
 from tests.web.serving import OPERATOR, Always, Served, closed_with, page_socket, without_database
 
 
@@ -24,7 +25,7 @@ def batch(device: str = "pump-1", messages: int = 1) -> BatchSummary:
 
 async def next_with(page: WebSocketConnection, text: str) -> str:
     """The next update that contains ``text``."""
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         while text not in (update := await page.get_message()):
             pass
     return str(update)
@@ -71,7 +72,7 @@ async def test_only_what_changed_is_sent_again() -> None:
 async def test_silence_of_the_devices_is_no_silence_of_the_socket() -> None:
     """The page takes 5 seconds without an update for a lost connection."""
     async with without_database() as served, page_socket(served) as page:
-        with trio.fail_after(4):
+        with trio.fail_after(within(4)):
             for _ in range(3):
                 await page.get_message()
 

@@ -19,6 +19,7 @@ from appliance.web.auth import OPEN, allow
 from appliance.web.cookies import SESSION
 from appliance.web.pages.overview import reason_counts, trouble
 from appliance.web.services import DeviceListener
+from tests.busy import within
 from tests.postgres_server import Database
 from tests.web.serving import OPERATOR, Always, Served, page_socket, services, serving, without_database
 from tests.web.test_live_socket import batch
@@ -216,7 +217,7 @@ async def test_pages_go_with_postgres_and_come_back_with_it(database: Database) 
             admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database.name,))
             assert (await get(served)).status_code == 503
             admin.execute(f'ALTER DATABASE "{database.name}" WITH ALLOW_CONNECTIONS true')
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while (await get(served)).status_code != 200:
                     pass
 
@@ -233,7 +234,7 @@ async def test_many_pages_wait_no_longer_than_one_for_a_database_that_does_not_a
     async with over(database) as served, httpx.AsyncClient(cookies={SESSION.name: "x"}) as client:
         with psycopg.connect(database.conninfo()) as connection:
             connection.execute("LOCK TABLE device_state")
-            with trio.fail_after(10):  # one after the other: 15 s
+            with trio.fail_after(within(10)):  # one after the other: 15 s
                 async with trio.open_nursery() as nursery:
                     for _ in range(50):
                         nursery.start_soon(one, client, served)

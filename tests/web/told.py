@@ -19,8 +19,8 @@ from tests.web.serving import Served, services, serving
 async def dashboard(database: Database, *, public_url: str | None = None) -> AsyncIterator[Served]:
     """A dashboard over a database, with its real people, customers under row-level security."""
     async with (
-        open_pool(database.conninfo(roles.INGEST), name="ingest", min_size=1, max_size=4, timeout=5) as pool,
-        open_pool(database.conninfo(roles.WEB), name="web", min_size=1, max_size=4, timeout=5) as web_pool,
+        open_pool(database.conninfo(roles.INGEST), name="ingest", min_size=1, max_size=4, timeout=20) as pool,
+        open_pool(database.conninfo(roles.WEB), name="web", min_size=1, max_size=4, timeout=20) as web_pool,
         serving(services(pool, web_pool=web_pool, public_url=public_url)) as served,
     ):
         yield served
