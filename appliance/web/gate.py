@@ -22,6 +22,7 @@ from appliance.web import forms, hardening
 from appliance.web.api.problem import is_for_programs, problem
 from appliance.web.auth import DOOR, Public, Viewer, allowed_of
 from appliance.web.cookies import BROWSER, SESSION, Cookies
+from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.identity import csrf_token
 from appliance.web.services import Services
 
@@ -40,11 +41,12 @@ class Gate:
         self._cookies = Cookies(services.public_url)
 
     def install(self, app: Quart) -> None:
-        """Register it. A path without a route passes: it is nothing to anybody."""
+        """Register it. A path without a route passes: it is nothing to anybody, who sees that in their own frame."""
 
         @app.before_request
         async def admit_request() -> AnyResponse | Response | None:
             if request.endpoint is None:
+                g.viewer = await self._recognise_if_possible()
                 return None
             return await self._admit(app.view_functions[request.endpoint])
 
@@ -93,6 +95,14 @@ class Gate:
             return await self._services.identity.by_token(secret) if is_for_programs(request.path) else None
         session = self._cookies.read(SESSION)
         return await self._services.identity.by_session(session, visit()) if session else None
+
+    async def _recognise_if_possible(self) -> Viewer | None:
+        """Who comes, for an error page: nobody in particular while Postgres is away."""
+        try:
+            return None if is_for_programs(request.path) else await self._recognise()
+        except POSTGRES_AWAY as error:
+            log.debug("error page without its viewer", error=str(error))
+            return None
 
     async def _check_origin_of_stranger(self) -> None:
         """The same check before the sign-in: the token is bound to the browser's cookie, made at its first page."""

@@ -148,3 +148,21 @@ async def test_a_session_ends_by_sign_out_by_time_and_with_its_user(database: Da
 def _filled(rule: Rule) -> str:
     """A path of the rule, with something of its kind in each of its places."""
     return PLACE.sub(lambda found: SOMETHING.get(found["kind"] or "", found["one"] or "1"), rule.rule)
+
+
+async def test_what_is_nowhere_is_told_in_the_frame_of_whoever_asks(database: Database) -> None:
+    """The same page as for what is not theirs; a stranger is shown no navigation, and the way in."""
+    person = signed_in(database.conninfo(), Role.VIEWER)
+    async with (
+        over(database) as served,
+        client(served.url, person) as browser,
+        client(served.url, None) as stranger,
+    ):
+        unknown, missing = await browser.get("/nothing"), await browser.get("/devices/nothing")
+        assert (unknown.status_code, missing.status_code) == (404, 404)
+        assert 'aria-label="Main"' in unknown.text
+        assert "Go to the overview" in unknown.text
+        theirs = await stranger.get("/nothing")
+        assert theirs.status_code == 404
+        assert 'aria-label="Main"' not in theirs.text
+        assert ">Sign in</a>" in theirs.text
