@@ -171,6 +171,15 @@
 
   // ---------- What a list brings when it changes in place ----------
 
+  // Morphing changes what a box or a choice says at first, never what a person made of it. But the rows are others now, which nobody
+  // has picked, and the filter is what the address says.
+  function settleBoxes() {
+    for (const box of document.querySelectorAll("main form :is([type=checkbox], [type=radio])")) {
+      box.checked = box.defaultChecked;
+    }
+    for (const option of document.querySelectorAll("main form option")) option.selected = option.defaultSelected;
+  }
+
   function furnish() {
     for (const bar of document.querySelectorAll("form [data-bulk]")) {
       const form = bar.closest("form");
@@ -185,7 +194,10 @@
   if (document.documentElement.hasAttribute("data-shortcuts")) document.addEventListener("keydown", pressed);
   furnish();
   typed(document);
-  document.addEventListener("htmx:after:swap", furnish);
+  document.addEventListener("htmx:after:swap", () => {
+    settleBoxes();
+    furnish();
+  });
   document.addEventListener("click", clicked);
   document.addEventListener("submit", submitted);
   window.addEventListener("pageshow", settled);

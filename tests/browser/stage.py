@@ -120,7 +120,7 @@ ROWS = (
     INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused)
     SELECT date_trunc('minute', now()) - n * interval '1 min', 'stage', %(tenant)s,
       2300 + (n * 37) %% 300 + coalesce(c, 0), 2300 + (n * 37) %% 300, coalesce(c, 0)
-    FROM generate_series(0, 180) AS n
+    FROM generate_series(1, 180) AS n
     LEFT JOIN (SELECT bucket_minute, sum(cnt)::bigint AS c FROM quarantine_counters_minute GROUP BY 1) AS q
       ON bucket_minute = date_trunc('minute', now()) - n * interval '1 min'
     """,
