@@ -5,6 +5,9 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
+from appliance.cli.showing import parse
 from appliance.reading import HELD_REASONS, Reason
 from appliance.simulate.scenes import SCENES, STAGE
 from tests.appliance_process import PROJECT, ApplianceProcess
@@ -27,6 +30,14 @@ def show(appliance: ApplianceProcess, what: str, expected: int = 0) -> dict[str,
 
 def test_there_is_one_scene_for_each_reason() -> None:
     assert sorted(scene.reason for scene in SCENES) == sorted(Reason)
+
+
+def test_single_reasons_are_named_in_any_case_and_others_refused() -> None:
+    assert [scene.reason for scene in parse("rate_limited, DEVICE_INACTIVE")] == [
+        Reason.RATE_LIMITED, Reason.DEVICE_INACTIVE,
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="'NONSENSE' is no reason"):
+        parse("nonsense")
 
 
 def test_every_reason_is_shown_and_can_be_shown_again(appliance: ApplianceProcess) -> None:
@@ -57,4 +68,3 @@ def test_what_the_defaults_leave_no_way_for_is_said(appliance: ApplianceProcess)
     assert all(note.startswith("needs ") for note in unseen.values())
     held = appliance.query("SELECT DISTINCT reason FROM quarantine_events WHERE status = 'HELD'")
     assert {reason for (reason,) in held} >= HELD_REASONS - {Reason.INTERNAL_ERROR}
-    assert show(appliance, "device_inactive,RATE_LIMITED").keys() == {"DEVICE_INACTIVE", "RATE_LIMITED"}
