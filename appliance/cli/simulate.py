@@ -67,7 +67,7 @@ def _scenes(context: click.Context, parameter: click.Parameter, value: str | Non
 )
 @click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop after so long.")
 @click.option("--messages", type=click.IntRange(1), help="Stop after so many messages.")
-@click.option("--tenant", default="demo", show_default=True, help="Whose devices they are.")
+@click.option("--tenant", default="fleet", show_default=True, help="Whose devices they are; `make demo` makes it.")
 @click.option("--host", help="The broker's address. Default: the appliance that runs on this data_dir.")
 @click.option("--port", type=click.IntRange(1, 65535), help="The broker's port.")
 @click.option("--username", help="The broker's user. Default: the tenant's name, which is its claim user.")

@@ -21,6 +21,7 @@ FAMILIES = (
 ACTIONS: Mapping[str, str] = MappingProxyType(
     {
         "device.create": "Registered a device",
+        "device.announce": "A device announced itself",
         "device.describe": "Described a device",
         "device.limit": "Limited a device",
         "device.approve": "Approved a device",

@@ -52,7 +52,7 @@ def test_a_bounded_run_ends_with_a_summary_and_a_ledger(mosquitto: MosquittoServ
     entries = read(ledger.read_bytes())
     assert len(entries) == 300
     assert sum(entry.refusal is not None for entry in entries) == sum(result["expected_refusals"].values())
-    assert all(entry.topic.startswith("tenant/demo/device/") for entry in entries)
+    assert all(entry.topic.startswith("tenant/fleet/device/") for entry in entries)
 
 
 def test_people_get_words(mosquitto: MosquittoServer) -> None:
@@ -130,7 +130,7 @@ def test_without_an_appliance_it_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_it_finds_the_appliance_of_its_data_folder() -> None:
-    with MosquittoServer(users={"demo": "claim-password"}) as server:
+    with MosquittoServer(users={"fleet": "claim-password"}) as server:
         folder = server.directory / "data"
         folder.mkdir()
         running = RunFile(1, "", mqtt_host="0.0.0.0", mqtt_port=server.port, database="", socket_dir=None)
