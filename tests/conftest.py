@@ -21,10 +21,19 @@ REAL_FILES = {
 }  # fmt: skip
 
 
+LONGEST = ("system", "faults", "browser")
+"""Folders whose files take minutes: first, so that at the end no worker is left alone with one of them."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a real server, from the fixtures and folders it uses, so that nobody can forget it."""
+    items.sort(key=lambda item: _rank(Path(item.path).parent.name))
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         folder = Path(item.path).parent.name
         if fixtures & REAL_FIXTURES or folder in REAL_FOLDERS or Path(item.path).name in REAL_FILES:
             item.add_marker(pytest.mark.real)
+
+
+def _rank(folder: str) -> int:
+    return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)

@@ -118,7 +118,7 @@ class SignIn:
                     return Refused()
                 chosen = [pair for pair in fitting if attempt.tenant_id in (None, pair[0].tenant_id or "")]
                 if len(chosen) != 1:
-                    return Several([user.tenant_id for user, _ in fitting])
+                    return Several(sorted([user.tenant_id for user, _ in fitting], key=lambda tenant: tenant or ""))
                 user, kept_hash = chosen[0]
                 if self.hasher.is_outdated(kept_hash):
                     await self._rehash(connection, user, kept_hash, attempt.password)

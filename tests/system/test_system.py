@@ -92,7 +92,7 @@ def test_the_diagnostics_hold_no_secret(appliance: ApplianceProcess) -> None:
     claim = appliance.tenant()
     device = appliance.command("device", "add", "fleet", "one")
     instance = json.loads((appliance.data_dir / "instance.json").read_text())
-    keys = [str(value) for value in json.loads((appliance.data_dir / "keys.json").read_text()).values()]
+    keys = [key["secret"] for key in json.loads((appliance.data_dir / "keys.json").read_text())]
     with operator(appliance) as asking:
         answered = asking.get("/operator/system/diagnostics")
         session = asking.headers["Cookie"].partition("=")[2]
