@@ -34,8 +34,8 @@ PASSING = frozenset({Failure.RETRY, Failure.RESOURCES})
 """Failures of the database that are worth waiting out."""
 _SHOWN_READINGS = 20
 """Readings of a batch that the live view is told of."""
-SLICE = 64
-"""Messages admitted before the other tasks have their turn, some 0.3 ms: Postgres waits for us as long at most."""
+SLICE = 128
+"""Messages admitted before the other tasks have their turn, some 0.6 ms: Postgres waits for us as long at most."""
 
 Done = tuple[Outcome, list[Submission]]
 
