@@ -20,7 +20,7 @@ demo: setup ## start the appliance with a small fleet of simulated devices
 	@exec .ci/demo
 
 test: setup-test lint ## everything: lint, types and the whole test suite
-	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: setup-test ## the tests that need no server, in seconds
 	@exec $(BIN)/python -m pytest -n 2 --dist worksteal -m "not real" $(ARGS)
