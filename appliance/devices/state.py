@@ -137,6 +137,14 @@ class StateBook:
         elif len(self._overheard) < MAX_OVERHEARD or key in self._overheard:
             self._overheard[key] = (at, refused)
 
+    def forget(self, key: Key) -> None:
+        """The device was deleted: nothing that it sends brings back what may have been erased of it."""
+        state = self._states.get(key)
+        if state is not None:
+            state.newest = state.last_ts = state.seen_at = state.heard_at = state.adjusted_at = state.nulls = 0
+            state.refused_at = state.offline_at = 0
+            state.refused_reason, state.latest = None, {}
+
     def take_overheard(self) -> dict[Key, tuple[int, str | None]]:
         """What was heard of devices that are not in memory, since this was asked last."""
         taken, self._overheard = self._overheard, {}
@@ -147,6 +155,8 @@ class StateBook:
 
         ``span`` holds the times of all of them; it and ``now`` are in microseconds since 1970 UTC.
         """
+        if not readings:
+            return  # whoever was touched since is marked with the next reading that is stored
         talking, self._talking = self._talking, []
         self._marks.stored(readings, span, talking, now, self.changed)
 

@@ -162,11 +162,13 @@ class Pipeline:
             first = last
 
     async def _conclude(self, done: "trio.MemoryReceiveChannel[Done]") -> None:
-        """What follows from a commit, while the next one is under way: first of all the sources hear of it."""
+        """What follows from a commit, while the next one is under way."""
         async with done:
             async for outcome, submissions in done:
+                self._remember(
+                    outcome
+                )  # first: a source that does not listen must not keep it from the next state write
                 await self._settle(outcome, submissions)
-                self._remember(outcome)
                 self._count(outcome)
                 self._on_commit(_summary(outcome, self._clock.wall()))
 
@@ -189,7 +191,11 @@ class Pipeline:
         if outcome.batch.with_status:
             _note_farewells(outcome.stored, received_at)
         for message in outcome.refused:
-            if message.tenant_id is not None and message.device_id is not None:
+            if message.tenant_id is None or message.device_id is None:
+                continue
+            if message.reason is Reason.DEVICE_DECOMMISSIONED:
+                self._states.forget((message.tenant_id, message.device_id))
+            else:
                 # A device over its limit is accepted, too.
                 reason = None if message.reason is Reason.RATE_LIMITED else message.reason.value
                 self._states.heard((message.tenant_id, message.device_id), received_at, reason)

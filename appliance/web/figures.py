@@ -55,7 +55,7 @@ class Figures:
         return sum(site.total for site in self.sites)
 
 
-Scope = tuple[str | None, float]
+Scope = tuple[bool, str | None, float]
 
 
 class FigureReader:
@@ -75,20 +75,21 @@ class FigureReader:
         Raises what the pool raises when Postgres is away.
         """
         # The deadline holds for the turn too: of many who ask in vain nobody waits for the others' time to run out.
+        scope = (seen_by.is_operator, tenant, since)
         with trio.fail_after(DEADLINE):
             async with self._reading:
-                known = self._known.get((tenant, since))
+                known = self._known.get(scope)
                 if known is not None and self._clock.monotonic() - known[0] < MAX_AGE:
                     return known[1]
                 figures = await self._query(seen_by, tenant, since)
                 if len(self._known) >= MAX_SCOPES:
                     self._known.clear()
-                self._known[tenant, since] = (self._clock.monotonic(), figures)
+                self._known[scope] = (self._clock.monotonic(), figures)
                 return figures
 
-    def last_known(self, tenant: str | None, since: float) -> Figures | None:
-        """The figures as last read, however old."""
-        known = self._known.get((tenant, since))
+    def last_known(self, seen_by: Viewer, tenant: str | None, since: float) -> Figures | None:
+        """The figures as last read for such a viewer, however old."""
+        known = self._known.get((seen_by.is_operator, tenant, since))
         return None if known is None else known[1]
 
     async def _query(self, seen_by: Viewer, tenant: str | None, since: float) -> Figures:

@@ -1,7 +1,9 @@
 """The states of devices: one a device, whoever loads them and however few may be kept."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import trio
@@ -9,6 +11,7 @@ import trio
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection
+from appliance.devices.marks import HOUR
 from appliance.devices.state import DeviceState, Key, StateBook
 from tests.devices.world import add_tenant, ingest
 from tests.postgres_server import Database
@@ -147,3 +150,34 @@ async def test_what_is_heard_without_a_reading_does_not_pile_up(database: Databa
             book.take_changed()
             book.written()
         assert len(book._talking) <= 1
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A reading that was committed."""
+
+    state: DeviceState
+    ts: int
+
+
+def test_a_device_that_was_heard_before_a_batch_without_readings_is_marked_with_its_next_one() -> None:
+    book, state = StateBook(10), DeviceState(*KEY)
+    book.touch(state)  # it was refused
+    book.stored([], None, NOW)
+    book.stored([Stored(state, NOW)], (NOW, NOW), NOW)
+    book.take_changed()
+    _, parameters = book.upsert([], "one", NOW)
+    assert json.loads(parameters["marks"]) == [[*KEY, NOW - NOW % HOUR]]
+
+
+async def test_what_a_deleted_device_goes_on_sending_brings_nothing_of_it_back(database: Database) -> None:
+    async with connections(database) as pool:
+        book = StateBook(10)
+        await load(pool, book, KEY)
+        state = book.get(KEY)
+        assert state is not None
+        hear(book, state, NOW, secret=1)
+        async with pool.connection() as connection:
+            await write(connection, book)
+        book.forget(KEY)
+        assert (state.latest, state.newest, state.seen_at, book.changed()) == ({}, 0, 0, [])

@@ -230,7 +230,7 @@ async def _figures_or_older(
                 return await figures.read(frame.viewer, tenant, since)
         except POSTGRES_AWAY as error:
             log.debug("live page without postgres", error=str(error))
-    return figures.last_known(tenant, since)
+    return figures.last_known(frame.viewer, tenant, since)
 
 
 def _assemble(services: Services, frame: Frame, figures: Figures | None, tenant: str | None) -> Overview:
