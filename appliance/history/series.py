@@ -24,6 +24,7 @@ DAY = 24 * HOUR
 STEPS = (
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800,
     HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 30 * DAY,
+    90 * DAY, 365 * DAY, 3650 * DAY, 36_500 * DAY,
 )  # fmt: skip
 """Seconds that a step may have: what people reckon with."""
 MAX_POINTS = 2000

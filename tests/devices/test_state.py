@@ -161,13 +161,16 @@ class Stored:
 
 
 def test_a_device_that_was_heard_before_a_batch_without_readings_is_marked_with_its_next_one() -> None:
-    book, state = StateBook(10), DeviceState(*KEY)
+    book, state, other = StateBook(10), DeviceState(*KEY), DeviceState("acme", "d2")
+    book.touch(other)
+    book.stored([Stored(other, NOW)], (NOW, NOW), NOW)
     book.touch(state)  # it was refused
     book.stored([], None, NOW)
     book.stored([Stored(state, NOW)], (NOW, NOW), NOW)
     book.take_changed()
     _, parameters = book.upsert([], "one", NOW)
-    assert json.loads(parameters["marks"]) == [[*KEY, NOW - NOW % HOUR]]
+    hour = NOW - NOW % HOUR
+    assert json.loads(parameters["marks"]) == [["acme", "d2", hour], [*KEY, hour]]
 
 
 async def test_what_a_deleted_device_goes_on_sending_brings_nothing_of_it_back(database: Database) -> None:
