@@ -23,7 +23,7 @@ test: setup-test lint ## everything: lint, types and the whole test suite
 	@exec $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: setup-test ## the tests that need no server, in seconds
-	@exec $(BIN)/python -m pytest -n 2 --dist worksteal -m "not real" $(ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist worksteal -m "not real" --ignore tests/system --ignore tests/browser --ignore tests/faults $(ARGS)
 
 lint: setup-test ## formatting, ruff and mypy
 	@$(BIN)/ruff format --check --quiet .

@@ -16,6 +16,8 @@ REAL_FOLDERS = {"system", "browser", "faults"}
 REAL_FILES = {
     # they serve on real sockets
     "test_live_socket.py", "test_hardening.py", "test_server.py", "test_probes.py", "test_files.py",
+    # it takes a quarter of an hour apart, which takes seconds
+    "test_long_outage.py",
     # they start real processes
     "test_main.py", "test_keeper.py", "test_process.py", "test_leftovers.py", "test_data_dir.py", "test_locks.py",
 }  # fmt: skip
