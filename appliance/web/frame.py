@@ -1,8 +1,6 @@
 """What stands around every page: navigation for its viewer, the tenant shown, and the live line."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from appliance.people.role import Role
@@ -90,8 +88,6 @@ class Frame:
     """Of operators: the one tenant shown; None shows all."""
     toast: str | None = None
     """The result of what was done just now, in one sentence."""
-    counts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """A number beside a line of the navigation, by its path."""
 
     @property
     def signed_in(self) -> bool:
