@@ -484,3 +484,15 @@ async def test_a_late_reading_moves_nothing_backwards(database: Database) -> Non
     assert state is not None
     assert state.latest == {"n": 2}
     assert look(database, "SELECT metrics->>'n', late FROM telemetry ORDER BY ts") == [("1", True), ("2", False)]
+
+
+async def test_what_a_deleted_device_goes_on_sending_keeps_nothing_of_it_in_memory(database: Database) -> None:
+    await furnish(database)
+    async with open_plant(database) as plant:
+        await plant.send(timed(1))
+        arrange(database, "UPDATE device_registry SET status = 'DECOMMISSIONED', subscription_id = NULL")
+        plant.registry.forget()
+        assert reasons(await plant.send(timed(2))) == [Reason.DEVICE_DECOMMISSIONED]
+        state = plant.states.get((TENANT, "d-1"))
+    assert state is not None
+    assert (state.latest, state.last_ts, state.refused_reason) == ({}, 0, None)
