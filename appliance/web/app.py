@@ -63,6 +63,7 @@ from appliance.web.quarantine_desk import QuarantineDesk
 from appliance.web.services import Services
 from appliance.web.site import Site
 from appliance.web.system_view import SystemReader
+from appliance.web.tally_reader import TallyReader
 from appliance.web.templating import Templates
 
 DEVICE_PAGES = (device_list, device_new, device_import, device, device_edit, device_steps, device_rotate, device_delete)
@@ -108,7 +109,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     static = Files(asset("static"))
     templates = Templates(static, services.name)
     live_pages = app.live_pages
-    site = Site(services, templates, live_pages)
+    site = Site(services, templates, live_pages, TallyReader(services.access, services.clock))
     Gate(services).install(app)
     FailurePages(services, templates).install(app)
     app.register_blueprint(files.blueprint(static))

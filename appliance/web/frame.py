@@ -5,11 +5,15 @@ from urllib.parse import urlencode
 
 from appliance.people.role import Role
 from appliance.web.auth import ADMINS, OPERATORS, READERS, Viewer
+from appliance.web.tallies import Tallies, Tally
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the navigation, for ``roles``; ``compact``: also in the phone's bar; ``key`` after g goes there."""
+    """A line of the navigation, for ``roles``; ``compact``: also in the phone's bar; ``key`` after g goes there.
+
+    ``counted``: a number stands beside it, see :class:`Tallies`.
+    """
 
     label: str
     path: str
@@ -17,6 +21,7 @@ class Entry:
     roles: frozenset[Role] = READERS
     compact: bool = False
     key: str | None = None
+    counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +37,8 @@ NAVIGATION: tuple[Group, ...] = (
         "Monitor",
         (
             Entry("Overview", "/", "i-layout-dashboard", compact=True, key="o"),
-            Entry("Devices", "/devices", "i-cpu", compact=True, key="d"),
-            Entry("Quarantine", "/quarantine", "i-shield-alert", compact=True, key="q"),
+            Entry("Devices", "/devices", "i-cpu", compact=True, key="d", counted=True),
+            Entry("Quarantine", "/quarantine", "i-shield-alert", compact=True, key="q", counted=True),
         ),
     ),
     Group(
@@ -88,6 +93,8 @@ class Frame:
     """Of operators: the one tenant shown; None shows all."""
     toast: str | None = None
     """The result of what was done just now, in one sentence."""
+    tallies: Tallies | None = None
+    """What the navigation counts; None leaves the numbers out."""
 
     @property
     def signed_in(self) -> bool:
@@ -121,6 +128,10 @@ class Frame:
         if self.tenant is None or entry.roles == OPERATORS:
             return entry.path
         return f"{entry.path}?{urlencode({'tenant': self.tenant})}"
+
+    def tally(self, entry: Entry) -> Tally | None:
+        """The number beside a line of the navigation."""
+        return None if self.tallies is None else self.tallies.beside(entry.path)
 
     def here(self, entry: Entry) -> bool:
         """Whether the page belongs to this line of the navigation."""

@@ -1,7 +1,7 @@
 """What every page module is given: services, templates, and the frame around each answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -10,9 +10,10 @@ from quart import Response, request
 from appliance.web.access import tenants_shown
 from appliance.web.address import Address
 from appliance.web.auth import Viewer, viewer
-from appliance.web.fragments import LivePages
-from appliance.web.frame import Frame
+from appliance.web.fragments import Fragment, LivePages
+from appliance.web.frame import NAVIGATION, Frame
 from appliance.web.services import Services
+from appliance.web.tally_reader import TallyReader
 from appliance.web.templating import Templates
 
 HTML = "text/html; charset=utf-8"
@@ -25,8 +26,9 @@ class Site:
     services: Services
     templates: Templates
     live_pages: LivePages
+    tallies: TallyReader
 
-    def page(
+    async def page(
         self,
         name: str,
         *,
@@ -40,7 +42,7 @@ class Site:
         ``done``: sentences for a toast; a form that was carried out leads back here with ``?done=KEY``.
         """
         toast = None if done is None else done.get(request.args.get("done", ""))
-        frame = self.frame(live_page=live_page, toast=toast)
+        frame = await self.counted(self.frame(live_page=live_page, toast=toast))
         html = self.templates.render(name, frame=frame, address=Address.of_request(), **values)
         return Response(html, status=status, content_type=HTML)
 
@@ -56,6 +58,22 @@ class Site:
         who = seen_by or viewer()
         shown = None if seen_by is not None or not who.is_operator else tenants_shown(who)
         return Frame(who, self.services.clock.wall(), path or request.path, live_page, shown, toast)
+
+    async def counted(self, frame: Frame) -> Frame:
+        """The frame with the numbers of its navigation."""
+        who = frame.viewer
+        return replace(frame, tallies=await self.tallies.read(who, who.tenant_id or frame.tenant))
+
+    async def live_tallies(self, seen_by: Viewer, tenant: str | None) -> list[Fragment]:
+        """The same numbers as live parts, for every page that has some; none while Postgres is away."""
+        tallies = await self.tallies.lately(seen_by, seen_by.tenant_id or tenant)
+        if tallies is None:
+            return []
+        render = self.templates.render
+        return [
+            Fragment(f"n-{path[1:]}", render("tally.html", path=path, tally=tallies.beside(path)), calm=True)
+            for path in [entry.path for group in NAVIGATION for entry in group.entries if entry.counted]
+        ]
 
 
 def see_other(where: str) -> Response:

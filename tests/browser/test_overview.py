@@ -8,6 +8,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import Dashboard, Watched, admit
+from tests.ingest.plant import arrange
+from tests.postgres_server import Database
 
 SECONDS = 1000
 """Playwright counts milliseconds."""
@@ -38,15 +40,24 @@ def test_icons_and_fonts_are_really_drawn(busy: Dashboard, watched: Watched) -> 
     assert any("Inter" in family for family in watched.page.evaluate(loaded))
 
 
-def test_the_first_reading_takes_the_place_of_the_ready_line(dashboard: Dashboard, watched: Watched) -> None:
+def test_the_first_reading_takes_the_place_of_the_ready_line(
+    database: Database, dashboard: Dashboard, watched: Watched
+) -> None:
     page = watched.page
     page.goto(dashboard.url)
+    expect(page.get_by_role("link", name="Devices", exact=True)).to_be_visible()
     expect(page.locator("#readings .code")).to_contain_text("mosquitto_pub -h localhost -p 1883 ")
     dashboard.publish("pump-1", temperature=-11.8)
     row = page.get_by_role("row", name=re.compile("pump-1"))
     expect(row).to_contain_text("−11.8", timeout=20 * SECONDS)  # noqa: RUF001 - a true minus sign
     expect(row).to_contain_text("acme")
     expect(page.locator("#kpi-messages .kpi-v")).not_to_have_text("0per second")
+    arrange(
+        database,
+        "INSERT INTO tenants (tenant_id) VALUES ('acme')",
+        "INSERT INTO device_registry (tenant_id, device_id, status) VALUES ('acme', 'pump-1', 'PENDING')",
+    )
+    expect(page.get_by_role("link", name="Devices 1 waiting", exact=True)).to_be_visible(timeout=20 * SECONDS)
     assert watched.complaints == []
 
 

@@ -77,6 +77,9 @@ def test_held_messages_are_replayed_on_the_page(
     page.goto("/quarantine")
     expect(page.get_by_role("row", name=re.compile("waiting.*No free seat"))).to_have_count(2)
     expect(page.locator(".offer")).to_have_count(0)
+    lines = page.get_by_role("navigation", name="Main", exact=True)
+    expect(lines.get_by_role("link", name="Quarantine 2 held", exact=True)).to_be_visible()
+    expect(lines.get_by_role("link", name="Devices 1 in all", exact=True)).to_be_visible()
 
     raise_limit(running, tenant)
     deadline = time.monotonic() + PATIENCE  # what was found before holds for a moment
@@ -93,6 +96,7 @@ def test_held_messages_are_replayed_on_the_page(
     expect(page.locator(".replay")).to_contain_text("2 stored", timeout=PATIENCE * SECONDS)
     page.goto("/quarantine")
     expect(page.locator("table.pickrow")).to_have_count(0)
+    expect(lines.get_by_role("link", name="Quarantine", exact=True)).to_be_visible()
     stored = running.query("SELECT count(*) FROM telemetry WHERE tenant_id = %s AND device_id = 'waiting'", tenant)
     assert stored == [(2,)]
     page.context.close()

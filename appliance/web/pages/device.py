@@ -151,7 +151,7 @@ def blueprint(site: Site) -> Blueprint:
             now = await read_now(connection, site, who, tenant_id, identity, request.args)
             facts = await _facts(connection, site, now.member)
             chart = await _chart(connection, site, now, who.zone)
-        return site.page(
+        return await site.page(
             "pages/device.html",
             live_page=f"{PAGE}/{tenant_id}/{identity}",
             done=DONE,
@@ -174,7 +174,7 @@ def blueprint(site: Site) -> Blueprint:
         async with access.reading() as connection:
             member = await fleet.get(connection, tenant_id, identity)
             page = await messages.page(connection, tenant_id, identity, limit=MESSAGES, after=place)
-        return site.page(
+        return await site.page(
             "pages/device-messages.html",
             member=member,
             messages=in_words(page),
@@ -227,7 +227,7 @@ class LiveDevices:
             log.debug("live page without its device", error=str(error))
             return []
         frame = self._site.frame(seen_by, path=f"/devices/{device_id}", live_page=f"{PAGE}/{which}")
-        return self._rendered(frame, now)
+        return [*self._rendered(frame, now), *await self._site.live_tallies(seen_by, tenant_id)]
 
     def _rendered(self, frame: Frame, now: Now) -> list[Fragment]:
         render, device = self._site.templates.render, now.member.device

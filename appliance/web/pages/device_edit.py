@@ -30,7 +30,7 @@ def blueprint(site: Site) -> Blueprint:
         device = member.device
         async with access.reading() as connection:
             census = await fleet.census(connection, device.tenant_id)
-        return site.page(
+        return await site.page(
             "pages/device-edit.html",
             status=status,
             member=member,

@@ -27,7 +27,7 @@ def blueprint(site: Site) -> Blueprint:
     routes = Blueprint("device_import", __name__)
     desk = DeviceDesk(site.services)
 
-    def import_page(
+    async def import_page(
         status: HTTPStatus,
         fault: Fault | None = None,
         imported: Imported | None = None,
@@ -38,7 +38,7 @@ def blueprint(site: Site) -> Blueprint:
         tenant_id = tenant_of()
         pairs = [] if imported is None else list(zip(imported.rows, imported.lines, strict=True))
         shown = SHOWN_ROWS if imported is None or not imported.issued else len(pairs)
-        return site.page(
+        return await site.page(
             "pages/devices-import.html",
             status=status,
             fault=fault,
@@ -58,7 +58,7 @@ def blueprint(site: Site) -> Blueprint:
     @routes.get("/devices/+import")
     @allow(ADMINS)
     async def show_import() -> Response:
-        return import_page(HTTPStatus.OK)
+        return await import_page(HTTPStatus.OK)
 
     @routes.post("/devices/+import")
     @allow(ADMINS)
@@ -73,8 +73,8 @@ def blueprint(site: Site) -> Blueprint:
             )
         except Invalid as error:
             text = data.decode("utf-8", "replace")
-            return import_page(HTTPStatus.UNPROCESSABLE_ENTITY, fault_of(error, "file"), text=text)
-        return import_page(HTTPStatus.OK, imported=imported, text=data.decode("utf-8-sig"), dry_run=dry_run)
+            return await import_page(HTTPStatus.UNPROCESSABLE_ENTITY, fault_of(error, "file"), text=text)
+        return await import_page(HTTPStatus.OK, imported=imported, text=data.decode("utf-8-sig"), dry_run=dry_run)
 
     return routes
 

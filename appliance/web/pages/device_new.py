@@ -30,7 +30,7 @@ def blueprint(site: Site) -> Blueprint:
         async with access.reading() as connection:
             census = await fleet.census(connection, tenant_id)
             seats = free_seats(await subscriptions_of(connection, tenant_id), access.now())
-        return site.page(
+        return await site.page(
             "pages/device-new.html",
             status=status,
             given=values,
@@ -65,7 +65,7 @@ def blueprint(site: Site) -> Blueprint:
         issued = handed.issued
         secrets = {"password": issued.password, "token": issued.token}
         listener = site.services.device_listener
-        return site.page(
+        return await site.page(
             "pages/device-secrets.html",
             status=HTTPStatus.CREATED,
             title=f"{new.name or new.device_id} is added",

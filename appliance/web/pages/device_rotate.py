@@ -27,14 +27,14 @@ def blueprint(site: Site) -> Blueprint:
     access = site.services.access
     desk = DeviceDesk(site.services)
 
-    def rotation_page(
+    async def rotation_page(
         member: Member,
         fault: Fault | None = None,
         given: Mapping[str, str] | None = None,
         status: HTTPStatus = HTTPStatus.OK,
     ) -> Response:
         device = member.device
-        return site.page(
+        return await site.page(
             "pages/device-rotate.html",
             status=status,
             member=member,
@@ -47,7 +47,7 @@ def blueprint(site: Site) -> Blueprint:
     @allow(ADMINS)
     async def ask_rotation(device_id: str) -> Response:
         async with access.reading() as connection:
-            return rotation_page(await fleet.get(connection, tenant_of(), device_of_path(device_id)))
+            return await rotation_page(await fleet.get(connection, tenant_of(), device_of_path(device_id)))
 
     @routes.post("/devices/<device_id>/rotate")
     @allow(ADMINS)
@@ -61,10 +61,10 @@ def blueprint(site: Site) -> Blueprint:
         except (Invalid, Conflict) as error:
             status = HTTPStatus.CONFLICT if isinstance(error, Conflict) else HTTPStatus.UNPROCESSABLE_ENTITY
             given = {"when": fields.text("when"), "at": fields.text("at", most=64)}
-            return rotation_page(member, fault_of(error), given, status)
+            return await rotation_page(member, fault_of(error), given, status)
         secrets = {"password": handed.issued.password, "token": handed.issued.token}
         listener = site.services.device_listener
-        return site.page(
+        return await site.page(
             "pages/device-secrets.html",
             status=HTTPStatus.CREATED,
             title=f"New credential of {member.device.name or identity}",

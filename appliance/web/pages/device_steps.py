@@ -108,7 +108,7 @@ class Steps:
             owned = await subscriptions_of(connection, tenant_id) if question.seat else []
         seats = free_seats(owned, self._access.now())
         own = member.device.subscription_id
-        return self._site.page(
+        return await self._site.page(
             "pages/device-step.html",
             status=status,
             step=step,

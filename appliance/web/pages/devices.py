@@ -114,7 +114,7 @@ def blueprint(site: Site) -> Blueprint:
             owned = await subscriptions_of(connection, tenant_id)
             # Of all tenants together an id may stand for several sites: then it stands for itself.
             called = {} if tenant_id is None else await sites.names(connection, tenant_id, census.sites)
-        return site.page(
+        return await site.page(
             "pages/devices.html",
             done=DONE,
             rows=shown,
@@ -137,13 +137,15 @@ def blueprint(site: Site) -> Blueprint:
         tenant_id = tenant_of()
         if step is Event.DEACTIVATE and fields.text("typed") != str(len(set(chosen))):
             fault = ("typed", "This is not the number of devices.") if "typed" in fields else None
-            return _ask(site, tenant_id, chosen, "pages/devices-deactivate.html", fault)
+            return await _ask(site, tenant_id, chosen, "pages/devices-deactivate.html", fault)
         if step is Event.MOVE and seat is None:
             async with access.reading() as connection:
                 seats = free_seats(await subscriptions_of(connection, tenant_id), access.now())
-            return _ask(site, tenant_id, chosen, "pages/devices-move.html", None, seat_choices=seat_choices(seats))
+            return await _ask(
+                site, tenant_id, chosen, "pages/devices-move.html", None, seat_choices=seat_choices(seats)
+            )
         answers = await desk.step_many(tenant_id, chosen, step, seat)
-        return site.page(
+        return await site.page(
             "pages/devices-done.html",
             step=STEPS[step].rstrip("…"),
             answers=answers,
@@ -214,14 +216,14 @@ def subscription_title(row: Subscription) -> str:
     return row.description or f"{row.subscription_id} ({row.subscription_type.capitalize()})"
 
 
-def _ask(
+async def _ask(
     site: Site, tenant_id: str, chosen: Sequence[str], question: str, fault: tuple[str, str] | None, **values: Any
 ) -> Response:
     """The question before many devices stop or move."""
     unique = sorted(set(chosen))
     if not unique:
         raise Invalid("Choose at least one device.", "device")
-    return site.page(
+    return await site.page(
         question,
         status=HTTPStatus.OK if fault is None else HTTPStatus.UNPROCESSABLE_ENTITY,
         devices=unique,

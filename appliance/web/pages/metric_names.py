@@ -33,13 +33,13 @@ def blueprint(site: Site) -> Blueprint:
     def by() -> seats.By:
         return seats.By(actor(), access.now(), site.services.grace)
 
-    def form(
+    async def form(
         given: Mapping[str, str],
         named: Named | None,
         fault: Fault | None = None,
         status: HTTPStatus = HTTPStatus.OK,
     ) -> Response:
-        return site.page(
+        return await site.page(
             "pages/metric-name.html",
             status=status,
             named=named,
@@ -54,7 +54,7 @@ def blueprint(site: Site) -> Blueprint:
     @routes.get("/metric-names/+new")
     @allow(ADMINS)
     async def show_new() -> Response:
-        return form({}, None)
+        return await form({}, None)
 
     @routes.post("/metric-names/+new")
     @allow(ADMINS)
@@ -65,9 +65,9 @@ def blueprint(site: Site) -> Blueprint:
             async with access.changing() as connection:
                 await metric_store.create(connection, tenant_of(), new, by())
         except Invalid as error:
-            return form(_given(fields), None, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+            return await form(_given(fields), None, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:
-            return form(_given(fields), None, fault_of(error, "name"), HTTPStatus.CONFLICT)
+            return await form(_given(fields), None, fault_of(error, "name"), HTTPStatus.CONFLICT)
         return see_other(of_tenant("/metric-names", viewer(), tenant_of(), done="created"))
 
     @routes.get("/metric-names/<name>")
@@ -75,7 +75,7 @@ def blueprint(site: Site) -> Blueprint:
     async def show(name: str) -> Response:
         async with access.reading() as connection:
             named = await metric_store.get(connection, tenant_of(), metric_of_path(name))
-        return form(_given_of(named), named)
+        return await form(_given_of(named), named)
 
     @routes.post("/metric-names/<name>")
     @allow(ADMINS)
@@ -88,9 +88,9 @@ def blueprint(site: Site) -> Blueprint:
                 started, new = version(fields), _metric(fields, name)
                 await metric_store.change(connection, tenant_of(), new, by(), version=started)
         except Invalid as error:
-            return form(_given(fields), named, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+            return await form(_given(fields), named, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:
-            return form(_given(fields), named, fault_of(error), HTTPStatus.CONFLICT)
+            return await form(_given(fields), named, fault_of(error), HTTPStatus.CONFLICT)
         return see_other(of_tenant("/metric-names", viewer(), tenant_of(), done="saved"))
 
     @routes.post("/metric-names/<name>/delete")
@@ -113,7 +113,7 @@ def _add_list(routes: Blueprint, site: Site) -> None:
         async with site.services.access.reading() as connection:
             found = await metric_store.list_page(connection, tenants_shown(), limit=PAGE_ROWS + 1, after=after)
         shown = found[:PAGE_ROWS]
-        return site.page(
+        return await site.page(
             "pages/metric-names.html",
             done=DONE,
             metrics=[(named, _to_metric(named)) for named in shown],

@@ -185,7 +185,7 @@ def blueprint(site: Site, figures: FigureReader) -> Blueprint:
     @allow(READERS)
     async def page() -> Response:
         who, tenant = viewer(), tenants_shown()
-        frame = _frame(who, services, tenant)
+        frame = await site.counted(_frame(who, services, tenant))
         today = await figures.read(who, tenant, formats.midnight(frame.now, who.zone))
         shown = _assemble(services, frame, today, tenant)
         line = services.device_listener.command(request.host, "TENANT/device/DEVICE", "PASSWORD")
@@ -196,11 +196,12 @@ def blueprint(site: Site, figures: FigureReader) -> Blueprint:
         frame = _frame(seen_by, services, tenant)
         shown = _assemble(services, frame, await _figures_or_older(services, figures, frame, tenant), tenant)
         # an empty table keeps the command line that the page was loaded with
-        return [
+        parts = [
             Fragment(part, render(f"overview/{part}.html", frame=frame, shown=shown, live=True), calm)
             for part, calm in _PARTS.items()
             if part != "readings" or shown.rows
         ]
+        return parts + await site.live_tallies(seen_by, tenant)
 
     async def of_viewer(seen_by: Viewer) -> list[Fragment]:
         return await fragments(seen_by, seen_by.tenant_id)

@@ -62,7 +62,7 @@ def _profile(routes: Blueprint, site: Site, account: Account) -> None:
 
     async def profile(given: Profile | None = None, fault: Fault | None = None) -> Response:
         user = await account.user()
-        return site.page(
+        return await site.page(
             "pages/profile.html",
             status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
             done=DONE,
@@ -114,7 +114,7 @@ def _password(routes: Blueprint, site: Site, account: Account) -> None:
     @routes.get("/profile/password")
     @allow(ANYBODY_SIGNED_IN)
     async def password() -> Response:
-        return site.page("pages/profile-password.html", fault=None)
+        return await site.page("pages/profile-password.html", fault=None)
 
     @routes.post("/profile/password")
     @allow(ANYBODY_SIGNED_IN)
@@ -124,7 +124,7 @@ def _password(routes: Blueprint, site: Site, account: Account) -> None:
             await account.set_password(fields.raw("current"), fields.raw("password"))
         except Invalid as error:
             status = HTTPStatus.UNPROCESSABLE_ENTITY
-            return site.page("pages/profile-password.html", status=status, fault=fault_of(error))
+            return await site.page("pages/profile-password.html", status=status, fault=fault_of(error))
         return see_other("/profile?done=password")
 
 
@@ -132,7 +132,7 @@ def _tokens(routes: Blueprint, site: Site, account: Account) -> None:
     @routes.get("/profile/tokens/new")
     @allow(ANYBODY_SIGNED_IN)
     async def new_token() -> Response:
-        return site.page("pages/profile-token.html", given=TokenForm(), fault=None, token=None, scopes=SCOPES)
+        return await site.page("pages/profile-token.html", given=TokenForm(), fault=None, token=None, scopes=SCOPES)
 
     @routes.post("/profile/tokens/new")
     @allow(ANYBODY_SIGNED_IN)
@@ -146,7 +146,7 @@ def _tokens(routes: Blueprint, site: Site, account: Account) -> None:
         except (Invalid, Conflict) as error:
             fault = fault_of(error)
         status = HTTPStatus.CREATED if token else HTTPStatus.UNPROCESSABLE_ENTITY
-        return site.page(
+        return await site.page(
             "pages/profile-token.html", status=status, given=given, fault=fault, token=token, scopes=SCOPES
         )
 
@@ -158,8 +158,8 @@ def _tokens(routes: Blueprint, site: Site, account: Account) -> None:
 
 
 def _second_factor(routes: Blueprint, site: Site, account: Account) -> None:
-    def second_factor(secret: bytes, fault: Fault | None = None) -> Response:
-        return site.page(
+    async def second_factor(secret: bytes, fault: Fault | None = None) -> Response:
+        return await site.page(
             "pages/profile-second-factor.html",
             status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
             there=viewer().has_second_factor,
@@ -171,7 +171,7 @@ def _second_factor(routes: Blueprint, site: Site, account: Account) -> None:
     @routes.get("/profile/second-factor")
     @allow(ANYBODY_SIGNED_IN)
     async def show_second_factor() -> Response:
-        return second_factor(totp.new_secret())
+        return await second_factor(totp.new_secret())
 
     @routes.post("/profile/second-factor")
     @allow(ANYBODY_SIGNED_IN)
@@ -179,11 +179,13 @@ def _second_factor(routes: Blueprint, site: Site, account: Account) -> None:
         fields = await forms.read()
         secret = totp.parse(fields.text("secret"))
         if secret is None:
-            return second_factor(totp.new_secret(), ("code", "The secret was lost on the way. Begin with this one."))
+            return await second_factor(
+                totp.new_secret(), ("code", "The secret was lost on the way. Begin with this one.")
+            )
         try:
             await account.set_second_factor(fields.raw("current"), secret, fields.raw("code"))
         except Invalid as error:
-            return second_factor(secret, fault_of(error))
+            return await second_factor(secret, fault_of(error))
         return see_other("/profile?done=factor")
 
     @routes.post("/profile/second-factor/drop")
@@ -192,7 +194,7 @@ def _second_factor(routes: Blueprint, site: Site, account: Account) -> None:
         try:
             await account.drop_second_factor((await forms.read()).raw("current"))
         except Invalid as error:
-            return second_factor(totp.new_secret(), fault_of(error))
+            return await second_factor(totp.new_secret(), fault_of(error))
         return see_other("/profile?done=no-factor")
 
 

@@ -99,7 +99,7 @@ def blueprint(site: Site, desk: QuarantineDesk) -> Blueprint:
     @allow(READERS)
     async def message(message_id: int) -> Response:
         event = await desk.message(number_of_path(message_id, "quarantined message"))
-        return site.page(
+        return await site.page(
             "pages/quarantined.html",
             event=event,
             words=REASONS[event.reason],
@@ -121,7 +121,7 @@ def blueprint(site: Site, desk: QuarantineDesk) -> Blueprint:
     @allow(READERS)
     async def door() -> Response:
         groups = list(_grouped(desk.door(request.args.get("device") or None)))
-        return site.page("pages/door.html", groups=groups, ours=site.services.system.broker_terms is not None)
+        return await site.page("pages/door.html", groups=groups, ours=site.services.system.broker_terms is not None)
 
     return routes
 
@@ -135,7 +135,7 @@ async def _list(site: Site, desk: QuarantineDesk, asked: PageQuery, fault: Inval
     held, reach = await desk.overview(selection.tenant_id)
     step, steps, words = SPANS[asked.span]
     trend = await desk.trend(selection.tenant_id, step, steps)
-    return site.page(
+    return await site.page(
         "pages/quarantine.html",
         status=HTTPStatus.OK if fault is None else HTTPStatus.BAD_REQUEST,
         live_page=PAGE,

@@ -35,7 +35,7 @@ def blueprint(pages: site.Site) -> Blueprint:
     @routes.get("/sites/+new")
     @allow(ADMINS)
     async def show_new() -> Response:
-        return _form(pages, {}, None)
+        return await _form(pages, {}, None)
 
     @routes.post("/sites/+new")
     @allow(ADMINS)
@@ -46,9 +46,9 @@ def blueprint(pages: site.Site) -> Blueprint:
             async with access.changing() as connection:
                 await sites.create(connection, tenant_of(), new, by())
         except Invalid as error:
-            return _form(pages, _given(fields), None, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+            return await _form(pages, _given(fields), None, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:
-            return _form(pages, _given(fields), None, fault_of(error, "site_id"), HTTPStatus.CONFLICT)
+            return await _form(pages, _given(fields), None, fault_of(error, "site_id"), HTTPStatus.CONFLICT)
         return see_other(of_tenant("/sites", viewer(), tenant_of(), done="created"))
 
     @routes.get("/sites/<site_id>")
@@ -56,7 +56,7 @@ def blueprint(pages: site.Site) -> Blueprint:
     async def show(site_id: str) -> Response:
         async with access.reading() as connection:
             placed = await sites.get(connection, tenant_of(), site_of_path(site_id))
-        return _form(pages, _given_of(placed), placed)
+        return await _form(pages, _given_of(placed), placed)
 
     @routes.post("/sites/<site_id>")
     @allow(ADMINS)
@@ -69,9 +69,9 @@ def blueprint(pages: site.Site) -> Blueprint:
                 started, new = version(fields), _site(fields, site_id)
                 await sites.change(connection, tenant_of(), new, by(), version=started)
         except Invalid as error:
-            return _form(pages, _given(fields), placed, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+            return await _form(pages, _given(fields), placed, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:
-            return _form(pages, _given(fields), placed, fault_of(error), HTTPStatus.CONFLICT)
+            return await _form(pages, _given(fields), placed, fault_of(error), HTTPStatus.CONFLICT)
         return see_other(of_tenant("/sites", viewer(), tenant_of(), done="saved"))
 
     @routes.post("/sites/<site_id>/delete")
@@ -83,20 +83,20 @@ def blueprint(pages: site.Site) -> Blueprint:
         except Conflict as error:
             async with access.reading() as connection:
                 placed = await sites.get(connection, tenant_of(), site_id)
-            return _form(pages, _given_of(placed), placed, fault_of(error), HTTPStatus.CONFLICT)
+            return await _form(pages, _given_of(placed), placed, fault_of(error), HTTPStatus.CONFLICT)
         return see_other(of_tenant("/sites", viewer(), tenant_of(), done="deleted"))
 
     return routes
 
 
-def _form(
+async def _form(
     pages: site.Site,
     given: Mapping[str, str],
     placed: Placed | None,
     fault: Fault | None = None,
     status: HTTPStatus = HTTPStatus.OK,
 ) -> Response:
-    return pages.page(
+    return await pages.page(
         "pages/site.html",
         status=status,
         placed=placed,
@@ -120,7 +120,7 @@ def _add_list(routes: Blueprint, pages: site.Site) -> None:
         async with pages.services.access.reading() as connection:
             found = await sites.list_page(connection, tenants_shown(), limit=PAGE_ROWS + 1, after=after)
         shown = found[:PAGE_ROWS]
-        return pages.page(
+        return await pages.page(
             "pages/sites.html",
             done=DONE,
             sites=[(placed, _to_site(placed), _devices_of(placed)) for placed in shown],

@@ -88,7 +88,7 @@ def blueprint(site: Site, reader: SystemReader) -> Blueprint:
 
     async def page(name: str) -> Response:
         assembled = await assemble(viewer(), only_problems=name == PROBLEMS)
-        return site.page("pages/system.html", live_page=name, shown=assembled, live=False)
+        return await site.page("pages/system.html", live_page=name, shown=assembled, live=False)
 
     @routes.get("/system")
     @allow(OPERATORS)
@@ -105,7 +105,8 @@ def blueprint(site: Site, reader: SystemReader) -> Blueprint:
             if seen_by.role not in OPERATORS:
                 return []
             assembled = await assemble(seen_by, only_problems=name == PROBLEMS)
-            return list(_fragments(site, site.frame(seen_by, path=PATHS[name], live_page=name), assembled))
+            parts = _fragments(site, site.frame(seen_by, path=PATHS[name], live_page=name), assembled)
+            return [*parts, *await site.live_tallies(seen_by, None)]
 
         site.live_pages.add(name, fragments, shared_for=LIVE_SECONDS)
 

@@ -104,13 +104,13 @@ class Steps:
         tenant = (await self._desk.get(tenant_of_path(tenant_id))).tenant
         question = QUESTIONS[step]
         title = question.title.format(tenant.title)
-        return self._site.page("pages/tenant-step.html", tenant=tenant, step=step, question=question, title=title)
+        return await self._site.page("pages/tenant-step.html", tenant=tenant, step=step, question=question, title=title)
 
     async def take(self, step: str, tenant_id: str) -> Response:
         """The step, taken."""
         tenant_id, change = tenant_of_path(tenant_id), QUESTIONS[step].change
         if change is None:
-            return claim_page(self._site, await self._desk.rotate_claim(tenant_id))
+            return await claim_page(self._site, await self._desk.rotate_claim(tenant_id))
         arrival = await self._desk.change(tenant_id, change)
         return see_other(f"/tenants/{tenant_id}?done={'pending' if arrival is Arrival.PENDING else step}")
 
@@ -119,7 +119,7 @@ def _settings(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
     async def page(
         tenant: Tenant, given: Mapping[str, str], fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
     ) -> Response:
-        return site.page(
+        return await site.page(
             "pages/tenant-edit.html",
             status=status,
             tenant=tenant,

@@ -38,10 +38,10 @@ def blueprint(site: Site) -> Blueprint:
 
 
 def _sell(routes: Blueprint, site: Site, tenants: TenantDesk, desk: SubscriptionDesk) -> None:
-    def page(
+    async def page(
         tenant: Tenant, given: Mapping[str, str], fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
     ) -> Response:
-        return site.page(
+        return await site.page(
             "pages/subscription-new.html", status=status, tenant=tenant, given=given, fault=fault, choices=CHOICES
         )
 
@@ -52,7 +52,7 @@ def _sell(routes: Blueprint, site: Site, tenants: TenantDesk, desk: Subscription
         has_main = any(row.subscription_type is SubscriptionType.MAIN for row in standing.subscriptions)
         usual = SubscriptionType.ADDON if has_main else SubscriptionType.MAIN
         given = dict.fromkeys(FIELDS, "") | {"subscription_type": usual.value, "term_days": str(USUAL_DAYS)}
-        return page(standing.tenant, given)
+        return await page(standing.tenant, given)
 
     @routes.post("/tenants/<tenant_id>/subscriptions/+new")
     @allow(OPERATORS)
@@ -61,15 +61,15 @@ def _sell(routes: Blueprint, site: Site, tenants: TenantDesk, desk: Subscription
         try:
             await desk.add(_new(tenant_id, fields))
         except Invalid as error:
-            return page(tenant, _given(fields), fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+            return await page(tenant, _given(fields), fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except (Conflict, NotFound) as error:
             fault = fault_of(error, "subscription_type")
-            return page(tenant, _given(fields), fault, HTTPStatus.CONFLICT)
+            return await page(tenant, _given(fields), fault, HTTPStatus.CONFLICT)
         return see_other(f"/tenants/{tenant_id}?done=sold")
 
 
 def _change(routes: Blueprint, site: Site, tenants: TenantDesk, desk: SubscriptionDesk) -> None:
-    def page(
+    async def page(
         tenant: Tenant,
         row: Subscription,
         given: Mapping[str, str],
@@ -77,7 +77,7 @@ def _change(routes: Blueprint, site: Site, tenants: TenantDesk, desk: Subscripti
         status: HTTPStatus = HTTPStatus.OK,
     ) -> Response:
         now, zone = site.services.access.now(), ZoneInfo(tenant.time_zone)
-        return site.page(
+        return await site.page(
             "pages/subscription-edit.html",
             status=status,
             tenant=tenant,
@@ -91,7 +91,7 @@ def _change(routes: Blueprint, site: Site, tenants: TenantDesk, desk: Subscripti
     async def edit(tenant_id: str, subscription_id: str) -> Response:
         tenant = (await tenants.get(tenant_of_path(tenant_id))).tenant
         row = await desk.get(tenant_id, subscription_of_path(subscription_id))
-        return page(tenant, row, _given_of(row, ZoneInfo(tenant.time_zone)))
+        return await page(tenant, row, _given_of(row, ZoneInfo(tenant.time_zone)))
 
     @routes.post("/tenants/<tenant_id>/subscriptions/<subscription_id>")
     @allow(OPERATORS)
@@ -103,9 +103,9 @@ def _change(routes: Blueprint, site: Site, tenants: TenantDesk, desk: Subscripti
             await desk.change(tenant_id, subscription_id, changes, fields.text("version", most=64) or None)
         except Invalid as error:
             fault = fault_of(error, "last_day") if error.field != "term_end" else ("last_day", str(error))
-            return page(tenant, row, _given(fields), fault, HTTPStatus.UNPROCESSABLE_ENTITY)
+            return await page(tenant, row, _given(fields), fault, HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:
-            return page(tenant, row, _given(fields), fault_of(error), HTTPStatus.CONFLICT)
+            return await page(tenant, row, _given(fields), fault_of(error), HTTPStatus.CONFLICT)
         return see_other(f"/tenants/{tenant_id}?done=subscription")
 
 

@@ -71,9 +71,9 @@ def zones() -> list[tuple[str, str]]:
     return [(zone, zone) for zone in sorted(sites.zones() - {"localtime"})]
 
 
-def claim_page(site: Site, made: HandedClaim, status: HTTPStatus = HTTPStatus.OK) -> Response:
+async def claim_page(site: Site, made: HandedClaim, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """The claim user's secrets, this once."""
-    return site.page("pages/tenant-claim.html", status=status, claim=made.claim, arrival=made.arrival)
+    return await site.page("pages/tenant-claim.html", status=status, claim=made.claim, arrival=made.arrival)
 
 
 def _list(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
@@ -85,7 +85,7 @@ def _list(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
             return list_files.tenants(site.services, viewer(), search, status)
         after = cursor.read(request.args.get("cursor"), str)
         page, next_id = await desk.list_page(search=search, status=status, limit=PAGE_ROWS, after=after)
-        return site.page(
+        return await site.page(
             "pages/tenants.html",
             done=DONE,
             standings=page,
@@ -96,15 +96,15 @@ def _list(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
 
 
 def _new(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
-    def page(given: TenantForm, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK) -> Response:
-        return site.page(
+    async def page(given: TenantForm, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK) -> Response:
+        return await site.page(
             "pages/tenant-new.html", status=status, given=given, fault=fault, zones=zones(), strategies=STRATEGIES
         )
 
     @routes.get("/tenants/+new")
     @allow(OPERATORS)
     async def new() -> Response:
-        return page(TenantForm())
+        return await page(TenantForm())
 
     @routes.post("/tenants/+new")
     @allow(OPERATORS)
@@ -119,10 +119,10 @@ def _new(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
             )
             made = await desk.add(given.tenant_id, given.name, given.time_zone, given.provisioning)
         except Invalid as error:
-            return page(given, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+            return await page(given, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:
-            return page(given, fault_of(error, "tenant_id"), HTTPStatus.CONFLICT)
-        return claim_page(site, made, HTTPStatus.CREATED)
+            return await page(given, fault_of(error, "tenant_id"), HTTPStatus.CONFLICT)
+        return await claim_page(site, made, HTTPStatus.CREATED)
 
 
 def _one(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
@@ -135,7 +135,7 @@ def _one(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
             recent = await trail.read(connection, Wanted(tenant_id=tenant_id), RECENT)
             names = await trail.names(connection, recent)
         zone = ZoneInfo(standing.tenant.time_zone)
-        return site.page(
+        return await site.page(
             "pages/tenant.html",
             done=DONE,
             standing=standing,

@@ -68,7 +68,7 @@ def _list(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
             return desk.file(wanted)
         found = await desk.list_page(wanted, PAGE + 1)
         last = found[PAGE - 1] if len(found) > PAGE else None
-        return site.page(
+        return await site.page(
             "pages/users.html",
             users=found[:PAGE],
             choices=[(value, word) for value, word, _ in _roles()],
@@ -78,14 +78,14 @@ def _list(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
 
 
 def _invite(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
-    def page(given: InviteForm, fault: Fault | None = None) -> Response:
+    async def page(given: InviteForm, fault: Fault | None = None) -> Response:
         status = HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK
-        return site.page("pages/user-new.html", status=status, given=given, fault=fault, roles=_roles())
+        return await site.page("pages/user-new.html", status=status, given=given, fault=fault, roles=_roles())
 
     @routes.get("/users/new")
     @allow(ADMINS)
     async def new() -> Response:
-        return page(InviteForm())
+        return await page(InviteForm())
 
     @routes.post("/users/new")
     @allow(ADMINS)
@@ -95,13 +95,13 @@ def _invite(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
             given = InviteForm(fields.text("email"), fields.text("name", most=MAX_NAME), fields.choice("role", Role))
             made = await desk.add(given.email, given.role, given.name)
         except (Invalid, Conflict, NotFound) as error:
-            return page(given, fault_of(error) if not isinstance(error, NotFound) else ("tenant", str(error)))
-        return _link(site, made, "Invited", HTTPStatus.CREATED)
+            return await page(given, fault_of(error) if not isinstance(error, NotFound) else ("tenant", str(error)))
+        return await _link(site, made, "Invited", HTTPStatus.CREATED)
 
 
 def _one(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
     async def page(user_id: UUID, fault: Fault | None = None) -> Response:
-        return site.page(
+        return await site.page(
             "pages/user.html",
             status=HTTPStatus.CONFLICT if fault else HTTPStatus.OK,
             done=DONE,
@@ -150,7 +150,7 @@ def _one(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
             made = await desk.reset(user_id, drop_second_factor=fields.flag("drop_second_factor"))
         except Conflict as error:
             return await page(user_id, fault_of(error))
-        return _link(site, made, "A new password")
+        return await _link(site, made, "A new password")
 
     @routes.post("/users/<uuid:user_id>/tokens/<uuid:token_id>/revoke")
     @allow(ADMINS)
@@ -159,8 +159,8 @@ def _one(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
         return see_other(f"/users/{user_id}?done=token")
 
 
-def _link(site: Site, made: Invited, title: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return site.page("pages/user-link.html", status=status, made=made, heading=title)
+async def _link(site: Site, made: Invited, title: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return await site.page("pages/user-link.html", status=status, made=made, heading=title)
 
 
 def _roles() -> list[tuple[str, str, str]]:

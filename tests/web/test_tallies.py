@@ -1,0 +1,91 @@
+"""The numbers beside the navigation: what they say, and whose they are."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from appliance.people.role import Role
+from appliance.web.cookies import SESSION
+from appliance.web.tallies import Tallies, Tally
+from tests.ingest.plant import arrange
+from tests.postgres_server import Database
+from tests.web.people import client, signed_in
+from tests.web.serving import OPERATOR, over, without_database
+
+DISMISS = "UPDATE quarantine_events SET status = 'DISMISSED', decided_at = now(), decided_by = 'somebody'"
+NONE = Tallies(devices=0, waiting=0, held=0)
+
+
+def beside(html: str) -> dict[str, str]:
+    """The numbers of a page's navigation, as they are read out."""
+    found = re.findall(r'<span class="n[^"]*" id="n-(\w+)">(.*?)</span></a>', html)
+    return {name: re.sub("<[^>]*>", "", inner).removesuffix("</span>") for name, inner in found}
+
+
+@pytest.mark.parametrize(
+    ("tallies", "path", "tally"),
+    [
+        (NONE, "/devices", None),
+        (NONE, "/quarantine", None),
+        (Tallies(466, 0, 212), "/devices", Tally(466, spoken="in all")),
+        (Tallies(466, 3, 212), "/devices", Tally(3, shown="waiting")),
+        (Tallies(466, 3, 212), "/quarantine", Tally(212, spoken="held")),
+        (Tallies(466, 3, 212), "/sites", None),
+    ],
+)
+def test_a_line_says_what_there_is_unless_something_waits(tallies: Tallies, path: str, tally: Tally | None) -> None:
+    assert tallies.beside(path) == tally
+
+
+async def test_everybody_sees_their_own_numbers_on_every_page(database: Database) -> None:
+    arrange(
+        database,
+        "INSERT INTO tenants (tenant_id) VALUES ('acme'), ('rival')",
+        "INSERT INTO device_registry (tenant_id, device_id, status)"
+        " VALUES ('acme', 'a', 'INACTIVE'), ('acme', 'b', 'DECOMMISSIONED'), ('rival', 'c', 'PENDING')",
+        "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, reason, payload) VALUES"
+        " (now(), 't', 'acme', 'INVALID_JSON', ''), (now(), 't', 'acme', 'INVALID_METRIC', ''),"
+        " (now(), 't', 'rival', 'INVALID_JSON', ''), (now(), 't', NULL, 'BAD_TOPIC_FORMAT', '')",
+        DISMISS + " WHERE reason = 'INVALID_METRIC'",
+    )
+    acme = {"devices": "1 in all", "quarantine": "1 held"}
+    rival = {"devices": "1 waiting", "quarantine": "1 held"}
+    everybody = {"devices": "1 waiting", "quarantine": "3 held"}
+    async with over(database) as served:
+        for role, tenant, asked, shown in (
+            (Role.VIEWER, "acme", "", acme),
+            (Role.VIEWER, "rival", "?tenant=acme", rival),
+            (Role.OPERATOR, None, "?tenant=acme", acme),
+            (Role.OPERATOR, None, "", everybody),
+        ):
+            person = signed_in(database.conninfo(), role, tenant)
+            async with client(served.url, person) as http:
+                for path in ("/", "/quarantine", "/more", "/profile"):
+                    told = beside((await http.get(path + asked)).text)
+                    assert told == shown, (role, tenant, path)
+        arrange(database, DISMISS)
+        async with client(served.url, signed_in(database.conninfo(), Role.VIEWER, "acme")) as http:
+            assert beside((await http.get("/more")).text) == acme | {"quarantine": ""}
+
+
+async def test_live_pages_bring_the_viewers_own_numbers_whatever_tenant_is_asked_for(database: Database) -> None:
+    arrange(
+        database,
+        "INSERT INTO tenants (tenant_id) VALUES ('acme'), ('rival')",
+        "INSERT INTO device_registry (tenant_id, device_id, status) VALUES ('rival', 'c', 'PENDING')",
+    )
+    own = replace(OPERATOR, tenant_id="acme", role=Role.VIEWER)
+    async with over(database) as served:
+        for seen_by, told in ((own, ""), (OPERATOR, "1 waiting")):
+            parts = {
+                part.element_id: part.html for part in await served.app.live_pages.fragments("overview/rival", seen_by)
+            }
+            assert re.sub("<[^>]*>", "", parts["n-devices"]).strip() == told
+
+
+async def test_a_page_without_the_numbers_is_a_page_nonetheless() -> None:
+    async with without_database() as served, client(served.url, None, cookies={SESSION.name: "x"}) as http:
+        answered = await http.get("/more")
+    assert answered.status_code == 200
+    assert beside(answered.text) == {"devices": "", "quarantine": ""}
