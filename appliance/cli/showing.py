@@ -32,6 +32,9 @@ AGAIN_SECONDS = 1.5
 """After so long what is not counted is said again: a change takes up to a second to reach ingest."""
 LOOK_SECONDS = 0.2
 HTTP_SECONDS = 5.0
+NO_SESSION = 0
+"""A session that waits while its user gets a new password is taken by Mosquitto (2.0.11) for one that has expired, and
+whoever has come back to it is thrown out once more."""
 
 COLUMNS = ("reason", "seen", "how", "note")
 
@@ -147,8 +150,9 @@ class Show:
 
     def _as_user(self, user: str, logins: Logins) -> Client:
         if user in logins.passwords and not self._external:
-            return Broker(self._broker.host, self._broker.port, user, logins.passwords[user]).client(f"show-{user}")
-        return self._broker.client("show")
+            broker = Broker(self._broker.host, self._broker.port, user, logins.passwords[user])
+            return broker.client(f"show-{user}", NO_SESSION)
+        return self._broker.client("show", NO_SESSION)
 
     async def _say(self, scene: Scene, logins: Logins) -> None:
         for _ in range(scene.times):

@@ -38,8 +38,8 @@ class Broker:
     username: str | None = None
     password: str | None = None
 
-    def client(self, identifier: str) -> Client:
-        """A client that comes back after an interruption, with the session it had."""
+    def client(self, identifier: str, session_seconds: int = SESSION_SECONDS) -> Client:
+        """A client that comes back after an interruption, within ``session_seconds`` with the session it had."""
         return Client(
             self.host,
             self.port,
@@ -47,7 +47,7 @@ class Broker:
             username=self.username,
             password=self.password,
             clean_start=True,
-            session_expiry_interval=SESSION_SECONDS,
+            session_expiry_interval=session_seconds,
         )
 
 
