@@ -1,5 +1,8 @@
 """What all tests share: the servers, and the mark of tests that need one (``make quick`` leaves those out)."""
 
+import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,15 @@ from hypothesis import HealthCheck, settings
 # How long one example takes says how busy the machine is, and nothing about the claim.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+# Containers often switch byte code files off. Tests start our program hundreds of times: without them, each start
+# compiles all of it anew, half a second long.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# A shell that starts us in the background makes us ignore SIGINT, and what we start inherits that: tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.postgres_server", "tests.mosquitto_server", "tests.appliance_process"]
 

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,10 @@ from appliance.children.leftovers import leftovers
 pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[2]
-# Worker threads of Trio end after 10 s idle, and with them what they forked under PR_SET_PDEATHSIG.
-THREADS_ARE_GONE = 15.0
+START_SECONDS = 60.0
 GONE_SECONDS = 30.0
+RESTART_SECONDS = 1.0
+"""In which a child that ended with a thread has gone, or its successor has come."""
 
 
 def left_on(path: Path) -> list[int]:
@@ -38,41 +41,62 @@ def _leave_nothing(data_path: Path) -> Iterator[None]:
         pass
 
 
-def test_kills_at_any_moment_leave_one_of_each(data_path: Path) -> None:
-    """Also in the middle of a start: the next one finds what is left, stops it, and serves."""
-    argv = [sys.executable, "-m", "tests.children.parent", str(data_path)]
-    for delay in (0.3, 0.45, 0.6, 0.75, 0.9):
-        with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as parent:
-            time.sleep(delay)  # where in the start it falls does not matter: every place is a case
-            parent.kill()
-    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+def command(path: Path) -> list[str]:
+    return [sys.executable, "-m", "tests.children.parent", str(path)]
+
+
+@contextmanager
+def serving(path: Path) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, int]]]:
+    """The parent and the pids of its children, once both serve; killed in the end, and if that takes too long."""
+    with subprocess.Popen(command(path), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+        late = threading.Timer(START_SECONDS, parent.kill)
+        late.start()
         try:
             assert parent.stdout is not None
-            pids = json.loads(parent.stdout.readline())
-            postmasters = [
-                process.pid
-                for process in leftovers(data_path / "postgres", frozenset({"postgres"}))
-                if "-D" in process.argv
-            ]
-            assert postmasters == [pids["postgres"]]
-            assert set(left_on(data_path)) >= set(pids.values())
+            line = parent.stdout.readline()
+            late.cancel()
+            assert line, "the parent ended, or its children did not come in time"
+            yield parent, json.loads(line)
         finally:
-            parent.send_signal(signal.SIGINT)
-            parent.wait(10)
+            late.cancel()
+            parent.kill()
+
+
+def threads(parent: subprocess.Popen[bytes]) -> int:
+    return len(list(Path(f"/proc/{parent.pid}/task").iterdir()))
+
+
+def test_kills_at_any_moment_leave_one_of_each(data_path: Path) -> None:
+    """Also in the middle of a start: the next one finds what is left, stops it, and serves."""
+    for delay in (0.3, 0.45, 0.6, 0.75, 0.9):
+        with subprocess.Popen(
+            command(data_path), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as parent:
+            time.sleep(delay)  # where in the start it falls does not matter: every place is a case
+            parent.kill()
+    with serving(data_path) as (parent, pids):
+        postmasters = [
+            process.pid
+            for process in leftovers(data_path / "postgres", frozenset({"postgres"}))
+            if "-D" in process.argv
+        ]
+        assert postmasters == [pids["postgres"]]
+        assert set(left_on(data_path)) >= set(pids.values())
+        parent.send_signal(signal.SIGINT)
+        parent.wait(GONE_SECONDS)
     assert left_on(data_path) == []
 
 
 def test_children_outlive_idle_threads_and_end_with_a_killed_parent(data_path: Path) -> None:
-    argv = [sys.executable, "-m", "tests.children.parent", str(data_path)]
-    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
-        try:
-            assert parent.stdout is not None
-            pids = set(json.loads(parent.stdout.readline()).values())
-            time.sleep(THREADS_ARE_GONE)  # the claim is about this very time
-            assert parent.poll() is None
-            assert pids <= set(left_on(data_path))
-        finally:
-            parent.kill()
+    """What was forked under PR_SET_PDEATHSIG by a worker thread would end when that thread has rested for a while."""
+    with serving(data_path) as (parent, pids):
+        deadline = time.monotonic() + GONE_SECONDS
+        while threads(parent) > 1:
+            assert time.monotonic() < deadline, "worker threads do not end"
+            time.sleep(0.05)
+        time.sleep(RESTART_SECONDS)
+        assert parent.poll() is None
+        assert set(pids.values()) <= set(left_on(data_path))
     deadline = time.monotonic() + GONE_SECONDS
     while left_on(data_path):
         assert time.monotonic() < deadline, "children outlive their parent"
