@@ -24,6 +24,7 @@ import psycopg
 import pytest
 
 from appliance.db.endpoint import Endpoint
+from tests.postgres_server import ground
 
 READY_SECONDS = 90.0
 PROJECT = Path(__file__).parent.parent
@@ -59,7 +60,7 @@ class ApplianceProcess:
     """Started, stopped and killed as often as a test likes; data and the broker's port stay the same."""
 
     def __init__(self, settings: dict[str, str] | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="appliance-test-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="appliance-test-", dir=ground()))
         self.folder.chmod(0o755)
         self.data_dir = self.folder / "data"
         self.log = self.folder / "log"

@@ -34,7 +34,7 @@ from appliance.mqtt.client import Client
 from appliance.mqtt.errors import ConnectError
 from tests.busy import within
 from tests.devices.world import ALICE, BY, NOW, TENANT, ingest, sell
-from tests.postgres_server import Database
+from tests.postgres_server import Database, ground
 
 SUBSCRIPTION = "tenant/+/device/+/+"
 
@@ -42,7 +42,7 @@ SUBSCRIPTION = "tenant/+/device/+/+"
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A short folder that every user can enter."""
-    path = Path(tempfile.mkdtemp(prefix="edge-users-"))
+    path = Path(tempfile.mkdtemp(prefix="edge-users-", dir=ground()))
     path.chmod(0o755)
     yield path
     shutil.rmtree(path)

@@ -12,11 +12,12 @@ import trio
 
 from appliance.children.data_dir import open_data_dir
 from appliance.children.postgres import Postgres
+from tests.postgres_server import ground
 
 
 def _reachable_folder() -> Path:
     """Not pytest's tmp_path: that is closed to other users, and its name may be too long for a socket."""
-    folder = Path(tempfile.mkdtemp(prefix="edge-children-"))
+    folder = Path(tempfile.mkdtemp(prefix="edge-children-", dir=ground()))
     folder.chmod(0o755)
     return folder
 
