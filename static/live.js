@@ -8,8 +8,10 @@
   const LAST_WAIT = 15000; // ms between connections at most
   const SIGNED_OUT = 4401; // the close code when the session has ended
 
-  const page = document.currentScript.dataset.page;
-  const lost = document.getElementById("live-lost");
+  const asked = () => document.getElementById("main").dataset.page;
+  let page = asked();
+  let socket = null;
+  let again = 0; // the timer of the next connection
   let heard = Date.now();
   let wait = FIRST_WAIT;
 
@@ -54,6 +56,7 @@
   }
 
   function showSilence() {
+    const lost = document.getElementById("live-lost");
     if (lost === null) return; // a page without a banner
     const age = Date.now() - heard;
     lost.hidden = age < SILENCE;
@@ -63,23 +66,36 @@
 
   function connect() {
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}/live?page=${encodeURIComponent(page)}`);
-    socket.onmessage = (message) => {
+    const mine = new WebSocket(`${scheme}//${location.host}/live?page=${encodeURIComponent(page)}`);
+    socket = mine;
+    mine.onmessage = (message) => {
+      if (mine !== socket) return; // another choice is shown by now
       heard = Date.now();
       wait = FIRST_WAIT;
       update(message.data);
       showSilence();
     };
-    socket.onclose = ({ code }) => {
+    mine.onclose = ({ code }) => {
+      if (mine !== socket) return;
       if (code === SIGNED_OUT) {
         location.reload(); // to the sign-in
         return;
       }
-      setTimeout(connect, wait * (0.75 + Math.random() / 2)); // spread, so that pages do not all come at once
+      again = setTimeout(connect, wait * (0.75 + Math.random() / 2)); // spread, so that pages do not all come at once
       wait = Math.min(wait * 2, LAST_WAIT);
     };
   }
 
+  // A list or a page that changed in place may show something else now.
+  function follow() {
+    if (asked() === page) return;
+    page = asked();
+    clearTimeout(again);
+    socket.close();
+    connect();
+  }
+
+  document.addEventListener("htmx:after:swap", follow);
   setInterval(showSilence, 1000);
   connect();
 })();

@@ -53,6 +53,10 @@ class Places:
         query = urlencode({**wanted, **(self._tenant(self.tenant) if self.tenant else {})})
         return f"{path}?{query}" if query else path
 
+    def here(self, path: str, site_id: str | None) -> str:
+        """The same of one site, an empty one standing for none; None: of all."""
+        return self.at(path) if site_id is None else self.at(path, site=site_id or NONE)
+
     def devices(self, tenant_id: str, **wanted: str) -> str:
         """The list of devices with a filter."""
         return f"/devices?{urlencode({**wanted, **self._tenant(tenant_id)})}"

@@ -1,8 +1,8 @@
-"""What the Overview tells from the database, read at most every two seconds however many pages ask."""
+"""What the Overview tells from the database, read at most every few seconds however many pages ask."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import trio
@@ -12,13 +12,14 @@ from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import fleet
 from appliance.devices.fleet import SiteTally
+from appliance.ingest.summary import LastReading
 from appliance.subscriptions import store as subscriptions
 from appliance.subscriptions.lifecycle import Subscription
+from appliance.web import history
 from appliance.web.access import Access
 from appliance.web.auth import Viewer
+from appliance.web.overview_choice import Choice
 
-MAX_AGE = 2.0
-"""Seconds for which numbers are good enough."""
 DEADLINE = 5.0
 """Seconds for the turn, a connection and all statements of one reading."""
 LARGE_FLEET = 2000
@@ -26,36 +27,74 @@ LARGE_FLEET = 2000
 FLEET_AGE = 10.0
 """Seconds that a count of such a fleet is good for."""
 MAX_SCOPES = 64
-"""Views (tenant and start of day) whose numbers are kept."""
+"""Choices of viewers whose numbers are kept."""
+READINGS = 12
+"""The newest of a site."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """The books since ``since``, as they stood at ``read_at``; both in seconds since 1970-01-01 UTC."""
+class Books:
+    """What became of the messages of one step, which ``began`` in seconds since 1970-01-01 UTC."""
 
-    since: float
-    read_at: float
-    sites: Sequence[SiteTally]
-    subscriptions: Sequence[Subscription]
-    people: int
+    began: float
     received: int
     stored: int
     refused: int
     duplicate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How things stood at ``read_at``, and the books since ``since``; both in seconds since 1970-01-01 UTC.
+
+    The books, reasons and what is held are of a whole tenant, whichever site was chosen: nobody counts them by site.
+    """
+
+    since: float
+    read_at: float
+    sites: Sequence[SiteTally]
+    """All of them, whichever was chosen."""
+    subscriptions: Sequence[Subscription]
+    people: int
     held: int
     """Messages that wait in quarantine for a decision."""
     held_since: float | None
     """When the oldest of them came in."""
     reasons: Mapping[str, int]
     """Refused messages by reason code, most first."""
+    books: Sequence[Books] = ()
+    """Step by step, oldest first; steps in which nothing came are left out, the last one still runs."""
+    readings: Sequence[LastReading] = ()
+    """Of a chosen site: the newest reading of each of the devices heard last."""
 
     @property
     def devices(self) -> int:
         """All that are registered."""
         return sum(site.total for site in self.sites)
 
+    @property
+    def received(self) -> int:
+        """All messages of the span."""
+        return sum(one.received for one in self.books)
 
-Scope = tuple[bool, str | None, float]
+    @property
+    def stored(self) -> int:
+        """Those that became readings."""
+        return sum(one.stored for one in self.books)
+
+    @property
+    def refused(self) -> int:
+        """Those that were not accepted."""
+        return sum(one.refused for one in self.books)
+
+    @property
+    def duplicate(self) -> int:
+        """Those that were there before."""
+        return sum(one.duplicate for one in self.books)
+
+
+Key = tuple[bool, Choice]
+"""Of what is kept: whether an operator asks, and for what."""
 
 
 class FigureReader:
@@ -65,60 +104,64 @@ class FigureReader:
         self._access = access
         self._clock = clock
         self._queries = statements.load("web")
-        self._known: dict[Scope, tuple[float, Figures]] = {}
+        self._known: dict[Key, tuple[float, Figures]] = {}
         self._fleets: dict[str | None, tuple[float, list[SiteTally]]] = {}
         self._reading = trio.Lock()
 
-    async def read(self, seen_by: Viewer, tenant: str | None, since: float) -> Figures:
-        """The figures of a tenant, or of all, as ``seen_by`` may see them.
+    async def read(self, seen_by: Viewer, choice: Choice) -> Figures:
+        """The figures of a choice, as ``seen_by`` may see them.
 
         Raises what the pool raises when Postgres is away.
         """
         # The deadline holds for the turn too: of many who ask in vain nobody waits for the others' time to run out.
-        scope = (seen_by.is_operator, tenant, since)
+        key = (seen_by.is_operator, choice)
         with trio.fail_after(DEADLINE):
             async with self._reading:
-                known = self._known.get(scope)
-                if known is not None and self._clock.monotonic() - known[0] < MAX_AGE:
+                known = self._known.get(key)
+                if known is not None and self._clock.monotonic() - known[0] < choice.scale.good_for:
                     return known[1]
-                figures = await self._query(seen_by, tenant, since)
+                figures = await self._query(seen_by, choice)
                 if len(self._known) >= MAX_SCOPES:
                     self._known.clear()
-                self._known[scope] = (self._clock.monotonic(), figures)
+                self._known[key] = (self._clock.monotonic(), figures)
                 return figures
 
-    def last_known(self, seen_by: Viewer, tenant: str | None, since: float) -> Figures | None:
+    def last_known(self, seen_by: Viewer, choice: Choice) -> Figures | None:
         """The figures as last read for such a viewer, however old."""
-        known = self._known.get((seen_by.is_operator, tenant, since))
+        known = self._known.get((seen_by.is_operator, choice))
         return None if known is None else known[1]
 
-    async def _query(self, seen_by: Viewer, tenant: str | None, since: float) -> Figures:
+    async def _query(self, seen_by: Viewer, choice: Choice) -> Figures:
         now = self._clock.wall()
+        since = choice.since(now)
         parameters = {
-            "tenant": tenant,
+            "tenant": choice.tenant,
             "since": datetime.fromtimestamp(since, UTC),
+            "step": timedelta(seconds=choice.scale.step),
         }
         async with self._access.reading(seen_by) as connection:
-            sites = await self._sites(connection, tenant)
-            owned = await subscriptions.list_all(connection, tenant)
+            sites = await self._sites(connection, choice.tenant)
+            owned = await subscriptions.list_all(connection, choice.tenant)
             (people,) = await self._row(connection, "count_people", parameters)
-            received, stored, refused, duplicate = await self._row(connection, "sum_books", parameters)
             held, held_since = await self._row(connection, "count_held", parameters)
+            cursor = await connection.execute(self._queries["sum_books"], parameters)
+            books = [Books(began.timestamp(), *counts) for began, *counts in await cursor.fetchall()]
             cursor = await connection.execute(self._queries["sum_reasons"], parameters)
             reasons = dict(await cursor.fetchall())
+            readings: list[LastReading] = []
+            if choice.site is not None:
+                readings = await history.last_readings(connection, READINGS, choice.tenant, choice.site)
         return Figures(
             since=since,
             read_at=now,
             sites=sites,
             subscriptions=owned,
             people=people,
-            received=received,
-            stored=stored,
-            refused=refused,
-            duplicate=duplicate,
             held=held,
             held_since=None if held_since is None else held_since.timestamp(),
             reasons=reasons,
+            books=books,
+            readings=readings,
         )
 
     async def _sites(self, connection: Connection, tenant: str | None) -> list[SiteTally]:

@@ -15,14 +15,17 @@ from appliance.web.rates import HOUR
 async def remember(feed: LiveFeed, pool: Pool, clock: Clock) -> None:
     """Fill ``feed`` with the last hour. Raises what the pool raises when Postgres is away."""
     async with pool.connection() as connection:
-        readings = await _last_readings(connection)
+        readings = await last_readings(connection, READINGS)
         minutes = await _minutes(connection, clock.wall() - HOUR)
     feed.remember(readings, minutes)
 
 
-async def _last_readings(connection: Connection) -> list[LastReading]:
-    """The newest reading of each of the devices heard last, oldest first."""
-    cursor = await connection.execute(statements.load("web")["last_readings"], {"limit": READINGS})
+async def last_readings(
+    connection: Connection, limit: int, tenant: str | None = None, site: str | None = None
+) -> list[LastReading]:
+    """The newest reading of each of the devices heard last, oldest first; of a tenant and a site ('': of no site)."""
+    parameters = {"limit": limit, "tenant": tenant, "site": site}
+    cursor = await connection.execute(statements.load("web")["last_readings"], parameters)
     return [
         LastReading(tenant, device, ts.timestamp(), received.timestamp(), Kind(kind), metrics)
         for tenant, device, ts, received, kind, metrics in reversed(await cursor.fetchall())

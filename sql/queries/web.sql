@@ -12,10 +12,13 @@ SELECT set_config('appliance.tenant_id', %(tenant)s, true)
 SELECT count(*) FROM users WHERE disabled_at IS NULL
 
 -- name: sum_books
-SELECT coalesce(sum(received), 0)::bigint, coalesce(sum(stored), 0)::bigint, coalesce(sum(refused), 0)::bigint,
-  coalesce(sum(duplicate), 0)::bigint
+-- By step of %(step)s since %(since)s.
+SELECT date_bin(%(step)s, minute, %(since)s::timestamptz) AS began, sum(received)::bigint, sum(stored)::bigint,
+  sum(refused)::bigint, sum(duplicate)::bigint
 FROM ingest_ledger
 WHERE minute >= %(since)s AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+GROUP BY began
+ORDER BY began
 
 -- name: sum_reasons
 SELECT reason, sum(cnt)::bigint
@@ -25,18 +28,26 @@ GROUP BY reason
 ORDER BY 2 DESC, 1
 
 -- name: count_held
-SELECT count(*), (
+-- Their number is an exact total, so that it costs nothing however many there are.
+SELECT coalesce(sum(held), 0)::bigint, (
   SELECT ingested_at FROM quarantine_events
   WHERE status = 'HELD' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
   ORDER BY ingested_at LIMIT 1
 )
-FROM quarantine_events
-WHERE status = 'HELD' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+FROM quarantine_totals
+WHERE %(tenant)s::text IS NULL OR tenant_id = %(tenant)s
 
 -- name: last_readings
 -- The devices heard last, each with its newest reading: a few index look-ups, however long telemetry is.
 SELECT t.tenant_id, t.device_id, t.ts, t.received_at, t.kind, t.metrics
-FROM (SELECT tenant_id, device_id, last_ts FROM device_state ORDER BY last_seen_at DESC NULLS LAST LIMIT %(limit)s) AS d
+FROM (
+  SELECT tenant_id, device_id, s.last_ts FROM device_state AS s
+  WHERE (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+    AND (%(site)s::text IS NULL OR EXISTS (
+      SELECT FROM device_registry AS r
+      WHERE (r.tenant_id, r.device_id) = (s.tenant_id, s.device_id) AND coalesce(r.site_id, '') = %(site)s))
+  ORDER BY s.last_seen_at DESC NULLS LAST LIMIT %(limit)s
+) AS d
 CROSS JOIN LATERAL (
   SELECT * FROM telemetry WHERE tenant_id = d.tenant_id AND device_id = d.device_id AND ts = d.last_ts LIMIT 1
 ) AS t

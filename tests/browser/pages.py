@@ -42,7 +42,7 @@ PAGES: Sequence[PageOf] = (
     # overview
     PageOf("/", "overview"),
     PageOf("/?", "overview-operator", OPERATOR, rule="/"),
-    PageOf(f"/?tenant={TENANT}", "overview-tenant", OPERATOR, rule="/"),
+    PageOf(f"/?tenant={TENANT}&range=24h&site=moss-terminal", "overview-site", OPERATOR, rule="/"),
     PageOf("/more", "more"),
     # devices
     PageOf("/devices", "devices"),

@@ -44,7 +44,7 @@ class Reference:
 SHELL = ("header", "aside Sidebar", "search", "nav Main", "main", "header")
 PHONE = "nav Main, compact"
 FRAME = (
-    "skip mobile-top mark app side brand brand-name find nav nav-h me avatar side-foot sheet page-head actions tabbar"
+    "skip mobile-top mark app side brand brand-name find nav nav-h n me avatar side-foot sheet page-head actions tabbar"
 )
 
 REFERENCES = (
@@ -52,8 +52,9 @@ REFERENCES = (
         "overview",
         (
             *SHELL,
+            "nav Time range",
             "section Needs attention",
-            "section Key figures, today",
+            "section Key figures, last hour",
             "section Messages per second",
             "section Refused by reason",
             "section Last readings",
@@ -71,7 +72,8 @@ REFERENCES = (
         ),
         ("Device", "Values", "Received", "Site", "Devices"),
         "live pulse attn count strip kpi kpi-l kpi-v kpi-g kpi-f bar spark wide tally cols c-2-1 stretch stack card"
-        " card-head card-body card-foot legend key chart plot gr ln ar ax meters thin table stack-m title",
+        " card-head card-body card-foot legend key chart plot gr ln ar ax meters thin table stack-m title"
+        " select seg btn",
     ),
     Reference(
         "device",

@@ -96,6 +96,26 @@ def test_an_open_menu_stays_open_while_it_filters(devices: Watched) -> None:
     assert not loaded_anew(page)
 
 
+def test_a_live_page_follows_what_is_chosen_on_it(stage: Stage, devices: Watched) -> None:
+    page = devices.page
+    page.goto(stage.url)
+    page.evaluate(STAYED)
+    page.get_by_role("navigation", name="Time range").get_by_role("link", name="24 h").click()
+    expect(page.locator("#books")).to_contain_text("Last 24 hours:")
+    page.get_by_role("combobox", name="Site").select_option("moss-terminal")
+    expect(page).to_have_url(re.compile(r"/\?range=24h&site=moss-terminal$"))
+    expect(page.locator("#kpi-devices .kpi-v")).to_have_text("21")
+    expect(page.locator("#live-state")).to_contain_text("Live")
+    told = page.locator("#live-state").text_content()
+    page.wait_for_function("told => document.querySelector('#live-state').textContent !== told", arg=told)
+    expect(page.locator("#kpi-devices .kpi-v")).to_have_text("21")
+    expect(page.locator("#books")).to_contain_text("Last 24 hours, all sites")
+    assert not loaded_anew(page)
+    page.go_back()
+    expect(page.locator("#kpi-devices .kpi-v")).to_have_text("66")
+    assert devices.complaints == []
+
+
 def test_without_script_the_same_forms_and_links_load_the_page(stage: Stage, browser: Browser) -> None:
     context = stage.context(browser, Role.ADMIN, java_script_enabled=False)
     page = context.new_page()
@@ -106,4 +126,9 @@ def test_without_script_the_same_forms_and_links_load_the_page(stage: Stage, bro
     page.get_by_role("link", name="Clear").click()
     page.get_by_role("link", name="Next page").click()
     expect(page.locator("tbody tr")).to_have_count(16)
+    page.goto(f"{stage.url}/?range=24h")
+    page.get_by_role("combobox", name="Site").select_option("moss-terminal")
+    page.get_by_role("button", name="Apply").click()
+    expect(page).to_have_url(re.compile(r"/\?range=24h&site=moss-terminal$"))
+    expect(page.locator("#kpi-devices .kpi-v")).to_have_text("21")
     context.close()

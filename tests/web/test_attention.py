@@ -17,7 +17,7 @@ CUSTOMER, ALL = Places(operator=False, tenant="acme"), Places(operator=True, ten
 
 def figures(*sites: SiteTally, subscriptions: tuple[Subscription, ...] = (), held: int = 0, people: int = 1) -> Figures:
     at = NOW.timestamp()
-    return Figures(at, at, sites, subscriptions, people, 0, 0, 0, 0, held, at - 7200 if held else None, {})
+    return Figures(at, at, sites, subscriptions, people, held, at - 7200 if held else None, {})
 
 
 def site(name: str = "hall", *, online: int = 0, offline: int = 0, refused: int = 0, waiting: int = 0) -> SiteTally:

@@ -20,6 +20,7 @@ from appliance.web.cookies import SESSION
 from appliance.web.pages.overview import reason_counts, trouble
 from appliance.web.services import DeviceListener
 from tests.busy import within
+from tests.ingest.plant import arrange
 from tests.postgres_server import Database
 from tests.web.serving import OPERATOR, Always, Served, page_socket, services, serving, without_database
 from tests.web.test_live_socket import batch
@@ -115,8 +116,8 @@ async def test_todays_books_devices_and_reasons_are_on_the_page(database: Databa
         page = (await get(served)).text
     assert part(page, "kpi-devices").startswith(" Devices 2 2 online 0 stale 0 offline ")
     assert part(page, "kpi-seats").startswith(" Next subscription end 12 days 2 of 10 seats in use ")
-    assert part(page, "books").startswith(" Today: 1,300 received, 1,240 stored, 50 refused, 10 duplicates. ")
-    assert part(page, "kpi-refused").startswith(" Refused today 3.8 % 50 of 1,300 messages ")
+    assert part(page, "books").startswith(" Last hour: 1,300 received, 1,240 stored, 50 refused, 10 duplicates. ")
+    assert part(page, "kpi-refused").startswith(" Refused 3.8 % 50 of 1,300 messages ")
     assert part(page, "kpi-held").startswith(" Quarantined 1 held for a decision Oldest from 2 h ago ")
     assert part(page, "reasons").startswith(" Invalid metric 38 Too many messages 12 ")
     assert "INVALID_METRIC: A metric must be" in page, "the code stands in the tooltip"
@@ -131,7 +132,7 @@ async def test_what_needs_attention_is_told_and_every_number_is_a_link(database:
     assert "1 message are" not in told
     assert "1 message is held in quarantine until somebody decides." in told
     assert re.findall(r'<(\w+) class="kpi"', page) == ["a"] * 5
-    assert 'href="/quarantine?reason=INVALID_METRIC"' in page
+    assert 'href="/quarantine?reason=INVALID_METRIC&amp;span=1h"' in page
     assert "Bergen" not in page
 
 
@@ -142,18 +143,93 @@ async def test_an_operator_may_look_at_one_tenant_alone(database: Database) -> N
         other = (await get(served, "/?tenant=other")).text
         wrong = await get(served, "/?tenant=../x")
     assert 'data-page="overview/acme"' in one
-    assert 'href="/quarantine?reason=INVALID_METRIC&amp;tenant=acme"' in one
-    assert part(one, "books").startswith(" Today: 1,300 received")
-    assert part(other, "books").startswith(" Today: 0 received")
+    assert 'href="/quarantine?reason=INVALID_METRIC&amp;span=1h&amp;tenant=acme"' in one
+    assert part(one, "books").startswith(" Last hour: 1,300 received")
+    assert part(other, "books").startswith(" Last hour: 0 received")
     assert "pump-1" not in other
     assert wrong.status_code == 400
+
+
+async def test_a_range_counts_further_back_and_the_file_has_its_steps(database: Database) -> None:
+    now = datetime.now(UTC)
+    fill(database, now)
+    arrange(
+        database,
+        "INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused)"
+        " SELECT date_trunc('minute', now()) - ago, 'i', 'acme', 10, 9, 1"
+        " FROM unnest(ARRAY['2 hours', '2 days', '8 days']::interval[]) AS ago",
+        "INSERT INTO quarantine_counters_minute"
+        " SELECT minute, tenant_id, 'INVALID_JSON', refused FROM ingest_ledger WHERE received = 10",
+    )
+    async with over(database) as served:
+        for asked, words, received, not_json in (
+            ("1h", "Last hour", "1,300", ""),
+            ("24h", "Last 24 hours", "1,310", "1"),
+            ("7d", "Last 7 days", "1,320", "2"),
+        ):
+            page = (await get(served, f"/?range={asked}")).text
+            assert part(page, "books").startswith(f" {words}: {received} received")
+            assert f"Not JSON {not_json}" in part(page, "reasons") or not not_json
+            assert f'data-page="overview//{asked}"' in page or asked == "1h"
+            file = (await get(served, f"/?range={asked}&format=csv")).text.splitlines()
+            assert file[0].removeprefix("\ufeff") == "from,seconds,received,stored,refused,duplicate"
+            assert sum(int(row.split(",")[2]) for row in file[1:]) == int(received.replace(",", ""))
+        step = (await get(served, "/?range=7d&format=csv")).text.splitlines()[-1].split(",")
+    began = datetime.fromisoformat(step[0])
+    assert (began.minute, began.second, step[1:]) == (0, 0, ["3600", "1300", "1240", "50", "10"])
+
+
+async def test_a_site_has_its_devices_and_readings_and_the_rest_says_it_is_of_all(database: Database) -> None:
+    fill(database, datetime.now(UTC))
+    arrange(
+        database,
+        "INSERT INTO device_registry (tenant_id, device_id, status, site_id)"
+        " VALUES ('acme', 'valve', 'PENDING', 'yard'), ('acme', 'stray', 'PENDING', NULL)",
+        "UPDATE device_registry SET site_id = 'yard' WHERE device_id = 'pump-2'",
+    )
+    async with over(database) as served:
+        whole = (await get(served, "/?tenant=acme")).text
+        yard = (await get(served, "/?tenant=acme&site=yard&range=24h")).text
+        nowhere = (await get(served, "/?tenant=acme&site=.none")).text
+        unknown = (await get(served, "/?tenant=acme&site=elsewhere")).text
+        everybody = (await get(served)).text
+        live = await served.app.live_pages.fragments("overview/acme/24h/yard", OPERATOR)
+        wrong = [await get(served, f"/?{query}") for query in ("range=2h", "tenant=acme&site=%00", "site=yard")]
+    assert part(yard, "kpi-devices").startswith(" Devices 2 1 online ")
+    assert "pump-2" in part(yard, "readings")
+    assert "pump-1" not in yard
+    assert "1 device at yard waits for approval." in part(yard, "attention")
+    assert "without a site" not in part(yard, "attention")
+    assert part(yard, "books").startswith(" Last 24 hours, all sites: 1,300 received")
+    assert 'data-page="overview/acme/24h/yard"' in yard
+    assert "format=csv" not in yard
+    assert "format=csv" in whole
+    assert part(nowhere, "kpi-devices").startswith(" Devices 1 0 online ")
+    assert part(unknown, "readings").startswith(" No reading from this site yet ")
+    assert re.findall(r'<option value="([^"]*)"( selected)?>', yard) == [
+        ("", ""),
+        ("hall", ""),
+        ("yard", " selected"),
+        (".none", ""),
+    ]
+    assert "<select" not in everybody, "a site belongs to one tenant"
+    assert "pump-2" in "".join(part.html for part in live)
+    assert "pump-1" not in "".join(part.html for part in live)
+    assert [
+        (answer.status_code, name in answer.text)
+        for answer, name in zip(wrong, ("1h, 24h", "site id", "tenant first"), strict=True)
+    ] == [(400, True)] * 3
 
 
 async def test_whoever_has_a_tenant_gets_live_parts_of_no_other(database: Database) -> None:
     fill(database, datetime.now(UTC))
     own = replace(OPERATOR, tenant_id="other", role=Role.VIEWER)
     async with over(database) as served:
-        asked = await served.app.live_pages.fragments("overview/acme", own)
+        asked = [
+            fragment
+            for page in ("overview/acme", "overview/acme/7d", "overview/acme/1h/hall")
+            for fragment in await served.app.live_pages.fragments(page, own)
+        ]
         theirs = await served.app.live_pages.fragments("overview/acme", OPERATOR)
     assert "pump-1" not in "".join(fragment.html for fragment in asked)
     assert "pump-1" in "".join(fragment.html for fragment in theirs)

@@ -1,10 +1,12 @@
 """The Overview: what needs attention, what comes in, what is refused, how devices and seats stand.
 
-Of the viewer's tenant; operators see all tenants, or that of ``?tenant=``.
+Of the viewer's tenant; operators see all tenants, or that of ``?tenant=``. A site and a span may be chosen. Of a site
+are the devices, what they call for, and their readings: messages are counted by tenant, and the page says so.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import structlog
 import trio
@@ -12,10 +14,11 @@ from quart import Blueprint, Response, request
 
 from appliance.devices.fleet import SiteTally
 from appliance.ingest.summary import LastReading
-from appliance.mqtt.topics import valid_id
 from appliance.subscriptions.lifecycle import Status, usable
-from appliance.web import attention, charts, first_steps, formats
+from appliance.web import attention, charts, csv_export, first_steps, formats, message_rates
 from appliance.web.access import tenants_shown
+from appliance.web.address import Address
+from appliance.web.api.device_shapes import NONE
 from appliance.web.attention import Item, Places
 from appliance.web.auth import READERS, Viewer, allow, viewer
 from appliance.web.failures import POSTGRES_AWAY
@@ -23,26 +26,18 @@ from appliance.web.figures import FigureReader, Figures
 from appliance.web.first_steps import Step
 from appliance.web.fragments import Fragment
 from appliance.web.frame import Frame
-from appliance.web.live import LiveFeed
-from appliance.web.rates import Point
+from appliance.web.overview_choice import PAGE, SCALES, Choice
 from appliance.web.services import Services
 from appliance.web.site import Site
 from appliance.web.words import Words, reason_words
 
 log = structlog.get_logger(__name__)
 
-PAGE = "overview"
+FILE_HEADS = ("from", "seconds", "received", "stored", "refused", "duplicate")
 LAST_READINGS = 12
 """Rows of the table."""
 REASONS_SHOWN = 6
 SITES_SHOWN = 6
-CHART_STEP, CHART_POINTS = 20, 180
-"""Seconds and number of the chart's steps: one hour."""
-SPARK_STEP, SPARK_POINTS = 30, 60
-"""The same for the small picture: half an hour."""
-COLUMN_STEP, COLUMN_POINTS = 120, 30
-"""The same for the refused messages."""
-TIME_LABELS = 5
 LIVE_PATIENCE = 1.0
 """Seconds that a live update waits for the books: it must not look like a lost connection."""
 
@@ -64,28 +59,6 @@ _PARTS: Mapping[str, bool] = {
     "first-steps": True,
 }
 """The live parts by element id, and whether each is calm. Each is a template of its own in templates/overview/."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """The live rate with its small picture."""
-
-    now: float
-    spark: charts.Paths
-    peak: float
-    peak_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class RateChart:
-    """Messages per second over one hour."""
-
-    values: list[charts.Tick]
-    times: list[charts.Tick]
-    accepted: charts.Paths
-    refused: charts.Paths
-    newest: charts.End | None
-    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +116,9 @@ class Overview:
     """Everything the page shows. ``figures`` None: the books have not been read yet."""
 
     places: Places
+    choice: Choice
+    sites_there: Sequence[tuple[str, str]]
+    """Of the one tenant that is shown: what its sites are chosen by, and what they are called."""
     attention: Sequence[Item]
     presences: Presences
     sites: Sequence[SiteTally]
@@ -150,8 +126,8 @@ class Overview:
     seats: Sequence[Seats]
     """Of every subscription, those that end next first."""
     steps: Sequence[Step]
-    rate: Rate
-    chart: RateChart
+    rate: message_rates.Rate
+    chart: message_rates.RateChart
     refused_columns: list[charts.Column]
     figures: Figures | None
     reasons: list[ReasonCount]
@@ -159,6 +135,11 @@ class Overview:
     rows: list[Row]
     trouble: str | None
     """One line for the banner, when something is away."""
+
+    @property
+    def elsewhere(self) -> str:
+        """Said of what is not counted by site, where one was chosen."""
+        return "" if self.choice.site is None else ", all sites"
 
     @property
     def next_end(self) -> Seats | None:
@@ -184,79 +165,117 @@ def blueprint(site: Site, figures: FigureReader) -> Blueprint:
     @routes.get("/")
     @allow(READERS)
     async def page() -> Response:
-        who, tenant = viewer(), tenants_shown()
-        frame = await site.counted(_frame(who, services, tenant))
-        today = await figures.read(who, tenant, formats.midnight(frame.now, who.zone))
-        shown = _assemble(services, frame, today, tenant)
-        line = services.device_listener.command(request.host, "TENANT/device/DEVICE", "PASSWORD")
-        html = render("pages/overview.html", frame=frame, shown=shown, first_message=line, live=False)
+        who = viewer()
+        choice = Choice.of(tenants_shown(), request.args)
+        if csv_export.asked_for():
+            return _file(await figures.read(who, choice), choice, services.clock.wall())
+        frame, address = await site.counted(_frame(who, services, choice)), Address.of_request()
+        shown = _assemble(services, frame, await figures.read(who, choice), choice)
+        html = render(
+            "pages/overview.html",
+            frame=frame,
+            address=address,
+            shown=shown,
+            ranges=[
+                (scale.title, address.having(range=one.value), one is choice.range) for one, scale in SCALES.items()
+            ],
+            first_message=services.device_listener.command(request.host, "TENANT/device/DEVICE", "PASSWORD"),
+            live=False,
+        )
         return Response(html, content_type="text/html; charset=utf-8")
 
-    async def fragments(seen_by: Viewer, tenant: str | None) -> list[Fragment]:
-        frame = _frame(seen_by, services, tenant)
-        shown = _assemble(services, frame, await _figures_or_older(services, figures, frame, tenant), tenant)
+    async def fragments(seen_by: Viewer, choice: Choice) -> list[Fragment]:
+        frame = _frame(seen_by, services, choice)
+        shown = _assemble(services, frame, await _figures_or_older(services, figures, frame, choice), choice)
         # an empty table keeps the command line that the page was loaded with
         parts = [
             Fragment(part, render(f"overview/{part}.html", frame=frame, shown=shown, live=True), calm)
             for part, calm in _PARTS.items()
             if part != "readings" or shown.rows
         ]
-        return parts + await site.live_tallies(seen_by, tenant)
+        return parts + await site.live_tallies(seen_by, choice.tenant)
 
     async def of_viewer(seen_by: Viewer) -> list[Fragment]:
-        return await fragments(seen_by, seen_by.tenant_id)
+        return await fragments(seen_by, Choice(seen_by.tenant_id))
 
-    async def of_tenant(seen_by: Viewer, tenant: str) -> list[Fragment]:
-        # whoever has a tenant sees that one, whatever is asked for
-        return await fragments(seen_by, seen_by.tenant_id or tenant) if valid_id(tenant) else []
+    async def of_choice(seen_by: Viewer, which: str) -> list[Fragment]:
+        choice = Choice.of_live_page(which, seen_by.tenant_id)
+        return [] if choice is None else await fragments(seen_by, choice)
 
     site.live_pages.add(PAGE, of_viewer)
-    site.live_pages.add_each(PAGE, of_tenant)
+    site.live_pages.add_each(PAGE, of_choice)
     return routes
 
 
-def _frame(who: Viewer, services: Services, tenant: str | None) -> Frame:
-    chosen = tenant if who.is_operator else None
-    return Frame(who, services.clock.wall(), "/", f"{PAGE}/{chosen}" if chosen else PAGE, chosen)
+def _frame(who: Viewer, services: Services, choice: Choice) -> Frame:
+    tenant = choice.tenant if who.is_operator else None
+    return Frame(who, services.clock.wall(), "/", choice.live_page, tenant)
 
 
-async def _figures_or_older(
-    services: Services, figures: FigureReader, frame: Frame, tenant: str | None
-) -> Figures | None:
-    """Today's figures; while Postgres is away, the last that were read: the socket stays open and says so."""
-    since = formats.midnight(frame.now, frame.viewer.zone)
+async def _figures_or_older(services: Services, figures: FigureReader, frame: Frame, choice: Choice) -> Figures | None:
+    """The figures of now; while Postgres is away, the last that were read: the socket stays open and says so."""
     if services.health().postgres is None:
         try:
             with trio.fail_after(LIVE_PATIENCE):
-                return await figures.read(frame.viewer, tenant, since)
+                return await figures.read(frame.viewer, choice)
         except POSTGRES_AWAY as error:
             log.debug("live page without postgres", error=str(error))
-    return figures.last_known(frame.viewer, tenant, since)
+    return figures.last_known(frame.viewer, choice)
 
 
-def _assemble(services: Services, frame: Frame, figures: Figures | None, tenant: str | None) -> Overview:
-    who, now = frame.viewer, frame.now
-    places = Places(who.is_operator, tenant)
+def _assemble(services: Services, frame: Frame, figures: Figures | None, choice: Choice) -> Overview:
+    who, now, feed = frame.viewer, frame.now, services.live
+    places = Places(who.is_operator, choice.tenant)
     reasons = [] if figures is None else reason_counts(figures.reasons)
-    sites = [] if figures is None else sorted(figures.sites, key=lambda site: (-site.offline, -site.total, site.name))
-    owned = [] if figures is None else seats(figures, now, places)
+    everywhere: Sequence[SiteTally] = () if figures is None else figures.sites
+    sites = [one for one in everywhere if choice.site in (None, one.site_id)]
+    sites.sort(key=lambda site: (-site.offline, -site.total, site.name))
+    readings = feed.readings(LAST_READINGS, choice.tenant)
+    if choice.site is not None:
+        readings = [] if figures is None else list(reversed(figures.readings))
     return Overview(
         places=places,
-        attention=[] if figures is None else attention.needed(figures, now, who.zone, places),
+        choice=choice,
+        sites_there=[] if choice.tenant is None else sites_of(everywhere, choice),
+        attention=[] if figures is None else attention.needed(replace(figures, sites=sites), now, who.zone, places),
         presences=presences(sites),
         sites=sites[:SITES_SHOWN],
         more_sites=max(len(sites) - SITES_SHOWN, 0),
-        seats=owned,
+        seats=[] if figures is None else seats(figures, now, places),
         steps=[] if figures is None else first_steps.steps(figures, who.role, places),
-        rate=_rate(services.live, tenant),
-        chart=_chart(services.live, frame, tenant),
-        refused_columns=_refused_columns(services.live, tenant),
+        rate=message_rates.current(feed, choice.tenant),
+        chart=message_rates.chart(message_rates.flow(feed, figures, choice), choice, who.zone),
+        refused_columns=message_rates.refused_columns(feed, figures, choice),
         figures=figures,
         reasons=reasons[:REASONS_SHOWN],
         more_reasons=max(len(reasons) - REASONS_SHOWN, 0),
-        rows=[_row(reading) for reading in services.live.readings(LAST_READINGS, tenant)],
+        rows=[_row(reading) for reading in readings],
         trouble=trouble(services.health().missing()),
     )
+
+
+def sites_of(everywhere: Sequence[SiteTally], choice: Choice) -> list[tuple[str, str]]:
+    """What can be chosen, by name; what was chosen is among it, whether it is there or not."""
+    named = {one.site_id or NONE: one.name or "No site" for one in everywhere}
+    if choice.site is not None:
+        named.setdefault(choice.site or NONE, choice.site or "No site")
+    return sorted(named.items(), key=lambda item: (item[0] == NONE, item[1].lower()))
+
+
+def _file(figures: Figures, choice: Choice, now: float) -> Response:
+    """The books of the span, step by step; the last step still runs."""
+    rows = [
+        (
+            datetime.fromtimestamp(one.began, UTC),
+            choice.scale.step,
+            one.received,
+            one.stored,
+            one.refused,
+            one.duplicate,
+        )
+        for one in figures.books
+    ]
+    return csv_export.answer("messages", FILE_HEADS, csv_export.at_once(rows), now)
 
 
 def presences(sites: Sequence[SiteTally]) -> Presences:
@@ -292,52 +311,6 @@ def seats(figures: Figures, now: float, places: Places) -> list[Seats]:
             )
         )
     return shown
-
-
-def _rate(feed: LiveFeed, tenant: str | None) -> Rate:
-    totals = [_total(point) for point in feed.series(SPARK_STEP, SPARK_POINTS, tenant)]
-    peak = charts.highest(totals)
-    end = feed.series_end(SPARK_STEP)
-    peak_at = end - (SPARK_POINTS - totals.index(peak)) * SPARK_STEP if peak > 0 else None
-    spark = charts.paths(totals, charts.nice_top(peak), charts.SPARK_WIDTH, charts.SPARK_HEIGHT)
-    return Rate(feed.rate(tenant), spark, peak, peak_at)
-
-
-def _refused_columns(feed: LiveFeed, tenant: str | None) -> list[charts.Column]:
-    refused = [point.refused for point in feed.series(COLUMN_STEP, COLUMN_POINTS, tenant)]
-    return charts.columns(refused, charts.highest(refused) or 1)
-
-
-def _total(point: Point) -> float | None:
-    return None if point.accepted is None or point.refused is None else point.accepted + point.refused
-
-
-def _chart(feed: LiveFeed, frame: Frame, tenant: str | None) -> RateChart:
-    points = feed.series(CHART_STEP, CHART_POINTS, tenant)
-    accepted, refused = [point.accepted for point in points], [point.refused for point in points]
-    highest = charts.highest(accepted, refused)
-    top = charts.nice_top(highest)
-    end = feed.series_end(CHART_STEP)
-    start = end - CHART_STEP * CHART_POINTS
-    times = [
-        charts.Tick(
-            100 * index / TIME_LABELS,
-            formats.short_time(start + (end - start) * index / TIME_LABELS, frame.viewer.zone),
-        )
-        for index in range(TIME_LABELS + 1)
-    ]
-    return RateChart(
-        values=charts.value_ticks(top),
-        times=times,
-        accepted=charts.paths(accepted, top, charts.PLOT_WIDTH, charts.PLOT_HEIGHT),
-        refused=charts.paths(refused, top, charts.PLOT_WIDTH, charts.PLOT_HEIGHT),
-        newest=charts.end(accepted, top),
-        words=(
-            f"Messages per second from {times[0].text} to {times[-1].text}. "
-            f"Accepted peaks at {formats.rate(charts.highest(accepted))}, "
-            f"refused at {formats.rate(charts.highest(refused))}."
-        ),
-    )
 
 
 def reason_counts(reasons: Mapping[str, int]) -> list[ReasonCount]:

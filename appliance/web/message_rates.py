@@ -1,0 +1,132 @@
+"""How many messages a second, drawn: now, and over the span of an Overview.
+
+The last hour comes from the live view, to twenty seconds; longer spans from the books, step by step.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from appliance.web import charts, formats
+from appliance.web.charts import Series
+from appliance.web.figures import Books, Figures
+from appliance.web.live import LiveFeed
+from appliance.web.overview_choice import Choice, Range
+from appliance.web.rates import Point
+
+CHART_STEP, CHART_POINTS = 20, 180
+"""Seconds and number of the chart's steps, of the last hour."""
+SPARK_STEP, SPARK_POINTS = 30, 60
+"""The same for the small picture: half an hour."""
+COLUMN_STEP, COLUMN_POINTS = 120, 30
+"""The same for the refused messages, of the last hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """The live rate with its small picture."""
+
+    now: float
+    spark: charts.Paths
+    peak: float
+    peak_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RateChart:
+    """Messages per second over the span."""
+
+    values: list[charts.Tick]
+    times: list[charts.Tick]
+    accepted: charts.Paths
+    refused: charts.Paths
+    newest: charts.End | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Messages a second in even steps, ``began`` to ``ended``, in seconds since 1970-01-01 UTC."""
+
+    began: float
+    ended: float
+    points: Sequence[Point]
+
+
+def current(feed: LiveFeed, tenant: str | None) -> Rate:
+    """The rate at the moment."""
+    totals = [_total(point) for point in feed.series(SPARK_STEP, SPARK_POINTS, tenant)]
+    peak = charts.highest(totals)
+    end = feed.series_end(SPARK_STEP)
+    peak_at = end - (SPARK_POINTS - totals.index(peak)) * SPARK_STEP if peak > 0 else None
+    spark = charts.paths(totals, charts.nice_top(peak), charts.SPARK_WIDTH, charts.SPARK_HEIGHT)
+    return Rate(feed.rate(tenant), spark, peak, peak_at)
+
+
+def flow(feed: LiveFeed, figures: Figures | None, choice: Choice) -> Flow:
+    """What the chart of a choice is drawn from."""
+    if choice.range is Range.HOUR:
+        end = feed.series_end(CHART_STEP)
+        return Flow(end - CHART_STEP * CHART_POINTS, end, feed.series(CHART_STEP, CHART_POINTS, choice.tenant))
+    step, steps = choice.scale.step, choice.scale.steps
+    if figures is None:
+        return Flow(0.0, float(step * steps), [Point(None, None)] * steps)
+    end = figures.since + step * steps
+    return Flow(figures.since, end, [_mean(one, step) for one in whole_steps(figures, step, steps)])
+
+
+def whole_steps(figures: Figures, step: int, steps: int) -> list[Books]:
+    """The books of every step that is over, those in which nothing came among them."""
+    known = {one.began: one for one in figures.books}
+    starts = [figures.since + index * step for index in range(steps)]
+    return [known.get(start) or Books(start, 0, 0, 0, 0) for start in starts]
+
+
+def chart(drawn: Flow, choice: Choice, zone: tzinfo | None) -> RateChart:
+    """The chart of a flow; its times are shown in ``zone``, None is the machine's own."""
+    accepted, refused = [point.accepted for point in drawn.points], [point.refused for point in drawn.points]
+    top = charts.nice_top(charts.highest(accepted, refused))
+    labels = choice.scale.labels
+    times = [
+        charts.Tick(
+            100 * index / labels, _label(drawn.began + (drawn.ended - drawn.began) * index / labels, choice, zone)
+        )
+        for index in range(labels + 1)
+    ]
+    return RateChart(
+        values=charts.value_ticks(top),
+        times=times,
+        accepted=charts.paths(accepted, top, charts.PLOT_WIDTH, charts.PLOT_HEIGHT),
+        refused=charts.paths(refused, top, charts.PLOT_WIDTH, charts.PLOT_HEIGHT),
+        newest=charts.end(accepted, top),
+        words=(
+            f"Messages per second from {times[0].text} to {times[-1].text}. "
+            f"Accepted peaks at {formats.rate(charts.highest(accepted))}, "
+            f"refused at {formats.rate(charts.highest(refused))}."
+        ),
+    )
+
+
+def refused_columns(feed: LiveFeed, figures: Figures | None, choice: Choice) -> list[charts.Column]:
+    """The refused messages of the span as a small picture."""
+    refused: Series = []
+    if choice.range is Range.HOUR:
+        refused = [point.refused for point in feed.series(COLUMN_STEP, COLUMN_POINTS, choice.tenant)]
+    elif figures is not None:
+        counts = [one.refused for one in whole_steps(figures, choice.scale.step, choice.scale.steps)]
+        refused = [
+            float(sum(counts[at : at + choice.scale.joined])) for at in range(0, len(counts), choice.scale.joined)
+        ]
+    return charts.columns(refused, charts.highest(refused) or 1)
+
+
+def _mean(one: Books, step: int) -> Point:
+    return Point((one.received - one.refused) / step, one.refused / step)
+
+
+def _total(point: Point) -> float | None:
+    return None if point.accepted is None or point.refused is None else point.accepted + point.refused
+
+
+def _label(at: float, choice: Choice, zone: tzinfo | None) -> str:
+    return f"{formats.local(at, zone):%a %-d}" if choice.range is Range.WEEK else formats.short_time(at, zone)

@@ -1,0 +1,99 @@
+"""What an Overview was asked to show: whose, which site's, over which span; in its address and its live page."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from appliance.errors import Invalid
+from appliance.mqtt.topics import valid_id
+from appliance.web.api.device_shapes import NONE
+
+PAGE = "overview"
+"""Its live page; those of a choice of its own are below it, ``overview/TENANT/RANGE/SITE``."""
+
+
+class Range(StrEnum):
+    """A span that ends now."""
+
+    HOUR = "1h"
+    DAY = "24h"
+    WEEK = "7d"
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How a span is counted: in ``steps`` of ``step`` seconds, for columns ``joined`` together."""
+
+    title: str
+    words: str
+    """``Refused`` in these."""
+    step: int
+    steps: int
+    joined: int
+    labels: int
+    """Intervals between the labels of its axis."""
+    good_for: float
+    """Seconds for which numbers are good enough: the longer the span, the dearer they are, and the less they change."""
+
+
+SCALES: Mapping[Range, Scale] = {
+    Range.HOUR: Scale("1 h", "last hour", 60, 60, 2, 5, 2.0),
+    Range.DAY: Scale("24 h", "last 24 hours", 600, 144, 6, 6, 5.0),
+    Range.WEEK: Scale("7 d", "last 7 days", 3600, 168, 6, 7, 20.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is shown. ``tenant`` None: all tenants; ``site`` None: all sites, empty: devices without one."""
+
+    tenant: str | None = None
+    site: str | None = None
+    range: Range = Range.HOUR
+
+    @classmethod
+    def of(cls, tenant: str | None, arguments: Mapping[str, str]) -> "Choice":
+        """What ``range`` and ``site`` of an address ask for. Raises Invalid, which names the parameter."""
+        asked, site = arguments.get("range") or Range.HOUR, arguments.get("site") or None
+        if asked not in list(Range):
+            raise Invalid("This must be 1h, 24h or 7d.", "range")
+        if site is None:
+            return cls(tenant, None, Range(asked))
+        if site != NONE and not valid_id(site):
+            raise Invalid("A site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot.", "site")
+        if tenant is None:
+            raise Invalid("Choose a tenant first: a site belongs to one.", "site")
+        return cls(tenant, "" if site == NONE else site, Range(asked))
+
+    @classmethod
+    def of_live_page(cls, which: str, own: str | None) -> "Choice | None":
+        """What stands behind ``overview/`` in the name of a live page; None: nothing that can be shown.
+
+        ``own`` is the viewer's tenant: whoever has one sees that, whatever is asked for.
+        """
+        parts = which.split("/")
+        tenant, asked, site = (*parts, "", "")[:3]
+        if len(parts) > 3 or (tenant and not valid_id(tenant)):
+            return None
+        try:
+            return cls.of(own or tenant or None, {"range": asked, "site": site})
+        except Invalid:
+            return None
+
+    @property
+    def live_page(self) -> str:
+        """The name of its live page."""
+        parts: Sequence[str] = (self.tenant or "", "", "")
+        if self.site is not None or self.range is not Range.HOUR:
+            parts = (self.tenant or "", self.range, NONE if self.site == "" else self.site or "")
+        return "/".join((PAGE, *parts)).rstrip("/")
+
+    @property
+    def scale(self) -> Scale:
+        """How its span is counted."""
+        return SCALES[self.range]
+
+    def since(self, now: float) -> float:
+        """When the span began whose last whole step is over; in seconds since 1970-01-01 UTC."""
+        return (math.floor(now / self.scale.step) - self.scale.steps) * self.scale.step
