@@ -13,9 +13,9 @@ from tests.appliance_process import ApplianceProcess
 from tests.system.publisher import client
 
 DEVICES = 10
-RATE = 2
+RATE = 4
 BURST = 6
-AWAY = 8
+AWAY = 4
 """Seconds; in them each device sends RATE messages a second, as it may, and many times its burst arrives at once
 afterwards."""
 
@@ -64,7 +64,7 @@ async def test_frozen_postgres_loses_nothing_refuses_nobody_and_costs_no_cpu(app
     appliance.start()
     assert appliance.process is not None
     async with client(appliance, "fleet") as connection:
-        sent = await send_at_their_rate(connection, 2, 0)
+        sent = await send_at_their_rate(connection, 1, 0)
         await stored(appliance, sent)
         postmaster = int((appliance.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
         frozen = freeze(postmaster)
@@ -72,11 +72,12 @@ async def test_frozen_postgres_loses_nothing_refuses_nobody_and_costs_no_cpu(app
             before = cpu_seconds(appliance.process.pid)
             sent += await send_at_their_rate(connection, AWAY, sent)
             used = cpu_seconds(appliance.process.pid) - before
-            away = await trio.to_thread.run_sync(appliance.get, "/readyz")
+            with trio.fail_after(60):
+                while b'"ready"' in await trio.to_thread.run_sync(appliance.get, "/readyz"):
+                    await trio.sleep(0.05)
         finally:
             for pid in reversed(frozen):
                 os.kill(pid, signal.SIGCONT)
-    assert b'"ready"' not in away
     assert used < AWAY / 4, f"{used} s of CPU in {AWAY} s of waiting"
     await stored(appliance, sent)
     refused = appliance.query("SELECT reason, sum(cnt) FROM quarantine_counters_minute GROUP BY reason")
