@@ -15,9 +15,19 @@
   let heard = Date.now();
   let wait = FIRST_WAIT;
 
+  const late = new Map(); // id -> what an element will be once nobody holds it
+
   function selected(element) {
     const selection = document.getSelection();
     return selection !== null && !selection.isCollapsed && selection.containsNode(element, true);
+  }
+
+  const targets = (element) => [...element.querySelectorAll("a[href]")].map((link) => link.getAttribute("href")).join(" ");
+
+  // What somebody copies from stays as it is until they are done; and where they point at, no link takes another's place.
+  function held(old, fresh) {
+    const moves = old.hasAttribute("data-still") && targets(old) !== targets(fresh);
+    return selected(old) || (moves && old.matches(":hover, :focus-within"));
   }
 
   function morphAttributes(old, fresh) {
@@ -49,9 +59,16 @@
   function update(html) {
     const parsed = document.createElement("template");
     parsed.innerHTML = html;
-    for (const fresh of parsed.content.children) {
-      const old = document.getElementById(fresh.id);
-      if (old !== null && !selected(old)) morph(old, fresh);
+    for (const fresh of parsed.content.children) late.set(fresh.id, fresh);
+    catchUp();
+  }
+
+  function catchUp() {
+    for (const [id, fresh] of late) {
+      const old = document.getElementById(id);
+      if (old !== null && held(old, fresh)) continue;
+      late.delete(id);
+      if (old !== null) morph(old, fresh);
     }
   }
 
@@ -90,12 +107,16 @@
   function follow() {
     if (asked() === page) return;
     page = asked();
+    late.clear();
     clearTimeout(again);
     socket.close();
     connect();
   }
 
   document.addEventListener("htmx:after:swap", follow);
-  setInterval(showSilence, 1000);
+  setInterval(() => {
+    catchUp();
+    showSilence();
+  }, 1000);
   connect();
 })();

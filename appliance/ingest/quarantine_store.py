@@ -153,6 +153,27 @@ async def list_events(
     return [_event(row) for row in await cursor.fetchall()]
 
 
+async def newest(connection: Connection[Any], tenant_id: str | None) -> int:
+    """The newest message of one tenant (or OPERATOR, or of all); 0 while there is none."""
+    cursor = await connection.execute(STATEMENTS["newest_event"], {"tenant": tenant_id}, prepare=False)
+    (newest_id,) = found(await cursor.fetchone(), "aggregate")
+    return newest_id or 0
+
+
+async def count_newer(
+    connection: Connection[Any], selection: Selection, *, status: Status | None, after: int, most: int
+) -> int:
+    """How many that match have come in after the message ``after``, among the first ``most`` that did."""
+    parameters = selection.parameters() | {
+        "status": None if status is None else status.value,
+        "after": after,
+        "most": most,
+    }
+    cursor = await connection.execute(STATEMENTS["count_newer"], parameters, prepare=False)
+    (newer,) = found(await cursor.fetchone(), "count")
+    return int(newer)
+
+
 async def get_event(connection: Connection[Any], event_id: int, tenant_id: str | None = None) -> Event:
     """One message, whatever was decided on it. Raises NotFound, also for another tenant's."""
     events = await list_events(connection, Selection(tenant_id=tenant_id, ids=(event_id,)), status=None, limit=1)

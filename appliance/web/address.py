@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from quart import request
 
+MAX_PAIRS = 100
+"""Of a query that comes back to us outside of an address."""
 PASSING = frozenset({"cursor", "done"})
 """What belongs to one view of a list and to no link from it."""
 
@@ -23,8 +25,18 @@ class Address:
         """The current request's."""
         return cls(request.path, tuple(request.args.items(multi=True)))
 
+    @classmethod
+    def of_query(cls, path: str, query: str) -> Self:
+        """A path with the query that :attr:`query` gave. Raises ValueError for one with too much in it."""
+        return cls(path, tuple(parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PAIRS)))
+
     def __str__(self) -> str:
-        return f"{self.path}?{urlencode(self.pairs)}" if self.pairs else self.path
+        return f"{self.path}?{self.query}" if self.pairs else self.path
+
+    @property
+    def query(self) -> str:
+        """What stands behind the question mark."""
+        return urlencode(self.pairs)
 
     def first(self, name: str, default: str = "") -> str:
         """The first value of ``name``."""

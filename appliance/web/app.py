@@ -48,6 +48,7 @@ from appliance.web.pages import (
     overview,
     profile,
     quarantine_decisions,
+    quarantine_live,
     set_up,
     sign_in,
     tenant_steps,
@@ -142,6 +143,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     quarantine_desk = QuarantineDesk(services)
     app.register_blueprint(quarantine_page.blueprint(site, quarantine_desk))
     app.register_blueprint(quarantine_decisions.blueprint(site, quarantine_desk))
+    quarantine_live.go_live(site, quarantine_desk)
     system_reader = SystemReader(services)
     app.register_blueprint(system.blueprint(services, system_reader))
     app.register_blueprint(system_page.blueprint(site, system_reader))

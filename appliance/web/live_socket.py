@@ -66,11 +66,12 @@ class _Sent:
 
 
 async def _send_updates(feed: LiveFeed, pages: LivePages, page: str, seen_by: Viewer) -> None:
-    sent = _Sent()
+    sent, said = _Sent(), -HEARTBEAT
     while True:
         version = feed.version
         news = sent.news(await pages.fragments(page, seen_by), trio.current_time())
-        if news:
+        if news or trio.current_time() - said >= HEARTBEAT:  # an empty one says that all is as it was
+            said = trio.current_time()
             await websocket.send("".join(news))
         await trio.sleep(MIN_INTERVAL)
         with trio.move_on_after(HEARTBEAT - MIN_INTERVAL):

@@ -45,6 +45,8 @@ OFFER_TENANTS = 20
 OFFER_SECONDS = 1.0
 OFFER_SHARE = 20
 """So many times as long as it took to find them, offers are good enough: it takes a twentieth of a core at most."""
+NEWER = 1000
+"""New messages that a page counts while it stays as it is."""
 EXPORT_PAGE = 200
 SPANS = {"m": 60, "h": 3600, "d": 86_400}
 TIME = "RFC 3339, a date, or a span that ends now such as 90m, 24h, 7d. Without an offset: your own time zone."
@@ -92,7 +94,28 @@ class QuarantineDesk:
 
     def selection(self, asked: Filter) -> Selection:
         """What a filter means for the current viewer. Raises Invalid, which names the parameter."""
-        return _selection(asked, self._shown(unknown=asked.unknown_tenant), self._access.now())
+        return _selection(asked, self._shown(unknown=asked.unknown_tenant), self._access.now(), viewer().zone)
+
+    def live_selection(self, asked: Filter, seen_by: Viewer, tenant: str | None) -> Selection:
+        """The same for a live page of ``seen_by``; operators ask for a tenant, or for all of them.
+
+        Raises Invalid, which names the parameter.
+        """
+        if seen_by.is_operator and tenant and not valid_id(tenant):
+            raise Invalid("There is no such tenant.", "tenant")
+        shown = seen_by.tenant_id or tenant or None
+        unknown = asked.unknown_tenant and seen_by.is_operator
+        return _selection(asked, OPERATOR if unknown else shown, self._access.now(), seen_by.zone)
+
+    async def newest(self, tenant_id: str | None) -> int:
+        """The newest message there is; 0 while there is none."""
+        async with self._access.reading() as connection:
+            return await quarantine_store.newest(connection, tenant_id)
+
+    async def newer(self, seen_by: Viewer, selection: Selection, *, status: Status | None, after: int) -> int:
+        """How many messages have come in after one, for a live page; NEWER at most."""
+        async with self._access.reading(seen_by) as connection:
+            return await quarantine_store.count_newer(connection, selection, status=status, after=after, most=NEWER)
 
     async def messages(
         self, selection: Selection, *, status: Status | None, before: int | None, limit: int
@@ -133,18 +156,20 @@ class QuarantineDesk:
             counted = await quarantine_store.counts(connection, Selection(tenant_id=selection.tenant_id))
             return counted, await quarantine_store.reach(connection, selection.tenant_id)
 
-    async def overview(self, tenant_id: str | None) -> tuple[list[HeldCause], HoldingReach]:
+    async def overview(
+        self, tenant_id: str | None, seen_by: Viewer | None = None
+    ) -> tuple[list[HeldCause], HoldingReach]:
         """What is held, by reason, without the exact counts; and how far back holding reaches."""
-        async with self._access.reading() as connection:
+        async with self._access.reading(seen_by) as connection:
             held = await quarantine_store.held_by_reason(connection, tenant_id)
             return held, quarantine_store.reach_of(await quarantine_store.totals(connection, tenant_id), held)
 
-    async def trend(self, tenant_id: str | None, step: timedelta, steps: int) -> Counted:
+    async def trend(self, tenant_id: str | None, step: timedelta, steps: int, seen_by: Viewer | None = None) -> Counted:
         """The exact counts of the last ``steps`` spans, the one that runs included."""
         seconds = int(step.total_seconds())
         end = (int(self._access.now().timestamp()) // seconds + 1) * seconds
         since = datetime.fromtimestamp(end, self._access.now().tzinfo) - step * steps
-        async with self._access.reading() as connection:
+        async with self._access.reading(seen_by) as connection:
             counted = await quarantine_store.refused_by_step(connection, tenant_id, since=since, step=step, steps=steps)
         return Counted(since, step, counted)
 
@@ -190,7 +215,7 @@ class QuarantineDesk:
             raise Invalid(f"At most {MAX_IDS} messages can be named one by one.", "id")
         if not ids:
             owner = OPERATOR if self._is_unknown(unknown=asked.unknown_tenant) else tenant_of()
-            return [_selection(asked, owner, self._access.now())]
+            return [_selection(asked, owner, self._access.now(), viewer().zone)]
         shown = self._shown(unknown=asked.unknown_tenant)
         if shown is not None:
             return [Selection(tenant_id=shown, ids=tuple(ids))]
@@ -256,8 +281,7 @@ class QuarantineDesk:
         return unknown and viewer().is_operator
 
 
-def _selection(asked: Filter, tenant_id: str | None, now: datetime) -> Selection:
-    zone = viewer().zone
+def _selection(asked: Filter, tenant_id: str | None, now: datetime, zone: tzinfo | None) -> Selection:
     for name, value in (("device", asked.device), ("site", asked.site)):
         if value is not None and not valid_id(value):
             raise Invalid("An id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot.", name)

@@ -102,16 +102,34 @@ def test_held_messages_are_replayed_on_the_page(
     page.context.close()
 
 
-def test_messages_are_selected_and_dismissed_by_keyboard_alone(running: ApplianceProcess, browser: Browser) -> None:
+def test_messages_are_selected_and_dismissed_by_keyboard_alone_while_others_come_in(
+    running: ApplianceProcess, browser: Browser
+) -> None:
     hold(running, "keys")
     page = admin_page(browser, running, "keys", script=True)
     page.goto("/quarantine")
+    news = page.locator("#news a")
+    expect(page.locator("#live-state")).to_contain_text("Live")
+    expect(news).to_be_hidden()
     page.get_by_role("checkbox", name=re.compile(r"Select message \d+")).first.press("Space")
+    page.get_by_placeholder("Device id").press_sequentially("wait")
+    publish(running, "keys", "waiting", "[]")
+    expect(news).to_have_text(re.compile(r"^1.new, show$"), timeout=PATIENCE * SECONDS)
+    expect(page.get_by_role("status").filter(has_text="New messages have come in.")).to_have_count(1)
+    expect(page.get_by_role("table", name="Refused messages by cause")).to_contain_text("Wrong payload shape")
+    expect(page.locator("[data-bulk-count]")).to_have_text("1")
+    expect(page.get_by_placeholder("Device id")).to_have_value("wait")
+    expect(page.get_by_placeholder("Device id")).to_be_focused()
+    page.get_by_placeholder("Device id").fill("")
+    news.press("Enter")
+    expect(page.get_by_role("row", name=re.compile("waiting.*Wrong payload shape"))).to_have_count(1)
+    expect(news).to_be_hidden()
+    page.get_by_role("checkbox", name=re.compile(r"Select message \d+")).nth(1).press("Space")
     page.get_by_role("button", name="Dismiss…").press("Enter")
     expect(page.locator(".dialog-title")).to_have_text("Dismiss 1 held message")
     page.get_by_role("button", name="Dismiss 1 message").press("Enter")
     expect(page.get_by_role("status").filter(has_text="Dismissed.")).to_be_visible()
-    expect(page.get_by_role("row", name=re.compile("waiting"))).to_have_count(1)
+    expect(page.get_by_role("row", name=re.compile("waiting"))).to_have_count(2)
     page.context.close()
 
 

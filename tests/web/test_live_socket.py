@@ -10,6 +10,7 @@ from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.people.role import Role
 from appliance.reading import Kind
 from appliance.web import fragments, live_socket
+from appliance.web.auth import Viewer
 from appliance.web.formats import MINUS
 from appliance.web.hardening import Limits
 from appliance.web.services import Health
@@ -75,6 +76,18 @@ async def test_silence_of_the_devices_is_no_silence_of_the_socket() -> None:
         with trio.fail_after(within(4)):
             for _ in range(3):
                 await page.get_message()
+
+
+async def test_a_page_on_which_nothing_changes_hears_that_all_is_as_it_was() -> None:
+    async def standing(seen_by: Viewer) -> list[fragments.Fragment]:
+        del seen_by
+        return [fragments.Fragment("one", '<p id="one">1</p>')]
+
+    async with without_database() as served:
+        served.app.live_pages.add("standing", standing)
+        async with page_socket(served, page="standing") as page:
+            with trio.fail_after(within(4)):
+                assert [await page.get_message() for _ in range(3)] == ['<p id="one">1</p>', "", ""]
 
 
 async def test_a_flood_of_batches_is_at_most_four_updates_a_second(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from html import unescape
 from typing import Any
 
 import httpx
@@ -15,8 +17,8 @@ from appliance.door import Cause, Refused
 from appliance.people.role import Role
 from tests.ingest.plant import arrange, look
 from tests.postgres_server import Database
-from tests.web.people import TENANT, client, signed_in
-from tests.web.serving import over
+from tests.web.people import TENANT, Person, client, signed_in
+from tests.web.serving import OPERATOR, Served, over
 from tests.web.test_quarantine_api import MESSAGES, NOBODYS, RIVALS, A, B
 
 PAGE = "/quarantine"
@@ -67,6 +69,50 @@ async def test_a_filter_that_cannot_be_is_said_and_the_list_stays(database: Data
             answered = await admin.get(f"{PAGE}?{query}")
             assert (answered.status_code, listed(answered.text)) == (400, [B, A]), query
             assert "The filter cannot be used." in answered.text
+
+
+async def test_a_list_hears_live_of_its_own_news_and_counts(database: Database) -> None:
+    arrange(database, *MESSAGES)
+    people = {role: signed_in(database.conninfo(), role) for role in (Role.ADMIN, Role.OPERATOR)}
+    told = {
+        (Role.ADMIN, ""): "2",
+        (Role.ADMIN, "reason=INVALID_JSON"): "2",
+        (Role.ADMIN, "reason=INVALID_METRIC&status="): "0",
+        (Role.ADMIN, "tenant=rival&unknown_tenant=true"): "2",
+        (Role.ADMIN, "status=DISMISSED"): "0",
+        (Role.ADMIN, "device=new&since=1h"): "2",
+        (Role.OPERATOR, ""): "4",
+        (Role.OPERATOR, "tenant=rival"): "1",
+        (Role.OPERATOR, "unknown_tenant=true"): "1",
+    }
+    async with over(database) as served:
+        pages = {}
+        for role, query in told:
+            async with client(served.url, people[role]) as http:
+                (name,) = re.findall(r'<main [^>]*data-page="([^"]+)"', (await http.get(f"{PAGE}?{query}")).text)
+            pages[role, query] = unescape(name)
+        arrange(
+            database,
+            "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, reason, payload)"
+            " SELECT now(), 't', tenant, 'new', 'INVALID_JSON', ''"
+            " FROM unnest(ARRAY['acme', 'acme', 'rival', NULL]) AS tenant",
+        )
+        for (role, query), name in pages.items():
+            parts = await live_parts(served, name, people[role])
+            assert re.findall(r'<span class="num">(\d+)', parts["news"]) == [told[role, query]], (role, query)
+            assert "live-state" in parts
+        counts = (await live_parts(served, "quarantine/span=1h", people[Role.ADMIN]))["causes"]
+        assert re.search(r"Not JSON</a>.*?>40</td>.*>3</td>", counts.replace("\n", "")), "40 refused, 3 rows held"
+        later = await live_parts(served, "quarantine/cursor=x", people[Role.ADMIN])
+        assert "news" not in later, "new messages would not stand on a later page"
+        for wrong in ("reason=NONE", "device=%2E%2E", "since=soon", "after=x", "tenant=a+b", "&".join(["q=1"] * 101)):
+            assert await live_parts(served, f"quarantine/{wrong}", people[Role.OPERATOR]) == {}, wrong
+
+
+async def live_parts(served: Served, name: str, person: Person) -> dict[str, str]:
+    """The live parts of a page for somebody, by their ids."""
+    viewer = replace(OPERATOR, role=person.role, tenant_id=person.tenant_id)
+    return {part.element_id: part.html for part in await served.app.live_pages.fragments(name, viewer)}
 
 
 async def test_pages_follow_one_another_and_leave_nothing_out(database: Database) -> None:

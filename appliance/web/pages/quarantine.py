@@ -63,6 +63,25 @@ class CauseRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Causes:
+    """All causes over a span, and how far back holding reaches."""
+
+    span: str
+    rows: Sequence[CauseRow]
+    reach: HoldingReach
+
+    @property
+    def words(self) -> str:
+        """The span."""
+        return SPANS[self.span][2]
+
+    @property
+    def evicted(self) -> str | None:
+        """What was lost of the held messages; None while nothing was."""
+        return reach_words(self.reach)
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A message of the list."""
 
@@ -131,29 +150,39 @@ async def _list(site: Site, desk: QuarantineDesk, asked: PageQuery, fault: Inval
     if fault is None and csv_export.asked_for():
         return quarantine_file.answer(desk.export(selection, asked.status.status), site.services.clock.wall())
     before = cursor.read(asked.cursor, MessageId)
+    newest = await desk.newest(selection.tenant_id)
     events, behind = await desk.messages(selection, status=asked.status.status, before=before, limit=ROWS)
     held, reach = await desk.overview(selection.tenant_id)
-    step, steps, words = SPANS[asked.span]
+    step, steps, _ = SPANS[asked.span]
     trend = await desk.trend(selection.tenant_id, step, steps)
     return await site.page(
         "pages/quarantine.html",
         status=HTTPStatus.OK if fault is None else HTTPStatus.BAD_REQUEST,
-        live_page=PAGE,
+        live_page=live_page(
+            Address.of_request(), None if asked.cursor else max([newest, *(event.event_id for event in events[:1])])
+        ),
+        live=False,
+        news=None,
         done=DONE,
         asked=asked,
         fault=fault,
         rows=[_row(event) for event in events],
         next=cursor.write(behind),
-        causes=causes_of(held, trend),
-        reach=reach,
-        span_words=words,
+        counted=Causes(asked.span, causes_of(held, trend), reach),
         reasons=[(reason.value, REASONS[reason].title) for reason in Reason],
         offers=await desk.offers() if not asked.cursor else [],
         jobs=await desk.jobs(3),
         may_decide=viewer().role in ADMINS,
         decides_on_all=viewer().role in ADMINS and (tenants_shown() is not None or asked.unknown_tenant),
-        evicted=reach_words(reach),
     )
+
+
+def live_page(address: Address, newest: int | None) -> str:
+    """The name under which the page's live parts are asked for: its own query, and the newest message when it was made.
+
+    None: a later page of the list says nothing of new messages, which would not stand on it.
+    """
+    return f"{PAGE}/{address.having(after=newest).query}"
 
 
 def _selected(desk: QuarantineDesk, asked: PageQuery, fault: Invalid | None) -> tuple[Any, Invalid | None]:
@@ -182,7 +211,7 @@ def causes_of(held: Sequence[HeldCause], trend: Counted) -> list[CauseRow]:
                 replayable=reason in HELD_REASONS,
                 refused=total,
                 columns=charts.columns([float(value) for value in series], max(highest, 1)),
-                told=f"{total} messages, at most {highest} in one step",
+                told=f"{total:,} message{'s' if total != 1 else ''}, at most {highest} in one step",
                 held=0 if cause is None else cause.held,
                 oldest=None if cause is None or cause.oldest is None else cause.oldest.timestamp(),
             )

@@ -9,35 +9,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-import structlog
 from quart import Blueprint, Response, request
 
 from appliance.db.found import affected, found
 from appliance.errors import Conflict
 from appliance.ingest.forecast import Forecast
 from appliance.ingest.quarantine_store import OPERATOR, Selection
-from appliance.ingest.replays import Replay
 from appliance.web import forms
 from appliance.web.address import Address
 from appliance.web.api.describe import parse_query
 from appliance.web.api.quarantine_shapes import MessageId
-from appliance.web.auth import ADMINS, READERS, Viewer, allow, viewer
-from appliance.web.failures import POSTGRES_AWAY
-from appliance.web.fragments import Fragment
+from appliance.web.auth import ADMINS, READERS, allow, viewer
 from appliance.web.pages.quarantine import PAGE
+from appliance.web.pages.quarantine_live import titles
 from appliance.web.paths import number_of_path
 from appliance.web.quarantine_desk import Filter, QuarantineDesk
 from appliance.web.site import Site, see_other
 from appliance.web.words import REASONS
 
-LIVE_JOBS = 20
-"""Newest replays whose progress is sent."""
-LIVE_SECONDS = 0.9
-"""Of one rendering: each asks Postgres."""
 TYPED_FROM = 50
 """Messages from which on a dismissal asks for their number to be typed."""
-
-log = structlog.get_logger(__name__)
 
 
 class Choice(Filter, frozen=True, kw_only=True):
@@ -59,7 +50,7 @@ class Foretold:
 
 
 def blueprint(site: Site, desk: QuarantineDesk) -> Blueprint:
-    """The routes, and the progress of replays as a live part."""
+    """The routes."""
     routes = Blueprint("quarantine_decisions", __name__)
     _replay(routes, site, desk)
     _dismiss(routes, site, desk)
@@ -141,29 +132,6 @@ def _jobs(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
         except Conflict:  # it has just ended, which its page says
             job = await desk.job(replay_id)
         return see_other(f"/quarantine/replays/{job.replay_id}")
-
-    async def fragments(seen_by: Viewer) -> list[Fragment]:
-        try:
-            jobs = await desk.latest_jobs(seen_by, LIVE_JOBS)
-        except POSTGRES_AWAY as error:
-            log.debug("live page without postgres", error=str(error))
-            return []
-        frame = site.frame(seen_by, path="/quarantine", live_page=PAGE)
-        return [
-            Fragment(
-                f"replay-{job.replay_id}",
-                site.templates.render("quarantine/progress.html", frame=frame, job=job, titles=titles(job)),
-            )
-            for job in jobs
-        ]
-
-    site.live_pages.add(PAGE, fragments, shared_for=LIVE_SECONDS)
-
-
-def titles(job: Replay) -> list[tuple[str, int]]:
-    """Why messages of a replay stay held, in words, the most frequent first."""
-    ordered = sorted(job.refused.items(), key=lambda item: (-item[1], item[0]))
-    return [(REASONS[reason].title, count) for reason, count in ordered]
 
 
 def summed(forecasts: Sequence[Forecast]) -> Foretold:

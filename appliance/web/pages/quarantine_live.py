@@ -1,0 +1,154 @@
+"""What changes by itself on the pages of the Quarantine: counts, how many messages are new, the progress of replays.
+
+The list itself stays as it is: somebody may be picking rows. It says how many messages have come in since, and shows
+them when it is told to. The name of a list's live page is its own query, so that what is counted is what is shown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+import trio
+from werkzeug.datastructures import MultiDict
+
+from appliance.errors import Invalid
+from appliance.ingest.quarantine_store import Selection
+from appliance.ingest.replays import Replay
+from appliance.web.address import Address
+from appliance.web.api.describe import parse_query
+from appliance.web.auth import Viewer
+from appliance.web.failures import POSTGRES_AWAY
+from appliance.web.fragments import Fragment
+from appliance.web.frame import Frame
+from appliance.web.pages.quarantine import PAGE, SPANS, Causes, PageQuery, causes_of
+from appliance.web.quarantine_desk import NEWER, QuarantineDesk
+from appliance.web.site import Site
+from appliance.web.words import REASONS
+
+JOBS = 20
+"""Newest replays whose progress is sent."""
+SECONDS = 0.9
+"""Of one rendering: each asks Postgres."""
+PATIENCE = 1.0
+"""Seconds that an update waits for Postgres: it must not look like a lost connection."""
+SHARE = 20
+"""So many times as long as it took to count, the counts are good enough: it takes a twentieth of a core at most."""
+MAX_COUNTED = 64
+"""Views whose counts are kept."""
+
+log = structlog.get_logger(__name__)
+
+
+class ListQuery(PageQuery, frozen=True, kw_only=True):
+    """What the name of a list's live page says."""
+
+    tenant: str = ""
+    after: int | None = None
+    """The newest message when the page was made; None: a later page of the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Messages that have come in since the page was loaded."""
+
+    number: int
+    more: bool
+    """Whether there are more than were counted."""
+
+
+class LiveQuarantine:
+    """The live parts of the list and of the replays."""
+
+    def __init__(self, site: Site, desk: QuarantineDesk) -> None:
+        self._site = site
+        self._desk = desk
+        self._counted: dict[tuple[bool, str | None, str], tuple[float, Causes]] = {}
+
+    async def replays(self, seen_by: Viewer) -> list[Fragment]:
+        """The progress of the newest replays."""
+        frame = self._site.frame(seen_by, path="/quarantine", live_page=PAGE)
+        try:
+            with trio.fail_after(PATIENCE):
+                parts = await self._jobs(frame)
+                # whose numbers an operator's page shows, its name does not tell
+                return parts if seen_by.is_operator else [*parts, *await self._site.live_tallies(seen_by, None)]
+        except POSTGRES_AWAY as error:
+            log.debug("live page without postgres", error=str(error))
+            return []
+
+    async def listed(self, seen_by: Viewer, which: str) -> list[Fragment]:
+        """The same, with counts and news, of the list whose query is ``which``; nothing of one that cannot be."""
+        try:
+            address = Address.of_query("/quarantine", which)
+            asked = parse_query(MultiDict(address.pairs), ListQuery)
+            selection = self._desk.live_selection(asked, seen_by, asked.tenant or None)
+        except (Invalid, ValueError) as error:
+            log.debug("live list that cannot be", error=str(error))
+            return []
+        frame = self._site.frame(seen_by, path="/quarantine", live_page=f"{PAGE}/{which}")
+        try:
+            with trio.fail_after(PATIENCE):
+                return [
+                    Fragment("live-state", self._render("overview/live-state.html", frame)),
+                    *await self._counts(frame, address.having(after=None), selection, asked),
+                    *await self._news(frame, address.having(after=None), selection, asked),
+                    *await self._jobs(frame),
+                    *await self._site.live_tallies(seen_by, asked.tenant or None),
+                ]
+        except POSTGRES_AWAY as error:
+            log.debug("live page without postgres", error=str(error))
+            return []
+
+    async def _counts(self, frame: Frame, address: Address, selection: Selection, asked: ListQuery) -> list[Fragment]:
+        counted = await self._causes(frame.viewer, selection.tenant_id, asked.span)
+        return [
+            Fragment(
+                "causes", self._render("quarantine/causes.html", frame, address=address, counted=counted), calm=True
+            )
+        ]
+
+    async def _causes(self, seen_by: Viewer, tenant_id: str | None, span: str) -> Causes:
+        key, began = (seen_by.is_operator, tenant_id, span), trio.current_time()
+        known = self._counted.get(key)
+        if known is not None and began < known[0]:
+            return known[1]
+        step, steps, _ = SPANS[span]
+        held, reach = await self._desk.overview(tenant_id, seen_by)
+        rows = causes_of(held, await self._desk.trend(tenant_id, step, steps, seen_by))
+        if len(self._counted) >= MAX_COUNTED:
+            self._counted.clear()
+        causes = Causes(span, rows, reach)
+        self._counted[key] = (trio.current_time() + SHARE * (trio.current_time() - began), causes)
+        return causes
+
+    async def _news(self, frame: Frame, address: Address, selection: Selection, asked: ListQuery) -> list[Fragment]:
+        if asked.after is None:
+            return []
+        number = await self._desk.newer(frame.viewer, selection, status=asked.status.status, after=asked.after)
+        news = News(number, more=number >= NEWER)
+        return [Fragment("news", self._render("quarantine/news.html", frame, address=address, news=news), calm=True)]
+
+    async def _jobs(self, frame: Frame) -> list[Fragment]:
+        jobs = await self._desk.latest_jobs(frame.viewer, JOBS)
+        return [
+            Fragment(
+                f"replay-{job.replay_id}", self._render("quarantine/progress.html", frame, job=job, titles=titles(job))
+            )
+            for job in jobs
+        ]
+
+    def _render(self, name: str, frame: Frame, **values: object) -> str:
+        return self._site.templates.render(name, frame=frame, live=True, **values)
+
+
+def titles(job: Replay) -> Sequence[tuple[str, int]]:
+    """Why messages of a replay stay held, in words, the most frequent first."""
+    ordered = sorted(job.refused.items(), key=lambda item: (-item[1], item[0]))
+    return [(REASONS[reason].title, count) for reason, count in ordered]
+
+
+def go_live(site: Site, desk: QuarantineDesk) -> None:
+    """Make the pages live."""
+    live = LiveQuarantine(site, desk)
+    site.live_pages.add(PAGE, live.replays, shared_for=SECONDS)
+    site.live_pages.add_each(PAGE, live.listed)
