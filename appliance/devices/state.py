@@ -73,9 +73,13 @@ class DeviceState:
 
 
 class StateBook:
-    """The states of the devices that are talking. Bounded: past ``capacity`` the longest unchanged leave first."""
+    """The states of the devices that are talking. Bounded: past ``capacity`` the longest unchanged leave first.
 
-    def __init__(self, capacity: int) -> None:
+    Who stores readings writes them every ``write_interval`` seconds.
+    """
+
+    def __init__(self, capacity: int, write_interval: float = WRITE_INTERVAL) -> None:
+        self.write_interval = write_interval
         self._capacity = capacity
         self._states: dict[Key, DeviceState] = {}
         self._changed: list[DeviceState] = []

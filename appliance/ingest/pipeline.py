@@ -142,7 +142,7 @@ class Pipeline:
         async with committed:
             while True:
                 work = None
-                with trio.move_on_after(WRITE_INTERVAL):
+                with trio.move_on_after(self._states.write_interval):
                     work = await self._gathering.take()
                     if work is None:
                         break

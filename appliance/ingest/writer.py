@@ -21,7 +21,7 @@ from appliance.db import statements
 from appliance.db.pool import Pool, PoolTimeout
 from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.state import WRITE_INTERVAL, DeviceState, StateBook
+from appliance.devices.state import DeviceState, StateBook
 from appliance.errors import ApplianceError
 from appliance.ingest.batch import MINUTE, Batch, Outcome, Refused, together
 from appliance.ingest.quarantine import Sampler, counter_parameters, event_parameters, moment
@@ -190,7 +190,7 @@ class Writer:
             await trio.sleep(backoff.next())
 
     def _states_due(self) -> bool:
-        return time.monotonic() - self._states_written >= WRITE_INTERVAL
+        return time.monotonic() - self._states_written >= self._states.write_interval
 
     async def _record(self, connection: Connection[Any], outcome: Outcome, attempt: _Attempt) -> None:
         """Quarantine, device state, ledger and the mark of the batch, in one round trip."""

@@ -31,6 +31,8 @@ from tests.postgres_server import Database
 TENANT = "acme"
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.005
+SOON = 0.02
+"""Seconds between two writes of device states and marks; a second in an appliance, for which nobody here waits."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,10 @@ async def open_plant(
     clock: Clock | None = None,
     limiter: Limiter | None = None,
     on_held: Callable[[float], None] = lambda _held: None,
+    write_interval: float = SOON,
 ) -> AsyncIterator[Plant]:
     """A running plant; it stops without a drain, like a process that is killed. Its limits are out of reach."""
-    clock, metrics, states = clock or SystemClock(), Metrics(), StateBook(10_000)
+    clock, metrics, states = clock or SystemClock(), Metrics(), StateBook(10_000, write_interval)
     limiter = limiter or Limiter(rate=1e6, burst=1_000_000)
     async with (
         open_pool(conninfo or database.conninfo(INGEST), name="plant", min_size=2, max_size=6) as pool,

@@ -1,5 +1,6 @@
 """The writer and the pipeline over a real Postgres: one committed place for every message (P1 to P5)."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -8,7 +9,7 @@ import pytest
 import trio
 
 from appliance.db.roles import INGEST, OWNER
-from appliance.devices.state import StateBook
+from appliance.devices.state import WRITE_INTERVAL, StateBook
 from appliance.errors import ApplianceError
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.reading import Reason, Refusal
@@ -448,7 +449,7 @@ async def test_states_are_written_once_a_second_and_only_what_changed(database: 
         "CREATE TRIGGER note AFTER INSERT OR UPDATE ON device_state FOR EACH ROW EXECUTE FUNCTION note()",
     )
     started = time.monotonic()
-    async with open_plant(database) as plant:
+    async with open_plant(database, write_interval=WRITE_INTERVAL) as plant:
         await plant.send(timed(0, "silent"))
         for number in range(60):
             await plant.send(timed(number, "a"), timed(number, "b"))
@@ -462,7 +463,7 @@ async def test_states_are_written_once_a_second_and_only_what_changed(database: 
 
 async def test_states_that_a_crash_lost_are_rebuilt(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
+    async with open_plant(database, write_interval=math.inf) as plant:
         await plant.send(timed(1), telemetry("d-2", b'{"t":5}'))
         assert plant.states.changed(), "nothing is left to lose"
     assert look(database, "SELECT count(*) FROM device_state") == [(0,)]
