@@ -27,7 +27,7 @@ FLOW_SECONDS = 8.0
 LOST_TO_A_KILL = 10
 """Messages that a broker may have acknowledged and not handed over when it is killed: one turn of its loop."""
 LOST_WITH_ALL = 200
-"""And in hand beside them when we are killed at the same instant: a tenth of a second."""
+"""And in hand beside them when we are killed at the same instant: a tenth of a second, if nobody else takes the CPU."""
 
 
 def programs(appliance: ApplianceProcess) -> dict[str, int]:
@@ -86,7 +86,7 @@ async def test_a_killed_broker_loses_no_more_than_a_turn_of_its_loop(appliance: 
             os.kill(programs(appliance)["mosquitto"], signal.SIGKILL)
         over.set()
     lost = await caught_up(appliance, publisher)
-    assert lost <= BROKER_KILLS * LOST_TO_A_KILL
+    assert lost <= within(BROKER_KILLS * LOST_TO_A_KILL)
     look(appliance.conninfo())
     assert "Traceback" not in appliance.log.read_text()
 
@@ -112,6 +112,6 @@ async def test_everything_killed_at_once_keeps_what_was_committed(appliance: App
             assert committed <= set(stored(appliance)), f"seed {seed}"
         over.set()
     lost = await caught_up(appliance, publisher)
-    assert lost <= KILLS_OF_ALL * LOST_WITH_ALL, f"seed {seed}"
+    assert lost <= within(KILLS_OF_ALL * LOST_WITH_ALL), f"seed {seed}"
     look(appliance.conninfo())
     assert "Traceback" not in appliance.log.read_text()

@@ -18,6 +18,7 @@ STOP_SECONDS = 10.0
 async def test_asked_to_stop_while_it_starts_it_ends_cleanly(appliance: ApplianceProcess) -> None:
     seed = random.randrange(2**32)
     chance = random.Random(seed)
+    appliance.from_scratch = True
     for number in range(STOPS):
         appliance.launch()
         # Spread over the start: making the cluster, the schema, the broker, opening the door.

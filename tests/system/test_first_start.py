@@ -27,6 +27,7 @@ def wait_for_readings(appliance: ApplianceProcess, count: int) -> None:
 
 
 def test_the_set_up_link_leads_to_a_first_message_and_then_to_nothing(appliance: ApplianceProcess) -> None:
+    appliance.from_scratch = True
     appliance.start()
     link = appliance.set_up_link()
     made = appliance.set_up("Acme Farms")

@@ -109,6 +109,7 @@ async def test_killed_at_random_moments_under_load_nothing_is_lost_or_doubled(ap
 async def test_killed_at_a_failpoint_nothing_is_lost_or_doubled(appliance: ApplianceProcess, failpoint: str) -> None:
     chance = random.Random(failpoint)
     appliance.start()
+    appliance.tenant(TENANT)
     appliance.kill()
     sender = publisher()
     enough = trio.Event()

@@ -21,6 +21,7 @@ def commands() -> list[str]:
 
 
 def test_every_command_of_the_readme_does_what_it_says(appliance: ApplianceProcess, tmp_path: Path) -> None:
+    appliance.from_scratch = True
     appliance.start()
     (tmp_path / "devices.csv").write_text(CSV)
     words = appliance.set_up("Acme").mosquitto

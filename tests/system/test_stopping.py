@@ -107,12 +107,11 @@ async def test_postgres_killed_under_load_comes_back_and_loses_nothing(appliance
         nursery.start_soon(sender.send, connection, MESSAGES, 100, 0.02)
         for _ in range(3):
             await trio.sleep(0.3)
-            os.kill(child(appliance, "postgres"), signal.SIGKILL)
+            victim = child(appliance, "postgres")
+            os.kill(victim, signal.SIGKILL)
             with trio.fail_after(60):
-                while b'"ready"' in await _readyz(appliance):
-                    await trio.sleep(0.01)
-                while b'"ready"' not in await _readyz(appliance):
-                    await trio.sleep(0.1)
+                while not another(appliance, "postgres", victim) or b'"ready"' not in await _readyz(appliance):
+                    await trio.sleep(0.05)
     await settled(appliance, MESSAGES)
     agrees(appliance, sender)
     assert appliance.process is not None
