@@ -5,9 +5,8 @@ transaction. Never: a write to ``active_device_count``, which follows from the d
 
 The order, each step a statement of its own under READ COMMITTED: all subscription rows of the tenant by id, then device
 rows by id (``appliance.subscriptions.rows`` says why; provisioning takes advisory locks of the devices before).
-Functions
-take a connection in autocommit and make a transaction, or make a savepoint in the transaction it is in; then nothing
-else of the tenant's may have been locked there before. The role may be ``appliance_web`` with its tenant set.
+Functions take a connection in autocommit and make a transaction, or make a savepoint in the transaction it is in; then
+nothing else of the tenant's may have been locked there before. The role may be ``appliance_web`` with its tenant set.
 
 Expected failures are NotFound (also for another tenant's and for deleted devices), Conflict and NoCapacity.
 """
@@ -87,8 +86,8 @@ async def deactivate(
     """Take the seat of an ACTIVE device; its messages are held from now on, unless its credential goes too."""
     async with connection.transaction():
         device = await _change(connection, tenant_id, device_id, Event.DEACTIVATE, by)
-        if revoke_credential:
-            await _remove_credential(connection, tenant_id, device_id)
+        if revoke_credential and await _remove_credential(connection, tenant_id, device_id):
+            await record(connection, Entry(by.actor, "credential.revoke", "device", device_id, tenant_id))
     return device
 
 
@@ -278,6 +277,7 @@ async def _devices(
     return {device.device_id: device for device in map(device_of, await cursor.fetchall())}
 
 
-async def _remove_credential(connection: Connection[Any], tenant_id: str, device_id: str) -> None:
-    """A device without a credential of its own has nothing to lose: no row is as good as one."""
-    await connection.execute(STATEMENTS["remove_credential"], {"tenant": tenant_id, "device": device_id})
+async def _remove_credential(connection: Connection[Any], tenant_id: str, device_id: str) -> bool:
+    """Whether it had one: a device without a credential of its own has nothing to lose."""
+    parameters = {"tenant": tenant_id, "device": device_id}
+    return (await connection.execute(STATEMENTS["remove_credential"], parameters)).rowcount > 0

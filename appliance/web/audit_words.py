@@ -34,6 +34,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "credential.create": "Made a credential",
         "credential.rotate": "Rotated a credential",
         "credential.switch": "Switched to a new credential",
+        "credential.revoke": "Took a credential away",
         "site.create": "Made a site",
         "site.update": "Changed a site",
         "site.delete": "Removed a site",

@@ -1,0 +1,336 @@
+"""Every request by which a person changes something, and what the audit must say of it. A new route gets its line here.
+
+One line a route or more, in the order of ``role_table``. ``{device}`` and its like in a path or body stand for things
+of ``STOCK``, each made for this request alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from appliance.people.role import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One request, and the actions that its audit rows have: each once, sorted."""
+
+    route: str
+    """As in ``role_table``."""
+    path: str
+    actions: Sequence[str]
+    given: Mapping[str, Any] | str = ""
+    """The fields of the form, the members of the JSON body, or for a text the CSV file itself."""
+    who: Role | None = Role.ADMIN
+    """None: somebody who is not signed in yet."""
+    needs: Sequence[str] = ()
+    """Things that must be there and that the request does not name."""
+    refused: bool = False
+    """Whether it is answered with a refusal, which is recorded too."""
+    aside: frozenset[str] = frozenset()
+    """Tables that it writes in transactions without an audit row; say why beside it."""
+    second_factor: bool = False
+    """Whether that person has one."""
+
+
+PASSWORD = "a heron in a wet field"
+"""Of whoever sends the request."""
+NEW_PASSWORD = "a walrus on a bicycle"
+SECRET = "KRUGKIDROVUWG2ZAMJZG653OEBTG66BA"
+"""A second factor's, as it is typed."""
+DAY = "2099-12-31"
+OPERATOR = Role.OPERATOR
+
+DEVICE = {"device_id": "{new}", "site_id": "{new}"}
+CREATED = ("credential.create", "device.create")
+FILE = "device_id,name\n{new},Pump\n"
+PROFILE = {"name": "Kim", "time_zone": "Europe/Oslo", "theme": "dark", "shortcuts": "on"}
+TOKEN = {"name": "cron", "scopes": ["read"], "days": 9}
+TENANT = {"name": "New name", "time_zone": "Europe/Oslo", "provisioning": "off", "rate": "3", "burst": "9"}
+SOLD = {"subscription_type": "TEMPORARY", "device_limit": 5, "term_days": 30}
+INVITED = {"email": "{new}@acme.example", "role": "viewer"}
+HELD = {"device_limit": "7", "last_day": DAY, "hold_reason": "unpaid"}
+DESCRIBED = ("tenant.describe", "tenant.limit", "tenant.provisioning")
+USED_UP = frozenset({"links", "users"})
+"""The link and the code of a second step are used up whether or not they let somebody in."""
+SHUT_OUT = ("credential.revoke", "device.deactivate")
+
+CHANGES: Sequence[Change] = (
+    # the door; the set-up first, while nobody is there
+    Change(
+        "POST /set-up/<secret>",
+        "/set-up/{set_up_link}",
+        ("credential.create", "device.create", "subscription.add", "tenant.create", "user.add", "user.set_profile",
+         "user.sign_in"),
+        {"email": "kim@first.example", "password": PASSWORD, "organisation": "First", "time_zone": "Europe/Oslo"},
+        None,
+    ),
+    Change("POST /sign-in", "/sign-in", ["user.sign_in"], {"email": "{somebody}", "password": PASSWORD}, None),
+    Change("POST /sign-in", "/sign-in", ["user.sign_in_failed"], {"email": "{somebody}", "password": "no"}, None,
+        refused=True),
+    Change("POST /sign-in/code", "/sign-in/code", ["user.sign_in"], {"link": "{code_link}", "code": "{code}"}, None,
+        aside=USED_UP, second_factor=True),
+    Change("POST /sign-out", "/sign-out", ["user.sign_out"]),
+    Change("POST /link/<secret>", "/link/{password_link}", ["user.set_password"], {"password": NEW_PASSWORD}, None),
+    # devices, the pages
+    Change("POST /devices/+bulk", "/devices/+bulk", ["device.approve"], {"step": "approve", "device": "{pending}"}),
+    Change("POST /devices/+close-claim", "/devices/+close-claim", ["tenant.claim"]),
+    Change("POST /devices/+new", "/devices/+new", CREATED, DEVICE),
+    Change(
+        "POST /devices/+import", "/devices/+import", CREATED, {"text": FILE, "step": "import", "credentials": "on"}
+    ),
+    Change("POST /devices/<device_id>/edit", "/devices/{active}/edit", ["device.describe"], {"name": "Pump"}),
+    Change(
+        "POST /devices/<device_id>/edit",
+        "/devices/{active}/edit?tenant=acme",
+        ["device.limit"],
+        {"rate": "2", "burst": "3"},
+        OPERATOR,
+    ),
+    Change("POST /devices/<device_id>/approve", "/devices/{pending}/approve", ["device.approve"]),
+    Change("POST /devices/<device_id>/reject", "/devices/{pending}/reject", ["device.reject"]),
+    Change("POST /devices/<device_id>/deactivate", "/devices/{active}/deactivate", ["device.deactivate"]),
+    Change(
+        "POST /devices/<device_id>/deactivate",
+        "/devices/{own}/deactivate",
+        SHUT_OUT,
+        {"revoke_credential": "on"},
+    ),
+    Change("POST /devices/<device_id>/reactivate", "/devices/{inactive}/reactivate", ["device.reactivate"]),
+    Change(
+        "POST /devices/<device_id>/move", "/devices/{active}/move", ["device.move"], {"subscription_id": "{spare}"}
+    ),
+    Change("POST /devices/<device_id>/revoke", "/devices/{own}/revoke", ["device.revoke"], {"typed": "{own}"}),
+    Change("POST /devices/<device_id>/switch", "/devices/{staged}/switch", ["credential.switch"]),
+    Change("POST /devices/<device_id>/rotate", "/devices/{own}/rotate", ["credential.rotate"], {"when": "later"}),
+    Change(
+        "POST /devices/<device_id>/delete",
+        "/devices/{own}/delete",
+        ["device.delete"],
+        {"history": "erase", "typed": "{own}"},
+    ),
+    # devices, the JSON API
+    Change("POST /customer/devices", "/customer/devices", CREATED, DEVICE),
+    Change(
+        "PATCH /customer/devices/<device_id>", "/customer/devices/{active}", ["device.describe"], {"site_id": "{new}"}
+    ),
+    Change("DELETE /customer/devices/<device_id>", "/customer/devices/{active}?history=keep", ["device.delete"]),
+    Change(
+        "POST /customer/devices/<device_id>/approve", "/customer/devices/{pending}/approve", ["device.approve"], {}
+    ),
+    Change("POST /customer/devices/<device_id>/reject", "/customer/devices/{pending}/reject", ["device.reject"]),
+    Change(
+        "POST /customer/devices/<device_id>/deactivate",
+        "/customer/devices/{own}/deactivate",
+        SHUT_OUT,
+        {"revoke_credential": True},
+    ),
+    Change(
+        "POST /customer/devices/<device_id>/reactivate",
+        "/customer/devices/{inactive}/reactivate",
+        ["device.reactivate"],
+        {},
+    ),
+    Change(
+        "POST /customer/devices/<device_id>/move",
+        "/customer/devices/{active}/move",
+        ["device.move"],
+        {"subscription_id": "{spare}"},
+    ),
+    Change(
+        "POST /customer/devices/<device_id>/rotate",
+        "/customer/devices/{own}/rotate",
+        ["credential.rotate", "credential.switch"],
+        {"now": True},
+    ),
+    Change("POST /customer/devices/<device_id>/switch", "/customer/devices/{staged}/switch", ["credential.switch"]),
+    Change("POST /customer/devices/<device_id>/revoke", "/customer/devices/{own}/revoke", ["device.revoke"]),
+    Change(
+        "POST /customer/devices/bulk",
+        "/customer/devices/bulk",
+        ["device.deactivate"],
+        {"devices": ["{active}"], "step": "deactivate"},
+    ),
+    Change("POST /customer/devices/import", "/customer/devices/import?credentials=true", CREATED, FILE),
+    # sites and metrics, the pages
+    Change("POST /sites/+new", "/sites/+new", ["site.create"], {"site_id": "{new}"}),
+    Change("POST /sites/<site_id>", "/sites/{site}", ["site.update"], {"name": "Quay"}),
+    Change("POST /sites/<site_id>/delete", "/sites/{site}/delete", ["site.delete"]),
+    Change("POST /metric-names/+new", "/metric-names/+new", ["metric.create"], {"name": "{new}"}),
+    Change("POST /metric-names/<name>", "/metric-names/{metric}", ["metric.update"], {"label": "Humidity"}),
+    Change("POST /metric-names/<name>/delete", "/metric-names/{metric}/delete", ["metric.delete"]),
+    # sites and metrics, the JSON API
+    Change("POST /customer/sites", "/customer/sites", ["site.create"], {"site_id": "{new}"}),
+    Change("PATCH /customer/sites/<site_id>", "/customer/sites/{site}", ["site.update"], {"name": "Quay"}),
+    Change("DELETE /customer/sites/<site_id>", "/customer/sites/{site}", ["site.delete"]),
+    Change("POST /customer/metrics", "/customer/metrics", ["metric.create"], {"name": "{new}"}),
+    Change("PATCH /customer/metrics/<name>", "/customer/metrics/{metric}", ["metric.update"], {"unit": "%"}),
+    Change("DELETE /customer/metrics/<name>", "/customer/metrics/{metric}", ["metric.delete"]),
+    # quarantine
+    Change("POST /quarantine/replay", "/quarantine/replay?id={message}", ["quarantine.replay"]),
+    Change("POST /quarantine/dismiss", "/quarantine/dismiss?id={message}", ["quarantine.dismiss"]),
+    Change(
+        "POST /quarantine/replays/<int:replay_id>/cancel",
+        "/quarantine/replays/{replay}/cancel",
+        ["quarantine.cancel_replay"],
+    ),
+    Change(
+        "POST /customer/quarantine/replay", "/customer/quarantine/replay", ["quarantine.replay"], {"ids": ["{message}"]}
+    ),
+    Change(
+        "POST /customer/quarantine/replays/<int:replay_id>/cancel",
+        "/customer/quarantine/replays/{replay}/cancel",
+        ["quarantine.cancel_replay"],
+    ),
+    Change(
+        "POST /customer/quarantine/dismiss",
+        "/customer/quarantine/dismiss",
+        ["quarantine.dismiss"],
+        {"ids": ["{message}"]},
+    ),
+    # users and tokens
+    Change("POST /users/new", "/users/new", ["user.add", "user.invite"], INVITED),
+    Change("POST /users/<uuid:user_id>/role", "/users/{user}/role", ["user.set_role"], {"role": "admin"}),
+    Change("POST /users/<uuid:user_id>/disable", "/users/{user}/disable", ["user.disable"]),
+    Change("POST /users/<uuid:user_id>/enable", "/users/{disabled_user}/enable", ["user.enable"]),
+    Change(
+        "POST /users/<uuid:user_id>/reset",
+        "/users/{user}/reset",
+        ["user.drop_second_factor", "user.reset"],
+        {"drop_second_factor": "on"},
+    ),
+    Change(
+        "POST /users/<uuid:user_id>/tokens/<uuid:token_id>/revoke",
+        "/users/{token_owner}/tokens/{token}/revoke",
+        ["token.revoke"],
+    ),
+    Change(
+        "POST /customer/users",
+        "/customer/users",
+        ["user.add", "user.invite"],
+        INVITED,
+    ),
+    Change(
+        "PATCH /customer/users/<uuid:user_id>",
+        "/customer/users/{user}",
+        ["user.disable"],
+        {"disabled": True},
+    ),
+    Change(
+        "PATCH /customer/users/<uuid:user_id>",
+        "/customer/users/{disabled_user}",
+        ["user.enable"],
+        {"disabled": False},
+    ),
+    Change("PATCH /customer/users/<uuid:user_id>", "/customer/users/{user}", ["user.set_role"], {"role": "admin"}),
+    Change("POST /customer/users/<uuid:user_id>/reset", "/customer/users/{user}/reset", ["user.reset"], {}),
+    Change(
+        "DELETE /customer/users/<uuid:user_id>/tokens/<uuid:token_id>",
+        "/customer/users/{token_owner}/tokens/{token}",
+        ["token.revoke"],
+    ),
+    Change("POST /customer/tokens", "/customer/tokens", ["token.add"], {**TOKEN, "password": PASSWORD}),
+    Change("DELETE /customer/tokens/<uuid:token_id>", "/customer/tokens/{own_token}", ["token.revoke"]),
+    Change("DELETE /customer/sessions/<uuid:session_id>", "/customer/sessions/{own_session}", ["session.end"]),
+    # profile
+    Change("POST /profile", "/profile", ["user.set_profile"], PROFILE, Role.VIEWER),
+    Change(
+        "POST /profile/password",
+        "/profile/password",
+        ["user.set_password"],
+        {"current": PASSWORD, "password": NEW_PASSWORD},
+    ),
+    Change(
+        "POST /profile/sessions/<uuid:session_id>/end", "/profile/sessions/{own_session}/end", ["session.end"]
+    ),
+    Change("POST /profile/sessions/end-others", "/profile/sessions/end-others", ["session.end_others"],
+        needs=["other_session"]),
+    Change("POST /profile/tokens/new", "/profile/tokens/new", ["token.add"], {**TOKEN, "current": PASSWORD}),
+    Change("POST /profile/tokens/<uuid:token_id>/revoke", "/profile/tokens/{own_token}/revoke", ["token.revoke"]),
+    Change(
+        "POST /profile/second-factor",
+        "/profile/second-factor",
+        ["user.set_second_factor"],
+        {"secret": SECRET, "code": "{code}", "current": PASSWORD},
+    ),
+    Change(
+        "POST /profile/second-factor/drop",
+        "/profile/second-factor/drop",
+        ["user.drop_second_factor"],
+        {"current": PASSWORD},
+        second_factor=True,
+    ),
+    # tenants, by operators
+    Change("POST /tenants/+new", "/tenants/+new", ["tenant.create"], {"tenant_id": "{new}"}, OPERATOR),
+    Change("POST /tenants/<tenant_id>/edit", "/tenants/{tenant}/edit", DESCRIBED, TENANT, OPERATOR),
+    Change("POST /tenants/<tenant_id>/suspend", "/tenants/{tenant}/suspend", ["tenant.suspend"], {}, OPERATOR),
+    Change("POST /tenants/<tenant_id>/resume", "/tenants/{suspended}/resume", ["tenant.resume"], {}, OPERATOR),
+    Change("POST /tenants/<tenant_id>/open-claim", "/tenants/{closed}/open-claim", ["tenant.claim"], {}, OPERATOR),
+    Change("POST /tenants/<tenant_id>/close-claim", "/tenants/{tenant}/close-claim", ["tenant.claim"], {}, OPERATOR),
+    Change(
+        "POST /tenants/<tenant_id>/rotate-claim", "/tenants/{tenant}/rotate-claim", ["tenant.rotate_claim"], {},
+        OPERATOR,
+    ),
+    Change(
+        "POST /tenants/<tenant_id>/subscriptions/+new",
+        "/tenants/{tenant}/subscriptions/+new",
+        ["subscription.add"],
+        SOLD,
+        OPERATOR,
+    ),
+    Change(
+        "POST /tenants/<tenant_id>/subscriptions/<subscription_id>",
+        "/tenants/acme/subscriptions/{spare}",
+        ["subscription.hold"],
+        HELD,
+        OPERATOR,
+    ),
+    Change("POST /operator/tenants", "/operator/tenants", ["tenant.create"], {"tenant_id": "{new}"}, OPERATOR),
+    Change(
+        "PATCH /operator/tenants/<tenant_id>",
+        "/operator/tenants/{tenant}",
+        DESCRIBED,
+        {"name": "New name", "provisioning": "off", "rate": 3},
+        OPERATOR,
+    ),
+    Change(
+        "POST /operator/tenants/<tenant_id>/suspend", "/operator/tenants/{tenant}/suspend", ["tenant.suspend"], {},
+        OPERATOR,
+    ),
+    Change(
+        "POST /operator/tenants/<tenant_id>/resume", "/operator/tenants/{suspended}/resume", ["tenant.resume"], {},
+        OPERATOR,
+    ),
+    Change(
+        "POST /operator/tenants/<tenant_id>/claim",
+        "/operator/tenants/{tenant}/claim",
+        ["tenant.claim"],
+        {"enabled": False},
+        OPERATOR,
+    ),
+    Change(
+        "POST /operator/tenants/<tenant_id>/rotate-claim",
+        "/operator/tenants/{tenant}/rotate-claim",
+        ["tenant.rotate_claim"],
+        {},
+        OPERATOR,
+    ),
+    Change(
+        "POST /operator/subscriptions", "/operator/subscriptions?tenant={tenant}", ["subscription.add"], SOLD, OPERATOR
+    ),
+    Change(
+        "PATCH /operator/subscriptions/<subscription_id>",
+        "/operator/subscriptions/{spare}?tenant=acme",
+        ["subscription.change"],
+        {"device_limit": 9},
+        OPERATOR,
+    ),
+)  # fmt: skip
+
+BY_DEVICES = frozenset(
+    {
+        "POST /ingest/tenant/<tenant_id>/device/<device_id>/<any(telemetry, heartbeat):kind>",
+        "POST /ingest/tenant/<tenant_id>/device/<device_id>/claim",
+    }
+)
+"""What devices send, not people: messages stand in the books, and a claim's own test reads its audit row."""

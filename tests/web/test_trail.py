@@ -1,0 +1,274 @@
+"""P20 over HTTP: whatever a person changes, by a page or by the API, has its audit row in the same transaction.
+
+Every route of the application that is not just read is tried with a change that works. Triggers of the test's own write
+down which transaction wrote into which table, so that a change without its row is seen, whatever else was recorded.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+
+from appliance.people import totp
+from appliance.people.passwords import Hasher
+from appliance.people.role import Role
+from appliance.web.cookies import BROWSER
+from appliance.web.gate import HEADER
+from appliance.web.identity import csrf_token
+from tests.postgres_server import Database
+from tests.web.changes import BY_DEVICES, CHANGES, PASSWORD, SECRET, Change
+from tests.web.people import Person, client, signed_in
+from tests.web.role_table import TABLE
+from tests.web.serving import CHEAP, Served, over
+from tests.web.test_walls import RIVAL, found
+
+GROUND: Sequence[str] = (
+    """
+    INSERT INTO tenants (tenant_id, claim_enabled, claim_mqtt_hash, claim_token_hash)
+    VALUES ('acme', true, 'x', sha256('x'))
+    """,
+    """
+    INSERT INTO subscriptions
+      (tenant_id, subscription_id, subscription_type, device_limit, term_start, term_end, status)
+    VALUES ('acme', 'main', 'MAIN', 1000, now(), now() + interval '90 days', 'ACTIVE')
+    """,
+)
+"""What is there before the first change: a tenant with seats."""
+
+WRITE_DOWN: Sequence[str] = (
+    "CREATE TABLE written (n bigserial, by_transaction bigint DEFAULT txid_current(), relation text)",
+    """
+    CREATE FUNCTION write_down() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+    BEGIN
+      INSERT INTO public.written (relation) VALUES (TG_RELID::regclass::text);
+      RETURN NULL;
+    END $$
+    """,
+    """
+    DO $$
+    DECLARE relation regclass;
+    BEGIN
+      FOR relation IN SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+        AND NOT relispartition AND relname <> 'written'
+      LOOP
+        EXECUTE format('CREATE TRIGGER write_down AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW'
+          ' EXECUTE FUNCTION write_down()', relation);
+      END LOOP;
+    END $$
+    """,
+)
+"""Triggers that write down which transaction wrote into which table."""
+
+A_DEVICE = "INSERT INTO device_registry (tenant_id, device_id, status, subscription_id) VALUES ('acme', %(new)s, "
+WITH_CREDENTIAL = (
+    f"WITH device AS ({A_DEVICE} 'ACTIVE', 'main') RETURNING device_id) INSERT INTO device_credentials"
+    " (tenant_id, device_id, mqtt_hash, token_hash, staged_mqtt_hash, staged_at)"
+    " SELECT 'acme', device_id, 'x', sha256(device_id::bytea), "
+)
+A_TENANT = "INSERT INTO tenants (tenant_id, status, claim_enabled, claim_mqtt_hash, claim_token_hash) VALUES (%(new)s, "
+A_USER = (
+    "INSERT INTO users"
+    " (tenant_id, role, password_hash, password_set_at, email, disabled_at, totp_secret, second_factor_since)"
+    " VALUES ('acme', 'viewer', '$argon2id$x', now(), "
+)
+A_TOKEN = (
+    "INSERT INTO api_tokens (token_hash, user_id, tenant_id, name, scopes, created_at, expires_at)"
+    " SELECT sha256(%(new)s::text::bytea), user_id, tenant_id, 't', '{read}', now(), now() + interval '1 day'"
+)
+A_LINK = (
+    "INSERT INTO links (link_hash, purpose, user_id, tenant_id, expires_at) SELECT sha256(%(new)s::text::bytea), "
+    "'{}', user_id, tenant_id, now() + interval '1 day' FROM users WHERE user_id = %(person)s RETURNING %(new)s"
+)
+
+STOCK: Mapping[str, str] = {
+    "new": "SELECT %(new)s",
+    "pending": f"{A_DEVICE} 'PENDING', NULL) RETURNING device_id",
+    "active": f"{A_DEVICE} 'ACTIVE', 'main') RETURNING device_id",
+    "inactive": f"{A_DEVICE} 'INACTIVE', NULL) RETURNING device_id",
+    "own": f"{WITH_CREDENTIAL} NULL, NULL FROM device RETURNING device_id",
+    "staged": f"{WITH_CREDENTIAL} 'y', now() FROM device RETURNING device_id",
+    "site": "INSERT INTO sites (tenant_id, site_id) VALUES ('acme', %(new)s) RETURNING site_id",
+    "metric": "INSERT INTO metrics (tenant_id, name) VALUES ('acme', %(new)s) RETURNING name",
+    "message": "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, kind, reason, payload)"
+    " VALUES (now(), 't', 'acme', 'd', 'telemetry', 'DEVICE_INACTIVE', '{}') RETURNING id",
+    "replay": "INSERT INTO quarantine_replays (tenant_id, selection, total, last_id, created_by)"
+    " VALUES ('acme', '{}', 1, 1, 'b') RETURNING replay_id",
+    "spare": "INSERT INTO subscriptions"
+    " (tenant_id, subscription_id, subscription_type, device_limit, term_start, term_end, status)"
+    " VALUES ('acme', %(new)s, 'TEMPORARY', 2, now(), now() + interval '9 days', 'ACTIVE') RETURNING subscription_id",
+    "tenant": f"{A_TENANT} 'ACTIVE', true, 'x', sha256('x')) RETURNING tenant_id",
+    "suspended": f"{A_TENANT} 'SUSPENDED', true, 'x', sha256('x')) RETURNING tenant_id",
+    "closed": f"{A_TENANT} 'ACTIVE', false, 'x', sha256('x')) RETURNING tenant_id",
+    "user": f"{A_USER} %(new)s || '@acme.example', NULL, 'x', now()) RETURNING user_id",
+    "disabled_user": f"{A_USER} %(new)s || '@acme.example', now(), NULL, NULL) RETURNING user_id",
+    "token_owner": f"{A_USER} 'owner@acme.example', NULL, NULL, NULL)"
+    " ON CONFLICT (tenant_id, email) DO UPDATE SET name = 'again' RETURNING user_id",
+    "token": f"{A_TOKEN} FROM users WHERE email = 'owner@acme.example' RETURNING token_id",
+    "own_token": f"{A_TOKEN} FROM users WHERE user_id = %(person)s RETURNING token_id",
+    "other_session": "INSERT INTO sessions"
+    " (session_hash, user_id, tenant_id, created_at, seen_at, idle_until, expires_at, kept)"
+    " SELECT sha256(%(new)s::text::bytea), user_id, tenant_id, now(), now(), now() + '1 h', now() + '1 h', true"
+    " FROM users WHERE user_id = %(person)s RETURNING session_id",
+    "own_session": "SELECT session_id FROM sessions WHERE user_id = %(person)s",
+    "somebody": "SELECT email FROM users WHERE user_id = %(person)s",
+    "set_up_link": "INSERT INTO links (link_hash, purpose, expires_at)"
+    " VALUES (sha256(%(new)s::text::bytea), 'set-up', now() + interval '1 day') RETURNING %(new)s",
+    "password_link": A_LINK.format("password"),
+    "code_link": A_LINK.format("second-factor"),
+}
+"""How each thing is made; the answer is its id."""
+
+THING = re.compile(r"\{(\w+)\}")
+
+
+class Requests:
+    """Makes what a change needs, sends it, and reads what came of it."""
+
+    def __init__(self, served: Served, asking: httpx.AsyncClient, connection: psycopg.Connection[Any]) -> None:
+        self._served = served
+        self._asking = asking
+        self._connection = connection
+        self._number = 0
+
+    def things(self, change: Change, person: Any) -> dict[str, str]:
+        """Make what the change is about; ``person`` sends it, or is to be let in."""
+        named = [*change.needs, *THING.findall(f"{change.path} {change.given}")]
+        things = {"code": totp.code(_secret(), int(datetime.now(UTC).timestamp() // totp.STEP))}
+        for name in dict.fromkeys(named):
+            if name not in things:
+                self._number += 1
+                parameters = {"new": f"n{self._number}", "person": person}
+                things[name] = str(self._one(STOCK[name], **parameters))
+        return things
+
+    async def send(self, change: Change, things: Mapping[str, str], sender: Person | None) -> httpx.Response:
+        """Send it; None is a stranger."""
+        method, _, rule = change.route.partition(" ")
+        path = THING.sub(lambda place: things[place[1]], change.path)
+        matched, _ = self._served.app.url_map.bind("").match(urlsplit(path).path, method, return_rule=True)
+        assert matched.rule == rule, "a line must try the route that it names"
+        stranger = {"Cookie": f"{BROWSER.name}=browser", HEADER: csrf_token("browser")}
+        headers = stranger if sender is None else sender.headers()
+        self._asking.cookies.clear()  # of whoever came before
+        if isinstance(change.given, str):
+            headers["Content-Type"] = "text/csv"
+        return await self._asking.request(method, path, headers=headers, **_sent(change, path, things))
+
+    def mark(self) -> tuple[int, int]:
+        """Where the writing-down and the audit stand now."""
+        return self._one("SELECT coalesce(max(n), 0) FROM written"), self._one(
+            "SELECT coalesce(max(id), 0) FROM audit_log"
+        )
+
+    def unrecorded(self, since: int) -> list[list[str]]:
+        """Of each transaction that has written, but not into the audit: the tables it wrote."""
+        rows = self._connection.execute(
+            "SELECT array_agg(DISTINCT relation) FROM written WHERE n > %s GROUP BY by_transaction"
+            " HAVING NOT bool_or(relation = 'audit_log')",
+            [since],
+        )
+        return [tables for (tables,) in rows]
+
+    def recorded(self, since: int) -> tuple[list[str], set[str], set[str]]:
+        """The actions that the audit gained, each once, sorted; by whom, and through which door."""
+        rows = self._connection.execute("SELECT action, actor, actor_kind FROM audit_log WHERE id > %s", [since])
+        actions, actors, kinds = zip(*rows.fetchall(), strict=True) if rows.rowcount else ((), (), ())
+        return sorted(set(actions)), set(actors), set(kinds)
+
+    def _one(self, query: str, **parameters: Any) -> Any:
+        row = self._connection.execute(query.encode(), parameters).fetchone()
+        assert row is not None, query
+        return row[0]
+
+
+def _sent(change: Change, path: str, things: Mapping[str, str]) -> dict[str, Any]:
+    """The body of the request, as the client takes it."""
+    if isinstance(change.given, str):
+        text = THING.sub(lambda place: things[place[1]], change.given)
+        return {"content": text} if text else {}
+    text = THING.sub(lambda place: things.get(place[1], place[0]), json.dumps(change.given))
+    text = re.sub(r'"ids": \["(\d+)"\]', r'"ids": [\1]', text)  # of messages they are numbers
+    return {"json" if path.startswith(("/customer", "/operator")) else "data": json.loads(text)}
+
+
+def _secret() -> bytes:
+    secret = totp.parse(SECRET)
+    assert secret is not None
+    return secret
+
+
+async def newcomer(database: Database, served: Served, change: Change) -> Person:
+    """Somebody with a password who is signed in."""
+    role = change.who or Role.ADMIN
+    person, kept = signed_in(database.conninfo(), role), await Hasher(CHEAP).hash(PASSWORD)
+    sealed = (
+        None
+        if not change.second_factor
+        else served.services.sign_in._vault.seal(_secret(), f"users.totp_secret/{person.user_id}")
+    )
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute(
+            "UPDATE users SET password_hash = %s, password_set_at = now(), totp_secret = %s,"
+            " second_factor_since = CASE WHEN %s THEN now() END WHERE user_id = %s",
+            [kept, sealed, change.second_factor, person.user_id],
+        )
+    return person
+
+
+def _prepare(connection: psycopg.Connection[Any], statements: Sequence[str]) -> None:
+    for statement in statements:
+        connection.execute(statement.encode())
+
+
+def test_every_route_that_changes_something_is_tried() -> None:
+    changing = {route for route in TABLE if not route.startswith("GET ")}
+    tried = {change.route for change in CHANGES}
+    assert sorted(changing - tried - BY_DEVICES) == [], "say in CHANGES what the audit has of it"
+    assert sorted(tried - changing) == [], "a route that is gone must leave the table"
+
+
+async def test_every_change_has_its_audit_row_in_its_transaction(database: Database) -> None:
+    wrong = []
+    with psycopg.connect(database.conninfo(), autocommit=True) as connection:
+        _prepare(connection, [*GROUND, *WRITE_DOWN])
+        async with over(database) as served, client(served.url, None) as asking:
+            requests = Requests(served, asking, connection)
+            for change in CHANGES:
+                first = "/set-up/" in change.path  # while nobody is there
+                who = None if first else await newcomer(database, served, change)
+                sender = who if change.who else None
+                things = requests.things(change, None if who is None else who.user_id)
+                written, last = requests.mark()
+                answer = await requests.send(change, things, sender)
+                actions, actors, kinds = requests.recorded(last)
+                if (answer.status_code >= 400) != change.refused or actions != list(change.actions):
+                    wrong.append(f"{change.route}: {answer.status_code}, {actions}; {answer.text[:700]}")
+                elif kinds != {"user"} or (sender is not None and actors != {sender.email}):
+                    wrong.append(f"{change.route}: by {actors}, {kinds}")
+                wrong += [
+                    f"{change.route}: wrote {tables} aside"
+                    for tables in requests.unrecorded(written)
+                    if not change.aside.issuperset(tables)
+                ]
+    assert not wrong, "\n".join(wrong)
+
+
+async def test_nothing_that_is_only_read_writes(database: Database) -> None:
+    """Else a change could hide there, where no form's token is asked for either."""
+    rival, operator = found(database), signed_in(database.conninfo(), Role.OPERATOR)
+    query, wrote = f"?tenant={RIVAL}&history=keep&metric=temperature", []
+    with psycopg.connect(database.conninfo(), autocommit=True) as connection:
+        _prepare(connection, WRITE_DOWN)
+        async with over(database) as served, client(served.url, operator) as asking:
+            for rule in served.app.url_map.iter_rules():
+                if "GET" in (rule.methods or ()) and not rule.websocket:
+                    answer = await asking.get(rival.path(rule) + query)
+                    assert answer.status_code < 500, (rule, answer.text)
+                    tables = connection.execute("DELETE FROM written RETURNING relation").fetchall()
+                    wrote += [f"{rule}: {tables}"] if tables else []
+    assert wrote == []
