@@ -13,7 +13,7 @@ from appliance.people.role import Role
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One request, and the actions that its audit rows have: each once, sorted."""
+    """One request, and the actions that its audit rows have."""
 
     route: str
     """As in ``role_table``."""

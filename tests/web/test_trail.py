@@ -1,7 +1,7 @@
 """P20 over HTTP: whatever a person changes, by a page or by the API, has its audit row in the same transaction.
 
-Every route of the application that is not just read is tried with a change that works. Triggers of the test's own write
-down which transaction wrote into which table, so that a change without its row is seen, whatever else was recorded.
+Every route of the application that is not just read is tried with a change that works. It is written down which
+transaction wrote into which table, so that a change without its row is seen, whatever else was recorded.
 """
 
 import json
@@ -21,6 +21,7 @@ from appliance.web.cookies import BROWSER
 from appliance.web.gate import HEADER
 from appliance.web.identity import csrf_token
 from tests.postgres_server import Database
+from tests.trail import Trail
 from tests.web.changes import BY_DEVICES, CHANGES, PASSWORD, SECRET, Change
 from tests.web.people import Person, client, signed_in
 from tests.web.role_table import TABLE
@@ -39,30 +40,6 @@ GROUND: Sequence[str] = (
     """,
 )
 """What is there before the first change: a tenant with seats."""
-
-WRITE_DOWN: Sequence[str] = (
-    "CREATE TABLE written (n bigserial, by_transaction bigint DEFAULT txid_current(), relation text)",
-    """
-    CREATE FUNCTION write_down() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
-    BEGIN
-      INSERT INTO public.written (relation) VALUES (TG_RELID::regclass::text);
-      RETURN NULL;
-    END $$
-    """,
-    """
-    DO $$
-    DECLARE relation regclass;
-    BEGIN
-      FOR relation IN SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
-        AND NOT relispartition AND relname <> 'written'
-      LOOP
-        EXECUTE format('CREATE TRIGGER write_down AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW'
-          ' EXECUTE FUNCTION write_down()', relation);
-      END LOOP;
-    END $$
-    """,
-)
-"""Triggers that write down which transaction wrote into which table."""
 
 A_DEVICE = "INSERT INTO device_registry (tenant_id, device_id, status, subscription_id) VALUES ('acme', %(new)s, "
 WITH_CREDENTIAL = (
@@ -159,27 +136,6 @@ class Requests:
             headers["Content-Type"] = "text/csv"
         return await self._asking.request(method, path, headers=headers, **_sent(change, path, things))
 
-    def mark(self) -> tuple[int, int]:
-        """Where the writing-down and the audit stand now."""
-        return self._one("SELECT coalesce(max(n), 0) FROM written"), self._one(
-            "SELECT coalesce(max(id), 0) FROM audit_log"
-        )
-
-    def unrecorded(self, since: int) -> list[list[str]]:
-        """Of each transaction that has written, but not into the audit: the tables it wrote."""
-        rows = self._connection.execute(
-            "SELECT array_agg(DISTINCT relation) FROM written WHERE n > %s GROUP BY by_transaction"
-            " HAVING NOT bool_or(relation = 'audit_log')",
-            [since],
-        )
-        return [tables for (tables,) in rows]
-
-    def recorded(self, since: int) -> tuple[list[str], set[str], set[str]]:
-        """The actions that the audit gained, each once, sorted; by whom, and through which door."""
-        rows = self._connection.execute("SELECT action, actor, actor_kind FROM audit_log WHERE id > %s", [since])
-        actions, actors, kinds = zip(*rows.fetchall(), strict=True) if rows.rowcount else ((), (), ())
-        return sorted(set(actions)), set(actors), set(kinds)
-
     def _one(self, query: str, **parameters: Any) -> Any:
         row = self._connection.execute(query.encode(), parameters).fetchone()
         assert row is not None, query
@@ -220,11 +176,6 @@ async def newcomer(database: Database, served: Served, change: Change) -> Person
     return person
 
 
-def _prepare(connection: psycopg.Connection[Any], statements: Sequence[str]) -> None:
-    for statement in statements:
-        connection.execute(statement.encode())
-
-
 def test_every_route_that_changes_something_is_tried() -> None:
     changing = {route for route in TABLE if not route.startswith("GET ")}
     tried = {change.route for change in CHANGES}
@@ -235,7 +186,9 @@ def test_every_route_that_changes_something_is_tried() -> None:
 async def test_every_change_has_its_audit_row_in_its_transaction(database: Database) -> None:
     wrong = []
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
-        _prepare(connection, [*GROUND, *WRITE_DOWN])
+        for statement in GROUND:
+            connection.execute(statement.encode())
+        trail = Trail.over(connection)
         async with over(database) as served, client(served.url, None) as asking:
             requests = Requests(served, asking, connection)
             for change in CHANGES:
@@ -243,18 +196,15 @@ async def test_every_change_has_its_audit_row_in_its_transaction(database: Datab
                 who = None if first else await newcomer(database, served, change)
                 sender = who if change.who else None
                 things = requests.things(change, None if who is None else who.user_id)
-                written, last = requests.mark()
+                trail.begin()
                 answer = await requests.send(change, things, sender)
-                actions, actors, kinds = requests.recorded(last)
-                if (answer.status_code >= 400) != change.refused or actions != list(change.actions):
-                    wrong.append(f"{change.route}: {answer.status_code}, {actions}; {answer.text[:700]}")
-                elif kinds != {"user"} or (sender is not None and actors != {sender.email}):
-                    wrong.append(f"{change.route}: by {actors}, {kinds}")
-                wrong += [
-                    f"{change.route}: wrote {tables} aside"
-                    for tables in requests.unrecorded(written)
-                    if not change.aside.issuperset(tables)
-                ]
+                gained = trail.gained()
+                if (answer.status_code >= 400) != change.refused or gained.actions != sorted(change.actions):
+                    wrong.append(f"{change.route}: {answer.status_code}, {gained}; {answer.text[:700]}")
+                elif gained.kinds != {"user"} or (sender is not None and gained.actors != {sender.email}):
+                    wrong.append(f"{change.route}: {gained}")
+                aside = [sorted(tables) for tables in trail.unrecorded() if not tables <= change.aside]
+                wrong += [f"{change.route}: wrote {tables} aside" for tables in aside]
     assert not wrong, "\n".join(wrong)
 
 
@@ -263,12 +213,13 @@ async def test_nothing_that_is_only_read_writes(database: Database) -> None:
     rival, operator = found(database), signed_in(database.conninfo(), Role.OPERATOR)
     query, wrote = f"?tenant={RIVAL}&history=keep&metric=temperature", []
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
-        _prepare(connection, WRITE_DOWN)
+        trail = Trail.over(connection)
         async with over(database) as served, client(served.url, operator) as asking:
             for rule in served.app.url_map.iter_rules():
                 if "GET" in (rule.methods or ()) and not rule.websocket:
+                    trail.begin()
                     answer = await asking.get(rival.path(rule) + query)
                     assert answer.status_code < 500, (rule, answer.text)
-                    tables = connection.execute("DELETE FROM written RETURNING relation").fetchall()
-                    wrote += [f"{rule}: {tables}"] if tables else []
+                    wrote += [f"{rule}: {tables}" for tables in trail.unrecorded()]
+                    assert trail.gained().actions == [], rule
     assert wrote == []

@@ -1,0 +1,113 @@
+"""P20 on the command line: whatever a command changes has its audit row in the same transaction."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+import click
+import psycopg
+from click.testing import CliRunner
+from structlog.testing import capture_logs
+
+from appliance.cli import cli
+from appliance.cli.administration import operating_system_user
+from tests.postgres_server import Database
+from tests.trail import Trail
+
+GROUND = (
+    "INSERT INTO tenants (tenant_id) VALUES ('t'), ('u')",
+    """
+    INSERT INTO subscriptions
+      (tenant_id, subscription_id, subscription_type, device_limit, term_start, term_end, status)
+    VALUES ('t', 'main', 'MAIN', 9, now(), now() + interval '90 days', 'ACTIVE')
+    """,
+    "INSERT INTO device_registry (tenant_id, device_id, status) VALUES ('t', 'waits', 'PENDING')",
+    """
+    INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, kind, reason, payload)
+    SELECT now(), 't', 't', 'd', 'telemetry', 'DEVICE_INACTIVE', '{}' FROM generate_series(1, 2)
+    """,
+)
+"""What the commands find: two tenants, one with seats, a device that waits, two held messages."""
+
+CHANGING: Sequence[tuple[str, Sequence[str]]] = (
+    ("tenant add v", ["tenant.create"]),
+    ("tenant provisioning t approve", ["tenant.provisioning"]),
+    ("tenant suspend u", ["tenant.suspend"]),
+    ("tenant resume u", ["tenant.resume"]),
+    ("tenant rotate-claim t", ["tenant.rotate_claim"]),
+    ("tenant claim t off", ["tenant.claim"]),
+    ("subscription add u --limit 3 --days 9", ["subscription.add"]),
+    ("subscription set main --limit 8", ["subscription.change"]),
+    ("device add t d --site hall", ["credential.create", "device.create"]),
+    ("device approve t waits", ["device.approve"]),
+    ("device rotate t d", ["credential.rotate"]),
+    ("device switch t d", ["credential.switch"]),
+    ("device revoke t d", ["device.revoke"]),
+    ("device import t - --credentials", ["credential.create", "device.create"]),
+    ("quarantine replay --id 1 --no-wait", ["quarantine.replay"]),
+    ("quarantine cancel 1", ["quarantine.cancel_replay"]),
+    ("quarantine dismiss --id 2", ["quarantine.dismiss"]),
+    ("user add kim@t.example --role viewer --tenant t --password-stdin", ["user.add"]),
+    ("user reset kim@t.example", ["user.reset"]),
+    ("user disable kim@t.example", ["user.disable"]),
+    ("user enable kim@t.example", ["user.enable"]),
+    ("token add kim@t.example", ["token.add"]),
+)
+"""Commands in an order in which each can work, and the actions that the audit then has."""
+TYPED: Mapping[str, str] = {"device import": "device_id\nimported\n", "user add": "a heron in a wet field\n"}
+
+READING = frozenset(
+    {
+        "check-config", "version", "tenant list", "device list", "device show", "subscription list", "user list",
+        "quarantine list", "quarantine show", "quarantine counts", "quarantine replays",
+    }
+)  # fmt: skip
+OTHERS: Mapping[str, str] = {
+    "run": "the appliance itself",
+    "migrate": "the schema, which keeps its own list of what was done",
+    "psql": "the database's own console",
+    "setup-link": "opens a door while nobody is there; whoever goes through it is recorded",
+    "simulate": "devices; the tenants of its stage are made by what other commands use",
+}
+"""What else there is, and why its changes have no row."""
+
+
+def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every command that can be run."""
+    if not isinstance(command, click.Group):
+        yield " ".join(path)
+        return
+    for name in command.list_commands(click.Context(command)):
+        below = command.get_command(click.Context(command), name)
+        assert below is not None
+        yield from leaves(below, (*path, name))
+
+
+def named(line: str) -> str:
+    """The command of a line."""
+    return next(name for name in leaves(cli) if f"{line} ".startswith(f"{name} "))
+
+
+def test_of_every_command_it_is_known_what_it_changes() -> None:
+    changing = {named(line) for line, _ in CHANGING}
+    assert sorted(leaves(cli)) == sorted([*changing, *READING, *OTHERS])
+
+
+def test_every_command_that_changes_something_has_its_audit_row_in_its_transaction(database: Database) -> None:
+    url = f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}"
+    environ = {name: None for name in os.environ if name.startswith("APPLIANCE_")} | {"APPLIANCE_DATABASE_URL": url}
+    wrong = []
+    with psycopg.connect(database.conninfo(), autocommit=True) as connection:
+        for statement in GROUND:
+            connection.execute(statement.encode())
+        trail = Trail.over(connection)
+        for line, actions in CHANGING:
+            trail.begin()
+            with capture_logs():
+                done = CliRunner().invoke(cli, [*line.split(), "--json"], env=environ, input=TYPED.get(named(line)))
+            gained = trail.gained()
+            if done.exit_code or gained.actions != actions:
+                wrong.append(f"{line}: {done.exit_code}, {gained.actions}; {done.output} {done.exception!r}")
+            elif gained.actors != {operating_system_user()} or gained.kinds != {"command"}:
+                wrong.append(f"{line}: {gained}")
+            wrong += [f"{line}: wrote {sorted(tables)} aside" for tables in trail.unrecorded()]
+    assert not wrong, "\n".join(wrong)
