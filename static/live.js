@@ -109,8 +109,10 @@
     page = asked();
     late.clear();
     clearTimeout(again);
-    socket.close();
-    connect();
+    const before = socket;
+    socket = null;
+    before?.close();
+    if (page !== undefined) connect(); // an error in its place is not live
   }
 
   document.addEventListener("htmx:after:swap", follow);

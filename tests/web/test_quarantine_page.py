@@ -53,7 +53,16 @@ async def test_operators_see_all_and_choose_a_tenant_or_none(database: Database)
     async with looking(database, Role.OPERATOR) as operator:
         assert listed((await operator.get(PAGE)).text) == [NOBODYS, RIVALS, B, A]
         assert listed((await operator.get(f"{PAGE}?tenant=rival")).text) == [RIVALS]
-        assert listed((await operator.get(f"{PAGE}?unknown_tenant=true")).text) == [NOBODYS]
+        nobodys = (await operator.get(f"{PAGE}?unknown_tenant=true")).text
+        assert listed(nobodys) == [NOBODYS]
+        assert nobodys.count('name="unknown_tenant"') == 1, "the box alone says it, so that it can be unchecked"
+
+
+async def test_an_empty_list_says_whether_nothing_is_held_or_nothing_matches(database: Database) -> None:
+    async with looking(database, tenant="idle") as admin:
+        nothing, matching = (await admin.get(PAGE)).text, (await admin.get(f"{PAGE}?device=d")).text
+    assert ("No message is held" in nothing, "Clear the filter" in nothing) == (True, False)
+    assert ("No message matches" in matching, "Clear the filter" in matching) == (True, True)
 
 
 async def test_causes_show_the_exact_count_beside_the_rows(database: Database) -> None:
