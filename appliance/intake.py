@@ -16,6 +16,7 @@ from appliance.mqtt.client import Client
 from appliance.mqtt.inbox import Batch
 
 FIRST_PUBACK = "after_first_puback"
+NONE: frozenset[int] = frozenset()
 
 
 class Intake:
@@ -40,9 +41,10 @@ class Intake:
         activity().doing("passes on what the broker sends")
         task_status.started()
         async for batch in self._client.batches(self._batch_size):
-            redelivered = frozenset(index for index, packet in enumerate(batch.packets) if packet.duplicate)
+            again = [packet.duplicate for packet in batch.packets]
+            redelivered = frozenset(index for index, marked in enumerate(again) if marked) if True in again else NONE
             self._on_redelivered(len(redelivered))
-            qos0 = _qos0(batch) if batch.count < len(batch.packets) else frozenset()
+            qos0 = _qos0(batch) if batch.count < len(batch.packets) else NONE
             await self._pipeline.submit(
                 Submission(batch.packets, batch.received, self._acknowledger(batch), qos0, redelivered)
             )

@@ -13,9 +13,22 @@ from appliance.mqtt.session import Session, State
 CHUNK_BYTES = 65536
 FAREWELL_SECONDS = 1.0
 
-GATHER_SECONDS = 0.005
-"""How long to leave bytes with the kernel while earlier messages still wait: a broker writes messages one by one, and
-a chunk of some hundred costs half the processor time of as many small ones. Nobody waits longer for it."""
+GATHER_MOST = 0.005
+GATHER_LEAST = 0.00025
+"""Seconds for which to leave bytes with the kernel while earlier messages still wait: a broker writes messages one by
+one, and a chunk of some hundred costs half the processor time of as many small ones. Nobody waits longer for it."""
+GATHERED_BYTES = 24_576
+"""Chunks are kept between half of this and this: of small messages a Unix socket holds little more (its
+200 KiB are mostly the kernel's own book-keeping), and while it is full the broker stands still."""
+
+
+def next_gathering(seconds: float, size: int) -> float:
+    """How long to leave bytes with the kernel after ``seconds`` of it brought a chunk of ``size`` bytes."""
+    if size > GATHERED_BYTES:
+        return max(seconds / 2, GATHER_LEAST)
+    if size < GATHERED_BYTES // 2:
+        return min(seconds * 2, GATHER_MOST)
+    return seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,7 @@ class Pump:
 
     async def _read(self, stream: trio.abc.Stream, connack_deadline: float) -> Ending | StreamLost:
         session = self._session
+        gathering = GATHER_MOST
         while True:
             if session.overrun:
                 await self._pause()
@@ -126,7 +140,8 @@ class Pump:
             if ending is not None:
                 return ending
             if data is not None and len(data) < CHUNK_BYTES and self._busy():
-                await trio.sleep(GATHER_SECONDS)
+                gathering = next_gathering(gathering, len(data))
+                await trio.sleep(gathering)
 
     async def _pause(self) -> None:
         """Read no further until enough is acknowledged; pings go on.

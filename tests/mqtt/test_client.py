@@ -32,7 +32,7 @@ from appliance.backoff import Backoff
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import ConnectError, DisconnectedError, NegativeAckError
 from appliance.mqtt.link import Link, LinkState
-from appliance.mqtt.pump import GATHER_SECONDS
+from appliance.mqtt.pump import GATHER_MOST
 from tests.mqtt.scripted import qos1
 from tests.mqtt.scripted_broker import ScriptedBroker
 
@@ -57,7 +57,7 @@ class StandingClock:
 
 async def gathered() -> None:
     """Let the client read all that was sent; the clock is a mock."""
-    await trio.sleep(2 * GATHER_SECONDS)
+    await trio.sleep(2 * GATHER_MOST)
 
 
 def client_of(broker: ScriptedBroker, **options: object) -> Client:
