@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,7 @@ STOP_SECONDS = 20.0
 POLL_SECONDS = 0.005
 TICKS = os.sysconf("SC_CLK_TCK")
 KIB = 1024
+BATCH_COUNT = "appliance_batch_messages_count"
 TENANT = "bench"
 SEATS = "10"
 """The load publishes as one tenant's claim user; ``benchmarks.run`` gives more seats where it needs them."""
@@ -121,6 +123,16 @@ class ApplianceProcess:
         """Seconds of user and system time that the process has used, all threads, without its children."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def batches(self) -> int:
+        """How many batches it has committed."""
+        assert self.running is not None, "the appliance is not running"
+        with urllib.request.urlopen(f"{self.running.web_url}/metrics", timeout=STOP_SECONDS) as answer:
+            for line in answer.read().decode().splitlines():
+                name, _, value = line.partition(" ")
+                if name == BATCH_COUNT:
+                    return int(float(value))
+        raise SystemExit(f"the appliance's metrics have no {BATCH_COUNT}")
 
     def memory(self) -> tuple[int, int]:
         """Resident bytes now, and the most there were."""

@@ -1,7 +1,8 @@
 """The rounds of the benchmark: each measures one thing once, on servers that are there already.
 
 * Throughput: from the first publish to the first look at the ledger that finds all of it committed; a look every
-  10 ms. ``mosquitto_sub``: to its end. COPY: from before the first batch to after the last commit.
+  10 ms. ``mosquitto_sub``: to its end. COPY: from before the first batch to after the last commit, once in the largest
+  batches the appliance makes, and once in batches of the size that it made on average in its own round.
 * CPU: user and system of the appliance's own process, from /proc, all threads, over the same time.
 * Latency: one connection publishes at a steady rate and notes the moment of each message; a second one looks at the
   ledger every millisecond. Commits keep the order of publication, so the look that first finds k messages dates the
@@ -25,7 +26,7 @@ from benchmarks.subscriber import PrivateBroker
 from benchmarks.worker import Worker
 
 DEVICES = 1_000
-COPY_BATCH = 2_048  # the appliance's own
+COPY_BATCH = 2_048  # the largest of the appliance's
 WARM_UP = 20_000
 LEDGER_PAUSE = 0.01
 LATENCY_PAUSE = 0.001
@@ -42,6 +43,8 @@ class Bench:
         self._device = appliance.claim_user()
         self._ledger = Ledger(appliance.conninfo(INGEST))
         self._copy = copy_statement()
+        self._batch = COPY_BATCH
+        """Messages in a batch of the appliance in its last round, on average."""
 
     def __enter__(self) -> Self:
         return self
@@ -68,11 +71,15 @@ class Bench:
             found["broker"] = self.broker_round(self._stream(self._messages))
 
         def database() -> None:
-            found["database"] = self.copy_round(self._stream(self._messages))
+            found["database"] = self.copy_round(self._stream(self._messages), COPY_BATCH)
 
-        rounds: list[Callable[[], None]] = [appliance, broker, database]
-        for index in range(3):
-            rounds[(number + index) % 3]()
+        def database_alike() -> None:
+            found["batch"] = self._batch
+            found["database_alike"] = self.copy_round(self._stream(self._messages), self._batch)
+
+        rounds: list[Callable[[], None]] = [appliance, broker, database, database_alike]
+        for index in range(len(rounds)):
+            rounds[(number + index) % len(rounds)]()
         return Pair(**found)
 
     def appliance_round(self, stream: Stream) -> tuple[float, float, float]:
@@ -81,11 +88,13 @@ class Bench:
         assert self._appliance.running is not None
         plan = self._plan(self._appliance.running.mqtt_host, self._appliance.running.mqtt_port, stream)
         with Worker("benchmarks.load", plan, load.Report) as publisher:
+            batches = self._appliance.batches()
             before = self._appliance.cpu()
             publisher.go()
             committed = self._ledger.until(received + stream.count, LEDGER_PAUSE)[-1][0]
             cpu = self._appliance.cpu() - before
             report = publisher.report()
+            self._batch = round(stream.count / (self._appliance.batches() - batches))
         if self._ledger.counts() != (received + stream.count, stored + stream.count):
             refused = self._ledger.refusals() or "as duplicates"
             raise SystemExit(f"the appliance refused messages, so nothing measured means anything: {refused}")
@@ -104,9 +113,9 @@ class Bench:
             ended = subscription.ended()
             return stream.count / (ended - publisher.report().started)
 
-    def copy_round(self, stream: Stream) -> float:
-        """Rows a second of bare COPY."""
-        plan = copying.Plan(self._appliance.conninfo(INGEST), self._copy, stream, COPY_BATCH)
+    def copy_round(self, stream: Stream, batch: int) -> float:
+        """Rows a second of bare COPY, ``batch`` rows a transaction."""
+        plan = copying.Plan(self._appliance.conninfo(INGEST), self._copy, stream, batch)
         with Worker("benchmarks.copying", plan, copying.Report) as copier:
             report = copier.run()
         return stream.count / (report.committed - report.started)
