@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,17 @@ REAL_FILES = {
 
 LONGEST = ("system", "faults", "browser")
 """Folders whose files take minutes: first, so that at the end no worker is left alone with one of them."""
+
+
+HOUR, CLEAR_SECONDS = 3600, 10.0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Begin no test in the last seconds of an hour of UTC: what it stored "today" would be of yesterday."""
+    left = HOUR - time.time() % HOUR
+    if left < CLEAR_SECONDS:
+        time.sleep(left)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -132,7 +133,7 @@ async def furnish(database: Database, seats: int = 1000, tenant: str = TENANT, s
     """A tenant with a subscription."""
     async with ingest(database) as connection:
         await add_tenant(connection, tenant, strategy)
-        await sell(connection, seats, tenant_id=tenant)
+        await sell(connection, seats, tenant_id=tenant, now=datetime.now(UTC) - timedelta(days=1))
 
 
 def look(database: Database, query: str, *parameters: Any) -> list[tuple[Any, ...]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import trio
 from trio_websocket import wrap_client_stream
 
+from appliance.stopping import ONE_WISH_SECONDS
 from tests.appliance_process import ApplianceProcess
 from tests.system.publisher import TENANT, Publisher, books, client, settled, stored
 from tests.web.people import signed_in
@@ -87,7 +88,10 @@ async def test_a_second_signal_ends_it_at_once_and_the_children_follow(appliance
     os.kill(child(appliance, "postgres"), signal.SIGSTOP)  # so that an orderly stop would take long
     appliance.process.terminate()
     appliance.process.terminate()  # the same wish, told twice
-    await trio.sleep(0.7)
+    with trio.fail_after(60):
+        while '"stopping"' not in appliance.log.read_text():
+            await trio.sleep(0.02)
+    await trio.sleep(2 * ONE_WISH_SECONDS)
     assert appliance.process.poll() is None
     appliance.process.terminate()
     code = await trio.to_thread.run_sync(appliance.process.wait, 30)

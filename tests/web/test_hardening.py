@@ -330,7 +330,7 @@ async def test_a_body_that_stalls_is_answered_408() -> None:
             return await request.get_data(True, False, False)
 
         stalling = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc"
-        assert status(await served.exchange(stalling, seconds=3)) == 408
+        assert status(await served.exchange(stalling, seconds=20)) == 408
 
 
 async def test_a_chunked_body_past_the_limit_is_refused() -> None:
