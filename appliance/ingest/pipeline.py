@@ -147,7 +147,10 @@ class Pipeline:
                     if work is None:
                         break
                 if work is None:
+                    started = self._clock.monotonic()
                     await self._writer.flush()
+                    # Told before anything is taken, which makes room: what is admitted then must be judged by it.
+                    self._on_held(self._clock.monotonic() - started)
                     continue
                 outcome = await self._writer.write(work.batch)
                 self._metrics.latency_seconds.observe(max(0.0, self._clock.wall() - work.batch.received))

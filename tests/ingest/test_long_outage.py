@@ -3,7 +3,9 @@ hand (P11). The traffic is compressed in time and the arithmetic is not: every m
 
 import time
 from collections import Counter, deque
+from contextlib import closing
 
+import psycopg
 import trio
 
 from appliance.config import Config
@@ -12,7 +14,7 @@ from appliance.ingest.backlog import CALM_LOOKS, RETURNING, Backlog
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.ingest.limiter import Limiter
 from appliance.reading import Reason, Refusal
-from tests.ingest.plant import TENANT, Message, Plant, books, furnish, look, open_plant, telemetry
+from tests.ingest.plant import TENANT, Message, Plant, books, furnish, look, open_plant, telemetry, until
 from tests.postgres_server import TEMPLATE, PostgresServer, create_database, make_template
 
 DEVICES = 200
@@ -100,7 +102,16 @@ def drained(backlog: Backlog, clock: Hands) -> None:
         backlog.look(0)
 
 
-async def outage(devices: list[str], newcomer: str | None = None) -> None:
+async def states_are_being_written(hand: psycopg.Connection, plant: Plant, broker: Broker, device: str) -> None:
+    """Return when the writer waits, with nothing but device states in its hands, for a lock that ``hand`` holds."""
+    await until(lambda: not plant.states.changed())
+    hand.execute("LOCK TABLE device_state IN SHARE MODE")
+    broker.publish(device)
+    await broker.settled()
+    await until(lambda: look(plant.database, "SELECT 1 FROM pg_locks WHERE NOT granted"))
+
+
+async def outage(devices: list[str], newcomer: str | None = None, *, writing: bool = False) -> None:
     """The whole story: life, no Postgres for AWAY seconds, life again; then the limits are in force as ever."""
     config = Config()
     clock = Hands()
@@ -126,7 +137,10 @@ async def outage(devices: list[str], newcomer: str | None = None) -> None:
             await broker.settled()
             drained(backlog, clock)  # what passed while the devices were registered counts no more
 
-            server.stop()
+            with closing(psycopg.connect(database.conninfo())) as hand:
+                if writing:
+                    await states_are_being_written(hand, plant, broker, devices[0])
+                server.stop()
             if newcomer is not None:
                 broker.publish(newcomer)
             await seconds(clock, broker, AWAY, devices)
@@ -155,3 +169,8 @@ async def test_fifteen_minutes_without_postgres_refuse_nobody_and_lose_nothing()
 async def test_nor_do_they_when_a_new_device_was_being_looked_up_as_it_began() -> None:
     """A batch is held before its commit then, and others are admitted ahead of it. Each device has much of them."""
     await outage([f"d{number}" for number in range(5)], newcomer="new")
+
+
+async def test_nor_do_they_when_device_states_were_being_written_as_it_began() -> None:
+    """No batch is held then, and yet nothing is taken."""
+    await outage([f"d{number}" for number in range(5)], writing=True)
