@@ -33,6 +33,9 @@ POSTGRES_AWAY = (psycopg.OperationalError, trio.TooSlowError)
 """What reading raises while Postgres cannot be reached, or does not answer in time."""
 
 
+AWAY = "Readings cannot be shown at the moment. No message is lost: the broker keeps them until Postgres is back."
+UNKNOWN = "Whether what you sent was done is not known: look before you send it again."
+
 NOBODY = Viewer(
     user_id=UUID(int=0),
     email="",
@@ -134,11 +137,10 @@ class FailurePages:
     async def postgres_away(self, error: Exception) -> Response:
         """Postgres is away: what that means for the messages, and how long it can last."""
         log.warning("page without postgres", path=_path(), error=str(error))
-        text = (
-            "Readings cannot be shown at the moment. No message is lost: the broker keeps them until Postgres is back."
-        )
-        failure = Failure(HTTPStatus.SERVICE_UNAVAILABLE, "Postgres is away", text)
-        response = self._answer(failure, queue=self._services.broker_queue(), retry_after=RETRY_AFTER)
+        asked = not has_request_context() or request.method == "GET"
+        failure = Failure(HTTPStatus.SERVICE_UNAVAILABLE, "Postgres is away", AWAY if asked else f"{AWAY} {UNKNOWN}")
+        again = RETRY_AFTER if asked else None  # what was sent is not sent again by itself
+        response = self._answer(failure, queue=self._services.broker_queue(), retry_after=again)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
 

@@ -5,14 +5,19 @@ Playwright's synchronous API runs an event loop of its own in the test's thread,
 
 import json
 import sys
+from collections import Counter
+from http import HTTPStatus
+from typing import NoReturn
 
+import psycopg
 import trio
 
 from appliance.clock import SystemClock
 from appliance.db.pool import open_pool
 from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.reading import Kind
-from appliance.web.app import create_app
+from appliance.web.app import Dashboard, create_app
+from appliance.web.auth import DOOR, READERS, allow
 from appliance.web.live import LiveFeed
 from appliance.web.server import serve
 from tests.web.serving import Always, services
@@ -23,6 +28,29 @@ def publish(feed: LiveFeed, device: str, metrics: dict[str, float]) -> None:
     now = SystemClock().wall()
     reading = LastReading("acme", device, now, now, Kind.TELEMETRY, metrics)
     feed.publish(BatchSummary(now, 1, 1, 0, 0, {}, [reading]))
+
+
+def let_it_fail(app: Dashboard) -> None:
+    """Pages that cannot be had: by a fault, and, for ever or a few times, without Postgres.
+
+    Without Postgres nobody can be recognised either.
+    """
+
+    @app.get(f"/+fails/{HTTPStatus.INTERNAL_SERVER_ERROR.value}")
+    @allow(READERS)
+    async def fault() -> NoReturn:
+        raise RuntimeError("a page that fails, for its look")
+
+    asked: Counter[int] = Counter()
+
+    @app.get(f"/+fails/{HTTPStatus.SERVICE_UNAVAILABLE.value}", defaults={"times": None})
+    @app.get(f"/+fails/{HTTPStatus.SERVICE_UNAVAILABLE.value}/<int:times>")
+    @allow(DOOR)
+    async def away(times: int | None) -> str:
+        if times is None or asked[times] < times:
+            asked[times or 0] += 1
+            raise psycopg.OperationalError("Postgres is away, for the look of it")
+        return "It is back."
 
 
 async def main(port: int, conninfo: str, customers: str | None = None) -> None:
@@ -40,6 +68,7 @@ async def main(port: int, conninfo: str, customers: str | None = None) -> None:
     ):
         identity = Always() if customers is None else None
         app = create_app(services(pool, web_pool=web_pool, live=feed, identity=identity))
+        let_it_fail(app)
 
         async def run(task_status: trio.TaskStatus[int]) -> None:
             await serve(app, "127.0.0.1", port, shutdown_trigger=done.wait, task_status=task_status)

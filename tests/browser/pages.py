@@ -120,4 +120,6 @@ PAGES: Sequence[PageOf] = (
     PageOf("/system", "failure-403", Role.VIEWER, status=403),
     PageOf("/nothing-here", "failure-404", status=404),
     PageOf("/nothing-here?", "failure-404-stranger", None, status=404),
+    PageOf("/+fails/500", "failure-500", status=500),
+    PageOf("/+fails/503", "failure-503", None, status=503),
 )

@@ -103,6 +103,25 @@ def test_silence_is_told_with_its_age_and_ends_by_itself(dashboard: Dashboard, w
     expect(page.locator("#readings")).to_contain_text("pump-9")
 
 
+def test_what_was_asked_for_comes_by_itself_once_postgres_is_back(busy: Dashboard, watched: Watched) -> None:
+    page = watched.page
+    page.clock.install()
+    page.goto(f"{busy.url}/+fails/503/2?wanted")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Postgres is away")
+    again = page.get_by_role("link", name="Try now")
+    again.focus()
+    with page.expect_response(lambda answer: answer.status == 503, timeout=20 * SECONDS):
+        page.clock.run_for(6 * SECONDS)
+    expect(again).to_be_focused()
+    for _ in range(100):  # it sets its timer once it has read the answer
+        if page.get_by_role("heading", level=1).count() == 0:
+            break
+        page.clock.run_for(6 * SECONDS)
+        page.wait_for_timeout(100)
+    expect(page.locator("body")).to_have_text("It is back.")
+    expect(page).to_have_url(f"{busy.url}/+fails/503/2?wanted")
+
+
 def test_without_script_there_is_the_time_and_a_refresh(dashboard: Dashboard, browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False)
     admit(context)

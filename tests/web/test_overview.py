@@ -17,6 +17,7 @@ from appliance.people.role import Role
 from appliance.web import figures
 from appliance.web.auth import OPEN, allow
 from appliance.web.cookies import SESSION
+from appliance.web.gate import HEADER
 from appliance.web.pages.overview import reason_counts, trouble
 from appliance.web.services import DeviceListener
 from tests.busy import within
@@ -279,9 +280,13 @@ async def test_the_page_and_the_socket_show_the_same_numbers(database: Database)
 async def test_postgres_away_is_503_that_says_so_and_comes_again() -> None:
     async with without_database() as served:
         page = await get(served)
+        async with httpx.AsyncClient(cookies={SESSION.name: "x"}, headers={HEADER: OPERATOR.csrf}) as client:
+            change = await client.post(f"{served.url}/sites/+new?tenant=acme", data={"site_id": "quay"})
     assert page.status_code == 503
     assert page.headers["retry-after"] == "5"
-    assert '<meta http-equiv="refresh" content="5">' in page.text
+    assert '<noscript><meta http-equiv="refresh" content="5"></noscript>' in page.text
+    assert (change.status_code, "/away." in page.text, "/away." in change.text) == (503, True, False)
+    assert "look before you send it again" in change.text
     assert "Postgres is away" in page.text
     assert "13,210 of 200,000 places" in page.text
 

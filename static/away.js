@@ -1,0 +1,23 @@
+// The page for "Postgres is away" asks again every few seconds. It shows how full the broker's queue is by now, and gives
+// way to what was asked for as soon as that can be had: until then nothing moves under the reader's hands.
+const PERIOD = 1000 * Number(document.querySelector("[data-retry]").dataset.retry);
+const here = location.pathname + location.search;
+
+async function again() {
+  try {
+    const answer = await fetch(here);
+    if (answer.status !== 503) {
+      location.replace(here);
+      return;
+    }
+    const newer = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("#queue");
+    if (newer) {
+      document.querySelector("#queue").replaceWith(newer);
+    }
+  } catch {
+    // The appliance itself is away: so it may come back.
+  }
+  setTimeout(again, PERIOD);
+}
+
+setTimeout(again, PERIOD);
