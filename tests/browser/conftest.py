@@ -18,6 +18,7 @@ from appliance.db import roles
 from appliance.people.role import Role
 from appliance.web.cookies import SESSION
 from tests.browser.stage import Cast, furnish
+from tests.ingest.plant import arrange
 from tests.postgres_server import Database, PostgresServer, create_database, drop_database
 from tests.web.people import sign_browser_in
 
@@ -96,6 +97,11 @@ class Watched:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requested.append(request.url))
 
+    def forget(self) -> None:
+        """Begin anew with the next address."""
+        self.complaints.clear()
+        self.requested.clear()
+
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
             self.complaints.append(message.text)
@@ -164,15 +170,25 @@ def stage(postgres_server: PostgresServer, database_template: str) -> Iterator[S
         yield made
 
 
+@contextmanager
+def opened(server: PostgresServer, template: str, *statements: str) -> Iterator[Dashboard]:
+    """A dashboard over a database of its own with what these statements put in, for the tests of a module to share."""
+    database = create_database(server, template=template, owner=roles.OWNER)
+    arrange(database, *statements)
+    served = Dashboard(database.conninfo(roles.INGEST)).start()
+    try:
+        yield served
+    finally:
+        served.kill()
+        drop_database(database)
+
+
 @pytest.fixture(scope="session")
 def busy(postgres_server: PostgresServer, database_template: str) -> Iterator[Dashboard]:
     """A dashboard with a reading on it, shared by the tests that only look."""
-    database = create_database(postgres_server, template=database_template, owner=roles.OWNER)
-    served = Dashboard(database.conninfo(roles.INGEST)).start()
-    served.publish("a-device-with-a-very-long-name-" + "x" * 33, **{"a_rather_long_metric_name" * 2: 0.1 + 0.2})
-    yield served
-    served.kill()
-    drop_database(database)
+    with opened(postgres_server, database_template) as served:
+        served.publish("a-device-with-a-very-long-name-" + "x" * 33, **{"a_rather_long_metric_name" * 2: 0.1 + 0.2})
+        yield served
 
 
 @pytest.fixture

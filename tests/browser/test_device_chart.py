@@ -1,14 +1,14 @@
 """The chart of a device as a person uses it: drawn without script, zoomed and moved with it."""
 
 import re
+from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
-import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Dashboard, Watched, admit
-from tests.postgres_server import Database
+from tests.browser.conftest import Watched, admit, opened
+from tests.postgres_server import PostgresServer
 
 ADDRESS = "/devices/frz-1?tenant=acme"
 ROWS = (
@@ -28,13 +28,11 @@ ROWS = (
 )
 
 
-@pytest.fixture
-def freezer(dashboard: Dashboard, database: Database) -> str:
+@pytest.fixture(scope="module")
+def freezer(postgres_server: PostgresServer, database_template: str) -> Iterator[str]:
     """The address of a device with a day of readings and a gap in them."""
-    with psycopg.connect(database.conninfo(), autocommit=True) as connection:
-        for statement in ROWS:
-            connection.execute(statement.encode())
-    return dashboard.url + ADDRESS
+    with opened(postgres_server, database_template, *ROWS) as served:
+        yield served.url + ADDRESS
 
 
 def span(page: Page) -> float:

@@ -1,7 +1,5 @@
 """The first minutes with the real appliance in a real browser: set-up to first message, sign-in, invitation."""
 
-import html
-import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -127,11 +125,3 @@ def test_a_page_that_is_open_goes_to_the_sign_in_when_its_session_ends(
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible(timeout=15_000)
     finally:
         context.close()
-
-
-def test_the_lines_are_escaped_once(running: ApplianceProcess) -> None:
-    """What the page's source holds is what a shell must get."""
-    made = running.set_up("Acme Farms")
-    assert made.mosquitto[-1] == '{"temperature": 21.5}'
-    assert re.fullmatch(r"http://[\d.]+:\d+/ingest/tenant/acme-farms/device/first/telemetry", made.curl[-1])
-    assert html.unescape(made.page) != made.page

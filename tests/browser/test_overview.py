@@ -1,18 +1,28 @@
 """The Overview as a person sees it."""
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Dashboard, Watched, admit
+from tests.browser.conftest import Dashboard, Watched, admit, opened
 from tests.ingest.plant import arrange
-from tests.postgres_server import Database
+from tests.postgres_server import Database, PostgresServer
 
 SECONDS = 1000
 """Playwright counts milliseconds."""
+PANELS: Mapping[Literal["light", "dark"], str] = {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 25, 27)"}
+"""The ground of a page in each theme."""
+
+
+@pytest.fixture(scope="module")
+def pumps(postgres_server: PostgresServer, database_template: str) -> Iterator[Dashboard]:
+    """A dashboard on which each test has a pump of its own, or several."""
+    with opened(postgres_server, database_template) as served:
+        yield served
 
 
 def test_the_page_loads_under_its_policy_without_a_complaint(busy: Dashboard, watched: Watched) -> None:
@@ -22,12 +32,12 @@ def test_the_page_loads_under_its_policy_without_a_complaint(busy: Dashboard, wa
     assert watched.complaints == []
 
 
-def test_no_request_leaves_the_machine(dashboard: Dashboard, watched: Watched) -> None:
-    watched.page.goto(dashboard.url)
-    dashboard.publish("pump-1", temperature=1.5)
-    expect(watched.page.locator("#readings")).to_contain_text("pump-1")
+def test_no_request_leaves_the_machine(pumps: Dashboard, watched: Watched) -> None:
+    watched.page.goto(pumps.url)
+    pumps.publish("pump-4", temperature=1.5)
+    expect(watched.page.locator("#readings")).to_contain_text("pump-4")
     hosts = {urlsplit(url).netloc for url in watched.requested if not url.startswith("data:")}
-    assert hosts == {urlsplit(dashboard.url).netloc}
+    assert hosts == {urlsplit(pumps.url).netloc}
     assert len(watched.requested) >= 5, "style sheets, script, fonts and icons are among them"
 
 
@@ -66,17 +76,17 @@ def test_times_stand_in_the_appliances_zone(busy: Dashboard, watched: Watched) -
     expect(watched.page.locator("#live-state")).to_have_text(re.compile(r"Live, updated \d\d:\d\d:\d\d CES?T"))
 
 
-def test_updates_leave_focus_and_selection_alone(dashboard: Dashboard, watched: Watched) -> None:
+def test_updates_leave_focus_and_selection_alone(pumps: Dashboard, watched: Watched) -> None:
     page = watched.page
-    dashboard.publish("pump-1", temperature=1)
-    page.goto(dashboard.url)
+    pumps.publish("pump-1", temperature=1)
+    page.goto(pumps.url)
     table = page.locator("#readings .scroll")
     table.focus()
-    dashboard.publish("pump-2", temperature=2)
+    pumps.publish("pump-2", temperature=2)
     expect(table).to_contain_text("pump-2")
     expect(table).to_be_focused()
     page.get_by_role("row", name=re.compile("pump-2")).get_by_text("temperature").dblclick()
-    dashboard.publish("pump-3", temperature=3)
+    pumps.publish("pump-3", temperature=3)
     told = page.locator("#live-state").text_content()
     page.wait_for_function("told => document.querySelector('#live-state').textContent !== told", arg=told)
     assert page.evaluate("document.getSelection().toString()").startswith("temperature")
@@ -122,15 +132,15 @@ def test_what_was_asked_for_comes_by_itself_once_postgres_is_back(busy: Dashboar
     expect(page).to_have_url(f"{busy.url}/+fails/503/2?wanted")
 
 
-def test_without_script_there_is_the_time_and_a_refresh(dashboard: Dashboard, browser: Browser) -> None:
+def test_without_script_there_is_the_time_and_a_refresh(pumps: Dashboard, browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False)
     admit(context)
     page = context.new_page()
-    page.goto(dashboard.url)
+    page.goto(pumps.url)
     expect(page.locator("#live-state")).to_contain_text("As of ")
-    dashboard.publish("pump-1", temperature=1)
+    pumps.publish("pump-5", temperature=1)
     page.get_by_role("link", name="Refresh").first.click()
-    expect(page.locator("#readings")).to_contain_text("pump-1")
+    expect(page.locator("#readings")).to_contain_text("pump-5")
     context.close()
 
 
@@ -143,19 +153,16 @@ def test_the_keyboard_reaches_the_content_first_by_the_skip_link(busy: Dashboard
     expect(page.locator("#main")).to_be_focused()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390, 320])
-def test_each_theme_and_width_shows_all_without_sideways_scrolling(
-    busy: Dashboard, browser: Browser, scheme: Literal["light", "dark"], width: int
-) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    admit(context)
-    watched = Watched(context.new_page())
-    watched.page.goto(busy.url)
-    expect(watched.page.locator("#readings")).to_contain_text("a-device-with")
-    expect(watched.page.locator("#live-state")).to_contain_text("Live")
-    assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
-    panel = watched.page.evaluate("getComputedStyle(document.querySelector('.sheet')).backgroundColor")
-    assert panel == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 25, 27)"}[scheme]
+def test_each_theme_and_width_shows_all_without_sideways_scrolling(busy: Dashboard, watched: Watched) -> None:
+    page = watched.page
+    page.goto(busy.url)
+    expect(page.locator("#readings")).to_contain_text("a-device-with")
+    expect(page.locator("#live-state")).to_contain_text("Live")
+    for width in (1440, 390, 320):
+        page.set_viewport_size({"width": width, "height": 844})
+        for scheme, colour in PANELS.items():
+            page.emulate_media(color_scheme=scheme)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            panel = page.evaluate("getComputedStyle(document.querySelector('.sheet')).backgroundColor")
+            assert panel == colour, f"{width} pixels, {scheme}"
     assert watched.complaints == []
-    context.close()

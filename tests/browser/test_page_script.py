@@ -1,28 +1,34 @@
 """What page.js adds to every page: keys, the bulk bar, questions in place, copying."""
 
 import re
+from collections.abc import Iterator
 
-import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Dashboard, Watched, admit
-from tests.postgres_server import Database
+from tests.browser.conftest import Dashboard, Watched, admit, opened
+from tests.postgres_server import PostgresServer
 
-TENANT = "acme"
+ROWS = (
+    "INSERT INTO tenants (tenant_id) VALUES ('acme')",
+    """
+    INSERT INTO device_registry (tenant_id, device_id, status)
+    SELECT 'acme', 'd-' || n, 'PENDING' FROM generate_series(1, 3) AS n
+    """,
+)
+
+
+@pytest.fixture(scope="module")
+def fleet(postgres_server: PostgresServer, database_template: str) -> Iterator[Dashboard]:
+    """Three devices of a tenant, which nothing here changes."""
+    with opened(postgres_server, database_template, *ROWS) as served:
+        yield served
 
 
 @pytest.fixture
-def devices(dashboard: Dashboard, database: Database, watched: Watched) -> Page:
-    """The list of three devices of a tenant."""
-    with psycopg.connect(database.conninfo()) as connection:
-        connection.execute("INSERT INTO tenants (tenant_id) VALUES (%s)", [TENANT])
-        connection.execute(
-            "INSERT INTO device_registry (tenant_id, device_id, status) SELECT %s, 'd-' || n, 'PENDING'"
-            " FROM generate_series(1, 3) AS n",
-            [TENANT],
-        )
-    watched.page.goto(f"{dashboard.url}/devices?tenant={TENANT}")
+def devices(fleet: Dashboard, watched: Watched) -> Page:
+    """The list of the devices."""
+    watched.page.goto(f"{fleet.url}/devices?tenant=acme")
     expect(watched.page.get_by_role("link", name="d-3")).to_be_visible()
     return watched.page
 

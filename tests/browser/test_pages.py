@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from appliance.people.role import Role
 from tests.browser.conftest import Stage, Watched
@@ -26,20 +26,22 @@ NO_PAGES = {"/quarantine/<int:message_id>/payload"}
 
 
 @pytest.fixture(scope="module")
-def contexts(browser: Browser, stage: Stage) -> Iterator[Mapping[Role | None, BrowserContext]]:
-    """One context for each role, and one for a stranger."""
-    made = {role: stage.context(browser, role) for role in (None, *Role)}
-    yield made
-    for context in made.values():
+def tabs(browser: Browser, stage: Stage) -> Iterator[Mapping[Role | None, Watched]]:
+    """One tab for each role, and one for a stranger; axe is in whatever they open, compiled once."""
+    contexts = {role: stage.context(browser, role, reduced_motion="reduce") for role in (None, *Role)}
+    for context in contexts.values():
+        context.add_init_script(AXE)
+    yield {role: Watched(context.new_page()) for role, context in contexts.items()}
+    for context in contexts.values():
         context.close()
 
 
 @pytest.fixture
-def watched(contexts: Mapping[Role | None, BrowserContext], looked_at: PageOf) -> Iterator[Watched]:
-    """A page of whoever looks."""
-    page = contexts[looked_at.role].new_page()
-    yield Watched(page)
-    page.close()
+def watched(tabs: Mapping[Role | None, Watched], looked_at: PageOf) -> Watched:
+    """The tab of whoever looks."""
+    tab = tabs[looked_at.role]
+    tab.forget()
+    return tab
 
 
 def problems(page: Page, rules: Sequence[str] = ()) -> list[str]:
@@ -65,11 +67,10 @@ def test_each_line_has_a_name_of_its_own() -> None:
 def test_a_page_is_for_everybody(stage: Stage, watched: Watched, looked_at: PageOf) -> None:
     page = watched.page
     page.set_viewport_size(DESK)
-    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    page.emulate_media(color_scheme="light")
     answer = page.goto(stage.url + looked_at.path)
     assert answer is not None
     assert answer.status == looked_at.status
-    page.evaluate(AXE)
     wrong = [f"desk, light: {found}" for found in problems(page)]
     page.emulate_media(color_scheme="dark")
     wrong += [f"desk, dark: {found}" for found in problems(page, COLOURS)]

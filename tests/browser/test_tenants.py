@@ -1,9 +1,12 @@
 """An operator's day with tenants, through the browser: added, given seats, limited, suspended, looked at, and told."""
 
+from collections.abc import Iterator
+
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Dashboard, Watched, admit
+from tests.browser.conftest import Dashboard, Watched, admit, opened
+from tests.postgres_server import PostgresServer
 
 
 def field(page: Page, label: str, value: str) -> None:
@@ -17,27 +20,35 @@ def step(page: Page, link: str, button: str) -> None:
     page.get_by_role("button", name=button, exact=True).click()
 
 
-@pytest.mark.parametrize("script", [True, False], ids=["with-script", "without-script"])
+@pytest.fixture(scope="module")
+def desk(postgres_server: PostgresServer, database_template: str) -> Iterator[Dashboard]:
+    """The dashboard of an operator without tenants, or with those that other tests have added."""
+    with opened(postgres_server, database_template) as served:
+        yield served
+
+
+@pytest.mark.parametrize(("tenant", "script"), [("with-script", True), ("without-script", False)])
 def test_a_tenant_is_added_sold_to_limited_suspended_and_looked_at(
-    dashboard: Dashboard, browser: Browser, *, script: bool
+    desk: Dashboard, browser: Browser, *, tenant: str, script: bool
 ) -> None:
+    name = f"Norrvik {tenant}"
     context = browser.new_context(java_script_enabled=script)
     admit(context)
     watched = Watched(context.new_page())
     page = watched.page
-    page.goto(f"{dashboard.url}/tenants")
+    page.goto(f"{desk.url}/tenants")
     page.get_by_role("link", name="Add tenant").first.click()
     field(page, "Id", "not/one")
-    field(page, "Name", "Norrvik Cold Chain")
+    field(page, "Name", name)
     page.get_by_role("button", name="Add tenant").click()
     expect(page.get_by_role("alert")).to_contain_text("A tenant id has 1 to 64")
-    expect(page.get_by_label("Name", exact=True)).to_have_value("Norrvik Cold Chain")
-    field(page, "Id", "norrvik")
+    expect(page.get_by_label("Name", exact=True)).to_have_value(name)
+    field(page, "Id", tenant)
     page.get_by_role("button", name="Add tenant").click()
     password = page.locator("#claim-password").text_content()
     assert password
     page.get_by_role("link", name="Done").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Norrvik Cold Chain")
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
     assert password not in page.content(), "it is shown once"
 
     page.get_by_role("link", name="Add subscription").first.click()
@@ -61,9 +72,9 @@ def test_a_tenant_is_added_sold_to_limited_suspended_and_looked_at(
     expect(page.get_by_text("This tenant is suspended.")).to_have_count(0)
 
     page.get_by_role("link", name="Look at this tenant").click()
-    expect(page.get_by_role("link", name="norrvik. Choose another tenant")).to_be_visible()
+    expect(page.get_by_role("link", name=f"{tenant}. Choose another tenant")).to_be_visible()
     page.get_by_role("navigation", name="Main", exact=True).get_by_role("link", name="Audit").click()
-    expect(page).to_have_url(f"{dashboard.url}/audit?tenant=norrvik")
+    expect(page).to_have_url(f"{desk.url}/audit?tenant={tenant}")
     for words in ("Resumed a tenant", "Limited a tenant", "Held a subscription", "Sold a subscription"):
         expect(page.get_by_text(words)).to_be_visible()
     expect(page.get_by_text("Rate 2.5")).to_be_visible()

@@ -1,5 +1,6 @@
 """The first start: a set-up link, the page behind it, a first message by its lines; no secret comes twice."""
 
+import html
 import re
 import subprocess
 import time
@@ -32,6 +33,9 @@ def test_the_set_up_link_leads_to_a_first_message_and_then_to_nothing(appliance:
     link = appliance.set_up_link()
     made = appliance.set_up("Acme Farms")
     assert "Waiting for it" in made.page
+    assert made.mosquitto[-1] == '{"temperature": 21.5}', "it is escaped in the page's source, once"
+    assert re.fullmatch(r"http://[\d.]+:\d+/ingest/tenant/acme-farms/device/first/telemetry", made.curl[-1])
+    assert html.unescape(made.page) != made.page
     subprocess.run(made.mosquitto, check=True, timeout=60)
     wait_for_readings(appliance, 1)
     subprocess.run([*made.curl, "--fail", "--silent"], check=True, timeout=60, capture_output=True)
