@@ -23,7 +23,7 @@ from tests.ingest.plant import TENANT, books, furnish, look, open_plant, telemet
 from tests.postgres_server import Database
 from tests.system.auditor import look as check
 
-MESSAGES, DEVICES = 4400, 40
+MESSAGES, DEVICES = 6400, 40
 KILLS = 10
 PATIENCE_SECONDS = 60.0
 
