@@ -84,7 +84,7 @@ async def test_a_try_costs_the_same_number_of_hashes_and_rows_whoever_is_meant(d
 async def test_the_audit_of_a_wrong_try_does_not_keep_what_was_typed(database: Database) -> None:
     async with company(database) as at:
         await at.try_in("my-password-by-mistake", "x")
-        rows = await at.rows("SELECT actor, object_id, before, after FROM audit_log")
+        rows = await at.rows("SELECT actor, object_id, before, after FROM audit_log ORDER BY id")
         assert rows == [("not signed in", "unknown", None, None)]
 
 

@@ -92,7 +92,7 @@ async def test_a_role_is_changed_once_and_never_ones_own(database: Database) -> 
             await users.set_role(connection, admin.user_id, Role.VIEWER, at.by(admin))
         with pytest.raises(Invalid, match="belongs to no tenant"):
             await users.set_role(connection, viewer.user_id, Role.OPERATOR, at.by(admin))
-        told = await at.rows("SELECT before, after FROM audit_log WHERE action = 'user.set_role'")
+        told = await at.rows("SELECT before, after FROM audit_log WHERE action = 'user.set_role' ORDER BY id")
         assert told == [({"role": "viewer"}, {"role": "responder"})]
 
 

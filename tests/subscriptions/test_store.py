@@ -48,7 +48,7 @@ async def test_a_sold_subscription_is_there_with_its_term_and_audit_rows(databas
             connection, "SELECT event_type, actor, ip, new_state->>'device_limit' FROM subscription_audit"
         )
         assert events == [("add", ALICE.name, ALICE.address, "10")]
-        audit = await rows(connection, "SELECT action, object_id FROM audit_log")
+        audit = await rows(connection, "SELECT action, object_id FROM audit_log ORDER BY id")
         assert audit == [("subscription.add", made.subscription_id)]
 
 

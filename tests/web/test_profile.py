@@ -160,7 +160,8 @@ async def test_the_second_factor_is_set_up_with_a_code_and_dropped_with_the_pass
         assert (await browser.post("/profile/second-factor/drop", data={"current": "no"})).status_code == 422
         assert (await browser.post("/profile/second-factor/drop", data={"current": PASSWORD})).status_code == 303
     with psycopg.connect(database.conninfo()) as connection:
-        rows = connection.execute("SELECT action FROM audit_log WHERE action LIKE '%second_factor'").fetchall()
+        statement = "SELECT action FROM audit_log WHERE action LIKE '%second_factor' ORDER BY id"
+        rows = connection.execute(statement).fetchall()
     assert rows == [("user.set_second_factor",), ("user.drop_second_factor",)]
 
 
@@ -177,7 +178,7 @@ async def test_a_token_goes_with_its_user(database: Database) -> None:
         bearer = {"Authorization": f"Bearer {secret}"}
         assert (await program.post("/customer/sites", json={"site_id": "a"}, headers=bearer)).status_code == 201
         with psycopg.connect(database.conninfo()) as connection:
-            told = connection.execute("SELECT actor, actor_kind FROM audit_log").fetchall()
+            told = connection.execute("SELECT actor, actor_kind FROM audit_log ORDER BY id").fetchall()
             assert told == [(f"{person.email} (t)", "token")]
             connection.execute("UPDATE users SET disabled_at = now()")
         assert (await program.get("/customer/sites", headers=bearer)).status_code == 401
