@@ -62,7 +62,7 @@ async def test_a_created_device_takes_one_seat_and_leaves_an_audit_row(database:
         assert await seats_taken(connection) == [1]
         audit = await rows(
             connection,
-            "SELECT actor, actor_kind, action, object_id, before, after, address FROM audit_log ORDER BY id"
+            "SELECT actor, actor_kind, action, object_id, before, after, address FROM audit_log"
             " WHERE object_type = 'device'",
         )
         after = {"status": "ACTIVE", "subscription_id": sold.subscription_id, "site_id": "roof"}
