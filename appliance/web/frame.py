@@ -113,6 +113,13 @@ class Frame:
         return (*entries[:4], MORE) if entries else ()
 
     @property
+    def below_more(self) -> bool:
+        """Whether the page is one of those that have no place of their own in the phone's bar."""
+        lines = [entry for group in self.groups for entry in group.entries]
+        known = any(map(self.here, lines)) or self.path.startswith("/profile")
+        return known and not any(map(self.here, self.compact))
+
+    @property
     def role(self) -> str:
         """The viewer's role in words."""
         return _PEOPLE[self.viewer.role]

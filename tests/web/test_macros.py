@@ -113,3 +113,9 @@ def test_the_navigation_leaves_out_what_a_role_may_not_use() -> None:
     assert {"System", "Tenants"}.isdisjoint(labels(Role.ADMIN))
     assert {"Users and tokens", "Audit"} <= labels(Role.ADMIN)
     assert {"Users and tokens", "Audit"}.isdisjoint(labels(Role.VIEWER))
+
+
+def test_the_phones_bar_marks_more_for_what_has_no_place_in_it() -> None:
+    who = Viewer(UUID(int=1), "x@y", "", Role.ADMIN, None, None, Theme.SYSTEM, None, "")
+    marked = {path: Frame(who, 0.0, path).below_more for path in ("/audit", "/profile/password", "/", "/more", "/gone")}
+    assert marked == {"/audit": True, "/profile/password": True, "/": False, "/more": False, "/gone": False}
