@@ -325,8 +325,8 @@ async def test_ten_thousand_users_change_and_hundreds_connected_hardly_notice(
             f"\n{users:,} users, {connected} connected: new one known after {max(known):.2f} s, revoked one gone after"
             f" {max(gone):.2f} s, longest pause of a neighbour {max(pauses):.3f} s, of our loop {max(loop):.3f} s\n"
         )
-    assert max(gone) < 2
-    assert max(pauses) < 1
+    assert max(gone) < within(2)
+    assert max(pauses) < within(1)
 
 
 async def publish_for_ever(client: Client, issued: Issued, pauses: list[float]) -> None:

@@ -16,6 +16,7 @@ from appliance.db import locks, migrations, roles
 from appliance.db.migrations import Applied, Migration, migrate, outstanding, pending, schema_version, shipped
 from appliance.db.trio_psycopg import Connection, connect
 from appliance.errors import ApplianceError
+from tests.busy import within
 from tests.db.conftest import Observer, cancel_when
 from tests.postgres_server import Database
 
@@ -129,7 +130,7 @@ async def test_a_cancelled_migrator_gives_the_lock_back(
         async def work() -> None:
             await migrate(owner, known)
 
-        assert await cancel_when(observer.until_waiting("PgSleep"), work) < 1.5
+        assert await cancel_when(observer.until_waiting("PgSleep"), work) < within(1.5)
         await observer.until(lambda sessions: not sessions)
         assert await tables(other) == ["a", "schema_migrations"]
         assert await observer.scalar("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0

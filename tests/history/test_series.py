@@ -15,6 +15,7 @@ from appliance.db.trio_psycopg import connect
 from appliance.errors import Invalid
 from appliance.history import series
 from appliance.history.series import MANY_READINGS, Gap, Point, Series, Source, Span
+from tests.busy import within
 from tests.devices.world import customer, ingest
 from tests.history.test_rollups import roll
 from tests.ingest.plant import TENANT, arrange
@@ -232,4 +233,4 @@ async def test_a_year_of_one_metric_takes_less_than_a_tenth_of_a_second(database
             found = await series.read(connection, TENANT, "d-1", "t", span, points=500, oldest_reading=LONG_AGO)
             taken.append(time.perf_counter() - started)
             assert len(found.points) == 365
-        assert min(taken) < 0.1
+        assert min(taken) < within(0.1)

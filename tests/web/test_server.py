@@ -71,7 +71,7 @@ async def test_the_drain_ends_at_once_with_idle_connections() -> None:
     async with without_database() as served, await served.connect() as kept, await served.connect() as silent:
         await kept.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await kept.receive_some()).startswith(b"HTTP/1.1 200")
-        assert await stop_and_wait(served) < 0.5
+        assert await stop_and_wait(served) < within(0.5)
         assert await read_all(silent) == b""
 
 
