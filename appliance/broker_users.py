@@ -62,6 +62,7 @@ class BrokerUsers:
         instance: str,
         *,
         talkative: bool,
+        min_interval: float = MIN_INTERVAL,
     ) -> None:
         """``users`` and ``talkative`` are what the broker was started with; ``connect`` opens a connection of our own
         as ``appliance_ingest``."""
@@ -75,7 +76,8 @@ class BrokerUsers:
         self._talks = talkative
         self._talk_wanted = talkative
         self._woken = trio.Event()
-        self._last_reload = -MIN_INTERVAL
+        self._min_interval = min_interval
+        self._last_reload = -min_interval
 
     def talk(self, wanted: bool) -> None:
         """Have the broker say several lines a message, or not any more."""
@@ -111,7 +113,7 @@ class BrokerUsers:
     async def _follow(self, session_ready: Ready) -> float:
         """Bring the broker up to date; the seconds until something is due by itself."""
         # Before the database is read, so that what changes meanwhile comes along.
-        await trio.sleep(max(0.0, self._last_reload + MIN_INTERVAL - trio.current_time()))
+        await trio.sleep(max(0.0, self._last_reload + self._min_interval - trio.current_time()))
         async with self._pool.connection() as connection:
             await credentials.switch_due(connection, self._now())
             copy = await broker_copies.read(connection)

@@ -18,7 +18,7 @@ import trio
 import trio.testing
 from mqtt5 import QoS
 
-from appliance.broker_users import BrokerUsers, read_users
+from appliance.broker_users import MIN_INTERVAL, BrokerUsers, read_users
 from appliance.children.data_dir import open_data_dir
 from appliance.children.mosquitto import Mosquitto
 from appliance.clock import SystemClock
@@ -37,6 +37,8 @@ from tests.devices.world import ALICE, BY, NOW, TENANT, ingest, sell
 from tests.postgres_server import Database, ground
 
 SUBSCRIPTION = "tenant/+/device/+/+"
+SOON = 0.05
+"""Seconds between two reloads; a second in an appliance, for which nobody here waits."""
 
 
 @pytest.fixture
@@ -120,7 +122,9 @@ async def let_in(client: Client) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def world(database: Database, folder: Path, seats_sold: int = 100) -> AsyncIterator[World]:
+async def world(
+    database: Database, folder: Path, seats_sold: int = 100, min_interval: float = SOON
+) -> AsyncIterator[World]:
     """Everything started, devices let in."""
     async with contextlib.AsyncExitStack() as stack:
         data = stack.enter_context(open_data_dir(folder / "data"))
@@ -135,7 +139,10 @@ async def world(database: Database, folder: Path, seats_sold: int = 100) -> Asyn
         await nursery.start(mosquitto.run)
         session = Session()
         await nursery.start(session.run, mosquitto, data.instance.mqtt_client_id)
-        keeper = BrokerUsers(mosquitto, users, pool, partial(connect, conninfo), SystemClock(), "this", talkative=False)
+        keeper = BrokerUsers(
+            mosquitto, users, pool, partial(connect, conninfo), SystemClock(), "this", talkative=False,
+            min_interval=min_interval,
+        )  # fmt: skip
         await nursery.start(keeper.run, session.ready)
         assert await mosquitto.open_devices()
         yield World(database, connection, mosquitto, keeper, session)
@@ -150,7 +157,7 @@ async def test_a_new_credential_works_when_the_command_returns(database: Databas
 
 
 async def test_a_revoked_device_is_out_within_two_seconds(database: Database, folder: Path) -> None:
-    async with world(database, folder) as there:
+    async with world(database, folder, min_interval=MIN_INTERVAL) as there:
         first, other = await there.add("d1"), await there.add("d2")
         async with there.device(first) as device, there.device(other) as neighbour:
             await seats.revoke(there.connection, TENANT, "d1", BY)
@@ -181,7 +188,7 @@ async def test_a_switch_that_is_due_happens_by_itself(database: Database, folder
         old = await there.add("d1")
         soon = By(BY.actor, NOW)
         wall = SystemClock().wall()
-        at = NOW + timedelta(seconds=wall - NOW.timestamp() + 2)  # beyond the pass that the rotation itself causes
+        at = NOW + timedelta(seconds=wall - NOW.timestamp() + 1)  # beyond the pass that the rotation itself causes
         await credentials.rotate(there.connection, TENANT, "d1", soon, Rotation(at))
         async with there.device(old) as device:
             with trio.fail_after(20):
@@ -190,7 +197,7 @@ async def test_a_switch_that_is_due_happens_by_itself(database: Database, folder
 
 
 async def test_many_changes_make_few_reloads(database: Database, folder: Path) -> None:
-    async with world(database, folder, seats_sold=300) as there:
+    async with world(database, folder, seats_sold=300, min_interval=MIN_INTERVAL) as there:
         began = trio.current_time()
         last = ""
         for number in range(200):
@@ -291,7 +298,7 @@ async def test_ten_thousand_users_change_and_hundreds_connected_hardly_notice(
     database: Database, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     users, connected, rounds = 10_000, 200, 3
-    async with world(database, folder, seats_sold=users + rounds) as there:
+    async with world(database, folder, seats_sold=users + rounds, min_interval=MIN_INTERVAL) as there:
         new = [NewDevice(f"d{number:05}") for number in range(users)]
         await import_many(there.connection, TENANT, new, BY)
         async with there.connection.transaction():
