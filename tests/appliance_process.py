@@ -1,6 +1,5 @@
 """A whole appliance as a child process: the real program with its own Postgres and Mosquitto, in its own folder."""
 
-import atexit
 import functools
 import html
 import json
@@ -260,9 +259,16 @@ class ApplianceProcess:
 def empty_cluster() -> Path:
     """A Postgres cluster with our schema and no rows: to be copied, which is ten times as fast as making it."""
     maker = ApplianceProcess()
-    atexit.register(maker.close)
     maker.command("tenant", "list")
     return maker.data_dir / "postgres"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remove_empty_cluster() -> Iterator[None]:
+    """If one was made, it goes with the session."""
+    yield
+    if empty_cluster.cache_info().currsize:
+        shutil.rmtree(empty_cluster().parents[1])
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ def start() -> Iterator[Start]:
             deadline = time.monotonic() + 30
             while argv[-1].encode() not in command.read_bytes():
                 assert time.monotonic() < deadline
+                time.sleep(0.005)
             return process
 
         yield one
@@ -68,6 +69,7 @@ def test_an_orphan_is_reaped() -> None:
     deadline = time.monotonic() + 30
     while pid not in zombie_children():
         assert time.monotonic() < deadline
+        time.sleep(0.005)
     reap(frozenset({pid, 2**22 - 1}))
     assert pid not in zombie_children()
     with pytest.raises(ChildProcessError):
