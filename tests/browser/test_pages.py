@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, ViewportSize
 from appliance.people.role import Role
 from tests.browser.conftest import Stage, Watched
 from tests.browser.pages import PAGES, PageOf
+from tests.browser.walk import wrong_with_tab_in_sheet
 from tests.web.role_table import TABLE
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
@@ -78,6 +79,7 @@ def test_a_page_is_for_everybody(stage: Stage, watched: Watched, looked_at: Page
     wrong += [f"phone, dark: {found}" for found in problems(page)]
     page.emulate_media(color_scheme="light")
     wrong += [f"phone, light: {found}" for found in problems(page, COLOURS)]
+    wrong += [f"phone: {found}" for found in wrong_with_tab_in_sheet(page)]
     page.set_viewport_size(NARROW)
     if page.evaluate("document.documentElement.scrollWidth") > NARROW["width"]:
         wrong.append("320 pixels: it scrolls sideways")
