@@ -16,6 +16,7 @@ from appliance.mqtt.link import LinkState
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 0.5
+LOST = "broker state lost: what devices sent while the session was gone was not kept"
 
 
 async def keep(
@@ -27,6 +28,7 @@ async def keep(
         if link.state is not LinkState.READY:
             continue
         if not link.session_present and mosquitto.devices_open:
+            log.error(LOST)
             await mosquitto.close_devices()
             continue
         if await mosquitto.open_devices():
@@ -48,5 +50,5 @@ async def watch(client: Client, *, task_status: trio.TaskStatus[None] = trio.TAS
         if link.state is not LinkState.READY:
             continue
         if had_session and not link.session_present:
-            log.error("broker state lost: what devices sent while the session was gone was not kept")
+            log.error(LOST)
         had_session = True

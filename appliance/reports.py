@@ -70,12 +70,21 @@ def session(receive_max: int) -> Callable[[Client], Report]:
     """Of our session with the broker."""
 
     def tell(client: Client) -> Report:
-        now, link = client.statistics(), client.link
+        now, link, contested = client.statistics(), client.link, contest(client)
         if link.state is not LinkState.READY:
-            return Report(trouble=link.detail or link.state.value, count=now.received)
-        return Report("receives", count=now.received, waiting=now.waiting, room=receive_max)
+            return Report(trouble=link.detail or link.state.value, count=now.received, last_error=contested)
+        return Report("receives", count=now.received, waiting=now.waiting, room=receive_max, last_error=contested)
 
     return tell
+
+
+def contest(client: Client) -> str | None:
+    """What to say once another client has come with our client id, and what to do about it; None: it never has."""
+    times = client.statistics().taken_over
+    if not times:
+        return None
+    often = "once" if times == 1 else f"{times} times"
+    return f"another client uses our client id, seen {often}: is a copy of the data folder in use elsewhere?"
 
 
 def broker_watch(watch: BrokerWatch) -> Callable[[], Report]:
@@ -114,7 +123,7 @@ def companions(
             trouble=None if link.state is LinkState.READY else link.detail or link.state.value,
             restarts=0 if kept is None else kept.restarts,
             started_at=None if kept is None else kept.started_at,
-            last_error=None if kept is None else kept.last_error,
+            last_error=contest(client) or (None if kept is None else kept.last_error),
             connected=watch.connected,
             dropped=watch.dropped,
         ),

@@ -180,6 +180,7 @@ class Client:
         inbox = self._connection.inbox
         return Statistics(
             connections=self._session.generation,
+            taken_over=self._connection.taken_over,
             received=self._connection.received,
             published=self._published,
             pubacks=self._pubacks,

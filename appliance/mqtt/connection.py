@@ -42,8 +42,20 @@ log = structlog.get_logger(__name__)
 STABLE_SECONDS = 5.0
 """A connection that lived this long was a good one: after it the delays begin anew."""
 
+CONTESTED_SECONDS = 60.0
+"""A connection that lived this long is no longer contested by another client of our identifier."""
+
+WITHOUT_A_WORD = 3
+"""Connections in a row that the broker accepted and then closed without a reason, from which on another client of our
+identifier is suspected: Mosquitto 2.0 does not say when it closes one connection for another."""
+
+LONGEST_CONTEST = 30.0
+"""Most seconds between two tries while another client takes our identifier from us again and again."""
+
 SUBSCRIBE_GROUP = 100
 """Filters in one SUBSCRIBE."""
+
+CONTESTED = StreamLost("the broker closes our connections again and again: another client seems to use our client id")
 
 Outcome: TypeAlias = Ending | StreamLost
 
@@ -62,8 +74,13 @@ class Connection:
         self.board = LinkBoard(transport.name)
         self.progress = trio.lowlevel.ParkingLot()  # there may be room to publish
         self.received = 0
+        self.taken_over = 0
+        self._closed_in_a_row = 0
         self._connect_timeout = connect_timeout
         self._backoff = backoff
+        self._contest = Backoff(
+            backoff.maximum, maximum=max(backoff.maximum, LONGEST_CONTEST), jitter=backoff.jitter, random=backoff.random
+        )
         self._clock = clock
         self._pump = Pump(self.session, self._handle, lambda: self.inbox.busy)
         self._at_once = False  # dropped on purpose: no delay before the next connection
@@ -93,15 +110,18 @@ class Connection:
             self._first = task_status.started
         while True:
             begun = trio.current_time()
-            outcome = await self._serve()
+            outcome = await self._serve(begun)
             if self._first is not None:
                 code = outcome.reason_code if isinstance(outcome, Refused) else None
                 raise ConnectError(self.transport.name, describe(outcome), code)
             if self.session.met and not reconnect:
                 self.close(describe(outcome), broken=True)
                 return
-            if trio.current_time() - begun >= STABLE_SECONDS:
+            lived = trio.current_time() - begun
+            if lived >= STABLE_SECONDS:
                 self._backoff.reset()
+            if lived >= CONTESTED_SECONDS:
+                self._contest.reset()
             delay = self._delay(outcome)
             log.warning("mqtt connection down", endpoint=self.transport.name, why=describe(outcome), retry_in=delay)
             await trio.sleep(delay)
@@ -153,9 +173,10 @@ class Connection:
                 self.board.post(replace(link, state=state))
         self.board.stir()
 
-    async def _serve(self) -> Outcome:
+    async def _serve(self, begun: float) -> Outcome:
         """One connection, from the first byte to the last."""
-        deadline = trio.current_time() + self._connect_timeout
+        deadline = begun + self._connect_timeout
+        generation = self.session.generation
         outcome: Outcome
         try:
             with trio.fail_at(deadline):
@@ -167,7 +188,18 @@ class Connection:
         else:
             self._pump = Pump(self.session, self._handle, lambda: self.inbox.busy)
             outcome = await self._pump.run(stream, deadline)
-        state = LinkState.TAKEN_OVER if _taken_over(outcome) else LinkState.DOWN
+        accepted = self.session.generation != generation  # else it is the broker that comes and goes
+        short = trio.current_time() - begun < CONTESTED_SECONDS
+        if accepted and short and isinstance(outcome, StreamLost) and not self._at_once:
+            self._closed_in_a_row += 1
+            outcome = CONTESTED if self._closed_in_a_row >= WITHOUT_A_WORD else outcome
+        else:
+            self._closed_in_a_row = 0
+        state = LinkState.DOWN
+        if _taken_over(outcome):
+            state = LinkState.TAKEN_OVER
+            self.taken_over += 1
+            log.error("another client uses our client id", endpoint=self.transport.name, times=self.taken_over)
         self.board.post(Link(state, self.session.generation, detail=describe(outcome)))
         return outcome
 
@@ -176,7 +208,7 @@ class Connection:
             self._at_once = False
             return 0.0
         # Two clients of one identifier that both come back at once would throw each other out for ever.
-        return self._backoff.maximum if _taken_over(outcome) else self._backoff.next()
+        return self._contest.next() if _taken_over(outcome) else self._backoff.next()
 
     # What the session reports
 
@@ -225,6 +257,8 @@ def describe(outcome: Outcome) -> str:
     match outcome:
         case Refused(reason_code, detail):
             return _joined(f"the broker refused us: {_words(reason_code)}", detail)
+        case PeerDisconnected(DisconnectReasonCode.SESSION_TAKEN_OVER, _):
+            return "another client uses our client id: session taken over"
         case PeerDisconnected(reason_code, detail):
             return _joined(f"the broker disconnected us: {_words(reason_code)}", detail)
         case ProtocolFailure(reason_code, detail):
@@ -255,4 +289,6 @@ def _os_error_text(error: OSError) -> str:
 
 
 def _taken_over(outcome: Outcome) -> bool:
-    return isinstance(outcome, PeerDisconnected) and outcome.reason_code == DisconnectReasonCode.SESSION_TAKEN_OVER
+    if isinstance(outcome, PeerDisconnected):
+        return outcome.reason_code == DisconnectReasonCode.SESSION_TAKEN_OVER
+    return outcome == CONTESTED

@@ -15,7 +15,9 @@ class LinkState(Enum):
     DOWN = "down"
     CONNECTED = "connected"  # accepted, subscriptions not all granted yet
     READY = "ready"  # every subscription is granted on this connection
-    TAKEN_OVER = "taken over"  # another client uses our identifier; we come back after the longest delay
+    TAKEN_OVER = (
+        "taken over"  # another client uses our identifier; we come back after a long delay, the next time a longer one
+    )
     CLOSED = "closed"  # for good
 
 
@@ -99,6 +101,7 @@ class Statistics:
     """Counts since the client was made; ``waiting`` and ``unacknowledged`` are of this moment."""
 
     connections: int
+    taken_over: int  # connections that ended because another client came with our identifier
     received: int
     published: int
     pubacks: int  # sent

@@ -3,6 +3,7 @@
 # ruff: noqa: ARG001 - a clock is installed by being asked for
 
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import trio
@@ -30,6 +31,7 @@ from trio.testing import MockClock
 
 from appliance.backoff import Backoff
 from appliance.mqtt.client import Client
+from appliance.mqtt.connection import CONTESTED_SECONDS, WITHOUT_A_WORD
 from appliance.mqtt.errors import ConnectError, DisconnectedError, NegativeAckError
 from appliance.mqtt.link import Link, LinkState
 from appliance.mqtt.pump import GATHER_MOST
@@ -173,6 +175,38 @@ async def test_a_session_taken_over_is_told_and_left_alone_for_the_longest_delay
         assert "session taken over" in link.detail
         await client.connected()
         assert broker.attempts[1] - broker.attempts[0] == 8
+
+
+async def test_whoever_takes_the_session_again_and_again_is_not_fought_in_a_loop(
+    broker: ScriptedBroker, autojump_clock: MockClock
+) -> None:
+    async with client_of(broker, keep_alive=0) as client:
+        for _ in range(6):
+            peer = await broker.peer()
+            await peer.send(DisconnectPacket(reason_code=DisconnectReasonCode.SESSION_TAKEN_OVER))
+        await client.disconnected()
+        assert client.statistics().taken_over == 6
+        peer = await broker.peer()
+        await trio.sleep(CONTESTED_SECONDS)  # left in peace for so long, it forgets
+        await peer.send(DisconnectPacket(reason_code=DisconnectReasonCode.SESSION_TAKEN_OVER))
+        await broker.peer()
+    tries = [round(later - earlier) for earlier, later in pairwise(broker.attempts)]
+    assert tries[:6] == [8, 16, 30, 30, 30, 30]
+    assert tries[-1] == CONTESTED_SECONDS + 8
+
+
+async def test_a_broker_that_accepts_and_hangs_up_again_and_again_is_taken_for_a_contested_session(
+    broker: ScriptedBroker, autojump_clock: MockClock
+) -> None:
+    async with client_of(broker) as client:
+        for state in [LinkState.DOWN] * (WITHOUT_A_WORD - 1) + [LinkState.TAKEN_OVER]:
+            peer = await broker.peer()
+            await peer.close()
+            link = await client.disconnected()
+            assert link.state is state
+        assert "another client seems to use our client id" in link.detail
+        await broker.peer()
+    assert broker.attempts[-1] - broker.attempts[-2] == 8
 
 
 async def test_a_broken_protocol_is_answered_with_its_reason_and_the_client_comes_back(

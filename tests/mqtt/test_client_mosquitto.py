@@ -8,6 +8,7 @@ from mqtt5 import ConnAckReasonCode, PublishPacket, RetainHandling
 
 from appliance.backoff import Backoff
 from appliance.mqtt.client import Client
+from appliance.mqtt.connection import WITHOUT_A_WORD
 from appliance.mqtt.errors import ConnectError
 from appliance.mqtt.inbox import Batch
 from appliance.mqtt.link import LinkState
@@ -52,6 +53,22 @@ async def received(client: Client, count: int, acknowledge: bool = True) -> list
                 await client.acknowledge(batch)
     assert len(packets) == count
     return packets
+
+
+async def test_a_session_that_another_client_takes_comes_back_with_every_message(
+    mosquitto: MosquittoServer, prefix: str
+) -> None:
+    async with durable(mosquitto, prefix) as ours, Client(mosquitto.host, mosquitto.port) as device:
+        await ours.subscribe(f"{prefix}/#")
+        await device.publish_many((f"{prefix}/before", b"%d" % number) for number in range(50))
+        for _ in range(WITHOUT_A_WORD):
+            with trio.fail_after(DEADLINE):
+                await ours.ready()
+                async with durable(mosquitto, prefix, reconnect=False) as rival:
+                    await device.publish_many((f"{prefix}/meanwhile", b"%d" % number) for number in range(50))
+                    await rival.disconnected()  # we are back
+        assert ours.statistics().taken_over == 1
+        assert len(await received(ours, 50 + 50 * WITHOUT_A_WORD)) == 50 + 50 * WITHOUT_A_WORD
 
 
 @pytest.mark.parametrize("unix", [False, True])
