@@ -70,7 +70,7 @@ async def test_deaths_that_lie_apart_are_borne() -> None:
     keeper = Keeper(Script("exit 1"), SystemClock(), Patience(deaths=2, window=0.001))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keeper.run, nothing)
-        with trio.fail_after(20):
+        with trio.fail_after(40):
             await until(lambda: keeper.status.restarts >= 2, period=0.005)
         nursery.cancel_scope.cancel()
 
@@ -87,7 +87,7 @@ async def test_readiness_and_status_follow_a_death() -> None:
     async with trio.open_nursery() as nursery:
         announced: list[bool] = []
         nursery.start_soon(keeper.run, lambda: announced.append(True))
-        with trio.fail_after(20):
+        with trio.fail_after(40):
             await keeper.ready.wait()
         assert keeper.status.state.value == "ready"
         assert (keeper.status.restarts, keeper.status.last_error) == (0, None)
@@ -95,7 +95,7 @@ async def test_readiness_and_status_follow_a_death() -> None:
         assert child is not None
         first = keeper.status.pid
         child.signal(signal.SIGKILL)
-        with trio.fail_after(20):
+        with trio.fail_after(40):
             await child.ended.wait()
             await trio.testing.wait_all_tasks_blocked()
             assert not keeper.ready.is_set()
@@ -114,7 +114,7 @@ async def test_a_restart_on_purpose_is_no_death() -> None:
     keeper = Keeper(program, SystemClock(), Patience(deaths=1))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keeper.run, nothing)
-        with trio.fail_after(20):
+        with trio.fail_after(40):
             await keeper.ready.wait()
             first = keeper.status.pid
             await keeper.restart()

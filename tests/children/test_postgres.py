@@ -75,7 +75,7 @@ async def test_killed_it_comes_back_with_what_was_committed(data_path: Path) -> 
             backend = int(ask(endpoint, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"))
             os.kill(backend, signal.SIGSTOP)
             os.kill(first, signal.SIGKILL)
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 await until(lambda: postgres.status.restarts > 0, period=0.005)
                 os.kill(backend, signal.SIGCONT)
                 await postgres.ready.wait()
@@ -101,7 +101,7 @@ async def test_a_pid_file_that_names_somebody_alive_is_no_obstacle(data_path: Pa
     with open_data_dir(data_path) as data_dir:
         async with trio.open_nursery() as nursery:
             postgres = Postgres(data_dir, roles=ROLES)
-            with trio.fail_after(15):
+            with trio.fail_after(60):
                 endpoint = await nursery.start(postgres.run)
             assert ask(endpoint, "SELECT 1") == "1"
             nursery.cancel_scope.cancel()
@@ -150,7 +150,7 @@ async def test_a_killed_first_start_leaves_nothing_half(folder: Path) -> None:
     with open_data_dir(folder / "data") as data_dir:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(Postgres(data_dir, roles=ROLES).run)
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 await until((folder / "data" / "postgres.new" / "base").exists, period=0.005)
             nursery.cancel_scope.cancel()
         assert not (folder / "data" / "postgres").exists()

@@ -36,7 +36,7 @@ def shell(script: str, **options: object) -> Command:
 
 
 async def said(lines: list[str], line: str) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         await until(lambda: line in lines, period=0.005)
 
 

@@ -100,7 +100,7 @@ async def test_every_broker_that_is_served_counts(database: Database) -> None:
         await broker_copies.record(one, "one", KEYS[0], await broker_copies.read(one))
         assert await broker_copies.where(connection, made) is Arrival.PENDING
         two.abandon()
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while await broker_copies.where(connection, made) is not Arrival.APPLIED:
                 await trio.sleep(0.01)
 

@@ -41,7 +41,7 @@ class Ear:
         self._marks += 1
         await self._connection.execute("SELECT pg_notify('mark', %s)", [str(self._marks)])
         told: Told = []
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while (item := await self._receive.receive()) != ("mark", str(self._marks)):
                 told.append((item[0].removeprefix("appliance_"), msgspec.json.decode(item[1])))
         return told

@@ -83,7 +83,7 @@ def backends(superuser: psycopg.Connection) -> list[int]:
 
 async def cut_off(superuser: psycopg.Connection) -> None:
     """End the connections of the appliance, again and again, until it gets no new ones."""
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while pids := backends(superuser):
             for pid in pids:
                 superuser.execute("SELECT pg_terminate_backend(%s)", [pid])
@@ -131,7 +131,7 @@ async def test_without_a_free_connection_it_waits_for_one(server: PostgresServer
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sending.send)
             await trio.sleep(0.1)
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 why = ""
                 while not why:  # it may have found a slot before us
                     await trio.to_thread.run_sync(take_all, server, taken)
@@ -170,7 +170,7 @@ async def test_a_server_that_is_shutting_down_is_waited_for(server: PostgresServ
             nursery.start_soon(sending.send)
             await trio.sleep(0.1)
             os.kill(server.pid, signal.SIGTERM)
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 while "shutting down" not in refusal(server):
                     await trio.sleep(0.01)
             await cut_off(superuser)

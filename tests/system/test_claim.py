@@ -19,7 +19,7 @@ def post(appliance: ApplianceProcess, path: str, secret: str, body: object = Non
         method="POST",
     )
     try:
-        with urllib.request.urlopen(request, timeout=15) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return response.status, json.loads(response.read())
     except urllib.error.HTTPError as error:
         with error:
@@ -30,7 +30,7 @@ def publish(appliance: ApplianceProcess, user: str, password: str, topic: str) -
     done = subprocess.run(
         ["mosquitto_pub", "-V", "5", "-h", "127.0.0.1", "-p", str(appliance.mqtt_port), "-u", user, "-P", password,
          "-q", "1", "-t", topic, "-m", '{"temperature": 20}'],
-        check=False, capture_output=True, timeout=15,
+        check=False, capture_output=True, timeout=60,
     )  # fmt: skip
     return done.returncode
 

@@ -45,7 +45,7 @@ def check_books(appliance: ApplianceProcess) -> None:
 
 async def rolled_up_or_marked(appliance: ApplianceProcess) -> None:
     """Marks are a second behind their readings at most; none is missing for good."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while appliance.query(UNCOVERED):
             await trio.sleep(0.1)
 
