@@ -83,6 +83,38 @@ async def test_every_table_with_a_tenant_has_walls(ingest: Connection[Any], obse
     assert [table for table, *right in rows if not all(right)] == []
 
 
+DRAWN = {
+    "id", "replay_id", "mark_id",  # numbers that the database deals out
+    "user_id", "token_id", "session_id",  # random, and open nothing
+    "token_hash", "session_hash", "link_hash", "browser_hash",  # of secrets of 256 bits
+}  # fmt: skip
+"""Columns whose values nobody chooses: who meets another tenant's learns nothing."""
+
+
+async def test_what_somebody_chooses_is_unique_within_a_tenant_and_refers_within_it(observer: Observer) -> None:
+    """Else a refusal tells one tenant what another has, or a row leads into another's."""
+    unique = await observer.connection.execute(
+        "SELECT c.relname, array_agg(a.attname::text) FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indrelid"
+        " JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)"
+        " WHERE i.indisunique AND c.relnamespace = 'public'::regnamespace GROUP BY i.indexrelid, c.relname"
+    )
+    of_tenants = {table for table, *_ in await (await observer.connection.execute(WITH_TENANT)).fetchall()}
+    loose = [
+        (table, columns)
+        for table, columns in await unique.fetchall()
+        if table in of_tenants and not {"tenant_id", *DRAWN}.intersection(columns)
+    ]
+    assert loose == []
+    foreign = await observer.connection.execute(
+        "SELECT k.conrelid::regclass::text, array_agg(a.attname::text) FROM pg_constraint AS k"
+        " JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)"
+        " WHERE k.contype = 'f' AND k.connamespace = 'public'::regnamespace GROUP BY k.oid, k.conrelid"
+    )
+    keys = {(table, frozenset(columns)) for table, columns in await foreign.fetchall() if table in of_tenants}
+    without = {(table, columns | {"tenant_id"}) for table, columns in keys if "tenant_id" not in columns}
+    assert without - keys == set(), "beside it stands the same with the tenant"
+
+
 async def test_no_function_of_the_owner_trusts_the_search_path_of_its_caller(observer: Observer) -> None:
     loose = await observer.connection.execute(
         "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef"

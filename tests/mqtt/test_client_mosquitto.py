@@ -6,6 +6,7 @@ import pytest
 import trio
 from mqtt5 import ConnAckReasonCode, PublishPacket, RetainHandling
 
+from appliance import reports
 from appliance.backoff import Backoff
 from appliance.mqtt.client import Client
 from appliance.mqtt.connection import WITHOUT_A_WORD
@@ -68,6 +69,7 @@ async def test_a_session_that_another_client_takes_comes_back_with_every_message
                     await device.publish_many((f"{prefix}/meanwhile", b"%d" % number) for number in range(50))
                     await rival.disconnected()  # we are back
         assert ours.statistics().taken_over == 1
+        assert "copy of the data folder" in str(reports.session(64)(ours).last_error)
         assert len(await received(ours, 50 + 50 * WITHOUT_A_WORD)) == 50 + 50 * WITHOUT_A_WORD
 
 

@@ -7,6 +7,7 @@ transaction wrote into which table, so that a change without its row is seen, wh
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -206,6 +207,29 @@ async def test_every_change_has_its_audit_row_in_its_transaction(database: Datab
                 aside = [sorted(tables) for tables in trail.unrecorded() if not tables <= change.aside]
                 wrong += [f"{change.route}: wrote {tables} aside" for tables in aside]
     assert not wrong, "\n".join(wrong)
+
+
+async def test_what_lets_somebody_in_asks_for_the_password_again(database: Database) -> None:
+    """Who has found a browser open makes no way of their own into the account."""
+    asking_again = [change for change in CHANGES if change.who and PASSWORD in str(change.given)]
+    assert {change.route for change in asking_again} == {
+        "POST /customer/tokens", "POST /profile/password", "POST /profile/tokens/new", "POST /profile/second-factor",
+        "POST /profile/second-factor/drop",
+    }  # fmt: skip
+    with psycopg.connect(database.conninfo(), autocommit=True) as connection:
+        for statement in GROUND:
+            connection.execute(statement.encode())
+        trail = Trail.over(connection)
+        async with over(database) as served, client(served.url, None) as asking:
+            requests = Requests(served, asking, connection)
+            for change in asking_again:
+                wrong = replace(change, given=json.loads(json.dumps(change.given).replace(PASSWORD, "not mine")))
+                who = await newcomer(database, served, change)
+                things = requests.things(change, who.user_id)
+                trail.begin()
+                answer = await requests.send(wrong, things, who)
+                assert answer.status_code in {400, 422}, (change.route, answer.status_code, answer.text)
+                assert not {*change.actions}.intersection(trail.gained().actions), change.route
 
 
 async def test_nothing_that_is_only_read_writes(database: Database) -> None:
