@@ -45,12 +45,14 @@ STABLE_SECONDS = 5.0
 CONTESTED_SECONDS = 60.0
 """A connection that lived this long is no longer contested by another client of our identifier."""
 
-WITHOUT_A_WORD = 3
+WITHOUT_A_WORD = 5
 """Connections in a row that the broker accepted and then closed without a reason, from which on another client of our
-identifier is suspected: Mosquitto 2.0 does not say when it closes one connection for another."""
+identifier is suspected: Mosquitto 2.0 does not say when it closes one connection for another. A broker that is started
+anew to let devices in closes two at most."""
 
-LONGEST_CONTEST = 30.0
-"""Most seconds between two tries while another client takes our identifier from us again and again."""
+CONTEST_FACTOR = 4
+"""How many times the longest delay we wait at most while another client takes our identifier again and again. No more:
+if it took the session with a clean start, the broker drops what devices send until we are back."""
 
 SUBSCRIBE_GROUP = 100
 """Filters in one SUBSCRIBE."""
@@ -76,10 +78,11 @@ class Connection:
         self.received = 0
         self.taken_over = 0
         self._closed_in_a_row = 0
+        self._durable = settings.session_expiry_interval > 0  # else there is nothing for two to quarrel about
         self._connect_timeout = connect_timeout
         self._backoff = backoff
         self._contest = Backoff(
-            backoff.maximum, maximum=max(backoff.maximum, LONGEST_CONTEST), jitter=backoff.jitter, random=backoff.random
+            backoff.maximum, maximum=CONTEST_FACTOR * backoff.maximum, jitter=backoff.jitter, random=backoff.random
         )
         self._clock = clock
         self._pump = Pump(self.session, self._handle, lambda: self.inbox.busy)
@@ -189,7 +192,7 @@ class Connection:
             self._pump = Pump(self.session, self._handle, lambda: self.inbox.busy)
             outcome = await self._pump.run(stream, deadline)
         accepted = self.session.generation != generation  # else it is the broker that comes and goes
-        short = trio.current_time() - begun < CONTESTED_SECONDS
+        short = self._durable and trio.current_time() - begun < CONTESTED_SECONDS
         if accepted and short and isinstance(outcome, StreamLost) and not self._at_once:
             self._closed_in_a_row += 1
             outcome = CONTESTED if self._closed_in_a_row >= WITHOUT_A_WORD else outcome
