@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import appliance
 from appliance.assets import asset
 from appliance.web.files import PREFIX, TYPES, Files
 from tests.web.serving import without_database
@@ -97,6 +98,15 @@ def test_nothing_is_inline(path: Path) -> None:
     assert not re.search(r"<[^>]*\son[a-z]+=", text)
     assert not re.search(r"<style|javascript:|hx-on|<script(?![^>]*\bsrc=)", text)
     assert not re.search(r"\.style\b|\beval\(|new Function", text) or path.suffix != ".js"
+
+
+def test_nothing_that_a_person_or_a_device_wrote_becomes_markup() -> None:
+    """Every value is escaped: no template and no module has a way around it."""
+    package = Path(appliance.__file__).parent
+    ways = re.compile(r"\|\s*safe\b|\bMarkup\(|\bautoescape\s+false|autoescape=False")
+    sources = [*TEXTS, *package.rglob("*.py")]
+    assert [path.name for path in sources if ways.search(path.read_text())] == []
+    assert len(sources) > len(TEXTS), "the modules were found"
 
 
 def test_the_two_dark_themes_are_the_same() -> None:
