@@ -9,6 +9,10 @@ import trio
 KEEPALIVE_IDLE_SECONDS = 60
 KEEPALIVE_INTERVAL_SECONDS = 15
 KEEPALIVE_PROBES = 4
+SEND_BUFFER_BYTES = 1024 * 1024
+"""As much as the kernel allows (often 416 KiB). While publishers keep Mosquitto busy it reads one PUBACK of ours for
+eight messages of theirs. With the default of 208 KiB some 48,000 fill the socket; then we may not write before three
+quarters of them are read: a third of a second in which nothing is taken in."""
 
 
 class Transport(Protocol):
@@ -61,4 +65,6 @@ class Unix:
 
     async def open(self) -> trio.SocketStream:
         """A connected stream."""
-        return await trio.open_unix_socket(self.path)
+        stream = await trio.open_unix_socket(self.path)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        return stream
