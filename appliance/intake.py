@@ -50,13 +50,16 @@ class Intake:
             )
 
     def _acknowledger(self, batch: Batch) -> Callable[[Settlement], Awaitable[None]]:
-        async def acknowledge(_: Settlement) -> None:
+        async def acknowledge(settlement: Settlement) -> None:
             rest = batch
             if self._failpoint.name == FIRST_PUBACK and batch.count:
                 await self._client.acknowledge(replace(batch, count=1))
                 self._failpoint(FIRST_PUBACK)
                 rest = replace(batch, first=batch.first + 1, count=batch.count - 1)
-            await self._client.acknowledge(rest)
+            if settlement.more_follow:
+                self._client.acknowledge_soon(rest)  # it leaves in one write with what follows
+            else:
+                await self._client.acknowledge(rest)
 
         return acknowledge
 

@@ -225,3 +225,9 @@ class Settlement:
     outcome: Outcome
     first: int
     last: int
+
+    @property
+    def more_follow(self) -> bool:
+        """Whether others of the same commit are told right behind this one."""
+        batch = self.outcome.batch
+        return self.last < batch.first + len(batch.messages)

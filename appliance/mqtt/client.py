@@ -217,8 +217,14 @@ class Client:
         A batch of a lost connection is dropped. Returns when the bytes are with the kernel. If cancelled, they
         leave none the less.
         """
-        pubacks = sum([self._settle(batch.generation, batch.first, batch.count) for batch in batches])
+        pubacks = self.acknowledge_soon(*batches)
         await self._connection.flush()
+        return pubacks
+
+    def acknowledge_soon(self, *batches: Batch) -> int:
+        """As ``acknowledge``, for batches behind which others follow at once: does not wait for the kernel."""
+        pubacks = sum([self._settle(batch.generation, batch.first, batch.count) for batch in batches])
+        self._connection.wake()
         return pubacks
 
     async def puback(self, message: Message) -> None:

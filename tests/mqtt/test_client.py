@@ -385,6 +385,22 @@ async def test_what_comes_while_the_consumer_waits_is_handed_on_without_delay(
             await peer.send(qos1(packet_id))
 
 
+async def test_an_acknowledgement_that_is_not_waited_for_leaves_by_itself_and_in_order(
+    broker: ScriptedBroker, autojump_clock: MockClock
+) -> None:
+    async with client_of(broker) as client:
+        peer = await broker.peer()
+        await peer.send(qos1(1))
+        await gathered()
+        await peer.send(qos1(2))
+        await gathered()
+        batches = client.batches(maximum=1)
+        first, second = [await anext(batches) for _ in range(2)]
+        assert client.acknowledge_soon(second) == 0
+        assert client.acknowledge_soon(first) == 2
+        assert bytes(await peer.stream.receive_some(100)) == b"\x40\x02\x00\x01\x40\x02\x00\x02"
+
+
 async def test_batches_finished_out_of_order_are_acknowledged_in_arrival_order(
     broker: ScriptedBroker, autojump_clock: MockClock
 ) -> None:
