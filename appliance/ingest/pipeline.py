@@ -169,17 +169,26 @@ class Pipeline:
         async with done:
             async for outcome, submissions in done:
                 # First: a source that does not listen must not keep it from the next state write.
-                await self._remember(outcome)
+                self._remember(outcome)
                 await self._settle(outcome, submissions)
                 self._count(outcome)
                 self._on_commit(_summary(outcome, self._clock.wall()))
 
-    async def _remember(self, outcome: Outcome) -> None:
-        """Move the devices' states: what is in them was committed."""
+    def _remember(self, outcome: Outcome) -> None:
+        """Move the devices' states: what is in them was committed. In one go, so that a state write finds all or nothing."""
         received_at = outcome.batch.received_at
-        for start in range(0, len(outcome.stored), SLICE):
-            self._note(outcome.stored[start : start + SLICE], received_at)
-            await trio.lowlevel.checkpoint()
+        touch = self._states.touch
+        for reading in outcome.stored:
+            state = reading.state
+            state.seen_at = state.heard_at = received_at
+            if reading.adjusted:
+                state.adjusted_at = received_at
+            state.nulls += reading.nulls
+            if not reading.late:
+                state.last_ts = reading.ts
+                state.latest = remember(state.latest, reading.metrics)
+            if not state.changed:
+                touch(state)
         self._states.stored(outcome.stored, outcome.batch.span(), round(self._clock.wall() * MICROSECONDS))
         if outcome.batch.with_status:
             _note_farewells(outcome.stored, received_at)
@@ -192,21 +201,6 @@ class Pipeline:
                 # A device over its limit is accepted, too.
                 reason = None if message.reason is Reason.RATE_LIMITED else message.reason.value
                 self._states.heard((message.tenant_id, message.device_id), received_at, reason)
-
-    def _note(self, stored: Sequence[Reading], received_at: int) -> None:
-        """Move the states of the devices of these readings."""
-        touch = self._states.touch
-        for reading in stored:
-            state = reading.state
-            state.seen_at = state.heard_at = received_at
-            if reading.adjusted:
-                state.adjusted_at = received_at
-            state.nulls += reading.nulls
-            if not reading.late:
-                state.last_ts = reading.ts
-                state.latest = remember(state.latest, reading.metrics)
-            if not state.changed:
-                touch(state)
 
     def _count(self, outcome: Outcome) -> None:
         metrics = self._metrics
