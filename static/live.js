@@ -112,6 +112,7 @@
     const before = socket;
     socket = null;
     before?.close();
+    heard = Date.now();
     if (page !== undefined) connect(); // an error in its place is not live
   }
 

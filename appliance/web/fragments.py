@@ -17,8 +17,12 @@ class Fragment:
     calm: bool = False
 
 
+class NotNow(Exception):
+    """The parts cannot be had at present. The page hears nothing, and says so by itself."""
+
+
 Render = Callable[[Viewer], Awaitable[list[Fragment]]]
-"""All live parts of one page, for one viewer."""
+"""All live parts of one page, for one viewer. Raises NotNow."""
 RenderEach = Callable[[Viewer, str], Awaitable[list[Fragment]]]
 """The same of one of many pages alike; the text says of which: ``TENANT/DEVICE``."""
 
@@ -42,24 +46,30 @@ class LivePages:
         if shared_for is not None:
             self._shared_for[name] = shared_for
 
-    def add_each(self, name: str, render: RenderEach) -> None:
+    def add_each(self, name: str, render: RenderEach, *, shared_for: float | None = None) -> None:
         """Make ``name/WHICH`` pages, whichever they are."""
         self._each[name] = render
+        if shared_for is not None:
+            self._shared_for[f"{name}/"] = shared_for
 
     def __contains__(self, name: str) -> bool:
         family, _, which = name.partition("/")
         return name in self._renders or bool(which and family in self._each)
 
     async def fragments(self, name: str, viewer: Viewer) -> list[Fragment]:
-        """The live parts of page ``name`` as they are now. Raises KeyError for a page that is not live."""
+        """The live parts of page ``name`` as they are now. Raises KeyError for a page that is not live, and NotNow."""
         shared = self._shared.get((name, viewer))
-        if shared is not None and trio.current_time() - shared[0] < self._shared_for.get(name, SHARED_FOR):
+        if shared is not None and trio.current_time() - shared[0] < self._good_for(name):
             return shared[1]
         fragments = await self._render(name, viewer)
         if len(self._shared) >= MAX_SHARED:
             self._shared.clear()
         self._shared[name, viewer] = (trio.current_time(), fragments)
         return fragments
+
+    def _good_for(self, name: str) -> float:
+        family, slash, _ = name.partition("/")
+        return self._shared_for.get(name, self._shared_for.get(family + slash, SHARED_FOR))
 
     async def _render(self, name: str, viewer: Viewer) -> list[Fragment]:
         if name in self._renders:

@@ -6,13 +6,14 @@ session one with 4401.
 
 from collections.abc import Awaitable, Callable
 
+import structlog
 import trio
 from quart import Blueprint, Response, abort, g, websocket
 
 from appliance.web import hardening
 from appliance.web.auth import READERS, Viewer, allow, viewer
 from appliance.web.failures import POSTGRES_AWAY
-from appliance.web.fragments import Fragment, LivePages
+from appliance.web.fragments import Fragment, LivePages, NotNow
 from appliance.web.live import LiveFeed
 
 MIN_INTERVAL = 0.25
@@ -29,6 +30,8 @@ SIGNED_OUT = 4401
 """Of our own (RFC 6455 §7.4.2): the session has ended, or its owner may do something else now. The page loads anew."""
 SESSION_EVERY = 5.0
 """Seconds between two looks at whether the session is alive; the look is no activity."""
+
+log = structlog.get_logger(__name__)
 
 
 class LiveSockets:
@@ -69,10 +72,14 @@ async def _send_updates(feed: LiveFeed, pages: LivePages, page: str, seen_by: Vi
     sent, said = _Sent(), -HEARTBEAT
     while True:
         version = feed.version
-        news = sent.news(await pages.fragments(page, seen_by), trio.current_time())
-        if news or trio.current_time() - said >= HEARTBEAT:  # an empty one says that all is as it was
-            said = trio.current_time()
-            await websocket.send("".join(news))
+        try:
+            news = sent.news(await pages.fragments(page, seen_by), trio.current_time())
+        except NotNow as error:
+            log.debug("live page without its parts", page=page, error=str(error))
+        else:
+            if news or trio.current_time() - said >= HEARTBEAT:  # an empty one says that all is as it was
+                said = trio.current_time()
+                await websocket.send("".join(news))
         await trio.sleep(MIN_INTERVAL)
         with trio.move_on_after(HEARTBEAT - MIN_INTERVAL):
             await feed.changed(version)

@@ -31,3 +31,21 @@ async def test_one_rendering_is_shared_for_its_time_and_no_longer(
     assert len(rendered) == 2, "nobody sees what was rendered for another"
     await trio.sleep(shared_for * 0.2)
     assert await pages.fragments("page", OPERATOR) != first
+
+
+async def test_pages_of_one_family_have_its_time(autojump_clock: trio.testing.MockClock) -> None:
+    del autojump_clock
+    rendered: list[str] = []
+
+    async def render(_: Viewer, which: str) -> list[Fragment]:
+        rendered.append(which)
+        return []
+
+    pages = LivePages()
+    pages.add_each("list", render, shared_for=0.9)
+    for _ in range(3):
+        await pages.fragments("list/a=1", OPERATOR)
+        await trio.sleep(0.4)
+    assert rendered == ["a=1"]
+    await pages.fragments("list/a=1", OPERATOR)
+    assert rendered == ["a=1", "a=1"]

@@ -115,6 +115,22 @@ async def test_two_pages_see_the_same() -> None:
         await next_with(other, "valve-7")
 
 
+async def test_a_page_whose_parts_cannot_be_had_hears_nothing_until_they_can() -> None:
+    tries: list[Viewer] = []
+
+    async def away_for_a_while(seen_by: Viewer) -> list[fragments.Fragment]:
+        tries.append(seen_by)
+        if 1 < len(tries) < 4:
+            raise fragments.NotNow("Postgres is away")
+        return [fragments.Fragment("one", f'<p id="one">{len(tries)}</p>')]
+
+    async with without_database() as served:
+        served.app.live_pages.add("standing", away_for_a_while)
+        async with page_socket(served, page="standing") as page:
+            with trio.fail_after(within(8)):
+                assert [await page.get_message() for _ in range(2)] == ['<p id="one">1</p>', '<p id="one">4</p>']
+
+
 async def test_while_postgres_is_away_the_socket_says_so_and_goes_on() -> None:
     async with without_database(health=Health("restarting", None, None)) as served, page_socket(served) as page:
         assert "Postgres is away: restarting" in await page.get_message()

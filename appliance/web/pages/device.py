@@ -33,7 +33,7 @@ from appliance.web.access import tenant_of
 from appliance.web.auth import READERS, Viewer, allow, viewer
 from appliance.web.device_lines import Lines, lines
 from appliance.web.failures import POSTGRES_AWAY
-from appliance.web.fragments import Fragment
+from appliance.web.fragments import Fragment, NotNow
 from appliance.web.frame import Frame
 from appliance.web.pages.device_chart import DeviceChart, chart_of, metric_of
 from appliance.web.pages.devices import may_change, subscription_title, subscriptions_of
@@ -217,15 +217,20 @@ class LiveDevices:
 
     async def _read(self, seen_by: Viewer, which: str) -> list[Fragment]:
         tenant_id, _, device_id = which.partition("/")
-        if self._site.services.health().postgres is not None or not (valid_id(tenant_id) and valid_id(device_id)):
+        if not (valid_id(tenant_id) and valid_id(device_id)):
             return []
+        away = self._site.services.health().postgres
+        if away is not None:
+            raise NotNow(away)
         try:
             with trio.fail_after(LIVE_PATIENCE):
                 async with self._site.services.access.reading(seen_by) as connection:
                     now = await read_now(connection, self._site, seen_by, tenant_id, device_id, {})
-        except (NotFound, *POSTGRES_AWAY) as error:
+        except NotFound as error:
             log.debug("live page without its device", error=str(error))
             return []
+        except POSTGRES_AWAY as error:
+            raise NotNow(str(error)) from error
         frame = self._site.frame(seen_by, path=f"/devices/{device_id}", live_page=f"{PAGE}/{which}")
         return [*self._rendered(frame, now), *await self._site.live_tallies(seen_by, tenant_id)]
 
