@@ -162,16 +162,16 @@ async def newest(connection: Connection[Any], tenant_id: str | None) -> int:
 
 async def count_newer(
     connection: Connection[Any], selection: Selection, *, status: Status | None, after: int, most: int
-) -> int:
-    """How many that match have come in after the message ``after``, among the first ``most`` that did."""
+) -> tuple[int, int]:
+    """How many that match are among the first ``most`` messages that came after ``after``, and how many those are."""
     parameters = selection.parameters() | {
         "status": None if status is None else status.value,
         "after": after,
         "most": most,
     }
     cursor = await connection.execute(STATEMENTS["count_newer"], parameters, prepare=False)
-    (newer,) = found(await cursor.fetchone(), "count")
-    return int(newer)
+    matching, looked_at = found(await cursor.fetchone(), "count")
+    return int(matching), int(looked_at)
 
 
 async def get_event(connection: Connection[Any], event_id: int, tenant_id: str | None = None) -> Event:

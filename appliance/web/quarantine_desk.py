@@ -112,8 +112,10 @@ class QuarantineDesk:
         async with self._access.reading() as connection:
             return await quarantine_store.newest(connection, tenant_id)
 
-    async def newer(self, seen_by: Viewer, selection: Selection, *, status: Status | None, after: int) -> int:
-        """How many messages have come in after one, for a live page; NEWER at most."""
+    async def newer(
+        self, seen_by: Viewer, selection: Selection, *, status: Status | None, after: int
+    ) -> tuple[int, int]:
+        """How many that match have come in after one, for a live page, and how many were looked at: NEWER at most."""
         async with self._access.reading(seen_by) as connection:
             return await quarantine_store.count_newer(connection, selection, status=status, after=after, most=NEWER)
 

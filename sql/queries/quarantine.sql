@@ -26,22 +26,23 @@ SELECT max(id) FROM quarantine_events
 WHERE %(tenant)s::text IS NULL OR tenant_id = NULLIF(%(tenant)s, '') OR (%(tenant)s = '' AND tenant_id IS NULL)
 
 -- name: count_newer
--- How many that match have come in after message %(after)s. Of the first %(most)s that did, so that a page which is left
--- open costs no more and more.
-SELECT count(*)
+-- Of the first %(most)s that came in after message %(after)s (so that a page which is left open costs no more and more),
+-- how many match, and how many there are.
+SELECT count(*) FILTER (
+  WHERE (%(device)s::text IS NULL OR device_id = %(device)s)
+    AND (%(site)s::text IS NULL OR site_id = %(site)s)
+    AND (%(reasons)s::text[] IS NULL OR reason = ANY(%(reasons)s))
+    AND (%(since)s::timestamptz IS NULL OR ingested_at >= %(since)s)
+    AND (%(until)s::timestamptz IS NULL OR ingested_at < %(until)s)
+    AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s))
+    AND (%(status)s::text IS NULL OR status = %(status)s)
+), count(*)
 FROM (
   SELECT * FROM quarantine_events
   WHERE id > %(after)s
     AND (%(tenant)s::text IS NULL OR tenant_id = NULLIF(%(tenant)s, '') OR (%(tenant)s = '' AND tenant_id IS NULL))
   ORDER BY id LIMIT %(most)s
 ) AS newer
-WHERE (%(device)s::text IS NULL OR device_id = %(device)s)
-  AND (%(site)s::text IS NULL OR site_id = %(site)s)
-  AND (%(reasons)s::text[] IS NULL OR reason = ANY(%(reasons)s))
-  AND (%(since)s::timestamptz IS NULL OR ingested_at >= %(since)s)
-  AND (%(until)s::timestamptz IS NULL OR ingested_at < %(until)s)
-  AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s))
-  AND (%(status)s::text IS NULL OR status = %(status)s)
 
 -- name: count_causes
 -- What is held, by reason, beside the exact count of all that were refused.

@@ -15,6 +15,7 @@ import pytest
 
 from appliance.door import Cause, Refused
 from appliance.people.role import Role
+from appliance.web.quarantine_desk import NEWER
 from tests.ingest.plant import arrange, look
 from tests.postgres_server import Database
 from tests.web.people import TENANT, Person, client, signed_in
@@ -112,10 +113,24 @@ async def test_a_list_hears_live_of_its_own_news_and_counts(database: Database) 
             assert "live-state" in parts
         counts = (await live_parts(served, "quarantine/span=1h", people[Role.ADMIN]))["causes"]
         assert re.search(r"Not JSON</a>.*?>40</td>.*>3</td>", counts.replace("\n", "")), "40 refused, 3 rows held"
+        await a_flood_hides_nothing(database, served, people[Role.ADMIN])
         later = await live_parts(served, "quarantine/cursor=x", people[Role.ADMIN])
         assert "news" not in later, "new messages would not stand on a later page"
         for wrong in ("reason=NONE", "device=%2E%2E", "since=soon", "after=x", "tenant=a+b", "&".join(["q=1"] * 101)):
             assert await live_parts(served, f"quarantine/{wrong}", people[Role.OPERATOR]) == {}, wrong
+
+
+async def a_flood_hides_nothing(database: Database, served: Served, person: Person) -> None:
+    """More come in than a live list looks at, none of which it is about: it says that there may be some."""
+    [(newest,)] = look(database, "SELECT max(id) FROM quarantine_events")
+    arrange(
+        database,
+        "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, reason, payload)"
+        f" SELECT now(), 't', 'acme', 'loud', 'INVALID_JSON', '' FROM generate_series(1, {NEWER})",
+    )
+    news = (await live_parts(served, f"quarantine/device=quiet&after={newest}", person))["news"]
+    assert " hidden" not in news
+    assert "0 and more new" in re.sub(r"<[^>]*>", "", news)
 
 
 async def live_parts(served: Served, name: str, person: Person) -> dict[str, str]:

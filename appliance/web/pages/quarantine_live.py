@@ -18,7 +18,7 @@ from appliance.web.address import Address
 from appliance.web.api.describe import parse_query
 from appliance.web.auth import Viewer
 from appliance.web.failures import POSTGRES_AWAY
-from appliance.web.fragments import Fragment
+from appliance.web.fragments import Fragment, NotNow
 from appliance.web.frame import Frame
 from appliance.web.pages.quarantine import PAGE, SPANS, Causes, PageQuery, causes_of
 from appliance.web.quarantine_desk import NEWER, QuarantineDesk
@@ -53,7 +53,7 @@ class News:
 
     number: int
     more: bool
-    """Whether there are more than were counted."""
+    """Whether there may be more: not all that came in were looked at."""
 
 
 class LiveQuarantine:
@@ -73,8 +73,7 @@ class LiveQuarantine:
                 # whose numbers an operator's page shows, its name does not tell
                 return parts if seen_by.is_operator else [*parts, *await self._site.live_tallies(seen_by, None)]
         except POSTGRES_AWAY as error:
-            log.debug("live page without postgres", error=str(error))
-            return []
+            raise NotNow(str(error)) from error
 
     async def listed(self, seen_by: Viewer, which: str) -> list[Fragment]:
         """The same, with counts and news, of the list whose query is ``which``; nothing of one that cannot be."""
@@ -90,14 +89,13 @@ class LiveQuarantine:
             with trio.fail_after(PATIENCE):
                 return [
                     Fragment("live-state", self._render("overview/live-state.html", frame)),
-                    *await self._counts(frame, address.having(after=None), selection, asked),
                     *await self._news(frame, address.having(after=None), selection, asked),
+                    *await self._counts(frame, address.having(after=None), selection, asked),
                     *await self._jobs(frame),
                     *await self._site.live_tallies(seen_by, asked.tenant or None),
                 ]
         except POSTGRES_AWAY as error:
-            log.debug("live page without postgres", error=str(error))
-            return []
+            raise NotNow(str(error)) from error
 
     async def _counts(self, frame: Frame, address: Address, selection: Selection, asked: ListQuery) -> list[Fragment]:
         counted = await self._causes(frame.viewer, selection.tenant_id, asked.span)
@@ -124,8 +122,10 @@ class LiveQuarantine:
     async def _news(self, frame: Frame, address: Address, selection: Selection, asked: ListQuery) -> list[Fragment]:
         if asked.after is None:
             return []
-        number = await self._desk.newer(frame.viewer, selection, status=asked.status.status, after=asked.after)
-        news = News(number, more=number >= NEWER)
+        number, looked_at = await self._desk.newer(
+            frame.viewer, selection, status=asked.status.status, after=asked.after
+        )
+        news = News(number, more=looked_at >= NEWER)
         return [Fragment("news", self._render("quarantine/news.html", frame, address=address, news=news), calm=True)]
 
     async def _jobs(self, frame: Frame) -> list[Fragment]:
@@ -151,4 +151,4 @@ def go_live(site: Site, desk: QuarantineDesk) -> None:
     """Make the pages live."""
     live = LiveQuarantine(site, desk)
     site.live_pages.add(PAGE, live.replays, shared_for=SECONDS)
-    site.live_pages.add_each(PAGE, live.listed)
+    site.live_pages.add_each(PAGE, live.listed, shared_for=SECONDS)
