@@ -123,7 +123,7 @@ def companions(
             trouble=None if link.state is LinkState.READY else link.detail or link.state.value,
             restarts=0 if kept is None else kept.restarts,
             started_at=None if kept is None else kept.started_at,
-            last_error=contest(client) or (None if kept is None else kept.last_error),
+            last_error=(None if kept is None else kept.last_error) or contest(client),
             connected=watch.connected,
             dropped=watch.dropped,
         ),

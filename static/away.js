@@ -1,6 +1,8 @@
 // The page for "Postgres is away" asks again every few seconds. It shows how full the broker's queue is by now, and gives
 // way to what was asked for as soon as that can be had: until then nothing moves under the reader's hands.
-const PERIOD = 1000 * Number(document.querySelector("[data-retry]").dataset.retry);
+const told = document.querySelector("[data-retry]"); // not on a page that was put in place of another's content
+const PERIOD = 1000 * Number(told.dataset.retry);
+told.hidden = false;
 const here = location.pathname + location.search;
 
 async function again() {

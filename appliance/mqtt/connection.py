@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 STABLE_SECONDS = 5.0
 """A connection that lived this long was a good one: after it the delays begin anew."""
 
-CONTESTED_SECONDS = 60.0
+CONTESTED_SECONDS = 10.0
 """A connection that lived this long is no longer contested by another client of our identifier."""
 
 WITHOUT_A_WORD = 5

@@ -336,7 +336,7 @@ def _row(reading: LastReading) -> Row:
 def trouble(missing: Mapping[str, str]) -> str | None:
     """What the banner says while something is away."""
     if "postgres" in missing:
-        return f"Postgres is away: {missing['postgres']}. The broker keeps the messages; today's numbers stand still."
+        return f"Postgres is away: {missing['postgres']}. The broker keeps the messages; the numbers stand still."
     if "schema" in missing:
         return f"The database is not ready: {missing['schema']}."
     if "broker" in missing:
