@@ -175,7 +175,7 @@ class Pipeline:
                 self._on_commit(_summary(outcome, self._clock.wall()))
 
     def _remember(self, outcome: Outcome) -> None:
-        """Move the devices' states: what is in them was committed. In one go, so that a state write finds all or nothing."""
+        """Move the states of devices: what is in them was committed. In one go: a state write finds all or nothing."""
         received_at = outcome.batch.received_at
         touch = self._states.touch
         for reading in outcome.stored:
