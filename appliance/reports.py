@@ -84,7 +84,7 @@ def contest(client: Client) -> str | None:
     if not times:
         return None
     often = "once" if times == 1 else f"{times} times"
-    return f"another client uses our client id, seen {often}: is a copy of the data folder in use elsewhere?"
+    return f"another client seems to use our client id, seen {often}: is a copy of the data folder in use elsewhere?"
 
 
 def broker_watch(watch: BrokerWatch) -> Callable[[], Report]:

@@ -202,7 +202,7 @@ class Connection:
         if _taken_over(outcome):
             state = LinkState.TAKEN_OVER
             self.taken_over += 1
-            log.error("another client uses our client id", endpoint=self.transport.name, times=self.taken_over)
+            log.error("another client seems to use our client id", endpoint=self.transport.name, times=self.taken_over)
         self.board.post(Link(state, self.session.generation, detail=describe(outcome)))
         return outcome
 

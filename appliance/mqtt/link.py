@@ -15,9 +15,7 @@ class LinkState(Enum):
     DOWN = "down"
     CONNECTED = "connected"  # accepted, subscriptions not all granted yet
     READY = "ready"  # every subscription is granted on this connection
-    TAKEN_OVER = (
-        "taken over"  # another client uses our identifier; we come back after a long delay, the next time a longer one
-    )
+    TAKEN_OVER = "taken over"  # another client uses our identifier; we come back after delays that grow
     CLOSED = "closed"  # for good
 
 
