@@ -28,8 +28,8 @@ FLEET_AGE = 10.0
 """Seconds that a count of such a fleet is good for."""
 MAX_SCOPES = 64
 """Choices of viewers whose numbers are kept."""
-READINGS = 12
-"""The newest of a site."""
+LAST_READINGS = 12
+"""Rows of the table of readings, the newest of each device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class FigureReader:
             reasons = dict(await cursor.fetchall())
             readings: list[LastReading] = []
             if choice.site is not None:
-                readings = await history.last_readings(connection, READINGS, choice.tenant, choice.site)
+                readings = await history.last_readings(connection, LAST_READINGS, choice.tenant, choice.site)
         return Figures(
             since=since,
             read_at=now,

@@ -22,7 +22,7 @@ from appliance.web.api.device_shapes import NONE
 from appliance.web.attention import Item, Places
 from appliance.web.auth import READERS, Viewer, allow, viewer
 from appliance.web.failures import POSTGRES_AWAY
-from appliance.web.figures import FigureReader, Figures
+from appliance.web.figures import LAST_READINGS, FigureReader, Figures
 from appliance.web.first_steps import Step
 from appliance.web.fragments import Fragment
 from appliance.web.frame import Frame
@@ -34,8 +34,6 @@ from appliance.web.words import Words, reason_words
 log = structlog.get_logger(__name__)
 
 FILE_HEADS = ("from", "seconds", "received", "stored", "refused", "duplicate")
-LAST_READINGS = 12
-"""Rows of the table."""
 REASONS_SHOWN = 6
 SITES_SHOWN = 6
 LIVE_PATIENCE = 1.0
