@@ -18,8 +18,8 @@ GATHER_LEAST = 0.00025
 """Seconds for which to leave bytes with the kernel while earlier messages still wait: a broker writes messages one by
 one, and a chunk of some hundred costs half the processor time of as many small ones. Nobody waits longer for it."""
 GATHERED_BYTES = 24_576
-"""Chunks are kept between half of this and this: of small messages a Unix socket holds little more (its
-200 KiB are mostly the kernel's own book-keeping), and while it is full the broker stands still."""
+"""Chunks are kept between half of this and this. Of small messages a Unix socket holds only half as much again: its
+200 KiB are mostly the kernel's own book-keeping. While it is full, the broker waits for us."""
 
 
 def next_gathering(seconds: float, size: int) -> float:

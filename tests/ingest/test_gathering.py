@@ -3,7 +3,7 @@
 import trio
 import trio.testing
 
-from appliance.ingest.batch import Batch, Settlement, Submission
+from appliance.ingest.batch import Batch, Outcome, Settlement, Submission
 from appliance.ingest.gathering import TOGETHER, Gathering, Work
 from tests.ingest.plant import Message
 
@@ -40,6 +40,9 @@ async def test_all_that_gathered_is_one_batch_with_the_indexes_and_the_time_of_i
     assert (found.batch.first, found.batch.received_at, found.taken_at) == (0, NOW, 0)
     assert found.batch.qos0 == {1, 3, 5}
     assert [len(submission.messages) for submission in found.submissions] == [3, 2, 1]
+    outcome = Outcome(found.batch, (), (), ())
+    ends = [(0, 3), (3, 5), (5, 6)]
+    assert [Settlement(outcome, first, last).more_follow for first, last in ends] == [True, True, False]
 
 
 async def test_what_came_in_later_is_a_batch_of_its_own() -> None:
