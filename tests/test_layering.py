@@ -30,13 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "failpoints": set(),
     "broker_user": set(),  # names and hashes of broker users: devices makes them, children writes them down
     "vault": {"errors"},  # seals what must be read again: data_dir keeps its keys, people and deliveries seal with it
-    # what config is made of, for its use alone; everybody else sees config
-    "config_lines": set(),
-    "config_secret": set(),
-    "config_values": {"config_secret"},
-    "config_file": {"config_lines", "errors"},
-    "config_sources": {"config_file", "config_lines", "config_secret", "config_values", "errors"},
-    "config": {"config_file", "config_secret", "config_sources", "errors"},
+    "config": {"errors"},
     "logs": {"config"},  # set up once by the top; everybody else only asks structlog for a logger
     # adapters: the leaves, never one another
     "children": LEAVES,

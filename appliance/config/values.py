@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from appliance.config_secret import Secret
+from appliance.config.secret import Secret
 
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 _USERINFO = re.compile(r"//.*@")

@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
-from appliance.config_file import VARIABLE, Document
-from appliance.config_lines import KeyPath
-from appliance.config_secret import read_secret_file
-from appliance.config_values import from_text, from_toml, is_secret, resolve
+from appliance.config.file import VARIABLE, Document
+from appliance.config.lines import KeyPath
+from appliance.config.secret import read_secret_file
+from appliance.config.values import from_text, from_toml, is_secret, resolve
 from appliance.errors import ConfigurationError
 
 PREFIX = "APPLIANCE_"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance.config_lines import KeyPath, key_lines
+from appliance.config.lines import KeyPath, key_lines
 from appliance.errors import ConfigurationError
 
 VARIABLE = "APPLIANCE_CONFIG"

@@ -15,9 +15,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from appliance import config_file
-from appliance.config_secret import MASK, Secret, weakness
-from appliance.config_sources import fields_of, given_in_environment, given_in_file
+from appliance.config import file as config_file
+from appliance.config.secret import MASK, Secret, weakness
+from appliance.config.sources import fields_of, given_in_environment, given_in_file
 from appliance.errors import ConfigurationError
 
 __all__ = ["Broker", "Config", "Database", "Ingest", "Limits", "Loaded", "Log", "Presence", "Provisioning"]

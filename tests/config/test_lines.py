@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.config_lines import key_lines
+from appliance.config.lines import key_lines
 
 ODD = '''\
 # [broker] not here
