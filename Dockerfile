@@ -45,7 +45,7 @@ EXPOSE 1883 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["python", "-c", "\
 import os, urllib.request; \
-from appliance.config.schema import load; \
+from appliance.config import load; \
 port = load(None, os.environ).config.web.port; \
 urllib.request.urlopen(f'http://127.0.0.1:{port}/healthz', timeout=4)"]
 CMD ["appliance", "run"]

@@ -10,7 +10,7 @@ import traceback
 import click
 
 from appliance.cli import cli
-from appliance.config.schema import Log
+from appliance.config import Log
 from appliance.errors import ApplianceError
 from appliance.logs import configure, encode
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from appliance.config.schema import Log
+from appliance.config import Log
 
 SAMPLE_BURST = 5
 """Warnings of one event that are written in a window; the others are counted."""

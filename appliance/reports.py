@@ -7,7 +7,7 @@ from appliance.children.keeper import ChildState, ChildStatus
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import BrokerLimits
 from appliance.children.postgres import Postgres
-from appliance.config.schema import Config
+from appliance.config import Config
 from appliance.db.pool import Pool
 from appliance.devices.registry import Registry
 from appliance.devices.state import StateBook

@@ -32,7 +32,7 @@ from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import BrokerLimits, Users
 from appliance.children.postgres import Postgres
 from appliance.clock import Clock, SystemClock
-from appliance.config.schema import Config, masked
+from appliance.config import Config, masked
 from appliance.db import bootstrap
 from appliance.db.endpoint import DATABASE, Endpoint
 from appliance.db.migrations import migrate

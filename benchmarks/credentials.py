@@ -15,7 +15,7 @@ import trio
 from mqtt5 import QoS
 
 from appliance import logs
-from appliance.config.schema import Log
+from appliance.config import Log
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection, connect

@@ -11,7 +11,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.config.schema import Log, Secret
+from appliance.config import Log, Secret
 from appliance.logs import SAMPLE_BURST, SAMPLE_WINDOW, Sampler, configure, encode
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance.cli import COMMANDS
-from appliance.config.schema import FIELDS
+from appliance.config import FIELDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from appliance.config.schema import Config, Loaded, load
+from appliance.config import Config, Loaded, load
 
 COMMANDS = {
     "check-config": "appliance.cli.check_config",

@@ -14,7 +14,7 @@ import trio
 from appliance.cli import Invocation
 from appliance.cli.database import opened
 from appliance.clock import SystemClock
-from appliance.config.schema import Config
+from appliance.config import Config
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.endpoint import Endpoint
 from appliance.db.migrations import schema_version, shipped

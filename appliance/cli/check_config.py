@@ -5,7 +5,7 @@ import json
 import click
 
 from appliance.cli import Invocation
-from appliance.config.schema import masked
+from appliance.config import masked
 
 
 @click.command()

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from appliance.addresses import lan_addresses
 from appliance.children.data_dir import RunFile, open_data_dir, read_run_file
 from appliance.children.postgres import Postgres
-from appliance.config.schema import Config
+from appliance.config import Config
 from appliance.db import bootstrap
 from appliance.db.endpoint import DATABASE, Endpoint
 from appliance.db.migrations import migrate

@@ -11,7 +11,7 @@ from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import plain, show_one
 from appliance.clock import SystemClock
-from appliance.config.schema import Config
+from appliance.config import Config
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
 from appliance.devices.provisioning import Provisioner

@@ -16,7 +16,7 @@ from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import plain, show_rows
 from appliance.cli.stage import Logins, refusing_rows, set_up
-from appliance.config.schema import Config
+from appliance.config import Config
 from appliance.failpoints import IN_A_CHECK, VARIABLE
 from appliance.ingest import quarantine_store
 from appliance.ingest.quarantine_store import OPERATOR, Selection

@@ -15,7 +15,7 @@ from appliance import logs
 from appliance.children.data_dir import read_run_file
 from appliance.cli import Invocation, showing
 from appliance.cli.database import running
-from appliance.config.schema import Log
+from appliance.config import Log
 from appliance.errors import ApplianceError
 from appliance.mqtt.topics import valid_id
 from appliance.simulate.devices import Behaviour

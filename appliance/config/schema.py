@@ -1,29 +1,19 @@
-"""The configuration: ``appliance.toml`` and ``APPLIANCE_*`` variables as frozen structs.
+"""The sections and keys of the configuration as frozen structs, with their types, bounds and defaults.
 
-Enters: a file, the environment. Leaves: ``Loaded``, or one ConfigurationError that names the place, the key, what is
-wrong and what is allowed. Never: a started service, a secret in a message. What each key means and its unit stand in
-the committed ``appliance.toml``, the complete default.
+The committed ``appliance.toml`` says what each key means and in which unit; it is the complete default.
 """
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
-from appliance.config import file as config_file
-from appliance.config.secret import MASK, Secret, weakness
-from appliance.config.sources import fields_of, given_in_environment, given_in_file
-from appliance.errors import ConfigurationError
+from appliance.config.secret import MASK, Secret
+from appliance.config.sources import fields_of
 
-__all__ = ["Broker", "Config", "Database", "Ingest", "Limits", "Loaded", "Log", "Presence", "Provisioning"]
-__all__ += ["Quarantine", "Retention", "Secret", "Subscriptions", "Web", "load"]
-
-DEFAULT = "default"
 SYSTEM_DATA_DIR = Path("/var/lib/appliance")
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -171,7 +161,7 @@ FIELDS = fields_of(Config)
 
 def masked(config: Config) -> dict[str, object]:
     """Every effective value by its dotted name, as JSON knows it; of secrets, only that there is one."""
-    return {key: _plain(_value(config, key)) for key in FIELDS}
+    return {key: _plain(value_of(config, key)) for key in FIELDS}
 
 
 def _plain(value: object) -> object:
@@ -180,120 +170,9 @@ def _plain(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
-def _value(config: Config, key: str) -> Any:
-    """The value of a key, for example ``broker.port``."""
+def value_of(config: Config, key: str) -> Any:
+    """Return the value of a key, for example ``broker.port``."""
     value: Any = config
     for part in key.split("."):
         value = getattr(value, part)
     return value
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A configuration, and where each value came from."""
-
-    config: Config
-    origins: Mapping[str, str]
-    """Of every key in ``FIELDS``: ``file:line``, ``$VARIABLE`` or ``default``."""
-    file: Path | None
-    """The configuration file that was read."""
-
-    def value(self, key: str) -> Any:
-        """The effective value of a key, for example ``broker.port``."""
-        return _value(self.config, key)
-
-
-def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
-    """Read the configuration: the file (``path`` or a standard place), then ``environ`` over it.
-
-    Raises ConfigurationError, one line, for the first fault.
-    """
-    file = config_file.locate(path, environ)
-    in_file = {} if file is None else given_in_file(config_file.read(file), FIELDS)
-    in_environment = given_in_environment(environ, FIELDS)
-    for given in in_file.values():
-        # a value that the environment overrides must be right too, or it bites on the day the variable goes
-        if given.field.key in in_environment and not given.in_file:
-            given.value()
-    winners = in_file | in_environment
-    config = _build({key: given.value() for key, given in winners.items()}, file)
-    origins = {key: winners[key].place if key in winners else DEFAULT for key in FIELDS}
-    for keys, fault in faults(config):
-        key = next((key for key in keys if origins[key] != DEFAULT), keys[0])
-        raise ConfigurationError(f"{origins[key]}: {key}: {fault}")
-    return Loaded(config, origins, file)
-
-
-def _build(values: Mapping[str, Any], file: Path | None) -> Config:
-    """The configuration with ``values`` by dotted key over the defaults."""
-    sections: dict[str, dict[str, Any]] = {field.section: {} for field in FIELDS.values()}
-    for key, value in values.items():
-        sections[FIELDS[key].section][FIELDS[key].name] = value
-    top = {"data_dir": default_data_dir(file)} | sections.pop("")
-    default = Config(**top)
-    changed = {name: msgspec.structs.replace(getattr(default, name), **inner) for name, inner in sections.items()}
-    return msgspec.structs.replace(default, **changed)
-
-
-def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What is wrong between keys, or within a value beyond its type: the keys concerned and the words."""
-    broker, web, ingest = config.broker, config.web, config.ingest
-    if broker.url is None and broker.port == web.port != 0 and _overlap(broker.host, web.host):
-        yield ("web.port", "broker.port"), f"broker.port and web.port are both {web.port}; choose another for one"
-    if broker.url is None and (broker.username or broker.password):
-        keys = ("broker.username", "broker.password")
-        yield keys, "is for an external broker; set broker.url too, or leave it out"
-    if broker.password and not broker.username:
-        yield ("broker.password",), "needs broker.username too"
-    if broker.password and (weak := weakness(broker.password.reveal())):
-        yield ("broker.password",), weak
-    if 2 * ingest.batch_size > ingest.receive_max:
-        keys = ("ingest.batch_size", "ingest.receive_max")
-        yield keys, f"batch_size must be at most half of receive_max (now {ingest.batch_size} and {ingest.receive_max})"
-    if config.retention.rollup_days < config.retention.days:
-        yield ("retention.rollup_days", "retention.days"), "rollup_days must be at least as many as retention.days"
-    if config.presence.offline_after < config.presence.stale_after:
-        yield ("presence.offline_after", "presence.stale_after"), "offline_after must be at least stale_after"
-    yield from ((("database.url",), fault) for fault in _database_faults(config.database))
-
-
-def _database_faults(database: Database) -> Iterator[str]:
-    """What is wrong with the address of Postgres, without telling any of it."""
-    if database.url is None:
-        return
-    try:
-        parts = urlsplit(database.url.reveal())
-    except ValueError:
-        yield "is not a valid address; it must be postgresql://USER@HOST:PORT/DATABASE"
-        return
-    if parts.scheme not in {"postgresql", "postgres"} or "//" not in database.url.reveal():
-        yield "must start with postgresql://, for example postgresql://USER@HOST:PORT/DATABASE"
-        return
-    userinfo = parts.netloc.rpartition("@")[0]
-    password = unquote(userinfo.partition(":")[2]) or _option(parts, "password")
-    if password and (weak := weakness(password)):
-        yield f"its password {weak}"
-    remote = [host for host in _hosts(parts) if not _is_local(host)]
-    if remote and _option(parts, "sslmode") in {"disable", "allow"} and not database.allow_insecure:
-        yield f"would send data in clear text to {remote[0]}; use sslmode=verify-full, or set database.allow_insecure"
-
-
-def _hosts(parts: SplitResult) -> list[str]:
-    """The hosts of a libpq address, which may name several; empty means a Unix socket."""
-    listed = parts.netloc.rpartition("@")[2] or _option(parts, "host") or _option(parts, "hostaddr")
-    return [host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host for host in listed.split(",")]
-
-
-def _option(parts: SplitResult, name: str) -> str:
-    """A parameter of an address; the last one counts, as for libpq."""
-    pairs = [pair.partition("=") for pair in parts.query.split("&")]
-    return next((unquote(value) for key, _, value in reversed(pairs) if key == name), "")
-
-
-def _is_local(host: str) -> bool:
-    return host in {"", "localhost", "[::1]"} or host.startswith(("/", "127.", "%2F", "%2f"))
-
-
-def _overlap(one: str, other: str) -> bool:
-    everywhere = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
-    return one == other or one in everywhere or other in everywhere

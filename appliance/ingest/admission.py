@@ -12,7 +12,7 @@ from typing import Protocol, cast
 import msgspec
 import structlog
 
-from appliance.config.schema import Ingest, Retention
+from appliance.config import Ingest, Retention
 from appliance.devices.provisioning import Key
 from appliance.devices.registry import Standing, Tenant
 from appliance.ingest.batch import MICROSECONDS, Batch, Candidate, Reading, Refused, Route

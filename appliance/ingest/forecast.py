@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import trio
 
 from appliance.clock import Clock
-from appliance.config.schema import Ingest, Retention
+from appliance.config import Ingest, Retention
 from appliance.db import statements
 from appliance.db.pool import Pool
 from appliance.devices.foresight import Foresight

@@ -16,7 +16,7 @@ import trio
 
 from appliance.activity import activity
 from appliance.clock import Clock
-from appliance.config.schema import Quarantine
+from appliance.config import Quarantine
 from appliance.db import statements
 from appliance.db.locks import lock_key
 from appliance.db.pool import Pool, PoolTimeout

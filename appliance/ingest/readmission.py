@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from appliance.config.schema import Ingest, Retention
+from appliance.config import Ingest, Retention
 from appliance.devices.provisioning import Key
 from appliance.devices.registry import Standing, Tenant
 from appliance.ingest.admission import Admission

@@ -21,7 +21,7 @@ from psycopg import Notify
 from appliance.activity import activity
 from appliance.backoff import Backoff
 from appliance.clock import Clock
-from appliance.config.schema import Ingest, Retention
+from appliance.config import Ingest, Retention
 from appliance.db import statements
 from appliance.db.notify import Connect, listen
 from appliance.db.pool import Pool, PoolTimeout

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from appliance.cli import COMMANDS, cli
 from appliance.cli.database import environment
 from appliance.cli.psql import find_psql
-from appliance.config.schema import FIELDS
+from appliance.config import FIELDS
 from appliance.errors import ApplianceError
 
 

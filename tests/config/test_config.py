@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.config import FIELDS, Config, Loaded, Secret, default_data_dir, load
 from appliance.config import file as config_file
-from appliance.config.schema import FIELDS, Config, Loaded, Secret, default_data_dir, load
 from appliance.errors import ConfigurationError
 
-COMMITTED = Path(__file__).parent.parent / "appliance.toml"
+COMMITTED = Path(__file__).parents[2] / "appliance.toml"
 STRONG = "correct horse battery"
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import trio
 
 from appliance.clock import SystemClock
-from appliance.config.schema import Ingest, Retention
+from appliance.config import Ingest, Retention
 from appliance.db.pool import open_pool
 from appliance.db.trio_psycopg import connect
 from appliance.devices.provisioning import Provisioner

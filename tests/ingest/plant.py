@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from appliance.clock import Clock, SystemClock
-from appliance.config.schema import Ingest, Retention
+from appliance.config import Ingest, Retention
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
 from appliance.devices.provisioning import Provisioner

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from appliance.config.schema import Ingest, Retention
+from appliance.config import Ingest, Retention
 from appliance.devices.provisioning import Key
 from appliance.devices.registry import FOREVER, Standing, Tenant
 from appliance.devices.state import DeviceState

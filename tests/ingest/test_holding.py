@@ -9,7 +9,7 @@ import structlog
 import trio
 
 from appliance.clock import SystemClock
-from appliance.config.schema import Quarantine
+from appliance.config import Quarantine
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.ingest import holding as holding_module

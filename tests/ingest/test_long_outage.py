@@ -8,7 +8,7 @@ from contextlib import closing
 import psycopg
 import trio
 
-from appliance.config.schema import Config
+from appliance.config import Config
 from appliance.db.roles import OWNER
 from appliance.ingest.backlog import CALM_LOOKS, RETURNING, Backlog
 from appliance.ingest.batch import Accepted, Verdict

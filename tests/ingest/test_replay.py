@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from appliance.clock import SystemClock
-from appliance.config.schema import Ingest, Retention
+from appliance.config import Ingest, Retention
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
 from appliance.devices import seats

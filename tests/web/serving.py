@@ -13,7 +13,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from appliance.clock import SystemClock
-from appliance.config.schema import Ingest, Retention
+from appliance.config import Ingest, Retention
 from appliance.db import roles
 from appliance.db.pool import Pool, open_pool
 from appliance.devices.claims import Outcome

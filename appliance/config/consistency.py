@@ -1,0 +1,71 @@
+"""What must hold between keys of the configuration, and within a value beyond its type."""
+
+from collections.abc import Iterator
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from appliance.config.schema import Config, Database
+from appliance.config.secret import weakness
+
+
+def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is wrong between keys, or within a value beyond its type: the keys concerned and the words."""
+    broker, web, ingest = config.broker, config.web, config.ingest
+    if broker.url is None and broker.port == web.port != 0 and _overlap(broker.host, web.host):
+        yield ("web.port", "broker.port"), f"broker.port and web.port are both {web.port}; choose another for one"
+    if broker.url is None and (broker.username or broker.password):
+        keys = ("broker.username", "broker.password")
+        yield keys, "is for an external broker; set broker.url too, or leave it out"
+    if broker.password and not broker.username:
+        yield ("broker.password",), "needs broker.username too"
+    if broker.password and (weak := weakness(broker.password.reveal())):
+        yield ("broker.password",), weak
+    if 2 * ingest.batch_size > ingest.receive_max:
+        keys = ("ingest.batch_size", "ingest.receive_max")
+        yield keys, f"batch_size must be at most half of receive_max (now {ingest.batch_size} and {ingest.receive_max})"
+    if config.retention.rollup_days < config.retention.days:
+        yield ("retention.rollup_days", "retention.days"), "rollup_days must be at least as many as retention.days"
+    if config.presence.offline_after < config.presence.stale_after:
+        yield ("presence.offline_after", "presence.stale_after"), "offline_after must be at least stale_after"
+    yield from ((("database.url",), fault) for fault in _database_faults(config.database))
+
+
+def _database_faults(database: Database) -> Iterator[str]:
+    """What is wrong with the address of Postgres, without telling any of it."""
+    if database.url is None:
+        return
+    try:
+        parts = urlsplit(database.url.reveal())
+    except ValueError:
+        yield "is not a valid address; it must be postgresql://USER@HOST:PORT/DATABASE"
+        return
+    if parts.scheme not in {"postgresql", "postgres"} or "//" not in database.url.reveal():
+        yield "must start with postgresql://, for example postgresql://USER@HOST:PORT/DATABASE"
+        return
+    userinfo = parts.netloc.rpartition("@")[0]
+    password = unquote(userinfo.partition(":")[2]) or _option(parts, "password")
+    if password and (weak := weakness(password)):
+        yield f"its password {weak}"
+    remote = [host for host in _hosts(parts) if not _is_local(host)]
+    if remote and _option(parts, "sslmode") in {"disable", "allow"} and not database.allow_insecure:
+        yield f"would send data in clear text to {remote[0]}; use sslmode=verify-full, or set database.allow_insecure"
+
+
+def _hosts(parts: SplitResult) -> list[str]:
+    """The hosts of a libpq address, which may name several; empty means a Unix socket."""
+    listed = parts.netloc.rpartition("@")[2] or _option(parts, "host") or _option(parts, "hostaddr")
+    return [host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host for host in listed.split(",")]
+
+
+def _option(parts: SplitResult, name: str) -> str:
+    """A parameter of an address; the last one counts, as for libpq."""
+    pairs = [pair.partition("=") for pair in parts.query.split("&")]
+    return next((unquote(value) for key, _, value in reversed(pairs) if key == name), "")
+
+
+def _is_local(host: str) -> bool:
+    return host in {"", "localhost", "[::1]"} or host.startswith(("/", "127.", "%2F", "%2f"))
+
+
+def _overlap(one: str, other: str) -> bool:
+    everywhere = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+    return one == other or one in everywhere or other in everywhere
