@@ -4,8 +4,8 @@ The supervisor's own tool. A service is ``async def run(*, task_status)``; it en
 itself, or raises, ends the whole tree: its error leaves through the nursery.
 
 What the tree says of a service comes from three places, none of which costs a message anything: its
-:class:`Report`, asked for by whoever looks; its :mod:`appliance.activity`, where chores note what they do; and Trio
-itself, which knows the tasks that run below it and where each of them waits.
+:class:`Report`, asked for by whoever looks; its :mod:`appliance.activity`, where chores note
+what they do; and Trio itself, which knows the tasks that run below it and where each of them waits.
 """
 
 import time

@@ -7,6 +7,7 @@ ROOT = Path(__file__).parent.parent / "appliance"
 
 LEAVES = {
     "activity",
+    "runtime.activity",
     "errors",
     "backoff",
     "reading",
@@ -16,7 +17,9 @@ LEAVES = {
     "assets",
     "failpoints",
     "broker_user",
+    "broker.accounts",
     "vault",
+    "keyring",
 }
 ALLOWED: dict[str, set[str]] = {
     # leaves: know one another only where named
@@ -50,6 +53,10 @@ ALLOWED: dict[str, set[str]] = {
     "web": LEAVES
     # tree, inner_tasks, latency, vitals, system: what the process tells of itself, shown on the System page
     | {
+        "runtime",
+        "diagnostics",
+        "broker.refusals",
+        "onboarding",
         "door",
         "tree",
         "inner_tasks",
@@ -66,6 +73,11 @@ ALLOWED: dict[str, set[str]] = {
         "mqtt.topics",
     },
     # top
+    "runtime": {"errors"},
+    "diagnostics": {"*"},
+    "broker": LEAVES | {"children", "db", "devices", "ingest", "mqtt"},
+    "onboarding": {"clock", "db", "devices", "errors", "people", "subscriptions"},
+    "keyring": {"errors"},
     "tree": {"activity", "errors", "inner_tasks"},  # the supervisor's tool; knows no service, so pages can show it
     "inner_tasks": set(),
     "latency": set(),
@@ -81,10 +93,16 @@ ALLOWED: dict[str, set[str]] = {
     "first_start": {"clock", "db", "devices", "errors", "people", "subscriptions"},
     "doorkeeper": {"activity", "children", "mqtt"},  # the one place where the session's state opens the broker's door
     "health": {"activity", "db"},
-    "housekeeping": {"activity", "clock", "db", "devices", "subscriptions"},
-    "stopping": {"activity"},
+    "housekeeping": {"runtime.activity", "activity", "clock", "db", "devices", "subscriptions"},
+    "stopping": {"runtime.activity", "activity"},
     "supervisor": {"*"},
-    "intake": {"activity", "failpoints", "ingest", "mqtt"},  # the one place where the MQTT client meets the pipeline
+    "intake": {
+        "runtime.activity",
+        "activity",
+        "failpoints",
+        "ingest",
+        "mqtt",
+    },  # the one place where the MQTT client meets the pipeline
     "simulate": LEAVES | {"mqtt"},
     "cli": {"*"},
     "__main__": {"*"},

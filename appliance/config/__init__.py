@@ -36,7 +36,8 @@ from appliance.config.sources import given_in_environment, given_in_file
 from appliance.errors import ConfigurationError
 
 __all__ = ["FIELDS", "MASK", "Broker", "Config", "Database", "Ingest", "Limits", "Loaded", "Log", "Presence"]
-__all__ += ["Provisioning", "Quarantine", "Retention", "Secret", "Subscriptions", "Web", "default_data_dir", "load", "masked"]
+__all__ += ["Provisioning", "Quarantine", "Retention", "Secret", "Subscriptions", "Web"]
+__all__ += ["default_data_dir", "load", "masked"]
 
 DEFAULT = "default"
 """The origin of a value that neither the file nor the environment gives."""
