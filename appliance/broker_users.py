@@ -16,7 +16,6 @@ import structlog
 import trio
 from psycopg import Notify
 
-from appliance.activity import activity
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import Users
 from appliance.clock import Clock
@@ -25,6 +24,7 @@ from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import broker_copies, credentials
 from appliance.devices.broker_copies import BrokerCopy
+from appliance.runtime.activity import activity
 
 log = structlog.get_logger(__name__)
 

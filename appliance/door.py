@@ -26,10 +26,10 @@ from enum import StrEnum
 
 import trio
 
-from appliance.activity import activity
 from appliance.broker_user import PRIVATE_USER
 from appliance.clock import Clock
 from appliance.metrics import Metrics
+from appliance.runtime.activity import activity
 
 KEPT = 1000
 """Different refusals."""

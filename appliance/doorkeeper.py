@@ -8,10 +8,10 @@ open again. With an external broker there is no door of ours; a lost session is 
 import structlog
 import trio
 
-from appliance.activity import activity
 from appliance.children.mosquitto import Mosquitto
 from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState
+from appliance.runtime.activity import activity
 
 log = structlog.get_logger(__name__)
 

@@ -3,9 +3,9 @@
 import psycopg
 import trio
 
-from appliance.activity import activity
 from appliance.db.migrations import schema_version, shipped
 from appliance.db.pool import Pool, PoolTimeout
+from appliance.runtime.activity import activity
 
 INTERVAL = 1.0
 DEADLINE = 2.0

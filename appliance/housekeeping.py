@@ -11,10 +11,10 @@ import psycopg
 import structlog
 import trio
 
-from appliance.activity import activity
 from appliance.clock import Clock
 from appliance.db.pool import Pool
 from appliance.devices import history, metric_store
+from appliance.runtime.activity import activity
 from appliance.subscriptions import store
 
 INTERVAL = 60.0

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import trio
 
-from appliance.activity import activity
 from appliance.failpoints import Failpoints
 from appliance.ingest.batch import Settlement, Submission
 from appliance.ingest.pipeline import Pipeline
 from appliance.mqtt.client import Client
 from appliance.mqtt.inbox import Batch
+from appliance.runtime.activity import activity
 
 FIRST_PUBACK = "after_first_puback"
 NONE: frozenset[int] = frozenset()

@@ -17,8 +17,8 @@ from appliance.ingest.limiter import Limiter
 from appliance.ingest.pipeline import Pipeline
 from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState
+from appliance.runtime.tree import Report
 from appliance.system import Bound, BrokerTerms, Companion
-from appliance.tree import Report
 
 
 def child(status: Callable[[], ChildStatus], version: Callable[[], str]) -> Callable[[], Report]:

@@ -22,8 +22,6 @@ from psycopg import Notify
 from psycopg.conninfo import make_conninfo
 
 from appliance import doorkeeper, first_start, housekeeping, reports
-from appliance.activity import activity
-from appliance.addresses import lan_addresses
 from appliance.backoff import Backoff
 from appliance.broker_users import BrokerUsers, read_users
 from appliance.broker_watch import BrokerWatch
@@ -70,9 +68,11 @@ from appliance.metrics import Metrics
 from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState
 from appliance.people.signin import SignIn
-from appliance.stopping import Stopping
+from appliance.runtime.activity import activity
+from appliance.runtime.addresses import lan_addresses
+from appliance.runtime.signals import Stopping
+from appliance.runtime.tree import Tree
 from appliance.system import System
-from appliance.tree import Tree
 from appliance.vitals import Vitals
 from appliance.web.access import Access
 from appliance.web.app import create_app

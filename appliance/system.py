@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from appliance.tree import ServiceStatus
+from appliance.runtime.tree import ServiceStatus
 from appliance.vitals import Vitals
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import trio
 
-from appliance.activity import activity
 from appliance.clock import Clock
 from appliance.latency import STEP, LatencyHistory
 from appliance.metrics import Metrics
+from appliance.runtime.activity import activity
 
 DISK_SECONDS = 60.0
 """Between two counts of what our folder takes."""

@@ -11,7 +11,6 @@ import trio
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from appliance.addresses import lan_addresses
 from appliance.children.data_dir import RunFile, open_data_dir, read_run_file
 from appliance.children.postgres import Postgres
 from appliance.config import Config
@@ -21,6 +20,7 @@ from appliance.db.migrations import migrate
 from appliance.db.roles import OWNER, ROLES
 from appliance.db.trio_psycopg import connect
 from appliance.errors import ApplianceError
+from appliance.runtime.addresses import lan_addresses
 
 SUPERUSER = "postgres"
 """Of the embedded Postgres. Who may use its socket is its master anyway."""

@@ -14,12 +14,12 @@ import psycopg
 import structlog
 import trio
 
-from appliance.activity import activity
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.pool import Pool, PoolTimeout
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.presence import Limits
+from appliance.runtime.activity import activity
 
 INTERVAL = 5.0
 """Seconds between two looks, at most: presence may lag as much."""

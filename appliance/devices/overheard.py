@@ -8,10 +8,10 @@ import psycopg
 import structlog
 import trio
 
-from appliance.activity import activity
 from appliance.db.pool import PoolTimeout
 from appliance.devices.registry import Registry
 from appliance.devices.state import StateBook
+from appliance.runtime.activity import activity
 
 INTERVAL = 1.0
 """Seconds between two looks."""

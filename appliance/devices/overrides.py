@@ -11,9 +11,9 @@ import psycopg
 import structlog
 import trio
 
-from appliance.activity import activity
 from appliance.db import statements
 from appliance.db.pool import Pool
+from appliance.runtime.activity import activity
 
 INTERVAL = 0.5
 """Seconds between two readings at least."""

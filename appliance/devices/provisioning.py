@@ -18,7 +18,6 @@ import psycopg
 import structlog
 import trio
 
-from appliance.activity import activity
 from appliance.backoff import Backoff
 from appliance.clock import Clock, SystemClock
 from appliance.db import statements
@@ -32,6 +31,7 @@ from appliance.devices.device import Device, DeviceStatus
 from appliance.devices.seats import LIMIT_CONSTRAINT, device_of, entry
 from appliance.errors import ApplianceError, NoCapacity
 from appliance.reading import Reason, Refusal
+from appliance.runtime.activity import activity
 from appliance.subscriptions import rows
 from appliance.subscriptions.lifecycle import GRACE
 

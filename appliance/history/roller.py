@@ -12,11 +12,11 @@ import psycopg
 import structlog
 import trio
 
-from appliance.activity import activity
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.pool import Pool, PoolTimeout
 from appliance.db.trio_psycopg import Connection
+from appliance.runtime.activity import activity
 
 SETTLE = 300.0
 """Seconds that a mark rests."""

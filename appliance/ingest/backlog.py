@@ -10,9 +10,9 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from appliance.activity import activity
 from appliance.clock import Clock
 from appliance.ingest.limiter import Limiter
+from appliance.runtime.activity import activity
 
 NOTICEABLE = 1.0
 """Seconds below which a wait is no absence."""

@@ -14,7 +14,6 @@ import psycopg
 import structlog
 import trio
 
-from appliance.activity import activity
 from appliance.clock import Clock
 from appliance.config import Quarantine
 from appliance.db import statements
@@ -25,6 +24,7 @@ from appliance.ingest.batch import MICROSECONDS, MINUTE
 from appliance.ingest.quarantine import moment
 from appliance.metrics import Metrics
 from appliance.reading import HELD_REASONS
+from appliance.runtime.activity import activity
 
 INTERVAL = 5.0
 """Seconds between two rounds: for so long a tenant may be over its cap."""

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from appliance.activity import activity
 from appliance.clock import Clock
 from appliance.ingest.limiter import Limiter
+from appliance.runtime.activity import activity
 
 log = structlog.get_logger(__name__)
 

@@ -6,10 +6,10 @@ import psycopg
 import structlog
 import trio
 
-from appliance.activity import activity
 from appliance.clock import Clock
 from appliance.db.partitions import ensure_partitions
 from appliance.db.pool import Pool, PoolTimeout
+from appliance.runtime.activity import activity
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,6 @@ import structlog
 import trio
 from psycopg import Notify
 
-from appliance.activity import activity
 from appliance.backoff import Backoff
 from appliance.clock import Clock
 from appliance.config import Ingest, Retention
@@ -37,6 +36,7 @@ from appliance.ingest.replays import CHANNEL, Replay, replay_of
 from appliance.ingest.store import TelemetryStore, Way
 from appliance.metrics import Metrics
 from appliance.reading import Refusal
+from appliance.runtime.activity import activity
 
 SLICE = 200
 """Messages judged together and stored in one transaction."""

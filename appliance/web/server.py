@@ -25,7 +25,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from appliance.activity import activity
+from appliance.runtime.activity import activity
 from appliance.web import hardening
 from appliance.web.app import Dashboard
 from appliance.web.hardening import HostPolicy, Limits, RequestHead, Room, Verdict

@@ -21,8 +21,8 @@ from appliance.db.server import ServerFacts, read_facts
 from appliance.db.trio_psycopg import Connection
 from appliance.ingest.books import Books, read_books
 from appliance.latency import Percentiles
+from appliance.runtime.tree import ServiceStatus
 from appliance.system import Bound, BrokerTerms, Companion
-from appliance.tree import ServiceStatus
 from appliance.vitals import Disk, Memory, Queue
 from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.services import Services

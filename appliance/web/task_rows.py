@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from appliance.activity import in_words
-from appliance.inner_tasks import InnerTask
-from appliance.tree import ServiceStatus, State
+from appliance.runtime.activity import in_words
+from appliance.runtime.tasks import InnerTask
+from appliance.runtime.tree import ServiceStatus, State
 from appliance.web import formats
 from appliance.web.system_view import SystemView
 

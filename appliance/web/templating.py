@@ -4,8 +4,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from appliance.activity import in_words
 from appliance.assets import asset
+from appliance.runtime.activity import in_words
 from appliance.web import formats
 from appliance.web.files import Files
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import trio
 from trio_websocket import wrap_client_stream
 
-from appliance.stopping import ONE_WISH_SECONDS
+from appliance.runtime.signals import ONE_WISH_SECONDS
 from tests.appliance_process import ApplianceProcess
 from tests.system.publisher import TENANT, Publisher, books, client, settled, stored
 from tests.web.people import signed_in

@@ -10,7 +10,7 @@ import trio
 from appliance.clock import SystemClock
 from appliance.db.migrations import shipped
 from appliance.people.role import Role
-from appliance.tree import Report, Tree
+from appliance.runtime.tree import Report, Tree
 from appliance.web.services import Health
 from tests.ingest.plant import arrange
 from tests.postgres_server import Database

@@ -7,9 +7,9 @@ import pytest
 import trio
 import trio.testing
 
-from appliance.activity import activity, in_words
 from appliance.errors import ApplianceError
-from appliance.tree import ORDERLY_SECONDS, Report, Service, ServiceStatus, State, Tree
+from appliance.runtime.activity import activity, in_words
+from appliance.runtime.tree import ORDERLY_SECONDS, Report, Service, ServiceStatus, State, Tree
 
 
 async def _quiet(*, task_status: trio.TaskStatus[None]) -> None:

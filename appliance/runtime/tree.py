@@ -4,7 +4,7 @@ The supervisor's own tool. A service is ``async def run(*, task_status)``; it en
 itself, or raises, ends the whole tree: its error leaves through the nursery.
 
 What the tree says of a service comes from three places, none of which costs a message anything: its
-:class:`Report`, asked for by whoever looks; its :mod:`appliance.activity`, where chores note
+:class:`Report`, asked for by whoever looks; its :mod:`appliance.runtime.activity`, where chores note
 what they do; and Trio itself, which knows the tasks that run below it and where each of them waits.
 """
 
@@ -19,9 +19,9 @@ from typing import Any, TypeVar, cast
 import structlog
 import trio
 
-from appliance.activity import Activity, enter
 from appliance.errors import ApplianceError
-from appliance.inner_tasks import InnerTask, inner_tasks, whereabouts
+from appliance.runtime.activity import Activity, enter
+from appliance.runtime.tasks import InnerTask, inner_tasks, whereabouts
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ import signal
 import structlog
 import trio
 
-from appliance.activity import activity
+from appliance.runtime.activity import activity
 
 log = structlog.get_logger(__name__)
 
