@@ -21,7 +21,7 @@ from mqtt5 import QoS, RetainHandling
 from psycopg import Notify
 from psycopg.conninfo import make_conninfo
 
-from appliance import doorkeeper, first_start, housekeeping, reports
+from appliance import doorkeeper, first_start, housekeeping
 from appliance.backoff import Backoff
 from appliance.broker_users import BrokerUsers, read_users
 from appliance.broker_watch import BrokerWatch
@@ -47,9 +47,12 @@ from appliance.devices.presence import Limits as PresenceLimits
 from appliance.devices.provisioning import Provisioner
 from appliance.devices.registry import CHANNEL, Registry
 from appliance.devices.state import StateBook
+from appliance.diagnostics import reports
+from appliance.diagnostics.health import DatabaseHealth
+from appliance.diagnostics.process_metrics import Vitals
+from appliance.diagnostics.snapshot import System
 from appliance.door import Door
 from appliance.failpoints import Failpoints
-from appliance.health import DatabaseHealth
 from appliance.history.roller import Roller
 from appliance.ingest.admission import Admission
 from appliance.ingest.backlog import Backlog
@@ -72,8 +75,6 @@ from appliance.runtime.activity import activity
 from appliance.runtime.addresses import lan_addresses
 from appliance.runtime.signals import Stopping
 from appliance.runtime.tree import Tree
-from appliance.system import System
-from appliance.vitals import Vitals
 from appliance.web.access import Access
 from appliance.web.app import create_app
 from appliance.web.identity import Identity

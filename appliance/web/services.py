@@ -11,13 +11,13 @@ from appliance.db.pool import Pool
 from appliance.devices.claims import Outcome
 from appliance.devices.provisioning import Request
 from appliance.devices.seats import By
+from appliance.diagnostics.snapshot import System
 from appliance.door import Refused
 from appliance.ingest.batch import Verdict
 from appliance.ingest.forecast import Forecaster
 from appliance.ingest.limiter import BucketState
 from appliance.people.sessions import Visit
 from appliance.people.signin import SignIn
-from appliance.system import System
 from appliance.web.access import Access
 from appliance.web.auth import Viewer
 from appliance.web.live import LiveFeed

@@ -19,11 +19,11 @@ from appliance.db.migrations import shipped
 from appliance.db.pool import Pool
 from appliance.db.server import ServerFacts, read_facts
 from appliance.db.trio_psycopg import Connection
+from appliance.diagnostics.latency import Percentiles
+from appliance.diagnostics.process_metrics import Disk, Memory, Queue
+from appliance.diagnostics.snapshot import Bound, BrokerTerms, Companion
 from appliance.ingest.books import Books, read_books
-from appliance.latency import Percentiles
 from appliance.runtime.tree import ServiceStatus
-from appliance.system import Bound, BrokerTerms, Companion
-from appliance.vitals import Disk, Memory, Queue
 from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.services import Services
 

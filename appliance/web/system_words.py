@@ -1,7 +1,7 @@
 """What the System page says in sentences: of Postgres and the broker, and of what an acknowledgement promises."""
 
-from appliance.latency import Percentiles
-from appliance.system import BrokerTerms, Companion
+from appliance.diagnostics.latency import Percentiles
+from appliance.diagnostics.snapshot import BrokerTerms, Companion
 from appliance.web import formats
 from appliance.web.system_view import SystemView
 

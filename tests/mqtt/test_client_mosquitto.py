@@ -6,8 +6,8 @@ import pytest
 import trio
 from mqtt5 import ConnAckReasonCode, PublishPacket, RetainHandling
 
-from appliance import reports
 from appliance.backoff import Backoff
+from appliance.diagnostics import reports
 from appliance.mqtt.client import Client
 from appliance.mqtt.connection import WITHOUT_A_WORD
 from appliance.mqtt.errors import ConnectError

@@ -21,6 +21,8 @@ from appliance.devices.provisioning import Provisioner, Request
 from appliance.devices.registry import Registry
 from appliance.devices.seats import By
 from appliance.devices.state import StateBook
+from appliance.diagnostics.process_metrics import Vitals
+from appliance.diagnostics.snapshot import Bound, BrokerTerms, Companion, System
 from appliance.ingest.batch import Verdict
 from appliance.ingest.forecast import Forecaster
 from appliance.ingest.limiter import BucketState
@@ -29,9 +31,7 @@ from appliance.people.passwords import Cost, Hasher
 from appliance.people.role import Role, Theme
 from appliance.people.sessions import Visit
 from appliance.people.signin import SignIn
-from appliance.system import Bound, BrokerTerms, Companion, System
 from appliance.vault import Vault, new_key
-from appliance.vitals import Vitals
 from appliance.web.access import Access
 from appliance.web.app import Dashboard, create_app
 from appliance.web.auth import Viewer

@@ -10,10 +10,10 @@ import pytest
 import trio
 
 from appliance.clock import SystemClock
-from appliance.latency import Percentiles
+from appliance.diagnostics.latency import Percentiles
+from appliance.diagnostics.snapshot import BrokerTerms, Companion
 from appliance.people.role import Role
 from appliance.runtime.tree import Report, Tell, Tree
-from appliance.system import BrokerTerms, Companion
 from appliance.web import formats
 from appliance.web.system_words import promise
 from tests.busy import within

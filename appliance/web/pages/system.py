@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from quart import Blueprint, Response
 
-from appliance.latency import POINTS, STEP, Percentiles
+from appliance.diagnostics.latency import POINTS, STEP, Percentiles
+from appliance.diagnostics.snapshot import Companion
 from appliance.runtime.tree import State
-from appliance.system import Companion
 from appliance.web import charts, formats
 from appliance.web.auth import OPERATORS, Viewer, allow, viewer
 from appliance.web.fragments import Fragment

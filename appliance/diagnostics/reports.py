@@ -11,14 +11,14 @@ from appliance.config import Config
 from appliance.db.pool import Pool
 from appliance.devices.registry import Registry
 from appliance.devices.state import StateBook
-from appliance.health import DatabaseHealth
+from appliance.diagnostics.health import DatabaseHealth
+from appliance.diagnostics.snapshot import Bound, BrokerTerms, Companion
 from appliance.ingest.admission import MAX_ROUTES, Admission
 from appliance.ingest.limiter import Limiter
 from appliance.ingest.pipeline import Pipeline
 from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState
 from appliance.runtime.tree import Report
-from appliance.system import Bound, BrokerTerms, Companion
 
 
 def child(status: Callable[[], ChildStatus], version: Callable[[], str]) -> Callable[[], Report]:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from appliance.diagnostics.process_metrics import Vitals
 from appliance.runtime.tree import ServiceStatus
-from appliance.vitals import Vitals
 
 
 @dataclass(frozen=True, slots=True)

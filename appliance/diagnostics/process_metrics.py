@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 from appliance.clock import Clock
-from appliance.latency import STEP, LatencyHistory
+from appliance.diagnostics.latency import STEP, LatencyHistory
 from appliance.metrics import Metrics
 from appliance.runtime.activity import activity
 

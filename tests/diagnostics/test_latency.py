@@ -5,7 +5,7 @@ from math import inf
 import pytest
 from prometheus_client import CollectorRegistry, Histogram
 
-from appliance.latency import POINTS, LatencyHistory, quantile
+from appliance.diagnostics.latency import POINTS, LatencyHistory, quantile
 
 
 def _history() -> tuple[Histogram, LatencyHistory]:

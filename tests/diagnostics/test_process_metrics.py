@@ -6,8 +6,8 @@ from pathlib import Path
 
 import trio
 
+from appliance.diagnostics.process_metrics import Vitals, measure
 from appliance.metrics import Metrics
-from appliance.vitals import Vitals, measure
 
 
 class Clock:
