@@ -21,10 +21,13 @@ from mqtt5 import QoS, RetainHandling
 from psycopg import Notify
 from psycopg.conninfo import make_conninfo
 
-from appliance import doorkeeper, first_start, housekeeping
+from appliance import first_start, housekeeping
 from appliance.backoff import Backoff
-from appliance.broker_users import BrokerUsers, read_users
-from appliance.broker_watch import BrokerWatch
+from appliance.broker import listener_gate
+from appliance.broker.credentials_sync import BrokerUsers, read_users
+from appliance.broker.refusals import Door
+from appliance.broker.source import Intake
+from appliance.broker.statistics import BrokerWatch
 from appliance.children.data_dir import DataDir, RunFile, open_data_dir
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import BrokerLimits, Users
@@ -51,7 +54,6 @@ from appliance.diagnostics import reports
 from appliance.diagnostics.health import DatabaseHealth
 from appliance.diagnostics.process_metrics import Vitals
 from appliance.diagnostics.snapshot import System
-from appliance.door import Door
 from appliance.failpoints import Failpoints
 from appliance.history.roller import Roller
 from appliance.ingest.admission import Admission
@@ -66,7 +68,6 @@ from appliance.ingest.partitions import keep_ahead
 from appliance.ingest.pipeline import Pipeline
 from appliance.ingest.replay import Replayer
 from appliance.ingest.writer import Writer
-from appliance.intake import Intake
 from appliance.metrics import Metrics
 from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState
@@ -251,14 +252,14 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             )
             await tree.start("janitor", janitor.run)
             if broker is None:
-                await tree.start("session watch", doorkeeper.watch, client)
+                await tree.start("session watch", listener_gate.watch, client)
             else:
                 instance = data.instance.instance_id
                 broker_users = BrokerUsers(
                     broker, users, pool, open_connection, clock, instance, talkative=door.talkative
                 )
                 await tree.start("broker users", broker_users.run, client.ready)
-                await tree.start("door", doorkeeper.keep, client, broker)
+                await tree.start("door", listener_gate.keep, client, broker)
                 await tree.start("refusals", door.run, broker_users.talk)
             queue = BrokerWatch(watch_client(config, broker), metrics)
             await tree.start("broker watch", queue.run, tell=reports.broker_watch(queue))

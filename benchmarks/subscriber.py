@@ -11,7 +11,7 @@ from typing import Self
 
 from mqtt5 import ConnectPacket, PubAckPacket, PubAckReasonCode, PublishPacket, QoS
 
-from appliance.broker_user import hash_password
+from appliance.broker.accounts import hash_password
 from appliance.children.account import child_account
 from appliance.children.mosquitto_files import Users, password_file
 from appliance.mqtt.framing import Framing

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from appliance.broker_user import PRIVATE_USER
+from appliance.broker.accounts import PRIVATE_USER
 from appliance.children.programs import MosquittoProgram
 
 STORE = "mosquitto.db"
@@ -107,7 +107,7 @@ def configuration(
         "log_timestamp false",
         *(f"log_type {kind}" for kind in LOG_TYPES),
         *(["log_type debug"] if talkative else []),
-        # Who was refused is read from these lines (appliance.door); what names a client id goes no further.
+        # Who was refused is read from these lines (appliance.broker.refusals); what names a client id goes no further.
         "connection_messages true",
     ]
     if devices is not None:

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 import trio
 
-from appliance.broker_user import PRIVATE_USER, hash_password
+from appliance.broker.accounts import PRIVATE_USER, hash_password
 from appliance.children import mosquitto_files as files
 from appliance.children.account import Account, child_account
 from appliance.children.data_dir import DataDir

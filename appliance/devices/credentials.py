@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from appliance.broker_user import device_user, hash_password, new_secret
+from appliance.broker.accounts import device_user, hash_password, new_secret
 from appliance.db import statements
 from appliance.db.audit import Actor, ActorKind, Entry, record
 from appliance.db.found import found

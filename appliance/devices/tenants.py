@@ -11,7 +11,7 @@ from enum import StrEnum
 from math import isfinite
 from typing import Any
 
-from appliance.broker_user import PRIVATE_USER, hash_password, new_secret
+from appliance.broker.accounts import PRIVATE_USER, hash_password, new_secret
 from appliance.db import statements
 from appliance.db.audit import Actor, Entry, record
 from appliance.db.found import found

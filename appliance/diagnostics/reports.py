@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from appliance.broker_watch import BrokerWatch
+from appliance.broker.statistics import BrokerWatch
 from appliance.children.keeper import ChildState, ChildStatus
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import BrokerLimits

@@ -8,7 +8,7 @@ the others need a tenant, a subscription or a device in the state that ``how`` n
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from appliance.broker_user import device_user
+from appliance.broker.accounts import device_user
 from appliance.failpoints import FAULTY_DEVICE
 from appliance.reading import Reason
 from appliance.simulate.refused import CATALOGUE, Speaker

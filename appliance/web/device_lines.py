@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from appliance.broker_user import device_user
+from appliance.broker.accounts import device_user
 from appliance.web.services import DeviceListener
 
 HIDDEN = "..."

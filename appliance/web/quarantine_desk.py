@@ -15,7 +15,7 @@ import msgspec
 import trio
 from msgspec import Meta
 
-from appliance.door import Refused
+from appliance.broker.refusals import Refused
 from appliance.errors import Invalid
 from appliance.ingest import quarantine_store, replays
 from appliance.ingest.forecast import Forecast, Offer

@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from appliance.broker.refusals import Refused
 from appliance.clock import Clock
 from appliance.db.pool import Pool
 from appliance.devices.claims import Outcome
 from appliance.devices.provisioning import Request
 from appliance.devices.seats import By
 from appliance.diagnostics.snapshot import System
-from appliance.door import Refused
 from appliance.ingest.batch import Verdict
 from appliance.ingest.forecast import Forecaster
 from appliance.ingest.limiter import BucketState

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from appliance.broker.refusals import Cause as DoorCause
 from appliance.devices.device import DeviceStatus
 from appliance.devices.imports import Outcome
-from appliance.door import Cause as DoorCause
 from appliance.reading import Reason
 
 

@@ -16,7 +16,7 @@ import trio.testing
 from mqtt5 import QoS
 from structlog.testing import capture_logs
 
-from appliance.broker_user import hash_password
+from appliance.broker.accounts import hash_password
 from appliance.children.data_dir import DataDir, open_data_dir
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import Users

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import trio
 
-from appliance.broker_user import hash_password
+from appliance.broker.accounts import hash_password
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import credentials, seats
 from appliance.devices.credentials import PREVIOUS_TOKEN, Issued, Rotation, token_hash

@@ -9,7 +9,7 @@ from hashlib import sha256
 import psycopg
 import trio
 
-from appliance.broker_user import hash_password
+from appliance.broker.accounts import hash_password
 from appliance.clock import SystemClock
 from appliance.db.notify import listen
 from appliance.db.pool import Pool, open_pool

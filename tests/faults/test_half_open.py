@@ -8,8 +8,8 @@ import time
 import trio
 
 from appliance.backoff import Backoff
+from appliance.broker.source import Intake
 from appliance.failpoints import Failpoints
-from appliance.intake import Intake
 from appliance.mqtt.client import Client
 from tests.busy import within
 from tests.ingest.plant import TENANT, books, furnish, look, open_plant

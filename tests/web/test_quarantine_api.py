@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from appliance.door import Cause, Refused
+from appliance.broker.refusals import Cause, Refused
 from appliance.people.role import Role
 from tests.ingest.plant import arrange, furnish, look, open_plant, telemetry
 from tests.ingest.test_replay import replayer

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from appliance.door import Cause, Refused
+from appliance.broker.refusals import Cause, Refused
 from appliance.people.role import Role
 from appliance.web.quarantine_desk import NEWER
 from tests.ingest.plant import arrange, look

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from appliance.door import Cause as DoorCause
-from appliance.door import Refused
+from appliance.broker.refusals import Cause as DoorCause
+from appliance.broker.refusals import Refused
 from appliance.ingest.forecast import Forecast
 from appliance.ingest.quarantine_store import MAX_IDS, Cause, Event, HoldingReach, Status
 from appliance.ingest.replays import Replay, ReplayStatus

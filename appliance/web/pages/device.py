@@ -11,6 +11,7 @@ import structlog
 import trio
 from quart import Blueprint, Response, request
 
+from appliance.broker.refusals import Refused
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import credentials, fleet, metric_store, presence
 from appliance.devices.credentials import Credential
@@ -18,7 +19,6 @@ from appliance.devices.device import DeviceStatus, Event
 from appliance.devices.fleet import Member
 from appliance.devices.metric import Metric
 from appliance.devices.presence import OFFLINE_INTERVALS, STALE_INTERVALS, Limits, Presence
-from appliance.door import Refused
 from appliance.errors import NotFound
 from appliance.history import sparks
 from appliance.ingest import messages, quarantine_store

@@ -10,8 +10,8 @@ import structlog
 from msgspec import Meta
 from quart import Blueprint, Response, request
 
-from appliance.door import Cause as DoorCause
-from appliance.door import Refused
+from appliance.broker.refusals import Cause as DoorCause
+from appliance.broker.refusals import Refused
 from appliance.errors import Invalid
 from appliance.ingest.quarantine_store import Event, HeldCause, HoldingReach, Status
 from appliance.reading import HELD_REASONS, Reason

@@ -26,7 +26,7 @@ from enum import StrEnum
 
 import trio
 
-from appliance.broker_user import PRIVATE_USER
+from appliance.broker.accounts import PRIVATE_USER
 from appliance.clock import Clock
 from appliance.metrics import Metrics
 from appliance.runtime.activity import activity

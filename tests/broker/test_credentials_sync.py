@@ -18,7 +18,7 @@ import trio
 import trio.testing
 from mqtt5 import QoS
 
-from appliance.broker_users import MIN_INTERVAL, BrokerUsers, read_users
+from appliance.broker.credentials_sync import MIN_INTERVAL, BrokerUsers, read_users
 from appliance.children.data_dir import open_data_dir
 from appliance.children.mosquitto import Mosquitto
 from appliance.clock import SystemClock

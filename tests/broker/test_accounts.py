@@ -3,7 +3,7 @@
 import base64
 import hashlib
 
-from appliance.broker_user import HASH_ITERATIONS, device_user, hash_password, new_secret
+from appliance.broker.accounts import HASH_ITERATIONS, device_user, hash_password, new_secret
 
 
 def test_a_hash_is_mosquittos_own() -> None:

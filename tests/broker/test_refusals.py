@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from appliance.door import FLOOD, KEPT, MAX_QUIET_SECONDS, QUIET_SECONDS, Cause, Door, Log, Refused
+from appliance.broker.refusals import FLOOD, KEPT, MAX_QUIET_SECONDS, QUIET_SECONDS, Cause, Door, Log, Refused
 from appliance.metrics import Metrics
 
 
