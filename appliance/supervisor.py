@@ -21,7 +21,7 @@ from mqtt5 import QoS, RetainHandling
 from psycopg import Notify
 from psycopg.conninfo import make_conninfo
 
-from appliance import first_start, housekeeping
+from appliance import housekeeping, onboarding
 from appliance.backoff import Backoff
 from appliance.broker import listener_gate
 from appliance.broker.credentials_sync import BrokerUsers, read_users
@@ -307,7 +307,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             # Ready
             addresses = lan_addresses() if config.web.host in EVERYWHERE else [config.web.host]
             web_url = config.web.public_url or f"http://{addresses[0]}:{web_port}"
-            set_up_path = await first_start.offer(pool, clock)
+            set_up_path = await onboarding.offer(pool, clock)
             set_up_url = None if set_up_path is None else web_url + set_up_path
             announce(Serving(web_url, addresses, mqtt_host, mqtt_port, set_up_url, broker is not None))
             data.write_run_file(run_file(data, endpoint, web_url, mqtt_host, mqtt_port))

@@ -27,7 +27,7 @@ import structlog
 from appliance.children.account import Account
 from appliance.children.files import make_folder, write_atomically
 from appliance.errors import ApplianceError
-from appliance.vault import Key, Vault, decode, encode, new_key
+from appliance.keyring import Key, Vault, decode, encode, new_key
 
 log = structlog.get_logger(__name__)
 

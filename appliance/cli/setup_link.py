@@ -2,7 +2,7 @@
 
 import click
 
-from appliance import first_start
+from appliance import onboarding
 from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.database import web_url
@@ -20,10 +20,10 @@ def command(invocation: Invocation, as_json: bool) -> None:
     """
 
     async def work(administration: Administration) -> str:
-        secret = await first_start.open_set_up(administration.connection, administration.people_by.now)
+        secret = await onboarding.open_set_up(administration.connection, administration.people_by.now)
         if secret is None:
             raise Conflict("The appliance is set up already; `appliance user list` says by whom.")
-        return first_start.PATH + secret
+        return onboarding.PATH + secret
 
     path = administer(invocation, work)
     url = web_url(invocation.config) + path

@@ -20,6 +20,7 @@ from appliance.db.found import found
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
+from appliance.keyring import Vault
 from appliance.people import links, opaque, passwords, sessions, totp, users
 from appliance.people.by import By
 from appliance.people.links import Link, Purpose
@@ -27,7 +28,6 @@ from appliance.people.passwords import Hasher
 from appliance.people.sessions import Visit
 from appliance.people.throttle import Source, Throttle, Wait
 from appliance.people.users import User, user_of
-from appliance.vault import Vault
 
 STATEMENTS = statements.load("people")
 

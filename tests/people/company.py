@@ -10,6 +10,7 @@ from appliance.clock import Clock
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.pool import Pool, open_pool
 from appliance.db.trio_psycopg import Connection, connect
+from appliance.keyring import Vault, new_key
 from appliance.people import users
 from appliance.people.by import By
 from appliance.people.passwords import Cost, Hasher
@@ -17,7 +18,6 @@ from appliance.people.role import Role
 from appliance.people.sessions import Visit
 from appliance.people.signin import Attempt, Outcome, SignedIn, SignIn
 from appliance.people.users import NewUser, User
-from appliance.vault import Vault, new_key
 from tests.postgres_server import Database
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -8,6 +8,7 @@ import trio
 
 from appliance.clock import SystemClock
 from appliance.errors import ApplianceError, Conflict, Invalid
+from appliance.keyring import Vault, new_key
 from appliance.people import totp, trail, users
 from appliance.people.passwords import DEFAULT_COST, Hasher
 from appliance.people.role import Role
@@ -15,7 +16,6 @@ from appliance.people.sessions import Visit
 from appliance.people.signin import SECOND_STEP, Attempt, CodeWanted, Refused, Several, SignedIn
 from appliance.people.throttle import FREE, Wait
 from appliance.people.users import User
-from appliance.vault import Vault, new_key
 from tests.busy import within
 from tests.people.company import HOME, PASSWORD, ROOT, Company, company
 from tests.postgres_server import Database

@@ -26,12 +26,12 @@ from appliance.diagnostics.snapshot import Bound, BrokerTerms, Companion, System
 from appliance.ingest.batch import Verdict
 from appliance.ingest.forecast import Forecaster
 from appliance.ingest.limiter import BucketState
+from appliance.keyring import Vault, new_key
 from appliance.metrics import Metrics
 from appliance.people.passwords import Cost, Hasher
 from appliance.people.role import Role, Theme
 from appliance.people.sessions import Visit
 from appliance.people.signin import SignIn
-from appliance.vault import Vault, new_key
 from appliance.web.access import Access
 from appliance.web.app import Dashboard, create_app
 from appliance.web.auth import Viewer

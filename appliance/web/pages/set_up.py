@@ -6,10 +6,10 @@ from zoneinfo import available_timezones
 
 from quart import Blueprint, Response, g, request
 
-from appliance import first_start
+from appliance import onboarding
 from appliance.errors import Conflict, Invalid
-from appliance.first_start import Beginning, Made
 from appliance.ingest.summary import LastReading
+from appliance.onboarding import Beginning, Made
 from appliance.web import device_lines, forms
 from appliance.web.auth import DOOR, OPERATORS, Viewer, allow, viewer
 from appliance.web.device_lines import Lines
@@ -57,16 +57,16 @@ def blueprint(services: Services, templates: Templates, live_pages: LivePages) -
         values = given or Beginning("", "", "", "")
         return pages.show("pages/set-up.html", status, given=values, error=error, zones=zones)
 
-    @routes.get(f"{first_start.PATH}<secret>")
+    @routes.get(f"{onboarding.PATH}<secret>")
     @allow(DOOR)
     async def show(secret: str) -> Response:
         async with services.pool.connection() as connection:
-            works = await first_start.is_open(connection, secret, services.access.now())
+            works = await onboarding.is_open(connection, secret, services.access.now())
         if works:
             return form(HTTPStatus.OK, Beginning("", "", "", ""))
         return pages.show("pages/set-up-over.html", HTTPStatus.NOT_FOUND)
 
-    @routes.post(f"{first_start.PATH}<secret>")
+    @routes.post(f"{onboarding.PATH}<secret>")
     @allow(DOOR)
     async def set_up(secret: str) -> Response:
         fields = await forms.read()
@@ -74,7 +74,7 @@ def blueprint(services: Services, templates: Templates, live_pages: LivePages) -
             fields.text("email"), fields.raw("password"), fields.text("organisation"), fields.text("time_zone")
         )
         try:
-            done = await first_start.set_up(services.pool, services.sign_in, secret, given, request.remote_addr)
+            done = await onboarding.set_up(services.pool, services.sign_in, secret, given, request.remote_addr)
         except Invalid as error:
             return form(HTTPStatus.UNPROCESSABLE_ENTITY, given, error)
         except Conflict as error:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from appliance.children.data_dir import open_data_dir
 from appliance.errors import ApplianceError
-from appliance.vault import KEY_BYTES, Key, Vault, decode, encode, new_key
+from appliance.keyring import KEY_BYTES, Key, Vault, decode, encode, new_key
 
 SHORT_ID = encode([Key("00", b"x" * KEY_BYTES)])
 SHORT_KEY = encode([Key("00" * 8, b"x")])
