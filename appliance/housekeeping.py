@@ -13,7 +13,8 @@ import trio
 
 from appliance.clock import Clock
 from appliance.db.pool import Pool
-from appliance.devices import history, metric_store
+from appliance.devices import erasure
+from appliance.devices.metrics import store as metric_store
 from appliance.runtime.activity import activity
 from appliance.subscriptions import store
 
@@ -37,7 +38,7 @@ async def run(
         try:
             async with pool.connection() as connection:
                 await store.record_statuses(connection, now=datetime.fromtimestamp(clock.wall(), UTC), grace=grace)
-            await history.erase_marked(pool)
+            await erasure.erase_marked(pool)
             activity().did()
         except (psycopg.Error, OSError) as error:
             activity().failed(error)

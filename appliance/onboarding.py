@@ -17,9 +17,11 @@ from appliance.clock import Clock
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
-from appliance.devices import broker_copies, credentials, seats, tenants
-from appliance.devices.credentials import Issued
+from appliance.devices import tenants
+from appliance.devices.credentials import broker_sync, credential
+from appliance.devices.credentials.credential import Issued
 from appliance.devices.device import NewDevice
+from appliance.devices.seats import changes
 from appliance.errors import Conflict, Invalid
 from appliance.people import by as people_by
 from appliance.people import links, users
@@ -94,7 +96,7 @@ async def set_up(
     kept = await sign_in.taken(email, "", beginning.password)
     now = sign_in.now()
     actor = Actor(email, ActorKind.USER, address)
-    by = seats.By(actor, now)
+    by = changes.By(actor, now)
     async with pool.connection() as connection:
         async with connection.transaction():
             link = await links.take(connection, secret, Purpose.SET_UP, now)
@@ -102,10 +104,10 @@ async def set_up(
                 return None
             user = await _make_operator(connection, email, zone, kept, people_by.By(actor, now))
             await _make_tenant(connection, tenant_id, beginning.organisation.strip(), zone, by)
-            await seats.create(connection, tenant_id, NewDevice(DEVICE), by)
-            issued = await credentials.create(connection, tenant_id, DEVICE, by)
-            change = await broker_copies.this_change(connection)
-        await broker_copies.wait(connection, change)
+            await changes.create(connection, tenant_id, NewDevice(DEVICE), by)
+            issued = await credential.create(connection, tenant_id, DEVICE, by)
+            change = await broker_sync.this_change(connection)
+        await broker_sync.wait(connection, change)
     log.info("appliance set up", tenant=tenant_id, seats=SEATS, device=DEVICE)
     return user, Made(user.user_id, tenant_id, issued)
 
@@ -129,7 +131,7 @@ async def _make_operator(
     return await users.set_profile(connection, user.user_id, Profile("", zone, user.theme, user.shortcuts), by)
 
 
-async def _make_tenant(connection: Connection[Any], tenant_id: str, name: str, zone: str, by: seats.By) -> None:
+async def _make_tenant(connection: Connection[Any], tenant_id: str, name: str, zone: str, by: changes.By) -> None:
     try:
         await tenants.add(connection, tenant_id, by.actor, name=name, time_zone=zone)
     except Conflict:

@@ -41,15 +41,15 @@ from appliance.db.notify import listen
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST, OWNER, ROLES, WEB
 from appliance.db.trio_psycopg import connect
-from appliance.devices.claims import claim
-from appliance.devices.listening import Listening
-from appliance.devices.marks import rebuild_marks
-from appliance.devices.overheard import Overheard
-from appliance.devices.overrides import Overrides
-from appliance.devices.presence import Limits as PresenceLimits
-from appliance.devices.provisioning import Provisioner
-from appliance.devices.registry import CHANNEL, Registry
-from appliance.devices.state import StateBook
+from appliance.devices.live.listening import Listening
+from appliance.devices.live.presence import Limits as PresenceLimits
+from appliance.devices.live.rollup_queue import rebuild_marks
+from appliance.devices.live.state import StateBook
+from appliance.devices.live.unaccepted_traffic import Overheard
+from appliance.devices.registry.cache import CHANNEL, Registry
+from appliance.devices.registry.claims import claim
+from appliance.devices.registry.limits import Overrides
+from appliance.devices.registry.provisioning import Provisioner
 from appliance.diagnostics import reports
 from appliance.diagnostics.health import DatabaseHealth
 from appliance.diagnostics.process_metrics import Vitals

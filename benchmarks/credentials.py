@@ -19,10 +19,13 @@ from appliance.config import Log
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection, connect
-from appliance.devices import broker_copies, credentials, imports, seats, tenants
-from appliance.devices.credentials import Issued, Rotation
+from appliance.devices import tenants
+from appliance.devices.credentials import broker_sync
+from appliance.devices.credentials import credential as credentials
+from appliance.devices.credentials.credential import Issued, Rotation
 from appliance.devices.device import NewDevice
-from appliance.devices.seats import By
+from appliance.devices.seats import changes, imports
+from appliance.devices.seats.changes import By
 from appliance.mqtt.client import Client
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import SubscriptionType
@@ -45,8 +48,8 @@ def by() -> By:
 
 async def known(connection: Connection[Any], change: str) -> None:
     """Return when the broker knows a change."""
-    arrival = await broker_copies.wait(connection, change, patience=30)
-    if arrival is not broker_copies.Arrival.APPLIED:
+    arrival = await broker_sync.wait(connection, change, patience=30)
+    if arrival is not broker_sync.Arrival.APPLIED:
         raise SystemExit(f"the broker did not learn of a change: {arrival.value}")
 
 
@@ -60,7 +63,7 @@ async def fill(connection: Connection[Any]) -> tuple[list[Issued], float]:
     began = trio.current_time()
     async with connection.transaction():
         issued = await credentials.create_many(connection, TENANT, [new.device_id for new in devices], by())
-        change = await broker_copies.this_change(connection)
+        change = await broker_sync.this_change(connection)
     await known(connection, change)
     return issued, trio.current_time() - began
 
@@ -68,9 +71,9 @@ async def fill(connection: Connection[Any]) -> tuple[list[Issued], float]:
 async def add(connection: Connection[Any], device: str) -> str:
     """One device with a credential; the change."""
     async with connection.transaction():
-        await seats.create(connection, TENANT, NewDevice(device), by())
+        await changes.create(connection, TENANT, NewDevice(device), by())
         await credentials.create(connection, TENANT, device, by())
-        return await broker_copies.this_change(connection)
+        return await broker_sync.this_change(connection)
 
 
 async def rounds(connection: Connection[Any], crowd: list[Client], issued: list[Issued]) -> dict[str, list[float]]:
@@ -81,7 +84,7 @@ async def rounds(connection: Connection[Any], crowd: list[Client], issued: list[
         await known(connection, await add(connection, f"x{number}"))
         took["created"].append(trio.current_time() - began)
         began = trio.current_time()
-        await seats.revoke(connection, TENANT, issued[2 * number].device_id, by())
+        await changes.revoke(connection, TENANT, issued[2 * number].device_id, by())
         await crowd[2 * number].disconnected()
         took["revoked"].append(trio.current_time() - began)
         began = trio.current_time()

@@ -29,8 +29,9 @@ import trio
 
 from appliance.db.endpoint import Endpoint
 from appliance.db.trio_psycopg import connect
-from appliance.devices import broker_copies, tenants
-from appliance.devices.broker_copies import Arrival
+from appliance.devices import tenants
+from appliance.devices.credentials import broker_sync
+from appliance.devices.credentials.broker_sync import Arrival
 from appliance.devices.tenants import IssuedClaim
 from tests.devices.world import ALICE, sell
 from tests.postgres_server import ground
@@ -215,8 +216,8 @@ class ApplianceProcess:
             async with connection.transaction():
                 made = await tenants.add(connection, tenant_id, ALICE)
                 await sell(connection, seats, tenant_id=tenant_id, now=datetime.now(UTC))
-                change = await broker_copies.this_change(connection)
-            assert await broker_copies.wait(connection, change) is not Arrival.PENDING
+                change = await broker_sync.this_change(connection)
+            assert await broker_sync.wait(connection, change) is not Arrival.PENDING
             return made
 
     def set_up_link(self) -> str:

@@ -10,7 +10,7 @@ from appliance.clock import SystemClock
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
-from appliance.devices import metric_store
+from appliance.devices.metrics import store
 from tests.postgres_server import Database
 
 
@@ -35,7 +35,7 @@ async def test_what_devices_begin_to_send_is_learned_while_the_appliance_runs(
             with trio.fail_after(10):
                 while len(known) < latest.count(":"):
                     await trio.sleep(0.01)
-                    page = await metric_store.list_page(outside, "acme", limit=10)
+                    page = await store.list_page(outside, "acme", limit=10)
                     known = [named.metric.title for named in page]
         assert known == ["Humidity", "Temperature"]
         nursery.cancel_scope.cancel()

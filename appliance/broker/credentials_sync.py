@@ -22,8 +22,8 @@ from appliance.clock import Clock
 from appliance.db.notify import Connect, listen
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
-from appliance.devices import broker_copies, credentials
-from appliance.devices.broker_copies import BrokerCopy
+from appliance.devices.credentials import broker_sync, credential
+from appliance.devices.credentials.broker_sync import BrokerCopy
 from appliance.runtime.activity import activity
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ def users_of(copy: BrokerCopy) -> Users:
 async def read_users(pool: Pool) -> Users:
     """Everybody who may connect now: for the files that the broker starts with."""
     async with pool.connection() as connection:
-        return users_of(await broker_copies.read(connection))
+        return users_of(await broker_sync.read(connection))
 
 
 class BrokerUsers:
@@ -92,7 +92,7 @@ class BrokerUsers:
         to reload (:mod:`appliance.children.mosquitto_reload`).
         """
         async with trio.open_nursery() as nursery:
-            await nursery.start(listen, self._connect, [broker_copies.CHANNEL], self._told, self._wake)
+            await nursery.start(listen, self._connect, [broker_sync.CHANNEL], self._told, self._wake)
             announce: Callable[[], None] = task_status.started
             while True:
                 self._woken = trio.Event()
@@ -115,13 +115,13 @@ class BrokerUsers:
         # Before the database is read, so that what changes meanwhile comes along.
         await trio.sleep(max(0.0, self._last_reload + self._min_interval - trio.current_time()))
         async with self._pool.connection() as connection:
-            await credentials.switch_due(connection, self._now())
-            copy = await broker_copies.read(connection)
+            await credential.switch_due(connection, self._now())
+            copy = await broker_sync.read(connection)
         users, talkative = users_of(copy), self._talk_wanted
         if users != self._known or talkative is not self._talks:
             await self._bring(session_ready, users, talkative)
         async with self._pool.connection() as connection:
-            await broker_copies.record(connection, self._instance, self._lock_key, copy)
+            await broker_sync.record(connection, self._instance, self._lock_key, copy)
         if copy.next_switch is None:
             return FAR
         return min(max((copy.next_switch - self._now()).total_seconds(), 0.0), FAR)
@@ -140,7 +140,7 @@ class BrokerUsers:
     async def _connect(self) -> Connection[tuple[object, ...]]:
         connection = await self._connect_anew()
         try:
-            await broker_copies.hold_lock(connection, self._lock_key)
+            await broker_sync.hold_lock(connection, self._lock_key)
         except BaseException:
             connection.abandon()
             raise

@@ -20,9 +20,9 @@ from appliance.db.endpoint import Endpoint
 from appliance.db.migrations import schema_version, shipped
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection, connect
-from appliance.devices import broker_copies
-from appliance.devices.broker_copies import Arrival
-from appliance.devices.seats import By
+from appliance.devices.credentials import broker_sync
+from appliance.devices.credentials.broker_sync import Arrival
+from appliance.devices.seats.changes import By
 from appliance.errors import ApplianceError
 from appliance.people import by as people_by
 
@@ -55,8 +55,8 @@ class Administration:
         """A transaction of what the broker must know; left once it does, or when waiting for it gets too long."""
         async with self.connection.transaction():
             yield
-            change = await broker_copies.this_change(self.connection)
-        self.arrival = await broker_copies.wait(self.connection, change)
+            change = await broker_sync.this_change(self.connection)
+        self.arrival = await broker_sync.wait(self.connection, change)
 
 
 def administer(invocation: Invocation, work: Callable[[Administration], Awaitable[T]]) -> T:

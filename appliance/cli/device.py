@@ -8,12 +8,14 @@ import click
 from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import json_option, plain, show_one, show_rows
-from appliance.devices import credentials, import_file, imports, inventory, seats
-from appliance.devices.credentials import Issued, Rotation
+from appliance.devices import inventory
+from appliance.devices.credentials import credential as credentials
+from appliance.devices.credentials.credential import Issued, Rotation
 from appliance.devices.device import NewDevice
-from appliance.devices.import_file import Row
-from appliance.devices.imports import Line, Outcome
 from appliance.devices.inventory import Listed
+from appliance.devices.seats import changes, import_file, imports
+from appliance.devices.seats.import_file import Row
+from appliance.devices.seats.imports import Line, Outcome
 
 COLUMNS = ("device_id", "status", "subscription_id", "site_id", "name", "own_credential", "last_seen_at")
 IMPORT_COLUMNS = ("line", "device_id", "outcome", "subscription_id", "detail")
@@ -42,7 +44,7 @@ def add(
 
     async def work(administration: Administration) -> Issued:
         async with administration.changing():
-            await seats.create(administration.connection, tenant, new, administration.by)
+            await changes.create(administration.connection, tenant, new, administration.by)
             return await credentials.create(administration.connection, tenant, device, administration.by)
 
     show_one(plain(administer(invocation, work)), as_json=as_json)
@@ -141,7 +143,7 @@ def revoke(invocation: Invocation, tenant: str, device: str, as_json: bool) -> N
 
     async def work(administration: Administration) -> Listed:
         async with administration.changing():
-            await seats.revoke(administration.connection, tenant, device, administration.by)
+            await changes.revoke(administration.connection, tenant, device, administration.by)
         return await inventory.get(administration.connection, tenant, device)
 
     _show_device(administer(invocation, work), as_json=as_json)
@@ -157,7 +159,7 @@ def approve(invocation: Invocation, tenant: str, device: str, subscription: str 
     """Let DEVICE, which waits for approval, in."""
 
     async def work(administration: Administration) -> Listed:
-        await seats.approve(administration.connection, tenant, device, administration.by, subscription)
+        await changes.approve(administration.connection, tenant, device, administration.by, subscription)
         return await inventory.get(administration.connection, tenant, device)
 
     _show_device(administer(invocation, work), as_json=as_json)

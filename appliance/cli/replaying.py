@@ -14,9 +14,9 @@ from appliance.clock import SystemClock
 from appliance.config import Config
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
-from appliance.devices.provisioning import Provisioner
-from appliance.devices.registry import Registry
-from appliance.devices.state import StateBook
+from appliance.devices.live.state import StateBook
+from appliance.devices.registry.cache import Registry
+from appliance.devices.registry.provisioning import Provisioner
 from appliance.ingest import replays
 from appliance.ingest.forecast import Forecast, Forecaster
 from appliance.ingest.quarantine_store import Selection

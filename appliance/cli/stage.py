@@ -14,10 +14,12 @@ from appliance.db import statements
 from appliance.db.audit import Entry, record
 from appliance.db.roles import OWNER
 from appliance.db.trio_psycopg import connect
-from appliance.devices import credentials, seats, tenants
-from appliance.devices.credentials import Issued, Rotation
+from appliance.devices import tenants
+from appliance.devices.credentials import credential as credentials
+from appliance.devices.credentials.credential import Issued, Rotation
 from appliance.devices.device import DeviceStatus, NewDevice
-from appliance.devices.seats import By
+from appliance.devices.seats import changes
+from appliance.devices.seats.changes import By
 from appliance.devices.tenants import Strategy
 from appliance.errors import ApplianceError
 from appliance.simulate import scenes
@@ -107,20 +109,20 @@ async def _devices(administration: Administration, by: By) -> None:
 async def _device(administration: Administration, new: NewDevice, tenant_id: str, wanted: DeviceStatus, by: By) -> None:
     """One device, in the status that is wanted."""
     connection, device_id = administration.connection, new.device_id
-    found = (await seats.select_devices(connection, tenant_id, [device_id])).get(device_id)
+    found = (await changes.select_devices(connection, tenant_id, [device_id])).get(device_id)
     status = None if found is None else found.status
     if status is wanted:
         return
     if status in (None, DeviceStatus.DECOMMISSIONED):
-        await seats.create(connection, tenant_id, new, by)
+        await changes.create(connection, tenant_id, new, by)
     elif status is not DeviceStatus.ACTIVE:
-        await seats.reactivate(connection, tenant_id, device_id, by)
+        await changes.reactivate(connection, tenant_id, device_id, by)
     if wanted is DeviceStatus.INACTIVE:
-        await seats.deactivate(connection, tenant_id, device_id, by)
+        await changes.deactivate(connection, tenant_id, device_id, by)
     elif wanted is DeviceStatus.REVOKED:
-        await seats.revoke(connection, tenant_id, device_id, by)
+        await changes.revoke(connection, tenant_id, device_id, by)
     elif wanted is DeviceStatus.DECOMMISSIONED:
-        await seats.delete(connection, tenant_id, device_id, by, keep_history=True)
+        await changes.delete(connection, tenant_id, device_id, by, keep_history=True)
 
 
 async def _logins(administration: Administration) -> Logins:

@@ -12,8 +12,8 @@ from appliance.db import statements
 from appliance.db.audit import Entry, record
 from appliance.db.found import found
 from appliance.db.trio_psycopg import Connection
-from appliance.devices import seats
 from appliance.devices.device import Device, DeviceStatus, Fault, NewDevice, fault_of
+from appliance.devices.seats import changes
 from appliance.errors import Conflict
 
 STATEMENTS = statements.load("fleet")
@@ -47,7 +47,7 @@ async def describe(
     tenant_id: str,
     device_id: str,
     description: Description,
-    by: seats.By,
+    by: changes.By,
     *,
     version: datetime | None = None,
 ) -> None:
@@ -70,9 +70,9 @@ async def describe(
             raise fault.error()
         if described(before) == description:
             return
-        parameters = {**seats.descriptions([new]), "tenant": tenant_id}
-        await connection.execute(seats.STATEMENTS["describe_devices"], parameters)
-        await record(connection, seats.description_entry(by.actor, before, new))
+        parameters = {**changes.descriptions([new]), "tenant": tenant_id}
+        await connection.execute(changes.STATEMENTS["describe_devices"], parameters)
+        await record(connection, changes.description_entry(by.actor, before, new))
 
 
 async def set_limits(
@@ -80,7 +80,7 @@ async def set_limits(
     tenant_id: str,
     device_id: str,
     limits: OwnLimits,
-    by: seats.By,
+    by: changes.By,
     *,
     version: datetime | None = None,
 ) -> None:
@@ -120,7 +120,7 @@ async def _lock(
 ) -> tuple[Device, OwnLimits]:
     cursor = await connection.execute(STATEMENTS["lock_device"], {"tenant": tenant_id, "device": device_id})
     row = found(await cursor.fetchone(), f"device {device_id}")
-    device, (rate, burst, changed_at) = seats.device_of(row[:9]), row[9:]
+    device, (rate, burst, changed_at) = changes.device_of(row[:9]), row[9:]
     found(None if device.status is DeviceStatus.DECOMMISSIONED else device, f"device {device_id}")
     if version is not None and version != changed_at:
         raise Conflict(f"Somebody has changed device {device_id} meanwhile; load the page again.")

@@ -16,8 +16,8 @@ from appliance.db.found import found
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.description import OwnLimits
 from appliance.devices.device import Device, DeviceStatus
-from appliance.devices.presence import Presence
-from appliance.devices.seats import device_of
+from appliance.devices.live.presence import Presence
+from appliance.devices.seats.changes import device_of
 
 STATEMENTS = statements.load("fleet")
 

@@ -7,7 +7,7 @@ from typing import Any
 from appliance.db import statements
 from appliance.db.found import found
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.seats import check_tenant, device_of
+from appliance.devices.seats.changes import check_tenant, device_of
 
 STATEMENTS = statements.load("inventory")
 

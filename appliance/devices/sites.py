@@ -16,7 +16,7 @@ from appliance.db.audit import Entry, record
 from appliance.db.found import affected, found
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import IDENTIFIER, MAX_TEXT, Fault
-from appliance.devices.seats import By, check_tenant
+from appliance.devices.seats.changes import By, check_tenant
 from appliance.errors import Conflict
 
 STATEMENTS = statements.load("sites")

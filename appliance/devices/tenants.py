@@ -16,7 +16,7 @@ from appliance.db import statements
 from appliance.db.audit import Actor, Entry, record
 from appliance.db.found import found
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.credentials import token_hash
+from appliance.devices.credentials.credential import token_hash
 from appliance.devices.device import IDENTIFIER, MAX_TEXT, Fault
 from appliance.devices.sites import CONTROL, zones
 from appliance.errors import Conflict

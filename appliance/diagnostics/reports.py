@@ -9,8 +9,8 @@ from appliance.children.mosquitto_files import BrokerLimits
 from appliance.children.postgres import Postgres
 from appliance.config import Config
 from appliance.db.pool import Pool
-from appliance.devices.registry import Registry
-from appliance.devices.state import StateBook
+from appliance.devices.live.state import StateBook
+from appliance.devices.registry.cache import Registry
 from appliance.diagnostics.health import DatabaseHealth
 from appliance.diagnostics.snapshot import Bound, BrokerTerms, Companion
 from appliance.ingest.admission import MAX_ROUTES, Admission

@@ -13,8 +13,8 @@ import msgspec
 import structlog
 
 from appliance.config import Ingest, Retention
-from appliance.devices.provisioning import Key
-from appliance.devices.registry import Standing, Tenant
+from appliance.devices.registry.cache import Standing, Tenant
+from appliance.devices.registry.provisioning import Key
 from appliance.ingest.batch import MICROSECONDS, Batch, Candidate, Reading, Refused, Route
 from appliance.ingest.envelope import Decoder, Envelope
 from appliance.ingest.limiter import Limiter, Scope, bucket_key
@@ -40,7 +40,7 @@ EMPTY_BUCKETS = {
 
 
 class Knows(Protocol):
-    """What admission asks of devices and tenants: :class:`appliance.devices.registry.Registry`."""
+    """What admission asks of devices and tenants: :class:`appliance.devices.registry.cache.Registry`."""
 
     def get(self, key: Key, now: float) -> Standing | None:
         """The standing of a device if it is in memory and holds."""

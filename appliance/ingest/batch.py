@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from appliance.devices.state import DeviceState
+from appliance.devices.live.state import DeviceState
 from appliance.ingest.envelope import Envelope
 from appliance.ingest.summary import Counts
 from appliance.reading import Inbound, Kind, Reason, Refusal

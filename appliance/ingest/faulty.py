@@ -3,8 +3,8 @@
 A bug costs its message a place as a reading and nothing else (INTERNAL_ERROR); without one, nobody can be shown that.
 """
 
-from appliance.devices.provisioning import Key
-from appliance.devices.registry import Standing, Tenant
+from appliance.devices.registry.cache import Standing, Tenant
+from appliance.devices.registry.provisioning import Key
 from appliance.failpoints import FAULTY_DEVICE, IN_A_CHECK, Failpoints
 from appliance.ingest.admission import Knows
 

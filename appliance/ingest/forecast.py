@@ -15,9 +15,9 @@ from appliance.clock import Clock
 from appliance.config import Ingest, Retention
 from appliance.db import statements
 from appliance.db.pool import Pool
-from appliance.devices.foresight import Foresight
-from appliance.devices.provisioning import Key
-from appliance.devices.registry import Registry
+from appliance.devices.registry.cache import Registry
+from appliance.devices.registry.provisioning import Key
+from appliance.devices.registry.replay_preview import Foresight
 from appliance.ingest.quarantine_store import Selection, check_ids
 from appliance.ingest.readmission import HeldMessage, Readmission
 from appliance.ingest.replay import SLICE

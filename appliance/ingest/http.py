@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from appliance.clock import Clock
-from appliance.devices.registry import Registry
+from appliance.devices.registry.cache import Registry
 from appliance.ingest.batch import Settlement, Submission, Verdict
 from appliance.ingest.limiter import Limiter, bucket_key
 from appliance.ingest.pipeline import Pipeline

@@ -17,9 +17,9 @@ import trio
 from appliance.backoff import Backoff
 from appliance.clock import Clock
 from appliance.db.sqlstate import Failure, classify
-from appliance.devices.provisioning import Key
-from appliance.devices.registry import Registry
-from appliance.devices.state import WRITE_INTERVAL, StateBook, remember
+from appliance.devices.live.state import WRITE_INTERVAL, StateBook, remember
+from appliance.devices.registry.cache import Registry
+from appliance.devices.registry.provisioning import Key
 from appliance.ingest.admission import Admission
 from appliance.ingest.batch import MICROSECONDS, Batch, Outcome, Reading, Settlement, Submission
 from appliance.ingest.gathering import Gathering, Work

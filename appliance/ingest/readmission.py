@@ -12,8 +12,8 @@ from hashlib import blake2b
 import msgspec
 
 from appliance.config import Ingest, Retention
-from appliance.devices.provisioning import Key
-from appliance.devices.registry import Standing, Tenant
+from appliance.devices.registry.cache import Standing, Tenant
+from appliance.devices.registry.provisioning import Key
 from appliance.ingest.admission import Admission
 from appliance.ingest.batch import Batch, Reading
 from appliance.ingest.limiter import Limiter

@@ -26,9 +26,9 @@ from appliance.db.notify import Connect, listen
 from appliance.db.pool import Pool, PoolTimeout
 from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.provisioning import TOO_LATE
-from appliance.devices.registry import Registry
-from appliance.devices.state import StateBook, remember
+from appliance.devices.live.state import StateBook, remember
+from appliance.devices.registry.cache import Registry
+from appliance.devices.registry.provisioning import TOO_LATE
 from appliance.ingest.batch import MICROSECONDS, MINUTE, Reading, Refused, span_of
 from appliance.ingest.quarantine import moment, plain
 from appliance.ingest.readmission import HeldMessage, Judged, Readmission

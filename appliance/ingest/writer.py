@@ -21,7 +21,7 @@ from appliance.db import statements
 from appliance.db.pool import Pool, PoolTimeout
 from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.state import DeviceState, StateBook
+from appliance.devices.live.state import DeviceState, StateBook
 from appliance.errors import ApplianceError
 from appliance.ingest.batch import MINUTE, Batch, Outcome, Refused, together
 from appliance.ingest.quarantine import Sampler, counter_parameters, event_parameters, moment

@@ -7,15 +7,18 @@ that, a few seconds at most, and is told if it has not come to pass yet.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from appliance.devices import broker_copies, bulk, credentials, description, fleet, import_file, imports, seats
-from appliance.devices.broker_copies import Arrival
-from appliance.devices.bulk import Answer
-from appliance.devices.credentials import Credential, Issued, Rotation
+from appliance.devices import description, fleet
+from appliance.devices.credentials import broker_sync
+from appliance.devices.credentials import credential as credentials
+from appliance.devices.credentials.broker_sync import Arrival
+from appliance.devices.credentials.credential import Credential, Issued, Rotation
 from appliance.devices.description import Description, OwnLimits
 from appliance.devices.device import Event, NewDevice
 from appliance.devices.fleet import Member
-from appliance.devices.import_file import Row
-from appliance.devices.imports import Line, Outcome
+from appliance.devices.seats import bulk, changes, import_file, imports
+from appliance.devices.seats.bulk import Answer
+from appliance.devices.seats.import_file import Row
+from appliance.devices.seats.imports import Line, Outcome
 from appliance.web.access import actor
 from appliance.web.services import Services
 
@@ -46,17 +49,17 @@ class DeviceDesk:
         self._services = services
         self._access = services.access
 
-    def by(self) -> seats.By:
+    def by(self) -> changes.By:
         """The current viewer, now."""
-        return seats.By(actor(), self._access.now(), self._services.grace)
+        return changes.By(actor(), self._access.now(), self._services.grace)
 
     async def create(self, tenant_id: str, new: NewDevice) -> Handed:
         """Register a device and give it a credential."""
         async with self._access.changing() as connection:
-            await seats.create(connection, tenant_id, new, self.by())
+            await changes.create(connection, tenant_id, new, self.by())
             issued = await credentials.create(connection, tenant_id, new.device_id, self.by())
             credential = await credentials.get(connection, tenant_id, new.device_id)
-            change = await broker_copies.this_change(connection)
+            change = await broker_sync.this_change(connection)
         return await self._handed(issued, credential, change)
 
     async def rotate(self, tenant_id: str, device_id: str, rotation: Rotation) -> Handed:
@@ -64,50 +67,50 @@ class DeviceDesk:
         async with self._access.changing() as connection:
             issued = await credentials.rotate(connection, tenant_id, device_id, self.by(), rotation)
             credential = await credentials.get(connection, tenant_id, device_id)
-            change = await broker_copies.this_change(connection)
+            change = await broker_sync.this_change(connection)
         return await self._handed(issued, credential, change)
 
     async def switch(self, tenant_id: str, device_id: str) -> Arrival:
         """Let the staged password take over."""
         async with self._access.changing() as connection:
             await credentials.switch(connection, tenant_id, device_id, self.by())
-            change = await broker_copies.this_change(connection)
-        return await broker_copies.settle(self._services.pool, change)
+            change = await broker_sync.this_change(connection)
+        return await broker_sync.settle(self._services.pool, change)
 
     async def revoke(self, tenant_id: str, device_id: str) -> Arrival:
         """Shut a device out."""
         async with self._access.changing() as connection:
-            await seats.revoke(connection, tenant_id, device_id, self.by())
-            change = await broker_copies.this_change(connection)
-        return await broker_copies.settle(self._services.pool, change)
+            await changes.revoke(connection, tenant_id, device_id, self.by())
+            change = await broker_sync.this_change(connection)
+        return await broker_sync.settle(self._services.pool, change)
 
     async def delete(self, tenant_id: str, device_id: str, *, keep_history: bool) -> Arrival:
         """Delete a device, with its readings or without."""
         async with self._access.changing() as connection:
-            await seats.delete(connection, tenant_id, device_id, self.by(), keep_history=keep_history)
-            change = await broker_copies.this_change(connection)
-        return await broker_copies.settle(self._services.pool, change)
+            await changes.delete(connection, tenant_id, device_id, self.by(), keep_history=keep_history)
+            change = await broker_sync.this_change(connection)
+        return await broker_sync.settle(self._services.pool, change)
 
     async def deactivate(self, tenant_id: str, device_id: str, *, revoke_credential: bool) -> Arrival:
         """Take a device's seat, and with ``revoke_credential`` its credential."""
         async with self._access.changing() as connection:
             by = self.by()
-            await seats.deactivate(connection, tenant_id, device_id, by, revoke_credential=revoke_credential)
-            change = await broker_copies.this_change(connection)
-        return await broker_copies.settle(self._services.pool, change) if revoke_credential else Arrival.APPLIED
+            await changes.deactivate(connection, tenant_id, device_id, by, revoke_credential=revoke_credential)
+            change = await broker_sync.this_change(connection)
+        return await broker_sync.settle(self._services.pool, change) if revoke_credential else Arrival.APPLIED
 
     async def step(self, tenant_id: str, device_id: str, event: Event, subscription_id: str | None = None) -> None:
         """Approve, reject or reactivate a device, or move it to another subscription."""
         async with self._access.changing() as connection:
             match event:
                 case Event.APPROVE:
-                    await seats.approve(connection, tenant_id, device_id, self.by(), subscription_id)
+                    await changes.approve(connection, tenant_id, device_id, self.by(), subscription_id)
                 case Event.REJECT:
-                    await seats.reject(connection, tenant_id, device_id, self.by())
+                    await changes.reject(connection, tenant_id, device_id, self.by())
                 case Event.REACTIVATE:
-                    await seats.reactivate(connection, tenant_id, device_id, self.by(), subscription_id)
+                    await changes.reactivate(connection, tenant_id, device_id, self.by(), subscription_id)
                 case Event.MOVE if subscription_id is not None:
-                    await seats.move(connection, tenant_id, device_id, subscription_id, self.by())
+                    await changes.move(connection, tenant_id, device_id, subscription_id, self.by())
                 case _:
                     raise ValueError(f"{event} is no step of this kind")
 
@@ -146,9 +149,9 @@ class DeviceDesk:
             if not (with_credentials and made):
                 return Imported(rows, lines)
             issued = await credentials.create_many(connection, tenant_id, made, self.by())
-            change = await broker_copies.this_change(connection)
-        return Imported(rows, lines, issued, await broker_copies.settle(self._services.pool, change))
+            change = await broker_sync.this_change(connection)
+        return Imported(rows, lines, issued, await broker_sync.settle(self._services.pool, change))
 
     async def _handed(self, issued: Issued, credential: Credential | None, change: str) -> Handed:
         assert credential is not None, "it was made in the same transaction"  # noqa: S101 - narrows the type
-        return Handed(issued, credential, await broker_copies.settle(self._services.pool, change))
+        return Handed(issued, credential, await broker_sync.settle(self._services.pool, change))

@@ -9,11 +9,12 @@ from typing import Any
 
 from quart import Response
 
-from appliance.devices import fleet, metric_store
+from appliance.devices import fleet
 from appliance.devices import sites as site_store
 from appliance.devices import tenants as tenant_store
 from appliance.devices.device import DeviceStatus
 from appliance.devices.fleet import Filter, Member, Place, Sort
+from appliance.devices.metrics import store as metric_store
 from appliance.devices.tenants import TenantStatus
 from appliance.subscriptions import store
 from appliance.web import csv_export

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from appliance.broker.refusals import Refused
 from appliance.clock import Clock
 from appliance.db.pool import Pool
-from appliance.devices.claims import Outcome
-from appliance.devices.provisioning import Request
-from appliance.devices.seats import By
+from appliance.devices.registry.claims import Outcome
+from appliance.devices.registry.provisioning import Request
+from appliance.devices.seats.changes import By
 from appliance.diagnostics.snapshot import System
 from appliance.ingest.batch import Verdict
 from appliance.ingest.forecast import Forecaster

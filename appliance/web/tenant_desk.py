@@ -13,8 +13,9 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from appliance.db.trio_psycopg import Connection
-from appliance.devices import broker_copies, tenants
-from appliance.devices.broker_copies import Arrival
+from appliance.devices import tenants
+from appliance.devices.credentials import broker_sync
+from appliance.devices.credentials.broker_sync import Arrival
 from appliance.devices.tenants import IssuedClaim, Strategy, Tenant, TenantStatus
 from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions import store
@@ -129,8 +130,8 @@ class TenantDesk:
             if wanted.claim_enabled in (UNSET, seen.claim_enabled):
                 return Arrival.APPLIED
             await tenants.set_claim(connection, tenant_id, who, enabled=wanted.claim_enabled is True)
-            told = await broker_copies.this_change(connection)
-        return await broker_copies.settle(self._services.pool, told)
+            told = await broker_sync.this_change(connection)
+        return await broker_sync.settle(self._services.pool, told)
 
     async def rotate_claim(self, tenant_id: str) -> HandedClaim:
         """A new claim password; the old one is dead. Raises NotFound."""
@@ -151,5 +152,5 @@ class TenantDesk:
         async with self._services.access.changing() as connection:
             change = _Change(connection)
             yield change
-            told = await broker_copies.this_change(connection)
-        change.arrival = await broker_copies.settle(self._services.pool, told)
+            told = await broker_sync.this_change(connection)
+        change.arrival = await broker_sync.settle(self._services.pool, told)

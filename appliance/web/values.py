@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from appliance.devices.metric import Metric, described
+from appliance.devices.metrics.metric import Metric, described
 from appliance.web import formats
 
 FIRST = ("temperature", "humidity", "pressure", "co2", "battery")

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from appliance.broker.refusals import Cause as DoorCause
 from appliance.devices.device import DeviceStatus
-from appliance.devices.imports import Outcome
+from appliance.devices.seats.imports import Outcome
 from appliance.reading import Reason
 
 

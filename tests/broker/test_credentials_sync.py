@@ -24,12 +24,15 @@ from appliance.children.mosquitto import Mosquitto
 from appliance.clock import SystemClock
 from appliance.db.pool import open_pool
 from appliance.db.trio_psycopg import Connection, connect
-from appliance.devices import broker_copies, credentials, seats, tenants
-from appliance.devices.broker_copies import Arrival
-from appliance.devices.credentials import Issued, Rotation
+from appliance.devices import tenants
+from appliance.devices.credentials import broker_sync
+from appliance.devices.credentials import credential as credentials
+from appliance.devices.credentials.broker_sync import Arrival
+from appliance.devices.credentials.credential import Issued, Rotation
 from appliance.devices.device import NewDevice
-from appliance.devices.imports import import_many
-from appliance.devices.seats import By
+from appliance.devices.seats import changes
+from appliance.devices.seats.changes import By
+from appliance.devices.seats.imports import import_many
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import ConnectError
 from tests.busy import within
@@ -102,14 +105,14 @@ class World:
     async def add(self, device_id: str) -> Issued:
         """A device with a credential that the broker knows."""
         async with self.connection.transaction():
-            await seats.create(self.connection, TENANT, NewDevice(device_id), BY)
+            await changes.create(self.connection, TENANT, NewDevice(device_id), BY)
             issued = await credentials.create(self.connection, TENANT, device_id, BY)
-            change = await broker_copies.this_change(self.connection)
-        assert await broker_copies.wait(self.connection, change) is Arrival.APPLIED
+            change = await broker_sync.this_change(self.connection)
+        assert await broker_sync.wait(self.connection, change) is Arrival.APPLIED
         return issued
 
     async def arrived(self, change: str) -> None:
-        assert await broker_copies.wait(self.connection, change) is Arrival.APPLIED
+        assert await broker_sync.wait(self.connection, change) is Arrival.APPLIED
 
 
 async def let_in(client: Client) -> bool:
@@ -160,7 +163,7 @@ async def test_a_revoked_device_is_out_within_two_seconds(database: Database, fo
     async with world(database, folder, min_interval=MIN_INTERVAL) as there:
         first, other = await there.add("d1"), await there.add("d2")
         async with there.device(first) as device, there.device(other) as neighbour:
-            await seats.revoke(there.connection, TENANT, "d1", BY)
+            await changes.revoke(there.connection, TENANT, "d1", BY)
             with trio.fail_after(within(2)):
                 await device.disconnected()
             await neighbour.publish("tenant/acme/device/d2/telemetry", b"still here", qos=QoS.AT_LEAST_ONCE)
@@ -175,7 +178,7 @@ async def test_a_staged_password_takes_over_at_the_switch(database: Database, fo
             assert not await let_in(there.device(new))
             async with there.connection.transaction():
                 await credentials.switch(there.connection, TENANT, "d1", BY)
-                change = await broker_copies.this_change(there.connection)
+                change = await broker_sync.this_change(there.connection)
             await there.arrived(change)
             with trio.fail_after(within(1)):
                 await device.disconnected()
@@ -202,9 +205,9 @@ async def test_many_changes_make_few_reloads(database: Database, folder: Path) -
         last = ""
         for number in range(200):
             async with there.connection.transaction():
-                await seats.create(there.connection, TENANT, NewDevice(f"d{number}"), BY)
+                await changes.create(there.connection, TENANT, NewDevice(f"d{number}"), BY)
                 await credentials.create(there.connection, TENANT, f"d{number}", BY)
-                last = await broker_copies.this_change(there.connection)
+                last = await broker_sync.this_change(there.connection)
         await there.arrived(last)
         assert there.mosquitto.reloads <= trio.current_time() - began + 2
 
@@ -215,7 +218,7 @@ async def test_the_claim_user_comes_and_goes(database: Database, folder: Path) -
         async def rotated() -> Issued:
             async with there.connection.transaction():
                 claim = await tenants.rotate_claim(there.connection, TENANT, ALICE)
-                change = await broker_copies.this_change(there.connection)
+                change = await broker_sync.this_change(there.connection)
             await there.arrived(change)
             return Issued(TENANT, "", claim.claim_username, claim.claim_password, "")
 
@@ -225,7 +228,7 @@ async def test_the_claim_user_comes_and_goes(database: Database, folder: Path) -
         assert [await let_in(there.device(claim)) for claim in (first, second)] == [False, True]
         async with there.connection.transaction():
             await tenants.set_claim(there.connection, TENANT, ALICE, enabled=False)
-            change = await broker_copies.this_change(there.connection)
+            change = await broker_sync.this_change(there.connection)
         await there.arrived(change)
         assert not await let_in(there.device(second))
 
@@ -255,11 +258,11 @@ async def test_after_the_broker_died_its_successor_knows_every_change(database: 
         pid = there.mosquitto.status.pid
         assert pid is not None
         async with there.connection.transaction():
-            await seats.create(there.connection, TENANT, NewDevice("d1"), BY)
+            await changes.create(there.connection, TENANT, NewDevice("d1"), BY)
             issued = await credentials.create(there.connection, TENANT, "d1", BY)
-            change = await broker_copies.this_change(there.connection)
+            change = await broker_sync.this_change(there.connection)
             os.kill(pid, signal.SIGKILL)
-        assert await broker_copies.wait(there.connection, change, patience=10) is Arrival.APPLIED
+        assert await broker_sync.wait(there.connection, change, patience=10) is Arrival.APPLIED
         with trio.fail_after(60):
             await there.session.ready()
             while not await there.mosquitto.open_devices():
@@ -274,7 +277,7 @@ async def test_changes_of_a_time_without_a_connection_are_caught_up(database: Da
             pid = hand.info.backend_pid
             await superuser.execute(f"{end} AND pid <> {pid}".encode(), [database.name])
             async with hand.transaction():
-                await seats.create(hand, TENANT, NewDevice("d1"), BY)
+                await changes.create(hand, TENANT, NewDevice("d1"), BY)
                 issued = await credentials.create(hand, TENANT, "d1", BY)
             with trio.fail_after(60):
                 while not await let_in(there.device(issued)):
@@ -303,7 +306,7 @@ async def test_ten_thousand_users_change_and_hundreds_connected_hardly_notice(
         await import_many(there.connection, TENANT, new, BY)
         async with there.connection.transaction():
             issued = await credentials.create_many(there.connection, TENANT, [one.device_id for one in new], BY)
-            change = await broker_copies.this_change(there.connection)
+            change = await broker_sync.this_change(there.connection)
         await there.arrived(change)
         async with contextlib.AsyncExitStack() as stack:
             crowd = [await stack.enter_async_context(there.device(one)) for one in issued[:connected]]
@@ -318,7 +321,7 @@ async def test_ten_thousand_users_change_and_hundreds_connected_hardly_notice(
                 await there.add(f"x{number}")
                 known.append(trio.current_time() - began)
                 began = trio.current_time()
-                await seats.revoke(there.connection, TENANT, issued[number].device_id, BY)
+                await changes.revoke(there.connection, TENANT, issued[number].device_id, BY)
                 await crowd[number].disconnected()
                 gone.append(trio.current_time() - began)
                 await credentials.rotate(there.connection, TENANT, issued[rounds].device_id, BY, Rotation(now=True))

@@ -2,9 +2,9 @@
 
 import pytest
 
-from appliance.devices import seats
 from appliance.devices.description import Description, OwnLimits, describe, set_limits
 from appliance.devices.device import NewDevice
+from appliance.devices.seats import changes
 from appliance.errors import Conflict, Invalid, NotFound
 from tests.devices.world import BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
 from tests.postgres_server import Database
@@ -17,7 +17,7 @@ async def prepare(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)
         await sell(connection, 5)
-        await seats.create(connection, TENANT, NewDevice("d", name="One", site_id="roof", tags=("a",)), BY)
+        await changes.create(connection, TENANT, NewDevice("d", name="One", site_id="roof", tags=("a",)), BY)
 
 
 async def test_a_description_replaces_all_of_the_one_before(database: Database) -> None:
@@ -112,7 +112,7 @@ async def test_what_is_deleted_or_anothers_is_not_there(database: Database) -> N
     await prepare(database)
     async with ingest(database) as connection:
         await add_tenant(connection, "rival")
-        await seats.delete(connection, TENANT, "d", seats.By(BY.actor, NOW), keep_history=True)
+        await changes.delete(connection, TENANT, "d", changes.By(BY.actor, NOW), keep_history=True)
         for device in ("d", "none"):
             with pytest.raises(NotFound):
                 await describe(connection, TENANT, device, Description("x"), BY)

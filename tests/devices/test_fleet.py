@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from appliance.db.trio_psycopg import Connection
-from appliance.devices import credentials, fleet, seats
+from appliance.devices import fleet
+from appliance.devices.credentials import credential
 from appliance.devices.device import DeviceStatus, NewDevice
 from appliance.devices.fleet import Filter, Place, Sort
-from appliance.devices.presence import Presence
+from appliance.devices.live.presence import Presence
+from appliance.devices.seats import changes
 from appliance.errors import NotFound
 from tests.devices.world import BY, NOW, TENANT, add_tenant, announce, customer, ingest, rows, sell
 from tests.postgres_server import Database
@@ -20,7 +22,7 @@ async def prepare(connection: Connection[Any], *devices: NewDevice, tenant: str 
     await add_tenant(connection, tenant)
     sold = await sell(connection, 100, tenant_id=tenant)
     for new in devices:
-        await seats.create(connection, tenant, new, BY)
+        await changes.create(connection, tenant, new, BY)
     return sold.subscription_id
 
 
@@ -74,7 +76,7 @@ async def test_filters_narrow_and_values_of_one_add_up(database: Database) -> No
             NewDevice("b", site_id="cellar", tags=("y",)),
             NewDevice("c"),
         )
-        await seats.deactivate(connection, TENANT, "c", BY)
+        await changes.deactivate(connection, TENANT, "c", BY)
         for wanted, found in (
             (Filter(TENANT, sites=["roof"]), ["a"]),
             (Filter(TENANT, sites=["roof", ""]), ["a", "c"]),
@@ -93,7 +95,7 @@ async def test_presence_is_derived_for_devices_that_should_talk(database: Databa
         await prepare(connection, *(NewDevice(name) for name in ("fresh", "stale", "gone", "never", "off")))
         for device, ago in (("fresh", 5.0), ("stale", 120.0), ("gone", 4000.0), ("off", 5.0)):
             await hear(connection, device, ago)
-        await seats.deactivate(connection, TENANT, "off", BY)
+        await changes.deactivate(connection, TENANT, "off", BY)
         assert await ids(connection, Filter(TENANT, presences=[Presence.ONLINE])) == ["fresh"]
         assert await ids(connection, Filter(TENANT, presences=[Presence.STALE, Presence.OFFLINE])) == [
             "gone",
@@ -160,7 +162,7 @@ async def test_a_device_is_shown_with_all_that_is_known_of_it(database: Database
         await connection.execute("UPDATE sites SET name = 'The roof'")
         await hear(connection, "d", 2, '{"temperature": 4.5}')
         await connection.execute("UPDATE device_registry SET rate = 2.5, burst = 7")
-        await credentials.create(connection, TENANT, "d", BY)
+        await credential.create(connection, TENANT, "d", BY)
         member = await fleet.get(connection, TENANT, "d")
         assert member.device.subscription_id == main
         assert (member.site_name, member.interval, member.own_credential) == ("The roof", 10.0, True)
@@ -175,7 +177,7 @@ async def test_what_is_deleted_or_anothers_is_not_there(database: Database) -> N
     async with ingest(database) as connection:
         await prepare(connection, NewDevice("d"), NewDevice("gone"))
         await prepare(connection, NewDevice("theirs"), tenant="rival")
-        await seats.delete(connection, TENANT, "gone", BY, keep_history=True)
+        await changes.delete(connection, TENANT, "gone", BY, keep_history=True)
         assert await ids(connection, Filter(TENANT)) == ["d"]
         assert await ids(connection, Filter(None)) == ["d", "theirs"]
         for device in ("gone", "theirs", "none"):

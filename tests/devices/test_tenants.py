@@ -6,7 +6,7 @@ import pytest
 
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import tenants
-from appliance.devices.credentials import token_hash
+from appliance.devices.credentials.credential import token_hash
 from appliance.devices.tenants import Strategy, TenantLimits, TenantStatus
 from appliance.errors import Conflict, Invalid, NotFound
 from tests.devices.world import ALICE, customer, ingest, rows

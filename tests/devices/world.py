@@ -10,8 +10,8 @@ import psycopg
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.trio_psycopg import Connection, connect
 from appliance.devices.device import Device, NewDevice
-from appliance.devices.provisioning import Request, Verdict, provision_once
-from appliance.devices.seats import By
+from appliance.devices.registry.provisioning import Request, Verdict, provision_once
+from appliance.devices.seats.changes import By
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
 from tests.postgres_server import Database

@@ -9,9 +9,9 @@ from appliance.clock import SystemClock
 from appliance.config import Ingest, Retention
 from appliance.db.pool import open_pool
 from appliance.db.trio_psycopg import connect
-from appliance.devices.provisioning import Provisioner
-from appliance.devices.registry import Registry
-from appliance.devices.state import StateBook
+from appliance.devices.live.state import StateBook
+from appliance.devices.registry.cache import Registry
+from appliance.devices.registry.provisioning import Provisioner
 from appliance.ingest.replay import Replayer
 from appliance.subscriptions.lifecycle import GRACE
 

@@ -11,8 +11,8 @@ import trio.lowlevel
 
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
-from appliance.devices import history
-from appliance.devices.marks import rebuild_marks
+from appliance.devices import erasure
+from appliance.devices.live.rollup_queue import rebuild_marks
 from appliance.history.roller import Roller
 from tests.devices.world import customer, ingest
 from tests.history.coverage import UNCOVERED
@@ -217,7 +217,7 @@ async def test_roll_ups_of_a_device_deleted_with_its_readings_are_erased(databas
         " WHERE device_id = 'd-1'",
     )
     async with open_pool(database.conninfo(INGEST), name="erase", min_size=1, max_size=1) as pool:
-        await history.erase_marked(pool)
+        await erasure.erase_marked(pool)
     assert [row[0] for row in hours(database)] == ["d-2"]
     assert look(database, "SELECT DISTINCT device_id FROM telemetry_marks") == [("d-2",)]
 

@@ -15,9 +15,9 @@ from appliance.clock import Clock, SystemClock
 from appliance.config import Ingest, Retention
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
-from appliance.devices.provisioning import Provisioner
-from appliance.devices.registry import Registry
-from appliance.devices.state import StateBook
+from appliance.devices.live.state import StateBook
+from appliance.devices.registry.cache import Registry
+from appliance.devices.registry.provisioning import Provisioner
 from appliance.ingest.admission import Admission
 from appliance.ingest.batch import Settlement, Submission, Verdict
 from appliance.ingest.limiter import Limiter

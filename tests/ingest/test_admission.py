@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from appliance.config import Ingest, Retention
-from appliance.devices.provisioning import Key
-from appliance.devices.registry import FOREVER, Standing, Tenant
-from appliance.devices.state import DeviceState
+from appliance.devices.live.state import DeviceState
+from appliance.devices.registry.cache import FOREVER, Standing, Tenant
+from appliance.devices.registry.provisioning import Key
 from appliance.ingest.admission import Admission, shown
 from appliance.ingest.batch import Batch, Reading
 from appliance.ingest.limiter import Limiter

@@ -4,8 +4,8 @@ import time
 
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
-from appliance.devices.overheard import Overheard
-from appliance.devices.state import StateBook
+from appliance.devices.live.state import StateBook
+from appliance.devices.live.unaccepted_traffic import Overheard
 from appliance.reading import Reason
 from tests.ingest.plant import TENANT, Message, arrange, furnish, look, open_plant, telemetry, until
 from tests.postgres_server import Database

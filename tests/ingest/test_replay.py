@@ -13,8 +13,8 @@ from appliance.clock import SystemClock
 from appliance.config import Ingest, Retention
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
-from appliance.devices import seats
-from appliance.devices.seats import By
+from appliance.devices.seats import changes as seats
+from appliance.devices.seats.changes import By
 from appliance.errors import Conflict, NotFound
 from appliance.ingest import replay as replay_module
 from appliance.ingest import replays

@@ -7,8 +7,8 @@ import pytest
 import trio
 
 from appliance.db.trio_psycopg import connect
-from appliance.devices import seats
 from appliance.devices.device import NewDevice
+from appliance.devices.seats import changes as seats
 from appliance.errors import Conflict, Invalid, NotFound
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType

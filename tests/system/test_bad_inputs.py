@@ -21,8 +21,8 @@ from mqtt5 import PubAckReasonCode
 
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.trio_psycopg import connect
-from appliance.devices import seats
-from appliance.devices.seats import By
+from appliance.devices.seats import changes
+from appliance.devices.seats.changes import By
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
 from appliance.reading import Reason
@@ -262,7 +262,7 @@ async def test_who_may_not_speak_for_a_device_is_told_one_thing(serving: Applian
     gone = await trio.to_thread.run_sync(serving.command, "device", "add", TENANT, "h14-gone")
     by = By(Actor("test", ActorKind.COMMAND), datetime.now(UTC))
     async with await connect(serving.conninfo()) as connection:
-        await seats.delete(connection, TENANT, "h14-gone", by, keep_history=True)
+        await changes.delete(connection, TENANT, "h14-gone", by, keep_history=True)
     claim = serving.tenant(TENANT)["password"]
     before = books(serving)
     wrong: list[tuple[str, str | None]] = [

@@ -13,10 +13,11 @@ import trio
 
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.trio_psycopg import connect as connect_to_database
-from appliance.devices import credentials, seats
-from appliance.devices.credentials import Issued
+from appliance.devices.credentials import credential
+from appliance.devices.credentials.credential import Issued
 from appliance.devices.device import NewDevice
-from appliance.devices.seats import By
+from appliance.devices.seats import changes
+from appliance.devices.seats.changes import By
 from tests.appliance_process import ApplianceProcess
 from tests.busy import within
 from tests.system.auditor import look
@@ -162,9 +163,9 @@ async def test_whoever_is_refused_is_told_one_thing_and_counted_by_where_it_came
     by = By(Actor("test", ActorKind.COMMAND), datetime.now(UTC))
     async with await connect_to_database(serving.conninfo()) as connection:
         for device in ("one", "two", "gone"):
-            await seats.create(connection, TENANT, NewDevice(device), by)
-        gone, one, two = await credentials.create_many(connection, TENANT, ["gone", "one", "two"], by)
-        await seats.revoke(connection, TENANT, "gone", by)
+            await changes.create(connection, TENANT, NewDevice(device), by)
+        gone, one, two = await credential.create_many(connection, TENANT, ["gone", "one", "two"], by)
+        await changes.revoke(connection, TENANT, "gone", by)
     wrong = [
         (None, None),
         (one.username, None),

@@ -16,11 +16,11 @@ from appliance.clock import SystemClock
 from appliance.config import Ingest, Retention
 from appliance.db import roles
 from appliance.db.pool import Pool, open_pool
-from appliance.devices.claims import Outcome
-from appliance.devices.provisioning import Provisioner, Request
-from appliance.devices.registry import Registry
-from appliance.devices.seats import By
-from appliance.devices.state import StateBook
+from appliance.devices.live.state import StateBook
+from appliance.devices.registry.cache import Registry
+from appliance.devices.registry.claims import Outcome
+from appliance.devices.registry.provisioning import Provisioner, Request
+from appliance.devices.seats.changes import By
 from appliance.diagnostics.process_metrics import Vitals
 from appliance.diagnostics.snapshot import Bound, BrokerTerms, Companion, System
 from appliance.ingest.batch import Verdict

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from appliance.assets import asset
-from appliance.devices.metric import Metric
+from appliance.devices.metrics.metric import Metric
 from appliance.errors import Invalid
 from appliance.web import formats
 from appliance.web.files import Files

@@ -13,8 +13,8 @@ import httpx
 import psycopg
 import pytest
 
-from appliance.devices import seats
 from appliance.devices.device import NewDevice
+from appliance.devices.seats import changes
 from appliance.people.role import Role
 from appliance.people.sessions import Visit
 from tests.devices.world import BY, TENANT, add_tenant, announce, check_books, ingest, sell
@@ -37,7 +37,7 @@ async def prepare(database: Database, *devices: NewDevice, tenant: str = TENANT,
         await add_tenant(connection, tenant, strategy)
         await sell(connection, 20, tenant_id=tenant)
         for new in devices:
-            await seats.create(connection, tenant, new, BY)
+            await changes.create(connection, tenant, new, BY)
 
 
 @asynccontextmanager

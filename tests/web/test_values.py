@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.devices.metric import Metric
+from appliance.devices.metrics.metric import Metric
 from appliance.web.values import all_shown, names, shown
 
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from quart import Blueprint, Response
 
 from appliance.devices import fleet
-from appliance.devices.credentials import Rotation
+from appliance.devices.credentials.credential import Rotation
 from appliance.devices.device import Event
 from appliance.errors import Invalid
 from appliance.web.access import tenant_of

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from appliance.devices.broker_copies import Arrival
-from appliance.devices.bulk import Answer
+from appliance.devices.credentials.broker_sync import Arrival
 from appliance.devices.device import DeviceStatus, Event
 from appliance.devices.fleet import Filter, Member, Sort
-from appliance.devices.imports import Outcome
-from appliance.devices.presence import Presence
+from appliance.devices.live.presence import Presence
+from appliance.devices.seats.bulk import Answer
+from appliance.devices.seats.imports import Outcome
 from appliance.errors import Invalid
 from appliance.web.device_desk import Handed, Imported
 

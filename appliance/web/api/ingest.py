@@ -15,10 +15,10 @@ from quart import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from appliance.db.audit import Actor, ActorKind
-from appliance.devices.claims import Taken, Turned, Waiting
-from appliance.devices.credentials import Issued
-from appliance.devices.provisioning import Request
-from appliance.devices.seats import By
+from appliance.devices.credentials.credential import Issued
+from appliance.devices.registry.claims import Taken, Turned, Waiting
+from appliance.devices.registry.provisioning import Request
+from appliance.devices.seats.changes import By
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.ingest.http import MAX_MESSAGES, Form, split
 from appliance.mqtt.topics import valid_id

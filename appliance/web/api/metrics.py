@@ -9,9 +9,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from quart import Blueprint, Response
 
-from appliance.devices import metric_store, seats
-from appliance.devices.metric import Metric
-from appliance.devices.metric_store import Named
+from appliance.devices.metrics import store
+from appliance.devices.metrics.metric import Metric
+from appliance.devices.metrics.store import Named
+from appliance.devices.seats import changes
 from appliance.errors import Conflict
 from appliance.web import csv_export, cursor, list_files
 from appliance.web.access import actor, tenant_of, tenants_shown
@@ -76,8 +77,8 @@ def blueprint(services: Services) -> Blueprint:
     routes = Blueprint("api_metrics", __name__)
     access = services.access
 
-    def by() -> seats.By:
-        return seats.By(actor(), access.now(), services.grace)
+    def by() -> changes.By:
+        return changes.By(actor(), access.now(), services.grace)
 
     @routes.get("/customer/metrics")
     @allow(READERS)
@@ -88,7 +89,7 @@ def blueprint(services: Services) -> Blueprint:
             return list_files.metrics(services, viewer(), tenants_shown())
         after = cursor.read(asked.cursor, tuple[str, str])
         async with access.reading() as connection:
-            found = await metric_store.list_page(connection, tenants_shown(), limit=asked.limit + 1, after=after)
+            found = await store.list_page(connection, tenants_shown(), limit=asked.limit + 1, after=after)
         more = found[asked.limit - 1] if len(found) > asked.limit else None
         place = None if more is None else (more.tenant_id, more.metric.name)
         return answer(MetricPage([shown(named) for named in found[: asked.limit]], cursor.write(place)))
@@ -99,7 +100,7 @@ def blueprint(services: Services) -> Blueprint:
     async def create() -> Response:
         new = await body(MetricNew)
         async with access.changing() as connection:
-            made = await metric_store.create(connection, tenant_of(), Metric(**msgspec.structs.asdict(new)), by())
+            made = await store.create(connection, tenant_of(), Metric(**msgspec.structs.asdict(new)), by())
         return answer(shown(made), HTTPStatus.CREATED, {"Location": f"/customer/metrics/{new.name}"})
 
     @routes.get("/customer/metrics/<name>")
@@ -107,7 +108,7 @@ def blueprint(services: Services) -> Blueprint:
     @describe("Show a metric", answers={HTTPStatus.OK: MetricOut})
     async def show(name: str) -> Response:
         async with access.reading() as connection:
-            return answer(shown(await metric_store.get(connection, tenant_of(), metric_of_path(name))))
+            return answer(shown(await store.get(connection, tenant_of(), metric_of_path(name))))
 
     @routes.patch("/customer/metrics/<name>")
     @allow(ADMINS)
@@ -117,11 +118,11 @@ def blueprint(services: Services) -> Blueprint:
         given = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not UNSET}
         given.pop("version")
         async with access.changing() as connection:
-            seen = await metric_store.get(connection, tenant_of(), metric_of_path(name))
+            seen = await store.get(connection, tenant_of(), metric_of_path(name))
             if wanted.version not in (None, seen.version):
                 raise Conflict(f"Somebody has changed metric {name} meanwhile; read it again.")
             new = replace(seen.metric, **given)
-            changed = await metric_store.change(connection, tenant_of(), new, by(), version=seen.version)
+            changed = await store.change(connection, tenant_of(), new, by(), version=seen.version)
         return answer(shown(changed))
 
     @routes.delete("/customer/metrics/<name>")
@@ -129,7 +130,7 @@ def blueprint(services: Services) -> Blueprint:
     @describe("Forget what a metric is called", answers={HTTPStatus.NO_CONTENT: None})
     async def delete(name: str) -> Response:
         async with access.changing() as connection:
-            await metric_store.delete(connection, tenant_of(), metric_of_path(name), by())
+            await store.delete(connection, tenant_of(), metric_of_path(name), by())
         return Response(b"", HTTPStatus.NO_CONTENT)
 
     return routes

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from quart import Blueprint, Response
 
-from appliance.devices import seats, sites
+from appliance.devices import sites
+from appliance.devices.seats import changes
 from appliance.devices.sites import Placed, Site
 from appliance.errors import Conflict
 from appliance.web import csv_export, cursor, list_files
@@ -74,8 +75,8 @@ def blueprint(services: Services) -> Blueprint:
     routes = Blueprint("api_sites", __name__)
     access = services.access
 
-    def by() -> seats.By:
-        return seats.By(actor(), access.now(), services.grace)
+    def by() -> changes.By:
+        return changes.By(actor(), access.now(), services.grace)
 
     @routes.get("/customer/sites")
     @allow(READERS)

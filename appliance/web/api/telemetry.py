@@ -7,8 +7,9 @@ from typing import Annotated
 import msgspec
 from quart import Blueprint, Response, request
 
-from appliance.devices import fleet, metric, metric_store
-from appliance.devices.metric import Metric
+from appliance.devices import fleet
+from appliance.devices.metrics import metric, store
+from appliance.devices.metrics.metric import Metric
 from appliance.errors import Invalid
 from appliance.history import series
 from appliance.history.series import MAX_POINTS, Series, Source
@@ -96,7 +97,7 @@ def blueprint(services: Services) -> Blueprint:
         span = choose(request.args, now, viewer().zone).span
         async with access.reading() as connection:
             await fleet.get(connection, tenant_id, device_id)
-            known = await metric_store.of_names(connection, tenant_id, [asked.metric])
+            known = await store.of_names(connection, tenant_id, [asked.metric])
             found = await series.read(
                 connection, tenant_id, device_id, asked.metric, span, points=asked.points, oldest_reading=now - keeps
             )

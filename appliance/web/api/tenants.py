@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 from quart import Blueprint, Response
 
-from appliance.devices.broker_copies import Arrival
+from appliance.devices.credentials.broker_sync import Arrival
 from appliance.devices.tenants import Strategy, TenantStatus
 from appliance.web import csv_export, cursor, list_files
 from appliance.web.api.body import body

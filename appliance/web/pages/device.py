@@ -13,12 +13,15 @@ from quart import Blueprint, Response, request
 
 from appliance.broker.refusals import Refused
 from appliance.db.trio_psycopg import Connection
-from appliance.devices import credentials, fleet, metric_store, presence
-from appliance.devices.credentials import Credential
+from appliance.devices import fleet
+from appliance.devices.credentials import credential as credentials
+from appliance.devices.credentials.credential import Credential
 from appliance.devices.device import DeviceStatus, Event
 from appliance.devices.fleet import Member
-from appliance.devices.metric import Metric
-from appliance.devices.presence import OFFLINE_INTERVALS, STALE_INTERVALS, Limits, Presence
+from appliance.devices.live import presence
+from appliance.devices.live.presence import OFFLINE_INTERVALS, STALE_INTERVALS, Limits, Presence
+from appliance.devices.metrics import store
+from appliance.devices.metrics.metric import Metric
 from appliance.errors import NotFound
 from appliance.history import sparks
 from appliance.ingest import messages, quarantine_store
@@ -253,7 +256,7 @@ async def read_now(
 ) -> Now:
     """What changes by itself of a device. Raises NotFound; Invalid, naming the field, for a wrong argument."""
     member = await fleet.get(connection, tenant_id, device_id)
-    known = await metric_store.of_names(connection, tenant_id, member.latest)
+    known = await store.of_names(connection, tenant_id, member.latest)
     shown = values.all_shown(member.latest, known)
     page = await messages.page(connection, tenant_id, device_id, limit=RECENT)
     strip = [one for one in shown if one.is_number][:STRIP]

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.metric import NAME, Metric
+from appliance.devices.metrics.metric import NAME, Metric
 from appliance.errors import Invalid
 from appliance.history import series
 from appliance.history.series import Series, Source, Summary

@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from quart import Blueprint, Response
 
-from appliance.devices import import_file
+from appliance.devices.seats import import_file
 from appliance.errors import Invalid
 from appliance.web import forms
 from appliance.web.access import tenant_of

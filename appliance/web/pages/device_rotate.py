@@ -7,7 +7,7 @@ from http import HTTPStatus
 from quart import Blueprint, Response, request
 
 from appliance.devices import fleet
-from appliance.devices.credentials import Rotation
+from appliance.devices.credentials.credential import Rotation
 from appliance.devices.fleet import Member
 from appliance.errors import Conflict, Invalid
 from appliance.web import forms

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from quart import Blueprint, Response
 
 from appliance.devices import fleet
-from appliance.devices.broker_copies import Arrival
+from appliance.devices.credentials.broker_sync import Arrival
 from appliance.devices.device import Event
 from appliance.errors import Conflict, Invalid, NoCapacity, NotFound
 from appliance.web import forms

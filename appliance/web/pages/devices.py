@@ -10,12 +10,13 @@ from quart import Blueprint, Response
 
 from appliance.clock import Clock
 from appliance.db.trio_psycopg import Connection
-from appliance.devices import fleet, metric_store, sites, tenants
-from appliance.devices.bulk import Answer
+from appliance.devices import fleet, sites, tenants
 from appliance.devices.device import Event
 from appliance.devices.fleet import Census, Member, Place
-from appliance.devices.metric import Metric
-from appliance.devices.presence import Presence
+from appliance.devices.live.presence import Presence
+from appliance.devices.metrics import store
+from appliance.devices.metrics.metric import Metric
+from appliance.devices.seats.bulk import Answer
 from appliance.errors import Invalid
 from appliance.history import sparks
 from appliance.subscriptions import rows as subscription_rows
@@ -239,7 +240,7 @@ async def _rows(connection: Connection[Any], members: Sequence[Member], who: Vie
     known: dict[str, dict[str, Metric]] = {}
     for tenant_id in {member.device.tenant_id for member in members}:
         mine = (member.latest for member in members if member.device.tenant_id == tenant_id)
-        known[tenant_id] = await metric_store.of_names(connection, tenant_id, values.names(mine))
+        known[tenant_id] = await store.of_names(connection, tenant_id, values.names(mine))
     shown = [values.all_shown(member.latest, known[member.device.tenant_id]) for member in members]
     keys = [
         (member.device.tenant_id, member.device.device_id, of[0].metric.name if of and of[0].is_number else "")

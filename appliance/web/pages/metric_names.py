@@ -5,9 +5,10 @@ from http import HTTPStatus
 
 from quart import Blueprint, Response, request
 
-from appliance.devices import metric_store, seats
-from appliance.devices.metric import MAX_DECIMALS, MAX_LABEL, MAX_UNIT, Metric
-from appliance.devices.metric_store import Named
+from appliance.devices.metrics import store
+from appliance.devices.metrics.metric import MAX_DECIMALS, MAX_LABEL, MAX_UNIT, Metric
+from appliance.devices.metrics.store import Named
+from appliance.devices.seats import changes
 from appliance.errors import Conflict, Invalid
 from appliance.web import csv_export, cursor, forms, list_files
 from appliance.web.access import actor, tenant_of, tenants_shown
@@ -30,8 +31,8 @@ def blueprint(site: Site) -> Blueprint:
     _add_list(routes, site)
     access = site.services.access
 
-    def by() -> seats.By:
-        return seats.By(actor(), access.now(), site.services.grace)
+    def by() -> changes.By:
+        return changes.By(actor(), access.now(), site.services.grace)
 
     async def form(
         given: Mapping[str, str],
@@ -63,7 +64,7 @@ def blueprint(site: Site) -> Blueprint:
         try:
             new = _metric(fields, fields.needed("name", "Write the name that devices send.", most=64))
             async with access.changing() as connection:
-                await metric_store.create(connection, tenant_of(), new, by())
+                await store.create(connection, tenant_of(), new, by())
         except Invalid as error:
             return await form(_given(fields), None, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:
@@ -74,7 +75,7 @@ def blueprint(site: Site) -> Blueprint:
     @allow(READERS)
     async def show(name: str) -> Response:
         async with access.reading() as connection:
-            named = await metric_store.get(connection, tenant_of(), metric_of_path(name))
+            named = await store.get(connection, tenant_of(), metric_of_path(name))
         return await form(_given_of(named), named)
 
     @routes.post("/metric-names/<name>")
@@ -82,11 +83,11 @@ def blueprint(site: Site) -> Blueprint:
     async def save(name: str) -> Response:
         fields = await forms.read()
         async with access.reading() as connection:
-            named = await metric_store.get(connection, tenant_of(), metric_of_path(name))
+            named = await store.get(connection, tenant_of(), metric_of_path(name))
         try:
             async with access.changing() as connection:
                 started, new = version(fields), _metric(fields, name)
-                await metric_store.change(connection, tenant_of(), new, by(), version=started)
+                await store.change(connection, tenant_of(), new, by(), version=started)
         except Invalid as error:
             return await form(_given(fields), named, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:
@@ -97,7 +98,7 @@ def blueprint(site: Site) -> Blueprint:
     @allow(ADMINS)
     async def delete(name: str) -> Response:
         async with access.changing() as connection:
-            await metric_store.delete(connection, tenant_of(), metric_of_path(name), by())
+            await store.delete(connection, tenant_of(), metric_of_path(name), by())
         return see_other(of_tenant("/metric-names", viewer(), tenant_of(), done="deleted"))
 
     return routes
@@ -111,7 +112,7 @@ def _add_list(routes: Blueprint, site: Site) -> None:
             return list_files.metrics(site.services, viewer(), tenants_shown())
         after = cursor.read(request.args.get("cursor"), tuple[str, str])
         async with site.services.access.reading() as connection:
-            found = await metric_store.list_page(connection, tenants_shown(), limit=PAGE_ROWS + 1, after=after)
+            found = await store.list_page(connection, tenants_shown(), limit=PAGE_ROWS + 1, after=after)
         shown = found[:PAGE_ROWS]
         return await site.page(
             "pages/metric-names.html",

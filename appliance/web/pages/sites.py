@@ -5,8 +5,9 @@ from http import HTTPStatus
 
 from quart import Blueprint, Response, request
 
-from appliance.devices import seats, sites
+from appliance.devices import sites
 from appliance.devices.device import MAX_TEXT
+from appliance.devices.seats import changes
 from appliance.devices.sites import Placed, Site
 from appliance.errors import Conflict, Invalid
 from appliance.web import csv_export, cursor, forms, list_files, site
@@ -29,8 +30,8 @@ def blueprint(pages: site.Site) -> Blueprint:
     _add_list(routes, pages)
     access = pages.services.access
 
-    def by() -> seats.By:
-        return seats.By(actor(), access.now(), pages.services.grace)
+    def by() -> changes.By:
+        return changes.By(actor(), access.now(), pages.services.grace)
 
     @routes.get("/sites/+new")
     @allow(ADMINS)

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from quart import Blueprint, Response
 
-from appliance.devices.broker_copies import Arrival
+from appliance.devices.credentials.broker_sync import Arrival
 from appliance.devices.device import MAX_TEXT
 from appliance.devices.tenants import MAX_RATE, MAX_TENANT_RATE, Strategy, Tenant, TenantStatus
 from appliance.errors import Conflict, Invalid

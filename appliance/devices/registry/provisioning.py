@@ -1,0 +1,386 @@
+"""Devices never seen before: each becomes registered, PENDING, or refused, many in one transaction.
+
+Enters: requests of the pipeline, from several of its batches at once. Leaves: a verdict for each, within ``max_wait``.
+Never: a second row or a second seat for one device, whatever other processes do at the same moment; a change of a
+device that is there.
+
+One transaction takes its locks in the order that every change of seats keeps to (``appliance.devices.seats.changes``): the
+advisory locks of the devices, ascending, and then a second look; all subscription rows of the tenants; device rows.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+import psycopg
+import structlog
+import trio
+
+from appliance.backoff import Backoff
+from appliance.clock import Clock, SystemClock
+from appliance.db import statements
+from appliance.db.audit import Actor, ActorKind, Entry, record
+from appliance.db.locks import device_lock_key, lock_until_commit
+from appliance.db.pool import Pool
+from appliance.db.sqlstate import Failure, classify
+from appliance.db.trio_psycopg import Connection
+from appliance.devices.device import Device, DeviceStatus
+from appliance.devices.seats.allocator import Allotment
+from appliance.devices.seats.changes import LIMIT_CONSTRAINT, device_of, entry
+from appliance.errors import ApplianceError, NoCapacity
+from appliance.reading import Reason, Refusal
+from appliance.runtime.activity import activity
+from appliance.subscriptions import rows
+from appliance.subscriptions.lifecycle import GRACE
+
+MAX_WAIT = 5.0
+"""Seconds until a request that was not decided is answered all the same."""
+MAX_DEVICES = 256
+"""In one transaction."""
+MAX_TICKETS = 64
+"""Batches that may wait; more wait outside, against the same clock."""
+MAX_PENDING = 1000
+"""Devices of one tenant that may wait for a person; past it, new ones are not even noted down."""
+LOCK_TIMEOUT_MS = 500
+"""How long whoever holds a tenant's rows (a large import, a hand on psql) keeps other tenants waiting, each round."""
+TRIES = 3
+"""Of a transaction that ended in a deadlock, before it waits for the next round."""
+
+LOCK_NOT_AVAILABLE = "55P03"
+ROLLED_BACK = "40"
+"""SQLSTATE class: a deadlock or a serialization failure, worth another try at once."""
+
+STATEMENTS = statements.load("provisioning")
+ACTOR = Actor("provisioning", ActorKind.APPLIANCE)
+
+TOO_LATE = Refusal(Reason.UNREGISTERED_DEVICE, "the device is new and could not be registered in time; replay it later")
+
+Key = tuple[str, str]
+"""(tenant_id, device_id)"""
+
+Verdict = Device | Refusal
+"""The device, which is registered and ACTIVE, or why its messages are not accepted."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A device that ingest does not know."""
+
+    tenant_id: str
+    device_id: str
+    site_id: str | None = None
+    """The site its message names: it stands there from now on."""
+
+    @property
+    def key(self) -> Key:
+        """(tenant_id, device_id)"""
+        return self.tenant_id, self.device_id
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """What provisioning asks of a tenant."""
+
+    tenant_id: str
+    status: str
+    strategy: str
+    pending: int
+    """How many of its devices wait for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """A device row to be made: ACTIVE with a seat, or PENDING without."""
+
+    request: Request
+    subscription_id: str | None
+
+    @property
+    def status(self) -> DeviceStatus:
+        """A seat makes it ACTIVE."""
+        return DeviceStatus.PENDING if self.subscription_id is None else DeviceStatus.ACTIVE
+
+
+STANDING: Mapping[DeviceStatus, Refusal] = {
+    DeviceStatus.PENDING: Refusal(Reason.PENDING_APPROVAL, "the device waits for approval"),
+    DeviceStatus.INACTIVE: Refusal(Reason.DEVICE_INACTIVE, "the device is deactivated"),
+    DeviceStatus.REVOKED: Refusal(Reason.DEVICE_REVOKED, "the device is revoked"),
+    DeviceStatus.DECOMMISSIONED: Refusal(Reason.DEVICE_DECOMMISSIONED, "the device was deleted"),
+}
+
+
+def standing(device: Device) -> Verdict:
+    """The verdict on a device that is there."""
+    return STANDING.get(device.status, device)
+
+
+def shut_out(tenant_id: str, tenant: Tenant | None) -> Refusal | None:
+    """Why no device of the tenant is served, known or new; None: they are."""
+    if tenant is None:
+        return Refusal(Reason.UNKNOWN_TENANT, f"there is no tenant {tenant_id}")
+    if tenant.status != "ACTIVE":
+        return Refusal(Reason.TENANT_SUSPENDED, f"tenant {tenant_id} is suspended")
+    return None
+
+
+def seat_newcomers(
+    requests: Iterable[Request], tenants: Mapping[str, Tenant], allotments: Mapping[str, Allotment]
+) -> tuple[list[Newcomer], dict[Key, Verdict]]:
+    """Who of ``requests``, devices that are not there, is to be made, and the refusal of each that is not."""
+    newcomers: list[Newcomer] = []
+    refused: dict[Key, Verdict] = {}
+    room = {tenant_id: MAX_PENDING - tenant.pending for tenant_id, tenant in tenants.items()}
+    for request in requests:
+        tenant = tenants[request.tenant_id]
+        if tenant.strategy == "auto":
+            try:
+                newcomers.append(Newcomer(request, allotments[request.tenant_id].take()))
+            except NoCapacity as error:
+                refused[request.key] = Refusal(Reason.NO_SUBSCRIPTION_CAPACITY, str(error))
+        elif tenant.strategy == "off":
+            refused[request.key] = Refusal(Reason.UNREGISTERED_DEVICE, "the tenant registers its devices by hand")
+        elif room[request.tenant_id] > 0:
+            room[request.tenant_id] -= 1
+            newcomers.append(Newcomer(request, None))
+        else:
+            detail = f"{MAX_PENDING} devices of the tenant wait for approval already"
+            refused[request.key] = Refusal(Reason.UNREGISTERED_DEVICE, detail)
+    return newcomers, refused
+
+
+async def provision_once(
+    connection: Connection[Any], requests: Sequence[Request], *, now: datetime, grace: timedelta = GRACE
+) -> dict[Key, Verdict]:
+    """Decide on ``requests`` in one transaction, at most MAX_DEVICES. Role ``appliance_ingest``, autocommit.
+
+    Raises what the database raises: 40xxx, and 55P03 when somebody holds the locks, are worth another try.
+    """
+    ordered = sorted({request.key: request for request in requests}.values(), key=lambda request: request.key)
+    async with connection.transaction():
+        await connection.execute(STATEMENTS["set_lock_timeout"], {"milliseconds": LOCK_TIMEOUT_MS})
+        await lock_until_commit(connection, [device_lock_key(*request.key) for request in ordered])
+        tenants = await _tenants(connection, ordered)
+        refusals = {key: shut_out(key[0], tenants.get(key[0])) for key in (request.key for request in ordered)}
+        verdicts: dict[Key, Verdict] = {key: refusal for key, refusal in refusals.items() if refusal is not None}
+        verdicts |= await _known(connection, [request for request in ordered if request.key not in verdicts])
+        absent = [request for request in ordered if request.key not in verdicts]
+        if absent:
+            verdicts |= await _admit(connection, absent, tenants, now, grace)
+    return verdicts
+
+
+async def _admit(
+    connection: Connection[Any],
+    requests: Sequence[Request],
+    tenants: Mapping[str, Tenant],
+    now: datetime,
+    grace: timedelta,
+) -> dict[Key, Verdict]:
+    """Make the devices that are to be made, with their seats and audit rows."""
+    seating = {request.tenant_id for request in requests if tenants[request.tenant_id].strategy == "auto"}
+    owned = groupby(await rows.lock(connection, seating), key=lambda row: row.tenant_id) if seating else ()
+    allotments = {tenant_id: Allotment([], now, grace=grace) for tenant_id in seating}
+    allotments |= {tenant_id: Allotment(list(group), now, grace=grace) for tenant_id, group in owned}
+    # A person registers a device without its advisory lock. Whoever did so while we waited for the subscriptions has
+    # left it there, perhaps on the last seat; where no seat is asked for, the INSERT finds it in its way.
+    verdicts = await _known(connection, requests) if seating else {}
+    absent = [request for request in requests if request.key not in verdicts]
+    newcomers, refused = seat_newcomers(absent, tenants, allotments)
+    made = await _insert(connection, newcomers)
+    await record(connection, *map(_entry, made))
+    verdicts |= refused | {(device.tenant_id, device.device_id): standing(device) for device in made}
+    rest = [newcomer.request for newcomer in newcomers if newcomer.request.key not in verdicts]
+    return verdicts | (await _known(connection, rest) if rest else {})
+
+
+async def _tenants(connection: Connection[Any], requests: Iterable[Request]) -> dict[str, Tenant]:
+    parameters = {"tenants": sorted({request.tenant_id for request in requests})}
+    cursor = await connection.execute(STATEMENTS["select_tenants"], parameters)
+    return {row[0]: Tenant(*row) for row in await cursor.fetchall()}
+
+
+async def _known(connection: Connection[Any], requests: Sequence[Request]) -> dict[Key, Verdict]:
+    """The verdicts on those that are there."""
+    parameters = {
+        "tenants": [request.tenant_id for request in requests],
+        "devices": [request.device_id for request in requests],
+    }
+    cursor = await connection.execute(STATEMENTS["select_devices"], parameters)
+    return {
+        (device.tenant_id, device.device_id): standing(device) for device in map(device_of, await cursor.fetchall())
+    }
+
+
+async def _insert(connection: Connection[Any], newcomers: Sequence[Newcomer]) -> list[Device]:
+    if not newcomers:
+        return []
+    parameters = {
+        "tenants": [newcomer.request.tenant_id for newcomer in newcomers],
+        "devices": [newcomer.request.device_id for newcomer in newcomers],
+        "statuses": [newcomer.status.value for newcomer in newcomers],
+        "subscriptions": [newcomer.subscription_id for newcomer in newcomers],
+        "sites": [newcomer.request.site_id for newcomer in newcomers],
+    }
+    cursor = await connection.execute(STATEMENTS["insert_devices"], parameters)
+    return [device_of(row) for row in await cursor.fetchall()]
+
+
+def _entry(device: Device) -> Entry:
+    return entry(ACTOR, "announce", None, device)
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """What one caller waits for. ``undecided`` shrinks as ``verdicts`` grow."""
+
+    undecided: dict[Key, Request]
+    deadline: float
+    verdicts: dict[Key, Verdict] = field(default_factory=dict)
+    error: Exception | None = None
+    done: trio.Event = field(default_factory=trio.Event)
+
+    def settle(self, verdicts: Mapping[Key, Verdict]) -> None:
+        """Take what concerns this ticket; with the last of it the caller goes."""
+        for key in self.undecided.keys() & verdicts.keys():
+            self.verdicts[key] = verdicts[key]
+            del self.undecided[key]
+        if not self.undecided:
+            self.done.set()
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more will be known: the caller is told why."""
+        self.error = error
+        self.done.set()
+
+
+class Provisioner:
+    """The one task of a process that decides on new devices, for as many callers as there are.
+
+    It works in rounds over all who wait. A tenant whose rows somebody holds is put off to the next round, so that the
+    others wait for it no longer than LOCK_TIMEOUT_MS.
+    """
+
+    def __init__(
+        self, pool: Pool, *, grace: timedelta = GRACE, max_wait: float = MAX_WAIT, clock: Clock | None = None
+    ) -> None:
+        self._pool = pool
+        self._grace = grace
+        self._max_wait = max_wait
+        self._clock = clock or SystemClock()
+        self._send, self._receive = trio.open_memory_channel[_Ticket](MAX_TICKETS)
+
+    async def provision(self, requests: Iterable[Request]) -> dict[Key, Verdict]:
+        """A verdict for each of ``requests``, within ``max_wait`` seconds; what was not decided by then is TOO_LATE.
+
+        Raises psycopg.Error (PoolTimeout is one) or OSError when the database cannot be had: then nothing is known,
+        and the batch is to be held and tried again.
+        """
+        wanted = {request.key: request for request in requests}
+        ticket = _Ticket(dict(wanted), trio.current_time() + self._max_wait)
+        ticket.settle({})
+        with trio.move_on_at(ticket.deadline):
+            if wanted:
+                await self._send.send(ticket)
+            await ticket.done.wait()
+        if ticket.error is not None:
+            raise ticket.error
+        return {key: ticket.verdicts.get(key, TOO_LATE) for key in wanted}
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve callers for ever. Raises ApplianceError when the schema is not what this program expects."""
+        task_status.started()
+        backoff = Backoff(first=0.02, maximum=0.2, jitter=0.9)
+        waiting: list[_Ticket] = []
+        while True:
+            if waiting:
+                await trio.sleep(backoff.next())
+            else:
+                backoff.reset()
+                activity().doing("waits for a new device")
+                waiting.append(await self._receive.receive())
+            while len(waiting) < MAX_TICKETS:
+                try:
+                    waiting.append(self._receive.receive_nowait())
+                except trio.WouldBlock:
+                    break
+            activity().doing("registers new devices")
+            await self._round(waiting)
+            activity().did()
+            now = trio.current_time()
+            waiting = [ticket for ticket in waiting if not ticket.done.is_set() and ticket.deadline > now]
+
+    async def _round(self, tickets: Sequence[_Ticket]) -> None:
+        """Decide on all that ``tickets`` ask, as far as it can be decided now."""
+        wanted: dict[Key, Request] = {}
+        for ticket in reversed(tickets):
+            wanted |= ticket.undecided
+        ordered = [wanted[key] for key in sorted(wanted)]
+        with trio.move_on_at(max(ticket.deadline for ticket in tickets)):
+            try:
+                for start in range(0, len(ordered), MAX_DEVICES):
+                    verdicts = await self._decide(ordered[start : start + MAX_DEVICES])
+                    for ticket in tickets:
+                        ticket.settle(verdicts)
+            except (psycopg.Error, OSError) as error:  # the database, not the devices
+                log.warning("new devices wait for the database", devices=len(wanted), error=str(error).strip())
+                for ticket in tickets:
+                    if not ticket.done.is_set():
+                        ticket.fail(error)
+
+    async def _decide(self, requests: Sequence[Request]) -> dict[Key, Verdict]:
+        """The verdicts on one transaction's worth, tried again or taken apart as its failures ask.
+
+        Those on whom it cannot be decided now are left out.
+        """
+        for _ in range(TRIES):
+            try:
+                return await self._try(requests)
+            except psycopg.Error as error:
+                state = error.sqlstate or ""
+                if state == LOCK_NOT_AVAILABLE:
+                    tenants = [list(group) for _, group in groupby(requests, key=lambda request: request.tenant_id)]
+                    return await self._apart(tenants) if len(tenants) > 1 else {}
+                if not state.startswith(ROLLED_BACK):
+                    return await self._isolate(requests, error)
+        return {}
+
+    async def _isolate(self, requests: Sequence[Request], error: psycopg.Error) -> dict[Key, Verdict]:
+        """What ``error`` asks for: to stop, to hold on, or to find the one device that the database refuses."""
+        failure = classify(error)
+        if failure is Failure.STOP:
+            raise ApplianceError(
+                f"the database refused a statement of ours: {error}; its schema is not the one this program expects. "
+                "Run `appliance migrate`, or look for changes made by hand."
+            ) from error
+        if failure in (Failure.RETRY, Failure.RESOURCES):
+            raise error
+        if len(requests) == 1:
+            return {requests[0].key: _refused_by_database(error)}
+        middle = len(requests) // 2
+        return await self._apart([requests[:middle], requests[middle:]])
+
+    async def _apart(self, parts: Iterable[Sequence[Request]]) -> dict[Key, Verdict]:
+        """A transaction for each part."""
+        verdicts: dict[Key, Verdict] = {}
+        for part in parts:
+            verdicts |= await self._decide(part)
+        return verdicts
+
+    async def _try(self, requests: Sequence[Request]) -> dict[Key, Verdict]:
+        now = datetime.fromtimestamp(self._clock.wall(), UTC)
+        # Less than the callers wait, so that they learn that there is no database, and hold what they have.
+        async with self._pool.connection(timeout=self._max_wait * 0.8) as connection:
+            verdicts = await provision_once(connection, requests, now=now, grace=self._grace)
+        registered = sum(isinstance(verdict, Device) for verdict in verdicts.values())
+        log.info("new devices decided", registered=registered, refused=len(verdicts) - registered)
+        return verdicts
+
+
+def _refused_by_database(error: psycopg.Error) -> Refusal:
+    if error.diag.constraint_name == LIMIT_CONSTRAINT:
+        return Refusal(Reason.NO_SUBSCRIPTION_CAPACITY, "the subscription has no free seat")
+    return Refusal(Reason.STORE_REFUSED, f"{error.sqlstate}: {error.diag.message_primary or error}")

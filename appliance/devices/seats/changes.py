@@ -1,0 +1,283 @@
+"""Every change of seats that people make, in one place, with one order of locks.
+
+Enters: a connection, who changes what, and when. Leaves: the device as it is now, with its audit row in the same
+transaction. Never: a write to ``active_device_count``, which follows from the device rows by triggers.
+
+The order, each step a statement of its own under READ COMMITTED: all subscription rows of the tenant by id, then device
+rows by id (``appliance.subscriptions.rows`` says why; provisioning takes advisory locks of the devices before).
+Functions take a connection in autocommit and make a transaction, or make a savepoint in the transaction it is in; then
+nothing else of the tenant's may have been locked there before. The role may be ``appliance_web`` with its tenant set.
+
+Expected failures are NotFound (also for another tenant's and for deleted devices), Conflict and NoCapacity.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from psycopg import errors
+
+from appliance.db import statements
+from appliance.db.audit import Actor, Entry, record
+from appliance.db.found import affected, found
+from appliance.db.trio_psycopg import Connection
+from appliance.devices.device import TRANSITIONS, Device, DeviceStatus, Event, NewDevice, fault_of
+from appliance.devices.seats.allocator import Allotment
+from appliance.errors import Conflict, Invalid, NoCapacity
+from appliance.subscriptions import rows
+from appliance.subscriptions.lifecycle import GRACE
+
+STATEMENTS = statements.load("seats")
+
+LIMIT_CONSTRAINT = "subscriptions_seats_within_limit"
+"""The CHECK of the database behind which no code can go."""
+SLICE = 1000
+"""Devices in one statement, so that the event loop has its turn in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who changes something, when (an instant with a time zone), and how long grace is (``grace_days``)."""
+
+    actor: Actor
+    now: datetime
+    grace: timedelta = GRACE
+
+
+async def create(connection: Connection[Any], tenant_id: str, new: NewDevice, by: By) -> Device:
+    """Register a device and give it a seat; a deleted one comes back.
+
+    Raises Invalid for what no device can be; Conflict when it is there; NotFound for the tenant or the subscription;
+    NoCapacity.
+    """
+    fault = fault_of(new)
+    if fault is not None:
+        raise Invalid(f"Device {new.device_id!r}: {fault.words}.", fault.field)
+    async with changing_seats(connection, tenant_id, by) as allotment:
+        existing = await lock_devices(connection, tenant_id, [new.device_id])
+        before = existing.get(new.device_id)
+        if before is not None and (before.status, Event.CREATE) not in TRANSITIONS:
+            raise _exists(before)
+        made = await put(connection, tenant_id, [(new, allotment.take(new.subscription_id))])
+        if not made:
+            raise Conflict(_not_made(before, new.device_id))
+        await record(connection, entry(by.actor, Event.CREATE, None, made[0]))
+    return made[0]
+
+
+async def approve(
+    connection: Connection[Any], tenant_id: str, device_id: str, by: By, subscription_id: str | None = None
+) -> Device:
+    """Give a PENDING device a seat, of ``subscription_id`` or of the preferred subscription."""
+    return await _change(connection, tenant_id, device_id, Event.APPROVE, by, subscription_id)
+
+
+async def reject(connection: Connection[Any], tenant_id: str, device_id: str, by: By) -> Device:
+    """Turn a PENDING device away for good: it is REVOKED."""
+    return await _change(connection, tenant_id, device_id, Event.REJECT, by)
+
+
+async def deactivate(
+    connection: Connection[Any], tenant_id: str, device_id: str, by: By, *, revoke_credential: bool = False
+) -> Device:
+    """Take the seat of an ACTIVE device; its messages are held from now on, unless its credential goes too."""
+    async with connection.transaction():
+        device = await _change(connection, tenant_id, device_id, Event.DEACTIVATE, by)
+        if revoke_credential and await _remove_credential(connection, tenant_id, device_id):
+            await record(connection, Entry(by.actor, "credential.revoke", "device", device_id, tenant_id))
+    return device
+
+
+async def reactivate(
+    connection: Connection[Any], tenant_id: str, device_id: str, by: By, subscription_id: str | None = None
+) -> Device:
+    """Give an INACTIVE or REVOKED device a seat again. A revoked credential stays revoked."""
+    return await _change(connection, tenant_id, device_id, Event.REACTIVATE, by, subscription_id)
+
+
+async def move(connection: Connection[Any], tenant_id: str, device_id: str, subscription_id: str, by: By) -> Device:
+    """Give an ACTIVE device a seat of another subscription for the one it has; of its own, nothing happens."""
+    return await _change(connection, tenant_id, device_id, Event.MOVE, by, subscription_id)
+
+
+async def revoke(connection: Connection[Any], tenant_id: str, device_id: str, by: By) -> Device:
+    """Shut a device out: no seat, no credential; its messages are refused and not held."""
+    async with connection.transaction():
+        device = await _change(connection, tenant_id, device_id, Event.REVOKE, by)
+        await _remove_credential(connection, tenant_id, device_id)
+    return device
+
+
+async def delete(connection: Connection[Any], tenant_id: str, device_id: str, by: By, *, keep_history: bool) -> Device:
+    """Delete a device: its seat and credential go, a tombstone stays.
+
+    Without ``keep_history`` its readings are marked for erasure, which ``appliance.devices.erasure`` does in slices:
+    within this transaction it would hold the tenant's subscriptions locked for as long as it takes.
+    """
+    async with connection.transaction():
+        device = await _change(connection, tenant_id, device_id, Event.DELETE, by)
+        await _remove_credential(connection, tenant_id, device_id)
+        if not keep_history:
+            cursor = await connection.execute(
+                STATEMENTS["mark_for_erasure"], {"tenant": tenant_id, "device": device_id}
+            )
+            affected(cursor.rowcount, f"device {device_id}")
+    return device
+
+
+async def _change(
+    connection: Connection[Any],
+    tenant_id: str,
+    device_id: str,
+    event: Event,
+    by: By,
+    subscription_id: str | None = None,
+) -> Device:
+    """One step of the table of transitions, with its seat and its audit row."""
+    async with changing_seats(connection, tenant_id, by) as allotment:
+        before = (await lock_devices(connection, tenant_id, [device_id])).get(device_id)
+        present = before is not None and before.status is not DeviceStatus.DECOMMISSIONED
+        device = found(before if present else None, f"device {device_id}")
+        status = TRANSITIONS.get((device.status, event))
+        if status is None:
+            raise Conflict(f"Device {device_id} is {device.status}; it cannot be changed by `{event}`.")
+        if event is Event.MOVE and device.subscription_id == subscription_id:
+            return device
+        seat = allotment.take(subscription_id) if status is DeviceStatus.ACTIVE else None
+        cursor = await connection.execute(
+            STATEMENTS["set_status"],
+            {"tenant": tenant_id, "device": device_id, "status": status.value, "subscription": seat},
+        )
+        after = device_of(found(await cursor.fetchone(), f"device {device_id}"))
+        await record(connection, entry(by.actor, event, device, after))
+    return after
+
+
+@asynccontextmanager
+async def changing_seats(connection: Connection[Any], tenant_id: str, by: By) -> AsyncIterator[Allotment]:
+    """A transaction in which the tenant's subscriptions are locked, and their free seats.
+
+    Raises NotFound for an unknown tenant, and NoCapacity should the database refuse a seat that we gave.
+    """
+    try:
+        async with connection.transaction():
+            await check_tenant(connection, tenant_id)
+            yield Allotment(await rows.lock(connection, [tenant_id]), by.now, grace=by.grace)
+    except errors.CheckViolation as error:
+        if error.diag.constraint_name != LIMIT_CONSTRAINT:
+            raise
+        raise NoCapacity("The subscription has no free seat.") from error
+
+
+async def check_tenant(connection: Connection[Any], tenant_id: str) -> None:
+    """Raises NotFound for an unknown tenant."""
+    cursor = await connection.execute(STATEMENTS["tenant_exists"], {"tenant": tenant_id})
+    found(await cursor.fetchone(), f"tenant {tenant_id}")
+
+
+async def lock_devices(connection: Connection[Any], tenant_id: str, devices: Iterable[str]) -> dict[str, Device]:
+    """The rows of those devices that are there, tombstones included, locked in order of id."""
+    return await _devices(connection, "lock_devices", tenant_id, devices)
+
+
+async def select_devices(connection: Connection[Any], tenant_id: str, devices: Iterable[str]) -> dict[str, Device]:
+    """The rows of those devices that are there, tombstones included."""
+    return await _devices(connection, "select_devices", tenant_id, devices)
+
+
+async def put(connection: Connection[Any], tenant_id: str, seated: Iterable[tuple[NewDevice, str]]) -> list[Device]:
+    """Insert devices on the seats of the subscriptions beside them, or raise them from their tombstones.
+
+    Returns those that were made: one that is there already is left alone.
+    """
+    pairs = sorted(seated, key=lambda pair: pair[0].device_id)
+    made: list[Device] = []
+    for start in range(0, len(pairs), SLICE):
+        part = pairs[start : start + SLICE]
+        parameters = {
+            **descriptions(new for new, _ in part),
+            "tenant": tenant_id,
+            "subscriptions": [subscription_id for _, subscription_id in part],
+        }
+        cursor = await connection.execute(STATEMENTS["put_devices"], parameters)
+        made += [device_of(row) for row in await cursor.fetchall()]
+    return made
+
+
+def descriptions(devices: Iterable[NewDevice]) -> dict[str, Any]:
+    """Parameters of statements that write what people say of devices, one list a column."""
+    listed = list(devices)
+    return {
+        "devices": [new.device_id for new in listed],
+        "sites": [new.site_id for new in listed],
+        "names": [new.name for new in listed],
+        "places": [new.place for new in listed],
+        "tags": [msgspec.json.encode(new.tags).decode() for new in listed],  # arrays of arrays must be rectangular
+        "intervals": [new.interval for new in listed],
+    }
+
+
+def device_of(row: tuple[Any, ...]) -> Device:
+    """A row, its columns in the order in which every statement of ``seats.sql`` names them."""
+    tenant, device, status, subscription, site, name, place, tags, interval = row
+    return Device(tenant, device, DeviceStatus(status), subscription, site, name, place, tuple(tags), interval)
+
+
+def entry(actor: Actor, event: str, before: Device | None, after: Device) -> Entry:
+    """The audit row of a change: status, seat and site on both sides."""
+    return Entry(actor, f"device.{event}", "device", after.device_id, after.tenant_id, _state(before), _state(after))
+
+
+def description_entry(actor: Actor, before: Device, after: NewDevice) -> Entry:
+    """The audit row of a new description: what differs, on both sides."""
+    names = ("site_id", "name", "place", "tags", "interval")
+    differing = [name for name in names if getattr(before, name) != getattr(after, name)]
+    return Entry(
+        actor,
+        "device.describe",
+        "device",
+        before.device_id,
+        before.tenant_id,
+        {name: getattr(before, name) for name in differing},
+        {name: getattr(after, name) for name in differing},
+    )
+
+
+def _state(device: Device | None) -> Mapping[str, Any] | None:
+    if device is None:
+        return None
+    return {"status": device.status, "subscription_id": device.subscription_id, "site_id": device.site_id}
+
+
+def _exists(device: Device) -> Conflict:
+    how = {
+        DeviceStatus.PENDING: "approve it",
+        DeviceStatus.INACTIVE: "reactivate it",
+        DeviceStatus.REVOKED: "reactivate it",
+    }
+    hint = how.get(device.status)
+    return Conflict(f"Device {device.device_id} is there already, {device.status}" + (f"; {hint}." if hint else "."))
+
+
+def _not_made(before: Device | None, device_id: str) -> str:
+    if before is not None:
+        return f"Device {device_id} was deleted with its readings, and they are still being erased; try again soon."
+    # In this very moment, for approval: that takes no seat and so waits for nobody.
+    return f"Device {device_id} has just announced itself."
+
+
+async def _devices(
+    connection: Connection[Any], statement: str, tenant_id: str, devices: Iterable[str]
+) -> dict[str, Device]:
+    parameters = {"tenant": tenant_id, "devices": sorted(set(devices))}
+    cursor = await connection.execute(STATEMENTS[statement], parameters)
+    return {device.device_id: device for device in map(device_of, await cursor.fetchall())}
+
+
+async def _remove_credential(connection: Connection[Any], tenant_id: str, device_id: str) -> bool:
+    """Whether it had one: a device without a credential of its own has nothing to lose."""
+    parameters = {"tenant": tenant_id, "device": device_id}
+    return (await connection.execute(STATEMENTS["remove_credential"], parameters)).rowcount > 0

@@ -1,0 +1,127 @@
+"""A command knows whether the broker has its change, and waits for nobody who is not there."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import trio
+
+from appliance.db.trio_psycopg import Connection
+from appliance.devices import tenants
+from appliance.devices.credentials import broker_sync
+from appliance.devices.credentials import credential as credentials
+from appliance.devices.credentials.broker_sync import Arrival
+from appliance.devices.credentials.credential import Rotation
+from appliance.devices.device import NewDevice
+from appliance.devices.seats import changes
+from tests.busy import within
+from tests.devices.world import ALICE, BY, NOW, TENANT, customer, ingest, sell
+from tests.postgres_server import Database
+
+KEYS = (2**62 + 12345, 77)
+
+
+@asynccontextmanager
+async def world(database: Database) -> AsyncIterator[Connection[Any]]:
+    """Tenant ``acme`` with two devices, one of which has a credential."""
+    async with ingest(database) as connection:
+        await tenants.add(connection, TENANT, ALICE)
+        await sell(connection, 10)
+        for device in ("d1", "d2"):
+            await changes.create(connection, TENANT, NewDevice(device), BY)
+        await credentials.create(connection, TENANT, "d1", BY)
+        yield connection
+
+
+async def change(connection: Connection[Any]) -> str:
+    """Some change, committed."""
+    async with connection.transaction():
+        await tenants.rotate_claim(connection, TENANT, ALICE)
+        return await broker_sync.this_change(connection)
+
+
+async def test_a_copy_holds_the_lines_of_both_files(database: Database) -> None:
+    async with world(database) as connection:
+        await tenants.add(connection, "other", ALICE)
+        copy = await broker_sync.read(connection)
+        names = [line.split(":")[0] for line in copy.passwords.splitlines()]
+        assert names == ["acme/device/d1", "acme", "other"]
+        assert copy.denials == "user acme\ntopic deny tenant/acme/device/d1/#\n"
+        assert "$7$" not in repr(copy)
+        await tenants.set_claim(connection, TENANT, ALICE, enabled=False)
+        await tenants.suspend(connection, "other", ALICE)
+        copy = await broker_sync.read(connection)
+        names = [line.split(":")[0] for line in copy.passwords.splitlines()]
+        assert names == ["acme/device/d1", "other"], "a suspended tenant's messages are refused with a reason"
+        assert copy.denials == ""
+        await changes.revoke(connection, TENANT, "d1", BY)
+        assert "d1" not in (await broker_sync.read(connection)).passwords
+
+
+async def test_an_empty_database_makes_an_empty_copy(database: Database) -> None:
+    async with ingest(database) as connection:
+        copy = await broker_sync.read(connection)
+    assert (copy.passwords, copy.denials, copy.next_switch) == ("", "", None)
+
+
+async def test_a_copy_says_when_something_is_due(database: Database) -> None:
+    at = NOW + timedelta(hours=3)
+    async with world(database) as connection:
+        assert (await broker_sync.read(connection)).next_switch is None
+        await credentials.rotate(connection, TENANT, "d1", BY, Rotation(at))
+        assert (await broker_sync.read(connection)).next_switch == at
+
+
+async def test_a_change_has_arrived_when_a_later_copy_has(database: Database) -> None:
+    async with world(database) as connection, ingest(database) as keeper:
+        await broker_sync.hold_lock(keeper, KEYS[0])
+        early = await broker_sync.read(keeper)
+        await broker_sync.record(keeper, "one", KEYS[0], early)
+        made = await change(connection)
+        assert await broker_sync.wait(connection, made, patience=0.1) is Arrival.PENDING
+        await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
+        assert await broker_sync.wait(connection, made) is Arrival.APPLIED
+
+
+async def test_a_copy_read_before_the_commit_does_not_have_the_change(database: Database) -> None:
+    async with world(database) as connection, ingest(database) as keeper:
+        await broker_sync.hold_lock(keeper, KEYS[0])
+        async with connection.transaction():
+            await tenants.rotate_claim(connection, TENANT, ALICE)
+            made = await broker_sync.this_change(connection)
+            await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
+        assert await broker_sync.where(connection, made) is Arrival.PENDING
+
+
+async def test_every_broker_that_is_served_counts(database: Database) -> None:
+    async with world(database) as connection, ingest(database) as one, ingest(database) as two:
+        for keeper, name, key in ((one, "one", KEYS[0]), (two, "two", KEYS[1])):
+            await broker_sync.hold_lock(keeper, key)
+            await broker_sync.record(keeper, name, key, await broker_sync.read(keeper))
+        made = await change(connection)
+        await broker_sync.record(one, "one", KEYS[0], await broker_sync.read(one))
+        assert await broker_sync.where(connection, made) is Arrival.PENDING
+        two.abandon()
+        with trio.fail_after(60):
+            while await broker_sync.where(connection, made) is not Arrival.APPLIED:
+                await trio.sleep(0.01)
+
+
+async def test_nobody_waits_for_an_appliance_that_is_down(database: Database) -> None:
+    async with world(database) as connection:
+        assert await broker_sync.wait(connection, await change(connection)) is Arrival.NO_BROKER
+        async with ingest(database) as keeper:
+            await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
+        made = await change(connection)
+        with trio.fail_after(within(4)):  # of the five for which it waits for those that are up
+            assert await broker_sync.wait(connection, made) is Arrival.NO_BROKER
+
+
+async def test_a_customer_may_ask_too(database: Database) -> None:
+    async with world(database) as connection, ingest(database) as keeper:
+        await broker_sync.hold_lock(keeper, KEYS[0])
+        await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(connection))
+        made = await change(connection)
+        async with customer(database, TENANT) as own:
+            assert await broker_sync.where(own, made) is Arrival.PENDING

@@ -1,0 +1,186 @@
+"""The states of devices: one a device, whoever loads them and however few may be kept."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from appliance.db.pool import Pool, open_pool
+from appliance.db.roles import INGEST
+from appliance.db.trio_psycopg import Connection
+from appliance.devices.live.rollup_queue import HOUR
+from appliance.devices.live.state import DeviceState, Key, StateBook
+from tests.devices.world import add_tenant, ingest
+from tests.postgres_server import Database
+
+KEY = ("acme", "d1")
+NOW = 1_800_000_000_000_000
+
+
+@asynccontextmanager
+async def connections(database: Database) -> AsyncIterator[Pool]:
+    async with ingest(database) as connection:
+        await add_tenant(connection, "acme")
+    async with open_pool(database.conninfo(INGEST), name="states", min_size=2, max_size=2) as pool:
+        yield pool
+
+
+async def load(pool: Pool, book: StateBook, *keys: Key) -> None:
+    async with pool.connection() as connection:
+        await book.load(connection, keys)
+
+
+def hear(book: StateBook, state: DeviceState, at: int, **metrics: Any) -> None:
+    state.newest = state.last_ts = state.seen_at = state.heard_at = at
+    state.latest = state.latest | metrics
+    book.touch(state)
+
+
+async def write(connection: Connection[Any], book: StateBook) -> None:
+    await connection.execute(*book.upsert(book.take_changed(), "one", NOW))
+    book.written()
+
+
+async def test_a_device_loaded_by_two_tasks_at_once_has_one_state(database: Database) -> None:
+    async with connections(database) as pool, pool.connection() as first, pool.connection() as second:
+        book = StateBook(10)
+        found = []
+
+        async def load_and_take(connection: Connection[Any]) -> None:
+            await book.load(connection, [KEY])
+            found.append(book.get(KEY))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(load_and_take, first)
+            nursery.start_soon(load_and_take, second)
+        assert found[0] is found[1] is not None
+
+
+async def test_what_is_loaded_is_there_however_few_may_be_kept(database: Database) -> None:
+    async with connections(database) as pool:
+        book = StateBook(2)
+        keys = [("acme", f"d{number}") for number in range(5)]
+        await load(pool, book, *keys)
+        assert all(book.get(key) for key in keys)
+        await load(pool, book, KEY)
+        assert len(book) == 2
+
+
+async def test_a_state_forgotten_while_in_use_is_written_once_with_all_it_saw(database: Database) -> None:
+    async with connections(database) as pool:
+        book = StateBook(1)
+        await load(pool, book, KEY)
+        old = book.get(KEY)
+        assert old is not None
+        await load(pool, book, ("acme", "d2"))
+        assert book.get(KEY) is None
+        await load(pool, book, KEY)
+        new = book.get(KEY)
+        assert new is not None
+        hear(book, new, NOW, humidity=40)
+        hear(book, old, NOW + 1, temperature=21)
+        async with pool.connection() as connection:
+            await write(connection, book)
+        book = StateBook(1)
+        await load(pool, book, KEY)
+        state = book.get(KEY)
+        assert state is not None
+        assert state.newest == state.seen_at == NOW + 1
+        assert state.latest == {"humidity": 40, "temperature": 21}
+
+
+async def test_a_time_that_was_only_admitted_is_not_written(database: Database) -> None:
+    async with connections(database) as pool:
+        book = StateBook(10)
+        await load(pool, book, KEY)
+        state = book.get(KEY)
+        assert state is not None
+        hear(book, state, NOW)
+        state.newest = NOW + 5  # a reading in hand, whose batch is not committed
+        async with pool.connection() as connection:
+            await write(connection, book)
+        book = StateBook(10)
+        await load(pool, book, KEY)
+        found = book.get(KEY)
+        assert found is not None
+        assert found.newest == NOW
+
+
+async def test_what_changes_during_a_write_is_due_for_the_next(database: Database) -> None:
+    async with connections(database) as pool, pool.connection() as connection:
+        book = StateBook(10)
+        await load(pool, book, KEY)
+        state = book.get(KEY)
+        assert state is not None
+        hear(book, state, NOW, a=1)
+        statement = book.upsert(book.take_changed(), "one", NOW)
+        hear(book, state, NOW + 1, a=2)
+        await connection.execute(*statement)
+        book.written()
+        assert book.changed() == [state]
+        await write(connection, book)
+        assert book.changed() == []
+        cursor = await connection.execute("SELECT latest->>'a' FROM device_state")
+        assert await cursor.fetchall() == [("2",)]
+
+
+async def test_a_write_that_failed_is_due_again_and_forgets_nothing_meanwhile(database: Database) -> None:
+    async with connections(database) as pool:
+        book = StateBook(1)
+        await load(pool, book, KEY)
+        state = book.get(KEY)
+        assert state is not None
+        hear(book, state, NOW, a=1)
+        assert book.take_changed() == [state]
+        await load(pool, book, ("acme", "d2"), ("acme", "d3"))
+        assert book.get(KEY) is state
+        book.give_back()
+        assert book.take_changed() == [state]
+
+
+async def test_what_is_heard_without_a_reading_does_not_pile_up(database: Database) -> None:
+    async with connections(database) as pool:
+        book = StateBook(10)
+        await load(pool, book, KEY)
+        for second in range(100):
+            book.heard(KEY, NOW + second, "SITE_MISMATCH")
+            book.take_changed()
+            book.written()
+        assert len(book._talking) <= 1
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A reading that was committed."""
+
+    state: DeviceState
+    ts: int
+
+
+def test_a_device_that_was_heard_before_a_batch_without_readings_is_marked_with_its_next_one() -> None:
+    book, state, other = StateBook(10), DeviceState(*KEY), DeviceState("acme", "d2")
+    book.touch(other)
+    book.stored([Stored(other, NOW)], (NOW, NOW), NOW)
+    book.touch(state)  # it was refused
+    book.stored([], None, NOW)
+    book.stored([Stored(state, NOW)], (NOW, NOW), NOW)
+    book.take_changed()
+    _, parameters = book.upsert([], "one", NOW)
+    hour = NOW - NOW % HOUR
+    assert json.loads(parameters["marks"]) == [["acme", "d2", hour], [*KEY, hour]]
+
+
+async def test_what_a_deleted_device_goes_on_sending_brings_nothing_of_it_back(database: Database) -> None:
+    async with connections(database) as pool:
+        book = StateBook(10)
+        await load(pool, book, KEY)
+        state = book.get(KEY)
+        assert state is not None
+        hear(book, state, NOW, secret=1)
+        async with pool.connection() as connection:
+            await write(connection, book)
+        book.forget(KEY)
+        assert (state.latest, state.newest, state.seen_at, book.changed()) == ({}, 0, 0, [])
