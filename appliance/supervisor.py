@@ -57,16 +57,16 @@ from appliance.diagnostics.snapshot import System
 from appliance.failpoints import Failpoints
 from appliance.history.roller import Roller
 from appliance.ingest.admission import Admission
-from appliance.ingest.backlog import Backlog
-from appliance.ingest.faulty import knowledge
-from appliance.ingest.forecast import Forecaster
-from appliance.ingest.holding import Holding
+from appliance.ingest.failing_check import knowledge
 from appliance.ingest.http import HttpSource
-from appliance.ingest.janitor import Janitor
-from appliance.ingest.limiter import BucketState, Limiter, Override
-from appliance.ingest.partitions import keep_ahead
+from appliance.ingest.limits.backlog import Backlog
+from appliance.ingest.limits.janitor import Janitor
+from appliance.ingest.limits.limiter import BucketState, Limiter, Override
 from appliance.ingest.pipeline import Pipeline
-from appliance.ingest.replay import Replayer
+from appliance.ingest.quarantine.replay_preview import Forecaster
+from appliance.ingest.quarantine.replayer import Replayer
+from appliance.ingest.quarantine.retention import Holding
+from appliance.ingest.telemetry.partitions import keep_ahead
 from appliance.ingest.writer import Writer
 from appliance.metrics import Metrics
 from appliance.mqtt.client import Client

@@ -11,8 +11,8 @@ import time
 import msgspec
 import psycopg
 
-from appliance.ingest import telemetry
 from appliance.ingest.envelope import Decoder
+from appliance.ingest.telemetry import copy_row
 from appliance.reading import Kind, Refusal
 from benchmarks.messages import Stream, device_name, messages
 
@@ -39,7 +39,7 @@ class Report(msgspec.Struct, frozen=True):
 def batches(stream: Stream, size: int) -> list[bytes]:
     """The rows of the stream as whole binary COPY inputs of ``size`` rows."""
     decode = Decoder().decode
-    starts = [telemetry.prefix(stream.tenant, device_name(number), Kind.TELEMETRY) for number in range(stream.devices)]
+    starts = [copy_row.prefix(stream.tenant, device_name(number), Kind.TELEMETRY) for number in range(stream.devices)]
     received = time.time_ns() // 1000
     rows = []
     for number, body in messages(stream):
@@ -47,9 +47,9 @@ def batches(stream: Stream, size: int) -> list[bytes]:
         if isinstance(envelope, Refusal) or envelope.ts is None:
             raise SystemExit(f"the stream holds a message that is refused: {body!r}")
         digest = hashlib.blake2b(body, digest_size=DIGEST_BYTES).digest()
-        rows.append(telemetry.row(starts[number], envelope, envelope.ts, digest, received, adjusted=False, late=False))
+        rows.append(copy_row.row(starts[number], envelope, envelope.ts, digest, received, adjusted=False, late=False))
     return [
-        b"".join((telemetry.HEADER, *rows[first : first + size], telemetry.TRAILER))
+        b"".join((copy_row.HEADER, *rows[first : first + size], copy_row.TRAILER))
         for first in range(0, len(rows), size)
     ]
 

@@ -19,8 +19,8 @@ import structlog
 import trio
 
 from appliance.clock import SystemClock
-from appliance.ingest.janitor import Janitor
-from appliance.ingest.limiter import Limiter, bucket_key
+from appliance.ingest.limits.janitor import Janitor
+from appliance.ingest.limits.limiter import Limiter, bucket_key
 
 IDS = 1_000_000
 BATCH = 512

@@ -12,9 +12,10 @@ from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import json_option, plain, show_one, show_rows
 from appliance.cli.replaying import replay
-from appliance.ingest import quarantine_store, replays
-from appliance.ingest.quarantine_store import OPERATOR, Cause, Event, HoldingReach, Selection, Status
-from appliance.ingest.replays import Replay
+from appliance.ingest.quarantine import replays
+from appliance.ingest.quarantine import store as quarantine_store
+from appliance.ingest.quarantine.replays import Replay
+from appliance.ingest.quarantine.store import OPERATOR, Cause, Event, HoldingReach, Selection, Status
 from appliance.reading import Reason
 
 F = TypeVar("F", bound=Callable[..., Any])

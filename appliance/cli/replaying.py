@@ -17,10 +17,10 @@ from appliance.db.roles import INGEST
 from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import Provisioner
-from appliance.ingest import replays
-from appliance.ingest.forecast import Forecast, Forecaster
-from appliance.ingest.quarantine_store import Selection
-from appliance.ingest.replays import Replay, ReplayStatus
+from appliance.ingest.quarantine import replays
+from appliance.ingest.quarantine.replay_preview import Forecast, Forecaster
+from appliance.ingest.quarantine.replays import Replay, ReplayStatus
+from appliance.ingest.quarantine.store import Selection
 
 CLEAR_LINE = "\r\x1b[K"
 LOOK_SECONDS = 0.25

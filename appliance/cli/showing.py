@@ -18,8 +18,8 @@ from appliance.cli.output import plain, show_rows
 from appliance.cli.stage import Logins, refusing_rows, set_up
 from appliance.config import Config
 from appliance.failpoints import IN_A_CHECK, VARIABLE
-from appliance.ingest import quarantine_store
-from appliance.ingest.quarantine_store import OPERATOR, Selection
+from appliance.ingest.quarantine import store
+from appliance.ingest.quarantine.store import OPERATOR, Selection
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
 from appliance.reading import Reason
@@ -195,6 +195,6 @@ class Show:
         counts: Counter[Reason] = Counter()
         for tenant_id in (*STAGE, OPERATOR):
             selection = Selection(tenant_id=tenant_id, since=since)
-            for cause in await quarantine_store.counts(self._administration.connection, selection):
+            for cause in await store.counts(self._administration.connection, selection):
                 counts[cause.reason] += cause.refused
         return counts

@@ -14,7 +14,7 @@ from appliance.devices.registry.cache import Registry
 from appliance.diagnostics.health import DatabaseHealth
 from appliance.diagnostics.snapshot import Bound, BrokerTerms, Companion
 from appliance.ingest.admission import MAX_ROUTES, Admission
-from appliance.ingest.limiter import Limiter
+from appliance.ingest.limits.limiter import Limiter
 from appliance.ingest.pipeline import Pipeline
 from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState

@@ -17,8 +17,8 @@ from appliance.devices.registry.cache import Standing, Tenant
 from appliance.devices.registry.provisioning import Key
 from appliance.ingest.batch import MICROSECONDS, Batch, Candidate, Reading, Refused, Route
 from appliance.ingest.envelope import Decoder, Envelope
-from appliance.ingest.limiter import Limiter, Scope, bucket_key
-from appliance.ingest.telemetry import prefix, row
+from appliance.ingest.limits.limiter import Limiter, Scope, bucket_key
+from appliance.ingest.telemetry.copy_row import prefix, row
 from appliance.mqtt import topics
 from appliance.reading import Inbound, Kind, Reason, Refusal
 

@@ -15,7 +15,7 @@ import trio
 from appliance.clock import Clock
 from appliance.devices.registry.cache import Registry
 from appliance.ingest.batch import Settlement, Submission, Verdict
-from appliance.ingest.limiter import Limiter, bucket_key
+from appliance.ingest.limits.limiter import Limiter, bucket_key
 from appliance.ingest.pipeline import Pipeline
 
 MAX_BODY = 1024 * 1024

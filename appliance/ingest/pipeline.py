@@ -22,7 +22,7 @@ from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import Key
 from appliance.ingest.admission import Admission
 from appliance.ingest.batch import MICROSECONDS, Batch, Outcome, Reading, Settlement, Submission
-from appliance.ingest.gathering import Gathering, Work
+from appliance.ingest.batch_buffer import Gathering, Work
 from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.ingest.writer import Writer
 from appliance.metrics import Metrics

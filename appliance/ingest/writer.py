@@ -24,8 +24,8 @@ from appliance.db.trio_psycopg import Connection
 from appliance.devices.live.state import DeviceState, StateBook
 from appliance.errors import ApplianceError
 from appliance.ingest.batch import MINUTE, Batch, Outcome, Refused, together
-from appliance.ingest.quarantine import Sampler, counter_parameters, event_parameters, moment
-from appliance.ingest.store import TelemetryStore, Way
+from appliance.ingest.quarantine.sampling import Sampler, counter_parameters, event_parameters, moment
+from appliance.ingest.telemetry.store import TelemetryStore, Way
 from appliance.metrics import Metrics
 
 log = structlog.get_logger(__name__)

@@ -17,9 +17,10 @@ from msgspec import Meta
 
 from appliance.broker.refusals import Refused
 from appliance.errors import Invalid
-from appliance.ingest import quarantine_store, replays
-from appliance.ingest.forecast import Forecast, Offer
-from appliance.ingest.quarantine_store import (
+from appliance.ingest.quarantine import replays, store
+from appliance.ingest.quarantine.replay_preview import Forecast, Offer
+from appliance.ingest.quarantine.replays import Replay
+from appliance.ingest.quarantine.store import (
     MAX_IDS,
     OPERATOR,
     Cause,
@@ -29,7 +30,6 @@ from appliance.ingest.quarantine_store import (
     Selection,
     Status,
 )
-from appliance.ingest.replays import Replay
 from appliance.mqtt.topics import valid_id
 from appliance.reading import Reason
 from appliance.web.access import tenant_of, tenants_shown
@@ -110,21 +110,21 @@ class QuarantineDesk:
     async def newest(self, tenant_id: str | None) -> int:
         """The newest message there is; 0 while there is none."""
         async with self._access.reading() as connection:
-            return await quarantine_store.newest(connection, tenant_id)
+            return await store.newest(connection, tenant_id)
 
     async def newer(
         self, seen_by: Viewer, selection: Selection, *, status: Status | None, after: int
     ) -> tuple[int, int]:
         """How many that match have come in after one, for a live page, and how many were looked at: NEWER at most."""
         async with self._access.reading(seen_by) as connection:
-            return await quarantine_store.count_newer(connection, selection, status=status, after=after, most=NEWER)
+            return await store.count_newer(connection, selection, status=status, after=after, most=NEWER)
 
     async def messages(
         self, selection: Selection, *, status: Status | None, before: int | None, limit: int
     ) -> tuple[list[Event], int | None]:
         """A page of messages, newest first, and where the next one begins."""
         async with self._access.reading() as connection:
-            events = await quarantine_store.list_events(
+            events = await store.list_events(
                 connection, selection, status=status, before=before, limit=limit + 1, payload_bytes=SHOWN_BYTES
             )
         return events[:limit], events[limit - 1].event_id if len(events) > limit else None
@@ -138,9 +138,7 @@ class QuarantineDesk:
         before = None
         while True:
             async with self._access.reading(seen_by) as connection:
-                events = await quarantine_store.list_events(
-                    connection, selection, status=status, before=before, limit=EXPORT_PAGE
-                )
+                events = await store.list_events(connection, selection, status=status, before=before, limit=EXPORT_PAGE)
             if events:
                 yield events
             if len(events) < EXPORT_PAGE:
@@ -150,21 +148,21 @@ class QuarantineDesk:
     async def message(self, event_id: int) -> Event:
         """One message. Raises NotFound."""
         async with self._access.reading() as connection:
-            return await quarantine_store.get_event(connection, event_id, viewer().tenant_id)
+            return await store.get_event(connection, event_id, viewer().tenant_id)
 
     async def causes(self, selection: Selection) -> tuple[list[Cause], HoldingReach]:
         """What is held, by reason, and how far back holding reaches."""
         async with self._access.reading() as connection:
-            counted = await quarantine_store.counts(connection, Selection(tenant_id=selection.tenant_id))
-            return counted, await quarantine_store.reach(connection, selection.tenant_id)
+            counted = await store.counts(connection, Selection(tenant_id=selection.tenant_id))
+            return counted, await store.reach(connection, selection.tenant_id)
 
     async def overview(
         self, tenant_id: str | None, seen_by: Viewer | None = None
     ) -> tuple[list[HeldCause], HoldingReach]:
         """What is held, by reason, without the exact counts; and how far back holding reaches."""
         async with self._access.reading(seen_by) as connection:
-            held = await quarantine_store.held_by_reason(connection, tenant_id)
-            return held, quarantine_store.reach_of(await quarantine_store.totals(connection, tenant_id), held)
+            held = await store.held_by_reason(connection, tenant_id)
+            return held, store.reach_of(await store.totals(connection, tenant_id), held)
 
     async def trend(self, tenant_id: str | None, step: timedelta, steps: int, seen_by: Viewer | None = None) -> Counted:
         """The exact counts of the last ``steps`` spans, the one that runs included."""
@@ -172,7 +170,7 @@ class QuarantineDesk:
         end = (int(self._access.now().timestamp()) // seconds + 1) * seconds
         since = datetime.fromtimestamp(end, self._access.now().tzinfo) - step * steps
         async with self._access.reading(seen_by) as connection:
-            counted = await quarantine_store.refused_by_step(connection, tenant_id, since=since, step=step, steps=steps)
+            counted = await store.refused_by_step(connection, tenant_id, since=since, step=step, steps=steps)
         return Counted(since, step, counted)
 
     async def offers(self) -> list[TenantOffer]:
@@ -182,7 +180,7 @@ class QuarantineDesk:
             tenants = [shown]
         else:
             async with self._access.reading() as connection:
-                tenants = await quarantine_store.holding_tenants(connection, OFFER_TENANTS)
+                tenants = await store.holding_tenants(connection, OFFER_TENANTS)
         found: list[TenantOffer] = []
         with trio.move_on_after(OFFER_SECONDS):
             for tenant_id in tenants:
@@ -222,7 +220,7 @@ class QuarantineDesk:
         if shown is not None:
             return [Selection(tenant_id=shown, ids=tuple(ids))]
         async with self._access.reading() as connection:
-            return await quarantine_store.by_owner(connection, ids)
+            return await store.by_owner(connection, ids)
 
     async def forecast(self, selection: Selection) -> Forecast:
         """What would become of the oldest of them. Raises NotFound, Conflict for named messages."""
@@ -231,7 +229,7 @@ class QuarantineDesk:
     async def measure(self, selection: Selection) -> int:
         """How many held messages match. Raises NotFound, Conflict for named ones."""
         async with self._access.reading() as connection:
-            await quarantine_store.check_ids(connection, selection)
+            await store.check_ids(connection, selection)
             total, _ = await replays.measure(connection, selection)
         return total
 
@@ -246,10 +244,7 @@ class QuarantineDesk:
         by = self._access.by()
         async with self._access.changing() as connection:
             return sum(
-                [
-                    await quarantine_store.dismiss(connection, selection, actor=by.actor, now=by.now)
-                    for selection in selections
-                ]
+                [await store.dismiss(connection, selection, actor=by.actor, now=by.now) for selection in selections]
             )
 
     # Jobs

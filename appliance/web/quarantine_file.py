@@ -5,7 +5,7 @@ from typing import Any
 
 from quart import Response
 
-from appliance.ingest.quarantine_store import Event
+from appliance.ingest.quarantine.store import Event
 from appliance.web import csv_export
 from appliance.web.payload import blackened
 

@@ -14,8 +14,8 @@ from appliance.devices.registry.provisioning import Request
 from appliance.devices.seats.changes import By
 from appliance.diagnostics.snapshot import System
 from appliance.ingest.batch import Verdict
-from appliance.ingest.forecast import Forecaster
-from appliance.ingest.limiter import BucketState
+from appliance.ingest.limits.limiter import BucketState
+from appliance.ingest.quarantine.replay_preview import Forecaster
 from appliance.people.sessions import Visit
 from appliance.people.signin import SignIn
 from appliance.web.access import Access

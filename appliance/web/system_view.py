@@ -22,7 +22,7 @@ from appliance.db.trio_psycopg import Connection
 from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.process_metrics import Disk, Memory, Queue
 from appliance.diagnostics.snapshot import Bound, BrokerTerms, Companion
-from appliance.ingest.books import Books, read_books
+from appliance.ingest.accounting import Books, read_books
 from appliance.runtime.tree import ServiceStatus
 from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.services import Services

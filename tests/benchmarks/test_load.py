@@ -8,7 +8,7 @@ import trio
 from mqtt5 import PublishPacket, QoS
 
 from appliance.ingest.envelope import Decoder, Envelope
-from appliance.ingest.telemetry import HEADER, TRAILER
+from appliance.ingest.telemetry.copy_row import HEADER, TRAILER
 from appliance.mqtt.client import Client
 from appliance.mqtt.topics import DeviceTopic, parse
 from appliance.reading import Kind

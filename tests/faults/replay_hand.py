@@ -12,7 +12,7 @@ from appliance.db.trio_psycopg import connect
 from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import Provisioner
-from appliance.ingest.replay import Replayer
+from appliance.ingest.quarantine.replayer import Replayer
 from appliance.subscriptions.lifecycle import GRACE
 
 

@@ -14,9 +14,9 @@ import psycopg
 import trio
 
 from appliance.db.roles import INGEST
-from appliance.ingest import replays
-from appliance.ingest.quarantine_store import Selection
-from appliance.ingest.replays import ReplayStatus
+from appliance.ingest.quarantine import replays
+from appliance.ingest.quarantine.replays import ReplayStatus
+from appliance.ingest.quarantine.store import Selection
 from tests.appliance_process import PROJECT
 from tests.devices.world import ALICE, ingest
 from tests.ingest.plant import TENANT, books, furnish, look, open_plant, telemetry

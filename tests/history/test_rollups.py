@@ -17,7 +17,7 @@ from appliance.history.roller import Roller
 from tests.devices.world import customer, ingest
 from tests.history.coverage import UNCOVERED
 from tests.ingest.plant import TENANT, Message, arrange, furnish, look, open_plant, telemetry, until
-from tests.ingest.test_replay import crowded, raise_limit, replayed
+from tests.ingest.quarantine.test_replayer import crowded, raise_limit, replayed
 from tests.postgres_server import Database
 
 HOUR = 3600

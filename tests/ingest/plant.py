@@ -20,7 +20,7 @@ from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import Provisioner
 from appliance.ingest.admission import Admission
 from appliance.ingest.batch import Settlement, Submission, Verdict
-from appliance.ingest.limiter import Limiter
+from appliance.ingest.limits.limiter import Limiter
 from appliance.ingest.pipeline import Pipeline
 from appliance.ingest.summary import BatchSummary
 from appliance.ingest.writer import Writer

@@ -13,7 +13,7 @@ from appliance.devices.registry.cache import FOREVER, Standing, Tenant
 from appliance.devices.registry.provisioning import Key
 from appliance.ingest.admission import Admission, shown
 from appliance.ingest.batch import Batch, Reading
-from appliance.ingest.limiter import Limiter
+from appliance.ingest.limits.limiter import Limiter
 from appliance.reading import Reason, Refusal
 
 NOW = 1_764_000_000_000_000

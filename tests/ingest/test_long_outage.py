@@ -10,9 +10,9 @@ import trio
 
 from appliance.config import Config
 from appliance.db.roles import OWNER
-from appliance.ingest.backlog import CALM_LOOKS, RETURNING, Backlog
 from appliance.ingest.batch import Accepted, Verdict
-from appliance.ingest.limiter import Limiter
+from appliance.ingest.limits.backlog import CALM_LOOKS, RETURNING, Backlog
+from appliance.ingest.limits.limiter import Limiter
 from appliance.reading import Reason, Refusal
 from tests.ingest.plant import TENANT, Message, Plant, books, furnish, look, open_plant, telemetry, until
 from tests.postgres_server import TEMPLATE, PostgresServer, create_database, make_template

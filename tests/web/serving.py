@@ -24,8 +24,8 @@ from appliance.devices.seats.changes import By
 from appliance.diagnostics.process_metrics import Vitals
 from appliance.diagnostics.snapshot import Bound, BrokerTerms, Companion, System
 from appliance.ingest.batch import Verdict
-from appliance.ingest.forecast import Forecaster
-from appliance.ingest.limiter import BucketState
+from appliance.ingest.limits.limiter import BucketState
+from appliance.ingest.quarantine.replay_preview import Forecaster
 from appliance.keyring import Vault, new_key
 from appliance.metrics import Metrics
 from appliance.people.passwords import Cost, Hasher

@@ -12,7 +12,7 @@ import trio
 from appliance.broker.refusals import Cause, Refused
 from appliance.people.role import Role
 from tests.ingest.plant import arrange, furnish, look, open_plant, telemetry
-from tests.ingest.test_replay import replayer
+from tests.ingest.quarantine.test_replayer import replayer
 from tests.postgres_server import Database
 from tests.web.serving import over
 from tests.web.told import Caller, calling, dashboard

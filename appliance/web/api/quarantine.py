@@ -6,8 +6,8 @@ from quart import Blueprint, Response
 
 from appliance.clock import Clock
 from appliance.errors import Invalid
-from appliance.ingest.quarantine_store import Selection
-from appliance.ingest.replays import Replay
+from appliance.ingest.quarantine.replays import Replay
+from appliance.ingest.quarantine.store import Selection
 from appliance.web import csv_export, cursor, quarantine_file
 from appliance.web.access import tenant_of
 from appliance.web.api.body import body

@@ -11,9 +11,9 @@ from msgspec import Meta
 
 from appliance.broker.refusals import Cause as DoorCause
 from appliance.broker.refusals import Refused
-from appliance.ingest.forecast import Forecast
-from appliance.ingest.quarantine_store import MAX_IDS, Cause, Event, HoldingReach, Status
-from appliance.ingest.replays import Replay, ReplayStatus
+from appliance.ingest.quarantine.replay_preview import Forecast
+from appliance.ingest.quarantine.replays import Replay, ReplayStatus
+from appliance.ingest.quarantine.store import MAX_IDS, Cause, Event, HoldingReach, Status
 from appliance.reading import Reason
 from appliance.web.payload import blackened
 from appliance.web.quarantine_desk import Filter, TenantOffer

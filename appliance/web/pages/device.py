@@ -24,10 +24,11 @@ from appliance.devices.metrics import store
 from appliance.devices.metrics.metric import Metric
 from appliance.errors import NotFound
 from appliance.history import sparks
-from appliance.ingest import messages, quarantine_store
-from appliance.ingest.limiter import BucketState
-from appliance.ingest.messages import MessagePage, Numbering, Position, RefusedMessage, StoredReading
-from appliance.ingest.quarantine_store import Selection
+from appliance.ingest.limits.limiter import BucketState
+from appliance.ingest.quarantine import store as quarantine_store
+from appliance.ingest.quarantine.store import Selection
+from appliance.ingest.telemetry import messages
+from appliance.ingest.telemetry.messages import MessagePage, Numbering, Position, RefusedMessage, StoredReading
 from appliance.mqtt.topics import valid_id
 from appliance.reading import HELD_REASONS
 from appliance.subscriptions.lifecycle import Subscription

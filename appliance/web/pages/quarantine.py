@@ -13,7 +13,7 @@ from quart import Blueprint, Response, request
 from appliance.broker.refusals import Cause as DoorCause
 from appliance.broker.refusals import Refused
 from appliance.errors import Invalid
-from appliance.ingest.quarantine_store import Event, HeldCause, HoldingReach, Status
+from appliance.ingest.quarantine.store import Event, HeldCause, HoldingReach, Status
 from appliance.reading import HELD_REASONS, Reason
 from appliance.web import charts, csv_export, cursor, payload, quarantine_file
 from appliance.web.access import tenants_shown

@@ -13,8 +13,8 @@ from quart import Blueprint, Response, request
 
 from appliance.db.found import affected, found
 from appliance.errors import Conflict
-from appliance.ingest.forecast import Forecast
-from appliance.ingest.quarantine_store import OPERATOR, Selection
+from appliance.ingest.quarantine.replay_preview import Forecast
+from appliance.ingest.quarantine.store import OPERATOR, Selection
 from appliance.web import forms
 from appliance.web.address import Address
 from appliance.web.api.describe import parse_query

@@ -12,8 +12,8 @@ import trio
 from werkzeug.datastructures import MultiDict
 
 from appliance.errors import Invalid
-from appliance.ingest.quarantine_store import Selection
-from appliance.ingest.replays import Replay
+from appliance.ingest.quarantine.replays import Replay
+from appliance.ingest.quarantine.store import Selection
 from appliance.web.address import Address
 from appliance.web.api.describe import parse_query
 from appliance.web.auth import Viewer

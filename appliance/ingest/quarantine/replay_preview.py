@@ -18,10 +18,10 @@ from appliance.db.pool import Pool
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import Key
 from appliance.devices.registry.replay_preview import Foresight
-from appliance.ingest.quarantine_store import Selection, check_ids
-from appliance.ingest.readmission import HeldMessage, Readmission
-from appliance.ingest.replay import SLICE
-from appliance.ingest.replays import measure, replayable
+from appliance.ingest.quarantine.replayer import SLICE
+from appliance.ingest.quarantine.replays import measure, replayable
+from appliance.ingest.quarantine.revalidation import HeldMessage, Readmission
+from appliance.ingest.quarantine.store import Selection, check_ids
 from appliance.reading import HELD_REASONS, Reason, Refusal
 
 MAX_EXAMINED = 400_000
@@ -93,7 +93,7 @@ class Forecaster:
     ) -> Forecast:
         """Judge the messages of ``selection`` (as ``replayable`` reads it), oldest first, as a replay would.
 
-        ``progress`` hears how many were examined, and of how many. Raises like :func:`appliance.ingest.replays.ask`
+        ``progress`` hears how many were examined, and of how many. Raises like :func:`appliance.ingest.quarantine.replays.ask`
         for named messages; nothing that matches is a forecast of zeros.
         """
         wanted = replayable(selection)

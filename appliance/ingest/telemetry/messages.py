@@ -11,7 +11,7 @@ from typing import Any
 
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
-from appliance.ingest.quarantine_store import Status
+from appliance.ingest.quarantine.store import Status
 from appliance.reading import Kind, Reason
 
 STATEMENTS = statements.load("messages")

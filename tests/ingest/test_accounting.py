@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
-from appliance.ingest.books import Books, read_books
+from appliance.ingest.accounting import Books, read_books
 from tests.devices.world import customer
 from tests.ingest.plant import arrange
 from tests.postgres_server import Database

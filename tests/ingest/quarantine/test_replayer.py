@@ -16,14 +16,14 @@ from appliance.db.trio_psycopg import connect
 from appliance.devices.seats import changes as seats
 from appliance.devices.seats.changes import By
 from appliance.errors import Conflict, NotFound
-from appliance.ingest import replay as replay_module
-from appliance.ingest import replays
 from appliance.ingest.batch import Accepted, Reading
-from appliance.ingest.forecast import Forecaster
-from appliance.ingest.quarantine_store import Selection, dismiss
-from appliance.ingest.readmission import HeldMessage, Judged, Readmission
-from appliance.ingest.replay import Replayer
-from appliance.ingest.replays import Replay, ReplayStatus
+from appliance.ingest.quarantine import replayer as replay_module
+from appliance.ingest.quarantine import replays
+from appliance.ingest.quarantine.replay_preview import Forecaster
+from appliance.ingest.quarantine.replayer import Replayer
+from appliance.ingest.quarantine.replays import Replay, ReplayStatus
+from appliance.ingest.quarantine.revalidation import HeldMessage, Judged, Readmission
+from appliance.ingest.quarantine.store import Selection, dismiss
 from appliance.reading import Reason
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import GRACE

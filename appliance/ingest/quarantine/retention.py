@@ -21,7 +21,7 @@ from appliance.db.locks import lock_key
 from appliance.db.pool import Pool, PoolTimeout
 from appliance.db.trio_psycopg import Connection
 from appliance.ingest.batch import MICROSECONDS, MINUTE
-from appliance.ingest.quarantine import moment
+from appliance.ingest.quarantine.sampling import moment
 from appliance.metrics import Metrics
 from appliance.reading import HELD_REASONS
 from appliance.runtime.activity import activity

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from appliance.ingest.limiter import Limiter, Override, Scope, bucket_key
+from appliance.ingest.limits.limiter import Limiter, Override, Scope, bucket_key
 
 TENANTS = ("t1", "t2")
 DEVICES = ("d1", "d2", "d3", "d4")

@@ -12,9 +12,9 @@ from appliance.clock import SystemClock
 from appliance.config import Quarantine
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
-from appliance.ingest import holding as holding_module
-from appliance.ingest.holding import Holding
-from appliance.ingest.quarantine_store import OPERATOR, HoldingReach, reach
+from appliance.ingest.quarantine import retention as holding_module
+from appliance.ingest.quarantine.retention import Holding
+from appliance.ingest.quarantine.store import OPERATOR, HoldingReach, reach
 from appliance.metrics import Metrics
 from tests.ingest.plant import arrange, look, until
 from tests.postgres_server import Database

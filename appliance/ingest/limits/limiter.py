@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from appliance.ingest.bucket import SECOND, Allowance, Bucket, BucketTable, Sweep, allowance
+from appliance.ingest.limits.bucket import SECOND, Allowance, Bucket, BucketTable, Sweep, allowance
 
 MAX_TENANTS = 10_000
 """Tenant buckets and overflow buckets kept at most, each. Ids of tenants are not checked yet when the limiter is asked,

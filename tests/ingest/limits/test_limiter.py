@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from appliance.ingest import limiter as limiter_module
-from appliance.ingest.limiter import BucketState, Limiter, Override, Overrides, Scope, bucket_key
+from appliance.ingest.limits import limiter as limiter_module
+from appliance.ingest.limits.limiter import BucketState, Limiter, Override, Overrides, Scope, bucket_key
 
 DEVICE = bucket_key("acme", "d1")
 OTHER = bucket_key("acme", "d2")

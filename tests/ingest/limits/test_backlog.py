@@ -7,7 +7,7 @@ from operator import attrgetter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.ingest.limiter import Limiter, bucket_key
+from appliance.ingest.limits.limiter import Limiter, bucket_key
 
 MILLISECOND = 1_000_000
 SECOND = 1000 * MILLISECOND

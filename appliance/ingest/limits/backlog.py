@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from appliance.clock import Clock
-from appliance.ingest.limiter import Limiter
+from appliance.ingest.limits.limiter import Limiter
 from appliance.runtime.activity import activity
 
 NOTICEABLE = 1.0

@@ -4,7 +4,7 @@ import trio
 import trio.testing
 
 from appliance.ingest.batch import Batch, Outcome, Settlement, Submission
-from appliance.ingest.gathering import TOGETHER, Gathering, Work
+from appliance.ingest.batch_buffer import TOGETHER, Gathering, Work
 from tests.ingest.plant import Message
 
 NOW = 1_800_000_000_000_000

@@ -11,8 +11,8 @@ import pytest
 
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid, NotFound
-from appliance.ingest import quarantine_store, replays
-from appliance.ingest.quarantine_store import MAX_IDS, OPERATOR, SHOWN_IDS, Selection, Status
+from appliance.ingest.quarantine import replays, store
+from appliance.ingest.quarantine.store import MAX_IDS, OPERATOR, SHOWN_IDS, Selection, Status
 from appliance.reading import HELD_REASONS, Reason
 from tests.devices.world import ALICE, customer, ingest
 from tests.ingest.plant import arrange, look
@@ -38,20 +38,18 @@ async def three(database: Database) -> AsyncIterator[Connection[Any]]:
 async def test_a_customer_sees_and_decides_on_its_own_messages_only(database: Database) -> None:
     async with three(database) as connection:
         for selection in (Selection(), Selection(tenant_id="acme"), Selection(ids=(MINE, RIVALS, NOBODYS))):
-            assert [event.event_id for event in await quarantine_store.list_events(connection, selection)] == [MINE]
-        assert [(cause.held, cause.refused) for cause in await quarantine_store.counts(connection, Selection())] == [
-            (1, 0)
-        ]
-        assert (await quarantine_store.reach(connection, "acme")).held == 1
-        assert (await quarantine_store.reach(connection, "rival")).held == 0
+            assert [event.event_id for event in await store.list_events(connection, selection)] == [MINE]
+        assert [(cause.held, cause.refused) for cause in await store.counts(connection, Selection())] == [(1, 0)]
+        assert (await store.reach(connection, "acme")).held == 1
+        assert (await store.reach(connection, "rival")).held == 0
         for other in (RIVALS, NOBODYS, 10**9):
             with pytest.raises(NotFound, match=str(other)):
-                await quarantine_store.get_event(connection, other)
+                await store.get_event(connection, other)
             with pytest.raises(NotFound, match=str(other)):
-                await quarantine_store.dismiss(connection, Selection(ids=(other,)), actor=ALICE, now=NOW)
+                await store.dismiss(connection, Selection(ids=(other,)), actor=ALICE, now=NOW)
             with pytest.raises(NotFound):
                 await replays.ask(connection, Selection(tenant_id="acme", ids=(other,)), actor=ALICE)
-        assert await quarantine_store.dismiss(connection, Selection(tenant_id="acme"), actor=ALICE, now=NOW) == 1
+        assert await store.dismiss(connection, Selection(tenant_id="acme"), actor=ALICE, now=NOW) == 1
     assert look(database, "SELECT id FROM quarantine_events WHERE status = 'DISMISSED'") == [(MINE,)]
     assert look(database, "SELECT tenant_id, held FROM quarantine_totals ORDER BY 1") == [
         ("", 1), ("acme", 0), ("rival", 1),
@@ -95,14 +93,14 @@ async def test_the_rows_of_a_job_follow_its_column_and_not_what_its_selection_sa
 
 async def test_a_decision_has_one_audit_row_in_its_transaction(database: Database) -> None:
     async with three(database) as connection:
-        await quarantine_store.dismiss(connection, Selection(tenant_id="acme"), actor=ALICE, now=NOW)
+        await store.dismiss(connection, Selection(tenant_id="acme"), actor=ALICE, now=NOW)
         rows = await (await connection.execute("SELECT action, actor, after->>'messages' FROM audit_log")).fetchall()
         assert rows == [("quarantine.dismiss", ALICE.name, "1")]
         with pytest.raises(NotFound):
-            await quarantine_store.dismiss(connection, Selection(tenant_id="acme"), actor=ALICE, now=NOW)
+            await store.dismiss(connection, Selection(tenant_id="acme"), actor=ALICE, now=NOW)
         with pytest.raises(Conflict):
-            await quarantine_store.dismiss(connection, Selection(ids=(MINE,)), actor=ALICE, now=NOW)
-        event = await quarantine_store.get_event(connection, MINE)
+            await store.dismiss(connection, Selection(ids=(MINE,)), actor=ALICE, now=NOW)
+        event = await store.get_event(connection, MINE)
     assert (event.status, event.decided_by, event.decided_at) == (Status.DISMISSED, ALICE.name, NOW)
     assert look(database, "SELECT count(*) FROM audit_log") == [(1,)]
 
@@ -116,10 +114,10 @@ async def test_of_many_ids_the_audit_row_names_the_first(database: Database) -> 
         )
     async with ingest(database) as connection:
         every = Selection(ids=tuple(range(4, 304)))
-        assert await quarantine_store.dismiss(connection, every, actor=ALICE, now=NOW) == 300
+        assert await store.dismiss(connection, every, actor=ALICE, now=NOW) == 300
         too_many = Selection(ids=tuple(range(1, MAX_IDS + 2)))
         with pytest.raises(Invalid):
-            await quarantine_store.dismiss(connection, too_many, actor=ALICE, now=NOW)
+            await store.dismiss(connection, too_many, actor=ALICE, now=NOW)
     [(named,)] = look(database, "SELECT jsonb_array_length(after->'selection'->'ids') FROM audit_log")
     assert named == SHOWN_IDS
 
@@ -147,12 +145,12 @@ async def test_lists_carry_the_beginning_of_a_payload_and_its_length(database: D
     )
     south = Selection(tenant_id="acme", site_id="south")
     async with customer(database, "acme") as connection:
-        short = await quarantine_store.list_events(connection, Selection(), payload_bytes=20)
+        short = await store.list_events(connection, Selection(), payload_bytes=20)
         assert [(len(event.payload), event.payload_bytes) for event in short] == [(20, 100_000)] * 3
-        (north,) = await quarantine_store.list_events(connection, Selection(site_id="north"))
+        (north,) = await store.list_events(connection, Selection(site_id="north"))
         assert (north.site_id, len(north.payload)) == ("north", 100_000)
-        assert await quarantine_store.dismiss(connection, south, actor=ALICE, now=NOW) == 1
-        assert [cause.held for cause in await quarantine_store.counts(connection, Selection())] == [2]
+        assert await store.dismiss(connection, south, actor=ALICE, now=NOW) == 1
+        assert [cause.held for cause in await store.counts(connection, Selection())] == [2]
 
 
 async def test_refusals_are_counted_exactly_by_reason_and_step(database: Database) -> None:
@@ -165,7 +163,7 @@ async def test_refusals_are_counted_exactly_by_reason_and_step(database: Databas
         " ('2026-01-01T11:59Z', 'acme', 'INVALID_JSON', 100), ('2026-01-01T15:00Z', 'acme', 'INVALID_JSON', 100),"
         " ('2026-01-01T14:00Z', 'rival', 'RATE_LIMITED', 9)",
     )
-    count = partial(quarantine_store.refused_by_step, since=noon, step=timedelta(hours=1), steps=3)
+    count = partial(store.refused_by_step, since=noon, step=timedelta(hours=1), steps=3)
     async with ingest(database) as connection:
         assert await count(connection, None) == {
             Reason.INVALID_JSON: [6, 7, 0],
@@ -179,9 +177,9 @@ async def test_refusals_are_counted_exactly_by_reason_and_step(database: Databas
 
 async def test_holding_of_all_tenants_together_is_their_sum(database: Database) -> None:
     async with three(database) as connection:
-        mine = await quarantine_store.reach(connection, None)
+        mine = await store.reach(connection, None)
         assert (mine.held, mine.oldest is not None) == (1, True), "a customer's all is its own"
     async with ingest(database) as connection:
-        assert (await quarantine_store.reach(connection, None)).held == 3
-        assert await quarantine_store.holding_tenants(connection, 10) == ["acme", "rival"]
-        assert await quarantine_store.holding_tenants(connection, 1) == ["acme"]
+        assert (await store.reach(connection, None)).held == 3
+        assert await store.holding_tenants(connection, 10) == ["acme", "rival"]
+        assert await store.holding_tenants(connection, 1) == ["acme"]

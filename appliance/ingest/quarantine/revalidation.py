@@ -16,7 +16,7 @@ from appliance.devices.registry.cache import Standing, Tenant
 from appliance.devices.registry.provisioning import Key
 from appliance.ingest.admission import Admission
 from appliance.ingest.batch import Batch, Reading
-from appliance.ingest.limiter import Limiter
+from appliance.ingest.limits.limiter import Limiter
 from appliance.reading import Refusal
 
 Resolve = Callable[[Mapping[Key, str | None]], Awaitable[Mapping[Key, Standing]]]

@@ -9,8 +9,8 @@ import pytest
 from appliance.db import roles
 from appliance.db.partitions import ensure_partitions
 from appliance.db.trio_psycopg import Connection, connect
-from appliance.ingest import messages
-from appliance.ingest.messages import Position, RefusedMessage, StoredReading
+from appliance.ingest.telemetry import messages
+from appliance.ingest.telemetry.messages import Position, RefusedMessage, StoredReading
 from appliance.reading import Kind, Reason
 from tests.devices.world import customer
 from tests.postgres_server import Database

@@ -6,7 +6,7 @@ import structlog
 import trio
 
 from appliance.clock import Clock
-from appliance.ingest.limiter import Limiter
+from appliance.ingest.limits.limiter import Limiter
 from appliance.runtime.activity import activity
 
 log = structlog.get_logger(__name__)

@@ -1,7 +1,7 @@
 """Replay jobs in the database: asked for, looked at, cancelled. An appliance works on them whenever one runs.
 
 Enters: a connection and a selection. Leaves: a :class:`Replay`, with its audit row in the same transaction; a trigger
-tells CHANNEL. The work itself is :mod:`appliance.ingest.replay`.
+tells CHANNEL. The work itself is :mod:`appliance.ingest.quarantine.replayer`.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from appliance.db.audit import Actor, Entry, record
 from appliance.db.found import found
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict
-from appliance.ingest.quarantine_store import STATEMENTS, Selection, audit_entry, check_ids
+from appliance.ingest.quarantine.store import STATEMENTS, Selection, audit_entry, check_ids
 from appliance.reading import HELD_REASONS, Reason
 
 CHANNEL = "appliance_replay"

@@ -8,8 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from appliance.ingest.janitor import Janitor
-from appliance.ingest.limiter import SLICE, Limiter, Override, bucket_key
+from appliance.ingest.limits.janitor import Janitor
+from appliance.ingest.limits.limiter import SLICE, Limiter, Override, bucket_key
 
 DEVICE = bucket_key("acme", "d1")
 START = 1000.0

@@ -30,10 +30,10 @@ from appliance.devices.live.state import StateBook, remember
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import TOO_LATE
 from appliance.ingest.batch import MICROSECONDS, MINUTE, Reading, Refused, span_of
-from appliance.ingest.quarantine import moment, plain
-from appliance.ingest.readmission import HeldMessage, Judged, Readmission
-from appliance.ingest.replays import CHANNEL, Replay, replay_of
-from appliance.ingest.store import TelemetryStore, Way
+from appliance.ingest.quarantine.replays import CHANNEL, Replay, replay_of
+from appliance.ingest.quarantine.revalidation import HeldMessage, Judged, Readmission
+from appliance.ingest.quarantine.sampling import moment, plain
+from appliance.ingest.telemetry.store import TelemetryStore, Way
 from appliance.metrics import Metrics
 from appliance.reading import Refusal
 from appliance.runtime.activity import activity

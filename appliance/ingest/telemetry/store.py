@@ -19,8 +19,8 @@ from appliance.db.partitions import ensure_partitions
 from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
 from appliance.ingest.batch import MICROSECONDS, Reading, Refused, Span
-from appliance.ingest.quarantine import moment
-from appliance.ingest.telemetry import HEADER, TRAILER
+from appliance.ingest.quarantine.sampling import moment
+from appliance.ingest.telemetry.copy_row import HEADER, TRAILER
 from appliance.reading import Reason
 
 DAY = 86_400 * MICROSECONDS
