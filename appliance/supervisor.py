@@ -78,9 +78,9 @@ from appliance.runtime.signals import Stopping
 from appliance.runtime.tree import Tree
 from appliance.web.access import Access
 from appliance.web.app import create_app
+from appliance.web.http.server import serve
 from appliance.web.identity import Identity
 from appliance.web.live import LiveFeed
-from appliance.web.server import serve
 from appliance.web.services import BrokerQueue, DeviceListener, Health, Services
 
 log = structlog.get_logger(__name__)

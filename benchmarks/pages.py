@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 
 from appliance.db.roles import INGEST, OWNER
-from appliance.web.cookies import SESSION
+from appliance.web.http.cookies import SESSION
 from benchmarks import load
 from benchmarks.appliance_process import TENANT, ApplianceProcess
 from benchmarks.estate import BUSY, Visitor, furnish, visitor

@@ -9,7 +9,7 @@ from quart import Response
 from quart_trio import QuartTrio
 
 from appliance.assets import asset
-from appliance.web import files, hardening, history, live_socket, probes
+from appliance.web import history, live_socket
 from appliance.web.api import account as account_api
 from appliance.web.api import audit as audit_api
 from appliance.web.api import (
@@ -29,10 +29,11 @@ from appliance.web.api import tenants as tenants_api
 from appliance.web.api import users as users_api
 from appliance.web.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.figures import FigureReader
-from appliance.web.files import Files
 from appliance.web.fragments import LivePages
 from appliance.web.gate import Gate
-from appliance.web.hardening import Limits
+from appliance.web.http import files, hardening, probes
+from appliance.web.http.files import Files
+from appliance.web.http.hardening import Limits
 from appliance.web.live_socket import LiveSockets
 from appliance.web.pages import (
     audit,

@@ -18,11 +18,12 @@ from werkzeug.wrappers import Response as AnyResponse
 from appliance.errors import Invalid
 from appliance.people.role import Scope
 from appliance.people.sessions import Visit
-from appliance.web import forms, hardening
+from appliance.web import forms
 from appliance.web.api.problem import is_for_programs, problem
 from appliance.web.auth import DOOR, Public, Viewer, allowed_of
-from appliance.web.cookies import BROWSER, SESSION, Cookies
 from appliance.web.failures import POSTGRES_AWAY
+from appliance.web.http import hardening
+from appliance.web.http.cookies import BROWSER, SESSION, Cookies
 from appliance.web.identity import csrf_token
 from appliance.web.services import Services
 

@@ -10,10 +10,10 @@ import structlog
 import trio
 from quart import Blueprint, Response, abort, g, websocket
 
-from appliance.web import hardening
 from appliance.web.auth import READERS, Viewer, allow, viewer
 from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.fragments import Fragment, LivePages, NotNow
+from appliance.web.http import hardening
 from appliance.web.live import LiveFeed
 
 MIN_INTERVAL = 0.25

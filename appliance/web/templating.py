@@ -7,7 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from appliance.assets import asset
 from appliance.runtime.activity import in_words
 from appliance.web import formats
-from appliance.web.files import Files
+from appliance.web.http.files import Files
 
 
 class Templates:

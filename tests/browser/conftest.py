@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 
 from appliance.db import roles
 from appliance.people.role import Role
-from appliance.web.cookies import SESSION
+from appliance.web.http.cookies import SESSION
 from tests.browser.stage import Cast, furnish
 from tests.ingest.plant import arrange
 from tests.postgres_server import Database, PostgresServer, create_database, drop_database

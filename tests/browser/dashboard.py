@@ -18,8 +18,8 @@ from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.reading import Kind
 from appliance.web.app import Dashboard, create_app
 from appliance.web.auth import DOOR, READERS, allow
+from appliance.web.http.server import serve
 from appliance.web.live import LiveFeed
-from appliance.web.server import serve
 from tests.web.serving import Always, services
 
 

@@ -16,8 +16,8 @@ import psycopg
 from playwright.sync_api import BrowserContext
 
 from appliance.people.role import Role
-from appliance.web.cookies import SESSION
 from appliance.web.gate import HEADER
+from appliance.web.http.cookies import SESSION
 from appliance.web.identity import csrf_token
 
 TENANT = "acme"

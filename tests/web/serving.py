@@ -35,11 +35,11 @@ from appliance.people.signin import SignIn
 from appliance.web.access import Access
 from appliance.web.app import Dashboard, create_app
 from appliance.web.auth import Viewer
-from appliance.web.cookies import SESSION
-from appliance.web.hardening import Limits
+from appliance.web.http.cookies import SESSION
+from appliance.web.http.hardening import Limits
+from appliance.web.http.server import serve
 from appliance.web.identity import Identity
 from appliance.web.live import LiveFeed
-from appliance.web.server import serve
 from appliance.web.services import BrokerQueue, DeviceListener, Health, Recognises, Services
 from tests.postgres_server import Database
 

@@ -10,8 +10,8 @@ from appliance.assets import asset
 from appliance.devices.metrics.metric import Metric
 from appliance.errors import Invalid
 from appliance.web import formats
-from appliance.web.files import Files
 from appliance.web.formats import MINUS
+from appliance.web.http.files import Files
 from appliance.web.pages.device_chart import DeviceChart, chart_of, metric_of, number
 from appliance.web.templating import Templates
 from tests.devices.world import TENANT, customer

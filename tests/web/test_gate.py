@@ -11,8 +11,8 @@ from werkzeug.routing import Rule
 
 from appliance.people.role import Role
 from appliance.web.auth import Public, allow, allowed_of
-from appliance.web.cookies import BROWSER, SESSION
 from appliance.web.gate import FIELD, HEADER, own_path
+from appliance.web.http.cookies import BROWSER, SESSION
 from tests.postgres_server import Database
 from tests.web.people import client, signed_in
 from tests.web.role_table import TABLE

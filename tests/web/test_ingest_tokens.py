@@ -10,9 +10,9 @@ from appliance.db.pool import open_pool
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.people.role import Role
 from tests.postgres_server import Database
+from tests.web.http.test_probes import token_of
 from tests.web.people import signed_in
 from tests.web.serving import NoDevices, services, serving
-from tests.web.test_probes import token_of
 
 
 class Taking(NoDevices):

@@ -12,7 +12,7 @@ from appliance.reading import Kind
 from appliance.web import fragments, live_socket
 from appliance.web.auth import Viewer
 from appliance.web.formats import MINUS
-from appliance.web.hardening import Limits
+from appliance.web.http.hardening import Limits
 from appliance.web.services import Health
 from tests.busy import within
 from tests.web.serving import OPERATOR, Always, Served, closed_with, page_socket, without_database

@@ -9,8 +9,8 @@ from appliance.assets import asset
 from appliance.people.role import Role, Theme
 from appliance.web.address import Address
 from appliance.web.auth import Viewer
-from appliance.web.files import Files
 from appliance.web.frame import Frame, navigation
+from appliance.web.http.files import Files
 from appliance.web.templating import Templates
 
 VIEWER = Viewer(UUID(int=1), "ida@acme.example", "Ida Solheim", Role.ADMIN, "acme", None, Theme.DARK, None, "token-1")

@@ -16,8 +16,8 @@ from appliance.db.pool import open_pool
 from appliance.people.role import Role
 from appliance.web import figures
 from appliance.web.auth import OPEN, allow
-from appliance.web.cookies import SESSION
 from appliance.web.gate import HEADER
+from appliance.web.http.cookies import SESSION
 from appliance.web.pages.overview import reason_counts, trouble
 from appliance.web.services import DeviceListener
 from tests.busy import within

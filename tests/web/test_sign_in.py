@@ -16,7 +16,7 @@ from appliance.people.links import Purpose
 from appliance.people.passwords import Hasher
 from appliance.people.role import Role
 from appliance.people.throttle import FREE
-from appliance.web.cookies import BROWSER, SESSION
+from appliance.web.http.cookies import BROWSER, SESSION
 from tests.postgres_server import Database
 from tests.web.people import Person, client, signed_in
 from tests.web.serving import CHEAP, Served, without_database

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from appliance.people.role import Role
-from appliance.web.cookies import SESSION
+from appliance.web.http.cookies import SESSION
 from appliance.web.tallies import Tallies, Tally
 from tests.ingest.plant import arrange
 from tests.postgres_server import Database

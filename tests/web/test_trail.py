@@ -18,8 +18,8 @@ import psycopg
 from appliance.people import totp
 from appliance.people.passwords import Hasher
 from appliance.people.role import Role
-from appliance.web.cookies import BROWSER
 from appliance.web.gate import HEADER
+from appliance.web.http.cookies import BROWSER
 from appliance.web.identity import csrf_token
 from tests.postgres_server import Database
 from tests.trail import Trail

@@ -17,7 +17,7 @@ from werkzeug.routing import Rule
 import appliance
 from appliance.web.api.describe import Credential, Operation, answer, declared, describe
 from appliance.web.auth import OPEN, allow
-from appliance.web.cookies import SESSION
+from appliance.web.http.cookies import SESSION
 
 REFERENCE = "#/components/schemas/{name}"
 PROBLEM = "application/problem+json"

@@ -1,4 +1,4 @@
-"""One test a line of appliance.web.hardening, over the real socket."""
+"""One test a line of appliance.web.http.hardening, over the real socket."""
 
 import re
 from collections.abc import AsyncIterator
@@ -11,8 +11,8 @@ from quart import request
 from appliance.db import roles
 from appliance.db.pool import open_pool
 from appliance.web.auth import OPEN, allow
-from appliance.web.cookies import SESSION
-from appliance.web.hardening import (
+from appliance.web.http.cookies import SESSION
+from appliance.web.http.hardening import (
     CONTENT_SECURITY_POLICY,
     SECURITY_HEADERS,
     HostPolicy,

@@ -7,8 +7,8 @@ import trio
 
 from appliance.errors import ApplianceError
 from appliance.web.auth import OPEN, allow
-from appliance.web.hardening import Limits
-from appliance.web.listener import open_listener
+from appliance.web.http.hardening import Limits
+from appliance.web.http.listener import open_listener
 from tests.busy import within
 from tests.web.serving import Served, closed_with, page_socket, read_all, without_database
 

@@ -9,7 +9,7 @@ import pytest
 
 import appliance
 from appliance.assets import asset
-from appliance.web.files import PREFIX, TYPES, Files
+from appliance.web.http.files import PREFIX, TYPES, Files
 from tests.web.serving import without_database
 
 STATIC = asset("static")

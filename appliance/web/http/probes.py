@@ -7,10 +7,10 @@ import msgspec
 from quart import Blueprint, Response, request
 
 from appliance.people.role import Scope
-from appliance.web import hardening
 from appliance.web.api.describe import Credential, answer, describe
 from appliance.web.auth import OPEN, allow
 from appliance.web.gate import bearer
+from appliance.web.http import hardening
 from appliance.web.services import Services
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"

@@ -26,10 +26,10 @@ from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from appliance.runtime.activity import activity
-from appliance.web import hardening
 from appliance.web.app import Dashboard
-from appliance.web.hardening import HostPolicy, Limits, RequestHead, Room, Verdict
-from appliance.web.listener import open_listener
+from appliance.web.http import hardening
+from appliance.web.http.hardening import HostPolicy, Limits, RequestHead, Room, Verdict
+from appliance.web.http.listener import open_listener
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +76,7 @@ class _Refused(Exception):
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 and WebSocket only, each request judged by :mod:`appliance.web.hardening` before the application."""
+    """HTTP/1.1 and WebSocket only, each request judged by :mod:`appliance.web.http.hardening` before the application."""
 
     def __init__(self, hosts: HostPolicy, limits: Limits, *args: Any) -> None:
         super().__init__(*args)

@@ -1,0 +1,1 @@
+"""What any web program has: the server, hardening, cookies, static files and probes."""
