@@ -76,10 +76,10 @@ from appliance.runtime.activity import activity
 from appliance.runtime.addresses import lan_addresses
 from appliance.runtime.signals import Stopping
 from appliance.runtime.tree import Tree
-from appliance.web.access import Access
+from appliance.web.access.identity import Identity
+from appliance.web.access.transactions import Access
 from appliance.web.app import create_app
 from appliance.web.http.server import serve
-from appliance.web.identity import Identity
 from appliance.web.live import LiveFeed
 from appliance.web.services import BrokerQueue, DeviceListener, Health, Services
 

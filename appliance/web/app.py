@@ -10,6 +10,7 @@ from quart_trio import QuartTrio
 
 from appliance.assets import asset
 from appliance.web import history, live_socket
+from appliance.web.access.gate import Gate
 from appliance.web.api import account as account_api
 from appliance.web.api import audit as audit_api
 from appliance.web.api import (
@@ -30,7 +31,6 @@ from appliance.web.api import users as users_api
 from appliance.web.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.figures import FigureReader
 from appliance.web.fragments import LivePages
-from appliance.web.gate import Gate
 from appliance.web.http import files, hardening, probes
 from appliance.web.http.files import Files
 from appliance.web.http.hardening import Limits

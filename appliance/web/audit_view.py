@@ -13,9 +13,9 @@ from appliance.errors import Invalid
 from appliance.people import trail
 from appliance.people.trail import Row, Wanted
 from appliance.web import csv_export, cursor, formats
-from appliance.web.access import tenants_shown
+from appliance.web.access.auth import Viewer, viewer
+from appliance.web.access.transactions import tenants_shown
 from appliance.web.audit_words import ACTIONS
-from appliance.web.auth import Viewer, viewer
 from appliance.web.services import Services
 from appliance.web.spans import moment_of
 

@@ -19,7 +19,7 @@ from appliance.devices.seats import bulk, changes, import_file, imports
 from appliance.devices.seats.bulk import Answer
 from appliance.devices.seats.import_file import Row
 from appliance.devices.seats.imports import Line, Outcome
-from appliance.web.access import actor
+from appliance.web.access.transactions import actor
 from appliance.web.services import Services
 
 

@@ -6,8 +6,8 @@ from quart import Response, g
 
 from appliance.people import opaque
 from appliance.people.signin import SignedIn
+from appliance.web.access.identity import csrf_token
 from appliance.web.http.cookies import Cookies
-from appliance.web.identity import csrf_token
 from appliance.web.services import Services
 from appliance.web.site import see_other
 from appliance.web.templating import Templates

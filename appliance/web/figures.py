@@ -16,8 +16,8 @@ from appliance.ingest.summary import LastReading
 from appliance.subscriptions import store as subscriptions
 from appliance.subscriptions.lifecycle import Subscription
 from appliance.web import history
-from appliance.web.access import Access
-from appliance.web.auth import Viewer
+from appliance.web.access.auth import Viewer
+from appliance.web.access.transactions import Access
 from appliance.web.overview_choice import Choice
 
 DEADLINE = 5.0

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from appliance.people.role import Role
+from appliance.web.access.auth import ADMINS
 from appliance.web.attention import Places
-from appliance.web.auth import ADMINS
 from appliance.web.figures import Figures
 
 

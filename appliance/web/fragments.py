@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import trio
 
-from appliance.web.auth import Viewer
+from appliance.web.access.auth import Viewer
 
 
 @dataclass(frozen=True, slots=True)

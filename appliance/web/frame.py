@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from appliance.people.role import Role
-from appliance.web.auth import ADMINS, OPERATORS, READERS, Viewer
+from appliance.web.access.auth import ADMINS, OPERATORS, READERS, Viewer
 from appliance.web.tallies import Tallies, Tally
 
 

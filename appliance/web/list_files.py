@@ -18,7 +18,7 @@ from appliance.devices.metrics import store as metric_store
 from appliance.devices.tenants import TenantStatus
 from appliance.subscriptions import store
 from appliance.web import csv_export
-from appliance.web.auth import Viewer
+from appliance.web.access.auth import Viewer
 from appliance.web.services import Services
 
 PAGE_ROWS = 1000

@@ -10,7 +10,7 @@ import structlog
 import trio
 from quart import Blueprint, Response, abort, g, websocket
 
-from appliance.web.auth import READERS, Viewer, allow, viewer
+from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.fragments import Fragment, LivePages, NotNow
 from appliance.web.http import hardening

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from appliance.db.found import found
 from appliance.devices.metrics import metric
 from appliance.mqtt.topics import valid_id
-from appliance.web.auth import Viewer
+from appliance.web.access.auth import Viewer
 
 
 def tenant_of_path(tenant_id: str) -> str:

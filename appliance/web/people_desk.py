@@ -18,8 +18,8 @@ from appliance.people.role import CUSTOMER_ROLES, Role
 from appliance.people.tokens import Token
 from appliance.people.users import PATH, NewUser, User, Wanted
 from appliance.web import csv_export
-from appliance.web.access import tenant_of, tenants_shown
-from appliance.web.auth import Viewer, viewer
+from appliance.web.access.auth import Viewer, viewer
+from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.services import Services
 
 SLICE = 1000

@@ -32,8 +32,8 @@ from appliance.ingest.quarantine.store import (
 )
 from appliance.mqtt.topics import valid_id
 from appliance.reading import Reason
-from appliance.web.access import tenant_of, tenants_shown
-from appliance.web.auth import Viewer, viewer
+from appliance.web.access.auth import Viewer, viewer
+from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.services import Services
 
 SHOWN_BYTES = 160

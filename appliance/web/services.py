@@ -18,8 +18,8 @@ from appliance.ingest.limits.limiter import BucketState
 from appliance.ingest.quarantine.replay_preview import Forecaster
 from appliance.people.sessions import Visit
 from appliance.people.signin import SignIn
-from appliance.web.access import Access
-from appliance.web.auth import Viewer
+from appliance.web.access.auth import Viewer
+from appliance.web.access.transactions import Access
 from appliance.web.live import LiveFeed
 
 
@@ -90,7 +90,7 @@ class Ingest(Protocol):
 
 
 class Recognises(Protocol):
-    """Who shows a secret: :class:`appliance.web.identity.Identity`."""
+    """Who shows a secret: :class:`appliance.web.access.identity.Identity`."""
 
     async def by_session(self, secret: str, visit: Visit, *, touch: bool = True) -> Viewer | None:
         """Whose session it is, if it is alive. ``touch``: it counts as activity of its owner."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from quart import Response, request
 
-from appliance.web.access import tenants_shown
+from appliance.web.access.auth import Viewer, viewer
+from appliance.web.access.transactions import tenants_shown
 from appliance.web.address import Address
-from appliance.web.auth import Viewer, viewer
 from appliance.web.fragments import Fragment, LivePages
 from appliance.web.frame import NAVIGATION, Frame
 from appliance.web.services import Services

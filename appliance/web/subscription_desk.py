@@ -9,7 +9,7 @@ from appliance.db.found import found
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription
 from appliance.subscriptions.store import Changes, NewSubscription
-from appliance.web.access import actor
+from appliance.web.access.transactions import actor
 from appliance.web.services import Services
 
 Place = tuple[str, str]

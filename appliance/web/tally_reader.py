@@ -11,8 +11,8 @@ import trio
 
 from appliance.clock import Clock
 from appliance.db import statements
-from appliance.web.access import Access
-from appliance.web.auth import Viewer
+from appliance.web.access.auth import Viewer
+from appliance.web.access.transactions import Access
 from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.tallies import Tallies
 

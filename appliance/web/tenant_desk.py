@@ -20,7 +20,7 @@ from appliance.devices.tenants import IssuedClaim, Strategy, Tenant, TenantStatu
 from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription, usable
-from appliance.web.access import actor
+from appliance.web.access.transactions import actor
 from appliance.web.services import Services
 
 Moment = Annotated[datetime, Meta(tz=True)]

@@ -16,8 +16,8 @@ from appliance.clock import SystemClock
 from appliance.db.pool import open_pool
 from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.reading import Kind
+from appliance.web.access.auth import DOOR, READERS, allow
 from appliance.web.app import Dashboard, create_app
-from appliance.web.auth import DOOR, READERS, allow
 from appliance.web.http.server import serve
 from appliance.web.live import LiveFeed
 from tests.web.serving import Always, services

@@ -13,7 +13,7 @@ from appliance.people.role import Role
 from tests.browser.conftest import Stage, Watched
 from tests.browser.pages import PAGES, PageOf
 from tests.browser.walk import wrong_with_tab_in_sheet
-from tests.web.role_table import TABLE
+from tests.web.access.role_table import TABLE
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 DESK = ViewportSize(width=1440, height=900)

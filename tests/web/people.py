@@ -16,9 +16,9 @@ import psycopg
 from playwright.sync_api import BrowserContext
 
 from appliance.people.role import Role
-from appliance.web.gate import HEADER
+from appliance.web.access.gate import HEADER
+from appliance.web.access.identity import csrf_token
 from appliance.web.http.cookies import SESSION
-from appliance.web.identity import csrf_token
 
 TENANT = "acme"
 """Whose people they are, where a test does not care."""

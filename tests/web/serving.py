@@ -32,13 +32,13 @@ from appliance.people.passwords import Cost, Hasher
 from appliance.people.role import Role, Theme
 from appliance.people.sessions import Visit
 from appliance.people.signin import SignIn
-from appliance.web.access import Access
+from appliance.web.access.auth import Viewer
+from appliance.web.access.identity import Identity
+from appliance.web.access.transactions import Access
 from appliance.web.app import Dashboard, create_app
-from appliance.web.auth import Viewer
 from appliance.web.http.cookies import SESSION
 from appliance.web.http.hardening import Limits
 from appliance.web.http.server import serve
-from appliance.web.identity import Identity
 from appliance.web.live import LiveFeed
 from appliance.web.services import BrokerQueue, DeviceListener, Health, Recognises, Services
 from tests.postgres_server import Database

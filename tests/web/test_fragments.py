@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from appliance.web.auth import Viewer
+from appliance.web.access.auth import Viewer
 from appliance.web.fragments import SHARED_FOR, Fragment, LivePages
 from tests.web.serving import OPERATOR
 

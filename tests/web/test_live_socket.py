@@ -10,7 +10,7 @@ from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.people.role import Role
 from appliance.reading import Kind
 from appliance.web import fragments, live_socket
-from appliance.web.auth import Viewer
+from appliance.web.access.auth import Viewer
 from appliance.web.formats import MINUS
 from appliance.web.http.hardening import Limits
 from appliance.web.services import Health

@@ -7,8 +7,8 @@ import pytest
 
 from appliance.assets import asset
 from appliance.people.role import Role, Theme
+from appliance.web.access.auth import Viewer
 from appliance.web.address import Address
-from appliance.web.auth import Viewer
 from appliance.web.frame import Frame, navigation
 from appliance.web.http.files import Files
 from appliance.web.templating import Templates

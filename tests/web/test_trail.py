@@ -18,16 +18,16 @@ import psycopg
 from appliance.people import totp
 from appliance.people.passwords import Hasher
 from appliance.people.role import Role
-from appliance.web.gate import HEADER
+from appliance.web.access.gate import HEADER
+from appliance.web.access.identity import csrf_token
 from appliance.web.http.cookies import BROWSER
-from appliance.web.identity import csrf_token
 from tests.postgres_server import Database
 from tests.trail import Trail
+from tests.web.access.role_table import TABLE
+from tests.web.access.test_walls import RIVAL, found
 from tests.web.changes import BY_DEVICES, CHANGES, PASSWORD, SECRET, Change
 from tests.web.people import Person, client, signed_in
-from tests.web.role_table import TABLE
 from tests.web.serving import CHEAP, Served, over
-from tests.web.test_walls import RIVAL, found
 
 GROUND: Sequence[str] = (
     """

@@ -9,7 +9,8 @@ from appliance.devices import fleet
 from appliance.devices.credentials.credential import Rotation
 from appliance.devices.device import Event
 from appliance.errors import Invalid
-from appliance.web.access import tenant_of
+from appliance.web.access.auth import ADMINS, allow
+from appliance.web.access.transactions import tenant_of
 from appliance.web.api.body import body
 from appliance.web.api.describe import answer, describe
 from appliance.web.api.device_shapes import (
@@ -23,7 +24,6 @@ from appliance.web.api.device_shapes import (
     secrets_of,
     shown,
 )
-from appliance.web.auth import ADMINS, allow
 from appliance.web.device_desk import DeviceDesk
 from appliance.web.paths import device_of_path
 from appliance.web.services import Services

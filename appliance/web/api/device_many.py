@@ -5,7 +5,8 @@ from http import HTTPStatus
 from quart import Blueprint, Response, request
 
 from appliance.errors import Invalid
-from appliance.web.access import tenant_of
+from appliance.web.access.auth import ADMINS, allow
+from appliance.web.access.transactions import tenant_of
 from appliance.web.api.body import body
 from appliance.web.api.describe import answer, describe, query
 from appliance.web.api.device_shapes import (
@@ -16,7 +17,6 @@ from appliance.web.api.device_shapes import (
     import_of,
     step_answer,
 )
-from appliance.web.auth import ADMINS, allow
 from appliance.web.device_desk import DeviceDesk
 from appliance.web.services import Services
 

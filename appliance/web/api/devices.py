@@ -13,7 +13,8 @@ from appliance.devices.device import NewDevice
 from appliance.devices.fleet import Member, Place
 from appliance.errors import Conflict, Invalid
 from appliance.web import csv_export, cursor, list_files
-from appliance.web.access import tenant_of, tenants_shown
+from appliance.web.access.auth import ADMINS, READERS, allow, viewer
+from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.api.body import body
 from appliance.web.api.describe import answer, describe, query
 from appliance.web.api.device_shapes import (
@@ -29,7 +30,6 @@ from appliance.web.api.device_shapes import (
     secrets_of,
     shown,
 )
-from appliance.web.auth import ADMINS, READERS, allow, viewer
 from appliance.web.device_desk import DeviceDesk
 from appliance.web.paths import device_of_path
 from appliance.web.services import Services

@@ -24,10 +24,10 @@ from appliance.ingest.http import MAX_MESSAGES, Form, split
 from appliance.mqtt.topics import valid_id
 from appliance.people.role import Scope
 from appliance.reading import Reason, Refusal
+from appliance.web.access.auth import ADMINS, OPEN, allow
+from appliance.web.access.gate import bearer
 from appliance.web.api.describe import Credential, answer, describe
 from appliance.web.api.problem import problem
-from appliance.web.auth import ADMINS, OPEN, allow
-from appliance.web.gate import bearer
 from appliance.web.services import Ingest, Services
 
 STATUSES: Mapping[Reason, HTTPStatus] = {

@@ -15,8 +15,8 @@ from quart import Blueprint, Quart, Response, current_app
 from werkzeug.routing import Rule
 
 import appliance
+from appliance.web.access.auth import OPEN, allow
 from appliance.web.api.describe import Credential, Operation, answer, declared, describe
-from appliance.web.auth import OPEN, allow
 from appliance.web.http.cookies import SESSION
 
 REFERENCE = "#/components/schemas/{name}"

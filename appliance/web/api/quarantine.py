@@ -9,7 +9,8 @@ from appliance.errors import Invalid
 from appliance.ingest.quarantine.replays import Replay
 from appliance.ingest.quarantine.store import Selection
 from appliance.web import csv_export, cursor, quarantine_file
-from appliance.web.access import tenant_of
+from appliance.web.access.auth import ADMINS, READERS, allow
+from appliance.web.access.transactions import tenant_of
 from appliance.web.api.body import body
 from appliance.web.api.describe import answer, describe, query
 from appliance.web.api.quarantine_shapes import (
@@ -35,7 +36,6 @@ from appliance.web.api.quarantine_shapes import (
     replaying,
     whole,
 )
-from appliance.web.auth import ADMINS, READERS, allow
 from appliance.web.paths import number_of_path
 from appliance.web.quarantine_desk import Filter, QuarantineDesk
 from appliance.web.services import Services

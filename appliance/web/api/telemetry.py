@@ -14,9 +14,9 @@ from appliance.errors import Invalid
 from appliance.history import series
 from appliance.history.series import MAX_POINTS, Series, Source
 from appliance.web import csv_export
-from appliance.web.access import tenant_of
+from appliance.web.access.auth import READERS, allow, viewer
+from appliance.web.access.transactions import tenant_of
 from appliance.web.api.describe import answer, describe, query
-from appliance.web.auth import READERS, allow, viewer
 from appliance.web.formats import iso
 from appliance.web.paths import device_of_path
 from appliance.web.services import Services

@@ -13,10 +13,10 @@ from appliance.people.role import Role, Scope, Theme
 from appliance.people.tokens import Token
 from appliance.people.users import User, UserState, Wanted
 from appliance.web import csv_export, cursor
-from appliance.web.access import tenants_shown
+from appliance.web.access.auth import ADMINS, allow
+from appliance.web.access.transactions import tenants_shown
 from appliance.web.api.body import body
 from appliance.web.api.describe import answer, describe, query
-from appliance.web.auth import ADMINS, allow
 from appliance.web.people_desk import Invited, PeopleDesk
 from appliance.web.services import Services
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from quart import Blueprint, Response, abort, request
 
-from appliance.web.auth import OPEN, allow
+from appliance.web.access.auth import OPEN, allow
 
 PREFIX = "/static/"
 TYPES: Mapping[str, str] = MappingProxyType(

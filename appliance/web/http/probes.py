@@ -7,9 +7,9 @@ import msgspec
 from quart import Blueprint, Response, request
 
 from appliance.people.role import Scope
+from appliance.web.access.auth import OPEN, allow
+from appliance.web.access.gate import bearer
 from appliance.web.api.describe import Credential, answer, describe
-from appliance.web.auth import OPEN, allow
-from appliance.web.gate import bearer
 from appliance.web.http import hardening
 from appliance.web.services import Services
 

@@ -3,9 +3,9 @@
 from quart import Blueprint, Response, request
 
 from appliance.people.trail import PAGE
+from appliance.web.access.auth import ADMINS, allow
 from appliance.web.audit_view import AuditReader, wanted_of
 from appliance.web.audit_words import FAMILIES
-from appliance.web.auth import ADMINS, allow
 from appliance.web.csv_export import asked_for
 from appliance.web.site import Site
 

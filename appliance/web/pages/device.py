@@ -33,8 +33,8 @@ from appliance.mqtt.topics import valid_id
 from appliance.reading import HELD_REASONS
 from appliance.subscriptions.lifecycle import Subscription
 from appliance.web import charts, cursor, formats, values
-from appliance.web.access import tenant_of
-from appliance.web.auth import READERS, Viewer, allow, viewer
+from appliance.web.access.auth import READERS, Viewer, allow, viewer
+from appliance.web.access.transactions import tenant_of
 from appliance.web.device_lines import Lines, lines
 from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.fragments import Fragment, NotNow

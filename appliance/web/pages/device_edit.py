@@ -10,8 +10,8 @@ from appliance.devices import fleet
 from appliance.devices.fleet import Member
 from appliance.errors import Conflict, Invalid
 from appliance.web import device_forms, forms
-from appliance.web.access import tenant_of
-from appliance.web.auth import ADMINS, allow, viewer
+from appliance.web.access.auth import ADMINS, allow, viewer
+from appliance.web.access.transactions import tenant_of
 from appliance.web.device_desk import DeviceDesk
 from appliance.web.faults import Fault, fault_of
 from appliance.web.paths import device_of_path, to_device

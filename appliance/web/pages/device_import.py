@@ -8,8 +8,8 @@ from quart import Blueprint, Response
 from appliance.devices.seats import import_file
 from appliance.errors import Invalid
 from appliance.web import forms
-from appliance.web.access import tenant_of
-from appliance.web.auth import ADMINS, allow, viewer
+from appliance.web.access.auth import ADMINS, allow, viewer
+from appliance.web.access.transactions import tenant_of
 from appliance.web.device_desk import DeviceDesk, Imported
 from appliance.web.faults import Fault, fault_of
 from appliance.web.paths import of_tenant

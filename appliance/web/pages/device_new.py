@@ -9,8 +9,8 @@ from quart import Blueprint, Response, request
 from appliance.devices import fleet
 from appliance.errors import Conflict, Invalid, NoCapacity, NotFound
 from appliance.web import device_forms, forms
-from appliance.web.access import tenant_of
-from appliance.web.auth import ADMINS, allow, viewer
+from appliance.web.access.auth import ADMINS, allow, viewer
+from appliance.web.access.transactions import tenant_of
 from appliance.web.device_desk import DeviceDesk
 from appliance.web.device_lines import lines
 from appliance.web.faults import Fault, fault_of

@@ -11,8 +11,8 @@ from appliance.devices.credentials.credential import Rotation
 from appliance.devices.fleet import Member
 from appliance.errors import Conflict, Invalid
 from appliance.web import forms
-from appliance.web.access import tenant_of
-from appliance.web.auth import ADMINS, allow, viewer
+from appliance.web.access.auth import ADMINS, allow, viewer
+from appliance.web.access.transactions import tenant_of
 from appliance.web.device_desk import DeviceDesk
 from appliance.web.device_lines import lines
 from appliance.web.faults import Fault, fault_of

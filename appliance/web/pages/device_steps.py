@@ -12,8 +12,8 @@ from appliance.devices.credentials.broker_sync import Arrival
 from appliance.devices.device import Event
 from appliance.errors import Conflict, Invalid, NoCapacity, NotFound
 from appliance.web import forms
-from appliance.web.access import tenant_of
-from appliance.web.auth import ADMINS, allow, viewer
+from appliance.web.access.auth import ADMINS, allow, viewer
+from appliance.web.access.transactions import tenant_of
 from appliance.web.device_desk import DeviceDesk
 from appliance.web.faults import Fault, fault_of
 from appliance.web.pages.devices import free_seats, seat_choices, subscriptions_of

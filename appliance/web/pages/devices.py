@@ -22,10 +22,10 @@ from appliance.history import sparks
 from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions.lifecycle import Subscription, status_at, usable
 from appliance.web import charts, csv_export, cursor, forms, list_files, values
-from appliance.web.access import actor, tenant_of, tenants_shown
+from appliance.web.access.auth import ADMINS, READERS, Viewer, allow, viewer
+from appliance.web.access.transactions import actor, tenant_of, tenants_shown
 from appliance.web.api.describe import query
 from appliance.web.api.device_shapes import NONE, DeviceQuery, filter_of
-from appliance.web.auth import ADMINS, READERS, Viewer, allow, viewer
 from appliance.web.device_desk import DeviceDesk
 from appliance.web.paths import of_tenant, to_device
 from appliance.web.site import Site, see_other

@@ -11,8 +11,8 @@ from appliance.devices.metrics.store import Named
 from appliance.devices.seats import changes
 from appliance.errors import Conflict, Invalid
 from appliance.web import csv_export, cursor, forms, list_files
-from appliance.web.access import actor, tenant_of, tenants_shown
-from appliance.web.auth import ADMINS, READERS, allow, viewer
+from appliance.web.access.auth import ADMINS, READERS, allow, viewer
+from appliance.web.access.transactions import actor, tenant_of, tenants_shown
 from appliance.web.device_forms import version
 from appliance.web.faults import Fault, fault_of
 from appliance.web.forms import Fields

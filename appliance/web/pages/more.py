@@ -2,7 +2,7 @@
 
 from quart import Blueprint, Response
 
-from appliance.web.auth import ANYBODY_SIGNED_IN, allow
+from appliance.web.access.auth import ANYBODY_SIGNED_IN, allow
 from appliance.web.site import Site
 
 

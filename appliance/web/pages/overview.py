@@ -16,11 +16,11 @@ from appliance.devices.fleet import SiteTally
 from appliance.ingest.summary import LastReading
 from appliance.subscriptions.lifecycle import Status, usable
 from appliance.web import attention, charts, csv_export, first_steps, formats, message_rates
-from appliance.web.access import tenants_shown
+from appliance.web.access.auth import READERS, Viewer, allow, viewer
+from appliance.web.access.transactions import tenants_shown
 from appliance.web.address import Address
 from appliance.web.api.device_shapes import NONE
 from appliance.web.attention import Item, Places
-from appliance.web.auth import READERS, Viewer, allow, viewer
 from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.figures import LAST_READINGS, FigureReader, Figures
 from appliance.web.first_steps import Step

@@ -12,8 +12,8 @@ from appliance.people import tokens, totp
 from appliance.people.role import Scope, Theme
 from appliance.people.users import MAX_NAME, Profile
 from appliance.web import forms
+from appliance.web.access.auth import ANYBODY_SIGNED_IN, allow, viewer
 from appliance.web.account import Account
-from appliance.web.auth import ANYBODY_SIGNED_IN, allow, viewer
 from appliance.web.site import Site, see_other
 
 DAYS = 90

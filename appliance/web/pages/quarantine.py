@@ -16,11 +16,11 @@ from appliance.errors import Invalid
 from appliance.ingest.quarantine.store import Event, HeldCause, HoldingReach, Status
 from appliance.reading import HELD_REASONS, Reason
 from appliance.web import charts, csv_export, cursor, payload, quarantine_file
-from appliance.web.access import tenants_shown
+from appliance.web.access.auth import ADMINS, READERS, allow, viewer
+from appliance.web.access.transactions import tenants_shown
 from appliance.web.address import Address
 from appliance.web.api.describe import parse_query
 from appliance.web.api.quarantine_shapes import MessageId, Shown
-from appliance.web.auth import ADMINS, READERS, allow, viewer
 from appliance.web.paths import number_of_path
 from appliance.web.quarantine_desk import Counted, Filter, QuarantineDesk
 from appliance.web.site import Site

@@ -16,10 +16,10 @@ from appliance.errors import Conflict
 from appliance.ingest.quarantine.replay_preview import Forecast
 from appliance.ingest.quarantine.store import OPERATOR, Selection
 from appliance.web import forms
+from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.address import Address
 from appliance.web.api.describe import parse_query
 from appliance.web.api.quarantine_shapes import MessageId
-from appliance.web.auth import ADMINS, READERS, allow, viewer
 from appliance.web.pages.quarantine import PAGE
 from appliance.web.pages.quarantine_live import titles
 from appliance.web.paths import number_of_path

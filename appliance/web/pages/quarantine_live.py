@@ -14,9 +14,9 @@ from werkzeug.datastructures import MultiDict
 from appliance.errors import Invalid
 from appliance.ingest.quarantine.replays import Replay
 from appliance.ingest.quarantine.store import Selection
+from appliance.web.access.auth import Viewer
 from appliance.web.address import Address
 from appliance.web.api.describe import parse_query
-from appliance.web.auth import Viewer
 from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.fragments import Fragment, NotNow
 from appliance.web.frame import Frame

@@ -11,10 +11,10 @@ from appliance.people import users
 from appliance.people.signin import Attempt, CodeWanted, Outcome, Refused, Several, SignedIn
 from appliance.people.throttle import Wait
 from appliance.web import forms
+from appliance.web.access.auth import ANYBODY_SIGNED_IN, DOOR, allow, viewer
+from appliance.web.access.gate import own_path, visit
 from appliance.web.account import until
-from appliance.web.auth import ANYBODY_SIGNED_IN, DOOR, allow, viewer
 from appliance.web.door import DoorPages
-from appliance.web.gate import own_path, visit
 from appliance.web.services import Services
 from appliance.web.site import see_other
 from appliance.web.templating import Templates

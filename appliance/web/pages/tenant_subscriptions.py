@@ -12,7 +12,7 @@ from appliance.errors import Conflict, Invalid, NotFound
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
 from appliance.subscriptions.store import MAX_TEXT, MOST_TERM, Changes, NewSubscription, version_of
 from appliance.web import forms, terms
-from appliance.web.auth import OPERATORS, allow
+from appliance.web.access.auth import OPERATORS, allow
 from appliance.web.faults import Fault, fault_of
 from appliance.web.forms import Fields
 from appliance.web.paths import subscription_of_path, tenant_of_path

@@ -13,8 +13,8 @@ from appliance.errors import Conflict, Invalid
 from appliance.people import trail
 from appliance.people.trail import Wanted
 from appliance.web import cursor, forms, list_files, terms
+from appliance.web.access.auth import OPERATORS, allow, viewer
 from appliance.web.audit_view import told
-from appliance.web.auth import OPERATORS, allow, viewer
 from appliance.web.csv_export import asked_for
 from appliance.web.faults import Fault, fault_of
 from appliance.web.paths import tenant_of_path

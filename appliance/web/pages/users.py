@@ -10,8 +10,8 @@ from appliance.errors import Conflict, Invalid, NotFound
 from appliance.people.role import CUSTOMER_ROLES, Role
 from appliance.people.users import MAX_NAME, PAGE, UserState, Wanted
 from appliance.web import csv_export, cursor, forms
-from appliance.web.access import tenants_shown
-from appliance.web.auth import ADMINS, allow, viewer
+from appliance.web.access.auth import ADMINS, allow, viewer
+from appliance.web.access.transactions import tenants_shown
 from appliance.web.pages.profile import Fault, fault_of
 from appliance.web.people_desk import Invited, PeopleDesk
 from appliance.web.site import Site, see_other

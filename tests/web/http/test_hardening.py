@@ -10,7 +10,7 @@ from quart import request
 
 from appliance.db import roles
 from appliance.db.pool import open_pool
-from appliance.web.auth import OPEN, allow
+from appliance.web.access.auth import OPEN, allow
 from appliance.web.http.cookies import SESSION
 from appliance.web.http.hardening import (
     CONTENT_SECURITY_POLICY,
@@ -23,7 +23,7 @@ from appliance.web.http.hardening import (
 )
 from tests.busy import within
 from tests.postgres_server import Database
-from tests.web.role_table import TABLE
+from tests.web.access.role_table import TABLE
 from tests.web.serving import Always, Served, read_all, services, serving, without_database
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"

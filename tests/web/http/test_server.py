@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from appliance.errors import ApplianceError
-from appliance.web.auth import OPEN, allow
+from appliance.web.access.auth import OPEN, allow
 from appliance.web.http.hardening import Limits
 from appliance.web.http.listener import open_listener
 from tests.busy import within

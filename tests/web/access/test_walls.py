@@ -19,10 +19,10 @@ from werkzeug.routing import Rule
 from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.people.role import Role
 from appliance.reading import Kind
-from appliance.web.auth import Public
+from appliance.web.access.auth import Public
 from tests.postgres_server import Database
+from tests.web.access.role_table import TABLE
 from tests.web.people import client, signed_in
-from tests.web.role_table import TABLE
 from tests.web.serving import Served, page_socket
 from tests.web.told import dashboard
 

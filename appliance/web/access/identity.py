@@ -13,7 +13,7 @@ from appliance.people import sessions, tokens
 from appliance.people.role import Scope
 from appliance.people.sessions import Visit
 from appliance.people.users import User
-from appliance.web.auth import Viewer
+from appliance.web.access.auth import Viewer
 
 PURPOSE = b"appliance csrf"
 

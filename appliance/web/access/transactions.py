@@ -21,7 +21,7 @@ from appliance.db.trio_psycopg import Connection
 from appliance.errors import Invalid
 from appliance.mqtt.topics import valid_id
 from appliance.people.by import By
-from appliance.web.auth import Viewer, viewer
+from appliance.web.access.auth import Viewer, viewer
 
 STATEMENTS = statements.load("web")
 

@@ -6,7 +6,7 @@ a blueprint, in the order of the product's navigation.
 
 from collections.abc import Mapping
 
-from appliance.web.auth import ADMINS, DOOR, OPEN, OPERATORS, READERS, RESPONDERS, Allowed
+from appliance.web.access.auth import ADMINS, DOOR, OPEN, OPERATORS, READERS, RESPONDERS, Allowed
 
 TABLE: Mapping[str, Allowed] = {
     # the door

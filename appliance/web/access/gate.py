@@ -19,12 +19,12 @@ from appliance.errors import Invalid
 from appliance.people.role import Scope
 from appliance.people.sessions import Visit
 from appliance.web import forms
+from appliance.web.access.auth import DOOR, Public, Viewer, allowed_of
+from appliance.web.access.identity import csrf_token
 from appliance.web.api.problem import is_for_programs, problem
-from appliance.web.auth import DOOR, Public, Viewer, allowed_of
 from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.http import hardening
 from appliance.web.http.cookies import BROWSER, SESSION, Cookies
-from appliance.web.identity import csrf_token
 from appliance.web.services import Services
 
 log = structlog.get_logger(__name__)
