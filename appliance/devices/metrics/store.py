@@ -46,7 +46,7 @@ async def list_page(
 
 
 async def of_names(connection: Connection[Any], tenant_id: str, names: Iterable[str]) -> dict[str, Metric]:
-    """Those of ``names`` that are kept, by name; for the others there is :func:`appliance.devices.metrics.metric.guess`."""
+    """Return the kept metrics of ``names``, by name. For the others there is :func:`.metric.guess`."""
     parameters = {"tenant": tenant_id, "names": sorted(set(names))}
     cursor = await connection.execute(STATEMENTS["select_metrics"], parameters)
     return {named.metric.name: named.metric for named in map(_named, await cursor.fetchall())}

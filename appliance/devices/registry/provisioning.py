@@ -4,8 +4,8 @@ Enters: requests of the pipeline, from several of its batches at once. Leaves: a
 Never: a second row or a second seat for one device, whatever other processes do at the same moment; a change of a
 device that is there.
 
-One transaction takes its locks in the order that every change of seats keeps to (``appliance.devices.seats.changes``): the
-advisory locks of the devices, ascending, and then a second look; all subscription rows of the tenants; device rows.
+One transaction takes its locks in the order that every change of seats keeps to (``appliance.devices.seats.changes``):
+the advisory locks of the devices, ascending, and then a second look; all subscription rows of the tenants; device rows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,7 @@
 """What the registry would say of devices if their messages came now: new ones are seated in thought only.
 
-Enters: keys of devices. Leaves: standings, as :meth:`appliance.devices.registry.cache.Registry.resolve` gives them. Never: a
-change of anything. Another one's change a moment later makes it wrong, which is what a forecast is.
+Enters: keys of devices. Leaves: standings, as :meth:`appliance.devices.registry.cache.Registry.resolve` gives them.
+Never: a change of anything. Another one's change a moment later makes it wrong, which is what a forecast is.
 """
 
 from collections.abc import Iterable, Mapping

@@ -93,8 +93,8 @@ class Forecaster:
     ) -> Forecast:
         """Judge the messages of ``selection`` (as ``replayable`` reads it), oldest first, as a replay would.
 
-        ``progress`` hears how many were examined, and of how many. Raises like :func:`appliance.ingest.quarantine.replays.ask`
-        for named messages; nothing that matches is a forecast of zeros.
+        ``progress`` hears how many were examined, and of how many. Raises like
+        :func:`appliance.ingest.quarantine.replays.ask` for named messages; nothing that matches is a forecast of zeros.
         """
         wanted = replayable(selection)
         async with self._pool.connection() as connection:

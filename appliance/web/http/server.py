@@ -76,7 +76,7 @@ class _Refused(Exception):
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 and WebSocket only, each request judged by :mod:`appliance.web.http.hardening` before the application."""
+    """HTTP/1.1 and WebSocket only, each request judged by ``hardening`` before the application."""
 
     def __init__(self, hosts: HostPolicy, limits: Limits, *args: Any) -> None:
         super().__init__(*args)

@@ -48,8 +48,8 @@ async def test_what_was_not_heard_lately_is_not_looked_at(database: Database) ->
 async def test_a_device_that_invents_names_does_not_fill_the_table(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metric_store, "MOST_LEARNED", 3)
-    monkeypatch.setattr(metric_store, "LEARNED_AT_ONCE", 2)
+    monkeypatch.setattr(store, "MOST_LEARNED", 3)
+    monkeypatch.setattr(store, "LEARNED_AT_ONCE", 2)
     async with ingest(database) as connection:
         await add_tenant(connection)
         await hear(connection, "a", '{"a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1}')
