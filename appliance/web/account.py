@@ -18,9 +18,9 @@ from appliance.people.sessions import Session
 from appliance.people.throttle import Wait
 from appliance.people.tokens import Token
 from appliance.people.users import Profile, User
-from appliance.web import formats
 from appliance.web.access.auth import viewer
 from appliance.web.access.gate import visit
+from appliance.web.page import formats
 from appliance.web.services import Services
 
 NOT_BY_TOKEN = "A token cannot change what opens the door; sign in for that."  # noqa: S105 - words for a person

@@ -28,13 +28,17 @@ from appliance.web.api import (
 from appliance.web.api import subscriptions as subscriptions_api
 from appliance.web.api import tenants as tenants_api
 from appliance.web.api import users as users_api
-from appliance.web.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.figures import FigureReader
 from appliance.web.fragments import LivePages
 from appliance.web.http import files, hardening, probes
 from appliance.web.http.files import Files
 from appliance.web.http.hardening import Limits
 from appliance.web.live_socket import LiveSockets
+from appliance.web.page import more
+from appliance.web.page.failures import POSTGRES_AWAY, FailurePages
+from appliance.web.page.nav_count_reader import TallyReader
+from appliance.web.page.renderer import Site
+from appliance.web.page.templating import Templates
 from appliance.web.pages import (
     audit,
     device,
@@ -45,7 +49,6 @@ from appliance.web.pages import (
     device_rotate,
     device_steps,
     metric_names,
-    more,
     overview,
     profile,
     quarantine_decisions,
@@ -63,10 +66,7 @@ from appliance.web.pages import sites as site_pages
 from appliance.web.pages import system as system_page
 from appliance.web.quarantine_desk import QuarantineDesk
 from appliance.web.services import Services
-from appliance.web.site import Site
 from appliance.web.system_view import SystemReader
-from appliance.web.tally_reader import TallyReader
-from appliance.web.templating import Templates
 
 DEVICE_PAGES = (device_list, device_new, device_import, device, device_edit, device_steps, device_rotate, device_delete)
 TENANT_PAGES = (tenants, tenant_steps, tenant_subscriptions)

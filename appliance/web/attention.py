@@ -8,9 +8,9 @@ from urllib.parse import quote, urlencode
 
 from appliance.devices.fleet import SiteTally
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType, status_at
-from appliance.web import formats
 from appliance.web.api.device_shapes import NONE
 from appliance.web.figures import Figures
+from appliance.web.page import formats
 
 SHOWN = 5
 """Lines that are there at once; the others open below them."""

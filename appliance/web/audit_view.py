@@ -12,12 +12,12 @@ from quart import Response
 from appliance.errors import Invalid
 from appliance.people import trail
 from appliance.people.trail import Row, Wanted
-from appliance.web import csv_export, cursor, formats
 from appliance.web.access.auth import Viewer, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.audit_words import ACTIONS
+from appliance.web.page import csv, cursor, formats
+from appliance.web.page.time_range import moment_of
 from appliance.web.services import Services
-from appliance.web.spans import moment_of
 
 SLICE = 1000
 """Rows read at once for a file, each in a transaction of its own: whoever loads slowly holds nothing open."""
@@ -71,7 +71,7 @@ class AuditReader:
 
     def file(self, wanted: Wanted) -> Response:
         """All of it as CSV, read as it is sent."""
-        return csv_export.answer("audit", HEADS, self._slices(wanted, viewer()), self._services.clock.wall())
+        return csv.answer("audit", HEADS, self._slices(wanted, viewer()), self._services.clock.wall())
 
     async def _slices(self, wanted: Wanted, who: Viewer) -> AsyncIterator[list[Sequence[Any]]]:
         while True:

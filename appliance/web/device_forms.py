@@ -7,7 +7,7 @@ from appliance.devices.description import MAX_RATE, Description, OwnLimits
 from appliance.devices.device import MAX_INTERVAL, MAX_TEXT, NewDevice
 from appliance.devices.fleet import Member
 from appliance.errors import Invalid
-from appliance.web.forms import Fields
+from appliance.web.page.forms import Fields
 
 NAMES = ("device_id", "name", "place", "tags", "site_id", "interval", "subscription_id", "rate", "burst")
 LABELS = {"device_id": "Id", "site_id": "Site", "subscription_id": "Subscription"}

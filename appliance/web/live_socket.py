@@ -11,10 +11,10 @@ import trio
 from quart import Blueprint, Response, abort, g, websocket
 
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
-from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.fragments import Fragment, LivePages, NotNow
 from appliance.web.http import hardening
 from appliance.web.live import LiveFeed
+from appliance.web.page.failures import POSTGRES_AWAY
 
 MIN_INTERVAL = 0.25
 """Seconds between two updates at least."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from appliance.web import charts, formats
-from appliance.web.charts import Series
 from appliance.web.figures import Books, Figures
 from appliance.web.live import LiveFeed
 from appliance.web.overview_choice import Choice, Range
+from appliance.web.page import charts, formats
+from appliance.web.page.charts import Series
 from appliance.web.rates import Point
 
 CHART_STEP, CHART_POINTS = 20, 180

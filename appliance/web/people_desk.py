@@ -17,9 +17,9 @@ from appliance.people import tokens, users
 from appliance.people.role import CUSTOMER_ROLES, Role
 from appliance.people.tokens import Token
 from appliance.people.users import PATH, NewUser, User, Wanted
-from appliance.web import csv_export
 from appliance.web.access.auth import Viewer, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
+from appliance.web.page import csv
 from appliance.web.services import Services
 
 SLICE = 1000
@@ -51,7 +51,7 @@ class PeopleDesk:
 
     def file(self, wanted: Wanted) -> Response:
         """All of them as CSV, a page at a time as it is sent."""
-        return csv_export.answer("users", HEADS, self._slices(wanted, viewer()), self._services.clock.wall())
+        return csv.answer("users", HEADS, self._slices(wanted, viewer()), self._services.clock.wall())
 
     async def _slices(self, wanted: Wanted, who: Viewer) -> AsyncIterator[list[Sequence[Any]]]:
         while True:

@@ -6,7 +6,7 @@ from typing import Any
 from quart import Response
 
 from appliance.ingest.quarantine.store import Event
-from appliance.web import csv_export
+from appliance.web.page import csv
 from appliance.web.payload import blackened
 
 HEADS = (
@@ -17,7 +17,7 @@ HEADS = (
 
 def answer(pages: AsyncIterator[list[Event]], now: float) -> Response:
     """The file; ``pages`` is read as it is sent."""
-    return csv_export.answer("quarantine", HEADS, _rows(pages), now)
+    return csv.answer("quarantine", HEADS, _rows(pages), now)
 
 
 async def _rows(pages: AsyncIterator[list[Event]]) -> AsyncIterator[list[tuple[Any, ...]]]:

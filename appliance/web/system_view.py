@@ -24,7 +24,7 @@ from appliance.diagnostics.process_metrics import Disk, Memory, Queue
 from appliance.diagnostics.snapshot import Bound, BrokerTerms, Companion
 from appliance.ingest.accounting import Books, read_books
 from appliance.runtime.tree import ServiceStatus
-from appliance.web.failures import POSTGRES_AWAY
+from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.services import Services
 
 log = structlog.get_logger(__name__)

@@ -2,7 +2,7 @@
 
 from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.snapshot import BrokerTerms, Companion
-from appliance.web import formats
+from appliance.web.page import formats
 from appliance.web.system_view import SystemView
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from appliance.runtime.activity import in_words
 from appliance.runtime.tasks import InnerTask
 from appliance.runtime.tree import ServiceStatus, State
-from appliance.web import formats
+from appliance.web.page import formats
 from appliance.web.system_view import SystemView
 
 THROUGH, LAST, PAST, NOTHING = "M7.5 0V32M7.5 16H16", "M7.5 0V16H16", "M7.5 0V32", ""

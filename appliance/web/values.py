@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from appliance.devices.metrics.metric import Metric, described
-from appliance.web import formats
+from appliance.web.page import formats
 
 FIRST = ("temperature", "humidity", "pressure", "co2", "battery")
 """Metrics that people look at first, where a device has them; the others stand in the order in which it sends them."""

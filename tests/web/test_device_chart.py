@@ -9,11 +9,11 @@ import pytest
 from appliance.assets import asset
 from appliance.devices.metrics.metric import Metric
 from appliance.errors import Invalid
-from appliance.web import formats
-from appliance.web.formats import MINUS
 from appliance.web.http.files import Files
+from appliance.web.page import formats
+from appliance.web.page.formats import MINUS
+from appliance.web.page.templating import Templates
 from appliance.web.pages.device_chart import DeviceChart, chart_of, metric_of, number
-from appliance.web.templating import Templates
 from tests.devices.world import TENANT, customer
 from tests.postgres_server import Database
 from tests.web.test_telemetry_api import BEGIN, prepare

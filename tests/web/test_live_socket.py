@@ -11,8 +11,8 @@ from appliance.people.role import Role
 from appliance.reading import Kind
 from appliance.web import fragments, live_socket
 from appliance.web.access.auth import Viewer
-from appliance.web.formats import MINUS
 from appliance.web.http.hardening import Limits
+from appliance.web.page.formats import MINUS
 from appliance.web.services import Health
 from tests.busy import within
 from tests.web.serving import OPERATOR, Always, Served, closed_with, page_socket, without_database

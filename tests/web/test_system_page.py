@@ -14,7 +14,7 @@ from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.snapshot import BrokerTerms, Companion
 from appliance.people.role import Role
 from appliance.runtime.tree import Report, Tell, Tree
-from appliance.web import formats
+from appliance.web.page import formats
 from appliance.web.system_words import promise
 from tests.busy import within
 from tests.ingest.plant import arrange

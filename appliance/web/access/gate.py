@@ -18,13 +18,13 @@ from werkzeug.wrappers import Response as AnyResponse
 from appliance.errors import Invalid
 from appliance.people.role import Scope
 from appliance.people.sessions import Visit
-from appliance.web import forms
 from appliance.web.access.auth import DOOR, Public, Viewer, allowed_of
 from appliance.web.access.identity import csrf_token
 from appliance.web.api.problem import is_for_programs, problem
-from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.http import hardening
 from appliance.web.http.cookies import BROWSER, SESSION, Cookies
+from appliance.web.page import forms
+from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.services import Services
 
 log = structlog.get_logger(__name__)

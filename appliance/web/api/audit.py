@@ -9,10 +9,10 @@ from quart import Blueprint, Response, request
 
 from appliance.db.audit import ActorKind
 from appliance.people.trail import Row
-from appliance.web import csv_export
 from appliance.web.access.auth import ADMINS, allow
 from appliance.web.api.describe import answer, describe, query
 from appliance.web.audit_view import AuditReader, wanted_of
+from appliance.web.page import csv as csv_export
 from appliance.web.services import Services
 
 Text = Annotated[str, msgspec.Meta(max_length=254)]

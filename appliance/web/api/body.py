@@ -5,7 +5,7 @@ from typing import TypeVar
 import msgspec
 
 from appliance.errors import Invalid
-from appliance.web import forms
+from appliance.web.page import forms
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 

@@ -25,7 +25,7 @@ from appliance.web.api.device_shapes import (
     shown,
 )
 from appliance.web.device_desk import DeviceDesk
-from appliance.web.paths import device_of_path
+from appliance.web.page.paths import device_of_path
 from appliance.web.services import Services
 
 

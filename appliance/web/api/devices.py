@@ -12,7 +12,6 @@ from appliance.devices.description import Description, OwnLimits, described
 from appliance.devices.device import NewDevice
 from appliance.devices.fleet import Member, Place
 from appliance.errors import Conflict, Invalid
-from appliance.web import csv_export, cursor, list_files
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.api.body import body
@@ -31,7 +30,9 @@ from appliance.web.api.device_shapes import (
     shown,
 )
 from appliance.web.device_desk import DeviceDesk
-from appliance.web.paths import device_of_path
+from appliance.web.page import csv as csv_export
+from appliance.web.page import cursor, list_files
+from appliance.web.page.paths import device_of_path
 from appliance.web.services import Services
 
 

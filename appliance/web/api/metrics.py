@@ -14,12 +14,13 @@ from appliance.devices.metrics.metric import Metric
 from appliance.devices.metrics.store import Named
 from appliance.devices.seats import changes
 from appliance.errors import Conflict
-from appliance.web import csv_export, cursor, list_files
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
 from appliance.web.api.body import body
 from appliance.web.api.describe import answer, describe, query
-from appliance.web.paths import metric_of_path
+from appliance.web.page import csv as csv_export
+from appliance.web.page import cursor, list_files
+from appliance.web.page.paths import metric_of_path
 from appliance.web.services import Services
 
 

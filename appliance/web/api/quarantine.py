@@ -8,7 +8,7 @@ from appliance.clock import Clock
 from appliance.errors import Invalid
 from appliance.ingest.quarantine.replays import Replay
 from appliance.ingest.quarantine.store import Selection
-from appliance.web import csv_export, cursor, quarantine_file
+from appliance.web import quarantine_file
 from appliance.web.access.auth import ADMINS, READERS, allow
 from appliance.web.access.transactions import tenant_of
 from appliance.web.api.body import body
@@ -36,7 +36,9 @@ from appliance.web.api.quarantine_shapes import (
     replaying,
     whole,
 )
-from appliance.web.paths import number_of_path
+from appliance.web.page import csv as csv_export
+from appliance.web.page import cursor
+from appliance.web.page.paths import number_of_path
 from appliance.web.quarantine_desk import Filter, QuarantineDesk
 from appliance.web.services import Services
 

@@ -12,12 +12,13 @@ from quart import Blueprint, Response
 from appliance.errors import Invalid
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
 from appliance.subscriptions.store import Changes, NewSubscription, version_of
-from appliance.web import csv_export, cursor, list_files
 from appliance.web.access.auth import OPERATORS, READERS, allow, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.api.body import body
 from appliance.web.api.describe import answer, describe, query
-from appliance.web.paths import subscription_of_path
+from appliance.web.page import csv as csv_export
+from appliance.web.page import cursor, list_files
+from appliance.web.page.paths import subscription_of_path
 from appliance.web.services import Services
 from appliance.web.subscription_desk import SubscriptionDesk
 

@@ -13,14 +13,14 @@ from appliance.devices.metrics.metric import Metric
 from appliance.errors import Invalid
 from appliance.history import series
 from appliance.history.series import MAX_POINTS, Series, Source
-from appliance.web import csv_export
 from appliance.web.access.auth import READERS, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.api.describe import answer, describe, query
-from appliance.web.formats import iso
-from appliance.web.paths import device_of_path
+from appliance.web.page import csv as csv_export
+from appliance.web.page.formats import iso
+from appliance.web.page.paths import device_of_path
+from appliance.web.page.time_range import Range, choose
 from appliance.web.services import Services
-from appliance.web.spans import Range, choose
 
 
 class TelemetryQuery(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}):

@@ -12,11 +12,12 @@ from appliance.errors import Invalid
 from appliance.people.role import Role, Scope, Theme
 from appliance.people.tokens import Token
 from appliance.people.users import User, UserState, Wanted
-from appliance.web import csv_export, cursor
 from appliance.web.access.auth import ADMINS, allow
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.api.body import body
 from appliance.web.api.describe import answer, describe, query
+from appliance.web.page import csv as csv_export
+from appliance.web.page import cursor
 from appliance.web.people_desk import Invited, PeopleDesk
 from appliance.web.services import Services
 

@@ -6,8 +6,8 @@ from appliance.people.trail import PAGE
 from appliance.web.access.auth import ADMINS, allow
 from appliance.web.audit_view import AuditReader, wanted_of
 from appliance.web.audit_words import FAMILIES
-from appliance.web.csv_export import asked_for
-from appliance.web.site import Site
+from appliance.web.page.csv import asked_for
+from appliance.web.page.renderer import Site
 
 
 def blueprint(site: Site) -> Blueprint:

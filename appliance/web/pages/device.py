@@ -32,20 +32,21 @@ from appliance.ingest.telemetry.messages import MessagePage, Numbering, Position
 from appliance.mqtt.topics import valid_id
 from appliance.reading import HELD_REASONS
 from appliance.subscriptions.lifecycle import Subscription
-from appliance.web import charts, cursor, formats, values
+from appliance.web import values
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.device_lines import Lines, lines
-from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.fragments import Fragment, NotNow
-from appliance.web.frame import Frame
+from appliance.web.page import charts, cursor, formats
+from appliance.web.page.failures import POSTGRES_AWAY
+from appliance.web.page.frame import Frame
+from appliance.web.page.labels import Words, reason_words
+from appliance.web.page.paths import device_of_path, of_tenant, to_device
+from appliance.web.page.renderer import Site
 from appliance.web.pages.device_chart import DeviceChart, chart_of, metric_of
 from appliance.web.pages.devices import may_change, subscription_title, subscriptions_of
-from appliance.web.paths import device_of_path, of_tenant, to_device
 from appliance.web.payload import blackened
-from appliance.web.site import Site
 from appliance.web.values import ShownValue
-from appliance.web.words import Words, reason_words
 
 log = structlog.get_logger(__name__)
 

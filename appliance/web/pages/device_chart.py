@@ -15,9 +15,9 @@ from appliance.devices.metrics.metric import NAME, Metric
 from appliance.errors import Invalid
 from appliance.history import series
 from appliance.history.series import Series, Source, Summary
-from appliance.web import formats
-from appliance.web.plot import Plot, plot
-from appliance.web.spans import TITLES, Range, choose
+from appliance.web.page import formats
+from appliance.web.page.plot import Plot, plot
+from appliance.web.page.time_range import TITLES, Range, choose
 
 POINTS = 400
 """Points of a chart of usual width, at most: one every two pixels. A year has one a day."""

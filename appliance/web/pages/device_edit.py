@@ -9,13 +9,14 @@ from quart import Blueprint, Response
 from appliance.devices import fleet
 from appliance.devices.fleet import Member
 from appliance.errors import Conflict, Invalid
-from appliance.web import device_forms, forms
+from appliance.web import device_forms
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.device_desk import DeviceDesk
-from appliance.web.faults import Fault, fault_of
-from appliance.web.paths import device_of_path, to_device
-from appliance.web.site import Site, see_other
+from appliance.web.page import forms
+from appliance.web.page.faults import Fault, fault_of
+from appliance.web.page.paths import device_of_path, to_device
+from appliance.web.page.renderer import Site, see_other
 
 
 def blueprint(site: Site) -> Blueprint:

@@ -7,14 +7,14 @@ from quart import Blueprint, Response
 
 from appliance.devices.seats import import_file
 from appliance.errors import Invalid
-from appliance.web import forms
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.device_desk import DeviceDesk, Imported
-from appliance.web.faults import Fault, fault_of
-from appliance.web.paths import of_tenant
-from appliance.web.site import Site
-from appliance.web.words import IMPORT_OUTCOMES
+from appliance.web.page import forms
+from appliance.web.page.faults import Fault, fault_of
+from appliance.web.page.labels import IMPORT_OUTCOMES
+from appliance.web.page.paths import of_tenant
+from appliance.web.page.renderer import Site
 
 MAX_FILE = 1_000_000
 """Bytes of a CSV file: some 20,000 devices."""

@@ -10,15 +10,15 @@ from appliance.devices import fleet
 from appliance.devices.credentials.credential import Rotation
 from appliance.devices.fleet import Member
 from appliance.errors import Conflict, Invalid
-from appliance.web import forms
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.device_desk import DeviceDesk
 from appliance.web.device_lines import lines
-from appliance.web.faults import Fault, fault_of
-from appliance.web.paths import device_of_path, of_tenant, to_device
-from appliance.web.site import Site
-from appliance.web.spans import moment_of
+from appliance.web.page import forms
+from appliance.web.page.faults import Fault, fault_of
+from appliance.web.page.paths import device_of_path, of_tenant, to_device
+from appliance.web.page.renderer import Site
+from appliance.web.page.time_range import moment_of
 
 
 def blueprint(site: Site) -> Blueprint:

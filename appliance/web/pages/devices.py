@@ -21,16 +21,17 @@ from appliance.errors import Invalid
 from appliance.history import sparks
 from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions.lifecycle import Subscription, status_at, usable
-from appliance.web import charts, csv_export, cursor, forms, list_files, values
+from appliance.web import values
 from appliance.web.access.auth import ADMINS, READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
 from appliance.web.api.describe import query
 from appliance.web.api.device_shapes import NONE, DeviceQuery, filter_of
 from appliance.web.device_desk import DeviceDesk
-from appliance.web.paths import of_tenant, to_device
-from appliance.web.site import Site, see_other
+from appliance.web.page import charts, csv, cursor, forms, list_files
+from appliance.web.page.labels import DEVICE_STATUSES, Words, reason_words
+from appliance.web.page.paths import of_tenant, to_device
+from appliance.web.page.renderer import Site, see_other
 from appliance.web.values import ShownValue
-from appliance.web.words import DEVICE_STATUSES, Words, reason_words
 
 VALUES_SHOWN = 2
 """Latest values in a row."""
@@ -104,7 +105,7 @@ def blueprint(site: Site) -> Blueprint:
         tenant_id, who = tenants_shown(), viewer()
         sort, down = asked.order()
         wanted = filter_of(asked, tenant_id)
-        if csv_export.asked_for():
+        if csv.asked_for():
             return list_files.devices(services, who, wanted, sort, down=down)
         async with access.reading() as connection:
             place = cursor.read(asked.cursor, Place)

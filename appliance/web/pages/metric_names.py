@@ -10,15 +10,15 @@ from appliance.devices.metrics.metric import MAX_DECIMALS, MAX_LABEL, MAX_UNIT, 
 from appliance.devices.metrics.store import Named
 from appliance.devices.seats import changes
 from appliance.errors import Conflict, Invalid
-from appliance.web import csv_export, cursor, forms, list_files
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
 from appliance.web.device_forms import version
-from appliance.web.faults import Fault, fault_of
-from appliance.web.forms import Fields
+from appliance.web.page import csv, cursor, forms, list_files
+from appliance.web.page.faults import Fault, fault_of
+from appliance.web.page.forms import Fields
+from appliance.web.page.paths import metric_of_path, of_tenant
+from appliance.web.page.renderer import Site, see_other
 from appliance.web.pages.devices import may_change
-from appliance.web.paths import metric_of_path, of_tenant
-from appliance.web.site import Site, see_other
 
 PAGE_ROWS = 50
 LARGEST = 1e300
@@ -108,7 +108,7 @@ def _add_list(routes: Blueprint, site: Site) -> None:
     @routes.get("/metric-names")
     @allow(READERS)
     async def all_metrics() -> Response:
-        if csv_export.asked_for():
+        if csv.asked_for():
             return list_files.metrics(site.services, viewer(), tenants_shown())
         after = cursor.read(request.args.get("cursor"), tuple[str, str])
         async with site.services.access.reading() as connection:

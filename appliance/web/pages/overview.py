@@ -15,21 +15,22 @@ from quart import Blueprint, Response, request
 from appliance.devices.fleet import SiteTally
 from appliance.ingest.summary import LastReading
 from appliance.subscriptions.lifecycle import Status, usable
-from appliance.web import attention, charts, csv_export, first_steps, formats, message_rates
+from appliance.web import attention, first_steps, message_rates
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenants_shown
-from appliance.web.address import Address
 from appliance.web.api.device_shapes import NONE
 from appliance.web.attention import Item, Places
-from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.figures import LAST_READINGS, FigureReader, Figures
 from appliance.web.first_steps import Step
 from appliance.web.fragments import Fragment
-from appliance.web.frame import Frame
 from appliance.web.overview_choice import PAGE, SCALES, Choice
+from appliance.web.page import charts, csv, formats
+from appliance.web.page.address import Address
+from appliance.web.page.failures import POSTGRES_AWAY
+from appliance.web.page.frame import Frame
+from appliance.web.page.labels import Words, reason_words
+from appliance.web.page.renderer import Site
 from appliance.web.services import Services
-from appliance.web.site import Site
-from appliance.web.words import Words, reason_words
 
 log = structlog.get_logger(__name__)
 
@@ -165,7 +166,7 @@ def blueprint(site: Site, figures: FigureReader) -> Blueprint:
     async def page() -> Response:
         who = viewer()
         choice = Choice.of(tenants_shown(), request.args)
-        if csv_export.asked_for():
+        if csv.asked_for():
             return _file(await figures.read(who, choice), choice, services.clock.wall())
         frame, address = await site.counted(_frame(who, services, choice)), Address.of_request()
         shown = _assemble(services, frame, await figures.read(who, choice), choice)
@@ -273,7 +274,7 @@ def _file(figures: Figures, choice: Choice, now: float) -> Response:
         )
         for one in figures.books
     ]
-    return csv_export.answer("messages", FILE_HEADS, csv_export.at_once(rows), now)
+    return csv.answer("messages", FILE_HEADS, csv.at_once(rows), now)
 
 
 def presences(sites: Sequence[SiteTally]) -> Presences:

@@ -15,15 +15,15 @@ from appliance.errors import Invalid
 from appliance.ingest.quarantine.replays import Replay
 from appliance.ingest.quarantine.store import Selection
 from appliance.web.access.auth import Viewer
-from appliance.web.address import Address
 from appliance.web.api.describe import parse_query
-from appliance.web.failures import POSTGRES_AWAY
 from appliance.web.fragments import Fragment, NotNow
-from appliance.web.frame import Frame
+from appliance.web.page.address import Address
+from appliance.web.page.failures import POSTGRES_AWAY
+from appliance.web.page.frame import Frame
+from appliance.web.page.labels import REASONS
+from appliance.web.page.renderer import Site
 from appliance.web.pages.quarantine import PAGE, SPANS, Causes, PageQuery, causes_of
 from appliance.web.quarantine_desk import NEWER, QuarantineDesk
-from appliance.web.site import Site
-from appliance.web.words import REASONS
 
 JOBS = 20
 """Newest replays whose progress is sent."""

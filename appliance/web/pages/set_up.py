@@ -10,15 +10,16 @@ from appliance import onboarding
 from appliance.errors import Conflict, Invalid
 from appliance.ingest.summary import LastReading
 from appliance.onboarding import Beginning, Made
-from appliance.web import device_lines, forms
+from appliance.web import device_lines
 from appliance.web.access.auth import DOOR, OPERATORS, Viewer, allow, viewer
 from appliance.web.access.gate import visit
 from appliance.web.device_lines import Lines
-from appliance.web.door import DoorPages
 from appliance.web.fragments import Fragment, LivePages
-from appliance.web.frame import Frame
+from appliance.web.page import forms
+from appliance.web.page.frame import Frame
+from appliance.web.page.public import DoorPages
+from appliance.web.page.templating import Templates
 from appliance.web.services import Services
-from appliance.web.templating import Templates
 
 PAGE = "welcome"
 KEEP_SECRETS = 3600.0

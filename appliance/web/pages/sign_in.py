@@ -10,14 +10,14 @@ from appliance.errors import Invalid
 from appliance.people import users
 from appliance.people.signin import Attempt, CodeWanted, Outcome, Refused, Several, SignedIn
 from appliance.people.throttle import Wait
-from appliance.web import forms
 from appliance.web.access.auth import ANYBODY_SIGNED_IN, DOOR, allow, viewer
 from appliance.web.access.gate import own_path, visit
 from appliance.web.account import until
-from appliance.web.door import DoorPages
+from appliance.web.page import forms
+from appliance.web.page.public import DoorPages
+from appliance.web.page.renderer import see_other
+from appliance.web.page.templating import Templates
 from appliance.web.services import Services
-from appliance.web.site import see_other
-from appliance.web.templating import Templates
 
 WRONG = "The e-mail address or the password is not right."
 DONE = {"signed-out": "You are signed out.", "password": "The password is set. Sign in with it."}

@@ -10,21 +10,21 @@ from appliance.devices.device import MAX_TEXT
 from appliance.devices.seats import changes
 from appliance.devices.sites import Placed, Site
 from appliance.errors import Conflict, Invalid
-from appliance.web import csv_export, cursor, forms, list_files, site
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
 from appliance.web.device_forms import version
-from appliance.web.faults import Fault, fault_of
-from appliance.web.forms import Fields
+from appliance.web.page import csv, cursor, forms, list_files, renderer
+from appliance.web.page.faults import Fault, fault_of
+from appliance.web.page.forms import Fields
+from appliance.web.page.paths import of_tenant, site_of_path
+from appliance.web.page.renderer import see_other
 from appliance.web.pages.devices import may_change
-from appliance.web.paths import of_tenant, site_of_path
-from appliance.web.site import see_other
 
 PAGE_ROWS = 50
 DONE = {"created": "The site is there.", "saved": "The site is saved.", "deleted": "The site is removed."}
 
 
-def blueprint(pages: site.Site) -> Blueprint:
+def blueprint(pages: renderer.Site) -> Blueprint:
     """The routes."""
     routes = Blueprint("sites", __name__)
     _add_list(routes, pages)
@@ -91,14 +91,14 @@ def blueprint(pages: site.Site) -> Blueprint:
 
 
 async def _form(
-    pages: site.Site,
+    pages: renderer.Site,
     given: Mapping[str, str],
     placed: Placed | None,
     fault: Fault | None = None,
     status: HTTPStatus = HTTPStatus.OK,
 ) -> Response:
     return await pages.page(
-        "pages/site.html",
+        "pages/renderer.html",
         status=status,
         placed=placed,
         given=given,
@@ -111,11 +111,11 @@ async def _form(
     )
 
 
-def _add_list(routes: Blueprint, pages: site.Site) -> None:
+def _add_list(routes: Blueprint, pages: renderer.Site) -> None:
     @routes.get("/sites")
     @allow(READERS)
     async def all_sites() -> Response:
-        if csv_export.asked_for():
+        if csv.asked_for():
             return list_files.sites(pages.services, viewer(), tenants_shown())
         after = cursor.read(request.args.get("cursor"), tuple[str, str])
         async with pages.services.access.reading() as connection:

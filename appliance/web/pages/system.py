@@ -8,11 +8,11 @@ from quart import Blueprint, Response
 from appliance.diagnostics.latency import POINTS, STEP, Percentiles
 from appliance.diagnostics.snapshot import Companion
 from appliance.runtime.tree import State
-from appliance.web import charts, formats
 from appliance.web.access.auth import OPERATORS, Viewer, allow, viewer
 from appliance.web.fragments import Fragment
-from appliance.web.frame import Frame
-from appliance.web.site import Site
+from appliance.web.page import charts, formats
+from appliance.web.page.frame import Frame
+from appliance.web.page.renderer import Site
 from appliance.web.system_view import SystemReader, SystemView
 from appliance.web.system_words import companion_words, promise
 from appliance.web.task_rows import TaskRow, rows_of

@@ -11,14 +11,14 @@ from appliance.devices.credentials.broker_sync import Arrival
 from appliance.devices.device import MAX_TEXT
 from appliance.devices.tenants import MAX_RATE, MAX_TENANT_RATE, Strategy, Tenant, TenantStatus
 from appliance.errors import Conflict, Invalid
-from appliance.web import forms
 from appliance.web.access.auth import OPERATORS, allow
 from appliance.web.device_forms import version
-from appliance.web.faults import Fault, fault_of
-from appliance.web.forms import Fields
+from appliance.web.page import forms
+from appliance.web.page.faults import Fault, fault_of
+from appliance.web.page.forms import Fields
+from appliance.web.page.paths import tenant_of_path
+from appliance.web.page.renderer import Site, see_other
 from appliance.web.pages.tenants import STRATEGIES, claim_page, zones
-from appliance.web.paths import tenant_of_path
-from appliance.web.site import Site, see_other
 from appliance.web.tenant_desk import TenantChange, TenantDesk
 
 LEAST_RATE = 0.001

@@ -11,12 +11,13 @@ from appliance.devices.tenants import Tenant
 from appliance.errors import Conflict, Invalid, NotFound
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
 from appliance.subscriptions.store import MAX_TEXT, MOST_TERM, Changes, NewSubscription, version_of
-from appliance.web import forms, terms
+from appliance.web import terms
 from appliance.web.access.auth import OPERATORS, allow
-from appliance.web.faults import Fault, fault_of
-from appliance.web.forms import Fields
-from appliance.web.paths import subscription_of_path, tenant_of_path
-from appliance.web.site import Site, see_other
+from appliance.web.page import forms
+from appliance.web.page.faults import Fault, fault_of
+from appliance.web.page.forms import Fields
+from appliance.web.page.paths import subscription_of_path, tenant_of_path
+from appliance.web.page.renderer import Site, see_other
 from appliance.web.subscription_desk import SubscriptionDesk
 from appliance.web.tenant_desk import TenantDesk
 

@@ -12,13 +12,14 @@ from appliance.devices.tenants import Strategy, TenantStatus
 from appliance.errors import Conflict, Invalid
 from appliance.people import trail
 from appliance.people.trail import Wanted
-from appliance.web import cursor, forms, list_files, terms
+from appliance.web import terms
 from appliance.web.access.auth import OPERATORS, allow, viewer
 from appliance.web.audit_view import told
-from appliance.web.csv_export import asked_for
-from appliance.web.faults import Fault, fault_of
-from appliance.web.paths import tenant_of_path
-from appliance.web.site import Site
+from appliance.web.page import cursor, forms, list_files
+from appliance.web.page.csv import asked_for
+from appliance.web.page.faults import Fault, fault_of
+from appliance.web.page.paths import tenant_of_path
+from appliance.web.page.renderer import Site
 from appliance.web.tenant_desk import HandedClaim, TenantDesk
 
 PAGE_ROWS = 50

@@ -9,12 +9,12 @@ from quart import Blueprint, Response, request
 from appliance.errors import Conflict, Invalid, NotFound
 from appliance.people.role import CUSTOMER_ROLES, Role
 from appliance.people.users import MAX_NAME, PAGE, UserState, Wanted
-from appliance.web import csv_export, cursor, forms
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenants_shown
+from appliance.web.page import csv, cursor, forms
+from appliance.web.page.renderer import Site, see_other
 from appliance.web.pages.profile import Fault, fault_of
 from appliance.web.people_desk import Invited, PeopleDesk
-from appliance.web.site import Site, see_other
 
 DONE = {
     "role": "The role is changed.",
@@ -64,7 +64,7 @@ def _list(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
         after = cursor.read(request.args.get("cursor"), tuple[str, UUID])
         search = "".join(filter(str.isprintable, request.args.get("q", "")))[:MAX_SEARCH]
         wanted = Wanted(tenants_shown(), role, state, search, after)
-        if csv_export.asked_for():
+        if csv.asked_for():
             return desk.file(wanted)
         found = await desk.list_page(wanted, PAGE + 1)
         last = found[PAGE - 1] if len(found) > PAGE else None

@@ -124,7 +124,7 @@ def test_each_icon_that_a_template_names_exists() -> None:
     shipped = set(re.findall(r'id="([^"]+)"', sprite + glyphs))
     named = {
         name
-        for path in [*TEMPLATES.rglob("*.html"), Path("appliance/web/frame.py")]
+        for path in [*TEMPLATES.rglob("*.html"), Path("appliance/web/page/frame.py")]
         for name in re.findall(r'(?<!class=)(?<!id=)"(?:#)?([ig]-[a-z0-9-]+)"', path.read_text())
     }
     assert named - shipped == set()

@@ -3,7 +3,7 @@
 from quart import Blueprint, Response
 
 from appliance.web.access.auth import ANYBODY_SIGNED_IN, allow
-from appliance.web.site import Site
+from appliance.web.page.renderer import Site
 
 
 def blueprint(site: Site) -> Blueprint:

@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from appliance.web import formats
-from appliance.web.formats import MINUS
+from appliance.web.page import formats
+from appliance.web.page.formats import MINUS
 
 OSLO = ZoneInfo("Europe/Oslo")
 MOMENT = 1_795_440_845.0

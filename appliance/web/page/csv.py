@@ -8,7 +8,7 @@ from typing import Any
 from quart import Response, request
 
 from appliance.errors import Invalid
-from appliance.web import formats
+from appliance.web.page import formats
 
 CONTENT_TYPE = "text/csv; charset=utf-8"
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"

@@ -13,8 +13,8 @@ from appliance.clock import Clock
 from appliance.db import statements
 from appliance.web.access.auth import Viewer
 from appliance.web.access.transactions import Access
-from appliance.web.failures import POSTGRES_AWAY
-from appliance.web.tallies import Tallies
+from appliance.web.page.failures import POSTGRES_AWAY
+from appliance.web.page.nav_counts import Tallies
 
 PATIENCE = 1.0
 """Seconds that a page waits for them at most."""

@@ -8,9 +8,9 @@ from appliance.people import opaque
 from appliance.people.signin import SignedIn
 from appliance.web.access.identity import csrf_token
 from appliance.web.http.cookies import Cookies
+from appliance.web.page.renderer import see_other
+from appliance.web.page.templating import Templates
 from appliance.web.services import Services
-from appliance.web.site import see_other
-from appliance.web.templating import Templates
 
 
 class DoorPages:

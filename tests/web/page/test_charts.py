@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.web.charts import Column, columns, end, highest, nice_top, paths, spark, value_ticks
+from appliance.web.page.charts import Column, columns, end, highest, nice_top, paths, spark, value_ticks
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
 from appliance.history.series import Point, Series, Span
-from appliance.web.charts import PLOT_HEIGHT, PLOT_WIDTH, End, Tick
-from appliance.web.formats import MINUS, local
+from appliance.web.page.charts import PLOT_HEIGHT, PLOT_WIDTH, End, Tick
+from appliance.web.page.formats import MINUS, local
 
 VALUE_LINES = 5
 """Intervals on the axis of values, about."""

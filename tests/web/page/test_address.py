@@ -1,6 +1,6 @@
 """Links of a list keep its filters, change what they change, and leave places and results behind."""
 
-from appliance.web.address import Address
+from appliance.web.page.address import Address
 
 LIST = Address(
     "/devices", (("status", "ACTIVE"), ("status", "PENDING"), ("sort", "name"), ("cursor", "x"), ("done", "y"))

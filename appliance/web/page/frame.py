@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from appliance.people.role import Role
 from appliance.web.access.auth import ADMINS, OPERATORS, READERS, Viewer
-from appliance.web.tallies import Tallies, Tally
+from appliance.web.page.nav_counts import Tallies, Tally
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from appliance.errors import ApplianceError, Conflict, Invalid, NoCapacity, NotF
 from appliance.people.role import Role, Theme
 from appliance.web.access.auth import Viewer, viewer_if_any
 from appliance.web.api.problem import is_for_programs, problem
-from appliance.web.frame import Frame
+from appliance.web.page.frame import Frame
+from appliance.web.page.templating import Templates
 from appliance.web.services import Services
-from appliance.web.templating import Templates
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from appliance.devices.fleet import Place
 from appliance.errors import Invalid
-from appliance.web import cursor
+from appliance.web.page import cursor
 
 
 @given(st.text().filter(lambda text: "\0" not in text), st.booleans())

@@ -8,10 +8,10 @@ import pytest
 from appliance.assets import asset
 from appliance.people.role import Role, Theme
 from appliance.web.access.auth import Viewer
-from appliance.web.address import Address
-from appliance.web.frame import Frame, navigation
 from appliance.web.http.files import Files
-from appliance.web.templating import Templates
+from appliance.web.page.address import Address
+from appliance.web.page.frame import Frame, navigation
+from appliance.web.page.templating import Templates
 
 VIEWER = Viewer(UUID(int=1), "ida@acme.example", "Ida Solheim", Role.ADMIN, "acme", None, Theme.DARK, None, "token-1")
 FRAME = Frame(VIEWER, 1_800_000_000.0, "/devices/x")

@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.reading import HELD_REASONS, Reason
-from appliance.web.words import REASONS, reason_words
+from appliance.web.page.labels import REASONS, reason_words
 
 
 @pytest.mark.parametrize("reason", Reason)

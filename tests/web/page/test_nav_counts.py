@@ -7,7 +7,7 @@ import pytest
 
 from appliance.people.role import Role
 from appliance.web.http.cookies import SESSION
-from appliance.web.tallies import Tallies, Tally
+from appliance.web.page.nav_counts import Tallies, Tally
 from tests.ingest.plant import arrange
 from tests.postgres_server import Database
 from tests.web.people import client, signed_in

@@ -9,12 +9,12 @@ from quart import Response, request
 
 from appliance.web.access.auth import Viewer, viewer
 from appliance.web.access.transactions import tenants_shown
-from appliance.web.address import Address
 from appliance.web.fragments import Fragment, LivePages
-from appliance.web.frame import NAVIGATION, Frame
+from appliance.web.page.address import Address
+from appliance.web.page.frame import NAVIGATION, Frame
+from appliance.web.page.nav_count_reader import TallyReader
+from appliance.web.page.templating import Templates
 from appliance.web.services import Services
-from appliance.web.tally_reader import TallyReader
-from appliance.web.templating import Templates
 
 HTML = "text/html; charset=utf-8"
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import Invalid
-from appliance.web.spans import Chosen, Range, choose
+from appliance.web.page.time_range import Chosen, Range, choose
 
 OSLO = ZoneInfo("Europe/Oslo")
 NOW = datetime(2026, 11, 24, 13, 32, tzinfo=UTC)

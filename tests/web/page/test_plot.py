@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.history.series import Point, Series, Source, Span
-from appliance.web.formats import MINUS
-from appliance.web.plot import Box, axis_of, plot, time_ticks
+from appliance.web.page.formats import MINUS
+from appliance.web.page.plot import Box, axis_of, plot, time_ticks
 
 OSLO = ZoneInfo("Europe/Oslo")
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -6,8 +6,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from appliance.assets import asset
 from appliance.runtime.activity import in_words
-from appliance.web import formats
 from appliance.web.http.files import Files
+from appliance.web.page import formats
 
 
 class Templates:

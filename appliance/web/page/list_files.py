@@ -17,8 +17,8 @@ from appliance.devices.fleet import Filter, Member, Place, Sort
 from appliance.devices.metrics import store as metric_store
 from appliance.devices.tenants import TenantStatus
 from appliance.subscriptions import store
-from appliance.web import csv_export
 from appliance.web.access.auth import Viewer
+from appliance.web.page import csv
 from appliance.web.services import Services
 
 PAGE_ROWS = 1000
@@ -77,28 +77,28 @@ Pages = AsyncIterator[Sequence[Sequence[Any]]]
 
 def devices(services: Services, who: Viewer, wanted: Filter, sort: Sort, *, down: bool) -> Response:
     """The devices that match, in their order."""
-    return csv_export.answer("devices", DEVICE_HEADS, _devices(services, who, wanted, sort, down), _now(services))
+    return csv.answer("devices", DEVICE_HEADS, _devices(services, who, wanted, sort, down), _now(services))
 
 
 def sites(services: Services, who: Viewer, tenant_id: str | None) -> Response:
     """The sites of a tenant, or for None of all that the viewer sees."""
-    return csv_export.answer("sites", SITE_HEADS, _sites(services, who, tenant_id), _now(services))
+    return csv.answer("sites", SITE_HEADS, _sites(services, who, tenant_id), _now(services))
 
 
 def metrics(services: Services, who: Viewer, tenant_id: str | None) -> Response:
     """The metrics of a tenant, or for None of all that the viewer sees."""
-    return csv_export.answer("metrics", METRIC_HEADS, _metrics(services, who, tenant_id), _now(services))
+    return csv.answer("metrics", METRIC_HEADS, _metrics(services, who, tenant_id), _now(services))
 
 
 def tenants(services: Services, who: Viewer, search: str, status: TenantStatus | None) -> Response:
     """The tenants that match."""
-    return csv_export.answer("tenants", TENANT_HEADS, _tenants(services, who, search, status), _now(services))
+    return csv.answer("tenants", TENANT_HEADS, _tenants(services, who, search, status), _now(services))
 
 
 def subscriptions(services: Services, who: Viewer, tenant_id: str | None) -> Response:
     """The subscriptions of a tenant, or for None of all that the viewer sees, as they are worth now."""
     rows = _subscriptions(services, who, tenant_id)
-    return csv_export.answer("subscriptions", SUBSCRIPTION_HEADS, rows, _now(services))
+    return csv.answer("subscriptions", SUBSCRIPTION_HEADS, rows, _now(services))
 
 
 def _now(services: Services) -> float:
