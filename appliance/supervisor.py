@@ -80,7 +80,7 @@ from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
 from appliance.web.app import create_app
 from appliance.web.http.server import serve
-from appliance.web.live import LiveFeed
+from appliance.web.live.feed import LiveFeed
 from appliance.web.services import BrokerQueue, DeviceListener, Health, Services
 
 log = structlog.get_logger(__name__)

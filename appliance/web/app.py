@@ -9,31 +9,22 @@ from quart import Response
 from quart_trio import QuartTrio
 
 from appliance.assets import asset
-from appliance.web import history, live_socket
 from appliance.web.access.gate import Gate
 from appliance.web.api import account as account_api
 from appliance.web.api import audit as audit_api
-from appliance.web.api import (
-    device_life,
-    device_many,
-    devices,
-    ingest,
-    metrics,
-    openapi,
-    quarantine,
-    sites,
-    system,
-    telemetry,
-)
+from appliance.web.api import device_life, device_many, devices, ingest, metrics, quarantine, sites, system, telemetry
 from appliance.web.api import subscriptions as subscriptions_api
 from appliance.web.api import tenants as tenants_api
 from appliance.web.api import users as users_api
 from appliance.web.figures import FigureReader
-from appliance.web.fragments import LivePages
 from appliance.web.http import files, hardening, probes
 from appliance.web.http.files import Files
 from appliance.web.http.hardening import Limits
-from appliance.web.live_socket import LiveSockets
+from appliance.web.live import socket as live_socket
+from appliance.web.live import warm_start
+from appliance.web.live.parts import LivePages
+from appliance.web.live.socket import LiveSockets
+from appliance.web.openapi import document
 from appliance.web.page import more
 from appliance.web.page.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.page.nav_count_reader import TallyReader
@@ -96,7 +87,7 @@ class Dashboard(QuartTrio):
         """Fill the live view with what the database knows; without it the view starts empty."""
         try:
             with trio.fail_after(REMEMBER):
-                await history.remember(self._services.live, self._services.pool, self._services.clock)
+                await warm_start.remember(self._services.live, self._services.pool, self._services.clock)
         except POSTGRES_AWAY as error:
             log.warning("live view starts empty", error=str(error))
 
@@ -116,7 +107,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     FailurePages(services, templates).install(app)
     app.register_blueprint(files.blueprint(static))
     app.register_blueprint(probes.blueprint(services))
-    app.register_blueprint(openapi.blueprint())
+    app.register_blueprint(document.blueprint())
     app.register_blueprint(ingest.blueprint(services, services.ingest))
     for api in (
         devices,

@@ -15,9 +15,9 @@ from appliance.devices.fleet import SiteTally
 from appliance.ingest.summary import LastReading
 from appliance.subscriptions import store as subscriptions
 from appliance.subscriptions.lifecycle import Subscription
-from appliance.web import history
 from appliance.web.access.auth import Viewer
 from appliance.web.access.transactions import Access
+from appliance.web.live import warm_start
 from appliance.web.overview_choice import Choice
 
 DEADLINE = 5.0
@@ -150,7 +150,7 @@ class FigureReader:
             reasons = dict(await cursor.fetchall())
             readings: list[LastReading] = []
             if choice.site is not None:
-                readings = await history.last_readings(connection, LAST_READINGS, choice.tenant, choice.site)
+                readings = await warm_start.last_readings(connection, LAST_READINGS, choice.tenant, choice.site)
         return Figures(
             since=since,
             read_at=now,

@@ -20,7 +20,7 @@ from appliance.people.sessions import Visit
 from appliance.people.signin import SignIn
 from appliance.web.access.auth import Viewer
 from appliance.web.access.transactions import Access
-from appliance.web.live import LiveFeed
+from appliance.web.live.feed import LiveFeed
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from appliance.reading import Kind
 from appliance.web.access.auth import DOOR, READERS, allow
 from appliance.web.app import Dashboard, create_app
 from appliance.web.http.server import serve
-from appliance.web.live import LiveFeed
+from appliance.web.live.feed import LiveFeed
 from tests.web.serving import Always, services
 
 

@@ -39,7 +39,7 @@ from appliance.web.app import Dashboard, create_app
 from appliance.web.http.cookies import SESSION
 from appliance.web.http.hardening import Limits
 from appliance.web.http.server import serve
-from appliance.web.live import LiveFeed
+from appliance.web.live.feed import LiveFeed
 from appliance.web.services import BrokerQueue, DeviceListener, Health, Recognises, Services
 from tests.postgres_server import Database
 

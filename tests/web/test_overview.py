@@ -23,8 +23,8 @@ from appliance.web.services import DeviceListener
 from tests.busy import within
 from tests.ingest.plant import arrange
 from tests.postgres_server import Database
+from tests.web.live.test_socket import batch
 from tests.web.serving import OPERATOR, Always, Served, page_socket, services, serving, without_database
-from tests.web.test_live_socket import batch
 
 
 @asynccontextmanager

@@ -5,11 +5,11 @@ from datetime import UTC
 import pytest
 
 from appliance.errors import Invalid
-from appliance.web import message_rates
 from appliance.web.figures import Books, Figures
-from appliance.web.live import LiveFeed
+from appliance.web.live import message_rates
+from appliance.web.live.feed import LiveFeed
 from appliance.web.overview_choice import Choice, Range
-from tests.web.test_live import Steady
+from tests.web.live.test_feed import Steady
 
 NOW = 1_795_700_000.0
 """Thu 26 Nov 2026, 13:33:20 UTC."""

@@ -20,9 +20,9 @@ from appliance.people.role import Scope
 from appliance.people.sessions import Visit
 from appliance.web.access.auth import DOOR, Public, Viewer, allowed_of
 from appliance.web.access.identity import csrf_token
-from appliance.web.api.problem import is_for_programs, problem
 from appliance.web.http import hardening
 from appliance.web.http.cookies import BROWSER, SESSION, Cookies
+from appliance.web.openapi.problem import is_for_programs, problem
 from appliance.web.page import forms
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.services import Services

@@ -11,8 +11,6 @@ from appliance.devices.device import Event
 from appliance.errors import Invalid
 from appliance.web.access.auth import ADMINS, allow
 from appliance.web.access.transactions import tenant_of
-from appliance.web.api.body import body
-from appliance.web.api.describe import answer, describe
 from appliance.web.api.device_shapes import (
     BrokerAnswer,
     DeviceCredential,
@@ -25,6 +23,8 @@ from appliance.web.api.device_shapes import (
     shown,
 )
 from appliance.web.device_desk import DeviceDesk
+from appliance.web.openapi.body import body
+from appliance.web.openapi.describe import answer, describe
 from appliance.web.page.paths import device_of_path
 from appliance.web.services import Services
 

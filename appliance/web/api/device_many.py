@@ -7,8 +7,6 @@ from quart import Blueprint, Response, request
 from appliance.errors import Invalid
 from appliance.web.access.auth import ADMINS, allow
 from appliance.web.access.transactions import tenant_of
-from appliance.web.api.body import body
-from appliance.web.api.describe import answer, describe, query
 from appliance.web.api.device_shapes import (
     DeviceImport,
     DeviceImportQuery,
@@ -18,6 +16,8 @@ from appliance.web.api.device_shapes import (
     step_answer,
 )
 from appliance.web.device_desk import DeviceDesk
+from appliance.web.openapi.body import body
+from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.services import Services
 
 

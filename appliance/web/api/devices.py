@@ -14,8 +14,6 @@ from appliance.devices.fleet import Member, Place
 from appliance.errors import Conflict, Invalid
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
-from appliance.web.api.body import body
-from appliance.web.api.describe import answer, describe, query
 from appliance.web.api.device_shapes import (
     BrokerAnswer,
     DeviceChange,
@@ -30,6 +28,8 @@ from appliance.web.api.device_shapes import (
     shown,
 )
 from appliance.web.device_desk import DeviceDesk
+from appliance.web.openapi.body import body
+from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor, list_files
 from appliance.web.page.paths import device_of_path

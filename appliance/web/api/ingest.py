@@ -26,8 +26,8 @@ from appliance.people.role import Scope
 from appliance.reading import Reason, Refusal
 from appliance.web.access.auth import ADMINS, OPEN, allow
 from appliance.web.access.gate import bearer
-from appliance.web.api.describe import Credential, answer, describe
-from appliance.web.api.problem import problem
+from appliance.web.openapi.describe import Credential, answer, describe
+from appliance.web.openapi.problem import problem
 from appliance.web.services import Ingest, Services
 
 STATUSES: Mapping[Reason, HTTPStatus] = {

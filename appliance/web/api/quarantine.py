@@ -11,8 +11,6 @@ from appliance.ingest.quarantine.store import Selection
 from appliance.web import quarantine_file
 from appliance.web.access.auth import ADMINS, READERS, allow
 from appliance.web.access.transactions import tenant_of
-from appliance.web.api.body import body
-from appliance.web.api.describe import answer, describe, query
 from appliance.web.api.quarantine_shapes import (
     CausesAnswer,
     Chosen,
@@ -36,6 +34,8 @@ from appliance.web.api.quarantine_shapes import (
     replaying,
     whole,
 )
+from appliance.web.openapi.body import body
+from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor
 from appliance.web.page.paths import number_of_path

@@ -15,8 +15,8 @@ from appliance.devices.sites import Placed, Site
 from appliance.errors import Conflict
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
-from appliance.web.api.body import body
-from appliance.web.api.describe import answer, describe, query
+from appliance.web.openapi.body import body
+from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor, list_files
 from appliance.web.page.paths import site_of_path

@@ -14,8 +14,8 @@ from appliance.subscriptions.lifecycle import Status, Subscription, Subscription
 from appliance.subscriptions.store import Changes, NewSubscription, version_of
 from appliance.web.access.auth import OPERATORS, READERS, allow, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
-from appliance.web.api.body import body
-from appliance.web.api.describe import answer, describe, query
+from appliance.web.openapi.body import body
+from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor, list_files
 from appliance.web.page.paths import subscription_of_path

@@ -9,7 +9,7 @@ from typing import Any
 from quart import Blueprint, Response
 
 from appliance.web.access.auth import OPERATORS, allow, viewer
-from appliance.web.api.describe import answer, describe
+from appliance.web.openapi.describe import answer, describe
 from appliance.web.page import formats
 from appliance.web.services import Services
 from appliance.web.system_view import SystemReader, SystemView

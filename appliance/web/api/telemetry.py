@@ -15,7 +15,7 @@ from appliance.history import series
 from appliance.history.series import MAX_POINTS, Series, Source
 from appliance.web.access.auth import READERS, allow, viewer
 from appliance.web.access.transactions import tenant_of
-from appliance.web.api.describe import answer, describe, query
+from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page.formats import iso
 from appliance.web.page.paths import device_of_path

@@ -11,8 +11,8 @@ from quart import Blueprint, Response
 from appliance.devices.credentials.broker_sync import Arrival
 from appliance.devices.tenants import Strategy, TenantStatus
 from appliance.web.access.auth import OPERATORS, allow, viewer
-from appliance.web.api.body import body
-from appliance.web.api.describe import answer, describe, query
+from appliance.web.openapi.body import body
+from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor, list_files
 from appliance.web.page.paths import tenant_of_path

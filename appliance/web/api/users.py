@@ -14,8 +14,8 @@ from appliance.people.tokens import Token
 from appliance.people.users import User, UserState, Wanted
 from appliance.web.access.auth import ADMINS, allow
 from appliance.web.access.transactions import tenants_shown
-from appliance.web.api.body import body
-from appliance.web.api.describe import answer, describe, query
+from appliance.web.openapi.body import body
+from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor
 from appliance.web.people_desk import Invited, PeopleDesk

@@ -9,8 +9,8 @@ from quart import Blueprint, Response, request
 from appliance.people.role import Scope
 from appliance.web.access.auth import OPEN, allow
 from appliance.web.access.gate import bearer
-from appliance.web.api.describe import Credential, answer, describe
 from appliance.web.http import hardening
+from appliance.web.openapi.describe import Credential, answer, describe
 from appliance.web.services import Services
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"

@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from appliance.errors import ApplianceError, Conflict, Invalid, NoCapacity, NotFound, Throttled
 from appliance.people.role import Role, Theme
 from appliance.web.access.auth import Viewer, viewer_if_any
-from appliance.web.api.problem import is_for_programs, problem
+from appliance.web.openapi.problem import is_for_programs, problem
 from appliance.web.page.frame import Frame
 from appliance.web.page.templating import Templates
 from appliance.web.services import Services

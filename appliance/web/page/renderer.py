@@ -9,7 +9,7 @@ from quart import Response, request
 
 from appliance.web.access.auth import Viewer, viewer
 from appliance.web.access.transactions import tenants_shown
-from appliance.web.fragments import Fragment, LivePages
+from appliance.web.live.parts import Fragment, LivePages
 from appliance.web.page.address import Address
 from appliance.web.page.frame import NAVIGATION, Frame
 from appliance.web.page.nav_count_reader import TallyReader

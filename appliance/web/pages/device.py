@@ -36,7 +36,7 @@ from appliance.web import values
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.device_lines import Lines, lines
-from appliance.web.fragments import Fragment, NotNow
+from appliance.web.live.parts import Fragment, NotNow
 from appliance.web.page import charts, cursor, formats
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.frame import Frame

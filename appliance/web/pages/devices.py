@@ -24,9 +24,9 @@ from appliance.subscriptions.lifecycle import Subscription, status_at, usable
 from appliance.web import values
 from appliance.web.access.auth import ADMINS, READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
-from appliance.web.api.describe import query
 from appliance.web.api.device_shapes import NONE, DeviceQuery, filter_of
 from appliance.web.device_desk import DeviceDesk
+from appliance.web.openapi.describe import query
 from appliance.web.page import charts, csv, cursor, forms, list_files
 from appliance.web.page.labels import DEVICE_STATUSES, Words, reason_words
 from appliance.web.page.paths import of_tenant, to_device

@@ -15,14 +15,15 @@ from quart import Blueprint, Response, request
 from appliance.devices.fleet import SiteTally
 from appliance.ingest.summary import LastReading
 from appliance.subscriptions.lifecycle import Status, usable
-from appliance.web import attention, first_steps, message_rates
+from appliance.web import attention, first_steps
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.api.device_shapes import NONE
 from appliance.web.attention import Item, Places
 from appliance.web.figures import LAST_READINGS, FigureReader, Figures
 from appliance.web.first_steps import Step
-from appliance.web.fragments import Fragment
+from appliance.web.live import message_rates
+from appliance.web.live.parts import Fragment
 from appliance.web.overview_choice import PAGE, SCALES, Choice
 from appliance.web.page import charts, csv, formats
 from appliance.web.page.address import Address

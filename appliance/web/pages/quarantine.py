@@ -18,8 +18,8 @@ from appliance.reading import HELD_REASONS, Reason
 from appliance.web import payload, quarantine_file
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import tenants_shown
-from appliance.web.api.describe import parse_query
 from appliance.web.api.quarantine_shapes import MessageId, Shown
+from appliance.web.openapi.describe import parse_query
 from appliance.web.page import charts, csv, cursor
 from appliance.web.page.address import Address
 from appliance.web.page.labels import DOOR, REASONS, Words

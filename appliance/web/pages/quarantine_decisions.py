@@ -16,8 +16,8 @@ from appliance.errors import Conflict
 from appliance.ingest.quarantine.replay_preview import Forecast
 from appliance.ingest.quarantine.store import OPERATOR, Selection
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
-from appliance.web.api.describe import parse_query
 from appliance.web.api.quarantine_shapes import MessageId
+from appliance.web.openapi.describe import parse_query
 from appliance.web.page import forms
 from appliance.web.page.address import Address
 from appliance.web.page.labels import REASONS

@@ -15,8 +15,8 @@ from appliance.errors import Invalid
 from appliance.ingest.quarantine.replays import Replay
 from appliance.ingest.quarantine.store import Selection
 from appliance.web.access.auth import Viewer
-from appliance.web.api.describe import parse_query
-from appliance.web.fragments import Fragment, NotNow
+from appliance.web.live.parts import Fragment, NotNow
+from appliance.web.openapi.describe import parse_query
 from appliance.web.page.address import Address
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.frame import Frame

@@ -14,7 +14,7 @@ from appliance.web import device_lines
 from appliance.web.access.auth import DOOR, OPERATORS, Viewer, allow, viewer
 from appliance.web.access.gate import visit
 from appliance.web.device_lines import Lines
-from appliance.web.fragments import Fragment, LivePages
+from appliance.web.live.parts import Fragment, LivePages
 from appliance.web.page import forms
 from appliance.web.page.frame import Frame
 from appliance.web.page.public import DoorPages

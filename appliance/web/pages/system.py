@@ -9,7 +9,7 @@ from appliance.diagnostics.latency import POINTS, STEP, Percentiles
 from appliance.diagnostics.snapshot import Companion
 from appliance.runtime.tree import State
 from appliance.web.access.auth import OPERATORS, Viewer, allow, viewer
-from appliance.web.fragments import Fragment
+from appliance.web.live.parts import Fragment
 from appliance.web.page import charts, formats
 from appliance.web.page.frame import Frame
 from appliance.web.page.renderer import Site

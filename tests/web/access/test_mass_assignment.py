@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from appliance.people.role import Role
-from appliance.web.api.describe import declared
+from appliance.web.openapi.describe import declared
 from tests.postgres_server import Database
 from tests.web.people import client, signed_in
 from tests.web.serving import without_database

@@ -9,9 +9,9 @@ from trio_websocket import ConnectionRejected, WebSocketConnection
 from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.people.role import Role
 from appliance.reading import Kind
-from appliance.web import fragments, live_socket
 from appliance.web.access.auth import Viewer
 from appliance.web.http.hardening import Limits
+from appliance.web.live import parts, socket
 from appliance.web.page.formats import MINUS
 from appliance.web.services import Health
 from tests.busy import within
@@ -79,9 +79,9 @@ async def test_silence_of_the_devices_is_no_silence_of_the_socket() -> None:
 
 
 async def test_a_page_on_which_nothing_changes_hears_that_all_is_as_it_was() -> None:
-    async def standing(seen_by: Viewer) -> list[fragments.Fragment]:
+    async def standing(seen_by: Viewer) -> list[parts.Fragment]:
         del seen_by
-        return [fragments.Fragment("one", '<p id="one">1</p>')]
+        return [parts.Fragment("one", '<p id="one">1</p>')]
 
     async with without_database() as served:
         served.app.live_pages.add("standing", standing)
@@ -118,11 +118,11 @@ async def test_two_pages_see_the_same() -> None:
 async def test_a_page_whose_parts_cannot_be_had_hears_nothing_until_they_can() -> None:
     tries: list[Viewer] = []
 
-    async def away_for_a_while(seen_by: Viewer) -> list[fragments.Fragment]:
+    async def away_for_a_while(seen_by: Viewer) -> list[parts.Fragment]:
         tries.append(seen_by)
         if 1 < len(tries) < 4:
-            raise fragments.NotNow("Postgres is away")
-        return [fragments.Fragment("one", f'<p id="one">{len(tries)}</p>')]
+            raise parts.NotNow("Postgres is away")
+        return [parts.Fragment("one", f'<p id="one">{len(tries)}</p>')]
 
     async with without_database() as served:
         served.app.live_pages.add("standing", away_for_a_while)
@@ -201,4 +201,4 @@ async def test_a_socket_closes_with_its_session(monkeypatch: pytest.MonkeyPatch,
     async with without_database(identity=identity) as served, page_socket(served) as page:
         await page.get_message()
         identity.viewer = None if change == "ended" else replace(OPERATOR, role=Role.VIEWER, tenant_id="acme")
-        assert await closed_with(page) == live_socket.SIGNED_OUT
+        assert await closed_with(page) == socket.SIGNED_OUT

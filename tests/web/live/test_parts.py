@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from appliance.web.access.auth import Viewer
-from appliance.web.fragments import SHARED_FOR, Fragment, LivePages
+from appliance.web.live.parts import SHARED_FOR, Fragment, LivePages
 from tests.web.serving import OPERATOR
 
 

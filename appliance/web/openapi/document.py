@@ -16,8 +16,8 @@ from werkzeug.routing import Rule
 
 import appliance
 from appliance.web.access.auth import OPEN, allow
-from appliance.web.api.describe import Credential, Operation, answer, declared, describe
 from appliance.web.http.cookies import SESSION
+from appliance.web.openapi.describe import Credential, Operation, answer, declared, describe
 
 REFERENCE = "#/components/schemas/{name}"
 PROBLEM = "application/problem+json"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.web.rates import CURRENT, HOUR, Point, RateWindow
+from appliance.web.live.rates import CURRENT, HOUR, Point, RateWindow
 
 START = 10_000.0
 

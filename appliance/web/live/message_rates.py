@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import tzinfo
 
 from appliance.web.figures import Books, Figures
-from appliance.web.live import LiveFeed
+from appliance.web.live.feed import LiveFeed
+from appliance.web.live.rates import Point
 from appliance.web.overview_choice import Choice, Range
 from appliance.web.page import charts, formats
 from appliance.web.page.charts import Series
-from appliance.web.rates import Point
 
 CHART_STEP, CHART_POINTS = 20, 180
 """Seconds and number of the chart's steps, of the last hour."""

@@ -13,7 +13,7 @@ import trio
 
 from appliance.clock import Clock
 from appliance.ingest.summary import BatchSummary, Counts, LastReading
-from appliance.web.rates import Point, RateWindow
+from appliance.web.live.rates import Point, RateWindow
 
 READINGS = 50
 """Last readings kept for all tenants together, and for each tenant."""

@@ -12,9 +12,9 @@ from jsonschema import Draft202012Validator
 from werkzeug.datastructures import MultiDict
 
 from appliance.errors import Invalid
-from appliance.web.api.describe import PREFIXES, declared, parse_query
+from appliance.web.openapi.describe import PREFIXES, declared, parse_query
 from appliance.web.services import Health
-from tests.web.contract import Contract
+from tests.web.openapi.contract import Contract
 from tests.web.serving import Served, without_database
 
 

@@ -11,9 +11,9 @@ import trio
 from quart import Blueprint, Response, abort, g, websocket
 
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
-from appliance.web.fragments import Fragment, LivePages, NotNow
 from appliance.web.http import hardening
-from appliance.web.live import LiveFeed
+from appliance.web.live.feed import LiveFeed
+from appliance.web.live.parts import Fragment, LivePages, NotNow
 from appliance.web.page.failures import POSTGRES_AWAY
 
 MIN_INTERVAL = 0.25

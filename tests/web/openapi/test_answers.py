@@ -12,7 +12,7 @@ from appliance.people.role import Role
 from tests.devices.world import add_tenant, announce, ingest, sell
 from tests.ingest.plant import arrange
 from tests.postgres_server import Database
-from tests.web.contract import Contract
+from tests.web.openapi.contract import Contract
 from tests.web.people import client, signed_in
 from tests.web.serving import over
 

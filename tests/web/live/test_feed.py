@@ -5,7 +5,7 @@ import trio.testing
 
 from appliance.ingest.summary import BatchSummary, Counts, LastReading
 from appliance.reading import Kind
-from appliance.web.live import MAX_TENANTS, READINGS, LiveFeed, MinuteCount
+from appliance.web.live.feed import MAX_TENANTS, READINGS, LiveFeed, MinuteCount
 
 
 class Steady:

@@ -8,8 +8,8 @@ from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.ingest.summary import LastReading
 from appliance.reading import Kind
-from appliance.web.live import READINGS, LiveFeed, MinuteCount
-from appliance.web.rates import HOUR
+from appliance.web.live.feed import READINGS, LiveFeed, MinuteCount
+from appliance.web.live.rates import HOUR
 
 
 async def remember(feed: LiveFeed, pool: Pool, clock: Clock) -> None:
