@@ -16,7 +16,6 @@ from appliance.web.api import device_life, device_many, devices, ingest, metrics
 from appliance.web.api import subscriptions as subscriptions_api
 from appliance.web.api import tenants as tenants_api
 from appliance.web.api import users as users_api
-from appliance.web.figures import FigureReader
 from appliance.web.http import files, hardening, probes
 from appliance.web.http.files import Files
 from appliance.web.http.hardening import Limits
@@ -25,6 +24,8 @@ from appliance.web.live import warm_start
 from appliance.web.live.parts import LivePages
 from appliance.web.live.socket import LiveSockets
 from appliance.web.openapi import document
+from appliance.web.overview import views
+from appliance.web.overview.query import FigureReader
 from appliance.web.page import more
 from appliance.web.page.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.page.nav_count_reader import TallyReader
@@ -40,7 +41,6 @@ from appliance.web.pages import (
     device_rotate,
     device_steps,
     metric_names,
-    overview,
     profile,
     quarantine_decisions,
     quarantine_live,
@@ -130,7 +130,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     for page in (*DEVICE_PAGES, site_pages, metric_names, more, profile, users, audit, *TENANT_PAGES):
         app.register_blueprint(page.blueprint(site))
     figures = FigureReader(services.access, services.clock)
-    app.register_blueprint(overview.blueprint(site, figures))
+    app.register_blueprint(views.blueprint(site, figures))
 
     quarantine_desk = QuarantineDesk(services)
     app.register_blueprint(quarantine_page.blueprint(site, quarantine_desk))

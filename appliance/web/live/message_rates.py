@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from appliance.web.figures import Books, Figures
 from appliance.web.live.feed import LiveFeed
 from appliance.web.live.rates import Point
-from appliance.web.overview_choice import Choice, Range
+from appliance.web.overview.choice import Choice, Range
+from appliance.web.overview.query import Books, Figures
 from appliance.web.page import charts, formats
 from appliance.web.page.charts import Series
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from appliance.people.role import Role
 from appliance.web.access.auth import ADMINS
-from appliance.web.attention import Places
-from appliance.web.figures import Figures
+from appliance.web.overview.action_items import Places
+from appliance.web.overview.query import Figures
 
 
 @dataclass(frozen=True, slots=True)

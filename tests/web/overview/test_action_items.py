@@ -7,9 +7,9 @@ import pytest
 from appliance.devices.fleet import SiteTally
 from appliance.people.role import Role
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
-from appliance.web.attention import Item, Places, needed
-from appliance.web.figures import Figures
-from appliance.web.first_steps import steps
+from appliance.web.overview.action_items import Item, Places, needed
+from appliance.web.overview.onboarding_checklist import steps
+from appliance.web.overview.query import Figures
 
 NOW = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)
 CUSTOMER, ALL = Places(operator=False, tenant="acme"), Places(operator=True, tenant=None)

@@ -5,10 +5,10 @@ from datetime import UTC
 import pytest
 
 from appliance.errors import Invalid
-from appliance.web.figures import Books, Figures
 from appliance.web.live import message_rates
 from appliance.web.live.feed import LiveFeed
-from appliance.web.overview_choice import Choice, Range
+from appliance.web.overview.choice import Choice, Range
+from appliance.web.overview.query import Books, Figures
 from tests.web.live.test_feed import Steady
 
 NOW = 1_795_700_000.0

@@ -14,11 +14,11 @@ import trio
 from appliance.db import roles
 from appliance.db.pool import open_pool
 from appliance.people.role import Role
-from appliance.web import figures
 from appliance.web.access.auth import OPEN, allow
 from appliance.web.access.gate import HEADER
 from appliance.web.http.cookies import SESSION
-from appliance.web.pages.overview import reason_counts, trouble
+from appliance.web.overview import query as figures
+from appliance.web.overview.views import reason_counts, trouble
 from appliance.web.services import DeviceListener
 from tests.busy import within
 from tests.ingest.plant import arrange

@@ -18,7 +18,7 @@ from appliance.subscriptions.lifecycle import Subscription
 from appliance.web.access.auth import Viewer
 from appliance.web.access.transactions import Access
 from appliance.web.live import warm_start
-from appliance.web.overview_choice import Choice
+from appliance.web.overview.choice import Choice
 
 DEADLINE = 5.0
 """Seconds for the turn, a connection and all statements of one reading."""

@@ -15,16 +15,16 @@ from quart import Blueprint, Response, request
 from appliance.devices.fleet import SiteTally
 from appliance.ingest.summary import LastReading
 from appliance.subscriptions.lifecycle import Status, usable
-from appliance.web import attention, first_steps
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.api.device_shapes import NONE
-from appliance.web.attention import Item, Places
-from appliance.web.figures import LAST_READINGS, FigureReader, Figures
-from appliance.web.first_steps import Step
 from appliance.web.live import message_rates
 from appliance.web.live.parts import Fragment
-from appliance.web.overview_choice import PAGE, SCALES, Choice
+from appliance.web.overview import action_items, onboarding_checklist
+from appliance.web.overview.action_items import Item, Places
+from appliance.web.overview.choice import PAGE, SCALES, Choice
+from appliance.web.overview.onboarding_checklist import Step
+from appliance.web.overview.query import LAST_READINGS, FigureReader, Figures
 from appliance.web.page import charts, csv, formats
 from appliance.web.page.address import Address
 from appliance.web.page.failures import POSTGRES_AWAY
@@ -237,12 +237,12 @@ def _assemble(services: Services, frame: Frame, figures: Figures | None, choice:
         places=places,
         choice=choice,
         sites_there=[] if choice.tenant is None else sites_of(everywhere, choice),
-        attention=[] if figures is None else attention.needed(replace(figures, sites=sites), now, who.zone, places),
+        attention=[] if figures is None else action_items.needed(replace(figures, sites=sites), now, who.zone, places),
         presences=presences(sites),
         sites=sites[:SITES_SHOWN],
         more_sites=max(len(sites) - SITES_SHOWN, 0),
         seats=[] if figures is None else seats(figures, now, places),
-        steps=[] if figures is None else first_steps.steps(figures, who.role, places),
+        steps=[] if figures is None else onboarding_checklist.steps(figures, who.role, places),
         rate=message_rates.current(feed, choice.tenant),
         chart=message_rates.chart(message_rates.flow(feed, figures, choice), choice, who.zone),
         refused_columns=message_rates.refused_columns(feed, figures, choice),
@@ -293,11 +293,13 @@ def seats(figures: Figures, now: float, places: Places) -> list[Seats]:
     """Subscriptions, those that end next first; those that have ended before them."""
     shown = []
     for row in sorted(figures.subscriptions, key=lambda one: (one.term_end, one.tenant_id, one.subscription_id)):
-        status, left = attention.standing(row, figures, now), attention.days_left(row, now)
+        status, left = action_items.standing(row, figures, now), action_items.days_left(row, now)
         runs = status in (Status.ACTIVE, Status.TRIAL)
-        colour = "" if runs and left >= attention.SOON else "medium" if runs else "crit"
-        end = f"{attention.days(left)} left" if runs else "In grace" if status is Status.GRACE else status.capitalize()
-        title = attention.title_of(row)
+        colour = "" if runs and left >= action_items.SOON else "medium" if runs else "crit"
+        end = (
+            f"{action_items.days(left)} left" if runs else "In grace" if status is Status.GRACE else status.capitalize()
+        )
+        title = action_items.title_of(row)
         shown.append(
             Seats(
                 title=title if places.tenant else f"{title}, {row.tenant_id}",
