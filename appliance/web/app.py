@@ -12,10 +12,12 @@ from appliance.assets import asset
 from appliance.web.access.gate import Gate
 from appliance.web.api import account as account_api
 from appliance.web.api import audit as audit_api
-from appliance.web.api import device_life, device_many, devices, ingest, metrics, quarantine, sites, system, telemetry
+from appliance.web.api import ingest, metrics, quarantine, sites, system
 from appliance.web.api import subscriptions as subscriptions_api
 from appliance.web.api import tenants as tenants_api
 from appliance.web.api import users as users_api
+from appliance.web.devices.api import devices, telemetry
+from appliance.web.devices.views import listing as device_list
 from appliance.web.http import files, hardening, probes
 from appliance.web.http.files import Files
 from appliance.web.http.hardening import Limits
@@ -33,13 +35,6 @@ from appliance.web.page.renderer import Site
 from appliance.web.page.templating import Templates
 from appliance.web.pages import (
     audit,
-    device,
-    device_delete,
-    device_edit,
-    device_import,
-    device_new,
-    device_rotate,
-    device_steps,
     metric_names,
     profile,
     quarantine_decisions,
@@ -51,7 +46,6 @@ from appliance.web.pages import (
     tenants,
     users,
 )
-from appliance.web.pages import devices as device_list
 from appliance.web.pages import quarantine as quarantine_page
 from appliance.web.pages import sites as site_pages
 from appliance.web.pages import system as system_page

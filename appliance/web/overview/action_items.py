@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from appliance.devices.fleet import SiteTally
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType, status_at
-from appliance.web.api.device_shapes import NONE
+from appliance.web.devices.api.schemas import NONE
 from appliance.web.overview.query import Figures
 from appliance.web.page import formats
 

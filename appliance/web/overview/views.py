@@ -17,7 +17,7 @@ from appliance.ingest.summary import LastReading
 from appliance.subscriptions.lifecycle import Status, usable
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenants_shown
-from appliance.web.api.device_shapes import NONE
+from appliance.web.devices.api.schemas import NONE
 from appliance.web.live import message_rates
 from appliance.web.live.parts import Fragment
 from appliance.web.overview import action_items, onboarding_checklist

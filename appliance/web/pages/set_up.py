@@ -10,10 +10,10 @@ from appliance import onboarding
 from appliance.errors import Conflict, Invalid
 from appliance.ingest.summary import LastReading
 from appliance.onboarding import Beginning, Made
-from appliance.web import device_lines
 from appliance.web.access.auth import DOOR, OPERATORS, Viewer, allow, viewer
 from appliance.web.access.gate import visit
-from appliance.web.device_lines import Lines
+from appliance.web.devices import commands as device_lines
+from appliance.web.devices.commands import Lines
 from appliance.web.live.parts import Fragment, LivePages
 from appliance.web.page import forms
 from appliance.web.page.frame import Frame

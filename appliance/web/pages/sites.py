@@ -12,13 +12,13 @@ from appliance.devices.sites import Placed, Site
 from appliance.errors import Conflict, Invalid
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
-from appliance.web.device_forms import version
+from appliance.web.devices.forms import version
+from appliance.web.devices.views.listing import may_change
 from appliance.web.page import csv, cursor, forms, list_files, renderer
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.forms import Fields
 from appliance.web.page.paths import of_tenant, site_of_path
 from appliance.web.page.renderer import see_other
-from appliance.web.pages.devices import may_change
 
 PAGE_ROWS = 50
 DONE = {"created": "The site is there.", "saved": "The site is saved.", "deleted": "The site is removed."}

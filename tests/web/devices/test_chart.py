@@ -9,14 +9,14 @@ import pytest
 from appliance.assets import asset
 from appliance.devices.metrics.metric import Metric
 from appliance.errors import Invalid
+from appliance.web.devices.views.chart import DeviceChart, chart_of, metric_of, number
 from appliance.web.http.files import Files
 from appliance.web.page import formats
 from appliance.web.page.formats import MINUS
 from appliance.web.page.templating import Templates
-from appliance.web.pages.device_chart import DeviceChart, chart_of, metric_of, number
 from tests.devices.world import TENANT, customer
 from tests.postgres_server import Database
-from tests.web.test_telemetry_api import BEGIN, prepare
+from tests.web.devices.test_telemetry_api import BEGIN, prepare
 
 OSLO = ZoneInfo("Europe/Oslo")
 TEMPERATURE = Metric("temperature", "Temperature", "°C", 1)

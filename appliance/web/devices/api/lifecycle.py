@@ -11,7 +11,8 @@ from appliance.devices.device import Event
 from appliance.errors import Invalid
 from appliance.web.access.auth import ADMINS, allow
 from appliance.web.access.transactions import tenant_of
-from appliance.web.api.device_shapes import (
+from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.api.schemas import (
     BrokerAnswer,
     DeviceCredential,
     DeviceDeactivation,
@@ -22,7 +23,6 @@ from appliance.web.api.device_shapes import (
     secrets_of,
     shown,
 )
-from appliance.web.device_desk import DeviceDesk
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe
 from appliance.web.page.paths import device_of_path

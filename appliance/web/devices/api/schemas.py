@@ -13,7 +13,7 @@ from appliance.devices.live.presence import Presence
 from appliance.devices.seats.bulk import Answer
 from appliance.devices.seats.imports import Outcome
 from appliance.errors import Invalid
-from appliance.web.device_desk import Handed, Imported
+from appliance.web.devices.actions import Handed, Imported
 
 MAX_PAGE = 1000
 NONE = ".none"

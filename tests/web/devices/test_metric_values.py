@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.devices.metrics.metric import Metric
-from appliance.web.values import all_shown, names, shown
+from appliance.web.devices.metric_values import all_shown, names, shown
 
 
 @pytest.mark.parametrize(

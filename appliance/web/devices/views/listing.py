@@ -21,17 +21,17 @@ from appliance.errors import Invalid
 from appliance.history import sparks
 from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions.lifecycle import Subscription, status_at, usable
-from appliance.web import values
 from appliance.web.access.auth import ADMINS, READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
-from appliance.web.api.device_shapes import NONE, DeviceQuery, filter_of
-from appliance.web.device_desk import DeviceDesk
+from appliance.web.devices import metric_values
+from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.api.schemas import NONE, DeviceQuery, filter_of
+from appliance.web.devices.metric_values import ShownValue
 from appliance.web.openapi.describe import query
 from appliance.web.page import charts, csv, cursor, forms, list_files
 from appliance.web.page.labels import DEVICE_STATUSES, Words, reason_words
 from appliance.web.page.paths import of_tenant, to_device
 from appliance.web.page.renderer import Site, see_other
-from appliance.web.values import ShownValue
 
 VALUES_SHOWN = 2
 """Latest values in a row."""
@@ -241,8 +241,8 @@ async def _rows(connection: Connection[Any], members: Sequence[Member], who: Vie
     known: dict[str, dict[str, Metric]] = {}
     for tenant_id in {member.device.tenant_id for member in members}:
         mine = (member.latest for member in members if member.device.tenant_id == tenant_id)
-        known[tenant_id] = await store.of_names(connection, tenant_id, values.names(mine))
-    shown = [values.all_shown(member.latest, known[member.device.tenant_id]) for member in members]
+        known[tenant_id] = await store.of_names(connection, tenant_id, metric_values.names(mine))
+    shown = [metric_values.all_shown(member.latest, known[member.device.tenant_id]) for member in members]
     keys = [
         (member.device.tenant_id, member.device.device_id, of[0].metric.name if of and of[0].is_number else "")
         for member, of in zip(members, shown, strict=True)

@@ -9,7 +9,7 @@ from appliance.devices.seats import import_file
 from appliance.errors import Invalid
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
-from appliance.web.device_desk import DeviceDesk, Imported
+from appliance.web.devices.actions import DeviceDesk, Imported
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.labels import IMPORT_OUTCOMES

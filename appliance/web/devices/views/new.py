@@ -8,16 +8,16 @@ from quart import Blueprint, Response, request
 
 from appliance.devices import fleet
 from appliance.errors import Conflict, Invalid, NoCapacity, NotFound
-from appliance.web import device_forms
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
-from appliance.web.device_desk import DeviceDesk
-from appliance.web.device_lines import lines
+from appliance.web.devices import forms as device_forms
+from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.commands import lines
+from appliance.web.devices.views.listing import free_seats, seat_choices, subscriptions_of
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import of_tenant, to_device
 from appliance.web.page.renderer import Site
-from appliance.web.pages.devices import free_seats, seat_choices, subscriptions_of
 
 
 def blueprint(site: Site) -> Blueprint:

@@ -13,12 +13,12 @@ from appliance.devices.device import Event
 from appliance.errors import Conflict, Invalid, NoCapacity, NotFound
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
-from appliance.web.device_desk import DeviceDesk
+from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.views.listing import free_seats, seat_choices, subscriptions_of
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import device_of_path, to_device
 from appliance.web.page.renderer import Site, see_other
-from appliance.web.pages.devices import free_seats, seat_choices, subscriptions_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from quart import Blueprint, Response
 from appliance.devices import fleet
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
-from appliance.web.device_desk import DeviceDesk
+from appliance.web.devices.actions import DeviceDesk
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault
 from appliance.web.page.paths import device_of_path, of_tenant, to_device

@@ -32,10 +32,13 @@ from appliance.ingest.telemetry.messages import MessagePage, Numbering, Position
 from appliance.mqtt.topics import valid_id
 from appliance.reading import HELD_REASONS
 from appliance.subscriptions.lifecycle import Subscription
-from appliance.web import values
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenant_of
-from appliance.web.device_lines import Lines, lines
+from appliance.web.devices import metric_values
+from appliance.web.devices.commands import Lines, lines
+from appliance.web.devices.metric_values import ShownValue
+from appliance.web.devices.views.chart import DeviceChart, chart_of, metric_of
+from appliance.web.devices.views.listing import may_change, subscription_title, subscriptions_of
 from appliance.web.live.parts import Fragment, NotNow
 from appliance.web.page import charts, cursor, formats
 from appliance.web.page.failures import POSTGRES_AWAY
@@ -43,10 +46,7 @@ from appliance.web.page.frame import Frame
 from appliance.web.page.labels import Words, reason_words
 from appliance.web.page.paths import device_of_path, of_tenant, to_device
 from appliance.web.page.renderer import Site
-from appliance.web.pages.device_chart import DeviceChart, chart_of, metric_of
-from appliance.web.pages.devices import may_change, subscription_title, subscriptions_of
 from appliance.web.payload import blackened
-from appliance.web.values import ShownValue
 
 log = structlog.get_logger(__name__)
 
@@ -259,7 +259,7 @@ async def read_now(
     """What changes by itself of a device. Raises NotFound; Invalid, naming the field, for a wrong argument."""
     member = await fleet.get(connection, tenant_id, device_id)
     known = await store.of_names(connection, tenant_id, member.latest)
-    shown = values.all_shown(member.latest, known)
+    shown = metric_values.all_shown(member.latest, known)
     page = await messages.page(connection, tenant_id, device_id, limit=RECENT)
     strip = [one for one in shown if one.is_number][:STRIP]
     picked = metric_of(arguments, {one.metric.name: one.metric for one in shown if one.is_number})

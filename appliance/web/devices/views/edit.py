@@ -9,10 +9,10 @@ from quart import Blueprint, Response
 from appliance.devices import fleet
 from appliance.devices.fleet import Member
 from appliance.errors import Conflict, Invalid
-from appliance.web import device_forms
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
-from appliance.web.device_desk import DeviceDesk
+from appliance.web.devices import forms as device_forms
+from appliance.web.devices.actions import DeviceDesk
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import device_of_path, to_device

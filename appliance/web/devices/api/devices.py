@@ -14,7 +14,8 @@ from appliance.devices.fleet import Member, Place
 from appliance.errors import Conflict, Invalid
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
-from appliance.web.api.device_shapes import (
+from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.api.schemas import (
     BrokerAnswer,
     DeviceChange,
     DeviceCredential,
@@ -27,7 +28,6 @@ from appliance.web.api.device_shapes import (
     secrets_of,
     shown,
 )
-from appliance.web.device_desk import DeviceDesk
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export

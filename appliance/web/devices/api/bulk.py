@@ -7,7 +7,8 @@ from quart import Blueprint, Response, request
 from appliance.errors import Invalid
 from appliance.web.access.auth import ADMINS, allow
 from appliance.web.access.transactions import tenant_of
-from appliance.web.api.device_shapes import (
+from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.api.schemas import (
     DeviceImport,
     DeviceImportQuery,
     DeviceStepAnswer,
@@ -15,7 +16,6 @@ from appliance.web.api.device_shapes import (
     import_of,
     step_answer,
 )
-from appliance.web.device_desk import DeviceDesk
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.services import Services

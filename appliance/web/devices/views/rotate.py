@@ -12,8 +12,8 @@ from appliance.devices.fleet import Member
 from appliance.errors import Conflict, Invalid
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
-from appliance.web.device_desk import DeviceDesk
-from appliance.web.device_lines import lines
+from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.commands import lines
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import device_of_path, of_tenant, to_device

@@ -1,0 +1,1 @@
+"""``/customer/devices`` and what is below it."""
