@@ -12,7 +12,7 @@ from appliance.assets import asset
 from appliance.web.access.gate import Gate
 from appliance.web.api import account as account_api
 from appliance.web.api import audit as audit_api
-from appliance.web.api import ingest, metrics, quarantine, sites, system
+from appliance.web.api import ingest, quarantine, system
 from appliance.web.api import subscriptions as subscriptions_api
 from appliance.web.api import tenants as tenants_api
 from appliance.web.api import users as users_api
@@ -25,6 +25,8 @@ from appliance.web.live import socket as live_socket
 from appliance.web.live import warm_start
 from appliance.web.live.parts import LivePages
 from appliance.web.live.socket import LiveSockets
+from appliance.web.metrics import api as metrics
+from appliance.web.metrics import views as metric_names
 from appliance.web.openapi import document
 from appliance.web.overview import views
 from appliance.web.overview.query import FigureReader
@@ -35,7 +37,6 @@ from appliance.web.page.renderer import Site
 from appliance.web.page.templating import Templates
 from appliance.web.pages import (
     audit,
-    metric_names,
     profile,
     quarantine_decisions,
     quarantine_live,
@@ -47,10 +48,11 @@ from appliance.web.pages import (
     users,
 )
 from appliance.web.pages import quarantine as quarantine_page
-from appliance.web.pages import sites as site_pages
 from appliance.web.pages import system as system_page
 from appliance.web.quarantine_desk import QuarantineDesk
 from appliance.web.services import Services
+from appliance.web.sites import api as sites
+from appliance.web.sites import views as site_pages
 from appliance.web.system_view import SystemReader
 
 DEVICE_PAGES = (device_list, device_new, device_import, device, device_edit, device_steps, device_rotate, device_delete)

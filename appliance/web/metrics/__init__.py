@@ -1,0 +1,1 @@
+"""Metrics: what devices send and what people call it, for pages and the API."""

@@ -1,0 +1,1 @@
+"""Sites: where devices stand, for pages and the API."""
