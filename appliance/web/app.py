@@ -12,7 +12,7 @@ from appliance.assets import asset
 from appliance.web.access.gate import Gate
 from appliance.web.api import account as account_api
 from appliance.web.api import audit as audit_api
-from appliance.web.api import ingest, quarantine, system
+from appliance.web.api import ingest, system
 from appliance.web.api import subscriptions as subscriptions_api
 from appliance.web.api import tenants as tenants_api
 from appliance.web.api import users as users_api
@@ -35,21 +35,13 @@ from appliance.web.page.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.page.nav_count_reader import TallyReader
 from appliance.web.page.renderer import Site
 from appliance.web.page.templating import Templates
-from appliance.web.pages import (
-    audit,
-    profile,
-    quarantine_decisions,
-    quarantine_live,
-    set_up,
-    sign_in,
-    tenant_steps,
-    tenant_subscriptions,
-    tenants,
-    users,
-)
-from appliance.web.pages import quarantine as quarantine_page
+from appliance.web.pages import audit, profile, set_up, sign_in, tenant_steps, tenant_subscriptions, tenants, users
 from appliance.web.pages import system as system_page
-from appliance.web.quarantine_desk import QuarantineDesk
+from appliance.web.quarantine import api as quarantine
+from appliance.web.quarantine import decisions
+from appliance.web.quarantine import live as quarantine_live
+from appliance.web.quarantine import views as quarantine_page
+from appliance.web.quarantine.actions import QuarantineDesk
 from appliance.web.services import Services
 from appliance.web.sites import api as sites
 from appliance.web.sites import views as site_pages
@@ -130,7 +122,7 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
 
     quarantine_desk = QuarantineDesk(services)
     app.register_blueprint(quarantine_page.blueprint(site, quarantine_desk))
-    app.register_blueprint(quarantine_decisions.blueprint(site, quarantine_desk))
+    app.register_blueprint(decisions.blueprint(site, quarantine_desk))
     quarantine_live.go_live(site, quarantine_desk)
     system_reader = SystemReader(services)
     app.register_blueprint(system.blueprint(services, system_reader))

@@ -46,7 +46,7 @@ from appliance.web.page.frame import Frame
 from appliance.web.page.labels import Words, reason_words
 from appliance.web.page.paths import device_of_path, of_tenant, to_device
 from appliance.web.page.renderer import Site
-from appliance.web.payload import blackened
+from appliance.web.quarantine.payload import blackened
 
 log = structlog.get_logger(__name__)
 

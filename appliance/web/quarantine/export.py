@@ -7,7 +7,7 @@ from quart import Response
 
 from appliance.ingest.quarantine.store import Event
 from appliance.web.page import csv
-from appliance.web.payload import blackened
+from appliance.web.quarantine.payload import blackened
 
 HEADS = (
     *("id", "received_at", "ts", "tenant_id", "device_id", "site_id", "kind", "reason", "detail", "topic"),

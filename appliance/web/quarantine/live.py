@@ -22,8 +22,8 @@ from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.frame import Frame
 from appliance.web.page.labels import REASONS
 from appliance.web.page.renderer import Site
-from appliance.web.pages.quarantine import PAGE, SPANS, Causes, PageQuery, causes_of
-from appliance.web.quarantine_desk import NEWER, QuarantineDesk
+from appliance.web.quarantine.actions import NEWER, QuarantineDesk
+from appliance.web.quarantine.views import PAGE, SPANS, Causes, PageQuery, causes_of
 
 JOBS = 20
 """Newest replays whose progress is sent."""

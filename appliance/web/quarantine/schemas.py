@@ -16,8 +16,8 @@ from appliance.ingest.quarantine.replays import Replay, ReplayStatus
 from appliance.ingest.quarantine.store import MAX_IDS, Cause, Event, HoldingReach, Status
 from appliance.reading import Reason
 from appliance.web.page.labels import REASONS
-from appliance.web.payload import blackened
-from appliance.web.quarantine_desk import Filter, TenantOffer
+from appliance.web.quarantine.actions import Filter, TenantOffer
+from appliance.web.quarantine.payload import blackened
 
 MAX_PAGE = 500
 MessageId = Annotated[int, Meta(ge=1, le=2**63 - 1)]

@@ -15,17 +15,17 @@ from appliance.broker.refusals import Refused
 from appliance.errors import Invalid
 from appliance.ingest.quarantine.store import Event, HeldCause, HoldingReach, Status
 from appliance.reading import HELD_REASONS, Reason
-from appliance.web import payload, quarantine_file
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import tenants_shown
-from appliance.web.api.quarantine_shapes import MessageId, Shown
 from appliance.web.openapi.describe import parse_query
 from appliance.web.page import charts, csv, cursor
 from appliance.web.page.address import Address
 from appliance.web.page.labels import DOOR, REASONS, Words
 from appliance.web.page.paths import number_of_path
 from appliance.web.page.renderer import Site
-from appliance.web.quarantine_desk import Counted, Filter, QuarantineDesk
+from appliance.web.quarantine import export, payload
+from appliance.web.quarantine.actions import Counted, Filter, QuarantineDesk
+from appliance.web.quarantine.schemas import MessageId, Shown
 
 PAGE = "quarantine"
 ROWS = 50
@@ -103,7 +103,7 @@ class DoorGroup:
 
 
 def blueprint(site: Site, desk: QuarantineDesk) -> Blueprint:
-    """The routes that look; those that decide are in :mod:`appliance.web.pages.quarantine_decisions`."""
+    """The routes that look; those that decide are in :mod:`appliance.web.quarantine.decisions`."""
     routes = Blueprint(PAGE, __name__)
 
     @routes.get("/quarantine")
@@ -149,7 +149,7 @@ def blueprint(site: Site, desk: QuarantineDesk) -> Blueprint:
 async def _list(site: Site, desk: QuarantineDesk, asked: PageQuery, fault: Invalid | None) -> Response:
     selection, fault = _selected(desk, asked, fault)
     if fault is None and csv.asked_for():
-        return quarantine_file.answer(desk.export(selection, asked.status.status), site.services.clock.wall())
+        return export.answer(desk.export(selection, asked.status.status), site.services.clock.wall())
     before = cursor.read(asked.cursor, MessageId)
     newest = await desk.newest(selection.tenant_id)
     events, behind = await desk.messages(selection, status=asked.status.status, before=before, limit=ROWS)

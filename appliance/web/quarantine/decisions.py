@@ -16,16 +16,16 @@ from appliance.errors import Conflict
 from appliance.ingest.quarantine.replay_preview import Forecast
 from appliance.ingest.quarantine.store import OPERATOR, Selection
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
-from appliance.web.api.quarantine_shapes import MessageId
 from appliance.web.openapi.describe import parse_query
 from appliance.web.page import forms
 from appliance.web.page.address import Address
 from appliance.web.page.labels import REASONS
 from appliance.web.page.paths import number_of_path
 from appliance.web.page.renderer import Site, see_other
-from appliance.web.pages.quarantine import PAGE
-from appliance.web.pages.quarantine_live import titles
-from appliance.web.quarantine_desk import Filter, QuarantineDesk
+from appliance.web.quarantine.actions import Filter, QuarantineDesk
+from appliance.web.quarantine.live import titles
+from appliance.web.quarantine.schemas import MessageId
+from appliance.web.quarantine.views import PAGE
 
 TYPED_FROM = 50
 """Messages from which on a dismissal asks for their number to be typed."""

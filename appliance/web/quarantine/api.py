@@ -8,10 +8,16 @@ from appliance.clock import Clock
 from appliance.errors import Invalid
 from appliance.ingest.quarantine.replays import Replay
 from appliance.ingest.quarantine.store import Selection
-from appliance.web import quarantine_file
 from appliance.web.access.auth import ADMINS, READERS, allow
 from appliance.web.access.transactions import tenant_of
-from appliance.web.api.quarantine_shapes import (
+from appliance.web.openapi.body import body
+from appliance.web.openapi.describe import answer, describe, query
+from appliance.web.page import csv as csv_export
+from appliance.web.page import cursor
+from appliance.web.page.paths import number_of_path
+from appliance.web.quarantine import export
+from appliance.web.quarantine.actions import Filter, QuarantineDesk
+from appliance.web.quarantine.schemas import (
     CausesAnswer,
     Chosen,
     DismissAnswer,
@@ -34,12 +40,6 @@ from appliance.web.api.quarantine_shapes import (
     replaying,
     whole,
 )
-from appliance.web.openapi.body import body
-from appliance.web.openapi.describe import answer, describe, query
-from appliance.web.page import csv as csv_export
-from appliance.web.page import cursor
-from appliance.web.page.paths import number_of_path
-from appliance.web.quarantine_desk import Filter, QuarantineDesk
 from appliance.web.services import Services
 
 
@@ -62,7 +62,7 @@ def _looking(routes: Blueprint, desk: QuarantineDesk, clock: Clock) -> None:
         before = cursor.read(asked.cursor, MessageId)
         selection = desk.selection(asked)
         if csv_export.asked_for():
-            return quarantine_file.answer(desk.export(selection, asked.status.status), clock.wall())
+            return export.answer(desk.export(selection, asked.status.status), clock.wall())
         events, behind = await desk.messages(selection, status=asked.status.status, before=before, limit=asked.limit)
         return answer(MessagePage([listed(event) for event in events], cursor.write(behind)))
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from appliance.ingest.envelope import Decoder
 from appliance.reading import Kind, Reason, Refusal
-from appliance.web.payload import WINDOW, Dump, blackened, dump, find
+from appliance.web.quarantine.payload import WINDOW, Dump, blackened, dump, find
 
 
 def _refused(payload: bytes) -> Refusal:

@@ -1,0 +1,1 @@
+"""Quarantine: messages that were not accepted, replayed or dismissed, for pages and the API."""
