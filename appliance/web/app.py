@@ -10,12 +10,9 @@ from quart_trio import QuartTrio
 
 from appliance.assets import asset
 from appliance.web.access.gate import Gate
-from appliance.web.api import account as account_api
 from appliance.web.api import audit as audit_api
 from appliance.web.api import ingest, system
-from appliance.web.api import subscriptions as subscriptions_api
 from appliance.web.api import tenants as tenants_api
-from appliance.web.api import users as users_api
 from appliance.web.devices.api import devices, telemetry
 from appliance.web.devices.views import listing as device_list
 from appliance.web.http import files, hardening, probes
@@ -35,16 +32,23 @@ from appliance.web.page.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.page.nav_count_reader import TallyReader
 from appliance.web.page.renderer import Site
 from appliance.web.page.templating import Templates
-from appliance.web.pages import audit, profile, set_up, sign_in, tenant_steps, tenant_subscriptions, tenants, users
+from appliance.web.pages import audit, tenant_steps, tenants
 from appliance.web.pages import system as system_page
+from appliance.web.people import account_api, profile
+from appliance.web.people import api as users_api
+from appliance.web.people import views as users
 from appliance.web.quarantine import api as quarantine
 from appliance.web.quarantine import decisions
 from appliance.web.quarantine import live as quarantine_live
 from appliance.web.quarantine import views as quarantine_page
 from appliance.web.quarantine.actions import QuarantineDesk
 from appliance.web.services import Services
+from appliance.web.sign_in import set_up
+from appliance.web.sign_in import views as sign_in
 from appliance.web.sites import api as sites
 from appliance.web.sites import views as site_pages
+from appliance.web.subscriptions import api as subscriptions_api
+from appliance.web.subscriptions import views as tenant_subscriptions
 from appliance.web.system_view import SystemReader
 
 DEVICE_PAGES = (device_list, device_new, device_import, device, device_edit, device_steps, device_rotate, device_delete)

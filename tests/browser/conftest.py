@@ -20,7 +20,7 @@ from appliance.web.http.cookies import SESSION
 from tests.browser.stage import Cast, furnish
 from tests.ingest.plant import arrange
 from tests.postgres_server import Database, PostgresServer, create_database, drop_database
-from tests.web.people import sign_browser_in
+from tests.support.web.accounts import sign_browser_in
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM_ARGUMENTS = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psycopg
 
 from appliance.people.role import Role
-from tests.web.people import Person, signed_in
+from tests.support.web.accounts import Person, signed_in
 
 TENANT = "norrvik"
 DEVICE = "BGO-FRZ-017"

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from appliance.people.role import Role
 from tests.appliance_process import ApplianceProcess
-from tests.web.people import sign_browser_in, signed_in
+from tests.support.web.accounts import sign_browser_in, signed_in
 
 SECONDS = 1000
 """Playwright counts milliseconds."""

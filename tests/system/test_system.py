@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from tests.appliance_process import ApplianceProcess
-from tests.web.people import signed_in
+from tests.support.web.accounts import signed_in
 
 PATIENCE = 30.0
 SERVICES = {"postgres", "connections", "pipeline", "provisioner", "mosquitto", "broker session", "intake", "vitals"}

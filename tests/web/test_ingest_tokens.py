@@ -10,8 +10,8 @@ from appliance.db.pool import open_pool
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.people.role import Role
 from tests.postgres_server import Database
+from tests.support.web.accounts import signed_in
 from tests.web.http.test_probes import token_of
-from tests.web.people import signed_in
 from tests.web.serving import NoDevices, services, serving
 
 

@@ -14,8 +14,8 @@ from appliance.runtime.tree import Report, Tree
 from appliance.web.services import Health
 from tests.ingest.plant import arrange
 from tests.postgres_server import Database
+from tests.support.web.accounts import client, signed_in
 from tests.web.openapi.contract import Contract
-from tests.web.people import client, signed_in
 from tests.web.serving import WELL, over, quiet_system
 
 SYSTEM, DIAGNOSTICS = "/operator/system", "/operator/system/diagnostics"

@@ -19,7 +19,7 @@ from appliance.web.system_words import promise
 from tests.busy import within
 from tests.ingest.plant import arrange
 from tests.postgres_server import Database
-from tests.web.people import client, signed_in
+from tests.support.web.accounts import client, signed_in
 from tests.web.serving import over, page_socket, quiet_system
 
 TERMS = BrokerTerms(5, 200_000, 268_435_456, 4096, 262_144, 10_000, 14, 805_306_368)

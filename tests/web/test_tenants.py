@@ -11,7 +11,7 @@ import pytest
 
 from appliance.people.role import Role
 from tests.postgres_server import Database
-from tests.web.people import client, signed_in
+from tests.support.web.accounts import client, signed_in
 from tests.web.told import Caller, calling, dashboard
 
 BAD_SETTINGS = [

@@ -10,8 +10,8 @@ from appliance.db import roles
 from appliance.db.pool import open_pool
 from appliance.people.role import Role
 from tests.postgres_server import Database
+from tests.support.web.accounts import Person, client, signed_in
 from tests.web.openapi.contract import Contract
-from tests.web.people import Person, client, signed_in
 from tests.web.serving import Served, services, serving
 
 

@@ -12,7 +12,6 @@ from appliance.devices.tenants import Strategy, TenantStatus
 from appliance.errors import Conflict, Invalid
 from appliance.people import trail
 from appliance.people.trail import Wanted
-from appliance.web import terms
 from appliance.web.access.auth import OPERATORS, allow, viewer
 from appliance.web.audit_view import told
 from appliance.web.page import cursor, forms, list_files
@@ -20,6 +19,7 @@ from appliance.web.page.csv import asked_for
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import tenant_of_path
 from appliance.web.page.renderer import Site
+from appliance.web.subscriptions import labels
 from appliance.web.tenant_desk import HandedClaim, TenantDesk
 
 PAGE_ROWS = 50
@@ -141,7 +141,7 @@ def _one(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
             done=DONE,
             standing=standing,
             tenant=standing.tenant,
-            lines=terms.lines(standing.subscriptions, access.now(), zone, site.services.grace),
+            lines=labels.lines(standing.subscriptions, access.now(), zone, site.services.grace),
             recent=[told(row, viewer().zone, names) for row in recent],
             strategies=dict(STRATEGIES),
             new_devices=NEW_DEVICES,

@@ -8,9 +8,9 @@ import pytest
 from appliance.people.role import Role
 from appliance.web.openapi.describe import declared
 from tests.postgres_server import Database
-from tests.web.people import client, signed_in
+from tests.support.web.accounts import client, signed_in
 from tests.web.serving import without_database
-from tests.web.test_sign_in import with_password
+from tests.web.sign_in.test_views import with_password
 from tests.web.told import dashboard
 
 MENTIONED: dict[str, Any] = {

@@ -21,8 +21,8 @@ from appliance.people.role import Role
 from appliance.reading import Kind
 from appliance.web.access.auth import Public
 from tests.postgres_server import Database
+from tests.support.web.accounts import client, signed_in
 from tests.web.access.role_table import TABLE
-from tests.web.people import client, signed_in
 from tests.web.serving import Served, page_socket
 from tests.web.told import dashboard
 

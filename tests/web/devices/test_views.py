@@ -19,7 +19,7 @@ from appliance.people.role import Role
 from appliance.people.sessions import Visit
 from tests.devices.world import BY, TENANT, add_tenant, announce, check_books, ingest, sell
 from tests.postgres_server import Database
-from tests.web.people import client, signed_in
+from tests.support.web.accounts import client, signed_in
 from tests.web.serving import Served, page_socket
 from tests.web.told import dashboard
 

@@ -8,7 +8,7 @@ import psycopg
 from appliance.people.role import Role
 from appliance.web.services import Health
 from tests.postgres_server import Database
-from tests.web.people import Person, client, signed_in
+from tests.support.web.accounts import Person, client, signed_in
 from tests.web.serving import without_database
 from tests.web.told import dashboard
 

@@ -12,8 +12,8 @@ from appliance.people.role import Role
 from tests.devices.world import add_tenant, announce, ingest, sell
 from tests.ingest.plant import arrange
 from tests.postgres_server import Database
+from tests.support.web.accounts import client, signed_in
 from tests.web.openapi.contract import Contract
-from tests.web.people import client, signed_in
 from tests.web.serving import over
 
 KNOWN = {"device_id": "d1", "message_id": "1", "replay_id": "1", "tenant_id": "acme"}

@@ -10,7 +10,7 @@ from appliance.web.http.cookies import SESSION
 from appliance.web.page.nav_counts import Tallies, Tally
 from tests.ingest.plant import arrange
 from tests.postgres_server import Database
-from tests.web.people import client, signed_in
+from tests.support.web.accounts import client, signed_in
 from tests.web.serving import OPERATOR, over, without_database
 
 DISMISS = "UPDATE quarantine_events SET status = 'DISMISSED', decided_at = now(), decided_by = 'somebody'"

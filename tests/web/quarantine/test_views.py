@@ -18,7 +18,7 @@ from appliance.people.role import Role
 from appliance.web.quarantine.actions import NEWER
 from tests.ingest.plant import arrange, look
 from tests.postgres_server import Database
-from tests.web.people import TENANT, Person, client, signed_in
+from tests.support.web.accounts import TENANT, Person, client, signed_in
 from tests.web.quarantine.test_api import MESSAGES, NOBODYS, RIVALS, A, B
 from tests.web.serving import OPERATOR, Served, over
 

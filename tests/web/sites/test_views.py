@@ -11,7 +11,7 @@ from appliance.devices.seats import changes
 from appliance.people.role import Role
 from tests.devices.world import BY, TENANT, add_tenant, ingest, sell
 from tests.postgres_server import Database
-from tests.web.people import client, signed_in
+from tests.support.web.accounts import client, signed_in
 from tests.web.told import dashboard
 
 

@@ -18,7 +18,7 @@ from appliance.people.role import Role
 from appliance.people.throttle import FREE
 from appliance.web.http.cookies import BROWSER, SESSION
 from tests.postgres_server import Database
-from tests.web.people import Person, client, signed_in
+from tests.support.web.accounts import Person, client, signed_in
 from tests.web.serving import CHEAP, Served, without_database
 from tests.web.told import dashboard
 

@@ -12,9 +12,9 @@ from appliance.people import tokens, totp
 from appliance.people.role import Scope, Theme
 from appliance.people.users import MAX_NAME, Profile
 from appliance.web.access.auth import ANYBODY_SIGNED_IN, allow, viewer
-from appliance.web.account import Account
 from appliance.web.page import forms
 from appliance.web.page.renderer import Site, see_other
+from appliance.web.people.account_actions import Account
 
 DAYS = 90
 """How long a token is good, unless somebody says otherwise."""

@@ -13,8 +13,8 @@ from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.page import csv, cursor, forms
 from appliance.web.page.renderer import Site, see_other
-from appliance.web.pages.profile import Fault, fault_of
-from appliance.web.people_desk import Invited, PeopleDesk
+from appliance.web.people.actions import Invited, PeopleDesk
+from appliance.web.people.profile import Fault, fault_of
 
 DONE = {
     "role": "The role is changed.",

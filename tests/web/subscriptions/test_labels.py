@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
-from appliance.web import terms
+from appliance.web.subscriptions import labels
 
 OSLO = ZoneInfo("Europe/Oslo")
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -28,14 +28,14 @@ MAIN = Subscription(
 
 @given(st.dates(date(2000, 1, 2), date(2900, 1, 1)), st.sampled_from(["Europe/Oslo", "America/New_York", "UTC"]))
 def test_a_day_chosen_as_the_last_is_the_last_that_is_shown(day: date, zone: str) -> None:
-    assert terms.last_day(terms.end_after(day, ZoneInfo(zone)), ZoneInfo(zone)) == day
+    assert labels.last_day(labels.end_after(day, ZoneInfo(zone)), ZoneInfo(zone)) == day
 
 
 def test_a_day_that_is_cut_short_is_not_the_last_full_one() -> None:
-    assert terms.last_day(datetime(2026, 12, 6, 12, tzinfo=UTC), OSLO) == date(2026, 12, 5)
-    assert terms.last_day(datetime(2026, 12, 5, 23, tzinfo=UTC), OSLO) == date(2026, 12, 5), "midnight in Oslo"
+    assert labels.last_day(datetime(2026, 12, 6, 12, tzinfo=UTC), OSLO) == date(2026, 12, 5)
+    assert labels.last_day(datetime(2026, 12, 5, 23, tzinfo=UTC), OSLO) == date(2026, 12, 5), "midnight in Oslo"
     with pytest.raises(OverflowError):
-        terms.end_after(date.max, OSLO)
+        labels.end_after(date.max, OSLO)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_day_that_is_cut_short_is_not_the_last_full_one() -> None:
     ],
 )  # fmt: skip
 def test_a_subscription_says_how_it_stands(change: dict[str, object], state: str, colour: str, end: str) -> None:
-    line = terms.line(replace(MAIN, **change), NOW, OSLO)  # type: ignore[arg-type] # a test's table
+    line = labels.line(replace(MAIN, **change), NOW, OSLO)  # type: ignore[arg-type] # a test's table
     assert (line.state, line.colour, line.end) == (state, colour, end)
 
 
@@ -69,5 +69,5 @@ def test_add_ons_stand_behind_what_they_hang_on() -> None:
         MAIN, subscription_id="SUB-0", subscription_type=SubscriptionType.ADDON, parent_subscription_id="SUB-1"
     )
     trial = replace(MAIN, subscription_id="SUB-2", subscription_type=SubscriptionType.TRIAL)
-    ordered = terms.lines([addon, MAIN, trial], NOW, OSLO)
+    ordered = labels.lines([addon, MAIN, trial], NOW, OSLO)
     assert [line.row.subscription_id for line in ordered] == ["SUB-1", "SUB-0", "SUB-2"]

@@ -18,7 +18,7 @@ from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor
-from appliance.web.people_desk import Invited, PeopleDesk
+from appliance.web.people.actions import Invited, PeopleDesk
 from appliance.web.services import Services
 
 

@@ -20,7 +20,7 @@ from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor, list_files
 from appliance.web.page.paths import subscription_of_path
 from appliance.web.services import Services
-from appliance.web.subscription_desk import SubscriptionDesk
+from appliance.web.subscriptions.actions import SubscriptionDesk
 
 MOST_SEATS = 2**31 - 1
 MOST_DAYS = 36_500

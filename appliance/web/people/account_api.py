@@ -11,10 +11,10 @@ from quart import Blueprint, Response
 from appliance.people import tokens
 from appliance.people.role import Scope
 from appliance.web.access.auth import ANYBODY_SIGNED_IN, allow, viewer
-from appliance.web.account import Account
-from appliance.web.api.users import TokenList, shown_token
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe
+from appliance.web.people.account_actions import Account
+from appliance.web.people.api import TokenList, shown_token
 from appliance.web.services import Services
 
 

@@ -10,10 +10,10 @@ import pytest
 from appliance.people import totp
 from appliance.people.role import Role
 from appliance.people.throttle import FREE
-from appliance.web.pages.profile import browser_of
+from appliance.web.people.profile import browser_of
 from tests.postgres_server import Database
-from tests.web.people import client, signed_in
-from tests.web.test_sign_in import PASSWORD, with_password
+from tests.support.web.accounts import client, signed_in
+from tests.web.sign_in.test_views import PASSWORD, with_password
 from tests.web.told import dashboard
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from appliance.people.role import Role
 from tests.postgres_server import Database
-from tests.web.people import client, signed_in
-from tests.web.test_sign_in import PASSWORD, browsing, send, with_password
+from tests.support.web.accounts import client, signed_in
+from tests.web.sign_in.test_views import PASSWORD, browsing, send, with_password
 from tests.web.told import calling, dashboard
 
 

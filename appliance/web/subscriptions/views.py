@@ -11,14 +11,14 @@ from appliance.devices.tenants import Tenant
 from appliance.errors import Conflict, Invalid, NotFound
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
 from appliance.subscriptions.store import MAX_TEXT, MOST_TERM, Changes, NewSubscription, version_of
-from appliance.web import terms
 from appliance.web.access.auth import OPERATORS, allow
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.forms import Fields
 from appliance.web.page.paths import subscription_of_path, tenant_of_path
 from appliance.web.page.renderer import Site, see_other
-from appliance.web.subscription_desk import SubscriptionDesk
+from appliance.web.subscriptions import labels
+from appliance.web.subscriptions.actions import SubscriptionDesk
 from appliance.web.tenant_desk import TenantDesk
 
 MOST_SEATS = 2**31 - 1
@@ -26,7 +26,7 @@ USUAL_DAYS = 365
 FIELDS = (
     "subscription_type", "device_limit", "term_days", "last_day", "hold_reason", "plan_id", "description", "version",
 )  # fmt: skip
-CHOICES = [(kind.value, words) for kind, words in terms.TYPES.items()]
+CHOICES = [(kind.value, words) for kind, words in labels.TYPES.items()]
 
 
 def blueprint(site: Site) -> Blueprint:
@@ -82,7 +82,7 @@ def _change(routes: Blueprint, site: Site, tenants: TenantDesk, desk: Subscripti
             "pages/subscription-edit.html",
             status=status,
             tenant=tenant,
-            line=terms.line(row, now, zone, site.services.grace),
+            line=labels.line(row, now, zone, site.services.grace),
             given=given,
             fault=fault,
         )
@@ -129,7 +129,7 @@ def _new(tenant_id: str, fields: Fields) -> NewSubscription:
 def _changes(fields: Fields, row: Subscription, zone: ZoneInfo) -> Changes:
     """What the form changes: an end that is the day that was shown stays the instant that it is."""
     last_day = _day(fields)
-    moved = row.parent_subscription_id is None and last_day != terms.last_day(row.term_end, zone)
+    moved = row.parent_subscription_id is None and last_day != labels.last_day(row.term_end, zone)
     return Changes(
         device_limit=_seats(fields),
         term_end=_end(last_day, zone) if moved else None,
@@ -155,7 +155,7 @@ def _day(fields: Fields) -> date:
 
 def _end(day: date, zone: ZoneInfo) -> datetime:
     try:
-        return terms.end_after(day, zone)
+        return labels.end_after(day, zone)
     except OverflowError:
         raise Invalid("Give an earlier day.", "last_day") from None
 
@@ -167,7 +167,7 @@ def _given(fields: Fields) -> dict[str, str]:
 def _given_of(row: Subscription, zone: ZoneInfo) -> dict[str, str]:
     return {
         "device_limit": str(row.device_limit),
-        "last_day": terms.last_day(row.term_end, zone).isoformat(),
+        "last_day": labels.last_day(row.term_end, zone).isoformat(),
         "hold_reason": row.hold_reason or "",
         "plan_id": row.plan_id or "",
         "description": row.description or "",

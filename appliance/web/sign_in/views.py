@@ -12,11 +12,11 @@ from appliance.people.signin import Attempt, CodeWanted, Outcome, Refused, Sever
 from appliance.people.throttle import Wait
 from appliance.web.access.auth import ANYBODY_SIGNED_IN, DOOR, allow, viewer
 from appliance.web.access.gate import own_path, visit
-from appliance.web.account import until
 from appliance.web.page import forms
 from appliance.web.page.public import DoorPages
 from appliance.web.page.renderer import see_other
 from appliance.web.page.templating import Templates
+from appliance.web.people.account_actions import until
 from appliance.web.services import Services
 
 WRONG = "The e-mail address or the password is not right."

@@ -1,0 +1,1 @@
+"""People: users, profiles, tokens and sessions, for pages and the API."""

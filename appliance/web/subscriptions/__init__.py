@@ -1,0 +1,1 @@
+"""Subscriptions: what tenants have bought, for pages and the API."""
