@@ -10,14 +10,14 @@ from quart_trio import QuartTrio
 
 from appliance.assets import asset
 from appliance.web.access.gate import Gate
-from appliance.web.api import audit as audit_api
-from appliance.web.api import ingest, system
-from appliance.web.api import tenants as tenants_api
+from appliance.web.audit import api as audit_api
+from appliance.web.audit import views as audit
 from appliance.web.devices.api import devices, telemetry
 from appliance.web.devices.views import listing as device_list
 from appliance.web.http import files, hardening, probes
 from appliance.web.http.files import Files
 from appliance.web.http.hardening import Limits
+from appliance.web.ingest import api as ingest
 from appliance.web.live import socket as live_socket
 from appliance.web.live import warm_start
 from appliance.web.live.parts import LivePages
@@ -32,8 +32,6 @@ from appliance.web.page.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.page.nav_count_reader import TallyReader
 from appliance.web.page.renderer import Site
 from appliance.web.page.templating import Templates
-from appliance.web.pages import audit, tenant_steps, tenants
-from appliance.web.pages import system as system_page
 from appliance.web.people import account_api, profile
 from appliance.web.people import api as users_api
 from appliance.web.people import views as users
@@ -49,7 +47,11 @@ from appliance.web.sites import api as sites
 from appliance.web.sites import views as site_pages
 from appliance.web.subscriptions import api as subscriptions_api
 from appliance.web.subscriptions import views as tenant_subscriptions
-from appliance.web.system_view import SystemReader
+from appliance.web.system import api as system
+from appliance.web.system import views as system_page
+from appliance.web.system.reader import SystemReader
+from appliance.web.tenants import api as tenants_api
+from appliance.web.tenants import views as tenants
 
 DEVICE_PAGES = (device_list, device_new, device_import, device, device_edit, device_steps, device_rotate, device_delete)
 TENANT_PAGES = (tenants, tenant_steps, tenant_subscriptions)

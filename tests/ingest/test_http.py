@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from appliance.ingest.http import Form, split
 from appliance.reading import Reason
-from appliance.web.api.ingest import STATUSES
+from appliance.web.ingest.api import STATUSES
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

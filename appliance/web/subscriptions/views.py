@@ -19,7 +19,7 @@ from appliance.web.page.paths import subscription_of_path, tenant_of_path
 from appliance.web.page.renderer import Site, see_other
 from appliance.web.subscriptions import labels
 from appliance.web.subscriptions.actions import SubscriptionDesk
-from appliance.web.tenant_desk import TenantDesk
+from appliance.web.tenants.actions import TenantDesk
 
 MOST_SEATS = 2**31 - 1
 USUAL_DAYS = 365

@@ -14,7 +14,7 @@ from appliance.people import trail
 from appliance.people.trail import Row, Wanted
 from appliance.web.access.auth import Viewer, viewer
 from appliance.web.access.transactions import tenants_shown
-from appliance.web.audit_words import ACTIONS
+from appliance.web.audit.labels import ACTIONS
 from appliance.web.page import csv, cursor, formats
 from appliance.web.page.time_range import moment_of
 from appliance.web.services import Services

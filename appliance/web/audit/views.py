@@ -4,8 +4,8 @@ from quart import Blueprint, Response, request
 
 from appliance.people.trail import PAGE
 from appliance.web.access.auth import ADMINS, allow
-from appliance.web.audit_view import AuditReader, wanted_of
-from appliance.web.audit_words import FAMILIES
+from appliance.web.audit.labels import FAMILIES
+from appliance.web.audit.query import AuditReader, wanted_of
 from appliance.web.page.csv import asked_for
 from appliance.web.page.renderer import Site
 

@@ -10,7 +10,7 @@ from quart import Blueprint, Response, request
 from appliance.db.audit import ActorKind
 from appliance.people.trail import Row
 from appliance.web.access.auth import ADMINS, allow
-from appliance.web.audit_view import AuditReader, wanted_of
+from appliance.web.audit.query import AuditReader, wanted_of
 from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.services import Services

@@ -13,14 +13,14 @@ from appliance.errors import Conflict, Invalid
 from appliance.people import trail
 from appliance.people.trail import Wanted
 from appliance.web.access.auth import OPERATORS, allow, viewer
-from appliance.web.audit_view import told
+from appliance.web.audit.query import told
 from appliance.web.page import cursor, forms, list_files
 from appliance.web.page.csv import asked_for
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import tenant_of_path
 from appliance.web.page.renderer import Site
 from appliance.web.subscriptions import labels
-from appliance.web.tenant_desk import HandedClaim, TenantDesk
+from appliance.web.tenants.actions import HandedClaim, TenantDesk
 
 PAGE_ROWS = 50
 RECENT = 5

@@ -7,7 +7,7 @@ from appliance.runtime.activity import in_words
 from appliance.runtime.tasks import InnerTask
 from appliance.runtime.tree import ServiceStatus, State
 from appliance.web.page import formats
-from appliance.web.system_view import SystemView
+from appliance.web.system.reader import SystemView
 
 THROUGH, LAST, PAST, NOTHING = "M7.5 0V32M7.5 16H16", "M7.5 0V16H16", "M7.5 0V32", ""
 """Rails of the tree, in a box of 16 by 32: to a sister that has more below her, to the last one, past, none."""

@@ -17,7 +17,7 @@ from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor, list_files
 from appliance.web.page.paths import tenant_of_path
 from appliance.web.services import Services
-from appliance.web.tenant_desk import HandedClaim, Standing, TenantChange, TenantDesk
+from appliance.web.tenants.actions import HandedClaim, Standing, TenantChange, TenantDesk
 
 
 class TenantOut(msgspec.Struct, frozen=True, kw_only=True):

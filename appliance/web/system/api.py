@@ -12,7 +12,7 @@ from appliance.web.access.auth import OPERATORS, allow, viewer
 from appliance.web.openapi.describe import answer, describe
 from appliance.web.page import formats
 from appliance.web.services import Services
-from appliance.web.system_view import SystemReader, SystemView
+from appliance.web.system.reader import SystemReader, SystemView
 
 
 @dataclass(frozen=True, slots=True)

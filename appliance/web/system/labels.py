@@ -3,7 +3,7 @@
 from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.snapshot import BrokerTerms, Companion
 from appliance.web.page import formats
-from appliance.web.system_view import SystemView
+from appliance.web.system.reader import SystemView
 
 
 def companion_words(companion: Companion, view: SystemView) -> str:

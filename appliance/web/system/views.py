@@ -13,9 +13,9 @@ from appliance.web.live.parts import Fragment
 from appliance.web.page import charts, formats
 from appliance.web.page.frame import Frame
 from appliance.web.page.renderer import Site
-from appliance.web.system_view import SystemReader, SystemView
-from appliance.web.system_words import companion_words, promise
-from appliance.web.task_rows import TaskRow, rows_of
+from appliance.web.system.labels import companion_words, promise
+from appliance.web.system.reader import SystemReader, SystemView
+from appliance.web.system.task_rows import TaskRow, rows_of
 
 PAGE = "system"
 PROBLEMS = "system-problems"

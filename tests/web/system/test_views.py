@@ -15,7 +15,7 @@ from appliance.diagnostics.snapshot import BrokerTerms, Companion
 from appliance.people.role import Role
 from appliance.runtime.tree import Report, Tell, Tree
 from appliance.web.page import formats
-from appliance.web.system_words import promise
+from appliance.web.system.labels import promise
 from tests.busy import within
 from tests.ingest.plant import arrange
 from tests.postgres_server import Database

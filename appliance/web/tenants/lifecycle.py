@@ -18,8 +18,8 @@ from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.forms import Fields
 from appliance.web.page.paths import tenant_of_path
 from appliance.web.page.renderer import Site, see_other
-from appliance.web.pages.tenants import STRATEGIES, claim_page, zones
-from appliance.web.tenant_desk import TenantChange, TenantDesk
+from appliance.web.tenants.actions import TenantChange, TenantDesk
+from appliance.web.tenants.views import STRATEGIES, claim_page, zones
 
 LEAST_RATE = 0.001
 """Messages a second; a limit nearer to nothing is a suspension."""

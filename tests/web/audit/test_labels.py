@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 
 from appliance.devices.device import Event
-from appliance.web.audit_words import ACTIONS, FAMILIES
+from appliance.web.audit.labels import ACTIONS, FAMILIES
 
 PACKAGE = Path(__file__).parents[2] / "appliance"
 AUDIT = "appliance.db.audit"

@@ -1,0 +1,1 @@
+"""The audit: who changed what, for pages, the API and CSV."""

@@ -1,0 +1,1 @@
+"""HTTP ingest: messages and claims of devices over HTTP."""

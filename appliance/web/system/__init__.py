@@ -1,0 +1,1 @@
+"""System: what the process does and how much of everything it takes, for operators."""

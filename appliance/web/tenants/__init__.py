@@ -1,0 +1,1 @@
+"""Tenants, for operators: pages and the API."""
