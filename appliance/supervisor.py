@@ -35,9 +35,9 @@ from appliance.children.postgres import Postgres
 from appliance.clock import Clock, SystemClock
 from appliance.config import Config, masked
 from appliance.db import bootstrap
+from appliance.db.changes import listen
 from appliance.db.endpoint import DATABASE, Endpoint
 from appliance.db.migrations import migrate
-from appliance.db.notify import listen
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST, OWNER, ROLES, WEB
 from appliance.db.trio_psycopg import connect

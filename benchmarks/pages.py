@@ -23,7 +23,7 @@ from appliance.db.roles import INGEST, OWNER
 from appliance.web.http.cookies import SESSION
 from benchmarks import load
 from benchmarks.appliance_process import TENANT, ApplianceProcess
-from benchmarks.estate import BUSY, Visitor, furnish, visitor
+from benchmarks.dataset import BUSY, Visitor, furnish, visitor
 from benchmarks.figures import Line, percentile, table
 from benchmarks.messages import Stream
 from benchmarks.run import leave, tell

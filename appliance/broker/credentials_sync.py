@@ -19,7 +19,7 @@ from psycopg import Notify
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import Users
 from appliance.clock import Clock
-from appliance.db.notify import Connect, listen
+from appliance.db.changes import Connect, listen
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.credentials import broker_sync, credential

@@ -14,8 +14,8 @@ import trio
 
 from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
+from appliance.cli.demo_fixture import Logins, refusing_rows, set_up
 from appliance.cli.output import plain, show_rows
-from appliance.cli.stage import Logins, refusing_rows, set_up
 from appliance.config import Config
 from appliance.failpoints import IN_A_CHECK, VARIABLE
 from appliance.ingest.quarantine import store

@@ -21,10 +21,10 @@ from appliance.mqtt.topics import valid_id
 from appliance.simulate.devices import Behaviour
 from appliance.simulate.fleet import DEFAULT_MIX, Fleet, deal, parse_mix
 from appliance.simulate.ledger import Ledger
+from appliance.simulate.outcome_counts import Tally
 from appliance.simulate.publish import Broker, Publisher
 from appliance.simulate.scenes import Scene
 from appliance.simulate.schedule import Schedule
-from appliance.simulate.tally import Tally
 
 MOST_CONNECTIONS = 16
 PROGRESS_SECONDS = 0.25

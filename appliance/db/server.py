@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 
 from appliance.db import statements
-from appliance.db.found import found
+from appliance.db.require import found
 from appliance.db.trio_psycopg import Connection
 
 STATEMENTS = statements.load("db")

@@ -10,7 +10,7 @@ from typing import Any
 
 from appliance.db import statements
 from appliance.db.audit import Entry, record
-from appliance.db.found import found
+from appliance.db.require import found
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import Device, DeviceStatus, Fault, NewDevice, fault_of
 from appliance.devices.seats import changes

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from appliance.db import statements
-from appliance.db.found import found
+from appliance.db.require import found
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.description import OwnLimits
 from appliance.devices.device import Device, DeviceStatus

@@ -13,7 +13,7 @@ from zoneinfo import available_timezones
 
 from appliance.db import statements
 from appliance.db.audit import Entry, record
-from appliance.db.found import affected, found
+from appliance.db.require import affected, found
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import IDENTIFIER, MAX_TEXT, Fault
 from appliance.devices.seats.changes import By, check_tenant

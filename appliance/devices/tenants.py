@@ -14,7 +14,7 @@ from typing import Any
 from appliance.broker.accounts import PRIVATE_USER, hash_password, new_secret
 from appliance.db import statements
 from appliance.db.audit import Actor, Entry, record
-from appliance.db.found import found
+from appliance.db.require import found
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.credentials.credential import token_hash
 from appliance.devices.device import IDENTIFIER, MAX_TEXT, Fault

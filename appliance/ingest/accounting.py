@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from appliance.db import statements
-from appliance.db.found import found
+from appliance.db.require import found
 from appliance.db.trio_psycopg import Connection
 
 STATEMENTS = statements.load("ingest")

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
-from appliance.people import opaque
+from appliance.people import secret_token
 
 STATEMENTS = statements.load("people")
 
@@ -44,9 +44,9 @@ async def make(
     keep_signed_in: bool = False,
 ) -> str:
     """A new link; its secret, this one time."""
-    secret = opaque.new()
+    secret = secret_token.new()
     parameters = {
-        "hash": opaque.digest(secret),
+        "hash": secret_token.digest(secret),
         "purpose": purpose.value,
         "user": user_id,
         "tenant": tenant_id,
@@ -77,7 +77,7 @@ async def take(connection: Connection[Any], secret: str, purpose: Purpose, now: 
 async def _read(
     connection: Connection[Any], statement: str, secret: str, purpose: Purpose, now: datetime
 ) -> Link | None:
-    parameters = {"hash": opaque.digest(secret), "purpose": purpose.value, "now": now}
+    parameters = {"hash": secret_token.digest(secret), "purpose": purpose.value, "now": now}
     cursor = await connection.execute(STATEMENTS[statement], parameters)
     row = await cursor.fetchone()
     return None if row is None else Link(*row)

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from appliance.db import statements
 from appliance.db.audit import Entry, record
-from appliance.db.found import affected
+from appliance.db.require import affected
 from appliance.db.trio_psycopg import Connection
-from appliance.people import opaque
+from appliance.people import secret_token
 from appliance.people.by import By
 from appliance.people.users import User, user_of
 
@@ -65,10 +65,10 @@ class Session:
 
 async def begin(connection: Connection[Any], user: User, now: datetime, visit: Visit, *, keep: bool) -> str:
     """A new session; the secret for its cookie. Clears away what is over, the user's oldest ones included."""
-    secret = opaque.new()
+    secret = secret_token.new()
     lifetime = KEPT_LIFETIME if keep else LIFETIME
     parameters = {
-        "hash": opaque.digest(secret),
+        "hash": secret_token.digest(secret),
         "user": user.user_id,
         "tenant": user.tenant_id,
         "now": now,
@@ -92,7 +92,7 @@ async def find(
     connection: Connection[Any], secret: str, now: datetime, visit: Visit, *, touch: bool = True
 ) -> Signed | None:
     """Who shows this secret, if the session is alive and its user not disabled. ``touch``: it counts as activity."""
-    parameters: dict[str, Any] = {"hash": opaque.digest(secret), "now": now}
+    parameters: dict[str, Any] = {"hash": secret_token.digest(secret), "now": now}
     cursor = await connection.execute(STATEMENTS["find_session"], parameters)
     row = await cursor.fetchone()
     if row is None:

@@ -16,12 +16,12 @@ import trio
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.audit import Actor, ActorKind, Entry, record
-from appliance.db.found import found
 from appliance.db.pool import Pool
+from appliance.db.require import found
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
 from appliance.keyring import Vault
-from appliance.people import links, opaque, passwords, sessions, totp, users
+from appliance.people import links, passwords, secret_token, sessions, totp, users
 from appliance.people.by import By
 from appliance.people.links import Link, Purpose
 from appliance.people.passwords import Hasher
@@ -149,7 +149,7 @@ class SignIn:
 
     async def confirm(self, user: User, password: str, visit: Visit) -> bool | Wait:
         """Whether it is still the user who sits there: asked before a password, token or second factor changes."""
-        source = Source(user.email, visit.address or "", opaque.digest(str(user.user_id)))
+        source = Source(user.email, visit.address or "", secret_token.digest(str(user.user_id)))
         async with self._turn:
             wait = self.throttle.begin(source, self._clock.monotonic())
             if wait is not None:
@@ -232,7 +232,7 @@ class SignIn:
     async def _source(self, connection: Connection[Any], email: str, visit: Visit, browser: str | None) -> Source:
         known = None
         if browser is not None:
-            digest = opaque.digest(browser)
+            digest = secret_token.digest(browser)
             cursor = await connection.execute(STATEMENTS["knows_browser"], {"email": email, "hash": digest})
             known = digest if found(await cursor.fetchone(), "answer")[0] else None
         return Source(email, visit.address or "", known)
@@ -282,12 +282,12 @@ class SignIn:
         self, connection: Connection[Any], user: User, visit: Visit, browser: str | None, *, keep: bool
     ) -> SignedIn:
         now = self.now()
-        browser = browser or opaque.new()
+        browser = browser or secret_token.new()
         async with connection.transaction():
             session = await sessions.begin(connection, user, now, visit, keep=keep)
             parameters = {
                 "user": user.user_id,
-                "hash": opaque.digest(browser),
+                "hash": secret_token.digest(browser),
                 "tenant": user.tenant_id,
                 "now": now,
             }

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from appliance.db import statements
 from appliance.db.audit import Entry, record
-from appliance.db.found import found
+from appliance.db.require import found
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
-from appliance.people import opaque
+from appliance.people import secret_token
 from appliance.people.by import By
 from appliance.people.role import Scope
 from appliance.people.users import MAX_NAME, User, user_of
@@ -57,9 +57,9 @@ async def add(connection: Connection[Any], user: User, name: str, scopes: Collec
         raise Invalid(f"A token is good for 1 to {MAX_DAYS} days.", "days")
     if user.disabled_at is not None:
         raise Conflict(f"{user.email} is disabled; enable them first.")
-    secret = opaque.new()
+    secret = secret_token.new()
     parameters = {
-        "hash": opaque.digest(secret),
+        "hash": secret_token.digest(secret),
         "user": user.user_id,
         "tenant": user.tenant_id,
         "name": name,
@@ -93,7 +93,7 @@ async def revoke(connection: Connection[Any], user_id: UUID, token_id: UUID, by:
 
 async def find(connection: Connection[Any], secret: str, now: datetime) -> Shown | None:
     """Whose token this is, if it is good and its user not disabled."""
-    cursor = await connection.execute(STATEMENTS["find_token"], {"hash": opaque.digest(secret), "now": now})
+    cursor = await connection.execute(STATEMENTS["find_token"], {"hash": secret_token.digest(secret), "now": now})
     row = await cursor.fetchone()
     if row is None:
         return None

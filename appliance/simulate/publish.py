@@ -16,8 +16,8 @@ from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
 from appliance.simulate.devices import Message
 from appliance.simulate.fleet import Fleet
+from appliance.simulate.outcome_counts import Tally
 from appliance.simulate.schedule import Schedule
-from appliance.simulate.tally import Tally
 
 SESSION_SECONDS = 3600
 """How long the broker keeps our session: a message that was under way when it went down is sent again, marked so."""

@@ -17,7 +17,7 @@ from psycopg import errors
 
 from appliance.db import statements
 from appliance.db.audit import Actor, ActorKind, Entry, record
-from appliance.db.found import affected, found
+from appliance.db.require import affected, found
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
 from appliance.subscriptions import rows

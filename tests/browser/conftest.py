@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 from appliance.db import roles
 from appliance.people.role import Role
 from appliance.web.http.cookies import SESSION
-from tests.browser.stage import Cast, furnish
+from tests.browser.demo_fixture import Cast, furnish
 from tests.ingest.plant import arrange
 from tests.postgres_server import Database, PostgresServer, create_database, drop_database
 from tests.support.web.accounts import sign_browser_in

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from appliance.errors import Conflict, Invalid, NotFound
-from appliance.people import opaque, sessions, tokens
+from appliance.people import secret_token, sessions, tokens
 from appliance.people.role import Role, Scope
 from appliance.people.sessions import IDLE, KEPT_LIFETIME, LIFETIME, MAX_A_USER, Visit
 from tests.people.company import HOME, ROOT, company, customer
@@ -61,7 +61,7 @@ async def test_the_secret_is_nowhere_in_the_database(database: Database) -> None
     async with company(database) as at, at.pool.connection() as connection:
         user = await at.hire("a@acme.example")
         secret = await sessions.begin(connection, user, at.now, HOME, keep=False)
-        assert await at.rows("SELECT session_hash FROM sessions") == [(opaque.digest(secret),)]
+        assert await at.rows("SELECT session_hash FROM sessions") == [(secret_token.digest(secret),)]
         assert await sessions.find(connection, secret[:-1], at.now, HOME) is None
 
 

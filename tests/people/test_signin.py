@@ -9,7 +9,7 @@ import trio
 from appliance.clock import SystemClock
 from appliance.errors import ApplianceError, Conflict, Invalid
 from appliance.keyring import Vault, new_key
-from appliance.people import totp, trail, users
+from appliance.people import audit_query, totp, users
 from appliance.people.passwords import DEFAULT_COST, Hasher
 from appliance.people.role import Role
 from appliance.people.sessions import Visit
@@ -255,11 +255,11 @@ async def test_the_audit_reads_newest_first_by_person_object_action_and_time(dat
         ingrid, kim = await at.hire("ingrid@acme.example", Role.ADMIN), await at.hire("kim@acme.example")
         await at.let_in("ingrid@acme.example")
         await users.set_role(connection, kim.user_id, Role.RESPONDER, at.by(ingrid))
-        rows = await trail.read(connection, trail.Wanted(tenant_id="acme"))
+        rows = await audit_query.read(connection, audit_query.Wanted(tenant_id="acme"))
         assert [row.action for row in rows] == ["user.set_role", "user.sign_in", "user.add", "user.add"]
 
         async def actions(**wanted: object) -> list[str]:
-            return [row.action for row in await trail.read(connection, trail.Wanted(**wanted))]  # type: ignore[arg-type] # as asked
+            return [row.action for row in await audit_query.read(connection, audit_query.Wanted(**wanted))]  # type: ignore[arg-type] # as asked
 
         assert await actions(actor="ingrid@acme.example") == ["user.set_role", "user.sign_in"]
         assert await actions(object=f"user/{kim.user_id}") == ["user.set_role", "user.add"]

@@ -18,7 +18,7 @@ from typing import Any
 from appliance.broker.accounts import device_user, hash_password, new_secret
 from appliance.db import statements
 from appliance.db.audit import Actor, ActorKind, Entry, record
-from appliance.db.found import found
+from appliance.db.require import found
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import DeviceStatus
 from appliance.devices.seats.changes import By

@@ -11,7 +11,7 @@ from typing import Any
 
 from appliance.db import statements
 from appliance.db.audit import Entry, record
-from appliance.db.found import affected, found
+from appliance.db.require import affected, found
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.metrics.metric import Metric, fault_of, guess
 from appliance.devices.seats.changes import By, check_tenant

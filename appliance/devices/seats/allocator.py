@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from appliance.db.found import found
+from appliance.db.require import found
 from appliance.errors import NoCapacity
 from appliance.subscriptions.lifecycle import GRACE, Subscription, preferred, status_at, usable
 

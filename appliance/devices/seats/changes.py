@@ -22,7 +22,7 @@ from psycopg import errors
 
 from appliance.db import statements
 from appliance.db.audit import Actor, Entry, record
-from appliance.db.found import affected, found
+from appliance.db.require import affected, found
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import TRANSITIONS, Device, DeviceStatus, Event, NewDevice, fault_of
 from appliance.devices.seats.allocator import Allotment

@@ -22,7 +22,7 @@ from appliance.backoff import Backoff
 from appliance.clock import Clock
 from appliance.config import Ingest, Retention
 from appliance.db import statements
-from appliance.db.notify import Connect, listen
+from appliance.db.changes import Connect, listen
 from appliance.db.pool import Pool, PoolTimeout
 from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from appliance.db.audit import Actor, Entry, record
-from appliance.db.found import found
+from appliance.db.require import found
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict
 from appliance.ingest.quarantine.store import STATEMENTS, Selection, audit_entry, check_ids

@@ -14,7 +14,7 @@ import msgspec
 
 from appliance.db import statements
 from appliance.db.audit import Actor, Entry, record
-from appliance.db.found import affected, found
+from appliance.db.require import affected, found
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
 from appliance.reading import HELD_REASONS, Reason

@@ -8,7 +8,7 @@ import msgspec
 from quart import Blueprint, Response, request
 
 from appliance.db.audit import ActorKind
-from appliance.people.trail import Row
+from appliance.people.audit_query import Row
 from appliance.web.access.auth import ADMINS, allow
 from appliance.web.audit.query import AuditReader, wanted_of
 from appliance.web.openapi.describe import answer, describe, query

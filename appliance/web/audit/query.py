@@ -10,8 +10,8 @@ import msgspec
 from quart import Response
 
 from appliance.errors import Invalid
-from appliance.people import trail
-from appliance.people.trail import Row, Wanted
+from appliance.people import audit_query
+from appliance.people.audit_query import Row, Wanted
 from appliance.web.access.auth import Viewer, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.audit.labels import ACTIONS
@@ -59,14 +59,14 @@ class AuditReader:
     async def page(self, wanted: Wanted, limit: int) -> Page:
         """One page."""
         async with self._services.access.reading() as connection:
-            rows = await trail.read(connection, wanted, limit + 1)
+            rows = await audit_query.read(connection, wanted, limit + 1)
         return Page(rows[:limit], cursor.write(rows[limit - 1].id if len(rows) > limit else None))
 
     async def told(self, wanted: Wanted, limit: int) -> tuple[list[Told], str | None]:
         """One page in words, and the cursor of the next."""
         page = await self.page(wanted, limit)
         async with self._services.access.reading() as connection:
-            names = await trail.names(connection, page.rows)
+            names = await audit_query.names(connection, page.rows)
         return [told(row, viewer().zone, names) for row in page.rows], page.next
 
     def file(self, wanted: Wanted) -> Response:
@@ -76,7 +76,7 @@ class AuditReader:
     async def _slices(self, wanted: Wanted, who: Viewer) -> AsyncIterator[list[Sequence[Any]]]:
         while True:
             async with self._services.access.reading(who) as connection:
-                rows = await trail.read(connection, wanted, SLICE)
+                rows = await audit_query.read(connection, wanted, SLICE)
             if not rows:
                 return
             yield [_cells(row) for row in rows]

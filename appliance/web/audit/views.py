@@ -2,7 +2,7 @@
 
 from quart import Blueprint, Response, request
 
-from appliance.people.trail import PAGE
+from appliance.people.audit_query import PAGE
 from appliance.web.access.auth import ADMINS, allow
 from appliance.web.audit.labels import FAMILIES
 from appliance.web.audit.query import AuditReader, wanted_of

@@ -5,7 +5,7 @@ What can be no id is not there, like one that nobody has: 404. No id has a plus 
 
 from urllib.parse import urlencode
 
-from appliance.db.found import found
+from appliance.db.require import found
 from appliance.devices.metrics import metric
 from appliance.mqtt.topics import valid_id
 from appliance.web.access.auth import Viewer

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from quart import Response, g
 
-from appliance.people import opaque
+from appliance.people import secret_token
 from appliance.people.signin import SignedIn
 from appliance.web.access.identity import csrf_token
 from appliance.web.http.cookies import Cookies
@@ -23,7 +23,7 @@ class DoorPages:
 
     def show(self, name: str, status: HTTPStatus = HTTPStatus.OK, **values: object) -> Response:
         """The page, with a form that this browser alone can send."""
-        browser = g.get("browser") or opaque.new()
+        browser = g.get("browser") or secret_token.new()
         html = self._templates.render(name, csrf_token=csrf_token(browser), **values)
         response = Response(html, status=status, content_type="text/html; charset=utf-8")
         self.cookies.set_browser(response, browser)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from quart import Response, request
 
-from appliance.db.found import found
+from appliance.db.require import found
 from appliance.errors import Invalid
 from appliance.people import tokens, users
 from appliance.people.role import CUSTOMER_ROLES, Role

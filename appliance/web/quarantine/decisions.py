@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 from quart import Blueprint, Response, request
 
-from appliance.db.found import affected, found
+from appliance.db.require import affected, found
 from appliance.errors import Conflict
 from appliance.ingest.quarantine.replay_preview import Forecast
 from appliance.ingest.quarantine.store import OPERATOR, Selection

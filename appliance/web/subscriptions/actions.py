@@ -5,7 +5,7 @@ Every subscription is told with the status that holds now. Errors are those of `
 
 from collections.abc import Sequence
 
-from appliance.db.found import found
+from appliance.db.require import found
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription
 from appliance.subscriptions.store import Changes, NewSubscription

@@ -10,8 +10,8 @@ from appliance.devices import sites
 from appliance.devices.device import MAX_TEXT
 from appliance.devices.tenants import Strategy, TenantStatus
 from appliance.errors import Conflict, Invalid
-from appliance.people import trail
-from appliance.people.trail import Wanted
+from appliance.people import audit_query
+from appliance.people.audit_query import Wanted
 from appliance.web.access.auth import OPERATORS, allow, viewer
 from appliance.web.audit.query import told
 from appliance.web.page import cursor, forms, list_files
@@ -133,8 +133,8 @@ def _one(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
         access = site.services.access
         standing = await desk.get(tenant_of_path(tenant_id))
         async with access.reading() as connection:
-            recent = await trail.read(connection, Wanted(tenant_id=tenant_id), RECENT)
-            names = await trail.names(connection, recent)
+            recent = await audit_query.read(connection, Wanted(tenant_id=tenant_id), RECENT)
+            names = await audit_query.names(connection, recent)
         zone = ZoneInfo(standing.tenant.time_zone)
         return await site.page(
             "pages/tenant.html",

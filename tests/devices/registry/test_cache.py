@@ -11,7 +11,7 @@ import trio
 
 from appliance.broker.accounts import hash_password
 from appliance.clock import SystemClock
-from appliance.db.notify import listen
+from appliance.db.changes import listen
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import trio
 
-from appliance.db.notify import listen
+from appliance.db.changes import listen
 from appliance.db.trio_psycopg import Connection, connect
 from appliance.devices.seats import changes
 from appliance.devices.seats.imports import import_many

@@ -2,7 +2,7 @@
 
 from appliance.reading import Reason
 from appliance.simulate.devices import Behaviour, Message
-from appliance.simulate.tally import Tally
+from appliance.simulate.outcome_counts import Tally
 
 GOOD = Message("tenant/a/device/b/telemetry", b"{}", 1, 0)
 BAD = Message("tenant/a/device/b/telemetry", b"{", None, 1, Reason.INVALID_JSON)

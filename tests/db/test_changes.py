@@ -8,7 +8,7 @@ import trio
 from psycopg import Notify
 
 from appliance.backoff import Backoff
-from appliance.db.notify import listen
+from appliance.db.changes import listen
 from appliance.db.trio_psycopg import Connection, connect
 from tests.db.conftest import Observer
 from tests.postgres_server import Database

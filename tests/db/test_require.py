@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.db.found import affected, found
+from appliance.db.require import affected, found
 from appliance.errors import NotFound
 
 SOURCES = Path(__file__).parents[2] / "appliance"
