@@ -22,7 +22,7 @@ sys.dont_write_bytecode = False
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["tests.postgres_server", "tests.mosquitto_server", "tests.appliance_process"]
+pytest_plugins = ["tests.support.postgres_server", "tests.support.mosquitto_server", "tests.support.appliance_process"]
 
 REAL_FIXTURES = {"postgres_server", "database", "mosquitto", "appliance"}
 REAL_FOLDERS = {"system", "browser", "faults"}

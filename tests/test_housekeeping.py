@@ -11,7 +11,7 @@ from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
 from appliance.devices.metrics import store
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 
 
 async def test_what_devices_begin_to_send_is_learned_while_the_appliance_runs(

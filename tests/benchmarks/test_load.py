@@ -16,7 +16,7 @@ from benchmarks.copying import batches
 from benchmarks.load import Plan, Report
 from benchmarks.messages import Stream, messages, payload, publish_packet, topic, topic_head
 from benchmarks.worker import Worker
-from tests.mosquitto_server import MosquittoServer
+from tests.support.mosquitto_server import MosquittoServer
 
 START = 1_790_000_000_000
 

@@ -4,7 +4,7 @@ from appliance.db.pool import open_pool
 from appliance.web.app import create_app
 from benchmarks.figures import Line, table
 from benchmarks.pages import PAGES
-from tests.web.serving import NOWHERE, services
+from tests.support.web.serving import NOWHERE, services
 
 
 async def test_every_address_is_one_that_the_dashboard_serves() -> None:

@@ -35,9 +35,9 @@ from appliance.devices.seats.changes import By
 from appliance.devices.seats.imports import import_many
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import ConnectError
-from tests.busy import within
-from tests.devices.world import ALICE, BY, NOW, TENANT, ingest, sell
-from tests.postgres_server import Database, ground
+from tests.support.busy import within
+from tests.support.postgres_server import Database, ground
+from tests.support.world import ALICE, BY, NOW, TENANT, ingest, sell
 
 SUBSCRIPTION = "tenant/+/device/+/+"
 SOON = 0.05

@@ -18,8 +18,8 @@ from appliance.db import roles
 from appliance.people.role import Role
 from appliance.web.http.cookies import SESSION
 from tests.browser.demo_fixture import Cast, furnish
-from tests.ingest.plant import arrange
-from tests.postgres_server import Database, PostgresServer, create_database, drop_database
+from tests.support.pipeline import arrange
+from tests.support.postgres_server import Database, PostgresServer, create_database, drop_database
 from tests.support.web.accounts import sign_browser_in
 
 ROOT = Path(__file__).parents[2]

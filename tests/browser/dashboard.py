@@ -20,7 +20,7 @@ from appliance.web.access.auth import DOOR, READERS, allow
 from appliance.web.app import Dashboard, create_app
 from appliance.web.http.server import serve
 from appliance.web.live.feed import LiveFeed
-from tests.web.serving import Always, services
+from tests.support.web.serving import Always, services
 
 
 def publish(feed: LiveFeed, device: str, metrics: dict[str, float]) -> None:

@@ -8,7 +8,7 @@ import trio
 
 from tests.browser.conftest import ROOT, chromium, staged
 from tests.browser.pages import PAGES
-from tests.postgres_server import TEMPLATE, PostgresServer, make_template
+from tests.support.postgres_server import TEMPLATE, PostgresServer, make_template
 
 FOLDER = ROOT / "screenshots"
 WIDTHS = {"desk": (1440, 900), "phone": (390, 844)}

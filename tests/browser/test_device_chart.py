@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Watched, admit, opened
-from tests.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer
 
 ADDRESS = "/devices/frz-1?tenant=acme"
 ROWS = (

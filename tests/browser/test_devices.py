@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from appliance.people.role import Role
-from tests.appliance_process import ApplianceProcess
 from tests.browser.conftest import Watched
+from tests.support.appliance_process import ApplianceProcess
 from tests.support.web.accounts import sign_browser_in, signed_in
 
 SECONDS = 1000

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import Dashboard, Watched, admit, opened
-from tests.ingest.plant import arrange
-from tests.postgres_server import Database, PostgresServer
+from tests.support.pipeline import arrange
+from tests.support.postgres_server import Database, PostgresServer
 
 SECONDS = 1000
 """Playwright counts milliseconds."""

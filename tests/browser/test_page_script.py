@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Dashboard, Watched, admit, opened
-from tests.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer
 
 ROWS = (
     "INSERT INTO tenants (tenant_id) VALUES ('acme')",

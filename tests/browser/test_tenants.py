@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Dashboard, Watched, admit, opened
-from tests.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer
 
 
 def field(page: Page, label: str, value: str) -> None:

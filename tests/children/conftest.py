@@ -12,7 +12,7 @@ import trio
 
 from appliance.children.data_dir import open_data_dir
 from appliance.children.postgres import Postgres
-from tests.postgres_server import ground
+from tests.support.postgres_server import ground
 
 
 def _reachable_folder() -> Path:

@@ -24,7 +24,7 @@ from appliance.children.polling import until
 from appliance.children.programs import find_mosquitto
 from appliance.errors import ApplianceError
 from appliance.mqtt.client import Client
-from tests.busy import within
+from tests.support.busy import within
 
 pytestmark = pytest.mark.real
 

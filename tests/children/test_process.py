@@ -14,7 +14,7 @@ from appliance.children import process as process_module
 from appliance.children.account import Account, child_account
 from appliance.children.polling import until
 from appliance.children.process import Child, Command, spawn
-from tests.busy import within
+from tests.support.busy import within
 
 SHELL = "/bin/sh"
 

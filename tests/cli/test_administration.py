@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 from appliance.__main__ import first_error
 from appliance.cli import cli
 from appliance.errors import ApplianceError
-from tests.appliance_process import PROJECT, ApplianceProcess
-from tests.postgres_server import Database
+from tests.support.appliance_process import PROJECT, ApplianceProcess
+from tests.support.postgres_server import Database
 
 pytestmark = pytest.mark.real
 

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from appliance.cli import cli
 from appliance.cli.administration import operating_system_user
-from tests.postgres_server import Database
-from tests.trail import Trail
+from tests.support.audit_rows import Trail
+from tests.support.postgres_server import Database
 
 GROUND = (
     "INSERT INTO tenants (tenant_id) VALUES ('t'), ('u')",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from appliance.db.migrations import shipped
-from tests.postgres_server import Database, PostgresServer, create_database, drop_database
+from tests.support.postgres_server import Database, PostgresServer, create_database, drop_database
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.appliance_process import CSRF, PROJECT, ApplianceProcess
+from tests.support.appliance_process import CSRF, PROJECT, ApplianceProcess
 
 pytestmark = pytest.mark.real
 

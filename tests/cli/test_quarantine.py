@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 from appliance.__main__ import first_error
 from appliance.cli import cli
 from appliance.errors import Conflict, NotFound
-from tests.appliance_process import ApplianceProcess
-from tests.ingest.plant import Message, furnish, look, open_plant, telemetry
-from tests.postgres_server import Database
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.pipeline import Message, furnish, look, open_plant, telemetry
+from tests.support.postgres_server import Database
 
 pytestmark = pytest.mark.real
 

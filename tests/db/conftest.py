@@ -10,7 +10,7 @@ from psycopg.pq import TransactionStatus
 
 from appliance.db import roles
 from appliance.db.trio_psycopg import Connection, connect
-from tests.postgres_server import Database, PostgresServer, create_database, drop_database
+from tests.support.postgres_server import Database, PostgresServer, create_database, drop_database
 
 PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.002

@@ -11,7 +11,7 @@ from appliance.backoff import Backoff
 from appliance.db.changes import listen
 from appliance.db.trio_psycopg import Connection, connect
 from tests.db.conftest import Observer
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 
 
 class Listener:

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from appliance.db.trio_psycopg import Connection, connect
 from tests.db.conftest import Observer
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 
 Any_ = Connection[Any]
 

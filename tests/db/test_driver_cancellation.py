@@ -11,9 +11,9 @@ import trio
 from psycopg.pq import TransactionStatus
 
 from appliance.db.trio_psycopg import CommitOutcomeUnknown, Connection, connect, wire
-from tests.busy import within
 from tests.db.conftest import Observer, cancel_when
-from tests.postgres_server import Database, PostgresServer
+from tests.support.busy import within
+from tests.support.postgres_server import Database, PostgresServer
 
 pytestmark = pytest.mark.real  # servers of their own, which the fixtures' names do not tell
 

@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from appliance.db.trio_psycopg import CommitOutcomeUnknown, connect
-from tests.busy import within
-from tests.postgres_server import Database, PostgresServer
+from tests.support.busy import within
+from tests.support.postgres_server import Database, PostgresServer
 
 pytestmark = pytest.mark.real  # servers of their own, which the fixtures' names do not tell
 

@@ -7,7 +7,7 @@ from psycopg.conninfo import conninfo_to_dict
 from appliance.db import roles
 from appliance.db.endpoint import Endpoint
 from appliance.db.trio_psycopg import connect
-from tests.postgres_server import Database, PostgresServer
+from tests.support.postgres_server import Database, PostgresServer
 
 
 def test_local_logs_in_as_the_role() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from appliance.db.locks import MAX_LOCKS, device_lock_key, lock_key, lock_until_commit
 from appliance.db.trio_psycopg import Connection, connect
 from tests.db.conftest import Observer
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 
 # Two versions of the program that run at once must mean the same lock.
 DEVICE_KEY = 3754901186144087045

@@ -16,9 +16,9 @@ from appliance.db import locks, migrations, roles
 from appliance.db.migrations import Applied, Migration, migrate, outstanding, pending, schema_version, shipped
 from appliance.db.trio_psycopg import Connection, connect
 from appliance.errors import ApplianceError
-from tests.busy import within
 from tests.db.conftest import Observer, cancel_when
-from tests.postgres_server import Database
+from tests.support.busy import within
+from tests.support.postgres_server import Database
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ from appliance.db import roles
 from appliance.db.partitions import ensure_partitions
 from appliance.db.trio_psycopg import Connection, connect
 from tests.db.conftest import Observer
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 
 DAY = date(2026, 11, 23)
 INSERT = """

@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from appliance.db.pool import Pool, PoolTimeout, open_pool
 from appliance.db.trio_psycopg import Connection
 from tests.db.conftest import Observer
-from tests.postgres_server import Database, PostgresServer
+from tests.support.postgres_server import Database, PostgresServer
 
 pytestmark = pytest.mark.real  # servers of their own, which the fixtures' names do not tell
 

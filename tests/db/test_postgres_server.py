@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from tests.postgres_server import Database, PostgresServer
+from tests.support.postgres_server import Database, PostgresServer
 
 pytestmark = pytest.mark.real  # servers of their own, which the fixtures' names do not tell
 

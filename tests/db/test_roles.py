@@ -11,7 +11,7 @@ from appliance.db.endpoint import Endpoint
 from appliance.db.migrations import migrate
 from appliance.db.trio_psycopg import connect
 from appliance.errors import ApplianceError
-from tests.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.real  # servers of their own, which the fixtures' names do not tell
 

@@ -13,7 +13,7 @@ from appliance.db import roles
 from appliance.db.partitions import ensure_partitions
 from appliance.db.trio_psycopg import Connection, connect
 from tests.db.conftest import Observer
-from tests.postgres_server import Database, programs
+from tests.support.postgres_server import Database, programs
 
 TODAY = date(2026, 11, 23)
 

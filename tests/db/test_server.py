@@ -6,8 +6,8 @@ from typing import Any
 from appliance.db.roles import INGEST
 from appliance.db.server import read_facts
 from appliance.db.trio_psycopg import connect
-from tests.ingest.plant import arrange
-from tests.postgres_server import Database
+from tests.support.pipeline import arrange
+from tests.support.postgres_server import Database
 
 
 async def _facts(database: Database) -> Any:

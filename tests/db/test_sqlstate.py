@@ -6,7 +6,7 @@ import pytest
 from appliance.db.pool import PoolTimeout
 from appliance.db.sqlstate import Failure, classify, classify_state
 from appliance.db.trio_psycopg import CommitOutcomeUnknown, connect
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 
 EXPECTED = {
     Failure.UNIQUE: ["23505"],

@@ -11,7 +11,7 @@ from psycopg.pq import ExecStatus
 
 from appliance.assets import asset
 from appliance.db import statements
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 
 PACKAGES = sorted(path.stem for path in asset("sql", "queries").glob("*.sql"))
 SOURCES = sorted((Path(__file__).parents[2] / "appliance").rglob("*.py"))

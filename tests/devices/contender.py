@@ -15,7 +15,7 @@ import trio
 from appliance.db.pool import Pool, open_pool
 from appliance.devices.device import Device
 from appliance.devices.registry.provisioning import Request, Verdict, provision_once
-from tests.devices.world import NOW, TENANT
+from tests.support.world import NOW, TENANT
 
 CONTENDED = {"40001", "40P01", "55P03"}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import trio
 
 from appliance.mqtt.client import Client
-from tests.appliance_process import ApplianceProcess
-from tests.system.publisher import client
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.publisher import client
 
 DEVICES = 10
 RATE = 4

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import trio
 
-from tests.appliance_process import ApplianceProcess
-from tests.busy import within
-from tests.system.auditor import look
-from tests.system.publisher import TENANT, Publisher, client, stored
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.auditor import look
+from tests.support.busy import within
+from tests.support.publisher import TENANT, Publisher, client, stored
 
 BROKER_KILLS = 3
 """A child that dies five times in a minute ends the appliance, and rightly."""

@@ -8,9 +8,9 @@ import time
 
 import trio
 
-from tests.appliance_process import ApplianceProcess
-from tests.system.auditor import look
-from tests.system.publisher import TENANT, Publisher, client, settled, stored
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.auditor import look
+from tests.support.publisher import TENANT, Publisher, client, settled, stored
 
 MESSAGES = 200
 

@@ -16,8 +16,8 @@ import psycopg
 import trio
 
 from appliance.mqtt.client import Client
-from tests.appliance_process import ApplianceProcess
-from tests.system.publisher import client
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.publisher import client
 
 MESSAGES = 50_000
 APPLIANCE_KILLS = 20

@@ -7,11 +7,11 @@ from contextlib import suppress
 
 import trio
 
-from tests.appliance_process import ApplianceProcess
-from tests.busy import within
 from tests.faults.test_away import freeze, stored
-from tests.system.caller import Caller
-from tests.system.publisher import TENANT, client
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.busy import within
+from tests.support.http_caller import Caller
+from tests.support.publisher import TENANT, client
 
 STOP_SECONDS = 10.0
 FROZEN_SECONDS = 1.0

@@ -11,11 +11,11 @@ from appliance.backoff import Backoff
 from appliance.broker.source import Intake
 from appliance.failpoints import Failpoints
 from appliance.mqtt.client import Client
-from tests.busy import within
-from tests.ingest.plant import TENANT, books, furnish, look, open_plant
-from tests.mosquitto_server import MosquittoServer
-from tests.mqtt.tcp_proxy import tcp_proxy
-from tests.postgres_server import Database
+from tests.support.busy import within
+from tests.support.mosquitto_server import MosquittoServer
+from tests.support.pipeline import TENANT, books, furnish, look, open_plant
+from tests.support.postgres_server import Database
+from tests.support.tcp_proxy import tcp_proxy
 
 KEEP_ALIVE = 1
 SLACK_SECONDS = 1.0

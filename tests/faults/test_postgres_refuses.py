@@ -14,10 +14,10 @@ import pytest
 import trio
 
 from appliance.db.roles import OWNER
-from tests.appliance_process import ApplianceProcess
-from tests.postgres_server import TEMPLATE, PostgresServer, create_database, make_template
-from tests.system.auditor import look
-from tests.system.publisher import TENANT, Entry, Publisher, client, stored
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.auditor import look
+from tests.support.postgres_server import TEMPLATE, PostgresServer, create_database, make_template
+from tests.support.publisher import TENANT, Entry, Publisher, client, stored
 
 CONNECTIONS = 24
 BACKEND_KILLS = 5

@@ -17,11 +17,11 @@ from appliance.db.roles import INGEST
 from appliance.ingest.quarantine import replays
 from appliance.ingest.quarantine.replays import ReplayStatus
 from appliance.ingest.quarantine.store import Selection
-from tests.appliance_process import PROJECT
-from tests.devices.world import ALICE, ingest
-from tests.ingest.plant import TENANT, books, furnish, look, open_plant, telemetry
-from tests.postgres_server import Database
-from tests.system.auditor import look as check
+from tests.support.appliance_process import PROJECT
+from tests.support.auditor import look as check
+from tests.support.pipeline import TENANT, books, furnish, look, open_plant, telemetry
+from tests.support.postgres_server import Database
+from tests.support.world import ALICE, ingest
 
 MESSAGES, DEVICES = 6400, 40
 KILLS = 10

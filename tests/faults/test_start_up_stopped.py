@@ -6,9 +6,9 @@ import time
 
 import trio
 
-from tests.appliance_process import ApplianceProcess
-from tests.busy import within
-from tests.system.publisher import client
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.busy import within
+from tests.support.publisher import client
 
 STOPS = 4
 LONGEST_START = 1.5

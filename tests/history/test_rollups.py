@@ -14,11 +14,11 @@ from appliance.db.roles import INGEST
 from appliance.devices import erasure
 from appliance.devices.live.rollup_queue import rebuild_marks
 from appliance.history.roller import Roller
-from tests.devices.world import customer, ingest
 from tests.history.coverage import UNCOVERED
-from tests.ingest.plant import TENANT, Message, arrange, furnish, look, open_plant, telemetry, until
 from tests.ingest.quarantine.test_replayer import crowded, raise_limit, replayed
-from tests.postgres_server import Database
+from tests.support.pipeline import TENANT, Message, arrange, furnish, look, open_plant, telemetry, until
+from tests.support.postgres_server import Database
+from tests.support.world import customer, ingest
 
 HOUR = 3600
 

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from appliance.history import sparks
-from tests.devices.world import customer, ingest
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
+from tests.support.world import customer, ingest
 
 NOW = datetime(2026, 11, 23, 12, 34, tzinfo=UTC)
 HOUR = NOW.replace(minute=0)

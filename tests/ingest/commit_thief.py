@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from tests.postgres_server import PORT, Database
+from tests.support.postgres_server import PORT, Database
 
 HUNG_UP = (trio.BrokenResourceError, trio.ClosedResourceError)
 

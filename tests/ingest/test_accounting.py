@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
 from appliance.ingest.accounting import Books, read_books
-from tests.devices.world import customer
-from tests.ingest.plant import arrange
-from tests.postgres_server import Database
+from tests.support.pipeline import arrange
+from tests.support.postgres_server import Database
+from tests.support.world import customer
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

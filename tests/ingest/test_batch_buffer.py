@@ -5,7 +5,7 @@ import trio.testing
 
 from appliance.ingest.batch import Batch, Outcome, Settlement, Submission
 from appliance.ingest.batch_buffer import TOGETHER, Gathering, Work
-from tests.ingest.plant import Message
+from tests.support.pipeline import Message
 
 NOW = 1_800_000_000_000_000
 

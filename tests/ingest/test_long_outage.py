@@ -14,8 +14,8 @@ from appliance.ingest.batch import Accepted, Verdict
 from appliance.ingest.limits.backlog import CALM_LOOKS, RETURNING, Backlog
 from appliance.ingest.limits.limiter import Limiter
 from appliance.reading import Reason, Refusal
-from tests.ingest.plant import TENANT, Message, Plant, books, furnish, look, open_plant, telemetry, until
-from tests.postgres_server import TEMPLATE, PostgresServer, create_database, make_template
+from tests.support.pipeline import TENANT, Message, Plant, books, furnish, look, open_plant, telemetry, until
+from tests.support.postgres_server import TEMPLATE, PostgresServer, create_database, make_template
 
 DEVICES = 200
 AWAY = 15 * 60

@@ -7,8 +7,8 @@ from appliance.db.roles import INGEST
 from appliance.devices.live.state import StateBook
 from appliance.devices.live.unaccepted_traffic import Overheard
 from appliance.reading import Reason
-from tests.ingest.plant import TENANT, Message, arrange, furnish, look, open_plant, telemetry, until
-from tests.postgres_server import Database
+from tests.support.pipeline import TENANT, Message, arrange, furnish, look, open_plant, telemetry, until
+from tests.support.postgres_server import Database
 
 PRESENCE = """
 SELECT d.device_id, presence_of(s, d.interval_seconds, w), s.refused_reason

@@ -14,7 +14,7 @@ from appliance.errors import ApplianceError
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.reading import Reason, Refusal
 from tests.ingest.commit_thief import Theft, commit_thief
-from tests.ingest.plant import (
+from tests.support.pipeline import (
     PATIENCE_SECONDS,
     TENANT,
     Message,
@@ -26,7 +26,7 @@ from tests.ingest.plant import (
     telemetry,
     until,
 )
-from tests.postgres_server import TEMPLATE, Database, PostgresServer, create_database, make_template
+from tests.support.postgres_server import TEMPLATE, Database, PostgresServer, create_database, make_template
 
 STORED, DUPLICATE = Accepted.STORED, Accepted.DUPLICATE
 POISON = "ALTER TABLE telemetry ADD CONSTRAINT no_poison CHECK (metrics->>'poison' IS NULL)"

@@ -35,8 +35,8 @@ from appliance.mqtt.connection import CONTESTED_SECONDS, WITHOUT_A_WORD
 from appliance.mqtt.errors import ConnectError, DisconnectedError, NegativeAckError
 from appliance.mqtt.link import Link, LinkState
 from appliance.mqtt.pump import GATHER_MOST
-from tests.mqtt.scripted import qos1
-from tests.mqtt.scripted_broker import ScriptedBroker
+from tests.support.mqtt.scripted import qos1
+from tests.support.mqtt.scripted_broker import ScriptedBroker
 
 GRANTED = SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE
 RESUMED = ConnAckPacket(session_present=True)

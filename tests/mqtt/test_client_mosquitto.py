@@ -13,8 +13,8 @@ from appliance.mqtt.connection import WITHOUT_A_WORD
 from appliance.mqtt.errors import ConnectError
 from appliance.mqtt.inbox import Batch
 from appliance.mqtt.link import LinkState
-from tests.mosquitto_server import MosquittoServer
-from tests.mqtt.tcp_proxy import tcp_proxy
+from tests.support.mosquitto_server import MosquittoServer
+from tests.support.tcp_proxy import tcp_proxy
 
 DEADLINE = 60.0
 SESSION_SECONDS = 3600

@@ -41,7 +41,7 @@ from appliance.mqtt.events import (
     UnsubAck,
 )
 from appliance.mqtt.session import Session, State
-from tests.mqtt.scripted import accept, connected_session, flattened, new_session, qos1, sent, written
+from tests.support.mqtt.scripted import accept, connected_session, flattened, new_session, qos1, sent, written
 
 GRANTED = SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE
 

@@ -7,7 +7,7 @@ from mqtt5 import ConnAckPacket, DisconnectPacket, PingRespPacket, PubAckPacket,
 
 from appliance.mqtt.events import Connected, PeerDisconnected, ProtocolFailure, Refused
 from appliance.mqtt.session import Session, State
-from tests.mqtt.scripted import connected_session, decoded, new_session, qos1, written
+from tests.support.mqtt.scripted import connected_session, decoded, new_session, qos1, written
 
 # The codec panics on text that is not UTF-8 and leaves the cause with sys.unraisablehook.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -6,7 +6,7 @@ It hangs up on the others, and a client that is told nothing but that sends the 
 import socket
 
 from appliance.mqtt.topics import name_mistake
-from tests.mosquitto_server import MosquittoServer
+from tests.support.mosquitto_server import MosquittoServer
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00"
 PUBACK, SECONDS = 0x40, 30.0

@@ -9,8 +9,8 @@ from appliance.errors import Conflict, Invalid, NotFound
 from appliance.people import secret_token, sessions, tokens
 from appliance.people.role import Role, Scope
 from appliance.people.sessions import IDLE, KEPT_LIFETIME, LIFETIME, MAX_A_USER, Visit
-from tests.people.company import HOME, ROOT, company, customer
-from tests.postgres_server import Database
+from tests.support.company import HOME, ROOT, company, customer
+from tests.support.postgres_server import Database
 
 MINUTE = timedelta(minutes=1)
 

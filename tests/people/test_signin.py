@@ -16,9 +16,9 @@ from appliance.people.sessions import Visit
 from appliance.people.signin import SECOND_STEP, Attempt, CodeWanted, Refused, Several, SignedIn
 from appliance.people.throttle import FREE, Wait
 from appliance.people.users import User
-from tests.busy import within
-from tests.people.company import HOME, PASSWORD, ROOT, Company, company
-from tests.postgres_server import Database
+from tests.support.busy import within
+from tests.support.company import HOME, PASSWORD, ROOT, Company, company
+from tests.support.postgres_server import Database
 
 THIEF = Visit("203.0.113.9", "curl")
 KIB = 1024

@@ -10,8 +10,8 @@ from appliance.people.links import Purpose
 from appliance.people.role import Role, Scope, Theme
 from appliance.people.signin import Refused
 from appliance.people.users import NewUser, Profile, UserState, Wanted
-from tests.people.company import HOME, ROOT, Company, company, customer
-from tests.postgres_server import Database
+from tests.support.company import HOME, ROOT, Company, company, customer
+from tests.support.postgres_server import Database
 
 
 async def secret_of_session(at: Company, email: str) -> str:

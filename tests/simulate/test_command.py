@@ -15,7 +15,7 @@ import pytest
 from appliance.children.data_dir import RunFile
 from appliance.cli import cli
 from appliance.simulate.ledger import read
-from tests.mosquitto_server import MosquittoServer
+from tests.support.mosquitto_server import MosquittoServer
 
 pytestmark = pytest.mark.real
 DEADLINE = 60.0

@@ -17,8 +17,8 @@ from appliance.simulate.fleet import Fleet
 from appliance.simulate.ledger import Entry, Ledger, read
 from appliance.simulate.publish import Broker, Publisher
 from appliance.simulate.schedule import Schedule
-from tests.busy import within
-from tests.mosquitto_server import MosquittoServer
+from tests.support.busy import within
+from tests.support.mosquitto_server import MosquittoServer
 
 pytestmark = pytest.mark.real
 DEADLINE = 20.0

@@ -12,8 +12,8 @@ from appliance.devices.seats import changes as seats
 from appliance.errors import Conflict, Invalid, NotFound
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
-from tests.devices.world import ALICE, BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
+from tests.support.world import ALICE, BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
 
 DAY = timedelta(days=1)
 

@@ -26,12 +26,12 @@ from appliance.devices.seats.changes import By
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
 from appliance.reading import Reason
-from tests.appliance_process import ApplianceProcess
-from tests.busy import within
-from tests.system.auditor import Snapshot, auditing, look
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.auditor import Snapshot, auditing, look
+from tests.support.busy import within
+from tests.support.http_caller import Answer, Caller
+from tests.support.publisher import TENANT, client
 from tests.system.bad_payloads import Case, Refused, Stored, cases
-from tests.system.caller import Answer, Caller
-from tests.system.publisher import TENANT, client
 
 PATIENCE_SECONDS = 60.0
 GOOD = b'{"temperature":21.5}'

@@ -18,12 +18,12 @@ from appliance.devices.credentials.credential import Issued
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.devices.seats.changes import By
-from tests.appliance_process import ApplianceProcess
-from tests.busy import within
-from tests.system.auditor import look
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.auditor import look
+from tests.support.busy import within
+from tests.support.http_caller import Caller
+from tests.support.publisher import TENANT, client
 from tests.system.bad_packets import Fate, cases, connect, publish
-from tests.system.caller import Caller
-from tests.system.publisher import TENANT, client
 from tests.system.test_stopping import child
 
 PATIENCE_SECONDS = 60.0

@@ -7,7 +7,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tests.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess
 
 
 def post(appliance: ApplianceProcess, path: str, secret: str, body: object = None) -> tuple[int, Any]:

@@ -12,12 +12,12 @@ import pytest
 import trio
 
 from appliance.reading import Reason
-from tests.appliance_process import ApplianceProcess
-from tests.busy import within
-from tests.postgres_server import PostgresServer, create_database, drop_database
-from tests.system.auditor import auditing, look
-from tests.system.caller import Caller, Start
-from tests.system.publisher import client
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.auditor import auditing, look
+from tests.support.busy import within
+from tests.support.http_caller import Caller, Start
+from tests.support.postgres_server import PostgresServer, create_database, drop_database
+from tests.support.publisher import client
 
 CALLERS = 100
 PATIENCE_SECONDS = 60.0

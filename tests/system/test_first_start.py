@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tests.appliance_process import CSRF, PASSWORD, SET_UP_LINK, ApplianceProcess
+from tests.support.appliance_process import CSRF, PASSWORD, SET_UP_LINK, ApplianceProcess
 
 PATIENCE_SECONDS = 30.0
 

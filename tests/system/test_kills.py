@@ -11,9 +11,9 @@ import trio
 
 from appliance.db.roles import OWNER
 from appliance.mqtt.client import Client
-from tests.appliance_process import ApplianceProcess
 from tests.history.coverage import UNCOVERED
-from tests.system.publisher import TENANT, Publisher, books, client, settled, stored
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.publisher import TENANT, Publisher, books, client, settled, stored
 
 MESSAGES = 20_000
 KILLS = 10

@@ -6,8 +6,8 @@ import trio
 from mqtt5 import QoS
 
 from appliance.mqtt.client import Client
-from tests.appliance_process import ApplianceProcess
-from tests.system.publisher import TENANT, client
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.publisher import TENANT, client
 
 STALE, OFFLINE = 2, 6
 AWAY = STALE + 1

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.appliance_process import PROJECT, ApplianceProcess
+from tests.support.appliance_process import PROJECT, ApplianceProcess
 
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 ELSEWHERE = ("make ", "docker ")

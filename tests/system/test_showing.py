@@ -10,8 +10,8 @@ import pytest
 from appliance.cli.showing import parse
 from appliance.reading import HELD_REASONS, Reason
 from appliance.simulate.scenes import SCENES, STAGE
-from tests.appliance_process import PROJECT, ApplianceProcess
-from tests.system.auditor import look
+from tests.support.appliance_process import PROJECT, ApplianceProcess
+from tests.support.auditor import look
 
 
 def show(appliance: ApplianceProcess, what: str, expected: int = 0) -> dict[str, dict[str, Any]]:

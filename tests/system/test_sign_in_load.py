@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import trio
 
-from tests.appliance_process import CSRF, EMAIL, PASSWORD, ApplianceProcess
-from tests.system.publisher import Publisher, books, client, settled
+from tests.support.appliance_process import CSRF, EMAIL, PASSWORD, ApplianceProcess
+from tests.support.publisher import Publisher, books, client, settled
 
 PEOPLE = 100
 THIEVES = 20

@@ -11,9 +11,9 @@ import trio
 from trio_websocket import wrap_client_stream
 
 from appliance.runtime.signals import ONE_WISH_SECONDS
-from tests.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.publisher import TENANT, Publisher, books, client, settled, stored
 from tests.support.web.accounts import signed_in
-from tests.system.publisher import TENANT, Publisher, books, client, settled, stored
 
 MESSAGES = 6000
 

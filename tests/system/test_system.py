@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from tests.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess
 from tests.support.web.accounts import signed_in
 
 PATIENCE = 30.0

@@ -15,9 +15,9 @@ from appliance.devices.credentials.broker_sync import Arrival
 from appliance.devices.credentials.credential import Rotation
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
-from tests.busy import within
-from tests.devices.world import ALICE, BY, NOW, TENANT, customer, ingest, sell
-from tests.postgres_server import Database
+from tests.support.busy import within
+from tests.support.postgres_server import Database
+from tests.support.world import ALICE, BY, NOW, TENANT, customer, ingest, sell
 
 KEYS = (2**62 + 12345, 77)
 

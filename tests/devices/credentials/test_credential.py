@@ -19,8 +19,8 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.errors import Conflict, NotFound
 from appliance.subscriptions.lifecycle import SubscriptionType
-from tests.devices.world import BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
+from tests.support.world import BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
 
 DEVICE = "d1"
 LATER = replace(BY, now=NOW + timedelta(hours=1))

@@ -12,7 +12,7 @@ from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.devices.live.listening import KEPT, LAPSE, Listening
 from appliance.devices.live.presence import Limits
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 
 START = 1_800_000_000.0
 

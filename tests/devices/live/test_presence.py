@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.devices.live.presence import Limits, Presence, Stretch, Traffic, counts, presence_at, silence_since
-from tests.devices.world import customer, ingest
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
+from tests.support.world import customer, ingest
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LIMITS = Limits(stale_after=90, offline_after=300)

@@ -13,8 +13,8 @@ from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.live.rollup_queue import HOUR
 from appliance.devices.live.state import DeviceState, Key, StateBook
-from tests.devices.world import add_tenant, ingest
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
+from tests.support.world import add_tenant, ingest
 
 KEY = ("acme", "d1")
 NOW = 1_800_000_000_000_000

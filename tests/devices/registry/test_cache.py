@@ -19,7 +19,7 @@ from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import CHANNEL, Registry, Standing
 from appliance.devices.registry.provisioning import Key, Provisioner, Request, Verdict
 from appliance.reading import Reason
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 
 GRACE = timedelta(days=14)
 DEVICE = ("acme", "d1")

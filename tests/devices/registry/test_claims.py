@@ -14,8 +14,8 @@ from appliance.devices.registry.claims import Outcome, Taken, Turned, Waiting, c
 from appliance.devices.registry.provisioning import TOO_LATE, Key, Provisioner, Request, Verdict
 from appliance.devices.seats import changes
 from appliance.reading import Reason
-from tests.devices.world import BY, NOW, TENANT, add_tenant, check_books, ingest, sell
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
+from tests.support.world import BY, NOW, TENANT, add_tenant, check_books, ingest, sell
 
 REQUEST = Request(TENANT, "d1", "hall")
 

@@ -21,8 +21,9 @@ from appliance.devices.seats.allocator import Allotment
 from appliance.reading import HELD_REASONS, Reason, Refusal
 from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions.lifecycle import SubscriptionType
-from tests.busy import within
-from tests.devices.world import (
+from tests.support.busy import within
+from tests.support.postgres_server import Database
+from tests.support.world import (
     BY,
     INGEST,
     NOW,
@@ -36,7 +37,6 @@ from tests.devices.world import (
     seats_taken,
     sell,
 )
-from tests.postgres_server import Database
 
 PROCESSES = 2
 

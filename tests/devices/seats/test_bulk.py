@@ -9,19 +9,8 @@ from appliance.devices.seats import bulk, changes
 from appliance.devices.seats.bulk import Answer, change_many
 from appliance.errors import Invalid, NotFound
 from appliance.subscriptions.lifecycle import SubscriptionType
-from tests.devices.world import (
-    BY,
-    TENANT,
-    add_tenant,
-    announce,
-    check_books,
-    customer,
-    ingest,
-    rows,
-    seats_taken,
-    sell,
-)
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
+from tests.support.world import BY, TENANT, add_tenant, announce, check_books, customer, ingest, rows, seats_taken, sell
 
 
 def said(answers: list[Answer]) -> dict[str, str]:

@@ -14,7 +14,8 @@ from appliance.devices.seats import changes
 from appliance.errors import Conflict, Invalid, NoCapacity, NotFound
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import SubscriptionType
-from tests.devices.world import (
+from tests.support.postgres_server import Database
+from tests.support.world import (
     ALICE,
     BY,
     NOW,
@@ -28,7 +29,6 @@ from tests.devices.world import (
     seats_taken,
     sell,
 )
-from tests.postgres_server import Database
 
 ROLES = ["appliance_owner", "appliance_ingest", "appliance_web", "appliance_backup", "postgres"]
 

@@ -10,8 +10,8 @@ from appliance.devices.seats import changes
 from appliance.devices.seats.imports import Line, Outcome, import_many
 from appliance.errors import NotFound
 from appliance.subscriptions.lifecycle import SubscriptionType
-from tests.devices.world import BY, TENANT, add_tenant, announce, check_books, ingest, many, rows, seats_taken, sell
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
+from tests.support.world import BY, TENANT, add_tenant, announce, check_books, ingest, many, rows, seats_taken, sell
 
 DEVICES = 10_000
 MAX_TRIGGER_MS = 2_000

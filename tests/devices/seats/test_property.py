@@ -22,8 +22,8 @@ from appliance.devices.seats.imports import import_many
 from appliance.errors import Conflict, NoCapacity, NotFound
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import SubscriptionType
-from tests.devices.world import ALICE, BY, INGEST, NOW, add_tenant, check_books, registered, sell
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
+from tests.support.world import ALICE, BY, INGEST, NOW, add_tenant, check_books, registered, sell
 
 REFUSALS = (Conflict, NoCapacity, NotFound)
 EXAMPLES = 10

@@ -27,22 +27,11 @@ from appliance.ingest.quarantine.store import Selection, dismiss
 from appliance.reading import Reason
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import GRACE
-from tests.devices.world import ALICE
-from tests.devices.world import ingest as session
 from tests.ingest.commit_thief import Theft, commit_thief
-from tests.ingest.plant import (
-    TENANT,
-    Message,
-    Plant,
-    arrange,
-    books,
-    furnish,
-    look,
-    open_plant,
-    telemetry,
-    until,
-)
-from tests.postgres_server import Database
+from tests.support.pipeline import TENANT, Message, Plant, arrange, books, furnish, look, open_plant, telemetry, until
+from tests.support.postgres_server import Database
+from tests.support.world import ALICE
+from tests.support.world import ingest as session
 
 ALL = Selection(tenant_id=TENANT)
 

@@ -16,8 +16,8 @@ from appliance.ingest.quarantine import retention as holding_module
 from appliance.ingest.quarantine.retention import Holding
 from appliance.ingest.quarantine.store import OPERATOR, HoldingReach, reach
 from appliance.metrics import Metrics
-from tests.ingest.plant import arrange, look, until
-from tests.postgres_server import Database
+from tests.support.pipeline import arrange, look, until
+from tests.support.postgres_server import Database
 
 OVERHEAD = 160 + len("topic")
 """Of a row without payload and detail."""

@@ -14,9 +14,9 @@ from appliance.errors import Conflict, Invalid, NotFound
 from appliance.ingest.quarantine import replays, store
 from appliance.ingest.quarantine.store import MAX_IDS, OPERATOR, SHOWN_IDS, Selection, Status
 from appliance.reading import HELD_REASONS, Reason
-from tests.devices.world import ALICE, customer, ingest
-from tests.ingest.plant import arrange, look
-from tests.postgres_server import Database
+from tests.support.pipeline import arrange, look
+from tests.support.postgres_server import Database
+from tests.support.world import ALICE, customer, ingest
 
 NOW = datetime.now(UTC)
 MINE, RIVALS, NOBODYS = 1, 2, 3

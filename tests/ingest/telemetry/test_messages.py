@@ -12,8 +12,8 @@ from appliance.db.trio_psycopg import Connection, connect
 from appliance.ingest.telemetry import messages
 from appliance.ingest.telemetry.messages import Position, RefusedMessage, StoredReading
 from appliance.reading import Kind, Reason
-from tests.devices.world import customer
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
+from tests.support.world import customer
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -13,10 +13,10 @@ from appliance.people.role import Role
 from appliance.web.access.auth import Public, allow, allowed_of
 from appliance.web.access.gate import FIELD, HEADER, own_path
 from appliance.web.http.cookies import BROWSER, SESSION
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
+from tests.support.web.serving import Served, over, without_database
 from tests.web.access.role_table import TABLE
-from tests.web.serving import Served, over, without_database
 
 PLACE = re.compile(r"<((?P<kind>\w+)(\((?P<one>\w+)[^)]*\))?:)?\w+>")
 SOMETHING = {"uuid": str(uuid4())}

@@ -7,11 +7,11 @@ import pytest
 
 from appliance.people.role import Role
 from appliance.web.openapi.describe import declared
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
-from tests.web.serving import without_database
+from tests.support.web.api_caller import dashboard
+from tests.support.web.serving import without_database
 from tests.web.sign_in.test_views import with_password
-from tests.web.told import dashboard
 
 MENTIONED: dict[str, Any] = {
     "tenant_id": "globex", "user_id": "00000000-0000-0000-0000-000000000001", "role": "operator",

@@ -20,11 +20,11 @@ from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.people.role import Role
 from appliance.reading import Kind
 from appliance.web.access.auth import Public
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
+from tests.support.web.api_caller import dashboard
+from tests.support.web.serving import Served, page_socket
 from tests.web.access.role_table import TABLE
-from tests.web.serving import Served, page_socket
-from tests.web.told import dashboard
 
 PLACE = re.compile(r"<(?:(?P<kind>\w+)(?:\((?P<one>\w+)[^)]*\))?:)?(?P<name>\w+)>")
 RIVAL = "globex"

@@ -21,13 +21,13 @@ from appliance.people.role import Role
 from appliance.web.access.gate import HEADER
 from appliance.web.access.identity import csrf_token
 from appliance.web.http.cookies import BROWSER
-from tests.postgres_server import Database
+from tests.support.audit_rows import Trail
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import Person, client, signed_in
-from tests.trail import Trail
+from tests.support.web.serving import CHEAP, Served, over
 from tests.web.access.role_table import TABLE
 from tests.web.access.test_walls import RIVAL, found
 from tests.web.changes import BY_DEVICES, CHANGES, PASSWORD, SECRET, Change
-from tests.web.serving import CHEAP, Served, over
 
 GROUND: Sequence[str] = (
     """

@@ -7,9 +7,9 @@ import re
 import psycopg
 
 from appliance.people.role import Role
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
-from tests.web.told import calling, dashboard
+from tests.support.web.api_caller import calling, dashboard
 
 
 def fill(database: Database, rows: int = 3) -> None:

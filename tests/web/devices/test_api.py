@@ -7,9 +7,9 @@ import psycopg
 import pytest
 
 from appliance.people.role import Role
-from tests.devices.world import TENANT, add_tenant, announce, check_books, ingest, sell
-from tests.postgres_server import Database
-from tests.web.told import Caller, calling, dashboard
+from tests.support.postgres_server import Database
+from tests.support.web.api_caller import Caller, calling, dashboard
+from tests.support.world import TENANT, add_tenant, announce, check_books, ingest, sell
 
 DEVICES = "/customer/devices"
 

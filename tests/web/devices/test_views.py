@@ -17,11 +17,11 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.people.role import Role
 from appliance.people.sessions import Visit
-from tests.devices.world import BY, TENANT, add_tenant, announce, check_books, ingest, sell
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
-from tests.web.serving import Served, page_socket
-from tests.web.told import dashboard
+from tests.support.web.api_caller import dashboard
+from tests.support.web.serving import Served, page_socket
+from tests.support.world import BY, TENANT, add_tenant, announce, check_books, ingest, sell
 
 PART = b'--b\r\nContent-Disposition: form-data; name="f"\r\n\r\n1\r\n'
 PARTS = PART * 1001 + b"--b--\r\n"

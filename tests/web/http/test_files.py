@@ -10,7 +10,7 @@ import pytest
 import appliance
 from appliance.assets import asset
 from appliance.web.http.files import PREFIX, TYPES, Files
-from tests.web.serving import without_database
+from tests.support.web.serving import without_database
 
 STATIC = asset("static")
 TEMPLATES = asset("templates")

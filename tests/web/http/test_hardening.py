@@ -21,10 +21,10 @@ from appliance.web.http.hardening import (
     from_loopback,
     same_origin,
 )
-from tests.busy import within
-from tests.postgres_server import Database
+from tests.support.busy import within
+from tests.support.postgres_server import Database
+from tests.support.web.serving import Always, Served, read_all, services, serving, without_database
 from tests.web.access.role_table import TABLE
-from tests.web.serving import Always, Served, read_all, services, serving, without_database
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 UPGRADE = (

@@ -7,10 +7,10 @@ import psycopg
 
 from appliance.people.role import Role
 from appliance.web.services import Health
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import Person, client, signed_in
-from tests.web.serving import without_database
-from tests.web.told import dashboard
+from tests.support.web.api_caller import dashboard
+from tests.support.web.serving import without_database
 
 
 async def test_healthz_says_that_the_process_lives_whatever_is_away() -> None:

@@ -9,8 +9,8 @@ from appliance.errors import ApplianceError
 from appliance.web.access.auth import OPEN, allow
 from appliance.web.http.hardening import Limits
 from appliance.web.http.listener import open_listener
-from tests.busy import within
-from tests.web.serving import Served, closed_with, page_socket, read_all, without_database
+from tests.support.busy import within
+from tests.support.web.serving import Served, closed_with, page_socket, read_all, without_database
 
 STOP = 2.0
 """Seconds in which the drain must be over."""

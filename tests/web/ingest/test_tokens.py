@@ -9,10 +9,10 @@ import pytest
 from appliance.db.pool import open_pool
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.people.role import Role
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import signed_in
+from tests.support.web.serving import NoDevices, services, serving
 from tests.web.http.test_probes import token_of
-from tests.web.serving import NoDevices, services, serving
 
 
 class Taking(NoDevices):

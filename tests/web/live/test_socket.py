@@ -14,8 +14,8 @@ from appliance.web.http.hardening import Limits
 from appliance.web.live import parts, socket
 from appliance.web.page.formats import MINUS
 from appliance.web.services import Health
-from tests.busy import within
-from tests.web.serving import OPERATOR, Always, Served, closed_with, page_socket, without_database
+from tests.support.busy import within
+from tests.support.web.serving import OPERATOR, Always, Served, closed_with, page_socket, without_database
 
 
 def batch(device: str = "pump-1", messages: int = 1) -> BatchSummary:

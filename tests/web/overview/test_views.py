@@ -20,11 +20,11 @@ from appliance.web.http.cookies import SESSION
 from appliance.web.overview import query as figures
 from appliance.web.overview.views import reason_counts, trouble
 from appliance.web.services import DeviceListener
-from tests.busy import within
-from tests.ingest.plant import arrange
-from tests.postgres_server import Database
+from tests.support.busy import within
+from tests.support.pipeline import arrange
+from tests.support.postgres_server import Database
+from tests.support.web.serving import OPERATOR, Always, Served, page_socket, services, serving, without_database
 from tests.web.live.test_socket import batch
-from tests.web.serving import OPERATOR, Always, Served, page_socket, services, serving, without_database
 
 
 @asynccontextmanager

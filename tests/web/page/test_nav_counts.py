@@ -8,10 +8,10 @@ import pytest
 from appliance.people.role import Role
 from appliance.web.http.cookies import SESSION
 from appliance.web.page.nav_counts import Tallies, Tally
-from tests.ingest.plant import arrange
-from tests.postgres_server import Database
+from tests.support.pipeline import arrange
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
-from tests.web.serving import OPERATOR, over, without_database
+from tests.support.web.serving import OPERATOR, over, without_database
 
 DISMISS = "UPDATE quarantine_events SET status = 'DISMISSED', decided_at = now(), decided_by = 'somebody'"
 NONE = Tallies(devices=0, waiting=0, held=0)

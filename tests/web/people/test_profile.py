@@ -11,10 +11,10 @@ from appliance.people import totp
 from appliance.people.role import Role
 from appliance.people.throttle import FREE
 from appliance.web.people.profile import browser_of
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
+from tests.support.web.api_caller import dashboard
 from tests.web.sign_in.test_views import PASSWORD, with_password
-from tests.web.told import dashboard
 
 
 @pytest.mark.parametrize(

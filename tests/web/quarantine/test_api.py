@@ -11,11 +11,11 @@ import trio
 
 from appliance.broker.refusals import Cause, Refused
 from appliance.people.role import Role
-from tests.ingest.plant import arrange, furnish, look, open_plant, telemetry
 from tests.ingest.quarantine.test_replayer import replayer
-from tests.postgres_server import Database
-from tests.web.serving import over
-from tests.web.told import Caller, calling, dashboard
+from tests.support.pipeline import arrange, furnish, look, open_plant, telemetry
+from tests.support.postgres_server import Database
+from tests.support.web.api_caller import Caller, calling, dashboard
+from tests.support.web.serving import over
 
 QUARANTINE = "/customer/quarantine"
 REPLAY, DISMISS = f"{QUARANTINE}/replay", f"{QUARANTINE}/dismiss"

@@ -16,11 +16,11 @@ import pytest
 from appliance.broker.refusals import Cause, Refused
 from appliance.people.role import Role
 from appliance.web.quarantine.actions import NEWER
-from tests.ingest.plant import arrange, look
-from tests.postgres_server import Database
+from tests.support.pipeline import arrange, look
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import TENANT, Person, client, signed_in
+from tests.support.web.serving import OPERATOR, Served, over
 from tests.web.quarantine.test_api import MESSAGES, NOBODYS, RIVALS, A, B
-from tests.web.serving import OPERATOR, Served, over
 
 PAGE = "/quarantine"
 

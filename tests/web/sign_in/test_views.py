@@ -17,10 +17,10 @@ from appliance.people.passwords import Hasher
 from appliance.people.role import Role
 from appliance.people.throttle import FREE
 from appliance.web.http.cookies import BROWSER, SESSION
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import Person, client, signed_in
-from tests.web.serving import CHEAP, Served, without_database
-from tests.web.told import dashboard
+from tests.support.web.api_caller import dashboard
+from tests.support.web.serving import CHEAP, Served, without_database
 
 PASSWORD = "a walrus on a bicycle"
 CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')

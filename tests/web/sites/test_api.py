@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from appliance.people.role import Role
-from tests.devices.world import TENANT, add_tenant, ingest
-from tests.postgres_server import Database
-from tests.web.told import calling, dashboard
+from tests.support.postgres_server import Database
+from tests.support.web.api_caller import calling, dashboard
+from tests.support.world import TENANT, add_tenant, ingest
 
 
 class Kind(NamedTuple):

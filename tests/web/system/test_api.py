@@ -12,11 +12,11 @@ from appliance.db.migrations import shipped
 from appliance.people.role import Role
 from appliance.runtime.tree import Report, Tree
 from appliance.web.services import Health
-from tests.ingest.plant import arrange
-from tests.postgres_server import Database
+from tests.support.pipeline import arrange
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
+from tests.support.web.serving import WELL, over, quiet_system
 from tests.web.openapi.contract import Contract
-from tests.web.serving import WELL, over, quiet_system
 
 SYSTEM, DIAGNOSTICS = "/operator/system", "/operator/system/diagnostics"
 BALANCED = (

@@ -16,11 +16,11 @@ from appliance.people.role import Role
 from appliance.runtime.tree import Report, Tell, Tree
 from appliance.web.page import formats
 from appliance.web.system.labels import promise
-from tests.busy import within
-from tests.ingest.plant import arrange
-from tests.postgres_server import Database
+from tests.support.busy import within
+from tests.support.pipeline import arrange
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
-from tests.web.serving import over, page_socket, quiet_system
+from tests.support.web.serving import over, page_socket, quiet_system
 
 TERMS = BrokerTerms(5, 200_000, 268_435_456, 4096, 262_144, 10_000, 14, 805_306_368)
 

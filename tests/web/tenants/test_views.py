@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from appliance.people.role import Role
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
-from tests.web.told import Caller, calling, dashboard
+from tests.support.web.api_caller import Caller, calling, dashboard
 
 BAD_SETTINGS = [
     ({"time_zone": "Mars/Base"}, "time_zone"),

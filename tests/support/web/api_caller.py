@@ -9,10 +9,10 @@ import httpx
 from appliance.db import roles
 from appliance.db.pool import open_pool
 from appliance.people.role import Role
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 from tests.support.web.accounts import Person, client, signed_in
+from tests.support.web.serving import Served, services, serving
 from tests.web.openapi.contract import Contract
-from tests.web.serving import Served, services, serving
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from tests.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess
 
 PATIENCE_SECONDS = 60.0
 

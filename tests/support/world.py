@@ -14,7 +14,7 @@ from appliance.devices.registry.provisioning import Request, Verdict, provision_
 from appliance.devices.seats.changes import By
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ALICE = Actor("alice@example.org", ActorKind.USER, "192.0.2.7")

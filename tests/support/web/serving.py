@@ -41,7 +41,7 @@ from appliance.web.http.hardening import Limits
 from appliance.web.http.server import serve
 from appliance.web.live.feed import LiveFeed
 from appliance.web.services import BrokerQueue, DeviceListener, Health, Recognises, Services
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 
 WELL = Health(None, None, None)
 CHEAP = Cost(memory_kib=64, passes=1)

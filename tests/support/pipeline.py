@@ -26,8 +26,8 @@ from appliance.ingest.summary import BatchSummary
 from appliance.ingest.writer import Writer
 from appliance.metrics import Metrics
 from appliance.subscriptions.lifecycle import GRACE
-from tests.devices.world import add_tenant, ingest, sell
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
+from tests.support.world import add_tenant, ingest, sell
 
 TENANT = "acme"
 PATIENCE_SECONDS = 60.0

@@ -18,7 +18,7 @@ from appliance.people.role import Role
 from appliance.people.sessions import Visit
 from appliance.people.signin import Attempt, Outcome, SignedIn, SignIn
 from appliance.people.users import NewUser, User
-from tests.postgres_server import Database
+from tests.support.postgres_server import Database
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ROOT = By(Actor("root", ActorKind.COMMAND), NOW)

@@ -7,7 +7,7 @@ import trio
 
 from appliance.backoff import Backoff
 from appliance.mqtt.client import Client
-from tests.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess
 
 Entry = tuple[str, int, int]
 """(device, ts in milliseconds, seq)"""

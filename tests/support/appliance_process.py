@@ -33,8 +33,8 @@ from appliance.devices import tenants
 from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials.broker_sync import Arrival
 from appliance.devices.tenants import IssuedClaim
-from tests.devices.world import ALICE, sell
-from tests.postgres_server import ground
+from tests.support.postgres_server import ground
+from tests.support.world import ALICE, sell
 
 READY_SECONDS = 90.0
 PROJECT = Path(__file__).parent.parent
