@@ -11,21 +11,22 @@ from quart_trio import QuartTrio
 from appliance.assets import asset
 from appliance.web.access.gate import Gate
 from appliance.web.audit import api as audit_api
-from appliance.web.audit import views as audit
-from appliance.web.devices.api import devices, telemetry
-from appliance.web.devices.views import listing as device_list
+from appliance.web.audit import views as audit_views
+from appliance.web.devices.api import bulk, devices, lifecycle, telemetry
+from appliance.web.devices.views import delete, detail, edit, importing, listing, new, rotate
+from appliance.web.devices.views import lifecycle as lifecycle_views
 from appliance.web.http import files, hardening, probes
 from appliance.web.http.files import Files
 from appliance.web.http.hardening import Limits
-from appliance.web.ingest import api as ingest
+from appliance.web.ingest import api as ingest_api
 from appliance.web.live import socket as live_socket
 from appliance.web.live import warm_start
 from appliance.web.live.parts import LivePages
 from appliance.web.live.socket import LiveSockets
-from appliance.web.metrics import api as metrics
-from appliance.web.metrics import views as metric_names
+from appliance.web.metrics import api as metrics_api
+from appliance.web.metrics import views as metrics_views
 from appliance.web.openapi import document
-from appliance.web.overview import views
+from appliance.web.overview import views as overview_views
 from appliance.web.overview.query import FigureReader
 from appliance.web.page import more
 from appliance.web.page.failures import POSTGRES_AWAY, FailurePages
@@ -33,28 +34,27 @@ from appliance.web.page.nav_count_reader import TallyReader
 from appliance.web.page.renderer import Site
 from appliance.web.page.templating import Templates
 from appliance.web.people import account_api, profile
-from appliance.web.people import api as users_api
-from appliance.web.people import views as users
-from appliance.web.quarantine import api as quarantine
+from appliance.web.people import api as people_api
+from appliance.web.people import views as people_views
+from appliance.web.quarantine import api as quarantine_api
 from appliance.web.quarantine import decisions
 from appliance.web.quarantine import live as quarantine_live
-from appliance.web.quarantine import views as quarantine_page
+from appliance.web.quarantine import views as quarantine_views
 from appliance.web.quarantine.actions import QuarantineDesk
 from appliance.web.services import Services
 from appliance.web.sign_in import set_up
-from appliance.web.sign_in import views as sign_in
-from appliance.web.sites import api as sites
-from appliance.web.sites import views as site_pages
+from appliance.web.sign_in import views as sign_in_views
+from appliance.web.sites import api as sites_api
+from appliance.web.sites import views as sites_views
 from appliance.web.subscriptions import api as subscriptions_api
-from appliance.web.subscriptions import views as tenant_subscriptions
-from appliance.web.system import api as system
-from appliance.web.system import views as system_page
+from appliance.web.subscriptions import views as subscriptions_views
+from appliance.web.system import api as system_api
+from appliance.web.system import views as system_views
 from appliance.web.system.reader import SystemReader
 from appliance.web.tenants import api as tenants_api
-from appliance.web.tenants import views as tenants
+from appliance.web.tenants import lifecycle as tenants_lifecycle
+from appliance.web.tenants import views as tenants_views
 
-DEVICE_PAGES = (device_list, device_new, device_import, device, device_edit, device_steps, device_rotate, device_delete)
-TENANT_PAGES = (tenants, tenant_steps, tenant_subscriptions)
 DEFAULT_LIMITS = Limits()
 REMEMBER = 3.0
 """Seconds that the start waits for the database's memory of the last hour."""
@@ -102,16 +102,16 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     app.register_blueprint(files.blueprint(static))
     app.register_blueprint(probes.blueprint(services))
     app.register_blueprint(document.blueprint())
-    app.register_blueprint(ingest.blueprint(services, services.ingest))
+    app.register_blueprint(ingest_api.blueprint(services, services.ingest))
     for api in (
         devices,
-        device_life,
-        device_many,
+        lifecycle,
+        bulk,
         telemetry,
-        sites,
-        metrics,
-        quarantine,
-        users_api,
+        sites_api,
+        metrics_api,
+        quarantine_api,
+        people_api,
         account_api,
         audit_api,
         tenants_api,
@@ -119,20 +119,38 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
     ):
         app.register_blueprint(api.blueprint(services))
     app.register_blueprint(live_socket.blueprint(app.live_sockets, services.live, live_pages, services.public_url))
-    app.register_blueprint(sign_in.blueprint(services, templates))
+    app.register_blueprint(sign_in_views.blueprint(services, templates))
     app.register_blueprint(set_up.blueprint(services, templates, live_pages))
-    for page in (*DEVICE_PAGES, site_pages, metric_names, more, profile, users, audit, *TENANT_PAGES):
+    for page in (
+        listing,
+        new,
+        importing,
+        detail,
+        edit,
+        lifecycle_views,
+        rotate,
+        delete,
+        sites_views,
+        metrics_views,
+        more,
+        profile,
+        people_views,
+        audit_views,
+        tenants_views,
+        tenants_lifecycle,
+        subscriptions_views,
+    ):
         app.register_blueprint(page.blueprint(site))
     figures = FigureReader(services.access, services.clock)
-    app.register_blueprint(views.blueprint(site, figures))
+    app.register_blueprint(overview_views.blueprint(site, figures))
 
     quarantine_desk = QuarantineDesk(services)
-    app.register_blueprint(quarantine_page.blueprint(site, quarantine_desk))
+    app.register_blueprint(quarantine_views.blueprint(site, quarantine_desk))
     app.register_blueprint(decisions.blueprint(site, quarantine_desk))
     quarantine_live.go_live(site, quarantine_desk)
     system_reader = SystemReader(services)
-    app.register_blueprint(system.blueprint(services, system_reader))
-    app.register_blueprint(system_page.blueprint(site, system_reader))
+    app.register_blueprint(system_api.blueprint(services, system_reader))
+    app.register_blueprint(system_views.blueprint(site, system_reader))
 
     @app.after_request
     async def keep_out_of_caches(response: Response) -> Response:

@@ -22,6 +22,6 @@ def blueprint(site: Site) -> Blueprint:
         if asked_for():
             return reader.file(wanted)
         changes, next_page = await reader.told(wanted, PAGE)
-        return await site.page("pages/audit.html", changes=changes, next=next_page, families=FAMILIES)
+        return await site.page("audit/list.html", changes=changes, next=next_page, families=FAMILIES)
 
     return routes

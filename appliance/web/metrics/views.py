@@ -41,7 +41,7 @@ def blueprint(site: Site) -> Blueprint:
         status: HTTPStatus = HTTPStatus.OK,
     ) -> Response:
         return await site.page(
-            "pages/metric-name.html",
+            "metrics/metric.html",
             status=status,
             named=named,
             given=given,
@@ -115,7 +115,7 @@ def _add_list(routes: Blueprint, site: Site) -> None:
             found = await store.list_page(connection, tenants_shown(), limit=PAGE_ROWS + 1, after=after)
         shown = found[:PAGE_ROWS]
         return await site.page(
-            "pages/metric-names.html",
+            "metrics/list.html",
             done=DONE,
             metrics=[(named, _to_metric(named)) for named in shown],
             next=cursor.write((shown[-1].tenant_id, shown[-1].metric.name)) if len(found) > PAGE_ROWS else None,

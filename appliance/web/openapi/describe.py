@@ -14,9 +14,9 @@
 
 ``query`` reads the very type that is described, so the two cannot differ; ``answer`` writes whatever msgspec can:
 structs and dataclasses, whose docstrings become the descriptions of their schemas. A body is described with ``body=``
-and read by :mod:`appliance.web.page.forms`. Every operation may answer ``application/problem+json``; that need not be said.
-A route below one of ``PREFIXES`` without a declaration fails a test, and the answers of real requests are held against
-the document by ``tests.web.openapi.contract``.
+and read by :mod:`appliance.web.page.forms`. Every operation may answer ``application/problem+json``; that need not be
+said. A route below one of ``PREFIXES`` without a declaration fails a test, and the answers of real requests are held
+against the document by ``tests.web.openapi.contract``.
 """
 
 from collections.abc import Callable, Mapping

@@ -172,7 +172,7 @@ def blueprint(site: Site, figures: FigureReader) -> Blueprint:
         frame, address = await site.counted(_frame(who, services, choice)), Address.of_request()
         shown = _assemble(services, frame, await figures.read(who, choice), choice)
         html = render(
-            "pages/overview.html",
+            "overview/overview.html",
             frame=frame,
             address=address,
             shown=shown,

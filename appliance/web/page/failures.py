@@ -153,5 +153,5 @@ class FailurePages:
             return problem(failure.status, failure.status.name, failure.text, **members)
         frame = Frame(now=self._services.clock.wall(), path=request.path, viewer=viewer_if_any() or NOBODY)
         values = {"queue": None, "retry_after": None, **values}
-        html = self._templates.render("pages/failure.html", frame=frame, failure=failure, **values)
+        html = self._templates.render("failure.html", frame=frame, failure=failure, **values)
         return Response(html, status=failure.status, content_type="text/html; charset=utf-8")

@@ -13,6 +13,6 @@ def blueprint(site: Site) -> Blueprint:
     @routes.get("/more")
     @allow(ANYBODY_SIGNED_IN)
     async def page() -> Response:
-        return await site.page("pages/more.html")
+        return await site.page("more.html")
 
     return routes

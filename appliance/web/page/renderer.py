@@ -71,7 +71,7 @@ class Site:
             return []
         render = self.templates.render
         return [
-            Fragment(f"n-{path[1:]}", render("tally.html", path=path, tally=tallies.beside(path)), calm=True)
+            Fragment(f"n-{path[1:]}", render("nav-count.html", path=path, tally=tallies.beside(path)), calm=True)
             for path in [entry.path for group in NAVIGATION for entry in group.entries if entry.counted]
         ]
 

@@ -63,7 +63,7 @@ def _profile(routes: Blueprint, site: Site, account: Account) -> None:
     async def profile(given: Profile | None = None, fault: Fault | None = None) -> Response:
         user = await account.user()
         return await site.page(
-            "pages/profile.html",
+            "people/profile.html",
             status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
             done=DONE,
             user=user,
@@ -114,7 +114,7 @@ def _password(routes: Blueprint, site: Site, account: Account) -> None:
     @routes.get("/profile/password")
     @allow(ANYBODY_SIGNED_IN)
     async def password() -> Response:
-        return await site.page("pages/profile-password.html", fault=None)
+        return await site.page("people/password.html", fault=None)
 
     @routes.post("/profile/password")
     @allow(ANYBODY_SIGNED_IN)
@@ -124,7 +124,7 @@ def _password(routes: Blueprint, site: Site, account: Account) -> None:
             await account.set_password(fields.raw("current"), fields.raw("password"))
         except Invalid as error:
             status = HTTPStatus.UNPROCESSABLE_ENTITY
-            return await site.page("pages/profile-password.html", status=status, fault=fault_of(error))
+            return await site.page("people/password.html", status=status, fault=fault_of(error))
         return see_other("/profile?done=password")
 
 
@@ -132,7 +132,7 @@ def _tokens(routes: Blueprint, site: Site, account: Account) -> None:
     @routes.get("/profile/tokens/new")
     @allow(ANYBODY_SIGNED_IN)
     async def new_token() -> Response:
-        return await site.page("pages/profile-token.html", given=TokenForm(), fault=None, token=None, scopes=SCOPES)
+        return await site.page("people/token.html", given=TokenForm(), fault=None, token=None, scopes=SCOPES)
 
     @routes.post("/profile/tokens/new")
     @allow(ANYBODY_SIGNED_IN)
@@ -146,9 +146,7 @@ def _tokens(routes: Blueprint, site: Site, account: Account) -> None:
         except (Invalid, Conflict) as error:
             fault = fault_of(error)
         status = HTTPStatus.CREATED if token else HTTPStatus.UNPROCESSABLE_ENTITY
-        return await site.page(
-            "pages/profile-token.html", status=status, given=given, fault=fault, token=token, scopes=SCOPES
-        )
+        return await site.page("people/token.html", status=status, given=given, fault=fault, token=token, scopes=SCOPES)
 
     @routes.post("/profile/tokens/<uuid:token_id>/revoke")
     @allow(ANYBODY_SIGNED_IN)
@@ -160,7 +158,7 @@ def _tokens(routes: Blueprint, site: Site, account: Account) -> None:
 def _second_factor(routes: Blueprint, site: Site, account: Account) -> None:
     async def second_factor(secret: bytes, fault: Fault | None = None) -> Response:
         return await site.page(
-            "pages/profile-second-factor.html",
+            "people/second-factor.html",
             status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
             there=viewer().has_second_factor,
             secret=totp.typed(secret),

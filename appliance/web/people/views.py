@@ -69,7 +69,7 @@ def _list(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
         found = await desk.list_page(wanted, PAGE + 1)
         last = found[PAGE - 1] if len(found) > PAGE else None
         return await site.page(
-            "pages/users.html",
+            "people/users.html",
             users=found[:PAGE],
             choices=[(value, word) for value, word, _ in _roles()],
             states=STATES,
@@ -80,7 +80,7 @@ def _list(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
 def _invite(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
     async def page(given: InviteForm, fault: Fault | None = None) -> Response:
         status = HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK
-        return await site.page("pages/user-new.html", status=status, given=given, fault=fault, roles=_roles())
+        return await site.page("people/invite.html", status=status, given=given, fault=fault, roles=_roles())
 
     @routes.get("/users/new")
     @allow(ADMINS)
@@ -102,7 +102,7 @@ def _invite(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
 def _one(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
     async def page(user_id: UUID, fault: Fault | None = None) -> Response:
         return await site.page(
-            "pages/user.html",
+            "people/user.html",
             status=HTTPStatus.CONFLICT if fault else HTTPStatus.OK,
             done=DONE,
             user=await desk.get(user_id),
@@ -160,7 +160,7 @@ def _one(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
 
 
 async def _link(site: Site, made: Invited, title: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return await site.page("pages/user-link.html", status=status, made=made, heading=title)
+    return await site.page("people/link.html", status=status, made=made, heading=title)
 
 
 def _roles() -> list[tuple[str, str, str]]:

@@ -66,7 +66,7 @@ def _replay(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
         foretold = summed([await desk.forecast(selection) for selection in selections])
         found(foretold.selected or None, "held message that matches")
         return await site.page(
-            "pages/quarantine-replay.html", foretold=foretold, back=_back(), whose=_whose(selections)
+            "quarantine/replay-preview.html", foretold=foretold, back=_back(), whose=_whose(selections)
         )
 
     @routes.post("/quarantine/replay")
@@ -79,7 +79,7 @@ def _replay(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
 def _dismiss(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
     async def question(total: int, selections: Sequence[Selection], fault: tuple[str, str] | None = None) -> Response:
         return await site.page(
-            "pages/quarantine-dismiss.html",
+            "quarantine/dismiss.html",
             status=HTTPStatus.OK if fault is None else HTTPStatus.UNPROCESSABLE_ENTITY,
             total=total,
             typed=str(total) if total >= TYPED_FROM else None,
@@ -114,14 +114,16 @@ def _jobs(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
     @routes.get("/quarantine/replays")
     @allow(READERS)
     async def replays() -> Response:
-        return await site.page("pages/replays.html", live_page=PAGE, jobs=await desk.jobs(50), may_decide=_may_decide())
+        return await site.page(
+            "quarantine/replays.html", live_page=PAGE, jobs=await desk.jobs(50), may_decide=_may_decide()
+        )
 
     @routes.get("/quarantine/replays/<int:replay_id>")
     @allow(READERS)
     async def replay_page(replay_id: int) -> Response:
         job = await desk.job(number_of_path(replay_id, "replay"))
         return await site.page(
-            "pages/replay.html", live_page=PAGE, job=job, titles=titles(job), may_decide=_may_decide()
+            "quarantine/replay.html", live_page=PAGE, job=job, titles=titles(job), may_decide=_may_decide()
         )
 
     @routes.post("/quarantine/replays/<int:replay_id>/cancel")

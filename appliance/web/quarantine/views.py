@@ -120,7 +120,7 @@ def blueprint(site: Site, desk: QuarantineDesk) -> Blueprint:
     async def message(message_id: int) -> Response:
         event = await desk.message(number_of_path(message_id, "quarantined message"))
         return await site.page(
-            "pages/quarantined.html",
+            "quarantine/message.html",
             event=event,
             words=REASONS[event.reason],
             replayable=event.reason in HELD_REASONS,
@@ -141,7 +141,9 @@ def blueprint(site: Site, desk: QuarantineDesk) -> Blueprint:
     @allow(READERS)
     async def door() -> Response:
         groups = list(_grouped(desk.door(request.args.get("device") or None)))
-        return await site.page("pages/door.html", groups=groups, ours=site.services.system.broker_terms is not None)
+        return await site.page(
+            "quarantine/broker-refusals.html", groups=groups, ours=site.services.system.broker_terms is not None
+        )
 
     return routes
 
@@ -157,7 +159,7 @@ async def _list(site: Site, desk: QuarantineDesk, asked: PageQuery, fault: Inval
     step, steps, _ = SPANS[asked.span]
     trend = await desk.trend(selection.tenant_id, step, steps)
     return await site.page(
-        "pages/quarantine.html",
+        "quarantine/list.html",
         status=HTTPStatus.OK if fault is None else HTTPStatus.BAD_REQUEST,
         live_page=live_page(
             Address.of_request(), None if asked.cursor else max([newest, *(event.event_id for event in events[:1])])

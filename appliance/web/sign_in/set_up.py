@@ -56,7 +56,7 @@ def blueprint(services: Services, templates: Templates, live_pages: LivePages) -
         status: HTTPStatus = HTTPStatus.OK, given: Beginning | None = None, error: Invalid | None = None
     ) -> Response:
         values = given or Beginning("", "", "", "")
-        return pages.show("pages/set-up.html", status, given=values, error=error, zones=zones)
+        return pages.show("sign_in/set-up.html", status, given=values, error=error, zones=zones)
 
     @routes.get(f"{onboarding.PATH}<secret>")
     @allow(DOOR)
@@ -65,7 +65,7 @@ def blueprint(services: Services, templates: Templates, live_pages: LivePages) -
             works = await onboarding.is_open(connection, secret, services.access.now())
         if works:
             return form(HTTPStatus.OK, Beginning("", "", "", ""))
-        return pages.show("pages/set-up-over.html", HTTPStatus.NOT_FOUND)
+        return pages.show("sign_in/set-up-over.html", HTTPStatus.NOT_FOUND)
 
     @routes.post(f"{onboarding.PATH}<secret>")
     @allow(DOOR)
@@ -81,7 +81,7 @@ def blueprint(services: Services, templates: Templates, live_pages: LivePages) -
         except Conflict as error:
             return form(HTTPStatus.CONFLICT, given, Invalid(str(error), "organisation"))
         if done is None:
-            return pages.show("pages/set-up-over.html", HTTPStatus.NOT_FOUND)
+            return pages.show("sign_in/set-up-over.html", HTTPStatus.NOT_FOUND)
         user, made = done
         beginnings.keep(made, services.clock.monotonic())
         return pages.welcome(await services.sign_in.welcome(user, visit(), g.browser), "/welcome")
@@ -93,7 +93,7 @@ def blueprint(services: Services, templates: Templates, live_pages: LivePages) -
         made = beginnings.of(who.user_id, services.clock.monotonic())
         frame = Frame(who, services.clock.wall(), "/welcome", PAGE if made else None)
         html = templates.render(
-            "pages/welcome.html",
+            "sign_in/welcome.html",
             frame=frame,
             made=made,
             lines=None if made is None else lines(services, made, request.scheme, request.host),
@@ -107,7 +107,7 @@ def blueprint(services: Services, templates: Templates, live_pages: LivePages) -
             return []
         frame = Frame(seen_by, services.clock.wall(), "/welcome", PAGE)
         html = templates.render(
-            "welcome/first-message.html", frame=frame, made=made, reading=first_reading(services, made)
+            "sign_in/first-message.html", frame=frame, made=made, reading=first_reading(services, made)
         )
         return [Fragment("first-message", html)]
 

@@ -49,12 +49,12 @@ class Pages(DoorPages):
             case SignedIn():
                 return self.welcome(outcome, door.next)
             case CodeWanted(link):
-                return self.show("pages/sign-in-code.html", link=link, next=door.next, fault=None)
+                return self.show("sign_in/code.html", link=link, next=door.next, fault=None)
             case Several(tenants):
                 fault = "There are several accounts for this address. Choose one, and type the password again."
                 return self.sign_in(replace(door, tenants=tenants, fault=fault), HTTPStatus.UNPROCESSABLE_ENTITY)
             case Wait():
-                return self.wait(outcome, "pages/sign-in.html", door=replace(door, fault=self._until(outcome)))
+                return self.wait(outcome, "sign_in/sign-in.html", door=replace(door, fault=self._until(outcome)))
             case Refused():
                 return self.sign_in(replace(door, fault=WRONG), HTTPStatus.UNAUTHORIZED)
 
@@ -64,13 +64,13 @@ class Pages(DoorPages):
             case SignedIn():
                 return self.welcome(outcome, where)
             case Wait():
-                return self.wait(outcome, "pages/sign-in-code.html", link=link, next=where, fault=self._until(outcome))
+                return self.wait(outcome, "sign_in/code.html", link=link, next=where, fault=self._until(outcome))
         status = HTTPStatus.UNAUTHORIZED
-        return self.show("pages/sign-in-code.html", status, link=link, next=where, fault=WRONG_CODE)
+        return self.show("sign_in/code.html", status, link=link, next=where, fault=WRONG_CODE)
 
     def sign_in(self, door: Door, status: HTTPStatus = HTTPStatus.OK) -> Response:
         """The sign-in."""
-        return self.show("pages/sign-in.html", status, door=door)
+        return self.show("sign_in/sign-in.html", status, door=door)
 
     def wait(self, wait: Wait, name: str, **values: object) -> Response:
         """429: not before so many seconds."""
@@ -131,15 +131,15 @@ def blueprint(services: Services, templates: Templates) -> Blueprint:
     @routes.get("/forgotten")
     @allow(DOOR)
     async def forgotten() -> Response:
-        return pages.show("pages/forgotten.html")
+        return pages.show("sign_in/forgotten.html")
 
     @routes.get("/link/<secret>")
     @allow(DOOR)
     async def link(secret: str) -> Response:
         user = await services.sign_in.find_password_link(secret)
         if user is None:
-            return pages.show("pages/link-over.html", HTTPStatus.NOT_FOUND)
-        return pages.show("pages/password.html", user=user, fault=None)
+            return pages.show("sign_in/link-over.html", HTTPStatus.NOT_FOUND)
+        return pages.show("sign_in/password.html", user=user, fault=None)
 
     @routes.post("/link/<secret>")
     @allow(DOOR)
@@ -147,11 +147,13 @@ def blueprint(services: Services, templates: Templates) -> Blueprint:
         fields = await forms.read()
         user = await services.sign_in.find_password_link(secret)
         if user is None:
-            return pages.show("pages/link-over.html", HTTPStatus.NOT_FOUND)
+            return pages.show("sign_in/link-over.html", HTTPStatus.NOT_FOUND)
         try:
             used = await services.sign_in.use_password_link(secret, fields.raw("password"), visit())
         except Invalid as error:
-            return pages.show("pages/password.html", HTTPStatus.UNPROCESSABLE_ENTITY, user=user, fault=str(error))
-        return see_other("/sign-in?done=password") if used else pages.show("pages/link-over.html", HTTPStatus.NOT_FOUND)
+            return pages.show("sign_in/password.html", HTTPStatus.UNPROCESSABLE_ENTITY, user=user, fault=str(error))
+        return (
+            see_other("/sign-in?done=password") if used else pages.show("sign_in/link-over.html", HTTPStatus.NOT_FOUND)
+        )
 
     return routes

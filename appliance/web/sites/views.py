@@ -98,7 +98,7 @@ async def _form(
     status: HTTPStatus = HTTPStatus.OK,
 ) -> Response:
     return await pages.page(
-        "pages/renderer.html",
+        "sites/site.html",
         status=status,
         placed=placed,
         given=given,
@@ -122,7 +122,7 @@ def _add_list(routes: Blueprint, pages: renderer.Site) -> None:
             found = await sites.list_page(connection, tenants_shown(), limit=PAGE_ROWS + 1, after=after)
         shown = found[:PAGE_ROWS]
         return await pages.page(
-            "pages/sites.html",
+            "sites/list.html",
             done=DONE,
             sites=[(placed, _to_site(placed), _devices_of(placed)) for placed in shown],
             next=cursor.write((shown[-1].tenant_id, shown[-1].site.site_id)) if len(found) > PAGE_ROWS else None,

@@ -43,7 +43,7 @@ def _sell(routes: Blueprint, site: Site, tenants: TenantDesk, desk: Subscription
         tenant: Tenant, given: Mapping[str, str], fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
     ) -> Response:
         return await site.page(
-            "pages/subscription-new.html", status=status, tenant=tenant, given=given, fault=fault, choices=CHOICES
+            "subscriptions/new.html", status=status, tenant=tenant, given=given, fault=fault, choices=CHOICES
         )
 
     @routes.get("/tenants/<tenant_id>/subscriptions/+new")
@@ -79,7 +79,7 @@ def _change(routes: Blueprint, site: Site, tenants: TenantDesk, desk: Subscripti
     ) -> Response:
         now, zone = site.services.access.now(), ZoneInfo(tenant.time_zone)
         return await site.page(
-            "pages/subscription-edit.html",
+            "subscriptions/edit.html",
             status=status,
             tenant=tenant,
             line=labels.line(row, now, zone, site.services.grace),

@@ -88,7 +88,7 @@ def blueprint(site: Site, reader: SystemReader) -> Blueprint:
 
     async def page(name: str) -> Response:
         assembled = await assemble(viewer(), only_problems=name == PROBLEMS)
-        return await site.page("pages/system.html", live_page=name, shown=assembled, live=False)
+        return await site.page("system/system.html", live_page=name, shown=assembled, live=False)
 
     @routes.get("/system")
     @allow(OPERATORS)

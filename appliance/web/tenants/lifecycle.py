@@ -104,7 +104,7 @@ class Steps:
         tenant = (await self._desk.get(tenant_of_path(tenant_id))).tenant
         question = QUESTIONS[step]
         title = question.title.format(tenant.title)
-        return await self._site.page("pages/tenant-step.html", tenant=tenant, step=step, question=question, title=title)
+        return await self._site.page("tenants/step.html", tenant=tenant, step=step, question=question, title=title)
 
     async def take(self, step: str, tenant_id: str) -> Response:
         """The step, taken."""
@@ -120,7 +120,7 @@ def _settings(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
         tenant: Tenant, given: Mapping[str, str], fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
     ) -> Response:
         return await site.page(
-            "pages/tenant-edit.html",
+            "tenants/edit.html",
             status=status,
             tenant=tenant,
             given=given,

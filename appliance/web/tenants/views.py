@@ -74,7 +74,7 @@ def zones() -> list[tuple[str, str]]:
 
 async def claim_page(site: Site, made: HandedClaim, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """The claim user's secrets, this once."""
-    return await site.page("pages/tenant-claim.html", status=status, claim=made.claim, arrival=made.arrival)
+    return await site.page("tenants/claim.html", status=status, claim=made.claim, arrival=made.arrival)
 
 
 def _list(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
@@ -87,7 +87,7 @@ def _list(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
         after = cursor.read(request.args.get("cursor"), str)
         page, next_id = await desk.list_page(search=search, status=status, limit=PAGE_ROWS, after=after)
         return await site.page(
-            "pages/tenants.html",
+            "tenants/list.html",
             done=DONE,
             standings=page,
             next=cursor.write(next_id),
@@ -99,7 +99,7 @@ def _list(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
 def _new(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
     async def page(given: TenantForm, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK) -> Response:
         return await site.page(
-            "pages/tenant-new.html", status=status, given=given, fault=fault, zones=zones(), strategies=STRATEGIES
+            "tenants/new.html", status=status, given=given, fault=fault, zones=zones(), strategies=STRATEGIES
         )
 
     @routes.get("/tenants/+new")
@@ -137,7 +137,7 @@ def _one(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
             names = await audit_query.names(connection, recent)
         zone = ZoneInfo(standing.tenant.time_zone)
         return await site.page(
-            "pages/tenant.html",
+            "tenants/tenant.html",
             done=DONE,
             standing=standing,
             tenant=standing.tenant,

@@ -91,7 +91,7 @@ async def test_a_page_on_which_nothing_changes_hears_that_all_is_as_it_was() -> 
 
 
 async def test_a_flood_of_batches_is_at_most_four_updates_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fragments, "SHARED_FOR", 0.0)  # each rendering is new: only the pace holds updates back
+    monkeypatch.setattr(parts, "SHARED_FOR", 0.0)  # each rendering is new: only the pace holds updates back
     began = trio.current_time()
     async with without_database() as served, page_socket(served) as page, trio.open_nursery() as nursery:
 
@@ -196,7 +196,7 @@ async def test_a_socket_without_a_session_is_refused() -> None:
 
 @pytest.mark.parametrize("change", ["ended", "another role"])
 async def test_a_socket_closes_with_its_session(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
-    monkeypatch.setattr(live_socket, "SESSION_EVERY", 0.05)
+    monkeypatch.setattr(socket, "SESSION_EVERY", 0.05)
     identity = Always()
     async with without_database(identity=identity) as served, page_socket(served) as page:
         await page.get_message()

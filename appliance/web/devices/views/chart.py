@@ -1,4 +1,4 @@
-"""The chart of a device's page: one metric over a span of time that the address names. ``device/chart.html`` draws it.
+"""The chart of a device's page: one metric over a span of time that the address names. ``devices/chart.html`` draws it.
 
 The page that shows it calls :func:`chart_of` with the arguments of its address (``m``, ``range``, ``from``, ``to``) and
 includes the template with the result as ``chart``.

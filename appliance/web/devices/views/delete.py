@@ -25,7 +25,7 @@ def blueprint(site: Site) -> Blueprint:
         async with access.reading() as connection:
             member = await fleet.get(connection, tenant_of(), device_of_path(device_id))
         to = partial(to_device, viewer(), tenant_of(), device_id)
-        return await site.page("pages/device-delete.html", status=status, member=member, fault=fault, to=to)
+        return await site.page("devices/delete.html", status=status, member=member, fault=fault, to=to)
 
     @routes.get("/devices/<device_id>/delete")
     @allow(ADMINS)

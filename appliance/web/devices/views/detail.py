@@ -157,7 +157,7 @@ def blueprint(site: Site) -> Blueprint:
             facts = await _facts(connection, site, now.member)
             chart = await _chart(connection, site, now, who.zone)
         return await site.page(
-            "pages/device.html",
+            "devices/device.html",
             live_page=f"{PAGE}/{tenant_id}/{identity}",
             done=DONE,
             now=now,
@@ -180,7 +180,7 @@ def blueprint(site: Site) -> Blueprint:
             member = await fleet.get(connection, tenant_id, identity)
             page = await messages.page(connection, tenant_id, identity, limit=MESSAGES, after=place)
         return await site.page(
-            "pages/device-messages.html",
+            "devices/messages.html",
             member=member,
             messages=in_words(page),
             next=cursor.write(page.next),
@@ -243,11 +243,11 @@ class LiveDevices:
         render, device = self._site.templates.render, now.member.device
         to = partial(to_device, frame.viewer, device.tenant_id, device.device_id)
         parts = [
-            Fragment(name, render(f"device/{name}.html", frame=frame, now=now, to=to), calm)
+            Fragment(name, render(f"devices/{name}.html", frame=frame, now=now, to=to), calm)
             for name, calm in self.PARTS.items()
         ]
         values = [
-            Fragment(f"value-{index}", render("device/value-now.html", tile=tile, index=index), calm=True)
+            Fragment(f"value-{index}", render("devices/value-now.html", tile=tile, index=index), calm=True)
             for index, tile in enumerate(now.tiles)
         ]
         return parts + values

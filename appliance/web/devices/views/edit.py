@@ -32,7 +32,7 @@ def blueprint(site: Site) -> Blueprint:
         async with access.reading() as connection:
             census = await fleet.census(connection, device.tenant_id)
         return await site.page(
-            "pages/device-edit.html",
+            "devices/edit.html",
             status=status,
             member=member,
             given=values,

@@ -39,7 +39,7 @@ def blueprint(site: Site) -> Blueprint:
         pairs = [] if imported is None else list(zip(imported.rows, imported.lines, strict=True))
         shown = SHOWN_ROWS if imported is None or not imported.issued else len(pairs)
         return await site.page(
-            "pages/devices-import.html",
+            "devices/import.html",
             status=status,
             fault=fault,
             imported=imported,

@@ -109,7 +109,7 @@ class Steps:
         seats = free_seats(owned, self._access.now())
         own = member.device.subscription_id
         return await self._site.page(
-            "pages/device-step.html",
+            "devices/step.html",
             status=status,
             step=step,
             member=member,

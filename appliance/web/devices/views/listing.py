@@ -117,7 +117,7 @@ def blueprint(site: Site) -> Blueprint:
             # Of all tenants together an id may stand for several sites: then it stands for itself.
             called = {} if tenant_id is None else await sites.names(connection, tenant_id, census.sites)
         return await site.page(
-            "pages/devices.html",
+            "devices/list.html",
             done=DONE,
             rows=shown,
             total=page.total,
@@ -139,16 +139,14 @@ def blueprint(site: Site) -> Blueprint:
         tenant_id = tenant_of()
         if step is Event.DEACTIVATE and fields.text("typed") != str(len(set(chosen))):
             fault = ("typed", "This is not the number of devices.") if "typed" in fields else None
-            return await _ask(site, tenant_id, chosen, "pages/devices-deactivate.html", fault)
+            return await _ask(site, tenant_id, chosen, "devices/deactivate.html", fault)
         if step is Event.MOVE and seat is None:
             async with access.reading() as connection:
                 seats = free_seats(await subscriptions_of(connection, tenant_id), access.now())
-            return await _ask(
-                site, tenant_id, chosen, "pages/devices-move.html", None, seat_choices=seat_choices(seats)
-            )
+            return await _ask(site, tenant_id, chosen, "devices/move.html", None, seat_choices=seat_choices(seats))
         answers = await desk.step_many(tenant_id, chosen, step, seat)
         return await site.page(
-            "pages/devices-done.html",
+            "devices/done.html",
             step=STEPS[step].rstrip("…"),
             answers=answers,
             changed=sum(answer.why_not is None for answer in answers),

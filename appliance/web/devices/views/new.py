@@ -32,7 +32,7 @@ def blueprint(site: Site) -> Blueprint:
             census = await fleet.census(connection, tenant_id)
             seats = free_seats(await subscriptions_of(connection, tenant_id), access.now())
         return await site.page(
-            "pages/device-new.html",
+            "devices/new.html",
             status=status,
             given=values,
             fault=fault,
@@ -67,7 +67,7 @@ def blueprint(site: Site) -> Blueprint:
         secrets = {"password": issued.password, "token": issued.token}
         listener = site.services.device_listener
         return await site.page(
-            "pages/device-secrets.html",
+            "devices/secrets.html",
             status=HTTPStatus.CREATED,
             title=f"{new.name or new.device_id} is added",
             handed=handed,

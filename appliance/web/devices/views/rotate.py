@@ -35,7 +35,7 @@ def blueprint(site: Site) -> Blueprint:
     ) -> Response:
         device = member.device
         return await site.page(
-            "pages/device-rotate.html",
+            "devices/rotate.html",
             status=status,
             member=member,
             fault=fault,
@@ -65,7 +65,7 @@ def blueprint(site: Site) -> Blueprint:
         secrets = {"password": handed.issued.password, "token": handed.issued.token}
         listener = site.services.device_listener
         return await site.page(
-            "pages/device-secrets.html",
+            "devices/secrets.html",
             status=HTTPStatus.CREATED,
             title=f"New credential of {member.device.name or identity}",
             handed=handed,

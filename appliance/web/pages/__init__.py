@@ -1,1 +1,0 @@
-"""One module a page: its route, and the values its template shows."""
