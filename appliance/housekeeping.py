@@ -18,7 +18,7 @@ from appliance.devices.metrics import store as metric_store
 from appliance.runtime.activity import activity
 from appliance.subscriptions import store
 
-INTERVAL = 60.0
+CHORE_SECONDS = 60.0
 """Seconds between two rounds."""
 LEARN_INTERVAL = 10.0
 """Seconds between two looks for new metrics."""
@@ -43,8 +43,8 @@ async def run(
         except (psycopg.Error, OSError) as error:
             activity().failed(error)
             log.warning("chores put off", error=str(error).strip())
-        activity().rests(INTERVAL)
-        await trio.sleep(INTERVAL)
+        activity().rests(CHORE_SECONDS)
+        await trio.sleep(CHORE_SECONDS)
 
 
 async def learn_metrics(pool: Pool, clock: Clock, *, task_status: trio.TaskStatus[None]) -> None:

@@ -41,7 +41,7 @@ def configure(log: Log, stream: IO[str] | None = None) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        Sampler(time.monotonic),
+        LogSampler(time.monotonic),
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if text else "iso", utc=not text),
     ]
     structlog.configure(
@@ -78,7 +78,7 @@ class _Window:
     dropped: int = 0
 
 
-class Sampler:
+class LogSampler:
     """A processor that lets the first warnings and errors of an event pass in each window, and counts the others.
 
     The first of the next window carries ``suppressed``, how many were left out before it.

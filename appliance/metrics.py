@@ -76,7 +76,7 @@ class Metrics:
             ["cause"],
             registry=self.registry,
         )
-        self.in_hand = Gauge(
+        self.in_flight = Gauge(
             "appliance_messages_in_hand", "Messages received and not yet committed", registry=self.registry
         )
 

@@ -19,7 +19,7 @@ from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import tenants
 from appliance.devices.credentials import broker_sync, credential
-from appliance.devices.credentials.credential import Issued
+from appliance.devices.credentials.credential import IssuedSecrets
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.errors import Conflict, Invalid
@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class SetUpForm:
     """What the set-up page asks for."""
 
     email: str
@@ -55,12 +55,12 @@ class Beginning:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class SetUpResult:
     """What a set-up has made; the device's secrets this one time."""
 
     user_id: UUID
     tenant_id: str
-    device: Issued
+    device: IssuedSecrets
 
 
 async def open_set_up(connection: Connection[Any], now: datetime) -> str | None:
@@ -84,8 +84,8 @@ async def is_open(connection: Connection[Any], secret: str, now: datetime) -> bo
 
 
 async def set_up(
-    pool: Pool, sign_in: SignIn, secret: str, beginning: Beginning, address: str | None
-) -> tuple[User, Made] | None:
+    pool: Pool, sign_in: SignIn, secret: str, beginning: SetUpForm, address: str | None
+) -> tuple[User, SetUpResult] | None:
     """Make the operator, the tenant, its trial and the first device; None when the link does not work (any more).
 
     Raises Invalid, which names the field; Conflict when there is such a tenant. Then the link is still good.
@@ -96,20 +96,20 @@ async def set_up(
     kept = await sign_in.taken(email, "", beginning.password)
     now = sign_in.now()
     actor = Actor(email, ActorKind.USER, address)
-    by = changes.By(actor, now)
+    by = changes.ChangeContext(actor, now)
     async with pool.connection() as connection:
         async with connection.transaction():
             link = await links.take(connection, secret, Purpose.SET_UP, now)
             if link is None or await users.any_there(connection):
                 return None
-            user = await _make_operator(connection, email, zone, kept, people_by.By(actor, now))
+            user = await _make_operator(connection, email, zone, kept, people_by.ChangeContext(actor, now))
             await _make_tenant(connection, tenant_id, beginning.organisation.strip(), zone, by)
             await changes.create(connection, tenant_id, NewDevice(DEVICE), by)
             issued = await credential.create(connection, tenant_id, DEVICE, by)
             change = await broker_sync.this_change(connection)
         await broker_sync.wait(connection, change)
     log.info("appliance set up", tenant=tenant_id, seats=SEATS, device=DEVICE)
-    return user, Made(user.user_id, tenant_id, issued)
+    return user, SetUpResult(user.user_id, tenant_id, issued)
 
 
 def tenant_of(organisation: str) -> str:
@@ -124,14 +124,16 @@ def tenant_of(organisation: str) -> str:
 
 
 async def _make_operator(
-    connection: Connection[Any], email: str, zone: str, kept_password: str, by: people_by.By
+    connection: Connection[Any], email: str, zone: str, kept_password: str, by: people_by.ChangeContext
 ) -> User:
     user = await users.add(connection, NewUser(email, Role.OPERATOR), by)
     await users.keep_password(connection, user, kept_password, by.now)
     return await users.set_profile(connection, user.user_id, Profile("", zone, user.theme, user.shortcuts), by)
 
 
-async def _make_tenant(connection: Connection[Any], tenant_id: str, name: str, zone: str, by: changes.By) -> None:
+async def _make_tenant(
+    connection: Connection[Any], tenant_id: str, name: str, zone: str, by: changes.ChangeContext
+) -> None:
     try:
         await tenants.add(connection, tenant_id, by.actor, name=name, time_zone=zone)
     except Conflict:

@@ -24,10 +24,10 @@ from psycopg.conninfo import make_conninfo
 from appliance import housekeeping, onboarding
 from appliance.backoff import Backoff
 from appliance.broker import listener_gate
-from appliance.broker.credentials_sync import BrokerUsers, read_users
-from appliance.broker.refusals import Door
-from appliance.broker.source import Intake
-from appliance.broker.statistics import BrokerWatch
+from appliance.broker.credentials_sync import CredentialsSync, read_users
+from appliance.broker.refusals import BrokerRefusals
+from appliance.broker.source import BrokerSource
+from appliance.broker.statistics import BrokerStatistics
 from appliance.children.data_dir import DataDir, RunFile, open_data_dir
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import BrokerLimits, Users
@@ -42,30 +42,30 @@ from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST, OWNER, ROLES, WEB
 from appliance.db.trio_psycopg import connect
 from appliance.devices.live.listening import Listening
-from appliance.devices.live.presence import Limits as PresenceLimits
-from appliance.devices.live.rollup_queue import rebuild_marks
+from appliance.devices.live.presence import PresenceThresholds as PresenceLimits
+from appliance.devices.live.rollup_queue import rebuild_rollup_queue
 from appliance.devices.live.state import StateBook
-from appliance.devices.live.unaccepted_traffic import Overheard
-from appliance.devices.registry.cache import CHANNEL, Registry
+from appliance.devices.live.unaccepted_traffic import UnacceptedTraffic
+from appliance.devices.registry.cache import REGISTRY_CHANNEL, Registry
 from appliance.devices.registry.claims import claim
-from appliance.devices.registry.limits import Overrides
+from appliance.devices.registry.limits import LimitOverrides
 from appliance.devices.registry.provisioning import Provisioner
 from appliance.diagnostics import reports
 from appliance.diagnostics.health import DatabaseHealth
-from appliance.diagnostics.process_metrics import Vitals
-from appliance.diagnostics.snapshot import System
+from appliance.diagnostics.process_metrics import ProcessMetrics
+from appliance.diagnostics.snapshot import Snapshot
 from appliance.failpoints import Failpoints
 from appliance.history.roller import Roller
 from appliance.ingest.admission import Admission
 from appliance.ingest.failing_check import knowledge
 from appliance.ingest.http import HttpSource
-from appliance.ingest.limits.backlog import Backlog
+from appliance.ingest.limits.backlog import BacklogCredit
 from appliance.ingest.limits.janitor import Janitor
-from appliance.ingest.limits.limiter import BucketState, Limiter, Override
+from appliance.ingest.limits.limiter import BucketOverride, BucketState, Limiter
 from appliance.ingest.pipeline import Pipeline
-from appliance.ingest.quarantine.replay_preview import Forecaster
+from appliance.ingest.quarantine.replay_preview import ReplayPreviewer
 from appliance.ingest.quarantine.replayer import Replayer
-from appliance.ingest.quarantine.retention import Holding
+from appliance.ingest.quarantine.retention import QuarantineRetention
 from appliance.ingest.telemetry.partitions import keep_ahead
 from appliance.ingest.writer import Writer
 from appliance.metrics import Metrics
@@ -74,7 +74,7 @@ from appliance.mqtt.link import LinkState
 from appliance.people.signin import SignIn
 from appliance.runtime.activity import activity
 from appliance.runtime.addresses import lan_addresses
-from appliance.runtime.signals import Stopping
+from appliance.runtime.signals import StopSignal
 from appliance.runtime.tree import Tree
 from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
@@ -142,27 +142,27 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
     with open_data_dir(config.data_dir) as data:
         async with trio.open_nursery() as nursery:
             tree = Tree(nursery)
-            stopping = Stopping(nursery.cancel_scope)
+            stopping = StopSignal(nursery.cancel_scope)
             await tree.start("signals", stopping.watch_signals)
             # Postgres: the server, the schema, the connections
             postgres, endpoint = await open_database(config, data, tree)
             pool = await tree.open(
                 "connections",
                 open_pool(endpoint.conninfo(INGEST), name="ingest", min_size=2, max_size=config.database.pool_size),
-                tell=reports.connections,
+                tell=reports.report_connections,
             )
             await tree.start("partitions", keep_ahead, pool, clock, config.retention.days)
             web_pool = await tree.open(
                 "customers' connections",
                 open_pool(endpoint.conninfo(WEB), name="web", min_size=1, max_size=config.database.pool_size),
-                tell=reports.connections,
+                tell=reports.report_connections,
             )
             database = DatabaseHealth()
-            await tree.start("database watch", database.watch, pool, tell=reports.database(database))
+            await tree.start("database watch", database.watch, pool, tell=reports.report_database(database))
             # What is known of devices
             states = StateBook(config.limits.max_tracked_devices)
             await states.rebuild(pool, data.instance.instance_id)
-            await rebuild_marks(pool, data.instance.instance_id)
+            await rebuild_rollup_queue(pool, data.instance.instance_id)
             provisioner = Provisioner(pool, grace=grace(config), max_wait=config.provisioning.max_wait, clock=clock)
             await tree.start("provisioner", provisioner.run)
             registry = Registry(
@@ -174,7 +174,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 refusal_ttl=config.provisioning.refusal_ttl,
                 grace=grace(config),
             )
-            limits = Overrides(pool)
+            limits = LimitOverrides(pool)
             limiter = Limiter(
                 rate=config.limits.rate,
                 burst=config.limits.burst,
@@ -192,7 +192,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             live = LiveFeed(clock)
             admission = Admission(config.ingest, config.retention, knowledge(registry, failpoint), limiter)
             writer = Writer(pool, data.instance.instance_id, states, metrics, failpoint)
-            backlog = Backlog(limiter, clock, config.ingest.receive_max)
+            backlog = BacklogCredit(limiter, clock, config.ingest.receive_max)
             silence = PresenceLimits(config.presence.stale_after, config.presence.offline_after)
             listening = Listening(pool, data.instance.instance_id, clock, silence)
             away = partial(absent, backlog, listening)
@@ -209,10 +209,12 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             )
             backlog.away(clock.wall() - await states.newest(pool, clock.wall()))
             pipeline_service, _ = await tree.start(
-                "pipeline", pipeline.run, tell=reports.pipeline(pipeline, metrics.committed, config.ingest.receive_max)
+                "pipeline",
+                pipeline.run,
+                tell=reports.report_pipeline(pipeline, metrics.committed, config.ingest.receive_max),
             )
-            await tree.start("overheard devices", Overheard(states, registry).run)
-            holding = Holding(pool, data.instance.instance_id, clock, config.quarantine, metrics)
+            await tree.start("overheard devices", UnacceptedTraffic(states, registry).run)
+            holding = QuarantineRetention(pool, data.instance.instance_id, clock, config.quarantine, metrics)
             await tree.start("quarantine", holding.run)
             roller = Roller(pool, clock, keep_days=config.retention.rollup_days)
             await tree.start("roll-ups", roller.run)
@@ -226,20 +228,22 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 clock,
                 config.ingest,
                 config.retention,
-                lambda: pipeline.in_hand,
+                lambda: pipeline.in_flight,
                 metrics,
             )
             await tree.start("replays", replayer.run)
             # The broker: our session first, then the devices' door
-            door = Door(clock, metrics)
+            door = BrokerRefusals(clock, metrics)
             broker, users = await open_broker(config, data, tree, pool, door)
             client = await tree.open(
-                "broker session", session_client(config, data, broker), tell=reports.session(config.ingest.receive_max)
+                "broker session",
+                session_client(config, data, broker),
+                tell=reports.report_session(config.ingest.receive_max),
             )
             await client.subscribe(SUBSCRIPTION, max_qos=QoS.AT_LEAST_ONCE, retain_handling=RetainHandling.SEND_NEVER)
-            intake = Intake(client, pipeline, config.ingest.batch_size, failpoint, metrics.redelivered.inc)
+            intake = BrokerSource(client, pipeline, config.ingest.batch_size, failpoint, metrics.redelivered.inc)
             intake_service, _ = await tree.start("intake", intake.run)
-            await tree.start("backlog", backlog.run, lambda: pipeline.in_hand + client.statistics().waiting)
+            await tree.start("backlog", backlog.run, lambda: pipeline.in_flight + client.statistics().waiting)
             await tree.start("link", watch_link, client, away)
             present = partial(health, database, postgres, client)
             await tree.start("listening", listening.run, lambda: not present().missing())
@@ -252,18 +256,18 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             )
             await tree.start("janitor", janitor.run)
             if broker is None:
-                await tree.start("session watch", listener_gate.watch, client)
+                await tree.start("session watch", listener_gate.watch_session, client)
             else:
                 instance = data.instance.instance_id
-                broker_users = BrokerUsers(
-                    broker, users, pool, open_connection, clock, instance, talkative=door.talkative
+                broker_users = CredentialsSync(
+                    broker, users, pool, open_connection, clock, instance, debug_logging=door.debug_logging
                 )
                 await tree.start("broker users", broker_users.run, client.ready)
-                await tree.start("door", listener_gate.keep, client, broker)
+                await tree.start("door", listener_gate.keep_gate, client, broker)
                 await tree.start("refusals", door.run, broker_users.talk)
-            queue = BrokerWatch(watch_client(config, broker), metrics)
-            await tree.start("broker watch", queue.run, tell=reports.broker_watch(queue))
-            vitals = Vitals(metrics, clock, data.path, queue=lambda: queue.waiting, each_second=tree.sample)
+            queue = BrokerStatistics(watch_client(config, broker), metrics)
+            await tree.start("broker watch", queue.run, tell=reports.report_broker(queue))
+            vitals = ProcessMetrics(metrics, clock, data.path, queue=lambda: queue.waiting, each_second=tree.sample)
             await tree.start("vitals", vitals.run)
             # The dashboard
             mqtt_host, mqtt_port = device_address(config, broker)
@@ -285,15 +289,19 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 grace=grace(config),
                 device_listener=DeviceListener(mqtt_host if broker is None else None, mqtt_port),
                 limit_of=partial(limit_of, limiter, clock),
-                refused_at_door=door.refusals,
-                forecaster=Forecaster(pool, registry, clock, config.ingest, config.retention, grace=grace(config)),
-                system=System(
+                broker_refusals=door.refusals,
+                replay_previewer=ReplayPreviewer(
+                    pool, registry, clock, config.ingest, config.retention, grace=grace(config)
+                ),
+                system=Snapshot(
                     instance=data.instance.instance_id,
                     started_at=tree.since,
                     tasks=tree.status,
                     vitals=vitals,
-                    companions=partial(reports.companions, database, postgres, broker, client, queue),
-                    bounds=partial(reports.bounds, config, limiter, registry, states, admission, client, pipeline),
+                    companions=partial(reports.dependencies, database, postgres, broker, client, queue),
+                    bounds=partial(
+                        reports.resource_limits, config, limiter, registry, states, admission, client, pipeline
+                    ),
                     broker_terms=None if broker is None else reports.broker_terms(broker, broker_limits(config)),
                     retention_days=config.retention.days,
                     schema=lambda: database.schema_version,
@@ -330,7 +338,7 @@ async def open_database(config: Config, data: DataDir, tree: Tree) -> tuple[Post
     postgres = None
     if config.database.url is None:
         postgres = server = Postgres(data, roles=[role.name for role in ROLES])
-        tell = reports.child(lambda: server.status, lambda: str(server.programs.major))
+        tell = reports.report_child(lambda: server.status, lambda: str(server.programs.major))
         _, place = await tree.start("postgres", postgres.run, tell=tell)
         endpoint = Endpoint.local(place.socket_dir, place.port)
         await bootstrap.prepare(make_conninfo(endpoint.base, user=SUPERUSER, dbname=ANY_DATABASE), DATABASE)
@@ -347,10 +355,10 @@ def grace(config: Config) -> timedelta:
     return timedelta(days=config.subscriptions.grace_days)
 
 
-def override(limits: Overrides, tenant_id: str, device_id: str | None) -> Override | None:
+def override(limits: LimitOverrides, tenant_id: str, device_id: str | None) -> BucketOverride | None:
     """What the database sets for one tenant or device, in the limiter's words."""
     found = limits.get(tenant_id, device_id)
-    return None if found is None else Override(found.rate, found.burst, found.tenant_rate)
+    return None if found is None else BucketOverride(found.rate, found.burst, found.tenant_rate)
 
 
 def limit_of(limiter: Limiter, clock: Clock, tenant_id: str, device_id: str) -> BucketState:
@@ -359,7 +367,7 @@ def limit_of(limiter: Limiter, clock: Clock, tenant_id: str, device_id: str) -> 
 
 
 async def follow_registry(
-    endpoint: Endpoint, registry: Registry, limits: Overrides, *, task_status: trio.TaskStatus[None]
+    endpoint: Endpoint, registry: Registry, limits: LimitOverrides, *, task_status: trio.TaskStatus[None]
 ) -> None:
     """Pass on what the triggers tell; after a lost connection everything is read anew."""
 
@@ -373,10 +381,10 @@ async def follow_registry(
 
     activity().doing("waits for a change of the registry")
     open_connection = partial(connect, endpoint.conninfo(INGEST))
-    await listen(open_connection, [CHANNEL], told, missed, task_status=task_status)
+    await listen(open_connection, [REGISTRY_CHANNEL], told, missed, task_status=task_status)
 
 
-def absent(backlog: Backlog, listening: Listening, seconds: float) -> None:
+def absent(backlog: BacklogCredit, listening: Listening, seconds: float) -> None:
     """No messages were taken in the last ``seconds``: neither limits nor presence hold that against a device."""
     backlog.away(seconds)
     listening.away(seconds)
@@ -397,7 +405,7 @@ async def watch_link(client: Client, away: Callable[[float], None], *, task_stat
 
 
 async def open_broker(
-    config: Config, data: DataDir, tree: Tree, pool: Pool, door: Door
+    config: Config, data: DataDir, tree: Tree, pool: Pool, door: BrokerRefusals
 ) -> tuple[Mosquitto | None, Users]:
     """Mosquitto with its private listener only, if it is ours, and the users it was started with."""
     if config.broker.url is not None:
@@ -411,9 +419,9 @@ async def open_broker(
         users=users,
         limits=broker_limits(config),
         on_line=door.heard,
-        talkative=door.talkative,
+        debug_logging=door.debug_logging,
     )
-    tell = reports.child(lambda: broker.status, lambda: broker.program.version_text)
+    tell = reports.report_child(lambda: broker.status, lambda: broker.program.version_text)
     await tree.start("mosquitto", broker.run, tell=tell)
     return broker, users
 
@@ -487,6 +495,6 @@ def health(database: DatabaseHealth, postgres: Postgres | None, client: Client) 
     return Health(postgres=away, broker=broker, schema=database.schema)
 
 
-def broker_queue(watch: BrokerWatch) -> BrokerQueue | None:
+def broker_queue(watch: BrokerStatistics) -> BrokerQueue | None:
     """How full the broker's queue is, for the page that says that Postgres is away."""
     return None if watch.waiting is None else BrokerQueue(watch.waiting, BrokerLimits().max_queued_messages)

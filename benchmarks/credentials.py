@@ -22,10 +22,10 @@ from appliance.db.trio_psycopg import Connection, connect
 from appliance.devices import tenants
 from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials import credential as credentials
-from appliance.devices.credentials.credential import Issued, Rotation
+from appliance.devices.credentials.credential import IssuedSecrets, Rotation
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes, imports
-from appliance.devices.seats.changes import By
+from appliance.devices.seats.changes import ChangeContext
 from appliance.mqtt.client import Client
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import SubscriptionType
@@ -41,19 +41,19 @@ ACTOR = Actor("benchmark", ActorKind.COMMAND)
 PUBLISH_PAUSE = 0.01
 
 
-def by() -> By:
+def by() -> ChangeContext:
     """Us, now."""
-    return By(ACTOR, datetime.now(UTC))
+    return ChangeContext(ACTOR, datetime.now(UTC))
 
 
 async def known(connection: Connection[Any], change: str) -> None:
     """Return when the broker knows a change."""
     arrival = await broker_sync.wait(connection, change, patience=30)
-    if arrival is not broker_sync.Arrival.APPLIED:
+    if arrival is not broker_sync.SyncStatus.APPLIED:
         raise SystemExit(f"the broker did not learn of a change: {arrival.value}")
 
 
-async def fill(connection: Connection[Any]) -> tuple[list[Issued], float]:
+async def fill(connection: Connection[Any]) -> tuple[list[IssuedSecrets], float]:
     """The users, and the seconds until the broker knew them all."""
     await tenants.add(connection, TENANT, ACTOR)
     new = NewSubscription(TENANT, SubscriptionType.MAIN, USERS + ROUNDS + BURST, by().grace)
@@ -76,7 +76,9 @@ async def add(connection: Connection[Any], device: str) -> str:
         return await broker_sync.this_change(connection)
 
 
-async def rounds(connection: Connection[Any], crowd: list[Client], issued: list[Issued]) -> dict[str, list[float]]:
+async def rounds(
+    connection: Connection[Any], crowd: list[Client], issued: list[IssuedSecrets]
+) -> dict[str, list[float]]:
     """Create, revoke and rotate, one after the other; seconds until the broker knew, or had dropped the device."""
     took: dict[str, list[float]] = {"created": [], "revoked": [], "rotated": []}
     for number in range(ROUNDS):
@@ -94,7 +96,7 @@ async def rounds(connection: Connection[Any], crowd: list[Client], issued: list[
     return took
 
 
-async def publish(client: Client, issued: Issued, pauses: list[float]) -> None:
+async def publish(client: Client, issued: IssuedSecrets, pauses: list[float]) -> None:
     """Be a device that sends all the time; notes how long each acknowledgement takes."""
     while True:
         began = trio.current_time()

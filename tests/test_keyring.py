@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from appliance.children.data_dir import open_data_dir
 from appliance.errors import ApplianceError
-from appliance.keyring import KEY_BYTES, Key, Vault, decode, encode, new_key
+from appliance.keyring import KEY_BYTES, Keyring, SealingKey, decode, encode, new_key
 
-SHORT_ID = encode([Key("00", b"x" * KEY_BYTES)])
-SHORT_KEY = encode([Key("00" * 8, b"x")])
-VAULT = Vault([new_key()])
+SHORT_ID = encode([SealingKey("00", b"x" * KEY_BYTES)])
+SHORT_KEY = encode([SealingKey("00" * 8, b"x")])
+VAULT = Keyring([new_key()])
 
 
 @given(st.binary(max_size=200), st.text(st.characters(codec="utf-8"), max_size=50))
@@ -47,11 +47,11 @@ def test_what_was_never_sealed_opens_nothing(junk: bytes) -> None:
 
 def test_a_newer_key_seals_and_the_older_one_still_opens() -> None:
     old, new = new_key(), new_key()
-    sealed = Vault([old]).seal(b"secret", "place")
-    both = Vault([new, old])
+    sealed = Keyring([old]).seal(b"secret", "place")
+    both = Keyring([new, old])
     assert both.open(sealed, "place") == b"secret"
     with pytest.raises(ApplianceError, match=new.id):
-        Vault([old]).open(both.seal(b"secret", "place"), "place")
+        Keyring([old]).open(both.seal(b"secret", "place"), "place")
 
 
 def test_a_key_is_in_no_repr() -> None:
@@ -70,7 +70,15 @@ def test_the_file_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"[]", b"{}", b"nonsense", encode([Key("00", b"x" * KEY_BYTES)]), encode([Key("00" * 8, b"x")])]
+    "text",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"nonsense",
+        encode([SealingKey("00", b"x" * KEY_BYTES)]),
+        encode([SealingKey("00" * 8, b"x")]),
+    ],
 )
 def test_a_damaged_file_is_not_replaced(text: bytes) -> None:
     with pytest.raises(ApplianceError, match="restore it from a backup"):

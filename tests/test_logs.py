@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.config import Log, Secret
-from appliance.logs import SAMPLE_BURST, SAMPLE_WINDOW, Sampler, configure, encode
+from appliance.logs import SAMPLE_BURST, SAMPLE_WINDOW, LogSampler, configure, encode
 
 
 class Terminal(io.StringIO):
@@ -132,7 +132,7 @@ class Hand:
         return self.now
 
 
-def _passes(sampler: Sampler, event: str, level: str = "warning") -> structlog.typing.EventDict | None:
+def _passes(sampler: LogSampler, event: str, level: str = "warning") -> structlog.typing.EventDict | None:
     try:
         return sampler(None, level, {"event": event, "logger": "test"})
     except structlog.DropEvent:
@@ -141,7 +141,7 @@ def _passes(sampler: Sampler, event: str, level: str = "warning") -> structlog.t
 
 def test_repeated_warnings_are_sampled_and_counted() -> None:
     clock = Hand()
-    sampler = Sampler(clock)
+    sampler = LogSampler(clock)
     passed = [_passes(sampler, "again") is not None for _ in range(SAMPLE_BURST + 7)]
     assert passed == [True] * SAMPLE_BURST + [False] * 7
     assert _passes(sampler, "another") is not None
@@ -151,12 +151,12 @@ def test_repeated_warnings_are_sampled_and_counted() -> None:
 
 
 def test_what_is_no_warning_is_never_sampled() -> None:
-    sampler = Sampler(Hand())
+    sampler = LogSampler(Hand())
     assert all(_passes(sampler, "said", "info") for _ in range(10 * SAMPLE_BURST))
 
 
 def test_sampling_remembers_a_bounded_number_of_events() -> None:
-    sampler = Sampler(Hand())
+    sampler = LogSampler(Hand())
     for number in range(10_000):
         assert _passes(sampler, f"event {number}") is not None
     assert len(sampler._windows) <= 1000

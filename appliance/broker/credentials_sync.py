@@ -23,12 +23,12 @@ from appliance.db.changes import Connect, listen
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.credentials import broker_sync, credential
-from appliance.devices.credentials.broker_sync import BrokerCopy
+from appliance.devices.credentials.broker_sync import BrokerCredentials
 from appliance.runtime.activity import activity
 
 log = structlog.get_logger(__name__)
 
-MIN_INTERVAL = 1.0
+MIN_RELOAD_SECONDS = 1.0
 """Seconds between the beginnings of two reloads."""
 RETRY_SECONDS = 0.5
 FAR = 3600.0
@@ -38,7 +38,7 @@ Ready = Callable[[], Awaitable[object]]
 """Returns while something is there, waits while it is not."""
 
 
-def users_of(copy: BrokerCopy) -> Users:
+def users_of(copy: BrokerCredentials) -> Users:
     """As the broker's files have them."""
     return Users(copy.passwords, copy.denials)
 
@@ -49,7 +49,7 @@ async def read_users(pool: Pool) -> Users:
         return users_of(await broker_sync.read(connection))
 
 
-class BrokerUsers:
+class CredentialsSync:
     """The one who writes the embedded broker's files while it runs."""
 
     def __init__(
@@ -61,8 +61,8 @@ class BrokerUsers:
         clock: Clock,
         instance: str,
         *,
-        talkative: bool,
-        min_interval: float = MIN_INTERVAL,
+        debug_logging: bool,
+        min_interval: float = MIN_RELOAD_SECONDS,
     ) -> None:
         """``users`` and ``talkative`` are what the broker was started with; ``connect`` opens a connection of our own
         as ``appliance_ingest``."""
@@ -73,8 +73,8 @@ class BrokerUsers:
         self._instance = instance
         self._lock_key = secrets.randbits(63)
         self._known = users
-        self._talks = talkative
-        self._talk_wanted = talkative
+        self._talks = debug_logging
+        self._talk_wanted = debug_logging
         self._woken = trio.Event()
         self._min_interval = min_interval
         self._last_reload = -min_interval
@@ -92,7 +92,7 @@ class BrokerUsers:
         to reload (:mod:`appliance.children.mosquitto_reload`).
         """
         async with trio.open_nursery() as nursery:
-            await nursery.start(listen, self._connect, [broker_sync.CHANNEL], self._told, self._wake)
+            await nursery.start(listen, self._connect, [broker_sync.BROKER_CHANNEL], self._told, self._wake)
             announce: Callable[[], None] = task_status.started
             while True:
                 self._woken = trio.Event()
@@ -117,24 +117,24 @@ class BrokerUsers:
         async with self._pool.connection() as connection:
             await credential.switch_due(connection, self._now())
             copy = await broker_sync.read(connection)
-        users, talkative = users_of(copy), self._talk_wanted
-        if users != self._known or talkative is not self._talks:
-            await self._bring(session_ready, users, talkative)
+        users, debug_logging = users_of(copy), self._talk_wanted
+        if users != self._known or debug_logging is not self._talks:
+            await self._bring(session_ready, users, debug_logging)
         async with self._pool.connection() as connection:
             await broker_sync.record(connection, self._instance, self._lock_key, copy)
         if copy.next_switch is None:
             return FAR
         return min(max((copy.next_switch - self._now()).total_seconds(), 0.0), FAR)
 
-    async def _bring(self, session_ready: Ready, users: Users, talkative: bool) -> None:
+    async def _bring(self, session_ready: Ready, users: Users, debug_logging: bool) -> None:
         began = trio.current_time()
-        await self._mosquitto.write(users=users, talkative=talkative)
+        await self._mosquitto.write(users=users, debug_logging=debug_logging)
         await session_ready()
         self._last_reload = trio.current_time()
         while not await self._mosquitto.reload():  # it went down: its successor has read the files, and may tell
             await trio.sleep(RETRY_SECONDS)
             await session_ready()
-        self._known, self._talks = users, talkative
+        self._known, self._talks = users, debug_logging
         log.info("broker reloaded", users=users.passwords.count("\n"), seconds=round(trio.current_time() - began, 3))
 
     async def _connect(self) -> Connection[tuple[object, ...]]:

@@ -19,7 +19,7 @@ RETRY_SECONDS = 0.5
 LOST = "broker state lost: what devices sent while the session was gone was not kept"
 
 
-async def keep(
+async def keep_gate(
     client: Client, mosquitto: Mosquitto, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Follow the link until cancelled; starts when devices are let in for the first time."""
@@ -42,7 +42,7 @@ async def keep(
             client.drop_connection()
 
 
-async def watch(client: Client, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+async def watch_session(client: Client, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """For an external broker: tell when it has lost our session after we had one."""
     had_session = False
     task_status.started()

@@ -31,35 +31,35 @@ from appliance.clock import Clock
 from appliance.metrics import Metrics
 from appliance.runtime.activity import activity
 
-KEPT = 1000
+MAX_REFUSALS = 1000
 """Different refusals."""
 MAX_CLIENTS = 20_000
-MAX_ARRIVING = 1000
-ARRIVAL_SECONDS = 30.0
+MAX_CONNECTING = 1000
+CONNECTING_SECONDS = 30.0
 """After which a caller who has not shown a name is no longer looked for."""
 FLOOD = 2000
 """Lines within a second that silence the broker."""
 QUIET_SECONDS = 60.0
 MAX_QUIET_SECONDS = 600.0
 
-ARRIVED = re.compile(
+CONNECTED = re.compile(
     r"New connection from (?P<host>\S*):(?P<port>\d+) on port|New connection from (?P<local>\S*) on port"
 )
 ACCEPTED = re.compile(
     r"New client connected from (?P<host>\S*):(?P<port>\d+) as (?P<id>.*) \(p\d+, c\d, k\d+(?:, u'(?P<user>.*)')?\)\.$"
 )
-LEFT = re.compile(
+DISCONNECTED = re.compile(
     r"(?:Client|Bad socket read/write on client) (?P<id>.*?)(?: \[(?P<peer>\S*):\d+\])?"
     r"(?: (?P<how>(?:been )?disconnected\b.*|closed .*|has .*)|: .*)$"
 )
 ANSWERED = re.compile(r"Sending CONNACK to (?P<host>.*) \(\d+, (?P<code>\d+)\)$")
 DENIED = re.compile(r"Denied PUBLISH from (?P<id>.*?) \(d\d, q\d, r\d, m\d+, '(?P<topic>.*)', \.\.\. \(\d+ bytes\)\)$")
 TOO_LARGE = re.compile(r"Dropped too large PUBLISH from (?P<id>.*?) \(d\d, q\d, r\d, m\d+, '(?P<topic>.*)', \.\.\. ")
-CROWDED = re.compile(r"Client connection from (?P<host>\S+) denied: max_connections exceeded")
-UNKNOWN = "<unknown>"
+TOO_MANY_CONNECTIONS = re.compile(r"Client connection from (?P<host>\S+) denied: max_connections exceeded")
+UNKNOWN_CLIENT = "<unknown>"
 
 
-class Cause(StrEnum):
+class RefusalCause(StrEnum):
     """Why the broker refused; the values are labels of the metric."""
 
     SIGN_IN = "sign_in"
@@ -72,20 +72,20 @@ class Cause(StrEnum):
     """What came was no proper MQTT."""
 
 
-LEAVINGS = (
-    ("not authorised", Cause.SIGN_IN),
-    ("malformed packet", Cause.PROTOCOL),
-    ("protocol error", Cause.PROTOCOL),
-    ("oversize", Cause.TOO_LARGE),
+DISCONNECT_CAUSES = (
+    ("not authorised", RefusalCause.SIGN_IN),
+    ("malformed packet", RefusalCause.PROTOCOL),
+    ("protocol error", RefusalCause.PROTOCOL),
+    ("oversize", RefusalCause.TOO_LARGE),
 )
 """Words of a "Client ... disconnected" line that make it a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class BrokerRefusal:
     """One refusal, and how often it has happened; what the broker did not tell is None."""
 
-    cause: Cause
+    cause: RefusalCause
     at: float
     """The last time, in seconds since 1970."""
     address: str | None = None
@@ -115,14 +115,14 @@ class Refused:
     def hint(self) -> str | None:
         """What a person could do about it, in words; None where there is nothing to say."""
         match self.cause:
-            case Cause.TOPIC if self.username is not None and "/" in self.username:
+            case RefusalCause.TOPIC if self.username is not None and "/" in self.username:
                 return f"publishes to `{self.topic}`, should be `tenant/{self.username}/telemetry`"
-            case Cause.TOPIC if self.username is not None:
+            case RefusalCause.TOPIC if self.username is not None:
                 own = (self.topic or "").startswith(f"tenant/{self.username}/device/")
                 if own and (self.topic or "").count("/") == 4:
                     return "this device has a credential of its own; the claim user may not speak for it any more"
                 return f"publishes to `{self.topic}`, should be `tenant/{self.username}/device/DEVICE/telemetry`"
-            case Cause.SIGN_IN:
+            case RefusalCause.SIGN_IN:
                 return "wrong user or password; a device's user is `TENANT/device/DEVICE`"
         return None
 
@@ -133,7 +133,7 @@ class _Client:
     username: str | None
 
 
-class Log:
+class RefusalLogReader:
     """Makes refusals of lines; ``at`` is the time of a line in seconds since 1970."""
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class Log:
         self._clients: OrderedDict[str, _Client] = OrderedDict()
         self._turned_away: str | None = None
 
-    def read(self, line: str, at: float) -> Refused | None:
+    def read(self, line: str, at: float) -> BrokerRefusal | None:
         """The refusal that a line tells of, if it does."""
         # Most lines of a talking broker are about messages: their first letter says that nothing is to be read there.
         match line[:1]:
@@ -164,33 +164,33 @@ class Log:
                 self._clients.move_to_end(found["id"])
                 if len(self._clients) > MAX_CLIENTS:
                     self._clients.popitem(last=False)
-        elif (found := ARRIVED.match(line)) is not None:
+        elif (found := CONNECTED.match(line)) is not None:
             self._arriving[found["host"] or "", int(found["port"] or 0)] = at
-            while len(self._arriving) > MAX_ARRIVING or next(iter(self._arriving.values())) < at - ARRIVAL_SECONDS:
+            while len(self._arriving) > MAX_CONNECTING or next(iter(self._arriving.values())) < at - CONNECTING_SECONDS:
                 self._arriving.popitem(last=False)
 
-    def _denied(self, line: str, at: float) -> Refused | None:
-        for pattern, cause in ((DENIED, Cause.TOPIC), (TOO_LARGE, Cause.TOO_LARGE)):
+    def _denied(self, line: str, at: float) -> BrokerRefusal | None:
+        for pattern, cause in ((DENIED, RefusalCause.TOPIC), (TOO_LARGE, RefusalCause.TOO_LARGE)):
             if (found := pattern.match(line)) is not None:
                 client = self._clients.get(found["id"])
                 address, username = (None, None) if client is None else (client.address, client.username)
-                return Refused(cause, at, address, found["id"], username, found["topic"])
+                return BrokerRefusal(cause, at, address, found["id"], username, found["topic"])
         return None
 
-    def _leaves(self, line: str, at: float) -> Refused | None:
-        if (found := CROWDED.match(line)) is not None:
-            return Refused(Cause.TOO_MANY_CONNECTIONS, at, found["host"])
-        if (found := LEFT.match(line)) is None:
+    def _leaves(self, line: str, at: float) -> BrokerRefusal | None:
+        if (found := TOO_MANY_CONNECTIONS.match(line)) is not None:
+            return BrokerRefusal(RefusalCause.TOO_MANY_CONNECTIONS, at, found["host"])
+        if (found := DISCONNECTED.match(line)) is None:
             return None
-        cause = next((cause for words, cause in LEAVINGS if words in (found["how"] or "")), None)
-        if found["id"] == UNKNOWN:
+        cause = next((cause for words, cause in DISCONNECT_CAUSES if words in (found["how"] or "")), None)
+        if found["id"] == UNKNOWN_CLIENT:
             nameless = self._nameless_leaves()
             address = nameless if found["peer"] is None else found["peer"]
-            return None if cause is None or address == "" else Refused(cause, at, address)
+            return None if cause is None or address == "" else BrokerRefusal(cause, at, address)
         client = self._clients.pop(found["id"], None)
         if cause is None or client is None:
             return None
-        return Refused(cause, at, client.address, found["id"], client.username)
+        return BrokerRefusal(cause, at, client.address, found["id"], client.username)
 
     def _nameless_leaves(self) -> str | None:
         """Where a caller without a name came from: "" is the private socket, None one of several."""
@@ -204,17 +204,17 @@ class Log:
         return turned_away
 
 
-class Door:
+class BrokerRefusals:
     """Keeps the refusals, and decides when the broker is to talk."""
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
-        self.talkative = True
+        self.debug_logging = True
         """Whether the broker is to say several lines a message."""
         self._clock = clock
         self._metrics = metrics
-        self._log = Log()
-        self._kept: OrderedDict[tuple[object, ...], Refused] = OrderedDict()
-        self._counts: Counter[Cause] = Counter()
+        self._log = RefusalLogReader()
+        self._kept: OrderedDict[tuple[object, ...], BrokerRefusal] = OrderedDict()
+        self._counts: Counter[RefusalCause] = Counter()
         self._second = 0.0
         self._lines = 0
         self._flooded = trio.Event()
@@ -229,7 +229,7 @@ class Door:
             self._metrics.door_refusals.labels(refused.cause.value).inc()
             self._keep(refused)
 
-    def refusals(self, tenant: str | None = None, device: str | None = None) -> list[Refused]:
+    def refusals(self, tenant: str | None = None, device: str | None = None) -> list[BrokerRefusal]:
         """The last refusals, newest first; those of one tenant, or of one device of it.
 
         A refused connection names neither: it is nobody's, and shown to operators only.
@@ -240,7 +240,7 @@ class Door:
             if tenant in (None, one.tenant_id) and device in (None, one.device_id)
         ]
 
-    def counts(self) -> Mapping[Cause, int]:
+    def counts(self) -> Mapping[RefusalCause, int]:
         """How often each cause was seen since the start of the process."""
         return dict(self._counts)
 
@@ -256,7 +256,7 @@ class Door:
             activity().doing("too much traffic to see denied topics; listens again later")
             await trio.sleep(self._quiet)
             self._flooded = trio.Event()
-            self.talkative = True
+            self.debug_logging = True
             talk(True)
 
     def _count_line(self) -> None:
@@ -264,18 +264,18 @@ class Door:
         if now - self._second >= 1.0:
             self._second, self._lines = now, 0
         self._lines += 1
-        if self._lines > FLOOD and self.talkative:
+        if self._lines > FLOOD and self.debug_logging:
             # As long as makes it FLOOD lines in a minute.
             rate = self._lines / max(now - self._second, 0.01)
             self._quiet = min(max(QUIET_SECONDS * rate / FLOOD, QUIET_SECONDS), MAX_QUIET_SECONDS)
-            self.talkative = False
+            self.debug_logging = False
             self._flooded.set()
 
-    def _keep(self, refused: Refused) -> None:
+    def _keep(self, refused: BrokerRefusal) -> None:
         """One entry for all of a kind, so that a single device that tries for ever does not push out the others."""
         who = refused.username or refused.client_id  # a client id may be another one each time
         kind = (refused.cause, refused.address, who, refused.topic)
         before = self._kept.pop(kind, None)
         self._kept[kind] = refused if before is None else replace(refused, times=before.times + 1)
-        if len(self._kept) > KEPT:
+        if len(self._kept) > MAX_REFUSALS:
             self._kept.popitem(last=False)

@@ -12,14 +12,14 @@ from appliance.failpoints import Failpoints
 from appliance.ingest.batch import Settlement, Submission
 from appliance.ingest.pipeline import Pipeline
 from appliance.mqtt.client import Client
-from appliance.mqtt.inbox import Batch
+from appliance.mqtt.inbox import InboundBatch
 from appliance.runtime.activity import activity
 
 FIRST_PUBACK = "after_first_puback"
-NONE: frozenset[int] = frozenset()
+NO_PACKETS: frozenset[int] = frozenset()
 
 
-class Intake:
+class BrokerSource:
     """The pipeline's source on the broker's side."""
 
     def __init__(
@@ -42,14 +42,16 @@ class Intake:
         task_status.started()
         async for batch in self._client.batches(self._batch_size):
             again = [packet.duplicate for packet in batch.packets]
-            redelivered = frozenset(index for index, marked in enumerate(again) if marked) if True in again else NONE
+            redelivered = (
+                frozenset(index for index, marked in enumerate(again) if marked) if True in again else NO_PACKETS
+            )
             self._on_redelivered(len(redelivered))
-            qos0 = _qos0(batch) if batch.count < len(batch.packets) else NONE
+            qos0 = _qos0(batch) if batch.count < len(batch.packets) else NO_PACKETS
             await self._pipeline.submit(
                 Submission(batch.packets, batch.received, self._acknowledger(batch), qos0, redelivered)
             )
 
-    def _acknowledger(self, batch: Batch) -> Callable[[Settlement], Awaitable[None]]:
+    def _acknowledger(self, batch: InboundBatch) -> Callable[[Settlement], Awaitable[None]]:
         async def acknowledge(settlement: Settlement) -> None:
             rest = batch
             if self._failpoint.name == FIRST_PUBACK and batch.count:
@@ -64,5 +66,5 @@ class Intake:
         return acknowledge
 
 
-def _qos0(batch: Batch) -> frozenset[int]:
+def _qos0(batch: InboundBatch) -> frozenset[int]:
     return frozenset(index for index, packet in enumerate(batch.packets) if packet.packet_id is None)

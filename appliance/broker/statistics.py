@@ -16,7 +16,7 @@ CONNECTED = "$SYS/broker/clients/connected"
 VERSION = "$SYS/broker/version"
 
 
-class BrokerWatch:
+class BrokerStatistics:
     """A second, light connection to the broker, so that its figures never mix with the devices' messages."""
 
     def __init__(self, client: Client, metrics: Metrics) -> None:

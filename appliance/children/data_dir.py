@@ -27,7 +27,7 @@ import structlog
 from appliance.children.account import Account
 from appliance.children.files import make_folder, write_atomically
 from appliance.errors import ApplianceError
-from appliance.keyring import Key, Vault, decode, encode, new_key
+from appliance.keyring import Keyring, SealingKey, decode, encode, new_key
 
 log = structlog.get_logger(__name__)
 
@@ -60,10 +60,10 @@ class RunFile(msgspec.Struct, frozen=True):
 class DataDir:
     """A data folder that is ours alone while it is open. Made by :func:`open_data_dir`."""
 
-    def __init__(self, path: Path, instance: Instance, keys: Sequence[Key], sockets: Path) -> None:
+    def __init__(self, path: Path, instance: Instance, keys: Sequence[SealingKey], sockets: Path) -> None:
         self.path = path
         self.instance = instance
-        self.vault = Vault(keys)
+        self.vault = Keyring(keys)
         self.sockets = sockets
 
     def folder(self, name: str, owner: Account | None) -> Path:
@@ -171,7 +171,7 @@ def _instance(path: Path) -> Instance:
         ) from None
 
 
-def _keys(path: Path) -> list[Key]:
+def _keys(path: Path) -> list[SealingKey]:
     try:
         return decode(path.read_bytes())
     except FileNotFoundError:

@@ -40,7 +40,7 @@ class Mosquitto:
         clock: Clock | None = None,
         patience: Patience | None = None,
         on_line: Callable[[str], None] | None = None,
-        talkative: bool = False,
+        debug_logging: bool = False,
     ) -> None:
         """``host:port`` is for devices, port 0 picks a free one. ``subscription`` is the topic filter that the
         session of ``data_dir.instance.mqtt_client_id`` must hold before devices are let in. ``on_line`` gets every
@@ -53,7 +53,7 @@ class Mosquitto:
             users or files.Users(),
             limits or files.BrokerLimits(),
             on_line,
-            talkative=talkative,
+            debug_logging=debug_logging,
         )
         self._keeper = Keeper(self._program, clock or SystemClock(), patience or Patience())
         self._changing = trio.Lock()
@@ -124,12 +124,12 @@ class Mosquitto:
                 self._program.devices_wanted = False
                 await self._keeper.restart()
 
-    async def write(self, *, users: files.Users | None = None, talkative: bool | None = None) -> None:
+    async def write(self, *, users: files.Users | None = None, debug_logging: bool | None = None) -> None:
         """Bring what is given into the broker's files; it reads them at its next start or :meth:`reload`.
 
         Raises OSError when the disk does not take them.
         """
-        await self._program.write(users, talkative)
+        await self._program.write(users, debug_logging)
 
     async def reload(self) -> bool:
         """Have the broker read its files again; True once it judges by them. Who is no longer in them is dropped.

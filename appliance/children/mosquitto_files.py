@@ -89,7 +89,7 @@ def configuration(
     limits: BrokerLimits,
     devices: DeviceListener | None,
     *,
-    talkative: bool = False,
+    debug_logging: bool = False,
 ) -> str:
     """mosquitto.conf with the private listener, and with the device listener if ``devices`` is given.
 
@@ -106,7 +106,7 @@ def configuration(
         "log_dest stderr",
         "log_timestamp false",
         *(f"log_type {kind}" for kind in LOG_TYPES),
-        *(["log_type debug"] if talkative else []),
+        *(["log_type debug"] if debug_logging else []),
         # Who was refused is read from these lines (appliance.broker.refusals); what names a client id goes no further.
         "connection_messages true",
     ]

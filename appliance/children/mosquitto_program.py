@@ -75,7 +75,7 @@ class BrokerProgram:
         limits: files.BrokerLimits,
         on_line: Callable[[str], None] | None,
         *,
-        talkative: bool = False,
+        debug_logging: bool = False,
     ) -> None:
         self.program: MosquittoProgram | None = None
         self.devices = devices
@@ -89,7 +89,7 @@ class BrokerProgram:
         self._client_id = data_dir.instance.mqtt_client_id
         self._subscription = subscription
         self._users = users
-        self._talkative = talkative
+        self._debug_logging = debug_logging
         self._talks = False
         self._writing = trio.Lock()
         self._limits = limits
@@ -127,7 +127,7 @@ class BrokerProgram:
         self._receipt.unlink(missing_ok=True)
         async with self._writing:
             self._render(self.program)
-        self._talks = self._talkative
+        self._talks = self._debug_logging
         with contextlib.suppress(FileNotFoundError):
             self.endpoint.socket.unlink()
         return Command(
@@ -150,7 +150,7 @@ class BrokerProgram:
         if BROKEN_STORE.search(line):
             self._store_broken = True
         if BEGINS in line:
-            self._talks = self._talkative
+            self._talks = self._debug_logging
         if UNLOGGED.match(line) or (self._talks and not line.startswith(("Error", "Warning"))):
             return None
         if line.startswith("Error"):
@@ -179,15 +179,15 @@ class BrokerProgram:
             self.stores_lost += 1
             log.error("broker state lost", why=why)
 
-    async def write(self, users: files.Users | None, talkative: bool | None) -> None:
+    async def write(self, users: files.Users | None, debug_logging: bool | None) -> None:
         """Remember what is given, and write it unless the first start is still to come."""
         self._users = self._users if users is None else users
-        self._talkative = self._talkative if talkative is None else talkative
+        self._debug_logging = self._debug_logging if debug_logging is None else debug_logging
         if self._rendered is not None:
             async with self._writing:
                 # In a thread: 10,000 users are 1.5 MB, and they are synced.
                 await trio.to_thread.run_sync(self._render, self._rendered)
-        self._talks = self._talks or self._talkative
+        self._talks = self._talks or self._debug_logging
 
     @property
     def _receipt(self) -> Path:
@@ -203,7 +203,7 @@ class BrokerProgram:
         sockets = self.endpoint.socket.parent
         texts = {
             files.CONFIGURATION: files.configuration(
-                self._folder, sockets, program, self._limits, devices, talkative=self._talkative
+                self._folder, sockets, program, self._limits, devices, debug_logging=self._debug_logging
             ),
             files.ACL: files.acl_file(self._users),
             files.PASSWORDS: files.password_file(self._private_hash, self._users),

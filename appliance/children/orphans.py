@@ -11,7 +11,7 @@ log = structlog.get_logger(__name__)
 PERIOD_SECONDS = 5.0
 
 
-async def reap_orphans(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+async def reap_forever(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Reap what nobody else will, until cancelled. Returns at once when we are not process 1.
 
     Whoever starts a process waits for it within moments. A child that is a zombie in two looks in a row, five seconds

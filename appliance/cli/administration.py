@@ -21,8 +21,8 @@ from appliance.db.migrations import schema_version, shipped
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection, connect
 from appliance.devices.credentials import broker_sync
-from appliance.devices.credentials.broker_sync import Arrival
-from appliance.devices.seats.changes import By
+from appliance.devices.credentials.broker_sync import SyncStatus
+from appliance.devices.seats.changes import ChangeContext
 from appliance.errors import ApplianceError
 from appliance.people import by as people_by
 
@@ -36,19 +36,19 @@ class Administration:
         self.connection = connection
         self.endpoint = endpoint
         self.grace = grace
-        self.arrival: Arrival | None = None
+        self.arrival: SyncStatus | None = None
         """Where the last change has got to; None before one."""
 
     @property
-    def by(self) -> By:
+    def by(self) -> ChangeContext:
         """The person, now."""
         now = datetime.fromtimestamp(SystemClock().wall(), UTC)
-        return By(Actor(operating_system_user(), ActorKind.COMMAND), now, self.grace)
+        return ChangeContext(Actor(operating_system_user(), ActorKind.COMMAND), now, self.grace)
 
     @property
-    def people_by(self) -> people_by.By:
+    def people_by(self) -> people_by.ChangeContext:
         """The person, now, for changes of people."""
-        return people_by.By(self.by.actor, self.by.now)
+        return people_by.ChangeContext(self.by.actor, self.by.now)
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[None]:
@@ -65,12 +65,12 @@ def administer(invocation: Invocation, work: Callable[[Administration], Awaitabl
     Raises ApplianceError when the database cannot be reached, and what ``work`` raises.
     """
     result, arrival = trio.run(_administer, invocation.config, work)
-    if arrival is Arrival.PENDING:
+    if arrival is SyncStatus.PENDING:
         click.echo("pending: it is decided, but the broker does not know it yet", err=True)
     return result
 
 
-async def _administer(config: Config, work: Callable[[Administration], Awaitable[T]]) -> tuple[T, Arrival | None]:
+async def _administer(config: Config, work: Callable[[Administration], Awaitable[T]]) -> tuple[T, SyncStatus | None]:
     async with opened(config) as endpoint:
         try:
             async with await connect(endpoint.conninfo(INGEST)) as connection:

@@ -16,10 +16,10 @@ from appliance.db.roles import OWNER
 from appliance.db.trio_psycopg import connect
 from appliance.devices import tenants
 from appliance.devices.credentials import credential as credentials
-from appliance.devices.credentials.credential import Issued, Rotation
+from appliance.devices.credentials.credential import IssuedSecrets, Rotation
 from appliance.devices.device import DeviceStatus, NewDevice
 from appliance.devices.seats import changes
-from appliance.devices.seats.changes import By
+from appliance.devices.seats.changes import ChangeContext
 from appliance.devices.tenants import Strategy
 from appliance.errors import ApplianceError
 from appliance.simulate import scenes
@@ -86,7 +86,7 @@ async def _tenant(administration: Administration, tenant_id: str) -> None:
         )
 
 
-async def _devices(administration: Administration, by: By) -> None:
+async def _devices(administration: Administration, by: ChangeContext) -> None:
     """The devices of SHOW, one in each state."""
     connection, tenant_id = administration.connection, scenes.SHOW
     for device_id, status in (
@@ -106,7 +106,9 @@ async def _devices(administration: Administration, by: By) -> None:
             await record(connection, Entry(by.actor, "device.limit", "device", scenes.HASTY, tenant_id, None, after))
 
 
-async def _device(administration: Administration, new: NewDevice, tenant_id: str, wanted: DeviceStatus, by: By) -> None:
+async def _device(
+    administration: Administration, new: NewDevice, tenant_id: str, wanted: DeviceStatus, by: ChangeContext
+) -> None:
     """One device, in the status that is wanted."""
     connection, device_id = administration.connection, new.device_id
     found = (await changes.select_devices(connection, tenant_id, [device_id])).get(device_id)
@@ -131,7 +133,7 @@ async def _logins(administration: Administration) -> Logins:
     for tenant_id in scenes.STAGE:
         claim = await tenants.rotate_claim(connection, tenant_id, by.actor)
         passwords[claim.claim_username] = claim.claim_password
-    issued: Issued = await credentials.rotate(connection, scenes.SHOW, scenes.OWN, by, Rotation(now=True))
+    issued: IssuedSecrets = await credentials.rotate(connection, scenes.SHOW, scenes.OWN, by, Rotation(now=True))
     return Logins({**passwords, issued.username: issued.password}, issued.token)
 
 

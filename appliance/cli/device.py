@@ -10,12 +10,12 @@ from appliance.cli.administration import Administration, administer
 from appliance.cli.output import json_option, plain, show_one, show_rows
 from appliance.devices import inventory
 from appliance.devices.credentials import credential as credentials
-from appliance.devices.credentials.credential import Issued, Rotation
+from appliance.devices.credentials.credential import IssuedSecrets, Rotation
 from appliance.devices.device import NewDevice
 from appliance.devices.inventory import Listed
 from appliance.devices.seats import changes, import_file, imports
-from appliance.devices.seats.import_file import Row
-from appliance.devices.seats.imports import Line, Outcome
+from appliance.devices.seats.import_file import ImportRow
+from appliance.devices.seats.imports import ImportLine, ImportOutcome
 
 COLUMNS = ("device_id", "status", "subscription_id", "site_id", "name", "own_credential", "last_seen_at")
 IMPORT_COLUMNS = ("line", "device_id", "outcome", "subscription_id", "detail")
@@ -42,7 +42,7 @@ def add(
     """
     new = NewDevice(device, site_id=site, subscription_id=subscription)
 
-    async def work(administration: Administration) -> Issued:
+    async def work(administration: Administration) -> IssuedSecrets:
         async with administration.changing():
             await changes.create(administration.connection, tenant, new, administration.by)
             return await credentials.create(administration.connection, tenant, device, administration.by)
@@ -189,7 +189,7 @@ def import_(
             return _outcomes(rows, await imports.import_many(connection, tenant, devices, by, dry_run=True), [])
         async with administration.changing():
             lines = await imports.import_many(connection, tenant, devices, by)
-            made = [line.new.device_id for line in lines if line.outcome is Outcome.CREATED]
+            made = [line.new.device_id for line in lines if line.outcome is ImportOutcome.CREATED]
             wanted = made if with_credentials else []
             issued = await credentials.create_many(connection, tenant, wanted, by) if wanted else []
         return _outcomes(rows, lines, issued)
@@ -197,14 +197,14 @@ def import_(
     outcomes = administer(invocation, work)
     secrets = ("username", "password", "token") if with_credentials and not dry_run else ()
     show_rows(outcomes, (*IMPORT_COLUMNS, *secrets), as_json=as_json)
-    return int(any(row["outcome"] in {Outcome.NO_CAPACITY, Outcome.REFUSED} for row in outcomes))
+    return int(any(row["outcome"] in {ImportOutcome.NO_CAPACITY, ImportOutcome.REFUSED} for row in outcomes))
 
 
-def _outcomes(rows: list[Row], lines: list[Line], issued: list[Issued]) -> list[dict[str, Any]]:
+def _outcomes(rows: list[ImportRow], lines: list[ImportLine], issued: list[IssuedSecrets]) -> list[dict[str, Any]]:
     secrets = {one.device_id: one for one in issued}
     outcomes = []
     for row, line in zip(rows, lines, strict=True):
-        one = secrets.get(line.new.device_id) if line.outcome is Outcome.CREATED else None
+        one = secrets.get(line.new.device_id) if line.outcome is ImportOutcome.CREATED else None
         outcomes.append(
             {
                 "line": row.line,

@@ -15,7 +15,14 @@ from appliance.cli.replaying import replay
 from appliance.ingest.quarantine import replays
 from appliance.ingest.quarantine import store as quarantine_store
 from appliance.ingest.quarantine.replays import Replay
-from appliance.ingest.quarantine.store import OPERATOR, Cause, Event, HoldingReach, Selection, Status
+from appliance.ingest.quarantine.store import (
+    OPERATOR,
+    HeldReach,
+    MessageStatus,
+    QuarantinedMessage,
+    RefusalCause,
+    Selection,
+)
 from appliance.reading import Reason
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -101,7 +108,7 @@ def command() -> None:
 @selection_options
 @click.option(
     "--status",
-    type=click.Choice([*(status.value.lower() for status in Status), "all"]),
+    type=click.Choice([*(status.value.lower() for status in MessageStatus), "all"]),
     default="held",
     show_default=True,
     help="What was decided on them.",
@@ -114,9 +121,9 @@ def list_(
     invocation: Invocation, /, status: str, before: int | None, limit: int, as_json: bool, **selection: Any
 ) -> None:
     """List messages, newest first."""
-    wanted, decided = selected(**selection), None if status == "all" else Status(status.upper())
+    wanted, decided = selected(**selection), None if status == "all" else MessageStatus(status.upper())
 
-    async def work(administration: Administration) -> list[Event]:
+    async def work(administration: Administration) -> list[QuarantinedMessage]:
         connection = administration.connection
         return await quarantine_store.list_events(connection, wanted, status=decided, before=before, limit=limit)
 
@@ -130,7 +137,7 @@ def list_(
 def show(invocation: Invocation, message: int, as_json: bool) -> None:
     """Show one message with its payload."""
 
-    async def work(administration: Administration) -> Event:
+    async def work(administration: Administration) -> QuarantinedMessage:
         return await quarantine_store.get_event(administration.connection, message)
 
     show_one(_row(administer(invocation, work), as_json=as_json), as_json=as_json)
@@ -147,7 +154,7 @@ def counts(invocation: Invocation, /, as_json: bool, **selection: Any) -> None:
     """
     wanted = selected(**selection)
 
-    async def work(administration: Administration) -> tuple[list[Cause], HoldingReach | None]:
+    async def work(administration: Administration) -> tuple[list[RefusalCause], HeldReach | None]:
         causes = await quarantine_store.counts(administration.connection, wanted)
         if wanted.tenant_id is None:
             return causes, None
@@ -232,7 +239,7 @@ def replay_(invocation: Invocation, /, dry_run: bool, yes: bool, no_wait: bool, 
     return replay(invocation, selected(**selection), dry_run=dry_run, yes=yes, wait=not no_wait, as_json=as_json)
 
 
-def _row(event: Event, *, as_json: bool) -> dict[str, Any]:
+def _row(event: QuarantinedMessage, *, as_json: bool) -> dict[str, Any]:
     """A message as JSON, its payload as text if it is such; for people, nothing in it can steer their terminal."""
     row: dict[str, Any] = plain(event)
     row = {"id": row.pop("event_id"), **row}
@@ -250,7 +257,7 @@ def _harmless(text: str) -> str:
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
-def _reach_in_words(reach: HoldingReach) -> str:
+def _reach_in_words(reach: HeldReach) -> str:
     if reach.complete_since is None:
         return f"{reach.held} held in {reach.held_bytes} bytes; none was ever evicted."
     since = reach.complete_since.astimezone(UTC).isoformat(timespec="seconds")

@@ -18,7 +18,7 @@ from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import Provisioner
 from appliance.ingest.quarantine import replays
-from appliance.ingest.quarantine.replay_preview import Forecast, Forecaster
+from appliance.ingest.quarantine.replay_preview import ReplayPreview, ReplayPreviewer
 from appliance.ingest.quarantine.replays import Replay, ReplayStatus
 from appliance.ingest.quarantine.store import Selection
 
@@ -32,7 +32,7 @@ def replay(invocation: Invocation, selection: Selection, *, dry_run: bool, yes: 
     """The command; its exit code: 1 when the replay failed."""
     config = invocation.config
 
-    async def work(administration: Administration) -> tuple[Forecast, Replay | None]:
+    async def work(administration: Administration) -> tuple[ReplayPreview, Replay | None]:
         forecast = await _forecast(config, administration, selection)
         if not as_json:
             click.echo(forecast_in_words(forecast))
@@ -40,7 +40,7 @@ def replay(invocation: Invocation, selection: Selection, *, dry_run: bool, yes: 
             return forecast, None
         if not (yes or as_json):
             click.confirm("Replay them?", abort=True)
-        job = await replays.ask(administration.connection, selection, actor=administration.by.actor)
+        job = await replays.request_replay(administration.connection, selection, actor=administration.by.actor)
         return forecast, await _follow(administration, job) if wait else job
 
     forecast, job = administer(invocation, work)
@@ -51,13 +51,13 @@ def replay(invocation: Invocation, selection: Selection, *, dry_run: bool, yes: 
     return int(job is not None and job.status is ReplayStatus.FAILED)
 
 
-async def _forecast(config: Config, administration: Administration, selection: Selection) -> Forecast:
+async def _forecast(config: Config, administration: Administration, selection: Selection) -> ReplayPreview:
     """With progress on a terminal: it may look at hundreds of thousands."""
     async with _pool(administration) as pool:
         clock, grace = SystemClock(), administration.grace
         registry = Registry(pool, StateBook(0), Provisioner(pool), clock, capacity=0, refusal_ttl=0, grace=grace)
-        forecaster = Forecaster(pool, registry, clock, config.ingest, config.retention, grace=grace)
-        forecast = await forecaster.forecast(
+        replay_previewer = ReplayPreviewer(pool, registry, clock, config.ingest, config.retention, grace=grace)
+        forecast = await replay_previewer.forecast(
             selection, progress=lambda examined, total: _show(f"looked at {examined} of {total}")
         )
         _show("")
@@ -81,7 +81,7 @@ async def _follow(administration: Administration, job: Replay) -> Replay:
     return job
 
 
-def forecast_in_words(forecast: Forecast) -> str:
+def forecast_in_words(forecast: ReplayPreview) -> str:
     """What would become of them, a line for each reason."""
     if not forecast.selected:
         return "Nothing that is held matches."
@@ -113,7 +113,7 @@ def replay_in_words(job: Replay) -> str:
     return "\n".join(lines)
 
 
-def _json(forecast: Forecast) -> dict[str, Any]:
+def _json(forecast: ReplayPreview) -> dict[str, Any]:
     return {**plain(forecast), "complete": forecast.complete}
 
 

@@ -23,7 +23,7 @@ from appliance.ingest.quarantine.store import OPERATOR, Selection
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
 from appliance.reading import Reason
-from appliance.simulate.publish import Broker
+from appliance.simulate.publish import BrokerAddress
 from appliance.simulate.scenes import NOBODY, SCENES, STAGE, Props, Scene
 
 PATIENCE_SECONDS = 8.0
@@ -45,7 +45,7 @@ NEEDS_OPEN_DOOR = "needs ingest.require_token = false, for HTTP, or an external 
 
 
 @dataclass(slots=True)
-class Shown:
+class ShownReason:
     """What became of one scene. ``seen``: by how many messages the exact counters rose."""
 
     reason: Reason
@@ -66,12 +66,12 @@ def parse(text: str) -> Sequence[Scene]:
     return [scene for scene in SCENES if scene.reason.value in wanted]
 
 
-def show(invocation: Invocation, scenes: Sequence[Scene], web_url: str, broker: Broker, *, as_json: bool) -> int:
+def show(invocation: Invocation, scenes: Sequence[Scene], web_url: str, broker: BrokerAddress, *, as_json: bool) -> int:
     """Play ``scenes`` and print what became of each; 1 if one that could be shown was not seen."""
     if not as_json:
         click.echo(f"the stage: the tenants {', '.join(STAGE)}, which stay", err=True)
 
-    async def work(administration: Administration) -> list[Shown]:
+    async def work(administration: Administration) -> list[ShownReason]:
         return await Show(administration, invocation.config, scenes, web_url, broker).play()
 
     shown = administer(invocation, work)
@@ -83,13 +83,18 @@ class Show:
     """One performance."""
 
     def __init__(
-        self, administration: Administration, config: Config, scenes: Sequence[Scene], web_url: str, broker: Broker
+        self,
+        administration: Administration,
+        config: Config,
+        scenes: Sequence[Scene],
+        web_url: str,
+        broker: BrokerAddress,
     ) -> None:
         self._administration = administration
         self._config = config
         self._web_url = web_url
         self._broker = broker
-        self._shown = {scene.reason: Shown(scene.reason, scene.how) for scene in scenes}
+        self._shown = {scene.reason: ShownReason(scene.reason, scene.how) for scene in scenes}
         self._scenes = [scene for scene in scenes if not self._impossible(scene)]
         self._clients: dict[str, Client] = {}
         self._seq = 0
@@ -109,7 +114,7 @@ class Show:
         self._shown[scene.reason].note = note
         return bool(note)
 
-    async def play(self) -> list[Shown]:
+    async def play(self) -> list[ShownReason]:
         """Set the stage, say everything, look at the counters; what became of each scene."""
         logins = await set_up(self._administration)
         begun = datetime.now(UTC)
@@ -150,7 +155,7 @@ class Show:
 
     def _as_user(self, user: str, logins: Logins) -> Client:
         if user in logins.passwords and not self._external:
-            broker = Broker(self._broker.host, self._broker.port, user, logins.passwords[user])
+            broker = BrokerAddress(self._broker.host, self._broker.port, user, logins.passwords[user])
             return broker.client(f"show-{user}", NO_SESSION)
         return self._broker.client("show", NO_SESSION)
 

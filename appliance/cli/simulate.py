@@ -21,8 +21,8 @@ from appliance.mqtt.topics import valid_id
 from appliance.simulate.devices import Behaviour
 from appliance.simulate.fleet import DEFAULT_MIX, Fleet, deal, parse_mix
 from appliance.simulate.ledger import Ledger
-from appliance.simulate.outcome_counts import Tally
-from appliance.simulate.publish import Broker, Publisher
+from appliance.simulate.outcome_counts import OutcomeCounts
+from appliance.simulate.publish import BrokerAddress, Publisher
 from appliance.simulate.scenes import Scene
 from appliance.simulate.schedule import Schedule
 
@@ -135,7 +135,7 @@ def command(
 
 def _stage(
     invocation: Invocation, host: str | None, port: int | None, username: str | None, password: str | None
-) -> tuple[str, Broker]:
+) -> tuple[str, BrokerAddress]:
     """The dashboard's address and the broker; of an external one, the user is that of the configuration."""
     settings = invocation.config.broker
     external = settings.address()
@@ -146,7 +146,9 @@ def _stage(
     return running(invocation.config).web_url, _broker(invocation, host, port, username or "", password)
 
 
-def _broker(invocation: Invocation, host: str | None, port: int | None, username: str, password: str | None) -> Broker:
+def _broker(
+    invocation: Invocation, host: str | None, port: int | None, username: str, password: str | None
+) -> BrokerAddress:
     """Where to publish: as the options say, else the appliance that runs on the configured data folder.
 
     Without a password we come as nobody, for brokers that let anybody in.
@@ -158,10 +160,10 @@ def _broker(invocation: Invocation, host: str | None, port: int | None, username
             raise ApplianceError(f"no appliance is ready on {folder}: start one (appliance run), or give --host")
         host = ANY_ADDRESS.get(running.mqtt_host, running.mqtt_host)
         port = port or running.mqtt_port
-    return Broker(host, port or 1883, username if password is not None else None, password)
+    return BrokerAddress(host, port or 1883, username if password is not None else None, password)
 
 
-async def _run(publisher: Publisher, broker: Broker, connections: int, run: str, shown: bool) -> Tally:
+async def _run(publisher: Publisher, broker: BrokerAddress, connections: int, run: str, shown: bool) -> OutcomeCounts:
     """The run with its progress on a terminal. The first Ctrl+C ends it politely, the second at once."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, publisher, nursery.cancel_scope)
@@ -203,7 +205,7 @@ def _progress(nursery: trio.Nursery, publisher: Publisher, shown: bool) -> Itera
         terminal.flush()
 
 
-def _result(tally: Tally, seed: int) -> dict[str, object]:
+def _result(tally: OutcomeCounts, seed: int) -> dict[str, object]:
     return {
         "seconds": round(tally.seconds, 3),
         "sent": tally.sent,

@@ -13,11 +13,11 @@ from appliance.errors import Invalid
 from appliance.people import passwords, users
 from appliance.people.passwords import Hasher
 from appliance.people.role import Role
-from appliance.people.users import PATH, NewUser, User, Wanted
+from appliance.people.users import PATH, NewUser, User, UserFilter
 
 COLUMNS = ("email", "name", "role", "tenant_id", "last_sign_in_at", "disabled_at", "has_password", "has_second_factor")
 NAMED = ("user_id", "email", "role", "tenant_id")
-SLICE = 1000
+PAGE_ROWS = 1000
 """Users read at once."""
 
 tenant_option = click.option("--tenant", help="Whose user it is, when several tenants have one with this address.")
@@ -70,9 +70,9 @@ def list_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
         found: list[User] = []
         while True:
             after = (found[-1].email, found[-1].user_id) if found else None
-            page = await users.list_page(administration.connection, Wanted(tenant, after=after), SLICE)
+            page = await users.list_page(administration.connection, UserFilter(tenant, after=after), PAGE_ROWS)
             found += page
-            if len(page) < SLICE:
+            if len(page) < PAGE_ROWS:
                 return found
 
     show_rows([plain(user) for user in administer(invocation, work)], COLUMNS, as_json=as_json)

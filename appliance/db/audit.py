@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 STATEMENTS = statements.load("audit")
 
-SLICE = 500
+INSERT_ROWS = 500
 """Entries written and logged before the event loop has its turn: some tens of milliseconds."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -72,8 +72,8 @@ async def record(connection: Connection[Any], *entries: Entry) -> None:
     """
     if any(entry.actor != entries[0].actor for entry in entries):
         raise ValueError("one call records the changes of one actor")
-    for start in range(0, len(entries), SLICE):
-        await _record(connection, entries[start : start + SLICE])
+    for start in range(0, len(entries), INSERT_ROWS):
+        await _record(connection, entries[start : start + INSERT_ROWS])
 
 
 async def _record(connection: Connection[Any], entries: Sequence[Entry]) -> None:

@@ -11,14 +11,14 @@ from appliance.errors import NotFound
 T = TypeVar("T")
 
 
-def found(row: T | None, what: str) -> T:
+def require(row: T | None, what: str) -> T:
     """The row of ``what`` (in words, for a person). Raises NotFound when there is none."""
     if row is None:
         raise NotFound(f"There is no {what}.")
     return row
 
 
-def affected(count: int, what: str) -> int:
+def require_rows(count: int, what: str) -> int:
     """How many rows an UPDATE or DELETE of ``what`` reached. Raises NotFound when it was none."""
-    found(count or None, what)
+    require(count or None, what)
     return count

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 
 from appliance.db import statements
-from appliance.db.require import found
+from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 
 STATEMENTS = statements.load("db")
@@ -40,9 +40,9 @@ class ServerFacts:
 async def read_facts(connection: Connection[Any]) -> ServerFacts:
     """Ask the server: some tens of file system calls on its side, no scan."""
     cursor = await connection.execute(STATEMENTS["server_facts"])
-    version, size, connections, most = found(await cursor.fetchone(), "server")
+    version, size, connections, most = require(await cursor.fetchone(), "server")
     cursor = await connection.execute(STATEMENTS["table_sizes"])
     tables = tuple(TableSize(*row) for row in await cursor.fetchall())
     cursor = await connection.execute(STATEMENTS["telemetry_days"])
-    days, since = found(await cursor.fetchone(), "telemetry")
+    days, since = require(await cursor.fetchone(), "telemetry")
     return ServerFacts(version.partition(" ")[0], size, connections, most, tables, days, since)

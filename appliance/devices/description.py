@@ -10,9 +10,9 @@ from typing import Any
 
 from appliance.db import statements
 from appliance.db.audit import Entry, record
-from appliance.db.require import found
+from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.device import Device, DeviceStatus, Fault, NewDevice, fault_of
+from appliance.devices.device import Device, DeviceFault, DeviceStatus, NewDevice, device_fault
 from appliance.devices.seats import changes
 from appliance.errors import Conflict
 
@@ -47,7 +47,7 @@ async def describe(
     tenant_id: str,
     device_id: str,
     description: Description,
-    by: changes.By,
+    by: changes.ChangeContext,
     *,
     version: datetime | None = None,
 ) -> None:
@@ -65,7 +65,7 @@ async def describe(
     )
     async with connection.transaction():
         before, _ = await _lock(connection, tenant_id, device_id, version)
-        fault = fault_of(new)
+        fault = device_fault(new)
         if fault is not None:
             raise fault.error()
         if described(before) == description:
@@ -80,7 +80,7 @@ async def set_limits(
     tenant_id: str,
     device_id: str,
     limits: OwnLimits,
-    by: changes.By,
+    by: changes.ChangeContext,
     *,
     version: datetime | None = None,
 ) -> None:
@@ -106,12 +106,12 @@ def described(device: Device) -> Description:
     return Description(device.name, device.place, device.tags, device.site_id, device.interval)
 
 
-def limits_fault_of(limits: OwnLimits) -> Fault | None:
+def limits_fault_of(limits: OwnLimits) -> DeviceFault | None:
     """Why there can be no such limits; None if there can."""
     if limits.rate is not None and not (isfinite(limits.rate) and 0 < limits.rate <= MAX_RATE):
-        return Fault("rate", "a rate is a number of messages a second, above 0 and at most a million")
+        return DeviceFault("rate", "a rate is a number of messages a second, above 0 and at most a million")
     if limits.burst is not None and not 1 <= limits.burst <= MAX_RATE:
-        return Fault("burst", "a burst is a whole number of messages, from 1 to a million")
+        return DeviceFault("burst", "a burst is a whole number of messages, from 1 to a million")
     return None
 
 
@@ -119,9 +119,9 @@ async def _lock(
     connection: Connection[Any], tenant_id: str, device_id: str, version: datetime | None
 ) -> tuple[Device, OwnLimits]:
     cursor = await connection.execute(STATEMENTS["lock_device"], {"tenant": tenant_id, "device": device_id})
-    row = found(await cursor.fetchone(), f"device {device_id}")
+    row = require(await cursor.fetchone(), f"device {device_id}")
     device, (rate, burst, changed_at) = changes.device_of(row[:9]), row[9:]
-    found(None if device.status is DeviceStatus.DECOMMISSIONED else device, f"device {device_id}")
+    require(None if device.status is DeviceStatus.DECOMMISSIONED else device, f"device {device_id}")
     if version is not None and version != changed_at:
         raise Conflict(f"Somebody has changed device {device_id} meanwhile; load the page again.")
     return device, OwnLimits(rate, None if burst is None else int(burst))

@@ -103,7 +103,7 @@ class NewDevice:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class DeviceFault:
     """Which part of a description is wrong, and what is wrong with it."""
 
     field: str
@@ -114,17 +114,17 @@ class Fault:
         return Invalid(f"{self.words[:1].upper()}{self.words[1:]}.", self.field)
 
 
-def fault_of(new: NewDevice) -> Fault | None:
+def device_fault(new: NewDevice) -> DeviceFault | None:
     """Why such a device can never be registered; None if it can."""
     if not IDENTIFIER.fullmatch(new.device_id):
-        return Fault("device_id", "a device id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
+        return DeviceFault("device_id", "a device id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
     if new.site_id is not None and not IDENTIFIER.fullmatch(new.site_id):
-        return Fault("site_id", "a site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
+        return DeviceFault("site_id", "a site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
     for field, text in (("name", new.name), ("place", new.place), *(("tags", tag) for tag in new.tags)):
         if text is not None and (len(text) > MAX_TEXT or "\0" in text):
-            return Fault(field, f"a name, a place or a tag has at most {MAX_TEXT} characters")
+            return DeviceFault(field, f"a name, a place or a tag has at most {MAX_TEXT} characters")
     if len(new.tags) > MAX_TAGS:
-        return Fault("tags", f"a device has at most {MAX_TAGS} tags")
+        return DeviceFault("tags", f"a device has at most {MAX_TAGS} tags")
     if new.interval is not None and not 0 < new.interval <= MAX_INTERVAL:
-        return Fault("interval", "an interval is a number of seconds, above 0 and at most a year")
+        return DeviceFault("interval", "an interval is a number of seconds, above 0 and at most a year")
     return None

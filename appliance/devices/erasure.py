@@ -5,7 +5,7 @@ from appliance.db.pool import Pool
 
 STATEMENTS = statements.load("seats")
 
-SLICE = 10_000
+ERASE_ROWS = 10_000
 """Readings erased in one transaction: some tens of milliseconds."""
 
 
@@ -19,11 +19,11 @@ async def erase_marked(pool: Pool) -> int:
     async with pool.connection() as connection:
         cursor = await connection.execute(STATEMENTS["devices_to_erase"])
         for tenant_id, device_id in await cursor.fetchall():
-            parameters = {"tenant": tenant_id, "device": device_id, "at_most": SLICE}
+            parameters = {"tenant": tenant_id, "device": device_id, "at_most": ERASE_ROWS}
             while True:
                 row = await (await connection.execute(STATEMENTS["erase_slice"], parameters)).fetchone()
                 slice_size = 0 if row is None else row[0]
                 erased += slice_size
-                if slice_size < SLICE:
+                if slice_size < ERASE_ROWS:
                     break
     return erased

@@ -1,6 +1,6 @@
 """The devices as people look for them: searched, filtered, sorted, a page at a time; counted; one by itself.
 
-Enters: a connection and a :class:`Filter`. Leaves: :class:`Member`. Never: a change. The role may be ``appliance_web``
+Enters: a connection and a :class:`DeviceFilter`. Leaves: :class:`FleetDevice`. Never: a change. The role may be ``appliance_web``
 with its tenant set; another tenant's device is not there.
 """
 
@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from appliance.db import statements
-from appliance.db.require import found
+from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.description import OwnLimits
 from appliance.devices.device import Device, DeviceStatus
@@ -37,7 +37,7 @@ class Sort(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class DeviceFilter:
     """Which devices: each part narrows the choice; of several values one is enough. Empty leaves it open."""
 
     tenant_id: str | None = None
@@ -55,7 +55,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FleetPosition:
     """A place in a sorted list, behind one device: where the next page begins."""
 
     waiting: bool
@@ -65,7 +65,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class FleetDevice:
     """One device with all that is known of it but its readings; times are None where it never was."""
 
     device: Device
@@ -107,13 +107,13 @@ class Member:
 class FleetPage:
     """A page of a list: its rows, how many devices match in all, and where the next page begins, if there is one."""
 
-    members: Sequence[Member]
+    members: Sequence[FleetDevice]
     total: int
-    next: Place | None
+    next: FleetPosition | None
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class DeviceCounts:
     """How many devices there are of each kind, most first; ``""`` are those without a site or a seat."""
 
     statuses: Mapping[DeviceStatus, int]
@@ -134,7 +134,7 @@ class Census:
 
 
 @dataclass(frozen=True, slots=True)
-class SiteTally:
+class SiteCounts:
     """How the devices of one site stand; ``site_id`` is empty for those without a site."""
 
     tenant_id: str
@@ -160,12 +160,12 @@ class SiteTally:
 
 async def list_page(
     connection: Connection[Any],
-    wanted: Filter,
+    wanted: DeviceFilter,
     *,
     sort: Sort = Sort.DEVICE,
     down: bool = False,
     limit: int = 50,
-    after: Place | None = None,
+    after: FleetPosition | None = None,
 ) -> FleetPage:
     """The devices that match, behind ``after``; ``down``: from the end of what they are sorted by."""
     parameters = {
@@ -190,24 +190,24 @@ async def list_page(
     behind = None
     if len(rows) > limit:
         *_, waiting, key, _ = rows[limit - 1]
-        behind = Place(waiting, key, members[-1].device.tenant_id, members[-1].device.device_id)
+        behind = FleetPosition(waiting, key, members[-1].device.tenant_id, members[-1].device.device_id)
     return FleetPage(members, rows[0][-1] if rows else 0, behind)
 
 
-async def get(connection: Connection[Any], tenant_id: str, device_id: str) -> Member:
+async def get(connection: Connection[Any], tenant_id: str, device_id: str) -> FleetDevice:
     """One device. Raises NotFound, also for a deleted one."""
     cursor = await connection.execute(STATEMENTS["get_of_fleet"], {"tenant": tenant_id, "device": device_id})
-    return _member(found(await cursor.fetchone(), f"device {device_id}"))
+    return _member(require(await cursor.fetchone(), f"device {device_id}"))
 
 
-async def census(connection: Connection[Any], tenant_id: str | None) -> Census:
+async def device_counts(connection: Connection[Any], tenant_id: str | None) -> DeviceCounts:
     """How many devices a tenant has (None: all tenants), by what a list can be filtered by."""
     cursor = await connection.execute(STATEMENTS["count_fleet"], {"tenant": tenant_id}, prepare=False)
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     for kind, value, number in await cursor.fetchall():
         counts[kind][value] = number
     counts["presence"].pop("", None)  # of devices that are not expected to talk
-    return Census(
+    return DeviceCounts(
         {DeviceStatus(name): number for name, number in counts["status"].items()},
         {presence: counts["presence"].get(presence.value, 0) for presence in Presence},
         counts["site"],
@@ -215,10 +215,10 @@ async def census(connection: Connection[Any], tenant_id: str | None) -> Census:
     )
 
 
-async def by_site(connection: Connection[Any], tenant_id: str | None) -> list[SiteTally]:
+async def by_site(connection: Connection[Any], tenant_id: str | None) -> list[SiteCounts]:
     """The devices of a tenant (None: of all) by site, in the order of tenants and names."""
     cursor = await connection.execute(STATEMENTS["count_by_site"], {"tenant": tenant_id}, prepare=False)
-    return [SiteTally(*row) for row in await cursor.fetchall()]
+    return [SiteCounts(*row) for row in await cursor.fetchall()]
 
 
 async def open_claim_users(connection: Connection[Any], tenant_id: str | None) -> list[str]:
@@ -234,8 +234,8 @@ def _pattern(word: str) -> str:
     return f"%{word}%"
 
 
-def _member(row: tuple[Any, ...]) -> Member:
+def _member(row: tuple[Any, ...]) -> FleetDevice:
     """A row, its columns in the order of ``get_of_fleet``."""
     site_name, created_at, version, rate, burst, presence = row[9:15]
     limits = OwnLimits(rate, None if burst is None else int(burst))
-    return Member(device_of(row[:9]), site_name, created_at, version, limits, Presence(presence), *row[15:26])
+    return FleetDevice(device_of(row[:9]), site_name, created_at, version, limits, Presence(presence), *row[15:26])

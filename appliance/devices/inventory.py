@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from appliance.db import statements
-from appliance.db.require import found
+from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.seats.changes import check_tenant, device_of
 
@@ -42,7 +42,7 @@ async def list_all(connection: Connection[Any], tenant_id: str) -> list[Listed]:
 async def get(connection: Connection[Any], tenant_id: str, device_id: str) -> Listed:
     """One device. Raises NotFound."""
     rows = await _select(connection, tenant_id, device_id)
-    return found(rows[0] if rows else None, f"device {device_id} of tenant {tenant_id}")
+    return require(rows[0] if rows else None, f"device {device_id} of tenant {tenant_id}")
 
 
 async def _select(connection: Connection[Any], tenant_id: str, device_id: str | None) -> list[Listed]:

@@ -13,10 +13,10 @@ from zoneinfo import available_timezones
 
 from appliance.db import statements
 from appliance.db.audit import Entry, record
-from appliance.db.require import affected, found
+from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.device import IDENTIFIER, MAX_TEXT, Fault
-from appliance.devices.seats.changes import By, check_tenant
+from appliance.devices.device import IDENTIFIER, MAX_TEXT, DeviceFault
+from appliance.devices.seats.changes import ChangeContext, check_tenant
 from appliance.errors import Conflict
 
 STATEMENTS = statements.load("sites")
@@ -45,7 +45,7 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class TenantSite:
     """A site as it is kept, and how many devices stand there."""
 
     tenant_id: str
@@ -59,7 +59,7 @@ class Placed:
 
 async def list_page(
     connection: Connection[Any], tenant_id: str | None, *, limit: int, after: tuple[str, str] | None = None
-) -> list[Placed]:
+) -> list[TenantSite]:
     """The sites of a tenant, or for None of all, by tenant and id, behind the one at ``after``."""
     after_tenant, after_site = after or (None, None)
     parameters = {"tenant": tenant_id, "after_tenant": after_tenant, "after_site": after_site, "limit": limit}
@@ -67,10 +67,10 @@ async def list_page(
     return [_placed(row) for row in await cursor.fetchall()]
 
 
-async def get(connection: Connection[Any], tenant_id: str, site_id: str) -> Placed:
+async def get(connection: Connection[Any], tenant_id: str, site_id: str) -> TenantSite:
     """One site. Raises NotFound."""
     cursor = await connection.execute(STATEMENTS["select_site"], {"tenant": tenant_id, "site": site_id})
-    return _placed(found(await cursor.fetchone(), f"site {site_id}"))
+    return _placed(require(await cursor.fetchone(), f"site {site_id}"))
 
 
 async def names(connection: Connection[Any], tenant_id: str, site_ids: Iterable[str]) -> dict[str, str]:
@@ -80,7 +80,7 @@ async def names(connection: Connection[Any], tenant_id: str, site_ids: Iterable[
     return dict(await cursor.fetchall())
 
 
-async def create(connection: Connection[Any], tenant_id: str, site: Site, by: By) -> Placed:
+async def create(connection: Connection[Any], tenant_id: str, site: Site, by: ChangeContext) -> TenantSite:
     """A site before any device mentions it. Raises Invalid with the field; Conflict when it is there; NotFound."""
     _check(site)
     async with connection.transaction():
@@ -93,8 +93,8 @@ async def create(connection: Connection[Any], tenant_id: str, site: Site, by: By
 
 
 async def change(
-    connection: Connection[Any], tenant_id: str, site: Site, by: By, *, version: datetime | None = None
-) -> Placed:
+    connection: Connection[Any], tenant_id: str, site: Site, by: ChangeContext, *, version: datetime | None = None
+) -> TenantSite:
     """Describe a site anew: all of it.
 
     Raises Invalid with the field; NotFound; Conflict when somebody else has changed it since ``version``.
@@ -111,31 +111,31 @@ async def change(
         return await get(connection, tenant_id, site.site_id)
 
 
-async def delete(connection: Connection[Any], tenant_id: str, site_id: str, by: By) -> None:
+async def delete(connection: Connection[Any], tenant_id: str, site_id: str, by: ChangeContext) -> None:
     """Remove a site where nothing stands. Raises NotFound; Conflict while devices are there."""
     async with connection.transaction():
         before = await _locked(connection, tenant_id, site_id)
         if before.devices:
             raise Conflict(_still_there(site_id, before.devices))
         cursor = await connection.execute(STATEMENTS["delete_site"], {"tenant": tenant_id, "site": site_id})
-        affected(cursor.rowcount, f"site {site_id}")
+        require_rows(cursor.rowcount, f"site {site_id}")
         await record(connection, _entry(by, "delete", tenant_id, before.site, None))
 
 
-def fault_of(site: Site) -> Fault | None:
+def fault_of(site: Site) -> DeviceFault | None:
     """Why there can be no such site; None if there can."""
     if not IDENTIFIER.fullmatch(site.site_id):
-        return Fault("site_id", "a site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
+        return DeviceFault("site_id", "a site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
     if site.name is not None and (not 1 <= len(site.name) <= MAX_TEXT or CONTROL.search(site.name)):
-        return Fault("name", f"a name has 1 to {MAX_TEXT} characters on one line")
+        return DeviceFault("name", f"a name has 1 to {MAX_TEXT} characters on one line")
     if site.time_zone is not None and site.time_zone not in zones():
-        return Fault("time_zone", "a time zone is called as in Europe/Oslo")
+        return DeviceFault("time_zone", "a time zone is called as in Europe/Oslo")
     if (site.lat is None) is not (site.lng is None):
-        return Fault("lat" if site.lat is None else "lng", "a position has a latitude and a longitude")
+        return DeviceFault("lat" if site.lat is None else "lng", "a position has a latitude and a longitude")
     if site.lat is not None and not -90 <= site.lat <= 90:
-        return Fault("lat", "a latitude is a number from -90 to 90")
+        return DeviceFault("lat", "a latitude is a number from -90 to 90")
     if site.lng is not None and not -180 <= site.lng <= 180:
-        return Fault("lng", "a longitude is a number from -180 to 180")
+        return DeviceFault("lng", "a longitude is a number from -180 to 180")
     return None
 
 
@@ -156,9 +156,9 @@ def _still_there(site_id: str, devices: int) -> str:
     return f"{many} at site {site_id}; give them another site first."
 
 
-async def _locked(connection: Connection[Any], tenant_id: str, site_id: str) -> Placed:
+async def _locked(connection: Connection[Any], tenant_id: str, site_id: str) -> TenantSite:
     cursor = await connection.execute(STATEMENTS["lock_site"], {"tenant": tenant_id, "site": site_id})
-    found(await cursor.fetchone(), f"site {site_id}")
+    require(await cursor.fetchone(), f"site {site_id}")
     return await get(connection, tenant_id, site_id)
 
 
@@ -166,7 +166,7 @@ def _parameters(tenant_id: str, site: Site) -> dict[str, Any]:
     return {"tenant": tenant_id, "site": site.site_id, **_state(site, FIELDS)}
 
 
-def _entry(by: By, verb: str, tenant_id: str, before: Site | None, after: Site | None) -> Entry:
+def _entry(by: ChangeContext, verb: str, tenant_id: str, before: Site | None, after: Site | None) -> Entry:
     """What differs, on both sides; all of it where one side is nothing."""
     named = before or after
     assert named is not None, "a change has a side"  # noqa: S101 - narrows the type
@@ -180,6 +180,6 @@ def _state(site: Site, fields: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(site, name) for name in fields}
 
 
-def _placed(row: tuple[Any, ...]) -> Placed:
+def _placed(row: tuple[Any, ...]) -> TenantSite:
     tenant_id, site_id, name, own_zone, tenant_zone, lat, lng, version, devices = row
-    return Placed(tenant_id, Site(site_id, name, own_zone, lat, lng), own_zone or tenant_zone, devices, version)
+    return TenantSite(tenant_id, Site(site_id, name, own_zone, lat, lng), own_zone or tenant_zone, devices, version)

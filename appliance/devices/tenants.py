@@ -14,10 +14,10 @@ from typing import Any
 from appliance.broker.accounts import PRIVATE_USER, hash_password, new_secret
 from appliance.db import statements
 from appliance.db.audit import Actor, Entry, record
-from appliance.db.require import found
+from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.credentials.credential import token_hash
-from appliance.devices.device import IDENTIFIER, MAX_TEXT, Fault
+from appliance.devices.device import IDENTIFIER, MAX_TEXT, DeviceFault
 from appliance.devices.sites import CONTROL, zones
 from appliance.errors import Conflict
 
@@ -145,7 +145,7 @@ async def list_page(
 async def get(connection: Connection[Any], tenant_id: str) -> Tenant:
     """One tenant. Raises NotFound."""
     cursor = await connection.execute(STATEMENTS["select_tenant"], {"tenant": tenant_id})
-    return _tenant(found(await cursor.fetchone(), f"tenant {tenant_id}"))
+    return _tenant(require(await cursor.fetchone(), f"tenant {tenant_id}"))
 
 
 async def suspend(connection: Connection[Any], tenant_id: str, actor: Actor) -> Tenant:
@@ -206,34 +206,36 @@ async def rotate_claim(connection: Connection[Any], tenant_id: str, actor: Actor
     return claim
 
 
-def fault_of(tenant_id: str) -> Fault | None:
+def fault_of(tenant_id: str) -> DeviceFault | None:
     """Why there can be no such tenant; None if there can."""
     if not IDENTIFIER.fullmatch(tenant_id):
-        return Fault("tenant_id", "a tenant id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
+        return DeviceFault("tenant_id", "a tenant id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
     if tenant_id == PRIVATE_USER:
-        return Fault("tenant_id", "this is the name of the appliance's own broker user; choose another")
+        return DeviceFault("tenant_id", "this is the name of the appliance's own broker user; choose another")
     return None
 
 
-def description_fault_of(name: str | None, time_zone: str) -> Fault | None:
+def description_fault_of(name: str | None, time_zone: str) -> DeviceFault | None:
     """Why no tenant can be described so; None if one can."""
     if name is not None and (len(name) > MAX_TEXT or CONTROL.search(name)):
-        return Fault("name", f"a name has at most {MAX_TEXT} characters on one line")
+        return DeviceFault("name", f"a name has at most {MAX_TEXT} characters on one line")
     if time_zone not in zones():
-        return Fault("time_zone", "choose a time zone by its name, for example Europe/Oslo")
+        return DeviceFault("time_zone", "choose a time zone by its name, for example Europe/Oslo")
     return None
 
 
-def limits_fault_of(limits: TenantLimits) -> Fault | None:
+def limits_fault_of(limits: TenantLimits) -> DeviceFault | None:
     """Why there can be no such limits; None if there can."""
     if limits.rate is not None and not (isfinite(limits.rate) and 0 < limits.rate <= MAX_RATE):
-        return Fault("rate", "a rate is a number of messages a second, above 0 and at most a million")
+        return DeviceFault("rate", "a rate is a number of messages a second, above 0 and at most a million")
     if limits.burst is not None and not 1 <= limits.burst <= MAX_RATE:
-        return Fault("burst", "a burst is a whole number of messages, from 1 to a million")
+        return DeviceFault("burst", "a burst is a whole number of messages, from 1 to a million")
     if limits.tenant_rate is not None and not (
         isfinite(limits.tenant_rate) and 0 <= limits.tenant_rate <= MAX_TENANT_RATE
     ):
-        return Fault("tenant_rate", "the rate of all together is a number of messages a second, or 0 for no limit")
+        return DeviceFault(
+            "tenant_rate", "the rate of all together is a number of messages a second, or 0 for no limit"
+        )
     return None
 
 
@@ -266,12 +268,12 @@ async def _change(
         }
         statement = "open_claim" if wanted.claim_enabled is not before.claim_enabled else "update_tenant"
         await connection.execute(STATEMENTS[statement], parameters)
-        old, new = (_told(tenant, changes) for tenant in (before, wanted))
+        old, new = (_notify(tenant, changes) for tenant in (before, wanted))
         await record(connection, Entry(actor, f"tenant.{verb}", "tenant", tenant_id, tenant_id, old, new))
         return await get(connection, tenant_id)
 
 
-def _told(tenant: Tenant, names: Iterable[str]) -> dict[str, Any]:
+def _notify(tenant: Tenant, names: Iterable[str]) -> dict[str, Any]:
     """What the audit keeps of ``names``; the limits one by one."""
     told: dict[str, Any] = {}
     for name in names:
@@ -281,7 +283,7 @@ def _told(tenant: Tenant, names: Iterable[str]) -> dict[str, Any]:
 
 async def _locked(connection: Connection[Any], tenant_id: str) -> Tenant:
     cursor = await connection.execute(STATEMENTS["lock_tenant"], {"tenant": tenant_id})
-    return _tenant(found(await cursor.fetchone(), f"tenant {tenant_id}"))
+    return _tenant(require(await cursor.fetchone(), f"tenant {tenant_id}"))
 
 
 def _tenant(row: tuple[Any, ...]) -> Tenant:

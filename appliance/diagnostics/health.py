@@ -7,7 +7,7 @@ from appliance.db.migrations import schema_version, shipped
 from appliance.db.pool import Pool, PoolTimeout
 from appliance.runtime.activity import activity
 
-INTERVAL = 1.0
+PROBE_SECONDS = 1.0
 DEADLINE = 2.0
 
 
@@ -31,7 +31,7 @@ class DatabaseHealth:
             if not started:
                 started = True
                 task_status.started()
-            await trio.sleep(INTERVAL)
+            await trio.sleep(PROBE_SECONDS)
 
     async def _ask(self, pool: Pool) -> None:
         asked = trio.current_time()

@@ -29,13 +29,13 @@ class Percentiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class LatencySample:
     """A histogram at one moment: of each upper bound, how many observations were at or below it."""
 
     bounds: Sequence[float]
     counts: Sequence[float]
 
-    def since(self, before: "Reading") -> Percentiles | None:
+    def since(self, before: "LatencySample") -> Percentiles | None:
         """What was observed after ``before``; None if nothing was."""
         counts = [now - then for now, then in zip(self.counts, before.counts, strict=True)]
         if not counts or counts[-1] <= 0:
@@ -62,7 +62,7 @@ class LatencyHistory:
 
     def __init__(self, histogram: Histogram) -> None:
         self._histogram = histogram
-        self._readings: deque[Reading] = deque([self._read()], maxlen=POINTS + 1)
+        self._readings: deque[LatencySample] = deque([self._read()], maxlen=POINTS + 1)
 
     def sample(self) -> None:
         """Read the histogram; to be called every STEP seconds."""
@@ -78,11 +78,11 @@ class LatencyHistory:
         steps = [later.since(earlier) for earlier, later in pairwise(readings)]
         return [None] * (POINTS - len(steps)) + steps
 
-    def _read(self) -> Reading:
+    def _read(self) -> LatencySample:
         buckets = [
             (float(sample.labels["le"]), sample.value)
             for metric in self._histogram.collect()
             for sample in metric.samples
             if sample.name.endswith("_bucket")
         ]
-        return Reading([bound for bound, _ in buckets], [count for _, count in buckets])
+        return LatencySample([bound for bound, _ in buckets], [count for _, count in buckets])

@@ -45,7 +45,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class QueueHistory:
     """Messages that wait in the broker: now (None: it has not told), and at most within the last hour."""
 
     now: int | None
@@ -54,7 +54,7 @@ class Queue:
     """Seconds since 1970, to the minute."""
 
 
-class Vitals:
+class ProcessMetrics:
     """What the process knows of itself."""
 
     def __init__(
@@ -105,12 +105,12 @@ class Vitals:
         highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return Memory(now, max(now, highest), _memory_limit())
 
-    def queue(self) -> Queue:
+    def queue(self) -> QueueHistory:
         """How many messages wait in the broker."""
         if not self._longest:
-            return Queue(self._queue(), 0, None)
+            return QueueHistory(self._queue(), 0, None)
         minute, longest = max(self._longest, key=lambda seen: (seen[1], seen[0]))
-        return Queue(self._queue(), longest, minute * 60.0)
+        return QueueHistory(self._queue(), longest, minute * 60.0)
 
     async def _watch_disk(self) -> None:
         while True:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from appliance.broker.statistics import BrokerWatch
+from appliance.broker.statistics import BrokerStatistics
 from appliance.children.keeper import ChildState, ChildStatus
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import BrokerLimits
@@ -12,7 +12,7 @@ from appliance.db.pool import Pool
 from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.diagnostics.health import DatabaseHealth
-from appliance.diagnostics.snapshot import Bound, BrokerTerms, Companion
+from appliance.diagnostics.snapshot import BrokerTerms, Dependency, ResourceLimit
 from appliance.ingest.admission import MAX_ROUTES, Admission
 from appliance.ingest.limits.limiter import Limiter
 from appliance.ingest.pipeline import Pipeline
@@ -21,7 +21,7 @@ from appliance.mqtt.link import LinkState
 from appliance.runtime.tree import Report
 
 
-def child(status: Callable[[], ChildStatus], version: Callable[[], str]) -> Callable[[], Report]:
+def report_child(status: Callable[[], ChildStatus], version: Callable[[], str]) -> Callable[[], Report]:
     """Of an embedded Postgres or Mosquitto."""
 
     def tell() -> Report:
@@ -38,13 +38,13 @@ def child(status: Callable[[], ChildStatus], version: Callable[[], str]) -> Call
     return tell
 
 
-def connections(pool: Pool) -> Report:
+def report_connections(pool: Pool) -> Report:
     """Of the pool; whoever waits for a connection is in its queue."""
     now = pool.statistics()
     return Report(f"{now.in_use} of {now.in_use + now.idle} connections in use", waiting=now.waiting, room=None)
 
 
-def database(health: DatabaseHealth) -> Callable[[], Report]:
+def report_database(health: DatabaseHealth) -> Callable[[], Report]:
     """Of the watch over Postgres."""
 
     def tell() -> Report:
@@ -55,22 +55,22 @@ def database(health: DatabaseHealth) -> Callable[[], Report]:
     return tell
 
 
-def pipeline(pipeline: Pipeline, received: Callable[[], float], room: int) -> Callable[[], Report]:
+def report_pipeline(pipeline: Pipeline, received: Callable[[], float], room: int) -> Callable[[], Report]:
     """Of admission and writer; their queue is what is in hand."""
 
     def tell() -> Report:
-        in_hand = pipeline.in_hand
-        doing = f"checks and commits {in_hand} messages" if in_hand else "waits for messages"
-        return Report(doing, count=received(), waiting=in_hand, room=room)
+        in_flight = pipeline.in_flight
+        doing = f"checks and commits {in_flight} messages" if in_flight else "waits for messages"
+        return Report(doing, count=received(), waiting=in_flight, room=room)
 
     return tell
 
 
-def session(receive_max: int) -> Callable[[Client], Report]:
+def report_session(receive_max: int) -> Callable[[Client], Report]:
     """Of our session with the broker."""
 
     def tell(client: Client) -> Report:
-        now, link, contested = client.statistics(), client.link, contest(client)
+        now, link, contested = client.statistics(), client.link, client_id_contest(client)
         if link.state is not LinkState.READY:
             return Report(trouble=link.detail or link.state.value, count=now.received, last_error=contested)
         return Report("receives", count=now.received, waiting=now.waiting, room=receive_max, last_error=contested)
@@ -78,7 +78,7 @@ def session(receive_max: int) -> Callable[[Client], Report]:
     return tell
 
 
-def contest(client: Client) -> str | None:
+def client_id_contest(client: Client) -> str | None:
     """What to say once another client has come with our client id, and what to do about it; None: it never has."""
     times = client.statistics().taken_over
     if not times:
@@ -87,7 +87,7 @@ def contest(client: Client) -> str | None:
     return f"another client seems to use our client id, seen {often}: is a copy of the data folder in use elsewhere?"
 
 
-def broker_watch(watch: BrokerWatch) -> Callable[[], Report]:
+def report_broker(watch: BrokerStatistics) -> Callable[[], Report]:
     """Of the second, light connection to the broker."""
 
     def tell() -> Report:
@@ -98,15 +98,19 @@ def broker_watch(watch: BrokerWatch) -> Callable[[], Report]:
     return tell
 
 
-def companions(
-    database: DatabaseHealth, postgres: Postgres | None, broker: Mosquitto | None, client: Client, watch: BrokerWatch
-) -> list[Companion]:
+def dependencies(
+    database: DatabaseHealth,
+    postgres: Postgres | None,
+    broker: Mosquitto | None,
+    client: Client,
+    watch: BrokerStatistics,
+) -> list[Dependency]:
     """Postgres and Mosquitto, whoever runs them."""
     server = None if postgres is None else postgres.status
     kept = None if broker is None else broker.status
     link = client.link
     return [
-        Companion(
+        Dependency(
             "Postgres",
             embedded=server is not None,
             version=None if postgres is None else str(postgres.programs.major),
@@ -116,21 +120,21 @@ def companions(
             last_error=None if server is None else server.last_error,
             answered_in=database.answered_in,
         ),
-        Companion(
+        Dependency(
             "Mosquitto" if broker is not None else "Broker",
             embedded=kept is not None,
             version=watch.version if broker is None else broker.program.version_text,
             trouble=None if link.state is LinkState.READY else link.detail or link.state.value,
             restarts=0 if kept is None else kept.restarts,
             started_at=None if kept is None else kept.started_at,
-            last_error=(None if kept is None else kept.last_error) or contest(client),
+            last_error=(None if kept is None else kept.last_error) or client_id_contest(client),
             connected=watch.connected,
             dropped=watch.dropped,
         ),
     ]
 
 
-def bounds(
+def resource_limits(
     config: Config,
     limiter: Limiter,
     registry: Registry,
@@ -138,16 +142,16 @@ def bounds(
     admission: Admission,
     client: Client,
     pipeline: Pipeline,
-) -> list[Bound]:
+) -> list[ResourceLimit]:
     """What is kept in memory for each device, tenant or message, and how much of it at most (P10)."""
     devices, window = config.limits.max_tracked_devices, config.ingest.receive_max
     return [
-        Bound("Rate buckets", limiter.tracked, devices),
-        Bound("Registry cache", len(registry), devices),
-        Bound("Device states", len(states), devices),
-        Bound("Topics remembered", admission.routes, MAX_ROUTES),
-        Bound("Messages received, not yet taken", client.statistics().waiting, window),
-        Bound("Messages in hand", pipeline.in_hand, window),
+        ResourceLimit("Rate buckets", limiter.tracked, devices),
+        ResourceLimit("Registry cache", len(registry), devices),
+        ResourceLimit("Device states", len(states), devices),
+        ResourceLimit("Topics remembered", admission.routes, MAX_ROUTES),
+        ResourceLimit("Messages received, not yet taken", client.statistics().waiting, window),
+        ResourceLimit("Messages in hand", pipeline.in_flight, window),
     ]
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from appliance.diagnostics.process_metrics import Vitals
+from appliance.diagnostics.process_metrics import ProcessMetrics
 from appliance.runtime.tree import ServiceStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Companion:
+class Dependency:
     """Postgres or Mosquitto, our own or an external one. What is not known is None."""
 
     name: str
@@ -29,7 +29,7 @@ class Companion:
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class ResourceLimit:
     """Something kept in memory, and how much of it is kept at most."""
 
     name: str
@@ -53,18 +53,18 @@ class BrokerTerms:
 
 
 @dataclass(frozen=True, slots=True)
-class System:
-    """Everything of the process that the System page shows and the books do not hold."""
+class Snapshot:
+    """Everything of the process that the System page shows and the accounting does not hold."""
 
     started_at: float
     """Seconds since 1970."""
     tasks: Callable[[], Sequence[ServiceStatus]]
     """The services that run, in the order of their start."""
-    vitals: Vitals
+    vitals: ProcessMetrics
     instance: str
     """Which appliance on this database."""
-    companions: Callable[[], Sequence[Companion]]
-    bounds: Callable[[], Sequence[Bound]]
+    companions: Callable[[], Sequence[Dependency]]
+    bounds: Callable[[], Sequence[ResourceLimit]]
     broker_terms: BrokerTerms | None
     retention_days: int
     schema: Callable[[], int | None]

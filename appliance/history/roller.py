@@ -22,7 +22,7 @@ SETTLE = 300.0
 """Seconds that a mark rests."""
 GRACE = 60.0
 """Seconds after its end in which an hour still counts as the present one, to whoever's clock is behind."""
-SLICE = 50
+ROLLUP_HOURS = 50
 """Hours of devices in one transaction: some 10 to 100 milliseconds."""
 IDLE = 5.0
 """Seconds between two looks when nothing is due."""
@@ -74,7 +74,7 @@ class Roller:
             async with self._pool.connection() as connection, connection.transaction():
                 if not await self._alone(connection):
                     return 0
-                parameters = {**self._due(), "at_most": 1 if self._careful else SLICE}
+                parameters = {**self._due(), "at_most": 1 if self._careful else ROLLUP_HOURS}
                 row = await (await connection.execute(STATEMENTS["roll_up"], parameters)).fetchone()
         except psycopg.DataError as error:
             return await self._isolate(error)
@@ -84,7 +84,7 @@ class Roller:
     async def _isolate(self, error: psycopg.DataError) -> int:
         """Something in the slice cannot be reckoned with: first one by one, then that one is given up."""
         if not self._careful:
-            self._careful = SLICE
+            self._careful = ROLLUP_HOURS
             return 1
         async with self._pool.connection() as connection, connection.transaction():
             if await self._alone(connection):

@@ -45,7 +45,7 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeSpan:
     """A time from ``first`` up to, not including, ``last``; both with their zone."""
 
     first: datetime
@@ -80,7 +80,7 @@ class Gap:
 class Series:
     """The points of a span, in order of time, ``step`` seconds each."""
 
-    span: Span
+    span: TimeSpan
     step: int
     source: Source
     points: Sequence[Point]
@@ -126,7 +126,7 @@ class Summary:
     gaps: Sequence[Gap]
 
 
-def check_span(span: Span, points: int) -> None:
+def check_span(span: TimeSpan, points: int) -> None:
     """Raise Invalid, naming the field, for a span that cannot be drawn."""
     if span.seconds <= 0:
         raise Invalid("`from` must be before `to`", "from")
@@ -141,7 +141,7 @@ async def read(
     tenant_id: str,
     device_id: str,
     metric: str,
-    span: Span,
+    span: TimeSpan,
     *,
     points: int,
     oldest_reading: datetime,
@@ -169,12 +169,12 @@ async def read(
     return Series(span, step, Source.HOURLY if hourly else Source.READINGS, rows)
 
 
-def _origin(span: Span, step: int) -> datetime:
+def _origin(span: TimeSpan, step: int) -> datetime:
     """From where steps are counted: those longer than an hour from the viewer's midnight."""
     return span.first.replace(hour=0, minute=0, second=0, microsecond=0) if step > HOUR else EPOCH
 
 
-def _count(span: Span, step: int) -> int:
+def _count(span: TimeSpan, step: int) -> int:
     """How many steps a span touches."""
     origin = _origin(span, step).timestamp()
     return math.ceil((span.last.timestamp() - origin) / step) - math.floor((span.first.timestamp() - origin) / step)

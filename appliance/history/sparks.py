@@ -13,11 +13,11 @@ HOURS = 24
 """Values of a series, the hour that has begun included."""
 HOUR = 3600
 
-Key = tuple[str, str, str]
+MetricKey = tuple[str, str, str]
 """(tenant_id, device_id, metric)"""
 
 
-async def read(connection: Connection[Any], keys: Sequence[Key], now: datetime) -> list[list[float | None]]:
+async def read(connection: Connection[Any], keys: Sequence[MetricKey], now: datetime) -> list[list[float | None]]:
     """For each of ``keys`` the mean of each of the last hours, oldest first; None for an hour without readings.
 
     An hour that is not rolled up yet stands with its newest value.

@@ -9,14 +9,14 @@ from datetime import datetime
 from typing import Any
 
 from appliance.db import statements
-from appliance.db.require import found
+from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 
 STATEMENTS = statements.load("ingest")
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class Accounting:
     """Messages by outcome; the last four stand beside the sum."""
 
     received: int
@@ -40,7 +40,7 @@ class Books:
         return self.received == self.stored + self.refused + self.duplicate
 
 
-async def read_books(connection: Connection[Any], since: datetime | None = None) -> Books:
+async def read_accounting(connection: Connection[Any], since: datetime | None = None) -> Accounting:
     """The books since then, or all of them."""
     cursor = await connection.execute(STATEMENTS["sum_ledger"], {"since": since})
-    return Books(*found(await cursor.fetchone(), "ledger"))
+    return Accounting(*require(await cursor.fetchone(), "ledger"))

@@ -13,11 +13,11 @@ import msgspec
 import structlog
 
 from appliance.config import Ingest, Retention
-from appliance.devices.registry.cache import Standing, Tenant
-from appliance.devices.registry.provisioning import Key
-from appliance.ingest.batch import MICROSECONDS, Batch, Candidate, Reading, Refused, Route
+from appliance.devices.registry.cache import AdmissionStatus, TenantRules
+from appliance.devices.registry.provisioning import DeviceKey
+from appliance.ingest.batch import MICROSECONDS, Batch, Candidate, Reading, RefusedSubmission, Route
 from appliance.ingest.envelope import Decoder, Envelope
-from appliance.ingest.limits.limiter import Limiter, Scope, bucket_key
+from appliance.ingest.limits.limiter import Limiter, LimitScope, bucket_key
 from appliance.ingest.telemetry.copy_row import prefix, row
 from appliance.mqtt import topics
 from appliance.reading import Inbound, Kind, Reason, Refusal
@@ -33,20 +33,20 @@ _SHOWN_TOPIC = 256
 
 
 EMPTY_BUCKETS = {
-    Scope.DEVICE: "the device sends more than its limit",
-    Scope.TENANT: "the devices of the tenant together send more than its limit",
-    Scope.OVERFLOW: "too many devices are tracked, and the ones without a place share one limit",
+    LimitScope.DEVICE: "the device sends more than its limit",
+    LimitScope.TENANT: "the devices of the tenant together send more than its limit",
+    LimitScope.OVERFLOW: "too many devices are tracked, and the ones without a place share one limit",
 }
 
 
 class Knows(Protocol):
     """What admission asks of devices and tenants: :class:`appliance.devices.registry.cache.Registry`."""
 
-    def get(self, key: Key, now: float) -> Standing | None:
+    def get(self, key: DeviceKey, now: float) -> AdmissionStatus | None:
         """The standing of a device if it is in memory and holds."""
         ...
 
-    def tenant(self, tenant_id: str) -> Tenant | None:
+    def tenant(self, tenant_id: str) -> TenantRules | None:
         """What is remembered of a tenant."""
         ...
 
@@ -126,7 +126,7 @@ class Admission:
             batch.refused.append(_fault(0, error, message.topic, message.payload))
         return batch
 
-    def resume(self, batch: Batch, standings: Mapping[Key, Standing]) -> None:
+    def resume(self, batch: Batch, standings: Mapping[DeviceKey, AdmissionStatus]) -> None:
         """Take on the messages that waited, by the standings that were read for them."""
         waiting, batch.waiting = batch.waiting, []
         for candidate in waiting:
@@ -196,7 +196,7 @@ class Admission:
             self._accept(batch, index, route, envelope, payload, standing)
 
     def _accept(
-        self, batch: Batch, index: int, route: Route, envelope: Envelope, payload: bytes, standing: Standing
+        self, batch: Batch, index: int, route: Route, envelope: Envelope, payload: bytes, standing: AdmissionStatus
     ) -> None:
         """Checks 8 to 14, then the reading."""
         refusal = standing.refusal
@@ -232,7 +232,7 @@ class Admission:
             Reading(index, route, state, ts, digest, adjusted, late, envelope.metrics, envelope.nulls, payload, data)
         )
 
-    def _claims_refused(self, envelope: Envelope, standing: Standing, now: float) -> Refusal | None:
+    def _claims_refused(self, envelope: Envelope, standing: AdmissionStatus, now: float) -> Refusal | None:
         """Checks 12 and 13: what a message may claim beside its metrics."""
         if envelope.token is not None or self._token_demanded:
             refusal = _token_refusal(envelope.token, standing, now)
@@ -257,7 +257,7 @@ class Admission:
         if tenant is None:
             batch.strangers.add(route.tenant_id)
         batch.refused.append(
-            Refused(
+            RefusedSubmission(
                 index,
                 refusal.reason,
                 refusal.detail,
@@ -281,7 +281,7 @@ class Admission:
         batch.strangers.clear()
 
 
-def _fault(index: int, error: Exception, topic: str, payload: bytes) -> Refused:
+def _fault(index: int, error: Exception, topic: str, payload: bytes) -> RefusedSubmission:
     """A bug of ours, told in the log with its traceback; the message is held for replay."""
     log.error("check failed", topic=shown(topic), exc_info=error)
     return _refuse(
@@ -289,7 +289,7 @@ def _fault(index: int, error: Exception, topic: str, payload: bytes) -> Refused:
     )
 
 
-def _token_refusal(token: str | None, standing: Standing, now: float) -> Refusal | None:
+def _token_refusal(token: str | None, standing: AdmissionStatus, now: float) -> Refusal | None:
     """Check 12."""
     if standing.token_hash is None:
         return Refusal(Reason.TOKEN_NOT_SET, "the device has no token of its own; `appliance device rotate` makes one")
@@ -309,8 +309,8 @@ def _mismatch(envelope: Envelope, route: Route) -> Refusal | None:
     return None
 
 
-def _refuse(index: int, refusal: Refusal, topic: str, payload: bytes) -> Refused:
-    return Refused(index, refusal.reason, refusal.detail, shown(topic), payload)
+def _refuse(index: int, refusal: Refusal, topic: str, payload: bytes) -> RefusedSubmission:
+    return RefusedSubmission(index, refusal.reason, refusal.detail, shown(topic), payload)
 
 
 def shown(topic: str) -> str:

@@ -61,7 +61,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     row: bytes
 
 
-class Refused(msgspec.Struct, frozen=True, gc=False):
+class RefusedSubmission(msgspec.Struct, frozen=True, gc=False):
     """A message that was not accepted, with all that quarantine keeps of it."""
 
     index: int
@@ -83,7 +83,7 @@ class Batch:
     messages: Sequence[Inbound]
     received_at: int
     readings: list[Reading] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[RefusedSubmission] = field(default_factory=list)
     waiting: list[Candidate] = field(default_factory=list)
     strangers: set[str] = field(default_factory=set)
     """Tenants of refused messages that are not in memory: they may not exist."""
@@ -96,15 +96,15 @@ class Batch:
 
     received: float = field(init=False)
     """``received_at`` in seconds."""
-    _span: "Span | None" = field(default=None, init=False, repr=False)
+    _span: "IndexRange | None" = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.received = self.received_at / MICROSECONDS
 
-    def span(self) -> "Span | None":
+    def span(self) -> "IndexRange | None":
         """The oldest and the newest time of its readings, looked for once; None without any."""
         if self._span is None:
-            self._span = span_of(self.readings)
+            self._span = index_range(self.readings)
         return self._span
 
     def absorb(self, other: "Batch") -> None:
@@ -133,11 +133,11 @@ class Batch:
         return first, second
 
 
-Span = tuple[int, int]
+IndexRange = tuple[int, int]
 """Oldest and newest, in microseconds since 1970 UTC."""
 
 
-def span_of(readings: Sequence[Reading]) -> Span | None:
+def index_range(readings: Sequence[Reading]) -> IndexRange | None:
     """The oldest and the newest time of ``readings``; None without any."""
     if not readings:
         return None
@@ -156,13 +156,13 @@ Verdict = Accepted | Refusal
 
 
 @dataclass(slots=True)
-class Outcome:
+class BatchOutcome:
     """What a committed batch became: its readings that were stored, its duplicates, its refusals."""
 
     batch: Batch
     stored: Sequence[Reading]
     duplicates: Sequence[Reading]
-    refused: Sequence[Refused]
+    refused: Sequence[RefusedSubmission]
     _verdicts: dict[int, Verdict] | None = field(default=None, init=False, repr=False)
     _tenants: dict[str, Counts] | None = field(default=None, init=False, repr=False)
 
@@ -194,9 +194,9 @@ class Outcome:
         return self._tenants
 
 
-def together(batch: Batch, first: Outcome, second: Outcome) -> Outcome:
+def together(batch: Batch, first: BatchOutcome, second: BatchOutcome) -> BatchOutcome:
     """The outcome of a batch that was committed in two halves."""
-    return Outcome(
+    return BatchOutcome(
         batch,
         [*first.stored, *second.stored],
         [*first.duplicates, *second.duplicates],
@@ -222,7 +222,7 @@ class Submission:
 class Settlement:
     """The part of a committed batch that one submission brought: its messages are ``first`` to ``last`` (exclusive)."""
 
-    outcome: Outcome
+    outcome: BatchOutcome
     first: int
     last: int
 

@@ -11,7 +11,7 @@ import trio
 
 from appliance.ingest.batch import MICROSECONDS, Batch, Submission
 
-TOGETHER = MICROSECONDS // 10
+GATHER_SECONDS = MICROSECONDS // 10
 """Batches are joined only if they came in within so many microseconds, so that the whole has one honest time."""
 
 
@@ -24,7 +24,7 @@ class Work:
     taken_at: float
 
 
-class Gathering:
+class BatchBuffer:
     """Between the task that admits and the task that commits. Holds ``size`` messages, or one larger submission."""
 
     def __init__(self, size: int) -> None:
@@ -56,7 +56,7 @@ class Gathering:
             await self._committer.park()
         first = self._works.popleft()
         batch, submissions = first.batch, first.submissions
-        while self._works and self._works[0].batch.received_at - batch.received_at < TOGETHER:
+        while self._works and self._works[0].batch.received_at - batch.received_at < GATHER_SECONDS:
             further = self._works.popleft()
             batch.absorb(further.batch)
             submissions += further.submissions

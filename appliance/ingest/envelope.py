@@ -71,7 +71,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 EMPTY = Envelope(metrics={}, encoded=b"{}")
 
 
-class Invalid(Exception):
+class InvalidEnvelope(Exception):
     """Carries a refusal out of nested checks; never leaves this module."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -99,7 +99,9 @@ class Decoder:
                 return _unreadable(error, payload, kind)
             if type(data) is not dict:
                 _check_depth(data)
-                raise Invalid(Reason.INVALID_PAYLOAD, f"the payload is {_named(data)}; it must be a JSON object")
+                raise InvalidEnvelope(
+                    Reason.INVALID_PAYLOAD, f"the payload is {_named(data)}; it must be a JSON object"
+                )
             ts = data.pop("ts", None)
             seq = data.pop("seq", None)
             if (
@@ -113,14 +115,14 @@ class Decoder:
             return self._envelope(data, ts, seq)
         except UnicodeDecodeError as error:
             return Refusal(Reason.INVALID_ENCODING, f"not UTF-8 at byte {error.start}")
-        except Invalid as verdict:
+        except InvalidEnvelope as verdict:
             return verdict.refusal
 
     def _status(self, payload: bytes) -> Envelope:
         word = payload.strip()
         if word not in (b"online", b"offline"):
             payload.decode()
-            raise Invalid(Reason.INVALID_PAYLOAD, "the body of a status message is `online` or `offline`")
+            raise InvalidEnvelope(Reason.INVALID_PAYLOAD, "the body of a status message is `online` or `offline`")
         return Envelope({"status": word.decode()}, b'{"status":"%b"}' % word, plain=False)
 
     def _envelope(self, data: dict[str, Any], ts: Any, seq: Any) -> Envelope:
@@ -137,7 +139,7 @@ class Decoder:
         metrics, nulls = self._metrics(given)
         own = None if ts is None else _timestamp(ts)
         if seq is not None and (type(seq) is not int or not 0 <= seq <= INT64_MAX):
-            raise Invalid(Reason.INVALID_PAYLOAD, "`seq` must be an integer from 0 to 9223372036854775807")
+            raise InvalidEnvelope(Reason.INVALID_PAYLOAD, "`seq` must be an integer from 0 to 9223372036854775807")
         if plain:
             return Envelope(metrics, self._encode(metrics), own, seq, True, nulls)
         lat, lng = _position(data)
@@ -160,9 +162,9 @@ class Decoder:
         """The metrics without nulls, and how many nulls there were. The usual message is judged without a loop."""
         if type(given) is not dict:
             _check_depth(given)
-            raise Invalid(Reason.INVALID_METRIC, f"`metrics` is {_named(given)}; it must be an object")
+            raise InvalidEnvelope(Reason.INVALID_METRIC, f"`metrics` is {_named(given)}; it must be an object")
         if len(given) > MAX_METRICS:
-            raise Invalid(Reason.TOO_MANY_METRICS, f"{len(given)} metrics; at most {MAX_METRICS} a message")
+            raise InvalidEnvelope(Reason.TOO_MANY_METRICS, f"{len(given)} metrics; at most {MAX_METRICS} a message")
         if not self._known_names.issuperset(given):
             for name in given:
                 self._learn(name)
@@ -182,7 +184,7 @@ class Decoder:
         """Check a metric name once; the memory of good names is bounded, and has no reserved ones."""
         if not _NAME.fullmatch(name):
             shown = name if len(name) <= 64 else f"{name[:64]}..."
-            raise Invalid(
+            raise InvalidEnvelope(
                 Reason.INVALID_METRIC,
                 f"`{shown}` is no metric name: a letter or `_`, then up to 63 of letters, digits, `_`, `.`, `-`",
             )
@@ -197,15 +199,19 @@ def _check_metric(name: str, value: Any) -> None:
     """One metric that is not null. The JSON decoder lets only finite numbers pass."""
     if type(value) is int:
         if not INT64_MIN <= value <= INT64_MAX:
-            raise Invalid(Reason.INVALID_PAYLOAD, f"`{name}` does not fit a signed 64-bit integer")
+            raise InvalidEnvelope(Reason.INVALID_PAYLOAD, f"`{name}` does not fit a signed 64-bit integer")
     elif type(value) is str:
         if len(value) > MAX_TEXT:
-            raise Invalid(Reason.INVALID_METRIC, f"`{name}` is text of {len(value)} characters; at most {MAX_TEXT}")
+            raise InvalidEnvelope(
+                Reason.INVALID_METRIC, f"`{name}` is text of {len(value)} characters; at most {MAX_TEXT}"
+            )
         if "\0" in value:
-            raise Invalid(Reason.INVALID_METRIC, f"`{name}` holds the character U+0000")
+            raise InvalidEnvelope(Reason.INVALID_METRIC, f"`{name}` holds the character U+0000")
     elif type(value) not in _ALWAYS_GOOD:
         _check_depth({name: value})
-        raise Invalid(Reason.INVALID_METRIC, f"`{name}` is {_named(value)}; a metric is a number, a boolean or text")
+        raise InvalidEnvelope(
+            Reason.INVALID_METRIC, f"`{name}` is {_named(value)}; a metric is a number, a boolean or text"
+        )
 
 
 def _unreadable(error: Exception, payload: bytes, kind: Kind) -> Envelope | Refusal:
@@ -240,7 +246,7 @@ def _check_depth(value: Any) -> None:
         if not level:
             return
         level = [inner for item in level for inner in (item.values() if type(item) is dict else item)]
-    raise Invalid(Reason.INVALID_JSON, TOO_DEEP)
+    raise InvalidEnvelope(Reason.INVALID_JSON, TOO_DEEP)
 
 
 def _named(value: Any) -> str:
@@ -253,27 +259,29 @@ def _timestamp(ts: Any) -> int:
         if MILLISECONDS_ABOVE < ts <= INT64_MAX:
             return ts * 1000
         if not INT64_MIN <= ts <= INT64_MAX:
-            raise Invalid(Reason.INVALID_TIMESTAMP, "`ts` does not fit a signed 64-bit integer")
+            raise InvalidEnvelope(Reason.INVALID_TIMESTAMP, "`ts` does not fit a signed 64-bit integer")
         return ts * 1_000_000
     if type(ts) is float:
         number: float = max(-FARTHEST, min(ts, FARTHEST))
         return round(number * 1000) if number > MILLISECONDS_ABOVE else round(number * 1_000_000)
     if type(ts) is str:
         return _rfc3339(ts)
-    raise Invalid(Reason.INVALID_TIMESTAMP, f"`ts` is {_named(ts)}; it must be a number or RFC 3339 text")
+    raise InvalidEnvelope(Reason.INVALID_TIMESTAMP, f"`ts` is {_named(ts)}; it must be a number or RFC 3339 text")
 
 
 def _rfc3339(text: str) -> int:
     """Microseconds since 1970 UTC. RFC 3339 with an offset; no leap second, at most 6 digits of a second."""
     dot = text.find(".")
     if dot >= 0 and text[dot + 7 : dot + 8].isdigit():
-        raise Invalid(Reason.INVALID_TIMESTAMP, "`ts` has more than 6 digits of a second")
+        raise InvalidEnvelope(Reason.INVALID_TIMESTAMP, "`ts` has more than 6 digits of a second")
     try:
         moment = msgspec.convert(text, datetime)
     except msgspec.ValidationError:
-        raise Invalid(Reason.INVALID_TIMESTAMP, "`ts` is no RFC 3339 time such as 2026-01-31T12:00:00Z") from None
+        raise InvalidEnvelope(
+            Reason.INVALID_TIMESTAMP, "`ts` is no RFC 3339 time such as 2026-01-31T12:00:00Z"
+        ) from None
     if moment.tzinfo is None:
-        raise Invalid(Reason.INVALID_TIMESTAMP, "`ts` has no offset: end it with Z or +01:00")
+        raise InvalidEnvelope(Reason.INVALID_TIMESTAMP, "`ts` has no offset: end it with Z or +01:00")
     return round(moment.timestamp() * 1_000_000)  # a float of seconds is exact to 0.2 microseconds until 2038 and past
 
 
@@ -283,7 +291,7 @@ def _text(data: dict[str, Any], key: str, longest: int) -> str | None:
     if value is None:
         return None
     if type(value) is not str or not 0 < len(value) <= longest or "\0" in value:
-        raise Invalid(Reason.INVALID_PAYLOAD, f"`{key}` must be text of 1 to {longest} characters")
+        raise InvalidEnvelope(Reason.INVALID_PAYLOAD, f"`{key}` must be text of 1 to {longest} characters")
     return value
 
 
@@ -300,5 +308,5 @@ def _degrees(data: dict[str, Any], short: str, long: str, limit: int) -> float |
     if value is None:
         return None
     if type(value) not in (int, float) or not -limit <= value <= limit:
-        raise Invalid(Reason.INVALID_METRIC, f"`{key}` must be a number from -{limit} to {limit}")
+        raise InvalidEnvelope(Reason.INVALID_METRIC, f"`{key}` must be a number from -{limit} to {limit}")
     return float(value)

@@ -2,7 +2,7 @@
 
 Three tasks. While one batch commits, what comes meanwhile is admitted and gathers into the next; what follows from the
 commit before - the sources hear of it, states, counts, the live view - is done beside both. Postgres is kept waiting by
-none of them: admission gives way every SLICE messages. Sources submit and wait: that is the back-pressure, and the
+none of them: admission gives way every ADMIT_SLICE messages. Sources submit and wait: that is the back-pressure, and the
 sources' own windows (the broker's receive maximum, an HTTP request a connection) bound what is in hand.
 """
 
@@ -19,10 +19,10 @@ from appliance.clock import Clock
 from appliance.db.sqlstate import Failure, classify
 from appliance.devices.live.state import WRITE_INTERVAL, StateBook, remember
 from appliance.devices.registry.cache import Registry
-from appliance.devices.registry.provisioning import Key
+from appliance.devices.registry.provisioning import DeviceKey
 from appliance.ingest.admission import Admission
-from appliance.ingest.batch import MICROSECONDS, Batch, Outcome, Reading, Settlement, Submission
-from appliance.ingest.batch_buffer import Gathering, Work
+from appliance.ingest.batch import MICROSECONDS, Batch, BatchOutcome, Reading, Settlement, Submission
+from appliance.ingest.batch_buffer import BatchBuffer, Work
 from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.ingest.writer import Writer
 from appliance.metrics import Metrics
@@ -34,10 +34,10 @@ PASSING = frozenset({Failure.RETRY, Failure.RESOURCES})
 """Failures of the database that are worth waiting out."""
 _SHOWN_READINGS = 20
 """Readings of a batch that the live view is told of."""
-SLICE = 128
+ADMIT_SLICE = 128
 """Messages admitted before the other tasks have their turn, some 0.6 ms: Postgres waits for us as long at most."""
 
-Done = tuple[Outcome, list[Submission]]
+Done = tuple[BatchOutcome, list[Submission]]
 
 
 class Pipeline:
@@ -64,10 +64,10 @@ class Pipeline:
         self._batch_size = batch_size
         self._on_commit = on_commit
         self._on_held = on_held
-        self.in_hand = 0
+        self.in_flight = 0
         """Messages taken and not yet settled."""
         self._intake, self._submissions = trio.open_memory_channel[Submission](0)
-        self._gathering = Gathering(batch_size)
+        self._gathering = BatchBuffer(batch_size)
         self._arrived = 0
         self._settled = trio.Event()
 
@@ -105,9 +105,11 @@ class Pipeline:
         qos0 = frozenset([first + position for position in submission.qos0])
         batch = Batch(messages, round(submission.received * MICROSECONDS), qos0=qos0, first=first)
         self._arrived += len(messages)
-        self.in_hand += len(messages)
-        for start in range(0, len(messages), SLICE):
-            self._admission.admit_slice(batch, start, start + SLICE, self._clock.monotonic(), submission.redelivered)
+        self.in_flight += len(messages)
+        for start in range(0, len(messages), ADMIT_SLICE):
+            self._admission.admit_slice(
+                batch, start, start + ADMIT_SLICE, self._clock.monotonic(), submission.redelivered
+            )
             await trio.lowlevel.checkpoint()
         if batch.waiting or batch.strangers:
             started = self._clock.monotonic()
@@ -119,7 +121,7 @@ class Pipeline:
         """Judge the messages whose devices are not in memory; waits for Postgres as long as it takes."""
         backoff = Backoff(first=0.05, maximum=2.0)
         while batch.waiting or batch.strangers:
-            wanted: dict[Key, str | None] = {}
+            wanted: dict[DeviceKey, str | None] = {}
             for candidate in batch.waiting:
                 key = candidate.route.key
                 wanted[key] = wanted.get(key) or candidate.envelope.site_id
@@ -157,7 +159,7 @@ class Pipeline:
                 self._on_held(self._clock.monotonic() - work.taken_at)  # a jump of the wall clock is no absence
                 await committed.send((outcome, work.submissions))
 
-    async def _settle(self, outcome: Outcome, submissions: list[Submission]) -> None:
+    async def _settle(self, outcome: BatchOutcome, submissions: list[Submission]) -> None:
         first = outcome.batch.first
         for submission in submissions:
             last = first + len(submission.messages)
@@ -174,7 +176,7 @@ class Pipeline:
                 self._count(outcome)
                 self._on_commit(_summary(outcome, self._clock.wall()))
 
-    def _remember(self, outcome: Outcome) -> None:
+    def _remember(self, outcome: BatchOutcome) -> None:
         """Move the states of devices: what is in them was committed. In one go: a state write finds all or nothing."""
         received_at = outcome.batch.received_at
         touch = self._states.touch
@@ -191,7 +193,7 @@ class Pipeline:
                 touch(state)
         self._states.stored(outcome.stored, outcome.batch.span(), round(self._clock.wall() * MICROSECONDS))
         if outcome.batch.with_status:
-            _note_farewells(outcome.stored, received_at)
+            _note_offline_statuses(outcome.stored, received_at)
         for message in outcome.refused:
             if message.tenant_id is None or message.device_id is None:
                 continue
@@ -202,11 +204,11 @@ class Pipeline:
                 reason = None if message.reason is Reason.RATE_LIMITED else message.reason.value
                 self._states.heard((message.tenant_id, message.device_id), received_at, reason)
 
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, outcome: BatchOutcome) -> None:
         metrics = self._metrics
         size = len(outcome.batch.messages)
-        self.in_hand -= size
-        metrics.in_hand.set(self.in_hand)
+        self.in_flight -= size
+        metrics.in_flight.set(self.in_flight)
         metrics.batch_size.observe(size)
         metrics.null_metrics.inc(sum([reading.nulls for reading in outcome.stored]))
         metrics.messages.labels("stored").inc(len(outcome.stored))
@@ -220,14 +222,14 @@ class Pipeline:
                 metrics.invalid_encoding.inc(count)
 
 
-def _note_farewells(stored: Sequence[Reading], received_at: int) -> None:
+def _note_offline_statuses(stored: Sequence[Reading], received_at: int) -> None:
     """Mark the devices whose last message of a batch, which holds status messages, says `offline`."""
     for reading in sorted(stored, key=lambda reading: reading.index):
         farewell = reading.route.kind is Kind.STATUS and reading.metrics.get("status") == "offline"
         reading.state.offline_at = received_at if farewell else 0
 
 
-def _summary(outcome: Outcome, committed_at: float) -> BatchSummary:
+def _summary(outcome: BatchOutcome, committed_at: float) -> BatchSummary:
     received_at = outcome.batch.received_at / MICROSECONDS
     return BatchSummary(
         committed_at=committed_at,

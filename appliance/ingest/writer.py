@@ -23,9 +23,9 @@ from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.live.state import DeviceState, StateBook
 from appliance.errors import ApplianceError
-from appliance.ingest.batch import MINUTE, Batch, Outcome, Refused, together
-from appliance.ingest.quarantine.sampling import Sampler, counter_parameters, event_parameters, moment
-from appliance.ingest.telemetry.store import TelemetryStore, Way
+from appliance.ingest.batch import MINUTE, Batch, BatchOutcome, RefusedSubmission, together
+from appliance.ingest.quarantine.sampling import RowSampler, counter_parameters, event_parameters, moment
+from appliance.ingest.telemetry.store import StorePath, TelemetryStore
 from appliance.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -43,9 +43,9 @@ class _Attempt:
 
     def __init__(self) -> None:
         self.mark = uuid4()
-        self.outcome: Outcome | None = None
+        self.outcome: BatchOutcome | None = None
         """Set once everything is written and only the COMMIT is left."""
-        self.kept: list[Refused] = []
+        self.kept: list[RefusedSubmission] = []
         self.states: list[DeviceState] = []
 
 
@@ -66,12 +66,12 @@ class Writer:
         self._metrics = metrics
         self._failpoint = failpoint
         self._queries = statements.load("ingest")
-        self._sampler = Sampler()
+        self._sampler = RowSampler()
         self._states_written = 0.0
         self._newest_receipt = 0
         self._store = TelemetryStore()
 
-    async def write(self, batch: Batch) -> Outcome:
+    async def write(self, batch: Batch) -> BatchOutcome:
         """Commit ``batch`` and say what became of it. Waits for Postgres as long as it takes.
 
         Raises ApplianceError when the schema is not what this program expects (SQLSTATE class 42).
@@ -85,12 +85,14 @@ class Writer:
             # As of the newest batch, not of now: one that was received before and is still in hand is not in them.
             await self._write(Batch((), self._newest_receipt), (), {})
 
-    async def _write(self, batch: Batch, kept: Sequence[Refused] | None, sampled: dict[int, bool]) -> Outcome:
+    async def _write(
+        self, batch: Batch, kept: Sequence[RefusedSubmission] | None, sampled: dict[int, bool]
+    ) -> BatchOutcome:
         """As ``write``; of the refused messages, ``kept`` become rows (None: no rows at all).
 
         ``sampled`` tells the same of those that Postgres refused in an earlier try, by index.
         """
-        way, stubborn = Way.DIRECT, 0
+        way, stubborn = StorePath.DIRECT, 0
         backoff = Backoff(first=0.05, maximum=2.0)
         while True:
             attempt = _Attempt()
@@ -109,9 +111,9 @@ class Writer:
                         "expects. Run `appliance migrate`, or look for changes made by hand."
                     ) from error
                 if failure is Failure.UNIQUE:
-                    way = Way.STAGED
-                elif failure is Failure.POISON and way is not Way.BISECTED:
-                    way = Way.BISECTED
+                    way = StorePath.STAGED
+                elif failure is Failure.POISON and way is not StorePath.BISECTED:
+                    way = StorePath.BISECTED
                 elif failure is Failure.NO_PARTITION:
                     self._store.forget_days()
                 elif failure is Failure.POISON:
@@ -130,8 +132,8 @@ class Writer:
                         return together(batch, one, two)
 
     def _without_rows(
-        self, kept: Sequence[Refused] | None, stubborn: int, error: Exception
-    ) -> Sequence[Refused] | None:
+        self, kept: Sequence[RefusedSubmission] | None, stubborn: int, error: Exception
+    ) -> Sequence[RefusedSubmission] | None:
         """What to do when not the readings are refused but what is written beside them, for the ``stubborn``-th time.
 
         First the same again; then without the rows of quarantine, whose counters stay exact; at last a person.
@@ -147,15 +149,20 @@ class Writer:
         return kept
 
     async def _try(
-        self, batch: Batch, kept: Sequence[Refused] | None, sampled: dict[int, bool], way: Way, attempt: _Attempt
-    ) -> Outcome:
+        self,
+        batch: Batch,
+        kept: Sequence[RefusedSubmission] | None,
+        sampled: dict[int, bool],
+        way: StorePath,
+        attempt: _Attempt,
+    ) -> BatchOutcome:
         """One transaction. Fills ``attempt`` as it goes."""
         started = time.perf_counter()
         async with self._pool.connection() as connection:
             await self._store.ensure_days(connection, batch.span())
             async with connection.transaction():
                 stored, duplicates, poison = await self._store.put(connection, batch.readings, way)
-                outcome = Outcome(batch, stored, duplicates, [*batch.refused, *poison])
+                outcome = BatchOutcome(batch, stored, duplicates, [*batch.refused, *poison])
                 if kept is not None:
                     attempt.kept = [*kept, *self._sampler.keep_once(poison, batch.received_at, sampled)]
                 if self._states_due():
@@ -166,7 +173,7 @@ class Writer:
         self._metrics.commit_seconds.observe(time.perf_counter() - started)
         return self._committed(attempt, outcome)
 
-    def _committed(self, attempt: _Attempt, outcome: Outcome) -> Outcome:
+    def _committed(self, attempt: _Attempt, outcome: BatchOutcome) -> BatchOutcome:
         self._newest_receipt = max(self._newest_receipt, outcome.batch.received_at)
         if attempt.states:
             self._states.written()
@@ -174,7 +181,7 @@ class Writer:
         self._failpoint("after_commit")
         return outcome
 
-    async def _after_lost_commit(self, attempt: _Attempt) -> Outcome | None:
+    async def _after_lost_commit(self, attempt: _Attempt) -> BatchOutcome | None:
         """The outcome of a try that failed after its COMMIT was sent, if Postgres did commit it."""
         if attempt.outcome is None:
             return None
@@ -192,7 +199,7 @@ class Writer:
     def _states_due(self) -> bool:
         return time.monotonic() - self._states_written >= self._states.write_interval
 
-    async def _record(self, connection: Connection[Any], outcome: Outcome, attempt: _Attempt) -> None:
+    async def _record(self, connection: Connection[Any], outcome: BatchOutcome, attempt: _Attempt) -> None:
         """Quarantine, device state, ledger and the mark of the batch, in one round trip."""
         received_at = outcome.batch.received_at
         queries = self._queries
@@ -207,7 +214,7 @@ class Writer:
                 await connection.execute(queries["add_to_ledger"], self._ledger_parameters(outcome))
             await connection.execute(queries["mark_batch"], {"instance": self._instance, "batch": attempt.mark})
 
-    def _ledger_parameters(self, outcome: Outcome) -> dict[str, Any]:
+    def _ledger_parameters(self, outcome: BatchOutcome) -> dict[str, Any]:
         counts, qos0 = outcome.tenants(), _qos0_by_tenant(outcome)
         return {
             "minute": moment(outcome.batch.received_at // MINUTE * MINUTE),
@@ -221,12 +228,12 @@ class Writer:
         }
 
 
-def _part(kept: Sequence[Refused] | None, first: int, last: int) -> list[Refused] | None:
+def _part(kept: Sequence[RefusedSubmission] | None, first: int, last: int) -> list[RefusedSubmission] | None:
     """Those of ``kept`` that belong to the half from ``first`` to ``last`` (exclusive)."""
     return None if kept is None else [refused for refused in kept if first <= refused.index < last]
 
 
-def _qos0_by_tenant(outcome: Outcome) -> Counter[str]:
+def _qos0_by_tenant(outcome: BatchOutcome) -> Counter[str]:
     """Of the received messages, those with QoS 0: a column beside the books, not one of their terms."""
     indexes = outcome.batch.qos0
     if not indexes:

@@ -27,7 +27,7 @@ from appliance.clock import Clock, SystemClock
 from appliance.mqtt import topics
 from appliance.mqtt.connection import Connection
 from appliance.mqtt.errors import NegativeAckError
-from appliance.mqtt.inbox import Batch, Batches, Message, Messages
+from appliance.mqtt.inbox import Batches, InboundBatch, Message, Messages
 from appliance.mqtt.link import Link, LinkChanges, LinkState, Statistics
 from appliance.mqtt.receipts import Receipt, refuses
 from appliance.mqtt.session import State
@@ -210,7 +210,7 @@ class Client:
         """Iterates over what was received, one by one; those with QoS 1 want a ``puback`` each. See ``batches``."""
         return Messages(self._connection.inbox, self._opened)
 
-    async def acknowledge(self, *batches: Batch) -> int:
+    async def acknowledge(self, *batches: InboundBatch) -> int:
         """All of these batches are done: their PUBACKs leave in one write; answers how many.
 
         They leave in the order of arrival (MQTT 5 §4.6): a batch that is done before an older one waits for it.
@@ -221,7 +221,7 @@ class Client:
         await self._connection.flush()
         return pubacks
 
-    def acknowledge_soon(self, *batches: Batch) -> int:
+    def acknowledge_soon(self, *batches: InboundBatch) -> int:
         """As ``acknowledge``, for batches behind which others follow at once: does not wait for the kernel."""
         pubacks = sum([self._settle(batch.generation, batch.first, batch.count) for batch in batches])
         self._connection.wake()

@@ -18,6 +18,7 @@ from appliance.clock import Clock
 from appliance.mqtt.errors import ConnectError
 from appliance.mqtt.events import (
     Connected,
+    ConnectRefused,
     Ending,
     Event,
     KeepAliveExpired,
@@ -25,14 +26,13 @@ from appliance.mqtt.events import (
     ProtocolFailure,
     PubAcks,
     Publishes,
-    Refused,
     SubAck,
     UnsubAck,
 )
-from appliance.mqtt.inbox import Batch, Inbox
+from appliance.mqtt.inbox import InboundBatch, Inbox
 from appliance.mqtt.link import Link, LinkBoard, LinkState
 from appliance.mqtt.pump import Pump, StreamLost
-from appliance.mqtt.receipts import Receipts, Subscriptions
+from appliance.mqtt.receipts import Receipts, SubscriptionReceipts
 from appliance.mqtt.session import Session
 from appliance.mqtt.terms import Settings
 from appliance.mqtt.transport import Transport
@@ -72,7 +72,7 @@ class Connection:
         self.session = Session(settings)
         self.inbox = Inbox(bound=settings.receive_max)
         self.receipts = Receipts()
-        self.subscriptions = Subscriptions()
+        self.subscriptions = SubscriptionReceipts()
         self.board = LinkBoard(transport.name)
         self.progress = trio.lowlevel.ParkingLot()  # there may be room to publish
         self.received = 0
@@ -115,7 +115,7 @@ class Connection:
             begun = trio.current_time()
             outcome = await self._serve(begun)
             if self._first is not None:
-                code = outcome.reason_code if isinstance(outcome, Refused) else None
+                code = outcome.reason_code if isinstance(outcome, ConnectRefused) else None
                 raise ConnectError(self.transport.name, describe(outcome), code)
             if self.session.met and not reconnect:
                 self.close(describe(outcome), broken=True)
@@ -239,7 +239,7 @@ class Connection:
     def _on_publishes(self, event: Publishes) -> None:
         self.received += len(event.packets)
         generation = self.session.generation
-        self.inbox.put(Batch(event.packets, generation, event.first, event.count, self._clock.wall()))
+        self.inbox.put(InboundBatch(event.packets, generation, event.first, event.count, self._clock.wall()))
 
     def _on_pubacks(self, event: PubAcks) -> None:
         self.receipts.settle(event.packets)
@@ -258,7 +258,7 @@ class Connection:
 def describe(outcome: Outcome) -> str:
     """Why a connection ended, for people."""
     match outcome:
-        case Refused(reason_code, detail):
+        case ConnectRefused(reason_code, detail):
             return _joined(f"the broker refused us: {_words(reason_code)}", detail)
         case PeerDisconnected(DisconnectReasonCode.SESSION_TAKEN_OVER, _):
             return "another client uses our client id: session taken over"

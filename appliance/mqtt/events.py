@@ -53,7 +53,7 @@ class UnsubAck:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class ConnectRefused:
     """CONNACK said no; the connection is over."""
 
     reason_code: ConnAckReasonCode
@@ -83,7 +83,7 @@ class KeepAliveExpired:
     silence: float
 
 
-Ending: TypeAlias = Refused | PeerDisconnected | ProtocolFailure | KeepAliveExpired
+Ending: TypeAlias = ConnectRefused | PeerDisconnected | ProtocolFailure | KeepAliveExpired
 """Events after which nothing more comes on this connection."""
 
 Event: TypeAlias = Connected | Publishes | PubAcks | SubAck | UnsubAck | Ending

@@ -17,7 +17,7 @@ _FIXED_HEADER_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FramingFault:
     """What the peer did wrong, with the code that tells it so."""
 
     reason_code: DisconnectReasonCode
@@ -36,7 +36,7 @@ class Framing:
         self._limit = max_packet_size or PROTOCOL_MAX_PACKET
         self._partial = bytearray()
 
-    def feed(self, data: bytes) -> tuple[list[mqtt5.Packet], Fault | None]:
+    def feed(self, data: bytes) -> tuple[list[mqtt5.Packet], FramingFault | None]:
         """The packets completed by this chunk, and the fault that ended the stream, if one did.
 
         After a fault the stream has no meaning and must not be fed again.
@@ -56,7 +56,7 @@ class Framing:
             fault = self._too_large(_announced_size(partial))
         return packets, fault
 
-    def _cut(self, view: memoryview) -> tuple[list[mqtt5.Packet], int, Fault | None]:
+    def _cut(self, view: memoryview) -> tuple[list[mqtt5.Packet], int, FramingFault | None]:
         """The packets at the front of the view, how many bytes they take, and what is wrong behind them."""
         read = mqtt5.read
         limit = self._limit
@@ -74,16 +74,16 @@ class Framing:
         except IndexError:
             pass  # the rest has not arrived yet
         except ValueError as error:
-            return packets, used, Fault(DisconnectReasonCode.MALFORMED_PACKET, str(error))
+            return packets, used, FramingFault(DisconnectReasonCode.MALFORMED_PACKET, str(error))
         except BaseException as error:
             if type(error).__name__ != "PanicException":
                 raise
-            return packets, used, Fault(DisconnectReasonCode.MALFORMED_PACKET, "text that is not UTF-8")
+            return packets, used, FramingFault(DisconnectReasonCode.MALFORMED_PACKET, "text that is not UTF-8")
         return packets, used, None
 
-    def _too_large(self, size: int) -> Fault:
+    def _too_large(self, size: int) -> FramingFault:
         detail = f"a packet of {size} bytes, at most {self._limit} are taken"
-        return Fault(DisconnectReasonCode.PACKET_TOO_LARGE, detail)
+        return FramingFault(DisconnectReasonCode.PACKET_TOO_LARGE, detail)
 
 
 def _announced_size(partial: bytearray) -> int:

@@ -15,7 +15,7 @@ COALESCE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class InboundBatch:
     """Messages in arrival order. ``received``: seconds since 1970 when the first of them was read.
 
     The QoS 1 ones are numbers ``first`` to ``first + count - 1`` of connection ``generation``; only
@@ -36,7 +36,7 @@ class Inbox:
         self.dropped = 0  # QoS 0 messages that found no room
         self.forgotten = 0  # QoS 1 messages of a lost connection that the broker sends again
         self._bound = bound
-        self._batches: deque[Batch] = deque()
+        self._batches: deque[InboundBatch] = deque()
         self._waiting = 0
         self._fleeting = 0  # QoS 0 among them
         self._getters = trio.lowlevel.ParkingLot()
@@ -53,7 +53,7 @@ class Inbox:
         """Whether messages lie here because their consumer is still at work on older ones."""
         return bool(self._batches) and not self._awaited
 
-    def put(self, batch: Batch) -> None:
+    def put(self, batch: InboundBatch) -> None:
         """Take in what was read; never waits."""
         fleeting = len(batch.packets) - batch.count
         if fleeting and self._fleeting + fleeting > self._bound:
@@ -64,7 +64,7 @@ class Inbox:
             self._fleeting += fleeting
             self._awaited = bool(self._getters.unpark())
 
-    async def get(self, maximum: int) -> Batch | None:
+    async def get(self, maximum: int) -> InboundBatch | None:
         """The oldest batch, with those behind it as long as they fit into ``maximum`` messages together.
 
         A chunk is never split: a batch is larger than ``maximum`` if one chunk was. None when closed
@@ -94,7 +94,7 @@ class Inbox:
         """
         keep = 0 if redelivered else self._bound
         durable = self._waiting - self._fleeting
-        remaining: deque[Batch] = deque()
+        remaining: deque[InboundBatch] = deque()
         for batch in self._batches:
             if batch.generation == generation or durable <= keep or not batch.count:
                 remaining.append(batch)
@@ -103,7 +103,7 @@ class Inbox:
             self.forgotten += batch.count
             fleeting = [packet for packet in batch.packets if packet.packet_id is None]
             if fleeting:
-                remaining.append(Batch(fleeting, batch.generation, batch.first, 0, batch.received))
+                remaining.append(InboundBatch(fleeting, batch.generation, batch.first, 0, batch.received))
         self._batches = remaining
         self._waiting = durable + self._fleeting
 
@@ -113,16 +113,16 @@ class Inbox:
         self._error = error
         self._getters.unpark_all()
 
-    def _handed_out(self, taken: list[Batch]) -> Batch:
+    def _handed_out(self, taken: list[InboundBatch]) -> InboundBatch:
         first = taken[0]
         count = sum(batch.count for batch in taken)
         for batch in taken[1:]:
             first.packets.extend(batch.packets)
         self._waiting -= len(first.packets)
         self._fleeting -= len(first.packets) - count
-        return Batch(first.packets, first.generation, first.first, count, first.received)
+        return InboundBatch(first.packets, first.generation, first.first, count, first.received)
 
-    def _without_room(self, batch: Batch, room: int) -> tuple[Batch, int]:
+    def _without_room(self, batch: InboundBatch, room: int) -> tuple[InboundBatch, int]:
         """The batch with only its first ``room`` QoS 0 messages, and how many those are."""
         packets = []
         fleeting = 0
@@ -133,10 +133,10 @@ class Inbox:
                     continue
             packets.append(packet)
         self.dropped += fleeting - room
-        return Batch(packets, batch.generation, batch.first, batch.count, batch.received), room
+        return InboundBatch(packets, batch.generation, batch.first, batch.count, batch.received), room
 
 
-def _joinable(first: Batch, other: Batch) -> bool:
+def _joinable(first: InboundBatch, other: InboundBatch) -> bool:
     return first.generation == other.generation and other.received - first.received < COALESCE_SECONDS
 
 
@@ -150,7 +150,7 @@ class Batches:
     def __aiter__(self) -> "Batches":
         return self
 
-    async def __anext__(self) -> Batch:
+    async def __anext__(self) -> InboundBatch:
         batch = await self._inbox.get(self._maximum)
         if batch is None:
             raise StopAsyncIteration

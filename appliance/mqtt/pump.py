@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import trio
 
-from appliance.mqtt.events import Ending, Event, KeepAliveExpired, PeerDisconnected, ProtocolFailure, Refused
+from appliance.mqtt.events import ConnectRefused, Ending, Event, KeepAliveExpired, PeerDisconnected, ProtocolFailure
 from appliance.mqtt.session import Session, State
 
 CHUNK_BYTES = 65536
-FAREWELL_SECONDS = 1.0
+DISCONNECT_SECONDS = 1.0
 
 GATHER_MOST = 0.005
 GATHER_LEAST = 0.00025
@@ -73,7 +73,7 @@ class Pump:
                     ending = await self._read(stream, connack_deadline)
                     nursery.cancel_scope.cancel()
         finally:
-            if not isinstance(ending, Refused | PeerDisconnected | KeepAliveExpired):
+            if not isinstance(ending, ConnectRefused | PeerDisconnected | KeepAliveExpired):
                 await self._farewell(stream)
             self._over = True
             self._flushed.unpark_all()
@@ -161,7 +161,7 @@ class Pump:
             self.wake()
         if events:
             self._handle(events)
-            if isinstance(events[-1], Refused | PeerDisconnected | ProtocolFailure | KeepAliveExpired):
+            if isinstance(events[-1], ConnectRefused | PeerDisconnected | ProtocolFailure | KeepAliveExpired):
                 return events[-1]
         return None
 
@@ -171,7 +171,7 @@ class Pump:
         Then read until the broker closes: a close with unread bytes is a TCP reset, which may overtake what we sent.
         """
         self._session.disconnect()
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL_SECONDS):
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + DISCONNECT_SECONDS):
             data = self._session.data_to_send(trio.current_time())
             if data and not self._torn:
                 with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):

@@ -85,7 +85,7 @@ class Receipts:
         self._open = {}
 
 
-class Subscriptions:
+class SubscriptionReceipts:
     """The filters we want, remembered over connections, and what the broker of this connection answered."""
 
     def __init__(self) -> None:

@@ -35,20 +35,20 @@ from mqtt5 import (
 
 from appliance.mqtt.events import (
     Connected,
+    ConnectRefused,
     Event,
     KeepAliveExpired,
     PeerDisconnected,
     ProtocolFailure,
     PubAcks,
     Publishes,
-    Refused,
     SubAck,
     UnsubAck,
 )
-from appliance.mqtt.framing import Fault, Framing
+from appliance.mqtt.framing import Framing, FramingFault
 from appliance.mqtt.inflight import Arrivals, Outgoing
 from appliance.mqtt.keepalive import Due, KeepAlive
-from appliance.mqtt.terms import Limits, Settings
+from appliance.mqtt.terms import BrokerCapabilities, Settings
 
 
 class State(Enum):
@@ -92,7 +92,7 @@ class Session:
         self.identifier = settings.identifier
         self.state = State.DISCONNECTED
         self.generation = 0
-        self.limits = Limits()
+        self.limits = BrokerCapabilities()
         self.oddities = Oddities()
         self.outgoing = Outgoing()
         self.met = False  # the broker accepted us before: never throw its session away again
@@ -135,7 +135,7 @@ class Session:
         for kind, run in groupby(packets, type):
             handler = self._HANDLERS.get((self.state, kind))
             if handler is None:
-                fault = Fault(DisconnectReasonCode.PROTOCOL_ERROR, f"{kind.__name__} while {self.state.value}")
+                fault = FramingFault(DisconnectReasonCode.PROTOCOL_ERROR, f"{kind.__name__} while {self.state.value}")
                 break
             handler(self, list(run), events)
             if self._over:
@@ -250,14 +250,14 @@ class Session:
         connack = packets[0]
         if connack.reason_code != ConnAckReasonCode.SUCCESS:
             self.connection_lost()
-            events.append(Refused(connack.reason_code, connack.reason_str or ""))
+            events.append(ConnectRefused(connack.reason_code, connack.reason_str or ""))
             return
         if connack.session_present and self.settings.clean_start and not self.met:
             self._fail(_protocol_error("a session is present after a clean start"), events)
             return
         self._step(Step.ACCEPTED)
         self.met = True
-        self.limits = limits = Limits.of(connack)
+        self.limits = limits = BrokerCapabilities.of(connack)
         if connack.assigned_client_id is not None:
             self.identifier = connack.assigned_client_id
         if connack.server_keep_alive is not None:
@@ -301,7 +301,7 @@ class Session:
                 return
         events.append(Publishes(packets, first, len(ids)))
 
-    def _sound_part(self, packets: list[PublishPacket]) -> tuple[list[PublishPacket], Fault | None]:
+    def _sound_part(self, packets: list[PublishPacket]) -> tuple[list[PublishPacket], FramingFault | None]:
         """The messages before the first that is a protocol violation, and the violation."""
         free = self.settings.receive_max + self.settings.tolerance - len(self._arrivals)
         for index, packet in enumerate(packets):
@@ -357,7 +357,7 @@ class Session:
     def _step(self, step: Step) -> None:
         self.state = TRANSITIONS[self.state, step]
 
-    def _fail(self, fault: Fault, events: list[Event]) -> None:
+    def _fail(self, fault: FramingFault, events: list[Event]) -> None:
         self.disconnect(fault.reason_code)
         events.append(ProtocolFailure(fault.reason_code, fault.detail))
 
@@ -366,18 +366,20 @@ class Session:
         self._out.append(encoded)
 
 
-def _protocol_error(detail: str) -> Fault:
-    return Fault(DisconnectReasonCode.PROTOCOL_ERROR, detail)
+def _protocol_error(detail: str) -> FramingFault:
+    return FramingFault(DisconnectReasonCode.PROTOCOL_ERROR, detail)
 
 
-def _publish_fault(packet: PublishPacket, free: int) -> Fault | None:
+def _publish_fault(packet: PublishPacket, free: int) -> FramingFault | None:
     """What is wrong with a message when ``free`` more may be unacknowledged after it."""
     if packet.qos == QoS.EXACTLY_ONCE:
-        return Fault(DisconnectReasonCode.QOS_NOT_SUPPORTED, "a QoS 2 message, subscribed with at most 1")
+        return FramingFault(DisconnectReasonCode.QOS_NOT_SUPPORTED, "a QoS 2 message, subscribed with at most 1")
     if packet.packet_id == 0:
         return _protocol_error("a message with packet id 0")  # [MQTT-2.2.1-3]
     if packet.topic_alias is not None:
-        return Fault(DisconnectReasonCode.TOPIC_ALIAS_INVALID, "a topic alias, none was allowed")
+        return FramingFault(DisconnectReasonCode.TOPIC_ALIAS_INVALID, "a topic alias, none was allowed")
     if free < 0:
-        return Fault(DisconnectReasonCode.RECEIVE_MAX_EXCEEDED, "more unacknowledged messages than the receive maximum")
+        return FramingFault(
+            DisconnectReasonCode.RECEIVE_MAX_EXCEEDED, "more unacknowledged messages than the receive maximum"
+        )
     return None

@@ -26,7 +26,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BrokerCapabilities:
     """What the broker takes, from its CONNACK (§3.2.2.3)."""
 
     receive_max: int = 65535
@@ -35,7 +35,7 @@ class Limits:
     retain_available: bool = True
 
     @classmethod
-    def of(cls, connack: ConnAckPacket) -> "Limits":
+    def of(cls, connack: ConnAckPacket) -> "BrokerCapabilities":
         """The limits that a CONNACK states, the protocol's own where it is silent."""
         return cls(
             receive_max=connack.receive_max,

@@ -17,7 +17,7 @@ PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AuditRow:
     """One change."""
 
     id: int
@@ -34,7 +34,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AuditFilter:
     """Which rows; None is any."""
 
     tenant_id: str | None = None
@@ -50,7 +50,7 @@ class Wanted:
     """The last row of the page before."""
 
 
-async def read(connection: Connection[Any], wanted: Wanted, limit: int = PAGE) -> list[Row]:
+async def read(connection: Connection[Any], wanted: AuditFilter, limit: int = PAGE) -> list[AuditRow]:
     """At most ``limit`` rows, newest first."""
     before, slash, behind = (wanted.object or "").partition("/")
     kind, identity = (before, behind) if slash else ("", before)
@@ -69,7 +69,7 @@ async def read(connection: Connection[Any], wanted: Wanted, limit: int = PAGE) -
     return [_row(row) for row in await cursor.fetchall()]
 
 
-async def names(connection: Connection[Any], rows: Iterable[Row]) -> dict[str, str]:
+async def names(connection: Connection[Any], rows: Iterable[AuditRow]) -> dict[str, str]:
     """What people call the objects whose ids say nothing: the e-mail addresses of users, by id."""
     users = {row.object_id for row in rows if row.object_type == "user" and _is_uuid(row.object_id)}
     if not users:
@@ -85,6 +85,6 @@ def _is_uuid(text: str) -> bool:
         return False
 
 
-def _row(row: tuple[Any, ...]) -> Row:
+def _row(row: tuple[Any, ...]) -> AuditRow:
     identity, at, tenant, actor, kind, *rest = row
-    return Row(identity, at, tenant, actor, ActorKind(kind), *rest)
+    return AuditRow(identity, at, tenant, actor, ActorKind(kind), *rest)

@@ -8,7 +8,7 @@ from appliance.db.audit import Actor
 
 
 @dataclass(frozen=True, slots=True)
-class By:
+class ChangeContext:
     """The actor of a change at an instant with a time zone; ``user_id`` if it is somebody signed in."""
 
     actor: Actor

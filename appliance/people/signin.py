@@ -17,16 +17,16 @@ from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.audit import Actor, ActorKind, Entry, record
 from appliance.db.pool import Pool
-from appliance.db.require import found
+from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
-from appliance.keyring import Vault
+from appliance.keyring import Keyring
 from appliance.people import links, passwords, secret_token, sessions, totp, users
-from appliance.people.by import By
+from appliance.people.by import ChangeContext
 from appliance.people.links import Link, Purpose
 from appliance.people.passwords import Hasher
 from appliance.people.sessions import Visit
-from appliance.people.throttle import Source, Throttle, Wait
+from appliance.people.throttle import AttemptSource, Throttle, ThrottleWait
 from appliance.people.users import User, user_of
 
 STATEMENTS = statements.load("people")
@@ -61,32 +61,32 @@ class SignedIn:
 
 
 @dataclass(frozen=True, slots=True)
-class CodeWanted:
+class CodeRequired:
     """The password is right; ``link`` opens the second step."""
 
     link: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Several:
+class SeveralAccounts:
     """The address and the password fit several tenants' accounts."""
 
     tenants: Sequence[str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class SignInRefused:
     """Wrong, and no word about what."""
 
 
-Outcome = SignedIn | CodeWanted | Several | Refused | Wait
+SignInOutcome = SignedIn | CodeRequired | SeveralAccounts | SignInRefused | ThrottleWait
 
 
 class SignIn:
     """The door. Its pool's role must see all users: who comes belongs to nobody yet."""
 
     def __init__(
-        self, pool: Pool, clock: Clock, vault: Vault, hasher: Hasher | None = None, throttle: Throttle | None = None
+        self, pool: Pool, clock: Clock, vault: Keyring, hasher: Hasher | None = None, throttle: Throttle | None = None
     ) -> None:
         self._pool = pool
         self._clock = clock
@@ -99,7 +99,7 @@ class SignIn:
         """The time as records have it."""
         return datetime.fromtimestamp(self._clock.wall(), UTC)
 
-    async def with_password(self, attempt: Attempt) -> Outcome:
+    async def with_password(self, attempt: Attempt) -> SignInOutcome:
         """The first step."""
         async with self._turn:
             typed = attempt.email.strip().lower()[: users.MAX_EMAIL]
@@ -115,10 +115,12 @@ class SignIn:
             async with self._pool.connection() as connection:
                 if not fitting:
                     await self._note_failure(connection, [user for user, _ in accounts], attempt.visit)
-                    return Refused()
+                    return SignInRefused()
                 chosen = [pair for pair in fitting if attempt.tenant_id in (None, pair[0].tenant_id or "")]
                 if len(chosen) != 1:
-                    return Several(sorted([user.tenant_id for user, _ in fitting], key=lambda tenant: tenant or ""))
+                    return SeveralAccounts(
+                        sorted([user.tenant_id for user, _ in fitting], key=lambda tenant: tenant or "")
+                    )
                 user, kept_hash = chosen[0]
                 if self.hasher.is_outdated(kept_hash):
                     await self._rehash(connection, user, kept_hash, attempt.password)
@@ -127,13 +129,13 @@ class SignIn:
                 self.throttle.right(source)
                 return await self._welcome(connection, user, attempt.visit, attempt.browser, keep=attempt.keep)
 
-    async def with_code(self, secret: str, code: str, visit: Visit, browser: str | None) -> Outcome:
-        """The second step; ``secret`` is that of :class:`CodeWanted`. Refused too when its time is over."""
+    async def with_code(self, secret: str, code: str, visit: Visit, browser: str | None) -> SignInOutcome:
+        """The second step; ``secret`` is that of :class:`CodeRequired`. Refused too when its time is over."""
         async with self._turn, self._pool.connection() as connection:
             now = self.now()
             link = await links.peek(connection, secret, Purpose.SECOND_FACTOR, now)
             if link is None or link.user_id is None:
-                return Refused()
+                return SignInRefused()
             user = await users.get(connection, link.user_id)
             source = await self._source(connection, user.email, visit, browser)
             wait = await self._begin(connection, source, visit)
@@ -141,15 +143,15 @@ class SignIn:
                 return wait
             if not await self._code_fits(connection, user.user_id, code):
                 await self._note_failure(connection, [user], visit)
-                return Refused()
+                return SignInRefused()
             if await links.take(connection, secret, Purpose.SECOND_FACTOR, now) is None:
-                return Refused()
+                return SignInRefused()
             self.throttle.right(source)
             return await self._welcome(connection, user, visit, browser, keep=link.keep_signed_in)
 
-    async def confirm(self, user: User, password: str, visit: Visit) -> bool | Wait:
+    async def confirm(self, user: User, password: str, visit: Visit) -> bool | ThrottleWait:
         """Whether it is still the user who sits there: asked before a password, token or second factor changes."""
-        source = Source(user.email, visit.address or "", secret_token.digest(str(user.user_id)))
+        source = AttemptSource(user.email, visit.address or "", secret_token.digest(str(user.user_id)))
         async with self._turn:
             wait = self.throttle.begin(source, self._clock.monotonic())
             if wait is not None:
@@ -168,7 +170,7 @@ class SignIn:
             raise Invalid(f"{fault}.", "password")
         return await self.hasher.hash(password)
 
-    async def set_password(self, user: User, password: str, by: By, *, but: UUID | None) -> None:
+    async def set_password(self, user: User, password: str, by: ChangeContext, *, but: UUID | None) -> None:
         """A new password; every session but ``but`` ends, and open links die. Raises Invalid."""
         kept = await self.taken(user.email, user.name, password)
         async with self._pool.connection() as connection, connection.transaction():
@@ -187,7 +189,7 @@ class SignIn:
         if user is None:
             return None
         kept = await self.taken(user.email, user.name, password)
-        by = By(Actor(user.email, ActorKind.USER, visit.address), self.now(), user.user_id)
+        by = ChangeContext(Actor(user.email, ActorKind.USER, visit.address), self.now(), user.user_id)
         async with self._pool.connection() as connection, connection.transaction():
             if await links.take(connection, secret, Purpose.PASSWORD, by.now) is None:
                 return None
@@ -195,7 +197,7 @@ class SignIn:
             await record(connection, users.entry(by, "set_password", user, None, {"by": "link"}))
         return user
 
-    async def set_second_factor(self, user: User, secret: bytes, code: str, by: By) -> None:
+    async def set_second_factor(self, user: User, secret: bytes, code: str, by: ChangeContext) -> None:
         """Ask for codes from now on, once ``code`` shows that the authenticator has the secret. Raises Invalid."""
         step = totp.step_of(secret, code, self._clock.wall(), None)
         if step is None:
@@ -207,7 +209,7 @@ class SignIn:
             await connection.execute(STATEMENTS["set_second_factor"], parameters)
             await record(connection, users.entry(by, "set_second_factor", user))
 
-    async def drop_second_factor(self, user: User, by: By) -> None:
+    async def drop_second_factor(self, user: User, by: ChangeContext) -> None:
         """Ask for no code any more. Raises Conflict when none was asked for."""
         if not user.has_second_factor:
             raise Conflict("There is no second factor.")
@@ -220,7 +222,7 @@ class SignIn:
         async with self._pool.connection() as connection:
             return await self._welcome(connection, user, visit, browser, keep=False)
 
-    async def sign_out(self, session_id: UUID, user_id: UUID, by: By) -> None:
+    async def sign_out(self, session_id: UUID, user_id: UUID, by: ChangeContext) -> None:
         """End the session; one that has ended meanwhile is none the worse."""
         async with self._pool.connection() as connection, connection.transaction():
             user = await users.get(connection, user_id)
@@ -229,15 +231,17 @@ class SignIn:
             if cursor.rowcount:
                 await record(connection, users.entry(by, "sign_out", user))
 
-    async def _source(self, connection: Connection[Any], email: str, visit: Visit, browser: str | None) -> Source:
+    async def _source(
+        self, connection: Connection[Any], email: str, visit: Visit, browser: str | None
+    ) -> AttemptSource:
         known = None
         if browser is not None:
             digest = secret_token.digest(browser)
             cursor = await connection.execute(STATEMENTS["knows_browser"], {"email": email, "hash": digest})
-            known = digest if found(await cursor.fetchone(), "answer")[0] else None
-        return Source(email, visit.address or "", known)
+            known = digest if require(await cursor.fetchone(), "answer")[0] else None
+        return AttemptSource(email, visit.address or "", known)
 
-    async def _begin(self, connection: Connection[Any], source: Source, visit: Visit) -> Wait | None:
+    async def _begin(self, connection: Connection[Any], source: AttemptSource, visit: Visit) -> ThrottleWait | None:
         wait = self.throttle.begin(source, self._clock.monotonic())
         if wait is not None and wait.newly:
             await record(connection, _attempt_entry("sign_in_throttled", None, visit, {"seconds": wait.seconds}))
@@ -256,7 +260,7 @@ class SignIn:
         parameters = {"user": user.user_id, "hash": await self.hasher.hash(password), "before": before}
         await connection.execute(STATEMENTS["refresh_hash"], parameters)
 
-    async def _ask_for_code(self, connection: Connection[Any], user: User, *, keep: bool) -> CodeWanted:
+    async def _ask_for_code(self, connection: Connection[Any], user: User, *, keep: bool) -> CodeRequired:
         secret = await links.make(
             connection,
             Purpose.SECOND_FACTOR,
@@ -265,7 +269,7 @@ class SignIn:
             tenant_id=user.tenant_id,
             keep_signed_in=keep,
         )
-        return CodeWanted(secret)
+        return CodeRequired(secret)
 
     async def _code_fits(self, connection: Connection[Any], user_id: UUID, code: str) -> bool:
         proof = await _proof(connection, user_id)
@@ -292,7 +296,7 @@ class SignIn:
                 "now": now,
             }
             await connection.execute(STATEMENTS["know_browser"], parameters)
-            by = By(Actor(user.email, ActorKind.USER, visit.address), now, user.user_id)
+            by = ChangeContext(Actor(user.email, ActorKind.USER, visit.address), now, user.user_id)
             await record(connection, users.entry(by, "sign_in", user))
         return SignedIn(user, session, keep, browser)
 
@@ -309,7 +313,7 @@ async def _accounts(connection: Connection[Any], email: str) -> list[tuple[User,
 
 async def _most_accounts(connection: Connection[Any]) -> int:
     cursor = await connection.execute(STATEMENTS["most_accounts"])
-    most: int = found(await cursor.fetchone(), "answer")[0]
+    most: int = require(await cursor.fetchone(), "answer")[0]
     return most
 
 

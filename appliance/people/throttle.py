@@ -26,7 +26,7 @@ FORGET_AFTER = 86_400.0
 MAX_KEYS = 20_000
 """Counts kept, of all kinds together."""
 
-Key = tuple[str, ...]
+ThrottleKey = tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class _Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class AttemptSource:
     """Who tries: the account as typed, the address, and whether the account knows the browser."""
 
     account: str
@@ -48,7 +48,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class ThrottleWait:
     """Too many wrong tries: whole seconds until the next one may be made."""
 
     seconds: int
@@ -61,29 +61,29 @@ class Throttle:
 
     def __init__(self, max_keys: int = MAX_KEYS) -> None:
         self._max_keys = max_keys
-        self._counts: OrderedDict[Key, _Count] = OrderedDict()
+        self._counts: OrderedDict[ThrottleKey, _Count] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._counts)
 
-    def begin(self, source: Source, now: float) -> Wait | None:
+    def begin(self, source: AttemptSource, now: float) -> ThrottleWait | None:
         """Count a try at ``now`` (monotonic seconds), or say how long to wait first."""
         shut = max((self._fresh(key, now) for key in _asked(source)), key=lambda count: count.open_from)
         if shut.open_from > now:
             newly, shut.told = not shut.told, True
-            return Wait(math.ceil(shut.open_from - now), newly)
+            return ThrottleWait(math.ceil(shut.open_from - now), newly)
         for key in self._counted(source, now):
             self._add(key, now)
         return None
 
-    def right(self, source: Source) -> None:
+    def right(self, source: AttemptSource) -> None:
         """The try was right: it does not count, and the account begins anew from here."""
         for key in _own(source):
             self._counts.pop(key, None)
         if source.browser is None:
             self._take_back(_address_key(source))
 
-    def _counted(self, source: Source, now: float) -> Iterator[Key]:
+    def _counted(self, source: AttemptSource, now: float) -> Iterator[ThrottleKey]:
         if source.browser is not None:
             yield from _asked(source)
             return
@@ -93,11 +93,11 @@ class Throttle:
             yield pair
             yield _account_key(source)
 
-    def _fresh(self, key: Key, now: float) -> _Count:
+    def _fresh(self, key: ThrottleKey, now: float) -> _Count:
         count = self._counts.get(key)
         return _Count() if count is None or now - count.last > FORGET_AFTER else count
 
-    def _add(self, key: Key, now: float) -> None:
+    def _add(self, key: ThrottleKey, now: float) -> None:
         count = self._fresh(key, now)
         count.tries += 1
         count.last, count.told = now, False
@@ -109,14 +109,14 @@ class Throttle:
         while len(self._counts) > self._max_keys:
             self._counts.popitem(last=False)
 
-    def _take_back(self, key: Key) -> None:
+    def _take_back(self, key: ThrottleKey) -> None:
         count = self._counts.get(key)
         if count is not None:
             count.tries -= 1
             count.open_from = 0.0  # the wait before this try was over, or it had not been let in
 
 
-def _asked(source: Source) -> Iterator[Key]:
+def _asked(source: AttemptSource) -> Iterator[ThrottleKey]:
     """The counts that decide whether this source may try."""
     if source.browser is not None:
         yield _browser_key(source)
@@ -125,26 +125,26 @@ def _asked(source: Source) -> Iterator[Key]:
         yield _account_key(source)
 
 
-def _own(source: Source) -> Iterator[Key]:
+def _own(source: AttemptSource) -> Iterator[ThrottleKey]:
     yield _account_key(source)
     yield _pair_key(source)
     if source.browser is not None:
         yield _browser_key(source)
 
 
-def _browser_key(source: Source) -> Key:
+def _browser_key(source: AttemptSource) -> ThrottleKey:
     return ("browser", source.account, (source.browser or b"").hex())
 
 
-def _account_key(source: Source) -> Key:
+def _account_key(source: AttemptSource) -> ThrottleKey:
     return ("account", source.account)
 
 
-def _address_key(source: Source) -> Key:
+def _address_key(source: AttemptSource) -> ThrottleKey:
     return ("address", _network(source.address))
 
 
-def _pair_key(source: Source) -> Key:
+def _pair_key(source: AttemptSource) -> ThrottleKey:
     return ("pair", source.account, _network(source.address))
 
 

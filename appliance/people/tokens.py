@@ -8,11 +8,11 @@ from uuid import UUID
 
 from appliance.db import statements
 from appliance.db.audit import Entry, record
-from appliance.db.require import found
+from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
 from appliance.people import secret_token
-from appliance.people.by import By
+from appliance.people.by import ChangeContext
 from appliance.people.role import Scope
 from appliance.people.users import MAX_NAME, User, user_of
 
@@ -38,7 +38,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class NewTokenShown:
     """A token that somebody has shown, and whose it is."""
 
     user: User
@@ -46,7 +46,9 @@ class Shown:
     tenant_zone: str | None
 
 
-async def add(connection: Connection[Any], user: User, name: str, scopes: Collection[Scope], days: int, by: By) -> str:
+async def add(
+    connection: Connection[Any], user: User, name: str, scopes: Collection[Scope], days: int, by: ChangeContext
+) -> str:
     """A new token; its secret, this one time. Raises Invalid; Conflict for a disabled user or too many tokens."""
     name = name.strip()
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
@@ -71,7 +73,7 @@ async def add(connection: Connection[Any], user: User, name: str, scopes: Collec
         if len(await list_of(connection, user.user_id)) >= MAX_A_USER:
             raise Conflict(f"{user.email} has {MAX_A_USER} tokens; revoke one first.")
         cursor = await connection.execute(STATEMENTS["insert_token"], parameters)
-        token_id = found(await cursor.fetchone(), "token just made")[0]
+        token_id = require(await cursor.fetchone(), "token just made")[0]
         after = {"name": name, "scopes": parameters["scopes"], "days": days, "user": user.email}
         await record(connection, _entry(by, "add", token_id, user.tenant_id, None, after))
     return secret
@@ -83,15 +85,15 @@ async def list_of(connection: Connection[Any], user_id: UUID) -> list[Token]:
     return [_token(row) for row in await cursor.fetchall()]
 
 
-async def revoke(connection: Connection[Any], user_id: UUID, token_id: UUID, by: By) -> None:
+async def revoke(connection: Connection[Any], user_id: UUID, token_id: UUID, by: ChangeContext) -> None:
     """End a token at once. Raises NotFound, for another user's token too."""
     async with connection.transaction():
         cursor = await connection.execute(STATEMENTS["revoke_token"], {"user": user_id, "token": token_id})
-        name, tenant_id = found(await cursor.fetchone(), "such token")
+        name, tenant_id = require(await cursor.fetchone(), "such token")
         await record(connection, _entry(by, "revoke", token_id, tenant_id, {"name": name}, None))
 
 
-async def find(connection: Connection[Any], secret: str, now: datetime) -> Shown | None:
+async def find(connection: Connection[Any], secret: str, now: datetime) -> NewTokenShown | None:
     """Whose token this is, if it is good and its user not disabled."""
     cursor = await connection.execute(STATEMENTS["find_token"], {"hash": secret_token.digest(secret), "now": now})
     row = await cursor.fetchone()
@@ -100,7 +102,7 @@ async def find(connection: Connection[Any], secret: str, now: datetime) -> Shown
     token = _token(row[13:19])
     if token.last_used_at is None or now - token.last_used_at >= TOUCH_EVERY:
         await connection.execute(STATEMENTS["touch_token"], {"token": token.token_id, "now": now})
-    return Shown(user_of(row), token, row[19])
+    return NewTokenShown(user_of(row), token, row[19])
 
 
 def scopes_of(words: Collection[str]) -> frozenset[Scope]:
@@ -117,7 +119,7 @@ def _token(row: tuple[Any, ...]) -> Token:
 
 
 def _entry(
-    by: By,
+    by: ChangeContext,
     verb: str,
     token_id: UUID,
     tenant_id: str | None,

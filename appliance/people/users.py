@@ -12,11 +12,11 @@ from psycopg import errors
 
 from appliance.db import statements
 from appliance.db.audit import ActorKind, Entry, record
-from appliance.db.require import affected, found
+from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
 from appliance.people import links
-from appliance.people.by import By
+from appliance.people.by import ChangeContext
 from appliance.people.links import Purpose
 from appliance.people.role import Role, Theme
 
@@ -88,7 +88,7 @@ class NewUser:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class UserFilter:
     """Which users a list shows; None is any."""
 
     tenant_id: str | None = None
@@ -145,10 +145,10 @@ def zone_of(text: str) -> str | None:
 async def any_there(connection: Connection[Any]) -> bool:
     """Whether anybody was ever made."""
     cursor = await connection.execute(STATEMENTS["any_user"])
-    return bool(found(await cursor.fetchone(), "answer")[0])
+    return bool(require(await cursor.fetchone(), "answer")[0])
 
 
-async def add(connection: Connection[Any], new: NewUser, by: By) -> User:
+async def add(connection: Connection[Any], new: NewUser, by: ChangeContext) -> User:
     """Make a user who has no password yet. Raises Invalid; NotFound for the tenant; Conflict for one who is there."""
     email, name = email_of(new.email), name_of(new.name)
     if (new.role is Role.OPERATOR) is not (new.tenant_id is None):
@@ -163,7 +163,7 @@ async def add(connection: Connection[Any], new: NewUser, by: By) -> User:
             user = user_of(row)
             await record(connection, entry(by, "add", user, None, {"email": email, "role": new.role}))
     except (errors.ForeignKeyViolation, errors.InsufficientPrivilege):
-        found(None, f"tenant {new.tenant_id}")
+        require(None, f"tenant {new.tenant_id}")
         raise
     return user
 
@@ -181,10 +181,10 @@ async def by_email(connection: Connection[Any], email: str, tenant_id: str | Non
     if len(rows) > 1:
         names = ", ".join(row[1] or "(operator)" for row in rows)
         raise Conflict(f"{email} is a user of several tenants ({names}); name one with --tenant.")
-    return user_of(found(rows[0] if rows else None, f"user {email}"))
+    return user_of(require(rows[0] if rows else None, f"user {email}"))
 
 
-async def list_page(connection: Connection[Any], wanted: Wanted, limit: int = PAGE) -> list[User]:
+async def list_page(connection: Connection[Any], wanted: UserFilter, limit: int = PAGE) -> list[User]:
     """Users in order of their address, at most ``limit``."""
     parameters = {
         "tenant": wanted.tenant_id,
@@ -199,7 +199,9 @@ async def list_page(connection: Connection[Any], wanted: Wanted, limit: int = PA
     return [user_of(row) for row in await cursor.fetchall()]
 
 
-async def set_role(connection: Connection[Any], user_id: UUID, role: Role, by: By, was: Role | None = None) -> User:
+async def set_role(
+    connection: Connection[Any], user_id: UUID, role: Role, by: ChangeContext, was: Role | None = None
+) -> User:
     """Give a user of a tenant another role there.
 
     Raises NotFound; Invalid for a role that is not of a tenant, or an operator; Conflict when the role is no longer
@@ -219,7 +221,7 @@ async def set_role(connection: Connection[Any], user_id: UUID, role: Role, by: B
         return await get(connection, user_id)
 
 
-async def disable(connection: Connection[Any], user_id: UUID, by: By) -> User:
+async def disable(connection: Connection[Any], user_id: UUID, by: ChangeContext) -> User:
     """Shut a user out: sessions and links end, tokens stop working. Raises NotFound; Conflict for oneself.
 
     The last operator can be disabled only from the command line, where another one can be made.
@@ -239,7 +241,7 @@ async def disable(connection: Connection[Any], user_id: UUID, by: By) -> User:
         return await get(connection, user_id)
 
 
-async def enable(connection: Connection[Any], user_id: UUID, by: By) -> User:
+async def enable(connection: Connection[Any], user_id: UUID, by: ChangeContext) -> User:
     """Let a disabled user in again. Raises NotFound."""
     async with connection.transaction():
         user = await _select(connection, "lock_user", user_id)
@@ -250,14 +252,16 @@ async def enable(connection: Connection[Any], user_id: UUID, by: By) -> User:
         return await get(connection, user_id)
 
 
-async def invite(connection: Connection[Any], user_id: UUID, by: By) -> str:
+async def invite(connection: Connection[Any], user_id: UUID, by: ChangeContext) -> str:
     """The secret of a link with which the user chooses a password; earlier ones are dead. Raises NotFound, Conflict."""
     async with connection.transaction():
         user = await _select(connection, "lock_user", user_id)
         return await _password_link(connection, user, by, "invite")
 
 
-async def reset(connection: Connection[Any], user_id: UUID, by: By, *, drop_second_factor: bool = False) -> str:
+async def reset(
+    connection: Connection[Any], user_id: UUID, by: ChangeContext, *, drop_second_factor: bool = False
+) -> str:
     """End the user's sessions, and the secret of a link for a new password; the old one works until it is used.
 
     ``drop_second_factor`` for whoever has lost it. Raises NotFound; Conflict for a disabled user.
@@ -272,7 +276,7 @@ async def reset(connection: Connection[Any], user_id: UUID, by: By, *, drop_seco
     return secret
 
 
-async def set_profile(connection: Connection[Any], user_id: UUID, profile: Profile, by: By) -> User:
+async def set_profile(connection: Connection[Any], user_id: UUID, profile: Profile, by: ChangeContext) -> User:
     """What the user says of themselves. Raises Invalid, NotFound."""
     name, zone = name_of(profile.name), zone_of(profile.time_zone or "")
     async with connection.transaction():
@@ -284,7 +288,7 @@ async def set_profile(connection: Connection[Any], user_id: UUID, profile: Profi
             return user
         parameters = {"user": user_id, "zone": zone, **after, "theme": profile.theme.value}
         cursor = await connection.execute(STATEMENTS["set_profile"], parameters)
-        affected(cursor.rowcount, f"user {user_id}")
+        require_rows(cursor.rowcount, f"user {user_id}")
         await record(
             connection,
             entry(by, "set_profile", user, {key: before[key] for key in changed}, {key: after[key] for key in changed}),
@@ -312,13 +316,13 @@ async def end_access(connection: Connection[Any], user_id: UUID) -> None:
 
 
 def entry(
-    by: By, verb: str, user: User, before: dict[str, Any] | None = None, after: dict[str, Any] | None = None
+    by: ChangeContext, verb: str, user: User, before: dict[str, Any] | None = None, after: dict[str, Any] | None = None
 ) -> Entry:
     """The audit row of a change of a user."""
     return Entry(by.actor, f"user.{verb}", "user", str(user.user_id), user.tenant_id, before, after)
 
 
-async def _password_link(connection: Connection[Any], user: User, by: By, verb: str) -> str:
+async def _password_link(connection: Connection[Any], user: User, by: ChangeContext, verb: str) -> str:
     if user.disabled_at is not None:
         raise Conflict(f"{user.email} is disabled; enable them first.")
     await connection.execute(STATEMENTS["drop_links"], {"user": user.user_id})
@@ -329,11 +333,11 @@ async def _password_link(connection: Connection[Any], user: User, by: By, verb: 
     return secret
 
 
-def _not_oneself(user: User, by: By, what: str) -> None:
+def _not_oneself(user: User, by: ChangeContext, what: str) -> None:
     if by.user_id == user.user_id:
         raise Conflict(f"You cannot {what}; somebody else can.")
 
 
 async def _select(connection: Connection[Any], statement: str, user_id: UUID) -> User:
     cursor = await connection.execute(STATEMENTS[statement], {"user": user_id})
-    return user_of(found(await cursor.fetchone(), "such user"))
+    return user_of(require(await cursor.fetchone(), "such user"))

@@ -14,7 +14,7 @@ ONE_WISH_SECONDS = 0.4
 """Signals this close together are one: a process group is told by the terminal and by make at once."""
 
 
-class Stopping:
+class StopSignal:
     """The wish to stop: the first signal drains, a second one ends the process on the spot."""
 
     def __init__(self, everything: trio.CancelScope) -> None:

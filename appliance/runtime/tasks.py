@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import trio
 
 OURS = "appliance."
-DEEPEST = 4
+MAX_DEPTH = 4
 """Levels of nurseries that are followed."""
-MOST = 500
+MAX_TASKS = 500
 """Tasks of a nursery that are looked at: a dashboard may have thousands of connections."""
 
 
@@ -26,7 +26,7 @@ class InnerTask:
     tasks: tuple["InnerTask", ...]
 
 
-def inner_tasks(task: trio.lowlevel.Task, deepest: int = DEEPEST) -> tuple[InnerTask, ...]:
+def inner_tasks(task: trio.lowlevel.Task, deepest: int = MAX_DEPTH) -> tuple[InnerTask, ...]:
     """What runs in the nurseries of ``task``; tasks that do the same are counted, not repeated."""
     if deepest == 0:
         return ()
@@ -48,7 +48,7 @@ def whereabouts(task: trio.lowlevel.Task) -> str:
 
 def _children(task: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
     for nursery in task.child_nurseries:
-        yield from list(nursery.child_tasks)[:MOST]
+        yield from list(nursery.child_tasks)[:MAX_TASKS]
 
 
 def _named(name: str) -> str:

@@ -35,7 +35,7 @@ NEARLY_FULL = 0.5
 """A queue filled to this share is behind."""
 
 
-class State(StrEnum):
+class ServiceState(StrEnum):
     """How a service is."""
 
     STARTING = "starting"
@@ -64,7 +64,7 @@ class Report:
     last_error: str | None = None
 
 
-Tell = Callable[[], Report]
+Reporter = Callable[[], Report]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class ServiceStatus:
     """One service as it is now. Times are seconds since 1970, ``rate`` is things a second."""
 
     name: str
-    state: State
+    state: ServiceState
     kind: str
     doing: str
     since: float
@@ -91,7 +91,7 @@ class Service:
 
     __slots__ = ("_samples", "activity", "done", "name", "scope", "serving", "since", "stopping", "task", "tell")
 
-    def __init__(self, name: str, tell: Tell | None = None) -> None:
+    def __init__(self, name: str, tell: Reporter | None = None) -> None:
         self.name = name
         self.tell = tell
         self.activity = Activity()
@@ -141,13 +141,13 @@ class Service:
     def _ask(self) -> Report:
         return Report() if self.tell is None or not self.serving else self.tell()
 
-    def _state(self, report: Report) -> State:
+    def _state(self, report: Report) -> ServiceState:
         if not self.serving:
-            return State.STARTING
+            return ServiceState.STARTING
         if report.trouble is not None or self.activity.failing:
-            return State.FAILING
+            return ServiceState.FAILING
         full = report.waiting is not None and report.room and report.waiting >= report.room * NEARLY_FULL
-        return State.BEHIND if full else State.RUNNING
+        return ServiceState.BEHIND if full else ServiceState.RUNNING
 
     def _rate(self) -> float | None:
         if len(self._samples) < 2:
@@ -177,7 +177,7 @@ class Tree:
             service.sample(now)
 
     async def start(
-        self, name: str, run: Callable[..., Awaitable[Any]], *args: Any, tell: Tell | None = None
+        self, name: str, run: Callable[..., Awaitable[Any]], *args: Any, tell: Reporter | None = None
     ) -> tuple[Service, Any]:
         """Start a service; returns once it serves, with what it said. ``tell`` is asked when somebody looks."""
         service = Service(name, tell)

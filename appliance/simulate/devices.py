@@ -26,7 +26,7 @@ class Behaviour(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class SimulatedMessage:
     """One message. ``ts``: its own time in milliseconds since 1970, None if it carries none that can be read.
 
     ``refusal`` is the reason that the message itself earns, None if there is none: a full subscription or a
@@ -40,16 +40,16 @@ class Message:
     refusal: Reason | None = None
 
 
-class Device(Protocol):
+class SimulatedDevice(Protocol):
     """One device, or a source of ever new ones."""
 
-    def speak(self, now: float) -> tuple[Message, float]:
+    def speak(self, now: float) -> tuple[SimulatedMessage, float]:
         """The next message, at ``now`` (seconds since 1970), and the seconds until the one after it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class SimulatedIdentity:
     """Who a device is. ``run`` marks the run, so that what must be new is new each time."""
 
     tenant: str
@@ -60,7 +60,7 @@ class Identity:
 class _Voice:
     """A device's sensors and its numbering."""
 
-    def __init__(self, identity: Identity, random: Random, battery: Battery) -> None:
+    def __init__(self, identity: SimulatedIdentity, random: Random, battery: Battery) -> None:
         self.identity = identity
         self.climate = Climate.somewhere(random)
         self.battery = battery
@@ -71,34 +71,34 @@ class _Voice:
         self._seq += 1
         return Speaker(self.identity.tenant, self.identity.name, self._seq, round(now * 1000))
 
-    def telemetry(self, now: float, spike: float = 0.0) -> Message:
+    def telemetry(self, now: float, spike: float = 0.0) -> SimulatedMessage:
         """A reading; ``spike`` is added to the temperature."""
         speaker = self.speaker(now)
         temperature, humidity = self.climate.read(now)
         body = speaker.body(temperature=round(temperature + spike, 2), humidity=humidity, battery=self.battery.read())
-        return Message(speaker.topic(), body, speaker.ts, speaker.seq)
+        return SimulatedMessage(speaker.topic(), body, speaker.ts, speaker.seq)
 
-    def heartbeat(self, now: float) -> Message:
+    def heartbeat(self, now: float) -> SimulatedMessage:
         """A sign of life without values."""
         speaker = self.speaker(now)
-        return Message(speaker.topic(Kind.HEARTBEAT), speaker.body(), speaker.ts, speaker.seq)
+        return SimulatedMessage(speaker.topic(Kind.HEARTBEAT), speaker.body(), speaker.ts, speaker.seq)
 
-    def status(self, now: float, word: str) -> Message:
+    def status(self, now: float, word: str) -> SimulatedMessage:
         """The birth or the farewell message."""
         speaker = self.speaker(now)
-        return Message(speaker.topic(Kind.STATUS), word.encode(), None, speaker.seq)
+        return SimulatedMessage(speaker.topic(Kind.STATUS), word.encode(), None, speaker.seq)
 
 
 class Normal:
     """A reading a second; every 30th message is a heartbeat."""
 
-    def __init__(self, identity: Identity, random: Random) -> None:
+    def __init__(self, identity: SimulatedIdentity, random: Random) -> None:
         self._voice = _Voice(identity, random, Battery(random.uniform(3.6, FULL_VOLTS), drain=1e-6))
         self._random = random
         self._count = 0
 
-    def speak(self, now: float) -> tuple[Message, float]:
-        """See ``Device``."""
+    def speak(self, now: float) -> tuple[SimulatedMessage, float]:
+        """See ``SimulatedDevice``."""
         self._count += 1
         message = self._voice.telemetry(now) if self._count % 30 else self._voice.heartbeat(now)
         return message, self._random.uniform(0.9, 1.1)
@@ -107,13 +107,13 @@ class Normal:
 class Noisy:
     """Bursts of 100 messages, 50 a second, then 10 s of silence; every 20th value is a spike."""
 
-    def __init__(self, identity: Identity, random: Random) -> None:
+    def __init__(self, identity: SimulatedIdentity, random: Random) -> None:
         self._voice = _Voice(identity, random, Battery(FULL_VOLTS, drain=1e-5))
         self._random = random
         self._left = 100
 
-    def speak(self, now: float) -> tuple[Message, float]:
-        """See ``Device``."""
+    def speak(self, now: float) -> tuple[SimulatedMessage, float]:
+        """See ``SimulatedDevice``."""
         spike = self._random.choice((-40.0, 60.0)) if self._random.random() < 0.05 else self._random.gauss(0, 1.5)
         self._left -= 1
         if self._left:
@@ -125,11 +125,11 @@ class Noisy:
 class Dying:
     """Empty after some 60 readings, which grow rare from one a second to one in five; silent for two minutes then."""
 
-    def __init__(self, identity: Identity, random: Random) -> None:
+    def __init__(self, identity: SimulatedIdentity, random: Random) -> None:
         self._voice = _Voice(identity, random, Battery(random.uniform(3.5, FULL_VOLTS), drain=1 / 60))
 
-    def speak(self, now: float) -> tuple[Message, float]:
-        """See ``Device``."""
+    def speak(self, now: float) -> tuple[SimulatedMessage, float]:
+        """See ``SimulatedDevice``."""
         message = self._voice.telemetry(now)
         charge = self._voice.battery.charge
         if charge:
@@ -141,14 +141,14 @@ class Dying:
 class Flapping:
     """``online``, 3 to 10 readings, ``offline``, 5 to 20 s away."""
 
-    def __init__(self, identity: Identity, random: Random) -> None:
+    def __init__(self, identity: SimulatedIdentity, random: Random) -> None:
         self._voice = _Voice(identity, random, Battery(random.uniform(3.6, FULL_VOLTS), drain=1e-6))
         self._random = random
         self._left = 0
         self._online = False
 
-    def speak(self, now: float) -> tuple[Message, float]:
-        """See ``Device``."""
+    def speak(self, now: float) -> tuple[SimulatedMessage, float]:
+        """See ``SimulatedDevice``."""
         if not self._online:
             self._online = True
             self._left = self._random.randint(3, 10)
@@ -163,36 +163,36 @@ class Flapping:
 class Malformed:
     """Goes through the catalogue of what is refused, a message every 2 s, starting anywhere in it."""
 
-    def __init__(self, identity: Identity, random: Random) -> None:
+    def __init__(self, identity: SimulatedIdentity, random: Random) -> None:
         self._voice = _Voice(identity, random, Battery(FULL_VOLTS, drain=0))
         self._next = random.randrange(len(CATALOGUE))
 
-    def speak(self, now: float) -> tuple[Message, float]:
-        """See ``Device``."""
+    def speak(self, now: float) -> tuple[SimulatedMessage, float]:
+        """See ``SimulatedDevice``."""
         example = CATALOGUE[self._next]
         self._next = (self._next + 1) % len(CATALOGUE)
         speaker = self._voice.speaker(now)
         topic, payload = example.message(speaker)
-        return Message(topic, payload, None, speaker.seq, example.reason), 2.0
+        return SimulatedMessage(topic, payload, None, speaker.seq, example.reason), 2.0
 
 
 class New:
     """Every message is the first one of a device that no run has seen before."""
 
-    def __init__(self, identity: Identity, random: Random) -> None:
+    def __init__(self, identity: SimulatedIdentity, random: Random) -> None:
         self._identity = identity
         self._random = random
         self._count = 0
 
-    def speak(self, now: float) -> tuple[Message, float]:
-        """See ``Device``."""
+    def speak(self, now: float) -> tuple[SimulatedMessage, float]:
+        """See ``SimulatedDevice``."""
         self._count += 1
         own = self._identity
-        identity = Identity(own.tenant, f"{own.name}-{own.run}-{self._count:05d}", own.run)
+        identity = SimulatedIdentity(own.tenant, f"{own.name}-{own.run}-{self._count:05d}", own.run)
         return _Voice(identity, self._random, Battery(FULL_VOLTS, drain=0)).telemetry(now), 2.0
 
 
-BEHAVIOURS: dict[Behaviour, Callable[[Identity, Random], Device]] = {
+BEHAVIOURS: dict[Behaviour, Callable[[SimulatedIdentity, Random], SimulatedDevice]] = {
     Behaviour.NORMAL: Normal,
     Behaviour.NOISY: Noisy,
     Behaviour.DYING: Dying,

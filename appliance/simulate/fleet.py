@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from appliance.simulate.devices import BEHAVIOURS, Behaviour, Identity, Message
+from appliance.simulate.devices import BEHAVIOURS, Behaviour, SimulatedIdentity, SimulatedMessage
 
 DEFAULT_MIX: Mapping[Behaviour, float] = {
     Behaviour.NORMAL: 80,
@@ -62,7 +62,7 @@ class Fleet:
         self._due: list[tuple[float, int]] = []
         for index, behaviour in enumerate(behaviours):
             random = Random(f"{seed}/{index}")  # noqa: S311 - values of sensors that do not exist
-            identity = Identity(tenant, f"sim-{index + 1:05d}", run)
+            identity = SimulatedIdentity(tenant, f"sim-{index + 1:05d}", run)
             self._devices.append(BEHAVIOURS[behaviour](identity, random))
             self._due.append((random.random(), index))
         heapq.heapify(self._due)
@@ -72,7 +72,7 @@ class Fleet:
         """The fleet's time of the next message."""
         return self._due[0][0]
 
-    def speak(self, now: float) -> tuple[int, Message]:
+    def speak(self, now: float) -> tuple[int, SimulatedMessage]:
         """The number of the device whose turn it is, and its message, at ``now`` (seconds since 1970)."""
         due, index = self._due[0]
         message, pause = self._devices[index].speak(now)

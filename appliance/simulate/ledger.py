@@ -4,7 +4,7 @@ from typing import IO
 
 import msgspec
 
-from appliance.simulate.devices import Message
+from appliance.simulate.devices import SimulatedMessage
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -23,7 +23,7 @@ class Ledger:
         self._file = file
         self._encode = msgspec.json.Encoder().encode
 
-    def record(self, message: Message) -> None:
+    def record(self, message: SimulatedMessage) -> None:
         """Write a message down."""
         refusal = None if message.refusal is None else message.refusal.value
         self._file.write(self._encode(Entry(message.topic, message.ts, message.seq, refusal)) + b"\n")

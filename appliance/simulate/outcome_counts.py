@@ -4,11 +4,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from appliance.reading import Reason
-from appliance.simulate.devices import Behaviour, Message
+from appliance.simulate.devices import Behaviour, SimulatedMessage
 
 
 @dataclass(slots=True)
-class Tally:
+class OutcomeCounts:
     """Counts of one run. ``refused`` is by the broker's word, ``expected`` by the reason that a message earns."""
 
     sent: int = 0
@@ -23,7 +23,7 @@ class Tally:
         self.sent += 1
         self.spoken[behaviour] += 1
 
-    def acknowledge(self, message: Message) -> None:
+    def acknowledge(self, message: SimulatedMessage) -> None:
         """The broker has it."""
         self.acknowledged += 1
         if message.refusal is not None:

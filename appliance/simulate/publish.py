@@ -14,9 +14,9 @@ import trio
 
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
-from appliance.simulate.devices import Message
+from appliance.simulate.devices import SimulatedMessage
 from appliance.simulate.fleet import Fleet
-from appliance.simulate.outcome_counts import Tally
+from appliance.simulate.outcome_counts import OutcomeCounts
 from appliance.simulate.schedule import Schedule
 
 SESSION_SECONDS = 3600
@@ -30,7 +30,7 @@ MOMENT_MESSAGES = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Broker:
+class BrokerAddress:
     """Where to publish, and as whom."""
 
     host: str
@@ -59,10 +59,10 @@ class Publisher:
         fleet: Fleet,
         schedule: Schedule,
         *,
-        on_acknowledged: Callable[[Message], None] = lambda _: None,
+        on_acknowledged: Callable[[SimulatedMessage], None] = lambda _: None,
         acknowledge_seconds: float = ACKNOWLEDGE_SECONDS,
     ) -> None:
-        self.tally = Tally()
+        self.tally = OutcomeCounts()
         self._fleet = fleet
         self._schedule = schedule
         self.on_acknowledged = on_acknowledged
@@ -79,13 +79,13 @@ class Publisher:
     def _give_up_in(self, seconds: float) -> None:
         self._waiting.deadline = min(self._waiting.deadline, trio.current_time() + seconds)
 
-    def look(self) -> Tally:
+    def look(self) -> OutcomeCounts:
         """The tally with the time brought up to now."""
         if self._started:
             self.tally.seconds = trio.current_time() - self._started
         return self.tally
 
-    async def run(self, broker: Broker, connections: int, run: str) -> Tally:
+    async def run(self, broker: BrokerAddress, connections: int, run: str) -> OutcomeCounts:
         """Publish until the schedule is over or ``stop``; the tally at the end.
 
         Raises ConnectError when the broker cannot be reached or refuses us at the start; later it is waited for, but
@@ -105,12 +105,12 @@ class Publisher:
                     self._give_up_in(self._acknowledge_seconds)
         return self.look()
 
-    def _open_lane(self, nursery: trio.Nursery, client: Client) -> "trio.MemorySendChannel[list[Message]]":
-        send, receive = trio.open_memory_channel[list[Message]](1)
+    def _open_lane(self, nursery: trio.Nursery, client: Client) -> "trio.MemorySendChannel[list[SimulatedMessage]]":
+        send, receive = trio.open_memory_channel[list[SimulatedMessage]](1)
         nursery.start_soon(self._publish, client, receive)
         return send
 
-    async def _send(self, lanes: Sequence["trio.MemorySendChannel[list[Message]]"]) -> None:
+    async def _send(self, lanes: Sequence["trio.MemorySendChannel[list[SimulatedMessage]]"]) -> None:
         async with contextlib.AsyncExitStack() as stack:
             for lane in lanes:
                 await stack.enter_async_context(lane)
@@ -129,9 +129,9 @@ class Publisher:
             return None
         return self._started + due
 
-    def _moment(self, lanes: int) -> list[list[Message]]:
+    def _moment(self, lanes: int) -> list[list[SimulatedMessage]]:
         """What is due by now, for each lane; counted as sent."""
-        groups: list[list[Message]] = [[] for _ in range(lanes)]
+        groups: list[list[SimulatedMessage]] = [[] for _ in range(lanes)]
         now = trio.current_time()
         for _ in range(MOMENT_MESSAGES):
             due = self._due()
@@ -142,7 +142,7 @@ class Publisher:
             groups[index % lanes].append(message)
         return groups
 
-    async def _publish(self, client: Client, groups: "trio.MemoryReceiveChannel[list[Message]]") -> None:
+    async def _publish(self, client: Client, groups: "trio.MemoryReceiveChannel[list[SimulatedMessage]]") -> None:
         taken: set[str] = set()  # topics
         async with groups:
             async for group in groups:
@@ -152,7 +152,7 @@ class Publisher:
                         self.tally.acknowledge(message)
                         self.on_acknowledged(message)
 
-    async def _settle(self, client: Client, group: list[Message]) -> list[Message]:
+    async def _settle(self, client: Client, group: list[SimulatedMessage]) -> list[SimulatedMessage]:
         """Publish a group; those that the broker acknowledged."""
         try:
             await client.publish_many([(message.topic, message.payload) for message in group])
@@ -164,9 +164,9 @@ class Publisher:
         return group
 
 
-def _parts(group: Sequence[Message], taken: Container[str]) -> Iterator[list[Message]]:
+def _parts(group: Sequence[SimulatedMessage], taken: Container[str]) -> Iterator[list[SimulatedMessage]]:
     """The group cut behind each message whose topic is not among the ``taken``; looks at them as it goes."""
-    part: list[Message] = []
+    part: list[SimulatedMessage] = []
     for message in group:
         part.append(message)
         if message.topic not in taken:

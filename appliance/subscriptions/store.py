@@ -17,7 +17,7 @@ from psycopg import errors
 
 from appliance.db import statements
 from appliance.db.audit import Actor, ActorKind, Entry, record
-from appliance.db.require import affected, found
+from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
 from appliance.subscriptions import rows
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 STATEMENTS = statements.load("subscriptions")
 
-CLOCKWORK = Actor("subscriptions", ActorKind.APPLIANCE)
+SUBSCRIPTION_SCHEDULER = Actor("subscriptions", ActorKind.APPLIANCE)
 """Who records that a term, a grace or a lapse has ended."""
 
 MAX_TEXT = 256
@@ -77,7 +77,7 @@ async def add(
         raise Invalid(f"A term has at most {MOST_TERM.days} days.", "term_days")
     async with connection.transaction():
         cursor = await connection.execute(STATEMENTS["tenant_exists"], {"tenant": new.tenant_id})
-        found(await cursor.fetchone(), f"tenant {new.tenant_id}")
+        require(await cursor.fetchone(), f"tenant {new.tenant_id}")
         parent = _parent(new, await rows.lock(connection, [new.tenant_id]))
         _check_limit(new.device_limit)
         if parent is None and new.term <= timedelta(0):
@@ -86,7 +86,7 @@ async def add(
         if end <= now:
             raise Conflict(f"{new.parent_subscription_id or 'The MAIN'} has ended; renew it first, then add to it.")
         cursor = await _insert(connection, new, parent, now, end, grace)
-        made = rows.subscription(found(await cursor.fetchone(), "subscription just made"))
+        made = rows.subscription(require(await cursor.fetchone(), "subscription just made"))
         await _note(connection, "add", actor, None, made)
         await _note_term(connection, actor, made, now)
     return made
@@ -127,7 +127,7 @@ async def get(connection: Connection[Any], tenant_id: str, subscription_id: str)
 async def tenant_of(connection: Connection[Any], subscription_id: str) -> str:
     """Whose subscription it is, for an operator who knows only its id. Raises NotFound."""
     cursor = await connection.execute(STATEMENTS["tenant_of"], {"subscription": subscription_id})
-    tenant: str = found(await cursor.fetchone(), f"subscription {subscription_id}")[0]
+    tenant: str = require(await cursor.fetchone(), f"subscription {subscription_id}")[0]
     return tenant
 
 
@@ -203,7 +203,7 @@ def _parent(new: NewSubscription, existing: Sequence[Subscription]) -> Subscript
             raise _second_main(new.tenant_id, main.subscription_id)
         return None
     if new.parent_subscription_id is None:
-        return found(main, f"MAIN subscription of tenant {new.tenant_id} to add to")
+        return require(main, f"MAIN subscription of tenant {new.tenant_id} to add to")
     parent = _pick(existing, new.parent_subscription_id)
     if parent.subscription_type is not SubscriptionType.MAIN:
         raise Conflict(f"{parent.subscription_id} is a {parent.subscription_type}; an ADDON belongs to a MAIN.")
@@ -310,7 +310,7 @@ def _statuses(
 
 def _pick(subscriptions: Sequence[Subscription], subscription_id: str) -> Subscription:
     row = next((row for row in subscriptions if row.subscription_id == subscription_id), None)
-    return found(row, f"subscription {subscription_id}")
+    return require(row, f"subscription {subscription_id}")
 
 
 async def _update(connection: Connection[Any], row: Subscription) -> None:
@@ -328,7 +328,7 @@ async def _update(connection: Connection[Any], row: Subscription) -> None:
             "description": row.description,
         },
     )
-    affected(cursor.rowcount, f"subscription {row.subscription_id}")
+    require_rows(cursor.rowcount, f"subscription {row.subscription_id}")
 
 
 async def _record(connection: Connection[Any], stale: Sequence[tuple[Subscription, Status]]) -> None:
@@ -343,7 +343,7 @@ async def _record(connection: Connection[Any], stale: Sequence[tuple[Subscriptio
         },
     )
     for row, status in stale:
-        await _note_event(connection, "status", CLOCKWORK, row, replace(row, status=status))
+        await _note_event(connection, "status", SUBSCRIPTION_SCHEDULER, row, replace(row, status=status))
         log.info("subscription status", subscription=row.subscription_id, before=row.status, after=status)
 
 

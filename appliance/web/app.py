@@ -16,8 +16,8 @@ from appliance.web.devices.api import bulk, devices, lifecycle, telemetry
 from appliance.web.devices.views import delete, detail, edit, importing, listing, new, rotate
 from appliance.web.devices.views import lifecycle as lifecycle_views
 from appliance.web.http import files, hardening, probes
-from appliance.web.http.files import Files
-from appliance.web.http.hardening import Limits
+from appliance.web.http.files import StaticFiles
+from appliance.web.http.hardening import RequestLimits
 from appliance.web.ingest import api as ingest_api
 from appliance.web.live import socket as live_socket
 from appliance.web.live import warm_start
@@ -27,11 +27,11 @@ from appliance.web.metrics import api as metrics_api
 from appliance.web.metrics import views as metrics_views
 from appliance.web.openapi import document
 from appliance.web.overview import views as overview_views
-from appliance.web.overview.query import FigureReader
+from appliance.web.overview.query import OverviewQueries
 from appliance.web.page import more
 from appliance.web.page.failures import POSTGRES_AWAY, FailurePages
-from appliance.web.page.nav_count_reader import TallyReader
-from appliance.web.page.renderer import Site
+from appliance.web.page.nav_count_reader import NavCountReader
+from appliance.web.page.renderer import PageRenderer
 from appliance.web.page.templating import Templates
 from appliance.web.people import account_api, profile
 from appliance.web.people import api as people_api
@@ -40,7 +40,7 @@ from appliance.web.quarantine import api as quarantine_api
 from appliance.web.quarantine import decisions
 from appliance.web.quarantine import live as quarantine_live
 from appliance.web.quarantine import views as quarantine_views
-from appliance.web.quarantine.actions import QuarantineDesk
+from appliance.web.quarantine.actions import QuarantineActions
 from appliance.web.services import Services
 from appliance.web.sign_in import set_up
 from appliance.web.sign_in import views as sign_in_views
@@ -55,7 +55,7 @@ from appliance.web.tenants import api as tenants_api
 from appliance.web.tenants import lifecycle as tenants_lifecycle
 from appliance.web.tenants import views as tenants_views
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = RequestLimits()
 REMEMBER = 3.0
 """Seconds that the start waits for the database's memory of the last hour."""
 
@@ -65,7 +65,7 @@ log = structlog.get_logger(__name__)
 class Dashboard(QuartTrio):
     """The application, with what its server needs to know: the host names and the sockets to close at the drain."""
 
-    def __init__(self, services: Services, limits: Limits) -> None:
+    def __init__(self, services: Services, limits: RequestLimits) -> None:
         super().__init__("appliance.web", static_folder=None, template_folder=None)
         self._services = services
         self.limits = limits
@@ -90,13 +90,13 @@ class Dashboard(QuartTrio):
         log.error("request failed", exc_info=exception_info or sys.exc_info())
 
 
-def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard:
+def create_app(services: Services, limits: RequestLimits = DEFAULT_LIMITS) -> Dashboard:
     """The dashboard over ``services``. It holds no connection and starts no task of its own."""
     app = Dashboard(services, limits)
-    static = Files(asset("static"))
+    static = StaticFiles(asset("static"))
     templates = Templates(static, services.name)
     live_pages = app.live_pages
-    site = Site(services, templates, live_pages, TallyReader(services.access, services.clock))
+    site = PageRenderer(services, templates, live_pages, NavCountReader(services.access, services.clock))
     Gate(services).install(app)
     FailurePages(services, templates).install(app)
     app.register_blueprint(files.blueprint(static))
@@ -141,13 +141,13 @@ def create_app(services: Services, limits: Limits = DEFAULT_LIMITS) -> Dashboard
         subscriptions_views,
     ):
         app.register_blueprint(page.blueprint(site))
-    figures = FigureReader(services.access, services.clock)
+    figures = OverviewQueries(services.access, services.clock)
     app.register_blueprint(overview_views.blueprint(site, figures))
 
-    quarantine_desk = QuarantineDesk(services)
-    app.register_blueprint(quarantine_views.blueprint(site, quarantine_desk))
-    app.register_blueprint(decisions.blueprint(site, quarantine_desk))
-    quarantine_live.go_live(site, quarantine_desk)
+    quarantine_actions = QuarantineActions(services)
+    app.register_blueprint(quarantine_views.blueprint(site, quarantine_actions))
+    app.register_blueprint(decisions.blueprint(site, quarantine_actions))
+    quarantine_live.go_live(site, quarantine_actions)
     system_reader = SystemReader(services)
     app.register_blueprint(system_api.blueprint(services, system_reader))
     app.register_blueprint(system_views.blueprint(site, system_reader))

@@ -6,16 +6,16 @@ from datetime import timedelta
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from appliance.broker.refusals import Refused
+from appliance.broker.refusals import BrokerRefusal
 from appliance.clock import Clock
 from appliance.db.pool import Pool
-from appliance.devices.registry.claims import Outcome
-from appliance.devices.registry.provisioning import Request
-from appliance.devices.seats.changes import By
-from appliance.diagnostics.snapshot import System
+from appliance.devices.registry.claims import ClaimOutcome
+from appliance.devices.registry.provisioning import ProvisioningRequest
+from appliance.devices.seats.changes import ChangeContext
+from appliance.diagnostics.snapshot import Snapshot
 from appliance.ingest.batch import Verdict
 from appliance.ingest.limits.limiter import BucketState
-from appliance.ingest.quarantine.replay_preview import Forecaster
+from appliance.ingest.quarantine.replay_preview import ReplayPreviewer
 from appliance.people.sessions import Visit
 from appliance.people.signin import SignIn
 from appliance.web.access.auth import Viewer
@@ -89,7 +89,7 @@ class Ingest(Protocol):
         ...
 
 
-class Recognises(Protocol):
+class Recognizer(Protocol):
     """Who shows a secret: :class:`appliance.web.access.identity.Identity`."""
 
     async def by_session(self, secret: str, visit: Visit, *, touch: bool = True) -> Viewer | None:
@@ -115,7 +115,7 @@ class Services:
     ``access``."""
     access: Access
     """Transactions of whoever is signed in."""
-    identity: Recognises
+    identity: Recognizer
     """From a cookie's or a token's secret to the viewer."""
     sign_in: SignIn
     live: LiveFeed
@@ -127,15 +127,15 @@ class Services:
     device_listener: DeviceListener
     ingest: Ingest
     """Where messages that come in over HTTP go."""
-    claim: Callable[[Request, By], Awaitable[Outcome]]
+    claim: Callable[[ProvisioningRequest, ChangeContext], Awaitable[ClaimOutcome]]
     """Exchanges a claim password, already checked, for a device's own credential."""
     grace: timedelta
     """How long a paid subscription goes on after its term."""
     limit_of: Callable[[str, str], BucketState]
     """The limit in force for a device (tenant id, device id) of the tenant, and its present fill."""
-    refused_at_door: Callable[[str | None, str | None], Sequence[Refused]]
+    broker_refusals: Callable[[str | None, str | None], Sequence[BrokerRefusal]]
     """What the broker refused lately, newest first: of all, of a tenant, or of a device (tenant id, device id)."""
-    system: System
+    system: Snapshot
     """What the process tells of itself: tasks, children, memory, disk."""
-    forecaster: Forecaster
+    replay_previewer: ReplayPreviewer
     """Says what a replay of held messages would do."""

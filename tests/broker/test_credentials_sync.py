@@ -18,7 +18,7 @@ import trio
 import trio.testing
 from mqtt5 import QoS
 
-from appliance.broker.credentials_sync import MIN_INTERVAL, BrokerUsers, read_users
+from appliance.broker.credentials_sync import MIN_RELOAD_SECONDS, CredentialsSync, read_users
 from appliance.children.data_dir import open_data_dir
 from appliance.children.mosquitto import Mosquitto
 from appliance.clock import SystemClock
@@ -27,11 +27,11 @@ from appliance.db.trio_psycopg import Connection, connect
 from appliance.devices import tenants
 from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials import credential as credentials
-from appliance.devices.credentials.broker_sync import Arrival
-from appliance.devices.credentials.credential import Issued, Rotation
+from appliance.devices.credentials.broker_sync import SyncStatus
+from appliance.devices.credentials.credential import IssuedSecrets, Rotation
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
-from appliance.devices.seats.changes import By
+from appliance.devices.seats.changes import ChangeContext
 from appliance.devices.seats.imports import import_many
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import ConnectError
@@ -93,26 +93,26 @@ class World:
     database: Database
     connection: Connection[Any]
     mosquitto: Mosquitto
-    users: BrokerUsers
+    users: CredentialsSync
     session: Session
 
-    def device(self, issued: Issued, password: str | None = None) -> Client:
+    def device(self, issued: IssuedSecrets, password: str | None = None) -> Client:
         """A device that connects once."""
         devices = self.mosquitto.devices
         secret = issued.password if password is None else password
         return Client(devices.host, devices.port, username=issued.username, password=secret, reconnect=False)
 
-    async def add(self, device_id: str) -> Issued:
+    async def add(self, device_id: str) -> IssuedSecrets:
         """A device with a credential that the broker knows."""
         async with self.connection.transaction():
             await changes.create(self.connection, TENANT, NewDevice(device_id), BY)
             issued = await credentials.create(self.connection, TENANT, device_id, BY)
             change = await broker_sync.this_change(self.connection)
-        assert await broker_sync.wait(self.connection, change) is Arrival.APPLIED
+        assert await broker_sync.wait(self.connection, change) is SyncStatus.APPLIED
         return issued
 
     async def arrived(self, change: str) -> None:
-        assert await broker_sync.wait(self.connection, change) is Arrival.APPLIED
+        assert await broker_sync.wait(self.connection, change) is SyncStatus.APPLIED
 
 
 async def let_in(client: Client) -> bool:
@@ -142,8 +142,8 @@ async def world(
         await nursery.start(mosquitto.run)
         session = Session()
         await nursery.start(session.run, mosquitto, data.instance.mqtt_client_id)
-        keeper = BrokerUsers(
-            mosquitto, users, pool, partial(connect, conninfo), SystemClock(), "this", talkative=False,
+        keeper = CredentialsSync(
+            mosquitto, users, pool, partial(connect, conninfo), SystemClock(), "this", debug_logging=False,
             min_interval=min_interval,
         )  # fmt: skip
         await nursery.start(keeper.run, session.ready)
@@ -160,7 +160,7 @@ async def test_a_new_credential_works_when_the_command_returns(database: Databas
 
 
 async def test_a_revoked_device_is_out_within_two_seconds(database: Database, folder: Path) -> None:
-    async with world(database, folder, min_interval=MIN_INTERVAL) as there:
+    async with world(database, folder, min_interval=MIN_RELOAD_SECONDS) as there:
         first, other = await there.add("d1"), await there.add("d2")
         async with there.device(first) as device, there.device(other) as neighbour:
             await changes.revoke(there.connection, TENANT, "d1", BY)
@@ -189,7 +189,7 @@ async def test_a_staged_password_takes_over_at_the_switch(database: Database, fo
 async def test_a_switch_that_is_due_happens_by_itself(database: Database, folder: Path) -> None:
     async with world(database, folder) as there:
         old = await there.add("d1")
-        soon = By(BY.actor, NOW)
+        soon = ChangeContext(BY.actor, NOW)
         wall = SystemClock().wall()
         at = NOW + timedelta(seconds=wall - NOW.timestamp() + 1)  # beyond the pass that the rotation itself causes
         await credentials.rotate(there.connection, TENANT, "d1", soon, Rotation(at))
@@ -200,7 +200,7 @@ async def test_a_switch_that_is_due_happens_by_itself(database: Database, folder
 
 
 async def test_many_changes_make_few_reloads(database: Database, folder: Path) -> None:
-    async with world(database, folder, seats_sold=300, min_interval=MIN_INTERVAL) as there:
+    async with world(database, folder, seats_sold=300, min_interval=MIN_RELOAD_SECONDS) as there:
         began = trio.current_time()
         last = ""
         for number in range(200):
@@ -215,12 +215,12 @@ async def test_many_changes_make_few_reloads(database: Database, folder: Path) -
 async def test_the_claim_user_comes_and_goes(database: Database, folder: Path) -> None:
     async with world(database, folder) as there:
 
-        async def rotated() -> Issued:
+        async def rotated() -> IssuedSecrets:
             async with there.connection.transaction():
                 claim = await tenants.rotate_claim(there.connection, TENANT, ALICE)
                 change = await broker_sync.this_change(there.connection)
             await there.arrived(change)
-            return Issued(TENANT, "", claim.claim_username, claim.claim_password, "")
+            return IssuedSecrets(TENANT, "", claim.claim_username, claim.claim_password, "")
 
         first = await rotated()
         assert await let_in(there.device(first))
@@ -262,7 +262,7 @@ async def test_after_the_broker_died_its_successor_knows_every_change(database: 
             issued = await credentials.create(there.connection, TENANT, "d1", BY)
             change = await broker_sync.this_change(there.connection)
             os.kill(pid, signal.SIGKILL)
-        assert await broker_sync.wait(there.connection, change, patience=10) is Arrival.APPLIED
+        assert await broker_sync.wait(there.connection, change, patience=10) is SyncStatus.APPLIED
         with trio.fail_after(60):
             await there.session.ready()
             while not await there.mosquitto.open_devices():
@@ -301,7 +301,7 @@ async def test_ten_thousand_users_change_and_hundreds_connected_hardly_notice(
     database: Database, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     users, connected, rounds = 10_000, 200, 3
-    async with world(database, folder, seats_sold=users + rounds, min_interval=MIN_INTERVAL) as there:
+    async with world(database, folder, seats_sold=users + rounds, min_interval=MIN_RELOAD_SECONDS) as there:
         new = [NewDevice(f"d{number:05}") for number in range(users)]
         await import_many(there.connection, TENANT, new, BY)
         async with there.connection.transaction():
@@ -339,7 +339,7 @@ async def test_ten_thousand_users_change_and_hundreds_connected_hardly_notice(
     assert max(pauses) < within(1)
 
 
-async def publish_for_ever(client: Client, issued: Issued, pauses: list[float]) -> None:
+async def publish_for_ever(client: Client, issued: IssuedSecrets, pauses: list[float]) -> None:
     """Publish, and note how long each acknowledgement takes."""
     while True:
         began = trio.current_time()

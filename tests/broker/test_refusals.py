@@ -6,7 +6,16 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from appliance.broker.refusals import FLOOD, KEPT, MAX_QUIET_SECONDS, QUIET_SECONDS, Cause, Door, Log, Refused
+from appliance.broker.refusals import (
+    FLOOD,
+    MAX_QUIET_SECONDS,
+    MAX_REFUSALS,
+    QUIET_SECONDS,
+    BrokerRefusal,
+    BrokerRefusals,
+    RefusalCause,
+    RefusalLogReader,
+)
 from appliance.metrics import Metrics
 
 
@@ -25,8 +34,8 @@ class HandClock:
         return self.now
 
 
-def read(*lines: str) -> list[Refused]:
-    log = Log()
+def read(*lines: str) -> list[BrokerRefusal]:
+    log = RefusalLogReader()
     return [refused for at, line in enumerate(lines) if (refused := log.read(line, float(at))) is not None]
 
 
@@ -38,17 +47,17 @@ CONNECTED = (
 
 def test_a_wrong_password_shows_the_address() -> None:
     lines = ("New connection from 192.0.2.7:43240 on port 1883.", "Client <unknown> disconnected, not authorised.")
-    assert read(*lines) == [Refused(Cause.SIGN_IN, 1.0, "192.0.2.7")]
+    assert read(*lines) == [BrokerRefusal(RefusalCause.SIGN_IN, 1.0, "192.0.2.7")]
 
 
 def test_among_several_callers_only_a_talking_broker_tells_which() -> None:
     arrivals = ("New connection from 192.0.2.7:1 on port 1883.", "New connection from 192.0.2.8:2 on port 1883.")
     left = "Client <unknown> disconnected, not authorised."
-    assert read(*arrivals, left) == [Refused(Cause.SIGN_IN, 2.0, None)]
+    assert read(*arrivals, left) == [BrokerRefusal(RefusalCause.SIGN_IN, 2.0, None)]
     answered = "Sending CONNACK to 192.0.2.7 (0, 5)"
     assert read(*arrivals, answered, left, left) == [
-        Refused(Cause.SIGN_IN, 3.0, "192.0.2.7"),
-        Refused(Cause.SIGN_IN, 4.0, "192.0.2.8"),
+        BrokerRefusal(RefusalCause.SIGN_IN, 3.0, "192.0.2.7"),
+        BrokerRefusal(RefusalCause.SIGN_IN, 4.0, "192.0.2.8"),
     ]
 
 
@@ -58,7 +67,7 @@ def test_the_next_mosquitto_names_the_address_itself() -> None:
         "New connection from 192.0.2.8:2 on port 1883.",
         "Client <unknown> [192.0.2.7:1] disconnected: not authorised.",
     )
-    assert read(*lines) == [Refused(Cause.SIGN_IN, 2.0, "192.0.2.7")]
+    assert read(*lines) == [BrokerRefusal(RefusalCause.SIGN_IN, 2.0, "192.0.2.7")]
 
 
 def test_who_was_let_in_is_not_looked_for_among_the_refused() -> None:
@@ -81,8 +90,8 @@ def test_our_own_callers_on_the_private_socket_are_nobody() -> None:
 def test_a_denied_topic_names_device_and_mend() -> None:
     denied = "Denied PUBLISH from esp (d0, q1, r0, m1, 'tenants/acme/device/d1/telemetry', ... (27 bytes))"
     (refused,) = read(*CONNECTED, denied)
-    assert refused == Refused(
-        Cause.TOPIC, 2.0, "192.0.2.7", "esp", "acme/device/d1", "tenants/acme/device/d1/telemetry"
+    assert refused == BrokerRefusal(
+        RefusalCause.TOPIC, 2.0, "192.0.2.7", "esp", "acme/device/d1", "tenants/acme/device/d1/telemetry"
     )
     assert (refused.tenant_id, refused.device_id) == ("acme", "d1")
     assert refused.hint() == (
@@ -102,17 +111,17 @@ def test_a_denied_claim_user_learns_why() -> None:
 @pytest.mark.parametrize(
     ("line", "cause"),
     [
-        ("Client esp disconnected due to malformed packet.", Cause.PROTOCOL),
-        ("Client esp disconnected due to protocol error.", Cause.PROTOCOL),
-        ("Client esp disconnected due to oversize packet.", Cause.TOO_LARGE),
+        ("Client esp disconnected due to malformed packet.", RefusalCause.PROTOCOL),
+        ("Client esp disconnected due to protocol error.", RefusalCause.PROTOCOL),
+        ("Client esp disconnected due to oversize packet.", RefusalCause.TOO_LARGE),
         (
             "Dropped too large PUBLISH from esp (d0, q1, r0, m1, 'tenant/acme/device/d1/telemetry', ... (9 bytes))",
-            Cause.TOO_LARGE,
+            RefusalCause.TOO_LARGE,
         ),
-        ("Client connection from 192.0.2.7 denied: max_connections exceeded.", Cause.TOO_MANY_CONNECTIONS),
+        ("Client connection from 192.0.2.7 denied: max_connections exceeded.", RefusalCause.TOO_MANY_CONNECTIONS),
     ],
 )
-def test_other_refusals(line: str, cause: Cause) -> None:
+def test_other_refusals(line: str, cause: RefusalCause) -> None:
     (refused,) = read(*CONNECTED, line)
     assert (refused.cause, refused.address) == (cause, "192.0.2.7")
 
@@ -148,15 +157,17 @@ def test_a_client_id_cannot_pass_for_another_user() -> None:
 
 
 def test_callers_who_never_speak_are_forgotten() -> None:
-    log = Log()
+    log = RefusalLogReader()
     log.read("New connection from 192.0.2.7:1 on port 1883.", 0.0)
     log.read("New connection from 192.0.2.8:1 on port 1883.", 31.0)
-    assert log.read("Client <unknown> disconnected, not authorised.", 32.0) == Refused(Cause.SIGN_IN, 32.0, "192.0.2.8")
+    assert log.read("Client <unknown> disconnected, not authorised.", 32.0) == BrokerRefusal(
+        RefusalCause.SIGN_IN, 32.0, "192.0.2.8"
+    )
 
 
-def door() -> tuple[Door, HandClock, Metrics]:
+def door() -> tuple[BrokerRefusals, HandClock, Metrics]:
     clock, metrics = HandClock(), Metrics()
-    return Door(clock, metrics), clock, metrics
+    return BrokerRefusals(clock, metrics), clock, metrics
 
 
 def test_the_door_counts_by_cause_and_keeps_one_of_a_kind() -> None:
@@ -169,8 +180,8 @@ def test_the_door_counts_by_cause_and_keeps_one_of_a_kind() -> None:
         kept.heard(line)
     kept.heard("Denied PUBLISH from esp (d0, q0, r0, m0, 'x/y', ... (1 bytes))")
     newest, older = kept.refusals()
-    assert (newest.cause, older.cause, older.times, older.at) == (Cause.TOPIC, Cause.SIGN_IN, 3, 1003.0)
-    assert kept.counts() == {Cause.SIGN_IN: 3, Cause.TOPIC: 1}
+    assert (newest.cause, older.cause, older.times, older.at) == (RefusalCause.TOPIC, RefusalCause.SIGN_IN, 3, 1003.0)
+    assert kept.counts() == {RefusalCause.SIGN_IN: 3, RefusalCause.TOPIC: 1}
     assert kept.refusals("acme") == kept.refusals("acme", "d1") == [newest]
     assert kept.refusals("other") == kept.refusals("acme", "d2") == []
     found = dict(re.findall(r'appliance_door_refusals_total\{cause="(\w+)"\} (\S+)', metrics.exposition().decode()))
@@ -181,10 +192,10 @@ def test_only_the_last_thousand_are_kept() -> None:
     kept, _, _ = door()
     for line in CONNECTED:
         kept.heard(line)
-    for number in range(KEPT + 5):
+    for number in range(MAX_REFUSALS + 5):
         kept.heard(f"Denied PUBLISH from esp (d0, q0, r0, m0, 'x/{number}', ... (1 bytes))")
     topics = [one.topic for one in kept.refusals()]
-    assert (len(topics), topics[0], topics[-1]) == (KEPT, f"x/{KEPT + 4}", "x/5")
+    assert (len(topics), topics[0], topics[-1]) == (MAX_REFUSALS, f"x/{MAX_REFUSALS + 4}", "x/5")
 
 
 async def test_a_flood_silences_the_broker_for_a_while(autojump_clock: MockClock) -> None:  # noqa: ARG001 - jumps
@@ -199,11 +210,11 @@ async def test_a_flood_silences_the_broker_for_a_while(autojump_clock: MockClock
         assert said == []
         clock.now += 0.9
         kept.heard("Sending PUBACK to esp (m1, rc0)")
-        talks = [kept.talkative]
+        talks = [kept.debug_logging]
         await trio.sleep(MAX_QUIET_SECONDS + 1)
         assert [wanted for wanted, _ in said] == [False, True]
         assert QUIET_SECONDS <= said[1][1] - begun < 2 * QUIET_SECONDS
-        assert [*talks, kept.talkative] == [False, True]
+        assert [*talks, kept.debug_logging] == [False, True]
         nursery.cancel_scope.cancel()
 
 
@@ -213,4 +224,4 @@ def test_below_the_flood_it_talks_on() -> None:
         clock.now += 1
         for _ in range(FLOOD):
             kept.heard("Sending PUBACK to esp (m1, rc0)")
-    assert kept.talkative
+    assert kept.debug_logging

@@ -208,12 +208,12 @@ async def test_a_talking_broker_names_denied_topics_and_the_log_stays_as_it_was(
     with open_data_dir(folder / "data") as data_dir, capture_logs() as logged:
         async with running(broker(data_dir, on_line=lines.append)) as mosquitto:
             await let_devices_in(mosquitto, data_dir)
-            await mosquitto.write(talkative=True)
+            await mosquitto.write(debug_logging=True)
             assert await mosquitto.reload()
             await publish(mosquitto, "x", topic="tenants/acme/device/d1/telemetry")
             with trio.fail_after(60):
                 await until(lambda: any(line.startswith("Denied PUBLISH from d1 (") for line in lines), period=0.005)
-            await mosquitto.write(talkative=False)
+            await mosquitto.write(debug_logging=False)
             assert await mosquitto.reload()
             lines.clear()
             await publish(mosquitto, "x", topic="tenants/acme/device/d1/telemetry")

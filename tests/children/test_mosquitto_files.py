@@ -66,7 +66,7 @@ def test_devices_have_a_listener_only_when_they_are_let_in() -> None:
 
 def test_a_talking_broker_says_more_and_nothing_else_differs() -> None:
     quiet = rendered(OLD, None)
-    text = configuration(Path("/data/mosquitto"), Path("/run/x"), OLD, BrokerLimits(), None, talkative=True)
+    text = configuration(Path("/data/mosquitto"), Path("/run/x"), OLD, BrokerLimits(), None, debug_logging=True)
     more = [line for line in text.splitlines() if not line.startswith("#")]
     assert [line for line in more if line not in quiet] == ["log_type debug"]
     assert [line for line in more if line != "log_type debug"] == quiet

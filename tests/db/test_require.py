@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from appliance.db.require import affected, found
+from appliance.db.require import require, require_rows
 from appliance.errors import NotFound
 
 SOURCES = Path(__file__).parents[2] / "appliance"
 
 
 def test_nothing_and_no_rows_are_not_found() -> None:
-    assert found("a row", "device") == "a row"
-    assert affected(3, "device") == 3
+    assert require("a row", "device") == "a row"
+    assert require_rows(3, "device") == 3
     with pytest.raises(NotFound, match=r"^There is no device d-1\.$"):
-        found(None, "device d-1")
+        require(None, "device d-1")
     with pytest.raises(NotFound, match=r"^There is no device d-1\.$"):
-        affected(0, "device d-1")
+        require_rows(0, "device d-1")
 
 
 def test_no_row_is_not_found_in_one_place_of_the_code() -> None:
@@ -27,4 +27,4 @@ def test_no_row_is_not_found_in_one_place_of_the_code() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "NotFound"
     }
-    assert made == {"db/found.py"}
+    assert made == {"db/require.py"}

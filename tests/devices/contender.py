@@ -14,18 +14,20 @@ import trio
 
 from appliance.db.pool import Pool, open_pool
 from appliance.devices.device import Device
-from appliance.devices.registry.provisioning import Request, Verdict, provision_once
+from appliance.devices.registry.provisioning import ProvisioningRequest, ProvisioningResult, provision_once
 from tests.support.world import NOW, TENANT
 
 CONTENDED = {"40001", "40P01", "55P03"}
 
 
-async def call(pool: Pool, device: str) -> Verdict:
+async def call(pool: Pool, device: str) -> ProvisioningResult:
     """One first message, tried again as the Provisioner would."""
     while True:
         async with pool.connection() as connection:
             try:
-                return (await provision_once(connection, [Request(TENANT, device)], now=NOW))[TENANT, device]
+                return (await provision_once(connection, [ProvisioningRequest(TENANT, device)], now=NOW))[
+                    TENANT, device
+                ]
             except psycopg.Error as error:
                 if error.sqlstate not in CONTENDED:
                     raise

@@ -112,7 +112,7 @@ async def test_what_is_deleted_or_anothers_is_not_there(database: Database) -> N
     await prepare(database)
     async with ingest(database) as connection:
         await add_tenant(connection, "rival")
-        await changes.delete(connection, TENANT, "d", changes.By(BY.actor, NOW), keep_history=True)
+        await changes.delete(connection, TENANT, "d", changes.ChangeContext(BY.actor, NOW), keep_history=True)
         for device in ("d", "none"):
             with pytest.raises(NotFound):
                 await describe(connection, TENANT, device, Description("x"), BY)

@@ -30,7 +30,7 @@ async def read(connection: Connection[Any], device: str, count: int) -> None:
 async def test_a_device_deleted_with_its_history_loses_it_in_slices_and_keeps_its_tombstone(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erasure, "SLICE", 50)
+    monkeypatch.setattr(erasure, "ERASE_ROWS", 50)
     async with ingest(database) as connection:
         await add_tenant(connection)
         await sell(connection, 5)

@@ -9,7 +9,7 @@ from appliance.db.trio_psycopg import Connection
 from appliance.devices import fleet
 from appliance.devices.credentials import credential
 from appliance.devices.device import DeviceStatus, NewDevice
-from appliance.devices.fleet import Filter, Place, Sort
+from appliance.devices.fleet import DeviceFilter, FleetPosition, Sort
 from appliance.devices.live.presence import Presence
 from appliance.devices.seats import changes
 from appliance.errors import NotFound
@@ -39,7 +39,7 @@ async def hear(connection: Connection[Any], device: str, ago: float, latest: str
     )
 
 
-async def ids(connection: Connection[Any], wanted: Filter, **how: Any) -> list[str]:
+async def ids(connection: Connection[Any], wanted: DeviceFilter, **how: Any) -> list[str]:
     page = await fleet.list_page(connection, wanted, **how)
     return [member.device.device_id for member in page.members]
 
@@ -65,7 +65,7 @@ async def test_all_words_of_a_search_are_looked_for_in_id_name_place_and_tags(da
             "nobody": [],
             " ".join(["frz"] * 1000): ["frz-1", "frz-2"],
         }.items():
-            assert await ids(connection, Filter(TENANT, search)) == found, search
+            assert await ids(connection, DeviceFilter(TENANT, search)) == found, search
 
 
 async def test_filters_narrow_and_values_of_one_add_up(database: Database) -> None:
@@ -78,14 +78,14 @@ async def test_filters_narrow_and_values_of_one_add_up(database: Database) -> No
         )
         await changes.deactivate(connection, TENANT, "c", BY)
         for wanted, found in (
-            (Filter(TENANT, sites=["roof"]), ["a"]),
-            (Filter(TENANT, sites=["roof", ""]), ["a", "c"]),
-            (Filter(TENANT, subscriptions=[main]), ["a", "b"]),
-            (Filter(TENANT, subscriptions=[""]), ["c"]),
-            (Filter(TENANT, statuses=[DeviceStatus.INACTIVE]), ["c"]),
-            (Filter(TENANT, statuses=[DeviceStatus.INACTIVE, DeviceStatus.ACTIVE], sites=["cellar"]), ["b"]),
-            (Filter(TENANT, tags=["x", "z"]), ["a"]),
-            (Filter(TENANT, tags=["y"], sites=["cellar"]), ["b"]),
+            (DeviceFilter(TENANT, sites=["roof"]), ["a"]),
+            (DeviceFilter(TENANT, sites=["roof", ""]), ["a", "c"]),
+            (DeviceFilter(TENANT, subscriptions=[main]), ["a", "b"]),
+            (DeviceFilter(TENANT, subscriptions=[""]), ["c"]),
+            (DeviceFilter(TENANT, statuses=[DeviceStatus.INACTIVE]), ["c"]),
+            (DeviceFilter(TENANT, statuses=[DeviceStatus.INACTIVE, DeviceStatus.ACTIVE], sites=["cellar"]), ["b"]),
+            (DeviceFilter(TENANT, tags=["x", "z"]), ["a"]),
+            (DeviceFilter(TENANT, tags=["y"], sites=["cellar"]), ["b"]),
         ):
             assert await ids(connection, wanted) == found, wanted
 
@@ -96,15 +96,15 @@ async def test_presence_is_derived_for_devices_that_should_talk(database: Databa
         for device, ago in (("fresh", 5.0), ("stale", 120.0), ("gone", 4000.0), ("off", 5.0)):
             await hear(connection, device, ago)
         await changes.deactivate(connection, TENANT, "off", BY)
-        assert await ids(connection, Filter(TENANT, presences=[Presence.ONLINE])) == ["fresh"]
-        assert await ids(connection, Filter(TENANT, presences=[Presence.STALE, Presence.OFFLINE])) == [
+        assert await ids(connection, DeviceFilter(TENANT, presences=[Presence.ONLINE])) == ["fresh"]
+        assert await ids(connection, DeviceFilter(TENANT, presences=[Presence.STALE, Presence.OFFLINE])) == [
             "gone",
             "never",
             "stale",
         ]
-        page = await fleet.list_page(connection, Filter(TENANT))
+        page = await fleet.list_page(connection, DeviceFilter(TENANT))
         assert {member.device.device_id: member.presence for member in page.members}["stale"] is Presence.STALE
-        census = await fleet.census(connection, TENANT)
+        census = await fleet.device_counts(connection, TENANT)
         expected = {Presence.ONLINE: 1, Presence.STALE: 1, Presence.OFFLINE: 2, Presence.REFUSED: 0}
         assert census.presences == expected
         assert (census.statuses, census.total) == ({DeviceStatus.ACTIVE: 4, DeviceStatus.INACTIVE: 1}, 5)
@@ -122,12 +122,12 @@ async def test_pages_follow_one_another_whatever_they_are_sorted_by(
         await announce(connection, "new-1", "new-2")
         for device in ("d1", "d2", "d3"):
             await hear(connection, device, 10.0)  # the same instant
-        whole = await fleet.list_page(connection, Filter(None), sort=sort, down=down, limit=100)
+        whole = await fleet.list_page(connection, DeviceFilter(None), sort=sort, down=down, limit=100)
         assert (whole.total, whole.next) == (12, None)
         found: list[tuple[str, str]] = []
-        after: Place | None = None
+        after: FleetPosition | None = None
         while True:
-            page = await fleet.list_page(connection, Filter(None), sort=sort, down=down, limit=2, after=after)
+            page = await fleet.list_page(connection, DeviceFilter(None), sort=sort, down=down, limit=2, after=after)
             assert page.total == 12
             found += [(member.device.tenant_id, member.device.device_id) for member in page.members]
             after = page.next
@@ -148,7 +148,7 @@ async def test_lists_are_sorted_as_asked(database: Database) -> None:
         )
         await hear(connection, "a", 10)
         await hear(connection, "b", 20)
-        everything = Filter(TENANT)
+        everything = DeviceFilter(TENANT)
         assert await ids(connection, everything, sort=Sort.NAME) == ["c", "b", "a"]
         assert await ids(connection, everything, sort=Sort.SITE, down=True) == ["c", "a", "b"]
         assert await ids(connection, everything, sort=Sort.LAST_SEEN) == ["c", "b", "a"]
@@ -169,7 +169,7 @@ async def test_a_device_is_shown_with_all_that_is_known_of_it(database: Database
         assert (member.limits.rate, member.limits.burst) == (2.5, 7)
         assert (member.presence, member.latest) == (Presence.ONLINE, {"temperature": 4.5})
         assert member.last_seen_at == NOW - timedelta(seconds=2)
-        assert (await fleet.list_page(connection, Filter(TENANT))).members == [member]
+        assert (await fleet.list_page(connection, DeviceFilter(TENANT))).members == [member]
         assert await rows(connection, "SELECT updated_at FROM device_registry") == [(member.version,)]
 
 
@@ -178,15 +178,15 @@ async def test_what_is_deleted_or_anothers_is_not_there(database: Database) -> N
         await prepare(connection, NewDevice("d"), NewDevice("gone"))
         await prepare(connection, NewDevice("theirs"), tenant="rival")
         await changes.delete(connection, TENANT, "gone", BY, keep_history=True)
-        assert await ids(connection, Filter(TENANT)) == ["d"]
-        assert await ids(connection, Filter(None)) == ["d", "theirs"]
+        assert await ids(connection, DeviceFilter(TENANT)) == ["d"]
+        assert await ids(connection, DeviceFilter(None)) == ["d", "theirs"]
         for device in ("gone", "theirs", "none"):
             with pytest.raises(NotFound):
                 await fleet.get(connection, TENANT, device)
     async with customer(database, TENANT) as web:
-        assert await ids(web, Filter(None)) == ["d"]
-        assert await ids(web, Filter("rival")) == []
-        assert (await fleet.census(web, "rival")).total == 0
+        assert await ids(web, DeviceFilter(None)) == ["d"]
+        assert await ids(web, DeviceFilter("rival")) == []
+        assert (await fleet.device_counts(web, "rival")).total == 0
         assert await fleet.open_claim_users(web, "rival") == []
         with pytest.raises(NotFound):
             await fleet.get(web, "rival", "theirs")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trio
 
-from appliance.diagnostics.process_metrics import Vitals, measure
+from appliance.diagnostics.process_metrics import ProcessMetrics, measure
 from appliance.metrics import Metrics
 
 
@@ -25,8 +25,8 @@ class Clock:
         return self.now
 
 
-def _vitals(folder: Path, queue: Callable[[], int | None], seconds: list[float], clock: Clock) -> Vitals:
-    return Vitals(Metrics(), clock, folder, queue=queue, each_second=seconds.append)
+def _vitals(folder: Path, queue: Callable[[], int | None], seconds: list[float], clock: Clock) -> ProcessMetrics:
+    return ProcessMetrics(Metrics(), clock, folder, queue=queue, each_second=seconds.append)
 
 
 def test_every_look_is_passed_on_with_its_time(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import time
 import trio
 
 from appliance.backoff import Backoff
-from appliance.broker.source import Intake
+from appliance.broker.source import BrokerSource
 from appliance.failpoints import Failpoints
 from appliance.mqtt.client import Client
 from tests.support.busy import within
@@ -39,7 +39,7 @@ async def test_a_silent_link_is_replaced_and_what_comes_twice_is_stored_once(dat
             trio.open_nursery() as nursery,
         ):  # fmt: skip
             await ours.subscribe("tenant/+/device/+/+")
-            await nursery.start(Intake(ours, plant.pipeline, 200, Failpoints(), redelivered.append).run)
+            await nursery.start(BrokerSource(ours, plant.pipeline, 200, Failpoints(), redelivered.append).run)
             silent_for = 0.0
             for first in range(0, MESSAGES, GROUP):
                 # Each twice: a device that heard no PUBACK in time sends again, with another packet id and no DUP.

@@ -50,7 +50,7 @@ async def ask(database: Database) -> None:
     """Raise the limit, and have all of it replayed."""
     look(database, "UPDATE subscriptions SET device_limit = %s RETURNING 1", DEVICES + 1)
     async with ingest(database) as connection:
-        await replays.ask(connection, Selection(tenant_id=TENANT), actor=ALICE)
+        await replays.request_replay(connection, Selection(tenant_id=TENANT), actor=ALICE)
 
 
 def progress(database: Database) -> tuple[int, bool]:

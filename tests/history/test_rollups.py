@@ -12,7 +12,7 @@ import trio.lowlevel
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.devices import erasure
-from appliance.devices.live.rollup_queue import rebuild_marks
+from appliance.devices.live.rollup_queue import rebuild_rollup_queue
 from appliance.history.roller import Roller
 from tests.history.coverage import UNCOVERED
 from tests.ingest.quarantine.test_replayer import crowded, raise_limit, replayed
@@ -129,7 +129,7 @@ async def test_what_a_crash_left_unmarked_is_marked_at_the_start(database: Datab
         await plant.send(timed(begin, 10))
     arrange(database, "DELETE FROM telemetry_marks", "DELETE FROM ingest_instances")
     async with open_pool(database.conninfo(INGEST), name="start", min_size=1, max_size=1) as pool:
-        assert await rebuild_marks(pool, "one") == 1
+        assert await rebuild_rollup_queue(pool, "one") == 1
     await roll(database)
     assert hours(database) == [("d-1", "t", begin, 1, 10, 10, 10, 10)]
 

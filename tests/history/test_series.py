@@ -14,7 +14,7 @@ from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
 from appliance.errors import Invalid
 from appliance.history import series
-from appliance.history.series import MANY_READINGS, Gap, Point, Series, Source, Span
+from appliance.history.series import MANY_READINGS, Gap, Point, Series, Source, TimeSpan
 from tests.history.test_rollups import roll
 from tests.support.busy import within
 from tests.support.pipeline import TENANT, arrange
@@ -58,7 +58,7 @@ async def read(
     tenant: str = TENANT,
 ) -> Series:
     async with ingest(database) as connection:
-        span = Span(first, first + timedelta(hours=hours))
+        span = TimeSpan(first, first + timedelta(hours=hours))
         return await series.read(connection, tenant, "d-1", metric, span, points=points, oldest_reading=oldest)
 
 
@@ -130,7 +130,7 @@ async def test_a_metric_a_device_or_a_tenant_that_is_not_there_has_no_points(dat
 async def test_walls_stand_before_readings_and_roll_ups(database: Database) -> None:
     write(database, every=600, last=11)
     mark_all(database)
-    span = Span(START, START + timedelta(hours=2))
+    span = TimeSpan(START, START + timedelta(hours=2))
     for tenant, expected in (("acme", 2), ("rival", 0)):
         async with customer(database, tenant) as connection:
             found = await series.read(connection, "acme", "d-1", "t", span, points=2, oldest_reading=LONG_AGO)
@@ -152,7 +152,7 @@ async def test_a_span_that_cannot_be_drawn_is_refused_by_its_field(
 @example(5_180_400_001, 0, 2)
 def test_a_series_never_has_more_points_than_were_asked_for(millis: int, offset: int, points: int) -> None:
     first = START.astimezone(ZoneInfo("Europe/Oslo")) - timedelta(milliseconds=offset)
-    span = Span(first, (first.astimezone(UTC) + timedelta(milliseconds=millis)).astimezone(first.tzinfo))
+    span = TimeSpan(first, (first.astimezone(UTC) + timedelta(milliseconds=millis)).astimezone(first.tzinfo))
     step = next(step for step in series.STEPS if series._count(span, step) <= points)
     assert math.ceil(millis / 1000 / step) <= points
 
@@ -201,7 +201,7 @@ async def test_roll_ups_say_what_the_readings_say(
 
 def made(step: int, *at: int, readings: int = 1) -> Series:
     points = [Point(float(second), readings, 1, 1, 1) for second in at]
-    return Series(Span(START, START + timedelta(hours=1)), step, Source.READINGS, points)
+    return Series(TimeSpan(START, START + timedelta(hours=1)), step, Source.READINGS, points)
 
 
 def test_a_step_without_readings_is_a_gap_where_steps_usually_have_many() -> None:
@@ -228,7 +228,7 @@ async def test_a_year_of_one_metric_takes_less_than_a_tenth_of_a_second(database
     async with await connect(database.conninfo(INGEST)) as connection:
         taken = []
         for _ in range(5):
-            span = Span(datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+            span = TimeSpan(datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
             started = time.perf_counter()
             found = await series.read(connection, TENANT, "d-1", "t", span, points=500, oldest_reading=LONG_AGO)
             taken.append(time.perf_counter() - started)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
-from appliance.ingest.accounting import Books, read_books
+from appliance.ingest.accounting import Accounting, read_accounting
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
 from tests.support.world import customer
@@ -26,18 +26,20 @@ def _fill(database: Database) -> None:
 async def test_operators_books_are_those_of_all_tenants_and_instances(database: Database) -> None:
     _fill(database)
     async with await connect(database.conninfo(INGEST)) as connection:
-        whole = await read_books(connection)
-        assert whole == Books(24, 12, 11, 1, 3, 4, 0, 0, datetime(2026, 1, 1, 12, tzinfo=UTC))
+        whole = await read_accounting(connection)
+        assert whole == Accounting(24, 12, 11, 1, 3, 4, 0, 0, datetime(2026, 1, 1, 12, tzinfo=UTC))
         assert whole.balanced
-        assert (await read_books(connection, NOON)).received == 14
-        assert await read_books(connection, datetime(2027, 1, 1, tzinfo=UTC)) == Books(0, 0, 0, 0, 0, 0, 0, 0, None)
+        assert (await read_accounting(connection, NOON)).received == 14
+        assert await read_accounting(connection, datetime(2027, 1, 1, tzinfo=UTC)) == Accounting(
+            0, 0, 0, 0, 0, 0, 0, 0, None
+        )
 
 
 async def test_a_customers_books_are_its_own(database: Database) -> None:
     _fill(database)
     async with customer(database, "acme") as connection:
-        assert (await read_books(connection)).received == 15
+        assert (await read_accounting(connection)).received == 15
 
 
 def test_books_that_do_not_balance_say_so() -> None:
-    assert not Books(10, 5, 4, 0, 0, 0, 0, 0, None).balanced
+    assert not Accounting(10, 5, 4, 0, 0, 0, 0, 0, None).balanced

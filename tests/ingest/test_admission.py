@@ -9,8 +9,8 @@ import pytest
 
 from appliance.config import Ingest, Retention
 from appliance.devices.live.state import DeviceState
-from appliance.devices.registry.cache import FOREVER, Standing, Tenant
-from appliance.devices.registry.provisioning import Key
+from appliance.devices.registry.cache import FOREVER, AdmissionStatus, TenantRules
+from appliance.devices.registry.provisioning import DeviceKey
 from appliance.ingest.admission import Admission, shown
 from appliance.ingest.batch import Batch, Reading
 from appliance.ingest.limits.limiter import Limiter
@@ -33,20 +33,20 @@ class Everyone:
     """A registry in which each device of each tenant is registered and ACTIVE, unless a test says otherwise."""
 
     def __init__(self) -> None:
-        self.known_tenant = Tenant(known=True, active=True)
-        self.standings: dict[Key, Standing | None] = {}
+        self.known_tenant = TenantRules(known=True, active=True)
+        self.standings: dict[DeviceKey, AdmissionStatus | None] = {}
 
-    def get(self, key: Key, now: float) -> Standing | None:
+    def get(self, key: DeviceKey, now: float) -> AdmissionStatus | None:
         del now
         if key not in self.standings:
             self.standings[key] = self.standing(key)
         return self.standings[key]
 
-    def tenant(self, tenant_id: str) -> Tenant | None:
+    def tenant(self, tenant_id: str) -> TenantRules | None:
         return None if tenant_id == "unheard-of" else self.known_tenant
 
-    def standing(self, key: Key, refusal: Refusal | None = None) -> Standing:
-        standing = Standing(self.known_tenant, refusal, FOREVER, registered=True)
+    def standing(self, key: DeviceKey, refusal: Refusal | None = None) -> AdmissionStatus:
+        standing = AdmissionStatus(self.known_tenant, refusal, FOREVER, registered=True)
         standing.state = DeviceState(*key)
         return standing
 

@@ -3,8 +3,8 @@
 import trio
 import trio.testing
 
-from appliance.ingest.batch import Batch, Outcome, Settlement, Submission
-from appliance.ingest.batch_buffer import TOGETHER, Gathering, Work
+from appliance.ingest.batch import Batch, BatchOutcome, Settlement, Submission
+from appliance.ingest.batch_buffer import GATHER_SECONDS, BatchBuffer, Work
 from tests.support.pipeline import Message
 
 NOW = 1_800_000_000_000_000
@@ -22,7 +22,7 @@ def work(first: int, count: int, received_at: int = NOW) -> Work:
     return Work(batch, [Submission(messages, received_at / 1e6, settle)], first)
 
 
-async def taken(gathering: Gathering) -> Work:
+async def taken(gathering: BatchBuffer) -> Work:
     """The next batch, which must be there."""
     with trio.fail_after(10):
         found = await gathering.take()
@@ -31,8 +31,8 @@ async def taken(gathering: Gathering) -> Work:
 
 
 async def test_all_that_gathered_is_one_batch_with_the_indexes_and_the_time_of_its_parts() -> None:
-    gathering = Gathering(10)
-    parts = [work(0, 3), work(3, 2, NOW + TOGETHER - 1), work(5, 1, NOW + 5)]
+    gathering = BatchBuffer(10)
+    parts = [work(0, 3), work(3, 2, NOW + GATHER_SECONDS - 1), work(5, 1, NOW + 5)]
     for part in parts:
         gathering.add(part)
     found = await taken(gathering)
@@ -40,21 +40,21 @@ async def test_all_that_gathered_is_one_batch_with_the_indexes_and_the_time_of_i
     assert (found.batch.first, found.batch.received_at, found.taken_at) == (0, NOW, 0)
     assert found.batch.qos0 == {1, 3, 5}
     assert [len(submission.messages) for submission in found.submissions] == [3, 2, 1]
-    outcome = Outcome(found.batch, (), (), ())
+    outcome = BatchOutcome(found.batch, (), (), ())
     ends = [(0, 3), (3, 5), (5, 6)]
     assert [Settlement(outcome, first, last).more_follow for first, last in ends] == [True, True, False]
 
 
 async def test_what_came_in_later_is_a_batch_of_its_own() -> None:
-    gathering = Gathering(10)
+    gathering = BatchBuffer(10)
     gathering.add(work(0, 1))
-    gathering.add(work(1, 1, NOW + TOGETHER))
-    assert [(await taken(gathering)).batch.received_at for _ in range(2)] == [NOW, NOW + TOGETHER]
+    gathering.add(work(1, 1, NOW + GATHER_SECONDS))
+    assert [(await taken(gathering)).batch.received_at for _ in range(2)] == [NOW, NOW + GATHER_SECONDS]
 
 
 async def test_no_more_gathers_than_a_batch_holds(autojump_clock: trio.testing.MockClock) -> None:
     del autojump_clock
-    gathering = Gathering(4)
+    gathering = BatchBuffer(4)
     gathering.add(work(0, 3))
     with trio.fail_after(10):
         await gathering.room(1)
@@ -67,13 +67,13 @@ async def test_no_more_gathers_than_a_batch_holds(autojump_clock: trio.testing.M
 
 
 async def test_a_submission_larger_than_a_batch_is_let_in_alone() -> None:
-    gathering = Gathering(4)
+    gathering = BatchBuffer(4)
     with trio.fail_after(10):
         await gathering.room(9)
 
 
 async def test_after_the_close_what_is_left_is_handed_out_and_then_nothing() -> None:
-    gathering = Gathering(4)
+    gathering = BatchBuffer(4)
     gathering.add(work(0, 1))
     gathering.close()
     assert (await taken(gathering)).batch.first == 0

@@ -11,7 +11,7 @@ import trio
 from appliance.config import Config
 from appliance.db.roles import OWNER
 from appliance.ingest.batch import Accepted, Verdict
-from appliance.ingest.limits.backlog import CALM_LOOKS, RETURNING, Backlog
+from appliance.ingest.limits.backlog import CALM_LOOKS, RETURNING, BacklogCredit
 from appliance.ingest.limits.limiter import Limiter
 from appliance.reading import Reason, Refusal
 from tests.support.pipeline import TENANT, Message, Plant, books, furnish, look, open_plant, telemetry, until
@@ -95,7 +95,7 @@ async def seconds(clock: Hands, broker: Broker, count: int, devices: list[str]) 
         await trio.lowlevel.checkpoint()
 
 
-def drained(backlog: Backlog, clock: Hands) -> None:
+def drained(backlog: BacklogCredit, clock: Hands) -> None:
     """So much time passes with an idle window that the backlog counts as drained."""
     clock.passed += RETURNING
     for _ in range(CALM_LOOKS):
@@ -111,7 +111,7 @@ async def states_are_being_written(hand: psycopg.Connection, plant: Plant, broke
     await until(lambda: look(plant.database, "SELECT 1 FROM pg_locks WHERE NOT granted"))
 
 
-async def outage(devices: list[str], newcomer: str | None = None, *, writing: bool = False) -> None:
+async def outage(devices: list[str], new_device: str | None = None, *, writing: bool = False) -> None:
     """The whole story: life, no Postgres for AWAY seconds, life again; then the limits are in force as ever."""
     config = Config()
     clock = Hands()
@@ -120,7 +120,7 @@ async def outage(devices: list[str], newcomer: str | None = None, *, writing: bo
         rate=limits.rate, burst=limits.burst, tenant_rate=limits.tenant_rate, bucket_ttl=limits.bucket_ttl,
         max_tracked_devices=limits.max_tracked_devices,
     )  # fmt: skip
-    backlog = Backlog(limiter, clock, ingest.receive_max)
+    backlog = BacklogCredit(limiter, clock, ingest.receive_max)
     with PostgresServer() as server:
         await make_template(server)
         database = create_database(server, template=TEMPLATE, owner=OWNER)
@@ -141,8 +141,8 @@ async def outage(devices: list[str], newcomer: str | None = None, *, writing: bo
                 if writing:
                     await states_are_being_written(hand, plant, broker, devices[0])
                 server.stop()
-            if newcomer is not None:
-                broker.publish(newcomer)
+            if new_device is not None:
+                broker.publish(new_device)
             await seconds(clock, broker, AWAY, devices)
             assert broker.unsettled > 0
             server.start()
@@ -168,7 +168,7 @@ async def test_fifteen_minutes_without_postgres_refuse_nobody_and_lose_nothing()
 
 async def test_nor_do_they_when_a_new_device_was_being_looked_up_as_it_began() -> None:
     """A batch is held before its commit then, and others are admitted ahead of it. Each device has much of them."""
-    await outage([f"d{number}" for number in range(5)], newcomer="new")
+    await outage([f"d{number}" for number in range(5)], new_device="new")
 
 
 async def test_nor_do_they_when_device_states_were_being_written_as_it_began() -> None:

@@ -5,7 +5,7 @@ import time
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.devices.live.state import StateBook
-from appliance.devices.live.unaccepted_traffic import Overheard
+from appliance.devices.live.unaccepted_traffic import UnacceptedTraffic
 from appliance.reading import Reason
 from tests.support.pipeline import TENANT, Message, arrange, furnish, look, open_plant, telemetry, until
 from tests.support.postgres_server import Database
@@ -97,7 +97,7 @@ async def test_a_registered_device_that_sends_only_rubbish_is_refused_though_nob
         await until(lambda: presences(database) == {"d-1": ("ONLINE", None)})
     async with open_plant(database) as plant:  # a restart: nothing is in memory
         await plant.send(telemetry("d-1", b'{"t":'), telemetry("nobody", b'{"t":'))
-        assert await Overheard(plant.states, plant.registry).look() == 1
+        assert await UnacceptedTraffic(plant.states, plant.registry).look() == 1
         await until(lambda: presences(database) == {"d-1": ("REFUSED", Reason.INVALID_JSON.value)})
     assert look(database, "SELECT device_id FROM device_registry") == [("d-1",)]
 

@@ -11,7 +11,7 @@ from appliance.diagnostics import reports
 from appliance.mqtt.client import Client
 from appliance.mqtt.connection import WITHOUT_A_WORD
 from appliance.mqtt.errors import ConnectError
-from appliance.mqtt.inbox import Batch
+from appliance.mqtt.inbox import InboundBatch
 from appliance.mqtt.link import LinkState
 from tests.support.mosquitto_server import MosquittoServer
 from tests.support.tcp_proxy import tcp_proxy
@@ -69,7 +69,7 @@ async def test_a_session_that_another_client_takes_comes_back_with_every_message
                     await device.publish_many((f"{prefix}/meanwhile", b"%d" % number) for number in range(50))
                     await rival.disconnected()  # we are back
         assert ours.statistics().taken_over == 1
-        assert "copy of the data folder" in str(reports.session(64)(ours).last_error)
+        assert "copy of the data folder" in str(reports.report_session(64)(ours).last_error)
         assert len(await received(ours, 50 + 50 * WITHOUT_A_WORD)) == 50 + 50 * WITHOUT_A_WORD
 
 
@@ -239,7 +239,7 @@ async def test_a_consumer_that_stands_still_is_sent_no_more_than_the_receive_max
     ):
         await client.subscribe(f"{prefix}/#")
         await publisher.publish_many([(f"{prefix}/x", b"%d" % n) for n in range(100)])
-        held: list[Batch] = []
+        held: list[InboundBatch] = []
         batches = client.batches()
         while sum(batch.count for batch in held) < 20:
             held.append(await anext(batches))

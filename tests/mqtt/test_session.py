@@ -31,12 +31,12 @@ from mqtt5 import (
 
 from appliance.mqtt.events import (
     Connected,
+    ConnectRefused,
     KeepAliveExpired,
     PeerDisconnected,
     ProtocolFailure,
     PubAcks,
     Publishes,
-    Refused,
     SubAck,
     UnsubAck,
 )
@@ -99,7 +99,7 @@ def test_a_refusal_is_an_event_with_its_reason_and_ends_the_connection() -> None
     session = new_session()
     connack = ConnAckPacket(reason_code=ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD, reason_str="no")
     [event] = accept(session, connack)
-    assert event == Refused(ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD, "no")
+    assert event == ConnectRefused(ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD, "no")
     assert session.state is State.DISCONNECTED
     assert sent(session) == []
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mqtt5 import ConnAckPacket, DisconnectPacket, PingRespPacket, PubAckPacket, PublishPacket, SubAckPacket
 
-from appliance.mqtt.events import Connected, PeerDisconnected, ProtocolFailure, Refused
+from appliance.mqtt.events import Connected, ConnectRefused, PeerDisconnected, ProtocolFailure
 from appliance.mqtt.session import Session, State
 from tests.support.mqtt.scripted import connected_session, decoded, new_session, qos1, written
 
@@ -27,7 +27,7 @@ HEADERS = st.sampled_from([0x20, 0x30, 0x32, 0x40, 0x50, 0x62, 0x70, 0x90, 0xB0,
 def survives(session: Session, chunks: list[bytes]) -> None:
     """The chunks raise nothing; an ending, if any, is the last event, and a failure is told to the peer."""
     events = [event for chunk in chunks for event in session.receive_data(chunk, 0.0)]
-    endings = [event for event in events if isinstance(event, ProtocolFailure | PeerDisconnected | Refused)]
+    endings = [event for event in events if isinstance(event, ProtocolFailure | PeerDisconnected | ConnectRefused)]
     assert endings in ([], events[-1:])
     assert (session.state is State.DISCONNECTED) == bool(endings)
     packets = decoded(session.data_to_send(0.0))

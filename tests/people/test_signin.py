@@ -8,13 +8,13 @@ import trio
 
 from appliance.clock import SystemClock
 from appliance.errors import ApplianceError, Conflict, Invalid
-from appliance.keyring import Vault, new_key
+from appliance.keyring import Keyring, new_key
 from appliance.people import audit_query, totp, users
 from appliance.people.passwords import DEFAULT_COST, Hasher
 from appliance.people.role import Role
 from appliance.people.sessions import Visit
-from appliance.people.signin import SECOND_STEP, Attempt, CodeWanted, Refused, Several, SignedIn
-from appliance.people.throttle import FREE, Wait
+from appliance.people.signin import SECOND_STEP, Attempt, CodeRequired, SeveralAccounts, SignedIn, SignInRefused
+from appliance.people.throttle import FREE, ThrottleWait
 from appliance.people.users import User
 from tests.support.busy import within
 from tests.support.company import HOME, PASSWORD, ROOT, Company, company
@@ -63,7 +63,7 @@ async def test_wrong_unknown_disabled_and_not_yet_come_are_told_the_same(databas
             await at.try_in("no address"),
             await at.try_in("\ud800@x"),
         ]
-        assert told == [Refused()] * 6
+        assert told == [SignInRefused()] * 6
 
 
 async def test_a_try_costs_the_same_number_of_hashes_and_rows_whoever_is_meant(database: Database) -> None:
@@ -74,7 +74,7 @@ async def test_a_try_costs_the_same_number_of_hashes_and_rows_whoever_is_meant(d
         costs = []
         for email in ("ingrid@acme.example", "both@x.example", "nobody@x.example", "ingrid@acme.example"):
             before, rows = at.door.hasher.made, len(await at.actions())
-            assert isinstance(await at.try_in(email, "not the password"), Refused)
+            assert isinstance(await at.try_in(email, "not the password"), SignInRefused)
             costs.append((at.door.hasher.made - before, len(await at.actions()) - rows))
         hashes = {made for made, _ in costs}
         assert hashes == {2}, "as many as one address has accounts at most, for everybody"
@@ -92,12 +92,14 @@ async def test_a_thousand_wrong_tries_are_throttled_and_the_right_one_passes_fro
     async with company(database) as at:
         await at.hire("ingrid@acme.example")
         outcomes = [await at.try_in("ingrid@acme.example", f"guess {n}", THIEF) for n in range(1000)]
-        assert sum(isinstance(outcome, Refused) for outcome in outcomes) == FREE
+        assert sum(isinstance(outcome, SignInRefused) for outcome in outcomes) == FREE
         assert at.door.hasher.made <= FREE + 1, "a throttled try makes no hash"
-        waits = [outcome for outcome in outcomes if isinstance(outcome, Wait)]
+        waits = [outcome for outcome in outcomes if isinstance(outcome, ThrottleWait)]
         assert len(waits) == 1000 - FREE
         assert all(wait.seconds >= 30 for wait in waits)
-        assert isinstance(await at.try_in("ingrid@acme.example", visit=THIEF), Wait), "not even with the right one"
+        assert isinstance(await at.try_in("ingrid@acme.example", visit=THIEF), ThrottleWait), (
+            "not even with the right one"
+        )
         await at.let_in("ingrid@acme.example")
         assert (await at.actions()).count("user.sign_in_throttled") == 1
 
@@ -108,8 +110,8 @@ async def test_a_known_browser_passes_while_the_account_is_shut_for_strangers(da
         browser = (await at.let_in("ingrid@acme.example")).browser
         for number in range(60):
             await at.try_in("ingrid@acme.example", "guess", Visit(f"198.51.100.{number}"))
-        assert isinstance(await at.try_in("ingrid@acme.example"), Wait)
-        assert isinstance(await at.try_in("ingrid@acme.example", browser="not known"), Wait)
+        assert isinstance(await at.try_in("ingrid@acme.example"), ThrottleWait)
+        assert isinstance(await at.try_in("ingrid@acme.example", browser="not known"), ThrottleWait)
         await at.let_in("ingrid@acme.example", browser=browser)
 
 
@@ -118,41 +120,41 @@ async def test_one_password_for_several_accounts_asks_which(database: Database) 
         for role, tenant in ((Role.VIEWER, "acme"), (Role.ADMIN, "globex"), (Role.OPERATOR, None)):
             await at.hire("same@x.example", role, tenant)
         outcome = await at.try_in("same@x.example")
-        assert isinstance(outcome, Several)
+        assert isinstance(outcome, SeveralAccounts)
         assert set(outcome.tenants) == {"acme", "globex", None}
         chosen = [await at.let_in("same@x.example", tenant_id=tenant) for tenant in ("acme", "globex", "")]
         assert [signed.user.role for signed in chosen] == [Role.VIEWER, Role.ADMIN, Role.OPERATOR]
-        assert isinstance(await at.try_in("same@x.example", tenant_id="initech"), Several)
+        assert isinstance(await at.try_in("same@x.example", tenant_id="initech"), SeveralAccounts)
 
 
 async def test_a_second_factor_is_asked_for_and_each_code_is_good_once(database: Database) -> None:
     async with company(database) as at:
         secret = await enrol(at, await at.hire("ingrid@acme.example"))
         wanted = await at.try_in("ingrid@acme.example", keep=True)
-        assert isinstance(wanted, CodeWanted)
+        assert isinstance(wanted, CodeRequired)
         assert await at.rows("SELECT 1 FROM sessions") == []
-        assert isinstance(await at.door.with_code(wanted.link, "000000", HOME, None), Refused)
+        assert isinstance(await at.door.with_code(wanted.link, "000000", HOME, None), SignInRefused)
         code = code_of(at, secret)
         signed = await at.door.with_code(wanted.link, code, HOME, None)
         assert isinstance(signed, SignedIn)
         assert signed.kept
         again = await at.try_in("ingrid@acme.example")
-        assert isinstance(again, CodeWanted)
-        assert isinstance(await at.door.with_code(again.link, code, HOME, None), Refused)
-        assert isinstance(await at.door.with_code(wanted.link, code_of(at, secret), HOME, None), Refused)
+        assert isinstance(again, CodeRequired)
+        assert isinstance(await at.door.with_code(again.link, code, HOME, None), SignInRefused)
+        assert isinstance(await at.door.with_code(wanted.link, code_of(at, secret), HOME, None), SignInRefused)
 
 
 async def test_the_second_step_ends_after_five_minutes_and_codes_cannot_be_guessed(database: Database) -> None:
     async with company(database) as at:
         secret = await enrol(at, await at.hire("ingrid@acme.example"))
         wanted = await at.try_in("ingrid@acme.example")
-        assert isinstance(wanted, CodeWanted)
+        assert isinstance(wanted, CodeRequired)
         outcomes = [await at.door.with_code(wanted.link, f"{n:06}", THIEF, None) for n in range(100)]
-        assert sum(isinstance(outcome, Refused) for outcome in outcomes) <= FREE
+        assert sum(isinstance(outcome, SignInRefused) for outcome in outcomes) <= FREE
         fresh = await at.try_in("ingrid@acme.example")
-        assert isinstance(fresh, CodeWanted)
+        assert isinstance(fresh, CodeRequired)
         at.clock.pass_time(SECOND_STEP)
-        assert isinstance(await at.door.with_code(fresh.link, code_of(at, secret), HOME, None), Refused)
+        assert isinstance(await at.door.with_code(fresh.link, code_of(at, secret), HOME, None), SignInRefused)
 
 
 async def test_a_second_factor_is_kept_sealed_and_opens_with_the_appliances_key_alone(database: Database) -> None:
@@ -162,8 +164,8 @@ async def test_a_second_factor_is_kept_sealed_and_opens_with_the_appliances_key_
         ((kept,),) = await at.rows("SELECT totp_secret FROM users WHERE user_id = %s", user.user_id)
         assert secret not in kept
         wanted = await at.try_in("ingrid@acme.example")
-        assert isinstance(wanted, CodeWanted)
-        at.door._vault = Vault([new_key()])
+        assert isinstance(wanted, CodeRequired)
+        at.door._vault = Keyring([new_key()])
         with pytest.raises(ApplianceError, match=r"keys\.json"):
             await at.door.with_code(wanted.link, code_of(at, secret), HOME, None)
 
@@ -194,7 +196,7 @@ async def test_a_new_password_ends_every_session_but_the_one_it_was_set_in(datab
         assert caught.value.field == "password"
         await at.door.set_password(user, "a completely other walrus", at.by(user), but=keep)
         assert await at.rows("SELECT session_id FROM sessions") == [(keep,)]
-        assert isinstance(await at.try_in("ingrid@acme.example"), Refused)
+        assert isinstance(await at.try_in("ingrid@acme.example"), SignInRefused)
         await at.let_in("ingrid@acme.example", password="a completely other walrus")
 
 
@@ -204,7 +206,7 @@ async def test_a_confirmation_is_throttled_as_a_sign_in_is(database: Database) -
         assert await at.door.confirm(user, PASSWORD, HOME) is True
         outcomes = [await at.door.confirm(user, f"guess {n}", HOME) for n in range(50)]
         assert outcomes[:FREE] == [False] * FREE
-        assert all(isinstance(outcome, Wait) for outcome in outcomes[FREE:])
+        assert all(isinstance(outcome, ThrottleWait) for outcome in outcomes[FREE:])
 
 
 async def test_a_hash_of_yesterdays_cost_is_made_anew_when_its_owner_comes(database: Database) -> None:
@@ -255,11 +257,11 @@ async def test_the_audit_reads_newest_first_by_person_object_action_and_time(dat
         ingrid, kim = await at.hire("ingrid@acme.example", Role.ADMIN), await at.hire("kim@acme.example")
         await at.let_in("ingrid@acme.example")
         await users.set_role(connection, kim.user_id, Role.RESPONDER, at.by(ingrid))
-        rows = await audit_query.read(connection, audit_query.Wanted(tenant_id="acme"))
+        rows = await audit_query.read(connection, audit_query.AuditFilter(tenant_id="acme"))
         assert [row.action for row in rows] == ["user.set_role", "user.sign_in", "user.add", "user.add"]
 
         async def actions(**wanted: object) -> list[str]:
-            return [row.action for row in await audit_query.read(connection, audit_query.Wanted(**wanted))]  # type: ignore[arg-type] # as asked
+            return [row.action for row in await audit_query.read(connection, audit_query.AuditFilter(**wanted))]  # type: ignore[arg-type] # as asked
 
         assert await actions(actor="ingrid@acme.example") == ["user.set_role", "user.sign_in"]
         assert await actions(object=f"user/{kim.user_id}") == ["user.set_role", "user.add"]

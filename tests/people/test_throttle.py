@@ -3,13 +3,22 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.people.throttle import FIRST_WAIT, FORGET_AFTER, FREE, LONGEST_WAIT, SHARE, Source, Throttle, Wait
+from appliance.people.throttle import (
+    FIRST_WAIT,
+    FORGET_AFTER,
+    FREE,
+    LONGEST_WAIT,
+    SHARE,
+    AttemptSource,
+    Throttle,
+    ThrottleWait,
+)
 
-THIEF = Source("ingrid@acme.example", "203.0.113.9")
-OWNER = Source("ingrid@acme.example", "192.0.2.7")
+THIEF = AttemptSource("ingrid@acme.example", "203.0.113.9")
+OWNER = AttemptSource("ingrid@acme.example", "192.0.2.7")
 
 
-def tries_let_through(throttle: Throttle, source: Source, tries: int, now: float = 0.0) -> int:
+def tries_let_through(throttle: Throttle, source: AttemptSource, tries: int, now: float = 0.0) -> int:
     """How many of so many tries at one moment are let through; all of them wrong."""
     return sum(throttle.begin(source, now) is None for _ in range(tries))
 
@@ -24,7 +33,7 @@ def test_each_wrong_try_doubles_the_wait_up_to_an_hour() -> None:
     tries_let_through(throttle, THIEF, FREE)
     for _ in range(12):
         wait = throttle.begin(THIEF, now)
-        assert isinstance(wait, Wait)
+        assert isinstance(wait, ThrottleWait)
         waits.append(wait.seconds)
         now += wait.seconds
         assert throttle.begin(THIEF, now) is None
@@ -40,16 +49,16 @@ def test_whoever_guesses_from_one_place_does_not_shut_out_the_owner_elsewhere() 
 
 def test_guessing_at_many_accounts_from_one_place_is_one_count() -> None:
     throttle = Throttle()
-    let = sum(throttle.begin(Source(f"user{n}@acme.example", THIEF.address), 0.0) is None for n in range(1000))
+    let = sum(throttle.begin(AttemptSource(f"user{n}@acme.example", THIEF.address), 0.0) is None for n in range(1000))
     assert let == FREE
 
 
 def test_guessing_from_many_places_shuts_the_account_for_strangers_and_not_for_a_known_browser() -> None:
     throttle = Throttle()
-    let = sum(throttle.begin(Source(OWNER.account, f"198.51.100.{n}"), 0.0) is None for n in range(200))
+    let = sum(throttle.begin(AttemptSource(OWNER.account, f"198.51.100.{n}"), 0.0) is None for n in range(200))
     assert let <= FREE + SHARE
-    assert isinstance(throttle.begin(OWNER, 0.0), Wait)
-    assert throttle.begin(Source(OWNER.account, OWNER.address, b"known"), 0.0) is None
+    assert isinstance(throttle.begin(OWNER, 0.0), ThrottleWait)
+    assert throttle.begin(AttemptSource(OWNER.account, OWNER.address, b"known"), 0.0) is None
 
 
 def test_a_right_try_takes_its_count_back() -> None:
@@ -74,15 +83,15 @@ def test_only_the_first_refusal_after_a_try_is_new() -> None:
 
 def test_a_customer_of_ipv6_is_one_place() -> None:
     throttle = Throttle()
-    let = sum(throttle.begin(Source(f"u{n}@a.example", f"2001:db8::{n:x}"), 0.0) is None for n in range(1, 100))
+    let = sum(throttle.begin(AttemptSource(f"u{n}@a.example", f"2001:db8::{n:x}"), 0.0) is None for n in range(1, 100))
     assert let == FREE
-    assert throttle.begin(Source("u@a.example", "2001:db8:0:1::1"), 0.0) is None
-    assert throttle.begin(Source("u@a.example", "::ffff:192.0.2.7"), 0.0) is None
+    assert throttle.begin(AttemptSource("u@a.example", "2001:db8:0:1::1"), 0.0) is None
+    assert throttle.begin(AttemptSource("u@a.example", "::ffff:192.0.2.7"), 0.0) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=300))
 def test_the_counts_are_bounded(tries: list[tuple[int, int]]) -> None:
     throttle = Throttle(max_keys=20)
     for account, address in tries:
-        throttle.begin(Source(f"{account}@a.example", f"10.0.0.{address}"), 0.0)
+        throttle.begin(AttemptSource(f"{account}@a.example", f"10.0.0.{address}"), 0.0)
         assert len(throttle) <= 20

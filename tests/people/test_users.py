@@ -8,8 +8,8 @@ from appliance.errors import Conflict, Invalid, NotFound
 from appliance.people import links, sessions, tokens, users
 from appliance.people.links import Purpose
 from appliance.people.role import Role, Scope, Theme
-from appliance.people.signin import Refused
-from appliance.people.users import NewUser, Profile, UserState, Wanted
+from appliance.people.signin import SignInRefused
+from appliance.people.users import NewUser, Profile, UserFilter, UserState
 from tests.support.company import HOME, ROOT, Company, company, customer
 from tests.support.postgres_server import Database
 
@@ -56,7 +56,7 @@ async def test_a_customer_sees_and_changes_the_people_of_its_tenant_alone(databa
         ours, theirs = await at.hire("a@acme.example"), await at.hire("b@globex.example", tenant="globex")
         operator = await at.hire("ops@appliance.example", Role.OPERATOR)
         async with customer(database, "acme") as connection:
-            assert [user.email for user in await users.list_page(connection, Wanted())] == ["a@acme.example"]
+            assert [user.email for user in await users.list_page(connection, UserFilter())] == ["a@acme.example"]
             for other in (theirs, operator):
                 for change in (
                     users.get(connection, other.user_id),
@@ -106,7 +106,7 @@ async def test_disabling_ends_sessions_links_and_tokens_at_once(database: Databa
         assert await sessions.find(connection, secret, at.now, HOME) is None
         assert await tokens.find(connection, token, at.now) is None
         assert await at.door.find_password_link(link) is None
-        assert isinstance(await at.try_in(user.email), Refused)
+        assert isinstance(await at.try_in(user.email), SignInRefused)
         with pytest.raises(Conflict, match="is disabled"):
             await users.invite(connection, user.user_id, ROOT)
         await users.enable(connection, user.user_id, ROOT)
@@ -137,7 +137,7 @@ async def test_a_reset_ends_sessions_and_its_link_works_once_for_a_day(database:
         assert used is not None
         assert used.user_id == user.user_id
         assert await at.door.use_password_link(link, "another walrus entirely", HOME) is None
-        assert isinstance(await at.try_in(user.email), Refused)
+        assert isinstance(await at.try_in(user.email), SignInRefused)
         await at.let_in(user.email, password="another walrus entirely")
         late = await users.reset(connection, user.user_id, ROOT)
         at.clock.pass_time(timedelta(hours=24))
@@ -166,19 +166,21 @@ async def test_the_list_is_searched_filtered_and_paged_by_address(database: Data
         for number in range(5):
             await at.hire(f"u{number}@acme.example", password=None)
         await at.hire("admin@acme.example", Role.ADMIN, password=None)
-        first = await users.list_page(connection, Wanted("acme"), 4)
+        first = await users.list_page(connection, UserFilter("acme"), 4)
         after = (first[-1].email, first[-1].user_id)
-        rest = await users.list_page(connection, Wanted("acme", after=after), 4)
+        rest = await users.list_page(connection, UserFilter("acme", after=after), 4)
         assert [user.email.partition("@")[0] for user in first + rest] == ["admin", "u0", "u1", "u2", "u3", "u4"]
-        assert [user.email for user in await users.list_page(connection, Wanted(role=Role.ADMIN))] == [
+        assert [user.email for user in await users.list_page(connection, UserFilter(role=Role.ADMIN))] == [
             "admin@acme.example"
         ]
-        assert [user.email for user in await users.list_page(connection, Wanted(search="U3@"))] == ["u3@acme.example"]
-        assert await users.list_page(connection, Wanted("globex")) == []
+        assert [user.email for user in await users.list_page(connection, UserFilter(search="U3@"))] == [
+            "u3@acme.example"
+        ]
+        assert await users.list_page(connection, UserFilter("globex")) == []
         await users.disable(connection, first[1].user_id, ROOT)
         await at.hire("came@acme.example")
         for state, count in ((UserState.INVITED, 5), (UserState.DISABLED, 1), (UserState.ACTIVE, 1)):
-            of_state = await users.list_page(connection, Wanted(state=state))
+            of_state = await users.list_page(connection, UserFilter(state=state))
             assert [user.state for user in of_state] == [state] * count
 
 

@@ -9,7 +9,7 @@ import trio.testing
 
 from appliance.errors import ApplianceError
 from appliance.runtime.activity import activity, in_words
-from appliance.runtime.tree import ORDERLY_SECONDS, Report, Service, ServiceStatus, State, Tree
+from appliance.runtime.tree import ORDERLY_SECONDS, Report, Service, ServiceState, ServiceStatus, Tree
 
 
 async def _quiet(*, task_status: trio.TaskStatus[None]) -> None:
@@ -49,7 +49,7 @@ async def test_a_service_without_a_word_of_its_own_is_found_where_it_waits() -> 
         tree = Tree(nursery)
         await tree.start("quiet", _quiet)
         await trio.testing.wait_all_tasks_blocked()
-        assert _only(tree).state is State.RUNNING
+        assert _only(tree).state is ServiceState.RUNNING
         assert _only(tree).doing.startswith("waits in ")
         assert _only(tree).rate is None
         await _end(tree)
@@ -91,12 +91,14 @@ async def test_a_chore_tells_of_its_rounds_its_rest_and_its_failures() -> None:
         await tree.start("chore", chore)
         await wake.send("the disk is full")
         await trio.testing.wait_all_tasks_blocked()
-        assert _only(tree).state is State.FAILING
+        assert _only(tree).state is ServiceState.FAILING
         assert (_only(tree).last_error, _only(tree).doing) == ("the disk is full", "next round in 3 min 12 s")
         assert _only(tree).last_error_at is not None
         await wake.send(None)
         await trio.testing.wait_all_tasks_blocked()
-        assert (_only(tree).state, _only(tree).last_error) == (State.RUNNING, "the disk is full"), "it is remembered"
+        assert (_only(tree).state, _only(tree).last_error) == (ServiceState.RUNNING, "the disk is full"), (
+            "it is remembered"
+        )
         await _end(tree)
 
 
@@ -133,9 +135,9 @@ async def test_a_report_gives_rate_queue_restarts_and_trouble() -> None:
         tree.sample(110.0)
         status = _only(tree)
         assert (status.rate, status.restarts, status.kind) == (50.0, 2, "v1")
-        assert status.state is State.BEHIND, "its queue is half full"
+        assert status.state is ServiceState.BEHIND, "its queue is half full"
         now = Report("passes on", count=500, trouble="the link is down")
-        assert (_only(tree).state, _only(tree).doing) == (State.FAILING, "the link is down")
+        assert (_only(tree).state, _only(tree).doing) == (ServiceState.FAILING, "the link is down")
         await _end(tree)
 
 

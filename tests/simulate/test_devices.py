@@ -10,17 +10,17 @@ import pytest
 from appliance.ingest.envelope import Decoder, Envelope
 from appliance.mqtt.topics import DeviceTopic, parse
 from appliance.reading import Kind, Reason, Refusal
-from appliance.simulate.devices import BEHAVIOURS, Behaviour, Identity, Message
+from appliance.simulate.devices import BEHAVIOURS, Behaviour, SimulatedIdentity, SimulatedMessage
 from appliance.simulate.refused import CATALOGUE, Speaker
 from appliance.simulate.sensors import EMPTY_VOLTS, FULL_VOLTS, Battery, Climate
 
 NOW = 1_790_000_000.0
-IDENTITY = Identity("acme", "sim-00001", "run1")
+IDENTITY = SimulatedIdentity("acme", "sim-00001", "run1")
 CHECKED_LATER = {Reason.PAYLOAD_TOO_LARGE, Reason.TENANT_MISMATCH, Reason.DEVICE_MISMATCH, Reason.TIMESTAMP_TOO_OLD}
 """Reasons that admission gives, with limits and the topic at hand."""
 
 
-def talk(behaviour: Behaviour, count: int, seed: int = 1) -> list[tuple[Message, float]]:
+def talk(behaviour: Behaviour, count: int, seed: int = 1) -> list[tuple[SimulatedMessage, float]]:
     device = BEHAVIOURS[behaviour](IDENTITY, Random(seed))
     said = []
     now = NOW
@@ -31,7 +31,7 @@ def talk(behaviour: Behaviour, count: int, seed: int = 1) -> list[tuple[Message,
     return said
 
 
-def values(said: list[tuple[Message, float]]) -> list[dict[str, Any]]:
+def values(said: list[tuple[SimulatedMessage, float]]) -> list[dict[str, Any]]:
     return [json.loads(message.payload) for message, _ in said if message.topic.endswith("/telemetry")]
 
 
@@ -101,7 +101,7 @@ def test_a_flapping_device_announces_itself_and_says_goodbye() -> None:
 def test_a_new_device_is_never_seen_twice_in_any_run() -> None:
     topics = [message.topic for message, _ in talk(Behaviour.NEW, 100)]
     assert len(set(topics)) == 100
-    other = BEHAVIOURS[Behaviour.NEW](Identity("acme", "sim-00001", "run2"), Random(1))
+    other = BEHAVIOURS[Behaviour.NEW](SimulatedIdentity("acme", "sim-00001", "run2"), Random(1))
     assert other.speak(NOW)[0].topic not in topics
 
 

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.simulate.devices import Behaviour, Message
+from appliance.simulate.devices import Behaviour, SimulatedMessage
 from appliance.simulate.fleet import DEFAULT_MIX, Fleet, deal, parse_mix
 from appliance.simulate.schedule import Schedule
 
 NOW = 1_790_000_000.0
 
 
-def said(fleet: Fleet, count: int) -> list[tuple[int, Message]]:
+def said(fleet: Fleet, count: int) -> list[tuple[int, SimulatedMessage]]:
     return [fleet.speak(NOW + fleet.due) for _ in range(count)]
 
 

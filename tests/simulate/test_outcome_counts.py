@@ -1,15 +1,15 @@
 """What is counted, and what people read of it."""
 
 from appliance.reading import Reason
-from appliance.simulate.devices import Behaviour, Message
-from appliance.simulate.outcome_counts import Tally
+from appliance.simulate.devices import Behaviour, SimulatedMessage
+from appliance.simulate.outcome_counts import OutcomeCounts
 
-GOOD = Message("tenant/a/device/b/telemetry", b"{}", 1, 0)
-BAD = Message("tenant/a/device/b/telemetry", b"{", None, 1, Reason.INVALID_JSON)
+GOOD = SimulatedMessage("tenant/a/device/b/telemetry", b"{}", 1, 0)
+BAD = SimulatedMessage("tenant/a/device/b/telemetry", b"{", None, 1, Reason.INVALID_JSON)
 
 
 def test_a_summary_says_what_became_of_everything() -> None:
-    tally = Tally()
+    tally = OutcomeCounts()
     for message in (GOOD, GOOD, BAD, GOOD):
         tally.send(Behaviour.NORMAL if message is GOOD else Behaviour.MALFORMED)
     tally.acknowledge(GOOD)
@@ -29,7 +29,7 @@ def test_a_summary_says_what_became_of_everything() -> None:
 
 
 def test_a_run_without_incident_is_told_in_two_lines() -> None:
-    tally = Tally()
+    tally = OutcomeCounts()
     assert tally.rate == 0
     tally.send(Behaviour.NORMAL)
     tally.acknowledge(GOOD)

@@ -15,7 +15,7 @@ from appliance.mqtt.errors import ConnectError
 from appliance.simulate.devices import Behaviour
 from appliance.simulate.fleet import Fleet
 from appliance.simulate.ledger import Entry, Ledger, read
-from appliance.simulate.publish import Broker, Publisher
+from appliance.simulate.publish import BrokerAddress, Publisher
 from appliance.simulate.schedule import Schedule
 from tests.support.busy import within
 from tests.support.mosquitto_server import MosquittoServer
@@ -78,7 +78,7 @@ async def test_all_messages_arrive_and_the_ledger_names_each(mosquitto: Mosquitt
     publisher.on_acknowledged = Ledger(file).record
     async with heard(mosquitto, "fleet1", 400) as messages:
         with trio.fail_after(DEADLINE):
-            tally = await publisher.run(Broker(mosquitto.host, mosquitto.port), 3, "r1")
+            tally = await publisher.run(BrokerAddress(mosquitto.host, mosquitto.port), 3, "r1")
     assert (tally.sent, tally.acknowledged, tally.open) == (400, 400, 0)
     assert tally.spoken.total() == 400
     entries = read(file.getvalue())
@@ -89,7 +89,7 @@ async def test_all_messages_arrive_and_the_ledger_names_each(mosquitto: Mosquitt
 async def test_each_device_is_heard_in_its_own_order(mosquitto: MosquittoServer) -> None:
     publisher = Publisher(fleet_of("fleet2", *[Behaviour.NORMAL] * 10), Schedule(rate=0, messages=300))
     async with heard(mosquitto, "fleet2", 300) as messages:
-        await publisher.run(Broker(mosquitto.host, mosquitto.port), 4, "r2")
+        await publisher.run(BrokerAddress(mosquitto.host, mosquitto.port), 4, "r2")
     for device in {topic.split("/")[3] for topic, _ in messages}:
         bodies = [payload for topic, payload in messages if topic.split("/")[3] == device]
         assert [json.loads(body)["seq"] for body in bodies] == list(range(len(bodies)))
@@ -98,7 +98,7 @@ async def test_each_device_is_heard_in_its_own_order(mosquitto: MosquittoServer)
 async def test_a_run_ends_when_its_time_is_over(mosquitto: MosquittoServer) -> None:
     publisher = Publisher(fleet_of("fleet3", Behaviour.NORMAL), Schedule(rate=100, duration=0.5))
     with trio.fail_after(20):
-        tally = await publisher.run(Broker(mosquitto.host, mosquitto.port), 1, "r3")
+        tally = await publisher.run(BrokerAddress(mosquitto.host, mosquitto.port), 1, "r3")
     assert 0 < tally.sent == tally.acknowledged <= 50  # fewer on a machine that had no time for it meanwhile
     assert 0.48 < tally.seconds < within(2)
 
@@ -107,7 +107,7 @@ async def test_a_stopped_run_still_waits_for_what_is_under_way(mosquitto: Mosqui
     publisher = Publisher(fleet_of("fleet4", *[Behaviour.NORMAL] * 5), Schedule(rate=0))
     twenty = count_acknowledged(publisher, 20)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(publisher.run, Broker(mosquitto.host, mosquitto.port), 2, "r4")
+        nursery.start_soon(publisher.run, BrokerAddress(mosquitto.host, mosquitto.port), 2, "r4")
         await twenty.reached()
         publisher.stop()
     assert publisher.tally.open == 0
@@ -122,13 +122,13 @@ async def test_what_the_broker_refuses_is_counted_and_not_in_the_ledger() -> Non
         publisher = Publisher(fleet_of("acme", Behaviour.FLAPPING, Behaviour.NORMAL), Schedule(rate=0, messages=100))
         topics: list[str] = []
         publisher.on_acknowledged = lambda message: topics.append(message.topic)
-        broker = Broker(server.host, server.port, "acme", "secret-secret")
+        broker = BrokerAddress(server.host, server.port, "acme", "secret-secret")
         tally = await publisher.run(broker, 2, "r5")
         assert tally.refused["NOT_AUTHORIZED"] == 100 - tally.acknowledged > 0
         assert {topic.rpartition("/")[2] for topic in topics} == {"telemetry"}
         with pytest.raises(ConnectError):
             await Publisher(fleet_of("acme", Behaviour.NORMAL), Schedule(messages=1)).run(
-                Broker(server.host, server.port, "acme", "wrong"), 1, "r6"
+                BrokerAddress(server.host, server.port, "acme", "wrong"), 1, "r6"
             )
 
 
@@ -137,7 +137,7 @@ async def test_a_broker_that_dies_and_comes_back_loses_no_acknowledgement() -> N
         publisher = Publisher(fleet_of("acme", *[Behaviour.NORMAL] * 4), Schedule(rate=400, messages=400))
         hundred = count_acknowledged(publisher, 100)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(publisher.run, Broker(server.host, server.port), 4, "r7"))
+            nursery.start_soon(partial(publisher.run, BrokerAddress(server.host, server.port), 4, "r7"))
             await hundred.reached()
             server.kill()
             server.start()
@@ -151,7 +151,7 @@ async def test_the_run_does_not_wait_for_ever_for_a_broker_that_stays_away() -> 
         )
         five = count_acknowledged(publisher, 5)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(publisher.run, Broker(server.host, server.port), 1, "r8"))
+            nursery.start_soon(partial(publisher.run, BrokerAddress(server.host, server.port), 1, "r8"))
             await five.reached()
             server.kill()
         assert publisher.tally.open > 0

@@ -31,7 +31,7 @@ from appliance.db.endpoint import Endpoint
 from appliance.db.trio_psycopg import connect
 from appliance.devices import tenants
 from appliance.devices.credentials import broker_sync
-from appliance.devices.credentials.broker_sync import Arrival
+from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.devices.tenants import IssuedClaim
 from tests.support.postgres_server import ground
 from tests.support.world import ALICE, sell
@@ -217,7 +217,7 @@ class ApplianceProcess:
                 made = await tenants.add(connection, tenant_id, ALICE)
                 await sell(connection, seats, tenant_id=tenant_id, now=datetime.now(UTC))
                 change = await broker_sync.this_change(connection)
-            assert await broker_sync.wait(connection, change) is not Arrival.PENDING
+            assert await broker_sync.wait(connection, change) is not SyncStatus.PENDING
             return made
 
     def set_up_link(self) -> str:

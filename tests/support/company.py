@@ -10,18 +10,18 @@ from appliance.clock import Clock
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.pool import Pool, open_pool
 from appliance.db.trio_psycopg import Connection, connect
-from appliance.keyring import Vault, new_key
+from appliance.keyring import Keyring, new_key
 from appliance.people import users
-from appliance.people.by import By
+from appliance.people.by import ChangeContext
 from appliance.people.passwords import Cost, Hasher
 from appliance.people.role import Role
 from appliance.people.sessions import Visit
-from appliance.people.signin import Attempt, Outcome, SignedIn, SignIn
+from appliance.people.signin import Attempt, SignedIn, SignIn, SignInOutcome
 from appliance.people.users import NewUser, User
 from tests.support.postgres_server import Database
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-ROOT = By(Actor("root", ActorKind.COMMAND), NOW)
+ROOT = ChangeContext(Actor("root", ActorKind.COMMAND), NOW)
 """Whoever sits at the machine."""
 PASSWORD = "a walrus on a bicycle"
 CHEAP = Cost(memory_kib=64, passes=1)
@@ -63,9 +63,9 @@ class Company:
         """What the company's clock shows."""
         return self.clock.at
 
-    def by(self, user: User) -> By:
+    def by(self, user: User) -> ChangeContext:
         """A change by this user, now."""
-        return By(Actor(user.email, ActorKind.USER, HOME.address), self.now, user.user_id)
+        return ChangeContext(Actor(user.email, ActorKind.USER, HOME.address), self.now, user.user_id)
 
     async def hire(
         self, email: str, role: Role = Role.VIEWER, tenant: str | None = "acme", password: str | None = PASSWORD
@@ -80,7 +80,7 @@ class Company:
 
     async def try_in(
         self, email: str, password: str = PASSWORD, visit: Visit = HOME, browser: str | None = None, **rest: Any
-    ) -> Outcome:
+    ) -> SignInOutcome:
         """The first step of a sign-in."""
         return await self.door.with_password(Attempt(email, password, visit, browser, **rest))
 
@@ -107,7 +107,7 @@ async def company(database: Database, *, clock: Clock | None = None, cost: Cost 
     async with open_pool(database.conninfo("appliance_ingest"), name="people", min_size=1, max_size=6) as pool:
         async with pool.connection() as connection:
             await connection.execute("INSERT INTO tenants (tenant_id) VALUES ('acme'), ('globex')")
-        yield Company(pool, still, SignIn(pool, clock or still, Vault([new_key()]), Hasher(cost)))
+        yield Company(pool, still, SignIn(pool, clock or still, Keyring([new_key()]), Hasher(cost)))
 
 
 @asynccontextmanager

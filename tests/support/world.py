@@ -10,15 +10,15 @@ import psycopg
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.trio_psycopg import Connection, connect
 from appliance.devices.device import Device, NewDevice
-from appliance.devices.registry.provisioning import Request, Verdict, provision_once
-from appliance.devices.seats.changes import By
+from appliance.devices.registry.provisioning import ProvisioningRequest, ProvisioningResult, provision_once
+from appliance.devices.seats.changes import ChangeContext
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
 from tests.support.postgres_server import Database
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ALICE = Actor("alice@example.org", ActorKind.USER, "192.0.2.7")
-BY = By(ALICE, NOW)
+BY = ChangeContext(ALICE, NOW)
 TENANT = "acme"
 INGEST = "appliance_ingest"
 
@@ -71,9 +71,11 @@ async def sell(
     return await store.add(connection, new, actor=ALICE, now=now)
 
 
-async def announce(connection: Connection[Any], *devices: str, tenant_id: str = TENANT) -> dict[str, Verdict]:
+async def announce(
+    connection: Connection[Any], *devices: str, tenant_id: str = TENANT
+) -> dict[str, ProvisioningResult]:
     """First messages of devices; verdicts by device id."""
-    requests = [Request(tenant_id, device) for device in devices]
+    requests = [ProvisioningRequest(tenant_id, device) for device in devices]
     verdicts = await provision_once(connection, requests, now=NOW)
     return {device: verdict for (_, device), verdict in verdicts.items()}
 
@@ -100,6 +102,6 @@ def many(count: int, prefix: str = "d") -> list[NewDevice]:
     return [NewDevice(f"{prefix}{number:05}") for number in range(count)]
 
 
-def registered(verdicts: Iterable[Verdict]) -> list[Device]:
+def registered(verdicts: Iterable[ProvisioningResult]) -> list[Device]:
     """Those that are registered and ACTIVE."""
     return [verdict for verdict in verdicts if isinstance(verdict, Device)]

@@ -14,10 +14,10 @@ import trio
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.trio_psycopg import connect as connect_to_database
 from appliance.devices.credentials import credential
-from appliance.devices.credentials.credential import Issued
+from appliance.devices.credentials.credential import IssuedSecrets
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
-from appliance.devices.seats.changes import By
+from appliance.devices.seats.changes import ChangeContext
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.auditor import look
 from tests.support.busy import within
@@ -160,7 +160,7 @@ async def test_whoever_is_refused_is_told_one_thing_and_counted_by_where_it_came
     serving: ApplianceProcess,
 ) -> None:
     """M21: no user, no password, a wrong one, an unknown user, the password of another, a device that was revoked."""
-    by = By(Actor("test", ActorKind.COMMAND), datetime.now(UTC))
+    by = ChangeContext(Actor("test", ActorKind.COMMAND), datetime.now(UTC))
     async with await connect_to_database(serving.conninfo()) as connection:
         for device in ("one", "two", "gone"):
             await changes.create(connection, TENANT, NewDevice(device), by)
@@ -205,7 +205,7 @@ def encoded(value: str | None) -> bytes | None:
     return None if value is None else value.encode()
 
 
-async def lets_in(serving: ApplianceProcess, issued: Issued) -> bool:
+async def lets_in(serving: ApplianceProcess, issued: IssuedSecrets) -> bool:
     async with await dial(serving) as stream:
         await stream.send_all(connect(issued.username.encode(), issued.password.encode()))
         return (await stream.receive_some())[3] == 0

@@ -80,15 +80,15 @@ async def test_killed_at_random_moments_under_load_nothing_is_lost_or_doubled(ap
     appliance.start()
     sender = publisher()
     enough = trio.Event()
-    in_hand = False
+    in_flight = False
     async with client(appliance, "sender") as connection, trio.open_nursery() as nursery:
         nursery.start_soon(stream, sender, connection, enough, MESSAGES)
         for number in range(KILLS):
             await flowing(appliance)
-            assert not in_hand or redelivered(appliance) > 0
+            assert not in_flight or redelivered(appliance) > 0
             await trio.sleep(chance.random() * 0.3)
-            in_hand = number % 2 == 1
-            if in_hand:
+            in_flight = number % 2 == 1
+            if in_flight:
                 await kill_with_a_batch_in_hand(appliance)
             else:
                 appliance.kill()
@@ -100,7 +100,7 @@ async def test_killed_at_random_moments_under_load_nothing_is_lost_or_doubled(ap
     found = stored(appliance)
     assert len(found) == len(set(found)) >= MESSAGES, f"seed {seed}"
     assert set(found) == sender.books, f"seed {seed}"
-    assert in_hand
+    assert in_flight
     assert redelivered(appliance) > 0
     await rolled_up_or_marked(appliance)
 

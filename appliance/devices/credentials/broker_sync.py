@@ -1,6 +1,6 @@
 """What the embedded brokers have of the credentials, and whether a change has arrived there.
 
-Whoever serves a broker reads :class:`BrokerCopy`, brings it to the broker, and then records the snapshot in which it
+Whoever serves a broker reads :class:`BrokerCredentials`, brings it to the broker, and then records the snapshot in which it
 was read. A change is a transaction; a broker knows it once it is visible in that snapshot. Who serves holds an advisory
 lock for as long, so that nobody waits for an appliance that is down: its files are written at its next start.
 """
@@ -18,7 +18,7 @@ from appliance.db.trio_psycopg import Connection
 
 STATEMENTS = statements.load("broker_copies")
 
-CHANNEL = "appliance_broker"
+BROKER_CHANNEL = "appliance_broker"
 """Where changes of what a copy is made from are told."""
 PATIENCE = 5.0
 """Seconds that commands and pages wait for the broker."""
@@ -27,7 +27,7 @@ SHARED_POLL_SECONDS = 0.2
 """Between two looks of one of many who wait at once."""
 
 
-class Arrival(Enum):
+class SyncStatus(Enum):
     """Where a change has got to."""
 
     APPLIED = "applied"
@@ -39,7 +39,7 @@ class Arrival(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class BrokerCopy:
+class BrokerCredentials:
     """The lines that the broker's files are made of, as of one snapshot."""
 
     snapshot: str
@@ -51,14 +51,14 @@ class BrokerCopy:
     """When the next staged password takes over."""
 
 
-async def read(connection: Connection[Any]) -> BrokerCopy:
+async def read(connection: Connection[Any]) -> BrokerCredentials:
     """All of it, as it is now."""
     cursor = await connection.execute(STATEMENTS["select_copy"])
     row = await cursor.fetchone()
     if row is None:
         raise RuntimeError("a SELECT without FROM gives one row")
     snapshot, devices, claims, denials, next_switch = row
-    return BrokerCopy(snapshot, devices + claims, denials, next_switch)
+    return BrokerCredentials(snapshot, devices + claims, denials, next_switch)
 
 
 async def hold_lock(connection: Connection[Any], key: int) -> None:
@@ -66,7 +66,7 @@ async def hold_lock(connection: Connection[Any], key: int) -> None:
     await connection.execute(STATEMENTS["hold_lock"], {"key": key})
 
 
-async def record(connection: Connection[Any], instance: str, key: int, copy: BrokerCopy) -> None:
+async def record(connection: Connection[Any], instance: str, key: int, copy: BrokerCredentials) -> None:
     """Say that the broker of ``instance`` knows what ``copy`` holds."""
     parameters = {"instance": instance, "key": key, "snapshot": copy.snapshot}
     await connection.execute(STATEMENTS["record_copy"], parameters)
@@ -74,40 +74,40 @@ async def record(connection: Connection[Any], instance: str, key: int, copy: Bro
 
 async def this_change(connection: Connection[Any]) -> str:
     """The name of the transaction under way, for :func:`wait` after its commit."""
-    cursor = await connection.execute(STATEMENTS["this_change"], {"channel": CHANNEL})
+    cursor = await connection.execute(STATEMENTS["this_change"], {"channel": BROKER_CHANNEL})
     row = await cursor.fetchone()
     if row is None:
         raise RuntimeError("a SELECT without FROM gives one row")
     return str(row[0])
 
 
-async def wait(connection: Connection[Any], change: str, *, patience: float = PATIENCE) -> Arrival:
+async def wait(connection: Connection[Any], change: str, *, patience: float = PATIENCE) -> SyncStatus:
     """Wait up to ``patience`` seconds until every broker that is served knows a committed change."""
     with trio.move_on_after(patience):
         while True:
-            arrival = await where(connection, change)
-            if arrival is not Arrival.PENDING:
+            arrival = await status_of(connection, change)
+            if arrival is not SyncStatus.PENDING:
                 return arrival
             await trio.sleep(POLL_SECONDS)
-    return Arrival.PENDING
+    return SyncStatus.PENDING
 
 
-async def settle(pool: Pool, change: str, *, patience: float = PATIENCE) -> Arrival:
+async def settle(pool: Pool, change: str, *, patience: float = PATIENCE) -> SyncStatus:
     """The same for one of many: holds no connection between two looks."""
     with trio.move_on_after(patience):
         while True:
             async with pool.connection() as connection:
-                arrival = await where(connection, change)
-            if arrival is not Arrival.PENDING:
+                arrival = await status_of(connection, change)
+            if arrival is not SyncStatus.PENDING:
                 return arrival
             await trio.sleep(SHARED_POLL_SECONDS)
-    return Arrival.PENDING
+    return SyncStatus.PENDING
 
 
-async def where(connection: Connection[Any], change: str) -> Arrival:
+async def status_of(connection: Connection[Any], change: str) -> SyncStatus:
     """Where a committed change has got to."""
     cursor = await connection.execute(STATEMENTS["copies_lacking"], {"change": change})
     served, lacking = await cursor.fetchone() or (0, 0)
     if not served:
-        return Arrival.NO_BROKER
-    return Arrival.PENDING if lacking else Arrival.APPLIED
+        return SyncStatus.NO_BROKER
+    return SyncStatus.PENDING if lacking else SyncStatus.APPLIED

@@ -1,6 +1,6 @@
 """What a device proves itself with: the password of its broker user and its HTTP token.
 
-Enters: who, and when. Leaves: secrets, once, in :class:`Issued`; only their hashes are kept. Never: two passwords of
+Enters: who, and when. Leaves: secrets, once, in :class:`IssuedSecrets`; only their hashes are kept. Never: two passwords of
 one broker user at a time. So a rotation is staged: the new password is shown, and the old one works until the switch,
 by hand or at a set time; the token before a rotation is good for another day. Revoking or deleting a device removes
 its credential in the same transaction (:mod:`appliance.devices.seats.changes`).
@@ -18,10 +18,10 @@ from typing import Any
 from appliance.broker.accounts import device_user, hash_password, new_secret
 from appliance.db import statements
 from appliance.db.audit import Actor, ActorKind, Entry, record
-from appliance.db.require import found
+from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import DeviceStatus
-from appliance.devices.seats.changes import By
+from appliance.devices.seats.changes import ChangeContext
 from appliance.errors import Conflict
 
 STATEMENTS = statements.load("credentials")
@@ -29,14 +29,14 @@ STATEMENTS = statements.load("credentials")
 PREVIOUS_TOKEN = timedelta(hours=24)
 """How long the HTTP token before a rotation is still good."""
 
-CLOCKWORK = Actor("credentials", ActorKind.APPLIANCE)
+CREDENTIAL_SCHEDULER = Actor("credentials", ActorKind.APPLIANCE)
 """Who switches to a staged password when its time has come."""
 
 MAY_HAVE_ONE = frozenset({DeviceStatus.ACTIVE, DeviceStatus.INACTIVE})
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class IssuedSecrets:
     """A device's secrets, this one time."""
 
     tenant_id: str
@@ -76,7 +76,7 @@ def token_hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-async def create(connection: Connection[Any], tenant_id: str, device_id: str, by: By) -> Issued:
+async def create(connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext) -> IssuedSecrets:
     """The first credential of a device. Raises NotFound; Conflict when it has one, or is not in service."""
     async with connection.transaction():
         _check(await _status(connection, tenant_id, device_id), device_id)
@@ -86,7 +86,9 @@ async def create(connection: Connection[Any], tenant_id: str, device_id: str, by
     return issued[0]
 
 
-async def create_many(connection: Connection[Any], tenant_id: str, devices: Iterable[str], by: By) -> list[Issued]:
+async def create_many(
+    connection: Connection[Any], tenant_id: str, devices: Iterable[str], by: ChangeContext
+) -> list[IssuedSecrets]:
     """Credentials for those of ``devices`` that are in service and have none, in order of id."""
     async with connection.transaction():
         statuses = await _statuses(connection, tenant_id, devices)
@@ -105,8 +107,8 @@ async def create_many(connection: Connection[Any], tenant_id: str, devices: Iter
 
 
 async def rotate(
-    connection: Connection[Any], tenant_id: str, device_id: str, by: By, rotation: Rotation | None = None
-) -> Issued:
+    connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext, rotation: Rotation | None = None
+) -> IssuedSecrets:
     """A new password and a new token. The password waits for its switch, a token is good at once.
 
     A device without a credential of its own gets its first one, which waits for nothing. A staged password that was
@@ -135,7 +137,7 @@ async def rotate(
     return issued
 
 
-async def switch(connection: Connection[Any], tenant_id: str, device_id: str, by: By) -> None:
+async def switch(connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext) -> None:
     """Let the staged password take over now: the broker drops whoever is connected with the old one.
 
     Raises NotFound; Conflict when none is staged.
@@ -154,7 +156,7 @@ async def switch_due(connection: Connection[Any], now: datetime) -> int:
     async with connection.transaction():
         cursor = await connection.execute(STATEMENTS["switch_due"], {"now": now})
         due = sorted(await cursor.fetchall())
-        await record(connection, *(_entry(CLOCKWORK, "switch", tenant, device) for tenant, device in due))
+        await record(connection, *(_entry(CREDENTIAL_SCHEDULER, "switch", tenant, device) for tenant, device in due))
     return len(due)
 
 
@@ -166,8 +168,8 @@ async def get(connection: Connection[Any], tenant_id: str, device_id: str) -> Cr
     return None if row is None else Credential(*row)
 
 
-def _issue(tenant_id: str, device_id: str) -> Issued:
-    return Issued(tenant_id, device_id, device_user(tenant_id, device_id), new_secret(), new_secret())
+def _issue(tenant_id: str, device_id: str) -> IssuedSecrets:
+    return IssuedSecrets(tenant_id, device_id, device_user(tenant_id, device_id), new_secret(), new_secret())
 
 
 async def _statuses(connection: Connection[Any], tenant_id: str, devices: Iterable[str]) -> dict[str, DeviceStatus]:
@@ -179,7 +181,7 @@ async def _statuses(connection: Connection[Any], tenant_id: str, devices: Iterab
 
 async def _status(connection: Connection[Any], tenant_id: str, device_id: str) -> DeviceStatus:
     status = (await _statuses(connection, tenant_id, [device_id])).get(device_id)
-    return found(None if status is DeviceStatus.DECOMMISSIONED else status, f"device {device_id}")
+    return require(None if status is DeviceStatus.DECOMMISSIONED else status, f"device {device_id}")
 
 
 def _check(status: DeviceStatus, device_id: str) -> None:

@@ -7,7 +7,7 @@ GAPS = 20
 SECOND = 1_000_000
 
 
-class Pace:
+class IntervalEstimator:
     """Learns the interval of one device. Looked at once a second at most, so what comes in one burst is one message.
 
     ``interval`` is the median of the last gaps in seconds; 0 while there is none.

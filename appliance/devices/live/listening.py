@@ -18,10 +18,10 @@ from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.pool import Pool, PoolTimeout
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.live.presence import Limits
+from appliance.devices.live.presence import PresenceThresholds
 from appliance.runtime.activity import activity
 
-INTERVAL = 5.0
+LISTEN_SECONDS = 5.0
 """Seconds between two looks, at most: presence may lag as much."""
 LOOKS = 6
 """Looks at least in the time after which a device is STALE."""
@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 class Listening:
     """Keeps the book of an instance."""
 
-    def __init__(self, pool: Pool, instance: str, clock: Clock, limits: Limits) -> None:
+    def __init__(self, pool: Pool, instance: str, clock: Clock, limits: PresenceThresholds) -> None:
         self._pool = pool
         self._instance = instance
         self._clock = clock
@@ -64,7 +64,7 @@ class Listening:
             await connection.execute(STATEMENTS["set_limits"], limits)
         await self.look(present=present())
         task_status.started()
-        rest = min(INTERVAL, self._limits.stale_after / LOOKS)
+        rest = min(LISTEN_SECONDS, self._limits.stale_after / LOOKS)
         while True:
             activity().rests(rest)
             await trio.sleep(rest)

@@ -62,7 +62,7 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class ListeningPeriod:
     """A time in which messages were taken without a break."""
 
     began_at: datetime
@@ -70,20 +70,22 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PresenceThresholds:
     """Silence in seconds below which no device is called STALE or OFFLINE, however short its interval."""
 
     stale_after: float = 90.0
     offline_after: float = 300.0
 
 
-def silence_since(moment: datetime, listening: Sequence[Stretch]) -> float:
+def silence_since(moment: datetime, listening: Sequence[ListeningPeriod]) -> float:
     """Seconds of silence after ``moment``, as far as it was listened to; ``listening`` does not overlap."""
     heard_out = (stretch.ended_at - max(stretch.began_at, moment) for stretch in listening)
     return max(0.0, *(stretch.total_seconds() for stretch in heard_out)) if listening else 0.0
 
 
-def presence_at(traffic: Traffic, interval: float | None, listening: Sequence[Stretch], limits: Limits) -> Presence:
+def presence_at(
+    traffic: Traffic, interval: float | None, listening: Sequence[ListeningPeriod], limits: PresenceThresholds
+) -> Presence:
     """The presence of a device at the end of ``listening``; ``interval`` is in seconds, as a person set it."""
     expected = interval if interval is not None else traffic.learned_interval or 0.0
     offline = max(OFFLINE_INTERVALS * expected, limits.offline_after)
@@ -106,7 +108,7 @@ async def counts(connection: Connection[Any], tenant_id: str | None) -> dict[Pre
     return {presence: found.get(presence, 0) for presence in Presence}
 
 
-async def limits(connection: Connection[Any]) -> Limits:
+async def limits(connection: Connection[Any]) -> PresenceThresholds:
     """The limits in force."""
     row = await (await connection.execute(STATEMENTS["select_limits"])).fetchone()
-    return Limits() if row is None else Limits(*row)
+    return PresenceThresholds() if row is None else PresenceThresholds(*row)

@@ -1,6 +1,6 @@
 """Hours of devices in which readings were stored: marked, so that they are rolled up anew (``appliance.history``).
 
-Marks are written with the states of devices, a second behind their readings at most. Nearly all readings fall into the
+Marked hours are written with the states of devices, a second behind their readings at most. Nearly all readings fall into the
 present hour, which needs one mark a device: it is due when the hour is over, so one mark stands for all that follow in
 it. Any other hour is marked whenever a reading falls into it, for a mark set before may be gone by now.
 """
@@ -16,21 +16,21 @@ HOUR = 3600 * 1_000_000
 MAX_KNOWN = 200_000
 """Devices remembered as marked in the present hour; past that they are marked again, which costs a row each."""
 
-Key = tuple[str, str]
+HourKey = tuple[str, str]
 
 
-class Owner(Protocol):
+class RollupOwner(Protocol):
     """Whose reading it is: :class:`appliance.devices.live.state.DeviceState`."""
 
     tenant_id: str
     device_id: str
 
 
-class Dated(Protocol):
+class DatedReading(Protocol):
     """A stored reading: :class:`appliance.ingest.batch.Reading`."""
 
     @property
-    def state(self) -> Owner:
+    def state(self) -> RollupOwner:
         """Its device."""
         ...
 
@@ -40,22 +40,22 @@ class Dated(Protocol):
         ...
 
 
-class Marks:
+class RollupQueue:
     """The marks that are to be written."""
 
     def __init__(self) -> None:
         self._hour = 0
-        self._known: set[Key] = set()
+        self._known: set[HourKey] = set()
         self._due: dict[tuple[str, str, int], None] = {}
         self._writing: list[tuple[str, str, int]] = []
 
     def stored(
         self,
-        readings: Sequence[Dated],
+        readings: Sequence[DatedReading],
         span: tuple[int, int] | None,
-        talking: Iterable[Owner],
+        talking: Iterable[RollupOwner],
         now: int,
-        unwritten: Callable[[], Iterable[Owner]],
+        unwritten: Callable[[], Iterable[RollupOwner]],
     ) -> None:
         """``readings``, all within ``span``, were committed; ``talking`` are their devices that did not talk before.
 
@@ -100,8 +100,8 @@ class Marks:
         self._writing = []
 
 
-async def rebuild_marks(pool: Pool, instance: str) -> int:
+async def rebuild_rollup_queue(pool: Pool, instance: str) -> int:
     """Mark what this instance stored after it last wrote marks; how many hours of devices those were."""
     async with pool.connection() as connection:
-        cursor = await connection.execute(statements.load("devices")["rebuild_marks"], {"instance": instance})
+        cursor = await connection.execute(statements.load("devices")["rebuild_rollup_queue"], {"instance": instance})
         return max(cursor.rowcount, 0)

@@ -14,15 +14,15 @@ import msgspec
 from appliance.db import statements
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.live.interval_estimator import Pace
-from appliance.devices.live.rollup_queue import Dated, Marks
+from appliance.devices.live.interval_estimator import IntervalEstimator
+from appliance.devices.live.rollup_queue import DatedReading, RollupQueue
 
-Key = tuple[str, str]
+DeviceKey = tuple[str, str]
 """(tenant_id, device_id)"""
 
 MAX_LATEST = 128
 """Names kept in the latest values of a device: twice what one message may carry."""
-MAX_OVERHEARD = 10_000
+MAX_UNACCEPTED = 10_000
 """Devices not in memory whose refused messages are remembered until somebody finds out whether they are registered."""
 WRITE_INTERVAL = 1.0
 """Seconds between two writes of what changed."""
@@ -68,7 +68,7 @@ class DeviceState:
         self.refused_reason: str | None = None
         self.offline_at = 0
         self.latest: dict[str, Any] = {}
-        self.pace = Pace()
+        self.pace = IntervalEstimator()
         self.changed = self.writing = False
 
 
@@ -81,22 +81,22 @@ class StateBook:
     def __init__(self, capacity: int, write_interval: float = WRITE_INTERVAL) -> None:
         self.write_interval = write_interval
         self._capacity = capacity
-        self._states: dict[Key, DeviceState] = {}
+        self._states: dict[DeviceKey, DeviceState] = {}
         self._changed: list[DeviceState] = []
         self._writing: list[DeviceState] = []
         self._talking: list[DeviceState] = []
-        self._marks = Marks()
-        self._overheard: dict[Key, tuple[int, str | None]] = {}
+        self._marks = RollupQueue()
+        self._unaccepted: dict[DeviceKey, tuple[int, str | None]] = {}
         self._queries = statements.load("devices")
 
     def __len__(self) -> int:
         return len(self._states)
 
-    def get(self, key: Key) -> DeviceState | None:
+    def get(self, key: DeviceKey) -> DeviceState | None:
         """The state of a device, if it is in memory."""
         return self._states.get(key)
 
-    async def load(self, connection: Connection[Any], keys: Iterable[Key]) -> None:
+    async def load(self, connection: Connection[Any], keys: Iterable[DeviceKey]) -> None:
         """Bring the states of ``keys`` into memory with one query; a device without one starts empty."""
         wanted = set(keys)
         while missing := sorted(wanted - self._states.keys()):
@@ -111,7 +111,7 @@ class StateBook:
             self._states.update(fresh)
         self._trim(wanted)
 
-    def _trim(self, wanted: Container[Key]) -> None:
+    def _trim(self, wanted: Container[DeviceKey]) -> None:
         """Forget states past the bound, oldest first; those ``wanted`` now stay, and those with unwritten changes."""
         excess = len(self._states) - self._capacity
         if excess <= 0:
@@ -130,7 +130,7 @@ class StateBook:
             self._changed.append(kept)
             self._talking.append(kept)
 
-    def heard(self, key: Key, at: int, refused: str | None) -> None:
+    def heard(self, key: DeviceKey, at: int, refused: str | None) -> None:
         """A message of a device was not accepted, for the reason ``refused``; None: for one that says nothing of it."""
         state = self._states.get(key)
         if state is not None:
@@ -138,10 +138,10 @@ class StateBook:
             if refused is not None:
                 state.refused_at, state.refused_reason = at, refused
             self.touch(state)
-        elif len(self._overheard) < MAX_OVERHEARD or key in self._overheard:
-            self._overheard[key] = (at, refused)
+        elif len(self._unaccepted) < MAX_UNACCEPTED or key in self._unaccepted:
+            self._unaccepted[key] = (at, refused)
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: DeviceKey) -> None:
         """The device was deleted: nothing that it sends brings back what may have been erased of it."""
         state = self._states.get(key)
         if state is not None:
@@ -149,12 +149,12 @@ class StateBook:
             state.refused_at = state.offline_at = 0
             state.refused_reason, state.latest = None, {}
 
-    def take_overheard(self) -> dict[Key, tuple[int, str | None]]:
+    def take_overheard(self) -> dict[DeviceKey, tuple[int, str | None]]:
         """What was heard of devices that are not in memory, since this was asked last."""
-        taken, self._overheard = self._overheard, {}
+        taken, self._unaccepted = self._unaccepted, {}
         return taken
 
-    def stored(self, readings: Sequence[Dated], span: tuple[int, int] | None, now: int) -> None:
+    def stored(self, readings: Sequence[DatedReading], span: tuple[int, int] | None, now: int) -> None:
         """``readings``, whose states were touched, are committed: their hours have news.
 
         ``span`` holds the times of all of them; it and ``now`` are in microseconds since 1970 UTC.
@@ -243,7 +243,7 @@ def _restore(state: DeviceState, row: tuple[Any, ...]) -> None:
     state.seen_at, state.heard_at = seen_at or 0, heard_at or 0
     state.adjusted_at, state.nulls, state.latest = adjusted_at or 0, nulls, latest
     state.refused_at, state.refused_reason, state.offline_at = refused_at or 0, refused_reason, offline_at or 0
-    state.pace = Pace(interval or 0.0)
+    state.pace = IntervalEstimator(interval or 0.0)
 
 
 def _merge(kept: DeviceState, other: DeviceState) -> None:

@@ -13,13 +13,13 @@ from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.runtime.activity import activity
 
-INTERVAL = 1.0
+WRITE_SECONDS = 1.0
 """Seconds between two looks."""
 
 log = structlog.get_logger(__name__)
 
 
-class Overheard:
+class UnacceptedTraffic:
     """Notes in the states of devices what was heard of them before they were known."""
 
     def __init__(self, states: StateBook, registry: Registry) -> None:
@@ -30,8 +30,8 @@ class Overheard:
         """Look now and then, for ever."""
         task_status.started()
         while True:
-            activity().rests(INTERVAL)
-            await trio.sleep(INTERVAL)
+            activity().rests(WRITE_SECONDS)
+            await trio.sleep(WRITE_SECONDS)
             try:
                 activity().did(await self.look())
             except (psycopg.Error, PoolTimeout, OSError) as error:

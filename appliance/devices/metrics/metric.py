@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from appliance.devices.device import Fault
+from appliance.devices.device import DeviceFault
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 """What devices may call a metric."""
@@ -41,7 +41,7 @@ class Metric:
         return self.label or self.name
 
 
-class Guess(NamedTuple):
+class MetricGuess(NamedTuple):
     """What a common name stands for."""
 
     label: str
@@ -49,43 +49,43 @@ class Guess(NamedTuple):
     decimals: int | None
 
 
-TEMPERATURE = Guess("Temperature", "°C", 1)
-HUMIDITY = Guess("Humidity", "%", 0)
-BATTERY = Guess("Battery", "V", 2)
-BATTERY_LEVEL = Guess("Battery", "%", 0)
+TEMPERATURE = MetricGuess("Temperature", "°C", 1)
+HUMIDITY = MetricGuess("Humidity", "%", 0)
+BATTERY = MetricGuess("Battery", "V", 2)
+BATTERY_LEVEL = MetricGuess("Battery", "%", 0)
 
-COMMON: Mapping[str, Guess] = {
+COMMON: Mapping[str, MetricGuess] = {
     "temperature": TEMPERATURE,
     "temp": TEMPERATURE,
     "humidity": HUMIDITY,
     "hum": HUMIDITY,
-    "rh": Guess("Relative humidity", "%", 0),
-    "pressure": Guess("Pressure", "hPa", 1),
+    "rh": MetricGuess("Relative humidity", "%", 0),
+    "pressure": MetricGuess("Pressure", "hPa", 1),
     "battery": BATTERY,
     "batterylevel": BATTERY_LEVEL,
-    "soc": Guess("State of charge", "%", 0),
+    "soc": MetricGuess("State of charge", "%", 0),
     "vbat": BATTERY,
     "batt": BATTERY,
-    "voltage": Guess("Voltage", "V", 2),
-    "current": Guess("Current", "A", 2),
-    "power": Guess("Power", "W", 0),
-    "energy": Guess("Energy", "kWh", 2),
-    "frequency": Guess("Frequency", "Hz", 1),
-    "co2": Guess("CO₂", "ppm", 0),
-    "tvoc": Guess("TVOC", "ppb", 0),
-    "pm1": Guess("PM1", "µg/m³", 0),
-    "pm25": Guess("PM2.5", "µg/m³", 0),
-    "pm10": Guess("PM10", "µg/m³", 0),
-    "signal": Guess("Signal", "dBm", 0),
-    "rssi": Guess("Signal", "dBm", 0),
-    "snr": Guess("Signal to noise", "dB", 1),
-    "light": Guess("Light", "lx", 0),
-    "lux": Guess("Light", "lx", 0),
-    "illuminance": Guess("Light", "lx", 0),
-    "noise": Guess("Noise", "dB", 0),
-    "ph": Guess("pH", None, 2),
-    "uptime": Guess("Uptime", "s", 0),
-    "rpm": Guess("Speed", "rpm", 0),
+    "voltage": MetricGuess("Voltage", "V", 2),
+    "current": MetricGuess("Current", "A", 2),
+    "power": MetricGuess("Power", "W", 0),
+    "energy": MetricGuess("Energy", "kWh", 2),
+    "frequency": MetricGuess("Frequency", "Hz", 1),
+    "co2": MetricGuess("CO₂", "ppm", 0),
+    "tvoc": MetricGuess("TVOC", "ppb", 0),
+    "pm1": MetricGuess("PM1", "µg/m³", 0),
+    "pm25": MetricGuess("PM2.5", "µg/m³", 0),
+    "pm10": MetricGuess("PM10", "µg/m³", 0),
+    "signal": MetricGuess("Signal", "dBm", 0),
+    "rssi": MetricGuess("Signal", "dBm", 0),
+    "snr": MetricGuess("Signal to noise", "dB", 1),
+    "light": MetricGuess("Light", "lx", 0),
+    "lux": MetricGuess("Light", "lx", 0),
+    "illuminance": MetricGuess("Light", "lx", 0),
+    "noise": MetricGuess("Noise", "dB", 0),
+    "ph": MetricGuess("pH", None, 2),
+    "uptime": MetricGuess("Uptime", "s", 0),
+    "rpm": MetricGuess("Speed", "rpm", 0),
 }
 """By the whole name, in lower case, or by its last word where others say of what."""
 
@@ -149,21 +149,21 @@ def described(name: str, known: Mapping[str, Metric], sample: Any = None) -> Met
     return known.get(name) or guess(name, sample)
 
 
-def fault_of(metric: Metric) -> Fault | None:
+def fault_of(metric: Metric) -> DeviceFault | None:
     """Why a metric cannot be shown so; None if it can."""
     texts = (("label", metric.label, MAX_LABEL), ("unit", metric.unit, MAX_UNIT))
     for field, text, longest in texts:
         if text is not None and (not 1 <= len(text) <= longest or CONTROL.search(text)):
-            return Fault(field, f"a {field} has 1 to {longest} characters on one line")
+            return DeviceFault(field, f"a {field} has 1 to {longest} characters on one line")
     if not NAME.fullmatch(metric.name):
-        return Fault("name", "a metric's name has 1 to 64 of A-Z a-z 0-9 _ . - and starts with a letter or _")
+        return DeviceFault("name", "a metric's name has 1 to 64 of A-Z a-z 0-9 _ . - and starts with a letter or _")
     if metric.decimals is not None and not 0 <= metric.decimals <= MAX_DECIMALS:
-        return Fault("decimals", f"decimals are a whole number from 0 to {MAX_DECIMALS}")
+        return DeviceFault("decimals", f"decimals are a whole number from 0 to {MAX_DECIMALS}")
     for field, bound in (("usual_low", metric.usual_low), ("usual_high", metric.usual_high)):
         if bound is not None and not abs(bound) < float("inf"):
-            return Fault(field, "the usual range is made of finite numbers")
+            return DeviceFault(field, "the usual range is made of finite numbers")
     if metric.usual_low is not None and metric.usual_high is not None and not metric.usual_low < metric.usual_high:
-        return Fault("usual_high", "the usual range ends above where it begins")
+        return DeviceFault("usual_high", "the usual range ends above where it begins")
     return None
 
 

@@ -1,6 +1,6 @@
 """The metrics of a tenant: learned when they are first seen, named by people.
 
-Enters: a connection and what a person says. Leaves: :class:`Named`; a change has its audit row in the same transaction.
+Enters: a connection and what a person says. Leaves: :class:`TenantMetric`; a change has its audit row in the same transaction.
 Never: work in the message path; new names are found in the devices' latest values, some seconds later.
 """
 
@@ -11,10 +11,10 @@ from typing import Any
 
 from appliance.db import statements
 from appliance.db.audit import Entry, record
-from appliance.db.require import affected, found
+from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.metrics.metric import Metric, fault_of, guess
-from appliance.devices.seats.changes import By, check_tenant
+from appliance.devices.seats.changes import ChangeContext, check_tenant
 from appliance.errors import Conflict
 
 STATEMENTS = statements.load("metrics")
@@ -26,7 +26,7 @@ FIELDS = ("label", "unit", "decimals", "usual_low", "usual_high")
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class TenantMetric:
     """One metric of a tenant as it is kept."""
 
     tenant_id: str
@@ -37,7 +37,7 @@ class Named:
 
 async def list_page(
     connection: Connection[Any], tenant_id: str | None, *, limit: int, after: tuple[str, str] | None = None
-) -> list[Named]:
+) -> list[TenantMetric]:
     """The metrics of a tenant, or for None of all, by tenant and name, behind the one at ``after``."""
     after_tenant, after_name = after or (None, None)
     parameters = {"tenant": tenant_id, "after_tenant": after_tenant, "after_name": after_name, "limit": limit}
@@ -52,13 +52,13 @@ async def of_names(connection: Connection[Any], tenant_id: str, names: Iterable[
     return {named.metric.name: named.metric for named in map(_named, await cursor.fetchall())}
 
 
-async def get(connection: Connection[Any], tenant_id: str, name: str) -> Named:
+async def get(connection: Connection[Any], tenant_id: str, name: str) -> TenantMetric:
     """One metric. Raises NotFound."""
     cursor = await connection.execute(STATEMENTS["select_metrics"], {"tenant": tenant_id, "names": [name]})
-    return _named(found(await cursor.fetchone(), f"metric {name}"))
+    return _named(require(await cursor.fetchone(), f"metric {name}"))
 
 
-async def create(connection: Connection[Any], tenant_id: str, metric: Metric, by: By) -> Named:
+async def create(connection: Connection[Any], tenant_id: str, metric: Metric, by: ChangeContext) -> TenantMetric:
     """Name a metric before it was ever seen. Raises Invalid with the field; Conflict when it is there; NotFound."""
     _check(metric)
     async with connection.transaction():
@@ -72,8 +72,8 @@ async def create(connection: Connection[Any], tenant_id: str, metric: Metric, by
 
 
 async def change(
-    connection: Connection[Any], tenant_id: str, metric: Metric, by: By, *, version: datetime | None = None
-) -> Named:
+    connection: Connection[Any], tenant_id: str, metric: Metric, by: ChangeContext, *, version: datetime | None = None
+) -> TenantMetric:
     """Say anew how a metric is shown: all of it.
 
     Raises Invalid with the field; NotFound; Conflict when somebody else has changed it since ``version``.
@@ -81,23 +81,23 @@ async def change(
     _check(metric)
     async with connection.transaction():
         cursor = await connection.execute(STATEMENTS["lock_metric"], {"tenant": tenant_id, "name": metric.name})
-        before = _named(found(await cursor.fetchone(), f"metric {metric.name}"))
+        before = _named(require(await cursor.fetchone(), f"metric {metric.name}"))
         if version is not None and version != before.version:
             raise Conflict(f"Somebody has changed metric {metric.name} meanwhile; load the page again.")
         if before.metric == metric:
             return before
         cursor = await connection.execute(STATEMENTS["update_metric"], _parameters(tenant_id, metric))
-        after = _named(found(await cursor.fetchone(), f"metric {metric.name}"))
+        after = _named(require(await cursor.fetchone(), f"metric {metric.name}"))
         await record(connection, _entry(by, "update", tenant_id, before.metric, metric))
     return after
 
 
-async def delete(connection: Connection[Any], tenant_id: str, name: str, by: By) -> None:
+async def delete(connection: Connection[Any], tenant_id: str, name: str, by: ChangeContext) -> None:
     """Forget what a metric is called; it comes back with a guess if a device still sends it. Raises NotFound."""
     async with connection.transaction():
         before = await get(connection, tenant_id, name)
         cursor = await connection.execute(STATEMENTS["delete_metric"], {"tenant": tenant_id, "name": name})
-        affected(cursor.rowcount, f"metric {name}")
+        require_rows(cursor.rowcount, f"metric {name}")
         await record(connection, _entry(by, "delete", tenant_id, before.metric, None))
 
 
@@ -129,7 +129,7 @@ def _parameters(tenant_id: str, metric: Metric) -> dict[str, Any]:
     return {"tenant": tenant_id, "name": metric.name, **_state(metric, FIELDS)}
 
 
-def _entry(by: By, verb: str, tenant_id: str, before: Metric | None, after: Metric | None) -> Entry:
+def _entry(by: ChangeContext, verb: str, tenant_id: str, before: Metric | None, after: Metric | None) -> Entry:
     """What differs, on both sides; all of it where one side is nothing."""
     named = before or after
     assert named is not None, "a change has a side"  # noqa: S101 - narrows the type
@@ -143,6 +143,6 @@ def _state(metric: Metric, fields: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(metric, name) for name in fields}
 
 
-def _named(row: tuple[Any, ...]) -> Named:
+def _named(row: tuple[Any, ...]) -> TenantMetric:
     tenant_id, *metric, version = row
-    return Named(tenant_id, Metric(*metric), version)
+    return TenantMetric(tenant_id, Metric(*metric), version)

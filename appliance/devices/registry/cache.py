@@ -1,6 +1,6 @@
 """The registry cache: what admission asks of devices, tenants and their subscriptions, without a round trip.
 
-Enters: keys of devices that talk, notifications of changes. Leaves: a :class:`Standing` each, positive or negative.
+Enters: keys of devices that talk, notifications of changes. Leaves: a :class:`AdmissionStatus` each, positive or negative.
 Bounded. Never wrong for long (P23): triggers tell every change that matters within the second; a standing ends by
 itself at the instant its subscription changes; after a lost LISTEN connection everything is forgotten. Safe while it
 is read: entries are only added, dropped or marked, never changed half-way.
@@ -21,12 +21,18 @@ from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import Device, DeviceStatus
 from appliance.devices.live.state import DeviceState, StateBook
-from appliance.devices.registry.provisioning import STANDING, TOO_LATE, Key, Request, Verdict
+from appliance.devices.registry.provisioning import (
+    REFUSED_STATUSES,
+    TOO_LATE,
+    DeviceKey,
+    ProvisioningRequest,
+    ProvisioningResult,
+)
 from appliance.reading import Reason, Refusal
 from appliance.subscriptions import rows
 from appliance.subscriptions.lifecycle import Status, Subscription, changes_at, status_at, usable
 
-CHANNEL = "appliance_registry"
+REGISTRY_CHANNEL = "appliance_registry"
 FOREVER = float("inf")
 UNSURE_SECONDS = 0.5
 """How long a standing counts that was read while something changed: it may be the old one, but not for a second."""
@@ -37,7 +43,7 @@ STATEMENTS = statements.load("registry")
 log = structlog.get_logger(__name__)
 
 
-class Tenant:
+class TenantRules:
     """What is remembered of a tenant; ``known`` is False for one that is not there. ``valid`` ends with a change."""
 
     __slots__ = ("active", "claim_token_hash", "known", "subscriptions", "valid")
@@ -58,7 +64,7 @@ class Tenant:
         self.valid = True
 
 
-class Standing:
+class AdmissionStatus:
     """What admission needs to know of a device. ``until`` is in seconds since 1970: then it is judged anew."""
 
     __slots__ = (
@@ -66,7 +72,7 @@ class Standing:
         "token_hash", "until",
     )  # fmt: skip
 
-    def __init__(self, tenant: Tenant, refusal: Refusal | None, until: float, *, registered: bool = False) -> None:
+    def __init__(self, tenant: TenantRules, refusal: Refusal | None, until: float, *, registered: bool = False) -> None:
         self.tenant = tenant
         self.refusal = refusal
         """Why its messages are not accepted, by checks 8 to 11; None: they are."""
@@ -94,7 +100,7 @@ class Standing:
 class Decides(Protocol):
     """Who decides on devices that are not registered: :class:`appliance.devices.registry.provisioning.Provisioner`."""
 
-    async def provision(self, requests: Iterable[Request]) -> dict[Key, Verdict]:
+    async def provision(self, requests: Iterable[ProvisioningRequest]) -> dict[DeviceKey, ProvisioningResult]:
         """A verdict for each."""
         ...
 
@@ -120,8 +126,8 @@ class Registry:
         self._capacity = capacity
         self._refusal_ttl = refusal_ttl
         self._grace = grace
-        self._standings: dict[Key, Standing] = {}
-        self._tenants: dict[str, Tenant] = {}
+        self._standings: dict[DeviceKey, AdmissionStatus] = {}
+        self._tenants: dict[str, TenantRules] = {}
         self._version = 0
 
     def __len__(self) -> int:
@@ -129,14 +135,14 @@ class Registry:
 
     # Asked by admission, a message at a time
 
-    def get(self, key: Key, now: float) -> Standing | None:
+    def get(self, key: DeviceKey, now: float) -> AdmissionStatus | None:
         """The standing of a device, if it is in memory and still holds at ``now`` (seconds since 1970)."""
         standing = self._standings.get(key)
         if standing is None or standing.until <= now or not standing.tenant.valid:
             return None
         return standing
 
-    def tenant(self, tenant_id: str) -> Tenant | None:
+    def tenant(self, tenant_id: str) -> TenantRules | None:
         """What is remembered of a tenant, or None if it must be asked for."""
         tenant = self._tenants.get(tenant_id)
         return tenant if tenant is not None and tenant.valid else None
@@ -144,7 +150,7 @@ class Registry:
     # Told by the database
 
     def changed(self, payload: str) -> None:
-        """Take one notification of CHANNEL; what cannot be understood forgets everything."""
+        """Take one notification of REGISTRY_CHANNEL; what cannot be understood forgets everything."""
         self._version += 1
         try:
             message = msgspec.json.decode(payload)
@@ -173,7 +179,7 @@ class Registry:
 
     # Read from the database
 
-    async def resolve(self, wanted: Mapping[Key, str | None]) -> dict[Key, Standing]:
+    async def resolve(self, wanted: Mapping[DeviceKey, str | None]) -> dict[DeviceKey, AdmissionStatus]:
         """A standing for each device of ``wanted`` (key -> site that a message names), new devices provisioned.
 
         Raises psycopg.Error when the database cannot be had; then nothing is known, and it is to be tried again.
@@ -188,13 +194,13 @@ class Registry:
             if homeless:
                 await self._adopt(connection, homeless)
                 found |= await self._load(connection, homeless)
-        newcomers = [
-            Request(*key, site)
+        new_devices = [
+            ProvisioningRequest(*key, site)
             for key, site in wanted.items()
             if not found[key].registered and found[key].tenant.active
         ]
-        if newcomers:
-            verdicts = await self._provisioner.provision(newcomers)
+        if new_devices:
+            verdicts = await self._provisioner.provision(new_devices)
             registered = [key for key, verdict in verdicts.items() if isinstance(verdict, Device)]
             if registered:
                 async with self._pool.connection() as connection:
@@ -205,12 +211,12 @@ class Registry:
         self._keep(found, unsure=version != self._version)
         return found
 
-    async def standings(self, keys: Iterable[Key]) -> dict[Key, Standing]:
+    async def standings(self, keys: Iterable[DeviceKey]) -> dict[DeviceKey, AdmissionStatus]:
         """How devices stand in the database now; nothing is provisioned, and nothing is kept."""
         async with self._pool.connection() as connection:
             return await self._load(connection, keys)
 
-    async def authentic(self, key: Key, secret: str) -> bool:
+    async def authentic(self, key: DeviceKey, secret: str) -> bool:
         """Whether ``secret`` is the device's own token or, of a device without one, its tenant's claim password.
 
         Nothing is provisioned. The time taken does not tell which of the reasons for a no it was.
@@ -244,12 +250,12 @@ class Registry:
         async with self._pool.connection() as connection:
             await self._load_tenants(connection, names)
 
-    def _refused(self, tenant: Tenant, refusal: Refusal) -> Standing:
+    def _refused(self, tenant: TenantRules, refusal: Refusal) -> AdmissionStatus:
         """A negative entry. What came too late is asked again with the next message."""
         now = self._clock.wall()
-        return Standing(tenant, refusal, now if refusal is TOO_LATE else now + self._refusal_ttl)
+        return AdmissionStatus(tenant, refusal, now if refusal is TOO_LATE else now + self._refusal_ttl)
 
-    async def _load(self, connection: Connection[Any], keys: Iterable[Key]) -> dict[Key, Standing]:
+    async def _load(self, connection: Connection[Any], keys: Iterable[DeviceKey]) -> dict[DeviceKey, AdmissionStatus]:
         ordered = sorted(keys)
         tenants = await self._load_tenants(connection, {tenant_id for tenant_id, _ in ordered})
         parameters = {"tenants": [key[0] for key in ordered], "devices": [key[1] for key in ordered]}
@@ -257,17 +263,17 @@ class Registry:
         devices = {(row[0], row[1]): row for row in await cursor.fetchall()}
         await self._states.load(connection, devices)
         now = datetime.fromtimestamp(self._clock.wall(), UTC)
-        standings: dict[Key, Standing] = {}
+        standings: dict[DeviceKey, AdmissionStatus] = {}
         for key in ordered:
             row = devices.get(key)
             if row is None:
-                standings[key] = self._refused(tenants[key[0]], _stranger(key[0], tenants[key[0]]))
+                standings[key] = self._refused(tenants[key[0]], _unknown_tenant(key[0], tenants[key[0]]))
             else:
                 standings[key] = self._standing(tenants[key[0]], row, now)
                 standings[key].state = self._states.get(key)
         return standings
 
-    async def _load_tenants(self, connection: Connection[Any], names: Iterable[str]) -> dict[str, Tenant]:
+    async def _load_tenants(self, connection: Connection[Any], names: Iterable[str]) -> dict[str, TenantRules]:
         wanted = sorted(set(names))
         found = {name: tenant for name in wanted if (tenant := self.tenant(name)) is not None}
         missing = [name for name in wanted if name not in found]
@@ -286,10 +292,10 @@ class Registry:
                 self._tenants[name] = tenant
         return found
 
-    def _standing(self, tenant: Tenant, row: Sequence[Any], now: datetime) -> Standing:
+    def _standing(self, tenant: TenantRules, row: Sequence[Any], now: datetime) -> AdmissionStatus:
         _, _, status, subscription_id, site_id, token_hash, previous_hash, previous_until = row
         refusal, until = self._judge(tenant, DeviceStatus(status), subscription_id, now)
-        standing = Standing(tenant, refusal, until, registered=True)
+        standing = AdmissionStatus(tenant, refusal, until, registered=True)
         standing.site_id = site_id
         standing.token_hash = token_hash
         standing.previous_token_hash = previous_hash
@@ -297,13 +303,13 @@ class Registry:
         return standing
 
     def _judge(
-        self, tenant: Tenant, status: DeviceStatus, subscription_id: str | None, now: datetime
+        self, tenant: TenantRules, status: DeviceStatus, subscription_id: str | None, now: datetime
     ) -> tuple[Refusal | None, float]:
         """Checks 8, 10 and 11, and the instant at which the answer changes by itself."""
         if not tenant.active:
             return Refusal(Reason.TENANT_SUSPENDED, "the tenant is suspended"), FOREVER
         if status is not DeviceStatus.ACTIVE:
-            return STANDING[status], FOREVER
+            return REFUSED_STATUSES[status], FOREVER
         subscription = tenant.subscriptions.get(subscription_id or "")
         if subscription is None:  # read in two statements, and changed in between: soon again
             return None, now.timestamp() + UNSURE_SECONDS
@@ -316,7 +322,7 @@ class Registry:
         reason = Reason.SUBSCRIPTION_EXPIRED if worth is Status.EXPIRED else Reason.SUBSCRIPTION_SUSPENDED
         return Refusal(reason, f"{subscription.subscription_id} is {worth.value}"), until
 
-    async def _adopt(self, connection: Connection[Any], sites: Mapping[Key, str]) -> None:
+    async def _adopt(self, connection: Connection[Any], sites: Mapping[DeviceKey, str]) -> None:
         ordered = sorted(sites)
         parameters = {
             "tenants": [key[0] for key in ordered],
@@ -325,7 +331,7 @@ class Registry:
         }
         await connection.execute(STATEMENTS["adopt_sites"], parameters)
 
-    def _keep(self, found: Mapping[Key, Standing], *, unsure: bool) -> None:
+    def _keep(self, found: Mapping[DeviceKey, AdmissionStatus], *, unsure: bool) -> None:
         soon = self._clock.wall() + UNSURE_SECONDS
         for key, standing in found.items():
             if unsure and standing.until > soon:
@@ -336,11 +342,11 @@ class Registry:
             del self._standings[key]
 
 
-def _tenant(row: Sequence[Any] | None, subscriptions: Sequence[Subscription]) -> Tenant:
+def _tenant(row: Sequence[Any] | None, subscriptions: Sequence[Subscription]) -> TenantRules:
     if row is None:
-        return Tenant(known=False)
+        return TenantRules(known=False)
     _, status, claim_enabled, claim_token_hash = row
-    return Tenant(
+    return TenantRules(
         known=True,
         active=status == "ACTIVE",
         claim_token_hash=claim_token_hash if claim_enabled else None,
@@ -348,7 +354,7 @@ def _tenant(row: Sequence[Any] | None, subscriptions: Sequence[Subscription]) ->
     )
 
 
-def _stranger(tenant_id: str, tenant: Tenant) -> Refusal:
+def _unknown_tenant(tenant_id: str, tenant: TenantRules) -> Refusal:
     """Of a device that is not registered, before the provisioner was asked."""
     if not tenant.known:
         return Refusal(Reason.UNKNOWN_TENANT, f"there is no tenant {tenant_id}")

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from appliance.db.pool import Pool
 from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials import credential as credentials
-from appliance.devices.credentials.credential import Issued
-from appliance.devices.registry.provisioning import TOO_LATE, Key, Request, Verdict
-from appliance.devices.seats.changes import By
+from appliance.devices.credentials.credential import IssuedSecrets
+from appliance.devices.registry.provisioning import TOO_LATE, DeviceKey, ProvisioningRequest, ProvisioningResult
+from appliance.devices.seats.changes import ChangeContext
 from appliance.reading import Reason, Refusal
 
-Provision = Callable[[Iterable[Request]], Awaitable[dict[Key, Verdict]]]
+Provision = Callable[[Iterable[ProvisioningRequest]], Awaitable[dict[DeviceKey, ProvisioningResult]]]
 """Of :class:`appliance.devices.registry.provisioning.Provisioner`."""
 
 MAY_STILL_COME = frozenset({Reason.PENDING_APPROVAL, Reason.NO_SUBSCRIPTION_CAPACITY})
@@ -24,28 +24,28 @@ CHANGED_MEANWHILE = Refusal(Reason.DEVICE_INACTIVE, "the device was taken out of
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class ClaimPending:
     """Not yet: approval or a seat is pending (202)."""
 
     refusal: Refusal
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class ClaimTaken:
     """The device has a credential of its own already; a person rotates or revokes it (409)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
+class ClaimRefused:
     """No: the device is out of service, or its tenant registers devices by hand."""
 
     refusal: Refusal
 
 
-Outcome = Issued | Waiting | Taken | Turned
+ClaimOutcome = IssuedSecrets | ClaimPending | ClaimTaken | ClaimRefused
 
 
-async def claim(pool: Pool, provision: Provision, request: Request, by: By) -> Outcome:
+async def claim(pool: Pool, provision: Provision, request: ProvisioningRequest, by: ChangeContext) -> ClaimOutcome:
     """Give the device its own credential, once, whoever asks at the same moment; returns when the broker knows it.
 
     Raises psycopg.OperationalError when the database cannot be had.
@@ -53,13 +53,13 @@ async def claim(pool: Pool, provision: Provision, request: Request, by: By) -> O
     verdict = (await provision([request]))[request.key]
     if isinstance(verdict, Refusal):
         waits = verdict.reason in MAY_STILL_COME or verdict == TOO_LATE
-        return Waiting(verdict) if waits else Turned(verdict)
+        return ClaimPending(verdict) if waits else ClaimRefused(verdict)
     async with pool.connection() as connection:
         async with connection.transaction():
             issued = await credentials.create_many(connection, request.tenant_id, [request.device_id], by)
             change = await broker_sync.this_change(connection) if issued else ""
         if not issued:
             held = await credentials.get(connection, request.tenant_id, request.device_id)
-            return Turned(CHANGED_MEANWHILE) if held is None else Taken()
+            return ClaimRefused(CHANGED_MEANWHILE) if held is None else ClaimTaken()
     await broker_sync.settle(pool, change)
     return issued[0]

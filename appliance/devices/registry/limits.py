@@ -15,7 +15,7 @@ from appliance.db import statements
 from appliance.db.pool import Pool
 from appliance.runtime.activity import activity
 
-INTERVAL = 0.5
+REFRESH_SECONDS = 0.5
 """Seconds between two readings at least."""
 
 STATEMENTS = statements.load("registry")
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class LimitOverride:
     """What one row says; None leaves the wider limit in force. Rates in messages a second, ``burst`` in messages."""
 
     rate: float | None
@@ -32,17 +32,17 @@ class Limits:
     tenant_rate: float | None
 
 
-class Overrides:
+class LimitOverrides:
     """``get`` answers from memory; ``changed`` asks for a new reading; ``run`` reads."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self.on_change: Callable[[], None] = lambda: None
         """Called after a reading that differs from the one before."""
-        self._limits: dict[tuple[str, str | None], Limits] = {}
+        self._limits: dict[tuple[str, str | None], LimitOverride] = {}
         self._stale = trio.Event()
 
-    def get(self, tenant_id: str, device_id: str | None) -> Limits | None:
+    def get(self, tenant_id: str, device_id: str | None) -> LimitOverride | None:
         """What is set for a device, or with ``device_id`` None for the tenant."""
         return self._limits.get((tenant_id, device_id))
 
@@ -65,13 +65,13 @@ class Overrides:
                 activity().failed(error)
                 log.warning("limits not read", error=str(error).strip())
                 self._stale.set()
-            await trio.sleep(INTERVAL)
+            await trio.sleep(REFRESH_SECONDS)
 
     async def _read(self) -> None:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(STATEMENTS["select_overrides"])
             found = {
-                (row[0], row[1]): Limits(row[2], None if row[3] is None else int(row[3]), row[4])
+                (row[0], row[1]): LimitOverride(row[2], None if row[3] is None else int(row[3]), row[4])
                 for row in await cursor.fetchall()
             }
         if found != self._limits:

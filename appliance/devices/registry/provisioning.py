@@ -27,7 +27,7 @@ from appliance.db.pool import Pool
 from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import Device, DeviceStatus
-from appliance.devices.seats.allocator import Allotment
+from appliance.devices.seats.allocator import SeatAllocator
 from appliance.devices.seats.changes import LIMIT_CONSTRAINT, device_of, entry
 from appliance.errors import ApplianceError, NoCapacity
 from appliance.reading import Reason, Refusal
@@ -57,17 +57,17 @@ ACTOR = Actor("provisioning", ActorKind.APPLIANCE)
 
 TOO_LATE = Refusal(Reason.UNREGISTERED_DEVICE, "the device is new and could not be registered in time; replay it later")
 
-Key = tuple[str, str]
+DeviceKey = tuple[str, str]
 """(tenant_id, device_id)"""
 
-Verdict = Device | Refusal
+ProvisioningResult = Device | Refusal
 """The device, which is registered and ACTIVE, or why its messages are not accepted."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ProvisioningRequest:
     """A device that ingest does not know."""
 
     tenant_id: str
@@ -76,13 +76,13 @@ class Request:
     """The site its message names: it stands there from now on."""
 
     @property
-    def key(self) -> Key:
+    def key(self) -> DeviceKey:
         """(tenant_id, device_id)"""
         return self.tenant_id, self.device_id
 
 
 @dataclass(frozen=True, slots=True)
-class Tenant:
+class ProvisioningTenant:
     """What provisioning asks of a tenant."""
 
     tenant_id: str
@@ -93,10 +93,10 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True)
-class Newcomer:
+class UnseatedDevice:
     """A device row to be made: ACTIVE with a seat, or PENDING without."""
 
-    request: Request
+    request: ProvisioningRequest
     subscription_id: str | None
 
     @property
@@ -105,7 +105,7 @@ class Newcomer:
         return DeviceStatus.PENDING if self.subscription_id is None else DeviceStatus.ACTIVE
 
 
-STANDING: Mapping[DeviceStatus, Refusal] = {
+REFUSED_STATUSES: Mapping[DeviceStatus, Refusal] = {
     DeviceStatus.PENDING: Refusal(Reason.PENDING_APPROVAL, "the device waits for approval"),
     DeviceStatus.INACTIVE: Refusal(Reason.DEVICE_INACTIVE, "the device is deactivated"),
     DeviceStatus.REVOKED: Refusal(Reason.DEVICE_REVOKED, "the device is revoked"),
@@ -113,12 +113,12 @@ STANDING: Mapping[DeviceStatus, Refusal] = {
 }
 
 
-def standing(device: Device) -> Verdict:
+def refusal_by_status(device: Device) -> ProvisioningResult:
     """The verdict on a device that is there."""
-    return STANDING.get(device.status, device)
+    return REFUSED_STATUSES.get(device.status, device)
 
 
-def shut_out(tenant_id: str, tenant: Tenant | None) -> Refusal | None:
+def refusal_by_tenant(tenant_id: str, tenant: ProvisioningTenant | None) -> Refusal | None:
     """Why no device of the tenant is served, known or new; None: they are."""
     if tenant is None:
         return Refusal(Reason.UNKNOWN_TENANT, f"there is no tenant {tenant_id}")
@@ -127,34 +127,36 @@ def shut_out(tenant_id: str, tenant: Tenant | None) -> Refusal | None:
     return None
 
 
-def seat_newcomers(
-    requests: Iterable[Request], tenants: Mapping[str, Tenant], allotments: Mapping[str, Allotment]
-) -> tuple[list[Newcomer], dict[Key, Verdict]]:
+def seat_new_devices(
+    requests: Iterable[ProvisioningRequest],
+    tenants: Mapping[str, ProvisioningTenant],
+    allotments: Mapping[str, SeatAllocator],
+) -> tuple[list[UnseatedDevice], dict[DeviceKey, ProvisioningResult]]:
     """Who of ``requests``, devices that are not there, is to be made, and the refusal of each that is not."""
-    newcomers: list[Newcomer] = []
-    refused: dict[Key, Verdict] = {}
+    new_devices: list[UnseatedDevice] = []
+    refused: dict[DeviceKey, ProvisioningResult] = {}
     room = {tenant_id: MAX_PENDING - tenant.pending for tenant_id, tenant in tenants.items()}
     for request in requests:
         tenant = tenants[request.tenant_id]
         if tenant.strategy == "auto":
             try:
-                newcomers.append(Newcomer(request, allotments[request.tenant_id].take()))
+                new_devices.append(UnseatedDevice(request, allotments[request.tenant_id].take()))
             except NoCapacity as error:
                 refused[request.key] = Refusal(Reason.NO_SUBSCRIPTION_CAPACITY, str(error))
         elif tenant.strategy == "off":
             refused[request.key] = Refusal(Reason.UNREGISTERED_DEVICE, "the tenant registers its devices by hand")
         elif room[request.tenant_id] > 0:
             room[request.tenant_id] -= 1
-            newcomers.append(Newcomer(request, None))
+            new_devices.append(UnseatedDevice(request, None))
         else:
             detail = f"{MAX_PENDING} devices of the tenant wait for approval already"
             refused[request.key] = Refusal(Reason.UNREGISTERED_DEVICE, detail)
-    return newcomers, refused
+    return new_devices, refused
 
 
 async def provision_once(
-    connection: Connection[Any], requests: Sequence[Request], *, now: datetime, grace: timedelta = GRACE
-) -> dict[Key, Verdict]:
+    connection: Connection[Any], requests: Sequence[ProvisioningRequest], *, now: datetime, grace: timedelta = GRACE
+) -> dict[DeviceKey, ProvisioningResult]:
     """Decide on ``requests`` in one transaction, at most MAX_DEVICES. Role ``appliance_ingest``, autocommit.
 
     Raises what the database raises: 40xxx, and 55P03 when somebody holds the locks, are worth another try.
@@ -164,8 +166,10 @@ async def provision_once(
         await connection.execute(STATEMENTS["set_lock_timeout"], {"milliseconds": LOCK_TIMEOUT_MS})
         await lock_until_commit(connection, [device_lock_key(*request.key) for request in ordered])
         tenants = await _tenants(connection, ordered)
-        refusals = {key: shut_out(key[0], tenants.get(key[0])) for key in (request.key for request in ordered)}
-        verdicts: dict[Key, Verdict] = {key: refusal for key, refusal in refusals.items() if refusal is not None}
+        refusals = {key: refusal_by_tenant(key[0], tenants.get(key[0])) for key in (request.key for request in ordered)}
+        verdicts: dict[DeviceKey, ProvisioningResult] = {
+            key: refusal for key, refusal in refusals.items() if refusal is not None
+        }
         verdicts |= await _known(connection, [request for request in ordered if request.key not in verdicts])
         absent = [request for request in ordered if request.key not in verdicts]
         if absent:
@@ -175,35 +179,39 @@ async def provision_once(
 
 async def _admit(
     connection: Connection[Any],
-    requests: Sequence[Request],
-    tenants: Mapping[str, Tenant],
+    requests: Sequence[ProvisioningRequest],
+    tenants: Mapping[str, ProvisioningTenant],
     now: datetime,
     grace: timedelta,
-) -> dict[Key, Verdict]:
+) -> dict[DeviceKey, ProvisioningResult]:
     """Make the devices that are to be made, with their seats and audit rows."""
     seating = {request.tenant_id for request in requests if tenants[request.tenant_id].strategy == "auto"}
     owned = groupby(await rows.lock(connection, seating), key=lambda row: row.tenant_id) if seating else ()
-    allotments = {tenant_id: Allotment([], now, grace=grace) for tenant_id in seating}
-    allotments |= {tenant_id: Allotment(list(group), now, grace=grace) for tenant_id, group in owned}
+    allotments = {tenant_id: SeatAllocator([], now, grace=grace) for tenant_id in seating}
+    allotments |= {tenant_id: SeatAllocator(list(group), now, grace=grace) for tenant_id, group in owned}
     # A person registers a device without its advisory lock. Whoever did so while we waited for the subscriptions has
     # left it there, perhaps on the last seat; where no seat is asked for, the INSERT finds it in its way.
     verdicts = await _known(connection, requests) if seating else {}
     absent = [request for request in requests if request.key not in verdicts]
-    newcomers, refused = seat_newcomers(absent, tenants, allotments)
-    made = await _insert(connection, newcomers)
+    new_devices, refused = seat_new_devices(absent, tenants, allotments)
+    made = await _insert(connection, new_devices)
     await record(connection, *map(_entry, made))
-    verdicts |= refused | {(device.tenant_id, device.device_id): standing(device) for device in made}
-    rest = [newcomer.request for newcomer in newcomers if newcomer.request.key not in verdicts]
+    verdicts |= refused | {(device.tenant_id, device.device_id): refusal_by_status(device) for device in made}
+    rest = [new_device.request for new_device in new_devices if new_device.request.key not in verdicts]
     return verdicts | (await _known(connection, rest) if rest else {})
 
 
-async def _tenants(connection: Connection[Any], requests: Iterable[Request]) -> dict[str, Tenant]:
+async def _tenants(
+    connection: Connection[Any], requests: Iterable[ProvisioningRequest]
+) -> dict[str, ProvisioningTenant]:
     parameters = {"tenants": sorted({request.tenant_id for request in requests})}
     cursor = await connection.execute(STATEMENTS["select_tenants"], parameters)
-    return {row[0]: Tenant(*row) for row in await cursor.fetchall()}
+    return {row[0]: ProvisioningTenant(*row) for row in await cursor.fetchall()}
 
 
-async def _known(connection: Connection[Any], requests: Sequence[Request]) -> dict[Key, Verdict]:
+async def _known(
+    connection: Connection[Any], requests: Sequence[ProvisioningRequest]
+) -> dict[DeviceKey, ProvisioningResult]:
     """The verdicts on those that are there."""
     parameters = {
         "tenants": [request.tenant_id for request in requests],
@@ -211,19 +219,20 @@ async def _known(connection: Connection[Any], requests: Sequence[Request]) -> di
     }
     cursor = await connection.execute(STATEMENTS["select_devices"], parameters)
     return {
-        (device.tenant_id, device.device_id): standing(device) for device in map(device_of, await cursor.fetchall())
+        (device.tenant_id, device.device_id): refusal_by_status(device)
+        for device in map(device_of, await cursor.fetchall())
     }
 
 
-async def _insert(connection: Connection[Any], newcomers: Sequence[Newcomer]) -> list[Device]:
-    if not newcomers:
+async def _insert(connection: Connection[Any], new_devices: Sequence[UnseatedDevice]) -> list[Device]:
+    if not new_devices:
         return []
     parameters = {
-        "tenants": [newcomer.request.tenant_id for newcomer in newcomers],
-        "devices": [newcomer.request.device_id for newcomer in newcomers],
-        "statuses": [newcomer.status.value for newcomer in newcomers],
-        "subscriptions": [newcomer.subscription_id for newcomer in newcomers],
-        "sites": [newcomer.request.site_id for newcomer in newcomers],
+        "tenants": [new_device.request.tenant_id for new_device in new_devices],
+        "devices": [new_device.request.device_id for new_device in new_devices],
+        "statuses": [new_device.status.value for new_device in new_devices],
+        "subscriptions": [new_device.subscription_id for new_device in new_devices],
+        "sites": [new_device.request.site_id for new_device in new_devices],
     }
     cursor = await connection.execute(STATEMENTS["insert_devices"], parameters)
     return [device_of(row) for row in await cursor.fetchall()]
@@ -237,13 +246,13 @@ def _entry(device: Device) -> Entry:
 class _Ticket:
     """What one caller waits for. ``undecided`` shrinks as ``verdicts`` grow."""
 
-    undecided: dict[Key, Request]
+    undecided: dict[DeviceKey, ProvisioningRequest]
     deadline: float
-    verdicts: dict[Key, Verdict] = field(default_factory=dict)
+    verdicts: dict[DeviceKey, ProvisioningResult] = field(default_factory=dict)
     error: Exception | None = None
     done: trio.Event = field(default_factory=trio.Event)
 
-    def settle(self, verdicts: Mapping[Key, Verdict]) -> None:
+    def settle(self, verdicts: Mapping[DeviceKey, ProvisioningResult]) -> None:
         """Take what concerns this ticket; with the last of it the caller goes."""
         for key in self.undecided.keys() & verdicts.keys():
             self.verdicts[key] = verdicts[key]
@@ -273,7 +282,7 @@ class Provisioner:
         self._clock = clock or SystemClock()
         self._send, self._receive = trio.open_memory_channel[_Ticket](MAX_TICKETS)
 
-    async def provision(self, requests: Iterable[Request]) -> dict[Key, Verdict]:
+    async def provision(self, requests: Iterable[ProvisioningRequest]) -> dict[DeviceKey, ProvisioningResult]:
         """A verdict for each of ``requests``, within ``max_wait`` seconds; what was not decided by then is TOO_LATE.
 
         Raises psycopg.Error (PoolTimeout is one) or OSError when the database cannot be had: then nothing is known,
@@ -315,7 +324,7 @@ class Provisioner:
 
     async def _round(self, tickets: Sequence[_Ticket]) -> None:
         """Decide on all that ``tickets`` ask, as far as it can be decided now."""
-        wanted: dict[Key, Request] = {}
+        wanted: dict[DeviceKey, ProvisioningRequest] = {}
         for ticket in reversed(tickets):
             wanted |= ticket.undecided
         ordered = [wanted[key] for key in sorted(wanted)]
@@ -331,7 +340,7 @@ class Provisioner:
                     if not ticket.done.is_set():
                         ticket.fail(error)
 
-    async def _decide(self, requests: Sequence[Request]) -> dict[Key, Verdict]:
+    async def _decide(self, requests: Sequence[ProvisioningRequest]) -> dict[DeviceKey, ProvisioningResult]:
         """The verdicts on one transaction's worth, tried again or taken apart as its failures ask.
 
         Those on whom it cannot be decided now are left out.
@@ -348,7 +357,9 @@ class Provisioner:
                     return await self._isolate(requests, error)
         return {}
 
-    async def _isolate(self, requests: Sequence[Request], error: psycopg.Error) -> dict[Key, Verdict]:
+    async def _isolate(
+        self, requests: Sequence[ProvisioningRequest], error: psycopg.Error
+    ) -> dict[DeviceKey, ProvisioningResult]:
         """What ``error`` asks for: to stop, to hold on, or to find the one device that the database refuses."""
         failure = classify(error)
         if failure is Failure.STOP:
@@ -363,14 +374,14 @@ class Provisioner:
         middle = len(requests) // 2
         return await self._apart([requests[:middle], requests[middle:]])
 
-    async def _apart(self, parts: Iterable[Sequence[Request]]) -> dict[Key, Verdict]:
+    async def _apart(self, parts: Iterable[Sequence[ProvisioningRequest]]) -> dict[DeviceKey, ProvisioningResult]:
         """A transaction for each part."""
-        verdicts: dict[Key, Verdict] = {}
+        verdicts: dict[DeviceKey, ProvisioningResult] = {}
         for part in parts:
             verdicts |= await self._decide(part)
         return verdicts
 
-    async def _try(self, requests: Sequence[Request]) -> dict[Key, Verdict]:
+    async def _try(self, requests: Sequence[ProvisioningRequest]) -> dict[DeviceKey, ProvisioningResult]:
         now = datetime.fromtimestamp(self._clock.wall(), UTC)
         # Less than the callers wait, so that they learn that there is no database, and hold what they have.
         async with self._pool.connection(timeout=self._max_wait * 0.8) as connection:

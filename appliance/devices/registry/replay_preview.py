@@ -13,14 +13,14 @@ from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.live.state import DeviceState
 from appliance.devices.registry import provisioning
-from appliance.devices.registry.cache import FOREVER, Registry, Standing
-from appliance.devices.registry.provisioning import Key, Request, Tenant, seat_newcomers
-from appliance.devices.seats.allocator import Allotment
+from appliance.devices.registry.cache import FOREVER, AdmissionStatus, Registry
+from appliance.devices.registry.provisioning import DeviceKey, ProvisioningRequest, ProvisioningTenant, seat_new_devices
+from appliance.devices.seats.allocator import SeatAllocator
 from appliance.reading import Refusal
 from appliance.subscriptions import rows
 
 
-class Foresight:
+class RegistryPreview:
     """For one forecast: remembers whom it has seated. Grows with the devices it is asked for."""
 
     def __init__(self, registry: Registry, pool: Pool, clock: Clock, *, grace: timedelta) -> None:
@@ -28,20 +28,20 @@ class Foresight:
         self._pool = pool
         self._clock = clock
         self._grace = grace
-        self._known: dict[Key, Standing] = {}
-        self._tenants: dict[str, Tenant] = {}
-        self._allotments: dict[str, Allotment] = {}
+        self._known: dict[DeviceKey, AdmissionStatus] = {}
+        self._tenants: dict[str, ProvisioningTenant] = {}
+        self._allotments: dict[str, SeatAllocator] = {}
         self._nobody = DeviceState("", "")
-        self.newcomers = 0
+        self.new_devices = 0
         """Devices that would be registered."""
 
-    async def resolve(self, wanted: Mapping[Key, str | None]) -> dict[Key, Standing]:
+    async def resolve(self, wanted: Mapping[DeviceKey, str | None]) -> dict[DeviceKey, AdmissionStatus]:
         """A standing for each device of ``wanted`` (key -> site that a message names)."""
         unknown = {key: site for key, site in wanted.items() if key not in self._known}
         if unknown:
             found = await self._registry.standings(unknown)
             strangers = [
-                Request(*key, site)
+                ProvisioningRequest(*key, site)
                 for key, site in unknown.items()
                 if not found[key].registered and found[key].tenant.active
             ]
@@ -55,24 +55,26 @@ class Foresight:
                 standing.site_id = site
         return {key: self._known[key] for key in wanted}
 
-    async def _seat(self, strangers: Iterable[Request], found: dict[Key, Standing]) -> None:
+    async def _seat(self, strangers: Iterable[ProvisioningRequest], found: dict[DeviceKey, AdmissionStatus]) -> None:
         """In the order of the provisioner, with the same rules, on a copy of the seats."""
         ordered = sorted(strangers, key=lambda request: request.key)
         async with self._pool.connection() as connection:
             await self._learn(connection, {request.tenant_id for request in ordered} - self._tenants.keys())
         known = [request for request in ordered if request.tenant_id in self._tenants]  # the others were just removed
-        newcomers, refused = seat_newcomers(known, self._tenants, self._allotments)
-        for newcomer in newcomers:
-            key = newcomer.request.key
-            refusal = provisioning.STANDING.get(newcomer.status)
-            found[key] = Standing(found[key].tenant, refusal, FOREVER, registered=True)
-            self.newcomers += 1
+        new_devices, refused = seat_new_devices(known, self._tenants, self._allotments)
+        for new_device in new_devices:
+            key = new_device.request.key
+            refusal = provisioning.REFUSED_STATUSES.get(new_device.status)
+            found[key] = AdmissionStatus(found[key].tenant, refusal, FOREVER, registered=True)
+            self.new_devices += 1
             if refusal is not None:
                 tenant = self._tenants[key[0]]
-                self._tenants[key[0]] = Tenant(tenant.tenant_id, tenant.status, tenant.strategy, tenant.pending + 1)
+                self._tenants[key[0]] = ProvisioningTenant(
+                    tenant.tenant_id, tenant.status, tenant.strategy, tenant.pending + 1
+                )
         for key, verdict in refused.items():
             assert isinstance(verdict, Refusal), "whoever is not seated is refused"  # noqa: S101 - narrows the type
-            found[key] = Standing(found[key].tenant, verdict, FOREVER)
+            found[key] = AdmissionStatus(found[key].tenant, verdict, FOREVER)
 
     async def _learn(self, connection: Connection[Any], tenants: Iterable[str]) -> None:
         """Read how tenants take in new devices, and which seats they have."""
@@ -80,9 +82,9 @@ class Foresight:
         if not missing:
             return
         cursor = await connection.execute(provisioning.STATEMENTS["select_tenants"], {"tenants": missing})
-        self._tenants |= {row[0]: Tenant(*row) for row in await cursor.fetchall()}
+        self._tenants |= {row[0]: ProvisioningTenant(*row) for row in await cursor.fetchall()}
         owned = await rows.select(connection, missing)
         now = datetime.fromtimestamp(self._clock.wall(), UTC)
         for tenant_id in missing:
             mine = [row for row in owned if row.tenant_id == tenant_id]
-            self._allotments[tenant_id] = Allotment(mine, now, grace=self._grace)
+            self._allotments[tenant_id] = SeatAllocator(mine, now, grace=self._grace)

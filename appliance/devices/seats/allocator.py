@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from appliance.db.require import found
+from appliance.db.require import require
 from appliance.errors import NoCapacity
 from appliance.subscriptions.lifecycle import GRACE, Subscription, preferred, status_at, usable
 
 
-class Allotment:
+class SeatAllocator:
     """The free seats of one tenant at ``now``, taken one by one in the order of preference."""
 
     def __init__(self, subscriptions: Iterable[Subscription], now: datetime, *, grace: timedelta = GRACE) -> None:
@@ -46,7 +46,7 @@ class Allotment:
         return "; ".join(self._state(row) for row in self._rows.values()) + "."
 
     def _why_not(self, wanted: str) -> str:
-        return self._state(found(self._rows.get(wanted), f"subscription {wanted}")) + "."
+        return self._state(require(self._rows.get(wanted), f"subscription {wanted}")) + "."
 
     def _state(self, row: Subscription) -> str:
         """In words, why this one gives no seat."""

@@ -8,10 +8,10 @@ from appliance.db.audit import record
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import IDENTIFIER, TRANSITIONS, Device, DeviceStatus, Event
 from appliance.devices.seats import changes
-from appliance.devices.seats.allocator import Allotment
+from appliance.devices.seats.allocator import SeatAllocator
 from appliance.errors import Invalid, NoCapacity
 
-MOST = 1000
+MAX_DEVICES = 1000
 """Devices of one step."""
 
 STEPS = frozenset({Event.APPROVE, Event.REJECT, Event.DEACTIVATE, Event.REACTIVATE, Event.MOVE})
@@ -19,7 +19,7 @@ STEPS = frozenset({Event.APPROVE, Event.REJECT, Event.DEACTIVATE, Event.REACTIVA
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BulkAnswer:
     """What became of one device: how it is now, or in words why it was left as it was."""
 
     device_id: str
@@ -32,31 +32,31 @@ async def change_many(
     tenant_id: str,
     devices: Iterable[str],
     step: Event,
-    by: changes.By,
+    by: changes.ChangeContext,
     subscription_id: str | None = None,
-) -> list[Answer]:
+) -> list[BulkAnswer]:
     """Take ``devices`` through ``step``; answers in order of id. Seats come from ``subscription_id``, if one is named.
 
-    Raises Invalid for none or more than MOST, or a step that is not among STEPS; NotFound for the tenant or the
+    Raises Invalid for none or more than MAX_DEVICES, or a step that is not among STEPS; NotFound for the tenant or the
     subscription.
     """
     wanted = sorted(set(devices))
     if not wanted:
         raise Invalid("Choose at least one device.", "devices")
-    if len(wanted) > MOST:
-        raise Invalid(f"{len(wanted)} devices are named; at most {MOST} at once.", "devices")
+    if len(wanted) > MAX_DEVICES:
+        raise Invalid(f"{len(wanted)} devices are named; at most {MAX_DEVICES} at once.", "devices")
     if step not in STEPS:
         raise Invalid(f"Devices are not changed by `{step}` together.", "step")
     if step is Event.MOVE and subscription_id is None:
         raise Invalid("Say to which subscription they are to move.", "subscription_id")
-    async with changes.changing_seats(connection, tenant_id, by) as allotment:
+    async with changes.changing_seats(connection, tenant_id, by) as allocator:
         present = await changes.lock_devices(connection, tenant_id, filter(IDENTIFIER.fullmatch, wanted))
-        plans = [_plan(device, present.get(device), step, allotment, subscription_id) for device in wanted]
+        plans = [_plan(device, present.get(device), step, allocator, subscription_id) for device in wanted]
         changed = await _write(connection, tenant_id, [plan for plan in plans if plan.status is not None])
         after = {device.device_id: device for device in changed}
         entries = [changes.entry(by.actor, step, present[name], device) for name, device in sorted(after.items())]
         await record(connection, *entries)
-    return [Answer(plan.device_id, after.get(plan.device_id, plan.device), plan.why_not) for plan in plans]
+    return [BulkAnswer(plan.device_id, after.get(plan.device_id, plan.device), plan.why_not) for plan in plans]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class _Plan:
     why_not: str | None = None
 
 
-def _plan(device_id: str, device: Device | None, step: Event, allotment: Allotment, wanted: str | None) -> _Plan:
+def _plan(device_id: str, device: Device | None, step: Event, allocator: SeatAllocator, wanted: str | None) -> _Plan:
     if device is None or device.status is DeviceStatus.DECOMMISSIONED:
         return _Plan(device_id, why_not="There is no such device.")
     status = TRANSITIONS.get((device.status, step))
@@ -77,7 +77,7 @@ def _plan(device_id: str, device: Device | None, step: Event, allotment: Allotme
     if step is Event.MOVE and device.subscription_id == wanted:
         return _Plan(device_id, device)
     try:
-        seat = allotment.take(wanted) if status is DeviceStatus.ACTIVE else None
+        seat = allocator.take(wanted) if status is DeviceStatus.ACTIVE else None
     except NoCapacity as error:
         return _Plan(device_id, why_not=str(error)[:1].upper() + str(error)[1:])
     return _Plan(device_id, device, status, seat)

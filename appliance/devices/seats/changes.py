@@ -22,10 +22,10 @@ from psycopg import errors
 
 from appliance.db import statements
 from appliance.db.audit import Actor, Entry, record
-from appliance.db.require import affected, found
+from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.device import TRANSITIONS, Device, DeviceStatus, Event, NewDevice, fault_of
-from appliance.devices.seats.allocator import Allotment
+from appliance.devices.device import TRANSITIONS, Device, DeviceStatus, Event, NewDevice, device_fault
+from appliance.devices.seats.allocator import SeatAllocator
 from appliance.errors import Conflict, Invalid, NoCapacity
 from appliance.subscriptions import rows
 from appliance.subscriptions.lifecycle import GRACE
@@ -34,12 +34,12 @@ STATEMENTS = statements.load("seats")
 
 LIMIT_CONSTRAINT = "subscriptions_seats_within_limit"
 """The CHECK of the database behind which no code can go."""
-SLICE = 1000
+DELETE_ROWS = 1000
 """Devices in one statement, so that the event loop has its turn in between."""
 
 
 @dataclass(frozen=True, slots=True)
-class By:
+class ChangeContext:
     """Who changes something, when (an instant with a time zone), and how long grace is (``grace_days``)."""
 
     actor: Actor
@@ -47,21 +47,21 @@ class By:
     grace: timedelta = GRACE
 
 
-async def create(connection: Connection[Any], tenant_id: str, new: NewDevice, by: By) -> Device:
+async def create(connection: Connection[Any], tenant_id: str, new: NewDevice, by: ChangeContext) -> Device:
     """Register a device and give it a seat; a deleted one comes back.
 
     Raises Invalid for what no device can be; Conflict when it is there; NotFound for the tenant or the subscription;
     NoCapacity.
     """
-    fault = fault_of(new)
+    fault = device_fault(new)
     if fault is not None:
         raise Invalid(f"Device {new.device_id!r}: {fault.words}.", fault.field)
-    async with changing_seats(connection, tenant_id, by) as allotment:
+    async with changing_seats(connection, tenant_id, by) as allocator:
         existing = await lock_devices(connection, tenant_id, [new.device_id])
         before = existing.get(new.device_id)
         if before is not None and (before.status, Event.CREATE) not in TRANSITIONS:
             raise _exists(before)
-        made = await put(connection, tenant_id, [(new, allotment.take(new.subscription_id))])
+        made = await put(connection, tenant_id, [(new, allocator.take(new.subscription_id))])
         if not made:
             raise Conflict(_not_made(before, new.device_id))
         await record(connection, entry(by.actor, Event.CREATE, None, made[0]))
@@ -69,19 +69,19 @@ async def create(connection: Connection[Any], tenant_id: str, new: NewDevice, by
 
 
 async def approve(
-    connection: Connection[Any], tenant_id: str, device_id: str, by: By, subscription_id: str | None = None
+    connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext, subscription_id: str | None = None
 ) -> Device:
     """Give a PENDING device a seat, of ``subscription_id`` or of the preferred subscription."""
     return await _change(connection, tenant_id, device_id, Event.APPROVE, by, subscription_id)
 
 
-async def reject(connection: Connection[Any], tenant_id: str, device_id: str, by: By) -> Device:
+async def reject(connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext) -> Device:
     """Turn a PENDING device away for good: it is REVOKED."""
     return await _change(connection, tenant_id, device_id, Event.REJECT, by)
 
 
 async def deactivate(
-    connection: Connection[Any], tenant_id: str, device_id: str, by: By, *, revoke_credential: bool = False
+    connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext, *, revoke_credential: bool = False
 ) -> Device:
     """Take the seat of an ACTIVE device; its messages are held from now on, unless its credential goes too."""
     async with connection.transaction():
@@ -92,18 +92,20 @@ async def deactivate(
 
 
 async def reactivate(
-    connection: Connection[Any], tenant_id: str, device_id: str, by: By, subscription_id: str | None = None
+    connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext, subscription_id: str | None = None
 ) -> Device:
     """Give an INACTIVE or REVOKED device a seat again. A revoked credential stays revoked."""
     return await _change(connection, tenant_id, device_id, Event.REACTIVATE, by, subscription_id)
 
 
-async def move(connection: Connection[Any], tenant_id: str, device_id: str, subscription_id: str, by: By) -> Device:
+async def move(
+    connection: Connection[Any], tenant_id: str, device_id: str, subscription_id: str, by: ChangeContext
+) -> Device:
     """Give an ACTIVE device a seat of another subscription for the one it has; of its own, nothing happens."""
     return await _change(connection, tenant_id, device_id, Event.MOVE, by, subscription_id)
 
 
-async def revoke(connection: Connection[Any], tenant_id: str, device_id: str, by: By) -> Device:
+async def revoke(connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext) -> Device:
     """Shut a device out: no seat, no credential; its messages are refused and not held."""
     async with connection.transaction():
         device = await _change(connection, tenant_id, device_id, Event.REVOKE, by)
@@ -111,7 +113,9 @@ async def revoke(connection: Connection[Any], tenant_id: str, device_id: str, by
     return device
 
 
-async def delete(connection: Connection[Any], tenant_id: str, device_id: str, by: By, *, keep_history: bool) -> Device:
+async def delete(
+    connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext, *, keep_history: bool
+) -> Device:
     """Delete a device: its seat and credential go, a tombstone stays.
 
     Without ``keep_history`` its readings are marked for erasure, which ``appliance.devices.erasure`` does in slices:
@@ -124,7 +128,7 @@ async def delete(connection: Connection[Any], tenant_id: str, device_id: str, by
             cursor = await connection.execute(
                 STATEMENTS["mark_for_erasure"], {"tenant": tenant_id, "device": device_id}
             )
-            affected(cursor.rowcount, f"device {device_id}")
+            require_rows(cursor.rowcount, f"device {device_id}")
     return device
 
 
@@ -133,31 +137,33 @@ async def _change(
     tenant_id: str,
     device_id: str,
     event: Event,
-    by: By,
+    by: ChangeContext,
     subscription_id: str | None = None,
 ) -> Device:
     """One step of the table of transitions, with its seat and its audit row."""
-    async with changing_seats(connection, tenant_id, by) as allotment:
+    async with changing_seats(connection, tenant_id, by) as allocator:
         before = (await lock_devices(connection, tenant_id, [device_id])).get(device_id)
         present = before is not None and before.status is not DeviceStatus.DECOMMISSIONED
-        device = found(before if present else None, f"device {device_id}")
+        device = require(before if present else None, f"device {device_id}")
         status = TRANSITIONS.get((device.status, event))
         if status is None:
             raise Conflict(f"Device {device_id} is {device.status}; it cannot be changed by `{event}`.")
         if event is Event.MOVE and device.subscription_id == subscription_id:
             return device
-        seat = allotment.take(subscription_id) if status is DeviceStatus.ACTIVE else None
+        seat = allocator.take(subscription_id) if status is DeviceStatus.ACTIVE else None
         cursor = await connection.execute(
             STATEMENTS["set_status"],
             {"tenant": tenant_id, "device": device_id, "status": status.value, "subscription": seat},
         )
-        after = device_of(found(await cursor.fetchone(), f"device {device_id}"))
+        after = device_of(require(await cursor.fetchone(), f"device {device_id}"))
         await record(connection, entry(by.actor, event, device, after))
     return after
 
 
 @asynccontextmanager
-async def changing_seats(connection: Connection[Any], tenant_id: str, by: By) -> AsyncIterator[Allotment]:
+async def changing_seats(
+    connection: Connection[Any], tenant_id: str, by: ChangeContext
+) -> AsyncIterator[SeatAllocator]:
     """A transaction in which the tenant's subscriptions are locked, and their free seats.
 
     Raises NotFound for an unknown tenant, and NoCapacity should the database refuse a seat that we gave.
@@ -165,7 +171,7 @@ async def changing_seats(connection: Connection[Any], tenant_id: str, by: By) ->
     try:
         async with connection.transaction():
             await check_tenant(connection, tenant_id)
-            yield Allotment(await rows.lock(connection, [tenant_id]), by.now, grace=by.grace)
+            yield SeatAllocator(await rows.lock(connection, [tenant_id]), by.now, grace=by.grace)
     except errors.CheckViolation as error:
         if error.diag.constraint_name != LIMIT_CONSTRAINT:
             raise
@@ -175,7 +181,7 @@ async def changing_seats(connection: Connection[Any], tenant_id: str, by: By) ->
 async def check_tenant(connection: Connection[Any], tenant_id: str) -> None:
     """Raises NotFound for an unknown tenant."""
     cursor = await connection.execute(STATEMENTS["tenant_exists"], {"tenant": tenant_id})
-    found(await cursor.fetchone(), f"tenant {tenant_id}")
+    require(await cursor.fetchone(), f"tenant {tenant_id}")
 
 
 async def lock_devices(connection: Connection[Any], tenant_id: str, devices: Iterable[str]) -> dict[str, Device]:
@@ -195,8 +201,8 @@ async def put(connection: Connection[Any], tenant_id: str, seated: Iterable[tupl
     """
     pairs = sorted(seated, key=lambda pair: pair[0].device_id)
     made: list[Device] = []
-    for start in range(0, len(pairs), SLICE):
-        part = pairs[start : start + SLICE]
+    for start in range(0, len(pairs), DELETE_ROWS):
+        part = pairs[start : start + DELETE_ROWS]
         parameters = {
             **descriptions(new for new, _ in part),
             "tenant": tenant_id,

@@ -21,14 +21,14 @@ TAG_DELIMITER = "|"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ImportRow:
     """One device and the line of the file where its row begins, counted from 1."""
 
     line: int
     new: NewDevice
 
 
-def read(data: bytes) -> list[Row]:
+def read(data: bytes) -> list[ImportRow]:
     """The rows of a file; empty lines are left out. Raises Invalid for the first fault."""
     try:
         text = data.decode("utf-8-sig")
@@ -41,7 +41,7 @@ def read(data: bytes) -> list[Row]:
     rows = _rows(reader)
     _, columns = next(rows, (1, []))
     _check_columns(columns)
-    return [Row(line, _device(line, columns, cells)) for line, cells in rows if any(cells)]
+    return [ImportRow(line, _device(line, columns, cells)) for line, cells in rows if any(cells)]
 
 
 def _rows(reader: Any) -> Iterator[tuple[int, list[str]]]:

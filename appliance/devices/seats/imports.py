@@ -11,14 +11,14 @@ from typing import Any
 
 from appliance.db.audit import Entry, record
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.device import Device, DeviceStatus, Event, NewDevice, fault_of
+from appliance.devices.device import Device, DeviceStatus, Event, NewDevice, device_fault
 from appliance.devices.seats import changes
-from appliance.devices.seats.allocator import Allotment
+from appliance.devices.seats.allocator import SeatAllocator
 from appliance.errors import NoCapacity, NotFound
 from appliance.subscriptions import rows
 
 
-class Outcome(StrEnum):
+class ImportOutcome(StrEnum):
     """What becomes of a row."""
 
     CREATED = "created"
@@ -29,11 +29,11 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ImportLine:
     """One row of an import and its outcome; ``detail`` says why, or what else a person should know."""
 
     new: NewDevice
-    outcome: Outcome
+    outcome: ImportOutcome
     detail: str = ""
     subscription_id: str | None = None
     """Whose seat a CREATED device takes."""
@@ -43,56 +43,56 @@ async def import_many(
     connection: Connection[Any],
     tenant_id: str,
     devices: Sequence[NewDevice],
-    by: changes.By,
+    by: changes.ChangeContext,
     *,
     dry_run: bool = False,
-) -> list[Line]:
+) -> list[ImportLine]:
     """Register ``devices`` in one transaction; one line each, in their order. A dry run decides and writes nothing.
 
     Raises NotFound for an unknown tenant.
     """
-    ids = [new.device_id for new in devices if fault_of(new) is None]
+    ids = [new.device_id for new in devices if device_fault(new) is None]
     if dry_run:
         await changes.check_tenant(connection, tenant_id)
-        allotment = Allotment(await rows.select(connection, [tenant_id]), by.now, grace=by.grace)
-        return plan(devices, await changes.select_devices(connection, tenant_id, ids), allotment)
-    async with changes.changing_seats(connection, tenant_id, by) as allotment:
+        allocator = SeatAllocator(await rows.select(connection, [tenant_id]), by.now, grace=by.grace)
+        return plan(devices, await changes.select_devices(connection, tenant_id, ids), allocator)
+    async with changes.changing_seats(connection, tenant_id, by) as allocator:
         existing = await changes.lock_devices(connection, tenant_id, ids)
-        lines = plan(devices, existing, allotment)
+        lines = plan(devices, existing, allocator)
         made = await _create(connection, tenant_id, lines)
         await _describe(connection, tenant_id, lines, existing)
         await record(connection, *_entries(by, lines, existing, made))
     return [_as_made(line, made) for line in lines]
 
 
-def plan(devices: Sequence[NewDevice], existing: Mapping[str, Device], allotment: Allotment) -> list[Line]:
+def plan(devices: Sequence[NewDevice], existing: Mapping[str, Device], allocator: SeatAllocator) -> list[ImportLine]:
     """The outcome of each row; takes seats of ``allotment``, tombstones among ``existing`` included."""
     seen: set[str] = set()
     lines = []
     for new in devices:
-        fault = fault_of(new)
+        fault = device_fault(new)
         why_not = None if fault is None else fault.words
         if why_not is None and new.device_id in seen:
             why_not = "the device stands in an earlier row too"
         seen.add(new.device_id)
-        lines.append(Line(new, Outcome.REFUSED, why_not) if why_not else _outcome(new, existing, allotment))
+        lines.append(ImportLine(new, ImportOutcome.REFUSED, why_not) if why_not else _outcome(new, existing, allocator))
     return lines
 
 
-def _outcome(new: NewDevice, existing: Mapping[str, Device], allotment: Allotment) -> Line:
+def _outcome(new: NewDevice, existing: Mapping[str, Device], allocator: SeatAllocator) -> ImportLine:
     device = existing.get(new.device_id)
     if device is None or device.status is DeviceStatus.DECOMMISSIONED:
         try:
-            return Line(new, Outcome.CREATED, "", allotment.take(new.subscription_id))
+            return ImportLine(new, ImportOutcome.CREATED, "", allocator.take(new.subscription_id))
         except NoCapacity as error:
-            return Line(new, Outcome.NO_CAPACITY, str(error))
+            return ImportLine(new, ImportOutcome.NO_CAPACITY, str(error))
         except NotFound as error:
-            return Line(new, Outcome.REFUSED, str(error))
+            return ImportLine(new, ImportOutcome.REFUSED, str(error))
     if device.status is DeviceStatus.ACTIVE and new.subscription_id not in (None, device.subscription_id):
-        return Line(new, Outcome.REFUSED, f"it has a seat of {device.subscription_id}; move it by itself")
+        return ImportLine(new, ImportOutcome.REFUSED, f"it has a seat of {device.subscription_id}; move it by itself")
     detail = "" if device.status is DeviceStatus.ACTIVE else f"it is {device.status} and stays so"
     differs = _described(device, new) != _described(device, None)
-    return Line(new, Outcome.UPDATED if differs else Outcome.UNCHANGED, detail)
+    return ImportLine(new, ImportOutcome.UPDATED if differs else ImportOutcome.UNCHANGED, detail)
 
 
 def _described(device: Device, new: NewDevice | None) -> NewDevice:
@@ -107,42 +107,44 @@ def _described(device: Device, new: NewDevice | None) -> NewDevice:
     )
 
 
-async def _create(connection: Connection[Any], tenant_id: str, lines: Iterable[Line]) -> dict[str, Device]:
+async def _create(connection: Connection[Any], tenant_id: str, lines: Iterable[ImportLine]) -> dict[str, Device]:
     """The devices made, by id."""
-    wanted = [(line.new, line.subscription_id) for line in lines if line.outcome is Outcome.CREATED]
+    wanted = [(line.new, line.subscription_id) for line in lines if line.outcome is ImportOutcome.CREATED]
     seated = [(new, subscription_id) for new, subscription_id in wanted if subscription_id is not None]
     made = await changes.put(connection, tenant_id, seated) if seated else []
     return {device.device_id: device for device in made}
 
 
 async def _describe(
-    connection: Connection[Any], tenant_id: str, lines: Iterable[Line], existing: Mapping[str, Device]
+    connection: Connection[Any], tenant_id: str, lines: Iterable[ImportLine], existing: Mapping[str, Device]
 ) -> None:
-    changed = [_described(existing[line.new.device_id], line.new) for line in lines if line.outcome is Outcome.UPDATED]
+    changed = [
+        _described(existing[line.new.device_id], line.new) for line in lines if line.outcome is ImportOutcome.UPDATED
+    ]
     if changed:
         parameters = {**changes.descriptions(changed), "tenant": tenant_id}
         await connection.execute(changes.STATEMENTS["describe_devices"], parameters)
 
 
 def _entries(
-    by: changes.By, lines: Iterable[Line], existing: Mapping[str, Device], made: Mapping[str, Device]
+    by: changes.ChangeContext, lines: Iterable[ImportLine], existing: Mapping[str, Device], made: Mapping[str, Device]
 ) -> Iterable[Entry]:
     for line in lines:
         identity = line.new.device_id
-        if line.outcome is Outcome.CREATED and identity in made:
+        if line.outcome is ImportOutcome.CREATED and identity in made:
             yield changes.entry(by.actor, Event.CREATE, None, made[identity])
-        elif line.outcome is Outcome.UPDATED:
+        elif line.outcome is ImportOutcome.UPDATED:
             device = existing[identity]
             yield changes.description_entry(by.actor, device, _described(device, line.new))
 
 
-def _as_made(line: Line, made: Mapping[str, Device]) -> Line:
+def _as_made(line: ImportLine, made: Mapping[str, Device]) -> ImportLine:
     """The line as it turned out: a device may have announced itself, or its old readings may still be there."""
-    if line.outcome is not Outcome.CREATED or line.new.device_id in made:
+    if line.outcome is not ImportOutcome.CREATED or line.new.device_id in made:
         return line
     return replace(
         line,
-        outcome=Outcome.REFUSED,
+        outcome=ImportOutcome.REFUSED,
         detail="it has just announced itself, or is still being erased; run again",
         subscription_id=None,
     )

@@ -18,7 +18,7 @@ NOTICEABLE = 1.0
 """Seconds below which a wait is no absence."""
 LONGEST = 14 * 86_400.0
 """Seconds credited at most: the broker keeps our session no longer, and a wall clock may have jumped."""
-INTERVAL = 0.5
+LOOK_SECONDS = 0.5
 CALM_LOOKS = 4
 """Looks in a row at a window that is not full, until the broker's queue counts as empty."""
 RETURNING = 300.0
@@ -27,7 +27,7 @@ RETURNING = 300.0
 log = structlog.get_logger(__name__)
 
 
-class Backlog:
+class BacklogCredit:
     """Credits absences, and ends the credit. ``window``: as many messages the broker sends unacknowledged."""
 
     def __init__(self, limiter: Limiter, clock: Clock, window: int) -> None:
@@ -49,22 +49,22 @@ class Backlog:
             self._credited = True
             log.info("backlog credited", seconds=round(seconds, 1))
 
-    def look(self, in_hand: int) -> None:
+    def look(self, in_flight: int) -> None:
         """Look at the window once: so many messages are received and not acknowledged."""
         if not self._credited:
             return
-        self._calm = 0 if in_hand >= self._full else self._calm + 1
+        self._calm = 0 if in_flight >= self._full else self._calm + 1
         if self._calm >= CALM_LOOKS and self._clock.monotonic() - self._back_since >= RETURNING:
             self._credited = False
             self._limiter.backlog_drained()
             log.info("backlog drained")
 
     async def run(
-        self, in_hand: Callable[[], int], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self, in_flight: Callable[[], int], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Look now and then, for ever."""
         activity().doing("looks twice a second whether a backlog is drained")
         task_status.started()
         while True:
-            await trio.sleep(INTERVAL)
-            self.look(in_hand())
+            await trio.sleep(LOOK_SECONDS)
+            self.look(in_flight())

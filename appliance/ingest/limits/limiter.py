@@ -26,10 +26,10 @@ so their number needs a bound too; tenants beyond it share one."""
 OVERFLOW = 10
 """An overflow bucket has so many times the rate and burst of a device."""
 
-SLICE = 1024
+SWEEP_ENTRIES = 1024
 """Buckets that one slice of a sweep looks at: well under 2 ms."""
 
-STRANGERS = ""
+UNKNOWN_TENANTS = ""
 """The key they share; no tenant's id is empty."""
 
 MOST = 1e15
@@ -39,7 +39,7 @@ LONG_AGO = -(1 << 62)
 """Before any instant, in nanoseconds."""
 
 
-class Scope(Enum):
+class LimitScope(Enum):
     """Whose bucket was empty."""
 
     DEVICE = "device"
@@ -48,7 +48,7 @@ class Scope(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Override:
+class BucketOverride:
     """Limits set for one tenant or device in the database; None leaves the wider one in force.
 
     ``rate`` in messages a second, ``burst`` in messages; ``tenant_rate`` counts for tenants only, 0 is unlimited.
@@ -68,7 +68,7 @@ class Override:
             raise ValueError(f"tenant_rate must be 0 (unlimited) or more, not {self.tenant_rate}")
 
 
-Overrides = Callable[[str, str | None], Override | None]
+OverrideLookup = Callable[[str, str | None], BucketOverride | None]
 """Tenant id, device id or None for the tenant's own -> what is set there. Asked from memory in the message path, when a
 bucket is made and after ``limits_changed``; it must know a device before its first message, or that is judged by the
 wider limits."""
@@ -103,7 +103,7 @@ class _Limits(NamedTuple):
     burst: int
     tenant_rate: float
 
-    def under(self, override: Override | None) -> "_Limits":
+    def under(self, override: BucketOverride | None) -> "_Limits":
         """These, where ``override`` says nothing else."""
         if override is None:
             return self
@@ -131,9 +131,9 @@ class Limiter:
         tenant_rate: float = 0,
         bucket_ttl: float = 3600,
         max_tracked_devices: int = 200_000,
-        overrides: Overrides = _none,
+        overrides: OverrideLookup = _none,
     ) -> None:
-        self._configured = _Limits(rate, burst, tenant_rate).under(Override(rate, burst, tenant_rate))
+        self._configured = _Limits(rate, burst, tenant_rate).under(BucketOverride(rate, burst, tenant_rate))
         self._ttl = round(bucket_ttl * SECOND)
         self._overrides = overrides
         self._devices = BucketTable(max_tracked_devices, self._renew_device)
@@ -154,7 +154,7 @@ class Limiter:
         """Buckets in memory, those of tenants and overflows included."""
         return sum(table.size for table in self._tables)
 
-    def take(self, key: str, now: float) -> Scope | None:
+    def take(self, key: str, now: float) -> LimitScope | None:
         """Spend a token for one message of the device with this ``bucket_key``.
 
         None: it may pass. Otherwise whose bucket was empty; then no token was spent anywhere.
@@ -176,9 +176,9 @@ class Limiter:
             spent = self._floor
         spent += limits.interval
         if spent > self._tick + limits.capacity:
-            return Scope.DEVICE
+            return LimitScope.DEVICE
         if limits.tenant_limited and not self._take_of_tenant(key.partition("/")[0]):
-            return Scope.TENANT
+            return LimitScope.TENANT
         bucket.full_at = spent
         return None
 
@@ -242,7 +242,7 @@ class Limiter:
         self._credit_from = None
         self._floor = self._drained_at = self._tick
 
-    def sweep(self, now: float, budget: int = SLICE) -> Sweep:
+    def sweep(self, now: float, budget: int = SWEEP_ENTRIES) -> Sweep:
         """One slice of a pass over all buckets: clear those that are full and were not used for ``bucket_ttl``.
 
         ``budget``: buckets to look at in this slice, more or less. The pass is over when the answer is ``done``.
@@ -258,7 +258,7 @@ class Limiter:
         self._tick = max(self._tick, round(now * SECOND))
         self._floor = self._tick if self._credit_from is None else self._credit_from
 
-    def _take_anew(self, key: str) -> Scope | None:
+    def _take_anew(self, key: str) -> LimitScope | None:
         """Take for a device without a bucket: from a new, full one, or its tenant's overflow if there is no room."""
         tenant_id, _, device_id = key.partition("/")
         room = self._devices.has_room(self._floor)
@@ -267,9 +267,9 @@ class Limiter:
         else:
             bucket = self._of_tenant(self._overflows, tenant_id, self._overflow_limits(tenant_id))
             if bucket.wait(self._tick, self._floor) > 0:
-                return Scope.OVERFLOW
+                return LimitScope.OVERFLOW
         if bucket.allowance.tenant_limited and not self._take_of_tenant(tenant_id):
-            return Scope.TENANT
+            return LimitScope.TENANT
         bucket.take(self._tick, self._floor)
         if room:
             self._devices.add(bucket)
@@ -288,7 +288,7 @@ class Limiter:
         """The tenant's bucket in ``table``, made if need be; past the bound the one of all further tenants."""
         bucket = table.get(tenant_id)
         if bucket is None and not table.has_room(self._floor):
-            tenant_id = STRANGERS
+            tenant_id = UNKNOWN_TENANTS
             bucket = table.get(tenant_id)
         if bucket is None:
             bucket = self._full(tenant_id, limits)
@@ -305,7 +305,7 @@ class Limiter:
     def _found(self, table: BucketTable, tenant_id: str) -> Bucket | None:
         """The tenant's bucket in ``table`` as it stands, or the strangers' if that is the tenant's."""
         bucket = table.get(tenant_id)
-        return table.get(STRANGERS) if bucket is None and table.at_bound() else bucket
+        return table.get(UNKNOWN_TENANTS) if bucket is None and table.at_bound() else bucket
 
     def _full(self, key: str, limits: Allowance) -> Bucket:
         """A bucket nobody has used yet."""

@@ -16,11 +16,11 @@ from appliance.config import Ingest, Retention
 from appliance.db import statements
 from appliance.db.pool import Pool
 from appliance.devices.registry.cache import Registry
-from appliance.devices.registry.provisioning import Key
-from appliance.devices.registry.replay_preview import Foresight
-from appliance.ingest.quarantine.replayer import SLICE
+from appliance.devices.registry.provisioning import DeviceKey
+from appliance.devices.registry.replay_preview import RegistryPreview
+from appliance.ingest.quarantine.replayer import REPLAY_ROWS
 from appliance.ingest.quarantine.replays import measure, replayable
-from appliance.ingest.quarantine.revalidation import HeldMessage, Readmission
+from appliance.ingest.quarantine.revalidation import HeldMessage, Revalidation
 from appliance.ingest.quarantine.store import Selection, check_ids
 from appliance.reading import HELD_REASONS, Reason, Refusal
 
@@ -43,7 +43,7 @@ CAUSES: Mapping[Reason, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class ReplayPreview:
     """What would become of the ``examined`` oldest of ``selected`` messages if they were replayed now."""
 
     selected: int
@@ -70,7 +70,7 @@ class Offer:
     oldest: datetime
 
 
-class Forecaster:
+class ReplayPreviewer:
     """Foretells replays. ``registry`` is only read from."""
 
     def __init__(
@@ -90,18 +90,18 @@ class Forecaster:
         *,
         at_most: int = MAX_EXAMINED,
         progress: Callable[[int, int], None] = lambda _examined, _selected: None,
-    ) -> Forecast:
+    ) -> ReplayPreview:
         """Judge the messages of ``selection`` (as ``replayable`` reads it), oldest first, as a replay would.
 
         ``progress`` hears how many were examined, and of how many. Raises like
-        :func:`appliance.ingest.quarantine.replays.ask` for named messages; nothing that matches is a forecast of zeros.
+        :func:`appliance.ingest.quarantine.replays.request_replay` for named messages; nothing that matches is a forecast of zeros.
         """
         wanted = replayable(selection)
         async with self._pool.connection() as connection:
             await check_ids(connection, wanted)
             selected, last = await measure(connection, wanted)
         foresight = self._foresight()
-        readmission = Readmission(self._ingest, self._retention, foresight.resolve)
+        readmission = Revalidation(self._ingest, self._retention, foresight.resolve)
         examined = passing = after = 0
         refused: Counter[Reason] = Counter()
         while examined < min(selected, at_most):
@@ -118,7 +118,9 @@ class Forecaster:
             after = messages[-1].event_id
             progress(examined, selected)
             await trio.lowlevel.checkpoint()
-        return Forecast(max(selected, examined), examined, passing, dict(refused.most_common()), foresight.newcomers)
+        return ReplayPreview(
+            max(selected, examined), examined, passing, dict(refused.most_common()), foresight.new_devices
+        )
 
     async def offers(self, tenant_id: str) -> list[Offer]:
         """Held messages of a tenant that could be replayed now, by reason: to be offered after something changed.
@@ -130,7 +132,7 @@ class Forecaster:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(self._queries["select_groups"], parameters)
             groups = await cursor.fetchall()
-        wanted: dict[Key, str | None] = {}
+        wanted: dict[DeviceKey, str | None] = {}
         for device_id, site_id, *_ in groups:
             wanted[tenant_id, device_id] = wanted.get((tenant_id, device_id)) or site_id
         standings = await self._foresight().resolve(wanted) if wanted else {}
@@ -149,11 +151,11 @@ class Forecaster:
             for reason, count in messages.most_common()
         ]
 
-    def _foresight(self) -> Foresight:
-        return Foresight(self._registry, self._pool, self._clock, grace=self._grace)
+    def _foresight(self) -> RegistryPreview:
+        return RegistryPreview(self._registry, self._pool, self._clock, grace=self._grace)
 
     async def _next(self, selection: Selection, after: int, last: int) -> list[HeldMessage]:
-        parameters = selection.parameters() | {"after": after, "last": last, "limit": SLICE}
+        parameters = selection.parameters() | {"after": after, "last": last, "limit": REPLAY_ROWS}
         async with self._pool.connection() as connection:
             cursor = await connection.execute(self._queries["next_held"], parameters, prepare=False)
             return [HeldMessage(*row) for row in await cursor.fetchall()]

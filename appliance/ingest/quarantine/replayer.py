@@ -29,16 +29,16 @@ from appliance.db.trio_psycopg import Connection
 from appliance.devices.live.state import StateBook, remember
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import TOO_LATE
-from appliance.ingest.batch import MICROSECONDS, MINUTE, Reading, Refused, span_of
-from appliance.ingest.quarantine.replays import CHANNEL, Replay, replay_of
-from appliance.ingest.quarantine.revalidation import HeldMessage, Judged, Readmission
+from appliance.ingest.batch import MICROSECONDS, MINUTE, Reading, RefusedSubmission, index_range
+from appliance.ingest.quarantine.replays import REPLAY_CHANNEL, Replay, replay_of
+from appliance.ingest.quarantine.revalidation import HeldMessage, RevalidatedMessage, Revalidation
 from appliance.ingest.quarantine.sampling import moment, plain
-from appliance.ingest.telemetry.store import TelemetryStore, Way
+from appliance.ingest.telemetry.store import StorePath, TelemetryStore
 from appliance.metrics import Metrics
 from appliance.reading import Refusal
 from appliance.runtime.activity import activity
 
-SLICE = 200
+REPLAY_ROWS = 200
 """Messages judged together and stored in one transaction."""
 POLL_SECONDS = 5.0
 """Between two looks for jobs that a peer may have left behind; a new one is told."""
@@ -89,7 +89,7 @@ class Replayer:
         self._clock = clock
         self._busy = busy
         self._metrics = metrics or Metrics()
-        self._readmission = Readmission(ingest, retention, registry.resolve)
+        self._readmission = Revalidation(ingest, retention, registry.resolve)
         self._store = TelemetryStore()
         self._queries = statements.load("quarantine")
         self._asked = trio.Event()
@@ -97,7 +97,7 @@ class Replayer:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work for ever, unfinished jobs of an earlier process first; a new one wakes us."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(listen, self._open_connection, [CHANNEL], self._wake, self._wake)
+            await nursery.start(listen, self._open_connection, [REPLAY_CHANNEL], self._wake, self._wake)
             task_status.started()
             await self._work()
 
@@ -165,14 +165,14 @@ class Replayer:
         messages = await self._next(replay)
         judged = await self._judge(messages)
         try:
-            settled = await self._commit(replay, judged, Way.STAGED)
+            settled = await self._commit(replay, judged, StorePath.STAGED)
         except psycopg.Error as error:
             failure = classify(error)
             if failure is Failure.NO_PARTITION:
                 self._store.forget_days()
-                settled = await self._commit(replay, judged, Way.STAGED)
+                settled = await self._commit(replay, judged, StorePath.STAGED)
             elif failure is Failure.POISON:
-                settled = await self._commit(replay, judged, Way.BISECTED)
+                settled = await self._commit(replay, judged, StorePath.BISECTED)
             else:
                 raise
         if settled is not None:
@@ -185,25 +185,29 @@ class Replayer:
             )
 
     async def _next(self, replay: Replay) -> list[HeldMessage]:
-        parameters = replay.selection.parameters() | {"after": replay.done_id, "last": replay.last_id, "limit": SLICE}
+        parameters = replay.selection.parameters() | {
+            "after": replay.done_id,
+            "last": replay.last_id,
+            "limit": REPLAY_ROWS,
+        }
         async with self._pool.connection() as connection:
             cursor = await connection.execute(self._queries["next_held"], parameters, prepare=False)
             rows = await cursor.fetchall()
         return [HeldMessage(*row) for row in rows]
 
-    async def _judge(self, messages: Sequence[HeldMessage]) -> list[Judged]:
+    async def _judge(self, messages: Sequence[HeldMessage]) -> list[RevalidatedMessage]:
         for _ in range(TRIES):
             judged = await self._readmission.judge(messages)
             if not any(item.verdict == TOO_LATE for item in judged):
                 break
         return judged
 
-    async def _commit(self, replay: Replay, judged: Sequence[Judged], way: Way) -> _Settled | None:
+    async def _commit(self, replay: Replay, judged: Sequence[RevalidatedMessage], way: StorePath) -> _Settled | None:
         """One transaction; None if somebody else has done this part, or the job was cancelled."""
         readings = {item.message.event_id: item.verdict for item in judged if isinstance(item.verdict, Reading)}
         refused = [(item.message, item.verdict) for item in judged if isinstance(item.verdict, Refusal)]
         async with self._pool.connection() as connection:
-            await self._store.ensure_days(connection, span_of(list(readings.values())))
+            await self._store.ensure_days(connection, index_range(list(readings.values())))
             async with connection.transaction():
                 place = {"replay": replay.replay_id, "done": replay.done_id}
                 job = await (await connection.execute(self._queries["lock_replay"], place)).fetchone()
@@ -229,7 +233,7 @@ class Replayer:
         return {row[0] for row in await cursor.fetchall()}
 
     async def _mark(
-        self, connection: Connection[Any], replay: Replay, judged: Sequence[Judged], settled: _Settled
+        self, connection: Connection[Any], replay: Replay, judged: Sequence[RevalidatedMessage], settled: _Settled
     ) -> None:
         """Decide on the rows, move the states, write the books."""
         done = [judged[reading.index].message.event_id for reading in (*settled.stored, *settled.duplicates)]
@@ -263,13 +267,13 @@ class Replayer:
         self,
         connection: Connection[Any],
         replay: Replay,
-        judged: Sequence[Judged],
+        judged: Sequence[RevalidatedMessage],
         settled: _Settled,
         refused: Mapping[str, int],
     ) -> None:
         """Move the job on, in the same transaction."""
         reasons = Counter(refused) + Counter(refusal.reason.value for _, refusal in settled.refused)
-        ended = len(judged) < SLICE
+        ended = len(judged) < REPLAY_ROWS
         progress = {
             "replay": replay.replay_id,
             "done": replay.last_id if ended else judged[-1].message.event_id,
@@ -283,7 +287,7 @@ class Replayer:
         if ended:
             log.info("replay done", replay=replay.replay_id, tenant=replay.selection.tenant_id, by=replay.created_by)
 
-    def _remember(self, judged: Sequence[Judged], stored: Sequence[Reading]) -> None:
+    def _remember(self, judged: Sequence[RevalidatedMessage], stored: Sequence[Reading]) -> None:
         """Move the states in memory, too: a device that talks on must not set back what was just written."""
         for reading in stored:
             state = reading.state
@@ -301,11 +305,13 @@ class Replayer:
         return datetime.fromtimestamp(self._clock.wall(), UTC)
 
 
-def _poisoned(judged: Sequence[Judged], poison: Sequence[Refused]) -> list[tuple[HeldMessage, Refusal]]:
+def _poisoned(
+    judged: Sequence[RevalidatedMessage], poison: Sequence[RefusedSubmission]
+) -> list[tuple[HeldMessage, Refusal]]:
     return [(judged[refused.index].message, Refusal(refused.reason, refused.detail)) for refused in poison]
 
 
-def _states(judged: Sequence[Judged], stored: Sequence[Reading]) -> dict[str, Any]:
+def _states(judged: Sequence[RevalidatedMessage], stored: Sequence[Reading]) -> dict[str, Any]:
     """Parameters of the statement that moves device states, and marks the hours of all that was stored.
 
     Of each device the newest counts, oldest readings first.

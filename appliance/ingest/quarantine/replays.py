@@ -1,7 +1,7 @@
 """Replay jobs in the database: asked for, looked at, cancelled. An appliance works on them whenever one runs.
 
 Enters: a connection and a selection. Leaves: a :class:`Replay`, with its audit row in the same transaction; a trigger
-tells CHANNEL. The work itself is :mod:`appliance.ingest.quarantine.replayer`.
+tells REPLAY_CHANNEL. The work itself is :mod:`appliance.ingest.quarantine.replayer`.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 
 from appliance.db.audit import Actor, Entry, record
-from appliance.db.require import found
+from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict
 from appliance.ingest.quarantine.store import STATEMENTS, Selection, audit_entry, check_ids
 from appliance.reading import HELD_REASONS, Reason
 
-CHANNEL = "appliance_replay"
+REPLAY_CHANNEL = "appliance_replay"
 """Of LISTEN/NOTIFY: a replay was asked for."""
 
 
@@ -75,7 +75,7 @@ def replayable(selection: Selection) -> Selection:
     return msgspec.structs.replace(selection, reasons=tuple(sorted(HELD_REASONS)))
 
 
-async def ask(connection: Connection[Any], selection: Selection, *, actor: Actor) -> Replay:
+async def request_replay(connection: Connection[Any], selection: Selection, *, actor: Actor) -> Replay:
     """Have the messages of ``selection`` (as ``replayable`` reads it) replayed, those that are held now.
 
     Raises NotFound when nothing matches or a named message is not there; Conflict when one of those is decided on.
@@ -84,7 +84,7 @@ async def ask(connection: Connection[Any], selection: Selection, *, actor: Actor
     async with connection.transaction():
         await check_ids(connection, wanted)
         total, last = await measure(connection, wanted)
-        found(total or None, "held message that matches")
+        require(total or None, "held message that matches")
         parameters = {
             "tenant": wanted.tenant_id,
             "selection": msgspec.json.encode(wanted).decode(),
@@ -93,7 +93,7 @@ async def ask(connection: Connection[Any], selection: Selection, *, actor: Actor
             "actor": actor.name,
         }
         row = await (await connection.execute(STATEMENTS["insert_replay"], parameters)).fetchone()
-        replay = replay_of(found(row, "replay just made"))
+        replay = replay_of(require(row, "replay just made"))
         outcome = {"replay": replay.replay_id, "messages": total}
         await record(connection, audit_entry(actor, "quarantine.replay", wanted, outcome))
     return replay
@@ -102,7 +102,7 @@ async def ask(connection: Connection[Any], selection: Selection, *, actor: Actor
 async def measure(connection: Connection[Any], selection: Selection) -> tuple[int, int]:
     """How many held messages match, and the highest id of them (0 if none)."""
     cursor = await connection.execute(STATEMENTS["measure_selection"], selection.parameters(), prepare=False)
-    total, last = found(await cursor.fetchone(), "count")
+    total, last = require(await cursor.fetchone(), "count")
     return total, last or 0
 
 
@@ -110,7 +110,7 @@ async def get_replay(connection: Connection[Any], replay_id: int, tenant_id: str
     """One job. Raises NotFound, also for another tenant's."""
     parameters = {"replay": replay_id, "tenant": tenant_id}
     row = await (await connection.execute(STATEMENTS["select_replay"], parameters)).fetchone()
-    return replay_of(found(row, f"replay {replay_id}"))
+    return replay_of(require(row, f"replay {replay_id}"))
 
 
 async def list_replays(connection: Connection[Any], tenant_id: str | None = None, limit: int = 50) -> list[Replay]:

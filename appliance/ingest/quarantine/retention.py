@@ -1,4 +1,4 @@
-"""Holding, and its end: quarantine keeps to its caps, bytes for each tenant and age.
+"""The retention of quarantine: it keeps to its caps, bytes for each tenant and age.
 
 Enters: the totals that triggers keep of every tenant. Leaves: fewer rows, evictions in the ledger. A message that was
 decided on goes first; then the device with the most held messages loses its oldest. Several appliances on one database
@@ -26,9 +26,9 @@ from appliance.metrics import Metrics
 from appliance.reading import HELD_REASONS
 from appliance.runtime.activity import activity
 
-INTERVAL = 5.0
+SWEEP_SECONDS = 5.0
 """Seconds between two rounds: for so long a tenant may be over its cap."""
-SLICE = 500
+DELETE_ROWS = 500
 """Rows in one transaction."""
 PAUSE = 0.02
 """Seconds between two slices, for the stream's sake."""
@@ -46,11 +46,11 @@ HOLDING_LOCK = lock_key("quarantine", "holding")
 
 log = structlog.get_logger(__name__)
 
-Gone = tuple[str | None, str, str, datetime]
+DroppedMessages = tuple[str | None, str, str, datetime]
 """Of a row that went: tenant, status, reason, time of receipt."""
 
 
-class Holding:
+class QuarantineRetention:
     """Keeps quarantine within its caps."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Holding:
         self._queries = statements.load("quarantine")
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Make a round now and every INTERVAL, for ever."""
+        """Make a round now and every SWEEP_SECONDS, for ever."""
         task_status.started()
         while True:
             try:
@@ -74,8 +74,8 @@ class Holding:
             except (psycopg.Error, PoolTimeout, OSError) as error:
                 activity().failed(error)
                 log.warning("quarantine not looked after", error=str(error).strip())
-            activity().rests(INTERVAL)
-            await trio.sleep(INTERVAL)
+            activity().rests(SWEEP_SECONDS)
+            await trio.sleep(SWEEP_SECONDS)
 
     async def round(self) -> int:
         """Bring everything within its caps; how many held messages had to go. Raises psycopg.Error, OSError."""
@@ -101,7 +101,7 @@ class Holding:
                 if not await self._alone(connection):
                     return evicted
                 await connection.execute(self._queries["forget_replays"], {"before": self._now() - REPLAYS_KEPT})
-                cursor = await connection.execute(self._queries["evict_aged"], {"before": before, "limit": SLICE})
+                cursor = await connection.execute(self._queries["evict_aged"], {"before": before, "limit": DELETE_ROWS})
                 gone = await cursor.fetchall()
                 held = await self._record(connection, gone, for_room=False)
             evicted += held
@@ -109,7 +109,7 @@ class Holding:
             lost = sum(1 for _, status, reason, _ in gone if status == "HELD" and reason in HELD_REASONS)
             if lost:
                 log.warning("held messages grew too old", messages=lost, max_age_days=self._max_age.days)
-            if len(gone) < SLICE:
+            if len(gone) < DELETE_ROWS:
                 return evicted
             await trio.sleep(PAUSE)
 
@@ -123,8 +123,8 @@ class Holding:
             doomed, are_held = await self._choose(tenant_id, size - target)
             if not doomed:
                 break
-            for start in range(0, len(doomed), SLICE):
-                gone = await self._evict(tenant_id, target, doomed[start : start + SLICE], held=are_held)
+            for start in range(0, len(doomed), DELETE_ROWS):
+                gone = await self._evict(tenant_id, target, doomed[start : start + DELETE_ROWS], held=are_held)
                 if gone is None:
                     return evicted
                 evicted += gone
@@ -171,7 +171,7 @@ class Holding:
         row = await (await connection.execute(self._queries["try_holding_lock"], {"key": HOLDING_LOCK})).fetchone()
         return row == (True,)
 
-    async def _record(self, connection: Connection[Any], gone: Sequence[Gone], *, for_room: bool) -> int:
+    async def _record(self, connection: Connection[Any], gone: Sequence[DroppedMessages], *, for_room: bool) -> int:
         """Write evictions into the totals and the books, in the transaction that deletes the rows."""
         held = [(tenant_id or "", received) for tenant_id, status, _, received in gone if status == "HELD"]
         if not held:

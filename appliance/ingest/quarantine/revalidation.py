@@ -12,14 +12,14 @@ from hashlib import blake2b
 import msgspec
 
 from appliance.config import Ingest, Retention
-from appliance.devices.registry.cache import Standing, Tenant
-from appliance.devices.registry.provisioning import Key
+from appliance.devices.registry.cache import AdmissionStatus, TenantRules
+from appliance.devices.registry.provisioning import DeviceKey
 from appliance.ingest.admission import Admission
 from appliance.ingest.batch import Batch, Reading
 from appliance.ingest.limits.limiter import Limiter
 from appliance.reading import Refusal
 
-Resolve = Callable[[Mapping[Key, str | None]], Awaitable[Mapping[Key, Standing]]]
+Resolve = Callable[[Mapping[DeviceKey, str | None]], Awaitable[Mapping[DeviceKey, AdmissionStatus]]]
 """Devices, each with the site that a message names -> how they stand."""
 
 
@@ -36,7 +36,7 @@ class HeldMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class RevalidatedMessage:
     """A held message and what the checks say of it now."""
 
     message: HeldMessage
@@ -46,18 +46,18 @@ class Judged:
 class _Nobody:
     """A registry that knows no device: each is asked for."""
 
-    def get(self, key: Key, now: float) -> Standing | None:
+    def get(self, key: DeviceKey, now: float) -> AdmissionStatus | None:
         """Nothing."""
         del key, now
         return None
 
-    def tenant(self, tenant_id: str) -> Tenant | None:
+    def tenant(self, tenant_id: str) -> TenantRules | None:
         """Nothing."""
         del tenant_id
         return None
 
 
-class Readmission:
+class Revalidation:
     """Judges held messages, a slice at a time."""
 
     def __init__(self, ingest: Ingest, retention: Retention, resolve: Resolve) -> None:
@@ -66,23 +66,23 @@ class Readmission:
         self._resolve = resolve
         self._event_id = 0
 
-    async def judge(self, messages: Sequence[HeldMessage]) -> list[Judged]:
+    async def judge(self, messages: Sequence[HeldMessage]) -> list[RevalidatedMessage]:
         """A verdict for each, in order; a reading's ``index`` is its place here.
 
         Raises psycopg.Error or OSError when the database cannot be had.
         """
         batches = [self._admission.readmit(message, message.received_at) for message in messages]
-        wanted: dict[Key, str | None] = {}
+        wanted: dict[DeviceKey, str | None] = {}
         for batch in batches:
             for candidate in batch.waiting:
                 key = candidate.route.key
                 wanted[key] = wanted.get(key) or candidate.envelope.site_id
         standings = await self._resolve(wanted) if wanted else {}
-        judged: list[Judged] = []
+        judged: list[RevalidatedMessage] = []
         for place, (message, batch) in enumerate(zip(messages, batches, strict=True)):
             self._event_id = message.event_id
             self._admission.resume(batch, standings)
-            judged.append(Judged(message, _verdict(batch, place)))
+            judged.append(RevalidatedMessage(message, _verdict(batch, place)))
         return judged
 
     def _digest(self, size: int) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from appliance.ingest.batch import MICROSECONDS, MINUTE, Refused
+from appliance.ingest.batch import MICROSECONDS, MINUTE, RefusedSubmission
 from appliance.reading import HELD_REASONS
 
 ROWS_A_MINUTE = 10
@@ -20,14 +20,14 @@ _EARLIEST, _LATEST = 0, 253_402_300_799 * MICROSECONDS
 """What a datetime can say: an ``event_ts`` outside (a device may claim any) is left out."""
 
 
-class Sampler:
+class RowSampler:
     """Chooses the refused messages that are kept as rows."""
 
     def __init__(self) -> None:
         self._minute = -1
         self._kept: Counter[tuple[str | None, str | None, str]] = Counter()
 
-    def keep(self, refused: Iterable[Refused], received_at: int) -> list[Refused]:
+    def keep(self, refused: Iterable[RefusedSubmission], received_at: int) -> list[RefusedSubmission]:
         """Those of ``refused`` that become rows."""
         minute = received_at // MINUTE
         if minute != self._minute:
@@ -35,7 +35,9 @@ class Sampler:
             self._kept.clear()
         return [message for message in refused if message.reason in HELD_REASONS or self._take(message)]
 
-    def keep_once(self, refused: Iterable[Refused], received_at: int, decided: dict[int, bool]) -> list[Refused]:
+    def keep_once(
+        self, refused: Iterable[RefusedSubmission], received_at: int, decided: dict[int, bool]
+    ) -> list[RefusedSubmission]:
         """As ``keep`` over all tries of a batch; what was ``decided`` before, by index, costs nothing again."""
         found = list(refused)
         fresh = [message for message in found if message.index not in decided]
@@ -43,7 +45,7 @@ class Sampler:
         decided.update((message.index, message.index in kept) for message in fresh)
         return [message for message in found if decided[message.index]]
 
-    def _take(self, message: Refused) -> bool:
+    def _take(self, message: RefusedSubmission) -> bool:
         key = (message.tenant_id, message.device_id, message.reason.value)
         if key not in self._kept and len(self._kept) >= MAX_SAMPLED:
             key = (None, None, "")
@@ -53,7 +55,7 @@ class Sampler:
         return True
 
 
-def event_parameters(messages: Sequence[Refused], received_at: int) -> dict[str, Any]:
+def event_parameters(messages: Sequence[RefusedSubmission], received_at: int) -> dict[str, Any]:
     """Parameters of the statement that inserts quarantine rows, one list a column."""
     return {
         "ingested_at": moment(received_at),
@@ -69,7 +71,7 @@ def event_parameters(messages: Sequence[Refused], received_at: int) -> dict[str,
     }
 
 
-def counter_parameters(messages: Iterable[Refused], received_at: int) -> dict[str, Any]:
+def counter_parameters(messages: Iterable[RefusedSubmission], received_at: int) -> dict[str, Any]:
     """Parameters of the statement that adds to the exact counters, sorted by key."""
     counts = Counter((message.tenant_id or "", message.reason.value) for message in messages)
     keys = sorted(counts)

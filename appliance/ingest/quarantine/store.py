@@ -14,7 +14,7 @@ import msgspec
 
 from appliance.db import statements
 from appliance.db.audit import Actor, Entry, record
-from appliance.db.require import affected, found
+from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
 from appliance.reading import HELD_REASONS, Reason
@@ -29,7 +29,7 @@ SHOWN_IDS = 100
 MAX_PAGE = 1000
 
 
-class Status(StrEnum):
+class MessageStatus(StrEnum):
     """What was decided on a message. ``HELD``: nothing yet."""
 
     HELD = "HELD"
@@ -69,7 +69,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class QuarantinedMessage:
     """A quarantined message. ``payload`` is as received."""
 
     event_id: int
@@ -87,13 +87,13 @@ class Event:
     """As received; of an event in a list, perhaps only its beginning."""
     payload_bytes: int
     """How long the whole payload is."""
-    status: Status
+    status: MessageStatus
     decided_at: datetime | None
     decided_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class RefusalCause:
     """One reason: how many messages are held for it, and how many were refused for it (exact, kept or not)."""
 
     reason: Reason
@@ -114,7 +114,7 @@ class HeldCause:
 
 
 @dataclass(frozen=True, slots=True)
-class HoldingReach:
+class HeldReach:
     """How much is kept of a tenant, and how far back holding reaches.
 
     Of what was refused for a reason that holds, everything received after ``complete_since`` is there or was decided
@@ -134,11 +134,11 @@ async def list_events(
     connection: Connection[Any],
     selection: Selection,
     *,
-    status: Status | None = Status.HELD,
+    status: MessageStatus | None = MessageStatus.HELD,
     before: int | None = None,
     limit: int = 50,
     payload_bytes: int | None = None,
-) -> list[Event]:
+) -> list[QuarantinedMessage]:
     """Newest first, at most ``limit`` (and MAX_PAGE) of those whose id is below ``before``.
 
     ``payload_bytes``: no more of each payload than this, for lists.
@@ -156,12 +156,12 @@ async def list_events(
 async def newest(connection: Connection[Any], tenant_id: str | None) -> int:
     """The newest message of one tenant (or OPERATOR, or of all); 0 while there is none."""
     cursor = await connection.execute(STATEMENTS["newest_event"], {"tenant": tenant_id}, prepare=False)
-    (newest_id,) = found(await cursor.fetchone(), "aggregate")
+    (newest_id,) = require(await cursor.fetchone(), "aggregate")
     return newest_id or 0
 
 
 async def count_newer(
-    connection: Connection[Any], selection: Selection, *, status: Status | None, after: int, most: int
+    connection: Connection[Any], selection: Selection, *, status: MessageStatus | None, after: int, most: int
 ) -> tuple[int, int]:
     """How many that match are among the first ``most`` messages that came after ``after``, and how many those are."""
     parameters = selection.parameters() | {
@@ -170,20 +170,20 @@ async def count_newer(
         "most": most,
     }
     cursor = await connection.execute(STATEMENTS["count_newer"], parameters, prepare=False)
-    matching, looked_at = found(await cursor.fetchone(), "count")
+    matching, looked_at = require(await cursor.fetchone(), "count")
     return int(matching), int(looked_at)
 
 
-async def get_event(connection: Connection[Any], event_id: int, tenant_id: str | None = None) -> Event:
+async def get_event(connection: Connection[Any], event_id: int, tenant_id: str | None = None) -> QuarantinedMessage:
     """One message, whatever was decided on it. Raises NotFound, also for another tenant's."""
     events = await list_events(connection, Selection(tenant_id=tenant_id, ids=(event_id,)), status=None, limit=1)
-    return found(events[0] if events else None, f"quarantined message {event_id}")
+    return require(events[0] if events else None, f"quarantined message {event_id}")
 
 
-async def counts(connection: Connection[Any], selection: Selection) -> list[Cause]:
+async def counts(connection: Connection[Any], selection: Selection) -> list[RefusalCause]:
     """By reason, most held first. ``refused`` cannot be told for one device or single messages and is 0 then."""
     cursor = await connection.execute(STATEMENTS["count_causes"], selection.parameters(), prepare=False)
-    return [Cause(Reason(row[0]), row[1], int(row[2]), *row[3:]) for row in await cursor.fetchall()]
+    return [RefusalCause(Reason(row[0]), row[1], int(row[2]), *row[3:]) for row in await cursor.fetchall()]
 
 
 async def held_by_reason(connection: Connection[Any], tenant_id: str | None) -> list[HeldCause]:
@@ -192,19 +192,19 @@ async def held_by_reason(connection: Connection[Any], tenant_id: str | None) -> 
     return [HeldCause(Reason(row[0]), row[1], row[2]) for row in await cursor.fetchall()]
 
 
-async def reach(connection: Connection[Any], tenant_id: str | None) -> HoldingReach:
+async def reach(connection: Connection[Any], tenant_id: str | None) -> HeldReach:
     """How much is held of one tenant (or OPERATOR, or of all) and how far back it reaches."""
     return reach_of(await totals(connection, tenant_id), await held_by_reason(connection, tenant_id))
 
 
-async def totals(connection: Connection[Any], tenant_id: str | None) -> HoldingReach:
+async def totals(connection: Connection[Any], tenant_id: str | None) -> HeldReach:
     """As :func:`reach`, without the oldest."""
     cursor = await connection.execute(STATEMENTS["sum_totals"], {"tenant": tenant_id}, prepare=False)
-    messages, size, held, held_bytes, evicted, evicted_until = found(await cursor.fetchone(), "total")
-    return HoldingReach(messages, size, held, held_bytes, evicted, evicted_until, None)
+    messages, size, held, held_bytes, evicted, evicted_until = require(await cursor.fetchone(), "total")
+    return HeldReach(messages, size, held, held_bytes, evicted, evicted_until, None)
 
 
-def reach_of(summed: HoldingReach, held: Sequence[HeldCause]) -> HoldingReach:
+def reach_of(summed: HeldReach, held: Sequence[HeldCause]) -> HeldReach:
     """The totals with the oldest of what is held for replay."""
     oldest = min((cause.oldest for cause in held if cause.reason in HELD_REASONS and cause.oldest), default=None)
     return replace(summed, oldest=oldest)
@@ -241,7 +241,7 @@ async def by_owner(connection: Connection[Any], ids: Sequence[int]) -> list[Sele
     cursor = await connection.execute(STATEMENTS["owners_of"], {"ids": list(ids)})
     owned = [Selection(tenant_id=owner, ids=tuple(its)) for owner, its in await cursor.fetchall()]
     if sum(len(selection.ids) for selection in owned) < len(set(ids)):
-        found(None, "such quarantined message")
+        require(None, "such quarantined message")
     return owned
 
 
@@ -255,7 +255,7 @@ async def dismiss(connection: Connection[Any], selection: Selection, *, actor: A
         await check_ids(connection, selection)
         parameters = selection.parameters() | {"now": now, "actor": actor.name}
         cursor = await connection.execute(STATEMENTS["dismiss_events"], parameters, prepare=False)
-        dismissed = affected(cursor.rowcount, "held message that matches")
+        dismissed = require_rows(cursor.rowcount, "held message that matches")
         await record(connection, audit_entry(actor, "quarantine.dismiss", selection, {"messages": dismissed}))
     return dismissed
 
@@ -280,16 +280,16 @@ async def check_ids(connection: Connection[Any], selection: Selection) -> None:
     present, held = row or (0, 0)
     if present < len(wanted):
         what = f"quarantined message {min(wanted)}" if len(wanted) == 1 else "such quarantined message"
-        found(None, what)
+        require(None, what)
     if held < len(wanted):
         raise Conflict("It was decided on already." if len(wanted) == 1 else "Some were decided on already.")
 
 
-def _event(row: tuple[Any, ...]) -> Event:
+def _event(row: tuple[Any, ...]) -> QuarantinedMessage:
     """A row, its columns in the order of ``list_events``."""
     event_id, ingested_at, event_ts, topic, tenant_id, site_id, device_id, kind, reason, detail, *rest = row
     payload, payload_bytes, status, decided_at, decided_by = rest
-    return Event(
+    return QuarantinedMessage(
         event_id,
         ingested_at,
         event_ts,
@@ -302,7 +302,7 @@ def _event(row: tuple[Any, ...]) -> Event:
         detail,
         payload,
         payload_bytes,
-        Status(status),
+        MessageStatus(status),
         decided_at,
         decided_by,
     )

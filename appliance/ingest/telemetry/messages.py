@@ -11,7 +11,7 @@ from typing import Any
 
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
-from appliance.ingest.quarantine.store import Status
+from appliance.ingest.quarantine.store import MessageStatus
 from appliance.reading import Kind, Reason
 
 STATEMENTS = statements.load("messages")
@@ -69,11 +69,11 @@ class RefusedMessage:
     payload_start: bytes
     """At most SHOWN_BYTES of it."""
     payload_size: int
-    status: Status
+    status: MessageStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class MessagePosition:
     """Where a page ended in each of the two, None: nothing was shown of it yet."""
 
     reading: tuple[datetime, int] | None = None
@@ -86,7 +86,7 @@ class MessagePage:
     """Messages, newest first, and where the next page begins, if there is one."""
 
     messages: Sequence[StoredReading | RefusedMessage]
-    next: Position | None
+    next: MessagePosition | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +110,10 @@ async def page(
     device_id: str,
     *,
     limit: int = 20,
-    after: Position | None = None,
+    after: MessagePosition | None = None,
 ) -> MessagePage:
     """At most ``limit`` messages of a device behind ``after``. A device that is not there has none."""
-    after = after or Position()
+    after = after or MessagePosition()
     before_ts, before_digest = after.reading or (None, None)
     parameters = {
         "tenant": tenant_id,
@@ -159,10 +159,10 @@ def _newest_first(
     return [*merged, *reversed(left), *reversed(right)]
 
 
-def _position(shown: Sequence[StoredReading | RefusedMessage], after: Position) -> Position:
+def _position(shown: Sequence[StoredReading | RefusedMessage], after: MessagePosition) -> MessagePosition:
     readings = [one for one in shown if isinstance(one, StoredReading)]
     refusals = [one for one in shown if isinstance(one, RefusedMessage)]
-    return Position(
+    return MessagePosition(
         (readings[-1].ts, readings[-1].digest) if readings else after.reading,
         refusals[-1].event_id if refusals else after.refusal,
     )
@@ -175,4 +175,6 @@ def _reading(row: tuple[Any, ...]) -> StoredReading:
 
 def _refusal(row: tuple[Any, ...]) -> RefusedMessage:
     event_id, at, event_ts, topic, kind, reason, detail, payload, size, status = row
-    return RefusedMessage(event_id, at, event_ts, topic, kind, Reason(reason), detail, payload, size, Status(status))
+    return RefusedMessage(
+        event_id, at, event_ts, topic, kind, Reason(reason), detail, payload, size, MessageStatus(status)
+    )

@@ -14,7 +14,7 @@ from appliance.runtime.activity import activity
 log = structlog.get_logger(__name__)
 
 DAYS_AHEAD = 2
-INTERVAL = 3600.0
+CHECK_SECONDS = 3600.0
 """Seconds between two looks; the writer makes what is missing by itself, at the price of one slower batch."""
 
 
@@ -41,5 +41,5 @@ async def keep_ahead(
         if not started:
             started = True
             task_status.started()
-        activity().rests(INTERVAL)
-        await trio.sleep(INTERVAL)
+        activity().rests(CHECK_SECONDS)
+        await trio.sleep(CHECK_SECONDS)

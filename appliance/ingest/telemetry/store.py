@@ -18,7 +18,7 @@ from appliance.db import statements
 from appliance.db.partitions import ensure_partitions
 from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
-from appliance.ingest.batch import MICROSECONDS, Reading, Refused, Span
+from appliance.ingest.batch import MICROSECONDS, IndexRange, Reading, RefusedSubmission
 from appliance.ingest.quarantine.sampling import moment
 from appliance.ingest.telemetry.copy_row import HEADER, TRAILER
 from appliance.reading import Reason
@@ -26,7 +26,7 @@ from appliance.reading import Reason
 DAY = 86_400 * MICROSECONDS
 
 
-class Way(Enum):
+class StorePath(Enum):
     """How the readings of a batch are stored."""
 
     DIRECT = "direct"
@@ -45,7 +45,7 @@ class TelemetryStore:
         """A partition that was believed in is not there."""
         self._days = range(0)
 
-    async def ensure_days(self, connection: Connection[Any], span: Span | None) -> None:
+    async def ensure_days(self, connection: Connection[Any], span: IndexRange | None) -> None:
         """Make the partitions that readings of this span need, if one is not known to be there."""
         if span is None:
             return
@@ -60,19 +60,19 @@ class TelemetryStore:
             self._days = range(first, last + 1)
 
     async def put(
-        self, connection: Connection[Any], readings: Sequence[Reading], way: Way
-    ) -> tuple[Sequence[Reading], Sequence[Reading], Sequence[Refused]]:
+        self, connection: Connection[Any], readings: Sequence[Reading], way: StorePath
+    ) -> tuple[Sequence[Reading], Sequence[Reading], Sequence[RefusedSubmission]]:
         """Put the readings into telemetry: which were stored, which were there already, which Postgres refused."""
         if not readings:
             return (), (), ()
-        if way is Way.DIRECT:
+        if way is StorePath.DIRECT:
             await self._copy(connection, "copy_telemetry", readings)
             return readings, (), ()
         await connection.execute(self._queries["create_staging"])
-        if way is Way.STAGED:
+        if way is StorePath.STAGED:
             stored, duplicates = await self._stage(connection, readings)
             return stored, duplicates, ()
-        poison: list[Refused] = []
+        poison: list[RefusedSubmission] = []
         found: list[Reading] = []
         doubled: list[Reading] = []
         await self._bisect(connection, readings, found, doubled, poison)
@@ -108,7 +108,7 @@ class TelemetryStore:
         readings: Sequence[Reading],
         stored: list[Reading],
         duplicates: list[Reading],
-        poison: list[Refused],
+        poison: list[RefusedSubmission],
     ) -> None:
         """Store halves under savepoints until only the rows that Postgres refuses are left (P4)."""
         try:
@@ -128,10 +128,10 @@ class TelemetryStore:
         duplicates += doubled
 
 
-def _store_refused(reading: Reading, error: psycopg.Error) -> Refused:
+def _store_refused(reading: Reading, error: psycopg.Error) -> RefusedSubmission:
     """Check 15: a reading that Postgres does not take."""
     route = reading.route
-    return Refused(
+    return RefusedSubmission(
         reading.index,
         Reason.STORE_REFUSED,
         f"Postgres refused the row ({error.sqlstate}): {str(error).splitlines()[0]}",

@@ -20,7 +20,7 @@ from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Invalid
 from appliance.mqtt.topics import valid_id
-from appliance.people.by import By
+from appliance.people.by import ChangeContext
 from appliance.web.access.auth import Viewer, viewer
 
 STATEMENTS = statements.load("web")
@@ -52,9 +52,9 @@ class Access:
         """The time as records have it."""
         return datetime.fromtimestamp(self.clock.wall(), UTC)
 
-    def by(self) -> By:
+    def by(self) -> ChangeContext:
         """The current viewer as the audit names them, now."""
-        return By(actor(), self.now(), viewer().user_id)
+        return ChangeContext(actor(), self.now(), viewer().user_id)
 
     @asynccontextmanager
     async def _transaction(self, seen_by: Viewer, opening: str) -> AsyncIterator[Connection[Any]]:

@@ -8,7 +8,7 @@ import msgspec
 from quart import Blueprint, Response, request
 
 from appliance.db.audit import ActorKind
-from appliance.people.audit_query import Row
+from appliance.people.audit_query import AuditRow
 from appliance.web.access.auth import ADMINS, allow
 from appliance.web.audit.query import AuditReader, wanted_of
 from appliance.web.openapi.describe import answer, describe, query
@@ -73,5 +73,5 @@ def blueprint(services: Services) -> Blueprint:
     return routes
 
 
-def _shown(row: Row) -> Change:
+def _shown(row: AuditRow) -> Change:
     return Change(**{name: getattr(row, name) for name in Change.__struct_fields__})

@@ -11,7 +11,7 @@ from quart import Response
 
 from appliance.errors import Invalid
 from appliance.people import audit_query
-from appliance.people.audit_query import Row, Wanted
+from appliance.people.audit_query import AuditFilter, AuditRow
 from appliance.web.access.auth import Viewer, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.audit.labels import ACTIONS
@@ -19,7 +19,7 @@ from appliance.web.page import csv, cursor, formats
 from appliance.web.page.time_range import moment_of
 from appliance.web.services import Services
 
-SLICE = 1000
+EXPORT_ROWS = 1000
 """Rows read at once for a file, each in a transaction of its own: whoever loads slowly holds nothing open."""
 HEADS = (
     "time", "tenant_id", "actor", "actor_kind", "action", "object_type", "object_id", "before", "after", "address",
@@ -32,18 +32,18 @@ MOMENTS = ("_at", "_start", "_end")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class AuditPageRead:
     """Some rows, newest first; ``next`` is the cursor of the next page."""
 
-    rows: list[Row]
+    rows: list[AuditRow]
     next: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AuditEntry:
     """A change as people read it."""
 
-    row: Row
+    row: AuditRow
     what: str
     object: str
     changed: list[tuple[str, str, str]]
@@ -56,34 +56,34 @@ class AuditReader:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def page(self, wanted: Wanted, limit: int) -> Page:
+    async def page(self, wanted: AuditFilter, limit: int) -> AuditPageRead:
         """One page."""
         async with self._services.access.reading() as connection:
             rows = await audit_query.read(connection, wanted, limit + 1)
-        return Page(rows[:limit], cursor.write(rows[limit - 1].id if len(rows) > limit else None))
+        return AuditPageRead(rows[:limit], cursor.write(rows[limit - 1].id if len(rows) > limit else None))
 
-    async def told(self, wanted: Wanted, limit: int) -> tuple[list[Told], str | None]:
+    async def audit_entry_of(self, wanted: AuditFilter, limit: int) -> tuple[list[AuditEntry], str | None]:
         """One page in words, and the cursor of the next."""
         page = await self.page(wanted, limit)
         async with self._services.access.reading() as connection:
             names = await audit_query.names(connection, page.rows)
-        return [told(row, viewer().zone, names) for row in page.rows], page.next
+        return [audit_entry_of(row, viewer().zone, names) for row in page.rows], page.next
 
-    def file(self, wanted: Wanted) -> Response:
+    def file(self, wanted: AuditFilter) -> Response:
         """All of it as CSV, read as it is sent."""
         return csv.answer("audit", HEADS, self._slices(wanted, viewer()), self._services.clock.wall())
 
-    async def _slices(self, wanted: Wanted, who: Viewer) -> AsyncIterator[list[Sequence[Any]]]:
+    async def _slices(self, wanted: AuditFilter, who: Viewer) -> AsyncIterator[list[Sequence[Any]]]:
         while True:
             async with self._services.access.reading(who) as connection:
-                rows = await audit_query.read(connection, wanted, SLICE)
+                rows = await audit_query.read(connection, wanted, EXPORT_ROWS)
             if not rows:
                 return
             yield [_cells(row) for row in rows]
             wanted = replace(wanted, before_id=rows[-1].id)
 
 
-def wanted_of(arguments: Mapping[str, str]) -> Wanted:
+def wanted_of(arguments: Mapping[str, str]) -> AuditFilter:
     """What an address asks for. Raises Invalid, which names the parameter."""
     zone = viewer().zone
     first, last = arguments.get("from", ""), arguments.get("to", "")
@@ -94,7 +94,7 @@ def wanted_of(arguments: Mapping[str, str]) -> Wanted:
     before_id = cursor.read(arguments.get("cursor"), int)
     if before_id is not None and not 0 < before_id < 2**63:
         raise Invalid(cursor.STALE, "cursor")
-    return Wanted(
+    return AuditFilter(
         tenant_id=tenants_shown(),
         actor=_text(arguments, "actor"),
         object=_text(arguments, "object"),
@@ -105,7 +105,7 @@ def wanted_of(arguments: Mapping[str, str]) -> Wanted:
     )
 
 
-def told(row: Row, zone: tzinfo | None, names: Mapping[str, str] = MappingProxyType({})) -> Told:
+def audit_entry_of(row: AuditRow, zone: tzinfo | None, names: Mapping[str, str] = MappingProxyType({})) -> AuditEntry:
     """A change in words, its times in ``zone``; ``names`` of objects by their ids."""
     before, after = row.before or {}, row.after or {}
     known = {"tenant_id", f"{row.object_type}_id"}  # told beside it
@@ -113,7 +113,7 @@ def told(row: Row, zone: tzinfo | None, names: Mapping[str, str] = MappingProxyT
     changed = [
         (_field(name), _word(name, before.get(name), zone), _word(name, after.get(name), zone)) for name in fields
     ]
-    return Told(
+    return AuditEntry(
         row,
         ACTIONS.get(row.action, row.action),
         names.get(row.object_id, row.object_id),
@@ -150,7 +150,7 @@ def _word(name: str, value: Any, zone: tzinfo | None) -> str:
     return str(value)
 
 
-def _cells(row: Row) -> list[Any]:
+def _cells(row: AuditRow) -> list[Any]:
     return [
         row.at,
         row.tenant_id,

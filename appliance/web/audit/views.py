@@ -7,10 +7,10 @@ from appliance.web.access.auth import ADMINS, allow
 from appliance.web.audit.labels import FAMILIES
 from appliance.web.audit.query import AuditReader, wanted_of
 from appliance.web.page.csv import asked_for
-from appliance.web.page.renderer import Site
+from appliance.web.page.renderer import PageRenderer
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """The route of the page."""
     routes = Blueprint("audit", __name__)
     reader = AuditReader(site.services)
@@ -21,7 +21,7 @@ def blueprint(site: Site) -> Blueprint:
         wanted = wanted_of(request.args)
         if asked_for():
             return reader.file(wanted)
-        changes, next_page = await reader.told(wanted, PAGE)
+        changes, next_page = await reader.audit_entry_of(wanted, PAGE)
         return await site.page("audit/list.html", changes=changes, next=next_page, families=FAMILIES)
 
     return routes

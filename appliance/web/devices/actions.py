@@ -10,50 +10,50 @@ from dataclasses import dataclass
 from appliance.devices import description, fleet
 from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials import credential as credentials
-from appliance.devices.credentials.broker_sync import Arrival
-from appliance.devices.credentials.credential import Credential, Issued, Rotation
+from appliance.devices.credentials.broker_sync import SyncStatus
+from appliance.devices.credentials.credential import Credential, IssuedSecrets, Rotation
 from appliance.devices.description import Description, OwnLimits
 from appliance.devices.device import Event, NewDevice
-from appliance.devices.fleet import Member
+from appliance.devices.fleet import FleetDevice
 from appliance.devices.seats import bulk, changes, import_file, imports
-from appliance.devices.seats.bulk import Answer
-from appliance.devices.seats.import_file import Row
-from appliance.devices.seats.imports import Line, Outcome
+from appliance.devices.seats.bulk import BulkAnswer
+from appliance.devices.seats.import_file import ImportRow
+from appliance.devices.seats.imports import ImportLine, ImportOutcome
 from appliance.web.access.transactions import actor
 from appliance.web.services import Services
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class IssuedCredential:
     """Secrets, this one time, with what may be told of the credential they belong to."""
 
-    issued: Issued
+    issued: IssuedSecrets
     credential: Credential
-    arrival: Arrival
+    arrival: SyncStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportResult:
     """An import, row by row, and the secrets of the devices it made, if they were asked for."""
 
-    rows: Sequence[Row]
-    lines: Sequence[Line]
-    issued: Sequence[Issued] = ()
-    arrival: Arrival | None = None
+    rows: Sequence[ImportRow]
+    lines: Sequence[ImportLine]
+    issued: Sequence[IssuedSecrets] = ()
+    arrival: SyncStatus | None = None
 
 
-class DeviceDesk:
+class DeviceActions:
     """Changes of devices by the current viewer. Errors are those of the domain's functions."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._access = services.access
 
-    def by(self) -> changes.By:
+    def by(self) -> changes.ChangeContext:
         """The current viewer, now."""
-        return changes.By(actor(), self._access.now(), self._services.grace)
+        return changes.ChangeContext(actor(), self._access.now(), self._services.grace)
 
-    async def create(self, tenant_id: str, new: NewDevice) -> Handed:
+    async def create(self, tenant_id: str, new: NewDevice) -> IssuedCredential:
         """Register a device and give it a credential."""
         async with self._access.changing() as connection:
             await changes.create(connection, tenant_id, new, self.by())
@@ -62,7 +62,7 @@ class DeviceDesk:
             change = await broker_sync.this_change(connection)
         return await self._handed(issued, credential, change)
 
-    async def rotate(self, tenant_id: str, device_id: str, rotation: Rotation) -> Handed:
+    async def rotate(self, tenant_id: str, device_id: str, rotation: Rotation) -> IssuedCredential:
         """A new password and token; or the first ones, for a device without a credential of its own."""
         async with self._access.changing() as connection:
             issued = await credentials.rotate(connection, tenant_id, device_id, self.by(), rotation)
@@ -70,34 +70,34 @@ class DeviceDesk:
             change = await broker_sync.this_change(connection)
         return await self._handed(issued, credential, change)
 
-    async def switch(self, tenant_id: str, device_id: str) -> Arrival:
+    async def switch(self, tenant_id: str, device_id: str) -> SyncStatus:
         """Let the staged password take over."""
         async with self._access.changing() as connection:
             await credentials.switch(connection, tenant_id, device_id, self.by())
             change = await broker_sync.this_change(connection)
         return await broker_sync.settle(self._services.pool, change)
 
-    async def revoke(self, tenant_id: str, device_id: str) -> Arrival:
+    async def revoke(self, tenant_id: str, device_id: str) -> SyncStatus:
         """Shut a device out."""
         async with self._access.changing() as connection:
             await changes.revoke(connection, tenant_id, device_id, self.by())
             change = await broker_sync.this_change(connection)
         return await broker_sync.settle(self._services.pool, change)
 
-    async def delete(self, tenant_id: str, device_id: str, *, keep_history: bool) -> Arrival:
+    async def delete(self, tenant_id: str, device_id: str, *, keep_history: bool) -> SyncStatus:
         """Delete a device, with its readings or without."""
         async with self._access.changing() as connection:
             await changes.delete(connection, tenant_id, device_id, self.by(), keep_history=keep_history)
             change = await broker_sync.this_change(connection)
         return await broker_sync.settle(self._services.pool, change)
 
-    async def deactivate(self, tenant_id: str, device_id: str, *, revoke_credential: bool) -> Arrival:
+    async def deactivate(self, tenant_id: str, device_id: str, *, revoke_credential: bool) -> SyncStatus:
         """Take a device's seat, and with ``revoke_credential`` its credential."""
         async with self._access.changing() as connection:
             by = self.by()
             await changes.deactivate(connection, tenant_id, device_id, by, revoke_credential=revoke_credential)
             change = await broker_sync.this_change(connection)
-        return await broker_sync.settle(self._services.pool, change) if revoke_credential else Arrival.APPLIED
+        return await broker_sync.settle(self._services.pool, change) if revoke_credential else SyncStatus.APPLIED
 
     async def step(self, tenant_id: str, device_id: str, event: Event, subscription_id: str | None = None) -> None:
         """Approve, reject or reactivate a device, or move it to another subscription."""
@@ -116,14 +116,14 @@ class DeviceDesk:
 
     async def step_many(
         self, tenant_id: str, devices: Iterable[str], event: Event, subscription_id: str | None = None
-    ) -> list[Answer]:
+    ) -> list[BulkAnswer]:
         """The same for many devices at once, and deactivation; an answer for each."""
         async with self._access.changing() as connection:
             return await bulk.change_many(connection, tenant_id, devices, event, self.by(), subscription_id)
 
     async def describe(
-        self, tenant_id: str, seen: Member, stated: Description, limits: OwnLimits | None = None
-    ) -> Member:
+        self, tenant_id: str, seen: FleetDevice, stated: Description, limits: OwnLimits | None = None
+    ) -> FleetDevice:
         """Describe a device anew, as it was ``seen``; operators also set its limits."""
         device_id = seen.device.device_id
         async with self._access.changing() as connection:
@@ -134,24 +134,24 @@ class DeviceDesk:
 
     async def import_csv(
         self, tenant_id: str, data: bytes, *, dry_run: bool, with_credentials: bool = False
-    ) -> Imported:
+    ) -> ImportResult:
         """Register the devices of a CSV file; a dry run says what would become of each row."""
         rows = import_file.read(data)
         devices = [row.new for row in rows]
         if dry_run:
             async with self._access.reading() as connection:
-                return Imported(
+                return ImportResult(
                     rows, await imports.import_many(connection, tenant_id, devices, self.by(), dry_run=True)
                 )
         async with self._access.changing() as connection:
             lines = await imports.import_many(connection, tenant_id, devices, self.by())
-            made = [line.new.device_id for line in lines if line.outcome is Outcome.CREATED]
+            made = [line.new.device_id for line in lines if line.outcome is ImportOutcome.CREATED]
             if not (with_credentials and made):
-                return Imported(rows, lines)
+                return ImportResult(rows, lines)
             issued = await credentials.create_many(connection, tenant_id, made, self.by())
             change = await broker_sync.this_change(connection)
-        return Imported(rows, lines, issued, await broker_sync.settle(self._services.pool, change))
+        return ImportResult(rows, lines, issued, await broker_sync.settle(self._services.pool, change))
 
-    async def _handed(self, issued: Issued, credential: Credential | None, change: str) -> Handed:
+    async def _handed(self, issued: IssuedSecrets, credential: Credential | None, change: str) -> IssuedCredential:
         assert credential is not None, "it was made in the same transaction"  # noqa: S101 - narrows the type
-        return Handed(issued, credential, await broker_sync.settle(self._services.pool, change))
+        return IssuedCredential(issued, credential, await broker_sync.settle(self._services.pool, change))

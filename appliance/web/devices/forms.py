@@ -5,7 +5,7 @@ from datetime import datetime
 
 from appliance.devices.description import MAX_RATE, Description, OwnLimits
 from appliance.devices.device import MAX_INTERVAL, MAX_TEXT, NewDevice
-from appliance.devices.fleet import Member
+from appliance.devices.fleet import FleetDevice
 from appliance.errors import Invalid
 from appliance.web.page.forms import Fields
 
@@ -21,7 +21,7 @@ def given(fields: Fields) -> dict[str, str]:
     return {name: value for name in NAMES if (value := _typed(fields, name))}
 
 
-def given_of(member: Member) -> dict[str, str]:
+def given_of(member: FleetDevice) -> dict[str, str]:
     """What the form says of a device as it is."""
     device, limits = member.device, member.limits
     texts: Mapping[str, object] = {

@@ -12,7 +12,7 @@ FIRST = ("temperature", "humidity", "pressure", "co2", "battery")
 
 
 @dataclass(frozen=True, slots=True)
-class ShownValue:
+class MetricValue:
     """One value."""
 
     metric: Metric
@@ -23,7 +23,7 @@ class ShownValue:
     """A chart can be drawn of it: numbers, and booleans as 0 and 1."""
 
 
-def shown(name: str, value: Any, known: Mapping[str, Metric]) -> ShownValue:
+def shown(name: str, value: Any, known: Mapping[str, Metric]) -> MetricValue:
     """One value; ``known`` is how people have named metrics."""
     metric = described(name, known, value)
     truth = isinstance(value, bool)
@@ -31,10 +31,10 @@ def shown(name: str, value: Any, known: Mapping[str, Metric]) -> ShownValue:
     low = metric.usual_low is not None and number and value < metric.usual_low
     high = metric.usual_high is not None and number and value > metric.usual_high
     text = formats.quantity(value, metric.decimals) if number else formats.metric(value)
-    return ShownValue(metric, text, low or high, number or truth)
+    return MetricValue(metric, text, low or high, number or truth)
 
 
-def all_shown(latest: Mapping[str, Any], known: Mapping[str, Metric]) -> list[ShownValue]:
+def all_shown(latest: Mapping[str, Any], known: Mapping[str, Metric]) -> list[MetricValue]:
     """All of them: numbers before texts, those that people look at first before the others."""
     values = [shown(name, value, known) for name, value in latest.items()]
     return sorted(values, key=_rank)
@@ -45,6 +45,6 @@ def names(latests: Iterable[Mapping[str, Any]]) -> set[str]:
     return {name for latest in latests for name in latest}
 
 
-def _rank(value: ShownValue) -> tuple[bool, int]:
+def _rank(value: MetricValue) -> tuple[bool, int]:
     name = value.metric.name
     return not value.is_number, FIRST.index(name) if name in FIRST else len(FIRST)

@@ -33,7 +33,7 @@ _CSS_URL = re.compile(r'url\("([^"]+)"\)')
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class StaticFile:
     """One file as served. ``packed`` is its gzip form, None where it is compressed as it is."""
 
     body: bytes
@@ -41,12 +41,12 @@ class File:
     content_type: str
 
 
-class Files:
+class StaticFiles:
     """All static files. Addresses in style sheets are rewritten to the hashed ones."""
 
     def __init__(self, root: Path) -> None:
         self._addresses: dict[str, str] = {}
-        self._files: dict[str, File] = {}
+        self._files: dict[str, StaticFile] = {}
         names = [path.relative_to(root) for path in sorted(root.rglob("*")) if path.suffix in TYPES]
         for name in sorted(names, key=lambda name: name.suffix == ".css"):  # style sheets name the others
             self._add(PurePosixPath(name), (root / name).read_bytes())
@@ -55,7 +55,7 @@ class Files:
         """Where the file ``name`` is served. Raises KeyError when there is none."""
         return PREFIX + self._addresses[name]
 
-    def get(self, address: str) -> File | None:
+    def get(self, address: str) -> StaticFile | None:
         """The file at an address below PREFIX."""
         return self._files.get(address)
 
@@ -66,13 +66,13 @@ class Files:
         address = str(name.with_name(f"{name.stem}.{digest}{name.suffix}"))
         packed = None if name.suffix in COMPRESSED else gzip.compress(body, mtime=0)
         self._addresses[str(name)] = address
-        self._files[address] = File(body, packed, TYPES[name.suffix])
+        self._files[address] = StaticFile(body, packed, TYPES[name.suffix])
 
     def _with_hashed_addresses(self, sheet: PurePosixPath, text: str) -> str:
         return _CSS_URL.sub(lambda found: f'url("{self.address(str(sheet.parent / found[1]))}")', text)
 
 
-def blueprint(files: Files) -> Blueprint:
+def blueprint(files: StaticFiles) -> Blueprint:
     """The route of the static files."""
     routes = Blueprint("files", __name__)
 

@@ -44,7 +44,7 @@ _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """How much, and for how long. Sizes in bytes, times in seconds."""
 
     url: int = 8 * 1024
@@ -83,7 +83,7 @@ class RequestHead:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RequestVerdict:
     """Why a request is not taken: the status, and one line for the person who reads it."""
 
     status: HTTPStatus
@@ -125,44 +125,44 @@ def host_policy(public_url: str | None) -> HostPolicy:
     return HostPolicy(frozenset(names))
 
 
-def judge(head: RequestHead, hosts: HostPolicy, limits: Limits) -> Verdict | None:
+def judge(head: RequestHead, hosts: HostPolicy, limits: RequestLimits) -> RequestVerdict | None:
     """Why the request is refused, or None."""
     return _wrong_form(head) or _too_large(head, limits) or _wrong_host(head, hosts)
 
 
-def _wrong_form(head: RequestHead) -> Verdict | None:
+def _wrong_form(head: RequestHead) -> RequestVerdict | None:
     if head.http_version not in {b"1.0", b"1.1"}:
-        return Verdict(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "This server speaks HTTP/1.1.")
+        return RequestVerdict(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "This server speaks HTTP/1.1.")
     if not head.target.startswith(b"/") or head.target.startswith(b"//"):
-        return Verdict(HTTPStatus.BAD_REQUEST, "The request target must be a path.")
+        return RequestVerdict(HTTPStatus.BAD_REQUEST, "The request target must be a path.")
     if re.search(rb"%[01][0-9a-fA-F]|%7[fF]", head.target.partition(b"?")[0]):
-        return Verdict(HTTPStatus.BAD_REQUEST, "The path has a control character.")
+        return RequestVerdict(HTTPStatus.BAD_REQUEST, "The path has a control character.")
     if head.header(b"transfer-encoding") is not None and head.header(b"content-length") is not None:
         # RFC 9112 §6.1: two who disagree on which one counts can be made to disagree on where a request ends
-        return Verdict(HTTPStatus.BAD_REQUEST, "The body has two lengths.")
+        return RequestVerdict(HTTPStatus.BAD_REQUEST, "The body has two lengths.")
     return None
 
 
-def _too_large(head: RequestHead, limits: Limits) -> Verdict | None:
+def _too_large(head: RequestHead, limits: RequestLimits) -> RequestVerdict | None:
     if len(head.target) > limits.url:
-        return Verdict(HTTPStatus.REQUEST_URI_TOO_LONG, f"The address is longer than {limits.url} bytes.")
+        return RequestVerdict(HTTPStatus.REQUEST_URI_TOO_LONG, f"The address is longer than {limits.url} bytes.")
     if head.target.count(b"&") >= limits.query_fields:
-        return Verdict(HTTPStatus.BAD_REQUEST, f"The query has more than {limits.query_fields} fields.")
+        return RequestVerdict(HTTPStatus.BAD_REQUEST, f"The query has more than {limits.query_fields} fields.")
     size = sum(len(name) + len(value) + 4 for name, value in head.headers)
     if size > limits.headers or len(head.headers) > limits.header_count:
-        return Verdict(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large.")
+        return RequestVerdict(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large.")
     length = head.header(b"content-length")
     if length is not None and int(length) > limits.body:  # h11 has checked that it is at most 20 digits
-        return Verdict(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {limits.body} bytes.")
+        return RequestVerdict(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {limits.body} bytes.")
     return None
 
 
-def _wrong_host(head: RequestHead, hosts: HostPolicy) -> Verdict | None:
+def _wrong_host(head: RequestHead, hosts: HostPolicy) -> RequestVerdict | None:
     host = head.header(b"host")
     if not host:
-        return Verdict(HTTPStatus.BAD_REQUEST, "The Host header is missing.")
+        return RequestVerdict(HTTPStatus.BAD_REQUEST, "The Host header is missing.")
     if not hosts.admits(host.decode("latin1"), head.local):
-        return Verdict(
+        return RequestVerdict(
             HTTPStatus.MISDIRECTED_REQUEST,
             "This appliance does not answer to that name. Use its address, or set web.public_url to the name you use.",
         )
@@ -180,10 +180,10 @@ def same_origin(origin: str | None, host: str | None, public_url: str | None) ->
     return parts.scheme in {"http", "https"} and parts.netloc in ours
 
 
-class Room:
+class ConnectionSlots:
     """Counts connections, in total and by address, against the limits."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: RequestLimits) -> None:
         self._limits = limits
         self._by_address: Counter[str] = Counter()
 

@@ -10,7 +10,7 @@ from appliance.people.role import Scope
 from appliance.web.access.auth import OPEN, allow
 from appliance.web.access.gate import bearer
 from appliance.web.http import hardening
-from appliance.web.openapi.describe import Credential, answer, describe
+from appliance.web.openapi.describe import CallerCredential, answer, describe
 from appliance.web.services import Services
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -35,7 +35,7 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.get("/healthz")
     @allow(OPEN)
-    @describe("Whether the process lives", answers={HTTPStatus.OK: Alive}, credential=Credential.NONE)
+    @describe("Whether the process lives", answers={HTTPStatus.OK: Alive}, credential=CallerCredential.NONE)
     async def healthz() -> Response:
         """The process lives; nothing else is asked, so that no outage of Postgres has it restarted."""
         return answer(Alive())
@@ -45,7 +45,7 @@ def blueprint(services: Services) -> Blueprint:
     @describe(
         "Whether Postgres, the broker and the schema are there",
         answers={HTTPStatus.OK: Readiness, HTTPStatus.SERVICE_UNAVAILABLE: Readiness},
-        credential=Credential.NONE,
+        credential=CallerCredential.NONE,
     )
     async def readyz() -> Response:
         missing = services.health().missing()

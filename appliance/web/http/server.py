@@ -28,7 +28,7 @@ from hypercorn.utils import parse_socket_addr
 from appliance.runtime.activity import activity
 from appliance.web.app import Dashboard
 from appliance.web.http import hardening
-from appliance.web.http.hardening import HostPolicy, Limits, RequestHead, Room, Verdict
+from appliance.web.http.hardening import ConnectionSlots, HostPolicy, RequestHead, RequestLimits, RequestVerdict
 from appliance.web.http.listener import open_listener
 
 log = structlog.get_logger(__name__)
@@ -59,7 +59,7 @@ class _Config(Config):
     include_server_header = False
     websocket_max_message_size = 1024
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: RequestLimits) -> None:
         self.h11_max_incomplete_size = limits.headers
         self.keep_alive_timeout = limits.head_time
 
@@ -69,7 +69,7 @@ class _Config(Config):
 
 
 class _Refused(Exception):
-    def __init__(self, verdict: Verdict, method: bytes) -> None:
+    def __init__(self, verdict: RequestVerdict, method: bytes) -> None:
         super().__init__(verdict.detail)
         self.verdict = verdict
         self.method = method
@@ -78,7 +78,7 @@ class _Refused(Exception):
 class _Protocol(H11Protocol):
     """HTTP/1.1 and WebSocket only, each request judged by ``hardening`` before the application."""
 
-    def __init__(self, hosts: HostPolicy, limits: Limits, *args: Any) -> None:
+    def __init__(self, hosts: HostPolicy, limits: RequestLimits, *args: Any) -> None:
         super().__init__(*args)
         self._hosts = hosts
         self._limits = limits
@@ -108,7 +108,7 @@ class _Protocol(H11Protocol):
             )
         )
 
-    async def _refuse(self, verdict: Verdict, method: bytes) -> None:
+    async def _refuse(self, verdict: RequestVerdict, method: bytes) -> None:
         body = b"" if method == b"HEAD" else f"{verdict.status.value} {verdict.detail}\n".encode()
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
@@ -211,7 +211,7 @@ class _Server:
         self.limits = app.limits
         self.config = _Config(app.limits)
         self.context = WorkerContext(None)
-        self._room = Room(app.limits)
+        self._room = ConnectionSlots(app.limits)
         self._open: set[_Stream] = set()
         self._empty = trio.Event()
 

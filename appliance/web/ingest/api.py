@@ -15,10 +15,10 @@ from quart import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from appliance.db.audit import Actor, ActorKind
-from appliance.devices.credentials.credential import Issued
-from appliance.devices.registry.claims import Taken, Turned, Waiting
-from appliance.devices.registry.provisioning import Request
-from appliance.devices.seats.changes import By
+from appliance.devices.credentials.credential import IssuedSecrets
+from appliance.devices.registry.claims import ClaimPending, ClaimRefused, ClaimTaken
+from appliance.devices.registry.provisioning import ProvisioningRequest
+from appliance.devices.seats.changes import ChangeContext
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.ingest.http import MAX_MESSAGES, Form, split
 from appliance.mqtt.topics import valid_id
@@ -26,7 +26,7 @@ from appliance.people.role import Scope
 from appliance.reading import Reason, Refusal
 from appliance.web.access.auth import ADMINS, OPEN, allow
 from appliance.web.access.gate import bearer
-from appliance.web.openapi.describe import Credential, answer, describe
+from appliance.web.openapi.describe import CallerCredential, answer, describe
 from appliance.web.openapi.problem import problem
 from appliance.web.services import Ingest, Services
 
@@ -113,7 +113,7 @@ def blueprint(services: Services, source: Ingest) -> Blueprint:
             "application/x-ndjson": {"type": "string"},
         },
         answers={HTTPStatus.ACCEPTED: Receipt},
-        credential=Credential.DEVICE,
+        credential=CallerCredential.DEVICE,
     )
     async def take(tenant_id: str, device_id: str, kind: str) -> Response:
         """Take the messages of one device."""
@@ -127,8 +127,8 @@ def blueprint(services: Services, source: Ingest) -> Blueprint:
     @allow(OPEN)
     @describe(
         "Exchange the tenant's claim password for the device's own credential",
-        answers={HTTPStatus.CREATED: Issued, HTTPStatus.ACCEPTED: WaitingDevice},
-        credential=Credential.DEVICE,
+        answers={HTTPStatus.CREATED: IssuedSecrets, HTTPStatus.ACCEPTED: WaitingDevice},
+        credential=CallerCredential.DEVICE,
     )
     async def claim(tenant_id: str, device_id: str) -> Response:
         """Exchange the tenant's claim password for the device's own user, password and token."""
@@ -148,16 +148,16 @@ async def _claim(services: Services, tenant_id: str, device_id: str) -> Response
     if not valid_id(device_id):
         return problem(HTTPStatus.BAD_REQUEST, Reason.BAD_TOPIC_FORMAT.value, "a device id is 1-64 of A-Za-z0-9._-")
     actor = Actor(f"{tenant_id}/{device_id}", ActorKind.DEVICE, request.remote_addr)
-    by = By(actor, datetime.fromtimestamp(services.clock.wall(), UTC), services.grace)
-    outcome = await services.claim(Request(tenant_id, device_id), by)
+    by = ChangeContext(actor, datetime.fromtimestamp(services.clock.wall(), UTC), services.grace)
+    outcome = await services.claim(ProvisioningRequest(tenant_id, device_id), by)
     match outcome:
-        case Issued():
+        case IssuedSecrets():
             return answer(outcome, HTTPStatus.CREATED)
-        case Waiting(refusal):
+        case ClaimPending(refusal):
             return answer(WaitingDevice("waiting", refusal.reason, refusal.detail), HTTPStatus.ACCEPTED)
-        case Turned(refusal):
+        case ClaimRefused(refusal):
             return problem(STATUSES[refusal.reason], refusal.reason.value, refusal.detail)
-        case Taken():
+        case ClaimTaken():
             detail = "the device has a credential of its own; an administrator rotates or revokes it"
             return problem(HTTPStatus.CONFLICT, "HAS_CREDENTIAL", detail)
 

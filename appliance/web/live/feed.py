@@ -13,7 +13,7 @@ import trio
 
 from appliance.clock import Clock
 from appliance.ingest.summary import BatchSummary, Counts, LastReading
-from appliance.web.live.rates import Point, RateWindow
+from appliance.web.live.rates import RatePoint, RateWindow
 
 READINGS = 50
 """Last readings kept for all tenants together, and for each tenant."""
@@ -32,7 +32,7 @@ class MinuteCount:
     """Empty: of no known tenant."""
 
 
-class _Scope:
+class _TenantFeed:
     """The view of one tenant, or of all of them."""
 
     __slots__ = ("readings", "window")
@@ -47,8 +47,8 @@ class LiveFeed:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._all = _Scope(clock.monotonic())
-        self._tenants: OrderedDict[str, _Scope] = OrderedDict()
+        self._all = _TenantFeed(clock.monotonic())
+        self._tenants: OrderedDict[str, _TenantFeed] = OrderedDict()
         self._waiting = trio.lowlevel.ParkingLot()
         self.version = 0
         """Grows with each committed batch."""
@@ -80,11 +80,11 @@ class LiveFeed:
         scope = self._scope(tenant)
         return 0.0 if scope is None else scope.window.current(self._clock.monotonic())
 
-    def series(self, step: int, points: int, tenant: str | None = None) -> list[Point]:
+    def series(self, step: int, points: int, tenant: str | None = None) -> list[RatePoint]:
         """The last ``points`` steps of ``step`` seconds, oldest first; the last one ends at :meth:`series_end`."""
         scope = self._scope(tenant)
         if scope is None:
-            return [Point(None, None)] * points
+            return [RatePoint(None, None)] * points
         return scope.window.series(self._clock.monotonic(), step, points)
 
     def series_end(self, step: int) -> float:
@@ -97,13 +97,13 @@ class LiveFeed:
         scope = self._scope(tenant)
         return [] if scope is None else list(islice(reversed(scope.readings), limit))
 
-    def _scope(self, tenant: str | None) -> _Scope | None:
+    def _scope(self, tenant: str | None) -> _TenantFeed | None:
         return self._all if tenant is None else self._tenants.get(tenant)
 
-    def _own(self, tenant: str) -> _Scope:
+    def _own(self, tenant: str) -> _TenantFeed:
         scope = self._tenants.get(tenant)
         if scope is None:
-            scope = self._tenants[tenant] = _Scope(self._clock.monotonic())
+            scope = self._tenants[tenant] = _TenantFeed(self._clock.monotonic())
             if len(self._tenants) > MAX_TENANTS:
                 self._tenants.popitem(last=False)
         self._tenants.move_to_end(tenant)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import tzinfo
 
 from appliance.web.live.feed import LiveFeed
-from appliance.web.live.rates import Point
-from appliance.web.overview.choice import Choice, Range
-from appliance.web.overview.query import Books, Figures
+from appliance.web.live.rates import RatePoint
+from appliance.web.overview.choice import OverviewChoice, OverviewRange
+from appliance.web.overview.query import AccountingRead, OverviewData
 from appliance.web.page import charts, formats
-from appliance.web.page.charts import Series
+from appliance.web.page.charts import ChartSeries
 
 CHART_STEP, CHART_POINTS = 20, 180
 """Seconds and number of the chart's steps, of the last hour."""
@@ -50,7 +50,7 @@ class Flow:
 
     began: float
     ended: float
-    points: Sequence[Point]
+    points: Sequence[RatePoint]
 
 
 def current(feed: LiveFeed, tenant: str | None) -> Rate:
@@ -63,26 +63,26 @@ def current(feed: LiveFeed, tenant: str | None) -> Rate:
     return Rate(feed.rate(tenant), spark, peak, peak_at)
 
 
-def flow(feed: LiveFeed, figures: Figures | None, choice: Choice) -> Flow:
+def flow(feed: LiveFeed, figures: OverviewData | None, choice: OverviewChoice) -> Flow:
     """What the chart of a choice is drawn from."""
-    if choice.range is Range.HOUR:
+    if choice.range is OverviewRange.HOUR:
         end = feed.series_end(CHART_STEP)
         return Flow(end - CHART_STEP * CHART_POINTS, end, feed.series(CHART_STEP, CHART_POINTS, choice.tenant))
     step, steps = choice.scale.step, choice.scale.steps
     if figures is None:
-        return Flow(0.0, float(step * steps), [Point(None, None)] * steps)
+        return Flow(0.0, float(step * steps), [RatePoint(None, None)] * steps)
     end = figures.since + step * steps
     return Flow(figures.since, end, [_mean(one, step) for one in whole_steps(figures, step, steps)])
 
 
-def whole_steps(figures: Figures, step: int, steps: int) -> list[Books]:
+def whole_steps(figures: OverviewData, step: int, steps: int) -> list[AccountingRead]:
     """The books of every step that is over, those in which nothing came among them."""
     known = {one.began: one for one in figures.books}
     starts = [figures.since + index * step for index in range(steps)]
-    return [known.get(start) or Books(start, 0, 0, 0, 0) for start in starts]
+    return [known.get(start) or AccountingRead(start, 0, 0, 0, 0) for start in starts]
 
 
-def chart(drawn: Flow, choice: Choice, zone: tzinfo | None) -> RateChart:
+def chart(drawn: Flow, choice: OverviewChoice, zone: tzinfo | None) -> RateChart:
     """The chart of a flow; its times are shown in ``zone``, None is the machine's own."""
     accepted, refused = [point.accepted for point in drawn.points], [point.refused for point in drawn.points]
     top = charts.nice_top(charts.highest(accepted, refused))
@@ -107,10 +107,10 @@ def chart(drawn: Flow, choice: Choice, zone: tzinfo | None) -> RateChart:
     )
 
 
-def refused_columns(feed: LiveFeed, figures: Figures | None, choice: Choice) -> list[charts.Column]:
+def refused_columns(feed: LiveFeed, figures: OverviewData | None, choice: OverviewChoice) -> list[charts.Column]:
     """The refused messages of the span as a small picture."""
-    refused: Series = []
-    if choice.range is Range.HOUR:
+    refused: ChartSeries = []
+    if choice.range is OverviewRange.HOUR:
         refused = [point.refused for point in feed.series(COLUMN_STEP, COLUMN_POINTS, choice.tenant)]
     elif figures is not None:
         counts = [one.refused for one in whole_steps(figures, choice.scale.step, choice.scale.steps)]
@@ -120,13 +120,13 @@ def refused_columns(feed: LiveFeed, figures: Figures | None, choice: Choice) -> 
     return charts.columns(refused, charts.highest(refused) or 1)
 
 
-def _mean(one: Books, step: int) -> Point:
-    return Point((one.received - one.refused) / step, one.refused / step)
+def _mean(one: AccountingRead, step: int) -> RatePoint:
+    return RatePoint((one.received - one.refused) / step, one.refused / step)
 
 
-def _total(point: Point) -> float | None:
+def _total(point: RatePoint) -> float | None:
     return None if point.accepted is None or point.refused is None else point.accepted + point.refused
 
 
-def _label(at: float, choice: Choice, zone: tzinfo | None) -> str:
-    return f"{formats.local(at, zone):%a %-d}" if choice.range is Range.WEEK else formats.short_time(at, zone)
+def _label(at: float, choice: OverviewChoice, zone: tzinfo | None) -> str:
+    return f"{formats.local(at, zone):%a %-d}" if choice.range is OverviewRange.WEEK else formats.short_time(at, zone)

@@ -9,7 +9,7 @@ from appliance.web.access.auth import Viewer
 
 
 @dataclass(frozen=True, slots=True)
-class Fragment:
+class LivePart:
     """One element by its id. A ``calm`` one is sent at most once a second, so that it can be read."""
 
     element_id: str
@@ -21,9 +21,9 @@ class NotNow(Exception):
     """The parts cannot be had at present. The page hears nothing, and says so by itself."""
 
 
-Render = Callable[[Viewer], Awaitable[list[Fragment]]]
+Render = Callable[[Viewer], Awaitable[list[LivePart]]]
 """All live parts of one page, for one viewer. Raises NotNow."""
-RenderEach = Callable[[Viewer, str], Awaitable[list[Fragment]]]
+RenderEach = Callable[[Viewer, str], Awaitable[list[LivePart]]]
 """The same of one of many pages alike; the text says of which: ``TENANT/DEVICE``."""
 
 SHARED_FOR = 0.2
@@ -38,7 +38,7 @@ class LivePages:
         self._renders: dict[str, Render] = {}
         self._shared_for: dict[str, float] = {}
         self._each: dict[str, RenderEach] = {}
-        self._shared: dict[tuple[str, Viewer], tuple[float, list[Fragment]]] = {}
+        self._shared: dict[tuple[str, Viewer], tuple[float, list[LivePart]]] = {}
 
     def add(self, name: str, render: Render, *, shared_for: float | None = None) -> None:
         """Make ``name`` a page whose parts can be had live; ``shared_for`` seconds one rendering is good enough."""
@@ -56,7 +56,7 @@ class LivePages:
         family, _, which = name.partition("/")
         return name in self._renders or bool(which and family in self._each)
 
-    async def fragments(self, name: str, viewer: Viewer) -> list[Fragment]:
+    async def fragments(self, name: str, viewer: Viewer) -> list[LivePart]:
         """The live parts of page ``name`` as they are now. Raises KeyError for a page that is not live, and NotNow."""
         shared = self._shared.get((name, viewer))
         if shared is not None and trio.current_time() - shared[0] < self._good_for(name):
@@ -71,7 +71,7 @@ class LivePages:
         family, slash, _ = name.partition("/")
         return self._shared_for.get(name, self._shared_for.get(family + slash, SHARED_FOR))
 
-    async def _render(self, name: str, viewer: Viewer) -> list[Fragment]:
+    async def _render(self, name: str, viewer: Viewer) -> list[LivePart]:
         if name in self._renders:
             return await self._renders[name](viewer)
         family, _, which = name.partition("/")

@@ -10,7 +10,7 @@ CURRENT = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class RatePoint:
     """Messages per second over one step of a series; None while nobody was counting."""
 
     accepted: float | None
@@ -44,20 +44,20 @@ class RateWindow:
         total = sum(self._accepted[s % HOUR] + self._refused[s % HOUR] for s in range(first, int(now) + 1))
         return total / max(now - first, 1.0)
 
-    def series(self, now: float, step: int, points: int) -> list[Point]:
+    def series(self, now: float, step: int, points: int) -> list[RatePoint]:
         """The last ``points`` complete steps of ``step`` seconds each, oldest first."""
         self._advance(int(now))
         end = int(now) // step * step
         return [self._mean(end - (index + 1) * step, step) for index in reversed(range(points))]
 
-    def _mean(self, first: int, step: int) -> Point:
+    def _mean(self, first: int, step: int) -> RatePoint:
         """The mean over ``[first, first + step)``, as far as it was counted and is remembered."""
         counted = range(max(first, self._start, self._newest - HOUR + 1), first + step)
         if not counted:
-            return Point(None, None)
+            return RatePoint(None, None)
         accepted = sum(self._accepted[second % HOUR] for second in counted)
         refused = sum(self._refused[second % HOUR] for second in counted)
-        return Point(accepted / len(counted), refused / len(counted))
+        return RatePoint(accepted / len(counted), refused / len(counted))
 
     def _advance(self, second: int) -> None:
         """Empty the slots of the seconds that passed since the newest one."""

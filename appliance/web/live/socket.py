@@ -13,7 +13,7 @@ from quart import Blueprint, Response, abort, g, websocket
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.http import hardening
 from appliance.web.live.feed import LiveFeed
-from appliance.web.live.parts import Fragment, LivePages, NotNow
+from appliance.web.live.parts import LivePages, LivePart, NotNow
 from appliance.web.page.failures import POSTGRES_AWAY
 
 MIN_INTERVAL = 0.25
@@ -49,27 +49,27 @@ class LiveSockets:
         await self._closing.wait()
 
 
-class _Sent:
+class _SentParts:
     """What one socket has sent, to send only what changed."""
 
     def __init__(self) -> None:
         self._html: dict[str, str] = {}
         self._calm_until: dict[str, float] = {}
 
-    def news(self, fragments: list[Fragment], now: float) -> list[str]:
+    def news(self, fragments: list[LivePart], now: float) -> list[str]:
         """The fragments that differ from what was sent; calm ones only when their interval is over."""
         fresh = [fragment for fragment in fragments if self._is_due(fragment, now)]
         self._html.update((fragment.element_id, fragment.html) for fragment in fresh)
         self._calm_until.update((fragment.element_id, now + CALM_INTERVAL) for fragment in fresh if fragment.calm)
         return [fragment.html for fragment in fresh]
 
-    def _is_due(self, fragment: Fragment, now: float) -> bool:
+    def _is_due(self, fragment: LivePart, now: float) -> bool:
         changed = self._html.get(fragment.element_id) != fragment.html
         return changed and now >= self._calm_until.get(fragment.element_id, now)
 
 
 async def _send_updates(feed: LiveFeed, pages: LivePages, page: str, seen_by: Viewer) -> None:
-    sent, said = _Sent(), -HEARTBEAT
+    sent, said = _SentParts(), -HEARTBEAT
     while True:
         version = feed.version
         try:

@@ -11,7 +11,7 @@ from quart import Blueprint, Response
 
 from appliance.devices.metrics import store
 from appliance.devices.metrics.metric import Metric
-from appliance.devices.metrics.store import Named
+from appliance.devices.metrics.store import TenantMetric
 from appliance.devices.seats import changes
 from appliance.errors import Conflict
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
@@ -78,8 +78,8 @@ def blueprint(services: Services) -> Blueprint:
     routes = Blueprint("api_metrics", __name__)
     access = services.access
 
-    def by() -> changes.By:
-        return changes.By(actor(), access.now(), services.grace)
+    def by() -> changes.ChangeContext:
+        return changes.ChangeContext(actor(), access.now(), services.grace)
 
     @routes.get("/customer/metrics")
     @allow(READERS)
@@ -137,7 +137,7 @@ def blueprint(services: Services) -> Blueprint:
     return routes
 
 
-def shown(named: Named) -> MetricOut:
+def shown(named: TenantMetric) -> MetricOut:
     """A metric as the API shows it."""
     metric = named.metric
     return MetricOut(

@@ -7,7 +7,7 @@ from quart import Blueprint, Response, request
 
 from appliance.devices.metrics import store
 from appliance.devices.metrics.metric import MAX_DECIMALS, MAX_LABEL, MAX_UNIT, Metric
-from appliance.devices.metrics.store import Named
+from appliance.devices.metrics.store import TenantMetric
 from appliance.devices.seats import changes
 from appliance.errors import Conflict, Invalid
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
@@ -18,25 +18,25 @@ from appliance.web.page import csv, cursor, forms, list_files
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.forms import Fields
 from appliance.web.page.paths import metric_of_path, of_tenant
-from appliance.web.page.renderer import Site, see_other
+from appliance.web.page.renderer import PageRenderer, see_other
 
 PAGE_ROWS = 50
 LARGEST = 1e300
 DONE = {"created": "The metric has a name.", "saved": "The metric is saved.", "deleted": "The name is forgotten."}
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """The routes."""
     routes = Blueprint("metric_names", __name__)
     _add_list(routes, site)
     access = site.services.access
 
-    def by() -> changes.By:
-        return changes.By(actor(), access.now(), site.services.grace)
+    def by() -> changes.ChangeContext:
+        return changes.ChangeContext(actor(), access.now(), site.services.grace)
 
     async def form(
         given: Mapping[str, str],
-        named: Named | None,
+        named: TenantMetric | None,
         fault: Fault | None = None,
         status: HTTPStatus = HTTPStatus.OK,
     ) -> Response:
@@ -104,7 +104,7 @@ def blueprint(site: Site) -> Blueprint:
     return routes
 
 
-def _add_list(routes: Blueprint, site: Site) -> None:
+def _add_list(routes: Blueprint, site: PageRenderer) -> None:
     @routes.get("/metric-names")
     @allow(READERS)
     async def all_metrics() -> Response:
@@ -140,7 +140,7 @@ def _given(fields: Fields) -> dict[str, str]:
     return {name: str(fields.values[name][-1]) for name in names if fields.values.get(name)}
 
 
-def _given_of(named: Named) -> dict[str, str]:
+def _given_of(named: TenantMetric) -> dict[str, str]:
     metric = named.metric
     texts = {
         "label": metric.label,
@@ -153,5 +153,5 @@ def _given_of(named: Named) -> dict[str, str]:
     return known | {"name": metric.name, "version": named.version.isoformat()}
 
 
-def _to_metric(named: Named, part: str = "") -> str:
+def _to_metric(named: TenantMetric, part: str = "") -> str:
     return of_tenant(f"/metric-names/{named.metric.name}{part}", viewer(), named.tenant_id)

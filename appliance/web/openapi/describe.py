@@ -41,7 +41,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 _ATTRIBUTE = "__described__"
 
 
-class Credential(Enum):
+class CallerCredential(Enum):
     """What a caller shows."""
 
     PERSON = "person"
@@ -63,7 +63,7 @@ class Operation:
     bodies: Mapping[str, Any] = field(default_factory=dict)
     """Further content types of the body, each with its JSON schema."""
     csv: bool = False
-    credential: Credential = Credential.PERSON
+    credential: CallerCredential = CallerCredential.PERSON
 
 
 def describe(
@@ -75,7 +75,7 @@ def describe(
     body: Any = None,
     bodies: Mapping[str, Any] = MappingProxyType({}),
     csv: bool = False,
-    credential: Credential = Credential.PERSON,
+    credential: CallerCredential = CallerCredential.PERSON,
 ) -> Callable[[View], View]:
     """Declare the operation that the decorated view serves. ``csv``: also as ``text/csv``, on ``Accept``."""
     operation = Operation(summary, answers, details, query, body, bodies, csv, credential)

@@ -17,7 +17,7 @@ from werkzeug.routing import Rule
 import appliance
 from appliance.web.access.auth import OPEN, allow
 from appliance.web.http.cookies import SESSION
-from appliance.web.openapi.describe import Credential, Operation, answer, declared, describe
+from appliance.web.openapi.describe import CallerCredential, Operation, answer, declared, describe
 
 REFERENCE = "#/components/schemas/{name}"
 PROBLEM = "application/problem+json"
@@ -62,7 +62,7 @@ def blueprint() -> Blueprint:
     @describe(
         "This document",
         answers={HTTPStatus.OK: dict[str, Any]},
-        credential=Credential.NONE,
+        credential=CallerCredential.NONE,
     )
     async def openapi() -> Response:
         if not kept:
@@ -197,13 +197,13 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     return responses
 
 
-def _security(credential: Credential, method: str) -> list[dict[str, list[str]]]:
+def _security(credential: CallerCredential, method: str) -> list[dict[str, list[str]]]:
     match credential:
-        case Credential.NONE:
+        case CallerCredential.NONE:
             return []
-        case Credential.DEVICE:
+        case CallerCredential.DEVICE:
             return [{"device": []}]
-        case Credential.PERSON:
+        case CallerCredential.PERSON:
             session: dict[str, list[str]] = {"session": []} if method == "get" else {"session": [], "csrf": []}
             return [{"token": []}, session]
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from urllib.parse import quote, urlencode
 
-from appliance.devices.fleet import SiteTally
+from appliance.devices.fleet import SiteCounts
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType, status_at
 from appliance.web.devices.api.schemas import NONE
-from appliance.web.overview.query import Figures
+from appliance.web.overview.query import OverviewData
 from appliance.web.page import formats
 
 SHOWN = 5
@@ -20,7 +20,7 @@ CALLED = {"crit": "Critical", "high": "High", "medium": "Medium"}
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ActionItem:
     """One line: ``before``, the linked ``what``, ``after``; and the one thing to do about it."""
 
     severity: str
@@ -41,7 +41,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class PageLinks:
     """Where lines lead: operators say the tenant in the address."""
 
     operator: bool
@@ -61,7 +61,7 @@ class Places:
         """The list of devices with a filter."""
         return f"/devices?{urlencode({**wanted, **self._tenant(tenant_id)})}"
 
-    def site(self, site: SiteTally, **wanted: str) -> str:
+    def site(self, site: SiteCounts, **wanted: str) -> str:
         """The list of the devices at a site, or without one."""
         return self.devices(site.tenant_id, **wanted, site=site.site_id or NONE)
 
@@ -75,7 +75,7 @@ class Places:
         return {"tenant": tenant_id} if self.operator else {}
 
 
-def needed(figures: Figures, now: float, zone: tzinfo | None, places: Places) -> list[Item]:
+def action_items(figures: OverviewData, now: float, zone: tzinfo | None, places: PageLinks) -> list[ActionItem]:
     """Everything that somebody should look at, worst first."""
     items = [
         *_subscriptions(figures, now, zone, places),
@@ -91,7 +91,7 @@ def title_of(row: Subscription) -> str:
     return row.description or row.subscription_id
 
 
-def standing(row: Subscription, figures: Figures, now: float) -> Status:
+def status_of(row: Subscription, figures: OverviewData, now: float) -> Status:
     """What a subscription is worth now, an add-on by what it hangs on."""
     parents = {(one.tenant_id, one.subscription_id): one for one in figures.subscriptions}
     parent = parents.get((row.tenant_id, row.parent_subscription_id or ""))
@@ -108,60 +108,62 @@ def days(number: int) -> str:
     return f"{number:,} day{'s' if number != 1 else ''}"
 
 
-def _subscriptions(figures: Figures, now: float, zone: tzinfo | None, places: Places) -> Iterator[Item]:
+def _subscriptions(figures: OverviewData, now: float, zone: tzinfo | None, places: PageLinks) -> Iterator[ActionItem]:
     action = "Open tenant" if places.operator else "Show devices"
     for row in figures.subscriptions:
         if row.subscription_type is SubscriptionType.ADDON:
             continue  # it stands and falls with the one that it hangs on
         if row.term_end.timestamp() <= now and not row.active_device_count:
             continue  # nobody misses it
-        status, end, href = standing(row, figures, now), row.term_end.timestamp(), places.subscription(row)
+        status, end, href = status_of(row, figures, now), row.term_end.timestamp(), places.subscription(row)
         what = title_of(row)
         if status in (Status.SUSPENDED, Status.EXPIRED):
             word = "suspended" if status is Status.SUSPENDED else "over"
             after = f" is {word}: what its devices send is held."
-            yield Item("crit", "Subscription ", what, after, href, action, end, _since(end, zone))
+            yield ActionItem("crit", "Subscription ", what, after, href, action, end, _since(end, zone))
         elif status is Status.GRACE:
             after = " has ended and runs on in its grace period."
-            yield Item("high", "Subscription ", what, after, href, action, end, _since(end, zone))
+            yield ActionItem("high", "Subscription ", what, after, href, action, end, _since(end, zone))
         elif days_left(row, now) < SOON:
             after = f" ends in {days(days_left(row, now))}, on {formats.day(end, zone)}."
-            yield Item("medium", "Subscription ", what, after, href, action, end, f"{formats.local(end, zone):%-d %b}")
+            yield ActionItem(
+                "medium", "Subscription ", what, after, href, action, end, f"{formats.local(end, zone):%-d %b}"
+            )
         elif row.active_device_count >= row.device_limit:
             after = f" has no free seat: all {row.device_limit:,} are taken."
-            yield Item("medium", "Subscription ", what, after, href, action)
+            yield ActionItem("medium", "Subscription ", what, after, href, action)
 
 
 def _since(end: float, zone: tzinfo | None) -> str:
     return f"since {formats.local(end, zone):%-d %b}"
 
 
-def _sites(figures: Figures, places: Places) -> Iterator[Item]:
+def _sites(figures: OverviewData, places: PageLinks) -> Iterator[ActionItem]:
     for site in sorted(figures.sites, key=lambda one: (-one.offline, one.tenant_id, one.name)):
         if site.offline:
             what = f"{site.offline:,} of {site.active:,} device{'s' if site.active != 1 else ''}"
             after = f"{_where(site, places)} {'is' if site.offline == 1 else 'are'} offline."
-            yield Item("high", "", what, after, places.site(site, presence="OFFLINE"), "Show devices")
+            yield ActionItem("high", "", what, after, places.site(site, presence="OFFLINE"), "Show devices")
     for site in figures.sites:
         if site.refused:
             what = f"{site.refused:,} device{'s' if site.refused != 1 else ''}"
             after = f"{_where(site, places)} {'sends' if site.refused == 1 else 'send'} what is not accepted."
-            yield Item("high", "", what, after, places.site(site, presence="REFUSED"), "Show devices")
+            yield ActionItem("high", "", what, after, places.site(site, presence="REFUSED"), "Show devices")
         if site.waiting:
             what = f"{site.waiting:,} device{'s' if site.waiting != 1 else ''}"
             after = f"{_where(site, places)} {'waits' if site.waiting == 1 else 'wait'} for approval."
-            yield Item("medium", "", what, after, places.site(site, status="PENDING"), "Review")
+            yield ActionItem("medium", "", what, after, places.site(site, status="PENDING"), "Review")
 
 
-def _quarantine(figures: Figures, now: float, places: Places) -> Iterator[Item]:
+def _quarantine(figures: OverviewData, now: float, places: PageLinks) -> Iterator[ActionItem]:
     if figures.held:
         what = f"{figures.held:,} message{'s' if figures.held != 1 else ''}"
         after = f" {'is' if figures.held == 1 else 'are'} held in quarantine until somebody decides."
         since = figures.held_since
         when = "" if since is None else formats.ago(since, now)
-        yield Item("medium", "", what, after, places.at("/quarantine"), "Review", since, when)
+        yield ActionItem("medium", "", what, after, places.at("/quarantine"), "Review", since, when)
 
 
-def _where(site: SiteTally, places: Places) -> str:
+def _where(site: SiteCounts, places: PageLinks) -> str:
     of = "" if places.tenant else f" of {site.tenant_id}"
     return f"{of} at {site.name}" if site.site_id else f"{of} without a site"

@@ -13,7 +13,7 @@ PAGE = "overview"
 """Its live page; those of a choice of its own are below it, ``overview/TENANT/RANGE/SITE``."""
 
 
-class Range(StrEnum):
+class OverviewRange(StrEnum):
     """A span that ends now."""
 
     HOUR = "1h"
@@ -37,37 +37,37 @@ class Scale:
     """Seconds for which numbers are good enough: the longer the span, the dearer they are, and the less they change."""
 
 
-SCALES: Mapping[Range, Scale] = {
-    Range.HOUR: Scale("1 h", "last hour", 60, 60, 2, 5, 2.0),
-    Range.DAY: Scale("24 h", "last 24 hours", 600, 144, 6, 6, 5.0),
-    Range.WEEK: Scale("7 d", "last 7 days", 3600, 168, 6, 7, 20.0),
+SCALES: Mapping[OverviewRange, Scale] = {
+    OverviewRange.HOUR: Scale("1 h", "last hour", 60, 60, 2, 5, 2.0),
+    OverviewRange.DAY: Scale("24 h", "last 24 hours", 600, 144, 6, 6, 5.0),
+    OverviewRange.WEEK: Scale("7 d", "last 7 days", 3600, 168, 6, 7, 20.0),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class OverviewChoice:
     """What is shown. ``tenant`` None: all tenants; ``site`` None: all sites, empty: devices without one."""
 
     tenant: str | None = None
     site: str | None = None
-    range: Range = Range.HOUR
+    range: OverviewRange = OverviewRange.HOUR
 
     @classmethod
-    def of(cls, tenant: str | None, arguments: Mapping[str, str]) -> "Choice":
+    def of(cls, tenant: str | None, arguments: Mapping[str, str]) -> "OverviewChoice":
         """What ``range`` and ``site`` of an address ask for. Raises Invalid, which names the parameter."""
-        asked, site = arguments.get("range") or Range.HOUR, arguments.get("site") or None
-        if asked not in list(Range):
+        asked, site = arguments.get("range") or OverviewRange.HOUR, arguments.get("site") or None
+        if asked not in list(OverviewRange):
             raise Invalid("This must be 1h, 24h or 7d.", "range")
         if site is None:
-            return cls(tenant, None, Range(asked))
+            return cls(tenant, None, OverviewRange(asked))
         if site != NONE and not valid_id(site):
             raise Invalid("A site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot.", "site")
         if tenant is None:
             raise Invalid("Choose a tenant first: a site belongs to one.", "site")
-        return cls(tenant, "" if site == NONE else site, Range(asked))
+        return cls(tenant, "" if site == NONE else site, OverviewRange(asked))
 
     @classmethod
-    def of_live_page(cls, which: str, own: str | None) -> "Choice | None":
+    def of_live_page(cls, which: str, own: str | None) -> "OverviewChoice | None":
         """What stands behind ``overview/`` in the name of a live page; None: nothing that can be shown.
 
         ``own`` is the viewer's tenant: whoever has one sees that, whatever is asked for.
@@ -85,7 +85,7 @@ class Choice:
     def live_page(self) -> str:
         """The name of its live page."""
         parts: Sequence[str] = (self.tenant or "", "", "")
-        if self.site is not None or self.range is not Range.HOUR:
+        if self.site is not None or self.range is not OverviewRange.HOUR:
             parts = (self.tenant or "", self.range, NONE if self.site == "" else self.site or "")
         return "/".join((PAGE, *parts)).rstrip("/")
 

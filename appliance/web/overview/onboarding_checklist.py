@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from appliance.people.role import Role
 from appliance.web.access.auth import ADMINS
-from appliance.web.overview.action_items import Places
-from appliance.web.overview.query import Figures
+from appliance.web.overview.action_items import PageLinks
+from appliance.web.overview.query import OverviewData
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ChecklistStep:
     """One step, and where it is taken; without ``href`` it cannot be taken yet, or not by this viewer."""
 
     title: str
@@ -18,14 +18,14 @@ class Step:
     href: str | None = None
 
 
-def steps(figures: Figures, role: Role, places: Places) -> list[Step]:
+def steps(figures: OverviewData, role: Role, places: PageLinks) -> list[ChecklistStep]:
     """The five, or none once all that can be taken are done."""
     may = role in ADMINS
     add = places.at("/devices/+new") if may and (places.tenant or not places.operator) else places.at("/devices")
     seen = sum(site.seen for site in figures.sites)
-    device = Step("Add a device", "Its password and a ready line are shown once.", figures.devices > 0, add)
-    reading = Step("See its first reading", "It appears here at once.", seen > 0, places.at("/devices"))
-    person = Step(
+    device = ChecklistStep("Add a device", "Its password and a ready line are shown once.", figures.devices > 0, add)
+    reading = ChecklistStep("See its first reading", "It appears here at once.", seen > 0, places.at("/devices"))
+    person = ChecklistStep(
         "Invite a second person",
         "With a link, no mail needed.",
         figures.people > 1,
@@ -38,7 +38,7 @@ def steps(figures: Figures, role: Role, places: Places) -> list[Step]:
     return [
         device,
         reading,
-        Step("Make an alert rule", later, False),
-        Step("Test an integration", later, False),
+        ChecklistStep("Make an alert rule", later, False),
+        ChecklistStep("Test an integration", later, False),
         person,
     ]

@@ -11,14 +11,14 @@ from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import fleet
-from appliance.devices.fleet import SiteTally
+from appliance.devices.fleet import SiteCounts
 from appliance.ingest.summary import LastReading
 from appliance.subscriptions import store as subscriptions
 from appliance.subscriptions.lifecycle import Subscription
 from appliance.web.access.auth import Viewer
 from appliance.web.access.transactions import Access
 from appliance.web.live import warm_start
-from appliance.web.overview.choice import Choice
+from appliance.web.overview.choice import OverviewChoice
 
 DEADLINE = 5.0
 """Seconds for the turn, a connection and all statements of one reading."""
@@ -33,7 +33,7 @@ LAST_READINGS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class AccountingRead:
     """What became of the messages of one step, which ``began`` in seconds since 1970-01-01 UTC."""
 
     began: float
@@ -44,7 +44,7 @@ class Books:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class OverviewData:
     """How things stood at ``read_at``, and the books since ``since``; both in seconds since 1970-01-01 UTC.
 
     The books, reasons and what is held are of a whole tenant, whichever site was chosen: nobody counts them by site.
@@ -52,7 +52,7 @@ class Figures:
 
     since: float
     read_at: float
-    sites: Sequence[SiteTally]
+    sites: Sequence[SiteCounts]
     """All of them, whichever was chosen."""
     subscriptions: Sequence[Subscription]
     people: int
@@ -62,7 +62,7 @@ class Figures:
     """When the oldest of them came in."""
     reasons: Mapping[str, int]
     """Refused messages by reason code, most first."""
-    books: Sequence[Books] = ()
+    books: Sequence[AccountingRead] = ()
     """Step by step, oldest first; steps in which nothing came are left out, the last one still runs."""
     readings: Sequence[LastReading] = ()
     """Of a chosen site: the newest reading of each of the devices heard last."""
@@ -93,22 +93,22 @@ class Figures:
         return sum(one.duplicate for one in self.books)
 
 
-Key = tuple[bool, Choice]
+QueryScope = tuple[bool, OverviewChoice]
 """Of what is kept: whether an operator asks, and for what."""
 
 
-class FigureReader:
+class OverviewQueries:
     """Reads figures, one view at a time: a customer's under row-level security, an operator's of all tenants."""
 
     def __init__(self, access: Access, clock: Clock) -> None:
         self._access = access
         self._clock = clock
         self._queries = statements.load("web")
-        self._known: dict[Key, tuple[float, Figures]] = {}
-        self._fleets: dict[str | None, tuple[float, list[SiteTally]]] = {}
+        self._known: dict[QueryScope, tuple[float, OverviewData]] = {}
+        self._fleets: dict[str | None, tuple[float, list[SiteCounts]]] = {}
         self._reading = trio.Lock()
 
-    async def read(self, seen_by: Viewer, choice: Choice) -> Figures:
+    async def read(self, seen_by: Viewer, choice: OverviewChoice) -> OverviewData:
         """The figures of a choice, as ``seen_by`` may see them.
 
         Raises what the pool raises when Postgres is away.
@@ -126,12 +126,12 @@ class FigureReader:
                 self._known[key] = (self._clock.monotonic(), figures)
                 return figures
 
-    def last_known(self, seen_by: Viewer, choice: Choice) -> Figures | None:
+    def last_known(self, seen_by: Viewer, choice: OverviewChoice) -> OverviewData | None:
         """The figures as last read for such a viewer, however old."""
         known = self._known.get((seen_by.is_operator, choice))
         return None if known is None else known[1]
 
-    async def _query(self, seen_by: Viewer, choice: Choice) -> Figures:
+    async def _query(self, seen_by: Viewer, choice: OverviewChoice) -> OverviewData:
         now = self._clock.wall()
         since = choice.since(now)
         parameters = {
@@ -145,13 +145,13 @@ class FigureReader:
             (people,) = await self._row(connection, "count_people", parameters)
             held, held_since = await self._row(connection, "count_held", parameters)
             cursor = await connection.execute(self._queries["sum_books"], parameters)
-            books = [Books(began.timestamp(), *counts) for began, *counts in await cursor.fetchall()]
+            books = [AccountingRead(began.timestamp(), *counts) for began, *counts in await cursor.fetchall()]
             cursor = await connection.execute(self._queries["sum_reasons"], parameters)
             reasons = dict(await cursor.fetchall())
             readings: list[LastReading] = []
             if choice.site is not None:
                 readings = await warm_start.last_readings(connection, LAST_READINGS, choice.tenant, choice.site)
-        return Figures(
+        return OverviewData(
             since=since,
             read_at=now,
             sites=sites,
@@ -164,7 +164,7 @@ class FigureReader:
             readings=readings,
         )
 
-    async def _sites(self, connection: Connection, tenant: str | None) -> list[SiteTally]:
+    async def _sites(self, connection: Connection, tenant: str | None) -> list[SiteCounts]:
         """The devices by site; those of a large fleet as counted a few seconds ago."""
         counted_at, known = self._fleets.get(tenant, (0.0, []))
         if sum(site.total for site in known) >= LARGE_FLEET and self._clock.monotonic() - counted_at < FLEET_AGE:

@@ -12,25 +12,25 @@ import structlog
 import trio
 from quart import Blueprint, Response, request
 
-from appliance.devices.fleet import SiteTally
+from appliance.devices.fleet import SiteCounts
 from appliance.ingest.summary import LastReading
 from appliance.subscriptions.lifecycle import Status, usable
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.devices.api.schemas import NONE
 from appliance.web.live import message_rates
-from appliance.web.live.parts import Fragment
+from appliance.web.live.parts import LivePart
 from appliance.web.overview import action_items, onboarding_checklist
-from appliance.web.overview.action_items import Item, Places
-from appliance.web.overview.choice import PAGE, SCALES, Choice
-from appliance.web.overview.onboarding_checklist import Step
-from appliance.web.overview.query import LAST_READINGS, FigureReader, Figures
+from appliance.web.overview.action_items import ActionItem, PageLinks
+from appliance.web.overview.choice import PAGE, SCALES, OverviewChoice
+from appliance.web.overview.onboarding_checklist import ChecklistStep
+from appliance.web.overview.query import LAST_READINGS, OverviewData, OverviewQueries
 from appliance.web.page import charts, csv, formats
 from appliance.web.page.address import Address
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.frame import Frame
-from appliance.web.page.labels import Words, reason_words
-from appliance.web.page.renderer import Site
+from appliance.web.page.labels import ReasonLabel, reason_label
+from appliance.web.page.renderer import PageRenderer
 from appliance.web.services import Services
 
 log = structlog.get_logger(__name__)
@@ -66,13 +66,13 @@ class ReasonCount:
     """Refused messages of one reason; ``share`` is in percent of the most frequent one."""
 
     code: str
-    words: Words
+    words: ReasonLabel
     count: int
     share: float
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ReadingRow:
     """A reading in the table. ``measured_at`` is set where it differs from the receipt by more than a minute."""
 
     tenant_id: str
@@ -115,24 +115,24 @@ class Seats:
 class Overview:
     """Everything the page shows. ``figures`` None: the books have not been read yet."""
 
-    places: Places
-    choice: Choice
+    places: PageLinks
+    choice: OverviewChoice
     sites_there: Sequence[tuple[str, str]]
     """Of the one tenant that is shown: what its sites are chosen by, and what they are called."""
-    attention: Sequence[Item]
+    attention: Sequence[ActionItem]
     presences: Presences
-    sites: Sequence[SiteTally]
+    sites: Sequence[SiteCounts]
     more_sites: int
     seats: Sequence[Seats]
     """Of every subscription, those that end next first."""
-    steps: Sequence[Step]
+    steps: Sequence[ChecklistStep]
     rate: message_rates.Rate
     chart: message_rates.RateChart
     refused_columns: list[charts.Column]
-    figures: Figures | None
+    figures: OverviewData | None
     reasons: list[ReasonCount]
     more_reasons: int
-    rows: list[Row]
+    rows: list[ReadingRow]
     trouble: str | None
     """One line for the banner, when something is away."""
 
@@ -157,7 +157,7 @@ class Overview:
         return sum(one.limit for one in self.seats if one.usable)
 
 
-def blueprint(site: Site, figures: FigureReader) -> Blueprint:
+def blueprint(site: PageRenderer, figures: OverviewQueries) -> Blueprint:
     """The route of the page and its live parts."""
     routes = Blueprint(PAGE, __name__)
     services, render = site.services, site.templates.render
@@ -166,7 +166,7 @@ def blueprint(site: Site, figures: FigureReader) -> Blueprint:
     @allow(READERS)
     async def page() -> Response:
         who = viewer()
-        choice = Choice.of(tenants_shown(), request.args)
+        choice = OverviewChoice.of(tenants_shown(), request.args)
         if csv.asked_for():
             return _file(await figures.read(who, choice), choice, services.clock.wall())
         frame, address = await site.counted(_frame(who, services, choice)), Address.of_request()
@@ -184,22 +184,22 @@ def blueprint(site: Site, figures: FigureReader) -> Blueprint:
         )
         return Response(html, content_type="text/html; charset=utf-8")
 
-    async def fragments(seen_by: Viewer, choice: Choice) -> list[Fragment]:
+    async def fragments(seen_by: Viewer, choice: OverviewChoice) -> list[LivePart]:
         frame = _frame(seen_by, services, choice)
         shown = _assemble(services, frame, await _figures_or_older(services, figures, frame, choice), choice)
         # an empty table keeps the command line that the page was loaded with
         parts = [
-            Fragment(part, render(f"overview/{part}.html", frame=frame, shown=shown, live=True), calm)
+            LivePart(part, render(f"overview/{part}.html", frame=frame, shown=shown, live=True), calm)
             for part, calm in _PARTS.items()
             if part != "readings" or shown.rows
         ]
         return parts + await site.live_tallies(seen_by, choice.tenant)
 
-    async def of_viewer(seen_by: Viewer) -> list[Fragment]:
-        return await fragments(seen_by, Choice(seen_by.tenant_id))
+    async def of_viewer(seen_by: Viewer) -> list[LivePart]:
+        return await fragments(seen_by, OverviewChoice(seen_by.tenant_id))
 
-    async def of_choice(seen_by: Viewer, which: str) -> list[Fragment]:
-        choice = Choice.of_live_page(which, seen_by.tenant_id)
+    async def of_choice(seen_by: Viewer, which: str) -> list[LivePart]:
+        choice = OverviewChoice.of_live_page(which, seen_by.tenant_id)
         return [] if choice is None else await fragments(seen_by, choice)
 
     site.live_pages.add(PAGE, of_viewer)
@@ -207,12 +207,14 @@ def blueprint(site: Site, figures: FigureReader) -> Blueprint:
     return routes
 
 
-def _frame(who: Viewer, services: Services, choice: Choice) -> Frame:
+def _frame(who: Viewer, services: Services, choice: OverviewChoice) -> Frame:
     tenant = choice.tenant if who.is_operator else None
     return Frame(who, services.clock.wall(), "/", choice.live_page, tenant)
 
 
-async def _figures_or_older(services: Services, figures: FigureReader, frame: Frame, choice: Choice) -> Figures | None:
+async def _figures_or_older(
+    services: Services, figures: OverviewQueries, frame: Frame, choice: OverviewChoice
+) -> OverviewData | None:
     """The figures of now; while Postgres is away, the last that were read: the socket stays open and says so."""
     if services.health().postgres is None:
         try:
@@ -223,11 +225,11 @@ async def _figures_or_older(services: Services, figures: FigureReader, frame: Fr
     return figures.last_known(frame.viewer, choice)
 
 
-def _assemble(services: Services, frame: Frame, figures: Figures | None, choice: Choice) -> Overview:
+def _assemble(services: Services, frame: Frame, figures: OverviewData | None, choice: OverviewChoice) -> Overview:
     who, now, feed = frame.viewer, frame.now, services.live
-    places = Places(who.is_operator, choice.tenant)
+    places = PageLinks(who.is_operator, choice.tenant)
     reasons = [] if figures is None else reason_counts(figures.reasons)
-    everywhere: Sequence[SiteTally] = () if figures is None else figures.sites
+    everywhere: Sequence[SiteCounts] = () if figures is None else figures.sites
     sites = [one for one in everywhere if choice.site in (None, one.site_id)]
     sites.sort(key=lambda site: (-site.offline, -site.total, site.name))
     readings = feed.readings(LAST_READINGS, choice.tenant)
@@ -237,7 +239,9 @@ def _assemble(services: Services, frame: Frame, figures: Figures | None, choice:
         places=places,
         choice=choice,
         sites_there=[] if choice.tenant is None else sites_of(everywhere, choice),
-        attention=[] if figures is None else action_items.needed(replace(figures, sites=sites), now, who.zone, places),
+        attention=[]
+        if figures is None
+        else action_items.action_items(replace(figures, sites=sites), now, who.zone, places),
         presences=presences(sites),
         sites=sites[:SITES_SHOWN],
         more_sites=max(len(sites) - SITES_SHOWN, 0),
@@ -254,7 +258,7 @@ def _assemble(services: Services, frame: Frame, figures: Figures | None, choice:
     )
 
 
-def sites_of(everywhere: Sequence[SiteTally], choice: Choice) -> list[tuple[str, str]]:
+def sites_of(everywhere: Sequence[SiteCounts], choice: OverviewChoice) -> list[tuple[str, str]]:
     """What can be chosen, by name; what was chosen is among it, whether it is there or not."""
     named = {one.site_id or NONE: one.name or "No site" for one in everywhere}
     if choice.site is not None:
@@ -262,7 +266,7 @@ def sites_of(everywhere: Sequence[SiteTally], choice: Choice) -> list[tuple[str,
     return sorted(named.items(), key=lambda item: (item[0] == NONE, item[1].lower()))
 
 
-def _file(figures: Figures, choice: Choice, now: float) -> Response:
+def _file(figures: OverviewData, choice: OverviewChoice, now: float) -> Response:
     """The books of the span, step by step; the last step still runs."""
     rows = [
         (
@@ -278,7 +282,7 @@ def _file(figures: Figures, choice: Choice, now: float) -> Response:
     return csv.answer("messages", FILE_HEADS, csv.at_once(rows), now)
 
 
-def presences(sites: Sequence[SiteTally]) -> Presences:
+def presences(sites: Sequence[SiteCounts]) -> Presences:
     """All sites together."""
     return Presences(
         devices=sum(site.total for site in sites),
@@ -289,11 +293,11 @@ def presences(sites: Sequence[SiteTally]) -> Presences:
     )
 
 
-def seats(figures: Figures, now: float, places: Places) -> list[Seats]:
+def seats(figures: OverviewData, now: float, places: PageLinks) -> list[Seats]:
     """Subscriptions, those that end next first; those that have ended before them."""
     shown = []
     for row in sorted(figures.subscriptions, key=lambda one: (one.term_end, one.tenant_id, one.subscription_id)):
-        status, left = action_items.standing(row, figures, now), action_items.days_left(row, now)
+        status, left = action_items.status_of(row, figures, now), action_items.days_left(row, now)
         runs = status in (Status.ACTIVE, Status.TRIAL)
         colour = "" if runs and left >= action_items.SOON else "medium" if runs else "crit"
         end = (
@@ -318,13 +322,13 @@ def seats(figures: Figures, now: float, places: Places) -> list[Seats]:
 def reason_counts(reasons: Mapping[str, int]) -> list[ReasonCount]:
     """Reasons in words, most frequent first, each with its share of the first."""
     ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    return [ReasonCount(code, reason_words(code), count, 100 * count / ordered[0][1]) for code, count in ordered]
+    return [ReasonCount(code, reason_label(code), count, 100 * count / ordered[0][1]) for code, count in ordered]
 
 
-def _row(reading: LastReading) -> Row:
+def _row(reading: LastReading) -> ReadingRow:
     shown = formats.metrics(reading.metrics)
     delayed = abs(reading.received_at - reading.ts) > 60
-    return Row(
+    return ReadingRow(
         tenant_id=reading.tenant_id,
         device_id=reading.device_id,
         kind=reading.kind.value,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Series = Sequence[float | None]
+ChartSeries = Sequence[float | None]
 """One value a step; None leaves a gap."""
 
 PLOT_WIDTH, PLOT_HEIGHT = 1000, 100
@@ -63,7 +63,7 @@ def value_ticks(top: float) -> list[Tick]:
     return [Tick(100 * index / _INTERVALS, f"{value:,.6g}") for index, value in enumerate(values)]
 
 
-def paths(series: Series, top: float, width: int, height: int) -> Paths:
+def paths(series: ChartSeries, top: float, width: int, height: int) -> Paths:
     """The series as one line for each run without a gap, scaled so that ``top`` is the upper edge."""
     last = max(len(series) - 1, 1)
     lines, areas = [], []
@@ -75,7 +75,7 @@ def paths(series: Series, top: float, width: int, height: int) -> Paths:
     return Paths("".join(lines), "".join(areas))
 
 
-def spark(series: Series) -> str:
+def spark(series: ChartSeries) -> str:
     """The series as a line as large as a word, from its lowest value to its highest; empty without two values."""
     values = [value for value in series if value is not None]
     if len(values) < 2:
@@ -88,7 +88,7 @@ def spark(series: Series) -> str:
     return paths(levels, 1, SPARK_WIDTH, SPARK_HEIGHT).line
 
 
-def columns(series: Series, top: float) -> list[Column]:
+def columns(series: ChartSeries, top: float) -> list[Column]:
     """The series as columns with a third of space between them; a value that is not nothing stays visible."""
     pitch = 100 / max(len(series), 1)
     drawn = []
@@ -101,19 +101,19 @@ def columns(series: Series, top: float) -> list[Column]:
     return drawn
 
 
-def end(series: Series, top: float) -> End | None:
+def end(series: ChartSeries, top: float) -> End | None:
     """Where the newest value stands, if there is one."""
     if not series or series[-1] is None:
         return None
     return End(100.0, 100 * (1 - min(series[-1] / top, 1)))
 
 
-def highest(*all_series: Series) -> float:
+def highest(*all_series: ChartSeries) -> float:
     """The largest value of all series; 0 without any."""
     return max((value for series in all_series for value in series if value is not None), default=0.0)
 
 
-def _runs(series: Series) -> list[list[tuple[int, float]]]:
+def _runs(series: ChartSeries) -> list[list[tuple[int, float]]]:
     runs: list[list[tuple[int, float]]] = [[]]
     for index, value in enumerate(series):
         if value is not None:

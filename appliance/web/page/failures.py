@@ -51,7 +51,7 @@ NOBODY = Viewer(
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailureText:
     """A failed request in words: what is true, and one next step."""
 
     status: HTTPStatus
@@ -81,10 +81,10 @@ STATUSES: Mapping[type[ApplianceError], HTTPStatus] = {
 """What the domain's errors are over HTTP."""
 
 
-def describe(status: HTTPStatus, text: str | None = None) -> Failure:
+def describe(status: HTTPStatus, text: str | None = None) -> FailureText:
     """The words for a status that a route or the framework answered; ``text`` if the route had words of its own."""
     title, usual = TEXTS.get(status, (status.phrase, f"{status.description or 'The request was not understood'}."))
-    return Failure(status, title, text or usual)
+    return FailureText(status, title, text or usual)
 
 
 def _path() -> str:
@@ -132,19 +132,21 @@ class FailurePages:
         reference = secrets.token_hex(4)
         log.error("page failed", path=_path(), reference=reference, exc_info=error)
         text = "This is a fault of the appliance. It stands in the log under the reference below."
-        return self._answer(Failure(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong", text, reference))
+        return self._answer(FailureText(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong", text, reference))
 
     async def postgres_away(self, error: Exception) -> Response:
         """Postgres is away: what that means for the messages, and how long it can last."""
         log.warning("page without postgres", path=_path(), error=str(error))
         asked = not has_request_context() or request.method == "GET"
-        failure = Failure(HTTPStatus.SERVICE_UNAVAILABLE, "Postgres is away", AWAY if asked else f"{AWAY} {UNKNOWN}")
+        failure = FailureText(
+            HTTPStatus.SERVICE_UNAVAILABLE, "Postgres is away", AWAY if asked else f"{AWAY} {UNKNOWN}"
+        )
         again = RETRY_AFTER if asked else None  # what was sent is not sent again by itself
         response = self._answer(failure, queue=self._services.broker_queue(), retry_after=again)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
 
-    def _answer(self, failure: Failure, field: str | None = None, **values: object) -> Response:
+    def _answer(self, failure: FailureText, field: str | None = None, **values: object) -> Response:
         if not has_request_context():  # a WebSocket: no person reads it
             return Response(f"{failure.status.value} {failure.title}\n", failure.status, content_type="text/plain")
         if is_for_programs(request.path):

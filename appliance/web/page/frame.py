@@ -5,14 +5,14 @@ from urllib.parse import urlencode
 
 from appliance.people.role import Role
 from appliance.web.access.auth import ADMINS, OPERATORS, READERS, Viewer
-from appliance.web.page.nav_counts import Tallies, Tally
+from appliance.web.page.nav_counts import NavCount, NavCounts
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class NavEntry:
     """A line of the navigation, for ``roles``; ``compact``: also in the phone's bar; ``key`` after g goes there.
 
-    ``counted``: a number stands beside it, see :class:`Tallies`.
+    ``counted``: a number stands beside it, see :class:`NavCounts`.
     """
 
     label: str
@@ -25,56 +25,56 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class NavGroup:
     """A titled part of the navigation."""
 
     title: str
-    entries: tuple[Entry, ...]
+    entries: tuple[NavEntry, ...]
 
 
-NAVIGATION: tuple[Group, ...] = (
-    Group(
+NAVIGATION: tuple[NavGroup, ...] = (
+    NavGroup(
         "Monitor",
         (
-            Entry("Overview", "/", "i-layout-dashboard", compact=True, key="o"),
-            Entry("Devices", "/devices", "i-cpu", compact=True, key="d", counted=True),
-            Entry("Quarantine", "/quarantine", "i-shield-alert", compact=True, key="q", counted=True),
+            NavEntry("Overview", "/", "i-layout-dashboard", compact=True, key="o"),
+            NavEntry("Devices", "/devices", "i-cpu", compact=True, key="d", counted=True),
+            NavEntry("Quarantine", "/quarantine", "i-shield-alert", compact=True, key="q", counted=True),
         ),
     ),
-    Group(
+    NavGroup(
         "Configure",
         (
-            Entry("Sites", "/sites", "i-map-pin", compact=True, key="s"),
-            Entry("Metrics", "/metric-names", "i-activity", key="m"),
+            NavEntry("Sites", "/sites", "i-map-pin", compact=True, key="s"),
+            NavEntry("Metrics", "/metric-names", "i-activity", key="m"),
         ),
     ),
-    Group(
+    NavGroup(
         "Account",
         (
-            Entry("Users and tokens", "/users", "i-users", roles=ADMINS, key="u"),
-            Entry("Audit", "/audit", "i-scroll-text", roles=ADMINS),
+            NavEntry("Users and tokens", "/users", "i-users", roles=ADMINS, key="u"),
+            NavEntry("Audit", "/audit", "i-scroll-text", roles=ADMINS),
         ),
     ),
-    Group(
+    NavGroup(
         "Operator",
         (
-            Entry("Tenants", "/tenants", "i-building-2", roles=OPERATORS, key="t"),
-            Entry("System", "/system", "i-server", roles=OPERATORS, key="y"),
+            NavEntry("Tenants", "/tenants", "i-building-2", roles=OPERATORS, key="t"),
+            NavEntry("System", "/system", "i-server", roles=OPERATORS, key="y"),
         ),
     ),
 )
 """All that exists. What a viewer may not use is left out, not greyed."""
 
-MORE = Entry("More", "/more", "i-menu", compact=True)
+MORE = NavEntry("More", "/more", "i-menu", compact=True)
 """The last place of the phone's bar: a page with everything else."""
 
 _PEOPLE = {Role.OPERATOR: "Operator", Role.ADMIN: "Admin", Role.RESPONDER: "Responder", Role.VIEWER: "Viewer"}
 
 
-def navigation(viewer: Viewer) -> tuple[Group, ...]:
+def navigation(viewer: Viewer) -> tuple[NavGroup, ...]:
     """The navigation of this viewer."""
     groups = (
-        Group(group.title, tuple(entry for entry in group.entries if viewer.role in entry.roles))
+        NavGroup(group.title, tuple(entry for entry in group.entries if viewer.role in entry.roles))
         for group in NAVIGATION
     )
     return tuple(group for group in groups if group.entries)
@@ -93,7 +93,7 @@ class Frame:
     """Of operators: the one tenant shown; None shows all."""
     toast: str | None = None
     """The result of what was done just now, in one sentence."""
-    tallies: Tallies | None = None
+    tallies: NavCounts | None = None
     """What the navigation counts; None leaves the numbers out."""
 
     @property
@@ -102,12 +102,12 @@ class Frame:
         return bool(self.viewer.email)
 
     @property
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[NavGroup, ...]:
         """The navigation of this viewer."""
         return navigation(self.viewer) if self.signed_in else ()
 
     @property
-    def compact(self) -> tuple[Entry, ...]:
+    def compact(self) -> tuple[NavEntry, ...]:
         """The phone's bar: four places and More."""
         entries = tuple(entry for group in self.groups for entry in group.entries if entry.compact)
         return (*entries[:4], MORE) if entries else ()
@@ -130,16 +130,16 @@ class Frame:
         words = [word for word in self.viewer.shown_name.replace("@", " ").replace(".", " ").split() if word]
         return "".join(word[0] for word in words[:2]).upper()
 
-    def address(self, entry: Entry) -> str:
+    def address(self, entry: NavEntry) -> str:
         """Where a line of the navigation leads; an operator who looks at one tenant goes on looking at it."""
         if self.tenant is None or entry.roles == OPERATORS:
             return entry.path
         return f"{entry.path}?{urlencode({'tenant': self.tenant})}"
 
-    def tally(self, entry: Entry) -> Tally | None:
+    def tally(self, entry: NavEntry) -> NavCount | None:
         """The number beside a line of the navigation."""
         return None if self.tallies is None else self.tallies.beside(entry.path)
 
-    def here(self, entry: Entry) -> bool:
+    def here(self, entry: NavEntry) -> bool:
         """Whether the page belongs to this line of the navigation."""
         return self.path == entry.path or (entry.path != "/" and self.path.startswith(f"{entry.path}/"))

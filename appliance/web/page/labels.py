@@ -4,58 +4,70 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from appliance.broker.refusals import Cause as DoorCause
+from appliance.broker.refusals import RefusalCause as DoorCause
 from appliance.devices.device import DeviceStatus
-from appliance.devices.seats.imports import Outcome
+from appliance.devices.seats.imports import ImportOutcome
 from appliance.reading import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class ReasonLabel:
     """A reason for people: its title, and what to look at."""
 
     title: str
     advice: str
 
 
-REASONS: Mapping[Reason, Words] = MappingProxyType(
+REASONS: Mapping[Reason, ReasonLabel] = MappingProxyType(
     {
-        Reason.BAD_TOPIC_FORMAT: Words(
+        Reason.BAD_TOPIC_FORMAT: ReasonLabel(
             "Wrong topic", "The topic must be tenant/TENANT/device/DEVICE/KIND, with ids of A-Za-z0-9._- only."
         ),
-        Reason.PAYLOAD_TOO_LARGE: Words("Payload too large", "Send less in one message, or raise the limit."),
-        Reason.RATE_LIMITED: Words("Too many messages", "The device sends faster than its rate and burst allow."),
-        Reason.INVALID_ENCODING: Words("Not UTF-8", "The payload must be UTF-8 text."),
-        Reason.INVALID_JSON: Words("Not JSON", "The payload must be one JSON object, nested at most 32 deep."),
-        Reason.INVALID_PAYLOAD: Words("Wrong payload shape", "A known field has the wrong type or form."),
-        Reason.INVALID_METRIC: Words(
+        Reason.PAYLOAD_TOO_LARGE: ReasonLabel("Payload too large", "Send less in one message, or raise the limit."),
+        Reason.RATE_LIMITED: ReasonLabel("Too many messages", "The device sends faster than its rate and burst allow."),
+        Reason.INVALID_ENCODING: ReasonLabel("Not UTF-8", "The payload must be UTF-8 text."),
+        Reason.INVALID_JSON: ReasonLabel("Not JSON", "The payload must be one JSON object, nested at most 32 deep."),
+        Reason.INVALID_PAYLOAD: ReasonLabel("Wrong payload shape", "A known field has the wrong type or form."),
+        Reason.INVALID_METRIC: ReasonLabel(
             "Invalid metric", "A metric must be a finite number, true or false, or a text of at most 256 characters."
         ),
-        Reason.TOO_MANY_METRICS: Words("Too many metrics", "A message may carry 64 metrics."),
-        Reason.INVALID_TIMESTAMP: Words(
+        Reason.TOO_MANY_METRICS: ReasonLabel("Too many metrics", "A message may carry 64 metrics."),
+        Reason.INVALID_TIMESTAMP: ReasonLabel(
             "Unreadable timestamp", "ts must be RFC 3339 with an offset, or seconds or milliseconds since 1970."
         ),
-        Reason.TENANT_MISMATCH: Words("Wrong tenant in payload", "tenant_id in the payload is not that of the topic."),
-        Reason.DEVICE_MISMATCH: Words("Wrong device in payload", "device_id in the payload is not that of the topic."),
-        Reason.UNKNOWN_TENANT: Words("Unknown tenant", "No tenant of that name exists: check the topic."),
-        Reason.TENANT_SUSPENDED: Words("Tenant suspended", "The tenant takes no messages until it is resumed."),
-        Reason.UNREGISTERED_DEVICE: Words("Unregistered device", "Register the device; its messages are held."),
-        Reason.PENDING_APPROVAL: Words("Waiting for approval", "Approve or reject the device; its messages are held."),
-        Reason.NO_SUBSCRIPTION_CAPACITY: Words("No free seat", "Every seat is taken; its messages are held."),
-        Reason.DEVICE_INACTIVE: Words("Device inactive", "The device is switched off here; its messages are held."),
-        Reason.DEVICE_REVOKED: Words("Device revoked", "The device's credential was withdrawn."),
-        Reason.DEVICE_DECOMMISSIONED: Words(
+        Reason.TENANT_MISMATCH: ReasonLabel(
+            "Wrong tenant in payload", "tenant_id in the payload is not that of the topic."
+        ),
+        Reason.DEVICE_MISMATCH: ReasonLabel(
+            "Wrong device in payload", "device_id in the payload is not that of the topic."
+        ),
+        Reason.UNKNOWN_TENANT: ReasonLabel("Unknown tenant", "No tenant of that name exists: check the topic."),
+        Reason.TENANT_SUSPENDED: ReasonLabel("Tenant suspended", "The tenant takes no messages until it is resumed."),
+        Reason.UNREGISTERED_DEVICE: ReasonLabel("Unregistered device", "Register the device; its messages are held."),
+        Reason.PENDING_APPROVAL: ReasonLabel(
+            "Waiting for approval", "Approve or reject the device; its messages are held."
+        ),
+        Reason.NO_SUBSCRIPTION_CAPACITY: ReasonLabel("No free seat", "Every seat is taken; its messages are held."),
+        Reason.DEVICE_INACTIVE: ReasonLabel(
+            "Device inactive", "The device is switched off here; its messages are held."
+        ),
+        Reason.DEVICE_REVOKED: ReasonLabel("Device revoked", "The device's credential was withdrawn."),
+        Reason.DEVICE_DECOMMISSIONED: ReasonLabel(
             "Device deleted", "The device was deleted and does not come back by itself."
         ),
-        Reason.SUBSCRIPTION_SUSPENDED: Words("Subscription suspended", "Messages are held until it is resumed."),
-        Reason.SUBSCRIPTION_EXPIRED: Words("Subscription expired", "Renew it; its devices' messages are held."),
-        Reason.TOKEN_MISSING: Words("Token missing", "The payload must carry the device's provision_token."),
-        Reason.TOKEN_INVALID: Words("Token invalid", "provision_token is not the device's token."),
-        Reason.TOKEN_NOT_SET: Words("No token to compare", "The device has no token yet: rotate its credential."),
-        Reason.SITE_MISMATCH: Words("Wrong site", "The payload names another site; its messages are held."),
-        Reason.TIMESTAMP_TOO_OLD: Words("Timestamp too old", "The reading is older than what is kept."),
-        Reason.STORE_REFUSED: Words("Refused by the database", "Postgres did not take the row; the detail says why."),
-        Reason.INTERNAL_ERROR: Words("Internal error", "A fault of the appliance; the message is held for replay."),
+        Reason.SUBSCRIPTION_SUSPENDED: ReasonLabel("Subscription suspended", "Messages are held until it is resumed."),
+        Reason.SUBSCRIPTION_EXPIRED: ReasonLabel("Subscription expired", "Renew it; its devices' messages are held."),
+        Reason.TOKEN_MISSING: ReasonLabel("Token missing", "The payload must carry the device's provision_token."),
+        Reason.TOKEN_INVALID: ReasonLabel("Token invalid", "provision_token is not the device's token."),
+        Reason.TOKEN_NOT_SET: ReasonLabel("No token to compare", "The device has no token yet: rotate its credential."),
+        Reason.SITE_MISMATCH: ReasonLabel("Wrong site", "The payload names another site; its messages are held."),
+        Reason.TIMESTAMP_TOO_OLD: ReasonLabel("Timestamp too old", "The reading is older than what is kept."),
+        Reason.STORE_REFUSED: ReasonLabel(
+            "Refused by the database", "Postgres did not take the row; the detail says why."
+        ),
+        Reason.INTERNAL_ERROR: ReasonLabel(
+            "Internal error", "A fault of the appliance; the message is held for replay."
+        ),
     }
 )
 
@@ -70,31 +82,35 @@ DEVICE_STATUSES: Mapping[DeviceStatus, str] = MappingProxyType(
     }
 )
 
-IMPORT_OUTCOMES: Mapping[Outcome, str] = MappingProxyType(
+IMPORT_OUTCOMES: Mapping[ImportOutcome, str] = MappingProxyType(
     {
-        Outcome.CREATED: "New",
-        Outcome.UPDATED: "Described anew",
-        Outcome.UNCHANGED: "As it is",
-        Outcome.NO_CAPACITY: "No free seat",
-        Outcome.REFUSED: "Not taken",
+        ImportOutcome.CREATED: "New",
+        ImportOutcome.UPDATED: "Described anew",
+        ImportOutcome.UNCHANGED: "As it is",
+        ImportOutcome.NO_CAPACITY: "No free seat",
+        ImportOutcome.REFUSED: "Not taken",
     }
 )
 
-DOOR: Mapping[DoorCause, Words] = MappingProxyType(
+BROKER_REFUSALS: Mapping[DoorCause, ReasonLabel] = MappingProxyType(
     {
-        DoorCause.SIGN_IN: Words("Not signed in", "Wrong user or password; a device's user is TENANT/device/DEVICE."),
-        DoorCause.TOPIC: Words("Topic not allowed", "Each device may publish below its own topic only."),
-        DoorCause.TOO_LARGE: Words("Message too large", "The broker's own limit; what reaches us has a lower one."),
-        DoorCause.TOO_MANY_CONNECTIONS: Words("Too many connections", "Every place at the broker is taken."),
-        DoorCause.PROTOCOL: Words("Not MQTT", "What came was no proper MQTT: check port and TLS."),
+        DoorCause.SIGN_IN: ReasonLabel(
+            "Not signed in", "Wrong user or password; a device's user is TENANT/device/DEVICE."
+        ),
+        DoorCause.TOPIC: ReasonLabel("Topic not allowed", "Each device may publish below its own topic only."),
+        DoorCause.TOO_LARGE: ReasonLabel(
+            "Message too large", "The broker's own limit; what reaches us has a lower one."
+        ),
+        DoorCause.TOO_MANY_CONNECTIONS: ReasonLabel("Too many connections", "Every place at the broker is taken."),
+        DoorCause.PROTOCOL: ReasonLabel("Not MQTT", "What came was no proper MQTT: check port and TLS."),
     }
 )
 """What the broker refuses before it reaches us."""
 
 
-def reason_words(code: str) -> Words:
-    """Words for a code as stored; a code from a newer version stands for itself."""
+def reason_label(code: str) -> ReasonLabel:
+    """Return the label of a code as stored; a code from a newer version stands for itself."""
     try:
         return REASONS[Reason(code)]
     except ValueError:
-        return Words(code, "This version does not know the code.")
+        return ReasonLabel(code, "This version does not know the code.")

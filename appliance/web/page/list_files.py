@@ -13,7 +13,7 @@ from appliance.devices import fleet
 from appliance.devices import sites as site_store
 from appliance.devices import tenants as tenant_store
 from appliance.devices.device import DeviceStatus
-from appliance.devices.fleet import Filter, Member, Place, Sort
+from appliance.devices.fleet import DeviceFilter, FleetDevice, FleetPosition, Sort
 from appliance.devices.metrics import store as metric_store
 from appliance.devices.tenants import TenantStatus
 from appliance.subscriptions import store
@@ -72,10 +72,10 @@ SUBSCRIPTION_HEADS = (
     "description",
 )
 
-Pages = AsyncIterator[Sequence[Sequence[Any]]]
+PageReader = AsyncIterator[Sequence[Sequence[Any]]]
 
 
-def devices(services: Services, who: Viewer, wanted: Filter, sort: Sort, *, down: bool) -> Response:
+def devices(services: Services, who: Viewer, wanted: DeviceFilter, sort: Sort, *, down: bool) -> Response:
     """The devices that match, in their order."""
     return csv.answer("devices", DEVICE_HEADS, _devices(services, who, wanted, sort, down), _now(services))
 
@@ -105,8 +105,8 @@ def _now(services: Services) -> float:
     return services.clock.wall()
 
 
-async def _devices(services: Services, who: Viewer, wanted: Filter, sort: Sort, down: bool) -> Pages:
-    place: Place | None = None
+async def _devices(services: Services, who: Viewer, wanted: DeviceFilter, sort: Sort, down: bool) -> PageReader:
+    place: FleetPosition | None = None
     while True:
         async with services.access.reading(who) as connection:
             page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=PAGE_ROWS, after=place)
@@ -116,7 +116,7 @@ async def _devices(services: Services, who: Viewer, wanted: Filter, sort: Sort, 
             return
 
 
-async def _sites(services: Services, who: Viewer, tenant_id: str | None) -> Pages:
+async def _sites(services: Services, who: Viewer, tenant_id: str | None) -> PageReader:
     after: tuple[str, str] | None = None
     while True:
         async with services.access.reading(who) as connection:
@@ -127,7 +127,7 @@ async def _sites(services: Services, who: Viewer, tenant_id: str | None) -> Page
         after = (page[-1].tenant_id, page[-1].site.site_id)
 
 
-async def _metrics(services: Services, who: Viewer, tenant_id: str | None) -> Pages:
+async def _metrics(services: Services, who: Viewer, tenant_id: str | None) -> PageReader:
     after: tuple[str, str] | None = None
     while True:
         async with services.access.reading(who) as connection:
@@ -138,7 +138,7 @@ async def _metrics(services: Services, who: Viewer, tenant_id: str | None) -> Pa
         after = (page[-1].tenant_id, page[-1].metric.name)
 
 
-async def _tenants(services: Services, who: Viewer, search: str, status: TenantStatus | None) -> Pages:
+async def _tenants(services: Services, who: Viewer, search: str, status: TenantStatus | None) -> PageReader:
     after: str | None = None
     while True:
         async with services.access.reading(who) as connection:
@@ -154,7 +154,7 @@ async def _tenants(services: Services, who: Viewer, search: str, status: TenantS
         after = page[-1].tenant_id
 
 
-async def _subscriptions(services: Services, who: Viewer, tenant_id: str | None) -> Pages:
+async def _subscriptions(services: Services, who: Viewer, tenant_id: str | None) -> PageReader:
     after: tuple[str, str] | None = None
     while True:
         async with services.access.reading(who) as connection:
@@ -172,7 +172,7 @@ async def _subscriptions(services: Services, who: Viewer, tenant_id: str | None)
         after = (page[-1].tenant_id, page[-1].subscription_id)
 
 
-def _cells(member: Member) -> tuple[Any, ...]:
+def _cells(member: FleetDevice) -> tuple[Any, ...]:
     device = member.device
     return (
         device.tenant_id,

@@ -3,10 +3,10 @@
 from quart import Blueprint, Response
 
 from appliance.web.access.auth import ANYBODY_SIGNED_IN, allow
-from appliance.web.page.renderer import Site
+from appliance.web.page.renderer import PageRenderer
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """The route of the page."""
     routes = Blueprint("more", __name__)
 

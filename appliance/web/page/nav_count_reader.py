@@ -14,7 +14,7 @@ from appliance.db import statements
 from appliance.web.access.auth import Viewer
 from appliance.web.access.transactions import Access
 from appliance.web.page.failures import POSTGRES_AWAY
-from appliance.web.page.nav_counts import Tallies
+from appliance.web.page.nav_counts import NavCounts
 
 PATIENCE = 1.0
 """Seconds that a page waits for them at most."""
@@ -26,16 +26,16 @@ MAX_SCOPES = 64
 log = structlog.get_logger(__name__)
 
 
-class TallyReader:
+class NavCountReader:
     """Reads as the viewer may see them: a customer's under row-level security, an operator's of all tenants or one."""
 
     def __init__(self, access: Access, clock: Clock) -> None:
         self._access = access
         self._clock = clock
         self._statement = statements.load("web")["count_beside_navigation"]
-        self._known: dict[tuple[bool, str | None], tuple[float, Tallies]] = {}
+        self._known: dict[tuple[bool, str | None], tuple[float, NavCounts]] = {}
 
-    async def read(self, seen_by: Viewer, tenant: str | None) -> Tallies | None:
+    async def read(self, seen_by: Viewer, tenant: str | None) -> NavCounts | None:
         """As they are now; None while Postgres does not answer in time."""
         try:
             with trio.fail_after(PATIENCE):
@@ -47,11 +47,11 @@ class TallyReader:
             return None
         if len(self._known) >= MAX_SCOPES:
             self._known.clear()
-        tallies = Tallies(*row)
+        tallies = NavCounts(*row)
         self._known[seen_by.is_operator, tenant] = (self._clock.monotonic(), tallies)
         return tallies
 
-    async def lately(self, seen_by: Viewer, tenant: str | None) -> Tallies | None:
+    async def lately(self, seen_by: Viewer, tenant: str | None) -> NavCounts | None:
         """As they were a moment ago, for live pages, which ask all the time."""
         known = self._known.get((seen_by.is_operator, tenant))
         if known is not None and self._clock.monotonic() - known[0] < MAX_AGE:

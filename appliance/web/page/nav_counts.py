@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class NavCount:
     """One number: ``shown`` after it, or else ``spoken``, a word that only a screen reader says."""
 
     number: int
@@ -18,7 +18,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Tallies:
+class NavCounts:
     """Of one tenant, or of all of them."""
 
     devices: int
@@ -28,12 +28,12 @@ class Tallies:
     held: int
     """Messages that wait in quarantine for a decision."""
 
-    def beside(self, path: str) -> Tally | None:
+    def beside(self, path: str) -> NavCount | None:
         """What stands beside the line that leads to ``path``; None: nothing."""
         if path == "/devices" and self.waiting:
-            return Tally(self.waiting, shown="waiting")
+            return NavCount(self.waiting, shown="waiting")
         if path == "/devices" and self.devices:
-            return Tally(self.devices, spoken="in all")
+            return NavCount(self.devices, spoken="in all")
         if path == "/quarantine" and self.held:
-            return Tally(self.held, spoken="held")
+            return NavCount(self.held, spoken="held")
         return None

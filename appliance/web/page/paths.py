@@ -5,7 +5,7 @@ What can be no id is not there, like one that nobody has: 404. No id has a plus 
 
 from urllib.parse import urlencode
 
-from appliance.db.require import found
+from appliance.db.require import require
 from appliance.devices.metrics import metric
 from appliance.mqtt.topics import valid_id
 from appliance.web.access.auth import Viewer
@@ -13,32 +13,32 @@ from appliance.web.access.auth import Viewer
 
 def tenant_of_path(tenant_id: str) -> str:
     """The id of a tenant. Raises NotFound."""
-    return found(tenant_id if valid_id(tenant_id) else None, "such tenant")
+    return require(tenant_id if valid_id(tenant_id) else None, "such tenant")
 
 
 def subscription_of_path(subscription_id: str) -> str:
     """The id of a subscription. Raises NotFound."""
-    return found(subscription_id if valid_id(subscription_id) else None, "such subscription")
+    return require(subscription_id if valid_id(subscription_id) else None, "such subscription")
 
 
 def device_of_path(device_id: str) -> str:
     """The id of a device. Raises NotFound."""
-    return found(device_id if valid_id(device_id) else None, "such device")
+    return require(device_id if valid_id(device_id) else None, "such device")
 
 
 def site_of_path(site_id: str) -> str:
     """The id of a site. Raises NotFound."""
-    return found(site_id if valid_id(site_id) else None, "such site")
+    return require(site_id if valid_id(site_id) else None, "such site")
 
 
 def metric_of_path(name: str) -> str:
     """The name of a metric. Raises NotFound."""
-    return found(name if metric.NAME.fullmatch(name) else None, "such metric")
+    return require(name if metric.NAME.fullmatch(name) else None, "such metric")
 
 
 def number_of_path(number: int, what: str) -> int:
     """The number of a thing that Postgres counts. Raises NotFound."""
-    return found(number if 0 < number < 2**63 else None, f"{what} {str(number)[:20]}")
+    return require(number if 0 < number < 2**63 else None, f"{what} {str(number)[:20]}")
 
 
 def of_tenant(path: str, who: Viewer, tenant_id: str | None, **query: str) -> str:

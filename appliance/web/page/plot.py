@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
-from appliance.history.series import Point, Series, Span
+from appliance.history.series import Point, Series, TimeSpan
 from appliance.web.page.charts import PLOT_HEIGHT, PLOT_WIDTH, End, Tick
 from appliance.web.page.formats import MINUS, local
 
@@ -116,7 +116,7 @@ def label(value: float, step: float) -> str:
     return f"{value:,.{decimals}f}".replace("-", MINUS)
 
 
-def time_ticks(span: Span, zone: tzinfo | None) -> list[Tick]:
+def time_ticks(span: TimeSpan, zone: tzinfo | None) -> list[Tick]:
     """Labels at both ends and at round times between them."""
     first, last = span.first.timestamp(), span.last.timestamp()
     seconds = last - first
@@ -132,7 +132,7 @@ def time_ticks(span: Span, zone: tzinfo | None) -> list[Tick]:
     ]
 
 
-def _round_times(span: Span, zone: tzinfo | None) -> list[datetime]:
+def _round_times(span: TimeSpan, zone: tzinfo | None) -> list[datetime]:
     """Round local times within the span, as wall clocks show them (without a zone), few enough to be labelled."""
     first = local(span.first.timestamp(), zone).replace(tzinfo=None)
     seconds = span.seconds
@@ -210,12 +210,12 @@ def _place(at: float, value: float, series: Series, axis: Axis) -> str:
     return f"{_short(x)} {_short(axis.height(value))}"
 
 
-def _box(first: float, last: float, span: Span) -> Box:
+def _box(first: float, last: float, span: TimeSpan) -> Box:
     x = _percent(first, span)
     return Box(round(x, 2), round(_percent(last, span) - x, 2))
 
 
-def _percent(at: float, span: Span) -> float:
+def _percent(at: float, span: TimeSpan) -> float:
     return min(max(100 * (at - span.first.timestamp()) / span.seconds, 0.0), 100.0)
 
 

@@ -13,7 +13,7 @@ from appliance.web.page.templating import Templates
 from appliance.web.services import Services
 
 
-class DoorPages:
+class PublicPages:
     """Renders them, keeps the browser's cookie, and lets people in."""
 
     def __init__(self, services: Services, templates: Templates) -> None:

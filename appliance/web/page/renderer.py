@@ -9,10 +9,10 @@ from quart import Response, request
 
 from appliance.web.access.auth import Viewer, viewer
 from appliance.web.access.transactions import tenants_shown
-from appliance.web.live.parts import Fragment, LivePages
+from appliance.web.live.parts import LivePages, LivePart
 from appliance.web.page.address import Address
 from appliance.web.page.frame import NAVIGATION, Frame
-from appliance.web.page.nav_count_reader import TallyReader
+from appliance.web.page.nav_count_reader import NavCountReader
 from appliance.web.page.templating import Templates
 from appliance.web.services import Services
 
@@ -20,13 +20,13 @@ HTML = "text/html; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class PageRenderer:
     """The dashboard as page modules see it; made once, in ``create_app``."""
 
     services: Services
     templates: Templates
     live_pages: LivePages
-    tallies: TallyReader
+    tallies: NavCountReader
 
     async def page(
         self,
@@ -64,14 +64,14 @@ class Site:
         who = frame.viewer
         return replace(frame, tallies=await self.tallies.read(who, who.tenant_id or frame.tenant))
 
-    async def live_tallies(self, seen_by: Viewer, tenant: str | None) -> list[Fragment]:
+    async def live_tallies(self, seen_by: Viewer, tenant: str | None) -> list[LivePart]:
         """The same numbers as live parts, for every page that has some; none while Postgres is away."""
         tallies = await self.tallies.lately(seen_by, seen_by.tenant_id or tenant)
         if tallies is None:
             return []
         render = self.templates.render
         return [
-            Fragment(f"n-{path[1:]}", render("nav-count.html", path=path, tally=tallies.beside(path)), calm=True)
+            LivePart(f"n-{path[1:]}", render("nav-count.html", path=path, tally=tallies.beside(path)), calm=True)
             for path in [entry.path for group in NAVIGATION for entry in group.entries if entry.counted]
         ]
 

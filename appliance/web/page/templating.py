@@ -6,14 +6,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from appliance.assets import asset
 from appliance.runtime.activity import in_words
-from appliance.web.http.files import Files
+from appliance.web.http.files import StaticFiles
 from appliance.web.page import formats
 
 
 class Templates:
     """The templates of pages and of their live parts."""
 
-    def __init__(self, files: Files, appliance_name: str) -> None:
+    def __init__(self, files: StaticFiles, appliance_name: str) -> None:
         self._environment = Environment(
             loader=FileSystemLoader(asset("templates")),
             autoescape=True,

@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 
 from appliance.errors import Invalid
-from appliance.history.series import Span
+from appliance.history.series import TimeSpan
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
-class Range(StrEnum):
+class RangeName(StrEnum):
     """A span that ends now."""
 
     HOUR = "1h"
@@ -28,50 +28,50 @@ class Range(StrEnum):
     YEAR = "1y"
 
 
-LENGTHS: Mapping[Range, timedelta] = {
-    Range.HOUR: timedelta(hours=1),
-    Range.DAY: timedelta(days=1),
-    Range.WEEK: timedelta(days=7),
-    Range.MONTH: timedelta(days=30),
-    Range.YEAR: timedelta(days=365),
+LENGTHS: Mapping[RangeName, timedelta] = {
+    RangeName.HOUR: timedelta(hours=1),
+    RangeName.DAY: timedelta(days=1),
+    RangeName.WEEK: timedelta(days=7),
+    RangeName.MONTH: timedelta(days=30),
+    RangeName.YEAR: timedelta(days=365),
 }
-TITLES: Mapping[Range, str] = {
-    Range.HOUR: "1 h",
-    Range.DAY: "24 h",
-    Range.WEEK: "7 d",
-    Range.MONTH: "30 d",
-    Range.YEAR: "1 y",
+TITLES: Mapping[RangeName, str] = {
+    RangeName.HOUR: "1 h",
+    RangeName.DAY: "24 h",
+    RangeName.WEEK: "7 d",
+    RangeName.MONTH: "30 d",
+    RangeName.YEAR: "1 y",
 }
-USUAL = Range.DAY
+USUAL = RangeName.DAY
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class TimeRange:
     """A span, and the range it is; None: free dates."""
 
-    span: Span
-    range: Range | None
+    span: TimeSpan
+    range: RangeName | None
 
 
-def choose(arguments: Mapping[str, str], now: datetime, zone: tzinfo | None) -> Chosen:
+def choose(arguments: Mapping[str, str], now: datetime, zone: tzinfo | None) -> TimeRange:
     """The span that ``range``, ``from`` and ``to`` ask for; the last day unless they say more. Raises Invalid.
 
     ``zone`` is the viewer's, None the machine's own; both ends of the span are in it.
     """
     asked = arguments.get("range", "")
     first_text, last_text = arguments.get("from", ""), arguments.get("to", "")
-    if asked and asked not in set(Range):
-        raise Invalid(f"`range` is one of {', '.join(Range)}.", "range")
+    if asked and asked not in set(RangeName):
+        raise Invalid(f"`range` is one of {', '.join(RangeName)}.", "range")
     if not (first_text or last_text):
-        chosen = Range(asked) if asked else USUAL
-        return Chosen(Span((now - LENGTHS[chosen]).astimezone(zone), now.astimezone(zone)), chosen)
+        chosen = RangeName(asked) if asked else USUAL
+        return TimeRange(TimeSpan((now - LENGTHS[chosen]).astimezone(zone), now.astimezone(zone)), chosen)
     last = moment_of(last_text, zone, "to", ends=True) if last_text else now.astimezone(zone)
     # Reckoned in UTC: between two times of one zone, Python reckons by the wall clock.
-    length = LENGTHS[Range(asked) if asked else USUAL]
+    length = LENGTHS[RangeName(asked) if asked else USUAL]
     first = moment_of(first_text, zone, "from") if first_text else (last.astimezone(UTC) - length).astimezone(zone)
     if first.timestamp() >= last.timestamp():
         raise Invalid("`from` must be before `to`.", "from")
-    return Chosen(Span(first, last), None)
+    return TimeRange(TimeSpan(first, last), None)
 
 
 def moment_of(text: str, zone: tzinfo | None, field: str, *, ends: bool = False) -> datetime:

@@ -15,7 +15,7 @@ from appliance.errors import Invalid, Throttled
 from appliance.people import sessions, tokens, users
 from appliance.people.role import Scope
 from appliance.people.sessions import Session
-from appliance.people.throttle import Wait
+from appliance.people.throttle import ThrottleWait
 from appliance.people.tokens import Token
 from appliance.people.users import Profile, User
 from appliance.web.access.auth import viewer
@@ -26,7 +26,7 @@ from appliance.web.services import Services
 NOT_BY_TOKEN = "A token cannot change what opens the door; sign in for that."  # noqa: S105 - words for a person
 
 
-class Account:
+class AccountActions:
     """The current viewer's own account."""
 
     def __init__(self, services: Services) -> None:
@@ -100,7 +100,7 @@ class Account:
         """That it is still the viewer who sits there. Raises Invalid for a wrong password; Throttled."""
         user = await self.user()
         right = await self._door.confirm(user, current, visit())
-        if isinstance(right, Wait):
+        if isinstance(right, ThrottleWait):
             raise Throttled(until(right, self._services.clock.wall()), right.seconds)
         if not right:
             raise Invalid("This is not your password.", "current")
@@ -115,6 +115,6 @@ def own_session() -> UUID:
     return session_id
 
 
-def until(wait: Wait, now: float) -> str:
+def until(wait: ThrottleWait, now: float) -> str:
     """A wait in words, with the time when it is over."""
     return f"Too many wrong tries. Try again at {formats.clock_time(now + wait.seconds + 1, None)}."

@@ -13,7 +13,7 @@ from appliance.people.role import Scope
 from appliance.web.access.auth import ANYBODY_SIGNED_IN, allow, viewer
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe
-from appliance.web.people.account_actions import Account
+from appliance.web.people.account_actions import AccountActions
 from appliance.web.people.api import TokenList, shown_token
 from appliance.web.services import Services
 
@@ -55,7 +55,7 @@ class SessionList(msgspec.Struct, frozen=True):
 def blueprint(services: Services) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_account", __name__)
-    account = Account(services)
+    account = AccountActions(services)
 
     @routes.get("/customer/tokens")
     @allow(ANYBODY_SIGNED_IN)

@@ -11,18 +11,18 @@ from uuid import UUID
 
 from quart import Response, request
 
-from appliance.db.require import found
+from appliance.db.require import require
 from appliance.errors import Invalid
 from appliance.people import tokens, users
 from appliance.people.role import CUSTOMER_ROLES, Role
 from appliance.people.tokens import Token
-from appliance.people.users import PATH, NewUser, User, Wanted
+from appliance.people.users import PATH, NewUser, User, UserFilter
 from appliance.web.access.auth import Viewer, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.page import csv
 from appliance.web.services import Services
 
-SLICE = 1000
+EXPORT_ROWS = 1000
 """Users read at once for a file, each time in a transaction of its own."""
 HEADS = (
     "tenant_id", "email", "name", "role", "state", "has_second_factor", "last_sign_in_at", "created_at", "disabled_at",
@@ -37,30 +37,30 @@ class Invited:
     link: str
 
 
-class PeopleDesk:
+class PeopleActions:
     """Changes of people by the current viewer. Errors are those of ``appliance.people.users``."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._access = services.access
 
-    async def list_page(self, wanted: Wanted, limit: int) -> list[User]:
+    async def list_page(self, wanted: UserFilter, limit: int) -> list[User]:
         """Those whom the viewer may see, by address."""
         async with self._access.reading() as connection:
             return await users.list_page(connection, wanted, limit)
 
-    def file(self, wanted: Wanted) -> Response:
+    def file(self, wanted: UserFilter) -> Response:
         """All of them as CSV, a page at a time as it is sent."""
         return csv.answer("users", HEADS, self._slices(wanted, viewer()), self._services.clock.wall())
 
-    async def _slices(self, wanted: Wanted, who: Viewer) -> AsyncIterator[list[Sequence[Any]]]:
+    async def _slices(self, wanted: UserFilter, who: Viewer) -> AsyncIterator[list[Sequence[Any]]]:
         while True:
             async with self._access.reading(who) as connection:
-                found = await users.list_page(connection, wanted, SLICE)
-            yield [[getattr(user, name) for name in HEADS] for user in found]
-            if len(found) < SLICE:
+                page = await users.list_page(connection, wanted, EXPORT_ROWS)
+            yield [[getattr(user, name) for name in HEADS] for user in page]
+            if len(page) < EXPORT_ROWS:
                 return
-            wanted = replace(wanted, after=(found[-1].email, found[-1].user_id))
+            wanted = replace(wanted, after=(page[-1].email, page[-1].user_id))
 
     async def get(self, user_id: UUID) -> User:
         """One of them. Raises NotFound."""
@@ -130,4 +130,4 @@ class PeopleDesk:
 def _within(user: User) -> User:
     """The user, if it is one of those that the viewer looks at. Raises NotFound."""
     shown = tenants_shown()
-    return found(user if shown is None or user.tenant_id == shown else None, "such user")
+    return require(user if shown is None or user.tenant_id == shown else None, "such user")

@@ -11,14 +11,14 @@ from quart import Blueprint, Response
 from appliance.errors import Invalid
 from appliance.people.role import Role, Scope, Theme
 from appliance.people.tokens import Token
-from appliance.people.users import User, UserState, Wanted
+from appliance.people.users import User, UserFilter, UserState
 from appliance.web.access.auth import ADMINS, allow
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor
-from appliance.web.people.actions import Invited, PeopleDesk
+from appliance.web.people.actions import Invited, PeopleActions
 from appliance.web.services import Services
 
 
@@ -106,7 +106,7 @@ class TokenList(msgspec.Struct, frozen=True):
 def blueprint(services: Services) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_users", __name__)
-    desk = PeopleDesk(services)
+    actions = PeopleActions(services)
 
     @routes.get("/customer/users")
     @allow(ADMINS)
@@ -114,10 +114,10 @@ def blueprint(services: Services) -> Blueprint:
     async def list_users() -> Response:
         asked = query(UserQuery)
         after = cursor.read(asked.cursor, tuple[str, UUID])
-        wanted = Wanted(tenants_shown(), asked.role, asked.state, asked.q, after)
+        wanted = UserFilter(tenants_shown(), asked.role, asked.state, asked.q, after)
         if csv_export.asked_for():
-            return desk.file(wanted)
-        found = await desk.list_page(wanted, asked.limit + 1)
+            return actions.file(wanted)
+        found = await actions.list_page(wanted, asked.limit + 1)
         last = found[asked.limit - 1] if len(found) > asked.limit else None
         place = None if last is None else (last.email, last.user_id)
         return answer(UserPage([shown(user) for user in found[: asked.limit]], cursor.write(place)))
@@ -127,14 +127,14 @@ def blueprint(services: Services) -> Blueprint:
     @describe("Invite a user", body=UserNew, answers={HTTPStatus.CREATED: InvitedOut})
     async def invite() -> Response:
         new = await body(UserNew)
-        made = await desk.add(new.email, new.role, new.name)
+        made = await actions.add(new.email, new.role, new.name)
         return answer(invited(made), HTTPStatus.CREATED, {"Location": f"/customer/users/{made.user.user_id}"})
 
     @routes.get("/customer/users/<uuid:user_id>")
     @allow(ADMINS)
     @describe("Show a user", answers={HTTPStatus.OK: UserOut})
     async def show(user_id: UUID) -> Response:
-        return answer(shown(await desk.get(user_id)))
+        return answer(shown(await actions.get(user_id)))
 
     @routes.patch("/customer/users/<uuid:user_id>")
     @allow(ADMINS)
@@ -144,29 +144,29 @@ def blueprint(services: Services) -> Blueprint:
         if wanted.role is not None and wanted.disabled is not None:
             raise Invalid("Change the role and the access one after the other.", "disabled")
         if wanted.role is not None:
-            await desk.set_role(user_id, wanted.role)
+            await actions.set_role(user_id, wanted.role)
         if wanted.disabled is not None:
-            await (desk.disable(user_id) if wanted.disabled else desk.enable(user_id))
-        return answer(shown(await desk.get(user_id)))
+            await (actions.disable(user_id) if wanted.disabled else actions.enable(user_id))
+        return answer(shown(await actions.get(user_id)))
 
     @routes.post("/customer/users/<uuid:user_id>/reset")
     @allow(ADMINS)
     @describe("End the sessions; a link for a new password", body=UserReset, answers={HTTPStatus.OK: InvitedOut})
     async def reset(user_id: UUID) -> Response:
         wanted = await body(UserReset)
-        return answer(invited(await desk.reset(user_id, drop_second_factor=wanted.drop_second_factor)))
+        return answer(invited(await actions.reset(user_id, drop_second_factor=wanted.drop_second_factor)))
 
     @routes.get("/customer/users/<uuid:user_id>/tokens")
     @allow(ADMINS)
     @describe("List the API tokens of a user", answers={HTTPStatus.OK: TokenList})
     async def list_tokens(user_id: UUID) -> Response:
-        return answer(TokenList([shown_token(token) for token in await desk.tokens(user_id)]))
+        return answer(TokenList([shown_token(token) for token in await actions.tokens(user_id)]))
 
     @routes.delete("/customer/users/<uuid:user_id>/tokens/<uuid:token_id>")
     @allow(ADMINS)
     @describe("Revoke an API token of a user", answers={HTTPStatus.NO_CONTENT: None})
     async def revoke_token(user_id: UUID, token_id: UUID) -> Response:
-        await desk.revoke_token(user_id, token_id)
+        await actions.revoke_token(user_id, token_id)
         return Response("", HTTPStatus.NO_CONTENT)
 
     return routes

@@ -13,8 +13,8 @@ from appliance.people.role import Scope, Theme
 from appliance.people.users import MAX_NAME, Profile
 from appliance.web.access.auth import ANYBODY_SIGNED_IN, allow, viewer
 from appliance.web.page import forms
-from appliance.web.page.renderer import Site, see_other
-from appliance.web.people.account_actions import Account
+from appliance.web.page.renderer import PageRenderer, see_other
+from appliance.web.people.account_actions import AccountActions
 
 DAYS = 90
 """How long a token is good, unless somebody says otherwise."""
@@ -34,7 +34,7 @@ SCOPES = (
     (Scope.INGEST, "Ingest", "Send messages of any device, if you are an admin"),
 )
 
-Fault = tuple[str | None, str]
+ProfileFault = tuple[str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,10 @@ class TokenForm:
     days: int = DAYS
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """The routes of the profile."""
     routes = Blueprint("profile", __name__)
-    account = Account(site.services)
+    account = AccountActions(site.services)
     _profile(routes, site, account)
     _password(routes, site, account)
     _second_factor(routes, site, account)
@@ -57,10 +57,10 @@ def blueprint(site: Site) -> Blueprint:
     return routes
 
 
-def _profile(routes: Blueprint, site: Site, account: Account) -> None:
+def _profile(routes: Blueprint, site: PageRenderer, account: AccountActions) -> None:
     zones = sorted(available_timezones() - {"localtime"})
 
-    async def profile(given: Profile | None = None, fault: Fault | None = None) -> Response:
+    async def profile(given: Profile | None = None, fault: ProfileFault | None = None) -> Response:
         user = await account.user()
         return await site.page(
             "people/profile.html",
@@ -110,7 +110,7 @@ def _profile(routes: Blueprint, site: Site, account: Account) -> None:
         return see_other("/profile?done=sessions")
 
 
-def _password(routes: Blueprint, site: Site, account: Account) -> None:
+def _password(routes: Blueprint, site: PageRenderer, account: AccountActions) -> None:
     @routes.get("/profile/password")
     @allow(ANYBODY_SIGNED_IN)
     async def password() -> Response:
@@ -128,7 +128,7 @@ def _password(routes: Blueprint, site: Site, account: Account) -> None:
         return see_other("/profile?done=password")
 
 
-def _tokens(routes: Blueprint, site: Site, account: Account) -> None:
+def _tokens(routes: Blueprint, site: PageRenderer, account: AccountActions) -> None:
     @routes.get("/profile/tokens/new")
     @allow(ANYBODY_SIGNED_IN)
     async def new_token() -> Response:
@@ -155,8 +155,8 @@ def _tokens(routes: Blueprint, site: Site, account: Account) -> None:
         return see_other("/profile?done=token")
 
 
-def _second_factor(routes: Blueprint, site: Site, account: Account) -> None:
-    async def second_factor(secret: bytes, fault: Fault | None = None) -> Response:
+def _second_factor(routes: Blueprint, site: PageRenderer, account: AccountActions) -> None:
+    async def second_factor(secret: bytes, fault: ProfileFault | None = None) -> Response:
         return await site.page(
             "people/second-factor.html",
             status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
@@ -215,6 +215,6 @@ def browser_of(agent: str | None) -> str:
     return browser if system is None else f"{browser} on {system}"
 
 
-def fault_of(error: Invalid | Conflict) -> Fault:
+def fault_of(error: Invalid | Conflict) -> ProfileFault:
     """An error as forms show it: the field, if one is to blame, and the words."""
     return (error.field if isinstance(error, Invalid) else None, str(error))

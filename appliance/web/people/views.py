@@ -8,13 +8,13 @@ from quart import Blueprint, Response, request
 
 from appliance.errors import Conflict, Invalid, NotFound
 from appliance.people.role import CUSTOMER_ROLES, Role
-from appliance.people.users import MAX_NAME, PAGE, UserState, Wanted
+from appliance.people.users import MAX_NAME, PAGE, UserFilter, UserState
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.page import csv, cursor, forms
-from appliance.web.page.renderer import Site, see_other
-from appliance.web.people.actions import Invited, PeopleDesk
-from appliance.web.people.profile import Fault, fault_of
+from appliance.web.page.renderer import PageRenderer, see_other
+from appliance.web.people.actions import Invited, PeopleActions
+from appliance.web.people.profile import ProfileFault, fault_of
 
 DONE = {
     "role": "The role is changed.",
@@ -45,17 +45,17 @@ class InviteForm:
     role: Role = Role.VIEWER
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """The routes of the pages."""
     routes = Blueprint("users", __name__)
-    desk = PeopleDesk(site.services)
-    _list(routes, site, desk)
-    _invite(routes, site, desk)
-    _one(routes, site, desk)
+    actions = PeopleActions(site.services)
+    _list(routes, site, actions)
+    _invite(routes, site, actions)
+    _one(routes, site, actions)
     return routes
 
 
-def _list(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
+def _list(routes: Blueprint, site: PageRenderer, actions: PeopleActions) -> None:
     @routes.get("/users")
     @allow(ADMINS)
     async def users() -> Response:
@@ -63,10 +63,10 @@ def _list(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
         state = next((state for state in UserState if state == request.args.get("state")), None)
         after = cursor.read(request.args.get("cursor"), tuple[str, UUID])
         search = "".join(filter(str.isprintable, request.args.get("q", "")))[:MAX_SEARCH]
-        wanted = Wanted(tenants_shown(), role, state, search, after)
+        wanted = UserFilter(tenants_shown(), role, state, search, after)
         if csv.asked_for():
-            return desk.file(wanted)
-        found = await desk.list_page(wanted, PAGE + 1)
+            return actions.file(wanted)
+        found = await actions.list_page(wanted, PAGE + 1)
         last = found[PAGE - 1] if len(found) > PAGE else None
         return await site.page(
             "people/users.html",
@@ -77,8 +77,8 @@ def _list(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
         )
 
 
-def _invite(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
-    async def page(given: InviteForm, fault: Fault | None = None) -> Response:
+def _invite(routes: Blueprint, site: PageRenderer, actions: PeopleActions) -> None:
+    async def page(given: InviteForm, fault: ProfileFault | None = None) -> Response:
         status = HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK
         return await site.page("people/invite.html", status=status, given=given, fault=fault, roles=_roles())
 
@@ -93,20 +93,20 @@ def _invite(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
         fields, given = await forms.read(), InviteForm()
         try:
             given = InviteForm(fields.text("email"), fields.text("name", most=MAX_NAME), fields.choice("role", Role))
-            made = await desk.add(given.email, given.role, given.name)
+            made = await actions.add(given.email, given.role, given.name)
         except (Invalid, Conflict, NotFound) as error:
             return await page(given, fault_of(error) if not isinstance(error, NotFound) else ("tenant", str(error)))
         return await _link(site, made, "Invited", HTTPStatus.CREATED)
 
 
-def _one(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
-    async def page(user_id: UUID, fault: Fault | None = None) -> Response:
+def _one(routes: Blueprint, site: PageRenderer, actions: PeopleActions) -> None:
+    async def page(user_id: UUID, fault: ProfileFault | None = None) -> Response:
         return await site.page(
             "people/user.html",
             status=HTTPStatus.CONFLICT if fault else HTTPStatus.OK,
             done=DONE,
-            user=await desk.get(user_id),
-            tokens=await desk.tokens(user_id),
+            user=await actions.get(user_id),
+            tokens=await actions.tokens(user_id),
             roles=[(role.value, word, text) for role, (word, text) in ROLES.items() if role in CUSTOMER_ROLES],
             fault=fault,
         )
@@ -122,7 +122,7 @@ def _one(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
         fields = await forms.read()
         try:
             was = fields.choice("was", Role) if "was" in fields else None
-            await desk.set_role(user_id, fields.choice("role", Role), was)
+            await actions.set_role(user_id, fields.choice("role", Role), was)
         except (Invalid, Conflict) as error:
             return await page(user_id, fault_of(error))
         return see_other(f"/users/{user_id}?done=role")
@@ -131,7 +131,7 @@ def _one(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
     @allow(ADMINS)
     async def disable(user_id: UUID) -> Response:
         try:
-            await desk.disable(user_id)
+            await actions.disable(user_id)
         except Conflict as error:
             return await page(user_id, fault_of(error))
         return see_other(f"/users/{user_id}?done=disabled")
@@ -139,7 +139,7 @@ def _one(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
     @routes.post("/users/<uuid:user_id>/enable")
     @allow(ADMINS)
     async def enable(user_id: UUID) -> Response:
-        await desk.enable(user_id)
+        await actions.enable(user_id)
         return see_other(f"/users/{user_id}?done=enabled")
 
     @routes.post("/users/<uuid:user_id>/reset")
@@ -147,7 +147,7 @@ def _one(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
     async def reset(user_id: UUID) -> Response:
         fields = await forms.read()
         try:
-            made = await desk.reset(user_id, drop_second_factor=fields.flag("drop_second_factor"))
+            made = await actions.reset(user_id, drop_second_factor=fields.flag("drop_second_factor"))
         except Conflict as error:
             return await page(user_id, fault_of(error))
         return await _link(site, made, "A new password")
@@ -155,11 +155,11 @@ def _one(routes: Blueprint, site: Site, desk: PeopleDesk) -> None:
     @routes.post("/users/<uuid:user_id>/tokens/<uuid:token_id>/revoke")
     @allow(ADMINS)
     async def revoke_token(user_id: UUID, token_id: UUID) -> Response:
-        await desk.revoke_token(user_id, token_id)
+        await actions.revoke_token(user_id, token_id)
         return see_other(f"/users/{user_id}?done=token")
 
 
-async def _link(site: Site, made: Invited, title: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+async def _link(site: PageRenderer, made: Invited, title: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
     return await site.page("people/link.html", status=status, made=made, heading=title)
 
 

@@ -15,20 +15,20 @@ import msgspec
 import trio
 from msgspec import Meta
 
-from appliance.broker.refusals import Refused
+from appliance.broker.refusals import BrokerRefusal
 from appliance.errors import Invalid
 from appliance.ingest.quarantine import replays, store
-from appliance.ingest.quarantine.replay_preview import Forecast, Offer
+from appliance.ingest.quarantine.replay_preview import Offer, ReplayPreview
 from appliance.ingest.quarantine.replays import Replay
 from appliance.ingest.quarantine.store import (
     MAX_IDS,
     OPERATOR,
-    Cause,
-    Event,
     HeldCause,
-    HoldingReach,
+    HeldReach,
+    MessageStatus,
+    QuarantinedMessage,
+    RefusalCause,
     Selection,
-    Status,
 )
 from appliance.mqtt.topics import valid_id
 from appliance.reading import Reason
@@ -38,7 +38,7 @@ from appliance.web.services import Services
 
 SHOWN_BYTES = 160
 """Bytes of a payload that a list carries."""
-FORECAST = 2000
+PREVIEW_SECONDS = 2000
 """Messages that a forecast looks at while somebody waits for it."""
 OFFER_TENANTS = 20
 """Tenants whose offers an operator of all tenants sees."""
@@ -48,13 +48,13 @@ OFFER_SHARE = 20
 NEWER = 1000
 """New messages that a page counts while it stays as it is."""
 EXPORT_PAGE = 200
-SPANS = {"m": 60, "h": 3600, "d": 86_400}
+TIME_RANGES = {"m": 60, "h": 3600, "d": 86_400}
 TIME = "RFC 3339, a date, or a span that ends now such as 90m, 24h, 7d. Without an offset: your own time zone."
 
 Moment = Annotated[str | None, Meta(description=TIME)]
 
 
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
+class QuarantineFilter(msgspec.Struct, frozen=True, kw_only=True):
     """What narrows the list of messages."""
 
     reason: Annotated[tuple[Reason, ...], Meta(description="Any of these.")] = ()
@@ -82,7 +82,7 @@ class TenantOffer:
     offer: Offer
 
 
-class QuarantineDesk:
+class QuarantineActions:
     """The current viewer's quarantine."""
 
     def __init__(self, services: Services) -> None:
@@ -92,11 +92,11 @@ class QuarantineDesk:
 
     # Looking
 
-    def selection(self, asked: Filter) -> Selection:
+    def selection(self, asked: QuarantineFilter) -> Selection:
         """What a filter means for the current viewer. Raises Invalid, which names the parameter."""
         return _selection(asked, self._shown(unknown=asked.unknown_tenant), self._access.now(), viewer().zone)
 
-    def live_selection(self, asked: Filter, seen_by: Viewer, tenant: str | None) -> Selection:
+    def live_selection(self, asked: QuarantineFilter, seen_by: Viewer, tenant: str | None) -> Selection:
         """The same for a live page of ``seen_by``; operators ask for a tenant, or for all of them.
 
         Raises Invalid, which names the parameter.
@@ -113,15 +113,15 @@ class QuarantineDesk:
             return await store.newest(connection, tenant_id)
 
     async def newer(
-        self, seen_by: Viewer, selection: Selection, *, status: Status | None, after: int
+        self, seen_by: Viewer, selection: Selection, *, status: MessageStatus | None, after: int
     ) -> tuple[int, int]:
         """How many that match have come in after one, for a live page, and how many were looked at: NEWER at most."""
         async with self._access.reading(seen_by) as connection:
             return await store.count_newer(connection, selection, status=status, after=after, most=NEWER)
 
     async def messages(
-        self, selection: Selection, *, status: Status | None, before: int | None, limit: int
-    ) -> tuple[list[Event], int | None]:
+        self, selection: Selection, *, status: MessageStatus | None, before: int | None, limit: int
+    ) -> tuple[list[QuarantinedMessage], int | None]:
         """A page of messages, newest first, and where the next one begins."""
         async with self._access.reading() as connection:
             events = await store.list_events(
@@ -129,11 +129,13 @@ class QuarantineDesk:
             )
         return events[:limit], events[limit - 1].event_id if len(events) > limit else None
 
-    def export(self, selection: Selection, status: Status | None) -> AsyncIterator[list[Event]]:
+    def export(self, selection: Selection, status: MessageStatus | None) -> AsyncIterator[list[QuarantinedMessage]]:
         """All that match with their payloads, page by page; read while it is sent, after the request."""
         return self._export(viewer(), selection, status)
 
-    async def _export(self, seen_by: Viewer, selection: Selection, status: Status | None) -> AsyncIterator[list[Event]]:
+    async def _export(
+        self, seen_by: Viewer, selection: Selection, status: MessageStatus | None
+    ) -> AsyncIterator[list[QuarantinedMessage]]:
         """Each page is a transaction of its own."""
         before = None
         while True:
@@ -145,20 +147,18 @@ class QuarantineDesk:
                 return
             before = events[-1].event_id
 
-    async def message(self, event_id: int) -> Event:
+    async def message(self, event_id: int) -> QuarantinedMessage:
         """One message. Raises NotFound."""
         async with self._access.reading() as connection:
             return await store.get_event(connection, event_id, viewer().tenant_id)
 
-    async def causes(self, selection: Selection) -> tuple[list[Cause], HoldingReach]:
+    async def causes(self, selection: Selection) -> tuple[list[RefusalCause], HeldReach]:
         """What is held, by reason, and how far back holding reaches."""
         async with self._access.reading() as connection:
             counted = await store.counts(connection, Selection(tenant_id=selection.tenant_id))
             return counted, await store.reach(connection, selection.tenant_id)
 
-    async def overview(
-        self, tenant_id: str | None, seen_by: Viewer | None = None
-    ) -> tuple[list[HeldCause], HoldingReach]:
+    async def overview(self, tenant_id: str | None, seen_by: Viewer | None = None) -> tuple[list[HeldCause], HeldReach]:
         """What is held, by reason, without the exact counts; and how far back holding reaches."""
         async with self._access.reading(seen_by) as connection:
             held = await store.held_by_reason(connection, tenant_id)
@@ -193,20 +193,20 @@ class QuarantineDesk:
         known = self._offers.get(tenant_id)
         if known is not None and began < known[0]:
             return known[1]
-        offers = await self._services.forecaster.offers(tenant_id)
+        offers = await self._services.replay_previewer.offers(tenant_id)
         good_until = trio.current_time() + OFFER_SHARE * (trio.current_time() - began)
         if len(self._offers) >= 2 * OFFER_TENANTS:
             self._offers.clear()
         self._offers[tenant_id] = (good_until, offers)
         return offers
 
-    def door(self, device_id: str | None = None) -> Sequence[Refused]:
+    def door(self, device_id: str | None = None) -> Sequence[BrokerRefusal]:
         """What the broker refused lately, newest first."""
-        return self._services.refused_at_door(tenants_shown(), device_id)
+        return self._services.broker_refusals(tenants_shown(), device_id)
 
     # Deciding
 
-    async def chosen(self, asked: Filter, ids: Sequence[int]) -> list[Selection]:
+    async def chosen(self, asked: QuarantineFilter, ids: Sequence[int]) -> list[Selection]:
         """What a person has chosen: the messages ``ids``, or all that match. One selection a tenant.
 
         Raises Invalid when it is nobody's in particular, NotFound when a message is not there.
@@ -222,9 +222,9 @@ class QuarantineDesk:
         async with self._access.reading() as connection:
             return await store.by_owner(connection, ids)
 
-    async def forecast(self, selection: Selection) -> Forecast:
+    async def forecast(self, selection: Selection) -> ReplayPreview:
         """What would become of the oldest of them. Raises NotFound, Conflict for named messages."""
-        return await self._services.forecaster.forecast(selection, at_most=FORECAST)
+        return await self._services.replay_previewer.forecast(selection, at_most=PREVIEW_SECONDS)
 
     async def measure(self, selection: Selection) -> int:
         """How many held messages match. Raises NotFound, Conflict for named ones."""
@@ -237,7 +237,7 @@ class QuarantineDesk:
         """Have them replayed: a job a tenant. Raises NotFound, Conflict."""
         by = self._access.by()
         async with self._access.changing() as connection:
-            return [await replays.ask(connection, selection, actor=by.actor) for selection in selections]
+            return [await replays.request_replay(connection, selection, actor=by.actor) for selection in selections]
 
     async def dismiss(self, selections: Sequence[Selection]) -> int:
         """Decide that they are not wanted; how many they were. Raises NotFound, Conflict."""
@@ -278,7 +278,7 @@ class QuarantineDesk:
         return unknown and viewer().is_operator
 
 
-def _selection(asked: Filter, tenant_id: str | None, now: datetime, zone: tzinfo | None) -> Selection:
+def _selection(asked: QuarantineFilter, tenant_id: str | None, now: datetime, zone: tzinfo | None) -> Selection:
     for name, value in (("device", asked.device), ("site", asked.site)):
         if value is not None and not valid_id(value):
             raise Invalid("An id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot.", name)
@@ -298,7 +298,7 @@ def moment(text: str | None, field: str, now: datetime, zone: tzinfo | None) -> 
         return None
     try:
         if (span := re.fullmatch(r"(\d{1,6})([mhd])", text)) is not None:
-            return now - timedelta(seconds=int(span[1]) * SPANS[span[2]])
+            return now - timedelta(seconds=int(span[1]) * TIME_RANGES[span[2]])
         found = datetime.fromisoformat(text)
         return found.replace(tzinfo=zone).astimezone(now.tzinfo) if found.tzinfo is None else found
     except (ValueError, OverflowError):

@@ -16,27 +16,27 @@ from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor
 from appliance.web.page.paths import number_of_path
 from appliance.web.quarantine import export
-from appliance.web.quarantine.actions import Filter, QuarantineDesk
+from appliance.web.quarantine.actions import QuarantineActions, QuarantineFilter
 from appliance.web.quarantine.schemas import (
+    BrokerRefusalAnswer,
+    BrokerRefusalQuery,
     CausesAnswer,
-    Chosen,
     DismissAnswer,
-    DoorAnswer,
-    DoorQuery,
     ForecastAnswer,
     MessageAnswer,
     MessageId,
     MessagePage,
     MessageQuery,
+    MessageSelection,
     OfferAnswer,
     ReplayAnswer,
     ReplayQuery,
-    at_door,
+    broker_refusal_answer,
     cause_of,
-    foretold,
     holding_of,
     listed,
     offered,
+    preview_answer,
     replaying,
     whole,
 )
@@ -46,24 +46,24 @@ from appliance.web.services import Services
 def blueprint(services: Services) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_quarantine", __name__)
-    desk = QuarantineDesk(services)
-    _looking(routes, desk, services.clock)
-    _deciding(routes, desk)
-    _replays(routes, desk)
+    actions = QuarantineActions(services)
+    _looking(routes, actions, services.clock)
+    _deciding(routes, actions)
+    _replays(routes, actions)
     return routes
 
 
-def _looking(routes: Blueprint, desk: QuarantineDesk, clock: Clock) -> None:
+def _looking(routes: Blueprint, actions: QuarantineActions, clock: Clock) -> None:
     @routes.get("/customer/quarantine")
     @allow(READERS)
     @describe("List quarantined messages", query=MessageQuery, answers={HTTPStatus.OK: MessagePage}, csv=True)
     async def list_messages() -> Response:
         asked = query(MessageQuery)
         before = cursor.read(asked.cursor, MessageId)
-        selection = desk.selection(asked)
+        selection = actions.selection(asked)
         if csv_export.asked_for():
-            return export.answer(desk.export(selection, asked.status.status), clock.wall())
-        events, behind = await desk.messages(selection, status=asked.status.status, before=before, limit=asked.limit)
+            return export.answer(actions.export(selection, asked.status.status), clock.wall())
+        events, behind = await actions.messages(selection, status=asked.status.status, before=before, limit=asked.limit)
         return answer(MessagePage([listed(event) for event in events], cursor.write(behind)))
 
     @routes.get("/customer/quarantine/<int:message_id>")
@@ -74,43 +74,45 @@ def _looking(routes: Blueprint, desk: QuarantineDesk, clock: Clock) -> None:
         answers={HTTPStatus.OK: MessageAnswer},
     )
     async def show(message_id: int) -> Response:
-        return answer(whole(await desk.message(number_of_path(message_id, "quarantined message"))))
+        return answer(whole(await actions.message(number_of_path(message_id, "quarantined message"))))
 
     @routes.get("/customer/quarantine/causes")
     @allow(READERS)
     @describe("Count by reason, and say how far back holding reaches", answers={HTTPStatus.OK: CausesAnswer})
     async def causes() -> Response:
-        counted, reach = await desk.causes(desk.selection(Filter()))
+        counted, reach = await actions.causes(actions.selection(QuarantineFilter()))
         return answer(CausesAnswer([cause_of(cause) for cause in counted], holding_of(reach)))
 
     @routes.get("/customer/quarantine/offers")
     @allow(READERS)
     @describe("Held messages that could be replayed by now", answers={HTTPStatus.OK: list[OfferAnswer]})
     async def offers() -> Response:
-        return answer([offered(one) for one in await desk.offers()])
+        return answer([offered(one) for one in await actions.offers()])
 
     @routes.get("/customer/quarantine/door")
     @allow(READERS)
-    @describe("What the broker refused lately", query=DoorQuery, answers={HTTPStatus.OK: list[DoorAnswer]})
+    @describe(
+        "What the broker refused lately", query=BrokerRefusalQuery, answers={HTTPStatus.OK: list[BrokerRefusalAnswer]}
+    )
     async def door() -> Response:
-        return answer([at_door(one) for one in desk.door(query(DoorQuery).device)])
+        return answer([broker_refusal_answer(one) for one in actions.door(query(BrokerRefusalQuery).device)])
 
 
-def _deciding(routes: Blueprint, desk: QuarantineDesk) -> None:
+def _deciding(routes: Blueprint, actions: QuarantineActions) -> None:
     @routes.post("/customer/quarantine/replay")
     @allow(ADMINS)
     @describe(
         "Replay held messages",
         details="With `dry_run` only the forecast is answered. Without reasons and ids: all that are held for replay.",
         query=ReplayQuery,
-        body=Chosen,
+        body=MessageSelection,
         answers={HTTPStatus.ACCEPTED: ReplayAnswer, HTTPStatus.OK: ForecastAnswer},
     )
     async def replay() -> Response:
-        selection = await _chosen(desk, await body(Chosen))
+        selection = await _chosen(actions, await body(MessageSelection))
         if query(ReplayQuery).dry_run:
-            return answer(foretold(await desk.forecast(selection)))
-        (job,) = await desk.replay([selection])
+            return answer(preview_answer(await actions.forecast(selection)))
+        (job,) = await actions.replay([selection])
         return _job(job, HTTPStatus.ACCEPTED)
 
     @routes.post("/customer/quarantine/dismiss")
@@ -118,41 +120,41 @@ def _deciding(routes: Blueprint, desk: QuarantineDesk) -> None:
     @describe(
         "Dismiss held messages",
         details="They can be looked at until they are too old. At least one of the fields must narrow the selection.",
-        body=Chosen,
+        body=MessageSelection,
         answers={HTTPStatus.OK: DismissAnswer},
     )
     async def dismiss() -> Response:
-        wanted = await body(Chosen)
-        if wanted == Chosen(unknown_tenant=wanted.unknown_tenant):
+        wanted = await body(MessageSelection)
+        if wanted == MessageSelection(unknown_tenant=wanted.unknown_tenant):
             raise Invalid("Say which: by id, reason, device, site or time.")
-        return answer(DismissAnswer(await desk.dismiss([await _chosen(desk, wanted)])))
+        return answer(DismissAnswer(await actions.dismiss([await _chosen(actions, wanted)])))
 
 
-def _replays(routes: Blueprint, desk: QuarantineDesk) -> None:
+def _replays(routes: Blueprint, actions: QuarantineActions) -> None:
     @routes.get("/customer/quarantine/replays")
     @allow(READERS)
     @describe("List replays, newest first", answers={HTTPStatus.OK: list[ReplayAnswer]})
     async def list_replays() -> Response:
-        return answer([replaying(job) for job in await desk.jobs(50)])
+        return answer([replaying(job) for job in await actions.jobs(50)])
 
     @routes.get("/customer/quarantine/replays/<int:replay_id>")
     @allow(READERS)
     @describe("Show a replay and how far it has come", answers={HTTPStatus.OK: ReplayAnswer})
     async def show_replay(replay_id: int) -> Response:
-        return _job(await desk.job(number_of_path(replay_id, "replay")))
+        return _job(await actions.job(number_of_path(replay_id, "replay")))
 
     @routes.post("/customer/quarantine/replays/<int:replay_id>/cancel")
     @allow(ADMINS)
     @describe("Stop a replay where it stands", answers={HTTPStatus.OK: ReplayAnswer})
     async def cancel(replay_id: int) -> Response:
-        return _job(await desk.cancel(number_of_path(replay_id, "replay")))
+        return _job(await actions.cancel(number_of_path(replay_id, "replay")))
 
 
-async def _chosen(desk: QuarantineDesk, wanted: Chosen) -> Selection:
+async def _chosen(actions: QuarantineActions, wanted: MessageSelection) -> Selection:
     """Of one tenant, also for operators. Raises Invalid without."""
     if not wanted.unknown_tenant:
         tenant_of()
-    (selection,) = await desk.chosen(wanted.filter, wanted.ids)
+    (selection,) = await actions.chosen(wanted.filter, wanted.ids)
     return selection
 
 

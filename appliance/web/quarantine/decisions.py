@@ -11,9 +11,9 @@ from http import HTTPStatus
 
 from quart import Blueprint, Response, request
 
-from appliance.db.require import affected, found
+from appliance.db.require import require, require_rows
 from appliance.errors import Conflict
-from appliance.ingest.quarantine.replay_preview import Forecast
+from appliance.ingest.quarantine.replay_preview import ReplayPreview
 from appliance.ingest.quarantine.store import OPERATOR, Selection
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.openapi.describe import parse_query
@@ -21,8 +21,8 @@ from appliance.web.page import forms
 from appliance.web.page.address import Address
 from appliance.web.page.labels import REASONS
 from appliance.web.page.paths import number_of_path
-from appliance.web.page.renderer import Site, see_other
-from appliance.web.quarantine.actions import Filter, QuarantineDesk
+from appliance.web.page.renderer import PageRenderer, see_other
+from appliance.web.quarantine.actions import QuarantineActions, QuarantineFilter
 from appliance.web.quarantine.live import titles
 from appliance.web.quarantine.schemas import MessageId
 from appliance.web.quarantine.views import PAGE
@@ -31,14 +31,14 @@ TYPED_FROM = 50
 """Messages from which on a dismissal asks for their number to be typed."""
 
 
-class Choice(Filter, frozen=True, kw_only=True):
+class SelectedMessages(QuarantineFilter, frozen=True, kw_only=True):
     """What the address of a question names: single messages, or all that match."""
 
     id: tuple[MessageId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Foretold:
+class ReplayQuestion:
     """A forecast in words."""
 
     selected: int
@@ -49,22 +49,22 @@ class Foretold:
     new_devices: int
 
 
-def blueprint(site: Site, desk: QuarantineDesk) -> Blueprint:
+def blueprint(site: PageRenderer, actions: QuarantineActions) -> Blueprint:
     """The routes."""
     routes = Blueprint("quarantine_decisions", __name__)
-    _replay(routes, site, desk)
-    _dismiss(routes, site, desk)
-    _jobs(routes, site, desk)
+    _replay(routes, site, actions)
+    _dismiss(routes, site, actions)
+    _jobs(routes, site, actions)
     return routes
 
 
-def _replay(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
+def _replay(routes: Blueprint, site: PageRenderer, actions: QuarantineActions) -> None:
     @routes.get("/quarantine/replay")
     @allow(ADMINS)
     async def ask_replay() -> Response:
-        selections = await _chosen(desk)
-        foretold = summed([await desk.forecast(selection) for selection in selections])
-        found(foretold.selected or None, "held message that matches")
+        selections = await _chosen(actions)
+        foretold = summed([await actions.forecast(selection) for selection in selections])
+        require(foretold.selected or None, "held message that matches")
         return await site.page(
             "quarantine/replay-preview.html", foretold=foretold, back=_back(), whose=_whose(selections)
         )
@@ -72,11 +72,11 @@ def _replay(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
     @routes.post("/quarantine/replay")
     @allow(ADMINS)
     async def replay() -> Response:
-        jobs = await desk.replay(await _chosen(desk))
+        jobs = await actions.replay(await _chosen(actions))
         return see_other(f"/quarantine/replays/{jobs[0].replay_id}" if len(jobs) == 1 else "/quarantine/replays")
 
 
-def _dismiss(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
+def _dismiss(routes: Blueprint, site: PageRenderer, actions: QuarantineActions) -> None:
     async def question(total: int, selections: Sequence[Selection], fault: tuple[str, str] | None = None) -> Response:
         return await site.page(
             "quarantine/dismiss.html",
@@ -89,39 +89,39 @@ def _dismiss(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
         )
 
     async def measured(selections: Sequence[Selection]) -> int:
-        total = sum([await desk.measure(selection) for selection in selections])
-        return affected(total, "held message that matches")
+        total = sum([await actions.measure(selection) for selection in selections])
+        return require_rows(total, "held message that matches")
 
     @routes.get("/quarantine/dismiss")
     @allow(ADMINS)
     async def ask_dismiss() -> Response:
-        selections = await _chosen(desk)
+        selections = await _chosen(actions)
         return await question(await measured(selections), selections)
 
     @routes.post("/quarantine/dismiss")
     @allow(ADMINS)
     async def dismiss() -> Response:
-        selections = await _chosen(desk)
+        selections = await _chosen(actions)
         total = await measured(selections)
         typed = (await forms.read()).text("typed")
         if total >= TYPED_FROM and typed != str(total):
             return await question(total, selections, ("typed", f"Type {total}: by now so many messages match."))
-        await desk.dismiss(selections)
+        await actions.dismiss(selections)
         return see_other(str(_back().having(done="dismissed")))
 
 
-def _jobs(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
+def _jobs(routes: Blueprint, site: PageRenderer, actions: QuarantineActions) -> None:
     @routes.get("/quarantine/replays")
     @allow(READERS)
     async def replays() -> Response:
         return await site.page(
-            "quarantine/replays.html", live_page=PAGE, jobs=await desk.jobs(50), may_decide=_may_decide()
+            "quarantine/replays.html", live_page=PAGE, jobs=await actions.jobs(50), may_decide=_may_decide()
         )
 
     @routes.get("/quarantine/replays/<int:replay_id>")
     @allow(READERS)
     async def replay_page(replay_id: int) -> Response:
-        job = await desk.job(number_of_path(replay_id, "replay"))
+        job = await actions.job(number_of_path(replay_id, "replay"))
         return await site.page(
             "quarantine/replay.html", live_page=PAGE, job=job, titles=titles(job), may_decide=_may_decide()
         )
@@ -130,13 +130,13 @@ def _jobs(routes: Blueprint, site: Site, desk: QuarantineDesk) -> None:
     @allow(ADMINS)
     async def cancel(replay_id: int) -> Response:
         try:
-            job = await desk.cancel(number_of_path(replay_id, "replay"))
+            job = await actions.cancel(number_of_path(replay_id, "replay"))
         except Conflict:  # it has just ended, which its page says
-            job = await desk.job(replay_id)
+            job = await actions.job(replay_id)
         return see_other(f"/quarantine/replays/{job.replay_id}")
 
 
-def summed(forecasts: Sequence[Forecast]) -> Foretold:
+def summed(forecasts: Sequence[ReplayPreview]) -> ReplayQuestion:
     """Forecasts of several tenants as one, in words."""
     refused: Counter[str] = Counter()
     words = {}
@@ -144,7 +144,7 @@ def summed(forecasts: Sequence[Forecast]) -> Foretold:
         for reason, count in forecast.refused.items():
             refused[reason] += count
             words[reason.value] = REASONS[reason]
-    return Foretold(
+    return ReplayQuestion(
         selected=sum(forecast.selected for forecast in forecasts),
         examined=sum(forecast.examined for forecast in forecasts),
         passing=sum(forecast.passing for forecast in forecasts),
@@ -153,9 +153,9 @@ def summed(forecasts: Sequence[Forecast]) -> Foretold:
     )
 
 
-async def _chosen(desk: QuarantineDesk) -> list[Selection]:
-    choice = parse_query(request.args, Choice)
-    return await desk.chosen(choice, choice.id)
+async def _chosen(actions: QuarantineActions) -> list[Selection]:
+    choice = parse_query(request.args, SelectedMessages)
+    return await actions.chosen(choice, choice.id)
 
 
 def _back() -> Address:

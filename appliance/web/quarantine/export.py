@@ -5,7 +5,7 @@ from typing import Any
 
 from quart import Response
 
-from appliance.ingest.quarantine.store import Event
+from appliance.ingest.quarantine.store import QuarantinedMessage
 from appliance.web.page import csv
 from appliance.web.quarantine.payload import blackened
 
@@ -15,17 +15,17 @@ HEADS = (
 )
 
 
-def answer(pages: AsyncIterator[list[Event]], now: float) -> Response:
+def answer(pages: AsyncIterator[list[QuarantinedMessage]], now: float) -> Response:
     """The file; ``pages`` is read as it is sent."""
     return csv.answer("quarantine", HEADS, _rows(pages), now)
 
 
-async def _rows(pages: AsyncIterator[list[Event]]) -> AsyncIterator[list[tuple[Any, ...]]]:
+async def _rows(pages: AsyncIterator[list[QuarantinedMessage]]) -> AsyncIterator[list[tuple[Any, ...]]]:
     async for events in pages:
         yield [_row(event) for event in events]
 
 
-def _row(event: Event) -> tuple[Any, ...]:
+def _row(event: QuarantinedMessage) -> tuple[Any, ...]:
     shown = blackened(event.payload)
     try:
         text = shown.decode()

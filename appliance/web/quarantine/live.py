@@ -15,14 +15,14 @@ from appliance.errors import Invalid
 from appliance.ingest.quarantine.replays import Replay
 from appliance.ingest.quarantine.store import Selection
 from appliance.web.access.auth import Viewer
-from appliance.web.live.parts import Fragment, NotNow
+from appliance.web.live.parts import LivePart, NotNow
 from appliance.web.openapi.describe import parse_query
 from appliance.web.page.address import Address
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.frame import Frame
 from appliance.web.page.labels import REASONS
-from appliance.web.page.renderer import Site
-from appliance.web.quarantine.actions import NEWER, QuarantineDesk
+from appliance.web.page.renderer import PageRenderer
+from appliance.web.quarantine.actions import NEWER, QuarantineActions
 from appliance.web.quarantine.views import PAGE, SPANS, Causes, PageQuery, causes_of
 
 JOBS = 20
@@ -59,12 +59,12 @@ class News:
 class LiveQuarantine:
     """The live parts of the list and of the replays."""
 
-    def __init__(self, site: Site, desk: QuarantineDesk) -> None:
+    def __init__(self, site: PageRenderer, actions: QuarantineActions) -> None:
         self._site = site
-        self._desk = desk
+        self._actions = actions
         self._counted: dict[tuple[bool, str | None, str], tuple[float, Causes]] = {}
 
-    async def replays(self, seen_by: Viewer) -> list[Fragment]:
+    async def replays(self, seen_by: Viewer) -> list[LivePart]:
         """The progress of the newest replays."""
         frame = self._site.frame(seen_by, path="/quarantine", live_page=PAGE)
         try:
@@ -75,12 +75,12 @@ class LiveQuarantine:
         except POSTGRES_AWAY as error:
             raise NotNow(str(error)) from error
 
-    async def listed(self, seen_by: Viewer, which: str) -> list[Fragment]:
+    async def listed(self, seen_by: Viewer, which: str) -> list[LivePart]:
         """The same, with counts and news, of the list whose query is ``which``; nothing of one that cannot be."""
         try:
             address = Address.of_query("/quarantine", which)
             asked = parse_query(MultiDict(address.pairs), ListQuery)
-            selection = self._desk.live_selection(asked, seen_by, asked.tenant or None)
+            selection = self._actions.live_selection(asked, seen_by, asked.tenant or None)
         except (Invalid, ValueError) as error:
             log.debug("live list that cannot be", error=str(error))
             return []
@@ -88,7 +88,7 @@ class LiveQuarantine:
         try:
             with trio.fail_after(PATIENCE):
                 return [
-                    Fragment("live-state", self._render("overview/live-state.html", frame)),
+                    LivePart("live-state", self._render("overview/live-state.html", frame)),
                     *await self._news(frame, address.having(after=None), selection, asked),
                     *await self._counts(frame, address.having(after=None), selection, asked),
                     *await self._jobs(frame),
@@ -97,10 +97,10 @@ class LiveQuarantine:
         except POSTGRES_AWAY as error:
             raise NotNow(str(error)) from error
 
-    async def _counts(self, frame: Frame, address: Address, selection: Selection, asked: ListQuery) -> list[Fragment]:
+    async def _counts(self, frame: Frame, address: Address, selection: Selection, asked: ListQuery) -> list[LivePart]:
         counted = await self._causes(frame.viewer, selection.tenant_id, asked.span)
         return [
-            Fragment(
+            LivePart(
                 "causes", self._render("quarantine/causes.html", frame, address=address, counted=counted), calm=True
             )
         ]
@@ -111,27 +111,27 @@ class LiveQuarantine:
         if known is not None and began < known[0]:
             return known[1]
         step, steps, _ = SPANS[span]
-        held, reach = await self._desk.overview(tenant_id, seen_by)
-        rows = causes_of(held, await self._desk.trend(tenant_id, step, steps, seen_by))
+        held, reach = await self._actions.overview(tenant_id, seen_by)
+        rows = causes_of(held, await self._actions.trend(tenant_id, step, steps, seen_by))
         if len(self._counted) >= MAX_COUNTED:
             self._counted.clear()
         causes = Causes(span, rows, reach)
         self._counted[key] = (trio.current_time() + SHARE * (trio.current_time() - began), causes)
         return causes
 
-    async def _news(self, frame: Frame, address: Address, selection: Selection, asked: ListQuery) -> list[Fragment]:
+    async def _news(self, frame: Frame, address: Address, selection: Selection, asked: ListQuery) -> list[LivePart]:
         if asked.after is None:
             return []
-        number, looked_at = await self._desk.newer(
+        number, looked_at = await self._actions.newer(
             frame.viewer, selection, status=asked.status.status, after=asked.after
         )
         news = News(number, more=looked_at >= NEWER)
-        return [Fragment("news", self._render("quarantine/news.html", frame, address=address, news=news), calm=True)]
+        return [LivePart("news", self._render("quarantine/news.html", frame, address=address, news=news), calm=True)]
 
-    async def _jobs(self, frame: Frame) -> list[Fragment]:
-        jobs = await self._desk.latest_jobs(frame.viewer, JOBS)
+    async def _jobs(self, frame: Frame) -> list[LivePart]:
+        jobs = await self._actions.latest_jobs(frame.viewer, JOBS)
         return [
-            Fragment(
+            LivePart(
                 f"replay-{job.replay_id}", self._render("quarantine/progress.html", frame, job=job, titles=titles(job))
             )
             for job in jobs
@@ -147,8 +147,8 @@ def titles(job: Replay) -> Sequence[tuple[str, int]]:
     return [(REASONS[reason].title, count) for reason, count in ordered]
 
 
-def go_live(site: Site, desk: QuarantineDesk) -> None:
+def go_live(site: PageRenderer, actions: QuarantineActions) -> None:
     """Make the pages live."""
-    live = LiveQuarantine(site, desk)
+    live = LiveQuarantine(site, actions)
     site.live_pages.add(PAGE, live.replays, shared_for=SECONDS)
     site.live_pages.add_each(PAGE, live.listed, shared_for=SECONDS)

@@ -37,7 +37,7 @@ _TEXT_REASONS = frozenset({Reason.BAD_TOPIC_FORMAT, Reason.PAYLOAD_TOO_LARGE, Re
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FaultPosition:
     """Bytes ``start`` to ``end`` (exclusive). At the end of the payload both are its length: something is missing."""
 
     start: int
@@ -55,7 +55,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DumpLine:
     """Up to WIDTH bytes: the offset of the first, their hexadecimal digits, and their characters."""
 
     offset: int
@@ -70,8 +70,8 @@ class Dump:
     length: int
     first: int
     last: int
-    place: Place | None
-    lines: tuple[Line, ...]
+    place: FaultPosition | None
+    lines: tuple[DumpLine, ...]
     text: tuple[Run, ...] | None
     """As text, where it is text; control characters made visible."""
 
@@ -115,13 +115,13 @@ def dump(payload: bytes, reason: Reason, detail: str) -> Dump:
     )
 
 
-def find(payload: bytes, reason: Reason, detail: str) -> Place | None:
+def find(payload: bytes, reason: Reason, detail: str) -> FaultPosition | None:
     """Where in the payload the refusal has its cause; None where that cannot be told."""
     if reason in _TEXT_REASONS:
         return None
     if (found := _BYTE.search(detail)) is not None:
         at = min(int(found[1]), len(payload))
-        return Place(at, min(at + _character(payload, at), len(payload)))
+        return FaultPosition(at, min(at + _character(payload, at), len(payload)))
     try:
         text = payload.decode()
     except UnicodeDecodeError:
@@ -131,7 +131,7 @@ def find(payload: bytes, reason: Reason, detail: str) -> Place | None:
         span = next((match.span() for match in _NUMBER.finditer(text) if _endless(match[0])), None)
     if span is None and (key := _KEY.search(detail)) is not None:
         span = _name(text, key[1].removesuffix("...")) if NO_NAME in detail else _value_of(text, key[1])
-    return None if span is None else Place(*(len(text[:index].encode()) for index in span))
+    return None if span is None else FaultPosition(*(len(text[:index].encode()) for index in span))
 
 
 def _character(payload: bytes, at: int) -> int:
@@ -192,13 +192,13 @@ def _endless(number: str) -> bool:
     return float(number) in (float("inf"), float("-inf"))
 
 
-def _lines(payload: bytes, first: int, last: int, place: Place | None) -> Iterator[Line]:
+def _lines(payload: bytes, first: int, last: int, place: FaultPosition | None) -> Iterator[DumpLine]:
     for offset in range(first, last, WIDTH):
         indexes = range(offset, min(offset + WIDTH, last))
         marks = [place is not None and place.start <= index < place.end for index in indexes]
         digits = [(f"{payload[index]:02x}", marked, False) for index, marked in zip(indexes, marks, strict=True)]
         characters = [_shown(payload[index], marked) for index, marked in zip(indexes, marks, strict=True)]
-        yield Line(offset, _runs(digits, " "), _runs(characters, ""))
+        yield DumpLine(offset, _runs(digits, " "), _runs(characters, ""))
 
 
 def _shown(byte: int, marked: bool) -> tuple[str, bool, bool]:
@@ -206,7 +206,7 @@ def _shown(byte: int, marked: bool) -> tuple[str, bool, bool]:
     return (chr(byte) if plain else "·", marked, not plain)
 
 
-def _text(part: bytes, first: int, place: Place | None) -> tuple[Run, ...] | None:
+def _text(part: bytes, first: int, place: FaultPosition | None) -> tuple[Run, ...] | None:
     """The part as text. One cut within a character at either end loses that character."""
     try:
         text = part.decode(errors="strict")

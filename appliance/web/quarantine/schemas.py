@@ -9,21 +9,21 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from appliance.broker.refusals import Cause as DoorCause
-from appliance.broker.refusals import Refused
-from appliance.ingest.quarantine.replay_preview import Forecast
+from appliance.broker.refusals import BrokerRefusal
+from appliance.broker.refusals import RefusalCause as DoorCause
+from appliance.ingest.quarantine.replay_preview import ReplayPreview
 from appliance.ingest.quarantine.replays import Replay, ReplayStatus
-from appliance.ingest.quarantine.store import MAX_IDS, Cause, Event, HoldingReach, Status
+from appliance.ingest.quarantine.store import MAX_IDS, HeldReach, MessageStatus, QuarantinedMessage, RefusalCause
 from appliance.reading import Reason
 from appliance.web.page.labels import REASONS
-from appliance.web.quarantine.actions import Filter, TenantOffer
+from appliance.web.quarantine.actions import QuarantineFilter, TenantOffer
 from appliance.web.quarantine.payload import blackened
 
 MAX_PAGE = 500
 MessageId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
-class Shown(StrEnum):
+class MessageSummary(StrEnum):
     """Which messages, by what was decided on them; ``HELD``: nothing yet."""
 
     HELD = "HELD"
@@ -32,15 +32,15 @@ class Shown(StrEnum):
     ALL = "all"
 
     @property
-    def status(self) -> Status | None:
+    def status(self) -> MessageStatus | None:
         """As the store knows it."""
-        return None if self is Shown.ALL else Status(self.value)
+        return None if self is MessageSummary.ALL else MessageStatus(self.value)
 
 
-class MessageQuery(Filter, frozen=True, kw_only=True):
+class MessageQuery(QuarantineFilter, frozen=True, kw_only=True):
     """Which messages."""
 
-    status: Shown = Shown.HELD
+    status: MessageSummary = MessageSummary.HELD
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 50
     cursor: Annotated[str, Meta(max_length=100)] = ""
 
@@ -59,7 +59,7 @@ class MessageOut(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason
     title: Annotated[str, Meta(description="The reason in words.")]
     detail: str
-    status: Status
+    status: MessageStatus
     decided_at: datetime | None
     decided_by: str | None
     payload_bytes: int
@@ -124,13 +124,13 @@ class OfferAnswer(msgspec.Struct, frozen=True):
     oldest: datetime
 
 
-class DoorQuery(msgspec.Struct, frozen=True):
+class BrokerRefusalQuery(msgspec.Struct, frozen=True):
     """Whose refusals."""
 
     device: str | None = None
 
 
-class DoorAnswer(msgspec.Struct, frozen=True):
+class BrokerRefusalAnswer(msgspec.Struct, frozen=True):
     """What the broker refused; what it did not tell is null."""
 
     cause: DoorCause
@@ -145,7 +145,7 @@ class DoorAnswer(msgspec.Struct, frozen=True):
     hint: str | None
 
 
-class Chosen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MessageSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which held messages: those named, or all that match."""
 
     ids: Annotated[tuple[MessageId, ...], Meta(max_length=MAX_IDS)] = ()
@@ -157,9 +157,9 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unknown_tenant: Annotated[bool, Meta(description="For operators: of no known tenant.")] = False
 
     @property
-    def filter(self) -> Filter:
+    def filter(self) -> QuarantineFilter:
         """All but the ids."""
-        return Filter(
+        return QuarantineFilter(
             reason=self.reasons,
             device=self.device_id,
             site=self.site_id,
@@ -210,12 +210,12 @@ class DismissAnswer(msgspec.Struct, frozen=True):
     dismissed: int
 
 
-def listed(event: Event) -> MessageOut:
+def listed(event: QuarantinedMessage) -> MessageOut:
     """A message of a list."""
     return MessageOut(**_columns(event))
 
 
-def whole(event: Event) -> MessageAnswer:
+def whole(event: QuarantinedMessage) -> MessageAnswer:
     """A message with its payload."""
     payload = blackened(event.payload)
     try:
@@ -224,7 +224,7 @@ def whole(event: Event) -> MessageAnswer:
         return MessageAnswer(**_columns(event), payload_base64=b64encode(payload).decode())
 
 
-def _columns(event: Event) -> dict[str, Any]:
+def _columns(event: QuarantinedMessage) -> dict[str, Any]:
     return {
         "id": event.event_id,
         "received_at": event.ingested_at,
@@ -244,7 +244,7 @@ def _columns(event: Event) -> dict[str, Any]:
     }
 
 
-def cause_of(cause: Cause) -> CauseAnswer:
+def cause_of(cause: RefusalCause) -> CauseAnswer:
     """A reason with its words."""
     words = REASONS[cause.reason]
     return CauseAnswer(
@@ -259,7 +259,7 @@ def cause_of(cause: Cause) -> CauseAnswer:
     )
 
 
-def holding_of(reach: HoldingReach) -> HoldingAnswer:
+def holding_of(reach: HeldReach) -> HoldingAnswer:
     """How much is kept."""
     return HoldingAnswer(
         reach.messages,
@@ -278,9 +278,9 @@ def offered(one: TenantOffer) -> OfferAnswer:
     return OfferAnswer(one.tenant_id, offer.reason, offer.cause, offer.messages, offer.devices, offer.oldest)
 
 
-def at_door(one: Refused) -> DoorAnswer:
+def broker_refusal_answer(one: BrokerRefusal) -> BrokerRefusalAnswer:
     """A refusal of the broker."""
-    return DoorAnswer(
+    return BrokerRefusalAnswer(
         one.cause,
         one.at,
         one.times,
@@ -294,7 +294,7 @@ def at_door(one: Refused) -> DoorAnswer:
     )
 
 
-def foretold(forecast: Forecast) -> ForecastAnswer:
+def preview_answer(forecast: ReplayPreview) -> ForecastAnswer:
     """A forecast."""
     return ForecastAnswer(
         forecast.selected,

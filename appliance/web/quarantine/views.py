@@ -10,22 +10,22 @@ import structlog
 from msgspec import Meta
 from quart import Blueprint, Response, request
 
-from appliance.broker.refusals import Cause as DoorCause
-from appliance.broker.refusals import Refused
+from appliance.broker.refusals import BrokerRefusal
+from appliance.broker.refusals import RefusalCause as DoorCause
 from appliance.errors import Invalid
-from appliance.ingest.quarantine.store import Event, HeldCause, HoldingReach, Status
+from appliance.ingest.quarantine.store import HeldCause, HeldReach, MessageStatus, QuarantinedMessage
 from appliance.reading import HELD_REASONS, Reason
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.openapi.describe import parse_query
 from appliance.web.page import charts, csv, cursor
 from appliance.web.page.address import Address
-from appliance.web.page.labels import DOOR, REASONS, Words
+from appliance.web.page.labels import BROKER_REFUSALS, REASONS, ReasonLabel
 from appliance.web.page.paths import number_of_path
-from appliance.web.page.renderer import Site
+from appliance.web.page.renderer import PageRenderer
 from appliance.web.quarantine import export, payload
-from appliance.web.quarantine.actions import Counted, Filter, QuarantineDesk
-from appliance.web.quarantine.schemas import MessageId, Shown
+from appliance.web.quarantine.actions import Counted, QuarantineActions, QuarantineFilter
+from appliance.web.quarantine.schemas import MessageId, MessageSummary
 
 PAGE = "quarantine"
 ROWS = 50
@@ -40,10 +40,10 @@ DONE = {"dismissed": "Dismissed. The messages stay to be looked at until they ar
 log = structlog.get_logger(__name__)
 
 
-class PageQuery(Filter, frozen=True, kw_only=True):
+class PageQuery(QuarantineFilter, frozen=True, kw_only=True):
     """What the address of the page says."""
 
-    status: Shown = Shown.HELD
+    status: MessageSummary = MessageSummary.HELD
     span: Annotated[str, Meta(pattern="^(1h|24h|7d)$")] = "24h"
     cursor: Annotated[str, Meta(max_length=100)] = ""
 
@@ -53,7 +53,7 @@ class CauseRow:
     """One reason: refused messages (exact) with their picture, and rows that are held."""
 
     reason: Reason
-    words: Words
+    words: ReasonLabel
     replayable: bool
     refused: int
     columns: list[charts.Column]
@@ -69,7 +69,7 @@ class Causes:
 
     span: str
     rows: Sequence[CauseRow]
-    reach: HoldingReach
+    reach: HeldReach
 
     @property
     def words(self) -> str:
@@ -83,26 +83,26 @@ class Causes:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MessageRow:
     """A message of the list."""
 
-    event: Event
-    words: Words
+    event: QuarantinedMessage
+    words: ReasonLabel
     preview: str
     received_at: float
 
 
 @dataclass(frozen=True, slots=True)
-class DoorGroup:
+class RefusalGroup:
     """Refusals of the broker for one cause, the latest first."""
 
     cause: DoorCause
-    words: Words
+    words: ReasonLabel
     times: int
-    refusals: list[Refused]
+    refusals: list[BrokerRefusal]
 
 
-def blueprint(site: Site, desk: QuarantineDesk) -> Blueprint:
+def blueprint(site: PageRenderer, actions: QuarantineActions) -> Blueprint:
     """The routes that look; those that decide are in :mod:`appliance.web.quarantine.decisions`."""
     routes = Blueprint(PAGE, __name__)
 
@@ -113,26 +113,26 @@ def blueprint(site: Site, desk: QuarantineDesk) -> Blueprint:
             asked, fault = parse_query(request.args, PageQuery), None
         except Invalid as error:  # a filter that cannot be is said beside the list, which stays usable
             asked, fault = PageQuery(), error
-        return await _list(site, desk, asked, fault)
+        return await _list(site, actions, asked, fault)
 
     @routes.get("/quarantine/<int:message_id>")
     @allow(READERS)
     async def message(message_id: int) -> Response:
-        event = await desk.message(number_of_path(message_id, "quarantined message"))
+        event = await actions.message(number_of_path(message_id, "quarantined message"))
         return await site.page(
             "quarantine/message.html",
             event=event,
             words=REASONS[event.reason],
             replayable=event.reason in HELD_REASONS,
             dump=payload.dump(event.payload, event.reason, event.detail),
-            may_decide=viewer().role in ADMINS and event.status is Status.HELD,
+            may_decide=viewer().role in ADMINS and event.status is MessageStatus.HELD,
             back=Address("/quarantine"),
         )
 
     @routes.get("/quarantine/<int:message_id>/payload")
     @allow(READERS)
     async def download(message_id: int) -> Response:
-        event = await desk.message(number_of_path(message_id, "quarantined message"))
+        event = await actions.message(number_of_path(message_id, "quarantined message"))
         name = {"Content-Disposition": f'attachment; filename="message-{event.event_id}.bin"'}
         data = payload.blackened(event.payload)
         return Response(data, headers=name, content_type="application/octet-stream")
@@ -140,7 +140,7 @@ def blueprint(site: Site, desk: QuarantineDesk) -> Blueprint:
     @routes.get("/quarantine/door")
     @allow(READERS)
     async def door() -> Response:
-        groups = list(_grouped(desk.door(request.args.get("device") or None)))
+        groups = list(_grouped(actions.door(request.args.get("device") or None)))
         return await site.page(
             "quarantine/broker-refusals.html", groups=groups, ours=site.services.system.broker_terms is not None
         )
@@ -148,16 +148,16 @@ def blueprint(site: Site, desk: QuarantineDesk) -> Blueprint:
     return routes
 
 
-async def _list(site: Site, desk: QuarantineDesk, asked: PageQuery, fault: Invalid | None) -> Response:
-    selection, fault = _selected(desk, asked, fault)
+async def _list(site: PageRenderer, actions: QuarantineActions, asked: PageQuery, fault: Invalid | None) -> Response:
+    selection, fault = _selected(actions, asked, fault)
     if fault is None and csv.asked_for():
-        return export.answer(desk.export(selection, asked.status.status), site.services.clock.wall())
+        return export.answer(actions.export(selection, asked.status.status), site.services.clock.wall())
     before = cursor.read(asked.cursor, MessageId)
-    newest = await desk.newest(selection.tenant_id)
-    events, behind = await desk.messages(selection, status=asked.status.status, before=before, limit=ROWS)
-    held, reach = await desk.overview(selection.tenant_id)
+    newest = await actions.newest(selection.tenant_id)
+    events, behind = await actions.messages(selection, status=asked.status.status, before=before, limit=ROWS)
+    held, reach = await actions.overview(selection.tenant_id)
     step, steps, _ = SPANS[asked.span]
-    trend = await desk.trend(selection.tenant_id, step, steps)
+    trend = await actions.trend(selection.tenant_id, step, steps)
     return await site.page(
         "quarantine/list.html",
         status=HTTPStatus.OK if fault is None else HTTPStatus.BAD_REQUEST,
@@ -173,8 +173,8 @@ async def _list(site: Site, desk: QuarantineDesk, asked: PageQuery, fault: Inval
         next=cursor.write(behind),
         counted=Causes(asked.span, causes_of(held, trend), reach),
         reasons=[(reason.value, REASONS[reason].title) for reason in Reason],
-        offers=await desk.offers() if not asked.cursor else [],
-        jobs=await desk.jobs(3),
+        offers=await actions.offers() if not asked.cursor else [],
+        jobs=await actions.jobs(3),
         may_decide=viewer().role in ADMINS,
         decides_on_all=viewer().role in ADMINS and (tenants_shown() is not None or asked.unknown_tenant),
     )
@@ -188,15 +188,15 @@ def live_page(address: Address, newest: int | None) -> str:
     return f"{PAGE}/{address.having(after=newest).query}"
 
 
-def _selected(desk: QuarantineDesk, asked: PageQuery, fault: Invalid | None) -> tuple[Any, Invalid | None]:
+def _selected(actions: QuarantineActions, asked: PageQuery, fault: Invalid | None) -> tuple[Any, Invalid | None]:
     try:
-        return desk.selection(asked), fault
+        return actions.selection(asked), fault
     except Invalid as error:
-        return desk.selection(Filter()), error
+        return actions.selection(QuarantineFilter()), error
 
 
-def _row(event: Event) -> Row:
-    return Row(event, REASONS[event.reason], payload.preview(event.payload), event.ingested_at.timestamp())
+def _row(event: QuarantinedMessage) -> MessageRow:
+    return MessageRow(event, REASONS[event.reason], payload.preview(event.payload), event.ingested_at.timestamp())
 
 
 def causes_of(held: Sequence[HeldCause], trend: Counted) -> list[CauseRow]:
@@ -222,7 +222,7 @@ def causes_of(held: Sequence[HeldCause], trend: Counted) -> list[CauseRow]:
     return sorted(found, key=lambda row: (-row.refused, -row.held, row.reason))
 
 
-def reach_words(reach: HoldingReach) -> str | None:
+def reach_words(reach: HeldReach) -> str | None:
     """What was lost of the held messages; None while nothing was."""
     if reach.complete_since is None or not reach.evicted:
         return None
@@ -230,10 +230,13 @@ def reach_words(reach: HoldingReach) -> str | None:
     return f"{reach.evicted:,} message{plural} had to go, for want of room or for age."
 
 
-def _grouped(refusals: Sequence[Refused]) -> Iterator[DoorGroup]:
+def _grouped(refusals: Sequence[BrokerRefusal]) -> Iterator[RefusalGroup]:
     """By cause, the most frequent first."""
-    by_cause: dict[DoorCause, list[Refused]] = {}
+    by_cause: dict[DoorCause, list[BrokerRefusal]] = {}
     for refused in refusals:
         by_cause.setdefault(refused.cause, []).append(refused)
-    groups = [DoorGroup(cause, DOOR[cause], sum(one.times for one in some), some) for cause, some in by_cause.items()]
+    groups = [
+        RefusalGroup(cause, BROKER_REFUSALS[cause], sum(one.times for one in some), some)
+        for cause, some in by_cause.items()
+    ]
     yield from sorted(groups, key=lambda group: (-group.times, group.cause))

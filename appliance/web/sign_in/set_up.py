@@ -9,15 +9,15 @@ from quart import Blueprint, Response, g, request
 from appliance import onboarding
 from appliance.errors import Conflict, Invalid
 from appliance.ingest.summary import LastReading
-from appliance.onboarding import Beginning, Made
+from appliance.onboarding import SetUpForm, SetUpResult
 from appliance.web.access.auth import DOOR, OPERATORS, Viewer, allow, viewer
 from appliance.web.access.gate import visit
 from appliance.web.devices import commands as device_lines
 from appliance.web.devices.commands import Lines
-from appliance.web.live.parts import Fragment, LivePages
+from appliance.web.live.parts import LivePages, LivePart
 from appliance.web.page import forms
 from appliance.web.page.frame import Frame
-from appliance.web.page.public import DoorPages
+from appliance.web.page.public import PublicPages
 from appliance.web.page.templating import Templates
 from appliance.web.services import Services
 
@@ -32,13 +32,13 @@ class Beginnings:
     """The first device's secrets, in memory only, until its first message is seen or an hour is over."""
 
     def __init__(self) -> None:
-        self._made: tuple[Made, float] | None = None
+        self._made: tuple[SetUpResult, float] | None = None
 
-    def keep(self, made: Made, now: float) -> None:
+    def keep(self, made: SetUpResult, now: float) -> None:
         """Keep what was made just now (monotonic seconds)."""
         self._made = (made, now + KEEP_SECRETS)
 
-    def of(self, user_id: UUID, now: float) -> Made | None:
+    def of(self, user_id: UUID, now: float) -> SetUpResult | None:
         """What this user made, if it is still kept."""
         if self._made is None or now > self._made[1] or self._made[0].user_id != user_id:
             return None
@@ -48,14 +48,14 @@ class Beginnings:
 def blueprint(services: Services, templates: Templates, live_pages: LivePages) -> Blueprint:
     """The routes of the set-up page and of what follows it."""
     routes = Blueprint("set_up", __name__)
-    pages = DoorPages(services, templates)
+    pages = PublicPages(services, templates)
     beginnings = Beginnings()
     zones = sorted(available_timezones() - {"localtime"})
 
     def form(
-        status: HTTPStatus = HTTPStatus.OK, given: Beginning | None = None, error: Invalid | None = None
+        status: HTTPStatus = HTTPStatus.OK, given: SetUpForm | None = None, error: Invalid | None = None
     ) -> Response:
-        values = given or Beginning("", "", "", "")
+        values = given or SetUpForm("", "", "", "")
         return pages.show("sign_in/set-up.html", status, given=values, error=error, zones=zones)
 
     @routes.get(f"{onboarding.PATH}<secret>")
@@ -64,14 +64,14 @@ def blueprint(services: Services, templates: Templates, live_pages: LivePages) -
         async with services.pool.connection() as connection:
             works = await onboarding.is_open(connection, secret, services.access.now())
         if works:
-            return form(HTTPStatus.OK, Beginning("", "", "", ""))
+            return form(HTTPStatus.OK, SetUpForm("", "", "", ""))
         return pages.show("sign_in/set-up-over.html", HTTPStatus.NOT_FOUND)
 
     @routes.post(f"{onboarding.PATH}<secret>")
     @allow(DOOR)
     async def set_up(secret: str) -> Response:
         fields = await forms.read()
-        given = Beginning(
+        given = SetUpForm(
             fields.text("email"), fields.raw("password"), fields.text("organisation"), fields.text("time_zone")
         )
         try:
@@ -101,7 +101,7 @@ def blueprint(services: Services, templates: Templates, live_pages: LivePages) -
         )
         return Response(html, content_type="text/html; charset=utf-8")
 
-    async def fragments(seen_by: Viewer) -> list[Fragment]:
+    async def fragments(seen_by: Viewer) -> list[LivePart]:
         made = beginnings.of(seen_by.user_id, services.clock.monotonic())
         if made is None:
             return []
@@ -109,19 +109,19 @@ def blueprint(services: Services, templates: Templates, live_pages: LivePages) -
         html = templates.render(
             "sign_in/first-message.html", frame=frame, made=made, reading=first_reading(services, made)
         )
-        return [Fragment("first-message", html)]
+        return [LivePart("first-message", html)]
 
     live_pages.add(PAGE, fragments)
     return routes
 
 
-def first_reading(services: Services, made: Made) -> LastReading | None:
+def first_reading(services: Services, made: SetUpResult) -> LastReading | None:
     """The newest reading of the first device, once there is one."""
     readings = services.live.readings(MANY, made.tenant_id)
     return next((reading for reading in readings if reading.device_id == made.device.device_id), None)
 
 
-def lines(services: Services, made: Made, scheme: str, host: str) -> Lines:
+def lines(services: Services, made: SetUpResult, scheme: str, host: str) -> Lines:
     """The two commands, with the address that the browser used."""
     device = made.device
     secrets = {"password": device.password, "token": device.token}

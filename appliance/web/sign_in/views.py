@@ -8,12 +8,12 @@ from quart import Blueprint, Response, g, request
 
 from appliance.errors import Invalid
 from appliance.people import users
-from appliance.people.signin import Attempt, CodeWanted, Outcome, Refused, Several, SignedIn
-from appliance.people.throttle import Wait
+from appliance.people.signin import Attempt, CodeRequired, SeveralAccounts, SignedIn, SignInOutcome, SignInRefused
+from appliance.people.throttle import ThrottleWait
 from appliance.web.access.auth import ANYBODY_SIGNED_IN, DOOR, allow, viewer
 from appliance.web.access.gate import own_path, visit
 from appliance.web.page import forms
-from appliance.web.page.public import DoorPages
+from appliance.web.page.public import PublicPages
 from appliance.web.page.renderer import see_other
 from appliance.web.page.templating import Templates
 from appliance.web.people.account_actions import until
@@ -25,7 +25,7 @@ WRONG_CODE = "This code is not right, or its time is over. Type the newest one."
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class SignInForm:
     """What the sign-in shows."""
 
     next: str = "/"
@@ -40,52 +40,52 @@ class Door:
     """Whether nobody has set the appliance up yet."""
 
 
-class Pages(DoorPages):
+class SignInPages(PublicPages):
     """The pages of the sign-in, and what becomes of its steps."""
 
-    def answer(self, outcome: Outcome, door: Door) -> Response:
+    def answer(self, outcome: SignInOutcome, door: SignInForm) -> Response:
         """What became of the first step."""
         match outcome:
             case SignedIn():
                 return self.welcome(outcome, door.next)
-            case CodeWanted(link):
+            case CodeRequired(link):
                 return self.show("sign_in/code.html", link=link, next=door.next, fault=None)
-            case Several(tenants):
+            case SeveralAccounts(tenants):
                 fault = "There are several accounts for this address. Choose one, and type the password again."
                 return self.sign_in(replace(door, tenants=tenants, fault=fault), HTTPStatus.UNPROCESSABLE_ENTITY)
-            case Wait():
+            case ThrottleWait():
                 return self.wait(outcome, "sign_in/sign-in.html", door=replace(door, fault=self._until(outcome)))
-            case Refused():
+            case SignInRefused():
                 return self.sign_in(replace(door, fault=WRONG), HTTPStatus.UNAUTHORIZED)
 
-    def answer_code(self, outcome: Outcome, link: str, where: str) -> Response:
+    def answer_code(self, outcome: SignInOutcome, link: str, where: str) -> Response:
         """What became of the second step."""
         match outcome:
             case SignedIn():
                 return self.welcome(outcome, where)
-            case Wait():
+            case ThrottleWait():
                 return self.wait(outcome, "sign_in/code.html", link=link, next=where, fault=self._until(outcome))
         status = HTTPStatus.UNAUTHORIZED
         return self.show("sign_in/code.html", status, link=link, next=where, fault=WRONG_CODE)
 
-    def sign_in(self, door: Door, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    def sign_in(self, door: SignInForm, status: HTTPStatus = HTTPStatus.OK) -> Response:
         """The sign-in."""
         return self.show("sign_in/sign-in.html", status, door=door)
 
-    def wait(self, wait: Wait, name: str, **values: object) -> Response:
+    def wait(self, wait: ThrottleWait, name: str, **values: object) -> Response:
         """429: not before so many seconds."""
         response = self.show(name, HTTPStatus.TOO_MANY_REQUESTS, **values)
         response.headers["Retry-After"] = str(wait.seconds)
         return response
 
-    def _until(self, wait: Wait) -> str:
+    def _until(self, wait: ThrottleWait) -> str:
         return until(wait, self.services.clock.wall())
 
 
 def blueprint(services: Services, templates: Templates) -> Blueprint:
     """The routes of the door."""
     routes = Blueprint("sign_in", __name__)
-    pages = Pages(services, templates)
+    pages = SignInPages(services, templates)
 
     @routes.get("/sign-in")
     @allow(DOOR)
@@ -93,13 +93,13 @@ def blueprint(services: Services, templates: Templates) -> Blueprint:
         async with services.pool.connection() as connection:
             nobody = not await users.any_there(connection)
         done = DONE.get(request.args.get("done", ""))
-        return pages.sign_in(Door(own_path(request.args.get("next", "/")), nobody=nobody, done=done))
+        return pages.sign_in(SignInForm(own_path(request.args.get("next", "/")), nobody=nobody, done=done))
 
     @routes.post("/sign-in")
     @allow(DOOR)
     async def sign_in() -> Response:
         fields = await forms.read()
-        door = Door(own_path(fields.raw("next") or "/"), fields.text("email"), fields.flag("keep"))
+        door = SignInForm(own_path(fields.raw("next") or "/"), fields.text("email"), fields.flag("keep"))
         attempt = Attempt(
             email=door.email,
             password=fields.raw("password"),

@@ -11,7 +11,7 @@ from quart import Blueprint, Response
 
 from appliance.devices import sites
 from appliance.devices.seats import changes
-from appliance.devices.sites import Placed, Site
+from appliance.devices.sites import Site, TenantSite
 from appliance.errors import Conflict
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
@@ -76,8 +76,8 @@ def blueprint(services: Services) -> Blueprint:
     routes = Blueprint("api_sites", __name__)
     access = services.access
 
-    def by() -> changes.By:
-        return changes.By(actor(), access.now(), services.grace)
+    def by() -> changes.ChangeContext:
+        return changes.ChangeContext(actor(), access.now(), services.grace)
 
     @routes.get("/customer/sites")
     @allow(READERS)
@@ -135,7 +135,7 @@ def blueprint(services: Services) -> Blueprint:
     return routes
 
 
-def shown(placed: Placed) -> SiteOut:
+def shown(placed: TenantSite) -> SiteOut:
     """A site as the API shows it."""
     site = placed.site
     return SiteOut(

@@ -8,7 +8,7 @@ from quart import Blueprint, Response, request
 from appliance.devices import sites
 from appliance.devices.device import MAX_TEXT
 from appliance.devices.seats import changes
-from appliance.devices.sites import Placed, Site
+from appliance.devices.sites import Site, TenantSite
 from appliance.errors import Conflict, Invalid
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
@@ -24,14 +24,14 @@ PAGE_ROWS = 50
 DONE = {"created": "The site is there.", "saved": "The site is saved.", "deleted": "The site is removed."}
 
 
-def blueprint(pages: renderer.Site) -> Blueprint:
+def blueprint(pages: renderer.PageRenderer) -> Blueprint:
     """The routes."""
     routes = Blueprint("sites", __name__)
     _add_list(routes, pages)
     access = pages.services.access
 
-    def by() -> changes.By:
-        return changes.By(actor(), access.now(), pages.services.grace)
+    def by() -> changes.ChangeContext:
+        return changes.ChangeContext(actor(), access.now(), pages.services.grace)
 
     @routes.get("/sites/+new")
     @allow(ADMINS)
@@ -91,9 +91,9 @@ def blueprint(pages: renderer.Site) -> Blueprint:
 
 
 async def _form(
-    pages: renderer.Site,
+    pages: renderer.PageRenderer,
     given: Mapping[str, str],
-    placed: Placed | None,
+    placed: TenantSite | None,
     fault: Fault | None = None,
     status: HTTPStatus = HTTPStatus.OK,
 ) -> Response:
@@ -111,7 +111,7 @@ async def _form(
     )
 
 
-def _add_list(routes: Blueprint, pages: renderer.Site) -> None:
+def _add_list(routes: Blueprint, pages: renderer.PageRenderer) -> None:
     @routes.get("/sites")
     @allow(READERS)
     async def all_sites() -> Response:
@@ -146,16 +146,16 @@ def _given(fields: Fields) -> dict[str, str]:
     return {name: str(fields.values[name][-1]) for name in names if fields.values.get(name)}
 
 
-def _given_of(placed: Placed) -> dict[str, str]:
+def _given_of(placed: TenantSite) -> dict[str, str]:
     one = placed.site
     texts = {"name": one.name, "time_zone": one.time_zone, "lat": one.lat, "lng": one.lng}
     known = {name: f"{value}" for name, value in texts.items() if value is not None}
     return known | {"site_id": one.site_id, "version": placed.version.isoformat()}
 
 
-def _to_site(placed: Placed, part: str = "") -> str:
+def _to_site(placed: TenantSite, part: str = "") -> str:
     return of_tenant(f"/sites/{placed.site.site_id}{part}", viewer(), placed.tenant_id)
 
 
-def _devices_of(placed: Placed) -> str:
+def _devices_of(placed: TenantSite) -> str:
     return of_tenant("/devices", viewer(), placed.tenant_id, site=placed.site.site_id)

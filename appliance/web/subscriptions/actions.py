@@ -5,18 +5,18 @@ Every subscription is told with the status that holds now. Errors are those of `
 
 from collections.abc import Sequence
 
-from appliance.db.require import found
+from appliance.db.require import require
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription
 from appliance.subscriptions.store import Changes, NewSubscription
 from appliance.web.access.transactions import actor
 from appliance.web.services import Services
 
-Place = tuple[str, str]
+PageEnd = tuple[str, str]
 """Tenant and subscription where a page ended."""
 
 
-class SubscriptionDesk:
+class SubscriptionActions:
     """Subscriptions as the current operator sees and changes them."""
 
     def __init__(self, services: Services) -> None:
@@ -24,8 +24,8 @@ class SubscriptionDesk:
         self._grace = services.grace
 
     async def list_page(
-        self, tenant_id: str | None, *, limit: int, after: Place | None = None
-    ) -> tuple[list[Subscription], Place | None]:
+        self, tenant_id: str | None, *, limit: int, after: PageEnd | None = None
+    ) -> tuple[list[Subscription], PageEnd | None]:
         """At most ``limit`` of a tenant or of all, by tenant and id, and behind which place more follow."""
         async with self._access.reading() as connection:
             page = await store.list_page(
@@ -43,7 +43,7 @@ class SubscriptionDesk:
         """One of them. Raises NotFound."""
         owned = await self.of_tenant(tenant_id)
         mine = (row for row in owned if row.subscription_id == subscription_id)
-        return found(next(mine, None), f"subscription {subscription_id}")
+        return require(next(mine, None), f"subscription {subscription_id}")
 
     async def add(self, new: NewSubscription) -> Subscription:
         """Sell one that starts now. Raises Invalid, which names the field; NotFound; Conflict."""

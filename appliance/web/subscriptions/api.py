@@ -20,7 +20,7 @@ from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor, list_files
 from appliance.web.page.paths import subscription_of_path
 from appliance.web.services import Services
-from appliance.web.subscriptions.actions import SubscriptionDesk
+from appliance.web.subscriptions.actions import SubscriptionActions
 
 MOST_SEATS = 2**31 - 1
 MOST_DAYS = 36_500
@@ -88,7 +88,7 @@ class SubscriptionChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 def blueprint(services: Services) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_subscriptions", __name__)
-    desk = SubscriptionDesk(services)
+    actions = SubscriptionActions(services)
 
     @routes.get("/customer/subscriptions")
     @allow(READERS)
@@ -106,7 +106,7 @@ def blueprint(services: Services) -> Blueprint:
         if csv_export.asked_for():
             return list_files.subscriptions(services, viewer(), tenants_shown())
         after = cursor.read(asked.cursor, tuple[str, str])
-        page, place = await desk.list_page(tenants_shown(), limit=asked.limit, after=after)
+        page, place = await actions.list_page(tenants_shown(), limit=asked.limit, after=after)
         return answer(SubscriptionPage([_shown(row) for row in page], cursor.write(place)))
 
     @routes.post("/operator/subscriptions")
@@ -116,7 +116,7 @@ def blueprint(services: Services) -> Blueprint:
         new, tenant_id = await body(SubscriptionNew), tenant_of()
         if new.term_days is None and new.subscription_type is not SubscriptionType.ADDON:
             raise Invalid("Say for how many days.", "term_days")
-        made = await desk.add(
+        made = await actions.add(
             NewSubscription(
                 tenant_id,
                 new.subscription_type,
@@ -134,7 +134,7 @@ def blueprint(services: Services) -> Blueprint:
     @allow(OPERATORS)
     @describe("Show a subscription", answers={HTTPStatus.OK: SubscriptionOut})
     async def show(subscription_id: str) -> Response:
-        return answer(_shown(await desk.get(tenant_of(), subscription_of_path(subscription_id))))
+        return answer(_shown(await actions.get(tenant_of(), subscription_of_path(subscription_id))))
 
     @routes.patch("/operator/subscriptions/<subscription_id>")
     @allow(OPERATORS)
@@ -148,7 +148,7 @@ def blueprint(services: Services) -> Blueprint:
             plan_id=_text(wanted.plan_id),
             description=_text(wanted.description),
         )
-        changed = await desk.change(tenant_of(), subscription_of_path(subscription_id), changes, wanted.version)
+        changed = await actions.change(tenant_of(), subscription_of_path(subscription_id), changes, wanted.version)
         return answer(_shown(changed))
 
     return routes

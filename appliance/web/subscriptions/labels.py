@@ -30,7 +30,7 @@ _STATES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SubscriptionLabel:
     """A subscription in a list."""
 
     row: Subscription
@@ -54,7 +54,9 @@ class Line:
         return self.row.parent_subscription_id is not None
 
 
-def lines(subscriptions: Iterable[Subscription], now: datetime, zone: ZoneInfo, grace: timedelta = GRACE) -> list[Line]:
+def lines(
+    subscriptions: Iterable[Subscription], now: datetime, zone: ZoneInfo, grace: timedelta = GRACE
+) -> list[SubscriptionLabel]:
     """One tenant's subscriptions, as they are worth ``now``, add-ons behind what they hang on."""
     rows = list(subscriptions)
     leaders = [row for row in rows if row.parent_subscription_id is None]
@@ -66,14 +68,14 @@ def lines(subscriptions: Iterable[Subscription], now: datetime, zone: ZoneInfo, 
     return [line(row, now, zone, grace) for row in ordered]
 
 
-def line(row: Subscription, now: datetime, zone: ZoneInfo, grace: timedelta = GRACE) -> Line:
+def line(row: Subscription, now: datetime, zone: ZoneInfo, grace: timedelta = GRACE) -> SubscriptionLabel:
     """One subscription as it is worth ``now``."""
     state, colour = _STATES[row.status]
     if row.hold_reason is not None and row.status is Status.SUSPENDED:
         state = "On hold"
     elif row.status in (Status.ACTIVE, Status.TRIAL) and row.term_end - now <= SOON:
         state, colour = "Ends soon", "medium"
-    return Line(
+    return SubscriptionLabel(
         row,
         row.description or row.subscription_id,
         TYPES[row.subscription_type],

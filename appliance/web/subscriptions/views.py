@@ -16,10 +16,10 @@ from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.forms import Fields
 from appliance.web.page.paths import subscription_of_path, tenant_of_path
-from appliance.web.page.renderer import Site, see_other
+from appliance.web.page.renderer import PageRenderer, see_other
 from appliance.web.subscriptions import labels
-from appliance.web.subscriptions.actions import SubscriptionDesk
-from appliance.web.tenants.actions import TenantDesk
+from appliance.web.subscriptions.actions import SubscriptionActions
+from appliance.web.tenants.actions import TenantActions
 
 MOST_SEATS = 2**31 - 1
 USUAL_DAYS = 365
@@ -29,16 +29,16 @@ FIELDS = (
 CHOICES = [(kind.value, words) for kind, words in labels.TYPES.items()]
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """The routes."""
     routes = Blueprint("tenant_subscriptions", __name__)
-    tenants, desk = TenantDesk(site.services), SubscriptionDesk(site.services)
-    _sell(routes, site, tenants, desk)
-    _change(routes, site, tenants, desk)
+    tenants, actions = TenantActions(site.services), SubscriptionActions(site.services)
+    _sell(routes, site, tenants, actions)
+    _change(routes, site, tenants, actions)
     return routes
 
 
-def _sell(routes: Blueprint, site: Site, tenants: TenantDesk, desk: SubscriptionDesk) -> None:
+def _sell(routes: Blueprint, site: PageRenderer, tenants: TenantActions, actions: SubscriptionActions) -> None:
     async def page(
         tenant: Tenant, given: Mapping[str, str], fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
     ) -> Response:
@@ -60,7 +60,7 @@ def _sell(routes: Blueprint, site: Site, tenants: TenantDesk, desk: Subscription
     async def sell(tenant_id: str) -> Response:
         tenant, fields = (await tenants.get(tenant_of_path(tenant_id))).tenant, await forms.read()
         try:
-            await desk.add(_new(tenant_id, fields))
+            await actions.add(_new(tenant_id, fields))
         except Invalid as error:
             return await page(tenant, _given(fields), fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except (Conflict, NotFound) as error:
@@ -69,7 +69,7 @@ def _sell(routes: Blueprint, site: Site, tenants: TenantDesk, desk: Subscription
         return see_other(f"/tenants/{tenant_id}?done=sold")
 
 
-def _change(routes: Blueprint, site: Site, tenants: TenantDesk, desk: SubscriptionDesk) -> None:
+def _change(routes: Blueprint, site: PageRenderer, tenants: TenantActions, actions: SubscriptionActions) -> None:
     async def page(
         tenant: Tenant,
         row: Subscription,
@@ -91,17 +91,17 @@ def _change(routes: Blueprint, site: Site, tenants: TenantDesk, desk: Subscripti
     @allow(OPERATORS)
     async def edit(tenant_id: str, subscription_id: str) -> Response:
         tenant = (await tenants.get(tenant_of_path(tenant_id))).tenant
-        row = await desk.get(tenant_id, subscription_of_path(subscription_id))
+        row = await actions.get(tenant_id, subscription_of_path(subscription_id))
         return await page(tenant, row, _given_of(row, ZoneInfo(tenant.time_zone)))
 
     @routes.post("/tenants/<tenant_id>/subscriptions/<subscription_id>")
     @allow(OPERATORS)
     async def save(tenant_id: str, subscription_id: str) -> Response:
         tenant, fields = (await tenants.get(tenant_of_path(tenant_id))).tenant, await forms.read()
-        row = await desk.get(tenant_id, subscription_of_path(subscription_id))
+        row = await actions.get(tenant_id, subscription_of_path(subscription_id))
         try:
             changes = _changes(fields, row, ZoneInfo(tenant.time_zone))
-            await desk.change(tenant_id, subscription_id, changes, fields.text("version", most=64) or None)
+            await actions.change(tenant_id, subscription_id, changes, fields.text("version", most=64) or None)
         except Invalid as error:
             fault = fault_of(error, "last_day") if error.field != "term_end" else ("last_day", str(error))
             return await page(tenant, row, _given(fields), fault, HTTPStatus.UNPROCESSABLE_ENTITY)

@@ -47,7 +47,7 @@ def blueprint(services: Services, reader: SystemReader) -> Blueprint:
     @describe("The diagnostics file, without secrets", answers={HTTPStatus.OK: Diagnostics})
     async def diagnostics() -> Response:
         refused: dict[str, int] = {}
-        for one in services.refused_at_door(None, None):
+        for one in services.broker_refusals(None, None):
             refused[one.cause.value] = refused.get(one.cause.value, 0) + one.times
         report = Diagnostics(
             appliance=services.name,

@@ -1,12 +1,12 @@
 """What the System page says in sentences: of Postgres and the broker, and of what an acknowledgement promises."""
 
 from appliance.diagnostics.latency import Percentiles
-from appliance.diagnostics.snapshot import BrokerTerms, Companion
+from appliance.diagnostics.snapshot import BrokerTerms, Dependency
 from appliance.web.page import formats
 from appliance.web.system.reader import SystemView
 
 
-def companion_words(companion: Companion, view: SystemView) -> str:
+def companion_words(companion: Dependency, view: SystemView) -> str:
     """One line about Postgres or the broker."""
     words = [companion.version or "version unknown"]
     if companion.name == "Postgres":

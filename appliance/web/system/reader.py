@@ -20,9 +20,9 @@ from appliance.db.pool import Pool
 from appliance.db.server import ServerFacts, read_facts
 from appliance.db.trio_psycopg import Connection
 from appliance.diagnostics.latency import Percentiles
-from appliance.diagnostics.process_metrics import Disk, Memory, Queue
-from appliance.diagnostics.snapshot import Bound, BrokerTerms, Companion
-from appliance.ingest.accounting import Books, read_books
+from appliance.diagnostics.process_metrics import Disk, Memory, QueueHistory
+from appliance.diagnostics.snapshot import BrokerTerms, Dependency, ResourceLimit
+from appliance.ingest.accounting import Accounting, read_accounting
 from appliance.runtime.tree import ServiceStatus
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.services import Services
@@ -53,13 +53,13 @@ class Versions:
 
 
 @dataclass(frozen=True, slots=True)
-class BooksRead:
+class AccountingRead:
     """The books of a span, with the verdict. Times are seconds since 1970."""
 
     since: float | None
     """None: of all time."""
     read_at: float
-    books: Books
+    books: Accounting
     balanced: bool
 
 
@@ -71,22 +71,22 @@ class SystemView:
     started_at: float
     instance: str
     versions: Versions
-    today: BooksRead | None
+    today: AccountingRead | None
     """Since the viewer's midnight. None while Postgres has not answered yet."""
-    all_time: BooksRead | None
+    all_time: AccountingRead | None
     rate: float
     """Messages a second."""
     receive_to_commit: Percentiles | None
     """Of the batches of the last hour; None without any."""
     commit: Percentiles | None
-    queue: Queue
+    queue: QueueHistory
     queue_capacity: int | None
     memory: Memory
     disk: Disk | None
     database: ServerFacts | None
     retention_days: int
-    companions: Sequence[Companion]
-    bounds: Sequence[Bound]
+    companions: Sequence[Dependency]
+    bounds: Sequence[ResourceLimit]
     broker_terms: BrokerTerms | None
     """None with an external broker, whose settings are not ours."""
     tasks: Sequence[ServiceStatus]
@@ -120,7 +120,7 @@ class SystemReader:
         self._pool: Pool = services.pool
         self._facts = _Kept(services.clock, FACTS_AGE, read_facts)
         self._all_time = _Kept(services.clock, ALL_AGE, self._read_all_time)
-        self._today: dict[float, _Kept[BooksRead]] = {}
+        self._today: dict[float, _Kept[AccountingRead]] = {}
         self._turn = trio.Lock()
 
     async def view(self, midnight: float) -> SystemView:
@@ -151,11 +151,11 @@ class SystemReader:
             tasks=system.tasks(),
         )
 
-    def _todays(self, midnight: float) -> _Kept[BooksRead]:
+    def _todays(self, midnight: float) -> _Kept[AccountingRead]:
         """The books of a day; a day has a few midnights, one a time zone of the viewers."""
 
-        async def read(connection: Connection[Any]) -> BooksRead:
-            return self._judged(await read_books(connection, datetime.fromtimestamp(midnight, UTC)), midnight)
+        async def read(connection: Connection[Any]) -> AccountingRead:
+            return self._judged(await read_accounting(connection, datetime.fromtimestamp(midnight, UTC)), midnight)
 
         if midnight not in self._today:
             if len(self._today) > 48:  # yesterday's are among them
@@ -163,11 +163,11 @@ class SystemReader:
             self._today[midnight] = _Kept(self._services.clock, TODAY_AGE, read)
         return self._today[midnight]
 
-    async def _read_all_time(self, connection: Connection[Any]) -> BooksRead:
-        return self._judged(await read_books(connection), None)
+    async def _read_all_time(self, connection: Connection[Any]) -> AccountingRead:
+        return self._judged(await read_accounting(connection), None)
 
-    def _judged(self, books: Books, since: float | None) -> BooksRead:
-        return BooksRead(since, self._services.clock.wall(), books, books.balanced)
+    def _judged(self, books: Accounting, since: float | None) -> AccountingRead:
+        return AccountingRead(since, self._services.clock.wall(), books, books.balanced)
 
     async def _renew(self, kept: Sequence[_Kept[Any]]) -> None:
         """Ask Postgres for what is due; one asks, the others find it done."""
@@ -184,7 +184,7 @@ class SystemReader:
         except POSTGRES_AWAY as error:
             log.debug("system without postgres", error=str(error))
 
-    def _versions(self, companions: Sequence[Companion], facts: ServerFacts | None) -> Versions:
+    def _versions(self, companions: Sequence[Dependency], facts: ServerFacts | None) -> Versions:
         known = {companion.name: companion.version for companion in companions}
         postgres = known.pop("Postgres", None)
         return Versions(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from appliance.runtime.activity import in_words
 from appliance.runtime.tasks import InnerTask
-from appliance.runtime.tree import ServiceStatus, State
+from appliance.runtime.tree import ServiceState, ServiceStatus
 from appliance.web.page import formats
 from appliance.web.system.reader import SystemView
 
@@ -13,11 +13,11 @@ THROUGH, LAST, PAST, NOTHING = "M7.5 0V32M7.5 16H16", "M7.5 0V16H16", "M7.5 0V32
 """Rails of the tree, in a box of 16 by 32: to a sister that has more below her, to the last one, past, none."""
 DEEPEST = 2
 """Levels below a service that the page shows; the API tells all."""
-GLYPHS: Mapping[State, str] = {
-    State.STARTING: "g-idle",
-    State.RUNNING: "g-on",
-    State.BEHIND: "g-stale",
-    State.FAILING: "g-off",
+GLYPHS: Mapping[ServiceState, str] = {
+    ServiceState.STARTING: "g-idle",
+    ServiceState.RUNNING: "g-on",
+    ServiceState.BEHIND: "g-stale",
+    ServiceState.FAILING: "g-off",
 }
 
 
@@ -30,7 +30,7 @@ class TaskRow:
     name: str
     kind: str
     glyph: str
-    state: State
+    state: ServiceState
     doing: str
     has_tasks: bool
     rate: float | None = None
@@ -49,7 +49,7 @@ def rows_of(view: SystemView, services: Sequence[ServiceStatus]) -> Iterator[Tas
         "supervisor",
         "",
         "g-on",
-        State.RUNNING,
+        ServiceState.RUNNING,
         f"watches {number} services",
         True,
         up=in_words(view.now - view.started_at),
@@ -85,8 +85,8 @@ def _inner_rows(tasks: Iterable[InnerTask], before: tuple[str, ...]) -> Iterator
             rails=(*before, LAST if last else THROUGH),
             name=task.name,
             kind=f"{task.alike} of them" if task.alike > 1 else "",
-            glyph=GLYPHS[State.RUNNING],
-            state=State.RUNNING,
+            glyph=GLYPHS[ServiceState.RUNNING],
+            state=ServiceState.RUNNING,
             doing="" if task.waits_in == task.name else f"waits in {task.waits_in}",
             has_tasks=bool(task.tasks),
         )

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from quart import Blueprint, Response
 
 from appliance.diagnostics.latency import POINTS, STEP, Percentiles
-from appliance.diagnostics.snapshot import Companion
-from appliance.runtime.tree import State
+from appliance.diagnostics.snapshot import Dependency
+from appliance.runtime.tree import ServiceState
 from appliance.web.access.auth import OPERATORS, Viewer, allow, viewer
-from appliance.web.live.parts import Fragment
+from appliance.web.live.parts import LivePart
 from appliance.web.page import charts, formats
 from appliance.web.page.frame import Frame
-from appliance.web.page.renderer import Site
+from appliance.web.page.renderer import PageRenderer
 from appliance.web.system.labels import companion_words, promise
 from appliance.web.system.reader import SystemReader, SystemView
 from appliance.web.system.task_rows import TaskRow, rows_of
@@ -55,7 +55,7 @@ class LatencyChart:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class SystemPage:
     """Everything the page shows beyond the view itself."""
 
     view: SystemView
@@ -70,7 +70,7 @@ class Shown:
     chart: LatencyChart
     disk: Sequence[Share]
     disk_used: int | None
-    companions: Sequence[tuple[Companion, str]]
+    companions: Sequence[tuple[Dependency, str]]
     """Each with a line about it."""
     answering: int
     promise: str
@@ -78,11 +78,11 @@ class Shown:
     trouble: str | None
 
 
-def blueprint(site: Site, reader: SystemReader) -> Blueprint:
+def blueprint(site: PageRenderer, reader: SystemReader) -> Blueprint:
     """The routes of the page and its live parts."""
     routes = Blueprint(PAGE, __name__)
 
-    async def assemble(seen_by: Viewer, *, only_problems: bool) -> Shown:
+    async def assemble(seen_by: Viewer, *, only_problems: bool) -> SystemPage:
         now = site.services.clock.wall()
         return shown(site, await reader.view(formats.midnight(now, seen_by.zone)), seen_by, only_problems=only_problems)
 
@@ -101,7 +101,7 @@ def blueprint(site: Site, reader: SystemReader) -> Blueprint:
         return await page(PROBLEMS)
 
     def go_live(name: str) -> None:
-        async def fragments(seen_by: Viewer) -> list[Fragment]:
+        async def fragments(seen_by: Viewer) -> list[LivePart]:
             if seen_by.role not in OPERATORS:
                 return []
             assembled = await assemble(seen_by, only_problems=name == PROBLEMS)
@@ -115,15 +115,15 @@ def blueprint(site: Site, reader: SystemReader) -> Blueprint:
     return routes
 
 
-def _fragments(site: Site, frame: Frame, assembled: Shown) -> Iterator[Fragment]:
+def _fragments(site: PageRenderer, frame: Frame, assembled: SystemPage) -> Iterator[LivePart]:
     values = {"frame": frame, "shown": assembled, "live": True}
     for part in ("live-state", "live-banner"):
-        yield Fragment(part, site.templates.render(f"overview/{part}.html", **values))
+        yield LivePart(part, site.templates.render(f"overview/{part}.html", **values))
     for part in _PARTS:
-        yield Fragment(f"sys-{part}", site.templates.render(f"system/{part}.html", **values), calm=True)
+        yield LivePart(f"sys-{part}", site.templates.render(f"system/{part}.html", **values), calm=True)
 
 
-def shown(site: Site, view: SystemView, seen_by: Viewer, *, only_problems: bool) -> Shown:
+def shown(site: PageRenderer, view: SystemView, seen_by: Viewer, *, only_problems: bool) -> SystemPage:
     """What the templates need of a view."""
     feed = site.services.live
     totals = [
@@ -133,11 +133,11 @@ def shown(site: Site, view: SystemView, seen_by: Viewer, *, only_problems: bool)
     peak = charts.highest(totals)
     end = feed.series_end(SPARK_STEP)
     latencies = site.services.system.vitals.receive_to_commit.series()
-    needing = [service for service in view.tasks if service.state in (State.BEHIND, State.FAILING)]
+    needing = [service for service in view.tasks if service.state in (ServiceState.BEHIND, ServiceState.FAILING)]
     p95 = [None if step is None else step.p95 for step in latencies]
     disk = list(_disk(view))
     missing = site.services.health().missing()
-    return Shown(
+    return SystemPage(
         view=view,
         rows=list(rows_of(view, needing if only_problems else view.tasks)),
         services=len(view.tasks),

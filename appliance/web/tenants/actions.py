@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, UnsetType
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import tenants
 from appliance.devices.credentials import broker_sync
-from appliance.devices.credentials.broker_sync import Arrival
+from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.devices.tenants import IssuedClaim, Strategy, Tenant, TenantStatus
 from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions import store
@@ -41,7 +41,7 @@ class TenantChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TenantOverview:
     """A tenant, and its subscriptions as they are worth now."""
 
     tenant: Tenant
@@ -59,11 +59,11 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class HandedClaim:
+class ClaimResult:
     """A claim user, this one time, and whether the broker knows it already."""
 
     claim: IssuedClaim
-    arrival: Arrival
+    arrival: SyncStatus
 
 
 @dataclass(slots=True)
@@ -71,10 +71,10 @@ class _Change:
     """A transaction, and where its change has got to once it is over."""
 
     connection: Connection[Any]
-    arrival: Arrival = Arrival.PENDING
+    arrival: SyncStatus = SyncStatus.PENDING
 
 
-class TenantDesk:
+class TenantActions:
     """Changes of tenants by the current operator. Errors are those of ``appliance.devices.tenants``."""
 
     def __init__(self, services: Services) -> None:
@@ -82,20 +82,20 @@ class TenantDesk:
 
     async def list_page(
         self, *, search: str = "", status: TenantStatus | None = None, limit: int, after: str | None = None
-    ) -> tuple[list[Standing], str | None]:
+    ) -> tuple[list[TenantOverview], str | None]:
         """At most ``limit`` of them by id, and behind which id more follow."""
         async with self._services.access.reading() as connection:
             page = await tenants.list_page(connection, search=search, status=status, limit=limit + 1, after=after)
             shown = await self._standings(connection, page[:limit])
         return shown, shown[-1].tenant.tenant_id if len(page) > limit else None
 
-    async def get(self, tenant_id: str) -> Standing:
+    async def get(self, tenant_id: str) -> TenantOverview:
         """One of them. Raises NotFound."""
         async with self._services.access.reading() as connection:
             (standing,) = await self._standings(connection, [await tenants.get(connection, tenant_id)])
         return standing
 
-    async def add(self, tenant_id: str, name: str, time_zone: str, provisioning: Strategy) -> HandedClaim:
+    async def add(self, tenant_id: str, name: str, time_zone: str, provisioning: Strategy) -> ClaimResult:
         """A new tenant with an open claim user. Raises Invalid, which names the field; Conflict."""
         async with self._changing() as change:
             claim = await tenants.add(
@@ -106,9 +106,9 @@ class TenantDesk:
                 provisioning=provisioning,
                 time_zone=time_zone or "UTC",
             )
-        return HandedClaim(claim, change.arrival)
+        return ClaimResult(claim, change.arrival)
 
-    async def change(self, tenant_id: str, wanted: TenantChange) -> Arrival:
+    async def change(self, tenant_id: str, wanted: TenantChange) -> SyncStatus:
         """Change all that is given, or nothing. Raises Invalid, which names the field; NotFound; Conflict."""
         async with self._services.access.changing() as connection:
             who, seen = actor(), await tenants.get(connection, tenant_id)
@@ -128,24 +128,24 @@ class TenantDesk:
                 step = tenants.suspend if wanted.status is TenantStatus.SUSPENDED else tenants.resume
                 await step(connection, tenant_id, who)
             if wanted.claim_enabled in (UNSET, seen.claim_enabled):
-                return Arrival.APPLIED
+                return SyncStatus.APPLIED
             await tenants.set_claim(connection, tenant_id, who, enabled=wanted.claim_enabled is True)
             told = await broker_sync.this_change(connection)
         return await broker_sync.settle(self._services.pool, told)
 
-    async def rotate_claim(self, tenant_id: str) -> HandedClaim:
+    async def rotate_claim(self, tenant_id: str) -> ClaimResult:
         """A new claim password; the old one is dead. Raises NotFound."""
         async with self._changing() as change:
             claim = await tenants.rotate_claim(change.connection, tenant_id, actor())
-        return HandedClaim(claim, change.arrival)
+        return ClaimResult(claim, change.arrival)
 
-    async def _standings(self, connection: Connection[Any], page: Sequence[Tenant]) -> list[Standing]:
+    async def _standings(self, connection: Connection[Any], page: Sequence[Tenant]) -> list[TenantOverview]:
         access, grace = self._services.access, self._services.grace
         found = await subscription_rows.select(connection, [tenant.tenant_id for tenant in page])
         owned: dict[str, list[Subscription]] = {}
         for row in store.as_of(found, access.now(), grace):
             owned.setdefault(row.tenant_id, []).append(row)
-        return [Standing(tenant, owned.get(tenant.tenant_id, [])) for tenant in page]
+        return [TenantOverview(tenant, owned.get(tenant.tenant_id, [])) for tenant in page]
 
     @asynccontextmanager
     async def _changing(self) -> AsyncIterator[_Change]:

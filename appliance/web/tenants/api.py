@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 from quart import Blueprint, Response
 
-from appliance.devices.credentials.broker_sync import Arrival
+from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.devices.tenants import Strategy, TenantStatus
 from appliance.web.access.auth import OPERATORS, allow, viewer
 from appliance.web.openapi.body import body
@@ -17,7 +17,7 @@ from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor, list_files
 from appliance.web.page.paths import tenant_of_path
 from appliance.web.services import Services
-from appliance.web.tenants.actions import HandedClaim, Standing, TenantChange, TenantDesk
+from appliance.web.tenants.actions import ClaimResult, TenantActions, TenantChange, TenantOverview
 
 
 class TenantOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,13 +78,13 @@ class ClaimOut(msgspec.Struct, frozen=True):
     tenant_id: str
     claim_username: str
     claim_password: str
-    broker: Annotated[Arrival, Meta(description="Whether the broker knows it already.")]
+    broker: Annotated[SyncStatus, Meta(description="Whether the broker knows it already.")]
 
 
 def blueprint(services: Services) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_tenants", __name__)
-    desk = TenantDesk(services)
+    actions = TenantActions(services)
 
     @routes.get("/operator/tenants")
     @allow(OPERATORS)
@@ -94,7 +94,7 @@ def blueprint(services: Services) -> Blueprint:
         if csv_export.asked_for():
             return list_files.tenants(services, viewer(), asked.q, asked.status)
         after = cursor.read(asked.cursor, str)
-        page, next_id = await desk.list_page(search=asked.q, status=asked.status, limit=asked.limit, after=after)
+        page, next_id = await actions.list_page(search=asked.q, status=asked.status, limit=asked.limit, after=after)
         return answer(TenantPage([_shown(standing) for standing in page], cursor.write(next_id)))
 
     @routes.post("/operator/tenants")
@@ -102,14 +102,14 @@ def blueprint(services: Services) -> Blueprint:
     @describe("Make a tenant", body=TenantNew, answers={HTTPStatus.CREATED: ClaimOut})
     async def add() -> Response:
         new = await body(TenantNew)
-        made = await desk.add(new.tenant_id, new.name, new.time_zone, new.provisioning)
+        made = await actions.add(new.tenant_id, new.name, new.time_zone, new.provisioning)
         return answer(_claim(made), HTTPStatus.CREATED, {"Location": f"/operator/tenants/{new.tenant_id}"})
 
     @routes.get("/operator/tenants/<tenant_id>")
     @allow(OPERATORS)
     @describe("Show a tenant", answers={HTTPStatus.OK: TenantOut})
     async def show(tenant_id: str) -> Response:
-        return answer(_shown(await desk.get(tenant_of_path(tenant_id))))
+        return answer(_shown(await actions.get(tenant_of_path(tenant_id))))
 
     @routes.patch("/operator/tenants/<tenant_id>")
     @allow(OPERATORS)
@@ -139,17 +139,17 @@ def blueprint(services: Services) -> Blueprint:
     @allow(OPERATORS)
     @describe("Make a new claim password; the old one is dead", answers={HTTPStatus.OK: ClaimOut})
     async def rotate_claim(tenant_id: str) -> Response:
-        return answer(_claim(await desk.rotate_claim(tenant_of_path(tenant_id))))
+        return answer(_claim(await actions.rotate_claim(tenant_of_path(tenant_id))))
 
     async def changed(tenant_id: str, wanted: TenantChange) -> Response:
         tenant_id = tenant_of_path(tenant_id)
-        await desk.change(tenant_id, wanted)
-        return answer(_shown(await desk.get(tenant_id)))
+        await actions.change(tenant_id, wanted)
+        return answer(_shown(await actions.get(tenant_id)))
 
     return routes
 
 
-def _shown(standing: Standing) -> TenantOut:
+def _shown(standing: TenantOverview) -> TenantOut:
     tenant, limits = standing.tenant, standing.tenant.limits
     return TenantOut(
         tenant_id=tenant.tenant_id,
@@ -171,6 +171,6 @@ def _shown(standing: Standing) -> TenantOut:
     )
 
 
-def _claim(made: HandedClaim) -> ClaimOut:
+def _claim(made: ClaimResult) -> ClaimOut:
     claim = made.claim
     return ClaimOut(claim.tenant_id, claim.claim_username, claim.claim_password, made.arrival)

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from quart import Blueprint, Response
 
-from appliance.devices.credentials.broker_sync import Arrival
+from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.devices.device import MAX_TEXT
 from appliance.devices.tenants import MAX_RATE, MAX_TENANT_RATE, Strategy, Tenant, TenantStatus
 from appliance.errors import Conflict, Invalid
@@ -17,8 +17,8 @@ from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.forms import Fields
 from appliance.web.page.paths import tenant_of_path
-from appliance.web.page.renderer import Site, see_other
-from appliance.web.tenants.actions import TenantChange, TenantDesk
+from appliance.web.page.renderer import PageRenderer, see_other
+from appliance.web.tenants.actions import TenantActions, TenantChange
 from appliance.web.tenants.views import STRATEGIES, claim_page, zones
 
 LEAST_RATE = 0.001
@@ -27,7 +27,7 @@ FIELDS = ("name", "time_zone", "provisioning", "rate", "burst", "tenant_rate", "
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TenantQuestion:
     """A step in words."""
 
     title: str
@@ -38,8 +38,8 @@ class Question:
     """None: a new claim password."""
 
 
-QUESTIONS: Mapping[str, Question] = {
-    "suspend": Question(
+QUESTIONS: Mapping[str, TenantQuestion] = {
+    "suspend": TenantQuestion(
         "Suspend {}?",
         "Its devices stay connected, but from now on what they send is refused, counted and not held for replay. "
         "Its people can still look.",
@@ -47,21 +47,21 @@ QUESTIONS: Mapping[str, Question] = {
         "danger",
         TenantChange(status=TenantStatus.SUSPENDED),
     ),
-    "resume": Question(
+    "resume": TenantQuestion(
         "Resume {}?",
         "Its messages are taken again from now on. What was refused meanwhile is gone.",
         "Resume",
         "primary",
         TenantChange(status=TenantStatus.ACTIVE),
     ),
-    "open-claim": Question(
+    "open-claim": TenantQuestion(
         "Open the claim user of {}?",
         "Whoever has the claim password can announce new devices with it.",
         "Open",
         "primary",
         TenantChange(claim_enabled=True),
     ),
-    "close-claim": Question(
+    "close-claim": TenantQuestion(
         "Close the claim user of {}?",
         "Devices that are connected with it are dropped, and no new device can announce itself. Devices with a "
         "credential of their own are not concerned.",
@@ -69,7 +69,7 @@ QUESTIONS: Mapping[str, Question] = {
         "danger",
         TenantChange(claim_enabled=False),
     ),
-    "rotate-claim": Question(
+    "rotate-claim": TenantQuestion(
         "Make a new claim password for {}?",
         "The old one is dead at once: devices that use it are dropped. Devices with a credential of their own are not "
         "concerned. The new password is shown once.",
@@ -80,28 +80,28 @@ QUESTIONS: Mapping[str, Question] = {
 }
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """Two routes a step, its question and the step itself; and two for the settings."""
     routes = Blueprint("tenant_steps", __name__)
-    steps = Steps(site)
+    steps = TenantLifecycleViews(site)
     for step in QUESTIONS:
         path = f"/tenants/<tenant_id>/{step}"
         routes.get(path, endpoint=f"ask_{step}")(allow(OPERATORS)(partial(steps.ask, step)))
         routes.post(path, endpoint=f"take_{step}")(allow(OPERATORS)(partial(steps.take, step)))
-    _settings(routes, site, TenantDesk(site.services))
+    _settings(routes, site, TenantActions(site.services))
     return routes
 
 
-class Steps:
+class TenantLifecycleViews:
     """The questions, and what becomes of their answers."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: PageRenderer) -> None:
         self._site = site
-        self._desk = TenantDesk(site.services)
+        self._actions = TenantActions(site.services)
 
     async def ask(self, step: str, tenant_id: str) -> Response:
         """The question before a step."""
-        tenant = (await self._desk.get(tenant_of_path(tenant_id))).tenant
+        tenant = (await self._actions.get(tenant_of_path(tenant_id))).tenant
         question = QUESTIONS[step]
         title = question.title.format(tenant.title)
         return await self._site.page("tenants/step.html", tenant=tenant, step=step, question=question, title=title)
@@ -110,12 +110,12 @@ class Steps:
         """The step, taken."""
         tenant_id, change = tenant_of_path(tenant_id), QUESTIONS[step].change
         if change is None:
-            return await claim_page(self._site, await self._desk.rotate_claim(tenant_id))
-        arrival = await self._desk.change(tenant_id, change)
-        return see_other(f"/tenants/{tenant_id}?done={'pending' if arrival is Arrival.PENDING else step}")
+            return await claim_page(self._site, await self._actions.rotate_claim(tenant_id))
+        arrival = await self._actions.change(tenant_id, change)
+        return see_other(f"/tenants/{tenant_id}?done={'pending' if arrival is SyncStatus.PENDING else step}")
 
 
-def _settings(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
+def _settings(routes: Blueprint, site: PageRenderer, actions: TenantActions) -> None:
     async def page(
         tenant: Tenant, given: Mapping[str, str], fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
     ) -> Response:
@@ -132,15 +132,15 @@ def _settings(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
     @routes.get("/tenants/<tenant_id>/edit")
     @allow(OPERATORS)
     async def edit(tenant_id: str) -> Response:
-        tenant = (await desk.get(tenant_of_path(tenant_id))).tenant
+        tenant = (await actions.get(tenant_of_path(tenant_id))).tenant
         return await page(tenant, _given_of(tenant))
 
     @routes.post("/tenants/<tenant_id>/edit")
     @allow(OPERATORS)
     async def save(tenant_id: str) -> Response:
-        fields, tenant = await forms.read(), (await desk.get(tenant_of_path(tenant_id))).tenant
+        fields, tenant = await forms.read(), (await actions.get(tenant_of_path(tenant_id))).tenant
         try:
-            await desk.change(tenant_id, _wanted(fields))
+            await actions.change(tenant_id, _wanted(fields))
         except Invalid as error:
             return await page(tenant, _given(fields), fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:

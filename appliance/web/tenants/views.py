@@ -11,16 +11,16 @@ from appliance.devices.device import MAX_TEXT
 from appliance.devices.tenants import Strategy, TenantStatus
 from appliance.errors import Conflict, Invalid
 from appliance.people import audit_query
-from appliance.people.audit_query import Wanted
+from appliance.people.audit_query import AuditFilter
 from appliance.web.access.auth import OPERATORS, allow, viewer
-from appliance.web.audit.query import told
+from appliance.web.audit.query import audit_entry_of
 from appliance.web.page import cursor, forms, list_files
 from appliance.web.page.csv import asked_for
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import tenant_of_path
-from appliance.web.page.renderer import Site
+from appliance.web.page.renderer import PageRenderer
 from appliance.web.subscriptions import labels
-from appliance.web.tenants.actions import HandedClaim, TenantDesk
+from appliance.web.tenants.actions import ClaimResult, TenantActions
 
 PAGE_ROWS = 50
 RECENT = 5
@@ -57,13 +57,13 @@ class TenantForm:
     provisioning: Strategy = Strategy.AUTO
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """The routes of the pages."""
     routes = Blueprint("tenants", __name__)
-    desk = TenantDesk(site.services)
-    _list(routes, site, desk)
-    _new(routes, site, desk)
-    _one(routes, site, desk)
+    actions = TenantActions(site.services)
+    _list(routes, site, actions)
+    _new(routes, site, actions)
+    _one(routes, site, actions)
     return routes
 
 
@@ -72,12 +72,12 @@ def zones() -> list[tuple[str, str]]:
     return [(zone, zone) for zone in sorted(sites.zones() - {"localtime"})]
 
 
-async def claim_page(site: Site, made: HandedClaim, status: HTTPStatus = HTTPStatus.OK) -> Response:
+async def claim_page(site: PageRenderer, made: ClaimResult, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """The claim user's secrets, this once."""
     return await site.page("tenants/claim.html", status=status, claim=made.claim, arrival=made.arrival)
 
 
-def _list(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
+def _list(routes: Blueprint, site: PageRenderer, actions: TenantActions) -> None:
     @routes.get("/tenants")
     @allow(OPERATORS)
     async def tenants() -> Response:
@@ -85,7 +85,7 @@ def _list(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
         if asked_for():
             return list_files.tenants(site.services, viewer(), search, status)
         after = cursor.read(request.args.get("cursor"), str)
-        page, next_id = await desk.list_page(search=search, status=status, limit=PAGE_ROWS, after=after)
+        page, next_id = await actions.list_page(search=search, status=status, limit=PAGE_ROWS, after=after)
         return await site.page(
             "tenants/list.html",
             done=DONE,
@@ -96,7 +96,7 @@ def _list(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
         )
 
 
-def _new(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
+def _new(routes: Blueprint, site: PageRenderer, actions: TenantActions) -> None:
     async def page(given: TenantForm, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK) -> Response:
         return await site.page(
             "tenants/new.html", status=status, given=given, fault=fault, zones=zones(), strategies=STRATEGIES
@@ -118,7 +118,7 @@ def _new(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
                 fields.text("time_zone", most=64),
                 fields.choice("provisioning", Strategy, Strategy.AUTO),
             )
-            made = await desk.add(given.tenant_id, given.name, given.time_zone, given.provisioning)
+            made = await actions.add(given.tenant_id, given.name, given.time_zone, given.provisioning)
         except Invalid as error:
             return await page(given, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:
@@ -126,14 +126,14 @@ def _new(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
         return await claim_page(site, made, HTTPStatus.CREATED)
 
 
-def _one(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
+def _one(routes: Blueprint, site: PageRenderer, actions: TenantActions) -> None:
     @routes.get("/tenants/<tenant_id>")
     @allow(OPERATORS)
     async def show(tenant_id: str) -> Response:
         access = site.services.access
-        standing = await desk.get(tenant_of_path(tenant_id))
+        standing = await actions.get(tenant_of_path(tenant_id))
         async with access.reading() as connection:
-            recent = await audit_query.read(connection, Wanted(tenant_id=tenant_id), RECENT)
+            recent = await audit_query.read(connection, AuditFilter(tenant_id=tenant_id), RECENT)
             names = await audit_query.names(connection, recent)
         zone = ZoneInfo(standing.tenant.time_zone)
         return await site.page(
@@ -142,7 +142,7 @@ def _one(routes: Blueprint, site: Site, desk: TenantDesk) -> None:
             standing=standing,
             tenant=standing.tenant,
             lines=labels.lines(standing.subscriptions, access.now(), zone, site.services.grace),
-            recent=[told(row, viewer().zone, names) for row in recent],
+            recent=[audit_entry_of(row, viewer().zone, names) for row in recent],
             strategies=dict(STRATEGIES),
             new_devices=NEW_DEVICES,
         )

@@ -11,7 +11,7 @@ from appliance.db.trio_psycopg import Connection
 from appliance.devices import tenants
 from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials import credential as credentials
-from appliance.devices.credentials.broker_sync import Arrival
+from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.devices.credentials.credential import Rotation
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
@@ -79,9 +79,9 @@ async def test_a_change_has_arrived_when_a_later_copy_has(database: Database) ->
         early = await broker_sync.read(keeper)
         await broker_sync.record(keeper, "one", KEYS[0], early)
         made = await change(connection)
-        assert await broker_sync.wait(connection, made, patience=0.1) is Arrival.PENDING
+        assert await broker_sync.wait(connection, made, patience=0.1) is SyncStatus.PENDING
         await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
-        assert await broker_sync.wait(connection, made) is Arrival.APPLIED
+        assert await broker_sync.wait(connection, made) is SyncStatus.APPLIED
 
 
 async def test_a_copy_read_before_the_commit_does_not_have_the_change(database: Database) -> None:
@@ -91,7 +91,7 @@ async def test_a_copy_read_before_the_commit_does_not_have_the_change(database: 
             await tenants.rotate_claim(connection, TENANT, ALICE)
             made = await broker_sync.this_change(connection)
             await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
-        assert await broker_sync.where(connection, made) is Arrival.PENDING
+        assert await broker_sync.status_of(connection, made) is SyncStatus.PENDING
 
 
 async def test_every_broker_that_is_served_counts(database: Database) -> None:
@@ -101,21 +101,21 @@ async def test_every_broker_that_is_served_counts(database: Database) -> None:
             await broker_sync.record(keeper, name, key, await broker_sync.read(keeper))
         made = await change(connection)
         await broker_sync.record(one, "one", KEYS[0], await broker_sync.read(one))
-        assert await broker_sync.where(connection, made) is Arrival.PENDING
+        assert await broker_sync.status_of(connection, made) is SyncStatus.PENDING
         two.abandon()
         with trio.fail_after(60):
-            while await broker_sync.where(connection, made) is not Arrival.APPLIED:
+            while await broker_sync.status_of(connection, made) is not SyncStatus.APPLIED:
                 await trio.sleep(0.01)
 
 
 async def test_nobody_waits_for_an_appliance_that_is_down(database: Database) -> None:
     async with world(database) as connection:
-        assert await broker_sync.wait(connection, await change(connection)) is Arrival.NO_BROKER
+        assert await broker_sync.wait(connection, await change(connection)) is SyncStatus.NO_BROKER
         async with ingest(database) as keeper:
             await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
         made = await change(connection)
         with trio.fail_after(within(4)):  # of the five for which it waits for those that are up
-            assert await broker_sync.wait(connection, made) is Arrival.NO_BROKER
+            assert await broker_sync.wait(connection, made) is SyncStatus.NO_BROKER
 
 
 async def test_a_customer_may_ask_too(database: Database) -> None:
@@ -124,4 +124,4 @@ async def test_a_customer_may_ask_too(database: Database) -> None:
         await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(connection))
         made = await change(connection)
         async with customer(database, TENANT) as own:
-            assert await broker_sync.where(own, made) is Arrival.PENDING
+            assert await broker_sync.status_of(own, made) is SyncStatus.PENDING

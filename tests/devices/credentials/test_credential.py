@@ -14,7 +14,7 @@ import trio
 from appliance.broker.accounts import hash_password
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.credentials import credential as credentials
-from appliance.devices.credentials.credential import PREVIOUS_TOKEN, Issued, Rotation, token_hash
+from appliance.devices.credentials.credential import PREVIOUS_TOKEN, IssuedSecrets, Rotation, token_hash
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.errors import Conflict, NotFound
@@ -80,7 +80,7 @@ async def test_a_device_has_one_credential(connection: Connection[Any]) -> None:
 
 
 async def test_of_many_at_the_same_moment_one_gets_it(database: Database, connection: Connection[Any]) -> None:
-    issued: list[Issued] = []
+    issued: list[IssuedSecrets] = []
 
     async def contend() -> None:
         async with ingest(database) as other:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 
-from appliance.devices.live.interval_estimator import SECOND, Pace
+from appliance.devices.live.interval_estimator import SECOND, IntervalEstimator
 
 START = 1_800_000_000 * SECOND
 
 
 def after(gaps: Iterable[float], interval: float = 0.0) -> float:
     """What is learned from messages with ``gaps`` seconds between them."""
-    pace = Pace(interval)
+    pace = IntervalEstimator(interval)
     at = START
     pace.take(at)
     for gap in gaps:
@@ -37,7 +37,7 @@ def test_only_the_last_twenty_gaps_count() -> None:
 
 
 def test_what_comes_at_once_is_one_message_and_an_older_time_says_nothing() -> None:
-    pace = Pace()
+    pace = IntervalEstimator()
     for at in (0, 0, 60, 60, 50, 120):
         pace.take(START + at * SECOND)
     assert pace.interval == 60

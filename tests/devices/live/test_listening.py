@@ -11,7 +11,7 @@ import pytest
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.devices.live.listening import KEPT, LAPSE, Listening
-from appliance.devices.live.presence import Limits
+from appliance.devices.live.presence import PresenceThresholds
 from tests.support.postgres_server import Database
 
 START = 1_800_000_000.0
@@ -60,7 +60,7 @@ def rows(database: Database) -> list[tuple[Any, ...]]:
 async def opened(database: Database, clocks: Clocks | None = None) -> AsyncIterator[Book]:
     clocks = clocks or Clocks()
     async with open_pool(database.conninfo(INGEST), name="listening", min_size=1, max_size=2) as pool:
-        yield Book(Listening(pool, "one", clocks, Limits()), clocks, database)
+        yield Book(Listening(pool, "one", clocks, PresenceThresholds()), clocks, database)
 
 
 async def test_a_stretch_grows_while_all_is_there(database: Database) -> None:

@@ -8,13 +8,21 @@ import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from appliance.devices.live.presence import Limits, Presence, Stretch, Traffic, counts, presence_at, silence_since
+from appliance.devices.live.presence import (
+    ListeningPeriod,
+    Presence,
+    PresenceThresholds,
+    Traffic,
+    counts,
+    presence_at,
+    silence_since,
+)
 from tests.support.postgres_server import Database
 from tests.support.world import customer, ingest
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-LIMITS = Limits(stale_after=90, offline_after=300)
-LONG = [Stretch(NOON - timedelta(days=30), NOON)]
+LIMITS = PresenceThresholds(stale_after=90, offline_after=300)
+LONG = [ListeningPeriod(NOON - timedelta(days=30), NOON)]
 
 
 def ago(seconds: float) -> datetime:
@@ -26,7 +34,10 @@ def seen(seconds: float, **more: Any) -> Traffic:
 
 
 def presence(
-    traffic: Traffic, interval: float | None = None, listening: Sequence[Stretch] = LONG, limits: Limits = LIMITS
+    traffic: Traffic,
+    interval: float | None = None,
+    listening: Sequence[ListeningPeriod] = LONG,
+    limits: PresenceThresholds = LIMITS,
 ) -> Presence:
     return presence_at(traffic, interval, listening, limits)
 
@@ -71,14 +82,14 @@ def test_a_refused_device_that_stops_talking_is_offline() -> None:
 
 
 def test_our_own_absence_is_not_held_against_a_device_which_has_its_full_interval_again() -> None:
-    back = [Stretch(ago(7200), ago(4000)), Stretch(ago(80), NOON)]
+    back = [ListeningPeriod(ago(7200), ago(4000)), ListeningPeriod(ago(80), NOON)]
     assert presence(seen(4050), listening=back) is Presence.ONLINE
-    later = [back[0], Stretch(ago(90), NOON)]
+    later = [back[0], ListeningPeriod(ago(90), NOON)]
     assert presence(seen(4050), listening=later) is Presence.STALE
 
 
 def test_a_device_that_was_offline_before_our_absence_stays_so() -> None:
-    back = [Stretch(ago(7200), ago(4000)), Stretch(ago(1), NOON)]
+    back = [ListeningPeriod(ago(7200), ago(4000)), ListeningPeriod(ago(1), NOON)]
     assert presence(seen(4300), listening=back) is Presence.OFFLINE
 
 
@@ -92,11 +103,11 @@ spans = st.lists(st.tuples(st.integers(0, 20_000), st.integers(0, 3000)), max_si
 lengths = st.one_of(st.none(), st.sampled_from([1.0, 30.0, 30.1, 100.0, 600.0, 0.001]))
 
 
-def laid_out(given_spans: Sequence[tuple[int, int]]) -> list[Stretch]:
+def laid_out(given_spans: Sequence[tuple[int, int]]) -> list[ListeningPeriod]:
     """Stretches that neither touch nor overlap, from pairs of (seconds ago, length)."""
-    found: list[Stretch] = []
+    found: list[ListeningPeriod] = []
     for began, length in sorted(given_spans, reverse=True):
-        stretch = Stretch(ago(began), ago(began) + timedelta(seconds=length))
+        stretch = ListeningPeriod(ago(began), ago(began) + timedelta(seconds=length))
         if not found or stretch.began_at > found[-1].ended_at:
             found.append(stretch)
     return found
@@ -114,7 +125,7 @@ def test_the_database_says_the_same(
     listened: list[tuple[int, int]],
     stale: float,
 ) -> None:
-    listening, limits = laid_out(listened), Limits(stale, 300)
+    listening, limits = laid_out(listened), PresenceThresholds(stale, 300)
     expected, rows = {}, []
     for number, (seen_at, heard_at, refused_at, offline_at, learned, interval) in enumerate(heard):
         newest = max((at for at in (seen_at, heard_at, refused_at) if at is not None), default=None)

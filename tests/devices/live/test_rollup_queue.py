@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from appliance.devices.live.rollup_queue import HOUR, Marks
+from appliance.devices.live.rollup_queue import HOUR, RollupQueue
 
 NOON = 500_000 * HOUR
 MINUTE = HOUR // 60
@@ -25,7 +25,7 @@ class Stored:
 class Book:
     """Marks with the states around them: what was touched and not written yet."""
 
-    marks: Marks = field(default_factory=Marks)
+    marks: RollupQueue = field(default_factory=RollupQueue)
     unwritten: list[Device] = field(default_factory=list)
 
     def commit(self, now: int, *readings: Stored) -> None:

@@ -12,7 +12,7 @@ from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.live.rollup_queue import HOUR
-from appliance.devices.live.state import DeviceState, Key, StateBook
+from appliance.devices.live.state import DeviceKey, DeviceState, StateBook
 from tests.support.postgres_server import Database
 from tests.support.world import add_tenant, ingest
 
@@ -28,7 +28,7 @@ async def connections(database: Database) -> AsyncIterator[Pool]:
         yield pool
 
 
-async def load(pool: Pool, book: StateBook, *keys: Key) -> None:
+async def load(pool: Pool, book: StateBook, *keys: DeviceKey) -> None:
     async with pool.connection() as connection:
         await book.load(connection, keys)
 

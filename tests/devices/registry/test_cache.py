@@ -16,8 +16,8 @@ from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
 from appliance.devices.live.state import StateBook
-from appliance.devices.registry.cache import CHANNEL, Registry, Standing
-from appliance.devices.registry.provisioning import Key, Provisioner, Request, Verdict
+from appliance.devices.registry.cache import REGISTRY_CHANNEL, AdmissionStatus, Registry
+from appliance.devices.registry.provisioning import DeviceKey, Provisioner, ProvisioningRequest, ProvisioningResult
 from appliance.reading import Reason
 from tests.support.postgres_server import Database
 
@@ -31,7 +31,7 @@ class Forgetful(Registry):
 
     asked = 0
 
-    async def resolve(self, wanted: dict[Key, str | None]) -> dict[Key, Standing]:  # type: ignore[override]
+    async def resolve(self, wanted: dict[DeviceKey, str | None]) -> dict[DeviceKey, AdmissionStatus]:  # type: ignore[override]
         self.asked += 1
         return await super().resolve(wanted)
 
@@ -51,7 +51,7 @@ async def open_registry(database: Database, *, capacity: int = 1000) -> AsyncIte
         def told(notification: psycopg.Notify) -> None:
             registry.changed(notification.payload)
 
-        await nursery.start(partial(listen, partial(connect, conninfo), [CHANNEL], told, registry.forget))
+        await nursery.start(partial(listen, partial(connect, conninfo), [REGISTRY_CHANNEL], told, registry.forget))
         yield registry
         nursery.cancel_scope.cancel()
 
@@ -71,17 +71,17 @@ def furnish(database: Database, seats: int = 3) -> None:
     )
 
 
-async def standing(registry: Registry, key: Key = DEVICE, site: str | None = None) -> Standing:
+async def standing(registry: Registry, key: DeviceKey = DEVICE, site: str | None = None) -> AdmissionStatus:
     found = registry.get(key, SystemClock().wall())
     return found if found is not None else (await registry.resolve({key: site}))[key]
 
 
-async def reason(registry: Registry, key: Key = DEVICE) -> Reason | None:
+async def reason(registry: Registry, key: DeviceKey = DEVICE) -> Reason | None:
     refusal = (await standing(registry, key)).refusal
     return None if refusal is None else refusal.reason
 
 
-async def becomes(registry: Registry, expected: Reason | None, key: Key = DEVICE) -> None:
+async def becomes(registry: Registry, expected: Reason | None, key: DeviceKey = DEVICE) -> None:
     """The promise is a second; the deadline only bounds a test that fails."""
     with trio.fail_after(60):
         while await reason(registry, key) is not expected:
@@ -201,7 +201,7 @@ async def test_a_standing_read_while_something_changed_is_not_believed_for_long(
         def __init__(self, pool: Pool) -> None:
             self.real = Provisioner(pool)
 
-        async def provision(self, requests: Iterable[Request]) -> dict[Key, Verdict]:
+        async def provision(self, requests: Iterable[ProvisioningRequest]) -> dict[DeviceKey, ProvisioningResult]:
             verdicts = await self.real.provision(requests)
             registry.changed('{"devices": [["acme", "other"]]}')
             return verdicts

@@ -8,16 +8,22 @@ import trio
 
 from appliance.db.pool import Pool, open_pool
 from appliance.devices.credentials import credential as credentials
-from appliance.devices.credentials.credential import Issued
+from appliance.devices.credentials.credential import IssuedSecrets
 from appliance.devices.device import NewDevice
-from appliance.devices.registry.claims import Outcome, Taken, Turned, Waiting, claim
-from appliance.devices.registry.provisioning import TOO_LATE, Key, Provisioner, Request, Verdict
+from appliance.devices.registry.claims import ClaimOutcome, ClaimPending, ClaimRefused, ClaimTaken, claim
+from appliance.devices.registry.provisioning import (
+    TOO_LATE,
+    DeviceKey,
+    Provisioner,
+    ProvisioningRequest,
+    ProvisioningResult,
+)
 from appliance.devices.seats import changes
 from appliance.reading import Reason
 from tests.support.postgres_server import Database
 from tests.support.world import BY, NOW, TENANT, add_tenant, check_books, ingest, sell
 
-REQUEST = Request(TENANT, "d1", "hall")
+REQUEST = ProvisioningRequest(TENANT, "d1", "hall")
 
 
 class NowClock:
@@ -33,7 +39,7 @@ class NowClock:
 
 
 @asynccontextmanager
-async def desk(database: Database) -> AsyncIterator[tuple[Pool, Provisioner]]:
+async def actions(database: Database) -> AsyncIterator[tuple[Pool, Provisioner]]:
     """Who provisions, and connections."""
     async with open_pool(database.conninfo("appliance_ingest"), name="claims", max_size=4) as pool:
         provisioner = Provisioner(pool, clock=NowClock())
@@ -43,8 +49,8 @@ async def desk(database: Database) -> AsyncIterator[tuple[Pool, Provisioner]]:
             nursery.cancel_scope.cancel()
 
 
-async def ask(database: Database, request: Request = REQUEST) -> Outcome:
-    async with desk(database) as (pool, provisioner):
+async def ask(database: Database, request: ProvisioningRequest = REQUEST) -> ClaimOutcome:
+    async with actions(database) as (pool, provisioner):
         return await claim(pool, provisioner.provision, request, BY)
 
 
@@ -53,11 +59,11 @@ async def test_a_new_device_is_registered_and_gets_its_own_credential_once(datab
         await add_tenant(connection)
         await sell(connection, 1)
         issued = await ask(database)
-        assert isinstance(issued, Issued)
+        assert isinstance(issued, IssuedSecrets)
         assert issued.username == "acme/device/d1"
         device = (await changes.select_devices(connection, TENANT, ["d1"]))["d1"]
         assert (device.status, device.site_id) == ("ACTIVE", "hall")
-    assert await ask(database) == Taken()
+    assert await ask(database) == ClaimTaken()
 
 
 async def test_a_device_that_is_there_without_one_gets_it_too(database: Database) -> None:
@@ -65,15 +71,15 @@ async def test_a_device_that_is_there_without_one_gets_it_too(database: Database
         await add_tenant(connection, strategy="off")
         await sell(connection, 1)
         await changes.create(connection, TENANT, NewDevice("d1"), BY)
-    assert isinstance(await ask(database), Issued)
+    assert isinstance(await ask(database), IssuedSecrets)
 
 
 async def test_of_a_hundred_that_ask_at_once_one_gets_it(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)
         await sell(connection, 1)
-    outcomes: list[Outcome] = []
-    async with desk(database) as (pool, provisioner):
+    outcomes: list[ClaimOutcome] = []
+    async with actions(database) as (pool, provisioner):
 
         async def ask_too() -> None:
             outcomes.append(await claim(pool, provisioner.provision, REQUEST, BY))
@@ -91,14 +97,14 @@ async def test_without_a_seat_or_an_approval_it_waits(database: Database) -> Non
         await add_tenant(connection, "slow", "approve")
         await sell(connection, 5, tenant_id="slow")
         full = await ask(database)
-        assert isinstance(full, Waiting)
+        assert isinstance(full, ClaimPending)
         assert full.refusal.reason is Reason.NO_SUBSCRIPTION_CAPACITY
         for _ in range(2):
-            pending = await ask(database, Request("slow", "d1"))
-            assert isinstance(pending, Waiting)
+            pending = await ask(database, ProvisioningRequest("slow", "d1"))
+            assert isinstance(pending, ClaimPending)
             assert pending.refusal.reason is Reason.PENDING_APPROVAL
         await changes.approve(connection, "slow", "d1", BY)
-        assert isinstance(await ask(database, Request("slow", "d1")), Issued)
+        assert isinstance(await ask(database, ProvisioningRequest("slow", "d1")), IssuedSecrets)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +117,7 @@ async def test_a_device_out_of_service_is_turned_away(database: Database, deed: 
         await changes.create(connection, TENANT, NewDevice("d1"), BY)
         await (changes.revoke if deed == "revoke" else changes.deactivate)(connection, TENANT, "d1", BY)
     turned = await ask(database)
-    assert isinstance(turned, Turned)
+    assert isinstance(turned, ClaimRefused)
     assert turned.refusal.reason is reason
 
 
@@ -120,16 +126,16 @@ async def test_where_devices_are_registered_by_hand_a_stranger_is_turned_away(da
         await add_tenant(connection, strategy="off")
         await sell(connection, 1)
     turned = await ask(database)
-    assert isinstance(turned, Turned)
+    assert isinstance(turned, ClaimRefused)
     assert turned.refusal.reason is Reason.UNREGISTERED_DEVICE
 
 
 async def test_who_could_not_be_decided_on_in_time_asks_again(database: Database) -> None:
-    async def too_late(_: object) -> dict[Key, Verdict]:
+    async def too_late(_: object) -> dict[DeviceKey, ProvisioningResult]:
         return {REQUEST.key: TOO_LATE}
 
-    async with desk(database) as (pool, _):
-        assert await claim(pool, too_late, REQUEST, BY) == Waiting(TOO_LATE)
+    async with actions(database) as (pool, _):
+        assert await claim(pool, too_late, REQUEST, BY) == ClaimPending(TOO_LATE)
 
 
 async def test_a_device_that_is_revoked_meanwhile_gets_nothing(database: Database) -> None:
@@ -138,10 +144,10 @@ async def test_a_device_that_is_revoked_meanwhile_gets_nothing(database: Databas
         await sell(connection, 1)
         device = await changes.create(connection, TENANT, NewDevice("d1"), BY)
 
-        async def decided_before(_: object) -> dict[Key, Verdict]:
+        async def decided_before(_: object) -> dict[DeviceKey, ProvisioningResult]:
             await changes.revoke(connection, TENANT, "d1", BY)
             return {REQUEST.key: device}
 
-        async with desk(database) as (pool, _):
-            assert isinstance(await claim(pool, decided_before, REQUEST, BY), Turned)
+        async with actions(database) as (pool, _):
+            assert isinstance(await claim(pool, decided_before, REQUEST, BY), ClaimRefused)
         assert await credentials.get(connection, TENANT, "d1") is None

@@ -15,9 +15,9 @@ from appliance.db.pool import open_pool
 from appliance.db.trio_psycopg import Connection, connect
 from appliance.devices.device import Device, DeviceStatus, NewDevice
 from appliance.devices.registry import provisioning
-from appliance.devices.registry.provisioning import Provisioner, Request, Tenant
+from appliance.devices.registry.provisioning import Provisioner, ProvisioningRequest, ProvisioningTenant
 from appliance.devices.seats import changes as seats
-from appliance.devices.seats.allocator import Allotment
+from appliance.devices.seats.allocator import SeatAllocator
 from appliance.reading import HELD_REASONS, Reason, Refusal
 from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions.lifecycle import SubscriptionType
@@ -110,7 +110,9 @@ async def test_each_strategy_has_its_verdict_and_what_is_there_keeps_its_own(dat
         await add_tenant(connection, "gone")
         await connection.execute("UPDATE tenants SET status = 'SUSPENDED' WHERE tenant_id = 'gone'")
         requests = [
-            Request(tenant, device) for tenant in ("off", "nobody", "gone", "auto", "approve") for device in "ba"
+            ProvisioningRequest(tenant, device)
+            for tenant in ("off", "nobody", "gone", "auto", "approve")
+            for device in "ba"
         ]
         for _ in range(2):
             verdicts = await provisioning.provision_once(connection, requests, now=NOW)
@@ -147,7 +149,11 @@ async def test_a_new_device_stands_at_the_site_it_names(database: Database) -> N
     async with ingest(database) as connection:
         await add_tenant(connection)
         await sell(connection, 5)
-        requests = [Request(TENANT, "a", "cellar"), Request(TENANT, "b", "cellar"), Request(TENANT, "c")]
+        requests = [
+            ProvisioningRequest(TENANT, "a", "cellar"),
+            ProvisioningRequest(TENANT, "b", "cellar"),
+            ProvisioningRequest(TENANT, "c"),
+        ]
         await provisioning.provision_once(connection, requests, now=NOW)
         placed = await rows(connection, "SELECT device_id, site_id FROM device_registry ORDER BY 1")
         assert placed == [("a", "cellar"), ("b", "cellar"), ("c", None)]
@@ -155,25 +161,31 @@ async def test_a_new_device_stands_at_the_site_it_names(database: Database) -> N
 
 
 def test_only_so_many_devices_wait_for_a_person() -> None:
-    tenants = {"t": Tenant("t", "ACTIVE", "approve", provisioning.MAX_PENDING - 1)}
-    newcomers, refused = provisioning.seat_newcomers([Request("t", "a"), Request("t", "b")], tenants, {})
-    assert [(newcomer.request.device_id, newcomer.status) for newcomer in newcomers] == [("a", DeviceStatus.PENDING)]
+    tenants = {"t": ProvisioningTenant("t", "ACTIVE", "approve", provisioning.MAX_PENDING - 1)}
+    new_devices, refused = provisioning.seat_new_devices(
+        [ProvisioningRequest("t", "a"), ProvisioningRequest("t", "b")], tenants, {}
+    )
+    assert [(new_device.request.device_id, new_device.status) for new_device in new_devices] == [
+        ("a", DeviceStatus.PENDING)
+    ]
     assert {verdict.reason for verdict in refused.values() if isinstance(verdict, Refusal)} == {
         Reason.UNREGISTERED_DEVICE
     }
 
 
 def test_a_tenant_without_subscriptions_has_no_seat_to_give() -> None:
-    tenants = {"t": Tenant("t", "ACTIVE", "auto", 0)}
-    newcomers, refused = provisioning.seat_newcomers([Request("t", "a")], tenants, {"t": Allotment([], NOW)})
-    assert newcomers == []
+    tenants = {"t": ProvisioningTenant("t", "ACTIVE", "auto", 0)}
+    new_devices, refused = provisioning.seat_new_devices(
+        [ProvisioningRequest("t", "a")], tenants, {"t": SeatAllocator([], NOW)}
+    )
+    assert new_devices == []
     assert list(refused.values()) == [Refusal(Reason.NO_SUBSCRIPTION_CAPACITY, "The tenant has no subscription.")]
 
 
 def test_whoever_may_come_back_is_held() -> None:
     """What an approval, a reactivation or a seat can mend is kept for replay."""
     assert provisioning.TOO_LATE.reason in HELD_REASONS
-    held = {status for status, refusal in provisioning.STANDING.items() if refusal.reason in HELD_REASONS}
+    held = {status for status, refusal in provisioning.REFUSED_STATUSES.items() if refusal.reason in HELD_REASONS}
     assert held == {DeviceStatus.PENDING, DeviceStatus.INACTIVE}
 
 
@@ -188,15 +200,15 @@ async def test_the_provisioner_serves_many_callers_and_more_than_one_transaction
     async with open_pool(database.conninfo(INGEST), name="ingest", max_size=4) as pool, trio.open_nursery() as nursery:
         provisioner = Provisioner(pool)
         await nursery.start(provisioner.run)
-        found: list[dict[tuple[str, str], provisioning.Verdict]] = []
+        found: list[dict[tuple[str, str], provisioning.ProvisioningResult]] = []
 
-        async def caller(requests: list[Request]) -> None:
+        async def caller(requests: list[ProvisioningRequest]) -> None:
             found.append(await provisioner.provision(requests))
 
         async with trio.open_nursery() as callers:
             for start in (0, 100, 200):
-                ours = [Request(TENANT, f"d{number}") for number in range(start, start + 500)]
-                callers.start_soon(caller, ours + [Request("other", f"d{number}") for number in range(10)])
+                ours = [ProvisioningRequest(TENANT, f"d{number}") for number in range(start, start + 500)]
+                callers.start_soon(caller, ours + [ProvisioningRequest("other", f"d{number}") for number in range(10)])
         nursery.cancel_scope.cancel()
     assert all(len(registered(verdicts.values())) == 505 for verdicts in found)
     check_books(database)
@@ -209,13 +221,13 @@ async def test_a_seat_taken_by_a_person_in_the_same_moment_is_seen(database: Dat
         await sell(person, 1)
         async with trio.open_nursery() as nursery, person.transaction():
             await seats.create(person, TENANT, NewDevice("same", site_id="hall"), BY)
-            verdicts: dict[str, provisioning.Verdict] = {}
+            verdicts: dict[str, provisioning.ProvisioningResult] = {}
 
-            async def newcomer() -> None:
+            async def new_device() -> None:
                 async with ingest(database) as connection:
                     verdicts.update(await announce(connection, "same"))
 
-            nursery.start_soon(newcomer)
+            nursery.start_soon(new_device)
             await _until_somebody_waits(observer)
         assert [device.site_id for device in registered(verdicts.values())] == ["hall"]
         assert await seats_taken(person) == [1]
@@ -232,7 +244,7 @@ async def test_who_holds_the_rows_for_a_while_only_delays_the_newcomer(database:
     async with ingest(database) as connection:
         await add_tenant(connection)
         await sell(connection, 5)
-        verdicts: dict[tuple[str, str], provisioning.Verdict] = {}
+        verdicts: dict[tuple[str, str], provisioning.ProvisioningResult] = {}
         async with (
             open_pool(database.conninfo(INGEST), name="ingest", max_size=2) as pool,
             ingest(database) as importer,
@@ -241,13 +253,13 @@ async def test_who_holds_the_rows_for_a_while_only_delays_the_newcomer(database:
             provisioner = Provisioner(pool, max_wait=30)
             await nursery.start(provisioner.run)
 
-            async def newcomer() -> None:
-                verdicts.update(await provisioner.provision([Request(TENANT, "a")]))
+            async def new_device() -> None:
+                verdicts.update(await provisioner.provision([ProvisioningRequest(TENANT, "a")]))
                 nursery.cancel_scope.cancel()
 
             async with importer.transaction():
                 await subscription_rows.lock(importer, [TENANT])
-                nursery.start_soon(newcomer)
+                nursery.start_soon(new_device)
                 await _until_somebody_waits(connection)
                 await _until_somebody_waits(connection, waits=False)  # put off
                 await _until_somebody_waits(connection)
@@ -261,7 +273,9 @@ async def test_what_the_database_refuses_costs_one_device(database: Database) ->
     async with open_pool(database.conninfo(INGEST), name="ingest", max_size=2) as pool, trio.open_nursery() as nursery:
         provisioner = Provisioner(pool)
         await nursery.start(provisioner.run)
-        verdicts = await provisioner.provision([Request(TENANT, name) for name in ("a", "b", "not an id", "c", "d")])
+        verdicts = await provisioner.provision(
+            [ProvisioningRequest(TENANT, name) for name in ("a", "b", "not an id", "c", "d")]
+        )
         nursery.cancel_scope.cancel()
     assert [device.device_id for device in registered(verdicts.values())] == ["a", "b", "c", "d"]
     refusal = verdicts[TENANT, "not an id"]
@@ -285,11 +299,13 @@ async def test_rows_held_by_a_hand_on_psql_delay_nobody_beyond_the_deadline(data
         async with hand.transaction():
             await hand.execute("SELECT 1 FROM subscriptions WHERE tenant_id = %s FOR UPDATE", [TENANT])
             started = trio.current_time()
-            verdicts = await provisioner.provision([Request(TENANT, "a"), Request("other", "a")])
+            verdicts = await provisioner.provision(
+                [ProvisioningRequest(TENANT, "a"), ProvisioningRequest("other", "a")]
+            )
             assert trio.current_time() - started < within(4)
             assert verdicts[TENANT, "a"] == provisioning.TOO_LATE
             assert isinstance(verdicts["other", "a"], Device)
-        assert registered((await provisioner.provision([Request(TENANT, "a")])).values())
+        assert registered((await provisioner.provision([ProvisioningRequest(TENANT, "a")])).values())
         nursery.cancel_scope.cancel()
 
 
@@ -302,13 +318,13 @@ async def test_without_a_database_the_caller_hears_so_in_time(database: Database
         await nursery.start(provisioner.run)
         async with pool.connection():  # the only one there may be
             with pytest.raises(psycopg.OperationalError), trio.fail_after(60):
-                await provisioner.provision([Request(TENANT, "a")])
+                await provisioner.provision([ProvisioningRequest(TENANT, "a")])
         nursery.cancel_scope.cancel()
 
 
 async def test_nobody_answers_and_the_caller_goes_on(database: Database) -> None:
     async with open_pool(database.conninfo(INGEST), name="ingest", min_size=0, max_size=1) as pool:
-        verdicts = await Provisioner(pool, max_wait=0.05).provision([Request(TENANT, "a")])
+        verdicts = await Provisioner(pool, max_wait=0.05).provision([ProvisioningRequest(TENANT, "a")])
     assert verdicts == {(TENANT, "a"): provisioning.TOO_LATE}
 
 
@@ -317,11 +333,11 @@ async def test_provisioning_waits_for_a_subscription_that_works(database: Databa
         await add_tenant(connection)
         await sell(connection, 5, term=timedelta(days=1))
         late = NOW + timedelta(days=15, seconds=1)
-        verdicts = await provisioning.provision_once(connection, [Request(TENANT, "a")], now=late)
+        verdicts = await provisioning.provision_once(connection, [ProvisioningRequest(TENANT, "a")], now=late)
         refusal = verdicts[TENANT, "a"]
         assert isinstance(refusal, Refusal)
         assert refusal.reason is Reason.NO_SUBSCRIPTION_CAPACITY
         in_grace = NOW + timedelta(days=15, seconds=-1)
         assert registered(
-            (await provisioning.provision_once(connection, [Request(TENANT, "a")], now=in_grace)).values()
+            (await provisioning.provision_once(connection, [ProvisioningRequest(TENANT, "a")], now=in_grace)).values()
         )

@@ -6,14 +6,14 @@ import trio
 from appliance.db.trio_psycopg import connect
 from appliance.devices.device import DeviceStatus, Event, NewDevice
 from appliance.devices.seats import bulk, changes
-from appliance.devices.seats.bulk import Answer, change_many
+from appliance.devices.seats.bulk import BulkAnswer, change_many
 from appliance.errors import Invalid, NotFound
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support.postgres_server import Database
 from tests.support.world import BY, TENANT, add_tenant, announce, check_books, customer, ingest, rows, seats_taken, sell
 
 
-def said(answers: list[Answer]) -> dict[str, str]:
+def said(answers: list[BulkAnswer]) -> dict[str, str]:
     """Device id -> its status now, or why it was left alone."""
     return {
         answer.device_id: answer.why_not or ("" if answer.device is None else answer.device.status.value)
@@ -76,7 +76,7 @@ async def test_devices_move_together_and_those_that_are_there_stay(database: Dat
             await change_many(connection, TENANT, ["c"], Event.MOVE, BY)
 
 
-@pytest.mark.parametrize("devices", [[], [str(number) for number in range(bulk.MOST + 1)]])
+@pytest.mark.parametrize("devices", [[], [str(number) for number in range(bulk.MAX_DEVICES + 1)]])
 async def test_none_and_too_many_are_refused(database: Database, devices: list[str]) -> None:
     async with ingest(database) as connection:
         with pytest.raises(Invalid) as refused:

@@ -94,7 +94,7 @@ async def test_a_lapsed_or_held_subscription_gives_no_seat(database: Database) -
         with pytest.raises(NoCapacity, match="no subscription"):
             await changes.create(connection, TENANT, NewDevice("a"), BY)
         sold = await sell(connection, 5, term=timedelta(days=1))
-        late = changes.By(ALICE, NOW + timedelta(days=16))
+        late = changes.ChangeContext(ALICE, NOW + timedelta(days=16))
         with pytest.raises(NoCapacity, match="is SUSPENDED"):
             await changes.create(connection, TENANT, NewDevice("a"), late)
         held = store.Changes(hold_reason="unpaid")

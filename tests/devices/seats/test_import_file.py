@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.devices.device import NewDevice
-from appliance.devices.seats.import_file import Row, read
+from appliance.devices.seats.import_file import ImportRow, read
 from appliance.errors import Invalid
 
 HEAD = "device_id,name,site_id,place,tags,subscription_id,interval\n"
@@ -12,8 +12,8 @@ HEAD = "device_id,name,site_id,place,tags,subscription_id,interval\n"
 def test_a_full_row() -> None:
     text = HEAD + 'd1,"Pump, old",hall,"3rd\nfloor",wet | loud,SUB-1,60.5\n\nd2,,,,,,\n'
     assert read(text.encode()) == [
-        Row(2, NewDevice("d1", "hall", "Pump, old", "3rd\nfloor", ("wet", "loud"), 60.5, "SUB-1")),
-        Row(5, NewDevice("d2")),
+        ImportRow(2, NewDevice("d1", "hall", "Pump, old", "3rd\nfloor", ("wet", "loud"), 60.5, "SUB-1")),
+        ImportRow(5, NewDevice("d2")),
     ]
 
 
@@ -27,7 +27,7 @@ def test_a_full_row() -> None:
     ],
 )
 def test_as_spreadsheets_write_it(data: bytes) -> None:
-    assert read(data) == [Row(2, NewDevice("d1", name="Pumpe"))]
+    assert read(data) == [ImportRow(2, NewDevice("d1", name="Pumpe"))]
 
 
 def test_only_the_id_is_needed() -> None:

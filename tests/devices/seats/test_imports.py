@@ -7,7 +7,7 @@ import pytest
 
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
-from appliance.devices.seats.imports import Line, Outcome, import_many
+from appliance.devices.seats.imports import ImportLine, ImportOutcome, import_many
 from appliance.errors import NotFound
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support.postgres_server import Database
@@ -19,7 +19,7 @@ MAX_TRIGGER_MS = 2_000
 _TRIGGER = re.compile(r"Trigger (?P<name>\S+).*: time=(?P<ms>[\d.]+) calls=(?P<calls>\d+)")
 
 
-def outcomes(lines: list[Line]) -> list[tuple[str, Outcome]]:
+def outcomes(lines: list[ImportLine]) -> list[tuple[str, ImportOutcome]]:
     """Which row became what."""
     return [(line.new.device_id, line.outcome) for line in lines]
 
@@ -29,8 +29,8 @@ async def test_ten_thousand_devices_are_imported_in_one_command(database: Databa
         await add_tenant(connection)
         await sell(connection, DEVICES - 1)
         lines = await import_many(connection, TENANT, many(DEVICES), BY)
-        assert [line.outcome for line in lines].count(Outcome.CREATED) == DEVICES - 1
-        assert lines[-1].outcome is Outcome.NO_CAPACITY
+        assert [line.outcome for line in lines].count(ImportOutcome.CREATED) == DEVICES - 1
+        assert lines[-1].outcome is ImportOutcome.NO_CAPACITY
         assert await seats_taken(connection) == [DEVICES - 1]
         assert await rows(connection, "SELECT count(*) FROM audit_log WHERE action = 'device.create'") == [
             (DEVICES - 1,)
@@ -83,17 +83,17 @@ async def test_each_row_has_its_outcome_and_a_dry_run_says_the_same_and_writes_n
             NewDevice("c"),
         ]
         expected = [
-            ("known", Outcome.UPDATED),
-            ("fresh", Outcome.CREATED),
-            ("second", Outcome.NO_CAPACITY),
-            ("deleted", Outcome.CREATED),
-            ("pending", Outcome.UPDATED),
-            ("fresh", Outcome.REFUSED),
-            ("no good", Outcome.REFUSED),
-            ("lost", Outcome.REFUSED),
-            ("b", Outcome.CREATED),
-            ("a", Outcome.CREATED),
-            ("c", Outcome.NO_CAPACITY),
+            ("known", ImportOutcome.UPDATED),
+            ("fresh", ImportOutcome.CREATED),
+            ("second", ImportOutcome.NO_CAPACITY),
+            ("deleted", ImportOutcome.CREATED),
+            ("pending", ImportOutcome.UPDATED),
+            ("fresh", ImportOutcome.REFUSED),
+            ("no good", ImportOutcome.REFUSED),
+            ("lost", ImportOutcome.REFUSED),
+            ("b", ImportOutcome.CREATED),
+            ("a", ImportOutcome.CREATED),
+            ("c", ImportOutcome.NO_CAPACITY),
         ]
         before = await rows(connection, "SELECT * FROM device_registry ORDER BY device_id")
         dry = await import_many(connection, TENANT, wanted, BY, dry_run=True)
@@ -114,8 +114,8 @@ async def test_each_row_has_its_outcome_and_a_dry_run_says_the_same_and_writes_n
             ("pending", "PENDING", None, None, "by the door", [], None),
         ]
         again = await import_many(connection, TENANT, wanted, BY)
-        done = (Outcome.CREATED, Outcome.UPDATED)
-        changed = [replace(line, outcome=Outcome.UNCHANGED) if line.outcome in done else line for line in dry]
+        done = (ImportOutcome.CREATED, ImportOutcome.UPDATED)
+        changed = [replace(line, outcome=ImportOutcome.UNCHANGED) if line.outcome in done else line for line in dry]
         assert outcomes(again) == outcomes(changed)
 
 
@@ -126,7 +126,7 @@ async def test_a_move_is_not_hidden_in_an_import(database: Database) -> None:
         other = await sell(connection, 4, SubscriptionType.TEMPORARY)
         await changes.create(connection, TENANT, NewDevice("a"), BY)
         lines = await import_many(connection, TENANT, [NewDevice("a", subscription_id=other.subscription_id)], BY)
-        assert outcomes(lines) == [("a", Outcome.REFUSED)]
+        assert outcomes(lines) == [("a", ImportOutcome.REFUSED)]
         assert main.subscription_id in lines[0].detail
         assert await seats_taken(connection) == [1, 0]
 

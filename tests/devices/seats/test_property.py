@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from appliance.db.trio_psycopg import Connection, connect
 from appliance.devices.device import NewDevice
-from appliance.devices.registry.provisioning import Request, provision_once
+from appliance.devices.registry.provisioning import ProvisioningRequest, provision_once
 from appliance.devices.seats import changes as seats
 from appliance.devices.seats.imports import import_many
 from appliance.errors import Conflict, NoCapacity, NotFound
@@ -50,7 +50,7 @@ def provision(names: list[str]) -> Act:
     """Devices announce themselves."""
 
     async def act(connection: Connection[Any], tenant: str, _: Subscriptions) -> object:
-        return await provision_once(connection, [Request(tenant, name) for name in names], now=NOW)
+        return await provision_once(connection, [ProvisioningRequest(tenant, name) for name in names], now=NOW)
 
     return act
 
@@ -167,7 +167,7 @@ class Seats(RuleBasedStateMachine):
 
         async def announce() -> int:
             async with await connect(self.database.conninfo(INGEST)) as connection:
-                requests = [Request(self.tenant, device) for device in active]
+                requests = [ProvisioningRequest(self.tenant, device) for device in active]
                 return len(registered((await provision_once(connection, requests, now=NOW)).values()))
 
         assert trio.run(announce) == len(active)

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from appliance.ingest.limits.janitor import Janitor
-from appliance.ingest.limits.limiter import SLICE, Limiter, Override, bucket_key
+from appliance.ingest.limits.limiter import SWEEP_ENTRIES, BucketOverride, Limiter, bucket_key
 
 DEVICE = bucket_key("acme", "d1")
 START = 1000.0
@@ -69,11 +69,11 @@ def test_buckets_of_tenants_and_overflows_go_the_same_way() -> None:
 
 
 def test_the_janitor_knows_limits_that_were_lowered_meanwhile() -> None:
-    table: dict[tuple[str, str | None], Override] = {}
+    table: dict[tuple[str, str | None], BucketOverride] = {}
     limiter = Limiter(rate=10, burst=50, bucket_ttl=1, overrides=lambda *ids: table.get(ids))
     while limiter.take(DEVICE, START) is None:
         pass
-    table["acme", None] = Override(rate=0.01)
+    table["acme", None] = BucketOverride(rate=0.01)
     limiter.limits_changed(START, "acme")
     assert sweep_all(limiter, START + 100) == 0
     assert limiter.effective("acme", "d1", START + 100).fill == 1
@@ -170,4 +170,4 @@ async def test_others_run_between_the_slices_of_a_pass(autojump_clock: MockClock
         await trio.lowlevel.checkpoint()
         assert await janitor.sweep() == count
     # Trio runs each task once a turn, in any order: between two looks are two slices at most.
-    assert all(one - two <= 2 * SLICE for one, two in pairwise([*left, 0]))
+    assert all(one - two <= 2 * SWEEP_ENTRIES for one, two in pairwise([*left, 0]))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from appliance.ingest.limits import limiter as limiter_module
-from appliance.ingest.limits.limiter import BucketState, Limiter, Override, Overrides, Scope, bucket_key
+from appliance.ingest.limits.limiter import BucketOverride, BucketState, Limiter, LimitScope, OverrideLookup, bucket_key
 
 DEVICE = bucket_key("acme", "d1")
 OTHER = bucket_key("acme", "d2")
@@ -20,7 +20,7 @@ def passed(limiter: Limiter, key: str, now: float, *, tries: int = 1_000_000) ->
     return tries
 
 
-def overrides_of(table: Mapping[tuple[str, str | None], Override]) -> Overrides:
+def overrides_of(table: Mapping[tuple[str, str | None], BucketOverride]) -> OverrideLookup:
     """Overrides that can be changed under the limiter's feet, as the registry's can."""
     return lambda tenant_id, device_id: table.get((tenant_id, device_id))
 
@@ -28,7 +28,7 @@ def overrides_of(table: Mapping[tuple[str, str | None], Override]) -> Overrides:
 def test_burst_50_allows_50_and_not_51() -> None:
     limiter = Limiter(rate=10, burst=50)
     assert passed(limiter, DEVICE, START) == 50
-    assert limiter.take(DEVICE, START) is Scope.DEVICE
+    assert limiter.take(DEVICE, START) is LimitScope.DEVICE
     assert limiter.take(OTHER, START) is None
 
 
@@ -46,7 +46,7 @@ def test_a_rate_that_is_no_whole_number_of_nanoseconds_is_never_cut_short(rate: 
 def test_the_refill_is_exact_to_the_nanosecond() -> None:
     limiter = Limiter(rate=10, burst=50)
     passed(limiter, DEVICE, 0.0)
-    assert limiter.take(DEVICE, 0.099_999_999) is Scope.DEVICE
+    assert limiter.take(DEVICE, 0.099_999_999) is LimitScope.DEVICE
     assert limiter.take(DEVICE, 0.1) is None
 
 
@@ -54,14 +54,14 @@ def test_a_refused_message_costs_no_token() -> None:
     limiter = Limiter(rate=10, burst=50)
     passed(limiter, DEVICE, START)
     for _ in range(1000):
-        assert limiter.take(DEVICE, START) is Scope.DEVICE
+        assert limiter.take(DEVICE, START) is LimitScope.DEVICE
     assert passed(limiter, DEVICE, START + 0.5) == 5
 
 
 def test_time_that_goes_backwards_gives_nothing() -> None:
     limiter = Limiter(rate=10, burst=50)
     passed(limiter, DEVICE, START)
-    assert limiter.take(DEVICE, START - 500) is Scope.DEVICE
+    assert limiter.take(DEVICE, START - 500) is LimitScope.DEVICE
     assert passed(limiter, OTHER, START - 500) == 50
     assert passed(limiter, OTHER, START) == 0
     assert passed(limiter, DEVICE, START + 0.3) == 3
@@ -71,14 +71,14 @@ def test_a_tenant_shares_its_rate_with_the_burst_of_the_same_time() -> None:
     limiter = Limiter(rate=10, burst=50, tenant_rate=12)
     assert passed(limiter, DEVICE, START) == 50
     assert passed(limiter, OTHER, START) == 10
-    assert limiter.take(OTHER, START) is Scope.TENANT
+    assert limiter.take(OTHER, START) is LimitScope.TENANT
     assert limiter.take(bucket_key("other", "d1"), START) is None
 
 
 def test_a_small_tenant_rate_still_lets_one_pass() -> None:
     limiter = Limiter(rate=10, burst=1, tenant_rate=0.1)
     assert limiter.take(DEVICE, START) is None
-    assert limiter.take(OTHER, START + 9.9) is Scope.TENANT
+    assert limiter.take(OTHER, START + 9.9) is LimitScope.TENANT
     assert limiter.take(OTHER, START + 10) is None
 
 
@@ -86,9 +86,9 @@ def test_the_device_token_is_given_back_when_the_tenant_refuses() -> None:
     limiter = Limiter(rate=10, burst=50, tenant_rate=1)
     assert passed(limiter, DEVICE, START) == 5
     for _ in range(100):
-        assert limiter.take(DEVICE, START) is Scope.TENANT
+        assert limiter.take(DEVICE, START) is LimitScope.TENANT
     assert limiter.effective("acme", "d1", START).fill == 45
-    assert limiter.take(OTHER, START) is Scope.TENANT
+    assert limiter.take(OTHER, START) is LimitScope.TENANT
     assert limiter.effective("acme", "d2", START).fill == 50
 
 
@@ -111,9 +111,9 @@ def test_the_narrower_override_wins() -> None:
         burst=50,
         overrides=overrides_of(
             {
-                ("acme", None): Override(rate=2, burst=20, tenant_rate=100),
-                ("acme", "d1"): Override(burst=7),
-                ("other", "d1"): Override(rate=1),
+                ("acme", None): BucketOverride(rate=2, burst=20, tenant_rate=100),
+                ("acme", "d1"): BucketOverride(burst=7),
+                ("other", "d1"): BucketOverride(rate=1),
             }
         ),
     )
@@ -132,10 +132,10 @@ def test_the_narrower_override_wins() -> None:
 
 @pytest.mark.parametrize("ids", [("acme", "d1"), ("acme",), ()])
 def test_a_changed_limit_holds_from_the_moment_it_is_announced(ids: tuple[str, ...]) -> None:
-    table: dict[tuple[str, str | None], Override] = {("acme", "d1"): Override(rate=0.001, burst=10)}
+    table: dict[tuple[str, str | None], BucketOverride] = {("acme", "d1"): BucketOverride(rate=0.001, burst=10)}
     limiter = Limiter(rate=10, burst=50, overrides=overrides_of(table))
     assert passed(limiter, DEVICE, START) == 10
-    table["acme", "d1"] = Override(rate=5, burst=30)
+    table["acme", "d1"] = BucketOverride(rate=5, burst=30)
     limiter.limits_changed(START, *ids)
     # Five seconds later at the new rate, however late the bucket hears of it; and ten were spent.
     assert limiter.effective("acme", "d1", START + 1) == BucketState(5, 30, 25, overflow=False)
@@ -146,11 +146,11 @@ def test_a_changed_limit_holds_from_the_moment_it_is_announced(ids: tuple[str, .
 
 
 def test_lowering_a_limit_and_raising_it_again_gives_no_tokens_away() -> None:
-    table: dict[tuple[str, str | None], Override] = {}
+    table: dict[tuple[str, str | None], BucketOverride] = {}
     limiter = Limiter(rate=10, burst=50, overrides=overrides_of(table))
     total = 0
     for _ in range(10):
-        table["acme", "d1"] = Override(rate=3, burst=5)
+        table["acme", "d1"] = BucketOverride(rate=3, burst=5)
         limiter.limits_changed(START, "acme", "d1")
         total += passed(limiter, DEVICE, START)
         table.clear()
@@ -160,10 +160,10 @@ def test_lowering_a_limit_and_raising_it_again_gives_no_tokens_away() -> None:
 
 
 def test_a_tenant_limit_that_comes_goes_and_comes_back() -> None:
-    table: dict[tuple[str, str | None], Override] = {}
+    table: dict[tuple[str, str | None], BucketOverride] = {}
     limiter = Limiter(rate=10, burst=50, overrides=overrides_of(table))
     for step, (tenant_rate, expected) in enumerate([(0, 50), (2, 10), (0, 50), (2, 10)]):
-        table["acme", None] = Override(tenant_rate=tenant_rate)
+        table["acme", None] = BucketOverride(tenant_rate=tenant_rate)
         now = START + 100 * step
         limiter.limits_changed(now, "acme")
         assert passed(limiter, DEVICE, now) == expected
@@ -183,7 +183,7 @@ def test_a_tenant_limit_that_comes_goes_and_comes_back() -> None:
 )
 def test_limits_that_are_none_are_refused_where_they_are_made(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Override(**wrong)  # type: ignore[arg-type] # whole and broken numbers alike
+        BucketOverride(**wrong)  # type: ignore[arg-type] # whole and broken numbers alike
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Limiter(**wrong)  # type: ignore[arg-type] # the same
 
@@ -191,7 +191,7 @@ def test_limits_that_are_none_are_refused_where_they_are_made(wrong: dict[str, f
 def test_a_limit_of_next_to_nothing_is_still_a_limit() -> None:
     limiter = Limiter(rate=5e-324, burst=3, tenant_rate=1e9)
     assert passed(limiter, DEVICE, START) == 3
-    assert limiter.take(DEVICE, START + 1e9) is Scope.DEVICE
+    assert limiter.take(DEVICE, START + 1e9) is LimitScope.DEVICE
     assert limiter.retry_after(DEVICE, START + 1e9) > 1e9
 
 
@@ -217,10 +217,10 @@ def test_past_the_bound_only_a_full_bucket_is_forgotten() -> None:
 
 
 def test_no_bucket_is_forgotten_as_full_by_limits_that_hold_no_longer() -> None:
-    table: dict[tuple[str, str | None], Override] = {}
+    table: dict[tuple[str, str | None], BucketOverride] = {}
     limiter = Limiter(rate=10, burst=50, max_tracked_devices=1, overrides=overrides_of(table))
     passed(limiter, DEVICE, START)
-    table["acme", "d1"] = Override(rate=0.1)
+    table["acme", "d1"] = BucketOverride(rate=0.1)
     limiter.limits_changed(START, "acme")
     limiter.take(bucket_key("other", "d1"), START + 100)  # five seconds would have filled it before
     assert limiter.effective("other", "d1", START + 100).overflow
@@ -233,7 +233,7 @@ def test_without_room_new_ids_of_a_tenant_share_ten_times_a_device() -> None:
         passed(limiter, key, START)
     late = keys(100, "late")
     assert [limiter.take(key, START) for key in late].count(None) == 50
-    assert limiter.take(late[-1], START) is Scope.OVERFLOW
+    assert limiter.take(late[-1], START) is LimitScope.OVERFLOW
     assert limiter.effective("late", "d99", START) == BucketState(10, 50, 0, overflow=True)
     assert limiter.retry_after(late[0], START) == pytest.approx(0.1)
     assert [limiter.take(key, START + 1) for key in late].count(None) == 10
@@ -243,11 +243,13 @@ def test_without_room_new_ids_of_a_tenant_share_ten_times_a_device() -> None:
 
 
 def test_the_overflow_bucket_is_under_its_tenants_limit_too() -> None:
-    limits: dict[tuple[str, str | None], Override] = {("acme", None): Override(rate=2, burst=4, tenant_rate=10)}
+    limits: dict[tuple[str, str | None], BucketOverride] = {
+        ("acme", None): BucketOverride(rate=2, burst=4, tenant_rate=10)
+    }
     limiter = Limiter(rate=1, burst=5, max_tracked_devices=1, overrides=overrides_of(limits))
     passed(limiter, bucket_key("other", "d1"), START)
     assert [limiter.take(key, START) for key in keys(100)].count(None) == 20
-    assert limiter.take(DEVICE, START) is Scope.TENANT
+    assert limiter.take(DEVICE, START) is LimitScope.TENANT
     assert limiter.effective("acme", "d1", START) == BucketState(20, 40, 20, overflow=True)
 
 

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from appliance.ingest.limits.limiter import Limiter, Override, Scope, bucket_key
+from appliance.ingest.limits.limiter import BucketOverride, Limiter, LimitScope, bucket_key
 
 TENANTS = ("t1", "t2")
 DEVICES = ("d1", "d2", "d3", "d4")
@@ -24,7 +24,9 @@ device_ids = st.sampled_from(DEVICES)
 rates = st.sampled_from([0.5, 1.0, 2.0, 4.0, 5.0, 8.0, 10.0, 20.0])  # whole nanoseconds a token
 bursts = st.integers(1, 12)
 tenant_rates = st.sampled_from([0.0, 0.0, 0.5, 2.0, 10.0])
-overrides = st.builds(Override, rate=st.none() | rates, burst=st.none() | bursts, tenant_rate=st.none() | tenant_rates)
+overrides = st.builds(
+    BucketOverride, rate=st.none() | rates, burst=st.none() | bursts, tenant_rate=st.none() | tenant_rates
+)
 
 
 @dataclass
@@ -64,8 +66,8 @@ class LimiterMachine(RuleBasedStateMachine):
 
     @initialize(rate=rates, burst=bursts, tenant_rate=tenant_rates, bound=st.integers(1, 8))
     def build(self, rate: float, burst: int, tenant_rate: float, bound: int) -> None:
-        self.table: dict[tuple[str, str | None], Override] = {}
-        self.configured = Override(rate, burst, tenant_rate)
+        self.table: dict[tuple[str, str | None], BucketOverride] = {}
+        self.configured = BucketOverride(rate, burst, tenant_rate)
         self.bound = bound
         self.limiter = Limiter(
             rate=rate,
@@ -144,8 +146,8 @@ class LimiterMachine(RuleBasedStateMachine):
             limits = self.tenant_limits(tenant_id)
             tenant = None if limits is None else self.present(self.tenants.get(tenant_id), *limits)
             verdict = self.limiter.take(bucket_key(tenant_id, device_id), float(self.now))
-            refused = Scope.DEVICE if own else Scope.OVERFLOW
-            expected = refused if bucket.level < 1 else Scope.TENANT if tenant and tenant.level < 1 else None
+            refused = LimitScope.DEVICE if own else LimitScope.OVERFLOW
+            expected = refused if bucket.level < 1 else LimitScope.TENANT if tenant and tenant.level < 1 else None
             if not (self.close(bucket) or (tenant and self.close(tenant))):
                 assert verdict is expected
             if verdict is not None:
@@ -164,7 +166,7 @@ class LimiterMachine(RuleBasedStateMachine):
         self.now += milliseconds * MILLISECOND
 
     @rule(tenant_id=ids, device_id=st.none() | device_ids, override=st.none() | overrides, wide=st.booleans())
-    def limits_change(self, tenant_id: str, device_id: str | None, override: Override | None, wide: bool) -> None:
+    def limits_change(self, tenant_id: str, device_id: str | None, override: BucketOverride | None, wide: bool) -> None:
         self.the_janitor_passes()  # of two changes, a bucket nobody comes to in between hears of the last only
         self.event = self.now
         self.rounded = True

@@ -14,15 +14,15 @@ from appliance.config import Ingest, Retention
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
 from appliance.devices.seats import changes as seats
-from appliance.devices.seats.changes import By
+from appliance.devices.seats.changes import ChangeContext
 from appliance.errors import Conflict, NotFound
 from appliance.ingest.batch import Accepted, Reading
 from appliance.ingest.quarantine import replayer as replay_module
 from appliance.ingest.quarantine import replays
-from appliance.ingest.quarantine.replay_preview import Forecaster
+from appliance.ingest.quarantine.replay_preview import ReplayPreviewer
 from appliance.ingest.quarantine.replayer import Replayer
 from appliance.ingest.quarantine.replays import Replay, ReplayStatus
-from appliance.ingest.quarantine.revalidation import HeldMessage, Judged, Readmission
+from appliance.ingest.quarantine.revalidation import HeldMessage, RevalidatedMessage, Revalidation
 from appliance.ingest.quarantine.store import Selection, dismiss
 from appliance.reading import Reason
 from appliance.subscriptions import store
@@ -53,13 +53,13 @@ def replayer(plant: Plant, instance: str = "one") -> Replayer:
     )
 
 
-def forecaster(plant: Plant) -> Forecaster:
-    return Forecaster(plant.pool, plant.registry, SystemClock(), Ingest(), Retention(), grace=GRACE)
+def replay_previewer(plant: Plant) -> ReplayPreviewer:
+    return ReplayPreviewer(plant.pool, plant.registry, SystemClock(), Ingest(), Retention(), grace=GRACE)
 
 
 async def ask(plant: Plant, selection: Selection = ALL) -> Replay:
     async with plant.pool.connection() as connection:
-        return await replays.ask(connection, selection, actor=ALICE)
+        return await replays.request_replay(connection, selection, actor=ALICE)
 
 
 async def finish(plant: Plant, replay: Replay, worker: Replayer | None = None) -> Replay:
@@ -104,7 +104,7 @@ async def crowded(database: Database, devices: int, each: int = 1) -> AsyncItera
 @pytest.fixture
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten messages a slice."""
-    monkeypatch.setattr(replay_module, "SLICE", 10)
+    monkeypatch.setattr(replay_module, "REPLAY_ROWS", 10)
 
 
 in_small_slices = pytest.mark.usefixtures("small_slices")
@@ -257,7 +257,7 @@ async def test_the_original_receive_time_is_kept_and_is_the_time_of_a_message_wi
 
 async def approve(plant: Plant, device_id: str) -> None:
     async with plant.pool.connection() as connection:
-        await seats.approve(connection, TENANT, device_id, By(ALICE, datetime.now(UTC)))
+        await seats.approve(connection, TENANT, device_id, ChangeContext(ALICE, datetime.now(UTC)))
     plant.registry.forget()
 
 
@@ -314,7 +314,7 @@ async def test_a_row_that_postgres_refuses_costs_one_message(database: Database)
 async def test_a_message_without_a_time_of_its_own_is_told_apart_by_its_row(database: Database) -> None:
     await furnish(database)
     async with open_plant(database) as plant:
-        judge = Readmission(Ingest(), Retention(), plant.registry.resolve).judge
+        judge = Revalidation(Ingest(), Retention(), plant.registry.resolve).judge
         held = [HeldMessage(number, 10**15, "tenant/acme/device/d/telemetry", b"{}", "", "") for number in (7, 8)]
         first, second = await judge(held), await judge(held)
     digests = [item.verdict.digest for item in first + second if isinstance(item.verdict, Reading)]
@@ -388,7 +388,7 @@ def between_verdict_and_commit(hand: Replayer, act: Callable[[], None]) -> None:
     """Have ``act`` done at the worst moment of the next slice."""
     judge = hand._readmission.judge
 
-    async def judged(messages: Sequence[HeldMessage]) -> list[Judged]:
+    async def judged(messages: Sequence[HeldMessage]) -> list[RevalidatedMessage]:
         found = await judge(messages)
         act()
         return found
@@ -479,7 +479,7 @@ async def test_a_forecast_says_what_the_replay_then_does_and_changes_nothing(dat
         await plant.send(Message(f"tenant/{TENANT}/device/ghost/heartbeat", b'{"site_id":"roof"}'))  # takes a seat
         before = snapshot(database)
         heard: list[tuple[int, int]] = []
-        forecast = await forecaster(plant).forecast(ALL, progress=lambda *pair: heard.append(pair))
+        forecast = await replay_previewer(plant).forecast(ALL, progress=lambda *pair: heard.append(pair))
         assert snapshot(database) == before
         assert heard == [(62, 62)]
         assert forecast.complete
@@ -502,13 +502,13 @@ async def test_a_forecast_under_approval_seats_nobody(database: Database) -> Non
         await plant.send(telemetry("d-1", b"{}"), telemetry("d-2", b"{}"))
         arrange(database, "UPDATE tenants SET provisioning = 'approve'")
         plant.registry.forget()
-        forecast = await forecaster(plant).forecast(ALL)
+        forecast = await replay_previewer(plant).forecast(ALL)
     assert (forecast.passing, forecast.refused) == (0, {Reason.PENDING_APPROVAL: 2})
 
 
 async def test_a_forecast_of_too_much_says_how_much_it_saw(database: Database) -> None:
     async with crowded(database, devices=30, each=20) as plant:
-        forecast = await forecaster(plant).forecast(ALL, at_most=300)
+        forecast = await replay_previewer(plant).forecast(ALL, at_most=300)
     assert (forecast.selected, forecast.examined, forecast.complete) == (600, 400, False)
 
 
@@ -517,25 +517,25 @@ async def test_held_messages_are_offered_once_their_cause_is_gone(database: Data
     async with open_plant(database) as plant:
         await plant.send(telemetry("a", b'{"t":1}'), telemetry("b", b'{"t":1}'))
         async with plant.pool.connection() as connection:
-            await seats.deactivate(connection, TENANT, "a", By(ALICE, datetime.now(UTC)))
+            await seats.deactivate(connection, TENANT, "a", ChangeContext(ALICE, datetime.now(UTC)))
         plant.registry.forget()
         await plant.send(telemetry("a", b'{"t":2}'), telemetry("a", b'{"t":3}'))
         await plant.send(telemetry("c", b'{"t":1}'))  # takes the seat
         await plant.send(telemetry("d", b'{"t":1}'), telemetry("e", b'{"t":1}'))
-        assert await forecaster(plant).offers(TENANT) == []
+        assert await replay_previewer(plant).offers(TENANT) == []
         await raise_limit(plant, 3)
-        [seat] = await forecaster(plant).offers(TENANT)
+        [seat] = await replay_previewer(plant).offers(TENANT)
         assert (seat.reason, seat.messages, seat.devices) == (Reason.NO_SUBSCRIPTION_CAPACITY, 1, 1)
         await raise_limit(plant, 5)
         async with plant.pool.connection() as connection:
-            await seats.reactivate(connection, TENANT, "a", By(ALICE, datetime.now(UTC)))
+            await seats.reactivate(connection, TENANT, "a", ChangeContext(ALICE, datetime.now(UTC)))
         plant.registry.forget()
-        offers = await forecaster(plant).offers(TENANT)
+        offers = await replay_previewer(plant).offers(TENANT)
         assert {offer.reason: (offer.messages, offer.devices) for offer in offers} == {
             Reason.DEVICE_INACTIVE: (2, 1), Reason.NO_SUBSCRIPTION_CAPACITY: (2, 2),
         }  # fmt: skip
         assert (await replayed(plant)).replayed == 4
-        assert await forecaster(plant).offers(TENANT) == []
+        assert await replay_previewer(plant).offers(TENANT) == []
 
 
 async def test_a_message_of_another_site_is_offered_once_the_device_stands_there(database: Database) -> None:
@@ -543,7 +543,7 @@ async def test_a_message_of_another_site_is_offered_once_the_device_stands_there
     async with open_plant(database) as plant:
         await plant.send(telemetry("a", b'{"site_id":"hall"}'))
         await plant.send(telemetry("a", b'{"site_id":"roof"}'))
-        assert await forecaster(plant).offers(TENANT) == []
+        assert await replay_previewer(plant).offers(TENANT) == []
         arrange(database, "UPDATE device_registry SET site_id = 'roof'")
-        [offer] = await forecaster(plant).offers(TENANT)
+        [offer] = await replay_previewer(plant).offers(TENANT)
     assert (offer.reason, offer.messages) == (Reason.SITE_MISMATCH, 1)

@@ -13,8 +13,8 @@ from appliance.config import Quarantine
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.ingest.quarantine import retention as holding_module
-from appliance.ingest.quarantine.retention import Holding
-from appliance.ingest.quarantine.store import OPERATOR, HoldingReach, reach
+from appliance.ingest.quarantine.retention import QuarantineRetention
+from appliance.ingest.quarantine.store import OPERATOR, HeldReach, reach
 from appliance.metrics import Metrics
 from tests.support.pipeline import arrange, look, until
 from tests.support.postgres_server import Database
@@ -52,7 +52,7 @@ async def keep(database: Database, max_bytes: int = 2**40, max_age_days: int = 7
     """Rounds of the caps; how many held messages had to go."""
     async with open_pool(database.conninfo(INGEST), name="holding", max_size=2) as pool:
         limits = Quarantine(max_bytes=max_bytes, max_age_days=max_age_days)
-        holding = Holding(pool, "one", SystemClock(), limits)
+        holding = QuarantineRetention(pool, "one", SystemClock(), limits)
         return sum([await holding.round() for _ in range(rounds)])
 
 
@@ -61,13 +61,13 @@ async def test_what_had_to_go_is_in_the_metrics_by_cause(database: Database) -> 
     quarantine(database, ["old"] * 3, at=NOW - timedelta(days=8))
     quarantine(database, ["new"] * 5)
     async with open_pool(database.conninfo(INGEST), name="holding", max_size=2) as pool:
-        await Holding(pool, "one", SystemClock(), Quarantine(max_bytes=3000), metrics).round()
+        await QuarantineRetention(pool, "one", SystemClock(), Quarantine(max_bytes=3000), metrics).round()
     exposed = metrics.exposition()
     assert b'appliance_evicted_messages_total{cause="age"} 3.0' in exposed
     assert b'appliance_evicted_messages_total{cause="room"} 2.0' in exposed
 
 
-async def how_far(database: Database, tenant_id: str) -> HoldingReach:
+async def how_far(database: Database, tenant_id: str) -> HeldReach:
     async with open_pool(database.conninfo(INGEST), name="reach", max_size=1) as pool, pool.connection() as connection:
         return await reach(connection, tenant_id)
 
@@ -162,7 +162,7 @@ async def test_everything_too_old_goes_and_only_what_was_held_counts_as_evicted(
 
 
 async def test_more_than_a_slice_goes_in_one_round(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding_module, "SLICE", 7)
+    monkeypatch.setattr(holding_module, "DELETE_ROWS", 7)
     monkeypatch.setattr(holding_module, "MAX_DOOMED", 20)
     quarantine(database, [f"d{number % 9}" for number in range(100)], at=NOW - timedelta(days=8))
     quarantine(database, [f"d{number % 9}" for number in range(100)])
@@ -183,7 +183,7 @@ async def test_a_large_tenant_is_brought_below_its_cap_for_a_while(
 
 
 async def test_how_far_back_holding_reaches(database: Database) -> None:
-    assert await how_far(database, "acme") == HoldingReach(0, 0, 0, 0, 0, None, None)
+    assert await how_far(database, "acme") == HeldReach(0, 0, 0, 0, 0, None, None)
     quarantine(database, ["a", "a", "b", "a"])
     quarantine(database, ["a"], status="DISMISSED")
     quarantine(database, ["a"], at=NOW - timedelta(days=1), reason="INVALID_JSON")
@@ -195,7 +195,7 @@ async def test_how_far_back_holding_reaches(database: Database) -> None:
     assert (after.held, after.evicted) == (3, 2)
     assert after.complete_since == NOW + timedelta(microseconds=1)
     assert after.oldest == NOW + timedelta(microseconds=2)
-    assert await how_far(database, OPERATOR) == HoldingReach(0, 0, 0, 0, 0, None, None)
+    assert await how_far(database, OPERATOR) == HeldReach(0, 0, 0, 0, 0, None, None)
 
 
 async def test_the_first_eviction_is_an_error_and_its_course_is_not(database: Database) -> None:
@@ -214,7 +214,7 @@ async def test_the_first_eviction_is_an_error_and_its_course_is_not(database: Da
 async def test_peers_take_turns_and_evict_no_more_than_must_go(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holding_module, "SLICE", 5)
+    monkeypatch.setattr(holding_module, "DELETE_ROWS", 5)
     monkeypatch.setattr(holding_module, "PAUSE", 0.001)
     quarantine(database, [f"d{number % 7}" for number in range(200)])
     gone: list[int] = []
@@ -233,7 +233,7 @@ async def test_peers_take_turns_and_evict_no_more_than_must_go(
 async def test_what_is_decided_on_while_it_is_chosen_stays(database: Database) -> None:
     quarantine(database, ["a"] * 4)
     async with open_pool(database.conninfo(INGEST), name="holding", max_size=2) as pool:
-        holding = Holding(pool, "one", SystemClock(), Quarantine(max_bytes=2000))
+        holding = QuarantineRetention(pool, "one", SystemClock(), Quarantine(max_bytes=2000))
         ids = [event_id for (event_id,) in look(database, "SELECT id FROM quarantine_events ORDER BY id")]
         arrange(database, f"UPDATE quarantine_events SET status = 'REPLAYED', decided_at = now() WHERE id = {ids[0]}")
         assert await holding._evict("acme", 2000, ids[:2], held=True) == 1
@@ -243,7 +243,7 @@ async def test_what_is_decided_on_while_it_is_chosen_stays(database: Database) -
 async def test_what_was_chosen_before_a_peer_made_room_stays(database: Database) -> None:
     quarantine(database, ["a"] * 6)
     async with open_pool(database.conninfo(INGEST), name="holding", max_size=2) as pool:
-        holding = Holding(pool, "one", SystemClock(), Quarantine(max_bytes=3000))
+        holding = QuarantineRetention(pool, "one", SystemClock(), Quarantine(max_bytes=3000))
         chosen, _ = await holding._choose("acme", 3000)
         assert len(chosen) == 3
         arrange(database, f"DELETE FROM quarantine_events WHERE id IN ({chosen[0]}, {max(chosen) + 1})")
@@ -253,7 +253,7 @@ async def test_what_was_chosen_before_a_peer_made_room_stays(database: Database)
 
 
 async def test_a_round_that_fails_is_made_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding_module, "INTERVAL", 0.02)
+    monkeypatch.setattr(holding_module, "SWEEP_SECONDS", 0.02)
     quarantine(database, ["a"] * 3)
     arrange(database, "REVOKE SELECT ON quarantine_totals FROM appliance_ingest")
     async with (
@@ -261,7 +261,7 @@ async def test_a_round_that_fails_is_made_again(database: Database, monkeypatch:
         trio.open_nursery() as nursery,
     ):
         with structlog.testing.capture_logs() as logs:
-            await nursery.start(Holding(pool, "one", SystemClock(), Quarantine(max_bytes=2000)).run)
+            await nursery.start(QuarantineRetention(pool, "one", SystemClock(), Quarantine(max_bytes=2000)).run)
             await until(lambda: len(logs) > 1)
         arrange(database, "GRANT SELECT ON quarantine_totals TO appliance_ingest")
         await until(lambda: len(left(database)) == 2)

@@ -12,7 +12,7 @@ import pytest
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid, NotFound
 from appliance.ingest.quarantine import replays, store
-from appliance.ingest.quarantine.store import MAX_IDS, OPERATOR, SHOWN_IDS, Selection, Status
+from appliance.ingest.quarantine.store import MAX_IDS, OPERATOR, SHOWN_IDS, MessageStatus, Selection
 from appliance.reading import HELD_REASONS, Reason
 from tests.support.pipeline import arrange, look
 from tests.support.postgres_server import Database
@@ -48,7 +48,7 @@ async def test_a_customer_sees_and_decides_on_its_own_messages_only(database: Da
             with pytest.raises(NotFound, match=str(other)):
                 await store.dismiss(connection, Selection(ids=(other,)), actor=ALICE, now=NOW)
             with pytest.raises(NotFound):
-                await replays.ask(connection, Selection(tenant_id="acme", ids=(other,)), actor=ALICE)
+                await replays.request_replay(connection, Selection(tenant_id="acme", ids=(other,)), actor=ALICE)
         assert await store.dismiss(connection, Selection(tenant_id="acme"), actor=ALICE, now=NOW) == 1
     assert look(database, "SELECT id FROM quarantine_events WHERE status = 'DISMISSED'") == [(MINE,)]
     assert look(database, "SELECT tenant_id, held FROM quarantine_totals ORDER BY 1") == [
@@ -58,12 +58,12 @@ async def test_a_customer_sees_and_decides_on_its_own_messages_only(database: Da
 
 async def test_a_customer_cannot_ask_for_a_replay_of_anybody_elses(database: Database) -> None:
     async with three(database) as connection:
-        job = await replays.ask(connection, Selection(tenant_id="acme"), actor=ALICE)
+        job = await replays.request_replay(connection, Selection(tenant_id="acme"), actor=ALICE)
         assert (job.total, job.selection.tenant_id, job.created_by) == (1, "acme", ALICE.name)
         assert set(job.selection.reasons) == HELD_REASONS
         for whose in (None, ""):
             async with refused(connection):
-                await replays.ask(connection, Selection(tenant_id=whose), actor=ALICE)
+                await replays.request_replay(connection, Selection(tenant_id=whose), actor=ALICE)
         async with refused(connection):
             await connection.execute("UPDATE quarantine_replays SET tenant_id = 'rival'")
     async with customer(database, "rival") as connection:
@@ -85,7 +85,7 @@ async def refused(connection: Connection[Any]) -> AsyncIterator[None]:
 async def test_the_rows_of_a_job_follow_its_column_and_not_what_its_selection_says(database: Database) -> None:
     """Row-level security checks the column; the JSON beside it could say anything."""
     async with three(database) as connection:
-        await replays.ask(connection, Selection(tenant_id="acme"), actor=ALICE)
+        await replays.request_replay(connection, Selection(tenant_id="acme"), actor=ALICE)
     arrange(database, """UPDATE quarantine_replays SET selection = '{"tenant_id": "rival"}'""")
     async with ingest(database) as connection:
         assert (await replays.get_replay(connection, 1)).selection.tenant_id == "acme"
@@ -101,7 +101,7 @@ async def test_a_decision_has_one_audit_row_in_its_transaction(database: Databas
         with pytest.raises(Conflict):
             await store.dismiss(connection, Selection(ids=(MINE,)), actor=ALICE, now=NOW)
         event = await store.get_event(connection, MINE)
-    assert (event.status, event.decided_by, event.decided_at) == (Status.DISMISSED, ALICE.name, NOW)
+    assert (event.status, event.decided_by, event.decided_at) == (MessageStatus.DISMISSED, ALICE.name, NOW)
     assert look(database, "SELECT count(*) FROM audit_log") == [(1,)]
 
 
@@ -127,11 +127,11 @@ async def test_selections_are_kept_as_they_were_asked_for(database: Database) ->
         wanted = Selection(
             tenant_id="rival", device_id="d", reasons=(Reason.DEVICE_INACTIVE,), until=NOW.replace(year=2100), ids=(2,)
         )
-        job = await replays.ask(connection, wanted, actor=ALICE)
+        job = await replays.request_replay(connection, wanted, actor=ALICE)
         assert (await replays.get_replay(connection, job.replay_id)).selection == wanted
-        everybody = await replays.ask(connection, Selection(), actor=ALICE)
+        everybody = await replays.request_replay(connection, Selection(), actor=ALICE)
         assert (everybody.total, everybody.selection.tenant_id) == (3, None)
-        nobody = await replays.ask(connection, Selection(tenant_id=""), actor=ALICE)
+        nobody = await replays.request_replay(connection, Selection(tenant_id=""), actor=ALICE)
         assert (nobody.total, nobody.selection.tenant_id) == (1, "")
 
 

@@ -10,7 +10,7 @@ from appliance.db import roles
 from appliance.db.partitions import ensure_partitions
 from appliance.db.trio_psycopg import Connection, connect
 from appliance.ingest.telemetry import messages
-from appliance.ingest.telemetry.messages import Position, RefusedMessage, StoredReading
+from appliance.ingest.telemetry.messages import MessagePosition, RefusedMessage, StoredReading
 from appliance.reading import Kind, Reason
 from tests.support.postgres_server import Database
 from tests.support.world import customer
@@ -79,7 +79,7 @@ async def test_every_message_is_on_exactly_one_page(ingest: Connection[Any]) -> 
     for number in range(9, 0, -1):
         await refuse(ingest, 7200 * number)
     found: list[StoredReading | RefusedMessage] = []
-    after: Position | None = None
+    after: MessagePosition | None = None
     while True:
         part = await messages.page(ingest, "acme", "d", limit=3, after=after)
         found += part.messages

@@ -18,15 +18,15 @@ from appliance.db import roles
 from appliance.db.pool import Pool, open_pool
 from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
-from appliance.devices.registry.claims import Outcome
-from appliance.devices.registry.provisioning import Provisioner, Request
-from appliance.devices.seats.changes import By
-from appliance.diagnostics.process_metrics import Vitals
-from appliance.diagnostics.snapshot import Bound, BrokerTerms, Companion, System
+from appliance.devices.registry.claims import ClaimOutcome
+from appliance.devices.registry.provisioning import Provisioner, ProvisioningRequest
+from appliance.devices.seats.changes import ChangeContext
+from appliance.diagnostics.process_metrics import ProcessMetrics
+from appliance.diagnostics.snapshot import BrokerTerms, Dependency, ResourceLimit, Snapshot
 from appliance.ingest.batch import Verdict
 from appliance.ingest.limits.limiter import BucketState
-from appliance.ingest.quarantine.replay_preview import Forecaster
-from appliance.keyring import Vault, new_key
+from appliance.ingest.quarantine.replay_preview import ReplayPreviewer
+from appliance.keyring import Keyring, new_key
 from appliance.metrics import Metrics
 from appliance.people.passwords import Cost, Hasher
 from appliance.people.role import Role, Theme
@@ -37,10 +37,10 @@ from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
 from appliance.web.app import Dashboard, create_app
 from appliance.web.http.cookies import SESSION
-from appliance.web.http.hardening import Limits
+from appliance.web.http.hardening import RequestLimits
 from appliance.web.http.server import serve
 from appliance.web.live.feed import LiveFeed
-from appliance.web.services import BrokerQueue, DeviceListener, Health, Recognises, Services
+from appliance.web.services import BrokerQueue, DeviceListener, Health, Recognizer, Services
 from tests.support.postgres_server import Database
 
 WELL = Health(None, None, None)
@@ -98,23 +98,23 @@ class Always:
         return None
 
 
-async def no_claims(request: Request, by: By) -> Outcome:
+async def no_claims(request: ProvisioningRequest, by: ChangeContext) -> ClaimOutcome:
     """Nobody gets here: no claim password is right."""
     raise AssertionError(f"{by.actor} claims {request.key}, though nobody was let in")
 
 
-def quiet_system(clock: SystemClock) -> System:
+def quiet_system(clock: SystemClock) -> Snapshot:
     """A process without tasks, whose Postgres and broker are well."""
-    return System(
+    return Snapshot(
         instance="0123456789ab",
         started_at=clock.wall() - 3600,
         tasks=list,
-        vitals=Vitals(Metrics(), clock, Path.cwd(), queue=lambda: 0, each_second=lambda _now: None),
+        vitals=ProcessMetrics(Metrics(), clock, Path.cwd(), queue=lambda: 0, each_second=lambda _now: None),
         companions=lambda: [
-            Companion("Postgres", embedded=True, version="15", trouble=None, answered_in=0.0004),
-            Companion("Mosquitto", embedded=True, version="2.0.11", trouble=None, connected=3, dropped=0),
+            Dependency("Postgres", embedded=True, version="15", trouble=None, answered_in=0.0004),
+            Dependency("Mosquitto", embedded=True, version="2.0.11", trouble=None, connected=3, dropped=0),
         ],
-        bounds=lambda: [Bound("Rate buckets", 471, 200_000)],
+        bounds=lambda: [ResourceLimit("Rate buckets", 471, 200_000)],
         broker_terms=BrokerTerms(5, 200_000, 268_435_456, 4096, 262_144, 10_000, 14, 805_306_368),
         retention_days=30,
         schema=lambda: 9,
@@ -122,11 +122,11 @@ def quiet_system(clock: SystemClock) -> System:
     )
 
 
-def forecaster(pool: Pool, clock: SystemClock) -> Forecaster:
+def replay_previewer(pool: Pool, clock: SystemClock) -> ReplayPreviewer:
     """As the process has it, over the registry in the database."""
     grace = timedelta(days=14)
     registry = Registry(pool, StateBook(0), Provisioner(pool), clock, capacity=0, refusal_ttl=0, grace=grace)
-    return Forecaster(pool, registry, clock, Ingest(), Retention(), grace=grace)
+    return ReplayPreviewer(pool, registry, clock, Ingest(), Retention(), grace=grace)
 
 
 def services(
@@ -136,7 +136,7 @@ def services(
     health: Health = WELL,
     public_url: str | None = None,
     live: LiveFeed | None = None,
-    identity: Recognises | None = None,
+    identity: Recognizer | None = None,
 ) -> Services:
     """What a dashboard needs; the live feed and the clock are real, and so are people where there is a database."""
     clock = SystemClock()
@@ -147,7 +147,7 @@ def services(
         pool=pool,
         access=Access(pool, web_pool or pool, clock),
         identity=identity or Identity(pool, clock),
-        sign_in=SignIn(pool, clock, Vault([new_key()]), Hasher(CHEAP)),
+        sign_in=SignIn(pool, clock, Keyring([new_key()]), Hasher(CHEAP)),
         live=live or LiveFeed(clock),
         health=lambda: health,
         metrics_text=lambda: b"appliance_messages_total 42.0\n",
@@ -157,9 +157,9 @@ def services(
         grace=timedelta(days=14),
         device_listener=DeviceListener(None, 1883),
         limit_of=lambda _tenant_id, _device_id: BucketState(10, 50, 50, overflow=False),
-        refused_at_door=lambda _tenant_id, _device_id: [],
+        broker_refusals=lambda _tenant_id, _device_id: [],
         system=quiet_system(clock),
-        forecaster=forecaster(pool, clock),
+        replay_previewer=replay_previewer(pool, clock),
     )
 
 
@@ -212,10 +212,10 @@ async def read_all(stream: trio.SocketStream, seconds: float = 5.0) -> bytes:
 
 
 @asynccontextmanager
-async def serving(given: Services, limits: Limits | None = None) -> AsyncIterator[Served]:
+async def serving(given: Services, limits: RequestLimits | None = None) -> AsyncIterator[Served]:
     """Serve a dashboard over ``given`` for the block."""
     stop, stopped = trio.Event(), trio.Event()
-    app = create_app(given, limits or Limits())
+    app = create_app(given, limits or RequestLimits())
 
     async def run(task_status: trio.TaskStatus[int]) -> None:
         await serve(app, "127.0.0.1", 0, shutdown_trigger=stop.wait, task_status=task_status)
@@ -246,8 +246,8 @@ async def without_database(
     *,
     health: Health = WELL,
     public_url: str | None = None,
-    limits: Limits | None = None,
-    identity: Recognises | None = None,
+    limits: RequestLimits | None = None,
+    identity: Recognizer | None = None,
 ) -> AsyncIterator[Served]:
     """Serve a dashboard whose Postgres cannot be reached: all but pages works."""
     async with open_pool(NOWHERE, name="nowhere", min_size=0, max_size=1, timeout=20) as pool:

@@ -159,7 +159,7 @@ def _secret() -> bytes:
     return secret
 
 
-async def newcomer(database: Database, served: Served, change: Change) -> Person:
+async def new_device(database: Database, served: Served, change: Change) -> Person:
     """Somebody with a password who is signed in."""
     role = change.who or Role.ADMIN
     person, kept = signed_in(database.conninfo(), role), await Hasher(CHEAP).hash(PASSWORD)
@@ -194,7 +194,7 @@ async def test_every_change_has_its_audit_row_in_its_transaction(database: Datab
             requests = Requests(served, asking, connection)
             for change in CHANGES:
                 first = "/set-up/" in change.path  # while nobody is there
-                who = None if first else await newcomer(database, served, change)
+                who = None if first else await new_device(database, served, change)
                 sender = who if change.who else None
                 things = requests.things(change, None if who is None else who.user_id)
                 trail.begin()
@@ -224,7 +224,7 @@ async def test_what_lets_somebody_in_asks_for_the_password_again(database: Datab
             requests = Requests(served, asking, connection)
             for change in asking_again:
                 wrong = replace(change, given=json.loads(json.dumps(change.given).replace(PASSWORD, "not mine")))
-                who = await newcomer(database, served, change)
+                who = await new_device(database, served, change)
                 things = requests.things(change, who.user_id)
                 trail.begin()
                 answer = await requests.send(wrong, things, who)

@@ -10,7 +10,7 @@ from appliance.assets import asset
 from appliance.devices.metrics.metric import Metric
 from appliance.errors import Invalid
 from appliance.web.devices.views.chart import DeviceChart, chart_of, metric_of, number
-from appliance.web.http.files import Files
+from appliance.web.http.files import StaticFiles
 from appliance.web.page import formats
 from appliance.web.page.formats import MINUS
 from appliance.web.page.templating import Templates
@@ -38,7 +38,7 @@ async def chart(database: Database, arguments: dict[str, str], metric: Metric = 
 
 
 def drawn(shown: DeviceChart) -> str:
-    return Templates(Files(asset("static")), "test").render("devices/chart.html", chart=shown)
+    return Templates(StaticFiles(asset("static")), "test").render("devices/chart.html", chart=shown)
 
 
 async def test_it_shows_line_labels_statistics_and_ranges(database: Database) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import appliance
 from appliance.assets import asset
-from appliance.web.http.files import PREFIX, TYPES, Files
+from appliance.web.http.files import PREFIX, TYPES, StaticFiles
 from tests.support.web.serving import without_database
 
 STATIC = asset("static")
@@ -21,7 +21,7 @@ TEXTS = [path for path in SHIPPED if path.suffix in {".css", ".js", ".svg", ".ht
 
 
 async def test_a_file_is_served_under_the_hash_of_its_content_for_ever() -> None:
-    address = Files(STATIC).address("app.css")
+    address = StaticFiles(STATIC).address("app.css")
     assert re.fullmatch(r"/static/app\.[0-9a-f]{12}\.css", address)
     async with without_database() as served, httpx.AsyncClient() as client:
         answer = await client.get(served.url + address)
@@ -34,7 +34,7 @@ async def test_a_file_is_served_under_the_hash_of_its_content_for_ever() -> None
 
 @pytest.mark.parametrize("accepts", ["identity", "gzip;q=0", "br"])
 async def test_who_takes_no_gzip_gets_the_plain_file(accepts: str) -> None:
-    files = Files(STATIC)
+    files = StaticFiles(STATIC)
     async with without_database() as served, httpx.AsyncClient() as client:
         answer = await client.get(served.url + files.address("tokens.css"), headers={"Accept-Encoding": accepts})
     assert "content-encoding" not in answer.headers
@@ -51,9 +51,9 @@ def test_an_address_changes_with_the_content_also_of_what_a_sheet_names(tmp_path
     (tmp_path / "a.css").write_text('b { background: url("f/b.svg") }')
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "b.svg").write_text("<svg/>")
-    before = Files(tmp_path)
+    before = StaticFiles(tmp_path)
     (tmp_path / "f" / "b.svg").write_text("<svg></svg>")
-    after = Files(tmp_path)
+    after = StaticFiles(tmp_path)
     assert before.address("f/b.svg") != after.address("f/b.svg")
     assert before.address("a.css") != after.address("a.css")
     sheet = after.get(after.address("a.css").removeprefix(PREFIX))
@@ -62,7 +62,7 @@ def test_an_address_changes_with_the_content_also_of_what_a_sheet_names(tmp_path
 
 
 def test_text_is_kept_compressed_and_fonts_are_not() -> None:
-    files = Files(STATIC)
+    files = StaticFiles(STATIC)
     font = files.get(files.address("fonts/inter-latin-wght-normal.woff2").removeprefix(PREFIX))
     sheet = files.get(files.address("app.css").removeprefix(PREFIX))
     assert font is not None

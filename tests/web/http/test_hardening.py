@@ -15,9 +15,9 @@ from appliance.web.http.cookies import SESSION
 from appliance.web.http.hardening import (
     CONTENT_SECURITY_POLICY,
     SECURITY_HEADERS,
+    ConnectionSlots,
     HostPolicy,
-    Limits,
-    Room,
+    RequestLimits,
     from_loopback,
     same_origin,
 )
@@ -287,7 +287,7 @@ def test_requests_from_this_machine(peer: str | None, forwarded: bool, local: bo
 
 
 def test_one_address_cannot_take_every_place() -> None:
-    room = Room(Limits(connections=5, connections_per_address=2))
+    room = ConnectionSlots(RequestLimits(connections=5, connections_per_address=2))
     assert [room.take("192.0.2.1") for _ in range(3)] == [True, True, False]
     assert [room.take("127.0.0.1") for _ in range(3)] == [True, True, True]
     assert not room.take("192.0.2.2"), "no place is left at all"
@@ -296,7 +296,7 @@ def test_one_address_cannot_take_every_place() -> None:
 
 
 async def test_past_the_last_place_the_answer_is_503_with_retry_after() -> None:
-    async with without_database(limits=Limits(connections=1)) as served, await served.connect() as first:
+    async with without_database(limits=RequestLimits(connections=1)) as served, await served.connect() as first:
         await first.send_all(HEAD + b"\r\n")
         assert (await first.receive_some()).startswith(b"HTTP/1.1 200")
         answer = await served.exchange(b"")
@@ -305,14 +305,14 @@ async def test_past_the_last_place_the_answer_is_503_with_retry_after() -> None:
 
 
 async def test_a_silent_or_slow_peer_is_closed() -> None:
-    async with without_database(limits=Limits(head_time=0.2)) as served:
+    async with without_database(limits=RequestLimits(head_time=0.2)) as served:
         assert await served.exchange(b"", seconds=20) == b""
         assert await served.exchange(b"GET /healthz HT", seconds=20) == b""
 
 
 async def test_a_head_that_comes_byte_by_byte_is_closed() -> None:
     """However lively it looks: the time is for the whole head."""
-    async with without_database(limits=Limits(head_time=0.3)) as served, await served.connect() as slow:
+    async with without_database(limits=RequestLimits(head_time=0.3)) as served, await served.connect() as slow:
         began = trio.current_time()
         with pytest.raises(trio.BrokenResourceError), trio.fail_after(20):  # noqa: PT012 - each byte may be the last
             for byte in HEAD + b"X: " + b"a" * 1000:
@@ -322,7 +322,7 @@ async def test_a_head_that_comes_byte_by_byte_is_closed() -> None:
 
 
 async def test_a_body_that_stalls_is_answered_408() -> None:
-    async with without_database(limits=Limits(body_time=0.2)) as served:
+    async with without_database(limits=RequestLimits(body_time=0.2)) as served:
 
         @served.app.post("/echo")
         @allow(OPEN)
@@ -334,7 +334,7 @@ async def test_a_body_that_stalls_is_answered_408() -> None:
 
 
 async def test_a_chunked_body_past_the_limit_is_refused() -> None:
-    async with without_database(limits=Limits(body=1000)) as served:
+    async with without_database(limits=RequestLimits(body=1000)) as served:
 
         @served.app.post("/echo")
         @allow(OPEN)
@@ -346,7 +346,7 @@ async def test_a_chunked_body_past_the_limit_is_refused() -> None:
 
 
 async def test_a_peer_that_stops_reading_is_cut_off_and_its_place_is_free() -> None:
-    async with without_database(limits=Limits(send_time=0.3, connections=1)) as served:
+    async with without_database(limits=RequestLimits(send_time=0.3, connections=1)) as served:
 
         @served.app.get("/large")
         @allow(OPEN)

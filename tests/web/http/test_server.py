@@ -7,14 +7,14 @@ import trio
 
 from appliance.errors import ApplianceError
 from appliance.web.access.auth import OPEN, allow
-from appliance.web.http.hardening import Limits
+from appliance.web.http.hardening import RequestLimits
 from appliance.web.http.listener import open_listener
 from tests.support.busy import within
 from tests.support.web.serving import Served, closed_with, page_socket, read_all, without_database
 
 STOP = 2.0
 """Seconds in which the drain must be over."""
-BRIEF = Limits(drain_time=0.3)
+BRIEF = RequestLimits(drain_time=0.3)
 
 
 async def stop_and_wait(served: Served) -> float:
@@ -152,4 +152,4 @@ async def test_cancelling_the_server_ends_it_with_a_stuck_peer() -> None:
 
 
 def test_the_drain_leaves_room_within_what_is_promised() -> None:
-    assert Limits().drain_time < STOP
+    assert RequestLimits().drain_time < STOP

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from appliance.web.access.auth import Viewer
-from appliance.web.live.parts import SHARED_FOR, Fragment, LivePages
+from appliance.web.live.parts import SHARED_FOR, LivePages, LivePart
 from tests.support.web.serving import OPERATOR
 
 
@@ -18,9 +18,9 @@ async def test_one_rendering_is_shared_for_its_time_and_no_longer(
     del autojump_clock  # it counts as installed only when it is asked for by name
     rendered: list[Viewer] = []
 
-    async def render(seen_by: Viewer) -> list[Fragment]:
+    async def render(seen_by: Viewer) -> list[LivePart]:
         rendered.append(seen_by)
-        return [Fragment("x", str(len(rendered)))]
+        return [LivePart("x", str(len(rendered)))]
 
     pages = LivePages()
     pages.add("page", render, shared_for=shared_for)
@@ -37,7 +37,7 @@ async def test_pages_of_one_family_have_its_time(autojump_clock: trio.testing.Mo
     del autojump_clock
     rendered: list[str] = []
 
-    async def render(_: Viewer, which: str) -> list[Fragment]:
+    async def render(_: Viewer, which: str) -> list[LivePart]:
         rendered.append(which)
         return []
 

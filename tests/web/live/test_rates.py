@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.web.live.rates import CURRENT, HOUR, Point, RateWindow
+from appliance.web.live.rates import CURRENT, HOUR, RatePoint, RateWindow
 
 START = 10_000.0
 
@@ -36,18 +36,18 @@ def test_a_step_is_the_mean_of_its_seconds() -> None:
     window = RateWindow(START)
     for second in range(20):
         window.add(START + second, second, 1)
-    assert window.series(START + 20, step=20, points=1) == [Point(9.5, 1.0)]
+    assert window.series(START + 20, step=20, points=1) == [RatePoint(9.5, 1.0)]
 
 
 def test_a_step_that_is_not_over_is_left_out() -> None:
     window = RateWindow(START)
     window.add(START, 20, 0)
-    assert window.series(START + 19, step=20, points=1) == [Point(None, None)]
+    assert window.series(START + 19, step=20, points=1) == [RatePoint(None, None)]
 
 
 def test_before_the_start_there_is_a_gap_and_silence_is_zero() -> None:
     window = RateWindow(START)
-    assert window.series(START + 40, step=20, points=3) == [Point(None, None), Point(0, 0), Point(0, 0)]
+    assert window.series(START + 40, step=20, points=3) == [RatePoint(None, None), RatePoint(0, 0), RatePoint(0, 0)]
 
 
 def test_what_is_older_than_an_hour_is_forgotten() -> None:
@@ -60,7 +60,7 @@ def test_what_is_older_than_an_hour_is_forgotten() -> None:
 def test_a_past_minute_can_be_filled_in_later() -> None:
     window = RateWindow(START)
     window.add(START - 100, 60, 0)
-    assert window.series(START, step=20, points=5)[0] == Point(3.0, 0.0)
+    assert window.series(START, step=20, points=5)[0] == RatePoint(3.0, 0.0)
 
 
 @given(st.lists(st.tuples(st.floats(0, 3 * HOUR), st.integers(0, 1000)), max_size=50))

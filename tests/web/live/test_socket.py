@@ -10,7 +10,7 @@ from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.people.role import Role
 from appliance.reading import Kind
 from appliance.web.access.auth import Viewer
-from appliance.web.http.hardening import Limits
+from appliance.web.http.hardening import RequestLimits
 from appliance.web.live import parts, socket
 from appliance.web.page.formats import MINUS
 from appliance.web.services import Health
@@ -79,9 +79,9 @@ async def test_silence_of_the_devices_is_no_silence_of_the_socket() -> None:
 
 
 async def test_a_page_on_which_nothing_changes_hears_that_all_is_as_it_was() -> None:
-    async def standing(seen_by: Viewer) -> list[parts.Fragment]:
+    async def standing(seen_by: Viewer) -> list[parts.LivePart]:
         del seen_by
-        return [parts.Fragment("one", '<p id="one">1</p>')]
+        return [parts.LivePart("one", '<p id="one">1</p>')]
 
     async with without_database() as served:
         served.app.live_pages.add("standing", standing)
@@ -118,11 +118,11 @@ async def test_two_pages_see_the_same() -> None:
 async def test_a_page_whose_parts_cannot_be_had_hears_nothing_until_they_can() -> None:
     tries: list[Viewer] = []
 
-    async def away_for_a_while(seen_by: Viewer) -> list[parts.Fragment]:
+    async def away_for_a_while(seen_by: Viewer) -> list[parts.LivePart]:
         tries.append(seen_by)
         if 1 < len(tries) < 4:
             raise parts.NotNow("Postgres is away")
-        return [parts.Fragment("one", f'<p id="one">{len(tries)}</p>')]
+        return [parts.LivePart("one", f'<p id="one">{len(tries)}</p>')]
 
     async with without_database() as served:
         served.app.live_pages.add("standing", away_for_a_while)
@@ -183,7 +183,7 @@ async def test_compression_is_not_offered() -> None:
 
 
 async def test_a_page_that_leaves_frees_its_place() -> None:
-    async with without_database(limits=Limits(connections=1)) as served:
+    async with without_database(limits=RequestLimits(connections=1)) as served:
         async with page_socket(served) as page:
             await page.get_message()
         await served.places_free()

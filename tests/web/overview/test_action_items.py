@@ -4,25 +4,27 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from appliance.devices.fleet import SiteTally
+from appliance.devices.fleet import SiteCounts
 from appliance.people.role import Role
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
-from appliance.web.overview.action_items import Item, Places, needed
+from appliance.web.overview.action_items import ActionItem, PageLinks, action_items
 from appliance.web.overview.onboarding_checklist import steps
-from appliance.web.overview.query import Figures
+from appliance.web.overview.query import OverviewData
 
 NOW = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)
-CUSTOMER, ALL = Places(operator=False, tenant="acme"), Places(operator=True, tenant=None)
+CUSTOMER, ALL = PageLinks(operator=False, tenant="acme"), PageLinks(operator=True, tenant=None)
 
 
-def figures(*sites: SiteTally, subscriptions: tuple[Subscription, ...] = (), held: int = 0, people: int = 1) -> Figures:
+def figures(
+    *sites: SiteCounts, subscriptions: tuple[Subscription, ...] = (), held: int = 0, people: int = 1
+) -> OverviewData:
     at = NOW.timestamp()
-    return Figures(at, at, sites, subscriptions, people, held, at - 7200 if held else None, {})
+    return OverviewData(at, at, sites, subscriptions, people, held, at - 7200 if held else None, {})
 
 
-def site(name: str = "hall", *, online: int = 0, offline: int = 0, refused: int = 0, waiting: int = 0) -> SiteTally:
+def site(name: str = "hall", *, online: int = 0, offline: int = 0, refused: int = 0, waiting: int = 0) -> SiteCounts:
     active = online + offline + refused
-    return SiteTally("acme", name, name.title(), active, waiting, 0, online, 0, offline, refused, active)
+    return SiteCounts("acme", name, name.title(), active, waiting, 0, online, 0, offline, refused, active)
 
 
 def subscription(days: float, *, used: int = 3, kind: SubscriptionType = SubscriptionType.MAIN) -> Subscription:
@@ -30,12 +32,12 @@ def subscription(days: float, *, used: int = 3, kind: SubscriptionType = Subscri
     return Subscription("SUB-1", "acme", kind, None, 10, used, start, end, Status.ACTIVE, description="Base")
 
 
-def sentences(told: Figures, places: Places = CUSTOMER) -> list[tuple[str, str]]:
+def sentences(told: OverviewData, places: PageLinks = CUSTOMER) -> list[tuple[str, str]]:
     return [(item.severity, item.before + item.what + item.after) for item in items(told, places)]
 
 
-def items(told: Figures, places: Places = CUSTOMER) -> list[Item]:
-    return needed(told, NOW.timestamp(), UTC, places)
+def items(told: OverviewData, places: PageLinks = CUSTOMER) -> list[ActionItem]:
+    return action_items(told, NOW.timestamp(), UTC, places)
 
 
 def test_nothing_needs_attention_while_all_is_well() -> None:
@@ -91,7 +93,7 @@ def test_the_worst_stands_first_and_quarantine_says_since_when() -> None:
 
 
 def test_steps_tick_themselves_and_go_once_all_that_can_be_taken_are_done() -> None:
-    def done(told: Figures) -> list[bool]:
+    def done(told: OverviewData) -> list[bool]:
         return [step.done for step in steps(told, Role.ADMIN, CUSTOMER)]
 
     assert done(figures()) == [False, False, False, False, False]

@@ -7,8 +7,8 @@ import pytest
 from appliance.errors import Invalid
 from appliance.web.live import message_rates
 from appliance.web.live.feed import LiveFeed
-from appliance.web.overview.choice import Choice, Range
-from appliance.web.overview.query import Books, Figures
+from appliance.web.overview.choice import OverviewChoice, OverviewRange
+from appliance.web.overview.query import AccountingRead, OverviewData
 from tests.web.live.test_feed import Steady
 
 NOW = 1_795_700_000.0
@@ -18,25 +18,25 @@ NOW = 1_795_700_000.0
 @pytest.mark.parametrize(
     ("choice", "name"),
     [
-        (Choice(), "overview"),
-        (Choice("acme"), "overview/acme"),
-        (Choice(None, None, Range.WEEK), "overview//7d"),
-        (Choice("acme", "hall"), "overview/acme/1h/hall"),
-        (Choice("acme", "", Range.DAY), "overview/acme/24h/.none"),
+        (OverviewChoice(), "overview"),
+        (OverviewChoice("acme"), "overview/acme"),
+        (OverviewChoice(None, None, OverviewRange.WEEK), "overview//7d"),
+        (OverviewChoice("acme", "hall"), "overview/acme/1h/hall"),
+        (OverviewChoice("acme", "", OverviewRange.DAY), "overview/acme/24h/.none"),
     ],
 )
-def test_a_choice_is_found_again_by_the_name_of_its_live_page(choice: Choice, name: str) -> None:
+def test_a_choice_is_found_again_by_the_name_of_its_live_page(choice: OverviewChoice, name: str) -> None:
     assert choice.live_page == name
-    assert Choice.of_live_page(name.partition("/")[2], None) == choice
+    assert OverviewChoice.of_live_page(name.partition("/")[2], None) == choice
 
 
 def test_whoever_has_a_tenant_chooses_no_other() -> None:
-    assert Choice.of_live_page("rival/24h/hall", "acme") == Choice("acme", "hall", Range.DAY)
+    assert OverviewChoice.of_live_page("rival/24h/hall", "acme") == OverviewChoice("acme", "hall", OverviewRange.DAY)
 
 
 @pytest.mark.parametrize("which", ["a b", "acme/2h", "acme/1h/../x", "acme/1h/h/x", "/1h/hall", "acme/1h/\0"])
 def test_what_cannot_be_chosen_is_no_live_page(which: str) -> None:
-    assert Choice.of_live_page(which, None) is None
+    assert OverviewChoice.of_live_page(which, None) is None
 
 
 @pytest.mark.parametrize(
@@ -45,16 +45,16 @@ def test_what_cannot_be_chosen_is_no_live_page(which: str) -> None:
 )
 def test_what_cannot_be_chosen_is_named(tenant: str | None, arguments: dict[str, str], field: str) -> None:
     with pytest.raises(Invalid) as wrong:
-        Choice.of(tenant, arguments)
+        OverviewChoice.of(tenant, arguments)
     assert wrong.value.field == field
 
 
 def test_a_span_is_cut_into_whole_steps_and_the_one_that_runs_is_not_drawn() -> None:
-    week = Choice("acme", None, Range.WEEK)
+    week = OverviewChoice("acme", None, OverviewRange.WEEK)
     since = week.since(NOW)
     assert (since % 3600, NOW - since) == (0, 7 * 86_400 + 2000)
-    books = [Books(since + hour * 3600, 7200, 3600, 3600, 0) for hour in (0, 167, 168)]
-    figures = Figures(since, NOW, [], [], 1, 0, None, {}, books)
+    books = [AccountingRead(since + hour * 3600, 7200, 3600, 3600, 0) for hour in (0, 167, 168)]
+    figures = OverviewData(since, NOW, [], [], 1, 0, None, {}, books)
     assert figures.received == 3 * 7200
     drawn = message_rates.flow(LiveFeed(Steady()), figures, week)
     assert [(point.accepted, point.refused) for point in drawn.points] == [(1, 1), *[(0, 0)] * 166, (1, 1)]

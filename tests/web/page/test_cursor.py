@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.devices.fleet import Place
+from appliance.devices.fleet import FleetPosition
 from appliance.errors import Invalid
 from appliance.web.page import cursor
 
@@ -19,14 +19,14 @@ def test_a_place_comes_back_as_it_was(key: str, waiting: bool) -> None:
         key.encode()
     except UnicodeEncodeError:
         return
-    place = Place(waiting, key, "acme", "d")
-    assert cursor.read(cursor.write(place), Place) == place
+    place = FleetPosition(waiting, key, "acme", "d")
+    assert cursor.read(cursor.write(place), FleetPosition) == place
 
 
 def test_nothing_is_no_place() -> None:
     assert cursor.write(None) is None
-    assert cursor.read(None, Place) is None
-    assert cursor.read("", Place) is None
+    assert cursor.read(None, FleetPosition) is None
+    assert cursor.read("", FleetPosition) is None
 
 
 def made_of(value: object) -> str:
@@ -49,11 +49,11 @@ def made_of(value: object) -> str:
 )
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(Invalid) as refused:
-        cursor.read(text, Place)
+        cursor.read(text, FleetPosition)
     assert refused.value.field == "cursor"
 
 
 @given(st.text())
 def test_no_text_is_a_surprise(text: str) -> None:
     with contextlib.suppress(Invalid):
-        cursor.read(text, Place)
+        cursor.read(text, FleetPosition)

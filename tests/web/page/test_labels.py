@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.reading import HELD_REASONS, Reason
-from appliance.web.page.labels import REASONS, reason_words
+from appliance.web.page.labels import REASONS, reason_label
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -25,4 +25,4 @@ def test_nothing_is_said_to_be_held_that_is_not() -> None:
 
 
 def test_a_code_of_a_newer_version_stands_for_itself() -> None:
-    assert reason_words("FROM_THE_FUTURE").title == "FROM_THE_FUTURE"
+    assert reason_label("FROM_THE_FUTURE").title == "FROM_THE_FUTURE"

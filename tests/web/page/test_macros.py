@@ -8,7 +8,7 @@ import pytest
 from appliance.assets import asset
 from appliance.people.role import Role, Theme
 from appliance.web.access.auth import Viewer
-from appliance.web.http.files import Files
+from appliance.web.http.files import StaticFiles
 from appliance.web.page.address import Address
 from appliance.web.page.frame import Frame, navigation
 from appliance.web.page.templating import Templates
@@ -20,7 +20,7 @@ LIST = Address("/devices", (("sort", "-name"), ("status", "ACTIVE"), ("site", "h
 
 @pytest.fixture(scope="module")
 def templates() -> Templates:
-    return Templates(Files(asset("static")), "edge-1")
+    return Templates(StaticFiles(asset("static")), "edge-1")
 
 
 def rendered(templates: Templates, source: str) -> str:

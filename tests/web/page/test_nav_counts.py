@@ -7,14 +7,14 @@ import pytest
 
 from appliance.people.role import Role
 from appliance.web.http.cookies import SESSION
-from appliance.web.page.nav_counts import Tallies, Tally
+from appliance.web.page.nav_counts import NavCount, NavCounts
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.serving import OPERATOR, over, without_database
 
 DISMISS = "UPDATE quarantine_events SET status = 'DISMISSED', decided_at = now(), decided_by = 'somebody'"
-NONE = Tallies(devices=0, waiting=0, held=0)
+NONE = NavCounts(devices=0, waiting=0, held=0)
 
 
 def beside(html: str) -> dict[str, str]:
@@ -28,13 +28,15 @@ def beside(html: str) -> dict[str, str]:
     [
         (NONE, "/devices", None),
         (NONE, "/quarantine", None),
-        (Tallies(466, 0, 212), "/devices", Tally(466, spoken="in all")),
-        (Tallies(466, 3, 212), "/devices", Tally(3, shown="waiting")),
-        (Tallies(466, 3, 212), "/quarantine", Tally(212, spoken="held")),
-        (Tallies(466, 3, 212), "/sites", None),
+        (NavCounts(466, 0, 212), "/devices", NavCount(466, spoken="in all")),
+        (NavCounts(466, 3, 212), "/devices", NavCount(3, shown="waiting")),
+        (NavCounts(466, 3, 212), "/quarantine", NavCount(212, spoken="held")),
+        (NavCounts(466, 3, 212), "/sites", None),
     ],
 )
-def test_a_line_says_what_there_is_unless_something_waits(tallies: Tallies, path: str, tally: Tally | None) -> None:
+def test_a_line_says_what_there_is_unless_something_waits(
+    tallies: NavCounts, path: str, tally: NavCount | None
+) -> None:
     assert tallies.beside(path) == tally
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.history.series import Point, Series, Source, Span
+from appliance.history.series import Point, Series, Source, TimeSpan
 from appliance.web.page.formats import MINUS
 from appliance.web.page.plot import Box, axis_of, plot, time_ticks
 
@@ -22,7 +22,7 @@ def point(at: float, mean: float, low: float | None = None, high: float | None =
 
 
 def series(*points: Point, step: int = 60, seconds: float = 600) -> Series:
-    return Series(Span(START, START + timedelta(seconds=seconds)), step, Source.READINGS, points)
+    return Series(TimeSpan(START, START + timedelta(seconds=seconds)), step, Source.READINGS, points)
 
 
 def axis(low: float, high: float) -> tuple[float, float, list[str]]:
@@ -90,19 +90,19 @@ def test_nothing_is_an_empty_plot() -> None:
     ],
 )
 def test_times_are_round_in_the_zone_of_whoever_looks(span: timedelta, labels: list[str]) -> None:
-    assert [tick.text for tick in time_ticks(Span(START - span, START), OSLO)] == labels
+    assert [tick.text for tick in time_ticks(TimeSpan(START - span, START), OSLO)] == labels
 
 
 def test_round_times_stay_round_where_the_clock_is_changed() -> None:
     last = datetime(2026, 10, 25, 12, tzinfo=OSLO)
-    labels = [tick.text for tick in time_ticks(Span((last.astimezone(UTC) - timedelta(hours=24)), last), OSLO)]
+    labels = [tick.text for tick in time_ticks(TimeSpan((last.astimezone(UTC) - timedelta(hours=24)), last), OSLO)]
     assert labels == ["Sat 13:00", "18:00", "Sun 00:00", "06:00", "Sun 12:00"]
 
 
 @given(st.integers(1, 100 * 366 * 86_400), st.integers(0, 10**9))
 def test_every_span_has_few_labels_in_order(seconds: int, ago: int) -> None:
     last = START - timedelta(seconds=ago)
-    ticks = time_ticks(Span(last - timedelta(seconds=min(seconds, int(last.timestamp()) - 86_400)), last), OSLO)
+    ticks = time_ticks(TimeSpan(last - timedelta(seconds=min(seconds, int(last.timestamp()) - 86_400)), last), OSLO)
     assert 2 <= len(ticks) <= 8
     assert [tick.at for tick in ticks] == sorted(tick.at for tick in ticks)
     assert all(re.fullmatch(r"[A-Za-z0-9: ]+", tick.text) for tick in ticks)

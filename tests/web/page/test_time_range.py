@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import Invalid
-from appliance.web.page.time_range import Chosen, Range, choose
+from appliance.web.page.time_range import RangeName, TimeRange, choose
 
 OSLO = ZoneInfo("Europe/Oslo")
 NOW = datetime(2026, 11, 24, 13, 32, tzinfo=UTC)
 
 
-def chosen(**arguments: str) -> Chosen:
+def chosen(**arguments: str) -> TimeRange:
     if "first" in arguments:
         arguments["from"] = arguments.pop("first")
     return choose(arguments, NOW, OSLO)
@@ -27,7 +27,7 @@ def ends(**arguments: str) -> tuple[str, str]:
 
 
 def test_the_last_day_is_shown_unless_the_address_says_more() -> None:
-    assert chosen().range is Range.DAY
+    assert chosen().range is RangeName.DAY
     assert ends() == ("2026-11-23T14:32:00+01:00", "2026-11-24T14:32:00+01:00")
 
 

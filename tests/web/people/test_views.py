@@ -26,10 +26,10 @@ async def test_an_admin_invites_and_the_link_leads_in(database: Database) -> Non
         page = (await browser.get("/users")).text
         assert "Kim" in page
         assert "Invited" in page
-        async with browsing(served) as newcomer:
+        async with browsing(served) as new_device:
             path = link[1].removeprefix(served.url)
-            assert (await send(newcomer, path, password=PASSWORD)).status_code == 303
-            assert (await send(newcomer, "/sign-in", email="kim@acme.example", password=PASSWORD)).status_code == 303
+            assert (await send(new_device, path, password=PASSWORD)).status_code == 303
+            assert (await send(new_device, "/sign-in", email="kim@acme.example", password=PASSWORD)).status_code == 303
 
 
 async def test_a_wrong_invitation_comes_back_filled_in_with_the_field_named(database: Database) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from appliance.broker.refusals import Cause, Refused
+from appliance.broker.refusals import BrokerRefusal, RefusalCause
 from appliance.people.role import Role
 from tests.ingest.quarantine.test_replayer import replayer
 from tests.support.pipeline import arrange, furnish, look, open_plant, telemetry
@@ -238,15 +238,15 @@ async def test_a_replay_that_waits_can_be_cancelled(database: Database) -> None:
 
 async def test_refusals_at_the_door_are_the_tenants_own(database: Database) -> None:
     seen = [
-        Refused(Cause.TOPIC, time.time(), "10.0.0.7", "c1", "acme/device/a", "tenants/acme/a", 412),
-        Refused(Cause.TOPIC, time.time(), "10.0.0.8", "c2", "rival/device/r", "x", 1),
-        Refused(Cause.SIGN_IN, time.time(), "10.0.0.9"),
+        BrokerRefusal(RefusalCause.TOPIC, time.time(), "10.0.0.7", "c1", "acme/device/a", "tenants/acme/a", 412),
+        BrokerRefusal(RefusalCause.TOPIC, time.time(), "10.0.0.8", "c2", "rival/device/r", "x", 1),
+        BrokerRefusal(RefusalCause.SIGN_IN, time.time(), "10.0.0.9"),
     ]
 
-    def refused(tenant: str | None, device: str | None) -> list[Refused]:
+    def refused(tenant: str | None, device: str | None) -> list[BrokerRefusal]:
         return [one for one in seen if tenant in (None, one.tenant_id) and device in (None, one.device_id)]
 
-    async with over(database, refused_at_door=refused) as served:
+    async with over(database, broker_refusals=refused) as served:
         async with calling(served, database) as admin:
             (told,) = await admin.ask("GET", f"{QUARANTINE}/door")
             assert (told["cause"], told["times"], told["device_id"]) == ("topic", 412, "a")

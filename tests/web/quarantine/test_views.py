@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from appliance.broker.refusals import Cause, Refused
+from appliance.broker.refusals import BrokerRefusal, RefusalCause
 from appliance.people.role import Role
 from appliance.web.quarantine.actions import NEWER
 from tests.support.pipeline import arrange, look
@@ -289,15 +289,15 @@ async def test_a_replay_says_first_what_would_become_of_it_and_then_how_far_it_i
 
 async def test_the_door_groups_refusals_by_cause_and_says_what_to_mend(database: Database) -> None:
     seen = [
-        Refused(Cause.TOPIC, time.time(), "10.0.0.7", "c1", "acme/device/a", "tenants/acme/a", 412),
-        Refused(Cause.TOPIC, time.time(), "10.0.0.8", "c2", "rival/device/r", "elsewhere", 1),
-        Refused(Cause.SIGN_IN, time.time(), "10.0.0.9"),
+        BrokerRefusal(RefusalCause.TOPIC, time.time(), "10.0.0.7", "c1", "acme/device/a", "tenants/acme/a", 412),
+        BrokerRefusal(RefusalCause.TOPIC, time.time(), "10.0.0.8", "c2", "rival/device/r", "elsewhere", 1),
+        BrokerRefusal(RefusalCause.SIGN_IN, time.time(), "10.0.0.9"),
     ]
 
-    def refused(tenant: str | None, device: str | None) -> list[Refused]:
+    def refused(tenant: str | None, device: str | None) -> list[BrokerRefusal]:
         return [one for one in seen if tenant in (None, one.tenant_id) and device in (None, one.device_id)]
 
-    async with looking(database, refused_at_door=refused) as admin:
+    async with looking(database, broker_refusals=refused) as admin:
         html = (await admin.get(f"{PAGE}/door")).text
         assert "publishes to `tenants/acme/a`, should be `tenant/acme/device/a/telemetry`" in html
         assert "412 times" in html

@@ -11,9 +11,9 @@ import trio
 
 from appliance.clock import SystemClock
 from appliance.diagnostics.latency import Percentiles
-from appliance.diagnostics.snapshot import BrokerTerms, Companion
+from appliance.diagnostics.snapshot import BrokerTerms, Dependency
 from appliance.people.role import Role
-from appliance.runtime.tree import Report, Tell, Tree
+from appliance.runtime.tree import Report, Reporter, Tree
 from appliance.web.page import formats
 from appliance.web.system.labels import promise
 from tests.support.busy import within
@@ -31,7 +31,7 @@ async def _quiet(*, task_status: trio.TaskStatus[None]) -> None:
         task_status.started()
 
 
-def _telling(report: Report) -> Tell:
+def _telling(report: Report) -> Reporter:
     return lambda: report
 
 
@@ -92,7 +92,7 @@ async def test_what_an_error_says_is_text_and_nothing_else(database: Database) -
 
 
 async def test_a_service_that_does_not_answer_is_told(database: Database) -> None:
-    away = Companion("Postgres", embedded=True, version="15", trouble="is waiting", restarts=3, last_error="SIGKILL")
+    away = Dependency("Postgres", embedded=True, version="15", trouble="is waiting", restarts=3, last_error="SIGKILL")
     async with page(database, companions=lambda: [away]) as asking:
         html = (await asking.get("/system")).text
     for words in ("0 of 1 answering", "is waiting", "last error: SIGKILL"):

@@ -7,7 +7,7 @@ from quart import Blueprint, Response, request
 from appliance.errors import Invalid
 from appliance.web.access.auth import ADMINS, allow
 from appliance.web.access.transactions import tenant_of
-from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.api.schemas import (
     DeviceImport,
     DeviceImportQuery,
@@ -24,14 +24,14 @@ from appliance.web.services import Services
 def blueprint(services: Services) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_device_many", __name__)
-    desk = DeviceDesk(services)
+    actions = DeviceActions(services)
 
     @routes.post("/customer/devices/bulk")
     @allow(ADMINS)
     @describe("One step for many devices", body=DeviceSteps, answers={HTTPStatus.OK: list[DeviceStepAnswer]})
     async def step_many() -> Response:
         wanted = await body(DeviceSteps)
-        answers = await desk.step_many(tenant_of(), wanted.devices, wanted.step, wanted.subscription_id)
+        answers = await actions.step_many(tenant_of(), wanted.devices, wanted.step, wanted.subscription_id)
         return answer([step_answer(one) for one in answers])
 
     @routes.post("/customer/devices/import")
@@ -48,7 +48,9 @@ def blueprint(services: Services) -> Blueprint:
         if request.mimetype != "text/csv":
             raise Invalid("Send the file itself, with Content-Type text/csv.")
         data: bytes = await request.get_data(as_text=False)  # type: ignore[assignment] # not as text
-        imported = await desk.import_csv(tenant_of(), data, dry_run=asked.dry_run, with_credentials=asked.credentials)
+        imported = await actions.import_csv(
+            tenant_of(), data, dry_run=asked.dry_run, with_credentials=asked.credentials
+        )
         return answer(import_of(imported, dry_run=asked.dry_run))
 
     return routes

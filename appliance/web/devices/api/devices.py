@@ -10,11 +10,11 @@ from quart import Blueprint, Response
 from appliance.devices import fleet
 from appliance.devices.description import Description, OwnLimits, described
 from appliance.devices.device import NewDevice
-from appliance.devices.fleet import Member, Place
+from appliance.devices.fleet import FleetDevice, FleetPosition
 from appliance.errors import Conflict, Invalid
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
-from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.api.schemas import (
     BrokerAnswer,
     DeviceChange,
@@ -39,7 +39,7 @@ from appliance.web.services import Services
 def blueprint(services: Services) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_devices", __name__)
-    desk, access = DeviceDesk(services), services.access
+    actions, access = DeviceActions(services), services.access
 
     @routes.get("/customer/devices")
     @allow(READERS)
@@ -51,7 +51,7 @@ def blueprint(services: Services) -> Blueprint:
         if csv_export.asked_for():
             return list_files.devices(services, viewer(), wanted, sort, down=down)
         async with access.reading() as connection:
-            place = cursor.read(asked.cursor, Place)
+            place = cursor.read(asked.cursor, FleetPosition)
             page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=asked.limit, after=place)
         return answer(DevicePage([shown(member) for member in page.members], page.total, cursor.write(page.next)))
 
@@ -60,7 +60,7 @@ def blueprint(services: Services) -> Blueprint:
     @describe("Register a device", body=DeviceNew, answers={HTTPStatus.CREATED: DeviceCredential})
     async def create() -> Response:
         new = await body(DeviceNew)
-        handed = await desk.create(tenant_of(), NewDevice(**msgspec.structs.asdict(new)))
+        handed = await actions.create(tenant_of(), NewDevice(**msgspec.structs.asdict(new)))
         where = {"Location": f"/customer/devices/{new.device_id}"}
         return answer(secrets_of(handed), HTTPStatus.CREATED, where)
 
@@ -84,7 +84,7 @@ def blueprint(services: Services) -> Blueprint:
             seen = await fleet.get(connection, tenant_id, device_of_path(device_id))
         if wanted.version not in (None, seen.version):
             raise Conflict(f"Somebody has changed device {device_id} meanwhile; read it again.")
-        return answer(shown(await desk.describe(tenant_id, seen, *_changed(seen, wanted))))
+        return answer(shown(await actions.describe(tenant_id, seen, *_changed(seen, wanted))))
 
     @routes.delete("/customer/devices/<device_id>")
     @allow(ADMINS)
@@ -99,12 +99,12 @@ def blueprint(services: Services) -> Blueprint:
         if history not in {"keep", "erase"}:
             raise Invalid("Say history=keep or history=erase.", "history")
         kept = history == "keep"
-        return answer({"broker": await desk.delete(tenant_of(), device_of_path(device_id), keep_history=kept)})
+        return answer({"broker": await actions.delete(tenant_of(), device_of_path(device_id), keep_history=kept)})
 
     return routes
 
 
-def _changed(seen: Member, wanted: DeviceChange) -> tuple[Description, OwnLimits]:
+def _changed(seen: FleetDevice, wanted: DeviceChange) -> tuple[Description, OwnLimits]:
     """The device as it is to be: what was not given stays."""
     given = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not UNSET}
     stated = {name: given[name] for name in ("name", "place", "tags", "site_id", "interval") if name in given}

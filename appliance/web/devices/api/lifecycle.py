@@ -11,7 +11,7 @@ from appliance.devices.device import Event
 from appliance.errors import Invalid
 from appliance.web.access.auth import ADMINS, allow
 from appliance.web.access.transactions import tenant_of
-from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.api.schemas import (
     BrokerAnswer,
     DeviceCredential,
@@ -32,7 +32,7 @@ from appliance.web.services import Services
 def blueprint(services: Services) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_device_life", __name__)
-    desk, access = DeviceDesk(services), services.access
+    actions, access = DeviceActions(services), services.access
 
     async def now_of(tenant_id: str, device_id: str) -> Response:
         async with access.reading() as connection:
@@ -43,14 +43,14 @@ def blueprint(services: Services) -> Blueprint:
     @describe("Approve a device that waits", body=DeviceSeat, answers={HTTPStatus.OK: DeviceOut})
     async def approve(device_id: str) -> Response:
         seat = (await body(DeviceSeat)).subscription_id
-        await desk.step(tenant_of(), device_of_path(device_id), Event.APPROVE, seat)
+        await actions.step(tenant_of(), device_of_path(device_id), Event.APPROVE, seat)
         return await now_of(tenant_of(), device_id)
 
     @routes.post("/customer/devices/<device_id>/reject")
     @allow(ADMINS)
     @describe("Turn away a device that waits", answers={HTTPStatus.OK: DeviceOut})
     async def reject(device_id: str) -> Response:
-        await desk.step(tenant_of(), device_of_path(device_id), Event.REJECT)
+        await actions.step(tenant_of(), device_of_path(device_id), Event.REJECT)
         return await now_of(tenant_of(), device_id)
 
     @routes.post("/customer/devices/<device_id>/deactivate")
@@ -58,7 +58,7 @@ def blueprint(services: Services) -> Blueprint:
     @describe("Take a device out of service", body=DeviceDeactivation, answers={HTTPStatus.OK: DeviceOut})
     async def deactivate(device_id: str) -> Response:
         revoke = (await body(DeviceDeactivation)).revoke_credential
-        await desk.deactivate(tenant_of(), device_of_path(device_id), revoke_credential=revoke)
+        await actions.deactivate(tenant_of(), device_of_path(device_id), revoke_credential=revoke)
         return await now_of(tenant_of(), device_id)
 
     @routes.post("/customer/devices/<device_id>/reactivate")
@@ -66,7 +66,7 @@ def blueprint(services: Services) -> Blueprint:
     @describe("Bring a device back into service", body=DeviceSeat, answers={HTTPStatus.OK: DeviceOut})
     async def reactivate(device_id: str) -> Response:
         seat = (await body(DeviceSeat)).subscription_id
-        await desk.step(tenant_of(), device_of_path(device_id), Event.REACTIVATE, seat)
+        await actions.step(tenant_of(), device_of_path(device_id), Event.REACTIVATE, seat)
         return await now_of(tenant_of(), device_id)
 
     @routes.post("/customer/devices/<device_id>/move")
@@ -74,7 +74,7 @@ def blueprint(services: Services) -> Blueprint:
     @describe("Move a device to another subscription", body=DeviceMove, answers={HTTPStatus.OK: DeviceOut})
     async def move(device_id: str) -> Response:
         seat = (await body(DeviceMove)).subscription_id
-        await desk.step(tenant_of(), device_of_path(device_id), Event.MOVE, seat)
+        await actions.step(tenant_of(), device_of_path(device_id), Event.MOVE, seat)
         return await now_of(tenant_of(), device_id)
 
     @routes.post("/customer/devices/<device_id>/rotate")
@@ -83,19 +83,19 @@ def blueprint(services: Services) -> Blueprint:
     async def rotate(device_id: str) -> Response:
         wanted = await body(DeviceRotation)
         rotation = rotation_of(wanted.at, now=wanted.now)
-        return answer(secrets_of(await desk.rotate(tenant_of(), device_of_path(device_id), rotation)))
+        return answer(secrets_of(await actions.rotate(tenant_of(), device_of_path(device_id), rotation)))
 
     @routes.post("/customer/devices/<device_id>/switch")
     @allow(ADMINS)
     @describe("Let the new password take over", answers={HTTPStatus.OK: BrokerAnswer})
     async def switch(device_id: str) -> Response:
-        return answer({"broker": await desk.switch(tenant_of(), device_of_path(device_id))})
+        return answer({"broker": await actions.switch(tenant_of(), device_of_path(device_id))})
 
     @routes.post("/customer/devices/<device_id>/revoke")
     @allow(ADMINS)
     @describe("Shut a device out", answers={HTTPStatus.OK: BrokerAnswer})
     async def revoke(device_id: str) -> Response:
-        return answer({"broker": await desk.revoke(tenant_of(), device_of_path(device_id))})
+        return answer({"broker": await actions.revoke(tenant_of(), device_of_path(device_id))})
 
     return routes
 

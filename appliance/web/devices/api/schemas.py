@@ -6,14 +6,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from appliance.devices.credentials.broker_sync import Arrival
+from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.devices.device import DeviceStatus, Event
-from appliance.devices.fleet import Filter, Member, Sort
+from appliance.devices.fleet import DeviceFilter, FleetDevice, Sort
 from appliance.devices.live.presence import Presence
-from appliance.devices.seats.bulk import Answer
-from appliance.devices.seats.imports import Outcome
+from appliance.devices.seats.bulk import BulkAnswer
+from appliance.devices.seats.imports import ImportOutcome
 from appliance.errors import Invalid
-from appliance.web.devices.actions import Handed, Imported
+from appliance.web.devices.actions import ImportResult, IssuedCredential
 
 MAX_PAGE = 1000
 NONE = ".none"
@@ -116,7 +116,7 @@ class DeviceCredential(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     staged: Annotated[bool, msgspec.Meta(description="The old password works until the switch.")]
     switch_at: datetime | None
-    broker: Arrival
+    broker: SyncStatus
 
 
 class DeviceSeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -178,7 +178,7 @@ class DeviceImportRow(msgspec.Struct, frozen=True):
 
     line: int
     device_id: str
-    outcome: Outcome
+    outcome: ImportOutcome
     detail: str
     subscription_id: str | None
     username: str | None = None
@@ -194,13 +194,13 @@ class DeviceImport(msgspec.Struct, frozen=True):
     outcomes: dict[str, int]
 
 
-BrokerAnswer = dict[str, Arrival]
+BrokerAnswer = dict[str, SyncStatus]
 """``{"broker": ...}``: whether the broker knows of the change already."""
 
 
-def filter_of(asked: DeviceQuery, tenant_id: str | None) -> Filter:
+def filter_of(asked: DeviceQuery, tenant_id: str | None) -> DeviceFilter:
     """The filter that a query asks for."""
-    return Filter(
+    return DeviceFilter(
         tenant_id,
         asked.q,
         asked.presence,
@@ -211,7 +211,7 @@ def filter_of(asked: DeviceQuery, tenant_id: str | None) -> Filter:
     )
 
 
-def shown(member: Member) -> DeviceOut:
+def shown(member: FleetDevice) -> DeviceOut:
     """A device as the API shows it."""
     device = member.device
     return DeviceOut(
@@ -243,7 +243,7 @@ def shown(member: Member) -> DeviceOut:
     )
 
 
-def secrets_of(handed: Handed) -> DeviceCredential:
+def secrets_of(handed: IssuedCredential) -> DeviceCredential:
     """What a caller is told of new secrets."""
     issued, credential = handed.issued, handed.credential
     return DeviceCredential(
@@ -258,21 +258,21 @@ def secrets_of(handed: Handed) -> DeviceCredential:
     )
 
 
-def step_answer(one: Answer) -> DeviceStepAnswer:
+def step_answer(one: BulkAnswer) -> DeviceStepAnswer:
     """What the caller is told of one of many devices."""
     return DeviceStepAnswer(one.device_id, None if one.device is None else one.device.status, one.why_not)
 
 
-def import_of(imported: Imported, *, dry_run: bool) -> DeviceImport:
+def import_of(imported: ImportResult, *, dry_run: bool) -> DeviceImport:
     """An import as the API tells of it."""
     secrets = {issued.device_id: issued for issued in imported.issued}
     rows = []
     for row, line in zip(imported.rows, imported.lines, strict=True):
-        issued = secrets.get(line.new.device_id) if line.outcome is Outcome.CREATED else None
+        issued = secrets.get(line.new.device_id) if line.outcome is ImportOutcome.CREATED else None
         shared = (row.line, line.new.device_id, line.outcome, line.detail, line.subscription_id)
         secret = (None, None, None) if issued is None else (issued.username, issued.password, issued.token)
         rows.append(DeviceImportRow(*shared, *secret))
-    outcomes = {outcome.value: sum(row.outcome is outcome for row in rows) for outcome in Outcome}
+    outcomes = {outcome.value: sum(row.outcome is outcome for row in rows) for outcome in ImportOutcome}
     return DeviceImport(dry_run, rows, outcomes)
 
 

@@ -19,7 +19,7 @@ from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page.formats import iso
 from appliance.web.page.paths import device_of_path
-from appliance.web.page.time_range import Range, choose
+from appliance.web.page.time_range import RangeName, choose
 from appliance.web.services import Services
 
 
@@ -36,7 +36,7 @@ class TelemetryQuery(msgspec.Struct, frozen=True, rename={"first": "from", "last
         ),
     ] = ""
     last: Annotated[str, msgspec.Meta(max_length=64, description="The same; a day counts whole. Without it: now.")] = ""
-    range: Annotated[Range | None, msgspec.Meta(description="In place of `from`.")] = None
+    range: Annotated[RangeName | None, msgspec.Meta(description="In place of `from`.")] = None
     points: Annotated[int, msgspec.Meta(ge=1, le=MAX_POINTS, description="So many steps at most.")] = 500
     format: Annotated[str, msgspec.Meta(description="`csv`: as `Accept: text/csv`.")] = ""
 

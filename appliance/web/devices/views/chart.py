@@ -17,7 +17,7 @@ from appliance.history import series
 from appliance.history.series import Series, Source, Summary
 from appliance.web.page import formats
 from appliance.web.page.plot import Plot, plot
-from appliance.web.page.time_range import TITLES, Range, choose
+from appliance.web.page.time_range import TITLES, RangeName, choose
 
 POINTS = 400
 """Points of a chart of usual width, at most: one every two pixels. A year has one a day."""
@@ -26,7 +26,7 @@ PARAMETERS = ("m", "range", "from", "to")
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ChartLink:
     """One of the ranges."""
 
     title: str
@@ -47,7 +47,7 @@ class DeviceChart:
     """None: nothing came in that time."""
     facts: list[tuple[str, str]]
     """Statistics: name and value."""
-    ranges: list[Link]
+    ranges: list[ChartLink]
     kept: list[tuple[str, str]]
     """Parameters that a form for free dates must send along."""
     first: str
@@ -92,7 +92,10 @@ async def chart_of(
         words=_words(metric, device_id, found, zone),
         plot=plot(found, zone) if found.points else None,
         facts=_facts(metric, found),
-        ranges=[Link(TITLES[one], f"?{urlencode({**kept, 'range': one.value})}", one is chosen.range) for one in Range],
+        ranges=[
+            ChartLink(TITLES[one], f"?{urlencode({**kept, 'range': one.value})}", one is chosen.range)
+            for one in RangeName
+        ],
         kept=list(kept.items()),
         first=f"{first:%Y-%m-%dT%H:%M}",
         last=f"{last:%Y-%m-%dT%H:%M}",

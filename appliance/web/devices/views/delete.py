@@ -8,18 +8,18 @@ from quart import Blueprint, Response
 from appliance.devices import fleet
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
-from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.actions import DeviceActions
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault
 from appliance.web.page.paths import device_of_path, of_tenant, to_device
-from appliance.web.page.renderer import Site, see_other
+from appliance.web.page.renderer import PageRenderer, see_other
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """The routes."""
     routes = Blueprint("device_delete", __name__)
     access = site.services.access
-    desk = DeviceDesk(site.services)
+    actions = DeviceActions(site.services)
 
     async def deletion(device_id: str, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK) -> Response:
         async with access.reading() as connection:
@@ -43,7 +43,7 @@ def blueprint(site: Site) -> Blueprint:
             return await deletion(identity, fault, HTTPStatus.UNPROCESSABLE_ENTITY)
         if fields.text("typed") != identity:
             return await deletion(identity, ("typed", f"This is not {identity}."), HTTPStatus.UNPROCESSABLE_ENTITY)
-        await desk.delete(tenant_id, identity, keep_history=history == "keep")
+        await actions.delete(tenant_id, identity, keep_history=history == "keep")
         return see_other(of_tenant("/devices", viewer(), tenant_id, done="deleted"))
 
     return routes

@@ -11,15 +11,15 @@ import structlog
 import trio
 from quart import Blueprint, Response, request
 
-from appliance.broker.refusals import Refused
+from appliance.broker.refusals import BrokerRefusal
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import fleet
 from appliance.devices.credentials import credential as credentials
 from appliance.devices.credentials.credential import Credential
 from appliance.devices.device import DeviceStatus, Event
-from appliance.devices.fleet import Member
+from appliance.devices.fleet import FleetDevice
 from appliance.devices.live import presence
-from appliance.devices.live.presence import OFFLINE_INTERVALS, STALE_INTERVALS, Limits, Presence
+from appliance.devices.live.presence import OFFLINE_INTERVALS, STALE_INTERVALS, Presence, PresenceThresholds
 from appliance.devices.metrics import store
 from appliance.devices.metrics.metric import Metric
 from appliance.errors import NotFound
@@ -28,7 +28,7 @@ from appliance.ingest.limits.limiter import BucketState
 from appliance.ingest.quarantine import store as quarantine_store
 from appliance.ingest.quarantine.store import Selection
 from appliance.ingest.telemetry import messages
-from appliance.ingest.telemetry.messages import MessagePage, Numbering, Position, RefusedMessage, StoredReading
+from appliance.ingest.telemetry.messages import MessagePage, MessagePosition, Numbering, RefusedMessage, StoredReading
 from appliance.mqtt.topics import valid_id
 from appliance.reading import HELD_REASONS
 from appliance.subscriptions.lifecycle import Subscription
@@ -36,16 +36,16 @@ from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.devices import metric_values
 from appliance.web.devices.commands import Lines, lines
-from appliance.web.devices.metric_values import ShownValue
+from appliance.web.devices.metric_values import MetricValue
 from appliance.web.devices.views.chart import DeviceChart, chart_of, metric_of
 from appliance.web.devices.views.listing import may_change, subscription_title, subscriptions_of
-from appliance.web.live.parts import Fragment, NotNow
+from appliance.web.live.parts import LivePart, NotNow
 from appliance.web.page import charts, cursor, formats
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.frame import Frame
-from appliance.web.page.labels import Words, reason_words
+from appliance.web.page.labels import ReasonLabel, reason_label
 from appliance.web.page.paths import device_of_path, of_tenant, to_device
-from appliance.web.page.renderer import Site
+from appliance.web.page.renderer import PageRenderer
 from appliance.web.quarantine.payload import blackened
 
 log = structlog.get_logger(__name__)
@@ -83,7 +83,7 @@ DONE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class MessageRow:
     """A message in words. Times are seconds since 1970."""
 
     received_at: float
@@ -92,7 +92,7 @@ class Message:
     delay: float | None
     """Seconds on the way, where the device gave the time."""
     notes: Sequence[str]
-    refused: Words | None
+    refused: ReasonLabel | None
     detail: str = ""
     event_id: int | None = None
     """Of a refused one, in quarantine."""
@@ -102,7 +102,7 @@ class Message:
 class Tile:
     """A value of the strip, with the line of its last day."""
 
-    value: ShownValue
+    value: MetricValue
     href: str
     current: bool
     spark: str
@@ -112,13 +112,13 @@ class Tile:
 class Now:
     """What changes by itself: read again for the live view."""
 
-    member: Member
+    member: FleetDevice
     tiles: Sequence[Tile]
-    others: Sequence[ShownValue]
-    messages: Sequence[Message]
+    others: Sequence[MetricValue]
+    messages: Sequence[MessageRow]
     limit: BucketState
     seen_at: float | None
-    refused: Words | None
+    refused: ReasonLabel | None
     """Why its newest message was not accepted."""
 
 
@@ -132,7 +132,7 @@ class Facts:
     numbering: Numbering
     readings: int
     """Of the last day, messages.COUNTED + 1 standing for more."""
-    door: Sequence[Refused]
+    door: Sequence[BrokerRefusal]
     lines: Lines
     held: int
     """Messages of it that wait in quarantine for what may still come."""
@@ -143,7 +143,7 @@ class Facts:
     """What may be done to it in its status."""
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """The routes of the page and its live parts."""
     routes = Blueprint(PAGE, __name__)
     access = site.services.access
@@ -175,7 +175,7 @@ def blueprint(site: Site) -> Blueprint:
     @allow(READERS)
     async def all_messages(device_id: str) -> Response:
         tenant_id, identity, who = tenant_of(), device_of_path(device_id), viewer()
-        place = cursor.read(request.args.get("cursor"), Position)
+        place = cursor.read(request.args.get("cursor"), MessagePosition)
         async with access.reading() as connection:
             member = await fleet.get(connection, tenant_id, identity)
             page = await messages.page(connection, tenant_id, identity, limit=MESSAGES, after=place)
@@ -204,11 +204,11 @@ class LiveDevices:
     }
     """By element id, and whether each is calm. Each is a template of its own in templates/device/."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: PageRenderer) -> None:
         self._site = site
-        self._known: dict[tuple[Viewer, str], tuple[float, list[Fragment]]] = {}
+        self._known: dict[tuple[Viewer, str], tuple[float, list[LivePart]]] = {}
 
-    async def fragments(self, seen_by: Viewer, which: str) -> list[Fragment]:
+    async def fragments(self, seen_by: Viewer, which: str) -> list[LivePart]:
         """The parts of ``TENANT/DEVICE`` for a viewer; none of a device that is not there, or is another tenant's."""
         moment = self._site.services.clock.monotonic()
         read_at, known = self._known.get((seen_by, which), (-READ_EVERY, []))
@@ -220,7 +220,7 @@ class LiveDevices:
         self._known[seen_by, which] = (moment, fresh)
         return fresh
 
-    async def _read(self, seen_by: Viewer, which: str) -> list[Fragment]:
+    async def _read(self, seen_by: Viewer, which: str) -> list[LivePart]:
         tenant_id, _, device_id = which.partition("/")
         if not (valid_id(tenant_id) and valid_id(device_id)):
             return []
@@ -239,22 +239,27 @@ class LiveDevices:
         frame = self._site.frame(seen_by, path=f"/devices/{device_id}", live_page=f"{PAGE}/{which}")
         return [*self._rendered(frame, now), *await self._site.live_tallies(seen_by, tenant_id)]
 
-    def _rendered(self, frame: Frame, now: Now) -> list[Fragment]:
+    def _rendered(self, frame: Frame, now: Now) -> list[LivePart]:
         render, device = self._site.templates.render, now.member.device
         to = partial(to_device, frame.viewer, device.tenant_id, device.device_id)
         parts = [
-            Fragment(name, render(f"devices/{name}.html", frame=frame, now=now, to=to), calm)
+            LivePart(name, render(f"devices/{name}.html", frame=frame, now=now, to=to), calm)
             for name, calm in self.PARTS.items()
         ]
         values = [
-            Fragment(f"value-{index}", render("devices/value-now.html", tile=tile, index=index), calm=True)
+            LivePart(f"value-{index}", render("devices/value-now.html", tile=tile, index=index), calm=True)
             for index, tile in enumerate(now.tiles)
         ]
         return parts + values
 
 
 async def read_now(
-    connection: Connection[Any], site: Site, who: Viewer, tenant_id: str, device_id: str, arguments: Mapping[str, str]
+    connection: Connection[Any],
+    site: PageRenderer,
+    who: Viewer,
+    tenant_id: str,
+    device_id: str,
+    arguments: Mapping[str, str],
 ) -> Now:
     """What changes by itself of a device. Raises NotFound; Invalid, naming the field, for a wrong argument."""
     member = await fleet.get(connection, tenant_id, device_id)
@@ -282,16 +287,16 @@ async def read_now(
         messages=in_words(page),
         limit=site.services.limit_of(tenant_id, device_id),
         seen_at=None if member.last_seen_at is None else member.last_seen_at.timestamp(),
-        refused=reason_words(member.refused_reason or "") if refused else None,
+        refused=reason_label(member.refused_reason or "") if refused else None,
     )
 
 
-def in_words(page: MessagePage) -> list[Message]:
+def in_words(page: MessagePage) -> list[MessageRow]:
     """Messages as a person reads them."""
     return [_stored(one) if isinstance(one, StoredReading) else _refused(one) for one in page.messages]
 
 
-async def _chart(connection: Connection[Any], site: Site, now: Now, zone: tzinfo | None) -> DeviceChart | None:
+async def _chart(connection: Connection[Any], site: PageRenderer, now: Now, zone: tzinfo | None) -> DeviceChart | None:
     """The chart of the metric that is picked; None for a device that has never sent a number."""
     device = now.member.device
     metric = metric_of(request.args, _numbers(now))
@@ -321,7 +326,7 @@ def _numbers(now: Now) -> dict[str, Metric]:
     return {one.metric.name: one.metric for one in shown if one.is_number}
 
 
-async def _facts(connection: Connection[Any], site: Site, member: Member) -> Facts:
+async def _facts(connection: Connection[Any], site: PageRenderer, member: FleetDevice) -> Facts:
     device, moment = member.device, site.services.access.now()
     tenant_id, device_id = device.tenant_id, device.device_id
     owned = await subscriptions_of(connection, tenant_id)
@@ -334,7 +339,7 @@ async def _facts(connection: Connection[Any], site: Site, member: Member) -> Fac
         subscription_name="" if subscription is None else subscription_title(subscription),
         numbering=await messages.numbering(connection, tenant_id, device_id, moment - LATELY),
         readings=await messages.count_since(connection, tenant_id, device_id, moment - LATELY),
-        door=site.services.refused_at_door(tenant_id, device_id)[:DOOR_SHOWN],
+        door=site.services.broker_refusals(tenant_id, device_id)[:DOOR_SHOWN],
         lines=lines(site.services.device_listener, tenant_id, device_id, request.scheme, request.host),
         held=sum(cause.held for cause in causes if cause.reason in HELD_REASONS),
         clock_warning=adjusted is not None and moment - adjusted < CLOCK_WARNS,
@@ -343,7 +348,7 @@ async def _facts(connection: Connection[Any], site: Site, member: Member) -> Fac
     )
 
 
-def _expected(member: Member, limits: Limits) -> str:
+def _expected(member: FleetDevice, limits: PresenceThresholds) -> str:
     interval = member.interval
     if interval is None:
         return "not known yet"
@@ -363,14 +368,14 @@ def _steps(status: DeviceStatus) -> list[Event]:
     return steps.get(status, [])
 
 
-def _stored(reading: StoredReading) -> Message:
+def _stored(reading: StoredReading) -> MessageRow:
     notes = []
     if reading.ts_adjusted:
         notes.append("impossible time")
     if reading.late:
         notes.append("late")
     delay = None if reading.ts == reading.received_at or reading.ts_adjusted else reading.delay
-    return Message(reading.received_at.timestamp(), reading.kind.value, _rebuilt(reading), delay, notes, None)
+    return MessageRow(reading.received_at.timestamp(), reading.kind.value, _rebuilt(reading), delay, notes, None)
 
 
 def _rebuilt(reading: StoredReading) -> str:
@@ -383,16 +388,16 @@ def _rebuilt(reading: StoredReading) -> str:
     return msgspec.json.encode(parts).decode()
 
 
-def _refused(message: RefusedMessage) -> Message:
+def _refused(message: RefusedMessage) -> MessageRow:
     text = blackened(message.payload_start).decode("utf-8", "replace")
     shown = "".join(one if one.isprintable() else "\N{MIDDLE DOT}" for one in text[:PAYLOAD_SHOWN])
-    return Message(
+    return MessageRow(
         received_at=message.at.astimezone(UTC).timestamp(),
         kind=message.kind or "",
         text=shown,
         delay=None,
         notes=[],
-        refused=reason_words(message.reason),
+        refused=reason_label(message.reason),
         detail=message.detail,
         event_id=message.event_id,
     )

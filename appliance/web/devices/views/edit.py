@@ -7,30 +7,30 @@ from http import HTTPStatus
 from quart import Blueprint, Response
 
 from appliance.devices import fleet
-from appliance.devices.fleet import Member
+from appliance.devices.fleet import FleetDevice
 from appliance.errors import Conflict, Invalid
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.devices import forms as device_forms
-from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.actions import DeviceActions
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import device_of_path, to_device
-from appliance.web.page.renderer import Site, see_other
+from appliance.web.page.renderer import PageRenderer, see_other
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """The routes."""
     routes = Blueprint("device_edit", __name__)
     access = site.services.access
-    desk = DeviceDesk(site.services)
+    actions = DeviceActions(site.services)
 
     async def edit_form(
-        member: Member, values: Mapping[str, str], fault: Fault | None, status: HTTPStatus, version: str
+        member: FleetDevice, values: Mapping[str, str], fault: Fault | None, status: HTTPStatus, version: str
     ) -> Response:
         device = member.device
         async with access.reading() as connection:
-            census = await fleet.census(connection, device.tenant_id)
+            census = await fleet.device_counts(connection, device.tenant_id)
         return await site.page(
             "devices/edit.html",
             status=status,
@@ -44,7 +44,7 @@ def blueprint(site: Site) -> Blueprint:
             to=partial(to_device, viewer(), device.tenant_id, device.device_id),
         )
 
-    async def seen(device_id: str) -> Member:
+    async def seen(device_id: str) -> FleetDevice:
         async with access.reading() as connection:
             return await fleet.get(connection, tenant_of(), device_of_path(device_id))
 
@@ -67,7 +67,7 @@ def blueprint(site: Site) -> Blueprint:
                     "Somebody else has changed the device meanwhile. Below is what you typed; send it again."
                 )
             limits = device_forms.own_limits(fields) if viewer().is_operator else None
-            await desk.describe(tenant_of(), member, device_forms.description(fields), limits)
+            await actions.describe(tenant_of(), member, device_forms.description(fields), limits)
         except (Invalid, Conflict) as error:
             status = HTTPStatus.CONFLICT if isinstance(error, Conflict) else HTTPStatus.UNPROCESSABLE_ENTITY
             values, version = device_forms.given(fields), member.version.isoformat()

@@ -9,12 +9,12 @@ from appliance.devices.seats import import_file
 from appliance.errors import Invalid
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
-from appliance.web.devices.actions import DeviceDesk, Imported
+from appliance.web.devices.actions import DeviceActions, ImportResult
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.labels import IMPORT_OUTCOMES
 from appliance.web.page.paths import of_tenant
-from appliance.web.page.renderer import Site
+from appliance.web.page.renderer import PageRenderer
 
 MAX_FILE = 1_000_000
 """Bytes of a CSV file: some 20,000 devices."""
@@ -22,15 +22,15 @@ SHOWN_ROWS = 500
 """Rows of an import that the page shows; the counts are of all. With secrets it shows every row, this once."""
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """The routes."""
     routes = Blueprint("device_import", __name__)
-    desk = DeviceDesk(site.services)
+    actions = DeviceActions(site.services)
 
     async def import_page(
         status: HTTPStatus,
         fault: Fault | None = None,
-        imported: Imported | None = None,
+        imported: ImportResult | None = None,
         *,
         text: str = "",
         dry_run: bool = True,
@@ -68,7 +68,7 @@ def blueprint(site: Site) -> Blueprint:
         data = b""
         try:
             data = _file(fields)
-            imported = await desk.import_csv(
+            imported = await actions.import_csv(
                 tenant_of(), data, dry_run=dry_run, with_credentials=fields.flag("credentials")
             )
         except Invalid as error:

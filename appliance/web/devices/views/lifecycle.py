@@ -8,21 +8,21 @@ from http import HTTPStatus
 from quart import Blueprint, Response
 
 from appliance.devices import fleet
-from appliance.devices.credentials.broker_sync import Arrival
+from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.devices.device import Event
 from appliance.errors import Conflict, Invalid, NoCapacity, NotFound
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
-from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.views.listing import free_seats, seat_choices, subscriptions_of
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import device_of_path, to_device
-from appliance.web.page.renderer import Site, see_other
+from appliance.web.page.renderer import PageRenderer, see_other
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class StepQuestion:
     """A step in words."""
 
     title: str
@@ -36,33 +36,33 @@ class Question:
     done: str = ""
 
 
-QUESTIONS: Mapping[str, Question] = {
-    "approve": Question(
+QUESTIONS: Mapping[str, StepQuestion] = {
+    "approve": StepQuestion(
         "Approve {}?", "It takes a seat, and its messages are taken from now on.", "Approve", seat=True, done="approved"
     ),
-    "reject": Question(
+    "reject": StepQuestion(
         "Turn {} away?",
         "It stays known and is refused. What it sends is not held.",
         "Turn away",
         "danger",
         done="rejected",
     ),
-    "deactivate": Question(
+    "deactivate": StepQuestion(
         "Deactivate {}?",
         "Its seat becomes free. What it goes on sending is held, and can be replayed once it is reactivated.",
         "Deactivate",
         "danger",
         done="deactivated",
     ),
-    "reactivate": Question(
+    "reactivate": StepQuestion(
         "Reactivate {}?", "It takes a seat again, and its messages are taken from now on.", "Reactivate", seat=True,
         done="reactivated",
     ),
-    "move": Question(
+    "move": StepQuestion(
         "Move {} to another subscription?", "Its seat there becomes free; nothing else changes.", "Move", seat=True,
         done="moved",
     ),
-    "revoke": Question(
+    "revoke": StepQuestion(
         "Revoke {}?",
         "Its seat and its credential go, and it is disconnected at once. What it sends is refused and not held.",
         "Revoke",
@@ -70,7 +70,7 @@ QUESTIONS: Mapping[str, Question] = {
         typed=True,
         done="revoked",
     ),
-    "switch": Question(
+    "switch": StepQuestion(
         "Let the new password take over?",
         "The device is disconnected now and must use the new password from then on.",
         "Switch now",
@@ -79,10 +79,10 @@ QUESTIONS: Mapping[str, Question] = {
 }  # fmt: skip
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """Two routes a step: its question, and the step itself."""
     routes = Blueprint("device_steps", __name__)
-    steps = Steps(site)
+    steps = LifecycleViews(site)
     for step in QUESTIONS:
         path = f"/devices/<device_id>/{step}"
         routes.get(path, endpoint=f"ask_{step}")(allow(ADMINS)(partial(steps.ask, step)))
@@ -90,13 +90,13 @@ def blueprint(site: Site) -> Blueprint:
     return routes
 
 
-class Steps:
+class LifecycleViews:
     """The questions, and what becomes of their answers."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: PageRenderer) -> None:
         self._site = site
         self._access = site.services.access
-        self._desk = DeviceDesk(site.services)
+        self._actions = DeviceActions(site.services)
 
     async def ask(
         self, step: str, device_id: str, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
@@ -128,33 +128,33 @@ class Steps:
             fault = ("typed", f"This is not {identity}.")
             return await self.ask(step, identity, fault, HTTPStatus.UNPROCESSABLE_ENTITY)
         try:
-            arrival = await _take(self._desk, tenant_id, identity, step, fields)
+            arrival = await _take(self._actions, tenant_id, identity, step, fields)
         except Invalid as error:
             return await self.ask(step, identity, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except (Conflict, NoCapacity) as error:
             return await self.ask(step, identity, fault_of(error), HTTPStatus.CONFLICT)
-        done = "pending" if arrival is Arrival.PENDING else QUESTIONS[step].done
+        done = "pending" if arrival is SyncStatus.PENDING else QUESTIONS[step].done
         return see_other(to_device(viewer(), tenant_id, identity, done=done))
 
 
-async def _take(desk: DeviceDesk, tenant_id: str, device_id: str, step: str, fields: forms.Fields) -> Arrival:
+async def _take(actions: DeviceActions, tenant_id: str, device_id: str, step: str, fields: forms.Fields) -> SyncStatus:
     """The step, taken."""
     match step:
         case "revoke":
-            return await desk.revoke(tenant_id, device_id)
+            return await actions.revoke(tenant_id, device_id)
         case "switch":
-            return await desk.switch(tenant_id, device_id)
+            return await actions.switch(tenant_id, device_id)
         case "deactivate":
             gone = fields.flag("revoke_credential")
-            return await desk.deactivate(tenant_id, device_id, revoke_credential=gone)
+            return await actions.deactivate(tenant_id, device_id, revoke_credential=gone)
     event = Event(step)
     seat = fields.text("subscription_id", most=64) or None
     if event is Event.MOVE and seat is None:
         raise Invalid("Choose the subscription.", "subscription_id")
     try:
-        await desk.step(tenant_id, device_id, event, seat)
+        await actions.step(tenant_id, device_id, event, seat)
     except NotFound:
         if seat is None:
             raise
         raise Invalid("There is no such subscription, or no such device any more.", "subscription_id") from None
-    return Arrival.APPLIED
+    return SyncStatus.APPLIED

@@ -12,11 +12,11 @@ from appliance.clock import Clock
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import fleet, sites, tenants
 from appliance.devices.device import Event
-from appliance.devices.fleet import Census, Member, Place
+from appliance.devices.fleet import DeviceCounts, FleetDevice, FleetPosition
 from appliance.devices.live.presence import Presence
 from appliance.devices.metrics import store
 from appliance.devices.metrics.metric import Metric
-from appliance.devices.seats.bulk import Answer
+from appliance.devices.seats.bulk import BulkAnswer
 from appliance.errors import Invalid
 from appliance.history import sparks
 from appliance.subscriptions import rows as subscription_rows
@@ -24,14 +24,14 @@ from appliance.subscriptions.lifecycle import Subscription, status_at, usable
 from appliance.web.access.auth import ADMINS, READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
 from appliance.web.devices import metric_values
-from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.api.schemas import NONE, DeviceQuery, filter_of
-from appliance.web.devices.metric_values import ShownValue
+from appliance.web.devices.metric_values import MetricValue
 from appliance.web.openapi.describe import query
 from appliance.web.page import charts, csv, cursor, forms, list_files
-from appliance.web.page.labels import DEVICE_STATUSES, Words, reason_words
+from appliance.web.page.labels import DEVICE_STATUSES, ReasonLabel, reason_label
 from appliance.web.page.paths import of_tenant, to_device
-from appliance.web.page.renderer import Site, see_other
+from appliance.web.page.renderer import PageRenderer, see_other
 
 VALUES_SHOWN = 2
 """Latest values in a row."""
@@ -58,23 +58,23 @@ DONE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DeviceRow:
     """A device in the list. Times are seconds since 1970."""
 
-    member: Member
+    member: FleetDevice
     href: str
     site: str
     seen_at: float | None
-    refused: Words | None
+    refused: ReasonLabel | None
     """Why its newest message was not accepted, for a device whose presence says so."""
-    values: Sequence[ShownValue]
+    values: Sequence[MetricValue]
     spark: str
     """The line of the last day of its first value."""
     spark_of: str
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class BulkChoice:
     """A subscription whose seats may be given."""
 
     subscription_id: str
@@ -83,7 +83,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class BulkChoices:
     """What the filters offer, each as (value, word, count, glyph)."""
 
     presences: Sequence[tuple[str, str, int, str]]
@@ -92,11 +92,11 @@ class Choices:
     subscriptions: Sequence[tuple[str, str]]
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """The routes of the list."""
     routes = Blueprint("devices", __name__)
     services, access = site.services, site.services.access
-    desk, counts = DeviceDesk(services), CensusKeeper(services.clock)
+    actions, counts = DeviceActions(services), DeviceCountCache(services.clock)
 
     @routes.get("/devices")
     @allow(READERS)
@@ -108,7 +108,7 @@ def blueprint(site: Site) -> Blueprint:
         if csv.asked_for():
             return list_files.devices(services, who, wanted, sort, down=down)
         async with access.reading() as connection:
-            place = cursor.read(asked.cursor, Place)
+            place = cursor.read(asked.cursor, FleetPosition)
             page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=asked.limit, after=place)
             census = await counts.read(connection, tenant_id)
             shown = await _rows(connection, page.members, who, access.now())
@@ -144,7 +144,7 @@ def blueprint(site: Site) -> Blueprint:
             async with access.reading() as connection:
                 seats = free_seats(await subscriptions_of(connection, tenant_id), access.now())
             return await _ask(site, tenant_id, chosen, "devices/move.html", None, seat_choices=seat_choices(seats))
-        answers = await desk.step_many(tenant_id, chosen, step, seat)
+        answers = await actions.step_many(tenant_id, chosen, step, seat)
         return await site.page(
             "devices/done.html",
             step=STEPS[step].rstrip("…"),
@@ -164,14 +164,14 @@ def blueprint(site: Site) -> Blueprint:
     return routes
 
 
-class CensusKeeper:
+class DeviceCountCache:
     """Counts devices for the filters; a large fleet at most every few seconds, however many pages ask."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._known: dict[str | None, tuple[float, Census]] = {}
+        self._known: dict[str | None, tuple[float, DeviceCounts]] = {}
 
-    async def read(self, connection: Connection[Any], tenant_id: str | None) -> Census:
+    async def read(self, connection: Connection[Any], tenant_id: str | None) -> DeviceCounts:
         """The census of a tenant, or for None of all."""
         moment = self._clock.monotonic()
         counted_at, known = self._known.get(tenant_id, (0.0, None))
@@ -179,7 +179,7 @@ class CensusKeeper:
             return known
         if len(self._known) >= MANY_CHOICES:
             self._known.clear()
-        census = await fleet.census(connection, tenant_id)
+        census = await fleet.device_counts(connection, tenant_id)
         self._known[tenant_id] = (moment, census)
         return census
 
@@ -196,17 +196,17 @@ async def subscriptions_of(connection: Connection[Any], tenant_id: str | None) -
     return await subscription_rows.select(connection, [tenant_id])
 
 
-def free_seats(owned: Sequence[Subscription], now: datetime) -> list[Choice]:
+def free_seats(owned: Sequence[Subscription], now: datetime) -> list[BulkChoice]:
     """The subscriptions that give seats now, with how many are free."""
     parents = {row.subscription_id: row for row in owned}
     return [
-        Choice(row.subscription_id, subscription_title(row), row.device_limit - row.active_device_count)
+        BulkChoice(row.subscription_id, subscription_title(row), row.device_limit - row.active_device_count)
         for row in owned
         if usable(status_at(row, now, parent=parents.get(row.parent_subscription_id or "")))
     ]
 
 
-def seat_choices(choices: Iterable[Choice]) -> list[tuple[str, str]]:
+def seat_choices(choices: Iterable[BulkChoice]) -> list[tuple[str, str]]:
     """The same for a form: value and word."""
     return [(choice.subscription_id, f"{choice.title}, {choice.free} free") for choice in choices]
 
@@ -217,7 +217,12 @@ def subscription_title(row: Subscription) -> str:
 
 
 async def _ask(
-    site: Site, tenant_id: str, chosen: Sequence[str], question: str, fault: tuple[str, str] | None, **values: Any
+    site: PageRenderer,
+    tenant_id: str,
+    chosen: Sequence[str],
+    question: str,
+    fault: tuple[str, str] | None,
+    **values: Any,
 ) -> Response:
     """The question before many devices stop or move."""
     unique = sorted(set(chosen))
@@ -234,7 +239,9 @@ async def _ask(
     )
 
 
-async def _rows(connection: Connection[Any], members: Sequence[Member], who: Viewer, now: datetime) -> list[Row]:
+async def _rows(
+    connection: Connection[Any], members: Sequence[FleetDevice], who: Viewer, now: datetime
+) -> list[DeviceRow]:
     """The rows of a page, with what their metrics are called and the line of the first of them."""
     known: dict[str, dict[str, Metric]] = {}
     for tenant_id in {member.device.tenant_id for member in members}:
@@ -249,22 +256,22 @@ async def _rows(connection: Connection[Any], members: Sequence[Member], who: Vie
     return [_row(member, of, line, who) for member, of, line in zip(members, shown, lines, strict=True)]
 
 
-def _row(member: Member, shown: Sequence[ShownValue], line: str, who: Viewer) -> Row:
+def _row(member: FleetDevice, shown: Sequence[MetricValue], line: str, who: Viewer) -> DeviceRow:
     device = member.device
     refused = member.presence is Presence.REFUSED and member.refused_reason is not None
-    return Row(
+    return DeviceRow(
         member=member,
         href=to_device(who, device.tenant_id, device.device_id),
         site=member.site_name or device.site_id or "",
         seen_at=None if member.last_seen_at is None else member.last_seen_at.timestamp(),
-        refused=reason_words(member.refused_reason or "") if refused else None,
+        refused=reason_label(member.refused_reason or "") if refused else None,
         values=shown[:VALUES_SHOWN],
         spark=line,
         spark_of=shown[0].metric.title if shown else "",
     )
 
 
-def _choices(census: Census, owned: Sequence[Subscription], called: Mapping[str, str]) -> Choices:
+def _choices(census: DeviceCounts, owned: Sequence[Subscription], called: Mapping[str, str]) -> BulkChoices:
     glyphs = {
         Presence.ONLINE: ("Online", "g-on"),
         Presence.STALE: ("Stale", "g-stale"),
@@ -272,7 +279,7 @@ def _choices(census: Census, owned: Sequence[Subscription], called: Mapping[str,
         Presence.REFUSED: ("Refused", "g-medium"),
     }
     titles = {row.subscription_id: subscription_title(row) for row in owned}
-    return Choices(
+    return BulkChoices(
         [(one.value, glyphs[one][0], census.presences[one], glyphs[one][1]) for one in Presence],
         [(one.value, DEVICE_STATUSES[one], number, None) for one, number in census.statuses.items()],
         [(name or NONE, called.get(name, name) or "No site") for name in list(census.sites)[:MANY_CHOICES]],
@@ -280,5 +287,5 @@ def _choices(census: Census, owned: Sequence[Subscription], called: Mapping[str,
     )
 
 
-def _href(answer: Answer, tenant_id: str) -> str:
+def _href(answer: BulkAnswer, tenant_id: str) -> str:
     return to_device(viewer(), tenant_id, answer.device_id)

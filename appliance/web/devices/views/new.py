@@ -11,25 +11,25 @@ from appliance.errors import Conflict, Invalid, NoCapacity, NotFound
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.devices import forms as device_forms
-from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.commands import lines
 from appliance.web.devices.views.listing import free_seats, seat_choices, subscriptions_of
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import of_tenant, to_device
-from appliance.web.page.renderer import Site
+from appliance.web.page.renderer import PageRenderer
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """The routes."""
     routes = Blueprint("device_new", __name__)
     access = site.services.access
-    desk = DeviceDesk(site.services)
+    actions = DeviceActions(site.services)
 
     async def new_form(values: Mapping[str, str], fault: Fault | None, status: HTTPStatus) -> Response:
         tenant_id = tenant_of()
         async with access.reading() as connection:
-            census = await fleet.census(connection, tenant_id)
+            census = await fleet.device_counts(connection, tenant_id)
             seats = free_seats(await subscriptions_of(connection, tenant_id), access.now())
         return await site.page(
             "devices/new.html",
@@ -55,7 +55,7 @@ def blueprint(site: Site) -> Blueprint:
         tenant_id = tenant_of()
         try:
             new = device_forms.new_device(fields)
-            handed = await desk.create(tenant_id, new)
+            handed = await actions.create(tenant_id, new)
         except Invalid as error:
             return await new_form(device_forms.given(fields), fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:

@@ -8,27 +8,27 @@ from quart import Blueprint, Response, request
 
 from appliance.devices import fleet
 from appliance.devices.credentials.credential import Rotation
-from appliance.devices.fleet import Member
+from appliance.devices.fleet import FleetDevice
 from appliance.errors import Conflict, Invalid
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
-from appliance.web.devices.actions import DeviceDesk
+from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.commands import lines
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import device_of_path, of_tenant, to_device
-from appliance.web.page.renderer import Site
+from appliance.web.page.renderer import PageRenderer
 from appliance.web.page.time_range import moment_of
 
 
-def blueprint(site: Site) -> Blueprint:
+def blueprint(site: PageRenderer) -> Blueprint:
     """The routes."""
     routes = Blueprint("device_rotate", __name__)
     access = site.services.access
-    desk = DeviceDesk(site.services)
+    actions = DeviceActions(site.services)
 
     async def rotation_page(
-        member: Member,
+        member: FleetDevice,
         fault: Fault | None = None,
         given: Mapping[str, str] | None = None,
         status: HTTPStatus = HTTPStatus.OK,
@@ -57,7 +57,7 @@ def blueprint(site: Site) -> Blueprint:
         async with access.reading() as connection:
             member = await fleet.get(connection, tenant_id, identity)
         try:
-            handed = await desk.rotate(tenant_id, identity, _rotation(fields))
+            handed = await actions.rotate(tenant_id, identity, _rotation(fields))
         except (Invalid, Conflict) as error:
             status = HTTPStatus.CONFLICT if isinstance(error, Conflict) else HTTPStatus.UNPROCESSABLE_ENTITY
             given = {"when": fields.text("when"), "at": fields.text("at", most=64)}
