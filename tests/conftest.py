@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.project import TESTS
+
 # How long one example takes says how busy the machine is, and nothing about the claim.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
@@ -28,13 +30,22 @@ REAL_FIXTURES = {"postgres_server", "database", "mosquitto", "appliance"}
 REAL_FOLDERS = {"system", "browser", "faults"}
 REAL_FILES = {
     # they serve on real sockets
-    "test_live_socket.py", "test_hardening.py", "test_server.py", "test_probes.py", "test_files.py",
+    "web/http/test_files.py",
+    "web/http/test_hardening.py",
+    "web/http/test_probes.py",
+    "web/http/test_server.py",
+    "web/live/test_socket.py",
     # it takes a quarter of an hour apart, which takes seconds
-    "test_long_outage.py",
+    "ingest/test_long_outage.py",
     # they start real processes
-    "test_main.py", "test_keeper.py", "test_process.py", "test_leftovers.py", "test_data_dir.py", "test_locks.py",
-}  # fmt: skip
-
+    "children/test_data_dir.py",
+    "children/test_keeper.py",
+    "children/test_leftovers.py",
+    "children/test_process.py",
+    "db/test_locks.py",
+    "test_main.py",
+}
+"""Below ``tests/``. Each must exist: a file that moves takes its line with it."""
 
 LONGEST = ("system", "faults", "browser")
 """Folders whose files take minutes: first, so that at the end no worker is left alone with one of them."""
@@ -53,12 +64,23 @@ def pytest_runtest_setup() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a real server, from the fixtures and folders it uses, so that nobody can forget it."""
-    items.sort(key=lambda item: _rank(Path(item.path).parent.name))
+    missing = [name for name in REAL_FILES if not (TESTS / name).exists()]
+    assert not missing, f"REAL_FILES names files that do not exist: {missing}"
+    items.sort(key=lambda item: _rank(_folder(item)))
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        folder = Path(item.path).parent.name
-        if fixtures & REAL_FIXTURES or folder in REAL_FOLDERS or Path(item.path).name in REAL_FILES:
+        if fixtures & REAL_FIXTURES or _folder(item) in REAL_FOLDERS or _path(item).as_posix() in REAL_FILES:
             item.add_marker(pytest.mark.real)
+
+
+def _path(item: pytest.Item) -> Path:
+    """Return the path of a test's file below ``tests/``."""
+    return item.path.relative_to(TESTS)
+
+
+def _folder(item: pytest.Item) -> str:
+    """Return the folder directly below ``tests/`` that holds a test, or the file's name for a test in none."""
+    return _path(item).parts[0]
 
 
 def _rank(folder: str) -> int:

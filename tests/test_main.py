@@ -11,8 +11,7 @@ import pytest
 import appliance
 from appliance.__main__ import first_error, report
 from appliance.errors import ApplianceError, ConfigurationError
-
-ROOT = Path(__file__).parent.parent
+from tests.support.project import ROOT
 
 
 def _run(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -4,8 +4,9 @@ import ast
 import re
 from pathlib import Path
 
-PROJECT = Path(__file__).parent.parent
-PAGE = (PROJECT / "docs" / "promises.md").read_text()
+from tests.support.project import ROOT
+
+PAGE = (ROOT / "docs" / "promises.md").read_text()
 HEADING = re.compile(r"^### P(\d+) ", re.MULTILINE)
 TEST = re.compile(r"^- `(tests/[\w/]+\.py)::(test_\w+)`$", re.MULTILINE)
 BUILT = {*range(1, 12), *range(19, 24)}
@@ -32,8 +33,6 @@ def test_every_promise_that_is_built_has_tests() -> None:
 
 def test_every_test_that_a_promise_names_exists() -> None:
     named = [test for tests in sections().values() for test in tests]
-    missing = [
-        (file, name) for file, name in named if not (PROJECT / file).exists() or name not in names_in(PROJECT / file)
-    ]
+    missing = [(file, name) for file, name in named if not (ROOT / file).exists() or name not in names_in(ROOT / file)]
     assert missing == []
     assert PAGE.count("::") == len(named), "a line that is no test"

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -20,9 +19,9 @@ from appliance.web.http.cookies import SESSION
 from tests.browser.demo_fixture import Cast, furnish
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database, PostgresServer, create_database, drop_database
+from tests.support.project import ROOT
 from tests.support.web.accounts import sign_browser_in
 
-ROOT = Path(__file__).parents[2]
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox",  # the tests may run as root
     "--disable-gpu",

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,9 +12,10 @@ from appliance.people.role import Role
 from tests.browser.conftest import Stage, Watched
 from tests.browser.pages import PAGES, PageOf
 from tests.browser.walk import wrong_with_tab_in_sheet
+from tests.support.project import TESTS
 from tests.web.access.role_table import TABLE
 
-AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+AXE = (TESTS / "browser" / "vendor" / "axe.min.js").read_text()
 DESK = ViewportSize(width=1440, height=900)
 PHONE = ViewportSize(width=390, height=844)
 NARROW = ViewportSize(width=320, height=700)

@@ -10,8 +10,8 @@ import pytest
 
 from appliance.children.data_dir import RunFile, open_data_dir, read_run_file
 from appliance.errors import ApplianceError
+from tests.support.project import ROOT
 
-ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys
 from pathlib import Path

@@ -15,10 +15,10 @@ import pytest
 
 from appliance.children.data_dir import open_data_dir
 from appliance.children.leftovers import leftovers
+from tests.support.project import ROOT
 
 pytestmark = pytest.mark.real
 
-ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
 GONE_SECONDS = 30.0
 RESTART_SECONDS = 1.0

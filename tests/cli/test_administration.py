@@ -17,8 +17,9 @@ from structlog.testing import capture_logs
 from appliance.__main__ import first_error
 from appliance.cli import cli
 from appliance.errors import ApplianceError
-from tests.support.appliance_process import PROJECT, ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess
 from tests.support.postgres_server import Database
+from tests.support.project import ROOT
 
 pytestmark = pytest.mark.real
 
@@ -258,7 +259,7 @@ def test_exit_codes(running: ApplianceProcess, arguments: list[str], code: int) 
 def process(where: ApplianceProcess, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "appliance", *arguments]
     return subprocess.run(
-        command, cwd=PROJECT, env=where.environment(), capture_output=True, text=True, check=False, timeout=60
+        command, cwd=ROOT, env=where.environment(), capture_output=True, text=True, check=False, timeout=60
     )
 
 

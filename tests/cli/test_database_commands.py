@@ -11,8 +11,7 @@ import pytest
 
 from appliance.db.migrations import shipped
 from tests.support.postgres_server import Database, PostgresServer, create_database, drop_database
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.project import ROOT
 
 
 @pytest.fixture

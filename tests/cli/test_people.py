@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.support.appliance_process import CSRF, PROJECT, ApplianceProcess
+from tests.support.appliance_process import CSRF, ApplianceProcess
+from tests.support.project import ROOT
 
 pytestmark = pytest.mark.real
 
@@ -36,7 +37,7 @@ def run(where: ApplianceProcess, *arguments: str, given: str = "") -> "subproces
     command = [sys.executable, "-m", "appliance", *arguments]
     return subprocess.run(
         command,
-        cwd=PROJECT,
+        cwd=ROOT,
         env=where.environment(),
         input=given,
         capture_output=True,

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from appliance.config import FIELDS, Config, Loaded, Secret, default_data_dir, load
 from appliance.config import file as config_file
 from appliance.errors import ConfigurationError
+from tests.support.project import ROOT
 
-COMMITTED = Path(__file__).parents[2] / "appliance.toml"
+COMMITTED = ROOT / "appliance.toml"
 STRONG = "correct horse battery"
 
 

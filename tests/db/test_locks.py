@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from appliance.db.locks import MAX_LOCKS, device_lock_key, lock_key, lock_until_
 from appliance.db.trio_psycopg import Connection, connect
 from tests.db.conftest import Observer
 from tests.support.postgres_server import Database
+from tests.support.project import ROOT
 
 # Two versions of the program that run at once must mean the same lock.
 DEVICE_KEY = 3754901186144087045
@@ -27,10 +27,9 @@ def test_keys_never_change() -> None:
 
 def test_keys_are_the_same_in_another_process() -> None:
     program = "from appliance.db.locks import device_lock_key; print(device_lock_key('acme', 'pump-1'))"
-    root = Path(__file__).parents[2]
     seen = {
         subprocess.run(
-            [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, cwd=root, capture_output=True, check=True
+            [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, cwd=ROOT, capture_output=True, check=True
         ).stdout
         for seed in ("1", "2")
     }

@@ -19,8 +19,7 @@ from appliance.errors import ApplianceError
 from tests.db.conftest import Observer, cancel_when
 from tests.support.busy import within
 from tests.support.postgres_server import Database
-
-ROOT = Path(__file__).parents[2]
+from tests.support.project import ROOT
 
 
 @pytest.fixture

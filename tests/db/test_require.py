@@ -1,14 +1,12 @@
 """P22: what is not there is NotFound, and one place of the code says so."""
 
 import ast
-from pathlib import Path
 
 import pytest
 
 from appliance.db.require import require, require_rows
 from appliance.errors import NotFound
-
-SOURCES = Path(__file__).parents[2] / "appliance"
+from tests.support.project import PACKAGE
 
 
 def test_nothing_and_no_rows_are_not_found() -> None:
@@ -22,8 +20,8 @@ def test_nothing_and_no_rows_are_not_found() -> None:
 
 def test_no_row_is_not_found_in_one_place_of_the_code() -> None:
     made = {
-        path.relative_to(SOURCES).as_posix()
-        for path in SOURCES.rglob("*.py")
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "NotFound"
     }

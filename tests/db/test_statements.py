@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -12,9 +11,10 @@ from psycopg.pq import ExecStatus
 from appliance.assets import asset
 from appliance.db import statements
 from tests.support.postgres_server import Database
+from tests.support.project import PACKAGE
 
 PACKAGES = sorted(path.stem for path in asset("sql", "queries").glob("*.sql"))
-SOURCES = sorted((Path(__file__).parents[2] / "appliance").rglob("*.py"))
+SOURCES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [(package, name) for package in PACKAGES for name in statements.load(package)]
 
 

@@ -17,10 +17,10 @@ from appliance.db.roles import INGEST
 from appliance.ingest.quarantine import replays
 from appliance.ingest.quarantine.replays import ReplayStatus
 from appliance.ingest.quarantine.store import Selection
-from tests.support.appliance_process import PROJECT
 from tests.support.auditor import look as check
 from tests.support.pipeline import TENANT, books, furnish, look, open_plant, telemetry
 from tests.support.postgres_server import Database
+from tests.support.project import ROOT
 from tests.support.world import ALICE, ingest
 
 MESSAGES, DEVICES = 6400, 40
@@ -64,7 +64,7 @@ def hand(database: Database) -> Iterator[None]:
     """Somebody at work, killed at the end of the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.faults.replay_hand", database.conninfo(INGEST)],
-        cwd=PROJECT,
+        cwd=ROOT,
         stdout=subprocess.DEVNULL,
     )
     try:

@@ -34,10 +34,10 @@ from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.devices.tenants import IssuedClaim
 from tests.support.postgres_server import ground
+from tests.support.project import ROOT
 from tests.support.world import ALICE, sell
 
 READY_SECONDS = 90.0
-PROJECT = Path(__file__).parent.parent
 
 
 def free_port() -> int:
@@ -105,7 +105,7 @@ class ApplianceProcess:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "appliance", "run"],
-                cwd=PROJECT,
+                cwd=ROOT,
                 env=self.environment(**extra),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -190,7 +190,7 @@ class ApplianceProcess:
         """What ``appliance ARGUMENTS --json`` prints; fails with its error if it fails."""
         done = subprocess.run(
             [sys.executable, "-m", "appliance", *arguments, "--json"],
-            cwd=PROJECT,
+            cwd=ROOT,
             env=self.environment(),
             capture_output=True,
             text=True,

@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.appliance_process import PROJECT, ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.project import ROOT
 
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 ELSEWHERE = ("make ", "docker ")
@@ -16,7 +17,7 @@ CSV = "device_id,name,site_id,place,tags,subscription_id,interval\npump-9,Pump 9
 
 def commands() -> list[str]:
     """Every command line of the README that is for a running appliance, in order."""
-    lines = [line for block in BLOCK.findall((PROJECT / "README.md").read_text()) for line in block.splitlines()]
+    lines = [line for block in BLOCK.findall((ROOT / "README.md").read_text()) for line in block.splitlines()]
     return [line for line in lines if line.strip() and not line.startswith(ELSEWHERE)]
 
 
@@ -43,7 +44,7 @@ def test_every_command_of_the_readme_does_what_it_says(appliance: ApplianceProce
         ran = subprocess.run(
             ["bash", "-c", adapted],
             cwd=tmp_path,
-            env=appliance.environment(PYTHONPATH=str(PROJECT), **secrets),
+            env=appliance.environment(PYTHONPATH=str(ROOT), **secrets),
             capture_output=True,
             text=True,
             check=False,

@@ -10,14 +10,15 @@ import pytest
 from appliance.cli.showing import parse
 from appliance.reading import HELD_REASONS, Reason
 from appliance.simulate.scenes import SCENES, STAGE
-from tests.support.appliance_process import PROJECT, ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess
 from tests.support.auditor import look
+from tests.support.project import ROOT
 
 
 def show(appliance: ApplianceProcess, what: str, expected: int = 0) -> dict[str, dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, "-m", "appliance", "simulate", "--show", what, "--json"],
-        cwd=PROJECT,
+        cwd=ROOT,
         env=appliance.environment(),
         capture_output=True,
         text=True,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from appliance.devices.device import Event
 from appliance.web.audit.labels import ACTIONS, FAMILIES
+from tests.support.project import PACKAGE
 
-PACKAGE = Path(__file__).parents[2] / "appliance"
 AUDIT = "appliance.db.audit"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from appliance.assets import asset
+from tests.support.project import TESTS
 
-FOLDERS = [asset("static", "vendor"), Path(__file__).parents[1] / "browser" / "vendor"]
+FOLDERS = [asset("static", "vendor"), TESTS / "browser" / "vendor"]
 
 
 def libraries(folder: Path) -> list[dict[str, Any]]:
