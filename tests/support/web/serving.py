@@ -15,6 +15,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 from appliance.clock import SystemClock
 from appliance.config import Ingest, Retention
 from appliance.db import roles
+from appliance.db.migrations import shipped
 from appliance.db.pool import Pool, open_pool
 from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
@@ -104,7 +105,7 @@ async def no_claims(request: ProvisioningRequest, by: ChangeContext) -> ClaimOut
 
 
 def quiet_system(clock: SystemClock) -> Snapshot:
-    """A process without tasks, whose Postgres and broker are well."""
+    """Return a process without tasks, whose Postgres and broker are well and whose schema is the one it ships."""
     return Snapshot(
         instance="0123456789ab",
         started_at=clock.wall() - 3600,
@@ -117,7 +118,7 @@ def quiet_system(clock: SystemClock) -> Snapshot:
         bounds=lambda: [ResourceLimit("Rate buckets", 471, 200_000)],
         broker_terms=BrokerTerms(5, 200_000, 268_435_456, 4096, 262_144, 10_000, 14, 805_306_368),
         retention_days=30,
-        schema=lambda: 9,
+        schema=lambda: shipped()[-1].version,
         settings={"broker.port": 1883, "database.url": None},
     )
 

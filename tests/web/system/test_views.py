@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from appliance.clock import SystemClock
+from appliance.db.migrations import shipped
 from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency
 from appliance.people.role import Role
@@ -97,6 +98,16 @@ async def test_a_service_that_does_not_answer_is_told(database: Database) -> Non
         html = (await asking.get("/system")).text
     for words in ("0 of 1 answering", "is waiting", "last error: SIGKILL"):
         assert words in html
+
+
+async def test_a_schema_that_is_not_the_programs_own_is_marked(database: Database) -> None:
+    newest = shipped()[-1].version
+    async with page(database) as asking:
+        assert f"{newest}, matches this version" in (await asking.get("/system")).text
+    async with page(database, schema=lambda: newest - 1) as asking:
+        html = (await asking.get("/system")).text
+    assert f"this version needs {newest}" in html
+    assert "matches this version" not in html
 
 
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.VIEWER])
