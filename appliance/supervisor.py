@@ -18,7 +18,6 @@ from typing import TypedDict
 import structlog
 import trio
 from mqtt5 import QoS, RetainHandling
-from psycopg import Notify
 from psycopg.conninfo import make_conninfo
 
 from appliance import housekeeping, onboarding
@@ -35,7 +34,7 @@ from appliance.children.postgres import Postgres
 from appliance.clock import Clock, SystemClock
 from appliance.config import Config, masked
 from appliance.db import bootstrap
-from appliance.db.changes import listen
+from appliance.db.changes import Changes
 from appliance.db.endpoint import DATABASE, Endpoint
 from appliance.db.migrations import migrate
 from appliance.db.pool import Pool, open_pool
@@ -65,6 +64,7 @@ from appliance.ingest.limits.limiter import BucketOverride, BucketState, Limiter
 from appliance.ingest.pipeline import Pipeline
 from appliance.ingest.quarantine.replay_preview import ReplayPreviewer
 from appliance.ingest.quarantine.replayer import Replayer
+from appliance.ingest.quarantine.replays import REPLAY_CHANNEL
 from appliance.ingest.quarantine.retention import QuarantineRetention
 from appliance.ingest.telemetry.partitions import keep_ahead
 from appliance.ingest.writer import Writer
@@ -183,9 +183,12 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 max_tracked_devices=config.limits.max_tracked_devices,
                 overrides=partial(override, limits),
             )
-            limits.on_change = lambda: limiter.limits_changed(clock.monotonic())
-            await tree.start("registry changes", follow_registry, endpoint, registry, limits)
-            await tree.start("limits", limits.run)
+            open_connection = partial(connect, endpoint.conninfo(INGEST))
+            changes = Changes(open_connection, [REGISTRY_CHANNEL, REPLAY_CHANNEL])
+            changes.subscribe(REGISTRY_CHANNEL, registry.changed, registry.forget)
+            changes.subscribe(REGISTRY_CHANNEL, limits.changed, limits.forget)
+            await tree.start("database changes", changes.run)
+            await tree.start("limits", limits.run, lambda: limiter.limits_changed(clock.monotonic()))
             await tree.start("housekeeping", housekeeping.run, pool, clock, grace(config))
             await tree.start("metric names", housekeeping.learn_metrics, pool, clock)
             # The pipeline
@@ -218,10 +221,8 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             await tree.start("quarantine", holding.run)
             roller = Roller(pool, clock, keep_days=config.retention.rollup_days)
             await tree.start("roll-ups", roller.run)
-            open_connection = partial(connect, endpoint.conninfo(INGEST))
             replayer = Replayer(
                 pool,
-                open_connection,
                 data.instance.instance_id,
                 registry,
                 states,
@@ -231,6 +232,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 lambda: pipeline.in_flight,
                 metrics,
             )
+            changes.subscribe(REPLAY_CHANNEL, replayer.wake, replayer.wake)
             await tree.start("replays", replayer.run)
             # The broker: our session first, then the devices' door
             door = BrokerRefusals(clock, metrics)
@@ -364,24 +366,6 @@ def override(limits: LimitOverrides, tenant_id: str, device_id: str | None) -> B
 def limit_of(limiter: Limiter, clock: Clock, tenant_id: str, device_id: str) -> BucketState:
     """The limit in force for a device and its present fill."""
     return limiter.effective(tenant_id, device_id, clock.monotonic())
-
-
-async def follow_registry(
-    endpoint: Endpoint, registry: Registry, limits: LimitOverrides, *, task_status: trio.TaskStatus[None]
-) -> None:
-    """Pass on what the triggers tell; after a lost connection everything is read anew."""
-
-    def told(notification: Notify) -> None:
-        registry.changed(notification.payload)
-        limits.changed()
-
-    def missed() -> None:
-        registry.forget()
-        limits.changed()
-
-    activity().doing("waits for a change of the registry")
-    open_connection = partial(connect, endpoint.conninfo(INGEST))
-    await listen(open_connection, [REGISTRY_CHANNEL], told, missed, task_status=task_status)
 
 
 def absent(backlog: BacklogCredit, listening: Listening, seconds: float) -> None:

@@ -92,6 +92,8 @@ class CredentialsSync:
         to reload (:mod:`appliance.children.mosquitto_reload`).
         """
         async with trio.open_nursery() as nursery:
+            # A connection of its own, not one of db.changes: it holds the lock by which others know that this broker is
+            # served, and so the lock is gone exactly when changes are no longer heard.
             await nursery.start(listen, self._connect, [broker_sync.BROKER_CHANNEL], self._told, self._wake)
             announce: Callable[[], None] = task_status.started
             while True:

@@ -1,7 +1,7 @@
 """The devices as people look for them: searched, filtered, sorted, a page at a time; counted; one by itself.
 
-Enters: a connection and a :class:`DeviceFilter`. Leaves: :class:`FleetDevice`. Never: a change. The role may be ``appliance_web``
-with its tenant set; another tenant's device is not there.
+Enters: a connection and a :class:`DeviceFilter`. Leaves: :class:`FleetDevice`. Never: a change. The role may be
+``appliance_web`` with its tenant set; another tenant's device is not there.
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Notifications, and the word that some may have been missed."""
+"""Notifications reach every subscriber, and a lost connection makes each forget."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import trio
 from psycopg import Notify
 
 from appliance.backoff import Backoff
-from appliance.db.changes import listen
+from appliance.db.changes import Changes, listen
 from appliance.db.trio_psycopg import Connection, connect
 from tests.db.conftest import Observer
 from tests.support.postgres_server import Database
@@ -89,3 +89,57 @@ async def test_it_ends_without_a_trace(database: Database, observer: Observer) -
         await nursery.start(listener.run)
         nursery.cancel_scope.cancel()
     await observer.until(lambda sessions: not sessions)
+
+
+class Cache:
+    """Keeps what one subscriber is told."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.payloads: list[str] = []
+        self.forgotten = 0
+
+    def changed(self, payload: str) -> None:
+        self.payloads.append(payload)
+        self.listener.news.set()
+
+    def forget(self) -> None:
+        self.forgotten += 1
+        self.listener.news.set()
+
+
+async def test_every_subscriber_of_a_channel_is_told_and_no_other(
+    database: Database, nursery: trio.Nursery, observer: Observer
+) -> None:
+    listener = Listener(database)
+    changes = Changes(listener.connect, ["registry", "replay"])
+    first, second, other = Cache(listener), Cache(listener), Cache(listener)
+    changes.subscribe("registry", first.changed, first.forget)
+    changes.subscribe("replay", other.changed, other.forget)
+    await nursery.start(changes.run)
+    changes.subscribe("registry", second.changed, second.forget)
+    await observer.connection.execute("SELECT pg_notify('registry', '1'), pg_notify('replay', '2')")
+    await listener.until(lambda: bool(other.payloads))
+    assert (first.payloads, second.payloads, other.payloads) == (["1"], ["1"], ["2"])
+    assert len(listener.sessions) == 1
+
+
+async def test_a_lost_connection_makes_every_subscriber_forget(
+    database: Database, nursery: trio.Nursery, observer: Observer
+) -> None:
+    listener = Listener(database)
+    changes = Changes(listener.connect, ["registry", "replay"], backoff=Backoff(first=0.01, maximum=0.02))
+    caches = [Cache(listener), Cache(listener)]
+    for channel, cache in zip(("registry", "replay"), caches, strict=True):
+        changes.subscribe(channel, cache.changed, cache.forget)
+    await nursery.start(changes.run)
+    await observer.connection.execute("SELECT pg_terminate_backend(%s)", [listener.sessions[0]])
+    await listener.until(lambda: all(cache.forgotten for cache in caches))
+    assert [cache.forgotten for cache in caches] == [1, 1]
+
+
+def test_a_channel_that_is_not_followed_takes_no_subscriber(database: Database) -> None:
+    listener = Listener(database)
+    cache = Cache(listener)
+    with pytest.raises(ValueError, match="not followed"):
+        Changes(listener.connect, ["registry"]).subscribe("other", cache.changed, cache.forget)

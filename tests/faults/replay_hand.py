@@ -1,14 +1,12 @@
 """A process that only works on replays, to be killed: ``python -m tests.faults.replay_hand CONNINFO``."""
 
 import sys
-from functools import partial
 
 import trio
 
 from appliance.clock import SystemClock
 from appliance.config import Ingest, Retention
 from appliance.db.pool import open_pool
-from appliance.db.trio_psycopg import connect
 from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import Provisioner
@@ -23,9 +21,7 @@ async def work(conninfo: str) -> None:
         provisioner = Provisioner(pool)
         await nursery.start(provisioner.run)
         registry = Registry(pool, states, provisioner, clock, capacity=10_000, refusal_ttl=5.0, grace=GRACE)
-        hand = Replayer(
-            pool, partial(connect, conninfo), "one", registry, states, clock, Ingest(), Retention(), lambda: 0
-        )
+        hand = Replayer(pool, "one", registry, states, clock, Ingest(), Retention(), lambda: 0)
         await hand.run()
 
 

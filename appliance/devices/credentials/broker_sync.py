@@ -1,8 +1,9 @@
-"""What the embedded brokers have of the credentials, and whether a change has arrived there.
+"""What the embedded brokers know of the credentials, and whether a change has arrived there.
 
-Whoever serves a broker reads :class:`BrokerCredentials`, brings it to the broker, and then records the snapshot in which it
-was read. A change is a transaction; a broker knows it once it is visible in that snapshot. Who serves holds an advisory
-lock for as long, so that nobody waits for an appliance that is down: its files are written at its next start.
+A process that serves a broker reads :class:`BrokerCredentials`, writes them into the broker's files, and then records
+the snapshot in which they were read. A change is a transaction; a broker knows it once it is visible in that snapshot.
+The serving process holds an advisory lock meanwhile, so that nobody waits for an appliance that is down: its files are
+written at its next start.
 """
 
 from dataclasses import dataclass, field

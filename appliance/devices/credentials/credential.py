@@ -1,8 +1,8 @@
 """What a device proves itself with: the password of its broker user and its HTTP token.
 
-Enters: who, and when. Leaves: secrets, once, in :class:`IssuedSecrets`; only their hashes are kept. Never: two passwords of
-one broker user at a time. So a rotation is staged: the new password is shown, and the old one works until the switch,
-by hand or at a set time; the token before a rotation is good for another day. Revoking or deleting a device removes
+Enters: who, and when. Leaves: secrets, once, in :class:`IssuedSecrets`; only their hashes are kept. Never: two
+passwords of one broker user at a time. So a rotation is staged: the new password is shown, and the old one works until
+the switch, by hand or at a set time; the token before a rotation is good for another day. Revoking or deleting a device removes
 its credential in the same transaction (:mod:`appliance.devices.seats.changes`).
 
 Functions make a transaction, or a savepoint in the one they are in; the role may be ``appliance_web`` with its tenant

@@ -1,7 +1,7 @@
 """The metrics of a tenant: learned when they are first seen, named by people.
 
-Enters: a connection and what a person says. Leaves: :class:`TenantMetric`; a change has its audit row in the same transaction.
-Never: work in the message path; new names are found in the devices' latest values, some seconds later.
+Enters: a connection and what a person says. Leaves: :class:`TenantMetric`; a change has its audit row in the same
+transaction. Never: work in the message path; new names are found in the devices' latest values, some seconds later.
 """
 
 from collections.abc import Iterable

@@ -1,9 +1,9 @@
 """The registry cache: what admission asks of devices, tenants and their subscriptions, without a round trip.
 
-Enters: keys of devices that talk, notifications of changes. Leaves: a :class:`AdmissionStatus` each, positive or negative.
-Bounded. Never wrong for long (P23): triggers tell every change that matters within the second; a standing ends by
-itself at the instant its subscription changes; after a lost LISTEN connection everything is forgotten. Safe while it
-is read: entries are only added, dropped or marked, never changed half-way.
+Enters: keys of devices that send, and notifications of changes. Leaves: an :class:`AdmissionStatus` for each, positive
+or negative. Bounded. Never wrong for long (P23): triggers notify every change that matters within the second; a status
+ends by itself at the instant its subscription changes; after a lost LISTEN connection everything is forgotten. Safe
+while it is read: entries are only added, dropped or marked, never changed half-way.
 """
 
 import hashlib

@@ -33,33 +33,40 @@ class LimitOverride:
 
 
 class LimitOverrides:
-    """``get`` answers from memory; ``changed`` asks for a new reading; ``run`` reads."""
+    """``get`` answers from memory; ``changed`` and ``forget`` ask for a new reading; ``run`` reads."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self.on_change: Callable[[], None] = lambda: None
-        """Called after a reading that differs from the one before."""
         self._limits: dict[tuple[str, str | None], LimitOverride] = {}
         self._stale = trio.Event()
 
     def get(self, tenant_id: str, device_id: str | None) -> LimitOverride | None:
-        """What is set for a device, or with ``device_id`` None for the tenant."""
+        """Return what is set for a device, or with ``device_id`` None for the tenant."""
         return self._limits.get((tenant_id, device_id))
 
-    def changed(self) -> None:
-        """Something in the registry has changed, or may have."""
+    def changed(self, payload: str) -> None:  # noqa: ARG002 - limits are rows of the registry: any change may be one
+        """Take a notification of the registry's channel: the limits are read again."""
         self._stale.set()
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Read now and after each change, for ever; starts after the first reading."""
-        await self._read()
+    def forget(self) -> None:
+        """Read the limits again: a change may have been missed. Until then the known ones stay in force."""
+        self._stale.set()
+
+    async def run(
+        self, on_change: Callable[[], None], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Read now and after each change, for ever; starts after the first reading.
+
+        ``on_change`` is called after a reading that differs from the one before, the first included.
+        """
+        await self._read(on_change)
         task_status.started()
         while True:
             activity().doing("waits for a change of a limit")
             await self._stale.wait()
             self._stale = trio.Event()
             try:
-                await self._read()
+                await self._read(on_change)
                 activity().did()
             except (psycopg.Error, OSError) as error:
                 activity().failed(error)
@@ -67,7 +74,7 @@ class LimitOverrides:
                 self._stale.set()
             await trio.sleep(REFRESH_SECONDS)
 
-    async def _read(self) -> None:
+    async def _read(self, on_change: Callable[[], None]) -> None:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(STATEMENTS["select_overrides"])
             found = {
@@ -76,4 +83,4 @@ class LimitOverrides:
             }
         if found != self._limits:
             self._limits = found
-            self.on_change()
+            on_change()

@@ -16,13 +16,11 @@ import msgspec
 import psycopg
 import structlog
 import trio
-from psycopg import Notify
 
 from appliance.backoff import Backoff
 from appliance.clock import Clock
 from appliance.config import Ingest, Retention
 from appliance.db import statements
-from appliance.db.changes import Connect, listen
 from appliance.db.pool import Pool, PoolTimeout
 from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
@@ -30,7 +28,7 @@ from appliance.devices.live.state import StateBook, remember
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import TOO_LATE
 from appliance.ingest.batch import MICROSECONDS, MINUTE, Reading, RefusedSubmission, index_range
-from appliance.ingest.quarantine.replays import REPLAY_CHANNEL, Replay, replay_of
+from appliance.ingest.quarantine.replays import Replay, replay_of
 from appliance.ingest.quarantine.revalidation import HeldMessage, RevalidatedMessage, Revalidation
 from appliance.ingest.quarantine.sampling import moment, plain
 from appliance.ingest.telemetry.store import StorePath, TelemetryStore
@@ -72,7 +70,6 @@ class Replayer:
     def __init__(
         self,
         pool: Pool,
-        open_connection: Connect,
         instance: str,
         registry: Registry,
         states: StateBook,
@@ -83,7 +80,6 @@ class Replayer:
         metrics: Metrics | None = None,
     ) -> None:
         self._pool = pool
-        self._open_connection = open_connection
         self._instance = instance
         self._states = states
         self._clock = clock
@@ -95,17 +91,8 @@ class Replayer:
         self._asked = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Work for ever, unfinished jobs of an earlier process first; a new one wakes us."""
-        async with trio.open_nursery() as nursery:
-            await nursery.start(listen, self._open_connection, [REPLAY_CHANNEL], self._wake, self._wake)
-            task_status.started()
-            await self._work()
-
-    def _wake(self, _: Notify | None = None) -> None:
-        """A job may have been asked for."""
-        self._asked.set()
-
-    async def _work(self) -> None:
+        """Work for ever, unfinished jobs of an earlier process first."""
+        task_status.started()
         backoff = Backoff(first=0.1, maximum=POLL_SECONDS)
         while True:
             self._asked = trio.Event()
@@ -125,6 +112,10 @@ class Replayer:
                 activity().doing("waits for a replay to be asked for")
                 with trio.move_on_after(POLL_SECONDS):
                     await self._asked.wait()
+
+    def wake(self, payload: str = "") -> None:  # noqa: ARG002 - the jobs are read from the table
+        """Look for jobs now: one may have been asked for."""
+        self._asked.set()
 
     async def step(self) -> bool:
         """Take the next slice of some job; False if there is none. Raises psycopg.Error, OSError to try again."""

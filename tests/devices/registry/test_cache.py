@@ -11,7 +11,7 @@ import trio
 
 from appliance.broker.accounts import hash_password
 from appliance.clock import SystemClock
-from appliance.db.changes import listen
+from appliance.db.changes import Changes
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
@@ -47,11 +47,9 @@ async def open_registry(database: Database, *, capacity: int = 1000) -> AsyncIte
         registry = Forgetful(
             pool, StateBook(capacity), provisioner, clock, capacity=capacity, refusal_ttl=5, grace=GRACE
         )
-
-        def told(notification: psycopg.Notify) -> None:
-            registry.changed(notification.payload)
-
-        await nursery.start(partial(listen, partial(connect, conninfo), [REGISTRY_CHANNEL], told, registry.forget))
+        changes = Changes(partial(connect, conninfo), [REGISTRY_CHANNEL])
+        changes.subscribe(REGISTRY_CHANNEL, registry.changed, registry.forget)
+        await nursery.start(changes.run)
         yield registry
         nursery.cancel_scope.cancel()
 

@@ -11,6 +11,7 @@ import trio
 
 from appliance.clock import SystemClock
 from appliance.config import Ingest, Retention
+from appliance.db.changes import Changes
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
 from appliance.devices.seats import changes as seats
@@ -21,7 +22,7 @@ from appliance.ingest.quarantine import replayer as replay_module
 from appliance.ingest.quarantine import replays
 from appliance.ingest.quarantine.replay_preview import ReplayPreviewer
 from appliance.ingest.quarantine.replayer import Replayer
-from appliance.ingest.quarantine.replays import Replay, ReplayStatus
+from appliance.ingest.quarantine.replays import REPLAY_CHANNEL, Replay, ReplayStatus
 from appliance.ingest.quarantine.revalidation import HeldMessage, RevalidatedMessage, Revalidation
 from appliance.ingest.quarantine.store import Selection, dismiss
 from appliance.reading import Reason
@@ -37,11 +38,9 @@ ALL = Selection(tenant_id=TENANT)
 
 
 def replayer(plant: Plant, instance: str = "one") -> Replayer:
-    open_connection = partial(connect, plant.database.conninfo(INGEST))
     clock, ingest, retention = SystemClock(), Ingest(), Retention()
     return Replayer(
         plant.pool,
-        open_connection,
         instance,
         plant.registry,
         plant.states,
@@ -199,7 +198,11 @@ async def test_a_job_goes_on_where_a_killed_process_left_it(database: Database) 
 async def test_a_new_job_wakes_whoever_waits(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay_module, "POLL_SECONDS", 3600.0)
     async with crowded(database, devices=3) as plant, trio.open_nursery() as nursery:
-        await nursery.start(replayer(plant).run)
+        changes = Changes(partial(connect, database.conninfo(INGEST)), [REPLAY_CHANNEL])
+        worker = replayer(plant)
+        changes.subscribe(REPLAY_CHANNEL, worker.wake, worker.wake)
+        await nursery.start(changes.run)
+        await nursery.start(worker.run)
         await raise_limit(plant, 100)
         for device in ("d000", "d001"):
             await ask(plant, Selection(tenant_id=TENANT, device_id=device))
