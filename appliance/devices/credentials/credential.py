@@ -2,8 +2,8 @@
 
 Enters: who, and when. Leaves: secrets, once, in :class:`IssuedSecrets`; only their hashes are kept. Never: two
 passwords of one broker user at a time. So a rotation is staged: the new password is shown, and the old one works until
-the switch, by hand or at a set time; the token before a rotation is good for another day. Revoking or deleting a device removes
-its credential in the same transaction (:mod:`appliance.devices.seats.changes`).
+the switch, by hand or at a set time; the token before a rotation is good for another day. Revoking or deleting a
+device removes its credential in the same transaction (:mod:`appliance.devices.seats.changes`).
 
 Functions make a transaction, or a savepoint in the one they are in; the role may be ``appliance_web`` with its tenant
 set.
