@@ -14,15 +14,18 @@ WORKDIR /src
 # The pinned packages first: this layer stays as long as they do.
 COPY requirements.txt ./
 RUN /opt/appliance/bin/pip install --no-cache-dir --no-compile --require-hashes --requirement requirements.txt
+# What only builds stays in this stage, in a place of its own.
+COPY requirements-build.txt ./
+RUN /opt/appliance/bin/pip install --no-cache-dir --no-compile --require-hashes --target /build-tools --requirement requirements-build.txt
 COPY LICENSE README.md appliance.toml pyproject.toml ./
 COPY appliance appliance
 COPY sql sql
 COPY static static
 COPY templates templates
-# What only builds goes again, pip itself last.
-RUN /opt/appliance/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
+# Nothing installs anything in the image later: setuptools and pip go, pip itself last.
+RUN PYTHONPATH=/build-tools /opt/appliance/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
     && /opt/appliance/bin/pip install --no-cache-dir --no-compile --no-index --no-deps /wheel/*.whl \
-    && /opt/appliance/bin/pip uninstall --yes --quiet hatchling editables trove-classifiers pathspec setuptools pip \
+    && /opt/appliance/bin/pip uninstall --yes --quiet setuptools pip \
     && /opt/appliance/bin/python -m compileall -q /opt/appliance/lib
 
 FROM debian:bookworm-slim

@@ -37,7 +37,7 @@ screenshots: setup-test ## a picture of every page, both widths and themes, into
 	@exec $(BIN)/python -m tests.browser.screenshots $(ARGS)
 
 lock: setup-test ## write requirements*.txt anew from the .in files
-	@set -e; for list in requirements requirements-dev; do \
+	@set -e; for list in requirements requirements-dev requirements-build; do \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file $$list.txt $$list.in; \
 	done

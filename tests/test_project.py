@@ -8,8 +8,9 @@ import pytest
 import appliance
 from tests.support.project import ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LISTS = ("requirements.txt", "requirements-dev.txt")
+PROJECT_FILE = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PROJECT_FILE["project"]
+LISTS = ("requirements.txt", "requirements-dev.txt", "requirements-build.txt")
 
 
 def _pins(name: str) -> dict[str, str]:
@@ -25,13 +26,26 @@ def test_the_package_needs_what_the_list_pins() -> None:
     declared = {re.split(r"[<>=]", requirement)[0] for requirement in PROJECT["dependencies"]}
     wanted = (ROOT / "requirements.in").read_text()
     listed = {line for line in wanted.splitlines() if line and not line.startswith("#")}
-    assert listed - declared == {"hatchling", "editables"}, "these only build the package"
-    assert declared <= listed
+    assert declared == listed
     assert {name.partition("[")[0] for name in listed} <= set(_pins("requirements.txt"))
 
 
 def test_tests_run_on_the_versions_that_are_shipped() -> None:
     assert _pins("requirements.txt").items() <= _pins("requirements-dev.txt").items()
+
+
+def test_what_only_builds_is_neither_shipped_nor_tested_with() -> None:
+    build = PROJECT_FILE["build-system"]["requires"]
+    assert set(build) <= set(_pins("requirements-build.txt"))
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        assert not {*build, "editables", "trove-classifiers"} & set(_pins(name)), name
+
+
+def test_a_package_has_one_version_in_all_lists() -> None:
+    tested = _pins("requirements-dev.txt")
+    assert {name: tested.get(name, pin) for name, pin in _pins("requirements-build.txt").items()} == _pins(
+        "requirements-build.txt"
+    )
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -47,6 +61,8 @@ def test_every_pin_has_hashes_and_no_address(name: str) -> None:
 def test_the_image_installs_from_the_pinned_list() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert "--require-hashes --requirement requirements.txt" in dockerfile
+    assert "--require-hashes --target /build-tools --requirement requirements-build.txt" in dockerfile
+    assert dockerfile.count("/build-tools") == 2, "the last stage takes nothing from it"
     assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {"debian:bookworm-slim"}
     assert re.search(r"^USER (?!root|0$)", dockerfile, re.MULTILINE)
 
