@@ -69,7 +69,7 @@ ON CONFLICT (tenant_id, device_id) DO UPDATE SET
   latest = CASE WHEN EXCLUDED.last_ts >= d.last_ts OR d.last_ts IS NULL THEN d.latest || EXCLUDED.latest ELSE d.latest END,
   offline_at = CASE WHEN d.last_seen_at > EXCLUDED.last_seen_at THEN d.offline_at ELSE EXCLUDED.offline_at END
 
--- name: rebuild_marks
+-- name: rebuild_rollup_queue
 -- The hours of what this instance stored after it last wrote states and marks.
 INSERT INTO telemetry_marks (tenant_id, device_id, hour)
 SELECT DISTINCT t.tenant_id, t.device_id, date_trunc('hour', t.ts, 'UTC')
