@@ -79,9 +79,15 @@ from appliance.runtime.tree import Tree
 from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
 from appliance.web.app import create_app
+from appliance.web.devices.port import DeviceListener, DevicesPort
 from appliance.web.http.server import serve
+from appliance.web.ingest.port import IngestPort
 from appliance.web.live.feed import LiveFeed
-from appliance.web.services import BrokerQueue, DeviceListener, Health, Services
+from appliance.web.page.failures import BrokerQueue
+from appliance.web.platform import Health, Platform
+from appliance.web.ports import Ports
+from appliance.web.quarantine.port import QuarantinePort
+from appliance.web.system.port import SystemPort
 
 log = structlog.get_logger(__name__)
 
@@ -274,45 +280,50 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             # The dashboard
             mqtt_host, mqtt_port = device_address(config, broker)
             ingest = HttpSource(pipeline, registry, limiter, clock, token_demanded=config.ingest.require_token)
-            services = Services(
+            platform = Platform(
                 name=socket.gethostname(),
                 public_url=config.web.public_url,
                 clock=clock,
                 pool=pool,
                 access=Access(pool, web_pool, clock),
                 identity=Identity(pool, clock),
-                sign_in=SignIn(pool, clock, data.vault),
                 live=live,
                 health=present,
+                grace=grace(config),
+            )
+            snapshot = Snapshot(
+                instance=data.instance.instance_id,
+                started_at=tree.since,
+                tasks=tree.status,
+                vitals=vitals,
+                companions=partial(reports.dependencies, database, postgres, broker, client, queue),
+                bounds=partial(reports.resource_limits, config, limiter, registry, states, admission, client, pipeline),
+                broker_terms=None if broker is None else reports.broker_terms(broker, broker_limits(config)),
+                retention_days=config.retention.days,
+                schema=lambda: database.schema_version,
+                settings=masked(config),
+            )
+            ports = Ports(
+                sign_in=SignIn(pool, clock, data.vault),
+                ingest=IngestPort(ingest, partial(claim, pool, provisioner.provision)),
+                devices=DevicesPort(
+                    DeviceListener(mqtt_host if broker is None else None, mqtt_port),
+                    partial(limit_of, limiter, clock),
+                    door.refusals,
+                    config.retention.days,
+                ),
+                quarantine=QuarantinePort(
+                    ReplayPreviewer(pool, registry, clock, config.ingest, config.retention, grace=grace(config)),
+                    door.refusals,
+                    own_broker=broker is not None,
+                ),
+                system=SystemPort(snapshot, door.refusals),
                 metrics_text=metrics.exposition,
                 broker_queue=partial(broker_queue, queue),
-                ingest=ingest,
-                claim=partial(claim, pool, provisioner.provision),
-                grace=grace(config),
-                device_listener=DeviceListener(mqtt_host if broker is None else None, mqtt_port),
-                limit_of=partial(limit_of, limiter, clock),
-                broker_refusals=door.refusals,
-                replay_previewer=ReplayPreviewer(
-                    pool, registry, clock, config.ingest, config.retention, grace=grace(config)
-                ),
-                system=Snapshot(
-                    instance=data.instance.instance_id,
-                    started_at=tree.since,
-                    tasks=tree.status,
-                    vitals=vitals,
-                    companions=partial(reports.dependencies, database, postgres, broker, client, queue),
-                    bounds=partial(
-                        reports.resource_limits, config, limiter, registry, states, admission, client, pipeline
-                    ),
-                    broker_terms=None if broker is None else reports.broker_terms(broker, broker_limits(config)),
-                    retention_days=config.retention.days,
-                    schema=lambda: database.schema_version,
-                    settings=masked(config),
-                ),
             )
             serve_web = partial(serve, shutdown_trigger=stopping.wait)
             web_service, web_port = await tree.start(
-                "dashboard", serve_web, create_app(services), config.web.host, config.web.port
+                "dashboard", serve_web, create_app(platform, ports), config.web.host, config.web.port
             )
             # Ready
             addresses = lan_addresses() if config.web.host in EVERYWHERE else [config.web.host]

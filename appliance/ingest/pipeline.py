@@ -2,8 +2,8 @@
 
 Three tasks. While one batch commits, what comes meanwhile is admitted and gathers into the next; what follows from the
 commit before - the sources hear of it, states, counts, the live view - is done beside both. Postgres is kept waiting by
-none of them: admission gives way every ADMIT_SLICE messages. Sources submit and wait: that is the back-pressure, and the
-sources' own windows (the broker's receive maximum, an HTTP request a connection) bound what is in hand.
+none of them: admission gives way every ADMIT_SLICE messages. Sources submit and wait: that is the back-pressure, and
+the sources' own windows (the broker's receive maximum, an HTTP request a connection) bound what is in hand.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Puts the dashboard together: gate, pages, live socket, files, probes and error pages over the given services."""
+"""Puts the dashboard together: gate, concepts, live socket, files, probes and error pages."""
 
 import sys
 from typing import Any
@@ -10,51 +10,50 @@ from quart_trio import QuartTrio
 
 from appliance.assets import asset
 from appliance.web.access.gate import Gate
-from appliance.web.audit import api as audit_api
-from appliance.web.audit import views as audit_views
-from appliance.web.devices.api import bulk, devices, lifecycle, telemetry
-from appliance.web.devices.views import delete, detail, edit, importing, listing, new, rotate
-from appliance.web.devices.views import lifecycle as lifecycle_views
+from appliance.web.audit.install import install as audit
+from appliance.web.devices.install import install as devices
 from appliance.web.http import files, hardening, probes
 from appliance.web.http.files import StaticFiles
 from appliance.web.http.hardening import RequestLimits
-from appliance.web.ingest import api as ingest_api
+from appliance.web.ingest.install import install as ingest
 from appliance.web.live import socket as live_socket
 from appliance.web.live import warm_start
 from appliance.web.live.parts import LivePages
 from appliance.web.live.socket import LiveSockets
-from appliance.web.metrics import api as metrics_api
-from appliance.web.metrics import views as metrics_views
+from appliance.web.metrics.install import install as metrics
+from appliance.web.mount import Mount
 from appliance.web.openapi import document
-from appliance.web.overview import views as overview_views
-from appliance.web.overview.query import OverviewQueries
+from appliance.web.overview.install import install as overview
 from appliance.web.page import more
 from appliance.web.page.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.page.nav_count_reader import NavCountReader
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.page.templating import Templates
-from appliance.web.people import account_api, profile
-from appliance.web.people import api as people_api
-from appliance.web.people import views as people_views
-from appliance.web.quarantine import api as quarantine_api
-from appliance.web.quarantine import decisions
-from appliance.web.quarantine import live as quarantine_live
-from appliance.web.quarantine import views as quarantine_views
-from appliance.web.quarantine.actions import QuarantineActions
-from appliance.web.services import Services
-from appliance.web.sign_in import set_up
-from appliance.web.sign_in import views as sign_in_views
-from appliance.web.sites import api as sites_api
-from appliance.web.sites import views as sites_views
-from appliance.web.subscriptions import api as subscriptions_api
-from appliance.web.subscriptions import views as subscriptions_views
-from appliance.web.system import api as system_api
-from appliance.web.system import views as system_views
-from appliance.web.system.reader import SystemReader
-from appliance.web.tenants import api as tenants_api
-from appliance.web.tenants import lifecycle as tenants_lifecycle
-from appliance.web.tenants import views as tenants_views
+from appliance.web.people.install import install as people
+from appliance.web.platform import Platform
+from appliance.web.ports import Ports
+from appliance.web.quarantine.install import install as quarantine
+from appliance.web.sign_in.install import install as sign_in
+from appliance.web.sites.install import install as sites
+from appliance.web.subscriptions.install import install as subscriptions
+from appliance.web.system.install import install as system
+from appliance.web.tenants.install import install as tenants
 
+CONCEPTS = (
+    sign_in,
+    overview,
+    devices,
+    sites,
+    metrics,
+    quarantine,
+    tenants,
+    subscriptions,
+    people,
+    audit,
+    system,
+    ingest,
+)
+"""The concepts of the dashboard; each installs its own routes and live parts. A new one is one entry more."""
 DEFAULT_LIMITS = RequestLimits()
 REMEMBER = 3.0
 """Seconds that the start waits for the database's memory of the last hour."""
@@ -65,11 +64,11 @@ log = structlog.get_logger(__name__)
 class Dashboard(QuartTrio):
     """The application, with what its server needs to know: the host names and the sockets to close at the drain."""
 
-    def __init__(self, services: Services, limits: RequestLimits) -> None:
+    def __init__(self, platform: Platform, limits: RequestLimits) -> None:
         super().__init__("appliance.web", static_folder=None, template_folder=None)
-        self._services = services
+        self._platform = platform
         self.limits = limits
-        self.hosts = hardening.host_policy(services.public_url)
+        self.hosts = hardening.host_policy(platform.public_url)
         self.live_sockets = LiveSockets()
         self.live_pages = LivePages()
         self.config["MAX_CONTENT_LENGTH"] = limits.body
@@ -81,7 +80,7 @@ class Dashboard(QuartTrio):
         """Fill the live view with what the database knows; without it the view starts empty."""
         try:
             with trio.fail_after(REMEMBER):
-                await warm_start.remember(self._services.live, self._services.pool, self._services.clock)
+                await warm_start.remember(self._platform.live, self._platform.pool, self._platform.clock)
         except POSTGRES_AWAY as error:
             log.warning("live view starts empty", error=str(error))
 
@@ -90,67 +89,24 @@ class Dashboard(QuartTrio):
         log.error("request failed", exc_info=exception_info or sys.exc_info())
 
 
-def create_app(services: Services, limits: RequestLimits = DEFAULT_LIMITS) -> Dashboard:
-    """The dashboard over ``services``. It holds no connection and starts no task of its own."""
-    app = Dashboard(services, limits)
+def create_app(platform: Platform, ports: Ports, limits: RequestLimits = DEFAULT_LIMITS) -> Dashboard:
+    """Build the dashboard. It holds no connection and starts no task of its own."""
+    app = Dashboard(platform, limits)
     static = StaticFiles(asset("static"))
-    templates = Templates(static, services.name)
-    live_pages = app.live_pages
-    site = PageRenderer(services, templates, live_pages, NavCountReader(services.access, services.clock))
-    Gate(services).install(app)
-    FailurePages(services, templates).install(app)
-    app.register_blueprint(files.blueprint(static))
-    app.register_blueprint(probes.blueprint(services))
-    app.register_blueprint(document.blueprint())
-    app.register_blueprint(ingest_api.blueprint(services, services.ingest))
-    for api in (
-        devices,
-        lifecycle,
-        bulk,
-        telemetry,
-        sites_api,
-        metrics_api,
-        quarantine_api,
-        people_api,
-        account_api,
-        audit_api,
-        tenants_api,
-        subscriptions_api,
-    ):
-        app.register_blueprint(api.blueprint(services))
-    app.register_blueprint(live_socket.blueprint(app.live_sockets, services.live, live_pages, services.public_url))
-    app.register_blueprint(sign_in_views.blueprint(services, templates))
-    app.register_blueprint(set_up.blueprint(services, templates, live_pages))
-    for page in (
-        listing,
-        new,
-        importing,
-        detail,
-        edit,
-        lifecycle_views,
-        rotate,
-        delete,
-        sites_views,
-        metrics_views,
-        more,
-        profile,
-        people_views,
-        audit_views,
-        tenants_views,
-        tenants_lifecycle,
-        subscriptions_views,
-    ):
-        app.register_blueprint(page.blueprint(site))
-    figures = OverviewQueries(services.access, services.clock)
-    app.register_blueprint(overview_views.blueprint(site, figures))
-
-    quarantine_actions = QuarantineActions(services)
-    app.register_blueprint(quarantine_views.blueprint(site, quarantine_actions))
-    app.register_blueprint(decisions.blueprint(site, quarantine_actions))
-    quarantine_live.go_live(site, quarantine_actions)
-    system_reader = SystemReader(services)
-    app.register_blueprint(system_api.blueprint(services, system_reader))
-    app.register_blueprint(system_views.blueprint(site, system_reader))
+    templates = Templates(static, platform.name)
+    renderer = PageRenderer(platform, templates, app.live_pages, NavCountReader(platform.access, platform.clock))
+    Gate(platform).install(app)
+    FailurePages(platform, templates, ports.broker_queue).install(app)
+    mount = Mount(app, platform, ports, renderer)
+    mount.add(
+        files.blueprint(static),
+        probes.blueprint(platform, ports.metrics_text),
+        document.blueprint(),
+        live_socket.blueprint(app.live_sockets, platform.live, app.live_pages, platform.public_url),
+        more.blueprint(renderer),
+    )
+    for install in CONCEPTS:
+        install(mount)
 
     @app.after_request
     async def keep_out_of_caches(response: Response) -> Response:

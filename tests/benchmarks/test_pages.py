@@ -1,15 +1,14 @@
 """The benchmark of pages asks for what there is."""
 
 from appliance.db.pool import open_pool
-from appliance.web.app import create_app
 from benchmarks.figures import Line, table
 from benchmarks.pages import PAGES
-from tests.support.web.serving import NOWHERE, services
+from tests.support.web.serving import NOWHERE, dashboard, parts
 
 
 async def test_every_address_is_one_that_the_dashboard_serves() -> None:
     async with open_pool(NOWHERE, name="nowhere", min_size=0, max_size=1) as pool:
-        urls = create_app(services(pool)).url_map.bind("localhost")
+        urls = dashboard(parts(pool)).url_map.bind("localhost")
     for asked in PAGES:
         urls.match(asked.path.partition("?")[0], method="GET")
 

@@ -17,10 +17,10 @@ from appliance.db.pool import open_pool
 from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.reading import Kind
 from appliance.web.access.auth import DOOR, READERS, allow
-from appliance.web.app import Dashboard, create_app
+from appliance.web.app import Dashboard
 from appliance.web.http.server import serve
 from appliance.web.live.feed import LiveFeed
-from tests.support.web.serving import Always, services
+from tests.support.web.serving import Always, dashboard, parts
 
 
 def publish(feed: LiveFeed, device: str, metrics: dict[str, float]) -> None:
@@ -67,7 +67,7 @@ async def main(port: int, conninfo: str, customers: str | None = None) -> None:
         trio.open_nursery() as nursery,
     ):
         identity = Always() if customers is None else None
-        app = create_app(services(pool, web_pool=web_pool, live=feed, identity=identity))
+        app = dashboard(parts(pool, web_pool=web_pool, live=feed, identity=identity))
         let_it_fail(app)
 
         async def run(task_status: trio.TaskStatus[int]) -> None:

@@ -1,8 +1,8 @@
 """Hours of devices in which readings were stored: marked, so that they are rolled up anew (``appliance.history``).
 
-Marked hours are written with the states of devices, a second behind their readings at most. Nearly all readings fall into the
-present hour, which needs one mark a device: it is due when the hour is over, so one mark stands for all that follow in
-it. Any other hour is marked whenever a reading falls into it, for a mark set before may be gone by now.
+Marked hours are written with the states of devices, a second behind their readings at most. Nearly all readings fall
+into the present hour, which needs one mark a device: it is due when the hour is over, so one mark stands
+for all that follow in it. Any other hour is marked whenever a reading falls into it, for a mark set before may be gone by now.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -94,7 +94,8 @@ class ReplayPreviewer:
         """Judge the messages of ``selection`` (as ``replayable`` reads it), oldest first, as a replay would.
 
         ``progress`` hears how many were examined, and of how many. Raises like
-        :func:`appliance.ingest.quarantine.replays.request_replay` for named messages; nothing that matches is a forecast of zeros.
+        :func:`appliance.ingest.quarantine.replays.request_replay` for named messages. When nothing
+        matches, all counts are zero.
         """
         wanted = replayable(selection)
         async with self._pool.connection() as connection:

@@ -25,7 +25,7 @@ from appliance.web.http.cookies import BROWSER, SESSION, Cookies
 from appliance.web.openapi.problem import is_for_programs, problem
 from appliance.web.page import forms
 from appliance.web.page.failures import POSTGRES_AWAY
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 log = structlog.get_logger(__name__)
 
@@ -37,9 +37,9 @@ FIELD, HEADER = "csrf_token", "X-CSRF-Token"
 class Gate:
     """Stands before every route and WebSocket of an application."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._cookies = Cookies(services.public_url)
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._cookies = Cookies(platform.public_url)
 
     def install(self, app: Quart) -> None:
         """Register it. A path without a route passes: it is nothing to anybody, who sees that in their own frame."""
@@ -71,7 +71,7 @@ class Gate:
         if viewer.scopes is not None:
             return _scope_missing(viewer.scopes)
         if request.method not in READING:
-            await _check_origin(self._services.public_url, viewer.csrf)
+            await _check_origin(self._platform.public_url, viewer.csrf)
         return None
 
     async def _admit_websocket(self, endpoint: Callable[..., Any]) -> None:
@@ -80,7 +80,7 @@ class Gate:
             return
         secret = self._cookies.read_of_websocket(SESSION)
         visit = Visit(websocket.remote_addr, websocket.headers.get("User-Agent"))
-        still = partial(self._services.identity.by_session, secret or "", visit, touch=False)
+        still = partial(self._platform.identity.by_session, secret or "", visit, touch=False)
         viewer = await still() if secret else None
         if viewer is None:
             abort(HTTPStatus.UNAUTHORIZED)
@@ -93,9 +93,9 @@ class Gate:
         """Who shows a token, or else a cookie. A token is for the API: pages are for people."""
         secret = bearer()
         if secret is not None:
-            return await self._services.identity.by_token(secret) if is_for_programs(request.path) else None
+            return await self._platform.identity.by_token(secret) if is_for_programs(request.path) else None
         session = self._cookies.read(SESSION)
-        return await self._services.identity.by_session(session, visit()) if session else None
+        return await self._platform.identity.by_session(session, visit()) if session else None
 
     async def _recognise_if_possible(self) -> Viewer | None:
         """Who comes, for an error page: nobody in particular while Postgres is away."""
@@ -109,7 +109,7 @@ class Gate:
         """The same check before the sign-in: the token is bound to the browser's cookie, made at its first page."""
         g.browser = self._cookies.read(BROWSER)
         if request.method not in READING:
-            await _check_origin(self._services.public_url, csrf_token(g.browser) if g.browser else "")
+            await _check_origin(self._platform.public_url, csrf_token(g.browser) if g.browser else "")
 
     def _turn_away(self) -> AnyResponse | Response:
         if is_for_programs(request.path):

@@ -13,7 +13,7 @@ from appliance.web.access.auth import ADMINS, allow
 from appliance.web.audit.query import AuditReader, wanted_of
 from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 Text = Annotated[str, msgspec.Meta(max_length=254)]
 Moment = Annotated[str, msgspec.Meta(max_length=64, description="RFC 3339, or a day or local time in your zone.")]
@@ -54,10 +54,10 @@ class AuditPage(msgspec.Struct, frozen=True):
     next: str | None
 
 
-def blueprint(services: Services) -> Blueprint:
+def blueprint(platform: Platform) -> Blueprint:
     """The route."""
     routes = Blueprint("api_audit", __name__)
-    reader = AuditReader(services)
+    reader = AuditReader(platform)
 
     @routes.get("/customer/audit")
     @allow(ADMINS)

@@ -17,7 +17,7 @@ from appliance.web.access.transactions import tenants_shown
 from appliance.web.audit.labels import ACTIONS
 from appliance.web.page import csv, cursor, formats
 from appliance.web.page.time_range import moment_of
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 EXPORT_ROWS = 1000
 """Rows read at once for a file, each in a transaction of its own: whoever loads slowly holds nothing open."""
@@ -53,29 +53,29 @@ class AuditEntry:
 class AuditReader:
     """Reads what the current viewer may see."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
 
     async def page(self, wanted: AuditFilter, limit: int) -> AuditPageRead:
         """One page."""
-        async with self._services.access.reading() as connection:
+        async with self._platform.access.reading() as connection:
             rows = await audit_query.read(connection, wanted, limit + 1)
         return AuditPageRead(rows[:limit], cursor.write(rows[limit - 1].id if len(rows) > limit else None))
 
     async def audit_entry_of(self, wanted: AuditFilter, limit: int) -> tuple[list[AuditEntry], str | None]:
         """One page in words, and the cursor of the next."""
         page = await self.page(wanted, limit)
-        async with self._services.access.reading() as connection:
+        async with self._platform.access.reading() as connection:
             names = await audit_query.names(connection, page.rows)
         return [audit_entry_of(row, viewer().zone, names) for row in page.rows], page.next
 
     def file(self, wanted: AuditFilter) -> Response:
         """All of it as CSV, read as it is sent."""
-        return csv.answer("audit", HEADS, self._slices(wanted, viewer()), self._services.clock.wall())
+        return csv.answer("audit", HEADS, self._slices(wanted, viewer()), self._platform.clock.wall())
 
     async def _slices(self, wanted: AuditFilter, who: Viewer) -> AsyncIterator[list[Sequence[Any]]]:
         while True:
-            async with self._services.access.reading(who) as connection:
+            async with self._platform.access.reading(who) as connection:
                 rows = await audit_query.read(connection, wanted, EXPORT_ROWS)
             if not rows:
                 return

@@ -10,10 +10,10 @@ from appliance.web.page.csv import asked_for
 from appliance.web.page.renderer import PageRenderer
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer) -> Blueprint:
     """The route of the page."""
     routes = Blueprint("audit", __name__)
-    reader = AuditReader(site.services)
+    reader = AuditReader(renderer.platform)
 
     @routes.get("/audit")
     @allow(ADMINS)
@@ -22,6 +22,6 @@ def blueprint(site: PageRenderer) -> Blueprint:
         if asked_for():
             return reader.file(wanted)
         changes, next_page = await reader.audit_entry_of(wanted, PAGE)
-        return await site.page("audit/list.html", changes=changes, next=next_page, families=FAMILIES)
+        return await renderer.page("audit/list.html", changes=changes, next=next_page, families=FAMILIES)
 
     return routes

@@ -20,7 +20,7 @@ from appliance.devices.seats.bulk import BulkAnswer
 from appliance.devices.seats.import_file import ImportRow
 from appliance.devices.seats.imports import ImportLine, ImportOutcome
 from appliance.web.access.transactions import actor
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,13 @@ class ImportResult:
 class DeviceActions:
     """Changes of devices by the current viewer. Errors are those of the domain's functions."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._access = services.access
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._access = platform.access
 
     def by(self) -> changes.ChangeContext:
         """The current viewer, now."""
-        return changes.ChangeContext(actor(), self._access.now(), self._services.grace)
+        return changes.ChangeContext(actor(), self._access.now(), self._platform.grace)
 
     async def create(self, tenant_id: str, new: NewDevice) -> IssuedCredential:
         """Register a device and give it a credential."""
@@ -75,21 +75,21 @@ class DeviceActions:
         async with self._access.changing() as connection:
             await credentials.switch(connection, tenant_id, device_id, self.by())
             change = await broker_sync.this_change(connection)
-        return await broker_sync.settle(self._services.pool, change)
+        return await broker_sync.settle(self._platform.pool, change)
 
     async def revoke(self, tenant_id: str, device_id: str) -> SyncStatus:
         """Shut a device out."""
         async with self._access.changing() as connection:
             await changes.revoke(connection, tenant_id, device_id, self.by())
             change = await broker_sync.this_change(connection)
-        return await broker_sync.settle(self._services.pool, change)
+        return await broker_sync.settle(self._platform.pool, change)
 
     async def delete(self, tenant_id: str, device_id: str, *, keep_history: bool) -> SyncStatus:
         """Delete a device, with its readings or without."""
         async with self._access.changing() as connection:
             await changes.delete(connection, tenant_id, device_id, self.by(), keep_history=keep_history)
             change = await broker_sync.this_change(connection)
-        return await broker_sync.settle(self._services.pool, change)
+        return await broker_sync.settle(self._platform.pool, change)
 
     async def deactivate(self, tenant_id: str, device_id: str, *, revoke_credential: bool) -> SyncStatus:
         """Take a device's seat, and with ``revoke_credential`` its credential."""
@@ -97,7 +97,7 @@ class DeviceActions:
             by = self.by()
             await changes.deactivate(connection, tenant_id, device_id, by, revoke_credential=revoke_credential)
             change = await broker_sync.this_change(connection)
-        return await broker_sync.settle(self._services.pool, change) if revoke_credential else SyncStatus.APPLIED
+        return await broker_sync.settle(self._platform.pool, change) if revoke_credential else SyncStatus.APPLIED
 
     async def step(self, tenant_id: str, device_id: str, event: Event, subscription_id: str | None = None) -> None:
         """Approve, reject or reactivate a device, or move it to another subscription."""
@@ -150,8 +150,8 @@ class DeviceActions:
                 return ImportResult(rows, lines)
             issued = await credentials.create_many(connection, tenant_id, made, self.by())
             change = await broker_sync.this_change(connection)
-        return ImportResult(rows, lines, issued, await broker_sync.settle(self._services.pool, change))
+        return ImportResult(rows, lines, issued, await broker_sync.settle(self._platform.pool, change))
 
     async def _handed(self, issued: IssuedSecrets, credential: Credential | None, change: str) -> IssuedCredential:
         assert credential is not None, "it was made in the same transaction"  # noqa: S101 - narrows the type
-        return IssuedCredential(issued, credential, await broker_sync.settle(self._services.pool, change))
+        return IssuedCredential(issued, credential, await broker_sync.settle(self._platform.pool, change))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from appliance.broker.accounts import device_user
-from appliance.web.services import DeviceListener
+from appliance.web.devices.port import DeviceListener
 
 HIDDEN = "..."
 """In place of a secret that is not shown (any more)."""

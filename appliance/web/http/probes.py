@@ -1,5 +1,6 @@
 """What machines ask: /healthz, /readyz and /metrics. Open to all, but /metrics only to this machine or with a token."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Literal
 
@@ -11,7 +12,7 @@ from appliance.web.access.auth import OPEN, allow
 from appliance.web.access.gate import bearer
 from appliance.web.http import hardening
 from appliance.web.openapi.describe import CallerCredential, answer, describe
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -29,7 +30,7 @@ class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
     missing: dict[str, str] = {}
 
 
-def blueprint(services: Services) -> Blueprint:
+def blueprint(platform: Platform, metrics_text: Callable[[], bytes]) -> Blueprint:
     """The routes of the probes."""
     routes = Blueprint("probes", __name__)
 
@@ -48,7 +49,7 @@ def blueprint(services: Services) -> Blueprint:
         credential=CallerCredential.NONE,
     )
     async def readyz() -> Response:
-        missing = services.health().missing()
+        missing = platform.health().missing()
         if missing:
             return answer(Readiness("not ready", missing), HTTPStatus.SERVICE_UNAVAILABLE)
         return answer(Readiness("ready"))
@@ -57,16 +58,16 @@ def blueprint(services: Services) -> Blueprint:
     @allow(OPEN)
     async def metrics() -> Response:
         forwarded = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "Via"))
-        if not hardening.from_loopback(request.remote_addr, forwarded) and not await _shows_token(services):
+        if not hardening.from_loopback(request.remote_addr, forwarded) and not await _shows_token(platform):
             text = "/metrics answers this machine, and whoever shows an operator's API token with the scope read.\n"
             return Response(text, 401, {"WWW-Authenticate": 'Bearer realm="metrics"'}, content_type="text/plain")
-        return Response(services.metrics_text(), content_type=PROMETHEUS)
+        return Response(metrics_text(), content_type=PROMETHEUS)
 
     return routes
 
 
-async def _shows_token(services: Services) -> bool:
+async def _shows_token(platform: Platform) -> bool:
     """Whether the current request carries a token that may read of all tenants."""
     secret = bearer()
-    who = await services.identity.by_token(secret) if secret else None
+    who = await platform.identity.by_token(secret) if secret else None
     return who is not None and who.is_operator and who.scopes is not None and Scope.READ in who.scopes

@@ -26,9 +26,10 @@ from appliance.people.role import Scope
 from appliance.reading import Reason, Refusal
 from appliance.web.access.auth import ADMINS, OPEN, allow
 from appliance.web.access.gate import bearer
+from appliance.web.ingest.port import IngestPort, MessageSource
 from appliance.web.openapi.describe import CallerCredential, answer, describe
 from appliance.web.openapi.problem import problem
-from appliance.web.services import Ingest, Services
+from appliance.web.platform import Platform
 
 STATUSES: Mapping[Reason, HTTPStatus] = {
     Reason.BAD_TOPIC_FORMAT: HTTPStatus.BAD_REQUEST,
@@ -99,7 +100,7 @@ class WaitingDevice(msgspec.Struct, frozen=True):
     detail: str
 
 
-def blueprint(services: Services, source: Ingest) -> Blueprint:
+def blueprint(platform: Platform, port: IngestPort) -> Blueprint:
     """The routes of HTTP ingest."""
     routes = Blueprint("ingest", __name__)
 
@@ -117,10 +118,10 @@ def blueprint(services: Services, source: Ingest) -> Blueprint:
     )
     async def take(tenant_id: str, device_id: str, kind: str) -> Response:
         """Take the messages of one device."""
-        if services.health().postgres is not None:
+        if platform.health().postgres is not None:
             return _away()
         with trio.move_on_after(COMMIT_DEADLINE):
-            return await _take(services, source, tenant_id, device_id, kind)
+            return await _take(platform, port.source, tenant_id, device_id, kind)
         return _away()
 
     @routes.post("/ingest/tenant/<tenant_id>/device/<device_id>/claim")
@@ -132,24 +133,24 @@ def blueprint(services: Services, source: Ingest) -> Blueprint:
     )
     async def claim(tenant_id: str, device_id: str) -> Response:
         """Exchange the tenant's claim password for the device's own user, password and token."""
-        if services.health().postgres is not None:
+        if platform.health().postgres is not None:
             return _away()
         with trio.move_on_after(COMMIT_DEADLINE):
-            return await _claim(services, tenant_id, device_id)
+            return await _claim(platform, port, tenant_id, device_id)
         return _away()
 
     return routes
 
 
-async def _claim(services: Services, tenant_id: str, device_id: str) -> Response:
+async def _claim(platform: Platform, port: IngestPort, tenant_id: str, device_id: str) -> Response:
     secret = bearer() or ""
-    if not await services.ingest.authentic_claim(tenant_id, secret) or not secret:
+    if not await port.source.authentic_claim(tenant_id, secret) or not secret:
         return _unauthorised()
     if not valid_id(device_id):
         return problem(HTTPStatus.BAD_REQUEST, Reason.BAD_TOPIC_FORMAT.value, "a device id is 1-64 of A-Za-z0-9._-")
     actor = Actor(f"{tenant_id}/{device_id}", ActorKind.DEVICE, request.remote_addr)
-    by = ChangeContext(actor, datetime.fromtimestamp(services.clock.wall(), UTC), services.grace)
-    outcome = await services.claim(ProvisioningRequest(tenant_id, device_id), by)
+    by = ChangeContext(actor, datetime.fromtimestamp(platform.clock.wall(), UTC), platform.grace)
+    outcome = await port.claim(ProvisioningRequest(tenant_id, device_id), by)
     match outcome:
         case IssuedSecrets():
             return answer(outcome, HTTPStatus.CREATED)
@@ -162,8 +163,8 @@ async def _claim(services: Services, tenant_id: str, device_id: str) -> Response
             return problem(HTTPStatus.CONFLICT, "HAS_CREDENTIAL", detail)
 
 
-async def _take(services: Services, source: Ingest, tenant_id: str, device_id: str, kind: str) -> Response:
-    if source.token_demanded and not await _authentic(services, source, tenant_id, device_id):
+async def _take(platform: Platform, source: MessageSource, tenant_id: str, device_id: str, kind: str) -> Response:
+    if source.token_demanded and not await _authentic(platform, source, tenant_id, device_id):
         return _unauthorised()
     form = _form()
     if form is None:
@@ -186,17 +187,17 @@ async def _take(services: Services, source: Ingest, tenant_id: str, device_id: s
     return _one(verdicts[0], lambda: source.retry_after(tenant_id, device_id))
 
 
-async def _authentic(services: Services, source: Ingest, tenant_id: str, device_id: str) -> bool:
+async def _authentic(platform: Platform, source: MessageSource, tenant_id: str, device_id: str) -> bool:
     """Whether the device's own secret is shown, its tenant's claim password, or an API token that is good for this."""
     secret = bearer() or ""
     # Asked in any case, so that a missing secret takes as long as a wrong one.
     authentic = await source.authentic(tenant_id, device_id, secret)
-    return bool(secret) and (authentic or await _may_send(services, secret, tenant_id))
+    return bool(secret) and (authentic or await _may_send(platform, secret, tenant_id))
 
 
-async def _may_send(services: Services, secret: str, tenant_id: str) -> bool:
+async def _may_send(platform: Platform, secret: str, tenant_id: str) -> bool:
     """Whether it is an API token of somebody who administers this tenant, with the scope for messages."""
-    who = await services.identity.by_token(secret)
+    who = await platform.identity.by_token(secret)
     if who is None or who.scopes is None or Scope.INGEST not in who.scopes or who.role not in ADMINS:
         return False
     return who.is_operator or who.tenant_id == tenant_id

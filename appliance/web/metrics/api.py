@@ -21,7 +21,7 @@ from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor, list_files
 from appliance.web.page.paths import metric_of_path
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 
 class MetricOut(msgspec.Struct, frozen=True):
@@ -73,13 +73,13 @@ class MetricChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: datetime | None = None
 
 
-def blueprint(services: Services) -> Blueprint:
+def blueprint(platform: Platform) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_metrics", __name__)
-    access = services.access
+    access = platform.access
 
     def by() -> changes.ChangeContext:
-        return changes.ChangeContext(actor(), access.now(), services.grace)
+        return changes.ChangeContext(actor(), access.now(), platform.grace)
 
     @routes.get("/customer/metrics")
     @allow(READERS)
@@ -87,7 +87,7 @@ def blueprint(services: Services) -> Blueprint:
     async def list_metrics() -> Response:
         asked = query(MetricQuery)
         if csv_export.asked_for():
-            return list_files.metrics(services, viewer(), tenants_shown())
+            return list_files.metrics(platform, viewer(), tenants_shown())
         after = cursor.read(asked.cursor, tuple[str, str])
         async with access.reading() as connection:
             found = await store.list_page(connection, tenants_shown(), limit=asked.limit + 1, after=after)

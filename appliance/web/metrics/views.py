@@ -25,14 +25,14 @@ LARGEST = 1e300
 DONE = {"created": "The metric has a name.", "saved": "The metric is saved.", "deleted": "The name is forgotten."}
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer) -> Blueprint:
     """The routes."""
     routes = Blueprint("metric_names", __name__)
-    _add_list(routes, site)
-    access = site.services.access
+    _add_list(routes, renderer)
+    access = renderer.platform.access
 
     def by() -> changes.ChangeContext:
-        return changes.ChangeContext(actor(), access.now(), site.services.grace)
+        return changes.ChangeContext(actor(), access.now(), renderer.platform.grace)
 
     async def form(
         given: Mapping[str, str],
@@ -40,7 +40,7 @@ def blueprint(site: PageRenderer) -> Blueprint:
         fault: Fault | None = None,
         status: HTTPStatus = HTTPStatus.OK,
     ) -> Response:
-        return await site.page(
+        return await renderer.page(
             "metrics/metric.html",
             status=status,
             named=named,
@@ -104,17 +104,17 @@ def blueprint(site: PageRenderer) -> Blueprint:
     return routes
 
 
-def _add_list(routes: Blueprint, site: PageRenderer) -> None:
+def _add_list(routes: Blueprint, renderer: PageRenderer) -> None:
     @routes.get("/metric-names")
     @allow(READERS)
     async def all_metrics() -> Response:
         if csv.asked_for():
-            return list_files.metrics(site.services, viewer(), tenants_shown())
+            return list_files.metrics(renderer.platform, viewer(), tenants_shown())
         after = cursor.read(request.args.get("cursor"), tuple[str, str])
-        async with site.services.access.reading() as connection:
+        async with renderer.platform.access.reading() as connection:
             found = await store.list_page(connection, tenants_shown(), limit=PAGE_ROWS + 1, after=after)
         shown = found[:PAGE_ROWS]
-        return await site.page(
+        return await renderer.page(
             "metrics/list.html",
             done=DONE,
             metrics=[(named, _to_metric(named)) for named in shown],

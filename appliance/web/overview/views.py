@@ -18,6 +18,7 @@ from appliance.subscriptions.lifecycle import Status, usable
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.devices.api.schemas import NONE
+from appliance.web.devices.port import DeviceListener
 from appliance.web.live import message_rates
 from appliance.web.live.parts import LivePart
 from appliance.web.overview import action_items, onboarding_checklist
@@ -31,7 +32,7 @@ from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.frame import Frame
 from appliance.web.page.labels import ReasonLabel, reason_label
 from appliance.web.page.renderer import PageRenderer
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 log = structlog.get_logger(__name__)
 
@@ -157,10 +158,10 @@ class Overview:
         return sum(one.limit for one in self.seats if one.usable)
 
 
-def blueprint(site: PageRenderer, figures: OverviewQueries) -> Blueprint:
+def blueprint(renderer: PageRenderer, figures: OverviewQueries, listener: DeviceListener) -> Blueprint:
     """The route of the page and its live parts."""
     routes = Blueprint(PAGE, __name__)
-    services, render = site.services, site.templates.render
+    platform, render = renderer.platform, renderer.templates.render
 
     @routes.get("/")
     @allow(READERS)
@@ -168,9 +169,9 @@ def blueprint(site: PageRenderer, figures: OverviewQueries) -> Blueprint:
         who = viewer()
         choice = OverviewChoice.of(tenants_shown(), request.args)
         if csv.asked_for():
-            return _file(await figures.read(who, choice), choice, services.clock.wall())
-        frame, address = await site.counted(_frame(who, services, choice)), Address.of_request()
-        shown = _assemble(services, frame, await figures.read(who, choice), choice)
+            return _file(await figures.read(who, choice), choice, platform.clock.wall())
+        frame, address = await renderer.counted(_frame(who, platform, choice)), Address.of_request()
+        shown = _assemble(platform, frame, await figures.read(who, choice), choice)
         html = render(
             "overview/overview.html",
             frame=frame,
@@ -179,21 +180,21 @@ def blueprint(site: PageRenderer, figures: OverviewQueries) -> Blueprint:
             ranges=[
                 (scale.title, address.having(range=one.value), one is choice.range) for one, scale in SCALES.items()
             ],
-            first_message=services.device_listener.command(request.host, "TENANT/device/DEVICE", "PASSWORD"),
+            first_message=listener.command(request.host, "TENANT/device/DEVICE", "PASSWORD"),
             live=False,
         )
         return Response(html, content_type="text/html; charset=utf-8")
 
     async def fragments(seen_by: Viewer, choice: OverviewChoice) -> list[LivePart]:
-        frame = _frame(seen_by, services, choice)
-        shown = _assemble(services, frame, await _figures_or_older(services, figures, frame, choice), choice)
+        frame = _frame(seen_by, platform, choice)
+        shown = _assemble(platform, frame, await _figures_or_older(platform, figures, frame, choice), choice)
         # an empty table keeps the command line that the page was loaded with
         parts = [
             LivePart(part, render(f"overview/{part}.html", frame=frame, shown=shown, live=True), calm)
             for part, calm in _PARTS.items()
             if part != "readings" or shown.rows
         ]
-        return parts + await site.live_tallies(seen_by, choice.tenant)
+        return parts + await renderer.live_tallies(seen_by, choice.tenant)
 
     async def of_viewer(seen_by: Viewer) -> list[LivePart]:
         return await fragments(seen_by, OverviewChoice(seen_by.tenant_id))
@@ -202,21 +203,21 @@ def blueprint(site: PageRenderer, figures: OverviewQueries) -> Blueprint:
         choice = OverviewChoice.of_live_page(which, seen_by.tenant_id)
         return [] if choice is None else await fragments(seen_by, choice)
 
-    site.live_pages.add(PAGE, of_viewer)
-    site.live_pages.add_each(PAGE, of_choice)
+    renderer.live_pages.add(PAGE, of_viewer)
+    renderer.live_pages.add_each(PAGE, of_choice)
     return routes
 
 
-def _frame(who: Viewer, services: Services, choice: OverviewChoice) -> Frame:
+def _frame(who: Viewer, platform: Platform, choice: OverviewChoice) -> Frame:
     tenant = choice.tenant if who.is_operator else None
-    return Frame(who, services.clock.wall(), "/", choice.live_page, tenant)
+    return Frame(who, platform.clock.wall(), "/", choice.live_page, tenant)
 
 
 async def _figures_or_older(
-    services: Services, figures: OverviewQueries, frame: Frame, choice: OverviewChoice
+    platform: Platform, figures: OverviewQueries, frame: Frame, choice: OverviewChoice
 ) -> OverviewData | None:
     """The figures of now; while Postgres is away, the last that were read: the socket stays open and says so."""
-    if services.health().postgres is None:
+    if platform.health().postgres is None:
         try:
             with trio.fail_after(LIVE_PATIENCE):
                 return await figures.read(frame.viewer, choice)
@@ -225,8 +226,8 @@ async def _figures_or_older(
     return figures.last_known(frame.viewer, choice)
 
 
-def _assemble(services: Services, frame: Frame, figures: OverviewData | None, choice: OverviewChoice) -> Overview:
-    who, now, feed = frame.viewer, frame.now, services.live
+def _assemble(platform: Platform, frame: Frame, figures: OverviewData | None, choice: OverviewChoice) -> Overview:
+    who, now, feed = frame.viewer, frame.now, platform.live
     places = PageLinks(who.is_operator, choice.tenant)
     reasons = [] if figures is None else reason_counts(figures.reasons)
     everywhere: Sequence[SiteCounts] = () if figures is None else figures.sites
@@ -254,7 +255,7 @@ def _assemble(services: Services, frame: Frame, figures: OverviewData | None, ch
         reasons=reasons[:REASONS_SHOWN],
         more_reasons=max(len(reasons) - REASONS_SHOWN, 0),
         rows=[_row(reading) for reading in readings],
-        trouble=trouble(services.health().missing()),
+        trouble=trouble(platform.health().missing()),
     )
 
 

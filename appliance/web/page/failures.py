@@ -4,7 +4,7 @@ Never a stack trace, always what to do. Which of the two it is, the path decides
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -22,7 +22,7 @@ from appliance.web.access.auth import Viewer, viewer_if_any
 from appliance.web.openapi.problem import is_for_programs, problem
 from appliance.web.page.frame import Frame
 from appliance.web.page.templating import Templates
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +48,14 @@ NOBODY = Viewer(
     csrf="",
 )
 """Who sees an error page without being signed in. An error page shows nothing of anybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerQueue:
+    """How full the broker's queue for the appliance is, in messages."""
+
+    waiting: int
+    capacity: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +106,11 @@ def _path() -> str:
 class FailurePages:
     """Turns errors into pages, for every route of an application."""
 
-    def __init__(self, services: Services, templates: Templates) -> None:
-        self._services = services
+    def __init__(
+        self, platform: Platform, templates: Templates, broker_queue: Callable[[], BrokerQueue | None]
+    ) -> None:
+        self._platform = platform
+        self._broker_queue = broker_queue
         self._templates = templates
 
     def install(self, app: Quart) -> None:
@@ -142,7 +153,7 @@ class FailurePages:
             HTTPStatus.SERVICE_UNAVAILABLE, "Postgres is away", AWAY if asked else f"{AWAY} {UNKNOWN}"
         )
         again = RETRY_AFTER if asked else None  # what was sent is not sent again by itself
-        response = self._answer(failure, queue=self._services.broker_queue(), retry_after=again)
+        response = self._answer(failure, queue=self._broker_queue(), retry_after=again)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
 
@@ -153,7 +164,7 @@ class FailurePages:
             told = {"field": field, "reference": failure.reference}
             members: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
             return problem(failure.status, failure.status.name, failure.text, **members)
-        frame = Frame(now=self._services.clock.wall(), path=request.path, viewer=viewer_if_any() or NOBODY)
+        frame = Frame(now=self._platform.clock.wall(), path=request.path, viewer=viewer_if_any() or NOBODY)
         values = {"queue": None, "retry_after": None, **values}
         html = self._templates.render("failure.html", frame=frame, failure=failure, **values)
         return Response(html, status=failure.status, content_type="text/html; charset=utf-8")

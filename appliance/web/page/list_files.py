@@ -19,7 +19,7 @@ from appliance.devices.tenants import TenantStatus
 from appliance.subscriptions import store
 from appliance.web.access.auth import Viewer
 from appliance.web.page import csv
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 PAGE_ROWS = 1000
 
@@ -75,40 +75,40 @@ SUBSCRIPTION_HEADS = (
 PageReader = AsyncIterator[Sequence[Sequence[Any]]]
 
 
-def devices(services: Services, who: Viewer, wanted: DeviceFilter, sort: Sort, *, down: bool) -> Response:
+def devices(platform: Platform, who: Viewer, wanted: DeviceFilter, sort: Sort, *, down: bool) -> Response:
     """The devices that match, in their order."""
-    return csv.answer("devices", DEVICE_HEADS, _devices(services, who, wanted, sort, down), _now(services))
+    return csv.answer("devices", DEVICE_HEADS, _devices(platform, who, wanted, sort, down), _now(platform))
 
 
-def sites(services: Services, who: Viewer, tenant_id: str | None) -> Response:
+def sites(platform: Platform, who: Viewer, tenant_id: str | None) -> Response:
     """The sites of a tenant, or for None of all that the viewer sees."""
-    return csv.answer("sites", SITE_HEADS, _sites(services, who, tenant_id), _now(services))
+    return csv.answer("sites", SITE_HEADS, _sites(platform, who, tenant_id), _now(platform))
 
 
-def metrics(services: Services, who: Viewer, tenant_id: str | None) -> Response:
+def metrics(platform: Platform, who: Viewer, tenant_id: str | None) -> Response:
     """The metrics of a tenant, or for None of all that the viewer sees."""
-    return csv.answer("metrics", METRIC_HEADS, _metrics(services, who, tenant_id), _now(services))
+    return csv.answer("metrics", METRIC_HEADS, _metrics(platform, who, tenant_id), _now(platform))
 
 
-def tenants(services: Services, who: Viewer, search: str, status: TenantStatus | None) -> Response:
+def tenants(platform: Platform, who: Viewer, search: str, status: TenantStatus | None) -> Response:
     """The tenants that match."""
-    return csv.answer("tenants", TENANT_HEADS, _tenants(services, who, search, status), _now(services))
+    return csv.answer("tenants", TENANT_HEADS, _tenants(platform, who, search, status), _now(platform))
 
 
-def subscriptions(services: Services, who: Viewer, tenant_id: str | None) -> Response:
+def subscriptions(platform: Platform, who: Viewer, tenant_id: str | None) -> Response:
     """The subscriptions of a tenant, or for None of all that the viewer sees, as they are worth now."""
-    rows = _subscriptions(services, who, tenant_id)
-    return csv.answer("subscriptions", SUBSCRIPTION_HEADS, rows, _now(services))
+    rows = _subscriptions(platform, who, tenant_id)
+    return csv.answer("subscriptions", SUBSCRIPTION_HEADS, rows, _now(platform))
 
 
-def _now(services: Services) -> float:
-    return services.clock.wall()
+def _now(platform: Platform) -> float:
+    return platform.clock.wall()
 
 
-async def _devices(services: Services, who: Viewer, wanted: DeviceFilter, sort: Sort, down: bool) -> PageReader:
+async def _devices(platform: Platform, who: Viewer, wanted: DeviceFilter, sort: Sort, down: bool) -> PageReader:
     place: FleetPosition | None = None
     while True:
-        async with services.access.reading(who) as connection:
+        async with platform.access.reading(who) as connection:
             page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=PAGE_ROWS, after=place)
         yield [_cells(member) for member in page.members]
         place = page.next
@@ -116,10 +116,10 @@ async def _devices(services: Services, who: Viewer, wanted: DeviceFilter, sort: 
             return
 
 
-async def _sites(services: Services, who: Viewer, tenant_id: str | None) -> PageReader:
+async def _sites(platform: Platform, who: Viewer, tenant_id: str | None) -> PageReader:
     after: tuple[str, str] | None = None
     while True:
-        async with services.access.reading(who) as connection:
+        async with platform.access.reading(who) as connection:
             page = await site_store.list_page(connection, tenant_id, limit=PAGE_ROWS, after=after)
         yield [(one.tenant_id, *astuple(one.site), one.zone, one.devices) for one in page]
         if len(page) < PAGE_ROWS:
@@ -127,10 +127,10 @@ async def _sites(services: Services, who: Viewer, tenant_id: str | None) -> Page
         after = (page[-1].tenant_id, page[-1].site.site_id)
 
 
-async def _metrics(services: Services, who: Viewer, tenant_id: str | None) -> PageReader:
+async def _metrics(platform: Platform, who: Viewer, tenant_id: str | None) -> PageReader:
     after: tuple[str, str] | None = None
     while True:
-        async with services.access.reading(who) as connection:
+        async with platform.access.reading(who) as connection:
             page = await metric_store.list_page(connection, tenant_id, limit=PAGE_ROWS, after=after)
         yield [(one.tenant_id, *astuple(one.metric)) for one in page]
         if len(page) < PAGE_ROWS:
@@ -138,10 +138,10 @@ async def _metrics(services: Services, who: Viewer, tenant_id: str | None) -> Pa
         after = (page[-1].tenant_id, page[-1].metric.name)
 
 
-async def _tenants(services: Services, who: Viewer, search: str, status: TenantStatus | None) -> PageReader:
+async def _tenants(platform: Platform, who: Viewer, search: str, status: TenantStatus | None) -> PageReader:
     after: str | None = None
     while True:
-        async with services.access.reading(who) as connection:
+        async with platform.access.reading(who) as connection:
             page = await tenant_store.list_page(connection, search=search, status=status, limit=PAGE_ROWS, after=after)
         yield [
             tuple(
@@ -154,17 +154,17 @@ async def _tenants(services: Services, who: Viewer, search: str, status: TenantS
         after = page[-1].tenant_id
 
 
-async def _subscriptions(services: Services, who: Viewer, tenant_id: str | None) -> PageReader:
+async def _subscriptions(platform: Platform, who: Viewer, tenant_id: str | None) -> PageReader:
     after: tuple[str, str] | None = None
     while True:
-        async with services.access.reading(who) as connection:
+        async with platform.access.reading(who) as connection:
             page = await store.list_page(
                 connection,
                 tenant_id,
                 limit=PAGE_ROWS,
                 after=after,
-                now=services.access.now(),
-                grace=services.grace,
+                now=platform.access.now(),
+                grace=platform.grace,
             )
         yield [tuple(getattr(one, name) for name in SUBSCRIPTION_HEADS) for one in page]
         if len(page) < PAGE_ROWS:

@@ -6,13 +6,13 @@ from appliance.web.access.auth import ANYBODY_SIGNED_IN, allow
 from appliance.web.page.renderer import PageRenderer
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer) -> Blueprint:
     """The route of the page."""
     routes = Blueprint("more", __name__)
 
     @routes.get("/more")
     @allow(ANYBODY_SIGNED_IN)
     async def page() -> Response:
-        return await site.page("more.html")
+        return await renderer.page("more.html")
 
     return routes

@@ -10,15 +10,15 @@ from appliance.web.access.identity import csrf_token
 from appliance.web.http.cookies import Cookies
 from appliance.web.page.renderer import see_other
 from appliance.web.page.templating import Templates
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 
 class PublicPages:
     """Renders them, keeps the browser's cookie, and lets people in."""
 
-    def __init__(self, services: Services, templates: Templates) -> None:
-        self.services = services
-        self.cookies = Cookies(services.public_url)
+    def __init__(self, platform: Platform, templates: Templates) -> None:
+        self.cookies = Cookies(platform.public_url)
+        self.clock = platform.clock
         self._templates = templates
 
     def show(self, name: str, status: HTTPStatus = HTTPStatus.OK, **values: object) -> Response:

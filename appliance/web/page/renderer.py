@@ -1,4 +1,4 @@
-"""What every page module is given: services, templates, and the frame around each answer."""
+"""What every page module is given: the platform, templates, and the frame around each answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from appliance.web.page.address import Address
 from appliance.web.page.frame import NAVIGATION, Frame
 from appliance.web.page.nav_count_reader import NavCountReader
 from appliance.web.page.templating import Templates
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 HTML = "text/html; charset=utf-8"
 
@@ -23,7 +23,7 @@ HTML = "text/html; charset=utf-8"
 class PageRenderer:
     """The dashboard as page modules see it; made once, in ``create_app``."""
 
-    services: Services
+    platform: Platform
     templates: Templates
     live_pages: LivePages
     tallies: NavCountReader
@@ -57,7 +57,7 @@ class PageRenderer:
         """The frame of the current request, or of the live update of ``path`` for ``seen_by``."""
         who = seen_by or viewer()
         shown = None if seen_by is not None or not who.is_operator else tenants_shown(who)
-        return Frame(who, self.services.clock.wall(), path or request.path, live_page, shown, toast)
+        return Frame(who, self.platform.clock.wall(), path or request.path, live_page, shown, toast)
 
     async def counted(self, frame: Frame) -> Frame:
         """The frame with the numbers of its navigation."""

@@ -15,13 +15,14 @@ from appliance.errors import Invalid, Throttled
 from appliance.people import sessions, tokens, users
 from appliance.people.role import Scope
 from appliance.people.sessions import Session
+from appliance.people.signin import SignIn
 from appliance.people.throttle import ThrottleWait
 from appliance.people.tokens import Token
 from appliance.people.users import Profile, User
 from appliance.web.access.auth import viewer
 from appliance.web.access.gate import visit
 from appliance.web.page import formats
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 NOT_BY_TOKEN = "A token cannot change what opens the door; sign in for that."  # noqa: S105 - words for a person
 
@@ -29,10 +30,10 @@ NOT_BY_TOKEN = "A token cannot change what opens the door; sign in for that."  #
 class AccountActions:
     """The current viewer's own account."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._pool = services.pool
-        self._door = services.sign_in
+    def __init__(self, platform: Platform, sign_in: SignIn) -> None:
+        self._platform = platform
+        self._pool = platform.pool
+        self._sign_in = sign_in
 
     async def user(self) -> User:
         """The account as it is now."""
@@ -42,30 +43,30 @@ class AccountActions:
     async def set_profile(self, profile: Profile) -> User:
         """Name, time zone and theme. Raises Invalid, which names the field."""
         async with self._pool.connection() as connection:
-            return await users.set_profile(connection, viewer().user_id, profile, self._services.access.by())
+            return await users.set_profile(connection, viewer().user_id, profile, self._platform.access.by())
 
     async def set_password(self, current: str, new: str) -> None:
         """A new password; all sessions but this one end. Raises Invalid, Throttled."""
         session_id = own_session()
         user = await self.confirm(current)
-        await self._door.set_password(user, new, self._services.access.by(), but=session_id)
+        await self._sign_in.set_password(user, new, self._platform.access.by(), but=session_id)
 
     async def sessions(self) -> list[Session]:
         """Where the viewer is signed in, the last seen first."""
         async with self._pool.connection() as connection:
-            return await sessions.list_of(connection, viewer().user_id, self._services.access.now())
+            return await sessions.list_of(connection, viewer().user_id, self._platform.access.now())
 
     async def end_session(self, session_id: UUID) -> None:
         """Sign out elsewhere. Raises NotFound."""
         user = await self.user()
         async with self._pool.connection() as connection:
-            await sessions.end(connection, user, session_id, self._services.access.by())
+            await sessions.end(connection, user, session_id, self._platform.access.by())
 
     async def end_other_sessions(self) -> int:
         """Sign out everywhere else; how many there were."""
         session_id, user = own_session(), await self.user()
         async with self._pool.connection() as connection:
-            return await sessions.end_others(connection, user, session_id, self._services.access.by())
+            return await sessions.end_others(connection, user, session_id, self._platform.access.by())
 
     async def tokens(self) -> list[Token]:
         """The viewer's API tokens, outdated ones included."""
@@ -77,31 +78,31 @@ class AccountActions:
         own_session()
         user = await self.confirm(current)
         async with self._pool.connection() as connection:
-            return await tokens.add(connection, user, name, scopes, days, self._services.access.by())
+            return await tokens.add(connection, user, name, scopes, days, self._platform.access.by())
 
     async def revoke_token(self, token_id: UUID) -> None:
         """End a token of the viewer's. Raises NotFound."""
         async with self._pool.connection() as connection:
-            await tokens.revoke(connection, viewer().user_id, token_id, self._services.access.by())
+            await tokens.revoke(connection, viewer().user_id, token_id, self._platform.access.by())
 
     async def set_second_factor(self, current: str, secret: bytes, code: str) -> None:
         """Ask for codes from now on. Raises Invalid, Throttled."""
         own_session()
         user = await self.confirm(current)
-        await self._door.set_second_factor(user, secret, code, self._services.access.by())
+        await self._sign_in.set_second_factor(user, secret, code, self._platform.access.by())
 
     async def drop_second_factor(self, current: str) -> None:
         """Ask for no code any more. Raises Invalid, Conflict, Throttled."""
         own_session()
         user = await self.confirm(current)
-        await self._door.drop_second_factor(user, self._services.access.by())
+        await self._sign_in.drop_second_factor(user, self._platform.access.by())
 
     async def confirm(self, current: str) -> User:
         """That it is still the viewer who sits there. Raises Invalid for a wrong password; Throttled."""
         user = await self.user()
-        right = await self._door.confirm(user, current, visit())
+        right = await self._sign_in.confirm(user, current, visit())
         if isinstance(right, ThrottleWait):
-            raise Throttled(until(right, self._services.clock.wall()), right.seconds)
+            raise Throttled(until(right, self._platform.clock.wall()), right.seconds)
         if not right:
             raise Invalid("This is not your password.", "current")
         return user

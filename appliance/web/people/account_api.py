@@ -15,7 +15,6 @@ from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe
 from appliance.web.people.account_actions import AccountActions
 from appliance.web.people.api import TokenList, shown_token
-from appliance.web.services import Services
 
 
 class TokenNew(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,10 +51,9 @@ class SessionList(msgspec.Struct, frozen=True):
     items: list[SessionOut]
 
 
-def blueprint(services: Services) -> Blueprint:
+def blueprint(account: AccountActions) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_account", __name__)
-    account = AccountActions(services)
 
     @routes.get("/customer/tokens")
     @allow(ANYBODY_SIGNED_IN)

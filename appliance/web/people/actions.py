@@ -20,7 +20,7 @@ from appliance.people.users import PATH, NewUser, User, UserFilter
 from appliance.web.access.auth import Viewer, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.page import csv
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 EXPORT_ROWS = 1000
 """Users read at once for a file, each time in a transaction of its own."""
@@ -40,9 +40,9 @@ class Invited:
 class PeopleActions:
     """Changes of people by the current viewer. Errors are those of ``appliance.people.users``."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._access = services.access
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._access = platform.access
 
     async def list_page(self, wanted: UserFilter, limit: int) -> list[User]:
         """Those whom the viewer may see, by address."""
@@ -51,7 +51,7 @@ class PeopleActions:
 
     def file(self, wanted: UserFilter) -> Response:
         """All of them as CSV, a page at a time as it is sent."""
-        return csv.answer("users", HEADS, self._slices(wanted, viewer()), self._services.clock.wall())
+        return csv.answer("users", HEADS, self._slices(wanted, viewer()), self._platform.clock.wall())
 
     async def _slices(self, wanted: UserFilter, who: Viewer) -> AsyncIterator[list[Sequence[Any]]]:
         while True:
@@ -123,7 +123,7 @@ class PeopleActions:
 
     def _link(self, secret: str) -> str:
         """The whole address, as the viewer's own browser reaches this appliance."""
-        base = self._services.public_url or f"{request.scheme}://{request.host}"
+        base = self._platform.public_url or f"{request.scheme}://{request.host}"
         return base.rstrip("/") + PATH + secret
 
 

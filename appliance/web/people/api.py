@@ -19,7 +19,6 @@ from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor
 from appliance.web.people.actions import Invited, PeopleActions
-from appliance.web.services import Services
 
 
 class UserOut(msgspec.Struct, frozen=True):
@@ -103,10 +102,9 @@ class TokenList(msgspec.Struct, frozen=True):
     items: list[TokenOut]
 
 
-def blueprint(services: Services) -> Blueprint:
+def blueprint(actions: PeopleActions) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_users", __name__)
-    actions = PeopleActions(services)
 
     @routes.get("/customer/users")
     @allow(ADMINS)

@@ -46,23 +46,22 @@ class TokenForm:
     days: int = DAYS
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer, account: AccountActions) -> Blueprint:
     """The routes of the profile."""
     routes = Blueprint("profile", __name__)
-    account = AccountActions(site.services)
-    _profile(routes, site, account)
-    _password(routes, site, account)
-    _second_factor(routes, site, account)
-    _tokens(routes, site, account)
+    _profile(routes, renderer, account)
+    _password(routes, renderer, account)
+    _second_factor(routes, renderer, account)
+    _tokens(routes, renderer, account)
     return routes
 
 
-def _profile(routes: Blueprint, site: PageRenderer, account: AccountActions) -> None:
+def _profile(routes: Blueprint, renderer: PageRenderer, account: AccountActions) -> None:
     zones = sorted(available_timezones() - {"localtime"})
 
     async def profile(given: Profile | None = None, fault: ProfileFault | None = None) -> Response:
         user = await account.user()
-        return await site.page(
+        return await renderer.page(
             "people/profile.html",
             status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
             done=DONE,
@@ -110,11 +109,11 @@ def _profile(routes: Blueprint, site: PageRenderer, account: AccountActions) -> 
         return see_other("/profile?done=sessions")
 
 
-def _password(routes: Blueprint, site: PageRenderer, account: AccountActions) -> None:
+def _password(routes: Blueprint, renderer: PageRenderer, account: AccountActions) -> None:
     @routes.get("/profile/password")
     @allow(ANYBODY_SIGNED_IN)
     async def password() -> Response:
-        return await site.page("people/password.html", fault=None)
+        return await renderer.page("people/password.html", fault=None)
 
     @routes.post("/profile/password")
     @allow(ANYBODY_SIGNED_IN)
@@ -124,15 +123,15 @@ def _password(routes: Blueprint, site: PageRenderer, account: AccountActions) ->
             await account.set_password(fields.raw("current"), fields.raw("password"))
         except Invalid as error:
             status = HTTPStatus.UNPROCESSABLE_ENTITY
-            return await site.page("people/password.html", status=status, fault=fault_of(error))
+            return await renderer.page("people/password.html", status=status, fault=fault_of(error))
         return see_other("/profile?done=password")
 
 
-def _tokens(routes: Blueprint, site: PageRenderer, account: AccountActions) -> None:
+def _tokens(routes: Blueprint, renderer: PageRenderer, account: AccountActions) -> None:
     @routes.get("/profile/tokens/new")
     @allow(ANYBODY_SIGNED_IN)
     async def new_token() -> Response:
-        return await site.page("people/token.html", given=TokenForm(), fault=None, token=None, scopes=SCOPES)
+        return await renderer.page("people/token.html", given=TokenForm(), fault=None, token=None, scopes=SCOPES)
 
     @routes.post("/profile/tokens/new")
     @allow(ANYBODY_SIGNED_IN)
@@ -146,7 +145,9 @@ def _tokens(routes: Blueprint, site: PageRenderer, account: AccountActions) -> N
         except (Invalid, Conflict) as error:
             fault = fault_of(error)
         status = HTTPStatus.CREATED if token else HTTPStatus.UNPROCESSABLE_ENTITY
-        return await site.page("people/token.html", status=status, given=given, fault=fault, token=token, scopes=SCOPES)
+        return await renderer.page(
+            "people/token.html", status=status, given=given, fault=fault, token=token, scopes=SCOPES
+        )
 
     @routes.post("/profile/tokens/<uuid:token_id>/revoke")
     @allow(ANYBODY_SIGNED_IN)
@@ -155,14 +156,14 @@ def _tokens(routes: Blueprint, site: PageRenderer, account: AccountActions) -> N
         return see_other("/profile?done=token")
 
 
-def _second_factor(routes: Blueprint, site: PageRenderer, account: AccountActions) -> None:
+def _second_factor(routes: Blueprint, renderer: PageRenderer, account: AccountActions) -> None:
     async def second_factor(secret: bytes, fault: ProfileFault | None = None) -> Response:
-        return await site.page(
+        return await renderer.page(
             "people/second-factor.html",
             status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
             there=viewer().has_second_factor,
             secret=totp.typed(secret),
-            otpauth=totp.address(secret, viewer().email, site.services.name),
+            otpauth=totp.address(secret, viewer().email, renderer.platform.name),
             fault=fault,
         )
 

@@ -45,17 +45,16 @@ class InviteForm:
     role: Role = Role.VIEWER
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer, actions: PeopleActions) -> Blueprint:
     """The routes of the pages."""
     routes = Blueprint("users", __name__)
-    actions = PeopleActions(site.services)
-    _list(routes, site, actions)
-    _invite(routes, site, actions)
-    _one(routes, site, actions)
+    _list(routes, renderer, actions)
+    _invite(routes, renderer, actions)
+    _one(routes, renderer, actions)
     return routes
 
 
-def _list(routes: Blueprint, site: PageRenderer, actions: PeopleActions) -> None:
+def _list(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions) -> None:
     @routes.get("/users")
     @allow(ADMINS)
     async def users() -> Response:
@@ -68,7 +67,7 @@ def _list(routes: Blueprint, site: PageRenderer, actions: PeopleActions) -> None
             return actions.file(wanted)
         found = await actions.list_page(wanted, PAGE + 1)
         last = found[PAGE - 1] if len(found) > PAGE else None
-        return await site.page(
+        return await renderer.page(
             "people/users.html",
             users=found[:PAGE],
             choices=[(value, word) for value, word, _ in _roles()],
@@ -77,10 +76,10 @@ def _list(routes: Blueprint, site: PageRenderer, actions: PeopleActions) -> None
         )
 
 
-def _invite(routes: Blueprint, site: PageRenderer, actions: PeopleActions) -> None:
+def _invite(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions) -> None:
     async def page(given: InviteForm, fault: ProfileFault | None = None) -> Response:
         status = HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK
-        return await site.page("people/invite.html", status=status, given=given, fault=fault, roles=_roles())
+        return await renderer.page("people/invite.html", status=status, given=given, fault=fault, roles=_roles())
 
     @routes.get("/users/new")
     @allow(ADMINS)
@@ -96,12 +95,12 @@ def _invite(routes: Blueprint, site: PageRenderer, actions: PeopleActions) -> No
             made = await actions.add(given.email, given.role, given.name)
         except (Invalid, Conflict, NotFound) as error:
             return await page(given, fault_of(error) if not isinstance(error, NotFound) else ("tenant", str(error)))
-        return await _link(site, made, "Invited", HTTPStatus.CREATED)
+        return await _link(renderer, made, "Invited", HTTPStatus.CREATED)
 
 
-def _one(routes: Blueprint, site: PageRenderer, actions: PeopleActions) -> None:
+def _one(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions) -> None:
     async def page(user_id: UUID, fault: ProfileFault | None = None) -> Response:
-        return await site.page(
+        return await renderer.page(
             "people/user.html",
             status=HTTPStatus.CONFLICT if fault else HTTPStatus.OK,
             done=DONE,
@@ -150,7 +149,7 @@ def _one(routes: Blueprint, site: PageRenderer, actions: PeopleActions) -> None:
             made = await actions.reset(user_id, drop_second_factor=fields.flag("drop_second_factor"))
         except Conflict as error:
             return await page(user_id, fault_of(error))
-        return await _link(site, made, "A new password")
+        return await _link(renderer, made, "A new password")
 
     @routes.post("/users/<uuid:user_id>/tokens/<uuid:token_id>/revoke")
     @allow(ADMINS)
@@ -159,8 +158,8 @@ def _one(routes: Blueprint, site: PageRenderer, actions: PeopleActions) -> None:
         return see_other(f"/users/{user_id}?done=token")
 
 
-async def _link(site: PageRenderer, made: Invited, title: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return await site.page("people/link.html", status=status, made=made, heading=title)
+async def _link(renderer: PageRenderer, made: Invited, title: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return await renderer.page("people/link.html", status=status, made=made, heading=title)
 
 
 def _roles() -> list[tuple[str, str, str]]:

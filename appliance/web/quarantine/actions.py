@@ -34,7 +34,8 @@ from appliance.mqtt.topics import valid_id
 from appliance.reading import Reason
 from appliance.web.access.auth import Viewer, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
-from appliance.web.services import Services
+from appliance.web.platform import Platform
+from appliance.web.quarantine.port import QuarantinePort
 
 SHOWN_BYTES = 160
 """Bytes of a payload that a list carries."""
@@ -85,9 +86,10 @@ class TenantOffer:
 class QuarantineActions:
     """The current viewer's quarantine."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._access = services.access
+    def __init__(self, platform: Platform, port: QuarantinePort) -> None:
+        self._port = port
+        self._platform = platform
+        self._access = platform.access
         self._offers: dict[str, tuple[float, Sequence[Offer]]] = {}
 
     # Looking
@@ -193,7 +195,7 @@ class QuarantineActions:
         known = self._offers.get(tenant_id)
         if known is not None and began < known[0]:
             return known[1]
-        offers = await self._services.replay_previewer.offers(tenant_id)
+        offers = await self._port.previewer.offers(tenant_id)
         good_until = trio.current_time() + OFFER_SHARE * (trio.current_time() - began)
         if len(self._offers) >= 2 * OFFER_TENANTS:
             self._offers.clear()
@@ -202,7 +204,7 @@ class QuarantineActions:
 
     def door(self, device_id: str | None = None) -> Sequence[BrokerRefusal]:
         """What the broker refused lately, newest first."""
-        return self._services.broker_refusals(tenants_shown(), device_id)
+        return self._port.broker_refusals(tenants_shown(), device_id)
 
     # Deciding
 
@@ -224,7 +226,7 @@ class QuarantineActions:
 
     async def forecast(self, selection: Selection) -> ReplayPreview:
         """What would become of the oldest of them. Raises NotFound, Conflict for named messages."""
-        return await self._services.replay_previewer.forecast(selection, at_most=PREVIEW_SECONDS)
+        return await self._port.previewer.forecast(selection, at_most=PREVIEW_SECONDS)
 
     async def measure(self, selection: Selection) -> int:
         """How many held messages match. Raises NotFound, Conflict for named ones."""

@@ -15,6 +15,7 @@ from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor
 from appliance.web.page.paths import number_of_path
+from appliance.web.platform import Platform
 from appliance.web.quarantine import export
 from appliance.web.quarantine.actions import QuarantineActions, QuarantineFilter
 from appliance.web.quarantine.schemas import (
@@ -40,14 +41,12 @@ from appliance.web.quarantine.schemas import (
     replaying,
     whole,
 )
-from appliance.web.services import Services
 
 
-def blueprint(services: Services) -> Blueprint:
+def blueprint(platform: Platform, actions: QuarantineActions) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_quarantine", __name__)
-    actions = QuarantineActions(services)
-    _looking(routes, actions, services.clock)
+    _looking(routes, actions, platform.clock)
     _deciding(routes, actions)
     _replays(routes, actions)
     return routes

@@ -49,23 +49,23 @@ class ReplayQuestion:
     new_devices: int
 
 
-def blueprint(site: PageRenderer, actions: QuarantineActions) -> Blueprint:
+def blueprint(renderer: PageRenderer, actions: QuarantineActions) -> Blueprint:
     """The routes."""
     routes = Blueprint("quarantine_decisions", __name__)
-    _replay(routes, site, actions)
-    _dismiss(routes, site, actions)
-    _jobs(routes, site, actions)
+    _replay(routes, renderer, actions)
+    _dismiss(routes, renderer, actions)
+    _jobs(routes, renderer, actions)
     return routes
 
 
-def _replay(routes: Blueprint, site: PageRenderer, actions: QuarantineActions) -> None:
+def _replay(routes: Blueprint, renderer: PageRenderer, actions: QuarantineActions) -> None:
     @routes.get("/quarantine/replay")
     @allow(ADMINS)
     async def ask_replay() -> Response:
         selections = await _chosen(actions)
         foretold = summed([await actions.forecast(selection) for selection in selections])
         require(foretold.selected or None, "held message that matches")
-        return await site.page(
+        return await renderer.page(
             "quarantine/replay-preview.html", foretold=foretold, back=_back(), whose=_whose(selections)
         )
 
@@ -76,9 +76,9 @@ def _replay(routes: Blueprint, site: PageRenderer, actions: QuarantineActions) -
         return see_other(f"/quarantine/replays/{jobs[0].replay_id}" if len(jobs) == 1 else "/quarantine/replays")
 
 
-def _dismiss(routes: Blueprint, site: PageRenderer, actions: QuarantineActions) -> None:
+def _dismiss(routes: Blueprint, renderer: PageRenderer, actions: QuarantineActions) -> None:
     async def question(total: int, selections: Sequence[Selection], fault: tuple[str, str] | None = None) -> Response:
-        return await site.page(
+        return await renderer.page(
             "quarantine/dismiss.html",
             status=HTTPStatus.OK if fault is None else HTTPStatus.UNPROCESSABLE_ENTITY,
             total=total,
@@ -110,11 +110,11 @@ def _dismiss(routes: Blueprint, site: PageRenderer, actions: QuarantineActions) 
         return see_other(str(_back().having(done="dismissed")))
 
 
-def _jobs(routes: Blueprint, site: PageRenderer, actions: QuarantineActions) -> None:
+def _jobs(routes: Blueprint, renderer: PageRenderer, actions: QuarantineActions) -> None:
     @routes.get("/quarantine/replays")
     @allow(READERS)
     async def replays() -> Response:
-        return await site.page(
+        return await renderer.page(
             "quarantine/replays.html", live_page=PAGE, jobs=await actions.jobs(50), may_decide=_may_decide()
         )
 
@@ -122,7 +122,7 @@ def _jobs(routes: Blueprint, site: PageRenderer, actions: QuarantineActions) -> 
     @allow(READERS)
     async def replay_page(replay_id: int) -> Response:
         job = await actions.job(number_of_path(replay_id, "replay"))
-        return await site.page(
+        return await renderer.page(
             "quarantine/replay.html", live_page=PAGE, job=job, titles=titles(job), may_decide=_may_decide()
         )
 

@@ -59,19 +59,19 @@ class News:
 class LiveQuarantine:
     """The live parts of the list and of the replays."""
 
-    def __init__(self, site: PageRenderer, actions: QuarantineActions) -> None:
-        self._site = site
+    def __init__(self, renderer: PageRenderer, actions: QuarantineActions) -> None:
+        self._renderer = renderer
         self._actions = actions
         self._counted: dict[tuple[bool, str | None, str], tuple[float, Causes]] = {}
 
     async def replays(self, seen_by: Viewer) -> list[LivePart]:
         """The progress of the newest replays."""
-        frame = self._site.frame(seen_by, path="/quarantine", live_page=PAGE)
+        frame = self._renderer.frame(seen_by, path="/quarantine", live_page=PAGE)
         try:
             with trio.fail_after(PATIENCE):
                 parts = await self._jobs(frame)
                 # whose numbers an operator's page shows, its name does not tell
-                return parts if seen_by.is_operator else [*parts, *await self._site.live_tallies(seen_by, None)]
+                return parts if seen_by.is_operator else [*parts, *await self._renderer.live_tallies(seen_by, None)]
         except POSTGRES_AWAY as error:
             raise NotNow(str(error)) from error
 
@@ -84,7 +84,7 @@ class LiveQuarantine:
         except (Invalid, ValueError) as error:
             log.debug("live list that cannot be", error=str(error))
             return []
-        frame = self._site.frame(seen_by, path="/quarantine", live_page=f"{PAGE}/{which}")
+        frame = self._renderer.frame(seen_by, path="/quarantine", live_page=f"{PAGE}/{which}")
         try:
             with trio.fail_after(PATIENCE):
                 return [
@@ -92,7 +92,7 @@ class LiveQuarantine:
                     *await self._news(frame, address.having(after=None), selection, asked),
                     *await self._counts(frame, address.having(after=None), selection, asked),
                     *await self._jobs(frame),
-                    *await self._site.live_tallies(seen_by, asked.tenant or None),
+                    *await self._renderer.live_tallies(seen_by, asked.tenant or None),
                 ]
         except POSTGRES_AWAY as error:
             raise NotNow(str(error)) from error
@@ -138,7 +138,7 @@ class LiveQuarantine:
         ]
 
     def _render(self, name: str, frame: Frame, **values: object) -> str:
-        return self._site.templates.render(name, frame=frame, live=True, **values)
+        return self._renderer.templates.render(name, frame=frame, live=True, **values)
 
 
 def titles(job: Replay) -> Sequence[tuple[str, int]]:
@@ -147,8 +147,8 @@ def titles(job: Replay) -> Sequence[tuple[str, int]]:
     return [(REASONS[reason].title, count) for reason, count in ordered]
 
 
-def go_live(site: PageRenderer, actions: QuarantineActions) -> None:
+def go_live(renderer: PageRenderer, actions: QuarantineActions) -> None:
     """Make the pages live."""
-    live = LiveQuarantine(site, actions)
-    site.live_pages.add(PAGE, live.replays, shared_for=SECONDS)
-    site.live_pages.add_each(PAGE, live.listed, shared_for=SECONDS)
+    live = LiveQuarantine(renderer, actions)
+    renderer.live_pages.add(PAGE, live.replays, shared_for=SECONDS)
+    renderer.live_pages.add_each(PAGE, live.listed, shared_for=SECONDS)

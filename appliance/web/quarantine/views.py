@@ -102,7 +102,7 @@ class RefusalGroup:
     refusals: list[BrokerRefusal]
 
 
-def blueprint(site: PageRenderer, actions: QuarantineActions) -> Blueprint:
+def blueprint(renderer: PageRenderer, actions: QuarantineActions, *, own_broker: bool) -> Blueprint:
     """The routes that look; those that decide are in :mod:`appliance.web.quarantine.decisions`."""
     routes = Blueprint(PAGE, __name__)
 
@@ -113,13 +113,13 @@ def blueprint(site: PageRenderer, actions: QuarantineActions) -> Blueprint:
             asked, fault = parse_query(request.args, PageQuery), None
         except Invalid as error:  # a filter that cannot be is said beside the list, which stays usable
             asked, fault = PageQuery(), error
-        return await _list(site, actions, asked, fault)
+        return await _list(renderer, actions, asked, fault)
 
     @routes.get("/quarantine/<int:message_id>")
     @allow(READERS)
     async def message(message_id: int) -> Response:
         event = await actions.message(number_of_path(message_id, "quarantined message"))
-        return await site.page(
+        return await renderer.page(
             "quarantine/message.html",
             event=event,
             words=REASONS[event.reason],
@@ -141,24 +141,24 @@ def blueprint(site: PageRenderer, actions: QuarantineActions) -> Blueprint:
     @allow(READERS)
     async def door() -> Response:
         groups = list(_grouped(actions.door(request.args.get("device") or None)))
-        return await site.page(
-            "quarantine/broker-refusals.html", groups=groups, ours=site.services.system.broker_terms is not None
-        )
+        return await renderer.page("quarantine/broker-refusals.html", groups=groups, ours=own_broker)
 
     return routes
 
 
-async def _list(site: PageRenderer, actions: QuarantineActions, asked: PageQuery, fault: Invalid | None) -> Response:
+async def _list(
+    renderer: PageRenderer, actions: QuarantineActions, asked: PageQuery, fault: Invalid | None
+) -> Response:
     selection, fault = _selected(actions, asked, fault)
     if fault is None and csv.asked_for():
-        return export.answer(actions.export(selection, asked.status.status), site.services.clock.wall())
+        return export.answer(actions.export(selection, asked.status.status), renderer.platform.clock.wall())
     before = cursor.read(asked.cursor, MessageId)
     newest = await actions.newest(selection.tenant_id)
     events, behind = await actions.messages(selection, status=asked.status.status, before=before, limit=ROWS)
     held, reach = await actions.overview(selection.tenant_id)
     step, steps, _ = SPANS[asked.span]
     trend = await actions.trend(selection.tenant_id, step, steps)
-    return await site.page(
+    return await renderer.page(
         "quarantine/list.html",
         status=HTTPStatus.OK if fault is None else HTTPStatus.BAD_REQUEST,
         live_page=live_page(

@@ -10,16 +10,18 @@ from appliance import onboarding
 from appliance.errors import Conflict, Invalid
 from appliance.ingest.summary import LastReading
 from appliance.onboarding import SetUpForm, SetUpResult
+from appliance.people.signin import SignIn
 from appliance.web.access.auth import DOOR, OPERATORS, Viewer, allow, viewer
 from appliance.web.access.gate import visit
 from appliance.web.devices import commands as device_lines
 from appliance.web.devices.commands import Lines
-from appliance.web.live.parts import LivePages, LivePart
+from appliance.web.devices.port import DeviceListener
+from appliance.web.live.parts import LivePart
 from appliance.web.page import forms
 from appliance.web.page.frame import Frame
 from appliance.web.page.public import PublicPages
-from appliance.web.page.templating import Templates
-from appliance.web.services import Services
+from appliance.web.page.renderer import PageRenderer
+from appliance.web.platform import Platform
 
 PAGE = "welcome"
 KEEP_SECRETS = 3600.0
@@ -45,10 +47,10 @@ class Beginnings:
         return self._made[0]
 
 
-def blueprint(services: Services, templates: Templates, live_pages: LivePages) -> Blueprint:
+def blueprint(renderer: PageRenderer, pages: PublicPages, sign_in: SignIn, listener: DeviceListener) -> Blueprint:
     """The routes of the set-up page and of what follows it."""
     routes = Blueprint("set_up", __name__)
-    pages = PublicPages(services, templates)
+    platform, templates = renderer.platform, renderer.templates
     beginnings = Beginnings()
     zones = sorted(available_timezones() - {"localtime"})
 
@@ -61,8 +63,8 @@ def blueprint(services: Services, templates: Templates, live_pages: LivePages) -
     @routes.get(f"{onboarding.PATH}<secret>")
     @allow(DOOR)
     async def show(secret: str) -> Response:
-        async with services.pool.connection() as connection:
-            works = await onboarding.is_open(connection, secret, services.access.now())
+        async with platform.pool.connection() as connection:
+            works = await onboarding.is_open(connection, secret, platform.access.now())
         if works:
             return form(HTTPStatus.OK, SetUpForm("", "", "", ""))
         return pages.show("sign_in/set-up-over.html", HTTPStatus.NOT_FOUND)
@@ -75,7 +77,7 @@ def blueprint(services: Services, templates: Templates, live_pages: LivePages) -
             fields.text("email"), fields.raw("password"), fields.text("organisation"), fields.text("time_zone")
         )
         try:
-            done = await onboarding.set_up(services.pool, services.sign_in, secret, given, request.remote_addr)
+            done = await onboarding.set_up(platform.pool, sign_in, secret, given, request.remote_addr)
         except Invalid as error:
             return form(HTTPStatus.UNPROCESSABLE_ENTITY, given, error)
         except Conflict as error:
@@ -83,46 +85,46 @@ def blueprint(services: Services, templates: Templates, live_pages: LivePages) -
         if done is None:
             return pages.show("sign_in/set-up-over.html", HTTPStatus.NOT_FOUND)
         user, made = done
-        beginnings.keep(made, services.clock.monotonic())
-        return pages.welcome(await services.sign_in.welcome(user, visit(), g.browser), "/welcome")
+        beginnings.keep(made, platform.clock.monotonic())
+        return pages.welcome(await sign_in.welcome(user, visit(), g.browser), "/welcome")
 
     @routes.get("/welcome")
     @allow(OPERATORS)
     async def welcome() -> Response:
         who = viewer()
-        made = beginnings.of(who.user_id, services.clock.monotonic())
-        frame = Frame(who, services.clock.wall(), "/welcome", PAGE if made else None)
+        made = beginnings.of(who.user_id, platform.clock.monotonic())
+        frame = Frame(who, platform.clock.wall(), "/welcome", PAGE if made else None)
         html = templates.render(
             "sign_in/welcome.html",
             frame=frame,
             made=made,
-            lines=None if made is None else lines(services, made, request.scheme, request.host),
-            reading=None if made is None else first_reading(services, made),
+            lines=None if made is None else lines(listener, made, request.scheme, request.host),
+            reading=None if made is None else first_reading(platform, made),
         )
         return Response(html, content_type="text/html; charset=utf-8")
 
     async def fragments(seen_by: Viewer) -> list[LivePart]:
-        made = beginnings.of(seen_by.user_id, services.clock.monotonic())
+        made = beginnings.of(seen_by.user_id, platform.clock.monotonic())
         if made is None:
             return []
-        frame = Frame(seen_by, services.clock.wall(), "/welcome", PAGE)
+        frame = Frame(seen_by, platform.clock.wall(), "/welcome", PAGE)
         html = templates.render(
-            "sign_in/first-message.html", frame=frame, made=made, reading=first_reading(services, made)
+            "sign_in/first-message.html", frame=frame, made=made, reading=first_reading(platform, made)
         )
         return [LivePart("first-message", html)]
 
-    live_pages.add(PAGE, fragments)
+    renderer.live_pages.add(PAGE, fragments)
     return routes
 
 
-def first_reading(services: Services, made: SetUpResult) -> LastReading | None:
+def first_reading(platform: Platform, made: SetUpResult) -> LastReading | None:
     """The newest reading of the first device, once there is one."""
-    readings = services.live.readings(MANY, made.tenant_id)
+    readings = platform.live.readings(MANY, made.tenant_id)
     return next((reading for reading in readings if reading.device_id == made.device.device_id), None)
 
 
-def lines(services: Services, made: SetUpResult, scheme: str, host: str) -> Lines:
+def lines(listener: DeviceListener, made: SetUpResult, scheme: str, host: str) -> Lines:
     """The two commands, with the address that the browser used."""
     device = made.device
     secrets = {"password": device.password, "token": device.token}
-    return device_lines.lines(services.device_listener, device.tenant_id, device.device_id, scheme, host, **secrets)
+    return device_lines.lines(listener, device.tenant_id, device.device_id, scheme, host, **secrets)

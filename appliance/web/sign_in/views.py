@@ -8,16 +8,23 @@ from quart import Blueprint, Response, g, request
 
 from appliance.errors import Invalid
 from appliance.people import users
-from appliance.people.signin import Attempt, CodeRequired, SeveralAccounts, SignedIn, SignInOutcome, SignInRefused
+from appliance.people.signin import (
+    Attempt,
+    CodeRequired,
+    SeveralAccounts,
+    SignedIn,
+    SignIn,
+    SignInOutcome,
+    SignInRefused,
+)
 from appliance.people.throttle import ThrottleWait
 from appliance.web.access.auth import ANYBODY_SIGNED_IN, DOOR, allow, viewer
 from appliance.web.access.gate import own_path, visit
 from appliance.web.page import forms
 from appliance.web.page.public import PublicPages
 from appliance.web.page.renderer import see_other
-from appliance.web.page.templating import Templates
 from appliance.web.people.account_actions import until
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 WRONG = "The e-mail address or the password is not right."
 DONE = {"signed-out": "You are signed out.", "password": "The password is set. Sign in with it."}
@@ -79,25 +86,24 @@ class SignInPages(PublicPages):
         return response
 
     def _until(self, wait: ThrottleWait) -> str:
-        return until(wait, self.services.clock.wall())
+        return until(wait, self.clock.wall())
 
 
-def blueprint(services: Services, templates: Templates) -> Blueprint:
+def blueprint(platform: Platform, sign_in: SignIn, pages: SignInPages) -> Blueprint:
     """The routes of the door."""
     routes = Blueprint("sign_in", __name__)
-    pages = SignInPages(services, templates)
 
     @routes.get("/sign-in")
     @allow(DOOR)
     async def show() -> Response:
-        async with services.pool.connection() as connection:
+        async with platform.pool.connection() as connection:
             nobody = not await users.any_there(connection)
         done = DONE.get(request.args.get("done", ""))
         return pages.sign_in(SignInForm(own_path(request.args.get("next", "/")), nobody=nobody, done=done))
 
     @routes.post("/sign-in")
     @allow(DOOR)
-    async def sign_in() -> Response:
+    async def submit() -> Response:
         fields = await forms.read()
         door = SignInForm(own_path(fields.raw("next") or "/"), fields.text("email"), fields.flag("keep"))
         attempt = Attempt(
@@ -108,14 +114,14 @@ def blueprint(services: Services, templates: Templates) -> Blueprint:
             keep=door.keep,
             tenant_id=fields.text("tenant") if "tenant" in fields else None,
         )
-        return pages.answer(await services.sign_in.with_password(attempt), door)
+        return pages.answer(await sign_in.with_password(attempt), door)
 
     @routes.post("/sign-in/code")
     @allow(DOOR)
     async def code() -> Response:
         fields = await forms.read()
         link, where = fields.raw("link"), own_path(fields.raw("next") or "/")
-        outcome = await services.sign_in.with_code(link, fields.raw("code"), visit(), g.browser)
+        outcome = await sign_in.with_code(link, fields.raw("code"), visit(), g.browser)
         return pages.answer_code(outcome, link, where)
 
     @routes.post("/sign-out")
@@ -123,7 +129,7 @@ def blueprint(services: Services, templates: Templates) -> Blueprint:
     async def sign_out() -> Response:
         who = viewer()
         if who.session_id is not None:
-            await services.sign_in.sign_out(who.session_id, who.user_id, services.access.by())
+            await sign_in.sign_out(who.session_id, who.user_id, platform.access.by())
         response = see_other("/sign-in?done=signed-out")
         pages.cookies.clear_session(response)
         return response
@@ -136,7 +142,7 @@ def blueprint(services: Services, templates: Templates) -> Blueprint:
     @routes.get("/link/<secret>")
     @allow(DOOR)
     async def link(secret: str) -> Response:
-        user = await services.sign_in.find_password_link(secret)
+        user = await sign_in.find_password_link(secret)
         if user is None:
             return pages.show("sign_in/link-over.html", HTTPStatus.NOT_FOUND)
         return pages.show("sign_in/password.html", user=user, fault=None)
@@ -145,11 +151,11 @@ def blueprint(services: Services, templates: Templates) -> Blueprint:
     @allow(DOOR)
     async def set_password(secret: str) -> Response:
         fields = await forms.read()
-        user = await services.sign_in.find_password_link(secret)
+        user = await sign_in.find_password_link(secret)
         if user is None:
             return pages.show("sign_in/link-over.html", HTTPStatus.NOT_FOUND)
         try:
-            used = await services.sign_in.use_password_link(secret, fields.raw("password"), visit())
+            used = await sign_in.use_password_link(secret, fields.raw("password"), visit())
         except Invalid as error:
             return pages.show("sign_in/password.html", HTTPStatus.UNPROCESSABLE_ENTITY, user=user, fault=str(error))
         return (

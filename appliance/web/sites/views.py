@@ -14,29 +14,29 @@ from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
 from appliance.web.devices.forms import version
 from appliance.web.devices.views.listing import may_change
-from appliance.web.page import csv, cursor, forms, list_files, renderer
+from appliance.web.page import csv, cursor, forms, list_files
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.forms import Fields
 from appliance.web.page.paths import of_tenant, site_of_path
-from appliance.web.page.renderer import see_other
+from appliance.web.page.renderer import PageRenderer, see_other
 
 PAGE_ROWS = 50
 DONE = {"created": "The site is there.", "saved": "The site is saved.", "deleted": "The site is removed."}
 
 
-def blueprint(pages: renderer.PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer) -> Blueprint:
     """The routes."""
     routes = Blueprint("sites", __name__)
-    _add_list(routes, pages)
-    access = pages.services.access
+    _add_list(routes, renderer)
+    access = renderer.platform.access
 
     def by() -> changes.ChangeContext:
-        return changes.ChangeContext(actor(), access.now(), pages.services.grace)
+        return changes.ChangeContext(actor(), access.now(), renderer.platform.grace)
 
     @routes.get("/sites/+new")
     @allow(ADMINS)
     async def show_new() -> Response:
-        return await _form(pages, {}, None)
+        return await _form(renderer, {}, None)
 
     @routes.post("/sites/+new")
     @allow(ADMINS)
@@ -47,9 +47,9 @@ def blueprint(pages: renderer.PageRenderer) -> Blueprint:
             async with access.changing() as connection:
                 await sites.create(connection, tenant_of(), new, by())
         except Invalid as error:
-            return await _form(pages, _given(fields), None, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+            return await _form(renderer, _given(fields), None, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:
-            return await _form(pages, _given(fields), None, fault_of(error, "site_id"), HTTPStatus.CONFLICT)
+            return await _form(renderer, _given(fields), None, fault_of(error, "site_id"), HTTPStatus.CONFLICT)
         return see_other(of_tenant("/sites", viewer(), tenant_of(), done="created"))
 
     @routes.get("/sites/<site_id>")
@@ -57,7 +57,7 @@ def blueprint(pages: renderer.PageRenderer) -> Blueprint:
     async def show(site_id: str) -> Response:
         async with access.reading() as connection:
             placed = await sites.get(connection, tenant_of(), site_of_path(site_id))
-        return await _form(pages, _given_of(placed), placed)
+        return await _form(renderer, _given_of(placed), placed)
 
     @routes.post("/sites/<site_id>")
     @allow(ADMINS)
@@ -70,9 +70,9 @@ def blueprint(pages: renderer.PageRenderer) -> Blueprint:
                 started, new = version(fields), _site(fields, site_id)
                 await sites.change(connection, tenant_of(), new, by(), version=started)
         except Invalid as error:
-            return await _form(pages, _given(fields), placed, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
+            return await _form(renderer, _given(fields), placed, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:
-            return await _form(pages, _given(fields), placed, fault_of(error), HTTPStatus.CONFLICT)
+            return await _form(renderer, _given(fields), placed, fault_of(error), HTTPStatus.CONFLICT)
         return see_other(of_tenant("/sites", viewer(), tenant_of(), done="saved"))
 
     @routes.post("/sites/<site_id>/delete")
@@ -84,20 +84,20 @@ def blueprint(pages: renderer.PageRenderer) -> Blueprint:
         except Conflict as error:
             async with access.reading() as connection:
                 placed = await sites.get(connection, tenant_of(), site_id)
-            return await _form(pages, _given_of(placed), placed, fault_of(error), HTTPStatus.CONFLICT)
+            return await _form(renderer, _given_of(placed), placed, fault_of(error), HTTPStatus.CONFLICT)
         return see_other(of_tenant("/sites", viewer(), tenant_of(), done="deleted"))
 
     return routes
 
 
 async def _form(
-    pages: renderer.PageRenderer,
+    renderer: PageRenderer,
     given: Mapping[str, str],
     placed: TenantSite | None,
     fault: Fault | None = None,
     status: HTTPStatus = HTTPStatus.OK,
 ) -> Response:
-    return await pages.page(
+    return await renderer.page(
         "sites/site.html",
         status=status,
         placed=placed,
@@ -111,17 +111,17 @@ async def _form(
     )
 
 
-def _add_list(routes: Blueprint, pages: renderer.PageRenderer) -> None:
+def _add_list(routes: Blueprint, renderer: PageRenderer) -> None:
     @routes.get("/sites")
     @allow(READERS)
     async def all_sites() -> Response:
         if csv.asked_for():
-            return list_files.sites(pages.services, viewer(), tenants_shown())
+            return list_files.sites(renderer.platform, viewer(), tenants_shown())
         after = cursor.read(request.args.get("cursor"), tuple[str, str])
-        async with pages.services.access.reading() as connection:
+        async with renderer.platform.access.reading() as connection:
             found = await sites.list_page(connection, tenants_shown(), limit=PAGE_ROWS + 1, after=after)
         shown = found[:PAGE_ROWS]
-        return await pages.page(
+        return await renderer.page(
             "sites/list.html",
             done=DONE,
             sites=[(placed, _to_site(placed), _devices_of(placed)) for placed in shown],

@@ -10,7 +10,7 @@ from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription
 from appliance.subscriptions.store import Changes, NewSubscription
 from appliance.web.access.transactions import actor
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 PageEnd = tuple[str, str]
 """Tenant and subscription where a page ended."""
@@ -19,9 +19,9 @@ PageEnd = tuple[str, str]
 class SubscriptionActions:
     """Subscriptions as the current operator sees and changes them."""
 
-    def __init__(self, services: Services) -> None:
-        self._access = services.access
-        self._grace = services.grace
+    def __init__(self, platform: Platform) -> None:
+        self._access = platform.access
+        self._grace = platform.grace
 
     async def list_page(
         self, tenant_id: str | None, *, limit: int, after: PageEnd | None = None

@@ -19,7 +19,7 @@ from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor, list_files
 from appliance.web.page.paths import subscription_of_path
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 from appliance.web.subscriptions.actions import SubscriptionActions
 
 MOST_SEATS = 2**31 - 1
@@ -85,10 +85,9 @@ class SubscriptionChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     version: Annotated[Text | None, Meta(description="As it was read: a stale one is a conflict.")] = None
 
 
-def blueprint(services: Services) -> Blueprint:
+def blueprint(platform: Platform, actions: SubscriptionActions) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_subscriptions", __name__)
-    actions = SubscriptionActions(services)
 
     @routes.get("/customer/subscriptions")
     @allow(READERS)
@@ -104,7 +103,7 @@ def blueprint(services: Services) -> Blueprint:
     async def list_subscriptions() -> Response:
         asked = query(SubscriptionQuery)
         if csv_export.asked_for():
-            return list_files.subscriptions(services, viewer(), tenants_shown())
+            return list_files.subscriptions(platform, viewer(), tenants_shown())
         after = cursor.read(asked.cursor, tuple[str, str])
         page, place = await actions.list_page(tenants_shown(), limit=asked.limit, after=after)
         return answer(SubscriptionPage([_shown(row) for row in page], cursor.write(place)))

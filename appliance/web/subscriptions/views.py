@@ -29,20 +29,19 @@ FIELDS = (
 CHOICES = [(kind.value, words) for kind, words in labels.TYPES.items()]
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer, actions: SubscriptionActions, tenants: TenantActions) -> Blueprint:
     """The routes."""
     routes = Blueprint("tenant_subscriptions", __name__)
-    tenants, actions = TenantActions(site.services), SubscriptionActions(site.services)
-    _sell(routes, site, tenants, actions)
-    _change(routes, site, tenants, actions)
+    _sell(routes, renderer, tenants, actions)
+    _change(routes, renderer, tenants, actions)
     return routes
 
 
-def _sell(routes: Blueprint, site: PageRenderer, tenants: TenantActions, actions: SubscriptionActions) -> None:
+def _sell(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions, actions: SubscriptionActions) -> None:
     async def page(
         tenant: Tenant, given: Mapping[str, str], fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
     ) -> Response:
-        return await site.page(
+        return await renderer.page(
             "subscriptions/new.html", status=status, tenant=tenant, given=given, fault=fault, choices=CHOICES
         )
 
@@ -69,7 +68,7 @@ def _sell(routes: Blueprint, site: PageRenderer, tenants: TenantActions, actions
         return see_other(f"/tenants/{tenant_id}?done=sold")
 
 
-def _change(routes: Blueprint, site: PageRenderer, tenants: TenantActions, actions: SubscriptionActions) -> None:
+def _change(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions, actions: SubscriptionActions) -> None:
     async def page(
         tenant: Tenant,
         row: Subscription,
@@ -77,12 +76,12 @@ def _change(routes: Blueprint, site: PageRenderer, tenants: TenantActions, actio
         fault: Fault | None = None,
         status: HTTPStatus = HTTPStatus.OK,
     ) -> Response:
-        now, zone = site.services.access.now(), ZoneInfo(tenant.time_zone)
-        return await site.page(
+        now, zone = renderer.platform.access.now(), ZoneInfo(tenant.time_zone)
+        return await renderer.page(
             "subscriptions/edit.html",
             status=status,
             tenant=tenant,
-            line=labels.line(row, now, zone, site.services.grace),
+            line=labels.line(row, now, zone, renderer.platform.grace),
             given=given,
             fault=fault,
         )

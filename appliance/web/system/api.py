@@ -11,7 +11,8 @@ from quart import Blueprint, Response
 from appliance.web.access.auth import OPERATORS, allow, viewer
 from appliance.web.openapi.describe import answer, describe
 from appliance.web.page import formats
-from appliance.web.services import Services
+from appliance.web.platform import Platform
+from appliance.web.system.port import SystemPort
 from appliance.web.system.reader import SystemReader, SystemView
 
 
@@ -29,12 +30,12 @@ class Diagnostics:
     """The effective configuration by dotted key, secrets masked."""
 
 
-def blueprint(services: Services, reader: SystemReader) -> Blueprint:
+def blueprint(platform: Platform, reader: SystemReader, port: SystemPort) -> Blueprint:
     """The routes of the API."""
     routes = Blueprint("system_api", __name__)
 
     async def view() -> SystemView:
-        return await reader.view(formats.midnight(services.clock.wall(), viewer().zone))
+        return await reader.view(formats.midnight(platform.clock.wall(), viewer().zone))
 
     @routes.get("/operator/system")
     @allow(OPERATORS)
@@ -47,16 +48,16 @@ def blueprint(services: Services, reader: SystemReader) -> Blueprint:
     @describe("The diagnostics file, without secrets", answers={HTTPStatus.OK: Diagnostics})
     async def diagnostics() -> Response:
         refused: dict[str, int] = {}
-        for one in services.broker_refusals(None, None):
+        for one in port.broker_refusals(None, None):
             refused[one.cause.value] = refused.get(one.cause.value, 0) + one.times
         report = Diagnostics(
-            appliance=services.name,
-            missing=services.health().missing(),
+            appliance=platform.name,
+            missing=platform.health().missing(),
             system=await view(),
             refused_at_door=refused,
-            settings=services.system.settings,
+            settings=port.snapshot.settings,
         )
-        at = datetime.fromtimestamp(services.clock.wall(), UTC)
+        at = datetime.fromtimestamp(platform.clock.wall(), UTC)
         return answer(
             report, headers={"Content-Disposition": f'attachment; filename="diagnostics-{at:%Y%m%dT%H%M%SZ}.json"'}
         )

@@ -21,11 +21,11 @@ from appliance.db.server import ServerFacts, read_facts
 from appliance.db.trio_psycopg import Connection
 from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.process_metrics import Disk, Memory, QueueHistory
-from appliance.diagnostics.snapshot import BrokerTerms, Dependency, ResourceLimit
+from appliance.diagnostics.snapshot import BrokerTerms, Dependency, ResourceLimit, Snapshot
 from appliance.ingest.accounting import Accounting, read_accounting
 from appliance.runtime.tree import ServiceStatus
 from appliance.web.page.failures import POSTGRES_AWAY
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 log = structlog.get_logger(__name__)
 
@@ -115,11 +115,12 @@ class _Kept(Generic[T]):
 class SystemReader:
     """Puts views together. Operators' pages: the pool's role sees every tenant."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._pool: Pool = services.pool
-        self._facts = _Kept(services.clock, FACTS_AGE, read_facts)
-        self._all_time = _Kept(services.clock, ALL_AGE, self._read_all_time)
+    def __init__(self, platform: Platform, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._platform = platform
+        self._pool: Pool = platform.pool
+        self._facts = _Kept(platform.clock, FACTS_AGE, read_facts)
+        self._all_time = _Kept(platform.clock, ALL_AGE, self._read_all_time)
         self._today: dict[float, _Kept[AccountingRead]] = {}
         self._turn = trio.Lock()
 
@@ -127,16 +128,16 @@ class SystemReader:
         """The appliance now. ``midnight`` is when the viewer's day began, in seconds since 1970."""
         today = self._todays(midnight)
         await self._renew([today, self._facts, self._all_time])
-        services, system = self._services, self._services.system
+        platform, system = self._platform, self._snapshot
         companions, facts = system.companions(), self._facts.value
         return SystemView(
-            now=services.clock.wall(),
+            now=platform.clock.wall(),
             started_at=system.started_at,
             instance=system.instance,
             versions=self._versions(companions, facts),
             today=today.value,
             all_time=self._all_time.value,
-            rate=services.live.rate(),
+            rate=platform.live.rate(),
             receive_to_commit=system.vitals.receive_to_commit.hour(),
             commit=system.vitals.commit.hour(),
             queue=system.vitals.queue(),
@@ -160,18 +161,18 @@ class SystemReader:
         if midnight not in self._today:
             if len(self._today) > 48:  # yesterday's are among them
                 self._today.clear()
-            self._today[midnight] = _Kept(self._services.clock, TODAY_AGE, read)
+            self._today[midnight] = _Kept(self._platform.clock, TODAY_AGE, read)
         return self._today[midnight]
 
     async def _read_all_time(self, connection: Connection[Any]) -> AccountingRead:
         return self._judged(await read_accounting(connection), None)
 
     def _judged(self, books: Accounting, since: float | None) -> AccountingRead:
-        return AccountingRead(since, self._services.clock.wall(), books, books.balanced)
+        return AccountingRead(since, self._platform.clock.wall(), books, books.balanced)
 
     async def _renew(self, kept: Sequence[_Kept[Any]]) -> None:
         """Ask Postgres for what is due; one asks, the others find it done."""
-        if self._services.health().postgres is not None:
+        if self._platform.health().postgres is not None:
             return
         try:
             with trio.fail_after(PATIENCE):
@@ -189,7 +190,7 @@ class SystemReader:
         postgres = known.pop("Postgres", None)
         return Versions(
             program=appliance.__version__,
-            schema=self._services.system.schema(),
+            schema=self._snapshot.schema(),
             schema_needed=shipped()[-1].version,
             postgres=postgres if facts is None else facts.version,
             broker=next(iter(known.values()), None),

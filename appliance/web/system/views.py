@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from quart import Blueprint, Response
 
 from appliance.diagnostics.latency import POINTS, STEP, Percentiles
-from appliance.diagnostics.snapshot import Dependency
+from appliance.diagnostics.snapshot import Dependency, Snapshot
 from appliance.runtime.tree import ServiceState
 from appliance.web.access.auth import OPERATORS, Viewer, allow, viewer
 from appliance.web.live.parts import LivePart
@@ -78,17 +78,23 @@ class SystemPage:
     trouble: str | None
 
 
-def blueprint(site: PageRenderer, reader: SystemReader) -> Blueprint:
+def blueprint(renderer: PageRenderer, reader: SystemReader, snapshot: Snapshot) -> Blueprint:
     """The routes of the page and its live parts."""
     routes = Blueprint(PAGE, __name__)
 
     async def assemble(seen_by: Viewer, *, only_problems: bool) -> SystemPage:
-        now = site.services.clock.wall()
-        return shown(site, await reader.view(formats.midnight(now, seen_by.zone)), seen_by, only_problems=only_problems)
+        now = renderer.platform.clock.wall()
+        return shown(
+            renderer,
+            snapshot,
+            await reader.view(formats.midnight(now, seen_by.zone)),
+            seen_by,
+            only_problems=only_problems,
+        )
 
     async def page(name: str) -> Response:
         assembled = await assemble(viewer(), only_problems=name == PROBLEMS)
-        return await site.page("system/system.html", live_page=name, shown=assembled, live=False)
+        return await renderer.page("system/system.html", live_page=name, shown=assembled, live=False)
 
     @routes.get("/system")
     @allow(OPERATORS)
@@ -105,38 +111,40 @@ def blueprint(site: PageRenderer, reader: SystemReader) -> Blueprint:
             if seen_by.role not in OPERATORS:
                 return []
             assembled = await assemble(seen_by, only_problems=name == PROBLEMS)
-            parts = _fragments(site, site.frame(seen_by, path=PATHS[name], live_page=name), assembled)
-            return [*parts, *await site.live_tallies(seen_by, None)]
+            parts = _fragments(renderer, renderer.frame(seen_by, path=PATHS[name], live_page=name), assembled)
+            return [*parts, *await renderer.live_tallies(seen_by, None)]
 
-        site.live_pages.add(name, fragments, shared_for=LIVE_SECONDS)
+        renderer.live_pages.add(name, fragments, shared_for=LIVE_SECONDS)
 
     for name in PATHS:
         go_live(name)
     return routes
 
 
-def _fragments(site: PageRenderer, frame: Frame, assembled: SystemPage) -> Iterator[LivePart]:
+def _fragments(renderer: PageRenderer, frame: Frame, assembled: SystemPage) -> Iterator[LivePart]:
     values = {"frame": frame, "shown": assembled, "live": True}
     for part in ("live-state", "live-banner"):
-        yield LivePart(part, site.templates.render(f"overview/{part}.html", **values))
+        yield LivePart(part, renderer.templates.render(f"overview/{part}.html", **values))
     for part in _PARTS:
-        yield LivePart(f"sys-{part}", site.templates.render(f"system/{part}.html", **values), calm=True)
+        yield LivePart(f"sys-{part}", renderer.templates.render(f"system/{part}.html", **values), calm=True)
 
 
-def shown(site: PageRenderer, view: SystemView, seen_by: Viewer, *, only_problems: bool) -> SystemPage:
+def shown(
+    renderer: PageRenderer, snapshot: Snapshot, view: SystemView, seen_by: Viewer, *, only_problems: bool
+) -> SystemPage:
     """What the templates need of a view."""
-    feed = site.services.live
+    feed = renderer.platform.live
     totals = [
         None if point.accepted is None or point.refused is None else point.accepted + point.refused
         for point in feed.series(SPARK_STEP, SPARK_POINTS)
     ]
     peak = charts.highest(totals)
     end = feed.series_end(SPARK_STEP)
-    latencies = site.services.system.vitals.receive_to_commit.series()
+    latencies = snapshot.vitals.receive_to_commit.series()
     needing = [service for service in view.tasks if service.state in (ServiceState.BEHIND, ServiceState.FAILING)]
     p95 = [None if step is None else step.p95 for step in latencies]
     disk = list(_disk(view))
-    missing = site.services.health().missing()
+    missing = renderer.platform.health().missing()
     return SystemPage(
         view=view,
         rows=list(rows_of(view, needing if only_problems else view.tasks)),

@@ -21,7 +21,7 @@ from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription, usable
 from appliance.web.access.transactions import actor
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 Moment = Annotated[datetime, Meta(tz=True)]
 
@@ -77,21 +77,21 @@ class _Change:
 class TenantActions:
     """Changes of tenants by the current operator. Errors are those of ``appliance.devices.tenants``."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
 
     async def list_page(
         self, *, search: str = "", status: TenantStatus | None = None, limit: int, after: str | None = None
     ) -> tuple[list[TenantOverview], str | None]:
         """At most ``limit`` of them by id, and behind which id more follow."""
-        async with self._services.access.reading() as connection:
+        async with self._platform.access.reading() as connection:
             page = await tenants.list_page(connection, search=search, status=status, limit=limit + 1, after=after)
             shown = await self._standings(connection, page[:limit])
         return shown, shown[-1].tenant.tenant_id if len(page) > limit else None
 
     async def get(self, tenant_id: str) -> TenantOverview:
         """One of them. Raises NotFound."""
-        async with self._services.access.reading() as connection:
+        async with self._platform.access.reading() as connection:
             (standing,) = await self._standings(connection, [await tenants.get(connection, tenant_id)])
         return standing
 
@@ -110,7 +110,7 @@ class TenantActions:
 
     async def change(self, tenant_id: str, wanted: TenantChange) -> SyncStatus:
         """Change all that is given, or nothing. Raises Invalid, which names the field; NotFound; Conflict."""
-        async with self._services.access.changing() as connection:
+        async with self._platform.access.changing() as connection:
             who, seen = actor(), await tenants.get(connection, tenant_id)
             name = seen.name if wanted.name is UNSET else wanted.name
             zone = seen.time_zone if wanted.time_zone is UNSET else wanted.time_zone
@@ -131,7 +131,7 @@ class TenantActions:
                 return SyncStatus.APPLIED
             await tenants.set_claim(connection, tenant_id, who, enabled=wanted.claim_enabled is True)
             told = await broker_sync.this_change(connection)
-        return await broker_sync.settle(self._services.pool, told)
+        return await broker_sync.settle(self._platform.pool, told)
 
     async def rotate_claim(self, tenant_id: str) -> ClaimResult:
         """A new claim password; the old one is dead. Raises NotFound."""
@@ -140,7 +140,7 @@ class TenantActions:
         return ClaimResult(claim, change.arrival)
 
     async def _standings(self, connection: Connection[Any], page: Sequence[Tenant]) -> list[TenantOverview]:
-        access, grace = self._services.access, self._services.grace
+        access, grace = self._platform.access, self._platform.grace
         found = await subscription_rows.select(connection, [tenant.tenant_id for tenant in page])
         owned: dict[str, list[Subscription]] = {}
         for row in store.as_of(found, access.now(), grace):
@@ -149,8 +149,8 @@ class TenantActions:
 
     @asynccontextmanager
     async def _changing(self) -> AsyncIterator[_Change]:
-        async with self._services.access.changing() as connection:
+        async with self._platform.access.changing() as connection:
             change = _Change(connection)
             yield change
             told = await broker_sync.this_change(connection)
-        change.arrival = await broker_sync.settle(self._services.pool, told)
+        change.arrival = await broker_sync.settle(self._platform.pool, told)

@@ -16,7 +16,7 @@ from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor, list_files
 from appliance.web.page.paths import tenant_of_path
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 from appliance.web.tenants.actions import ClaimResult, TenantActions, TenantChange, TenantOverview
 
 
@@ -81,10 +81,9 @@ class ClaimOut(msgspec.Struct, frozen=True):
     broker: Annotated[SyncStatus, Meta(description="Whether the broker knows it already.")]
 
 
-def blueprint(services: Services) -> Blueprint:
+def blueprint(platform: Platform, actions: TenantActions) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_tenants", __name__)
-    actions = TenantActions(services)
 
     @routes.get("/operator/tenants")
     @allow(OPERATORS)
@@ -92,7 +91,7 @@ def blueprint(services: Services) -> Blueprint:
     async def list_tenants() -> Response:
         asked = query(TenantQuery)
         if csv_export.asked_for():
-            return list_files.tenants(services, viewer(), asked.q, asked.status)
+            return list_files.tenants(platform, viewer(), asked.q, asked.status)
         after = cursor.read(asked.cursor, str)
         page, next_id = await actions.list_page(search=asked.q, status=asked.status, limit=asked.limit, after=after)
         return answer(TenantPage([_shown(standing) for standing in page], cursor.write(next_id)))

@@ -80,46 +80,46 @@ QUESTIONS: Mapping[str, TenantQuestion] = {
 }
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer, actions: TenantActions) -> Blueprint:
     """Two routes a step, its question and the step itself; and two for the settings."""
     routes = Blueprint("tenant_steps", __name__)
-    steps = TenantLifecycleViews(site)
+    steps = TenantLifecycleViews(renderer, actions)
     for step in QUESTIONS:
         path = f"/tenants/<tenant_id>/{step}"
         routes.get(path, endpoint=f"ask_{step}")(allow(OPERATORS)(partial(steps.ask, step)))
         routes.post(path, endpoint=f"take_{step}")(allow(OPERATORS)(partial(steps.take, step)))
-    _settings(routes, site, TenantActions(site.services))
+    _settings(routes, renderer, actions)
     return routes
 
 
 class TenantLifecycleViews:
     """The questions, and what becomes of their answers."""
 
-    def __init__(self, site: PageRenderer) -> None:
-        self._site = site
-        self._actions = TenantActions(site.services)
+    def __init__(self, renderer: PageRenderer, actions: TenantActions) -> None:
+        self._renderer = renderer
+        self._actions = actions
 
     async def ask(self, step: str, tenant_id: str) -> Response:
         """The question before a step."""
         tenant = (await self._actions.get(tenant_of_path(tenant_id))).tenant
         question = QUESTIONS[step]
         title = question.title.format(tenant.title)
-        return await self._site.page("tenants/step.html", tenant=tenant, step=step, question=question, title=title)
+        return await self._renderer.page("tenants/step.html", tenant=tenant, step=step, question=question, title=title)
 
     async def take(self, step: str, tenant_id: str) -> Response:
         """The step, taken."""
         tenant_id, change = tenant_of_path(tenant_id), QUESTIONS[step].change
         if change is None:
-            return await claim_page(self._site, await self._actions.rotate_claim(tenant_id))
+            return await claim_page(self._renderer, await self._actions.rotate_claim(tenant_id))
         arrival = await self._actions.change(tenant_id, change)
         return see_other(f"/tenants/{tenant_id}?done={'pending' if arrival is SyncStatus.PENDING else step}")
 
 
-def _settings(routes: Blueprint, site: PageRenderer, actions: TenantActions) -> None:
+def _settings(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> None:
     async def page(
         tenant: Tenant, given: Mapping[str, str], fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
     ) -> Response:
-        return await site.page(
+        return await renderer.page(
             "tenants/edit.html",
             status=status,
             tenant=tenant,

@@ -57,13 +57,12 @@ class TenantForm:
     provisioning: Strategy = Strategy.AUTO
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer, actions: TenantActions) -> Blueprint:
     """The routes of the pages."""
     routes = Blueprint("tenants", __name__)
-    actions = TenantActions(site.services)
-    _list(routes, site, actions)
-    _new(routes, site, actions)
-    _one(routes, site, actions)
+    _list(routes, renderer, actions)
+    _new(routes, renderer, actions)
+    _one(routes, renderer, actions)
     return routes
 
 
@@ -72,21 +71,21 @@ def zones() -> list[tuple[str, str]]:
     return [(zone, zone) for zone in sorted(sites.zones() - {"localtime"})]
 
 
-async def claim_page(site: PageRenderer, made: ClaimResult, status: HTTPStatus = HTTPStatus.OK) -> Response:
+async def claim_page(renderer: PageRenderer, made: ClaimResult, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """The claim user's secrets, this once."""
-    return await site.page("tenants/claim.html", status=status, claim=made.claim, arrival=made.arrival)
+    return await renderer.page("tenants/claim.html", status=status, claim=made.claim, arrival=made.arrival)
 
 
-def _list(routes: Blueprint, site: PageRenderer, actions: TenantActions) -> None:
+def _list(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> None:
     @routes.get("/tenants")
     @allow(OPERATORS)
     async def tenants() -> Response:
         search, status = _search(), _status()
         if asked_for():
-            return list_files.tenants(site.services, viewer(), search, status)
+            return list_files.tenants(renderer.platform, viewer(), search, status)
         after = cursor.read(request.args.get("cursor"), str)
         page, next_id = await actions.list_page(search=search, status=status, limit=PAGE_ROWS, after=after)
-        return await site.page(
+        return await renderer.page(
             "tenants/list.html",
             done=DONE,
             standings=page,
@@ -96,9 +95,9 @@ def _list(routes: Blueprint, site: PageRenderer, actions: TenantActions) -> None
         )
 
 
-def _new(routes: Blueprint, site: PageRenderer, actions: TenantActions) -> None:
+def _new(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> None:
     async def page(given: TenantForm, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK) -> Response:
-        return await site.page(
+        return await renderer.page(
             "tenants/new.html", status=status, given=given, fault=fault, zones=zones(), strategies=STRATEGIES
         )
 
@@ -123,25 +122,25 @@ def _new(routes: Blueprint, site: PageRenderer, actions: TenantActions) -> None:
             return await page(given, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:
             return await page(given, fault_of(error, "tenant_id"), HTTPStatus.CONFLICT)
-        return await claim_page(site, made, HTTPStatus.CREATED)
+        return await claim_page(renderer, made, HTTPStatus.CREATED)
 
 
-def _one(routes: Blueprint, site: PageRenderer, actions: TenantActions) -> None:
+def _one(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> None:
     @routes.get("/tenants/<tenant_id>")
     @allow(OPERATORS)
     async def show(tenant_id: str) -> Response:
-        access = site.services.access
+        access = renderer.platform.access
         standing = await actions.get(tenant_of_path(tenant_id))
         async with access.reading() as connection:
             recent = await audit_query.read(connection, AuditFilter(tenant_id=tenant_id), RECENT)
             names = await audit_query.names(connection, recent)
         zone = ZoneInfo(standing.tenant.time_zone)
-        return await site.page(
+        return await renderer.page(
             "tenants/tenant.html",
             done=DONE,
             standing=standing,
             tenant=standing.tenant,
-            lines=labels.lines(standing.subscriptions, access.now(), zone, site.services.grace),
+            lines=labels.lines(standing.subscriptions, access.now(), zone, renderer.platform.grace),
             recent=[audit_entry_of(row, viewer().zone, names) for row in recent],
             strategies=dict(STRATEGIES),
             new_devices=NEW_DEVICES,

@@ -11,7 +11,7 @@ from appliance.db.pool import open_pool
 from appliance.people.role import Role
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import Person, client, signed_in
-from tests.support.web.serving import Served, services, serving
+from tests.support.web.serving import Served, parts, serving
 from tests.web.openapi.contract import Contract
 
 
@@ -21,7 +21,7 @@ async def dashboard(database: Database, *, public_url: str | None = None) -> Asy
     async with (
         open_pool(database.conninfo(roles.INGEST), name="ingest", min_size=1, max_size=4, timeout=20) as pool,
         open_pool(database.conninfo(roles.WEB), name="web", min_size=1, max_size=4, timeout=20) as web_pool,
-        serving(services(pool, web_pool=web_pool, public_url=public_url)) as served,
+        serving(parts(pool, web_pool=web_pool, public_url=public_url)) as served,
     ):
         yield served
 

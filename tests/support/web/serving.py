@@ -1,6 +1,6 @@
 """Serves a dashboard for tests, on a free port of loopback, and speaks to it in raw bytes where a client would not."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -12,6 +12,7 @@ from uuid import UUID
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
+from appliance.broker.refusals import BrokerRefusal
 from appliance.clock import SystemClock
 from appliance.config import Ingest, Retention
 from appliance.db import roles
@@ -36,12 +37,18 @@ from appliance.people.signin import SignIn
 from appliance.web.access.auth import Viewer
 from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
-from appliance.web.app import Dashboard, create_app
+from appliance.web.app import DEFAULT_LIMITS, Dashboard, create_app
+from appliance.web.devices.port import DeviceListener, DevicesPort
 from appliance.web.http.cookies import SESSION
 from appliance.web.http.hardening import RequestLimits
 from appliance.web.http.server import serve
+from appliance.web.ingest.port import IngestPort, MessageSource
 from appliance.web.live.feed import LiveFeed
-from appliance.web.services import BrokerQueue, DeviceListener, Health, Recognizer, Services
+from appliance.web.page.failures import BrokerQueue
+from appliance.web.platform import Health, Platform, Recognizer
+from appliance.web.ports import Ports
+from appliance.web.quarantine.port import QuarantinePort
+from appliance.web.system.port import SystemPort
 from tests.support.postgres_server import Database
 
 WELL = Health(None, None, None)
@@ -130,7 +137,46 @@ def replay_previewer(pool: Pool, clock: SystemClock) -> ReplayPreviewer:
     return ReplayPreviewer(pool, registry, clock, Ingest(), Retention(), grace=grace)
 
 
-def services(
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a dashboard is made of."""
+
+    platform: Platform
+    ports: Ports
+
+    def having(
+        self,
+        *,
+        health: Callable[[], Health] | None = None,
+        snapshot: Snapshot | None = None,
+        source: MessageSource | None = None,
+        broker_refusals: Callable[[str | None, str | None], Sequence[BrokerRefusal]] | None = None,
+        listener: DeviceListener | None = None,
+        grace: timedelta | None = None,
+    ) -> "Parts":
+        """Return the same parts, but for those that are given."""
+        platform, ports = self.platform, self.ports
+        if health is not None:
+            platform = replace(platform, health=health)
+        if grace is not None:
+            platform = replace(platform, grace=grace)
+        if snapshot is not None:
+            ports = replace(ports, system=replace(ports.system, snapshot=snapshot))
+        if source is not None:
+            ports = replace(ports, ingest=replace(ports.ingest, source=source))
+        if listener is not None:
+            ports = replace(ports, devices=replace(ports.devices, listener=listener))
+        if broker_refusals is not None:
+            ports = replace(
+                ports,
+                devices=replace(ports.devices, broker_refusals=broker_refusals),
+                quarantine=replace(ports.quarantine, broker_refusals=broker_refusals),
+                system=replace(ports.system, broker_refusals=broker_refusals),
+            )
+        return Parts(platform, ports)
+
+
+def parts(
     pool: Pool,
     *,
     web_pool: Pool | None = None,
@@ -138,30 +184,41 @@ def services(
     public_url: str | None = None,
     live: LiveFeed | None = None,
     identity: Recognizer | None = None,
-) -> Services:
-    """What a dashboard needs; the live feed and the clock are real, and so are people where there is a database."""
+) -> Parts:
+    """Return what a dashboard needs; feed and clock are real, and so are people where there is a database."""
     clock = SystemClock()
-    return Services(
+    platform = Platform(
         name="test-appliance",
         public_url=public_url,
         clock=clock,
         pool=pool,
         access=Access(pool, web_pool or pool, clock),
         identity=identity or Identity(pool, clock),
-        sign_in=SignIn(pool, clock, Keyring([new_key()]), Hasher(CHEAP)),
         live=live or LiveFeed(clock),
         health=lambda: health,
+        grace=timedelta(days=14),
+    )
+    snapshot = quiet_system(clock)
+    ports = Ports(
+        sign_in=SignIn(pool, clock, Keyring([new_key()]), Hasher(CHEAP)),
+        ingest=IngestPort(NoDevices(), no_claims),
+        devices=DevicesPort(
+            DeviceListener(None, 1883),
+            lambda _tenant_id, _device_id: BucketState(10, 50, 50, overflow=False),
+            no_refusals,
+            snapshot.retention_days,
+        ),
+        quarantine=QuarantinePort(replay_previewer(pool, clock), no_refusals, own_broker=True),
+        system=SystemPort(snapshot, no_refusals),
         metrics_text=lambda: b"appliance_messages_total 42.0\n",
         broker_queue=lambda: BrokerQueue(13_210, 200_000),
-        ingest=NoDevices(),
-        claim=no_claims,
-        grace=timedelta(days=14),
-        device_listener=DeviceListener(None, 1883),
-        limit_of=lambda _tenant_id, _device_id: BucketState(10, 50, 50, overflow=False),
-        broker_refusals=lambda _tenant_id, _device_id: [],
-        system=quiet_system(clock),
-        replay_previewer=replay_previewer(pool, clock),
     )
+    return Parts(platform, ports)
+
+
+def no_refusals(_tenant_id: str | None, _device_id: str | None) -> Sequence[BrokerRefusal]:
+    """The broker refused nothing."""
+    return ()
 
 
 @dataclass(slots=True)
@@ -169,7 +226,8 @@ class Served:
     """A dashboard that is being served."""
 
     app: Dashboard
-    services: Services
+    platform: Platform
+    ports: Ports
     port: int
     stopped: trio.Event
     _stop: trio.Event
@@ -212,11 +270,16 @@ async def read_all(stream: trio.SocketStream, seconds: float = 5.0) -> bytes:
     return bytes(received)
 
 
+def dashboard(given: Parts, limits: RequestLimits = DEFAULT_LIMITS) -> Dashboard:
+    """Return the application made of ``given``."""
+    return create_app(given.platform, given.ports, limits)
+
+
 @asynccontextmanager
-async def serving(given: Services, limits: RequestLimits | None = None) -> AsyncIterator[Served]:
+async def serving(given: Parts, limits: RequestLimits | None = None) -> AsyncIterator[Served]:
     """Serve a dashboard over ``given`` for the block."""
     stop, stopped = trio.Event(), trio.Event()
-    app = create_app(given, limits or RequestLimits())
+    app = dashboard(given, limits or RequestLimits())
 
     async def run(task_status: trio.TaskStatus[int]) -> None:
         await serve(app, "127.0.0.1", 0, shutdown_trigger=stop.wait, task_status=task_status)
@@ -224,7 +287,7 @@ async def serving(given: Services, limits: RequestLimits | None = None) -> Async
 
     async with trio.open_nursery() as nursery:
         port = await nursery.start(partial(run))
-        yield Served(app, given, port, stopped, stop)
+        yield Served(app, given.platform, given.ports, port, stopped, stop)
         nursery.cancel_scope.cancel()
 
 
@@ -232,12 +295,12 @@ async def serving(given: Services, limits: RequestLimits | None = None) -> Async
 async def over(database: Database, *, public_url: str | None = None, **given: Any) -> AsyncIterator[Served]:
     """A dashboard over a database, with its real people, customers under row-level security.
 
-    ``given`` replaces services by name.
+    ``given`` replaces parts by name: see :meth:`Parts.having`.
     """
     async with (
         open_pool(database.conninfo(roles.INGEST), name="ingest", min_size=1, max_size=4, timeout=20) as pool,
         open_pool(database.conninfo(roles.WEB), name="web", min_size=1, max_size=4, timeout=20) as web_pool,
-        serving(replace(services(pool, web_pool=web_pool, public_url=public_url), **given)) as served,
+        serving(parts(pool, web_pool=web_pool, public_url=public_url).having(**given)) as served,
     ):
         yield served
 
@@ -253,7 +316,7 @@ async def without_database(
     """Serve a dashboard whose Postgres cannot be reached: all but pages works."""
     async with open_pool(NOWHERE, name="nowhere", min_size=0, max_size=1, timeout=20) as pool:
         pool.timeout = 0.01  # nobody will come
-        given = services(pool, health=health, public_url=public_url, identity=identity or Always())
+        given = parts(pool, health=health, public_url=public_url, identity=identity or Always())
         async with serving(given, limits) as served:
             yield served
 

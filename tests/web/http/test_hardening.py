@@ -23,7 +23,7 @@ from appliance.web.http.hardening import (
 )
 from tests.support.busy import within
 from tests.support.postgres_server import Database
-from tests.support.web.serving import Always, Served, read_all, services, serving, without_database
+from tests.support.web.serving import Always, Served, parts, read_all, serving, without_database
 from tests.web.access.role_table import TABLE
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
@@ -188,7 +188,7 @@ async def test_every_answer_of_every_route_has_them_and_keeps_out_of_caches(data
     seen = set()
     async with (
         open_pool(database.conninfo(roles.INGEST), name="web", min_size=1, max_size=2, timeout=20) as pool,
-        serving(services(pool, identity=Always())) as served,
+        serving(parts(pool, identity=Always())) as served,
         httpx.AsyncClient(cookies={SESSION.name: "x"}, base_url=served.url, timeout=20) as client,
     ):
         for route in TABLE:

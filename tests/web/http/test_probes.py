@@ -6,7 +6,7 @@ import httpx
 import psycopg
 
 from appliance.people.role import Role
-from appliance.web.services import Health
+from appliance.web.platform import Health
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import Person, client, signed_in
 from tests.support.web.api_caller import dashboard

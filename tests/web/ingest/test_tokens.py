@@ -1,7 +1,6 @@
 """API tokens with the scope for messages: an admin's program speaks for the devices of its tenant, and no others."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import httpx
 import pytest
@@ -11,7 +10,7 @@ from appliance.ingest.batch import Accepted, Verdict
 from appliance.people.role import Role
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import signed_in
-from tests.support.web.serving import NoDevices, services, serving
+from tests.support.web.serving import NoDevices, parts, serving
 from tests.web.http.test_probes import token_of
 
 
@@ -51,7 +50,7 @@ async def test_what_is_no_token(database: Database, token: str) -> None:
 async def _sent(database: Database, tenant_id: str, token: str) -> int:
     """The status of a message with this token."""
     async with open_pool(database.conninfo("appliance_ingest"), name="ingest", min_size=1, max_size=2) as pool:
-        given = replace(services(pool), ingest=Taking())
+        given = parts(pool).having(source=Taking())
         async with serving(given) as served, httpx.AsyncClient() as program:
             answer = await program.post(
                 f"{served.url}/ingest/tenant/{tenant_id}/device/d1/telemetry",

@@ -13,7 +13,7 @@ from appliance.web.access.auth import Viewer
 from appliance.web.http.hardening import RequestLimits
 from appliance.web.live import parts, socket
 from appliance.web.page.formats import MINUS
-from appliance.web.services import Health
+from appliance.web.platform import Health
 from tests.support.busy import within
 from tests.support.web.serving import OPERATOR, Always, Served, closed_with, page_socket, without_database
 
@@ -55,7 +55,7 @@ async def test_the_first_update_brings_every_part_but_an_empty_table() -> None:
 async def test_a_committed_batch_is_on_the_page_within_the_interval() -> None:
     async with without_database() as served, page_socket(served) as page:
         await page.get_message()
-        served.services.live.publish(batch())
+        served.platform.live.publish(batch())
         update = await next_with(page, 'id="readings"')
         assert "pump-1" in update
         assert "temperature" in update
@@ -97,7 +97,7 @@ async def test_a_flood_of_batches_is_at_most_four_updates_a_second(monkeypatch: 
 
         async def flood() -> None:
             while True:
-                served.services.live.publish(batch(messages=100))
+                served.platform.live.publish(batch(messages=100))
                 await trio.sleep(0.001)
 
         nursery.start_soon(flood)
@@ -110,7 +110,7 @@ async def test_a_flood_of_batches_is_at_most_four_updates_a_second(monkeypatch: 
 
 async def test_two_pages_see_the_same() -> None:
     async with without_database() as served, page_socket(served) as one, page_socket(served) as other:
-        served.services.live.publish(batch("valve-7"))
+        served.platform.live.publish(batch("valve-7"))
         await next_with(one, "valve-7")
         await next_with(other, "valve-7")
 
@@ -134,7 +134,7 @@ async def test_a_page_whose_parts_cannot_be_had_hears_nothing_until_they_can() -
 async def test_while_postgres_is_away_the_socket_says_so_and_goes_on() -> None:
     async with without_database(health=Health("restarting", None, None)) as served, page_socket(served) as page:
         assert "Postgres is away: restarting" in await page.get_message()
-        served.services.live.publish(batch())
+        served.platform.live.publish(batch())
         await next_with(page, "pump-1")
 
 

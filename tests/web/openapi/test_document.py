@@ -13,7 +13,7 @@ from werkzeug.datastructures import MultiDict
 
 from appliance.errors import Invalid
 from appliance.web.openapi.describe import PREFIXES, declared, parse_query
-from appliance.web.services import Health
+from appliance.web.platform import Health
 from tests.support.web.serving import Served, without_database
 from tests.web.openapi.contract import Contract
 

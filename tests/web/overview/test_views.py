@@ -16,14 +16,14 @@ from appliance.db.pool import open_pool
 from appliance.people.role import Role
 from appliance.web.access.auth import OPEN, allow
 from appliance.web.access.gate import HEADER
+from appliance.web.devices.port import DeviceListener
 from appliance.web.http.cookies import SESSION
 from appliance.web.overview import query as figures
 from appliance.web.overview.views import reason_counts, trouble
-from appliance.web.services import DeviceListener
 from tests.support.busy import within
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
-from tests.support.web.serving import OPERATOR, Always, Served, page_socket, services, serving, without_database
+from tests.support.web.serving import OPERATOR, Always, Served, page_socket, parts, serving, without_database
 from tests.web.live.test_socket import batch
 
 
@@ -32,7 +32,7 @@ async def over(database: Database, *, timeout: float = 5) -> AsyncIterator[Serve
     """Serve a dashboard over a database, as the role that operators' pages read as."""
     async with (
         open_pool(database.conninfo(roles.INGEST), name="web", min_size=1, max_size=2, timeout=timeout) as pool,
-        serving(services(pool, identity=Always())) as served,
+        serving(parts(pool, identity=Always())) as served,
     ):
         yield served
 
@@ -240,7 +240,7 @@ async def test_after_a_restart_the_last_readings_and_the_rate_are_still_there(da
     fill(database, datetime.now(UTC))
     async with over(database) as served:
         page = (await get(served)).text
-        assert served.services.live.series(3600, 1)[0].accepted != 0
+        assert served.platform.live.series(3600, 1)[0].accepted != 0
     readings = part(page, "readings")
     assert readings.index("pump-1") < readings.index("pump-2")
     assert "temperature −11.8" in readings  # noqa: RUF001 - the page has a true minus sign
@@ -265,7 +265,7 @@ async def test_without_script_the_page_says_its_time_and_offers_a_refresh(databa
 
 async def test_a_reading_cannot_bring_markup_into_the_page(database: Database) -> None:
     async with over(database) as served:
-        served.services.live.publish(batch("<script>alert(1)</script>"))
+        served.platform.live.publish(batch("<script>alert(1)</script>"))
         page = (await get(served)).text
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
@@ -325,7 +325,7 @@ async def test_many_pages_wait_no_longer_than_one_for_a_database_that_does_not_a
 async def test_the_first_messages_in_a_while_are_not_called_none(database: Database) -> None:
     async with over(database) as served:
         assert "None in the last 30 minutes" in (await get(served)).text
-        served.services.live.publish(batch())
+        served.platform.live.publish(batch())
         page = (await get(served)).text
     assert "The first in 30 minutes" in page
     assert "None in the last 30 minutes" not in page

@@ -11,7 +11,7 @@ from appliance.clock import SystemClock
 from appliance.db.migrations import shipped
 from appliance.people.role import Role
 from appliance.runtime.tree import Report, Tree
-from appliance.web.services import Health
+from appliance.web.platform import Health
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
@@ -68,7 +68,7 @@ async def test_the_task_tree_is_the_one_that_runs(database: Database) -> None:
         tree = Tree(nursery)
         await tree.start("works", works, tell=lambda: Report("passes on", waiting=3, room=4, restarts=2))
         system = replace(quiet_system(SystemClock()), tasks=tree.status)
-        async with over(database, system=system) as served, client(served.url, operator) as asking:
+        async with over(database, snapshot=system) as served, client(served.url, operator) as asking:
             (task,) = (await _get(asking))["tasks"]
         await tree.drain()
     assert (task["name"], task["state"], task["doing"]) == ("works", "behind", "passes on")

@@ -45,7 +45,7 @@ async def page(database: Database, *reports: Report, **given: Any) -> AsyncItera
             await tree.start(f"service-{number}", _quiet, tell=_telling(report))
         system = replace(quiet_system(SystemClock()), tasks=tree.status, **given)
         operator = signed_in(database.conninfo())
-        async with over(database, system=system) as served, client(served.url, operator) as asking:
+        async with over(database, snapshot=system) as served, client(served.url, operator) as asking:
             yield asking
         await tree.drain()
 

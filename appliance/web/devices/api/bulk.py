@@ -18,13 +18,11 @@ from appliance.web.devices.api.schemas import (
 )
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe, query
-from appliance.web.services import Services
 
 
-def blueprint(services: Services) -> Blueprint:
+def blueprint(actions: DeviceActions) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_device_many", __name__)
-    actions = DeviceActions(services)
 
     @routes.post("/customer/devices/bulk")
     @allow(ADMINS)

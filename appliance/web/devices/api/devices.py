@@ -33,13 +33,13 @@ from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor, list_files
 from appliance.web.page.paths import device_of_path
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 
-def blueprint(services: Services) -> Blueprint:
+def blueprint(platform: Platform, actions: DeviceActions) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_devices", __name__)
-    actions, access = DeviceActions(services), services.access
+    access = platform.access
 
     @routes.get("/customer/devices")
     @allow(READERS)
@@ -49,7 +49,7 @@ def blueprint(services: Services) -> Blueprint:
         sort, down = asked.order()
         wanted = filter_of(asked, tenants_shown())
         if csv_export.asked_for():
-            return list_files.devices(services, viewer(), wanted, sort, down=down)
+            return list_files.devices(platform, viewer(), wanted, sort, down=down)
         async with access.reading() as connection:
             place = cursor.read(asked.cursor, FleetPosition)
             page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=asked.limit, after=place)

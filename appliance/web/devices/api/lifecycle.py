@@ -26,13 +26,13 @@ from appliance.web.devices.api.schemas import (
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe
 from appliance.web.page.paths import device_of_path
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 
-def blueprint(services: Services) -> Blueprint:
+def blueprint(platform: Platform, actions: DeviceActions) -> Blueprint:
     """The routes."""
     routes = Blueprint("api_device_life", __name__)
-    actions, access = DeviceActions(services), services.access
+    access = platform.access
 
     async def now_of(tenant_id: str, device_id: str) -> Response:
         async with access.reading() as connection:

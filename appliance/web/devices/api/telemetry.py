@@ -20,7 +20,7 @@ from appliance.web.page import csv as csv_export
 from appliance.web.page.formats import iso
 from appliance.web.page.paths import device_of_path
 from appliance.web.page.time_range import RangeName, choose
-from appliance.web.services import Services
+from appliance.web.platform import Platform
 
 
 class TelemetryQuery(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}):
@@ -73,11 +73,11 @@ class TelemetrySeries(msgspec.Struct, frozen=True, rename={"first": "from", "las
     gaps: list[TelemetryGap]
 
 
-def blueprint(services: Services) -> Blueprint:
+def blueprint(platform: Platform, retention_days: int) -> Blueprint:
     """The route."""
     routes = Blueprint("api_telemetry", __name__)
-    access = services.access
-    keeps = timedelta(days=services.system.retention_days)
+    access = platform.access
+    keeps = timedelta(days=retention_days)
 
     @routes.get("/customer/devices/<device_id>/telemetry")
     @allow(READERS)

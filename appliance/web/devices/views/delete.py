@@ -15,17 +15,16 @@ from appliance.web.page.paths import device_of_path, of_tenant, to_device
 from appliance.web.page.renderer import PageRenderer, see_other
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
     """The routes."""
     routes = Blueprint("device_delete", __name__)
-    access = site.services.access
-    actions = DeviceActions(site.services)
+    access = renderer.platform.access
 
     async def deletion(device_id: str, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK) -> Response:
         async with access.reading() as connection:
             member = await fleet.get(connection, tenant_of(), device_of_path(device_id))
         to = partial(to_device, viewer(), tenant_of(), device_id)
-        return await site.page("devices/delete.html", status=status, member=member, fault=fault, to=to)
+        return await renderer.page("devices/delete.html", status=status, member=member, fault=fault, to=to)
 
     @routes.get("/devices/<device_id>/delete")
     @allow(ADMINS)

@@ -37,6 +37,7 @@ from appliance.web.access.transactions import tenant_of
 from appliance.web.devices import metric_values
 from appliance.web.devices.commands import Lines, lines
 from appliance.web.devices.metric_values import MetricValue
+from appliance.web.devices.port import DevicesPort
 from appliance.web.devices.views.chart import DeviceChart, chart_of, metric_of
 from appliance.web.devices.views.listing import may_change, subscription_title, subscriptions_of
 from appliance.web.live.parts import LivePart, NotNow
@@ -143,20 +144,20 @@ class Facts:
     """What may be done to it in its status."""
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer, port: DevicesPort) -> Blueprint:
     """The routes of the page and its live parts."""
     routes = Blueprint(PAGE, __name__)
-    access = site.services.access
+    access = renderer.platform.access
 
     @routes.get("/devices/<device_id>")
     @allow(READERS)
     async def summary(device_id: str) -> Response:
         tenant_id, identity, who = tenant_of(), device_of_path(device_id), viewer()
         async with access.reading() as connection:
-            now = await read_now(connection, site, who, tenant_id, identity, request.args)
-            facts = await _facts(connection, site, now.member)
-            chart = await _chart(connection, site, now, who.zone)
-        return await site.page(
+            now = await read_now(connection, renderer, port, who, tenant_id, identity, request.args)
+            facts = await _facts(connection, renderer, port, now.member)
+            chart = await _chart(connection, renderer, port, now, who.zone)
+        return await renderer.page(
             "devices/device.html",
             live_page=f"{PAGE}/{tenant_id}/{identity}",
             done=DONE,
@@ -179,7 +180,7 @@ def blueprint(site: PageRenderer) -> Blueprint:
         async with access.reading() as connection:
             member = await fleet.get(connection, tenant_id, identity)
             page = await messages.page(connection, tenant_id, identity, limit=MESSAGES, after=place)
-        return await site.page(
+        return await renderer.page(
             "devices/messages.html",
             member=member,
             messages=in_words(page),
@@ -188,7 +189,7 @@ def blueprint(site: PageRenderer) -> Blueprint:
             back=of_tenant("/devices", who, tenant_id),
         )
 
-    site.live_pages.add_each(PAGE, LiveDevices(site).fragments)
+    renderer.live_pages.add_each(PAGE, LiveDevices(renderer, port).fragments)
     return routes
 
 
@@ -204,13 +205,14 @@ class LiveDevices:
     }
     """By element id, and whether each is calm. Each is a template of its own in templates/device/."""
 
-    def __init__(self, site: PageRenderer) -> None:
-        self._site = site
+    def __init__(self, renderer: PageRenderer, port: DevicesPort) -> None:
+        self._renderer = renderer
+        self._port = port
         self._known: dict[tuple[Viewer, str], tuple[float, list[LivePart]]] = {}
 
     async def fragments(self, seen_by: Viewer, which: str) -> list[LivePart]:
         """The parts of ``TENANT/DEVICE`` for a viewer; none of a device that is not there, or is another tenant's."""
-        moment = self._site.services.clock.monotonic()
+        moment = self._renderer.platform.clock.monotonic()
         read_at, known = self._known.get((seen_by, which), (-READ_EVERY, []))
         if moment - read_at < READ_EVERY:
             return known
@@ -224,23 +226,23 @@ class LiveDevices:
         tenant_id, _, device_id = which.partition("/")
         if not (valid_id(tenant_id) and valid_id(device_id)):
             return []
-        away = self._site.services.health().postgres
+        away = self._renderer.platform.health().postgres
         if away is not None:
             raise NotNow(away)
         try:
             with trio.fail_after(LIVE_PATIENCE):
-                async with self._site.services.access.reading(seen_by) as connection:
-                    now = await read_now(connection, self._site, seen_by, tenant_id, device_id, {})
+                async with self._renderer.platform.access.reading(seen_by) as connection:
+                    now = await read_now(connection, self._renderer, self._port, seen_by, tenant_id, device_id, {})
         except NotFound as error:
             log.debug("live page without its device", error=str(error))
             return []
         except POSTGRES_AWAY as error:
             raise NotNow(str(error)) from error
-        frame = self._site.frame(seen_by, path=f"/devices/{device_id}", live_page=f"{PAGE}/{which}")
-        return [*self._rendered(frame, now), *await self._site.live_tallies(seen_by, tenant_id)]
+        frame = self._renderer.frame(seen_by, path=f"/devices/{device_id}", live_page=f"{PAGE}/{which}")
+        return [*self._rendered(frame, now), *await self._renderer.live_tallies(seen_by, tenant_id)]
 
     def _rendered(self, frame: Frame, now: Now) -> list[LivePart]:
-        render, device = self._site.templates.render, now.member.device
+        render, device = self._renderer.templates.render, now.member.device
         to = partial(to_device, frame.viewer, device.tenant_id, device.device_id)
         parts = [
             LivePart(name, render(f"devices/{name}.html", frame=frame, now=now, to=to), calm)
@@ -255,7 +257,8 @@ class LiveDevices:
 
 async def read_now(
     connection: Connection[Any],
-    site: PageRenderer,
+    renderer: PageRenderer,
+    port: DevicesPort,
     who: Viewer,
     tenant_id: str,
     device_id: str,
@@ -269,7 +272,7 @@ async def read_now(
     strip = [one for one in shown if one.is_number][:STRIP]
     picked = metric_of(arguments, {one.metric.name: one.metric for one in shown if one.is_number})
     keys = [(tenant_id, device_id, one.metric.name) for one in strip]
-    series = await sparks.read(connection, keys, site.services.access.now())
+    series = await sparks.read(connection, keys, renderer.platform.access.now())
     kept = {name: arguments[name] for name in ("range", "from", "to") if arguments.get(name)}
     refused = member.presence is Presence.REFUSED and member.refused_reason is not None
     return Now(
@@ -285,7 +288,7 @@ async def read_now(
         ],
         others=[one for one in shown if one not in strip],
         messages=in_words(page),
-        limit=site.services.limit_of(tenant_id, device_id),
+        limit=port.limit_of(tenant_id, device_id),
         seen_at=None if member.last_seen_at is None else member.last_seen_at.timestamp(),
         refused=reason_label(member.refused_reason or "") if refused else None,
     )
@@ -296,13 +299,15 @@ def in_words(page: MessagePage) -> list[MessageRow]:
     return [_stored(one) if isinstance(one, StoredReading) else _refused(one) for one in page.messages]
 
 
-async def _chart(connection: Connection[Any], site: PageRenderer, now: Now, zone: tzinfo | None) -> DeviceChart | None:
+async def _chart(
+    connection: Connection[Any], renderer: PageRenderer, port: DevicesPort, now: Now, zone: tzinfo | None
+) -> DeviceChart | None:
     """The chart of the metric that is picked; None for a device that has never sent a number."""
     device = now.member.device
     metric = metric_of(request.args, _numbers(now))
     if metric is None:
         return None
-    moment = site.services.access.now()
+    moment = renderer.platform.access.now()
     return await chart_of(
         connection,
         device.tenant_id,
@@ -311,7 +316,7 @@ async def _chart(connection: Connection[Any], site: PageRenderer, now: Now, zone
         request.args.to_dict(),
         now=moment,
         zone=zone,
-        oldest_reading=moment - timedelta(days=site.services.system.retention_days),
+        oldest_reading=moment - timedelta(days=port.retention_days),
     )
 
 
@@ -326,8 +331,8 @@ def _numbers(now: Now) -> dict[str, Metric]:
     return {one.metric.name: one.metric for one in shown if one.is_number}
 
 
-async def _facts(connection: Connection[Any], site: PageRenderer, member: FleetDevice) -> Facts:
-    device, moment = member.device, site.services.access.now()
+async def _facts(connection: Connection[Any], renderer: PageRenderer, port: DevicesPort, member: FleetDevice) -> Facts:
+    device, moment = member.device, renderer.platform.access.now()
     tenant_id, device_id = device.tenant_id, device.device_id
     owned = await subscriptions_of(connection, tenant_id)
     subscription = next((row for row in owned if row.subscription_id == device.subscription_id), None)
@@ -339,8 +344,8 @@ async def _facts(connection: Connection[Any], site: PageRenderer, member: FleetD
         subscription_name="" if subscription is None else subscription_title(subscription),
         numbering=await messages.numbering(connection, tenant_id, device_id, moment - LATELY),
         readings=await messages.count_since(connection, tenant_id, device_id, moment - LATELY),
-        door=site.services.broker_refusals(tenant_id, device_id)[:DOOR_SHOWN],
-        lines=lines(site.services.device_listener, tenant_id, device_id, request.scheme, request.host),
+        door=port.broker_refusals(tenant_id, device_id)[:DOOR_SHOWN],
+        lines=lines(port.listener, tenant_id, device_id, request.scheme, request.host),
         held=sum(cause.held for cause in causes if cause.reason in HELD_REASONS),
         clock_warning=adjusted is not None and moment - adjusted < CLOCK_WARNS,
         expected=_expected(member, await presence.limits(connection)),

@@ -19,11 +19,10 @@ from appliance.web.page.paths import device_of_path, to_device
 from appliance.web.page.renderer import PageRenderer, see_other
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
     """The routes."""
     routes = Blueprint("device_edit", __name__)
-    access = site.services.access
-    actions = DeviceActions(site.services)
+    access = renderer.platform.access
 
     async def edit_form(
         member: FleetDevice, values: Mapping[str, str], fault: Fault | None, status: HTTPStatus, version: str
@@ -31,7 +30,7 @@ def blueprint(site: PageRenderer) -> Blueprint:
         device = member.device
         async with access.reading() as connection:
             census = await fleet.device_counts(connection, device.tenant_id)
-        return await site.page(
+        return await renderer.page(
             "devices/edit.html",
             status=status,
             member=member,

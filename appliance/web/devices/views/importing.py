@@ -22,10 +22,9 @@ SHOWN_ROWS = 500
 """Rows of an import that the page shows; the counts are of all. With secrets it shows every row, this once."""
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
     """The routes."""
     routes = Blueprint("device_import", __name__)
-    actions = DeviceActions(site.services)
 
     async def import_page(
         status: HTTPStatus,
@@ -38,7 +37,7 @@ def blueprint(site: PageRenderer) -> Blueprint:
         tenant_id = tenant_of()
         pairs = [] if imported is None else list(zip(imported.rows, imported.lines, strict=True))
         shown = SHOWN_ROWS if imported is None or not imported.issued else len(pairs)
-        return await site.page(
+        return await renderer.page(
             "devices/import.html",
             status=status,
             fault=fault,

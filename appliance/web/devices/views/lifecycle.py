@@ -79,10 +79,10 @@ QUESTIONS: Mapping[str, StepQuestion] = {
 }  # fmt: skip
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
     """Two routes a step: its question, and the step itself."""
     routes = Blueprint("device_steps", __name__)
-    steps = LifecycleViews(site)
+    steps = LifecycleViews(renderer, actions)
     for step in QUESTIONS:
         path = f"/devices/<device_id>/{step}"
         routes.get(path, endpoint=f"ask_{step}")(allow(ADMINS)(partial(steps.ask, step)))
@@ -93,10 +93,10 @@ def blueprint(site: PageRenderer) -> Blueprint:
 class LifecycleViews:
     """The questions, and what becomes of their answers."""
 
-    def __init__(self, site: PageRenderer) -> None:
-        self._site = site
-        self._access = site.services.access
-        self._actions = DeviceActions(site.services)
+    def __init__(self, renderer: PageRenderer, actions: DeviceActions) -> None:
+        self._renderer = renderer
+        self._access = renderer.platform.access
+        self._actions = actions
 
     async def ask(
         self, step: str, device_id: str, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
@@ -108,7 +108,7 @@ class LifecycleViews:
             owned = await subscriptions_of(connection, tenant_id) if question.seat else []
         seats = free_seats(owned, self._access.now())
         own = member.device.subscription_id
-        return await self._site.page(
+        return await self._renderer.page(
             "devices/step.html",
             status=status,
             step=step,

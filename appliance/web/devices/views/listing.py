@@ -92,11 +92,11 @@ class BulkChoices:
     subscriptions: Sequence[tuple[str, str]]
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
     """The routes of the list."""
     routes = Blueprint("devices", __name__)
-    services, access = site.services, site.services.access
-    actions, counts = DeviceActions(services), DeviceCountCache(services.clock)
+    platform, access = renderer.platform, renderer.platform.access
+    counts = DeviceCountCache(platform.clock)
 
     @routes.get("/devices")
     @allow(READERS)
@@ -106,7 +106,7 @@ def blueprint(site: PageRenderer) -> Blueprint:
         sort, down = asked.order()
         wanted = filter_of(asked, tenant_id)
         if csv.asked_for():
-            return list_files.devices(services, who, wanted, sort, down=down)
+            return list_files.devices(platform, who, wanted, sort, down=down)
         async with access.reading() as connection:
             place = cursor.read(asked.cursor, FleetPosition)
             page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=asked.limit, after=place)
@@ -116,7 +116,7 @@ def blueprint(site: PageRenderer) -> Blueprint:
             owned = await subscriptions_of(connection, tenant_id)
             # Of all tenants together an id may stand for several sites: then it stands for itself.
             called = {} if tenant_id is None else await sites.names(connection, tenant_id, census.sites)
-        return await site.page(
+        return await renderer.page(
             "devices/list.html",
             done=DONE,
             rows=shown,
@@ -139,13 +139,13 @@ def blueprint(site: PageRenderer) -> Blueprint:
         tenant_id = tenant_of()
         if step is Event.DEACTIVATE and fields.text("typed") != str(len(set(chosen))):
             fault = ("typed", "This is not the number of devices.") if "typed" in fields else None
-            return await _ask(site, tenant_id, chosen, "devices/deactivate.html", fault)
+            return await _ask(renderer, tenant_id, chosen, "devices/deactivate.html", fault)
         if step is Event.MOVE and seat is None:
             async with access.reading() as connection:
                 seats = free_seats(await subscriptions_of(connection, tenant_id), access.now())
-            return await _ask(site, tenant_id, chosen, "devices/move.html", None, seat_choices=seat_choices(seats))
+            return await _ask(renderer, tenant_id, chosen, "devices/move.html", None, seat_choices=seat_choices(seats))
         answers = await actions.step_many(tenant_id, chosen, step, seat)
-        return await site.page(
+        return await renderer.page(
             "devices/done.html",
             step=STEPS[step].rstrip("…"),
             answers=answers,
@@ -217,7 +217,7 @@ def subscription_title(row: Subscription) -> str:
 
 
 async def _ask(
-    site: PageRenderer,
+    renderer: PageRenderer,
     tenant_id: str,
     chosen: Sequence[str],
     question: str,
@@ -228,7 +228,7 @@ async def _ask(
     unique = sorted(set(chosen))
     if not unique:
         raise Invalid("Choose at least one device.", "device")
-    return await site.page(
+    return await renderer.page(
         question,
         status=HTTPStatus.OK if fault is None else HTTPStatus.UNPROCESSABLE_ENTITY,
         devices=unique,

@@ -13,6 +13,7 @@ from appliance.web.access.transactions import tenant_of
 from appliance.web.devices import forms as device_forms
 from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.commands import lines
+from appliance.web.devices.port import DevicesPort
 from appliance.web.devices.views.listing import free_seats, seat_choices, subscriptions_of
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
@@ -20,18 +21,17 @@ from appliance.web.page.paths import of_tenant, to_device
 from appliance.web.page.renderer import PageRenderer
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort) -> Blueprint:
     """The routes."""
     routes = Blueprint("device_new", __name__)
-    access = site.services.access
-    actions = DeviceActions(site.services)
+    access = renderer.platform.access
 
     async def new_form(values: Mapping[str, str], fault: Fault | None, status: HTTPStatus) -> Response:
         tenant_id = tenant_of()
         async with access.reading() as connection:
             census = await fleet.device_counts(connection, tenant_id)
             seats = free_seats(await subscriptions_of(connection, tenant_id), access.now())
-        return await site.page(
+        return await renderer.page(
             "devices/new.html",
             status=status,
             given=values,
@@ -65,8 +65,8 @@ def blueprint(site: PageRenderer) -> Blueprint:
             return await new_form(device_forms.given(fields), fault, HTTPStatus.CONFLICT)
         issued = handed.issued
         secrets = {"password": issued.password, "token": issued.token}
-        listener = site.services.device_listener
-        return await site.page(
+        listener = port.listener
+        return await renderer.page(
             "devices/secrets.html",
             status=HTTPStatus.CREATED,
             title=f"{new.name or new.device_id} is added",

@@ -14,6 +14,7 @@ from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.commands import lines
+from appliance.web.devices.port import DevicesPort
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import device_of_path, of_tenant, to_device
@@ -21,11 +22,10 @@ from appliance.web.page.renderer import PageRenderer
 from appliance.web.page.time_range import moment_of
 
 
-def blueprint(site: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort) -> Blueprint:
     """The routes."""
     routes = Blueprint("device_rotate", __name__)
-    access = site.services.access
-    actions = DeviceActions(site.services)
+    access = renderer.platform.access
 
     async def rotation_page(
         member: FleetDevice,
@@ -34,7 +34,7 @@ def blueprint(site: PageRenderer) -> Blueprint:
         status: HTTPStatus = HTTPStatus.OK,
     ) -> Response:
         device = member.device
-        return await site.page(
+        return await renderer.page(
             "devices/rotate.html",
             status=status,
             member=member,
@@ -63,8 +63,8 @@ def blueprint(site: PageRenderer) -> Blueprint:
             given = {"when": fields.text("when"), "at": fields.text("at", most=64)}
             return await rotation_page(member, fault_of(error), given, status)
         secrets = {"password": handed.issued.password, "token": handed.issued.token}
-        listener = site.services.device_listener
-        return await site.page(
+        listener = port.listener
+        return await renderer.page(
             "devices/secrets.html",
             status=HTTPStatus.CREATED,
             title=f"New credential of {member.device.name or identity}",

@@ -1,0 +1,27 @@
+"""Installs devices: their pages, the live parts of these, and their API."""
+
+from appliance.web.devices.actions import DeviceActions
+from appliance.web.devices.api import bulk, devices, telemetry
+from appliance.web.devices.api import lifecycle as lifecycle_api
+from appliance.web.devices.views import delete, detail, edit, importing, lifecycle, listing, new, rotate
+from appliance.web.mount import Mount
+
+
+def install(mount: Mount) -> None:
+    """Install the routes."""
+    platform, renderer, port = mount.platform, mount.renderer, mount.ports.devices
+    actions = DeviceActions(platform)
+    mount.add(
+        listing.blueprint(renderer, actions),
+        new.blueprint(renderer, actions, port),
+        importing.blueprint(renderer, actions),
+        detail.blueprint(renderer, port),
+        edit.blueprint(renderer, actions),
+        lifecycle.blueprint(renderer, actions),
+        rotate.blueprint(renderer, actions, port),
+        delete.blueprint(renderer, actions),
+        devices.blueprint(platform, actions),
+        lifecycle_api.blueprint(platform, actions),
+        bulk.blueprint(actions),
+        telemetry.blueprint(platform, port.retention_days),
+    )

@@ -1,0 +1,40 @@
+"""What the pages and the API of devices need from the rest of the process."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from appliance.broker.refusals import BrokerRefusal
+from appliance.ingest.limits.limiter import BucketState
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceListener:
+    """Where devices publish, for the ready command line. ``host`` None: the host of the page's own address."""
+
+    host: str | None
+    port: int
+
+    def command(self, page_host: str, device: str, password: str) -> str:
+        """Return the command that sends a first reading of ``device`` (``TENANT/device/DEVICE``).
+
+        ``page_host``: the host and port that the browser used.
+        """
+        host = self.host or urlsplit(f"//{page_host}").hostname
+        return (
+            f"mosquitto_pub -h {host} -p {self.port} -u {device} -P '{password}' -q 1 "
+            f"-t tenant/{device}/telemetry -m '{{\"temperature\": 21.5}}'"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesPort:
+    """The functions and facts that are handed in."""
+
+    listener: DeviceListener
+    limit_of: Callable[[str, str], BucketState]
+    """The limit in force for a device (tenant id, device id) of the tenant, and its present fill."""
+    broker_refusals: Callable[[str | None, str | None], Sequence[BrokerRefusal]]
+    """What the broker refused lately, newest first: of all, of a tenant, or of a device (tenant id, device id)."""
+    retention_days: int
+    """How many days readings are kept."""

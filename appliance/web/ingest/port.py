@@ -1,0 +1,44 @@
+"""What HTTP ingest needs from the rest of the process."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from appliance.devices.registry.claims import ClaimOutcome
+from appliance.devices.registry.provisioning import ProvisioningRequest
+from appliance.devices.seats.changes import ChangeContext
+from appliance.ingest.batch import Verdict
+
+
+class MessageSource(Protocol):
+    """Where messages that come in over HTTP go: :class:`appliance.ingest.http.HttpSource`."""
+
+    @property
+    def token_demanded(self) -> bool:
+        """Whether a device must show its token."""
+        ...
+
+    async def authentic(self, tenant_id: str, device_id: str, secret: str) -> bool:
+        """Tell whether ``secret`` is a token of this device."""
+        ...
+
+    async def authentic_claim(self, tenant_id: str, secret: str) -> bool:
+        """Tell whether ``secret`` is the claim password of this tenant."""
+        ...
+
+    async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:
+        """Bring messages in and wait for their commit; return their verdicts in order."""
+        ...
+
+    def retry_after(self, tenant_id: str, device_id: str) -> int:
+        """Return the whole seconds until a message of this device can pass the limiter."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class IngestPort:
+    """The functions that are handed in."""
+
+    source: MessageSource
+    claim: Callable[[ProvisioningRequest, ChangeContext], Awaitable[ClaimOutcome]]
+    """Exchanges a claim password, already checked, for a device's own credential."""

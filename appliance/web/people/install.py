@@ -1,0 +1,18 @@
+"""Installs people: users, the viewer's own profile, and their API."""
+
+from appliance.web.mount import Mount
+from appliance.web.people import account_api, api, profile, views
+from appliance.web.people.account_actions import AccountActions
+from appliance.web.people.actions import PeopleActions
+
+
+def install(mount: Mount) -> None:
+    """Install the routes."""
+    actions = PeopleActions(mount.platform)
+    account = AccountActions(mount.platform, mount.ports.sign_in)
+    mount.add(
+        views.blueprint(mount.renderer, actions),
+        profile.blueprint(mount.renderer, account),
+        api.blueprint(actions),
+        account_api.blueprint(account),
+    )

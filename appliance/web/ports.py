@@ -1,0 +1,26 @@
+"""The ports of the dashboard: what single concepts need from the rest of the process, one a concept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from appliance.people.signin import SignIn
+from appliance.web.devices.port import DevicesPort
+from appliance.web.ingest.port import IngestPort
+from appliance.web.page.failures import BrokerQueue
+from appliance.web.quarantine.port import QuarantinePort
+from appliance.web.system.port import SystemPort
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the supervisor hands in beside the platform."""
+
+    sign_in: SignIn
+    ingest: IngestPort
+    devices: DevicesPort
+    quarantine: QuarantinePort
+    system: SystemPort
+    metrics_text: Callable[[], bytes]
+    """All metrics in the Prometheus text format, for /metrics."""
+    broker_queue: Callable[[], BrokerQueue | None]
+    """For the page that says that Postgres is away; None while the broker has not told."""
