@@ -11,6 +11,7 @@ from appliance.subscriptions.lifecycle import Status, Subscription, Subscription
 from appliance.web.devices.api.schemas import NONE
 from appliance.web.overview.query import OverviewData
 from appliance.web.page import formats
+from appliance.web.subscriptions.labels import subscription_title
 
 SHOWN = 5
 """Lines that are there at once; the others open below them."""
@@ -86,11 +87,6 @@ def action_items(figures: OverviewData, now: float, zone: tzinfo | None, places:
     return sorted(items, key=lambda item: order.index(item.severity))
 
 
-def title_of(row: Subscription) -> str:
-    """What people call a subscription."""
-    return row.description or row.subscription_id
-
-
 def status_of(row: Subscription, figures: OverviewData, now: float) -> Status:
     """What a subscription is worth now, an add-on by what it hangs on."""
     parents = {(one.tenant_id, one.subscription_id): one for one in figures.subscriptions}
@@ -116,7 +112,7 @@ def _subscriptions(figures: OverviewData, now: float, zone: tzinfo | None, place
         if row.term_end.timestamp() <= now and not row.active_device_count:
             continue  # nobody misses it
         status, end, href = status_of(row, figures, now), row.term_end.timestamp(), places.subscription(row)
-        what = title_of(row)
+        what = subscription_title(row)
         if status in (Status.SUSPENDED, Status.EXPIRED):
             word = "suspended" if status is Status.SUSPENDED else "over"
             after = f" is {word}: what its devices send is held."

@@ -33,6 +33,7 @@ from appliance.web.page.frame import Frame
 from appliance.web.page.labels import ReasonLabel, reason_label
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.platform import Platform
+from appliance.web.subscriptions.labels import subscription_title
 
 log = structlog.get_logger(__name__)
 
@@ -304,10 +305,10 @@ def seats(figures: OverviewData, now: float, places: PageLinks) -> list[Seats]:
         end = (
             f"{action_items.days(left)} left" if runs else "In grace" if status is Status.GRACE else status.capitalize()
         )
-        title = action_items.title_of(row)
+        name = subscription_title(row)
         shown.append(
             Seats(
-                title=title if places.tenant else f"{title}, {row.tenant_id}",
+                title=name if places.tenant else f"{name}, {row.tenant_id}",
                 href=places.subscription(row),
                 used=row.active_device_count,
                 limit=row.device_limit,

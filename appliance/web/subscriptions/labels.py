@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from appliance.subscriptions.lifecycle import GRACE, Mark, Status, Subscription, SubscriptionType, instant_of
+from appliance.subscriptions.lifecycle import Mark, Status, Subscription, SubscriptionType, instant_of
 
 SOON = timedelta(days=30)
 """From when on the end of a term is worth a colour: from here on it can be renewed."""
@@ -55,7 +55,7 @@ class SubscriptionLabel:
 
 
 def lines(
-    subscriptions: Iterable[Subscription], now: datetime, zone: ZoneInfo, grace: timedelta = GRACE
+    subscriptions: Iterable[Subscription], now: datetime, zone: ZoneInfo, grace: timedelta
 ) -> list[SubscriptionLabel]:
     """One tenant's subscriptions, as they are worth ``now``, add-ons behind what they hang on."""
     rows = list(subscriptions)
@@ -68,7 +68,7 @@ def lines(
     return [line(row, now, zone, grace) for row in ordered]
 
 
-def line(row: Subscription, now: datetime, zone: ZoneInfo, grace: timedelta = GRACE) -> SubscriptionLabel:
+def line(row: Subscription, now: datetime, zone: ZoneInfo, grace: timedelta) -> SubscriptionLabel:
     """One subscription as it is worth ``now``."""
     state, colour = _STATES[row.status]
     if row.hold_reason is not None and row.status is Status.SUSPENDED:
@@ -77,13 +77,18 @@ def line(row: Subscription, now: datetime, zone: ZoneInfo, grace: timedelta = GR
         state, colour = "Ends soon", "medium"
     return SubscriptionLabel(
         row,
-        row.description or row.subscription_id,
+        subscription_title(row),
         TYPES[row.subscription_type],
         state,
         colour,
         last_day(row.term_end, zone),
         _end(row, now, zone, grace),
     )
+
+
+def subscription_title(row: Subscription) -> str:
+    """Return what every page calls a subscription: its description, or its id where it has none."""
+    return row.description or row.subscription_id
 
 
 def last_day(end: datetime, zone: ZoneInfo) -> date:

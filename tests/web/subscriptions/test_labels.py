@@ -12,6 +12,7 @@ from appliance.subscriptions.lifecycle import Status, Subscription, Subscription
 from appliance.web.subscriptions import labels
 
 OSLO = ZoneInfo("Europe/Oslo")
+GRACE = timedelta(days=14)
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MAIN = Subscription(
     "SUB-1",
@@ -60,8 +61,13 @@ def test_a_day_that_is_cut_short_is_not_the_last_full_one() -> None:
     ],
 )  # fmt: skip
 def test_a_subscription_says_how_it_stands(change: dict[str, object], state: str, colour: str, end: str) -> None:
-    line = labels.line(replace(MAIN, **change), NOW, OSLO)  # type: ignore[arg-type] # a test's table
+    line = labels.line(replace(MAIN, **change), NOW, OSLO, GRACE)  # type: ignore[arg-type] # a test's table
     assert (line.state, line.colour, line.end) == (state, colour, end)
+
+
+def test_a_subscription_is_called_by_its_description_or_its_id() -> None:
+    assert labels.subscription_title(replace(MAIN, description="North plant")) == "North plant"
+    assert labels.subscription_title(MAIN) == "SUB-1"
 
 
 def test_add_ons_stand_behind_what_they_hang_on() -> None:
@@ -69,5 +75,5 @@ def test_add_ons_stand_behind_what_they_hang_on() -> None:
         MAIN, subscription_id="SUB-0", subscription_type=SubscriptionType.ADDON, parent_subscription_id="SUB-1"
     )
     trial = replace(MAIN, subscription_id="SUB-2", subscription_type=SubscriptionType.TRIAL)
-    ordered = labels.lines([addon, MAIN, trial], NOW, OSLO)
+    ordered = labels.lines([addon, MAIN, trial], NOW, OSLO, GRACE)
     assert [line.row.subscription_id for line in ordered] == ["SUB-1", "SUB-0", "SUB-2"]

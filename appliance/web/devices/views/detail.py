@@ -39,7 +39,7 @@ from appliance.web.devices.commands import Lines, lines
 from appliance.web.devices.metric_values import MetricValue
 from appliance.web.devices.port import DevicesPort
 from appliance.web.devices.views.chart import DeviceChart, chart_of, metric_of
-from appliance.web.devices.views.listing import may_change, subscription_title, subscriptions_of
+from appliance.web.devices.views.listing import may_change, subscriptions_of
 from appliance.web.live.parts import LivePart, NotNow
 from appliance.web.page import charts, cursor, formats
 from appliance.web.page.failures import POSTGRES_AWAY
@@ -48,6 +48,7 @@ from appliance.web.page.labels import ReasonLabel, reason_label
 from appliance.web.page.paths import device_of_path, of_tenant, to_device
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.quarantine.payload import blackened
+from appliance.web.subscriptions.labels import subscription_title
 
 log = structlog.get_logger(__name__)
 

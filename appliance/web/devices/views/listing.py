@@ -32,6 +32,7 @@ from appliance.web.page import charts, csv, cursor, forms, list_files
 from appliance.web.page.labels import DEVICE_STATUSES, ReasonLabel, reason_label
 from appliance.web.page.paths import of_tenant, to_device
 from appliance.web.page.renderer import PageRenderer, see_other
+from appliance.web.subscriptions.labels import subscription_title
 
 VALUES_SHOWN = 2
 """Latest values in a row."""
@@ -209,11 +210,6 @@ def free_seats(owned: Sequence[Subscription], now: datetime) -> list[BulkChoice]
 def seat_choices(choices: Iterable[BulkChoice]) -> list[tuple[str, str]]:
     """The same for a form: value and word."""
     return [(choice.subscription_id, f"{choice.title}, {choice.free} free") for choice in choices]
-
-
-def subscription_title(row: Subscription) -> str:
-    """What people call a subscription."""
-    return row.description or f"{row.subscription_id} ({row.subscription_type.capitalize()})"
 
 
 async def _ask(
