@@ -61,7 +61,7 @@ class Metrics:
         self.buckets_cleared = Counter(
             "appliance_buckets_cleared", "Token buckets cleared by the janitor", registry=self.registry
         )
-        self.door_refusals = Counter(
+        self.broker_refusals = Counter(
             "appliance_door_refusals", "What the broker refused, as far as it tells", ["cause"], registry=self.registry
         )
         self.replayed = Counter(

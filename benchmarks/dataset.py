@@ -22,7 +22,7 @@ ROLLED_UP = 20
 """Devices with a year of roll-ups."""
 HOURS = 365 * 24
 HELD = 100_000
-STRANGERS = 2_000
+NEW_DEVICES = 2_000
 """Devices whose messages are held because there is no seat for them."""
 OFF = 500
 """Devices that are switched off, with messages held."""
@@ -80,7 +80,7 @@ ROWS = (
       device, 'telemetry', reason, 'seeded', convert_to('{"temperature": ' || n || '}', 'UTF8')
     FROM (
       SELECT n, (%(reasons)s::text[])[1 + n %% 5] AS reason, CASE n %% 5
-        WHEN 1 THEN 'new-' || n %% %(strangers)s WHEN 2 THEN (%(idle)s::text[])[1 + n %% %(off)s]
+        WHEN 1 THEN 'new-' || n %% %(new_devices)s WHEN 2 THEN (%(idle)s::text[])[1 + n %% %(off)s]
         ELSE 'bench-' || lpad((n %% %(devices)s)::text, 5, '0') END AS device
       FROM generate_series(1, %(held)s) AS n
     ) AS q
@@ -126,7 +126,7 @@ def furnish(conninfo: str, owner: str, tenant: str) -> None:
         "devices": DEVICES,
         "sites": SITES,
         "held": HELD,
-        "strangers": STRANGERS,
+        "new_devices": NEW_DEVICES,
         "idle": names[-OFF:],
         "off": OFF,
         "reasons": REASONS,

@@ -24,7 +24,7 @@ from appliance.web.http.cookies import SESSION
 from benchmarks import load
 from benchmarks.appliance_process import TENANT, ApplianceProcess
 from benchmarks.dataset import BUSY, Visitor, furnish, visitor
-from benchmarks.figures import Line, percentile, table
+from benchmarks.measurements import Line, percentile, table
 from benchmarks.messages import Stream
 from benchmarks.run import leave, tell
 from benchmarks.worker import Worker

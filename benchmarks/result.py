@@ -2,7 +2,7 @@
 
 import msgspec
 
-from benchmarks.figures import Line, line, table
+from benchmarks.measurements import Line, line, table
 
 MEGABYTE = 1e6
 

@@ -18,7 +18,7 @@ from typing import Self
 from appliance.db.roles import INGEST, OWNER
 from benchmarks import copying, load, surroundings
 from benchmarks.appliance_process import ApplianceProcess
-from benchmarks.figures import latencies, percentile
+from benchmarks.measurements import latencies, percentile
 from benchmarks.messages import Stream
 from benchmarks.result import Latency, Pair
 from benchmarks.storage import Ledger, copy_statement, make_table

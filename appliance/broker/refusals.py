@@ -226,7 +226,7 @@ class BrokerRefusals:
         refused = self._log.read(line, self._clock.wall())
         if refused is not None:
             self._counts[refused.cause] += 1
-            self._metrics.door_refusals.labels(refused.cause.value).inc()
+            self._metrics.broker_refusals.labels(refused.cause.value).inc()
             self._keep(refused)
 
     def refusals(self, tenant: str | None = None, device: str | None = None) -> list[BrokerRefusal]:

@@ -155,7 +155,7 @@ class Keeper:
                 else:
                     died = await self._live(command)
                 if died is not None:
-                    await self._mourn(died)
+                    await self._record_failure(died)
         finally:
             self.ready.clear()
             self._state = ChildState.STOPPED
@@ -170,7 +170,7 @@ class Keeper:
         """One life of the child. How it died, or None if it was stopped on purpose."""
         async with trio.open_nursery() as nursery:
             child = spawn(command, self._hear)
-            nursery.start_soon(child.attend)
+            nursery.start_soon(child.reap)
             self._child = child
             try:
                 log.info("child started", child=command.name, pid=child.pid)
@@ -203,7 +203,7 @@ class Keeper:
         self._hear(f"not ready after {self._patience.start:.0f} s")
         await child.stop()
 
-    async def _mourn(self, died: str) -> None:
+    async def _record_failure(self, died: str) -> None:
         """Count a death and wait before the next start, or give up."""
         now = self._clock.monotonic()
         name = self._program.name

@@ -221,7 +221,7 @@ class _PostgresProgram:
         lines: list[str] = []
         async with trio.open_nursery() as nursery:
             child = spawn(command, lines.append)
-            nursery.start_soon(child.attend)
+            nursery.start_soon(child.reap)
             try:
                 await child.ended.wait()
             finally:

@@ -59,7 +59,7 @@ class Command:
 
 
 class Child:
-    """A running process. Made by :func:`spawn`; somebody must run :meth:`attend` until it has ended."""
+    """A running process. Made by :func:`spawn`; somebody must run :meth:`reap` until it has ended."""
 
     def __init__(self, command: Command, process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
         if process.stdout is None:
@@ -73,7 +73,7 @@ class Child:
         process.stdout.close()
         self._on_line = on_line
         self._answered = trio.Event()
-        self._attendance = trio.CancelScope(shield=True)
+        self._reaping = trio.CancelScope(shield=True)
 
     @property
     def pid(self) -> int:
@@ -92,10 +92,10 @@ class Child:
             return "does not end"
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
-    async def attend(self) -> None:
+    async def reap(self) -> None:
         """Read its output and reap it. Returns after it has ended, whoever is cancelled meanwhile."""
         try:
-            with self._attendance:
+            with self._reaping:
                 async with trio.open_nursery() as nursery:
                     read = trio.Event()
                     nursery.start_soon(self._read_output, read)
@@ -134,7 +134,7 @@ class Child:
                 await self.ended.wait()
             if not self.ended.is_set():
                 log.error("child survives SIGKILL, giving it up", child=self.command.name, pid=self.pid)
-                self._attendance.cancel()
+                self._reaping.cancel()
 
     async def _answers(self) -> bool:
         """Whether it says within ANSWER_SECONDS that it stops, or has stopped."""

@@ -128,9 +128,9 @@ def command(
     publisher = Publisher(fleet, Schedule(rate, messages, duration))
     if ledger is not None:
         publisher.on_acknowledged = Ledger(ledger).record
-    tally = trio.run(_run, publisher, broker, connections or min(devices, MOST_CONNECTIONS), run, not as_json)
-    click.echo(json.dumps(_result(tally, seed), indent=2) if as_json else tally.summary())
-    return 0 if tally.sent == tally.acknowledged else 1
+    counts = trio.run(_run, publisher, broker, connections or min(devices, MOST_CONNECTIONS), run, not as_json)
+    click.echo(json.dumps(_result(counts, seed), indent=2) if as_json else counts.summary())
+    return 0 if counts.sent == counts.acknowledged else 1
 
 
 def _stage(
@@ -170,7 +170,7 @@ async def _run(publisher: Publisher, broker: BrokerAddress, connections: int, ru
         with _progress(nursery, publisher, shown):
             await publisher.run(broker, connections, run)
         nursery.cancel_scope.cancel()
-    return publisher.tally
+    return publisher.counts
 
 
 async def _stop_on_signal(publisher: Publisher, everything: trio.CancelScope) -> None:
@@ -205,15 +205,15 @@ def _progress(nursery: trio.Nursery, publisher: Publisher, shown: bool) -> Itera
         terminal.flush()
 
 
-def _result(tally: OutcomeCounts, seed: int) -> dict[str, object]:
+def _result(counts: OutcomeCounts, seed: int) -> dict[str, object]:
     return {
-        "seconds": round(tally.seconds, 3),
-        "sent": tally.sent,
-        "acknowledged": tally.acknowledged,
-        "refused": dict(tally.refused),
-        "unanswered": tally.open,
-        "rate": round(tally.rate, 1),
-        "behaviours": {behaviour.value: count for behaviour, count in tally.spoken.items()},
-        "expected_refusals": {reason.value: count for reason, count in tally.expected.items()},
+        "seconds": round(counts.seconds, 3),
+        "sent": counts.sent,
+        "acknowledged": counts.acknowledged,
+        "refused": dict(counts.refused),
+        "unanswered": counts.open,
+        "rate": round(counts.rate, 1),
+        "behaviours": {behaviour.value: count for behaviour, count in counts.spoken.items()},
+        "expected_refusals": {reason.value: count for reason, count in counts.expected.items()},
         "seed": seed,
     }

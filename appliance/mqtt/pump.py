@@ -13,21 +13,21 @@ from appliance.mqtt.session import Session, State
 CHUNK_BYTES = 65536
 DISCONNECT_SECONDS = 1.0
 
-GATHER_MOST = 0.005
-GATHER_LEAST = 0.00025
+MAX_READ_DELAY = 0.005
+MIN_READ_DELAY = 0.00025
 """Seconds for which to leave bytes with the kernel while earlier messages still wait: a broker writes messages one by
 one, and a chunk of some hundred costs half the processor time of as many small ones. Nobody waits longer for it."""
-GATHERED_BYTES = 24_576
+WANTED_BYTES = 24_576
 """Chunks are kept between half of this and this. Of small messages a Unix socket holds only half as much again: its
 200 KiB are mostly the kernel's own book-keeping. While it is full, the broker waits for us."""
 
 
-def next_gathering(seconds: float, size: int) -> float:
+def next_delay(seconds: float, size: int) -> float:
     """How long to leave bytes with the kernel after ``seconds`` of it brought a chunk of ``size`` bytes."""
-    if size > GATHERED_BYTES:
-        return max(seconds / 2, GATHER_LEAST)
-    if size < GATHERED_BYTES // 2:
-        return min(seconds * 2, GATHER_MOST)
+    if size > WANTED_BYTES:
+        return max(seconds / 2, MIN_READ_DELAY)
+    if size < WANTED_BYTES // 2:
+        return min(seconds * 2, MAX_READ_DELAY)
     return seconds
 
 
@@ -74,7 +74,7 @@ class Pump:
                     nursery.cancel_scope.cancel()
         finally:
             if not isinstance(ending, ConnectRefused | PeerDisconnected | KeepAliveExpired):
-                await self._farewell(stream)
+                await self._disconnect(stream)
             self._over = True
             self._flushed.unpark_all()
             await trio.aclose_forcefully(stream)
@@ -119,7 +119,7 @@ class Pump:
 
     async def _read(self, stream: trio.abc.Stream, connack_deadline: float) -> Ending | StreamLost:
         session = self._session
-        gathering = GATHER_MOST
+        delay = MAX_READ_DELAY
         while True:
             if session.overrun:
                 await self._pause()
@@ -140,8 +140,8 @@ class Pump:
             if ending is not None:
                 return ending
             if data is not None and len(data) < CHUNK_BYTES and self._busy():
-                gathering = next_gathering(gathering, len(data))
-                await trio.sleep(gathering)
+                delay = next_delay(delay, len(data))
+                await trio.sleep(delay)
 
     async def _pause(self) -> None:
         """Read no further until enough is acknowledged; pings go on.
@@ -165,7 +165,7 @@ class Pump:
                 return events[-1]
         return None
 
-    async def _farewell(self, stream: trio.abc.Stream) -> None:
+    async def _disconnect(self, stream: trio.abc.Stream) -> None:
         """The last bytes - acknowledgements and DISCONNECT - within a second, whoever cancelled us.
 
         Then read until the broker closes: a close with unread bytes is a TCP reset, which may overtake what we sent.

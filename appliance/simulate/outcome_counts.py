@@ -46,7 +46,7 @@ class OutcomeCounts:
     def progress(self) -> str:
         """One line for a terminal while it runs."""
         line = f"{self.seconds:6.1f} s  {self.sent:,} sent  {self.acknowledged:,} acknowledged  {self.rate:,.0f}/s"
-        return f"{line}  {self.refused.total():,} refused at the door" if self.refused else line
+        return f"{line}  {self.refused.total():,} refused by the broker" if self.refused else line
 
     def summary(self) -> str:
         """A few lines for people at the end."""
@@ -59,7 +59,7 @@ class OutcomeCounts:
             earned = _listed({reason.value: count for reason, count in self.expected.items()})
             lines.append(f"  of these, quarantine should show: {earned}")
         if self.refused:
-            lines.append(f"  refused at the door: {_listed(self.refused)}")
+            lines.append(f"  refused by the broker: {_listed(self.refused)}")
         if self.open:
             lines.append(f"  without an answer: {self.open:,}")
         return "\n".join(lines)

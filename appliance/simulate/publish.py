@@ -52,7 +52,7 @@ class BrokerAddress:
 
 
 class Publisher:
-    """One run of a fleet. ``tally`` is up to date at every moment; ``on_acknowledged`` gets what the broker took."""
+    """One run of a fleet. ``counts`` is up to date at every moment; ``on_acknowledged`` gets what the broker took."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Publisher:
         on_acknowledged: Callable[[SimulatedMessage], None] = lambda _: None,
         acknowledge_seconds: float = ACKNOWLEDGE_SECONDS,
     ) -> None:
-        self.tally = OutcomeCounts()
+        self.counts = OutcomeCounts()
         self._fleet = fleet
         self._schedule = schedule
         self.on_acknowledged = on_acknowledged
@@ -80,13 +80,13 @@ class Publisher:
         self._waiting.deadline = min(self._waiting.deadline, trio.current_time() + seconds)
 
     def look(self) -> OutcomeCounts:
-        """The tally with the time brought up to now."""
+        """The counts with the time brought up to now."""
         if self._started:
-            self.tally.seconds = trio.current_time() - self._started
-        return self.tally
+            self.counts.seconds = trio.current_time() - self._started
+        return self.counts
 
     async def run(self, broker: BrokerAddress, connections: int, run: str) -> OutcomeCounts:
-        """Publish until the schedule is over or ``stop``; the tally at the end.
+        """Publish until the schedule is over or ``stop``; the counts at the end.
 
         Raises ConnectError when the broker cannot be reached or refuses us at the start; later it is waited for, but
         not for longer than the schedule's duration and the time for the last acknowledgements.
@@ -123,7 +123,7 @@ class Publisher:
 
     def _due(self) -> float | None:
         """When the next message leaves, by Trio's clock; None when the run is over."""
-        sent = self.tally.sent
+        sent = self.counts.sent
         due = self._schedule.due(sent, self._fleet.due)
         if self._stopped.is_set() or self._schedule.over(sent, max(due, trio.current_time() - self._started)):
             return None
@@ -138,7 +138,7 @@ class Publisher:
             if due is None or due > now:
                 break
             index, message = self._fleet.speak(time.time())
-            self.tally.send(self._fleet.behaviours[index])
+            self.counts.send(self._fleet.behaviours[index])
             groups[index % lanes].append(message)
         return groups
 
@@ -149,7 +149,7 @@ class Publisher:
                 for part in _parts(group, taken):
                     for message in await self._settle(client, part):
                         taken.add(message.topic)
-                        self.tally.acknowledge(message)
+                        self.counts.acknowledge(message)
                         self.on_acknowledged(message)
 
     async def _settle(self, client: Client, group: list[SimulatedMessage]) -> list[SimulatedMessage]:
@@ -159,7 +159,7 @@ class Publisher:
         except NegativeAckError as refusal:
             # More than one: a permission was withdrawn while we ran. Which of them were taken is not known, so none is.
             refused = 1 if refusal.refused == 1 else len(group)
-            self.tally.refuse(refusal.reason_code.name, refused)
+            self.counts.refuse(refusal.reason_code.name, refused)
             return group[:-refused]
         return group
 

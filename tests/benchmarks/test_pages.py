@@ -1,7 +1,7 @@
 """The benchmark of pages asks for what there is."""
 
 from appliance.db.pool import open_pool
-from benchmarks.figures import Line, table
+from benchmarks.measurements import Line, table
 from benchmarks.pages import PAGES
 from tests.support.web.serving import NOWHERE, dashboard, parts
 

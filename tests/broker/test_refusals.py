@@ -165,13 +165,13 @@ def test_callers_who_never_speak_are_forgotten() -> None:
     )
 
 
-def door() -> tuple[BrokerRefusals, HandClock, Metrics]:
+def broker_refusals() -> tuple[BrokerRefusals, HandClock, Metrics]:
     clock, metrics = HandClock(), Metrics()
     return BrokerRefusals(clock, metrics), clock, metrics
 
 
-def test_the_door_counts_by_cause_and_keeps_one_of_a_kind() -> None:
-    kept, clock, metrics = door()
+def test_it_counts_by_cause_and_keeps_one_of_a_kind() -> None:
+    kept, clock, metrics = broker_refusals()
     for _ in range(3):
         clock.now += 1
         kept.heard("New connection from 192.0.2.7:1 on port 1883.")
@@ -189,7 +189,7 @@ def test_the_door_counts_by_cause_and_keeps_one_of_a_kind() -> None:
 
 
 def test_only_the_last_thousand_are_kept() -> None:
-    kept, _, _ = door()
+    kept, _, _ = broker_refusals()
     for line in CONNECTED:
         kept.heard(line)
     for number in range(MAX_REFUSALS + 5):
@@ -199,7 +199,7 @@ def test_only_the_last_thousand_are_kept() -> None:
 
 
 async def test_a_flood_silences_the_broker_for_a_while(autojump_clock: MockClock) -> None:  # noqa: ARG001 - jumps
-    kept, clock, _ = door()
+    kept, clock, _ = broker_refusals()
     said: list[tuple[bool, float]] = []
     async with trio.open_nursery() as nursery:
         await nursery.start(kept.run, lambda wanted: said.append((wanted, trio.current_time())))
@@ -219,7 +219,7 @@ async def test_a_flood_silences_the_broker_for_a_while(autojump_clock: MockClock
 
 
 def test_below_the_flood_it_talks_on() -> None:
-    kept, clock, _ = door()
+    kept, clock, _ = broker_refusals()
     for _ in range(10):
         clock.now += 1
         for _ in range(FLOOD):

@@ -223,7 +223,7 @@ async def test_a_talking_broker_names_denied_topics_and_the_log_stays_as_it_was(
         assert not [entry for entry in logged if "d1" in str(entry.get("line"))]
 
 
-async def test_a_clean_restart_keeps_queue_and_door_open(folder: Path) -> None:
+async def test_a_clean_restart_keeps_queue_and_listener_open(folder: Path) -> None:
     """Also what per_listener_settings would break: messages for an absent session, after a restart of the broker."""
     with open_data_dir(folder / "data") as data_dir:
         async with running(broker(data_dir)) as mosquitto:

@@ -24,7 +24,7 @@ async def running(command: Command) -> AsyncIterator[tuple[Child, list[str]]]:
     lines: list[str] = []
     async with trio.open_nursery() as nursery:
         child = spawn(command, lines.append)
-        nursery.start_soon(child.attend)
+        nursery.start_soon(child.reap)
         try:
             yield child, lines
         finally:

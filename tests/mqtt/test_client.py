@@ -34,7 +34,7 @@ from appliance.mqtt.client import Client
 from appliance.mqtt.connection import CONTESTED_SECONDS, WITHOUT_A_WORD
 from appliance.mqtt.errors import ConnectError, DisconnectedError, NegativeAckError
 from appliance.mqtt.link import Link, LinkState
-from appliance.mqtt.pump import GATHER_MOST
+from appliance.mqtt.pump import MAX_READ_DELAY
 from tests.support.mqtt.scripted import qos1
 from tests.support.mqtt.scripted_broker import ScriptedBroker
 
@@ -59,7 +59,7 @@ class StandingClock:
 
 async def gathered() -> None:
     """Let the client read all that was sent; the clock is a mock."""
-    await trio.sleep(2 * GATHER_MOST)
+    await trio.sleep(2 * MAX_READ_DELAY)
 
 
 def client_of(broker: ScriptedBroker, **options: object) -> Client:

@@ -78,7 +78,7 @@ def test_ctrl_c_ends_it_cleanly_with_the_summary(mosquitto: MosquittoServer, tmp
     assert result["sent"] == result["acknowledged"] == len(rest.splitlines()) + 1
 
 
-def test_refusals_at_the_door_end_with_1() -> None:
+def test_refusals_by_the_broker_end_with_1() -> None:
     with MosquittoServer(users={"acme": "secret-secret"}) as server:
         (server.directory / "acl").write_text("pattern write tenant/%u/device/+/+\n")
         server._config = (f"acl_file {server.directory}/acl",)
@@ -98,7 +98,7 @@ def test_refusals_at_the_door_end_with_1() -> None:
         )
         done = simulate(*given, "--tenant", "other", environ={"MQTT_PASSWORD": "secret-secret"})
         assert done.returncode == 1
-        assert "refused at the door: NOT_AUTHORIZED 5" in done.stdout
+        assert "refused by the broker: NOT_AUTHORIZED 5" in done.stdout
         done = simulate(*given, "--tenant", "acme", environ={"MQTT_PASSWORD": "secret-secret"})
         assert (done.returncode, done.stderr) == (0, "")
         done = simulate(*given, "--tenant", "acme", environ={"MQTT_PASSWORD": "wrong"})

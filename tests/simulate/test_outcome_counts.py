@@ -9,28 +9,28 @@ BAD = SimulatedMessage("tenant/a/device/b/telemetry", b"{", None, 1, Reason.INVA
 
 
 def test_a_summary_says_what_became_of_everything() -> None:
-    tally = OutcomeCounts()
+    counts = OutcomeCounts()
     for message in (GOOD, GOOD, BAD, GOOD):
-        tally.send(Behaviour.NORMAL if message is GOOD else Behaviour.MALFORMED)
-    tally.acknowledge(GOOD)
-    tally.acknowledge(BAD)
-    tally.refuse("NOT_AUTHORIZED")
-    tally.seconds = 2.0
-    assert tally.open == 1
-    assert tally.rate == 1
-    assert tally.summary().splitlines() == [
+        counts.send(Behaviour.NORMAL if message is GOOD else Behaviour.MALFORMED)
+    counts.acknowledge(GOOD)
+    counts.acknowledge(BAD)
+    counts.refuse("NOT_AUTHORIZED")
+    counts.seconds = 2.0
+    assert counts.open == 1
+    assert counts.rate == 1
+    assert counts.summary().splitlines() == [
         "4 messages sent in 2.0 s, 2 acknowledged by the broker (1/s)",
         "  by behaviour: normal 3, malformed 1",
         "  of these, quarantine should show: INVALID_JSON 1",
-        "  refused at the door: NOT_AUTHORIZED 1",
+        "  refused by the broker: NOT_AUTHORIZED 1",
         "  without an answer: 1",
     ]
-    assert tally.progress() == "   2.0 s  4 sent  2 acknowledged  1/s  1 refused at the door"
+    assert counts.progress() == "   2.0 s  4 sent  2 acknowledged  1/s  1 refused by the broker"
 
 
 def test_a_run_without_incident_is_told_in_two_lines() -> None:
-    tally = OutcomeCounts()
-    assert tally.rate == 0
-    tally.send(Behaviour.NORMAL)
-    tally.acknowledge(GOOD)
-    assert len(tally.summary().splitlines()) == 2
+    counts = OutcomeCounts()
+    assert counts.rate == 0
+    counts.send(Behaviour.NORMAL)
+    counts.acknowledge(GOOD)
+    assert len(counts.summary().splitlines()) == 2

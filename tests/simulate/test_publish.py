@@ -78,12 +78,12 @@ async def test_all_messages_arrive_and_the_ledger_names_each(mosquitto: Mosquitt
     publisher.on_acknowledged = Ledger(file).record
     async with heard(mosquitto, "fleet1", 400) as messages:
         with trio.fail_after(DEADLINE):
-            tally = await publisher.run(BrokerAddress(mosquitto.host, mosquitto.port), 3, "r1")
-    assert (tally.sent, tally.acknowledged, tally.open) == (400, 400, 0)
-    assert tally.spoken.total() == 400
+            counts = await publisher.run(BrokerAddress(mosquitto.host, mosquitto.port), 3, "r1")
+    assert (counts.sent, counts.acknowledged, counts.open) == (400, 400, 0)
+    assert counts.spoken.total() == 400
     entries = read(file.getvalue())
     assert Counter(entry.topic for entry in entries) == Counter(topic for topic, _ in messages)
-    assert sum(tally.expected.values()) == sum(entry.refusal is not None for entry in entries) > 0
+    assert sum(counts.expected.values()) == sum(entry.refusal is not None for entry in entries) > 0
 
 
 async def test_each_device_is_heard_in_its_own_order(mosquitto: MosquittoServer) -> None:
@@ -98,9 +98,9 @@ async def test_each_device_is_heard_in_its_own_order(mosquitto: MosquittoServer)
 async def test_a_run_ends_when_its_time_is_over(mosquitto: MosquittoServer) -> None:
     publisher = Publisher(fleet_of("fleet3", Behaviour.NORMAL), Schedule(rate=100, duration=0.5))
     with trio.fail_after(20):
-        tally = await publisher.run(BrokerAddress(mosquitto.host, mosquitto.port), 1, "r3")
-    assert 0 < tally.sent == tally.acknowledged <= 50  # fewer on a machine that had no time for it meanwhile
-    assert 0.48 < tally.seconds < within(2)
+        counts = await publisher.run(BrokerAddress(mosquitto.host, mosquitto.port), 1, "r3")
+    assert 0 < counts.sent == counts.acknowledged <= 50  # fewer on a machine that had no time for it meanwhile
+    assert 0.48 < counts.seconds < within(2)
 
 
 async def test_a_stopped_run_still_waits_for_what_is_under_way(mosquitto: MosquittoServer) -> None:
@@ -110,8 +110,8 @@ async def test_a_stopped_run_still_waits_for_what_is_under_way(mosquitto: Mosqui
         nursery.start_soon(publisher.run, BrokerAddress(mosquitto.host, mosquitto.port), 2, "r4")
         await twenty.reached()
         publisher.stop()
-    assert publisher.tally.open == 0
-    assert publisher.tally.sent == publisher.tally.acknowledged >= 20
+    assert publisher.counts.open == 0
+    assert publisher.counts.sent == publisher.counts.acknowledged >= 20
 
 
 async def test_what_the_broker_refuses_is_counted_and_not_in_the_ledger() -> None:
@@ -123,8 +123,8 @@ async def test_what_the_broker_refuses_is_counted_and_not_in_the_ledger() -> Non
         topics: list[str] = []
         publisher.on_acknowledged = lambda message: topics.append(message.topic)
         broker = BrokerAddress(server.host, server.port, "acme", "secret-secret")
-        tally = await publisher.run(broker, 2, "r5")
-        assert tally.refused["NOT_AUTHORIZED"] == 100 - tally.acknowledged > 0
+        counts = await publisher.run(broker, 2, "r5")
+        assert counts.refused["NOT_AUTHORIZED"] == 100 - counts.acknowledged > 0
         assert {topic.rpartition("/")[2] for topic in topics} == {"telemetry"}
         with pytest.raises(ConnectError):
             await Publisher(fleet_of("acme", Behaviour.NORMAL), Schedule(messages=1)).run(
@@ -141,7 +141,7 @@ async def test_a_broker_that_dies_and_comes_back_loses_no_acknowledgement() -> N
             await hundred.reached()
             server.kill()
             server.start()
-        assert publisher.tally.sent == publisher.tally.acknowledged == 400
+        assert publisher.counts.sent == publisher.counts.acknowledged == 400
 
 
 async def test_the_run_does_not_wait_for_ever_for_a_broker_that_stays_away() -> None:
@@ -154,7 +154,7 @@ async def test_the_run_does_not_wait_for_ever_for_a_broker_that_stays_away() -> 
             nursery.start_soon(partial(publisher.run, BrokerAddress(server.host, server.port), 1, "r8"))
             await five.reached()
             server.kill()
-        assert publisher.tally.open > 0
+        assert publisher.counts.open > 0
 
 
 def test_a_ledger_reads_back_what_it_wrote() -> None:

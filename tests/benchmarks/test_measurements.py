@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.figures import Line, Spread, latencies, line, percentile, table
+from benchmarks.measurements import Line, Spread, latencies, line, percentile, table
 from benchmarks.result import Latency, Pair, Result, lines
 
 
