@@ -272,7 +272,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
                 )
                 await tree.start("broker users", broker_users.run, client.ready)
                 await tree.start("door", listener_gate.keep_gate, client, broker)
-                await tree.start("refusals", door.run, broker_users.talk)
+                await tree.start("refusals", door.run, broker_users.request_debug_logging)
             queue = BrokerStatistics(watch_client(config, broker), metrics)
             await tree.start("broker watch", queue.run, tell=reports.report_broker(queue))
             vitals = ProcessMetrics(metrics, clock, data.path, queue=lambda: queue.waiting, each_second=tree.sample)

@@ -1,4 +1,4 @@
-"""A user of the embedded broker: what it is called, and how its password stands in the broker's file."""
+"""A user of the embedded broker: its name, and its password as the broker's file stores it."""
 
 import base64
 import hashlib
@@ -6,7 +6,7 @@ import secrets
 import string
 
 PRIVATE_USER = "appliance"
-"""The appliance's own; no tenant may be called so, since a claim user has its tenant's name."""
+"""The appliance's own user; no tenant may have this name, since a claim user has its tenant's name."""
 
 HASH_ITERATIONS = 1
 """Every password is random, at least 128 bits, so stretching adds nothing; and the broker hashes the password of each

@@ -1,10 +1,10 @@
 """Keeps the embedded broker's files equal to the credentials in the database.
 
-Enters: notifications of changes, the door's wish to hear more. Leaves: rewritten files, a reload, and the word that the
-broker knows them. Many changes make one reload, and there is at most one a second; between a change and the broker's
-knowing it pass two seconds at the worst. Staged passwords whose time has come are switched to here.
+Enters: notifications of changes, requests for debug logging. Leaves: rewritten files, a reload, and a record in the
+database that the broker applies them. Many changes make one reload, at most one a second; a change reaches the broker
+within two seconds. Staged passwords that are due are switched to here.
 
-With an external broker none of this runs: its users are not managed by us.
+With an external broker none of this runs: we do not manage its users.
 """
 
 import secrets
@@ -32,25 +32,25 @@ MIN_RELOAD_SECONDS = 1.0
 """Seconds between the beginnings of two reloads."""
 RETRY_SECONDS = 0.5
 FAR = 3600.0
-"""Seconds after which the database is read again though nothing was told."""
+"""Seconds after which the database is read again without a notification."""
 
 Ready = Callable[[], Awaitable[object]]
-"""Returns while something is there, waits while it is not."""
+"""Returns while the session is connected, waits while it is not."""
 
 
 def users_of(copy: BrokerCredentials) -> Users:
-    """As the broker's files have them."""
+    """Return credentials as the broker's files hold them."""
     return Users(copy.passwords, copy.denials)
 
 
 async def read_users(pool: Pool) -> Users:
-    """Everybody who may connect now: for the files that the broker starts with."""
+    """Return all users who may connect now, for the files that the broker starts with."""
     async with pool.connection() as connection:
         return users_of(await broker_sync.read(connection))
 
 
 class CredentialsSync:
-    """The one who writes the embedded broker's files while it runs."""
+    """Writes the embedded broker's files while it runs."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class CredentialsSync:
         debug_logging: bool,
         min_interval: float = MIN_RELOAD_SECONDS,
     ) -> None:
-        """``users`` and ``talkative`` are what the broker was started with; ``connect`` opens a connection of our own
+        """``users`` and ``debug_logging`` are what the broker was started with; ``connect`` opens a new connection
         as ``appliance_ingest``."""
         self._mosquitto = mosquitto
         self._pool = pool
@@ -73,27 +73,27 @@ class CredentialsSync:
         self._instance = instance
         self._lock_key = secrets.randbits(63)
         self._known = users
-        self._talks = debug_logging
-        self._talk_wanted = debug_logging
+        self._debug_logging = debug_logging
+        self._debug_logging_wanted = debug_logging
         self._woken = trio.Event()
         self._min_interval = min_interval
         self._last_reload = -min_interval
 
-    def talk(self, wanted: bool) -> None:
-        """Have the broker say several lines a message, or not any more."""
-        if wanted is not self._talk_wanted:
-            self._talk_wanted = wanted
+    def request_debug_logging(self, wanted: bool) -> None:
+        """Turn the broker's debug logging on or off: several lines a message."""
+        if wanted is not self._debug_logging_wanted:
+            self._debug_logging_wanted = wanted
             self._wake()
 
     async def run(self, session_ready: Ready, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Follow the database until cancelled; starts once the broker knows what was there when we began to listen.
+        """Follow the database until cancelled; started once the broker applies what was there when listening began.
 
         ``session_ready`` returns while the appliance's session is connected: without it the broker must not be made
         to reload (:mod:`appliance.children.mosquitto_reload`).
         """
         async with trio.open_nursery() as nursery:
             # A connection of its own, not one of db.changes: it holds the lock by which others know that this broker is
-            # served, and so the lock is gone exactly when changes are no longer heard.
+            # served, and so the lock is gone exactly when changes are no longer received.
             await nursery.start(listen, self._connect, [broker_sync.BROKER_CHANNEL], self._told, self._wake)
             announce: Callable[[], None] = task_status.started
             while True:
@@ -113,14 +113,14 @@ class CredentialsSync:
                     await self._woken.wait()
 
     async def _follow(self, session_ready: Ready) -> float:
-        """Bring the broker up to date; the seconds until something is due by itself."""
+        """Bring the broker up to date; return the seconds until the next staged password is due."""
         # Before the database is read, so that what changes meanwhile comes along.
         await trio.sleep(max(0.0, self._last_reload + self._min_interval - trio.current_time()))
         async with self._pool.connection() as connection:
             await credential.switch_due(connection, self._now())
             copy = await broker_sync.read(connection)
-        users, debug_logging = users_of(copy), self._talk_wanted
-        if users != self._known or debug_logging is not self._talks:
+        users, debug_logging = users_of(copy), self._debug_logging_wanted
+        if users != self._known or debug_logging is not self._debug_logging:
             await self._bring(session_ready, users, debug_logging)
         async with self._pool.connection() as connection:
             await broker_sync.record(connection, self._instance, self._lock_key, copy)
@@ -133,10 +133,10 @@ class CredentialsSync:
         await self._mosquitto.write(users=users, debug_logging=debug_logging)
         await session_ready()
         self._last_reload = trio.current_time()
-        while not await self._mosquitto.reload():  # it went down: its successor has read the files, and may tell
+        while not await self._mosquitto.reload():  # it ended: its successor reads the files
             await trio.sleep(RETRY_SECONDS)
             await session_ready()
-        self._known, self._talks = users, debug_logging
+        self._known, self._debug_logging = users, debug_logging
         log.info("broker reloaded", users=users.passwords.count("\n"), seconds=round(trio.current_time() - began, 3))
 
     async def _connect(self) -> Connection[tuple[object, ...]]:
@@ -159,4 +159,4 @@ class CredentialsSync:
 
 
 def _nothing() -> None:
-    """What is announced when the broker is up to date again."""
+    """Do nothing: the start was announced before."""

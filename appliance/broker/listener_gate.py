@@ -1,8 +1,8 @@
-"""Lets devices in once the appliance's session can take what they send, and shuts them out when it is gone.
+"""Opens the device listener once the appliance's session can take messages, and closes it when the session is lost.
 
 A broker without our subscription acknowledges what devices publish and drops it. So the embedded broker's device
-listener follows the state of our session: subscribed and kept in the broker's store -> open; gone -> shut, subscribe,
-open again. With an external broker there is no door of ours; a lost session is only told.
+listener follows the state of our session: subscribed and kept in the broker's store -> open; lost -> close, subscribe,
+open again. With an external broker there is no listener of ours; a lost session is only reported.
 """
 
 import structlog
@@ -22,7 +22,7 @@ LOST = "broker state lost: what devices sent while the session was gone was not 
 async def keep_gate(
     client: Client, mosquitto: Mosquitto, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Follow the link until cancelled; starts when devices are let in for the first time."""
+    """Follow the link until cancelled; started when the listener is open for the first time."""
     announced = False
     async for link in client.link_changes():
         if link.state is not LinkState.READY:
@@ -43,7 +43,7 @@ async def keep_gate(
 
 
 async def watch_session(client: Client, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """For an external broker: tell when it has lost our session after we had one."""
+    """For an external broker: report when it has lost a session that we had."""
     had_session = False
     task_status.started()
     async for link in client.link_changes():

@@ -1,4 +1,4 @@
-"""What the broker refuses, read from its log: over MQTT 3.1.1 the device is not told, and nothing of it reaches us.
+"""What the broker refuses, read from its log: MQTT 3.1.1 does not tell the device, and no refused message reaches us.
 
 Enters: every line the embedded broker prints. Leaves: the last refusals, counted by cause. Never: a line that costs
 the message path.
@@ -8,14 +8,13 @@ What it sees, with Mosquitto 2.0 (2.1 adds the address to every line):
 - Refused connections, always: wrong user or password, no user, too many connections, no proper MQTT. The log has the
   address, not the user that was tried; when several callers arrive at the same moment, not even the address is sure,
   and is left out.
-- Topics that were denied, and messages beyond the broker's size limit: only while the broker talks (``log_type
-  debug``), which is several lines a message. It talks as long as it says no more than ``FLOOD`` lines within a second
-  - about 500 messages a second. Beyond that it is silenced at once, and listened to again after one minute or more,
-  the longer the busier it was. So with little traffic every denied topic is seen; with much, those of a sample; at
-  50,000 messages a second one moment in ten minutes. A device that goes on publishing where it must not is found in
-  the end; one that did it once may not be.
+- Denied topics, and messages beyond the broker's size limit: only with debug logging (``log_type debug``), which is
+  several lines a message. It stays on up to ``FLOOD`` lines within a second, about 500 messages a second. Beyond that
+  it is turned off at once, and on again after a minute or more, the longer the busier the broker was. So with little
+  traffic every denied topic is seen; with much, a sample; at 50,000 messages a second one moment in ten minutes. A
+  device that keeps publishing to a denied topic is found eventually; one that did it once may not be.
 
-MQTT 5 devices are told in any case (PUBACK 0x87).
+MQTT 5 devices get the refusal themselves (PUBACK 0x87).
 """
 
 import re
@@ -32,13 +31,13 @@ from appliance.metrics import Metrics
 from appliance.runtime.activity import activity
 
 MAX_REFUSALS = 1000
-"""Different refusals."""
+"""Number of different refusals that are kept."""
 MAX_CLIENTS = 20_000
 MAX_CONNECTING = 1000
 CONNECTING_SECONDS = 30.0
-"""After which a caller who has not shown a name is no longer looked for."""
+"""Seconds after which a connection without a client id is forgotten."""
 FLOOD = 2000
-"""Lines within a second that silence the broker."""
+"""Lines within a second that turn debug logging off."""
 QUIET_SECONDS = 60.0
 MAX_QUIET_SECONDS = 600.0
 
@@ -69,7 +68,7 @@ class RefusalCause(StrEnum):
     TOO_LARGE = "too_large"
     TOO_MANY_CONNECTIONS = "too_many_connections"
     PROTOCOL = "protocol"
-    """What came was no proper MQTT."""
+    """The bytes received were no valid MQTT."""
 
 
 DISCONNECT_CAUSES = (
@@ -78,12 +77,12 @@ DISCONNECT_CAUSES = (
     ("protocol error", RefusalCause.PROTOCOL),
     ("oversize", RefusalCause.TOO_LARGE),
 )
-"""Words of a "Client ... disconnected" line that make it a refusal."""
+"""Texts in a "Client ... disconnected" line that make it a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerRefusal:
-    """One refusal, and how often it has happened; what the broker did not tell is None."""
+    """One refusal, and how often it has happened; what the broker did not log is None."""
 
     cause: RefusalCause
     at: float
@@ -96,12 +95,12 @@ class BrokerRefusal:
 
     @property
     def tenant_id(self) -> str | None:
-        """Whose it is: from the user, which is proved, else from the topic."""
+        """The tenant: from the user, which is authenticated, else from the topic."""
         return self._named()[0]
 
     @property
     def device_id(self) -> str | None:
-        """Whose it is, as far as a name says."""
+        """The device, if the user or the topic names one."""
         return self._named()[1]
 
     def _named(self) -> tuple[str | None, str | None]:
@@ -113,7 +112,7 @@ class BrokerRefusal:
         return self.username or (topic[1] if len(topic) > 1 else None), device
 
     def hint(self) -> str | None:
-        """What a person could do about it, in words; None where there is nothing to say."""
+        """Return what a person can do about it, or None."""
         match self.cause:
             case RefusalCause.TOPIC if self.username is not None and "/" in self.username:
                 return f"publishes to `{self.topic}`, should be `tenant/{self.username}/telemetry`"
@@ -134,22 +133,22 @@ class _Client:
 
 
 class RefusalLogReader:
-    """Makes refusals of lines; ``at`` is the time of a line in seconds since 1970."""
+    """Parses log lines into refusals; ``at`` is the time of a line in seconds since 1970."""
 
     def __init__(self) -> None:
         self._arriving: OrderedDict[tuple[str, int], float] = OrderedDict()
         self._clients: OrderedDict[str, _Client] = OrderedDict()
-        self._turned_away: str | None = None
+        self._refused_host: str | None = None
 
     def read(self, line: str, at: float) -> BrokerRefusal | None:
-        """The refusal that a line tells of, if it does."""
-        # Most lines of a talking broker are about messages: their first letter says that nothing is to be read there.
+        """Return the refusal that a line reports, or None."""
+        # With debug logging most lines are about messages: their first letter is enough to skip them.
         match line[:1]:
             case "N":
                 self._arrives(line, at)
             case "S":
                 if (found := ANSWERED.match(line)) is not None:
-                    self._turned_away = found["host"] if found["code"] != "0" else None
+                    self._refused_host = found["host"] if found["code"] != "0" else None
             case "D":
                 return self._denied(line, at)
             case "C" | "B":
@@ -193,23 +192,23 @@ class RefusalLogReader:
         return BrokerRefusal(cause, at, client.address, found["id"], client.username)
 
     def _nameless_leaves(self) -> str | None:
-        """Where a caller without a name came from: "" is the private socket, None one of several."""
-        turned_away, self._turned_away = self._turned_away, None
+        """Return the address of a connection without client id: "" is the private socket, None one of several."""
+        refused_host, self._refused_host = self._refused_host, None
         hosts = {host for host, _ in self._arriving}
-        if turned_away is None and len(hosts) == 1:
-            (turned_away,) = hosts
-        key = next((key for key in reversed(self._arriving) if turned_away in (None, key[0])), None)
+        if refused_host is None and len(hosts) == 1:
+            (refused_host,) = hosts
+        key = next((key for key in reversed(self._arriving) if refused_host in (None, key[0])), None)
         if key is not None:
             del self._arriving[key]
-        return turned_away
+        return refused_host
 
 
 class BrokerRefusals:
-    """Keeps the refusals, and decides when the broker is to talk."""
+    """Keeps the refusals, and decides when debug logging is on."""
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
         self.debug_logging = True
-        """Whether the broker is to say several lines a message."""
+        """Whether the broker is to log several lines a message."""
         self._clock = clock
         self._metrics = metrics
         self._log = RefusalLogReader()
@@ -221,7 +220,7 @@ class BrokerRefusals:
         self._quiet = QUIET_SECONDS
 
     def heard(self, line: str) -> None:
-        """Take one line of the broker's."""
+        """Handle one line of the broker's log."""
         self._count_line()
         refused = self._log.read(line, self._clock.wall())
         if refused is not None:
@@ -230,9 +229,9 @@ class BrokerRefusals:
             self._keep(refused)
 
     def refusals(self, tenant: str | None = None, device: str | None = None) -> list[BrokerRefusal]:
-        """The last refusals, newest first; those of one tenant, or of one device of it.
+        """Return the last refusals, newest first: all, those of one tenant, or those of one device of it.
 
-        A refused connection names neither: it is nobody's, and shown to operators only.
+        A refused connection names neither tenant nor device, and is shown to operators only.
         """
         return [
             one
@@ -241,23 +240,26 @@ class BrokerRefusals:
         ]
 
     def counts(self) -> Mapping[RefusalCause, int]:
-        """How often each cause was seen since the start of the process."""
+        """Return how often each cause was seen since the start of the process."""
         return dict(self._counts)
 
     async def run(
-        self, talk: Callable[[bool], None], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        request_debug_logging: Callable[[bool], None],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Silence the broker when it says too much, and listen again later; until cancelled."""
+        """Turn debug logging off when there is too much of it, and on again later; until cancelled."""
         task_status.started()
         while True:
             activity().doing("reads the broker's log, denied topics included")
             await self._flooded.wait()
-            talk(False)
+            request_debug_logging(False)
             activity().doing("too much traffic to see denied topics; listens again later")
             await trio.sleep(self._quiet)
             self._flooded = trio.Event()
             self.debug_logging = True
-            talk(True)
+            request_debug_logging(True)
 
     def _count_line(self) -> None:
         now = self._clock.monotonic()
@@ -265,14 +267,14 @@ class BrokerRefusals:
             self._second, self._lines = now, 0
         self._lines += 1
         if self._lines > FLOOD and self.debug_logging:
-            # As long as makes it FLOOD lines in a minute.
+            # Long enough that the average is FLOOD lines a minute.
             rate = self._lines / max(now - self._second, 0.01)
             self._quiet = min(max(QUIET_SECONDS * rate / FLOOD, QUIET_SECONDS), MAX_QUIET_SECONDS)
             self.debug_logging = False
             self._flooded.set()
 
     def _keep(self, refused: BrokerRefusal) -> None:
-        """One entry for all of a kind, so that a single device that tries for ever does not push out the others."""
+        """Keep one entry for all alike, so that a single device that retries for ever does not push out the others."""
         who = refused.username or refused.client_id  # a client id may be another one each time
         kind = (refused.cause, refused.address, who, refused.topic)
         before = self._kept.pop(kind, None)

@@ -1,4 +1,4 @@
-"""From the broker into the pipeline, and the acknowledgement back after the commit.
+"""Passes the broker's messages to the pipeline, and acknowledges them after the commit.
 
 Enters: batches of the MQTT client. Leaves: submissions; PUBACKs in arrival order, one write a batch (MQTT 5 §4.6).
 """
@@ -20,7 +20,7 @@ NO_PACKETS: frozenset[int] = frozenset()
 
 
 class BrokerSource:
-    """The pipeline's source on the broker's side."""
+    """The pipeline's source of MQTT messages."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class BrokerSource:
         self._on_redelivered = on_redelivered
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Submit what the broker sends until cancelled: what was not submitted is not acknowledged and comes again."""
+        """Submit the broker's messages until cancelled; those not submitted are not acknowledged and are sent again."""
         activity().doing("passes on what the broker sends")
         task_status.started()
         async for batch in self._client.batches(self._batch_size):

@@ -1,4 +1,4 @@
-"""What the broker says of itself under ``$SYS``: version, clients, what its store holds, what it has dropped."""
+"""The broker's statistics under ``$SYS``: version, clients, stored and dropped messages."""
 
 import structlog
 import trio
@@ -17,24 +17,24 @@ VERSION = "$SYS/broker/version"
 
 
 class BrokerStatistics:
-    """A second, light connection to the broker, so that its figures never mix with the devices' messages."""
+    """A second, light connection to the broker, so that its statistics never mix with the devices' messages."""
 
     def __init__(self, client: Client, metrics: Metrics) -> None:
         self._client = client
         self._metrics = metrics
         self.stored: int | None = None
-        """Messages in the broker's store, retained ones included; None while it has not told."""
+        """Messages in the broker's store, retained ones included; None until first reported."""
         self._retained = 0
         self.dropped: int | None = None
-        """Messages it dropped since its start; None while it has not told."""
+        """Messages it dropped since its start; None until first reported."""
         self.connected: int | None = None
-        """Clients, our own two included; None while it has not told."""
+        """Connected clients, our own two included; None until first reported."""
         self.version: str | None = None
-        """For example ``2.0.11``; None while it has not told."""
+        """For example ``2.0.11``; None until first reported."""
 
     @property
     def waiting(self) -> int | None:
-        """Messages that wait for a client, which is us: what is stored without what is retained."""
+        """Messages that wait for us, the only client with a session: stored without retained ones."""
         return None if self.stored is None else max(0, self.stored - self._retained)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -63,7 +63,7 @@ class BrokerStatistics:
             self.connected = value
         elif topic == DROPPED:
             if value > (self.dropped or 0):
-                # Over its limits a broker drops what it has already acknowledged to the device: a loss to be told.
+                # Beyond its limits a broker drops messages that it has acknowledged to the device: a loss to report.
                 log.error("the broker dropped messages", dropped_since_its_start=value)
             self.dropped = value
             self._metrics.broker_dropped.set(value)

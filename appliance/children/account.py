@@ -1,4 +1,4 @@
-"""The unprivileged users children run as when the appliance itself was started as root."""
+"""The unprivileged users that children run as when the appliance itself was started as root."""
 
 import os
 import pwd
@@ -24,7 +24,7 @@ class Account:
 
     @classmethod
     def named(cls, name: str, *, package: str) -> Self:
-        """The user ``name``; :class:`ApplianceError` names the Debian package that makes it if there is none."""
+        """Return the user ``name``; :class:`ApplianceError` names the Debian package that creates it."""
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
@@ -59,12 +59,12 @@ class Account:
 
 
 def child_account(name: str, *, package: str) -> Account | None:
-    """The user a child runs as: ``name`` when we are root, and None (our own user) when we are not."""
+    """Return the user that a child runs as: ``name`` when we are root, None (our own user) when we are not."""
     return Account.named(name, package=package) if os.geteuid() == 0 else None
 
 
 def own_name() -> str:
-    """The name of the user we run as; :class:`ApplianceError` when the system knows none (Postgres needs one)."""
+    """Return the name of our own user; :class:`ApplianceError` when it has none, since Postgres needs one."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -1,4 +1,4 @@
-"""The folder that holds everything of one appliance: lock, identity, children's data, and the file that says it runs.
+"""The folder of one appliance: its lock, identity, keys, the children's data, and the file that says it is ready.
 
 data_dir/
   appliance.lock   locked while an appliance runs; holds its pid
@@ -36,18 +36,18 @@ MAX_SOCKET_FOLDER = 80  # bytes, so that "/postgres/.s.PGSQL.5432" still fits in
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """Who this installation is. ``mqtt_client_id`` is a secret: who knows it can take the broker session over."""
+    """The identity of an installation. ``mqtt_client_id`` is a secret: it is enough to take over the broker session."""
 
     instance_id: str
     mqtt_client_id: str
 
     def __repr__(self) -> str:
-        """Without the secret."""
+        """Leave the secret out."""
         return f"Instance(instance_id={self.instance_id!r})"
 
 
 class RunFile(msgspec.Struct, frozen=True):
-    """Where a running appliance is reached; ``database`` and addresses are for people and for our own commands."""
+    """The addresses of a running appliance, for people and for our own commands."""
 
     pid: int
     web_url: str
@@ -58,7 +58,7 @@ class RunFile(msgspec.Struct, frozen=True):
 
 
 class DataDir:
-    """A data folder that is ours alone while it is open. Made by :func:`open_data_dir`."""
+    """A data folder under our exclusive lock. Created by :func:`open_data_dir`."""
 
     def __init__(self, path: Path, instance: Instance, keys: Sequence[SealingKey], sockets: Path) -> None:
         self.path = path
@@ -67,28 +67,28 @@ class DataDir:
         self.sockets = sockets
 
     def folder(self, name: str, owner: Account | None) -> Path:
-        """The folder ``name`` for a child that runs as ``owner``, made if need be, closed to everybody else."""
+        """Return the folder ``name`` of a child that runs as ``owner``, created if needed, closed to all others."""
         path = self.path / name
         make_folder(path, 0o700, owner=owner)
         return path
 
     def socket_folder(self, name: str, owner: Account | None) -> Path:
-        """A folder for the Unix sockets of a child that runs as ``owner``, closed to everybody else but us."""
+        """Return a folder for the Unix sockets of a child that runs as ``owner``, closed to everybody else but us."""
         path = self.sockets / name
         make_folder(path, 0o700, owner=owner)
         return path
 
     def write_run_file(self, run: RunFile) -> None:
-        """Say that the appliance is ready, and where."""
+        """Publish that the appliance is ready, and its addresses."""
         write_atomically(self.path / "run.json", msgspec.json.format(msgspec.json.encode(run)) + b"\n")
 
     def remove_run_file(self) -> None:
-        """Say that the appliance is no longer ready."""
+        """Withdraw the file: the appliance is no longer ready."""
         (self.path / "run.json").unlink(missing_ok=True)
 
 
 def read_run_file(path: Path) -> RunFile | None:
-    """What the appliance on data folder ``path`` says of itself, or None if none is ready there."""
+    """Return the addresses of the appliance that runs on ``path``, or None if none is ready there."""
     try:
         return msgspec.json.decode((path / "run.json").read_bytes(), type=RunFile)
     except (FileNotFoundError, msgspec.MsgspecError):
@@ -97,8 +97,11 @@ def read_run_file(path: Path) -> RunFile | None:
 
 @contextlib.contextmanager
 def open_data_dir(path: Path) -> Iterator[DataDir]:
-    """Make, check and lock ``path``. Raises :class:`ApplianceError` when another appliance runs on it (with its pid),
-    or when it cannot be used (with the mend)."""
+    """Create, check and lock ``path``.
+
+    Raises :class:`ApplianceError` when another appliance runs on it (with its pid), or when it cannot be used (with
+    what to do about it).
+    """
     path = path.absolute()
     _make(path)
     path = path.resolve()
@@ -181,7 +184,7 @@ def _keys(path: Path) -> list[SealingKey]:
 
 
 def _make_sockets(link: Path) -> Path:
-    """A new private folder with a short path, and ``link`` to it; the one of a killed predecessor is removed."""
+    """Create a private folder with a short path, and ``link`` to it; remove the one of a killed predecessor."""
     if link.is_symlink():
         old = link.readlink()
         if re.fullmatch(rf"{SOCKETS_PREFIX}\w+", old.name) and not old.is_symlink():

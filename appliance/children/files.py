@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, owned by whom they are for."""
+"""Write files atomically, owned by the user who reads them."""
 
 import os
 import tempfile
@@ -29,8 +29,10 @@ def write_atomically(path: Path, data: bytes, *, owner: Account | None = None) -
 
 
 def bring_up_to_date(path: Path, data: bytes, *, owner: Account | None = None) -> None:
-    """Like :func:`write_atomically`, but nothing is written when ``path`` holds ``data`` already: a child can then be
-    restarted on a full disk."""
+    """Like :func:`write_atomically`, but write nothing when ``path`` holds ``data`` already.
+
+    So a child can be restarted on a full disk.
+    """
     try:
         if path.read_bytes() == data:
             return
@@ -40,7 +42,7 @@ def bring_up_to_date(path: Path, data: bytes, *, owner: Account | None = None) -
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in ``folder`` (a rename, a removal) to the disk."""
+    """Sync the names in ``folder`` (a rename, a removal) to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -49,7 +51,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(path: Path, mode: int, *, owner: Account | None = None) -> None:
-    """Make ``path`` (its parent is there) or bring the mode and owner of the one that is there in order."""
+    """Create ``path`` in an existing folder, or correct the mode and owner of an existing one."""
     path.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:

@@ -1,7 +1,7 @@
-"""Keeps one child running: starts it again after a death with growing delays, gives up after too many.
+"""Keeps one child running: restarts it after a crash with growing delays, gives up after too many.
 
-A child that dies five times within a minute will not get better by itself: the process ends with an error that shows
-the child's own last words.
+A child that dies five times within a minute will not recover by itself: the process ends with an error that shows the
+last lines the child printed.
 """
 
 import enum
@@ -26,7 +26,7 @@ SHOWN_LINES = 8
 
 
 class ChildState(enum.Enum):
-    """What a child is doing just now."""
+    """The states of a child."""
 
     STOPPED = "stopped"
     STARTING = "starting"
@@ -48,7 +48,7 @@ class ChildStatus:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How many deaths are borne: ``deaths`` within ``window`` seconds end it. ``start`` seconds may a start take."""
+    """When to give up: after ``deaths`` within ``window`` seconds. A start may take ``start`` seconds."""
 
     deaths: int = 5
     window: float = 60.0
@@ -62,7 +62,7 @@ class Readiness:
         self._event = trio.Event()
 
     def is_set(self) -> bool:
-        """Whether the child can serve now."""
+        """Return whether the child can serve now."""
         return self._event.is_set()
 
     async def wait(self) -> None:
@@ -70,22 +70,22 @@ class Readiness:
         await self._event.wait()
 
     def set(self) -> None:
-        """The child can serve."""
+        """Mark the child as able to serve."""
         self._event.set()
 
     def clear(self) -> None:
-        """The child is down."""
+        """Mark the child as down."""
         if self._event.is_set():
             self._event = trio.Event()
 
 
 class Program(Protocol):
-    """What a keeper must know of the program it keeps."""
+    """What a keeper needs to know of the program it runs."""
 
     name: str
 
     async def prepare(self) -> Command:
-        """Bring everything in order for a start. :class:`ApplianceError` ends the keeper: a person is needed."""
+        """Prepare a start. :class:`ApplianceError` ends the keeper: a person is needed."""
         ...
 
     async def until_ready(self, child: Child) -> None:
@@ -93,11 +93,11 @@ class Program(Protocol):
         ...
 
     def heard(self, line: str) -> str | None:
-        """Take one line of output; the line to keep for the last words, or None."""
+        """Handle one line of output; return the line to keep for an error message, or None."""
         ...
 
     async def ended(self, child: Child) -> None:
-        """The child has ended, wanted or not: keep what the next start should know."""
+        """Record what the next start needs to know; the child has ended, on purpose or not."""
         ...
 
 
@@ -121,7 +121,7 @@ class Keeper:
 
     @property
     def status(self) -> ChildStatus:
-        """How the child is just now."""
+        """Return the child's current status."""
         child = self._child
         return ChildStatus(
             name=self._program.name,
@@ -161,13 +161,13 @@ class Keeper:
             self._state = ChildState.STOPPED
 
     async def restart(self) -> None:
-        """Stop the child and start it again, on purpose; returns when it serves."""
+        """Stop the child and start it again; return when it can serve."""
         self._restart_wanted.set()
         self.ready.clear()
         await self.ready.wait()
 
     async def _live(self, command: Command) -> str | None:
-        """One life of the child. How it died, or None if it was stopped on purpose."""
+        """Run the child once. Return how it died, or None if it was stopped on purpose."""
         async with trio.open_nursery() as nursery:
             child = spawn(command, self._hear)
             nursery.start_soon(child.reap)

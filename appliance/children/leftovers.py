@@ -1,8 +1,8 @@
 """Processes that an earlier, killed appliance left behind on one of our folders.
 
-They are recognised by what they work on, not by a recorded number: process ids are given out again (in a container
-at each boot the same ones), while a server whose argument or working directory is our folder can only be ours. The
-caller holds the lock on ``data_dir``, so none of them belongs to a living appliance.
+They are recognised by the folder they work on, not by a recorded process id: ids are reused (in a container the same
+ones at each boot), while a server whose argument or working directory is our folder can only be ours. The caller holds
+the lock on ``data_dir``, so none of them belongs to a running appliance.
 """
 
 import os
@@ -30,7 +30,7 @@ class Process:
 
 
 def processes() -> list[Process]:
-    """All processes that /proc shows us, zombies left out (they have no arguments)."""
+    """Return all processes that /proc shows us, without zombies (they have no arguments)."""
     found = []
     for entry in PROC.iterdir():
         if entry.name.isdecimal():
@@ -45,7 +45,7 @@ def processes() -> list[Process]:
 
 
 def leftovers(path: Path, programs: frozenset[str]) -> list[Process]:
-    """The processes of ``programs`` (base names, or ``setpriv`` about to become one) that work on ``path``."""
+    """Return the processes of ``programs`` (base names, or ``setpriv`` about to become one) that work on ``path``."""
     return [process for process in processes() if _works_on(process, path, programs)]
 
 
@@ -65,7 +65,7 @@ def _works_on(process: Process, path: Path, programs: frozenset[str]) -> bool:
 
 
 async def stop_leftovers(path: Path, programs: frozenset[str], *, polite: signal.Signals, seconds: float = 10.0) -> int:
-    """Stop every leftover on ``path``: ``polite`` first, SIGKILL after ``seconds``. Returns how many there were."""
+    """Stop every leftover on ``path``: ``polite`` first, SIGKILL after ``seconds``. Return their number."""
     found = leftovers(path, programs)
     if not found:
         return 0

@@ -5,7 +5,7 @@ CUT = " [cut]"
 
 
 def printable(line: str) -> str:
-    """``line`` with everything that could move a cursor or forge a line written as an escape (``\\x1b``)."""
+    """Return ``line`` with everything that could move a cursor or forge a line escaped (``\\x1b``)."""
     if line.isprintable():
         return line
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
@@ -21,7 +21,7 @@ class LineSplitter:
         self._cutting = False
 
     def feed(self, chunk: bytes) -> list[str]:
-        """The lines that ``chunk`` completes, without their ends; empty lines are left out."""
+        """Return the lines that ``chunk`` completes, without line ends; empty lines are left out."""
         *complete, rest = (self._rest + chunk).split(b"\n")
         lines = [self._finish(raw) for raw in complete]
         if len(rest) > MAX_LINE_BYTES:
@@ -33,7 +33,7 @@ class LineSplitter:
         return [line for line in lines if line]
 
     def end(self) -> list[str]:
-        """The unfinished last line, if there is one."""
+        """Return the unfinished last line, if there is one."""
         return self.feed(b"\n") if self._rest else []
 
     def _finish(self, raw: bytes) -> str:

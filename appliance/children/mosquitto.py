@@ -3,10 +3,10 @@
 A broker without a subscriber acknowledges what devices send and drops it. So devices are let in only when the
 appliance's durable session and its subscription are known to be in the broker's store:
 
-    private ---- open_devices() ----> open       the broker stops (it saves), the store is looked into, it starts again
-    open ------ close_devices() ----> private    the session turned out to be gone
-    open ------ death --------------> private    what was saved last is unknown
-    open ------ clean stop ---------> open       the next start finds the very store that was saved
+    private ---- open_devices() ----> open       the broker stops and saves, the store is checked, it starts again
+    open ------ close_devices() ----> private    the broker has lost the session
+    open ------ crash --------------> private    it is unknown what was saved last
+    open ------ clean stop ---------> open       the next start finds the same store that was saved
 
 The owner of the session calls :meth:`Mosquitto.open_devices` after every subscription; when devices are let in
 already, that does nothing.
@@ -44,8 +44,8 @@ class Mosquitto:
     ) -> None:
         """``host:port`` is for devices, port 0 picks a free one. ``subscription`` is the topic filter that the
         session of ``data_dir.instance.mqtt_client_id`` must hold before devices are let in. ``on_line`` gets every
-        line the broker prints, our own client id blackened; ``talkative`` makes that several a message, with the
-        topics that were denied."""
+        line the broker prints, with our own client id masked; ``debug_logging`` makes it several lines a message,
+        denied topics included."""
         self._program = BrokerProgram(
             data_dir,
             files.DeviceListener(host, port),
@@ -65,17 +65,17 @@ class Mosquitto:
 
     @property
     def devices(self) -> files.DeviceListener:
-        """Where devices connect; the port is the real one once :meth:`run` has started."""
+        """The listener for devices; its port is the real one once :meth:`run` has started."""
         return self._program.devices
 
     @property
     def devices_open(self) -> bool:
-        """Whether devices are let in now."""
+        """Whether devices can connect now."""
         return self._keeper.ready.is_set() and self._program.devices_open
 
     @property
     def stores_lost(self) -> int:
-        """How often since the start of the process the broker's state was found damaged, replaced or gone."""
+        """How often the broker's state was found damaged, replaced or gone since the start of the process."""
         return self._program.stores_lost
 
     @property
@@ -87,7 +87,7 @@ class Mosquitto:
 
     @property
     def status(self) -> ChildStatus:
-        """How the broker is just now."""
+        """The broker's current status."""
         return self._keeper.status
 
     @property
@@ -104,7 +104,7 @@ class Mosquitto:
         await self._keeper.run(lambda: task_status.started(self.endpoint))
 
     async def open_devices(self) -> bool:
-        """Let devices in, after the session has subscribed. True if they are.
+        """Open the device listener, after the session has subscribed. Return whether it is open.
 
         Unless they are already, the broker restarts, which ends every connection: the caller's client comes back to
         its session. False means that the broker's store does not hold the subscription (the broker died in
@@ -117,7 +117,7 @@ class Mosquitto:
             return self._program.devices_open
 
     async def close_devices(self) -> None:
-        """Shut devices out: the session is gone. Ends every connection; connect, subscribe, open again."""
+        """Close the device listener: the session is gone. Ends every connection; connect, subscribe, open again."""
         async with self._changing:
             if self.devices_open:
                 self._program.lose_state("the broker does not know our session")
@@ -125,14 +125,14 @@ class Mosquitto:
                 await self._keeper.restart()
 
     async def write(self, *, users: files.Users | None = None, debug_logging: bool | None = None) -> None:
-        """Bring what is given into the broker's files; it reads them at its next start or :meth:`reload`.
+        """Write what is given into the broker's files; it reads them at its next start or :meth:`reload`.
 
         Raises OSError when the disk does not take them.
         """
         await self._program.write(users, debug_logging)
 
     async def reload(self) -> bool:
-        """Have the broker read its files again; True once it judges by them. Who is no longer in them is dropped.
+        """Make the broker read its files again; return True once it applies them. Removed users are disconnected.
 
         False when it is down or ended meanwhile: it reads them when it starts. Call this only while the session is
         connected (:mod:`appliance.children.mosquitto_reload` says why).
@@ -144,10 +144,10 @@ class Mosquitto:
 
     @property
     def reloads(self) -> int:
-        """How often the broker has read its files again since the start of the process."""
+        """Number of reloads since the start of the process."""
         return self._program.reloader.count
 
     def save(self) -> None:
-        """Have the broker write its store now (SIGUSR1); one that is down has written it."""
+        """Make the broker write its store now (SIGUSR1); a stopped one has written it."""
         if self._keeper.child is not None and self._keeper.ready.is_set():
             self._keeper.child.signal(signal.SIGUSR1)

@@ -1,4 +1,4 @@
-"""The files Mosquitto reads, rendered from values: pure text, nothing is read or written here.
+"""Render the files that Mosquitto reads. Pure: nothing is read or written here.
 
 ``per_listener_settings`` stays off although the appliance's user has a listener of its own. With it on, Mosquitto 2.0
 ties a stored session to its listener by TCP port; a session that came in over a Unix socket has none, so after each
@@ -39,7 +39,7 @@ class Users:
 
 @dataclass(frozen=True, slots=True)
 class BrokerLimits:
-    """What the broker bears. The queue is what the appliance may be away for."""
+    """The broker's limits. The queue bounds how long the appliance may be away."""
 
     max_message_bytes: int = 256 * 1024  # above our own limit, so that we see and quarantine what is too large
     max_queued_messages: int = 200_000
@@ -55,21 +55,21 @@ class BrokerLimits:
 
 @dataclass(frozen=True, slots=True)
 class DeviceListener:
-    """Where devices connect."""
+    """The address that devices connect to."""
 
     host: str
     port: int
 
 
 def password_file(private_hash: str, users: Users) -> str:
-    """The appliance's own user first, with the hash of its password."""
+    """Return the password file: the appliance's own user first, with the hash of its password."""
     return f"{PRIVATE_USER}:{private_hash}\n{users.passwords}"
 
 
 def acl_file(users: Users) -> str:
-    """The appliance's user may everything; a device, and a tenant's claim user, what its own name spells.
+    """Return the ACL: the appliance's user may do everything, a device and a claim user what their own name permits.
 
-    Denials come first in the broker's judgement; each costs a publish of that claim user about 0.2 microseconds.
+    The broker checks denials first; each costs a publish of that claim user about 0.2 microseconds.
     """
     return f"""# Written at every start and every change of users; changes by hand are lost.
 user {PRIVATE_USER}
@@ -91,9 +91,9 @@ def configuration(
     *,
     debug_logging: bool = False,
 ) -> str:
-    """mosquitto.conf with the private listener, and with the device listener if ``devices`` is given.
+    """Return mosquitto.conf with the private listener, and with the device listener if ``devices`` is given.
 
-    ``talkative``: several lines a message, among them the topics that were denied.
+    ``debug_logging``: several log lines a message, denied topics among them.
     """
     lines = [
         "# Written at every start; changes are lost.",
@@ -150,6 +150,6 @@ def _limits(program: MosquittoProgram, limits: BrokerLimits) -> Sequence[str]:
         "queue_qos0_messages true",
         "check_retain_source true",
     ]
-    if program.version < (2, 1, 0):  # from then on max_packet_size alone rules
+    if program.version < (2, 1, 0):  # later versions have max_packet_size alone
         lines.append(f"message_size_limit {limits.max_message_bytes}")
     return lines

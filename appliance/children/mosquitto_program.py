@@ -1,4 +1,4 @@
-"""What the keeper must know of Mosquitto: how a start is prepared, what its lines mean, what stays after its end."""
+"""What the keeper needs to know of Mosquitto: preparing a start, reading its log lines, recording a clean stop."""
 
 import contextlib
 import mmap
@@ -39,7 +39,7 @@ OPEN_FILES = 20_000
 RECEIPT = "broker-saved.json"
 PASSWORD_BYTES = 16
 
-# Lines that name client ids or come for each connection or each save: they go to the one who reads the door, not to
+# Lines that name client ids or come for each connection or each save: they go to the reader of broker refusals, not to
 # the log.
 UNLOGGED = re.compile(r"^(New connection|New client|Client |Saving in-memory database|Reloading config)")
 BROKEN_STORE = re.compile(r"Couldn't open database|Unable to restore persistent database|Corrupt persistent database")
@@ -47,7 +47,7 @@ BROKEN_STORE = re.compile(r"Couldn't open database|Unable to restore persistent 
 
 @dataclass(frozen=True, slots=True)
 class BrokerEndpoint:
-    """Where and as whom the appliance connects. The password is new at each start of the process."""
+    """The appliance's own address, user and password; the password is new at each start of the process."""
 
     socket: Path
     username: str
@@ -55,14 +55,14 @@ class BrokerEndpoint:
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What the store looked like when a broker with open device listeners was stopped cleanly."""
+    """Size and time of the store when a broker with an open device listener was stopped cleanly."""
 
     size: int
     mtime_ns: int
 
 
 class BrokerProgram:
-    """One Mosquitto, started as often as need be."""
+    """The embedded Mosquitto, across its restarts."""
 
     name = "Mosquitto"
 
@@ -90,7 +90,7 @@ class BrokerProgram:
         self._subscription = subscription
         self._users = users
         self._debug_logging = debug_logging
-        self._talks = False
+        self._debug_lines = False
         self._writing = trio.Lock()
         self._limits = limits
         self._on_line = on_line
@@ -103,7 +103,7 @@ class BrokerProgram:
         self._private_hash = hash_password(self.endpoint.password)
 
     async def settle(self) -> None:
-        """Find the program and the port before anything starts, so that a taken one is told at once."""
+        """Find the program and the port before anything starts, so that a port in use is reported at once."""
         self.program = await find_mosquitto()
         await stop_leftovers(self._folder / files.CONFIGURATION, PROGRAMS, polite=signal.SIGTERM)
         if self.devices.port == 0:
@@ -127,7 +127,7 @@ class BrokerProgram:
         self._receipt.unlink(missing_ok=True)
         async with self._writing:
             self._render(self.program)
-        self._talks = self._debug_logging
+        self._debug_lines = self._debug_logging
         with contextlib.suppress(FileNotFoundError):
             self.endpoint.socket.unlink()
         return Command(
@@ -150,8 +150,8 @@ class BrokerProgram:
         if BROKEN_STORE.search(line):
             self._store_broken = True
         if BEGINS in line:
-            self._talks = self._debug_logging
-        if UNLOGGED.match(line) or (self._talks and not line.startswith(("Error", "Warning"))):
+            self._debug_lines = self._debug_logging
+        if UNLOGGED.match(line) or (self._debug_lines and not line.startswith(("Error", "Warning"))):
             return None
         if line.startswith("Error"):
             log.error("mosquitto", line=line)
@@ -162,32 +162,32 @@ class BrokerProgram:
         return line
 
     async def ended(self, child: Child) -> None:
-        """After a clean stop with devices let in, remember the store; after anything else, trust nothing."""
+        """After a clean stop with the device listener open, record the store; after anything else, trust nothing."""
         clean = child.returncode == 0
         if not clean:
             self.devices_wanted = False
         elif self.devices_open and (seen := self._look_at_store()) is not None:
             try:
                 write_atomically(self._receipt, msgspec.json.encode(seen))
-            except OSError as error:  # a full disk: the next start goes the long way
-                log.warning("the broker's state cannot be noted", error=str(error))
+            except OSError as error:  # a full disk: the next start checks the store instead
+                log.warning("the broker's state cannot be recorded", error=str(error))
 
     def lose_state(self, why: str) -> None:
-        """What the broker had queued is gone: say so once, until devices are let in again."""
+        """Report once that the broker's queue is lost, until the device listener is opened again."""
         if not self._state_is_lost:
             self._state_is_lost = True
             self.stores_lost += 1
             log.error("broker state lost", why=why)
 
     async def write(self, users: files.Users | None, debug_logging: bool | None) -> None:
-        """Remember what is given, and write it unless the first start is still to come."""
+        """Keep what is given, and write it unless the first start is still to come."""
         self._users = self._users if users is None else users
         self._debug_logging = self._debug_logging if debug_logging is None else debug_logging
         if self._rendered is not None:
             async with self._writing:
                 # In a thread: 10,000 users are 1.5 MB, and they are synced.
                 await trio.to_thread.run_sync(self._render, self._rendered)
-        self._talks = self._talks or self._debug_logging
+        self._debug_lines = self._debug_lines or self._debug_logging
 
     @property
     def _receipt(self) -> Path:
@@ -238,7 +238,7 @@ class BrokerProgram:
         raise ApplianceError(f"Port {port} is taken by {owner.describe()}: {mend}")
 
     def _look_at_store(self) -> Receipt | None:
-        """Size and time of the store, or None if there is none."""
+        """Return size and time of the store, or None if there is none."""
         try:
             status = self._store.stat()
         except OSError:
@@ -256,11 +256,11 @@ class BrokerProgram:
         return False
 
     def _store_holds_subscription(self, program: MosquittoProgram) -> bool:
-        """Whether the store that the coming broker reads has our session with its subscription.
+        """Return whether the store that the next broker reads has our session with its subscription.
 
         Mosquitto writes a subscription as client id and topic filter in one, after all messages, so finding that also
         shows that the file was not cut off before. With persist-sqlite every change is on the disk before it is
-        acknowledged: the caller's word is enough.
+        acknowledged, so the file need not be read.
         """
         if program.persist_sqlite is not None:
             return True
@@ -271,7 +271,7 @@ class BrokerProgram:
         except (OSError, ValueError):  # not there; empty
             held = False
         if not held:
-            log.warning("the broker's store does not hold our subscription: devices stay shut out")
+            log.warning("the broker's store does not hold our subscription: the device listener stays closed")
         return held
 
     def _set_broken_store_aside(self) -> None:

@@ -1,7 +1,7 @@
-"""Has a running Mosquitto read its files again, and knows when it has.
+"""Makes a running Mosquitto read its files again, and detects when it has.
 
-SIGHUP only sets a flag, and a second one that comes while the broker is still at the first is lost with it. So there is
-one reload at a time: signal, the broker's word that it begins, and then proof that it is back in its loop.
+SIGHUP only sets a flag, and a second signal during a reload is lost with it. So there is one reload at a time: signal,
+the log line that it begins, and then proof that the broker is back in its loop.
 
 Only while the appliance's own session is connected. A session that was restored from the store has no password, so a
 reload finds it "not authorised" and takes its rights: until it comes back, the broker acknowledges what devices publish
@@ -22,23 +22,23 @@ PATIENCE = 10.0
 
 
 class Reloader:
-    """Hears what the broker says, and signals."""
+    """Signals the broker, and reads its log lines for the answer."""
 
     def __init__(self) -> None:
         self._begun = trio.Event()
         self._turn = trio.Lock()
         self.count = 0
-        """Reloads that were seen through."""
+        """Completed reloads."""
 
     def heard(self, line: str) -> None:
-        """Take one line of the broker's output."""
+        """Handle one line of the broker's output."""
         if BEGINS in line:
             self._begun.set()
 
     async def reload(self, child: Child, private_socket: Path) -> bool:
-        """Reload, and return True once the broker judges by what its files held when this was called.
+        """Reload, and return True once the broker applies what its files held when this was called.
 
-        False when it ended instead or stayed silent: its successor reads the files by itself.
+        Return False when it ended or did not answer: its successor reads the files by itself.
         """
         async with self._turn:
             self._begun = trio.Event()
@@ -52,7 +52,7 @@ class Reloader:
 
 
 async def _serves(private_socket: Path) -> bool:
-    """Return when the broker has hung up on a caller who came after the reload began: it is back in its loop."""
+    """Return when the broker closes a connection opened after the reload began: it is back in its loop."""
     try:
         async with await trio.open_unix_socket(str(private_socket)) as stream:
             await stream.send_eof()

@@ -1,4 +1,4 @@
-"""Reaping as process 1: in a container the kernel hands us every orphan, and a zombie stays until we wait for it."""
+"""Reap orphans as process 1: in a container the kernel gives us every orphan, and a zombie stays until waited for."""
 
 import os
 from pathlib import Path
@@ -12,10 +12,10 @@ PERIOD_SECONDS = 5.0
 
 
 async def reap_forever(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Reap what nobody else will, until cancelled. Returns at once when we are not process 1.
+    """Reap children that nobody else waits for, until cancelled. Return at once when we are not process 1.
 
-    Whoever starts a process waits for it within moments. A child that is a zombie in two looks in a row, five seconds
-    apart, has nobody: it was handed to us.
+    Our own code waits for its processes within moments. A child that is a zombie in two checks in a row, five seconds
+    apart, was given to us by the kernel.
     """
     task_status.started()
     if os.getpid() != 1:
@@ -29,7 +29,7 @@ async def reap_forever(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_
 
 
 def zombie_children() -> frozenset[int]:
-    """Our direct children that have ended and were not waited for."""
+    """Return the pids of our direct children that have ended and were not waited for."""
     return frozenset(int(entry.name) for entry in Path("/proc").iterdir() if _is_zombie_child(entry))
 
 

@@ -1,4 +1,4 @@
-"""Waiting for what tells nobody when it happens: files and processes of others."""
+"""Wait by polling, for changes that notify nobody: files and processes of others."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import trio
 
 
 async def until(condition: Callable[[], bool], *, period: float) -> None:
-    """Return when ``condition`` holds, looking every ``period`` seconds. Deadlines are the caller's scopes."""
+    """Return when ``condition`` holds; check it every ``period`` seconds. Deadlines are the caller's cancel scopes."""
     while True:
         if condition():
             return

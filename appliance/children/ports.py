@@ -1,4 +1,4 @@
-"""Is a TCP port free, and if not, who has it?"""
+"""Find out whether a TCP port is free, and which process listens on it."""
 
 import contextlib
 import errno
@@ -15,14 +15,14 @@ LISTEN = "0A"  # the state column of /proc/net/tcp
 
 @dataclass(frozen=True, slots=True)
 class PortOwner:
-    """Who listens on a port, as far as we may see: all fields are None where only root could tell."""
+    """The process that listens on a port; fields are None where only root could find out."""
 
     pid: int | None
     command: str | None
     user: str | None
 
     def describe(self) -> str:
-        """For people: ``/usr/sbin/mosquitto -c ... (pid 712)``."""
+        """Return a text for people: ``/usr/sbin/mosquitto -c ... (pid 712)``."""
         if self.command is not None:
             return f"{self.command} (pid {self.pid})"
         if self.user is not None:
@@ -31,13 +31,13 @@ class PortOwner:
 
 
 def free_port(host: str) -> int:
-    """A port that is free on ``host`` just now."""
+    """Return a port that is free on ``host`` at this moment."""
     with _listen(host, 0) as listener:
         return int(listener.getsockname()[1])
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether we could listen on ``host:port``. Raises OSError for a host that is not ours or a forbidden port."""
+    """Return whether we could listen on ``host:port``. Raises OSError for a foreign host or a forbidden port."""
     try:
         _listen(host, port).close()
     except OSError as error:
@@ -65,7 +65,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def port_owner(port: int) -> PortOwner:
-    """Who listens on ``port`` on any address."""
+    """Return the process that listens on ``port``, on any address."""
     inodes, uids = _listeners(port)
     owner_pid = _pid_with_socket(inodes)
     if owner_pid is None:
@@ -80,7 +80,7 @@ def port_owner(port: int) -> PortOwner:
 
 
 def _listeners(port: int) -> tuple[set[str], set[int]]:
-    """Socket inodes and user ids of what listens on ``port``."""
+    """Return the socket inodes and user ids of the listeners on ``port``."""
     inodes: set[str] = set()
     uids: set[int] = set()
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
@@ -107,7 +107,7 @@ def _pid_with_socket(inodes: set[str]) -> int | None:
 
 
 def _only_process_of(uids: set[int]) -> int | None:
-    """The one process of the one user, for those who may not look into other users' file descriptors."""
+    """Return the only process of the only user: without root we cannot read other users' file descriptors."""
     if len(uids) != 1 or uids == {0} or uids == {os.geteuid()}:
         return None
     (uid,) = uids

@@ -1,4 +1,4 @@
-"""The embedded Postgres: made on the first start, on a Unix socket only, kept running until cancelled."""
+"""The embedded Postgres: created on the first start, reachable by Unix socket only, kept running until cancelled."""
 
 import shutil
 import signal
@@ -37,7 +37,7 @@ STATUS_LINE = 7  # of postmaster.pid, counted from 0: what pg_ctl -w waits for
 
 @dataclass(frozen=True, slots=True)
 class PostgresEndpoint:
-    """Where the server listens: libpq's ``host`` and ``port`` of a Unix socket."""
+    """The server's address: libpq's ``host`` and ``port`` of a Unix socket."""
 
     socket_dir: Path
     port: int = postgres_files.PORT
@@ -56,14 +56,14 @@ class Postgres:
         patience: Patience | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> None:
-        """``roles`` are the login roles that our own user may take besides the superuser ``postgres``."""
+        """``roles`` are the login roles that our own user may assume besides the superuser ``postgres``."""
         patience = patience or Patience(start=RECOVERY_SECONDS)
         self._program = _PostgresProgram(data_dir, tuple(roles), memory or postgres_files.Memory(), on_line)
         self._keeper = Keeper(self._program, clock or SystemClock(), patience)
 
     @property
     def endpoint(self) -> PostgresEndpoint:
-        """Where to connect, once :meth:`run` has started."""
+        """The address to connect to, once :meth:`run` has started."""
         return PostgresEndpoint(self._program.sockets)
 
     @property
@@ -75,7 +75,7 @@ class Postgres:
 
     @property
     def status(self) -> ChildStatus:
-        """How the server is just now."""
+        """The server's current status."""
         return self._keeper.status
 
     @property
@@ -92,7 +92,7 @@ class Postgres:
 
 
 class _PostgresProgram:
-    """What the keeper must know of Postgres."""
+    """What the keeper needs to know of Postgres."""
 
     name = "Postgres"
 
@@ -114,7 +114,7 @@ class _PostgresProgram:
 
     @property
     def sockets(self) -> Path:
-        """Where the server's socket is."""
+        """The folder of the server's socket."""
         return self._data_dir.sockets / "postgres"
 
     async def prepare(self) -> Command:
@@ -158,7 +158,7 @@ class _PostgresProgram:
         return line
 
     async def ended(self, child: Child) -> None:
-        """Nothing to keep: the data say everything."""
+        """Record nothing: the data folder is complete by itself."""
 
     def _data_version(self) -> int | None:
         try:
@@ -185,7 +185,7 @@ class _PostgresProgram:
             bring_up_to_date(self._cluster / name, text.encode(), owner=account)
 
     async def _make_cluster(self, programs: PostgresPrograms, account: Account | None) -> None:
-        """initdb into a folder that gets its name only when it is whole: a killed one leaves nothing half."""
+        """Run initdb in a folder that is renamed when complete, so that a killed initdb leaves no partial cluster."""
         self._make_room()
         make_folder(self._unfinished, 0o700, owner=account)
         log.info("making a new database cluster", folder=str(self._cluster), version=programs.major)

@@ -1,4 +1,4 @@
-"""The files Postgres reads at its start, rendered from a few settings: pure text, nothing is read or written here."""
+"""Render the files that Postgres reads at its start, from a few settings. Pure: nothing is read or written here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ SUPERUSER = "postgres"
 MAP = "appliance"
 INCLUDE = "appliance.conf"
 
-# What the promises rest on: given on the command line, which neither a hand-edited file nor ALTER SYSTEM outranks.
+# Durability depends on these: given on the command line, which neither an edited file nor ALTER SYSTEM overrides.
 DURABLE: tuple[tuple[str, str], ...] = (
     ("fsync", "on"),
     ("full_page_writes", "on"),
@@ -20,7 +20,7 @@ DURABLE: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a gateway of 1 to 4 GB gives its database. Sizes in MB."""
+    """Settings for a gateway of 1 to 4 GB. Sizes in MB."""
 
     shared_buffers: int = 128
     work_mem: int = 8
@@ -30,7 +30,7 @@ class Memory:
 
 
 def configuration(sockets: Path, memory: Memory) -> str:
-    """The include file, written anew at every start."""
+    """Return the include file, written anew at every start."""
     settings = {
         "listen_addresses": "''",
         "port": str(PORT),
@@ -44,7 +44,7 @@ def configuration(sockets: Path, memory: Memory) -> str:
         "min_wal_size": "128MB",
         "checkpoint_timeout": "15min",
         "jit": "off",  # compiles for longer than our queries run
-        "max_locks_per_transaction": "256",  # one a partition and index a query touches
+        "max_locks_per_transaction": "256",  # one for each partition and index that a query touches
         "TimeZone": "'UTC'",
         "log_timezone": "'UTC'",
         "log_destination": "'stderr'",
@@ -66,18 +66,18 @@ def configuration(sockets: Path, memory: Memory) -> str:
 
 
 def host_based_authentication() -> str:
-    """pg_hba.conf: the Unix socket with the kernel's word for who connects, and nothing else."""
+    """Return pg_hba.conf: the Unix socket with peer authentication, and nothing else."""
     return f"# Written at every start; changes are lost.\nlocal all all peer map={MAP}\n"
 
 
 def identity_map(users: Sequence[str], roles: Sequence[str]) -> str:
-    """pg_ident.conf: each of the system's ``users`` may log in as the superuser and as each of ``roles``."""
+    """Return pg_ident.conf: each of the system's ``users`` may log in as the superuser and as each of ``roles``."""
     lines = [f"{MAP} {_name(user)} {_name(role)}" for user in dict.fromkeys(users) for role in (SUPERUSER, *roles)]
     return "\n".join(["# Written at every start; changes are lost.", *lines, ""])
 
 
 def quoted(value: str) -> str:
-    """A value of postgresql.conf in quotes."""
+    """Return a value of postgresql.conf in quotes."""
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 

@@ -1,4 +1,4 @@
-"""One child process: started so that it never outlives us for long, read line by line, stopped politely then firmly.
+"""One child process: it never outlives us for long, is read line by line, and is asked to stop before it is killed.
 
 PR_SET_PDEATHSIG makes the kernel signal the child when its parent ends. It belongs to the *thread* that forked, so
 children are started by the main thread only (``trio.lowlevel.open_process`` forks in a worker thread that idles out
@@ -45,21 +45,21 @@ ENVIRONMENT: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to start, as whom, and how it is asked to stop."""
+    """A program to start, its user, and how it is asked to stop."""
 
     name: str
     argv: tuple[str, ...]
     account: Account | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10.0
-    stop_answer: str | None = None  # part of a line with which it says at once that it stops; None: it says nothing
-    death_signal: signal.Signals | None = None  # what the child gets when we die; None: the stop signal
+    stop_answer: str | None = None  # part of the line it prints at once when it stops; None: it prints none
+    death_signal: signal.Signals | None = None  # sent by the kernel when we die; None: the stop signal
     open_files: int | None = None  # wanted RLIMIT_NOFILE, up to what the system permits
     environment: Mapping[str, str] = field(default_factory=lambda: dict(ENVIRONMENT))
 
 
 class Child:
-    """A running process. Made by :func:`spawn`; somebody must run :meth:`reap` until it has ended."""
+    """A running process, started by :func:`spawn`; the caller must run :meth:`reap` until it has ended."""
 
     def __init__(self, command: Command, process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
         if process.stdout is None:
@@ -77,23 +77,23 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process id; still ours after the end, for messages."""
+        """The process id; kept after the end, for messages."""
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs; the exit code; or the negative number of the signal that ended it."""
+        """The exit code, the negative number of the signal that ended it, or None while it runs."""
         return self._process.poll()
 
     def describe_end(self) -> str:
-        """How it ended, for people: ``exit code 1`` or ``SIGKILL``."""
+        """Return how it ended, for people: ``exit code 1`` or ``SIGKILL``."""
         code = self.returncode
         if code is None:
             return "does not end"
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     async def reap(self) -> None:
-        """Read its output and reap it. Returns after it has ended, whoever is cancelled meanwhile."""
+        """Read its output and reap it. Return after it has ended, even when cancelled before."""
         try:
             with self._reaping:
                 async with trio.open_nursery() as nursery:
@@ -111,11 +111,11 @@ class Child:
             self._answered.set()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal; nothing happens if it has ended."""
+        """Send a signal; do nothing if it has ended."""
         self._process.send_signal(number)
 
     async def stop(self) -> None:
-        """Ask it to stop, and kill it when it has not within its ``stop_seconds``.
+        """Ask it to stop, and kill it when it has not ended within its ``stop_seconds``.
 
         Shielded from cancellation and bounded by ``stop_seconds + KILL_SECONDS``: a process that survives SIGKILL
         for that long hangs in the kernel, and waiting would not help it. One that has a ``stop_answer`` and does not
@@ -137,7 +137,7 @@ class Child:
                 self._reaping.cancel()
 
     async def _answers(self) -> bool:
-        """Whether it says within ANSWER_SECONDS that it stops, or has stopped."""
+        """Return whether it announces within ANSWER_SECONDS that it stops, or has ended."""
         with trio.move_on_after(ANSWER_SECONDS):
             await self._answered.wait()
         return self._answered.is_set()
@@ -159,7 +159,7 @@ class Child:
 
 
 def spawn(command: Command, on_line: Callable[[str], None]) -> Child:
-    """Start ``command`` in a session of its own (Ctrl+C must not reach it), as its user, tied to our life.
+    """Start ``command`` as its user, in a session of its own (Ctrl+C must not reach it), to be ended with us.
 
     ``on_line`` gets every line of its output, already safe to log. Call from the main thread.
     """
@@ -188,7 +188,7 @@ def spawn(command: Command, on_line: Callable[[str], None]) -> Child:
 
 
 def _allow_open_files(wanted: int) -> None:
-    """Raise our own soft limit, which the child inherits: another user's process we may not change."""
+    """Raise our own soft limit, which the child inherits: we may not change another user's process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     ceiling = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < ceiling:
@@ -196,7 +196,7 @@ def _allow_open_files(wanted: int) -> None:
 
 
 def spare_when_memory_ends(pid: int) -> None:
-    """Make the kernel prefer the appliance to ``pid`` when it must kill something for want of memory."""
+    """Make the kernel kill the appliance before ``pid`` when memory runs out."""
     score = Path(f"/proc/{pid}/oom_score_adj")
     try:
         score.write_text(str(PREFERRED_OOM_SCORE))
@@ -204,11 +204,11 @@ def spare_when_memory_ends(pid: int) -> None:
     except PermissionError:
         log.debug("no right to spare a child, offering ourselves first", pid=pid)
     except OSError as error:
-        log.debug("the order of death stays as it is", pid=pid, error=str(error))
-        return  # it has ended, which its keeper will see; or /proc is read-only
+        log.debug("the order in which the kernel kills stays as it is", pid=pid, error=str(error))
+        return  # it has ended, which its keeper notices; or /proc is read-only
     try:
         own = Path("/proc/self/oom_score_adj")
         own.write_text(str(max(OWN_OOM_SCORE, int(own.read_text()))))
         score.write_text("0")
     except OSError as error:  # it has ended, which its keeper will see; or /proc is read-only
-        log.debug("the order of death stays as it is", pid=pid, error=str(error))
+        log.debug("the order in which the kernel kills stays as it is", pid=pid, error=str(error))

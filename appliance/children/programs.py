@@ -1,4 +1,4 @@
-"""Finding Postgres and Mosquitto on this machine: on PATH, or where Debian puts them."""
+"""Find Postgres and Mosquitto on this machine: on PATH, or where Debian installs them."""
 
 import re
 import shutil
@@ -41,7 +41,7 @@ class MosquittoProgram:
 
 
 async def find_postgres(major: int | None) -> PostgresPrograms:
-    """The newest Postgres from 15 on, or exactly ``major`` when data of that version exist.
+    """Return the newest Postgres from 15 on, or exactly ``major`` when data of that version exist.
 
     Raises :class:`ApplianceError` that names the Debian package to install.
     """
@@ -67,13 +67,13 @@ async def find_postgres(major: int | None) -> PostgresPrograms:
 
 
 async def find_mosquitto() -> MosquittoProgram:
-    """Mosquitto 2.0 or newer; raises :class:`ApplianceError` that names the Debian package to install."""
+    """Return Mosquitto 2.0 or newer; raises :class:`ApplianceError` that names the Debian package to install."""
     path = shutil.which("mosquitto") or shutil.which("mosquitto", path=":".join(SYSTEM_PLACES))
     if path is None:
         raise ApplianceError("Mosquitto was not found: `apt-get install mosquitto`, or set broker.url")
     match = re.search(r"mosquitto version (\d+)\.(\d+)\.(\d+)", await _ask([path, "-h"]))
     if match is None:
-        raise ApplianceError(f"{path} does not tell its version: is it Mosquitto?")
+        raise ApplianceError(f"{path} does not print its version: is it Mosquitto?")
     version = (int(match[1]), int(match[2]), int(match[3]))
     if version < OLDEST_MOSQUITTO:
         raise ApplianceError(
@@ -85,7 +85,7 @@ async def find_mosquitto() -> MosquittoProgram:
 
 
 def _postgres_folders() -> list[Path]:
-    """Folders with both programs; what is on PATH comes last and so wins among equal versions."""
+    """Return folders with both programs; the one on PATH comes last and so wins among equal versions."""
     on_path = shutil.which("postgres")
     folders = [*sorted(DEBIAN_POSTGRES.glob("*/bin")), *([Path(on_path).resolve().parent] if on_path else [])]
     return [folder for folder in folders if (folder / "postgres").exists() and (folder / "initdb").exists()]

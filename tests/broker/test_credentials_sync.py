@@ -284,12 +284,12 @@ async def test_changes_of_a_time_without_a_connection_are_caught_up(database: Da
                     await trio.sleep(0.05)
 
 
-async def test_the_broker_talks_when_asked(database: Database, folder: Path) -> None:
+async def test_debug_logging_is_turned_on_when_asked(database: Database, folder: Path) -> None:
     async with world(database, folder) as there:
         config = folder / "data" / "mosquitto" / "mosquitto.conf"
         before = there.mosquitto.reloads
         for wanted in (True, False):
-            there.users.talk(wanted)
+            there.users.request_debug_logging(wanted)
             with trio.fail_after(60):
                 while there.mosquitto.reloads == before:
                     await trio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What the broker's lines tell, and when it is to talk. The lines are Mosquitto 2.0.11's own."""
+"""How the broker's log is read, and when its debug logging is on. The lines are Mosquitto 2.0.11's own."""
 
 import re
 
@@ -50,7 +50,7 @@ def test_a_wrong_password_shows_the_address() -> None:
     assert read(*lines) == [BrokerRefusal(RefusalCause.SIGN_IN, 1.0, "192.0.2.7")]
 
 
-def test_among_several_callers_only_a_talking_broker_tells_which() -> None:
+def test_among_several_connections_only_debug_logging_tells_which_was_refused() -> None:
     arrivals = ("New connection from 192.0.2.7:1 on port 1883.", "New connection from 192.0.2.8:2 on port 1883.")
     left = "Client <unknown> disconnected, not authorised."
     assert read(*arrivals, left) == [BrokerRefusal(RefusalCause.SIGN_IN, 2.0, None)]
@@ -210,15 +210,15 @@ async def test_a_flood_silences_the_broker_for_a_while(autojump_clock: MockClock
         assert said == []
         clock.now += 0.9
         kept.heard("Sending PUBACK to esp (m1, rc0)")
-        talks = [kept.debug_logging]
+        states = [kept.debug_logging]
         await trio.sleep(MAX_QUIET_SECONDS + 1)
         assert [wanted for wanted, _ in said] == [False, True]
         assert QUIET_SECONDS <= said[1][1] - begun < 2 * QUIET_SECONDS
-        assert [*talks, kept.debug_logging] == [False, True]
+        assert [*states, kept.debug_logging] == [False, True]
         nursery.cancel_scope.cancel()
 
 
-def test_below_the_flood_it_talks_on() -> None:
+def test_below_the_flood_debug_logging_stays_on() -> None:
     kept, clock, _ = broker_refusals()
     for _ in range(10):
         clock.now += 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.mqtt.pump import MIN_READ_DELAY, MAX_READ_DELAY, WANTED_BYTES, next_delay
+from appliance.mqtt.pump import MAX_READ_DELAY, MIN_READ_DELAY, WANTED_BYTES, next_delay
 
 KERNEL_HOLDS = 36_000
 """Bytes of small messages in a Unix socket, before its writer has to wait."""
