@@ -16,10 +16,11 @@ from appliance.devices.seats import changes
 from appliance.errors import Conflict
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
+from appliance.web.metrics import export
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
-from appliance.web.page import cursor, list_files
+from appliance.web.page import cursor
 from appliance.web.page.paths import metric_of_path
 from appliance.web.platform import Platform
 
@@ -87,7 +88,7 @@ def blueprint(platform: Platform) -> Blueprint:
     async def list_metrics() -> Response:
         asked = query(MetricQuery)
         if csv_export.asked_for():
-            return list_files.metrics(platform, viewer(), tenants_shown())
+            return export.answer(platform, viewer(), tenants_shown())
         after = cursor.read(asked.cursor, tuple[str, str])
         async with access.reading() as connection:
             found = await store.list_page(connection, tenants_shown(), limit=asked.limit + 1, after=after)

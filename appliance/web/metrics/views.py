@@ -14,7 +14,8 @@ from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
 from appliance.web.devices.forms import version
 from appliance.web.devices.views.listing import may_change
-from appliance.web.page import csv, cursor, forms, list_files
+from appliance.web.metrics import export
+from appliance.web.page import csv, cursor, forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.forms import Fields
 from appliance.web.page.paths import metric_of_path, of_tenant
@@ -109,7 +110,7 @@ def _add_list(routes: Blueprint, renderer: PageRenderer) -> None:
     @allow(READERS)
     async def all_metrics() -> Response:
         if csv.asked_for():
-            return list_files.metrics(renderer.platform, viewer(), tenants_shown())
+            return export.answer(renderer.platform, viewer(), tenants_shown())
         after = cursor.read(request.args.get("cursor"), tuple[str, str])
         async with renderer.platform.access.reading() as connection:
             found = await store.list_page(connection, tenants_shown(), limit=PAGE_ROWS + 1, after=after)

@@ -2,23 +2,28 @@
 
 import csv
 import io
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from quart import Response, request
 
+from appliance.db.trio_psycopg import Connection
 from appliance.errors import Invalid
+from appliance.web.access.auth import Viewer
 from appliance.web.page import formats
+from appliance.web.platform import Platform
 
+PAGE_ROWS = 1000
+"""Rows that a download reads in one transaction."""
 CONTENT_TYPE = "text/csv; charset=utf-8"
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
-"""Without it spreadsheets take UTF-8 for the machine's own encoding."""
+"""Without it, spreadsheets read the file in the machine's own encoding instead of UTF-8."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet would take for a formula at the start of a text (OWASP, CSV Injection)."""
+"""Starts of a text that a spreadsheet would read as a formula (OWASP, CSV Injection)."""
 
 
 def asked_for() -> bool:
-    """Whether the current request wants a list as a file: by ``?format=csv``, or programs by ``Accept: text/csv``."""
+    """Return whether the current request asks for a CSV file: ``?format=csv``, or ``Accept: text/csv`` of a program."""
     wanted = request.args.get("format", "")
     if wanted not in {"", "csv", "json"}:
         raise Invalid("`format` is csv or json.", "format")
@@ -30,7 +35,7 @@ def _prefers_csv() -> bool:
 
 
 def cell(value: Any) -> str:
-    """A value as a cell: numbers plain, nothing as empty, a text that looks like a formula behind an apostrophe."""
+    """Return the text of a cell: numbers plain, None empty, a text that looks like a formula behind an apostrophe."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -44,28 +49,64 @@ def cell(value: Any) -> str:
 
 
 def lines(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows as CSV text."""
+    """Return rows as CSV text."""
     out = io.StringIO()
     csv.writer(out).writerows([cell(value) for value in row] for row in rows)
     return out.getvalue()
 
 
 async def at_once(rows: Iterable[Sequence[Any]]) -> AsyncIterator[list[Sequence[Any]]]:
-    """A short list as the one page that it is."""
+    """Yield a short list as its only page."""
     yield list(rows)
 
 
+Row = TypeVar("Row")
+Position = TypeVar("Position")
+Page = tuple[Sequence[Sequence[Any]], Position | None]
+"""The rows of a page, and the position after which the next one starts; None at the end."""
+PageReader = Callable[[Connection[Any], Position | None], Awaitable[Page[Position]]]
+"""Reads the page after a position; None asks for the first."""
+
+
+def next_position(page: Sequence[Row], position: Callable[[Row], Position]) -> Position | None:
+    """Return the position of the last row of a page of up to ``PAGE_ROWS`` rows, or None if the page is the last."""
+    return position(page[-1]) if len(page) >= PAGE_ROWS else None
+
+
+async def each_page(
+    platform: Platform, who: Viewer, read: PageReader[Position]
+) -> AsyncIterator[Sequence[Sequence[Any]]]:
+    """Yield all pages of a list, each read in its own transaction of ``who``.
+
+    A slow download holds neither a connection nor the list.
+    """
+    position: Position | None = None
+    while True:
+        async with platform.access.reading(who) as connection:
+            rows, position = await read(connection, position)
+        yield rows
+        if position is None:
+            return
+
+
 async def text(heads: Sequence[str], pages: AsyncIterable[Iterable[Sequence[Any]]]) -> AsyncIterator[str]:
-    """The file, a piece a page of rows."""
+    """Yield the file: the heads, then one piece for each page of rows."""
     yield BOM + lines([heads])
     async for rows in pages:
         yield lines(rows)
 
 
 def answer(name: str, heads: Sequence[str], pages: AsyncIterable[Iterable[Sequence[Any]]], now: float) -> Response:
-    """The file ``name-DATE.csv`` as a download; ``now`` in seconds since 1970. ``pages`` is read as it is sent."""
+    """Return the download ``name-DATE.csv``; ``now`` in seconds since 1970. ``pages`` is read while it is sent."""
     response = Response(text(heads, pages), content_type=CONTENT_TYPE)
-    response.timeout = None  # as long as the list is
+    response.timeout = None  # a long list takes as long as its reader
     day = formats.local(now, None).date()
     response.headers["Content-Disposition"] = f'attachment; filename="{name}-{day}.csv"'
     return response
+
+
+def list_answer(
+    platform: Platform, who: Viewer, name: str, heads: Sequence[str], read: PageReader[Position]
+) -> Response:
+    """Return the download of a whole list as ``who`` sees it, read page by page while it is sent."""
+    return answer(name, heads, each_page(platform, who, read), platform.clock.wall())

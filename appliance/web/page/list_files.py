@@ -1,20 +1,17 @@
-"""Lists as files, whole: devices, sites, metrics, tenants, subscriptions. A page at a time, each in its transaction.
+"""Lists as files, whole: devices, tenants, subscriptions. A page at a time, each in its transaction.
 
 A slow download holds neither a connection nor the list.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import astuple
 from typing import Any
 
 from quart import Response
 
 from appliance.devices import fleet
-from appliance.devices import sites as site_store
 from appliance.devices import tenants as tenant_store
 from appliance.devices.device import DeviceStatus
 from appliance.devices.fleet import DeviceFilter, FleetDevice, FleetPosition, Sort
-from appliance.devices.metrics import store as metric_store
 from appliance.devices.tenants import TenantStatus
 from appliance.subscriptions import store
 from appliance.web.access.auth import Viewer
@@ -40,8 +37,6 @@ DEVICE_HEADS = (
     "own_credential",
     "created_at",
 )
-SITE_HEADS = ("tenant_id", "site_id", "name", "time_zone", "lat", "lng", "zone", "devices")
-METRIC_HEADS = ("tenant_id", "name", "label", "unit", "decimals", "usual_low", "usual_high")
 TENANT_HEADS = (
     "tenant_id",
     "name",
@@ -72,22 +67,12 @@ SUBSCRIPTION_HEADS = (
     "description",
 )
 
-PageReader = AsyncIterator[Sequence[Sequence[Any]]]
+Pages = AsyncIterator[Sequence[Sequence[Any]]]
 
 
 def devices(platform: Platform, who: Viewer, wanted: DeviceFilter, sort: Sort, *, down: bool) -> Response:
     """The devices that match, in their order."""
     return csv.answer("devices", DEVICE_HEADS, _devices(platform, who, wanted, sort, down), _now(platform))
-
-
-def sites(platform: Platform, who: Viewer, tenant_id: str | None) -> Response:
-    """The sites of a tenant, or for None of all that the viewer sees."""
-    return csv.answer("sites", SITE_HEADS, _sites(platform, who, tenant_id), _now(platform))
-
-
-def metrics(platform: Platform, who: Viewer, tenant_id: str | None) -> Response:
-    """The metrics of a tenant, or for None of all that the viewer sees."""
-    return csv.answer("metrics", METRIC_HEADS, _metrics(platform, who, tenant_id), _now(platform))
 
 
 def tenants(platform: Platform, who: Viewer, search: str, status: TenantStatus | None) -> Response:
@@ -105,7 +90,7 @@ def _now(platform: Platform) -> float:
     return platform.clock.wall()
 
 
-async def _devices(platform: Platform, who: Viewer, wanted: DeviceFilter, sort: Sort, down: bool) -> PageReader:
+async def _devices(platform: Platform, who: Viewer, wanted: DeviceFilter, sort: Sort, down: bool) -> Pages:
     place: FleetPosition | None = None
     while True:
         async with platform.access.reading(who) as connection:
@@ -116,29 +101,7 @@ async def _devices(platform: Platform, who: Viewer, wanted: DeviceFilter, sort: 
             return
 
 
-async def _sites(platform: Platform, who: Viewer, tenant_id: str | None) -> PageReader:
-    after: tuple[str, str] | None = None
-    while True:
-        async with platform.access.reading(who) as connection:
-            page = await site_store.list_page(connection, tenant_id, limit=PAGE_ROWS, after=after)
-        yield [(one.tenant_id, *astuple(one.site), one.zone, one.devices) for one in page]
-        if len(page) < PAGE_ROWS:
-            return
-        after = (page[-1].tenant_id, page[-1].site.site_id)
-
-
-async def _metrics(platform: Platform, who: Viewer, tenant_id: str | None) -> PageReader:
-    after: tuple[str, str] | None = None
-    while True:
-        async with platform.access.reading(who) as connection:
-            page = await metric_store.list_page(connection, tenant_id, limit=PAGE_ROWS, after=after)
-        yield [(one.tenant_id, *astuple(one.metric)) for one in page]
-        if len(page) < PAGE_ROWS:
-            return
-        after = (page[-1].tenant_id, page[-1].metric.name)
-
-
-async def _tenants(platform: Platform, who: Viewer, search: str, status: TenantStatus | None) -> PageReader:
+async def _tenants(platform: Platform, who: Viewer, search: str, status: TenantStatus | None) -> Pages:
     after: str | None = None
     while True:
         async with platform.access.reading(who) as connection:
@@ -154,7 +117,7 @@ async def _tenants(platform: Platform, who: Viewer, search: str, status: TenantS
         after = page[-1].tenant_id
 
 
-async def _subscriptions(platform: Platform, who: Viewer, tenant_id: str | None) -> PageReader:
+async def _subscriptions(platform: Platform, who: Viewer, tenant_id: str | None) -> Pages:
     after: tuple[str, str] | None = None
     while True:
         async with platform.access.reading(who) as connection:

@@ -18,9 +18,10 @@ from appliance.web.access.transactions import actor, tenant_of, tenants_shown
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
-from appliance.web.page import cursor, list_files
+from appliance.web.page import cursor
 from appliance.web.page.paths import site_of_path
 from appliance.web.platform import Platform
+from appliance.web.sites import export
 
 
 class SiteOut(msgspec.Struct, frozen=True):
@@ -85,7 +86,7 @@ def blueprint(platform: Platform) -> Blueprint:
     async def list_sites() -> Response:
         asked = query(SiteQuery)
         if csv_export.asked_for():
-            return list_files.sites(platform, viewer(), tenants_shown())
+            return export.answer(platform, viewer(), tenants_shown())
         after = cursor.read(asked.cursor, tuple[str, str])
         async with access.reading() as connection:
             found = await sites.list_page(connection, tenants_shown(), limit=asked.limit + 1, after=after)

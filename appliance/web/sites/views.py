@@ -14,11 +14,12 @@ from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
 from appliance.web.devices.forms import version
 from appliance.web.devices.views.listing import may_change
-from appliance.web.page import csv, cursor, forms, list_files
+from appliance.web.page import csv, cursor, forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.forms import Fields
 from appliance.web.page.paths import of_tenant, site_of_path
 from appliance.web.page.renderer import PageRenderer, see_other
+from appliance.web.sites import export
 
 PAGE_ROWS = 50
 DONE = {"created": "The site is there.", "saved": "The site is saved.", "deleted": "The site is removed."}
@@ -116,7 +117,7 @@ def _add_list(routes: Blueprint, renderer: PageRenderer) -> None:
     @allow(READERS)
     async def all_sites() -> Response:
         if csv.asked_for():
-            return list_files.sites(renderer.platform, viewer(), tenants_shown())
+            return export.answer(renderer.platform, viewer(), tenants_shown())
         after = cursor.read(request.args.get("cursor"), tuple[str, str])
         async with renderer.platform.access.reading() as connection:
             found = await sites.list_page(connection, tenants_shown(), limit=PAGE_ROWS + 1, after=after)
