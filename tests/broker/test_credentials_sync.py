@@ -37,7 +37,7 @@ from appliance.mqtt.client import Client
 from appliance.mqtt.errors import ConnectError
 from tests.support.busy import within
 from tests.support.postgres_server import Database, ground
-from tests.support.world import ALICE, BY, NOW, TENANT, ingest, sell
+from tests.support.tenants import ALICE, BY, NOW, TENANT, ingest, sell
 
 SUBSCRIPTION = "tenant/+/device/+/+"
 SOON = 0.05

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from appliance.cli import cli
 from appliance.cli.administration import operating_system_user
-from tests.support.audit_rows import Trail
+from tests.support.audit_watch import AuditWatch
 from tests.support.postgres_server import Database
 
 GROUND = (
@@ -99,15 +99,15 @@ def test_every_command_that_changes_something_has_its_audit_row_in_its_transacti
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
         for statement in GROUND:
             connection.execute(statement.encode())
-        trail = Trail.over(connection)
+        watch = AuditWatch.over(connection)
         for line, actions in CHANGING:
-            trail.begin()
+            watch.begin()
             with capture_logs():
                 done = CliRunner().invoke(cli, [*line.split(), "--json"], env=environ, input=TYPED.get(named(line)))
-            gained = trail.gained()
+            gained = watch.gained()
             if done.exit_code or gained.actions != actions:
                 wrong.append(f"{line}: {done.exit_code}, {gained.actions}; {done.output} {done.exception!r}")
             elif gained.actors != {operating_system_user()} or gained.kinds != {"command"}:
                 wrong.append(f"{line}: {gained}")
-            wrong += [f"{line}: wrote {sorted(tables)} aside" for tables in trail.unrecorded()]
+            wrong += [f"{line}: wrote {sorted(tables)} aside" for tables in watch.unrecorded()]
     assert not wrong, "\n".join(wrong)

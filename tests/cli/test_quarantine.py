@@ -15,7 +15,7 @@ from appliance.__main__ import first_error
 from appliance.cli import cli
 from appliance.errors import Conflict, NotFound
 from tests.support.appliance_process import ApplianceProcess
-from tests.support.pipeline import Message, furnish, look, open_plant, telemetry
+from tests.support.pipeline import Message, furnish, look, open_ingest, telemetry
 from tests.support.postgres_server import Database
 
 pytestmark = pytest.mark.real
@@ -55,10 +55,10 @@ def filled(database: Database) -> None:
 
     async def fill() -> None:
         await furnish(database, seats=1)
-        async with open_plant(database) as plant:
-            await plant.send(telemetry("seated", b'{"t":1}'))
-            await plant.send(telemetry("d-1", b'{"t":2}'), telemetry("d-2", b'{"t":3}'))
-            await plant.send(telemetry("seated", b"\xff\x1b[2J"), telemetry("x", b"{}", tenant="nobody"))
+        async with open_ingest(database) as stack:
+            await stack.send(telemetry("seated", b'{"t":1}'))
+            await stack.send(telemetry("d-1", b'{"t":2}'), telemetry("d-2", b'{"t":3}'))
+            await stack.send(telemetry("seated", b"\xff\x1b[2J"), telemetry("x", b"{}", tenant="nobody"))
 
     trio.run(fill)
 

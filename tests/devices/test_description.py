@@ -7,7 +7,7 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.errors import Conflict, Invalid, NotFound
 from tests.support.postgres_server import Database
-from tests.support.world import BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
+from tests.support.tenants import BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
 
 STATED = "SELECT name, place, tags, site_id, interval_seconds FROM device_registry WHERE device_id = 'd'"
 AUDIT = "SELECT action, before, after FROM audit_log WHERE object_id = 'd' AND action <> 'device.create' ORDER BY id"

@@ -13,7 +13,7 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.errors import Conflict
 from tests.support.postgres_server import Database
-from tests.support.world import BY, INGEST, TENANT, add_tenant, ingest, rows, sell
+from tests.support.tenants import BY, INGEST, TENANT, add_tenant, ingest, rows, sell
 
 
 async def read(connection: Connection[Any], device: str, count: int) -> None:

@@ -14,7 +14,7 @@ from appliance.devices.live.presence import Presence
 from appliance.devices.seats import changes
 from appliance.errors import NotFound
 from tests.support.postgres_server import Database
-from tests.support.world import BY, NOW, TENANT, add_tenant, announce, customer, ingest, rows, sell
+from tests.support.tenants import BY, NOW, TENANT, add_tenant, announce, customer, ingest, rows, sell
 
 
 async def prepare(connection: Connection[Any], *devices: NewDevice, tenant: str = TENANT) -> str:

@@ -8,7 +8,7 @@ from appliance.devices.seats import changes
 from appliance.devices.sites import Site
 from appliance.errors import Conflict, Invalid, NotFound
 from tests.support.postgres_server import Database
-from tests.support.world import BY, TENANT, add_tenant, customer, ingest, rows, sell
+from tests.support.tenants import BY, TENANT, add_tenant, customer, ingest, rows, sell
 
 AUDIT = "SELECT action, object_id, before, after FROM audit_log WHERE object_type = 'site' ORDER BY id"
 

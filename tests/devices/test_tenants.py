@@ -10,7 +10,7 @@ from appliance.devices.credentials.credential import token_hash
 from appliance.devices.tenants import Strategy, TenantLimits, TenantStatus
 from appliance.errors import Conflict, Invalid, NotFound
 from tests.support.postgres_server import Database
-from tests.support.world import ALICE, customer, ingest, rows
+from tests.support.tenants import ALICE, customer, ingest, rows
 
 
 async def claim_hashes(connection: Connection[Any], tenant_id: str) -> tuple[str, bytes]:

@@ -3,14 +3,13 @@
 import os
 import signal
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import trio
 
 from appliance.mqtt.client import Client
 from tests.support.appliance_process import ApplianceProcess
-from tests.support.publisher import client
+from tests.support.processes import cpu_seconds, freeze
+from tests.support.publisher import client, settled
 
 DEVICES = 10
 RATE = 4
@@ -18,29 +17,6 @@ BURST = 6
 AWAY = 4
 """Seconds; in them each device sends RATE messages a second, as it may, and many times its burst arrives at once
 afterwards."""
-
-
-def freeze(postmaster: int) -> list[int]:
-    """Stop a postmaster and its children; which they were. The postmaster first: stopped, it starts no other.
-
-    A child may end while we look for it.
-    """
-    os.kill(postmaster, signal.SIGSTOP)
-    frozen = [postmaster]
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with suppress(OSError):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[1]) == postmaster:
-                    os.kill(int(entry.name), signal.SIGSTOP)
-                    frozen.append(int(entry.name))
-    return frozen
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def send_at_their_rate(connection: Client, seconds: int, first: int) -> int:
@@ -65,7 +41,7 @@ async def test_frozen_postgres_loses_nothing_refuses_nobody_and_costs_no_cpu(app
     assert appliance.process is not None
     async with client(appliance, "fleet") as connection:
         sent = await send_at_their_rate(connection, 1, 0)
-        await stored(appliance, sent)
+        await settled(appliance, sent)
         postmaster = int((appliance.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
         frozen = freeze(postmaster)
         try:
@@ -79,18 +55,8 @@ async def test_frozen_postgres_loses_nothing_refuses_nobody_and_costs_no_cpu(app
             for pid in reversed(frozen):
                 os.kill(pid, signal.SIGCONT)
     assert used < AWAY / 4, f"{used} s of CPU in {AWAY} s of waiting"
-    await stored(appliance, sent)
+    await settled(appliance, sent)
     refused = appliance.query("SELECT reason, sum(cnt) FROM quarantine_counters_minute GROUP BY reason")
     assert refused == []
     assert appliance.query("SELECT count(DISTINCT seq) FROM telemetry") == [(sent,)]
     assert "Traceback" not in appliance.log.read_text()
-
-
-async def stored(appliance: ApplianceProcess, count: int) -> None:
-    deadline = trio.current_time() + 60
-    while trio.current_time() < deadline:
-        found = (await trio.to_thread.run_sync(appliance.query, "SELECT count(*) FROM telemetry"))[0][0]
-        if found >= count:
-            break
-        await trio.sleep(0.1)
-    assert found == count, appliance.tail()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import trio
 
+from tests.support.accounting import look
 from tests.support.appliance_process import ApplianceProcess
-from tests.support.auditor import look
 from tests.support.busy import within
 from tests.support.publisher import TENANT, Publisher, client, stored
 

@@ -8,8 +8,8 @@ import time
 
 import trio
 
+from tests.support.accounting import look
 from tests.support.appliance_process import ApplianceProcess
-from tests.support.auditor import look
 from tests.support.publisher import TENANT, Publisher, client, settled, stored
 
 MESSAGES = 200

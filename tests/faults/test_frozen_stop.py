@@ -7,11 +7,11 @@ from contextlib import suppress
 
 import trio
 
-from tests.faults.test_away import freeze, stored
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.busy import within
 from tests.support.http_caller import Caller
-from tests.support.publisher import TENANT, client
+from tests.support.processes import freeze
+from tests.support.publisher import TENANT, client, settled
 
 STOP_SECONDS = 10.0
 FROZEN_SECONDS = 1.0
@@ -36,7 +36,7 @@ async def test_with_postgres_frozen_it_stops_in_time_and_loses_nothing(appliance
     appliance.start()
     async with client(appliance, "sender") as connection:
         await connection.publish(TOPIC, b'{"seq":0}')
-        await stored(appliance, 1)
+        await settled(appliance, 1)
         frozen = freeze(int((appliance.data_dir / "postgres" / "postmaster.pid").read_text().split()[0]))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(post, appliance, b'{"not promised":1}')

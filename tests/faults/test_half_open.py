@@ -13,7 +13,7 @@ from appliance.failpoints import Failpoints
 from appliance.mqtt.client import Client
 from tests.support.busy import within
 from tests.support.mosquitto_server import MosquittoServer
-from tests.support.pipeline import TENANT, books, furnish, look, open_plant
+from tests.support.pipeline import TENANT, books, furnish, look, open_ingest
 from tests.support.postgres_server import Database
 from tests.support.tcp_proxy import tcp_proxy
 
@@ -30,7 +30,7 @@ async def test_a_silent_link_is_replaced_and_what_comes_twice_is_stored_once(dat
     with MosquittoServer(persistence=True) as server:
         async with (
             tcp_proxy(server.host, server.port) as proxy,
-            open_plant(database) as plant,
+            open_ingest(database) as stack,
             Client(
                 server.host, proxy.port, identifier="appliance", session_expiry_interval=3600, keep_alive=KEEP_ALIVE,
                 receive_max=512, backoff=Backoff(first=0.05, maximum=0.25),
@@ -39,7 +39,7 @@ async def test_a_silent_link_is_replaced_and_what_comes_twice_is_stored_once(dat
             trio.open_nursery() as nursery,
         ):  # fmt: skip
             await ours.subscribe("tenant/+/device/+/+")
-            await nursery.start(BrokerSource(ours, plant.pipeline, 200, Failpoints(), redelivered.append).run)
+            await nursery.start(BrokerSource(ours, stack.pipeline, 200, Failpoints(), redelivered.append).run)
             silent_for = 0.0
             for first in range(0, MESSAGES, GROUP):
                 # Each twice: a device that heard no PUBACK in time sends again, with another packet id and no DUP.

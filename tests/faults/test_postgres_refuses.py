@@ -14,8 +14,8 @@ import pytest
 import trio
 
 from appliance.db.roles import OWNER
+from tests.support.accounting import look
 from tests.support.appliance_process import ApplianceProcess
-from tests.support.auditor import look
 from tests.support.postgres_server import TEMPLATE, PostgresServer, create_database, make_template
 from tests.support.publisher import TENANT, Entry, Publisher, client, stored
 

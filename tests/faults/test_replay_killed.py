@@ -17,11 +17,11 @@ from appliance.db.roles import INGEST
 from appliance.ingest.quarantine import replays
 from appliance.ingest.quarantine.replays import ReplayStatus
 from appliance.ingest.quarantine.store import Selection
-from tests.support.auditor import look as check
-from tests.support.pipeline import TENANT, books, furnish, look, open_plant, telemetry
+from tests.support.accounting import look as check
+from tests.support.pipeline import TENANT, books, furnish, look, open_ingest, telemetry
 from tests.support.postgres_server import Database
 from tests.support.project import ROOT
-from tests.support.world import ALICE, ingest
+from tests.support.tenants import ALICE, ingest
 
 MESSAGES, DEVICES = 6400, 40
 KILLS = 10
@@ -32,10 +32,10 @@ async def hold(database: Database) -> None:
     """Messages of devices for which there is no seat; every tenth carries no time of its own."""
     await furnish(database, seats=1)
     base = int(time.time() * 1000) - 3_600_000
-    async with open_plant(database) as plant:
-        await plant.send(telemetry("seated", b"{}"))
+    async with open_ingest(database) as stack:
+        await stack.send(telemetry("seated", b"{}"))
         for first in range(0, MESSAGES, 400):
-            await plant.send(
+            await stack.send(
                 *(
                     telemetry(
                         f"d{n % DEVICES}", b'{"seq":%d}' % n if n % 10 == 0 else b'{"ts":%d,"seq":%d}' % (base + n, n)
@@ -63,7 +63,7 @@ def progress(database: Database) -> tuple[int, bool]:
 def hand(database: Database) -> Iterator[None]:
     """Somebody at work, killed at the end of the block."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.replay_hand", database.conninfo(INGEST)],
+        [sys.executable, "-m", "tests.faults.replay_worker", database.conninfo(INGEST)],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
     )

@@ -1,9 +1,6 @@
 """Hourly roll-ups follow the readings, however those come."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import trio
@@ -13,42 +10,13 @@ from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.devices import erasure
 from appliance.devices.live.rollup_queue import rebuild_rollup_queue
-from appliance.history.roller import Roller
-from tests.history.coverage import UNCOVERED
-from tests.ingest.quarantine.test_replayer import crowded, raise_limit, replayed
-from tests.support.pipeline import TENANT, Message, arrange, furnish, look, open_plant, telemetry, until
+from tests.support.pipeline import TENANT, Message, arrange, furnish, look, open_ingest, telemetry, until
 from tests.support.postgres_server import Database
-from tests.support.world import customer, ingest
+from tests.support.replays import crowded, raise_limit, replayed
+from tests.support.rollups import UNCOVERED, roll, roller
+from tests.support.tenants import customer, ingest
 
 HOUR = 3600
-
-
-@dataclass
-class Clock:
-    """The machine's, or so many seconds ahead of it."""
-
-    ahead: float = 0.0
-
-    def wall(self) -> float:
-        return time.time() + self.ahead
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
-
-
-@asynccontextmanager
-async def roller(
-    database: Database, *, ahead: float = 0.0, settle: float = -1.0, days: int = 400
-) -> AsyncIterator[Roller]:
-    async with open_pool(database.conninfo(INGEST), name="roller", min_size=1, max_size=2) as pool:
-        yield Roller(pool, Clock(ahead), keep_days=days, settle=settle)
-
-
-async def roll(database: Database, *, ahead: float = 0.0) -> None:
-    """All that is due."""
-    async with roller(database, ahead=ahead) as made:
-        while await made.roll():
-            pass
 
 
 def hour_before(hours: int) -> int:
@@ -84,13 +52,13 @@ def any_marks(database: Database) -> int:
 async def test_an_hour_is_rolled_up_and_anew_when_a_late_reading_comes(database: Database) -> None:
     await furnish(database)
     begin = hour_before(3)
-    async with open_plant(database) as plant:
-        await plant.send(timed(begin, 10), timed(begin + 10, 30), timed(begin + HOUR - 1, 20))
+    async with open_ingest(database) as stack:
+        await stack.send(timed(begin, 10), timed(begin + 10, 30), timed(begin + HOUR - 1, 20))
         await until(lambda: marks(database) == 1)
         await roll(database)
         assert hours(database) == [("d-1", "t", begin, 3, 20, 10, 30, 20)]
         assert marks(database) == 0
-        await plant.send(timed(begin + 5, 0), timed(begin + HOUR, 7))
+        await stack.send(timed(begin + 5, 0), timed(begin + HOUR, 7))
         await until(lambda: marks(database) == 2)
         await roll(database)
     assert hours(database) == [("d-1", "t", begin, 4, 15, 0, 30, 20), ("d-1", "t", begin + HOUR, 1, 7, 7, 7, 7)]
@@ -98,8 +66,8 @@ async def test_an_hour_is_rolled_up_and_anew_when_a_late_reading_comes(database:
 
 async def test_the_present_hour_waits_until_it_is_over(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
-        await plant.send(telemetry("d-1", b'{"t":1}'))
+    async with open_ingest(database) as stack:
+        await stack.send(telemetry("d-1", b'{"t":1}'))
         await until(lambda: any_marks(database))
         await roll(database)
         assert hours(database) == []
@@ -111,8 +79,8 @@ async def test_the_present_hour_waits_until_it_is_over(database: Database) -> No
 async def test_a_mark_rests_so_that_late_readings_are_rolled_up_together(database: Database) -> None:
     await furnish(database)
     begin = hour_before(3)
-    async with open_plant(database) as plant:
-        await plant.send(timed(begin, 1))
+    async with open_ingest(database) as stack:
+        await stack.send(timed(begin, 1))
         await until(lambda: marks(database) == 1)
     async with roller(database, settle=300) as patient:
         assert await patient.roll() == 0
@@ -125,8 +93,8 @@ async def test_a_mark_rests_so_that_late_readings_are_rolled_up_together(databas
 async def test_what_a_crash_left_unmarked_is_marked_at_the_start(database: Database) -> None:
     await furnish(database)
     begin = hour_before(3)
-    async with open_plant(database) as plant:
-        await plant.send(timed(begin, 10))
+    async with open_ingest(database) as stack:
+        await stack.send(timed(begin, 10))
     arrange(database, "DELETE FROM telemetry_marks", "DELETE FROM ingest_instances")
     async with open_pool(database.conninfo(INGEST), name="start", min_size=1, max_size=1) as pool:
         assert await rebuild_rollup_queue(pool, "one") == 1
@@ -137,8 +105,8 @@ async def test_what_a_crash_left_unmarked_is_marked_at_the_start(database: Datab
 async def test_numbers_and_booleans_are_rolled_up_and_no_text(database: Database) -> None:
     await furnish(database)
     begin = hour_before(3)
-    async with open_plant(database) as plant:
-        await plant.send(
+    async with open_ingest(database) as stack:
+        await stack.send(
             telemetry("d-1", b'{"ts":%d,"open":true,"name":"x","big":9007199254740993}' % begin),
             telemetry("d-1", b'{"ts":%d,"open":false}' % (begin + 1)),
         )
@@ -153,8 +121,8 @@ async def test_numbers_and_booleans_are_rolled_up_and_no_text(database: Database
 async def test_absurd_numbers_are_rolled_up_too(database: Database) -> None:
     await furnish(database)
     begin = hour_before(3)
-    async with open_plant(database) as plant:
-        await plant.send(*[timed(begin + number, "1.7e308") for number in range(5)])
+    async with open_ingest(database) as stack:
+        await stack.send(*[timed(begin + number, "1.7e308") for number in range(5)])
         await until(lambda: marks(database) == 1)
     await roll(database)
     [(_, _, _, readings, _, low, _, _)] = hours(database)
@@ -164,8 +132,8 @@ async def test_absurd_numbers_are_rolled_up_too(database: Database) -> None:
 async def test_an_hour_that_cannot_be_rolled_up_holds_up_no_other(database: Database) -> None:
     await furnish(database)
     begin = hour_before(3)
-    async with open_plant(database) as plant:
-        await plant.send(*[timed(begin, 1, f"d-{number}") for number in range(5)])
+    async with open_ingest(database) as stack:
+        await stack.send(*[timed(begin, 1, f"d-{number}") for number in range(5)])
         await until(lambda: marks(database) == 5)
     arrange(
         database,
@@ -180,8 +148,8 @@ async def test_an_hour_that_cannot_be_rolled_up_holds_up_no_other(database: Data
 async def test_an_hour_whose_readings_are_gone_with_their_age_stays(database: Database) -> None:
     await furnish(database)
     begin = hour_before(3)
-    async with open_plant(database) as plant:
-        await plant.send(timed(begin, 10))
+    async with open_ingest(database) as stack:
+        await stack.send(timed(begin, 10))
         await until(lambda: marks(database) == 1)
     await roll(database)
     arrange(
@@ -207,8 +175,8 @@ async def test_hours_past_their_age_are_dropped(database: Database) -> None:
 async def test_roll_ups_of_a_device_deleted_with_its_readings_are_erased(database: Database) -> None:
     await furnish(database)
     begin = hour_before(3)
-    async with open_plant(database) as plant:
-        await plant.send(timed(begin, 10), timed(begin, 10, "d-2"))
+    async with open_ingest(database) as stack:
+        await stack.send(timed(begin, 10), timed(begin, 10, "d-2"))
         await until(lambda: marks(database) == 2)
     await roll(database)
     arrange(
@@ -223,10 +191,10 @@ async def test_roll_ups_of_a_device_deleted_with_its_readings_are_erased(databas
 
 
 async def test_what_is_replayed_is_rolled_up(database: Database) -> None:
-    async with crowded(database, devices=5, each=3) as plant:
-        await raise_limit(plant, 10)
+    async with crowded(database, devices=5, each=3) as stack:
+        await raise_limit(stack, 10)
         await roll(database)
-        assert (await replayed(plant)).replayed == 15
+        assert (await replayed(stack)).replayed == 15
         assert look(database, UNCOVERED) == []
         await roll(database)
     assert [(row[0], row[3]) for row in hours(database)] == [(f"d{number:03}", 3) for number in range(5)]
@@ -239,9 +207,9 @@ async def test_roll_ups_are_right_while_two_processes_store_and_two_roll_up(data
     begin = hour_before(5)
 
     async def work(instance: str) -> None:
-        async with open_plant(database, instance=instance) as plant:
+        async with open_ingest(database, instance=instance) as stack:
             for turn in range(25):
-                await plant.send(
+                await stack.send(
                     *[timed(begin + turn * 60 + hour * HOUR, turn, f"d-{hour % 3}") for hour in range(4)],
                     telemetry("d-0", b'{"t":1}'),
                 )
@@ -268,8 +236,8 @@ async def test_roll_ups_are_right_while_two_processes_store_and_two_roll_up(data
 
 async def test_only_one_roller_works_at_a_time(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
-        await plant.send(timed(hour_before(3), 10))
+    async with open_ingest(database) as stack:
+        await stack.send(timed(hour_before(3), 10))
         await until(lambda: marks(database) == 1)
     async with ingest(database) as peer, peer.transaction():
         await peer.execute("SELECT pg_advisory_xact_lock(1751741300, 1919904876)")

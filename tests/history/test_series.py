@@ -15,11 +15,11 @@ from appliance.db.trio_psycopg import connect
 from appliance.errors import Invalid
 from appliance.history import series
 from appliance.history.series import MANY_READINGS, Gap, Point, Series, Source, TimeSpan
-from tests.history.test_rollups import roll
 from tests.support.busy import within
 from tests.support.pipeline import TENANT, arrange
 from tests.support.postgres_server import Database
-from tests.support.world import customer, ingest
+from tests.support.rollups import roll
+from tests.support.tenants import customer, ingest
 
 START = datetime(2026, 11, 20, tzinfo=UTC)
 LONG_AGO = START - timedelta(days=30)

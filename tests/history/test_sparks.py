@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from appliance.history import sparks
 from tests.support.postgres_server import Database
-from tests.support.world import customer, ingest
+from tests.support.tenants import customer, ingest
 
 NOW = datetime(2026, 11, 23, 12, 34, tzinfo=UTC)
 HOUR = NOW.replace(minute=0)

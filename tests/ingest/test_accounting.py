@@ -7,7 +7,7 @@ from appliance.db.trio_psycopg import connect
 from appliance.ingest.accounting import Accounting, read_accounting
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
-from tests.support.world import customer
+from tests.support.tenants import customer
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

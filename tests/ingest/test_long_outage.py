@@ -14,7 +14,7 @@ from appliance.ingest.batch import Accepted, Verdict
 from appliance.ingest.limits.backlog import CALM_LOOKS, RETURNING, BacklogCredit
 from appliance.ingest.limits.limiter import Limiter
 from appliance.reading import Reason, Refusal
-from tests.support.pipeline import TENANT, Message, Plant, books, furnish, look, open_plant, telemetry, until
+from tests.support.pipeline import TENANT, IngestStack, Message, books, furnish, look, open_ingest, telemetry, until
 from tests.support.postgres_server import TEMPLATE, PostgresServer, create_database, make_template
 
 DEVICES = 200
@@ -41,8 +41,8 @@ class Hands:
 class Broker:
     """The broker's queue for the appliance, and its window: QoS 1, so nothing is forgotten before it is settled."""
 
-    def __init__(self, plant: Plant, clock: Hands, window: int, batch: int) -> None:
-        self._plant, self._clock = plant, clock
+    def __init__(self, stack: IngestStack, clock: Hands, window: int, batch: int) -> None:
+        self._stack, self._clock = stack, clock
         self._window, self._batch = window, batch
         self._queue: deque[Message] = deque()
         self._changed = trio.Event()
@@ -68,7 +68,7 @@ class Broker:
             if room > 0:
                 part = [self._queue.popleft() for _ in range(room)]
                 self.unsettled += room
-                await self._plant.submit(part, self._settle, received=self._clock.wall())
+                await self._stack.submit(part, self._settle, received=self._clock.wall())
             else:
                 self._changed = trio.Event()
                 await self._changed.wait()
@@ -102,13 +102,13 @@ def drained(backlog: BacklogCredit, clock: Hands) -> None:
         backlog.look(0)
 
 
-async def states_are_being_written(hand: psycopg.Connection, plant: Plant, broker: Broker, device: str) -> None:
+async def states_are_being_written(hand: psycopg.Connection, stack: IngestStack, broker: Broker, device: str) -> None:
     """Return when the writer waits, with nothing but device states in its hands, for a lock that ``hand`` holds."""
-    await until(lambda: not plant.states.changed())
+    await until(lambda: not stack.states.changed())
     hand.execute("LOCK TABLE device_state IN SHARE MODE")
     broker.publish(device)
     await broker.settled()
-    await until(lambda: look(plant.database, "SELECT 1 FROM pg_locks WHERE NOT granted"))
+    await until(lambda: look(stack.database, "SELECT 1 FROM pg_locks WHERE NOT granted"))
 
 
 async def outage(devices: list[str], new_device: str | None = None, *, writing: bool = False) -> None:
@@ -126,12 +126,12 @@ async def outage(devices: list[str], new_device: str | None = None, *, writing: 
         database = create_database(server, template=TEMPLATE, owner=OWNER)
         await furnish(database)
         async with (
-            open_plant(
+            open_ingest(
                 database, batch_size=ingest.batch_size, clock=clock, limiter=limiter, on_held=backlog.away
-            ) as plant,
+            ) as stack,
             trio.open_nursery() as nursery,
         ):
-            broker = Broker(plant, clock, ingest.receive_max, ingest.batch_size // 2)
+            broker = Broker(stack, clock, ingest.receive_max, ingest.batch_size // 2)
             nursery.start_soon(broker.deliver)
             await seconds(clock, broker, BEFORE, devices)
             await broker.settled()
@@ -139,7 +139,7 @@ async def outage(devices: list[str], new_device: str | None = None, *, writing: 
 
             with closing(psycopg.connect(database.conninfo())) as hand:
                 if writing:
-                    await states_are_being_written(hand, plant, broker, devices[0])
+                    await states_are_being_written(hand, stack, broker, devices[0])
                 server.stop()
             if new_device is not None:
                 broker.publish(new_device)

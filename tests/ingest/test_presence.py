@@ -7,7 +7,7 @@ from appliance.db.roles import INGEST
 from appliance.devices.live.state import StateBook
 from appliance.devices.live.unaccepted_traffic import UnacceptedTraffic
 from appliance.reading import Reason
-from tests.support.pipeline import TENANT, Message, arrange, furnish, look, open_plant, telemetry, until
+from tests.support.pipeline import TENANT, Message, arrange, furnish, look, open_ingest, telemetry, until
 from tests.support.postgres_server import Database
 
 PRESENCE = """
@@ -26,19 +26,19 @@ def presences(database: Database) -> dict[str, tuple[str, str | None]]:
 
 async def test_a_message_makes_a_device_online_and_a_farewell_offline(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
-        await plant.send(telemetry("d-1", b'{"t":1}'))
+    async with open_ingest(database) as stack:
+        await stack.send(telemetry("d-1", b'{"t":1}'))
         await until(lambda: presences(database) == {"d-1": ("ONLINE", None)})
-        await plant.send(status("offline"))
+        await stack.send(status("offline"))
         await until(lambda: presences(database) == {"d-1": ("OFFLINE", None)})
-        await plant.send(status("online"))
+        await stack.send(status("online"))
         await until(lambda: presences(database) == {"d-1": ("ONLINE", None)})
 
 
 async def test_the_last_word_of_a_batch_counts(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
-        await plant.send(
+    async with open_ingest(database) as stack:
+        await stack.send(
             status("offline", "back"), telemetry("back", b"{}"), telemetry("gone", b"{}"), status("offline", "gone")
         )
         await until(lambda: presences(database) == {"back": ("ONLINE", None), "gone": ("OFFLINE", None)})
@@ -46,27 +46,27 @@ async def test_the_last_word_of_a_batch_counts(database: Database) -> None:
 
 async def test_a_metric_named_status_is_no_farewell(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
-        await plant.send(status("online"), telemetry("d-1", b'{"status":"offline"}'))
+    async with open_ingest(database) as stack:
+        await stack.send(status("online"), telemetry("d-1", b'{"status":"offline"}'))
         await until(lambda: presences(database) == {"d-1": ("ONLINE", None)})
 
 
 async def test_a_device_that_is_no_longer_accepted_is_refused_with_the_reason(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
-        await plant.send(telemetry("d-1", b'{"t":1}'))
-        await plant.send(telemetry("d-1", b'{"t":'))
+    async with open_ingest(database) as stack:
+        await stack.send(telemetry("d-1", b'{"t":1}'))
+        await stack.send(telemetry("d-1", b'{"t":'))
         await until(lambda: presences(database) == {"d-1": ("REFUSED", Reason.INVALID_JSON.value)})
-        await plant.send(telemetry("d-1", b'{"t":2}'))
+        await stack.send(telemetry("d-1", b'{"t":2}'))
         await until(lambda: presences(database)["d-1"][0] == "ONLINE")
 
 
 async def test_a_farewell_outlives_a_crash(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
-        await plant.send(telemetry("gone", b'{"t":1}'), telemetry("back", b'{"t":1}'))
-        await plant.send(status("offline", "gone"), status("offline", "back"))
-        await plant.send(telemetry("back", b'{"t":2}'))
+    async with open_ingest(database) as stack:
+        await stack.send(telemetry("gone", b'{"t":1}'), telemetry("back", b'{"t":1}'))
+        await stack.send(status("offline", "gone"), status("offline", "back"))
+        await stack.send(telemetry("back", b'{"t":2}'))
     arrange(database, "DELETE FROM device_state")
     async with open_pool(database.conninfo(INGEST), name="rebuild", min_size=1, max_size=1) as pool:
         await StateBook(10).rebuild(pool, "another")
@@ -76,14 +76,14 @@ async def test_a_farewell_outlives_a_crash(database: Database) -> None:
 async def test_the_interval_is_learned_and_kept(database: Database) -> None:
     await furnish(database)
     start = int(time.time()) - 100_000
-    async with open_plant(database) as plant:
+    async with open_ingest(database) as stack:
         for number in range(4):
-            await plant.send(telemetry("d-1", b'{"t":1}'), received=start + 600.0 * number)
+            await stack.send(telemetry("d-1", b'{"t":1}'), received=start + 600.0 * number)
             expected = 600.0 if number else None
             await until(lambda: look(database, "SELECT learned_interval FROM device_state") == [(expected,)])  # noqa: B023
-    async with open_plant(database) as plant:
-        await plant.send(telemetry("d-1", b'{"t":1}'), received=start + 50_000.0)
-        state = plant.states.get((TENANT, "d-1"))
+    async with open_ingest(database) as stack:
+        await stack.send(telemetry("d-1", b'{"t":1}'), received=start + 50_000.0)
+        state = stack.states.get((TENANT, "d-1"))
         assert state is not None
         assert state.pace.interval == 600.0
 
@@ -92,20 +92,20 @@ async def test_a_registered_device_that_sends_only_rubbish_is_refused_though_nob
     database: Database,
 ) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
-        await plant.send(telemetry("d-1", b'{"t":1}'))
+    async with open_ingest(database) as stack:
+        await stack.send(telemetry("d-1", b'{"t":1}'))
         await until(lambda: presences(database) == {"d-1": ("ONLINE", None)})
-    async with open_plant(database) as plant:  # a restart: nothing is in memory
-        await plant.send(telemetry("d-1", b'{"t":'), telemetry("nobody", b'{"t":'))
-        assert await UnacceptedTraffic(plant.states, plant.registry).look() == 1
+    async with open_ingest(database) as stack:  # a restart: nothing is in memory
+        await stack.send(telemetry("d-1", b'{"t":'), telemetry("nobody", b'{"t":'))
+        assert await UnacceptedTraffic(stack.states, stack.registry).look() == 1
         await until(lambda: presences(database) == {"d-1": ("REFUSED", Reason.INVALID_JSON.value)})
     assert look(database, "SELECT device_id FROM device_registry") == [("d-1",)]
 
 
 async def test_a_device_over_its_limit_is_not_refused(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
-        await plant.send(telemetry("d-1", b'{"t":1}'))
-        plant.states.heard((TENANT, "d-1"), round((time.time() + 5) * 1e6), None)
+    async with open_ingest(database) as stack:
+        await stack.send(telemetry("d-1", b'{"t":1}'))
+        stack.states.heard((TENANT, "d-1"), round((time.time() + 5) * 1e6), None)
         await until(lambda: look(database, "SELECT last_heard_at > last_seen_at FROM device_state") == [(True,)])
         assert presences(database) == {"d-1": ("ONLINE", None)}

@@ -13,7 +13,7 @@ from appliance.devices.live.state import WRITE_INTERVAL, StateBook
 from appliance.errors import ApplianceError
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.reading import Reason, Refusal
-from tests.ingest.commit_thief import Theft, commit_thief
+from tests.support.commit_thief import Theft, commit_thief
 from tests.support.pipeline import (
     PATIENCE_SECONDS,
     TENANT,
@@ -22,7 +22,7 @@ from tests.support.pipeline import (
     books,
     furnish,
     look,
-    open_plant,
+    open_ingest,
     telemetry,
     until,
 )
@@ -56,9 +56,9 @@ def fail_times(database: Database, times: int, sqlstate: str, table: str = "inge
 
 async def test_readings_are_stored_as_they_came(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
+    async with open_ingest(database) as stack:
         at = int(time.time()) - 60
-        assert await plant.send(
+        assert await stack.send(
             telemetry("d-1", b'{"ts":%d,"seq":7,"site_id":"hall","lat":1.5,"lng":2.5,"t":9007199254740993}' % at),
             Message(f"tenant/{TENANT}/device/d-1/heartbeat", b""),
             received=at + 1.5,
@@ -79,39 +79,39 @@ async def test_readings_are_stored_as_they_came(database: Database) -> None:
 
 async def test_the_first_message_of_a_new_device_is_stored_and_nothing_else(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
-        assert await plant.send(timed(1, "new"), timed(2, "new")) == [STORED, STORED]
+    async with open_ingest(database) as stack:
+        assert await stack.send(timed(1, "new"), timed(2, "new")) == [STORED, STORED]
     assert look(database, "SELECT device_id, status FROM device_registry") == [("new", "ACTIVE")]
     assert look(database, "SELECT count(*) FROM quarantine_events") == [(0,)]
 
 
 async def test_a_message_is_a_duplicate_within_a_batch_and_across_batches(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
+    async with open_ingest(database) as stack:
         one, two, three = timed(1), timed(2), timed(3)
-        assert await plant.send(one, two, one) == [STORED, STORED, DUPLICATE]
-        assert await plant.send(two, three, one, three) == [DUPLICATE, STORED, DUPLICATE, DUPLICATE]
+        assert await stack.send(one, two, one) == [STORED, STORED, DUPLICATE]
+        assert await stack.send(two, three, one, three) == [DUPLICATE, STORED, DUPLICATE, DUPLICATE]
     assert look(database, "SELECT count(*) FROM telemetry") == [(3,)]
     assert books(database)["duplicate"] == 4
 
 
 async def test_messages_without_a_time_of_their_own_are_never_taken_for_one(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
+    async with open_ingest(database) as stack:
         message = telemetry("d-1", b'{"t":1}')
-        assert await plant.send(message, message, received=1000 + int(time.time()) - 2000) == [STORED, STORED]
+        assert await stack.send(message, message, received=1000 + int(time.time()) - 2000) == [STORED, STORED]
     assert look(database, "SELECT count(*), count(DISTINCT ts), count(DISTINCT digest) FROM telemetry") == [(2, 1, 2)]
 
 
 async def test_a_row_that_postgres_refuses_costs_one_message(database: Database) -> None:
     await furnish(database)
     arrange(database, POISON)
-    async with open_plant(database) as plant:
+    async with open_ingest(database) as stack:
         known = timed(0)
-        await plant.send(known)
+        await stack.send(known)
         payload = b'{"ts":%d,"poison":1}' % (int(time.time()) - 600)
         batch = [timed(number) for number in range(1, 40)]
-        verdicts = await plant.send(*batch[:20], telemetry("d-1", payload), *batch[20:], known, batch[3])
+        verdicts = await stack.send(*batch[:20], telemetry("d-1", payload), *batch[20:], known, batch[3])
     assert reasons(verdicts) == [Reason.STORE_REFUSED]
     assert [verdict for verdict in verdicts if verdict is DUPLICATE] == verdicts[-2:] == [DUPLICATE, DUPLICATE]
     assert verdicts[:20] + verdicts[21:-2] == [STORED] * 39
@@ -125,9 +125,9 @@ async def test_a_row_that_postgres_refuses_costs_one_message(database: Database)
 async def test_a_batch_of_poison_only_is_refused_row_by_row(database: Database) -> None:
     await furnish(database)
     arrange(database, POISON)
-    async with open_plant(database) as plant:
-        await plant.send(timed(0))
-        verdicts = await plant.send(*(telemetry("d-1", b'{"poison":%d}' % number) for number in range(25)))
+    async with open_ingest(database) as stack:
+        await stack.send(timed(0))
+        verdicts = await stack.send(*(telemetry("d-1", b'{"poison":%d}' % number) for number in range(25)))
     assert reasons(verdicts) == [Reason.STORE_REFUSED] * 25
     assert look(database, "SELECT count(*) FROM quarantine_events") == [(10,)], "sampled: ten a minute"
     assert books(database)["refused"] == 25
@@ -138,11 +138,11 @@ async def test_tries_of_a_batch_take_nothing_from_the_sample_of_its_poison(datab
     arrange(database, POISON)
     fail_times(database, 4, "40001")  # each time the poison has been found, and everything is rolled back
     minute = time.time() // 60 * 60 - 60
-    async with open_plant(database) as plant:
+    async with open_ingest(database) as stack:
 
         async def poison(count: int) -> None:
             batch = [telemetry("d-1", b'{"poison":%d}' % number) for number in range(count)]
-            assert reasons(await plant.send(*batch, received=minute)) == [Reason.STORE_REFUSED] * count
+            assert reasons(await stack.send(*batch, received=minute)) == [Reason.STORE_REFUSED] * count
 
         await poison(8)
         assert look(database, "SELECT count(*) FROM quarantine_events") == [(8,)]
@@ -154,9 +154,9 @@ async def test_tries_of_a_batch_take_nothing_from_the_sample_of_its_poison(datab
 async def test_quarantine_that_refuses_its_rows_holds_nobody_back_and_still_counts(database: Database) -> None:
     await furnish(database)
     arrange(database, "ALTER TABLE quarantine_events ADD CONSTRAINT none_ever CHECK (id < 0)")
-    async with open_plant(database) as plant:
+    async with open_ingest(database) as stack:
         with trio.fail_after(PATIENCE_SECONDS):
-            verdicts = await plant.send(timed(0), telemetry("d-1", b"{"), timed(1))
+            verdicts = await stack.send(timed(0), telemetry("d-1", b"{"), timed(1))
     assert (verdicts[0], reasons(verdicts), verdicts[2]) == (STORED, [Reason.INVALID_JSON], STORED)
     assert look(database, "SELECT sum(cnt)::int FROM quarantine_counters_minute") == [(1,)]
     assert look(database, "SELECT count(*) FROM quarantine_events") == [(0,)]
@@ -165,21 +165,21 @@ async def test_quarantine_that_refuses_its_rows_holds_nobody_back_and_still_coun
 
 async def test_null_metrics_and_lookups_of_the_registry_are_counted(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
-        await plant.send(telemetry("d-1", b'{"t":1,"h":null,"b":null}'), telemetry("d-1", b'{"t":null}'))
-        text = plant.metrics.exposition()
+    async with open_ingest(database) as stack:
+        await stack.send(telemetry("d-1", b'{"t":1,"h":null,"b":null}'), telemetry("d-1", b'{"t":null}'))
+        text = stack.metrics.exposition()
     assert b"appliance_null_metrics_total 3.0" in text
     assert b"appliance_registry_lookups_total 1.0" in text
 
 
 async def test_malformed_messages_are_kept_raw_and_reach_nothing(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
+    async with open_ingest(database) as stack:
         broken = telemetry("ghost", b'{"t":1'), telemetry("ghost", b'{"t":"\xff"}'), telemetry("ghost", b"\0")
-        assert reasons(await plant.send(*broken)) == [
+        assert reasons(await stack.send(*broken)) == [
             Reason.INVALID_JSON, Reason.INVALID_ENCODING, Reason.INVALID_JSON,
         ]  # fmt: skip
-        text = plant.metrics.exposition()
+        text = stack.metrics.exposition()
         assert b"invalid_json_total 2.0" in text
         assert b"invalid_encoding_total 1.0" in text
     kept = look(database, "SELECT payload FROM quarantine_events ORDER BY id")
@@ -191,12 +191,12 @@ async def test_malformed_messages_are_kept_raw_and_reach_nothing(database: Datab
 async def test_counters_are_exact_and_rows_are_ten_a_minute_for_each_device_and_reason(database: Database) -> None:
     await furnish(database)
     minute = time.time() // 60 * 60
-    async with open_plant(database) as plant:
+    async with open_ingest(database) as stack:
         for device in ("a", "b"):
-            await plant.send(*[telemetry(device, b"{")] * 30, received=minute)
-            await plant.send(*[telemetry(device, b"{")] * 30, received=minute + 59)
-            await plant.send(*[telemetry(device, b'{"seq":-1}')] * 30, received=minute + 59)
-        await plant.send(*[telemetry("a", b"{")] * 30, received=minute + 60)
+            await stack.send(*[telemetry(device, b"{")] * 30, received=minute)
+            await stack.send(*[telemetry(device, b"{")] * 30, received=minute + 59)
+            await stack.send(*[telemetry(device, b'{"seq":-1}')] * 30, received=minute + 59)
+        await stack.send(*[telemetry("a", b"{")] * 30, received=minute + 60)
     rows = look(
         database,
         "SELECT device_id, reason, date_trunc('minute', ingested_at) = to_timestamp(%s), count(*)"
@@ -214,20 +214,20 @@ async def test_counters_are_exact_and_rows_are_ten_a_minute_for_each_device_and_
 
 async def test_what_is_held_for_replay_is_held_in_full(database: Database) -> None:
     await furnish(database, seats=1)
-    async with open_plant(database) as plant:
-        await plant.send(timed(0, "seated"))
-        verdicts = await plant.send(*(timed(number, "standing") for number in range(200)))
+    async with open_ingest(database) as stack:
+        await stack.send(timed(0, "seated"))
+        verdicts = await stack.send(*(timed(number, "standing") for number in range(200)))
     assert reasons(verdicts) == [Reason.NO_SUBSCRIPTION_CAPACITY] * 200
     assert look(database, "SELECT count(*) FROM quarantine_events WHERE status = 'HELD'") == [(200,)]
 
 
 async def test_messages_of_no_known_tenant_belong_to_the_operator(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
+    async with open_ingest(database) as stack:
         for _ in range(2):  # the second time it is remembered that there is no such tenant
-            assert reasons(await plant.send(telemetry("d", b"{}", "nobody"))) == [Reason.UNKNOWN_TENANT]
-            assert reasons(await plant.send(telemetry("d", b"{", "nobody"))) == [Reason.INVALID_JSON]
-        assert reasons(await plant.send(telemetry("d", b"{}", "noone"), telemetry("d", b"{", "noone"))) == [
+            assert reasons(await stack.send(telemetry("d", b"{}", "nobody"))) == [Reason.UNKNOWN_TENANT]
+            assert reasons(await stack.send(telemetry("d", b"{", "nobody"))) == [Reason.INVALID_JSON]
+        assert reasons(await stack.send(telemetry("d", b"{}", "noone"), telemetry("d", b"{", "noone"))) == [
             Reason.UNKNOWN_TENANT, Reason.INVALID_JSON,
         ]  # fmt: skip
     assert look(database, "SELECT DISTINCT tenant_id, topic FROM quarantine_events ORDER BY topic") == [
@@ -239,9 +239,9 @@ async def test_messages_of_no_known_tenant_belong_to_the_operator(database: Data
 
 async def test_qos_0_has_a_column_of_its_own(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
+    async with open_ingest(database) as stack:
         one = timed(1)
-        await plant.send(one, timed(2), telemetry("d-1", b"{"), one, qos0=frozenset({0, 2, 3}))
+        await stack.send(one, timed(2), telemetry("d-1", b"{"), one, qos0=frozenset({0, 2, 3}))
     assert books(database)["qos0"] == 3
     assert books(database)["received"] == 4
 
@@ -250,8 +250,8 @@ async def test_qos_0_has_a_column_of_its_own(database: Database) -> None:
 async def test_a_passing_failure_is_tried_again_and_nothing_is_doubled(database: Database, sqlstate: str) -> None:
     await furnish(database)
     fail_times(database, 2, sqlstate)
-    async with open_plant(database) as plant:
-        verdicts = await plant.send(timed(1), telemetry("d-1", b'{"t":1}'), telemetry("d-1", b"{"))
+    async with open_ingest(database) as stack:
+        verdicts = await stack.send(timed(1), telemetry("d-1", b'{"t":1}'), telemetry("d-1", b"{"))
     assert verdicts[:2] == [STORED, STORED]
     assert books(database)["received"] == 3
     assert look(database, "SELECT count(*) FROM quarantine_events") == [(1,)]
@@ -268,10 +268,10 @@ async def test_a_database_short_of_room_gets_smaller_batches(database: Database)
         "CREATE TRIGGER small AFTER INSERT ON quarantine_events REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT"
         " EXECUTE FUNCTION small()",
     )
-    async with open_plant(database) as plant:
-        await plant.send(timed(0))
+    async with open_ingest(database) as stack:
+        await stack.send(timed(0))
         broken = [telemetry("d-1", b"{%d" % number) for number in range(7)]
-        verdicts = await plant.send(*broken, timed(1), qos0=frozenset({0, 6, 7}))
+        verdicts = await stack.send(*broken, timed(1), qos0=frozenset({0, 6, 7}))
     assert reasons(verdicts) == [Reason.INVALID_JSON] * 7
     assert verdicts[7] == STORED
     kept = look(database, "SELECT payload FROM quarantine_events ORDER BY id")
@@ -299,8 +299,8 @@ def kill_ours(database: Database, times: int) -> Callable[[str], None]:
 
 async def test_a_killed_session_costs_nothing(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database, failpoint=kill_ours(database, 3)) as plant:
-        assert await plant.send(timed(1), telemetry("d-1", b'{"t":1}')) == [STORED, STORED]
+    async with open_ingest(database, failpoint=kill_ours(database, 3)) as stack:
+        assert await stack.send(timed(1), telemetry("d-1", b'{"t":1}')) == [STORED, STORED]
     assert books(database)["received"] == 2
 
 
@@ -309,12 +309,12 @@ async def test_a_commit_without_an_answer_is_looked_up_and_not_guessed_at(databa
     await furnish(database)
     async with (
         commit_thief(database) as thief,
-        open_plant(database, conninfo=thief.conninfo(database, INGEST)) as plant,
+        open_ingest(database, conninfo=thief.conninfo(database, INGEST)) as stack,
     ):
-        await plant.send(timed(0))
+        await stack.send(timed(0))
         thief.plan = theft
         unique = telemetry("d-1", b'{"t":1}')  # without a time of its own: written twice, it would be there twice
-        verdicts = await plant.send(timed(1), unique, telemetry("d-1", b"{"))
+        verdicts = await stack.send(timed(1), unique, telemetry("d-1", b"{"))
         assert thief.stolen == 1
     assert verdicts[:2] == [STORED, STORED]
     assert reasons(verdicts) == [Reason.INVALID_JSON]
@@ -358,10 +358,10 @@ async def test_a_batch_lost_in_a_crash_is_written_again_whoever_took_its_transac
         database = create_database(server, template=TEMPLATE, owner=OWNER)
         await furnish(database)
         crash = Crash(database)
-        async with open_plant(database, failpoint=crash) as plant:
-            await plant.send(timed(0))
+        async with open_ingest(database, failpoint=crash) as stack:
+            await stack.send(timed(0))
             crash.armed = True
-            assert await plant.send(timed(1), telemetry("d-1", b'{"t":1}')) == [STORED, STORED]
+            assert await stack.send(timed(1), telemetry("d-1", b'{"t":1}')) == [STORED, STORED]
             assert crash.crashes == 1
         assert look(database, "SELECT count(*) FROM telemetry") == [(3,)]
         assert books(database)["received"] == 3
@@ -369,29 +369,29 @@ async def test_a_batch_lost_in_a_crash_is_written_again_whoever_took_its_transac
 
 async def test_a_missing_partition_is_made(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
+    async with open_ingest(database) as stack:
         old = int(time.time()) - 20 * 86_400
-        await plant.send(telemetry("d-1", b'{"ts":%d}' % old))
+        await stack.send(telemetry("d-1", b'{"ts":%d}' % old))
         [(partition,)] = look(database, "SELECT tableoid::regclass::text FROM telemetry")
         arrange(database, f"DROP TABLE {partition}")  # the writer still believes in it
-        assert await plant.send(telemetry("d-1", b'{"ts":%d}' % old), timed(1)) == [STORED, STORED]
+        assert await stack.send(telemetry("d-1", b'{"ts":%d}' % old), timed(1)) == [STORED, STORED]
     assert look(database, "SELECT tableoid::regclass::text FROM telemetry ORDER BY ts LIMIT 1") == [(partition,)]
 
 
 async def test_a_schema_that_is_not_ours_stops_the_appliance(database: Database) -> None:
     await furnish(database)
     with pytest.RaisesGroup(pytest.RaisesExc(ApplianceError, match="appliance migrate"), flatten_subgroups=True):
-        async with open_plant(database) as plant:
-            await plant.send(timed(0))
+        async with open_ingest(database) as stack:
+            await stack.send(timed(0))
             arrange(database, "ALTER TABLE ingest_ledger RENAME COLUMN duplicate TO double")
-            await plant.send(timed(1))
+            await stack.send(timed(1))
 
 
 async def test_nothing_is_acknowledged_before_its_commit_and_all_in_order(database: Database) -> None:
     await furnish(database)
     seen: list[tuple[int, int]] = []
-    async with open_plant(database, batch_size=3) as plant, trio.open_nursery() as nursery:
-        await plant.send(timed(0))
+    async with open_ingest(database, batch_size=3) as stack, trio.open_nursery() as nursery:
+        await stack.send(timed(0))
         with psycopg.connect(database.conninfo()) as blocker:
             blocker.execute("LOCK TABLE ingest_ledger IN SHARE MODE")
 
@@ -402,7 +402,7 @@ async def test_nothing_is_acknowledged_before_its_commit_and_all_in_order(databa
                         [(rows,)] = look(database, "SELECT count(*) FROM telemetry")
                         seen.append((number, rows))
 
-                    await plant.submit([timed(number)], settle)
+                    await stack.submit([timed(number)], settle)
 
             nursery.start_soon(submit)
             waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'appliance_ingest'"
@@ -417,13 +417,13 @@ async def test_nothing_is_acknowledged_before_its_commit_and_all_in_order(databa
 async def test_the_books_balance_in_every_snapshot(database: Database) -> None:
     await furnish(database)
     arrange(database, POISON)
-    async with open_plant(database) as plant, trio.open_nursery() as nursery:
+    async with open_ingest(database) as stack, trio.open_nursery() as nursery:
 
         async def traffic() -> None:
             for number in range(150):
                 again = timed(number)
                 doubtful = b'{"poison":1}' if number % 10 == 0 else b'{"t":1}'
-                await plant.send(again, telemetry("d-2", doubtful), telemetry("d-1", b"{"), again)
+                await stack.send(again, telemetry("d-2", doubtful), telemetry("d-1", b"{"), again)
             nursery.cancel_scope.cancel()
 
         async def audit() -> None:
@@ -449,11 +449,11 @@ async def test_states_are_written_once_a_second_and_only_what_changed(database: 
         "CREATE TRIGGER note AFTER INSERT OR UPDATE ON device_state FOR EACH ROW EXECUTE FUNCTION note()",
     )
     started = time.monotonic()
-    async with open_plant(database, write_interval=WRITE_INTERVAL) as plant:
-        await plant.send(timed(0, "silent"))
+    async with open_ingest(database, write_interval=WRITE_INTERVAL) as stack:
+        await stack.send(timed(0, "silent"))
         for number in range(60):
-            await plant.send(timed(number, "a"), timed(number, "b"))
-        await until(lambda: not plant.states.changed())
+            await stack.send(timed(number, "a"), timed(number, "b"))
+        await until(lambda: not stack.states.changed())
     [(writes,)] = look(database, "SELECT count(DISTINCT transaction) FROM writes")
     assert 1 <= writes <= 1 + time.monotonic() - started
     assert look(database, "SELECT count(*) FROM writes WHERE device_id = 'silent'") == [(1,)]
@@ -463,25 +463,25 @@ async def test_states_are_written_once_a_second_and_only_what_changed(database: 
 
 async def test_states_that_a_crash_lost_are_rebuilt(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database, write_interval=math.inf) as plant:
-        await plant.send(timed(1), telemetry("d-2", b'{"t":5}'))
-        assert plant.states.changed(), "nothing is left to lose"
+    async with open_ingest(database, write_interval=math.inf) as stack:
+        await stack.send(timed(1), telemetry("d-2", b'{"t":5}'))
+        assert stack.states.changed(), "nothing is left to lose"
     assert look(database, "SELECT count(*) FROM device_state") == [(0,)]
-    async with open_plant(database) as plant:
-        assert await StateBook(10).rebuild(plant.pool, "one") == 2
+    async with open_ingest(database) as stack:
+        assert await StateBook(10).rebuild(stack.pool, "one") == 2
         states = "SELECT device_id, latest::text, last_seen_at = last_heard_at FROM device_state ORDER BY 1"
         assert look(database, states) == [("d-1", '{"n": 1}', True), ("d-2", '{"t": 5}', True)]
         late = telemetry("d-1", b'{"ts":%d,"n":0}' % (int(time.time()) - 7200))
-        assert await plant.send(late) == [STORED]
+        assert await stack.send(late) == [STORED]
         assert look(database, "SELECT late FROM telemetry ORDER BY ts LIMIT 1") == [(True,)]
 
 
 async def test_a_late_reading_moves_nothing_backwards(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
-        await plant.send(timed(2))
-        await plant.send(telemetry("d-1", b'{"ts":%d,"n":1}' % (int(time.time()) - 7200)))
-        state = plant.states.get((TENANT, "d-1"))
+    async with open_ingest(database) as stack:
+        await stack.send(timed(2))
+        await stack.send(telemetry("d-1", b'{"ts":%d,"n":1}' % (int(time.time()) - 7200)))
+        state = stack.states.get((TENANT, "d-1"))
     assert state is not None
     assert state.latest == {"n": 2}
     assert look(database, "SELECT metrics->>'n', late FROM telemetry ORDER BY ts") == [("1", True), ("2", False)]
@@ -489,11 +489,11 @@ async def test_a_late_reading_moves_nothing_backwards(database: Database) -> Non
 
 async def test_what_a_deleted_device_goes_on_sending_keeps_nothing_of_it_in_memory(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
-        await plant.send(timed(1))
+    async with open_ingest(database) as stack:
+        await stack.send(timed(1))
         arrange(database, "UPDATE device_registry SET status = 'DECOMMISSIONED', subscription_id = NULL")
-        plant.registry.forget()
-        assert reasons(await plant.send(timed(2))) == [Reason.DEVICE_DECOMMISSIONED]
-        state = plant.states.get((TENANT, "d-1"))
+        stack.registry.forget()
+        assert reasons(await stack.send(timed(2))) == [Reason.DEVICE_DECOMMISSIONED]
+        state = stack.states.get((TENANT, "d-1"))
     assert state is not None
     assert (state.latest, state.last_ts, state.refused_reason) == ({}, 0, None)

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from appliance.people.passwords import AT_ONCE, MAX_LENGTH, Cost, Hasher, fault_of
-from tests.support.company import CHEAP
+from tests.support.people import CHEAP
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ from appliance.errors import Conflict, Invalid, NotFound
 from appliance.people import secret_token, sessions, tokens
 from appliance.people.role import Role, Scope
 from appliance.people.sessions import IDLE, KEPT_LIFETIME, LIFETIME, MAX_A_USER, Visit
-from tests.support.company import HOME, ROOT, company, customer
+from tests.support.people import HOME, ROOT, customer, open_people
 from tests.support.postgres_server import Database
 
 MINUTE = timedelta(minutes=1)
 
 
 async def test_a_session_ends_after_half_an_hour_without_a_request(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
-        user = await at.hire("a@acme.example")
+    async with open_people(database) as at, at.pool.connection() as connection:
+        user = await at.add_user("a@acme.example")
         secret = await sessions.begin(connection, user, at.now, HOME, keep=False)
         for _ in range(3):
             at.clock.pass_time(IDLE - MINUTE)
@@ -27,8 +27,8 @@ async def test_a_session_ends_after_half_an_hour_without_a_request(database: Dat
 
 
 async def test_a_look_that_is_no_activity_prolongs_nothing(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
-        secret = await sessions.begin(connection, await at.hire("a@acme.example"), at.now, HOME, keep=False)
+    async with open_people(database) as at, at.pool.connection() as connection:
+        secret = await sessions.begin(connection, await at.add_user("a@acme.example"), at.now, HOME, keep=False)
         at.clock.pass_time(IDLE - MINUTE)
         assert await sessions.find(connection, secret, at.now, HOME, touch=False) is not None
         at.clock.pass_time(MINUTE)
@@ -36,8 +36,8 @@ async def test_a_look_that_is_no_activity_prolongs_nothing(database: Database) -
 
 
 async def test_however_busy_a_session_ends_after_its_lifetime(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
-        user = await at.hire("a@acme.example")
+    async with open_people(database) as at, at.pool.connection() as connection:
+        user = await at.add_user("a@acme.example")
         secret = await sessions.begin(connection, user, at.now, HOME, keep=False)
         begun = at.now
         while at.now < begun + LIFETIME - IDLE:
@@ -48,8 +48,8 @@ async def test_however_busy_a_session_ends_after_its_lifetime(database: Database
 
 
 async def test_who_stays_signed_in_has_no_idle_time_and_an_end_all_the_same(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
-        user = await at.hire("a@acme.example")
+    async with open_people(database) as at, at.pool.connection() as connection:
+        user = await at.add_user("a@acme.example")
         secret = await sessions.begin(connection, user, at.now, HOME, keep=True)
         at.clock.pass_time(KEPT_LIFETIME - MINUTE)
         assert await sessions.find(connection, secret, at.now, HOME) is not None
@@ -58,16 +58,16 @@ async def test_who_stays_signed_in_has_no_idle_time_and_an_end_all_the_same(data
 
 
 async def test_the_secret_is_nowhere_in_the_database(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
-        user = await at.hire("a@acme.example")
+    async with open_people(database) as at, at.pool.connection() as connection:
+        user = await at.add_user("a@acme.example")
         secret = await sessions.begin(connection, user, at.now, HOME, keep=False)
         assert await at.rows("SELECT session_hash FROM sessions") == [(secret_token.digest(secret),)]
         assert await sessions.find(connection, secret[:-1], at.now, HOME) is None
 
 
 async def test_owners_list_and_end_their_own_sessions_only(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
-        mine, other = await at.hire("a@acme.example"), await at.hire("b@acme.example")
+    async with open_people(database) as at, at.pool.connection() as connection:
+        mine, other = await at.add_user("a@acme.example"), await at.add_user("b@acme.example")
         secrets = [
             await sessions.begin(connection, mine, at.now, Visit("192.0.2.1", "Chrome\n"), keep=False) for _ in range(3)
         ]
@@ -87,8 +87,8 @@ async def test_owners_list_and_end_their_own_sessions_only(database: Database) -
 
 
 async def test_a_user_has_a_bounded_number_of_sessions_and_the_longest_silent_end_first(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
-        user = await at.hire("a@acme.example")
+    async with open_people(database) as at, at.pool.connection() as connection:
+        user = await at.add_user("a@acme.example")
         secrets = []
         for _ in range(MAX_A_USER + 5):
             at.clock.pass_time(timedelta(seconds=1))
@@ -98,8 +98,8 @@ async def test_a_user_has_a_bounded_number_of_sessions_and_the_longest_silent_en
 
 
 async def test_a_token_is_its_users_until_its_end_and_says_when_it_was_used(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
-        user = await at.hire("a@acme.example")
+    async with open_people(database) as at, at.pool.connection() as connection:
+        user = await at.add_user("a@acme.example")
         secret = await tokens.add(connection, user, "cron", {Scope.READ, Scope.WRITE}, 2, at.by(user))
         shown = await tokens.find(connection, secret, at.now)
         assert shown is not None
@@ -116,8 +116,8 @@ async def test_a_token_is_its_users_until_its_end_and_says_when_it_was_used(data
 
 
 async def test_another_tenants_token_cannot_be_seen_or_revoked(database: Database) -> None:
-    async with company(database) as at:
-        user = await at.hire("b@globex.example", tenant="globex")
+    async with open_people(database) as at:
+        user = await at.add_user("b@globex.example", tenant="globex")
         async with at.pool.connection() as connection:
             await tokens.add(connection, user, "cron", {Scope.READ}, 2, at.by(user))
             (token,) = await tokens.list_of(connection, user.user_id)
@@ -128,8 +128,8 @@ async def test_another_tenants_token_cannot_be_seen_or_revoked(database: Databas
 
 
 async def test_what_no_token_can_be_is_refused_by_its_field(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
-        user = await at.hire("a@acme.example", Role.ADMIN)
+    async with open_people(database) as at, at.pool.connection() as connection:
+        user = await at.add_user("a@acme.example", Role.ADMIN)
         wrong = [
             ("", {Scope.READ}, 1, "name"),
             ("a\nb", {Scope.READ}, 1, "name"),

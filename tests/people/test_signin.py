@@ -17,30 +17,30 @@ from appliance.people.signin import SECOND_STEP, Attempt, CodeRequired, SeveralA
 from appliance.people.throttle import FREE, ThrottleWait
 from appliance.people.users import User
 from tests.support.busy import within
-from tests.support.company import HOME, PASSWORD, ROOT, Company, company
+from tests.support.people import HOME, PASSWORD, ROOT, PeopleFixture, open_people
 from tests.support.postgres_server import Database
 
 THIEF = Visit("203.0.113.9", "curl")
 KIB = 1024
 
 
-async def enrol(at: Company, user: User) -> bytes:
+async def enrol(at: PeopleFixture, user: User) -> bytes:
     """Give the user a second factor; its secret."""
     secret = totp.new_secret()
-    await at.door.set_second_factor(user, secret, code_of(at, secret), at.by(user))
+    await at.signin.set_second_factor(user, secret, code_of(at, secret), at.by(user))
     at.clock.pass_time(timedelta(seconds=totp.STEP))  # the code that enrolled is used up
     return secret
 
 
-def code_of(at: Company, secret: bytes) -> str:
+def code_of(at: PeopleFixture, secret: bytes) -> str:
     """What the authenticator shows now."""
     return totp.code(secret, int(at.clock.wall() // totp.STEP))
 
 
 async def test_the_right_password_makes_a_new_session_each_time(database: Database) -> None:
-    async with company(database) as at:
-        await at.hire("ingrid@acme.example")
-        one, two = [await at.let_in(email) for email in ("ingrid@acme.example", " INGRID@acme.example ")]
+    async with open_people(database) as at:
+        await at.add_user("ingrid@acme.example")
+        one, two = [await at.sign_in(email) for email in ("ingrid@acme.example", " INGRID@acme.example ")]
         assert one.session != two.session
         assert await at.rows("SELECT count(*) FROM sessions") == [(2,)]
         assert (await at.actions())[-2:] == ["user.sign_in", "user.sign_in"]
@@ -49,180 +49,180 @@ async def test_the_right_password_makes_a_new_session_each_time(database: Databa
 
 
 async def test_wrong_unknown_disabled_and_not_yet_come_are_told_the_same(database: Database) -> None:
-    async with company(database) as at:
-        await at.hire("ingrid@acme.example")
-        await at.hire("invited@acme.example", password=None)
-        gone = await at.hire("gone@acme.example")
+    async with open_people(database) as at:
+        await at.add_user("ingrid@acme.example")
+        await at.add_user("invited@acme.example", password=None)
+        gone = await at.add_user("gone@acme.example")
         async with at.pool.connection() as connection:
             await users.disable(connection, gone.user_id, ROOT)
         told = [
-            await at.try_in("ingrid@acme.example", "not the password"),
-            await at.try_in("nobody@acme.example"),
-            await at.try_in("invited@acme.example"),
-            await at.try_in("gone@acme.example"),
-            await at.try_in("no address"),
-            await at.try_in("\ud800@x"),
+            await at.try_sign_in("ingrid@acme.example", "not the password"),
+            await at.try_sign_in("nobody@acme.example"),
+            await at.try_sign_in("invited@acme.example"),
+            await at.try_sign_in("gone@acme.example"),
+            await at.try_sign_in("no address"),
+            await at.try_sign_in("\ud800@x"),
         ]
         assert told == [SignInRefused()] * 6
 
 
 async def test_a_try_costs_the_same_number_of_hashes_and_rows_whoever_is_meant(database: Database) -> None:
-    async with company(database) as at:
-        await at.hire("ingrid@acme.example")
+    async with open_people(database) as at:
+        await at.add_user("ingrid@acme.example")
         for tenant in ("acme", "globex"):
-            await at.hire("both@x.example", tenant=tenant)
+            await at.add_user("both@x.example", tenant=tenant)
         costs = []
         for email in ("ingrid@acme.example", "both@x.example", "nobody@x.example", "ingrid@acme.example"):
-            before, rows = at.door.hasher.made, len(await at.actions())
-            assert isinstance(await at.try_in(email, "not the password"), SignInRefused)
-            costs.append((at.door.hasher.made - before, len(await at.actions()) - rows))
+            before, rows = at.signin.hasher.made, len(await at.actions())
+            assert isinstance(await at.try_sign_in(email, "not the password"), SignInRefused)
+            costs.append((at.signin.hasher.made - before, len(await at.actions()) - rows))
         hashes = {made for made, _ in costs}
         assert hashes == {2}, "as many as one address has accounts at most, for everybody"
         assert {written for _, written in costs} <= {1, 2}
 
 
 async def test_the_audit_of_a_wrong_try_does_not_keep_what_was_typed(database: Database) -> None:
-    async with company(database) as at:
-        await at.try_in("my-password-by-mistake", "x")
+    async with open_people(database) as at:
+        await at.try_sign_in("my-password-by-mistake", "x")
         rows = await at.rows("SELECT actor, object_id, before, after FROM audit_log ORDER BY id")
         assert rows == [("not signed in", "unknown", None, None)]
 
 
 async def test_a_thousand_wrong_tries_are_throttled_and_the_right_one_passes_from_elsewhere(database: Database) -> None:
-    async with company(database) as at:
-        await at.hire("ingrid@acme.example")
-        outcomes = [await at.try_in("ingrid@acme.example", f"guess {n}", THIEF) for n in range(1000)]
+    async with open_people(database) as at:
+        await at.add_user("ingrid@acme.example")
+        outcomes = [await at.try_sign_in("ingrid@acme.example", f"guess {n}", THIEF) for n in range(1000)]
         assert sum(isinstance(outcome, SignInRefused) for outcome in outcomes) == FREE
-        assert at.door.hasher.made <= FREE + 1, "a throttled try makes no hash"
+        assert at.signin.hasher.made <= FREE + 1, "a throttled try makes no hash"
         waits = [outcome for outcome in outcomes if isinstance(outcome, ThrottleWait)]
         assert len(waits) == 1000 - FREE
         assert all(wait.seconds >= 30 for wait in waits)
-        assert isinstance(await at.try_in("ingrid@acme.example", visit=THIEF), ThrottleWait), (
+        assert isinstance(await at.try_sign_in("ingrid@acme.example", visit=THIEF), ThrottleWait), (
             "not even with the right one"
         )
-        await at.let_in("ingrid@acme.example")
+        await at.sign_in("ingrid@acme.example")
         assert (await at.actions()).count("user.sign_in_throttled") == 1
 
 
 async def test_a_known_browser_passes_while_the_account_is_shut_for_strangers(database: Database) -> None:
-    async with company(database) as at:
-        await at.hire("ingrid@acme.example")
-        browser = (await at.let_in("ingrid@acme.example")).browser
+    async with open_people(database) as at:
+        await at.add_user("ingrid@acme.example")
+        browser = (await at.sign_in("ingrid@acme.example")).browser
         for number in range(60):
-            await at.try_in("ingrid@acme.example", "guess", Visit(f"198.51.100.{number}"))
-        assert isinstance(await at.try_in("ingrid@acme.example"), ThrottleWait)
-        assert isinstance(await at.try_in("ingrid@acme.example", browser="not known"), ThrottleWait)
-        await at.let_in("ingrid@acme.example", browser=browser)
+            await at.try_sign_in("ingrid@acme.example", "guess", Visit(f"198.51.100.{number}"))
+        assert isinstance(await at.try_sign_in("ingrid@acme.example"), ThrottleWait)
+        assert isinstance(await at.try_sign_in("ingrid@acme.example", browser="not known"), ThrottleWait)
+        await at.sign_in("ingrid@acme.example", browser=browser)
 
 
 async def test_one_password_for_several_accounts_asks_which(database: Database) -> None:
-    async with company(database) as at:
+    async with open_people(database) as at:
         for role, tenant in ((Role.VIEWER, "acme"), (Role.ADMIN, "globex"), (Role.OPERATOR, None)):
-            await at.hire("same@x.example", role, tenant)
-        outcome = await at.try_in("same@x.example")
+            await at.add_user("same@x.example", role, tenant)
+        outcome = await at.try_sign_in("same@x.example")
         assert isinstance(outcome, SeveralAccounts)
         assert set(outcome.tenants) == {"acme", "globex", None}
-        chosen = [await at.let_in("same@x.example", tenant_id=tenant) for tenant in ("acme", "globex", "")]
+        chosen = [await at.sign_in("same@x.example", tenant_id=tenant) for tenant in ("acme", "globex", "")]
         assert [signed.user.role for signed in chosen] == [Role.VIEWER, Role.ADMIN, Role.OPERATOR]
-        assert isinstance(await at.try_in("same@x.example", tenant_id="initech"), SeveralAccounts)
+        assert isinstance(await at.try_sign_in("same@x.example", tenant_id="initech"), SeveralAccounts)
 
 
 async def test_a_second_factor_is_asked_for_and_each_code_is_good_once(database: Database) -> None:
-    async with company(database) as at:
-        secret = await enrol(at, await at.hire("ingrid@acme.example"))
-        wanted = await at.try_in("ingrid@acme.example", keep=True)
+    async with open_people(database) as at:
+        secret = await enrol(at, await at.add_user("ingrid@acme.example"))
+        wanted = await at.try_sign_in("ingrid@acme.example", keep=True)
         assert isinstance(wanted, CodeRequired)
         assert await at.rows("SELECT 1 FROM sessions") == []
-        assert isinstance(await at.door.with_code(wanted.link, "000000", HOME, None), SignInRefused)
+        assert isinstance(await at.signin.with_code(wanted.link, "000000", HOME, None), SignInRefused)
         code = code_of(at, secret)
-        signed = await at.door.with_code(wanted.link, code, HOME, None)
+        signed = await at.signin.with_code(wanted.link, code, HOME, None)
         assert isinstance(signed, SignedIn)
         assert signed.kept
-        again = await at.try_in("ingrid@acme.example")
+        again = await at.try_sign_in("ingrid@acme.example")
         assert isinstance(again, CodeRequired)
-        assert isinstance(await at.door.with_code(again.link, code, HOME, None), SignInRefused)
-        assert isinstance(await at.door.with_code(wanted.link, code_of(at, secret), HOME, None), SignInRefused)
+        assert isinstance(await at.signin.with_code(again.link, code, HOME, None), SignInRefused)
+        assert isinstance(await at.signin.with_code(wanted.link, code_of(at, secret), HOME, None), SignInRefused)
 
 
 async def test_the_second_step_ends_after_five_minutes_and_codes_cannot_be_guessed(database: Database) -> None:
-    async with company(database) as at:
-        secret = await enrol(at, await at.hire("ingrid@acme.example"))
-        wanted = await at.try_in("ingrid@acme.example")
+    async with open_people(database) as at:
+        secret = await enrol(at, await at.add_user("ingrid@acme.example"))
+        wanted = await at.try_sign_in("ingrid@acme.example")
         assert isinstance(wanted, CodeRequired)
-        outcomes = [await at.door.with_code(wanted.link, f"{n:06}", THIEF, None) for n in range(100)]
+        outcomes = [await at.signin.with_code(wanted.link, f"{n:06}", THIEF, None) for n in range(100)]
         assert sum(isinstance(outcome, SignInRefused) for outcome in outcomes) <= FREE
-        fresh = await at.try_in("ingrid@acme.example")
+        fresh = await at.try_sign_in("ingrid@acme.example")
         assert isinstance(fresh, CodeRequired)
         at.clock.pass_time(SECOND_STEP)
-        assert isinstance(await at.door.with_code(fresh.link, code_of(at, secret), HOME, None), SignInRefused)
+        assert isinstance(await at.signin.with_code(fresh.link, code_of(at, secret), HOME, None), SignInRefused)
 
 
 async def test_a_second_factor_is_kept_sealed_and_opens_with_the_appliances_key_alone(database: Database) -> None:
-    async with company(database) as at:
-        user = await at.hire("ingrid@acme.example")
+    async with open_people(database) as at:
+        user = await at.add_user("ingrid@acme.example")
         secret = await enrol(at, user)
         ((kept,),) = await at.rows("SELECT totp_secret FROM users WHERE user_id = %s", user.user_id)
         assert secret not in kept
-        wanted = await at.try_in("ingrid@acme.example")
+        wanted = await at.try_sign_in("ingrid@acme.example")
         assert isinstance(wanted, CodeRequired)
-        at.door._vault = Keyring([new_key()])
+        at.signin._vault = Keyring([new_key()])
         with pytest.raises(ApplianceError, match=r"keys\.json"):
-            await at.door.with_code(wanted.link, code_of(at, secret), HOME, None)
+            await at.signin.with_code(wanted.link, code_of(at, secret), HOME, None)
 
 
 async def test_a_second_factor_begins_with_a_right_code_and_ends_once(database: Database) -> None:
-    async with company(database) as at:
-        user = await at.hire("ingrid@acme.example")
+    async with open_people(database) as at:
+        user = await at.add_user("ingrid@acme.example")
         with pytest.raises(Invalid, match="does not fit"):
-            await at.door.set_second_factor(user, totp.new_secret(), "000000", at.by(user))
+            await at.signin.set_second_factor(user, totp.new_secret(), "000000", at.by(user))
         with pytest.raises(Conflict):
-            await at.door.drop_second_factor(user, at.by(user))
+            await at.signin.drop_second_factor(user, at.by(user))
         await enrol(at, user)
         async with at.pool.connection() as connection:
             user = await users.get(connection, user.user_id)
-        await at.door.drop_second_factor(user, at.by(user))
-        await at.let_in("ingrid@acme.example")
+        await at.signin.drop_second_factor(user, at.by(user))
+        await at.sign_in("ingrid@acme.example")
         assert (await at.actions())[-3:] == ["user.set_second_factor", "user.drop_second_factor", "user.sign_in"]
 
 
 async def test_a_new_password_ends_every_session_but_the_one_it_was_set_in(database: Database) -> None:
-    async with company(database) as at:
-        user = await at.hire("ingrid@acme.example")
+    async with open_people(database) as at:
+        user = await at.add_user("ingrid@acme.example")
         for _ in range(3):
-            await at.let_in("ingrid@acme.example")
+            await at.sign_in("ingrid@acme.example")
         ((keep,), *_) = await at.rows("SELECT session_id FROM sessions")
         with pytest.raises(Invalid) as caught:
-            await at.door.set_password(user, "ingrid@acme.example", at.by(user), but=keep)
+            await at.signin.set_password(user, "ingrid@acme.example", at.by(user), but=keep)
         assert caught.value.field == "password"
-        await at.door.set_password(user, "a completely other walrus", at.by(user), but=keep)
+        await at.signin.set_password(user, "a completely other walrus", at.by(user), but=keep)
         assert await at.rows("SELECT session_id FROM sessions") == [(keep,)]
-        assert isinstance(await at.try_in("ingrid@acme.example"), SignInRefused)
-        await at.let_in("ingrid@acme.example", password="a completely other walrus")
+        assert isinstance(await at.try_sign_in("ingrid@acme.example"), SignInRefused)
+        await at.sign_in("ingrid@acme.example", password="a completely other walrus")
 
 
 async def test_a_confirmation_is_throttled_as_a_sign_in_is(database: Database) -> None:
-    async with company(database) as at:
-        user = await at.hire("ingrid@acme.example")
-        assert await at.door.confirm(user, PASSWORD, HOME) is True
-        outcomes = [await at.door.confirm(user, f"guess {n}", HOME) for n in range(50)]
+    async with open_people(database) as at:
+        user = await at.add_user("ingrid@acme.example")
+        assert await at.signin.confirm(user, PASSWORD, HOME) is True
+        outcomes = [await at.signin.confirm(user, f"guess {n}", HOME) for n in range(50)]
         assert outcomes[:FREE] == [False] * FREE
         assert all(isinstance(outcome, ThrottleWait) for outcome in outcomes[FREE:])
 
 
 async def test_a_hash_of_yesterdays_cost_is_made_anew_when_its_owner_comes(database: Database) -> None:
-    async with company(database) as at:
-        await at.hire("ingrid@acme.example")
-        at.door.hasher = Hasher(DEFAULT_COST)
-        await at.let_in("ingrid@acme.example")
+    async with open_people(database) as at:
+        await at.add_user("ingrid@acme.example")
+        at.signin.hasher = Hasher(DEFAULT_COST)
+        await at.sign_in("ingrid@acme.example")
         ((kept,),) = await at.rows("SELECT password_hash FROM users")
-        assert not at.door.hasher.is_outdated(kept)
-        await at.let_in("ingrid@acme.example")
+        assert not at.signin.hasher.is_outdated(kept)
+        await at.sign_in("ingrid@acme.example")
 
 
 async def test_a_hundred_at_once_take_no_more_memory_than_two_and_leave_the_loop_its_turn(database: Database) -> None:
-    async with company(database, clock=SystemClock(), cost=DEFAULT_COST) as at:
+    async with open_people(database, clock=SystemClock(), cost=DEFAULT_COST) as at:
         for number in range(10):
-            await at.hire(f"u{number}@acme.example")
+            await at.add_user(f"u{number}@acme.example")
         resident, latest = _resident(), 0.0
         most = resident
         done = trio.Event()
@@ -240,7 +240,9 @@ async def test_a_hundred_at_once_take_no_more_memory_than_two_and_leave_the_loop
             async with trio.open_nursery() as nursery:
                 for number in range(100):
                     visit = Visit(f"198.51.100.{number}")
-                    nursery.start_soon(at.door.with_password, Attempt(f"u{number % 10}@acme.example", PASSWORD, visit))
+                    nursery.start_soon(
+                        at.signin.with_password, Attempt(f"u{number % 10}@acme.example", PASSWORD, visit)
+                    )
             done.set()
         assert await at.rows("SELECT count(*) FROM sessions") == [(100,)]
         assert most - resident < 4 * DEFAULT_COST.memory_kib * KIB, "two hashes, and some room"
@@ -253,9 +255,9 @@ def _resident() -> int:
 
 
 async def test_the_audit_reads_newest_first_by_person_object_action_and_time(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
-        ingrid, kim = await at.hire("ingrid@acme.example", Role.ADMIN), await at.hire("kim@acme.example")
-        await at.let_in("ingrid@acme.example")
+    async with open_people(database) as at, at.pool.connection() as connection:
+        ingrid, kim = await at.add_user("ingrid@acme.example", Role.ADMIN), await at.add_user("kim@acme.example")
+        await at.sign_in("ingrid@acme.example")
         await users.set_role(connection, kim.user_id, Role.RESPONDER, at.by(ingrid))
         rows = await audit_query.read(connection, audit_query.AuditFilter(tenant_id="acme"))
         assert [row.action for row in rows] == ["user.set_role", "user.sign_in", "user.add", "user.add"]

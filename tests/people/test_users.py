@@ -10,17 +10,17 @@ from appliance.people.links import Purpose
 from appliance.people.role import Role, Scope, Theme
 from appliance.people.signin import SignInRefused
 from appliance.people.users import NewUser, Profile, UserFilter, UserState
-from tests.support.company import HOME, ROOT, Company, company, customer
+from tests.support.people import HOME, ROOT, PeopleFixture, customer, open_people
 from tests.support.postgres_server import Database
 
 
-async def secret_of_session(at: Company, email: str) -> str:
+async def secret_of_session(at: PeopleFixture, email: str) -> str:
     """Signed in: the cookie's secret."""
-    return (await at.let_in(email)).session
+    return (await at.sign_in(email)).session
 
 
 async def test_a_new_user_is_kept_in_lower_case_once_a_tenant_and_audited(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
+    async with open_people(database) as at, at.pool.connection() as connection:
         user = await users.add(connection, NewUser(" Ingrid@Acme.Example ", Role.ADMIN, "acme", "Ingrid"), ROOT)
         assert (user.email, user.has_password) == ("ingrid@acme.example", False)
         with pytest.raises(Conflict, match="is a user already"):
@@ -36,14 +36,14 @@ async def test_a_new_user_is_kept_in_lower_case_once_a_tenant_and_audited(databa
     ["", "a", "a@", "@a", "a b@c.d", "a@b@c", "a@b..c", "a@b.c, d@e.f", "ä@b.c", "a" * 65 + "@b.c", "a\0@b.c"],
 )
 async def test_what_is_no_address_is_refused_by_its_field(database: Database, email: str) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
+    async with open_people(database) as at, at.pool.connection() as connection:
         with pytest.raises(Invalid) as caught:
             await users.add(connection, NewUser(email, Role.VIEWER, "acme"), ROOT)
         assert caught.value.field == "email"
 
 
 async def test_operators_have_no_tenant_and_everybody_else_has_one(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
+    async with open_people(database) as at, at.pool.connection() as connection:
         for new in (NewUser("a@b.c", Role.OPERATOR, "acme"), NewUser("a@b.c", Role.ADMIN)):
             with pytest.raises(Invalid):
                 await users.add(connection, new, ROOT)
@@ -52,9 +52,9 @@ async def test_operators_have_no_tenant_and_everybody_else_has_one(database: Dat
 
 
 async def test_a_customer_sees_and_changes_the_people_of_its_tenant_alone(database: Database) -> None:
-    async with company(database) as at:
-        ours, theirs = await at.hire("a@acme.example"), await at.hire("b@globex.example", tenant="globex")
-        operator = await at.hire("ops@appliance.example", Role.OPERATOR)
+    async with open_people(database) as at:
+        ours, theirs = await at.add_user("a@acme.example"), await at.add_user("b@globex.example", tenant="globex")
+        operator = await at.add_user("ops@appliance.example", Role.OPERATOR)
         async with customer(database, "acme") as connection:
             assert [user.email for user in await users.list_page(connection, UserFilter())] == ["a@acme.example"]
             for other in (theirs, operator):
@@ -80,8 +80,8 @@ async def test_a_customer_sees_and_changes_the_people_of_its_tenant_alone(databa
 
 
 async def test_a_role_is_changed_once_and_never_ones_own(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
-        admin, viewer = await at.hire("a@acme.example", Role.ADMIN), await at.hire("v@acme.example")
+    async with open_people(database) as at, at.pool.connection() as connection:
+        admin, viewer = await at.add_user("a@acme.example", Role.ADMIN), await at.add_user("v@acme.example")
         for _ in range(2):
             assert (
                 await users.set_role(connection, viewer.user_id, Role.RESPONDER, at.by(admin))
@@ -97,25 +97,25 @@ async def test_a_role_is_changed_once_and_never_ones_own(database: Database) -> 
 
 
 async def test_disabling_ends_sessions_links_and_tokens_at_once(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
-        user = await at.hire("a@acme.example", Role.ADMIN)
+    async with open_people(database) as at, at.pool.connection() as connection:
+        user = await at.add_user("a@acme.example", Role.ADMIN)
         secret = await secret_of_session(at, user.email)
         token = await tokens.add(connection, user, "t", {Scope.READ}, 1, ROOT)
         link = await users.invite(connection, user.user_id, ROOT)
         await users.disable(connection, user.user_id, ROOT)
         assert await sessions.find(connection, secret, at.now, HOME) is None
         assert await tokens.find(connection, token, at.now) is None
-        assert await at.door.find_password_link(link) is None
-        assert isinstance(await at.try_in(user.email), SignInRefused)
+        assert await at.signin.find_password_link(link) is None
+        assert isinstance(await at.try_sign_in(user.email), SignInRefused)
         with pytest.raises(Conflict, match="is disabled"):
             await users.invite(connection, user.user_id, ROOT)
         await users.enable(connection, user.user_id, ROOT)
-        await at.let_in(user.email)
+        await at.sign_in(user.email)
 
 
 async def test_nobody_disables_themselves_and_the_last_operator_stays(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
-        one, two = [await at.hire(f"{name}@appliance.example", Role.OPERATOR) for name in ("one", "two")]
+    async with open_people(database) as at, at.pool.connection() as connection:
+        one, two = [await at.add_user(f"{name}@appliance.example", Role.OPERATOR) for name in ("one", "two")]
         with pytest.raises(Conflict, match="disable yourself"):
             await users.disable(connection, one.user_id, at.by(one))
         await users.disable(connection, two.user_id, at.by(one))
@@ -125,28 +125,28 @@ async def test_nobody_disables_themselves_and_the_last_operator_stays(database: 
 
 
 async def test_a_reset_ends_sessions_and_its_link_works_once_for_a_day(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
-        user = await at.hire("a@acme.example")
+    async with open_people(database) as at, at.pool.connection() as connection:
+        user = await at.add_user("a@acme.example")
         secret = await secret_of_session(at, user.email)
         stale, link = [await users.reset(connection, user.user_id, ROOT) for _ in range(2)]
         assert await sessions.find(connection, secret, at.now, HOME) is None
-        assert await at.door.use_password_link(stale, "another walrus entirely", HOME) is None
+        assert await at.signin.use_password_link(stale, "another walrus entirely", HOME) is None
         with pytest.raises(Invalid):
-            await at.door.use_password_link(link, "too short", HOME)
-        used = await at.door.use_password_link(link, "another walrus entirely", HOME)
+            await at.signin.use_password_link(link, "too short", HOME)
+        used = await at.signin.use_password_link(link, "another walrus entirely", HOME)
         assert used is not None
         assert used.user_id == user.user_id
-        assert await at.door.use_password_link(link, "another walrus entirely", HOME) is None
-        assert isinstance(await at.try_in(user.email), SignInRefused)
-        await at.let_in(user.email, password="another walrus entirely")
+        assert await at.signin.use_password_link(link, "another walrus entirely", HOME) is None
+        assert isinstance(await at.try_sign_in(user.email), SignInRefused)
+        await at.sign_in(user.email, password="another walrus entirely")
         late = await users.reset(connection, user.user_id, ROOT)
         at.clock.pass_time(timedelta(hours=24))
-        assert await at.door.find_password_link(late) is None
+        assert await at.signin.find_password_link(late) is None
 
 
 async def test_a_profile_is_changed_with_what_changed_in_the_audit(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
-        user = await at.hire("a@acme.example")
+    async with open_people(database) as at, at.pool.connection() as connection:
+        user = await at.add_user("a@acme.example")
         for _ in range(2):
             await users.set_profile(connection, user.user_id, Profile("Ann", "Europe/Oslo", Theme.DARK), at.by(user))
         await users.set_profile(connection, user.user_id, Profile("Ann", None, Theme.DARK), at.by(user))
@@ -162,10 +162,10 @@ async def test_a_profile_is_changed_with_what_changed_in_the_audit(database: Dat
 
 
 async def test_the_list_is_searched_filtered_and_paged_by_address(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
+    async with open_people(database) as at, at.pool.connection() as connection:
         for number in range(5):
-            await at.hire(f"u{number}@acme.example", password=None)
-        await at.hire("admin@acme.example", Role.ADMIN, password=None)
+            await at.add_user(f"u{number}@acme.example", password=None)
+        await at.add_user("admin@acme.example", Role.ADMIN, password=None)
         first = await users.list_page(connection, UserFilter("acme"), 4)
         after = (first[-1].email, first[-1].user_id)
         rest = await users.list_page(connection, UserFilter("acme", after=after), 4)
@@ -178,23 +178,23 @@ async def test_the_list_is_searched_filtered_and_paged_by_address(database: Data
         ]
         assert await users.list_page(connection, UserFilter("globex")) == []
         await users.disable(connection, first[1].user_id, ROOT)
-        await at.hire("came@acme.example")
+        await at.add_user("came@acme.example")
         for state, count in ((UserState.INVITED, 5), (UserState.DISABLED, 1), (UserState.ACTIVE, 1)):
             of_state = await users.list_page(connection, UserFilter(state=state))
             assert [user.state for user in of_state] == [state] * count
 
 
 async def test_an_address_of_several_tenants_wants_one_named(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
+    async with open_people(database) as at, at.pool.connection() as connection:
         for tenant in ("acme", "globex"):
-            await at.hire("same@both.example", tenant=tenant, password=None)
+            await at.add_user("same@both.example", tenant=tenant, password=None)
         with pytest.raises(Conflict, match="acme, globex"):
             await users.by_email(connection, "Same@both.example")
         assert (await users.by_email(connection, "same@both.example", "globex")).tenant_id == "globex"
 
 
 async def test_a_set_up_link_is_for_one_hour_and_a_newer_one_kills_it(database: Database) -> None:
-    async with company(database) as at, at.pool.connection() as connection:
+    async with open_people(database) as at, at.pool.connection() as connection:
         first, second = [await links.make_set_up(connection, at.now) for _ in range(2)]
         assert await links.peek(connection, first, Purpose.SET_UP, at.now) is None
         assert await links.peek(connection, second, Purpose.PASSWORD, at.now) is None

@@ -13,7 +13,7 @@ from appliance.errors import Conflict, Invalid, NotFound
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
 from tests.support.postgres_server import Database
-from tests.support.world import ALICE, BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
+from tests.support.tenants import ALICE, BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
 
 DAY = timedelta(days=1)
 

@@ -35,7 +35,7 @@ from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.devices.tenants import IssuedClaim
 from tests.support.postgres_server import ground
 from tests.support.project import ROOT
-from tests.support.world import ALICE, sell
+from tests.support.tenants import ALICE, sell
 
 READY_SECONDS = 90.0
 

@@ -27,7 +27,7 @@ from appliance.ingest.writer import Writer
 from appliance.metrics import Metrics
 from appliance.subscriptions.lifecycle import GRACE
 from tests.support.postgres_server import Database
-from tests.support.world import add_tenant, ingest, sell
+from tests.support.tenants import add_tenant, ingest, sell
 
 TENANT = "acme"
 PATIENCE_SECONDS = 60.0
@@ -50,7 +50,7 @@ def telemetry(device: str, payload: bytes, tenant: str = TENANT) -> Message:
 
 
 @dataclass
-class Plant:
+class IngestStack:
     """Everything between a source and the database."""
 
     database: Database
@@ -97,7 +97,7 @@ class Plant:
 
 
 @asynccontextmanager
-async def open_plant(
+async def open_ingest(
     database: Database,
     *,
     conninfo: str | None = None,
@@ -109,12 +109,12 @@ async def open_plant(
     limiter: Limiter | None = None,
     on_held: Callable[[float], None] = lambda _held: None,
     write_interval: float = SOON,
-) -> AsyncIterator[Plant]:
-    """A running plant; it stops without a drain, like a process that is killed. Its limits are out of reach."""
+) -> AsyncIterator[IngestStack]:
+    """A running stack; it stops without a drain, like a process that is killed. Its limits are out of reach."""
     clock, metrics, states = clock or SystemClock(), Metrics(), StateBook(10_000, write_interval)
     limiter = limiter or Limiter(rate=1e6, burst=1_000_000)
     async with (
-        open_pool(conninfo or database.conninfo(INGEST), name="plant", min_size=2, max_size=6) as pool,
+        open_pool(conninfo or database.conninfo(INGEST), name="stack", min_size=2, max_size=6) as pool,
         trio.open_nursery() as nursery,
     ):
         provisioner = Provisioner(pool)
@@ -125,7 +125,7 @@ async def open_plant(
         summaries: list[BatchSummary] = []
         pipeline = Pipeline(admission, writer, states, registry, metrics, clock, batch_size, summaries.append, on_held)
         await nursery.start(pipeline.run)
-        yield Plant(database, pool, states, registry, admission, writer, pipeline, metrics, summaries)
+        yield IngestStack(database, pool, states, registry, admission, writer, pipeline, metrics, summaries)
         nursery.cancel_scope.cancel()
 
 
@@ -137,7 +137,7 @@ async def furnish(database: Database, seats: int = 1000, tenant: str = TENANT, s
 
 
 def look(database: Database, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    """Rows as the superuser sees them, from a connection that has nothing to do with the plant."""
+    """Rows as the superuser sees them, from a connection that has nothing to do with the stack."""
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
         return connection.execute(query.encode(), parameters).fetchall()
 

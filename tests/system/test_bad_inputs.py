@@ -26,8 +26,8 @@ from appliance.devices.seats.changes import ChangeContext
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
 from appliance.reading import Reason
+from tests.support.accounting import Snapshot, look, watching_accounting
 from tests.support.appliance_process import ApplianceProcess
-from tests.support.auditor import Snapshot, auditing, look
 from tests.support.busy import within
 from tests.support.http_caller import Answer, Caller
 from tests.support.publisher import TENANT, client
@@ -126,7 +126,7 @@ def early(case: Case) -> bool:
 async def test_every_bad_payload_over_mqtt(serving: ApplianceProcess) -> None:
     before = books(serving).received
     json_before, encoding_before = counted(serving, "invalid_json"), counted(serving, "invalid_encoding")
-    async with auditing(serving.conninfo, enough=10), client(serving, "bad-payloads") as connection:
+    async with watching_accounting(serving.conninfo, enough=10), client(serving, "bad-payloads") as connection:
         for number, case in enumerate(CASES):
             await connection.publish(topic(f"over-mqtt-{number}"), case.payload)
             await connection.publish(topic("good-mqtt"), GOOD)
@@ -141,7 +141,7 @@ async def test_every_bad_payload_over_mqtt(serving: ApplianceProcess) -> None:
 async def test_every_bad_payload_over_http(serving: ApplianceProcess) -> None:
     before = books(serving).received
     http = caller(serving)
-    async with auditing(serving.conninfo, enough=10):
+    async with watching_accounting(serving.conninfo, enough=10):
         for number, case in enumerate(CASES):
             answer = await http.post(f"/ingest/{topic(f'over-http-{number}')}", case.payload)
             assert answer.status == case.expected.status, (case.name, answer)
@@ -194,7 +194,7 @@ INSIDE = [
 
 
 async def test_every_bad_topic(serving: ApplianceProcess) -> None:
-    async with auditing(serving.conninfo), client(serving, "bad-topics") as connection:
+    async with watching_accounting(serving.conninfo), client(serving, "bad-topics") as connection:
         first = books(serving)
         await connection.publish(topic("good-topic"), GOOD)
         await received(serving, first.received + 1)

@@ -18,13 +18,13 @@ from appliance.devices.credentials.credential import IssuedSecrets
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.devices.seats.changes import ChangeContext
+from tests.support.accounting import look
 from tests.support.appliance_process import ApplianceProcess
-from tests.support.auditor import look
 from tests.support.busy import within
 from tests.support.http_caller import Caller
+from tests.support.processes import child
 from tests.support.publisher import TENANT, client
 from tests.system.bad_packets import Fate, cases, connect, publish
-from tests.system.test_stopping import child
 
 PATIENCE_SECONDS = 60.0
 WAIT_SECONDS = 0.05

@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from appliance.reading import Reason
+from tests.support.accounting import look, watching_accounting
 from tests.support.appliance_process import ApplianceProcess
-from tests.support.auditor import auditing, look
 from tests.support.busy import within
 from tests.support.http_caller import Caller, Start
 from tests.support.postgres_server import PostgresServer, create_database, drop_database
@@ -96,7 +96,7 @@ async def test_two_hundred_first_messages_of_one_device_are_one_device_and_two_h
             await start.wait()
             await connection.publish(path.removeprefix("/ingest/"), message(number, base))
 
-    async with auditing(lambda: peers.conninfo):
+    async with watching_accounting(lambda: peers.conninfo):
         async with trio.open_nursery() as nursery:
             for number in range(CALLERS):
                 nursery.start_soon(over_http, number)
@@ -143,7 +143,7 @@ async def test_fifty_new_devices_on_twenty_free_seats(peers: Peers) -> None:
     peers.tenant(tenant_id, seats)
     base = int(time.time() * 1000) - 60_000
     before = look(peers.conninfo)
-    async with auditing(lambda: peers.conninfo), fleet(peers, tenant_id) as send:
+    async with watching_accounting(lambda: peers.conninfo), fleet(peers, tenant_id) as send:
         async with trio.open_nursery() as nursery:
             for number in range(devices):
                 nursery.start_soon(send, f"d{number}", each * number, base)
@@ -167,7 +167,7 @@ async def test_fifty_new_devices_on_twenty_free_seats(peers: Peers) -> None:
 
     first, _ = peers.processes
     [(subscription,)] = peers.query("SELECT subscription_id FROM subscriptions WHERE tenant_id = %s", tenant_id)
-    async with auditing(lambda: peers.conninfo, enough=2):
+    async with watching_accounting(lambda: peers.conninfo, enough=2):
         await trio.to_thread.run_sync(first.command, "subscription", "set", subscription, "--limit", "50")
         done = await trio.to_thread.run_sync(first.command, "quarantine", "replay", "--tenant", tenant_id)
     assert (done["replay"]["status"], done["replay"]["replayed"]) == ("DONE", each * len(others))

@@ -11,9 +11,9 @@ import trio
 
 from appliance.db.roles import OWNER
 from appliance.mqtt.client import Client
-from tests.history.coverage import UNCOVERED
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.publisher import TENANT, Publisher, books, client, settled, stored
+from tests.support.rollups import UNCOVERED
 
 MESSAGES = 20_000
 KILLS = 10
@@ -32,7 +32,7 @@ async def stream(sender: Publisher, through: Client, enough: trio.Event, at_leas
         await trio.sleep(0.02)
 
 
-def check_books(appliance: ApplianceProcess) -> None:
+def check_seats(appliance: ApplianceProcess) -> None:
     """One snapshot, from a connection of its own: the books balance and agree with the table."""
     row = appliance.query(
         "SELECT (SELECT count(*) FROM telemetry), sum(stored), sum(received), sum(stored + refused + duplicate)"
@@ -93,10 +93,10 @@ async def test_killed_at_random_moments_under_load_nothing_is_lost_or_doubled(ap
             else:
                 appliance.kill()
             await trio.to_thread.run_sync(appliance.start)
-            check_books(appliance)
+            check_seats(appliance)
         enough.set()
     await settled(appliance, len(sender.books))
-    check_books(appliance)
+    check_seats(appliance)
     found = stored(appliance)
     assert len(found) == len(set(found)) >= MESSAGES, f"seed {seed}"
     assert set(found) == sender.books, f"seed {seed}"
@@ -123,7 +123,7 @@ async def test_killed_at_a_failpoint_nothing_is_lost_or_doubled(appliance: Appli
         appliance.start()
         enough.set()
     await settled(appliance, len(sender.books))
-    check_books(appliance)
+    check_seats(appliance)
     found = stored(appliance)
     assert len(found) == len(set(found))
     assert set(found) == sender.books

@@ -10,8 +10,8 @@ import pytest
 from appliance.cli.showing import parse
 from appliance.reading import HELD_REASONS, Reason
 from appliance.simulate.scenes import SCENES, STAGE
+from tests.support.accounting import look
 from tests.support.appliance_process import ApplianceProcess
-from tests.support.auditor import look
 from tests.support.project import ROOT
 
 

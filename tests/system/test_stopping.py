@@ -12,6 +12,7 @@ from trio_websocket import wrap_client_stream
 
 from appliance.runtime.signals import ONE_WISH_SECONDS
 from tests.support.appliance_process import ApplianceProcess
+from tests.support.processes import child
 from tests.support.publisher import TENANT, Publisher, books, client, settled, stored
 from tests.support.web.accounts import signed_in
 
@@ -43,18 +44,6 @@ async def page(appliance: ApplianceProcess) -> AsyncIterator[None]:
         await wrap_client_stream(nursery, stream, f"127.0.0.1:{port}", "/live?page=overview", extra_headers=headers)
         yield
         nursery.cancel_scope.cancel()
-
-
-def child(appliance: ApplianceProcess, program: str) -> int:
-    """The pid of a child that is the program itself, not one of its workers."""
-    assert appliance.process is not None
-    for pid in appliance.children():
-        status = dict(
-            line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
-        )
-        if status["Name"] == program and int(status["PPid"]) == appliance.process.pid:
-            return pid
-    raise AssertionError(f"no {program} among the children\n{appliance.tail()}")
 
 
 def another(appliance: ApplianceProcess, program: str, former: int) -> bool:

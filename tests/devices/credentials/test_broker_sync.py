@@ -17,7 +17,7 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from tests.support.busy import within
 from tests.support.postgres_server import Database
-from tests.support.world import ALICE, BY, NOW, TENANT, customer, ingest, sell
+from tests.support.tenants import ALICE, BY, NOW, TENANT, customer, ingest, sell
 
 KEYS = (2**62 + 12345, 77)
 

@@ -20,7 +20,7 @@ from appliance.devices.seats import changes
 from appliance.errors import Conflict, NotFound
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support.postgres_server import Database
-from tests.support.world import BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
+from tests.support.tenants import BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
 
 DEVICE = "d1"
 LATER = replace(BY, now=NOW + timedelta(hours=1))

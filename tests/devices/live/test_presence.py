@@ -18,7 +18,7 @@ from appliance.devices.live.presence import (
     silence_since,
 )
 from tests.support.postgres_server import Database
-from tests.support.world import customer, ingest
+from tests.support.tenants import customer, ingest
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LIMITS = PresenceThresholds(stale_after=90, offline_after=300)

@@ -14,7 +14,7 @@ from appliance.db.trio_psycopg import Connection
 from appliance.devices.live.rollup_queue import HOUR
 from appliance.devices.live.state import DeviceKey, DeviceState, StateBook
 from tests.support.postgres_server import Database
-from tests.support.world import add_tenant, ingest
+from tests.support.tenants import add_tenant, ingest
 
 KEY = ("acme", "d1")
 NOW = 1_800_000_000_000_000

@@ -10,7 +10,7 @@ from appliance.devices.metrics import store
 from appliance.devices.metrics.metric import Metric, guess
 from appliance.errors import Conflict, Invalid, NotFound
 from tests.support.postgres_server import Database
-from tests.support.world import BY, NOW, TENANT, add_tenant, customer, ingest, rows
+from tests.support.tenants import BY, NOW, TENANT, add_tenant, customer, ingest, rows
 
 AUDIT = "SELECT action, object_id, before, after FROM audit_log WHERE object_type = 'metric' ORDER BY id"
 

@@ -21,7 +21,7 @@ from appliance.devices.registry.provisioning import (
 from appliance.devices.seats import changes
 from appliance.reading import Reason
 from tests.support.postgres_server import Database
-from tests.support.world import BY, NOW, TENANT, add_tenant, check_books, ingest, sell
+from tests.support.tenants import BY, NOW, TENANT, add_tenant, check_seats, ingest, sell
 
 REQUEST = ProvisioningRequest(TENANT, "d1", "hall")
 
@@ -88,7 +88,7 @@ async def test_of_a_hundred_that_ask_at_once_one_gets_it(database: Database) -> 
             for _ in range(100):
                 nursery.start_soon(ask_too)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Issued", *["Taken"] * 99]
-    check_books(database)
+    check_seats(database)
 
 
 async def test_without_a_seat_or_an_approval_it_waits(database: Database) -> None:

@@ -23,14 +23,14 @@ from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support.busy import within
 from tests.support.postgres_server import Database
-from tests.support.world import (
+from tests.support.tenants import (
     BY,
     INGEST,
     NOW,
     TENANT,
     add_tenant,
     announce,
-    check_books,
+    check_seats,
     ingest,
     registered,
     rows,
@@ -46,7 +46,7 @@ def contend(database: Database, callers: int, devices: list[str]) -> Counter[str
     command = [
         sys.executable,
         "-m",
-        "tests.devices.contender",
+        "tests.devices.registry.contender",
         database.conninfo(INGEST),
         str(callers),
         ",".join(devices),
@@ -81,7 +81,7 @@ async def test_a_hundred_first_messages_of_one_device_in_two_processes_take_one_
         assert await rows(connection, "SELECT device_id, status FROM device_registry") == [("new", "ACTIVE")]
         assert await seats_taken(connection) == [1]
         assert len(await rows(connection, "SELECT 1 FROM audit_log WHERE object_id = 'new'")) == 1
-    check_books(database)
+    check_seats(database)
 
 
 async def test_fifty_new_devices_on_twenty_free_seats_take_twenty(database: Database) -> None:
@@ -99,7 +99,7 @@ async def test_fifty_new_devices_on_twenty_free_seats_take_twenty(database: Data
         }
         assert await rows(connection, "SELECT count(*) FROM device_registry") == [(20,)]
         assert await seats_taken(connection) == [10, 10]
-    check_books(database)
+    check_seats(database)
 
 
 async def test_each_strategy_has_its_verdict_and_what_is_there_keeps_its_own(database: Database) -> None:
@@ -132,7 +132,7 @@ async def test_each_strategy_has_its_verdict_and_what_is_there_keeps_its_own(dat
         rejected = (await announce(connection, "a", tenant_id="approve"))["a"]
         assert isinstance(rejected, Refusal)
         assert rejected.reason is Reason.DEVICE_REVOKED
-    check_books(database)
+    check_seats(database)
 
 
 async def test_a_known_device_keeps_its_seat_when_the_subscription_is_full(database: Database) -> None:
@@ -211,7 +211,7 @@ async def test_the_provisioner_serves_many_callers_and_more_than_one_transaction
                 callers.start_soon(caller, ours + [ProvisioningRequest("other", f"d{number}") for number in range(10)])
         nursery.cancel_scope.cancel()
     assert all(len(registered(verdicts.values())) == 505 for verdicts in found)
-    check_books(database)
+    check_seats(database)
 
 
 async def test_a_seat_taken_by_a_person_in_the_same_moment_is_seen(database: Database) -> None:
@@ -281,7 +281,7 @@ async def test_what_the_database_refuses_costs_one_device(database: Database) ->
     refusal = verdicts[TENANT, "not an id"]
     assert isinstance(refusal, Refusal)
     assert refusal.reason is Reason.STORE_REFUSED
-    check_books(database)
+    check_seats(database)
 
 
 async def test_rows_held_by_a_hand_on_psql_delay_nobody_beyond_the_deadline(database: Database) -> None:

@@ -10,7 +10,18 @@ from appliance.devices.seats.bulk import BulkAnswer, change_many
 from appliance.errors import Invalid, NotFound
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support.postgres_server import Database
-from tests.support.world import BY, TENANT, add_tenant, announce, check_books, customer, ingest, rows, seats_taken, sell
+from tests.support.tenants import (
+    BY,
+    TENANT,
+    add_tenant,
+    announce,
+    check_seats,
+    customer,
+    ingest,
+    rows,
+    seats_taken,
+    sell,
+)
 
 
 def said(answers: list[BulkAnswer]) -> dict[str, str]:
@@ -40,7 +51,7 @@ async def test_each_device_is_answered_and_what_could_not_be_is_named(database: 
         assert await seats_taken(connection) == [0]
         audit = "SELECT object_id FROM audit_log WHERE action = 'device.deactivate' ORDER BY id"
         assert await rows(connection, audit) == [("a",), ("b",)]
-        check_books(database)
+        check_seats(database)
 
 
 async def test_as_many_are_approved_as_there_are_seats(database: Database) -> None:
@@ -55,7 +66,7 @@ async def test_as_many_are_approved_as_there_are_seats(database: Database) -> No
             "a": "It is ACTIVE.",
             "c": "REVOKED",
         }
-        check_books(database)
+        check_seats(database)
 
 
 async def test_devices_move_together_and_those_that_are_there_stay(database: Database) -> None:
@@ -69,7 +80,7 @@ async def test_devices_move_together_and_those_that_are_there_stay(database: Dat
         answers = await change_many(connection, TENANT, ["a", "b", "c"], Event.MOVE, BY, trial)
         assert [answer.device and answer.device.subscription_id for answer in answers] == [trial, trial, None]
         assert answers[2].why_not == f"All 2 seats of {trial} are taken."
-        check_books(database)
+        check_seats(database)
         with pytest.raises(NotFound):
             await change_many(connection, TENANT, ["c"], Event.MOVE, BY, "SUB-none")
         with pytest.raises(Invalid):
@@ -123,4 +134,4 @@ async def test_many_people_at_once_change_each_device_once(database: Database) -
         audit = "SELECT count(*), count(DISTINCT object_id) FROM audit_log WHERE action = 'device.deactivate'"
         assert await rows(connection, audit) == [(40, 40)]
         assert await seats_taken(connection) == [0]
-    check_books(database)
+    check_seats(database)

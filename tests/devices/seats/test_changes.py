@@ -15,14 +15,14 @@ from appliance.errors import Conflict, Invalid, NoCapacity, NotFound
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support.postgres_server import Database
-from tests.support.world import (
+from tests.support.tenants import (
     ALICE,
     BY,
     NOW,
     TENANT,
     add_tenant,
     announce,
-    check_books,
+    check_seats,
     customer,
     ingest,
     rows,
@@ -85,7 +85,7 @@ async def test_seats_are_taken_in_the_order_of_preference_and_then_there_are_non
         await changes.deactivate(connection, TENANT, "c", BY)
         moved = await changes.move(connection, TENANT, "a", trial.subscription_id, BY)
         assert moved.subscription_id == trial.subscription_id
-    check_books(database)
+    check_seats(database)
 
 
 async def test_a_lapsed_or_held_subscription_gives_no_seat(database: Database) -> None:
@@ -125,7 +125,7 @@ async def test_every_event_in_every_status_does_what_the_table_says(database: Da
             else:
                 with pytest.raises(Conflict, match=str(status)):
                     await act(connection, TENANT, name)
-    check_books(database)
+    check_seats(database)
 
 
 @pytest.mark.parametrize("event", list(ACTS))
@@ -211,7 +211,7 @@ async def test_nobody_writes_the_count_by_hand(database: Database, role: str) ->
                 " term_start, term_end, status) VALUES (%s, 'TRIAL', 5, 1, now(), now() + interval '1 day', 'TRIAL')",
                 [TENANT],
             )
-    check_books(database)
+    check_seats(database)
 
 
 async def test_the_database_holds_the_limit_against_a_hand_on_psql(database: Database) -> None:
@@ -238,7 +238,7 @@ async def test_the_database_holds_the_limit_against_a_hand_on_psql(database: Dat
         assert await seats_taken(connection) == [1]
     async with await connect(database.conninfo()) as superuser:
         await superuser.execute("TRUNCATE device_registry CASCADE")
-    check_books(database)
+    check_seats(database)
 
 
 async def test_a_customer_changes_its_own_seats_and_no_others(database: Database) -> None:
@@ -266,7 +266,7 @@ async def test_a_customer_changes_its_own_seats_and_no_others(database: Database
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 async with connection.transaction():
                     await connection.execute(statement)
-    check_books(database)
+    check_seats(database)
 
 
 async def test_changes_in_opposite_orders_never_deadlock(database: Database) -> None:
@@ -302,6 +302,6 @@ async def test_changes_in_opposite_orders_never_deadlock(database: Database) -> 
         nursery.start_soon(to_and_fro, "b", one.subscription_id, two.subscription_id)
         nursery.start_soon(by_hand, "x", one.subscription_id, two.subscription_id)
         nursery.start_soon(by_hand, "y", two.subscription_id, one.subscription_id)
-    check_books(database)
+    check_seats(database)
     async with ingest(database) as connection:
         assert await seats_taken(connection) == [1, 1]

@@ -11,7 +11,7 @@ from appliance.devices.seats.imports import ImportLine, ImportOutcome, import_ma
 from appliance.errors import NotFound
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support.postgres_server import Database
-from tests.support.world import BY, TENANT, add_tenant, announce, check_books, ingest, many, rows, seats_taken, sell
+from tests.support.tenants import BY, TENANT, add_tenant, announce, check_seats, ingest, many, rows, seats_taken, sell
 
 DEVICES = 10_000
 MAX_TRIGGER_MS = 2_000
@@ -35,7 +35,7 @@ async def test_ten_thousand_devices_are_imported_in_one_command(database: Databa
         assert await rows(connection, "SELECT count(*) FROM audit_log WHERE action = 'device.create'") == [
             (DEVICES - 1,)
         ]
-    check_books(database)
+    check_seats(database)
 
 
 async def test_the_triggers_of_ten_thousand_devices_take_less_than_two_seconds(database: Database) -> None:
@@ -100,7 +100,7 @@ async def test_each_row_has_its_outcome_and_a_dry_run_says_the_same_and_writes_n
         assert outcomes(dry) == expected
         assert await rows(connection, "SELECT * FROM device_registry ORDER BY device_id") == before
         assert await import_many(connection, TENANT, wanted, BY) == dry
-        check_books(database)
+        check_seats(database)
         described = await rows(
             connection,
             "SELECT device_id, status, site_id, name, place, tags, interval_seconds FROM device_registry ORDER BY 1",

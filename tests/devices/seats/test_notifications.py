@@ -13,7 +13,7 @@ from appliance.devices.seats import changes
 from appliance.devices.seats.imports import import_many
 from appliance.subscriptions import store
 from tests.support.postgres_server import Database
-from tests.support.world import ALICE, BY, INGEST, NOW, TENANT, add_tenant, announce, ingest, many, sell
+from tests.support.tenants import ALICE, BY, INGEST, NOW, TENANT, add_tenant, announce, ingest, many, sell
 
 Told = list[tuple[str, Any]]
 

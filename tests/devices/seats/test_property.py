@@ -23,7 +23,7 @@ from appliance.errors import Conflict, NoCapacity, NotFound
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support.postgres_server import Database
-from tests.support.world import ALICE, BY, INGEST, NOW, add_tenant, check_books, registered, sell
+from tests.support.tenants import ALICE, BY, INGEST, NOW, add_tenant, check_seats, registered, sell
 
 REFUSALS = (Conflict, NoCapacity, NotFound)
 EXAMPLES = 10
@@ -153,7 +153,7 @@ class Seats(RuleBasedStateMachine):
     def books_balance(self) -> None:
         """P6, P7: read by somebody else."""
         if hasattr(self, "sold"):
-            check_books(self.database, self.tenant)
+            check_seats(self.database, self.tenant)
 
     @invariant()
     def known_devices_are_served_and_not_counted_again(self) -> None:
@@ -172,7 +172,7 @@ class Seats(RuleBasedStateMachine):
 
         assert trio.run(announce) == len(active)
         assert self._registry() == before
-        check_books(self.database, self.tenant)
+        check_seats(self.database, self.tenant)
 
     def _registry(self) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.database.conninfo()) as connection:

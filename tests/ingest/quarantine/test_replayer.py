@@ -1,8 +1,7 @@
 """Replays: each held message is stored once, by the time at which it came, or stays held with a reason (P1)."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -22,82 +21,32 @@ from appliance.ingest.quarantine import replayer as replay_module
 from appliance.ingest.quarantine import replays
 from appliance.ingest.quarantine.replay_preview import ReplayPreviewer
 from appliance.ingest.quarantine.replayer import Replayer
-from appliance.ingest.quarantine.replays import REPLAY_CHANNEL, Replay, ReplayStatus
+from appliance.ingest.quarantine.replays import REPLAY_CHANNEL, ReplayStatus
 from appliance.ingest.quarantine.revalidation import HeldMessage, RevalidatedMessage, Revalidation
 from appliance.ingest.quarantine.store import Selection, dismiss
 from appliance.reading import Reason
-from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import GRACE
-from tests.ingest.commit_thief import Theft, commit_thief
-from tests.support.pipeline import TENANT, Message, Plant, arrange, books, furnish, look, open_plant, telemetry, until
+from tests.support.commit_thief import Theft, commit_thief
+from tests.support.pipeline import (
+    TENANT,
+    IngestStack,
+    Message,
+    arrange,
+    books,
+    furnish,
+    look,
+    open_ingest,
+    telemetry,
+    until,
+)
 from tests.support.postgres_server import Database
-from tests.support.world import ALICE
-from tests.support.world import ingest as session
-
-ALL = Selection(tenant_id=TENANT)
-
-
-def replayer(plant: Plant, instance: str = "one") -> Replayer:
-    clock, ingest, retention = SystemClock(), Ingest(), Retention()
-    return Replayer(
-        plant.pool,
-        instance,
-        plant.registry,
-        plant.states,
-        clock,
-        ingest,
-        retention,
-        lambda: 0,
-        plant.metrics,
-    )
+from tests.support.replays import ALL, ask, crowded, finish, raise_limit, replayed, replayer
+from tests.support.tenants import ALICE
+from tests.support.tenants import ingest as session
 
 
-def replay_previewer(plant: Plant) -> ReplayPreviewer:
-    return ReplayPreviewer(plant.pool, plant.registry, SystemClock(), Ingest(), Retention(), grace=GRACE)
-
-
-async def ask(plant: Plant, selection: Selection = ALL) -> Replay:
-    async with plant.pool.connection() as connection:
-        return await replays.request_replay(connection, selection, actor=ALICE)
-
-
-async def finish(plant: Plant, replay: Replay, worker: Replayer | None = None) -> Replay:
-    """Work until there is nothing left to do."""
-    hand = worker or replayer(plant)
-    while await hand.step():
-        pass
-    async with plant.pool.connection() as connection:
-        return await replays.get_replay(connection, replay.replay_id)
-
-
-async def replayed(plant: Plant, selection: Selection = ALL) -> Replay:
-    return await finish(plant, await ask(plant, selection))
-
-
-async def raise_limit(plant: Plant, limit: int) -> None:
-    """Sell more seats. The registry is told, as its listener would."""
-    async with plant.pool.connection() as connection:
-        [subscription] = await store.list_all(connection, TENANT)
-        changes = store.Changes(device_limit=limit)
-        now = datetime.now(UTC)
-        await store.change(connection, TENANT, subscription.subscription_id, changes, actor=ALICE, now=now)
-    plant.registry.forget()
-
-
-@asynccontextmanager
-async def crowded(database: Database, devices: int, each: int = 1) -> AsyncIterator[Plant]:
-    """One seat, taken, and ``devices`` others who each sent ``each`` messages with times of their own."""
-    await furnish(database, seats=1)
-    async with open_plant(database) as plant:
-        await plant.send(telemetry("seated", b'{"t":1}'))
-        start = int(time.time()) - 3600
-        messages = [
-            telemetry(f"d{number:03}", b'{"ts":%d,"n":%d}' % (start + turn, turn))
-            for turn in range(each)
-            for number in range(devices)
-        ]
-        await plant.send(*messages)
-        yield plant
+def replay_previewer(stack: IngestStack) -> ReplayPreviewer:
+    return ReplayPreviewer(stack.pool, stack.registry, SystemClock(), Ingest(), Retention(), grace=GRACE)
 
 
 @pytest.fixture
@@ -110,13 +59,13 @@ in_small_slices = pytest.mark.usefixtures("small_slices")
 
 
 async def test_what_a_full_subscription_held_is_stored_in_full_after_the_limit_is_raised(database: Database) -> None:
-    async with crowded(database, devices=30, each=4) as plant:
-        before = await replayed(plant)
+    async with crowded(database, devices=30, each=4) as stack:
+        before = await replayed(stack)
         assert (before.status, before.replayed) == (ReplayStatus.DONE, 0)
         assert before.refused == {Reason.NO_SUBSCRIPTION_CAPACITY: 120}
-        await raise_limit(plant, 31)
-        after = await replayed(plant)
-        exposed = plant.metrics.exposition()
+        await raise_limit(stack, 31)
+        after = await replayed(stack)
+        exposed = stack.metrics.exposition()
     assert (after.replayed, after.refused, after.total, after.examined) == (120, {}, 120, 120)
     assert b'appliance_replayed_messages_total{outcome="refused"} 120.0' in exposed
     assert b'appliance_replayed_messages_total{outcome="stored"} 120.0' in exposed
@@ -131,16 +80,16 @@ async def test_what_a_full_subscription_held_is_stored_in_full_after_the_limit_i
 
 
 async def test_two_replays_of_the_same_messages_store_nothing_twice(database: Database) -> None:
-    async with crowded(database, devices=5) as plant:
+    async with crowded(database, devices=5) as stack:
         own_time = telemetry("seated", b"{")  # refused for good: no replay touches it
-        await plant.send(own_time, telemetry("d000", b'{"without":"time"}'))
-        await raise_limit(plant, 10)
-        first, second = await ask(plant), await ask(plant)
-        await finish(plant, first)
-        async with plant.pool.connection() as connection:
+        await stack.send(own_time, telemetry("d000", b'{"without":"time"}'))
+        await raise_limit(stack, 10)
+        first, second = await ask(stack), await ask(stack)
+        await finish(stack, first)
+        async with stack.pool.connection() as connection:
             again = await replays.get_replay(connection, second.replay_id)
         with pytest.raises(NotFound):
-            await ask(plant)
+            await ask(stack)
     assert first.total == second.total == 6
     assert (again.status, again.replayed, again.examined) == (ReplayStatus.DONE, 0, 0)
     assert look(database, "SELECT count(*) FROM telemetry") == [(7,)]
@@ -152,14 +101,14 @@ async def test_several_appliances_at_one_job_store_each_message_once(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay_module, "LEASE_SECONDS", -1.0)  # nobody leaves it to anybody
-    async with crowded(database, devices=40, each=5) as plant, open_plant(database, instance="two") as peer:
-        await raise_limit(plant, 100)
+    async with crowded(database, devices=40, each=5) as stack, open_ingest(database, instance="two") as peer:
+        await raise_limit(stack, 100)
         peer.registry.forget()
-        job = await ask(plant)
+        job = await ask(stack)
         async with trio.open_nursery() as nursery:
-            for hand in (replayer(plant, "one"), replayer(peer, "two"), replayer(plant, "three")):
-                nursery.start_soon(finish, plant, job, hand)
-        done = await finish(plant, job)
+            for hand in (replayer(stack, "one"), replayer(peer, "two"), replayer(stack, "three")):
+                nursery.start_soon(finish, stack, job, hand)
+        done = await finish(stack, job)
     assert (done.replayed, done.duplicate, done.gone, done.refused) == (200, 0, 0, {})
     assert look(database, "SELECT count(*) FROM telemetry") == [(201,)]
     assert books(database)["replayed"] == 200
@@ -167,45 +116,45 @@ async def test_several_appliances_at_one_job_store_each_message_once(
 
 @in_small_slices
 async def test_a_peer_leaves_a_job_to_whoever_was_seen_at_it(database: Database) -> None:
-    async with crowded(database, devices=30) as plant:
-        await raise_limit(plant, 100)
-        await ask(plant)
-        assert await replayer(plant, "one").step()
-        assert not await replayer(plant, "two").step()
+    async with crowded(database, devices=30) as stack:
+        await raise_limit(stack, 100)
+        await ask(stack)
+        assert await replayer(stack, "one").step()
+        assert not await replayer(stack, "two").step()
         arrange(database, "UPDATE quarantine_replays SET beat_at = now() - interval '1 minute'")
-        assert await replayer(plant, "two").step()
+        assert await replayer(stack, "two").step()
         assert look(database, "SELECT replayed, instance FROM quarantine_replays") == [(20, "two")]
 
 
 @in_small_slices
 async def test_a_job_goes_on_where_a_killed_process_left_it(database: Database) -> None:
-    async with crowded(database, devices=35) as plant:
-        await raise_limit(plant, 100)
-        job = await ask(plant)
-        assert await replayer(plant).step()
-        assert await replayer(plant).step()
-    async with open_plant(database) as plant:
-        hand = replayer(plant)
+    async with crowded(database, devices=35) as stack:
+        await raise_limit(stack, 100)
+        job = await ask(stack)
+        assert await replayer(stack).step()
+        assert await replayer(stack).step()
+    async with open_ingest(database) as stack:
+        hand = replayer(stack)
         async with trio.open_nursery() as nursery:
             await nursery.start(hand.run)
             await until(lambda: look(database, "SELECT status FROM quarantine_replays") == [("DONE",)])
             nursery.cancel_scope.cancel()
-        done = await finish(plant, job)
+        done = await finish(stack, job)
     assert (done.replayed, done.examined) == (35, 35)
     assert look(database, "SELECT count(*) FROM telemetry") == [(36,)]
 
 
 async def test_a_new_job_wakes_whoever_waits(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay_module, "POLL_SECONDS", 3600.0)
-    async with crowded(database, devices=3) as plant, trio.open_nursery() as nursery:
+    async with crowded(database, devices=3) as stack, trio.open_nursery() as nursery:
         changes = Changes(partial(connect, database.conninfo(INGEST)), [REPLAY_CHANNEL])
-        worker = replayer(plant)
+        worker = replayer(stack)
         changes.subscribe(REPLAY_CHANNEL, worker.wake, worker.wake)
         await nursery.start(changes.run)
         await nursery.start(worker.run)
-        await raise_limit(plant, 100)
+        await raise_limit(stack, 100)
         for device in ("d000", "d001"):
-            await ask(plant, Selection(tenant_id=TENANT, device_id=device))
+            await ask(stack, Selection(tenant_id=TENANT, device_id=device))
             await until(lambda: look(database, "SELECT ended_at FROM quarantine_replays WHERE ended_at IS NULL") == [])
         nursery.cancel_scope.cancel()
     assert look(database, "SELECT status, replayed FROM quarantine_replays") == [("DONE", 1), ("DONE", 1)]
@@ -214,23 +163,23 @@ async def test_a_new_job_wakes_whoever_waits(database: Database, monkeypatch: py
 @pytest.mark.parametrize("theft", list(Theft))
 @in_small_slices
 async def test_a_commit_without_an_answer_neither_loses_nor_doubles(database: Database, theft: Theft) -> None:
-    async with crowded(database, devices=25) as plant:
-        await plant.send(*[telemetry("d000", b'{"without":"time"}')] * 5)
-        await raise_limit(plant, 100)
-        job = await ask(plant)
+    async with crowded(database, devices=25) as stack:
+        await stack.send(*[telemetry("d000", b'{"without":"time"}')] * 5)
+        await raise_limit(stack, 100)
+        job = await ask(stack)
     async with (
         commit_thief(database) as thief,
-        open_plant(database, conninfo=thief.conninfo(database, INGEST)) as plant,
+        open_ingest(database, conninfo=thief.conninfo(database, INGEST)) as stack,
         trio.open_nursery() as nursery,
     ):
-        await plant.send(*[telemetry(f"d{number:03}", b'{"t":1}') for number in range(25)])  # nothing else to commit
+        await stack.send(*[telemetry(f"d{number:03}", b'{"t":1}') for number in range(25)])  # nothing else to commit
         thief.plan = theft
-        await nursery.start(replayer(plant).run)
+        await nursery.start(replayer(stack).run)
         await until(lambda: look(database, "SELECT status FROM quarantine_replays") == [("DONE",)])
         nursery.cancel_scope.cancel()
         assert thief.stolen == 1
-    async with open_plant(database) as plant:
-        done = await finish(plant, job)
+    async with open_ingest(database) as stack:
+        done = await finish(stack, job)
     assert (done.replayed, done.examined) == (30, 30)
     assert look(database, "SELECT count(*) FROM telemetry") == [(1 + 25 + 30,)]
     books(database)
@@ -239,15 +188,15 @@ async def test_a_commit_without_an_answer_neither_loses_nor_doubles(database: Da
 async def test_the_original_receive_time_is_kept_and_is_the_time_of_a_message_without_one(database: Database) -> None:
     await furnish(database, strategy="approve")
     received = int(time.time()) - 3 * 86_400
-    async with open_plant(database) as plant:
-        await plant.send(
+    async with open_ingest(database) as stack:
+        await stack.send(
             telemetry("d-1", b'{"n":1}'),
             telemetry("d-1", b'{"ts":%d,"n":2}' % (received - 5)),
             telemetry("d-1", b'{"ts":%d,"n":3}' % (received + 400)),
             received=received,
         )
-        await approve(plant, "d-1")
-        assert (await replayed(plant)).replayed == 3
+        await approve(stack, "d-1")
+        assert (await replayed(stack)).replayed == 3
     rows = look(
         database,
         "SELECT metrics->>'n', round(extract(epoch FROM ts) - %s), abs(extract(epoch FROM received_at) - %s) < 1e-3,"
@@ -258,21 +207,21 @@ async def test_the_original_receive_time_is_kept_and_is_the_time_of_a_message_wi
     assert rows == [("1", 0, True, False), ("2", -5, True, False), ("3", 0, True, True)]
 
 
-async def approve(plant: Plant, device_id: str) -> None:
-    async with plant.pool.connection() as connection:
+async def approve(stack: IngestStack, device_id: str) -> None:
+    async with stack.pool.connection() as connection:
         await seats.approve(connection, TENANT, device_id, ChangeContext(ALICE, datetime.now(UTC)))
-    plant.registry.forget()
+    stack.registry.forget()
 
 
 async def test_retention_is_tested_against_the_original_receive_time(database: Database) -> None:
     await furnish(database, strategy="approve")
     received = time.time() - 5 * 86_400
-    async with open_plant(database, retention=Retention(days=30)) as plant:
+    async with open_ingest(database, retention=Retention(days=30)) as stack:
         kept = telemetry("d-1", b'{"ts":%d}' % (received - 29 * 86_400))
         too_old = telemetry("d-1", b'{"ts":%d}' % (received - 31 * 86_400))
-        await plant.send(kept, too_old, received=received)
-        await approve(plant, "d-1")
-        done = await replayed(plant)
+        await stack.send(kept, too_old, received=received)
+        await approve(stack, "d-1")
+        done = await replayed(stack)
     assert (done.replayed, done.refused) == (1, {Reason.TIMESTAMP_TOO_OLD: 1})
     assert look(database, "SELECT reason, status FROM quarantine_events ORDER BY id") == [
         ("PENDING_APPROVAL", "REPLAYED"), ("TIMESTAMP_TOO_OLD", "HELD"),
@@ -280,11 +229,11 @@ async def test_retention_is_tested_against_the_original_receive_time(database: D
 
 
 async def test_refused_again_it_stays_held_with_the_new_reason_and_detail(database: Database) -> None:
-    async with crowded(database, devices=2) as plant:
+    async with crowded(database, devices=2) as stack:
         async with session(database) as connection:
             await connection.execute("UPDATE tenants SET provisioning = 'off'")
-        plant.registry.forget()
-        done = await replayed(plant)
+        stack.registry.forget()
+        done = await replayed(stack)
     assert done.refused == {Reason.UNREGISTERED_DEVICE: 2}
     rows = look(database, "SELECT reason, detail, status, decided_at FROM quarantine_events")
     assert rows == [("UNREGISTERED_DEVICE", "the tenant registers its devices by hand", "HELD", None)] * 2
@@ -292,22 +241,22 @@ async def test_refused_again_it_stays_held_with_the_new_reason_and_detail(databa
 
 
 async def test_what_is_there_already_is_marked_and_not_counted(database: Database) -> None:
-    async with crowded(database, devices=2) as plant:
-        await raise_limit(plant, 5)
+    async with crowded(database, devices=2) as stack:
+        await raise_limit(stack, 5)
         [(payload,)] = look(database, "SELECT payload FROM quarantine_events WHERE device_id = 'd000'")
-        assert await plant.send(telemetry("d000", bytes(payload))) == [Accepted.STORED]
-        done = await replayed(plant)
+        assert await stack.send(telemetry("d000", bytes(payload))) == [Accepted.STORED]
+        done = await replayed(stack)
     assert (done.replayed, done.duplicate) == (1, 1)
     assert look(database, "SELECT status FROM quarantine_events") == [("REPLAYED",), ("REPLAYED",)]
     assert books(database)["replayed"] == 1
 
 
 async def test_a_row_that_postgres_refuses_costs_one_message(database: Database) -> None:
-    async with crowded(database, devices=30) as plant:
-        await plant.send(telemetry("d007", b'{"poison":1}'))
-        await raise_limit(plant, 100)
+    async with crowded(database, devices=30) as stack:
+        await stack.send(telemetry("d007", b'{"poison":1}'))
+        await raise_limit(stack, 100)
         arrange(database, "ALTER TABLE telemetry ADD CONSTRAINT no_poison CHECK (metrics->>'poison' IS NULL)")
-        done = await replayed(plant)
+        done = await replayed(stack)
     assert (done.replayed, done.refused) == (30, {Reason.STORE_REFUSED: 1})
     [(detail, payload)] = look(database, "SELECT detail, payload FROM quarantine_events WHERE status = 'HELD'")
     assert "no_poison" in detail
@@ -316,8 +265,8 @@ async def test_a_row_that_postgres_refuses_costs_one_message(database: Database)
 
 async def test_a_message_without_a_time_of_its_own_is_told_apart_by_its_row(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
-        judge = Revalidation(Ingest(), Retention(), plant.registry.resolve).judge
+    async with open_ingest(database) as stack:
+        judge = Revalidation(Ingest(), Retention(), stack.registry.resolve).judge
         held = [HeldMessage(number, 10**15, "tenant/acme/device/d/telemetry", b"{}", "", "") for number in (7, 8)]
         first, second = await judge(held), await judge(held)
     digests = [item.verdict.digest for item in first + second if isinstance(item.verdict, Reading)]
@@ -328,25 +277,25 @@ async def test_a_message_without_a_time_of_its_own_is_told_apart_by_its_row(data
 
 async def test_a_replay_charges_no_bucket_and_leaves_newer_states_alone(database: Database) -> None:
     await furnish(database, strategy="approve")
-    async with open_plant(database) as plant:
+    async with open_ingest(database) as stack:
         old = int(time.time()) - 7200
-        await plant.send(telemetry("d-1", b'{"ts":%d,"n":1}' % old), received=old + 1)
-        await approve(plant, "d-1")
-        await plant.send(telemetry("d-1", b'{"n":2}'))
+        await stack.send(telemetry("d-1", b'{"ts":%d,"n":1}' % old), received=old + 1)
+        await approve(stack, "d-1")
+        await stack.send(telemetry("d-1", b'{"n":2}'))
         seen = look(database, "SELECT max(received_at) FROM telemetry")
-        await replayed(plant)
-        state = plant.states.get((TENANT, "d-1"))
+        await replayed(stack)
+        state = stack.states.get((TENANT, "d-1"))
         assert state is not None
         assert state.latest == {"n": 2}
-        await until(lambda: not plant.states.changed())
+        await until(lambda: not stack.states.changed())
     assert look(database, "SELECT late, metrics->>'n' FROM telemetry ORDER BY ts") == [(True, "1"), (False, "2")]
     assert look(database, "SELECT last_seen_at, latest->>'n' FROM device_state") == [(seen[0][0], "2")]
 
 
 async def test_the_state_of_a_device_known_from_replays_alone_survives_a_crash(database: Database) -> None:
-    async with crowded(database, devices=1, each=3) as plant:
-        await raise_limit(plant, 5)
-        await replayed(plant)
+    async with crowded(database, devices=1, each=3) as stack:
+        await raise_limit(stack, 5)
+        await replayed(stack)
     assert look(
         database,
         "SELECT latest->>'n', last_seen_at = max(t.received_at), last_ts = max(t.ts)"
@@ -357,18 +306,18 @@ async def test_the_state_of_a_device_known_from_replays_alone_survives_a_crash(d
 
 @in_small_slices
 async def test_a_cancelled_job_stops_and_an_ended_one_cannot_be_cancelled(database: Database) -> None:
-    async with crowded(database, devices=30) as plant:
-        await raise_limit(plant, 100)
-        job = await ask(plant)
-        await replayer(plant).step()
-        async with plant.pool.connection() as connection:
+    async with crowded(database, devices=30) as stack:
+        await raise_limit(stack, 100)
+        job = await ask(stack)
+        await replayer(stack).step()
+        async with stack.pool.connection() as connection:
             now = datetime.now(UTC)
             with pytest.raises(NotFound):
                 await replays.cancel(connection, job.replay_id, "rival", actor=ALICE, now=now)
             await replays.cancel(connection, job.replay_id, TENANT, actor=ALICE, now=now)
             with pytest.raises(Conflict):
                 await replays.cancel(connection, job.replay_id, TENANT, actor=ALICE, now=now)
-        done = await finish(plant, job)
+        done = await finish(stack, job)
     assert (done.status, done.replayed) == (ReplayStatus.CANCELLED, 10)
     actions = look(database, "SELECT action, object_id, actor FROM audit_log WHERE action ~ '^quarantine' ORDER BY id")
     assert actions == [
@@ -377,12 +326,12 @@ async def test_a_cancelled_job_stops_and_an_ended_one_cannot_be_cancelled(databa
 
 
 async def test_what_was_dismissed_meanwhile_is_left_alone(database: Database) -> None:
-    async with crowded(database, devices=5) as plant:
-        await raise_limit(plant, 100)
-        job = await ask(plant)
-        async with plant.pool.connection() as connection:
+    async with crowded(database, devices=5) as stack:
+        await raise_limit(stack, 100)
+        job = await ask(stack)
+        async with stack.pool.connection() as connection:
             await dismiss(connection, Selection(device_id="d003"), actor=ALICE, now=datetime.now(UTC))
-        done = await finish(plant, job)
+        done = await finish(stack, job)
     assert (done.total, done.replayed) == (5, 4)
     assert look(database, "SELECT device_id FROM quarantine_events WHERE status = 'DISMISSED'") == [("d003",)]
 
@@ -400,9 +349,9 @@ def between_verdict_and_commit(hand: Replayer, act: Callable[[], None]) -> None:
 
 
 async def test_what_is_decided_between_the_verdict_and_the_commit_is_not_stored(database: Database) -> None:
-    async with crowded(database, devices=5) as plant:
-        await raise_limit(plant, 100)
-        hand = replayer(plant)
+    async with crowded(database, devices=5) as stack:
+        await raise_limit(stack, 100)
+        hand = replayer(stack)
         decide = "SET status = 'DISMISSED', decided_at = now()"
         between_verdict_and_commit(
             hand,
@@ -412,7 +361,7 @@ async def test_what_is_decided_between_the_verdict_and_the_commit_is_not_stored(
                 "DELETE FROM quarantine_events WHERE device_id = 'd002'",
             ),
         )
-        done = await finish(plant, await ask(plant), hand)
+        done = await finish(stack, await ask(stack), hand)
     assert (done.status, done.replayed, done.gone) == (ReplayStatus.DONE, 3, 2)
     assert look(database, "SELECT device_id FROM telemetry ORDER BY 1") == [
         ("d000",),
@@ -424,12 +373,12 @@ async def test_what_is_decided_between_the_verdict_and_the_commit_is_not_stored(
 
 
 async def test_a_job_cancelled_between_the_verdict_and_the_commit_stores_nothing(database: Database) -> None:
-    async with crowded(database, devices=5) as plant:
-        await raise_limit(plant, 100)
-        hand = replayer(plant)
+    async with crowded(database, devices=5) as stack:
+        await raise_limit(stack, 100)
+        hand = replayer(stack)
         cancelled = "UPDATE quarantine_replays SET status = 'CANCELLED', ended_at = now()"
         between_verdict_and_commit(hand, lambda: arrange(database, cancelled))
-        done = await finish(plant, await ask(plant), hand)
+        done = await finish(stack, await ask(stack), hand)
     assert (done.status, done.replayed) == (ReplayStatus.CANCELLED, 0)
     assert look(database, "SELECT count(*) FROM telemetry") == [(1,)]
     assert look(database, "SELECT DISTINCT status FROM quarantine_events") == [("HELD",)]
@@ -438,30 +387,30 @@ async def test_a_job_cancelled_between_the_verdict_and_the_commit_stores_nothing
 async def test_a_job_that_meets_a_bug_ends_and_the_next_one_is_served(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with crowded(database, devices=3) as plant:
-        await raise_limit(plant, 100)
-        hand = replayer(plant)
+    async with crowded(database, devices=3) as stack:
+        await raise_limit(stack, 100)
+        hand = replayer(stack)
 
         async def bug(_messages: object) -> None:
             raise RuntimeError("a bug\0")
 
-        job = await ask(plant)
+        job = await ask(stack)
         with monkeypatch.context() as patch:
             patch.setattr(hand._readmission, "judge", bug)
-            failed = await finish(plant, job, hand)
+            failed = await finish(stack, job, hand)
         assert (failed.status, failed.error) == (ReplayStatus.FAILED, "a bug\\u0000")
-        assert (await finish(plant, await ask(plant), hand)).replayed == 3
+        assert (await finish(stack, await ask(stack), hand)).replayed == 3
 
 
 async def test_only_what_is_held_for_replay_is_replayed_unless_it_is_named(database: Database) -> None:
     await furnish(database, strategy="off")
-    async with open_plant(database) as plant:
-        await plant.send(telemetry("d-1", b"{"), Message(f"tenant/{TENANT}/device/d-1/status", b"online"))
-        assert (await ask(plant)).total == 1
-        named = await replayed(plant, Selection(tenant_id=TENANT, reasons=(Reason.INVALID_JSON,)))
+    async with open_ingest(database) as stack:
+        await stack.send(telemetry("d-1", b"{"), Message(f"tenant/{TENANT}/device/d-1/status", b"online"))
+        assert (await ask(stack)).total == 1
+        named = await replayed(stack, Selection(tenant_id=TENANT, reasons=(Reason.INVALID_JSON,)))
         assert named.refused == {Reason.INVALID_JSON: 1}
         [(event_id,)] = look(database, "SELECT id FROM quarantine_events WHERE reason = 'INVALID_JSON'")
-        assert (await replayed(plant, Selection(ids=(event_id,)))).refused == {Reason.INVALID_JSON: 1}
+        assert (await replayed(stack, Selection(ids=(event_id,)))).refused == {Reason.INVALID_JSON: 1}
         for nothing in (
             Selection(ids=(event_id,), tenant_id="rival"),
             Selection(ids=(event_id, 10**12)),
@@ -470,23 +419,23 @@ async def test_only_what_is_held_for_replay_is_replayed_unless_it_is_named(datab
             Selection(tenant_id=TENANT, until=datetime.now(UTC) - timedelta(hours=1)),
         ):
             with pytest.raises(NotFound):
-                await ask(plant, nothing)
+                await ask(stack, nothing)
 
 
 async def test_a_forecast_says_what_the_replay_then_does_and_changes_nothing(database: Database) -> None:
-    async with crowded(database, devices=30, each=2) as plant:
-        await plant.send(telemetry("d000", b'{"site_id":"roof","t":1}'))  # where it stands, once it is registered
-        await raise_limit(plant, 21)
+    async with crowded(database, devices=30, each=2) as stack:
+        await stack.send(telemetry("d000", b'{"site_id":"roof","t":1}'))  # where it stands, once it is registered
+        await raise_limit(stack, 21)
         arrange(database, "UPDATE device_registry SET site_id = 'hall'")
-        await plant.send(telemetry("seated", b'{"site_id":"roof","t":1}'))
-        await plant.send(Message(f"tenant/{TENANT}/device/ghost/heartbeat", b'{"site_id":"roof"}'))  # takes a seat
+        await stack.send(telemetry("seated", b'{"site_id":"roof","t":1}'))
+        await stack.send(Message(f"tenant/{TENANT}/device/ghost/heartbeat", b'{"site_id":"roof"}'))  # takes a seat
         before = snapshot(database)
         heard: list[tuple[int, int]] = []
-        forecast = await replay_previewer(plant).forecast(ALL, progress=lambda *pair: heard.append(pair))
+        forecast = await replay_previewer(stack).forecast(ALL, progress=lambda *pair: heard.append(pair))
         assert snapshot(database) == before
         assert heard == [(62, 62)]
         assert forecast.complete
-        done = await replayed(plant)
+        done = await replayed(stack)
     assert (forecast.selected, forecast.examined) == (62, 62)
     assert (forecast.passing, forecast.refused) == (done.replayed, done.refused)
     assert forecast.refused == {Reason.NO_SUBSCRIPTION_CAPACITY: 22, Reason.SITE_MISMATCH: 1}
@@ -501,52 +450,52 @@ def snapshot(database: Database) -> list[object]:
 
 async def test_a_forecast_under_approval_seats_nobody(database: Database) -> None:
     await furnish(database, strategy="off")
-    async with open_plant(database) as plant:
-        await plant.send(telemetry("d-1", b"{}"), telemetry("d-2", b"{}"))
+    async with open_ingest(database) as stack:
+        await stack.send(telemetry("d-1", b"{}"), telemetry("d-2", b"{}"))
         arrange(database, "UPDATE tenants SET provisioning = 'approve'")
-        plant.registry.forget()
-        forecast = await replay_previewer(plant).forecast(ALL)
+        stack.registry.forget()
+        forecast = await replay_previewer(stack).forecast(ALL)
     assert (forecast.passing, forecast.refused) == (0, {Reason.PENDING_APPROVAL: 2})
 
 
 async def test_a_forecast_of_too_much_says_how_much_it_saw(database: Database) -> None:
-    async with crowded(database, devices=30, each=20) as plant:
-        forecast = await replay_previewer(plant).forecast(ALL, at_most=300)
+    async with crowded(database, devices=30, each=20) as stack:
+        forecast = await replay_previewer(stack).forecast(ALL, at_most=300)
     assert (forecast.selected, forecast.examined, forecast.complete) == (600, 400, False)
 
 
 async def test_held_messages_are_offered_once_their_cause_is_gone(database: Database) -> None:
     await furnish(database, seats=2)
-    async with open_plant(database) as plant:
-        await plant.send(telemetry("a", b'{"t":1}'), telemetry("b", b'{"t":1}'))
-        async with plant.pool.connection() as connection:
+    async with open_ingest(database) as stack:
+        await stack.send(telemetry("a", b'{"t":1}'), telemetry("b", b'{"t":1}'))
+        async with stack.pool.connection() as connection:
             await seats.deactivate(connection, TENANT, "a", ChangeContext(ALICE, datetime.now(UTC)))
-        plant.registry.forget()
-        await plant.send(telemetry("a", b'{"t":2}'), telemetry("a", b'{"t":3}'))
-        await plant.send(telemetry("c", b'{"t":1}'))  # takes the seat
-        await plant.send(telemetry("d", b'{"t":1}'), telemetry("e", b'{"t":1}'))
-        assert await replay_previewer(plant).offers(TENANT) == []
-        await raise_limit(plant, 3)
-        [seat] = await replay_previewer(plant).offers(TENANT)
+        stack.registry.forget()
+        await stack.send(telemetry("a", b'{"t":2}'), telemetry("a", b'{"t":3}'))
+        await stack.send(telemetry("c", b'{"t":1}'))  # takes the seat
+        await stack.send(telemetry("d", b'{"t":1}'), telemetry("e", b'{"t":1}'))
+        assert await replay_previewer(stack).offers(TENANT) == []
+        await raise_limit(stack, 3)
+        [seat] = await replay_previewer(stack).offers(TENANT)
         assert (seat.reason, seat.messages, seat.devices) == (Reason.NO_SUBSCRIPTION_CAPACITY, 1, 1)
-        await raise_limit(plant, 5)
-        async with plant.pool.connection() as connection:
+        await raise_limit(stack, 5)
+        async with stack.pool.connection() as connection:
             await seats.reactivate(connection, TENANT, "a", ChangeContext(ALICE, datetime.now(UTC)))
-        plant.registry.forget()
-        offers = await replay_previewer(plant).offers(TENANT)
+        stack.registry.forget()
+        offers = await replay_previewer(stack).offers(TENANT)
         assert {offer.reason: (offer.messages, offer.devices) for offer in offers} == {
             Reason.DEVICE_INACTIVE: (2, 1), Reason.NO_SUBSCRIPTION_CAPACITY: (2, 2),
         }  # fmt: skip
-        assert (await replayed(plant)).replayed == 4
-        assert await replay_previewer(plant).offers(TENANT) == []
+        assert (await replayed(stack)).replayed == 4
+        assert await replay_previewer(stack).offers(TENANT) == []
 
 
 async def test_a_message_of_another_site_is_offered_once_the_device_stands_there(database: Database) -> None:
     await furnish(database)
-    async with open_plant(database) as plant:
-        await plant.send(telemetry("a", b'{"site_id":"hall"}'))
-        await plant.send(telemetry("a", b'{"site_id":"roof"}'))
-        assert await replay_previewer(plant).offers(TENANT) == []
+    async with open_ingest(database) as stack:
+        await stack.send(telemetry("a", b'{"site_id":"hall"}'))
+        await stack.send(telemetry("a", b'{"site_id":"roof"}'))
+        assert await replay_previewer(stack).offers(TENANT) == []
         arrange(database, "UPDATE device_registry SET site_id = 'roof'")
-        [offer] = await replay_previewer(plant).offers(TENANT)
+        [offer] = await replay_previewer(stack).offers(TENANT)
     assert (offer.reason, offer.messages) == (Reason.SITE_MISMATCH, 1)

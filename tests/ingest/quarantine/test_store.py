@@ -16,7 +16,7 @@ from appliance.ingest.quarantine.store import MAX_IDS, OPERATOR, SHOWN_IDS, Mess
 from appliance.reading import HELD_REASONS, Reason
 from tests.support.pipeline import arrange, look
 from tests.support.postgres_server import Database
-from tests.support.world import ALICE, customer, ingest
+from tests.support.tenants import ALICE, customer, ingest
 
 NOW = datetime.now(UTC)
 MINE, RIVALS, NOBODYS = 1, 2, 3

@@ -13,7 +13,7 @@ from appliance.ingest.telemetry import messages
 from appliance.ingest.telemetry.messages import MessagePosition, RefusedMessage, StoredReading
 from appliance.reading import Kind, Reason
 from tests.support.postgres_server import Database
-from tests.support.world import customer
+from tests.support.tenants import customer
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -19,6 +19,7 @@ from appliance.people.role import Role
 from appliance.web.access.gate import HEADER
 from appliance.web.access.identity import csrf_token
 from appliance.web.http.cookies import SESSION
+from tests.support.postgres_server import Database
 
 TENANT = "acme"
 """Whose people they are, where a test does not care."""
@@ -74,6 +75,18 @@ def signed_in(
             },
         )
     return Person(row[0], email, role, tenant, secret)
+
+
+def token_of(database: Database, person: Person, scopes: str) -> str:
+    """An API token."""
+    secret = secrets.token_urlsafe(32)
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute(
+            "INSERT INTO api_tokens (token_hash, user_id, tenant_id, name, scopes, created_at, expires_at)"
+            " VALUES (sha256(%s), %s, %s, 't', %s::text[], now(), now() + '1 day')",
+            [secret.encode(), person.user_id, person.tenant_id, scopes],
+        )
+    return secret
 
 
 def client(url: str, person: Person | None, **options: Any) -> httpx.AsyncClient:

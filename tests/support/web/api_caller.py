@@ -11,8 +11,8 @@ from appliance.db.pool import open_pool
 from appliance.people.role import Role
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import Person, client, signed_in
+from tests.support.web.contract import Contract
 from tests.support.web.serving import Served, parts, serving
-from tests.web.openapi.contract import Contract
 
 
 @asynccontextmanager

@@ -10,8 +10,8 @@ from appliance.web.openapi.describe import declared
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import dashboard
+from tests.support.web.browsing import with_password
 from tests.support.web.serving import without_database
-from tests.web.sign_in.test_views import with_password
 
 MENTIONED: dict[str, Any] = {
     "tenant_id": "globex", "user_id": "00000000-0000-0000-0000-000000000001", "role": "operator",

@@ -5,11 +5,8 @@ of place turns this red until the place is in ``Rival``.
 """
 
 import json
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import psycopg
@@ -23,11 +20,10 @@ from appliance.web.access.auth import Public
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import dashboard
+from tests.support.web.rival import NOTHING, RIVAL, Rival, found
 from tests.support.web.serving import Served, page_socket
 from tests.web.access.role_table import TABLE
 
-PLACE = re.compile(r"<(?:(?P<kind>\w+)(?:\((?P<one>\w+)[^)]*\))?:)?(?P<name>\w+)>")
-RIVAL = "globex"
 BODIES: tuple[dict[str, Any], ...] = ({}, {"name": "taken over"}, {"role": "viewer"}, {"subscription_id": "SUB-1"})
 """Tried with every change: whatever a route reads first, one of them gets past it."""
 
@@ -36,83 +32,6 @@ ASKED = {
     "GET /customer/devices/<device_id>/telemetry": "?metric=temperature",
 }
 """Queries without which a route does not look at the thing at all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rival:
-    """The ids of what B has, or of nothing at all, by the name of a place in a path."""
-
-    places: dict[str, str]
-
-    def path(self, rule: Rule) -> str:
-        """The path of the rule with these in it."""
-        return PLACE.sub(lambda found: found["one"] or self.places[found["name"]], rule.rule)
-
-    def hide(self, text: str) -> str:
-        """A text without what tells the two apart by their ids alone, and without what is new in each answer."""
-        for value in sorted(self.places.values(), key=len, reverse=True):
-            text = text.replace(value, "ID")
-        return re.sub(r"[0-9a-f]{8}(?=</span>)|\b\d\d:\d\d:\d\d\b", "", text)
-
-
-NOTHING = Rival(
-    {
-        "device_id": "pump-9", "site_id": "quay-9", "name": "humid_9", "tenant_id": "initech",
-        "subscription_id": "SUB-9", "message_id": "99999999",
-        "replay_id": "88888888", "user_id": str(uuid4()), "token_id": str(uuid4()), "session_id": str(uuid4()),
-        "secret": "s" * 43, "address": "nothing",
-    }
-)  # fmt: skip
-"""Ids of the same form that nobody has."""
-
-
-def found(database: Database) -> Rival:
-    """What B has: one of each kind."""
-    person = signed_in(database.conninfo(), Role.ADMIN, RIVAL)
-    with psycopg.connect(database.conninfo()) as connection:
-
-        def one(query: str, **parameters: Any) -> str:
-            row = connection.execute(query.encode(), {"tenant": RIVAL, "user": person.user_id, **parameters}).fetchone()
-            assert row is not None
-            return str(row[0])
-
-        return Rival(
-            {
-                "tenant_id": RIVAL,
-                "device_id": one(
-                    "INSERT INTO device_registry (tenant_id, device_id, status)"
-                    " VALUES (%(tenant)s, 'pump-1', 'PENDING') RETURNING device_id"
-                ),
-                "site_id": one(
-                    "INSERT INTO sites (tenant_id, site_id) VALUES (%(tenant)s, 'quay-1') RETURNING site_id"
-                ),
-                "name": one("INSERT INTO metrics (tenant_id, name) VALUES (%(tenant)s, 'humid_1') RETURNING name"),
-                "subscription_id": one(
-                    "INSERT INTO subscriptions"
-                    " (tenant_id, subscription_type, device_limit, term_start, term_end, status)"
-                    " VALUES (%(tenant)s, 'MAIN', 7, now(), now() + '9 d', 'ACTIVE') RETURNING subscription_id"
-                ),
-                "message_id": one(
-                    "INSERT INTO quarantine_events"
-                    " (id, ingested_at, topic, tenant_id, device_id, kind, reason, payload) OVERRIDING SYSTEM VALUE"
-                    " VALUES (55555555, now(), 't', %(tenant)s, 'pump-1', 'telemetry', 'UNREGISTERED_DEVICE', '{}')"
-                    " RETURNING id"
-                ),
-                "replay_id": one(
-                    "INSERT INTO quarantine_replays (replay_id, tenant_id, selection, total, last_id, created_by)"
-                    " OVERRIDING SYSTEM VALUE VALUES (44444444, %(tenant)s, '{}', 1, 1, 'b') RETURNING replay_id"
-                ),
-                "user_id": str(person.user_id),
-                "session_id": one("SELECT session_id FROM sessions WHERE user_id = %(user)s"),
-                "token_id": one(
-                    "INSERT INTO api_tokens (token_hash, user_id, tenant_id, name, scopes, created_at, expires_at)"
-                    " VALUES (sha256('t'), %(user)s, %(tenant)s, 't', '{read}', now(), now() + '1 day')"
-                    " RETURNING token_id"
-                ),
-                "secret": "t" * 43,
-                "address": "something",
-            }
-        )
 
 
 def everything_of(database: Database) -> dict[str, list[Any]]:

@@ -21,13 +21,13 @@ from appliance.people.role import Role
 from appliance.web.access.gate import HEADER
 from appliance.web.access.identity import csrf_token
 from appliance.web.http.cookies import BROWSER
-from tests.support.audit_rows import Trail
+from tests.support.audit_watch import AuditWatch
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import Person, client, signed_in
+from tests.support.web.rival import RIVAL, found
 from tests.support.web.serving import CHEAP, Served, over
 from tests.web.access.role_table import TABLE
-from tests.web.access.test_walls import RIVAL, found
-from tests.web.changes import BY_DEVICES, CHANGES, PASSWORD, SECRET, Change
+from tests.web.audit.changes import BY_DEVICES, CHANGES, PASSWORD, SECRET, Change
 
 GROUND: Sequence[str] = (
     """
@@ -189,7 +189,7 @@ async def test_every_change_has_its_audit_row_in_its_transaction(database: Datab
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
         for statement in GROUND:
             connection.execute(statement.encode())
-        trail = Trail.over(connection)
+        watch = AuditWatch.over(connection)
         async with over(database) as served, client(served.url, None) as asking:
             requests = Requests(served, asking, connection)
             for change in CHANGES:
@@ -197,14 +197,14 @@ async def test_every_change_has_its_audit_row_in_its_transaction(database: Datab
                 who = None if first else await new_device(database, served, change)
                 sender = who if change.who else None
                 things = requests.things(change, None if who is None else who.user_id)
-                trail.begin()
+                watch.begin()
                 answer = await requests.send(change, things, sender)
-                gained = trail.gained()
+                gained = watch.gained()
                 if (answer.status_code >= 400) != change.refused or gained.actions != sorted(change.actions):
                     wrong.append(f"{change.route}: {answer.status_code}, {gained}; {answer.text[:700]}")
                 elif gained.kinds != {"user"} or (sender is not None and gained.actors != {sender.email}):
                     wrong.append(f"{change.route}: {gained}")
-                aside = [sorted(tables) for tables in trail.unrecorded() if not tables <= change.aside]
+                aside = [sorted(tables) for tables in watch.unrecorded() if not tables <= change.aside]
                 wrong += [f"{change.route}: wrote {tables} aside" for tables in aside]
     assert not wrong, "\n".join(wrong)
 
@@ -219,17 +219,17 @@ async def test_what_lets_somebody_in_asks_for_the_password_again(database: Datab
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
         for statement in GROUND:
             connection.execute(statement.encode())
-        trail = Trail.over(connection)
+        watch = AuditWatch.over(connection)
         async with over(database) as served, client(served.url, None) as asking:
             requests = Requests(served, asking, connection)
             for change in asking_again:
                 wrong = replace(change, given=json.loads(json.dumps(change.given).replace(PASSWORD, "not mine")))
                 who = await new_device(database, served, change)
                 things = requests.things(change, who.user_id)
-                trail.begin()
+                watch.begin()
                 answer = await requests.send(wrong, things, who)
                 assert answer.status_code in {400, 422}, (change.route, answer.status_code, answer.text)
-                assert not {*change.actions}.intersection(trail.gained().actions), change.route
+                assert not {*change.actions}.intersection(watch.gained().actions), change.route
 
 
 async def test_nothing_that_is_only_read_writes(database: Database) -> None:
@@ -237,13 +237,13 @@ async def test_nothing_that_is_only_read_writes(database: Database) -> None:
     rival, operator = found(database), signed_in(database.conninfo(), Role.OPERATOR)
     query, wrote = f"?tenant={RIVAL}&history=keep&metric=temperature", []
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
-        trail = Trail.over(connection)
+        watch = AuditWatch.over(connection)
         async with over(database) as served, client(served.url, operator) as asking:
             for rule in served.app.url_map.iter_rules():
                 if "GET" in (rule.methods or ()) and not rule.websocket:
-                    trail.begin()
+                    watch.begin()
                     answer = await asking.get(rival.path(rule) + query)
                     assert answer.status_code < 500, (rule, answer.text)
-                    wrote += [f"{rule}: {tables}" for tables in trail.unrecorded()]
-                    assert trail.gained().actions == [], rule
+                    wrote += [f"{rule}: {tables}" for tables in watch.unrecorded()]
+                    assert watch.gained().actions == [], rule
     assert wrote == []

@@ -8,8 +8,8 @@ import pytest
 
 from appliance.people.role import Role
 from tests.support.postgres_server import Database
+from tests.support.tenants import TENANT, add_tenant, announce, check_seats, ingest, sell
 from tests.support.web.api_caller import Caller, calling, dashboard
-from tests.support.world import TENANT, add_tenant, announce, check_books, ingest, sell
 
 DEVICES = "/customer/devices"
 
@@ -61,7 +61,7 @@ async def test_making_it_twice_is_a_conflict_and_changes_nothing(database: Datab
         await create(admin, "d")
         told = await admin.ask("POST", DEVICES, 409, json={"device_id": "d"})
         assert "is there already" in told["detail"]
-    check_books(database)
+    check_seats(database)
 
 
 async def test_without_a_seat_there_is_no_device(database: Database) -> None:
@@ -222,7 +222,7 @@ async def test_a_device_goes_through_its_life(database: Database) -> None:
         await admin.ask("DELETE", f"{DEVICES}/new?history=erase")
         await admin.ask("GET", f"{DEVICES}/new", 404)
         await admin.ask("DELETE", f"{DEVICES}/new?history=keep", 404)
-    check_books(database)
+    check_seats(database)
 
 
 async def test_a_rotation_is_staged_until_the_switch(database: Database) -> None:

@@ -15,7 +15,7 @@ from appliance.web.page import formats
 from appliance.web.page.formats import MINUS
 from appliance.web.page.templating import Templates
 from tests.support.postgres_server import Database
-from tests.support.world import TENANT, customer
+from tests.support.tenants import TENANT, customer
 from tests.web.devices.test_telemetry_api import BEGIN, prepare
 
 OSLO = ZoneInfo("Europe/Oslo")

@@ -8,8 +8,8 @@ import pytest
 from appliance.people.role import Role
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
+from tests.support.tenants import TENANT, add_tenant, announce, ingest, sell
 from tests.support.web.api_caller import calling, dashboard
-from tests.support.world import TENANT, add_tenant, announce, ingest, sell
 
 PATH = "/customer/devices/d-1/telemetry"
 BEGIN = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=5)

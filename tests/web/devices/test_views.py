@@ -18,10 +18,10 @@ from appliance.devices.seats import changes
 from appliance.people.role import Role
 from appliance.people.sessions import Visit
 from tests.support.postgres_server import Database
+from tests.support.tenants import BY, TENANT, add_tenant, announce, check_seats, ingest, sell
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import dashboard
 from tests.support.web.serving import Served, page_socket
-from tests.support.world import BY, TENANT, add_tenant, announce, check_books, ingest, sell
 
 PART = b'--b\r\nContent-Disposition: form-data; name="f"\r\n\r\n1\r\n'
 PARTS = PART * 1001 + b"--b--\r\n"
@@ -120,7 +120,7 @@ async def test_those_that_wait_stand_on_top_and_are_let_in_with_one_press(databa
         assert "The device is approved." in text(await admin.get(answer.headers["location"]))
         assert (await admin.post("/devices/z-other/reject")).status_code == 303
         assert (await admin.post("/devices/z-new/approve")).status_code == 409
-    check_books(database)
+    check_seats(database)
 
 
 async def test_an_open_claim_user_is_warned_of_until_it_is_closed(database: Database) -> None:
@@ -166,7 +166,7 @@ async def test_a_device_is_added_and_its_secrets_are_shown_this_once(database: D
         again = await admin.post("/devices/+new", data=form)
         assert again.status_code == 409
         assert 'value="Freezer"' in again.text
-    check_books(database)
+    check_seats(database)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ async def test_a_device_goes_through_its_life_and_what_is_lost_is_asked_for(data
         assert gone.headers["location"] == "/devices?done=deleted"
         assert (await admin.get("/devices/d")).status_code == 404
         assert (await admin.post("/devices/d/delete", data={"typed": "d", "history": "erase"})).status_code == 404
-    check_books(database)
+    check_seats(database)
 
 
 async def test_a_new_password_waits_until_it_is_switched_to(database: Database) -> None:
@@ -317,7 +317,7 @@ async def test_many_are_deactivated_after_a_question_and_each_is_answered(databa
         assert "1 of 1 devices" in text(moved)
         for wrong in ({"step": "deactivate"}, {"step": "move"}, {"device": "a", "step": "explode"}):
             assert (await admin.post("/devices/+bulk", data=wrong)).status_code == 400
-    check_books(database)
+    check_seats(database)
 
 
 async def test_a_file_is_looked_at_before_it_is_imported(database: Database) -> None:

@@ -1,14 +1,11 @@
 """What machines ask of the dashboard."""
 
-import secrets
-
 import httpx
-import psycopg
 
 from appliance.people.role import Role
 from appliance.web.platform import Health
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import Person, client, signed_in
+from tests.support.web.accounts import client, signed_in, token_of
 from tests.support.web.api_caller import dashboard
 from tests.support.web.serving import without_database
 
@@ -54,15 +51,3 @@ async def test_metrics_are_for_this_machine_or_want_an_operators_token(database:
         for token, status in ((tokens[Role.OPERATOR], 200), (tokens[Role.ADMIN], 401), (writes_only, 401), ("x", 401)):
             answer = await program.get("/metrics", headers={**elsewhere, "Authorization": f"Bearer {token}"})
             assert answer.status_code == status
-
-
-def token_of(database: Database, person: Person, scopes: str) -> str:
-    """An API token."""
-    secret = secrets.token_urlsafe(32)
-    with psycopg.connect(database.conninfo()) as connection:
-        connection.execute(
-            "INSERT INTO api_tokens (token_hash, user_id, tenant_id, name, scopes, created_at, expires_at)"
-            " VALUES (sha256(%s), %s, %s, 't', %s::text[], now(), now() + '1 day')",
-            [secret.encode(), person.user_id, person.tenant_id, scopes],
-        )
-    return secret

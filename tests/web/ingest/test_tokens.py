@@ -9,9 +9,8 @@ from appliance.db.pool import open_pool
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.people.role import Role
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import signed_in
+from tests.support.web.accounts import signed_in, token_of
 from tests.support.web.serving import NoDevices, parts, serving
-from tests.web.http.test_probes import token_of
 
 
 class Taking(NoDevices):

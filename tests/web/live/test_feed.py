@@ -6,19 +6,7 @@ import trio.testing
 from appliance.ingest.summary import BatchSummary, Counts, LastReading
 from appliance.reading import Kind
 from appliance.web.live.feed import MAX_TENANTS, READINGS, LiveFeed, MinuteCount
-
-
-class Steady:
-    """A clock that moves when told: 5,000 s since boot at 100,000 s since 1970."""
-
-    def __init__(self) -> None:
-        self.passed = 0.0
-
-    def wall(self) -> float:
-        return 100_000.0 + self.passed
-
-    def monotonic(self) -> float:
-        return 5_000.0 + self.passed
+from tests.support.web.live import Steady
 
 
 def reading(device: str, tenant: str = "acme") -> LastReading:

@@ -6,22 +6,15 @@ import pytest
 import trio
 from trio_websocket import ConnectionRejected, WebSocketConnection
 
-from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.people.role import Role
-from appliance.reading import Kind
 from appliance.web.access.auth import Viewer
 from appliance.web.http.hardening import RequestLimits
 from appliance.web.live import parts, socket
 from appliance.web.page.formats import MINUS
 from appliance.web.platform import Health
 from tests.support.busy import within
+from tests.support.web.live import batch
 from tests.support.web.serving import OPERATOR, Always, Served, closed_with, page_socket, without_database
-
-
-def batch(device: str = "pump-1", messages: int = 1) -> BatchSummary:
-    """A committed batch with one shown reading."""
-    reading = LastReading("acme", device, 1_795_000_000.0, 1_795_000_000.5, Kind.TELEMETRY, {"temperature": -11.8})
-    return BatchSummary(1_795_000_001.0, messages, messages, 0, 0, {}, [reading])
 
 
 async def next_with(page: WebSocketConnection, text: str) -> str:

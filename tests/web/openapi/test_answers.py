@@ -11,10 +11,10 @@ import pytest
 from appliance.people.role import Role
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
+from tests.support.tenants import add_tenant, announce, ingest, sell
 from tests.support.web.accounts import client, signed_in
+from tests.support.web.contract import Contract
 from tests.support.web.serving import over
-from tests.support.world import add_tenant, announce, ingest, sell
-from tests.web.openapi.contract import Contract
 
 KNOWN = {"device_id": "d1", "message_id": "1", "replay_id": "1", "tenant_id": "acme"}
 """Of path parameters: what there is. Of all others there is nothing, which is 404 and described too."""

@@ -14,8 +14,8 @@ from werkzeug.datastructures import MultiDict
 from appliance.errors import Invalid
 from appliance.web.openapi.describe import PREFIXES, declared, parse_query
 from appliance.web.platform import Health
+from tests.support.web.contract import Contract
 from tests.support.web.serving import Served, without_database
-from tests.web.openapi.contract import Contract
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from appliance.web.live import message_rates
 from appliance.web.live.feed import LiveFeed
 from appliance.web.overview.choice import OverviewChoice, OverviewRange
 from appliance.web.overview.query import AccountingRead, OverviewData
-from tests.web.live.test_feed import Steady
+from tests.support.web.live import Steady
 
 NOW = 1_795_700_000.0
 """Thu 26 Nov 2026, 13:33:20 UTC."""

@@ -23,8 +23,8 @@ from appliance.web.overview.views import reason_counts, trouble
 from tests.support.busy import within
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
+from tests.support.web.live import batch
 from tests.support.web.serving import OPERATOR, Always, Served, page_socket, parts, serving, without_database
-from tests.web.live.test_socket import batch
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from appliance.web.people.profile import browser_of
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import dashboard
-from tests.web.sign_in.test_views import PASSWORD, with_password
+from tests.support.web.browsing import PASSWORD, with_password
 
 
 @pytest.mark.parametrize(

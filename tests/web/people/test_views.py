@@ -11,7 +11,7 @@ from appliance.people.role import Role
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import calling, dashboard
-from tests.web.sign_in.test_views import PASSWORD, browsing, send, with_password
+from tests.support.web.browsing import PASSWORD, browsing, send, with_password
 
 
 async def test_an_admin_invites_and_the_link_leads_in(database: Database) -> None:

@@ -11,9 +11,9 @@ import trio
 
 from appliance.broker.refusals import BrokerRefusal, RefusalCause
 from appliance.people.role import Role
-from tests.ingest.quarantine.test_replayer import replayer
-from tests.support.pipeline import arrange, furnish, look, open_plant, telemetry
+from tests.support.pipeline import arrange, furnish, look, open_ingest, telemetry
 from tests.support.postgres_server import Database
+from tests.support.replays import replayer
 from tests.support.web.api_caller import Caller, calling, dashboard
 from tests.support.web.serving import over
 
@@ -195,16 +195,16 @@ async def test_operators_say_whose_messages_they_decide_on(database: Database) -
 async def test_held_messages_are_forecast_offered_replayed_and_followed(database: Database) -> None:
     """From a full subscription to stored readings, all over the API, with the worker of the appliance beside it."""
     await furnish(database, seats=1)
-    async with open_plant(database) as plant, trio.open_nursery() as nursery:
+    async with open_ingest(database) as stack, trio.open_nursery() as nursery:
         stamp = int(time.time()) - 60
-        await plant.send(telemetry("first", b'{"t": 1}'))
-        await plant.send(*[telemetry("second", b'{"ts": %d, "t": %d}' % (stamp + n, n)) for n in range(3)])
+        await stack.send(telemetry("first", b'{"t": 1}'))
+        await stack.send(*[telemetry("second", b'{"ts": %d, "t": %d}' % (stamp + n, n)) for n in range(3)])
         async with dashboard(database) as served, calling(served, database) as admin:
             assert await admin.ask("GET", f"{QUARANTINE}/offers") == []
             told = await admin.ask("POST", f"{REPLAY}?dry_run=true", json={})
             assert (told["passing"], told["refused"]) == (0, {"NO_SUBSCRIPTION_CAPACITY": 3})
             arrange(database, "UPDATE subscriptions SET device_limit = 2")
-            plant.registry.forget()
+            stack.registry.forget()
             offers: list[dict[str, Any]] = []
             with trio.fail_after(60):  # what was found before holds for a moment
                 while not offers:
@@ -215,7 +215,7 @@ async def test_held_messages_are_forecast_offered_replayed_and_followed(database
             assert (told["passing"], told["new_devices"], told["complete"]) == (3, 1, True)
             job = await admin.ask("POST", REPLAY, 202, json={"reasons": [offer["reason"]]})
             assert (job["status"], job["total"]) == ("WAITING", 3)
-            await nursery.start(replayer(plant).run)
+            await nursery.start(replayer(stack).run)
             with trio.fail_after(60):
                 while job["ended_at"] is None:
                     await trio.sleep(0.02)

@@ -1,54 +1,21 @@
 """The door over HTTP: sign-in with and without a code, cookies, throttling, one-time links, and the way back."""
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import httpx
-import psycopg
 import pytest
 
 from appliance.db.trio_psycopg import connect
 from appliance.people import links, totp
 from appliance.people.links import Purpose
-from appliance.people.passwords import Hasher
 from appliance.people.role import Role
 from appliance.people.throttle import FREE
 from appliance.web.http.cookies import BROWSER, SESSION
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import Person, client, signed_in
+from tests.support.web.accounts import signed_in
 from tests.support.web.api_caller import dashboard
-from tests.support.web.serving import CHEAP, Served, without_database
-
-PASSWORD = "a walrus on a bicycle"
-CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
-
-
-async def with_password(database: Database, role: Role = Role.ADMIN, **rest: Any) -> Person:
-    """Somebody who has a password."""
-    person, kept = signed_in(database.conninfo(), role, **rest), await Hasher(CHEAP).hash(PASSWORD)
-    with psycopg.connect(database.conninfo()) as connection:
-        connection.execute(
-            "UPDATE users SET password_hash = %s, password_set_at = now() WHERE user_id = %s", [kept, person.user_id]
-        )
-    return person
-
-
-@asynccontextmanager
-async def browsing(served: Served, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A browser without script, without a session."""
-    async with client(served.url, None, **options) as browser:
-        yield browser
-
-
-async def send(browser: httpx.AsyncClient, path: str, page: str | None = None, **fields: str) -> httpx.Response:
-    """Fill in the form at ``path`` and send it."""
-    shown = await browser.get(page or path)
-    token = CSRF.search(shown.text)
-    assert token is not None, shown.text
-    return await browser.post(path, data={"csrf_token": token[1], **fields})
+from tests.support.web.browsing import CSRF, PASSWORD, browsing, send, with_password
+from tests.support.web.serving import without_database
 
 
 async def test_the_right_password_opens_the_page_that_was_asked_for(database: Database) -> None:

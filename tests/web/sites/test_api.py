@@ -6,8 +6,8 @@ import pytest
 
 from appliance.people.role import Role
 from tests.support.postgres_server import Database
+from tests.support.tenants import TENANT, add_tenant, ingest
 from tests.support.web.api_caller import calling, dashboard
-from tests.support.world import TENANT, add_tenant, ingest
 
 
 class Kind(NamedTuple):

@@ -10,9 +10,9 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.people.role import Role
 from tests.support.postgres_server import Database
+from tests.support.tenants import BY, TENANT, add_tenant, ingest, sell
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import dashboard
-from tests.support.world import BY, TENANT, add_tenant, ingest, sell
 
 
 class Kind(NamedTuple):

@@ -15,8 +15,8 @@ from appliance.web.platform import Health
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
+from tests.support.web.contract import Contract
 from tests.support.web.serving import WELL, over, quiet_system
-from tests.web.openapi.contract import Contract
 
 SYSTEM, DIAGNOSTICS = "/operator/system", "/operator/system/diagnostics"
 BALANCED = (

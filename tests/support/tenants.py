@@ -90,7 +90,7 @@ async def rows(connection: Connection[Any], query: str, *parameters: object) -> 
     return await (await connection.execute(query.encode(), parameters)).fetchall()
 
 
-def check_books(database: Database, tenant_id: str | None = None) -> None:
+def check_seats(database: Database, tenant_id: str | None = None) -> None:
     """P7 of one tenant or of all, seen from a connection that has nothing to do with whoever wrote."""
     with psycopg.connect(database.conninfo()) as connection:
         for query in (OUT_OF_BALANCE, ACTIVE_WITHOUT_SEAT):

@@ -41,7 +41,7 @@ class Gained:
     kinds: frozenset[str]
 
 
-class Trail:
+class AuditWatch:
     """Watches a database from its superuser's connection, in autocommit mode; ``begin`` before each change."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
@@ -50,7 +50,7 @@ class Trail:
 
     @classmethod
     def over(cls, connection: psycopg.Connection[Any]) -> Self:
-        """The trail of a database whose writes nobody writes down yet."""
+        """The watch of a database whose writes nobody writes down yet."""
         for statement in WRITE_DOWN:
             connection.execute(statement.encode())
         return cls(connection)

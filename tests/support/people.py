@@ -1,4 +1,4 @@
-"""A company for tests: two tenants, people in all roles, and the door at which they sign in."""
+"""Two tenants with people in all roles, and the service at which they sign in."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ from tests.support.postgres_server import Database
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ROOT = ChangeContext(Actor("root", ActorKind.COMMAND), NOW)
-"""Whoever sits at the machine."""
+"""Somebody at the command line."""
 PASSWORD = "a walrus on a bicycle"
 CHEAP = Cost(memory_kib=64, passes=1)
 """For hashes that nobody guesses."""
@@ -31,83 +31,85 @@ HOME = Visit("192.0.2.7", "Firefox")
 
 @dataclass(slots=True)
 class StillClock:
-    """Both clocks stand until they are told."""
+    """A clock that moves when told."""
 
     at: datetime = NOW
     passed: float = field(default=1000.0)
 
     def wall(self) -> float:
-        """The time of day."""
+        """Return the time of day."""
         return self.at.timestamp()
 
     def monotonic(self) -> float:
-        """Seconds that only grow."""
+        """Return seconds that only grow."""
         return self.passed
 
     def pass_time(self, time: timedelta) -> None:
-        """Let it be later."""
+        """Move both clocks forward."""
         self.at += time
         self.passed += time.total_seconds()
 
 
 @dataclass(slots=True)
-class Company:
-    """The database of a company, and its door."""
+class PeopleFixture:
+    """The database of the two tenants, its clock, and its sign-in service."""
 
     pool: Pool
     clock: StillClock
-    door: SignIn
+    signin: SignIn
 
     @property
     def now(self) -> datetime:
-        """What the company's clock shows."""
+        """Return what the clock shows."""
         return self.clock.at
 
     def by(self, user: User) -> ChangeContext:
-        """A change by this user, now."""
+        """Return the context of a change by this user, now."""
         return ChangeContext(Actor(user.email, ActorKind.USER, HOME.address), self.now, user.user_id)
 
-    async def hire(
+    async def add_user(
         self, email: str, role: Role = Role.VIEWER, tenant: str | None = "acme", password: str | None = PASSWORD
     ) -> User:
-        """A user, with a password unless that is None."""
+        """Add a user, with a password unless that is None."""
         new = NewUser(email, role, None if role is Role.OPERATOR else tenant)
         async with self.pool.connection() as connection, connection.transaction():
             user = await users.add(connection, new, ROOT)
             if password is not None:
-                await users.keep_password(connection, user, await self.door.hasher.hash(password), self.now)
+                await users.keep_password(connection, user, await self.signin.hasher.hash(password), self.now)
             return await users.get(connection, user.user_id)
 
-    async def try_in(
+    async def try_sign_in(
         self, email: str, password: str = PASSWORD, visit: Visit = HOME, browser: str | None = None, **rest: Any
     ) -> SignInOutcome:
-        """The first step of a sign-in."""
-        return await self.door.with_password(Attempt(email, password, visit, browser, **rest))
+        """Take the first step of a sign-in."""
+        return await self.signin.with_password(Attempt(email, password, visit, browser, **rest))
 
-    async def let_in(self, email: str, **rest: Any) -> SignedIn:
-        """A sign-in that succeeds."""
-        outcome = await self.try_in(email, **rest)
+    async def sign_in(self, email: str, **rest: Any) -> SignedIn:
+        """Sign in; fails unless that succeeds."""
+        outcome = await self.try_sign_in(email, **rest)
         assert isinstance(outcome, SignedIn), outcome
         return outcome
 
     async def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """All rows of a query."""
+        """Return all rows of a query."""
         async with self.pool.connection() as connection:
             return await (await connection.execute(query.encode(), parameters)).fetchall()
 
     async def actions(self) -> list[str]:
-        """What the audit tells, in order."""
+        """Return the actions of the audit log, in order."""
         return [row[0] for row in await self.rows("SELECT action FROM audit_log ORDER BY id")]
 
 
 @asynccontextmanager
-async def company(database: Database, *, clock: Clock | None = None, cost: Cost = CHEAP) -> AsyncIterator[Company]:
-    """A company with the tenants acme and globex."""
+async def open_people(
+    database: Database, *, clock: Clock | None = None, cost: Cost = CHEAP
+) -> AsyncIterator[PeopleFixture]:
+    """Open a database with the tenants acme and globex."""
     still = StillClock()
     async with open_pool(database.conninfo("appliance_ingest"), name="people", min_size=1, max_size=6) as pool:
         async with pool.connection() as connection:
             await connection.execute("INSERT INTO tenants (tenant_id) VALUES ('acme'), ('globex')")
-        yield Company(pool, still, SignIn(pool, clock or still, Keyring([new_key()]), Hasher(cost)))
+        yield PeopleFixture(pool, still, SignIn(pool, clock or still, Keyring([new_key()]), Hasher(cost)))
 
 
 @asynccontextmanager

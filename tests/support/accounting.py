@@ -64,7 +64,7 @@ def _snapshot(connection: psycopg.Connection[tuple[int, ...]]) -> Snapshot:
 
 
 @asynccontextmanager
-async def auditing(conninfo: Callable[[], str], *, enough: int = ENOUGH) -> AsyncIterator[None]:
+async def watching_accounting(conninfo: Callable[[], str], *, enough: int = ENOUGH) -> AsyncIterator[None]:
     """Take snapshots as long as the body runs; each must balance, and there must be ``enough`` of different books.
 
     A database that goes away is connected to again: ``conninfo`` is asked each time.

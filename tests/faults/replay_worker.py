@@ -1,4 +1,4 @@
-"""A process that only works on replays, to be killed: ``python -m tests.faults.replay_hand CONNINFO``."""
+"""A process that only works on replays, to be killed: ``python -m tests.faults.replay_worker CONNINFO``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A process that provisions devices, many at once: ``python -m tests.devices.contender CONNINFO CALLERS IDS``.
+"""A process that provisions devices, many at once: ``python -m tests.devices.registry.contender CONNINFO CALLERS IDS``.
 
 Each caller has a connection and a transaction for each of its devices. Says ``ready`` and waits for a line; then prints
 what became of each first message, as JSON: the subscription of the seat, or the reason of the refusal.
@@ -15,7 +15,7 @@ import trio
 from appliance.db.pool import Pool, open_pool
 from appliance.devices.device import Device
 from appliance.devices.registry.provisioning import ProvisioningRequest, ProvisioningResult, provision_once
-from tests.support.world import NOW, TENANT
+from tests.support.tenants import NOW, TENANT
 
 CONTENDED = {"40001", "40P01", "55P03"}
 
