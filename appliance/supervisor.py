@@ -276,7 +276,8 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             queue = BrokerStatistics(watch_client(config, broker), metrics)
             await tree.start("broker watch", queue.run, tell=reports.report_broker(queue))
             vitals = ProcessMetrics(metrics, clock, data.path, queue=lambda: queue.waiting, each_second=tree.sample)
-            await tree.start("vitals", vitals.run)
+            await tree.start("process metrics", vitals.run)
+            await tree.start("disk usage", vitals.watch_disk)
             # The dashboard
             mqtt_host, mqtt_port = device_address(config, broker)
             ingest = HttpSource(pipeline, registry, limiter, clock, token_demanded=config.ingest.require_token)

@@ -8,6 +8,7 @@ ROOT = Path(__file__).parent.parent / "appliance"
 LEAVES = {
     "activity",
     "runtime.activity",
+    "runtime.periodic",
     "errors",
     "backoff",
     "reading",
@@ -73,7 +74,7 @@ ALLOWED: dict[str, set[str]] = {
         "mqtt.topics",
     },
     # top
-    "runtime": {"errors"},
+    "runtime": {"backoff", "errors"},
     "diagnostics": {"*"},
     "broker": LEAVES | {"children", "db", "devices", "ingest", "mqtt"},
     "onboarding": {"clock", "db", "devices", "errors", "people", "subscriptions"},
@@ -93,11 +94,12 @@ ALLOWED: dict[str, set[str]] = {
     "first_start": {"clock", "db", "devices", "errors", "people", "subscriptions"},
     "doorkeeper": {"activity", "children", "mqtt"},  # the one place where the session's state opens the broker's door
     "health": {"activity", "db"},
-    "housekeeping": {"runtime.activity", "activity", "clock", "db", "devices", "subscriptions"},
+    "housekeeping": {"runtime.periodic", "activity", "clock", "db", "devices", "subscriptions"},
     "stopping": {"runtime.activity", "activity"},
     "supervisor": {"*"},
     "intake": {
         "runtime.activity",
+        "runtime.periodic",
         "activity",
         "failpoints",
         "ingest",

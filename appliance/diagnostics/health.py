@@ -5,7 +5,7 @@ import trio
 
 from appliance.db.migrations import schema_version, shipped
 from appliance.db.pool import Pool, PoolTimeout
-from appliance.runtime.activity import activity
+from appliance.runtime.periodic import First, every
 
 PROBE_SECONDS = 1.0
 DEADLINE = 2.0
@@ -25,13 +25,12 @@ class DatabaseHealth:
 
     async def watch(self, pool: Pool, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Ask until cancelled; starts with the first answer."""
-        started = False
-        while True:
+
+        async def make_round() -> None:
             await self._ask(pool)
-            if not started:
-                started = True
-                task_status.started()
-            await trio.sleep(PROBE_SECONDS)
+
+        first = First.BEFORE_START
+        await every(PROBE_SECONDS, make_round, chore="database watch", first=first, task_status=task_status)
 
     async def _ask(self, pool: Pool) -> None:
         asked = trio.current_time()
@@ -50,7 +49,6 @@ class DatabaseHealth:
             self.postgres = _first_line(str(error)) or type(error).__name__
         else:
             self.postgres = None
-            activity().did()
             self.answered_in, self.schema_version = trio.current_time() - asked, version
             needed = self._needed
             self.schema = None if version == needed else f"is at version {version}, this program needs {needed}"

@@ -15,8 +15,9 @@ import trio
 from appliance.clock import Clock
 from appliance.diagnostics.latency import STEP, LatencyHistory
 from appliance.metrics import Metrics
-from appliance.runtime.activity import activity
+from appliance.runtime.periodic import every
 
+SECOND = 1.0
 DISK_SECONDS = 60.0
 """Between two counts of what our folder takes."""
 MINUTES = 60
@@ -80,13 +81,14 @@ class ProcessMetrics:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look every second, for ever."""
-        task_status.started()
-        activity().doing("looks every second")
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_disk)
-            while True:
-                self.look()
-                await trio.sleep(1.0)
+        await every(SECOND, self._round, chore="process metrics", task_status=task_status)
+
+    async def watch_disk(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Count what the data folder takes, now and then, for ever."""
+        await every(DISK_SECONDS, self._count_disk, chore="disk usage", task_status=task_status)
+
+    async def _round(self) -> None:
+        self.look()
 
     def look(self) -> None:
         """Look once; :meth:`run` does so every second."""
@@ -112,15 +114,9 @@ class ProcessMetrics:
         minute, longest = max(self._longest, key=lambda seen: (seen[1], seen[0]))
         return QueueHistory(self._queue(), longest, minute * 60.0)
 
-    async def _watch_disk(self) -> None:
-        while True:
-            try:
-                # abandoned at the end of the process: it only reads
-                self.disk = await trio.to_thread.run_sync(measure, self._folder, abandon_on_cancel=True)
-                activity().did()
-            except OSError as error:
-                activity().failed(error)
-            await trio.sleep(DISK_SECONDS)
+    async def _count_disk(self) -> None:
+        # abandoned at the end of the process: it only reads
+        self.disk = await trio.to_thread.run_sync(measure, self._folder, abandon_on_cancel=True)
 
     def _note_queue(self) -> None:
         waiting, minute = self._queue() or 0, int(self._clock.wall() // 60)

@@ -14,9 +14,9 @@ import trio
 
 from appliance.clock import Clock
 from appliance.db import statements
-from appliance.db.pool import Pool, PoolTimeout
+from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
-from appliance.runtime.activity import activity
+from appliance.runtime.periodic import every
 
 SETTLE = 300.0
 """Seconds that a mark rests."""
@@ -51,22 +51,15 @@ class Roller:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Roll up what is due, for ever."""
-        task_status.started()
-        while True:
-            started = self._clock.monotonic()
-            try:
-                rolled = await self.roll()
-                if self._clock.monotonic() - self._aged >= AGEING:
-                    await self.drop_old()
-                    self._aged = self._clock.monotonic()
-                activity().did(rolled)
-            except (psycopg.Error, PoolTimeout, OSError) as error:
-                log.warning("roll-up put off", error=str(error).strip())
-                activity().failed(error)
-                rolled = 0
-            rest = REST * (self._clock.monotonic() - started) if rolled else IDLE
-            activity().rests(rest)
-            await trio.sleep(rest)
+        await every(IDLE, self._round, chore="roll-ups", task_status=task_status)
+
+    async def _round(self) -> float | None:
+        started = self._clock.monotonic()
+        rolled = await self.roll()
+        if self._clock.monotonic() - self._aged >= AGEING:
+            await self.drop_old()
+            self._aged = self._clock.monotonic()
+        return REST * (self._clock.monotonic() - started) if rolled else None
 
     async def roll(self) -> int:
         """Roll up a slice of what is due; how many hours of devices those were. 0 as well while a peer is at it."""

@@ -41,7 +41,7 @@ def test_every_look_is_passed_on_with_its_time(tmp_path: Path) -> None:
 async def test_the_disk_is_counted_beside_the_stream(tmp_path: Path) -> None:
     vitals = _vitals(tmp_path, lambda: 0, [], Clock())
     async with trio.open_nursery() as nursery:
-        await nursery.start(vitals.run)
+        await nursery.start(vitals.watch_disk)
         with trio.fail_after(20):
             while vitals.disk is None:
                 await trio.sleep(0.01)

@@ -10,16 +10,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import psycopg
 import structlog
 import trio
 
 from appliance.clock import Clock
 from appliance.db import statements
-from appliance.db.pool import Pool, PoolTimeout
+from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.live.presence import PresenceThresholds
-from appliance.runtime.activity import activity
+from appliance.runtime.periodic import First, every
 
 LISTEN_SECONDS = 5.0
 """Seconds between two looks, at most: presence may lag as much."""
@@ -62,18 +61,12 @@ class Listening:
         async with self._pool.connection() as connection:
             limits = {"stale": self._limits.stale_after, "offline": self._limits.offline_after}
             await connection.execute(STATEMENTS["set_limits"], limits)
-        await self.look(present=present())
-        task_status.started()
-        rest = min(LISTEN_SECONDS, self._limits.stale_after / LOOKS)
-        while True:
-            activity().rests(rest)
-            await trio.sleep(rest)
-            try:
-                await self.look(present=present())
-                activity().did()
-            except (psycopg.Error, PoolTimeout, OSError) as error:
-                log.debug("not listening", error=str(error).strip())
-                activity().failed(error)
+
+        async def make_round() -> None:
+            await self.look(present=present())
+
+        interval = min(LISTEN_SECONDS, self._limits.stale_after / LOOKS)
+        await every(interval, make_round, chore="listening", first=First.BEFORE_START, task_status=task_status)
 
     async def look(self, *, present: bool) -> None:
         """Look once. Raises what the pool raises when Postgres is away."""

@@ -2,7 +2,8 @@
 
 Marked hours are written with the states of devices, a second behind their readings at most. Nearly all readings fall
 into the present hour, which needs one mark a device: it is due when the hour is over, so one mark stands
-for all that follow in it. Any other hour is marked whenever a reading falls into it, for a mark set before may be gone by now.
+for all that follow in it. Any other hour is marked whenever a reading falls into it, for a mark set before may be gone
+by now.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -4,19 +4,14 @@ Most refusals come before anybody asked who the device is. Once a second the sta
 brought into memory, beside the stream; whoever is not registered is nobody's business here.
 """
 
-import psycopg
-import structlog
 import trio
 
-from appliance.db.pool import PoolTimeout
 from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
-from appliance.runtime.activity import activity
+from appliance.runtime.periodic import First, every
 
 WRITE_SECONDS = 1.0
 """Seconds between two looks."""
-
-log = structlog.get_logger(__name__)
 
 
 class UnacceptedTraffic:
@@ -28,15 +23,11 @@ class UnacceptedTraffic:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look now and then, for ever."""
-        task_status.started()
-        while True:
-            activity().rests(WRITE_SECONDS)
-            await trio.sleep(WRITE_SECONDS)
-            try:
-                activity().did(await self.look())
-            except (psycopg.Error, PoolTimeout, OSError) as error:
-                log.debug("not looked who was overheard", error=str(error).strip())
-                activity().failed(error)
+        first = First.AFTER_INTERVAL
+        await every(WRITE_SECONDS, self._round, chore="unaccepted traffic", first=first, task_status=task_status)
+
+    async def _round(self) -> None:
+        await self.look()
 
     async def look(self) -> int:
         """Look once; how many of the devices are registered. Raises what the pool raises when Postgres is away."""

@@ -12,7 +12,7 @@ import trio
 
 from appliance.clock import Clock
 from appliance.ingest.limits.limiter import Limiter
-from appliance.runtime.activity import activity
+from appliance.runtime.periodic import First, every
 
 NOTICEABLE = 1.0
 """Seconds below which a wait is no absence."""
@@ -63,8 +63,9 @@ class BacklogCredit:
         self, in_flight: Callable[[], int], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Look now and then, for ever."""
-        activity().doing("looks twice a second whether a backlog is drained")
-        task_status.started()
-        while True:
-            await trio.sleep(LOOK_SECONDS)
+
+        async def make_round() -> None:
             self.look(in_flight())
+
+        first = First.AFTER_INTERVAL
+        await every(LOOK_SECONDS, make_round, chore="backlog credit", first=first, task_status=task_status)

@@ -7,7 +7,7 @@ import trio
 
 from appliance.clock import Clock
 from appliance.ingest.limits.limiter import Limiter
-from appliance.runtime.activity import activity
+from appliance.runtime.periodic import First, every
 
 log = structlog.get_logger(__name__)
 
@@ -37,13 +37,12 @@ class Janitor:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Sweep for ever; the first pass comes after one interval."""
-        task_status.started()
-        while True:
-            activity().rests(self._interval)
-            await trio.sleep(self._interval)
-            activity().doing("sweeping" if not self._resting() else "resting: no messages are taken")
-            if not self._resting():
-                await self.sweep()
+        first = First.AFTER_INTERVAL
+        await every(self._interval, self._round, chore="sweep of buckets", first=first, task_status=task_status)
+
+    async def _round(self) -> None:
+        if not self._resting():
+            await self.sweep()
 
     async def sweep(self) -> int:
         """One pass over all buckets, others running between its slices. Returns how many were cleared."""
@@ -53,6 +52,5 @@ class Janitor:
             cleared, done = cleared + swept.cleared, swept.done
             await trio.lowlevel.checkpoint()
         log.info("buckets cleared", cleared=cleared, tracked=self._limiter.tracked)
-        activity().did()
         self._report(cleared, self._limiter.tracked)
         return cleared

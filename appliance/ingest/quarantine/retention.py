@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import structlog
 import trio
 
@@ -18,13 +17,13 @@ from appliance.clock import Clock
 from appliance.config import Quarantine
 from appliance.db import statements
 from appliance.db.locks import lock_key
-from appliance.db.pool import Pool, PoolTimeout
+from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.ingest.batch import MICROSECONDS, MINUTE
 from appliance.ingest.quarantine.sampling import moment
 from appliance.metrics import Metrics
 from appliance.reading import HELD_REASONS
-from appliance.runtime.activity import activity
+from appliance.runtime.periodic import every
 
 SWEEP_SECONDS = 5.0
 """Seconds between two rounds: for so long a tenant may be over its cap."""
@@ -66,16 +65,10 @@ class QuarantineRetention:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Make a round now and every SWEEP_SECONDS, for ever."""
-        task_status.started()
-        while True:
-            try:
-                await self.round()
-                activity().did()
-            except (psycopg.Error, PoolTimeout, OSError) as error:
-                activity().failed(error)
-                log.warning("quarantine not looked after", error=str(error).strip())
-            activity().rests(SWEEP_SECONDS)
-            await trio.sleep(SWEEP_SECONDS)
+        await every(SWEEP_SECONDS, self._round, chore="quarantine retention", task_status=task_status)
+
+    async def _round(self) -> None:
+        await self.round()
 
     async def round(self) -> int:
         """Bring everything within its caps; how many held messages had to go. Raises psycopg.Error, OSError."""

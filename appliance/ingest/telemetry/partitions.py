@@ -2,14 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 
-import psycopg
 import structlog
 import trio
 
 from appliance.clock import Clock
 from appliance.db.partitions import ensure_partitions
-from appliance.db.pool import Pool, PoolTimeout
-from appliance.runtime.activity import activity
+from appliance.db.pool import Pool
+from appliance.runtime.periodic import First, every
 
 log = structlog.get_logger(__name__)
 
@@ -22,24 +21,14 @@ async def keep_ahead(
     pool: Pool, clock: Clock, retention_days: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Look now and every hour until cancelled; starts when the partitions are there for the first time."""
-    started = False
-    while True:
+
+    async def make_round() -> None:
         today = datetime.fromtimestamp(clock.wall(), UTC).date()
-        try:
-            async with pool.connection() as connection:
-                made = await ensure_partitions(
-                    connection, today - timedelta(days=retention_days), today + timedelta(days=DAYS_AHEAD)
-                )
-            activity().did()
-            if made:
-                log.info("partitions made", count=made)
-        except (psycopg.Error, PoolTimeout, OSError) as error:
-            if not started:
-                raise
-            activity().failed(error)
-            log.warning("partitions not looked at", error=str(error).strip())
-        if not started:
-            started = True
-            task_status.started()
-        activity().rests(CHECK_SECONDS)
-        await trio.sleep(CHECK_SECONDS)
+        async with pool.connection() as connection:
+            made = await ensure_partitions(
+                connection, today - timedelta(days=retention_days), today + timedelta(days=DAYS_AHEAD)
+            )
+        if made:
+            log.info("partitions made", count=made)
+
+    await every(CHECK_SECONDS, make_round, chore="partitions", first=First.BEFORE_START, task_status=task_status)
