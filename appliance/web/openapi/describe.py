@@ -1,4 +1,4 @@
-"""What a route of the JSON API takes and answers, declared beside the route; ``/openapi.json`` is made of it.
+"""Declares beside a route of the JSON API what it takes and answers; ``/openapi.json`` is made of the declarations.
 
     class DeviceFilter(msgspec.Struct, frozen=True, kw_only=True):
         presence: Annotated[tuple[Presence, ...], msgspec.Meta(description="Any of these.")] = ()
@@ -12,11 +12,11 @@
         ...
         return answer(page)
 
-``query`` reads the very type that is described, so the two cannot differ; ``answer`` writes whatever msgspec can:
-structs and dataclasses, whose docstrings become the descriptions of their schemas. A body is described with ``body=``
-and read by :mod:`appliance.web.page.forms`. Every operation may answer ``application/problem+json``; that need not be
-said. A route below one of ``PREFIXES`` without a declaration fails a test, and the answers of real requests are held
-against the document by ``tests.web.openapi.contract``.
+``query`` reads the type that is described, so the two cannot differ; ``answer`` writes whatever msgspec can: structs
+and dataclasses, whose docstrings become the descriptions of their schemas. A body is described with ``body=`` and read
+by :mod:`appliance.web.openapi.body`. Every operation may answer ``application/problem+json``, so no declaration says
+it. A route below one of ``PREFIXES`` without a declaration fails a test, and ``tests.web.openapi.contract`` compares
+the answers of real requests with the document.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,19 +30,18 @@ import msgspec
 from quart import Response, request
 from werkzeug.datastructures import MultiDict
 
-from appliance.errors import Invalid
+from appliance.web.openapi.validation import Struct, converted
 
 PREFIXES = ("/customer/", "/operator/", "/ingest/")
 """Below these every route is an operation of the API."""
 
-Struct = TypeVar("Struct", bound=msgspec.Struct)
 View = TypeVar("View", bound=Callable[..., Any])
 
 _ATTRIBUTE = "__described__"
 
 
 class CallerCredential(Enum):
-    """What a caller shows."""
+    """How a caller proves who it is."""
 
     PERSON = "person"
     """The session cookie, with the CSRF token for all but GET; or an API token."""
@@ -53,7 +52,7 @@ class CallerCredential(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation. ``answers``: status -> type of the JSON body, None for an answer without one."""
+    """One operation of the API. ``answers``: the type of the JSON body by status, None for an answer without a body."""
 
     summary: str
     answers: Mapping[HTTPStatus, Any]
@@ -77,7 +76,7 @@ def describe(
     csv: bool = False,
     credential: CallerCredential = CallerCredential.PERSON,
 ) -> Callable[[View], View]:
-    """Declare the operation that the decorated view serves. ``csv``: also as ``text/csv``, on ``Accept``."""
+    """Declare the operation that the decorated view serves. ``csv``: it also answers ``text/csv``, on ``Accept``."""
     operation = Operation(summary, answers, details, query, body, bodies, csv, credential)
 
     def declare(view: View) -> View:
@@ -88,37 +87,32 @@ def describe(
 
 
 def declared(view: Callable[..., Any]) -> Operation | None:
-    """What is declared of a view, if anything is."""
+    """Return the declaration of a view, or None if it has none."""
     found: Operation | None = getattr(view, _ATTRIBUTE, None)
     return found
 
 
 def query(wanted: type[Struct]) -> Struct:
-    """The query of the current request as ``wanted``. Raises Invalid, which names the parameter.
+    """Return the query of the current request as ``wanted``. Raises Invalid, which names the parameter.
 
-    A parameter that is a list may be given several times. Empty ones count as not given, as forms send them; unknown
-    ones are left alone, so that an address that was once shared goes on working.
+    A parameter that is a list may be given several times. Empty parameters count as not given, since forms send them;
+    unknown ones are ignored, so that an address that was once shared still works.
     """
     return parse_query(request.args, wanted)
 
 
 def parse_query(arguments: MultiDict[str, str], wanted: type[Struct]) -> Struct:
-    """As :func:`query`, of ``arguments``."""
+    """Return ``arguments`` as ``wanted``, by the rules of :func:`query`."""
     given: dict[str, Any] = {}
     for spec in msgspec.structs.fields(wanted):
         values = [value for value in arguments.getlist(spec.encode_name) if value != ""]
         if values:
             given[spec.encode_name] = values if _is_list(spec.type) else values[-1]
-    try:
-        return msgspec.convert(given, wanted, strict=False)
-    except msgspec.ValidationError as error:
-        words, _, place = str(error).partition(" - at `$.")
-        name = place.rstrip("`").partition("[")[0]
-        raise Invalid(f"`{name}`: {words}" if name else words, name or None) from None
+    return converted(given, wanted, strict=False)
 
 
 def answer(value: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer."""
+    """Return a JSON answer."""
     response = Response(msgspec.json.encode(value), status=status.value, content_type="application/json")
     response.headers.extend(headers or {})
     return response

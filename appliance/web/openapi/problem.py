@@ -1,4 +1,4 @@
-"""``application/problem+json`` (RFC 9457): the one form in which the API tells of an error."""
+"""``application/problem+json`` (RFC 9457): the form of every error of the API."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -7,19 +7,18 @@ from typing import Any
 import msgspec
 from quart import Response
 
-PROGRAMS = ("/customer/", "/operator/", "/ingest/")
-"""Paths whose callers are programs: their errors are problems, not pages."""
+from appliance.web.openapi.describe import PREFIXES
 
 
 def is_for_programs(path: str) -> bool:
-    """Whether whoever asks there reads JSON."""
-    return path.startswith(PROGRAMS) or path == "/openapi.json"
+    """Return whether callers of this path are programs: their errors are problems, not pages."""
+    return path.startswith(PREFIXES) or path == "/openapi.json"
 
 
 def problem(
     status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any
 ) -> Response:
-    """An error response. ``code`` is the reason for programs, ``detail`` for people; ``members`` are added."""
+    """Return an error response. ``code`` is the reason for programs, ``detail`` for people; ``members`` are added."""
     body = {"type": "about:blank", "title": status.phrase, "status": status.value, "code": code, "detail": detail}
     response = Response(
         msgspec.json.encode(body | members), status=status.value, content_type="application/problem+json"

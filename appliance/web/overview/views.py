@@ -19,9 +19,8 @@ from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.devices.api.schemas import NONE
 from appliance.web.devices.port import DeviceListener
-from appliance.web.live import message_rates
 from appliance.web.live.parts import LivePart
-from appliance.web.overview import action_items, onboarding_checklist
+from appliance.web.overview import action_items, message_rates, onboarding_checklist
 from appliance.web.overview.action_items import ActionItem, PageLinks
 from appliance.web.overview.choice import PAGE, SCALES, OverviewChoice
 from appliance.web.overview.onboarding_checklist import ChecklistStep

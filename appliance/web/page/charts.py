@@ -1,16 +1,18 @@
 """Charts drawn by the server: values in, percentages and path data out; templates place them, no script, no style."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 ChartSeries = Sequence[float | None]
 """One value a step; None leaves a gap."""
+Place = tuple[float, float]
+"""A point of a drawing: to the right and down, in its own units."""
 
 PLOT_WIDTH, PLOT_HEIGHT = 1000, 100
 SPARK_WIDTH, SPARK_HEIGHT = 100, 24
-_STEPS = (1, 2, 2.5, 5, 10)
-_INTERVALS = 4
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +21,6 @@ class Paths:
 
     line: str
     area: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A label on an axis, ``at`` in percent from the left or the top."""
-
-    at: float
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,36 +41,19 @@ class End:
     y: float
 
 
-def nice_top(highest: float) -> float:
-    """The smallest round number at or above ``highest`` that four even steps reach."""
-    if highest <= 0:
-        return 1.0
-    rough = highest / _INTERVALS
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(size * power for size in _STEPS if size * power >= rough * (1 - 1e-9))
-    return step * _INTERVALS
-
-
-def value_ticks(top: float) -> list[Tick]:
-    """Labels from ``top`` down to 0."""
-    values = [top * (_INTERVALS - index) / _INTERVALS for index in range(_INTERVALS + 1)]
-    return [Tick(100 * index / _INTERVALS, f"{value:,.6g}") for index, value in enumerate(values)]
-
-
 def paths(series: ChartSeries, top: float, width: int, height: int) -> Paths:
-    """The series as one line for each run without a gap, scaled so that ``top`` is the upper edge."""
+    """Return the series as one line for each run without a gap, scaled so that ``top`` is the upper edge."""
     last = max(len(series) - 1, 1)
-    lines, areas = [], []
-    for run in _runs(series):
-        points = [(width * index / last, height * (1 - min(value / top, 1))) for index, value in run]
-        line = "L".join(f"{_short(x)} {_short(y)}" for x, y in points)
-        lines.append(f"M{line}" if len(points) > 1 else f"M{line}h.1")
-        areas.append(f"M{line}L{_short(points[-1][0])} {height}L{_short(points[0][0])} {height}Z")
-    return Paths("".join(lines), "".join(areas))
+    known = [(index, value) for index, value in enumerate(series) if value is not None]
+    places = [
+        [(width * index / last, height * (1 - min(value / top, 1))) for index, value in run]
+        for run in runs(known, lambda earlier, later: later[0] == earlier[0] + 1)
+    ]
+    return Paths("".join(map(line, places)), "".join(area(run, height) for run in places))
 
 
 def spark(series: ChartSeries) -> str:
-    """The series as a line as large as a word, from its lowest value to its highest; empty without two values."""
+    """Return a line as large as a word, from the lowest value to the highest; empty for fewer than two values."""
     values = [value for value in series if value is not None]
     if len(values) < 2:
         return ""
@@ -89,7 +66,7 @@ def spark(series: ChartSeries) -> str:
 
 
 def columns(series: ChartSeries, top: float) -> list[Column]:
-    """The series as columns with a third of space between them; a value that is not nothing stays visible."""
+    """Return the series as columns with a third of space between them; every value but 0 stays visible."""
     pitch = 100 / max(len(series), 1)
     drawn = []
     for index, value in enumerate(series):
@@ -102,25 +79,45 @@ def columns(series: ChartSeries, top: float) -> list[Column]:
 
 
 def end(series: ChartSeries, top: float) -> End | None:
-    """Where the newest value stands, if there is one."""
+    """Return the position of the newest value, or None if the series ends with a gap."""
     if not series or series[-1] is None:
         return None
     return End(100.0, 100 * (1 - min(series[-1] / top, 1)))
 
 
 def highest(*all_series: ChartSeries) -> float:
-    """The largest value of all series; 0 without any."""
+    """Return the largest value of all series; 0 without any."""
     return max((value for series in all_series for value in series if value is not None), default=0.0)
 
 
-def _runs(series: ChartSeries) -> list[list[tuple[int, float]]]:
-    runs: list[list[tuple[int, float]]] = [[]]
-    for index, value in enumerate(series):
-        if value is not None:
-            runs[-1].append((index, value))
-        elif runs[-1]:
-            runs.append([])
-    return [run for run in runs if run]
+def runs(points: Iterable[T], adjoin: Callable[[T, T], bool]) -> list[list[T]]:
+    """Split points where two neighbours do not ``adjoin`` (earlier, later); no run is empty."""
+    found: list[list[T]] = []
+    for point in points:
+        if found and adjoin(found[-1][-1], point):
+            found[-1].append(point)
+        else:
+            found.append([point])
+    return found
+
+
+def line(run: Sequence[Place]) -> str:
+    """Return a line through the places as path data; a single place becomes a dot."""
+    return f"M{_path(run)}" if len(run) > 1 else f"M{_path(run)}h.1"
+
+
+def area(run: Sequence[Place], height: float) -> str:
+    """Return the area between the places and the bottom, ``height`` down, as path data."""
+    return polygon([*run, (run[-1][0], height), (run[0][0], height)])
+
+
+def polygon(corners: Sequence[Place]) -> str:
+    """Return a closed shape as path data."""
+    return f"M{_path(corners)}Z"
+
+
+def _path(places: Sequence[Place]) -> str:
+    return "L".join(f"{_short(x)} {_short(y)}" for x, y in places)
 
 
 def _short(value: float) -> str:

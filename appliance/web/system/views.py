@@ -10,7 +10,7 @@ from appliance.diagnostics.snapshot import Dependency, Snapshot
 from appliance.runtime.tree import ServiceState
 from appliance.web.access.auth import OPERATORS, Viewer, allow, viewer
 from appliance.web.live.parts import LivePart
-from appliance.web.page import charts, formats
+from appliance.web.page import axes, charts, formats
 from appliance.web.page.frame import Frame
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.system.labels import companion_words, promise
@@ -46,8 +46,8 @@ class Share:
 class LatencyChart:
     """Receive to commit over one hour."""
 
-    values: list[charts.Tick]
-    times: list[charts.Tick]
+    values: list[axes.Tick]
+    times: list[axes.Tick]
     median: str
     p95: str
     p99: str
@@ -151,11 +151,11 @@ def shown(
         services=len(view.tasks),
         problems=len(needing),
         only_problems=only_problems,
-        spark=charts.paths(totals, charts.nice_top(peak), charts.SPARK_WIDTH, charts.SPARK_HEIGHT),
+        spark=charts.paths(totals, axes.nice_top(peak), charts.SPARK_WIDTH, charts.SPARK_HEIGHT),
         peak=peak,
         peak_at=end - (SPARK_POINTS - totals.index(peak)) * SPARK_STEP if peak > 0 else None,
         latency_spark=charts.paths(
-            p95, charts.nice_top(charts.highest(p95)), charts.SPARK_WIDTH, charts.SPARK_HEIGHT
+            p95, axes.nice_top(charts.highest(p95)), charts.SPARK_WIDTH, charts.SPARK_HEIGHT
         ).line,
         chart=_latency_chart(latencies, view.now, seen_by),
         disk=disk,
@@ -174,10 +174,10 @@ def _latency_chart(steps: Sequence[Percentiles | None], now: float, seen_by: Vie
     median = [None if step is None else 1000 * step.median for step in steps]
     p95 = [None if step is None else 1000 * step.p95 for step in steps]
     p99 = [None if step is None else 1000 * step.p99 for step in steps]
-    top = charts.nice_top(charts.highest(p99))
+    top = axes.nice_top(charts.highest(p99))
     start = now - STEP * POINTS
     times = [
-        charts.Tick(
+        axes.Tick(
             100 * index / TIME_LABELS,
             formats.short_time(start + (now - start) * index / TIME_LABELS, seen_by.zone),
         )
@@ -194,7 +194,7 @@ def _latency_chart(steps: Sequence[Percentiles | None], now: float, seen_by: Vie
         )
     else:
         words += "No message came in."
-    ticks = [tick for tick in charts.value_ticks(top) if tick.at in (0, 50, 100)]
+    ticks = [tick for tick in axes.value_ticks(top) if tick.at in (0, 50, 100)]
     return LatencyChart(ticks, times, median_path, p95_path, p99_path, words)
 
 

@@ -13,6 +13,7 @@ from werkzeug.datastructures import MultiDict
 
 from appliance.errors import Invalid
 from appliance.web.openapi.describe import PREFIXES, declared, parse_query
+from appliance.web.openapi.validation import converted
 from appliance.web.platform import Health
 from tests.support.web.contract import Contract
 from tests.support.web.serving import Served, without_database
@@ -111,6 +112,13 @@ def test_a_query_is_read_as_it_is_described() -> None:
 def test_what_a_query_cannot_be_names_the_parameter(name: str, value: str) -> None:
     with pytest.raises(Invalid, match=f"`{name}`"):
         parse_query(MultiDict([(name, value)]), Wanted)
+
+
+def test_what_a_body_cannot_be_names_the_field() -> None:
+    for values in ({"limit": "7"}, {"limit": [1]}):
+        with pytest.raises(Invalid, match="`limit`: Expected") as refused:
+            converted(values, Wanted, strict=True)
+        assert refused.value.field == "limit"
 
 
 async def _check(client: httpx.AsyncClient, contract: Contract, method: str, path: str, status: int) -> None:

@@ -5,8 +5,8 @@ from datetime import UTC
 import pytest
 
 from appliance.errors import Invalid
-from appliance.web.live import message_rates
 from appliance.web.live.feed import LiveFeed
+from appliance.web.overview import message_rates
 from appliance.web.overview.choice import OverviewChoice, OverviewRange
 from appliance.web.overview.query import AccountingRead, OverviewData
 from tests.support.web.live import Steady

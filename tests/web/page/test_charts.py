@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.web.page.charts import Column, columns, end, highest, nice_top, paths, spark, value_ticks
+from appliance.web.page.axes import nice_top, value_ticks
+from appliance.web.page.charts import Column, columns, end, highest, paths, spark
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.history.series import Point, Series, Source, TimeSpan
+from appliance.web.page.axes import time_ticks
 from appliance.web.page.formats import MINUS
-from appliance.web.page.plot import Box, axis_of, plot, time_ticks
+from appliance.web.page.plot import Box, axis_of, plot
 
 OSLO = ZoneInfo("Europe/Oslo")
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -45,7 +46,7 @@ def test_any_two_numbers_have_an_axis_of_a_few_labels(one: float, other: float) 
     low, high = min(one, other), max(one, other)
     found = axis_of([Point(0, 1, low, low, high)])
     assert found.bottom < found.top
-    assert 0 <= found.height(low) <= 100
+    assert 0 <= found.share(low) <= 1
     assert 2 <= len(found.ticks()) <= 8
     if abs(high) < 1e300 and abs(low) < 1e300:
         assert found.bottom <= low + found.step / 1e6

@@ -11,7 +11,7 @@ from appliance.web.live.feed import LiveFeed
 from appliance.web.live.rates import RatePoint
 from appliance.web.overview.choice import OverviewChoice, OverviewRange
 from appliance.web.overview.query import AccountingRead, OverviewData
-from appliance.web.page import charts, formats
+from appliance.web.page import axes, charts, formats
 from appliance.web.page.charts import ChartSeries
 
 CHART_STEP, CHART_POINTS = 20, 180
@@ -36,8 +36,8 @@ class Rate:
 class RateChart:
     """Messages per second over the span."""
 
-    values: list[charts.Tick]
-    times: list[charts.Tick]
+    values: list[axes.Tick]
+    times: list[axes.Tick]
     accepted: charts.Paths
     refused: charts.Paths
     newest: charts.End | None
@@ -59,7 +59,7 @@ def current(feed: LiveFeed, tenant: str | None) -> Rate:
     peak = charts.highest(totals)
     end = feed.series_end(SPARK_STEP)
     peak_at = end - (SPARK_POINTS - totals.index(peak)) * SPARK_STEP if peak > 0 else None
-    spark = charts.paths(totals, charts.nice_top(peak), charts.SPARK_WIDTH, charts.SPARK_HEIGHT)
+    spark = charts.paths(totals, axes.nice_top(peak), charts.SPARK_WIDTH, charts.SPARK_HEIGHT)
     return Rate(feed.rate(tenant), spark, peak, peak_at)
 
 
@@ -85,16 +85,16 @@ def whole_steps(figures: OverviewData, step: int, steps: int) -> list[Accounting
 def chart(drawn: Flow, choice: OverviewChoice, zone: tzinfo | None) -> RateChart:
     """The chart of a flow; its times are shown in ``zone``, None is the machine's own."""
     accepted, refused = [point.accepted for point in drawn.points], [point.refused for point in drawn.points]
-    top = charts.nice_top(charts.highest(accepted, refused))
+    top = axes.nice_top(charts.highest(accepted, refused))
     labels = choice.scale.labels
     times = [
-        charts.Tick(
+        axes.Tick(
             100 * index / labels, _label(drawn.began + (drawn.ended - drawn.began) * index / labels, choice, zone)
         )
         for index in range(labels + 1)
     ]
     return RateChart(
-        values=charts.value_ticks(top),
+        values=axes.value_ticks(top),
         times=times,
         accepted=charts.paths(accepted, top, charts.PLOT_WIDTH, charts.PLOT_HEIGHT),
         refused=charts.paths(refused, top, charts.PLOT_WIDTH, charts.PLOT_HEIGHT),
