@@ -9,11 +9,11 @@ from pathlib import Path
 
 @cache
 def asset_root() -> Path:
-    """The folder that holds templates/, static/, sql/ and appliance.toml."""
+    """Return the folder that holds templates/, static/, sql/ and appliance.toml."""
     packaged = Path(__file__).parent / "_assets"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent
 
 
 def asset(*parts: str) -> Path:
-    """The path of one shipped file or folder, for example ``asset("sql", "migrations")``."""
+    """Return the path of one shipped file or folder, for example ``asset("sql", "migrations")``."""
     return asset_root().joinpath(*parts)

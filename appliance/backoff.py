@@ -21,7 +21,7 @@ class Backoff:
     _next: float = field(default=0.0, init=False)
 
     def next(self) -> float:
-        """The seconds to wait before the coming try."""
+        """Return the seconds to wait before the coming try."""
         delay = self._next or self.first
         self._next = min(delay * self.factor, self.maximum)
         return delay * (1 - self.jitter * self.random())

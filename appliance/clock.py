@@ -8,11 +8,11 @@ class Clock(Protocol):
     """What the appliance asks of time."""
 
     def wall(self) -> float:
-        """Seconds since 1970-01-01 UTC: for records and for people, may jump."""
+        """Return seconds since 1970-01-01 UTC: for records and for people, may jump."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start, never backwards: for buckets, leases and waits."""
+        """Return seconds from an arbitrary start, never backwards: for buckets, leases and waits."""
         ...
 
 
@@ -22,9 +22,9 @@ class SystemClock:
     __slots__ = ()
 
     def wall(self) -> float:
-        """Seconds since 1970-01-01 UTC."""
+        """Return seconds since 1970-01-01 UTC."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start."""
+        """Return seconds from an arbitrary start."""
         return time.monotonic()

@@ -27,7 +27,7 @@ class Failpoints:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Failpoints":
-        """The failpoint that the environment asks for, if any. Raises ValueError for an unknown name."""
+        """Return the failpoint that the environment asks for, if any. Raises ValueError for an unknown name."""
         text = environ.get(VARIABLE)
         if not text:
             return cls()

@@ -1,4 +1,4 @@
-"""The appliance under test: a process of its own with a data folder of its own, and what the kernel knows of it."""
+"""The appliance under test: a separate process with its own data folder, and the kernel's counters of it."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ class ApplianceProcess:
         self._claim_user: Credential | None = None
 
     def start(self) -> float:
-        """Start it; the seconds until it served. Raises SystemExit with the end of its log when it does not."""
+        """Start it; return the seconds until it served. Raises SystemExit with the end of its log when it does not."""
         started = time.monotonic()
         with self._log.open("ab") as log:
             command = [sys.executable, "-m", "appliance", "--config", str(self._config), "run"]
@@ -72,7 +72,7 @@ class ApplianceProcess:
         return time.monotonic() - started
 
     def stop(self) -> float:
-        """SIGTERM; the seconds until it had ended. Raises SystemExit when it did not end well."""
+        """Stop it by SIGTERM; return the seconds until it had ended. Raises SystemExit when it did not end well."""
         process, self._process, self.running = self._process, None, None
         if process is None:
             return 0.0
@@ -98,17 +98,17 @@ class ApplianceProcess:
 
     @property
     def pid(self) -> int:
-        """Of the appliance itself, without its children."""
+        """The process id of the appliance itself, without its children."""
         assert self._process is not None, "the appliance is not running"
         return self._process.pid
 
     def conninfo(self, role: str) -> str:
-        """Its database, as ``role``."""
+        """Return the conninfo of its database, as ``role``."""
         assert self.running is not None, "the appliance is not running"
         return make_conninfo(self.running.database, user=role)
 
     def claim_user(self) -> Credential:
-        """The claim user of a tenant with seats, made the first time this is asked."""
+        """Return the claim user of a tenant with seats, created on the first call."""
         if self._claim_user is None:
             claim = msgspec.json.decode(self._command("tenant", "add", TENANT), type=dict[str, str])
             self._command("subscription", "add", TENANT, "--type", "TRIAL", "--limit", SEATS, "--days", "30")
@@ -120,12 +120,12 @@ class ApplianceProcess:
         return subprocess.run(program, check=True, capture_output=True).stdout
 
     def cpu(self) -> float:
-        """Seconds of user and system time that the process has used, all threads, without its children."""
+        """Return the seconds of user and system time of the process, all threads, without its children."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def batches(self) -> int:
-        """How many batches it has committed."""
+        """Return the number of committed batches."""
         assert self.running is not None, "the appliance is not running"
         with urllib.request.urlopen(f"{self.running.web_url}/metrics", timeout=STOP_SECONDS) as answer:
             for line in answer.read().decode().splitlines():
@@ -135,7 +135,7 @@ class ApplianceProcess:
         raise SystemExit(f"the appliance's metrics have no {BATCH_COUNT}")
 
     def memory(self) -> tuple[int, int]:
-        """Resident bytes now, and the most there were."""
+        """Return the resident bytes: now, and the most so far."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         found = {name: value for name, _, value in (line.partition(":") for line in lines)}
         return int(found["VmRSS"].split()[0]) * KIB, int(found["VmHWM"].split()[0]) * KIB

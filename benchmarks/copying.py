@@ -37,7 +37,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def batches(stream: Stream, size: int) -> list[bytes]:
-    """The rows of the stream as whole binary COPY inputs of ``size`` rows."""
+    """Return the rows of the stream as whole binary COPY inputs of ``size`` rows."""
     decode = Decoder().decode
     starts = [copy_row.prefix(stream.tenant, device_name(number), Kind.TELEMETRY) for number in range(stream.devices)]
     received = time.time_ns() // 1000
@@ -55,7 +55,7 @@ def batches(stream: Stream, size: int) -> list[bytes]:
 
 
 def main() -> None:
-    """Plan in, report out."""
+    """Read the plan, run it, print the report."""
     plan = msgspec.json.decode(sys.stdin.readline(), type=Plan)
     prepared = batches(plan.stream, plan.batch)
     with psycopg.connect(plan.conninfo) as connection:

@@ -1,4 +1,4 @@
-"""10,000 broker users change while 500 devices are connected: how soon the broker knows, and who notices.
+"""10,000 broker users change while 500 devices are connected: how soon the broker applies it, and its effect on others.
 
 ``python -m benchmarks.credentials`` starts a whole appliance of its own and prints one JSON object; times in seconds.
 """
@@ -42,19 +42,19 @@ PUBLISH_PAUSE = 0.01
 
 
 def by() -> ChangeContext:
-    """Us, now."""
+    """Return the context of a change by the benchmark, now."""
     return ChangeContext(ACTOR, datetime.now(UTC))
 
 
 async def known(connection: Connection[Any], change: str) -> None:
-    """Return when the broker knows a change."""
+    """Wait until the broker applies a change."""
     arrival = await broker_sync.wait(connection, change, patience=30)
     if arrival is not broker_sync.SyncStatus.APPLIED:
         raise SystemExit(f"the broker did not learn of a change: {arrival.value}")
 
 
 async def fill(connection: Connection[Any]) -> tuple[list[IssuedSecrets], float]:
-    """The users, and the seconds until the broker knew them all."""
+    """Create the users; return them, and the seconds until the broker applied them all."""
     await tenants.add(connection, TENANT, ACTOR)
     new = NewSubscription(TENANT, SubscriptionType.MAIN, USERS + ROUNDS + BURST, by().grace)
     await store.add(connection, new, actor=ACTOR, now=by().now)
@@ -69,7 +69,7 @@ async def fill(connection: Connection[Any]) -> tuple[list[IssuedSecrets], float]
 
 
 async def add(connection: Connection[Any], device: str) -> str:
-    """One device with a credential; the change."""
+    """Create one device with a credential; return the change."""
     async with connection.transaction():
         await changes.create(connection, TENANT, NewDevice(device), by())
         await credentials.create(connection, TENANT, device, by())
@@ -79,7 +79,7 @@ async def add(connection: Connection[Any], device: str) -> str:
 async def rounds(
     connection: Connection[Any], crowd: list[Client], issued: list[IssuedSecrets]
 ) -> dict[str, list[float]]:
-    """Create, revoke and rotate, one after the other; seconds until the broker knew, or had dropped the device."""
+    """Create, revoke and rotate, one after the other; return the seconds until each took effect."""
     took: dict[str, list[float]] = {"created": [], "revoked": [], "rotated": []}
     for number in range(ROUNDS):
         began = trio.current_time()
@@ -97,7 +97,7 @@ async def rounds(
 
 
 async def publish(client: Client, issued: IssuedSecrets, pauses: list[float]) -> None:
-    """Be a device that sends all the time; notes how long each acknowledgement takes."""
+    """Send all the time as a device, and record how long each acknowledgement takes."""
     while True:
         began = trio.current_time()
         await client.publish(f"tenant/{issued.username}/heartbeat", b"", qos=QoS.AT_LEAST_ONCE)
@@ -106,7 +106,7 @@ async def publish(client: Client, issued: IssuedSecrets, pauses: list[float]) ->
 
 
 async def measure(appliance: ApplianceProcess) -> dict[str, Any]:
-    """All of it."""
+    """Run the whole benchmark; return its results."""
     running = appliance.running
     if running is None:
         raise SystemExit("the appliance is not running")
@@ -150,7 +150,7 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run it in a folder of its own."""
+    """Run the benchmark in a temporary folder."""
     logs.configure(Log(level="warning"), sys.stderr)
     with tempfile.TemporaryDirectory(prefix="edge-credentials-") as name:
         folder = Path(name)

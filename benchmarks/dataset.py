@@ -1,6 +1,6 @@
 """A tenant with much to show: devices, a day of readings, a year of roll-ups, quarantine, an audit log, people.
 
-All of it is put into the database behind the appliance's back, in a minute: what is measured with it are the pages.
+All of it is written to the database directly, in a minute: it serves to measure pages.
 """
 
 import secrets
@@ -16,7 +16,7 @@ from benchmarks.storage import enroll
 DEVICES = 10_000
 READINGS = 1_000_000
 BUSY = device_name(0)
-"""The device that is looked at: a reading every ten seconds for a day, and a year of roll-ups."""
+"""The device whose pages are requested: a reading every ten seconds for a day, and a year of roll-ups."""
 BUSY_READINGS = 8_640
 ROLLED_UP = 20
 """Devices with a year of roll-ups."""
@@ -25,7 +25,7 @@ HELD = 100_000
 NEW_DEVICES = 2_000
 """Devices whose messages are held because there is no seat for them."""
 OFF = 500
-"""Devices that are switched off, with messages held."""
+"""Inactive devices whose messages are held."""
 REASONS = ["INVALID_JSON", "NO_SUBSCRIPTION_CAPACITY", "DEVICE_INACTIVE", "INVALID_METRIC", "RATE_LIMITED"]
 AUDITED = 20_000
 PEOPLE = 200
@@ -105,14 +105,14 @@ ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who is signed in: the value of the session's cookie."""
+    """A signed-in user: the value of the session's cookie."""
 
     role: str
     secret: str
 
 
 def furnish(conninfo: str, owner: str, tenant: str) -> None:
-    """Fill the database. ``conninfo`` is of whoever may write all of it, ``owner`` of whoever may clean up behind."""
+    """Fill the database. ``conninfo`` is of a role that may write all of it, ``owner`` of the one that may vacuum."""
     enroll(conninfo, tenant, DEVICES)
     names = [device_name(number) for number in range(DEVICES)]
     parameters = {
@@ -141,7 +141,7 @@ def furnish(conninfo: str, owner: str, tenant: str) -> None:
 
 
 def visitor(conninfo: str, role: str, tenant: str | None) -> Visitor:
-    """A new user of a role with a session of an hour."""
+    """Create a user of a role with a session of an hour; return its cookie."""
     secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
     with psycopg.connect(conninfo) as connection:
         row = connection.execute(

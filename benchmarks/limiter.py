@@ -30,7 +30,7 @@ MIB = 1024 * 1024
 
 
 def resident() -> float:
-    """Resident memory of this process in MiB."""
+    """Return the resident memory of this process in MiB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -43,7 +43,7 @@ def traced() -> float:
 
 
 class Pauses:
-    """How long the loop kept a ready task waiting, at most, in milliseconds."""
+    """The longest time that the loop kept a ready task waiting, in milliseconds."""
 
     def __init__(self) -> None:
         self.wall = 0.0

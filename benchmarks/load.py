@@ -50,7 +50,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def connect(plan: Plan, name: str) -> socket.socket:
-    """A connection that the broker has accepted; raises SystemExit when it does not."""
+    """Return a connection that the broker has accepted; raises SystemExit when it does not."""
     flags = 0x02 | (0xC0 if plan.username else 0)
     body = topic_head("MQTT") + struct.pack("!BBH", 4, flags, 0) + topic_head(name)
     if plan.username:
@@ -67,7 +67,7 @@ def connect(plan: Plan, name: str) -> socket.socket:
 
 
 class Lane:
-    """One connection with all its packets ready as one run of bytes."""
+    """One connection with all its packets ready as one byte string."""
 
     def __init__(self, connection: socket.socket, packets: list[bytes], window: int) -> None:
         self.connection = connection
@@ -109,7 +109,7 @@ class Lane:
 
 
 def lanes(plan: Plan) -> list[Lane]:
-    """The stream dealt out by device, so that each device keeps its order."""
+    """Return the stream dealt out by device, so that each device keeps its order."""
     heads = [topic_head(topic(plan.stream.tenant, number)) for number in range(plan.stream.devices)]
     packets: list[list[bytes]] = [[] for _ in range(plan.connections)]
     for number, body in messages(plan.stream):
@@ -172,7 +172,7 @@ def paced(plan: Plan, connection: socket.socket) -> list[float]:
 
 
 def main() -> None:
-    """Plan in, report out."""
+    """Read the plan, run it, print the report."""
     plan = msgspec.json.decode(sys.stdin.readline(), type=Plan)
     prepared = [] if plan.rate else lanes(plan)
     line = connect(plan, f"load-{plan.stream.start}-paced") if plan.rate else None

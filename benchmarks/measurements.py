@@ -1,4 +1,4 @@
-"""Numbers made of measurements: medians and ranges, percentiles, and the table that shows them. Pure."""
+"""Statistics of measurements: medians and ranges, percentiles, and the table that shows them. Pure."""
 
 import math
 import statistics
@@ -16,7 +16,7 @@ class Spread(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Of at least one value."""
+        """Return the spread of at least one value."""
         return cls(statistics.median(values), min(values), max(values))
 
 
@@ -30,16 +30,16 @@ class Line(msgspec.Struct, frozen=True):
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least ``share`` (0 to 1) of the values do not exceed (nearest rank)."""
+    """Return the smallest value that at least ``share`` (0 to 1) of the values do not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(math.ceil(len(ordered) * share), 1) - 1]
 
 
 def latencies(published: Sequence[float], seen: Sequence[tuple[float, int]]) -> list[float]:
-    """For each message the seconds from its publication to the first look that found it committed.
+    """Return for each message the seconds from its publication to the first query that found it committed.
 
     ``published`` are moments in the order of publication, ``seen`` are (moment, messages committed by then); commits
-    keep that order. A message that no look found is left out.
+    keep that order. A message that no query found is left out.
     """
     found: list[float] = []
     for moment, committed in seen:
@@ -49,7 +49,7 @@ def latencies(published: Sequence[float], seen: Sequence[tuple[float, int]]) -> 
 
 
 def line(name: str, values: Sequence[float], places: int = 0, *, aim: str = "") -> Line:
-    """A line of several rounds with that many decimal places."""
+    """Return a line of several rounds with that many decimal places."""
     spread = Spread.of(values)
     return Line(name, f"{spread.median:,.{places}f}", f"{spread.low:,.{places}f} - {spread.high:,.{places}f}", aim)
 
@@ -58,7 +58,7 @@ HEAD = ("", "median", "range", "aim")
 
 
 def table(lines: Sequence[Line], head: tuple[str, str, str, str] = HEAD) -> str:
-    """The lines in columns under a head, names to the left and numbers to the right."""
+    """Return the lines in columns under a head, names to the left and numbers to the right."""
     rows = [head, *((one.name, one.value, one.spread, one.aim) for one in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "\n".join(

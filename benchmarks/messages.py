@@ -1,4 +1,4 @@
-"""The stream that everything is measured with: pure, the same bytes for whoever asks for the same stream.
+"""The stream of messages used by all measurements: pure, the same bytes for the same stream.
 
 1,000 devices in turn, three metrics a message, each message with its own ``ts`` and ``seq``.
 """
@@ -19,12 +19,12 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 def device_name(number: int) -> str:
-    """The id of a device of the fleet."""
+    """Return the id of a device of the fleet."""
     return f"bench-{number:05d}"
 
 
 def topic(tenant: str, number: int) -> str:
-    """Where device ``number`` publishes its telemetry."""
+    """Return the telemetry topic of device ``number``."""
     return f"tenant/{tenant}/device/{device_name(number)}/telemetry"
 
 
@@ -47,13 +47,13 @@ def messages(stream: Stream) -> Iterator[tuple[int, bytes]]:
 
 
 def publish_packet(head: bytes, packet_id: int, body: bytes) -> bytes:
-    """An MQTT 3.1.1 PUBLISH with QoS 1 (§3.3); ``head`` is the topic behind its length."""
+    """Return an MQTT 3.1.1 PUBLISH with QoS 1 (§3.3); ``head`` is the topic behind its length."""
     size = len(head) + 2 + len(body)
     length = bytes((size,)) if size < 128 else bytes((size & 127 | 128, size >> 7))
     return b"\x32" + length + head + packet_id.to_bytes(2, "big") + body
 
 
 def topic_head(name: str) -> bytes:
-    """A topic behind its length, as it stands in a packet."""
+    """Return a topic after its length, as in a packet."""
     encoded = name.encode()
     return struct.pack("!H", len(encoded)) + encoded

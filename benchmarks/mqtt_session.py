@@ -1,4 +1,4 @@
-"""What a received message costs before anybody looks at it: ``python -m benchmarks.mqtt_session``.
+"""The cost of receiving a message, before anything processes it: ``python -m benchmarks.mqtt_session``.
 
 The same stream of QoS 1 messages, cut into chunks as the client reads them, goes through the bare codec and through
 the session; the difference is our own code. Acknowledging whole batches is measured beside it.
@@ -24,7 +24,7 @@ ROUNDS = 7
 
 
 def stream() -> bytes:
-    """The messages as a broker sends them, packet ids counting up."""
+    """Return the messages as a broker sends them, packet ids counting up."""
     return b"".join(
         PublishPacket(
             f"tenant/acme/device/device-{number % DEVICES:04}/telemetry",
@@ -55,7 +55,7 @@ def codec(chunks: list[bytes]) -> None:
 
 
 def connected_session() -> Session:
-    """A session whose broker has said yes."""
+    """Return a session that the broker has accepted."""
     session = Session(Settings("benchmark", receive_max=65535))
     session.connect(0.0)
     session.receive_data(ConnAckPacket().write(), 0.0)
@@ -78,7 +78,7 @@ def acknowledge(session: Session, events: list[Publishes]) -> None:
 
 
 def received(chunks: list[bytes]) -> tuple[Session, list[Publishes]]:
-    """A session that has read the chunks, and its batches."""
+    """Return a session that has read the chunks, and its batches."""
     session = connected_session()
     events = [event for chunk in chunks for event in session.receive_data(chunk, 0.0)]
     return session, [event for event in events if isinstance(event, Publishes)]

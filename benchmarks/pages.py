@@ -1,4 +1,4 @@
-"""The pages under load: ``python -m benchmarks.pages``. Nothing is asserted, the aims stand beside.
+"""The pages under load: ``python -m benchmarks.pages``. Nothing is asserted; the aims are printed beside.
 
 A private appliance holds 10,000 devices, 1,000,000 readings, 100,000 rows of quarantine and a year of roll-ups, and
 takes 1,000 messages a second all the while. Each page is asked for again and again over one connection, one at a time,
@@ -26,7 +26,7 @@ from benchmarks.appliance_process import TENANT, ApplianceProcess
 from benchmarks.dataset import BUSY, Visitor, furnish, visitor
 from benchmarks.measurements import Line, percentile, table
 from benchmarks.messages import Stream
-from benchmarks.run import leave, tell
+from benchmarks.run import leave, progress
 from benchmarks.worker import Worker
 
 RATE = 1_000.0
@@ -43,7 +43,7 @@ PAGE_AIM, YEAR_AIM = 150, 100
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An address, who asks for it, and how long it may take (milliseconds)."""
+    """An address, the role that requests it, and how long it may take (milliseconds)."""
 
     path: str
     operator: bool = False
@@ -76,13 +76,13 @@ PAGES: Sequence[Asked] = (
 
 
 def measure(folder: Path, *, answers: int, only: str) -> list[Line]:
-    """The whole benchmark in ``folder``, which is empty; only addresses that contain ``only``."""
+    """Run the whole benchmark in the empty ``folder``, for addresses that contain ``only``."""
     with contextlib.ExitStack() as stack:
         appliance = stack.enter_context(ApplianceProcess(folder))
-        tell("start", appliance.start)
+        progress("start", appliance.start)
         device = appliance.claim_user()
         conninfo = appliance.conninfo(INGEST)
-        tell(
+        progress(
             "10,000 devices, 1,000,000 readings", lambda: furnish(conninfo, appliance.conninfo(OWNER), device.username)
         )
         admin, operator = visitor(conninfo, "admin", TENANT), visitor(conninfo, "operator", None)
@@ -95,19 +95,19 @@ def measure(folder: Path, *, answers: int, only: str) -> list[Line]:
         clients = {False: stack.enter_context(client(running.web_url, admin))}
         clients[True] = stack.enter_context(client(running.web_url, operator))
         return [
-            tell(asked.path, partial(line, clients[asked.operator], asked, answers))
+            progress(asked.path, partial(line, clients[asked.operator], asked, answers))
             for asked in PAGES
             if only in asked.path
         ]
 
 
 def client(url: str, who: Visitor) -> httpx.Client:
-    """Somebody's browser."""
+    """Return a signed-in HTTP client."""
     return httpx.Client(base_url=url, headers={"Cookie": f"{SESSION.name}={who.secret}"}, timeout=30)
 
 
 def line(http: httpx.Client, asked: Asked, answers: int) -> Line:
-    """A line of the table: the time under which 95 of 100 answers came."""
+    """Return a line of the table: the time within which 95 of 100 answers came."""
     taken = []
     for number in range(answers + WARM_UP):
         started = time.perf_counter()

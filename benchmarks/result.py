@@ -1,4 +1,4 @@
-"""What the benchmark found: as it is written down, and as the table on the terminal."""
+"""The results of the benchmark: as JSON, and as a table for the terminal."""
 
 import msgspec
 
@@ -58,7 +58,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def lines(result: Result) -> list[Line]:
-    """The table's lines, each with what is aimed at."""
+    """Return the table's lines, each with what is aimed at."""
     pairs, latency = result.pairs, result.latency
     rate = f"at {latency.rate:,.0f}/s, ms"
     return [
@@ -92,7 +92,7 @@ def lines(result: Result) -> list[Line]:
 
 
 def report(result: Result) -> str:
-    """What stands on the terminal at the end."""
+    """Return the text printed at the end."""
     head = [
         f"{result.date}  {result.commit}  {result.machine}",
         ", ".join(result.versions),

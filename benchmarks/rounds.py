@@ -1,13 +1,13 @@
-"""The rounds of the benchmark: each measures one thing once, on servers that are there already.
+"""The rounds of the benchmark: each measures one thing once, on running servers.
 
-* Throughput: from the first publish to the first look at the ledger that finds all of it committed; a look every
+* Throughput: from the first publish to the first query of the accounting that finds all of it committed; a query every
   10 ms. ``mosquitto_sub``: to its end. COPY: from before the first batch to after the last commit, once in the largest
   batches the appliance makes, and once in batches of the size that it made on average in its own round.
 * CPU: user and system of the appliance's own process, from /proc, all threads, over the same time.
-* Latency: one connection publishes at a steady rate and notes the moment of each message; a second one looks at the
-  ledger every millisecond. Commits keep the order of publication, so the look that first finds k messages dates the
-  k-th. It is the time until a stranger sees the row, up to a millisecond too long and never too short. (The commit
-  timestamp of Postgres would be too short: it is taken before the commit is on the disk.)
+* Latency: one connection publishes at a steady rate and notes the moment of each message; a second one queries
+  the accounting every millisecond. Commits keep the order of publication, so the query that first finds k messages
+  dates the k-th. It is the time until another session sees the row, up to a millisecond too long and never too short.
+  (The commit timestamp of Postgres would be too short: it is taken before the commit is on the disk.)
 """
 
 import time
@@ -55,12 +55,12 @@ class Bench:
         self._ledger.close()
 
     def warm_up(self) -> None:
-        """Meet all devices and fill the caches once, unmeasured; then make the other table."""
+        """Register all devices and fill the caches once, unmeasured; then create the other table."""
         self.appliance_round(self._stream(WARM_UP))
         make_table(self._appliance.conninfo(OWNER), INGEST)
 
     def pair(self, number: int) -> Pair:
-        """One round of each, in an order that moves on from pair to pair."""
+        """Run one round of each, in an order that rotates from pair to pair."""
         found: dict[str, float] = {}
 
         def appliance() -> None:
@@ -83,7 +83,7 @@ class Bench:
         return Pair(**found)
 
     def appliance_round(self, stream: Stream) -> tuple[float, float, float]:
-        """Committed messages a second, and CPU microseconds a message of the appliance and of the load."""
+        """Return the committed messages a second, and the CPU microseconds a message of appliance and load."""
         received, stored = self._ledger.counts()
         assert self._appliance.running is not None
         plan = self._plan(self._appliance.running.mqtt_host, self._appliance.running.mqtt_port, stream)
@@ -105,7 +105,7 @@ class Bench:
         )
 
     def broker_round(self, stream: Stream) -> float:
-        """Messages a second that ``mosquitto_sub`` takes."""
+        """Return the messages a second that ``mosquitto_sub`` receives."""
         plan = self._plan(self._broker.host, self._broker.port, stream)
         with Worker("benchmarks.load", plan, load.Report) as publisher:
             subscription = self._broker.subscribe(stream.count)
@@ -114,14 +114,14 @@ class Bench:
             return stream.count / (ended - publisher.report().started)
 
     def copy_round(self, stream: Stream, batch: int) -> float:
-        """Rows a second of bare COPY, ``batch`` rows a transaction."""
+        """Return the rows a second of bare COPY, ``batch`` rows a transaction."""
         plan = copying.Plan(self._appliance.conninfo(INGEST), self._copy, stream, batch)
         with Worker("benchmarks.copying", plan, copying.Report) as copier:
             report = copier.run()
         return stream.count / (report.committed - report.started)
 
     def latency(self, rate: float, seconds: float) -> Latency:
-        """Publish to commit at a steady rate."""
+        """Measure publish to commit at a steady rate."""
         received, _ = self._ledger.counts()
         stream = self._stream(int(rate * seconds))
         assert self._appliance.running is not None
@@ -135,7 +135,7 @@ class Bench:
         return Latency(rate, len(waits), p50, p95, p99, highest)
 
     def memory_with(self, devices: int) -> int:
-        """Resident bytes after each of so many devices has spoken twice."""
+        """Return the resident bytes after each of so many devices has sent two messages."""
         self.appliance_round(Stream(self._device.username, devices, 2 * devices, time.time_ns() // 1_000_000))
         return self._appliance.memory()[0]
 

@@ -1,9 +1,9 @@
-"""The benchmark: ``python -m benchmarks.run``. Ends within four minutes; nothing is asserted, the aims stand beside.
+"""The benchmark: ``python -m benchmarks.run``. Ends within four minutes; aims are printed, not asserted.
 
 A private appliance with its own Postgres and Mosquitto takes a stream of QoS 1 messages from a second process. In
 the same run, in turn, ``mosquitto_sub`` takes the same stream from a broker of the same configuration (the broker's
-limit), and bare COPY puts the same rows into a table like telemetry in the same server (the database's limit). How
-each is measured stands in ``rounds``. A table on the terminal, and JSON in ``benchmarks/results/``.
+limit), and bare COPY puts the same rows into a table like telemetry in the same server (the database's limit).
+``rounds`` describes how each is measured. A table on the terminal, and JSON in ``benchmarks/results/``.
 """
 
 import argparse
@@ -35,11 +35,11 @@ RESULTS = Path(__file__).parent / "results"
 MANY_DEVICES = 10_000
 LATENCY_RATE = 2_000.0
 BUDGET_SECONDS = 150.0
-"""No further pair begins after so long: what comes after them takes at most another minute."""
+"""Seconds after which no further pair begins: the rest takes at most another minute."""
 
 
-def tell(what: str, work: Callable[[], T]) -> T:
-    """Do it, and say on standard error that it is being done."""
+def progress(what: str, work: Callable[[], T]) -> T:
+    """Do the work, and report it on standard error."""
     started = time.monotonic()
     print(f"{what} ...", end="", file=sys.stderr, flush=True)
     try:
@@ -49,28 +49,28 @@ def tell(what: str, work: Callable[[], T]) -> T:
 
 
 def measure(folder: Path, *, pairs: int, messages: int, latency_seconds: float) -> Result:
-    """The whole benchmark in ``folder``, which is empty."""
+    """Run the whole benchmark in the empty ``folder``."""
     begun = time.monotonic()
     machine = surroundings.machine()
     with contextlib.ExitStack() as stack:
         appliance = stack.enter_context(ApplianceProcess(folder))
-        cold = tell("first start", appliance.start)
+        cold = progress("first start", appliance.start)
         enroll(appliance.conninfo(INGEST), appliance.claim_user().username, MANY_DEVICES)
         appliance.stop()
-        warm = tell("later start", appliance.start)
+        warm = progress("later start", appliance.start)
         rendered = appliance.data / "mosquitto"
         broker = stack.enter_context(PrivateBroker(folder / "broker", rendered, appliance.claim_user()))
         bench = stack.enter_context(Bench(appliance, broker, messages))
-        tell("warm-up", bench.warm_up)
+        progress("warm-up", bench.warm_up)
         found: list[Pair] = []
         for number in range(pairs):
             if not found or time.monotonic() - begun < BUDGET_SECONDS:
-                found.append(tell(f"pair {number + 1} of {pairs}", partial(bench.pair, number)))
+                found.append(progress(f"pair {number + 1} of {pairs}", partial(bench.pair, number)))
         _, peak = appliance.memory()
-        latency = tell("latency", lambda: bench.latency(LATENCY_RATE, latency_seconds))
-        many = tell(f"{MANY_DEVICES:,} devices", lambda: bench.memory_with(MANY_DEVICES))
+        latency = progress("latency", lambda: bench.latency(LATENCY_RATE, latency_seconds))
+        many = progress(f"{MANY_DEVICES:,} devices", lambda: bench.memory_with(MANY_DEVICES))
         versions = surroundings.versions(appliance.conninfo(INGEST), PROGRAM)
-        stop = tell("stop", appliance.stop)
+        stop = progress("stop", appliance.stop)
     return Result(
         date=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         machine=machine,
@@ -92,7 +92,7 @@ def measure(folder: Path, *, pairs: int, messages: int, latency_seconds: float) 
 
 
 def main() -> None:
-    """Measure, show, write down."""
+    """Measure, print, and write the results to a file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("--pairs", type=int, default=5, help="rounds of each (5)")
     parser.add_argument("--messages", type=int, default=80_000, help="messages of a round (80000)")
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def leave(number: int, _: FrameType | None) -> None:
-    """SIGTERM ends us like Ctrl+C: what was started is stopped."""
+    """Make SIGTERM end us like Ctrl+C: what was started is stopped."""
     raise SystemExit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""What the benchmark asks of the appliance's own database: how far the ledger is, and a table like telemetry."""
+"""Access to the appliance's database: how many messages are committed, and a table like telemetry."""
 
 import time
 
@@ -30,7 +30,7 @@ ENROLL = (
 
 
 class Ledger:
-    """Looks at the books from a connection of its own."""
+    """Reads the accounting over its own connection."""
 
     def __init__(self, conninfo: str) -> None:
         self._connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=0)
@@ -40,20 +40,20 @@ class Ledger:
         self._connection.close()
 
     def counts(self) -> tuple[int, int]:
-        """Messages received and messages stored, in committed transactions."""
+        """Return the messages received and stored, in committed transactions."""
         row = self._connection.execute(TO_COUNT).fetchone()
         assert row is not None
         return row[0], row[1]
 
     def refusals(self) -> dict[str, int]:
-        """Messages refused so far, by reason."""
+        """Return the messages refused so far, by reason."""
         rows = self._connection.execute("SELECT reason, sum(cnt)::bigint FROM quarantine_counters_minute GROUP BY 1")
         return dict(rows.fetchall())
 
     def until(self, received: int, pause: float) -> list[tuple[float, int]]:
-        """Look every ``pause`` seconds until so many are received: (seconds since 1970, received) of each change.
+        """Query every ``pause`` seconds until so many are received: (seconds since 1970, received) of each change.
 
-        The moment is taken after the look, so it is never earlier than the commit. Raises SystemExit after 30 s
+        The time is taken after the query, so it is never earlier than the commit. Raises SystemExit after 30 s
         without a change.
         """
         seen: list[tuple[float, int]] = []
@@ -81,7 +81,7 @@ def enroll(conninfo: str, tenant: str, devices: int) -> None:
 
 
 def copy_statement() -> str:
-    """The appliance's own COPY, into the other table."""
+    """Return the appliance's own COPY statement, for the other table."""
     return statements.load("ingest")["copy_telemetry"].replace("telemetry", TABLE, 1)
 
 

@@ -31,7 +31,7 @@ class Subscription:
         self._process = process
 
     def ended(self) -> float:
-        """Wait for its end; seconds since 1970."""
+        """Wait for its end; return it in seconds since 1970."""
         if self._process.wait(120):
             raise SystemExit(f"mosquitto_sub ended with {self._process.returncode}")
         return time.time()

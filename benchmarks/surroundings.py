@@ -1,4 +1,4 @@
-"""Where a benchmark ran: machine, versions, state of the code."""
+"""The environment of a benchmark: machine, versions, commit."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ YARDSTICK_STEPS = 500_000
 
 
 def machine() -> str:
-    """Number and name of the processors, and how busy they were before we began."""
+    """Return number and name of the processors, and how busy they were before we began."""
     names = [
         value.strip()
         for name, _, value in (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
@@ -22,7 +22,7 @@ def machine() -> str:
 
 
 def yardstick() -> float:
-    """CPU seconds of a fixed piece of Python: how fast this machine is just now."""
+    """Return the CPU seconds of a fixed piece of Python: the current speed of this machine."""
     started = time.process_time()
     total = 0
     for number in range(YARDSTICK_STEPS):
@@ -31,7 +31,7 @@ def yardstick() -> float:
 
 
 def commit() -> str:
-    """The commit that is checked out, with a + if files differ from it; ``-`` outside of a checkout."""
+    """Return the commit that is checked out, with a + if files differ from it; ``-`` outside of a checkout."""
     folder = Path(__file__).parent
     asked = [
         subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
@@ -43,7 +43,7 @@ def commit() -> str:
 
 
 def versions(conninfo: str, mosquitto: str) -> list[str]:
-    """Of Python, Postgres and Mosquitto; ``mosquitto`` is its program."""
+    """Return the versions of Python, Postgres and Mosquitto; ``mosquitto`` is its program."""
     with psycopg.connect(conninfo) as connection:
         row = connection.execute("SELECT current_setting('server_version')").fetchone()
         assert row is not None

@@ -1,6 +1,6 @@
-"""A process of the benchmark: a plan goes in, it says ``ready``, ``go`` starts it, a report comes out.
+"""A process of the benchmark: it reads a plan, answers ``ready``, starts at ``go``, and prints a report.
 
-Like all that the benchmark starts it has a session of its own: Ctrl+C reaches only the benchmark, which ends them.
+Like all processes of the benchmark it has its own session: Ctrl+C reaches only the benchmark, which ends them.
 """
 
 import subprocess
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 
 class Worker(Generic[T]):
-    """``python -m MODULE`` with its plan handed over. Entering waits until it is ready."""
+    """``python -m MODULE`` with a plan. Entering waits until it is ready."""
 
     def __init__(self, module: str, plan: msgspec.Struct, report: type[T]) -> None:
         self._module = module
@@ -50,14 +50,14 @@ class Worker(Generic[T]):
         self._write("go")
 
     def report(self) -> T:
-        """What it measured, once it is done."""
+        """Wait for its end, and return its report."""
         line = self._read()
         if not line:
             raise SystemExit(f"{self._module} ended without a report")
         return msgspec.json.decode(line, type=self._report)
 
     def run(self) -> T:
-        """Go, and wait for the report."""
+        """Start the clock, and wait for the report."""
         self.go()
         return self.report()
 

@@ -18,12 +18,12 @@ SECRET_LENGTH = 24
 
 
 def device_user(tenant_id: str, device_id: str) -> str:
-    """The user name of a device; the ACL patterns confine it by this very name."""
+    """Return the user name of a device; the ACL patterns confine it by this very name."""
     return f"{tenant_id}/device/{device_id}"
 
 
 def new_secret() -> str:
-    """A password or token nobody can guess."""
+    """Return a password or token nobody can guess."""
     return "".join(secrets.choice(SECRET_CHARACTERS) for _ in range(SECRET_LENGTH))
 
 

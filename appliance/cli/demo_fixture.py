@@ -1,7 +1,7 @@
-"""The stage of ``appliance simulate --show``: the simulator's own tenants, brought into the states that scenes need.
+"""The demo tenants of ``appliance simulate --show``: created, and brought into the states that scenes need.
 
-It can be set up again and again: what is as it must be is left alone, and claim passwords and the credential of the one
-device that has its own are made anew each time, since nobody keeps them. The tenants stay, to be looked at.
+Setting up can be repeated: what is in the wanted state is left alone; claim passwords and the credential of the one
+device that has its own are issued anew each time, since nobody keeps them. The tenants stay, to be viewed.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -40,16 +40,16 @@ HOLD = "shown by the simulator"
 
 @dataclass(frozen=True, slots=True)
 class Logins:
-    """Who may speak on the stage: users of the broker and their passwords, and the token of the one device."""
+    """The credentials of the demo tenants: broker users with their passwords, and the token of the one device."""
 
     passwords: Mapping[str, str] = field(repr=False)
     token: str = field(repr=False)
 
 
 async def set_up(administration: Administration) -> Logins:
-    """Bring the stage up. Raises ApplianceError when a tenant of that name is somebody else's."""
+    """Create the demo tenants. Raises ApplianceError when a tenant of that name is not the simulator's."""
     known = {tenant.tenant_id: tenant.name for tenant in await tenants.list_all(administration.connection)}
-    for tenant_id, name in scenes.STAGE.items():
+    for tenant_id, name in scenes.DEMO_TENANTS.items():
         if tenant_id not in known:
             await tenants.add(administration.connection, tenant_id, administration.by.actor, name=name)
         elif known[tenant_id] != name:
@@ -130,7 +130,7 @@ async def _device(
 async def _logins(administration: Administration) -> Logins:
     connection, by = administration.connection, administration.by
     passwords = {}
-    for tenant_id in scenes.STAGE:
+    for tenant_id in scenes.DEMO_TENANTS:
         claim = await tenants.rotate_claim(connection, tenant_id, by.actor)
         passwords[claim.claim_username] = claim.claim_password
     issued: IssuedSecrets = await credentials.rotate(connection, scenes.SHOW, scenes.OWN, by, Rotation(now=True))

@@ -24,29 +24,29 @@ from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
 from appliance.reading import Reason
 from appliance.simulate.publish import BrokerAddress
-from appliance.simulate.scenes import NOBODY, SCENES, STAGE, Props, Scene
+from appliance.simulate.scenes import DEMO_TENANTS, NOBODY, SCENES, Props, Scene
 
 PATIENCE_SECONDS = 8.0
-"""From the first message until what was not counted by then counts as not shown."""
+"""Seconds from the first message; a reason not counted by then counts as not shown."""
 AGAIN_SECONDS = 1.5
-"""After so long what is not counted is said again: a change takes up to a second to reach ingest."""
+"""Seconds after which an uncounted message is sent again: a change takes up to a second to reach ingest."""
 LOOK_SECONDS = 0.2
 HTTP_SECONDS = 5.0
 NO_SESSION = 0
 """A session that waits while its user gets a new password is taken by Mosquitto (2.0.11) for one that has expired, and
-whoever has come back to it is thrown out once more."""
+a client that has come back to it is disconnected once more."""
 
 COLUMNS = ("reason", "seen", "how", "note")
 
 NOT_SEEN = "not seen: look at the appliance's log"
 NEEDS_FAILPOINT = f"needs the appliance started with {VARIABLE}={IN_A_CHECK}"
 NEEDS_TOKENS = "needs ingest.require_payload_token = true"
-NEEDS_OPEN_DOOR = "needs ingest.require_token = false, for HTTP, or an external broker; else nobody can say it"
+NEEDS_OPEN_BROKER = "needs ingest.require_token = false, for HTTP, or an external broker; else nobody can say it"
 
 
 @dataclass(slots=True)
 class ShownReason:
-    """What became of one scene. ``seen``: by how many messages the exact counters rose."""
+    """The outcome of one scene. ``seen``: by how many messages the exact counters rose."""
 
     reason: Reason
     how: str
@@ -69,7 +69,7 @@ def parse(text: str) -> Sequence[Scene]:
 def show(invocation: Invocation, scenes: Sequence[Scene], web_url: str, broker: BrokerAddress, *, as_json: bool) -> int:
     """Play ``scenes`` and print what became of each; 1 if one that could be shown was not seen."""
     if not as_json:
-        click.echo(f"the stage: the tenants {', '.join(STAGE)}, which stay", err=True)
+        click.echo(f"the demo tenants {', '.join(DEMO_TENANTS)}, which stay", err=True)
 
     async def work(administration: Administration) -> list[ShownReason]:
         return await Show(administration, invocation.config, scenes, web_url, broker).play()
@@ -110,12 +110,12 @@ class Show:
         if scene.reason is Reason.TOKEN_MISSING and not ingest.require_payload_token:
             note = NEEDS_TOKENS
         if scene.reason is Reason.UNKNOWN_TENANT and ingest.require_token and not self._external:
-            note = NEEDS_OPEN_DOOR
+            note = NEEDS_OPEN_BROKER
         self._shown[scene.reason].note = note
         return bool(note)
 
     async def play(self) -> list[ShownReason]:
-        """Set the stage, say everything, look at the counters; what became of each scene."""
+        """Create the demo tenants, send everything, read the counters; return the outcome of each scene."""
         logins = await set_up(self._administration)
         begun = datetime.now(UTC)
         before = await self._counts(begun)
@@ -196,9 +196,9 @@ class Show:
                     shown.seen = now[reason] - before[reason]
 
     async def _counts(self, since: datetime) -> Counter[Reason]:
-        """The exact counters of the stage, and of messages that belong to nobody."""
+        """Return the exact counters of the demo tenants, and of messages without a tenant."""
         counts: Counter[Reason] = Counter()
-        for tenant_id in (*STAGE, OPERATOR):
+        for tenant_id in (*DEMO_TENANTS, OPERATOR):
             selection = Selection(tenant_id=tenant_id, since=since)
             for cause in await store.counts(self._administration.connection, selection):
                 counts[cause.reason] += cause.refused

@@ -116,7 +116,9 @@ def command(
     missing. Ends with 1 if a reason that could be shown was not counted.
     """
     if scenes:
-        return showing.show(invocation, scenes, *_stage(invocation, host, port, username, password), as_json=as_json)
+        return showing.show(
+            invocation, scenes, *_demo_addresses(invocation, host, port, username, password), as_json=as_json
+        )
     if not valid_id(tenant):
         raise click.BadParameter("1 to 64 of A-Z a-z 0-9 . _ -, not starting with `.`", param_hint="--tenant")
     if seed is None:
@@ -133,7 +135,7 @@ def command(
     return 0 if counts.sent == counts.acknowledged else 1
 
 
-def _stage(
+def _demo_addresses(
     invocation: Invocation, host: str | None, port: int | None, username: str | None, password: str | None
 ) -> tuple[str, BrokerAddress]:
     """The dashboard's address and the broker; of an external one, the user is that of the configuration."""

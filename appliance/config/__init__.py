@@ -54,7 +54,7 @@ class Loaded:
     """The configuration file that was read."""
 
     def value(self, key: str) -> Any:
-        """The effective value of a key, for example ``broker.port``."""
+        """Return the effective value of a key, for example ``broker.port``."""
         return value_of(self.config, key)
 
 
@@ -80,7 +80,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
 
 
 def _build(values: Mapping[str, Any], file: Path | None) -> Config:
-    """The configuration with ``values`` by dotted key over the defaults."""
+    """Return the configuration with ``values`` by dotted key over the defaults."""
     sections: dict[str, dict[str, Any]] = {field.section: {} for field in FIELDS.values()}
     for key, value in values.items():
         sections[FIELDS[key].section][FIELDS[key].name] = value

@@ -8,7 +8,7 @@ from appliance.config.secret import weakness
 
 
 def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What is wrong between keys, or within a value beyond its type: the keys concerned and the words."""
+    """Yield what is wrong between keys, or within a value beyond its type: the keys concerned and the message."""
     broker, web, ingest = config.broker, config.web, config.ingest
     if broker.url is None and broker.port == web.port != 0 and _overlap(broker.host, web.host):
         yield ("web.port", "broker.port"), f"broker.port and web.port are both {web.port}; choose another for one"
@@ -30,7 +30,7 @@ def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _database_faults(database: Database) -> Iterator[str]:
-    """What is wrong with the address of Postgres, without telling any of it."""
+    """Yield what is wrong with the address of Postgres, without quoting it."""
     if database.url is None:
         return
     try:
@@ -51,13 +51,13 @@ def _database_faults(database: Database) -> Iterator[str]:
 
 
 def _hosts(parts: SplitResult) -> list[str]:
-    """The hosts of a libpq address, which may name several; empty means a Unix socket."""
+    """Return the hosts of a libpq address, which may name several; empty means a Unix socket."""
     listed = parts.netloc.rpartition("@")[2] or _option(parts, "host") or _option(parts, "hostaddr")
     return [host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host for host in listed.split(",")]
 
 
 def _option(parts: SplitResult, name: str) -> str:
-    """A parameter of an address; the last one counts, as for libpq."""
+    """Return a parameter of an address; the last one counts, as for libpq."""
     pairs = [pair.partition("=") for pair in parts.query.split("&")]
     return next((unquote(value) for key, _, value in reversed(pairs) if key == name), "")
 

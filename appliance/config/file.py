@@ -28,7 +28,7 @@ class Document:
 
     @property
     def folder(self) -> Path:
-        """Where its relative paths start."""
+        """The folder in which its relative paths start."""
         return self.path.absolute().parent
 
     def place(self, key: KeyPath) -> str:
@@ -37,9 +37,9 @@ class Document:
 
 
 def locate(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The file to read: ``path``, else ``$APPLIANCE_CONFIG``, else the first standard place where something stands.
+    """Return the file to read: ``path``, else ``$APPLIANCE_CONFIG``, else the first standard place that exists.
 
-    None when nothing stands there: only then the built-in defaults are all there is. A file that was named must exist.
+    Return None when none exists: then the built-in defaults apply. A file that was named must exist.
     """
     if path is not None:
         return path
@@ -51,7 +51,7 @@ def locate(path: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def read(path: Path) -> Document:
-    """The file at ``path``. Raises ConfigurationError with the place and what is wrong there."""
+    """Return the file at ``path``. Raises ConfigurationError with the place and what is wrong there."""
     text = _text(path)
     try:
         table = tomllib.loads(text)
@@ -65,7 +65,7 @@ def read(path: Path) -> Document:
 
 
 def name(path: Path) -> str:
-    """A path as an error shows it: never more than one line."""
+    """Return a path as an error shows it: never more than one line."""
     return _one_line(str(path))
 
 
@@ -86,7 +86,7 @@ def _text(path: Path) -> str:
 
 
 def _decoded(path: Path, content: bytes) -> str:
-    """The file as text with ``\\n`` line ends. What TOML forbids but editors leave behind gets words of its own."""
+    """Return the text with ``\\n`` line ends. Common faults of editors that TOML forbids get clear errors."""
     try:
         text = content.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Where each key of a TOML document stands: its line, which ``tomllib`` does not tell.
+"""Find the line of each key of a TOML document, which ``tomllib`` does not report.
 
 Enters: text that ``tomllib`` has accepted. Leaves: a line for every key path. Never: values, or a verdict on the
 document (for text that ``tomllib`` refuses the answer means nothing, but there always is one).
@@ -24,7 +24,7 @@ _ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", '"': '"', "\\
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:
-    """The line, counted from 1, on which each key of ``text`` first appears; tables and dotted parents included."""
+    """Return the line, from 1, on which each key of ``text`` first appears, tables and dotted parents included."""
     return _Scanner(text.replace("\r\n", "\n")).document()
 
 
@@ -91,7 +91,7 @@ class _Scanner:
             self._at += 1  # only in text that tomllib refuses: go on, so that there is an end
 
     def _more(self, closing: str) -> bool:
-        """Whether another element follows, stepping over a comma before it or over the ``closing`` bracket."""
+        """Return whether another element follows, stepping over a comma before it or over the ``closing`` bracket."""
         self._match(_BLANK)
         if self._take(","):
             self._match(_BLANK)
@@ -112,7 +112,7 @@ class _Scanner:
         return True
 
     def _line_here(self) -> int:
-        """The line of the key that ends here; a key never spans lines."""
+        """Return the line of the key that ends here; a key never spans lines."""
         self._line += self._text.count("\n", self._counted, self._at)
         self._counted = self._at
         return self._line

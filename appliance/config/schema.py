@@ -45,7 +45,7 @@ class Broker(Struct, frozen=True, kw_only=True):
     port: Port = 1883
 
     def address(self) -> tuple[str, int] | None:
-        """Host and port of the external broker; None when the broker is embedded."""
+        """Return host and port of the external broker; None when the broker is embedded."""
         if self.url is None:
             return None
         parts = urlsplit(self.url)
@@ -61,7 +61,7 @@ class Database(Struct, frozen=True, kw_only=True):
 
 
 class Ingest(Struct, frozen=True, kw_only=True):
-    """What a message may be, and how many are taken at once."""
+    """Limits of a message, and how many are taken at once."""
 
     max_payload_bytes: Annotated[int, Meta(ge=128, le=1_048_576)] = 16_384
     max_clock_skew: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
@@ -97,14 +97,14 @@ class Presence(Struct, frozen=True, kw_only=True):
 
 
 class Quarantine(Struct, frozen=True, kw_only=True):
-    """How much is held for replay, for each tenant."""
+    """How much is kept for replay, for each tenant."""
 
     max_bytes: Annotated[int, Meta(ge=0, le=1_099_511_627_776)] = 268_435_456
     max_age_days: Annotated[int, Meta(ge=1, le=3650)] = 7
 
 
 class Subscriptions(Struct, frozen=True, kw_only=True):
-    """The life of a subscription past its term."""
+    """The phases of a subscription after its term."""
 
     grace_days: Annotated[int, Meta(ge=0, le=365)] = 14
 
@@ -132,7 +132,7 @@ class Log(Struct, frozen=True, kw_only=True):
 
 
 def default_data_dir(file: Path | None = None) -> Path:
-    """Where data lives when nobody says: /var/lib/appliance for root and for a file in /etc, else ``var`` beside it."""
+    """Return the default data_dir: /var/lib/appliance for root and for a file in /etc, else ``var`` beside the file."""
     if os.geteuid() == 0 or (file is not None and file.absolute().is_relative_to("/etc")):
         return SYSTEM_DATA_DIR
     return (Path.cwd() if file is None else file.absolute().parent) / "var"
@@ -160,7 +160,7 @@ FIELDS = fields_of(Config)
 
 
 def masked(config: Config) -> dict[str, object]:
-    """Every effective value by its dotted name, as JSON knows it; of secrets, only that there is one."""
+    """Return every effective value by its dotted name, for JSON; of a secret, only whether it is set."""
     return {key: _plain(value_of(config, key)) for key in FIELDS}
 
 

@@ -1,4 +1,4 @@
-"""Secrets: a value that never shows itself, the files they are kept in, and which ones nobody should use."""
+"""Secrets: a type that masks its value, the files they are kept in, and the well-known ones to refuse."""
 
 import hmac
 import os
@@ -10,13 +10,13 @@ MASK = "********"
 MIN_LENGTH = 12
 """Characters of a password; the same minimum as for people (NIST SP 800-63B asks for at least 8)."""
 _MAX_FILE = 65_536
-"""Bytes of a secret file; a larger one is another file."""
+"""Bytes of a secret file at most; a larger one is not a secret file."""
 _SAMPLES = frozenset(
     {"changeme", "changeme1234", "changemeplease", "change-me-please", "default", "example", "mosquitto", "password"}
     | {"password1234", "passwordpassword", "placeholder", "postgres", "postgresql", "replaceme", "sample", "secret"}
     | {"supersecret", "topsecret", "yourpassword", "your-password", "your_password", "123456789012", "1234567890"}
 )
-"""What examples and images are shipped with; the first words an intruder tries."""
+"""Passwords of examples and images, which intruders try first."""
 
 
 @final
@@ -29,7 +29,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The text itself, for the one place that needs it."""
+        """Return the text itself, for the one place that needs it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -46,7 +46,7 @@ class Secret:
 
 
 def weakness(password: str) -> str | None:
-    """What is wrong with a password, without telling it; None when nothing is."""
+    """Return what is wrong with a password, without telling it; None when nothing is."""
     if password.lower() in _SAMPLES or len(set(password)) == 1:
         return "is a sample that everybody knows; choose a random one"
     if len(password) < MIN_LENGTH:
@@ -55,7 +55,7 @@ def weakness(password: str) -> str | None:
 
 
 def read_secret_file(path: Path) -> str:
-    """The one line in a file that nobody but its owner may read. Raises ValueError with what is wrong and the mend."""
+    """Return the only line of a file that only its owner may read. Raises ValueError with the fault and its remedy."""
     try:
         # O_NONBLOCK: a FIFO without a writer must not hold us here
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

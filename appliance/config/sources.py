@@ -1,4 +1,4 @@
-"""What the configuration file and the environment give for each key, still raw, and from where.
+"""The raw value of each key that the configuration file or the environment sets, and its origin.
 
 Enters: the fields of the configuration, a document, the environment. Leaves: a ``Given`` a key, or one
 ConfigurationError that names the place, the key and the nearest valid one. Never: a rule between keys.
@@ -55,7 +55,7 @@ class Given:
     origin: str
     """``file:line`` or ``$VARIABLE``."""
     folder: Path
-    """Where a relative path starts."""
+    """The folder in which a relative path starts."""
     in_file: bool
     """The value is the path of a file that holds the secret."""
     text: bool
@@ -72,7 +72,7 @@ class Given:
         return f"{self.origin} (secret file)" if self.in_file else self.origin
 
     def value(self) -> object:
-        """The value in the key's type. Raises ConfigurationError."""
+        """Return the value in the key's type. Raises ConfigurationError."""
         try:
             if self.in_file:
                 return from_text(read_secret_file(self._path()), self.field.type, self.folder)
@@ -88,7 +88,7 @@ class Given:
 
 
 def fields_of(config: type[msgspec.Struct]) -> dict[str, Field]:
-    """Every key of ``config`` by its dotted name, in order; sections are its fields that are structs."""
+    """Return every key of ``config`` by its dotted name, in order; sections are its fields that are structs."""
     found = []
     for top in msgspec.structs.fields(config):
         if isinstance(top.type, type) and issubclass(top.type, msgspec.Struct):
@@ -99,7 +99,7 @@ def fields_of(config: type[msgspec.Struct]) -> dict[str, Field]:
 
 
 def given_in_file(document: Document, fields: Mapping[str, Field]) -> dict[str, Given]:
-    """What a configuration file sets. Raises ConfigurationError for a key or section that does not exist."""
+    """Return what a configuration file sets. Raises ConfigurationError for a key or section that does not exist."""
     sections = {field.section for field in fields.values()} - {""}
     names = _names(fields)
     found: dict[str, Given] = {}
@@ -116,7 +116,7 @@ def given_in_file(document: Document, fields: Mapping[str, Field]) -> dict[str, 
 
 
 def given_in_environment(environ: Mapping[str, str], fields: Mapping[str, Field]) -> dict[str, Given]:
-    """What ``APPLIANCE_*`` variables set. Raises ConfigurationError for one that sets nothing."""
+    """Return what ``APPLIANCE_*`` variables set. Raises ConfigurationError for one that sets nothing."""
     variables = {
         PREFIX + key.replace(".", "_").upper(): (field, in_file) for key, (field, in_file) in _names(fields).items()
     }
@@ -133,13 +133,13 @@ def given_in_environment(environ: Mapping[str, str], fields: Mapping[str, Field]
 
 
 def _names(fields: Mapping[str, Field]) -> dict[str, tuple[Field, bool]]:
-    """Every name a value can be given by; the flag says that it names a file."""
+    """Return every name a value can be given by; the flag says that it names a file."""
     names = {key: (field, False) for key, field in fields.items()}
     return names | {key + FILE_SUFFIX: (field, True) for key, field in fields.items() if is_secret(field.type)}
 
 
 def _leaves(table: Mapping[str, Any], sections: Iterable[str]) -> Iterable[tuple[KeyPath, object]]:
-    """Every key with its value; tables are entered only where they are sections, and one level deep."""
+    """Yield every key with its value; tables are entered only where they are sections, and one level deep."""
     for top, value in table.items():
         if top in sections and isinstance(value, dict):
             yield from (((top, name), inner) for name, inner in value.items())
@@ -158,7 +158,7 @@ def _what(path: KeyPath, raw: object) -> str:
 
 
 def _nearest(path: KeyPath, names: Mapping[str, object]) -> str:
-    """What was probably meant: the same name in another section, else the closest spelling."""
+    """Return the key that was probably meant: the same name in another section, else the closest spelling."""
     elsewhere = [key for key in names if key.rpartition(".")[2] == path[-1]]
     section = path[0] if len(path) > 1 else ""
     beside = [key for key in names if key.rpartition(".")[0] == section]

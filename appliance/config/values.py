@@ -1,4 +1,4 @@
-"""One raw value, from TOML or from the environment, turned into the type of its key - or what is wrong with it.
+"""Convert one raw value, from TOML or from the environment, to the type of its key, or say what is wrong with it.
 
 Enters: a value and a key's annotated type. Leaves: a value of that type, or a ValueError whose text says what is
 allowed. Never: a file, the environment, or a secret in an error.
@@ -28,7 +28,7 @@ _TOML_NAMES: dict[type, str] = {
 
 
 def is_secret(annotation: Any) -> bool:
-    """Whether a key of this type holds a secret."""
+    """Return whether a key of this type holds a secret."""
     kind, _ = _kind(annotation)
     return isinstance(kind, inspect.CustomType) and kind.cls is Secret
 
@@ -62,7 +62,7 @@ def from_text(text: str, annotation: Any, folder: Path) -> object:
 
 
 def resolve(text: str, folder: Path) -> Path:
-    """The absolute path of ``text``, seen from ``folder``. Raises ValueError."""
+    """Return the absolute path of ``text``, seen from ``folder``. Raises ValueError."""
     if not text or not text.isprintable():
         raise ValueError("must be a path without control characters")
     if text.startswith("~"):
@@ -71,7 +71,7 @@ def resolve(text: str, folder: Path) -> Path:
 
 
 def shown(value: object) -> str:
-    """A value for an error: short, on one line, without control characters."""
+    """Return a value for an error: short, on one line, without control characters."""
     if isinstance(value, dict | list | datetime | date | time):
         return _TOML_NAMES[type(value)]
     if isinstance(value, float) and not math.isfinite(value):
@@ -81,7 +81,7 @@ def shown(value: object) -> str:
 
 
 def _kind(annotation: Any) -> tuple[inspect.Type, str]:
-    """The type of a key without its optional part and metadata, and in words what it allows."""
+    """Return the type of a key without its optional part and metadata, and in words what it allows."""
     kind = inspect.type_info(annotation)
     if isinstance(kind, inspect.UnionType):
         kind = next(part for part in kind.types if not isinstance(part, inspect.NoneType))

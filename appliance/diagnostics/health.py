@@ -1,4 +1,4 @@
-"""Whether Postgres, the broker and the schema are there, asked once a second and answered from memory."""
+"""Whether Postgres and the schema are usable: checked once a second, answered from memory."""
 
 import psycopg
 import trio
@@ -12,19 +12,19 @@ DEADLINE = 2.0
 
 
 class DatabaseHealth:
-    """What is wrong with Postgres and with the schema, in words; None is fine."""
+    """What is wrong with Postgres and with the schema; None if nothing is."""
 
     def __init__(self) -> None:
         self.postgres: str | None = None
         self.schema: str | None = None
         self.answered_in: float | None = None
-        """Seconds that the last question took; None while it does not answer."""
+        """Seconds that the last check took; None while Postgres does not answer."""
         self.schema_version: int | None = None
         """As last read."""
         self._needed = shipped()[-1].version
 
     async def watch(self, pool: Pool, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Ask until cancelled; starts with the first answer."""
+        """Check until cancelled; started after the first check."""
 
         async def make_round() -> None:
             await self._ask(pool)

@@ -1,7 +1,7 @@
-"""Percentiles of a Prometheus histogram over the last hour: how long things took lately, not since the start.
+"""Percentiles of a Prometheus histogram over the last hour, not since the start.
 
-A histogram knows how many observations fell below each of its bounds. Two readings of it, one taken from the other,
-are those in between; within a bucket they are taken as evenly spread, as Prometheus' ``histogram_quantile`` does.
+A histogram counts the observations below each of its bounds. The difference of two samples holds those in between;
+within a bucket they are assumed to be evenly spread, as Prometheus' ``histogram_quantile`` does.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from math import inf
 from prometheus_client import Histogram
 
 STEP = 20.0
-"""Seconds between two readings."""
+"""Seconds between two samples."""
 POINTS = 180
 """Steps of one hour."""
 
@@ -36,7 +36,7 @@ class LatencySample:
     counts: Sequence[float]
 
     def since(self, before: "LatencySample") -> Percentiles | None:
-        """What was observed after ``before``; None if nothing was."""
+        """Return what was observed after ``before``; None if nothing was."""
         counts = [now - then for now, then in zip(self.counts, before.counts, strict=True)]
         if not counts or counts[-1] <= 0:
             return None
@@ -45,7 +45,7 @@ class LatencySample:
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[float], share: float) -> float:
-    """The value below which ``share`` of the observations lie. Past the last finite bound there is only that bound."""
+    """Return the value below which ``share`` of the observations lie; the last finite bound is the highest answer."""
     rank = share * counts[-1]
     below, lower = 0.0, 0.0
     for bound, count in zip(bounds, counts, strict=True):
@@ -69,11 +69,11 @@ class LatencyHistory:
         self._readings.append(self._read())
 
     def hour(self) -> Percentiles | None:
-        """Of all observations of the last hour, those since the last reading included."""
+        """Return the percentiles of the last hour, including observations since the last sample."""
         return self._read().since(self._readings[0])
 
     def series(self) -> list[Percentiles | None]:
-        """Step by step, oldest first, always POINTS of them; None where nothing was observed."""
+        """Return the percentiles of each step, oldest first, always POINTS; None where nothing was observed."""
         readings = list(self._readings)
         steps = [later.since(earlier) for earlier, later in pairwise(readings)]
         return [None] * (POINTS - len(steps)) + steps

@@ -1,6 +1,6 @@
-"""The process looks at itself: rates of its tasks, latencies of the last hour, memory, disk, the broker's queue.
+"""Metrics of the process itself: rates of its tasks, latencies of the last hour, memory, disk, the broker's queue.
 
-Once a second and once a minute, whoever looks; so that the System page has a past to show, and asking costs nothing.
+Sampled once a second and once a minute, so that the System page has a history to show and reading it costs nothing.
 """
 
 import os
@@ -19,9 +19,9 @@ from appliance.runtime.periodic import every
 
 SECOND = 1.0
 DISK_SECONDS = 60.0
-"""Between two counts of what our folder takes."""
+"""Seconds between two measurements of the data folder."""
 MINUTES = 60
-"""For which the longest queue is remembered."""
+"""Minutes for which the longest queue is kept."""
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -38,7 +38,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of this process (its children have their own): now, at most since its start, and how many there are."""
+    """Bytes of this process without its children: now, the most since its start, and what the machine has."""
 
     now: int
     highest: int
@@ -47,7 +47,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class QueueHistory:
-    """Messages that wait in the broker: now (None: it has not told), and at most within the last hour."""
+    """Messages that wait in the broker: now (None if unknown), and the most within the last hour."""
 
     now: int | None
     longest: int
@@ -56,7 +56,7 @@ class QueueHistory:
 
 
 class ProcessMetrics:
-    """What the process knows of itself."""
+    """The sampled metrics of the process."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class ProcessMetrics:
         queue: Callable[[], int | None],
         each_second: Callable[[float], None],
     ) -> None:
-        """``queue`` tells how many messages wait in the broker; ``each_second`` is called with the monotonic time."""
+        """``queue`` returns how many messages wait in the broker; ``each_second`` is called with the monotonic time."""
         self._each_second = each_second
         self._clock = clock
         self._folder = folder
@@ -77,21 +77,21 @@ class ProcessMetrics:
         self.receive_to_commit = LatencyHistory(metrics.latency_seconds)
         self.commit = LatencyHistory(metrics.commit_seconds)
         self.disk: Disk | None = None
-        """None until it was counted for the first time."""
+        """None until first measured."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look every second, for ever."""
+        """Sample every second, until cancelled."""
         await every(SECOND, self._round, chore="process metrics", task_status=task_status)
 
     async def watch_disk(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Count what the data folder takes, now and then, for ever."""
+        """Measure the data folder from time to time, until cancelled."""
         await every(DISK_SECONDS, self._count_disk, chore="disk usage", task_status=task_status)
 
     async def _round(self) -> None:
         self.look()
 
     def look(self) -> None:
-        """Look once; :meth:`run` does so every second."""
+        """Sample once; :meth:`run` does so every second."""
         now = self._clock.monotonic()
         self._each_second(now)
         self._note_queue()
@@ -101,14 +101,14 @@ class ProcessMetrics:
             self.commit.sample()
 
     def memory(self) -> Memory:
-        """What the process takes now."""
+        """Return the memory of the process."""
         page = os.sysconf("SC_PAGE_SIZE")
         now = int(Path("/proc/self/statm").read_text().split()[1]) * page
         highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return Memory(now, max(now, highest), _memory_limit())
 
     def queue(self) -> QueueHistory:
-        """How many messages wait in the broker."""
+        """Return how many messages wait in the broker."""
         if not self._longest:
             return QueueHistory(self._queue(), 0, None)
         minute, longest = max(self._longest, key=lambda seen: (seen[1], seen[0]))
@@ -126,7 +126,7 @@ class ProcessMetrics:
 
 
 def measure(folder: Path) -> Disk:
-    """What the parts of the data folder take, as the file system counts it. Raises OSError."""
+    """Return the size of the parts of the data folder, as the file system counts it. Raises OSError."""
     place = os.statvfs(folder)
     parts = {"postgres": 0, "mosquitto": 0}
     rest = 0
@@ -141,7 +141,7 @@ def measure(folder: Path) -> Disk:
 
 
 def _taken(entry: "os.DirEntry[str]") -> int:
-    """Bytes of a file or of all below a folder; files come and go meanwhile."""
+    """Return the bytes of a file or of all below a folder; files may come and go meanwhile."""
     try:
         size = entry.stat(follow_symlinks=False).st_blocks * 512
         if not entry.is_dir(follow_symlinks=False):
@@ -153,7 +153,7 @@ def _taken(entry: "os.DirEntry[str]") -> int:
 
 
 def _memory_limit() -> int:
-    """What the machine has, or what the container may take of it."""
+    """Return the memory of the machine, or the container's limit."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         return min(machine, int(CGROUP_LIMIT.read_text()))

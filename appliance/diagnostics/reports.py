@@ -1,4 +1,4 @@
-"""What services say when somebody looks: figures that are there anyway, in words. For the task tree and System."""
+"""Reports of services for the task tree and the System page, made on request from values that exist anyway."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ from appliance.runtime.tree import Report
 
 
 def report_child(status: Callable[[], ChildStatus], version: Callable[[], str]) -> Callable[[], Report]:
-    """Of an embedded Postgres or Mosquitto."""
+    """Return a reporter of an embedded Postgres or Mosquitto."""
 
     def tell() -> Report:
         now = status()
@@ -39,13 +39,13 @@ def report_child(status: Callable[[], ChildStatus], version: Callable[[], str]) 
 
 
 def report_connections(pool: Pool) -> Report:
-    """Of the pool; whoever waits for a connection is in its queue."""
+    """Report the pool; its queue are the tasks that wait for a connection."""
     now = pool.statistics()
     return Report(f"{now.in_use} of {now.in_use + now.idle} connections in use", waiting=now.waiting, room=None)
 
 
 def report_database(health: DatabaseHealth) -> Callable[[], Report]:
-    """Of the watch over Postgres."""
+    """Return a reporter of the check of Postgres."""
 
     def tell() -> Report:
         answered = health.answered_in
@@ -56,7 +56,7 @@ def report_database(health: DatabaseHealth) -> Callable[[], Report]:
 
 
 def report_pipeline(pipeline: Pipeline, received: Callable[[], float], room: int) -> Callable[[], Report]:
-    """Of admission and writer; their queue is what is in hand."""
+    """Return a reporter of admission and writer; their queue are the messages in flight."""
 
     def tell() -> Report:
         in_flight = pipeline.in_flight
@@ -67,7 +67,7 @@ def report_pipeline(pipeline: Pipeline, received: Callable[[], float], room: int
 
 
 def report_session(receive_max: int) -> Callable[[Client], Report]:
-    """Of our session with the broker."""
+    """Return a reporter of our session with the broker."""
 
     def tell(client: Client) -> Report:
         now, link, contested = client.statistics(), client.link, client_id_contest(client)
@@ -79,7 +79,7 @@ def report_session(receive_max: int) -> Callable[[Client], Report]:
 
 
 def client_id_contest(client: Client) -> str | None:
-    """What to say once another client has come with our client id, and what to do about it; None: it never has."""
+    """Return what to do about another client that used our client id, or None if there was none."""
     times = client.statistics().taken_over
     if not times:
         return None
@@ -88,7 +88,7 @@ def client_id_contest(client: Client) -> str | None:
 
 
 def report_broker(watch: BrokerStatistics) -> Callable[[], Report]:
-    """Of the second, light connection to the broker."""
+    """Return a reporter of the broker's statistics."""
 
     def tell() -> Report:
         if watch.stored is None:
@@ -105,7 +105,7 @@ def dependencies(
     client: Client,
     watch: BrokerStatistics,
 ) -> list[Dependency]:
-    """Postgres and Mosquitto, whoever runs them."""
+    """Return the status of Postgres and Mosquitto, embedded or external."""
     server = None if postgres is None else postgres.status
     kept = None if broker is None else broker.status
     link = client.link
@@ -143,7 +143,7 @@ def resource_limits(
     client: Client,
     pipeline: Pipeline,
 ) -> list[ResourceLimit]:
-    """What is kept in memory for each device, tenant or message, and how much of it at most (P10)."""
+    """Return what is kept in memory for each device, tenant or message, with its limit (P10)."""
     devices, window = config.limits.max_tracked_devices, config.ingest.receive_max
     return [
         ResourceLimit("Rate buckets", limiter.tracked, devices),
@@ -156,7 +156,7 @@ def resource_limits(
 
 
 def broker_terms(broker: Mosquitto, limits: BrokerLimits) -> BrokerTerms:
-    """What the embedded broker's settings promise to a device."""
+    """Return what the embedded broker's settings promise to a device."""
     return BrokerTerms(
         saves_every=None if broker.program.persist_sqlite is not None else limits.autosave_seconds,
         queued_messages=limits.max_queued_messages,

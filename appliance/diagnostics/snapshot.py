@@ -1,4 +1,4 @@
-"""What this process tells of itself, as one value that the supervisor hands to the pages; none of it is a secret."""
+"""The state of the process as one value that the supervisor gives to the pages; it holds no secret."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,28 +9,28 @@ from appliance.runtime.tree import ServiceStatus
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """Postgres or Mosquitto, our own or an external one. What is not known is None."""
+    """Postgres or Mosquitto, embedded or external. Unknown values are None."""
 
     name: str
     embedded: bool
     version: str | None
     trouble: str | None
-    """What is wrong with it, in words; None is fine."""
+    """What is wrong with it; None if nothing is."""
     restarts: int = 0
     started_at: float | None = None
     """Seconds since 1970."""
     last_error: str | None = None
     answered_in: float | None = None
-    """Seconds that it took to answer, last time it was asked."""
+    """Seconds that the last check took."""
     connected: int | None = None
-    """Of the broker: clients."""
+    """The broker's connected clients."""
     dropped: int | None = None
-    """Of the broker: messages that it acknowledged and dropped since its start."""
+    """Messages that the broker acknowledged and dropped since its start."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimit:
-    """Something kept in memory, and how much of it is kept at most."""
+    """Something kept in memory: its number now, and its limit."""
 
     name: str
     now: int
@@ -39,7 +39,7 @@ class ResourceLimit:
 
 @dataclass(frozen=True, slots=True)
 class BrokerTerms:
-    """What the broker's settings promise. With an external broker they are not ours, and there are none."""
+    """What the embedded broker's settings promise; an external broker has none that we know."""
 
     saves_every: float | None
     """Seconds between two writes of its store to disk; None: each change is on disk before it is acknowledged."""
@@ -62,7 +62,7 @@ class Snapshot:
     """The services that run, in the order of their start."""
     vitals: ProcessMetrics
     instance: str
-    """Which appliance on this database."""
+    """The id of this appliance: several may share a database."""
     companions: Callable[[], Sequence[Dependency]]
     bounds: Callable[[], Sequence[ResourceLimit]]
     broker_terms: BrokerTerms | None

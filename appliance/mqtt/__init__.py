@@ -1,10 +1,10 @@
 """MQTT 5 on Trio: a sans-I/O session over the mqtt5 codec, and a client with the names of aiomqtt 3.
 
 Enters: bytes from a broker, messages to publish. Leaves: packets in batches, acknowledgements in arrival order.
-Never: a judgement about payloads, or an exception out of the session for anything a peer sends.
+Never: a decision about payloads, or an exception from the session for anything a peer sends.
 
 From the inside out: ``framing`` (bytes to packets), ``keepalive``, ``inflight`` (what either side still has to
 acknowledge), ``session`` (the protocol, no I/O), ``transport`` (byte streams), ``pump`` (a session on a stream),
-``inbox`` and ``receipts`` (who waits for what), ``connection`` (one stream after the other), ``client`` (what people
-call). ``topics`` stands alone.
+``inbox`` and ``receipts`` (pending messages and answers), ``connection`` (one stream after the other), ``client`` (the
+interface). ``topics`` stands alone.
 """

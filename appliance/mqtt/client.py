@@ -1,4 +1,4 @@
-"""The Trio shell around a session: one client, connected again whenever it was lost, with aiomqtt 3's names.
+"""The Trio shell around a session: one client that reconnects whenever the connection is lost, with aiomqtt 3's names.
 
     async with Client("localhost", identifier="...", session_expiry_interval=604800) as client:
         await client.subscribe("tenant/+/device/+/+", retain_handling=RetainHandling.SEND_NEVER)
@@ -8,7 +8,7 @@
 
 A lost connection raises nothing here: consumers wait, publishers wait, and what was published is sent again.
 What was received and not acknowledged comes again from the broker; acknowledgements that belong to an older
-connection are dropped, since its packet ids mean nothing on the new one. ``link`` tells how things stand.
+connection are dropped, since its packet ids mean nothing on the new one. ``link`` is the state of the connection.
 """
 
 import secrets
@@ -37,16 +37,16 @@ from appliance.mqtt.transport import Tcp, Transport, Unix
 CONNECT_SECONDS = 10.0
 
 OVERRUN_TOLERANCE = 16384
-"""Messages beyond the receive maximum that we put up with: more than one chunk holds, since we stop reading then."""
+"""Messages beyond the receive maximum that we tolerate: more than one chunk holds, since we stop reading then."""
 
 PUBLISH_GROUP = 512
-"""Messages handed to the socket at once by ``publish_many``: bounds memory, and lets other tasks run."""
+"""Messages that ``publish_many`` writes to the socket at once: bounds memory, and lets other tasks run."""
 
 
 class Client:
     """See the module's docstring.
 
-    Exactly one of ``hostname``, ``unix_socket`` and ``transport`` says where the broker is. Intervals and timeouts
+    Exactly one of ``hostname``, ``unix_socket`` and ``transport`` gives the broker's address. Intervals and timeouts
     are seconds; ``receive_max`` is how many unacknowledged messages the broker may send. ``clean_start`` counts for
     the first connection only. With ``keep_trying`` a broker that is away or refuses us at first is tried again like
     later; else entering raises ``ConnectError``. With ``reconnect`` off, the first connection is the only one.
@@ -114,7 +114,7 @@ class Client:
 
     @asynccontextmanager
     async def _live(self) -> AsyncGenerator[None, None]:
-        """The background task. An exception of the body, or ConnectError, leaves as it is and not in a group."""
+        """Run the background task. An exception of the body, or ConnectError, is raised as it is, not in a group."""
         failure: Exception | None = None
         try:
             async with trio.open_nursery() as nursery:
@@ -133,12 +133,12 @@ class Client:
 
     @property
     def identifier(self) -> str:
-        """Our client id; the broker may have given us another than we asked for."""
+        """Our client id; the broker may have assigned another one than we asked for."""
         return self._session.identifier
 
     @property
     def link(self) -> Link:
-        """The connection at this moment."""
+        """The current state of the connection."""
         return self._board.link
 
     @property
@@ -157,7 +157,7 @@ class Client:
         return self._board.link.session_present
 
     def link_changes(self) -> LinkChanges:
-        """Iterates over the link now and after each change; who is slow sees only the newest. Ends after CLOSED."""
+        """Iterate over the link now and after each change; a slow consumer sees only the newest. Ends after CLOSED."""
         return LinkChanges(self._board)
 
     async def connected(self) -> ConnAckPacket:
@@ -176,7 +176,7 @@ class Client:
         return await self._board.wait_for(LinkState.DOWN, LinkState.TAKEN_OVER, LinkState.CLOSED)
 
     def statistics(self) -> Statistics:
-        """Counts, for metrics and pages."""
+        """Return counts, for metrics and pages."""
         inbox = self._connection.inbox
         return Statistics(
             connections=self._session.generation,
@@ -194,41 +194,41 @@ class Client:
         )
 
     def drop_connection(self) -> None:
-        """Hang up and connect again at once: the broker then sends again everything not acknowledged."""
+        """Close the connection and connect again at once: the broker then resends everything not acknowledged."""
         self._connection.drop()
 
     # Receiving
 
     def batches(self, maximum: int = 4096) -> Batches:
-        """Iterates over what was received, whole chunks at a time, joined up to ``maximum`` messages.
+        """Iterate over received messages, whole chunks at a time, joined up to ``maximum`` messages.
 
         Ends with the client; raises DisconnectedError when the connection is lost and ``reconnect`` is off.
         """
         return Batches(self._connection.inbox, maximum)
 
     def messages(self) -> Messages:
-        """Iterates over what was received, one by one; those with QoS 1 want a ``puback`` each. See ``batches``."""
+        """Iterate over received messages, one by one; those with QoS 1 need a ``puback`` each. See ``batches``."""
         return Messages(self._connection.inbox, self._opened)
 
     async def acknowledge(self, *batches: InboundBatch) -> int:
-        """All of these batches are done: their PUBACKs leave in one write; answers how many.
+        """Acknowledge these batches: their PUBACKs are sent in one write. Return their number.
 
-        They leave in the order of arrival (MQTT 5 §4.6): a batch that is done before an older one waits for it.
+        They are sent in the order of arrival (MQTT 5 §4.6): a batch acknowledged before an older one waits for it.
         A batch of a lost connection is dropped. Returns when the bytes are with the kernel. If cancelled, they
-        leave none the less.
+        are sent nevertheless.
         """
         pubacks = self.acknowledge_soon(*batches)
         await self._connection.flush()
         return pubacks
 
     def acknowledge_soon(self, *batches: InboundBatch) -> int:
-        """As ``acknowledge``, for batches behind which others follow at once: does not wait for the kernel."""
+        """Like ``acknowledge``, for batches that others follow at once: does not wait for the kernel."""
         pubacks = sum([self._settle(batch.generation, batch.first, batch.count) for batch in batches])
         self._connection.wake()
         return pubacks
 
     async def puback(self, message: Message) -> None:
-        """This message is done; see ``acknowledge``. For QoS 0 there is nothing to do."""
+        """Acknowledge one message; see ``acknowledge``. For QoS 0 there is nothing to do."""
         if message.packet.packet_id is not None:
             self._settle(message.generation, message.number, 1)
         await self._connection.flush()
@@ -248,8 +248,8 @@ class Client:
     ) -> None:
         """Send a message and, with QoS 1, wait for the broker's PUBACK; waits for a connection if there is none.
 
-        Raises NegativeAckError when the broker refused it, ValueError for a topic or size that cannot be, and
-        DisconnectedError. A QoS 1 message that was sent when the call is cancelled is delivered none the less.
+        Raises NegativeAckError when the broker refused it, ValueError for an invalid topic or size, and
+        DisconnectedError. A QoS 1 message that was sent when the call is cancelled is delivered nevertheless.
         """
         await self.publish_many(((topic, payload),), qos=qos, retain=retain)
 
@@ -262,7 +262,7 @@ class Client:
     ) -> None:
         """Send messages without waiting in between, as many at once as the broker takes; then wait for all PUBACKs.
 
-        Raises as ``publish``; NegativeAckError comes at the end and tells how many were refused.
+        Raises as ``publish``; NegativeAckError is raised at the end and carries the number of refused messages.
         """
         if qos not in (0, 1):
             raise ValueError("QoS 2 is not spoken")
@@ -295,7 +295,7 @@ class Client:
             self._connection.wake()
 
     async def _publishing_room(self, qos: QoS) -> int:
-        """Send what is queued, then wait until something may be published; answers how many."""
+        """Send what is queued, then wait until something may be published; return how many messages."""
         await self._connection.flush()
         while True:
             self._board.check_open()
@@ -318,7 +318,7 @@ class Client:
     ) -> SubAckReasonCode:
         """Subscribe now and after every later connect; returns once the broker has granted it.
 
-        Raises NegativeAckError when it is refused (then it is forgotten), ValueError for a filter that cannot be.
+        Raises NegativeAckError when it is refused (then it is forgotten), ValueError for an invalid filter.
         """
         mistake = topics.filter_mistake(pattern)
         if mistake is not None:
@@ -356,7 +356,7 @@ class Client:
 
 
 def _transport(hostname: str | None, port: int, unix_socket: str | None, transport: Transport | None) -> Transport:
-    """The one way to the broker that was named. Raises ValueError unless there is exactly one."""
+    """Return the transport that was given. Raises ValueError unless there is exactly one."""
     if sum(choice is not None for choice in (hostname, unix_socket, transport)) != 1:
         raise ValueError("exactly one of hostname, unix_socket and transport says where the broker is")
     if hostname is not None:

@@ -1,7 +1,7 @@
 """Keeps a session connected: connect, serve, find out why it ended, wait, connect again.
 
-Sorts what the session reports: received messages into the inbox, answers to whoever waits for them, subscriptions
-asked for again after every connect.
+Dispatches what the session reports: received messages to the inbox, answers to their waiters. Renews subscriptions
+after every connect.
 """
 
 import os
@@ -40,15 +40,15 @@ from appliance.mqtt.transport import Transport
 log = structlog.get_logger(__name__)
 
 STABLE_SECONDS = 5.0
-"""A connection that lived this long was a good one: after it the delays begin anew."""
+"""A connection that lived this many seconds was a good one: after it the delays start at the first again."""
 
 CONTESTED_SECONDS = 10.0
-"""A connection that lived this long is no longer contested by another client of our identifier."""
+"""A connection that lived this many seconds is no longer contested by another client with our identifier."""
 
 WITHOUT_A_WORD = 5
 """Connections in a row that the broker accepted and then closed without a reason, from which on another client of our
-identifier is suspected: Mosquitto 2.0 does not say when it closes one connection for another. A broker that is started
-anew to let devices in closes two at most."""
+identifier is suspected: Mosquitto 2.0 does not say when it closes one connection for another. A broker that is
+restarted to open the device listener closes two at most."""
 
 CONTEST_FACTOR = 4
 """How many times the longest delay we wait at most while another client takes our identifier again and again. No more:
@@ -63,7 +63,7 @@ Outcome: TypeAlias = Ending | StreamLost
 
 
 class Connection:
-    """The session, its stream of the moment, and all that outlives a stream. ``run`` is the background task."""
+    """The session, its current stream, and all that outlives a stream. ``run`` is the background task."""
 
     def __init__(
         self, transport: Transport, settings: Settings, *, connect_timeout: float, backoff: Backoff, clock: Clock
@@ -78,7 +78,7 @@ class Connection:
         self.received = 0
         self.taken_over = 0
         self._closed_in_a_row = 0
-        self._durable = settings.session_expiry_interval > 0  # else there is nothing for two to quarrel about
+        self._durable = settings.session_expiry_interval > 0  # else two clients have no session to contend for
         self._connect_timeout = connect_timeout
         self._backoff = backoff
         self._contest = Backoff(
@@ -87,7 +87,7 @@ class Connection:
         self._clock = clock
         self._pump = Pump(self.session, self._handle, lambda: self.inbox.busy)
         self._at_once = False  # dropped on purpose: no delay before the next connection
-        self._first: Callable[[], None] | None = None  # tells the starter of ``run`` that we stand
+        self._first: Callable[[], None] | None = None  # signals the first connection to the starter of ``run``
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             Connected: self._on_connected,
             Publishes: self._on_publishes,
@@ -102,7 +102,7 @@ class Connection:
         return self.board.link.up
 
     async def run(self, *, reconnect: bool, keep_trying: bool, task_status: trio.TaskStatus[None]) -> None:
-        """Serve connection after connection; started once the first one stands, or at once with ``keep_trying``.
+        """Serve connection after connection; started once the first one is up, or at once with ``keep_trying``.
 
         Raises ConnectError when the first try fails, unless ``keep_trying``. Without ``reconnect`` it ends with
         the first connection.
@@ -130,20 +130,20 @@ class Connection:
             await trio.sleep(delay)
 
     def close(self, detail: str, *, broken: bool = False) -> None:
-        """Nothing more will come or go; ``broken``: consumers get an error instead of an end."""
+        """Close for good; with ``broken``, consumers get an error instead of an end."""
         self.board.post(Link(LinkState.CLOSED, self.session.generation, detail=detail))
         self.inbox.close(self.board.lost() if broken else None)
         self.receipts.abandon()
         self.progress.unpark_all()
 
     def drop(self) -> None:
-        """Hang up, and connect again without delay."""
+        """Close the connection, and connect again without delay."""
         if self.up:
             self._at_once = True
             self._pump.drop()
 
     def wake(self) -> None:
-        """Let the writer send what is queued."""
+        """Wake the writer to send what is queued."""
         if self.session.has_output:
             self._pump.wake()
 
@@ -153,7 +153,7 @@ class Connection:
         await self._pump.flushed()
 
     def request(self, filters: list[TopicFilter]) -> None:
-        """Ask the broker for subscriptions on this connection; without one, the next connect does."""
+        """Send subscriptions on this connection; without one, the next connect does."""
         if not self.up:
             return
         for start in range(0, len(filters), SUBSCRIBE_GROUP):
@@ -168,7 +168,7 @@ class Connection:
         self._pump.wake()
 
     def review(self) -> None:
-        """Subscriptions or answers changed: find out whether we are READY, and wake who waits for an answer."""
+        """Update the READY state after a change of subscriptions or answers, and wake the tasks that wait for one."""
         link = self.board.link
         if link.up:
             state = LinkState.READY if self.subscriptions.complete else LinkState.CONNECTED
@@ -177,7 +177,7 @@ class Connection:
         self.board.stir()
 
     async def _serve(self, begun: float) -> Outcome:
-        """One connection, from the first byte to the last."""
+        """Serve one connection, from the first byte to the last."""
         deadline = begun + self._connect_timeout
         generation = self.session.generation
         outcome: Outcome
@@ -191,7 +191,7 @@ class Connection:
         else:
             self._pump = Pump(self.session, self._handle, lambda: self.inbox.busy)
             outcome = await self._pump.run(stream, deadline)
-        accepted = self.session.generation != generation  # else it is the broker that comes and goes
+        accepted = self.session.generation != generation  # else the broker itself comes and goes
         short = self._durable and trio.current_time() - begun < CONTESTED_SECONDS
         if accepted and short and isinstance(outcome, StreamLost) and not self._at_once:
             self._closed_in_a_row += 1
@@ -210,7 +210,7 @@ class Connection:
         if self._at_once:
             self._at_once = False
             return 0.0
-        # Two clients of one identifier that both come back at once would throw each other out for ever.
+        # Two clients of one identifier that both come back at once would disconnect each other for ever.
         return self._contest.next() if _taken_over(outcome) else self._backoff.next()
 
     # What the session reports
@@ -256,7 +256,7 @@ class Connection:
 
 
 def describe(outcome: Outcome) -> str:
-    """Why a connection ended, for people."""
+    """Return why a connection ended, for people."""
     match outcome:
         case ConnectRefused(reason_code, detail):
             return _joined(f"the broker refused us: {_words(reason_code)}", detail)
@@ -281,7 +281,7 @@ def _joined(text: str, detail: str) -> str:
 
 
 def _os_error_text(error: OSError) -> str:
-    """The system's own words, without the address that trio repeats; of several failed addresses, each cause once."""
+    """Return the system's message, without the address that trio repeats; of several addresses, each cause once."""
     cause = error.__cause__
     if isinstance(cause, BaseExceptionGroup):
         causes = [one for one in cause.exceptions if isinstance(one, OSError)]

@@ -1,4 +1,4 @@
-"""What the client raises; a broker that goes away and comes back raises nothing."""
+"""The errors of the client; a broker that goes away and comes back raises none."""
 
 from mqtt5 import ConnAckReasonCode, PubAckReasonCode, SubAckReasonCode, UnsubAckReasonCode
 

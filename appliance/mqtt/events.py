@@ -1,4 +1,4 @@
-"""What a session tells its shell: one value for everything that happened, in order."""
+"""The events that a session reports to its shell, one value each, in order."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -54,7 +54,7 @@ class UnsubAck:
 
 @dataclass(frozen=True, slots=True)
 class ConnectRefused:
-    """CONNACK said no; the connection is over."""
+    """The broker refused CONNECT; the connection is over."""
 
     reason_code: ConnAckReasonCode
     detail: str
@@ -62,7 +62,7 @@ class ConnectRefused:
 
 @dataclass(frozen=True, slots=True)
 class PeerDisconnected:
-    """The broker said goodbye and why; the connection is over."""
+    """The broker sent DISCONNECT with a reason; the connection is over."""
 
     reason_code: DisconnectReasonCode
     detail: str
@@ -78,7 +78,7 @@ class ProtocolFailure:
 
 @dataclass(frozen=True, slots=True)
 class KeepAliveExpired:
-    """Nothing was heard for ``silence`` seconds; the connection is dead."""
+    """Nothing was received for ``silence`` seconds; the connection is dead."""
 
     silence: float
 

@@ -1,4 +1,4 @@
-"""From a stream of bytes to MQTT packets, however it is cut into chunks.
+"""Cut a stream of bytes into MQTT packets, whatever its chunks.
 
 mqtt5 tells three things apart: ``IndexError`` is a packet that has not wholly arrived, ``ValueError`` a malformed
 one, and a panic of its Rust code is how 0.8 reports text that is not UTF-8. The panic derives from
@@ -18,7 +18,7 @@ _FIXED_HEADER_MAX = 5
 
 @dataclass(frozen=True, slots=True)
 class FramingFault:
-    """What the peer did wrong, with the code that tells it so."""
+    """A violation of the peer, with the reason code to answer it."""
 
     reason_code: DisconnectReasonCode
     detail: str
@@ -37,7 +37,7 @@ class Framing:
         self._partial = bytearray()
 
     def feed(self, data: bytes) -> tuple[list[mqtt5.Packet], FramingFault | None]:
-        """The packets completed by this chunk, and the fault that ended the stream, if one did.
+        """Return the packets completed by this chunk, and the fault that ended the stream, if one did.
 
         After a fault the stream has no meaning and must not be fed again.
         """
@@ -57,7 +57,7 @@ class Framing:
         return packets, fault
 
     def _cut(self, view: memoryview) -> tuple[list[mqtt5.Packet], int, FramingFault | None]:
-        """The packets at the front of the view, how many bytes they take, and what is wrong behind them."""
+        """Return the packets at the front of the view, how many bytes they take, and what is wrong behind them."""
         read = mqtt5.read
         limit = self._limit
         packets: list[mqtt5.Packet] = []
@@ -87,7 +87,7 @@ class Framing:
 
 
 def _announced_size(partial: bytearray) -> int:
-    """Whole size of the packet that starts here as its fixed header says, 0 while that is incomplete (§1.5.5)."""
+    """Return the size of the packet that starts here, from its fixed header; 0 while that is incomplete (§1.5.5)."""
     length = 0
     for index in range(1, min(len(partial), _FIXED_HEADER_MAX)):
         length |= (partial[index] & 0x7F) << (7 * (index - 1))

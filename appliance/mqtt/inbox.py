@@ -1,7 +1,7 @@
-"""What has been read and waits for its consumer: batches, in order, bounded without stopping the reader.
+"""Messages that were read and wait for their consumer: batches, in order, bounded without stopping the reader.
 
 QoS 1 messages are bounded by the receive maximum, since the broker sends no more before we acknowledge. QoS 0
-messages have no such brake: what comes beyond the bound is dropped and counted.
+messages have no such limit: those beyond the bound are dropped and counted.
 """
 
 from collections import deque
@@ -11,7 +11,7 @@ import trio
 from mqtt5 import PublishPacket, QoS
 
 COALESCE_SECONDS = 0.1
-"""Chunks are joined only if they came in this close together, so that a batch has one honest receive time."""
+"""Chunks are joined only if they came in this close together, so that one receive time holds for a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class InboundBatch:
 
 
 class Inbox:
-    """Batches between the reader and whoever calls ``get``. ``bound`` is the number of QoS 0 messages that may wait."""
+    """Batches between the reader and the caller of ``get``. ``bound`` is the number of QoS 0 messages that may wait."""
 
     def __init__(self, bound: int) -> None:
         self.dropped = 0  # QoS 0 messages that found no room
@@ -45,16 +45,16 @@ class Inbox:
         self._error: Exception | None = None
 
     def __len__(self) -> int:
-        """Messages that wait."""
+        """Return the number of messages that wait."""
         return self._waiting
 
     @property
     def busy(self) -> bool:
-        """Whether messages lie here because their consumer is still at work on older ones."""
+        """Whether messages wait because their consumer is still working on older ones."""
         return bool(self._batches) and not self._awaited
 
     def put(self, batch: InboundBatch) -> None:
-        """Take in what was read; never waits."""
+        """Add what was read; never waits."""
         fleeting = len(batch.packets) - batch.count
         if fleeting and self._fleeting + fleeting > self._bound:
             batch, fleeting = self._without_room(batch, self._bound - self._fleeting)
@@ -65,7 +65,7 @@ class Inbox:
             self._awaited = bool(self._getters.unpark())
 
     async def get(self, maximum: int) -> InboundBatch | None:
-        """The oldest batch, with those behind it as long as they fit into ``maximum`` messages together.
+        """Return the oldest batch, with those behind it as long as they fit into ``maximum`` messages together.
 
         A chunk is never split: a batch is larger than ``maximum`` if one chunk was. None when closed
         and empty.
@@ -87,7 +87,7 @@ class Inbox:
         return self._handed_out(taken)
 
     def renew(self, generation: int, *, redelivered: bool) -> None:
-        """A new connection stands. What older ones left is dropped when the broker sends it again.
+        """Start a new connection. Messages of older ones are dropped when the broker sends them again.
 
         When the broker forgot the session, what waits here is the only copy and stays - but not more than a
         broker may send on one connection, or connections that keep failing would fill the memory.
@@ -108,7 +108,7 @@ class Inbox:
         self._waiting = durable + self._fleeting
 
     def close(self, error: Exception | None = None) -> None:
-        """Nothing more comes: ``get`` hands out what is left, then None or raises the error."""
+        """Close: ``get`` returns what is left, then None or raises the error."""
         self._closed = True
         self._error = error
         self._getters.unpark_all()
@@ -123,7 +123,7 @@ class Inbox:
         return InboundBatch(first.packets, first.generation, first.first, count, first.received)
 
     def _without_room(self, batch: InboundBatch, room: int) -> tuple[InboundBatch, int]:
-        """The batch with only its first ``room`` QoS 0 messages, and how many those are."""
+        """Return the batch with only its first ``room`` QoS 0 messages, and how many those are."""
         packets = []
         fleeting = 0
         for packet in batch.packets:

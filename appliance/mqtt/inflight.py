@@ -1,4 +1,4 @@
-"""What has been sent and not yet acknowledged, in either direction.
+"""Messages that were sent and not yet acknowledged, in either direction.
 
 ``Arrivals`` are the broker's QoS 1 messages: it gets their PUBACKs in arrival order, whatever order we finish them
 in (MQTT 5 §4.6). ``Outgoing`` are ours: at most as many at once as the broker takes, sent again in their original
@@ -31,7 +31,7 @@ class Arrivals:
         self._held: list[tuple[int, int]] = []  # settled out of order: a heap of [first, end)
 
     def __len__(self) -> int:
-        """How many messages the broker waits to have acknowledged."""
+        """Return the number of messages for which the broker waits for an acknowledgement."""
         return len(self._ids)
 
     def add(self, packet_ids: list[int]) -> int:
@@ -86,7 +86,7 @@ class Outgoing:
         self._last_id = 0
 
     def __len__(self) -> int:
-        """Messages that the broker has not acknowledged, sent on this connection or not."""
+        """Return the number of messages that the broker has not acknowledged, sent on this connection or not."""
         return len(self._sent) + len(self._again)
 
     @property
@@ -95,7 +95,7 @@ class Outgoing:
         return 0 if self._again else self._window - len(self._sent)
 
     def free_id(self, taken: Container[int] = ()) -> int:
-        """A packet id that nothing uses; ``taken`` are those of subscriptions under way (§2.2.1)."""
+        """Return a packet id that nothing uses; ``taken`` are those of subscriptions under way (§2.2.1)."""
         waiting = {packet_id for packet_id, _ in self._again}
         while True:
             self._last_id = self._last_id % LAST_PACKET_ID + 1
@@ -107,20 +107,20 @@ class Outgoing:
         self._sent[packet_id] = encoded
 
     def acknowledge(self, packet_id: int) -> bool:
-        """The broker has it; False when nothing of that id is under way on this connection."""
+        """Settle an acknowledged message; return False when nothing of that id is under way on this connection."""
         return self._sent.pop(packet_id, None) is not None
 
     def suspend(self) -> None:
-        """The connection is gone: everything unacknowledged waits for the next one, in its order."""
+        """End the connection: everything unacknowledged waits for the next one, in its order."""
         self._again.extendleft(reversed(self._sent.items()))
         self._sent = {}
         self._window = 0
 
     def resume(self, window: int, *, duplicate: bool, sendable: Callable[[bytes], bool]) -> list[int]:
-        """A connection is there, of a broker that takes ``window`` messages at once.
+        """Start a connection to a broker that takes ``window`` messages at once.
 
         ``duplicate``: the broker kept the session, so what it gets again is marked DUP (§3.3.1.1); of a broker
-        that forgot it these are new messages. Answers the ids given up because it does not take them any more.
+        that forgot it these are new messages. Return the ids that were given up because it does not take them any more.
         """
         self._window = min(window, LAST_PACKET_ID)
         kept: deque[tuple[int, bytes]] = deque()
@@ -134,7 +134,7 @@ class Outgoing:
         return given_up
 
     def due(self) -> Iterator[bytes]:
-        """What of the former connection may be sent now; to be asked again after acknowledgements."""
+        """Yield what of the former connection may be sent now; to be asked again after acknowledgements."""
         while self._again and len(self._sent) < self._window:
             packet_id, encoded = self._again.popleft()
             self._sent[packet_id] = encoded

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 DEAD_FACTOR = 1.5
-"""Silence of this many keep-alive intervals is death; the broker judges us by the same factor."""
+"""After this many silent keep-alive intervals a connection is dead; the broker applies the same factor to us."""
 
 
 class Due(Enum):
-    """What the moment asks for."""
+    """The action that is due."""
 
     NOTHING = "nothing"
     PING = "ping"
@@ -18,10 +18,10 @@ class Due(Enum):
 
 @dataclass(slots=True)
 class KeepAlive:
-    """Bookkeeping of one connection. Times are seconds of any one clock; an interval of 0 switches it off.
+    """The keep-alive timer of one connection. Times are seconds of any clock; an interval of 0 switches it off.
 
-    A ping is due when either direction was quiet for an interval: the broker must hear from us, and a client that
-    only sends would otherwise never learn that nobody listens any more.
+    A ping is due when either direction was quiet for an interval: the broker must receive something, and a client
+    that only sends would otherwise never notice that the peer is gone.
     """
 
     interval: float
@@ -30,30 +30,30 @@ class KeepAlive:
     ping_sent: float | None = None
 
     def sent(self, now: float) -> None:
-        """Bytes were handed to the network."""
+        """Note that bytes were sent."""
         self.last_sent = now
 
     def received(self, now: float) -> None:
-        """Bytes came in: whatever they are, the peer lives."""
+        """Note that bytes were received: whatever they are, the peer is alive."""
         self.last_received = now
         self.ping_sent = None
 
     def pinged(self, now: float) -> None:
-        """A PINGREQ was queued."""
+        """Note that a PINGREQ was queued."""
         self.last_sent = self.ping_sent = now
 
     def next_deadline(self) -> float:
-        """When ``due`` will next say something else than NOTHING; infinite when switched off."""
+        """Return the time at which ``due`` next returns something else than NOTHING; infinite when switched off."""
         if not self.interval:
             return math.inf
         if self.ping_sent is None:
             return min(self.last_sent, self.last_received) + self.interval
-        # The answer gets half an interval at least, also when the ping itself went out late.
+        # The answer gets at least half an interval, even when the ping was sent late.
         patience = self.ping_sent + self.interval * (DEAD_FACTOR - 1)
         return max(patience, self.last_received + self.interval * DEAD_FACTOR)
 
     def due(self, now: float) -> Due:
-        """What to do at this moment."""
+        """Return what to do at this moment."""
         if now < self.next_deadline():
             return Due.NOTHING
         return Due.PING if self.ping_sent is None else Due.DEAD

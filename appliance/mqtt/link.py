@@ -1,4 +1,4 @@
-"""How a client stands with its broker, as a value, and what it has counted."""
+"""The state of a client's connection as a value, and its counters."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -10,7 +10,7 @@ from appliance.mqtt.errors import DisconnectedError
 
 
 class LinkState(Enum):
-    """Where the connection is."""
+    """The states of a connection."""
 
     DOWN = "down"
     CONNECTED = "connected"  # accepted, subscriptions not all granted yet
@@ -21,7 +21,7 @@ class LinkState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A moment of the connection. ``detail`` says why it is down; ``generation`` counts connections from 1."""
+    """A snapshot of the connection. ``detail`` says why it is down; ``generation`` counts connections from 1."""
 
     state: LinkState = LinkState.DOWN
     generation: int = 0
@@ -36,7 +36,7 @@ class Link:
 
 
 class LinkBoard:
-    """The link of this moment, and a place to wait for another."""
+    """The current link, and a way to wait for the next."""
 
     def __init__(self, endpoint: str) -> None:
         self.link = Link()
@@ -44,12 +44,12 @@ class LinkBoard:
         self._waiters = trio.lowlevel.ParkingLot()
 
     def post(self, link: Link) -> None:
-        """Things have changed."""
+        """Publish a new link."""
         self.link = link
         self.stir()
 
     def stir(self) -> None:
-        """Wake all who wait, to look again."""
+        """Wake all waiting tasks to check again."""
         self._waiters.unpark_all()
 
     async def changed(self) -> None:
@@ -70,12 +70,12 @@ class LinkBoard:
             raise self.lost()
 
     def lost(self) -> DisconnectedError:
-        """The error for whoever still wants something."""
+        """Return the error for a call on a closed client."""
         return DisconnectedError(f"no connection to the MQTT broker at {self._endpoint}: {self.link.detail}")
 
 
 class LinkChanges:
-    """Iterates over the link now and after each change; who is slow sees only the newest. Ends after CLOSED."""
+    """Iterates over the link now and after each change; a slow consumer sees only the newest. Ends after CLOSED."""
 
     def __init__(self, board: LinkBoard) -> None:
         self._board = board
@@ -96,10 +96,10 @@ class LinkChanges:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Counts since the client was made; ``waiting`` and ``unacknowledged`` are of this moment."""
+    """Counts since the client was created; ``waiting`` and ``unacknowledged`` are current."""
 
     connections: int
-    taken_over: int  # connections that ended because another client came with our identifier
+    taken_over: int  # connections that ended because another client used our identifier
     received: int
     published: int
     pubacks: int  # sent

@@ -1,4 +1,4 @@
-"""Moves bytes between a stream and a session until the connection ends, and says why it did."""
+"""Move bytes between a stream and a session until the connection ends, and return why it did."""
 
 import contextlib
 import math
@@ -16,14 +16,14 @@ DISCONNECT_SECONDS = 1.0
 MAX_READ_DELAY = 0.005
 MIN_READ_DELAY = 0.00025
 """Seconds for which to leave bytes with the kernel while earlier messages still wait: a broker writes messages one by
-one, and a chunk of some hundred costs half the processor time of as many small ones. Nobody waits longer for it."""
+one, and a chunk of some hundred costs half the processor time of as many small ones. No message waits longer for it."""
 WANTED_BYTES = 24_576
-"""Chunks are kept between half of this and this. Of small messages a Unix socket holds only half as much again: its
-200 KiB are mostly the kernel's own book-keeping. While it is full, the broker waits for us."""
+"""Chunks are kept between half of this and this. A Unix socket holds only half as much again of small messages: its
+200 KiB are mostly overhead of the kernel. While it is full, the broker waits for us."""
 
 
 def next_delay(seconds: float, size: int) -> float:
-    """How long to leave bytes with the kernel after ``seconds`` of it brought a chunk of ``size`` bytes."""
+    """Return how long to leave bytes with the kernel after ``seconds`` of it brought a chunk of ``size`` bytes."""
     if size > WANTED_BYTES:
         return max(seconds / 2, MIN_READ_DELAY)
     if size < WANTED_BYTES // 2:
@@ -33,7 +33,7 @@ def next_delay(seconds: float, size: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class StreamLost:
-    """The stream broke or was closed without a word."""
+    """The stream broke, or was closed without a DISCONNECT."""
 
     detail: str
 
@@ -41,7 +41,7 @@ class StreamLost:
 class Pump:
     """Serves one connection. ``handle`` gets the events of each chunk; it is synchronous and must not raise.
 
-    ``busy`` tells whether what was read before is still waiting, so that there is no hurry to read more.
+    ``busy`` returns whether earlier messages still wait, so that reading more is not urgent.
     """
 
     def __init__(self, session: Session, handle: Callable[[list[Event]], None], busy: Callable[[], bool]) -> None:
@@ -50,7 +50,7 @@ class Pump:
         self._busy = busy
         self._asked = 0  # calls of wake()
         self._done = 0  # calls whose bytes are with the kernel
-        self._torn = False  # a write was cut off: nothing sensible can follow it
+        self._torn = False  # a write was cut off: nothing valid can follow it
         self._over = True
         self._writer = trio.lowlevel.ParkingLot()
         self._flushed = trio.lowlevel.ParkingLot()
@@ -60,7 +60,7 @@ class Pump:
     async def run(self, stream: trio.abc.Stream, connack_deadline: float) -> Ending | StreamLost:
         """Connect the session over the stream and serve it to the end; always closes the stream.
 
-        When cancelled, or told to ``drop``, says goodbye with a DISCONNECT of 0x00: the session stays.
+        When cancelled, or after ``drop``, sends DISCONNECT with 0x00: the session stays.
         """
         ending: Ending | StreamLost = StreamLost("dropped on our side")
         self._over = False
@@ -81,7 +81,7 @@ class Pump:
         return ending
 
     def wake(self) -> None:
-        """The session has something to send."""
+        """Wake the writer: the session has something to send."""
         self._asked += 1
         self._writer.unpark()
         self._acknowledged.unpark()
@@ -100,7 +100,7 @@ class Pump:
     async def _write(self, stream: trio.abc.Stream) -> None:
         try:
             while True:
-                await trio.lowlevel.checkpoint_if_cancelled()  # before bytes are taken that nobody would send
+                await trio.lowlevel.checkpoint_if_cancelled()  # before taking bytes that would not be sent
                 ticket = self._asked
                 data = self._session.data_to_send(trio.current_time())
                 if data:
@@ -110,7 +110,7 @@ class Pump:
                 while self._asked == ticket:
                     await self._writer.park()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return  # the reader finds out as well, and knows what the broker said before
+            return  # the reader notices as well, and has read what the broker sent before
 
     async def _send(self, stream: trio.abc.Stream, data: bytes) -> None:
         self._torn = True
@@ -166,7 +166,7 @@ class Pump:
         return None
 
     async def _disconnect(self, stream: trio.abc.Stream) -> None:
-        """The last bytes - acknowledgements and DISCONNECT - within a second, whoever cancelled us.
+        """Send the last bytes - acknowledgements and DISCONNECT - within a second, even when cancelled.
 
         Then read until the broker closes: a close with unread bytes is a TCP reset, which may overtake what we sent.
         """

@@ -1,11 +1,12 @@
-"""The client's side of an MQTT 5 session, without I/O: bytes and moments in, events and bytes out.
+"""The client's side of an MQTT 5 session, without I/O: bytes and times in, events and bytes out.
 
 One ``Session`` outlives its connections. Each begins with ``connect``; then the shell passes on what it reads
-(``receive_data``), writes what ``data_to_send`` hands it, and calls ``tick`` when ``next_deadline`` has come.
+(``receive_data``), writes what ``data_to_send`` returns, and calls ``tick`` when ``next_deadline`` has come.
 Whatever a peer sends is answered with events; nothing it sends raises.
 
 What a connection may do next is in ``TRANSITIONS``, which packets it may be sent in ``Session._HANDLERS``: all others
-are protocol errors. QoS 2 is not spoken: we subscribe with a maximum of 1, so PUBREC, PUBREL, PUBCOMP have no handler.
+are protocol errors. QoS 2 is not supported: we subscribe with a maximum of 1, so PUBREC, PUBREL and PUBCOMP
+have no handler.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ from appliance.mqtt.terms import BrokerCapabilities, Settings
 
 
 class State(Enum):
-    """Where a session stands with its broker."""
+    """The states of a session's connection."""
 
     DISCONNECTED = "disconnected"
     CONNECTING = "connecting"  # CONNECT is queued or sent
@@ -60,11 +61,11 @@ class State(Enum):
 
 
 class Step(Enum):
-    """What moves it."""
+    """The steps between the states."""
 
     CONNECT = "connect"
     ACCEPTED = "accepted"
-    ENDED = "ended"  # refused, goodbye of either side, protocol failure, silence, stream lost
+    ENDED = "ended"  # refused, DISCONNECT of either side, protocol failure, silence, stream lost
 
 
 TRANSITIONS: dict[tuple[State, Step], State] = {
@@ -72,13 +73,13 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.CONNECTING, Step.ACCEPTED): State.CONNECTED,
     (State.CONNECTING, Step.ENDED): State.DISCONNECTED,
     (State.CONNECTED, Step.ENDED): State.DISCONNECTED,
-    (State.DISCONNECTED, Step.ENDED): State.DISCONNECTED,  # a stream may break after the goodbye
+    (State.DISCONNECTED, Step.ENDED): State.DISCONNECTED,  # a stream may break after DISCONNECT
 }
 
 
 @dataclass(slots=True)
 class Oddities:
-    """Counts of what the peer sent without need and we passed over."""
+    """Counts of what the peer sent needlessly and was ignored."""
 
     unsolicited_acks: int = 0
     overruns: int = 0  # chunks after which more messages were unacknowledged than the receive maximum
@@ -95,7 +96,7 @@ class Session:
         self.limits = BrokerCapabilities()
         self.oddities = Oddities()
         self.outgoing = Outgoing()
-        self.met = False  # the broker accepted us before: never throw its session away again
+        self.met = False  # the broker accepted us before: never discard its session again
         self._framing = Framing(settings.max_packet_size)
         self._arrivals = Arrivals()
         self._requests: dict[int, int] = {}  # SUBSCRIBE and UNSUBSCRIBE under way: packet id -> filters
@@ -126,7 +127,7 @@ class Session:
         self._out = [connect.write()]
 
     def receive_data(self, data: bytes, now: float) -> list[Event]:
-        """What the chunk means. All its messages are in one ``Publishes``; an ``Ending`` comes last."""
+        """Return the events of a chunk. All its messages are in one ``Publishes``; an ``Ending`` comes last."""
         if self.state is State.DISCONNECTED:
             return []
         self._keep_alive.received(now)
@@ -146,21 +147,21 @@ class Session:
 
     @property
     def has_output(self) -> bool:
-        """Whether ``data_to_send`` has something to hand out."""
+        """Whether ``data_to_send`` has something to return."""
         return bool(self._out)
 
     @property
     def overrun(self) -> bool:
-        """Whether the broker has sent more than it may before we acknowledge: better read no further now."""
+        """Whether the broker has sent more than it may before we acknowledge: read no further now."""
         return len(self._arrivals) > self.settings.receive_max
 
     def unheard(self, now: float) -> list[Event]:
-        """As ``tick``, for a shell that has stopped reading: pings are sent, silence means nothing."""
+        """Like ``tick``, for a shell that has stopped reading: pings are sent, silence is ignored."""
         self._keep_alive.received(now)
         return self.tick(now)
 
     def data_to_send(self, now: float) -> bytes:
-        """Everything that is to be written now, and once only; empty when there is nothing."""
+        """Return everything that is to be written now, once; empty when there is nothing."""
         if not self._out:
             return b""
         data = b"".join(self._out)
@@ -169,11 +170,11 @@ class Session:
         return data
 
     def next_deadline(self) -> float:
-        """When ``tick`` wants to be called, in the clock of the ``now`` parameters; infinite for never."""
+        """Return when to call ``tick``, by the clock of the ``now`` parameters; infinite for never."""
         return self._keep_alive.next_deadline()
 
     def tick(self, now: float) -> list[Event]:
-        """Time has passed: queue a PINGREQ, or find the connection dead."""
+        """Handle the passing of time: queue a PINGREQ, or declare the connection dead."""
         if self.state is State.DISCONNECTED:
             return []
         due = self._keep_alive.due(now)
@@ -187,7 +188,7 @@ class Session:
         return []
 
     def connection_lost(self) -> None:
-        """The stream is gone: what is unacknowledged waits for the next connection."""
+        """End the connection: what is unacknowledged waits for the next one."""
         self._step(Step.ENDED)
         self.outgoing.suspend()
         self._keep_alive = KeepAlive(0, 0, 0)
@@ -202,13 +203,13 @@ class Session:
 
     @property
     def room(self) -> int:
-        """How many QoS 1 messages may be published at this moment."""
+        """The number of QoS 1 messages that may be published now."""
         return self.outgoing.room
 
     def publish(self, topic: str, payload: bytes, qos: QoS, *, retain: bool) -> int:
-        """Queue a message; answers its packet id, 0 for QoS 0. The caller is connected and saw ``room``.
+        """Queue a message; return its packet id, 0 for QoS 0. The caller is connected and has checked ``room``.
 
-        Raises ValueError for what cannot be encoded or the broker does not take.
+        Raises ValueError for a message that cannot be encoded or that the broker does not take.
         """
         packet_id = self.outgoing.free_id(self._requests) if qos != QoS.AT_MOST_ONCE else None
         encoded = PublishPacket(topic, payload, qos=qos, retain=retain, packet_id=packet_id).write()
@@ -221,21 +222,21 @@ class Session:
         return packet_id or 0
 
     def subscribe(self, filters: Sequence[TopicFilter]) -> int:
-        """Queue one SUBSCRIBE; answers its packet id, which the ``SubAck`` event names."""
+        """Queue one SUBSCRIBE; return its packet id, which the ``SubAck`` event carries."""
         packet_id = self.outgoing.free_id(self._requests)
         self._request(packet_id, len(filters), SubscribePacket(packet_id, list(filters)).write())
         return packet_id
 
     def unsubscribe(self, patterns: Sequence[str]) -> int:
-        """Queue one UNSUBSCRIBE; answers its packet id, which the ``UnsubAck`` event names."""
+        """Queue one UNSUBSCRIBE; return its packet id, which the ``UnsubAck`` event carries."""
         packet_id = self.outgoing.free_id(self._requests)
         self._request(packet_id, len(patterns), UnsubscribePacket(packet_id, list(patterns)).write())
         return packet_id
 
     def acknowledge(self, generation: int, first: int, count: int) -> int:
-        """Messages ``first`` to ``first + count - 1`` of that connection are done.
+        """Acknowledge messages ``first`` to ``first + count - 1`` of that connection.
 
-        Answers how many PUBACKs that queued: fewer while an older message is not done, none for another connection.
+        Return how many PUBACKs that queued: fewer while an older message is not done, none for another connection.
         """
         if generation != self.generation or self.state is not State.CONNECTED or not count:
             return 0
@@ -273,7 +274,7 @@ class Session:
             self._fail(_protocol_error("a second CONNACK"), events)
 
     def _on_publishes(self, packets: list[PublishPacket], events: list[Event]) -> None:
-        """The hot path: judged in whole runs, one by one only when something is wrong."""
+        """The hot path: checked in whole runs, one by one only when something is wrong."""
         ids = [packet.packet_id for packet in packets]
         if None in ids:
             ids = [packet_id for packet_id in ids if packet_id is not None]
@@ -302,7 +303,7 @@ class Session:
         events.append(Publishes(packets, first, len(ids)))
 
     def _sound_part(self, packets: list[PublishPacket]) -> tuple[list[PublishPacket], FramingFault | None]:
-        """The messages before the first that is a protocol violation, and the violation."""
+        """Return the messages before the first that is a protocol violation, and the violation."""
         free = self.settings.receive_max + self.settings.tolerance - len(self._arrivals)
         for index, packet in enumerate(packets):
             free -= packet.packet_id is not None
@@ -319,7 +320,7 @@ class Session:
             events.append(PubAcks(known))
 
     def _on_answers(self, packets: list[SubAckPacket | UnsubAckPacket], events: list[Event]) -> None:
-        """To SUBSCRIBE and UNSUBSCRIBE; one that answers nothing is passed over."""
+        """Handle answers to SUBSCRIBE and UNSUBSCRIBE; one that answers nothing is ignored."""
         for packet in packets:
             asked = self._requests.pop(packet.packet_id, None)
             if asked is None:
@@ -332,7 +333,7 @@ class Session:
                 events.append(SubAck(packet) if isinstance(packet, SubAckPacket) else UnsubAck(packet))
 
     def _on_pingresps(self, packets: list[PingRespPacket], events: list[Event]) -> None:
-        """Nothing to do: any received byte has already ended the wait for it."""
+        """Do nothing: any received byte has already ended the wait for it."""
 
     def _on_disconnect(self, packets: list[DisconnectPacket], events: list[Event]) -> None:
         self.connection_lost()
@@ -371,7 +372,7 @@ def _protocol_error(detail: str) -> FramingFault:
 
 
 def _publish_fault(packet: PublishPacket, free: int) -> FramingFault | None:
-    """What is wrong with a message when ``free`` more may be unacknowledged after it."""
+    """Return what is wrong with a message when ``free`` more may be unacknowledged after it."""
     if packet.qos == QoS.EXACTLY_ONCE:
         return FramingFault(DisconnectReasonCode.QOS_NOT_SUPPORTED, "a QoS 2 message, subscribed with at most 1")
     if packet.packet_id == 0:

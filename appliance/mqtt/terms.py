@@ -1,4 +1,4 @@
-"""What the two sides of a connection tell each other about themselves: our CONNECT, the broker's CONNACK."""
+"""The limits of a connection that both sides announce: our CONNECT, the broker's CONNACK."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from appliance.mqtt.framing import PROTOCOL_MAX_PACKET
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What we tell the broker in CONNECT. Intervals are seconds, ``max_packet_size`` bytes.
+    """What we announce in CONNECT. Intervals are seconds, ``max_packet_size`` bytes.
 
-    ``tolerance`` we do not tell: how many messages beyond ``receive_max`` are taken before it is a protocol error.
+    ``tolerance`` is not announced: how many messages beyond ``receive_max`` are taken before it is a protocol error.
     """
 
     identifier: str
@@ -36,7 +36,7 @@ class BrokerCapabilities:
 
     @classmethod
     def of(cls, connack: ConnAckPacket) -> "BrokerCapabilities":
-        """The limits that a CONNACK states, the protocol's own where it is silent."""
+        """Return the limits that a CONNACK states, the protocol's defaults where it states none."""
         return cls(
             receive_max=connack.receive_max,
             max_packet_size=connack.max_packet_size or PROTOCOL_MAX_PACKET,
@@ -45,7 +45,7 @@ class BrokerCapabilities:
         )
 
     def objection(self, encoded: bytes) -> str | None:
-        """Why this PUBLISH must not be sent to the broker, or None when it may."""
+        """Return why this PUBLISH must not be sent to the broker, or None when it may."""
         if len(encoded) > self.max_packet_size:
             return f"the packet has {len(encoded)} bytes, the broker takes at most {self.max_packet_size}"
         if (encoded[0] >> 1) & 3 > self.max_qos:

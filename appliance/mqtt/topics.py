@@ -1,7 +1,7 @@
 """Topic grammar: device topics, topic names and topic filters, as pure functions.
 
-Enters: text as it came in. Leaves: a ``DeviceTopic``, a ``Refusal`` whose detail says how to mend it, or a truth.
-Never: I/O, or a judgement about who may publish.
+Enters: text as received. Leaves: a ``DeviceTopic``, a ``Refusal`` whose detail says how to correct it, or a boolean.
+Never: I/O, or a decision about who may publish.
 """
 
 import difflib
@@ -37,7 +37,7 @@ _SHOWN = 40
 
 
 class DeviceTopic(msgspec.Struct, frozen=True, gc=False):
-    """Who speaks, and what kind of message it is."""
+    """The sender of a message, and its kind."""
 
     tenant_id: str
     device_id: str
@@ -45,7 +45,7 @@ class DeviceTopic(msgspec.Struct, frozen=True, gc=False):
 
 
 def parse(topic: str) -> DeviceTopic | Refusal:
-    """The parts of a device topic, or ``BAD_TOPIC_FORMAT`` with the wrong segment and its mend."""
+    """Return the parts of a device topic, or ``BAD_TOPIC_FORMAT`` with the wrong segment and its correction."""
     match = _DEVICE_TOPIC.fullmatch(topic)
     if match is None:
         return Refusal(Reason.BAD_TOPIC_FORMAT, _mistake(topic))
@@ -54,12 +54,12 @@ def parse(topic: str) -> DeviceTopic | Refusal:
 
 
 def valid_id(text: str) -> bool:
-    """Whether the text may be a tenant or device id: 1-64 of ``A-Za-z0-9._-``, not starting with ``.``."""
+    """Return whether the text may be a tenant or device id: 1-64 of ``A-Za-z0-9._-``, not starting with ``.``."""
     return _IDENTIFIER.fullmatch(text) is not None
 
 
 def filter_matches(topic_filter: str, topic: str) -> bool:
-    """Whether a valid filter takes the topic (MQTT 5 §4.7).
+    """Return whether a valid filter takes the topic (MQTT 5 §4.7).
 
     Of a shared subscription, ``$share/{group}/{filter}``, it is the filter behind the group that counts.
     """
@@ -79,7 +79,7 @@ def filter_matches(topic_filter: str, topic: str) -> bool:
 
 
 def filter_mistake(topic_filter: str) -> str | None:
-    """What is wrong with a topic filter, or None when a broker must take it (MQTT 5 §4.7.1, §4.8.2)."""
+    """Return what is wrong with a topic filter, or None when a broker must take it (MQTT 5 §4.7.1, §4.8.2)."""
     mistake = _text_mistake(topic_filter, "filter")
     if mistake is not None:
         return mistake
@@ -100,7 +100,7 @@ def filter_mistake(topic_filter: str) -> str | None:
 
 
 def name_mistake(topic: str) -> str | None:
-    """What is wrong with a topic to publish to, or None when it is a topic name (MQTT 5 §4.7.1, §4.7.3)."""
+    """Return what is wrong with a topic to publish to, or None when it is a topic name (MQTT 5 §4.7.1, §4.7.3)."""
     mistake = _text_mistake(topic, "topic")
     if mistake is None and ("+" in topic or "#" in topic):
         return "a topic to publish to holds no `+` or `#`"
@@ -108,7 +108,7 @@ def name_mistake(topic: str) -> str | None:
 
 
 def shown(text: str) -> str:
-    """The text between back-ticks, shortened, with nothing in it that could disturb a terminal or a log."""
+    """Return the text between back-ticks, shortened, with nothing in it that could disturb a terminal or a log."""
     cut = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
     return f"`{''.join(c if c.isprintable() and c != '`' else ascii(c)[1:-1] for c in cut)}`"
 
@@ -130,7 +130,7 @@ def _text_mistake(text: str, noun: str) -> str | None:
 
 
 def _mistake(topic: str) -> str:
-    """Why this is no device topic: the first thing wrong from the left, and what it should be."""
+    """Return why this is no device topic: the first thing wrong from the left, and what it should be."""
     size = len(topic.encode(errors="surrogatepass"))
     if size > MAX_BYTES:
         return f"the topic is {size} bytes long, at most {MAX_BYTES} are taken"

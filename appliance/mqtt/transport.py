@@ -12,19 +12,19 @@ KEEPALIVE_PROBES = 4
 SEND_BUFFER_BYTES = 1024 * 1024
 """As much as the kernel allows (often 416 KiB). While publishers keep Mosquitto busy it reads one PUBACK of ours for
 eight messages of theirs. With the default of 208 KiB some 48,000 fill the socket; then we may not write before three
-quarters of them are read: a third of a second in which nothing is taken in."""
+quarters of them are read: a third of a second in which nothing is received."""
 
 
 class Transport(Protocol):
-    """Where a broker is, and how to get there."""
+    """The address of a broker, and how to connect to it."""
 
     @property
     def name(self) -> str:
-        """The endpoint as people write it; no secrets in it."""
+        """The endpoint as people write it; without secrets."""
         ...
 
     async def open(self) -> trio.abc.Stream:
-        """A new stream. Raises OSError when there is none; the caller sets the deadline."""
+        """Return a new stream. Raises OSError when there is none; the caller sets the deadline."""
         ...
 
 
@@ -42,7 +42,7 @@ class Tcp:
         return f"{host}:{self.port}"
 
     async def open(self) -> trio.SocketStream:
-        """A connected stream; trio has set TCP_NODELAY on it."""
+        """Return a connected stream; trio has set TCP_NODELAY on it."""
         stream = await trio.open_tcp_stream(self.hostname, self.port)
         # MQTT's own keep-alive is what counts; this is for a client that has switched it off.
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -64,7 +64,7 @@ class Unix:
         return self.path
 
     async def open(self) -> trio.SocketStream:
-        """A connected stream."""
+        """Return a connected stream."""
         stream = await trio.open_unix_socket(self.path)
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         return stream

@@ -1,5 +1,5 @@
-"""How services live: started in order, watched while they run, stopped in reverse.
+"""Running services: started in order, watched while they run, stopped in reverse.
 
-Enters: services, each ``async def run(*, task_status)``. Leaves: their status, for whoever looks. Never: knowledge of
-what a service does.
+Enters: services, each ``async def run(*, task_status)``. Leaves: their status. Never: knowledge of what a service
+does.
 """

@@ -1,11 +1,11 @@
-"""What a service says of itself while it runs: what it does now, what it has done, what went wrong last.
+"""The record that a service keeps of itself while it runs: what it does now, its rounds, its last error.
 
-Written by the service, read by the System page whenever somebody looks. A chore that wakes now and then says
-``activity().did()`` after a round, ``failed(error)`` when it was put off, and ``rests(seconds)`` before it sleeps. What
-runs for every message says nothing here: its figures are there anyway, and the supervisor tells the tree where.
+Written by the service, read by the System page on request. Periodic work calls ``activity().did()`` after a round,
+``failed(error)`` when a round failed, and ``rests(seconds)`` before it sleeps. Code that runs for every message records
+nothing here: its metrics exist anyway, and the supervisor gives the tree a reporter that reads them.
 
 The record belongs to a service and is found by its tasks through a context variable, as structlog's is: a dozen
-constructors need not hand it on. Outside of a service whatever is said is said to nobody.
+constructors need not pass it on. Outside a service, a record that nobody reads is used.
 """
 
 import time
@@ -19,7 +19,7 @@ class Activity:
 
     def __init__(self) -> None:
         self.rounds = 0
-        """Things done, whatever the service does."""
+        """Number of things done; what they are depends on the service."""
         self.failing = False
         """Whether the last round failed."""
         self.last_error: str | None = None
@@ -28,26 +28,26 @@ class Activity:
         self._wakes_at: float | None = None
 
     def doing(self, words: str) -> None:
-        """From now on the service does this."""
+        """Record what the service does from now on."""
         self._doing, self._wakes_at = words, None
 
     def rests(self, seconds: float) -> None:
-        """Nothing to do for ``seconds``."""
+        """Record that the service sleeps for ``seconds``."""
         self._doing, self._wakes_at = None, time.monotonic() + seconds
 
     def did(self, count: int = 1) -> None:
-        """So many things are done; all is well."""
+        """Record a successful round of ``count`` things."""
         self.rounds += count
         self.failing = False
 
     def failed(self, error: BaseException | str) -> None:
-        """A round failed; the service goes on by itself."""
+        """Record a failed round; the service goes on by itself."""
         self.failing = True
         self.last_error = str(error).strip().partition("\n")[0] or type(error).__name__
         self.last_error_at = time.time()
 
     def words(self) -> str | None:
-        """What it does now; None if it does not tell."""
+        """Return what it does now; None if it was not recorded."""
         if self._wakes_at is None:
             return self._doing
         left = max(0, round(self._wakes_at - time.monotonic()))
@@ -55,7 +55,7 @@ class Activity:
 
 
 def in_words(seconds: float) -> str:
-    """A span in at most two units: ``8 s``, ``3 min 12 s``, ``12 d 4 h``."""
+    """Return a duration in at most two units: ``8 s``, ``3 min 12 s``, ``12 d 4 h``."""
     rest = max(0, int(seconds))
     parts: list[str] = []
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
@@ -71,10 +71,10 @@ _current: ContextVar[Activity | None] = ContextVar("activity", default=None)
 
 
 def activity() -> Activity:
-    """The record of the service that this runs in; one that nobody reads, where there is none."""
+    """Return the record of the service that this runs in; outside a service, one that nobody reads."""
     return _current.get() or Activity()
 
 
 def enter(record: Activity) -> None:
-    """Make ``record`` that of the current task and of all it will start."""
+    """Make ``record`` the record of the current task and of all tasks it starts."""
     _current.set(record)

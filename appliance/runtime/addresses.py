@@ -1,4 +1,4 @@
-"""The addresses under which other machines reach this one."""
+"""The addresses at which other machines reach this one."""
 
 import ipaddress
 import re
@@ -8,7 +8,7 @@ _LOCAL = re.compile(r"\|--\s+(\d+\.\d+\.\d+\.\d+)\s*\n\s*/32 host LOCAL")
 
 
 def lan_addresses() -> list[str]:
-    """IPv4 addresses of this machine that others can use, as the kernel's table has them; else the loopback's."""
+    """Return the IPv4 addresses at which others reach this machine, from the kernel's table; else the loopback."""
     try:
         table = Path("/proc/net/fib_trie").read_text()
     except OSError:

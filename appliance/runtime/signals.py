@@ -1,4 +1,4 @@
-"""The wish to stop, as the operating system tells it: SIGTERM and SIGINT."""
+"""Requests to stop from the operating system: SIGTERM and SIGINT."""
 
 import os
 import signal
@@ -11,11 +11,11 @@ from appliance.runtime.activity import activity
 log = structlog.get_logger(__name__)
 
 ONE_WISH_SECONDS = 0.4
-"""Signals this close together are one: a process group is told by the terminal and by make at once."""
+"""Signals within this many seconds count as one: the terminal and make both signal a process group."""
 
 
 class StopSignal:
-    """The wish to stop: the first signal drains, a second one ends the process on the spot."""
+    """A request to stop: the first signal drains, a second one ends the process at once."""
 
     def __init__(self, everything: trio.CancelScope) -> None:
         self._everything = everything
@@ -24,7 +24,7 @@ class StopSignal:
         self._first = 0.0
 
     async def wait(self) -> None:
-        """Return when somebody asked the process to stop."""
+        """Return when the process was asked to stop."""
         self._waited_for = True
         await self._asked.wait()
 
@@ -39,8 +39,8 @@ class StopSignal:
                     continue
                 log.info("stopping", signal=signal.Signals(number).name)
                 if self._asked.is_set():
-                    os._exit(128 + number)  # the kernel tells the children: PR_SET_PDEATHSIG
+                    os._exit(128 + number)  # the kernel signals the children: PR_SET_PDEATHSIG
                 self._first = now
                 self._asked.set()
-                if not self._waited_for:  # still starting: nothing was promised yet, so nothing is drained
+                if not self._waited_for:  # still starting: nothing was accepted yet, so nothing is drained
                     self._everything.cancel()

@@ -1,6 +1,6 @@
-"""The tasks below a task, as Trio knows them: which nurseries it has opened, what runs there and where it waits.
+"""The tasks below a task, as Trio knows them: the nurseries it has opened, what runs there and where it waits.
 
-Nobody has to report anything for this, so it cannot be wrong; it costs some microseconds a task when somebody looks.
+Nothing has to be reported for this, so it cannot be wrong; reading it costs some microseconds a task.
 """
 
 from collections import Counter
@@ -11,9 +11,9 @@ import trio
 
 OURS = "appliance."
 MAX_DEPTH = 4
-"""Levels of nurseries that are followed."""
+"""Depth of nested nurseries that are read."""
 MAX_TASKS = 500
-"""Tasks of a nursery that are looked at: a dashboard may have thousands of connections."""
+"""Tasks of a nursery that are read: a dashboard may have thousands of connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class InnerTask:
 
 
 def inner_tasks(task: trio.lowlevel.Task, deepest: int = MAX_DEPTH) -> tuple[InnerTask, ...]:
-    """What runs in the nurseries of ``task``; tasks that do the same are counted, not repeated."""
+    """Return what runs in the nurseries of ``task``; tasks that do the same are counted, not repeated."""
     if deepest == 0:
         return ()
     found = Counter(
@@ -37,7 +37,7 @@ def inner_tasks(task: trio.lowlevel.Task, deepest: int = MAX_DEPTH) -> tuple[Inn
 
 
 def whereabouts(task: trio.lowlevel.Task) -> str:
-    """The innermost function of ours in which the task waits; if it is in none of ours, the library's it began with."""
+    """Return the innermost function of ours in which the task waits, else the library function it began with."""
     ours = outermost = ""
     for frame, _ in task.iter_await_frames():
         outermost = outermost or frame.f_code.co_qualname

@@ -3,9 +3,9 @@
 The supervisor's own tool. A service is ``async def run(*, task_status)``; it ends when cancelled. One that ends by
 itself, or raises, ends the whole tree: its error leaves through the nursery.
 
-What the tree says of a service comes from three places, none of which costs a message anything: its
-:class:`Report`, asked for by whoever looks; its :mod:`appliance.runtime.activity`, where chores note
-what they do; and Trio itself, which knows the tasks that run below it and where each of them waits.
+The status of a service comes from three places, none of which costs anything per message: its :class:`Report`, made on
+request; its :mod:`appliance.runtime.activity`, in which periodic work records what it does; and Trio itself, which
+knows the tasks that run below it and where each of them waits.
 """
 
 import time
@@ -30,37 +30,37 @@ Value = TypeVar("Value")
 RATE_SAMPLES = 11
 """Samples of a service's count, one a second as a rule: rates are means over ten seconds."""
 ORDERLY_SECONDS = 3.0
-"""What stopping one service after the other may take."""
+"""Seconds for stopping one service after the other."""
 NEARLY_FULL = 0.5
-"""A queue filled to this share is behind."""
+"""A service whose queue is filled to this share is behind."""
 
 
 class ServiceState(StrEnum):
-    """How a service is."""
+    """The states of a service."""
 
     STARTING = "starting"
     RUNNING = "running"
     BEHIND = "behind"
     """Its queue is filling."""
     FAILING = "failing"
-    """What it tried last went wrong; it tries again by itself."""
+    """Its last round failed; it tries again by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a service says when it is asked; what it does not know is None."""
+    """What a service reports on request; what it does not know is None."""
 
     doing: str | None = None
     kind: str = ""
-    """A word beside its name: a version, a port."""
+    """Shown beside its name: a version, a port."""
     count: float | None = None
-    """Things done since the start; a rate is made of it."""
+    """Things done since the start; the rate is computed from it."""
     waiting: int | None = None
-    """Things that wait for it, of at most ``room``."""
+    """Things that wait for it, at most ``room``."""
     room: int | None = None
     restarts: int = 0
     trouble: str | None = None
-    """What is wrong just now."""
+    """What is wrong now; None if nothing is."""
     last_error: str | None = None
 
 
@@ -69,7 +69,7 @@ Reporter = Callable[[], Report]
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """One service as it is now. Times are seconds since 1970, ``rate`` is things a second."""
+    """The current status of one service. Times are seconds since 1970, ``rate`` is things a second."""
 
     name: str
     state: ServiceState
@@ -104,7 +104,7 @@ class Service:
         self._samples: deque[tuple[float, float]] = deque(maxlen=RATE_SAMPLES)
 
     def may_end(self) -> None:
-        """From now on the service may end by itself: somebody asked it to."""
+        """Allow the service to end by itself: it was asked to."""
         self.stopping = True
 
     async def stop(self) -> None:
@@ -114,13 +114,13 @@ class Service:
         await self.done.wait()
 
     def sample(self, now: float) -> None:
-        """Note how much is done by ``now`` (monotonic)."""
+        """Record how much is done at ``now`` (monotonic seconds)."""
         report = self._ask()
         if report.count is not None:
             self._samples.append((now, report.count))
 
     def status(self) -> ServiceStatus:
-        """How it is now."""
+        """Return the current status."""
         report = self._ask()
         error = report.trouble or report.last_error or self.activity.last_error
         return ServiceStatus(
@@ -168,11 +168,11 @@ class Tree:
         self.since = time.time()
 
     def status(self) -> list[ServiceStatus]:
-        """The services that run, in the order of their start."""
+        """Return the services that run, in the order of their start."""
         return [service.status() for service in self._services]
 
     def sample(self, now: float) -> None:
-        """Note how much every service has done by ``now`` (monotonic), for the rates."""
+        """Record how much every service has done at ``now`` (monotonic seconds), for the rates."""
         for service in self._services:
             service.sample(now)
 
@@ -219,7 +219,7 @@ class Tree:
     async def drain(self) -> None:
         """Stop what still runs, the last started first; after ORDERLY_SECONDS all that is left at once.
 
-        Services that wait for a database that does not answer take a while each, and order is of no use to them.
+        Services that wait for a database that does not answer take a while each, and do not depend on the order.
         """
         services = tuple(reversed(self._services))
         with trio.move_on_after(ORDERLY_SECONDS):

@@ -1,6 +1,6 @@
-"""How a simulated device behaves: what it says next, and how long it is silent after that. Pure and seeded.
+"""The behaviours of simulated devices: the next message, and how long the device is silent after it. Pure and seeded.
 
-Seconds here are the fleet's own time, which the shell plays at the rate it was asked for.
+Seconds here are the fleet's own time, which the shell replays at the requested rate.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class Behaviour(StrEnum):
     NORMAL = "normal"  # a reading a second, a heartbeat now and then
     NOISY = "noisy"  # bursts far above its rate, with spikes in its values
     DYING = "dying"  # its battery runs down, readings grow rare, then silence until somebody changes the battery
-    FLAPPING = "flapping"  # announces itself, speaks for seconds, says goodbye, and again
+    FLAPPING = "flapping"  # sends online, readings for some seconds, offline, and again
     MALFORMED = "malformed"  # nothing it sends can be accepted
     NEW = "new"  # each message comes from a device that was never seen
 
@@ -44,13 +44,13 @@ class SimulatedDevice(Protocol):
     """One device, or a source of ever new ones."""
 
     def speak(self, now: float) -> tuple[SimulatedMessage, float]:
-        """The next message, at ``now`` (seconds since 1970), and the seconds until the one after it."""
+        """Return the next message, at ``now`` (seconds since 1970), and the seconds until the one after it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedIdentity:
-    """Who a device is. ``run`` marks the run, so that what must be new is new each time."""
+    """The identity of a device. ``run`` marks the run, so that new devices are new in each run."""
 
     tenant: str
     name: str
@@ -67,24 +67,24 @@ class _Voice:
         self._seq = -1
 
     def speaker(self, now: float) -> Speaker:
-        """Itself, about to publish one message more."""
+        """Return the speaker of its next message."""
         self._seq += 1
         return Speaker(self.identity.tenant, self.identity.name, self._seq, round(now * 1000))
 
     def telemetry(self, now: float, spike: float = 0.0) -> SimulatedMessage:
-        """A reading; ``spike`` is added to the temperature."""
+        """Return a reading; ``spike`` is added to the temperature."""
         speaker = self.speaker(now)
         temperature, humidity = self.climate.read(now)
         body = speaker.body(temperature=round(temperature + spike, 2), humidity=humidity, battery=self.battery.read())
         return SimulatedMessage(speaker.topic(), body, speaker.ts, speaker.seq)
 
     def heartbeat(self, now: float) -> SimulatedMessage:
-        """A sign of life without values."""
+        """Return a heartbeat without values."""
         speaker = self.speaker(now)
         return SimulatedMessage(speaker.topic(Kind.HEARTBEAT), speaker.body(), speaker.ts, speaker.seq)
 
     def status(self, now: float, word: str) -> SimulatedMessage:
-        """The birth or the farewell message."""
+        """Return a status message: ``online`` or ``offline``."""
         speaker = self.speaker(now)
         return SimulatedMessage(speaker.topic(Kind.STATUS), word.encode(), None, speaker.seq)
 
@@ -161,7 +161,7 @@ class Flapping:
 
 
 class Malformed:
-    """Goes through the catalogue of what is refused, a message every 2 s, starting anywhere in it."""
+    """Sends every refused message of the catalogue, one every 2 s, starting anywhere in it."""
 
     def __init__(self, identity: SimulatedIdentity, random: Random) -> None:
         self._voice = _Voice(identity, random, Battery(FULL_VOLTS, drain=0))

@@ -1,4 +1,4 @@
-"""The fleet: which devices there are, and in which order they speak. Pure and seeded."""
+"""The fleet: its devices, and the order in which they send. Pure and seeded."""
 
 import heapq
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ DEFAULT_MIX: Mapping[Behaviour, float] = {
 
 
 def parse_mix(text: str) -> dict[Behaviour, float]:
-    """Weights from ``normal=80,noisy=5``; what is not named is not there. ValueError says what is wrong."""
+    """Weights from ``normal=80,noisy=5``; behaviours not named have no devices. Raises ValueError."""
     weights: dict[Behaviour, float] = {}
     for part in text.split(","):
         name, equals, number = part.strip().partition("=")
@@ -36,7 +36,7 @@ def parse_mix(text: str) -> dict[Behaviour, float]:
 
 
 def deal(mix: Mapping[Behaviour, float], devices: int) -> list[Behaviour]:
-    """A behaviour for each of ``devices``, in proportion; each one of the mix at least once if there is room."""
+    """Return a behaviour for each of ``devices``, in proportion; each one of the mix at least once if there is room."""
     wanted = [behaviour for behaviour in Behaviour if mix.get(behaviour, 0) > 0]
     wanted.sort(key=lambda behaviour: -mix[behaviour])
     total = sum(mix[behaviour] for behaviour in wanted)
@@ -73,7 +73,7 @@ class Fleet:
         return self._due[0][0]
 
     def speak(self, now: float) -> tuple[int, SimulatedMessage]:
-        """The number of the device whose turn it is, and its message, at ``now`` (seconds since 1970)."""
+        """Return the number of the device whose turn it is, and its message, at ``now`` (seconds since 1970)."""
         due, index = self._due[0]
         message, pause = self._devices[index].speak(now)
         heapq.heapreplace(self._due, (due + pause, index))

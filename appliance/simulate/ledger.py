@@ -1,4 +1,4 @@
-"""The publisher's own book: one line of JSON for each message that the broker acknowledged, to hold against a table."""
+"""The publisher's ledger: a line of JSON for each acknowledged message, to compare with the database."""
 
 from typing import IO
 
@@ -8,7 +8,7 @@ from appliance.simulate.devices import SimulatedMessage
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """An acknowledged message. ``ts``: its own time in milliseconds since 1970; ``refusal``: the reason it earns."""
+    """An acknowledged message. ``ts``: its own time in milliseconds since 1970; ``refusal``: the reason it is due."""
 
     topic: str
     ts: int | None
@@ -24,11 +24,11 @@ class Ledger:
         self._encode = msgspec.json.Encoder().encode
 
     def record(self, message: SimulatedMessage) -> None:
-        """Write a message down."""
+        """Append a message."""
         refusal = None if message.refusal is None else message.refusal.value
         self._file.write(self._encode(Entry(message.topic, message.ts, message.seq, refusal)) + b"\n")
 
 
 def read(data: bytes) -> list[Entry]:
-    """The entries of a ledger's content."""
+    """Return the entries of a ledger's content."""
     return [msgspec.json.decode(line, type=Entry) for line in data.splitlines()]

@@ -1,4 +1,4 @@
-"""What became of the messages of a run: counted here, shown while it runs and at its end. Pure."""
+"""Counts of the outcomes of a run's messages, shown while it runs and at its end. Pure."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from appliance.simulate.devices import Behaviour, SimulatedMessage
 
 @dataclass(slots=True)
 class OutcomeCounts:
-    """Counts of one run. ``refused`` is by the broker's word, ``expected`` by the reason that a message earns."""
+    """Counts of one run. ``refused`` is by the broker's reason code, ``expected`` by the appliance's reason."""
 
     sent: int = 0
     acknowledged: int = 0
@@ -19,19 +19,19 @@ class OutcomeCounts:
     spoken: Counter[Behaviour] = field(default_factory=Counter)
 
     def send(self, behaviour: Behaviour) -> None:
-        """A message goes out."""
+        """Count a sent message."""
         self.sent += 1
         self.spoken[behaviour] += 1
 
     def acknowledge(self, message: SimulatedMessage) -> None:
-        """The broker has it."""
+        """Count a message that the broker acknowledged."""
         self.acknowledged += 1
         if message.refusal is not None:
             self.expected[message.refusal] += 1
 
-    def refuse(self, word: str, count: int = 1) -> None:
-        """The broker does not take them."""
-        self.refused[word] += count
+    def refuse(self, code: str, count: int = 1) -> None:
+        """Count messages that the broker refused."""
+        self.refused[code] += count
 
     @property
     def open(self) -> int:
@@ -44,12 +44,12 @@ class OutcomeCounts:
         return self.acknowledged / self.seconds if self.seconds else 0.0
 
     def progress(self) -> str:
-        """One line for a terminal while it runs."""
+        """Return one line for a terminal while it runs."""
         line = f"{self.seconds:6.1f} s  {self.sent:,} sent  {self.acknowledged:,} acknowledged  {self.rate:,.0f}/s"
         return f"{line}  {self.refused.total():,} refused by the broker" if self.refused else line
 
     def summary(self) -> str:
-        """A few lines for people at the end."""
+        """Return a few lines for people at the end."""
         answered = f"{self.acknowledged:,} acknowledged by the broker ({self.rate:,.0f}/s)"
         lines = [
             f"{self.sent:,} messages sent in {self.seconds:.1f} s, {answered}",

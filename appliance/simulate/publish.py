@@ -1,8 +1,8 @@
 """The shell of the simulator: connections to the broker, and the fleet's messages sent through them on time.
 
 A device always speaks through the same connection, so its messages arrive in order. What is due at one moment is
-published in groups. The broker tells how many of a group it refused, not which; so only the last message of a group may
-have a topic that it has not taken before.
+published in groups. The broker reports how many of a group it refused, not which; so only the last message of a group
+may have a topic that it has not accepted before.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ SESSION_SECONDS = 3600
 """How long the broker keeps our session: a message that was under way when it went down is sent again, marked so."""
 
 ACKNOWLEDGE_SECONDS = 30.0
-"""How long the last messages may take to be acknowledged after the last one was sent."""
+"""Seconds to wait for acknowledgements after the last message was sent."""
 
 MOMENT_MESSAGES = 512
 """Messages of one moment at most: bounds what is in memory, and how long the connections wait for one another."""
@@ -31,7 +31,7 @@ MOMENT_MESSAGES = 512
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
-    """Where to publish, and as whom."""
+    """The broker's address, and the user to publish as."""
 
     host: str
     port: int
@@ -39,7 +39,7 @@ class BrokerAddress:
     password: str | None = None
 
     def client(self, identifier: str, session_seconds: int = SESSION_SECONDS) -> Client:
-        """A client that comes back after an interruption, within ``session_seconds`` with the session it had."""
+        """Return a client that comes back after an interruption, within ``session_seconds`` with the session it had."""
         return Client(
             self.host,
             self.port,
@@ -52,7 +52,7 @@ class BrokerAddress:
 
 
 class Publisher:
-    """One run of a fleet. ``counts`` is up to date at every moment; ``on_acknowledged`` gets what the broker took."""
+    """One run of a fleet. ``counts`` is always current; ``on_acknowledged`` gets what the broker acknowledged."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Publisher:
         self._started = 0.0
 
     def stop(self) -> None:
-        """Send no more; what is under way is still waited for."""
+        """Send no more, and wait for the acknowledgements that are due."""
         self._stopped.set()
         self._give_up_in(self._acknowledge_seconds)
 
@@ -80,13 +80,13 @@ class Publisher:
         self._waiting.deadline = min(self._waiting.deadline, trio.current_time() + seconds)
 
     def look(self) -> OutcomeCounts:
-        """The counts with the time brought up to now."""
+        """Return the counts with the time brought up to now."""
         if self._started:
             self.counts.seconds = trio.current_time() - self._started
         return self.counts
 
     async def run(self, broker: BrokerAddress, connections: int, run: str) -> OutcomeCounts:
-        """Publish until the schedule is over or ``stop``; the counts at the end.
+        """Publish until the schedule is over or ``stop``; return the counts.
 
         Raises ConnectError when the broker cannot be reached or refuses us at the start; later it is waited for, but
         not for longer than the schedule's duration and the time for the last acknowledgements.
@@ -122,7 +122,7 @@ class Publisher:
                         await lane.send(group)
 
     def _due(self) -> float | None:
-        """When the next message leaves, by Trio's clock; None when the run is over."""
+        """Return when the next message leaves, by Trio's clock; None when the run is over."""
         sent = self.counts.sent
         due = self._schedule.due(sent, self._fleet.due)
         if self._stopped.is_set() or self._schedule.over(sent, max(due, trio.current_time() - self._started)):
@@ -130,7 +130,7 @@ class Publisher:
         return self._started + due
 
     def _moment(self, lanes: int) -> list[list[SimulatedMessage]]:
-        """What is due by now, for each lane; counted as sent."""
+        """Return what is due by now, for each lane; counted as sent."""
         groups: list[list[SimulatedMessage]] = [[] for _ in range(lanes)]
         now = trio.current_time()
         for _ in range(MOMENT_MESSAGES):
@@ -153,7 +153,7 @@ class Publisher:
                         self.on_acknowledged(message)
 
     async def _settle(self, client: Client, group: list[SimulatedMessage]) -> list[SimulatedMessage]:
-        """Publish a group; those that the broker acknowledged."""
+        """Publish a group; return the messages that the broker acknowledged."""
         try:
             await client.publish_many([(message.topic, message.payload) for message in group])
         except NegativeAckError as refusal:
@@ -165,7 +165,7 @@ class Publisher:
 
 
 def _parts(group: Sequence[SimulatedMessage], taken: Container[str]) -> Iterator[list[SimulatedMessage]]:
-    """The group cut behind each message whose topic is not among the ``taken``; looks at them as it goes."""
+    """Yield the group cut behind each message whose topic is not among the ``taken``; looks at them as it goes."""
     part: list[SimulatedMessage] = []
     for message in group:
         part.append(message)

@@ -1,4 +1,4 @@
-"""Messages that must not be accepted: one example for each reason that a message alone can earn.
+"""Messages that must not be accepted: one example for each reason that depends on the message alone.
 
 ``CATALOGUE`` is in the order of the checks. A device need not be registered in any way for these.
 """
@@ -18,7 +18,7 @@ LONG_AGO = "2021-03-01T12:00:00Z"
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Who publishes: the ids of its topic, a number for each message, and the time in milliseconds since 1970."""
+    """The sender of a message: the ids of its topic, a sequence number, and the time in milliseconds since 1970."""
 
     tenant: str
     device: str
@@ -26,17 +26,17 @@ class Speaker:
     ts: int
 
     def topic(self, kind: str = "telemetry") -> str:
-        """Its topic of that kind."""
+        """Return its topic of that kind."""
         return f"tenant/{self.tenant}/device/{self.device}/{kind}"
 
     def body(self, **keys: object) -> bytes:
-        """A JSON object with its own ``ts`` and ``seq`` and these keys over them."""
+        """Return a JSON object with its own ``ts`` and ``seq`` and these keys over them."""
         return json.dumps({"ts": self.ts, "seq": self.seq, **keys}, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A reason, and how to earn it: topic and payload."""
+    """A reason of refusal, and a message that gets it: topic and payload."""
 
     reason: Reason
     message: Callable[[Speaker], tuple[str, bytes]]

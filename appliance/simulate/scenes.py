@@ -1,8 +1,8 @@
-"""Every reason of refusal as a scene: who must say what, on which stage, for the appliance to give it. Pure data.
+"""Every reason of refusal as a scene: the message that gets it, and the tenant and device that send it. Pure data.
 
-The stage are tenants of the simulator's own, called ``sim-...``; what each of them is like, ``STAGE`` says. A scene is
-one message. Most of them are earned by the message alone and come from the catalogue of what malformed devices send;
-the others need a tenant, a subscription or a device in the state that ``how`` names.
+The tenants are the simulator's own, called ``sim-...``; ``DEMO_TENANTS`` describes each of them. A scene is one
+message. Most reasons depend on the message alone and come from the catalogue of what malformed devices send; the others
+need a tenant, a subscription or a device in the state that ``how`` names.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,9 +21,9 @@ FULL = "sim-full"
 HELD = "sim-held"
 EXPIRED = "sim-expired"
 NOBODY = "sim-nobody"
-"""The one that is never made."""
+"""The one that is never created."""
 
-STAGE: Mapping[str, str] = {
+DEMO_TENANTS: Mapping[str, str] = {
     SHOW: "Simulator: devices in every state",
     SUSPENDED: "Simulator: a suspended tenant",
     APPROVE: "Simulator: new devices wait for approval",
@@ -32,27 +32,27 @@ STAGE: Mapping[str, str] = {
     HELD: "Simulator: a subscription on hold",
     EXPIRED: "Simulator: a subscription that has expired",
 }
-"""The tenants that are made, and their names, by which the simulator knows them as its own."""
+"""The tenants that are created, and their names, by which the simulator recognises them as its own."""
 
 OWN = "own"
-"""A device of SHOW with a credential of its own, which stands at SITE."""
+"""A device of SHOW with a credential of its own, located at SITE."""
 SITE = "hall"
 PLAIN = "plain"
 """One without."""
 HASTY = "hasty"
-"""One that may send next to nothing."""
+"""One with a rate limit near zero."""
 INACTIVE, REVOKED, DELETED = "inactive", "revoked", "deleted"
 SEATED = "seated"
 """The one device of FULL, HELD and EXPIRED."""
 WRONG = "wrong"
-"""A token that is nobody's."""
+"""A token that no device has."""
 REFUSED_METRIC = "sim_refused"
-"""The metric that the table is told to refuse for the length of the show."""
+"""The metric that a constraint on the table refuses while the scenes are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Props:
-    """What the messages need to know: the time, the token of OWN, and limits of the configuration."""
+    """What the messages depend on: the time, the token of OWN, and limits of the configuration."""
 
     now: float
     """Seconds since 1970."""
@@ -67,7 +67,7 @@ class Props:
         return round(self.now * 1000)
 
     def speaker(self, tenant: str, device: str) -> Speaker:
-        """Somebody of the stage."""
+        """Return a device of one of the tenants."""
         return Speaker(tenant, device, self.seq, self.ts)
 
 
@@ -77,18 +77,18 @@ Script = Callable[[Props], tuple[str, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One reason, how it comes about, the broker user who provokes it, and the message."""
+    """One reason, how it comes about, the broker user that provokes it, and the message."""
 
     reason: Reason
     how: str
     user: str
     script: Script
     times: int = 1
-    """How often it must be said."""
+    """How often it must be sent."""
 
 
 def says(tenant: str, device: str, **keys: object) -> Script:
-    """A reading of that device with these keys beside a temperature."""
+    """Return a reading of that device with these keys beside a temperature."""
 
     def script(props: Props) -> tuple[str, bytes]:
         speaker = props.speaker(tenant, device)
@@ -98,7 +98,7 @@ def says(tenant: str, device: str, **keys: object) -> Script:
 
 
 def own(**keys: object) -> Script:
-    """A reading of OWN, with its token."""
+    """Return a reading of OWN, with its token."""
 
     def script(props: Props) -> tuple[str, bytes]:
         return says(SHOW, OWN, **{"provision_token": props.token, **keys})(props)
@@ -116,7 +116,7 @@ def _too_old(props: Props) -> tuple[str, bytes]:
 
 
 def _catalogued(reason: Reason) -> Script:
-    """As a malformed device says it."""
+    """Return the message of a malformed device."""
     example = next(example for example in CATALOGUE if example.reason is reason)
     return lambda props: example.message(props.speaker(SHOW, "malformed"))
 
@@ -134,7 +134,7 @@ BY_ITSELF: Mapping[Reason, str] = {
     Reason.TENANT_MISMATCH: "name another tenant in `tenant_id` than in the topic",
     Reason.DEVICE_MISMATCH: "name another device in `device_id` than in the topic",
 }
-"""What a message earns alone, whoever sends it."""
+"""Reasons that depend on the message alone, whoever sends it."""
 
 SCENES: tuple[Scene, ...] = (
     *(Scene(reason, how, SHOW, _catalogued(reason)) for reason, how in BY_ITSELF.items()),
@@ -142,7 +142,7 @@ SCENES: tuple[Scene, ...] = (
     Scene(Reason.RATE_LIMITED, "send twice at once with a limit of 1", SHOW, says(SHOW, HASTY), times=2),
     Scene(Reason.UNKNOWN_TENANT, "speak for a tenant that does not exist", NOBODY, says(NOBODY, "somebody")),
     Scene(Reason.TENANT_SUSPENDED, "suspend the tenant", SUSPENDED, says(SUSPENDED, "somebody")),
-    Scene(Reason.UNREGISTERED_DEVICE, "announce a device where provisioning is off", OFF, says(OFF, "stranger")),
+    Scene(Reason.UNREGISTERED_DEVICE, "announce a device where provisioning is off", OFF, says(OFF, "unknown")),
     Scene(Reason.PENDING_APPROVAL, "announce a device where a person approves", APPROVE, says(APPROVE, "waiting")),
     Scene(Reason.NO_SUBSCRIPTION_CAPACITY, "announce a device more than there are seats", FULL, says(FULL, "new")),
     Scene(Reason.DEVICE_INACTIVE, "deactivate the device", SHOW, says(SHOW, INACTIVE)),
@@ -158,4 +158,4 @@ SCENES: tuple[Scene, ...] = (
     Scene(Reason.STORE_REFUSED, "have Postgres refuse the row, by a constraint", OWN_USER, own(**{REFUSED_METRIC: 1})),
     Scene(Reason.INTERNAL_ERROR, "make a check fail, by a failpoint", SUSPENDED, says(SUSPENDED, FAULTY_DEVICE)),
 )  # fmt: skip
-"""One for each reason, in the order of the checks but for those that stand alone."""
+"""One for each reason, in the order of the checks except those of the message alone."""

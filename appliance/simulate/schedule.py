@@ -15,13 +15,13 @@ class Schedule:
     duration: float | None = None
 
     def due(self, sent: int, fleet_due: float) -> float:
-        """Seconds after the start at which the message after ``sent`` others is sent."""
+        """Return seconds after the start at which the message after ``sent`` others is sent."""
         if self.rate is None:
             return fleet_due
         return sent / self.rate if self.rate else 0.0
 
     def over(self, sent: int, due: float) -> bool:
-        """Whether the message after ``sent`` others, due ``due`` seconds after the start, is not sent any more."""
+        """Return whether the message after ``sent`` others, due ``due`` seconds after the start, is not to be sent."""
         if self.messages is not None and sent >= self.messages:
             return True
         return self.duration is not None and due >= self.duration

@@ -1,4 +1,4 @@
-"""What a device measures: values that wander as real ones do. Pure: the same generator of randomness, same values."""
+"""The values a device measures, which drift as real ones do. Pure: the same random generator, the same values."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Climate:
 
     @classmethod
     def somewhere(cls, random: Random) -> "Climate":
-        """A place between a cellar and a boiler room."""
+        """Return a place between a cellar and a boiler room."""
         return cls(random, mean=random.uniform(12, 28), humid=random.uniform(35, 65))
 
     def read(self, now: float) -> tuple[float, float]:
@@ -43,7 +43,7 @@ class Battery:
     drain: float
 
     def read(self) -> float:
-        """Volts now; then it is a little emptier."""
+        """Return the volts now, and drain it by one reading."""
         volts = self.volts
         self.volts = max(self.volts - self.drain, 0)
         return round(volts, 3)

@@ -9,7 +9,7 @@ import pytest
 
 from appliance.cli.showing import parse
 from appliance.reading import HELD_REASONS, Reason
-from appliance.simulate.scenes import SCENES, STAGE
+from appliance.simulate.scenes import DEMO_TENANTS, SCENES
 from tests.support.accounting import look
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.project import ROOT
@@ -55,7 +55,7 @@ def test_every_reason_is_shown_and_can_be_shown_again(appliance: ApplianceProces
     kept = appliance.query("SELECT DISTINCT reason FROM quarantine_events")
     assert {reason for (reason,) in kept} == {reason.value for reason in Reason}
     tenants = {tenant for (tenant,) in appliance.query("SELECT tenant_id FROM tenants WHERE tenant_id LIKE 'sim-%%'")}
-    assert tenants == set(STAGE)
+    assert tenants == set(DEMO_TENANTS)
     look(appliance.conninfo())
     constraints = appliance.query("SELECT 1 FROM pg_constraint WHERE conname = 'simulated_refusal'")
     assert constraints == [], "the table is as it was"
