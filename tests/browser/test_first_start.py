@@ -59,7 +59,7 @@ def fill(page: Page, *, button: str, **fields: str) -> None:
 
 
 def set_up(page: Page, appliance: ApplianceProcess) -> list[str]:
-    """From the link to the lines; the words of the first."""
+    """Set the appliance up and return the words of the first command shown."""
     page.goto(appliance.set_up_link())
     expect(page.get_by_role("heading", name="Set up this appliance")).to_be_visible()
     page.get_by_label("Time zone").select_option("Europe/Oslo")
@@ -79,15 +79,15 @@ def test_from_the_link_to_the_first_message(
     watched = Watched(context.new_page())
     page = watched.page
     line = set_up(page, running)
-    expect(page.get_by_role("heading", name="Waiting for it")).to_be_visible()
+    expect(page.get_by_role("heading", name="Waiting for the first message")).to_be_visible()
     subprocess.run(line, check=True, timeout=60)
     if "without" in request.node.name:
-        expect(page.locator("#first-message")).to_contain_text("Waiting for it")
+        expect(page.locator("#first-message")).to_contain_text("Waiting for the first message")
         deadline = time.monotonic() + PATIENCE
-        while not page.get_by_role("heading", name="It has come").is_visible():
-            assert time.monotonic() < deadline, "it never comes"
+        while not page.get_by_role("heading", name="First message received").is_visible():
+            assert time.monotonic() < deadline, "the first message never appears"
             page.get_by_role("link", name="Reload").click()
-    expect(page.get_by_role("heading", name="It has come")).to_be_visible(timeout=PATIENCE * SECONDS)
+    expect(page.get_by_role("heading", name="First message received")).to_be_visible(timeout=PATIENCE * SECONDS)
     expect(page.locator("#first-message")).to_contain_text("temperature 21.5")
     page.locator("#first-message").get_by_role("link", name="Go to the overview").click()
     expect(page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
@@ -112,7 +112,7 @@ def test_sign_out_and_in_and_an_invitation(
     page.goto(f"{url}/users/new?tenant=acme-farms")
     page.get_by_label("Admin").check()
     email = "kim@acme.example" if "without" in request.node.name else "alex@acme.example"
-    fill(page, button="Make invitation", **{"E-mail": email})
+    fill(page, button="Create invitation", **{"E-mail": email})
     link = page.locator("#link").inner_text()
     guest = browser.new_context()
     try:

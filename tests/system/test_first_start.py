@@ -33,7 +33,7 @@ def test_the_set_up_link_leads_to_a_first_message_and_then_to_nothing(appliance:
     appliance.start()
     link = appliance.set_up_link()
     made = appliance.set_up("Acme Farms")
-    assert "Waiting for it" in made.page
+    assert "Waiting for the first message" in made.page
     assert made.mosquitto[-1] == '{"temperature": 21.5}', "it is escaped in the page's source, once"
     assert re.fullmatch(r"http://[\d.]+:\d+/ingest/tenant/acme-farms/device/first/telemetry", made.curl[-1])
     assert html.unescape(made.page) != made.page

@@ -1,4 +1,4 @@
-"""``/customer/tokens`` and ``/customer/sessions``: the caller's own."""
+"""``/customer/tokens`` and ``/customer/sessions``: the caller's own API tokens and sessions."""
 
 from datetime import datetime
 from http import HTTPStatus
@@ -18,28 +18,28 @@ from appliance.web.people.api import TokenList, shown_token
 
 
 class TokenNew(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A token to be made, by somebody who is signed in: a token makes none."""
+    """A token to create; a request with a token is refused."""
 
     name: str
     scopes: list[Scope]
-    password: Annotated[str, msgspec.Meta(description="The caller's own, once more.")]
+    password: Annotated[str, msgspec.Meta(description="The caller's own password.")]
     days: Annotated[int, msgspec.Meta(ge=1, le=tokens.MAX_DAYS)] = 90
 
 
 class TokenMade(msgspec.Struct, frozen=True):
-    """The token, shown this once."""
+    """The token; it is shown only once."""
 
     token: str
 
 
 class SessionOut(msgspec.Struct, frozen=True):
-    """Where the caller is signed in."""
+    """A session of the caller."""
 
     session_id: UUID
     created_at: datetime
     seen_at: datetime
     expires_at: datetime
-    kept: Annotated[bool, msgspec.Meta(description="Asked to stay signed in.")]
+    kept: Annotated[bool, msgspec.Meta(description="Stays signed in for 30 days.")]
     address: str | None
     agent: str | None
     this_one: bool
@@ -52,7 +52,7 @@ class SessionList(msgspec.Struct, frozen=True):
 
 
 def blueprint(account: AccountActions) -> Blueprint:
-    """The routes."""
+    """Return the routes of the viewer's own account in the API."""
     routes = Blueprint("api_account", __name__)
 
     @routes.get("/customer/tokens")
@@ -63,7 +63,7 @@ def blueprint(account: AccountActions) -> Blueprint:
 
     @routes.post("/customer/tokens")
     @allow(ANYBODY_SIGNED_IN)
-    @describe("Make an API token", body=TokenNew, answers={HTTPStatus.CREATED: TokenMade})
+    @describe("Create an API token", body=TokenNew, answers={HTTPStatus.CREATED: TokenMade})
     async def add_token() -> Response:
         new = await body(TokenNew)
         secret = await account.add_token(new.password, new.name, new.scopes, new.days)
@@ -78,10 +78,10 @@ def blueprint(account: AccountActions) -> Blueprint:
 
     @routes.get("/customer/sessions")
     @allow(ANYBODY_SIGNED_IN)
-    @describe("List where you are signed in", answers={HTTPStatus.OK: SessionList})
+    @describe("List your sessions", answers={HTTPStatus.OK: SessionList})
     async def list_sessions() -> Response:
         own = viewer().session_id
-        found = [
+        items = [
             SessionOut(
                 session_id=session.session_id,
                 created_at=session.created_at,
@@ -94,7 +94,7 @@ def blueprint(account: AccountActions) -> Blueprint:
             )
             for session in await account.sessions()
         ]
-        return answer(SessionList(found))
+        return answer(SessionList(items))
 
     @routes.delete("/customer/sessions/<uuid:session_id>")
     @allow(ANYBODY_SIGNED_IN)

@@ -1,15 +1,13 @@
-"""What admins and operators do to other people's accounts, from a page or through the API alike: one transaction each.
+"""Changes of other people's accounts by admins and operators, for pages and the API alike, one transaction each.
 
-An admin reaches the people of the tenant, which row-level security enforces; an operator everybody, or with
-``?tenant=`` the people of that tenant.
+An admin reaches the users of the own tenant, which row-level security enforces; an operator reaches all users, or with
+``?tenant=`` those of one tenant.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 from uuid import UUID
 
-from quart import Response, request
+from quart import request
 
 from appliance.db.require import require
 from appliance.errors import Invalid
@@ -17,21 +15,14 @@ from appliance.people import tokens, users
 from appliance.people.role import CUSTOMER_ROLES, Role
 from appliance.people.tokens import Token
 from appliance.people.users import PATH, NewUser, User, UserFilter
-from appliance.web.access.auth import Viewer, viewer
+from appliance.web.access.auth import viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
-from appliance.web.page import csv
 from appliance.web.platform import Platform
-
-EXPORT_ROWS = 1000
-"""Users read at once for a file, each time in a transaction of its own."""
-HEADS = (
-    "tenant_id", "email", "name", "role", "state", "has_second_factor", "last_sign_in_at", "created_at", "disabled_at",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """A user, and the link with which they choose a password, this one time."""
+    """A user, and the link with which they choose a password; it is known only now."""
 
     user: User
     link: str
@@ -45,30 +36,17 @@ class PeopleActions:
         self._access = platform.access
 
     async def list_page(self, wanted: UserFilter, limit: int) -> list[User]:
-        """Those whom the viewer may see, by address."""
+        """Return the first ``limit`` users whom the viewer may see, ordered by e-mail address."""
         async with self._access.reading() as connection:
             return await users.list_page(connection, wanted, limit)
 
-    def file(self, wanted: UserFilter) -> Response:
-        """All of them as CSV, a page at a time as it is sent."""
-        return csv.answer("users", HEADS, self._slices(wanted, viewer()), self._platform.clock.wall())
-
-    async def _slices(self, wanted: UserFilter, who: Viewer) -> AsyncIterator[list[Sequence[Any]]]:
-        while True:
-            async with self._access.reading(who) as connection:
-                page = await users.list_page(connection, wanted, EXPORT_ROWS)
-            yield [[getattr(user, name) for name in HEADS] for user in page]
-            if len(page) < EXPORT_ROWS:
-                return
-            wanted = replace(wanted, after=(page[-1].email, page[-1].user_id))
-
     async def get(self, user_id: UUID) -> User:
-        """One of them. Raises NotFound."""
+        """Return one user. Raises NotFound."""
         async with self._access.reading() as connection:
             return _within(await users.get(connection, user_id))
 
     async def add(self, email: str, role: Role, name: str) -> Invited:
-        """A new user, who comes by the link. Raises Invalid, NotFound, Conflict."""
+        """Add a user and return the invitation link. Raises Invalid, NotFound, Conflict."""
         if role is Role.OPERATOR and not viewer().is_operator:
             raise Invalid(f"This must be one of {', '.join(CUSTOMER_ROLES)}.", "role")
         tenant_id = None if role is Role.OPERATOR else tenant_of()
@@ -78,25 +56,25 @@ class PeopleActions:
         return Invited(user, self._link(secret))
 
     async def set_role(self, user_id: UUID, role: Role, was: Role | None = None) -> User:
-        """Another role. Raises NotFound, Invalid, Conflict."""
+        """Give a user another role. Raises NotFound, Invalid, Conflict."""
         await self.get(user_id)
         async with self._access.changing() as connection:
             return await users.set_role(connection, user_id, role, self._access.by(), was)
 
     async def disable(self, user_id: UUID) -> User:
-        """Shut somebody out at once. Raises NotFound, Conflict."""
+        """Disable a user at once. Raises NotFound, Conflict."""
         await self.get(user_id)
         async with self._access.changing() as connection:
             return await users.disable(connection, user_id, self._access.by())
 
     async def enable(self, user_id: UUID) -> User:
-        """Let somebody in again. Raises NotFound."""
+        """Enable a disabled user. Raises NotFound."""
         await self.get(user_id)
         async with self._access.changing() as connection:
             return await users.enable(connection, user_id, self._access.by())
 
     async def reset(self, user_id: UUID, *, drop_second_factor: bool = False) -> Invited:
-        """A link for a new password; sessions end. For somebody who has not come yet, another invitation.
+        """End a user's sessions and return a link for a new password; invite one without a password once more.
 
         Raises NotFound, Conflict.
         """
@@ -110,13 +88,13 @@ class PeopleActions:
         return Invited(user, self._link(secret))
 
     async def tokens(self, user_id: UUID) -> list[Token]:
-        """The API tokens of one of them. Raises NotFound."""
+        """Return the API tokens of a user. Raises NotFound."""
         await self.get(user_id)
         async with self._access.reading() as connection:
             return await tokens.list_of(connection, user_id)
 
     async def revoke_token(self, user_id: UUID, token_id: UUID) -> None:
-        """End a token at once. Raises NotFound."""
+        """Revoke a token at once. Raises NotFound."""
         await self.get(user_id)
         async with self._access.changing() as connection:
             await tokens.revoke(connection, user_id, token_id, self._access.by())

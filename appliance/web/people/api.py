@@ -1,4 +1,4 @@
-"""``/customer/users``: the people of a tenant, and their API tokens."""
+"""``/customer/users``: the users of a tenant, and their API tokens."""
 
 from datetime import datetime
 from http import HTTPStatus
@@ -12,13 +12,15 @@ from appliance.errors import Invalid
 from appliance.people.role import Role, Scope, Theme
 from appliance.people.tokens import Token
 from appliance.people.users import User, UserFilter, UserState
-from appliance.web.access.auth import ADMINS, allow
+from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor
+from appliance.web.people import export
 from appliance.web.people.actions import Invited, PeopleActions
+from appliance.web.platform import Platform
 
 
 class UserOut(msgspec.Struct, frozen=True):
@@ -30,7 +32,7 @@ class UserOut(msgspec.Struct, frozen=True):
     name: str
     role: Role
     state: UserState
-    has_password: Annotated[bool, msgspec.Meta(description="False: invited, and has not come yet.")]
+    has_password: Annotated[bool, msgspec.Meta(description="False: invited, and has not signed in yet.")]
     has_second_factor: bool
     time_zone: str | None
     theme: Theme
@@ -40,9 +42,9 @@ class UserOut(msgspec.Struct, frozen=True):
 
 
 class UserQuery(msgspec.Struct, frozen=True):
-    """Which users; what is left out is any."""
+    """Which users; a member that is left out matches any."""
 
-    q: Annotated[str, msgspec.Meta(max_length=254, description="A part of the address or the name.")] = ""
+    q: Annotated[str, msgspec.Meta(max_length=254, description="A part of the e-mail address or the name.")] = ""
     role: Role | None = None
     state: UserState | None = None
     format: Annotated[str, msgspec.Meta(description="`csv`: as `Accept: text/csv`.")] = ""
@@ -66,27 +68,27 @@ class UserNew(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to change; what is left out stays."""
+    """What to change; a member that is left out stays."""
 
     role: Role | None = None
     disabled: Annotated[bool | None, msgspec.Meta(description="True ends sessions and links at once.")] = None
 
 
 class UserReset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to begin anew."""
+    """How to reset the access of a user."""
 
-    drop_second_factor: Annotated[bool, msgspec.Meta(description="For somebody who has lost it.")] = False
+    drop_second_factor: Annotated[bool, msgspec.Meta(description="For a user who has lost it.")] = False
 
 
 class InvitedOut(msgspec.Struct, frozen=True):
-    """The link is shown this once: it sets a password, once and within 24 hours."""
+    """A user and a link that is shown only once: it sets a password, once and within 24 hours."""
 
     user: UserOut
     link: str
 
 
 class TokenOut(msgspec.Struct, frozen=True):
-    """What may be told of a token."""
+    """A token, without its secret."""
 
     token_id: UUID
     name: str
@@ -102,10 +104,16 @@ class TokenList(msgspec.Struct, frozen=True):
     items: list[TokenOut]
 
 
-def blueprint(actions: PeopleActions) -> Blueprint:
-    """The routes."""
+def blueprint(platform: Platform, actions: PeopleActions) -> Blueprint:
+    """Return the routes of users in the API."""
     routes = Blueprint("api_users", __name__)
+    _add_list(routes, platform, actions)
+    _add_user(routes, actions)
+    _add_tokens(routes, actions)
+    return routes
 
+
+def _add_list(routes: Blueprint, platform: Platform, actions: PeopleActions) -> None:
     @routes.get("/customer/users")
     @allow(ADMINS)
     @describe("List users", query=UserQuery, answers={HTTPStatus.OK: UserPage}, csv=True)
@@ -114,11 +122,11 @@ def blueprint(actions: PeopleActions) -> Blueprint:
         after = cursor.read(asked.cursor, tuple[str, UUID])
         wanted = UserFilter(tenants_shown(), asked.role, asked.state, asked.q, after)
         if csv_export.asked_for():
-            return actions.file(wanted)
-        found = await actions.list_page(wanted, asked.limit + 1)
-        last = found[asked.limit - 1] if len(found) > asked.limit else None
-        place = None if last is None else (last.email, last.user_id)
-        return answer(UserPage([shown(user) for user in found[: asked.limit]], cursor.write(place)))
+            return export.answer(platform, viewer(), wanted)
+        page = await actions.list_page(wanted, asked.limit + 1)
+        last = page[asked.limit - 1] if len(page) > asked.limit else None
+        next_position = None if last is None else (last.email, last.user_id)
+        return answer(UserPage([shown(user) for user in page[: asked.limit]], cursor.write(next_position)))
 
     @routes.post("/customer/users")
     @allow(ADMINS)
@@ -128,6 +136,8 @@ def blueprint(actions: PeopleActions) -> Blueprint:
         made = await actions.add(new.email, new.role, new.name)
         return answer(invited(made), HTTPStatus.CREATED, {"Location": f"/customer/users/{made.user.user_id}"})
 
+
+def _add_user(routes: Blueprint, actions: PeopleActions) -> None:
     @routes.get("/customer/users/<uuid:user_id>")
     @allow(ADMINS)
     @describe("Show a user", answers={HTTPStatus.OK: UserOut})
@@ -136,11 +146,11 @@ def blueprint(actions: PeopleActions) -> Blueprint:
 
     @routes.patch("/customer/users/<uuid:user_id>")
     @allow(ADMINS)
-    @describe("Give another role, shut out or let in", body=UserChange, answers={HTTPStatus.OK: UserOut})
+    @describe("Change the role, disable or enable", body=UserChange, answers={HTTPStatus.OK: UserOut})
     async def change(user_id: UUID) -> Response:
         wanted = await body(UserChange)
         if wanted.role is not None and wanted.disabled is not None:
-            raise Invalid("Change the role and the access one after the other.", "disabled")
+            raise Invalid("Change `role` and `disabled` in two requests.", "disabled")
         if wanted.role is not None:
             await actions.set_role(user_id, wanted.role)
         if wanted.disabled is not None:
@@ -149,11 +159,13 @@ def blueprint(actions: PeopleActions) -> Blueprint:
 
     @routes.post("/customer/users/<uuid:user_id>/reset")
     @allow(ADMINS)
-    @describe("End the sessions; a link for a new password", body=UserReset, answers={HTTPStatus.OK: InvitedOut})
+    @describe("End the sessions and create a password link", body=UserReset, answers={HTTPStatus.OK: InvitedOut})
     async def reset(user_id: UUID) -> Response:
         wanted = await body(UserReset)
         return answer(invited(await actions.reset(user_id, drop_second_factor=wanted.drop_second_factor)))
 
+
+def _add_tokens(routes: Blueprint, actions: PeopleActions) -> None:
     @routes.get("/customer/users/<uuid:user_id>/tokens")
     @allow(ADMINS)
     @describe("List the API tokens of a user", answers={HTTPStatus.OK: TokenList})
@@ -167,20 +179,18 @@ def blueprint(actions: PeopleActions) -> Blueprint:
         await actions.revoke_token(user_id, token_id)
         return Response("", HTTPStatus.NO_CONTENT)
 
-    return routes
-
 
 def shown(user: User) -> UserOut:
-    """A user as the API tells of them."""
+    """Return a user as the API shows them."""
     return UserOut(**{name: getattr(user, name) for name in UserOut.__struct_fields__})
 
 
 def invited(made: Invited) -> InvitedOut:
-    """A user with their link."""
+    """Return a user with their link as the API shows them."""
     return InvitedOut(shown(made.user), made.link)
 
 
 def shown_token(token: Token) -> TokenOut:
-    """A token as the API tells of it."""
+    """Return a token as the API shows it."""
     scopes = sorted(token.scopes)
     return TokenOut(token.token_id, token.name, scopes, token.created_at, token.expires_at, token.last_used_at)

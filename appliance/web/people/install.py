@@ -13,6 +13,6 @@ def install(mount: Mount) -> None:
     mount.add(
         views.blueprint(mount.renderer, actions),
         profile.blueprint(mount.renderer, account),
-        api.blueprint(actions),
+        api.blueprint(mount.platform, actions),
         account_api.blueprint(account),
     )

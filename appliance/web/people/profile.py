@@ -1,4 +1,4 @@
-"""The profile: what people say of themselves, where they are signed in, and what opens their door."""
+"""The profile page: name, time zone and appearance, password and second factor, sessions and API tokens."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,33 +13,27 @@ from appliance.people.role import Scope, Theme
 from appliance.people.users import MAX_NAME, Profile
 from appliance.web.access.auth import ANYBODY_SIGNED_IN, allow, viewer
 from appliance.web.page import forms
+from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.renderer import PageRenderer, see_other
 from appliance.web.people.account_actions import AccountActions
+from appliance.web.people.labels import SCOPES, THEMES, browser_of
 
 DAYS = 90
-"""How long a token is good, unless somebody says otherwise."""
+"""Days for which a token is valid unless the form says otherwise."""
 DONE = {
     "saved": "Your profile is saved.",
     "password": "Your password is changed; you are signed out everywhere else.",
-    "session": "That session has ended.",
+    "session": "The session has ended.",
     "sessions": "You are signed out everywhere else.",
     "token": "The token is revoked.",
-    "factor": "From the next sign-in on, you are asked for a code.",
-    "no-factor": "You are not asked for a code any more.",
+    "factor": "The second factor is on: the next sign-in asks for a code.",
+    "no-factor": "The second factor is off.",
 }
-THEMES = ((Theme.SYSTEM, "As the system says"), (Theme.LIGHT, "Light"), (Theme.DARK, "Dark"))
-SCOPES = (
-    (Scope.READ, "Read", "See what you see"),
-    (Scope.WRITE, "Write", "Change what you may change"),
-    (Scope.INGEST, "Ingest", "Send messages of any device, if you are an admin"),
-)
-
-ProfileFault = tuple[str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
 class TokenForm:
-    """What was typed for a new token."""
+    """The fields of the form for a new token."""
 
     name: str = ""
     scopes: frozenset[str] = frozenset({Scope.READ.value})
@@ -47,20 +41,21 @@ class TokenForm:
 
 
 def blueprint(renderer: PageRenderer, account: AccountActions) -> Blueprint:
-    """The routes of the profile."""
+    """Return the routes of the profile page."""
     routes = Blueprint("profile", __name__)
-    _profile(routes, renderer, account)
-    _password(routes, renderer, account)
-    _second_factor(routes, renderer, account)
-    _tokens(routes, renderer, account)
+    _add_profile(routes, renderer, account)
+    _add_password(routes, renderer, account)
+    _add_second_factor(routes, renderer, account)
+    _add_tokens(routes, renderer, account)
     return routes
 
 
-def _profile(routes: Blueprint, renderer: PageRenderer, account: AccountActions) -> None:
+def _add_profile(routes: Blueprint, renderer: PageRenderer, account: AccountActions) -> None:
     zones = sorted(available_timezones() - {"localtime"})
 
-    async def profile(given: Profile | None = None, fault: ProfileFault | None = None) -> Response:
+    async def profile(given: Profile | None = None, fault: Fault | None = None) -> Response:
         user = await account.user()
+        default = "Tenant time zone" if user.tenant_id else "Appliance time zone"
         return await renderer.page(
             "people/profile.html",
             status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
@@ -68,7 +63,7 @@ def _profile(routes: Blueprint, renderer: PageRenderer, account: AccountActions)
             user=user,
             given=given or Profile(user.name, user.time_zone, user.theme, user.shortcuts),
             fault=fault,
-            zones=[("", "As the tenant" if user.tenant_id else "As the machine"), *((zone, zone) for zone in zones)],
+            zones=[("", default), *((zone, zone) for zone in zones)],
             themes=THEMES,
             sessions=await account.sessions(),
             browser_of=browser_of,
@@ -109,7 +104,7 @@ def _profile(routes: Blueprint, renderer: PageRenderer, account: AccountActions)
         return see_other("/profile?done=sessions")
 
 
-def _password(routes: Blueprint, renderer: PageRenderer, account: AccountActions) -> None:
+def _add_password(routes: Blueprint, renderer: PageRenderer, account: AccountActions) -> None:
     @routes.get("/profile/password")
     @allow(ANYBODY_SIGNED_IN)
     async def password() -> Response:
@@ -127,7 +122,7 @@ def _password(routes: Blueprint, renderer: PageRenderer, account: AccountActions
         return see_other("/profile?done=password")
 
 
-def _tokens(routes: Blueprint, renderer: PageRenderer, account: AccountActions) -> None:
+def _add_tokens(routes: Blueprint, renderer: PageRenderer, account: AccountActions) -> None:
     @routes.get("/profile/tokens/new")
     @allow(ANYBODY_SIGNED_IN)
     async def new_token() -> Response:
@@ -156,8 +151,8 @@ def _tokens(routes: Blueprint, renderer: PageRenderer, account: AccountActions) 
         return see_other("/profile?done=token")
 
 
-def _second_factor(routes: Blueprint, renderer: PageRenderer, account: AccountActions) -> None:
-    async def second_factor(secret: bytes, fault: ProfileFault | None = None) -> Response:
+def _add_second_factor(routes: Blueprint, renderer: PageRenderer, account: AccountActions) -> None:
+    async def second_factor(secret: bytes, fault: Fault | None = None) -> Response:
         return await renderer.page(
             "people/second-factor.html",
             status=HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK,
@@ -179,7 +174,7 @@ def _second_factor(routes: Blueprint, renderer: PageRenderer, account: AccountAc
         secret = totp.parse(fields.text("secret"))
         if secret is None:
             return await second_factor(
-                totp.new_secret(), ("code", "The secret was lost on the way. Begin with this one.")
+                totp.new_secret(), ("code", "The secret is no longer valid. Start again with this one.")
             )
         try:
             await account.set_second_factor(fields.raw("current"), secret, fields.raw("code"))
@@ -195,27 +190,3 @@ def _second_factor(routes: Blueprint, renderer: PageRenderer, account: AccountAc
         except Invalid as error:
             return await second_factor(totp.new_secret(), fault_of(error))
         return see_other("/profile?done=no-factor")
-
-
-BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
-SYSTEMS = (
-    ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"), ("Mac OS", "macOS"),
-    ("Linux", "Linux"),
-)  # fmt: skip
-"""What is in a User-Agent, and what people call it: the first that fits, since each claims to be those after it too."""
-
-
-def browser_of(agent: str | None) -> str:
-    """A User-Agent in words: ``Firefox on Linux``; one of no browser that we know, by its beginning."""
-    if not agent:
-        return "Unknown"
-    browser = next((name for mark, name in BROWSERS if mark in agent), None)
-    system = next((name for mark, name in SYSTEMS if mark in agent), None)
-    if browser is None:
-        return agent[:40]
-    return browser if system is None else f"{browser} on {system}"
-
-
-def fault_of(error: Invalid | Conflict) -> ProfileFault:
-    """An error as forms show it: the field, if one is to blame, and the words."""
-    return (error.field if isinstance(error, Invalid) else None, str(error))

@@ -1,4 +1,4 @@
-"""Users and tokens: who may sign in, with what role; invitations and new passwords by link, shown this once."""
+"""The pages of users: the list, invitations, roles, access and API tokens. Links for passwords are shown only once."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,33 +12,24 @@ from appliance.people.users import MAX_NAME, PAGE, UserFilter, UserState
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.page import csv, cursor, forms
+from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.renderer import PageRenderer, see_other
+from appliance.web.people import export
 from appliance.web.people.actions import Invited, PeopleActions
-from appliance.web.people.profile import ProfileFault, fault_of
+from appliance.web.people.labels import ROLES, STATES
 
 DONE = {
     "role": "The role is changed.",
-    "disabled": "They are shut out: sessions and links have ended, tokens work no more.",
-    "enabled": "They may sign in again.",
+    "disabled": "The user is disabled: sessions and links have ended, tokens no longer work.",
+    "enabled": "The user is enabled and may sign in again.",
     "token": "The token is revoked.",
 }
-ROLES = {
-    Role.OPERATOR: ("Operator", "Everything, in all tenants"),
-    Role.ADMIN: ("Admin", "Users, routes, rules, renewals and devices"),
-    Role.RESPONDER: ("Responder", "Acknowledges, closes and silences alerts"),
-    Role.VIEWER: ("Viewer", "Looks"),
-}
-STATES = (
-    (UserState.ACTIVE.value, "May sign in"),
-    (UserState.INVITED.value, "Invited"),
-    (UserState.DISABLED.value, "Disabled"),
-)
 MAX_SEARCH = 254
 
 
 @dataclass(frozen=True, slots=True)
 class InviteForm:
-    """What was typed for a new user."""
+    """The fields of the form for a new user."""
 
     email: str = ""
     name: str = ""
@@ -46,15 +37,15 @@ class InviteForm:
 
 
 def blueprint(renderer: PageRenderer, actions: PeopleActions) -> Blueprint:
-    """The routes of the pages."""
+    """Return the routes of the pages of users."""
     routes = Blueprint("users", __name__)
-    _list(routes, renderer, actions)
-    _invite(routes, renderer, actions)
-    _one(routes, renderer, actions)
+    _add_list(routes, renderer, actions)
+    _add_invite(routes, renderer, actions)
+    _add_user(routes, renderer, actions)
     return routes
 
 
-def _list(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions) -> None:
+def _add_list(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions) -> None:
     @routes.get("/users")
     @allow(ADMINS)
     async def users() -> Response:
@@ -64,20 +55,20 @@ def _list(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions) -> 
         search = "".join(filter(str.isprintable, request.args.get("q", "")))[:MAX_SEARCH]
         wanted = UserFilter(tenants_shown(), role, state, search, after)
         if csv.asked_for():
-            return actions.file(wanted)
-        found = await actions.list_page(wanted, PAGE + 1)
-        last = found[PAGE - 1] if len(found) > PAGE else None
+            return export.answer(renderer.platform, viewer(), wanted)
+        page = await actions.list_page(wanted, PAGE + 1)
+        last = page[PAGE - 1] if len(page) > PAGE else None
         return await renderer.page(
             "people/users.html",
-            users=found[:PAGE],
-            choices=[(value, word) for value, word, _ in _roles()],
+            users=page[:PAGE],
+            choices=[(value, label) for value, label, _ in _roles()],
             states=STATES,
             next=cursor.write(None if last is None else (last.email, last.user_id)),
         )
 
 
-def _invite(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions) -> None:
-    async def page(given: InviteForm, fault: ProfileFault | None = None) -> Response:
+def _add_invite(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions) -> None:
+    async def page(given: InviteForm, fault: Fault | None = None) -> Response:
         status = HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK
         return await renderer.page("people/invite.html", status=status, given=given, fault=fault, roles=_roles())
 
@@ -94,19 +85,19 @@ def _invite(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions) -
             given = InviteForm(fields.text("email"), fields.text("name", most=MAX_NAME), fields.choice("role", Role))
             made = await actions.add(given.email, given.role, given.name)
         except (Invalid, Conflict, NotFound) as error:
-            return await page(given, fault_of(error) if not isinstance(error, NotFound) else ("tenant", str(error)))
+            return await page(given, fault_of(error, "tenant" if isinstance(error, NotFound) else ""))
         return await _link(renderer, made, "Invited", HTTPStatus.CREATED)
 
 
-def _one(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions) -> None:
-    async def page(user_id: UUID, fault: ProfileFault | None = None) -> Response:
+def _add_user(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions) -> None:
+    async def page(user_id: UUID, fault: Fault | None = None) -> Response:
         return await renderer.page(
             "people/user.html",
             status=HTTPStatus.CONFLICT if fault else HTTPStatus.OK,
             done=DONE,
             user=await actions.get(user_id),
             tokens=await actions.tokens(user_id),
-            roles=[(role.value, word, text) for role, (word, text) in ROLES.items() if role in CUSTOMER_ROLES],
+            roles=[(role.value, label, text) for role, (label, text) in ROLES.items() if role in CUSTOMER_ROLES],
             fault=fault,
         )
 
@@ -149,7 +140,7 @@ def _one(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions) -> N
             made = await actions.reset(user_id, drop_second_factor=fields.flag("drop_second_factor"))
         except Conflict as error:
             return await page(user_id, fault_of(error))
-        return await _link(renderer, made, "A new password")
+        return await _link(renderer, made, "New password")
 
     @routes.post("/users/<uuid:user_id>/tokens/<uuid:token_id>/revoke")
     @allow(ADMINS)
@@ -163,6 +154,6 @@ async def _link(renderer: PageRenderer, made: Invited, title: str, status: HTTPS
 
 
 def _roles() -> list[tuple[str, str, str]]:
-    """The roles that the viewer can give: value, word and what they mean."""
+    """Return the roles that the viewer can give: value, label and what the role may do."""
     given = [*CUSTOMER_ROLES] + ([Role.OPERATOR] if viewer().is_operator else [])
     return [(role.value, *ROLES[role]) for role in given]

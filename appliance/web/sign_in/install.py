@@ -6,7 +6,7 @@ from appliance.web.sign_in.views import SignInPages
 
 
 def install(mount: Mount) -> None:
-    """Install the routes."""
+    """Install the pages."""
     sign_in = mount.ports.sign_in
     pages = SignInPages(mount.platform, mount.renderer.templates)
     mount.add(

@@ -1,4 +1,4 @@
-"""The set-up: a form behind a one-time link, then the lines that send a first message, and the wait for it."""
+"""The set-up: a form behind a one-time link, then the commands that send a first message, and the wait for it."""
 
 from http import HTTPStatus
 from uuid import UUID
@@ -13,7 +13,7 @@ from appliance.onboarding import SetUpForm, SetUpResult
 from appliance.people.signin import SignIn
 from appliance.web.access.auth import DOOR, OPERATORS, Viewer, allow, viewer
 from appliance.web.access.gate import visit
-from appliance.web.devices import commands as device_lines
+from appliance.web.devices import commands
 from appliance.web.devices.commands import Lines
 from appliance.web.devices.port import DeviceListener
 from appliance.web.live.parts import LivePart
@@ -25,49 +25,54 @@ from appliance.web.platform import Platform
 
 PAGE = "welcome"
 KEEP_SECRETS = 3600.0
-"""Seconds for which the first device's secrets can be seen again by whoever made it, as long as this process lives."""
-MANY = 1000
-"""Readings among which the first device's is looked for."""
+"""Seconds for which their owner can see the first device's secrets again, if this process lives that long."""
+READINGS_SEARCHED = 1000
+"""Newest readings among which the first device's is searched."""
 
 
-class Beginnings:
-    """The first device's secrets, in memory only, until its first message is seen or an hour is over."""
+class FirstDeviceSecrets:
+    """The first device's secrets, in memory only, for ``KEEP_SECRETS`` seconds after the set-up."""
 
     def __init__(self) -> None:
-        self._made: tuple[SetUpResult, float] | None = None
+        self._kept: tuple[SetUpResult, float] | None = None
 
-    def keep(self, made: SetUpResult, now: float) -> None:
-        """Keep what was made just now (monotonic seconds)."""
-        self._made = (made, now + KEEP_SECRETS)
+    def keep(self, result: SetUpResult, now: float) -> None:
+        """Keep the result of a set-up at ``now`` (monotonic seconds)."""
+        self._kept = (result, now + KEEP_SECRETS)
 
     def of(self, user_id: UUID, now: float) -> SetUpResult | None:
-        """What this user made, if it is still kept."""
-        if self._made is None or now > self._made[1] or self._made[0].user_id != user_id:
+        """Return the result of this user's set-up if it is still kept, else None."""
+        if self._kept is None or now > self._kept[1] or self._kept[0].user_id != user_id:
             return None
-        return self._made[0]
+        return self._kept[0]
 
 
 def blueprint(renderer: PageRenderer, pages: PublicPages, sign_in: SignIn, listener: DeviceListener) -> Blueprint:
-    """The routes of the set-up page and of what follows it."""
+    """Return the routes of the set-up page and of the page for the first message."""
     routes = Blueprint("set_up", __name__)
-    platform, templates = renderer.platform, renderer.templates
-    beginnings = Beginnings()
+    secrets = FirstDeviceSecrets()
+    _add_set_up(routes, renderer.platform, pages, sign_in, secrets)
+    _add_welcome(routes, renderer, listener, secrets)
+    return routes
+
+
+def _add_set_up(
+    routes: Blueprint, platform: Platform, pages: PublicPages, sign_in: SignIn, secrets: FirstDeviceSecrets
+) -> None:
     zones = sorted(available_timezones() - {"localtime"})
 
-    def form(
+    def page(
         status: HTTPStatus = HTTPStatus.OK, given: SetUpForm | None = None, error: Invalid | None = None
     ) -> Response:
-        values = given or SetUpForm("", "", "", "")
-        return pages.show("sign_in/set-up.html", status, given=values, error=error, zones=zones)
+        given = given or SetUpForm("", "", "", "")
+        return pages.show("sign_in/set-up.html", status, given=given, error=error, zones=zones)
 
     @routes.get(f"{onboarding.PATH}<secret>")
     @allow(DOOR)
     async def show(secret: str) -> Response:
         async with platform.pool.connection() as connection:
             works = await onboarding.is_open(connection, secret, platform.access.now())
-        if works:
-            return form(HTTPStatus.OK, SetUpForm("", "", "", ""))
-        return pages.show("sign_in/set-up-over.html", HTTPStatus.NOT_FOUND)
+        return page() if works else pages.show("sign_in/set-up-over.html", HTTPStatus.NOT_FOUND)
 
     @routes.post(f"{onboarding.PATH}<secret>")
     @allow(DOOR)
@@ -79,32 +84,38 @@ def blueprint(renderer: PageRenderer, pages: PublicPages, sign_in: SignIn, liste
         try:
             done = await onboarding.set_up(platform.pool, sign_in, secret, given, request.remote_addr)
         except Invalid as error:
-            return form(HTTPStatus.UNPROCESSABLE_ENTITY, given, error)
+            return page(HTTPStatus.UNPROCESSABLE_ENTITY, given, error)
         except Conflict as error:
-            return form(HTTPStatus.CONFLICT, given, Invalid(str(error), "organisation"))
+            return page(HTTPStatus.CONFLICT, given, Invalid(str(error), "organisation"))
         if done is None:
             return pages.show("sign_in/set-up-over.html", HTTPStatus.NOT_FOUND)
-        user, made = done
-        beginnings.keep(made, platform.clock.monotonic())
+        user, result = done
+        secrets.keep(result, platform.clock.monotonic())
         return pages.welcome(await sign_in.welcome(user, visit(), g.browser), "/welcome")
+
+
+def _add_welcome(
+    routes: Blueprint, renderer: PageRenderer, listener: DeviceListener, secrets: FirstDeviceSecrets
+) -> None:
+    platform, templates = renderer.platform, renderer.templates
 
     @routes.get("/welcome")
     @allow(OPERATORS)
     async def welcome() -> Response:
         who = viewer()
-        made = beginnings.of(who.user_id, platform.clock.monotonic())
+        made = secrets.of(who.user_id, platform.clock.monotonic())
         frame = Frame(who, platform.clock.wall(), "/welcome", PAGE if made else None)
         html = templates.render(
             "sign_in/welcome.html",
             frame=frame,
             made=made,
-            lines=None if made is None else lines(listener, made, request.scheme, request.host),
+            commands=None if made is None else first_message_commands(listener, made, request.scheme, request.host),
             reading=None if made is None else first_reading(platform, made),
         )
         return Response(html, content_type="text/html; charset=utf-8")
 
-    async def fragments(seen_by: Viewer) -> list[LivePart]:
-        made = beginnings.of(seen_by.user_id, platform.clock.monotonic())
+    async def live_parts(seen_by: Viewer) -> list[LivePart]:
+        made = secrets.of(seen_by.user_id, platform.clock.monotonic())
         if made is None:
             return []
         frame = Frame(seen_by, platform.clock.wall(), "/welcome", PAGE)
@@ -113,18 +124,17 @@ def blueprint(renderer: PageRenderer, pages: PublicPages, sign_in: SignIn, liste
         )
         return [LivePart("first-message", html)]
 
-    renderer.live_pages.add(PAGE, fragments)
-    return routes
+    renderer.live_pages.add(PAGE, live_parts)
 
 
 def first_reading(platform: Platform, made: SetUpResult) -> LastReading | None:
-    """The newest reading of the first device, once there is one."""
-    readings = platform.live.readings(MANY, made.tenant_id)
+    """Return the newest reading of the first device, or None before its first message."""
+    readings = platform.live.readings(READINGS_SEARCHED, made.tenant_id)
     return next((reading for reading in readings if reading.device_id == made.device.device_id), None)
 
 
-def lines(listener: DeviceListener, made: SetUpResult, scheme: str, host: str) -> Lines:
-    """The two commands, with the address that the browser used."""
+def first_message_commands(listener: DeviceListener, made: SetUpResult, scheme: str, host: str) -> Lines:
+    """Return the commands that send a first message to the address that the browser used."""
     device = made.device
     secrets = {"password": device.password, "token": device.token}
-    return device_lines.lines(listener, device.tenant_id, device.device_id, scheme, host, **secrets)
+    return commands.lines(listener, device.tenant_id, device.device_id, scheme, host, **secrets)

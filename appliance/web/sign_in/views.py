@@ -1,4 +1,4 @@
-"""The door: sign-in with a password and a code, sign-out, and who can help with a forgotten password."""
+"""The sign-in: a password and a code, sign-out, one-time links for a password, and help with a forgotten one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,50 +23,50 @@ from appliance.web.access.gate import own_path, visit
 from appliance.web.page import forms
 from appliance.web.page.public import PublicPages
 from appliance.web.page.renderer import see_other
-from appliance.web.people.account_actions import until
+from appliance.web.people.labels import wait_label
 from appliance.web.platform import Platform
 
 WRONG = "The e-mail address or the password is not right."
 DONE = {"signed-out": "You are signed out.", "password": "The password is set. Sign in with it."}
-WRONG_CODE = "This code is not right, or its time is over. Type the newest one."
+WRONG_CODE = "This code is wrong or has expired. Enter the newest one."
 
 
 @dataclass(frozen=True, slots=True)
 class SignInForm:
-    """What the sign-in shows."""
+    """The state of the sign-in form."""
 
     next: str = "/"
     email: str = ""
     keep: bool = False
     fault: str | None = None
     tenants: Sequence[str | None] = ()
-    """Several accounts to choose from; None is the operator's."""
+    """Tenants of the accounts to choose from; None is the operator's account."""
     done: str | None = None
-    """What has just come to pass."""
+    """A message about the step just completed."""
     nobody: bool = False
-    """Whether nobody has set the appliance up yet."""
+    """Whether the appliance has no user yet."""
 
 
 class SignInPages(PublicPages):
-    """The pages of the sign-in, and what becomes of its steps."""
+    """The pages of the sign-in, and the answers to its steps."""
 
-    def answer(self, outcome: SignInOutcome, door: SignInForm) -> Response:
-        """What became of the first step."""
+    def answer(self, outcome: SignInOutcome, form: SignInForm) -> Response:
+        """Return the answer to the first step, the password."""
         match outcome:
             case SignedIn():
-                return self.welcome(outcome, door.next)
+                return self.welcome(outcome, form.next)
             case CodeRequired(link):
-                return self.show("sign_in/code.html", link=link, next=door.next, fault=None)
+                return self.show("sign_in/code.html", link=link, next=form.next, fault=None)
             case SeveralAccounts(tenants):
-                fault = "There are several accounts for this address. Choose one, and type the password again."
-                return self.sign_in(replace(door, tenants=tenants, fault=fault), HTTPStatus.UNPROCESSABLE_ENTITY)
+                fault = "There are several accounts for this address. Choose one, and enter the password again."
+                return self.sign_in(replace(form, tenants=tenants, fault=fault), HTTPStatus.UNPROCESSABLE_ENTITY)
             case ThrottleWait():
-                return self.wait(outcome, "sign_in/sign-in.html", door=replace(door, fault=self._until(outcome)))
+                return self.wait(outcome, "sign_in/sign-in.html", form=replace(form, fault=self._until(outcome)))
             case SignInRefused():
-                return self.sign_in(replace(door, fault=WRONG), HTTPStatus.UNAUTHORIZED)
+                return self.sign_in(replace(form, fault=WRONG), HTTPStatus.UNAUTHORIZED)
 
     def answer_code(self, outcome: SignInOutcome, link: str, where: str) -> Response:
-        """What became of the second step."""
+        """Return the answer to the second step, the code."""
         match outcome:
             case SignedIn():
                 return self.welcome(outcome, where)
@@ -75,24 +75,30 @@ class SignInPages(PublicPages):
         status = HTTPStatus.UNAUTHORIZED
         return self.show("sign_in/code.html", status, link=link, next=where, fault=WRONG_CODE)
 
-    def sign_in(self, door: SignInForm, status: HTTPStatus = HTTPStatus.OK) -> Response:
-        """The sign-in."""
-        return self.show("sign_in/sign-in.html", status, door=door)
+    def sign_in(self, form: SignInForm, status: HTTPStatus = HTTPStatus.OK) -> Response:
+        """Return the sign-in page."""
+        return self.show("sign_in/sign-in.html", status, form=form)
 
     def wait(self, wait: ThrottleWait, name: str, **values: object) -> Response:
-        """429: not before so many seconds."""
+        """Return a page with status 429 and the seconds to wait in ``Retry-After``."""
         response = self.show(name, HTTPStatus.TOO_MANY_REQUESTS, **values)
         response.headers["Retry-After"] = str(wait.seconds)
         return response
 
     def _until(self, wait: ThrottleWait) -> str:
-        return until(wait, self.clock.wall())
+        return wait_label(wait, self.clock.wall())
 
 
 def blueprint(platform: Platform, sign_in: SignIn, pages: SignInPages) -> Blueprint:
-    """The routes of the door."""
+    """Return the routes of the sign-in."""
     routes = Blueprint("sign_in", __name__)
+    _add_sign_in(routes, platform, sign_in, pages)
+    _add_sign_out(routes, platform, sign_in, pages)
+    _add_password_link(routes, sign_in, pages)
+    return routes
 
+
+def _add_sign_in(routes: Blueprint, platform: Platform, sign_in: SignIn, pages: SignInPages) -> None:
     @routes.get("/sign-in")
     @allow(DOOR)
     async def show() -> Response:
@@ -105,16 +111,16 @@ def blueprint(platform: Platform, sign_in: SignIn, pages: SignInPages) -> Bluepr
     @allow(DOOR)
     async def submit() -> Response:
         fields = await forms.read()
-        door = SignInForm(own_path(fields.raw("next") or "/"), fields.text("email"), fields.flag("keep"))
+        form = SignInForm(own_path(fields.raw("next") or "/"), fields.text("email"), fields.flag("keep"))
         attempt = Attempt(
-            email=door.email,
+            email=form.email,
             password=fields.raw("password"),
             visit=visit(),
             browser=g.browser,
-            keep=door.keep,
+            keep=form.keep,
             tenant_id=fields.text("tenant") if "tenant" in fields else None,
         )
-        return pages.answer(await sign_in.with_password(attempt), door)
+        return pages.answer(await sign_in.with_password(attempt), form)
 
     @routes.post("/sign-in/code")
     @allow(DOOR)
@@ -124,6 +130,8 @@ def blueprint(platform: Platform, sign_in: SignIn, pages: SignInPages) -> Bluepr
         outcome = await sign_in.with_code(link, fields.raw("code"), visit(), g.browser)
         return pages.answer_code(outcome, link, where)
 
+
+def _add_sign_out(routes: Blueprint, platform: Platform, sign_in: SignIn, pages: SignInPages) -> None:
     @routes.post("/sign-out")
     @allow(ANYBODY_SIGNED_IN)
     async def sign_out() -> Response:
@@ -134,6 +142,8 @@ def blueprint(platform: Platform, sign_in: SignIn, pages: SignInPages) -> Bluepr
         pages.cookies.clear_session(response)
         return response
 
+
+def _add_password_link(routes: Blueprint, sign_in: SignIn, pages: SignInPages) -> None:
     @routes.get("/forgotten")
     @allow(DOOR)
     async def forgotten() -> Response:
@@ -161,5 +171,3 @@ def blueprint(platform: Platform, sign_in: SignIn, pages: SignInPages) -> Bluepr
         return (
             see_other("/sign-in?done=password") if used else pages.show("sign_in/link-over.html", HTTPStatus.NOT_FOUND)
         )
-
-    return routes

@@ -1,4 +1,4 @@
-"""The profile: one's own name, sessions, tokens and second factor; nobody else's."""
+"""The profile page: name, sessions, tokens and second factor of the viewer, and of nobody else."""
 
 import re
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ import pytest
 from appliance.people import totp
 from appliance.people.role import Role
 from appliance.people.throttle import FREE
-from appliance.web.people.profile import browser_of
+from appliance.web.people.labels import browser_of
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import dashboard
@@ -18,7 +18,7 @@ from tests.support.web.browsing import PASSWORD, with_password
 
 
 @pytest.mark.parametrize(
-    ("agent", "words"),
+    ("agent", "label"),
     [
         (None, "Unknown"),
         ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox on Linux"),
@@ -35,8 +35,8 @@ from tests.support.web.browsing import PASSWORD, with_password
         ("x" * 300, "x" * 40),
     ],
 )
-def test_browsers_have_names(agent: str | None, words: str) -> None:
-    assert browser_of(agent) == words
+def test_browsers_have_names(agent: str | None, label: str) -> None:
+    assert browser_of(agent) == label
 
 
 async def test_name_zone_and_theme_are_saved_and_what_is_wrong_comes_back_filled_in(database: Database) -> None:
@@ -101,8 +101,8 @@ async def test_sessions_are_listed_and_ended_by_their_owner_alone(database: Data
         elsewhere = await _sign_in_elsewhere(served.url, person.email)
         page = (await browser.get("/profile")).text
         (end,) = re.findall(r'action="(/profile/sessions/[0-9a-f-]+/end)"', page)
-        async with client(served.url, other) as stranger:
-            assert (await stranger.post(end)).status_code == 404
+        async with client(served.url, other) as other_browser:
+            assert (await other_browser.post(end)).status_code == 404
         assert (await elsewhere.get("/more")).status_code == 200
         assert (await browser.post(end)).headers["location"] == "/profile?done=session"
         assert (await elsewhere.get("/more")).status_code == 303
@@ -155,8 +155,8 @@ async def test_the_second_factor_is_set_up_with_a_code_and_dropped_with_the_pass
             "/profile/second-factor", data={"secret": typed[1], "code": code, "current": PASSWORD}
         )
         assert done.headers["location"] == "/profile?done=factor"
-        assert "A code is asked for" in (await browser.get("/profile")).text
-        assert "Ask for no code" in (await browser.get("/profile/second-factor")).text
+        assert "<dd>On <a" in (await browser.get("/profile")).text
+        assert "Turn off" in (await browser.get("/profile/second-factor")).text
         assert (await browser.post("/profile/second-factor/drop", data={"current": "no"})).status_code == 422
         assert (await browser.post("/profile/second-factor/drop", data={"current": PASSWORD})).status_code == 303
     with psycopg.connect(database.conninfo()) as connection:
@@ -178,8 +178,8 @@ async def test_a_token_goes_with_its_user(database: Database) -> None:
         bearer = {"Authorization": f"Bearer {secret}"}
         assert (await program.post("/customer/sites", json={"site_id": "a"}, headers=bearer)).status_code == 201
         with psycopg.connect(database.conninfo()) as connection:
-            told = connection.execute("SELECT actor, actor_kind FROM audit_log ORDER BY id").fetchall()
-            assert told == [(f"{person.email} (t)", "token")]
+            entries = connection.execute("SELECT actor, actor_kind FROM audit_log ORDER BY id").fetchall()
+            assert entries == [(f"{person.email} (t)", "token")]
             connection.execute("UPDATE users SET disabled_at = now()")
         assert (await program.get("/customer/sites", headers=bearer)).status_code == 401
 

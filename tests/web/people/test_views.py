@@ -58,7 +58,7 @@ async def test_role_reset_disable_and_enable_on_the_page(database: Database) -> 
         assert 'id="link"' in reset.text
         assert (await them.get("/more")).status_code == 303, "a reset ends sessions"
         assert (await browser.post(f"{here}/disable")).headers["location"] == f"{here}?done=disabled"
-        assert "Let in again" in (await browser.get(here)).text
+        assert ">Enable<" in (await browser.get(here)).text
         assert (await browser.post(f"{here}/enable")).status_code == 303
         own = await browser.post(f"/users/{admin.user_id}/disable")
         assert (own.status_code, "disable yourself" in own.text) == (409, True)
@@ -79,9 +79,9 @@ async def test_the_list_is_searched_filtered_and_paged(database: Database) -> No
         assert "user07@" in found
         assert "user08@" not in found
         assert f"/users/{admin.user_id}" not in (await browser.get("/users?role=viewer")).text
-        assert "Nobody fits" in (await browser.get("/users?q=%00nobody")).text
+        assert "No users match" in (await browser.get("/users?q=%00nobody")).text
         assert (await browser.get("/users?cursor=nonsense")).status_code == 400
-        assert "Nobody fits" in (await browser.get("/users?state=disabled")).text
+        assert "No users match" in (await browser.get("/users?state=disabled")).text
         file = await browser.get("/users?role=viewer&format=csv")
         by_api = await browser.get("/customer/users?role=viewer", headers={"Accept": "text/csv"})
         assert file.text == by_api.text

@@ -1,4 +1,4 @@
-"""The door over HTTP: sign-in with and without a code, cookies, throttling, one-time links, and the way back."""
+"""The sign-in over HTTP: with and without a code, cookies, throttling, one-time links, and the way back."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -121,7 +121,7 @@ async def test_the_second_step_asks_for_a_code(database: Database) -> None:
         fields = dict(re.findall(r'name="(csrf_token|next|link)" value="([^"]+)"', asked.text))
         wrong = await browser.post("/sign-in/code", data={**fields, "code": "000000"})
         assert wrong.status_code == 401
-        assert "This code is not right" in wrong.text
+        assert "This code is wrong" in wrong.text
         step = int(datetime.now(UTC).timestamp() // totp.STEP)
         answer = await browser.post("/sign-in/code", data={**fields, "code": totp.code(secret, step)})
         assert (answer.status_code, answer.headers["location"]) == (303, "/more")
