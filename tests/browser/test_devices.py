@@ -86,7 +86,7 @@ def test_a_device_is_added_talks_is_seen_and_is_shut_out(
     page.get_by_role("link", name="Edit").click()
     page.get_by_label("Place").fill("Back wall")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_text("The device is described anew.")).to_be_visible()
+    expect(page.get_by_text("The device is edited.")).to_be_visible()
     expect(page.get_by_text("Back wall")).to_be_visible()
     page.get_by_role("link", name="Revoke…").press("Enter")  # a mouse waits until what was said has gone from above it
     page.get_by_label(f"Type {device} to confirm").fill(device)

@@ -76,6 +76,11 @@ class Viewer:
         return self.tenant_id is None
 
 
+def may_change(who: Viewer) -> bool:
+    """Return whether the viewer may change a tenant's data; pages leave out what the viewer may not do."""
+    return who.role in ADMINS
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK = "__allowed__"

@@ -1,7 +1,6 @@
 """What the forms of devices say, as the domain takes it."""
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from appliance.devices.description import MAX_RATE, Description, OwnLimits
 from appliance.devices.device import MAX_INTERVAL, MAX_TEXT, NewDevice
@@ -71,20 +70,6 @@ def own_limits(fields: Fields) -> OwnLimits:
 def tags(text: str) -> tuple[str, ...]:
     """Tags between commas, each once, in their order."""
     return tuple(dict.fromkeys(tag for tag in map(str.strip, text.split(",")) if tag))
-
-
-def version(fields: Fields) -> datetime | None:
-    """Which state an edit started from; None: it does not say. Raises Invalid for what is no time."""
-    text = fields.text("version", most=64)
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise Invalid("This form is not whole; load the page again.")
-    return moment
 
 
 def _typed(fields: Fields, name: str) -> str:

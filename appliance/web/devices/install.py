@@ -3,7 +3,8 @@
 from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.api import bulk, devices, telemetry
 from appliance.web.devices.api import lifecycle as lifecycle_api
-from appliance.web.devices.views import delete, detail, edit, importing, lifecycle, listing, new, rotate
+from appliance.web.devices.views import bulk as bulk_view
+from appliance.web.devices.views import delete, detail, edit, importing, lifecycle, listing, messages, new, rotate
 from appliance.web.mount import Mount
 
 
@@ -12,10 +13,12 @@ def install(mount: Mount) -> None:
     platform, renderer, port = mount.platform, mount.renderer, mount.ports.devices
     actions = DeviceActions(platform)
     mount.add(
-        listing.blueprint(renderer, actions),
+        listing.blueprint(renderer),
+        bulk_view.blueprint(renderer, actions),
         new.blueprint(renderer, actions, port),
         importing.blueprint(renderer, actions),
         detail.blueprint(renderer, port),
+        messages.blueprint(renderer),
         edit.blueprint(renderer, actions),
         lifecycle.blueprint(renderer, actions),
         rotate.blueprint(renderer, actions, port),

@@ -10,14 +10,12 @@ from appliance.devices.metrics.metric import MAX_DECIMALS, MAX_LABEL, MAX_UNIT, 
 from appliance.devices.metrics.store import TenantMetric
 from appliance.devices.seats import changes
 from appliance.errors import Conflict, Invalid
-from appliance.web.access.auth import ADMINS, READERS, allow, viewer
+from appliance.web.access.auth import ADMINS, READERS, allow, may_change, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
-from appliance.web.devices.forms import version
-from appliance.web.devices.views.listing import may_change
 from appliance.web.metrics import export
 from appliance.web.page import csv, cursor, forms
 from appliance.web.page.faults import Fault, fault_of
-from appliance.web.page.forms import Fields
+from appliance.web.page.forms import Fields, version
 from appliance.web.page.paths import metric_of_path, of_tenant
 from appliance.web.page.renderer import PageRenderer, see_other
 

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from appliance.devices.fleet import SiteCounts
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType, status_at
-from appliance.web.devices.api.schemas import NONE
+from appliance.web.devices.labels import NONE
 from appliance.web.overview.query import OverviewData
 from appliance.web.page import formats
 from appliance.web.subscriptions.labels import subscription_title

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from appliance.errors import Invalid
 from appliance.mqtt.topics import valid_id
-from appliance.web.devices.api.schemas import NONE
+from appliance.web.devices.labels import NONE
 
 PAGE = "overview"
 """Its live page; those of a choice of its own are below it, ``overview/TENANT/RANGE/SITE``."""

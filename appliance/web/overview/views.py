@@ -17,7 +17,7 @@ from appliance.ingest.summary import LastReading
 from appliance.subscriptions.lifecycle import Status, usable
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenants_shown
-from appliance.web.devices.api.schemas import NONE
+from appliance.web.devices.labels import NONE
 from appliance.web.devices.port import DeviceListener
 from appliance.web.live.parts import LivePart
 from appliance.web.overview import action_items, message_rates, onboarding_checklist

@@ -7,6 +7,7 @@ UTF-8, NUL, nesting without end, a number that is none.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -149,6 +150,23 @@ async def read(*, files: bool = False) -> Fields:
     if known.files and not files:
         raise Invalid("This form takes no files.", next(iter(known.files)))
     return known
+
+
+def version(fields: Fields) -> datetime | None:
+    """Return the version that an edit started from, or None if the form has none.
+
+    Raises Invalid for text that is not a time with an offset.
+    """
+    text = fields.text("version", most=64)
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise Invalid("This form is incomplete. Load the page again.")
+    return moment
 
 
 async def _read() -> Fields:

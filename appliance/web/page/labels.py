@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from appliance.broker.refusals import RefusalCause as DoorCause
-from appliance.devices.device import DeviceStatus
-from appliance.devices.seats.imports import ImportOutcome
 from appliance.reading import Reason
 
 
@@ -70,42 +67,6 @@ REASONS: Mapping[Reason, ReasonLabel] = MappingProxyType(
         ),
     }
 )
-
-
-DEVICE_STATUSES: Mapping[DeviceStatus, str] = MappingProxyType(
-    {
-        DeviceStatus.PENDING: "Waits for approval",
-        DeviceStatus.ACTIVE: "Active",
-        DeviceStatus.INACTIVE: "Inactive",
-        DeviceStatus.REVOKED: "Revoked",
-        DeviceStatus.DECOMMISSIONED: "Deleted",
-    }
-)
-
-IMPORT_OUTCOMES: Mapping[ImportOutcome, str] = MappingProxyType(
-    {
-        ImportOutcome.CREATED: "New",
-        ImportOutcome.UPDATED: "Described anew",
-        ImportOutcome.UNCHANGED: "As it is",
-        ImportOutcome.NO_CAPACITY: "No free seat",
-        ImportOutcome.REFUSED: "Not taken",
-    }
-)
-
-BROKER_REFUSALS: Mapping[DoorCause, ReasonLabel] = MappingProxyType(
-    {
-        DoorCause.SIGN_IN: ReasonLabel(
-            "Not signed in", "Wrong user or password; a device's user is TENANT/device/DEVICE."
-        ),
-        DoorCause.TOPIC: ReasonLabel("Topic not allowed", "Each device may publish below its own topic only."),
-        DoorCause.TOO_LARGE: ReasonLabel(
-            "Message too large", "The broker's own limit; what reaches us has a lower one."
-        ),
-        DoorCause.TOO_MANY_CONNECTIONS: ReasonLabel("Too many connections", "Every place at the broker is taken."),
-        DoorCause.PROTOCOL: ReasonLabel("Not MQTT", "What came was no proper MQTT: check port and TLS."),
-    }
-)
-"""What the broker refuses before it reaches us."""
 
 
 def reason_label(code: str) -> ReasonLabel:

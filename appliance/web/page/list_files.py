@@ -1,4 +1,4 @@
-"""Lists as files, whole: devices, tenants, subscriptions. A page at a time, each in its transaction.
+"""Lists as files, whole: tenants, subscriptions. A page at a time, each in its transaction.
 
 A slow download holds neither a connection nor the list.
 """
@@ -8,10 +8,7 @@ from typing import Any
 
 from quart import Response
 
-from appliance.devices import fleet
 from appliance.devices import tenants as tenant_store
-from appliance.devices.device import DeviceStatus
-from appliance.devices.fleet import DeviceFilter, FleetDevice, FleetPosition, Sort
 from appliance.devices.tenants import TenantStatus
 from appliance.subscriptions import store
 from appliance.web.access.auth import Viewer
@@ -20,23 +17,6 @@ from appliance.web.platform import Platform
 
 PAGE_ROWS = 1000
 
-DEVICE_HEADS = (
-    "tenant_id",
-    "device_id",
-    "name",
-    "place",
-    "tags",
-    "site_id",
-    "status",
-    "presence",
-    "subscription_id",
-    "interval",
-    "last_seen_at",
-    "last_heard_at",
-    "refused_reason",
-    "own_credential",
-    "created_at",
-)
 TENANT_HEADS = (
     "tenant_id",
     "name",
@@ -70,11 +50,6 @@ SUBSCRIPTION_HEADS = (
 Pages = AsyncIterator[Sequence[Sequence[Any]]]
 
 
-def devices(platform: Platform, who: Viewer, wanted: DeviceFilter, sort: Sort, *, down: bool) -> Response:
-    """The devices that match, in their order."""
-    return csv.answer("devices", DEVICE_HEADS, _devices(platform, who, wanted, sort, down), _now(platform))
-
-
 def tenants(platform: Platform, who: Viewer, search: str, status: TenantStatus | None) -> Response:
     """The tenants that match."""
     return csv.answer("tenants", TENANT_HEADS, _tenants(platform, who, search, status), _now(platform))
@@ -88,17 +63,6 @@ def subscriptions(platform: Platform, who: Viewer, tenant_id: str | None) -> Res
 
 def _now(platform: Platform) -> float:
     return platform.clock.wall()
-
-
-async def _devices(platform: Platform, who: Viewer, wanted: DeviceFilter, sort: Sort, down: bool) -> Pages:
-    place: FleetPosition | None = None
-    while True:
-        async with platform.access.reading(who) as connection:
-            page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=PAGE_ROWS, after=place)
-        yield [_cells(member) for member in page.members]
-        place = page.next
-        if place is None:
-            return
 
 
 async def _tenants(platform: Platform, who: Viewer, search: str, status: TenantStatus | None) -> Pages:
@@ -133,24 +97,3 @@ async def _subscriptions(platform: Platform, who: Viewer, tenant_id: str | None)
         if len(page) < PAGE_ROWS:
             return
         after = (page[-1].tenant_id, page[-1].subscription_id)
-
-
-def _cells(member: FleetDevice) -> tuple[Any, ...]:
-    device = member.device
-    return (
-        device.tenant_id,
-        device.device_id,
-        device.name,
-        device.place,
-        "|".join(device.tags),
-        device.site_id,
-        device.status.value,
-        member.presence.value if device.status is DeviceStatus.ACTIVE else None,
-        device.subscription_id,
-        member.interval,
-        member.last_seen_at,
-        member.last_heard_at,
-        member.refused_reason,
-        member.own_credential,
-        member.created_at,
-    )

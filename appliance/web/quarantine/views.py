@@ -20,11 +20,12 @@ from appliance.web.access.transactions import tenants_shown
 from appliance.web.openapi.describe import parse_query
 from appliance.web.page import charts, csv, cursor
 from appliance.web.page.address import Address
-from appliance.web.page.labels import BROKER_REFUSALS, REASONS, ReasonLabel
+from appliance.web.page.labels import REASONS, ReasonLabel
 from appliance.web.page.paths import number_of_path
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.quarantine import export, payload
 from appliance.web.quarantine.actions import Counted, QuarantineActions, QuarantineFilter
+from appliance.web.quarantine.labels import BROKER_REFUSALS
 from appliance.web.quarantine.schemas import MessageId, MessageSummary
 
 PAGE = "quarantine"

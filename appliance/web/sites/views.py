@@ -10,13 +10,11 @@ from appliance.devices.device import MAX_TEXT
 from appliance.devices.seats import changes
 from appliance.devices.sites import Site, TenantSite
 from appliance.errors import Conflict, Invalid
-from appliance.web.access.auth import ADMINS, READERS, allow, viewer
+from appliance.web.access.auth import ADMINS, READERS, allow, may_change, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
-from appliance.web.devices.forms import version
-from appliance.web.devices.views.listing import may_change
 from appliance.web.page import csv, cursor, forms
 from appliance.web.page.faults import Fault, fault_of
-from appliance.web.page.forms import Fields
+from appliance.web.page.forms import Fields, version
 from appliance.web.page.paths import of_tenant, site_of_path
 from appliance.web.page.renderer import PageRenderer, see_other
 from appliance.web.sites import export

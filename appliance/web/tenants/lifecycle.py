@@ -12,10 +12,9 @@ from appliance.devices.device import MAX_TEXT
 from appliance.devices.tenants import MAX_RATE, MAX_TENANT_RATE, Strategy, Tenant, TenantStatus
 from appliance.errors import Conflict, Invalid
 from appliance.web.access.auth import OPERATORS, allow
-from appliance.web.devices.forms import version
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
-from appliance.web.page.forms import Fields
+from appliance.web.page.forms import Fields, version
 from appliance.web.page.paths import tenant_of_path
 from appliance.web.page.renderer import PageRenderer, see_other
 from appliance.web.tenants.actions import TenantActions, TenantChange

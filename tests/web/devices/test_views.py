@@ -327,7 +327,7 @@ async def test_a_file_is_looked_at_before_it_is_imported(database: Database) -> 
         looked = await admin.post("/devices/+import", data={"step": "look"}, files={"file": ("d.csv", table)})
         assert looked.status_code == 200
         assert "New 2" in text(looked)
-        assert "Not taken 1" in text(looked)
+        assert "Rejected 1" in text(looked)
         assert "No devices yet" in text(await admin.get("/devices"))
         again = html.unescape(re.findall(r'<textarea[^>]*name="text"[^>]*>(.*?)</textarea>', looked.text, re.DOTALL)[0])
         form = {"step": "import", "text": again, "credentials": "on"}

@@ -21,7 +21,7 @@ from appliance.web.openapi.describe import answer, describe, query
 
 
 def blueprint(actions: DeviceActions) -> Blueprint:
-    """The routes."""
+    """Return the routes of changes to many devices."""
     routes = Blueprint("api_device_many", __name__)
 
     @routes.post("/customer/devices/bulk")

@@ -1,4 +1,4 @@
-"""``/customer/devices``: listed, made, described, deleted, imported, changed many at a time."""
+"""``/customer/devices``: list, register, show, edit and delete devices."""
 
 from dataclasses import replace
 from http import HTTPStatus
@@ -13,7 +13,8 @@ from appliance.devices.device import NewDevice
 from appliance.devices.fleet import FleetDevice, FleetPosition
 from appliance.errors import Conflict, Invalid
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
-from appliance.web.access.transactions import tenant_of, tenants_shown
+from appliance.web.access.transactions import Access, tenant_of, tenants_shown
+from appliance.web.devices import export
 from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.api.schemas import (
     BrokerAnswer,
@@ -23,24 +24,30 @@ from appliance.web.devices.api.schemas import (
     DeviceNew,
     DeviceOut,
     DevicePage,
-    DeviceQuery,
-    filter_of,
     secrets_of,
     shown,
 )
+from appliance.web.devices.query import DeviceQuery, filter_of
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
-from appliance.web.page import cursor, list_files
+from appliance.web.page import cursor
 from appliance.web.page.paths import device_of_path
 from appliance.web.platform import Platform
 
 
 def blueprint(platform: Platform, actions: DeviceActions) -> Blueprint:
-    """The routes."""
+    """Return the routes of the list of devices and of one device."""
     routes = Blueprint("api_devices", __name__)
-    access = platform.access
+    _add_list(routes, platform)
+    _add_create(routes, actions)
+    _add_show(routes, platform.access)
+    _add_change(routes, platform.access, actions)
+    _add_delete(routes, actions)
+    return routes
 
+
+def _add_list(routes: Blueprint, platform: Platform) -> None:
     @routes.get("/customer/devices")
     @allow(READERS)
     @describe("List devices", query=DeviceQuery, answers={HTTPStatus.OK: DevicePage}, csv=True)
@@ -49,12 +56,14 @@ def blueprint(platform: Platform, actions: DeviceActions) -> Blueprint:
         sort, down = asked.order()
         wanted = filter_of(asked, tenants_shown())
         if csv_export.asked_for():
-            return list_files.devices(platform, viewer(), wanted, sort, down=down)
-        async with access.reading() as connection:
-            place = cursor.read(asked.cursor, FleetPosition)
-            page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=asked.limit, after=place)
+            return export.answer(platform, viewer(), wanted, sort, down=down)
+        async with platform.access.reading() as connection:
+            after = cursor.read(asked.cursor, FleetPosition)
+            page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=asked.limit, after=after)
         return answer(DevicePage([shown(member) for member in page.members], page.total, cursor.write(page.next)))
 
+
+def _add_create(routes: Blueprint, actions: DeviceActions) -> None:
     @routes.post("/customer/devices")
     @allow(ADMINS)
     @describe("Register a device", body=DeviceNew, answers={HTTPStatus.CREATED: DeviceCredential})
@@ -64,6 +73,8 @@ def blueprint(platform: Platform, actions: DeviceActions) -> Blueprint:
         where = {"Location": f"/customer/devices/{new.device_id}"}
         return answer(secrets_of(handed), HTTPStatus.CREATED, where)
 
+
+def _add_show(routes: Blueprint, access: Access) -> None:
     @routes.get("/customer/devices/<device_id>")
     @allow(READERS)
     @describe("Show a device", answers={HTTPStatus.OK: DeviceOut})
@@ -71,41 +82,43 @@ def blueprint(platform: Platform, actions: DeviceActions) -> Blueprint:
         async with access.reading() as connection:
             return answer(shown(await fleet.get(connection, tenant_of(), device_of_path(device_id))))
 
+
+def _add_change(routes: Blueprint, access: Access, actions: DeviceActions) -> None:
     @routes.patch("/customer/devices/<device_id>")
     @allow(ADMINS)
-    @describe("Describe a device", body=DeviceChange, answers={HTTPStatus.OK: DeviceOut})
+    @describe("Edit a device", body=DeviceChange, answers={HTTPStatus.OK: DeviceOut})
     async def change(device_id: str) -> Response:
         wanted = await body(DeviceChange)
         limited = wanted.rate is not UNSET or wanted.burst is not UNSET
         if limited and not viewer().is_operator:
-            raise Invalid("Only an operator sets limits.", "rate" if wanted.rate is not UNSET else "burst")
+            raise Invalid("Only operators can set limits.", "rate" if wanted.rate is not UNSET else "burst")
         tenant_id = tenant_of()
         async with access.reading() as connection:
             seen = await fleet.get(connection, tenant_id, device_of_path(device_id))
         if wanted.version not in (None, seen.version):
-            raise Conflict(f"Somebody has changed device {device_id} meanwhile; read it again.")
+            raise Conflict(f"Device {device_id} was changed meanwhile; read it again.")
         return answer(shown(await actions.describe(tenant_id, seen, *_changed(seen, wanted))))
 
+
+def _add_delete(routes: Blueprint, actions: DeviceActions) -> None:
     @routes.delete("/customer/devices/<device_id>")
     @allow(ADMINS)
     @describe(
         "Delete a device",
-        details="`history=keep` leaves its readings, `history=erase` erases them; one of the two must be said.",
+        details="`history=keep` keeps its readings, `history=erase` erases them. One of the two is required.",
         query=DeviceErasure,
         answers={HTTPStatus.OK: BrokerAnswer},
     )
     async def delete(device_id: str) -> Response:
         history = query(DeviceErasure).history
         if history not in {"keep", "erase"}:
-            raise Invalid("Say history=keep or history=erase.", "history")
+            raise Invalid("Give history=keep or history=erase.", "history")
         kept = history == "keep"
         return answer({"broker": await actions.delete(tenant_of(), device_of_path(device_id), keep_history=kept)})
 
-    return routes
-
 
 def _changed(seen: FleetDevice, wanted: DeviceChange) -> tuple[Description, OwnLimits]:
-    """The device as it is to be: what was not given stays."""
+    """Return the device's new description and limits; fields that are not given keep their values."""
     given = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not UNSET}
     stated = {name: given[name] for name in ("name", "place", "tags", "site_id", "interval") if name in given}
     limits = {name: given[name] for name in ("rate", "burst") if name in given}

@@ -8,16 +8,11 @@ from msgspec import UNSET, UnsetType
 
 from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.devices.device import DeviceStatus, Event
-from appliance.devices.fleet import DeviceFilter, FleetDevice, Sort
+from appliance.devices.fleet import FleetDevice
 from appliance.devices.live.presence import Presence
 from appliance.devices.seats.bulk import BulkAnswer
 from appliance.devices.seats.imports import ImportOutcome
-from appliance.errors import Invalid
 from appliance.web.devices.actions import ImportResult, IssuedCredential
-
-MAX_PAGE = 1000
-NONE = ".none"
-"""Devices without a site, or a seat. No id begins with a dot."""
 
 
 class DeviceOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,29 +43,6 @@ class DeviceOut(msgspec.Struct, frozen=True, kw_only=True):
     own_credential: bool
     switch_at: Annotated[datetime | None, msgspec.Meta(description="When its staged password takes over.")]
     version: Annotated[datetime, msgspec.Meta(description="Send it with a change: a stale one is a conflict.")]
-
-
-class DeviceQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which devices, and in which order. Of several values of one parameter one is enough."""
-
-    q: Annotated[str, msgspec.Meta(max_length=200, description="Words in id, name, place or tags.")] = ""
-    presence: tuple[Presence, ...] = ()
-    status: tuple[DeviceStatus, ...] = ()
-    site: Annotated[tuple[str, ...], msgspec.Meta(description="Site ids; `.none` for devices without one.")] = ()
-    subscription: Annotated[tuple[str, ...], msgspec.Meta(description="Ids; `.none` for devices without a seat.")] = ()
-    tag: tuple[str, ...] = ()
-    sort: Annotated[
-        str,
-        msgspec.Meta(
-            pattern=f"^-?({'|'.join(Sort)})$", description=f"One of {', '.join(Sort)}; with `-` before it from the end."
-        ),
-    ] = Sort.DEVICE
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = 50
-    cursor: Annotated[str, msgspec.Meta(max_length=1000)] = ""
-
-    def order(self) -> tuple[Sort, bool]:
-        """By what to sort, and whether from the end."""
-        return Sort(self.sort.removeprefix("-")), self.sort.startswith("-")
 
 
 class DevicePage(msgspec.Struct, frozen=True):
@@ -198,19 +170,6 @@ BrokerAnswer = dict[str, SyncStatus]
 """``{"broker": ...}``: whether the broker knows of the change already."""
 
 
-def filter_of(asked: DeviceQuery, tenant_id: str | None) -> DeviceFilter:
-    """The filter that a query asks for."""
-    return DeviceFilter(
-        tenant_id,
-        asked.q,
-        asked.presence,
-        asked.status,
-        _or_none("site", asked.site),
-        _or_none("subscription", asked.subscription),
-        _texts("tag", asked.tag),
-    )
-
-
 def shown(member: FleetDevice) -> DeviceOut:
     """A device as the API shows it."""
     device = member.device
@@ -274,14 +233,3 @@ def import_of(imported: ImportResult, *, dry_run: bool) -> DeviceImport:
         rows.append(DeviceImportRow(*shared, *secret))
     outcomes = {outcome.value: sum(row.outcome is outcome for row in rows) for outcome in ImportOutcome}
     return DeviceImport(dry_run, rows, outcomes)
-
-
-def _texts(name: str, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Raises Invalid for what Postgres could not compare with any text."""
-    if any("\0" in value for value in values):
-        raise Invalid("This holds characters that cannot be shown.", name)
-    return values
-
-
-def _or_none(name: str, values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple("" if value == NONE else value for value in _texts(name, values))

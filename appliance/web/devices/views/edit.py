@@ -29,7 +29,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
     ) -> Response:
         device = member.device
         async with access.reading() as connection:
-            census = await fleet.device_counts(connection, device.tenant_id)
+            counts = await fleet.device_counts(connection, device.tenant_id)
         return await renderer.page(
             "devices/edit.html",
             status=status,
@@ -38,7 +38,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
             fault=fault,
             labels=device_forms.LABELS,
             version=version,
-            site_ids=[name for name in census.sites if name],
+            site_ids=[name for name in counts.sites if name],
             limits=viewer().is_operator,
             to=partial(to_device, viewer(), device.tenant_id, device.device_id),
         )
@@ -60,7 +60,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
         fields = await forms.read()
         member = await seen(device_id)
         try:
-            started = device_forms.version(fields)
+            started = forms.version(fields)
             if started not in (None, member.version):
                 raise Conflict(
                     "Somebody else has changed the device meanwhile. Below is what you typed; send it again."

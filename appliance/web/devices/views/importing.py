@@ -10,9 +10,9 @@ from appliance.errors import Invalid
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.devices.actions import DeviceActions, ImportResult
+from appliance.web.devices.labels import IMPORT_OUTCOMES
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
-from appliance.web.page.labels import IMPORT_OUTCOMES
 from appliance.web.page.paths import of_tenant
 from appliance.web.page.renderer import PageRenderer
 

@@ -14,7 +14,7 @@ from appliance.errors import Conflict, Invalid, NoCapacity, NotFound
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.devices.actions import DeviceActions
-from appliance.web.devices.views.listing import free_seats, seat_choices, subscriptions_of
+from appliance.web.devices.seat_choices import free_seats, seat_choices, subscriptions_of
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import device_of_path, to_device

@@ -1,9 +1,8 @@
-"""Devices: searched, filtered, sorted, a page at a time or as CSV; those that wait on top; many changed at once."""
+"""The list of devices: searched, filtered and sorted, page by page or as CSV; devices that wait for approval first."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any
 
 from quart import Blueprint, Response
@@ -11,25 +10,23 @@ from quart import Blueprint, Response
 from appliance.clock import Clock
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import fleet, sites, tenants
-from appliance.devices.device import Event
 from appliance.devices.fleet import DeviceCounts, FleetDevice, FleetPosition
 from appliance.devices.live.presence import Presence
 from appliance.devices.metrics import store
 from appliance.devices.metrics.metric import Metric
-from appliance.devices.seats.bulk import BulkAnswer
-from appliance.errors import Invalid
 from appliance.history import sparks
-from appliance.subscriptions import rows as subscription_rows
-from appliance.subscriptions.lifecycle import Subscription, status_at, usable
-from appliance.web.access.auth import ADMINS, READERS, Viewer, allow, viewer
+from appliance.subscriptions.lifecycle import Subscription
+from appliance.web.access.auth import ADMINS, READERS, Viewer, allow, may_change, viewer
 from appliance.web.access.transactions import actor, tenant_of, tenants_shown
-from appliance.web.devices import metric_values
-from appliance.web.devices.actions import DeviceActions
-from appliance.web.devices.api.schemas import NONE, DeviceQuery, filter_of
+from appliance.web.devices import export, metric_values
+from appliance.web.devices.labels import DEVICE_STATUSES, NONE
 from appliance.web.devices.metric_values import MetricValue
+from appliance.web.devices.query import DeviceQuery, filter_of
+from appliance.web.devices.seat_choices import subscriptions_of
+from appliance.web.devices.views.bulk import STEPS
 from appliance.web.openapi.describe import query
-from appliance.web.page import charts, csv, cursor, forms, list_files
-from appliance.web.page.labels import DEVICE_STATUSES, ReasonLabel, reason_label
+from appliance.web.page import charts, csv, cursor
+from appliance.web.page.labels import ReasonLabel, reason_label
 from appliance.web.page.paths import of_tenant, to_device
 from appliance.web.page.renderer import PageRenderer, see_other
 from appliance.web.subscriptions.labels import subscription_title
@@ -37,24 +34,18 @@ from appliance.web.subscriptions.labels import subscription_title
 VALUES_SHOWN = 2
 """Latest values in a row."""
 LARGE_FLEET = 2000
-"""Devices whose counting takes so long that it is not done for every page."""
-CENSUS_AGE = 3.0
-"""Seconds that a count of such a fleet is good for."""
-MANY_CHOICES = 100
-"""Sites to choose from in the filter; the search finds the others."""
-STEPS: Mapping[Event, str] = {
-    Event.DEACTIVATE: "Deactivate…",
-    Event.MOVE: "Move…",
-    Event.APPROVE: "Approve",
-    Event.REJECT: "Reject",
-    Event.REACTIVATE: "Reactivate",
-}
-"""What may be done to many at once, as buttons say it; a question follows where one is needed."""
+"""Devices from which on counts are cached: counting so many takes too long for every page."""
+COUNTS_MAX_AGE = 3.0
+"""Seconds for which the counts of a large fleet are reused."""
+MAX_SITES = 100
+"""Sites in the filter; the search finds the others."""
+MAX_CACHED = 100
+"""Tenants whose counts are kept."""
 DONE = {
     "deleted": "The device is deleted.",
     "claim": "The claim user is closed.",
     "approved": "The device is approved.",
-    "rejected": "The device is turned away.",
+    "rejected": "The device is rejected.",
 }
 
 
@@ -67,7 +58,7 @@ class DeviceRow:
     site: str
     seen_at: float | None
     refused: ReasonLabel | None
-    """Why its newest message was not accepted, for a device whose presence says so."""
+    """Why its newest message was not accepted, if its presence is REFUSED."""
     values: Sequence[MetricValue]
     spark: str
     """The line of the last day of its first value."""
@@ -75,17 +66,8 @@ class DeviceRow:
 
 
 @dataclass(frozen=True, slots=True)
-class BulkChoice:
-    """A subscription whose seats may be given."""
-
-    subscription_id: str
-    title: str
-    free: int
-
-
-@dataclass(frozen=True, slots=True)
-class BulkChoices:
-    """What the filters offer, each as (value, word, count, glyph)."""
+class FilterChoices:
+    """The options of the filters, each as (value, label, count, glyph)."""
 
     presences: Sequence[tuple[str, str, int, str]]
     statuses: Sequence[tuple[str, str, int, None]]
@@ -93,11 +75,17 @@ class BulkChoices:
     subscriptions: Sequence[tuple[str, str]]
 
 
-def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
-    """The routes of the list."""
+def blueprint(renderer: PageRenderer) -> Blueprint:
+    """Return the routes of the list."""
     routes = Blueprint("devices", __name__)
+    _add_list(routes, renderer)
+    _add_close_claim(routes, renderer)
+    return routes
+
+
+def _add_list(routes: Blueprint, renderer: PageRenderer) -> None:
     platform, access = renderer.platform, renderer.platform.access
-    counts = DeviceCountCache(platform.clock)
+    count_cache = DeviceCountCache(platform.clock)
 
     @routes.get("/devices")
     @allow(READERS)
@@ -107,53 +95,33 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
         sort, down = asked.order()
         wanted = filter_of(asked, tenant_id)
         if csv.asked_for():
-            return list_files.devices(platform, who, wanted, sort, down=down)
+            return export.answer(platform, who, wanted, sort, down=down)
         async with access.reading() as connection:
-            place = cursor.read(asked.cursor, FleetPosition)
-            page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=asked.limit, after=place)
-            census = await counts.read(connection, tenant_id)
-            shown = await _rows(connection, page.members, who, access.now())
+            after = cursor.read(asked.cursor, FleetPosition)
+            page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=asked.limit, after=after)
+            counts = await count_cache.read(connection, tenant_id)
+            rows = await _rows(connection, page.members, who, access.now())
             open_claims = await fleet.open_claim_users(connection, tenant_id)
             owned = await subscriptions_of(connection, tenant_id)
-            # Of all tenants together an id may stand for several sites: then it stands for itself.
-            called = {} if tenant_id is None else await sites.names(connection, tenant_id, census.sites)
+            # Sites of several tenants may have the same id, so a list of all tenants shows ids instead of names.
+            site_names = {} if tenant_id is None else await sites.names(connection, tenant_id, counts.sites)
         return await renderer.page(
             "devices/list.html",
             done=DONE,
-            rows=shown,
+            rows=rows,
             total=page.total,
             next=cursor.write(page.next),
-            census=census,
-            choices=_choices(census, owned, called),
+            counts=counts,
+            choices=_choices(counts, owned, site_names),
             open_claims=open_claims,
             may_change=may_change(who),
             steps=STEPS,
             statuses=DEVICE_STATUSES,
         )
 
-    @routes.post("/devices/+bulk")
-    @allow(ADMINS)
-    async def bulk() -> Response:
-        fields = await forms.read()
-        step = fields.choice("step", Event)
-        chosen, seat = fields.many("device"), fields.text("subscription_id") or None
-        tenant_id = tenant_of()
-        if step is Event.DEACTIVATE and fields.text("typed") != str(len(set(chosen))):
-            fault = ("typed", "This is not the number of devices.") if "typed" in fields else None
-            return await _ask(renderer, tenant_id, chosen, "devices/deactivate.html", fault)
-        if step is Event.MOVE and seat is None:
-            async with access.reading() as connection:
-                seats = free_seats(await subscriptions_of(connection, tenant_id), access.now())
-            return await _ask(renderer, tenant_id, chosen, "devices/move.html", None, seat_choices=seat_choices(seats))
-        answers = await actions.step_many(tenant_id, chosen, step, seat)
-        return await renderer.page(
-            "devices/done.html",
-            step=STEPS[step].rstrip("…"),
-            answers=answers,
-            changed=sum(answer.why_not is None for answer in answers),
-            href=lambda answer: _href(answer, tenant_id),
-            back=of_tenant("/devices", viewer(), tenant_id),
-        )
+
+def _add_close_claim(routes: Blueprint, renderer: PageRenderer) -> None:
+    access = renderer.platform.access
 
     @routes.post("/devices/+close-claim")
     @allow(ADMINS)
@@ -162,83 +130,31 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
             await tenants.set_claim(connection, tenant_of(), actor(), enabled=False)
         return see_other(of_tenant("/devices", viewer(), tenant_of(), done="claim"))
 
-    return routes
-
 
 class DeviceCountCache:
-    """Counts devices for the filters; a large fleet at most every few seconds, however many pages ask."""
+    """Counts devices for the filters; counts of a large fleet are reused for COUNTS_MAX_AGE."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._known: dict[str | None, tuple[float, DeviceCounts]] = {}
 
     async def read(self, connection: Connection[Any], tenant_id: str | None) -> DeviceCounts:
-        """The census of a tenant, or for None of all."""
+        """Return the counts of a tenant, or for None of all."""
         moment = self._clock.monotonic()
         counted_at, known = self._known.get(tenant_id, (0.0, None))
-        if known is not None and known.total >= LARGE_FLEET and moment - counted_at < CENSUS_AGE:
+        if known is not None and known.total >= LARGE_FLEET and moment - counted_at < COUNTS_MAX_AGE:
             return known
-        if len(self._known) >= MANY_CHOICES:
+        if len(self._known) >= MAX_CACHED:
             self._known.clear()
-        census = await fleet.device_counts(connection, tenant_id)
-        self._known[tenant_id] = (moment, census)
-        return census
-
-
-def may_change(who: Viewer) -> bool:
-    """Whether the viewer changes devices; what they may not do is left out of their pages."""
-    return who.role in ADMINS
-
-
-async def subscriptions_of(connection: Connection[Any], tenant_id: str | None) -> list[Subscription]:
-    """The subscriptions of a tenant, or all that the viewer sees."""
-    if tenant_id is None:
-        return await subscription_rows.select_all(connection)
-    return await subscription_rows.select(connection, [tenant_id])
-
-
-def free_seats(owned: Sequence[Subscription], now: datetime) -> list[BulkChoice]:
-    """The subscriptions that give seats now, with how many are free."""
-    parents = {row.subscription_id: row for row in owned}
-    return [
-        BulkChoice(row.subscription_id, subscription_title(row), row.device_limit - row.active_device_count)
-        for row in owned
-        if usable(status_at(row, now, parent=parents.get(row.parent_subscription_id or "")))
-    ]
-
-
-def seat_choices(choices: Iterable[BulkChoice]) -> list[tuple[str, str]]:
-    """The same for a form: value and word."""
-    return [(choice.subscription_id, f"{choice.title}, {choice.free} free") for choice in choices]
-
-
-async def _ask(
-    renderer: PageRenderer,
-    tenant_id: str,
-    chosen: Sequence[str],
-    question: str,
-    fault: tuple[str, str] | None,
-    **values: Any,
-) -> Response:
-    """The question before many devices stop or move."""
-    unique = sorted(set(chosen))
-    if not unique:
-        raise Invalid("Choose at least one device.", "device")
-    return await renderer.page(
-        question,
-        status=HTTPStatus.OK if fault is None else HTTPStatus.UNPROCESSABLE_ENTITY,
-        devices=unique,
-        fault=fault,
-        action=of_tenant("/devices/+bulk", viewer(), tenant_id),
-        back=of_tenant("/devices", viewer(), tenant_id),
-        **values,
-    )
+        counts = await fleet.device_counts(connection, tenant_id)
+        self._known[tenant_id] = (moment, counts)
+        return counts
 
 
 async def _rows(
     connection: Connection[Any], members: Sequence[FleetDevice], who: Viewer, now: datetime
 ) -> list[DeviceRow]:
-    """The rows of a page, with what their metrics are called and the line of the first of them."""
+    """Return the rows of a page, with the labels of their metrics and the line of the first metric."""
     known: dict[str, dict[str, Metric]] = {}
     for tenant_id in {member.device.tenant_id for member in members}:
         mine = (member.latest for member in members if member.device.tenant_id == tenant_id)
@@ -267,7 +183,7 @@ def _row(member: FleetDevice, shown: Sequence[MetricValue], line: str, who: View
     )
 
 
-def _choices(census: DeviceCounts, owned: Sequence[Subscription], called: Mapping[str, str]) -> BulkChoices:
+def _choices(counts: DeviceCounts, owned: Sequence[Subscription], site_names: Mapping[str, str]) -> FilterChoices:
     glyphs = {
         Presence.ONLINE: ("Online", "g-on"),
         Presence.STALE: ("Stale", "g-stale"),
@@ -275,13 +191,9 @@ def _choices(census: DeviceCounts, owned: Sequence[Subscription], called: Mappin
         Presence.REFUSED: ("Refused", "g-medium"),
     }
     titles = {row.subscription_id: subscription_title(row) for row in owned}
-    return BulkChoices(
-        [(one.value, glyphs[one][0], census.presences[one], glyphs[one][1]) for one in Presence],
-        [(one.value, DEVICE_STATUSES[one], number, None) for one, number in census.statuses.items()],
-        [(name or NONE, called.get(name, name) or "No site") for name in list(census.sites)[:MANY_CHOICES]],
-        [(name or NONE, titles.get(name, name) or "No seat") for name in census.subscriptions],
+    return FilterChoices(
+        [(one.value, glyphs[one][0], counts.presences[one], glyphs[one][1]) for one in Presence],
+        [(one.value, DEVICE_STATUSES[one], number, None) for one, number in counts.statuses.items()],
+        [(name or NONE, site_names.get(name, name) or "No site") for name in list(counts.sites)[:MAX_SITES]],
+        [(name or NONE, titles.get(name, name) or "No seat") for name in counts.subscriptions],
     )
-
-
-def _href(answer: BulkAnswer, tenant_id: str) -> str:
-    return to_device(viewer(), tenant_id, answer.device_id)

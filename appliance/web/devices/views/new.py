@@ -14,7 +14,7 @@ from appliance.web.devices import forms as device_forms
 from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.commands import lines
 from appliance.web.devices.port import DevicesPort
-from appliance.web.devices.views.listing import free_seats, seat_choices, subscriptions_of
+from appliance.web.devices.seat_choices import free_seats, seat_choices, subscriptions_of
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import of_tenant, to_device
@@ -29,7 +29,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
     async def new_form(values: Mapping[str, str], fault: Fault | None, status: HTTPStatus) -> Response:
         tenant_id = tenant_of()
         async with access.reading() as connection:
-            census = await fleet.device_counts(connection, tenant_id)
+            counts = await fleet.device_counts(connection, tenant_id)
             seats = free_seats(await subscriptions_of(connection, tenant_id), access.now())
         return await renderer.page(
             "devices/new.html",
@@ -37,7 +37,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
             given=values,
             fault=fault,
             labels=device_forms.LABELS,
-            site_ids=[name for name in census.sites if name],
+            site_ids=[name for name in counts.sites if name],
             seats=seats,
             seat_choices=seat_choices(seats),
             back=of_tenant("/devices", viewer(), tenant_id),

@@ -1,0 +1,23 @@
+"""Titles and advice for what the broker refuses before a message reaches the appliance."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from appliance.broker.refusals import RefusalCause
+from appliance.web.page.labels import ReasonLabel
+
+BROKER_REFUSALS: Mapping[RefusalCause, ReasonLabel] = MappingProxyType(
+    {
+        RefusalCause.SIGN_IN: ReasonLabel(
+            "Not signed in", "Wrong user or password; a device's user is TENANT/device/DEVICE."
+        ),
+        RefusalCause.TOPIC: ReasonLabel("Topic not allowed", "Each device may publish below its own topic only."),
+        RefusalCause.TOO_LARGE: ReasonLabel(
+            "Message too large", "It exceeds the broker's limit, which is above the appliance's own."
+        ),
+        RefusalCause.TOO_MANY_CONNECTIONS: ReasonLabel(
+            "Too many connections", "The broker has reached its limit of connections."
+        ),
+        RefusalCause.PROTOCOL: ReasonLabel("Not MQTT", "The client did not speak MQTT: check port and TLS."),
+    }
+)
