@@ -4,6 +4,8 @@ import ipaddress
 import re
 from pathlib import Path
 
+EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+"""Hosts to listen on that stand for every address of this machine."""
 _LOCAL = re.compile(r"\|--\s+(\d+\.\d+\.\d+\.\d+)\s*\n\s*/32 host LOCAL")
 
 

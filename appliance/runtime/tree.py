@@ -89,11 +89,11 @@ class ServiceStatus:
 class Service:
     """One running service."""
 
-    __slots__ = ("_samples", "activity", "done", "name", "scope", "serving", "since", "stopping", "task", "tell")
+    __slots__ = ("_report", "_samples", "activity", "done", "name", "scope", "serving", "since", "stopping", "task")
 
-    def __init__(self, name: str, tell: Reporter | None = None) -> None:
+    def __init__(self, name: str, report: Reporter | None = None) -> None:
         self.name = name
-        self.tell = tell
+        self._report = report
         self.activity = Activity()
         self.scope = trio.CancelScope()
         self.done = trio.Event()
@@ -139,7 +139,7 @@ class Service:
         )
 
     def _ask(self) -> Report:
-        return Report() if self.tell is None or not self.serving else self.tell()
+        return Report() if self._report is None or not self.serving else self._report()
 
     def _state(self, report: Report) -> ServiceState:
         if not self.serving:
@@ -177,24 +177,23 @@ class Tree:
             service.sample(now)
 
     async def start(
-        self, name: str, run: Callable[..., Awaitable[Any]], *args: Any, tell: Reporter | None = None
+        self, name: str, run: Callable[..., Awaitable[Any]], *args: Any, report: Reporter | None = None
     ) -> tuple[Service, Any]:
-        """Start a service; returns once it serves, with what it said. ``tell`` is asked when somebody looks."""
-        service = Service(name, tell)
+        """Start a service; returns once it serves, with what it said. ``report`` is called when somebody looks."""
+        service = Service(name, report)
         value = await self._nursery.start(self._body, service, run, args)
         service.serving = True
         log.debug("service started", service=name)
         return service, value
 
     async def open(
-        self, name: str, resource: AbstractAsyncContextManager[Value], tell: Callable[[Value], Report] | None = None
+        self, name: str, resource: AbstractAsyncContextManager[Value], report: Callable[[Value], Report] | None = None
     ) -> Value:
-        """Hold a resource open as a service, so that it is closed in its turn. ``tell`` is asked about it."""
-        service, value = await self.start(name, _hold, resource)
-        held = cast("Value", value)
-        if tell is not None:
-            service.tell = lambda: tell(held)
-        return held
+        """Hold a resource open as a service, so that it is closed in its turn. ``report`` is called with it."""
+        held: list[Value] = []
+        _, value = await self.start(name, _hold, resource, report=None if report is None else lambda: report(held[0]))
+        held.append(cast("Value", value))
+        return held[0]
 
     async def _body(
         self,

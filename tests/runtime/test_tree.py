@@ -129,7 +129,7 @@ async def test_a_report_gives_rate_queue_restarts_and_trouble() -> None:
 
     async with trio.open_nursery() as nursery:
         tree = Tree(nursery)
-        await tree.start("busy", _quiet, tell=lambda: now)
+        await tree.start("busy", _quiet, report=lambda: now)
         tree.sample(100.0)
         now = Report("passes on", count=500, waiting=50, room=100, restarts=2, kind="v1")
         tree.sample(110.0)
@@ -161,7 +161,7 @@ async def test_a_resource_that_is_held_open_is_asked_itself() -> None:
 
     async with trio.open_nursery() as nursery:
         tree = Tree(nursery)
-        held = await tree.open("resource", Resource(), tell=lambda resource: Report(type(resource).__name__))
+        held = await tree.open("resource", Resource(), report=lambda resource: Report(type(resource).__name__))
         assert isinstance(held, Resource)
         assert _only(tree).doing == "Resource"
         await _end(tree)

@@ -66,7 +66,7 @@ async def test_the_task_tree_is_the_one_that_runs(database: Database) -> None:
     operator = signed_in(database.conninfo())
     async with trio.open_nursery() as nursery:
         tree = Tree(nursery)
-        await tree.start("works", works, tell=lambda: Report("passes on", waiting=3, room=4, restarts=2))
+        await tree.start("works", works, report=lambda: Report("passes on", waiting=3, room=4, restarts=2))
         system = replace(quiet_system(SystemClock()), tasks=tree.status)
         async with over(database, snapshot=system) as served, client(served.url, operator) as asking:
             (task,) = (await _get(asking))["tasks"]

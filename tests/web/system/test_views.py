@@ -42,7 +42,7 @@ async def page(database: Database, *reports: Report, **given: Any) -> AsyncItera
     async with trio.open_nursery() as nursery:
         tree = Tree(nursery)
         for number, report in enumerate(reports):
-            await tree.start(f"service-{number}", _quiet, tell=_telling(report))
+            await tree.start(f"service-{number}", _quiet, report=_telling(report))
         system = replace(quiet_system(SystemClock()), tasks=tree.status, **given)
         operator = signed_in(database.conninfo())
         async with over(database, snapshot=system) as served, client(served.url, operator) as asking:

@@ -1,0 +1,61 @@
+"""The clients that the appliance connects to its broker: the durable session, and one that only reads statistics."""
+
+from typing import TypedDict
+
+from appliance.backoff import Backoff
+from appliance.children.mosquitto import Mosquitto
+from appliance.config import Config
+from appliance.mqtt.client import Client
+
+SUBSCRIPTION = "tenant/+/device/+/+"
+SESSION_SECONDS = 14 * 86_400
+"""How long the broker keeps our session and its queue while we are away."""
+KEEP_ALIVE_SECONDS = 30
+"""Seconds of silence after which we ask whether the broker is still there."""
+LONGEST_RETRY_SECONDS = 5.0
+"""Seconds between two tries to reach a broker elsewhere, at most."""
+LONGEST_OWN_RETRY_SECONDS = 0.25
+"""The same for our own, where a try is a system call: while devices are let in and we are not there, what they send is
+in its memory alone."""
+
+
+class _Address(TypedDict, total=False):
+    """Where and as whom a client connects; see :class:`Client`."""
+
+    hostname: str
+    port: int
+    unix_socket: str
+    username: str | None
+    password: str | None
+
+
+def session_client(config: Config, identifier: str, broker: Mosquitto | None) -> Client:
+    """Return the client of the durable session: a fixed secret id, kept by the broker while we are away."""
+    longest = LONGEST_RETRY_SECONDS if broker is None else LONGEST_OWN_RETRY_SECONDS
+    return Client(
+        **_address(config, broker),
+        identifier=identifier,
+        session_expiry_interval=SESSION_SECONDS,
+        keep_alive=KEEP_ALIVE_SECONDS,
+        receive_max=config.ingest.receive_max,
+        keep_trying=True,
+        backoff=Backoff(first=0.05, maximum=longest),
+    )
+
+
+def statistics_client(config: Config, broker: Mosquitto | None) -> Client:
+    """Return a client without a lasting session, for what the broker says of itself."""
+    return Client(**_address(config, broker), clean_start=True, keep_alive=KEEP_ALIVE_SECONDS, keep_trying=True)
+
+
+def _address(config: Config, broker: Mosquitto | None) -> _Address:
+    if broker is not None:
+        endpoint = broker.endpoint
+        return {"unix_socket": str(endpoint.socket), "username": endpoint.username, "password": endpoint.password}
+    external, settings = config.broker.address() or ("", 0), config.broker
+    return {
+        "hostname": external[0],
+        "port": external[1],
+        "username": settings.username,
+        "password": None if settings.password is None else settings.password.reveal(),
+    }

@@ -1,0 +1,111 @@
+"""The whole appliance: everything is opened here, in five stages, and closed in reverse.
+
+Storage, knowledge, stream, broker, dashboard: each stage is a module that returns what later ones need. Nothing else
+builds things, nothing is global. Services run in one nursery; whatever of them fails ends the process with its own
+error. A drain (SIGTERM, SIGINT) takes no new messages, finishes the batch in flight, and closes the children last; a
+second signal ends the process at once, and the kernel tells the children.
+"""
+
+import gc
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from appliance import onboarding
+from appliance.children.data_dir import RunFile, open_data_dir
+from appliance.clock import SystemClock
+from appliance.config import Config
+from appliance.failpoints import Failpoints
+from appliance.metrics import Metrics
+from appliance.runtime.addresses import EVERYWHERE, lan_addresses
+from appliance.runtime.signals import StopSignal
+from appliance.runtime.tree import Tree
+from appliance.supervisor.broker import Broker, open_broker
+from appliance.supervisor.dashboard import Dashboard, open_dashboard
+from appliance.supervisor.foundation import Foundation
+from appliance.supervisor.knowledge import open_knowledge
+from appliance.supervisor.storage import Storage, open_storage
+from appliance.supervisor.stream import Stream, open_stream
+
+log = structlog.get_logger(__name__)
+
+DRAIN_SECONDS = 2.0
+"""What the batch in flight may take to commit once a drain has begun; else it stays with the broker and comes again."""
+COLLECT_AFTER = (100_000, 50, 100)
+"""Objects until a cyclic collection, and how many of one generation until the next: a batch makes thousands of objects,
+and nothing in the message path is part of a cycle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a started appliance tells the person at the console."""
+
+    web_url: str
+    addresses: Sequence[str]
+    mqtt_host: str
+    mqtt_port: int
+    set_up_url: str | None
+    """Opens the set-up page once; None when somebody is there already."""
+    own_broker: bool
+    """Whether the broker's users are ours to manage."""
+
+
+async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Serving], None]) -> None:
+    """Run the appliance until it is asked to stop. Raises what a service raised, ApplianceError for people to mend."""
+    gc.set_threshold(*COLLECT_AFTER)
+    with open_data_dir(config.data_dir) as data:
+        async with trio.open_nursery() as nursery:
+            tree, stop = Tree(nursery), StopSignal(nursery.cancel_scope)
+            failpoints = Failpoints.from_environment(environ)
+            base = Foundation(config, data, tree, stop, SystemClock(), Metrics(), failpoints)
+            await tree.start("stop signals", stop.watch_signals)
+            storage = await open_storage(base)
+            known = await open_knowledge(base, storage)
+            stream = await open_stream(base, storage, known)
+            broker = await open_broker(base, storage, known, stream)
+            dashboard = await open_dashboard(base, storage, known, stream, broker)
+            serving = await _serving(base, storage, broker, dashboard)
+            announce(serving)
+            data.write_run_file(_run_file(base, storage, serving))
+            dashboard.service.may_end()
+            gc.freeze()  # what is here now stays: full collections need not walk it
+            await stop.wait()
+            data.remove_run_file()
+            await _drain(tree, stream, broker, dashboard)
+    log.info("stopped")
+
+
+async def _drain(tree: Tree, stream: Stream, broker: Broker, dashboard: Dashboard) -> None:
+    """Take no new messages, commit the batch in flight, then stop everything in reverse."""
+    await broker.source.stop()
+    stream.service.may_end()
+    with trio.move_on_after(DRAIN_SECONDS):
+        await stream.pipeline.drain()
+    await dashboard.service.done.wait()
+    await tree.drain()
+
+
+async def _serving(base: Foundation, storage: Storage, broker: Broker, dashboard: Dashboard) -> Serving:
+    """Return where people and devices reach this appliance; while nobody is there, with the link to the set-up."""
+    web = base.config.web
+    addresses = lan_addresses() if web.host in EVERYWHERE else [web.host]
+    web_url = web.public_url or f"http://{addresses[0]}:{dashboard.port}"
+    path = await onboarding.offer(storage.pool, base.clock)
+    mqtt_host, mqtt_port = broker.device_address(base.config)
+    set_up_url = None if path is None else web_url + path
+    return Serving(web_url, addresses, mqtt_host, mqtt_port, set_up_url, broker.embedded is not None)
+
+
+def _run_file(base: Foundation, storage: Storage, serving: Serving) -> RunFile:
+    """Return what scripts and our own commands read to find this appliance."""
+    return RunFile(
+        pid=os.getpid(),
+        web_url=serving.web_url,
+        mqtt_host=serving.mqtt_host,
+        mqtt_port=serving.mqtt_port,
+        database=storage.endpoint.shown(),
+        socket_dir=str(base.data.sockets) if storage.endpoint.login_is_role else None,
+    )

@@ -1,0 +1,145 @@
+"""The fourth stage: the broker, our session with it, and last of all the devices' listener."""
+
+from dataclasses import dataclass
+
+from mqtt5 import QoS, RetainHandling
+
+from appliance.broker import listener_gate
+from appliance.broker.absence import watch_link
+from appliance.broker.clients import SUBSCRIPTION, session_client, statistics_client
+from appliance.broker.credentials_sync import CredentialsSync, read_users
+from appliance.broker.refusals import BrokerRefusals
+from appliance.broker.source import BrokerSource
+from appliance.broker.statistics import BrokerStatistics
+from appliance.children.mosquitto import Mosquitto
+from appliance.children.mosquitto_files import BrokerLimits, Users
+from appliance.config import Config
+from appliance.diagnostics import reports
+from appliance.ingest.limits.janitor import Janitor
+from appliance.mqtt.client import Client
+from appliance.mqtt.link import LinkState
+from appliance.runtime.addresses import EVERYWHERE, lan_addresses
+from appliance.runtime.tree import Service
+from appliance.supervisor.foundation import Foundation
+from appliance.supervisor.knowledge import Knowledge
+from appliance.supervisor.storage import Storage
+from appliance.supervisor.stream import Stream
+from appliance.web.platform import Health
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """The way in for messages over MQTT."""
+
+    embedded: Mosquitto | None
+    """None when the broker is elsewhere."""
+    client: Client
+    """Our durable session."""
+    source: Service
+    """What hands messages from the session to the pipeline."""
+    refusals: BrokerRefusals
+    statistics: BrokerStatistics
+    storage: Storage
+
+    def health(self) -> Health:
+        """Return what is there, for /readyz and the pages.
+
+        A dead child is known at once, anything else within a second.
+        """
+        database, postgres = self.storage.health, self.storage.postgres
+        away = database.postgres
+        if postgres is not None and not postgres.ready.is_set():
+            away = f"is {postgres.status.state.value}"
+        link = self.client.link
+        broker = None if link.state is LinkState.READY else link.detail or link.state.value
+        return Health(postgres=away, broker=broker, schema=database.schema)
+
+    def missing(self) -> bool:
+        """Tell whether something is not there."""
+        return bool(self.health().missing())
+
+    def device_address(self, config: Config) -> tuple[str, int]:
+        """Return where devices publish."""
+        if self.embedded is None:
+            return config.broker.address() or ("", 0)
+        listener = self.embedded.devices
+        return (lan_addresses()[0] if listener.host in EVERYWHERE else listener.host), listener.port
+
+
+async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stream: Stream) -> Broker:
+    """Open our session, feed the pipeline from it, and only then let devices in."""
+    config, tree, pipeline, metrics = base.config, base.tree, stream.pipeline, base.metrics
+    refusals = BrokerRefusals(base.clock, metrics)
+    users = Users() if config.broker.url is not None else await read_users(storage.pool)
+    embedded = None if config.broker.url is not None else await _start_mosquitto(base, users, refusals)
+    client = await tree.open(
+        "broker session",
+        session_client(config, base.data.instance.mqtt_client_id, embedded),
+        report=reports.report_session(config.ingest.receive_max),
+    )
+    await client.subscribe(SUBSCRIPTION, max_qos=QoS.AT_LEAST_ONCE, retain_handling=RetainHandling.SEND_NEVER)
+    source = BrokerSource(client, pipeline, config.ingest.batch_size, base.failpoints, metrics.redelivered.inc)
+    service, _ = await tree.start("broker source", source.run)
+    statistics = BrokerStatistics(statistics_client(config, embedded), metrics)
+    broker = Broker(embedded, client, service, refusals, statistics, storage)
+    await tree.start("backlog credit", stream.backlog.run, lambda: pipeline.in_flight + client.statistics().waiting)
+    await tree.start("link absence", watch_link, client, stream.away)
+    await tree.start("listening periods", stream.listening.run, lambda: not broker.missing())
+    janitor = Janitor(
+        known.limiter,
+        base.clock,
+        interval=config.limits.janitor_interval,
+        report=metrics.swept,
+        resting=broker.missing,
+    )
+    await tree.start("limiter janitor", janitor.run)
+    if embedded is None:
+        await tree.start("session watch", listener_gate.watch_session, client)
+    else:
+        await _let_devices_in(base, storage, broker, embedded, users)
+    await tree.start("broker statistics", statistics.run, report=reports.report_broker(statistics))
+    return broker
+
+
+async def _start_mosquitto(base: Foundation, users: Users, refusals: BrokerRefusals) -> Mosquitto:
+    """Start our Mosquitto with its private listener only."""
+    config = base.config
+    mosquitto = Mosquitto(
+        base.data,
+        host=config.broker.host,
+        port=config.broker.port,
+        subscription=SUBSCRIPTION,
+        users=users,
+        limits=broker_limits(config),
+        on_line=refusals.heard,
+        debug_logging=refusals.debug_logging,
+    )
+    report = reports.report_child(lambda: mosquitto.status, lambda: mosquitto.program.version_text)
+    await base.tree.start("mosquitto", mosquitto.run, report=report)
+    return mosquitto
+
+
+async def _let_devices_in(
+    base: Foundation, storage: Storage, broker: Broker, mosquitto: Mosquitto, users: Users
+) -> None:
+    """Keep the broker's users in step with the database, and its device listener with our session."""
+    sync = CredentialsSync(
+        mosquitto,
+        users,
+        storage.pool,
+        storage.open_connection,
+        base.clock,
+        base.instance,
+        debug_logging=broker.refusals.debug_logging,
+    )
+    tree = base.tree
+    await tree.start("credentials sync", sync.run, broker.client.ready)
+    await tree.start("listener gate", listener_gate.keep_gate, broker.client, mosquitto)
+    await tree.start("broker refusals", broker.refusals.run, sync.request_debug_logging)
+
+
+def broker_limits(config: Config) -> BrokerLimits:
+    """Return what the embedded broker bears: above our own limits, so that we see and quarantine what is too large."""
+    return BrokerLimits(
+        max_message_bytes=16 * config.ingest.max_payload_bytes, max_inflight_messages=config.ingest.receive_max
+    )

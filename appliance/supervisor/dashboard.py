@@ -1,0 +1,134 @@
+"""The fifth stage: the dashboard, the JSON API and HTTP ingest."""
+
+import socket
+from dataclasses import dataclass
+from functools import partial
+
+from appliance.children.mosquitto_files import BrokerLimits
+from appliance.config import masked
+from appliance.devices.registry.claims import claim
+from appliance.diagnostics import reports
+from appliance.diagnostics.process_metrics import ProcessMetrics
+from appliance.diagnostics.snapshot import Snapshot
+from appliance.ingest.http import HttpSource
+from appliance.ingest.limits.limiter import BucketState
+from appliance.ingest.quarantine.replay_preview import ReplayPreviewer
+from appliance.people.signin import SignIn
+from appliance.runtime.tree import Service
+from appliance.supervisor.broker import Broker, broker_limits
+from appliance.supervisor.foundation import Foundation
+from appliance.supervisor.knowledge import Knowledge
+from appliance.supervisor.storage import Storage
+from appliance.supervisor.stream import Stream
+from appliance.web.access.identity import Identity
+from appliance.web.access.transactions import Access
+from appliance.web.app import create_app
+from appliance.web.devices.port import DeviceListener, DevicesPort
+from appliance.web.http.server import serve
+from appliance.web.ingest.port import IngestPort
+from appliance.web.page.failures import BrokerQueue
+from appliance.web.platform import Platform
+from appliance.web.ports import Ports
+from appliance.web.quarantine.port import QuarantinePort
+from appliance.web.system.port import SystemPort
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """The dashboard as it is served."""
+
+    service: Service
+    port: int
+
+
+async def open_dashboard(
+    base: Foundation, storage: Storage, known: Knowledge, stream: Stream, broker: Broker
+) -> Dashboard:
+    """Serve pages, API and HTTP ingest."""
+    clock, pool, tree = base.clock, storage.pool, base.tree
+    statistics = broker.statistics
+    process = ProcessMetrics(
+        base.metrics, clock, base.data.path, queue=lambda: statistics.waiting, each_second=tree.sample
+    )
+    await tree.start("process metrics", process.run)
+    await tree.start("disk usage", process.watch_disk)
+    platform = Platform(
+        name=socket.gethostname(),
+        public_url=base.config.web.public_url,
+        clock=clock,
+        pool=pool,
+        access=Access(pool, storage.web_pool, clock),
+        identity=Identity(pool, clock),
+        live=stream.live,
+        health=broker.health,
+        grace=base.grace,
+    )
+    snapshot = _snapshot(base, storage, known, stream, broker, process)
+    app = create_app(platform, _ports(base, storage, known, stream, broker, snapshot))
+    web = base.config.web
+    service, port = await tree.start(
+        "dashboard", partial(serve, shutdown_trigger=base.stop.wait), app, web.host, web.port
+    )
+    return Dashboard(service, port)
+
+
+def _snapshot(
+    base: Foundation, storage: Storage, known: Knowledge, stream: Stream, broker: Broker, process: ProcessMetrics
+) -> Snapshot:
+    config, embedded = base.config, broker.embedded
+    return Snapshot(
+        instance=base.instance,
+        started_at=base.tree.since,
+        tasks=base.tree.status,
+        vitals=process,
+        companions=partial(
+            reports.dependencies, storage.health, storage.postgres, embedded, broker.client, broker.statistics
+        ),
+        bounds=partial(
+            reports.resource_limits,
+            config,
+            known.limiter,
+            known.registry,
+            known.states,
+            stream.admission,
+            broker.client,
+            stream.pipeline,
+        ),
+        broker_terms=None if embedded is None else reports.broker_terms(embedded, broker_limits(config)),
+        retention_days=config.retention.days,
+        schema=lambda: storage.health.schema_version,
+        settings=masked(config),
+    )
+
+
+def _ports(
+    base: Foundation, storage: Storage, known: Knowledge, stream: Stream, broker: Broker, snapshot: Snapshot
+) -> Ports:
+    config, clock, pool, refusals = base.config, base.clock, storage.pool, broker.refusals.refusals
+    host, port = broker.device_address(config)
+    source = HttpSource(
+        stream.pipeline, known.registry, known.limiter, clock, token_demanded=config.ingest.require_token
+    )
+
+    def limit_of(tenant_id: str, device_id: str) -> BucketState:
+        return known.limiter.effective(tenant_id, device_id, clock.monotonic())
+
+    def broker_queue() -> BrokerQueue | None:
+        waiting = broker.statistics.waiting
+        return None if waiting is None else BrokerQueue(waiting, BrokerLimits().max_queued_messages)
+
+    return Ports(
+        sign_in=SignIn(pool, clock, base.data.vault),
+        ingest=IngestPort(source, partial(claim, pool, known.provisioner.provision)),
+        devices=DevicesPort(
+            DeviceListener(host if broker.embedded is None else None, port), limit_of, refusals, config.retention.days
+        ),
+        quarantine=QuarantinePort(
+            ReplayPreviewer(pool, known.registry, clock, config.ingest, config.retention, grace=base.grace),
+            refusals,
+            own_broker=broker.embedded is not None,
+        ),
+        system=SystemPort(snapshot, refusals),
+        metrics_text=base.metrics.exposition,
+        broker_queue=broker_queue,
+    )

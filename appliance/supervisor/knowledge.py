@@ -1,0 +1,64 @@
+"""The second stage: what is known of devices, their seats and their limits, in memory."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from appliance import housekeeping
+from appliance.devices.live.rollup_queue import rebuild_rollup_queue
+from appliance.devices.live.state import StateBook
+from appliance.devices.registry.cache import REGISTRY_CHANNEL, Registry
+from appliance.devices.registry.limits import LimitOverrides
+from appliance.devices.registry.provisioning import Provisioner
+from appliance.ingest.limits.limiter import BucketOverride, Limiter
+from appliance.supervisor.foundation import Foundation
+from appliance.supervisor.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """The caches that admission asks."""
+
+    states: StateBook
+    provisioner: Provisioner
+    registry: Registry
+    limiter: Limiter
+
+
+async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
+    """Read what is known, and follow the database's changes from now on."""
+    config, tree, pool, clock = base.config, base.tree, storage.pool, base.clock
+    states = StateBook(config.limits.max_tracked_devices)
+    await states.rebuild(pool, base.instance)
+    await rebuild_rollup_queue(pool, base.instance)
+    provisioner = Provisioner(pool, grace=base.grace, max_wait=config.provisioning.max_wait, clock=clock)
+    await tree.start("provisioner", provisioner.run)
+    registry = Registry(
+        pool,
+        states,
+        provisioner,
+        clock,
+        capacity=config.limits.max_tracked_devices,
+        refusal_ttl=config.provisioning.refusal_ttl,
+        grace=base.grace,
+    )
+    overrides = LimitOverrides(pool)
+    limiter = Limiter(
+        rate=config.limits.rate,
+        burst=config.limits.burst,
+        tenant_rate=config.limits.tenant_rate,
+        bucket_ttl=config.limits.bucket_ttl,
+        max_tracked_devices=config.limits.max_tracked_devices,
+        overrides=partial(_bucket_override, overrides),
+    )
+    storage.changes.subscribe(REGISTRY_CHANNEL, registry.changed, registry.forget)
+    storage.changes.subscribe(REGISTRY_CHANNEL, overrides.changed, overrides.forget)
+    await tree.start("limit overrides", overrides.run, lambda: limiter.limits_changed(clock.monotonic()))
+    await tree.start("housekeeping", housekeeping.run, pool, clock, base.grace)
+    await tree.start("metric names", housekeeping.learn_metrics, pool, clock)
+    return Knowledge(states, provisioner, registry, limiter)
+
+
+def _bucket_override(overrides: LimitOverrides, tenant_id: str, device_id: str | None) -> BucketOverride | None:
+    """Return what the database sets for a tenant or device, in the limiter's terms."""
+    found = overrides.get(tenant_id, device_id)
+    return None if found is None else BucketOverride(found.rate, found.burst, found.tenant_rate)

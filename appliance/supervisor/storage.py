@@ -1,0 +1,84 @@
+"""The first stage: Postgres, its schema, and the connections to it."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from psycopg.conninfo import make_conninfo
+
+from appliance.children.postgres import Postgres
+from appliance.db import bootstrap
+from appliance.db.changes import Changes, Connect
+from appliance.db.endpoint import DATABASE, Endpoint
+from appliance.db.migrations import migrate
+from appliance.db.pool import Pool, open_pool
+from appliance.db.roles import INGEST, OWNER, ROLES, WEB
+from appliance.db.trio_psycopg import connect
+from appliance.devices.registry.cache import REGISTRY_CHANNEL
+from appliance.diagnostics import reports
+from appliance.diagnostics.health import DatabaseHealth
+from appliance.ingest.quarantine.replays import REPLAY_CHANNEL
+from appliance.ingest.telemetry.partitions import keep_ahead
+from appliance.supervisor.foundation import Foundation
+
+SUPERUSER = "postgres"
+"""The superuser of the embedded Postgres; used to prepare it, never to serve."""
+ANY_DATABASE = "postgres"
+"""A database of the embedded Postgres that is there from the first moment; ours may not be yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The database, ready to be used."""
+
+    postgres: Postgres | None
+    """The embedded server; None when the database is elsewhere."""
+    endpoint: Endpoint
+    pool: Pool
+    """Connections of ``appliance_ingest``."""
+    web_pool: Pool
+    """Connections of ``appliance_web``."""
+    health: DatabaseHealth
+    changes: Changes
+    """What the database tells; caches subscribe in later stages."""
+    open_connection: Connect
+    """Opens a connection of its own as ``appliance_ingest``."""
+
+
+async def open_storage(base: Foundation) -> Storage:
+    """Start Postgres if it is ours, bring the schema up to date, and open the connections."""
+    tree, size = base.tree, base.config.database.pool_size
+    postgres, endpoint = await _open_database(base)
+    pool = await tree.open(
+        "connections",
+        open_pool(endpoint.conninfo(INGEST), name="ingest", min_size=2, max_size=size),
+        report=reports.report_connections,
+    )
+    await tree.start("partitions", keep_ahead, pool, base.clock, base.config.retention.days)
+    web_pool = await tree.open(
+        "dashboard connections",
+        open_pool(endpoint.conninfo(WEB), name="web", min_size=1, max_size=size),
+        report=reports.report_connections,
+    )
+    health = DatabaseHealth()
+    await tree.start("database health", health.watch, pool, report=reports.report_database(health))
+    open_connection = partial(connect, endpoint.conninfo(INGEST))
+    changes = Changes(open_connection, [REGISTRY_CHANNEL, REPLAY_CHANNEL])
+    await tree.start("database changes", changes.run)
+    return Storage(postgres, endpoint, pool, web_pool, health, changes, open_connection)
+
+
+async def _open_database(base: Foundation) -> tuple[Postgres | None, Endpoint]:
+    """Return Postgres, started if it is ours, with its roles, database and schema as this program needs them."""
+    postgres, url = None, base.config.database.url
+    if url is None:
+        postgres = server = Postgres(base.data, roles=[role.name for role in ROLES])
+        report = reports.report_child(lambda: server.status, lambda: str(server.programs.major))
+        _, place = await base.tree.start("postgres", postgres.run, report=report)
+        endpoint = Endpoint.local(place.socket_dir, place.port)
+        await bootstrap.prepare(make_conninfo(endpoint.base, user=SUPERUSER, dbname=ANY_DATABASE), DATABASE)
+    else:
+        endpoint = Endpoint.external(url.reveal())
+        await bootstrap.prepare(endpoint.base, endpoint.database)
+    async with await connect(endpoint.conninfo(OWNER)) as connection:
+        await migrate(connection)
+    return postgres, endpoint

@@ -1,0 +1,99 @@
+"""The third stage: the pipeline from a submission to its commit, and the work beside it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from appliance.devices.live.listening import Listening
+from appliance.devices.live.presence import PresenceThresholds
+from appliance.devices.live.unaccepted_traffic import UnacceptedTraffic
+from appliance.diagnostics import reports
+from appliance.history.roller import Roller
+from appliance.ingest.admission import Admission
+from appliance.ingest.failing_check import knowledge
+from appliance.ingest.limits.backlog import BacklogCredit
+from appliance.ingest.pipeline import Pipeline
+from appliance.ingest.quarantine.replayer import Replayer
+from appliance.ingest.quarantine.replays import REPLAY_CHANNEL
+from appliance.ingest.quarantine.retention import QuarantineRetention
+from appliance.ingest.writer import Writer
+from appliance.runtime.tree import Service
+from appliance.supervisor.foundation import Foundation
+from appliance.supervisor.knowledge import Knowledge
+from appliance.supervisor.storage import Storage
+from appliance.web.live.feed import LiveFeed
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What takes messages in."""
+
+    live: LiveFeed
+    admission: Admission
+    pipeline: Pipeline
+    service: Service
+    """Of the pipeline."""
+    backlog: BacklogCredit
+    listening: Listening
+    away: Callable[[float], None]
+    """Notes that no messages were taken in the last seconds: no limit and no presence counts that time."""
+
+
+async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> Stream:
+    """Start the pipeline. Nothing feeds it yet."""
+    config, clock, pool, tree = base.config, base.clock, storage.pool, base.tree
+    backlog = BacklogCredit(known.limiter, clock, config.ingest.receive_max)
+    silence = PresenceThresholds(config.presence.stale_after, config.presence.offline_after)
+    listening = Listening(pool, base.instance, clock, silence)
+    away = _note_absence(backlog, listening)
+    live = LiveFeed(clock)
+    admission = Admission(config.ingest, config.retention, knowledge(known.registry, base.failpoints), known.limiter)
+    writer = Writer(pool, base.instance, known.states, base.metrics, base.failpoints)
+
+    pipeline = Pipeline(
+        admission,
+        writer,
+        known.states,
+        known.registry,
+        base.metrics,
+        clock,
+        config.ingest.batch_size,
+        live.publish,
+        away,
+    )
+    backlog.away(clock.wall() - await known.states.newest(pool, clock.wall()))
+    report = reports.report_pipeline(pipeline, base.metrics.committed, config.ingest.receive_max)
+    service, _ = await tree.start("pipeline", pipeline.run, report=report)
+    await _start_chores(base, storage, known, pipeline)
+    return Stream(live, admission, pipeline, service, backlog, listening, away)
+
+
+def _note_absence(backlog: BacklogCredit, listening: Listening) -> Callable[[float], None]:
+    """Return what is called with the seconds in which no messages were taken."""
+
+    def away(seconds: float) -> None:
+        backlog.away(seconds)
+        listening.away(seconds)
+
+    return away
+
+
+async def _start_chores(base: Foundation, storage: Storage, known: Knowledge, pipeline: Pipeline) -> None:
+    """Start what works beside the pipeline on what it has stored or refused."""
+    config, tree, pool, clock = base.config, base.tree, storage.pool, base.clock
+    await tree.start("unaccepted traffic", UnacceptedTraffic(known.states, known.registry).run)
+    retention = QuarantineRetention(pool, base.instance, clock, config.quarantine, base.metrics)
+    await tree.start("quarantine retention", retention.run)
+    await tree.start("roll-ups", Roller(pool, clock, keep_days=config.retention.rollup_days).run)
+    replayer = Replayer(
+        pool,
+        base.instance,
+        known.registry,
+        known.states,
+        clock,
+        config.ingest,
+        config.retention,
+        lambda: pipeline.in_flight,
+        base.metrics,
+    )
+    storage.changes.subscribe(REPLAY_CHANNEL, replayer.wake, replayer.wake)
+    await tree.start("replays", replayer.run)
