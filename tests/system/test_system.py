@@ -14,7 +14,16 @@ from tests.support.appliance_process import ApplianceProcess
 from tests.support.web.accounts import signed_in
 
 PATIENCE = 30.0
-SERVICES = {"postgres", "connections", "pipeline", "provisioner", "mosquitto", "broker session", "broker source", "process metrics"}
+SERVICES = {
+    "postgres",
+    "connections",
+    "pipeline",
+    "provisioner",
+    "mosquitto",
+    "broker session",
+    "broker source",
+    "process metrics",
+}
 
 
 def operator(appliance: ApplianceProcess) -> httpx.Client:
