@@ -24,7 +24,7 @@ from appliance.runtime.tree import Report
 def report_child(status: Callable[[], ChildStatus], version: Callable[[], str]) -> Callable[[], Report]:
     """Return a reporter of an embedded Postgres or Mosquitto."""
 
-    def tell() -> Report:
+    def report() -> Report:
         now = status()
         trouble = None if now.state is ChildState.READY else f"is {now.state.value}"
         return Report(
@@ -35,7 +35,7 @@ def report_child(status: Callable[[], ChildStatus], version: Callable[[], str]) 
             last_error=now.last_error,
         )
 
-    return tell
+    return report
 
 
 def report_connections(pool: Pool) -> Report:
@@ -47,35 +47,35 @@ def report_connections(pool: Pool) -> Report:
 def report_database(health: DatabaseHealth) -> Callable[[], Report]:
     """Return a reporter of the check of Postgres."""
 
-    def tell() -> Report:
+    def report() -> Report:
         answered = health.answered_in
         doing = "asks once a second" if answered is None else f"answered in {1000 * answered:.1f} ms"
         return Report(doing, trouble=health.postgres or health.schema)
 
-    return tell
+    return report
 
 
 def report_pipeline(pipeline: Pipeline, received: Callable[[], float], room: int) -> Callable[[], Report]:
     """Return a reporter of admission and writer; their queue are the messages in flight."""
 
-    def tell() -> Report:
+    def report() -> Report:
         in_flight = pipeline.in_flight
         doing = f"checks and commits {in_flight} messages" if in_flight else "waits for messages"
         return Report(doing, count=received(), waiting=in_flight, room=room)
 
-    return tell
+    return report
 
 
 def report_session(receive_max: int) -> Callable[[Client], Report]:
     """Return a reporter of our session with the broker."""
 
-    def tell(client: Client) -> Report:
+    def report(client: Client) -> Report:
         now, link, contested = client.statistics(), client.link, client_id_contest(client)
         if link.state is not LinkState.READY:
             return Report(trouble=link.detail or link.state.value, count=now.received, last_error=contested)
         return Report("receives", count=now.received, waiting=now.waiting, room=receive_max, last_error=contested)
 
-    return tell
+    return report
 
 
 def client_id_contest(client: Client) -> str | None:
@@ -90,12 +90,12 @@ def client_id_contest(client: Client) -> str | None:
 def report_broker(watch: BrokerStatistics) -> Callable[[], Report]:
     """Return a reporter of the broker's statistics."""
 
-    def tell() -> Report:
+    def report() -> Report:
         if watch.stored is None:
             return Report("waits for the broker's figures")
         return Report(f"{watch.connected or 0} connected, {watch.waiting} messages wait")
 
-    return tell
+    return report
 
 
 def dependencies(

@@ -60,11 +60,11 @@ class Snapshot:
     """Seconds since 1970."""
     tasks: Callable[[], Sequence[ServiceStatus]]
     """The services that run, in the order of their start."""
-    vitals: ProcessMetrics
+    process: ProcessMetrics
     instance: str
     """The id of this appliance: several may share a database."""
-    companions: Callable[[], Sequence[Dependency]]
-    bounds: Callable[[], Sequence[ResourceLimit]]
+    dependencies: Callable[[], Sequence[Dependency]]
+    limits: Callable[[], Sequence[ResourceLimit]]
     broker_terms: BrokerTerms | None
     retention_days: int
     schema: Callable[[], int | None]

@@ -80,11 +80,11 @@ def _snapshot(
         instance=base.instance,
         started_at=base.tree.since,
         tasks=base.tree.status,
-        vitals=process,
-        companions=partial(
+        process=process,
+        dependencies=partial(
             reports.dependencies, storage.health, storage.postgres, embedded, broker.client, broker.statistics
         ),
-        bounds=partial(
+        limits=partial(
             reports.resource_limits,
             config,
             known.limiter,

@@ -25,60 +25,60 @@ class Clock:
         return self.now
 
 
-def _vitals(folder: Path, queue: Callable[[], int | None], seconds: list[float], clock: Clock) -> ProcessMetrics:
+def _process(folder: Path, queue: Callable[[], int | None], seconds: list[float], clock: Clock) -> ProcessMetrics:
     return ProcessMetrics(Metrics(), clock, folder, queue=queue, each_second=seconds.append)
 
 
 def test_every_look_is_passed_on_with_its_time(tmp_path: Path) -> None:
     seconds, clock = list[float](), Clock()
-    vitals = _vitals(tmp_path, lambda: None, seconds, clock)
-    vitals.look()
+    process = _process(tmp_path, lambda: None, seconds, clock)
+    process.look()
     clock.now += 1
-    vitals.look()
+    process.look()
     assert seconds == [clock.now - 1, clock.now]
 
 
 async def test_the_disk_is_counted_beside_the_stream(tmp_path: Path) -> None:
-    vitals = _vitals(tmp_path, lambda: 0, [], Clock())
+    process = _process(tmp_path, lambda: 0, [], Clock())
     async with trio.open_nursery() as nursery:
-        await nursery.start(vitals.watch_disk)
+        await nursery.start(process.watch_disk)
         with trio.fail_after(20):
-            while vitals.disk is None:
+            while process.disk is None:
                 await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
-    assert vitals.disk is not None
-    assert vitals.disk.total > vitals.disk.free > 0
+    assert process.disk is not None
+    assert process.disk.total > process.disk.free > 0
 
 
 def test_the_longest_queue_of_the_hour_is_remembered_and_then_forgotten(tmp_path: Path) -> None:
     waiting, clock = [5], Clock()
-    vitals = _vitals(tmp_path, lambda: waiting[-1], [], clock)
+    process = _process(tmp_path, lambda: waiting[-1], [], clock)
     for now in (5, 412, 7):
         waiting.append(now)
-        vitals.look()
+        process.look()
         clock.now += 1
-    assert (vitals.queue().now, vitals.queue().longest) == (7, 412)
+    assert (process.queue().now, process.queue().longest) == (7, 412)
     waiting.append(0)
     for _ in range(59):
         clock.now += 60
-        vitals.look()
-    queue = vitals.queue()
+        process.look()
+    queue = process.queue()
     assert (queue.now, queue.longest) == (0, 412)
     assert queue.longest_at is not None
     assert 0 <= queue.longest_at - 1_700_000_000 + 60 < 120
     clock.now += 60
-    vitals.look()
-    assert vitals.queue().longest == 0
+    process.look()
+    assert process.queue().longest == 0
 
 
 def test_a_broker_that_has_not_told_has_no_queue(tmp_path: Path) -> None:
-    vitals = _vitals(tmp_path, lambda: None, [], Clock())
-    vitals.look()
-    assert (vitals.queue().now, vitals.queue().longest) == (None, 0)
+    process = _process(tmp_path, lambda: None, [], Clock())
+    process.look()
+    assert (process.queue().now, process.queue().longest) == (None, 0)
 
 
 def test_memory_is_that_of_this_process(tmp_path: Path) -> None:
-    memory = _vitals(tmp_path, lambda: 0, [], Clock()).memory()
+    memory = _process(tmp_path, lambda: 0, [], Clock()).memory()
     assert 10_000_000 < memory.now <= memory.highest < memory.total
 
 

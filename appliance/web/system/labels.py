@@ -6,10 +6,10 @@ from appliance.web.page import formats
 from appliance.web.system.reader import SystemView
 
 
-def companion_words(companion: Dependency, view: SystemView) -> str:
+def dependency_text(dependency: Dependency, view: SystemView) -> str:
     """One line about Postgres or the broker."""
-    words = [companion.version or "version unknown"]
-    if companion.name == "Postgres":
+    words = [dependency.version or "version unknown"]
+    if dependency.name == "Postgres":
         if view.database is not None:
             words = [
                 view.database.version,
@@ -18,14 +18,14 @@ def companion_words(companion: Dependency, view: SystemView) -> str:
         if view.commit is not None:
             words.append(f"commit in {formats.milliseconds(view.commit.median)} ms")
     else:
-        if companion.connected is not None:
-            words.append(f"{formats.count(companion.connected)} connected")
-        if companion.dropped is not None:
+        if dependency.connected is not None:
+            words.append(f"{formats.count(dependency.connected)} connected")
+        if dependency.dropped is not None:
             words.append(
-                f"{formats.count(companion.dropped)} messages dropped" if companion.dropped else "nothing dropped"
+                f"{formats.count(dependency.dropped)} messages dropped" if dependency.dropped else "nothing dropped"
             )
-    if companion.restarts:
-        words.append(f"restarted {companion.restarts} times")
+    if dependency.restarts:
+        words.append(f"restarted {dependency.restarts} times")
     return ", ".join(words)
 
 

@@ -129,25 +129,25 @@ class SystemReader:
         today = self._todays(midnight)
         await self._renew([today, self._facts, self._all_time])
         platform, system = self._platform, self._snapshot
-        companions, facts = system.companions(), self._facts.value
+        dependencies, facts = system.dependencies(), self._facts.value
         return SystemView(
             now=platform.clock.wall(),
             started_at=system.started_at,
             instance=system.instance,
-            versions=self._versions(companions, facts),
+            versions=self._versions(dependencies, facts),
             today=today.value,
             all_time=self._all_time.value,
             rate=platform.live.rate(),
-            receive_to_commit=system.vitals.receive_to_commit.hour(),
-            commit=system.vitals.commit.hour(),
-            queue=system.vitals.queue(),
+            receive_to_commit=system.process.receive_to_commit.hour(),
+            commit=system.process.commit.hour(),
+            queue=system.process.queue(),
             queue_capacity=None if system.broker_terms is None else system.broker_terms.queued_messages,
-            memory=system.vitals.memory(),
-            disk=system.vitals.disk,
+            memory=system.process.memory(),
+            disk=system.process.disk,
             database=facts,
             retention_days=system.retention_days,
-            companions=companions,
-            bounds=system.bounds(),
+            companions=dependencies,
+            bounds=system.limits(),
             broker_terms=system.broker_terms,
             tasks=system.tasks(),
         )
@@ -185,8 +185,8 @@ class SystemReader:
         except POSTGRES_AWAY as error:
             log.debug("system without postgres", error=str(error))
 
-    def _versions(self, companions: Sequence[Dependency], facts: ServerFacts | None) -> Versions:
-        known = {companion.name: companion.version for companion in companions}
+    def _versions(self, dependencies: Sequence[Dependency], facts: ServerFacts | None) -> Versions:
+        known = {dependency.name: dependency.version for dependency in dependencies}
         postgres = known.pop("Postgres", None)
         return Versions(
             program=appliance.__version__,

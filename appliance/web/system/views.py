@@ -13,7 +13,7 @@ from appliance.web.live.parts import LivePart
 from appliance.web.page import axes, charts, formats
 from appliance.web.page.frame import Frame
 from appliance.web.page.renderer import PageRenderer
-from appliance.web.system.labels import companion_words, promise
+from appliance.web.system.labels import dependency_text, promise
 from appliance.web.system.reader import SystemReader, SystemView
 from appliance.web.system.task_rows import TaskRow, rows_of
 
@@ -27,7 +27,7 @@ SPARK_STEP, SPARK_POINTS = 30, 60
 TIME_LABELS = 3
 TELEMETRY, ROLLUPS, QUARANTINE = ("telemetry",), ("telemetry_hourly", "rollup"), ("quarantine",)
 
-_PARTS = ("balance", "kpis", "tasks", "services", "bounds", "latency", "disk", "acknowledgement", "versions")
+_PARTS = ("balance", "kpis", "tasks", "services", "limits", "latency", "disk", "acknowledgement", "versions")
 """The live parts; each is a template in templates/system/."""
 
 
@@ -70,7 +70,7 @@ class SystemPage:
     chart: LatencyChart
     disk: Sequence[Share]
     disk_used: int | None
-    companions: Sequence[tuple[Dependency, str]]
+    dependencies: Sequence[tuple[Dependency, str]]
     """Each with a line about it."""
     answering: int
     promise: str
@@ -140,7 +140,7 @@ def shown(
     ]
     peak = charts.highest(totals)
     end = feed.series_end(SPARK_STEP)
-    latencies = snapshot.vitals.receive_to_commit.series()
+    latencies = snapshot.process.receive_to_commit.series()
     needing = [service for service in view.tasks if service.state in (ServiceState.BEHIND, ServiceState.FAILING)]
     p95 = [None if step is None else step.p95 for step in latencies]
     disk = list(_disk(view))
@@ -160,9 +160,9 @@ def shown(
         chart=_latency_chart(latencies, view.now, seen_by),
         disk=disk,
         disk_used=None if view.disk is None else view.disk.total - view.disk.free,
-        companions=[(companion, companion_words(companion, view)) for companion in view.companions],
+        dependencies=[(dependency, dependency_text(dependency, view)) for dependency in view.companions],
         promise=promise(view.broker_terms, view.receive_to_commit),
-        answering=sum(companion.trouble is None for companion in view.companions),
+        answering=sum(dependency.trouble is None for dependency in view.companions),
         trouble=None if not missing else "; ".join(f"{name} {words}" for name, words in missing.items()),
     )
 

@@ -117,12 +117,12 @@ def quiet_system(clock: SystemClock) -> Snapshot:
         instance="0123456789ab",
         started_at=clock.wall() - 3600,
         tasks=list,
-        vitals=ProcessMetrics(Metrics(), clock, Path.cwd(), queue=lambda: 0, each_second=lambda _now: None),
-        companions=lambda: [
+        process=ProcessMetrics(Metrics(), clock, Path.cwd(), queue=lambda: 0, each_second=lambda _now: None),
+        dependencies=lambda: [
             Dependency("Postgres", embedded=True, version="15", trouble=None, answered_in=0.0004),
             Dependency("Mosquitto", embedded=True, version="2.0.11", trouble=None, connected=3, dropped=0),
         ],
-        bounds=lambda: [ResourceLimit("Rate buckets", 471, 200_000)],
+        limits=lambda: [ResourceLimit("Rate buckets", 471, 200_000)],
         broker_terms=BrokerTerms(5, 200_000, 268_435_456, 4096, 262_144, 10_000, 14, 805_306_368),
         retention_days=30,
         schema=lambda: shipped()[-1].version,

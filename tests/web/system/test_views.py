@@ -94,7 +94,7 @@ async def test_what_an_error_says_is_text_and_nothing_else(database: Database) -
 
 async def test_a_service_that_does_not_answer_is_told(database: Database) -> None:
     away = Dependency("Postgres", embedded=True, version="15", trouble="is waiting", restarts=3, last_error="SIGKILL")
-    async with page(database, companions=lambda: [away]) as asking:
+    async with page(database, dependencies=lambda: [away]) as asking:
         html = (await asking.get("/system")).text
     for words in ("0 of 1 answering", "is waiting", "last error: SIGKILL"):
         assert words in html
