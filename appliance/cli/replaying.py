@@ -57,7 +57,7 @@ async def _forecast(config: Config, administration: Administration, selection: S
         clock, grace = SystemClock(), administration.grace
         registry = Registry(pool, StateBook(0), Provisioner(pool), clock, capacity=0, refusal_ttl=0, grace=grace)
         replay_previewer = ReplayPreviewer(pool, registry, clock, config.ingest, config.retention, grace=grace)
-        forecast = await replay_previewer.forecast(
+        forecast = await replay_previewer.preview(
             selection, progress=lambda examined, total: _show(f"looked at {examined} of {total}")
         )
         _show("")

@@ -1,10 +1,10 @@
--- Messages that were not accepted: looked at, decided on, evicted, replayed.
+-- Messages that were not accepted: list, decide, evict, replay.
 --
--- A selection: %(tenant)s NULL is everybody's messages, '' those of no known tenant; every other NULL leaves its column
--- alone.
+-- A selection: %(tenant)s NULL selects the messages of all tenants, '' those of no known tenant; any other NULL does
+-- not filter by its column.
 
 -- name: list_events
--- %(bytes)s: as many of the payload, for lists; NULL: all of it.
+-- %(bytes)s: only so many bytes of the payload, for lists; NULL: all of it.
 SELECT id, ingested_at, event_ts, topic, tenant_id, site_id, device_id, kind, reason, detail,
   CASE WHEN %(bytes)s::integer IS NULL THEN payload ELSE substring(payload FROM 1 FOR %(bytes)s) END,
   octet_length(payload), status, decided_at, decided_by
@@ -26,8 +26,8 @@ SELECT max(id) FROM quarantine_events
 WHERE %(tenant)s::text IS NULL OR tenant_id = NULLIF(%(tenant)s, '') OR (%(tenant)s = '' AND tenant_id IS NULL)
 
 -- name: count_newer
--- Of the first %(most)s that came in after message %(after)s (so that a page which is left open costs no more and more),
--- how many match, and how many there are.
+-- Of the first %(most)s messages after message %(after)s, the number that match, and their number. The limit keeps the
+-- cost of a page that is left open constant.
 SELECT count(*) FILTER (
   WHERE (%(device)s::text IS NULL OR device_id = %(device)s)
     AND (%(site)s::text IS NULL OR site_id = %(site)s)
@@ -45,7 +45,7 @@ FROM (
 ) AS newer
 
 -- name: count_causes
--- What is held, by reason, beside the exact count of all that were refused.
+-- Held messages by reason, beside the exact count of refused ones.
 SELECT reason, coalesce(h.messages, 0), coalesce(h.bytes, 0), h.oldest, h.newest, coalesce(c.refused, 0)
 FROM (
   SELECT reason, count(*) AS messages, sum(size) AS bytes, min(ingested_at) AS oldest, max(ingested_at) AS newest
@@ -73,7 +73,7 @@ FULL JOIN (
 ORDER BY 2 DESC, 6 DESC, 1
 
 -- name: held_by_reason
--- The counting is done in an index alone; the oldest is looked up for each reason.
+-- An index alone counts; the oldest is looked up for each reason.
 SELECT counted.reason, counted.messages, (SELECT ingested_at FROM quarantine_events AS q WHERE q.id = counted.oldest)
 FROM (
   SELECT reason, count(*) AS messages, min(id) AS oldest
@@ -121,18 +121,18 @@ FROM quarantine_totals
 WHERE %(tenant)s::text IS NULL OR tenant_id = %(tenant)s
 
 -- name: sum_by_step
--- How many were refused, exactly: by reason and step of %(step)s since %(since)s.
+-- The exact number of refused messages, by reason and step of %(step)s since %(since)s.
 SELECT reason, date_bin(%(step)s, bucket_minute, %(since)s::timestamptz) AS began, sum(cnt)::bigint
 FROM quarantine_counters_minute
 WHERE bucket_minute >= %(since)s AND bucket_minute < %(until)s
   AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
 GROUP BY reason, began
 
--- name: holding_tenants
+-- name: tenants_with_held
 SELECT tenant_id FROM quarantine_totals WHERE held > 0 AND tenant_id <> '' ORDER BY held DESC, tenant_id LIMIT %(limit)s
 
 -- name: select_groups
--- Held messages of one tenant by what decides on them now.
+-- Held messages of one tenant, grouped by what decides whether they can be stored.
 SELECT device_id, site_id, reason, count(*), min(ingested_at)
 FROM quarantine_events
 WHERE status = 'HELD' AND tenant_id = %(tenant)s AND reason = ANY(%(reasons)s::text[]) AND device_id IS NOT NULL
@@ -140,7 +140,7 @@ GROUP BY device_id, site_id, reason
 ORDER BY device_id, site_id, reason
 LIMIT %(limit)s
 
--- name: try_holding_lock
+-- name: try_retention_lock
 SELECT pg_try_advisory_xact_lock(%(key)s)
 
 -- name: select_overfull
@@ -150,7 +150,7 @@ SELECT tenant_id, bytes, held, evicted_at FROM quarantine_totals WHERE bytes > %
 SELECT bytes FROM quarantine_totals WHERE tenant_id = %(tenant)s
 
 -- name: oldest_decided
--- Just as many as bring back %(excess)s bytes.
+-- Only as many as free %(excess)s bytes.
 SELECT id FROM (
   SELECT id, sum(size) OVER (ORDER BY id) - size AS before
   FROM (
@@ -163,8 +163,8 @@ SELECT id FROM (
 WHERE before < %(excess)s
 
 -- name: oldest_of_fullest
--- A message's rank is its place among those held of its device, the newest being 1. Going down the ranks, it is always
--- the device with the most that loses its oldest.
+-- A message's rank is its place among the held messages of its device, the newest being 1. In descending order of rank,
+-- the device with the most held messages always loses its oldest.
 SELECT id FROM (
   SELECT id, rank, sum(size) OVER (ORDER BY rank DESC, id) - size AS before
   FROM (
@@ -179,8 +179,8 @@ ORDER BY rank DESC, id
 LIMIT %(limit)s
 
 -- name: evict
--- In the order given, only as many as bring back %(excess)s bytes. Locked in order of id; what was decided while we waited
--- for its lock stays.
+-- In the order given, only as many as free %(excess)s bytes. Locked in order of id; a message that was decided on while
+-- this waited for its lock stays.
 WITH locked AS (
   SELECT id, size FROM quarantine_events WHERE id = ANY(%(ids)s::bigint[]) AND (status = 'HELD') = %(held)s
   ORDER BY id FOR UPDATE
@@ -192,11 +192,11 @@ DELETE FROM quarantine_events AS q USING summed WHERE q.id = summed.id AND summe
 RETURNING q.tenant_id, q.status, q.reason, q.ingested_at
 
 -- name: evict_aged
-WITH doomed AS (
+WITH aged AS (
   SELECT id FROM quarantine_events WHERE ingested_at < %(before)s ORDER BY ingested_at LIMIT %(limit)s
   FOR UPDATE SKIP LOCKED
 )
-DELETE FROM quarantine_events AS q USING doomed WHERE q.id = doomed.id
+DELETE FROM quarantine_events AS q USING aged WHERE q.id = aged.id
 RETURNING q.tenant_id, q.status, q.reason, q.ingested_at
 
 -- name: note_evictions
@@ -267,7 +267,7 @@ UPDATE quarantine_replays SET status = 'CANCELLED', ended_at = %(now)s
 WHERE replay_id = %(replay)s AND ended_at IS NULL AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
 
 -- name: claim_replay
--- The one that has waited longest for its turn; not one on which a peer was seen at work lately.
+-- The job that has waited longest; not one on which a peer has worked lately.
 UPDATE quarantine_replays SET status = 'RUNNING', instance = %(instance)s, beat_at = clock_timestamp()
 WHERE replay_id = (
   SELECT replay_id FROM quarantine_replays
@@ -281,7 +281,7 @@ RETURNING replay_id, tenant_id, selection::text, status, total, last_id, done_id
   error, created_at, created_by, ended_at
 
 -- name: lock_replay
--- Nothing comes back if somebody else has done this part, or the job was cancelled.
+-- Returns no row if a peer has done this part, or if the job was cancelled.
 SELECT refused::text FROM quarantine_replays
 WHERE replay_id = %(replay)s AND status = 'RUNNING' AND done_id = %(done)s
 FOR UPDATE

@@ -1,7 +1,7 @@
-"""What a replay would do, said before it starts; and which held messages could pass by now.
+"""Previews replays: what a replay of a selection would do, and which held messages could be stored by now.
 
-Enters: a selection. Leaves: how many would pass, and why the others would not. Never: a change of anything - new
-devices are given seats in thought, in the order in which a replay would give them.
+Enters: a selection. Leaves: the number of messages that would pass, and the reasons of the others. Never: a change of
+the database; seats of new devices are taken in memory only, in the order in which a replay would take them.
 """
 
 from collections import Counter
@@ -25,9 +25,9 @@ from appliance.ingest.quarantine.store import Selection, check_ids
 from appliance.reading import HELD_REASONS, Reason, Refusal
 
 MAX_EXAMINED = 400_000
-"""Messages that a forecast looks at; past it, it says so. What it remembers of their devices stays below 100 MB."""
+"""Messages that a preview examines at most. What it remembers of their devices stays below 100 MB."""
 MAX_GROUPS = 50_000
-"""Devices and sites that offers look at."""
+"""Pairs of device and site that offers examine at most."""
 
 CAUSES: Mapping[Reason, str] = {
     Reason.UNREGISTERED_DEVICE: "the device is registered or can be",
@@ -36,32 +36,32 @@ CAUSES: Mapping[Reason, str] = {
     Reason.DEVICE_INACTIVE: "the device was reactivated",
     Reason.SUBSCRIPTION_SUSPENDED: "the subscription works again",
     Reason.SUBSCRIPTION_EXPIRED: "the subscription was renewed",
-    Reason.SITE_MISMATCH: "the device stands at that site",
-    Reason.INTERNAL_ERROR: "the fault may be mended",
+    Reason.SITE_MISMATCH: "the device is at that site",
+    Reason.INTERNAL_ERROR: "the fault may be fixed",
 }
-"""Of each reason that holds messages: what has changed once they can pass."""
+"""What has changed once messages of a reason can be stored. A key for each reason that holds messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayPreview:
-    """What would become of the ``examined`` oldest of ``selected`` messages if they were replayed now."""
+    """The result that a replay of the ``examined`` oldest of ``selected`` messages would have now."""
 
     selected: int
     examined: int
     passing: int
     refused: Mapping[Reason, int]
     new_devices: int
-    """Devices that would be registered, their seats taken."""
+    """Devices that would be registered and given a seat."""
 
     @property
     def complete(self) -> bool:
-        """Whether every message was looked at."""
+        """Whether every message was examined."""
         return self.examined >= self.selected
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Held messages of one reason that would pass by now, and what has changed."""
+    """Held messages of one reason that could be stored by now, and what has changed."""
 
     reason: Reason
     cause: str
@@ -71,7 +71,7 @@ class Offer:
 
 
 class ReplayPreviewer:
-    """Foretells replays. ``registry`` is only read from."""
+    """Previews replays. Only reads from ``registry``."""
 
     def __init__(
         self, pool: Pool, registry: Registry, clock: Clock, ingest: Ingest, retention: Retention, *, grace: timedelta
@@ -84,16 +84,16 @@ class ReplayPreviewer:
         self._grace = grace
         self._queries = statements.load("quarantine")
 
-    async def forecast(
+    async def preview(
         self,
         selection: Selection,
         *,
         at_most: int = MAX_EXAMINED,
         progress: Callable[[int, int], None] = lambda _examined, _selected: None,
     ) -> ReplayPreview:
-        """Judge the messages of ``selection`` (as ``replayable`` reads it), oldest first, as a replay would.
+        """Check the messages of ``selection`` (as ``replayable`` reads it), oldest first, as a replay would.
 
-        ``progress`` hears how many were examined, and of how many. Raises like
+        ``progress`` is called with the number of examined messages and their total. Raises like
         :func:`appliance.ingest.quarantine.replays.request_replay` for named messages. When nothing
         matches, all counts are zero.
         """
@@ -101,16 +101,16 @@ class ReplayPreviewer:
         async with self._pool.connection() as connection:
             await check_ids(connection, wanted)
             selected, last = await measure(connection, wanted)
-        foresight = self._foresight()
-        readmission = Revalidation(self._ingest, self._retention, foresight.resolve)
+        registry = self._registry_preview()
+        revalidation = Revalidation(self._ingest, self._retention, registry.resolve)
         examined = passing = after = 0
         refused: Counter[Reason] = Counter()
         while examined < min(selected, at_most):
             messages = await self._next(wanted, after, last)
             if not messages:
-                selected = examined  # decided on meanwhile
+                selected = examined  # the others were decided on meanwhile
                 break
-            for item in await readmission.judge(messages):
+            for item in await revalidation.judge(messages):
                 if isinstance(item.verdict, Refusal):
                     refused[item.verdict.reason] += 1
                 else:
@@ -120,13 +120,13 @@ class ReplayPreviewer:
             progress(examined, selected)
             await trio.lowlevel.checkpoint()
         return ReplayPreview(
-            max(selected, examined), examined, passing, dict(refused.most_common()), foresight.new_devices
+            max(selected, examined), examined, passing, dict(refused.most_common()), registry.new_devices
         )
 
     async def offers(self, tenant_id: str) -> list[Offer]:
-        """Held messages of a tenant that could be replayed now, by reason: to be offered after something changed.
+        """Return the held messages of a tenant that could be replayed now, by reason, to offer them to people.
 
-        Goes by device, seat, subscription and site; what only a payload tells (its token) shows in the forecast.
+        Checks device, seat, subscription and site; what only the payload shows (its token) is left to the preview.
         """
         reasons = sorted(HELD_REASONS)
         parameters = {"tenant": tenant_id, "reasons": reasons, "limit": MAX_GROUPS}
@@ -136,13 +136,13 @@ class ReplayPreviewer:
         wanted: dict[DeviceKey, str | None] = {}
         for device_id, site_id, *_ in groups:
             wanted[tenant_id, device_id] = wanted.get((tenant_id, device_id)) or site_id
-        standings = await self._foresight().resolve(wanted) if wanted else {}
+        statuses = await self._registry_preview().resolve(wanted) if wanted else {}
         messages: Counter[Reason] = Counter()
         devices: dict[Reason, set[str]] = {}
         oldest: dict[Reason, datetime] = {}
         for device_id, site_id, code, count, first in groups:
-            standing = standings[tenant_id, device_id]
-            if standing.refusal is None and site_id in (None, standing.site_id):
+            status = statuses[tenant_id, device_id]
+            if status.refusal is None and site_id in (None, status.site_id):
                 reason = Reason(code)
                 messages[reason] += count
                 devices.setdefault(reason, set()).add(device_id)
@@ -152,7 +152,7 @@ class ReplayPreviewer:
             for reason, count in messages.most_common()
         ]
 
-    def _foresight(self) -> RegistryPreview:
+    def _registry_preview(self) -> RegistryPreview:
         return RegistryPreview(self._registry, self._pool, self._clock, grace=self._grace)
 
     async def _next(self, selection: Selection, after: int, last: int) -> list[HeldMessage]:

@@ -1,9 +1,9 @@
-"""The replayer: works on replay jobs, a slice at a time, for as long as the appliance runs.
+"""The replayer works on replay jobs, a slice at a time, for as long as the appliance runs.
 
-Enters: jobs in ``quarantine_replays``. Leaves: readings, stored and marked in one transaction with the job's own
-progress, so that a job goes on where a killed process left it and nothing is stored twice, whoever else works on it.
-Tables in the order of the writer: the job, telemetry, quarantine, device state, ledger. Never: a bucket charged, a rule
-fired, a message lost - refused again, it stays held with the new reason.
+Enters: jobs in ``quarantine_replays``. Leaves: readings, stored and marked in one transaction with the progress of the
+job, so that a job continues where a killed process left it and several workers store nothing twice. Tables are written
+in the order of the writer: the job, telemetry, quarantine, device state, ledger. Never: a charge to a rate limit, an
+alert, a lost message; a message that is refused again stays held with the new reason.
 """
 
 from collections import Counter
@@ -37,26 +37,26 @@ from appliance.reading import Refusal
 from appliance.runtime.activity import activity
 
 REPLAY_ROWS = 200
-"""Messages judged together and stored in one transaction."""
+"""Messages checked together and stored in one transaction."""
 POLL_SECONDS = 5.0
-"""Between two looks for jobs that a peer may have left behind; a new one is told."""
-PASSING = frozenset({Failure.RETRY, Failure.RESOURCES})
-"""Failures of the database that are worth waiting out."""
+"""Seconds between two searches for jobs that a peer has left; a new job wakes the worker at once."""
+TRANSIENT = frozenset({Failure.RETRY, Failure.RESOURCES})
+"""Failures of the database after which a slice is tried again."""
 LEASE_SECONDS = 15.0
-"""A job on which a peer was seen at work so lately is left to it."""
+"""Seconds after which a job may be taken from a peer that has not worked on it."""
 BUSY = 500
-"""Live messages in hand from which on a replay stands aside."""
-STAND_ASIDE = 1.0
-"""Seconds for which it does so at most: it must end too."""
+"""Live messages in flight above which a replay waits."""
+MAX_PAUSE = 1.0
+"""Seconds for which it waits at most, so that replays end under any load."""
 TRIES = 5
-"""Of a slice in which a new device could not be registered in time."""
+"""Tries of a slice in which a new device could not be registered in time."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Settled:
-    """What became of one slice."""
+class _SliceOutcome:
+    """The result of one slice."""
 
     stored: Sequence[Reading]
     duplicates: Sequence[Reading]
@@ -65,7 +65,7 @@ class _Settled:
 
 
 class Replayer:
-    """Works on replay jobs, one slice after another. ``busy`` tells how many live messages are in hand."""
+    """Works on replay jobs, one slice after another. ``in_flight`` returns the number of live messages in flight."""
 
     def __init__(
         self,
@@ -76,26 +76,26 @@ class Replayer:
         clock: Clock,
         ingest: Ingest,
         retention: Retention,
-        busy: Callable[[], int],
+        in_flight: Callable[[], int],
         metrics: Metrics | None = None,
     ) -> None:
         self._pool = pool
         self._instance = instance
         self._states = states
         self._clock = clock
-        self._busy = busy
+        self._in_flight = in_flight
         self._metrics = metrics or Metrics()
-        self._readmission = Revalidation(ingest, retention, registry.resolve)
+        self._revalidation = Revalidation(ingest, retention, registry.resolve)
         self._store = TelemetryStore()
         self._queries = statements.load("quarantine")
-        self._asked = trio.Event()
+        self._requested = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Work for ever, unfinished jobs of an earlier process first."""
+        """Work without end, on unfinished jobs of an earlier process first."""
         task_status.started()
         backoff = Backoff(first=0.1, maximum=POLL_SECONDS)
         while True:
-            self._asked = trio.Event()
+            self._requested = trio.Event()
             started = trio.current_time()
             try:
                 worked = await self.step()
@@ -107,18 +107,18 @@ class Replayer:
                 await trio.sleep(backoff.next())
                 continue
             if worked:
-                await self._pace(trio.current_time() - started)
+                await self._yield_to_stream(trio.current_time() - started)
             else:
-                activity().doing("waits for a replay to be asked for")
+                activity().doing("waits for a replay")
                 with trio.move_on_after(POLL_SECONDS):
-                    await self._asked.wait()
+                    await self._requested.wait()
 
     def wake(self, payload: str = "") -> None:  # noqa: ARG002 - the jobs are read from the table
-        """Look for jobs now: one may have been asked for."""
-        self._asked.set()
+        """Search for jobs now: one may have been requested."""
+        self._requested.set()
 
     async def step(self) -> bool:
-        """Take the next slice of some job; False if there is none. Raises psycopg.Error, OSError to try again."""
+        """Process the next slice of a job; return False without a job. Raises psycopg.Error, OSError: try again."""
         parameters = {"instance": self._instance, "lease": LEASE_SECONDS}
         async with self._pool.connection() as connection:
             row = await (await connection.execute(self._queries["claim_replay"], parameters)).fetchone()
@@ -131,48 +131,48 @@ class Replayer:
         except OSError:
             raise
         except psycopg.Error as error:
-            if classify(error) in PASSING:
+            if classify(error) in TRANSIENT:
                 raise
             await self._fail(replay, error)
-        except Exception as error:  # noqa: BLE001 - a job that meets a bug must not meet it at every start for ever
+        except Exception as error:  # noqa: BLE001 - a job that meets a bug must not meet it again at every start
             await self._fail(replay, error)
         return True
 
     async def _fail(self, replay: Replay, error: Exception) -> None:
-        """Trying again would change nothing. The stream goes on: this is a chore beside it."""
+        """Mark the job as failed: another try would fail again. The stream is not affected."""
         log.error("replay failed", replay=replay.replay_id, exc_info=error)
         async with self._pool.connection() as connection:
             reason = {"replay": replay.replay_id, "error": plain(str(error).strip()), "now": self._now()}
             await connection.execute(self._queries["fail_replay"], reason)
 
-    async def _pace(self, spent: float) -> None:
-        """Half of the time is the stream's; all of it while many messages are in hand."""
-        await trio.sleep(min(spent, STAND_ASIDE))
-        with trio.move_on_after(STAND_ASIDE):
-            while self._busy() > BUSY:  # noqa: ASYNC110 - the pipeline has no event for it
+    async def _yield_to_stream(self, spent: float) -> None:
+        """Leave half of the time to the stream, and all of it while many messages are in flight."""
+        await trio.sleep(min(spent, MAX_PAUSE))
+        with trio.move_on_after(MAX_PAUSE):
+            while self._in_flight() > BUSY:  # noqa: ASYNC110 - the pipeline has no event for it
                 await trio.sleep(0.02)
 
     async def _slice(self, replay: Replay) -> None:
         messages = await self._next(replay)
         judged = await self._judge(messages)
         try:
-            settled = await self._commit(replay, judged, StorePath.STAGED)
+            outcome = await self._commit(replay, judged, StorePath.STAGED)
         except psycopg.Error as error:
             failure = classify(error)
             if failure is Failure.NO_PARTITION:
                 self._store.forget_days()
-                settled = await self._commit(replay, judged, StorePath.STAGED)
+                outcome = await self._commit(replay, judged, StorePath.STAGED)
             elif failure is Failure.POISON:
-                settled = await self._commit(replay, judged, StorePath.BISECTED)
+                outcome = await self._commit(replay, judged, StorePath.BISECTED)
             else:
                 raise
-        if settled is not None:
-            self._remember(judged, settled.stored)
+        if outcome is not None:
+            self._remember(judged, outcome.stored)
             self._metrics.replayed_slice(
-                stored=len(settled.stored),
-                duplicate=len(settled.duplicates),
-                refused=len(settled.refused),
-                gone=settled.gone,
+                stored=len(outcome.stored),
+                duplicate=len(outcome.duplicates),
+                refused=len(outcome.refused),
+                gone=outcome.gone,
             )
 
     async def _next(self, replay: Replay) -> list[HeldMessage]:
@@ -188,13 +188,15 @@ class Replayer:
 
     async def _judge(self, messages: Sequence[HeldMessage]) -> list[RevalidatedMessage]:
         for _ in range(TRIES):
-            judged = await self._readmission.judge(messages)
+            judged = await self._revalidation.judge(messages)
             if not any(item.verdict == TOO_LATE for item in judged):
                 break
         return judged
 
-    async def _commit(self, replay: Replay, judged: Sequence[RevalidatedMessage], way: StorePath) -> _Settled | None:
-        """One transaction; None if somebody else has done this part, or the job was cancelled."""
+    async def _commit(
+        self, replay: Replay, judged: Sequence[RevalidatedMessage], path: StorePath
+    ) -> _SliceOutcome | None:
+        """Store a slice in one transaction. Return None if a peer has done this part, or if the job was cancelled."""
         readings = {item.message.event_id: item.verdict for item in judged if isinstance(item.verdict, Reading)}
         refused = [(item.message, item.verdict) for item in judged if isinstance(item.verdict, Refusal)]
         async with self._pool.connection() as connection:
@@ -206,72 +208,72 @@ class Replayer:
                     return None
                 held = await self._lock(connection, [item.message.event_id for item in judged])
                 present = [reading for event_id, reading in readings.items() if event_id in held]
-                stored, duplicates, poison = await self._store.put(connection, present, way)
+                stored, duplicates, poison = await self._store.put(connection, present, path)
                 refused += _poisoned(judged, poison)
-                settled = _Settled(
+                outcome = _SliceOutcome(
                     stored,
                     duplicates,
                     [(message, refusal) for message, refusal in refused if message.event_id in held],
                     len(judged) - len(held),
                 )
-                await self._mark(connection, replay, judged, settled)
-                await self._advance(connection, replay, judged, settled, msgspec.json.decode(job[0]))
-        return settled
+                await self._mark(connection, replay, judged, outcome)
+                await self._advance(connection, replay, judged, outcome, msgspec.json.decode(job[0]))
+        return outcome
 
     async def _lock(self, connection: Connection[Any], ids: Sequence[int]) -> set[int]:
-        """Those that are still held, and stay so until the transaction ends."""
+        """Lock the rows that are still held; return their ids."""
         cursor = await connection.execute(self._queries["lock_held"], {"ids": ids})
         return {row[0] for row in await cursor.fetchall()}
 
     async def _mark(
-        self, connection: Connection[Any], replay: Replay, judged: Sequence[RevalidatedMessage], settled: _Settled
+        self, connection: Connection[Any], replay: Replay, judged: Sequence[RevalidatedMessage], outcome: _SliceOutcome
     ) -> None:
-        """Decide on the rows, move the states, write the books."""
-        done = [judged[reading.index].message.event_id for reading in (*settled.stored, *settled.duplicates)]
+        """Mark the rows, move the device states, and add to the ledger."""
+        done = [judged[reading.index].message.event_id for reading in (*outcome.stored, *outcome.duplicates)]
         if done:
             marks = {"ids": done, "now": self._now(), "actor": replay.created_by}
             await connection.execute(self._queries["mark_replayed"], marks)
-        anew = [
+        changed = [
             (message.event_id, refusal.reason.value, plain(refusal.detail))
-            for message, refusal in settled.refused
+            for message, refusal in outcome.refused
             if (message.reason, message.detail) != (refusal.reason.value, plain(refusal.detail))
         ]
-        if anew:
-            columns = zip(*anew, strict=True)
+        if changed:
+            columns = zip(*changed, strict=True)
             await connection.execute(
                 self._queries["mark_refused"], dict(zip(("ids", "reasons", "details"), map(list, columns), strict=True))
             )
-        if settled.stored:
-            await connection.execute(self._queries["upsert_replayed_states"], _states(judged, settled.stored))
-            counts = Counter(reading.route.tenant_id for reading in settled.stored)
+        if outcome.stored:
+            await connection.execute(self._queries["upsert_replayed_states"], _states(judged, outcome.stored))
+            counts = Counter(reading.route.tenant_id for reading in outcome.stored)
             tenants = sorted(counts)
             minute = round(self._clock.wall() * MICROSECONDS) // MINUTE * MINUTE
-            books = {
+            ledger_rows = {
                 "minute": moment(minute),
                 "instance": self._instance,
                 "tenants": tenants,
                 "counts": [counts[tenant_id] for tenant_id in tenants],
             }
-            await connection.execute(self._queries["add_replayed"], books)
+            await connection.execute(self._queries["add_replayed"], ledger_rows)
 
     async def _advance(
         self,
         connection: Connection[Any],
         replay: Replay,
         judged: Sequence[RevalidatedMessage],
-        settled: _Settled,
+        outcome: _SliceOutcome,
         refused: Mapping[str, int],
     ) -> None:
-        """Move the job on, in the same transaction."""
-        reasons = Counter(refused) + Counter(refusal.reason.value for _, refusal in settled.refused)
+        """Record the progress of the job, in the same transaction."""
+        reasons = Counter(refused) + Counter(refusal.reason.value for _, refusal in outcome.refused)
         ended = len(judged) < REPLAY_ROWS
         progress = {
             "replay": replay.replay_id,
             "done": replay.last_id if ended else judged[-1].message.event_id,
-            "replayed": len(settled.stored),
-            "duplicate": len(settled.duplicates),
+            "replayed": len(outcome.stored),
+            "duplicate": len(outcome.duplicates),
             "refused": msgspec.json.encode(reasons).decode(),
-            "gone": settled.gone,
+            "gone": outcome.gone,
             "ended": self._now() if ended else None,
         }
         await connection.execute(self._queries["advance_replay"], progress)
@@ -279,7 +281,7 @@ class Replayer:
             log.info("replay done", replay=replay.replay_id, tenant=replay.selection.tenant_id, by=replay.created_by)
 
     def _remember(self, judged: Sequence[RevalidatedMessage], stored: Sequence[Reading]) -> None:
-        """Move the states in memory, too: a device that talks on must not set back what was just written."""
+        """Move the states in memory too, so that later messages of a device do not undo what was just written."""
         for reading in stored:
             state = reading.state
             received_at = judged[reading.index].message.received_at
@@ -303,9 +305,9 @@ def _poisoned(
 
 
 def _states(judged: Sequence[RevalidatedMessage], stored: Sequence[Reading]) -> dict[str, Any]:
-    """Parameters of the statement that moves device states, and marks the hours of all that was stored.
+    """Return the parameters of the statement that moves device states and marks the hours of stored readings.
 
-    Of each device the newest counts, oldest readings first.
+    Each device takes its newest reading; devices are in the order of their oldest.
     """
     newest: dict[tuple[str, str], int] = {}
     heard: dict[tuple[str, str], int] = {}

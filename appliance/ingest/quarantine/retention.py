@@ -1,8 +1,8 @@
-"""The retention of quarantine: it keeps to its caps, bytes for each tenant and age.
+"""Evicts quarantined messages that exceed the caps: an age for all, and a number of bytes for each tenant.
 
-Enters: the totals that triggers keep of every tenant. Leaves: fewer rows, evictions in the ledger. A message that was
-decided on goes first; then the device with the most held messages loses its oldest. Several appliances on one database
-take turns. Never: a scan while every tenant is within its cap.
+Enters: the totals that triggers keep for every tenant. Leaves: fewer rows, and evictions in the ledger. Messages with a
+decision are evicted first, then the oldest message of the device with the most held messages. Several appliances on
+one database take turns. Never: a scan while every tenant is within its cap.
 """
 
 from collections import Counter
@@ -26,27 +26,27 @@ from appliance.reading import HELD_REASONS
 from appliance.runtime.periodic import every
 
 SWEEP_SECONDS = 5.0
-"""Seconds between two rounds: for so long a tenant may be over its cap."""
+"""Seconds between two rounds, and so the longest time for which a tenant may exceed its cap."""
 DELETE_ROWS = 500
 """Rows in one transaction."""
 PAUSE = 0.02
-"""Seconds between two slices, for the stream's sake."""
-MAX_DOOMED = 50_000
-"""Rows chosen at once; the others are chosen after them."""
+"""Seconds between two transactions, which leave the database to the stream."""
+MAX_CHOSEN = 50_000
+"""Rows chosen at once; a later query chooses the others."""
 LARGE = 20_000
-"""Held messages of a tenant from which on choosing is dear, and therefore done for SLACK of the cap at once."""
+"""Held messages of a tenant from which on choosing is expensive: then a round makes room for SLACK of the cap."""
 SLACK = 0.05
 REPLAYS_KEPT = timedelta(days=90)
-"""How long a finished replay can be looked at."""
-QUIET = timedelta(days=1)
-"""An eviction after so long without one is told as an error again."""
+"""How long a finished replay can be viewed."""
+QUIET_PERIOD = timedelta(days=1)
+"""An eviction after this time without one is logged as an error again."""
 
-HOLDING_LOCK = lock_key("quarantine", "holding")
+RETENTION_LOCK = lock_key("quarantine", "holding")
 
 log = structlog.get_logger(__name__)
 
-DroppedMessages = tuple[str | None, str, str, datetime]
-"""Of a row that went: tenant, status, reason, time of receipt."""
+EvictedRow = tuple[str | None, str, str, datetime]
+"""Tenant, status, reason and time of receipt of an evicted row."""
 
 
 class QuarantineRetention:
@@ -64,34 +64,32 @@ class QuarantineRetention:
         self._queries = statements.load("quarantine")
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Make a round now and every SWEEP_SECONDS, for ever."""
+        """Make a round now and every SWEEP_SECONDS, without end."""
         await every(SWEEP_SECONDS, self._round, chore="quarantine retention", task_status=task_status)
 
     async def _round(self) -> None:
         await self.round()
 
     async def round(self) -> int:
-        """Bring everything within its caps; how many held messages had to go. Raises psycopg.Error, OSError."""
-        evicted = await self._age()
+        """Evict what exceeds the caps. Return the number of evicted held messages. Raises psycopg.Error, OSError."""
+        evicted = await self._evict_old()
         async with self._pool.connection() as connection:
             cursor = await connection.execute(self._queries["select_overfull"], {"max_bytes": self._max_bytes})
             overfull = await cursor.fetchall()
         for tenant_id, size, held, evicted_at in overfull:
             gone = await self._shrink(tenant_id, size, held)
             if gone:
-                self._tell(tenant_id, gone, evicted_at)
+                self._report(tenant_id, gone, evicted_at)
             evicted += gone
         return evicted
 
-    # Age
-
-    async def _age(self) -> int:
-        """Let go of what is too old, whatever was decided on it."""
+    async def _evict_old(self) -> int:
+        """Evict messages that are too old, with or without a decision. Return the number of held ones."""
         before = self._now() - self._max_age
         evicted = 0
         while True:
             async with self._pool.connection() as connection, connection.transaction():
-                if not await self._alone(connection):
+                if not await self._try_lock(connection):
                     return evicted
                 await connection.execute(self._queries["forget_replays"], {"before": self._now() - REPLAYS_KEPT})
                 cursor = await connection.execute(self._queries["evict_aged"], {"before": before, "limit": DELETE_ROWS})
@@ -106,18 +104,16 @@ class QuarantineRetention:
                 return evicted
             await trio.sleep(PAUSE)
 
-    # Room
-
     async def _shrink(self, tenant_id: str, size: int, held: int) -> int:
-        """Bring one tenant within its cap; how many held messages had to go."""
+        """Bring one tenant within its cap. Return the number of evicted held messages."""
         target = self._max_bytes - (round(self._max_bytes * SLACK) if held > LARGE else 0)
         evicted = 0
         while size > target:
-            doomed, are_held = await self._choose(tenant_id, size - target)
-            if not doomed:
+            chosen, are_held = await self._choose(tenant_id, size - target)
+            if not chosen:
                 break
-            for start in range(0, len(doomed), DELETE_ROWS):
-                gone = await self._evict(tenant_id, target, doomed[start : start + DELETE_ROWS], held=are_held)
+            for start in range(0, len(chosen), DELETE_ROWS):
+                gone = await self._evict(tenant_id, target, chosen[start : start + DELETE_ROWS], held=are_held)
                 if gone is None:
                     return evicted
                 evicted += gone
@@ -128,23 +124,24 @@ class QuarantineRetention:
         return evicted
 
     async def _choose(self, tenant_id: str, excess: int) -> tuple[list[int], bool]:
-        """Messages whose going brings back ``excess`` bytes or a good part of them, and whether they are held."""
-        parameters = {"tenant": tenant_id, "excess": excess, "limit": MAX_DOOMED}
+        """Return messages that free ``excess`` bytes or at least a part of them, and whether they are held."""
+        parameters = {"tenant": tenant_id, "excess": excess, "limit": MAX_CHOSEN}
         async with self._pool.connection() as connection:
             for statement, held in (("oldest_decided", False), ("oldest_of_fullest", True)):
                 cursor = await connection.execute(self._queries[statement], parameters, prepare=False)
-                doomed = [row[0] for row in await cursor.fetchall()]
-                if doomed:
-                    return doomed, held
+                chosen = [row[0] for row in await cursor.fetchall()]
+                if chosen:
+                    return chosen, held
         return [], True
 
     async def _evict(self, tenant_id: str, target: int, ids: Sequence[int], *, held: bool) -> int | None:
-        """One slice, no more of it than must go; how many held messages went.
+        """Evict as many of ``ids`` as exceed ``target`` bytes. Return the number of evicted held messages.
 
-        None if the tenant is within its cap by now, or a peer is at it: it may have begun since ``ids`` were chosen.
+        Returns None if the tenant is within its cap by now, or if a peer evicts at this moment: the peer may have begun
+        after ``ids`` were chosen.
         """
         async with self._pool.connection() as connection, connection.transaction():
-            if not await self._alone(connection):
+            if not await self._try_lock(connection):
                 return None
             excess = await self._bytes(connection, tenant_id) - target
             if excess <= 0:
@@ -157,15 +154,13 @@ class QuarantineRetention:
         row = await (await connection.execute(self._queries["select_bytes"], {"tenant": tenant_id})).fetchone()
         return 0 if row is None else int(row[0])
 
-    # Both
-
-    async def _alone(self, connection: Connection[Any]) -> bool:
-        """Whether no peer evicts at this moment, until the transaction ends."""
-        row = await (await connection.execute(self._queries["try_holding_lock"], {"key": HOLDING_LOCK})).fetchone()
+    async def _try_lock(self, connection: Connection[Any]) -> bool:
+        """Return whether this process may evict until the transaction ends; False while a peer does."""
+        row = await (await connection.execute(self._queries["try_retention_lock"], {"key": RETENTION_LOCK})).fetchone()
         return row == (True,)
 
-    async def _record(self, connection: Connection[Any], gone: Sequence[DroppedMessages], *, for_room: bool) -> int:
-        """Write evictions into the totals and the books, in the transaction that deletes the rows."""
+    async def _record(self, connection: Connection[Any], gone: Sequence[EvictedRow], *, for_room: bool) -> int:
+        """Write evictions into the totals and the ledger, in the transaction that deletes the rows."""
         held = [(tenant_id or "", received) for tenant_id, status, _, received in gone if status == "HELD"]
         if not held:
             return 0
@@ -184,9 +179,9 @@ class QuarantineRetention:
         await connection.execute(self._queries["add_evicted"], parameters)
         return len(held)
 
-    def _tell(self, tenant_id: str, evicted: int, last: datetime | None) -> None:
-        """The first eviction is a fault that somebody must hear of; the ones after it are its course."""
-        first = last is None or self._now() - last > QUIET
+    def _report(self, tenant_id: str, evicted: int, last: datetime | None) -> None:
+        """Log the first eviction as an error that a person must see, and the following ones as information."""
+        first = last is None or self._now() - last > QUIET_PERIOD
         (log.error if first else log.info)(
             "quarantine is full and loses its oldest",
             tenant=tenant_id or None,

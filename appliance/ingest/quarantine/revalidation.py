@@ -1,8 +1,8 @@
-"""Held messages before the checks again, from check 4 on.
+"""Repeats the checks of admission for held messages, from check 4 on.
 
-Enters: rows of quarantine. Leaves: for each, the reading it is now or the refusal it still meets. Charged to no bucket;
-a time is tested against the original receive time, which stays. Who a device is, is asked anew each time: by a replay
-of the registry, which may register it, by a forecast of one that only says what the registry would.
+Enters: rows of quarantine. Leaves: for each row a reading, or the refusal that still applies. Times are tested against
+the original receive time, which is kept. Devices are resolved anew each time: a replay uses the registry, which may
+register them, a preview uses one that only returns what the registry would do. Never: a charge to a rate limit.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,12 +20,12 @@ from appliance.ingest.limits.limiter import Limiter
 from appliance.reading import Refusal
 
 Resolve = Callable[[Mapping[DeviceKey, str | None]], Awaitable[Mapping[DeviceKey, AdmissionStatus]]]
-"""Devices, each with the site that a message names -> how they stand."""
+"""Devices, each with the site that a message names -> their admission statuses."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldMessage:
-    """A held row. ``received_at`` is in microseconds since 1970 UTC."""
+    """A held message. ``received_at`` is in microseconds since 1970 UTC."""
 
     event_id: int
     received_at: int
@@ -37,39 +37,39 @@ class HeldMessage:
 
 @dataclass(frozen=True, slots=True)
 class RevalidatedMessage:
-    """A held message and what the checks say of it now."""
+    """A held message and the present result of the checks."""
 
     message: HeldMessage
     verdict: Reading | Refusal
 
 
-class _Nobody:
-    """A registry that knows no device: each is asked for."""
+class _EmptyRegistry:
+    """A registry without any device, so that each is resolved."""
 
     def get(self, key: DeviceKey, now: float) -> AdmissionStatus | None:
-        """Nothing."""
+        """Return None."""
         del key, now
         return None
 
     def tenant(self, tenant_id: str) -> TenantRules | None:
-        """Nothing."""
+        """Return None."""
         del tenant_id
         return None
 
 
 class Revalidation:
-    """Judges held messages, a slice at a time."""
+    """Checks held messages, a slice at a time."""
 
     def __init__(self, ingest: Ingest, retention: Retention, resolve: Resolve) -> None:
-        never_asked = Limiter(rate=1, burst=1)
-        self._admission = Admission(ingest, retention, _Nobody(), never_asked, self._digest)
+        unused_limiter = Limiter(rate=1, burst=1)
+        self._admission = Admission(ingest, retention, _EmptyRegistry(), unused_limiter, self._digest)
         self._resolve = resolve
         self._event_id = 0
 
     async def judge(self, messages: Sequence[HeldMessage]) -> list[RevalidatedMessage]:
-        """A verdict for each, in order; a reading's ``index`` is its place here.
+        """Return a verdict for each message, in order; a reading's ``index`` is its place in ``messages``.
 
-        Raises psycopg.Error or OSError when the database cannot be had.
+        Raises psycopg.Error or OSError when the database cannot be reached.
         """
         batches = [self._admission.readmit(message, message.received_at) for message in messages]
         wanted: dict[DeviceKey, str | None] = {}
@@ -77,16 +77,16 @@ class Revalidation:
             for candidate in batch.waiting:
                 key = candidate.route.key
                 wanted[key] = wanted.get(key) or candidate.envelope.site_id
-        standings = await self._resolve(wanted) if wanted else {}
+        statuses = await self._resolve(wanted) if wanted else {}
         judged: list[RevalidatedMessage] = []
         for place, (message, batch) in enumerate(zip(messages, batches, strict=True)):
             self._event_id = message.event_id
-            self._admission.resume(batch, standings)
+            self._admission.resume(batch, statuses)
             judged.append(RevalidatedMessage(message, _verdict(batch, place)))
         return judged
 
     def _digest(self, size: int) -> bytes:
-        """In place of a random one, for a message without a time of its own: of the row, so that it is stored once."""
+        """Return the digest of a message without a time of its own: derived from its row, so that it is stored once."""
         return blake2b(str(self._event_id).encode(), digest_size=size, person=b"replay").digest()
 
 

@@ -1,7 +1,8 @@
-"""Quarantine on the way in: which refused messages are kept as rows, and the exact counts of all.
+"""Chooses which refused messages are kept as rows, and prepares the statements that write rows and exact counts.
 
-Rows are a sample, at most ``ROWS_A_MINUTE`` for each device and reason, except reasons that hold messages for
-replay: those are kept in full. The counters are exact, always.
+Enters: the refused messages of a batch. Leaves: parameters of statements. Rows are a sample, at most ``ROWS_A_MINUTE``
+for each device and reason; messages of a reason that holds them for replay are all kept. Never: a count that is not
+exact.
 """
 
 from collections import Counter
@@ -14,10 +15,10 @@ from appliance.reading import HELD_REASONS
 
 ROWS_A_MINUTE = 10
 MAX_SAMPLED = 100_000
-"""Devices and reasons remembered within a minute; past it, new ones share one allowance."""
+"""Pairs of device and reason that are counted within a minute; further ones share one limit."""
 
 _EARLIEST, _LATEST = 0, 253_402_300_799 * MICROSECONDS
-"""What a datetime can say: an ``event_ts`` outside (a device may claim any) is left out."""
+"""The range of a datetime: an ``event_ts`` outside of it, which a device may send, is left out."""
 
 
 class RowSampler:
@@ -28,7 +29,7 @@ class RowSampler:
         self._kept: Counter[tuple[str | None, str | None, str]] = Counter()
 
     def keep(self, refused: Iterable[RefusedSubmission], received_at: int) -> list[RefusedSubmission]:
-        """Those of ``refused`` that become rows."""
+        """Return those of ``refused`` that become rows."""
         minute = received_at // MINUTE
         if minute != self._minute:
             self._minute = minute
@@ -38,7 +39,7 @@ class RowSampler:
     def keep_once(
         self, refused: Iterable[RefusedSubmission], received_at: int, decided: dict[int, bool]
     ) -> list[RefusedSubmission]:
-        """As ``keep`` over all tries of a batch; what was ``decided`` before, by index, costs nothing again."""
+        """Do as ``keep`` over all tries of a batch; messages in ``decided``, by index, are not counted again."""
         found = list(refused)
         fresh = [message for message in found if message.index not in decided]
         kept = {message.index for message in self.keep(fresh, received_at)}
@@ -56,7 +57,7 @@ class RowSampler:
 
 
 def event_parameters(messages: Sequence[RefusedSubmission], received_at: int) -> dict[str, Any]:
-    """Parameters of the statement that inserts quarantine rows, one list a column."""
+    """Return the parameters of the statement that inserts quarantine rows, one list a column."""
     return {
         "ingested_at": moment(received_at),
         "event_ts": [_event_time(message.event_ts) for message in messages],
@@ -72,7 +73,7 @@ def event_parameters(messages: Sequence[RefusedSubmission], received_at: int) ->
 
 
 def counter_parameters(messages: Iterable[RefusedSubmission], received_at: int) -> dict[str, Any]:
-    """Parameters of the statement that adds to the exact counters, sorted by key."""
+    """Return the parameters of the statement that adds to the exact counters, sorted by key."""
     counts = Counter((message.tenant_id or "", message.reason.value) for message in messages)
     keys = sorted(counts)
     return {
@@ -84,7 +85,7 @@ def counter_parameters(messages: Iterable[RefusedSubmission], received_at: int) 
 
 
 def moment(microseconds: int) -> datetime:
-    """Microseconds since 1970 as an aware datetime."""
+    """Return microseconds since 1970 as an aware datetime."""
     return datetime.fromtimestamp(microseconds // MICROSECONDS, UTC).replace(microsecond=microseconds % MICROSECONDS)
 
 
@@ -93,5 +94,5 @@ def _event_time(microseconds: int | None) -> datetime | None:
 
 
 def plain(text: str) -> str:
-    """Text that Postgres takes: it has no U+0000."""
+    """Return text without U+0000, which Postgres does not store."""
     return text.replace("\0", "\\u0000")

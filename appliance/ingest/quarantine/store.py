@@ -230,9 +230,9 @@ async def refused_by_step(
     return counted
 
 
-async def holding_tenants(connection: Connection[Any], limit: int) -> list[str]:
-    """Tenants of whom messages are held, those with the most first."""
-    cursor = await connection.execute(STATEMENTS["holding_tenants"], {"limit": limit})
+async def tenants_with_held(connection: Connection[Any], limit: int) -> list[str]:
+    """Return up to ``limit`` tenants with held messages, those with the most first."""
+    cursor = await connection.execute(STATEMENTS["tenants_with_held"], {"limit": limit})
     return [row[0] for row in await cursor.fetchall()]
 
 

@@ -182,7 +182,7 @@ class QuarantineActions:
             tenants = [shown]
         else:
             async with self._access.reading() as connection:
-                tenants = await store.holding_tenants(connection, OFFER_TENANTS)
+                tenants = await store.tenants_with_held(connection, OFFER_TENANTS)
         found: list[TenantOffer] = []
         with trio.move_on_after(OFFER_SECONDS):
             for tenant_id in tenants:
@@ -226,7 +226,7 @@ class QuarantineActions:
 
     async def forecast(self, selection: Selection) -> ReplayPreview:
         """What would become of the oldest of them. Raises NotFound, Conflict for named messages."""
-        return await self._port.previewer.forecast(selection, at_most=PREVIEW_SECONDS)
+        return await self._port.previewer.preview(selection, at_most=PREVIEW_SECONDS)
 
     async def measure(self, selection: Selection) -> int:
         """How many held messages match. Raises NotFound, Conflict for named ones."""

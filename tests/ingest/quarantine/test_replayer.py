@@ -338,14 +338,14 @@ async def test_what_was_dismissed_meanwhile_is_left_alone(database: Database) ->
 
 def between_verdict_and_commit(hand: Replayer, act: Callable[[], None]) -> None:
     """Have ``act`` done at the worst moment of the next slice."""
-    judge = hand._readmission.judge
+    judge = hand._revalidation.judge
 
     async def judged(messages: Sequence[HeldMessage]) -> list[RevalidatedMessage]:
         found = await judge(messages)
         act()
         return found
 
-    hand._readmission.judge = judged  # type: ignore[method-assign]
+    hand._revalidation.judge = judged  # type: ignore[method-assign]
 
 
 async def test_what_is_decided_between_the_verdict_and_the_commit_is_not_stored(database: Database) -> None:
@@ -396,7 +396,7 @@ async def test_a_job_that_meets_a_bug_ends_and_the_next_one_is_served(
 
         job = await ask(stack)
         with monkeypatch.context() as patch:
-            patch.setattr(hand._readmission, "judge", bug)
+            patch.setattr(hand._revalidation, "judge", bug)
             failed = await finish(stack, job, hand)
         assert (failed.status, failed.error) == (ReplayStatus.FAILED, "a bug\\u0000")
         assert (await finish(stack, await ask(stack), hand)).replayed == 3
@@ -422,7 +422,7 @@ async def test_only_what_is_held_for_replay_is_replayed_unless_it_is_named(datab
                 await ask(stack, nothing)
 
 
-async def test_a_forecast_says_what_the_replay_then_does_and_changes_nothing(database: Database) -> None:
+async def test_a_preview_says_what_the_replay_then_does_and_changes_nothing(database: Database) -> None:
     async with crowded(database, devices=30, each=2) as stack:
         await stack.send(telemetry("d000", b'{"site_id":"roof","t":1}'))  # where it stands, once it is registered
         await raise_limit(stack, 21)
@@ -430,38 +430,38 @@ async def test_a_forecast_says_what_the_replay_then_does_and_changes_nothing(dat
         await stack.send(telemetry("seated", b'{"site_id":"roof","t":1}'))
         await stack.send(Message(f"tenant/{TENANT}/device/ghost/heartbeat", b'{"site_id":"roof"}'))  # takes a seat
         before = snapshot(database)
-        heard: list[tuple[int, int]] = []
-        forecast = await replay_previewer(stack).forecast(ALL, progress=lambda *pair: heard.append(pair))
+        reported: list[tuple[int, int]] = []
+        preview = await replay_previewer(stack).preview(ALL, progress=lambda *pair: reported.append(pair))
         assert snapshot(database) == before
-        assert heard == [(62, 62)]
-        assert forecast.complete
+        assert reported == [(62, 62)]
+        assert preview.complete
         done = await replayed(stack)
-    assert (forecast.selected, forecast.examined) == (62, 62)
-    assert (forecast.passing, forecast.refused) == (done.replayed, done.refused)
-    assert forecast.refused == {Reason.NO_SUBSCRIPTION_CAPACITY: 22, Reason.SITE_MISMATCH: 1}
-    assert forecast.new_devices == 19
+    assert (preview.selected, preview.examined) == (62, 62)
+    assert (preview.passing, preview.refused) == (done.replayed, done.refused)
+    assert preview.refused == {Reason.NO_SUBSCRIPTION_CAPACITY: 22, Reason.SITE_MISMATCH: 1}
+    assert preview.new_devices == 19
 
 
 def snapshot(database: Database) -> list[object]:
-    """Everything that a forecast might move."""
+    """Everything that a preview might change."""
     tables = "telemetry", "quarantine_events", "device_registry", "subscriptions", "ingest_ledger", "audit_log"
     return [look(database, f"SELECT t::text FROM {table} AS t ORDER BY 1") for table in tables]
 
 
-async def test_a_forecast_under_approval_seats_nobody(database: Database) -> None:
+async def test_a_preview_under_approval_seats_nobody(database: Database) -> None:
     await furnish(database, strategy="off")
     async with open_ingest(database) as stack:
         await stack.send(telemetry("d-1", b"{}"), telemetry("d-2", b"{}"))
         arrange(database, "UPDATE tenants SET provisioning = 'approve'")
         stack.registry.forget()
-        forecast = await replay_previewer(stack).forecast(ALL)
-    assert (forecast.passing, forecast.refused) == (0, {Reason.PENDING_APPROVAL: 2})
+        preview = await replay_previewer(stack).preview(ALL)
+    assert (preview.passing, preview.refused) == (0, {Reason.PENDING_APPROVAL: 2})
 
 
-async def test_a_forecast_of_too_much_says_how_much_it_saw(database: Database) -> None:
+async def test_a_preview_of_too_much_says_how_much_it_examined(database: Database) -> None:
     async with crowded(database, devices=30, each=20) as stack:
-        forecast = await replay_previewer(stack).forecast(ALL, at_most=300)
-    assert (forecast.selected, forecast.examined, forecast.complete) == (600, 400, False)
+        preview = await replay_previewer(stack).preview(ALL, at_most=300)
+    assert (preview.selected, preview.examined, preview.complete) == (600, 400, False)
 
 
 async def test_held_messages_are_offered_once_their_cause_is_gone(database: Database) -> None:
@@ -490,7 +490,7 @@ async def test_held_messages_are_offered_once_their_cause_is_gone(database: Data
         assert await replay_previewer(stack).offers(TENANT) == []
 
 
-async def test_a_message_of_another_site_is_offered_once_the_device_stands_there(database: Database) -> None:
+async def test_a_message_of_another_site_is_offered_once_the_device_is_there(database: Database) -> None:
     await furnish(database)
     async with open_ingest(database) as stack:
         await stack.send(telemetry("a", b'{"site_id":"hall"}'))

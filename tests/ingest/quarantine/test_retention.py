@@ -1,4 +1,4 @@
-"""Quarantine keeps to its caps: bytes for each tenant, age; what had to go is counted."""
+"""Quarantine stays within its caps, bytes for each tenant and age; evictions are counted."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from appliance.clock import SystemClock
 from appliance.config import Quarantine
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
-from appliance.ingest.quarantine import retention as holding_module
+from appliance.ingest.quarantine import retention as retention_module
 from appliance.ingest.quarantine.retention import QuarantineRetention
 from appliance.ingest.quarantine.store import OPERATOR, HeldReach, reach
 from appliance.metrics import Metrics
@@ -49,18 +49,18 @@ def quarantine(
 
 
 async def keep(database: Database, max_bytes: int = 2**40, max_age_days: int = 7, rounds: int = 1) -> int:
-    """Rounds of the caps; how many held messages had to go."""
-    async with open_pool(database.conninfo(INGEST), name="holding", max_size=2) as pool:
+    """Make rounds of retention; return the number of evicted held messages."""
+    async with open_pool(database.conninfo(INGEST), name="retention", max_size=2) as pool:
         limits = Quarantine(max_bytes=max_bytes, max_age_days=max_age_days)
-        holding = QuarantineRetention(pool, "one", SystemClock(), limits)
-        return sum([await holding.round() for _ in range(rounds)])
+        retention = QuarantineRetention(pool, "one", SystemClock(), limits)
+        return sum([await retention.round() for _ in range(rounds)])
 
 
-async def test_what_had_to_go_is_in_the_metrics_by_cause(database: Database) -> None:
+async def test_evictions_are_in_the_metrics_by_cause(database: Database) -> None:
     metrics = Metrics()
     quarantine(database, ["old"] * 3, at=NOW - timedelta(days=8))
     quarantine(database, ["new"] * 5)
-    async with open_pool(database.conninfo(INGEST), name="holding", max_size=2) as pool:
+    async with open_pool(database.conninfo(INGEST), name="retention", max_size=2) as pool:
         await QuarantineRetention(pool, "one", SystemClock(), Quarantine(max_bytes=3000), metrics).round()
     exposed = metrics.exposition()
     assert b'appliance_evicted_messages_total{cause="age"} 3.0' in exposed
@@ -162,8 +162,8 @@ async def test_everything_too_old_goes_and_only_what_was_held_counts_as_evicted(
 
 
 async def test_more_than_a_slice_goes_in_one_round(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding_module, "DELETE_ROWS", 7)
-    monkeypatch.setattr(holding_module, "MAX_DOOMED", 20)
+    monkeypatch.setattr(retention_module, "DELETE_ROWS", 7)
+    monkeypatch.setattr(retention_module, "MAX_CHOSEN", 20)
     quarantine(database, [f"d{number % 9}" for number in range(100)], at=NOW - timedelta(days=8))
     quarantine(database, [f"d{number % 9}" for number in range(100)])
     assert await keep(database, max_bytes=40_000) == 160
@@ -175,14 +175,14 @@ async def test_more_than_a_slice_goes_in_one_round(database: Database, monkeypat
 async def test_a_large_tenant_is_brought_below_its_cap_for_a_while(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holding_module, "LARGE", 50)
+    monkeypatch.setattr(retention_module, "LARGE", 50)
     quarantine(database, ["a"] * 101)
     assert await keep(database, max_bytes=100_000) == 6
     quarantine(database, ["a"] * 5)
     assert await keep(database, max_bytes=100_000) == 0
 
 
-async def test_how_far_back_holding_reaches(database: Database) -> None:
+async def test_the_reach_of_held_messages_follows_evictions(database: Database) -> None:
     assert await how_far(database, "acme") == HeldReach(0, 0, 0, 0, 0, None, None)
     quarantine(database, ["a", "a", "b", "a"])
     quarantine(database, ["a"], status="DISMISSED")
@@ -198,7 +198,7 @@ async def test_how_far_back_holding_reaches(database: Database) -> None:
     assert await how_far(database, OPERATOR) == HeldReach(0, 0, 0, 0, 0, None, None)
 
 
-async def test_the_first_eviction_is_an_error_and_its_course_is_not(database: Database) -> None:
+async def test_the_first_eviction_is_an_error_and_the_following_are_not(database: Database) -> None:
     with structlog.testing.capture_logs() as logs:
         quarantine(database, ["a"] * 3)
         await keep(database, max_bytes=2000)
@@ -207,15 +207,15 @@ async def test_the_first_eviction_is_an_error_and_its_course_is_not(database: Da
         arrange(database, "UPDATE quarantine_totals SET evicted_at = evicted_at - interval '2 days'")
         quarantine(database, ["a"] * 3)
         await keep(database, max_bytes=2000)
-    told = [(entry["log_level"], entry["messages"]) for entry in logs if "full" in entry["event"]]
-    assert told == [("error", 1), ("info", 3), ("error", 3)]
+    logged = [(entry["log_level"], entry["messages"]) for entry in logs if "full" in entry["event"]]
+    assert logged == [("error", 1), ("info", 3), ("error", 3)]
 
 
 async def test_peers_take_turns_and_evict_no_more_than_must_go(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holding_module, "DELETE_ROWS", 5)
-    monkeypatch.setattr(holding_module, "PAUSE", 0.001)
+    monkeypatch.setattr(retention_module, "DELETE_ROWS", 5)
+    monkeypatch.setattr(retention_module, "PAUSE", 0.001)
     quarantine(database, [f"d{number % 7}" for number in range(200)])
     gone: list[int] = []
 
@@ -232,32 +232,32 @@ async def test_peers_take_turns_and_evict_no_more_than_must_go(
 
 async def test_what_is_decided_on_while_it_is_chosen_stays(database: Database) -> None:
     quarantine(database, ["a"] * 4)
-    async with open_pool(database.conninfo(INGEST), name="holding", max_size=2) as pool:
-        holding = QuarantineRetention(pool, "one", SystemClock(), Quarantine(max_bytes=2000))
+    async with open_pool(database.conninfo(INGEST), name="retention", max_size=2) as pool:
+        retention = QuarantineRetention(pool, "one", SystemClock(), Quarantine(max_bytes=2000))
         ids = [event_id for (event_id,) in look(database, "SELECT id FROM quarantine_events ORDER BY id")]
         arrange(database, f"UPDATE quarantine_events SET status = 'REPLAYED', decided_at = now() WHERE id = {ids[0]}")
-        assert await holding._evict("acme", 2000, ids[:2], held=True) == 1
+        assert await retention._evict("acme", 2000, ids[:2], held=True) == 1
     assert look(database, "SELECT status FROM quarantine_events ORDER BY id") == [("REPLAYED",), ("HELD",), ("HELD",)]
 
 
 async def test_what_was_chosen_before_a_peer_made_room_stays(database: Database) -> None:
     quarantine(database, ["a"] * 6)
-    async with open_pool(database.conninfo(INGEST), name="holding", max_size=2) as pool:
-        holding = QuarantineRetention(pool, "one", SystemClock(), Quarantine(max_bytes=3000))
-        chosen, _ = await holding._choose("acme", 3000)
+    async with open_pool(database.conninfo(INGEST), name="retention", max_size=2) as pool:
+        retention = QuarantineRetention(pool, "one", SystemClock(), Quarantine(max_bytes=3000))
+        chosen, _ = await retention._choose("acme", 3000)
         assert len(chosen) == 3
         arrange(database, f"DELETE FROM quarantine_events WHERE id IN ({chosen[0]}, {max(chosen) + 1})")
-        assert await holding._evict("acme", 3000, chosen, held=True) == 1
-        assert await holding._evict("acme", 3000, chosen, held=True) is None
+        assert await retention._evict("acme", 3000, chosen, held=True) == 1
+        assert await retention._evict("acme", 3000, chosen, held=True) is None
     assert len(left(database)) == 3
 
 
 async def test_a_round_that_fails_is_made_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding_module, "SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(retention_module, "SWEEP_SECONDS", 0.02)
     quarantine(database, ["a"] * 3)
     arrange(database, "REVOKE SELECT ON quarantine_totals FROM appliance_ingest")
     async with (
-        open_pool(database.conninfo(INGEST), name="holding", max_size=2) as pool,
+        open_pool(database.conninfo(INGEST), name="retention", max_size=2) as pool,
         trio.open_nursery() as nursery,
     ):
         with structlog.testing.capture_logs() as logs:

@@ -175,11 +175,11 @@ async def test_refusals_are_counted_exactly_by_reason_and_step(database: Databas
         assert await count(connection, None) == {Reason.INVALID_JSON: [6, 7, 0]}
 
 
-async def test_holding_of_all_tenants_together_is_their_sum(database: Database) -> None:
+async def test_held_messages_of_all_tenants_together_are_their_sum(database: Database) -> None:
     async with three(database) as connection:
         mine = await store.reach(connection, None)
         assert (mine.held, mine.oldest is not None) == (1, True), "a customer's all is its own"
     async with ingest(database) as connection:
         assert (await store.reach(connection, None)).held == 3
-        assert await store.holding_tenants(connection, 10) == ["acme", "rival"]
-        assert await store.holding_tenants(connection, 1) == ["acme"]
+        assert await store.tenants_with_held(connection, 10) == ["acme", "rival"]
+        assert await store.tenants_with_held(connection, 1) == ["acme"]
