@@ -146,7 +146,7 @@ class Admission:
     def give_up(self, batch: Batch, error: Exception) -> None:
         """What waits cannot be looked up, now or ever: it is held for replay, and the rest goes on."""
         waiting, batch.waiting = batch.waiting, []
-        batch.strangers.clear()
+        batch.unknown_tenants.clear()
         for candidate in waiting:
             topic = batch.messages[candidate.index - batch.first].topic
             batch.refused.append(_fault(candidate.index, error, topic, candidate.payload))
@@ -224,9 +224,7 @@ class Admission:
             digest = hasher.digest()
         state = standing.state
         assert state is not None, "an accepted device is registered, and its state was read with it"  # noqa: S101
-        late = ts < state.newest
-        if not late:
-            state.newest = ts
+        late = state.admit(ts)
         data = row(route.start, envelope, ts, digest, received_at, adjusted, late)
         batch.readings.append(
             Reading(index, route, state, ts, digest, adjusted, late, envelope.metrics, envelope.nulls, payload, data)
@@ -255,7 +253,7 @@ class Admission:
         """Put a refused message into the batch. One of a tenant that does not exist belongs to the operator."""
         tenant = self._registry.tenant(route.tenant_id)
         if tenant is None:
-            batch.strangers.add(route.tenant_id)
+            batch.unknown_tenants.add(route.tenant_id)
         batch.refused.append(
             RefusedSubmission(
                 index,
@@ -271,14 +269,14 @@ class Admission:
             )
         )
 
-    def disown(self, batch: Batch) -> None:
-        """Those of ``batch.strangers`` that turned out not to exist lose their messages to the operator."""
+    def reassign_unknown_tenants(self, batch: Batch) -> None:
+        """Those of ``batch.unknown_tenants`` that turned out not to exist lose their messages to the operator."""
         for index, refused in enumerate(batch.refused):
             if refused.tenant_id is not None:
                 tenant = self._registry.tenant(refused.tenant_id)
                 if tenant is not None and not tenant.known:
                     batch.refused[index] = msgspec.structs.replace(refused, tenant_id=None)
-        batch.strangers.clear()
+        batch.unknown_tenants.clear()
 
 
 def _fault(index: int, error: Exception, topic: str, payload: bytes) -> RefusedSubmission:

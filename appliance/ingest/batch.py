@@ -85,7 +85,7 @@ class Batch:
     readings: list[Reading] = field(default_factory=list)
     refused: list[RefusedSubmission] = field(default_factory=list)
     waiting: list[Candidate] = field(default_factory=list)
-    strangers: set[str] = field(default_factory=set)
+    unknown_tenants: set[str] = field(default_factory=set)
     """Tenants of refused messages that are not in memory: they may not exist."""
     qos0: frozenset[int] = frozenset()
     """Indexes of the messages that came with QoS 0."""

@@ -1,9 +1,10 @@
 """The pipeline: submissions in, through admission and the writer in order, settled after the commit.
 
-Three tasks. While one batch commits, what comes meanwhile is admitted and gathers into the next; what follows from the
-commit before - the sources hear of it, states, counts, the live view - is done beside both. Postgres is kept waiting by
-none of them: admission gives way every ADMIT_SLICE messages. Sources submit and wait: that is the back-pressure, and
-the sources' own windows (the broker's receive maximum, an HTTP request a connection) bound what is in hand.
+Three tasks share the work. While one batch commits, the messages that arrive are admitted into the batch buffer and
+become the next batch; what follows from the previous commit (the sources get their answers, device states move,
+metrics are counted, listeners are told) is done beside both. None of them keeps Postgres waiting: admission gives way
+every ADMIT_SLICE messages. Sources submit and wait, which is the back-pressure, and the sources' own windows (the
+broker's receive maximum, one HTTP request a connection) bound the number of messages in flight.
 """
 
 from collections import Counter
@@ -17,12 +18,13 @@ import trio
 from appliance.backoff import Backoff
 from appliance.clock import Clock
 from appliance.db.sqlstate import Failure, classify
-from appliance.devices.live.state import WRITE_INTERVAL, StateBook, remember
+from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import DeviceKey
 from appliance.ingest.admission import Admission
 from appliance.ingest.batch import MICROSECONDS, Batch, BatchOutcome, Reading, Settlement, Submission
 from appliance.ingest.batch_buffer import BatchBuffer, Work
+from appliance.ingest.listeners import Listener, Listeners
 from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.ingest.writer import Writer
 from appliance.metrics import Metrics
@@ -31,17 +33,25 @@ from appliance.reading import Kind, Reason
 log = structlog.get_logger(__name__)
 
 PASSING = frozenset({Failure.RETRY, Failure.RESOURCES})
-"""Failures of the database that are worth waiting out."""
-_SHOWN_READINGS = 20
-"""Readings of a batch that the live view is told of."""
+"""Failures of the database that pass by themselves."""
+_LAST_READINGS = 20
+"""Readings of a batch that its summary holds."""
 ADMIT_SLICE = 128
-"""Messages admitted before the other tasks have their turn, some 0.6 ms: Postgres waits for us as long at most."""
+"""Messages admitted before the other tasks have their turn: some 0.6 ms, for which Postgres may have to wait."""
+TICK_SECONDS = 1.0
+"""Seconds without a batch after which observers are asked whether they are due."""
+LAST_TICK_SECONDS = 1.0
+"""Seconds that the last tick of a drain may take: what it does not write is rebuilt at the next start."""
 
 Done = tuple[BatchOutcome, list[Submission]]
 
 
 class Pipeline:
-    """Takes submissions until it is drained."""
+    """Takes submissions until it is drained.
+
+    ``listeners`` are told of each committed batch, ``on_held`` of the seconds for which messages were held up. Without
+    a batch, observers are asked every ``tick_interval`` seconds whether they are due.
+    """
 
     def __init__(
         self,
@@ -52,8 +62,9 @@ class Pipeline:
         metrics: Metrics,
         clock: Clock,
         batch_size: int,
-        on_commit: Callable[[BatchSummary], None],
+        listeners: Sequence[Listener],
         on_held: Callable[[float], None],
+        tick_interval: float,
     ) -> None:
         self._admission = admission
         self._writer = writer
@@ -62,44 +73,45 @@ class Pipeline:
         self._metrics = metrics
         self._clock = clock
         self._batch_size = batch_size
-        self._on_commit = on_commit
+        self._listeners = Listeners(listeners)
         self._on_held = on_held
+        self._tick_interval = tick_interval
         self.in_flight = 0
         """Messages taken and not yet settled."""
         self._intake, self._submissions = trio.open_memory_channel[Submission](0)
-        self._gathering = BatchBuffer(batch_size)
+        self._buffer = BatchBuffer(batch_size)
         self._arrived = 0
         self._settled = trio.Event()
 
     async def submit(self, submission: Submission) -> None:
-        """Hand over messages; returns when they are being worked on. Raises trio.ClosedResourceError after a drain."""
+        """Hand over messages; return when they are being worked on. Raises trio.ClosedResourceError after a drain."""
         await self._intake.send(submission)
 
     async def drain(self) -> None:
-        """Take no more; return when all that was taken is committed and settled."""
+        """Take no more submissions; return when all that were taken are committed and settled."""
         self._intake.close()
         await self._settled.wait()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Work until drained."""
+        """Process submissions until drained."""
         committed, done = trio.open_memory_channel[Done](1)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._admit)
             nursery.start_soon(self._commit, committed)
             nursery.start_soon(self._conclude, done)
             task_status.started()
-        with trio.move_on_after(WRITE_INTERVAL):  # the states are rebuilt at the start if this does not succeed
-            await self._writer.flush()
+        with trio.move_on_after(LAST_TICK_SECONDS):
+            await self._writer.tick()
         self._settled.set()
 
     async def _admit(self) -> None:
-        with closing(self._gathering), self._submissions:
+        with closing(self._buffer), self._submissions:
             async for submission in self._submissions:
-                await self._gathering.room(len(submission.messages))
+                await self._buffer.room(len(submission.messages))
                 taken_at = self._clock.monotonic()
-                self._gathering.add(Work(await self._judge(submission), [submission], taken_at))
+                self._buffer.add(Work(await self._admit_submission(submission), [submission], taken_at))
 
-    async def _judge(self, submission: Submission) -> Batch:
+    async def _admit_submission(self, submission: Submission) -> Batch:
         """Admit the messages of a submission; only an unknown device costs a query."""
         messages, first = submission.messages, self._arrived
         qos0 = frozenset([first + position for position in submission.qos0])
@@ -111,16 +123,16 @@ class Pipeline:
                 batch, start, start + ADMIT_SLICE, self._clock.monotonic(), submission.redelivered
             )
             await trio.lowlevel.checkpoint()
-        if batch.waiting or batch.strangers:
+        if batch.waiting or batch.unknown_tenants:
             started = self._clock.monotonic()
             await self._look_up(batch)
-            self._on_held(self._clock.monotonic() - started)  # told now: more is admitted before this is committed
+            self._on_held(self._clock.monotonic() - started)  # now: more is admitted before this batch is committed
         return batch
 
     async def _look_up(self, batch: Batch) -> None:
-        """Judge the messages whose devices are not in memory; waits for Postgres as long as it takes."""
+        """Admit the messages whose devices are not in memory. Waits for Postgres as long as it takes."""
         backoff = Backoff(first=0.05, maximum=2.0)
-        while batch.waiting or batch.strangers:
+        while batch.waiting or batch.unknown_tenants:
             wanted: dict[DeviceKey, str | None] = {}
             for candidate in batch.waiting:
                 key = candidate.route.key
@@ -129,9 +141,9 @@ class Pipeline:
             try:
                 if wanted:
                     self._admission.resume(batch, await self._registry.resolve(wanted))
-                if batch.strangers:
-                    await self._registry.tenants(batch.strangers)
-                    self._admission.disown(batch)
+                if batch.unknown_tenants:
+                    await self._registry.tenants(batch.unknown_tenants)
+                    self._admission.reassign_unknown_tenants(batch)
             except (psycopg.Error, OSError) as error:
                 if isinstance(error, psycopg.Error) and classify(error) not in PASSING:
                     # Trying again would change nothing, and one message that never settles holds back all others.
@@ -144,19 +156,20 @@ class Pipeline:
         async with committed:
             while True:
                 work = None
-                with trio.move_on_after(self._states.write_interval):
-                    work = await self._gathering.take()
+                with trio.move_on_after(self._tick_interval):
+                    work = await self._buffer.take()
                     if work is None:
                         break
                 if work is None:
                     started = self._clock.monotonic()
-                    await self._writer.flush()
-                    # Told before anything is taken, which makes room: what is admitted then must be judged by it.
+                    await self._writer.tick()
+                    # Before anything is taken, which makes room: what is admitted then must be limited accordingly.
                     self._on_held(self._clock.monotonic() - started)
                     continue
                 outcome = await self._writer.write(work.batch)
                 self._metrics.latency_seconds.observe(max(0.0, self._clock.wall() - work.batch.received))
-                self._on_held(self._clock.monotonic() - work.taken_at)  # a jump of the wall clock is no absence
+                # By the monotonic clock: a jump of the wall clock holds nothing up.
+                self._on_held(self._clock.monotonic() - work.taken_at)
                 await committed.send((outcome, work.submissions))
 
     async def _settle(self, outcome: BatchOutcome, submissions: list[Submission]) -> None:
@@ -167,28 +180,22 @@ class Pipeline:
             first = last
 
     async def _conclude(self, done: "trio.MemoryReceiveChannel[Done]") -> None:
-        """What follows from a commit, while the next one is under way."""
+        """Do what follows from a commit, while the next one is under way."""
         async with done:
             async for outcome, submissions in done:
-                # First: a source that does not listen must not keep it from the next state write.
-                self._remember(outcome)
+                # First: a source that does not take its answer must not keep it from the next write of states.
+                self._move_states(outcome)
                 await self._settle(outcome, submissions)
                 self._count(outcome)
-                self._on_commit(_summary(outcome, self._clock.wall()))
+                self._listeners.notify(_summary(outcome, self._clock.wall()))
 
-    def _remember(self, outcome: BatchOutcome) -> None:
-        """Move the states of devices: what is in them was committed. In one go: a state write finds all or nothing."""
+    def _move_states(self, outcome: BatchOutcome) -> None:
+        """Move the states of devices to what was committed. In one go: a write of states finds all of it or nothing."""
         received_at = outcome.batch.received_at
         touch = self._states.touch
         for reading in outcome.stored:
             state = reading.state
-            state.seen_at = state.heard_at = received_at
-            if reading.adjusted:
-                state.adjusted_at = received_at
-            state.nulls += reading.nulls
-            if not reading.late:
-                state.last_ts = reading.ts
-                state.latest = remember(state.latest, reading.metrics)
+            state.accept(reading, received_at)
             if not state.changed:
                 touch(state)
         self._states.stored(outcome.stored, outcome.batch.span(), round(self._clock.wall() * MICROSECONDS))
@@ -200,7 +207,7 @@ class Pipeline:
             if message.reason is Reason.DEVICE_DECOMMISSIONED:
                 self._states.forget((message.tenant_id, message.device_id))
             else:
-                # A device over its limit is accepted, too.
+                # The rate limit says nothing about the device: one that is over its limit is accepted, too.
                 reason = None if message.reason is Reason.RATE_LIMITED else message.reason.value
                 self._states.heard((message.tenant_id, message.device_id), received_at, reason)
 
@@ -223,10 +230,10 @@ class Pipeline:
 
 
 def _note_offline_statuses(stored: Sequence[Reading], received_at: int) -> None:
-    """Mark the devices whose last message of a batch, which holds status messages, says `offline`."""
+    """Note, for a batch with status messages, the devices whose last message in it says `offline`."""
     for reading in sorted(stored, key=lambda reading: reading.index):
-        farewell = reading.route.kind is Kind.STATUS and reading.metrics.get("status") == "offline"
-        reading.state.offline_at = received_at if farewell else 0
+        offline = reading.route.kind is Kind.STATUS and reading.metrics.get("status") == "offline"
+        reading.state.note_status(received_at, offline=offline)
 
 
 def _summary(outcome: BatchOutcome, committed_at: float) -> BatchSummary:
@@ -238,12 +245,12 @@ def _summary(outcome: BatchOutcome, committed_at: float) -> BatchSummary:
         refused=len(outcome.refused),
         duplicate=len(outcome.duplicates),
         reasons=Counter([message.reason for message in outcome.refused]),
-        last_readings=[_shown(reading, received_at) for reading in outcome.stored[-_SHOWN_READINGS:]],
+        last_readings=[_last_reading(reading, received_at) for reading in outcome.stored[-_LAST_READINGS:]],
         tenants=outcome.tenants(),
     )
 
 
-def _shown(reading: Reading, received_at: float) -> LastReading:
+def _last_reading(reading: Reading, received_at: float) -> LastReading:
     route = reading.route
     return LastReading(
         route.tenant_id, route.device_id, reading.ts / MICROSECONDS, received_at, route.kind, reading.metrics

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from appliance.devices.live.listening import Listening
 from appliance.devices.live.presence import PresenceThresholds
+from appliance.devices.live.state_observer import WRITE_INTERVAL, DeviceStateObserver
 from appliance.devices.live.unaccepted_traffic import UnacceptedTraffic
 from appliance.diagnostics import reports
 from appliance.history.roller import Roller
 from appliance.ingest.admission import Admission
 from appliance.ingest.failing_check import knowledge
 from appliance.ingest.limits.backlog import BacklogCredit
-from appliance.ingest.pipeline import Pipeline
+from appliance.ingest.pipeline import TICK_SECONDS, Pipeline
 from appliance.ingest.quarantine.replayer import Replayer
 from appliance.ingest.quarantine.replays import REPLAY_CHANNEL
 from appliance.ingest.quarantine.retention import QuarantineRetention
@@ -47,8 +48,8 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
     away = _note_absence(backlog, listening)
     live = LiveFeed(clock)
     admission = Admission(config.ingest, config.retention, knowledge(known.registry, base.failpoints), known.limiter)
-    writer = Writer(pool, base.instance, known.states, base.metrics, base.failpoints)
-
+    observers = [DeviceStateObserver(known.states, base.instance, WRITE_INTERVAL)]
+    writer = Writer(pool, base.instance, observers, clock, base.metrics, base.failpoints)
     pipeline = Pipeline(
         admission,
         writer,
@@ -57,8 +58,9 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
         base.metrics,
         clock,
         config.ingest.batch_size,
-        live.publish,
+        [live.publish],
         away,
+        TICK_SECONDS,
     )
     backlog.away(clock.wall() - await known.states.newest(pool, clock.wall()))
     report = reports.report_pipeline(pipeline, base.metrics.committed, config.ingest.receive_max)

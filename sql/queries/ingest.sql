@@ -49,6 +49,14 @@ ON CONFLICT (minute, instance, tenant_id) DO UPDATE SET
   duplicate = ingest_ledger.duplicate + EXCLUDED.duplicate,
   qos0 = ingest_ledger.qos0 + EXCLUDED.qos0
 
+-- name: limit_lock_wait
+-- For the statements of the observers of a batch, and no others: see restore_lock_wait.
+SELECT set_config('appliance.lock_timeout', current_setting('lock_timeout'), true),
+  set_config('lock_timeout', %(milliseconds)s::text, true)
+
+-- name: restore_lock_wait
+SELECT set_config('lock_timeout', current_setting('appliance.lock_timeout'), true)
+
 -- name: mark_batch
 -- Says in the batch's own transaction that it was committed. A transaction's id would not do: one that a crash of
 -- Postgres wiped out is given out again.

@@ -280,7 +280,7 @@ def test_a_refused_message_of_a_tenant_that_is_not_in_memory_asks_for_the_tenant
     registry = Everyone()
     by = admission(registry)
     batch = admit(("tenant/unheard-of/device/d/telemetry", b"{"), by=by)
-    assert batch.strangers == {"unheard-of"}
+    assert batch.unknown_tenants == {"unheard-of"}
 
 
 def test_a_replayed_message_enters_at_check_4_and_keeps_its_time() -> None:

@@ -102,12 +102,16 @@ def drained(backlog: BacklogCredit, clock: Hands) -> None:
         backlog.look(0)
 
 
-async def states_are_being_written(hand: psycopg.Connection, stack: IngestStack, broker: Broker, device: str) -> None:
-    """Return when the writer waits, with nothing but device states in its hands, for a lock that ``hand`` holds."""
+async def states_are_being_written(
+    hand: psycopg.Connection, stack: IngestStack, clock: Hands, broker: Broker, device: str
+) -> None:
+    """Return when the writer waits, with a batch of nothing but device states, for a lock that ``hand`` holds."""
+    clock.passed += 1  # the last states are due
     await until(lambda: not stack.states.changed())
     hand.execute("LOCK TABLE device_state IN SHARE MODE")
     broker.publish(device)
     await broker.settled()
+    clock.passed += 1
     await until(lambda: look(stack.database, "SELECT 1 FROM pg_locks WHERE NOT granted"))
 
 
@@ -139,7 +143,7 @@ async def outage(devices: list[str], new_device: str | None = None, *, writing: 
 
             with closing(psycopg.connect(database.conninfo())) as hand:
                 if writing:
-                    await states_are_being_written(hand, stack, broker, devices[0])
+                    await states_are_being_written(hand, stack, clock, broker, devices[0])
                 server.stop()
             if new_device is not None:
                 broker.publish(new_device)

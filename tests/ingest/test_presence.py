@@ -85,7 +85,7 @@ async def test_the_interval_is_learned_and_kept(database: Database) -> None:
         await stack.send(telemetry("d-1", b'{"t":1}'), received=start + 50_000.0)
         state = stack.states.get((TENANT, "d-1"))
         assert state is not None
-        assert state.pace.interval == 600.0
+        assert state.interval_estimator.interval == 600.0
 
 
 async def test_a_registered_device_that_sends_only_rubbish_is_refused_though_nobody_looked_it_up(

@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from appliance.db.roles import INGEST, OWNER
-from appliance.devices.live.state import WRITE_INTERVAL, StateBook
+from appliance.devices.live.state import StateBook
+from appliance.devices.live.state_observer import WRITE_INTERVAL
 from appliance.errors import ApplianceError
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.reading import Reason, Refusal

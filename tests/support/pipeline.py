@@ -16,11 +16,14 @@ from appliance.config import Ingest, Retention
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
 from appliance.devices.live.state import StateBook
+from appliance.devices.live.state_observer import DeviceStateObserver
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import Provisioner
 from appliance.ingest.admission import Admission
 from appliance.ingest.batch import Settlement, Submission, Verdict
 from appliance.ingest.limits.limiter import Limiter
+from appliance.ingest.listeners import Listener
+from appliance.ingest.observer import Observer
 from appliance.ingest.pipeline import Pipeline
 from appliance.ingest.summary import BatchSummary
 from appliance.ingest.writer import Writer
@@ -109,9 +112,11 @@ async def open_ingest(
     limiter: Limiter | None = None,
     on_held: Callable[[float], None] = lambda _held: None,
     write_interval: float = SOON,
+    further_observers: Sequence[Observer] = (),
+    listeners: Sequence[Listener] = (),
 ) -> AsyncIterator[IngestStack]:
     """A running stack; it stops without a drain, like a process that is killed. Its limits are out of reach."""
-    clock, metrics, states = clock or SystemClock(), Metrics(), StateBook(10_000, write_interval)
+    clock, metrics, states = clock or SystemClock(), Metrics(), StateBook(10_000)
     limiter = limiter or Limiter(rate=1e6, burst=1_000_000)
     async with (
         open_pool(conninfo or database.conninfo(INGEST), name="stack", min_size=2, max_size=6) as pool,
@@ -121,9 +126,21 @@ async def open_ingest(
         await nursery.start(provisioner.run)
         registry = Registry(pool, states, provisioner, clock, capacity=10_000, refusal_ttl=0.0, grace=GRACE)
         admission = Admission(Ingest(), retention or Retention(), registry, limiter)
-        writer = Writer(pool, instance, states, metrics, failpoint)
+        observers = [DeviceStateObserver(states, instance, write_interval), *further_observers]
+        writer = Writer(pool, instance, observers, clock, metrics, failpoint)
         summaries: list[BatchSummary] = []
-        pipeline = Pipeline(admission, writer, states, registry, metrics, clock, batch_size, summaries.append, on_held)
+        pipeline = Pipeline(
+            admission,
+            writer,
+            states,
+            registry,
+            metrics,
+            clock,
+            batch_size,
+            [*listeners, summaries.append],
+            on_held,
+            write_interval,
+        )
         await nursery.start(pipeline.run)
         yield IngestStack(database, pool, states, registry, admission, writer, pipeline, metrics, summaries)
         nursery.cancel_scope.cancel()

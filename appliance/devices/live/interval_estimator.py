@@ -1,4 +1,4 @@
-"""The pace of a device: how long it is silent between its messages, learned from the last gaps."""
+"""The interval of a device: the silence between two of its messages, learned from the last gaps."""
 
 from array import array
 
@@ -8,7 +8,7 @@ SECOND = 1_000_000
 
 
 class IntervalEstimator:
-    """Learns the interval of one device. Looked at once a second at most, so what comes in one burst is one message.
+    """Learns the interval of one device. Told once a second at most, so what comes in one burst is one message.
 
     ``interval`` is the median of the last gaps in seconds; 0 while there is none.
     """
@@ -18,12 +18,12 @@ class IntervalEstimator:
     def __init__(self, interval: float = 0.0) -> None:
         self.interval = interval
         self._seen_at = 0
-        # What was learned before counts as half of what may be remembered: a new pace shows after as many messages.
+        # What was learned before counts as half of what may be remembered: a new interval shows after as many messages.
         self._gaps = array("f", [interval] * (GAPS // 2) if interval else ())
         self._next = 0
 
-    def take(self, seen_at: int) -> None:
-        """The device was seen at ``seen_at``, in microseconds; a time that is not newer than the last says nothing."""
+    def observe(self, seen_at: int) -> None:
+        """Learn that the device was seen at ``seen_at`` (microseconds); a time not newer than the last is ignored."""
         before, self._seen_at = self._seen_at, max(seen_at, self._seen_at)
         gap = (seen_at - before) / SECOND
         if not before or gap <= 0:

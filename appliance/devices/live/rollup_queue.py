@@ -1,9 +1,8 @@
-"""Hours of devices in which readings were stored: marked, so that they are rolled up anew (``appliance.history``).
+"""Hours of devices in which readings were stored: queued, so that they are rolled up anew (``appliance.history``).
 
-Marked hours are written with the states of devices, a second behind their readings at most. Nearly all readings fall
-into the present hour, which needs one mark a device: it is due when the hour is over, so one mark stands
-for all that follow in it. Any other hour is marked whenever a reading falls into it, for a mark set before may be gone
-by now.
+The queue is written with the states of devices, a second behind their readings at most. Nearly all readings fall into
+the present hour, which needs one row a device: it is due when the hour is over, so one row stands for all readings that
+follow in it. Any other hour is queued whenever a reading falls into it, for a row written before may be gone by now.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,13 +14,13 @@ from appliance.db.pool import Pool
 HOUR = 3600 * 1_000_000
 """Microseconds."""
 MAX_KNOWN = 200_000
-"""Devices remembered as marked in the present hour; past that they are marked again, which costs a row each."""
+"""Devices remembered as queued for the present hour; past that they are queued again, which costs a row each."""
 
 HourKey = tuple[str, str]
 
 
 class RollupOwner(Protocol):
-    """Whose reading it is: :class:`appliance.devices.live.state.DeviceState`."""
+    """The device of a reading: :class:`appliance.devices.live.state.DeviceState`."""
 
     tenant_id: str
     device_id: str
@@ -42,7 +41,7 @@ class DatedReading(Protocol):
 
 
 class RollupQueue:
-    """The marks that are to be written."""
+    """The hours of devices that are to be written."""
 
     def __init__(self) -> None:
         self._hour = 0
@@ -58,9 +57,10 @@ class RollupQueue:
         now: int,
         unwritten: Callable[[], Iterable[RollupOwner]],
     ) -> None:
-        """``readings``, all within ``span``, were committed; ``talking`` are their devices that did not talk before.
+        """Queue the hours of committed ``readings``, all within ``span``.
 
-        In a new hour all devices count whose state is ``unwritten``: they talk on without being told.
+        ``talking`` are the devices that talk since the last write. In a new hour all devices whose state is
+        ``unwritten`` are queued: those that talk on are not in ``talking`` again.
         """
         if not readings or span is None:
             return
@@ -83,26 +83,26 @@ class RollupQueue:
                     self._due[reading.state.tenant_id, reading.state.device_id, own] = None
 
     def take(self) -> None:
-        """Those due now are being written; ``written`` or ``give_back`` says how it ended."""
+        """Begin a write of what is due; ``written`` or ``give_back`` ends it."""
         self._writing += self._due
         self._due = {}
 
     def rows(self) -> list[tuple[str, str, int]]:
-        """Tenant, device and hour (microseconds since 1970 UTC) of the marks that are being written."""
+        """Return tenant, device and hour (microseconds since 1970 UTC) of what is being written."""
         return self._writing
 
     def written(self) -> None:
-        """They were written."""
+        """End the write: it was committed."""
         self._writing = []
 
     def give_back(self) -> None:
-        """They were not."""
+        """End the write: it was not committed, and all of it is due again."""
         self._due = dict.fromkeys(self._writing) | self._due
         self._writing = []
 
 
 async def rebuild_rollup_queue(pool: Pool, instance: str) -> int:
-    """Mark what this instance stored after it last wrote marks; how many hours of devices those were."""
+    """Queue what this instance stored after its last write; return the number of hours of devices."""
     async with pool.connection() as connection:
         cursor = await connection.execute(statements.load("devices")["rebuild_rollup_queue"], {"instance": instance})
         return max(cursor.rowcount, 0)

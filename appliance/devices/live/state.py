@@ -1,13 +1,13 @@
 """The state of each device: newest time, last seen, latest values.
 
-Kept in memory and written once a second, only what changed, inside the transaction of a batch: an upsert in every
-batch would cost more than the readings. What a crash loses of it is rebuilt at the start from the telemetry that was
-stored since the last write.
+It is kept in memory and written once a second, only what changed, inside the transaction of a batch: an upsert in
+every batch would cost more than the readings. What a crash loses of it is rebuilt at the start from the telemetry that
+was stored since the last write.
 """
 
 from collections.abc import Container, Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -23,18 +23,32 @@ DeviceKey = tuple[str, str]
 MAX_LATEST = 128
 """Names kept in the latest values of a device: twice what one message may carry."""
 MAX_UNACCEPTED = 10_000
-"""Devices not in memory whose refused messages are remembered until somebody finds out whether they are registered."""
-WRITE_INTERVAL = 1.0
-"""Seconds between two writes of what changed."""
+"""Devices not in memory whose refused messages are remembered until it is known whether they are registered."""
 
 _encode = msgspec.json.Encoder().encode
 
 
-class DeviceState:
-    """What is newest of one device. Times are microseconds since 1970 UTC; 0 is never.
+class AcceptedReading(Protocol):
+    """A stored reading of the device: :class:`appliance.ingest.batch.Reading`. ``ts`` is in microseconds since 1970."""
 
-    ``newest`` moves when a reading is admitted, so that the next one is judged by it; all else moves after the commit,
-    ``last_ts`` with it: only that is written, or a crash would leave a time in the table whose reading never came.
+    @property
+    def ts(self) -> int: ...
+    @property
+    def adjusted(self) -> bool: ...
+    @property
+    def late(self) -> bool: ...
+    @property
+    def nulls(self) -> int: ...
+    @property
+    def metrics(self) -> dict[str, Any]: ...
+
+
+class DeviceState:
+    """The newest that is known of one device. Times are microseconds since 1970 UTC; 0 is never.
+
+    ``newest`` moves when a reading is admitted, so that the next one is judged by it. Everything else moves after the
+    commit, ``last_ts`` included: only ``last_ts`` is written, or a crash would leave a time in the table whose reading
+    never came.
     """
 
     __slots__ = (
@@ -42,12 +56,12 @@ class DeviceState:
         "changed",
         "device_id",
         "heard_at",
+        "interval_estimator",
         "last_ts",
         "latest",
         "newest",
         "nulls",
         "offline_at",
-        "pace",
         "refused_at",
         "refused_reason",
         "seen_at",
@@ -68,24 +82,105 @@ class DeviceState:
         self.refused_reason: str | None = None
         self.offline_at = 0
         self.latest: dict[str, Any] = {}
-        self.pace = IntervalEstimator()
+        self.interval_estimator = IntervalEstimator()
         self.changed = self.writing = False
+
+    def admit(self, ts: int) -> bool:
+        """Judge the time of a reading that is being admitted; return whether it is late."""
+        if ts < self.newest:
+            return True
+        self.newest = ts
+        return False
+
+    def accept(self, reading: AcceptedReading, received_at: int) -> None:
+        """Move to a reading that came in the stream and was committed. Called once a message."""
+        self.seen_at = self.heard_at = received_at
+        if reading.adjusted:
+            self.adjusted_at = received_at
+        self.nulls += reading.nulls
+        if not reading.late:
+            ts, metrics, latest = reading.ts, reading.metrics, self.latest
+            if ts < self.last_ts:
+                self._fill_in(metrics)
+                return
+            self.last_ts = ts
+            self.latest = metrics if latest.keys() <= metrics.keys() else remember(latest, metrics)
+
+    def accept_replayed(self, reading: AcceptedReading, received_at: int) -> None:
+        """Move to a reading that was held, replayed and committed; ``received_at`` is when it came originally.
+
+        It keeps that time, so it moves none of the times backwards: the stream may have gone on for days since.
+        """
+        self.seen_at = max(self.seen_at, received_at)
+        self.heard_at = max(self.heard_at, received_at)
+        if reading.adjusted:
+            self.adjusted_at = max(self.adjusted_at, received_at)
+        self.nulls += reading.nulls
+        if not reading.late:
+            if reading.ts < self.last_ts:
+                self._fill_in(reading.metrics)
+                return
+            self.last_ts = reading.ts
+            self.latest = remember(self.latest, reading.metrics)
+
+    def _fill_in(self, metrics: dict[str, Any]) -> None:
+        """Add values of a reading that was the newest when it was admitted and was overtaken before it was committed.
+
+        The stream and a replay commit independently of each other, so either can overtake the other.
+        """
+        self.latest = remember(metrics, self.latest)
+
+    def note_status(self, received_at: int, *, offline: bool) -> None:
+        """Take note of whether the last message of a batch, received at ``received_at``, says `offline`."""
+        self.offline_at = received_at if offline else 0
+
+    def note_unaccepted(self, received_at: int, reason: str | None) -> None:
+        """Take note of a message that was not accepted; ``reason`` is None if it says nothing about the device."""
+        self.heard_at = max(self.heard_at, received_at)
+        if reason is not None:
+            self.refused_at, self.refused_reason = received_at, reason
+
+    def clear(self) -> None:
+        """Forget everything that was learned from messages."""
+        self.newest = self.last_ts = self.seen_at = self.heard_at = self.adjusted_at = self.nulls = 0
+        self.refused_at = self.offline_at = 0
+        self.refused_reason, self.latest = None, {}
+
+    def restore(self, row: tuple[Any, ...]) -> None:
+        """Take over a row of ``select_states``."""
+        _, _, last_ts, seen_at, heard_at, adjusted_at, nulls, latest, refused_at, reason, offline_at, interval = row
+        self.newest = self.last_ts = last_ts or 0
+        self.seen_at, self.heard_at = seen_at or 0, heard_at or 0
+        self.adjusted_at, self.nulls, self.latest = adjusted_at or 0, nulls, latest
+        self.refused_at, self.refused_reason, self.offline_at = refused_at or 0, reason, offline_at or 0
+        self.interval_estimator = IntervalEstimator(interval or 0.0)
+
+    def merge(self, other: "DeviceState") -> None:
+        """Take over what ``other`` has seen of the same device."""
+        older, newer = (self, other) if other.newest >= self.newest else (other, self)
+        self.latest = remember(older.latest, newer.latest)
+        self.newest = newer.newest
+        if other.refused_at > self.refused_at:
+            self.refused_at, self.refused_reason = other.refused_at, other.refused_reason
+        if other.seen_at >= self.seen_at:
+            self.offline_at = other.offline_at
+        self.last_ts = max(self.last_ts, other.last_ts)
+        self.seen_at = max(self.seen_at, other.seen_at)
+        self.heard_at = max(self.heard_at, other.heard_at)
+        self.adjusted_at = max(self.adjusted_at, other.adjusted_at)
+        self.nulls = max(self.nulls, other.nulls)
 
 
 class StateBook:
-    """The states of the devices that are talking. Bounded: past ``capacity`` the longest unchanged leave first.
+    """The states of the devices that are talking. Bounded: past ``capacity`` the longest unchanged leave first."""
 
-    Who stores readings writes them every ``write_interval`` seconds.
-    """
-
-    def __init__(self, capacity: int, write_interval: float = WRITE_INTERVAL) -> None:
-        self.write_interval = write_interval
+    def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._states: dict[DeviceKey, DeviceState] = {}
         self._changed: list[DeviceState] = []
         self._writing: list[DeviceState] = []
         self._talking: list[DeviceState] = []
-        self._marks = RollupQueue()
+        self._rollup_queue = RollupQueue()
         self._unaccepted: dict[DeviceKey, tuple[int, str | None]] = {}
         self._queries = statements.load("devices")
 
@@ -93,7 +188,7 @@ class StateBook:
         return len(self._states)
 
     def get(self, key: DeviceKey) -> DeviceState | None:
-        """The state of a device, if it is in memory."""
+        """Return the state of a device, if it is in memory."""
         return self._states.get(key)
 
     async def load(self, connection: Connection[Any], keys: Iterable[DeviceKey]) -> None:
@@ -103,11 +198,11 @@ class StateBook:
             parameters = {"tenants": [key[0] for key in missing], "devices": [key[1] for key in missing]}
             cursor = await connection.execute(self._queries["select_states"], parameters)
             rows = await cursor.fetchall()
-            # Another task may have brought some meanwhile: theirs stay, or a device would have two states.
+            # Another task may have loaded some meanwhile: theirs stay, or a device would have two states.
             fresh = {key: DeviceState(*key) for key in missing if key not in self._states}
             for row in rows:
                 if (row[0], row[1]) in fresh:
-                    _restore(fresh[row[0], row[1]], row)
+                    fresh[row[0], row[1]].restore(row)
             self._states.update(fresh)
         self._trim(wanted)
 
@@ -124,81 +219,77 @@ class StateBook:
         """Note that ``state`` has changed and must be written. One forgotten while it was in use comes back."""
         kept = self._states.setdefault((state.tenant_id, state.device_id), state)
         if kept is not state:
-            _merge(kept, state)
+            kept.merge(state)
         if not kept.changed:
             kept.changed = True
             self._changed.append(kept)
             self._talking.append(kept)
 
     def heard(self, key: DeviceKey, at: int, refused: str | None) -> None:
-        """A message of a device was not accepted, for the reason ``refused``; None: for one that says nothing of it."""
+        """Note a message received ``at`` and not accepted; ``refused`` is None if that says nothing of the device."""
         state = self._states.get(key)
         if state is not None:
-            state.heard_at = max(state.heard_at, at)
-            if refused is not None:
-                state.refused_at, state.refused_reason = at, refused
+            state.note_unaccepted(at, refused)
             self.touch(state)
         elif len(self._unaccepted) < MAX_UNACCEPTED or key in self._unaccepted:
             self._unaccepted[key] = (at, refused)
 
     def forget(self, key: DeviceKey) -> None:
-        """The device was deleted: nothing that it sends brings back what may have been erased of it."""
+        """Clear the state of a deleted device: nothing that it sends brings back what may have been erased of it."""
         state = self._states.get(key)
         if state is not None:
-            state.newest = state.last_ts = state.seen_at = state.heard_at = state.adjusted_at = state.nulls = 0
-            state.refused_at = state.offline_at = 0
-            state.refused_reason, state.latest = None, {}
+            state.clear()
 
-    def take_overheard(self) -> dict[DeviceKey, tuple[int, str | None]]:
-        """What was heard of devices that are not in memory, since this was asked last."""
+    def take_unaccepted(self) -> dict[DeviceKey, tuple[int, str | None]]:
+        """Return the unaccepted messages of devices that are not in memory: time and reason of the last of each."""
         taken, self._unaccepted = self._unaccepted, {}
         return taken
 
     def stored(self, readings: Sequence[DatedReading], span: tuple[int, int] | None, now: int) -> None:
-        """``readings``, whose states were touched, are committed: their hours have news.
+        """Queue the roll-ups of committed ``readings``, whose states were touched.
 
         ``span`` holds the times of all of them; it and ``now`` are in microseconds since 1970 UTC.
         """
         if not readings:
-            return  # whoever was touched since is marked with the next reading that is stored
+            return  # the hours of the devices touched since are queued with the next reading that is stored
         talking, self._talking = self._talking, []
-        self._marks.stored(readings, span, talking, now, self.changed)
+        self._rollup_queue.stored(readings, span, talking, now, self.changed)
 
     def changed(self) -> list[DeviceState]:
-        """The states of which something is not in the database yet."""
+        """Return the states of which something is not in the database yet."""
         return [*self._writing, *self._changed]
 
     def take_changed(self) -> list[DeviceState]:
-        """The states to write now, sorted by key: two processes that upsert in the same order cannot deadlock.
+        """Return the states to write now, sorted by key: two processes that upsert in the same order cannot deadlock.
 
-        What changes from here on is due for the next write. ``written`` or ``give_back`` says how this one ended.
+        What changes from here on is due for the next write. ``written`` or ``give_back`` ends this one.
         """
         self._writing, self._changed = self._changed, []
         for state in self._writing:
             state.changed, state.writing = False, True
-        self._talking = []  # whoever talks on is touched anew
-        self._marks.take()
+        self._talking = []  # a device that talks on is touched anew
+        self._rollup_queue.take()
         return sorted(self._writing, key=lambda state: (state.tenant_id, state.device_id))
 
     def written(self) -> None:
-        """The transaction that wrote the states taken has committed."""
+        """Note that the transaction that wrote the states taken has committed."""
         for state in self._writing:
             state.writing = False
         self._writing = []
-        self._marks.written()
+        self._rollup_queue.written()
 
     def give_back(self) -> None:
-        """The states taken were not written after all."""
+        """Make the states taken due again: they were not written after all."""
         taken = self._writing
-        self._marks.give_back()
+        self._rollup_queue.give_back()
         self.written()
         for state in taken:
             self.touch(state)
 
     def upsert(self, states: Sequence[DeviceState], instance: str, now: int) -> tuple[str, dict[str, Any]]:
-        """The statement and parameters that write ``states`` and what is marked; ``now``: the time, in microseconds."""
+        """Return statement and parameters that write ``states`` and the roll-up queue as of ``now`` (microseconds)."""
         for state in states:
-            state.pace.take(state.seen_at)
+            state.interval_estimator.observe(state.seen_at)
         rows = [
             (
                 state.tenant_id,
@@ -212,58 +303,33 @@ class StateBook:
                 state.refused_at or None,
                 state.refused_reason,
                 state.offline_at or None,
-                state.pace.interval or None,
+                state.interval_estimator.interval or None,
             )
             for state in states
         ]
         # One text for all of them: as arrays, a thousand devices would cost a thousand conversions a column.
         return self._queries["upsert_states"], {
             "rows": _encode(rows).decode(),
-            "marks": _encode(self._marks.rows()).decode(),
+            "marks": _encode(self._rollup_queue.rows()).decode(),
             "instance": instance,
             "now": now,
         }
 
     async def newest(self, pool: Pool, default: float) -> float:
-        """When anything was last received and committed, in seconds since 1970; ``default`` if never."""
+        """Return when anything was last received and committed, in seconds since 1970; ``default`` if never."""
         async with pool.connection() as connection:
             row = await (await connection.execute(self._queries["newest_receipt"])).fetchone()
         return default if row is None or row[0] is None else float(row[0])
 
     async def rebuild(self, pool: Pool, instance: str) -> int:
-        """Bring ``device_state`` up to what this instance stored after its last write of it; how many were behind."""
+        """Bring ``device_state`` up to what this instance stored after its last write; return the number of rows."""
         async with pool.connection() as connection:
             cursor = await connection.execute(self._queries["rebuild_states"], {"instance": instance})
             return max(cursor.rowcount, 0)
 
 
-def _restore(state: DeviceState, row: tuple[Any, ...]) -> None:
-    _, _, newest, seen_at, heard_at, adjusted_at, nulls, latest, refused_at, refused_reason, offline_at, interval = row
-    state.newest = state.last_ts = newest or 0
-    state.seen_at, state.heard_at = seen_at or 0, heard_at or 0
-    state.adjusted_at, state.nulls, state.latest = adjusted_at or 0, nulls, latest
-    state.refused_at, state.refused_reason, state.offline_at = refused_at or 0, refused_reason, offline_at or 0
-    state.pace = IntervalEstimator(interval or 0.0)
-
-
-def _merge(kept: DeviceState, other: DeviceState) -> None:
-    """Bring what ``other`` has seen of the same device into the state that is kept."""
-    older, newer = (kept, other) if other.newest >= kept.newest else (other, kept)
-    kept.latest = remember(older.latest, newer.latest)
-    kept.newest = newer.newest
-    if other.refused_at > kept.refused_at:
-        kept.refused_at, kept.refused_reason = other.refused_at, other.refused_reason
-    if other.seen_at >= kept.seen_at:
-        kept.offline_at = other.offline_at
-    kept.last_ts = max(kept.last_ts, other.last_ts)
-    kept.seen_at = max(kept.seen_at, other.seen_at)
-    kept.heard_at = max(kept.heard_at, other.heard_at)
-    kept.adjusted_at = max(kept.adjusted_at, other.adjusted_at)
-    kept.nulls = max(kept.nulls, other.nulls)
-
-
 def remember(latest: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
-    """The latest values after ``metrics`` came; past MAX_LATEST the names longest unseen leave."""
+    """Return the latest values after ``metrics`` came; past MAX_LATEST the names longest unseen are dropped."""
     if latest.keys() <= metrics.keys():
         return metrics
     merged = {name: value for name, value in latest.items() if name not in metrics} | metrics

@@ -1,7 +1,7 @@
 """Refused messages of devices that are not in memory: a device that only sends rubbish talks, all the same.
 
-Most refusals come before anybody asked who the device is. Once a second the states of those that are registered are
-brought into memory, beside the stream; whoever is not registered is nobody's business here.
+Most messages are refused before the device is looked up. Once a second the states of those that are registered are
+loaded into memory, beside the stream; a device that is not registered is ignored here.
 """
 
 import trio
@@ -11,18 +11,18 @@ from appliance.devices.registry.cache import Registry
 from appliance.runtime.periodic import First, every
 
 WRITE_SECONDS = 1.0
-"""Seconds between two looks."""
+"""Seconds between two rounds."""
 
 
 class UnacceptedTraffic:
-    """Notes in the states of devices what was heard of them before they were known."""
+    """Notes unaccepted messages in the states of devices that were not in memory when they came."""
 
     def __init__(self, states: StateBook, registry: Registry) -> None:
         self._states = states
         self._registry = registry
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look now and then, for ever."""
+        """Run rounds for ever."""
         first = First.AFTER_INTERVAL
         await every(WRITE_SECONDS, self._round, chore="unaccepted traffic", first=first, task_status=task_status)
 
@@ -30,11 +30,11 @@ class UnacceptedTraffic:
         await self.look()
 
     async def look(self) -> int:
-        """Look once; how many of the devices are registered. Raises what the pool raises when Postgres is away."""
-        heard = self._states.take_overheard()
+        """Return the number of registered devices found. Raises what the pool raises when Postgres is away."""
+        heard = self._states.take_unaccepted()
         if not heard:
             return 0
-        await self._registry.standings(heard)  # brings the states of those that are registered into memory
+        await self._registry.standings(heard)  # loads the states of those that are registered
         known = [key for key in heard if self._states.get(key) is not None]
         for key in known:
             self._states.heard(key, *heard[key])

@@ -284,14 +284,7 @@ class Replayer:
         """Move the states in memory too, so that later messages of a device do not undo what was just written."""
         for reading in stored:
             state = reading.state
-            received_at = judged[reading.index].message.received_at
-            state.seen_at = max(state.seen_at, received_at)
-            state.heard_at = max(state.heard_at, received_at)
-            if reading.adjusted:
-                state.adjusted_at = max(state.adjusted_at, received_at)
-            state.nulls += reading.nulls
-            if not reading.late:
-                state.latest = remember(state.latest, reading.metrics)
+            state.accept_replayed(reading, judged[reading.index].message.received_at)
             self._states.touch(state)
 
     def _now(self) -> datetime:

@@ -9,13 +9,13 @@ START = 1_800_000_000 * SECOND
 
 def after(gaps: Iterable[float], interval: float = 0.0) -> float:
     """What is learned from messages with ``gaps`` seconds between them."""
-    pace = IntervalEstimator(interval)
+    estimator = IntervalEstimator(interval)
     at = START
-    pace.take(at)
+    estimator.observe(at)
     for gap in gaps:
         at += round(gap * SECOND)
-        pace.take(at)
-    return pace.interval
+        estimator.observe(at)
+    return estimator.interval
 
 
 def test_nothing_is_known_of_the_first_message() -> None:
@@ -37,10 +37,10 @@ def test_only_the_last_twenty_gaps_count() -> None:
 
 
 def test_what_comes_at_once_is_one_message_and_an_older_time_says_nothing() -> None:
-    pace = IntervalEstimator()
+    estimator = IntervalEstimator()
     for at in (0, 0, 60, 60, 50, 120):
-        pace.take(START + at * SECOND)
-    assert pace.interval == 60
+        estimator.observe(START + at * SECOND)
+    assert estimator.interval == 60
 
 
 def test_what_was_learned_before_a_restart_counts_until_as_many_gaps_say_otherwise() -> None:

@@ -184,3 +184,42 @@ async def test_what_a_deleted_device_goes_on_sending_brings_nothing_of_it_back(d
             await write(connection, book)
         book.forget(KEY)
         assert (state.latest, state.newest, state.seen_at, book.changed()) == ({}, 0, 0, [])
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A reading that was stored."""
+
+    ts: int
+    metrics: dict[str, Any]
+    late: bool = False
+    adjusted: bool = False
+    nulls: int = 0
+
+
+def test_a_replayed_reading_moves_the_newest_time_and_values_and_no_time_backwards() -> None:
+    state = DeviceState(*KEY)
+    state.accept(Accepted(NOW, {"a": 1, "b": 1}), NOW + 5)
+    state.accept_replayed(Accepted(NOW + 1, {"a": 2}, adjusted=True, nulls=3), NOW + 2)
+    assert (state.last_ts, state.latest) == (NOW + 1, {"b": 1, "a": 2})
+    assert (state.seen_at, state.heard_at, state.adjusted_at, state.nulls) == (NOW + 5, NOW + 5, NOW + 2, 3)
+
+
+def test_a_late_reading_moves_what_was_seen_and_nothing_that_is_newest() -> None:
+    for accept in (DeviceState.accept, DeviceState.accept_replayed):
+        state = DeviceState(*KEY)
+        state.accept(Accepted(NOW, {"a": 1}), NOW)
+        accept(state, Accepted(NOW - 1, {"a": 0, "b": 0}, late=True), NOW + 1)
+        assert (state.last_ts, state.latest, state.seen_at) == (NOW, {"a": 1}, NOW + 1)
+
+
+def test_a_reading_that_was_overtaken_before_its_commit_moves_nothing_backwards() -> None:
+    """The stream and a replay commit independently: neither was late when it was admitted."""
+    stream, replay = DeviceState.accept, DeviceState.accept_replayed
+    for overtaken, first in ((stream, replay), (replay, stream)):
+        state = DeviceState(*KEY)
+        assert not state.admit(NOW)
+        assert not state.admit(NOW + 1)
+        first(state, Accepted(NOW + 1, {"a": 2}), NOW + 1)
+        overtaken(state, Accepted(NOW, {"a": 1, "b": 1}), NOW)
+        assert (state.last_ts, state.latest) == (NOW + 1, {"a": 2, "b": 1})

@@ -1,0 +1,93 @@
+"""How a batch is tried again, step by step."""
+
+from itertools import pairwise
+
+import pytest
+
+from appliance.db.sqlstate import Failure
+from appliance.ingest.retry import LEAST_TRIES, NOTHING, Beside, NextTry, Omission, RetryPlan
+from appliance.ingest.telemetry.store import StorePath
+
+ERROR = RuntimeError("refused")
+
+
+def beside(*observers: str, rows: bool = True, suspects: frozenset[str] = frozenset()) -> Beside:
+    return Beside(rows, observers, suspects)
+
+
+def without(*observers: str, rows: bool = False) -> Omission:
+    return Omission(rows, frozenset(observers))
+
+
+def refused(stands: Beside) -> list[Omission]:
+    """What the tries leave out one after another, once the readings themselves are not at fault."""
+    plan, found = RetryPlan(quarantine_rows=True), []
+    assert plan.after(Failure.POISON, stands, ERROR) is NextTry.AT_ONCE
+    while plan.after(Failure.POISON, stands, ERROR) is NextTry.AFTER_A_WAIT:
+        found.append(plan.omission)
+    return found
+
+
+def test_rows_of_quarantine_go_first_then_observers_one_by_one_and_then_all() -> None:
+    everything = without("states", "alerts", rows=True)
+    assert refused(beside("states", "alerts")) == [
+        NOTHING, NOTHING, NOTHING, without(rows=True), without("alerts"), without("states"),
+        without("states", "alerts"), everything,
+    ]  # fmt: skip
+
+
+def test_what_is_not_there_cannot_be_left_out() -> None:
+    steps = refused(beside("states", rows=False))
+    assert steps[:4] == [NOTHING, NOTHING, NOTHING, without("states")]
+    assert len(steps) == LEAST_TRIES
+    assert refused(beside(rows=False))[:3] == [NOTHING] * 3
+
+
+def test_whoever_was_left_out_of_the_batch_before_is_the_first_to_be_left_out() -> None:
+    steps = refused(beside("states", "alerts", suspects=frozenset({"states", "resting"})))
+    assert steps[:5] == [without("states"), NOTHING, NOTHING, NOTHING, without(rows=True)]
+    assert steps[5:7] == [without("states"), without("alerts")]
+
+
+def test_a_lock_that_was_not_had_in_time_sheds_observers_at_once_and_no_rows() -> None:
+    plan, stands = RetryPlan(quarantine_rows=True), beside("states", "alerts")
+    found = []
+    while plan.after_lock_timeout(stands, ERROR) is NextTry.AT_ONCE:
+        found.append(plan.omission)
+    assert found == [without("alerts"), without("states"), without("states", "alerts")]
+    assert plan.after_lock_timeout(beside(), ERROR) is NextTry.AFTER_A_WAIT, "not an observer's: it is waited for"
+
+
+def test_a_failing_observer_stays_out_whatever_else_is_left_out() -> None:
+    plan = RetryPlan(quarantine_rows=False)
+    plan.without("alerts", ERROR)
+    stands = beside("states", rows=False)
+    plan.after(Failure.POISON, stands, ERROR)
+    while plan.after(Failure.POISON, stands, ERROR) is not NextTry.NEVER:
+        assert "alerts" in plan.omission.observers
+        assert plan.omission.quarantine_rows
+
+
+@pytest.mark.parametrize(
+    ("failure", "path"), [(Failure.UNIQUE, StorePath.STAGED), (Failure.POISON, StorePath.BISECTED)]
+)
+def test_the_readings_are_suspected_first(failure: Failure, path: StorePath) -> None:
+    plan = RetryPlan(quarantine_rows=True)
+    assert plan.path is StorePath.DIRECT
+    assert plan.after(failure, beside(), ERROR) is NextTry.AT_ONCE
+    assert (plan.path, plan.omission, plan.error) == (path, NOTHING, None)
+
+
+@pytest.mark.parametrize("failure", [Failure.UNIQUE, Failure.NO_PARTITION])
+def test_nothing_is_tried_again_at_once_for_ever(failure: Failure) -> None:
+    plan = RetryPlan(quarantine_rows=True)
+    tries = [plan.after(failure, beside("states"), ERROR) for _ in range(20)]
+    assert not any(one is two is NextTry.AT_ONCE for one, two in pairwise(tries))
+    assert tries[-1] is NextTry.NEVER
+
+
+def test_what_passes_is_waited_for_with_nothing_left_out() -> None:
+    plan = RetryPlan(quarantine_rows=True)
+    assert {plan.after(Failure.RETRY, beside("states"), ERROR) for _ in range(50)} == {NextTry.AFTER_A_WAIT}
+    assert plan.after(Failure.RESOURCES, beside("states"), ERROR) is NextTry.IN_HALVES
+    assert (plan.omission, plan.error) == (NOTHING, None)
