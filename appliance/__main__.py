@@ -6,17 +6,24 @@ Exit codes: 0 done, 1 failure, 2 usage or configuration, 130 interrupted.
 import os
 import sys
 import traceback
+from typing import Protocol, runtime_checkable
 
 import click
 
 from appliance.cli import cli
 from appliance.config import Log
-from appliance.errors import ApplianceError
 from appliance.logs import configure, encode
 
 FAILURE = 1
 INTERRUPTED = 130
 """128 + SIGINT, as shells have it."""
+
+
+@runtime_checkable
+class _ForPeople(Protocol):
+    """An error whose message is the whole story: an ``ApplianceError``, or one of the MQTT client."""
+
+    exit_code: int
 
 
 def main() -> int:
@@ -49,7 +56,7 @@ def report(error: BaseException) -> int:
         case click.ClickException():
             _print_error(_usage(real))
             return real.exit_code
-        case ApplianceError():
+        case _ForPeople():
             _print_error(str(real))
             return real.exit_code
     traceback.print_exception(real)

@@ -1,122 +1,104 @@
 """Who may import whom, as data. A new package gets its row here, with a sentence of why in the commit."""
 
 import ast
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent / "appliance"
+from tests.support.project import ROOT
+
+PACKAGE = ROOT / "appliance"
 
 LEAVES = {
-    "activity",
-    "runtime.activity",
-    "runtime.periodic",
-    "errors",
+    "assets",  # finds templates/, static/ and sql/ in a checkout and in the wheel
     "backoff",
-    "reading",
     "clock",
-    "metrics",
-    "config",
-    "assets",
+    "errors",
     "failpoints",
-    "broker_user",
-    "broker.accounts",
-    "vault",
-    "keyring",
+    "keyring",  # seals what must be read again: data_dir keeps its keys, people and deliveries seal with it
+    "metrics",
+    "reading",
 }
-ALLOWED: dict[str, set[str]] = {
+SERVICES = {"runtime.activity", "runtime.periodic"}
+"""What a service says while it runs, and the form of work that is done again and again: any of them may."""
+
+ALLOWED: Mapping[str, set[str]] = {
     # leaves: know one another only where named
-    "errors": set(),
-    "activity": set(),  # what a service says of itself while it runs: any of them may
+    "assets": set(),
     "backoff": set(),
-    "reading": set(),
     "clock": set(),
-    "metrics": {"reading"},
-    "assets": set(),  # finds templates/, static/ and sql/ in a checkout and in the wheel
+    "errors": set(),
     "failpoints": set(),
-    "broker_user": set(),  # names and hashes of broker users: devices makes them, children writes them down
-    "vault": {"errors"},  # seals what must be read again: data_dir keeps its keys, people and deliveries seal with it
+    "keyring": {"errors"},
+    "metrics": {"reading"},
+    "reading": set(),
+    # what the program is made of, whatever it does
     "config": {"errors"},
     "logs": {"config"},  # set up once by the top; everybody else only asks structlog for a logger
+    "runtime": {"backoff", "errors"},
     # adapters: the leaves, never one another
-    "children": LEAVES,
-    "mqtt": LEAVES,
-    "db": LEAVES,
+    "children": LEAVES | SERVICES | {"broker.accounts"},  # broker.accounts: names and hashes of the broker's users
+    "db": LEAVES | SERVICES,
+    "mqtt": {"backoff", "clock"},  # so that it can be cut out
     # domain
     "subscriptions": LEAVES | {"db"},
     # subscriptions.rows: who gives a seat locks the subscription rows just as who renews them does, in the same place
-    "devices": LEAVES | {"subscriptions.lifecycle", "subscriptions.rows", "db"},
-    "ingest": LEAVES | {"devices", "mqtt.topics", "db"},
-    # reads what ingest stored and left marks of: through the database alone
-    "history": LEAVES | {"db"},
-    # people know nothing of devices: what a first start makes of both is put together above (first_start)
-    "people": LEAVES | {"db"},
-    # web: the domain, never children
-    # door: pages show what the broker refused, in the door's own words
+    "devices": LEAVES
+    | SERVICES
+    | {"db", "broker.accounts", "mqtt.topics", "subscriptions.lifecycle", "subscriptions.rows"},
+    "ingest": LEAVES | SERVICES | {"config", "db", "devices"},
+    "history": LEAVES | SERVICES | {"db"},  # reads what ingest stored and marked: through the database alone
+    "people": LEAVES | {"db"},  # people know nothing of devices
+    "simulate": LEAVES | {"broker.accounts", "mqtt"},
+    # between our Mosquitto and the rest
+    "broker": LEAVES | SERVICES | {"children", "config", "db", "devices", "ingest", "mqtt"},
+    # what the process tells of itself: knows the services whose figures it puts into words
+    "diagnostics": LEAVES | SERVICES | {"broker", "children", "config", "db", "devices", "ingest", "mqtt", "runtime"},
+    # what a first start and slow chores put together of several domains
+    "housekeeping": LEAVES | SERVICES | {"db", "devices", "subscriptions"},
+    "onboarding": LEAVES | {"db", "devices", "people", "subscriptions"},
+    # the dashboard: the domain, never children
     "web": LEAVES
-    # tree, inner_tasks, latency, vitals, system: what the process tells of itself, shown on the System page
-    | {
-        "runtime",
-        "diagnostics",
-        "broker.refusals",
-        "onboarding",
-        "door",
-        "tree",
-        "inner_tasks",
-        "latency",
-        "vitals",
-        "system",
-        "first_start",
-        "people",
-        "subscriptions",
-        "devices",
-        "history",
-        "ingest",
-        "db",
-        "mqtt.topics",
-    },
+    | SERVICES
+    | {"broker.accounts", "broker.refusals", "db", "devices", "diagnostics", "history", "ingest", "onboarding"}
+    | {"people", "runtime", "subscriptions"},
     # top
-    "runtime": {"backoff", "errors"},
-    "diagnostics": {"*"},
-    "broker": LEAVES | {"children", "db", "devices", "ingest", "mqtt"},
-    "onboarding": {"clock", "db", "devices", "errors", "people", "subscriptions"},
-    "keyring": {"errors"},
-    "tree": {"activity", "errors", "inner_tasks"},  # the supervisor's tool; knows no service, so pages can show it
-    "inner_tasks": set(),
-    "latency": set(),
-    "vitals": {"activity", "clock", "latency", "metrics"},
-    "system": {"tree", "vitals"},
-    # what services say of themselves, in words: beside the supervisor, which knows them all
-    "reports": {"broker_watch", "children", "config", "db", "devices", "health", "ingest", "mqtt", "system", "tree"},
-    "addresses": set(),
-    "broker_watch": {"metrics", "mqtt"},
-    # the one place where credentials reach the broker, while the session is there
-    "broker_users": {"activity", "children", "clock", "db", "devices"},
-    "door": {"activity", "broker_user", "clock", "metrics"},
-    "first_start": {"clock", "db", "devices", "errors", "people", "subscriptions"},
-    "doorkeeper": {"activity", "children", "mqtt"},  # the one place where the session's state opens the broker's door
-    "health": {"activity", "db"},
-    "housekeeping": {"runtime.periodic", "activity", "clock", "db", "devices", "subscriptions"},
-    "stopping": {"runtime.activity", "activity"},
     "supervisor": {"*"},
-    "intake": {
-        "runtime.activity",
-        "runtime.periodic",
-        "activity",
-        "failpoints",
-        "ingest",
-        "mqtt",
-    },  # the one place where the MQTT client meets the pipeline
-    "simulate": LEAVES | {"mqtt"},
     "cli": {"*"},
     "__main__": {"*"},
     "__init__": set(),
+}
+
+# Inside of web/: what any web program has, then what any page has, then the concepts.
+FRAMEWORKS = {"access", "http", "live", "openapi", "page"}
+COMMON = FRAMEWORKS | {"mount", "platform"}
+WEB: Mapping[str, set[str]] = {
+    "app": {"*"},
+    "mount": {"page", "platform", "ports"},
+    "platform": {"access", "live"},
+    "ports": {"page", "devices.port", "ingest.port", "quarantine.port", "system.port"},
+    # the frameworks: one another and the platform, never a concept
+    **dict.fromkeys(FRAMEWORKS, FRAMEWORKS | {"platform"}),
+    # the concepts: of another one its actions, labels or port at most, never its views or its API
+    "audit": COMMON,
+    "devices": COMMON | {"quarantine.payload", "subscriptions.labels"},
+    "ingest": COMMON,
+    "metrics": COMMON,
+    "overview": COMMON | {"devices.labels", "devices.port", "subscriptions.labels"},
+    "people": COMMON,
+    "quarantine": COMMON,
+    "sign_in": COMMON | {"devices.commands", "devices.port", "people.labels"},
+    "sites": COMMON,
+    "subscriptions": COMMON | {"tenants.actions"},  # what is sold is sold to a tenant, and its page says to whom
+    "system": COMMON,
+    "tenants": COMMON | {"audit.query", "subscriptions.labels"},  # a tenant's page shows its newest changes
 }
 
 
 def _modules() -> dict[str, Path]:
     """Every module of the package by its dotted name below ``appliance``."""
     found = {}
-    for path in sorted(ROOT.rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
         if parts[-1] == "__init__" and len(parts) > 1:
             parts = parts[:-1]
         found[".".join(parts)] = path
@@ -124,25 +106,24 @@ def _modules() -> dict[str, Path]:
 
 
 MODULES = _modules()
+TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 
 
-def _imports(name: str, path: Path) -> set[str]:
+def _imports(name: str) -> set[str]:
     """Dotted names below ``appliance`` that the module imports, inside functions too."""
     found: set[str] = set()
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name} (package {package}): imports are absolute"
-            base = node.module or ""
-            targets = [f"{base}.{alias.name}" for alias in node.names]
+            assert node.level == 0, f"{name}: imports are absolute"
+            targets = [f"{node.module or ''}.{alias.name}" for alias in node.names]
         else:
             continue
-        for target in targets:
-            if target.startswith("appliance."):
-                found.add(_module_of(target.removeprefix("appliance.")))
-    return found - {""}
+        found |= {
+            _module_of(target.removeprefix("appliance.")) for target in targets if target.startswith("appliance.")
+        }
+    return found - {"", name}
 
 
 def _module_of(dotted: str) -> str:
@@ -155,21 +136,35 @@ def _permitted(target: str, allowed: set[str]) -> bool:
     return "*" in allowed or any(target == entry or target.startswith(f"{entry}.") for entry in allowed)
 
 
+def _forbidden(table: Mapping[str, set[str]], prefix: str) -> Iterator[str]:
+    """The imports between the parts below ``prefix`` that ``table`` does not allow."""
+    for name in MODULES:
+        if not name.startswith(prefix) or name == prefix.rstrip("."):
+            continue
+        part = name.removeprefix(prefix).partition(".")[0]
+        assert part in table, f"{prefix}{part} has no row in the layering table"
+        for target in sorted(_imports(name)):
+            inner = target.removeprefix(prefix)
+            if target.startswith(prefix) and inner.partition(".")[0] != part and not _permitted(inner, table[part]):
+                yield f"{name} imports {target}"
+
+
 def test_each_package_imports_only_what_its_row_allows() -> None:
-    wrong = []
-    for name, path in MODULES.items():
-        top = name.partition(".")[0]
-        assert top in ALLOWED, f"{top} has no row in the layering table"
-        wrong += [
-            f"{name} imports {target}"
-            for target in _imports(name, path)
-            if target.partition(".")[0] != top and not _permitted(target, ALLOWED[top])
-        ]
-    assert wrong == []
+    assert list(_forbidden(ALLOWED, "")) == []
+
+
+def test_each_part_of_the_dashboard_imports_only_what_its_row_allows() -> None:
+    assert list(_forbidden(WEB, "web.")) == []
+
+
+def test_the_tables_name_nothing_that_is_not_there() -> None:
+    for table, prefix in ((ALLOWED, ""), (WEB, "web.")):
+        named = set(table) | {entry for row in table.values() for entry in row} - {"*"}
+        assert [name for name in sorted(named) if f"{prefix}{name}" not in MODULES] == []
 
 
 def test_no_import_cycles() -> None:
-    edges = {name: _imports(name, path) - {name} for name, path in MODULES.items()}
+    edges = {name: _imports(name) for name in MODULES}
     state: dict[str, int] = {}
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
@@ -186,5 +181,9 @@ def test_no_import_cycles() -> None:
 
 
 def test_every_module_says_what_it_is() -> None:
-    silent = [name for name, path in MODULES.items() if not ast.get_docstring(ast.parse(path.read_text()))]
-    assert silent == []
+    assert [name for name, tree in TREES.items() if not ast.get_docstring(tree)] == []
+
+
+def test_the_root_holds_the_program_and_not_its_parts() -> None:
+    at_the_root = {path.stem for path in PACKAGE.glob("*.py")}
+    assert at_the_root <= LEAVES | {"__init__", "__main__", "housekeeping", "logs", "onboarding"}

@@ -16,8 +16,8 @@ from appliance.children.data_dir import read_run_file
 from appliance.cli import Invocation, showing
 from appliance.cli.database import running
 from appliance.config import Log
+from appliance.devices.topics import valid_id
 from appliance.errors import ApplianceError
-from appliance.mqtt.topics import valid_id
 from appliance.simulate.devices import Behaviour
 from appliance.simulate.fleet import DEFAULT_MIX, Fleet, deal, parse_mix
 from appliance.simulate.ledger import Ledger

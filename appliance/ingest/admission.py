@@ -13,13 +13,13 @@ import msgspec
 import structlog
 
 from appliance.config import Ingest, Retention
+from appliance.devices import topics
 from appliance.devices.registry.cache import AdmissionStatus, TenantRules
 from appliance.devices.registry.provisioning import DeviceKey
 from appliance.ingest.batch import MICROSECONDS, Batch, Candidate, Reading, RefusedSubmission, Route
 from appliance.ingest.envelope import Decoder, Envelope
 from appliance.ingest.limits.limiter import Limiter, LimitScope, bucket_key
 from appliance.ingest.telemetry.copy_row import prefix, row
-from appliance.mqtt import topics
 from appliance.reading import Inbound, Kind, Reason, Refusal
 
 log = structlog.get_logger(__name__)

@@ -2,11 +2,12 @@
 
 from mqtt5 import ConnAckReasonCode, PubAckReasonCode, SubAckReasonCode, UnsubAckReasonCode
 
-from appliance.errors import ApplianceError
 
+class MqttError(Exception):
+    """Anything that went wrong between us and a broker; the message is the whole story, for a person to read."""
 
-class MqttError(ApplianceError):
-    """Anything that went wrong between us and a broker."""
+    exit_code = 1
+    """Of a program that ends with it."""
 
 
 class ConnectError(MqttError):

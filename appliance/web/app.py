@@ -84,6 +84,10 @@ class Dashboard(QuartTrio):
         except POSTGRES_AWAY as error:
             log.warning("live view starts empty", error=str(error))
 
+    def close_live_sockets(self) -> None:
+        """Close every live WebSocket with 1001."""
+        self.live_sockets.close()
+
     def log_exception(self, exception_info: Any) -> None:
         """An error that no handler took, as one structured line."""
         log.error("request failed", exc_info=exception_info or sys.exc_info())

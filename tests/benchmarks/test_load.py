@@ -7,10 +7,10 @@ import pytest
 import trio
 from mqtt5 import PublishPacket, QoS
 
+from appliance.devices.topics import DeviceTopic, parse
 from appliance.ingest.envelope import Decoder, Envelope
 from appliance.ingest.telemetry.copy_row import HEADER, TRAILER
 from appliance.mqtt.client import Client
-from appliance.mqtt.topics import DeviceTopic, parse
 from appliance.reading import Kind
 from benchmarks.copying import batches
 from benchmarks.load import Plan, Report

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from appliance.devices.topics import DeviceTopic, parse
 from appliance.ingest.envelope import Decoder, Envelope
-from appliance.mqtt.topics import DeviceTopic, parse
 from appliance.reading import Kind, Reason, Refusal
 from appliance.simulate.devices import BEHAVIOURS, Behaviour, SimulatedIdentity, SimulatedMessage
 from appliance.simulate.refused import CATALOGUE, Speaker

@@ -18,8 +18,8 @@ from appliance.db import statements
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
+from appliance.devices.topics import valid_id
 from appliance.errors import Invalid
-from appliance.mqtt.topics import valid_id
 from appliance.people.by import ChangeContext
 from appliance.web.access.auth import Viewer, viewer
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import h11
 import structlog
@@ -26,12 +26,32 @@ from hypercorn.typing import AppWrapper, ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from appliance.runtime.activity import activity
-from appliance.web.app import Dashboard
 from appliance.web.http import hardening
 from appliance.web.http.hardening import ConnectionSlots, HostPolicy, RequestHead, RequestLimits, RequestVerdict
 from appliance.web.http.listener import open_listener
 
 log = structlog.get_logger(__name__)
+
+
+class Application(Protocol):
+    """An ASGI application with what its server needs to know."""
+
+    @property
+    def hosts(self) -> HostPolicy:
+        """Which host names requests may be addressed to."""
+
+    @property
+    def limits(self) -> RequestLimits:
+        """What a request may be, and how many at once."""
+
+    async def remember(self) -> None:
+        """Read what is needed before the first request; bounded."""
+
+    def close_live_sockets(self) -> None:
+        """Close every live WebSocket with 1001, now that the drain begins."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one connection (ASGI 3)."""
 
 
 class _Log(Logger):
@@ -205,7 +225,7 @@ class _Connection(TCPServer):
 class _Server:
     """The connections of one dashboard, counted, and cut when the drain is over."""
 
-    def __init__(self, app: Dashboard) -> None:
+    def __init__(self, app: Application) -> None:
         self.app: AppWrapper = ASGIWrapper(app)
         self.hosts = app.hosts
         self.limits = app.limits
@@ -259,7 +279,7 @@ class _Server:
 
 
 async def serve(
-    app: Dashboard,
+    app: Application,
     host: str,
     port: int,
     *,
@@ -284,7 +304,7 @@ async def serve(
                 task_status.started(listener.socket.getsockname()[1])
                 await shutdown_trigger()
                 accepting.cancel_scope.cancel()
-            app.live_sockets.close()
+            app.close_live_sockets()
             await server.drained()
         finally:
             server.abort()

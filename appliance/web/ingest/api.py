@@ -19,9 +19,9 @@ from appliance.devices.credentials.credential import IssuedSecrets
 from appliance.devices.registry.claims import ClaimPending, ClaimRefused, ClaimTaken
 from appliance.devices.registry.provisioning import ProvisioningRequest
 from appliance.devices.seats.changes import ChangeContext
+from appliance.devices.topics import valid_id
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.ingest.http import MAX_MESSAGES, Form, split
-from appliance.mqtt.topics import valid_id
 from appliance.people.role import Scope
 from appliance.reading import Reason, Refusal
 from appliance.web.access.auth import ADMINS, OPEN, allow

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from appliance.devices.topics import valid_id
 from appliance.errors import Invalid
-from appliance.mqtt.topics import valid_id
 from appliance.web.devices.labels import NONE
 
 PAGE = "overview"

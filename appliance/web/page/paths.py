@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from appliance.db.require import require
 from appliance.devices.metrics import metric
-from appliance.mqtt.topics import valid_id
+from appliance.devices.topics import valid_id
 from appliance.web.access.auth import Viewer
 
 

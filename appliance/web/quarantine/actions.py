@@ -16,6 +16,7 @@ import trio
 from msgspec import Meta
 
 from appliance.broker.refusals import BrokerRefusal
+from appliance.devices.topics import valid_id
 from appliance.errors import Invalid
 from appliance.ingest.quarantine import replays, store
 from appliance.ingest.quarantine.replay_preview import Offer, ReplayPreview
@@ -30,7 +31,6 @@ from appliance.ingest.quarantine.store import (
     RefusalCause,
     Selection,
 )
-from appliance.mqtt.topics import valid_id
 from appliance.reading import Reason
 from appliance.web.access.auth import Viewer, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown

@@ -18,11 +18,11 @@ from appliance.devices.fleet import FleetDevice
 from appliance.devices.live.presence import Presence
 from appliance.devices.metrics import store
 from appliance.devices.metrics.metric import Metric
+from appliance.devices.topics import valid_id
 from appliance.errors import NotFound
 from appliance.history import sparks
 from appliance.ingest.limits.limiter import BucketState
 from appliance.ingest.telemetry import messages
-from appliance.mqtt.topics import valid_id
 from appliance.web.access.auth import Viewer
 from appliance.web.devices import metric_values
 from appliance.web.devices.metric_values import MetricValue
