@@ -1,1 +1,1 @@
-"""Metrics: what devices send and what people call it, for pages and the API."""
+"""Metrics, and how people call what devices send: pages and API."""

@@ -1,5 +1,10 @@
 """Reads the JSON body of a change, as the type that the route describes."""
 
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
 from appliance.errors import Invalid
 from appliance.web.openapi.validation import Struct, converted
 from appliance.web.page import forms
@@ -14,3 +19,9 @@ async def body(wanted: type[Struct]) -> Struct:
     if fields.is_form and fields.values:
         raise Invalid("Send a JSON object, with Content-Type application/json.")
     return converted(fields.values, wanted, strict=True)
+
+
+def given(change: msgspec.Struct) -> dict[str, Any]:
+    """Return the fields of a change that the request names, without the ``version`` that it started from."""
+    fields = msgspec.structs.asdict(change)
+    return {name: value for name, value in fields.items() if value is not UNSET and name != "version"}

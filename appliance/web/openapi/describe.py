@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from quart import Response, request
@@ -38,6 +38,13 @@ PREFIXES = ("/customer/", "/operator/", "/ingest/")
 View = TypeVar("View", bound=Callable[..., Any])
 
 _ATTRIBUTE = "__described__"
+
+
+class PageQuery(msgspec.Struct, frozen=True):
+    """Which page of a list."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
+    cursor: Annotated[str, msgspec.Meta(max_length=1000)] = ""
 
 
 class CallerCredential(Enum):

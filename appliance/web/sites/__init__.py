@@ -1,1 +1,1 @@
-"""Sites: where devices stand, for pages and the API."""
+"""Sites, where devices are installed: pages and API."""

@@ -1,4 +1,4 @@
-"""``/customer/sites``: where devices stand."""
+"""The API of sites: ``/customer/sites``."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -9,40 +9,27 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from quart import Blueprint, Response
 
-from appliance.devices import sites
-from appliance.devices.seats import changes
 from appliance.devices.sites import Site, TenantSite
-from appliance.errors import Conflict
-from appliance.web.access.auth import ADMINS, READERS, allow, viewer
-from appliance.web.access.transactions import actor, tenant_of, tenants_shown
-from appliance.web.openapi.body import body
-from appliance.web.openapi.describe import answer, describe, query
-from appliance.web.page import csv as csv_export
-from appliance.web.page import cursor
-from appliance.web.page.paths import site_of_path
-from appliance.web.platform import Platform
+from appliance.web.access.auth import ADMINS, READERS, allow
+from appliance.web.openapi.body import body, given
+from appliance.web.openapi.describe import PageQuery, answer, describe, query
+from appliance.web.page import csv
 from appliance.web.sites import export
+from appliance.web.sites.actions import SiteCollection
 
 
 class SiteOut(msgspec.Struct, frozen=True):
-    """A site as it is now."""
+    """A site."""
 
     tenant_id: str
     site_id: str
     name: str | None
-    time_zone: Annotated[str | None, msgspec.Meta(description="Its own; null: that of the tenant.")]
+    time_zone: Annotated[str | None, msgspec.Meta(description="The site's own; null: the tenant's.")]
     zone: Annotated[str, msgspec.Meta(description="The time zone in force.")]
     lat: float | None
     lng: float | None
-    devices: Annotated[int, msgspec.Meta(description="How many stand there.")]
-    version: Annotated[datetime, msgspec.Meta(description="Send it with a change: a stale one is a conflict.")]
-
-
-class SiteQuery(msgspec.Struct, frozen=True):
-    """Which page."""
-
-    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
-    cursor: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+    devices: Annotated[int, msgspec.Meta(description="The number of devices at the site.")]
+    version: Annotated[datetime, msgspec.Meta(description="Send it with a change; an outdated version is a conflict.")]
 
 
 class SitePage(msgspec.Struct, frozen=True):
@@ -53,7 +40,7 @@ class SitePage(msgspec.Struct, frozen=True):
 
 
 class SiteNew(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A site to be made."""
+    """A new site."""
 
     site_id: str
     name: str | None = None
@@ -63,7 +50,7 @@ class SiteNew(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SiteChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to change; what is left out stays."""
+    """The changes; omitted fields keep their values."""
 
     name: str | UnsetType | None = UNSET
     time_zone: str | UnsetType | None = UNSET
@@ -72,81 +59,63 @@ class SiteChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: datetime | None = None
 
 
-def blueprint(platform: Platform) -> Blueprint:
-    """The routes."""
+def blueprint(sites: SiteCollection) -> Blueprint:
+    """Return the routes of the API."""
     routes = Blueprint("api_sites", __name__)
-    access = platform.access
-
-    def by() -> changes.ChangeContext:
-        return changes.ChangeContext(actor(), access.now(), platform.grace)
 
     @routes.get("/customer/sites")
     @allow(READERS)
-    @describe("List sites", query=SiteQuery, answers={HTTPStatus.OK: SitePage}, csv=True)
+    @describe("List sites", query=PageQuery, answers={HTTPStatus.OK: SitePage}, csv=True)
     async def list_sites() -> Response:
-        asked = query(SiteQuery)
-        if csv_export.asked_for():
-            return export.answer(platform, viewer(), tenants_shown())
-        after = cursor.read(asked.cursor, tuple[str, str])
-        async with access.reading() as connection:
-            found = await sites.list_page(connection, tenants_shown(), limit=asked.limit + 1, after=after)
-        more = found[asked.limit - 1] if len(found) > asked.limit else None
-        place = None if more is None else (more.tenant_id, more.site.site_id)
-        return answer(SitePage([shown(placed) for placed in found[: asked.limit]], cursor.write(place)))
+        asked = query(PageQuery)
+        if csv.asked_for():
+            return export.answer(sites)
+        found, following = await sites.page(asked.limit, asked.cursor)
+        return answer(SitePage([shown(kept) for kept in found], following))
 
     @routes.post("/customer/sites")
     @allow(ADMINS)
-    @describe("Make a site", body=SiteNew, answers={HTTPStatus.CREATED: SiteOut})
+    @describe("Create a site", body=SiteNew, answers={HTTPStatus.CREATED: SiteOut})
     async def create() -> Response:
         new = await body(SiteNew)
-        async with access.changing() as connection:
-            made = await sites.create(connection, tenant_of(), Site(**msgspec.structs.asdict(new)), by())
+        made = await sites.create(Site(**msgspec.structs.asdict(new)))
         return answer(shown(made), HTTPStatus.CREATED, {"Location": f"/customer/sites/{new.site_id}"})
 
     @routes.get("/customer/sites/<site_id>")
     @allow(READERS)
     @describe("Show a site", answers={HTTPStatus.OK: SiteOut})
     async def show(site_id: str) -> Response:
-        async with access.reading() as connection:
-            return answer(shown(await sites.get(connection, tenant_of(), site_of_path(site_id))))
+        return answer(shown(await sites.get(site_id)))
 
     @routes.patch("/customer/sites/<site_id>")
     @allow(ADMINS)
-    @describe("Describe a site", body=SiteChange, answers={HTTPStatus.OK: SiteOut})
+    @describe("Edit a site", body=SiteChange, answers={HTTPStatus.OK: SiteOut})
     async def change(site_id: str) -> Response:
         wanted = await body(SiteChange)
-        given = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not UNSET}
-        given.pop("version")
-        async with access.changing() as connection:
-            seen = await sites.get(connection, tenant_of(), site_of_path(site_id))
-            if wanted.version not in (None, seen.version):
-                raise Conflict(f"Somebody has changed site {site_id} meanwhile; read it again.")
-            new = replace(seen.site, **given)
-            changed = await sites.change(connection, tenant_of(), new, by(), version=seen.version)
-        return answer(shown(changed))
+        edited = await sites.edit(site_id, lambda kept: replace(kept.site, **given(wanted)), wanted.version)
+        return answer(shown(edited))
 
     @routes.delete("/customer/sites/<site_id>")
     @allow(ADMINS)
-    @describe("Remove a site where nothing stands", answers={HTTPStatus.NO_CONTENT: None})
+    @describe("Delete a site without devices", answers={HTTPStatus.NO_CONTENT: None})
     async def delete(site_id: str) -> Response:
-        async with access.changing() as connection:
-            await sites.delete(connection, tenant_of(), site_of_path(site_id), by())
+        await sites.delete(site_id)
         return Response(b"", HTTPStatus.NO_CONTENT)
 
     return routes
 
 
-def shown(placed: TenantSite) -> SiteOut:
-    """A site as the API shows it."""
-    site = placed.site
+def shown(kept: TenantSite) -> SiteOut:
+    """Return a site as the API shows it."""
+    site = kept.site
     return SiteOut(
-        placed.tenant_id,
+        kept.tenant_id,
         site.site_id,
         site.name,
         site.time_zone,
-        placed.zone,
+        kept.zone,
         site.lat,
         site.lng,
-        placed.devices,
-        placed.version,
+        kept.devices,
+        kept.version,
     )

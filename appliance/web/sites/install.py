@@ -2,8 +2,10 @@
 
 from appliance.web.mount import Mount
 from appliance.web.sites import api, views
+from appliance.web.sites.actions import site_collection
 
 
 def install(mount: Mount) -> None:
     """Install the routes."""
-    mount.add(views.blueprint(mount.renderer), api.blueprint(mount.platform))
+    sites = site_collection(mount.platform)
+    mount.add(views.blueprint(mount.renderer, sites), api.blueprint(sites))
