@@ -42,7 +42,7 @@ def add_forms(
 ) -> None:
     """Add the routes of the forms."""
     show = _shower(renderer, collection, form)
-    thing = f"{form.path}/<identity>"
+    thing = f"{form.path}/<{form.id_field}>"
 
     @routes.get(f"{form.path}/+new")
     @allow(ADMINS)
@@ -63,14 +63,15 @@ def add_forms(
 
     @routes.get(thing)
     @allow(READERS)
-    async def show_one(identity: str) -> Response:
-        kept = await collection.get(identity)
+    async def show_one(**ids: str) -> Response:
+        kept = await collection.get(ids[form.id_field])
         return await show(kept, form.given(kept), None, HTTPStatus.OK)
 
     @routes.post(thing)
     @allow(ADMINS)
-    async def save(identity: str) -> Response:
+    async def save(**ids: str) -> Response:
         fields = await forms.read()
+        identity = ids[form.id_field]
         kept = await collection.get(identity)
         try:
             version = forms.version(fields)
@@ -83,11 +84,11 @@ def add_forms(
 
     @routes.post(f"{thing}/delete")
     @allow(ADMINS)
-    async def delete(identity: str) -> Response:
+    async def delete(**ids: str) -> Response:
         try:
-            await collection.delete(identity)
+            await collection.delete(ids[form.id_field])
         except Conflict as error:
-            kept = await collection.get(identity)
+            kept = await collection.get(ids[form.id_field])
             return await show(kept, form.given(kept), fault_of(error), HTTPStatus.CONFLICT)
         return _done(form, "deleted")
 
