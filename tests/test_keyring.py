@@ -62,11 +62,11 @@ def test_a_key_is_in_no_repr() -> None:
 
 def test_the_file_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     with open_data_dir(tmp_path / "data") as data:
-        sealed = data.vault.seal(b"secret", "place")
+        sealed = data.keyring.seal(b"secret", "place")
     file = tmp_path / "data" / "keys.json"
     assert file.stat().st_mode & 0o777 == 0o600
     with open_data_dir(tmp_path / "data") as data:
-        assert data.vault.open(sealed, "place") == b"secret"
+        assert data.keyring.open(sealed, "place") == b"secret"
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ class DataDir:
     def __init__(self, path: Path, instance: Instance, keys: Sequence[SealingKey], sockets: Path) -> None:
         self.path = path
         self.instance = instance
-        self.vault = Keyring(keys)
+        self.keyring = Keyring(keys)
         self.sockets = sockets
 
     def folder(self, name: str, owner: Account | None) -> Path:

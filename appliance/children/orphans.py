@@ -6,26 +6,28 @@ from pathlib import Path
 import structlog
 import trio
 
+from appliance.runtime.periodic import every
+
 log = structlog.get_logger(__name__)
 
 PERIOD_SECONDS = 5.0
 
 
-async def reap_forever(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Reap children that nobody else waits for, until cancelled. Return at once when we are not process 1.
+async def reap_orphans(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Reap children that nobody else waits for, for ever. Only process 1 is given such children.
 
     Our own code waits for its processes within moments. A child that is a zombie in two checks in a row, five seconds
     apart, was given to us by the kernel.
     """
-    task_status.started()
-    if os.getpid() != 1:
-        return
     before: frozenset[int] = frozenset()
-    while True:
-        await trio.sleep(PERIOD_SECONDS)
+
+    async def make_round() -> None:
+        nonlocal before
         zombies = zombie_children()
         reap(zombies & before)
         before = zombies
+
+    await every(PERIOD_SECONDS, make_round, chore="orphans", task_status=task_status)
 
 
 def zombie_children() -> frozenset[int]:

@@ -86,11 +86,11 @@ class SignIn:
     """The door. Its pool's role must see all users: who comes belongs to nobody yet."""
 
     def __init__(
-        self, pool: Pool, clock: Clock, vault: Keyring, hasher: Hasher | None = None, throttle: Throttle | None = None
+        self, pool: Pool, clock: Clock, keyring: Keyring, hasher: Hasher | None = None, throttle: Throttle | None = None
     ) -> None:
         self._pool = pool
         self._clock = clock
-        self._vault = vault
+        self._keyring = keyring
         self._turn = trio.CapacityLimiter(TURNS)
         self.hasher = hasher or Hasher()
         self.throttle = throttle or Throttle()
@@ -203,7 +203,7 @@ class SignIn:
         if step is None:
             words = "This code does not fit. Check the clock of the telephone, and type the newest code."
             raise Invalid(words, "code")
-        sealed = self._vault.seal(secret, _second_factor_of(user.user_id))
+        sealed = self._keyring.seal(secret, _second_factor_of(user.user_id))
         async with self._pool.connection() as connection, connection.transaction():
             parameters = {"user": user.user_id, "secret": sealed, "step": step, "now": by.now}
             await connection.execute(STATEMENTS["set_second_factor"], parameters)
@@ -275,7 +275,7 @@ class SignIn:
         proof = await _proof(connection, user_id)
         if proof is None or proof[1] is None:
             return False
-        secret = self._vault.open(proof[1], _second_factor_of(user_id))
+        secret = self._keyring.open(proof[1], _second_factor_of(user_id))
         step = totp.step_of(secret, code, self._clock.wall(), proof[2])
         if step is None:
             return False

@@ -16,6 +16,7 @@ import trio
 
 from appliance import onboarding
 from appliance.children.data_dir import RunFile, open_data_dir
+from appliance.children.orphans import reap_orphans
 from appliance.clock import SystemClock
 from appliance.config import Config
 from appliance.failpoints import Failpoints
@@ -62,6 +63,8 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             failpoints = Failpoints.from_environment(environ)
             base = Foundation(config, data, tree, stop, SystemClock(), Metrics(), failpoints)
             await tree.start("stop signals", stop.watch_signals)
+            if os.getpid() == 1:
+                await tree.start("orphans", reap_orphans)
             storage = await open_storage(base)
             known = await open_knowledge(base, storage)
             stream = await open_stream(base, storage, known)

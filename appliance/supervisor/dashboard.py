@@ -118,7 +118,7 @@ def _ports(
         return None if waiting is None else BrokerQueue(waiting, BrokerLimits().max_queued_messages)
 
     return Ports(
-        sign_in=SignIn(pool, clock, base.data.vault),
+        sign_in=SignIn(pool, clock, base.data.keyring),
         ingest=IngestPort(source, partial(claim, pool, known.provisioner.provision)),
         devices=DevicesPort(
             DeviceListener(host if broker.embedded is None else None, port), limit_of, refusals, config.retention.days

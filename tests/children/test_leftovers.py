@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trio
+from trio.testing import MockClock
 
+from appliance.children import orphans
 from appliance.children.leftovers import leftovers, stop_leftovers
 from appliance.children.orphans import reap, zombie_children
 
@@ -74,3 +77,16 @@ def test_an_orphan_is_reaped() -> None:
     assert pid not in zombie_children()
     with pytest.raises(ChildProcessError):
         os.waitpid(pid, 0)
+
+
+async def test_an_orphan_is_reaped_in_the_second_round_and_not_in_the_first(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reaped: list[tuple[float, frozenset[int]]] = []
+    rounds = [frozenset({7}), frozenset({7, 8}), frozenset({8})]
+    monkeypatch.setattr(orphans, "zombie_children", lambda: rounds.pop(0))
+    monkeypatch.setattr(orphans, "reap", lambda pids: reaped.append((autojump_clock.current_time(), pids)))
+    with trio.move_on_after(2.5 * orphans.PERIOD_SECONDS):
+        await orphans.reap_orphans()
+    began = reaped[0][0]
+    assert [(round(at - began), sorted(pids)) for at, pids in reaped] == [(0, []), (5, [7]), (10, [8])]

@@ -165,7 +165,7 @@ async def test_a_second_factor_is_kept_sealed_and_opens_with_the_appliances_key_
         assert secret not in kept
         wanted = await at.try_sign_in("ingrid@acme.example")
         assert isinstance(wanted, CodeRequired)
-        at.signin._vault = Keyring([new_key()])
+        at.signin._keyring = Keyring([new_key()])
         with pytest.raises(ApplianceError, match=r"keys\.json"):
             await at.signin.with_code(wanted.link, code_of(at, secret), HOME, None)
 

@@ -166,7 +166,7 @@ async def new_device(database: Database, served: Served, change: Change) -> Pers
     sealed = (
         None
         if not change.second_factor
-        else served.ports.sign_in._vault.seal(_secret(), f"users.totp_secret/{person.user_id}")
+        else served.ports.sign_in._keyring.seal(_secret(), f"users.totp_secret/{person.user_id}")
     )
     with psycopg.connect(database.conninfo()) as connection:
         connection.execute(

@@ -110,7 +110,7 @@ async def test_the_second_step_asks_for_a_code(database: Database) -> None:
     person, secret = await with_password(database), totp.new_secret()
     async with dashboard(database) as served, browsing(served) as browser:
         async with served.platform.pool.connection() as connection:
-            sealed = served.ports.sign_in._vault.seal(secret, f"users.totp_secret/{person.user_id}")
+            sealed = served.ports.sign_in._keyring.seal(secret, f"users.totp_secret/{person.user_id}")
             await connection.execute(
                 "UPDATE users SET totp_secret = %s, second_factor_since = now() WHERE user_id = %s",
                 [sealed, person.user_id],
