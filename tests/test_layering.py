@@ -90,7 +90,7 @@ WEB: Mapping[str, set[str]] = {
     "sites": COMMON,
     "subscriptions": COMMON | {"tenants.actions"},  # what is sold is sold to a tenant, and its page says to whom
     "system": COMMON,
-    "tenants": COMMON | {"audit.query", "subscriptions.labels"},  # a tenant's page shows its newest changes
+    "tenants": COMMON | {"audit.labels", "subscriptions.labels"},  # a tenant's page shows its newest changes
 }
 
 

@@ -1,4 +1,4 @@
-"""An operator's day with tenants, through the browser: added, given seats, limited, suspended, looked at, and told."""
+"""An operator's day with tenants in the browser: add, sell seats, limit, suspend, view, and read the audit."""
 
 from collections.abc import Iterator
 
@@ -21,22 +21,22 @@ def step(page: Page, link: str, button: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def desk(postgres_server: PostgresServer, database_template: str) -> Iterator[Dashboard]:
+def dashboard(postgres_server: PostgresServer, database_template: str) -> Iterator[Dashboard]:
     """The dashboard of an operator without tenants, or with those that other tests have added."""
     with opened(postgres_server, database_template) as served:
         yield served
 
 
 @pytest.mark.parametrize(("tenant", "script"), [("with-script", True), ("without-script", False)])
-def test_a_tenant_is_added_sold_to_limited_suspended_and_looked_at(
-    desk: Dashboard, browser: Browser, *, tenant: str, script: bool
+def test_a_tenant_is_added_sold_to_limited_suspended_and_viewed(
+    dashboard: Dashboard, browser: Browser, *, tenant: str, script: bool
 ) -> None:
     name = f"Norrvik {tenant}"
     context = browser.new_context(java_script_enabled=script)
     admit(context)
     watched = Watched(context.new_page())
     page = watched.page
-    page.goto(f"{desk.url}/tenants")
+    page.goto(f"{dashboard.url}/tenants")
     page.get_by_role("link", name="Add tenant").first.click()
     field(page, "Id", "not/one")
     field(page, "Name", name)
@@ -71,12 +71,17 @@ def test_a_tenant_is_added_sold_to_limited_suspended_and_looked_at(
     step(page, "Resume…", "Resume")
     expect(page.get_by_text("This tenant is suspended.")).to_have_count(0)
 
-    page.get_by_role("link", name="Look at this tenant").click()
+    page.get_by_role("link", name="View this tenant").click()
     expect(page.get_by_role("link", name=f"{tenant}. Choose another tenant")).to_be_visible()
     page.get_by_role("navigation", name="Main", exact=True).get_by_role("link", name="Audit").click()
-    expect(page).to_have_url(f"{desk.url}/audit?tenant={tenant}")
-    for words in ("Resumed a tenant", "Limited a tenant", "Held a subscription", "Sold a subscription"):
-        expect(page.get_by_text(words)).to_be_visible()
+    expect(page).to_have_url(f"{dashboard.url}/audit?tenant={tenant}")
+    for label in (
+        "Resumed a tenant",
+        "Changed a tenant's limits",
+        "Put a subscription on hold",
+        "Added a subscription",
+    ):
+        expect(page.get_by_text(label)).to_be_visible()
     expect(page.get_by_text("Rate 2.5")).to_be_visible()
     assert watched.complaints == [] or all("422" in complaint for complaint in watched.complaints)
     context.close()

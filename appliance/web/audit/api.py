@@ -1,4 +1,4 @@
-"""``/customer/audit``: who changed what, newest first."""
+"""``/customer/audit``: who changed what, newest change first."""
 
 from datetime import datetime
 from http import HTTPStatus
@@ -9,8 +9,9 @@ from quart import Blueprint, Response, request
 
 from appliance.db.audit import ActorKind
 from appliance.people.audit_query import AuditRow
-from appliance.web.access.auth import ADMINS, allow
-from appliance.web.audit.query import AuditReader, wanted_of
+from appliance.web.access.auth import ADMINS, allow, viewer
+from appliance.web.audit import export
+from appliance.web.audit.query import AuditReader, filter_of
 from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
 from appliance.web.platform import Platform
@@ -20,11 +21,11 @@ Moment = Annotated[str, msgspec.Meta(max_length=64, description="RFC 3339, or a 
 
 
 class AuditQuery(msgspec.Struct, frozen=True, rename={"since": "from", "until": "to"}):
-    """Which changes; what is left out is any."""
+    """Which changes; a parameter that is left out matches any."""
 
     actor: Annotated[Text, msgspec.Meta(description="Exactly: an e-mail address, a token, a command's user.")] = ""
     object: Annotated[Text, msgspec.Meta(description="An id, or `type/id`.")] = ""
-    action: Annotated[Text, msgspec.Meta(description="How it begins, for example `device.`.")] = ""
+    action: Annotated[Text, msgspec.Meta(description="A prefix of the action, for example `device.`.")] = ""
     since: Moment = ""
     until: Moment = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
@@ -32,7 +33,7 @@ class AuditQuery(msgspec.Struct, frozen=True, rename={"since": "from", "until": 
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One change. ``before`` and ``after`` hold what changed."""
+    """One change. ``before`` and ``after`` hold the changed fields."""
 
     id: int
     at: datetime
@@ -55,7 +56,7 @@ class AuditPage(msgspec.Struct, frozen=True):
 
 
 def blueprint(platform: Platform) -> Blueprint:
-    """The route."""
+    """Return the route of the audit in the API."""
     routes = Blueprint("api_audit", __name__)
     reader = AuditReader(platform)
 
@@ -64,9 +65,9 @@ def blueprint(platform: Platform) -> Blueprint:
     @describe("List changes", query=AuditQuery, answers={HTTPStatus.OK: AuditPage}, csv=True)
     async def audit() -> Response:
         asked = query(AuditQuery)
-        wanted = wanted_of(request.args)
+        wanted = filter_of(request.args)
         if csv_export.asked_for():
-            return reader.file(wanted)
+            return export.answer(platform, viewer(), wanted)
         page = await reader.page(wanted, asked.limit)
         return answer(AuditPage([_shown(row) for row in page.rows], page.next))
 

@@ -1,7 +1,20 @@
-"""Actions of the audit in words. Codes themselves stay in tooltips, the API and CSV."""
+"""Labels of the audit: actions, fields and values as people read them. Codes stay in tooltips, the API and CSV."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from appliance.people.audit_query import AuditRow
+from appliance.web.page import formats
+
+CODES = frozenset({"status", "subscription_type"})
+"""Fields whose values are codes of the product."""
+MOMENTS = ("_at", "_start", "_end")
+"""Ends of the names of fields whose values are times of the product."""
 
 FAMILIES = (
     ("device.", "Devices"),
@@ -16,64 +29,114 @@ FAMILIES = (
     ("token.", "Tokens"),
     ("tenant.", "Tenants"),
 )
-"""How actions begin, in words: what can be chosen."""
+"""Prefixes of actions and their labels: the choices of the filter."""
 
 ACTIONS: Mapping[str, str] = MappingProxyType(
     {
         "device.create": "Registered a device",
-        "device.announce": "A device announced itself",
-        "device.describe": "Described a device",
-        "device.limit": "Limited a device",
+        "device.announce": "Registered itself",
+        "device.describe": "Edited a device",
+        "device.limit": "Changed a device's limits",
         "device.approve": "Approved a device",
-        "device.reject": "Turned a device away",
+        "device.reject": "Rejected a device",
         "device.deactivate": "Deactivated a device",
         "device.reactivate": "Reactivated a device",
-        "device.move": "Moved a device's seat",
+        "device.move": "Moved a device to another subscription",
         "device.revoke": "Revoked a device",
         "device.delete": "Deleted a device",
-        "credential.create": "Made a credential",
+        "credential.create": "Created a credential",
         "credential.rotate": "Rotated a credential",
         "credential.switch": "Switched to a new credential",
-        "credential.revoke": "Took a credential away",
-        "site.create": "Made a site",
-        "site.update": "Changed a site",
+        "credential.revoke": "Revoked a credential",
+        "site.create": "Added a site",
+        "site.update": "Edited a site",
         "site.delete": "Removed a site",
-        "metric.create": "Named a metric",
-        "metric.update": "Changed a metric",
-        "metric.delete": "Forgot a metric's name",
-        "quarantine.replay": "Began a replay",
-        "quarantine.cancel_replay": "Stopped a replay",
+        "metric.create": "Added a metric",
+        "metric.update": "Edited a metric",
+        "metric.delete": "Removed a metric",
+        "quarantine.replay": "Started a replay",
+        "quarantine.cancel_replay": "Cancelled a replay",
         "quarantine.dismiss": "Dismissed messages",
-        "subscription.add": "Sold a subscription",
-        "subscription.change": "Changed a subscription",
-        "subscription.hold": "Held a subscription",
-        "subscription.lift_hold": "Lifted a hold",
+        "subscription.add": "Added a subscription",
+        "subscription.change": "Edited a subscription",
+        "subscription.hold": "Put a subscription on hold",
+        "subscription.lift_hold": "Lifted a hold on a subscription",
         "user.add": "Added a user",
         "user.invite": "Invited a user",
-        "user.reset": "Made a reset link",
+        "user.reset": "Created a password link",
         "user.set_role": "Changed a role",
         "user.disable": "Disabled a user",
         "user.enable": "Enabled a user",
-        "user.set_profile": "Changed a profile",
+        "user.set_profile": "Edited a profile",
         "user.set_password": "Set a password",
         "user.set_second_factor": "Set a second factor",
-        "user.drop_second_factor": "Dropped a second factor",
+        "user.drop_second_factor": "Removed a second factor",
         "user.sign_in": "Signed in",
         "user.sign_out": "Signed out",
         "user.sign_in_failed": "Failed to sign in",
-        "user.sign_in_throttled": "Slowed down sign-ins",
+        "user.sign_in_throttled": "Throttled sign-ins",
         "session.end": "Ended a session",
         "session.end_others": "Ended all other sessions",
-        "token.add": "Made an API token",
+        "token.add": "Created an API token",
         "token.revoke": "Revoked an API token",
-        "tenant.create": "Made a tenant",
-        "tenant.describe": "Described a tenant",
-        "tenant.limit": "Limited a tenant",
-        "tenant.provisioning": "Decided on new devices",
+        "tenant.create": "Added a tenant",
+        "tenant.describe": "Edited a tenant",
+        "tenant.limit": "Changed a tenant's limits",
+        "tenant.provisioning": "Changed how new devices are handled",
         "tenant.suspend": "Suspended a tenant",
         "tenant.resume": "Resumed a tenant",
-        "tenant.claim": "Switched a claim user",
-        "tenant.rotate_claim": "Made a claim password",
+        "tenant.claim": "Opened or closed the claim user",
+        "tenant.rotate_claim": "Rotated the claim password",
     }
 )
-"""What was done; an action that is not here stands for itself."""
+"""The label of each action; an action of a newer version is shown by its code."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """A change as people read it."""
+
+    row: AuditRow
+    action: str
+    object: str
+    changed: list[tuple[str, str, str]]
+    """The labels of a field and of its values before and after; an empty text where there is no value."""
+
+
+def entry_of(row: AuditRow, zone: tzinfo | None, names: Mapping[str, str] = MappingProxyType({})) -> AuditEntry:
+    """Return a change as people read it, times in ``zone``; ``names`` maps ids of objects to their names."""
+    before, after = row.before or {}, row.after or {}
+    shown_beside = {"tenant_id", f"{row.object_type}_id"}
+    fields = dict.fromkeys(name for name in (*before, *after) if name not in shown_beside)
+    changed = [
+        (_field_label(name), _value_label(name, before.get(name), zone), _value_label(name, after.get(name), zone))
+        for name in fields
+    ]
+    return AuditEntry(
+        row,
+        ACTIONS.get(row.action, row.action),
+        names.get(row.object_id, row.object_id),
+        [change for change in changed if change[1] != change[2]],
+    )
+
+
+def _field_label(name: str) -> str:
+    spaced = name.replace("_", " ")
+    return spaced[:1].upper() + spaced[1:]
+
+
+def _value_label(name: str, value: Any, zone: tzinfo | None) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(map(str, value))
+        case dict():
+            return msgspec.json.encode(value).decode()
+        case str() if name in CODES:
+            return value.replace("_", " ").capitalize()
+        case str() if name.endswith(MOMENTS):
+            return formats.absolute(datetime.fromisoformat(value).timestamp(), zone)
+    return str(value)

@@ -1,5 +1,7 @@
-"""``/operator/subscriptions``: what tenants have bought. Only operators sell and hold; customers look, below
-``/customer/subscriptions``, and renew elsewhere."""
+"""``/operator/subscriptions``: the subscriptions of tenants. Only operators add, change and hold them.
+
+Customers read their own at ``/customer/subscriptions`` and renew elsewhere.
+"""
 
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -17,9 +19,10 @@ from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe, query
 from appliance.web.page import csv as csv_export
-from appliance.web.page import cursor, list_files
+from appliance.web.page import cursor
 from appliance.web.page.paths import subscription_of_path
 from appliance.web.platform import Platform
+from appliance.web.subscriptions import export
 from appliance.web.subscriptions.actions import SubscriptionActions
 
 MOST_SEATS = 2**31 - 1
@@ -29,7 +32,7 @@ Text = Annotated[str, Meta(max_length=256)]
 
 
 class SubscriptionOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription as it is worth now."""
+    """A subscription with its current status."""
 
     subscription_id: str
     tenant_id: str
@@ -41,14 +44,14 @@ class SubscriptionOut(msgspec.Struct, frozen=True, kw_only=True):
     term_end: datetime
     status: Status
     grace_end: datetime | None
-    hold_reason: Annotated[str | None, Meta(description="Why it was stopped; null: it is not held.")]
+    hold_reason: Annotated[str | None, Meta(description="Why it is on hold; null: it is not on hold.")]
     plan_id: str | None
     description: str | None
     version: Annotated[str, Meta(description="Send it with a change: a stale one is a conflict.")]
 
 
 class SubscriptionQuery(msgspec.Struct, frozen=True):
-    """Which page."""
+    """Which page of the list."""
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
     cursor: Annotated[str, Meta(max_length=1000)] = ""
@@ -62,7 +65,7 @@ class SubscriptionPage(msgspec.Struct, frozen=True):
 
 
 class SubscriptionNew(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is sold, from now on."""
+    """A subscription to add; its term starts now."""
 
     subscription_type: SubscriptionType = SubscriptionType.MAIN
     device_limit: Annotated[int, Meta(ge=1, le=MOST_SEATS)]
@@ -75,25 +78,31 @@ class SubscriptionNew(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 
 class SubscriptionChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is to change; what is left out stays."""
+    """What to change; a member that is left out stays."""
 
     device_limit: Annotated[int, Meta(ge=1, le=MOST_SEATS)] | UnsetType = UNSET
     term_end: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
-    hold_reason: Annotated[Text | UnsetType | None, Meta(description="Stops it at once; null lifts the hold.")] = UNSET
+    hold_reason: Annotated[Text | UnsetType | None, Meta(description="Suspends it at once; null lifts the hold.")] = (
+        UNSET
+    )
     plan_id: Text | UnsetType | None = UNSET
     description: Text | UnsetType | None = UNSET
-    version: Annotated[Text | None, Meta(description="As it was read: a stale one is a conflict.")] = None
+    version: Annotated[Text | None, Meta(description="The version that was read: a stale one is a conflict.")] = None
 
 
 def blueprint(platform: Platform, actions: SubscriptionActions) -> Blueprint:
-    """The routes."""
+    """Return the routes of subscriptions in the API."""
     routes = Blueprint("api_subscriptions", __name__)
+    _add_list(routes, platform, actions)
+    _add_new(routes, actions)
+    _add_subscription(routes, actions)
+    return routes
 
+
+def _add_list(routes: Blueprint, platform: Platform, actions: SubscriptionActions) -> None:
     @routes.get("/customer/subscriptions")
     @allow(READERS)
-    @describe(
-        "List one's own subscriptions", query=SubscriptionQuery, answers={HTTPStatus.OK: SubscriptionPage}, csv=True
-    )
+    @describe("List your subscriptions", query=SubscriptionQuery, answers={HTTPStatus.OK: SubscriptionPage}, csv=True)
     async def list_own() -> Response:
         return await list_subscriptions()
 
@@ -103,19 +112,21 @@ def blueprint(platform: Platform, actions: SubscriptionActions) -> Blueprint:
     async def list_subscriptions() -> Response:
         asked = query(SubscriptionQuery)
         if csv_export.asked_for():
-            return list_files.subscriptions(platform, viewer(), tenants_shown())
+            return export.answer(platform, viewer(), tenants_shown())
         after = cursor.read(asked.cursor, tuple[str, str])
-        page, place = await actions.list_page(tenants_shown(), limit=asked.limit, after=after)
-        return answer(SubscriptionPage([_shown(row) for row in page], cursor.write(place)))
+        page, next_position = await actions.list_page(tenants_shown(), limit=asked.limit, after=after)
+        return answer(SubscriptionPage([_shown(row) for row in page], cursor.write(next_position)))
 
+
+def _add_new(routes: Blueprint, actions: SubscriptionActions) -> None:
     @routes.post("/operator/subscriptions")
     @allow(OPERATORS)
-    @describe("Sell a subscription", body=SubscriptionNew, answers={HTTPStatus.CREATED: SubscriptionOut})
+    @describe("Add a subscription", body=SubscriptionNew, answers={HTTPStatus.CREATED: SubscriptionOut})
     async def add() -> Response:
         new, tenant_id = await body(SubscriptionNew), tenant_of()
         if new.term_days is None and new.subscription_type is not SubscriptionType.ADDON:
-            raise Invalid("Say for how many days.", "term_days")
-        made = await actions.add(
+            raise Invalid("Enter the term in days.", "term_days")
+        added = await actions.add(
             NewSubscription(
                 tenant_id,
                 new.subscription_type,
@@ -126,9 +137,11 @@ def blueprint(platform: Platform, actions: SubscriptionActions) -> Blueprint:
                 new.description,
             )
         )
-        where = {"Location": f"/operator/subscriptions/{made.subscription_id}?tenant={tenant_id}"}
-        return answer(_shown(made), HTTPStatus.CREATED, where)
+        headers = {"Location": f"/operator/subscriptions/{added.subscription_id}?tenant={tenant_id}"}
+        return answer(_shown(added), HTTPStatus.CREATED, headers)
 
+
+def _add_subscription(routes: Blueprint, actions: SubscriptionActions) -> None:
     @routes.get("/operator/subscriptions/<subscription_id>")
     @allow(OPERATORS)
     @describe("Show a subscription", answers={HTTPStatus.OK: SubscriptionOut})
@@ -150,14 +163,13 @@ def blueprint(platform: Platform, actions: SubscriptionActions) -> Blueprint:
         changed = await actions.change(tenant_of(), subscription_of_path(subscription_id), changes, wanted.version)
         return answer(_shown(changed))
 
-    return routes
-
 
 def _text(given: str | UnsetType | None) -> str | None:
-    """As ``Changes`` has it: None stays, nothing is taken away."""
+    """Return the text as ``Changes`` takes it: None keeps the current one, an empty text removes it."""
     return None if given is UNSET else given or ""
 
 
 def _shown(row: Subscription) -> SubscriptionOut:
+    """Return a subscription as the API shows it."""
     names = (name for name in SubscriptionOut.__struct_fields__ if name != "version")
     return SubscriptionOut(**{name: getattr(row, name) for name in names}, version=version_of(row))

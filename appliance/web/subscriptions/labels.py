@@ -1,7 +1,6 @@
-"""Subscriptions in words: what one is called, how it stands, and its end as people see it, the last full day.
+"""Labels of subscriptions: title, kind, status, and the end of the term as its last full day.
 
-A term ends at an instant; in the tenant's zone, people see the last day that is paid for from its first minute to its
-last, everywhere alike.
+A term ends at an instant. Every page shows the last day, in the tenant's time zone, that the term covers completely.
 """
 
 import math
@@ -13,7 +12,7 @@ from zoneinfo import ZoneInfo
 from appliance.subscriptions.lifecycle import Mark, Status, Subscription, SubscriptionType, instant_of
 
 SOON = timedelta(days=30)
-"""From when on the end of a term is worth a colour: from here on it can be renewed."""
+"""Time before the end of a term from which its label is coloured: from here on it can be renewed."""
 TYPES = {
     SubscriptionType.MAIN: "Main",
     SubscriptionType.ADDON: "Add-on",
@@ -31,45 +30,45 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionLabel:
-    """A subscription in a list."""
+    """What a page shows of a subscription."""
 
     row: Subscription
     title: str
     kind: str
     state: str
     colour: str
-    """Of the state's badge and of its end."""
+    """The colour of the status badge and of the end."""
     last_day: date
     end: str
-    """How far away the end is, and what comes then."""
+    """The time left, or what has happened since the end."""
 
     @property
     def share(self) -> float:
-        """Seats in use, in percent of all."""
+        """Return the seats in use in percent of all seats."""
         return 100 * self.row.active_device_count / self.row.device_limit
 
     @property
     def is_addon(self) -> bool:
-        """Whether it hangs on another one."""
+        """Return whether it is an add-on of another subscription."""
         return self.row.parent_subscription_id is not None
 
 
-def lines(
+def subscription_labels(
     subscriptions: Iterable[Subscription], now: datetime, zone: ZoneInfo, grace: timedelta
 ) -> list[SubscriptionLabel]:
-    """One tenant's subscriptions, as they are worth ``now``, add-ons behind what they hang on."""
+    """Return the labels of a tenant's subscriptions at ``now``, each add-on behind its main subscription."""
     rows = list(subscriptions)
-    leaders = [row for row in rows if row.parent_subscription_id is None]
+    mains = [row for row in rows if row.parent_subscription_id is None]
     ordered = [
         row
-        for leader in leaders
-        for row in (leader, *(one for one in rows if one.parent_subscription_id == leader.subscription_id))
+        for main in mains
+        for row in (main, *(one for one in rows if one.parent_subscription_id == main.subscription_id))
     ]
-    return [line(row, now, zone, grace) for row in ordered]
+    return [subscription_label(row, now, zone, grace) for row in ordered]
 
 
-def line(row: Subscription, now: datetime, zone: ZoneInfo, grace: timedelta) -> SubscriptionLabel:
-    """One subscription as it is worth ``now``."""
+def subscription_label(row: Subscription, now: datetime, zone: ZoneInfo, grace: timedelta) -> SubscriptionLabel:
+    """Return the label of one subscription at ``now``."""
     state, colour = _STATES[row.status]
     if row.hold_reason is not None and row.status is Status.SUSPENDED:
         state = "On hold"
@@ -92,18 +91,18 @@ def subscription_title(row: Subscription) -> str:
 
 
 def last_day(end: datetime, zone: ZoneInfo) -> date:
-    """The last full day of a term."""
+    """Return the last full day of a term that ends at ``end``."""
     return end.astimezone(zone).date() - timedelta(days=1)
 
 
 def end_after(day: date, zone: ZoneInfo) -> datetime:
-    """When a term ends whose last full day is ``day``. Raises OverflowError on the last day that there is."""
+    """Return the end of a term whose last full day is ``day``. Raises OverflowError for ``date.max``."""
     return datetime.combine(day + timedelta(days=1), time(), zone).astimezone(UTC)
 
 
 def _end(row: Subscription, now: datetime, zone: ZoneInfo, grace: timedelta) -> str:
     if row.subscription_type is SubscriptionType.ADDON:
-        return "ends with the main one"
+        return "ends with the main subscription"
     if row.status is Status.GRACE:
         return f"in grace until {last_day(instant_of(Mark.GRACE_END, row, grace=grace), zone):%-d %b}"
     days = math.floor((row.term_end - now) / timedelta(days=1))

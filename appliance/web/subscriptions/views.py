@@ -1,4 +1,4 @@
-"""A tenant's subscriptions, for operators: sold and changed, each on a form of its own."""
+"""Pages of a tenant's subscriptions for operators: a form to add one, and a form to change one."""
 
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
@@ -26,18 +26,18 @@ USUAL_DAYS = 365
 FIELDS = (
     "subscription_type", "device_limit", "term_days", "last_day", "hold_reason", "plan_id", "description", "version",
 )  # fmt: skip
-CHOICES = [(kind.value, words) for kind, words in labels.TYPES.items()]
+CHOICES = [(kind.value, label) for kind, label in labels.TYPES.items()]
 
 
 def blueprint(renderer: PageRenderer, actions: SubscriptionActions, tenants: TenantActions) -> Blueprint:
-    """The routes."""
+    """Return the routes of the pages of subscriptions."""
     routes = Blueprint("tenant_subscriptions", __name__)
-    _sell(routes, renderer, tenants, actions)
-    _change(routes, renderer, tenants, actions)
+    _add_new(routes, renderer, tenants, actions)
+    _add_edit(routes, renderer, tenants, actions)
     return routes
 
 
-def _sell(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions, actions: SubscriptionActions) -> None:
+def _add_new(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions, actions: SubscriptionActions) -> None:
     async def page(
         tenant: Tenant, given: Mapping[str, str], fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
     ) -> Response:
@@ -48,11 +48,11 @@ def _sell(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions, act
     @routes.get("/tenants/<tenant_id>/subscriptions/+new")
     @allow(OPERATORS)
     async def new(tenant_id: str) -> Response:
-        standing = await tenants.get(tenant_of_path(tenant_id))
-        has_main = any(row.subscription_type is SubscriptionType.MAIN for row in standing.subscriptions)
+        overview = await tenants.get(tenant_of_path(tenant_id))
+        has_main = any(row.subscription_type is SubscriptionType.MAIN for row in overview.subscriptions)
         usual = SubscriptionType.ADDON if has_main else SubscriptionType.MAIN
         given = dict.fromkeys(FIELDS, "") | {"subscription_type": usual.value, "term_days": str(USUAL_DAYS)}
-        return await page(standing.tenant, given)
+        return await page(overview.tenant, given)
 
     @routes.post("/tenants/<tenant_id>/subscriptions/+new")
     @allow(OPERATORS)
@@ -68,7 +68,7 @@ def _sell(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions, act
         return see_other(f"/tenants/{tenant_id}?done=sold")
 
 
-def _change(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions, actions: SubscriptionActions) -> None:
+def _add_edit(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions, actions: SubscriptionActions) -> None:
     async def page(
         tenant: Tenant,
         row: Subscription,
@@ -81,7 +81,7 @@ def _change(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions, a
             "subscriptions/edit.html",
             status=status,
             tenant=tenant,
-            line=labels.line(row, now, zone, renderer.platform.grace),
+            subscription=labels.subscription_label(row, now, zone, renderer.platform.grace),
             given=given,
             fault=fault,
         )
@@ -110,11 +110,11 @@ def _change(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions, a
 
 
 def _new(tenant_id: str, fields: Fields) -> NewSubscription:
-    """What the form sells. Raises Invalid, naming the field."""
+    """Return the subscription that the form adds. Raises Invalid, which names the field."""
     kind = fields.choice("subscription_type", SubscriptionType)
     days = fields.whole("term_days", least=1, most=MOST_TERM.days)
     if days is None and kind is not SubscriptionType.ADDON:
-        raise Invalid("Say for how many days.", "term_days")
+        raise Invalid("Enter the term in days.", "term_days")
     return NewSubscription(
         tenant_id,
         kind,
@@ -126,7 +126,7 @@ def _new(tenant_id: str, fields: Fields) -> NewSubscription:
 
 
 def _changes(fields: Fields, row: Subscription, zone: ZoneInfo) -> Changes:
-    """What the form changes: an end that is the day that was shown stays the instant that it is."""
+    """Return what the form changes. If the last day is the one that was shown, the end keeps its time of day."""
     last_day = _day(fields)
     moved = row.parent_subscription_id is None and last_day != labels.last_day(row.term_end, zone)
     return Changes(
@@ -141,7 +141,7 @@ def _changes(fields: Fields, row: Subscription, zone: ZoneInfo) -> Changes:
 def _seats(fields: Fields) -> int:
     seats = fields.whole("device_limit", least=1, most=MOST_SEATS)
     if seats is None:
-        raise Invalid("Say how many devices.", "device_limit")
+        raise Invalid("Enter the number of seats.", "device_limit")
     return seats
 
 
@@ -149,14 +149,14 @@ def _day(fields: Fields) -> date:
     try:
         return date.fromisoformat(fields.text("last_day", most=10))
     except ValueError:
-        raise Invalid("Give a day, such as 2027-12-31.", "last_day") from None
+        raise Invalid("Enter a day, such as 2027-12-31.", "last_day") from None
 
 
 def _end(day: date, zone: ZoneInfo) -> datetime:
     try:
         return labels.end_after(day, zone)
     except OverflowError:
-        raise Invalid("Give an earlier day.", "last_day") from None
+        raise Invalid("Enter an earlier day.", "last_day") from None
 
 
 def _given(fields: Fields) -> dict[str, str]:

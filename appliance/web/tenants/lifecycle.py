@@ -1,4 +1,4 @@
-"""What operators do to a tenant as a whole: settings on a form; the rest is asked for, with its effect in words."""
+"""Pages that change a tenant: the form of its settings, and a question with its effect before each other step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,58 +21,58 @@ from appliance.web.tenants.actions import TenantActions, TenantChange
 from appliance.web.tenants.views import STRATEGIES, claim_page, zones
 
 LEAST_RATE = 0.001
-"""Messages a second; a limit nearer to nothing is a suspension."""
+"""Messages a second; whoever wants less suspends the tenant."""
 FIELDS = ("name", "time_zone", "provisioning", "rate", "burst", "tenant_rate", "version")
 
 
 @dataclass(frozen=True, slots=True)
 class TenantQuestion:
-    """A step in words."""
+    """The question before a step."""
 
     title: str
     effect: str
     button: str
     kind: str
     change: TenantChange | None
-    """None: a new claim password."""
+    """None: the step is a new claim password."""
 
 
 QUESTIONS: Mapping[str, TenantQuestion] = {
     "suspend": TenantQuestion(
         "Suspend {}?",
         "Its devices stay connected, but from now on what they send is refused, counted and not held for replay. "
-        "Its people can still look.",
+        "Its users can still sign in and view data.",
         "Suspend",
         "danger",
         TenantChange(status=TenantStatus.SUSPENDED),
     ),
     "resume": TenantQuestion(
         "Resume {}?",
-        "Its messages are taken again from now on. What was refused meanwhile is gone.",
+        "Its messages are accepted again. Messages refused in the meantime are lost.",
         "Resume",
         "primary",
         TenantChange(status=TenantStatus.ACTIVE),
     ),
     "open-claim": TenantQuestion(
         "Open the claim user of {}?",
-        "Whoever has the claim password can announce new devices with it.",
+        "Anyone with the claim password can register new devices with it.",
         "Open",
         "primary",
         TenantChange(claim_enabled=True),
     ),
     "close-claim": TenantQuestion(
         "Close the claim user of {}?",
-        "Devices that are connected with it are dropped, and no new device can announce itself. Devices with a "
-        "credential of their own are not concerned.",
+        "Devices that are connected with it are disconnected, and no new device can register itself. Devices with a "
+        "credential of their own are not affected.",
         "Close",
         "danger",
         TenantChange(claim_enabled=False),
     ),
     "rotate-claim": TenantQuestion(
-        "Make a new claim password for {}?",
-        "The old one is dead at once: devices that use it are dropped. Devices with a credential of their own are not "
-        "concerned. The new password is shown once.",
-        "Make new password",
+        "Create a new claim password for {}?",
+        "The old one stops working at once: devices that use it are disconnected. Devices with a credential of their "
+        "own are not affected. The new password is shown once.",
+        "Create password",
         "danger",
         None,
     ),
@@ -80,33 +80,33 @@ QUESTIONS: Mapping[str, TenantQuestion] = {
 
 
 def blueprint(renderer: PageRenderer, actions: TenantActions) -> Blueprint:
-    """Two routes a step, its question and the step itself; and two for the settings."""
+    """Return two routes for each step, its question and the step itself, and two for the settings."""
     routes = Blueprint("tenant_steps", __name__)
     steps = TenantLifecycleViews(renderer, actions)
     for step in QUESTIONS:
         path = f"/tenants/<tenant_id>/{step}"
         routes.get(path, endpoint=f"ask_{step}")(allow(OPERATORS)(partial(steps.ask, step)))
         routes.post(path, endpoint=f"take_{step}")(allow(OPERATORS)(partial(steps.take, step)))
-    _settings(routes, renderer, actions)
+    _add_settings(routes, renderer, actions)
     return routes
 
 
 class TenantLifecycleViews:
-    """The questions, and what becomes of their answers."""
+    """The questions before steps, and the steps."""
 
     def __init__(self, renderer: PageRenderer, actions: TenantActions) -> None:
         self._renderer = renderer
         self._actions = actions
 
     async def ask(self, step: str, tenant_id: str) -> Response:
-        """The question before a step."""
+        """Return the question before a step."""
         tenant = (await self._actions.get(tenant_of_path(tenant_id))).tenant
         question = QUESTIONS[step]
         title = question.title.format(tenant.title)
         return await self._renderer.page("tenants/step.html", tenant=tenant, step=step, question=question, title=title)
 
     async def take(self, step: str, tenant_id: str) -> Response:
-        """The step, taken."""
+        """Take the step."""
         tenant_id, change = tenant_of_path(tenant_id), QUESTIONS[step].change
         if change is None:
             return await claim_page(self._renderer, await self._actions.rotate_claim(tenant_id))
@@ -114,7 +114,7 @@ class TenantLifecycleViews:
         return see_other(f"/tenants/{tenant_id}?done={'pending' if arrival is SyncStatus.PENDING else step}")
 
 
-def _settings(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> None:
+def _add_settings(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> None:
     async def page(
         tenant: Tenant, given: Mapping[str, str], fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
     ) -> Response:
@@ -148,7 +148,7 @@ def _settings(routes: Blueprint, renderer: PageRenderer, actions: TenantActions)
 
 
 def _wanted(fields: Fields) -> TenantChange:
-    """What the form asks for. Raises Invalid, naming the field."""
+    """Return the change that the form asks for. Raises Invalid, which names the field."""
     return TenantChange(
         name=fields.text("name", most=MAX_TEXT) or None,
         time_zone=fields.needed("time_zone", "Choose a time zone.", most=64),

@@ -1,4 +1,4 @@
-"""Tenants, for operators: listed, added, and each on a page of its own."""
+"""Pages of tenants for operators: the list, the form for a new one, and the page of each."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,13 +13,14 @@ from appliance.errors import Conflict, Invalid
 from appliance.people import audit_query
 from appliance.people.audit_query import AuditFilter
 from appliance.web.access.auth import OPERATORS, allow, viewer
-from appliance.web.audit.query import audit_entry_of
-from appliance.web.page import cursor, forms, list_files
+from appliance.web.audit.labels import entry_of
+from appliance.web.page import cursor, forms
 from appliance.web.page.csv import asked_for
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import tenant_of_path
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.subscriptions import labels
+from appliance.web.tenants import export
 from appliance.web.tenants.actions import ClaimResult, TenantActions
 
 PAGE_ROWS = 50
@@ -30,26 +31,30 @@ MAX_SEARCH = 200
 DONE = {
     "changed": "The tenant is saved.",
     "suspend": "The tenant is suspended: its messages are refused.",
-    "resume": "The tenant's messages are taken again.",
-    "open-claim": "The claim user may come in.",
-    "close-claim": "The claim user is shut out.",
-    "pending": "It is written down. The broker does not know it yet, and will within a minute.",
-    "sold": "The subscription runs from now on.",
+    "resume": "The tenant is resumed: its messages are accepted again.",
+    "open-claim": "The claim user is open.",
+    "close-claim": "The claim user is closed.",
+    "pending": "Saved. The broker applies it within a minute.",
+    "sold": "The subscription is active.",
     "subscription": "The subscription is saved.",
 }
 STRATEGIES = (
-    (Strategy.AUTO, "Take them, while there is a free seat"),
-    (Strategy.APPROVE, "Hold their messages until somebody approves them"),
-    (Strategy.OFF, "Refuse them"),
+    (Strategy.AUTO, "Accept automatically while a seat is free"),
+    (Strategy.APPROVE, "Hold messages until approved"),
+    (Strategy.OFF, "Refuse"),
 )
 STATUSES = ((TenantStatus.ACTIVE, "Active"), (TenantStatus.SUSPENDED, "Suspended"))
-NEW_DEVICES = {Strategy.AUTO: "Taken", Strategy.APPROVE: "Held for approval", Strategy.OFF: "Refused"}
-"""What becomes of them, in a word."""
+NEW_DEVICES = {
+    Strategy.AUTO: "Accepted automatically",
+    Strategy.APPROVE: "Held for approval",
+    Strategy.OFF: "Refused",
+}
+"""What happens to messages of unknown devices."""
 
 
 @dataclass(frozen=True, slots=True)
 class TenantForm:
-    """What was typed for a new tenant."""
+    """The fields of the form for a new tenant."""
 
     tenant_id: str = ""
     name: str = ""
@@ -58,44 +63,44 @@ class TenantForm:
 
 
 def blueprint(renderer: PageRenderer, actions: TenantActions) -> Blueprint:
-    """The routes of the pages."""
+    """Return the routes of the pages of tenants."""
     routes = Blueprint("tenants", __name__)
-    _list(routes, renderer, actions)
-    _new(routes, renderer, actions)
-    _one(routes, renderer, actions)
+    _add_list(routes, renderer, actions)
+    _add_new(routes, renderer, actions)
+    _add_tenant(routes, renderer, actions)
     return routes
 
 
 def zones() -> list[tuple[str, str]]:
-    """The time zones to choose from."""
+    """Return the choices of time zones, each as value and label."""
     return [(zone, zone) for zone in sorted(sites.zones() - {"localtime"})]
 
 
 async def claim_page(renderer: PageRenderer, made: ClaimResult, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """The claim user's secrets, this once."""
+    """Return the page with the claim user's password, which is shown only once."""
     return await renderer.page("tenants/claim.html", status=status, claim=made.claim, arrival=made.arrival)
 
 
-def _list(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> None:
+def _add_list(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> None:
     @routes.get("/tenants")
     @allow(OPERATORS)
     async def tenants() -> Response:
         search, status = _search(), _status()
         if asked_for():
-            return list_files.tenants(renderer.platform, viewer(), search, status)
+            return export.answer(renderer.platform, viewer(), search, status)
         after = cursor.read(request.args.get("cursor"), str)
         page, next_id = await actions.list_page(search=search, status=status, limit=PAGE_ROWS, after=after)
         return await renderer.page(
             "tenants/list.html",
             done=DONE,
-            standings=page,
+            overviews=page,
             next=cursor.write(next_id),
             statuses=STATUSES,
             new_devices=NEW_DEVICES,
         )
 
 
-def _new(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> None:
+def _add_new(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> None:
     async def page(given: TenantForm, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK) -> Response:
         return await renderer.page(
             "tenants/new.html", status=status, given=given, fault=fault, zones=zones(), strategies=STRATEGIES
@@ -125,23 +130,25 @@ def _new(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> N
         return await claim_page(renderer, made, HTTPStatus.CREATED)
 
 
-def _one(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> None:
+def _add_tenant(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> None:
     @routes.get("/tenants/<tenant_id>")
     @allow(OPERATORS)
     async def show(tenant_id: str) -> Response:
         access = renderer.platform.access
-        standing = await actions.get(tenant_of_path(tenant_id))
+        overview = await actions.get(tenant_of_path(tenant_id))
         async with access.reading() as connection:
             recent = await audit_query.read(connection, AuditFilter(tenant_id=tenant_id), RECENT)
             names = await audit_query.names(connection, recent)
-        zone = ZoneInfo(standing.tenant.time_zone)
+        zone = ZoneInfo(overview.tenant.time_zone)
         return await renderer.page(
             "tenants/tenant.html",
             done=DONE,
-            standing=standing,
-            tenant=standing.tenant,
-            lines=labels.lines(standing.subscriptions, access.now(), zone, renderer.platform.grace),
-            recent=[audit_entry_of(row, viewer().zone, names) for row in recent],
+            overview=overview,
+            tenant=overview.tenant,
+            subscriptions=labels.subscription_labels(
+                overview.subscriptions, access.now(), zone, renderer.platform.grace
+            ),
+            recent=[entry_of(row, viewer().zone, names) for row in recent],
             strategies=dict(STRATEGIES),
             new_devices=NEW_DEVICES,
         )
@@ -150,7 +157,7 @@ def _one(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> N
 def _search() -> str:
     search = request.args.get("q", "").strip()
     if len(search) > MAX_SEARCH or "\0" in search:
-        raise Invalid(f"`q` has at most {MAX_SEARCH} characters, all of which can be shown.", "q")
+        raise Invalid(f"`q` has at most {MAX_SEARCH} characters, without control characters.", "q")
     return search
 
 

@@ -1,7 +1,7 @@
-"""The table of the audit's words holds every action that the code records, and no other.
+"""The table of the audit's labels holds every action that the code records, and no other.
 
-The actions are read from the source: what stands as the action in each ``Entry`` that goes into the audit, followed
-through the parameters of the functions that make one back to where it is written out.
+The actions are read from the source: the action of each ``Entry`` of the audit is followed through the
+parameters of the functions that make one, back to where it is written out.
 """
 
 import ast
@@ -87,7 +87,7 @@ def texts(place: Place) -> set[str]:
             return _returned(name, place.module)
         case ast.Name(id=name):
             return _given(name, place)
-    raise AssertionError(f"{place.module}:{place.expression.lineno}: this action cannot be followed to its words")
+    raise AssertionError(f"{place.module}:{place.expression.lineno}: this action cannot be followed to its text")
 
 
 def _returned(name: str, module: Path) -> set[str]:
@@ -101,7 +101,7 @@ def _returned(name: str, module: Path) -> set[str]:
             case ast.Return(value=ast.IfExp(body=ast.Constant(value=str(text)), orelse=ast.Constant(value=str(other)))):
                 found |= {text, other}
             case ast.Return():
-                raise AssertionError(f"{module}:{node.lineno}: this action cannot be followed to its words")
+                raise AssertionError(f"{module}:{node.lineno}: this action cannot be followed to its text")
     return found
 
 
@@ -133,17 +133,17 @@ def recorded() -> set[str]:
     }
 
 
-def test_every_action_that_the_code_records_has_words_and_every_word_its_action() -> None:
+def test_every_recorded_action_has_a_label_and_every_label_its_action() -> None:
     found = recorded()
-    assert sorted(found - set(ACTIONS)) == [], "say in audit_words what was done"
+    assert sorted(found - set(ACTIONS)) == [], "add a label in web/audit/labels"
     assert sorted(set(ACTIONS) - found) == [], "nobody records it"
 
 
 def test_no_two_actions_read_the_same_and_each_is_found_by_its_family() -> None:
     assert len(set(ACTIONS.values())) == len(ACTIONS)
-    for action, words in ACTIONS.items():
-        assert words[0].isupper()
-        assert not words.endswith(".")
+    for action, label in ACTIONS.items():
+        assert label[0].isupper()
+        assert not label.endswith(".")
         assert any(action.startswith(family) for family, _ in FAMILIES), action
     for family, _ in FAMILIES:
         assert any(action.startswith(family) for action in ACTIONS), family

@@ -1,4 +1,4 @@
-"""Subscriptions in words, and the last full day of a term."""
+"""Labels of subscriptions, and the last full day of a term."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -56,13 +56,15 @@ def test_a_day_that_is_cut_short_is_not_the_last_full_one() -> None:
         ({"hold_reason": "unpaid", "status": Status.SUSPENDED}, "On hold", "crit", "90 days left"),
         (
             {"subscription_type": SubscriptionType.ADDON, "parent_subscription_id": "SUB-0"},
-            "Active", "ok", "ends with the main one",
+            "Active", "ok", "ends with the main subscription",
         ),
     ],
 )  # fmt: skip
-def test_a_subscription_says_how_it_stands(change: dict[str, object], state: str, colour: str, end: str) -> None:
-    line = labels.line(replace(MAIN, **change), NOW, OSLO, GRACE)  # type: ignore[arg-type] # a test's table
-    assert (line.state, line.colour, line.end) == (state, colour, end)
+def test_a_subscription_shows_its_status_and_its_end(
+    change: dict[str, object], state: str, colour: str, end: str
+) -> None:
+    label = labels.subscription_label(replace(MAIN, **change), NOW, OSLO, GRACE)  # type: ignore[arg-type] # a test's table
+    assert (label.state, label.colour, label.end) == (state, colour, end)
 
 
 def test_a_subscription_is_called_by_its_description_or_its_id() -> None:
@@ -70,10 +72,10 @@ def test_a_subscription_is_called_by_its_description_or_its_id() -> None:
     assert labels.subscription_title(MAIN) == "SUB-1"
 
 
-def test_add_ons_stand_behind_what_they_hang_on() -> None:
+def test_add_ons_are_listed_behind_their_main_subscription() -> None:
     addon = replace(
         MAIN, subscription_id="SUB-0", subscription_type=SubscriptionType.ADDON, parent_subscription_id="SUB-1"
     )
     trial = replace(MAIN, subscription_id="SUB-2", subscription_type=SubscriptionType.TRIAL)
-    ordered = labels.lines([addon, MAIN, trial], NOW, OSLO, GRACE)
-    assert [line.row.subscription_id for line in ordered] == ["SUB-1", "SUB-0", "SUB-2"]
+    ordered = labels.subscription_labels([addon, MAIN, trial], NOW, OSLO, GRACE)
+    assert [label.row.subscription_id for label in ordered] == ["SUB-1", "SUB-0", "SUB-2"]

@@ -27,8 +27,8 @@ def operators(database: Database) -> Database:
     return database
 
 
-def told_of(database: Database) -> list[tuple[str, Any]]:
-    """What the audit says of subscriptions: action, and what is new."""
+def entries_of(database: Database) -> list[tuple[str, Any]]:
+    """Return the entries of the audit about subscriptions: action and new values."""
     with psycopg.connect(database.conninfo()) as connection:
         query = "SELECT action, after FROM audit_log WHERE object_type = 'subscription' ORDER BY id"
         return connection.execute(query).fetchall()
@@ -37,7 +37,7 @@ def told_of(database: Database) -> list[tuple[str, Any]]:
 async def test_one_is_sold_changed_held_and_lifted_on_the_page(operators: Database) -> None:
     operator = signed_in(operators.conninfo())
     async with dashboard(operators) as served, client(served.url, operator) as browser:
-        assert "No subscription yet" in (await browser.get("/tenants/acme")).text
+        assert "No subscriptions yet" in (await browser.get("/tenants/acme")).text
         new = {"subscription_type": "MAIN", "device_limit": "10", "term_days": "90", "description": "Base"}
         sold = await browser.post("/tenants/acme/subscriptions/+new", data=new)
         assert sold.headers["location"] == "/tenants/acme?done=sold"
@@ -57,11 +57,11 @@ async def test_one_is_sold_changed_held_and_lifted_on_the_page(operators: Databa
         assert "No subscription gives seats" in held
         again = dict(re.findall(r'<input[^>]* name="(\w+)"[^>]* value="([^"]*)"', (await browser.get(path)).text))
         await browser.post(path, data=again | {"hold_reason": ""})
-    told = told_of(operators)
-    assert [action for action, _ in told] == [
+    entries = entries_of(operators)
+    assert [action for action, _ in entries] == [
         "subscription.add", "subscription.change", "subscription.hold", "subscription.lift_hold",
     ]  # fmt: skip
-    assert told[1][1] == {"device_limit": 20, "term_end": "2031-06-30T22:00:00Z", "plan_id": "gold"}
+    assert entries[1][1] == {"device_limit": 20, "term_end": "2031-06-30T22:00:00Z", "plan_id": "gold"}
 
 
 async def test_what_cannot_be_sold_or_changed_comes_back_filled_in(operators: Database) -> None:
@@ -83,7 +83,7 @@ async def test_what_cannot_be_sold_or_changed_comes_back_filled_in(operators: Da
         ):
             answer = await browser.post(sell, data=good | wrong)
             assert (answer.status_code, f'href="#f-{field}"' in answer.text) == (status, True), wrong
-        assert told_of(operators) == []
+        assert entries_of(operators) == []
         await browser.post(sell, data=good | {"active_device_count": "7", "status": "EXPIRED", "tenant_id": "globex"})
         assert (await browser.post(sell, data=good)).status_code == 409, "there is one MAIN"
         (path,) = set(
@@ -109,7 +109,7 @@ async def test_what_cannot_be_sold_or_changed_comes_back_filled_in(operators: Da
         ):
             assert (await browser.get(nowhere)).status_code == 404
             assert (await browser.post(nowhere, data=given)).status_code == 404
-    assert [action for action, _ in told_of(operators)] == ["subscription.add", "subscription.change"]
+    assert [action for action, _ in entries_of(operators)] == ["subscription.add", "subscription.change"]
     with psycopg.connect(operators.conninfo()) as connection:
         row = connection.execute(
             "SELECT tenant_id, status, active_device_count, device_limit FROM subscriptions"
@@ -127,7 +127,7 @@ async def test_an_end_that_nobody_moved_stays_the_instant_that_it_is(operators: 
         )
         given = dict(re.findall(r'<input[^>]* name="(\w+)"[^>]* value="([^"]*)"', (await browser.get(path)).text))
         await browser.post(path, data=given | {"description": "Pilot"})
-    assert told_of(operators)[-1] == ("subscription.change", {"description": "Pilot"})
+    assert entries_of(operators)[-1] == ("subscription.change", {"description": "Pilot"})
 
 
 async def test_the_api_sells_changes_and_lists(operators: Database) -> None:
@@ -196,7 +196,7 @@ async def test_over_the_api_what_cannot_be_names_its_field(operators: Database) 
             await caller.ask("PATCH", f"{one}?tenant={tenant}", 404, json={"device_limit": 9})
         for wrong_query in ("limit=0", "limit=1001", "cursor=x", "tenant=.a"):
             await caller.ask("GET", f"{API}?{wrong_query}", 400)
-    assert len(told_of(operators)) == 1
+    assert len(entries_of(operators)) == 1
 
 
 async def test_below_the_seats_in_use_nothing_is_cut(operators: Database) -> None:

@@ -28,8 +28,8 @@ BAD_SETTINGS = [
 ]
 
 
-def told_of(database: Database, tenant_id: str = "norrvik") -> list[tuple[str, Any, Any]]:
-    """What the audit says of a tenant."""
+def entries_of(database: Database, tenant_id: str = "norrvik") -> list[tuple[str, Any, Any]]:
+    """Return the entries of the audit about a tenant."""
     with psycopg.connect(database.conninfo()) as connection:
         query = (
             "SELECT action, before, after FROM audit_log WHERE tenant_id = %s AND object_type = 'tenant' ORDER BY id"
@@ -38,7 +38,7 @@ def told_of(database: Database, tenant_id: str = "norrvik") -> list[tuple[str, A
 
 
 async def settings(browser: httpx.AsyncClient, tenant_id: str = "norrvik") -> dict[str, str]:
-    """What the form of a tenant is filled with."""
+    """Return the fields of a tenant's form."""
     page = (await browser.get(f"/tenants/{tenant_id}/edit")).text
     fields = dict(re.findall(r'<input[^>]* name="(\w+)"[^>]* value="([^"]*)"', page))
     chosen = re.findall(r'<select[^>]* name="(\w+)".*?<option value="([^"]*)" selected>', page, re.DOTALL)
@@ -49,7 +49,7 @@ async def test_a_tenant_is_added_and_its_claim_password_shown_once(database: Dat
     operator = signed_in(database.conninfo())
     new = {"tenant_id": "norrvik", "name": "Norrvik", "time_zone": "Europe/Oslo", "provisioning": "approve"}
     async with dashboard(database) as served, client(served.url, operator) as browser:
-        assert "There is no tenant yet." in (await browser.get("/tenants")).text
+        assert "There are no tenants yet." in (await browser.get("/tenants")).text
         made = await browser.post("/tenants/+new", data={**new, "status": "SUSPENDED", "rate": "1"})
         assert made.status_code == 201
         password = re.search(r'id="claim-password"[^>]*>([^<]+)<', made.text)
@@ -61,17 +61,17 @@ async def test_a_tenant_is_added_and_its_claim_password_shown_once(database: Dat
         assert "Held for approval" in (await browser.get("/tenants")).text
         twice = await browser.post("/tenants/+new", data=new)
         assert (twice.status_code, "is there already" in twice.text) == (409, True)
-        for change, words in (
+        for change, text in (
             ({"tenant_id": "a/b"}, "A tenant id has 1 to 64"),
             ({"tenant_id": "appliance"}, "own broker user"),
             ({"tenant_id": "x", "time_zone": "Mars"}, "Choose a time zone"),
         ):
             wrong = await browser.post("/tenants/+new", data=new | change)
-            assert (wrong.status_code, words in wrong.text, 'value="Norrvik"' in wrong.text) == (422, True, True)
-    assert told_of(database) == [("tenant.create", None, {"status": "ACTIVE", "provisioning": "approve"})]
+            assert (wrong.status_code, text in wrong.text, 'value="Norrvik"' in wrong.text) == (422, True, True)
+    assert entries_of(database) == [("tenant.create", None, {"status": "ACTIVE", "provisioning": "approve"})]
 
 
-async def test_settings_are_saved_as_one_change_each_and_told(database: Database) -> None:
+async def test_settings_are_saved_as_one_change_each_and_recorded(database: Database) -> None:
     operator = signed_in(database.conninfo())
     async with dashboard(database) as served, client(served.url, operator) as browser:
         await browser.post("/tenants/+new", data={"tenant_id": "norrvik"})
@@ -81,14 +81,14 @@ async def test_settings_are_saved_as_one_change_each_and_told(database: Database
         assert saved.headers["location"] == "/tenants/norrvik?done=changed"
         page = (await browser.get("/tenants/norrvik?done=changed")).text
         assert [
-            words for words in ("The tenant is saved.", "2.5 messages/s", "7 messages", "No limit") if words not in page
+            text for text in ("The tenant is saved.", "2.5 messages/s", "7 messages", "No limit") if text not in page
         ] == []
         again = await settings(browser)
         assert {name: again[name] for name in ("name", "rate", "burst", "tenant_rate")} == {
             "name": "Norrvik", "rate": "2.5", "burst": "7", "tenant_rate": "0",
         }  # fmt: skip
         await browser.post("/tenants/norrvik/edit", data=again)
-    assert told_of(database)[1:] == [
+    assert entries_of(database)[1:] == [
         ("tenant.describe", {"name": None, "time_zone": "UTC"}, {"name": "Norrvik", "time_zone": "UTC"}),
         (
             "tenant.limit",
@@ -111,10 +111,10 @@ async def test_settings_that_cannot_be_come_back_filled_in_and_change_nothing(da
         assert (await browser.post("/tenants/norrvik/edit", data=given | {"version": "soon"})).status_code == 422
         assert (await browser.post("/tenants/norrvik/edit", json={"name": 5})).status_code == 422
         assert await settings(browser) == given
-    assert len(told_of(database)) == 1
+    assert len(entries_of(database)) == 1
 
 
-async def test_of_two_who_edit_the_second_is_told(database: Database) -> None:
+async def test_of_two_who_edit_the_second_is_refused(database: Database) -> None:
     operator = signed_in(database.conninfo())
     async with dashboard(database) as served, client(served.url, operator) as browser:
         await browser.post("/tenants/+new", data={"tenant_id": "norrvik"})
@@ -135,8 +135,8 @@ async def test_each_step_is_asked_for_and_taken_once(database: Database) -> None
         await browser.post("/tenants/+new", data={"tenant_id": "norrvik"})
         for step, effect, shown in (
             ("suspend", "not held for replay", "This tenant is suspended."),
-            ("resume", "taken again", "Suspend…"),
-            ("close-claim", "no new device can announce itself", "Open…"),
+            ("resume", "accepted again", "Suspend…"),
+            ("close-claim", "no new device can register itself", "Open…"),
             ("open-claim", "claim password", "Close…"),
         ):
             assert effect in (await browser.get(f"/tenants/norrvik/{step}")).text
@@ -144,19 +144,19 @@ async def test_each_step_is_asked_for_and_taken_once(database: Database) -> None
                 taken = await browser.post(f"/tenants/norrvik/{step}")
                 assert taken.headers["location"] == f"/tenants/norrvik?done={step}"
             assert shown in (await browser.get("/tenants/norrvik")).text
-        assert "dead at once" in (await browser.get("/tenants/norrvik/rotate-claim")).text
+        assert "stops working at once" in (await browser.get("/tenants/norrvik/rotate-claim")).text
         assert "claim-password" in (await browser.post("/tenants/norrvik/rotate-claim")).text
         for path in ("/tenants/never", "/tenants/.bad", "/tenants/%00"):
             for step in ("", "/edit", "/suspend", "/rotate-claim", "/subscriptions/+new"):
                 assert (await browser.get(path + step)).status_code in {400, 404}
             for step in ("/edit", "/suspend", "/rotate-claim", "/subscriptions/+new"):
                 assert (await browser.post(path + step)).status_code in {400, 404}
-    assert [action for action, _, _ in told_of(database)] == [
+    assert [action for action, _, _ in entries_of(database)] == [
         "tenant.create", "tenant.suspend", "tenant.resume", "tenant.claim", "tenant.claim", "tenant.rotate_claim",
     ]  # fmt: skip
 
 
-async def test_the_list_tells_seats_devices_and_the_last_message_and_is_found_by_part(database: Database) -> None:
+async def test_the_list_shows_seats_devices_and_the_last_message_and_is_found_by_part(database: Database) -> None:
     with psycopg.connect(database.conninfo()) as connection:
         connection.execute("INSERT INTO tenants (tenant_id, name) VALUES ('norrvik', 'Cold chain'), ('globex', '=1+1')")
         connection.execute(
@@ -186,7 +186,7 @@ async def test_the_list_tells_seats_devices_and_the_last_message_and_is_found_by
         assert "1 of 40 seats in use" in page
         assert 'href="/?tenant=norrvik"' in page
         assert "globex" not in page
-        assert "No tenant fits" in (await browser.get("/tenants?status=SUSPENDED")).text
+        assert "No tenants match" in (await browser.get("/tenants?status=SUSPENDED")).text
         for wrong, field in (("status=GONE", "status"), ("cursor=x", "cursor"), ("q=" + "x" * 201, "q")):
             assert (await browser.get(f"/tenants?{wrong}")).status_code == 400
             assert (await caller.ask("GET", f"/operator/tenants?{wrong}", 400))["field"] == field
@@ -261,7 +261,7 @@ async def test_a_change_that_cannot_be_whole_is_not_made_in_part(database: Datab
         await changed(caller, 400, name="Half", rate=0, status="SUSPENDED")
         seen = await caller.ask("GET", "/operator/tenants/norrvik")
     assert (seen["name"], seen["status"]) == (None, "ACTIVE")
-    assert len(told_of(database)) == 1
+    assert len(entries_of(database)) == 1
 
 
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.VIEWER])
@@ -284,7 +284,7 @@ async def test_an_operator_who_looks_at_one_tenant_goes_on_looking_at_it(databas
         chosen = (await browser.get("/tenants?tenant=acme")).text
     assert 'class="tenant" href="/tenants?tenant=acme"' in page
     assert re.search(r'class="sel">\s*<td[^>]*><a class="title" href="/tenants/acme"', chosen)
-    assert "Look at all tenants" in chosen
+    assert "View all tenants" in chosen
     for path in ("/", "/devices", "/sites", "/audit"):
         assert f'<a href="{path}?tenant=acme"' in page
         assert f'<a href="{path}"' in everything
