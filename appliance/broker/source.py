@@ -10,6 +10,7 @@ import trio
 
 from appliance.failpoints import Failpoints
 from appliance.ingest.batch import Settlement, Submission
+from appliance.ingest.batch_buffer import RECEIPT_SPAN_SECONDS
 from appliance.ingest.pipeline import Pipeline
 from appliance.mqtt.client import Client
 from appliance.mqtt.inbox import InboundBatch
@@ -40,7 +41,7 @@ class BrokerSource:
         """Submit the broker's messages until cancelled; those not submitted are not acknowledged and are sent again."""
         activity().doing("passes on what the broker sends")
         task_status.started()
-        async for batch in self._client.batches(self._batch_size):
+        async for batch in self._client.batches(self._batch_size, RECEIPT_SPAN_SECONDS):
             again = [packet.duplicate for packet in batch.packets]
             redelivered = (
                 frozenset(index for index, marked in enumerate(again) if marked) if True in again else NO_PACKETS

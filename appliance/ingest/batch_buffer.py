@@ -1,7 +1,7 @@
-"""What is admitted and waits for its commit: all of it becomes the next batch.
+"""The batch buffer: messages that are admitted and wait for their commit. All of them become the next batch.
 
-While one batch commits, the next one grows, so a batch is as large as the commit before it was long: few and large
-under load, one message when there is only one.
+While one batch commits, the next one grows, so the size of a batch follows the duration of the commit before it: few
+large ones under load, and a batch of one message when there is only one.
 """
 
 from collections import deque
@@ -11,13 +11,19 @@ import trio
 
 from appliance.ingest.batch import MICROSECONDS, Batch, Submission
 
-GATHER_SECONDS = MICROSECONDS // 10
-"""Batches are joined only if they came in within so many microseconds, so that the whole has one honest time."""
+RECEIPT_SPAN_SECONDS = 0.1
+"""Messages that were received further apart are not joined into one batch, because it has one receive time for all.
+
+The policy is applied wherever messages are joined: by the source on the broker's side to what it reads in one go, and
+here to what several submissions bring. (How long the MQTT client leaves bytes with the kernel, some milliseconds, is
+another matter: see ``appliance.mqtt.pump``.)
+"""
+_RECEIPT_SPAN = round(RECEIPT_SPAN_SECONDS * MICROSECONDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """An admitted batch, the submissions it is made of, and when the first was taken (monotonic seconds)."""
+    """An admitted batch, the submissions that it consists of, and when the first was taken (monotonic seconds)."""
 
     batch: Batch
     submissions: list[Submission]
@@ -25,7 +31,7 @@ class Work:
 
 
 class BatchBuffer:
-    """Between the task that admits and the task that commits. Holds ``size`` messages, or one larger submission."""
+    """Queue from the task that admits to the one that commits. Holds ``size`` messages, or one larger submission."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -42,13 +48,13 @@ class BatchBuffer:
             await self._admitter.park()
 
     def add(self, work: Work) -> None:
-        """Add what was admitted; the caller has waited for ``room``."""
+        """Add an admitted batch; the caller has waited for ``room``."""
         self._works.append(work)
         self._held += len(work.batch.messages)
         self._committer.unpark()
 
     async def take(self) -> Work | None:
-        """All that has gathered, as one batch; None when closed and empty. Waits until there is something."""
+        """Wait until there is something; return all of it as one batch, or None when closed and empty."""
         await trio.lowlevel.checkpoint()
         while not self._works:
             if self._closed:
@@ -56,7 +62,7 @@ class BatchBuffer:
             await self._committer.park()
         first = self._works.popleft()
         batch, submissions = first.batch, first.submissions
-        while self._works and self._works[0].batch.received_at - batch.received_at < GATHER_SECONDS:
+        while self._works and self._works[0].batch.received_at - batch.received_at < _RECEIPT_SPAN:
             further = self._works.popleft()
             batch.absorb(further.batch)
             submissions += further.submissions
@@ -65,6 +71,6 @@ class BatchBuffer:
         return first
 
     def close(self) -> None:
-        """Nothing more will be added."""
+        """Take note that nothing more will be added."""
         self._closed = True
         self._committer.unpark()

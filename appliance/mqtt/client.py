@@ -11,6 +11,7 @@ What was received and not acknowledged comes again from the broker; acknowledgem
 connection are dropped, since its packet ids mean nothing on the new one. ``link`` is the state of the connection.
 """
 
+import math
 import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
@@ -199,12 +200,13 @@ class Client:
 
     # Receiving
 
-    def batches(self, maximum: int = 4096) -> Batches:
+    def batches(self, maximum: int = 4096, within: float = math.inf) -> Batches:
         """Iterate over received messages, whole chunks at a time, joined up to ``maximum`` messages.
 
+        A batch has the receive time of its first message; the others came less than ``within`` seconds after it.
         Ends with the client; raises DisconnectedError when the connection is lost and ``reconnect`` is off.
         """
-        return Batches(self._connection.inbox, maximum)
+        return Batches(self._connection.inbox, maximum, within)
 
     def messages(self) -> Messages:
         """Iterate over received messages, one by one; those with QoS 1 need a ``puback`` each. See ``batches``."""

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 import trio
 from mqtt5 import PublishPacket, QoS
 
-COALESCE_SECONDS = 0.1
-"""Chunks are joined only if they came in this close together, so that one receive time holds for a batch."""
-
 
 @dataclass(frozen=True, slots=True)
 class InboundBatch:
@@ -64,9 +61,10 @@ class Inbox:
             self._fleeting += fleeting
             self._awaited = bool(self._getters.unpark())
 
-    async def get(self, maximum: int) -> InboundBatch | None:
+    async def get(self, maximum: int, within: float) -> InboundBatch | None:
         """Return the oldest batch, with those behind it as long as they fit into ``maximum`` messages together.
 
+        All of them were read less than ``within`` seconds after the first, whose receive time holds for the batch.
         A chunk is never split: a batch is larger than ``maximum`` if one chunk was. None when closed
         and empty.
         """
@@ -79,7 +77,7 @@ class Inbox:
             await self._getters.park()
         taken = [self._batches.popleft()]
         size = len(taken[0].packets)
-        while self._batches and _joinable(taken[0], self._batches[0]):
+        while self._batches and _joinable(taken[0], self._batches[0], within):
             size += len(self._batches[0].packets)
             if size > maximum:
                 break
@@ -136,22 +134,23 @@ class Inbox:
         return InboundBatch(packets, batch.generation, batch.first, batch.count, batch.received), room
 
 
-def _joinable(first: InboundBatch, other: InboundBatch) -> bool:
-    return first.generation == other.generation and other.received - first.received < COALESCE_SECONDS
+def _joinable(first: InboundBatch, other: InboundBatch, within: float) -> bool:
+    return first.generation == other.generation and other.received - first.received < within
 
 
 class Batches:
     """Iterates over an inbox; ends when it is closed."""
 
-    def __init__(self, inbox: Inbox, maximum: int) -> None:
+    def __init__(self, inbox: Inbox, maximum: int, within: float) -> None:
         self._inbox = inbox
         self._maximum = maximum
+        self._within = within
 
     def __aiter__(self) -> "Batches":
         return self
 
     async def __anext__(self) -> InboundBatch:
-        batch = await self._inbox.get(self._maximum)
+        batch = await self._inbox.get(self._maximum, self._within)
         if batch is None:
             raise StopAsyncIteration
         return batch
@@ -198,7 +197,7 @@ class Messages:
 
     async def __anext__(self) -> Message:
         while not self._opened:
-            batch = await self._inbox.get(1)
+            batch = await self._inbox.get(1, 0.0)
             if batch is None:
                 raise StopAsyncIteration
             number = batch.first

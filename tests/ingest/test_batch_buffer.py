@@ -4,10 +4,11 @@ import trio
 import trio.testing
 
 from appliance.ingest.batch import Batch, BatchOutcome, Settlement, Submission
-from appliance.ingest.batch_buffer import GATHER_SECONDS, BatchBuffer, Work
+from appliance.ingest.batch_buffer import RECEIPT_SPAN_SECONDS, BatchBuffer, Work
 from tests.support.pipeline import Message
 
 NOW = 1_800_000_000_000_000
+SPAN = round(RECEIPT_SPAN_SECONDS * 1_000_000)
 
 
 def work(first: int, count: int, received_at: int = NOW) -> Work:
@@ -22,20 +23,20 @@ def work(first: int, count: int, received_at: int = NOW) -> Work:
     return Work(batch, [Submission(messages, received_at / 1e6, settle)], first)
 
 
-async def taken(gathering: BatchBuffer) -> Work:
+async def taken(buffer: BatchBuffer) -> Work:
     """The next batch, which must be there."""
     with trio.fail_after(10):
-        found = await gathering.take()
+        found = await buffer.take()
     assert found is not None
     return found
 
 
 async def test_all_that_gathered_is_one_batch_with_the_indexes_and_the_time_of_its_parts() -> None:
-    gathering = BatchBuffer(10)
-    parts = [work(0, 3), work(3, 2, NOW + GATHER_SECONDS - 1), work(5, 1, NOW + 5)]
+    buffer = BatchBuffer(10)
+    parts = [work(0, 3), work(3, 2, NOW + SPAN - 1), work(5, 1, NOW + 5)]
     for part in parts:
-        gathering.add(part)
-    found = await taken(gathering)
+        buffer.add(part)
+    found = await taken(buffer)
     assert [message.payload for message in found.batch.messages] == [b"0", b"1", b"2", b"3", b"4", b"5"]
     assert (found.batch.first, found.batch.received_at, found.taken_at) == (0, NOW, 0)
     assert found.batch.qos0 == {1, 3, 5}
@@ -46,35 +47,35 @@ async def test_all_that_gathered_is_one_batch_with_the_indexes_and_the_time_of_i
 
 
 async def test_what_came_in_later_is_a_batch_of_its_own() -> None:
-    gathering = BatchBuffer(10)
-    gathering.add(work(0, 1))
-    gathering.add(work(1, 1, NOW + GATHER_SECONDS))
-    assert [(await taken(gathering)).batch.received_at for _ in range(2)] == [NOW, NOW + GATHER_SECONDS]
+    buffer = BatchBuffer(10)
+    buffer.add(work(0, 1))
+    buffer.add(work(1, 1, NOW + SPAN))
+    assert [(await taken(buffer)).batch.received_at for _ in range(2)] == [NOW, NOW + SPAN]
 
 
 async def test_no_more_gathers_than_a_batch_holds(autojump_clock: trio.testing.MockClock) -> None:
     del autojump_clock
-    gathering = BatchBuffer(4)
-    gathering.add(work(0, 3))
+    buffer = BatchBuffer(4)
+    buffer.add(work(0, 3))
     with trio.fail_after(10):
-        await gathering.room(1)
+        await buffer.room(1)
     with trio.move_on_after(60) as waiting:
-        await gathering.room(2)
+        await buffer.room(2)
     assert waiting.cancelled_caught
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(gathering.room, 2)
-        await taken(gathering)
+        nursery.start_soon(buffer.room, 2)
+        await taken(buffer)
 
 
 async def test_a_submission_larger_than_a_batch_is_let_in_alone() -> None:
-    gathering = BatchBuffer(4)
+    buffer = BatchBuffer(4)
     with trio.fail_after(10):
-        await gathering.room(9)
+        await buffer.room(9)
 
 
 async def test_after_the_close_what_is_left_is_handed_out_and_then_nothing() -> None:
-    gathering = BatchBuffer(4)
-    gathering.add(work(0, 1))
-    gathering.close()
-    assert (await taken(gathering)).batch.first == 0
-    assert await gathering.take() is None
+    buffer = BatchBuffer(4)
+    buffer.add(work(0, 1))
+    buffer.close()
+    assert (await taken(buffer)).batch.first == 0
+    assert await buffer.take() is None

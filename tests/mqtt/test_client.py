@@ -48,10 +48,12 @@ def broker() -> ScriptedBroker:
 
 
 class StandingClock:
-    """A wall clock that does not go on, so that a busy machine cannot set chunks apart."""
+    """A wall clock that does not go on by itself, so that a busy machine cannot set chunks apart."""
+
+    now = 1_700_000_000.0
 
     def wall(self) -> float:
-        return 1_700_000_000.0
+        return self.now
 
     def monotonic(self) -> float:
         return 0.0
@@ -350,6 +352,21 @@ async def test_chunks_that_wait_are_joined_up_to_the_maximum(broker: ScriptedBro
         batches = client.batches(maximum=3)
         found = [[packet.packet_id for packet in (await anext(batches)).packets] for _ in range(3)]
         assert found == [[1, 2, 3], [4, 5, 6], [7]]
+
+
+async def test_only_chunks_that_were_read_soon_after_each_other_are_joined(
+    broker: ScriptedBroker, autojump_clock: MockClock
+) -> None:
+    clock = StandingClock()
+    async with client_of(broker, clock=clock) as client:
+        peer = await broker.peer()
+        for packet_id, at in enumerate((0.0, 0.25, 0.5, 0.75, 1.0), 1):
+            clock.now = 1_700_000_000.0 + at
+            await peer.send(qos1(packet_id))
+            await gathered()
+        batches = client.batches(within=0.5)
+        found = [[packet.packet_id for packet in (await anext(batches)).packets] for _ in range(3)]
+        assert found == [[1, 2], [3, 4], [5]]
 
 
 async def test_what_comes_while_the_consumer_is_at_work_is_gathered_into_larger_chunks(
