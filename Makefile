@@ -5,7 +5,7 @@
 BIN = .venv/bin
 ARGS =
 
-.PHONY: help setup run demo test quick lint bench screenshots lock clean
+.PHONY: help setup run demo test soak quick lint bench screenshots lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,9 @@ demo: setup ## start the appliance with a small fleet of simulated devices
 
 test: setup-test lint ## everything: lint, types and the whole test suite
 	@exec $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+soak: setup-test ## the whole test suite; kills, chaos and properties ten times as long
+	@exec env SOAK=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: setup-test ## the tests that need no server, in seconds
 	@exec $(BIN)/python -m pytest -n 2 --dist worksteal -m "not real" --ignore tests/system --ignore tests/browser --ignore tests/faults $(ARGS)

@@ -7,13 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
+from tests.support import soak
 from tests.support.project import TESTS
 
-# How long one example takes says how busy the machine is, and nothing about the claim.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+soak.load_profile()
 
 # Containers often switch byte code files off. Tests start our program hundreds of times: without them, each start
 # compiles all of it anew, half a second long.

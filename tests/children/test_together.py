@@ -15,12 +15,16 @@ import pytest
 
 from appliance.children.data_dir import open_data_dir
 from appliance.children.leftovers import leftovers
+from tests.support import soak
 from tests.support.project import ROOT
 
 pytestmark = pytest.mark.real
 
 START_SECONDS = 60.0
 GONE_SECONDS = 30.0
+KILLS = soak.times(5)
+FIRST_KILL, LAST_KILL = 0.3, 0.9
+"""Seconds after the parent's start: from before its children start to when they serve."""
 RESTART_SECONDS = 1.0
 """In which a child that ended with a thread has gone, or its successor has come."""
 
@@ -68,7 +72,8 @@ def threads(parent: subprocess.Popen[bytes]) -> int:
 
 def test_kills_at_any_moment_leave_one_of_each(data_path: Path) -> None:
     """Also in the middle of a start: the next one finds what is left, stops it, and serves."""
-    for delay in (0.3, 0.45, 0.6, 0.75, 0.9):
+    for number in range(KILLS):
+        delay = FIRST_KILL + (LAST_KILL - FIRST_KILL) * number / (KILLS - 1)
         with subprocess.Popen(
             command(data_path), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as parent:

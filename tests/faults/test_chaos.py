@@ -1,10 +1,11 @@
-"""kill -9 of the appliance and of Postgres while devices are provisioned, limits hit and poison rows refused.
+"""kill -9 of the appliance and of Postgres while devices are provisioned, limits reached and poison rows refused.
 
 What must hold afterwards, and in every snapshot on the way: each message is somewhere, none is stored twice, and the
 books say so. A refused message that was not acknowledged comes again and is judged anew, so refusals are counted at
 least once a message; what is stored is counted exactly.
 """
 
+import itertools
 import os
 import random
 import signal
@@ -16,12 +17,18 @@ import psycopg
 import trio
 
 from appliance.mqtt.client import Client
+from tests.support import soak
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.publisher import client
 
-MESSAGES = 50_000
-APPLIANCE_KILLS = 20
-POSTGRES_KILLS = 5
+MESSAGES = soak.times(5000)
+"""At least: messages are sent until the last kill."""
+ROUNDS = soak.times(2)
+ROUND = ("appliance", "appliance", "appliance", "postgres")
+"""Who is killed in a round, in any order: a child that dies five times in a minute ends the appliance, and rightly."""
+SEATS = soak.times(5000)
+"""More than there are new devices."""
+GROUP = 250
 TENANT = "fleet"
 NOISY = "noisy"
 
@@ -58,11 +65,13 @@ class Mixture:
         return f"n{number}" if new else f"d{number % 10}", b'"temperature":20.5,"humidity":40,"battery":3.6}'
 
 
-async def send(mixture: Mixture, through: Client, finished: trio.Event) -> None:
-    for first in range(0, MESSAGES, 250):
-        await through.publish_many(mixture.messages(first, 250))
+async def send(mixture: Mixture, through: Client, over: trio.Event) -> None:
+    """Send until the kills are over, and at least MESSAGES."""
+    for first in itertools.count(step=GROUP):
+        if over.is_set() and first >= MESSAGES:
+            return
+        await through.publish_many(mixture.messages(first, GROUP))
         await trio.sleep(0.02)
-    finished.set()
 
 
 def postmaster(appliance: ApplianceProcess) -> int | None:
@@ -105,19 +114,18 @@ async def test_nothing_is_lost_or_doubled_whatever_dies(appliance: ApplianceProc
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     appliance.start()
-    appliance.tenant(TENANT, seats=1000)
+    appliance.tenant(TENANT, seats=SEATS)
     mixture = Mixture((int(time.time()) - 3600) * 1000)
-    finished = trio.Event()
-    deaths = ["appliance"] * APPLIANCE_KILLS + ["postgres"] * POSTGRES_KILLS
-    chance.shuffle(deaths)
+    over = trio.Event()
+    victims = [victim for _ in range(ROUNDS) for victim in chance.sample(ROUND, len(ROUND))]
     async with client(appliance, "sender") as connection, trio.open_nursery() as nursery:
         await connection.publish(f"tenant/{TENANT}/device/{NOISY}/heartbeat", b"")
         with trio.fail_after(60):
             while not appliance.query("SELECT 1 FROM device_registry WHERE device_id = %s", NOISY):
                 await trio.sleep(0.05)
         await trio.to_thread.run_sync(prepare, appliance)
-        nursery.start_soon(send, mixture, connection, finished)
-        for victim in deaths:
+        nursery.start_soon(send, mixture, connection, over)
+        for victim in victims:
             await trio.sleep(chance.random() * 0.25)
             if victim == "appliance":
                 appliance.kill()
@@ -130,7 +138,7 @@ async def test_nothing_is_lost_or_doubled_whatever_dies(appliance: ApplianceProc
                 with trio.fail_after(60):
                     while postmaster(appliance) in (None, pid) or b'"ready"' not in await readyz(appliance):
                         await trio.sleep(0.05)
-        await finished.wait()
+        over.set()
     await settled(appliance, len(mixture.good))
     check_snapshot(appliance)
 

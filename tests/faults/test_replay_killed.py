@@ -17,14 +17,15 @@ from appliance.db.roles import INGEST
 from appliance.ingest.quarantine import replays
 from appliance.ingest.quarantine.replays import ReplayStatus
 from appliance.ingest.quarantine.store import Selection
+from tests.support import soak
 from tests.support.accounting import look as check
 from tests.support.pipeline import TENANT, books, furnish, look, open_ingest, telemetry
 from tests.support.postgres_server import Database
 from tests.support.project import ROOT
 from tests.support.tenants import ALICE, ingest
 
-MESSAGES, DEVICES = 6400, 40
-KILLS = 10
+MESSAGES, DEVICES = soak.times(3200), 40
+KILLS = soak.times(4)
 PATIENCE_SECONDS = 60.0
 
 

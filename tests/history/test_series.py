@@ -15,6 +15,7 @@ from appliance.db.trio_psycopg import connect
 from appliance.errors import Invalid
 from appliance.history import series
 from appliance.history.series import MANY_READINGS, Gap, Point, Series, Source, TimeSpan
+from tests.support import soak
 from tests.support.busy import within
 from tests.support.pipeline import TENANT, arrange
 from tests.support.postgres_server import Database
@@ -164,7 +165,7 @@ readings = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=soak.times(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=readings, later=readings)
 async def test_roll_ups_say_what_the_readings_say(
     database: Database, first: list[tuple[int, float]], later: list[tuple[int, float]]

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from appliance.reading import Reason
+from tests.support import soak
 from tests.support.accounting import look, watching_accounting
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.busy import within
@@ -20,6 +21,8 @@ from tests.support.postgres_server import PostgresServer, create_database, drop_
 from tests.support.publisher import client
 
 CALLERS = 100
+repeated = pytest.mark.parametrize("repetition", range(soak.times(1)))
+"""Each with a tenant and devices of its own."""
 PATIENCE_SECONDS = 60.0
 
 
@@ -78,8 +81,11 @@ async def received(peers: Peers, count: int) -> None:
         await trio.sleep(0.02)
 
 
-async def test_two_hundred_first_messages_of_one_device_are_one_device_and_two_hundred_rows(peers: Peers) -> None:
-    tenant_id, device = "crowd", "new"
+@repeated
+async def test_two_hundred_first_messages_of_one_device_are_one_device_and_two_hundred_rows(
+    peers: Peers, repetition: int
+) -> None:
+    tenant_id, device = f"crowd-{repetition}", "new"
     user = peers.tenant(tenant_id, seats=5)
     base = int(time.time() * 1000) - 60_000
     before = look(peers.conninfo)
@@ -138,8 +144,9 @@ async def fleet(peers: Peers, tenant_id: str) -> AsyncIterator[Callable[[str, in
         yield send
 
 
-async def test_fifty_new_devices_on_twenty_free_seats(peers: Peers) -> None:
-    tenant_id, devices, seats, each = "rush", 50, 20, 4
+@repeated
+async def test_fifty_new_devices_on_twenty_free_seats(peers: Peers, repetition: int) -> None:
+    tenant_id, devices, seats, each = f"rush-{repetition}", 50, 20, 4
     peers.tenant(tenant_id, seats)
     base = int(time.time() * 1000) - 60_000
     before = look(peers.conninfo)

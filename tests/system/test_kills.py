@@ -11,12 +11,15 @@ import trio
 
 from appliance.db.roles import OWNER
 from appliance.mqtt.client import Client
+from tests.support import soak
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.publisher import TENANT, Publisher, books, client, settled, stored
 from tests.support.rollups import UNCOVERED
 
-MESSAGES = 20_000
-KILLS = 10
+MESSAGES = soak.times(8000)
+KILLS = soak.times(4)
+"""At random moments; every other one with a batch in flight."""
+FAILPOINT_KILLS = soak.times(3)
 STORED = re.compile(rb'^appliance_messages_total\{outcome="stored"\} [1-9]', re.MULTILINE)
 KEPT_OUT = "SELECT 1 FROM pg_locks WHERE locktype = 'relation' AND NOT granted AND mode = 'RowExclusiveLock'"
 
@@ -100,7 +103,7 @@ async def test_killed_at_random_moments_under_load_nothing_is_lost_or_doubled(ap
     found = stored(appliance)
     assert len(found) == len(set(found)) >= MESSAGES, f"seed {seed}"
     assert set(found) == sender.books, f"seed {seed}"
-    assert in_flight
+    assert in_flight, "the last kill must be one with a batch in flight"
     assert redelivered(appliance) > 0
     await rolled_up_or_marked(appliance)
 
@@ -115,7 +118,7 @@ async def test_killed_at_a_failpoint_nothing_is_lost_or_doubled(appliance: Appli
     enough = trio.Event()
     async with client(appliance, "sender") as connection, trio.open_nursery() as nursery:
         nursery.start_soon(stream, sender, connection, enough)
-        for _ in range(KILLS):
+        for _ in range(FAILPOINT_KILLS):
             appliance.launch(EDGE_FAILPOINT=f"{failpoint}:{chance.randrange(1, 6)}")
             assert appliance.process is not None
             code = await trio.to_thread.run_sync(appliance.process.wait, 60)

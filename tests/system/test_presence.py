@@ -9,7 +9,8 @@ from appliance.mqtt.client import Client
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.publisher import TENANT, client
 
-STALE, OFFLINE = 2, 6
+STALE, OFFLINE = 1, 3
+"""Seconds; one is the least that the configuration takes."""
 AWAY = STALE + 1
 SETTINGS = {"APPLIANCE_PRESENCE_STALE_AFTER": str(STALE), "APPLIANCE_PRESENCE_OFFLINE_AFTER": str(OFFLINE)}
 PRESENCE = """
@@ -35,14 +36,14 @@ async def says(appliance: ApplianceProcess, connection: Client, payload: bytes, 
     with trio.fail_after(PATIENCE):
         while (await trio.to_thread.run_sync(presence, appliance))[0] != wanted:
             await say(connection, payload)
-            await trio.sleep(0.3)
+            await trio.sleep(0.1)
 
 
 async def becomes(appliance: ApplianceProcess, wanted: str) -> None:
     """Return once the device is what is wanted."""
     with trio.move_on_after(PATIENCE):
         while (await trio.to_thread.run_sync(presence, appliance))[0] != wanted:
-            await trio.sleep(0.1)
+            await trio.sleep(0.05)
         return
     raise AssertionError(f"the device did not become {wanted}, it is {presence(appliance)}")
 
@@ -77,6 +78,6 @@ async def test_silence_counts_as_far_as_somebody_listened(appliance: AppliancePr
 async def registered(appliance: ApplianceProcess) -> None:
     """Return once the device is registered, with an interval that is not learned, and too short to matter."""
     with trio.fail_after(PATIENCE):
-        set_interval = "UPDATE device_registry SET interval_seconds = 0.5 RETURNING device_id"
+        set_interval = "UPDATE device_registry SET interval_seconds = 0.2 RETURNING device_id"
         while not await trio.to_thread.run_sync(appliance.query, set_interval):
             await trio.sleep(0.05)

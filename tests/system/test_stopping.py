@@ -16,7 +16,9 @@ from tests.support.processes import child
 from tests.support.publisher import TENANT, Publisher, books, client, settled, stored
 from tests.support.web.accounts import signed_in
 
-MESSAGES = 6000
+MESSAGES = 4000
+KILLS = 2
+"""Of one child in a test: five in a minute would end the appliance."""
 
 
 def publisher() -> Publisher:
@@ -98,7 +100,7 @@ async def test_postgres_killed_under_load_comes_back_and_loses_nothing(appliance
     sender = publisher()
     async with client(appliance, "sender") as connection, trio.open_nursery() as nursery:
         nursery.start_soon(sender.send, connection, MESSAGES, 100, 0.02)
-        for _ in range(3):
+        for _ in range(KILLS):
             await trio.sleep(0.3)
             victim = child(appliance, "postgres")
             os.kill(victim, signal.SIGKILL)
@@ -117,7 +119,7 @@ async def test_the_broker_stopped_under_load_comes_back_and_loses_nothing(applia
     sender = publisher()
     async with client(appliance, "sender") as connection, trio.open_nursery() as nursery:
         nursery.start_soon(sender.send, connection, MESSAGES, 100, 0.02)
-        for _ in range(3):
+        for _ in range(KILLS):
             await trio.sleep(0.3)
             victim = child(appliance, "mosquitto")
             os.kill(victim, signal.SIGTERM)

@@ -17,6 +17,7 @@ from appliance.devices.live.presence import (
     presence_at,
     silence_since,
 )
+from tests.support import soak
 from tests.support.postgres_server import Database
 from tests.support.tenants import customer, ingest
 
@@ -113,7 +114,7 @@ def laid_out(given_spans: Sequence[tuple[int, int]]) -> list[ListeningPeriod]:
     return found
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=soak.times(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     heard=st.lists(st.tuples(moments, moments, moments, moments, lengths, lengths), min_size=1, max_size=20),
     listened=spans,

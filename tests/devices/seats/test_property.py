@@ -22,11 +22,12 @@ from appliance.devices.seats.imports import import_many
 from appliance.errors import Conflict, NoCapacity, NotFound
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import SubscriptionType
+from tests.support import soak
 from tests.support.postgres_server import Database
 from tests.support.tenants import ALICE, BY, INGEST, NOW, add_tenant, check_seats, registered, sell
 
 REFUSALS = (Conflict, NoCapacity, NotFound)
-EXAMPLES = 10
+EXAMPLES = soak.times(10)
 BOUTS = 12
 
 Subscriptions = Sequence[str]

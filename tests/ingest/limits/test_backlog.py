@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.ingest.limits.limiter import Limiter, bucket_key
+from tests.support import soak
 
 MILLISECOND = 1_000_000
 SECOND = 1000 * MILLISECOND
@@ -35,7 +36,7 @@ def kept_to_its_rate(gaps: Sequence[int], interval: int, burst: int) -> list[int
     return times
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=soak.times(150), deadline=None)
 @given(
     data=st.data(),
     rate=st.sampled_from([1, 2, 5, 10, 50]),
@@ -84,7 +85,7 @@ def test_a_device_that_kept_to_its_rate_is_never_refused(
         assert limiter.take(message.key, message.arrived / SECOND) is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=soak.times(100), deadline=None)
 @given(
     rate=st.sampled_from([1, 2, 5, 10, 50]),
     burst=st.integers(1, 20),
@@ -117,7 +118,7 @@ def test_nobody_gets_more_than_its_burst_and_its_rate_of_all_the_time_there_was(
 
 
 @given(away=st.integers(1, 100_000), since=st.integers(0, 1000), rate=st.sampled_from([1, 10, 50]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=soak.times(20), deadline=None)
 def test_credit_is_the_whole_outage_and_not_one_message_more(away: int, since: int, rate: int) -> None:
     limiter = Limiter(rate=rate, burst=50)
     limiter.credit(away, away)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from appliance.ingest.limits.limiter import BucketOverride, Limiter, LimitScope, bucket_key
+from tests.support import soak
 
 TENANTS = ("t1", "t2")
 DEVICES = ("d1", "d2", "d3", "d4")
@@ -224,4 +225,4 @@ class LimiterMachine(RuleBasedStateMachine):
 
 
 TestLimiter = LimiterMachine.TestCase
-TestLimiter.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestLimiter.settings = settings(max_examples=soak.times(100), stateful_step_count=40, deadline=None)
