@@ -4,12 +4,12 @@ import re
 import time
 from pathlib import Path
 
-import httpx
 import trio
 
 from tests.support import soak
 from tests.support.appliance_process import CSRF, EMAIL, PASSWORD, ApplianceProcess
 from tests.support.publisher import Publisher, books, client, settled
+from tests.support.web.accounts import http_client
 
 PEOPLE = 100
 GUESSERS = 20
@@ -32,7 +32,7 @@ def most_memory(appliance: ApplianceProcess) -> int:
 
 async def sign_in(url: str, password: str, statuses: list[int], tries: int = 1) -> None:
     """Try to sign in from a browser of its own."""
-    async with httpx.AsyncClient(base_url=url, timeout=120) as browser:
+    async with http_client(base_url=url, timeout=120) as browser:
         token = CSRF.search((await browser.get("/sign-in")).text)
         assert token is not None
         given = {"csrf_token": token[1], "email": EMAIL, "password": password}

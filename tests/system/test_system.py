@@ -29,7 +29,7 @@ SERVICES = {
 def operator(appliance: ApplianceProcess) -> httpx.Client:
     """A program of an operator."""
     person = signed_in(appliance.conninfo())
-    return httpx.Client(base_url=appliance.run["web_url"], headers=person.headers(), timeout=60)
+    return httpx.Client(verify=False, base_url=appliance.run["web_url"], headers=person.headers(), timeout=60)
 
 
 def until(look: Callable[[], Any], right: Callable[[Any], bool]) -> Any:

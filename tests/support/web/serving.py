@@ -50,6 +50,9 @@ from appliance.web.ports import Ports
 from appliance.web.quarantine.port import QuarantinePort
 from appliance.web.system.port import SystemPort
 from tests.support.postgres_server import Database
+from tests.support.web.compile_once import compile_once
+
+compile_once()
 
 WELL = Health(None, None, None)
 CHEAP = Cost(memory_kib=64, passes=1)

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from uuid import uuid4
 
-import httpx
 import psycopg
 import pytest
 from werkzeug.routing import Rule
@@ -14,7 +13,7 @@ from appliance.web.access.auth import Public, allow, allowed_of
 from appliance.web.access.gate import FIELD, HEADER, own_path
 from appliance.web.http.cookies import BROWSER, SESSION
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import client, signed_in
+from tests.support.web.accounts import client, http_client, signed_in
 from tests.support.web.serving import Served, over, without_database
 from tests.web.access.role_table import TABLE
 
@@ -100,7 +99,7 @@ async def test_each_role_gets_where_the_table_lets_it_and_nowhere_else(database:
 
 async def test_every_change_needs_the_token_of_its_own_session(database: Database) -> None:
     person, other = (signed_in(database.conninfo(), Role.OPERATOR) for _ in range(2))
-    async with over(database) as served, httpx.AsyncClient(base_url=served.url) as asking:
+    async with over(database) as served, http_client(base_url=served.url) as asking:
         cookies = f"{SESSION.name}={person.secret}; {BROWSER.name}=browser"
         for method, rule in routes(served):
             if method == "GET" or TABLE[f"{method} {rule.rule}"] is Public.OPEN:

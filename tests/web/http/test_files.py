@@ -4,12 +4,12 @@ import gzip
 import re
 from pathlib import Path
 
-import httpx
 import pytest
 
 import appliance
 from appliance.assets import asset
 from appliance.web.http.files import PREFIX, TYPES, StaticFiles
+from tests.support.web.accounts import http_client
 from tests.support.web.serving import without_database
 
 STATIC = asset("static")
@@ -23,7 +23,7 @@ TEXTS = [path for path in SHIPPED if path.suffix in {".css", ".js", ".svg", ".ht
 async def test_a_file_is_served_under_the_hash_of_its_content_for_ever() -> None:
     address = StaticFiles(STATIC).address("app.css")
     assert re.fullmatch(r"/static/app\.[0-9a-f]{12}\.css", address)
-    async with without_database() as served, httpx.AsyncClient() as client:
+    async with without_database() as served, http_client() as client:
         answer = await client.get(served.url + address)
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
@@ -35,14 +35,14 @@ async def test_a_file_is_served_under_the_hash_of_its_content_for_ever() -> None
 @pytest.mark.parametrize("accepts", ["identity", "gzip;q=0", "br"])
 async def test_who_takes_no_gzip_gets_the_plain_file(accepts: str) -> None:
     files = StaticFiles(STATIC)
-    async with without_database() as served, httpx.AsyncClient() as client:
+    async with without_database() as served, http_client() as client:
         answer = await client.get(served.url + files.address("tokens.css"), headers={"Accept-Encoding": accepts})
     assert "content-encoding" not in answer.headers
     assert answer.content == (STATIC / "tokens.css").read_bytes()
 
 
 async def test_only_the_hashed_address_exists() -> None:
-    async with without_database() as served, httpx.AsyncClient() as client:
+    async with without_database() as served, http_client() as client:
         for path in ("app.css", "fonts/OFL-Inter.txt", "app.000000000000.css", "", "fonts/"):
             assert (await client.get(f"{served.url}/static/{path}")).status_code == 404
 

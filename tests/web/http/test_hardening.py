@@ -3,7 +3,6 @@
 import re
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 import trio
 from quart import request
@@ -23,6 +22,7 @@ from appliance.web.http.hardening import (
 )
 from tests.support.busy import within
 from tests.support.postgres_server import Database
+from tests.support.web.accounts import http_client
 from tests.support.web.serving import Always, Served, parts, read_all, serving, without_database
 from tests.web.access.role_table import TABLE
 
@@ -189,7 +189,7 @@ async def test_every_answer_of_every_route_has_them_and_keeps_out_of_caches(data
     async with (
         open_pool(database.conninfo(roles.INGEST), name="web", min_size=1, max_size=2, timeout=20) as pool,
         serving(parts(pool, identity=Always())) as served,
-        httpx.AsyncClient(cookies={SESSION.name: "x"}, base_url=served.url, timeout=20) as client,
+        http_client(cookies={SESSION.name: "x"}, base_url=served.url, timeout=20) as client,
     ):
         for route in TABLE:
             method, path = route.split(" ", 1)

@@ -1,36 +1,34 @@
 """What machines ask of the dashboard."""
 
-import httpx
-
 from appliance.people.role import Role
 from appliance.web.platform import Health
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import client, signed_in, token_of
+from tests.support.web.accounts import client, http_client, signed_in, token_of
 from tests.support.web.api_caller import dashboard
 from tests.support.web.serving import without_database
 
 
 async def test_healthz_says_that_the_process_lives_whatever_is_away() -> None:
-    async with without_database(health=Health("away", "away", "old")) as served, httpx.AsyncClient() as client:
+    async with without_database(health=Health("away", "away", "old")) as served, http_client() as client:
         answer = await client.get(f"{served.url}/healthz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
 async def test_readyz_is_200_when_all_is_there() -> None:
-    async with without_database() as served, httpx.AsyncClient() as client:
+    async with without_database() as served, http_client() as client:
         answer = await client.get(f"{served.url}/readyz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
 
 
 async def test_readyz_names_what_is_not_there() -> None:
-    async with without_database(health=Health("restarting", None, None)) as served, httpx.AsyncClient() as client:
+    async with without_database(health=Health("restarting", None, None)) as served, http_client() as client:
         answer = await client.get(f"{served.url}/readyz")
     assert answer.status_code == 503
     assert answer.json() == {"status": "not ready", "missing": {"postgres": "restarting"}}
 
 
 async def test_metrics_are_prometheus_text() -> None:
-    async with without_database() as served, httpx.AsyncClient() as client:
+    async with without_database() as served, http_client() as client:
         answer = await client.get(f"{served.url}/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-import httpx
 import pytest
 
 from appliance.db.pool import open_pool
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.people.role import Role
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import signed_in, token_of
+from tests.support.web.accounts import http_client, signed_in, token_of
 from tests.support.web.serving import NoDevices, parts, serving
 
 
@@ -50,7 +49,7 @@ async def _sent(database: Database, tenant_id: str, token: str) -> int:
     """The status of a message with this token."""
     async with open_pool(database.conninfo("appliance_ingest"), name="ingest", min_size=1, max_size=2) as pool:
         given = parts(pool).having(source=Taking())
-        async with serving(given) as served, httpx.AsyncClient() as program:
+        async with serving(given) as served, http_client() as program:
             answer = await program.post(
                 f"{served.url}/ingest/tenant/{tenant_id}/device/d1/telemetry",
                 content=b'{"a": 1}',

@@ -15,6 +15,7 @@ from appliance.errors import Invalid
 from appliance.web.openapi.describe import PREFIXES, declared, parse_query
 from appliance.web.openapi.validation import converted
 from appliance.web.platform import Health
+from tests.support.web.accounts import http_client
 from tests.support.web.contract import Contract
 from tests.support.web.serving import Served, without_database
 
@@ -22,7 +23,7 @@ from tests.support.web.serving import Served, without_database
 @asynccontextmanager
 async def described(**given: Any) -> AsyncIterator[tuple[Served, httpx.AsyncClient, Contract]]:
     """A dashboard, a client of it, and the document it serves."""
-    async with without_database(**given) as served, httpx.AsyncClient(base_url=served.url) as client:
+    async with without_database(**given) as served, http_client(base_url=served.url) as client:
         answered = await client.get("/openapi.json")
         assert answered.status_code == 200
         assert answered.headers["content-type"] == "application/json"

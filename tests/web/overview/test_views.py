@@ -23,6 +23,7 @@ from appliance.web.overview.views import reason_counts, trouble
 from tests.support.busy import within
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
+from tests.support.web.accounts import http_client
 from tests.support.web.live import batch
 from tests.support.web.serving import OPERATOR, Always, Served, page_socket, parts, serving, without_database
 
@@ -38,7 +39,7 @@ async def over(database: Database, *, timeout: float = 5) -> AsyncIterator[Serve
 
 
 async def get(served: Served, path: str = "/") -> httpx.Response:
-    async with httpx.AsyncClient(cookies={SESSION.name: "x"}) as client:
+    async with http_client(cookies={SESSION.name: "x"}) as client:
         return await client.get(served.url + path)
 
 
@@ -280,7 +281,7 @@ async def test_the_page_and_the_socket_show_the_same_numbers(database: Database)
 async def test_postgres_away_is_503_that_says_so_and_comes_again() -> None:
     async with without_database() as served:
         page = await get(served)
-        async with httpx.AsyncClient(cookies={SESSION.name: "x"}, headers={HEADER: OPERATOR.csrf}) as client:
+        async with http_client(cookies={SESSION.name: "x"}, headers={HEADER: OPERATOR.csrf}) as client:
             change = await client.post(f"{served.url}/sites/+new?tenant=acme", data={"site_id": "quay"})
     assert page.status_code == 503
     assert page.headers["retry-after"] == "5"
@@ -312,7 +313,7 @@ async def test_many_pages_wait_no_longer_than_one_for_a_database_that_does_not_a
     async def one(client: httpx.AsyncClient, served: Served) -> None:
         statuses.append((await client.get(served.url, timeout=30)).status_code)
 
-    async with over(database) as served, httpx.AsyncClient(cookies={SESSION.name: "x"}) as client:
+    async with over(database) as served, http_client(cookies={SESSION.name: "x"}) as client:
         with psycopg.connect(database.conninfo()) as connection:
             connection.execute("LOCK TABLE device_state")
             with trio.fail_after(within(10)):  # one after the other: 15 s

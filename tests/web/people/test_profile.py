@@ -12,7 +12,7 @@ from appliance.people.role import Role
 from appliance.people.throttle import FREE
 from appliance.web.people.labels import browser_of
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import client, signed_in
+from tests.support.web.accounts import client, http_client, signed_in
 from tests.support.web.api_caller import dashboard
 from tests.support.web.browsing import PASSWORD, with_password
 
@@ -186,7 +186,7 @@ async def test_a_token_goes_with_its_user(database: Database) -> None:
 
 async def _sign_in_elsewhere(url: str, email: str) -> httpx.AsyncClient:
     """Another browser of the same person; the caller closes it."""
-    browser = httpx.AsyncClient(base_url=url)
+    browser = http_client(base_url=url)
     token = re.search(r'name="csrf_token" value="([^"]+)"', (await browser.get("/sign-in")).text)
     assert token is not None
     given = {"csrf_token": token[1], "email": email, "password": PASSWORD}
