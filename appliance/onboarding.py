@@ -15,6 +15,7 @@ import structlog
 
 from appliance.clock import Clock
 from appliance.db.audit import Actor, ActorKind
+from appliance.db.change_context import ChangeContext
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import tenants
@@ -22,8 +23,8 @@ from appliance.devices.credentials import broker_sync, credential
 from appliance.devices.credentials.credential import IssuedSecrets
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
+from appliance.devices.tenants import Strategy
 from appliance.errors import Conflict, Invalid
-from appliance.people import by as people_by
 from appliance.people import links, users
 from appliance.people.links import Purpose
 from appliance.people.role import Role
@@ -84,7 +85,7 @@ async def is_open(connection: Connection[Any], secret: str, now: datetime) -> bo
 
 
 async def set_up(
-    pool: Pool, sign_in: SignIn, secret: str, beginning: SetUpForm, address: str | None
+    pool: Pool, sign_in: SignIn, secret: str, beginning: SetUpForm, address: str | None, *, grace: timedelta
 ) -> tuple[User, SetUpResult] | None:
     """Make the operator, the tenant, its trial and the first device; None when the link does not work (any more).
 
@@ -95,17 +96,16 @@ async def set_up(
     zone = users.zone_of(beginning.time_zone) or "UTC"
     kept = await sign_in.taken(email, "", beginning.password)
     now = sign_in.now()
-    actor = Actor(email, ActorKind.USER, address)
-    by = changes.ChangeContext(actor, now)
+    context = ChangeContext(Actor(email, ActorKind.USER, address), now, user_id=None)
     async with pool.connection() as connection:
         async with connection.transaction():
             link = await links.take(connection, secret, Purpose.SET_UP, now)
             if link is None or await users.any_there(connection):
                 return None
-            user = await _make_operator(connection, email, zone, kept, people_by.ChangeContext(actor, now))
-            await _make_tenant(connection, tenant_id, beginning.organisation.strip(), zone, by)
-            await changes.create(connection, tenant_id, NewDevice(DEVICE), by)
-            issued = await credential.create(connection, tenant_id, DEVICE, by)
+            user = await _make_operator(connection, email, zone, kept, context)
+            await _make_tenant(connection, tenant_id, beginning.organisation.strip(), zone, context, grace)
+            await changes.create(connection, tenant_id, NewDevice(DEVICE), context, grace=grace)
+            issued = await credential.create(connection, tenant_id, DEVICE, context)
             change = await broker_sync.this_change(connection)
         await broker_sync.wait(connection, change)
     log.info("appliance set up", tenant=tenant_id, seats=SEATS, device=DEVICE)
@@ -124,19 +124,19 @@ def tenant_of(organisation: str) -> str:
 
 
 async def _make_operator(
-    connection: Connection[Any], email: str, zone: str, kept_password: str, by: people_by.ChangeContext
+    connection: Connection[Any], email: str, zone: str, kept_password: str, context: ChangeContext
 ) -> User:
-    user = await users.add(connection, NewUser(email, Role.OPERATOR), by)
-    await users.keep_password(connection, user, kept_password, by.now)
-    return await users.set_profile(connection, user.user_id, Profile("", zone, user.theme, user.shortcuts), by)
+    user = await users.add(connection, NewUser(email, Role.OPERATOR), context)
+    await users.keep_password(connection, user, kept_password, context.now)
+    return await users.set_profile(connection, user.user_id, Profile("", zone, user.theme, user.shortcuts), context)
 
 
 async def _make_tenant(
-    connection: Connection[Any], tenant_id: str, name: str, zone: str, by: changes.ChangeContext
+    connection: Connection[Any], tenant_id: str, name: str, zone: str, context: ChangeContext, grace: timedelta
 ) -> None:
     try:
-        await tenants.add(connection, tenant_id, by.actor, name=name, time_zone=zone)
+        await tenants.add(connection, tenant_id, context, name=name, provisioning=Strategy.AUTO, time_zone=zone)
     except Conflict:
         raise Conflict(f"There is a tenant {tenant_id} already; give the organisation another name.") from None
     trial = NewSubscription(tenant_id, SubscriptionType.TRIAL, SEATS, TERM)
-    await store.add(connection, trial, actor=by.actor, now=by.now)
+    await store.add(connection, trial, context, grace=grace)

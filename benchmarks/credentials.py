@@ -17,20 +17,20 @@ from mqtt5 import QoS
 from appliance import logs
 from appliance.config import Log
 from appliance.db.audit import Actor, ActorKind
+from appliance.db.change_context import ChangeContext
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection, connect
-from appliance.devices import tenants
 from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials import credential as credentials
 from appliance.devices.credentials.credential import IssuedSecrets, Rotation
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes, imports
-from appliance.devices.seats.changes import ChangeContext
 from appliance.mqtt.client import Client
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import SubscriptionType
 from appliance.subscriptions.store import NewSubscription
 from benchmarks.appliance_process import ApplianceProcess
+from tests.support.tenants import GRACE, issue_tenant
 
 TENANT = "crowd"
 USERS = 10_000
@@ -41,28 +41,28 @@ ACTOR = Actor("benchmark", ActorKind.COMMAND)
 PUBLISH_PAUSE = 0.01
 
 
-def by() -> ChangeContext:
+def context() -> ChangeContext:
     """Return the context of a change by the benchmark, now."""
-    return ChangeContext(ACTOR, datetime.now(UTC))
+    return ChangeContext(ACTOR, datetime.now(UTC), user_id=None)
 
 
 async def known(connection: Connection[Any], change: str) -> None:
     """Wait until the broker applies a change."""
-    arrival = await broker_sync.wait(connection, change, patience=30)
-    if arrival is not broker_sync.SyncStatus.APPLIED:
-        raise SystemExit(f"the broker did not learn of a change: {arrival.value}")
+    sync_status = await broker_sync.wait(connection, change, patience=30)
+    if sync_status is not broker_sync.SyncStatus.APPLIED:
+        raise SystemExit(f"the broker did not learn of a change: {sync_status.value}")
 
 
 async def fill(connection: Connection[Any]) -> tuple[list[IssuedSecrets], float]:
     """Create the users; return them, and the seconds until the broker applied them all."""
-    await tenants.add(connection, TENANT, ACTOR)
-    new = NewSubscription(TENANT, SubscriptionType.MAIN, USERS + ROUNDS + BURST, by().grace)
-    await store.add(connection, new, actor=ACTOR, now=by().now)
+    await issue_tenant(connection, TENANT)
+    new = NewSubscription(TENANT, SubscriptionType.MAIN, USERS + ROUNDS + BURST, GRACE)
+    await store.add(connection, new, context(), grace=GRACE)
     devices = [NewDevice(f"d{number:05}") for number in range(USERS)]
-    await imports.import_many(connection, TENANT, devices, by())
+    await imports.import_many(connection, TENANT, devices, context(), grace=GRACE)
     began = trio.current_time()
     async with connection.transaction():
-        issued = await credentials.create_many(connection, TENANT, [new.device_id for new in devices], by())
+        issued = await credentials.create_many(connection, TENANT, [new.device_id for new in devices], context())
         change = await broker_sync.this_change(connection)
     await known(connection, change)
     return issued, trio.current_time() - began
@@ -71,8 +71,8 @@ async def fill(connection: Connection[Any]) -> tuple[list[IssuedSecrets], float]
 async def add(connection: Connection[Any], device: str) -> str:
     """Create one device with a credential; return the change."""
     async with connection.transaction():
-        await changes.create(connection, TENANT, NewDevice(device), by())
-        await credentials.create(connection, TENANT, device, by())
+        await changes.create(connection, TENANT, NewDevice(device), context(), grace=GRACE)
+        await credentials.create(connection, TENANT, device, context())
         return await broker_sync.this_change(connection)
 
 
@@ -86,11 +86,11 @@ async def rounds(
         await known(connection, await add(connection, f"x{number}"))
         took["created"].append(trio.current_time() - began)
         began = trio.current_time()
-        await changes.revoke(connection, TENANT, issued[2 * number].device_id, by())
+        await changes.revoke(connection, TENANT, issued[2 * number].device_id, context())
         await crowd[2 * number].disconnected()
         took["revoked"].append(trio.current_time() - began)
         began = trio.current_time()
-        await credentials.rotate(connection, TENANT, issued[2 * number + 1].device_id, by(), Rotation(now=True))
+        await credentials.rotate(connection, TENANT, issued[2 * number + 1].device_id, context(), Rotation(now=True))
         await crowd[2 * number + 1].disconnected()
         took["rotated"].append(trio.current_time() - began)
     return took

@@ -16,15 +16,14 @@ from appliance.cli.database import opened
 from appliance.clock import SystemClock
 from appliance.config import Config
 from appliance.db.audit import Actor, ActorKind
+from appliance.db.change_context import ChangeContext
 from appliance.db.endpoint import Endpoint
 from appliance.db.migrations import schema_version, shipped
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection, connect
 from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials.broker_sync import SyncStatus
-from appliance.devices.seats.changes import ChangeContext
 from appliance.errors import ApplianceError
-from appliance.people import by as people_by
 
 T = TypeVar("T")
 
@@ -40,15 +39,10 @@ class Administration:
         """Where the last change has got to; None before one."""
 
     @property
-    def by(self) -> ChangeContext:
-        """The person, now."""
+    def context(self) -> ChangeContext:
+        """The person at the keyboard, now."""
         now = datetime.fromtimestamp(SystemClock().wall(), UTC)
-        return ChangeContext(Actor(operating_system_user(), ActorKind.COMMAND), now, self.grace)
-
-    @property
-    def people_by(self) -> people_by.ChangeContext:
-        """The person, now, for changes of people."""
-        return people_by.ChangeContext(self.by.actor, self.by.now)
+        return ChangeContext(Actor(operating_system_user(), ActorKind.COMMAND), now, user_id=None)
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[None]:

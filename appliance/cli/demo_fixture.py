@@ -12,6 +12,7 @@ from datetime import timedelta
 from appliance.cli.administration import Administration
 from appliance.db import statements
 from appliance.db.audit import Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.roles import OWNER
 from appliance.db.trio_psycopg import connect
 from appliance.devices import tenants
@@ -19,7 +20,6 @@ from appliance.devices.credentials import credential as credentials
 from appliance.devices.credentials.credential import IssuedSecrets, Rotation
 from appliance.devices.device import DeviceStatus, NewDevice
 from appliance.devices.seats import changes
-from appliance.devices.seats.changes import ChangeContext
 from appliance.devices.tenants import Strategy
 from appliance.errors import ApplianceError
 from appliance.simulate import scenes
@@ -51,7 +51,14 @@ async def set_up(administration: Administration) -> Logins:
     known = {tenant.tenant_id: tenant.name for tenant in await tenants.list_all(administration.connection)}
     for tenant_id, name in scenes.DEMO_TENANTS.items():
         if tenant_id not in known:
-            await tenants.add(administration.connection, tenant_id, administration.by.actor, name=name)
+            await tenants.add(
+                administration.connection,
+                tenant_id,
+                administration.context,
+                name=name,
+                provisioning=Strategy.AUTO,
+                time_zone="UTC",
+            )
         elif known[tenant_id] != name:
             raise ApplianceError(f"the tenant {tenant_id} is there and is not the simulator's; it needs that name")
         await _tenant(administration, tenant_id)
@@ -61,32 +68,30 @@ async def set_up(administration: Administration) -> Logins:
 
 async def _tenant(administration: Administration, tenant_id: str) -> None:
     """One tenant with its subscription and its devices."""
-    connection, by = administration.connection, administration.by
+    connection, context = administration.connection, administration.context
     strategy = STRATEGIES.get(tenant_id, Strategy.AUTO)
-    await tenants.set_provisioning(connection, tenant_id, strategy, by.actor)
-    await tenants.set_claim(connection, tenant_id, by.actor, enabled=True)
+    await tenants.set_provisioning(connection, tenant_id, strategy, context)
+    await tenants.set_claim(connection, tenant_id, context, enabled=True)
     if tenant_id == scenes.SUSPENDED:
-        await tenants.suspend(connection, tenant_id, by.actor)
+        await tenants.suspend(connection, tenant_id, context)
     if tenant_id not in SEATS:
         return
     if tenant_id == scenes.EXPIRED:  # sold and occupied so long ago that all of it has passed
-        by = replace(by, now=by.now - TERM - by.grace - LAPSE - timedelta(days=1))
+        context = replace(context, now=context.now - TERM - administration.grace - LAPSE - timedelta(days=1))
     owned = await store.list_all(connection, tenant_id)
     if not owned:
         sold = NewSubscription(tenant_id, SubscriptionType.MAIN, SEATS[tenant_id], TERM)
-        owned = [await store.add(connection, sold, actor=by.actor, now=by.now, grace=by.grace)]
+        owned = [await store.add(connection, sold, context, grace=administration.grace)]
     if tenant_id == scenes.SHOW:
-        await _devices(administration, by)
+        await _devices(administration, context)
         return
-    await _device(administration, NewDevice(scenes.SEATED), tenant_id, DeviceStatus.ACTIVE, by)
+    await _device(administration, NewDevice(scenes.SEATED), tenant_id, DeviceStatus.ACTIVE, context)
     if tenant_id == scenes.HELD and owned[0].hold_reason is None:
         held = Changes(hold_reason=HOLD)
-        await store.change(
-            connection, tenant_id, owned[0].subscription_id, held, actor=by.actor, now=by.now, grace=by.grace
-        )
+        await store.change(connection, tenant_id, owned[0].subscription_id, held, context, grace=administration.grace)
 
 
-async def _devices(administration: Administration, by: ChangeContext) -> None:
+async def _devices(administration: Administration, context: ChangeContext) -> None:
     """The devices of SHOW, one in each state."""
     connection, tenant_id = administration.connection, scenes.SHOW
     for device_id, status in (
@@ -98,16 +103,18 @@ async def _devices(administration: Administration, by: ChangeContext) -> None:
         (scenes.DELETED, DeviceStatus.DECOMMISSIONED),
     ):
         site = scenes.SITE if device_id == scenes.OWN else None
-        await _device(administration, NewDevice(device_id, site_id=site), tenant_id, status, by)
+        await _device(administration, NewDevice(device_id, site_id=site), tenant_id, status, context)
     limits = {"tenant": tenant_id, "device": scenes.HASTY, "rate": NEXT_TO_NOTHING}
     async with connection.transaction():
         if (await connection.execute(STATEMENTS["limit_device"], limits)).rowcount:
             after = {"rate": NEXT_TO_NOTHING, "burst": 1}
-            await record(connection, Entry(by.actor, "device.limit", "device", scenes.HASTY, tenant_id, None, after))
+            await record(
+                connection, Entry(context.actor, "device.limit", "device", scenes.HASTY, tenant_id, None, after)
+            )
 
 
 async def _device(
-    administration: Administration, new: NewDevice, tenant_id: str, wanted: DeviceStatus, by: ChangeContext
+    administration: Administration, new: NewDevice, tenant_id: str, wanted: DeviceStatus, context: ChangeContext
 ) -> None:
     """One device, in the status that is wanted."""
     connection, device_id = administration.connection, new.device_id
@@ -116,24 +123,24 @@ async def _device(
     if status is wanted:
         return
     if status in (None, DeviceStatus.DECOMMISSIONED):
-        await changes.create(connection, tenant_id, new, by)
+        await changes.create(connection, tenant_id, new, context, grace=administration.grace)
     elif status is not DeviceStatus.ACTIVE:
-        await changes.reactivate(connection, tenant_id, device_id, by)
+        await changes.reactivate(connection, tenant_id, device_id, context, grace=administration.grace)
     if wanted is DeviceStatus.INACTIVE:
-        await changes.deactivate(connection, tenant_id, device_id, by)
+        await changes.deactivate(connection, tenant_id, device_id, context)
     elif wanted is DeviceStatus.REVOKED:
-        await changes.revoke(connection, tenant_id, device_id, by)
+        await changes.revoke(connection, tenant_id, device_id, context)
     elif wanted is DeviceStatus.DECOMMISSIONED:
-        await changes.delete(connection, tenant_id, device_id, by, keep_history=True)
+        await changes.delete(connection, tenant_id, device_id, context, keep_history=True)
 
 
 async def _logins(administration: Administration) -> Logins:
-    connection, by = administration.connection, administration.by
+    connection, context = administration.connection, administration.context
     passwords = {}
     for tenant_id in scenes.DEMO_TENANTS:
-        claim = await tenants.rotate_claim(connection, tenant_id, by.actor)
+        claim = await tenants.rotate_claim(connection, tenant_id, context)
         passwords[claim.claim_username] = claim.claim_password
-    issued: IssuedSecrets = await credentials.rotate(connection, scenes.SHOW, scenes.OWN, by, Rotation(now=True))
+    issued: IssuedSecrets = await credentials.rotate(connection, scenes.SHOW, scenes.OWN, context, Rotation(now=True))
     return Logins({**passwords, issued.username: issued.password}, issued.token)
 
 

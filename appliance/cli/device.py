@@ -44,8 +44,10 @@ def add(
 
     async def work(administration: Administration) -> IssuedSecrets:
         async with administration.changing():
-            await changes.create(administration.connection, tenant, new, administration.by)
-            return await credentials.create(administration.connection, tenant, device, administration.by)
+            await changes.create(
+                administration.connection, tenant, new, administration.context, grace=administration.grace
+            )
+            return await credentials.create(administration.connection, tenant, device, administration.context)
 
     show_one(plain(administer(invocation, work)), as_json=as_json)
 
@@ -109,7 +111,7 @@ def rotate(invocation: Invocation, tenant: str, device: str, at_once: bool, at: 
     async def work(administration: Administration) -> dict[str, Any]:
         connection = administration.connection
         async with administration.changing():
-            issued = await credentials.rotate(connection, tenant, device, administration.by, rotation)
+            issued = await credentials.rotate(connection, tenant, device, administration.context, rotation)
             credential = await credentials.get(connection, tenant, device)
         staged = credential is not None and credential.staged_at is not None
         return {**plain(issued), "staged": staged, "switch_at": plain(credential)["switch_at"]}
@@ -127,7 +129,7 @@ def switch(invocation: Invocation, tenant: str, device: str, as_json: bool) -> N
 
     async def work(administration: Administration) -> Listed:
         async with administration.changing():
-            await credentials.switch(administration.connection, tenant, device, administration.by)
+            await credentials.switch(administration.connection, tenant, device, administration.context)
         return await inventory.get(administration.connection, tenant, device)
 
     _show_device(administer(invocation, work), as_json=as_json)
@@ -143,7 +145,7 @@ def revoke(invocation: Invocation, tenant: str, device: str, as_json: bool) -> N
 
     async def work(administration: Administration) -> Listed:
         async with administration.changing():
-            await changes.revoke(administration.connection, tenant, device, administration.by)
+            await changes.revoke(administration.connection, tenant, device, administration.context)
         return await inventory.get(administration.connection, tenant, device)
 
     _show_device(administer(invocation, work), as_json=as_json)
@@ -159,7 +161,9 @@ def approve(invocation: Invocation, tenant: str, device: str, subscription: str 
     """Let DEVICE, which waits for approval, in."""
 
     async def work(administration: Administration) -> Listed:
-        await changes.approve(administration.connection, tenant, device, administration.by, subscription)
+        await changes.approve(
+            administration.connection, tenant, device, administration.context, subscription, grace=administration.grace
+        )
         return await inventory.get(administration.connection, tenant, device)
 
     _show_device(administer(invocation, work), as_json=as_json)
@@ -183,15 +187,17 @@ def import_(
     rows = import_file.read(file.read())
 
     async def work(administration: Administration) -> list[dict[str, Any]]:
-        connection, by = administration.connection, administration.by
+        connection, context, grace = administration.connection, administration.context, administration.grace
         devices = [row.new for row in rows]
         if dry_run:
-            return _outcomes(rows, await imports.import_many(connection, tenant, devices, by, dry_run=True), [])
+            return _outcomes(
+                rows, await imports.import_many(connection, tenant, devices, context, grace=grace, dry_run=True), []
+            )
         async with administration.changing():
-            lines = await imports.import_many(connection, tenant, devices, by)
+            lines = await imports.import_many(connection, tenant, devices, context, grace=grace)
             made = [line.new.device_id for line in lines if line.outcome is ImportOutcome.CREATED]
             wanted = made if with_credentials else []
-            issued = await credentials.create_many(connection, tenant, wanted, by) if wanted else []
+            issued = await credentials.create_many(connection, tenant, wanted, context) if wanted else []
         return _outcomes(rows, lines, issued)
 
     outcomes = administer(invocation, work)

@@ -30,6 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 COLUMNS = ("id", "ingested_at", "tenant_id", "device_id", "reason", "detail")
 CAUSE_COLUMNS = ("reason", "held", "held_bytes", "oldest", "refused")
 REPLAY_COLUMNS = ("replay_id", "status", "tenant_id", "total", "examined", "replayed", "created_at", "created_by")
+REPLAYS_SHOWN = 50
 SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 """Seconds of a span's letter."""
 
@@ -178,7 +179,7 @@ def replays_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
     """List replays, newest first, with how far they have come."""
 
     async def work(administration: Administration) -> list[Replay]:
-        return await replays.list_replays(administration.connection, tenant)
+        return await replays.list_replays(administration.connection, tenant, limit=REPLAYS_SHOWN)
 
     rows = [
         plain(job) | {"tenant_id": job.selection.tenant_id, "examined": job.examined}
@@ -195,8 +196,7 @@ def cancel(invocation: Invocation, number: int, as_json: bool) -> None:
     """Stop a replay where it stands. What is replayed stays so; the others stay held."""
 
     async def work(administration: Administration) -> Replay:
-        by = administration.by
-        return await replays.cancel(administration.connection, number, actor=by.actor, now=by.now)
+        return await replays.cancel(administration.connection, number, administration.context)
 
     show_one(plain(administer(invocation, work)), as_json=as_json)
 
@@ -216,8 +216,7 @@ def dismiss(invocation: Invocation, /, yes: bool, as_json: bool, **selection: An
         if not (yes or as_json):
             total, _ = await replays.measure(administration.connection, wanted)
             click.confirm(f"Dismiss {total} held messages?", abort=True)
-        by = administration.by
-        return await quarantine_store.dismiss(administration.connection, wanted, actor=by.actor, now=by.now)
+        return await quarantine_store.dismiss(administration.connection, wanted, administration.context)
 
     dismissed = administer(invocation, work)
     show_one({"dismissed": dismissed}, as_json=as_json)

@@ -40,7 +40,7 @@ def replay(invocation: Invocation, selection: Selection, *, dry_run: bool, yes: 
             return forecast, None
         if not (yes or as_json):
             click.confirm("Replay them?", abort=True)
-        job = await replays.request_replay(administration.connection, selection, actor=administration.by.actor)
+        job = await replays.request_replay(administration.connection, selection, administration.context)
         return forecast, await _follow(administration, job) if wait else job
 
     forecast, job = administer(invocation, work)
@@ -55,7 +55,8 @@ async def _forecast(config: Config, administration: Administration, selection: S
     """With progress on a terminal: it may look at hundreds of thousands."""
     async with _pool(administration) as pool:
         clock, grace = SystemClock(), administration.grace
-        registry = Registry(pool, StateBook(0), Provisioner(pool), clock, capacity=0, refusal_ttl=0, grace=grace)
+        provisioner = Provisioner(pool, grace=grace, max_wait=config.provisioning.max_wait, clock=clock)
+        registry = Registry(pool, StateBook(0), provisioner, clock, capacity=0, refusal_ttl=0, grace=grace)
         replay_previewer = ReplayPreviewer(pool, registry, clock, config.ingest, config.retention, grace=grace)
         forecast = await replay_previewer.preview(
             selection, progress=lambda examined, total: _show(f"looked at {examined} of {total}")

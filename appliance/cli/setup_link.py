@@ -20,7 +20,7 @@ def command(invocation: Invocation, as_json: bool) -> None:
     """
 
     async def work(administration: Administration) -> str:
-        secret = await onboarding.open_set_up(administration.connection, administration.people_by.now)
+        secret = await onboarding.open_set_up(administration.connection, administration.context.now)
         if secret is None:
             raise Conflict("The appliance is set up already; `appliance user list` says by whom.")
         return onboarding.PATH + secret

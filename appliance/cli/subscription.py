@@ -45,8 +45,7 @@ def add(
     new = NewSubscription(tenant, SubscriptionType(kind), limit, timedelta(days=days), parent)
 
     async def work(administration: Administration) -> Subscription:
-        by = administration.by
-        return await store.add(administration.connection, new, actor=by.actor, now=by.now, grace=by.grace)
+        return await store.add(administration.connection, new, administration.context, grace=administration.grace)
 
     _show(administer(invocation, work), as_json=as_json)
 
@@ -59,8 +58,8 @@ def list_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
     """List the subscriptions of TENANT, or of all tenants, with what they are worth now."""
 
     async def work(administration: Administration) -> list[Subscription]:
-        by = administration.by
-        return store.as_of(await store.list_all(administration.connection, tenant), by.now, by.grace)
+        context = administration.context
+        return store.as_of(await store.list_all(administration.connection, tenant), context.now, administration.grace)
 
     show_rows([plain(row) for row in administer(invocation, work)], COLUMNS, as_json=as_json)
 
@@ -107,10 +106,10 @@ def set_(
         raise click.UsageError("nothing to change was given")
 
     async def work(administration: Administration) -> Subscription:
-        connection, by = administration.connection, administration.by
-        changes = wanted if days is None else replace(wanted, term_end=by.now + timedelta(days=days))
+        connection, context = administration.connection, administration.context
+        changes = wanted if days is None else replace(wanted, term_end=context.now + timedelta(days=days))
         owner = tenant or await store.tenant_of(connection, subscription)
-        return await store.change(connection, owner, subscription, changes, actor=by.actor, now=by.now, grace=by.grace)
+        return await store.change(connection, owner, subscription, changes, context, grace=administration.grace)
 
     _show(administer(invocation, work), as_json=as_json)
 

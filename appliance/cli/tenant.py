@@ -8,7 +8,7 @@ import click
 from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import json_option, plain, show_one, show_rows
-from appliance.db.audit import Actor
+from appliance.db.change_context import ChangeContext
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import tenants
 from appliance.devices.tenants import IssuedClaim, Strategy, Tenant
@@ -44,9 +44,10 @@ def add(invocation: Invocation, tenant: str, name: str | None, provisioning: str
             return await tenants.add(
                 administration.connection,
                 tenant,
-                administration.by.actor,
+                administration.context,
                 name=name,
                 provisioning=Strategy(provisioning),
+                time_zone="UTC",
             )
 
     show_one(plain(administer(invocation, work)), as_json=as_json)
@@ -70,7 +71,7 @@ def list_(invocation: Invocation, as_json: bool) -> None:
 @click.pass_obj
 def suspend(invocation: Invocation, tenant: str, as_json: bool) -> None:
     """Refuse the messages of TENANT until it is resumed."""
-    _change(invocation, lambda connection, actor: tenants.suspend(connection, tenant, actor), as_json=as_json)
+    _change(invocation, lambda connection, context: tenants.suspend(connection, tenant, context), as_json=as_json)
 
 
 @command.command()
@@ -79,7 +80,7 @@ def suspend(invocation: Invocation, tenant: str, as_json: bool) -> None:
 @click.pass_obj
 def resume(invocation: Invocation, tenant: str, as_json: bool) -> None:
     """Take the messages of TENANT again."""
-    _change(invocation, lambda connection, actor: tenants.resume(connection, tenant, actor), as_json=as_json)
+    _change(invocation, lambda connection, context: tenants.resume(connection, tenant, context), as_json=as_json)
 
 
 @command.command()
@@ -92,7 +93,7 @@ def provisioning(invocation: Invocation, tenant: str, strategy: str, as_json: bo
     wanted = Strategy(strategy)
     _change(
         invocation,
-        lambda connection, actor: tenants.set_provisioning(connection, tenant, wanted, actor),
+        lambda connection, context: tenants.set_provisioning(connection, tenant, wanted, context),
         as_json=as_json,
     )
 
@@ -106,7 +107,7 @@ def rotate_claim(invocation: Invocation, tenant: str, as_json: bool) -> None:
 
     async def work(administration: Administration) -> IssuedClaim:
         async with administration.changing():
-            return await tenants.rotate_claim(administration.connection, tenant, administration.by.actor)
+            return await tenants.rotate_claim(administration.connection, tenant, administration.context)
 
     show_one(plain(administer(invocation, work)), as_json=as_json)
 
@@ -120,17 +121,17 @@ def claim(invocation: Invocation, tenant: str, state: str, as_json: bool) -> Non
     """Let the claim user of TENANT in, or shut it out."""
     _change(
         invocation,
-        lambda connection, actor: tenants.set_claim(connection, tenant, actor, enabled=state == "on"),
+        lambda connection, context: tenants.set_claim(connection, tenant, context, enabled=state == "on"),
         as_json=as_json,
     )
 
 
 def _change(
-    invocation: Invocation, change: Callable[[Connection[Any], Actor], Awaitable[Tenant]], *, as_json: bool
+    invocation: Invocation, change: Callable[[Connection[Any], ChangeContext], Awaitable[Tenant]], *, as_json: bool
 ) -> None:
     async def work(administration: Administration) -> Tenant:
         async with administration.changing():
-            return await change(administration.connection, administration.by.actor)
+            return await change(administration.connection, administration.context)
 
     row = plain(administer(invocation, work))
     show_one(row, as_json=True) if as_json else show_rows([row], COLUMNS, as_json=False)

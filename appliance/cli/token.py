@@ -31,7 +31,7 @@ def add(
 
     async def work(administration: Administration) -> str:
         user = await users.by_email(administration.connection, email, tenant)
-        return await tokens.add(administration.connection, user, name, wanted, days, administration.people_by)
+        return await tokens.add(administration.connection, user, name, wanted, days, administration.context)
 
     token = administer(invocation, work)
     show_one({"token": token}, as_json=True) if as_json else click.echo(token)

@@ -43,14 +43,14 @@ def add(
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
 
     async def work(administration: Administration) -> tuple[User, str | None]:
-        connection, by = administration.connection, administration.people_by
+        connection, context = administration.connection, administration.context
         kept = None if password is None else await _hash(email, name, password)
         async with connection.transaction():
-            user = await users.add(connection, NewUser(email, Role(role), tenant, name), by)
+            user = await users.add(connection, NewUser(email, Role(role), tenant, name), context)
             if kept is not None:
-                await users.keep_password(connection, user, kept, by.now)
+                await users.keep_password(connection, user, kept, context.now)
                 return user, None
-            return user, await users.invite(connection, user.user_id, by)
+            return user, await users.invite(connection, user.user_id, context)
 
     user, secret = administer(invocation, work)
     shown: dict[str, Any] = {name: plain(user)[name] for name in NAMED}
@@ -88,9 +88,9 @@ def reset(invocation: Invocation, email: str, tenant: str | None, drop_second_fa
     """End the sessions of EMAIL, and print a link for a new password: it works once, for 24 hours."""
 
     async def work(administration: Administration) -> tuple[User, str]:
-        connection, by = administration.connection, administration.people_by
+        connection, context = administration.connection, administration.context
         user = await users.by_email(connection, email, tenant)
-        secret = await users.reset(connection, user.user_id, by, drop_second_factor=drop_second_factor)
+        secret = await users.reset(connection, user.user_id, context, drop_second_factor=drop_second_factor)
         return user, secret
 
     user, secret = administer(invocation, work)
@@ -108,7 +108,7 @@ def disable(invocation: Invocation, email: str, tenant: str | None, as_json: boo
 
     async def work(administration: Administration) -> User:
         user = await users.by_email(administration.connection, email, tenant)
-        return await users.disable(administration.connection, user.user_id, administration.people_by)
+        return await users.disable(administration.connection, user.user_id, administration.context)
 
     row = plain(administer(invocation, work))
     show_one(row, as_json=True) if as_json else show_rows([row], COLUMNS, as_json=False)
@@ -124,7 +124,7 @@ def enable(invocation: Invocation, email: str, tenant: str | None, as_json: bool
 
     async def work(administration: Administration) -> User:
         user = await users.by_email(administration.connection, email, tenant)
-        return await users.enable(administration.connection, user.user_id, administration.people_by)
+        return await users.enable(administration.connection, user.user_id, administration.context)
 
     row = plain(administer(invocation, work))
     show_one(row, as_json=True) if as_json else show_rows([row], COLUMNS, as_json=False)

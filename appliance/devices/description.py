@@ -10,6 +10,7 @@ from typing import Any
 
 from appliance.db import statements
 from appliance.db.audit import Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import Device, DeviceFault, DeviceStatus, NewDevice, device_fault
@@ -47,7 +48,7 @@ async def describe(
     tenant_id: str,
     device_id: str,
     description: Description,
-    by: changes.ChangeContext,
+    context: ChangeContext,
     *,
     version: datetime | None = None,
 ) -> None:
@@ -72,7 +73,7 @@ async def describe(
             return
         parameters = {**changes.descriptions([new]), "tenant": tenant_id}
         await connection.execute(changes.STATEMENTS["describe_devices"], parameters)
-        await record(connection, changes.description_entry(by.actor, before, new))
+        await record(connection, changes.description_entry(context.actor, before, new))
 
 
 async def set_limits(
@@ -80,7 +81,7 @@ async def set_limits(
     tenant_id: str,
     device_id: str,
     limits: OwnLimits,
-    by: changes.ChangeContext,
+    context: ChangeContext,
     *,
     version: datetime | None = None,
 ) -> None:
@@ -98,7 +99,7 @@ async def set_limits(
         parameters = {"tenant": tenant_id, "device": device_id, "rate": limits.rate, "burst": limits.burst}
         await connection.execute(STATEMENTS["update_limits"], parameters)
         old, new = ({"rate": one.rate, "burst": one.burst} for one in (before, limits))
-        await record(connection, Entry(by.actor, "device.limit", "device", device_id, tenant_id, old, new))
+        await record(connection, Entry(context.actor, "device.limit", "device", device_id, tenant_id, old, new))
 
 
 def described(device: Device) -> Description:

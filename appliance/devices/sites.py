@@ -13,10 +13,11 @@ from zoneinfo import available_timezones
 
 from appliance.db import statements
 from appliance.db.audit import Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import IDENTIFIER, MAX_TEXT, DeviceFault
-from appliance.devices.seats.changes import ChangeContext, check_tenant
+from appliance.devices.seats.changes import check_tenant
 from appliance.errors import Conflict
 
 STATEMENTS = statements.load("sites")
@@ -80,7 +81,7 @@ async def names(connection: Connection[Any], tenant_id: str, site_ids: Iterable[
     return dict(await cursor.fetchall())
 
 
-async def create(connection: Connection[Any], tenant_id: str, site: Site, by: ChangeContext) -> TenantSite:
+async def create(connection: Connection[Any], tenant_id: str, site: Site, context: ChangeContext) -> TenantSite:
     """A site before any device mentions it. Raises Invalid with the field; Conflict when it is there; NotFound."""
     _check(site)
     async with connection.transaction():
@@ -88,12 +89,12 @@ async def create(connection: Connection[Any], tenant_id: str, site: Site, by: Ch
         cursor = await connection.execute(STATEMENTS["insert_site"], _parameters(tenant_id, site))
         if not cursor.rowcount:
             raise Conflict(f"Site {site.site_id} is there already.")
-        await record(connection, _entry(by, "create", tenant_id, None, site))
+        await record(connection, _entry(context, "create", tenant_id, None, site))
         return await get(connection, tenant_id, site.site_id)
 
 
 async def change(
-    connection: Connection[Any], tenant_id: str, site: Site, by: ChangeContext, *, version: datetime | None = None
+    connection: Connection[Any], tenant_id: str, site: Site, context: ChangeContext, *, version: datetime | None = None
 ) -> TenantSite:
     """Describe a site anew: all of it.
 
@@ -107,11 +108,11 @@ async def change(
         if before.site == site:
             return before
         await connection.execute(STATEMENTS["update_site"], _parameters(tenant_id, site))
-        await record(connection, _entry(by, "update", tenant_id, before.site, site))
+        await record(connection, _entry(context, "update", tenant_id, before.site, site))
         return await get(connection, tenant_id, site.site_id)
 
 
-async def delete(connection: Connection[Any], tenant_id: str, site_id: str, by: ChangeContext) -> None:
+async def delete(connection: Connection[Any], tenant_id: str, site_id: str, context: ChangeContext) -> None:
     """Remove a site where nothing stands. Raises NotFound; Conflict while devices are there."""
     async with connection.transaction():
         before = await _locked(connection, tenant_id, site_id)
@@ -119,7 +120,7 @@ async def delete(connection: Connection[Any], tenant_id: str, site_id: str, by: 
             raise Conflict(_still_there(site_id, before.devices))
         cursor = await connection.execute(STATEMENTS["delete_site"], {"tenant": tenant_id, "site": site_id})
         require_rows(cursor.rowcount, f"site {site_id}")
-        await record(connection, _entry(by, "delete", tenant_id, before.site, None))
+        await record(connection, _entry(context, "delete", tenant_id, before.site, None))
 
 
 def fault_of(site: Site) -> DeviceFault | None:
@@ -166,14 +167,14 @@ def _parameters(tenant_id: str, site: Site) -> dict[str, Any]:
     return {"tenant": tenant_id, "site": site.site_id, **_state(site, FIELDS)}
 
 
-def _entry(by: ChangeContext, verb: str, tenant_id: str, before: Site | None, after: Site | None) -> Entry:
+def _entry(context: ChangeContext, verb: str, tenant_id: str, before: Site | None, after: Site | None) -> Entry:
     """What differs, on both sides; all of it where one side is nothing."""
     named = before or after
     assert named is not None, "a change has a side"  # noqa: S101 - narrows the type
     both = before is not None and after is not None
     fields = [name for name in FIELDS if not both or getattr(before, name) != getattr(after, name)]
     old, new = (None if side is None else _state(side, fields) for side in (before, after))
-    return Entry(by.actor, f"site.{verb}", "site", named.site_id, tenant_id, old, new)
+    return Entry(context.actor, f"site.{verb}", "site", named.site_id, tenant_id, old, new)
 
 
 def _state(site: Site, fields: Iterable[str]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import Any
 
 from appliance.broker.accounts import PRIVATE_USER, hash_password, new_secret
 from appliance.db import statements
-from appliance.db.audit import Actor, Entry, record
+from appliance.db.audit import Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.credentials.credential import token_hash
@@ -99,11 +100,11 @@ class IssuedClaim:
 async def add(
     connection: Connection[Any],
     tenant_id: str,
-    actor: Actor,
+    context: ChangeContext,
     *,
     name: str | None = None,
-    provisioning: Strategy = Strategy.AUTO,
-    time_zone: str = "UTC",
+    provisioning: Strategy,
+    time_zone: str,
 ) -> IssuedClaim:
     """Make a tenant with an open claim user. Raises Invalid with the field; Conflict when it is there."""
     fault = fault_of(tenant_id) or description_fault_of(name, time_zone)
@@ -116,7 +117,7 @@ async def add(
         if not cursor.rowcount:
             raise Conflict(f"Tenant {tenant_id} is there already.")
         after = {"status": TenantStatus.ACTIVE, "provisioning": provisioning}
-        await record(connection, Entry(actor, "tenant.create", "tenant", tenant_id, tenant_id, None, after))
+        await record(connection, Entry(context.actor, "tenant.create", "tenant", tenant_id, tenant_id, None, after))
     return claim
 
 
@@ -148,19 +149,21 @@ async def get(connection: Connection[Any], tenant_id: str) -> Tenant:
     return _tenant(require(await cursor.fetchone(), f"tenant {tenant_id}"))
 
 
-async def suspend(connection: Connection[Any], tenant_id: str, actor: Actor) -> Tenant:
+async def suspend(connection: Connection[Any], tenant_id: str, context: ChangeContext) -> Tenant:
     """Refuse the tenant's messages. Its devices stay connected: what they send is counted. Raises NotFound."""
-    return await _change(connection, tenant_id, actor, "suspend", status=TenantStatus.SUSPENDED)
+    return await _change(connection, tenant_id, context, "suspend", status=TenantStatus.SUSPENDED)
 
 
-async def resume(connection: Connection[Any], tenant_id: str, actor: Actor) -> Tenant:
+async def resume(connection: Connection[Any], tenant_id: str, context: ChangeContext) -> Tenant:
     """Take the tenant's messages again. Raises NotFound."""
-    return await _change(connection, tenant_id, actor, "resume", status=TenantStatus.ACTIVE)
+    return await _change(connection, tenant_id, context, "resume", status=TenantStatus.ACTIVE)
 
 
-async def set_provisioning(connection: Connection[Any], tenant_id: str, strategy: Strategy, actor: Actor) -> Tenant:
+async def set_provisioning(
+    connection: Connection[Any], tenant_id: str, strategy: Strategy, context: ChangeContext
+) -> Tenant:
     """Decide what becomes of the tenant's new devices. Raises NotFound."""
-    return await _change(connection, tenant_id, actor, "provisioning", provisioning=strategy)
+    return await _change(connection, tenant_id, context, "provisioning", provisioning=strategy)
 
 
 async def describe(
@@ -168,7 +171,7 @@ async def describe(
     tenant_id: str,
     name: str | None,
     time_zone: str,
-    actor: Actor,
+    context: ChangeContext,
     *,
     version: datetime | None = None,
 ) -> Tenant:
@@ -180,29 +183,31 @@ async def describe(
     if fault is not None:
         raise fault.error()
     changes = {"name": name or None, "time_zone": time_zone}
-    return await _change(connection, tenant_id, actor, "describe", version, **changes)
+    return await _change(connection, tenant_id, context, "describe", version, **changes)
 
 
-async def set_limits(connection: Connection[Any], tenant_id: str, limits: TenantLimits, actor: Actor) -> Tenant:
+async def set_limits(
+    connection: Connection[Any], tenant_id: str, limits: TenantLimits, context: ChangeContext
+) -> Tenant:
     """Set or lift the limits of a tenant; ingest knows within a second. Raises Invalid with the field; NotFound."""
     fault = limits_fault_of(limits)
     if fault is not None:
         raise fault.error()
-    return await _change(connection, tenant_id, actor, "limit", limits=limits)
+    return await _change(connection, tenant_id, context, "limit", limits=limits)
 
 
-async def set_claim(connection: Connection[Any], tenant_id: str, actor: Actor, *, enabled: bool) -> Tenant:
+async def set_claim(connection: Connection[Any], tenant_id: str, context: ChangeContext, *, enabled: bool) -> Tenant:
     """Open or close the claim user; devices that are connected with it are dropped. Raises NotFound."""
-    return await _change(connection, tenant_id, actor, "claim", claim_enabled=enabled)
+    return await _change(connection, tenant_id, context, "claim", claim_enabled=enabled)
 
 
-async def rotate_claim(connection: Connection[Any], tenant_id: str, actor: Actor) -> IssuedClaim:
+async def rotate_claim(connection: Connection[Any], tenant_id: str, context: ChangeContext) -> IssuedClaim:
     """A new claim password; the old one is dead at once. Raises NotFound."""
     claim = IssuedClaim(tenant_id, tenant_id, new_secret())
     async with connection.transaction():
         await _locked(connection, tenant_id)
         await connection.execute(STATEMENTS["update_claim"], _hashes(claim))
-        await record(connection, Entry(actor, "tenant.rotate_claim", "tenant", tenant_id, tenant_id))
+        await record(connection, Entry(context.actor, "tenant.rotate_claim", "tenant", tenant_id, tenant_id))
     return claim
 
 
@@ -242,7 +247,7 @@ def limits_fault_of(limits: TenantLimits) -> DeviceFault | None:
 async def _change(
     connection: Connection[Any],
     tenant_id: str,
-    actor: Actor,
+    context: ChangeContext,
     verb: str,
     version: datetime | None = None,
     **changes: Any,
@@ -269,7 +274,7 @@ async def _change(
         statement = "open_claim" if wanted.claim_enabled is not before.claim_enabled else "update_tenant"
         await connection.execute(STATEMENTS[statement], parameters)
         old, new = (_notify(tenant, changes) for tenant in (before, wanted))
-        await record(connection, Entry(actor, f"tenant.{verb}", "tenant", tenant_id, tenant_id, old, new))
+        await record(connection, Entry(context.actor, f"tenant.{verb}", "tenant", tenant_id, tenant_id, old, new))
         return await get(connection, tenant_id)
 
 

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from appliance.db import statements
 from appliance.db.audit import Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.require import require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.people import secret_token
-from appliance.people.by import ChangeContext
 from appliance.people.users import User, user_of
 
 STATEMENTS = statements.load("people")
@@ -111,21 +111,23 @@ async def list_of(connection: Connection[Any], user_id: UUID, now: datetime) -> 
     return [Session(*row) for row in await cursor.fetchall()]
 
 
-async def end(connection: Connection[Any], user: User, session_id: UUID, by: ChangeContext) -> None:
+async def end(connection: Connection[Any], user: User, session_id: UUID, context: ChangeContext) -> None:
     """End one session of a user. Raises NotFound, for another user's session too."""
     async with connection.transaction():
         parameters = {"user": user.user_id, "session": session_id}
         cursor = await connection.execute(STATEMENTS["end_session"], parameters)
         require_rows(cursor.rowcount, "such session")
-        await record(connection, _entry(by, user, "end", str(session_id)))
+        await record(connection, _entry(context, user, "end", str(session_id)))
 
 
-async def end_others(connection: Connection[Any], user: User, but: UUID | None, by: ChangeContext) -> int:
+async def end_others(connection: Connection[Any], user: User, but: UUID | None, context: ChangeContext) -> int:
     """End all sessions of a user but one; how many."""
     async with connection.transaction():
         cursor = await connection.execute(STATEMENTS["end_sessions"], {"user": user.user_id, "but": but})
         if cursor.rowcount:
-            await record(connection, _entry(by, user, "end_others", str(user.user_id), {"sessions": cursor.rowcount}))
+            await record(
+                connection, _entry(context, user, "end_others", str(user.user_id), {"sessions": cursor.rowcount})
+            )
     return cursor.rowcount
 
 
@@ -135,5 +137,5 @@ def _agent(visit: Visit) -> str | None:
     return "".join(character for character in visit.agent[:MAX_AGENT] if character.isprintable())
 
 
-def _entry(by: ChangeContext, user: User, verb: str, object_id: str, after: dict[str, Any] | None = None) -> Entry:
-    return Entry(by.actor, f"session.{verb}", "session", object_id, user.tenant_id, None, after)
+def _entry(context: ChangeContext, user: User, verb: str, object_id: str, after: dict[str, Any] | None = None) -> Entry:
+    return Entry(context.actor, f"session.{verb}", "session", object_id, user.tenant_id, None, after)

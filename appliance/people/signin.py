@@ -16,13 +16,13 @@ import trio
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.audit import Actor, ActorKind, Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.pool import Pool
 from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
 from appliance.keyring import Keyring
 from appliance.people import links, passwords, secret_token, sessions, totp, users
-from appliance.people.by import ChangeContext
 from appliance.people.links import Link, Purpose
 from appliance.people.passwords import Hasher
 from appliance.people.sessions import Visit
@@ -170,12 +170,12 @@ class SignIn:
             raise Invalid(f"{fault}.", "password")
         return await self.hasher.hash(password)
 
-    async def set_password(self, user: User, password: str, by: ChangeContext, *, but: UUID | None) -> None:
+    async def set_password(self, user: User, password: str, context: ChangeContext, *, but: UUID | None) -> None:
         """A new password; every session but ``but`` ends, and open links die. Raises Invalid."""
         kept = await self.taken(user.email, user.name, password)
         async with self._pool.connection() as connection, connection.transaction():
-            await users.keep_password(connection, user, kept, by.now, but)
-            await record(connection, users.entry(by, "set_password", user))
+            await users.keep_password(connection, user, kept, context.now, but)
+            await record(connection, users.entry(context, "set_password", user))
 
     async def find_password_link(self, secret: str) -> User | None:
         """Whose password the link sets; None for a wrong, used or outdated one."""
@@ -189,15 +189,15 @@ class SignIn:
         if user is None:
             return None
         kept = await self.taken(user.email, user.name, password)
-        by = ChangeContext(Actor(user.email, ActorKind.USER, visit.address), self.now(), user.user_id)
+        context = ChangeContext(Actor(user.email, ActorKind.USER, visit.address), self.now(), user.user_id)
         async with self._pool.connection() as connection, connection.transaction():
-            if await links.take(connection, secret, Purpose.PASSWORD, by.now) is None:
+            if await links.take(connection, secret, Purpose.PASSWORD, context.now) is None:
                 return None
-            await users.keep_password(connection, user, kept, by.now)
-            await record(connection, users.entry(by, "set_password", user, None, {"by": "link"}))
+            await users.keep_password(connection, user, kept, context.now)
+            await record(connection, users.entry(context, "set_password", user, None, {"by": "link"}))
         return user
 
-    async def set_second_factor(self, user: User, secret: bytes, code: str, by: ChangeContext) -> None:
+    async def set_second_factor(self, user: User, secret: bytes, code: str, context: ChangeContext) -> None:
         """Ask for codes from now on, once ``code`` shows that the authenticator has the secret. Raises Invalid."""
         step = totp.step_of(secret, code, self._clock.wall(), None)
         if step is None:
@@ -205,31 +205,31 @@ class SignIn:
             raise Invalid(words, "code")
         sealed = self._keyring.seal(secret, _second_factor_of(user.user_id))
         async with self._pool.connection() as connection, connection.transaction():
-            parameters = {"user": user.user_id, "secret": sealed, "step": step, "now": by.now}
+            parameters = {"user": user.user_id, "secret": sealed, "step": step, "now": context.now}
             await connection.execute(STATEMENTS["set_second_factor"], parameters)
-            await record(connection, users.entry(by, "set_second_factor", user))
+            await record(connection, users.entry(context, "set_second_factor", user))
 
-    async def drop_second_factor(self, user: User, by: ChangeContext) -> None:
+    async def drop_second_factor(self, user: User, context: ChangeContext) -> None:
         """Ask for no code any more. Raises Conflict when none was asked for."""
         if not user.has_second_factor:
             raise Conflict("There is no second factor.")
         async with self._pool.connection() as connection, connection.transaction():
             await connection.execute(STATEMENTS["drop_second_factor"], {"user": user.user_id})
-            await record(connection, users.entry(by, "drop_second_factor", user))
+            await record(connection, users.entry(context, "drop_second_factor", user))
 
     async def welcome(self, user: User, visit: Visit, browser: str | None) -> SignedIn:
         """A session for somebody whom a link has just proved: the first operator after the set-up."""
         async with self._pool.connection() as connection:
             return await self._welcome(connection, user, visit, browser, keep=False)
 
-    async def sign_out(self, session_id: UUID, user_id: UUID, by: ChangeContext) -> None:
+    async def sign_out(self, session_id: UUID, user_id: UUID, context: ChangeContext) -> None:
         """End the session; one that has ended meanwhile is none the worse."""
         async with self._pool.connection() as connection, connection.transaction():
             user = await users.get(connection, user_id)
             parameters = {"session": session_id, "user": user_id}
             cursor = await connection.execute(STATEMENTS["end_session"], parameters)
             if cursor.rowcount:
-                await record(connection, users.entry(by, "sign_out", user))
+                await record(connection, users.entry(context, "sign_out", user))
 
     async def _source(
         self, connection: Connection[Any], email: str, visit: Visit, browser: str | None
@@ -296,8 +296,8 @@ class SignIn:
                 "now": now,
             }
             await connection.execute(STATEMENTS["know_browser"], parameters)
-            by = ChangeContext(Actor(user.email, ActorKind.USER, visit.address), now, user.user_id)
-            await record(connection, users.entry(by, "sign_in", user))
+            context = ChangeContext(Actor(user.email, ActorKind.USER, visit.address), now, user.user_id)
+            await record(connection, users.entry(context, "sign_in", user))
         return SignedIn(user, session, keep, browser)
 
     async def _note_failure(self, connection: Connection[Any], accounts: Sequence[User], visit: Visit) -> None:

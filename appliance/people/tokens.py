@@ -8,11 +8,11 @@ from uuid import UUID
 
 from appliance.db import statements
 from appliance.db.audit import Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
 from appliance.people import secret_token
-from appliance.people.by import ChangeContext
 from appliance.people.role import Scope
 from appliance.people.users import MAX_NAME, User, user_of
 
@@ -47,7 +47,7 @@ class NewTokenShown:
 
 
 async def add(
-    connection: Connection[Any], user: User, name: str, scopes: Collection[Scope], days: int, by: ChangeContext
+    connection: Connection[Any], user: User, name: str, scopes: Collection[Scope], days: int, context: ChangeContext
 ) -> str:
     """A new token; its secret, this one time. Raises Invalid; Conflict for a disabled user or too many tokens."""
     name = name.strip()
@@ -66,8 +66,8 @@ async def add(
         "tenant": user.tenant_id,
         "name": name,
         "scopes": sorted(scope.value for scope in scopes),
-        "now": by.now,
-        "expires_at": by.now + timedelta(days=days),
+        "now": context.now,
+        "expires_at": context.now + timedelta(days=days),
     }
     async with connection.transaction():
         if len(await list_of(connection, user.user_id)) >= MAX_A_USER:
@@ -75,7 +75,7 @@ async def add(
         cursor = await connection.execute(STATEMENTS["insert_token"], parameters)
         token_id = require(await cursor.fetchone(), "token just made")[0]
         after = {"name": name, "scopes": parameters["scopes"], "days": days, "user": user.email}
-        await record(connection, _entry(by, "add", token_id, user.tenant_id, None, after))
+        await record(connection, _entry(context, "add", token_id, user.tenant_id, None, after))
     return secret
 
 
@@ -85,12 +85,12 @@ async def list_of(connection: Connection[Any], user_id: UUID) -> list[Token]:
     return [_token(row) for row in await cursor.fetchall()]
 
 
-async def revoke(connection: Connection[Any], user_id: UUID, token_id: UUID, by: ChangeContext) -> None:
+async def revoke(connection: Connection[Any], user_id: UUID, token_id: UUID, context: ChangeContext) -> None:
     """End a token at once. Raises NotFound, for another user's token too."""
     async with connection.transaction():
         cursor = await connection.execute(STATEMENTS["revoke_token"], {"user": user_id, "token": token_id})
         name, tenant_id = require(await cursor.fetchone(), "such token")
-        await record(connection, _entry(by, "revoke", token_id, tenant_id, {"name": name}, None))
+        await record(connection, _entry(context, "revoke", token_id, tenant_id, {"name": name}, None))
 
 
 async def find(connection: Connection[Any], secret: str, now: datetime) -> NewTokenShown | None:
@@ -119,11 +119,11 @@ def _token(row: tuple[Any, ...]) -> Token:
 
 
 def _entry(
-    by: ChangeContext,
+    context: ChangeContext,
     verb: str,
     token_id: UUID,
     tenant_id: str | None,
     before: dict[str, Any] | None,
     after: dict[str, Any] | None,
 ) -> Entry:
-    return Entry(by.actor, f"token.{verb}", "token", str(token_id), tenant_id, before, after)
+    return Entry(context.actor, f"token.{verb}", "token", str(token_id), tenant_id, before, after)

@@ -12,11 +12,11 @@ from psycopg import errors
 
 from appliance.db import statements
 from appliance.db.audit import ActorKind, Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
 from appliance.people import links
-from appliance.people.by import ChangeContext
 from appliance.people.links import Purpose
 from appliance.people.role import Role, Theme
 
@@ -148,7 +148,7 @@ async def any_there(connection: Connection[Any]) -> bool:
     return bool(require(await cursor.fetchone(), "answer")[0])
 
 
-async def add(connection: Connection[Any], new: NewUser, by: ChangeContext) -> User:
+async def add(connection: Connection[Any], new: NewUser, context: ChangeContext) -> User:
     """Make a user who has no password yet. Raises Invalid; NotFound for the tenant; Conflict for one who is there."""
     email, name = email_of(new.email), name_of(new.name)
     if (new.role is Role.OPERATOR) is not (new.tenant_id is None):
@@ -161,7 +161,7 @@ async def add(connection: Connection[Any], new: NewUser, by: ChangeContext) -> U
             if row is None:
                 raise Conflict(f"{email} is a user already.")
             user = user_of(row)
-            await record(connection, entry(by, "add", user, None, {"email": email, "role": new.role}))
+            await record(connection, entry(context, "add", user, None, {"email": email, "role": new.role}))
     except (errors.ForeignKeyViolation, errors.InsufficientPrivilege):
         require(None, f"tenant {new.tenant_id}")
         raise
@@ -200,7 +200,7 @@ async def list_page(connection: Connection[Any], wanted: UserFilter, limit: int 
 
 
 async def set_role(
-    connection: Connection[Any], user_id: UUID, role: Role, by: ChangeContext, was: Role | None = None
+    connection: Connection[Any], user_id: UUID, role: Role, context: ChangeContext, was: Role | None = None
 ) -> User:
     """Give a user of a tenant another role there.
 
@@ -215,52 +215,52 @@ async def set_role(
             raise Conflict(f"The role of {user.email} was changed meanwhile; it is {user.role} now.")
         if user.role is role:
             return user
-        _not_oneself(user, by, "change your own role")
+        _not_oneself(user, context, "change your own role")
         await connection.execute(STATEMENTS["set_role"], {"user": user_id, "role": role.value})
-        await record(connection, entry(by, "set_role", user, {"role": user.role}, {"role": role}))
+        await record(connection, entry(context, "set_role", user, {"role": user.role}, {"role": role}))
         return await get(connection, user_id)
 
 
-async def disable(connection: Connection[Any], user_id: UUID, by: ChangeContext) -> User:
+async def disable(connection: Connection[Any], user_id: UUID, context: ChangeContext) -> User:
     """Shut a user out: sessions and links end, tokens stop working. Raises NotFound; Conflict for oneself.
 
     The last operator can be disabled only from the command line, where another one can be made.
     """
     async with connection.transaction():
         user = await _select(connection, "lock_user", user_id)
-        _not_oneself(user, by, "disable yourself")
+        _not_oneself(user, context, "disable yourself")
         if user.disabled_at is not None:
             return user
-        if user.role is Role.OPERATOR and by.actor.kind is not ActorKind.COMMAND:
+        if user.role is Role.OPERATOR and context.actor.kind is not ActorKind.COMMAND:
             cursor = await connection.execute(STATEMENTS["lock_operators"])
             if len(await cursor.fetchall()) < 2:
                 raise Conflict(f"{user.email} is the last operator; invite another one first.")
-        await connection.execute(STATEMENTS["set_disabled"], {"user": user_id, "at": by.now})
+        await connection.execute(STATEMENTS["set_disabled"], {"user": user_id, "at": context.now})
         await end_access(connection, user_id)
-        await record(connection, entry(by, "disable", user))
+        await record(connection, entry(context, "disable", user))
         return await get(connection, user_id)
 
 
-async def enable(connection: Connection[Any], user_id: UUID, by: ChangeContext) -> User:
+async def enable(connection: Connection[Any], user_id: UUID, context: ChangeContext) -> User:
     """Let a disabled user in again. Raises NotFound."""
     async with connection.transaction():
         user = await _select(connection, "lock_user", user_id)
         if user.disabled_at is None:
             return user
         await connection.execute(STATEMENTS["set_disabled"], {"user": user_id, "at": None})
-        await record(connection, entry(by, "enable", user))
+        await record(connection, entry(context, "enable", user))
         return await get(connection, user_id)
 
 
-async def invite(connection: Connection[Any], user_id: UUID, by: ChangeContext) -> str:
+async def invite(connection: Connection[Any], user_id: UUID, context: ChangeContext) -> str:
     """The secret of a link with which the user chooses a password; earlier ones are dead. Raises NotFound, Conflict."""
     async with connection.transaction():
         user = await _select(connection, "lock_user", user_id)
-        return await _password_link(connection, user, by, "invite")
+        return await _password_link(connection, user, context, "invite")
 
 
 async def reset(
-    connection: Connection[Any], user_id: UUID, by: ChangeContext, *, drop_second_factor: bool = False
+    connection: Connection[Any], user_id: UUID, context: ChangeContext, *, drop_second_factor: bool = False
 ) -> str:
     """End the user's sessions, and the secret of a link for a new password; the old one works until it is used.
 
@@ -268,15 +268,15 @@ async def reset(
     """
     async with connection.transaction():
         user = await _select(connection, "lock_user", user_id)
-        secret = await _password_link(connection, user, by, "reset")
+        secret = await _password_link(connection, user, context, "reset")
         if drop_second_factor and user.has_second_factor:
             await connection.execute(STATEMENTS["drop_second_factor"], {"user": user_id})
-            await record(connection, entry(by, "drop_second_factor", user))
+            await record(connection, entry(context, "drop_second_factor", user))
         await connection.execute(STATEMENTS["end_sessions"], {"user": user_id, "but": None})
     return secret
 
 
-async def set_profile(connection: Connection[Any], user_id: UUID, profile: Profile, by: ChangeContext) -> User:
+async def set_profile(connection: Connection[Any], user_id: UUID, profile: Profile, context: ChangeContext) -> User:
     """What the user says of themselves. Raises Invalid, NotFound."""
     name, zone = name_of(profile.name), zone_of(profile.time_zone or "")
     async with connection.transaction():
@@ -291,7 +291,13 @@ async def set_profile(connection: Connection[Any], user_id: UUID, profile: Profi
         require_rows(cursor.rowcount, f"user {user_id}")
         await record(
             connection,
-            entry(by, "set_profile", user, {key: before[key] for key in changed}, {key: after[key] for key in changed}),
+            entry(
+                context,
+                "set_profile",
+                user,
+                {key: before[key] for key in changed},
+                {key: after[key] for key in changed},
+            ),
         )
         return await get(connection, user_id)
 
@@ -316,25 +322,29 @@ async def end_access(connection: Connection[Any], user_id: UUID) -> None:
 
 
 def entry(
-    by: ChangeContext, verb: str, user: User, before: dict[str, Any] | None = None, after: dict[str, Any] | None = None
+    context: ChangeContext,
+    verb: str,
+    user: User,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
 ) -> Entry:
     """The audit row of a change of a user."""
-    return Entry(by.actor, f"user.{verb}", "user", str(user.user_id), user.tenant_id, before, after)
+    return Entry(context.actor, f"user.{verb}", "user", str(user.user_id), user.tenant_id, before, after)
 
 
-async def _password_link(connection: Connection[Any], user: User, by: ChangeContext, verb: str) -> str:
+async def _password_link(connection: Connection[Any], user: User, context: ChangeContext, verb: str) -> str:
     if user.disabled_at is not None:
         raise Conflict(f"{user.email} is disabled; enable them first.")
     await connection.execute(STATEMENTS["drop_links"], {"user": user.user_id})
     secret = await links.make(
-        connection, Purpose.PASSWORD, by.now + PASSWORD_LINK, user_id=user.user_id, tenant_id=user.tenant_id
+        connection, Purpose.PASSWORD, context.now + PASSWORD_LINK, user_id=user.user_id, tenant_id=user.tenant_id
     )
-    await record(connection, entry(by, verb, user, None, {"email": user.email}))
+    await record(connection, entry(context, verb, user, None, {"email": user.email}))
     return secret
 
 
-def _not_oneself(user: User, by: ChangeContext, what: str) -> None:
-    if by.user_id == user.user_id:
+def _not_oneself(user: User, context: ChangeContext, what: str) -> None:
+    if context.user_id == user.user_id:
         raise Conflict(f"You cannot {what}; somebody else can.")
 
 

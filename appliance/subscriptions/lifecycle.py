@@ -24,9 +24,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum, auto
 
-GRACE = timedelta(days=14)
-"""How long a MAIN works on after its term when the row has no ``grace_end``; the setting is ``grace_days``."""
-
 LAPSE = timedelta(days=90)
 """How long a subscription stays SUSPENDED after its grace before it is EXPIRED."""
 
@@ -112,13 +109,13 @@ def usable(status: Status) -> bool:
 
 
 def status_at(
-    subscription: Subscription, now: datetime, *, parent: Subscription | None = None, grace: timedelta = GRACE
+    subscription: Subscription, now: datetime, *, parent: Subscription | None = None, grace: timedelta
 ) -> Status:
     """What the subscription is worth at ``now``.
 
     ``parent`` is the MAIN of an ADDON, whose status is the ADDON's; without it the ADDON's own columns are read, which
-    every renewal keeps equal to the parent's. ``grace`` counts where the row has no ``grace_end``.
-    Raises ValueError for a parent that is not this subscription's.
+    every renewal keeps equal to the parent's. ``grace`` is the setting ``grace_days``; it counts where the row
+    has no ``grace_end``. Raises ValueError for a parent that is not this subscription's.
     """
     status = _by_time(_leader(subscription, parent), now, grace)
     held = subscription.hold_reason is not None or (parent is not None and parent.hold_reason is not None)
@@ -126,7 +123,7 @@ def status_at(
 
 
 def changes_at(
-    subscription: Subscription, now: datetime, *, parent: Subscription | None = None, grace: timedelta = GRACE
+    subscription: Subscription, now: datetime, *, parent: Subscription | None = None, grace: timedelta
 ) -> datetime | None:
     """The first instant after ``now`` at which ``status_at`` answers differently; None when it never will by itself.
 
@@ -142,7 +139,7 @@ def changes_at(
     return None
 
 
-def instant_of(mark: Mark, subscription: Subscription, *, grace: timedelta = GRACE) -> datetime:
+def instant_of(mark: Mark, subscription: Subscription, *, grace: timedelta) -> datetime:
     """When the subscription reaches ``mark``, by its own columns. Grace never ends before the term does."""
     if mark is Mark.TERM_END:
         return subscription.term_end
@@ -150,7 +147,7 @@ def instant_of(mark: Mark, subscription: Subscription, *, grace: timedelta = GRA
     return grace_end if mark is Mark.GRACE_END else grace_end + LAPSE
 
 
-def preferred(subscriptions: Iterable[Subscription], now: datetime, *, grace: timedelta = GRACE) -> Subscription | None:
+def preferred(subscriptions: Iterable[Subscription], now: datetime, *, grace: timedelta) -> Subscription | None:
     """Which of a tenant's subscriptions gives the next seat; None when none can.
 
     Usable now and with a free seat; MAIN first, then ADDON, TRIAL, TEMPORARY; among equals the oldest by

@@ -17,11 +17,12 @@ from psycopg import errors
 
 from appliance.db import statements
 from appliance.db.audit import Actor, ActorKind, Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
 from appliance.subscriptions import rows
-from appliance.subscriptions.lifecycle import GRACE, Status, Subscription, SubscriptionType, status_at
+from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType, status_at
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +66,7 @@ class Changes:
 
 
 async def add(
-    connection: Connection[Any], new: NewSubscription, *, actor: Actor, now: datetime, grace: timedelta = GRACE
+    connection: Connection[Any], new: NewSubscription, context: ChangeContext, *, grace: timedelta
 ) -> Subscription:
     """Sell a subscription that starts now.
 
@@ -82,13 +83,13 @@ async def add(
         _check_limit(new.device_limit)
         if parent is None and new.term <= timedelta(0):
             raise Conflict("A term has at least one day.")
-        end = now + new.term if parent is None else parent.term_end
-        if end <= now:
+        end = context.now + new.term if parent is None else parent.term_end
+        if end <= context.now:
             raise Conflict(f"{new.parent_subscription_id or 'The MAIN'} has ended; renew it first, then add to it.")
-        cursor = await _insert(connection, new, parent, now, end, grace)
+        cursor = await _insert(connection, new, parent, context.now, end, grace)
         made = rows.subscription(require(await cursor.fetchone(), "subscription just made"))
-        await _note(connection, "add", actor, None, made)
-        await _note_term(connection, actor, made, now)
+        await _note(connection, "add", context.actor, None, made)
+        await _note_term(connection, context.actor, made, context.now)
     return made
 
 
@@ -104,7 +105,7 @@ async def list_page(
     limit: int,
     after: tuple[str, str] | None,
     now: datetime,
-    grace: timedelta = GRACE,
+    grace: timedelta,
 ) -> list[Subscription]:
     """At most ``limit`` subscriptions by tenant and id, behind the place ``after``, each as it is worth at ``now``."""
     page = await rows.select_page(connection, tenant_id, limit=limit, after=after)
@@ -114,7 +115,7 @@ async def list_page(
     return [row for row in as_of(known, now, grace) if (row.tenant_id, row.subscription_id) in wanted]
 
 
-def as_of(subscriptions: Sequence[Subscription], now: datetime, grace: timedelta = GRACE) -> list[Subscription]:
+def as_of(subscriptions: Sequence[Subscription], now: datetime, grace: timedelta) -> list[Subscription]:
     """The same with the status that holds at ``now``. Hand in all of a tenant: an ADDON is judged by its parent."""
     return [replace(row, status=status) for row, status in _statuses(subscriptions, now, grace)]
 
@@ -136,10 +137,9 @@ async def change(
     tenant_id: str,
     subscription_id: str,
     changes: Changes,
+    context: ChangeContext,
     *,
-    actor: Actor,
-    now: datetime,
-    grace: timedelta = GRACE,
+    grace: timedelta,
     version: str | None = None,
 ) -> Subscription:
     """Change a subscription, its ADDONs following; the row afterwards.
@@ -149,7 +149,7 @@ async def change(
     it since it was of this ``version``.
     """
     _check_texts(hold_reason=changes.hold_reason, plan_id=changes.plan_id, description=changes.description)
-    if changes.term_end is not None and changes.term_end > now + MOST_TERM:
+    if changes.term_end is not None and changes.term_end > context.now + MOST_TERM:
         raise Invalid(f"A term ends at most {MOST_TERM.days} days from now.", "term_end")
     async with connection.transaction():
         before = await rows.lock(connection, [tenant_id])
@@ -157,13 +157,13 @@ async def change(
         if version not in (None, version_of(row)):
             raise Conflict(f"Somebody has changed {subscription_id} meanwhile; load the page again.")
         wanted = _changed(row, changes)
-        after = _with_addons(before, wanted, now, grace)
+        after = _with_addons(before, wanted, context.now, grace)
         for old, new in zip(before, after, strict=True):
             if new != old:
                 await _update(connection, new)
-                await _note(connection, _event(old, new), actor, old, new)
+                await _note(connection, _event(old, new), context.actor, old, new)
                 if (old.term_end, old.device_limit, old.plan_id) != (new.term_end, new.device_limit, new.plan_id):
-                    await _note_term(connection, actor, new, new.term_start)
+                    await _note_term(connection, context.actor, new, new.term_start)
     return _pick(after, subscription_id)
 
 
@@ -173,7 +173,7 @@ def version_of(row: Subscription) -> str:
     return hashlib.sha256(_encode(sold)).hexdigest()[:16]
 
 
-async def record_statuses(connection: Connection[Any], *, now: datetime, grace: timedelta = GRACE) -> int:
+async def record_statuses(connection: Connection[Any], *, now: datetime, grace: timedelta) -> int:
     """Bring the ``status`` column up to ``now``; how many rows were behind.
 
     Nothing depends on it: whoever serves asks ``status_at``. One transaction a tenant, so that nobody waits long.

@@ -31,13 +31,12 @@ from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.devices.credentials.credential import IssuedSecrets, Rotation
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
-from appliance.devices.seats.changes import ChangeContext
 from appliance.devices.seats.imports import import_many
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import ConnectError
 from tests.support.busy import within
 from tests.support.postgres_server import Database, ground
-from tests.support.tenants import ALICE, BY, NOW, TENANT, ingest, sell
+from tests.support.tenants import BY, GRACE, NOW, TENANT, ingest, issue_tenant, sell
 
 SUBSCRIPTION = "tenant/+/device/+/+"
 SOON = 0.05
@@ -105,7 +104,7 @@ class World:
     async def add(self, device_id: str) -> IssuedSecrets:
         """A device with a credential that the broker knows."""
         async with self.connection.transaction():
-            await changes.create(self.connection, TENANT, NewDevice(device_id), BY)
+            await changes.create(self.connection, TENANT, NewDevice(device_id), BY, grace=GRACE)
             issued = await credentials.create(self.connection, TENANT, device_id, BY)
             change = await broker_sync.this_change(self.connection)
         assert await broker_sync.wait(self.connection, change) is SyncStatus.APPLIED
@@ -132,7 +131,7 @@ async def world(
     async with contextlib.AsyncExitStack() as stack:
         data = stack.enter_context(open_data_dir(folder / "data"))
         connection = await stack.enter_async_context(ingest(database))
-        await tenants.add(connection, TENANT, ALICE)
+        await issue_tenant(connection)
         await sell(connection, seats_sold)
         conninfo = database.conninfo("appliance_ingest")
         pool = await stack.enter_async_context(open_pool(conninfo, name="users", max_size=2))
@@ -189,10 +188,9 @@ async def test_a_staged_password_takes_over_at_the_switch(database: Database, fo
 async def test_a_switch_that_is_due_happens_by_itself(database: Database, folder: Path) -> None:
     async with world(database, folder) as there:
         old = await there.add("d1")
-        soon = ChangeContext(BY.actor, NOW)
         wall = SystemClock().wall()
         at = NOW + timedelta(seconds=wall - NOW.timestamp() + 1)  # beyond the pass that the rotation itself causes
-        await credentials.rotate(there.connection, TENANT, "d1", soon, Rotation(at))
+        await credentials.rotate(there.connection, TENANT, "d1", BY, Rotation(at))
         async with there.device(old) as device:
             with trio.fail_after(60):
                 await device.disconnected()
@@ -205,7 +203,7 @@ async def test_many_changes_make_few_reloads(database: Database, folder: Path) -
         last = ""
         for number in range(200):
             async with there.connection.transaction():
-                await changes.create(there.connection, TENANT, NewDevice(f"d{number}"), BY)
+                await changes.create(there.connection, TENANT, NewDevice(f"d{number}"), BY, grace=GRACE)
                 await credentials.create(there.connection, TENANT, f"d{number}", BY)
                 last = await broker_sync.this_change(there.connection)
         await there.arrived(last)
@@ -217,7 +215,7 @@ async def test_the_claim_user_comes_and_goes(database: Database, folder: Path) -
 
         async def rotated() -> IssuedSecrets:
             async with there.connection.transaction():
-                claim = await tenants.rotate_claim(there.connection, TENANT, ALICE)
+                claim = await tenants.rotate_claim(there.connection, TENANT, BY)
                 change = await broker_sync.this_change(there.connection)
             await there.arrived(change)
             return IssuedSecrets(TENANT, "", claim.claim_username, claim.claim_password, "")
@@ -227,7 +225,7 @@ async def test_the_claim_user_comes_and_goes(database: Database, folder: Path) -
         second = await rotated()
         assert [await let_in(there.device(claim)) for claim in (first, second)] == [False, True]
         async with there.connection.transaction():
-            await tenants.set_claim(there.connection, TENANT, ALICE, enabled=False)
+            await tenants.set_claim(there.connection, TENANT, BY, enabled=False)
             change = await broker_sync.this_change(there.connection)
         await there.arrived(change)
         assert not await let_in(there.device(second))
@@ -240,7 +238,7 @@ async def test_nothing_is_reloaded_while_the_session_is_away(database: Database,
         client, there.session.client = there.session.client, None
         before, passwords = there.mosquitto.reloads, folder / "data" / "mosquitto" / "passwd"
         text = passwords.read_text()
-        await tenants.rotate_claim(there.connection, TENANT, ALICE)
+        await tenants.rotate_claim(there.connection, TENANT, BY)
         with trio.fail_after(60):
             while passwords.read_text() == text:
                 await trio.sleep(0.01)
@@ -258,7 +256,7 @@ async def test_after_the_broker_died_its_successor_knows_every_change(database: 
         pid = there.mosquitto.status.pid
         assert pid is not None
         async with there.connection.transaction():
-            await changes.create(there.connection, TENANT, NewDevice("d1"), BY)
+            await changes.create(there.connection, TENANT, NewDevice("d1"), BY, grace=GRACE)
             issued = await credentials.create(there.connection, TENANT, "d1", BY)
             change = await broker_sync.this_change(there.connection)
             os.kill(pid, signal.SIGKILL)
@@ -277,7 +275,7 @@ async def test_changes_of_a_time_without_a_connection_are_caught_up(database: Da
             pid = hand.info.backend_pid
             await superuser.execute(f"{end} AND pid <> {pid}".encode(), [database.name])
             async with hand.transaction():
-                await changes.create(hand, TENANT, NewDevice("d1"), BY)
+                await changes.create(hand, TENANT, NewDevice("d1"), BY, grace=GRACE)
                 issued = await credentials.create(hand, TENANT, "d1", BY)
             with trio.fail_after(60):
                 while not await let_in(there.device(issued)):
@@ -303,7 +301,7 @@ async def test_ten_thousand_users_change_and_hundreds_connected_hardly_notice(
     users, connected, rounds = 10_000, 200, 3
     async with world(database, folder, seats_sold=users + rounds, min_interval=MIN_RELOAD_SECONDS) as there:
         new = [NewDevice(f"d{number:05}") for number in range(users)]
-        await import_many(there.connection, TENANT, new, BY)
+        await import_many(there.connection, TENANT, new, BY, grace=GRACE)
         async with there.connection.transaction():
             issued = await credentials.create_many(there.connection, TENANT, [one.device_id for one in new], BY)
             change = await broker_sync.this_change(there.connection)

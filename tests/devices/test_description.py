@@ -7,7 +7,7 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.errors import Conflict, Invalid, NotFound
 from tests.support.postgres_server import Database
-from tests.support.tenants import BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
+from tests.support.tenants import BY, GRACE, TENANT, add_tenant, customer, ingest, rows, sell
 
 STATED = "SELECT name, place, tags, site_id, interval_seconds FROM device_registry WHERE device_id = 'd'"
 AUDIT = "SELECT action, before, after FROM audit_log WHERE object_id = 'd' AND action <> 'device.create' ORDER BY id"
@@ -17,7 +17,9 @@ async def prepare(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)
         await sell(connection, 5)
-        await changes.create(connection, TENANT, NewDevice("d", name="One", site_id="roof", tags=("a",)), BY)
+        await changes.create(
+            connection, TENANT, NewDevice("d", name="One", site_id="roof", tags=("a",)), BY, grace=GRACE
+        )
 
 
 async def test_a_description_replaces_all_of_the_one_before(database: Database) -> None:
@@ -112,7 +114,7 @@ async def test_what_is_deleted_or_anothers_is_not_there(database: Database) -> N
     await prepare(database)
     async with ingest(database) as connection:
         await add_tenant(connection, "rival")
-        await changes.delete(connection, TENANT, "d", changes.ChangeContext(BY.actor, NOW), keep_history=True)
+        await changes.delete(connection, TENANT, "d", BY, keep_history=True)
         for device in ("d", "none"):
             with pytest.raises(NotFound):
                 await describe(connection, TENANT, device, Description("x"), BY)

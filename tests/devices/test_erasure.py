@@ -13,7 +13,7 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.errors import Conflict
 from tests.support.postgres_server import Database
-from tests.support.tenants import BY, INGEST, TENANT, add_tenant, ingest, rows, sell
+from tests.support.tenants import BY, GRACE, INGEST, TENANT, add_tenant, ingest, rows, sell
 
 
 async def read(connection: Connection[Any], device: str, count: int) -> None:
@@ -35,13 +35,13 @@ async def test_a_device_deleted_with_its_history_loses_it_in_slices_and_keeps_it
         await add_tenant(connection)
         await sell(connection, 5)
         for name in ("gone", "kept", "alive"):
-            await changes.create(connection, TENANT, NewDevice(name, name="A name"), BY)
+            await changes.create(connection, TENANT, NewDevice(name, name="A name"), BY, grace=GRACE)
             await read(connection, name, 120)
             await connection.execute("INSERT INTO device_state (tenant_id, device_id) VALUES (%s, %s)", [TENANT, name])
         await changes.delete(connection, TENANT, "gone", BY, keep_history=False)
         await changes.delete(connection, TENANT, "kept", BY, keep_history=True)
         with pytest.raises(Conflict, match="still being erased"):
-            await changes.create(connection, TENANT, NewDevice("gone"), BY)
+            await changes.create(connection, TENANT, NewDevice("gone"), BY, grace=GRACE)
         async with open_pool(database.conninfo(INGEST), name="ingest", max_size=1) as pool:
             assert await erasure.erase_marked(pool) == 120
             assert await erasure.erase_marked(pool) == 0
@@ -50,14 +50,14 @@ async def test_a_device_deleted_with_its_history_loses_it_in_slices_and_keeps_it
         assert await rows(connection, "SELECT device_id FROM device_state ORDER BY 1") == [("alive",), ("kept",)]
         tombstone = await rows(connection, "SELECT status, name FROM device_registry WHERE device_id = 'gone'")
         assert tombstone == [("DECOMMISSIONED", None)]
-        await changes.create(connection, TENANT, NewDevice("gone"), BY)
+        await changes.create(connection, TENANT, NewDevice("gone"), BY, grace=GRACE)
 
 
 async def test_only_a_marked_device_can_lose_readings(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)
         await sell(connection, 5)
-        await changes.create(connection, TENANT, NewDevice("alive"), BY)
+        await changes.create(connection, TENANT, NewDevice("alive"), BY, grace=GRACE)
         await read(connection, "alive", 5)
         assert await rows(connection, "SELECT erase_history(%s, 'alive', 10)", TENANT) == [(0,)]
         assert await rows(connection, "SELECT count(*) FROM telemetry") == [(5,)]

@@ -14,7 +14,7 @@ from appliance.devices.live.presence import Presence
 from appliance.devices.seats import changes
 from appliance.errors import NotFound
 from tests.support.postgres_server import Database
-from tests.support.tenants import BY, NOW, TENANT, add_tenant, announce, customer, ingest, rows, sell
+from tests.support.tenants import BY, GRACE, NOW, TENANT, add_tenant, announce, customer, ingest, rows, sell
 
 
 async def prepare(connection: Connection[Any], *devices: NewDevice, tenant: str = TENANT) -> str:
@@ -22,7 +22,7 @@ async def prepare(connection: Connection[Any], *devices: NewDevice, tenant: str 
     await add_tenant(connection, tenant)
     sold = await sell(connection, 100, tenant_id=tenant)
     for new in devices:
-        await changes.create(connection, tenant, new, BY)
+        await changes.create(connection, tenant, new, BY, grace=GRACE)
     return sold.subscription_id
 
 

@@ -8,7 +8,7 @@ from appliance.devices.seats import changes
 from appliance.devices.sites import Site
 from appliance.errors import Conflict, Invalid, NotFound
 from tests.support.postgres_server import Database
-from tests.support.tenants import BY, TENANT, add_tenant, customer, ingest, rows, sell
+from tests.support.tenants import BY, GRACE, TENANT, add_tenant, customer, ingest, rows, sell
 
 AUDIT = "SELECT action, object_id, before, after FROM audit_log WHERE object_type = 'site' ORDER BY id"
 
@@ -18,7 +18,7 @@ async def test_a_site_is_there_at_its_first_mention_in_the_zone_of_its_tenant(da
         await add_tenant(connection)
         await connection.execute("UPDATE tenants SET time_zone = 'Europe/Oslo'")
         await sell(connection, 2)
-        await changes.create(connection, TENANT, NewDevice("d", site_id="roof"), BY)
+        await changes.create(connection, TENANT, NewDevice("d", site_id="roof"), BY, grace=GRACE)
         placed = await sites.get(connection, TENANT, "roof")
         assert (placed.site, placed.zone, placed.devices) == (Site("roof"), "Europe/Oslo", 1)
         assert placed.site.title == "roof"
@@ -42,7 +42,7 @@ async def test_a_site_where_devices_stand_stays(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)
         await sell(connection, 2)
-        await changes.create(connection, TENANT, NewDevice("d", site_id="roof"), BY)
+        await changes.create(connection, TENANT, NewDevice("d", site_id="roof"), BY, grace=GRACE)
         with pytest.raises(Conflict, match="1 device stands at site roof"):
             await sites.delete(connection, TENANT, "roof", BY)
         await changes.delete(connection, TENANT, "d", BY, keep_history=True)

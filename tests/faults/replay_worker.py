@@ -9,16 +9,15 @@ from appliance.config import Ingest, Retention
 from appliance.db.pool import open_pool
 from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
-from appliance.devices.registry.provisioning import Provisioner
 from appliance.ingest.quarantine.replayer import Replayer
-from appliance.subscriptions.lifecycle import GRACE
+from tests.support.tenants import GRACE, provisioner_of
 
 
 async def work(conninfo: str) -> None:
     """As the supervisor does it."""
     clock, states = SystemClock(), StateBook(10_000)
     async with open_pool(conninfo, name="replay", min_size=2, max_size=4) as pool, trio.open_nursery() as nursery:
-        provisioner = Provisioner(pool)
+        provisioner = provisioner_of(pool)
         await nursery.start(provisioner.run)
         registry = Registry(pool, states, provisioner, clock, capacity=10_000, refusal_ttl=5.0, grace=GRACE)
         hand = Replayer(pool, "one", registry, states, clock, Ingest(), Retention(), lambda: 0)

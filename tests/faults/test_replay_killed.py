@@ -22,7 +22,7 @@ from tests.support.accounting import look as check
 from tests.support.pipeline import TENANT, books, furnish, look, open_ingest, telemetry
 from tests.support.postgres_server import Database
 from tests.support.project import ROOT
-from tests.support.tenants import ALICE, ingest
+from tests.support.tenants import BY, ingest
 
 MESSAGES, DEVICES = soak.times(3200), 40
 KILLS = soak.times(4)
@@ -51,7 +51,7 @@ async def ask(database: Database) -> None:
     """Raise the limit, and have all of it replayed."""
     look(database, "UPDATE subscriptions SET device_limit = %s RETURNING 1", DEVICES + 1)
     async with ingest(database) as connection:
-        await replays.request_replay(connection, Selection(tenant_id=TENANT), actor=ALICE)
+        await replays.request_replay(connection, Selection(tenant_id=TENANT), BY)
 
 
 def progress(database: Database) -> tuple[int, bool]:

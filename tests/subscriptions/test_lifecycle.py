@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.subscriptions.lifecycle import (
-    GRACE,
     LAPSE,
     TRANSITIONS,
     Mark,
@@ -23,6 +22,7 @@ from appliance.subscriptions.lifecycle import (
     status_at,
     usable,
 )
+from tests.support.tenants import GRACE
 
 TERM_START = datetime(2026, 1, 1, tzinfo=UTC)
 TERM_END = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -89,9 +89,9 @@ def rows(draw: st.DrawFn) -> Subscription:
     ],
 )
 def test_a_phase_ends_exactly_at_its_mark(row: Subscription, instant: datetime, before: Status, after: Status) -> None:
-    assert status_at(row, instant - TICK) is before
-    assert status_at(row, instant) is after
-    assert changes_at(row, instant - TICK) == instant
+    assert status_at(row, instant - TICK, grace=GRACE) is before
+    assert status_at(row, instant, grace=GRACE) is after
+    assert changes_at(row, instant - TICK, grace=GRACE) == instant
 
 
 def test_the_lengths_are_those_people_were_told() -> None:
@@ -101,23 +101,23 @@ def test_the_lengths_are_those_people_were_told() -> None:
 
 def test_the_instant_counts_and_not_the_zone_it_is_written_in() -> None:
     tokyo = timezone(timedelta(hours=9))
-    assert status_at(MAIN, TERM_END.astimezone(tokyo)) is Status.GRACE
-    assert status_at(replace(MAIN, term_end=TERM_END.astimezone(tokyo)), TERM_END - TICK) is Status.ACTIVE
+    assert status_at(MAIN, TERM_END.astimezone(tokyo), grace=GRACE) is Status.GRACE
+    assert status_at(replace(MAIN, term_end=TERM_END.astimezone(tokyo)), TERM_END - TICK, grace=GRACE) is Status.ACTIVE
 
 
 def test_grace_end_of_the_row_wins_over_the_setting() -> None:
     chosen = TERM_END + timedelta(days=3)
     row = replace(MAIN, grace_end=chosen)
-    assert status_at(row, chosen - TICK) is Status.GRACE
-    assert status_at(row, chosen) is Status.SUSPENDED
-    assert changes_at(row, chosen) == chosen + LAPSE
+    assert status_at(row, chosen - TICK, grace=GRACE) is Status.GRACE
+    assert status_at(row, chosen, grace=GRACE) is Status.SUSPENDED
+    assert changes_at(row, chosen, grace=GRACE) == chosen + LAPSE
     assert status_at(MAIN, chosen, grace=timedelta(days=3)) is Status.SUSPENDED
 
 
 def test_a_grace_end_left_over_from_before_never_shortens_the_paid_term() -> None:
     row = replace(MAIN, grace_end=TERM_START)
-    assert status_at(row, TERM_END - TICK) is Status.ACTIVE
-    assert status_at(row, TERM_END) is Status.SUSPENDED
+    assert status_at(row, TERM_END - TICK, grace=GRACE) is Status.ACTIVE
+    assert status_at(row, TERM_END, grace=GRACE) is Status.SUSPENDED
 
 
 def test_no_grace_at_all_goes_straight_to_suspended() -> None:
@@ -128,36 +128,36 @@ def test_no_grace_at_all_goes_straight_to_suspended() -> None:
 @pytest.mark.parametrize("row", [MAIN, TRIAL, TEMPORARY, ADDON])
 def test_a_renewal_ahead_of_time_does_not_interrupt_service(row: Subscription) -> None:
     renewed = replace(row, term_start=TERM_END, term_end=TERM_END + timedelta(days=365))
-    assert usable(status_at(renewed, TERM_END - timedelta(days=20)))
+    assert usable(status_at(renewed, TERM_END - timedelta(days=20), grace=GRACE))
 
 
 @pytest.mark.parametrize("row", [MAIN, TRIAL, TEMPORARY, ADDON])
 def test_a_hold_suspends_at_once_and_what_is_expired_stays_expired(row: Subscription) -> None:
     held = replace(row, hold_reason="fraud check")
-    assert status_at(held, TERM_START) is Status.SUSPENDED
-    expired = changes_at(held, TERM_START)
+    assert status_at(held, TERM_START, grace=GRACE) is Status.SUSPENDED
+    expired = changes_at(held, TERM_START, grace=GRACE)
     assert expired is not None
-    assert status_at(held, expired - TICK) is Status.SUSPENDED
-    assert status_at(held, expired) is status_at(row, expired) is Status.EXPIRED
-    assert changes_at(held, expired) is None
+    assert status_at(held, expired - TICK, grace=GRACE) is Status.SUSPENDED
+    assert status_at(held, expired, grace=GRACE) is status_at(row, expired, grace=GRACE) is Status.EXPIRED
+    assert changes_at(held, expired, grace=GRACE) is None
 
 
 def test_an_addon_follows_its_main() -> None:
     for main in (MAIN, replace(MAIN, term_end=TERM_START), replace(MAIN, hold_reason="x"), TRIAL):
         addon = replace(ADDON, parent_subscription_id=main.subscription_id)
-        assert status_at(addon, TERM_START, parent=main) is status_at(main, TERM_START)
-        assert changes_at(addon, TERM_START, parent=main) == changes_at(main, TERM_START)
+        assert status_at(addon, TERM_START, parent=main, grace=GRACE) is status_at(main, TERM_START, grace=GRACE)
+        assert changes_at(addon, TERM_START, parent=main, grace=GRACE) == changes_at(main, TERM_START, grace=GRACE)
 
 
 def test_an_addon_can_be_held_by_itself() -> None:
-    assert status_at(replace(ADDON, hold_reason="x"), TERM_START, parent=MAIN) is Status.SUSPENDED
-    assert status_at(MAIN, TERM_START) is Status.ACTIVE
+    assert status_at(replace(ADDON, hold_reason="x"), TERM_START, parent=MAIN, grace=GRACE) is Status.SUSPENDED
+    assert status_at(MAIN, TERM_START, grace=GRACE) is Status.ACTIVE
 
 
 @pytest.mark.parametrize("ask", [status_at, changes_at])
 def test_a_stranger_is_no_parent(ask: Callable[..., object]) -> None:
     with pytest.raises(ValueError, match="is not the parent"):
-        ask(ADDON, TERM_START, parent=TRIAL)
+        ask(ADDON, TERM_START, parent=TRIAL, grace=GRACE)
 
 
 def test_usable_are_trial_active_and_grace() -> None:
@@ -240,7 +240,7 @@ def test_seats_go_main_first_then_addon_trial_temporary_oldest_first() -> None:
     waiting = [TEMPORARY, TRIAL, ADDON, MAIN, twin, older]
     given_out = []
     while waiting:
-        chosen = preferred(waiting, TERM_START)
+        chosen = preferred(waiting, TERM_START, grace=GRACE)
         assert chosen is not None
         given_out.append(chosen)
         waiting = [row for row in waiting if row != chosen]
@@ -249,22 +249,22 @@ def test_seats_go_main_first_then_addon_trial_temporary_oldest_first() -> None:
 
 def test_a_full_or_lapsed_subscription_gives_no_seat() -> None:
     full = replace(MAIN, active_device_count=MAIN.device_limit)
-    assert preferred([full], TERM_START) is None
-    assert preferred([MAIN], GRACE_END - TICK) == MAIN
-    assert preferred([MAIN], GRACE_END) is None
-    assert preferred([], TERM_START) is None
+    assert preferred([full], TERM_START, grace=GRACE) is None
+    assert preferred([MAIN], GRACE_END - TICK, grace=GRACE) == MAIN
+    assert preferred([MAIN], GRACE_END, grace=GRACE) is None
+    assert preferred([], TERM_START, grace=GRACE) is None
 
 
 def test_an_addon_gives_no_seat_once_its_main_is_held_or_over() -> None:
     full = replace(MAIN, active_device_count=MAIN.device_limit)
     for broken in (replace(full, hold_reason="x"), replace(full, term_end=TERM_START - GRACE)):
-        assert preferred([broken, ADDON], TERM_START) is None
-    assert preferred([full, ADDON], TERM_START) == ADDON
+        assert preferred([broken, ADDON], TERM_START, grace=GRACE) is None
+    assert preferred([full, ADDON], TERM_START, grace=GRACE) == ADDON
 
 
 def test_every_pair_of_hold_and_phase_is_one_of_the_five() -> None:
     for row, hold, now in product(
         (MAIN, TRIAL, TEMPORARY, ADDON), (None, "x"), (TERM_START, TERM_END, GRACE_END, LAPSE_END)
     ):
-        status = status_at(replace(row, hold_reason=hold), now)
+        status = status_at(replace(row, hold_reason=hold), now, grace=GRACE)
         assert hold is None or status in {Status.SUSPENDED, Status.EXPIRED}

@@ -13,7 +13,7 @@ from appliance.errors import Conflict, Invalid, NotFound
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
 from tests.support.postgres_server import Database
-from tests.support.tenants import ALICE, BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
+from tests.support.tenants import ALICE, BY, GRACE, NOW, TENANT, add_tenant, customer, ingest, rows, sell
 
 DAY = timedelta(days=1)
 
@@ -22,7 +22,7 @@ async def test_a_sold_subscription_is_there_with_its_term_and_audit_rows(databas
     async with ingest(database) as connection:
         await add_tenant(connection)
         new = store.NewSubscription(TENANT, SubscriptionType.MAIN, 10, 30 * DAY, plan_id="basic", description="Hall 3")
-        made = await store.add(connection, new, actor=ALICE, now=NOW)
+        made = await store.add(connection, new, BY, grace=GRACE)
         assert re.fullmatch(r"SUB-\d{8}-\d{5}", made.subscription_id)
         assert made == Subscription(
             made.subscription_id,
@@ -88,16 +88,14 @@ async def test_an_addon_follows_its_main(database: Database) -> None:
         assert (addon.parent_subscription_id, addon.term_end) == (main.subscription_id, main.term_end)
         own_end = store.Changes(term_end=NOW + 60 * DAY)
         with pytest.raises(Conflict, match="it ends with"):
-            await store.change(connection, TENANT, addon.subscription_id, own_end, actor=ALICE, now=NOW)
-        await store.change(connection, TENANT, main.subscription_id, own_end, actor=ALICE, now=NOW)
+            await store.change(connection, TENANT, addon.subscription_id, own_end, BY, grace=GRACE)
+        await store.change(connection, TENANT, main.subscription_id, own_end, BY, grace=GRACE)
         assert (await store.get(connection, TENANT, addon.subscription_id)).term_end == NOW + 60 * DAY
         hold = store.Changes(hold_reason="unpaid")
-        await store.change(connection, TENANT, main.subscription_id, hold, actor=ALICE, now=NOW)
+        await store.change(connection, TENANT, main.subscription_id, hold, BY, grace=GRACE)
         recorded = [(row.status, row.hold_reason) for row in await store.list_all(connection, TENANT)]
         assert recorded == [(Status.SUSPENDED, "unpaid"), (Status.SUSPENDED, None)]
-        await store.change(
-            connection, TENANT, main.subscription_id, store.Changes(hold_reason=""), actor=ALICE, now=NOW
-        )
+        await store.change(connection, TENANT, main.subscription_id, store.Changes(hold_reason=""), BY, grace=GRACE)
         assert {row.status for row in await store.list_all(connection, TENANT)} == {Status.ACTIVE}
         events = await rows(
             connection, "SELECT event_type FROM subscription_audit WHERE subscription_id = %s ORDER BY event_id",
@@ -111,11 +109,9 @@ async def test_a_limit_is_never_set_below_the_seats_in_use(database: Database) -
         await add_tenant(connection)
         main = await sell(connection, 5)
         for name in "abc":
-            await seats.create(connection, TENANT, NewDevice(name), BY)
+            await seats.create(connection, TENANT, NewDevice(name), BY, grace=GRACE)
         with pytest.raises(Conflict, match="deactivate 1 of them"):
-            await store.change(
-                connection, TENANT, main.subscription_id, store.Changes(device_limit=2), actor=ALICE, now=NOW
-            )
+            await store.change(connection, TENANT, main.subscription_id, store.Changes(device_limit=2), BY, grace=GRACE)
         for impossible in (0, -1, 2**31):
             with pytest.raises(Conflict):
                 await store.change(
@@ -123,11 +119,11 @@ async def test_a_limit_is_never_set_below_the_seats_in_use(database: Database) -
                     TENANT,
                     main.subscription_id,
                     store.Changes(device_limit=impossible),
-                    actor=ALICE,
-                    now=NOW,
+                    BY,
+                    grace=GRACE,
                 )
         changed = await store.change(
-            connection, TENANT, main.subscription_id, store.Changes(device_limit=3), actor=ALICE, now=NOW
+            connection, TENANT, main.subscription_id, store.Changes(device_limit=3), BY, grace=GRACE
         )
         assert (changed.device_limit, changed.active_device_count) == (3, 3)
         terms = await rows(connection, "SELECT device_limit FROM subscription_terms ORDER BY term_id")
@@ -145,7 +141,7 @@ async def test_what_is_not_there_or_is_another_tenants_is_not_found(database: Da
             with pytest.raises(NotFound):
                 await store.get(connection, TENANT, identity)
             with pytest.raises(NotFound):
-                await store.change(connection, TENANT, identity, store.Changes(device_limit=9), actor=ALICE, now=NOW)
+                await store.change(connection, TENANT, identity, store.Changes(device_limit=9), BY, grace=GRACE)
         with pytest.raises(NotFound):
             await store.tenant_of(connection, "SUB-19700101-00001")
     async with customer(database, TENANT) as connection:
@@ -164,13 +160,11 @@ async def test_nothing_is_sold_that_makes_no_sense(database: Database) -> None:
             store.NewSubscription(TENANT, SubscriptionType.TRIAL, 1, DAY, main.subscription_id),
         ):
             with pytest.raises(Conflict):
-                await store.add(connection, wrong, actor=ALICE, now=NOW)
+                await store.add(connection, wrong, BY, grace=GRACE)
         with pytest.raises(Conflict, match="has ended"):
             await sell(connection, 1, SubscriptionType.ADDON, now=NOW + 2 * DAY)
         with pytest.raises(Conflict, match="after it starts"):
-            await store.change(
-                connection, TENANT, main.subscription_id, store.Changes(term_end=NOW), actor=ALICE, now=NOW
-            )
+            await store.change(connection, TENANT, main.subscription_id, store.Changes(term_end=NOW), BY, grace=GRACE)
         assert len(await store.list_all(connection)) == 1
 
 
@@ -182,7 +176,7 @@ async def test_the_recorded_status_catches_up_and_stays_quiet_when_it_is_right(d
         await sell(connection, 1, SubscriptionType.TRIAL, term=5 * DAY)
         seen = []
         for day in (4, 5, 10, 24, 114, 115):
-            written = await store.record_statuses(connection, now=NOW + day * DAY)
+            written = await store.record_statuses(connection, now=NOW + day * DAY, grace=GRACE)
             seen.append((written, [str(row.status) for row in await store.list_all(connection)]))
         assert seen == [
             (0, ["ACTIVE", "ACTIVE", "TRIAL"]),
@@ -220,19 +214,19 @@ async def test_a_page_tells_what_each_is_worth_now_whatever_page_its_main_is_on(
             for kind in (SubscriptionType.MAIN, SubscriptionType.ADDON, SubscriptionType.TRIAL)
         ]
         hold = store.Changes(hold_reason="unpaid")
-        await store.change(connection, TENANT, main.subscription_id, hold, actor=ALICE, now=NOW)
+        await store.change(connection, TENANT, main.subscription_id, hold, BY, grace=GRACE)
         later, seen, after = NOW + 31 * DAY, list[Subscription](), None
         for _ in range(3):
-            (row,) = await store.list_page(connection, None, limit=1, after=after, now=later)
+            (row,) = await store.list_page(connection, None, limit=1, after=after, now=later, grace=GRACE)
             seen.append(row)
             after = (row.tenant_id, row.subscription_id)
-        assert await store.list_page(connection, None, limit=1, after=after, now=later) == []
+        assert await store.list_page(connection, None, limit=1, after=after, now=later, grace=GRACE) == []
         assert [(row.subscription_id, row.status) for row in seen] == [
             (main.subscription_id, Status.SUSPENDED),
             (addon.subscription_id, Status.SUSPENDED),
             (trial.subscription_id, Status.EXPIRED),
         ]
-        assert await store.list_page(connection, "nobody", limit=9, after=None, now=later) == []
+        assert await store.list_page(connection, "nobody", limit=9, after=None, now=later, grace=GRACE) == []
 
 
 async def test_a_change_of_what_somebody_has_changed_is_refused_and_seats_taken_are_no_change(
@@ -242,12 +236,12 @@ async def test_a_change_of_what_somebody_has_changed_is_refused_and_seats_taken_
         await add_tenant(connection)
         sold = await sell(connection, 5)
         version = store.version_of(sold)
-        await seats.create(connection, TENANT, NewDevice("pump"), BY)
+        await seats.create(connection, TENANT, NewDevice("pump"), BY, grace=GRACE)
 
         async def change(**wanted: int | str) -> Subscription:
             changes = store.Changes(**wanted)  # type: ignore[arg-type] # a test's own names
             return await store.change(
-                connection, TENANT, sold.subscription_id, changes, actor=ALICE, now=NOW, version=version
+                connection, TENANT, sold.subscription_id, changes, BY, grace=GRACE, version=version
             )
 
         assert (await change(device_limit=9)).device_limit == 9
@@ -266,9 +260,9 @@ async def test_a_text_or_an_end_that_none_can_have_names_its_field(database: Dat
             (store.Changes(term_end=NOW + store.MOST_TERM + DAY), "term_end"),
         ):
             with pytest.raises(Invalid) as refused:
-                await store.change(connection, TENANT, sold.subscription_id, wrong, actor=ALICE, now=NOW)
+                await store.change(connection, TENANT, sold.subscription_id, wrong, BY, grace=GRACE)
             assert refused.value.field == field
         endless = store.NewSubscription(TENANT, SubscriptionType.TRIAL, 1, store.MOST_TERM + DAY)
         with pytest.raises(Invalid):
-            await store.add(connection, endless, actor=ALICE, now=NOW)
+            await store.add(connection, endless, BY, grace=GRACE)
         assert await store.list_all(connection) == [sold]

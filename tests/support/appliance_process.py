@@ -29,13 +29,12 @@ import trio
 
 from appliance.db.endpoint import Endpoint
 from appliance.db.trio_psycopg import connect
-from appliance.devices import tenants
 from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.devices.tenants import IssuedClaim
 from tests.support.postgres_server import ground
 from tests.support.project import ROOT
-from tests.support.tenants import ALICE, sell
+from tests.support.tenants import issue_tenant, sell
 
 READY_SECONDS = 90.0
 
@@ -214,7 +213,7 @@ class ApplianceProcess:
     async def _make_tenant(self, tenant_id: str, seats: int) -> IssuedClaim:
         async with await connect(self.conninfo()) as connection:
             async with connection.transaction():
-                made = await tenants.add(connection, tenant_id, ALICE)
+                made = await issue_tenant(connection, tenant_id)
                 await sell(connection, seats, tenant_id=tenant_id, now=datetime.now(UTC))
                 change = await broker_sync.this_change(connection)
             assert await broker_sync.wait(connection, change) is not SyncStatus.PENDING

@@ -8,11 +8,11 @@ from typing import Any
 
 from appliance.clock import Clock
 from appliance.db.audit import Actor, ActorKind
+from appliance.db.change_context import ChangeContext
 from appliance.db.pool import Pool, open_pool
 from appliance.db.trio_psycopg import Connection, connect
 from appliance.keyring import Keyring, new_key
 from appliance.people import users
-from appliance.people.by import ChangeContext
 from appliance.people.passwords import Cost, Hasher
 from appliance.people.role import Role
 from appliance.people.sessions import Visit
@@ -21,7 +21,7 @@ from appliance.people.users import NewUser, User
 from tests.support.postgres_server import Database
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-ROOT = ChangeContext(Actor("root", ActorKind.COMMAND), NOW)
+ROOT = ChangeContext(Actor("root", ActorKind.COMMAND), NOW, user_id=None)
 """Somebody at the command line."""
 PASSWORD = "a walrus on a bicycle"
 CHEAP = Cost(memory_kib=64, passes=1)

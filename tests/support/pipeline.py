@@ -18,7 +18,6 @@ from appliance.db.roles import INGEST
 from appliance.devices.live.state import StateBook
 from appliance.devices.live.state_observer import DeviceStateObserver
 from appliance.devices.registry.cache import Registry
-from appliance.devices.registry.provisioning import Provisioner
 from appliance.ingest.admission import Admission
 from appliance.ingest.batch import Settlement, Submission, Verdict
 from appliance.ingest.limits.limiter import Limiter
@@ -28,9 +27,8 @@ from appliance.ingest.pipeline import Pipeline
 from appliance.ingest.summary import BatchSummary
 from appliance.ingest.writer import Writer
 from appliance.metrics import Metrics
-from appliance.subscriptions.lifecycle import GRACE
 from tests.support.postgres_server import Database
-from tests.support.tenants import add_tenant, ingest, sell
+from tests.support.tenants import GRACE, add_tenant, ingest, provisioner_of, sell
 
 TENANT = "acme"
 PATIENCE_SECONDS = 60.0
@@ -122,7 +120,7 @@ async def open_ingest(
         open_pool(conninfo or database.conninfo(INGEST), name="stack", min_size=2, max_size=6) as pool,
         trio.open_nursery() as nursery,
     ):
-        provisioner = Provisioner(pool)
+        provisioner = provisioner_of(pool)
         await nursery.start(provisioner.run)
         registry = Registry(pool, states, provisioner, clock, capacity=10_000, refusal_ttl=0.0, grace=GRACE)
         admission = Admission(Ingest(), retention or Retention(), registry, limiter)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from appliance.clock import SystemClock
@@ -20,7 +21,7 @@ from tests.support.pipeline import (
     telemetry,
 )
 from tests.support.postgres_server import Database
-from tests.support.tenants import ALICE
+from tests.support.tenants import BY, GRACE
 
 ALL = Selection(tenant_id=TENANT)
 
@@ -43,7 +44,7 @@ def replayer(stack: IngestStack, instance: str = "one") -> Replayer:
 async def ask(stack: IngestStack, selection: Selection = ALL) -> Replay:
     """Ask for a replay, and do nothing of it yet."""
     async with stack.pool.connection() as connection:
-        return await replays.request_replay(connection, selection, actor=ALICE)
+        return await replays.request_replay(connection, selection, BY)
 
 
 async def finish(stack: IngestStack, replay: Replay, worker: Replayer | None = None) -> Replay:
@@ -66,7 +67,7 @@ async def raise_limit(stack: IngestStack, limit: int) -> None:
         [subscription] = await store.list_all(connection, TENANT)
         changes = store.Changes(device_limit=limit)
         now = datetime.now(UTC)
-        await store.change(connection, TENANT, subscription.subscription_id, changes, actor=ALICE, now=now)
+        await store.change(connection, TENANT, subscription.subscription_id, changes, replace(BY, now=now), grace=GRACE)
     stack.registry.forget()
 
 

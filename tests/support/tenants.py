@@ -2,23 +2,30 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 
+from appliance.clock import Clock, SystemClock
 from appliance.db.audit import Actor, ActorKind
+from appliance.db.change_context import ChangeContext
+from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection, connect
+from appliance.devices import tenants
 from appliance.devices.device import Device, NewDevice
-from appliance.devices.registry.provisioning import ProvisioningRequest, ProvisioningResult, provision_once
-from appliance.devices.seats.changes import ChangeContext
+from appliance.devices.registry.provisioning import Provisioner, ProvisioningRequest, ProvisioningResult, provision_once
+from appliance.devices.tenants import IssuedClaim, Strategy
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
 from tests.support.postgres_server import Database
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ALICE = Actor("alice@example.org", ActorKind.USER, "192.0.2.7")
-BY = ChangeContext(ALICE, NOW)
+BY = ChangeContext(ALICE, NOW, user_id=None)
+GRACE = timedelta(days=14)
+"""As configured when nobody says otherwise."""
 TENANT = "acme"
 INGEST = "appliance_ingest"
 
@@ -57,6 +64,23 @@ async def add_tenant(connection: Connection[Any], tenant_id: str = TENANT, strat
     await connection.execute("INSERT INTO tenants (tenant_id, provisioning) VALUES (%s, %s)", [tenant_id, strategy])
 
 
+async def issue_tenant(
+    connection: Connection[Any],
+    tenant_id: str = TENANT,
+    *,
+    name: str | None = None,
+    strategy: Strategy = Strategy.AUTO,
+    time_zone: str = "UTC",
+) -> IssuedClaim:
+    """Make a tenant as a person does, with its claim user."""
+    return await tenants.add(connection, tenant_id, BY, name=name, provisioning=strategy, time_zone=time_zone)
+
+
+def provisioner_of(pool: Pool, *, max_wait: float = 5.0, clock: Clock | None = None) -> Provisioner:
+    """A provisioner as it is configured when nobody says otherwise."""
+    return Provisioner(pool, grace=GRACE, max_wait=max_wait, clock=clock or SystemClock())
+
+
 async def sell(
     connection: Connection[Any],
     limit: int,
@@ -68,7 +92,7 @@ async def sell(
 ) -> Subscription:
     """A subscription that runs now."""
     new = store.NewSubscription(tenant_id, kind, limit, term)
-    return await store.add(connection, new, actor=ALICE, now=now)
+    return await store.add(connection, new, replace(BY, now=now), grace=GRACE)
 
 
 async def announce(
@@ -76,7 +100,7 @@ async def announce(
 ) -> dict[str, ProvisioningResult]:
     """First messages of devices; verdicts by device id."""
     requests = [ProvisioningRequest(tenant_id, device) for device in devices]
-    verdicts = await provision_once(connection, requests, now=NOW)
+    verdicts = await provision_once(connection, requests, now=NOW, grace=GRACE)
     return {device: verdict for (_, device), verdict in verdicts.items()}
 
 

@@ -20,9 +20,9 @@ import trio
 from mqtt5 import PubAckReasonCode
 
 from appliance.db.audit import Actor, ActorKind
+from appliance.db.change_context import ChangeContext
 from appliance.db.trio_psycopg import connect
 from appliance.devices.seats import changes
-from appliance.devices.seats.changes import ChangeContext
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
 from appliance.reading import Reason
@@ -260,7 +260,7 @@ async def test_who_may_not_speak_for_a_device_is_told_one_thing(serving: Applian
     """H14: whatever is wrong with a token, the answer is the same to the byte, and nothing is provisioned."""
     own = await trio.to_thread.run_sync(serving.command, "device", "add", TENANT, "h14")
     gone = await trio.to_thread.run_sync(serving.command, "device", "add", TENANT, "h14-gone")
-    by = ChangeContext(Actor("test", ActorKind.COMMAND), datetime.now(UTC))
+    by = ChangeContext(Actor("test", ActorKind.COMMAND), datetime.now(UTC), user_id=None)
     async with await connect(serving.conninfo()) as connection:
         await changes.delete(connection, TENANT, "h14-gone", by, keep_history=True)
     claim = serving.tenant(TENANT)["password"]

@@ -12,18 +12,19 @@ import pytest
 import trio
 
 from appliance.db.audit import Actor, ActorKind
+from appliance.db.change_context import ChangeContext
 from appliance.db.trio_psycopg import connect as connect_to_database
 from appliance.devices.credentials import credential
 from appliance.devices.credentials.credential import IssuedSecrets
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
-from appliance.devices.seats.changes import ChangeContext
 from tests.support.accounting import look
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.busy import within
 from tests.support.http_caller import Caller
 from tests.support.processes import child
 from tests.support.publisher import TENANT, client
+from tests.support.tenants import GRACE
 from tests.system.bad_packets import Fate, cases, connect, publish
 
 PATIENCE_SECONDS = 60.0
@@ -160,10 +161,10 @@ async def test_whoever_is_refused_is_told_one_thing_and_counted_by_where_it_came
     serving: ApplianceProcess,
 ) -> None:
     """M21: no user, no password, a wrong one, an unknown user, the password of another, a device that was revoked."""
-    by = ChangeContext(Actor("test", ActorKind.COMMAND), datetime.now(UTC))
+    by = ChangeContext(Actor("test", ActorKind.COMMAND), datetime.now(UTC), user_id=None)
     async with await connect_to_database(serving.conninfo()) as connection:
         for device in ("one", "two", "gone"):
-            await changes.create(connection, TENANT, NewDevice(device), by)
+            await changes.create(connection, TENANT, NewDevice(device), by, grace=GRACE)
         gone, one, two = await credential.create_many(connection, TENANT, ["gone", "one", "two"], by)
         await changes.revoke(connection, TENANT, "gone", by)
     wrong = [

@@ -18,10 +18,10 @@ from typing import Any
 from appliance.broker.accounts import device_user, hash_password, new_secret
 from appliance.db import statements
 from appliance.db.audit import Actor, ActorKind, Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import DeviceStatus
-from appliance.devices.seats.changes import ChangeContext
 from appliance.errors import Conflict
 
 STATEMENTS = statements.load("credentials")
@@ -76,18 +76,18 @@ def token_hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-async def create(connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext) -> IssuedSecrets:
+async def create(connection: Connection[Any], tenant_id: str, device_id: str, context: ChangeContext) -> IssuedSecrets:
     """The first credential of a device. Raises NotFound; Conflict when it has one, or is not in service."""
     async with connection.transaction():
         _check(await _status(connection, tenant_id, device_id), device_id)
-        issued = await create_many(connection, tenant_id, [device_id], by)
+        issued = await create_many(connection, tenant_id, [device_id], context)
     if not issued:
         raise Conflict(f"Device {device_id} has a credential already; rotate it for a new one.")
     return issued[0]
 
 
 async def create_many(
-    connection: Connection[Any], tenant_id: str, devices: Iterable[str], by: ChangeContext
+    connection: Connection[Any], tenant_id: str, devices: Iterable[str], context: ChangeContext
 ) -> list[IssuedSecrets]:
     """Credentials for those of ``devices`` that are in service and have none, in order of id."""
     async with connection.transaction():
@@ -102,12 +102,16 @@ async def create_many(
         cursor = await connection.execute(STATEMENTS["insert_credentials"], parameters)
         made = {row[0] for row in await cursor.fetchall()}
         issued = [one for one in fresh if one.device_id in made]
-        await record(connection, *(_entry(by.actor, "create", one.tenant_id, one.device_id) for one in issued))
+        await record(connection, *(_entry(context.actor, "create", one.tenant_id, one.device_id) for one in issued))
     return issued
 
 
 async def rotate(
-    connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext, rotation: Rotation | None = None
+    connection: Connection[Any],
+    tenant_id: str,
+    device_id: str,
+    context: ChangeContext,
+    rotation: Rotation | None = None,
 ) -> IssuedSecrets:
     """A new password and a new token. The password waits for its switch, a token is good at once.
 
@@ -123,21 +127,21 @@ async def rotate(
             "device": device_id,
             "mqtt_hash": hash_password(issued.password),
             "token_hash": token_hash(issued.token),
-            "until": by.now + PREVIOUS_TOKEN,
-            "now": by.now,
+            "until": context.now + PREVIOUS_TOKEN,
+            "now": context.now,
             "switch_at": rotation.at,
         }
         cursor = await connection.execute(STATEMENTS["rotate_credential"], parameters)
         if not cursor.rowcount:
-            return await create(connection, tenant_id, device_id, by)
+            return await create(connection, tenant_id, device_id, context)
         after = {"switch_at": rotation.at} if rotation.at else None
-        await record(connection, _entry(by.actor, "rotate", tenant_id, device_id, after))
+        await record(connection, _entry(context.actor, "rotate", tenant_id, device_id, after))
         if rotation.now:
-            await switch(connection, tenant_id, device_id, by)
+            await switch(connection, tenant_id, device_id, context)
     return issued
 
 
-async def switch(connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext) -> None:
+async def switch(connection: Connection[Any], tenant_id: str, device_id: str, context: ChangeContext) -> None:
     """Let the staged password take over now: the broker drops whoever is connected with the old one.
 
     Raises NotFound; Conflict when none is staged.
@@ -148,7 +152,7 @@ async def switch(connection: Connection[Any], tenant_id: str, device_id: str, by
         cursor = await connection.execute(STATEMENTS["switch_credential"], parameters)
         if not cursor.rowcount:
             raise Conflict(f"Device {device_id} has no new password waiting; rotate its credential first.")
-        await record(connection, _entry(by.actor, "switch", tenant_id, device_id))
+        await record(connection, _entry(context.actor, "switch", tenant_id, device_id))
 
 
 async def switch_due(connection: Connection[Any], now: datetime) -> int:

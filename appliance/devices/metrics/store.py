@@ -11,10 +11,11 @@ from typing import Any
 
 from appliance.db import statements
 from appliance.db.audit import Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.metrics.metric import Metric, fault_of, guess
-from appliance.devices.seats.changes import ChangeContext, check_tenant
+from appliance.devices.seats.changes import check_tenant
 from appliance.errors import Conflict
 
 STATEMENTS = statements.load("metrics")
@@ -58,7 +59,7 @@ async def get(connection: Connection[Any], tenant_id: str, name: str) -> TenantM
     return _named(require(await cursor.fetchone(), f"metric {name}"))
 
 
-async def create(connection: Connection[Any], tenant_id: str, metric: Metric, by: ChangeContext) -> TenantMetric:
+async def create(connection: Connection[Any], tenant_id: str, metric: Metric, context: ChangeContext) -> TenantMetric:
     """Name a metric before it was ever seen. Raises Invalid with the field; Conflict when it is there; NotFound."""
     _check(metric)
     async with connection.transaction():
@@ -67,12 +68,17 @@ async def create(connection: Connection[Any], tenant_id: str, metric: Metric, by
         row = await cursor.fetchone()
         if row is None:
             raise Conflict(f"Metric {metric.name} is there already.")
-        await record(connection, _entry(by, "create", tenant_id, None, metric))
+        await record(connection, _entry(context, "create", tenant_id, None, metric))
     return _named(row)
 
 
 async def change(
-    connection: Connection[Any], tenant_id: str, metric: Metric, by: ChangeContext, *, version: datetime | None = None
+    connection: Connection[Any],
+    tenant_id: str,
+    metric: Metric,
+    context: ChangeContext,
+    *,
+    version: datetime | None = None,
 ) -> TenantMetric:
     """Say anew how a metric is shown: all of it.
 
@@ -88,17 +94,17 @@ async def change(
             return before
         cursor = await connection.execute(STATEMENTS["update_metric"], _parameters(tenant_id, metric))
         after = _named(require(await cursor.fetchone(), f"metric {metric.name}"))
-        await record(connection, _entry(by, "update", tenant_id, before.metric, metric))
+        await record(connection, _entry(context, "update", tenant_id, before.metric, metric))
     return after
 
 
-async def delete(connection: Connection[Any], tenant_id: str, name: str, by: ChangeContext) -> None:
+async def delete(connection: Connection[Any], tenant_id: str, name: str, context: ChangeContext) -> None:
     """Forget what a metric is called; it comes back with a guess if a device still sends it. Raises NotFound."""
     async with connection.transaction():
         before = await get(connection, tenant_id, name)
         cursor = await connection.execute(STATEMENTS["delete_metric"], {"tenant": tenant_id, "name": name})
         require_rows(cursor.rowcount, f"metric {name}")
-        await record(connection, _entry(by, "delete", tenant_id, before.metric, None))
+        await record(connection, _entry(context, "delete", tenant_id, before.metric, None))
 
 
 async def learn(connection: Connection[Any], since: datetime) -> int:
@@ -129,14 +135,14 @@ def _parameters(tenant_id: str, metric: Metric) -> dict[str, Any]:
     return {"tenant": tenant_id, "name": metric.name, **_state(metric, FIELDS)}
 
 
-def _entry(by: ChangeContext, verb: str, tenant_id: str, before: Metric | None, after: Metric | None) -> Entry:
+def _entry(context: ChangeContext, verb: str, tenant_id: str, before: Metric | None, after: Metric | None) -> Entry:
     """What differs, on both sides; all of it where one side is nothing."""
     named = before or after
     assert named is not None, "a change has a side"  # noqa: S101 - narrows the type
     both = before is not None and after is not None
     fields = [name for name in FIELDS if not both or getattr(before, name) != getattr(after, name)]
     old, new = (None if side is None else _state(side, fields) for side in (before, after))
-    return Entry(by.actor, f"metric.{verb}", "metric", named.name, tenant_id, old, new)
+    return Entry(context.actor, f"metric.{verb}", "metric", named.name, tenant_id, old, new)
 
 
 def _state(metric: Metric, fields: Iterable[str]) -> dict[str, Any]:

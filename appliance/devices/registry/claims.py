@@ -6,12 +6,12 @@ The caller has checked the claim password. A device that is not there is provisi
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+from appliance.db.change_context import ChangeContext
 from appliance.db.pool import Pool
 from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials import credential as credentials
 from appliance.devices.credentials.credential import IssuedSecrets
 from appliance.devices.registry.provisioning import TOO_LATE, DeviceKey, ProvisioningRequest, ProvisioningResult
-from appliance.devices.seats.changes import ChangeContext
 from appliance.reading import Reason, Refusal
 
 Provision = Callable[[Iterable[ProvisioningRequest]], Awaitable[dict[DeviceKey, ProvisioningResult]]]
@@ -45,7 +45,7 @@ class ClaimRefused:
 ClaimOutcome = IssuedSecrets | ClaimPending | ClaimTaken | ClaimRefused
 
 
-async def claim(pool: Pool, provision: Provision, request: ProvisioningRequest, by: ChangeContext) -> ClaimOutcome:
+async def claim(pool: Pool, provision: Provision, request: ProvisioningRequest, context: ChangeContext) -> ClaimOutcome:
     """Give the device its own credential, once, whoever asks at the same moment; returns when the broker knows it.
 
     Raises psycopg.OperationalError when the database cannot be had.
@@ -56,7 +56,7 @@ async def claim(pool: Pool, provision: Provision, request: ProvisioningRequest, 
         return ClaimPending(verdict) if waits else ClaimRefused(verdict)
     async with pool.connection() as connection:
         async with connection.transaction():
-            issued = await credentials.create_many(connection, request.tenant_id, [request.device_id], by)
+            issued = await credentials.create_many(connection, request.tenant_id, [request.device_id], context)
             change = await broker_sync.this_change(connection) if issued else ""
         if not issued:
             held = await credentials.get(connection, request.tenant_id, request.device_id)

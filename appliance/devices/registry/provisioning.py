@@ -19,7 +19,7 @@ import structlog
 import trio
 
 from appliance.backoff import Backoff
-from appliance.clock import Clock, SystemClock
+from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.audit import Actor, ActorKind, Entry, record
 from appliance.db.locks import device_lock_key, lock_until_commit
@@ -33,10 +33,7 @@ from appliance.errors import ApplianceError, NoCapacity
 from appliance.reading import Reason, Refusal
 from appliance.runtime.activity import activity
 from appliance.subscriptions import rows
-from appliance.subscriptions.lifecycle import GRACE
 
-MAX_WAIT = 5.0
-"""Seconds until a request that was not decided is answered all the same."""
 MAX_DEVICES = 256
 """In one transaction."""
 MAX_TICKETS = 64
@@ -155,7 +152,7 @@ def seat_new_devices(
 
 
 async def provision_once(
-    connection: Connection[Any], requests: Sequence[ProvisioningRequest], *, now: datetime, grace: timedelta = GRACE
+    connection: Connection[Any], requests: Sequence[ProvisioningRequest], *, now: datetime, grace: timedelta
 ) -> dict[DeviceKey, ProvisioningResult]:
     """Decide on ``requests`` in one transaction, at most MAX_DEVICES. Role ``appliance_ingest``, autocommit.
 
@@ -273,13 +270,12 @@ class Provisioner:
     others wait for it no longer than LOCK_TIMEOUT_MS.
     """
 
-    def __init__(
-        self, pool: Pool, *, grace: timedelta = GRACE, max_wait: float = MAX_WAIT, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, pool: Pool, *, grace: timedelta, max_wait: float, clock: Clock) -> None:
+        """``max_wait`` is in seconds; see :meth:`provision`."""
         self._pool = pool
         self._grace = grace
         self._max_wait = max_wait
-        self._clock = clock or SystemClock()
+        self._clock = clock
         self._send, self._receive = trio.open_memory_channel[_Ticket](MAX_TICKETS)
 
     async def provision(self, requests: Iterable[ProvisioningRequest]) -> dict[DeviceKey, ProvisioningResult]:

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 
 from appliance.db.require import require
 from appliance.errors import NoCapacity
-from appliance.subscriptions.lifecycle import GRACE, Subscription, preferred, status_at, usable
+from appliance.subscriptions.lifecycle import Subscription, preferred, status_at, usable
 
 
 class SeatAllocator:
     """The free seats of one tenant at ``now``, taken one by one in the order of preference."""
 
-    def __init__(self, subscriptions: Iterable[Subscription], now: datetime, *, grace: timedelta = GRACE) -> None:
+    def __init__(self, subscriptions: Iterable[Subscription], now: datetime, *, grace: timedelta) -> None:
         self._rows = {row.subscription_id: row for row in subscriptions}
         self._now = now
         self._grace = grace

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from appliance.db.audit import record
+from appliance.db.change_context import ChangeContext
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import IDENTIFIER, TRANSITIONS, Device, DeviceStatus, Event
 from appliance.devices.seats import changes
@@ -32,8 +34,10 @@ async def change_many(
     tenant_id: str,
     devices: Iterable[str],
     step: Event,
-    by: changes.ChangeContext,
+    context: ChangeContext,
     subscription_id: str | None = None,
+    *,
+    grace: timedelta,
 ) -> list[BulkAnswer]:
     """Take ``devices`` through ``step``; answers in order of id. Seats come from ``subscription_id``, if one is named.
 
@@ -49,12 +53,13 @@ async def change_many(
         raise Invalid(f"Devices are not changed by `{step}` together.", "step")
     if step is Event.MOVE and subscription_id is None:
         raise Invalid("Say to which subscription they are to move.", "subscription_id")
-    async with changes.changing_seats(connection, tenant_id, by) as allocator:
+    async with changes.changing_seats(connection, tenant_id) as subscriptions:
+        allocator = SeatAllocator(subscriptions, context.now, grace=grace)
         present = await changes.lock_devices(connection, tenant_id, filter(IDENTIFIER.fullmatch, wanted))
         plans = [_plan(device, present.get(device), step, allocator, subscription_id) for device in wanted]
         changed = await _write(connection, tenant_id, [plan for plan in plans if plan.status is not None])
         after = {device.device_id: device for device in changed}
-        entries = [changes.entry(by.actor, step, present[name], device) for name, device in sorted(after.items())]
+        entries = [changes.entry(context.actor, step, present[name], device) for name, device in sorted(after.items())]
         await record(connection, *entries)
     return [BulkAnswer(plan.device_id, after.get(plan.device_id, plan.device), plan.why_not) for plan in plans]
 

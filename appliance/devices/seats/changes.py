@@ -14,7 +14,7 @@ Expected failures are NotFound (also for another tenant's and for deleted device
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -22,13 +22,14 @@ from psycopg import errors
 
 from appliance.db import statements
 from appliance.db.audit import Actor, Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import TRANSITIONS, Device, DeviceStatus, Event, NewDevice, device_fault
 from appliance.devices.seats.allocator import SeatAllocator
 from appliance.errors import Conflict, Invalid, NoCapacity
 from appliance.subscriptions import rows
-from appliance.subscriptions.lifecycle import GRACE
+from appliance.subscriptions.lifecycle import Subscription
 
 STATEMENTS = statements.load("seats")
 
@@ -39,15 +40,17 @@ DELETE_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeContext:
-    """Who changes something, when (an instant with a time zone), and how long grace is (``grace_days``)."""
+class SeatRequest:
+    """A seat that a device is to take, and ``grace``: how long a paid subscription gives seats after its term."""
 
-    actor: Actor
-    now: datetime
-    grace: timedelta = GRACE
+    subscription_id: str | None
+    """None: of the preferred subscription."""
+    grace: timedelta
 
 
-async def create(connection: Connection[Any], tenant_id: str, new: NewDevice, by: ChangeContext) -> Device:
+async def create(
+    connection: Connection[Any], tenant_id: str, new: NewDevice, context: ChangeContext, *, grace: timedelta
+) -> Device:
     """Register a device and give it a seat; a deleted one comes back.
 
     Raises Invalid for what no device can be; Conflict when it is there; NotFound for the tenant or the subscription;
@@ -56,7 +59,8 @@ async def create(connection: Connection[Any], tenant_id: str, new: NewDevice, by
     fault = device_fault(new)
     if fault is not None:
         raise Invalid(f"Device {new.device_id!r}: {fault.words}.", fault.field)
-    async with changing_seats(connection, tenant_id, by) as allocator:
+    async with changing_seats(connection, tenant_id) as subscriptions:
+        allocator = SeatAllocator(subscriptions, context.now, grace=grace)
         existing = await lock_devices(connection, tenant_id, [new.device_id])
         before = existing.get(new.device_id)
         if before is not None and (before.status, Event.CREATE) not in TRANSITIONS:
@@ -64,57 +68,83 @@ async def create(connection: Connection[Any], tenant_id: str, new: NewDevice, by
         made = await put(connection, tenant_id, [(new, allocator.take(new.subscription_id))])
         if not made:
             raise Conflict(_not_made(before, new.device_id))
-        await record(connection, entry(by.actor, Event.CREATE, None, made[0]))
+        await record(connection, entry(context.actor, Event.CREATE, None, made[0]))
     return made[0]
 
 
 async def approve(
-    connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext, subscription_id: str | None = None
+    connection: Connection[Any],
+    tenant_id: str,
+    device_id: str,
+    context: ChangeContext,
+    subscription_id: str | None = None,
+    *,
+    grace: timedelta,
 ) -> Device:
     """Give a PENDING device a seat, of ``subscription_id`` or of the preferred subscription."""
-    return await _change(connection, tenant_id, device_id, Event.APPROVE, by, subscription_id)
+    seat = SeatRequest(subscription_id, grace)
+    return await _change(connection, tenant_id, device_id, Event.APPROVE, context, seat)
 
 
-async def reject(connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext) -> Device:
-    """Turn a PENDING device away for good: it is REVOKED."""
-    return await _change(connection, tenant_id, device_id, Event.REJECT, by)
+async def reject(connection: Connection[Any], tenant_id: str, device_id: str, context: ChangeContext) -> Device:
+    """Reject a PENDING device for good: it is REVOKED."""
+    return await _change(connection, tenant_id, device_id, Event.REJECT, context)
 
 
 async def deactivate(
-    connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext, *, revoke_credential: bool = False
+    connection: Connection[Any],
+    tenant_id: str,
+    device_id: str,
+    context: ChangeContext,
+    *,
+    revoke_credential: bool = False,
 ) -> Device:
     """Take the seat of an ACTIVE device; its messages are held from now on, unless its credential goes too."""
     async with connection.transaction():
-        device = await _change(connection, tenant_id, device_id, Event.DEACTIVATE, by)
+        device = await _change(connection, tenant_id, device_id, Event.DEACTIVATE, context)
         if revoke_credential and await _remove_credential(connection, tenant_id, device_id):
-            await record(connection, Entry(by.actor, "credential.revoke", "device", device_id, tenant_id))
+            await record(connection, Entry(context.actor, "credential.revoke", "device", device_id, tenant_id))
     return device
 
 
 async def reactivate(
-    connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext, subscription_id: str | None = None
+    connection: Connection[Any],
+    tenant_id: str,
+    device_id: str,
+    context: ChangeContext,
+    subscription_id: str | None = None,
+    *,
+    grace: timedelta,
 ) -> Device:
     """Give an INACTIVE or REVOKED device a seat again. A revoked credential stays revoked."""
-    return await _change(connection, tenant_id, device_id, Event.REACTIVATE, by, subscription_id)
+    seat = SeatRequest(subscription_id, grace)
+    return await _change(connection, tenant_id, device_id, Event.REACTIVATE, context, seat)
 
 
 async def move(
-    connection: Connection[Any], tenant_id: str, device_id: str, subscription_id: str, by: ChangeContext
+    connection: Connection[Any],
+    tenant_id: str,
+    device_id: str,
+    subscription_id: str,
+    context: ChangeContext,
+    *,
+    grace: timedelta,
 ) -> Device:
     """Give an ACTIVE device a seat of another subscription for the one it has; of its own, nothing happens."""
-    return await _change(connection, tenant_id, device_id, Event.MOVE, by, subscription_id)
+    seat = SeatRequest(subscription_id, grace)
+    return await _change(connection, tenant_id, device_id, Event.MOVE, context, seat)
 
 
-async def revoke(connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext) -> Device:
+async def revoke(connection: Connection[Any], tenant_id: str, device_id: str, context: ChangeContext) -> Device:
     """Shut a device out: no seat, no credential; its messages are refused and not held."""
     async with connection.transaction():
-        device = await _change(connection, tenant_id, device_id, Event.REVOKE, by)
+        device = await _change(connection, tenant_id, device_id, Event.REVOKE, context)
         await _remove_credential(connection, tenant_id, device_id)
     return device
 
 
 async def delete(
-    connection: Connection[Any], tenant_id: str, device_id: str, by: ChangeContext, *, keep_history: bool
+    connection: Connection[Any], tenant_id: str, device_id: str, context: ChangeContext, *, keep_history: bool
 ) -> Device:
     """Delete a device: its seat and credential go, a tombstone stays.
 
@@ -122,7 +152,7 @@ async def delete(
     within this transaction it would hold the tenant's subscriptions locked for as long as it takes.
     """
     async with connection.transaction():
-        device = await _change(connection, tenant_id, device_id, Event.DELETE, by)
+        device = await _change(connection, tenant_id, device_id, Event.DELETE, context)
         await _remove_credential(connection, tenant_id, device_id)
         if not keep_history:
             cursor = await connection.execute(
@@ -137,41 +167,41 @@ async def _change(
     tenant_id: str,
     device_id: str,
     event: Event,
-    by: ChangeContext,
-    subscription_id: str | None = None,
+    context: ChangeContext,
+    wanted: SeatRequest | None = None,
 ) -> Device:
-    """One step of the table of transitions, with its seat and its audit row."""
-    async with changing_seats(connection, tenant_id, by) as allocator:
+    """Take one step of the table of transitions, with its audit row; ``wanted`` is the seat of a step to ACTIVE."""
+    async with changing_seats(connection, tenant_id) as subscriptions:
         before = (await lock_devices(connection, tenant_id, [device_id])).get(device_id)
         present = before is not None and before.status is not DeviceStatus.DECOMMISSIONED
         device = require(before if present else None, f"device {device_id}")
         status = TRANSITIONS.get((device.status, event))
         if status is None:
             raise Conflict(f"Device {device_id} is {device.status}; it cannot be changed by `{event}`.")
-        if event is Event.MOVE and device.subscription_id == subscription_id:
+        if event is Event.MOVE and wanted is not None and device.subscription_id == wanted.subscription_id:
             return device
-        seat = allocator.take(subscription_id) if status is DeviceStatus.ACTIVE else None
+        seat = None
+        if wanted is not None:
+            seat = SeatAllocator(subscriptions, context.now, grace=wanted.grace).take(wanted.subscription_id)
         cursor = await connection.execute(
             STATEMENTS["set_status"],
             {"tenant": tenant_id, "device": device_id, "status": status.value, "subscription": seat},
         )
         after = device_of(require(await cursor.fetchone(), f"device {device_id}"))
-        await record(connection, entry(by.actor, event, device, after))
+        await record(connection, entry(context.actor, event, device, after))
     return after
 
 
 @asynccontextmanager
-async def changing_seats(
-    connection: Connection[Any], tenant_id: str, by: ChangeContext
-) -> AsyncIterator[SeatAllocator]:
-    """A transaction in which the tenant's subscriptions are locked, and their free seats.
+async def changing_seats(connection: Connection[Any], tenant_id: str) -> AsyncIterator[list[Subscription]]:
+    """Open a transaction in which the tenant's subscriptions are locked, and give them: a SeatAllocator takes them.
 
-    Raises NotFound for an unknown tenant, and NoCapacity should the database refuse a seat that we gave.
+    Raises NotFound for an unknown tenant, and NoCapacity should the database refuse a seat that was given.
     """
     try:
         async with connection.transaction():
             await check_tenant(connection, tenant_id)
-            yield SeatAllocator(await rows.lock(connection, [tenant_id]), by.now, grace=by.grace)
+            yield await rows.lock(connection, [tenant_id])
     except errors.CheckViolation as error:
         if error.diag.constraint_name != LIMIT_CONSTRAINT:
             raise

@@ -6,10 +6,12 @@ cannot be taken costs that row, not the import.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
 from appliance.db.audit import Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import Device, DeviceStatus, Event, NewDevice, device_fault
 from appliance.devices.seats import changes
@@ -43,8 +45,9 @@ async def import_many(
     connection: Connection[Any],
     tenant_id: str,
     devices: Sequence[NewDevice],
-    by: changes.ChangeContext,
+    context: ChangeContext,
     *,
+    grace: timedelta,
     dry_run: bool = False,
 ) -> list[ImportLine]:
     """Register ``devices`` in one transaction; one line each, in their order. A dry run decides and writes nothing.
@@ -54,19 +57,20 @@ async def import_many(
     ids = [new.device_id for new in devices if device_fault(new) is None]
     if dry_run:
         await changes.check_tenant(connection, tenant_id)
-        allocator = SeatAllocator(await rows.select(connection, [tenant_id]), by.now, grace=by.grace)
+        allocator = SeatAllocator(await rows.select(connection, [tenant_id]), context.now, grace=grace)
         return plan(devices, await changes.select_devices(connection, tenant_id, ids), allocator)
-    async with changes.changing_seats(connection, tenant_id, by) as allocator:
+    async with changes.changing_seats(connection, tenant_id) as subscriptions:
+        allocator = SeatAllocator(subscriptions, context.now, grace=grace)
         existing = await changes.lock_devices(connection, tenant_id, ids)
         lines = plan(devices, existing, allocator)
         made = await _create(connection, tenant_id, lines)
         await _describe(connection, tenant_id, lines, existing)
-        await record(connection, *_entries(by, lines, existing, made))
+        await record(connection, *_entries(context, lines, existing, made))
     return [_as_made(line, made) for line in lines]
 
 
 def plan(devices: Sequence[NewDevice], existing: Mapping[str, Device], allocator: SeatAllocator) -> list[ImportLine]:
-    """The outcome of each row; takes seats of ``allotment``, tombstones among ``existing`` included."""
+    """Return the outcome of each row; takes seats of ``allocator``. ``existing`` includes deleted devices."""
     seen: set[str] = set()
     lines = []
     for new in devices:
@@ -127,15 +131,15 @@ async def _describe(
 
 
 def _entries(
-    by: changes.ChangeContext, lines: Iterable[ImportLine], existing: Mapping[str, Device], made: Mapping[str, Device]
+    context: ChangeContext, lines: Iterable[ImportLine], existing: Mapping[str, Device], made: Mapping[str, Device]
 ) -> Iterable[Entry]:
     for line in lines:
         identity = line.new.device_id
         if line.outcome is ImportOutcome.CREATED and identity in made:
-            yield changes.entry(by.actor, Event.CREATE, None, made[identity])
+            yield changes.entry(context.actor, Event.CREATE, None, made[identity])
         elif line.outcome is ImportOutcome.UPDATED:
             device = existing[identity]
-            yield changes.description_entry(by.actor, device, _described(device, line.new))
+            yield changes.description_entry(context.actor, device, _described(device, line.new))
 
 
 def _as_made(line: ImportLine, made: Mapping[str, Device]) -> ImportLine:

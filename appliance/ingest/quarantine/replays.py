@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from appliance.db.audit import Actor, Entry, record
+from appliance.db.audit import Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict
@@ -75,7 +76,7 @@ def replayable(selection: Selection) -> Selection:
     return msgspec.structs.replace(selection, reasons=tuple(sorted(HELD_REASONS)))
 
 
-async def request_replay(connection: Connection[Any], selection: Selection, *, actor: Actor) -> Replay:
+async def request_replay(connection: Connection[Any], selection: Selection, context: ChangeContext) -> Replay:
     """Have the messages of ``selection`` (as ``replayable`` reads it) replayed, those that are held now.
 
     Raises NotFound when nothing matches or a named message is not there; Conflict when one of those is decided on.
@@ -90,12 +91,12 @@ async def request_replay(connection: Connection[Any], selection: Selection, *, a
             "selection": msgspec.json.encode(wanted).decode(),
             "total": total,
             "last": last,
-            "actor": actor.name,
+            "actor": context.actor.name,
         }
         row = await (await connection.execute(STATEMENTS["insert_replay"], parameters)).fetchone()
         replay = replay_of(require(row, "replay just made"))
         outcome = {"replay": replay.replay_id, "messages": total}
-        await record(connection, audit_entry(actor, "quarantine.replay", wanted, outcome))
+        await record(connection, audit_entry(context.actor, "quarantine.replay", wanted, outcome))
     return replay
 
 
@@ -113,24 +114,24 @@ async def get_replay(connection: Connection[Any], replay_id: int, tenant_id: str
     return replay_of(require(row, f"replay {replay_id}"))
 
 
-async def list_replays(connection: Connection[Any], tenant_id: str | None = None, limit: int = 50) -> list[Replay]:
+async def list_replays(connection: Connection[Any], tenant_id: str | None = None, *, limit: int) -> list[Replay]:
     """Jobs of one tenant or of all, newest first."""
     cursor = await connection.execute(STATEMENTS["list_replays"], {"tenant": tenant_id, "limit": limit})
     return [replay_of(row) for row in await cursor.fetchall()]
 
 
 async def cancel(
-    connection: Connection[Any], replay_id: int, tenant_id: str | None = None, *, actor: Actor, now: datetime
+    connection: Connection[Any], replay_id: int, context: ChangeContext, tenant_id: str | None = None
 ) -> Replay:
     """Stop a job where it stands: what is replayed stays so. Raises NotFound; Conflict when it has ended already."""
     async with connection.transaction():
-        parameters = {"replay": replay_id, "tenant": tenant_id, "now": now}
+        parameters = {"replay": replay_id, "tenant": tenant_id, "now": context.now}
         cancelled = (await connection.execute(STATEMENTS["cancel_replay"], parameters)).rowcount
         replay = await get_replay(connection, replay_id, tenant_id)
         if not cancelled:
             raise Conflict(f"Replay {replay_id} has ended already: {replay.status}.")
         entry = Entry(
-            actor,
+            context.actor,
             "quarantine.cancel_replay",
             "replay",
             str(replay_id),

@@ -14,6 +14,7 @@ import msgspec
 
 from appliance.db import statements
 from appliance.db.audit import Actor, Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
@@ -245,18 +246,20 @@ async def by_owner(connection: Connection[Any], ids: Sequence[int]) -> list[Sele
     return owned
 
 
-async def dismiss(connection: Connection[Any], selection: Selection, *, actor: Actor, now: datetime) -> int:
-    """Decide that held messages are not wanted; they stay to be looked at until they are too old. How many it were.
+async def dismiss(connection: Connection[Any], selection: Selection, context: ChangeContext) -> int:
+    """Decide that held messages are not wanted; they can be viewed until they are too old.
+
+    Returns the number of dismissed messages.
 
     Raises NotFound when nothing that is held matches, or a message named by its id is not there; Conflict when one of
     those was decided on already; Invalid for more than MAX_IDS ids.
     """
     async with connection.transaction():
         await check_ids(connection, selection)
-        parameters = selection.parameters() | {"now": now, "actor": actor.name}
+        parameters = selection.parameters() | {"now": context.now, "actor": context.actor.name}
         cursor = await connection.execute(STATEMENTS["dismiss_events"], parameters, prepare=False)
         dismissed = require_rows(cursor.rowcount, "held message that matches")
-        await record(connection, audit_entry(actor, "quarantine.dismiss", selection, {"messages": dismissed}))
+        await record(connection, audit_entry(context.actor, "quarantine.dismiss", selection, {"messages": dismissed}))
     return dismissed
 
 

@@ -16,11 +16,11 @@ from quart import request
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.audit import Actor, ActorKind
+from appliance.db.change_context import ChangeContext
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.topics import valid_id
 from appliance.errors import Invalid
-from appliance.people.by import ChangeContext
 from appliance.web.access.auth import Viewer, viewer
 
 STATEMENTS = statements.load("web")
@@ -52,8 +52,8 @@ class Access:
         """The time as records have it."""
         return datetime.fromtimestamp(self.clock.wall(), UTC)
 
-    def by(self) -> ChangeContext:
-        """The current viewer as the audit names them, now."""
+    def context(self) -> ChangeContext:
+        """Return the context of a change by the current viewer, now."""
         return ChangeContext(actor(), self.now(), viewer().user_id)
 
     @asynccontextmanager

@@ -19,7 +19,6 @@ from appliance.devices.seats import bulk, changes, import_file, imports
 from appliance.devices.seats.bulk import BulkAnswer
 from appliance.devices.seats.import_file import ImportRow
 from appliance.devices.seats.imports import ImportLine, ImportOutcome
-from appliance.web.access.transactions import actor
 from appliance.web.platform import Platform
 
 
@@ -48,16 +47,13 @@ class DeviceActions:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._access = platform.access
-
-    def by(self) -> changes.ChangeContext:
-        """The current viewer, now."""
-        return changes.ChangeContext(actor(), self._access.now(), self._platform.grace)
+        self._grace = platform.grace
 
     async def create(self, tenant_id: str, new: NewDevice) -> IssuedCredential:
         """Register a device and give it a credential."""
         async with self._access.changing() as connection:
-            await changes.create(connection, tenant_id, new, self.by())
-            issued = await credentials.create(connection, tenant_id, new.device_id, self.by())
+            await changes.create(connection, tenant_id, new, self._access.context(), grace=self._grace)
+            issued = await credentials.create(connection, tenant_id, new.device_id, self._access.context())
             credential = await credentials.get(connection, tenant_id, new.device_id)
             change = await broker_sync.this_change(connection)
         return await self._handed(issued, credential, change)
@@ -65,7 +61,7 @@ class DeviceActions:
     async def rotate(self, tenant_id: str, device_id: str, rotation: Rotation) -> IssuedCredential:
         """A new password and token; or the first ones, for a device without a credential of its own."""
         async with self._access.changing() as connection:
-            issued = await credentials.rotate(connection, tenant_id, device_id, self.by(), rotation)
+            issued = await credentials.rotate(connection, tenant_id, device_id, self._access.context(), rotation)
             credential = await credentials.get(connection, tenant_id, device_id)
             change = await broker_sync.this_change(connection)
         return await self._handed(issued, credential, change)
@@ -73,29 +69,29 @@ class DeviceActions:
     async def switch(self, tenant_id: str, device_id: str) -> SyncStatus:
         """Let the staged password take over."""
         async with self._access.changing() as connection:
-            await credentials.switch(connection, tenant_id, device_id, self.by())
+            await credentials.switch(connection, tenant_id, device_id, self._access.context())
             change = await broker_sync.this_change(connection)
         return await broker_sync.settle(self._platform.pool, change)
 
     async def revoke(self, tenant_id: str, device_id: str) -> SyncStatus:
         """Shut a device out."""
         async with self._access.changing() as connection:
-            await changes.revoke(connection, tenant_id, device_id, self.by())
+            await changes.revoke(connection, tenant_id, device_id, self._access.context())
             change = await broker_sync.this_change(connection)
         return await broker_sync.settle(self._platform.pool, change)
 
     async def delete(self, tenant_id: str, device_id: str, *, keep_history: bool) -> SyncStatus:
         """Delete a device, with its readings or without."""
         async with self._access.changing() as connection:
-            await changes.delete(connection, tenant_id, device_id, self.by(), keep_history=keep_history)
+            await changes.delete(connection, tenant_id, device_id, self._access.context(), keep_history=keep_history)
             change = await broker_sync.this_change(connection)
         return await broker_sync.settle(self._platform.pool, change)
 
     async def deactivate(self, tenant_id: str, device_id: str, *, revoke_credential: bool) -> SyncStatus:
         """Take a device's seat, and with ``revoke_credential`` its credential."""
         async with self._access.changing() as connection:
-            by = self.by()
-            await changes.deactivate(connection, tenant_id, device_id, by, revoke_credential=revoke_credential)
+            context = self._access.context()
+            await changes.deactivate(connection, tenant_id, device_id, context, revoke_credential=revoke_credential)
             change = await broker_sync.this_change(connection)
         return await broker_sync.settle(self._platform.pool, change) if revoke_credential else SyncStatus.APPLIED
 
@@ -104,13 +100,19 @@ class DeviceActions:
         async with self._access.changing() as connection:
             match event:
                 case Event.APPROVE:
-                    await changes.approve(connection, tenant_id, device_id, self.by(), subscription_id)
+                    await changes.approve(
+                        connection, tenant_id, device_id, self._access.context(), subscription_id, grace=self._grace
+                    )
                 case Event.REJECT:
-                    await changes.reject(connection, tenant_id, device_id, self.by())
+                    await changes.reject(connection, tenant_id, device_id, self._access.context())
                 case Event.REACTIVATE:
-                    await changes.reactivate(connection, tenant_id, device_id, self.by(), subscription_id)
+                    await changes.reactivate(
+                        connection, tenant_id, device_id, self._access.context(), subscription_id, grace=self._grace
+                    )
                 case Event.MOVE if subscription_id is not None:
-                    await changes.move(connection, tenant_id, device_id, subscription_id, self.by())
+                    await changes.move(
+                        connection, tenant_id, device_id, subscription_id, self._access.context(), grace=self._grace
+                    )
                 case _:
                     raise ValueError(f"{event} is no step of this kind")
 
@@ -119,7 +121,9 @@ class DeviceActions:
     ) -> list[BulkAnswer]:
         """The same for many devices at once, and deactivation; an answer for each."""
         async with self._access.changing() as connection:
-            return await bulk.change_many(connection, tenant_id, devices, event, self.by(), subscription_id)
+            return await bulk.change_many(
+                connection, tenant_id, devices, event, self._access.context(), subscription_id, grace=self._grace
+            )
 
     async def describe(
         self, tenant_id: str, seen: FleetDevice, stated: Description, limits: OwnLimits | None = None
@@ -127,9 +131,11 @@ class DeviceActions:
         """Describe a device anew, as it was ``seen``; operators also set its limits."""
         device_id = seen.device.device_id
         async with self._access.changing() as connection:
-            await description.describe(connection, tenant_id, device_id, stated, self.by(), version=seen.version)
+            await description.describe(
+                connection, tenant_id, device_id, stated, self._access.context(), version=seen.version
+            )
             if limits is not None and limits != seen.limits:
-                await description.set_limits(connection, tenant_id, device_id, limits, self.by())
+                await description.set_limits(connection, tenant_id, device_id, limits, self._access.context())
             return await fleet.get(connection, tenant_id, device_id)
 
     async def import_csv(
@@ -141,14 +147,17 @@ class DeviceActions:
         if dry_run:
             async with self._access.reading() as connection:
                 return ImportResult(
-                    rows, await imports.import_many(connection, tenant_id, devices, self.by(), dry_run=True)
+                    rows,
+                    await imports.import_many(
+                        connection, tenant_id, devices, self._access.context(), grace=self._grace, dry_run=True
+                    ),
                 )
         async with self._access.changing() as connection:
-            lines = await imports.import_many(connection, tenant_id, devices, self.by())
+            lines = await imports.import_many(connection, tenant_id, devices, self._access.context(), grace=self._grace)
             made = [line.new.device_id for line in lines if line.outcome is ImportOutcome.CREATED]
             if not (with_credentials and made):
                 return ImportResult(rows, lines)
-            issued = await credentials.create_many(connection, tenant_id, made, self.by())
+            issued = await credentials.create_many(connection, tenant_id, made, self._access.context())
             change = await broker_sync.this_change(connection)
         return ImportResult(rows, lines, issued, await broker_sync.settle(self._platform.pool, change))
 

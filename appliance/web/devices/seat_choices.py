@@ -6,7 +6,7 @@ the domain gives.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from appliance.db.trio_psycopg import Connection
@@ -31,13 +31,13 @@ async def subscriptions_of(connection: Connection[Any], tenant_id: str | None) -
     return await subscription_rows.select(connection, [tenant_id])
 
 
-def free_seats(owned: Sequence[Subscription], now: datetime) -> list[SeatChoice]:
+def free_seats(owned: Sequence[Subscription], now: datetime, *, grace: timedelta) -> list[SeatChoice]:
     """Return the subscriptions that give seats at ``now``, with the number of free seats."""
     parents = {row.subscription_id: row for row in owned}
     return [
         SeatChoice(row.subscription_id, subscription_title(row), row.device_limit - row.active_device_count)
         for row in owned
-        if usable(status_at(row, now, parent=parents.get(row.parent_subscription_id or "")))
+        if usable(status_at(row, now, parent=parents.get(row.parent_subscription_id or ""), grace=grace))
     ]
 
 

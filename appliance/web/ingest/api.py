@@ -15,10 +15,10 @@ from quart import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from appliance.db.audit import Actor, ActorKind
+from appliance.db.change_context import ChangeContext
 from appliance.devices.credentials.credential import IssuedSecrets
 from appliance.devices.registry.claims import ClaimPending, ClaimRefused, ClaimTaken
 from appliance.devices.registry.provisioning import ProvisioningRequest
-from appliance.devices.seats.changes import ChangeContext
 from appliance.devices.topics import valid_id
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.ingest.http import MAX_MESSAGES, Form, split
@@ -149,8 +149,8 @@ async def _claim(platform: Platform, port: IngestPort, tenant_id: str, device_id
     if not valid_id(device_id):
         return problem(HTTPStatus.BAD_REQUEST, Reason.BAD_TOPIC_FORMAT.value, "a device id is 1-64 of A-Za-z0-9._-")
     actor = Actor(f"{tenant_id}/{device_id}", ActorKind.DEVICE, request.remote_addr)
-    by = ChangeContext(actor, datetime.fromtimestamp(platform.clock.wall(), UTC), platform.grace)
-    outcome = await port.claim(ProvisioningRequest(tenant_id, device_id), by)
+    context = ChangeContext(actor, datetime.fromtimestamp(platform.clock.wall(), UTC), user_id=None)
+    outcome = await port.claim(ProvisioningRequest(tenant_id, device_id), context)
     match outcome:
         case IssuedSecrets():
             return answer(outcome, HTTPStatus.CREATED)

@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from appliance.db.change_context import ChangeContext
 from appliance.devices.registry.claims import ClaimOutcome
 from appliance.devices.registry.provisioning import ProvisioningRequest
-from appliance.devices.seats.changes import ChangeContext
 from appliance.ingest.batch import Verdict
 
 

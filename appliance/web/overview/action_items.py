@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from urllib.parse import quote, urlencode
 
 from appliance.devices.fleet import SiteCounts
@@ -76,10 +76,12 @@ class PageLinks:
         return {"tenant": tenant_id} if self.operator else {}
 
 
-def action_items(figures: OverviewData, now: float, zone: tzinfo | None, places: PageLinks) -> list[ActionItem]:
+def action_items(
+    figures: OverviewData, now: float, zone: tzinfo | None, places: PageLinks, *, grace: timedelta
+) -> list[ActionItem]:
     """Everything that somebody should look at, worst first."""
     items = [
-        *_subscriptions(figures, now, zone, places),
+        *_subscriptions(figures, now, zone, places, grace),
         *_sites(figures, places),
         *_quarantine(figures, now, places),
     ]
@@ -87,11 +89,11 @@ def action_items(figures: OverviewData, now: float, zone: tzinfo | None, places:
     return sorted(items, key=lambda item: order.index(item.severity))
 
 
-def status_of(row: Subscription, figures: OverviewData, now: float) -> Status:
-    """What a subscription is worth now, an add-on by what it hangs on."""
+def status_of(row: Subscription, figures: OverviewData, now: float, *, grace: timedelta) -> Status:
+    """Return the status of a subscription at ``now``; that of an add-on follows from its main subscription."""
     parents = {(one.tenant_id, one.subscription_id): one for one in figures.subscriptions}
     parent = parents.get((row.tenant_id, row.parent_subscription_id or ""))
-    return status_at(row, datetime.fromtimestamp(now, UTC), parent=parent)
+    return status_at(row, datetime.fromtimestamp(now, UTC), parent=parent, grace=grace)
 
 
 def days_left(row: Subscription, now: float) -> int:
@@ -104,14 +106,17 @@ def days(number: int) -> str:
     return f"{number:,} day{'s' if number != 1 else ''}"
 
 
-def _subscriptions(figures: OverviewData, now: float, zone: tzinfo | None, places: PageLinks) -> Iterator[ActionItem]:
+def _subscriptions(
+    figures: OverviewData, now: float, zone: tzinfo | None, places: PageLinks, grace: timedelta
+) -> Iterator[ActionItem]:
     action = "Open tenant" if places.operator else "Show devices"
     for row in figures.subscriptions:
         if row.subscription_type is SubscriptionType.ADDON:
             continue  # it stands and falls with the one that it hangs on
         if row.term_end.timestamp() <= now and not row.active_device_count:
             continue  # nobody misses it
-        status, end, href = status_of(row, figures, now), row.term_end.timestamp(), places.subscription(row)
+        status = status_of(row, figures, now, grace=grace)
+        end, href = row.term_end.timestamp(), places.subscription(row)
         what = subscription_title(row)
         if status in (Status.SUSPENDED, Status.EXPIRED):
             word = "suspended" if status is Status.SUSPENDED else "over"

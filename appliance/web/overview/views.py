@@ -6,7 +6,7 @@ are the devices, what they call for, and their readings: messages are counted by
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 import trio
@@ -242,11 +242,11 @@ def _assemble(platform: Platform, frame: Frame, figures: OverviewData | None, ch
         sites_there=[] if choice.tenant is None else sites_of(everywhere, choice),
         attention=[]
         if figures is None
-        else action_items.action_items(replace(figures, sites=sites), now, who.zone, places),
+        else action_items.action_items(replace(figures, sites=sites), now, who.zone, places, grace=platform.grace),
         presences=presences(sites),
         sites=sites[:SITES_SHOWN],
         more_sites=max(len(sites) - SITES_SHOWN, 0),
-        seats=[] if figures is None else seats(figures, now, places),
+        seats=[] if figures is None else seats(figures, now, places, grace=platform.grace),
         steps=[] if figures is None else onboarding_checklist.steps(figures, who.role, places),
         rate=message_rates.current(feed, choice.tenant),
         chart=message_rates.chart(message_rates.flow(feed, figures, choice), choice, who.zone),
@@ -294,11 +294,11 @@ def presences(sites: Sequence[SiteCounts]) -> Presences:
     )
 
 
-def seats(figures: OverviewData, now: float, places: PageLinks) -> list[Seats]:
+def seats(figures: OverviewData, now: float, places: PageLinks, *, grace: timedelta) -> list[Seats]:
     """Subscriptions, those that end next first; those that have ended before them."""
     shown = []
     for row in sorted(figures.subscriptions, key=lambda one: (one.term_end, one.tenant_id, one.subscription_id)):
-        status, left = action_items.status_of(row, figures, now), action_items.days_left(row, now)
+        status, left = action_items.status_of(row, figures, now, grace=grace), action_items.days_left(row, now)
         runs = status in (Status.ACTIVE, Status.TRIAL)
         colour = "" if runs and left >= action_items.SOON else "medium" if runs else "crit"
         end = (

@@ -10,11 +10,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from quart import Response
 
+from appliance.db.change_context import ChangeContext
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.seats.changes import ChangeContext
 from appliance.errors import Conflict
 from appliance.web.access.auth import viewer
-from appliance.web.access.transactions import actor, tenant_of, tenants_shown
+from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.page import csv, cursor
 from appliance.web.page.paths import of_tenant
 from appliance.web.platform import Platform
@@ -51,20 +51,24 @@ class _Store(Protocol[T_contra, K]):
 
     async def get(self, connection: Transaction, tenant_id: str, identity: str, /) -> K: ...
 
-    async def create(self, connection: Transaction, tenant_id: str, thing: T_contra, by: ChangeContext, /) -> K: ...
+    async def create(
+        self, connection: Transaction, tenant_id: str, thing: T_contra, context: ChangeContext, /
+    ) -> K: ...
 
     async def change(
         self,
         connection: Transaction,
         tenant_id: str,
         thing: T_contra,
-        by: ChangeContext,
+        context: ChangeContext,
         /,
         *,
         version: datetime | None,
     ) -> K: ...
 
-    async def delete(self, connection: Transaction, tenant_id: str, identity: str, by: ChangeContext, /) -> None: ...
+    async def delete(
+        self, connection: Transaction, tenant_id: str, identity: str, context: ChangeContext, /
+    ) -> None: ...
 
 
 class Collection(Generic[T, K]):
@@ -108,12 +112,12 @@ class Collection(Generic[T, K]):
     async def create(self, thing: T) -> K:
         """Keep a new thing. Raises Invalid with the field; Conflict if the id is taken; NotFound."""
         async with self._access.changing() as connection:
-            return await self._store.create(connection, tenant_of(), thing, self._by())
+            return await self._store.create(connection, tenant_of(), thing, self._access.context())
 
     async def change(self, thing: T, version: datetime | None) -> K:
         """Replace a thing. Raises Invalid with the field; NotFound; Conflict if it has changed since ``version``."""
         async with self._access.changing() as connection:
-            return await self._store.change(connection, tenant_of(), thing, self._by(), version=version)
+            return await self._store.change(connection, tenant_of(), thing, self._access.context(), version=version)
 
     async def edit(self, identity: str, edited: Callable[[K], T], version: datetime | None) -> K:
         """Replace a thing by what ``edited`` makes of it. Raises as :meth:`change` does."""
@@ -121,12 +125,14 @@ class Collection(Generic[T, K]):
             kept = await self._store.get(connection, tenant_of(), self._id_of_path(identity))
             if version not in (None, kept.version):
                 raise Conflict(f"{identity} has changed since you read it; read it again.")
-            return await self._store.change(connection, tenant_of(), edited(kept), self._by(), version=kept.version)
+            return await self._store.change(
+                connection, tenant_of(), edited(kept), self._access.context(), version=kept.version
+            )
 
     async def delete(self, identity: str) -> None:
         """Delete a thing. Raises NotFound; Conflict while it is in use."""
         async with self._access.changing() as connection:
-            await self._store.delete(connection, tenant_of(), self._id_of_path(identity), self._by())
+            await self._store.delete(connection, tenant_of(), self._id_of_path(identity), self._access.context())
 
     def address(self, path: str, kept: K, part: str = "") -> str:
         """Return the address of a thing below that of its list, or of ``part`` of it, for the viewer."""
@@ -134,6 +140,3 @@ class Collection(Generic[T, K]):
 
     def _position(self, kept: K) -> Position:
         return kept.tenant_id, self.id_of(kept)
-
-    def _by(self) -> ChangeContext:
-        return ChangeContext(actor(), self._access.now(), self._platform.grace)

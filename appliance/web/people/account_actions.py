@@ -43,13 +43,13 @@ class AccountActions:
     async def set_profile(self, profile: Profile) -> User:
         """Set name, time zone, theme and shortcuts. Raises Invalid, which names the field."""
         async with self._pool.connection() as connection:
-            return await users.set_profile(connection, viewer().user_id, profile, self._platform.access.by())
+            return await users.set_profile(connection, viewer().user_id, profile, self._platform.access.context())
 
     async def set_password(self, current: str, new: str) -> None:
         """Set a new password and end all other sessions. Raises Invalid, Throttled."""
         session_id = own_session()
         user = await self.confirm(current)
-        await self._sign_in.set_password(user, new, self._platform.access.by(), but=session_id)
+        await self._sign_in.set_password(user, new, self._platform.access.context(), but=session_id)
 
     async def sessions(self) -> list[Session]:
         """Return the sessions of the viewer, most recently used first."""
@@ -60,13 +60,13 @@ class AccountActions:
         """End one session of the viewer. Raises NotFound."""
         user = await self.user()
         async with self._pool.connection() as connection:
-            await sessions.end(connection, user, session_id, self._platform.access.by())
+            await sessions.end(connection, user, session_id, self._platform.access.context())
 
     async def end_other_sessions(self) -> int:
         """End all other sessions of the viewer and return their number."""
         session_id, user = own_session(), await self.user()
         async with self._pool.connection() as connection:
-            return await sessions.end_others(connection, user, session_id, self._platform.access.by())
+            return await sessions.end_others(connection, user, session_id, self._platform.access.context())
 
     async def tokens(self) -> list[Token]:
         """Return the viewer's API tokens, expired ones included."""
@@ -78,24 +78,24 @@ class AccountActions:
         own_session()
         user = await self.confirm(current)
         async with self._pool.connection() as connection:
-            return await tokens.add(connection, user, name, scopes, days, self._platform.access.by())
+            return await tokens.add(connection, user, name, scopes, days, self._platform.access.context())
 
     async def revoke_token(self, token_id: UUID) -> None:
         """Revoke a token of the viewer. Raises NotFound."""
         async with self._pool.connection() as connection:
-            await tokens.revoke(connection, viewer().user_id, token_id, self._platform.access.by())
+            await tokens.revoke(connection, viewer().user_id, token_id, self._platform.access.context())
 
     async def set_second_factor(self, current: str, secret: bytes, code: str) -> None:
         """Turn the second factor on. Raises Invalid, Throttled."""
         own_session()
         user = await self.confirm(current)
-        await self._sign_in.set_second_factor(user, secret, code, self._platform.access.by())
+        await self._sign_in.set_second_factor(user, secret, code, self._platform.access.context())
 
     async def drop_second_factor(self, current: str) -> None:
         """Turn the second factor off. Raises Invalid, Conflict, Throttled."""
         own_session()
         user = await self.confirm(current)
-        await self._sign_in.drop_second_factor(user, self._platform.access.by())
+        await self._sign_in.drop_second_factor(user, self._platform.access.context())
 
     async def confirm(self, current: str) -> User:
         """Check the viewer's password and return their account. Raises Invalid for a wrong password; Throttled."""

@@ -51,27 +51,27 @@ class PeopleActions:
             raise Invalid(f"This must be one of {', '.join(CUSTOMER_ROLES)}.", "role")
         tenant_id = None if role is Role.OPERATOR else tenant_of()
         async with self._access.changing() as connection:
-            user = await users.add(connection, NewUser(email, role, tenant_id, name), self._access.by())
-            secret = await users.invite(connection, user.user_id, self._access.by())
+            user = await users.add(connection, NewUser(email, role, tenant_id, name), self._access.context())
+            secret = await users.invite(connection, user.user_id, self._access.context())
         return Invited(user, self._link(secret))
 
     async def set_role(self, user_id: UUID, role: Role, was: Role | None = None) -> User:
         """Give a user another role. Raises NotFound, Invalid, Conflict."""
         await self.get(user_id)
         async with self._access.changing() as connection:
-            return await users.set_role(connection, user_id, role, self._access.by(), was)
+            return await users.set_role(connection, user_id, role, self._access.context(), was)
 
     async def disable(self, user_id: UUID) -> User:
         """Disable a user at once. Raises NotFound, Conflict."""
         await self.get(user_id)
         async with self._access.changing() as connection:
-            return await users.disable(connection, user_id, self._access.by())
+            return await users.disable(connection, user_id, self._access.context())
 
     async def enable(self, user_id: UUID) -> User:
         """Enable a disabled user. Raises NotFound."""
         await self.get(user_id)
         async with self._access.changing() as connection:
-            return await users.enable(connection, user_id, self._access.by())
+            return await users.enable(connection, user_id, self._access.context())
 
     async def reset(self, user_id: UUID, *, drop_second_factor: bool = False) -> Invited:
         """End a user's sessions and return a link for a new password; invite one without a password once more.
@@ -81,10 +81,10 @@ class PeopleActions:
         user = await self.get(user_id)
         async with self._access.changing() as connection:
             if user.has_password:
-                by = self._access.by()
-                secret = await users.reset(connection, user_id, by, drop_second_factor=drop_second_factor)
+                context = self._access.context()
+                secret = await users.reset(connection, user_id, context, drop_second_factor=drop_second_factor)
             else:
-                secret = await users.invite(connection, user_id, self._access.by())
+                secret = await users.invite(connection, user_id, self._access.context())
         return Invited(user, self._link(secret))
 
     async def tokens(self, user_id: UUID) -> list[Token]:
@@ -97,7 +97,7 @@ class PeopleActions:
         """Revoke a token at once. Raises NotFound."""
         await self.get(user_id)
         async with self._access.changing() as connection:
-            await tokens.revoke(connection, user_id, token_id, self._access.by())
+            await tokens.revoke(connection, user_id, token_id, self._access.context())
 
     def _link(self, secret: str) -> str:
         """The whole address, as the viewer's own browser reaches this appliance."""

@@ -237,29 +237,27 @@ class QuarantineActions:
 
     async def replay(self, selections: Sequence[Selection]) -> list[Replay]:
         """Have them replayed: a job a tenant. Raises NotFound, Conflict."""
-        by = self._access.by()
+        context = self._access.context()
         async with self._access.changing() as connection:
-            return [await replays.request_replay(connection, selection, actor=by.actor) for selection in selections]
+            return [await replays.request_replay(connection, selection, context) for selection in selections]
 
     async def dismiss(self, selections: Sequence[Selection]) -> int:
         """Decide that they are not wanted; how many they were. Raises NotFound, Conflict."""
-        by = self._access.by()
+        context = self._access.context()
         async with self._access.changing() as connection:
-            return sum(
-                [await store.dismiss(connection, selection, actor=by.actor, now=by.now) for selection in selections]
-            )
+            return sum([await store.dismiss(connection, selection, context) for selection in selections])
 
     # Jobs
 
     async def jobs(self, limit: int) -> list[Replay]:
         """Replays, newest first."""
         async with self._access.reading() as connection:
-            return await replays.list_replays(connection, tenants_shown(), limit)
+            return await replays.list_replays(connection, tenants_shown(), limit=limit)
 
     async def latest_jobs(self, seen_by: Viewer, limit: int) -> list[Replay]:
         """The newest replays of all that ``seen_by`` may see, for a live page."""
         async with self._access.reading(seen_by) as connection:
-            return await replays.list_replays(connection, seen_by.tenant_id, limit)
+            return await replays.list_replays(connection, seen_by.tenant_id, limit=limit)
 
     async def job(self, replay_id: int) -> Replay:
         """One replay. Raises NotFound."""
@@ -268,9 +266,9 @@ class QuarantineActions:
 
     async def cancel(self, replay_id: int) -> Replay:
         """Stop one where it stands. Raises NotFound, Conflict."""
-        by = self._access.by()
+        context = self._access.context()
         async with self._access.changing() as connection:
-            return await replays.cancel(connection, replay_id, viewer().tenant_id, actor=by.actor, now=by.now)
+            return await replays.cancel(connection, replay_id, context, viewer().tenant_id)
 
     def _shown(self, *, unknown: bool) -> str | None:
         return OPERATOR if self._is_unknown(unknown=unknown) else tenants_shown()

@@ -82,7 +82,9 @@ def _add_set_up(
             fields.text("email"), fields.raw("password"), fields.text("organisation"), fields.text("time_zone")
         )
         try:
-            done = await onboarding.set_up(platform.pool, sign_in, secret, given, request.remote_addr)
+            done = await onboarding.set_up(
+                platform.pool, sign_in, secret, given, request.remote_addr, grace=platform.grace
+            )
         except Invalid as error:
             return page(HTTPStatus.UNPROCESSABLE_ENTITY, given, error)
         except Conflict as error:

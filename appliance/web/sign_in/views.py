@@ -137,7 +137,7 @@ def _add_sign_out(routes: Blueprint, platform: Platform, sign_in: SignIn, pages:
     async def sign_out() -> Response:
         who = viewer()
         if who.session_id is not None:
-            await sign_in.sign_out(who.session_id, who.user_id, platform.access.by())
+            await sign_in.sign_out(who.session_id, who.user_id, platform.access.context())
         response = see_other("/sign-in?done=signed-out")
         pages.cookies.clear_session(response)
         return response

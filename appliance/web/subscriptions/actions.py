@@ -9,7 +9,6 @@ from appliance.db.require import require
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription
 from appliance.subscriptions.store import Changes, NewSubscription
-from appliance.web.access.transactions import actor
 from appliance.web.platform import Platform
 
 PageEnd = tuple[str, str]
@@ -48,7 +47,7 @@ class SubscriptionActions:
     async def add(self, new: NewSubscription) -> Subscription:
         """Sell one that starts now. Raises Invalid, which names the field; NotFound; Conflict."""
         async with self._access.changing() as connection:
-            return await store.add(connection, new, actor=actor(), now=self._access.now(), grace=self._grace)
+            return await store.add(connection, new, self._access.context(), grace=self._grace)
 
     async def change(
         self, tenant_id: str, subscription_id: str, changes: Changes, version: str | None = None
@@ -60,8 +59,7 @@ class SubscriptionActions:
                 tenant_id,
                 subscription_id,
                 changes,
-                actor=actor(),
-                now=self._access.now(),
+                self._access.context(),
                 grace=self._grace,
                 version=version,
             )

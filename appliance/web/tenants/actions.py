@@ -20,7 +20,6 @@ from appliance.devices.tenants import IssuedClaim, Strategy, Tenant, TenantStatu
 from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription, usable
-from appliance.web.access.transactions import actor
 from appliance.web.platform import Platform
 
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -101,7 +100,7 @@ class TenantActions:
             claim = await tenants.add(
                 change.connection,
                 tenant_id,
-                actor(),
+                self._platform.access.context(),
                 name=name,
                 provisioning=provisioning,
                 time_zone=time_zone or "UTC",
@@ -111,32 +110,32 @@ class TenantActions:
     async def change(self, tenant_id: str, wanted: TenantChange) -> SyncStatus:
         """Change all that is given, or nothing. Raises Invalid, which names the field; NotFound; Conflict."""
         async with self._platform.access.changing() as connection:
-            who, seen = actor(), await tenants.get(connection, tenant_id)
+            context, seen = self._platform.access.context(), await tenants.get(connection, tenant_id)
             name = seen.name if wanted.name is UNSET else wanted.name
             zone = seen.time_zone if wanted.time_zone is UNSET else wanted.time_zone
             # What was just read is the version of whoever names none: between two, nobody's change is lost.
-            await tenants.describe(connection, tenant_id, name, zone, who, version=wanted.version or seen.version)
+            await tenants.describe(connection, tenant_id, name, zone, context, version=wanted.version or seen.version)
             limits = {
                 field: value
                 for field in ("rate", "burst", "tenant_rate")
                 if (value := getattr(wanted, field)) is not UNSET
             }
-            await tenants.set_limits(connection, tenant_id, replace(seen.limits, **limits), who)
+            await tenants.set_limits(connection, tenant_id, replace(seen.limits, **limits), context)
             if wanted.provisioning is not UNSET:
-                await tenants.set_provisioning(connection, tenant_id, wanted.provisioning, who)
+                await tenants.set_provisioning(connection, tenant_id, wanted.provisioning, context)
             if wanted.status is not UNSET:
                 step = tenants.suspend if wanted.status is TenantStatus.SUSPENDED else tenants.resume
-                await step(connection, tenant_id, who)
+                await step(connection, tenant_id, context)
             if wanted.claim_enabled in (UNSET, seen.claim_enabled):
                 return SyncStatus.APPLIED
-            await tenants.set_claim(connection, tenant_id, who, enabled=wanted.claim_enabled is True)
+            await tenants.set_claim(connection, tenant_id, context, enabled=wanted.claim_enabled is True)
             told = await broker_sync.this_change(connection)
         return await broker_sync.settle(self._platform.pool, told)
 
     async def rotate_claim(self, tenant_id: str) -> ClaimResult:
         """A new claim password; the old one is dead. Raises NotFound."""
         async with self._changing() as change:
-            claim = await tenants.rotate_claim(change.connection, tenant_id, actor())
+            claim = await tenants.rotate_claim(change.connection, tenant_id, self._platform.access.context())
         return ClaimResult(claim, change.arrival)
 
     async def _standings(self, connection: Connection[Any], page: Sequence[Tenant]) -> list[TenantOverview]:

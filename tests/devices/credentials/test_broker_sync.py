@@ -17,7 +17,7 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from tests.support.busy import within
 from tests.support.postgres_server import Database
-from tests.support.tenants import ALICE, BY, NOW, TENANT, customer, ingest, sell
+from tests.support.tenants import BY, GRACE, NOW, TENANT, customer, ingest, issue_tenant, sell
 
 KEYS = (2**62 + 12345, 77)
 
@@ -26,10 +26,10 @@ KEYS = (2**62 + 12345, 77)
 async def world(database: Database) -> AsyncIterator[Connection[Any]]:
     """Tenant ``acme`` with two devices, one of which has a credential."""
     async with ingest(database) as connection:
-        await tenants.add(connection, TENANT, ALICE)
+        await issue_tenant(connection)
         await sell(connection, 10)
         for device in ("d1", "d2"):
-            await changes.create(connection, TENANT, NewDevice(device), BY)
+            await changes.create(connection, TENANT, NewDevice(device), BY, grace=GRACE)
         await credentials.create(connection, TENANT, "d1", BY)
         yield connection
 
@@ -37,20 +37,20 @@ async def world(database: Database) -> AsyncIterator[Connection[Any]]:
 async def change(connection: Connection[Any]) -> str:
     """Some change, committed."""
     async with connection.transaction():
-        await tenants.rotate_claim(connection, TENANT, ALICE)
+        await tenants.rotate_claim(connection, TENANT, BY)
         return await broker_sync.this_change(connection)
 
 
 async def test_a_copy_holds_the_lines_of_both_files(database: Database) -> None:
     async with world(database) as connection:
-        await tenants.add(connection, "other", ALICE)
+        await issue_tenant(connection, "other")
         copy = await broker_sync.read(connection)
         names = [line.split(":")[0] for line in copy.passwords.splitlines()]
         assert names == ["acme/device/d1", "acme", "other"]
         assert copy.denials == "user acme\ntopic deny tenant/acme/device/d1/#\n"
         assert "$7$" not in repr(copy)
-        await tenants.set_claim(connection, TENANT, ALICE, enabled=False)
-        await tenants.suspend(connection, "other", ALICE)
+        await tenants.set_claim(connection, TENANT, BY, enabled=False)
+        await tenants.suspend(connection, "other", BY)
         copy = await broker_sync.read(connection)
         names = [line.split(":")[0] for line in copy.passwords.splitlines()]
         assert names == ["acme/device/d1", "other"], "a suspended tenant's messages are refused with a reason"
@@ -88,7 +88,7 @@ async def test_a_copy_read_before_the_commit_does_not_have_the_change(database: 
     async with world(database) as connection, ingest(database) as keeper:
         await broker_sync.hold_lock(keeper, KEYS[0])
         async with connection.transaction():
-            await tenants.rotate_claim(connection, TENANT, ALICE)
+            await tenants.rotate_claim(connection, TENANT, BY)
             made = await broker_sync.this_change(connection)
             await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
         assert await broker_sync.status_of(connection, made) is SyncStatus.PENDING

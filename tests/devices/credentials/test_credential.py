@@ -20,7 +20,7 @@ from appliance.devices.seats import changes
 from appliance.errors import Conflict, NotFound
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support.postgres_server import Database
-from tests.support.tenants import BY, NOW, TENANT, add_tenant, customer, ingest, rows, sell
+from tests.support.tenants import BY, GRACE, NOW, TENANT, add_tenant, customer, ingest, rows, sell
 
 DEVICE = "d1"
 LATER = replace(BY, now=NOW + timedelta(hours=1))
@@ -32,7 +32,7 @@ async def connection(database: Database) -> AsyncIterator[Connection[Any]]:
     async with ingest(database) as opened:
         await add_tenant(opened)
         await sell(opened, 10)
-        await changes.create(opened, TENANT, NewDevice(DEVICE), BY)
+        await changes.create(opened, TENANT, NewDevice(DEVICE), BY, grace=GRACE)
         yield opened
 
 

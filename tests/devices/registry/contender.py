@@ -15,7 +15,7 @@ import trio
 from appliance.db.pool import Pool, open_pool
 from appliance.devices.device import Device
 from appliance.devices.registry.provisioning import ProvisioningRequest, ProvisioningResult, provision_once
-from tests.support.tenants import NOW, TENANT
+from tests.support.tenants import GRACE, NOW, TENANT
 
 CONTENDED = {"40001", "40P01", "55P03"}
 
@@ -25,7 +25,7 @@ async def call(pool: Pool, device: str) -> ProvisioningResult:
     while True:
         async with pool.connection() as connection:
             try:
-                return (await provision_once(connection, [ProvisioningRequest(TENANT, device)], now=NOW))[
+                return (await provision_once(connection, [ProvisioningRequest(TENANT, device)], now=NOW, grace=GRACE))[
                     TENANT, device
                 ]
             except psycopg.Error as error:

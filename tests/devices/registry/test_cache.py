@@ -17,9 +17,10 @@ from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
 from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import REGISTRY_CHANNEL, AdmissionStatus, Registry
-from appliance.devices.registry.provisioning import DeviceKey, Provisioner, ProvisioningRequest, ProvisioningResult
+from appliance.devices.registry.provisioning import DeviceKey, ProvisioningRequest, ProvisioningResult
 from appliance.reading import Reason
 from tests.support.postgres_server import Database
+from tests.support.tenants import provisioner_of
 
 GRACE = timedelta(days=14)
 DEVICE = ("acme", "d1")
@@ -42,7 +43,7 @@ async def open_registry(database: Database, *, capacity: int = 1000) -> AsyncIte
     clock = SystemClock()
     conninfo = database.endpoint.conninfo(INGEST)
     async with open_pool(conninfo, name="test", max_size=4) as pool, trio.open_nursery() as nursery:
-        provisioner = Provisioner(pool, clock=clock)
+        provisioner = provisioner_of(pool, clock=clock)
         await nursery.start(provisioner.run)
         registry = Forgetful(
             pool, StateBook(capacity), provisioner, clock, capacity=capacity, refusal_ttl=5, grace=GRACE
@@ -197,7 +198,7 @@ async def test_a_standing_read_while_something_changed_is_not_believed_for_long(
         """Decides as the real one, and something else changes meanwhile."""
 
         def __init__(self, pool: Pool) -> None:
-            self.real = Provisioner(pool)
+            self.real = provisioner_of(pool)
 
         async def provision(self, requests: Iterable[ProvisioningRequest]) -> dict[DeviceKey, ProvisioningResult]:
             verdicts = await self.real.provision(requests)

@@ -22,7 +22,7 @@ from appliance.devices.registry.provisioning import (
 from appliance.devices.seats import changes
 from appliance.reading import Reason
 from tests.support.postgres_server import Database
-from tests.support.tenants import BY, NOW, TENANT, add_tenant, check_seats, ingest, sell
+from tests.support.tenants import BY, GRACE, NOW, TENANT, add_tenant, check_seats, ingest, provisioner_of, sell
 
 REQUEST = ProvisioningRequest(TENANT, "d1", "hall")
 
@@ -43,7 +43,7 @@ class NowClock:
 async def actions(database: Database) -> AsyncIterator[tuple[Pool, Provisioner]]:
     """Who provisions, and connections."""
     async with open_pool(database.conninfo("appliance_ingest"), name="claims", max_size=4) as pool:
-        provisioner = Provisioner(pool, clock=NowClock())
+        provisioner = provisioner_of(pool, clock=NowClock())
         async with trio.open_nursery() as nursery:
             await nursery.start(provisioner.run)
             yield pool, provisioner
@@ -71,7 +71,7 @@ async def test_a_device_that_is_there_without_one_gets_it_too(database: Database
     async with ingest(database) as connection:
         await add_tenant(connection, strategy="off")
         await sell(connection, 1)
-        await changes.create(connection, TENANT, NewDevice("d1"), BY)
+        await changes.create(connection, TENANT, NewDevice("d1"), BY, grace=GRACE)
     assert isinstance(await ask(database), IssuedSecrets)
 
 
@@ -104,7 +104,7 @@ async def test_without_a_seat_or_an_approval_it_waits(database: Database) -> Non
             pending = await ask(database, ProvisioningRequest("slow", "d1"))
             assert isinstance(pending, ClaimPending)
             assert pending.refusal.reason is Reason.PENDING_APPROVAL
-        await changes.approve(connection, "slow", "d1", BY)
+        await changes.approve(connection, "slow", "d1", BY, grace=GRACE)
         assert isinstance(await ask(database, ProvisioningRequest("slow", "d1")), IssuedSecrets)
 
 
@@ -115,7 +115,7 @@ async def test_a_device_out_of_service_is_turned_away(database: Database, deed: 
     async with ingest(database) as connection:
         await add_tenant(connection)
         await sell(connection, 1)
-        await changes.create(connection, TENANT, NewDevice("d1"), BY)
+        await changes.create(connection, TENANT, NewDevice("d1"), BY, grace=GRACE)
         await (changes.revoke if deed == "revoke" else changes.deactivate)(connection, TENANT, "d1", BY)
     turned = await ask(database)
     assert isinstance(turned, ClaimRefused)
@@ -143,7 +143,7 @@ async def test_a_device_that_is_revoked_meanwhile_gets_nothing(database: Databas
     async with ingest(database) as connection:
         await add_tenant(connection)
         await sell(connection, 1)
-        device = await changes.create(connection, TENANT, NewDevice("d1"), BY)
+        device = await changes.create(connection, TENANT, NewDevice("d1"), BY, grace=GRACE)
 
         async def decided_before(_: object) -> dict[DeviceKey, ProvisioningResult]:
             await changes.revoke(connection, TENANT, "d1", BY)

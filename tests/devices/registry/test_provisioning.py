@@ -15,7 +15,7 @@ from appliance.db.pool import open_pool
 from appliance.db.trio_psycopg import Connection, connect
 from appliance.devices.device import Device, DeviceStatus, NewDevice
 from appliance.devices.registry import provisioning
-from appliance.devices.registry.provisioning import Provisioner, ProvisioningRequest, ProvisioningTenant
+from appliance.devices.registry.provisioning import ProvisioningRequest, ProvisioningTenant
 from appliance.devices.seats import changes as seats
 from appliance.devices.seats.allocator import SeatAllocator
 from appliance.reading import HELD_REASONS, Reason, Refusal
@@ -25,6 +25,7 @@ from tests.support.busy import within
 from tests.support.postgres_server import Database
 from tests.support.tenants import (
     BY,
+    GRACE,
     INGEST,
     NOW,
     TENANT,
@@ -32,6 +33,7 @@ from tests.support.tenants import (
     announce,
     check_seats,
     ingest,
+    provisioner_of,
     registered,
     rows,
     seats_taken,
@@ -115,7 +117,7 @@ async def test_each_strategy_has_its_verdict_and_what_is_there_keeps_its_own(dat
             for device in "ba"
         ]
         for _ in range(2):
-            verdicts = await provisioning.provision_once(connection, requests, now=NOW)
+            verdicts = await provisioning.provision_once(connection, requests, now=NOW, grace=GRACE)
             assert isinstance(verdicts["auto", "a"], Device)
             reasons = {key: verdict.reason for key, verdict in verdicts.items() if isinstance(verdict, Refusal)}
             assert reasons == {
@@ -126,7 +128,7 @@ async def test_each_strategy_has_its_verdict_and_what_is_there_keeps_its_own(dat
                 **{("gone", device): Reason.TENANT_SUSPENDED for device in "ab"},
             }
         assert await seats_taken(connection, "approve") == [0]
-        await seats.approve(connection, "approve", "b", BY)
+        await seats.approve(connection, "approve", "b", BY, grace=GRACE)
         assert registered((await announce(connection, "a", "b", tenant_id="approve")).values())[0].device_id == "b"
         await seats.reject(connection, "approve", "a", BY)
         rejected = (await announce(connection, "a", tenant_id="approve"))["a"]
@@ -154,7 +156,7 @@ async def test_a_new_device_stands_at_the_site_it_names(database: Database) -> N
             ProvisioningRequest(TENANT, "b", "cellar"),
             ProvisioningRequest(TENANT, "c"),
         ]
-        await provisioning.provision_once(connection, requests, now=NOW)
+        await provisioning.provision_once(connection, requests, now=NOW, grace=GRACE)
         placed = await rows(connection, "SELECT device_id, site_id FROM device_registry ORDER BY 1")
         assert placed == [("a", "cellar"), ("b", "cellar"), ("c", None)]
         assert await rows(connection, "SELECT tenant_id, site_id FROM sites") == [(TENANT, "cellar")]
@@ -176,7 +178,7 @@ def test_only_so_many_devices_wait_for_a_person() -> None:
 def test_a_tenant_without_subscriptions_has_no_seat_to_give() -> None:
     tenants = {"t": ProvisioningTenant("t", "ACTIVE", "auto", 0)}
     new_devices, refused = provisioning.seat_new_devices(
-        [ProvisioningRequest("t", "a")], tenants, {"t": SeatAllocator([], NOW)}
+        [ProvisioningRequest("t", "a")], tenants, {"t": SeatAllocator([], NOW, grace=GRACE)}
     )
     assert new_devices == []
     assert list(refused.values()) == [Refusal(Reason.NO_SUBSCRIPTION_CAPACITY, "The tenant has no subscription.")]
@@ -198,7 +200,7 @@ async def test_the_provisioner_serves_many_callers_and_more_than_one_transaction
         await sell(connection, 700)
         await sell(connection, 5, tenant_id="other")
     async with open_pool(database.conninfo(INGEST), name="ingest", max_size=4) as pool, trio.open_nursery() as nursery:
-        provisioner = Provisioner(pool)
+        provisioner = provisioner_of(pool)
         await nursery.start(provisioner.run)
         found: list[dict[tuple[str, str], provisioning.ProvisioningResult]] = []
 
@@ -220,7 +222,7 @@ async def test_a_seat_taken_by_a_person_in_the_same_moment_is_seen(database: Dat
         await add_tenant(person)
         await sell(person, 1)
         async with trio.open_nursery() as nursery, person.transaction():
-            await seats.create(person, TENANT, NewDevice("same", site_id="hall"), BY)
+            await seats.create(person, TENANT, NewDevice("same", site_id="hall"), BY, grace=GRACE)
             verdicts: dict[str, provisioning.ProvisioningResult] = {}
 
             async def new_device() -> None:
@@ -250,7 +252,7 @@ async def test_who_holds_the_rows_for_a_while_only_delays_the_newcomer(database:
             ingest(database) as importer,
             trio.open_nursery() as nursery,
         ):
-            provisioner = Provisioner(pool, max_wait=30)
+            provisioner = provisioner_of(pool, max_wait=30)
             await nursery.start(provisioner.run)
 
             async def new_device() -> None:
@@ -271,7 +273,7 @@ async def test_what_the_database_refuses_costs_one_device(database: Database) ->
         await add_tenant(connection)
         await sell(connection, 50)
     async with open_pool(database.conninfo(INGEST), name="ingest", max_size=2) as pool, trio.open_nursery() as nursery:
-        provisioner = Provisioner(pool)
+        provisioner = provisioner_of(pool)
         await nursery.start(provisioner.run)
         verdicts = await provisioner.provision(
             [ProvisioningRequest(TENANT, name) for name in ("a", "b", "not an id", "c", "d")]
@@ -294,7 +296,7 @@ async def test_rows_held_by_a_hand_on_psql_delay_nobody_beyond_the_deadline(data
         await connect(database.conninfo()) as hand,
         trio.open_nursery() as nursery,
     ):
-        provisioner = Provisioner(pool, max_wait=2.5)
+        provisioner = provisioner_of(pool, max_wait=2.5)
         await nursery.start(provisioner.run)
         async with hand.transaction():
             await hand.execute("SELECT 1 FROM subscriptions WHERE tenant_id = %s FOR UPDATE", [TENANT])
@@ -314,7 +316,7 @@ async def test_without_a_database_the_caller_hears_so_in_time(database: Database
         open_pool(database.conninfo(INGEST), name="ingest", min_size=0, max_size=1) as pool,
         trio.open_nursery() as nursery,
     ):
-        provisioner = Provisioner(pool, max_wait=2.5)  # half a second between its own patience and the caller's
+        provisioner = provisioner_of(pool, max_wait=2.5)  # half a second between its own patience and the caller's
         await nursery.start(provisioner.run)
         async with pool.connection():  # the only one there may be
             with pytest.raises(psycopg.OperationalError), trio.fail_after(60):
@@ -324,7 +326,7 @@ async def test_without_a_database_the_caller_hears_so_in_time(database: Database
 
 async def test_nobody_answers_and_the_caller_goes_on(database: Database) -> None:
     async with open_pool(database.conninfo(INGEST), name="ingest", min_size=0, max_size=1) as pool:
-        verdicts = await Provisioner(pool, max_wait=0.05).provision([ProvisioningRequest(TENANT, "a")])
+        verdicts = await provisioner_of(pool, max_wait=0.05).provision([ProvisioningRequest(TENANT, "a")])
     assert verdicts == {(TENANT, "a"): provisioning.TOO_LATE}
 
 
@@ -333,11 +335,17 @@ async def test_provisioning_waits_for_a_subscription_that_works(database: Databa
         await add_tenant(connection)
         await sell(connection, 5, term=timedelta(days=1))
         late = NOW + timedelta(days=15, seconds=1)
-        verdicts = await provisioning.provision_once(connection, [ProvisioningRequest(TENANT, "a")], now=late)
+        verdicts = await provisioning.provision_once(
+            connection, [ProvisioningRequest(TENANT, "a")], now=late, grace=GRACE
+        )
         refusal = verdicts[TENANT, "a"]
         assert isinstance(refusal, Refusal)
         assert refusal.reason is Reason.NO_SUBSCRIPTION_CAPACITY
         in_grace = NOW + timedelta(days=15, seconds=-1)
         assert registered(
-            (await provisioning.provision_once(connection, [ProvisioningRequest(TENANT, "a")], now=in_grace)).values()
+            (
+                await provisioning.provision_once(
+                    connection, [ProvisioningRequest(TENANT, "a")], now=in_grace, grace=GRACE
+                )
+            ).values()
         )

@@ -1,6 +1,7 @@
 """Seats: each change with its count, its audit row and its refusals."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.support.postgres_server import Database
 from tests.support.tenants import (
     ALICE,
     BY,
+    GRACE,
     NOW,
     TENANT,
     add_tenant,
@@ -35,10 +37,12 @@ ROLES = ["appliance_owner", "appliance_ingest", "appliance_web", "appliance_back
 Act = Callable[[Connection[Any], str, str], Awaitable[Device]]
 
 ACTS: dict[Event, Act] = {
-    Event.APPROVE: lambda connection, tenant, device: changes.approve(connection, tenant, device, BY),
+    Event.APPROVE: lambda connection, tenant, device: changes.approve(connection, tenant, device, BY, grace=GRACE),
     Event.REJECT: lambda connection, tenant, device: changes.reject(connection, tenant, device, BY),
     Event.DEACTIVATE: lambda connection, tenant, device: changes.deactivate(connection, tenant, device, BY),
-    Event.REACTIVATE: lambda connection, tenant, device: changes.reactivate(connection, tenant, device, BY),
+    Event.REACTIVATE: lambda connection, tenant, device: changes.reactivate(
+        connection, tenant, device, BY, grace=GRACE
+    ),
     Event.REVOKE: lambda connection, tenant, device: changes.revoke(connection, tenant, device, BY),
     Event.DELETE: lambda connection, tenant, device: changes.delete(connection, tenant, device, BY, keep_history=True),
 }
@@ -55,7 +59,9 @@ async def test_a_created_device_takes_one_seat_and_leaves_an_audit_row(database:
     async with ingest(database) as connection:
         await add_tenant(connection)
         sold = await sell(connection, 2)
-        device = await changes.create(connection, TENANT, NewDevice("one", site_id="roof", tags=("a", "b")), BY)
+        device = await changes.create(
+            connection, TENANT, NewDevice("one", site_id="roof", tags=("a", "b")), BY, grace=GRACE
+        )
         assert device == Device(
             TENANT, "one", DeviceStatus.ACTIVE, sold.subscription_id, "roof", None, None, ("a", "b"), None
         )
@@ -76,14 +82,17 @@ async def test_seats_are_taken_in_the_order_of_preference_and_then_there_are_non
         trial = await sell(connection, 1, SubscriptionType.TRIAL)
         main = await sell(connection, 1)
         addon = await sell(connection, 1, SubscriptionType.ADDON)
-        order = [(await changes.create(connection, TENANT, NewDevice(name), BY)).subscription_id for name in "abc"]
+        order = [
+            (await changes.create(connection, TENANT, NewDevice(name), BY, grace=GRACE)).subscription_id
+            for name in "abc"
+        ]
         assert order == [main.subscription_id, addon.subscription_id, trial.subscription_id]
         with pytest.raises(NoCapacity, match="all 1 seats"):
-            await changes.create(connection, TENANT, NewDevice("d"), BY)
+            await changes.create(connection, TENANT, NewDevice("d"), BY, grace=GRACE)
         with pytest.raises(NoCapacity):
-            await changes.move(connection, TENANT, "a", trial.subscription_id, BY)
+            await changes.move(connection, TENANT, "a", trial.subscription_id, BY, grace=GRACE)
         await changes.deactivate(connection, TENANT, "c", BY)
-        moved = await changes.move(connection, TENANT, "a", trial.subscription_id, BY)
+        moved = await changes.move(connection, TENANT, "a", trial.subscription_id, BY, grace=GRACE)
         assert moved.subscription_id == trial.subscription_id
     check_seats(database)
 
@@ -92,15 +101,17 @@ async def test_a_lapsed_or_held_subscription_gives_no_seat(database: Database) -
     async with ingest(database) as connection:
         await add_tenant(connection)
         with pytest.raises(NoCapacity, match="no subscription"):
-            await changes.create(connection, TENANT, NewDevice("a"), BY)
+            await changes.create(connection, TENANT, NewDevice("a"), BY, grace=GRACE)
         sold = await sell(connection, 5, term=timedelta(days=1))
-        late = changes.ChangeContext(ALICE, NOW + timedelta(days=16))
+        late = replace(BY, now=NOW + timedelta(days=16))
         with pytest.raises(NoCapacity, match="is SUSPENDED"):
-            await changes.create(connection, TENANT, NewDevice("a"), late)
+            await changes.create(connection, TENANT, NewDevice("a"), late, grace=GRACE)
         held = store.Changes(hold_reason="unpaid")
-        await store.change(connection, TENANT, sold.subscription_id, held, actor=ALICE, now=NOW)
+        await store.change(connection, TENANT, sold.subscription_id, held, BY, grace=GRACE)
         with pytest.raises(NoCapacity, match="is SUSPENDED"):
-            await changes.create(connection, TENANT, NewDevice("a", subscription_id=sold.subscription_id), BY)
+            await changes.create(
+                connection, TENANT, NewDevice("a", subscription_id=sold.subscription_id), BY, grace=GRACE
+            )
 
 
 @pytest.mark.parametrize("status", list(DeviceStatus))
@@ -113,7 +124,7 @@ async def test_every_event_in_every_status_does_what_the_table_says(database: Da
             if status is DeviceStatus.PENDING:
                 await announce(connection, name)
             else:
-                await changes.create(connection, TENANT, NewDevice(name), BY)
+                await changes.create(connection, TENANT, NewDevice(name), BY, grace=GRACE)
                 for step in WAY_TO[status]:
                     await ACTS[step](connection, TENANT, name)
             after = TRANSITIONS.get((status, event))
@@ -134,7 +145,7 @@ async def test_what_is_not_there_or_is_another_tenants_is_not_found(database: Da
         for tenant in (TENANT, "other"):
             await add_tenant(connection, tenant)
             await sell(connection, 1, tenant_id=tenant)
-        await changes.create(connection, "other", NewDevice("theirs"), BY)
+        await changes.create(connection, "other", NewDevice("theirs"), BY, grace=GRACE)
         for tenant, device in ((TENANT, "nobody"), (TENANT, "theirs"), ("nowhere", "theirs")):
             with pytest.raises(NotFound):
                 await ACTS[event](connection, tenant, device)
@@ -146,11 +157,13 @@ async def test_a_device_is_created_once_and_only_as_what_a_device_can_be(databas
     async with ingest(database) as connection:
         await add_tenant(connection)
         await sell(connection, 5)
-        await changes.create(connection, TENANT, NewDevice("a"), BY)
+        await changes.create(connection, TENANT, NewDevice("a"), BY, grace=GRACE)
         with pytest.raises(Conflict, match="is there already"):
-            await changes.create(connection, TENANT, NewDevice("a"), BY)
+            await changes.create(connection, TENANT, NewDevice("a"), BY, grace=GRACE)
         with pytest.raises(NotFound):
-            await changes.create(connection, TENANT, NewDevice("b", subscription_id="SUB-19700101-00001"), BY)
+            await changes.create(
+                connection, TENANT, NewDevice("b", subscription_id="SUB-19700101-00001"), BY, grace=GRACE
+            )
         for wrong in (
             NewDevice("a:b"),
             NewDevice(".a"),
@@ -158,7 +171,7 @@ async def test_a_device_is_created_once_and_only_as_what_a_device_can_be(databas
             NewDevice("b", name="\0"),
         ):
             with pytest.raises(Invalid):
-                await changes.create(connection, TENANT, wrong, BY)
+                await changes.create(connection, TENANT, wrong, BY, grace=GRACE)
         assert await seats_taken(connection) == [1]
 
 
@@ -173,7 +186,7 @@ async def test_a_deleted_device_stays_away_until_a_person_creates_it_again(datab
         assert not isinstance(verdict, Device)
         assert verdict.reason == "DEVICE_DECOMMISSIONED"
         assert await seats_taken(connection) == [0]
-        assert (await changes.create(connection, TENANT, NewDevice("a"), BY)).status is DeviceStatus.ACTIVE
+        assert (await changes.create(connection, TENANT, NewDevice("a"), BY, grace=GRACE)).status is DeviceStatus.ACTIVE
         assert await seats_taken(connection) == [1]
 
 
@@ -182,7 +195,7 @@ async def test_revoking_and_deleting_take_the_credential_along(database: Databas
         await add_tenant(connection)
         await sell(connection, 5)
         for name in "abcd":
-            await changes.create(connection, TENANT, NewDevice(name), BY)
+            await changes.create(connection, TENANT, NewDevice(name), BY, grace=GRACE)
             await connection.execute(
                 "INSERT INTO device_credentials (tenant_id, device_id, mqtt_hash, token_hash)"
                 " VALUES (%s, %s, '$7$', %s)",
@@ -248,9 +261,9 @@ async def test_a_customer_changes_its_own_seats_and_no_others(database: Database
             await sell(connection, 2, tenant_id=tenant)
         await announce(connection, "theirs", tenant_id="other")
     async with customer(database, TENANT) as connection:
-        await changes.create(connection, TENANT, NewDevice("mine", site_id="hall"), BY)
+        await changes.create(connection, TENANT, NewDevice("mine", site_id="hall"), BY, grace=GRACE)
         await changes.deactivate(connection, TENANT, "mine", BY, revoke_credential=True)
-        await changes.reactivate(connection, TENANT, "mine", BY)
+        await changes.reactivate(connection, TENANT, "mine", BY, grace=GRACE)
         await changes.delete(connection, TENANT, "mine", BY, keep_history=False)
         with pytest.raises(NotFound):
             await changes.deactivate(connection, "other", "theirs", BY)
@@ -275,14 +288,14 @@ async def test_changes_in_opposite_orders_never_deadlock(database: Database) -> 
         await add_tenant(connection)
         one = await sell(connection, 10)
         two = await sell(connection, 10, SubscriptionType.ADDON)
-        await changes.create(connection, TENANT, NewDevice("a", subscription_id=one.subscription_id), BY)
-        await changes.create(connection, TENANT, NewDevice("b", subscription_id=two.subscription_id), BY)
+        await changes.create(connection, TENANT, NewDevice("a", subscription_id=one.subscription_id), BY, grace=GRACE)
+        await changes.create(connection, TENANT, NewDevice("b", subscription_id=two.subscription_id), BY, grace=GRACE)
 
     async def to_and_fro(device: str, first: str, second: str) -> None:
         async with ingest(database) as connection:
             for _ in range(15):
-                await changes.move(connection, TENANT, device, first, BY)
-                await changes.move(connection, TENANT, device, second, BY)
+                await changes.move(connection, TENANT, device, first, BY, grace=GRACE)
+                await changes.move(connection, TENANT, device, second, BY, grace=GRACE)
 
     async def by_hand(device: str, first: str, second: str) -> None:
         """Without the locks of the product: the triggers have an order of their own."""

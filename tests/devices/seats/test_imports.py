@@ -11,7 +11,19 @@ from appliance.devices.seats.imports import ImportLine, ImportOutcome, import_ma
 from appliance.errors import NotFound
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support.postgres_server import Database
-from tests.support.tenants import BY, TENANT, add_tenant, announce, check_seats, ingest, many, rows, seats_taken, sell
+from tests.support.tenants import (
+    BY,
+    GRACE,
+    TENANT,
+    add_tenant,
+    announce,
+    check_seats,
+    ingest,
+    many,
+    rows,
+    seats_taken,
+    sell,
+)
 
 DEVICES = 10_000
 MAX_TRIGGER_MS = 2_000
@@ -28,7 +40,7 @@ async def test_ten_thousand_devices_are_imported_in_one_command(database: Databa
     async with ingest(database) as connection:
         await add_tenant(connection)
         await sell(connection, DEVICES - 1)
-        lines = await import_many(connection, TENANT, many(DEVICES), BY)
+        lines = await import_many(connection, TENANT, many(DEVICES), BY, grace=GRACE)
         assert [line.outcome for line in lines].count(ImportOutcome.CREATED) == DEVICES - 1
         assert lines[-1].outcome is ImportOutcome.NO_CAPACITY
         assert await seats_taken(connection) == [DEVICES - 1]
@@ -64,9 +76,11 @@ async def test_each_row_has_its_outcome_and_a_dry_run_says_the_same_and_writes_n
         main = await sell(connection, 4)
         extra = await sell(connection, 1, SubscriptionType.TEMPORARY)
         await changes.create(
-            connection, TENANT, NewDevice("known", name="old", subscription_id=main.subscription_id), BY
+            connection, TENANT, NewDevice("known", name="old", subscription_id=main.subscription_id), BY, grace=GRACE
         )
-        await changes.create(connection, TENANT, NewDevice("deleted", subscription_id=main.subscription_id), BY)
+        await changes.create(
+            connection, TENANT, NewDevice("deleted", subscription_id=main.subscription_id), BY, grace=GRACE
+        )
         await changes.delete(connection, TENANT, "deleted", BY, keep_history=True)
         await announce(connection, "pending")
         wanted = [
@@ -96,10 +110,10 @@ async def test_each_row_has_its_outcome_and_a_dry_run_says_the_same_and_writes_n
             ("c", ImportOutcome.NO_CAPACITY),
         ]
         before = await rows(connection, "SELECT * FROM device_registry ORDER BY device_id")
-        dry = await import_many(connection, TENANT, wanted, BY, dry_run=True)
+        dry = await import_many(connection, TENANT, wanted, BY, dry_run=True, grace=GRACE)
         assert outcomes(dry) == expected
         assert await rows(connection, "SELECT * FROM device_registry ORDER BY device_id") == before
-        assert await import_many(connection, TENANT, wanted, BY) == dry
+        assert await import_many(connection, TENANT, wanted, BY, grace=GRACE) == dry
         check_seats(database)
         described = await rows(
             connection,
@@ -113,7 +127,7 @@ async def test_each_row_has_its_outcome_and_a_dry_run_says_the_same_and_writes_n
             ("known", "ACTIVE", None, "new", None, ["x", "y"], None),
             ("pending", "PENDING", None, None, "by the door", [], None),
         ]
-        again = await import_many(connection, TENANT, wanted, BY)
+        again = await import_many(connection, TENANT, wanted, BY, grace=GRACE)
         done = (ImportOutcome.CREATED, ImportOutcome.UPDATED)
         changed = [replace(line, outcome=ImportOutcome.UNCHANGED) if line.outcome in done else line for line in dry]
         assert outcomes(again) == outcomes(changed)
@@ -124,8 +138,10 @@ async def test_a_move_is_not_hidden_in_an_import(database: Database) -> None:
         await add_tenant(connection)
         main = await sell(connection, 4)
         other = await sell(connection, 4, SubscriptionType.TEMPORARY)
-        await changes.create(connection, TENANT, NewDevice("a"), BY)
-        lines = await import_many(connection, TENANT, [NewDevice("a", subscription_id=other.subscription_id)], BY)
+        await changes.create(connection, TENANT, NewDevice("a"), BY, grace=GRACE)
+        lines = await import_many(
+            connection, TENANT, [NewDevice("a", subscription_id=other.subscription_id)], BY, grace=GRACE
+        )
         assert outcomes(lines) == [("a", ImportOutcome.REFUSED)]
         assert main.subscription_id in lines[0].detail
         assert await seats_taken(connection) == [1, 0]
@@ -135,4 +151,4 @@ async def test_a_move_is_not_hidden_in_an_import(database: Database) -> None:
 async def test_an_import_for_nobody_is_not_found(database: Database, dry_run: bool) -> None:
     async with ingest(database) as connection:
         with pytest.raises(NotFound):
-            await import_many(connection, "nobody", many(1), BY, dry_run=dry_run)
+            await import_many(connection, "nobody", many(1), BY, dry_run=dry_run, grace=GRACE)

@@ -13,7 +13,7 @@ from appliance.devices.seats import changes
 from appliance.devices.seats.imports import import_many
 from appliance.subscriptions import store
 from tests.support.postgres_server import Database
-from tests.support.tenants import ALICE, BY, INGEST, NOW, TENANT, add_tenant, announce, ingest, many, sell
+from tests.support.tenants import BY, GRACE, INGEST, TENANT, add_tenant, announce, ingest, many, sell
 
 Told = list[tuple[str, Any]]
 
@@ -103,7 +103,7 @@ async def test_tenants_and_subscriptions_are_told_by_tenant(database: Database) 
     async with world(database) as (connection, ear):
         (row,) = await store.list_all(connection, TENANT)
         raised = store.Changes(device_limit=10_001)
-        await store.change(connection, TENANT, row.subscription_id, raised, actor=ALICE, now=NOW)
+        await store.change(connection, TENANT, row.subscription_id, raised, BY, grace=GRACE)
         assert await ear.since() == [TENANTS]
         await connection.execute("UPDATE subscriptions SET hold_reason = 'unpaid'")
         assert await ear.since() == [TENANTS]
@@ -119,9 +119,9 @@ async def test_tenants_and_subscriptions_are_told_by_tenant(database: Database) 
 
 async def test_many_devices_are_one_notification_by_tenant(database: Database) -> None:
     async with world(database) as (connection, ear):
-        await import_many(connection, TENANT, many(50), BY)
+        await import_many(connection, TENANT, many(50), BY, grace=GRACE)
         assert await ear.since() == [devices(*(new.device_id for new in many(50)))]
-        await import_many(connection, TENANT, many(51, "e"), BY)
+        await import_many(connection, TENANT, many(51, "e"), BY, grace=GRACE)
         assert await ear.since() == [TENANTS]
 
 

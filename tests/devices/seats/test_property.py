@@ -24,7 +24,7 @@ from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support import soak
 from tests.support.postgres_server import Database
-from tests.support.tenants import ALICE, BY, INGEST, NOW, add_tenant, check_seats, registered, sell
+from tests.support.tenants import BY, GRACE, INGEST, NOW, add_tenant, check_seats, registered, sell
 
 REFUSALS = (Conflict, NoCapacity, NotFound)
 EXAMPLES = soak.times(10)
@@ -42,7 +42,7 @@ def create(device: str, subscription: int | None) -> Act:
 
     async def act(connection: Connection[Any], tenant: str, sold: Subscriptions) -> object:
         wanted = None if subscription is None else sold[subscription]
-        return await seats.create(connection, tenant, NewDevice(device, subscription_id=wanted), BY)
+        return await seats.create(connection, tenant, NewDevice(device, subscription_id=wanted), BY, grace=GRACE)
 
     return act
 
@@ -51,7 +51,9 @@ def provision(names: list[str]) -> Act:
     """Devices announce themselves."""
 
     async def act(connection: Connection[Any], tenant: str, _: Subscriptions) -> object:
-        return await provision_once(connection, [ProvisioningRequest(tenant, name) for name in names], now=NOW)
+        return await provision_once(
+            connection, [ProvisioningRequest(tenant, name) for name in names], now=NOW, grace=GRACE
+        )
 
     return act
 
@@ -60,7 +62,7 @@ def bring(names: list[str]) -> Act:
     """A person imports a list."""
 
     async def act(connection: Connection[Any], tenant: str, _: Subscriptions) -> object:
-        return await import_many(connection, tenant, [NewDevice(name) for name in names], BY)
+        return await import_many(connection, tenant, [NewDevice(name) for name in names], BY, grace=GRACE)
 
     return act
 
@@ -73,7 +75,7 @@ def change(verb: str, device: str) -> Act:
             case "deactivate":
                 return await seats.deactivate(connection, tenant, device, BY)
             case "reactivate":
-                return await seats.reactivate(connection, tenant, device, BY)
+                return await seats.reactivate(connection, tenant, device, BY, grace=GRACE)
             case "revoke":
                 return await seats.revoke(connection, tenant, device, BY)
             case _:
@@ -86,7 +88,7 @@ def move(device: str, subscription: int) -> Act:
     """A person moves a device."""
 
     async def act(connection: Connection[Any], tenant: str, sold: Subscriptions) -> object:
-        return await seats.move(connection, tenant, device, sold[subscription], BY)
+        return await seats.move(connection, tenant, device, sold[subscription], BY, grace=GRACE)
 
     return act
 
@@ -96,7 +98,7 @@ def limit(subscription: int, seats_sold: int) -> Act:
 
     async def act(connection: Connection[Any], tenant: str, sold: Subscriptions) -> object:
         changes = store.Changes(device_limit=seats_sold)
-        return await store.change(connection, tenant, sold[subscription], changes, actor=ALICE, now=NOW)
+        return await store.change(connection, tenant, sold[subscription], changes, BY, grace=GRACE)
 
     return act
 
@@ -169,7 +171,7 @@ class Seats(RuleBasedStateMachine):
         async def announce() -> int:
             async with await connect(self.database.conninfo(INGEST)) as connection:
                 requests = [ProvisioningRequest(self.tenant, device) for device in active]
-                return len(registered((await provision_once(connection, requests, now=NOW)).values()))
+                return len(registered((await provision_once(connection, requests, now=NOW, grace=GRACE)).values()))
 
         assert trio.run(announce) == len(active)
         assert self._registry() == before

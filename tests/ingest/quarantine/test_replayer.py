@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -14,7 +15,6 @@ from appliance.db.changes import Changes
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
 from appliance.devices.seats import changes as seats
-from appliance.devices.seats.changes import ChangeContext
 from appliance.errors import Conflict, NotFound
 from appliance.ingest.batch import Accepted, Reading
 from appliance.ingest.quarantine import replayer as replay_module
@@ -25,7 +25,6 @@ from appliance.ingest.quarantine.replays import REPLAY_CHANNEL, ReplayStatus
 from appliance.ingest.quarantine.revalidation import HeldMessage, RevalidatedMessage, Revalidation
 from appliance.ingest.quarantine.store import Selection, dismiss
 from appliance.reading import Reason
-from appliance.subscriptions.lifecycle import GRACE
 from tests.support.commit_thief import Theft, commit_thief
 from tests.support.pipeline import (
     TENANT,
@@ -41,7 +40,7 @@ from tests.support.pipeline import (
 )
 from tests.support.postgres_server import Database
 from tests.support.replays import ALL, ask, crowded, finish, raise_limit, replayed, replayer
-from tests.support.tenants import ALICE
+from tests.support.tenants import ALICE, BY, GRACE
 from tests.support.tenants import ingest as session
 
 
@@ -209,7 +208,7 @@ async def test_the_original_receive_time_is_kept_and_is_the_time_of_a_message_wi
 
 async def approve(stack: IngestStack, device_id: str) -> None:
     async with stack.pool.connection() as connection:
-        await seats.approve(connection, TENANT, device_id, ChangeContext(ALICE, datetime.now(UTC)))
+        await seats.approve(connection, TENANT, device_id, replace(BY, now=datetime.now(UTC)), grace=GRACE)
     stack.registry.forget()
 
 
@@ -311,12 +310,12 @@ async def test_a_cancelled_job_stops_and_an_ended_one_cannot_be_cancelled(databa
         job = await ask(stack)
         await replayer(stack).step()
         async with stack.pool.connection() as connection:
-            now = datetime.now(UTC)
+            context = replace(BY, now=datetime.now(UTC))
             with pytest.raises(NotFound):
-                await replays.cancel(connection, job.replay_id, "rival", actor=ALICE, now=now)
-            await replays.cancel(connection, job.replay_id, TENANT, actor=ALICE, now=now)
+                await replays.cancel(connection, job.replay_id, context, "rival")
+            await replays.cancel(connection, job.replay_id, context, TENANT)
             with pytest.raises(Conflict):
-                await replays.cancel(connection, job.replay_id, TENANT, actor=ALICE, now=now)
+                await replays.cancel(connection, job.replay_id, context, TENANT)
         done = await finish(stack, job)
     assert (done.status, done.replayed) == (ReplayStatus.CANCELLED, 10)
     actions = look(database, "SELECT action, object_id, actor FROM audit_log WHERE action ~ '^quarantine' ORDER BY id")
@@ -330,7 +329,7 @@ async def test_what_was_dismissed_meanwhile_is_left_alone(database: Database) ->
         await raise_limit(stack, 100)
         job = await ask(stack)
         async with stack.pool.connection() as connection:
-            await dismiss(connection, Selection(device_id="d003"), actor=ALICE, now=datetime.now(UTC))
+            await dismiss(connection, Selection(device_id="d003"), replace(BY, now=datetime.now(UTC)))
         done = await finish(stack, job)
     assert (done.total, done.replayed) == (5, 4)
     assert look(database, "SELECT device_id FROM quarantine_events WHERE status = 'DISMISSED'") == [("d003",)]
@@ -469,7 +468,7 @@ async def test_held_messages_are_offered_once_their_cause_is_gone(database: Data
     async with open_ingest(database) as stack:
         await stack.send(telemetry("a", b'{"t":1}'), telemetry("b", b'{"t":1}'))
         async with stack.pool.connection() as connection:
-            await seats.deactivate(connection, TENANT, "a", ChangeContext(ALICE, datetime.now(UTC)))
+            await seats.deactivate(connection, TENANT, "a", replace(BY, now=datetime.now(UTC)))
         stack.registry.forget()
         await stack.send(telemetry("a", b'{"t":2}'), telemetry("a", b'{"t":3}'))
         await stack.send(telemetry("c", b'{"t":1}'))  # takes the seat
@@ -480,7 +479,7 @@ async def test_held_messages_are_offered_once_their_cause_is_gone(database: Data
         assert (seat.reason, seat.messages, seat.devices) == (Reason.NO_SUBSCRIPTION_CAPACITY, 1, 1)
         await raise_limit(stack, 5)
         async with stack.pool.connection() as connection:
-            await seats.reactivate(connection, TENANT, "a", ChangeContext(ALICE, datetime.now(UTC)))
+            await seats.reactivate(connection, TENANT, "a", replace(BY, now=datetime.now(UTC)), grace=GRACE)
         stack.registry.forget()
         offers = await replay_previewer(stack).offers(TENANT)
         assert {offer.reason: (offer.messages, offer.devices) for offer in offers} == {

@@ -16,7 +16,7 @@ from appliance.ingest.quarantine.store import MAX_IDS, OPERATOR, SHOWN_IDS, Mess
 from appliance.reading import HELD_REASONS, Reason
 from tests.support.pipeline import arrange, look
 from tests.support.postgres_server import Database
-from tests.support.tenants import ALICE, customer, ingest
+from tests.support.tenants import ALICE, BY, customer, ingest
 
 NOW = datetime.now(UTC)
 MINE, RIVALS, NOBODYS = 1, 2, 3
@@ -46,10 +46,10 @@ async def test_a_customer_sees_and_decides_on_its_own_messages_only(database: Da
             with pytest.raises(NotFound, match=str(other)):
                 await store.get_event(connection, other)
             with pytest.raises(NotFound, match=str(other)):
-                await store.dismiss(connection, Selection(ids=(other,)), actor=ALICE, now=NOW)
+                await store.dismiss(connection, Selection(ids=(other,)), BY)
             with pytest.raises(NotFound):
-                await replays.request_replay(connection, Selection(tenant_id="acme", ids=(other,)), actor=ALICE)
-        assert await store.dismiss(connection, Selection(tenant_id="acme"), actor=ALICE, now=NOW) == 1
+                await replays.request_replay(connection, Selection(tenant_id="acme", ids=(other,)), BY)
+        assert await store.dismiss(connection, Selection(tenant_id="acme"), BY) == 1
     assert look(database, "SELECT id FROM quarantine_events WHERE status = 'DISMISSED'") == [(MINE,)]
     assert look(database, "SELECT tenant_id, held FROM quarantine_totals ORDER BY 1") == [
         ("", 1), ("acme", 0), ("rival", 1),
@@ -58,20 +58,20 @@ async def test_a_customer_sees_and_decides_on_its_own_messages_only(database: Da
 
 async def test_a_customer_cannot_ask_for_a_replay_of_anybody_elses(database: Database) -> None:
     async with three(database) as connection:
-        job = await replays.request_replay(connection, Selection(tenant_id="acme"), actor=ALICE)
+        job = await replays.request_replay(connection, Selection(tenant_id="acme"), BY)
         assert (job.total, job.selection.tenant_id, job.created_by) == (1, "acme", ALICE.name)
         assert set(job.selection.reasons) == HELD_REASONS
         for whose in (None, ""):
             async with refused(connection):
-                await replays.request_replay(connection, Selection(tenant_id=whose), actor=ALICE)
+                await replays.request_replay(connection, Selection(tenant_id=whose), BY)
         async with refused(connection):
             await connection.execute("UPDATE quarantine_replays SET tenant_id = 'rival'")
     async with customer(database, "rival") as connection:
         with pytest.raises(NotFound):
             await replays.get_replay(connection, job.replay_id)
         with pytest.raises(NotFound):
-            await replays.cancel(connection, job.replay_id, actor=ALICE, now=NOW)
-        assert await replays.list_replays(connection) == []
+            await replays.cancel(connection, job.replay_id, BY)
+        assert await replays.list_replays(connection, limit=9) == []
 
 
 @asynccontextmanager
@@ -85,7 +85,7 @@ async def refused(connection: Connection[Any]) -> AsyncIterator[None]:
 async def test_the_rows_of_a_job_follow_its_column_and_not_what_its_selection_says(database: Database) -> None:
     """Row-level security checks the column; the JSON beside it could say anything."""
     async with three(database) as connection:
-        await replays.request_replay(connection, Selection(tenant_id="acme"), actor=ALICE)
+        await replays.request_replay(connection, Selection(tenant_id="acme"), BY)
     arrange(database, """UPDATE quarantine_replays SET selection = '{"tenant_id": "rival"}'""")
     async with ingest(database) as connection:
         assert (await replays.get_replay(connection, 1)).selection.tenant_id == "acme"
@@ -93,15 +93,15 @@ async def test_the_rows_of_a_job_follow_its_column_and_not_what_its_selection_sa
 
 async def test_a_decision_has_one_audit_row_in_its_transaction(database: Database) -> None:
     async with three(database) as connection:
-        await store.dismiss(connection, Selection(tenant_id="acme"), actor=ALICE, now=NOW)
+        await store.dismiss(connection, Selection(tenant_id="acme"), BY)
         rows = await (await connection.execute("SELECT action, actor, after->>'messages' FROM audit_log")).fetchall()
         assert rows == [("quarantine.dismiss", ALICE.name, "1")]
         with pytest.raises(NotFound):
-            await store.dismiss(connection, Selection(tenant_id="acme"), actor=ALICE, now=NOW)
+            await store.dismiss(connection, Selection(tenant_id="acme"), BY)
         with pytest.raises(Conflict):
-            await store.dismiss(connection, Selection(ids=(MINE,)), actor=ALICE, now=NOW)
+            await store.dismiss(connection, Selection(ids=(MINE,)), BY)
         event = await store.get_event(connection, MINE)
-    assert (event.status, event.decided_by, event.decided_at) == (MessageStatus.DISMISSED, ALICE.name, NOW)
+    assert (event.status, event.decided_by, event.decided_at) == (MessageStatus.DISMISSED, ALICE.name, BY.now)
     assert look(database, "SELECT count(*) FROM audit_log") == [(1,)]
 
 
@@ -114,10 +114,10 @@ async def test_of_many_ids_the_audit_row_names_the_first(database: Database) -> 
         )
     async with ingest(database) as connection:
         every = Selection(ids=tuple(range(4, 304)))
-        assert await store.dismiss(connection, every, actor=ALICE, now=NOW) == 300
+        assert await store.dismiss(connection, every, BY) == 300
         too_many = Selection(ids=tuple(range(1, MAX_IDS + 2)))
         with pytest.raises(Invalid):
-            await store.dismiss(connection, too_many, actor=ALICE, now=NOW)
+            await store.dismiss(connection, too_many, BY)
     [(named,)] = look(database, "SELECT jsonb_array_length(after->'selection'->'ids') FROM audit_log")
     assert named == SHOWN_IDS
 
@@ -127,11 +127,11 @@ async def test_selections_are_kept_as_they_were_asked_for(database: Database) ->
         wanted = Selection(
             tenant_id="rival", device_id="d", reasons=(Reason.DEVICE_INACTIVE,), until=NOW.replace(year=2100), ids=(2,)
         )
-        job = await replays.request_replay(connection, wanted, actor=ALICE)
+        job = await replays.request_replay(connection, wanted, BY)
         assert (await replays.get_replay(connection, job.replay_id)).selection == wanted
-        everybody = await replays.request_replay(connection, Selection(), actor=ALICE)
+        everybody = await replays.request_replay(connection, Selection(), BY)
         assert (everybody.total, everybody.selection.tenant_id) == (3, None)
-        nobody = await replays.request_replay(connection, Selection(tenant_id=""), actor=ALICE)
+        nobody = await replays.request_replay(connection, Selection(tenant_id=""), BY)
         assert (nobody.total, nobody.selection.tenant_id) == (1, "")
 
 
@@ -149,7 +149,7 @@ async def test_lists_carry_the_beginning_of_a_payload_and_its_length(database: D
         assert [(len(event.payload), event.payload_bytes) for event in short] == [(20, 100_000)] * 3
         (north,) = await store.list_events(connection, Selection(site_id="north"))
         assert (north.site_id, len(north.payload)) == ("north", 100_000)
-        assert await store.dismiss(connection, south, actor=ALICE, now=NOW) == 1
+        assert await store.dismiss(connection, south, BY) == 1
         assert [cause.held for cause in await store.counts(connection, Selection())] == [2]
 
 

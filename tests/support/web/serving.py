@@ -16,13 +16,13 @@ from appliance.broker.refusals import BrokerRefusal
 from appliance.clock import SystemClock
 from appliance.config import Ingest, Retention
 from appliance.db import roles
+from appliance.db.change_context import ChangeContext
 from appliance.db.migrations import shipped
 from appliance.db.pool import Pool, open_pool
 from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.claims import ClaimOutcome
-from appliance.devices.registry.provisioning import Provisioner, ProvisioningRequest
-from appliance.devices.seats.changes import ChangeContext
+from appliance.devices.registry.provisioning import ProvisioningRequest
 from appliance.diagnostics.process_metrics import ProcessMetrics
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency, ResourceLimit, Snapshot
 from appliance.ingest.batch import Verdict
@@ -50,6 +50,7 @@ from appliance.web.ports import Ports
 from appliance.web.quarantine.port import QuarantinePort
 from appliance.web.system.port import SystemPort
 from tests.support.postgres_server import Database
+from tests.support.tenants import provisioner_of
 from tests.support.web.compile_once import compile_once
 
 compile_once()
@@ -136,7 +137,7 @@ def quiet_system(clock: SystemClock) -> Snapshot:
 def replay_previewer(pool: Pool, clock: SystemClock) -> ReplayPreviewer:
     """As the process has it, over the registry in the database."""
     grace = timedelta(days=14)
-    registry = Registry(pool, StateBook(0), Provisioner(pool), clock, capacity=0, refusal_ttl=0, grace=grace)
+    registry = Registry(pool, StateBook(0), provisioner_of(pool), clock, capacity=0, refusal_ttl=0, grace=grace)
     return ReplayPreviewer(pool, registry, clock, Ingest(), Retention(), grace=grace)
 
 

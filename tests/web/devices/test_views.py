@@ -17,11 +17,12 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.people.role import Role
 from appliance.people.sessions import Visit
+from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support.postgres_server import Database
-from tests.support.tenants import BY, TENANT, add_tenant, announce, check_seats, ingest, sell
+from tests.support.tenants import BY, GRACE, TENANT, add_tenant, announce, check_seats, ingest, sell
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import dashboard
-from tests.support.web.serving import Served, page_socket
+from tests.support.web.serving import Served, over, page_socket
 
 PART = b'--b\r\nContent-Disposition: form-data; name="f"\r\n\r\n1\r\n'
 PARTS = PART * 1001 + b"--b--\r\n"
@@ -37,7 +38,7 @@ async def prepare(database: Database, *devices: NewDevice, tenant: str = TENANT,
         await add_tenant(connection, tenant, strategy)
         await sell(connection, 20, tenant_id=tenant)
         for new in devices:
-            await changes.create(connection, tenant, new, BY)
+            await changes.create(connection, tenant, new, BY, grace=GRACE)
 
 
 @asynccontextmanager
@@ -493,3 +494,26 @@ async def test_the_live_page_of_a_device_is_its_tenants_only(database: Database)
             viewer = await served.platform.identity.by_session(people["rival"].secret, Visit(None, None))
             assert viewer is not None
             assert await served.app.live_pages.fragments(f"device/{which}", viewer) == [], which
+
+
+@pytest.mark.parametrize(("grace_days", "offered"), [(2, False), (14, True)])
+async def test_the_forms_offer_seats_of_a_subscription_only_within_the_configured_grace(
+    database: Database, grace_days: int, offered: bool
+) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection, TENANT, "approve")
+        now = datetime.now(UTC)
+        for kind in (SubscriptionType.MAIN, SubscriptionType.ADDON):
+            await sell(connection, 20, kind, now=now - timedelta(days=35), term=timedelta(days=30))
+        await announce(connection, "waiting")
+    async with (
+        over(database, grace=timedelta(days=grace_days)) as served,
+        person(served, database) as admin,
+    ):
+        pages = [
+            await admin.get("/devices/+new"),
+            await admin.get("/devices/waiting/approve"),
+            await admin.post("/devices/+bulk", data={"device": "waiting", "step": "move"}),
+        ]
+    assert [page.status_code for page in pages] == [200] * 3
+    assert ['<option value="SUB-' in page.text for page in pages] == [offered] * 3

@@ -10,6 +10,7 @@ from appliance.subscriptions.lifecycle import Status, Subscription, Subscription
 from appliance.web.overview.action_items import ActionItem, PageLinks, action_items
 from appliance.web.overview.onboarding_checklist import steps
 from appliance.web.overview.query import OverviewData
+from tests.support.tenants import GRACE
 
 NOW = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)
 CUSTOMER, ALL = PageLinks(operator=False, tenant="acme"), PageLinks(operator=True, tenant=None)
@@ -37,7 +38,7 @@ def sentences(told: OverviewData, places: PageLinks = CUSTOMER) -> list[tuple[st
 
 
 def items(told: OverviewData, places: PageLinks = CUSTOMER) -> list[ActionItem]:
-    return action_items(told, NOW.timestamp(), UTC, places)
+    return action_items(told, NOW.timestamp(), UTC, places, grace=GRACE)
 
 
 def test_nothing_needs_attention_while_all_is_well() -> None:

@@ -381,3 +381,19 @@ def test_the_banner_names_what_is_away_and_what_that_means() -> None:
     assert trouble({}) is None
     assert "broker keeps the messages" in str(trouble({"postgres": "restarting", "schema": "unknown"}))
     assert "restarting" in str(trouble({"broker": "restarting"}))
+
+
+async def test_a_subscription_past_a_short_grace_is_shown_as_suspended(database: Database) -> None:
+    now = datetime.now(UTC)
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute("INSERT INTO tenants (tenant_id) VALUES ('acme')")
+        register(connection, now, "pump-1")
+        ended = {"start": now - timedelta(days=35), "end": now - timedelta(days=5)}
+        connection.execute("UPDATE subscriptions SET term_start = %(start)s, term_end = %(end)s", ended)
+    async with (
+        open_pool(database.conninfo(roles.INGEST), name="web", min_size=1, max_size=2) as pool,
+        serving(parts(pool, identity=Always()).having(grace=timedelta(days=2))) as served,
+    ):
+        page = (await get(served)).text
+    assert "Base is suspended: what its devices send is held." in part(page, "attention")
+    assert "In grace" not in page

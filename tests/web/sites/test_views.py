@@ -10,7 +10,7 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.people.role import Role
 from tests.support.postgres_server import Database
-from tests.support.tenants import BY, TENANT, add_tenant, ingest, sell
+from tests.support.tenants import BY, GRACE, TENANT, add_tenant, ingest, sell
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import dashboard
 
@@ -146,7 +146,7 @@ async def test_readers_look_and_what_is_anothers_is_not_there(database: Database
 async def test_a_site_where_devices_stand_stays(database: Database) -> None:
     await prepare(database)
     async with ingest(database) as connection:
-        await changes.create(connection, TENANT, NewDevice("d", site_id="roof"), BY)
+        await changes.create(connection, TENANT, NewDevice("d", site_id="roof"), BY, grace=GRACE)
     async with dashboard(database) as served, client(served.url, signed_in(database.conninfo(), Role.ADMIN)) as admin:
         answer = await admin.post("/sites/roof/delete")
         assert answer.status_code == 409

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
 from appliance.web.subscriptions import labels
+from tests.support.tenants import GRACE
 
 OSLO = ZoneInfo("Europe/Oslo")
-GRACE = timedelta(days=14)
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MAIN = Subscription(
     "SUB-1",

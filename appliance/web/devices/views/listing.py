@@ -17,7 +17,7 @@ from appliance.devices.metrics.metric import Metric
 from appliance.history import sparks
 from appliance.subscriptions.lifecycle import Subscription
 from appliance.web.access.auth import ADMINS, READERS, Viewer, allow, may_change, viewer
-from appliance.web.access.transactions import actor, tenant_of, tenants_shown
+from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.devices import export, metric_values
 from appliance.web.devices.labels import DEVICE_STATUSES, NONE
 from appliance.web.devices.metric_values import MetricValue
@@ -127,7 +127,7 @@ def _add_close_claim(routes: Blueprint, renderer: PageRenderer) -> None:
     @allow(ADMINS)
     async def close_claim() -> Response:
         async with access.changing() as connection:
-            await tenants.set_claim(connection, tenant_of(), actor(), enabled=False)
+            await tenants.set_claim(connection, tenant_of(), access.context(), enabled=False)
         return see_other(of_tenant("/devices", viewer(), tenant_of(), done="claim"))
 
 

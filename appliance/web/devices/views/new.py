@@ -30,7 +30,9 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
         tenant_id = tenant_of()
         async with access.reading() as connection:
             counts = await fleet.device_counts(connection, tenant_id)
-            seats = free_seats(await subscriptions_of(connection, tenant_id), access.now())
+            seats = free_seats(
+                await subscriptions_of(connection, tenant_id), access.now(), grace=renderer.platform.grace
+            )
         return await renderer.page(
             "devices/new.html",
             status=status,
