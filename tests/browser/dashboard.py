@@ -16,7 +16,7 @@ from appliance.clock import SystemClock
 from appliance.db.pool import open_pool
 from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.reading import Kind
-from appliance.web.access.auth import DOOR, READERS, allow
+from appliance.web.access.auth import READERS, SIGN_IN_PAGES, allow
 from appliance.web.app import Dashboard
 from appliance.web.http.server import serve
 from appliance.web.live.feed import LiveFeed
@@ -45,7 +45,7 @@ def let_it_fail(app: Dashboard) -> None:
 
     @app.get(f"/+fails/{HTTPStatus.SERVICE_UNAVAILABLE.value}", defaults={"times": None})
     @app.get(f"/+fails/{HTTPStatus.SERVICE_UNAVAILABLE.value}/<int:times>")
-    @allow(DOOR)
+    @allow(SIGN_IN_PAGES)
     async def away(times: int | None) -> str:
         if times is None or asked[times] < times:
             asked[times or 0] += 1

@@ -1,7 +1,7 @@
-"""Who is looking, and who may look where.
+"""The viewer of a request, and which viewers an endpoint admits.
 
-Every endpoint says with :func:`allow` whom it lets in; the gate (``web/gate.py``) asks before any of them runs. Deny by
-default: an endpoint that says nothing lets nobody in, and a test finds it.
+Every endpoint names its audience with :func:`allow`; the gate (:mod:`appliance.web.access.gate`) checks it before the
+endpoint runs. Deny by default: an endpoint that names nobody admits nobody, and a test finds it.
 """
 
 from collections.abc import Callable, Collection
@@ -16,63 +16,63 @@ from quart import g
 from appliance.people.role import Role, Scope, Theme
 
 READERS = frozenset(Role)
-"""Everybody who is signed in."""
+"""Every role: everybody who is signed in."""
 ANYBODY_SIGNED_IN = READERS
 RESPONDERS = frozenset({Role.RESPONDER, Role.ADMIN, Role.OPERATOR})
-"""Who acknowledges, closes and silences alerts."""
+"""Roles that acknowledge, close and silence alerts."""
 ADMINS = frozenset({Role.ADMIN, Role.OPERATOR})
-"""Who administers a tenant."""
+"""Roles that administer a tenant."""
 OPERATORS = frozenset({Role.OPERATOR})
 
 
 class Public(Enum):
-    """Whom an endpoint lets in that asks for no session."""
+    """The audience of an endpoint that needs no session."""
 
     OPEN = "open"
-    """Machines, and files that hold nothing of anybody. No cookie is looked at, so no CSRF token is asked for."""
-    DOOR = "door"
+    """Machines, and files without anybody's data. No cookie is read, so no CSRF token is needed."""
+    SIGN_IN_PAGES = "sign-in pages"
     """The pages before the sign-in: their forms carry a CSRF token that is bound to the browser."""
 
 
-OPEN, DOOR = Public.OPEN, Public.DOOR
+OPEN, SIGN_IN_PAGES = Public.OPEN, Public.SIGN_IN_PAGES
 
 Allowed = frozenset[Role] | Public
 
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Whoever is signed in, by session or by API token."""
+    """A person who is signed in, by session or by API token."""
 
     user_id: UUID
     email: str
     name: str
-    """Empty if they never said."""
+    """Empty if not given."""
     role: Role
     tenant_id: str | None
     """None: an operator, who sees all tenants."""
     zone: tzinfo | None
-    """Of their profile, else of their tenant; None is the machine's."""
+    """The zone of their profile, else of their tenant; None is the machine's own."""
     theme: Theme
     session_id: UUID | None
-    """None: somebody's program, with a token."""
+    """None for a program with a token."""
     csrf: str
-    """What a form or a header must carry with every change; empty for a token, which needs none."""
+    """The token that a form or a header must carry with every change; empty for an API token, which needs none."""
     has_second_factor: bool = False
     shortcuts: bool = True
-    """Whether single keys do something on their pages."""
+    """Whether keyboard shortcuts are on."""
     token: str | None = None
     """The name of the API token; None for a session."""
     scopes: frozenset[Scope] | None = None
-    """What the token is good for; None for a session, which is good for all that its owner may."""
+    """The scopes of the token; None for a session, which may do whatever its owner may."""
 
     @property
     def shown_name(self) -> str:
-        """What people call them."""
+        """Return the name to show."""
         return self.name or self.email
 
     @property
     def is_operator(self) -> bool:
-        """Whether they see all tenants."""
+        """Return whether the viewer sees all tenants."""
         return self.tenant_id is None
 
 
@@ -87,7 +87,7 @@ _MARK = "__allowed__"
 
 
 def allow(*who: Role | Collection[Role] | Public) -> Callable[[F], F]:
-    """Say who may use the endpoint: roles, or one of OPEN and DOOR. Stands below the route's own decorator."""
+    """Name the audience of the endpoint: roles, or OPEN, or SIGN_IN_PAGES. Goes below the route's own decorator."""
     allowed = _allowed(who)
 
     def mark(endpoint: F) -> F:
@@ -98,19 +98,19 @@ def allow(*who: Role | Collection[Role] | Public) -> Callable[[F], F]:
 
 
 def allowed_of(endpoint: Callable[..., Any]) -> Allowed:
-    """Whom an endpoint lets in: nobody, if it does not say."""
+    """Return the audience of an endpoint; nobody, if it does not name one."""
     allowed: Allowed = getattr(endpoint, _MARK, frozenset())
     return allowed
 
 
 def viewer() -> Viewer:
-    """The viewer whom the gate has let in. Raises AttributeError on an endpoint that asks for no session."""
+    """Return the viewer whom the gate admitted. Raises AttributeError on an endpoint that needs no session."""
     found: Viewer = g.viewer
     return found
 
 
 def viewer_if_any() -> Viewer | None:
-    """The viewer, if the gate has recognised one: for error pages."""
+    """Return the viewer that the gate identified, or None: for error pages."""
     found: Viewer | None = g.get("viewer")
     return found
 
@@ -120,7 +120,7 @@ def _allowed(who: Collection[Role | Collection[Role] | Public]) -> Allowed:
     for one in who:
         if isinstance(one, Public):
             if len(who) > 1:
-                raise ValueError(f"{one.name} stands alone")
+                raise ValueError(f"{one.name} cannot be combined with others")
             return one
         roles |= {one} if isinstance(one, Role) else set(one)
     return frozenset(roles)

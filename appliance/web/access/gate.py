@@ -1,7 +1,7 @@
-"""The gate before every route: who comes, whether they may, and whether their own page sent them.
+"""The gate before every route: identifies the viewer and checks role, scope, and where a change comes from.
 
 In this order: the session or token (401, or the sign-in page), the role (403), the token's scope (403), and for a
-change the origin and the CSRF token (403). What an endpoint says of itself is in ``web/auth.py``.
+change the origin and the CSRF token (403). Endpoints name their audience with :func:`appliance.web.access.auth.allow`.
 """
 
 import hmac
@@ -18,7 +18,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from appliance.errors import Invalid
 from appliance.people.role import Scope
 from appliance.people.sessions import Visit
-from appliance.web.access.auth import DOOR, Public, Viewer, allowed_of
+from appliance.web.access.auth import SIGN_IN_PAGES, Public, Viewer, allowed_of
 from appliance.web.access.identity import csrf_token
 from appliance.web.http import hardening
 from appliance.web.http.cookies import BROWSER, SESSION, Cookies
@@ -42,12 +42,12 @@ class Gate:
         self._cookies = Cookies(platform.public_url)
 
     def install(self, app: Quart) -> None:
-        """Register it. A path without a route passes: it is nothing to anybody, who sees that in their own frame."""
+        """Register the checks. A path without a route passes, so that its 404 page shows in the viewer's own frame."""
 
         @app.before_request
         async def admit_request() -> AnyResponse | Response | None:
             if request.endpoint is None:
-                g.viewer = await self._recognise_if_possible()
+                g.viewer = await self._identify_if_possible()
                 return None
             return await self._admit(app.view_functions[request.endpoint])
 
@@ -59,12 +59,12 @@ class Gate:
     async def _admit(self, endpoint: Callable[..., Any]) -> AnyResponse | Response | None:
         allowed = allowed_of(endpoint)
         if isinstance(allowed, Public):
-            if allowed is DOOR:
-                await self._check_origin_of_stranger()
+            if allowed is SIGN_IN_PAGES:
+                await self._check_sign_in_form()
             return None
-        viewer = await self._recognise()
+        viewer = await self._identify()
         if viewer is None:
-            return self._turn_away()
+            return self._unauthorized()
         g.viewer = viewer
         if viewer.role not in allowed:
             abort(HTTPStatus.FORBIDDEN)
@@ -89,34 +89,34 @@ class Gate:
         g.viewer = viewer
         g.still_signed_in = still  # asked again while the socket is open
 
-    async def _recognise(self) -> Viewer | None:
-        """Who shows a token, or else a cookie. A token is for the API: pages are for people."""
+    async def _identify(self) -> Viewer | None:
+        """Return the viewer of the token, or else of the cookie. Tokens are for the API only: pages are for people."""
         secret = bearer()
         if secret is not None:
             return await self._platform.identity.by_token(secret) if is_for_programs(request.path) else None
         session = self._cookies.read(SESSION)
         return await self._platform.identity.by_session(session, visit()) if session else None
 
-    async def _recognise_if_possible(self) -> Viewer | None:
-        """Who comes, for an error page: nobody in particular while Postgres is away."""
+    async def _identify_if_possible(self) -> Viewer | None:
+        """Return the viewer for an error page; None also while Postgres is away."""
         try:
-            return None if is_for_programs(request.path) else await self._recognise()
+            return None if is_for_programs(request.path) else await self._identify()
         except POSTGRES_AWAY as error:
-            log.debug("error page without its viewer", error=str(error))
+            log.debug("error page without viewer", error=str(error))
             return None
 
-    async def _check_origin_of_stranger(self) -> None:
-        """The same check before the sign-in: the token is bound to the browser's cookie, made at its first page."""
+    async def _check_sign_in_form(self) -> None:
+        """Check a form before the sign-in: its token is bound to the browser's cookie, which its first page set."""
         g.browser = self._cookies.read(BROWSER)
         if request.method not in READING:
             await _check_origin(self._platform.public_url, csrf_token(g.browser) if g.browser else "")
 
-    def _turn_away(self) -> AnyResponse | Response:
+    def _unauthorized(self) -> AnyResponse | Response:
         if is_for_programs(request.path):
             return problem(
                 HTTPStatus.UNAUTHORIZED,
                 "UNAUTHORIZED",
-                "sign in, or show an API token: Authorization: Bearer ...",
+                "sign in, or send an API token: Authorization: Bearer ...",
                 {"WWW-Authenticate": 'Bearer realm="appliance"'},
             )
         where = request.full_path.rstrip("?") if request.method in READING else "/"
@@ -127,18 +127,18 @@ class Gate:
 
 
 def visit() -> Visit:
-    """From where the current request comes."""
+    """Return the address and browser of the current request."""
     return Visit(request.remote_addr, request.headers.get("User-Agent"))
 
 
 def bearer() -> str | None:
-    """The secret of ``Authorization: Bearer ...``; None without such a header."""
+    """Return the secret of ``Authorization: Bearer ...``, or None without that header."""
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
 
 
 def own_path(text: str) -> str:
-    """Where ``next=`` leads: a path of this appliance, else the overview. Another site is never one."""
+    """Return the target of ``next=`` if it is a path of this appliance, else the overview: never another site."""
     path = text.strip()
     parts = urlsplit(path)
     plain = path.isprintable() and "\\" not in path and path.startswith("/") and not path.startswith("//")
@@ -153,7 +153,7 @@ def _scope_missing(scopes: frozenset[Scope]) -> Response | None:
 
 
 async def _check_origin(public_url: str | None, expected: str) -> None:
-    """Refuse a change that no page of ours sent. Browsers say where a form comes from; the token proves it."""
+    """Refuse a change that no page of this appliance sent. Browsers name the origin; the token proves it."""
     origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
     foreign = origin is not None and not hardening.same_origin(origin, request.host, public_url)
     if foreign or site not in {None, "same-origin", "none"}:
@@ -165,4 +165,4 @@ async def _check_origin(public_url: str | None, expected: str) -> None:
         except Invalid:
             given = None
     if not expected or given is None or not hmac.compare_digest(given.encode(), expected.encode()):
-        abort(HTTPStatus.FORBIDDEN, "This form is out of date. Go back, load the page again, and send it once more.")
+        abort(HTTPStatus.FORBIDDEN, "This form is out of date. Go back, reload the page, and send it again.")

@@ -1,4 +1,4 @@
-"""From a cookie's or a token's secret to the viewer. Asked before a tenant is known, so under a role that sees all."""
+"""Finds the viewer of a cookie's or token's secret, before the tenant is known: under a role that sees all tenants."""
 
 import hashlib
 import hmac
@@ -19,14 +19,14 @@ PURPOSE = b"appliance csrf"
 
 
 class Identity:
-    """Recognises people and their programs."""
+    """Identifies people and their programs."""
 
     def __init__(self, pool: Pool, clock: Clock) -> None:
         self._pool = pool
         self._clock = clock
 
     async def by_session(self, secret: str, visit: Visit, *, touch: bool = True) -> Viewer | None:
-        """Whose session it is, if it is alive. ``touch``: it counts as activity of its owner."""
+        """Return the viewer of a valid session, or None. ``touch``: this counts as activity of its owner."""
         async with self._pool.connection() as connection:
             signed = await sessions.find(connection, secret, self._now(), visit, touch=touch)
         if signed is None:
@@ -35,7 +35,7 @@ class Identity:
         return _viewer(signed.user, zone, session_id=signed.session_id, csrf=csrf_token(secret))
 
     async def by_token(self, secret: str) -> Viewer | None:
-        """Whose API token it is, if it is good."""
+        """Return the viewer of a valid API token, or None."""
         async with self._pool.connection() as connection:
             shown = await tokens.find(connection, secret, self._now())
         if shown is None:
@@ -48,7 +48,7 @@ class Identity:
 
 
 def csrf_token(secret: str) -> str:
-    """What the forms of whoever holds the cookie ``secret`` carry: derived from it, and no way back."""
+    """Return the CSRF token for forms of the holder of the cookie ``secret``: derived from it, irreversibly."""
     digest = hmac.digest(secret.encode("utf-8", "surrogatepass"), PURPOSE, hashlib.sha256)
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
@@ -80,7 +80,7 @@ def _viewer(
 
 
 def _zone(user: User, tenant_zone: str | None) -> tzinfo | None:
-    """The zone that the user chose, else the tenant's; None (the machine's) for one that this machine does not know."""
+    """Return the user's zone, else the tenant's; None (the machine's own) if this machine does not know the zone."""
     name = user.time_zone or tenant_zone
     try:
         return None if name is None else ZoneInfo(name)

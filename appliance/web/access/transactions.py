@@ -1,4 +1,4 @@
-"""The way from a request to the database: under whose role, for which tenant, in one transaction.
+"""Database transactions for requests: under the role of the viewer, for one tenant.
 
 Customers read and change as ``appliance_web``, for which row-level security shows one tenant: the one that is set here,
 inside the transaction, so that it cannot outlive it on a pooled connection. Operators use ``appliance_ingest``, which
@@ -28,7 +28,7 @@ STATEMENTS = statements.load("web")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Transactions of the current viewer, or of one that is given (a WebSocket's updates)."""
+    """Transactions of the current viewer, or of a given one (for the updates of a WebSocket)."""
 
     operators: Pool
     """Connections of ``appliance_ingest``."""
@@ -38,18 +38,18 @@ class Access:
 
     @asynccontextmanager
     async def reading(self, seen_by: Viewer | None = None) -> AsyncIterator[Connection[Any]]:
-        """A transaction that changes nothing: Postgres refuses to."""
+        """Open a read-only transaction: Postgres refuses changes in it."""
         async with self._transaction(seen_by or viewer(), "begin_reading") as connection:
             yield connection
 
     @asynccontextmanager
     async def changing(self, seen_by: Viewer | None = None) -> AsyncIterator[Connection[Any]]:
-        """A transaction for a change and its audit row, committed at the end of the block."""
+        """Open a transaction for a change and its audit row; it commits at the end of the block."""
         async with self._transaction(seen_by or viewer(), "begin_changing") as connection:
             yield connection
 
     def now(self) -> datetime:
-        """The time as records have it."""
+        """Return the current time for records, in UTC."""
         return datetime.fromtimestamp(self.clock.wall(), UTC)
 
     def context(self) -> ChangeContext:
@@ -65,7 +65,7 @@ class Access:
 
 
 def actor() -> Actor:
-    """The current viewer as the audit names them."""
+    """Return the current viewer as the actor of a change."""
     who = viewer()
     if who.token is not None:
         return Actor(f"{who.email} ({who.token})", ActorKind.TOKEN, request.remote_addr)
@@ -73,17 +73,17 @@ def actor() -> Actor:
 
 
 def tenant_of(who: Viewer | None = None) -> str:
-    """The tenant that a change belongs to: the viewer's, for operators that of ``?tenant=``. Raises Invalid without."""
+    """Return the tenant of a change: the viewer's, for operators that of ``?tenant=``. Raises Invalid without one."""
     tenant_id = tenants_shown(who)
     if tenant_id is None:
-        raise Invalid("Say which tenant: add ?tenant=ID to the address.", "tenant")
+        raise Invalid("Name the tenant: add ?tenant=ID to the address.", "tenant")
     return tenant_id
 
 
 def tenants_shown(who: Viewer | None = None) -> str | None:
-    """Whose things a list shows: the viewer's tenant, for operators that of ``?tenant=``, or None for all of them.
+    """Return the tenant of a list: the viewer's, for operators that of ``?tenant=``, or None for all tenants.
 
-    Raises Invalid for what cannot be the id of a tenant.
+    Raises Invalid for text that is not a valid tenant id.
     """
     who = who or viewer()
     if who.tenant_id is not None:

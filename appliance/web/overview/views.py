@@ -194,7 +194,7 @@ def blueprint(renderer: PageRenderer, figures: OverviewQueries, listener: Device
             for part, calm in _PARTS.items()
             if part != "readings" or shown.rows
         ]
-        return parts + await renderer.live_tallies(seen_by, choice.tenant)
+        return parts + await renderer.live_nav_counts(seen_by, choice.tenant)
 
     async def of_viewer(seen_by: Viewer) -> list[LivePart]:
         return await fragments(seen_by, OverviewChoice(seen_by.tenant_id))

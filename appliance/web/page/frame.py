@@ -93,7 +93,7 @@ class Frame:
     """Of operators: the one tenant shown; None shows all."""
     toast: str | None = None
     """The result of what was done just now, in one sentence."""
-    tallies: NavCounts | None = None
+    nav_counts: NavCounts | None = None
     """What the navigation counts; None leaves the numbers out."""
 
     @property
@@ -136,9 +136,9 @@ class Frame:
             return entry.path
         return f"{entry.path}?{urlencode({'tenant': self.tenant})}"
 
-    def tally(self, entry: NavEntry) -> NavCount | None:
+    def nav_count(self, entry: NavEntry) -> NavCount | None:
         """The number beside a line of the navigation."""
-        return None if self.tallies is None else self.tallies.beside(entry.path)
+        return None if self.nav_counts is None else self.nav_counts.beside(entry.path)
 
     def here(self, entry: NavEntry) -> bool:
         """Whether the page belongs to this line of the navigation."""

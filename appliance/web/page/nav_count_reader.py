@@ -47,9 +47,9 @@ class NavCountReader:
             return None
         if len(self._known) >= MAX_SCOPES:
             self._known.clear()
-        tallies = NavCounts(*row)
-        self._known[seen_by.is_operator, tenant] = (self._clock.monotonic(), tallies)
-        return tallies
+        counts = NavCounts(*row)
+        self._known[seen_by.is_operator, tenant] = (self._clock.monotonic(), counts)
+        return counts
 
     async def lately(self, seen_by: Viewer, tenant: str | None) -> NavCounts | None:
         """As they were a moment ago, for live pages, which ask all the time."""

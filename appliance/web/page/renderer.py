@@ -26,7 +26,7 @@ class PageRenderer:
     platform: Platform
     templates: Templates
     live_pages: LivePages
-    tallies: NavCountReader
+    nav_counts: NavCountReader
 
     async def page(
         self,
@@ -62,16 +62,16 @@ class PageRenderer:
     async def counted(self, frame: Frame) -> Frame:
         """The frame with the numbers of its navigation."""
         who = frame.viewer
-        return replace(frame, tallies=await self.tallies.read(who, who.tenant_id or frame.tenant))
+        return replace(frame, nav_counts=await self.nav_counts.read(who, who.tenant_id or frame.tenant))
 
-    async def live_tallies(self, seen_by: Viewer, tenant: str | None) -> list[LivePart]:
+    async def live_nav_counts(self, seen_by: Viewer, tenant: str | None) -> list[LivePart]:
         """The same numbers as live parts, for every page that has some; none while Postgres is away."""
-        tallies = await self.tallies.lately(seen_by, seen_by.tenant_id or tenant)
-        if tallies is None:
+        nav_counts = await self.nav_counts.lately(seen_by, seen_by.tenant_id or tenant)
+        if nav_counts is None:
             return []
         render = self.templates.render
         return [
-            LivePart(f"n-{path[1:]}", render("nav-count.html", path=path, tally=tallies.beside(path)), calm=True)
+            LivePart(f"n-{path[1:]}", render("nav-count.html", path=path, nav_count=nav_counts.beside(path)), calm=True)
             for path in [entry.path for group in NAVIGATION for entry in group.entries if entry.counted]
         ]
 

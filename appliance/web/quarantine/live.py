@@ -71,7 +71,7 @@ class LiveQuarantine:
             with trio.fail_after(PATIENCE):
                 parts = await self._jobs(frame)
                 # whose numbers an operator's page shows, its name does not tell
-                return parts if seen_by.is_operator else [*parts, *await self._renderer.live_tallies(seen_by, None)]
+                return parts if seen_by.is_operator else [*parts, *await self._renderer.live_nav_counts(seen_by, None)]
         except POSTGRES_AWAY as error:
             raise NotNow(str(error)) from error
 
@@ -92,7 +92,7 @@ class LiveQuarantine:
                     *await self._news(frame, address.having(after=None), selection, asked),
                     *await self._counts(frame, address.having(after=None), selection, asked),
                     *await self._jobs(frame),
-                    *await self._renderer.live_tallies(seen_by, asked.tenant or None),
+                    *await self._renderer.live_nav_counts(seen_by, asked.tenant or None),
                 ]
         except POSTGRES_AWAY as error:
             raise NotNow(str(error)) from error

@@ -11,7 +11,7 @@ from appliance.errors import Conflict, Invalid
 from appliance.ingest.summary import LastReading
 from appliance.onboarding import SetUpForm, SetUpResult
 from appliance.people.signin import SignIn
-from appliance.web.access.auth import DOOR, OPERATORS, Viewer, allow, viewer
+from appliance.web.access.auth import OPERATORS, SIGN_IN_PAGES, Viewer, allow, viewer
 from appliance.web.access.gate import visit
 from appliance.web.devices import commands
 from appliance.web.devices.commands import Lines
@@ -68,14 +68,14 @@ def _add_set_up(
         return pages.show("sign_in/set-up.html", status, given=given, error=error, zones=zones)
 
     @routes.get(f"{onboarding.PATH}<secret>")
-    @allow(DOOR)
+    @allow(SIGN_IN_PAGES)
     async def show(secret: str) -> Response:
         async with platform.pool.connection() as connection:
             works = await onboarding.is_open(connection, secret, platform.access.now())
         return page() if works else pages.show("sign_in/set-up-over.html", HTTPStatus.NOT_FOUND)
 
     @routes.post(f"{onboarding.PATH}<secret>")
-    @allow(DOOR)
+    @allow(SIGN_IN_PAGES)
     async def set_up(secret: str) -> Response:
         fields = await forms.read()
         given = SetUpForm(

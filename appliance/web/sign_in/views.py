@@ -18,7 +18,7 @@ from appliance.people.signin import (
     SignInRefused,
 )
 from appliance.people.throttle import ThrottleWait
-from appliance.web.access.auth import ANYBODY_SIGNED_IN, DOOR, allow, viewer
+from appliance.web.access.auth import ANYBODY_SIGNED_IN, SIGN_IN_PAGES, allow, viewer
 from appliance.web.access.gate import own_path, visit
 from appliance.web.page import forms
 from appliance.web.page.public import PublicPages
@@ -100,7 +100,7 @@ def blueprint(platform: Platform, sign_in: SignIn, pages: SignInPages) -> Bluepr
 
 def _add_sign_in(routes: Blueprint, platform: Platform, sign_in: SignIn, pages: SignInPages) -> None:
     @routes.get("/sign-in")
-    @allow(DOOR)
+    @allow(SIGN_IN_PAGES)
     async def show() -> Response:
         async with platform.pool.connection() as connection:
             nobody = not await users.any_there(connection)
@@ -108,7 +108,7 @@ def _add_sign_in(routes: Blueprint, platform: Platform, sign_in: SignIn, pages: 
         return pages.sign_in(SignInForm(own_path(request.args.get("next", "/")), nobody=nobody, done=done))
 
     @routes.post("/sign-in")
-    @allow(DOOR)
+    @allow(SIGN_IN_PAGES)
     async def submit() -> Response:
         fields = await forms.read()
         form = SignInForm(own_path(fields.raw("next") or "/"), fields.text("email"), fields.flag("keep"))
@@ -123,7 +123,7 @@ def _add_sign_in(routes: Blueprint, platform: Platform, sign_in: SignIn, pages: 
         return pages.answer(await sign_in.with_password(attempt), form)
 
     @routes.post("/sign-in/code")
-    @allow(DOOR)
+    @allow(SIGN_IN_PAGES)
     async def code() -> Response:
         fields = await forms.read()
         link, where = fields.raw("link"), own_path(fields.raw("next") or "/")
@@ -145,12 +145,12 @@ def _add_sign_out(routes: Blueprint, platform: Platform, sign_in: SignIn, pages:
 
 def _add_password_link(routes: Blueprint, sign_in: SignIn, pages: SignInPages) -> None:
     @routes.get("/forgotten")
-    @allow(DOOR)
+    @allow(SIGN_IN_PAGES)
     async def forgotten() -> Response:
         return pages.show("sign_in/forgotten.html")
 
     @routes.get("/link/<secret>")
-    @allow(DOOR)
+    @allow(SIGN_IN_PAGES)
     async def link(secret: str) -> Response:
         user = await sign_in.find_password_link(secret)
         if user is None:
@@ -158,7 +158,7 @@ def _add_password_link(routes: Blueprint, sign_in: SignIn, pages: SignInPages) -
         return pages.show("sign_in/password.html", user=user, fault=None)
 
     @routes.post("/link/<secret>")
-    @allow(DOOR)
+    @allow(SIGN_IN_PAGES)
     async def set_password(secret: str) -> Response:
         fields = await forms.read()
         user = await sign_in.find_password_link(secret)

@@ -112,7 +112,7 @@ def blueprint(renderer: PageRenderer, reader: SystemReader, snapshot: Snapshot) 
                 return []
             assembled = await assemble(seen_by, only_problems=name == PROBLEMS)
             parts = _fragments(renderer, renderer.frame(seen_by, path=PATHS[name], live_page=name), assembled)
-            return [*parts, *await renderer.live_tallies(seen_by, None)]
+            return [*parts, *await renderer.live_nav_counts(seen_by, None)]
 
         renderer.live_pages.add(name, fragments, shared_for=LIVE_SECONDS)
 

@@ -1,25 +1,25 @@
-"""Who may use which route: the written table that the application is held against. A new route gets its line here.
+"""Which roles may use which route. The application is tested against this table; a new route gets a line here.
 
-``METHOD /path`` as the route is declared -> the roles, or OPEN (machines) or DOOR (pages before the sign-in). One block
-a blueprint, in the order of the product's navigation.
+``METHOD /path`` as the route is declared -> its audience: roles, or OPEN (machines), or SIGN_IN_PAGES (pages before the
+sign-in). One block a blueprint, in the order of the product's navigation.
 """
 
 from collections.abc import Mapping
 
-from appliance.web.access.auth import ADMINS, DOOR, OPEN, OPERATORS, READERS, RESPONDERS, Allowed
+from appliance.web.access.auth import ADMINS, OPEN, OPERATORS, READERS, RESPONDERS, SIGN_IN_PAGES, Allowed
 
 TABLE: Mapping[str, Allowed] = {
-    # the door
-    "GET /sign-in": DOOR,
-    "POST /sign-in": DOOR,
-    "POST /sign-in/code": DOOR,
+    # sign-in
+    "GET /sign-in": SIGN_IN_PAGES,
+    "POST /sign-in": SIGN_IN_PAGES,
+    "POST /sign-in/code": SIGN_IN_PAGES,
     "POST /sign-out": READERS,
-    "GET /forgotten": DOOR,
-    "GET /link/<secret>": DOOR,
-    "POST /link/<secret>": DOOR,
-    # the set-up
-    "GET /set-up/<secret>": DOOR,
-    "POST /set-up/<secret>": DOOR,
+    "GET /forgotten": SIGN_IN_PAGES,
+    "GET /link/<secret>": SIGN_IN_PAGES,
+    "POST /link/<secret>": SIGN_IN_PAGES,
+    # first set-up
+    "GET /set-up/<secret>": SIGN_IN_PAGES,
+    "POST /set-up/<secret>": SIGN_IN_PAGES,
     "GET /welcome": OPERATORS,
     # files, probes, the API's description
     "GET /static/<path:address>": OPEN,

@@ -24,7 +24,7 @@ def beside(html: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("tallies", "path", "tally"),
+    ("counts", "path", "shown"),
     [
         (NONE, "/devices", None),
         (NONE, "/quarantine", None),
@@ -34,10 +34,8 @@ def beside(html: str) -> dict[str, str]:
         (NavCounts(466, 3, 212), "/sites", None),
     ],
 )
-def test_a_line_says_what_there_is_unless_something_waits(
-    tallies: NavCounts, path: str, tally: NavCount | None
-) -> None:
-    assert tallies.beside(path) == tally
+def test_a_line_says_what_there_is_unless_something_waits(counts: NavCounts, path: str, shown: NavCount | None) -> None:
+    assert counts.beside(path) == shown
 
 
 async def test_everybody_sees_their_own_numbers_on_every_page(database: Database) -> None:

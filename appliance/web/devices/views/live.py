@@ -131,7 +131,7 @@ class LiveDevices:
         except POSTGRES_AWAY as error:
             raise NotNow(str(error)) from error
         frame = self._renderer.frame(seen_by, path=f"/devices/{device_id}", live_page=f"{PAGE}/{which}")
-        return [*self._rendered(frame, now), *await self._renderer.live_tallies(seen_by, tenant_id)]
+        return [*self._rendered(frame, now), *await self._renderer.live_nav_counts(seen_by, tenant_id)]
 
     def _rendered(self, frame: Frame, now: DeviceNow) -> list[LivePart]:
         render, device = self._renderer.templates.render, now.member.device
