@@ -1,7 +1,7 @@
 """``POST /ingest/tenant/{tenant}/device/{device}/telemetry``, ``/heartbeat`` and ``/claim``.
 
-Authentication comes first of all; whatever is wrong with it, the answer is the same. Then the form of the body, then
-the pipeline; the answer leaves after the commit.
+Authentication comes first, and every failure of it has the same answer. Then the body is split into messages, which go
+through the pipeline; the answer is sent after the commit.
 """
 
 from collections.abc import Callable, Mapping
@@ -59,13 +59,13 @@ STATUSES: Mapping[Reason, HTTPStatus] = {
     Reason.SITE_MISMATCH: HTTPStatus.CONFLICT,
     Reason.TIMESTAMP_TOO_OLD: HTTPStatus.UNPROCESSABLE_ENTITY,
     Reason.STORE_REFUSED: HTTPStatus.UNPROCESSABLE_ENTITY,
-    # A bug of ours; the message is held. A client that tries again does no harm if it gives the time.
+    # A fault of the appliance; the message is held. A client that tries again does no harm if it sends its own `ts`.
     Reason.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-"""The status of a single message that was refused; a test holds that no reason is missing."""
+"""The status of the answer to a single refused message; a test checks that no reason is missing."""
 
 COMMIT_DEADLINE = 8.0
-"""Seconds that a client is kept waiting for a commit; then 503, and what was taken is committed when it can be."""
+"""Seconds that a client waits for a commit; then it gets 503, and accepted messages are committed when possible."""
 RETRY_AFTER = "5"
 
 
@@ -76,7 +76,7 @@ MESSAGE = {
 
 
 class RefusedMessage(msgspec.Struct, frozen=True):
-    """One message of many that was not accepted, and why."""
+    """One of several messages that was not accepted, and the reason."""
 
     index: int
     reason: Reason
@@ -84,16 +84,16 @@ class RefusedMessage(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of the messages of a body, after the commit."""
+    """The outcome of the messages of a body, after the commit."""
 
     accepted: int
     duplicate: int = 0
     refused: list[RefusedMessage] | None = None
-    """Of an array or NDJSON: each that was not accepted. One message alone is refused by the status."""
+    """Each message of an array or NDJSON that was not accepted. A single message is refused by the status."""
 
 
 class WaitingDevice(msgspec.Struct, frozen=True):
-    """The device has no credential yet: what it waits for."""
+    """The device has no credential yet, and why it must wait."""
 
     status: Literal["waiting"]
     reason: Reason
@@ -101,7 +101,7 @@ class WaitingDevice(msgspec.Struct, frozen=True):
 
 
 def blueprint(platform: Platform, port: IngestPort) -> Blueprint:
-    """The routes of HTTP ingest."""
+    """Return the routes of HTTP ingest."""
     routes = Blueprint("ingest", __name__)
 
     @routes.post("/ingest/tenant/<tenant_id>/device/<device_id>/<any(telemetry, heartbeat):kind>")
@@ -117,7 +117,7 @@ def blueprint(platform: Platform, port: IngestPort) -> Blueprint:
         credential=CallerCredential.DEVICE,
     )
     async def take(tenant_id: str, device_id: str, kind: str) -> Response:
-        """Take the messages of one device."""
+        """Accept messages of one device."""
         if platform.health().postgres is not None:
             return _away()
         with trio.move_on_after(COMMIT_DEADLINE):
@@ -188,15 +188,15 @@ async def _take(platform: Platform, source: MessageSource, tenant_id: str, devic
 
 
 async def _authentic(platform: Platform, source: MessageSource, tenant_id: str, device_id: str) -> bool:
-    """Whether the device's own secret is shown, its tenant's claim password, or an API token that is good for this."""
+    """Return whether the request shows the device's secret, its claim password, or an API token with the scope."""
     secret = bearer() or ""
-    # Asked in any case, so that a missing secret takes as long as a wrong one.
+    # Checked in any case, so that a missing secret takes as long as a wrong one.
     authentic = await source.authentic(tenant_id, device_id, secret)
     return bool(secret) and (authentic or await _may_send(platform, secret, tenant_id))
 
 
 async def _may_send(platform: Platform, secret: str, tenant_id: str) -> bool:
-    """Whether it is an API token of somebody who administers this tenant, with the scope for messages."""
+    """Return whether the secret is an API token with the scope for messages of a user who administers this tenant."""
     who = await platform.identity.by_token(secret)
     if who is None or who.scopes is None or Scope.INGEST not in who.scopes or who.role not in ADMINS:
         return False
@@ -204,7 +204,7 @@ async def _may_send(platform: Platform, secret: str, tenant_id: str) -> bool:
 
 
 def _form() -> Form | None:
-    """The form of the body by its Content-Type; None for any that we do not read."""
+    """Return the form of the body by its Content-Type, or None for an unsupported one."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         return None
     if request.mimetype_params.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
@@ -236,7 +236,7 @@ def _many(verdicts: list[Verdict]) -> Response:
 
 
 def _unauthorised() -> Response:
-    """One answer for everything that can be wrong with a credential (RFC 6750 §3)."""
+    """Return the one answer to every wrong credential (RFC 6750 §3)."""
     return problem(
         HTTPStatus.UNAUTHORIZED,
         "UNAUTHORIZED",

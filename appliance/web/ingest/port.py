@@ -37,7 +37,7 @@ class MessageSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IngestPort:
-    """The functions that are handed in."""
+    """The message source and the claim function that the supervisor provides."""
 
     source: MessageSource
     claim: Callable[[ProvisioningRequest, ChangeContext], Awaitable[ClaimOutcome]]

@@ -1,6 +1,6 @@
-"""What operators do to subscriptions, from a page or through the API alike: each in one transaction.
+"""Changes of subscriptions by operators, for pages and the API alike, one transaction each.
 
-Every subscription is told with the status that holds now. Errors are those of ``appliance.subscriptions.store``.
+Every subscription is returned with its current status. Errors are those of ``appliance.subscriptions.store``.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from appliance.subscriptions.store import Changes, NewSubscription
 from appliance.web.platform import Platform
 
 PageEnd = tuple[str, str]
-"""Tenant and subscription where a page ended."""
+"""Tenant and id of the last subscription on a page."""
 
 
 class SubscriptionActions:
-    """Subscriptions as the current operator sees and changes them."""
+    """Reads and changes subscriptions for the current viewer."""
 
     def __init__(self, platform: Platform) -> None:
         self._access = platform.access
@@ -25,7 +25,7 @@ class SubscriptionActions:
     async def list_page(
         self, tenant_id: str | None, *, limit: int, after: PageEnd | None = None
     ) -> tuple[list[Subscription], PageEnd | None]:
-        """At most ``limit`` of a tenant or of all, by tenant and id, and behind which place more follow."""
+        """Return at most ``limit`` subscriptions of a tenant or of all, by tenant and id, and where the next page starts."""
         async with self._access.reading() as connection:
             page = await store.list_page(
                 connection, tenant_id, limit=limit + 1, after=after, now=self._access.now(), grace=self._grace
@@ -34,25 +34,25 @@ class SubscriptionActions:
         return page[:limit], None if last is None else (last.tenant_id, last.subscription_id)
 
     async def of_tenant(self, tenant_id: str) -> Sequence[Subscription]:
-        """All of one tenant."""
+        """Return all subscriptions of a tenant."""
         async with self._access.reading() as connection:
             return store.as_of(await store.list_all(connection, tenant_id), self._access.now(), self._grace)
 
     async def get(self, tenant_id: str, subscription_id: str) -> Subscription:
-        """One of them. Raises NotFound."""
+        """Return one subscription. Raises NotFound."""
         owned = await self.of_tenant(tenant_id)
-        mine = (row for row in owned if row.subscription_id == subscription_id)
-        return require(next(mine, None), f"subscription {subscription_id}")
+        matching = (row for row in owned if row.subscription_id == subscription_id)
+        return require(next(matching, None), f"subscription {subscription_id}")
 
     async def add(self, new: NewSubscription) -> Subscription:
-        """Sell one that starts now. Raises Invalid, which names the field; NotFound; Conflict."""
+        """Add a subscription that starts now. Raises Invalid, which names the field; NotFound; Conflict."""
         async with self._access.changing() as connection:
             return await store.add(connection, new, self._access.context(), grace=self._grace)
 
     async def change(
         self, tenant_id: str, subscription_id: str, changes: Changes, version: str | None = None
     ) -> Subscription:
-        """Change one, its add-ons following. Raises Invalid, which names the field; NotFound; Conflict."""
+        """Change a subscription, and its add-ons with it. Raises Invalid, which names the field; NotFound; Conflict."""
         async with self._access.changing() as connection:
             return await store.change(
                 connection,
