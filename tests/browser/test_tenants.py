@@ -59,7 +59,7 @@ def test_a_tenant_is_added_sold_to_limited_suspended_and_viewed(
     page.get_by_role("link", name="Cold chain base").click()
     field(page, "Hold", "Not paid")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_text("On hold")).to_be_visible()
+    expect(page.get_by_text("On hold", exact=True)).to_be_visible()
 
     page.get_by_role("link", name="Edit", exact=True).first.click()
     field(page, "Of a device", "2,5")

@@ -25,7 +25,7 @@ class SubscriptionActions:
     async def list_page(
         self, tenant_id: str | None, *, limit: int, after: PageEnd | None = None
     ) -> tuple[list[Subscription], PageEnd | None]:
-        """Return at most ``limit`` subscriptions of a tenant or of all, by tenant and id, and where the next page starts."""
+        """Return at most ``limit`` subscriptions of a tenant or of all, by tenant and id, and the end of the page."""
         async with self._access.reading() as connection:
             page = await store.list_page(
                 connection, tenant_id, limit=limit + 1, after=after, now=self._access.now(), grace=self._grace
