@@ -20,7 +20,7 @@ from appliance.ingest.quarantine.store import (
     HeldReach,
     MessageStatus,
     QuarantinedMessage,
-    RefusalCause,
+    ReasonTotals,
     Selection,
 )
 from appliance.reading import Reason
@@ -155,7 +155,7 @@ def counts(invocation: Invocation, /, as_json: bool, **selection: Any) -> None:
     """
     wanted = selected(**selection)
 
-    async def work(administration: Administration) -> tuple[list[RefusalCause], HeldReach | None]:
+    async def work(administration: Administration) -> tuple[list[ReasonTotals], HeldReach | None]:
         causes = await quarantine_store.counts(administration.connection, wanted)
         if wanted.tenant_id is None:
             return causes, None

@@ -1,4 +1,4 @@
-"""A message is held, its cause is mended, and a person replays it on the page: with script, and without."""
+"""A message is held, its cause is fixed, and a person replays it on the page: with script, and without."""
 
 import json
 import re
@@ -115,7 +115,7 @@ def test_messages_are_selected_and_dismissed_by_keyboard_alone_while_others_come
     page.get_by_placeholder("Device id").press_sequentially("wait")
     publish(running, "keys", "waiting", "[]")
     expect(news).to_have_text(re.compile(r"^1.new, show$"), timeout=PATIENCE * SECONDS)
-    expect(page.get_by_role("status").filter(has_text="New messages have come in.")).to_have_count(1)
+    expect(page.get_by_role("status").filter(has_text="New messages have arrived.")).to_have_count(1)
     expect(page.get_by_role("table", name="Refused messages by cause")).to_contain_text("Wrong payload shape")
     expect(page.locator("[data-bulk-count]")).to_have_text("1")
     expect(page.get_by_placeholder("Device id")).to_have_value("wait")

@@ -94,8 +94,8 @@ class QuarantinedMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusalCause:
-    """One reason: how many messages are held for it, and how many were refused for it (exact, kept or not)."""
+class ReasonTotals:
+    """One reason: the messages that are held for it, and the exact number of those refused for it, kept or not."""
 
     reason: Reason
     held: int
@@ -106,8 +106,8 @@ class RefusalCause:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldCause:
-    """One reason: how many messages are held for it, and when the oldest came in."""
+class HeldReason:
+    """One reason: the number of messages that are held for it, and when the oldest was received."""
 
     reason: Reason
     held: int
@@ -181,16 +181,16 @@ async def get_event(connection: Connection[Any], event_id: int, tenant_id: str |
     return require(events[0] if events else None, f"quarantined message {event_id}")
 
 
-async def counts(connection: Connection[Any], selection: Selection) -> list[RefusalCause]:
+async def counts(connection: Connection[Any], selection: Selection) -> list[ReasonTotals]:
     """By reason, most held first. ``refused`` cannot be told for one device or single messages and is 0 then."""
     cursor = await connection.execute(STATEMENTS["count_causes"], selection.parameters(), prepare=False)
-    return [RefusalCause(Reason(row[0]), row[1], int(row[2]), *row[3:]) for row in await cursor.fetchall()]
+    return [ReasonTotals(Reason(row[0]), row[1], int(row[2]), *row[3:]) for row in await cursor.fetchall()]
 
 
-async def held_by_reason(connection: Connection[Any], tenant_id: str | None) -> list[HeldCause]:
+async def held_by_reason(connection: Connection[Any], tenant_id: str | None) -> list[HeldReason]:
     """What is held of one tenant (or OPERATOR, or of all), most first."""
     cursor = await connection.execute(STATEMENTS["held_by_reason"], {"tenant": tenant_id}, prepare=False)
-    return [HeldCause(Reason(row[0]), row[1], row[2]) for row in await cursor.fetchall()]
+    return [HeldReason(Reason(row[0]), row[1], row[2]) for row in await cursor.fetchall()]
 
 
 async def reach(connection: Connection[Any], tenant_id: str | None) -> HeldReach:
@@ -205,7 +205,7 @@ async def totals(connection: Connection[Any], tenant_id: str | None) -> HeldReac
     return HeldReach(messages, size, held, held_bytes, evicted, evicted_until, None)
 
 
-def reach_of(summed: HeldReach, held: Sequence[HeldCause]) -> HeldReach:
+def reach_of(summed: HeldReach, held: Sequence[HeldReason]) -> HeldReach:
     """The totals with the oldest of what is held for replay."""
     oldest = min((cause.oldest for cause in held if cause.reason in HELD_REASONS and cause.oldest), default=None)
     return replace(summed, oldest=oldest)

@@ -1,4 +1,4 @@
-"""``/customer/quarantine``: messages that were not accepted - listed, looked at, replayed, dismissed."""
+"""``/customer/quarantine``: list, show, replay and dismiss messages that were not accepted."""
 
 from http import HTTPStatus
 
@@ -23,7 +23,6 @@ from appliance.web.quarantine.schemas import (
     BrokerRefusalQuery,
     CausesAnswer,
     DismissAnswer,
-    ForecastAnswer,
     MessageAnswer,
     MessageId,
     MessagePage,
@@ -31,28 +30,31 @@ from appliance.web.quarantine.schemas import (
     MessageSelection,
     OfferAnswer,
     ReplayAnswer,
+    ReplayPreviewAnswer,
     ReplayQuery,
     broker_refusal_answer,
     cause_of,
-    holding_of,
     listed,
     offered,
     preview_answer,
-    replaying,
+    reach_answer,
+    replay_answer,
     whole,
 )
 
 
 def blueprint(platform: Platform, actions: QuarantineActions) -> Blueprint:
-    """The routes."""
+    """Return the routes of the quarantine."""
     routes = Blueprint("api_quarantine", __name__)
-    _looking(routes, actions, platform.clock)
-    _deciding(routes, actions)
-    _replays(routes, actions)
+    _add_list(routes, actions, platform.clock)
+    _add_show(routes, actions)
+    _add_counts(routes, actions)
+    _add_decisions(routes, actions)
+    _add_replays(routes, actions)
     return routes
 
 
-def _looking(routes: Blueprint, actions: QuarantineActions, clock: Clock) -> None:
+def _add_list(routes: Blueprint, actions: QuarantineActions, clock: Clock) -> None:
     @routes.get("/customer/quarantine")
     @allow(READERS)
     @describe("List quarantined messages", query=MessageQuery, answers={HTTPStatus.OK: MessagePage}, csv=True)
@@ -65,52 +67,60 @@ def _looking(routes: Blueprint, actions: QuarantineActions, clock: Clock) -> Non
         events, behind = await actions.messages(selection, status=asked.status.status, before=before, limit=asked.limit)
         return answer(MessagePage([listed(event) for event in events], cursor.write(behind)))
 
+
+def _add_show(routes: Blueprint, actions: QuarantineActions) -> None:
     @routes.get("/customer/quarantine/<int:message_id>")
     @allow(READERS)
     @describe(
         "Show a message with its payload",
-        details="The value of a `provision_token` is blackened.",
+        details="The value of a `provision_token` is replaced by asterisks.",
         answers={HTTPStatus.OK: MessageAnswer},
     )
     async def show(message_id: int) -> Response:
         return answer(whole(await actions.message(number_of_path(message_id, "quarantined message"))))
 
+
+def _add_counts(routes: Blueprint, actions: QuarantineActions) -> None:
     @routes.get("/customer/quarantine/causes")
     @allow(READERS)
-    @describe("Count by reason, and say how far back holding reaches", answers={HTTPStatus.OK: CausesAnswer})
+    @describe(
+        "Count by reason, and show how far back held messages are complete", answers={HTTPStatus.OK: CausesAnswer}
+    )
     async def causes() -> Response:
         counted, reach = await actions.causes(actions.selection(QuarantineFilter()))
-        return answer(CausesAnswer([cause_of(cause) for cause in counted], holding_of(reach)))
+        return answer(CausesAnswer([cause_of(cause) for cause in counted], reach_answer(reach)))
 
     @routes.get("/customer/quarantine/offers")
     @allow(READERS)
-    @describe("Held messages that could be replayed by now", answers={HTTPStatus.OK: list[OfferAnswer]})
+    @describe("List held messages that could be stored by now", answers={HTTPStatus.OK: list[OfferAnswer]})
     async def offers() -> Response:
         return answer([offered(one) for one in await actions.offers()])
 
-    @routes.get("/customer/quarantine/door")
+    @routes.get("/customer/quarantine/door", endpoint="door")
     @allow(READERS)
     @describe(
-        "What the broker refused lately", query=BrokerRefusalQuery, answers={HTTPStatus.OK: list[BrokerRefusalAnswer]}
+        "List what the broker refused lately",
+        query=BrokerRefusalQuery,
+        answers={HTTPStatus.OK: list[BrokerRefusalAnswer]},
     )
-    async def door() -> Response:
-        return answer([broker_refusal_answer(one) for one in actions.door(query(BrokerRefusalQuery).device)])
+    async def broker_refusals() -> Response:
+        return answer([broker_refusal_answer(one) for one in actions.broker_refusals(query(BrokerRefusalQuery).device)])
 
 
-def _deciding(routes: Blueprint, actions: QuarantineActions) -> None:
+def _add_decisions(routes: Blueprint, actions: QuarantineActions) -> None:
     @routes.post("/customer/quarantine/replay")
     @allow(ADMINS)
     @describe(
         "Replay held messages",
-        details="With `dry_run` only the forecast is answered. Without reasons and ids: all that are held for replay.",
+        details="With `dry_run` the answer is only a preview. Without reasons and ids: all messages held for replay.",
         query=ReplayQuery,
         body=MessageSelection,
-        answers={HTTPStatus.ACCEPTED: ReplayAnswer, HTTPStatus.OK: ForecastAnswer},
+        answers={HTTPStatus.ACCEPTED: ReplayAnswer, HTTPStatus.OK: ReplayPreviewAnswer},
     )
     async def replay() -> Response:
         selection = await _chosen(actions, await body(MessageSelection))
         if query(ReplayQuery).dry_run:
-            return answer(preview_answer(await actions.forecast(selection)))
+            return answer(preview_answer(await actions.preview(selection)))
         (job,) = await actions.replay([selection])
         return _job(job, HTTPStatus.ACCEPTED)
 
@@ -118,39 +128,39 @@ def _deciding(routes: Blueprint, actions: QuarantineActions) -> None:
     @allow(ADMINS)
     @describe(
         "Dismiss held messages",
-        details="They can be looked at until they are too old. At least one of the fields must narrow the selection.",
+        details="They can be viewed until they are too old. At least one field must narrow the selection.",
         body=MessageSelection,
         answers={HTTPStatus.OK: DismissAnswer},
     )
     async def dismiss() -> Response:
         wanted = await body(MessageSelection)
         if wanted == MessageSelection(unknown_tenant=wanted.unknown_tenant):
-            raise Invalid("Say which: by id, reason, device, site or time.")
+            raise Invalid("Give ids, a reason, a device, a site or a time.")
         return answer(DismissAnswer(await actions.dismiss([await _chosen(actions, wanted)])))
 
 
-def _replays(routes: Blueprint, actions: QuarantineActions) -> None:
+def _add_replays(routes: Blueprint, actions: QuarantineActions) -> None:
     @routes.get("/customer/quarantine/replays")
     @allow(READERS)
     @describe("List replays, newest first", answers={HTTPStatus.OK: list[ReplayAnswer]})
-    async def list_replays() -> Response:
-        return answer([replaying(job) for job in await actions.jobs(50)])
+    async def list_add_replays() -> Response:
+        return answer([replay_answer(job) for job in await actions.jobs(50)])
 
     @routes.get("/customer/quarantine/replays/<int:replay_id>")
     @allow(READERS)
-    @describe("Show a replay and how far it has come", answers={HTTPStatus.OK: ReplayAnswer})
+    @describe("Show a replay and its progress", answers={HTTPStatus.OK: ReplayAnswer})
     async def show_replay(replay_id: int) -> Response:
         return _job(await actions.job(number_of_path(replay_id, "replay")))
 
     @routes.post("/customer/quarantine/replays/<int:replay_id>/cancel")
     @allow(ADMINS)
-    @describe("Stop a replay where it stands", answers={HTTPStatus.OK: ReplayAnswer})
+    @describe("Cancel a replay", answers={HTTPStatus.OK: ReplayAnswer})
     async def cancel(replay_id: int) -> Response:
         return _job(await actions.cancel(number_of_path(replay_id, "replay")))
 
 
 async def _chosen(actions: QuarantineActions, wanted: MessageSelection) -> Selection:
-    """Of one tenant, also for operators. Raises Invalid without."""
+    """Return the selection, of one tenant also for operators. Raises Invalid without a tenant."""
     if not wanted.unknown_tenant:
         tenant_of()
     (selection,) = await actions.chosen(wanted.filter, wanted.ids)
@@ -159,4 +169,4 @@ async def _chosen(actions: QuarantineActions, wanted: MessageSelection) -> Selec
 
 def _job(job: Replay, status: HTTPStatus = HTTPStatus.OK) -> Response:
     where = {"Location": f"/customer/quarantine/replays/{job.replay_id}"}
-    return answer(replaying(job), status, where if status is HTTPStatus.ACCEPTED else None)
+    return answer(replay_answer(job), status, where if status is HTTPStatus.ACCEPTED else None)

@@ -1,7 +1,7 @@
-"""What is decided on quarantined messages: replayed after a forecast, dismissed after a question; and the progress.
+"""The decisions on quarantined messages: replay after a preview, dismiss after a question; and the progress of replays.
 
-The question is a page of its own, whose address names the messages; sending its form does what it says. A replay is a
-job: it goes on when the page is left.
+The question is a page of its own, whose address names the messages; sending its form carries it out. A replay is a
+job: it continues when the page is left.
 """
 
 from collections import Counter
@@ -28,45 +28,45 @@ from appliance.web.quarantine.schemas import MessageId
 from appliance.web.quarantine.views import PAGE
 
 TYPED_FROM = 50
-"""Messages from which on a dismissal asks for their number to be typed."""
+"""Messages from which on a dismissal requires their number to be typed."""
 
 
 class SelectedMessages(QuarantineFilter, frozen=True, kw_only=True):
-    """What the address of a question names: single messages, or all that match."""
+    """The query of a question: single messages, or all that match."""
 
     id: tuple[MessageId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayQuestion:
-    """A forecast in words."""
+    """The preview of a replay, with the labels of its reasons."""
 
     selected: int
     examined: int
     passing: int
     staying: list[tuple[str, str, int]]
-    """Of each reason: its title, what to do, and how many would stay held."""
+    """For each reason: its title, its advice, and the number of messages that would stay held."""
     new_devices: int
 
 
 def blueprint(renderer: PageRenderer, actions: QuarantineActions) -> Blueprint:
-    """The routes."""
+    """Return the routes of decisions and of replays."""
     routes = Blueprint("quarantine_decisions", __name__)
-    _replay(routes, renderer, actions)
-    _dismiss(routes, renderer, actions)
-    _jobs(routes, renderer, actions)
+    _add_replay(routes, renderer, actions)
+    _add_dismiss(routes, renderer, actions)
+    _add_jobs(routes, renderer, actions)
     return routes
 
 
-def _replay(routes: Blueprint, renderer: PageRenderer, actions: QuarantineActions) -> None:
+def _add_replay(routes: Blueprint, renderer: PageRenderer, actions: QuarantineActions) -> None:
     @routes.get("/quarantine/replay")
     @allow(ADMINS)
     async def ask_replay() -> Response:
         selections = await _chosen(actions)
-        foretold = summed([await actions.forecast(selection) for selection in selections])
-        require(foretold.selected or None, "held message that matches")
+        question = replay_question([await actions.preview(selection) for selection in selections])
+        require(question.selected or None, "held message that matches")
         return await renderer.page(
-            "quarantine/replay-preview.html", foretold=foretold, back=_back(), whose=_whose(selections)
+            "quarantine/replay-preview.html", question=question, back=_back(), whose=_whose(selections)
         )
 
     @routes.post("/quarantine/replay")
@@ -76,7 +76,7 @@ def _replay(routes: Blueprint, renderer: PageRenderer, actions: QuarantineAction
         return see_other(f"/quarantine/replays/{jobs[0].replay_id}" if len(jobs) == 1 else "/quarantine/replays")
 
 
-def _dismiss(routes: Blueprint, renderer: PageRenderer, actions: QuarantineActions) -> None:
+def _add_dismiss(routes: Blueprint, renderer: PageRenderer, actions: QuarantineActions) -> None:
     async def question(total: int, selections: Sequence[Selection], fault: tuple[str, str] | None = None) -> Response:
         return await renderer.page(
             "quarantine/dismiss.html",
@@ -105,12 +105,12 @@ def _dismiss(routes: Blueprint, renderer: PageRenderer, actions: QuarantineActio
         total = await measured(selections)
         typed = (await forms.read()).text("typed")
         if total >= TYPED_FROM and typed != str(total):
-            return await question(total, selections, ("typed", f"Type {total}: by now so many messages match."))
+            return await question(total, selections, ("typed", f"Type {total}, the number of messages that match now."))
         await actions.dismiss(selections)
         return see_other(str(_back().having(done="dismissed")))
 
 
-def _jobs(routes: Blueprint, renderer: PageRenderer, actions: QuarantineActions) -> None:
+def _add_jobs(routes: Blueprint, renderer: PageRenderer, actions: QuarantineActions) -> None:
     @routes.get("/quarantine/replays")
     @allow(READERS)
     async def replays() -> Response:
@@ -131,25 +131,25 @@ def _jobs(routes: Blueprint, renderer: PageRenderer, actions: QuarantineActions)
     async def cancel(replay_id: int) -> Response:
         try:
             job = await actions.cancel(number_of_path(replay_id, "replay"))
-        except Conflict:  # it has just ended, which its page says
+        except Conflict:  # the replay has just ended, which its page shows
             job = await actions.job(replay_id)
         return see_other(f"/quarantine/replays/{job.replay_id}")
 
 
-def summed(forecasts: Sequence[ReplayPreview]) -> ReplayQuestion:
-    """Forecasts of several tenants as one, in words."""
+def replay_question(previews: Sequence[ReplayPreview]) -> ReplayQuestion:
+    """Return the previews of several tenants as one question."""
     refused: Counter[str] = Counter()
-    words = {}
-    for forecast in forecasts:
-        for reason, count in forecast.refused.items():
+    labels = {}
+    for preview in previews:
+        for reason, count in preview.refused.items():
             refused[reason] += count
-            words[reason.value] = REASONS[reason]
+            labels[reason.value] = REASONS[reason]
     return ReplayQuestion(
-        selected=sum(forecast.selected for forecast in forecasts),
-        examined=sum(forecast.examined for forecast in forecasts),
-        passing=sum(forecast.passing for forecast in forecasts),
-        staying=[(words[reason].title, words[reason].advice, count) for reason, count in refused.most_common()],
-        new_devices=sum(forecast.new_devices for forecast in forecasts),
+        selected=sum(preview.selected for preview in previews),
+        examined=sum(preview.examined for preview in previews),
+        passing=sum(preview.passing for preview in previews),
+        staying=[(labels[reason].title, labels[reason].advice, count) for reason, count in refused.most_common()],
+        new_devices=sum(preview.new_devices for preview in previews),
     )
 
 
@@ -159,12 +159,12 @@ async def _chosen(actions: QuarantineActions) -> list[Selection]:
 
 
 def _back() -> Address:
-    """The list from which the question was asked, with its filter."""
+    """Return the address of the list from which the question was opened, with its filter."""
     return Address.of_request().at("/quarantine").having(id=None)
 
 
 def _whose(selections: Sequence[Selection]) -> str:
-    """For operators: the tenants in one phrase."""
+    """Return the tenants of the selections in one phrase, for operators; empty for others."""
     if not viewer().is_operator:
         return ""
     names = [selection.tenant_id for selection in selections if selection.tenant_id not in (None, OPERATOR)]

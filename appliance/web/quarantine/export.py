@@ -1,4 +1,4 @@
-"""The list of quarantined messages as a CSV file: every column, and the payload without its token."""
+"""The list of quarantined messages as a CSV file: every column, the payload without its token."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,7 +7,7 @@ from quart import Response
 
 from appliance.ingest.quarantine.store import QuarantinedMessage
 from appliance.web.page import csv
-from appliance.web.quarantine.payload import blackened
+from appliance.web.quarantine.payload import masked
 
 HEADS = (
     *("id", "received_at", "ts", "tenant_id", "device_id", "site_id", "kind", "reason", "detail", "topic"),
@@ -16,7 +16,7 @@ HEADS = (
 
 
 def answer(pages: AsyncIterator[list[QuarantinedMessage]], now: float) -> Response:
-    """The file; ``pages`` is read as it is sent."""
+    """Return the download; ``pages`` is read while it is sent."""
     return csv.answer("quarantine", HEADS, _rows(pages), now)
 
 
@@ -26,7 +26,7 @@ async def _rows(pages: AsyncIterator[list[QuarantinedMessage]]) -> AsyncIterator
 
 
 def _row(event: QuarantinedMessage) -> tuple[Any, ...]:
-    shown = blackened(event.payload)
+    shown = masked(event.payload)
     try:
         text = shown.decode()
     except UnicodeDecodeError:

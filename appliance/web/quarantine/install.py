@@ -1,4 +1,4 @@
-"""Installs the quarantine: its pages, the live parts of these, and its API."""
+"""Installs the quarantine: its pages with their live parts, and its API."""
 
 from appliance.web.mount import Mount
 from appliance.web.quarantine import api, decisions, live, views
@@ -14,4 +14,4 @@ def install(mount: Mount) -> None:
         decisions.blueprint(mount.renderer, actions),
         api.blueprint(mount.platform, actions),
     )
-    live.go_live(mount.renderer, actions)
+    live.install(mount.renderer, actions)

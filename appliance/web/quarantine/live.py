@@ -1,7 +1,7 @@
-"""What changes by itself on the pages of the Quarantine: counts, how many messages are new, the progress of replays.
+"""The live parts of the quarantine's pages: counts, the number of new messages, the progress of replays.
 
-The list itself stays as it is: somebody may be picking rows. It says how many messages have come in since, and shows
-them when it is told to. The name of a list's live page is its own query, so that what is counted is what is shown.
+The list itself does not change: a person may be selecting rows. The page shows how many messages have arrived since,
+and loads them on request. The name of a list's live page is its own query, so that it counts what it would show.
 """
 
 from collections.abc import Sequence
@@ -22,38 +22,38 @@ from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.frame import Frame
 from appliance.web.page.labels import REASONS
 from appliance.web.page.renderer import PageRenderer
-from appliance.web.quarantine.actions import NEWER, QuarantineActions
-from appliance.web.quarantine.views import PAGE, SPANS, Causes, PageQuery, causes_of
+from appliance.web.quarantine.actions import MAX_NEWER, QuarantineActions
+from appliance.web.quarantine.views import PAGE, TIME_RANGES, Causes, PageQuery, causes_of
 
-JOBS = 20
-"""Newest replays whose progress is sent."""
-SECONDS = 0.9
-"""Of one rendering: each asks Postgres."""
-PATIENCE = 1.0
-"""Seconds that an update waits for Postgres: it must not look like a lost connection."""
-SHARE = 20
-"""So many times as long as it took to count, the counts are good enough: it takes a twentieth of a core at most."""
-MAX_COUNTED = 64
-"""Views whose counts are kept."""
+MAX_JOBS = 20
+"""The newest replays, whose progress is sent."""
+SHARED_SECONDS = 0.9
+"""Seconds for which viewers share one rendering, since each rendering queries Postgres."""
+POSTGRES_TIMEOUT = 1.0
+"""Seconds that an update waits for Postgres; longer would look like a lost connection."""
+COUNTS_REUSE = 20
+"""Counts are reused for this multiple of the time it took to count, so that they use 5 % of a core at most."""
+MAX_CACHED = 64
+"""Combinations of viewer, tenant and time range whose counts are cached."""
 
 log = structlog.get_logger(__name__)
 
 
 class ListQuery(PageQuery, frozen=True, kw_only=True):
-    """What the name of a list's live page says."""
+    """The query that is the name of a list's live page."""
 
     tenant: str = ""
     after: int | None = None
-    """The newest message when the page was made; None: a later page of the list."""
+    """The newest message at the time of the page; None: a later page of the list."""
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Messages that have come in since the page was loaded."""
+    """Messages that have arrived since the page was loaded."""
 
     number: int
     more: bool
-    """Whether there may be more: not all that came in were looked at."""
+    """Whether there may be more: not all that arrived were examined."""
 
 
 class LiveQuarantine:
@@ -62,31 +62,31 @@ class LiveQuarantine:
     def __init__(self, renderer: PageRenderer, actions: QuarantineActions) -> None:
         self._renderer = renderer
         self._actions = actions
-        self._counted: dict[tuple[bool, str | None, str], tuple[float, Causes]] = {}
+        self._cached_causes: dict[tuple[bool, str | None, str], tuple[float, Causes]] = {}
 
     async def replays(self, seen_by: Viewer) -> list[LivePart]:
-        """The progress of the newest replays."""
+        """Return the progress of the newest replays. Raises NotNow while Postgres does not answer."""
         frame = self._renderer.frame(seen_by, path="/quarantine", live_page=PAGE)
         try:
-            with trio.fail_after(PATIENCE):
+            with trio.fail_after(POSTGRES_TIMEOUT):
                 parts = await self._jobs(frame)
-                # whose numbers an operator's page shows, its name does not tell
+                # the name of an operator's page does not contain the tenant whose navigation counts it shows
                 return parts if seen_by.is_operator else [*parts, *await self._renderer.live_nav_counts(seen_by, None)]
         except POSTGRES_AWAY as error:
             raise NotNow(str(error)) from error
 
     async def listed(self, seen_by: Viewer, which: str) -> list[LivePart]:
-        """The same, with counts and news, of the list whose query is ``which``; nothing of one that cannot be."""
+        """Return the parts of the list whose query is ``which``; none for an invalid query. Raises NotNow."""
         try:
             address = Address.of_query("/quarantine", which)
             asked = parse_query(MultiDict(address.pairs), ListQuery)
             selection = self._actions.live_selection(asked, seen_by, asked.tenant or None)
         except (Invalid, ValueError) as error:
-            log.debug("live list that cannot be", error=str(error))
+            log.debug("live list with an invalid query", error=str(error))
             return []
         frame = self._renderer.frame(seen_by, path="/quarantine", live_page=f"{PAGE}/{which}")
         try:
-            with trio.fail_after(PATIENCE):
+            with trio.fail_after(POSTGRES_TIMEOUT):
                 return [
                     LivePart("live-state", self._render("overview/live-state.html", frame)),
                     *await self._news(frame, address.having(after=None), selection, asked),
@@ -107,16 +107,16 @@ class LiveQuarantine:
 
     async def _causes(self, seen_by: Viewer, tenant_id: str | None, span: str) -> Causes:
         key, began = (seen_by.is_operator, tenant_id, span), trio.current_time()
-        known = self._counted.get(key)
+        known = self._cached_causes.get(key)
         if known is not None and began < known[0]:
             return known[1]
-        step, steps, _ = SPANS[span]
+        step, steps, _ = TIME_RANGES[span]
         held, reach = await self._actions.overview(tenant_id, seen_by)
         rows = causes_of(held, await self._actions.trend(tenant_id, step, steps, seen_by))
-        if len(self._counted) >= MAX_COUNTED:
-            self._counted.clear()
+        if len(self._cached_causes) >= MAX_CACHED:
+            self._cached_causes.clear()
         causes = Causes(span, rows, reach)
-        self._counted[key] = (trio.current_time() + SHARE * (trio.current_time() - began), causes)
+        self._cached_causes[key] = (trio.current_time() + COUNTS_REUSE * (trio.current_time() - began), causes)
         return causes
 
     async def _news(self, frame: Frame, address: Address, selection: Selection, asked: ListQuery) -> list[LivePart]:
@@ -125,11 +125,11 @@ class LiveQuarantine:
         number, looked_at = await self._actions.newer(
             frame.viewer, selection, status=asked.status.status, after=asked.after
         )
-        news = News(number, more=looked_at >= NEWER)
+        news = News(number, more=looked_at >= MAX_NEWER)
         return [LivePart("news", self._render("quarantine/news.html", frame, address=address, news=news), calm=True)]
 
     async def _jobs(self, frame: Frame) -> list[LivePart]:
-        jobs = await self._actions.latest_jobs(frame.viewer, JOBS)
+        jobs = await self._actions.latest_jobs(frame.viewer, MAX_JOBS)
         return [
             LivePart(
                 f"replay-{job.replay_id}", self._render("quarantine/progress.html", frame, job=job, titles=titles(job))
@@ -142,13 +142,13 @@ class LiveQuarantine:
 
 
 def titles(job: Replay) -> Sequence[tuple[str, int]]:
-    """Why messages of a replay stay held, in words, the most frequent first."""
+    """Return why messages of a replay stay held: titles with counts, the most frequent first."""
     ordered = sorted(job.refused.items(), key=lambda item: (-item[1], item[0]))
     return [(REASONS[reason].title, count) for reason, count in ordered]
 
 
-def go_live(renderer: PageRenderer, actions: QuarantineActions) -> None:
-    """Make the pages live."""
+def install(renderer: PageRenderer, actions: QuarantineActions) -> None:
+    """Register the live parts of the pages."""
     live = LiveQuarantine(renderer, actions)
-    renderer.live_pages.add(PAGE, live.replays, shared_for=SECONDS)
-    renderer.live_pages.add_each(PAGE, live.listed, shared_for=SECONDS)
+    renderer.live_pages.add(PAGE, live.replays, shared_for=SHARED_SECONDS)
+    renderer.live_pages.add_each(PAGE, live.listed, shared_for=SHARED_SECONDS)

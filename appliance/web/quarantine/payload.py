@@ -1,11 +1,11 @@
-"""A payload as received, for eyes: bytes and text side by side, the place that was refused marked.
+"""A payload as received, for people: bytes and text side by side, the place that was refused marked.
 
-Enters: the bytes, the reason and its detail. Leaves: lines of cells that templates can show - nothing of the payload
-reaches a page but as escaped text, nothing that steers a terminal or a bidirectional reader. The value of a
-``provision_token`` is a secret and is blackened, whoever looks.
+Enters: the bytes, the reason and its detail. Leaves: lines of cells for templates. Never: anything but escaped text on
+a page, or characters that control a terminal or the direction of text. The value of a ``provision_token`` is a secret
+and is masked for every viewer.
 
-Where the place is: a detail names the byte where decoding stopped; for anything else it names the key whose value was
-refused, and the value of that key is looked for in the text.
+The detail names the byte at which decoding stopped, or the key whose value was refused; the value of that key is then
+searched in the text.
 """
 
 import json
@@ -18,10 +18,10 @@ from appliance.ingest.envelope import MAX_DEPTH
 from appliance.reading import Reason
 
 WIDTH = 16
-"""Bytes of a line."""
+"""Bytes in a line."""
 WINDOW = 1024
-"""Bytes that are shown at most before the place, and as many behind it."""
-BLACK = b"*"
+"""Bytes shown before the place at most, and as many after it."""
+MASK = b"*"
 NO_NAME = "is no metric name"
 
 _BYTE = re.compile(r"\bat byte (\d+)\b")
@@ -29,16 +29,16 @@ _KEY = re.compile(r"`([^`]+)`")
 _TOKEN = re.compile(
     rb"""provision_token["']?\s*[:=]\s*(?:"((?:[^"\\]|\\.)*)|'((?:[^'\\]|\\.)*)|([^\s,}"']+))""", re.DOTALL
 )
-"""Its value, also where the payload is no JSON: in single quotes, or in none."""
+"""The value of a token, also in payloads that are not JSON: in single quotes, or without quotes."""
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?[eE][+-]?\d+|-?\d{309,}")
 _DECODER = json.JSONDecoder()
 _TEXT_REASONS = frozenset({Reason.BAD_TOPIC_FORMAT, Reason.PAYLOAD_TOO_LARGE, Reason.RATE_LIMITED})
-"""Reasons for which nothing in the payload is to blame."""
+"""Reasons whose cause is not in the payload."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultPosition:
-    """Bytes ``start`` to ``end`` (exclusive). At the end of the payload both are its length: something is missing."""
+    """Bytes ``start`` to ``end`` (exclusive). Both are the payload's length if something is missing at its end."""
 
     start: int
     end: int
@@ -46,12 +46,12 @@ class FaultPosition:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Characters that are shown alike."""
+    """Characters with the same style."""
 
     text: str
     marked: bool = False
-    strange: bool = False
-    """Stands for something that cannot be shown."""
+    substitute: bool = False
+    """Whether the characters replace something that cannot be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,35 +73,35 @@ class Dump:
     place: FaultPosition | None
     lines: tuple[DumpLine, ...]
     text: tuple[Run, ...] | None
-    """As text, where it is text; control characters made visible."""
+    """The payload as text, with visible control characters; None if it is not text."""
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether the whole payload is shown."""
         return self.first == 0 and self.last == self.length
 
 
-def blackened(payload: bytes) -> bytes:
-    """The payload with the value of a ``provision_token`` made unreadable; its length stays."""
-    return _TOKEN.sub(_blacken, payload)
+def masked(payload: bytes) -> bytes:
+    """Return the payload with the value of a ``provision_token`` replaced by asterisks of the same length."""
+    return _TOKEN.sub(_mask, payload)
 
 
-def _blacken(found: re.Match[bytes]) -> bytes:
+def _mask(found: re.Match[bytes]) -> bytes:
     value = found[found.lastindex or 0]
-    return found[0][: len(found[0]) - len(value)] + BLACK * len(value)
+    return found[0][: len(found[0]) - len(value)] + MASK * len(value)
 
 
 def preview(payload: bytes, most: int = 80) -> str:
-    """The beginning of a payload in one line, for lists."""
-    text = blackened(payload[: 4 * most]).decode(errors="replace")
+    """Return the beginning of a payload in one line, for lists."""
+    text = masked(payload[: 4 * most]).decode(errors="replace")
     line = "".join(_visible(letter) if letter != "\n" else " " for letter in text)
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def dump(payload: bytes, reason: Reason, detail: str) -> Dump:
-    """The payload for the page of one message."""
+    """Return the payload for the page of one message."""
     place = find(payload, reason, detail)
-    shown = blackened(payload)
+    shown = masked(payload)
     middle = 0 if place is None else place.start
     first = max(0, middle - WINDOW) // WIDTH * WIDTH
     last = min(len(shown), (middle if place is None else min(place.end, middle + WINDOW)) + WINDOW)
@@ -116,7 +116,7 @@ def dump(payload: bytes, reason: Reason, detail: str) -> Dump:
 
 
 def find(payload: bytes, reason: Reason, detail: str) -> FaultPosition | None:
-    """Where in the payload the refusal has its cause; None where that cannot be told."""
+    """Return the part of the payload that caused the refusal; None if it cannot be determined."""
     if reason in _TEXT_REASONS:
         return None
     if (found := _BYTE.search(detail)) is not None:
@@ -128,14 +128,14 @@ def find(payload: bytes, reason: Reason, detail: str) -> FaultPosition | None:
         return None
     span = _too_deep(text) if "nested deeper" in detail else None
     if span is None and "too large: it must be finite" in detail:
-        span = next((match.span() for match in _NUMBER.finditer(text) if _endless(match[0])), None)
+        span = next((match.span() for match in _NUMBER.finditer(text) if _is_infinite(match[0])), None)
     if span is None and (key := _KEY.search(detail)) is not None:
         span = _name(text, key[1].removesuffix("...")) if NO_NAME in detail else _value_of(text, key[1])
     return None if span is None else FaultPosition(*(len(text[:index].encode()) for index in span))
 
 
 def _character(payload: bytes, at: int) -> int:
-    """How many bytes the character at ``at`` has; a byte that begins none stands for itself."""
+    """Return the number of bytes of the character at ``at``; 1 if no character begins there."""
     for size in (1, 2, 3, 4):
         try:
             payload[at : at + size].decode()
@@ -146,7 +146,7 @@ def _character(payload: bytes, at: int) -> int:
 
 
 def _value_of(text: str, key: str) -> tuple[int, int] | None:
-    """Where the value of the last ``key`` stands."""
+    """Return the place of the value of the last ``key``."""
     found = _last(rf"{re.escape(_written(key))}\s*:\s*", text)
     if found is None:
         return None
@@ -157,7 +157,7 @@ def _value_of(text: str, key: str) -> tuple[int, int] | None:
 
 
 def _name(text: str, beginning: str) -> tuple[int, int] | None:
-    """Where the last key with this ``beginning`` stands, which is no good name."""
+    """Return the place of the last key with this ``beginning``, which is not a valid name."""
     found = _last(rf'({re.escape(_written(beginning)[:-1])}(?:[^"\\]|\\.)*")\s*:', text)
     return None if found is None else found.span(1)
 
@@ -171,7 +171,7 @@ def _last(pattern: str, text: str) -> re.Match[str] | None:
 
 
 def _too_deep(text: str) -> tuple[int, int] | None:
-    """The bracket that opens the first level too many."""
+    """Return the place of the bracket that opens the first level above MAX_DEPTH."""
     depth, within, escaped = 0, False, False
     for index, letter in enumerate(text):
         if within:
@@ -188,7 +188,7 @@ def _too_deep(text: str) -> tuple[int, int] | None:
     return None
 
 
-def _endless(number: str) -> bool:
+def _is_infinite(number: str) -> bool:
     return float(number) in (float("inf"), float("-inf"))
 
 
@@ -207,7 +207,7 @@ def _shown(byte: int, marked: bool) -> tuple[str, bool, bool]:
 
 
 def _text(part: bytes, first: int, place: FaultPosition | None) -> tuple[Run, ...] | None:
-    """The part as text. One cut within a character at either end loses that character."""
+    """Return the part as text, without a character that is cut at either end; None if it is not text."""
     try:
         text = part.decode(errors="strict")
     except UnicodeDecodeError as error:
@@ -224,7 +224,7 @@ def _text(part: bytes, first: int, place: FaultPosition | None) -> tuple[Run, ..
 
 
 def _visible(letter: str) -> str:
-    """Control characters as their pictures, everything else that cannot be seen by its number."""
+    """Return a visible form: pictures of control characters, numbers of others that cannot be shown."""
     if letter.isprintable() or letter == "\n":
         return letter
     code = ord(letter)
@@ -233,6 +233,6 @@ def _visible(letter: str) -> str:
 
 def _runs(cells: list[tuple[str, bool, bool]], between: str) -> tuple[Run, ...]:
     return tuple(
-        Run(between.join(text for text, *_ in group), marked, strange)
-        for (marked, strange), group in groupby(cells, key=lambda cell: cell[1:])
+        Run(between.join(text for text, *_ in group), marked, substitute)
+        for (marked, substitute), group in groupby(cells, key=lambda cell: cell[1:])
     )

@@ -12,8 +12,8 @@ class QuarantinePort:
     """The functions and facts that are handed in."""
 
     previewer: ReplayPreviewer
-    """Says what a replay of held messages would do."""
+    """Previews replays of held messages."""
     broker_refusals: Callable[[str | None, str | None], Sequence[BrokerRefusal]]
     """What the broker refused lately, newest first: of all, of a tenant, or of a device (tenant id, device id)."""
     own_broker: bool
-    """Whether the broker is ours, so that what it refuses is known."""
+    """Whether the appliance runs the broker itself, and so knows what it refuses."""

@@ -1,4 +1,4 @@
-"""What the API says of quarantined messages, and what it takes: the types of ``/customer/quarantine``."""
+"""The types of ``/customer/quarantine``: its queries, bodies and answers, and how they are made."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -9,22 +9,21 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from appliance.broker.refusals import BrokerRefusal
-from appliance.broker.refusals import RefusalCause as DoorCause
+from appliance.broker.refusals import BrokerRefusal, RefusalCause
 from appliance.ingest.quarantine.replay_preview import ReplayPreview
 from appliance.ingest.quarantine.replays import Replay, ReplayStatus
-from appliance.ingest.quarantine.store import MAX_IDS, HeldReach, MessageStatus, QuarantinedMessage, RefusalCause
+from appliance.ingest.quarantine.store import MAX_IDS, HeldReach, MessageStatus, QuarantinedMessage, ReasonTotals
 from appliance.reading import Reason
 from appliance.web.page.labels import REASONS
 from appliance.web.quarantine.actions import QuarantineFilter, TenantOffer
-from appliance.web.quarantine.payload import blackened
+from appliance.web.quarantine.payload import masked
 
 MAX_PAGE = 500
 MessageId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
-class MessageSummary(StrEnum):
-    """Which messages, by what was decided on them; ``HELD``: nothing yet."""
+class MessageStatusFilter(StrEnum):
+    """Which messages, by the decision on them; ``HELD``: none yet."""
 
     HELD = "HELD"
     REPLAYED = "REPLAYED"
@@ -33,14 +32,14 @@ class MessageSummary(StrEnum):
 
     @property
     def status(self) -> MessageStatus | None:
-        """As the store knows it."""
-        return None if self is MessageSummary.ALL else MessageStatus(self.value)
+        """The status to filter by; None for all messages."""
+        return None if self is MessageStatusFilter.ALL else MessageStatus(self.value)
 
 
 class MessageQuery(QuarantineFilter, frozen=True, kw_only=True):
     """Which messages."""
 
-    status: MessageSummary = MessageSummary.HELD
+    status: MessageStatusFilter = MessageStatusFilter.HELD
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 50
     cursor: Annotated[str, Meta(max_length=100)] = ""
 
@@ -50,14 +49,14 @@ class MessageOut(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     received_at: datetime
-    ts: Annotated[datetime | None, Meta(description="The time the device gave, if it came to be read.")]
+    ts: Annotated[datetime | None, Meta(description="The time that the device gave, if it could be read.")]
     topic: str
-    tenant_id: Annotated[str | None, Meta(description="None: of no known tenant; only operators see it.")]
+    tenant_id: Annotated[str | None, Meta(description="Null: of no known tenant; only operators see it.")]
     site_id: str | None
     device_id: str | None
     kind: str | None
     reason: Reason
-    title: Annotated[str, Meta(description="The reason in words.")]
+    title: Annotated[str, Meta(description="The title of the reason.")]
     detail: str
     status: MessageStatus
     decided_at: datetime | None
@@ -66,7 +65,7 @@ class MessageOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageAnswer(MessageOut, frozen=True, kw_only=True, omit_defaults=True):
-    """A message with its payload: as text if it is UTF-8, else in base64."""
+    """A message with its payload: as text if it is UTF-8, otherwise in base64."""
 
     payload: str | None = None
     payload_base64: str | None = None
@@ -89,11 +88,11 @@ class CauseAnswer(msgspec.Struct, frozen=True):
     held_bytes: int
     oldest: datetime | None
     newest: datetime | None
-    refused: Annotated[int, Meta(description="Messages ever refused for it, exactly, kept or not.")]
+    refused: Annotated[int, Meta(description="The exact number of messages refused for it, kept or not.")]
 
 
-class HoldingAnswer(msgspec.Struct, frozen=True):
-    """How much is kept, and how far back it reaches."""
+class HeldReachAnswer(msgspec.Struct, frozen=True):
+    """The number and size of kept messages, and how far back they are complete."""
 
     messages: int
     bytes: int
@@ -101,20 +100,20 @@ class HoldingAnswer(msgspec.Struct, frozen=True):
     held_bytes: int
     evicted: int
     complete_since: Annotated[
-        datetime | None, Meta(description="Nothing received later was lost. None: nothing ever was.")
+        datetime | None, Meta(description="No message received later was evicted. Null: none ever was.")
     ]
     oldest: datetime | None
 
 
 class CausesAnswer(msgspec.Struct, frozen=True):
-    """What is held, by reason."""
+    """Held messages by reason."""
 
     causes: list[CauseAnswer]
-    holding: HoldingAnswer
+    holding: HeldReachAnswer
 
 
 class OfferAnswer(msgspec.Struct, frozen=True):
-    """Held messages of one reason that could be replayed by now, and what has changed."""
+    """Held messages of one reason that could be stored by now, and what has changed."""
 
     tenant_id: str
     reason: Reason
@@ -131,9 +130,9 @@ class BrokerRefusalQuery(msgspec.Struct, frozen=True):
 
 
 class BrokerRefusalAnswer(msgspec.Struct, frozen=True):
-    """What the broker refused; what it did not tell is null."""
+    """What the broker refused; what the broker did not log is null."""
 
-    cause: DoorCause
+    cause: RefusalCause
     at: Annotated[float, Meta(description="The last time, in seconds since 1970.")]
     times: int
     tenant_id: str | None
@@ -146,7 +145,7 @@ class BrokerRefusalAnswer(msgspec.Struct, frozen=True):
 
 
 class MessageSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which held messages: those named, or all that match."""
+    """Which held messages: those with the given ids, or all that match."""
 
     ids: Annotated[tuple[MessageId, ...], Meta(max_length=MAX_IDS)] = ()
     reasons: tuple[Reason, ...] = ()
@@ -154,7 +153,7 @@ class MessageSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     site_id: str | None = None
     since: str | None = None
     until: str | None = None
-    unknown_tenant: Annotated[bool, Meta(description="For operators: of no known tenant.")] = False
+    unknown_tenant: Annotated[bool, Meta(description="For operators: messages of no known tenant.")] = False
 
     @property
     def filter(self) -> QuarantineFilter:
@@ -170,24 +169,24 @@ class MessageSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class ReplayQuery(msgspec.Struct, frozen=True):
-    """Whether to do it."""
+    """How to replay."""
 
-    dry_run: Annotated[bool, Meta(description="Only say what would become of them.")] = False
+    dry_run: Annotated[bool, Meta(description="Only preview the replay.")] = False
 
 
-class ForecastAnswer(msgspec.Struct, frozen=True):
-    """What would become of the ``examined`` oldest of ``selected`` messages."""
+class ReplayPreviewAnswer(msgspec.Struct, frozen=True):
+    """The result that a replay of the ``examined`` oldest of ``selected`` messages would have."""
 
     selected: int
     examined: int
     passing: int
     refused: Mapping[Reason, int]
-    new_devices: Annotated[int, Meta(description="Devices that would be registered, their seats taken.")]
-    complete: Annotated[bool, Meta(description="Whether every message was looked at.")]
+    new_devices: Annotated[int, Meta(description="Devices that would be registered and given a seat.")]
+    complete: Annotated[bool, Meta(description="Whether every message was examined.")]
 
 
 class ReplayAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A replay, and how far it has come."""
+    """A replay and its progress."""
 
     replay_id: int
     tenant_id: str | None
@@ -196,7 +195,7 @@ class ReplayAnswer(msgspec.Struct, frozen=True, kw_only=True):
     examined: int
     replayed: Annotated[int, Meta(description="Stored as readings.")]
     duplicate: Annotated[int, Meta(description="Stored already.")]
-    refused: Annotated[Mapping[Reason, int], Meta(description="Still held, by the reason they are held for now.")]
+    refused: Annotated[Mapping[Reason, int], Meta(description="Still held, by their present reason.")]
     gone: Annotated[int, Meta(description="Decided on or evicted meanwhile.")]
     error: str | None
     created_at: datetime
@@ -205,19 +204,19 @@ class ReplayAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DismissAnswer(msgspec.Struct, frozen=True):
-    """How many messages were dismissed."""
+    """The number of dismissed messages."""
 
     dismissed: int
 
 
 def listed(event: QuarantinedMessage) -> MessageOut:
-    """A message of a list."""
+    """Return a message of a list."""
     return MessageOut(**_columns(event))
 
 
 def whole(event: QuarantinedMessage) -> MessageAnswer:
-    """A message with its payload."""
-    payload = blackened(event.payload)
+    """Return a message with its payload."""
+    payload = masked(event.payload)
     try:
         return MessageAnswer(**_columns(event), payload=payload.decode())
     except UnicodeDecodeError:
@@ -244,13 +243,13 @@ def _columns(event: QuarantinedMessage) -> dict[str, Any]:
     }
 
 
-def cause_of(cause: RefusalCause) -> CauseAnswer:
-    """A reason with its words."""
-    words = REASONS[cause.reason]
+def cause_of(cause: ReasonTotals) -> CauseAnswer:
+    """Return a reason with its label and totals."""
+    label = REASONS[cause.reason]
     return CauseAnswer(
         cause.reason,
-        words.title,
-        words.advice,
+        label.title,
+        label.advice,
         cause.held,
         cause.held_bytes,
         cause.oldest,
@@ -259,9 +258,9 @@ def cause_of(cause: RefusalCause) -> CauseAnswer:
     )
 
 
-def holding_of(reach: HeldReach) -> HoldingAnswer:
-    """How much is kept."""
-    return HoldingAnswer(
+def reach_answer(reach: HeldReach) -> HeldReachAnswer:
+    """Return how much is kept and how far back it is complete."""
+    return HeldReachAnswer(
         reach.messages,
         reach.bytes,
         reach.held,
@@ -273,13 +272,13 @@ def holding_of(reach: HeldReach) -> HoldingAnswer:
 
 
 def offered(one: TenantOffer) -> OfferAnswer:
-    """An offer with its tenant."""
+    """Return an offer with its tenant."""
     offer = one.offer
     return OfferAnswer(one.tenant_id, offer.reason, offer.cause, offer.messages, offer.devices, offer.oldest)
 
 
 def broker_refusal_answer(one: BrokerRefusal) -> BrokerRefusalAnswer:
-    """A refusal of the broker."""
+    """Return a refusal of the broker."""
     return BrokerRefusalAnswer(
         one.cause,
         one.at,
@@ -294,20 +293,20 @@ def broker_refusal_answer(one: BrokerRefusal) -> BrokerRefusalAnswer:
     )
 
 
-def preview_answer(forecast: ReplayPreview) -> ForecastAnswer:
-    """A forecast."""
-    return ForecastAnswer(
-        forecast.selected,
-        forecast.examined,
-        forecast.passing,
-        forecast.refused,
-        forecast.new_devices,
-        forecast.complete,
+def preview_answer(preview: ReplayPreview) -> ReplayPreviewAnswer:
+    """Return the preview of a replay."""
+    return ReplayPreviewAnswer(
+        preview.selected,
+        preview.examined,
+        preview.passing,
+        preview.refused,
+        preview.new_devices,
+        preview.complete,
     )
 
 
-def replaying(job: Replay) -> ReplayAnswer:
-    """A replay."""
+def replay_answer(job: Replay) -> ReplayAnswer:
+    """Return a replay."""
     return ReplayAnswer(
         replay_id=job.replay_id,
         tenant_id=job.selection.tenant_id or None,

@@ -1,4 +1,4 @@
-"""The Quarantine page: messages by cause, the list with its filter, one message with its payload, and the door."""
+"""The pages of the quarantine: messages by cause, the filtered list, one message, and what the broker refused."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,9 @@ import structlog
 from msgspec import Meta
 from quart import Blueprint, Response, request
 
-from appliance.broker.refusals import BrokerRefusal
-from appliance.broker.refusals import RefusalCause as DoorCause
+from appliance.broker.refusals import BrokerRefusal, RefusalCause
 from appliance.errors import Invalid
-from appliance.ingest.quarantine.store import HeldCause, HeldReach, MessageStatus, QuarantinedMessage
+from appliance.ingest.quarantine.store import HeldReach, HeldReason, MessageStatus, QuarantinedMessage
 from appliance.reading import HELD_REASONS, Reason
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import tenants_shown
@@ -24,63 +23,63 @@ from appliance.web.page.labels import REASONS, ReasonLabel
 from appliance.web.page.paths import number_of_path
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.quarantine import export, payload
-from appliance.web.quarantine.actions import Counted, QuarantineActions, QuarantineFilter
+from appliance.web.quarantine.actions import QuarantineActions, QuarantineFilter, Trend
 from appliance.web.quarantine.labels import BROKER_REFUSALS
-from appliance.web.quarantine.schemas import MessageId, MessageSummary
+from appliance.web.quarantine.schemas import MessageId, MessageStatusFilter
 
 PAGE = "quarantine"
-ROWS = 50
-SPANS: Mapping[str, tuple[timedelta, int, str]] = {
+PAGE_ROWS = 50
+TIME_RANGES: Mapping[str, tuple[timedelta, int, str]] = {
     "1h": (timedelta(minutes=2), 30, "last hour"),
     "24h": (timedelta(hours=1), 24, "last 24 hours"),
     "7d": (timedelta(hours=6), 28, "last 7 days"),
 }
-"""What the counts by cause cover: a step of their picture, how many of them, and in words."""
-DONE = {"dismissed": "Dismissed. The messages stay to be looked at until they are too old."}
+"""The time ranges of the counts by cause: a step of the trend, the number of steps, and the label."""
+DONE = {"dismissed": "Dismissed. The messages can be viewed until they are too old."}
 
 log = structlog.get_logger(__name__)
 
 
 class PageQuery(QuarantineFilter, frozen=True, kw_only=True):
-    """What the address of the page says."""
+    """The query of the page."""
 
-    status: MessageSummary = MessageSummary.HELD
+    status: MessageStatusFilter = MessageStatusFilter.HELD
     span: Annotated[str, Meta(pattern="^(1h|24h|7d)$")] = "24h"
     cursor: Annotated[str, Meta(max_length=100)] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CauseRow:
-    """One reason: refused messages (exact) with their picture, and rows that are held."""
+    """One reason: the exact number of refused messages with their trend, and the rows that are held."""
 
     reason: Reason
-    words: ReasonLabel
+    label: ReasonLabel
     replayable: bool
     refused: int
     columns: list[charts.Column]
-    told: str
-    """The picture in words."""
+    trend: str
+    """The trend in words."""
     held: int
     oldest: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Causes:
-    """All causes over a span, and how far back holding reaches."""
+    """All causes over a time range, and how far back held messages reach."""
 
     span: str
     rows: Sequence[CauseRow]
     reach: HeldReach
 
     @property
-    def words(self) -> str:
-        """The span."""
-        return SPANS[self.span][2]
+    def label(self) -> str:
+        """The label of the time range."""
+        return TIME_RANGES[self.span][2]
 
     @property
     def evicted(self) -> str | None:
-        """What was lost of the held messages; None while nothing was."""
-        return reach_words(self.reach)
+        """How many held messages were evicted, in words; None if none was."""
+        return eviction_label(self.reach)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ class MessageRow:
     """A message of the list."""
 
     event: QuarantinedMessage
-    words: ReasonLabel
+    label: ReasonLabel
     preview: str
     received_at: float
 
@@ -97,25 +96,33 @@ class MessageRow:
 class RefusalGroup:
     """Refusals of the broker for one cause, the latest first."""
 
-    cause: DoorCause
-    words: ReasonLabel
+    cause: RefusalCause
+    label: ReasonLabel
     times: int
     refusals: list[BrokerRefusal]
 
 
 def blueprint(renderer: PageRenderer, actions: QuarantineActions, *, own_broker: bool) -> Blueprint:
-    """The routes that look; those that decide are in :mod:`appliance.web.quarantine.decisions`."""
+    """Return the routes of the pages; those of decisions are in :mod:`appliance.web.quarantine.decisions`."""
     routes = Blueprint(PAGE, __name__)
+    _add_list(routes, renderer, actions)
+    _add_message(routes, renderer, actions)
+    _add_broker_refusals(routes, renderer, actions, own_broker=own_broker)
+    return routes
 
+
+def _add_list(routes: Blueprint, renderer: PageRenderer, actions: QuarantineActions) -> None:
     @routes.get("/quarantine")
     @allow(READERS)
     async def page() -> Response:
         try:
             asked, fault = parse_query(request.args, PageQuery), None
-        except Invalid as error:  # a filter that cannot be is said beside the list, which stays usable
+        except Invalid as error:  # the page shows the error beside the list, which stays usable
             asked, fault = PageQuery(), error
         return await _list(renderer, actions, asked, fault)
 
+
+def _add_message(routes: Blueprint, renderer: PageRenderer, actions: QuarantineActions) -> None:
     @routes.get("/quarantine/<int:message_id>")
     @allow(READERS)
     async def message(message_id: int) -> Response:
@@ -123,7 +130,7 @@ def blueprint(renderer: PageRenderer, actions: QuarantineActions, *, own_broker:
         return await renderer.page(
             "quarantine/message.html",
             event=event,
-            words=REASONS[event.reason],
+            label=REASONS[event.reason],
             replayable=event.reason in HELD_REASONS,
             dump=payload.dump(event.payload, event.reason, event.detail),
             may_decide=viewer().role in ADMINS and event.status is MessageStatus.HELD,
@@ -135,16 +142,18 @@ def blueprint(renderer: PageRenderer, actions: QuarantineActions, *, own_broker:
     async def download(message_id: int) -> Response:
         event = await actions.message(number_of_path(message_id, "quarantined message"))
         name = {"Content-Disposition": f'attachment; filename="message-{event.event_id}.bin"'}
-        data = payload.blackened(event.payload)
+        data = payload.masked(event.payload)
         return Response(data, headers=name, content_type="application/octet-stream")
 
+
+def _add_broker_refusals(
+    routes: Blueprint, renderer: PageRenderer, actions: QuarantineActions, *, own_broker: bool
+) -> None:
     @routes.get("/quarantine/door")
     @allow(READERS)
-    async def door() -> Response:
-        groups = list(_grouped(actions.door(request.args.get("device") or None)))
-        return await renderer.page("quarantine/broker-refusals.html", groups=groups, ours=own_broker)
-
-    return routes
+    async def broker_refusals() -> Response:
+        groups = list(_grouped(actions.broker_refusals(request.args.get("device") or None)))
+        return await renderer.page("quarantine/broker-refusals.html", groups=groups, own_broker=own_broker)
 
 
 async def _list(
@@ -155,9 +164,9 @@ async def _list(
         return export.answer(actions.export(selection, asked.status.status), renderer.platform.clock.wall())
     before = cursor.read(asked.cursor, MessageId)
     newest = await actions.newest(selection.tenant_id)
-    events, behind = await actions.messages(selection, status=asked.status.status, before=before, limit=ROWS)
+    events, behind = await actions.messages(selection, status=asked.status.status, before=before, limit=PAGE_ROWS)
     held, reach = await actions.overview(selection.tenant_id)
-    step, steps, _ = SPANS[asked.span]
+    step, steps, _ = TIME_RANGES[asked.span]
     trend = await actions.trend(selection.tenant_id, step, steps)
     return await renderer.page(
         "quarantine/list.html",
@@ -182,9 +191,9 @@ async def _list(
 
 
 def live_page(address: Address, newest: int | None) -> str:
-    """The name under which the page's live parts are asked for: its own query, and the newest message when it was made.
+    """Return the name of the page's live parts: its own query, and the newest message at the time of the page.
 
-    None: a later page of the list says nothing of new messages, which would not stand on it.
+    ``newest`` None: a later page of the list, which does not count new messages because it would not show them.
     """
     return f"{PAGE}/{address.having(after=newest).query}"
 
@@ -200,8 +209,8 @@ def _row(event: QuarantinedMessage) -> MessageRow:
     return MessageRow(event, REASONS[event.reason], payload.preview(event.payload), event.ingested_at.timestamp())
 
 
-def causes_of(held: Sequence[HeldCause], trend: Counted) -> list[CauseRow]:
-    """Every reason that occurs, the most refused first."""
+def causes_of(held: Sequence[HeldReason], trend: Trend) -> list[CauseRow]:
+    """Return a row for every reason that occurs, the most refused first."""
     rows = {cause.reason: cause for cause in held}
     found = []
     for reason in sorted(rows.keys() | trend.by_reason.keys()):
@@ -211,11 +220,11 @@ def causes_of(held: Sequence[HeldCause], trend: Counted) -> list[CauseRow]:
         found.append(
             CauseRow(
                 reason=reason,
-                words=REASONS[reason],
+                label=REASONS[reason],
                 replayable=reason in HELD_REASONS,
                 refused=total,
                 columns=charts.columns([float(value) for value in series], max(highest, 1)),
-                told=f"{total:,} message{'s' if total != 1 else ''}, at most {highest} in one step",
+                trend=f"{total:,} message{'s' if total != 1 else ''}, at most {highest} in one step",
                 held=0 if cause is None else cause.held,
                 oldest=None if cause is None or cause.oldest is None else cause.oldest.timestamp(),
             )
@@ -223,17 +232,17 @@ def causes_of(held: Sequence[HeldCause], trend: Counted) -> list[CauseRow]:
     return sorted(found, key=lambda row: (-row.refused, -row.held, row.reason))
 
 
-def reach_words(reach: HeldReach) -> str | None:
-    """What was lost of the held messages; None while nothing was."""
+def eviction_label(reach: HeldReach) -> str | None:
+    """Return how many held messages were evicted, in words; None if none was."""
     if reach.complete_since is None or not reach.evicted:
         return None
-    plural = "s" if reach.evicted != 1 else ""
-    return f"{reach.evicted:,} message{plural} had to go, for want of room or for age."
+    messages = "message was" if reach.evicted == 1 else "messages were"
+    return f"{reach.evicted:,} {messages} evicted, for lack of space or for age."
 
 
 def _grouped(refusals: Sequence[BrokerRefusal]) -> Iterator[RefusalGroup]:
-    """By cause, the most frequent first."""
-    by_cause: dict[DoorCause, list[BrokerRefusal]] = {}
+    """Yield groups of refusals by cause, the most frequent first."""
+    by_cause: dict[RefusalCause, list[BrokerRefusal]] = {}
     for refused in refusals:
         by_cause.setdefault(refused.cause, []).append(refused)
     groups = [

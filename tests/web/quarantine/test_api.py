@@ -88,10 +88,10 @@ async def test_filters_narrow_and_pages_leave_nothing_out(database: Database) ->
 async def test_the_list_is_a_file_for_who_accepts_one(database: Database) -> None:
     async with asking(database) as admin:
         await admin.ask("GET", f"{QUARANTINE}?limit=1", headers={"Accept": "text/csv"})
-        told = await admin.raw("GET", f"{QUARANTINE}?limit=1", headers={"Accept": "text/csv"})
-    assert told.headers["content-type"].startswith("text/csv")
-    assert [line.partition(",")[0] for line in told.text.splitlines()] == ["\ufeffid", str(B), str(A)]
-    assert "s3cr3t" not in told.text
+        answer = await admin.raw("GET", f"{QUARANTINE}?limit=1", headers={"Accept": "text/csv"})
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert [line.partition(",")[0] for line in answer.text.splitlines()] == ["\ufeffid", str(B), str(A)]
+    assert "s3cr3t" not in answer.text
 
 
 @pytest.mark.parametrize(
@@ -112,17 +112,17 @@ async def test_the_list_is_a_file_for_who_accepts_one(database: Database) -> Non
 )
 async def test_a_filter_that_cannot_be_names_its_parameter(database: Database, query: str, field: str) -> None:
     async with asking(database) as admin:
-        told = await admin.ask("GET", f"{QUARANTINE}?{query}", 400)
-        assert told["field"] == field
+        answer = await admin.ask("GET", f"{QUARANTINE}?{query}", 400)
+        assert answer["field"] == field
 
 
 async def test_a_message_is_shown_as_received_without_its_token(database: Database) -> None:
     async with asking(database) as admin:
-        told = await admin.ask("GET", f"{QUARANTINE}/{A}")
-        assert told["payload"] == '{"t": 1, "provision_token": "******"}'
-        assert (told["title"], told["payload_bytes"]) == ("Device inactive", 37)
-        told = await admin.ask("GET", f"{QUARANTINE}/{B}")
-        assert (b64decode(told["payload_base64"]), "payload" in told) == (b"\xff\x00", False)
+        answer = await admin.ask("GET", f"{QUARANTINE}/{A}")
+        assert answer["payload"] == '{"t": 1, "provision_token": "******"}'
+        assert (answer["title"], answer["payload_bytes"]) == ("Device inactive", 37)
+        answer = await admin.ask("GET", f"{QUARANTINE}/{B}")
+        assert (b64decode(answer["payload_base64"]), "payload" in answer) == (b"\xff\x00", False)
 
 
 async def test_what_is_not_ours_is_not_there(database: Database) -> None:
@@ -138,12 +138,12 @@ async def test_what_is_not_ours_is_not_there(database: Database) -> None:
     assert look(database, "SELECT count(*) FROM quarantine_events WHERE status <> 'HELD'") == [(0,)]
 
 
-async def test_counts_by_cause_are_exact_and_say_how_far_back_holding_reaches(database: Database) -> None:
+async def test_counts_by_cause_are_exact_and_say_how_far_back_held_messages_reach(database: Database) -> None:
     async with asking(database) as admin:
-        told = await admin.ask("GET", f"{QUARANTINE}/causes")
-        counted = {cause["reason"]: (cause["held"], cause["refused"]) for cause in told["causes"]}
+        answer = await admin.ask("GET", f"{QUARANTINE}/causes")
+        counted = {cause["reason"]: (cause["held"], cause["refused"]) for cause in answer["causes"]}
         assert counted == {"INVALID_JSON": (1, 40), "DEVICE_INACTIVE": (1, 0)}
-        assert (told["holding"]["held"], told["holding"]["complete_since"]) == (2, None)
+        assert (answer["holding"]["held"], answer["holding"]["complete_since"]) == (2, None)
 
 
 async def test_only_administrators_decide(database: Database) -> None:
@@ -158,8 +158,8 @@ async def test_a_dismissal_is_audited_and_done_once(database: Database) -> None:
         assert await admin.ask("POST", DISMISS, json={"ids": [A]}) == {"dismissed": 1}
         await admin.ask("POST", DISMISS, 409, json={"ids": [A]})
         assert await ids(admin, "status=DISMISSED") == [A]
-        told = await admin.ask("GET", f"{QUARANTINE}/{A}")
-        assert told["decided_by"] == admin.person.email
+        answer = await admin.ask("GET", f"{QUARANTINE}/{A}")
+        assert answer["decided_by"] == admin.person.email
     audited = look(database, "SELECT tenant_id, actor, action FROM audit_log WHERE object_type = 'quarantine'")
     assert audited == [("acme", admin.person.email, "quarantine.dismiss")]
 
@@ -192,7 +192,7 @@ async def test_operators_say_whose_messages_they_decide_on(database: Database) -
     ]
 
 
-async def test_held_messages_are_forecast_offered_replayed_and_followed(database: Database) -> None:
+async def test_held_messages_are_previewed_offered_replayed_and_followed(database: Database) -> None:
     """From a full subscription to stored readings, all over the API, with the worker of the appliance beside it."""
     await furnish(database, seats=1)
     async with open_ingest(database) as stack, trio.open_nursery() as nursery:
@@ -201,8 +201,8 @@ async def test_held_messages_are_forecast_offered_replayed_and_followed(database
         await stack.send(*[telemetry("second", b'{"ts": %d, "t": %d}' % (stamp + n, n)) for n in range(3)])
         async with dashboard(database) as served, calling(served, database) as admin:
             assert await admin.ask("GET", f"{QUARANTINE}/offers") == []
-            told = await admin.ask("POST", f"{REPLAY}?dry_run=true", json={})
-            assert (told["passing"], told["refused"]) == (0, {"NO_SUBSCRIPTION_CAPACITY": 3})
+            answer = await admin.ask("POST", f"{REPLAY}?dry_run=true", json={})
+            assert (answer["passing"], answer["refused"]) == (0, {"NO_SUBSCRIPTION_CAPACITY": 3})
             arrange(database, "UPDATE subscriptions SET device_limit = 2")
             stack.registry.forget()
             offers: list[dict[str, Any]] = []
@@ -211,8 +211,8 @@ async def test_held_messages_are_forecast_offered_replayed_and_followed(database
                     offers = await admin.ask("GET", f"{QUARANTINE}/offers")
             (offer,) = offers
             assert (offer["messages"], offer["devices"], offer["cause"]) == (3, 1, "there are free seats")
-            told = await admin.ask("POST", f"{REPLAY}?dry_run=true", json={"reasons": [offer["reason"]]})
-            assert (told["passing"], told["new_devices"], told["complete"]) == (3, 1, True)
+            answer = await admin.ask("POST", f"{REPLAY}?dry_run=true", json={"reasons": [offer["reason"]]})
+            assert (answer["passing"], answer["new_devices"], answer["complete"]) == (3, 1, True)
             job = await admin.ask("POST", REPLAY, 202, json={"reasons": [offer["reason"]]})
             assert (job["status"], job["total"]) == ("WAITING", 3)
             await nursery.start(replayer(stack).run)
@@ -236,7 +236,7 @@ async def test_a_replay_that_waits_can_be_cancelled(database: Database) -> None:
     assert audited == [("quarantine.replay",), ("quarantine.cancel_replay",)]
 
 
-async def test_refusals_at_the_door_are_the_tenants_own(database: Database) -> None:
+async def test_broker_refusals_are_the_tenants_own(database: Database) -> None:
     seen = [
         BrokerRefusal(RefusalCause.TOPIC, time.time(), "10.0.0.7", "c1", "acme/device/a", "tenants/acme/a", 412),
         BrokerRefusal(RefusalCause.TOPIC, time.time(), "10.0.0.8", "c2", "rival/device/r", "x", 1),
@@ -248,9 +248,9 @@ async def test_refusals_at_the_door_are_the_tenants_own(database: Database) -> N
 
     async with over(database, broker_refusals=refused) as served:
         async with calling(served, database) as admin:
-            (told,) = await admin.ask("GET", f"{QUARANTINE}/door")
-            assert (told["cause"], told["times"], told["device_id"]) == ("topic", 412, "a")
-            assert told["hint"] == "publishes to `tenants/acme/a`, should be `tenant/acme/device/a/telemetry`"
+            (answer,) = await admin.ask("GET", f"{QUARANTINE}/door")
+            assert (answer["cause"], answer["times"], answer["device_id"]) == ("topic", 412, "a")
+            assert answer["hint"] == "publishes to `tenants/acme/a`, should be `tenant/acme/device/a/telemetry`"
             assert await admin.ask("GET", f"{QUARANTINE}/door?device=b") == []
         async with calling(served, database, Role.OPERATOR) as operator:
             assert len(await operator.ask("GET", f"{QUARANTINE}/door")) == 3

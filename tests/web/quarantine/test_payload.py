@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from appliance.ingest.envelope import Decoder
 from appliance.reading import Kind, Reason, Refusal
-from appliance.web.quarantine.payload import WINDOW, Dump, blackened, dump, find
+from appliance.web.quarantine.payload import WINDOW, Dump, dump, find, masked
 
 
 def _refused(payload: bytes) -> Refusal:
@@ -122,8 +122,8 @@ def test_of_a_long_payload_the_part_around_the_place_is_shown() -> None:
     ],
 )
 def test_a_token_is_blackened_in_bytes_and_in_text(payload: bytes) -> None:
-    assert b"t0ken" not in blackened(payload)
-    assert len(blackened(payload)) == len(payload)
+    assert b"t0ken" not in masked(payload)
+    assert len(masked(payload)) == len(payload)
     shown = dump(payload, Reason.TOKEN_INVALID, "`provision_token` is not the device's token")
     assert b"t0ken" not in _digits(shown)
     assert "t0ken" not in _characters(shown)
@@ -133,6 +133,6 @@ def test_a_token_is_blackened_in_bytes_and_in_text(payload: bytes) -> None:
 def test_no_payload_and_no_detail_is_too_strange_to_be_shown(payload: bytes, detail: str, reason: Reason) -> None:
     for words in (detail, f"`{detail}` is a list", f"x at byte {len(detail) * 50}"):
         shown = dump(payload, reason, words)
-        assert _digits(shown) == blackened(payload)[shown.first : shown.last]
+        assert _digits(shown) == masked(payload)[shown.first : shown.last]
         place = shown.place
         assert place is None or 0 <= place.start <= place.end <= len(payload)

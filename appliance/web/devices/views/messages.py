@@ -18,7 +18,7 @@ from appliance.web.page import cursor
 from appliance.web.page.labels import ReasonLabel, reason_label
 from appliance.web.page.paths import device_of_path, of_tenant, to_device
 from appliance.web.page.renderer import PageRenderer
-from appliance.web.quarantine.payload import blackened
+from appliance.web.quarantine.payload import masked
 
 PAGE_ROWS = 50
 PAYLOAD_SHOWN = 160
@@ -92,7 +92,7 @@ def _rebuilt(reading: StoredReading) -> str:
 
 
 def _refused(message: RefusedMessage) -> MessageRow:
-    text = blackened(message.payload_start).decode("utf-8", "replace")
+    text = masked(message.payload_start).decode("utf-8", "replace")
     shown = "".join(one if one.isprintable() else "\N{MIDDLE DOT}" for one in text[:PAYLOAD_SHOWN])
     return MessageRow(
         received_at=message.at.astimezone(UTC).timestamp(),
