@@ -1,4 +1,4 @@
-"""docs/architecture.md names the folders and files that exist, and every folder of the program."""
+"""docs/architecture.md and docs/contributing.md name what exists, and the tree has every folder of the program."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 from tests.support.project import PACKAGE, ROOT
 
 TEXT = (ROOT / "docs" / "architecture.md").read_text()
+CONTRIBUTING = (ROOT / "docs" / "contributing.md").read_text()
+PLACEHOLDER = "CONCEPT"
 WALKS = ("## A message, from socket to acknowledgement", "## A form, from browser to row")
 
 
@@ -39,7 +41,7 @@ def test_every_folder_of_the_program_is_in_the_tree() -> None:
 
 
 def test_every_file_named_exists() -> None:
-    named = _files(TEXT)
+    named = [name for name in _files(TEXT + CONTRIBUTING) if PLACEHOLDER not in name]
     assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
@@ -61,3 +63,17 @@ def test_the_concepts_of_the_dashboard_install_themselves() -> None:
     app = Path(PACKAGE / "web" / "app.py").read_text()
     assert [concept.name for concept in concepts if f"appliance.web.{concept.name}.install" not in app] == []
     assert [concept.name for concept in concepts if f"appliance/web/{concept.name}/" not in _tree()] == []
+
+
+def test_every_make_target_of_the_contributors_exists() -> None:
+    named = set(re.findall(r"`make ([a-z]+)", CONTRIBUTING))
+    assert {"quick", "test", "soak", "bench", "screenshots"} <= named
+    assert named <= set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_the_lists_of_files_are_as_long_as_they_say() -> None:
+    lists = re.findall(r"^### [^\n]*: (\d+) files[^\n]*\n(.*?)(?=^##|\Z)", CONTRIBUTING, re.MULTILINE | re.DOTALL)
+    assert len(lists) == 4
+    for count, text in lists:
+        rows = [line for line in text.splitlines() if line.startswith("| ") and line != "| file | |"]
+        assert len(rows) == int(count), text
