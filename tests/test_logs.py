@@ -122,8 +122,8 @@ def test_other_libraries_and_warnings_come_the_same_way() -> None:
     assert "DeprecationWarning: old" in second["event"]
 
 
-class Hand:
-    """A clock moved by hand."""
+class ManualClock:
+    """A clock that moves when told."""
 
     now = 0.0
 
@@ -140,7 +140,7 @@ def _passes(sampler: LogSampler, event: str, level: str = "warning") -> structlo
 
 
 def test_repeated_warnings_are_sampled_and_counted() -> None:
-    clock = Hand()
+    clock = ManualClock()
     sampler = LogSampler(clock)
     passed = [_passes(sampler, "again") is not None for _ in range(SAMPLE_BURST + 7)]
     assert passed == [True] * SAMPLE_BURST + [False] * 7
@@ -151,12 +151,12 @@ def test_repeated_warnings_are_sampled_and_counted() -> None:
 
 
 def test_what_is_no_warning_is_never_sampled() -> None:
-    sampler = LogSampler(Hand())
+    sampler = LogSampler(ManualClock())
     assert all(_passes(sampler, "said", "info") for _ in range(10 * SAMPLE_BURST))
 
 
 def test_sampling_remembers_a_bounded_number_of_events() -> None:
-    sampler = LogSampler(Hand())
+    sampler = LogSampler(ManualClock())
     for number in range(10_000):
         assert _passes(sampler, f"event {number}") is not None
     assert len(sampler._windows) <= 1000

@@ -86,7 +86,7 @@ class Session:
 
 
 @dataclass
-class World:
+class SyncSetup:
     """A broker with its users, and the database they come from."""
 
     database: Database
@@ -114,7 +114,7 @@ class World:
         assert await broker_sync.wait(self.connection, change) is SyncStatus.APPLIED
 
 
-async def let_in(client: Client) -> bool:
+async def accepted(client: Client) -> bool:
     """Whether the broker takes this user and password."""
     try:
         async with client:
@@ -124,9 +124,9 @@ async def let_in(client: Client) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def world(
+async def open_sync(
     database: Database, folder: Path, seats_sold: int = 100, min_interval: float = SOON
-) -> AsyncIterator[World]:
+) -> AsyncIterator[SyncSetup]:
     """Everything started, devices let in."""
     async with contextlib.AsyncExitStack() as stack:
         data = stack.enter_context(open_data_dir(folder / "data"))
@@ -147,46 +147,46 @@ async def world(
         )  # fmt: skip
         await nursery.start(keeper.run, session.ready)
         assert await mosquitto.open_devices()
-        yield World(database, connection, mosquitto, keeper, session)
+        yield SyncSetup(database, connection, mosquitto, keeper, session)
         nursery.cancel_scope.cancel()
 
 
 async def test_a_new_credential_works_when_the_command_returns(database: Database, folder: Path) -> None:
-    async with world(database, folder) as there:
+    async with open_sync(database, folder) as there:
         issued = await there.add("d1")
-        assert await let_in(there.device(issued))
-        assert not await let_in(there.device(issued, "wrong"))
+        assert await accepted(there.device(issued))
+        assert not await accepted(there.device(issued, "wrong"))
 
 
 async def test_a_revoked_device_is_out_within_two_seconds(database: Database, folder: Path) -> None:
-    async with world(database, folder, min_interval=MIN_RELOAD_SECONDS) as there:
+    async with open_sync(database, folder, min_interval=MIN_RELOAD_SECONDS) as there:
         first, other = await there.add("d1"), await there.add("d2")
         async with there.device(first) as device, there.device(other) as neighbour:
             await changes.revoke(there.connection, TENANT, "d1", BY)
             with trio.fail_after(within(2)):
                 await device.disconnected()
             await neighbour.publish("tenant/acme/device/d2/telemetry", b"still here", qos=QoS.AT_LEAST_ONCE)
-        assert not await let_in(there.device(first))
+        assert not await accepted(there.device(first))
 
 
 async def test_a_staged_password_takes_over_at_the_switch(database: Database, folder: Path) -> None:
-    async with world(database, folder) as there:
+    async with open_sync(database, folder) as there:
         old = await there.add("d1")
         new = await credentials.rotate(there.connection, TENANT, "d1", BY)
         async with there.device(old) as device:
-            assert not await let_in(there.device(new))
+            assert not await accepted(there.device(new))
             async with there.connection.transaction():
                 await credentials.switch(there.connection, TENANT, "d1", BY)
                 change = await broker_sync.this_change(there.connection)
             await there.arrived(change)
             with trio.fail_after(within(1)):
                 await device.disconnected()
-        assert await let_in(there.device(new))
-        assert not await let_in(there.device(old))
+        assert await accepted(there.device(new))
+        assert not await accepted(there.device(old))
 
 
 async def test_a_switch_that_is_due_happens_by_itself(database: Database, folder: Path) -> None:
-    async with world(database, folder) as there:
+    async with open_sync(database, folder) as there:
         old = await there.add("d1")
         wall = SystemClock().wall()
         at = NOW + timedelta(seconds=wall - NOW.timestamp() + 1)  # beyond the pass that the rotation itself causes
@@ -198,7 +198,7 @@ async def test_a_switch_that_is_due_happens_by_itself(database: Database, folder
 
 
 async def test_many_changes_make_few_reloads(database: Database, folder: Path) -> None:
-    async with world(database, folder, seats_sold=300, min_interval=MIN_RELOAD_SECONDS) as there:
+    async with open_sync(database, folder, seats_sold=300, min_interval=MIN_RELOAD_SECONDS) as there:
         began = trio.current_time()
         last = ""
         for number in range(200):
@@ -211,7 +211,7 @@ async def test_many_changes_make_few_reloads(database: Database, folder: Path) -
 
 
 async def test_the_claim_user_comes_and_goes(database: Database, folder: Path) -> None:
-    async with world(database, folder) as there:
+    async with open_sync(database, folder) as there:
 
         async def rotated() -> IssuedSecrets:
             async with there.connection.transaction():
@@ -221,19 +221,19 @@ async def test_the_claim_user_comes_and_goes(database: Database, folder: Path) -
             return IssuedSecrets(TENANT, "", claim.claim_username, claim.claim_password, "")
 
         first = await rotated()
-        assert await let_in(there.device(first))
+        assert await accepted(there.device(first))
         second = await rotated()
-        assert [await let_in(there.device(claim)) for claim in (first, second)] == [False, True]
+        assert [await accepted(there.device(claim)) for claim in (first, second)] == [False, True]
         async with there.connection.transaction():
             await tenants.set_claim(there.connection, TENANT, BY, enabled=False)
             change = await broker_sync.this_change(there.connection)
         await there.arrived(change)
-        assert not await let_in(there.device(second))
+        assert not await accepted(there.device(second))
 
 
 async def test_nothing_is_reloaded_while_the_session_is_away(database: Database, folder: Path) -> None:
     """A reload then would have the broker acknowledge and drop what devices send (P1)."""
-    async with world(database, folder) as there:
+    async with open_sync(database, folder) as there:
         issued = await there.add("d1")
         client, there.session.client = there.session.client, None
         before, passwords = there.mosquitto.reloads, folder / "data" / "mosquitto" / "passwd"
@@ -252,7 +252,7 @@ async def test_nothing_is_reloaded_while_the_session_is_away(database: Database,
 
 
 async def test_after_the_broker_died_its_successor_knows_every_change(database: Database, folder: Path) -> None:
-    async with world(database, folder) as there:
+    async with open_sync(database, folder) as there:
         pid = there.mosquitto.status.pid
         assert pid is not None
         async with there.connection.transaction():
@@ -265,25 +265,25 @@ async def test_after_the_broker_died_its_successor_knows_every_change(database: 
             await there.session.ready()
             while not await there.mosquitto.open_devices():
                 await trio.sleep(0.05)
-        assert await let_in(there.device(issued))
+        assert await accepted(there.device(issued))
 
 
 async def test_changes_of_a_time_without_a_connection_are_caught_up(database: Database, folder: Path) -> None:
-    async with world(database, folder) as there:
+    async with open_sync(database, folder) as there:
         end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = %s"
-        async with await connect(database.conninfo()) as superuser, ingest(database) as hand:
-            pid = hand.info.backend_pid
+        async with await connect(database.conninfo()) as superuser, ingest(database) as changer:
+            pid = changer.info.backend_pid
             await superuser.execute(f"{end} AND pid <> {pid}".encode(), [database.name])
-            async with hand.transaction():
-                await changes.create(hand, TENANT, NewDevice("d1"), BY, grace=GRACE)
-                issued = await credentials.create(hand, TENANT, "d1", BY)
+            async with changer.transaction():
+                await changes.create(changer, TENANT, NewDevice("d1"), BY, grace=GRACE)
+                issued = await credentials.create(changer, TENANT, "d1", BY)
             with trio.fail_after(60):
-                while not await let_in(there.device(issued)):
+                while not await accepted(there.device(issued)):
                     await trio.sleep(0.05)
 
 
 async def test_debug_logging_is_turned_on_when_asked(database: Database, folder: Path) -> None:
-    async with world(database, folder) as there:
+    async with open_sync(database, folder) as there:
         config = folder / "data" / "mosquitto" / "mosquitto.conf"
         before = there.mosquitto.reloads
         for wanted in (True, False):
@@ -299,7 +299,7 @@ async def test_ten_thousand_users_change_and_hundreds_connected_hardly_notice(
     database: Database, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     users, connected, rounds = 10_000, 200, 3
-    async with world(database, folder, seats_sold=users + rounds, min_interval=MIN_RELOAD_SECONDS) as there:
+    async with open_sync(database, folder, seats_sold=users + rounds, min_interval=MIN_RELOAD_SECONDS) as there:
         new = [NewDevice(f"d{number:05}") for number in range(users)]
         await import_many(there.connection, TENANT, new, BY, grace=GRACE)
         async with there.connection.transaction():

@@ -16,11 +16,11 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 from appliance.db import roles
 from appliance.people.role import Role
 from appliance.web.http.cookies import SESSION
-from tests.browser.demo_fixture import Cast, furnish
+from tests.browser.demo_fixture import fill_database
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database, PostgresServer, create_database, drop_database
 from tests.support.project import ROOT
-from tests.support.web.accounts import sign_browser_in
+from tests.support.web.accounts import Person, sign_browser_in
 
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox",  # the tests may run as root
@@ -130,11 +130,11 @@ def browser() -> Iterator[Browser]:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class DemoDashboard:
     """The dashboard of a tenant that looks like a customer's, with people of each role."""
 
     dashboard: Dashboard
-    cast: Cast
+    people: dict[Role, Person]
 
     @property
     def url(self) -> str:
@@ -142,30 +142,30 @@ class Stage:
         return self.dashboard.url
 
     def context(self, browser: Browser, role: Role | None, **options: Any) -> BrowserContext:
-        """A context that is signed in as somebody of a role; None is a stranger."""
+        """Return a context signed in with a role; with None nobody is signed in."""
         context = browser.new_context(**options)
         if role is not None:
-            sign_browser_in(context, self.url, self.cast.people[role])
+            sign_browser_in(context, self.url, self.people[role])
         return context
 
 
 @contextmanager
-def staged(server: PostgresServer, template: str) -> Iterator[Stage]:
-    """Furnish a database of its own and serve it."""
+def open_demo(server: PostgresServer, template: str) -> Iterator[DemoDashboard]:
+    """Fill a database of its own and serve it."""
     database = create_database(server, template=template, owner=roles.OWNER)
-    cast = furnish(database.conninfo())
+    people = fill_database(database.conninfo())
     served = Dashboard(database.conninfo(roles.INGEST), database.conninfo(roles.WEB)).start()
     try:
-        yield Stage(served, cast)
+        yield DemoDashboard(served, people)
     finally:
         served.kill()
         drop_database(database)
 
 
 @pytest.fixture(scope="session")
-def stage(postgres_server: PostgresServer, database_template: str) -> Iterator[Stage]:
-    """The stage, shared by the tests that only look."""
-    with staged(postgres_server, database_template) as made:
+def demo(postgres_server: PostgresServer, database_template: str) -> Iterator[DemoDashboard]:
+    """The demo dashboard, shared by the tests that only look."""
+    with open_demo(postgres_server, database_template) as made:
         yield made
 
 
@@ -200,7 +200,7 @@ def dashboard(database: Database) -> Iterator[Dashboard]:
 
 @pytest.fixture
 def watched(browser: Browser) -> Iterator[Watched]:
-    """A page on a desk, in the light theme."""
+    """A page of desktop size, in the light theme."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
     admit(context)
     yield Watched(context.new_page())

@@ -1,4 +1,4 @@
-"""Serves a dashboard in a process of its own for a browser to look at; told what to do by lines on its standard input.
+"""Serve a dashboard in a process of its own for a browser; it takes orders as lines on its standard input.
 
 Playwright's synchronous API runs an event loop of its own in the test's thread, so the dashboard cannot be there too.
 """

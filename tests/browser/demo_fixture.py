@@ -3,8 +3,6 @@
 Put into the database behind the appliance's back, in a second. Names are those of the design's pictures.
 """
 
-from dataclasses import dataclass
-
 import psycopg
 
 from appliance.people.role import Role
@@ -53,7 +51,7 @@ ROWS = (
     INSERT INTO device_registry (tenant_id, device_id, status, subscription_id)
     VALUES ('harvest', 'silo-1', 'ACTIVE', 'SUB-20251208-00002')
     """,
-    "INSERT INTO listening (instance, began_at, ended_at) VALUES ('stage', now() - interval '2 days', now())",
+    "INSERT INTO listening (instance, began_at, ended_at) VALUES ('demo', now() - interval '2 days', now())",
     """
     INSERT INTO device_state (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, latest, learned_interval)
     SELECT tenant_id, device_id, seen, seen, seen,
@@ -118,7 +116,7 @@ ROWS = (
     """,
     """
     INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused)
-    SELECT date_trunc('minute', now()) - n * interval '1 min', 'stage', %(tenant)s,
+    SELECT date_trunc('minute', now()) - n * interval '1 min', 'demo', %(tenant)s,
       2300 + (n * 37) %% 300 + coalesce(c, 0), 2300 + (n * 37) %% 300, coalesce(c, 0)
     FROM generate_series(1, 180) AS n
     LEFT JOIN (SELECT bucket_minute, sum(cnt)::bigint AS c FROM quarantine_counters_minute GROUP BY 1) AS q
@@ -141,15 +139,11 @@ ROWS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Cast:
-    """Who is signed in on the stage, by role."""
+def fill_database(conninfo: str) -> dict[Role, Person]:
+    """Fill a migrated, empty database, and return somebody signed in with each role.
 
-    people: dict[Role, Person]
-
-
-def furnish(conninfo: str) -> Cast:
-    """Fill a migrated, empty database; ``conninfo`` is of the superuser."""
+    ``conninfo`` is of the superuser.
+    """
     parameters = {"tenant": TENANT, "device": DEVICE, "places": PLACES, "user": USER}
     with psycopg.connect(conninfo, autocommit=True) as connection:
         for statement in ROWS:
@@ -165,4 +159,4 @@ def furnish(conninfo: str) -> Cast:
         }
         connection.execute("UPDATE users SET name = 'Ingrid Solheim' WHERE email = 'ingrid@norrvik.example'")
         connection.execute("ANALYZE")
-    return Cast(people)
+    return people

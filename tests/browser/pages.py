@@ -12,13 +12,13 @@ from tests.browser.demo_fixture import DEVICE, TENANT, USER
 
 @dataclass(frozen=True, slots=True)
 class PageOf:
-    """A page of the stage. ``rule``: its route, where the path fills it in."""
+    """A page of the demo dashboard. ``rule``: its route, where the path fills it in."""
 
     path: str
     name: str
     """Of its pictures."""
     role: Role | None = Role.ADMIN
-    """Who looks; None is a stranger."""
+    """Who looks; None: nobody is signed in."""
     rule: str | None = None
     status: int = 200
 
@@ -33,7 +33,7 @@ ONE_TENANT = f"/tenants/{TENANT}"
 OPERATOR = Role.OPERATOR
 
 PAGES: Sequence[PageOf] = (
-    # the door
+    # sign-in
     PageOf("/sign-in", "sign-in", None),
     PageOf("/forgotten", "forgotten", None),
     PageOf("/link/nothing", "link-over", None, rule="/link/<secret>", status=404),
@@ -119,7 +119,7 @@ PAGES: Sequence[PageOf] = (
     # failures
     PageOf("/system", "failure-403", Role.VIEWER, status=403),
     PageOf("/nothing-here", "failure-404", status=404),
-    PageOf("/nothing-here?", "failure-404-stranger", None, status=404),
+    PageOf("/nothing-here?", "failure-404-signed-out", None, status=404),
     PageOf("/+fails/500", "failure-500", status=500),
     PageOf("/+fails/503", "failure-503", None, status=503),
 )

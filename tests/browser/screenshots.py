@@ -6,7 +6,7 @@ from typing import Literal
 
 import trio
 
-from tests.browser.conftest import chromium, staged
+from tests.browser.conftest import chromium, open_demo
 from tests.browser.pages import PAGES
 from tests.support.postgres_server import TEMPLATE, PostgresServer, make_template
 from tests.support.project import ROOT
@@ -22,11 +22,11 @@ def take(folder: Path, only: str) -> int:
     taken = 0
     with PostgresServer() as server:
         trio.run(make_template, server)
-        with staged(server, TEMPLATE) as stage, chromium() as browser:
+        with open_demo(server, TEMPLATE) as demo, chromium() as browser:
             for page in (page for page in PAGES if only in page.name):
-                context = stage.context(browser, page.role, reduced_motion="reduce")
+                context = demo.context(browser, page.role, reduced_motion="reduce")
                 shown = context.new_page()
-                shown.goto(stage.url + page.path)
+                shown.goto(demo.url + page.path)
                 for width, (across, down) in WIDTHS.items():
                     shown.set_viewport_size({"width": across, "height": down})
                     for theme in THEMES:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.conftest import Stage
+from tests.browser.conftest import DemoDashboard
 from tests.browser.pages import PAGES
 
 LOOK = """() => {
@@ -131,12 +131,12 @@ def in_order(wanted: Sequence[str], found: Sequence[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("reference", REFERENCES, ids=lambda reference: reference.page)
-def test_a_page_has_what_its_reference_has(stage: Stage, browser: Browser, reference: Reference) -> None:
+def test_a_page_has_what_its_reference_has(demo: DemoDashboard, browser: Browser, reference: Reference) -> None:
     looked_at = next(page for page in PAGES if page.name == reference.page)
-    context = stage.context(browser, looked_at.role, viewport={"width": 1440, "height": 900})
+    context = demo.context(browser, looked_at.role, viewport={"width": 1440, "height": 900})
     try:
         page = context.new_page()
-        page.goto(stage.url + looked_at.path)
+        page.goto(demo.url + looked_at.path)
         page.wait_for_selector(".pulse")  # live from now on
         found = page.evaluate(LOOK)
     finally:

@@ -7,17 +7,17 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from appliance.people.role import Role
-from tests.browser.conftest import Stage, Watched
+from tests.browser.conftest import DemoDashboard, Watched
 
 STAYED = "window.stayed = true"
 
 
 @pytest.fixture
-def devices(stage: Stage, browser: Browser) -> Iterator[Watched]:
+def devices(demo: DemoDashboard, browser: Browser) -> Iterator[Watched]:
     """The list of devices, with a mark on its window that a load would take away."""
-    context = stage.context(browser, Role.ADMIN, viewport={"width": 1440, "height": 900})
+    context = demo.context(browser, Role.ADMIN, viewport={"width": 1440, "height": 900})
     watched = Watched(context.new_page())
-    watched.page.goto(f"{stage.url}/devices")
+    watched.page.goto(f"{demo.url}/devices")
     watched.page.evaluate(STAYED)
     yield watched
     context.close()
@@ -51,9 +51,9 @@ def test_what_is_cleared_is_not_asked_for_again(devices: Watched) -> None:
     expect(page.locator("tbody tr")).to_have_count(2)
 
 
-def test_a_choice_is_cleared_too(stage: Stage, devices: Watched) -> None:
+def test_a_choice_is_cleared_too(demo: DemoDashboard, devices: Watched) -> None:
     page = devices.page
-    page.goto(f"{stage.url}/quarantine")
+    page.goto(f"{demo.url}/quarantine")
     reason = page.locator("main select[name=reason]")
     reason.select_option("INVALID_JSON")
     expect(page).to_have_url(re.compile("reason=INVALID_JSON"))
@@ -96,9 +96,9 @@ def test_an_open_menu_stays_open_while_it_filters(devices: Watched) -> None:
     assert not loaded_anew(page)
 
 
-def test_a_live_page_follows_what_is_chosen_on_it(stage: Stage, devices: Watched) -> None:
+def test_a_live_page_follows_what_is_chosen_on_it(demo: DemoDashboard, devices: Watched) -> None:
     page = devices.page
-    page.goto(stage.url)
+    page.goto(demo.url)
     page.evaluate(STAYED)
     page.get_by_role("navigation", name="Time range").get_by_role("link", name="24 h").click()
     expect(page.locator("#books")).to_contain_text("Last 24 hours:")
@@ -116,17 +116,17 @@ def test_a_live_page_follows_what_is_chosen_on_it(stage: Stage, devices: Watched
     assert devices.complaints == []
 
 
-def test_without_script_the_same_forms_and_links_load_the_page(stage: Stage, browser: Browser) -> None:
-    context = stage.context(browser, Role.ADMIN, java_script_enabled=False)
+def test_without_script_the_same_forms_and_links_load_the_page(demo: DemoDashboard, browser: Browser) -> None:
+    context = demo.context(browser, Role.ADMIN, java_script_enabled=False)
     page = context.new_page()
-    page.goto(f"{stage.url}/devices")
+    page.goto(f"{demo.url}/devices")
     page.get_by_role("checkbox", name="Offline").check()
     page.get_by_role("button", name="Apply").first.click()
     expect(page.locator("tbody tr")).to_have_count(7)
     page.get_by_role("link", name="Clear").click()
     page.get_by_role("link", name="Next page").click()
     expect(page.locator("tbody tr")).to_have_count(16)
-    page.goto(f"{stage.url}/?range=24h")
+    page.goto(f"{demo.url}/?range=24h")
     page.get_by_role("combobox", name="Site").select_option("moss-terminal")
     page.get_by_role("button", name="Apply").click()
     expect(page).to_have_url(re.compile(r"/\?range=24h&site=moss-terminal$"))

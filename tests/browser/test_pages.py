@@ -9,14 +9,14 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize
 
 from appliance.people.role import Role
-from tests.browser.conftest import Stage, Watched
+from tests.browser.conftest import DemoDashboard, Watched
 from tests.browser.pages import PAGES, PageOf
 from tests.browser.walk import wrong_with_tab_in_sheet
 from tests.support.project import TESTS
 from tests.web.access.role_table import TABLE
 
 AXE = (TESTS / "browser" / "vendor" / "axe.min.js").read_text()
-DESK = ViewportSize(width=1440, height=900)
+DESKTOP = ViewportSize(width=1440, height=900)
 PHONE = ViewportSize(width=390, height=844)
 NARROW = ViewportSize(width=320, height=700)
 COLOURS = ("color-contrast", "link-in-text-block")
@@ -27,9 +27,9 @@ NO_PAGES = {"/quarantine/<int:message_id>/payload"}
 
 
 @pytest.fixture(scope="module")
-def tabs(browser: Browser, stage: Stage) -> Iterator[Mapping[Role | None, Watched]]:
-    """One tab for each role, and one for a stranger; axe is in whatever they open, compiled once."""
-    contexts = {role: stage.context(browser, role, reduced_motion="reduce") for role in (None, *Role)}
+def tabs(browser: Browser, demo: DemoDashboard) -> Iterator[Mapping[Role | None, Watched]]:
+    """One tab for each role, and one without a session; axe is in whatever they open, compiled once."""
+    contexts = {role: demo.context(browser, role, reduced_motion="reduce") for role in (None, *Role)}
     for context in contexts.values():
         context.add_init_script(AXE)
     yield {role: Watched(context.new_page()) for role, context in contexts.items()}
@@ -65,16 +65,16 @@ def test_each_line_has_a_name_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("looked_at", PAGES, ids=lambda page: page.name)
-def test_a_page_is_for_everybody(stage: Stage, watched: Watched, looked_at: PageOf) -> None:
+def test_a_page_is_for_everybody(demo: DemoDashboard, watched: Watched, looked_at: PageOf) -> None:
     page = watched.page
-    page.set_viewport_size(DESK)
+    page.set_viewport_size(DESKTOP)
     page.emulate_media(color_scheme="light")
-    answer = page.goto(stage.url + looked_at.path)
+    answer = page.goto(demo.url + looked_at.path)
     assert answer is not None
     assert answer.status == looked_at.status
-    wrong = [f"desk, light: {found}" for found in problems(page)]
+    wrong = [f"desktop, light: {found}" for found in problems(page)]
     page.emulate_media(color_scheme="dark")
-    wrong += [f"desk, dark: {found}" for found in problems(page, COLOURS)]
+    wrong += [f"desktop, dark: {found}" for found in problems(page, COLOURS)]
     page.set_viewport_size(PHONE)
     wrong += [f"phone, dark: {found}" for found in problems(page)]
     page.emulate_media(color_scheme="light")
@@ -83,8 +83,8 @@ def test_a_page_is_for_everybody(stage: Stage, watched: Watched, looked_at: Page
     page.set_viewport_size(NARROW)
     if page.evaluate("document.documentElement.scrollWidth") > NARROW["width"]:
         wrong.append("320 pixels: it scrolls sideways")
-    ours = urlsplit(stage.url).netloc
+    ours = urlsplit(demo.url).netloc
     wrong += [f"asked elsewhere: {url}" for url in watched.requested if urlsplit(url).netloc not in {ours, ""}]
-    told = f"status of {looked_at.status}" if looked_at.status != 200 else "\0"
-    wrong += [f"complained: {complaint}" for complaint in watched.complaints if told not in complaint]
+    expected = f"status of {looked_at.status}" if looked_at.status != 200 else "\0"
+    wrong += [f"complained: {complaint}" for complaint in watched.complaints if expected not in complaint]
     assert not wrong, "\n".join(wrong)

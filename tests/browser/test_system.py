@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import Browser, expect
 
 from appliance.people.role import Role
-from tests.browser.conftest import Dashboard, Stage, Watched, admit
+from tests.browser.conftest import Dashboard, DemoDashboard, Watched, admit
 
 
 def test_it_is_live_under_its_policy_without_a_complaint(busy: Dashboard, watched: Watched) -> None:
@@ -45,10 +45,10 @@ def test_without_script_it_is_all_there_with_its_time(busy: Dashboard, browser: 
     context.close()
 
 
-def test_the_demo_fixture_has_the_schema_that_the_program_needs(stage: Stage, browser: Browser) -> None:
-    context = stage.context(browser, Role.OPERATOR)
+def test_the_demo_fixture_has_the_schema_that_the_program_needs(demo: DemoDashboard, browser: Browser) -> None:
+    context = demo.context(browser, Role.OPERATOR)
     page = context.new_page()
-    page.goto(f"{stage.url}/system")
+    page.goto(f"{demo.url}/system")
     expect(page.get_by_text("matches this version")).to_be_visible()
     expect(page.get_by_text("this version needs")).to_have_count(0)
     context.close()

@@ -53,10 +53,10 @@ async def test_it_is_durable_private_and_knows_who_connects(data_path: Path) -> 
                 ("jit", "off"),
             ]:
                 assert ask(endpoint, f"SELECT current_setting('{setting}')") == value, setting
-            ask(endpoint, "CREATE ROLE appliance_ingest LOGIN", "CREATE ROLE stranger LOGIN", "SELECT 1")
+            ask(endpoint, "CREATE ROLE appliance_ingest LOGIN", "CREATE ROLE outsider LOGIN", "SELECT 1")
             assert ask(endpoint, "SELECT current_user", user="appliance_ingest") == "appliance_ingest"
             with pytest.raises(psycopg.OperationalError, match="Peer authentication failed"):
-                ask(endpoint, "SELECT 1", user="stranger")
+                ask(endpoint, "SELECT 1", user="outsider")
             assert postgres.status.pid is not None
             assert not postgres.status.last_error
             nursery.cancel_scope.cancel()

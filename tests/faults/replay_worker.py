@@ -14,14 +14,14 @@ from tests.support.tenants import GRACE, provisioner_of
 
 
 async def work(conninfo: str) -> None:
-    """As the supervisor does it."""
+    """Open what a replay needs, as the supervisor does, and work."""
     clock, states = SystemClock(), StateBook(10_000)
     async with open_pool(conninfo, name="replay", min_size=2, max_size=4) as pool, trio.open_nursery() as nursery:
         provisioner = provisioner_of(pool)
         await nursery.start(provisioner.run)
         registry = Registry(pool, states, provisioner, clock, capacity=10_000, refusal_ttl=5.0, grace=GRACE)
-        hand = Replayer(pool, "one", registry, states, clock, Ingest(), Retention(), lambda: 0)
-        await hand.run()
+        worker = Replayer(pool, "one", registry, states, clock, Ingest(), Retention(), lambda: 0)
+        await worker.run()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """kill -9 of the broker, and of everything at once, under load.
 
 What the broker had acknowledged to a device and not yet handed to us can be lost then: that window is the broker's, and
-it is counted here. What was committed stays, once, and the books say so.
+it is counted here. What was committed stays, once, and the ledger agrees.
 """
 
 import os
@@ -28,7 +28,7 @@ FLOW_SECONDS = 8.0
 LOST_TO_A_KILL = 10
 """Messages that a broker may have acknowledged and not handed over when it is killed: one turn of its loop."""
 LOST_WITH_ALL = 200
-"""And in hand beside them when we are killed at the same instant: a tenth of a second, if nobody else takes the CPU."""
+"""And in flight beside them when all are killed at once: a tenth of a second, if nobody else takes the CPU."""
 
 
 def programs(appliance: ApplianceProcess) -> dict[str, int]:
@@ -69,12 +69,12 @@ async def caught_up(appliance: ApplianceProcess, publisher: Publisher) -> int:
     async with client(appliance, "marker") as connection:
         await marker.send(connection, 1)
     with trio.fail_after(60):
-        while not marker.books <= set(await trio.to_thread.run_sync(stored, appliance)):
+        while not marker.sent <= set(await trio.to_thread.run_sync(stored, appliance)):
             await trio.sleep(0.05)
     found = stored(appliance)
     assert len(found) == len(set(found)), "stored twice"
-    assert set(found) <= publisher.books | marker.books, "made up"
-    return len(publisher.books - set(found))
+    assert set(found) <= publisher.sent | marker.sent, "made up"
+    return len(publisher.sent - set(found))
 
 
 async def test_a_killed_broker_loses_no_more_than_a_turn_of_its_loop(appliance: ApplianceProcess) -> None:

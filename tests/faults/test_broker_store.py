@@ -26,11 +26,11 @@ async def test_with_the_store_gone_devices_are_let_in_only_once_we_have_subscrib
         assert stores
         for store in stores:
             store.unlink()
-        # Each group is acknowledged by the broker before the next: the first of them as soon as the door opens.
+        # The broker acknowledges each group before the next, the first one as soon as the device listener opens.
         nursery.start_soon(publisher.send, connection, MESSAGES, 20)
         await trio.to_thread.run_sync(appliance.start)
     await settled(appliance, 2 * MESSAGES)
-    assert set(stored(appliance)) == publisher.books
+    assert set(stored(appliance)) == publisher.sent
     look(appliance.conninfo())
     log = appliance.log.read_text()
     assert "broker state lost" in log

@@ -1,7 +1,7 @@
 """kill -9 of the appliance and of Postgres while devices are provisioned, limits reached and poison rows refused.
 
 What must hold afterwards, and in every snapshot on the way: each message is somewhere, none is stored twice, and the
-books say so. A refused message that was not acknowledged comes again and is judged anew, so refusals are counted at
+ledger agrees. A refused message that was not acknowledged comes again and is judged anew, so refusals are counted at
 least once a message; what is stored is counted exactly.
 """
 
@@ -83,7 +83,7 @@ def postmaster(appliance: ApplianceProcess) -> int | None:
 
 
 def check_snapshot(appliance: ApplianceProcess) -> None:
-    """The books balance and agree with the tables, in one snapshot of a connection of its own."""
+    """Check that the ledger balances and agrees with the tables, in one snapshot of a connection of its own."""
     statement = """
       SELECT (SELECT count(*) FROM telemetry), (SELECT coalesce(sum(cnt), 0) FROM quarantine_counters_minute),
         coalesce(sum(received), 0), coalesce(sum(stored), 0), coalesce(sum(refused), 0), coalesce(sum(duplicate), 0)

@@ -13,7 +13,7 @@ from appliance.failpoints import Failpoints
 from appliance.mqtt.client import Client
 from tests.support.busy import within
 from tests.support.mosquitto_server import MosquittoServer
-from tests.support.pipeline import TENANT, books, furnish, look, open_ingest
+from tests.support.pipeline import TENANT, furnish, ledger_sums, look, open_ingest
 from tests.support.postgres_server import Database
 from tests.support.tcp_proxy import tcp_proxy
 
@@ -54,13 +54,13 @@ async def test_a_silent_link_is_replaced_and_what_comes_twice_is_stored_once(dat
                         await ours.disconnected()
                     silent_for = trio.current_time() - began
             with trio.fail_after(60):
-                while books(database)["duplicate"] < MESSAGES or books(database)["stored"] < MESSAGES:
+                while ledger_sums(database)["duplicate"] < MESSAGES or ledger_sums(database)["stored"] < MESSAGES:
                     await trio.sleep(0.02)
             nursery.cancel_scope.cancel()
     assert silent_for > 0.5, "it was not the silence that ended it"
     assert proxy.connections == 2
     assert sum(redelivered) > 0, "nothing was redelivered: the test proved little"
     assert look(database, "SELECT array_agg(seq ORDER BY seq) FROM telemetry") == [([*range(MESSAGES)],)]
-    found = books(database)
+    found = ledger_sums(database)
     assert found["stored"] == MESSAGES
     assert found["duplicate"] >= MESSAGES

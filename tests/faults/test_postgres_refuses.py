@@ -49,7 +49,7 @@ def fed(server: PostgresServer) -> Iterator[ApplianceProcess]:
 class Sending:
     """Messages under way while something happens; afterwards each of them must be there, once.
 
-    Only its own count, told by their time: those of a test before may still be under way.
+    Only its own count, recognised by their time: those of a test before may still be under way.
     """
 
     def __init__(self, appliance: ApplianceProcess, minutes_ago: int) -> None:
@@ -61,7 +61,7 @@ class Sending:
             await self.publisher.send(connection, MESSAGES, 10, pause)
 
     def missing(self) -> set[Entry]:
-        return self.publisher.books - set(stored(self.appliance))
+        return self.publisher.sent - set(stored(self.appliance))
 
     async def check(self) -> None:
         with trio.fail_after(120):
@@ -90,8 +90,8 @@ async def cut_off(superuser: psycopg.Connection) -> None:
             await trio.sleep(0.01)
 
 
-def told(appliance: ApplianceProcess) -> str:
-    """What Postgres says to the appliance, by its own account; empty while that is nothing bad.
+def postgres_error(appliance: ApplianceProcess) -> str:
+    """Return the error that Postgres gives the appliance, as the appliance reports it; empty while there is none.
 
     It asks every second, and waits two for an answer.
     """
@@ -138,7 +138,7 @@ async def test_without_a_free_connection_it_waits_for_one(server: PostgresServer
                     for pid in backends(superuser):
                         superuser.execute("SELECT pg_terminate_backend(%s)", [pid])
                     await trio.sleep(0.05)
-                    why = await trio.to_thread.run_sync(told, fed)
+                    why = await trio.to_thread.run_sync(postgres_error, fed)
             taken.close()
     await sending.check()
     assert "too many" in why or "remaining connection slots" in why
@@ -175,7 +175,7 @@ async def test_a_server_that_is_shutting_down_is_waited_for(server: PostgresServ
                     await trio.sleep(0.01)
             await cut_off(superuser)
             with trio.fail_after(60):
-                while not await trio.to_thread.run_sync(told, fed):
+                while not await trio.to_thread.run_sync(postgres_error, fed):
                     await trio.sleep(0.05)
         server.restart()  # from this thread: it dies with the thread that started it
     await sending.check()

@@ -19,7 +19,7 @@ from appliance.ingest.quarantine.replays import ReplayStatus
 from appliance.ingest.quarantine.store import Selection
 from tests.support import soak
 from tests.support.accounting import look as check
-from tests.support.pipeline import TENANT, books, furnish, look, open_ingest, telemetry
+from tests.support.pipeline import TENANT, furnish, ledger_sums, look, open_ingest, telemetry
 from tests.support.postgres_server import Database
 from tests.support.project import ROOT
 from tests.support.tenants import BY, ingest
@@ -55,14 +55,14 @@ async def ask(database: Database) -> None:
 
 
 def progress(database: Database) -> tuple[int, bool]:
-    """How many are replayed, and whether the job has ended."""
+    """Return how many are replayed, and whether the job has ended."""
     [(replayed, ended)] = look(database, "SELECT replayed, ended_at IS NOT NULL FROM quarantine_replays")
     return replayed, ended
 
 
 @contextmanager
-def hand(database: Database) -> Iterator[None]:
-    """Somebody at work, killed at the end of the block."""
+def worker(database: Database) -> Iterator[None]:
+    """Run a worker process, killed at the end of the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.faults.replay_worker", database.conninfo(INGEST)],
         cwd=ROOT,
@@ -90,13 +90,13 @@ async def test_killed_again_and_again_a_replay_stores_each_message_once(database
     await ask(database)
     done = 0
     for _ in range(KILLS):
-        with hand(database):
+        with worker(database):
             await further(database, done)
             await trio.sleep(chance.random() * 0.02)
         check(database.conninfo())
         done, ended = progress(database)
         assert not ended, f"seed {seed}: too few messages for so many kills"
-    with hand(database), trio.fail_after(PATIENCE_SECONDS):
+    with worker(database), trio.fail_after(PATIENCE_SECONDS):
         while not progress(database)[1]:
             await trio.sleep(0.02)
     [(status, replayed, refused, gone)] = look(
@@ -106,4 +106,4 @@ async def test_killed_again_and_again_a_replay_stores_each_message_once(database
     rows = look(database, "SELECT seq FROM telemetry WHERE device_id <> 'seated' ORDER BY seq")
     assert rows == [(number,) for number in range(MESSAGES)], f"seed {seed}"
     assert look(database, "SELECT DISTINCT status FROM quarantine_events") == [("REPLAYED",)]
-    assert books(database)["replayed"] == MESSAGES
+    assert ledger_sums(database)["replayed"] == MESSAGES

@@ -21,7 +21,7 @@ async def test_asked_to_stop_while_it_starts_it_ends_cleanly(appliance: Applianc
     appliance.from_scratch = True
     for number in range(STOPS):
         appliance.launch()
-        # Spread over the start: making the cluster, the schema, the broker, opening the door.
+        # Spread over the start: making the cluster, the schema, the broker, opening the device listener.
         await trio.sleep(LONGEST_START * (number + chance.random()) / STOPS)
         began = time.monotonic()
         code = await trio.to_thread.run_sync(appliance.stop, signal.SIGTERM, 10 * STOP_SECONDS)

@@ -14,7 +14,17 @@ from appliance.ingest.batch import Accepted, Verdict
 from appliance.ingest.limits.backlog import CALM_LOOKS, RETURNING, BacklogCredit
 from appliance.ingest.limits.limiter import Limiter
 from appliance.reading import Reason, Refusal
-from tests.support.pipeline import TENANT, IngestStack, Message, books, furnish, look, open_ingest, telemetry, until
+from tests.support.pipeline import (
+    TENANT,
+    IngestStack,
+    Message,
+    furnish,
+    ledger_sums,
+    look,
+    open_ingest,
+    telemetry,
+    until,
+)
 from tests.support.postgres_server import TEMPLATE, PostgresServer, create_database, make_template
 
 DEVICES = 200
@@ -161,7 +171,7 @@ async def outage(devices: list[str], new_device: str | None = None, *, writing: 
             await broker.settled()
             nursery.cancel_scope.cancel()
         assert broker.verdicts[Reason.RATE_LIMITED] == 10
-        assert books(database)["stored"] == broker.published - 10
+        assert ledger_sums(database)["stored"] == broker.published - 10
         numbers = look(database, "SELECT count(DISTINCT seq), count(*) FROM telemetry WHERE tenant_id = %s", TENANT)
         assert numbers == [(broker.published - 10, broker.published - 10)]
 

@@ -19,7 +19,7 @@ from appliance.ingest.observer import Effect, Observers
 from appliance.reading import Reason, Refusal
 from tests.support.commit_thief import Theft, commit_thief
 from tests.support.people import StillClock
-from tests.support.pipeline import PATIENCE_SECONDS, arrange, books, furnish, look, open_ingest, telemetry, until
+from tests.support.pipeline import PATIENCE_SECONDS, arrange, furnish, ledger_sums, look, open_ingest, telemetry, until
 from tests.support.postgres_server import Database
 
 STORED = Accepted.STORED
@@ -167,7 +167,7 @@ async def test_an_observer_that_raises_is_left_out_and_told(database: Database, 
     assert (notes(database, "faulty"), notes(database, "sound")) == ([], [(1, 1)])
     assert [str(error) for error in faulty.shed_for] == ["a bug"]
     assert sound.shed_for == []
-    assert books(database)["received"] == 1
+    assert ledger_sums(database)["received"] == 1
 
 
 @pytest.mark.parametrize("statement", ["SELECT %s::int / 0, %s::int, %s::text", "SELECT %s::int, %s::text, %s::jsonb"])
@@ -197,7 +197,7 @@ async def test_two_observers_that_postgres_refuses_are_both_left_out(database: D
         with trio.fail_after(PATIENCE_SECONDS):
             assert await stack.send(telemetry("d-1", b'{"t":1}')) == [STORED]
     assert (len(one.shed_for), len(two.shed_for)) == (1, 1)
-    assert books(database)["received"] == 1
+    assert ledger_sums(database)["received"] == 1
 
 
 async def test_an_observer_that_does_not_get_a_lock_is_left_out(
@@ -234,7 +234,7 @@ async def test_the_ledger_waits_for_its_lock_as_long_as_it_takes(database: Datab
             assert look(database, waiting)
     assert noter.shed_for == []
     assert noter.given_back == 0
-    assert books(database)["received"] == 2
+    assert ledger_sums(database)["received"] == 2
 
 
 async def test_when_nothing_more_can_be_left_out_a_person_is_needed(database: Database) -> None:
@@ -256,7 +256,7 @@ async def test_a_unique_violation_beside_the_readings_ends_at_the_observer(datab
         with trio.fail_after(PATIENCE_SECONDS):
             assert await stack.send(telemetry("d-1", b'{"t":1}')) == [STORED]
     assert isinstance(noter.shed_for[0], psycopg.errors.UniqueViolation)
-    assert books(database)["received"] == 2
+    assert ledger_sums(database)["received"] == 2
 
 
 def outcome_of_one_message() -> BatchOutcome:

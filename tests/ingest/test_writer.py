@@ -20,8 +20,8 @@ from tests.support.pipeline import (
     TENANT,
     Message,
     arrange,
-    books,
     furnish,
+    ledger_sums,
     look,
     open_ingest,
     telemetry,
@@ -73,7 +73,7 @@ async def test_readings_are_stored_as_they_came(database: Database) -> None:
         ("d-1", "telemetry", at, at + 1.5, False, False, 7, "hall", 1.5, 2.5, '{"t": 9007199254740993}'),
         ("d-1", "heartbeat", at + 1.5, at + 1.5, False, False, None, None, None, None, "{}"),
     ]
-    assert books(database) | {"qos0": 0} == {
+    assert ledger_sums(database) | {"qos0": 0} == {
         "received": 2, "stored": 2, "refused": 0, "duplicate": 0, "qos0": 0, "replayed": 0, "evicted": 0,
     }  # fmt: skip
 
@@ -93,7 +93,7 @@ async def test_a_message_is_a_duplicate_within_a_batch_and_across_batches(databa
         assert await stack.send(one, two, one) == [STORED, STORED, DUPLICATE]
         assert await stack.send(two, three, one, three) == [DUPLICATE, STORED, DUPLICATE, DUPLICATE]
     assert look(database, "SELECT count(*) FROM telemetry") == [(3,)]
-    assert books(database)["duplicate"] == 4
+    assert ledger_sums(database)["duplicate"] == 4
 
 
 async def test_messages_without_a_time_of_their_own_are_never_taken_for_one(database: Database) -> None:
@@ -120,7 +120,7 @@ async def test_a_row_that_postgres_refuses_costs_one_message(database: Database)
     assert (bytes(kept), reason, status) == (payload, "STORE_REFUSED", "HELD")
     assert "23514" in detail
     assert "no_poison" in detail
-    assert books(database)["refused"] == 1
+    assert ledger_sums(database)["refused"] == 1
 
 
 async def test_a_batch_of_poison_only_is_refused_row_by_row(database: Database) -> None:
@@ -131,7 +131,7 @@ async def test_a_batch_of_poison_only_is_refused_row_by_row(database: Database) 
         verdicts = await stack.send(*(telemetry("d-1", b'{"poison":%d}' % number) for number in range(25)))
     assert reasons(verdicts) == [Reason.STORE_REFUSED] * 25
     assert look(database, "SELECT count(*) FROM quarantine_events") == [(10,)], "sampled: ten a minute"
-    assert books(database)["refused"] == 25
+    assert ledger_sums(database)["refused"] == 25
 
 
 async def test_tries_of_a_batch_take_nothing_from_the_sample_of_its_poison(database: Database) -> None:
@@ -149,7 +149,7 @@ async def test_tries_of_a_batch_take_nothing_from_the_sample_of_its_poison(datab
         assert look(database, "SELECT count(*) FROM quarantine_events") == [(8,)]
         await poison(8)
     assert look(database, "SELECT count(*) FROM quarantine_events") == [(10,)]
-    assert books(database)["refused"] == 16
+    assert ledger_sums(database)["refused"] == 16
 
 
 async def test_quarantine_that_refuses_its_rows_holds_nobody_back_and_still_counts(database: Database) -> None:
@@ -161,7 +161,7 @@ async def test_quarantine_that_refuses_its_rows_holds_nobody_back_and_still_coun
     assert (verdicts[0], reasons(verdicts), verdicts[2]) == (STORED, [Reason.INVALID_JSON], STORED)
     assert look(database, "SELECT sum(cnt)::int FROM quarantine_counters_minute") == [(1,)]
     assert look(database, "SELECT count(*) FROM quarantine_events") == [(0,)]
-    assert books(database)["received"] == 3
+    assert ledger_sums(database)["received"] == 3
 
 
 async def test_null_metrics_and_lookups_of_the_registry_are_counted(database: Database) -> None:
@@ -210,7 +210,7 @@ async def test_counters_are_exact_and_rows_are_ten_a_minute_for_each_device_and_
     ]  # fmt: skip
     counted = look(database, "SELECT reason, sum(cnt)::int FROM quarantine_counters_minute GROUP BY 1 ORDER BY 1")
     assert counted == [("INVALID_JSON", 150), ("INVALID_PAYLOAD", 60)]
-    assert books(database)["refused"] == 210
+    assert ledger_sums(database)["refused"] == 210
 
 
 async def test_what_is_held_for_replay_is_held_in_full(database: Database) -> None:
@@ -243,8 +243,8 @@ async def test_qos_0_has_a_column_of_its_own(database: Database) -> None:
     async with open_ingest(database) as stack:
         one = timed(1)
         await stack.send(one, timed(2), telemetry("d-1", b"{"), one, qos0=frozenset({0, 2, 3}))
-    assert books(database)["qos0"] == 3
-    assert books(database)["received"] == 4
+    assert ledger_sums(database)["qos0"] == 3
+    assert ledger_sums(database)["received"] == 4
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01", "57014", "55P03", "25006", "53100", "22023"])
@@ -254,7 +254,7 @@ async def test_a_passing_failure_is_tried_again_and_nothing_is_doubled(database:
     async with open_ingest(database) as stack:
         verdicts = await stack.send(timed(1), telemetry("d-1", b'{"t":1}'), telemetry("d-1", b"{"))
     assert verdicts[:2] == [STORED, STORED]
-    assert books(database)["received"] == 3
+    assert ledger_sums(database)["received"] == 3
     assert look(database, "SELECT count(*) FROM quarantine_events") == [(1,)]
 
 
@@ -277,8 +277,8 @@ async def test_a_database_short_of_room_gets_smaller_batches(database: Database)
     assert verdicts[7] == STORED
     kept = look(database, "SELECT payload FROM quarantine_events ORDER BY id")
     assert [bytes(payload) for (payload,) in kept] == [message.payload for message in broken]
-    assert books(database)["received"] == 9
-    assert books(database)["qos0"] == 3
+    assert ledger_sums(database)["received"] == 9
+    assert ledger_sums(database)["qos0"] == 3
 
 
 def kill_ours(database: Database, times: int) -> Callable[[str], None]:
@@ -302,7 +302,7 @@ async def test_a_killed_session_costs_nothing(database: Database) -> None:
     await furnish(database)
     async with open_ingest(database, failpoint=kill_ours(database, 3)) as stack:
         assert await stack.send(timed(1), telemetry("d-1", b'{"t":1}')) == [STORED, STORED]
-    assert books(database)["received"] == 2
+    assert ledger_sums(database)["received"] == 2
 
 
 @pytest.mark.parametrize("theft", list(Theft))
@@ -321,7 +321,7 @@ async def test_a_commit_without_an_answer_is_looked_up_and_not_guessed_at(databa
     assert reasons(verdicts) == [Reason.INVALID_JSON]
     assert look(database, "SELECT count(*) FROM telemetry") == [(3,)]
     assert look(database, "SELECT count(*) FROM quarantine_events") == [(1,)]
-    assert books(database)["received"] == 4
+    assert ledger_sums(database)["received"] == 4
 
 
 class Crash:
@@ -365,7 +365,7 @@ async def test_a_batch_lost_in_a_crash_is_written_again_whoever_took_its_transac
             assert await stack.send(timed(1), telemetry("d-1", b'{"t":1}')) == [STORED, STORED]
             assert crash.crashes == 1
         assert look(database, "SELECT count(*) FROM telemetry") == [(3,)]
-        assert books(database)["received"] == 3
+        assert ledger_sums(database)["received"] == 3
 
 
 async def test_a_missing_partition_is_made(database: Database) -> None:
@@ -429,13 +429,13 @@ async def test_the_books_balance_in_every_snapshot(database: Database) -> None:
 
         async def audit() -> None:
             while True:
-                await trio.to_thread.run_sync(books, database)
+                await trio.to_thread.run_sync(ledger_sums, database)
 
         nursery.start_soon(traffic)
         nursery.start_soon(audit)
-    assert books(database)["received"] == 600
-    assert books(database)["duplicate"] == 150
-    assert books(database)["refused"] == 150 + 15
+    assert ledger_sums(database)["received"] == 600
+    assert ledger_sums(database)["duplicate"] == 150
+    assert ledger_sums(database)["refused"] == 150 + 15
 
 
 async def test_states_are_written_once_a_second_and_only_what_changed(database: Database) -> None:

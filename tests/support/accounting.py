@@ -1,4 +1,4 @@
-"""Somebody who looks at the books from a connection of its own, again and again, while the appliance works."""
+"""Snapshots of the accounting, taken from a connection of their own while the appliance works."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psycopg
 import trio
 
-BOOKS = b"""
+ACCOUNTING = b"""
 SELECT
   (SELECT count(*) FROM telemetry),
   (SELECT coalesce(sum(cnt), 0)::bigint FROM quarantine_counters_minute),
@@ -24,12 +24,12 @@ FROM ingest_ledger
 
 PAUSE_SECONDS = 0.01
 ENOUGH = 2
-"""Different books that must be seen: before, and later."""
+"""Different snapshots that must be seen: before, and later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The books of one instant."""
+    """The accounting at one instant."""
 
     rows: int
     counted: int
@@ -42,7 +42,7 @@ class Snapshot:
     """Subscriptions whose count is not that of their ACTIVE devices, or above their limit."""
 
     def check(self) -> None:
-        """P1 and P7, at this instant."""
+        """Check P1 and P7 at this instant."""
         assert self.received == self.stored + self.refused + self.duplicate, self
         assert self.rows == self.stored + self.replayed, self
         assert self.counted == self.refused, self
@@ -50,13 +50,13 @@ class Snapshot:
 
 
 def look(conninfo: str) -> Snapshot:
-    """One snapshot, checked, from a new connection."""
+    """Take one snapshot from a new connection, and check it."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
         return _snapshot(connection)
 
 
 def _snapshot(connection: psycopg.Connection[tuple[int, ...]]) -> Snapshot:
-    row = connection.execute(BOOKS).fetchone()
+    row = connection.execute(ACCOUNTING).fetchone()
     assert row is not None
     snapshot = Snapshot(*row)
     snapshot.check()
@@ -65,7 +65,7 @@ def _snapshot(connection: psycopg.Connection[tuple[int, ...]]) -> Snapshot:
 
 @asynccontextmanager
 async def watching_accounting(conninfo: Callable[[], str], *, enough: int = ENOUGH) -> AsyncIterator[None]:
-    """Take snapshots as long as the body runs; each must balance, and there must be ``enough`` of different books.
+    """Take snapshots as long as the body runs; each must balance, and ``enough`` of them must differ.
 
     A database that goes away is connected to again: ``conninfo`` is asked each time.
     """

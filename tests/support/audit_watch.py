@@ -1,4 +1,4 @@
-"""Tells which transactions wrote into a database without an audit row, and what the audit gained."""
+"""Find transactions that wrote into a database without an audit row, and what the audit gained."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ WRITE_DOWN: Sequence[str] = (
 
 @dataclass(frozen=True, slots=True)
 class Gained:
-    """What the audit has more than before."""
+    """What the audit log gained since ``begin``."""
 
     actions: Sequence[str]
     """Each once, sorted."""
@@ -50,18 +50,18 @@ class AuditWatch:
 
     @classmethod
     def over(cls, connection: psycopg.Connection[Any]) -> Self:
-        """The watch of a database whose writes nobody writes down yet."""
+        """Watch a database whose writes are not recorded yet."""
         for statement in WRITE_DOWN:
             connection.execute(statement.encode())
         return cls(connection)
 
     def begin(self) -> None:
-        """What follows is asked about."""
+        """Start a new change: what follows is reported."""
         self._written = self._number("SELECT coalesce(max(n), 0) FROM written")
         self._last = self._number("SELECT coalesce(max(id), 0) FROM audit_log")
 
     def unrecorded(self) -> list[frozenset[str]]:
-        """Of each transaction that has written, but not into the audit: the tables it wrote."""
+        """Return the tables of each transaction that wrote without an audit row."""
         rows = self._connection.execute(
             "SELECT array_agg(DISTINCT relation) FROM written WHERE n > %s GROUP BY by_transaction"
             " HAVING NOT bool_or(relation = 'audit_log')",
@@ -70,7 +70,7 @@ class AuditWatch:
         return [frozenset(tables) for (tables,) in rows]
 
     def gained(self) -> Gained:
-        """The audit rows."""
+        """Return what the audit log gained since ``begin``."""
         query = "SELECT action, actor, actor_kind FROM audit_log WHERE id > %s"
         rows = self._connection.execute(query, [self._last]).fetchall()
         actions, actors, kinds = (frozenset(row[column] for row in rows) for column in range(3))

@@ -173,7 +173,7 @@ async def until(condition: Callable[[], object]) -> None:
     raise AssertionError("it never came true")
 
 
-def books(database: Database) -> dict[str, int]:
+def ledger_sums(database: Database) -> dict[str, int]:
     """The ledger, summed, checked against the tables in one snapshot."""
     columns = "received", "stored", "refused", "duplicate", "qos0", "replayed", "evicted"
     sums = ", ".join(f"coalesce(sum({column}), 0)::bigint" for column in columns)

@@ -1,4 +1,4 @@
-"""A device that keeps books: every message it sends, so that a test can compare them with the table."""
+"""A device that records every message it sends, so that a test can compare them with the table."""
 
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
@@ -18,8 +18,9 @@ TENANT = "fleet"
 
 
 def client(appliance: ApplianceProcess, name: str, tenant_id: str = TENANT) -> AbstractAsyncContextManager[Client]:
-    """A connection as the claim user of a tenant, which may speak for any new device of it; survives restarts of the
-    broker."""
+    """Return a connection as the claim user of a tenant, which may speak for any new device of it.
+
+    It survives restarts of the broker."""
     user = appliance.tenant(tenant_id)
     return Client(
         "127.0.0.1",
@@ -34,22 +35,22 @@ def client(appliance: ApplianceProcess, name: str, tenant_id: str = TENANT) -> A
 
 
 class Publisher:
-    """Sends numbered messages of ``devices`` devices with times of their own, and writes each into its books."""
+    """Sends numbered messages of ``devices`` devices with times of their own, and records each in ``sent``."""
 
     def __init__(self, tenant: str, base_ms: int, devices: int = 10) -> None:
         self.tenant = tenant
-        self.books: set[Entry] = set()
+        self.sent: set[Entry] = set()
         self._base = base_ms
         self._devices = devices
         self._number = 0
 
     def messages(self, count: int) -> Iterator[tuple[str, bytes]]:
-        """The next ``count`` messages; each is in the books once it is handed out."""
+        """The next ``count`` messages; each is in ``sent`` once it is handed out."""
         for _ in range(count):
             number = self._number
             self._number += 1
             device, ts = f"d{number % self._devices}", self._base + number
-            self.books.add((device, ts, number))
+            self.sent.add((device, ts, number))
             payload = b'{"ts":%d,"seq":%d,"temperature":21.5,"humidity":40,"battery":3.6}' % (ts, number)
             yield f"tenant/{self.tenant}/device/{device}/telemetry", payload
 
@@ -61,13 +62,13 @@ class Publisher:
 
 
 def stored(appliance: ApplianceProcess) -> list[Entry]:
-    """What the table holds, as the publisher's books have it."""
+    """Return the rows of the table in the form of a publisher's ``sent``."""
     rows = appliance.query("SELECT device_id, (extract(epoch FROM ts) * 1000)::bigint, seq FROM telemetry")
     return [(device, ts, seq) for device, ts, seq in rows]
 
 
-def books(appliance: ApplianceProcess) -> dict[str, int]:
-    """The appliance's own books, summed."""
+def ledger_sums(appliance: ApplianceProcess) -> dict[str, int]:
+    """Return the sums of the appliance's ledger."""
     columns = "received", "stored", "refused", "duplicate"
     sums = ", ".join(f"coalesce(sum({column}), 0)::bigint" for column in columns)
     return dict(zip(columns, appliance.query(f"SELECT {sums} FROM ingest_ledger")[0], strict=True))

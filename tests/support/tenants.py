@@ -1,4 +1,4 @@
-"""Tenants, subscriptions and devices for tests, and the books that must balance whatever was done to them."""
+"""Tenants, subscriptions and devices for tests, and the check that seats balance whatever was done to them."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager

@@ -1,6 +1,6 @@
 """Every bad input we know, at the appliance's two doors: refused for its reason, and the next good one is served.
 
-One appliance takes them all. While it does, its books are looked at from a second connection; in the end it lives, and
+One appliance takes them all. While it does, its accounting is read from a second connection; in the end it lives, and
 its log holds no traceback.
 """
 
@@ -64,14 +64,14 @@ def caller(serving: ApplianceProcess) -> Caller:
     return Caller(serving, serving.tenant(TENANT)["password"])
 
 
-def books(serving: ApplianceProcess) -> Snapshot:
+def accounting(serving: ApplianceProcess) -> Snapshot:
     return look(serving.conninfo())
 
 
 async def received(serving: ApplianceProcess, count: int) -> None:
-    """Return once so many messages are in the books."""
+    """Return once so many messages are in the accounting."""
     deadline = trio.current_time() + PATIENCE_SECONDS
-    while (await trio.to_thread.run_sync(books, serving)).received < count:
+    while (await trio.to_thread.run_sync(accounting, serving)).received < count:
         assert trio.current_time() < deadline, f"not all messages were received\n{serving.tail()}"
         await trio.sleep(0.02)
 
@@ -124,7 +124,7 @@ def early(case: Case) -> bool:
 
 
 async def test_every_bad_payload_over_mqtt(serving: ApplianceProcess) -> None:
-    before = books(serving).received
+    before = accounting(serving).received
     json_before, encoding_before = counted(serving, "invalid_json"), counted(serving, "invalid_encoding")
     async with watching_accounting(serving.conninfo, enough=10), client(serving, "bad-payloads") as connection:
         for number, case in enumerate(CASES):
@@ -139,7 +139,7 @@ async def test_every_bad_payload_over_mqtt(serving: ApplianceProcess) -> None:
 
 
 async def test_every_bad_payload_over_http(serving: ApplianceProcess) -> None:
-    before = books(serving).received
+    before = accounting(serving).received
     http = caller(serving)
     async with watching_accounting(serving.conninfo, enough=10):
         for number, case in enumerate(CASES):
@@ -151,7 +151,7 @@ async def test_every_bad_payload_over_http(serving: ApplianceProcess) -> None:
             good = await http.post(f"/ingest/{topic('good-http')}", GOOD)
             assert (good.status, good.json()) == (202, {"accepted": 1}), case.name
     # The answers came after the commits.
-    assert books(serving).received == before + 2 * len(CASES)
+    assert accounting(serving).received == before + 2 * len(CASES)
     check_outcomes(serving, "over-http-")
     assert serving.query("SELECT count(*) FROM telemetry WHERE device_id = 'good-http'") == [(len(CASES),)]
 
@@ -171,7 +171,7 @@ async def test_every_bad_payload_as_an_element_of_a_batch(serving: ApplianceProc
     assert sorted(row[0] for row in rows) == list(range(len(fit)))
     nothing = await caller(serving).post(f"/ingest/{topic('lines')}", b"\n \n", ndjson)
     assert (nothing.status, nothing.json()["code"]) == (400, "INVALID_PAYLOAD")
-    books(serving)
+    accounting(serving)
 
 
 STRANGE_IDS = [
@@ -195,10 +195,10 @@ INSIDE = [
 
 async def test_every_bad_topic(serving: ApplianceProcess) -> None:
     async with watching_accounting(serving.conninfo), client(serving, "bad-topics") as connection:
-        first = books(serving)
+        first = accounting(serving)
         await connection.publish(topic("good-topic"), GOOD)
         await received(serving, first.received + 1)
-        before, devices = books(serving), known(serving)
+        before, devices = accounting(serving), known(serving)
         for wrong in OUTSIDE:
             with pytest.raises(NegativeAckError) as refused:
                 await connection.publish(wrong, GOOD)
@@ -207,7 +207,7 @@ async def test_every_bad_topic(serving: ApplianceProcess) -> None:
             await connection.publish(wrong, GOOD)
             await connection.publish(topic("good-topic"), GOOD)
         await received(serving, before.received + 2 * len(INSIDE))
-    after = books(serving)
+    after = accounting(serving)
     assert (after.refused - before.refused, after.stored - before.stored) == (len(INSIDE), len(INSIDE))
     assert known(serving) == devices
     kept = serving.query("SELECT topic, tenant_id, device_id FROM quarantine_events WHERE reason = 'BAD_TOPIC_FORMAT'")
@@ -217,11 +217,11 @@ async def test_every_bad_topic(serving: ApplianceProcess) -> None:
 
 
 async def test_strange_ids_over_http(serving: ApplianceProcess) -> None:
-    before, devices = books(serving), known(serving)
+    before, devices = accounting(serving), known(serving)
     for segment in STRANGE_IDS:
         answer = await caller(serving).post(f"/ingest/tenant/{TENANT}/device/{quote(segment, safe='')}/telemetry", GOOD)
         assert (answer.status, answer.json()["code"]) == (400, "BAD_TOPIC_FORMAT"), (segment, answer)
-    after = books(serving)
+    after = accounting(serving)
     assert after.stored == before.stored
     assert known(serving) == devices
 
@@ -229,7 +229,7 @@ async def test_strange_ids_over_http(serving: ApplianceProcess) -> None:
 async def test_what_http_refuses_as_a_whole(serving: ApplianceProcess) -> None:
     """H11, H12, H13, P15, H21 where they touch ingest: nothing is received, and nothing answers 5xx."""
     path = f"/ingest/{topic('whole')}"
-    before = books(serving)
+    before = accounting(serving)
     http = caller(serving)
     for method in ("TRACE", "CONNECT", "PUT", "DELETE", "GET", "PATCH"):
         answer = await http.post(path, GOOD, method=method)
@@ -250,10 +250,10 @@ async def test_what_http_refuses_as_a_whole(serving: ApplianceProcess) -> None:
     ):
         assert (await http.post(url, GOOD)).status in {400, 404}, url
     assert (await http.post(f"{path}?{'a=&' * 1000}", GOOD)).status == 400
-    assert books(serving) == before
+    assert accounting(serving) == before
     # A body of 1 MiB is taken, and is too large for a message.
     assert (await http.post(path, GOOD.ljust(1024 * 1024))).status == 413
-    assert books(serving).refused == before.refused + 1
+    assert accounting(serving).refused == before.refused + 1
 
 
 async def test_who_may_not_speak_for_a_device_is_told_one_thing(serving: ApplianceProcess) -> None:
@@ -264,7 +264,7 @@ async def test_who_may_not_speak_for_a_device_is_told_one_thing(serving: Applian
     async with await connect(serving.conninfo()) as connection:
         await changes.delete(connection, TENANT, "h14-gone", by, keep_history=True)
     claim = serving.tenant(TENANT)["password"]
-    before = books(serving)
+    before = accounting(serving)
     wrong: list[tuple[str, str | None]] = [
         (topic("h14"), None),
         (topic("h14"), "Bearer wrong"),
@@ -286,7 +286,7 @@ async def test_who_may_not_speak_for_a_device_is_told_one_thing(serving: Applian
     [(status, _, _)] = answers
     assert status == 401
     assert (await http.post(f"/ingest/{topic('h14')}", GOOD)).status == 202
-    assert books(serving).received == before.received + 1
+    assert accounting(serving).received == before.received + 1
     assert serving.query("SELECT 1 FROM device_registry WHERE device_id IN ('h14-other', 'h14-never-seen')") == []
 
 
@@ -319,7 +319,7 @@ async def test_limits_are_told_with_their_status(serving: ApplianceProcess) -> N
     serving.query("UPDATE tenants SET tenant_rate = 1e-3 WHERE tenant_id = 'small' RETURNING 1")
     answer = await post_until(429)
     assert 1 <= int(answer.headers["retry-after"]) <= 1000
-    books(serving)
+    accounting(serving)
 
 
 async def test_a_client_that_hangs_up_is_stored_once_or_not_at_all(serving: ApplianceProcess) -> None:
@@ -333,7 +333,7 @@ async def test_a_client_that_hangs_up_is_stored_once_or_not_at_all(serving: Appl
         assert (answer.status, sum(answer.json().values())) == (202, 1)
     rows = serving.query("SELECT seq FROM telemetry WHERE device_id = 'hasty' ORDER BY seq")
     assert rows == [(number,) for number in range(20)]
-    books(serving)
+    accounting(serving)
 
 
 def credential(serving: ApplianceProcess, device: str) -> dict[str, Any]:
@@ -352,7 +352,7 @@ def as_device(serving: ApplianceProcess, issued: dict[str, Any]) -> Client:
 async def test_a_device_speaks_and_hears_only_for_itself(serving: ApplianceProcess) -> None:
     """M07, M08, M09, M21: PUBACK 0x87, and nothing stored; of what others send, nothing is delivered."""
     one, two = credential(serving, "one"), credential(serving, "two")
-    before = books(serving)
+    before = accounting(serving)
     foreign = [
         topic("two"), topic("two", "heartbeat"), topic("never-seen"), "tenant/other/device/one/telemetry", "$SYS/x",
         "$CONTROL/dynamic-security/v1", topic("one", "down/x"), f"{topic('one')}/x",
@@ -374,6 +374,6 @@ async def test_a_device_speaks_and_hears_only_for_itself(serving: ApplianceProce
         await first.subscribe(topic("one", "down/#"))
         assert first.statistics().received == 0
         await received(serving, before.received + 2)
-    after = books(serving)
+    after = accounting(serving)
     assert (after.received, after.stored) == (before.received + 2, before.stored + 2)
     assert serving.query("SELECT 1 FROM device_registry WHERE device_id = 'never-seen'") == []

@@ -104,8 +104,8 @@ async def test_malformed_packets_cost_their_connection_and_nothing_else(serving:
         await stored(serving, "sound", len(wrong))
     # M14: one of them is a good reading, where the broker does not mind what else is in it.
     minded = serving.query("SELECT count(*) FROM telemetry WHERE device_id = 'packets'")[0][0]
-    books = look(serving.conninfo())
-    assert (books.received, books.refused) == (len(wrong) + minded, 0)
+    accounting = look(serving.conninfo())
+    assert (accounting.received, accounting.refused) == (len(wrong) + minded, 0)
 
 
 async def test_a_crowd_that_says_nothing_keeps_nobody_out(serving: ApplianceProcess) -> None:

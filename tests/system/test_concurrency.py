@@ -74,7 +74,7 @@ def message(number: int, base: int) -> bytes:
 
 
 async def received(peers: Peers, count: int) -> None:
-    """Return once so many messages are in the books."""
+    """Return once so many messages are accounted for."""
     deadline = trio.current_time() + PATIENCE_SECONDS
     while (await trio.to_thread.run_sync(look, peers.conninfo)).received < count:
         assert trio.current_time() < deadline, "not all messages were received"

@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 30.0
 
 
 def counted(appliance: ApplianceProcess, cause: str) -> float:
-    """The metric of refusals at the door."""
+    """Return the metric of refusals by the broker."""
     pattern = rf'^appliance_door_refusals_total{{cause="{cause}"}} (\S+)$'
     found = re.search(pattern, appliance.get("/metrics").decode(), re.MULTILINE)
     return float(found[1]) if found else 0.0

@@ -13,7 +13,7 @@ from appliance.db.roles import OWNER
 from appliance.mqtt.client import Client
 from tests.support import soak
 from tests.support.appliance_process import ApplianceProcess
-from tests.support.publisher import TENANT, Publisher, books, client, settled, stored
+from tests.support.publisher import TENANT, Publisher, client, ledger_sums, settled, stored
 from tests.support.rollups import UNCOVERED
 
 MESSAGES = soak.times(8000)
@@ -30,24 +30,24 @@ def publisher() -> Publisher:
 
 async def stream(sender: Publisher, through: Client, enough: trio.Event, at_least: int = 0) -> None:
     """Send without an end until it is enough."""
-    while not (enough.is_set() and len(sender.books) >= at_least):
+    while not (enough.is_set() and len(sender.sent) >= at_least):
         await sender.send(through, 100)
         await trio.sleep(0.02)
 
 
-def check_seats(appliance: ApplianceProcess) -> None:
-    """One snapshot, from a connection of its own: the books balance and agree with the table."""
+def check_accounting(appliance: ApplianceProcess) -> None:
+    """One snapshot, from a connection of its own: the sums balance and agree with the table."""
     row = appliance.query(
         "SELECT (SELECT count(*) FROM telemetry), sum(stored), sum(received), sum(stored + refused + duplicate)"
         " FROM ingest_ledger"
     )[0]
-    rows, in_books, received, explained = (int(value or 0) for value in row)
-    assert rows == in_books
+    rows, in_ledger, received, explained = (int(value or 0) for value in row)
+    assert rows == in_ledger
     assert received == explained
 
 
-async def rolled_up_or_marked(appliance: ApplianceProcess) -> None:
-    """Marks are a second behind their readings at most; none is missing for good."""
+async def rolled_up_or_queued(appliance: ApplianceProcess) -> None:
+    """The roll-up queue is a second behind the readings at most; no hour is missing for good."""
     with trio.fail_after(60):
         while appliance.query(UNCOVERED):
             await trio.sleep(0.1)
@@ -66,7 +66,7 @@ async def flowing(appliance: ApplianceProcess) -> None:
             await trio.sleep(0.01)
 
 
-async def kill_with_a_batch_in_hand(appliance: ApplianceProcess) -> None:
+async def kill_with_a_batch_in_flight(appliance: ApplianceProcess) -> None:
     """Keep a batch from the table, and kill: its messages were neither committed nor acknowledged."""
     with closing(psycopg.connect(appliance.conninfo(OWNER))) as connection:
         connection.execute("LOCK TABLE telemetry IN SHARE MODE")
@@ -77,7 +77,7 @@ async def kill_with_a_batch_in_hand(appliance: ApplianceProcess) -> None:
 
 
 async def test_killed_at_random_moments_under_load_nothing_is_lost_or_doubled(appliance: ApplianceProcess) -> None:
-    """Every other kill is at a moment of which it is certain that messages are in hand: those must come again."""
+    """Every other kill is at a moment when messages are certain to be in flight: those must come again."""
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     appliance.start()
@@ -92,20 +92,20 @@ async def test_killed_at_random_moments_under_load_nothing_is_lost_or_doubled(ap
             await trio.sleep(chance.random() * 0.3)
             in_flight = number % 2 == 1
             if in_flight:
-                await kill_with_a_batch_in_hand(appliance)
+                await kill_with_a_batch_in_flight(appliance)
             else:
                 appliance.kill()
             await trio.to_thread.run_sync(appliance.start)
-            check_seats(appliance)
+            check_accounting(appliance)
         enough.set()
-    await settled(appliance, len(sender.books))
-    check_seats(appliance)
+    await settled(appliance, len(sender.sent))
+    check_accounting(appliance)
     found = stored(appliance)
     assert len(found) == len(set(found)) >= MESSAGES, f"seed {seed}"
-    assert set(found) == sender.books, f"seed {seed}"
+    assert set(found) == sender.sent, f"seed {seed}"
     assert in_flight, "the last kill must be one with a batch in flight"
     assert redelivered(appliance) > 0
-    await rolled_up_or_marked(appliance)
+    await rolled_up_or_queued(appliance)
 
 
 @pytest.mark.parametrize("failpoint", ["before_commit", "after_commit", "after_first_puback"])
@@ -125,12 +125,12 @@ async def test_killed_at_a_failpoint_nothing_is_lost_or_doubled(appliance: Appli
             assert code == -9, appliance.tail()
         appliance.start()
         enough.set()
-    await settled(appliance, len(sender.books))
-    check_seats(appliance)
+    await settled(appliance, len(sender.sent))
+    check_accounting(appliance)
     found = stored(appliance)
     assert len(found) == len(set(found))
-    assert set(found) == sender.books
+    assert set(found) == sender.sent
     if failpoint == "before_commit":
         assert redelivered(appliance) > 0, "no message was redelivered: the test proved nothing"
     else:
-        assert books(appliance)["duplicate"] > 0, "no commit went without its PUBACK: the test proved nothing"
+        assert ledger_sums(appliance)["duplicate"] > 0, "no commit went without its PUBACK: the test proved nothing"

@@ -8,7 +8,7 @@ import trio
 
 from tests.support import soak
 from tests.support.appliance_process import CSRF, EMAIL, PASSWORD, ApplianceProcess
-from tests.support.publisher import Publisher, books, client, settled
+from tests.support.publisher import Publisher, client, ledger_sums, settled
 from tests.support.web.accounts import http_client
 
 PEOPLE = 100
@@ -69,4 +69,4 @@ async def test_sign_ins_take_neither_memory_nor_messages(appliance: AppliancePro
     assert wrong.count(401) <= 10, "ten are free"
     assert len(wrong) == GUESSERS * TRIES
     assert most_memory(appliance) - before < ROOM
-    assert books(appliance) == {"received": total, "stored": total, "refused": 0, "duplicate": 0}
+    assert ledger_sums(appliance) == {"received": total, "stored": total, "refused": 0, "duplicate": 0}

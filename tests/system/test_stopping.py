@@ -13,7 +13,7 @@ from trio_websocket import wrap_client_stream
 from appliance.runtime.signals import ONE_WISH_SECONDS
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.processes import child
-from tests.support.publisher import TENANT, Publisher, books, client, settled, stored
+from tests.support.publisher import TENANT, Publisher, client, ledger_sums, settled, stored
 from tests.support.web.accounts import signed_in
 
 MESSAGES = 4000
@@ -26,11 +26,11 @@ def publisher() -> Publisher:
 
 
 def agrees(appliance: ApplianceProcess, sender: Publisher) -> None:
-    """The table holds each message of the publisher once, and the books say so."""
+    """The table holds each message of the publisher once, and so does the ledger."""
     found = stored(appliance)
     assert len(found) == len(set(found))
-    assert set(found) == sender.books
-    sums = books(appliance)
+    assert set(found) == sender.sent
+    sums = ledger_sums(appliance)
     assert sums["stored"] == len(found)
     assert sums["received"] == sums["stored"] + sums["refused"] + sums["duplicate"]
 
@@ -78,7 +78,7 @@ async def test_a_second_signal_ends_it_at_once_and_the_children_follow(appliance
     assert len(children) >= 2
     os.kill(child(appliance, "postgres"), signal.SIGSTOP)  # so that an orderly stop would take long
     appliance.process.terminate()
-    appliance.process.terminate()  # the same wish, told twice
+    appliance.process.terminate()  # the same signal twice counts once
     with trio.fail_after(60):
         while '"stopping"' not in appliance.log.read_text():
             await trio.sleep(0.02)

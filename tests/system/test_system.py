@@ -1,4 +1,4 @@
-"""What a whole appliance tells of itself: its real tasks, restarts of its children, its books; and no secret."""
+"""What a whole appliance reports of itself: its real tasks, restarts of its children, its accounting; and no secret."""
 
 import json
 import os
@@ -78,19 +78,19 @@ def test_the_books_rates_and_latencies_are_those_of_what_was_sent(appliance: App
     with operator(appliance) as asking:
 
         def system() -> dict[str, Any]:
-            told: dict[str, Any] = asking.get("/operator/system").json()
-            return told
+            reported: dict[str, Any] = asking.get("/operator/system").json()
+            return reported
 
-        told = until(system, lambda now: now["today"]["books"]["received"] == 3)
-        books = told["today"]["books"]
-        assert (books["stored"], books["refused"], told["today"]["balanced"]) == (2, 1, True)
-        assert told["receive_to_commit"]["count"] >= 1
-        assert 0 < told["receive_to_commit"]["median"] <= told["receive_to_commit"]["p99"] < 10
-        assert told["versions"]["schema"] == told["versions"]["schema_needed"]
-        assert told["broker_terms"]["inflight_messages"] == 4096
-        kept = {bound["name"]: bound["now"] for bound in told["bounds"]}
+        reported = until(system, lambda now: now["today"]["books"]["received"] == 3)
+        accounting = reported["today"]["books"]
+        assert (accounting["stored"], accounting["refused"], reported["today"]["balanced"]) == (2, 1, True)
+        assert reported["receive_to_commit"]["count"] >= 1
+        assert 0 < reported["receive_to_commit"]["median"] <= reported["receive_to_commit"]["p99"] < 10
+        assert reported["versions"]["schema"] == reported["versions"]["schema_needed"]
+        assert reported["broker_terms"]["inflight_messages"] == 4096
+        kept = {bound["name"]: bound["now"] for bound in reported["bounds"]}
         assert (kept["Rate buckets"], kept["Registry cache"], kept["Topics remembered"]) == (1, 1, 1)
-        assert all(bound["now"] <= bound["most"] for bound in told["bounds"])
+        assert all(bound["now"] <= bound["most"] for bound in reported["bounds"])
         disk = until(system, lambda now: now["disk"] is not None)["disk"]
         assert disk["postgres"] > 10_000_000
         until(system, lambda now: now["queue"]["now"] == 0)
@@ -106,8 +106,8 @@ def test_the_diagnostics_hold_no_secret(appliance: ApplianceProcess) -> None:
         answered = asking.get("/operator/system/diagnostics")
         session = asking.headers["Cookie"].partition("=")[2]
     assert answered.status_code == 200
-    told = answered.json()
-    assert told["settings"]["broker.port"] == appliance.mqtt_port
-    assert told["system"]["instance"] == instance["instance_id"]
+    reported = answered.json()
+    assert reported["settings"]["broker.port"] == appliance.mqtt_port
+    assert reported["system"]["instance"] == instance["instance_id"]
     for secret in (claim["password"], device["password"], device["token"], instance["mqtt_client_id"], session, *keys):
         assert secret not in answered.text

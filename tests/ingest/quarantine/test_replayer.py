@@ -31,8 +31,8 @@ from tests.support.pipeline import (
     IngestStack,
     Message,
     arrange,
-    books,
     furnish,
+    ledger_sums,
     look,
     open_ingest,
     telemetry,
@@ -73,7 +73,7 @@ async def test_what_a_full_subscription_held_is_stored_in_full_after_the_limit_i
     assert look(database, "SELECT status, decided_by, count(*) FROM quarantine_events GROUP BY 1, 2") == [
         ("REPLAYED", ALICE.name, 120)
     ]
-    assert books(database) | {"qos0": 0} == {
+    assert ledger_sums(database) | {"qos0": 0} == {
         "received": 121, "stored": 1, "refused": 120, "duplicate": 0, "qos0": 0, "replayed": 120, "evicted": 0,
     }  # fmt: skip
 
@@ -92,7 +92,7 @@ async def test_two_replays_of_the_same_messages_store_nothing_twice(database: Da
     assert first.total == second.total == 6
     assert (again.status, again.replayed, again.examined) == (ReplayStatus.DONE, 0, 0)
     assert look(database, "SELECT count(*) FROM telemetry") == [(7,)]
-    assert books(database)["replayed"] == 6
+    assert ledger_sums(database)["replayed"] == 6
 
 
 @in_small_slices
@@ -110,7 +110,7 @@ async def test_several_appliances_at_one_job_store_each_message_once(
         done = await finish(stack, job)
     assert (done.replayed, done.duplicate, done.gone, done.refused) == (200, 0, 0, {})
     assert look(database, "SELECT count(*) FROM telemetry") == [(201,)]
-    assert books(database)["replayed"] == 200
+    assert ledger_sums(database)["replayed"] == 200
 
 
 @in_small_slices
@@ -181,7 +181,7 @@ async def test_a_commit_without_an_answer_neither_loses_nor_doubles(database: Da
         done = await finish(stack, job)
     assert (done.replayed, done.examined) == (30, 30)
     assert look(database, "SELECT count(*) FROM telemetry") == [(1 + 25 + 30,)]
-    books(database)
+    ledger_sums(database)
 
 
 async def test_the_original_receive_time_is_kept_and_is_the_time_of_a_message_without_one(database: Database) -> None:
@@ -236,7 +236,7 @@ async def test_refused_again_it_stays_held_with_the_new_reason_and_detail(databa
     assert done.refused == {Reason.UNREGISTERED_DEVICE: 2}
     rows = look(database, "SELECT reason, detail, status, decided_at FROM quarantine_events")
     assert rows == [("UNREGISTERED_DEVICE", "the tenant registers its devices by hand", "HELD", None)] * 2
-    assert books(database)["refused"] == 2, "nothing new was received"
+    assert ledger_sums(database)["refused"] == 2, "nothing new was received"
 
 
 async def test_what_is_there_already_is_marked_and_not_counted(database: Database) -> None:
@@ -247,7 +247,7 @@ async def test_what_is_there_already_is_marked_and_not_counted(database: Databas
         done = await replayed(stack)
     assert (done.replayed, done.duplicate) == (1, 1)
     assert look(database, "SELECT status FROM quarantine_events") == [("REPLAYED",), ("REPLAYED",)]
-    assert books(database)["replayed"] == 1
+    assert ledger_sums(database)["replayed"] == 1
 
 
 async def test_a_row_that_postgres_refuses_costs_one_message(database: Database) -> None:
@@ -368,7 +368,7 @@ async def test_what_is_decided_between_the_verdict_and_the_commit_is_not_stored(
         ("d004",),
         ("seated",),
     ]
-    assert books(database)["replayed"] == 3
+    assert ledger_sums(database)["replayed"] == 3
 
 
 async def test_a_job_cancelled_between_the_verdict_and_the_commit_stores_nothing(database: Database) -> None:

@@ -95,7 +95,7 @@ def http_client(**options: Any) -> httpx.AsyncClient:
 
 
 def client(url: str, person: Person | None, **options: Any) -> httpx.AsyncClient:
-    """A client of the dashboard at ``url``: signed in, with the CSRF header on everything; None is a stranger."""
+    """Return a client of the dashboard at ``url``: signed in, with the CSRF header on everything, or as nobody."""
     headers = {} if person is None else person.headers()
     return http_client(base_url=url, headers=headers | options.pop("headers", {}), timeout=60, **options)
 
