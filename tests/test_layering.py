@@ -167,13 +167,13 @@ def test_no_import_cycles() -> None:
     edges = {name: _imports(name) for name in MODULES}
     state: dict[str, int] = {}
 
-    def visit(name: str, trail: tuple[str, ...]) -> None:
-        assert state.get(name) != 1, f"import cycle: {' -> '.join((*trail, name))}"
+    def visit(name: str, chain: tuple[str, ...]) -> None:
+        assert state.get(name) != 1, f"import cycle: {' -> '.join((*chain, name))}"
         if state.get(name) == 2:
             return
         state[name] = 1
         for target in sorted(edges.get(name, ())):
-            visit(target, (*trail, name))
+            visit(target, (*chain, name))
         state[name] = 2
 
     for name in edges:

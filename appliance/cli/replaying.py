@@ -1,4 +1,4 @@
-"""``appliance quarantine replay``: the forecast, the question, the job, and its progress until it ends."""
+"""``appliance quarantine replay``: shows the preview, asks, starts the replay, and follows it until it ends."""
 
 import sys
 from contextlib import AbstractAsyncContextManager
@@ -25,52 +25,52 @@ from appliance.ingest.quarantine.store import Selection
 CLEAR_LINE = "\r\x1b[K"
 LOOK_SECONDS = 0.25
 TAKEN_UP_SECONDS = 3.0
-"""By then a running appliance has begun."""
+"""Seconds within which a running appliance starts a replay."""
 
 
 def replay(invocation: Invocation, selection: Selection, *, dry_run: bool, yes: bool, wait: bool, as_json: bool) -> int:
-    """The command; its exit code: 1 when the replay failed."""
+    """Run the command; return its exit code, 1 when the replay failed."""
     config = invocation.config
 
     async def work(administration: Administration) -> tuple[ReplayPreview, Replay | None]:
-        forecast = await _forecast(config, administration, selection)
+        preview = await _preview(config, administration, selection)
         if not as_json:
-            click.echo(forecast_in_words(forecast))
-        if dry_run or not forecast.selected:
-            return forecast, None
+            click.echo(preview_text(preview))
+        if dry_run or not preview.selected:
+            return preview, None
         if not (yes or as_json):
             click.confirm("Replay them?", abort=True)
         job = await replays.request_replay(administration.connection, selection, administration.context)
-        return forecast, await _follow(administration, job) if wait else job
+        return preview, await _follow(administration, job) if wait else job
 
-    forecast, job = administer(invocation, work)
+    preview, job = administer(invocation, work)
     if as_json:
-        show_one({"forecast": _json(forecast), "replay": None if job is None else plain(job)}, as_json=True)
+        show_one({"forecast": _json(preview), "replay": None if job is None else plain(job)}, as_json=True)
     elif job is not None:
-        click.echo(replay_in_words(job))
+        click.echo(replay_text(job))
     return int(job is not None and job.status is ReplayStatus.FAILED)
 
 
-async def _forecast(config: Config, administration: Administration, selection: Selection) -> ReplayPreview:
-    """With progress on a terminal: it may look at hundreds of thousands."""
+async def _preview(config: Config, administration: Administration, selection: Selection) -> ReplayPreview:
+    """Preview the replay, with progress on a terminal: it may examine hundreds of thousands of messages."""
     async with _pool(administration) as pool:
         clock, grace = SystemClock(), administration.grace
         provisioner = Provisioner(pool, grace=grace, max_wait=config.provisioning.max_wait, clock=clock)
         registry = Registry(pool, StateBook(0), provisioner, clock, capacity=0, refusal_ttl=0, grace=grace)
         replay_previewer = ReplayPreviewer(pool, registry, clock, config.ingest, config.retention, grace=grace)
-        forecast = await replay_previewer.preview(
+        preview = await replay_previewer.preview(
             selection, progress=lambda examined, total: _show(f"looked at {examined} of {total}")
         )
         _show("")
-        return forecast
+        return preview
 
 
 def _pool(administration: Administration) -> AbstractAsyncContextManager[Pool]:
-    return open_pool(administration.endpoint.conninfo(INGEST), name="forecast", max_size=1)
+    return open_pool(administration.endpoint.conninfo(INGEST), name="replay preview", max_size=1)
 
 
 async def _follow(administration: Administration, job: Replay) -> Replay:
-    """Until it ends; or until it is clear that no appliance is there to do it."""
+    """Follow the replay until it ends, or until it is clear that no appliance runs it."""
     deadline = trio.current_time() + TAKEN_UP_SECONDS
     while not job.status.ended:
         _show(f"{job.examined} of {job.total}: {job.replayed} stored, {sum(job.refused.values())} stay held")
@@ -82,21 +82,21 @@ async def _follow(administration: Administration, job: Replay) -> Replay:
     return job
 
 
-def forecast_in_words(forecast: ReplayPreview) -> str:
-    """What would become of them, a line for each reason."""
-    if not forecast.selected:
+def preview_text(preview: ReplayPreview) -> str:
+    """Return the preview as text, a line for each reason."""
+    if not preview.selected:
         return "Nothing that is held matches."
-    lines = [f"{forecast.passing} of {forecast.examined} would pass."]
-    if not forecast.complete:
-        lines = [f"Of {forecast.selected} messages, the oldest {forecast.examined} were looked at.", *lines]
-    if forecast.new_devices:
-        lines.append(f"{forecast.new_devices} new devices would be registered.")
-    lines += [f"{count} would stay held: {reason}." for reason, count in forecast.refused.items()]
+    lines = [f"{preview.passing} of {preview.examined} would pass."]
+    if not preview.complete:
+        lines = [f"Of {preview.selected} messages, the oldest {preview.examined} were looked at.", *lines]
+    if preview.new_devices:
+        lines.append(f"{preview.new_devices} new devices would be registered.")
+    lines += [f"{count} would stay held: {reason}." for reason, count in preview.refused.items()]
     return "\n".join(lines)
 
 
-def replay_in_words(job: Replay) -> str:
-    """What has become of them."""
+def replay_text(job: Replay) -> str:
+    """Return the state of a replay as text."""
     number = f"Replay {job.replay_id}"
     match job.status:
         case ReplayStatus.WAITING:
@@ -114,8 +114,8 @@ def replay_in_words(job: Replay) -> str:
     return "\n".join(lines)
 
 
-def _json(forecast: ReplayPreview) -> dict[str, Any]:
-    return {**plain(forecast), "complete": forecast.complete}
+def _json(preview: ReplayPreview) -> dict[str, Any]:
+    return {**plain(preview), "complete": preview.complete}
 
 
 def _show(line: str) -> None:

@@ -104,7 +104,7 @@ async def test_a_thousand_wrong_tries_are_throttled_and_the_right_one_passes_fro
         assert (await at.actions()).count("user.sign_in_throttled") == 1
 
 
-async def test_a_known_browser_passes_while_the_account_is_shut_for_strangers(database: Database) -> None:
+async def test_a_known_browser_passes_while_the_account_is_locked_for_unknown_browsers(database: Database) -> None:
     async with open_people(database) as at:
         await at.add_user("ingrid@acme.example")
         browser = (await at.sign_in("ingrid@acme.example")).browser

@@ -53,7 +53,7 @@ def test_guessing_at_many_accounts_from_one_place_is_one_count() -> None:
     assert let == FREE
 
 
-def test_guessing_from_many_places_shuts_the_account_for_strangers_and_not_for_a_known_browser() -> None:
+def test_guessing_from_many_places_locks_the_account_for_unknown_browsers_and_not_for_a_known_browser() -> None:
     throttle = Throttle()
     let = sum(throttle.begin(AttemptSource(OWNER.account, f"198.51.100.{n}"), 0.0) is None for n in range(200))
     assert let <= FREE + SHARE

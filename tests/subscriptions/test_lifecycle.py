@@ -155,7 +155,7 @@ def test_an_addon_can_be_held_by_itself() -> None:
 
 
 @pytest.mark.parametrize("ask", [status_at, changes_at])
-def test_a_stranger_is_no_parent(ask: Callable[..., object]) -> None:
+def test_an_unrelated_subscription_is_no_parent(ask: Callable[..., object]) -> None:
     with pytest.raises(ValueError, match="is not the parent"):
         ask(ADDON, TERM_START, parent=TRIAL, grace=GRACE)
 

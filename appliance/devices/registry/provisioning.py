@@ -127,7 +127,7 @@ def refusal_by_tenant(tenant_id: str, tenant: ProvisioningTenant | None) -> Refu
 def seat_new_devices(
     requests: Iterable[ProvisioningRequest],
     tenants: Mapping[str, ProvisioningTenant],
-    allotments: Mapping[str, SeatAllocator],
+    allocators: Mapping[str, SeatAllocator],
 ) -> tuple[list[UnseatedDevice], dict[DeviceKey, ProvisioningResult]]:
     """Who of ``requests``, devices that are not there, is to be made, and the refusal of each that is not."""
     new_devices: list[UnseatedDevice] = []
@@ -137,7 +137,7 @@ def seat_new_devices(
         tenant = tenants[request.tenant_id]
         if tenant.strategy == "auto":
             try:
-                new_devices.append(UnseatedDevice(request, allotments[request.tenant_id].take()))
+                new_devices.append(UnseatedDevice(request, allocators[request.tenant_id].take()))
             except NoCapacity as error:
                 refused[request.key] = Refusal(Reason.NO_SUBSCRIPTION_CAPACITY, str(error))
         elif tenant.strategy == "off":
@@ -184,13 +184,13 @@ async def _admit(
     """Make the devices that are to be made, with their seats and audit rows."""
     seating = {request.tenant_id for request in requests if tenants[request.tenant_id].strategy == "auto"}
     owned = groupby(await rows.lock(connection, seating), key=lambda row: row.tenant_id) if seating else ()
-    allotments = {tenant_id: SeatAllocator([], now, grace=grace) for tenant_id in seating}
-    allotments |= {tenant_id: SeatAllocator(list(group), now, grace=grace) for tenant_id, group in owned}
+    allocators = {tenant_id: SeatAllocator([], now, grace=grace) for tenant_id in seating}
+    allocators |= {tenant_id: SeatAllocator(list(group), now, grace=grace) for tenant_id, group in owned}
     # A person registers a device without its advisory lock. Whoever did so while we waited for the subscriptions has
     # left it there, perhaps on the last seat; where no seat is asked for, the INSERT finds it in its way.
     verdicts = await _known(connection, requests) if seating else {}
     absent = [request for request in requests if request.key not in verdicts]
-    new_devices, refused = seat_new_devices(absent, tenants, allotments)
+    new_devices, refused = seat_new_devices(absent, tenants, allocators)
     made = await _insert(connection, new_devices)
     await record(connection, *map(_entry, made))
     verdicts |= refused | {(device.tenant_id, device.device_id): refusal_by_status(device) for device in made}

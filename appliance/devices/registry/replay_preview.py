@@ -30,7 +30,7 @@ class RegistryPreview:
         self._grace = grace
         self._known: dict[DeviceKey, AdmissionStatus] = {}
         self._tenants: dict[str, ProvisioningTenant] = {}
-        self._allotments: dict[str, SeatAllocator] = {}
+        self._allocators: dict[str, SeatAllocator] = {}
         self._nobody = DeviceState("", "")
         self.new_devices = 0
         """Devices that would be registered."""
@@ -40,13 +40,13 @@ class RegistryPreview:
         unknown = {key: site for key, site in wanted.items() if key not in self._known}
         if unknown:
             found = await self._registry.standings(unknown)
-            strangers = [
+            requests = [
                 ProvisioningRequest(*key, site)
                 for key, site in unknown.items()
                 if not found[key].registered and found[key].tenant.active
             ]
-            if strangers:
-                await self._seat(strangers, found)
+            if requests:
+                await self._seat(requests, found)
             self._known |= found
         for key, site in wanted.items():
             standing = self._known[key]
@@ -55,13 +55,13 @@ class RegistryPreview:
                 standing.site_id = site
         return {key: self._known[key] for key in wanted}
 
-    async def _seat(self, strangers: Iterable[ProvisioningRequest], found: dict[DeviceKey, AdmissionStatus]) -> None:
-        """In the order of the provisioner, with the same rules, on a copy of the seats."""
-        ordered = sorted(strangers, key=lambda request: request.key)
+    async def _seat(self, requests: Iterable[ProvisioningRequest], found: dict[DeviceKey, AdmissionStatus]) -> None:
+        """Seat devices in the order of the provisioner, by the same rules, on a copy of the seats."""
+        ordered = sorted(requests, key=lambda request: request.key)
         async with self._pool.connection() as connection:
             await self._learn(connection, {request.tenant_id for request in ordered} - self._tenants.keys())
         known = [request for request in ordered if request.tenant_id in self._tenants]  # the others were just removed
-        new_devices, refused = seat_new_devices(known, self._tenants, self._allotments)
+        new_devices, refused = seat_new_devices(known, self._tenants, self._allocators)
         for new_device in new_devices:
             key = new_device.request.key
             refusal = provisioning.REFUSED_STATUSES.get(new_device.status)
@@ -87,4 +87,4 @@ class RegistryPreview:
         now = datetime.fromtimestamp(self._clock.wall(), UTC)
         for tenant_id in missing:
             mine = [row for row in owned if row.tenant_id == tenant_id]
-            self._allotments[tenant_id] = SeatAllocator(mine, now, grace=self._grace)
+            self._allocators[tenant_id] = SeatAllocator(mine, now, grace=self._grace)
