@@ -40,7 +40,7 @@ READY_SECONDS = 90.0
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
+    """Return a TCP port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -56,7 +56,7 @@ LINE = re.compile(r'<pre class="code" tabindex="0">(.*?)</pre>', re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """What the set-up has shown: the page, and its two lines in words of a shell."""
+    """What the set-up has shown: the page, and its two shell commands as argument lists."""
 
     email: str
     page: str
@@ -66,7 +66,7 @@ class SetUp:
 
 
 class ApplianceProcess:
-    """Started, stopped and killed as often as a test likes; data and the broker's port stay the same."""
+    """An appliance to start, stop and kill as often as a test likes; its data and the broker's port stay the same."""
 
     def __init__(self, settings: dict[str, str] | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="appliance-test-", dir=ground()))
@@ -85,14 +85,14 @@ class ApplianceProcess:
             **(settings or {}),
         }
         self.from_scratch = False
-        """Whether the first start has to make the database, as with a customer; else it finds one with no rows."""
+        """Whether the first start has to make the database, as with a customer; else it finds an empty one."""
         self.process: subprocess.Popen[bytes] | None = None
         self.run: dict[str, Any] = {}
         self.tenants: dict[str, dict[str, str]] = {}
         """Claim users of the tenants that ``tenant`` has made."""
 
     def environment(self, **extra: str) -> dict[str, str]:
-        """The environment of the process: ours without settings of an appliance, then its own."""
+        """Return the environment of the process: ours without settings of an appliance, then its own."""
         ours = {key: value for key, value in os.environ.items() if not key.startswith(("APPLIANCE_", "EDGE_"))}
         return {**ours, **self.settings, **extra}
 
@@ -130,7 +130,7 @@ class ApplianceProcess:
             time.sleep(0.02)
 
     def run_file(self) -> dict[str, Any] | None:
-        """What the appliance says of itself, if it is ready."""
+        """Return what the appliance says of itself, or None while it is not ready."""
         try:
             found: dict[str, Any] = json.loads((self.data_dir / "run.json").read_text())
         except (FileNotFoundError, ValueError):
@@ -138,13 +138,13 @@ class ApplianceProcess:
         return found
 
     def kill(self) -> None:
-        """kill -9, and wait for the end of the process (not of its children)."""
+        """Kill the process (-9) and wait for its end, not for that of its children."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 60) -> int:
-        """Ask the process to stop; its exit code."""
+        """Ask the process to stop, and return its exit code."""
         assert self.process is not None
         self.process.send_signal(number)
         return self.process.wait(timeout)
@@ -160,23 +160,23 @@ class ApplianceProcess:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def tail(self) -> str:
-        """The end of its log."""
+        """Return the end of its log."""
         return self.log.read_text(errors="replace")[-6000:] if self.log.exists() else ""
 
     def conninfo(self, role: str = "appliance_ingest") -> str:
-        """libpq's connection string for its database."""
+        """Return libpq's connection string for its database."""
         external = self.settings.get("APPLIANCE_DATABASE_URL")
         if external is not None:
             return Endpoint.external(external).conninfo(role)
         return f"host={self.run['socket_dir']}/postgres dbname=appliance user={role}"
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """The rows of one statement, over a connection of its own."""
+        """Return the rows of one statement, over a connection of its own."""
         with psycopg.connect(self.conninfo()) as connection:
             return connection.execute(statement.encode(), parameters).fetchall()
 
     def get(self, path: str) -> bytes:
-        """The body of a GET on the dashboard, whatever its status."""
+        """Return the body of a GET on the dashboard, whatever its status."""
         try:
             with urllib.request.urlopen(f"{self.run['web_url']}{path}", timeout=20) as response:
                 body: bytes = response.read()
@@ -186,7 +186,7 @@ class ApplianceProcess:
                 return error.read()
 
     def command(self, *arguments: str) -> Any:
-        """What ``appliance ARGUMENTS --json`` prints; fails with its error if it fails."""
+        """Return what ``appliance ARGUMENTS --json`` prints; fails with its error."""
         done = subprocess.run(
             [sys.executable, "-m", "appliance", *arguments, "--json"],
             cwd=ROOT,
@@ -200,7 +200,7 @@ class ApplianceProcess:
         return json.loads(done.stdout)
 
     def tenant(self, tenant_id: str = "fleet", seats: int = 1000) -> dict[str, str]:
-        """User and password of a tenant's claim user, which may speak for as many new devices as it has seats.
+        """Return user and password of a tenant's claim user, which may speak for as many new devices as it has seats.
 
         The tenant is made the first time; ``tenant_id`` is the user name too.
         """
@@ -220,7 +220,7 @@ class ApplianceProcess:
             return made
 
     def set_up_link(self) -> str:
-        """The set-up link that the console has shown last."""
+        """Return the set-up link that the console has shown last."""
         found: list[str] = SET_UP_LINK.findall(self.log.read_text())
         return found[-1]
 
@@ -242,7 +242,7 @@ class ApplianceProcess:
             return SetUp(EMAIL, page.text, lines[0], lines[1], dict(browser.cookies))
 
     def children(self) -> list[int]:
-        """Pids of processes that work on our data folder, the appliance itself left out."""
+        """Return the pids of processes that work on our data folder, without the appliance itself."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdecimal() and (self.process is None or int(entry.name) != self.process.pid):
@@ -257,7 +257,7 @@ class ApplianceProcess:
 
 @functools.cache
 def empty_cluster() -> Path:
-    """A Postgres cluster with our schema and no rows: to be copied, which is ten times as fast as making it."""
+    """Return a Postgres cluster with our schema and no rows: copying it is ten times as fast as making one."""
     maker = ApplianceProcess()
     maker.command("tenant", "list")
     return maker.data_dir / "postgres"
@@ -265,7 +265,7 @@ def empty_cluster() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _remove_empty_cluster() -> Iterator[None]:
-    """If one was made, it goes with the session."""
+    """Remove the empty cluster with the session, if one was made."""
     yield
     if empty_cluster.cache_info().currsize:
         shutil.rmtree(empty_cluster().parents[1])

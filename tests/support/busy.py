@@ -14,5 +14,5 @@ def within(seconds: float) -> float:
 
 
 def _running() -> int:
-    """How many want a core at this moment: the average of a minute is late."""
+    """Return how many processes want a core at this moment: the average of a minute is late."""
     return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])

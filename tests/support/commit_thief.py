@@ -29,7 +29,7 @@ class CommitThief:
         self.stolen = 0
 
     def conninfo(self, database: Database, role: str) -> str:
-        """A connection string that leads here."""
+        """Return a connection string that leads here."""
         return f"host={self.directory} port={PORT} dbname={database.name} user={role}"
 
     async def serve(self, listener: trio.SocketListener, target: Path) -> None:
@@ -54,7 +54,7 @@ class CommitThief:
             nursery.cancel_scope.cancel()
 
     async def _forward(self, client: trio.SocketStream, server: trio.SocketStream) -> None:
-        """From client to server, until either is gone or something was stolen."""
+        """Forward from client to server until either is gone or something was stolen."""
         async for data in client:
             if self.plan is None or b"COMMIT" not in data:
                 await server.send_all(data)
@@ -70,7 +70,7 @@ class CommitThief:
 
 @asynccontextmanager
 async def commit_thief(database: Database) -> AsyncGenerator[CommitThief, None]:
-    """A running thief on a socket of its own."""
+    """Run a thief on a socket of its own."""
     with tempfile.TemporaryDirectory(prefix="thief-", dir="/tmp") as name:
         listening = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
         await listening.bind(f"{name}/.s.PGSQL.{PORT}")

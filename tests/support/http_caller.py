@@ -22,19 +22,19 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON."""
+        """Return the body as JSON."""
         return json.loads(self.body)
 
 
 class Start:
-    """Opens for all at once, when ``expected`` stand before it."""
+    """A start line that opens for all at once, when ``expected`` tasks wait at it."""
 
     def __init__(self, expected: int) -> None:
         self._missing = expected
         self._open = trio.Event()
 
     async def wait(self) -> None:
-        """Return when everybody is here."""
+        """Return when all the others wait too."""
         self._missing -= 1
         if not self._missing:
             self._open.set()
@@ -42,7 +42,7 @@ class Start:
 
 
 class Caller:
-    """Makes requests with a bearer token, each on a connection of its own."""
+    """A client with a bearer token; each request has a connection of its own."""
 
     def __init__(self, appliance: ApplianceProcess, secret: str) -> None:
         self._port = int(appliance.run["web_url"].rpartition(":")[2])
@@ -83,7 +83,7 @@ class Caller:
     def request(
         self, target: str, body: bytes, headers: Mapping[str, str | None] | None = None, *, method: str = "POST"
     ) -> bytes:
-        """The bytes of a request."""
+        """Return the bytes of a request."""
         lines = {
             "Host": "127.0.0.1",
             "Connection": "close",

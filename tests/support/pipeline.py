@@ -34,7 +34,7 @@ TENANT = "acme"
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.005
 SOON = 0.02
-"""Seconds between two writes of device states and marks; a second in an appliance, for which nobody here waits."""
+"""Seconds between two writes of device states and of the roll-up queue; an appliance waits a second."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Message:
 
 
 def telemetry(device: str, payload: bytes, tenant: str = TENANT) -> Message:
-    """A reading of a device."""
+    """Return a reading of a device."""
     return Message(f"tenant/{tenant}/device/{device}/telemetry", payload)
 
 
@@ -72,7 +72,7 @@ class IngestStack:
         received: float | None = None,
         qos0: frozenset[int] = frozenset(),
     ) -> None:
-        """Hand messages over; ``settle`` hears what became of them."""
+        """Hand messages over; ``settle`` is called with their verdicts."""
 
         async def settled(settlement: Settlement) -> None:
             settle(settlement.outcome.verdicts(settlement.first, settlement.last))
@@ -82,7 +82,7 @@ class IngestStack:
     async def send(
         self, *messages: Message, received: float | None = None, qos0: frozenset[int] = frozenset()
     ) -> list[Verdict]:
-        """Messages in, verdicts out, after the commit."""
+        """Send messages and return their verdicts after the commit."""
         done = trio.Event()
         verdicts: list[Verdict] = []
 
@@ -113,7 +113,7 @@ async def open_ingest(
     further_observers: Sequence[Observer] = (),
     listeners: Sequence[Listener] = (),
 ) -> AsyncIterator[IngestStack]:
-    """A running stack; it stops without a drain, like a process that is killed. Its limits are out of reach."""
+    """Open a running stack; it stops without a drain, like a process that is killed. Its limits are out of reach."""
     clock, metrics, states = clock or SystemClock(), Metrics(), StateBook(10_000)
     limiter = limiter or Limiter(rate=1e6, burst=1_000_000)
     async with (
@@ -145,14 +145,14 @@ async def open_ingest(
 
 
 async def furnish(database: Database, seats: int = 1000, tenant: str = TENANT, strategy: str = "auto") -> None:
-    """A tenant with a subscription."""
+    """Add a tenant with a subscription."""
     async with ingest(database) as connection:
         await add_tenant(connection, tenant, strategy)
         await sell(connection, seats, tenant_id=tenant, now=datetime.now(UTC) - timedelta(days=1))
 
 
 def look(database: Database, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    """Rows as the superuser sees them, from a connection that has nothing to do with the stack."""
+    """Return rows as the superuser sees them, from a connection that has nothing to do with the stack."""
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
         return connection.execute(query.encode(), parameters).fetchall()
 
@@ -174,7 +174,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def ledger_sums(database: Database) -> dict[str, int]:
-    """The ledger, summed, checked against the tables in one snapshot."""
+    """Return the sums of the ledger, checked against the tables in one snapshot."""
     columns = "received", "stored", "refused", "duplicate", "qos0", "replayed", "evicted"
     sums = ", ".join(f"coalesce(sum({column}), 0)::bigint" for column in columns)
     [row] = look(

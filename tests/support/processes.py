@@ -9,7 +9,7 @@ from tests.support.appliance_process import ApplianceProcess
 
 
 def freeze(postmaster: int) -> list[int]:
-    """Stop a postmaster and its children; which they were. The postmaster first: stopped, it starts no other.
+    """Stop a postmaster and its children, and return their pids. The postmaster first: stopped, it starts no other.
 
     A child may end while we look for it.
     """
@@ -26,13 +26,13 @@ def freeze(postmaster: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time that a process has used."""
+    """Return the user and system time that a process has used, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def child(appliance: ApplianceProcess, program: str) -> int:
-    """The pid of a child that is the program itself, not one of its workers."""
+    """Return the pid of a child that is the program itself, not one of its workers."""
     assert appliance.process is not None
     for pid in appliance.children():
         status = dict(

@@ -35,7 +35,7 @@ def client(appliance: ApplianceProcess, name: str, tenant_id: str = TENANT) -> A
 
 
 class Publisher:
-    """Sends numbered messages of ``devices`` devices with times of their own, and records each in ``sent``."""
+    """A sender of numbered messages of ``devices`` devices with times of their own; it records each in ``sent``."""
 
     def __init__(self, tenant: str, base_ms: int, devices: int = 10) -> None:
         self.tenant = tenant
@@ -45,7 +45,7 @@ class Publisher:
         self._number = 0
 
     def messages(self, count: int) -> Iterator[tuple[str, bytes]]:
-        """The next ``count`` messages; each is in ``sent`` once it is handed out."""
+        """Yield the next ``count`` messages; each is in ``sent`` once it is handed out."""
         for _ in range(count):
             number = self._number
             self._number += 1

@@ -30,7 +30,7 @@ WHERE NOT EXISTS (
 
 @dataclass
 class Clock:
-    """The machine's, or so many seconds ahead of it."""
+    """The machine's clock, or one so many seconds ahead of it."""
 
     ahead: float = 0.0
 
@@ -50,7 +50,7 @@ async def roller(
 
 
 async def roll(database: Database, *, ahead: float = 0.0) -> None:
-    """All that is due."""
+    """Roll up all that is due."""
     async with roller(database, ahead=ahead) as made:
         while await made.roll():
             pass

@@ -7,7 +7,7 @@ import trio
 
 
 class TcpProxy:
-    """Forwards every connection made to ``port`` of the loopback to the target."""
+    """A proxy from ``port`` of the loopback to the target."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -21,7 +21,7 @@ class TcpProxy:
         self._nursery.cancel_scope.cancel()
 
     async def _serve(self, listener: trio.SocketListener) -> None:
-        """Accept for ever. The streams of a silenced nursery stay referenced, and so open, until the end."""
+        """Accept until cancelled. The streams of a silenced nursery stay referenced, and so open, until the end."""
         kept: list[trio.SocketStream] = []
         try:
             while True:
@@ -50,7 +50,7 @@ async def _forward(source: trio.SocketStream, sink: trio.SocketStream) -> None:
 
 @asynccontextmanager
 async def tcp_proxy(host: str, port: int) -> AsyncGenerator[TcpProxy, None]:
-    """A running proxy on a port of its own."""
+    """Run a proxy on a port of its own."""
     proxy = TcpProxy(host, port)
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     proxy.port = listener.socket.getsockname()[1]

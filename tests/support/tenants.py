@@ -46,21 +46,21 @@ WHERE (status = 'ACTIVE') <> (subscription_id IS NOT NULL) AND (%(tenant)s::text
 
 @asynccontextmanager
 async def ingest(database: Database) -> AsyncIterator[Connection[Any]]:
-    """A connection of the role under which ingest, workers and operators work."""
+    """Open a connection of the role under which ingest, workers and operators work."""
     async with await connect(database.conninfo(INGEST)) as connection:
         yield connection
 
 
 @asynccontextmanager
 async def customer(database: Database, tenant_id: str) -> AsyncIterator[Connection[Any]]:
-    """A connection of the dashboard's role, in a transaction of this tenant."""
+    """Open a connection of the dashboard's role, in a transaction of this tenant."""
     async with await connect(database.conninfo("appliance_web")) as connection, connection.transaction():
         await connection.execute("SELECT set_config('appliance.tenant_id', %s, true)", [tenant_id])
         yield connection
 
 
 async def add_tenant(connection: Connection[Any], tenant_id: str = TENANT, strategy: str = "auto") -> None:
-    """A tenant without subscriptions."""
+    """Add a tenant without subscriptions."""
     await connection.execute("INSERT INTO tenants (tenant_id, provisioning) VALUES (%s, %s)", [tenant_id, strategy])
 
 
@@ -90,7 +90,7 @@ async def sell(
     term: timedelta = timedelta(days=365),
     now: datetime = NOW,
 ) -> Subscription:
-    """A subscription that runs now."""
+    """Add a subscription that runs now."""
     new = store.NewSubscription(tenant_id, kind, limit, term)
     return await store.add(connection, new, replace(BY, now=now), grace=GRACE)
 
@@ -98,34 +98,34 @@ async def sell(
 async def announce(
     connection: Connection[Any], *devices: str, tenant_id: str = TENANT
 ) -> dict[str, ProvisioningResult]:
-    """First messages of devices; verdicts by device id."""
+    """Have devices send their first messages; return the verdicts by device id."""
     requests = [ProvisioningRequest(tenant_id, device) for device in devices]
     verdicts = await provision_once(connection, requests, now=NOW, grace=GRACE)
     return {device: verdict for (_, device), verdict in verdicts.items()}
 
 
 async def seats_taken(connection: Connection[Any], tenant_id: str = TENANT) -> list[int]:
-    """The counts of the tenant's subscriptions, by id."""
+    """Return the seats taken of the tenant's subscriptions, ordered by id."""
     return [row.active_device_count for row in await store.list_all(connection, tenant_id)]
 
 
 async def rows(connection: Connection[Any], query: str, *parameters: object) -> list[tuple[Any, ...]]:
-    """All rows of a query."""
+    """Return all rows of a query."""
     return await (await connection.execute(query.encode(), parameters)).fetchall()
 
 
 def check_seats(database: Database, tenant_id: str | None = None) -> None:
-    """P7 of one tenant or of all, seen from a connection that has nothing to do with whoever wrote."""
+    """Check P7 of one tenant or of all, from a connection that has nothing to do with whoever wrote."""
     with psycopg.connect(database.conninfo()) as connection:
         for query in (OUT_OF_BALANCE, ACTIVE_WITHOUT_SEAT):
             assert connection.execute(query.encode(), {"tenant": tenant_id}).fetchall() == []
 
 
 def many(count: int, prefix: str = "d") -> list[NewDevice]:
-    """Devices d00000, d00001, ..."""
+    """Return devices d00000, d00001, ..."""
     return [NewDevice(f"{prefix}{number:05}") for number in range(count)]
 
 
 def registered(verdicts: Iterable[ProvisioningResult]) -> list[Device]:
-    """Those that are registered and ACTIVE."""
+    """Return those that are registered and ACTIVE."""
     return [verdict for verdict in verdicts if isinstance(verdict, Device)]

@@ -114,7 +114,7 @@ def laid_out(given_spans: Sequence[tuple[int, int]]) -> list[ListeningPeriod]:
     return found
 
 
-@settings(max_examples=soak.times(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=soak.times(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     heard=st.lists(st.tuples(moments, moments, moments, moments, lengths, lengths), min_size=1, max_size=20),
     listened=spans,
@@ -139,18 +139,21 @@ def test_the_database_says_the_same(
         connection.execute("UPDATE presence_limits SET stale_after = %s, offline_after = 300", [stale])
         for stretch in listening:
             connection.execute("INSERT INTO listening VALUES ('one', %s, %s)", [stretch.began_at, stretch.ended_at])
-        for device, seen_at, heard_at, refused_at, offline_at, learned, interval in rows:
-            connection.execute(
-                "INSERT INTO device_registry (tenant_id, device_id, status, interval_seconds)"
-                " VALUES ('acme', %s, 'PENDING', %s)",
-                [device, interval],
-            )
-            if seen_at or heard_at or offline_at or learned:
-                connection.execute(
-                    "INSERT INTO device_state (tenant_id, device_id, last_seen_at, last_heard_at, refused_at,"
-                    " refused_reason, offline_at, learned_interval) VALUES ('acme', %s, %s, %s, %s, %s, %s, %s)",
-                    [device, seen_at, heard_at, refused_at, refused_at and "SITE_MISMATCH", offline_at, learned],
-                )
+        cursor = connection.cursor()
+        cursor.executemany(
+            "INSERT INTO device_registry (tenant_id, device_id, status, interval_seconds)"
+            " VALUES ('acme', %s, 'PENDING', %s)",
+            [(device, interval) for device, *_, interval in rows],
+        )
+        cursor.executemany(
+            "INSERT INTO device_state (tenant_id, device_id, last_seen_at, last_heard_at, refused_at,"
+            " refused_reason, offline_at, learned_interval) VALUES ('acme', %s, %s, %s, %s, %s, %s, %s)",
+            [
+                (device, seen_at, heard_at, refused_at, refused_at and "SITE_MISMATCH", offline_at, learned)
+                for device, seen_at, heard_at, refused_at, offline_at, learned, _ in rows
+                if seen_at or heard_at or offline_at or learned
+            ],
+        )
         found = connection.execute(
             "SELECT d.device_id, presence_of(s, d.interval_seconds, w) FROM device_registry AS d"
             " LEFT JOIN device_state AS s USING (tenant_id, device_id) CROSS JOIN presence_watch AS w"

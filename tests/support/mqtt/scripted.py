@@ -9,12 +9,12 @@ from appliance.mqtt.terms import Settings
 
 
 def new_session(**settings: object) -> Session:
-    """A session that has not connected yet."""
+    """Return a session that has not connected yet."""
     return Session(Settings("scripted", **settings))  # type: ignore[arg-type]
 
 
 def connected_session(connack: ConnAckPacket | None = None, **settings: object) -> Session:
-    """A session whose broker has accepted it; what it sent up to there is read away."""
+    """Return a session that the broker has accepted; what it sent so far is read away."""
     session = new_session(**settings)
     accept(session, connack)
     return session
@@ -28,12 +28,12 @@ def accept(session: Session, connack: ConnAckPacket | None = None, now: float = 
 
 
 def sent(session: Session, now: float = 0.0) -> list[mqtt5.Packet]:
-    """What the session wants to write, decoded."""
+    """Return what the session wants to write, decoded."""
     return decoded(session.data_to_send(now))
 
 
 def decoded(data: bytes) -> list[mqtt5.Packet]:
-    """All packets of some bytes, which must end with one."""
+    """Return all packets of some bytes, which must end with one."""
     packets: list[mqtt5.Packet] = []
     view = memoryview(data)
     while view:
@@ -44,17 +44,17 @@ def decoded(data: bytes) -> list[mqtt5.Packet]:
 
 
 def qos1(packet_id: int, payload: bytes = b"x", topic: str = "t") -> PublishPacket:
-    """A message that wants an acknowledgement."""
+    """Return a message that wants an acknowledgement."""
     return PublishPacket(topic, payload, qos=QoS.AT_LEAST_ONCE, packet_id=packet_id)
 
 
 def written(*packets: mqtt5.Packet) -> bytes:
-    """The packets as a stream."""
+    """Return the packets as a stream."""
     return b"".join(packet.write() for packet in packets)
 
 
 def flattened(events: list[Event]) -> list[object]:
-    """Events without the accident of how chunks were cut: each packet of a group on its own."""
+    """Return events with each packet of a group on its own, however the chunks were cut."""
     flat: list[object] = []
     for event in events:
         if isinstance(event, Publishes | PubAcks):

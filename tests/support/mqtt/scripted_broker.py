@@ -31,7 +31,7 @@ class Peer:
         await self.stream.send_all(b"".join(packet.write() for packet in packets))
 
     async def packet(self) -> mqtt5.Packet | None:
-        """The next packet of the client, None at the end of the stream."""
+        """Return the next packet of the client, None at the end of the stream."""
         while not self._packets:
             data = bytes(await self.stream.receive_some(65536))
             if not data:
@@ -42,13 +42,13 @@ class Peer:
         return self._packets.pop(0)
 
     async def expect(self, kind: type[P]) -> P:
-        """The next packet, which must be of this kind."""
+        """Return the next packet, which must be of this kind."""
         packet = await self.packet()
         assert isinstance(packet, kind), packet
         return packet
 
     async def close(self) -> None:
-        """Hang up without a word."""
+        """Close the connection without DISCONNECT."""
         await trio.aclose_forcefully(self.stream)
 
 
@@ -68,7 +68,7 @@ class ScriptedBroker:
         self._arrived, self._connections = trio.open_memory_channel[trio.abc.Stream](100)
 
     async def open(self) -> trio.abc.Stream:
-        """A client connects."""
+        """Connect a client."""
         await trio.lowlevel.checkpoint()
         self.attempts.append(trio.current_time())
         if self.unreachable(len(self.attempts)):
@@ -80,7 +80,7 @@ class ScriptedBroker:
         return ours
 
     async def peer(self) -> Peer:
-        """The far end of the next connection; its CONNECT has been read."""
+        """Return the far end of the next connection; its CONNECT has been read."""
         peer = Peer(await self._connections.receive())
         peer.connect = await peer.expect(ConnectPacket)
         return peer

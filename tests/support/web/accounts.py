@@ -22,7 +22,7 @@ from appliance.web.http.cookies import SESSION
 from tests.support.postgres_server import Database
 
 TENANT = "acme"
-"""Whose people they are, where a test does not care."""
+"""The tenant of people where a test does not care."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ class Person:
 
     @property
     def csrf(self) -> str:
-        """What their forms carry."""
+        """Return the token that their forms carry."""
         return csrf_token(self.secret)
 
     def headers(self) -> dict[str, str]:
-        """What a browser of theirs sends with a change, over plain HTTP."""
+        """Return the headers that their browser sends with a change, over plain HTTP."""
         return {"Cookie": f"{SESSION.name}={self.secret}", HEADER: self.csrf}
 
 
@@ -78,7 +78,7 @@ def signed_in(
 
 
 def token_of(database: Database, person: Person, scopes: str) -> str:
-    """An API token."""
+    """Add an API token and return its secret."""
     secret = secrets.token_urlsafe(32)
     with psycopg.connect(database.conninfo()) as connection:
         connection.execute(

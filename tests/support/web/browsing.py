@@ -21,7 +21,7 @@ CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
 
 
 async def with_password(database: Database, role: Role = Role.ADMIN, **rest: Any) -> Person:
-    """Somebody who has a password."""
+    """Sign in somebody who has a password."""
     person, kept = signed_in(database.conninfo(), role, **rest), await Hasher(CHEAP).hash(PASSWORD)
     with psycopg.connect(database.conninfo()) as connection:
         connection.execute(
@@ -32,7 +32,7 @@ async def with_password(database: Database, role: Role = Role.ADMIN, **rest: Any
 
 @asynccontextmanager
 async def browsing(served: Served, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A browser without script, without a session."""
+    """Open a browser without script, without a session."""
     async with client(served.url, None, **options) as browser:
         yield browser
 

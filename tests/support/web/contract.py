@@ -36,12 +36,12 @@ class Contract:
         Draft202012Validator({**schema, "components": self.document["components"]}).validate(value)
 
     def schemas(self) -> dict[str, Any]:
-        """All named schemas."""
+        """Return all named schemas."""
         found: dict[str, Any] = self.document["components"]["schemas"]
         return found
 
     def _operation(self, method: str, path: str) -> dict[str, Any]:
-        """The operation of the most literal path that fits."""
+        """Return the operation of the most literal path that fits."""
         fitting = [
             template
             for template in self.document["paths"]

@@ -1,4 +1,4 @@
-"""What the live view is fed with in tests: a clock that moves when told, and a committed batch."""
+"""Input of the live view in tests: a clock that moves when told, and a committed batch."""
 
 from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.reading import Kind
@@ -18,6 +18,6 @@ class Steady:
 
 
 def batch(device: str = "pump-1", messages: int = 1) -> BatchSummary:
-    """A committed batch with one shown reading."""
+    """Return a committed batch with one shown reading."""
     reading = LastReading("acme", device, 1_795_000_000.0, 1_795_000_000.5, Kind.TELEMETRY, {"temperature": -11.8})
     return BatchSummary(1_795_000_001.0, messages, messages, 0, 0, {}, [reading])

@@ -25,11 +25,11 @@ class Rival:
     places: dict[str, str]
 
     def path(self, rule: Rule) -> str:
-        """The path of the rule with these in it."""
+        """Return the path of the rule with these in it."""
         return PLACE.sub(lambda found: found["one"] or self.places[found["name"]], rule.rule)
 
     def hide(self, text: str) -> str:
-        """A text without what tells the two apart by their ids alone, and without what is new in each answer."""
+        """Return a text without the ids, and without what is new in each answer."""
         for value in sorted(self.places.values(), key=len, reverse=True):
             text = text.replace(value, "ID")
         return re.sub(r"[0-9a-f]{8}(?=</span>)|\b\d\d:\d\d:\d\d\b", "", text)
@@ -47,7 +47,7 @@ NOTHING = Rival(
 
 
 def found(database: Database) -> Rival:
-    """What B has: one of each kind."""
+    """Add one thing of each kind for B, and return their ids."""
     person = signed_in(database.conninfo(), Role.ADMIN, RIVAL)
     with psycopg.connect(database.conninfo()) as connection:
 
