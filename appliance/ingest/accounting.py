@@ -1,7 +1,7 @@
-"""The books: what became of every message that reached us, from ``ingest_ledger`` (P1).
+"""Accounting: the outcome of every message that reached us, from ``ingest_ledger`` (P1).
 
-Enters: a connection that sees all tenants, or one under row-level security that sees one. Leaves: sums, each from one
-snapshot, so that they balance whenever they are read. Messages in hand stand beside them, not in them.
+Enters: a connection that sees all tenants, or one under row-level security that sees one. Leaves: sums, all from one
+snapshot, so that they balance whenever they are read. Messages in flight are not among them.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ STATEMENTS = statements.load("ingest")
 
 @dataclass(frozen=True, slots=True)
 class Accounting:
-    """Messages by outcome; the last four stand beside the sum."""
+    """Messages by outcome. ``received`` is the sum of the three that follow it; the others are counted apart."""
 
     received: int
     stored: int
@@ -28,19 +28,19 @@ class Accounting:
     replayed: int
     """Stored out of quarantine."""
     evicted: int
-    """Lost out of quarantine, for want of room or for their age."""
+    """Removed from quarantine by its limits on size and age."""
     partition_dropped: int
-    """Stored before, and gone with the age limit or the disk budget."""
+    """Stored before, and dropped with their partition by the age limit or the disk budget."""
     first: datetime | None
     """The first minute that is in the sums."""
 
     @property
     def balanced(self) -> bool:
-        """Whether everything received has its one place."""
+        """Return whether every message received has exactly one outcome."""
         return self.received == self.stored + self.refused + self.duplicate
 
 
 async def read_accounting(connection: Connection[Any], since: datetime | None = None) -> Accounting:
-    """The books since then, or all of them."""
+    """Return the sums since ``since``, or of all time."""
     cursor = await connection.execute(STATEMENTS["sum_ledger"], {"since": since})
     return Accounting(*require(await cursor.fetchone(), "ledger"))

@@ -1,7 +1,7 @@
 """Admission: the checks, in their order, over a batch. Synchronous; no database, no waiting.
 
-``admit`` takes checks 1 to 7 and, for devices in memory, the rest. Messages of other devices wait in
-``batch.waiting``; once their standings are read, ``resume`` takes them on from where they stood.
+``admit`` runs checks 1 to 7 and, for devices in memory, the rest. Messages of other devices wait in
+``batch.waiting``; once the admission status of their devices is read, ``resume`` runs the remaining checks.
 """
 
 import random
@@ -40,19 +40,19 @@ EMPTY_BUCKETS = {
 
 
 class Knows(Protocol):
-    """What admission asks of devices and tenants: :class:`appliance.devices.registry.cache.Registry`."""
+    """What admission needs to know of devices and tenants: :class:`appliance.devices.registry.cache.Registry`."""
 
     def get(self, key: DeviceKey, now: float) -> AdmissionStatus | None:
-        """The standing of a device if it is in memory and holds."""
+        """Return the admission status of a device, if it is in memory and still valid."""
         ...
 
     def tenant(self, tenant_id: str) -> TenantRules | None:
-        """What is remembered of a tenant."""
+        """Return what is remembered of a tenant."""
         ...
 
 
 class Admission:
-    """Judges messages. One a pipeline: it remembers the routes of topics it has seen."""
+    """Runs the checks. Each pipeline has one, which remembers the routes of the topics it has seen."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Admission:
         self._token_demanded = ingest.require_payload_token
         self._retention = retention.days * DAY
         self._registry = registry
-        self._standing = registry.get
+        self._status_of = registry.get
         self._limiter = limiter
         self._randbytes = randbytes
         self._decode = Decoder().decode
@@ -75,22 +75,22 @@ class Admission:
 
     @property
     def routes(self) -> int:
-        """How many topics are remembered, MAX_ROUTES at most."""
+        """Return the number of topics remembered, MAX_ROUTES at most."""
         return len(self._routes)
 
     def admit(
         self, messages: Sequence[Inbound], received_at: int, now: float, redelivered: Container[int] = ()
     ) -> Batch:
-        """Judge ``messages``, received at ``received_at`` (microseconds since 1970 UTC; ``now``: monotonic seconds).
+        """Check ``messages``, received at ``received_at`` (microseconds since 1970 UTC; ``now``: monotonic seconds).
 
-        Those at the positions ``redelivered`` were charged when they came first. Never raises for any input.
+        Those at the positions ``redelivered`` were charged when they came first. Never raises, whatever the input.
         """
         batch = Batch(messages, received_at)
         self.admit_slice(batch, 0, len(messages), now, redelivered)
         return batch
 
     def admit_slice(self, batch: Batch, start: int, stop: int, now: float, redelivered: Container[int] = ()) -> None:
-        """Judge the messages of ``batch`` from position ``start`` up to ``stop``; see :meth:`admit`."""
+        """Check the messages of ``batch`` from position ``start`` up to ``stop``; see :meth:`admit`."""
         known = self._routes.get
         take = self._limiter.take
         max_payload = self._max_payload
@@ -101,33 +101,33 @@ class Admission:
             try:
                 route = known(topic) or self._route(topic)
                 if isinstance(route, Refusal):
-                    batch.refused.append(_refuse(index, route, topic, payload))
+                    batch.refused.append(_refusal_of(index, route, topic, payload))
                 elif len(payload) > max_payload:
                     self._too_large(batch, index, route, payload)
                 elif position not in redelivered and (empty := take(route.bucket, now)) is not None:
                     refusal = Refusal(Reason.RATE_LIMITED, EMPTY_BUCKETS[empty])
-                    self._turn_away(batch, index, refusal, route, payload)
+                    self._refuse_message(batch, index, refusal, route, payload)
                 else:
                     self._read(batch, index, route, payload)
             except Exception as error:  # noqa: BLE001 - the boundary of the stream: a bug costs one message, not the batch
-                batch.refused.append(_fault(index, error, topic, payload))
+                batch.refused.append(_internal_error(index, error, topic, payload))
             index += 1
 
     def readmit(self, message: Inbound, received_at: int) -> Batch:
-        """Judge a held message again: from check 4 on, charged to no bucket, by its original time of receipt."""
+        """Check a held message again: from check 4 on, charged to no bucket, by its original time of receipt."""
         batch = Batch((message,), received_at)
         try:
             route = self._route(message.topic)
             if isinstance(route, Refusal):
-                batch.refused.append(_refuse(0, route, message.topic, message.payload))
+                batch.refused.append(_refusal_of(0, route, message.topic, message.payload))
             else:
                 self._read(batch, 0, route, message.payload)
         except Exception as error:  # noqa: BLE001 - the same boundary: what a bug held may meet the same bug again
-            batch.refused.append(_fault(0, error, message.topic, message.payload))
+            batch.refused.append(_internal_error(0, error, message.topic, message.payload))
         return batch
 
-    def resume(self, batch: Batch, standings: Mapping[DeviceKey, AdmissionStatus]) -> None:
-        """Take on the messages that waited, by the standings that were read for them."""
+    def resume(self, batch: Batch, statuses: Mapping[DeviceKey, AdmissionStatus]) -> None:
+        """Run the remaining checks of the messages that waited, by the statuses that were read for them."""
         waiting, batch.waiting = batch.waiting, []
         for candidate in waiting:
             try:
@@ -137,22 +137,22 @@ class Admission:
                     candidate.route,
                     candidate.envelope,
                     candidate.payload,
-                    standings[candidate.route.key],
+                    statuses[candidate.route.key],
                 )
             except Exception as error:  # noqa: BLE001 - the same boundary
                 topic = batch.messages[candidate.index - batch.first].topic
-                batch.refused.append(_fault(candidate.index, error, topic, candidate.payload))
+                batch.refused.append(_internal_error(candidate.index, error, topic, candidate.payload))
 
     def give_up(self, batch: Batch, error: Exception) -> None:
-        """What waits cannot be looked up, now or ever: it is held for replay, and the rest goes on."""
+        """Refuse the messages that wait, because they cannot be looked up: they are held for replay."""
         waiting, batch.waiting = batch.waiting, []
         batch.unknown_tenants.clear()
         for candidate in waiting:
             topic = batch.messages[candidate.index - batch.first].topic
-            batch.refused.append(_fault(candidate.index, error, topic, candidate.payload))
+            batch.refused.append(_internal_error(candidate.index, error, topic, candidate.payload))
 
     def _route(self, topic: str) -> Route | Refusal:
-        """Check 1, once a topic."""
+        """Run check 1, once a topic."""
         parsed = topics.parse(topic)
         if isinstance(parsed, Refusal):
             return parsed
@@ -172,40 +172,40 @@ class Admission:
         return route
 
     def _too_large(self, batch: Batch, index: int, route: Route, payload: bytes) -> None:
-        """Check 2 has failed."""
+        """Refuse a message that failed check 2."""
         detail = f"{len(payload)} bytes; at most {self._max_payload} (ingest.max_payload_bytes)"
-        self._turn_away(batch, index, Refusal(Reason.PAYLOAD_TOO_LARGE, detail), route, payload)
+        self._refuse_message(batch, index, Refusal(Reason.PAYLOAD_TOO_LARGE, detail), route, payload)
 
     def _read(self, batch: Batch, index: int, route: Route, payload: bytes) -> None:
-        """Checks 4 to 7, then those that need the device, if it is in memory."""
+        """Run checks 4 to 7, then those that need the device, if it is in memory."""
         envelope = self._decode(payload, route.kind)
         if type(envelope) is not Envelope:
-            self._turn_away(batch, index, cast("Refusal", envelope), route, payload)
+            self._refuse_message(batch, index, cast("Refusal", envelope), route, payload)
             return
-        standing = self._standing(route.key, batch.received)
+        status = self._status_of(route.key, batch.received)
         if not envelope.plain:
             mismatch = _mismatch(envelope, route)
             if mismatch is not None:
-                self._turn_away(batch, index, mismatch, route, payload, envelope)
+                self._refuse_message(batch, index, mismatch, route, payload, envelope)
                 return
-            if standing is not None and standing.site_id is None and envelope.site_id is not None:
-                standing = None if standing.registered else standing  # it takes the site first
-        if standing is None:
+            if status is not None and status.site_id is None and envelope.site_id is not None:
+                status = None if status.registered else status  # it takes the site first
+        if status is None:
             batch.waiting.append(Candidate(index, route, envelope, payload))
         else:
-            self._accept(batch, index, route, envelope, payload, standing)
+            self._accept(batch, index, route, envelope, payload, status)
 
     def _accept(
-        self, batch: Batch, index: int, route: Route, envelope: Envelope, payload: bytes, standing: AdmissionStatus
+        self, batch: Batch, index: int, route: Route, envelope: Envelope, payload: bytes, status: AdmissionStatus
     ) -> None:
-        """Checks 8 to 14, then the reading."""
-        refusal = standing.refusal
+        """Run checks 8 to 14, then add the reading to the batch."""
+        refusal = status.refusal
         if refusal is None and (self._token_demanded or not envelope.plain):
-            refusal = self._claims_refused(envelope, standing, batch.received)
+            refusal = self._claims_refused(envelope, status, batch.received)
             if route.kind is Kind.STATUS:
                 batch.with_status = True
         if refusal is not None:
-            self._turn_away(batch, index, refusal, route, payload, envelope)
+            self._refuse_message(batch, index, refusal, route, payload, envelope)
             return
         received_at = batch.received_at
         ts = envelope.ts
@@ -215,14 +215,14 @@ class Admission:
             ts, digest = received_at, self._randbytes(8)
         elif received_at - ts > self._retention:
             detail = f"older than the retention of {self._retention // DAY} days (retention.days)"
-            self._turn_away(batch, index, Refusal(Reason.TIMESTAMP_TOO_OLD, detail), route, payload, envelope)
+            self._refuse_message(batch, index, Refusal(Reason.TIMESTAMP_TOO_OLD, detail), route, payload, envelope)
             return
         else:
             # 64 bits of kind and payload tell messages of one device and time apart.
             hasher = route.hasher.copy()
             hasher.update(payload)
             digest = hasher.digest()
-        state = standing.state
+        state = status.state
         assert state is not None, "an accepted device is registered, and its state was read with it"  # noqa: S101
         late = state.admit(ts)
         data = row(route.start, envelope, ts, digest, received_at, adjusted, late)
@@ -230,18 +230,18 @@ class Admission:
             Reading(index, route, state, ts, digest, adjusted, late, envelope.metrics, envelope.nulls, payload, data)
         )
 
-    def _claims_refused(self, envelope: Envelope, standing: AdmissionStatus, now: float) -> Refusal | None:
-        """Checks 12 and 13: what a message may claim beside its metrics."""
+    def _claims_refused(self, envelope: Envelope, status: AdmissionStatus, now: float) -> Refusal | None:
+        """Run checks 12 and 13 on the token and the site that the message names."""
         if envelope.token is not None or self._token_demanded:
-            refusal = _token_refusal(envelope.token, standing, now)
+            refusal = _token_refusal(envelope.token, status, now)
             if refusal is not None:
                 return refusal
-        if envelope.site_id is not None and envelope.site_id != standing.site_id:
-            detail = f"`site_id` names another site than the device's {standing.site_id}"
+        if envelope.site_id is not None and envelope.site_id != status.site_id:
+            detail = f"`site_id` names another site than the device's {status.site_id}"
             return Refusal(Reason.SITE_MISMATCH, detail)
         return None
 
-    def _turn_away(
+    def _refuse_message(
         self,
         batch: Batch,
         index: int,
@@ -250,7 +250,7 @@ class Admission:
         payload: bytes,
         envelope: Envelope | None = None,
     ) -> None:
-        """Put a refused message into the batch. One of a tenant that does not exist belongs to the operator."""
+        """Add a refused message to the batch. One of a tenant that does not exist belongs to the operator."""
         tenant = self._registry.tenant(route.tenant_id)
         if tenant is None:
             batch.unknown_tenants.add(route.tenant_id)
@@ -270,7 +270,7 @@ class Admission:
         )
 
     def reassign_unknown_tenants(self, batch: Batch) -> None:
-        """Those of ``batch.unknown_tenants`` that turned out not to exist lose their messages to the operator."""
+        """Give the operator the messages of those ``batch.unknown_tenants`` that turned out not to exist."""
         for index, refused in enumerate(batch.refused):
             if refused.tenant_id is not None:
                 tenant = self._registry.tenant(refused.tenant_id)
@@ -279,27 +279,27 @@ class Admission:
         batch.unknown_tenants.clear()
 
 
-def _fault(index: int, error: Exception, topic: str, payload: bytes) -> RefusedSubmission:
-    """A bug of ours, told in the log with its traceback; the message is held for replay."""
+def _internal_error(index: int, error: Exception, topic: str, payload: bytes) -> RefusedSubmission:
+    """Refuse a message that met a bug of ours: the traceback is logged, and the message is held for replay."""
     log.error("check failed", topic=shown(topic), exc_info=error)
-    return _refuse(
+    return _refusal_of(
         index, Refusal(Reason.INTERNAL_ERROR, f"{type(error).__name__} in a check; see the log"), topic, payload
     )
 
 
-def _token_refusal(token: str | None, standing: AdmissionStatus, now: float) -> Refusal | None:
-    """Check 12."""
-    if standing.token_hash is None:
+def _token_refusal(token: str | None, status: AdmissionStatus, now: float) -> Refusal | None:
+    """Run check 12."""
+    if status.token_hash is None:
         return Refusal(Reason.TOKEN_NOT_SET, "the device has no token of its own; `appliance device rotate` makes one")
     if token is None:
         return Refusal(Reason.TOKEN_MISSING, "`provision_token` is demanded (ingest.require_payload_token)")
-    if not standing.accepts_token(token, now):
+    if not status.accepts_token(token, now):
         return Refusal(Reason.TOKEN_INVALID, "`provision_token` is not the device's token")
     return None
 
 
 def _mismatch(envelope: Envelope, route: Route) -> Refusal | None:
-    """Check 7."""
+    """Run check 7."""
     if envelope.tenant_id is not None and envelope.tenant_id != route.tenant_id:
         return Refusal(Reason.TENANT_MISMATCH, f"`tenant_id` names another tenant than the topic's {route.tenant_id}")
     if envelope.device_id is not None and envelope.device_id != route.device_id:
@@ -307,12 +307,12 @@ def _mismatch(envelope: Envelope, route: Route) -> Refusal | None:
     return None
 
 
-def _refuse(index: int, refusal: Refusal, topic: str, payload: bytes) -> RefusedSubmission:
+def _refusal_of(index: int, refusal: Refusal, topic: str, payload: bytes) -> RefusedSubmission:
     return RefusedSubmission(index, refusal.reason, refusal.detail, shown(topic), payload)
 
 
 def shown(topic: str) -> str:
-    """A topic as logs and quarantine keep it: what is too long is cut and told apart by a digest."""
+    """Return a topic as logs and quarantine keep it: one that is too long is cut, and a digest tells it from others."""
     data = topic.encode(errors="replace")
     if len(data) <= _SHOWN_TOPIC:
         return topic

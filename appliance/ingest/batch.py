@@ -22,9 +22,9 @@ MINUTE = 60 * MICROSECONDS
 
 
 class Route(msgspec.Struct, frozen=True, gc=False):
-    """Where a well-formed topic leads; ``bucket`` is its key in the limiter, ``start`` opens each row of it.
+    """The device and kind of a topic. ``bucket`` is its key in the limiter, ``start`` opens each of its rows.
 
-    ``hasher`` is a blake2b that has seen nothing but the kind (as its personalisation), to be copied for each payload.
+    ``hasher`` is a blake2b personalised with the kind and otherwise unused, to be copied for each payload.
     """
 
     tenant_id: str
@@ -62,7 +62,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
 
 
 class RefusedSubmission(msgspec.Struct, frozen=True, gc=False):
-    """A message that was not accepted, with all that quarantine keeps of it."""
+    """A message that was not accepted, with everything that quarantine keeps of it."""
 
     index: int
     reason: Reason
@@ -78,7 +78,7 @@ class RefusedSubmission(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True)
 class Batch:
-    """Messages judged together and committed together. ``received_at`` is in microseconds since 1970 UTC."""
+    """Messages that are admitted and committed together. ``received_at`` is in microseconds since 1970 UTC."""
 
     messages: Sequence[Inbound]
     received_at: int
@@ -86,13 +86,13 @@ class Batch:
     refused: list[RefusedSubmission] = field(default_factory=list)
     waiting: list[Candidate] = field(default_factory=list)
     unknown_tenants: set[str] = field(default_factory=set)
-    """Tenants of refused messages that are not in memory: they may not exist."""
+    """Tenants of refused messages that are not in memory; they may not exist."""
     qos0: frozenset[int] = frozenset()
     """Indexes of the messages that came with QoS 0."""
     with_status: bool = False
     """Whether any of ``readings`` is a status message."""
     first: int = 0
-    """Index of the first of ``messages``. Indexes go on from batch to batch, so that joined or halved they stay."""
+    """Index of the first of ``messages``. Indexes go on from batch to batch; joining and halving keep them."""
 
     received: float = field(init=False)
     """``received_at`` in seconds."""
@@ -102,13 +102,13 @@ class Batch:
         self.received = self.received_at / MICROSECONDS
 
     def span(self) -> "IndexRange | None":
-        """The oldest and the newest time of its readings, looked for once; None without any."""
+        """Return the oldest and the newest time of its readings, or None without readings. Computed once."""
         if self._span is None:
             self._span = index_range(self.readings)
         return self._span
 
     def absorb(self, other: "Batch") -> None:
-        """Take in the batch that came directly behind this one, admitted like this one."""
+        """Append the batch that follows this one directly; both are admitted."""
         self.messages = [*self.messages, *other.messages]
         self.readings += other.readings
         self._span = None
@@ -117,7 +117,7 @@ class Batch:
         self.with_status |= other.with_status
 
     def halves(self) -> tuple["Batch", "Batch"]:
-        """Two smaller batches with the same outcome, for a database short of room."""
+        """Divide it into two batches with the same outcome, for a database that is short of resources."""
         half = len(self.messages) // 2
         middle = self.first + half
         first = Batch(
@@ -138,7 +138,7 @@ IndexRange = tuple[int, int]
 
 
 def index_range(readings: Sequence[Reading]) -> IndexRange | None:
-    """The oldest and the newest time of ``readings``; None without any."""
+    """Return the oldest and the newest time of ``readings``, or None without readings."""
     if not readings:
         return None
     times = [reading.ts for reading in readings]
@@ -167,7 +167,7 @@ class BatchOutcome:
     _tenants: dict[str, Counts] | None = field(default=None, init=False, repr=False)
 
     def verdicts(self, first: int, last: int) -> list[Verdict]:
-        """What became of the messages ``first`` to ``last`` (exclusive), in their order."""
+        """Return the verdicts on the messages ``first`` to ``last`` (exclusive), in their order."""
         found = self._verdicts
         if found is None:
             found = {reading.index: Accepted.STORED for reading in self.stored}
@@ -177,7 +177,7 @@ class BatchOutcome:
         return [found[index] for index in range(first, last)]
 
     def tenants(self) -> dict[str, Counts]:
-        """How many messages of each tenant came to what, in order of the tenants ('': of no known tenant)."""
+        """Return the counts of each tenant, in order of the tenants ('' is for messages of no known tenant)."""
         if self._tenants is None:
             stored = Counter([reading.route.tenant_id for reading in self.stored])
             duplicate = Counter([reading.route.tenant_id for reading in self.duplicates])
@@ -195,7 +195,7 @@ class BatchOutcome:
 
 
 def together(batch: Batch, first: BatchOutcome, second: BatchOutcome) -> BatchOutcome:
-    """The outcome of a batch that was committed in two halves."""
+    """Return the outcome of a batch that was committed in two halves."""
     return BatchOutcome(
         batch,
         [*first.stored, *second.stored],
@@ -206,16 +206,16 @@ def together(batch: Batch, first: BatchOutcome, second: BatchOutcome) -> BatchOu
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """Messages from one source, and what the source wants to hear once they are committed."""
+    """Messages from one source, and the function that gives the source its answer once they are committed."""
 
     messages: Sequence[Inbound]
     received: float
     """Seconds since 1970 UTC when the first of them was read."""
     settle: Callable[["Settlement"], Awaitable[None]]
     qos0: frozenset[int] = frozenset()
-    """Positions in ``messages`` of those that came with QoS 0, which nobody was promised."""
+    """Positions in ``messages`` of those that came with QoS 0 and are not acknowledged."""
     redelivered: frozenset[int] = frozenset()
-    """Positions of those that the broker sends again: their token was spent when they came first."""
+    """Positions of those that the broker resends: their token was spent when they came first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +228,6 @@ class Settlement:
 
     @property
     def more_follow(self) -> bool:
-        """Whether others of the same commit are told right behind this one."""
+        """Return whether another settlement of the same commit follows directly."""
         batch = self.outcome.batch
         return self.last < batch.first + len(batch.messages)

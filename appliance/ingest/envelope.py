@@ -1,7 +1,7 @@
 """From payload bytes to an :class:`Envelope` or a :class:`Refusal`: checks 4 to 6 of the order of checks.
 
-Pure and synchronous. Nothing here looks at a clock, a registry or a database; what a message says is taken apart,
-checked and put into the form that is stored. RFC 8259 is the grammar of the payload, RFC 3339 that of ``ts``.
+Pure and synchronous. Nothing here uses a clock, a registry or a database; the content of a message is parsed, checked
+and put into the form that is stored. RFC 8259 is the grammar of the payload, RFC 3339 that of ``ts``.
 """
 
 import re
@@ -23,7 +23,7 @@ INT64_MAX = 2**63 - 1
 MILLISECONDS_ABOVE = 100_000_000_000
 """A numeric ``ts`` above this is milliseconds: as seconds it would lie past the year 5138."""
 FARTHEST = 1e300
-"""A ``ts`` past this is as wrong as this one, and would be infinite in microseconds."""
+"""A ``ts`` past this is clamped to it: it is wrong either way, and would be infinite in microseconds."""
 
 _RARE = frozenset({"site_id", "tenant_id", "device_id", "provision_token", "lat", "lng", "latitude", "longitude"})
 RESERVED = _RARE | {"ts", "seq", "metrics"}
@@ -47,11 +47,11 @@ _TYPE_NAMES = {
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
-    """What one message says.
+    """The content of one message.
 
     ``ts`` is the device's own time in microseconds since 1970 UTC, or None when the message carries none; it is not
     yet judged. ``encoded`` is the JSON of ``metrics`` as it is stored; ``nulls`` counts metrics left out as null.
-    ``plain``: it is no status message, and says nothing beyond metrics, ``ts`` and ``seq``.
+    ``plain``: it is no status message, and holds nothing but metrics, ``ts`` and ``seq``.
     """
 
     metrics: dict[str, int | float | bool | str]
@@ -72,7 +72,7 @@ EMPTY = Envelope(metrics={}, encoded=b"{}")
 
 
 class InvalidEnvelope(Exception):
-    """Carries a refusal out of nested checks; never leaves this module."""
+    """Carries a refusal out of nested checks; is never raised out of this module."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)
@@ -80,7 +80,7 @@ class InvalidEnvelope(Exception):
 
 
 class Decoder:
-    """Takes payloads apart. One an ingest pipeline: it remembers metric names it has already checked."""
+    """Parses payloads. Each pipeline has one, which remembers the metric names it has already checked."""
 
     def __init__(self) -> None:
         self._parse = msgspec.json.Decoder().decode
@@ -88,7 +88,7 @@ class Decoder:
         self._known_names: set[str] = set()
 
     def decode(self, payload: bytes, kind: Kind) -> Envelope | Refusal:
-        """The envelope in ``payload``, or the first check that it failed. Never raises for any bytes."""
+        """Return the envelope in ``payload``, or the refusal by the first check that failed. Never raises."""
         try:
             if kind is _STATUS:
                 return self._status(payload)
@@ -126,7 +126,7 @@ class Decoder:
         return Envelope({"status": word.decode()}, b'{"status":"%b"}' % word, plain=False)
 
     def _envelope(self, data: dict[str, Any], ts: Any, seq: Any) -> Envelope:
-        """Check 6, the shape, of any message; ``ts`` and ``seq`` are out of ``data`` already."""
+        """Run check 6, the shape, on any message; ``ts`` and ``seq`` are removed from ``data`` already."""
         plain = _RARE.isdisjoint(data)
         given: Any = data
         if "metrics" in data:
@@ -159,7 +159,7 @@ class Decoder:
         )
 
     def _metrics(self, given: Any) -> tuple[dict[str, Any], int]:
-        """The metrics without nulls, and how many nulls there were. The usual message is judged without a loop."""
+        """Return the metrics without nulls, and the number of nulls. The usual message is checked without a loop."""
         if type(given) is not dict:
             _check_depth(given)
             raise InvalidEnvelope(Reason.INVALID_METRIC, f"`metrics` is {_named(given)}; it must be an object")
@@ -181,7 +181,7 @@ class Decoder:
         return given, 0
 
     def _learn(self, name: str) -> None:
-        """Check a metric name once; the memory of good names is bounded, and has no reserved ones."""
+        """Check a metric name once; the set of valid names is bounded and holds no reserved ones."""
         if not _NAME.fullmatch(name):
             shown = name if len(name) <= 64 else f"{name[:64]}..."
             raise InvalidEnvelope(
@@ -196,7 +196,7 @@ class Decoder:
 
 
 def _check_metric(name: str, value: Any) -> None:
-    """One metric that is not null. The JSON decoder lets only finite numbers pass."""
+    """Check one metric that is not null. The JSON decoder lets only finite numbers pass."""
     if type(value) is int:
         if not INT64_MIN <= value <= INT64_MAX:
             raise InvalidEnvelope(Reason.INVALID_PAYLOAD, f"`{name}` does not fit a signed 64-bit integer")
@@ -215,7 +215,7 @@ def _check_metric(name: str, value: Any) -> None:
 
 
 def _unreadable(error: Exception, payload: bytes, kind: Kind) -> Envelope | Refusal:
-    """What a payload is that no decoder of JSON takes: checks 5 and 6, or an empty heartbeat."""
+    """Run checks 5 and 6 on a payload that the JSON decoder refuses; it may be an empty heartbeat."""
     if isinstance(error, msgspec.ValidationError):
         return Refusal(Reason.INVALID_METRIC, "a number is too large: it must be finite")
     if not isinstance(error, msgspec.DecodeError):
@@ -228,7 +228,7 @@ def _unreadable(error: Exception, payload: bytes, kind: Kind) -> Envelope | Refu
 
 
 def _position_of(error: msgspec.DecodeError, payload: bytes) -> str:
-    """The decoder's complaint with the byte at which it stands."""
+    """Return the decoder's message with the byte that it refers to."""
     text = str(error)
     found = _POSITION.search(text)
     at = int(found[1]) if found else len(payload)
@@ -239,7 +239,7 @@ def _position_of(error: msgspec.DecodeError, payload: bytes) -> str:
 
 
 def _check_depth(value: Any) -> None:
-    """Refuse objects and lists nested deeper than MAX_DEPTH. Level by level: input never sets our stack."""
+    """Refuse objects and lists nested deeper than MAX_DEPTH. Level by level, so that input never fills the stack."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [item for item in level if type(item) in (dict, list)]
@@ -254,7 +254,7 @@ def _named(value: Any) -> str:
 
 
 def _timestamp(ts: Any) -> int:
-    """``ts`` in microseconds since 1970 UTC. The value is not judged here, only its form."""
+    """Return ``ts`` in microseconds since 1970 UTC. Only its form is checked here, not its value."""
     if type(ts) is int:
         if MILLISECONDS_ABOVE < ts <= INT64_MAX:
             return ts * 1000
@@ -270,7 +270,7 @@ def _timestamp(ts: Any) -> int:
 
 
 def _rfc3339(text: str) -> int:
-    """Microseconds since 1970 UTC. RFC 3339 with an offset; no leap second, at most 6 digits of a second."""
+    """Return microseconds since 1970 UTC. RFC 3339 with an offset; no leap second, at most 6 digits of a second."""
     dot = text.find(".")
     if dot >= 0 and text[dot + 7 : dot + 8].isdigit():
         raise InvalidEnvelope(Reason.INVALID_TIMESTAMP, "`ts` has more than 6 digits of a second")
@@ -286,7 +286,7 @@ def _rfc3339(text: str) -> int:
 
 
 def _text(data: dict[str, Any], key: str, longest: int) -> str | None:
-    """A reserved text key; null counts as left out."""
+    """Return the value of a reserved text key; null counts as left out."""
     value = data.get(key)
     if value is None:
         return None
@@ -296,7 +296,7 @@ def _text(data: dict[str, Any], key: str, longest: int) -> str | None:
 
 
 def _position(data: dict[str, Any]) -> tuple[float | None, float | None]:
-    """Latitude and longitude in degrees; without one of them there is no position."""
+    """Return latitude and longitude in degrees; without one of them there is no position."""
     lat = _degrees(data, "lat", "latitude", 90)
     lng = _degrees(data, "lng", "longitude", 180)
     return (None, None) if lat is None or lng is None else (lat, lng)

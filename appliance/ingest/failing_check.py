@@ -1,6 +1,6 @@
-"""A bug on demand: what the failpoint ``in_a_check`` puts between admission and the registry.
+"""A bug on demand: the failpoint ``in_a_check`` puts it between admission and the registry.
 
-A bug costs its message a place as a reading and nothing else (INTERNAL_ERROR); without one, nobody can be shown that.
+A bug in a check refuses the message that meets it (INTERNAL_ERROR) and nothing else; this is there to show it.
 """
 
 from appliance.devices.registry.cache import AdmissionStatus, TenantRules
@@ -27,5 +27,5 @@ class FailingCheck:
 
 
 def knowledge(registry: Knows, failpoint: Failpoints) -> Knows:
-    """What admission asks: the registry itself, unless the failpoint is set."""
+    """Return what admission asks: the registry itself, unless the failpoint is set."""
     return FailingCheck(registry) if failpoint.name == IN_A_CHECK else registry

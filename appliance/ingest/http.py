@@ -1,7 +1,7 @@
-"""Messages that come in over HTTP: the same pipeline, the same checks, the same commit.
+"""Messages received over HTTP: the same pipeline, the same checks, the same commit.
 
 Enters: a body and its form. Leaves: the messages in it, each with its own bytes as sent; after the commit, a verdict
-each. Never: an answer before the commit, or an inflated, guessed or re-encoded body.
+on each. Never: an answer before the commit, or an inflated, guessed or re-encoded body.
 """
 
 import math
@@ -25,7 +25,7 @@ _elements = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Form(Enum):
-    """How messages stand in a body."""
+    """The media type of a body."""
 
     JSON = "application/json"
     NDJSON = "application/x-ndjson"
@@ -33,7 +33,7 @@ class Form(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The messages of a body. ``many``: an array or lines, answered as a list even with one message in it."""
+    """The messages of a body. ``many``: an array or lines, answered with a list even for a single message."""
 
     payloads: Sequence[bytes]
     many: bool
@@ -41,14 +41,14 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class HttpMessage:
-    """One message as admission takes it."""
+    """One message in the form that admission takes."""
 
     topic: str
     payload: bytes
 
 
 def split(body: bytes, form: Form) -> Body:
-    """Take a body apart. One that is no JSON array, or has nothing in it, is left to the checks as a single message."""
+    """Split a body. One that is no JSON array, or is empty, is left to the checks as a single message."""
     if form is Form.NDJSON:
         payloads = [line for line in body.split(b"\n") if line.strip()]
     elif body.lstrip()[:1] == b"[":
@@ -62,7 +62,7 @@ def split(body: bytes, form: Form) -> Body:
 
 
 class HttpSource:
-    """The pipeline's source on the side of HTTP."""
+    """The pipeline's source of HTTP messages."""
 
     def __init__(
         self, pipeline: Pipeline, registry: Registry, limiter: Limiter, clock: Clock, *, token_demanded: bool
@@ -74,17 +74,17 @@ class HttpSource:
         self.token_demanded = token_demanded
 
     async def authentic(self, tenant_id: str, device_id: str, secret: str) -> bool:
-        """Whether whoever shows ``secret`` may speak for this device."""
+        """Return whether ``secret`` authenticates this device."""
         return await self._registry.authentic((tenant_id, device_id), secret)
 
     async def authentic_claim(self, tenant_id: str, secret: str) -> bool:
-        """Whether ``secret`` is the claim password of this tenant."""
+        """Return whether ``secret`` is the claim password of this tenant."""
         return await self._registry.authentic_claim(tenant_id, secret)
 
     async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:
-        """Bring messages in and wait for their commit; their verdicts in order.
+        """Submit messages and wait for their commit; return their verdicts in order.
 
-        Cancelled before the pipeline has taken them, nothing was done; after that they are committed all the same.
+        If this is cancelled before the pipeline has taken them, nothing was done; after that they are still committed.
         """
         if not payloads:
             return []
@@ -101,6 +101,6 @@ class HttpSource:
         return verdicts
 
     def retry_after(self, tenant_id: str, device_id: str) -> int:
-        """Whole seconds until a message of this device can pass the limiter."""
+        """Return the whole seconds until a message of this device can pass the limiter."""
         seconds = self._limiter.retry_after(bucket_key(tenant_id, device_id), self._clock.monotonic())
         return max(1, math.ceil(seconds))

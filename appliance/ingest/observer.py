@@ -130,7 +130,7 @@ class Effects:
             try:
                 effect.committed()
             except Exception:
-                # The readings are committed and must be acknowledged, whatever an observer makes of it.
+                # The readings are committed and must be acknowledged, whatever an observer does.
                 log.exception("an observer failed after a commit", observer=name)
 
     def given_back(self) -> None:

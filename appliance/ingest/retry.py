@@ -7,7 +7,7 @@ and a missing partition to a new one. What remains after that is refused beside 
 2. Without the rows of quarantine. Their counters stay exact.
 3. Without one observer, the last first.
 4. Without any of them.
-5. No further: a person is needed, for the books of the batch cannot be left out.
+5. No further: a person is needed, for the ledger cannot be left out.
 
 Each of the steps 2 and 3 leaves out one thing only, so that nothing is lost that was not at fault. An observer that the
 batch before was committed without is the first to be left out.

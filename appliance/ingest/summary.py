@@ -1,4 +1,4 @@
-"""What a committed batch tells the live view: counts and a few readings. Lossy by nature; the books are in Postgres."""
+"""The summary of a committed batch for listeners: counts and a few readings. It may be lost; the ledger is exact."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -2,7 +2,7 @@
 
 Tables in this order: telemetry, quarantine, those of the observers, ledger; every multi-row write sorted by its key, so
 that several processes on one database never deadlock. A COMMIT whose answer was lost is not guessed at: each
-transaction leaves the mark of its batch with the instance, and the mark is looked at before anything is written again.
+transaction leaves the mark of its batch with the instance, and the mark is read before anything is written again.
 
 What the writer does after a failure is decided in ``appliance.ingest.retry``; what is written beside the readings is
 described in ``appliance.ingest.observer``.
@@ -75,7 +75,7 @@ class Writer:
         """Commit ``batch`` and return its outcome. Waits for Postgres as long as it takes.
 
         Raises ApplianceError when the schema is not what this program expects (SQLSTATE class 42), or when Postgres
-        refuses the books of the batch.
+        refuses the ledger of the batch.
         """
         kept = self._sampler.keep(batch.refused, batch.received_at)
         return await self._write(batch, kept, {})
@@ -133,8 +133,8 @@ class Writer:
             next_try = plan.after(failure, beside, error)
         if next_try is NextTry.NEVER:
             raise ApplianceError(
-                f"the database takes the readings and not the books beside them: {error}; look for constraints and "
-                "triggers made by hand."
+                f"the database accepts the readings and refuses the ledger beside them: {error}; look for constraints "
+                "and triggers made by hand."
             ) from error
         if failure in {Failure.RETRY, Failure.RESOURCES} and next_try is not NextTry.AT_ONCE:
             log.warning("batch held", messages=len(batch.messages), cause=failure.name, error=str(error).strip())

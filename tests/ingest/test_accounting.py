@@ -1,4 +1,4 @@
-"""The books as people read them: exact sums of the ledger, for one tenant or for all."""
+"""Accounting as people read it: exact sums of the ledger, for one tenant or for all."""
 
 from datetime import UTC, datetime
 

@@ -34,21 +34,21 @@ class Everyone:
 
     def __init__(self) -> None:
         self.known_tenant = TenantRules(known=True, active=True)
-        self.standings: dict[DeviceKey, AdmissionStatus | None] = {}
+        self.statuses: dict[DeviceKey, AdmissionStatus | None] = {}
 
     def get(self, key: DeviceKey, now: float) -> AdmissionStatus | None:
         del now
-        if key not in self.standings:
-            self.standings[key] = self.standing(key)
-        return self.standings[key]
+        if key not in self.statuses:
+            self.statuses[key] = self.status(key)
+        return self.statuses[key]
 
     def tenant(self, tenant_id: str) -> TenantRules | None:
         return None if tenant_id == "unheard-of" else self.known_tenant
 
-    def standing(self, key: DeviceKey, refusal: Refusal | None = None) -> AdmissionStatus:
-        standing = AdmissionStatus(self.known_tenant, refusal, FOREVER, registered=True)
-        standing.state = DeviceState(*key)
-        return standing
+    def status(self, key: DeviceKey, refusal: Refusal | None = None) -> AdmissionStatus:
+        status = AdmissionStatus(self.known_tenant, refusal, FOREVER, registered=True)
+        status.state = DeviceState(*key)
+        return status
 
 
 def admission(registry: Everyone | None = None, limiter: Limiter | None = None, **ingest: Any) -> Admission:
@@ -151,18 +151,18 @@ def test_a_message_without_its_own_time_is_never_taken_for_another() -> None:
 
 def test_a_device_that_is_not_in_memory_waits_and_is_taken_on_from_there() -> None:
     registry = Everyone()
-    registry.standings[KEY] = None
+    registry.statuses[KEY] = None
     by = admission(registry)
     batch = admit((TOPIC, b'{"a":1}'), (TOPIC, b"{"), (TOPIC, b'{"a":2}'), by=by)
     assert [candidate.index for candidate in batch.waiting] == [0, 2]
     assert [refused.index for refused in batch.refused] == [1]
-    by.resume(batch, {KEY: registry.standing(KEY)})
+    by.resume(batch, {KEY: registry.status(KEY)})
     assert ([reading.index for reading in batch.readings], batch.waiting) == ([0, 2], [])
 
 
-def test_a_device_that_is_not_accepted_is_refused_with_the_reason_of_its_standing() -> None:
+def test_a_device_that_is_not_accepted_is_refused_with_the_reason_of_its_admission_status() -> None:
     registry = Everyone()
-    registry.standings[KEY] = registry.standing(KEY, Refusal(Reason.DEVICE_INACTIVE, "the device is deactivated"))
+    registry.statuses[KEY] = registry.status(KEY, Refusal(Reason.DEVICE_INACTIVE, "the device is deactivated"))
     assert only_refusal(admit((TOPIC, b'{"a":1}'), by=admission(registry))) is Reason.DEVICE_INACTIVE
 
 
@@ -193,36 +193,36 @@ def test_a_message_too_large_spends_no_token() -> None:
 
 def test_a_token_is_checked_when_it_is_given() -> None:
     registry = Everyone()
-    standing = registry.standings[KEY] = registry.standing(KEY)
+    status = registry.statuses[KEY] = registry.status(KEY)
     by = admission(registry)
     given = b'{"provision_token":"right","a":1}'
     assert only_refusal(admit((TOPIC, given), by=by)) is Reason.TOKEN_NOT_SET
-    standing.token_hash = sha256(b"other").digest()
+    status.token_hash = sha256(b"other").digest()
     assert only_refusal(admit((TOPIC, given), by=by)) is Reason.TOKEN_INVALID
-    standing.previous_token_hash = sha256(b"right").digest()
-    standing.previous_token_until = NOW / SECOND + 1
+    status.previous_token_hash = sha256(b"right").digest()
+    status.previous_token_until = NOW / SECOND + 1
     assert len(admit((TOPIC, given), by=by).readings) == 1
     assert only_refusal(admit((TOPIC, given), by=by, at=NOW + 2 * SECOND)) is Reason.TOKEN_INVALID
-    standing.token_hash = sha256(b"right").digest()
+    status.token_hash = sha256(b"right").digest()
     reading = admit((TOPIC, given), by=by).readings[0]
     assert (reading.metrics, b"right" in reading.row) == ({"a": 1}, False)
 
 
 def test_a_token_is_demanded_only_if_so_configured() -> None:
     registry = Everyone()
-    standing = registry.standings[KEY] = registry.standing(KEY)
+    status = registry.statuses[KEY] = registry.status(KEY)
     by = admission(registry, require_payload_token=True)
     assert only_refusal(admit((TOPIC, b'{"a":1}'), by=by)) is Reason.TOKEN_NOT_SET
-    standing.token_hash = sha256(b"right").digest()
+    status.token_hash = sha256(b"right").digest()
     assert only_refusal(admit((TOPIC, b'{"a":1}'), by=by)) is Reason.TOKEN_MISSING
 
 
 def test_a_site_must_be_the_devices_and_a_device_without_one_asks_for_it() -> None:
     registry = Everyone()
-    standing = registry.standings[KEY] = registry.standing(KEY)
+    status = registry.statuses[KEY] = registry.status(KEY)
     by = admission(registry)
     assert len(admit((TOPIC, b'{"site_id":"north","a":1}'), by=by).waiting) == 1
-    standing.site_id = "north"
+    status.site_id = "north"
     assert len(admit((TOPIC, b'{"site_id":"north","a":1}'), (TOPIC, b'{"a":1}'), by=by).readings) == 2
     assert only_refusal(admit((TOPIC, b'{"site_id":"south","a":1}'), by=by)) is Reason.SITE_MISMATCH
 
@@ -250,15 +250,15 @@ def test_the_first_check_that_fails_decides() -> None:
     reason(TOPIC, b'{"a":1,"tenant_id":"x","device_id":"x"}')
     reason(TOPIC, b'{"a":1,"device_id":"x"}')
     bad = b'{"provision_token":"x","site_id":"south","ts":%d,"a":1}' % old
-    standing = registry.standing(KEY, Refusal(Reason.DEVICE_INACTIVE, "deactivated"))
-    standing.site_id = "north"
-    registry.standings[KEY] = standing
+    status = registry.status(KEY, Refusal(Reason.DEVICE_INACTIVE, "deactivated"))
+    status.site_id = "north"
+    registry.statuses[KEY] = status
     reason(TOPIC, bad)
-    standing.refusal = None
+    status.refusal = None
     reason(TOPIC, bad)
-    standing.token_hash = sha256(b"x").digest()
+    status.token_hash = sha256(b"x").digest()
     reason(TOPIC, bad)
-    standing.site_id = "south"
+    status.site_id = "south"
     reason(TOPIC, bad)
     assert seen == [
         Reason.BAD_TOPIC_FORMAT,

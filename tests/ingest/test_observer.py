@@ -98,7 +98,8 @@ async def test_an_observer_writes_with_the_readings(database: Database) -> None:
         assert await stack.send(telemetry("d-1", b'{"t":1}'), telemetry("d-1", b"{"))
         assert await stack.send(telemetry("d-1", b'{"t":2}')) == [STORED]
     assert notes(database) == [(1, 2), (2, 1)]
-    assert look(database, "SELECT count(DISTINCT t.xmin::text) FROM notes AS n JOIN telemetry AS t ON n.xmin = t.xmin")
+    together = "SELECT count(DISTINCT t.xmin::text) FROM notes AS n JOIN telemetry AS t ON n.xmin = t.xmin"
+    assert look(database, together) == [(2,)]
     assert (noter.given_back, noter.shed_for) == (0, [])
 
 

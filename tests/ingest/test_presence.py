@@ -24,7 +24,7 @@ def presences(database: Database) -> dict[str, tuple[str, str | None]]:
     return {device: (presence, reason) for device, presence, reason in look(database, PRESENCE)}
 
 
-async def test_a_message_makes_a_device_online_and_a_farewell_offline(database: Database) -> None:
+async def test_a_message_makes_a_device_online_and_an_offline_status_offline(database: Database) -> None:
     await furnish(database)
     async with open_ingest(database) as stack:
         await stack.send(telemetry("d-1", b'{"t":1}'))
@@ -44,7 +44,7 @@ async def test_the_last_word_of_a_batch_counts(database: Database) -> None:
         await until(lambda: presences(database) == {"back": ("ONLINE", None), "gone": ("OFFLINE", None)})
 
 
-async def test_a_metric_named_status_is_no_farewell(database: Database) -> None:
+async def test_a_metric_named_status_is_no_offline_status(database: Database) -> None:
     await furnish(database)
     async with open_ingest(database) as stack:
         await stack.send(status("online"), telemetry("d-1", b'{"status":"offline"}'))
@@ -61,7 +61,7 @@ async def test_a_device_that_is_no_longer_accepted_is_refused_with_the_reason(da
         await until(lambda: presences(database)["d-1"][0] == "ONLINE")
 
 
-async def test_a_farewell_outlives_a_crash(database: Database) -> None:
+async def test_an_offline_status_outlives_a_crash(database: Database) -> None:
     await furnish(database)
     async with open_ingest(database) as stack:
         await stack.send(telemetry("gone", b'{"t":1}'), telemetry("back", b'{"t":1}'))

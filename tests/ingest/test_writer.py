@@ -217,7 +217,7 @@ async def test_what_is_held_for_replay_is_held_in_full(database: Database) -> No
     await furnish(database, seats=1)
     async with open_ingest(database) as stack:
         await stack.send(timed(0, "seated"))
-        verdicts = await stack.send(*(timed(number, "standing") for number in range(200)))
+        verdicts = await stack.send(*(timed(number, "unseated") for number in range(200)))
     assert reasons(verdicts) == [Reason.NO_SUBSCRIPTION_CAPACITY] * 200
     assert look(database, "SELECT count(*) FROM quarantine_events WHERE status = 'HELD'") == [(200,)]
 
@@ -415,7 +415,7 @@ async def test_nothing_is_acknowledged_before_its_commit_and_all_in_order(databa
     assert all(rows > number for number, rows in seen), "one was settled before its row was there"
 
 
-async def test_the_books_balance_in_every_snapshot(database: Database) -> None:
+async def test_the_ledger_balances_in_every_snapshot(database: Database) -> None:
     await furnish(database)
     arrange(database, POISON)
     async with open_ingest(database) as stack, trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""What is known of devices that talk: latest values, times, presence, and hours whose roll-ups are due.
+"""The live state of devices: latest values, times, presence, and hours whose roll-ups are due.
 
 Enters: committed batches. Leaves: rows of ``device_state``, written with the batch. Never: a person's decision.
 """

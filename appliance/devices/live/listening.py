@@ -1,9 +1,9 @@
-"""When the appliance was there to hear its devices: silence counts only then.
+"""The times in which the appliance could receive messages: the silence of a device counts only then.
 
-Enters: what is missing, and told absences. Leaves: rows of ``listening``, one for each stretch of time without a break,
-its end moved on while it lasts. A stretch that could not be moved on in time, for whatever reason - this process was
-away or held up, Postgres, the broker's link - is over, and a new one begins. So it is where wall and monotonic clock
-disagree: a clock that was set makes no device silent.
+Enters: whether Postgres and the broker are there, and noted absences. Leaves: rows of ``listening``, one for each
+period without a break, whose end is extended while it lasts. A period that could not be extended in time, for whatever
+reason (this process was away or held up, Postgres, the broker's link), is over, and a new one begins. The same holds
+where the wall clock and the monotonic clock disagree: setting a clock makes no device silent.
 """
 
 from collections.abc import Callable
@@ -21,15 +21,15 @@ from appliance.devices.live.presence import PresenceThresholds
 from appliance.runtime.periodic import First, every
 
 LISTEN_SECONDS = 5.0
-"""Seconds between two looks, at most: presence may lag as much."""
+"""Seconds between two rounds, at most: presence may lag as much."""
 LOOKS = 6
-"""Looks at least in the time after which a device is STALE."""
+"""Rounds at least in the time after which a device is STALE."""
 LAPSE = 15.0
-"""Seconds without a look, or between the two clocks, that end a stretch."""
+"""Seconds without a round, or between the two clocks, that end a period."""
 NOTICEABLE = 5.0
 """Seconds below which a wait is no absence: it would not matter beside the silence that makes a device STALE."""
 KEPT = 100
-"""Stretches remembered of an instance."""
+"""Periods kept of an instance."""
 
 STATEMENTS = statements.load("presence")
 
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 class Listening:
-    """Keeps the book of an instance."""
+    """Records the listening periods of an instance."""
 
     def __init__(self, pool: Pool, instance: str, clock: Clock, limits: PresenceThresholds) -> None:
         self._pool = pool
@@ -45,19 +45,19 @@ class Listening:
         self._clock = clock
         self._limits = limits
         self._began: float | None = None
-        """Of the stretch that lasts, in seconds since 1970; None: the next look begins one."""
+        """Start of the current period, in seconds since 1970; None: the next round begins one."""
         self._looked_wall = 0.0
         self._looked_monotonic = 0.0
 
     def away(self, seconds: float) -> None:
-        """No messages were taken in the last ``seconds``."""
+        """Note that no messages were taken in the last ``seconds``."""
         if seconds >= NOTICEABLE:
             self._began = None
 
     async def run(
         self, present: Callable[[], bool], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Look now and every few seconds, for ever; ``present`` says whether Postgres and the broker are there now."""
+        """Run rounds for ever; ``present`` returns whether Postgres and the broker are there now."""
         async with self._pool.connection() as connection:
             limits = {"stale": self._limits.stale_after, "offline": self._limits.offline_after}
             await connection.execute(STATEMENTS["set_limits"], limits)
@@ -69,7 +69,7 @@ class Listening:
         await every(interval, make_round, chore="listening", first=First.BEFORE_START, task_status=task_status)
 
     async def look(self, *, present: bool) -> None:
-        """Look once. Raises what the pool raises when Postgres is away."""
+        """Run one round. Raises what the pool raises when Postgres is away."""
         if not present:
             self._began = None
             return

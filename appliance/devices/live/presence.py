@@ -1,17 +1,17 @@
-"""Presence: whether a device that should talk does. Derived here, from what was heard of it; nobody can write it.
+"""Presence: whether a device sends messages as expected. Derived here from its traffic; nobody can set it.
 
-Theory. A device has an expected interval: set by a person, or learned (``pace``). Silence counts as far as somebody
-listened: time in which the appliance, Postgres or the broker's link was away is not held against anybody, and after it
-each device has its full interval again. So the silence of a device is the longest stretch without a break that was
-listened to since it was last accepted, and::
+Theory. A device has an expected interval: set by a person, or learned (``interval_estimator``). Silence counts only
+while the appliance listened: time in which the appliance, Postgres or the broker's link was away does not count, and
+after it each device has its full interval again. So the silence of a device is the longest period without a break that
+was listened to since a message of it was last accepted, and::
 
     REFUSED   its newest message was not accepted: it talks, and is not silent (until it stops talking, too)
     OFFLINE   it was never accepted, or said `offline` last, or is silent for 10 intervals and ``offline_after``
     STALE     it is silent for 3 intervals and ``stale_after``
     ONLINE    everything else
 
-What the rate limit turns away makes nobody REFUSED: such a device is accepted, too. A stretch ends where the clocks
-disagree (``listening``), so a wall clock that jumps makes nobody silent.
+A message refused by the rate limit makes no device REFUSED: others of the same device are accepted. A period ends where
+the clocks disagree (``listening``), so a wall clock that jumps makes no device silent.
 
 The function ``presence_of`` of the database says the same for filters and counts over many devices::
 
@@ -37,7 +37,7 @@ STATEMENTS = statements.load("presence")
 
 
 class Presence(StrEnum):
-    """Whether a device talks."""
+    """Whether a device sends messages as expected."""
 
     ONLINE = "ONLINE"
     STALE = "STALE"
@@ -47,7 +47,7 @@ class Presence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What was heard of a device; None is never."""
+    """The times of a device's messages; None is never."""
 
     seen_at: datetime | None = None
     """When a message of it was last accepted."""
@@ -63,7 +63,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class ListeningPeriod:
-    """A time in which messages were taken without a break."""
+    """A period in which messages were taken without a break."""
 
     began_at: datetime
     ended_at: datetime
@@ -78,7 +78,7 @@ class PresenceThresholds:
 
 
 def silence_since(moment: datetime, listening: Sequence[ListeningPeriod]) -> float:
-    """Seconds of silence after ``moment``, as far as it was listened to; ``listening`` does not overlap."""
+    """Return the seconds of silence after ``moment`` within ``listening``, whose periods do not overlap."""
     heard_out = (stretch.ended_at - max(stretch.began_at, moment) for stretch in listening)
     return max(0.0, *(stretch.total_seconds() for stretch in heard_out)) if listening else 0.0
 
@@ -86,7 +86,7 @@ def silence_since(moment: datetime, listening: Sequence[ListeningPeriod]) -> flo
 def presence_at(
     traffic: Traffic, interval: float | None, listening: Sequence[ListeningPeriod], limits: PresenceThresholds
 ) -> Presence:
-    """The presence of a device at the end of ``listening``; ``interval`` is in seconds, as a person set it."""
+    """Return the presence of a device at the end of ``listening``; ``interval`` is what a person set, in seconds."""
     expected = interval if interval is not None else traffic.learned_interval or 0.0
     offline = max(OFFLINE_INTERVALS * expected, limits.offline_after)
     seen_at, heard_at, refused_at = traffic.seen_at, traffic.heard_at, traffic.refused_at
@@ -102,13 +102,13 @@ def presence_at(
 
 
 async def counts(connection: Connection[Any], tenant_id: str | None) -> dict[Presence, int]:
-    """How many ACTIVE devices of a tenant (None: of all) have each presence; every presence is there."""
+    """Return the number of ACTIVE devices of a tenant (None: of all) by presence; every presence is a key."""
     cursor = await connection.execute(STATEMENTS["count_presences"], {"tenant": tenant_id})
     found = {Presence(name): number for name, number in await cursor.fetchall()}
     return {presence: found.get(presence, 0) for presence in Presence}
 
 
 async def limits(connection: Connection[Any]) -> PresenceThresholds:
-    """The limits in force."""
+    """Return the limits in force."""
     row = await (await connection.execute(STATEMENTS["select_limits"])).fetchone()
     return PresenceThresholds() if row is None else PresenceThresholds(*row)

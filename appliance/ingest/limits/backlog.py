@@ -1,6 +1,6 @@
-"""Backlog credit: devices that went on while we took nothing are not refused for what then comes in at once (P11).
+"""Backlog credit: messages that devices sent while we took none are not refused when they arrive at once (P11).
 
-Time away - our own stop, Postgres or the broker's link - is credited to the limiter until the backlog is drained. It is
+Time away (our own stop, Postgres or the broker's link) is credited to the limiter until the backlog is drained. It is
 drained when the broker no longer fills our window (with messages queued it always sends as many as it may) and devices
 have had the time to come back.
 """
@@ -15,12 +15,12 @@ from appliance.ingest.limits.limiter import Limiter
 from appliance.runtime.periodic import First, every
 
 NOTICEABLE = 1.0
-"""Seconds below which a wait is no absence."""
+"""Seconds below which a wait is not credited."""
 LONGEST = 14 * 86_400.0
 """Seconds credited at most: the broker keeps our session no longer, and a wall clock may have jumped."""
 LOOK_SECONDS = 0.5
 CALM_LOOKS = 4
-"""Looks in a row at a window that is not full, until the broker's queue counts as empty."""
+"""Rounds in a row with a window that is not full, until the broker's queue counts as empty."""
 RETURNING = 300.0
 """Seconds after an absence in which devices still come back with queues of their own: no backlog is drained before."""
 
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class BacklogCredit:
-    """Credits absences, and ends the credit. ``window``: as many messages the broker sends unacknowledged."""
+    """Credits absences, and ends the credit. ``window``: messages that the broker sends without acknowledgement."""
 
     def __init__(self, limiter: Limiter, clock: Clock, window: int) -> None:
         self._limiter = limiter
@@ -39,7 +39,7 @@ class BacklogCredit:
         self._back_since = 0.0
 
     def away(self, seconds: float) -> None:
-        """No messages were taken in the last ``seconds``."""
+        """Credit the last ``seconds``, in which no messages were taken."""
         if seconds < NOTICEABLE:
             return
         self._limiter.credit(min(seconds, LONGEST), self._clock.monotonic())
@@ -50,7 +50,7 @@ class BacklogCredit:
             log.info("backlog credited", seconds=round(seconds, 1))
 
     def look(self, in_flight: int) -> None:
-        """Look at the window once: so many messages are received and not acknowledged."""
+        """Examine the window once: ``in_flight`` messages are received and not acknowledged."""
         if not self._credited:
             return
         self._calm = 0 if in_flight >= self._full else self._calm + 1
@@ -62,7 +62,7 @@ class BacklogCredit:
     async def run(
         self, in_flight: Callable[[], int], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Look now and then, for ever."""
+        """Run rounds for ever."""
 
         async def make_round() -> None:
             self.look(in_flight())

@@ -1,4 +1,4 @@
-"""Token buckets, and the table that keeps very many of them without ever stopping for long.
+"""Token buckets, and a table that holds very many of them without long pauses.
 
 A bucket is one number, ``full_at``: the instant at which it is full if nothing more is taken (the generic cell rate
 algorithm, ITU-T I.371). Taking a token moves that instant one ``interval`` into the future; a token is there as long as
@@ -35,7 +35,7 @@ RENEWAL = 10
 
 
 class Allowance(msgspec.Struct, frozen=True, gc=False):
-    """Limits as a bucket reckons with them. Shared by all buckets that have the same.
+    """Limits in the form that a bucket computes with. Shared by all buckets that have the same.
 
     ``interval`` is the time a token takes, rounded down to a nanosecond: never less than the rate that was promised.
     ``version`` tells whether the limits have changed since.
@@ -50,7 +50,7 @@ class Allowance(msgspec.Struct, frozen=True, gc=False):
 
 
 def allowance(rate: float, burst: int, *, tenant_limited: bool = False, version: int = 0) -> Allowance:
-    """``rate`` tokens a second, at most ``burst`` at once."""
+    """Return the limits of ``rate`` tokens a second, at most ``burst`` at once."""
     interval = max(1, int(min(SECOND / rate, SLOWEST)))
     return Allowance(rate, burst, interval, burst * interval, tenant_limited, version)
 
@@ -68,7 +68,7 @@ class Bucket(msgspec.Struct, gc=False):
     next: "Bucket | None" = None
 
     def take(self, tick: int, floor: int) -> bool:
-        """Spend one token at ``tick``; False, and nothing spent, when there is none.
+        """Spend one token at ``tick``; return False, with nothing spent, when there is none.
 
         ``floor`` is the instant at which a bucket nobody used became full: ``tick``, or earlier under backlog credit.
         """
@@ -83,16 +83,16 @@ class Bucket(msgspec.Struct, gc=False):
         return True
 
     def tokens(self, tick: int, floor: int) -> float:
-        """How many tokens there are at ``tick``."""
+        """Return the number of tokens at ``tick``."""
         return (self.allowance.capacity + tick - max(self.full_at, floor)) / self.allowance.interval
 
     def wait(self, tick: int, floor: int) -> int:
-        """Nanoseconds from ``tick`` until a token is there; 0 when one is."""
+        """Return the nanoseconds from ``tick`` until there is a token; 0 when there is one."""
         spent = max(self.full_at, floor) + self.allowance.interval
         return max(0, spent - self.allowance.capacity - tick)
 
     def adopt(self, changed: Allowance, floor: int) -> None:
-        """Go on under other limits, which hold since ``floor`` was the floor.
+        """Continue under other limits, which hold since ``floor`` was the floor.
 
         What was spent stays spent, token for token (rounded against the device, by less than a nanosecond); so a full
         bucket stays full, as one that had been forgotten would be.
@@ -105,7 +105,7 @@ class Bucket(msgspec.Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What one slice of a sweep did, and whether it was the last of its pass."""
+    """The buckets cleared by one slice of a sweep, and whether it was the last slice of its pass."""
 
     cleared: int
     done: bool
@@ -138,7 +138,7 @@ class BucketTable:
         self._graves: dict[int, Bucket] = {}
 
     def get(self, key: str) -> Bucket | None:
-        """The bucket of ``key``, under the limits in force."""
+        """Return the bucket of ``key``, under the limits in force."""
         bucket = self.heads[hash(key) & self.mask]
         while bucket is not None and bucket.key != key:
             bucket = bucket.next
@@ -147,18 +147,18 @@ class BucketTable:
         return bucket
 
     def add(self, bucket: Bucket) -> None:
-        """Keep a bucket whose key has none yet."""
+        """Add a bucket whose key has none yet."""
         index = hash(bucket.key) & self.mask
         bucket.next = self.heads[index]
         self.heads[index] = bucket
         self.size += 1
 
     def at_bound(self) -> bool:
-        """Whether another bucket fits only if one is forgotten."""
+        """Return whether another bucket fits only if one is removed."""
         return self.size >= self._bound
 
     def has_room(self, floor: int) -> bool:
-        """Whether one more bucket fits, if need be after forgetting one that is full at ``floor``.
+        """Return whether one more bucket fits, if need be after removing one that is full at ``floor``.
 
         A hand goes round the table and looks at a few buckets a call, so the work is bounded whatever the size. Among
         very many that are not full it can miss one that it has not come to yet; it comes to every one in time.
@@ -208,7 +208,7 @@ class BucketTable:
         return chain
 
     def _refresh(self, chain: list[Bucket]) -> int:
-        """Renew what needs it, and say how many buckets could have been looked at in that time."""
+        """Renew the buckets that need it; return the number of buckets that could be examined in that time."""
         stale = [bucket for bucket in chain if bucket.allowance.version != self.version]
         for bucket in stale:
             self._renew(bucket)
@@ -239,7 +239,7 @@ class BucketTable:
         self.size -= 1
 
     def _free(self, budget: int) -> None:
-        """Let go of about so many dead buckets, one by one: a whole chain at once would free itself recursively."""
+        """Free about ``budget`` cleared buckets one by one: a whole chain at once would be freed recursively."""
         while self._graves and budget > 0:
             arena = next(iter(self._graves))
             rest: Bucket | None = self._graves.pop(arena)

@@ -1,4 +1,4 @@
-"""The janitor: the task that forgets what the limiter no longer needs, a slice at a time, beside the message path."""
+"""The janitor: the task that clears buckets the limiter no longer needs, in slices, beside the message path."""
 
 from collections.abc import Callable
 
@@ -16,8 +16,8 @@ class Janitor:
     """Clears the limiter's idle buckets every ``interval`` seconds.
 
     ``report`` is called after each pass with the buckets cleared in it and the buckets left, for metrics. While
-    ``resting`` says so there is no pass: no messages are taken, and time that will be credited afterwards must not
-    fill a bucket that was forgotten meanwhile.
+    ``resting`` returns true there is no pass: no messages are taken, and time that will be credited afterwards must not
+    fill a bucket that was cleared meanwhile.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Janitor:
             await self.sweep()
 
     async def sweep(self) -> int:
-        """One pass over all buckets, others running between its slices. Returns how many were cleared."""
+        """Sweep all buckets once, in slices; return the number of buckets cleared."""
         cleared, done = 0, False
         while not done:
             swept = self._limiter.sweep(self._clock.monotonic())

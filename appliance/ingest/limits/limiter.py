@@ -1,7 +1,7 @@
 """The rate limiter: a token bucket for each device, one for each tenant that has a limit, and backlog credit.
 
-Enters: the key of a message's device and the monotonic time, one for a whole batch. Leaves: None, or whose bucket was
-empty. Never: I/O, waiting, a clock of its own, or work in the message path that grows with the number of buckets.
+Enters: the key of a message's device and the monotonic time, one for a batch. Leaves: None, or the scope of the empty
+bucket. Never: I/O, waiting, a clock of its own, or work in the message path that grows with the number of buckets.
 
 Backlog credit. While the appliance took no messages, devices went on, and what they sent comes later, in any order. So
 from the start of an outage until the backlog is drained no bucket overflows: each goes on filling at its rate from
@@ -40,7 +40,7 @@ LONG_AGO = -(1 << 62)
 
 
 class LimitScope(Enum):
-    """Whose bucket was empty."""
+    """The scope of the bucket that was empty."""
 
     DEVICE = "device"
     TENANT = "tenant"
@@ -52,7 +52,7 @@ class BucketOverride:
     """Limits set for one tenant or device in the database; None leaves the wider one in force.
 
     ``rate`` in messages a second, ``burst`` in messages; ``tenant_rate`` counts for tenants only, 0 is unlimited.
-    Raises ValueError for limits that are none.
+    Raises ValueError for invalid limits.
     """
 
     rate: float | None = None
@@ -92,7 +92,7 @@ class BucketState:
 
 
 def bucket_key(tenant_id: str, device_id: str) -> str:
-    """The key of a device's bucket. Text, and not a tuple, for the sake of the cyclic collector."""
+    """Return the key of a device's bucket. It is text and not a tuple, for the sake of the cyclic collector."""
     return f"{tenant_id}/{device_id}"
 
 
@@ -104,7 +104,7 @@ class _Limits(NamedTuple):
     tenant_rate: float
 
     def under(self, override: BucketOverride | None) -> "_Limits":
-        """These, where ``override`` says nothing else."""
+        """Return these limits with those that ``override`` sets."""
         if override is None:
             return self
         return _Limits(
@@ -120,7 +120,7 @@ class Limiter:
     ``rate`` and ``burst`` (messages a second, messages) hold for a device. A tenant may send ``tenant_rate`` messages a
     second, 0 being unlimited, and at once as many as that rate brings in the time a device's burst stands for:
     ``tenant_rate`` x ``burst`` / ``rate``, at least 1. ``bucket_ttl`` is in seconds.
-    Raises ValueError for limits that are none.
+    Raises ValueError for invalid limits.
     """
 
     def __init__(
@@ -151,13 +151,13 @@ class Limiter:
 
     @property
     def tracked(self) -> int:
-        """Buckets in memory, those of tenants and overflows included."""
+        """Return the number of buckets in memory, including those of tenants and overflow buckets."""
         return sum(table.size for table in self._tables)
 
     def take(self, key: str, now: float) -> LimitScope | None:
         """Spend a token for one message of the device with this ``bucket_key``.
 
-        None: it may pass. Otherwise whose bucket was empty; then no token was spent anywhere.
+        Return None if it may pass, otherwise the scope of the empty bucket; then no token was spent anywhere.
         """
         if now != self._now:
             self._advance(now)
@@ -183,7 +183,7 @@ class Limiter:
         return None
 
     def retry_after(self, key: str, now: float) -> float:
-        """Seconds until a message of this device can pass, if no other takes a token before; 0 when it can now."""
+        """Return the seconds until a message of this device can pass, if no other takes a token before; 0 is now."""
         self._advance(now)
         tenant_id = key.partition("/")[0]
         limited = self._tenant_limits(tenant_id) is not None
@@ -191,7 +191,7 @@ class Limiter:
         return max(0 if bucket is None else bucket.wait(self._tick, self._floor) for bucket in buckets) / SECOND
 
     def effective(self, tenant_id: str, device_id: str, now: float) -> BucketState:
-        """The limits in force for a device and its present fill."""
+        """Return the limits in force for a device and its present fill."""
         self._advance(now)
         key = bucket_key(tenant_id, device_id)
         bucket = self._charged(key)
@@ -200,7 +200,7 @@ class Limiter:
         return self._state(bucket, overflow=self._devices.get(key) is None)
 
     def effective_of_tenant(self, tenant_id: str, now: float) -> BucketState | None:
-        """The limit in force for a tenant as a whole and its present fill; None when it has no limit."""
+        """Return the limit in force for a tenant as a whole and its present fill, or None without a limit."""
         self._advance(now)
         limits = self._tenant_limits(tenant_id)
         if limits is None:
@@ -208,10 +208,10 @@ class Limiter:
         return self._state(self._found(self._tenants, tenant_id) or self._full(tenant_id, limits), overflow=False)
 
     def limits_changed(self, now: float, tenant_id: str | None = None, device_id: str | None = None) -> None:
-        """Ask for overrides anew: of one device (give both ids), of a tenant and its devices, or of all.
+        """Look up overrides anew: of one device (give both ids), of a tenant and its devices, or of all.
 
         Call it once the new limits can be asked for. Buckets keep what was spent from them. Of two changes, a bucket
-        that was neither used nor swept in between hears of the second only.
+        that was neither used nor swept in between adopts the second only.
         """
         self._advance(now)
         if tenant_id is not None and device_id is not None:
@@ -227,7 +227,8 @@ class Limiter:
             table.version = self._version
 
     def credit(self, seconds: float, now: float) -> None:
-        """No messages were taken in the ``seconds`` before ``now``: until ``backlog_drained`` no bucket overflows.
+        """Credit the ``seconds`` before ``now``, in which no messages were taken: no bucket overflows until
+        ``backlog_drained``.
 
         Of several outages the earliest start counts, so they add up and may overlap; none reaches back beyond the
         last ``backlog_drained``. The caller bounds ``seconds`` where it comes from a wall clock.
@@ -238,12 +239,12 @@ class Limiter:
             self._credit_from = self._floor = start
 
     def backlog_drained(self) -> None:
-        """What devices sent during outages has been taken: from now on no bucket holds more than its burst."""
+        """End the credit, the backlog being taken: from now on no bucket holds more than its burst."""
         self._credit_from = None
         self._floor = self._drained_at = self._tick
 
     def sweep(self, now: float, budget: int = SWEEP_ENTRIES) -> Sweep:
-        """One slice of a pass over all buckets: clear those that are full and were not used for ``bucket_ttl``.
+        """Run one slice of a pass over all buckets: clear those that are full and were not used for ``bucket_ttl``.
 
         ``budget``: buckets to look at in this slice, more or less. The pass is over when the answer is ``done``.
         """
@@ -259,7 +260,7 @@ class Limiter:
         self._floor = self._tick if self._credit_from is None else self._credit_from
 
     def _take_anew(self, key: str) -> LimitScope | None:
-        """Take for a device without a bucket: from a new, full one, or its tenant's overflow if there is no room."""
+        """Take for a device without a bucket: from a new, full one, or its tenant's overflow bucket without room."""
         tenant_id, _, device_id = key.partition("/")
         room = self._devices.has_room(self._floor)
         if room:
@@ -285,7 +286,7 @@ class Limiter:
         return bucket.take(self._tick, self._floor)
 
     def _of_tenant(self, table: BucketTable, tenant_id: str, limits: Allowance) -> Bucket:
-        """The tenant's bucket in ``table``, made if need be; past the bound the one of all further tenants."""
+        """Return the tenant's bucket in ``table``, made if need be; past the bound the one of all further tenants."""
         bucket = table.get(tenant_id)
         if bucket is None and not table.has_room(self._floor):
             tenant_id = UNKNOWN_TENANTS
@@ -296,19 +297,19 @@ class Limiter:
         return bucket
 
     def _charged(self, key: str) -> Bucket | None:
-        """The bucket a message of the device is charged to; None when that would be a new one."""
+        """Return the bucket that a message of the device is charged to, or None when that would be a new one."""
         bucket = self._devices.get(key)
         if bucket is None and self._devices.at_bound():
             return self._found(self._overflows, key.partition("/")[0])
         return bucket
 
     def _found(self, table: BucketTable, tenant_id: str) -> Bucket | None:
-        """The tenant's bucket in ``table`` as it stands, or the strangers' if that is the tenant's."""
+        """Return the bucket in ``table`` that serves the tenant: its own, or the one that unknown tenants share."""
         bucket = table.get(tenant_id)
         return table.get(UNKNOWN_TENANTS) if bucket is None and table.at_bound() else bucket
 
     def _full(self, key: str, limits: Allowance) -> Bucket:
-        """A bucket nobody has used yet."""
+        """Return a bucket that was not used yet."""
         return Bucket(key, limits, self._floor)
 
     def _state(self, bucket: Bucket, *, overflow: bool) -> BucketState:

@@ -36,12 +36,12 @@ def _text(value: str) -> bytes:
 
 
 def prefix(tenant_id: str, device_id: str, kind: Kind) -> bytes:
-    """The start of each row of one device and kind: the number of fields and the first three of them."""
+    """Return the start of each row of one device and kind: the number of fields and the first three of them."""
     return struct.pack("!h", len(COLUMNS)) + _text(tenant_id) + _text(device_id) + _text(kind.value)
 
 
 def row(start: bytes, envelope: Envelope, ts: int, digest: bytes, received: int, adjusted: bool, late: bool) -> bytes:
-    """One row: ``start`` from :func:`prefix`; ``ts`` and ``received`` in microseconds since 1970; 8 bytes of digest."""
+    """Build a row: ``start`` is of :func:`prefix`, times are microseconds since 1970, and the digest has 8 bytes."""
     ts -= _POSTGRES_EPOCH
     received -= _POSTGRES_EPOCH
     encoded, seq = envelope.encoded, envelope.seq

@@ -1,7 +1,8 @@
-"""The messages of one device as people look through them: readings rebuilt from what was stored, refusals as received.
+"""The messages of one device as people read them: readings rebuilt from what was stored, refusals as received.
 
-Readings stand at their own time, refusals at that of their receipt, since theirs may never have been read. Enters: a
-connection, the device, and where the last page ended. Leaves: a page, newest first. Never: another tenant's.
+Readings are sorted by their own time, refusals by the time of receipt, since their own may never have been read.
+Enters: a connection, the device, and where the last page ended. Leaves: a page, newest first. Never: a message of
+another tenant.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +18,11 @@ from appliance.reading import Kind, Reason
 STATEMENTS = statements.load("messages")
 
 SHOWN_BYTES = 2000
-"""Of a refused payload; all of it stands on the Quarantine page."""
+"""Bytes shown of a refused payload; the Quarantine page has all of it."""
 COUNTED = 10_000
-"""Readings of a span that are counted; past that there are just more."""
+"""Readings of a span that are counted at most."""
 SEQUENCE = 1000
-"""Newest readings among which numbers left out are looked for."""
+"""Newest readings that are searched for missing numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,12 @@ class StoredReading:
 
     @property
     def at(self) -> datetime:
-        """Where it stands among the others."""
+        """Return the time that it is sorted by."""
         return self.ts
 
     @property
     def delay(self) -> float:
-        """Seconds from its own time to the receipt."""
+        """Return the seconds from its own time to the receipt."""
         return (self.received_at - self.ts).total_seconds()
 
 
@@ -74,7 +75,7 @@ class RefusedMessage:
 
 @dataclass(frozen=True, slots=True)
 class MessagePosition:
-    """Where a page ended in each of the two, None: nothing was shown of it yet."""
+    """Where a page ended among readings and among refusals; None: nothing of it was shown yet."""
 
     reading: tuple[datetime, int] | None = None
     """Time and digest."""
@@ -91,17 +92,17 @@ class MessagePage:
 
 @dataclass(frozen=True, slots=True)
 class Numbering:
-    """How well a device's own numbers follow one another, among the newest of its readings that carry one."""
+    """How complete a device's sequence numbers are, among the newest of its readings that carry one."""
 
     readings: int
     since: datetime | None
-    """Of the oldest looked at; None: it sends no numbers."""
+    """Time of the oldest one examined; None: the device sends no numbers."""
     gaps: int
-    """Places where numbers were left out."""
+    """Number of gaps in the sequence."""
     missing: int
-    """Numbers left out in all."""
+    """Missing numbers in all gaps together."""
     restarts: int
-    """Times it began anew with a lower number."""
+    """Times that the sequence began anew with a lower number."""
 
 
 async def page(
@@ -112,7 +113,7 @@ async def page(
     limit: int = 20,
     after: MessagePosition | None = None,
 ) -> MessagePage:
-    """At most ``limit`` messages of a device behind ``after``. A device that is not there has none."""
+    """Return at most ``limit`` messages of a device after ``after``. A device that does not exist has none."""
     after = after or MessagePosition()
     before_ts, before_digest = after.reading or (None, None)
     parameters = {
@@ -134,14 +135,14 @@ async def page(
 
 
 async def count_since(connection: Connection[Any], tenant_id: str, device_id: str, since: datetime) -> int:
-    """How many readings a device has from ``since`` on, COUNTED + 1 standing for more."""
+    """Return the number of readings of a device from ``since`` on; COUNTED + 1 means more than COUNTED."""
     parameters = {"tenant": tenant_id, "device": device_id, "since": since, "most": COUNTED + 1}
     row = await (await connection.execute(STATEMENTS["count_readings"], parameters, prepare=False)).fetchone()
     return 0 if row is None else int(row[0])
 
 
 async def numbering(connection: Connection[Any], tenant_id: str, device_id: str, since: datetime) -> Numbering:
-    """How well the numbers of a device's readings from ``since`` on follow one another."""
+    """Return how complete the sequence numbers of a device's readings from ``since`` on are."""
     parameters = {"tenant": tenant_id, "device": device_id, "since": since, "most": SEQUENCE}
     row = await (await connection.execute(STATEMENTS["sequence_of_device"], parameters, prepare=False)).fetchone()
     readings, first, gaps, missing, restarts = row or (0, None, 0, 0, 0)
@@ -151,7 +152,7 @@ async def numbering(connection: Connection[Any], tenant_id: str, device_id: str,
 def _newest_first(
     readings: Sequence[StoredReading], refusals: Sequence[RefusedMessage]
 ) -> list[StoredReading | RefusedMessage]:
-    """Both laid together, each in the order it has: a clock that was set back must not tear a page apart."""
+    """Merge both, keeping the order of each: a clock that was set back must not reorder pages."""
     merged: list[StoredReading | RefusedMessage] = []
     left, right = list(reversed(readings)), list(reversed(refusals))
     while left and right:

@@ -14,13 +14,13 @@ log = structlog.get_logger(__name__)
 
 DAYS_AHEAD = 2
 CHECK_SECONDS = 3600.0
-"""Seconds between two looks; the writer makes what is missing by itself, at the price of one slower batch."""
+"""Seconds between two rounds. The writer makes a missing partition by itself, at the price of one slower batch."""
 
 
 async def keep_ahead(
     pool: Pool, clock: Clock, retention_days: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Look now and every hour until cancelled; starts when the partitions are there for the first time."""
+    """Make partitions now and every hour until cancelled; started once the partitions are there for the first time."""
 
     async def make_round() -> None:
         today = datetime.fromtimestamp(clock.wall(), UTC).date()

@@ -1,11 +1,11 @@
 """Where readings go: the telemetry table, its partitions made as they are needed.
 
-Enters: readings, inside the caller's transaction. Leaves: which were stored, which were there already, which Postgres
-refuses. Three ways, from fast to careful:
+Enters: readings, inside the caller's transaction. Leaves: the readings that were stored, those that were there already,
+and those that Postgres refuses. There are three ways, from fast to careful:
 
 * ``DIRECT`` copies into the table. It fails as a whole on a duplicate, which is rare: only a reconnect brings any.
 * ``STAGED`` copies into a staging table and inserts what is not there yet.
-* ``BISECTED`` does so in halves under savepoints, down to the one row that Postgres refuses.
+* ``BISECTED`` does so in halves under savepoints, down to the rows that Postgres refuses.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,18 +35,18 @@ class StorePath(Enum):
 
 
 class TelemetryStore:
-    """Puts readings into telemetry. Remembers which days have their partition: one for each task that writes."""
+    """Puts readings into telemetry. Each task that writes has one: it remembers which days have their partition."""
 
     def __init__(self) -> None:
         self._queries = statements.load("ingest")
         self._days = range(0)
 
     def forget_days(self) -> None:
-        """A partition that was believed in is not there."""
+        """Forget which days have a partition: one that was expected is not there."""
         self._days = range(0)
 
     async def ensure_days(self, connection: Connection[Any], span: IndexRange | None) -> None:
-        """Make the partitions that readings of this span need, if one is not known to be there."""
+        """Make the partitions that readings of this span need, unless they are known to be there."""
         if span is None:
             return
         first, last = span[0] // DAY, span[1] // DAY
@@ -62,7 +62,7 @@ class TelemetryStore:
     async def put(
         self, connection: Connection[Any], readings: Sequence[Reading], way: StorePath
     ) -> tuple[Sequence[Reading], Sequence[Reading], Sequence[RefusedSubmission]]:
-        """Put the readings into telemetry: which were stored, which were there already, which Postgres refused."""
+        """Put readings into telemetry; return those stored, those there already and those that Postgres refused."""
         if not readings:
             return (), (), ()
         if way is StorePath.DIRECT:
@@ -129,7 +129,7 @@ class TelemetryStore:
 
 
 def _store_refused(reading: Reading, error: psycopg.Error) -> RefusedSubmission:
-    """Check 15: a reading that Postgres does not take."""
+    """Return the refusal of check 15: Postgres does not take the reading."""
     route = reading.route
     return RefusedSubmission(
         reading.index,

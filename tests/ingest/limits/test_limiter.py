@@ -257,8 +257,8 @@ def test_a_million_tenants_that_do_not_exist_are_bounded_too(monkeypatch: pytest
     monkeypatch.setattr(limiter_module, "MAX_TENANTS", 3)
     limiter = Limiter(rate=1, burst=5, tenant_rate=1, max_tracked_devices=1)
     verdicts = [limiter.take(bucket_key(f"t{number}", "d"), START) for number in range(1000)]
-    # Four tenants have a bucket of their own or the strangers', which gives five; the last four overflow buckets are
-    # never empty before their tenants' are.
+    # Four tenants have a bucket of their own or the one of unknown tenants, which gives five; the last four overflow
+    # buckets are never empty before their tenants' are.
     assert limiter.tracked <= 1 + 2 * (3 + 1)
     assert verdicts[:4] == [None] * 4
     assert verdicts.count(None) == 3 + 5
