@@ -1,5 +1,5 @@
-// The page for "Postgres is away" asks again every few seconds. It shows how full the broker's queue is by now, and gives
-// way to what was asked for as soon as that can be had: until then nothing moves under the reader's hands.
+// The page for an unreachable database retries every few seconds. It updates how full the broker's queue is, and loads
+// the requested page as soon as that is available: until then nothing moves while somebody reads.
 const told = document.querySelector("[data-retry]"); // not on a page that was put in place of another's content
 const PERIOD = 1000 * Number(told.dataset.retry);
 told.hidden = false;

@@ -98,7 +98,7 @@ REFERENCES = (
         "system",
         (
             *SHELL,
-            "section Every message has one place",
+            "section Message balance",
             "section Key figures, last hour",
             "section Running tasks",
             "section Embedded services",
@@ -109,7 +109,7 @@ REFERENCES = (
         ),
         (
             "h1 System",
-            "h2 Every message has one place",
+            "h2 Message balance",
             "h2 Running tasks",
             "h2 Embedded services",
             "h2 Limits in memory",

@@ -121,7 +121,7 @@ def test_what_was_asked_for_comes_by_itself_once_postgres_is_back(busy: Dashboar
     page = watched.page
     page.clock.install()
     page.goto(f"{busy.url}/+fails/503/2?wanted")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Postgres is away")
+    expect(page.get_by_role("heading", level=1)).to_have_text("The database is not reachable")
     again = page.get_by_role("link", name="Try now")
     again.focus()
     with page.expect_response(lambda answer: answer.status == 503, timeout=20 * SECONDS):

@@ -1,4 +1,4 @@
-"""What an Overview was asked to show: whose, which site's, over which span; in its address and its live page."""
+"""What an Overview shows: tenant, site and time range, as its address and the name of its live page say."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from appliance.errors import Invalid
 from appliance.web.devices.labels import NONE
 
 PAGE = "overview"
-"""Its live page; those of a choice of its own are below it, ``overview/TENANT/RANGE/SITE``."""
+"""The name of the live page; with a choice it is ``overview/TENANT/RANGE/SITE``."""
 
 
 class OverviewRange(StrEnum):
-    """A span that ends now."""
+    """A time range that ends now."""
 
     HOUR = "1h"
     DAY = "24h"
@@ -23,18 +23,18 @@ class OverviewRange(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How a span is counted: in ``steps`` of ``step`` seconds, for columns ``joined`` together."""
+    """How a range is counted: in ``steps`` of ``step`` seconds; ``joined`` steps make a column."""
 
     title: str
-    words: str
-    """``Refused`` in these."""
+    description: str
+    """As in ``last hour``."""
     step: int
     steps: int
     joined: int
     labels: int
     """Intervals between the labels of its axis."""
     good_for: float
-    """Seconds for which numbers are good enough: the longer the span, the dearer they are, and the less they change."""
+    """Seconds for which numbers may be reused: those of a long range cost more and change less."""
 
 
 SCALES: Mapping[OverviewRange, Scale] = {
@@ -46,7 +46,7 @@ SCALES: Mapping[OverviewRange, Scale] = {
 
 @dataclass(frozen=True, slots=True)
 class OverviewChoice:
-    """What is shown. ``tenant`` None: all tenants; ``site`` None: all sites, empty: devices without one."""
+    """The choice. ``tenant`` None: all tenants; ``site`` None: all sites, empty: devices without one."""
 
     tenant: str | None = None
     site: str | None = None
@@ -54,7 +54,7 @@ class OverviewChoice:
 
     @classmethod
     def of(cls, tenant: str | None, arguments: Mapping[str, str]) -> "OverviewChoice":
-        """What ``range`` and ``site`` of an address ask for. Raises Invalid, which names the parameter."""
+        """Return the choice of ``range`` and ``site`` in an address. Raises Invalid, which names the parameter."""
         asked, site = arguments.get("range") or OverviewRange.HOUR, arguments.get("site") or None
         if asked not in list(OverviewRange):
             raise Invalid("This must be 1h, 24h or 7d.", "range")
@@ -68,9 +68,9 @@ class OverviewChoice:
 
     @classmethod
     def of_live_page(cls, which: str, own: str | None) -> "OverviewChoice | None":
-        """What stands behind ``overview/`` in the name of a live page; None: nothing that can be shown.
+        """Return the choice of a live page's name after ``overview/``, or None for a name that is not valid.
 
-        ``own`` is the viewer's tenant: whoever has one sees that, whatever is asked for.
+        ``own`` is the viewer's tenant: a viewer with a tenant always gets that one.
         """
         parts = which.split("/")
         tenant, asked, site = (*parts, "", "")[:3]
@@ -83,7 +83,7 @@ class OverviewChoice:
 
     @property
     def live_page(self) -> str:
-        """The name of its live page."""
+        """Return the name of its live page."""
         parts: Sequence[str] = (self.tenant or "", "", "")
         if self.site is not None or self.range is not OverviewRange.HOUR:
             parts = (self.tenant or "", self.range, NONE if self.site == "" else self.site or "")
@@ -91,9 +91,9 @@ class OverviewChoice:
 
     @property
     def scale(self) -> Scale:
-        """How its span is counted."""
+        """Return how its range is counted."""
         return SCALES[self.range]
 
     def since(self, now: float) -> float:
-        """When the span began whose last whole step is over; in seconds since 1970-01-01 UTC."""
+        """Return the start of the range whose last whole step is over, in seconds since 1970-01-01 UTC."""
         return (math.floor(now / self.scale.step) - self.scale.steps) * self.scale.step

@@ -6,6 +6,6 @@ from appliance.web.overview.query import OverviewQueries
 
 
 def install(mount: Mount) -> None:
-    """Install the route."""
+    """Install the routes."""
     queries = OverviewQueries(mount.platform.access, mount.platform.clock)
     mount.add(views.blueprint(mount.renderer, queries, mount.ports.devices.listener))

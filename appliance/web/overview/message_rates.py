@@ -1,6 +1,6 @@
-"""How many messages a second, drawn: now, and over the span of an Overview.
+"""Charts of messages per second: the current rate, and the rates over the time range of an Overview.
 
-The last hour comes from the live view, to twenty seconds; longer spans from the books, step by step.
+The last hour comes from the live view, in steps of 20 seconds; longer ranges from the accounting in the database.
 """
 
 from collections.abc import Sequence
@@ -10,21 +10,21 @@ from datetime import tzinfo
 from appliance.web.live.feed import LiveFeed
 from appliance.web.live.rates import RatePoint
 from appliance.web.overview.choice import OverviewChoice, OverviewRange
-from appliance.web.overview.query import AccountingRead, OverviewData
+from appliance.web.overview.query import AccountingStep, OverviewData
 from appliance.web.page import axes, charts, formats
 from appliance.web.page.charts import ChartSeries
 
 CHART_STEP, CHART_POINTS = 20, 180
 """Seconds and number of the chart's steps, of the last hour."""
 SPARK_STEP, SPARK_POINTS = 30, 60
-"""The same for the small picture: half an hour."""
+"""The same for the sparkline: half an hour."""
 COLUMN_STEP, COLUMN_POINTS = 120, 30
 """The same for the refused messages, of the last hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """The live rate with its small picture."""
+    """The current rate with its sparkline."""
 
     now: float
     spark: charts.Paths
@@ -34,19 +34,19 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class RateChart:
-    """Messages per second over the span."""
+    """Messages per second over the time range."""
 
     values: list[axes.Tick]
     times: list[axes.Tick]
     accepted: charts.Paths
     refused: charts.Paths
     newest: charts.End | None
-    words: str
+    summary: str
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Messages a second in even steps, ``began`` to ``ended``, in seconds since 1970-01-01 UTC."""
+    """Messages per second in even steps, from ``began`` to ``ended``, in seconds since 1970-01-01 UTC."""
 
     began: float
     ended: float
@@ -54,7 +54,7 @@ class Flow:
 
 
 def current(feed: LiveFeed, tenant: str | None) -> Rate:
-    """The rate at the moment."""
+    """Return the current rate."""
     totals = [_total(point) for point in feed.series(SPARK_STEP, SPARK_POINTS, tenant)]
     peak = charts.highest(totals)
     end = feed.series_end(SPARK_STEP)
@@ -63,27 +63,27 @@ def current(feed: LiveFeed, tenant: str | None) -> Rate:
     return Rate(feed.rate(tenant), spark, peak, peak_at)
 
 
-def flow(feed: LiveFeed, figures: OverviewData | None, choice: OverviewChoice) -> Flow:
-    """What the chart of a choice is drawn from."""
+def flow(feed: LiveFeed, data: OverviewData | None, choice: OverviewChoice) -> Flow:
+    """Return the rates from which the chart of a choice is drawn."""
     if choice.range is OverviewRange.HOUR:
         end = feed.series_end(CHART_STEP)
         return Flow(end - CHART_STEP * CHART_POINTS, end, feed.series(CHART_STEP, CHART_POINTS, choice.tenant))
     step, steps = choice.scale.step, choice.scale.steps
-    if figures is None:
+    if data is None:
         return Flow(0.0, float(step * steps), [RatePoint(None, None)] * steps)
-    end = figures.since + step * steps
-    return Flow(figures.since, end, [_mean(one, step) for one in whole_steps(figures, step, steps)])
+    end = data.since + step * steps
+    return Flow(data.since, end, [_mean(one, step) for one in whole_steps(data, step, steps)])
 
 
-def whole_steps(figures: OverviewData, step: int, steps: int) -> list[AccountingRead]:
-    """The books of every step that is over, those in which nothing came among them."""
-    known = {one.began: one for one in figures.books}
-    starts = [figures.since + index * step for index in range(steps)]
-    return [known.get(start) or AccountingRead(start, 0, 0, 0, 0) for start in starts]
+def whole_steps(data: OverviewData, step: int, steps: int) -> list[AccountingStep]:
+    """Return the accounting of every step that is over, those without messages included."""
+    known = {one.began: one for one in data.accounting}
+    starts = [data.since + index * step for index in range(steps)]
+    return [known.get(start) or AccountingStep(start, 0, 0, 0, 0) for start in starts]
 
 
 def chart(drawn: Flow, choice: OverviewChoice, zone: tzinfo | None) -> RateChart:
-    """The chart of a flow; its times are shown in ``zone``, None is the machine's own."""
+    """Return the chart of a flow; its times are shown in ``zone``, None is the machine's own."""
     accepted, refused = [point.accepted for point in drawn.points], [point.refused for point in drawn.points]
     top = axes.nice_top(charts.highest(accepted, refused))
     labels = choice.scale.labels
@@ -99,7 +99,7 @@ def chart(drawn: Flow, choice: OverviewChoice, zone: tzinfo | None) -> RateChart
         accepted=charts.paths(accepted, top, charts.PLOT_WIDTH, charts.PLOT_HEIGHT),
         refused=charts.paths(refused, top, charts.PLOT_WIDTH, charts.PLOT_HEIGHT),
         newest=charts.end(accepted, top),
-        words=(
+        summary=(
             f"Messages per second from {times[0].text} to {times[-1].text}. "
             f"Accepted peaks at {formats.rate(charts.highest(accepted))}, "
             f"refused at {formats.rate(charts.highest(refused))}."
@@ -107,20 +107,20 @@ def chart(drawn: Flow, choice: OverviewChoice, zone: tzinfo | None) -> RateChart
     )
 
 
-def refused_columns(feed: LiveFeed, figures: OverviewData | None, choice: OverviewChoice) -> list[charts.Column]:
-    """The refused messages of the span as a small picture."""
+def refused_columns(feed: LiveFeed, data: OverviewData | None, choice: OverviewChoice) -> list[charts.Column]:
+    """Return the refused messages of the time range as columns."""
     refused: ChartSeries = []
     if choice.range is OverviewRange.HOUR:
         refused = [point.refused for point in feed.series(COLUMN_STEP, COLUMN_POINTS, choice.tenant)]
-    elif figures is not None:
-        counts = [one.refused for one in whole_steps(figures, choice.scale.step, choice.scale.steps)]
+    elif data is not None:
+        counts = [one.refused for one in whole_steps(data, choice.scale.step, choice.scale.steps)]
         refused = [
             float(sum(counts[at : at + choice.scale.joined])) for at in range(0, len(counts), choice.scale.joined)
         ]
     return charts.columns(refused, charts.highest(refused) or 1)
 
 
-def _mean(one: AccountingRead, step: int) -> RatePoint:
+def _mean(one: AccountingStep, step: int) -> RatePoint:
     return RatePoint((one.received - one.refused) / step, one.refused / step)
 
 

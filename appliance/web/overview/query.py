@@ -1,4 +1,4 @@
-"""What the Overview tells from the database, read at most every few seconds however many pages ask."""
+"""Reads the Overview's data from the database, at most every few seconds however many pages ask."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ from appliance.web.live import warm_start
 from appliance.web.overview.choice import OverviewChoice
 
 DEADLINE = 5.0
-"""Seconds for the turn, a connection and all statements of one reading."""
+"""Seconds for waiting, a connection and all statements of one read."""
 LARGE_FLEET = 2000
-"""Devices whose counting takes so long that it is done less often."""
+"""A fleet of this many devices is counted less often, because counting takes long."""
 FLEET_AGE = 10.0
-"""Seconds that a count of such a fleet is good for."""
+"""Seconds for which the count of a large fleet is reused."""
 MAX_SCOPES = 64
-"""Choices of viewers whose numbers are kept."""
+"""Choices whose data is kept."""
 LAST_READINGS = 12
-"""Rows of the table of readings, the newest of each device."""
+"""Rows of the table of readings: the newest of each device."""
 
 
 @dataclass(frozen=True, slots=True)
-class AccountingRead:
-    """What became of the messages of one step, which ``began`` in seconds since 1970-01-01 UTC."""
+class AccountingStep:
+    """The accounting of the messages of one step, which ``began`` in seconds since 1970-01-01 UTC."""
 
     began: float
     received: int
@@ -45,60 +45,60 @@ class AccountingRead:
 
 @dataclass(frozen=True, slots=True)
 class OverviewData:
-    """How things stood at ``read_at``, and the books since ``since``; both in seconds since 1970-01-01 UTC.
+    """The state at ``read_at``, and the accounting from ``since`` on; both in seconds since 1970-01-01 UTC.
 
-    The books, reasons and what is held are of a whole tenant, whichever site was chosen: nobody counts them by site.
+    Accounting, reasons and held messages belong to a whole tenant, whichever site was chosen: they have no site.
     """
 
     since: float
     read_at: float
     sites: Sequence[SiteCounts]
-    """All of them, whichever was chosen."""
+    """All sites, whichever was chosen."""
     subscriptions: Sequence[Subscription]
     people: int
     held: int
-    """Messages that wait in quarantine for a decision."""
+    """Messages that are held in quarantine."""
     held_since: float | None
-    """When the oldest of them came in."""
+    """When the oldest held message was received."""
     reasons: Mapping[str, int]
-    """Refused messages by reason code, most first."""
-    books: Sequence[AccountingRead] = ()
-    """Step by step, oldest first; steps in which nothing came are left out, the last one still runs."""
+    """Refused messages by reason code, most frequent first."""
+    accounting: Sequence[AccountingStep] = ()
+    """By step, oldest first; steps without messages are left out, the last step is not over yet."""
     readings: Sequence[LastReading] = ()
-    """Of a chosen site: the newest reading of each of the devices heard last."""
+    """For a chosen site: the newest reading of each of the devices heard last."""
 
     @property
     def devices(self) -> int:
-        """All that are registered."""
+        """Return the number of registered devices."""
         return sum(site.total for site in self.sites)
 
     @property
     def received(self) -> int:
-        """All messages of the span."""
-        return sum(one.received for one in self.books)
+        """Return the number of received messages."""
+        return sum(one.received for one in self.accounting)
 
     @property
     def stored(self) -> int:
-        """Those that became readings."""
-        return sum(one.stored for one in self.books)
+        """Return the number of messages stored as readings."""
+        return sum(one.stored for one in self.accounting)
 
     @property
     def refused(self) -> int:
-        """Those that were not accepted."""
-        return sum(one.refused for one in self.books)
+        """Return the number of refused messages."""
+        return sum(one.refused for one in self.accounting)
 
     @property
     def duplicate(self) -> int:
-        """Those that were there before."""
-        return sum(one.duplicate for one in self.books)
+        """Return the number of duplicates."""
+        return sum(one.duplicate for one in self.accounting)
 
 
 QueryScope = tuple[bool, OverviewChoice]
-"""Of what is kept: whether an operator asks, and for what."""
+"""The key of kept data: whether an operator asks, and the choice."""
 
 
 class OverviewQueries:
-    """Reads figures, one view at a time: a customer's under row-level security, an operator's of all tenants."""
+    """Reads data, one viewer at a time: a customer's under row-level security, an operator's of all tenants."""
 
     def __init__(self, access: Access, clock: Clock) -> None:
         self._access = access
@@ -109,25 +109,25 @@ class OverviewQueries:
         self._reading = trio.Lock()
 
     async def read(self, seen_by: Viewer, choice: OverviewChoice) -> OverviewData:
-        """The figures of a choice, as ``seen_by`` may see them.
+        """Return the data of a choice, as ``seen_by`` may see it.
 
-        Raises what the pool raises when Postgres is away.
+        Raises what the pool raises when Postgres is not reachable.
         """
-        # The deadline holds for the turn too: of many who ask in vain nobody waits for the others' time to run out.
+        # The deadline covers the wait for the lock, so that failing requests do not wait for each other's deadlines.
         key = (seen_by.is_operator, choice)
         with trio.fail_after(DEADLINE):
             async with self._reading:
                 known = self._known.get(key)
                 if known is not None and self._clock.monotonic() - known[0] < choice.scale.good_for:
                     return known[1]
-                figures = await self._query(seen_by, choice)
+                data = await self._query(seen_by, choice)
                 if len(self._known) >= MAX_SCOPES:
                     self._known.clear()
-                self._known[key] = (self._clock.monotonic(), figures)
-                return figures
+                self._known[key] = (self._clock.monotonic(), data)
+                return data
 
     def last_known(self, seen_by: Viewer, choice: OverviewChoice) -> OverviewData | None:
-        """The figures as last read for such a viewer, however old."""
+        """Return the data last read for such a viewer, however old, or None."""
         known = self._known.get((seen_by.is_operator, choice))
         return None if known is None else known[1]
 
@@ -145,7 +145,7 @@ class OverviewQueries:
             (people,) = await self._row(connection, "count_people", parameters)
             held, held_since = await self._row(connection, "count_held", parameters)
             cursor = await connection.execute(self._queries["sum_books"], parameters)
-            books = [AccountingRead(began.timestamp(), *counts) for began, *counts in await cursor.fetchall()]
+            accounting = [AccountingStep(began.timestamp(), *counts) for began, *counts in await cursor.fetchall()]
             cursor = await connection.execute(self._queries["sum_reasons"], parameters)
             reasons = dict(await cursor.fetchall())
             readings: list[LastReading] = []
@@ -160,12 +160,12 @@ class OverviewQueries:
             held=held,
             held_since=None if held_since is None else held_since.timestamp(),
             reasons=reasons,
-            books=books,
+            accounting=accounting,
             readings=readings,
         )
 
     async def _sites(self, connection: Connection, tenant: str | None) -> list[SiteCounts]:
-        """The devices by site; those of a large fleet as counted a few seconds ago."""
+        """Return the devices by site; for a large fleet, a count that may be some seconds old."""
         counted_at, known = self._fleets.get(tenant, (0.0, []))
         if sum(site.total for site in known) >= LARGE_FLEET and self._clock.monotonic() - counted_at < FLEET_AGE:
             return known
@@ -176,6 +176,6 @@ class OverviewQueries:
         return sites
 
     async def _row(self, connection: Connection, name: str, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The one row of an aggregate."""
+        """Return the one row of an aggregate."""
         cursor = await connection.execute(self._queries[name], parameters)
         return await cursor.fetchone() or ()

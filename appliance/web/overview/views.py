@@ -1,7 +1,7 @@
-"""The Overview: what needs attention, what comes in, what is refused, how devices and seats stand.
+"""The Overview: action items, message rates, refusals, devices and seats.
 
-Of the viewer's tenant; operators see all tenants, or that of ``?tenant=``. A site and a span may be chosen. Of a site
-are the devices, what they call for, and their readings: messages are counted by tenant, and the page says so.
+It shows the viewer's tenant; operators see all tenants, or that of ``?tenant=``. A site and a time range can be chosen.
+A site narrows devices, their action items and their readings; messages are counted by tenant, and the page says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,26 +40,28 @@ FILE_HEADS = ("from", "seconds", "received", "stored", "refused", "duplicate")
 REASONS_SHOWN = 6
 SITES_SHOWN = 6
 LIVE_PATIENCE = 1.0
-"""Seconds that a live update waits for the books: it must not look like a lost connection."""
+"""Seconds that a live update waits for its data: a longer wait would look like a lost connection."""
 
-_PARTS: Mapping[str, bool] = {
-    "live-state": False,
-    "kpi-messages": False,
-    "live-banner": False,
-    "attention": True,
-    "kpi-devices": True,
-    "kpi-refused": True,
-    "kpi-held": True,
-    "kpi-seats": True,
-    "chart-rate": True,
-    "books": True,
-    "reasons": True,
-    "readings": True,
-    "sites": True,
-    "seats": True,
-    "first-steps": True,
+_IMMEDIATE = frozenset({"live-state", "kpi-messages", "live-banner"})
+"""Live parts that are sent as soon as they change; the others are calm."""
+_PARTS: Mapping[str, str] = {
+    "live-state": "live-state",
+    "kpi-messages": "kpi-messages",
+    "live-banner": "live-banner",
+    "attention": "action-items",
+    "kpi-devices": "kpi-devices",
+    "kpi-refused": "kpi-refused",
+    "kpi-held": "kpi-held",
+    "kpi-seats": "kpi-seats",
+    "chart-rate": "chart-rate",
+    "books": "accounting",
+    "reasons": "reasons",
+    "readings": "readings",
+    "sites": "sites",
+    "seats": "seats",
+    "first-steps": "onboarding-checklist",
 }
-"""The live parts by element id, and whether each is calm. Each is a template of its own in templates/overview/."""
+"""The live parts: element id -> template in templates/overview/."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class ReasonCount:
     """Refused messages of one reason; ``share`` is in percent of the most frequent one."""
 
     code: str
-    words: ReasonLabel
+    label: ReasonLabel
     count: int
     share: float
 
@@ -87,7 +89,7 @@ class ReadingRow:
 
 @dataclass(frozen=True, slots=True)
 class Presences:
-    """Devices by whether they talk."""
+    """Devices by presence."""
 
     devices: int
     online: int
@@ -109,57 +111,57 @@ class Seats:
     days_left: int | None
     """None: it has ended."""
     usable: bool
-    """Whether its devices are served."""
+    """Whether its devices' messages are accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything the page shows. ``figures`` None: the books have not been read yet."""
+    """Everything the page shows. ``data`` is None until the database has answered once."""
 
-    places: PageLinks
+    links: PageLinks
     choice: OverviewChoice
-    sites_there: Sequence[tuple[str, str]]
-    """Of the one tenant that is shown: what its sites are chosen by, and what they are called."""
-    attention: Sequence[ActionItem]
+    site_choices: Sequence[tuple[str, str]]
+    """Value and label of each site of the one tenant that is shown."""
+    action_items: Sequence[ActionItem]
     presences: Presences
     sites: Sequence[SiteCounts]
     more_sites: int
     seats: Sequence[Seats]
-    """Of every subscription, those that end next first."""
+    """All subscriptions, in the order of their ends."""
     steps: Sequence[ChecklistStep]
     rate: message_rates.Rate
     chart: message_rates.RateChart
     refused_columns: list[charts.Column]
-    figures: OverviewData | None
+    data: OverviewData | None
     reasons: list[ReasonCount]
     more_reasons: int
     rows: list[ReadingRow]
     trouble: str | None
-    """One line for the banner, when something is away."""
+    """One line for the banner, if something is not reachable."""
 
     @property
     def elsewhere(self) -> str:
-        """Said of what is not counted by site, where one was chosen."""
+        """Return a note for what is not counted by site, if a site was chosen."""
         return "" if self.choice.site is None else ", all sites"
 
     @property
     def next_end(self) -> Seats | None:
-        """The subscription that ends next, of those that run."""
+        """Return the running subscription that ends next, if there is one."""
         return next((one for one in self.seats if one.days_left is not None), None)
 
     @property
     def seats_used(self) -> int:
-        """Seats with a device on them, of all subscriptions that serve their devices."""
+        """Return the number of seats in use, of all usable subscriptions."""
         return sum(one.used for one in self.seats if one.usable)
 
     @property
-    def seats_there(self) -> int:
-        """Seats of all these subscriptions."""
+    def seats_total(self) -> int:
+        """Return the number of seats of all usable subscriptions."""
         return sum(one.limit for one in self.seats if one.usable)
 
 
-def blueprint(renderer: PageRenderer, figures: OverviewQueries, listener: DeviceListener) -> Blueprint:
-    """The route of the page and its live parts."""
+def blueprint(renderer: PageRenderer, queries: OverviewQueries, listener: DeviceListener) -> Blueprint:
+    """Return the routes of the page; registers its live parts."""
     routes = Blueprint(PAGE, __name__)
     platform, render = renderer.platform, renderer.templates.render
 
@@ -169,9 +171,9 @@ def blueprint(renderer: PageRenderer, figures: OverviewQueries, listener: Device
         who = viewer()
         choice = OverviewChoice.of(tenants_shown(), request.args)
         if csv.asked_for():
-            return _file(await figures.read(who, choice), choice, platform.clock.wall())
+            return _file(await queries.read(who, choice), choice, platform.clock.wall())
         frame, address = await renderer.counted(_frame(who, platform, choice)), Address.of_request()
-        shown = _assemble(platform, frame, await figures.read(who, choice), choice)
+        shown = _assemble(platform, frame, await queries.read(who, choice), choice)
         html = render(
             "overview/overview.html",
             frame=frame,
@@ -187,12 +189,16 @@ def blueprint(renderer: PageRenderer, figures: OverviewQueries, listener: Device
 
     async def fragments(seen_by: Viewer, choice: OverviewChoice) -> list[LivePart]:
         frame = _frame(seen_by, platform, choice)
-        shown = _assemble(platform, frame, await _figures_or_older(platform, figures, frame, choice), choice)
+        shown = _assemble(platform, frame, await _data_or_last_known(platform, queries, frame, choice), choice)
         # an empty table keeps the command line that the page was loaded with
         parts = [
-            LivePart(part, render(f"overview/{part}.html", frame=frame, shown=shown, live=True), calm)
-            for part, calm in _PARTS.items()
-            if part != "readings" or shown.rows
+            LivePart(
+                element_id,
+                render(f"overview/{template}.html", frame=frame, shown=shown, live=True),
+                calm=element_id not in _IMMEDIATE,
+            )
+            for element_id, template in _PARTS.items()
+            if element_id != "readings" or shown.rows
         ]
         return parts + await renderer.live_nav_counts(seen_by, choice.tenant)
 
@@ -213,45 +219,45 @@ def _frame(who: Viewer, platform: Platform, choice: OverviewChoice) -> Frame:
     return Frame(who, platform.clock.wall(), "/", choice.live_page, tenant)
 
 
-async def _figures_or_older(
-    platform: Platform, figures: OverviewQueries, frame: Frame, choice: OverviewChoice
+async def _data_or_last_known(
+    platform: Platform, queries: OverviewQueries, frame: Frame, choice: OverviewChoice
 ) -> OverviewData | None:
-    """The figures of now; while Postgres is away, the last that were read: the socket stays open and says so."""
+    """Return current data; while Postgres is not reachable, the last data: the socket stays open and says so."""
     if platform.health().postgres is None:
         try:
             with trio.fail_after(LIVE_PATIENCE):
-                return await figures.read(frame.viewer, choice)
+                return await queries.read(frame.viewer, choice)
         except POSTGRES_AWAY as error:
             log.debug("live page without postgres", error=str(error))
-    return figures.last_known(frame.viewer, choice)
+    return queries.last_known(frame.viewer, choice)
 
 
-def _assemble(platform: Platform, frame: Frame, figures: OverviewData | None, choice: OverviewChoice) -> Overview:
+def _assemble(platform: Platform, frame: Frame, data: OverviewData | None, choice: OverviewChoice) -> Overview:
     who, now, feed = frame.viewer, frame.now, platform.live
-    places = PageLinks(who.is_operator, choice.tenant)
-    reasons = [] if figures is None else reason_counts(figures.reasons)
-    everywhere: Sequence[SiteCounts] = () if figures is None else figures.sites
-    sites = [one for one in everywhere if choice.site in (None, one.site_id)]
+    links = PageLinks(who.is_operator, choice.tenant)
+    reasons = [] if data is None else reason_counts(data.reasons)
+    all_sites: Sequence[SiteCounts] = () if data is None else data.sites
+    sites = [one for one in all_sites if choice.site in (None, one.site_id)]
     sites.sort(key=lambda site: (-site.offline, -site.total, site.name))
     readings = feed.readings(LAST_READINGS, choice.tenant)
     if choice.site is not None:
-        readings = [] if figures is None else list(reversed(figures.readings))
+        readings = [] if data is None else list(reversed(data.readings))
     return Overview(
-        places=places,
+        links=links,
         choice=choice,
-        sites_there=[] if choice.tenant is None else sites_of(everywhere, choice),
-        attention=[]
-        if figures is None
-        else action_items.action_items(replace(figures, sites=sites), now, who.zone, places, grace=platform.grace),
+        site_choices=[] if choice.tenant is None else sites_of(all_sites, choice),
+        action_items=[]
+        if data is None
+        else action_items.action_items(replace(data, sites=sites), now, who.zone, links, grace=platform.grace),
         presences=presences(sites),
         sites=sites[:SITES_SHOWN],
         more_sites=max(len(sites) - SITES_SHOWN, 0),
-        seats=[] if figures is None else seats(figures, now, places, grace=platform.grace),
-        steps=[] if figures is None else onboarding_checklist.steps(figures, who.role, places),
+        seats=[] if data is None else seats(data, now, links, grace=platform.grace),
+        steps=[] if data is None else onboarding_checklist.steps(data, who.role, links),
         rate=message_rates.current(feed, choice.tenant),
-        chart=message_rates.chart(message_rates.flow(feed, figures, choice), choice, who.zone),
-        refused_columns=message_rates.refused_columns(feed, figures, choice),
-        figures=figures,
+        chart=message_rates.chart(message_rates.flow(feed, data, choice), choice, who.zone),
+        refused_columns=message_rates.refused_columns(feed, data, choice),
+        data=data,
         reasons=reasons[:REASONS_SHOWN],
         more_reasons=max(len(reasons) - REASONS_SHOWN, 0),
         rows=[_row(reading) for reading in readings],
@@ -259,16 +265,16 @@ def _assemble(platform: Platform, frame: Frame, figures: OverviewData | None, ch
     )
 
 
-def sites_of(everywhere: Sequence[SiteCounts], choice: OverviewChoice) -> list[tuple[str, str]]:
-    """What can be chosen, by name; what was chosen is among it, whether it is there or not."""
-    named = {one.site_id or NONE: one.name or "No site" for one in everywhere}
+def sites_of(all_sites: Sequence[SiteCounts], choice: OverviewChoice) -> list[tuple[str, str]]:
+    """Return value and label of the sites to choose from, by name; the chosen one is always included."""
+    named = {one.site_id or NONE: one.name or "No site" for one in all_sites}
     if choice.site is not None:
         named.setdefault(choice.site or NONE, choice.site or "No site")
     return sorted(named.items(), key=lambda item: (item[0] == NONE, item[1].lower()))
 
 
-def _file(figures: OverviewData, choice: OverviewChoice, now: float) -> Response:
-    """The books of the span, step by step; the last step still runs."""
+def _file(data: OverviewData, choice: OverviewChoice, now: float) -> Response:
+    """Return the download of the accounting of the time range, step by step; the last step is not over yet."""
     rows = [
         (
             datetime.fromtimestamp(one.began, UTC),
@@ -278,13 +284,13 @@ def _file(figures: OverviewData, choice: OverviewChoice, now: float) -> Response
             one.refused,
             one.duplicate,
         )
-        for one in figures.books
+        for one in data.accounting
     ]
     return csv.answer("messages", FILE_HEADS, csv.at_once(rows), now)
 
 
 def presences(sites: Sequence[SiteCounts]) -> Presences:
-    """All sites together."""
+    """Return the sums over all sites."""
     return Presences(
         devices=sum(site.total for site in sites),
         online=sum(site.online for site in sites),
@@ -294,11 +300,11 @@ def presences(sites: Sequence[SiteCounts]) -> Presences:
     )
 
 
-def seats(figures: OverviewData, now: float, places: PageLinks, *, grace: timedelta) -> list[Seats]:
-    """Subscriptions, those that end next first; those that have ended before them."""
+def seats(data: OverviewData, now: float, links: PageLinks, *, grace: timedelta) -> list[Seats]:
+    """Return the subscriptions in the order of their ends."""
     shown = []
-    for row in sorted(figures.subscriptions, key=lambda one: (one.term_end, one.tenant_id, one.subscription_id)):
-        status, left = action_items.status_of(row, figures, now, grace=grace), action_items.days_left(row, now)
+    for row in sorted(data.subscriptions, key=lambda one: (one.term_end, one.tenant_id, one.subscription_id)):
+        status, left = action_items.status_of(row, data, now, grace=grace), action_items.days_left(row, now)
         runs = status in (Status.ACTIVE, Status.TRIAL)
         colour = "" if runs and left >= action_items.SOON else "medium" if runs else "crit"
         end = (
@@ -307,8 +313,8 @@ def seats(figures: OverviewData, now: float, places: PageLinks, *, grace: timede
         name = subscription_title(row)
         shown.append(
             Seats(
-                title=name if places.tenant else f"{name}, {row.tenant_id}",
-                href=places.subscription(row),
+                title=name if links.tenant else f"{name}, {row.tenant_id}",
+                href=links.subscription(row),
                 used=row.active_device_count,
                 limit=row.device_limit,
                 end=end,
@@ -321,7 +327,7 @@ def seats(figures: OverviewData, now: float, places: PageLinks, *, grace: timede
 
 
 def reason_counts(reasons: Mapping[str, int]) -> list[ReasonCount]:
-    """Reasons in words, most frequent first, each with its share of the first."""
+    """Return reasons with labels, most frequent first, each with its share of the first."""
     ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     return [ReasonCount(code, reason_label(code), count, 100 * count / ordered[0][1]) for code, count in ordered]
 
@@ -341,11 +347,11 @@ def _row(reading: LastReading) -> ReadingRow:
 
 
 def trouble(missing: Mapping[str, str]) -> str | None:
-    """What the banner says while something is away."""
+    """Return the text of the banner while something is not reachable, else None."""
     if "postgres" in missing:
-        return f"Postgres is away: {missing['postgres']}. The broker keeps the messages; the numbers stand still."
+        return f"Postgres is not reachable: {missing['postgres']}. The broker queues messages; numbers are not updated."
     if "schema" in missing:
         return f"The database is not ready: {missing['schema']}."
     if "broker" in missing:
-        return f"The broker is away: {missing['broker']}. Devices keep or lose their messages until it is back."
+        return f"The broker is not reachable: {missing['broker']}. Devices must keep their messages until it is back."
     return None

@@ -1,4 +1,4 @@
-"""The address of a page with its filters: what links and forms of a list keep, change and leave out."""
+"""The address of a page with its filters, from which links and forms of a list are built."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,26 +8,26 @@ from urllib.parse import parse_qsl, urlencode
 from quart import request
 
 MAX_PAIRS = 100
-"""Of a query that comes back to us outside of an address."""
+"""Pairs of a query that a form sends back as a field."""
 PASSING = frozenset({"cursor", "done"})
-"""What belongs to one view of a list and to no link from it."""
+"""Parameters that belong to one view of a list and are dropped from links."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A path and its query, several values a name."""
+    """A path and its query; a name may have several values."""
 
     path: str
     pairs: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of_request(cls) -> Self:
-        """The current request's."""
+        """Return the address of the current request."""
         return cls(request.path, tuple(request.args.items(multi=True)))
 
     @classmethod
     def of_query(cls, path: str, query: str) -> Self:
-        """A path with the query that :attr:`query` gave. Raises ValueError for one with too much in it."""
+        """Return a path with a query from :attr:`query`. Raises ValueError for more than ``MAX_PAIRS`` pairs."""
         return cls(path, tuple(parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PAIRS)))
 
     def __str__(self) -> str:
@@ -35,19 +35,19 @@ class Address:
 
     @property
     def query(self) -> str:
-        """What stands behind the question mark."""
+        """Return the query string, without the question mark."""
         return urlencode(self.pairs)
 
     def first(self, name: str, default: str = "") -> str:
-        """The first value of ``name``."""
+        """Return the first value of ``name``."""
         return next((value for key, value in self.pairs if key == name), default)
 
     def all(self, name: str) -> list[str]:
-        """Every value of ``name``."""
+        """Return every value of ``name``."""
         return [value for key, value in self.pairs if key == name]
 
     def having(self, **changes: str | int | Sequence[str] | None) -> "Address":
-        """The same with other values; None leaves a name out. Places in a list and results are left behind."""
+        """Return the address with other values; None drops a name. The parameters of ``PASSING`` are dropped."""
         kept = [(key, value) for key, value in self.pairs if key not in changes and key not in PASSING]
         for name, change in changes.items():
             if isinstance(change, str | int):
@@ -57,14 +57,14 @@ class Address:
         return Address(self.path, tuple(kept))
 
     def at(self, path: str) -> "Address":
-        """The same query at another path."""
+        """Return the same query at another path."""
         return Address(path, self.pairs)
 
     def without(self, names: Iterable[str]) -> list[tuple[str, str]]:
-        """What a form that asks for ``names`` itself carries along as hidden fields."""
+        """Return the pairs that a form with the fields ``names`` keeps as hidden fields."""
         left_out = PASSING | set(names)
         return [(key, value) for key, value in self.pairs if key not in left_out]
 
     def sorted_by(self, column: str) -> "Address":
-        """As ``column`` is clicked: by it, or the other way round when it is so already."""
+        """Return the address after a click on ``column``: sorted by it, or reversed if it was already."""
         return self.having(sort=f"-{column}" if self.first("sort") == column else column)

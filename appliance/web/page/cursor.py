@@ -1,4 +1,4 @@
-"""The cursor of a list: where a page ended, as text that nobody needs to understand."""
+"""The cursor of a list: the position where a page ended, as opaque text."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any, TypeVar
@@ -9,16 +9,16 @@ from appliance.errors import Invalid
 
 T = TypeVar("T")
 
-STALE = "This page of the list is not there any more; begin anew without a cursor."
+STALE = "This page of the list no longer exists; start again without a cursor."
 
 
-def write(place: Any) -> str | None:
-    """The cursor of a place; None: there is nothing behind it."""
-    return None if place is None else urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
+def write(position: Any) -> str | None:
+    """Return the cursor of a position, or None for None: the last page."""
+    return None if position is None else urlsafe_b64encode(msgspec.json.encode(position)).rstrip(b"=").decode()
 
 
 def read(cursor: str | None, kind: type[T]) -> T | None:
-    """The place that a cursor tells. Raises Invalid for what :func:`write` never wrote."""
+    """Return the position of a cursor. Raises Invalid for text that :func:`write` never returned."""
     if not cursor:
         return None
     try:

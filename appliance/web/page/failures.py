@@ -1,6 +1,6 @@
-"""What a person reads when a page cannot be had, and a program when a call fails: 4xx, 500, 503.
+"""Error pages for people, and problems for programs: 4xx, 500, 503.
 
-Never a stack trace, always what to do. Which of the two it is, the path decides: the API answers with a problem.
+Never a stack trace, always what to do. The path decides which of the two it is: the API answers with a problem.
 """
 
 import secrets
@@ -27,14 +27,14 @@ from appliance.web.platform import Platform
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER = 5
-"""Seconds after which the page for "Postgres is away" tries again by itself."""
+"""Seconds after which the page for an unreachable database retries."""
 
 POSTGRES_AWAY = (psycopg.OperationalError, trio.TooSlowError)
-"""What reading raises while Postgres cannot be reached, or does not answer in time."""
+"""What a read raises while Postgres is not reachable, or does not answer in time."""
 
 
-AWAY = "Readings cannot be shown at the moment. No message is lost: the broker keeps them until Postgres is back."
-UNKNOWN = "Whether what you sent was done is not known: look before you send it again."
+AWAY = "Readings cannot be shown at the moment. No message is lost: the broker keeps them until the database is back."
+UNKNOWN = "Your change may or may not have been saved: check before you send it again."
 
 NOBODY = Viewer(
     user_id=UUID(int=0),
@@ -47,7 +47,7 @@ NOBODY = Viewer(
     session_id=None,
     csrf="",
 )
-"""Who sees an error page without being signed in. An error page shows nothing of anybody."""
+"""The viewer of an error page who is not signed in. Error pages show nobody's data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,13 @@ class BrokerQueue:
 
 @dataclass(frozen=True, slots=True)
 class FailureText:
-    """A failed request in words: what is true, and one next step."""
+    """The text about a failed request: what is true, and one next step."""
 
     status: HTTPStatus
     title: str
     text: str
     reference: str | None = None
-    """Stands in the log beside the error, so that the two can be matched."""
+    """Logged with the error, so that the two can be matched."""
 
 
 TEXTS: dict[HTTPStatus, tuple[str, str]] = {
@@ -74,8 +74,8 @@ TEXTS: dict[HTTPStatus, tuple[str, str]] = {
     HTTPStatus.FORBIDDEN: ("Not allowed", "Your role does not include this page."),
     HTTPStatus.NOT_FOUND: ("Not found", "There is nothing at this address. It may have been deleted or renamed."),
     HTTPStatus.METHOD_NOT_ALLOWED: ("Not possible here", "This address cannot be used that way."),
-    HTTPStatus.REQUEST_TIMEOUT: ("Too slow", "The request did not arrive whole in time. Try again."),
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("Too large", "The request is larger than this page takes."),
+    HTTPStatus.REQUEST_TIMEOUT: ("Too slow", "The request was not complete in time. Try again."),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("Too large", "The request is too large for this page."),
 }
 
 
@@ -86,17 +86,17 @@ STATUSES: Mapping[type[ApplianceError], HTTPStatus] = {
     NoCapacity: HTTPStatus.PAYMENT_REQUIRED,
     Throttled: HTTPStatus.TOO_MANY_REQUESTS,
 }
-"""What the domain's errors are over HTTP."""
+"""The HTTP statuses of the domain's errors."""
 
 
 def describe(status: HTTPStatus, text: str | None = None) -> FailureText:
-    """The words for a status that a route or the framework answered; ``text`` if the route had words of its own."""
+    """Return the text for a status that a route or the framework answered; ``text``: the route's own text, if any."""
     title, usual = TEXTS.get(status, (status.phrase, f"{status.description or 'The request was not understood'}."))
     return FailureText(status, title, text or usual)
 
 
 def _path() -> str:
-    """The path of the current request or WebSocket, for the log; of a one-time link only what kind of link it is."""
+    """Return the path of the current request or WebSocket, for the log; of a one-time link only its kind."""
     asked = request if has_request_context() else websocket
     if asked.url_rule is not None and asked.view_args and "secret" in asked.view_args:
         return str(asked.url_rule.rule)
@@ -104,7 +104,7 @@ def _path() -> str:
 
 
 class FailurePages:
-    """Turns errors into pages, for every route of an application."""
+    """Answers errors with pages or problems, for every route of an application."""
 
     def __init__(
         self, platform: Platform, templates: Templates, broker_queue: Callable[[], BrokerQueue | None]
@@ -122,14 +122,14 @@ class FailurePages:
             app.register_error_handler(error, self.postgres_away)
 
     async def refused(self, error: HTTPException) -> Response:
-        """An error that a route or the framework meant: 4xx. Keeps its headers, such as Allow."""
-        own_words = None if error.description == type(error).description else error.description
-        response = self._answer(describe(HTTPStatus(error.code or 500), own_words))
+        """Answer an error that a route or the framework raised on purpose: 4xx. Keeps headers such as Allow."""
+        own_text = None if error.description == type(error).description else error.description
+        response = self._answer(describe(HTTPStatus(error.code or 500), own_text))
         response.headers.extend((name, value) for name, value in error.get_headers() if name == "Allow")
         return response
 
     async def unfit(self, error: ApplianceError) -> Response:
-        """What the domain says no to, in its own words. Another kind of error is a surprise here."""
+        """Answer an error of the domain with its own text. Other kinds of errors are unexpected here."""
         status = STATUSES.get(type(error))
         if status is None:
             return await self.failed(error)
@@ -139,21 +139,21 @@ class FailurePages:
         return response
 
     async def failed(self, error: Exception) -> Response:
-        """A surprise: logged with its traceback, shown as a reference only."""
+        """Answer an unexpected error: logged with its traceback, shown as a reference only."""
         reference = secrets.token_hex(4)
         log.error("page failed", path=_path(), reference=reference, exc_info=error)
-        text = "This is a fault of the appliance. It stands in the log under the reference below."
+        text = "This is a fault of the appliance. The log has the details under the reference below."
         return self._answer(FailureText(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong", text, reference))
 
     async def postgres_away(self, error: Exception) -> Response:
-        """Postgres is away: what that means for the messages, and how long it can last."""
+        """Answer while Postgres is not reachable: what that means for messages, and how long it can last."""
         log.warning("page without postgres", path=_path(), error=str(error))
         asked = not has_request_context() or request.method == "GET"
         failure = FailureText(
-            HTTPStatus.SERVICE_UNAVAILABLE, "Postgres is away", AWAY if asked else f"{AWAY} {UNKNOWN}"
+            HTTPStatus.SERVICE_UNAVAILABLE, "The database is not reachable", AWAY if asked else f"{AWAY} {UNKNOWN}"
         )
-        again = RETRY_AFTER if asked else None  # what was sent is not sent again by itself
-        response = self._answer(failure, queue=self._broker_queue(), retry_after=again)
+        retry_after = RETRY_AFTER if asked else None  # a change is never repeated automatically
+        response = self._answer(failure, queue=self._broker_queue(), retry_after=retry_after)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
 
@@ -161,8 +161,8 @@ class FailurePages:
         if not has_request_context():  # a WebSocket: no person reads it
             return Response(f"{failure.status.value} {failure.title}\n", failure.status, content_type="text/plain")
         if is_for_programs(request.path):
-            told = {"field": field, "reference": failure.reference}
-            members: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
+            given = {"field": field, "reference": failure.reference}
+            members: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
             return problem(failure.status, failure.status.name, failure.text, **members)
         frame = Frame(now=self._platform.clock.wall(), path=request.path, viewer=viewer_if_any() or NOBODY)
         values = {"queue": None, "retry_after": None, **values}

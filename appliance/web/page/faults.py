@@ -1,13 +1,13 @@
-"""An error as a form shows it: which field, and what is wrong with it."""
+"""An error as a form shows it: the field, and what is wrong with it."""
 
 from appliance.errors import Conflict, Invalid, NoCapacity, NotFound
 
 Fault = tuple[str, str]
-"""Field and words; the field is empty where it is none of them."""
+"""Field and text; the field is empty if the error belongs to no single one."""
 
 
 def fault_of(error: Invalid | Conflict | NoCapacity | NotFound, field: str = "") -> Fault:
-    """``field`` is to blame where the error does not say."""
+    """Return the fault of an error; ``field`` is used if the error names none."""
     named = error.field if isinstance(error, Invalid) else None
     text = str(error)
     return (named or field, text[:1].upper() + text[1:])

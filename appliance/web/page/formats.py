@@ -11,12 +11,12 @@ MAX_TEXT = 40
 
 
 def count(value: int) -> str:
-    """``138240`` as ``138,240``."""
+    """Return ``138240`` as ``138,240``."""
     return f"{value:,}".replace("-", MINUS)
 
 
 def rate(value: float) -> str:
-    """Per second, with as many digits as mean something: ``0.04``, ``38.4``, ``1,240``."""
+    """Return a rate per second with as many digits as mean something: ``0.04``, ``38.4``, ``1,240``."""
     if value == 0:
         return "0"
     if value < 0.1:
@@ -25,7 +25,7 @@ def rate(value: float) -> str:
 
 
 def size(value: float) -> str:
-    """Bytes in the largest unit below them: ``412 MB``, ``31.2 GB``."""
+    """Return bytes in the largest unit below them: ``412 MB``, ``31.2 GB``."""
     for factor, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if value >= factor:
             scaled = value / factor
@@ -34,13 +34,13 @@ def size(value: float) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Seconds in milliseconds, without the unit: ``0.4``, ``6.1``, ``84``, ``1,250``."""
+    """Return seconds in milliseconds, without the unit: ``0.4``, ``6.1``, ``84``, ``1,250``."""
     value = 1000 * seconds
     return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
 def percent(part: int, whole: int) -> str:
-    """A share in percent, without the sign: ``0.15``; a share that is not nothing is never shown as 0."""
+    """Return a share in percent, without the sign: ``0.15``; only an empty share is shown as 0."""
     if part <= 0 or whole <= 0:
         return "0"
     share = 100 * part / whole
@@ -50,7 +50,7 @@ def percent(part: int, whole: int) -> str:
 
 
 def metric(value: Any) -> str:
-    """One metric's value: shortest exact decimal, true minus sign, long text cut."""
+    """Return a metric's value: shortest exact decimal, true minus sign, long text cut."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -63,7 +63,7 @@ def metric(value: Any) -> str:
 
 
 def quantity(value: float, decimals: int | None) -> str:
-    """A number with so many decimals, None as it is: ``4.50``; true minus sign, and no minus before a zero."""
+    """Return a number with so many decimals, for None as it is: ``4.50``; true minus sign, no minus before a zero."""
     if decimals is None or abs(value) >= 1e15:
         return metric(value)
     text = f"{value:,.{decimals}f}"
@@ -73,7 +73,7 @@ def quantity(value: float, decimals: int | None) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """How long, in the largest unit that says it well: ``0.5 s``, ``45 s``, ``5 min``, ``2.5 h``, ``3 d``."""
+    """Return a duration in the largest suitable unit: ``0.5 s``, ``45 s``, ``5 min``, ``2.5 h``, ``3 d``."""
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
@@ -81,12 +81,12 @@ def lasting(seconds: float) -> str:
 
 
 def metrics(values: Mapping[str, Any], shown: int = 4) -> list[tuple[str, str]]:
-    """The first metrics of a reading, as name and value."""
+    """Return the first metrics of a reading, as name and value."""
     return [(name, metric(values[name])) for name in list(values)[:shown]]
 
 
 def ago(then: float, now: float) -> str:
-    """How long ago, in the largest whole unit: ``now``, ``12 s ago``, ``26 min ago``, ``5 h ago``, ``2 d ago``."""
+    """Return how long ago, in the largest whole unit: ``now``, ``12 s ago``, ``26 min ago``, ``5 h ago``."""
     seconds = math.floor(now - then)
     if seconds < 1:
         return "now"
@@ -97,48 +97,48 @@ def ago(then: float, now: float) -> str:
 
 
 def local(moment: float, zone: tzinfo | None) -> datetime:
-    """The moment on the viewer's clock; zone None is the machine's own."""
+    """Return the moment in the viewer's zone; None is the machine's own."""
     return datetime.fromtimestamp(moment, tz=zone).astimezone(zone)
 
 
 def absolute(moment: float, zone: tzinfo | None) -> str:
-    """``Mon 23 Nov 2026, 14:19:05 CET``."""
+    """Return ``Mon 23 Nov 2026, 14:19:05 CET``."""
     return f"{local(moment, zone):%a %-d %b %Y, %H:%M:%S %Z}"
 
 
 def clock_time(moment: float, zone: tzinfo | None) -> str:
-    """``14:32:08 CET``."""
+    """Return ``14:32:08 CET``."""
     return f"{local(moment, zone):%H:%M:%S %Z}"
 
 
 def short_time(moment: float, zone: tzinfo | None) -> str:
-    """``14:32``."""
+    """Return ``14:32``."""
     return f"{local(moment, zone):%H:%M}"
 
 
 def day(moment: float, zone: tzinfo | None) -> str:
-    """``23 Nov 2026``."""
+    """Return ``23 Nov 2026``."""
     return f"{local(moment, zone):%-d %b %Y}"
 
 
 def moment_of(moment: float, now: float, zone: tzinfo | None) -> str:
-    """A time in a list: ``14:32:08`` of today, else with its day, ``23 Nov 14:32:08``."""
+    """Return a time in a list: ``14:32:08`` of today, else with its day, ``23 Nov 14:32:08``."""
     when = local(moment, zone)
     return f"{when:%H:%M:%S}" if when.date() == local(now, zone).date() else f"{when:%-d %b %H:%M:%S}"
 
 
 def delay(seconds: float) -> str:
-    """How long a message was on its way: ``41 ms``, ``1.2 s``, ``3 h``; ahead of time with a minus sign."""
+    """Return the delay of a message: ``41 ms``, ``1.2 s``, ``3 h``; negative with a minus sign."""
     if abs(seconds) < 1:
         return f"{1000 * seconds:.0f} ms".replace("-", MINUS)
     return lasting(seconds) if seconds > 0 else f"{MINUS}{lasting(-seconds)}"
 
 
 def iso(moment: float, zone: tzinfo | None) -> str:
-    """For ``<time datetime>``: ``2026-11-23T14:19:05+01:00``."""
+    """Return the value for ``<time datetime>``: ``2026-11-23T14:19:05+01:00``."""
     return local(moment, zone).isoformat(timespec="seconds")
 
 
 def midnight(moment: float, zone: tzinfo | None) -> float:
-    """When the viewer's day began."""
+    """Return the start of the viewer's day."""
     return local(moment, zone).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()

@@ -1,4 +1,4 @@
-"""What stands around every page: navigation for its viewer, the tenant shown, and the live line."""
+"""The frame of every page: the navigation for its viewer, the tenant shown, and the live state."""
 
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -10,9 +10,9 @@ from appliance.web.page.nav_counts import NavCount, NavCounts
 
 @dataclass(frozen=True, slots=True)
 class NavEntry:
-    """A line of the navigation, for ``roles``; ``compact``: also in the phone's bar; ``key`` after g goes there.
+    """An entry of the navigation, for ``roles``; ``compact``: also in the phone's bar; ``key`` after g goes there.
 
-    ``counted``: a number stands beside it, see :class:`NavCounts`.
+    ``counted``: it has a number, see :class:`NavCounts`.
     """
 
     label: str
@@ -63,16 +63,16 @@ NAVIGATION: tuple[NavGroup, ...] = (
         ),
     ),
 )
-"""All that exists. What a viewer may not use is left out, not greyed."""
+"""All entries. Those that a viewer may not use are left out, not greyed."""
 
 MORE = NavEntry("More", "/more", "i-menu", compact=True)
-"""The last place of the phone's bar: a page with everything else."""
+"""The last entry of the phone's bar: a page with all other entries."""
 
-_PEOPLE = {Role.OPERATOR: "Operator", Role.ADMIN: "Admin", Role.RESPONDER: "Responder", Role.VIEWER: "Viewer"}
+_ROLE_LABELS = {Role.OPERATOR: "Operator", Role.ADMIN: "Admin", Role.RESPONDER: "Responder", Role.VIEWER: "Viewer"}
 
 
 def navigation(viewer: Viewer) -> tuple[NavGroup, ...]:
-    """The navigation of this viewer."""
+    """Return the navigation of this viewer."""
     groups = (
         NavGroup(group.title, tuple(entry for entry in group.entries if viewer.role in entry.roles))
         for group in NAVIGATION
@@ -88,58 +88,58 @@ class Frame:
     now: float
     path: str
     live_page: str | None = None
-    """Which page's fragments the WebSocket sends; None: the page does not change by itself."""
+    """The page whose parts the WebSocket sends; None: the page is not live."""
     tenant: str | None = None
-    """Of operators: the one tenant shown; None shows all."""
+    """For operators: the one tenant shown; None shows all tenants."""
     toast: str | None = None
-    """The result of what was done just now, in one sentence."""
+    """The result of the last action, in one sentence."""
     nav_counts: NavCounts | None = None
-    """What the navigation counts; None leaves the numbers out."""
+    """The numbers of the navigation; None leaves them out."""
 
     @property
     def signed_in(self) -> bool:
-        """Whether it is somebody: an error page may be shown to nobody in particular, without navigation."""
+        """Return whether the viewer is signed in: error pages without a viewer have no navigation."""
         return bool(self.viewer.email)
 
     @property
     def groups(self) -> tuple[NavGroup, ...]:
-        """The navigation of this viewer."""
+        """Return the navigation of this viewer."""
         return navigation(self.viewer) if self.signed_in else ()
 
     @property
     def compact(self) -> tuple[NavEntry, ...]:
-        """The phone's bar: four places and More."""
+        """Return the phone's bar: four entries and More."""
         entries = tuple(entry for group in self.groups for entry in group.entries if entry.compact)
         return (*entries[:4], MORE) if entries else ()
 
     @property
     def below_more(self) -> bool:
-        """Whether the page is one of those that have no place of their own in the phone's bar."""
-        lines = [entry for group in self.groups for entry in group.entries]
-        known = any(map(self.here, lines)) or self.path.startswith("/profile")
+        """Return whether the page belongs to an entry that is not in the phone's bar."""
+        entries = [entry for group in self.groups for entry in group.entries]
+        known = any(map(self.here, entries)) or self.path.startswith("/profile")
         return known and not any(map(self.here, self.compact))
 
     @property
     def role(self) -> str:
-        """The viewer's role in words."""
-        return _PEOPLE[self.viewer.role]
+        """Return the label of the viewer's role."""
+        return _ROLE_LABELS[self.viewer.role]
 
     @property
     def initials(self) -> str:
-        """Two letters for the viewer's picture."""
-        words = [word for word in self.viewer.shown_name.replace("@", " ").replace(".", " ").split() if word]
-        return "".join(word[0] for word in words[:2]).upper()
+        """Return two letters for the viewer's avatar."""
+        names = [name for name in self.viewer.shown_name.replace("@", " ").replace(".", " ").split() if name]
+        return "".join(name[0] for name in names[:2]).upper()
 
     def address(self, entry: NavEntry) -> str:
-        """Where a line of the navigation leads; an operator who looks at one tenant goes on looking at it."""
+        """Return the address of an entry; for an operator who views one tenant, that of the same tenant."""
         if self.tenant is None or entry.roles == OPERATORS:
             return entry.path
         return f"{entry.path}?{urlencode({'tenant': self.tenant})}"
 
     def nav_count(self, entry: NavEntry) -> NavCount | None:
-        """The number beside a line of the navigation."""
+        """Return the number of an entry, or None if it has none."""
         return None if self.nav_counts is None else self.nav_counts.beside(entry.path)
 
     def here(self, entry: NavEntry) -> bool:
-        """Whether the page belongs to this line of the navigation."""
+        """Return whether the page belongs to this entry."""
         return self.path == entry.path or (entry.path != "/" and self.path.startswith(f"{entry.path}/"))

@@ -1,4 +1,4 @@
-"""Reason codes in words: the one table that pages read. Codes themselves stay in tooltips, the API, CSV and metrics."""
+"""Labels of reason codes, for pages. Tooltips, the API, CSV and metrics show the codes themselves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from appliance.reading import Reason
 
 @dataclass(frozen=True, slots=True)
 class ReasonLabel:
-    """A reason for people: its title, and what to look at."""
+    """A reason for people: its title, and what to do."""
 
     title: str
     advice: str
@@ -39,18 +39,22 @@ REASONS: Mapping[Reason, ReasonLabel] = MappingProxyType(
             "Wrong device in payload", "device_id in the payload is not that of the topic."
         ),
         Reason.UNKNOWN_TENANT: ReasonLabel("Unknown tenant", "No tenant of that name exists: check the topic."),
-        Reason.TENANT_SUSPENDED: ReasonLabel("Tenant suspended", "The tenant takes no messages until it is resumed."),
+        Reason.TENANT_SUSPENDED: ReasonLabel(
+            "Tenant suspended", "No messages are accepted until the tenant is resumed."
+        ),
         Reason.UNREGISTERED_DEVICE: ReasonLabel("Unregistered device", "Register the device; its messages are held."),
         Reason.PENDING_APPROVAL: ReasonLabel(
             "Waiting for approval", "Approve or reject the device; its messages are held."
         ),
-        Reason.NO_SUBSCRIPTION_CAPACITY: ReasonLabel("No free seat", "Every seat is taken; its messages are held."),
-        Reason.DEVICE_INACTIVE: ReasonLabel(
-            "Device inactive", "The device is switched off here; its messages are held."
+        Reason.NO_SUBSCRIPTION_CAPACITY: ReasonLabel(
+            "No free seat", "Every seat is in use; its messages are held. Free a seat or raise the limit."
         ),
-        Reason.DEVICE_REVOKED: ReasonLabel("Device revoked", "The device's credential was withdrawn."),
+        Reason.DEVICE_INACTIVE: ReasonLabel(
+            "Device inactive", "The device is inactive; reactivate it. Its messages are held."
+        ),
+        Reason.DEVICE_REVOKED: ReasonLabel("Device revoked", "The device's credential was revoked."),
         Reason.DEVICE_DECOMMISSIONED: ReasonLabel(
-            "Device deleted", "The device was deleted and does not come back by itself."
+            "Device deleted", "The device was deleted and is not registered again automatically."
         ),
         Reason.SUBSCRIPTION_SUSPENDED: ReasonLabel("Subscription suspended", "Messages are held until it is resumed."),
         Reason.SUBSCRIPTION_EXPIRED: ReasonLabel("Subscription expired", "Renew it; its devices' messages are held."),
@@ -59,9 +63,7 @@ REASONS: Mapping[Reason, ReasonLabel] = MappingProxyType(
         Reason.TOKEN_NOT_SET: ReasonLabel("No token to compare", "The device has no token yet: rotate its credential."),
         Reason.SITE_MISMATCH: ReasonLabel("Wrong site", "The payload names another site; its messages are held."),
         Reason.TIMESTAMP_TOO_OLD: ReasonLabel("Timestamp too old", "The reading is older than what is kept."),
-        Reason.STORE_REFUSED: ReasonLabel(
-            "Refused by the database", "Postgres did not take the row; the detail says why."
-        ),
+        Reason.STORE_REFUSED: ReasonLabel("Refused by the database", "Postgres rejected the row; see the detail."),
         Reason.INTERNAL_ERROR: ReasonLabel(
             "Internal error", "A fault of the appliance; the message is held for replay."
         ),
@@ -70,7 +72,7 @@ REASONS: Mapping[Reason, ReasonLabel] = MappingProxyType(
 
 
 def reason_label(code: str) -> ReasonLabel:
-    """Return the label of a code as stored; a code from a newer version stands for itself."""
+    """Return the label of a code as stored; a code from a newer version is its own label."""
     try:
         return REASONS[Reason(code)]
     except ValueError:

@@ -1,4 +1,4 @@
-"""More: on a phone, all of the navigation that has no room in the bar at the bottom."""
+"""More: on a phone, the navigation entries that are not in the bar at the bottom."""
 
 from quart import Blueprint, Response
 
@@ -7,7 +7,7 @@ from appliance.web.page.renderer import PageRenderer
 
 
 def blueprint(renderer: PageRenderer) -> Blueprint:
-    """The route of the page."""
+    """Return the route of the page."""
     routes = Blueprint("more", __name__)
 
     @routes.get("/more")

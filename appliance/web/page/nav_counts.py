@@ -1,11 +1,11 @@
-"""The numbers beside the lines of the navigation: how many devices there are, what waits for a person. Pure."""
+"""The numbers of the navigation: devices, and what waits for a person. Pure."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class NavCount:
-    """One number: ``shown`` after it, or else ``spoken``, a word that only a screen reader says."""
+    """One number, followed by ``shown``, or else by ``spoken``, a word for screen readers only."""
 
     number: int
     shown: str = ""
@@ -13,23 +13,23 @@ class NavCount:
 
     @property
     def due(self) -> bool:
-        """Whether somebody has something to do, which then stands there in words."""
+        """Return whether the number calls for an action, which ``shown`` then names."""
         return bool(self.shown)
 
 
 @dataclass(frozen=True, slots=True)
 class NavCounts:
-    """Of one tenant, or of all of them."""
+    """The numbers of one tenant, or of all tenants."""
 
     devices: int
-    """All that are registered."""
+    """All registered devices."""
     waiting: int
-    """Devices that wait for approval."""
+    """Devices that are pending approval."""
     held: int
-    """Messages that wait in quarantine for a decision."""
+    """Messages that are held in quarantine."""
 
     def beside(self, path: str) -> NavCount | None:
-        """What stands beside the line that leads to ``path``; None: nothing."""
+        """Return the number for the entry that leads to ``path``, or None if it has none."""
         if path == "/devices" and self.waiting:
             return NavCount(self.waiting, shown="waiting")
         if path == "/devices" and self.devices:

@@ -1,6 +1,6 @@
-"""Addresses of tenants, subscriptions, devices, sites and metrics: made, and the ids in them read.
+"""Reads the ids in addresses of tenants, subscriptions, devices, sites and metrics, and builds such addresses.
 
-What can be no id is not there, like one that nobody has: 404. No id has a plus sign, so ``/devices/+new`` is no device.
+Text that is not a valid id raises NotFound, like an unknown id. No id has a plus, so ``/devices/+new`` is no device.
 """
 
 from urllib.parse import urlencode
@@ -12,42 +12,42 @@ from appliance.web.access.auth import Viewer
 
 
 def tenant_of_path(tenant_id: str) -> str:
-    """The id of a tenant. Raises NotFound."""
+    """Return the id of a tenant. Raises NotFound."""
     return require(tenant_id if valid_id(tenant_id) else None, "such tenant")
 
 
 def subscription_of_path(subscription_id: str) -> str:
-    """The id of a subscription. Raises NotFound."""
+    """Return the id of a subscription. Raises NotFound."""
     return require(subscription_id if valid_id(subscription_id) else None, "such subscription")
 
 
 def device_of_path(device_id: str) -> str:
-    """The id of a device. Raises NotFound."""
+    """Return the id of a device. Raises NotFound."""
     return require(device_id if valid_id(device_id) else None, "such device")
 
 
 def site_of_path(site_id: str) -> str:
-    """The id of a site. Raises NotFound."""
+    """Return the id of a site. Raises NotFound."""
     return require(site_id if valid_id(site_id) else None, "such site")
 
 
 def metric_of_path(name: str) -> str:
-    """The name of a metric. Raises NotFound."""
+    """Return the name of a metric. Raises NotFound."""
     return require(name if metric.NAME.fullmatch(name) else None, "such metric")
 
 
 def number_of_path(number: int, what: str) -> int:
-    """The number of a thing that Postgres counts. Raises NotFound."""
+    """Return the number of a thing with a serial number in Postgres. Raises NotFound."""
     return require(number if 0 < number < 2**63 else None, f"{what} {str(number)[:20]}")
 
 
 def of_tenant(path: str, who: Viewer, tenant_id: str | None, **query: str) -> str:
-    """``path`` for this viewer: operators' addresses name the tenant."""
+    """Return the address of ``path`` for this viewer: operators' addresses name the tenant."""
     asked = query | ({"tenant": tenant_id} if who.is_operator and tenant_id is not None else {})
     return f"{path}?{urlencode(asked)}" if asked else path
 
 
 def to_device(who: Viewer, tenant_id: str, device_id: str, part: str = "", **query: str) -> str:
-    """A device's page, or ``part`` of it: ``edit``, ``messages``, a step of its life."""
+    """Return the address of a device's page, or of ``part`` of it: ``edit``, ``messages``, a lifecycle step."""
     path = f"/devices/{device_id}" + (f"/{part}" if part else "")
     return of_tenant(path, who, tenant_id, **query)

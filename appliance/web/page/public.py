@@ -1,4 +1,4 @@
-"""What the pages before the sign-in share: they are for nobody yet, and their forms are bound to the browser."""
+"""The pages before the sign-in: they have no viewer, and their forms are bound to the browser."""
 
 from http import HTTPStatus
 
@@ -14,7 +14,7 @@ from appliance.web.platform import Platform
 
 
 class PublicPages:
-    """Renders them, keeps the browser's cookie, and lets people in."""
+    """Renders these pages, keeps the browser's cookie, and signs people in."""
 
     def __init__(self, platform: Platform, templates: Templates) -> None:
         self.cookies = Cookies(platform.public_url)
@@ -22,7 +22,7 @@ class PublicPages:
         self._templates = templates
 
     def show(self, name: str, status: HTTPStatus = HTTPStatus.OK, **values: object) -> Response:
-        """The page, with a form that this browser alone can send."""
+        """Return the page, with a form that only this browser can send."""
         browser = g.get("browser") or secret_token.new()
         html = self._templates.render(name, csrf_token=csrf_token(browser), **values)
         response = Response(html, status=status, content_type="text/html; charset=utf-8")
@@ -30,7 +30,7 @@ class PublicPages:
         return response
 
     def welcome(self, signed: SignedIn, where: str) -> Response:
-        """On to where they wanted to go, signed in."""
+        """Return a redirect that signs the browser in."""
         response = see_other(where)
         self.cookies.set_session(response, signed.session, kept=signed.kept)
         self.cookies.set_browser(response, signed.browser)

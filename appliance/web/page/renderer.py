@@ -1,4 +1,4 @@
-"""What every page module is given: the platform, templates, and the frame around each answer."""
+"""Renders pages: a template in the viewer's frame, with the numbers of the navigation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ HTML = "text/html; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class PageRenderer:
-    """The dashboard as page modules see it; made once, in ``create_app``."""
+    """Renders the pages of all concepts; made once, in ``create_app``."""
 
     platform: Platform
     templates: Templates
@@ -37,9 +37,9 @@ class PageRenderer:
         done: Mapping[str, str] | None = None,
         **values: Any,
     ) -> Response:
-        """The template ``name`` in the viewer's frame, with ``frame``, ``address`` and ``values``.
+        """Return the template ``name`` in the viewer's frame, with ``frame``, ``address`` and ``values``.
 
-        ``done``: sentences for a toast; a form that was carried out leads back here with ``?done=KEY``.
+        ``done``: sentences for a toast; a successful form redirects here with ``?done=KEY``.
         """
         toast = None if done is None else done.get(request.args.get("done", ""))
         frame = await self.counted(self.frame(live_page=live_page, toast=toast))
@@ -54,28 +54,28 @@ class PageRenderer:
         live_page: str | None = None,
         toast: str | None = None,
     ) -> Frame:
-        """The frame of the current request, or of the live update of ``path`` for ``seen_by``."""
+        """Return the frame of the current request, or of the live update of ``path`` for ``seen_by``."""
         who = seen_by or viewer()
         shown = None if seen_by is not None or not who.is_operator else tenants_shown(who)
         return Frame(who, self.platform.clock.wall(), path or request.path, live_page, shown, toast)
 
     async def counted(self, frame: Frame) -> Frame:
-        """The frame with the numbers of its navigation."""
+        """Return the frame with the numbers of its navigation."""
         who = frame.viewer
         return replace(frame, nav_counts=await self.nav_counts.read(who, who.tenant_id or frame.tenant))
 
     async def live_nav_counts(self, seen_by: Viewer, tenant: str | None) -> list[LivePart]:
-        """The same numbers as live parts, for every page that has some; none while Postgres is away."""
-        nav_counts = await self.nav_counts.lately(seen_by, seen_by.tenant_id or tenant)
-        if nav_counts is None:
+        """Return the numbers of the navigation as live parts; none while Postgres is not reachable."""
+        counts = await self.nav_counts.recent(seen_by, seen_by.tenant_id or tenant)
+        if counts is None:
             return []
         render = self.templates.render
         return [
-            LivePart(f"n-{path[1:]}", render("nav-count.html", path=path, nav_count=nav_counts.beside(path)), calm=True)
+            LivePart(f"n-{path[1:]}", render("nav-count.html", path=path, nav_count=counts.beside(path)), calm=True)
             for path in [entry.path for group in NAVIGATION for entry in group.entries if entry.counted]
         ]
 
 
 def see_other(where: str) -> Response:
-    """On to another page, after a form was carried out: 303."""
+    """Return a redirect to another page, after a successful form: 303."""
     return Response("", HTTPStatus.SEE_OTHER, {"Location": where})

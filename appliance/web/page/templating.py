@@ -1,4 +1,4 @@
-"""Templates to text: always escaped, nothing undefined, the filters of ``formats``."""
+"""Renders templates: always escaped, undefined names are errors, filters from ``formats``."""
 
 from typing import Any
 
@@ -43,5 +43,5 @@ class Templates:
         }
 
     def render(self, name: str, **values: Any) -> str:
-        """The template ``name`` (below templates/) with ``values``."""
+        """Return the template ``name`` (below templates/) with ``values``."""
         return self._environment.get_template(name).render(**values)

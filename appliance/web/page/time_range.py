@@ -1,7 +1,7 @@
-"""Which time a chart shows, as its address says it: ``range=7d``, or ``from`` and ``to``.
+"""The time range of a chart, read from its address: ``range=7d``, or ``from`` and ``to``.
 
 A moment is RFC 3339 with an offset, seconds since 1970, or - as people and forms write it - a day or a day and a time
-in the viewer's zone. A day as the end of a span is shown whole.
+in the viewer's zone. A day as the end of a range is included.
 """
 
 import math
@@ -19,7 +19,7 @@ _EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzin
 
 
 class RangeName(StrEnum):
-    """A span that ends now."""
+    """A time range that ends now."""
 
     HOUR = "1h"
     DAY = "24h"
@@ -47,14 +47,14 @@ USUAL = RangeName.DAY
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """A span, and the range it is; None: free dates."""
+    """A span, and its named range; None: free dates."""
 
     span: TimeSpan
     range: RangeName | None
 
 
 def choose(arguments: Mapping[str, str], now: datetime, zone: tzinfo | None) -> TimeRange:
-    """The span that ``range``, ``from`` and ``to`` ask for; the last day unless they say more. Raises Invalid.
+    """Return the range that ``range``, ``from`` and ``to`` ask for; the last day by default. Raises Invalid.
 
     ``zone`` is the viewer's, None the machine's own; both ends of the span are in it.
     """
@@ -66,7 +66,7 @@ def choose(arguments: Mapping[str, str], now: datetime, zone: tzinfo | None) -> 
         chosen = RangeName(asked) if asked else USUAL
         return TimeRange(TimeSpan((now - LENGTHS[chosen]).astimezone(zone), now.astimezone(zone)), chosen)
     last = moment_of(last_text, zone, "to", ends=True) if last_text else now.astimezone(zone)
-    # Reckoned in UTC: between two times of one zone, Python reckons by the wall clock.
+    # In UTC: between two times of one zone, Python subtracts wall clock times.
     length = LENGTHS[RangeName(asked) if asked else USUAL]
     first = moment_of(first_text, zone, "from") if first_text else (last.astimezone(UTC) - length).astimezone(zone)
     if first.timestamp() >= last.timestamp():
@@ -75,7 +75,7 @@ def choose(arguments: Mapping[str, str], now: datetime, zone: tzinfo | None) -> 
 
 
 def moment_of(text: str, zone: tzinfo | None, field: str, *, ends: bool = False) -> datetime:
-    """The moment that ``text`` says, in ``zone``. Raises Invalid, naming ``field``."""
+    """Return the moment of ``text``, in ``zone``. Raises Invalid, naming ``field``."""
     wrong = Invalid(f"`{field}` must be a day or a time, such as 2026-01-31 or 2026-01-31T12:00:00Z.", field)
     text = text.strip()
     try:

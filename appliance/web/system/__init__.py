@@ -1,1 +1,1 @@
-"""System: what the process does and how much of everything it takes, for operators."""
+"""System: the state of the process and its use of resources, for operators."""

@@ -1,11 +1,11 @@
-"""``/operator/system``: the appliance as it is now, and the diagnostics file to send to whoever helps."""
+"""The API of System: the appliance as it is now, and the diagnostics file for support."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from quart import Blueprint, Response
 
 from appliance.web.access.auth import OPERATORS, allow, viewer
@@ -16,22 +16,21 @@ from appliance.web.system.port import SystemPort
 from appliance.web.system.reader import SystemReader, SystemView
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnostics:
-    """What helps somebody else to see what is wrong; nothing in it is a secret, and no message is in it."""
+class Diagnostics(msgspec.Struct, frozen=True, rename={"refused_by_broker": "refused_at_door"}):
+    """The facts that support needs. It contains no secret and no message."""
 
     appliance: str
     missing: Mapping[str, str]
-    """What is not there, in words."""
+    """What is not reachable, with a description."""
     system: SystemView
-    refused_at_door: Mapping[str, int]
-    """Refusals at the broker that are remembered, by cause."""
+    refused_by_broker: Mapping[str, int]
+    """Recent refusals by the broker, by cause."""
     settings: Mapping[str, Any]
     """The effective configuration by dotted key, secrets masked."""
 
 
 def blueprint(platform: Platform, reader: SystemReader, port: SystemPort) -> Blueprint:
-    """The routes of the API."""
+    """Return the routes of the API."""
     routes = Blueprint("system_api", __name__)
 
     async def view() -> SystemView:
@@ -39,7 +38,7 @@ def blueprint(platform: Platform, reader: SystemReader, port: SystemPort) -> Blu
 
     @routes.get("/operator/system")
     @allow(OPERATORS)
-    @describe("How the appliance is: the books, tasks, memory, disk, versions", answers={HTTPStatus.OK: SystemView})
+    @describe("State of the appliance: accounting, tasks, memory, disk, versions", answers={HTTPStatus.OK: SystemView})
     async def system() -> Response:
         return answer(await view())
 
@@ -54,7 +53,7 @@ def blueprint(platform: Platform, reader: SystemReader, port: SystemPort) -> Blu
             appliance=platform.name,
             missing=platform.health().missing(),
             system=await view(),
-            refused_at_door=refused,
+            refused_by_broker=refused,
             settings=port.snapshot.settings,
         )
         at = datetime.fromtimestamp(platform.clock.wall(), UTC)

@@ -1,4 +1,4 @@
-"""What the System page and its API need from the rest of the process."""
+"""The port of System: what its pages and API need from the rest of the process."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from appliance.diagnostics.snapshot import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class SystemPort:
-    """The functions and facts that are handed in."""
+    """Functions and facts handed in by the supervisor."""
 
     snapshot: Snapshot
-    """What the process tells of itself: tasks, children, memory, disk."""
+    """The state of the process: tasks, children, memory, disk."""
     broker_refusals: Callable[[str | None, str | None], Sequence[BrokerRefusal]]
-    """What the broker refused lately, newest first: of all, of a tenant, or of a device (tenant id, device id)."""
+    """Recent refusals by the broker, newest first: all, those of a tenant, or of a device (tenant id, device id)."""

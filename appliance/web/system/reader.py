@@ -1,7 +1,7 @@
-"""Everything the System page, its API and the diagnostics file tell, put together in one place.
+"""Builds the view of the appliance that the System page, its API and the diagnostics file share.
 
-Most of it is in memory and costs nothing. What Postgres must be asked is kept for a moment, however many look; while
-Postgres is away the last that was read stands, with its time.
+Most of it is in memory and costs nothing. What is read from Postgres is kept for a moment, however many viewers there
+are; while Postgres is not reachable the last values are shown, with their time.
 """
 
 import platform
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
+import msgspec
 import structlog
 import trio
 
@@ -32,52 +33,50 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 TODAY_AGE, FACTS_AGE, ALL_AGE = 2.0, 30.0, 300.0
-"""Seconds for which today's books, the server's facts and the books of all time are good enough."""
+"""Seconds for which today's accounting, facts about the server and the accounting of all time are reused."""
 PATIENCE = 2.0
-"""Seconds that a look waits for Postgres."""
+"""Seconds that a view waits for Postgres."""
 
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """What runs."""
+    """The versions of everything that runs."""
 
     program: str
     schema: int | None
-    """Of the database; None while it has not been read."""
+    """Of the database; None until it has been read."""
     schema_needed: int
-    """By this program."""
+    """The schema version that this program needs."""
     postgres: str | None
     broker: str | None
     python: str
     machine: str
 
 
-@dataclass(frozen=True, slots=True)
-class AccountingRead:
-    """The books of a span, with the verdict. Times are seconds since 1970."""
+class AccountingRead(msgspec.Struct, frozen=True, rename={"accounting": "books"}):
+    """The accounting of a time range, and whether it balances. Times are seconds since 1970."""
 
     since: float | None
-    """None: of all time."""
+    """None: since the first start."""
     read_at: float
-    books: Accounting
+    accounting: Accounting
     balanced: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SystemView:
-    """The appliance as it is now. Times are seconds since 1970, spans are seconds, sizes are bytes."""
+class SystemView(msgspec.Struct, frozen=True, rename={"dependencies": "companions", "limits": "bounds"}):
+    """The appliance as it is now. Times are seconds since 1970, durations are seconds, sizes are bytes."""
 
     now: float
     started_at: float
     instance: str
     versions: Versions
     today: AccountingRead | None
-    """Since the viewer's midnight. None while Postgres has not answered yet."""
+    """Since the viewer's midnight. None until Postgres has answered."""
     all_time: AccountingRead | None
     rate: float
-    """Messages a second."""
+    """Messages per second."""
     receive_to_commit: Percentiles | None
-    """Of the batches of the last hour; None without any."""
+    """Of the batches of the last hour; None without batches."""
     commit: Percentiles | None
     queue: QueueHistory
     queue_capacity: int | None
@@ -85,15 +84,15 @@ class SystemView:
     disk: Disk | None
     database: ServerFacts | None
     retention_days: int
-    companions: Sequence[Dependency]
-    bounds: Sequence[ResourceLimit]
+    dependencies: Sequence[Dependency]
+    limits: Sequence[ResourceLimit]
     broker_terms: BrokerTerms | None
-    """None with an external broker, whose settings are not ours."""
+    """None for an external broker, whose settings are unknown."""
     tasks: Sequence[ServiceStatus]
 
 
 class _Kept(Generic[T]):
-    """One answer of Postgres, asked for again when it is older than ``age``."""
+    """A value read from Postgres, read again when it is older than ``age`` seconds."""
 
     def __init__(self, clock: Clock, age: float, read: Callable[[Connection[Any]], Awaitable[T]]) -> None:
         self._clock = clock
@@ -103,17 +102,17 @@ class _Kept(Generic[T]):
         self.value: T | None = None
 
     def is_due(self) -> bool:
-        """Whether it is time to ask again."""
+        """Return whether it is time to read again."""
         return self._clock.monotonic() - self._read_at >= self._age
 
     async def renew(self, connection: Connection[Any]) -> None:
-        """Ask. Raises psycopg.Error."""
+        """Read the value. Raises psycopg.Error."""
         self.value = await self._read(connection)
         self._read_at = self._clock.monotonic()
 
 
 class SystemReader:
-    """Puts views together. Operators' pages: the pool's role sees every tenant."""
+    """Builds views, for operators: the pool's role sees every tenant."""
 
     def __init__(self, platform: Platform, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -125,7 +124,7 @@ class SystemReader:
         self._turn = trio.Lock()
 
     async def view(self, midnight: float) -> SystemView:
-        """The appliance now. ``midnight`` is when the viewer's day began, in seconds since 1970."""
+        """Return the appliance as it is now. ``midnight``: the start of the viewer's day, in seconds since 1970."""
         today = self._todays(midnight)
         await self._renew([today, self._facts, self._all_time])
         platform, system = self._platform, self._snapshot
@@ -146,32 +145,32 @@ class SystemReader:
             disk=system.process.disk,
             database=facts,
             retention_days=system.retention_days,
-            companions=dependencies,
-            bounds=system.limits(),
+            dependencies=dependencies,
+            limits=system.limits(),
             broker_terms=system.broker_terms,
             tasks=system.tasks(),
         )
 
     def _todays(self, midnight: float) -> _Kept[AccountingRead]:
-        """The books of a day; a day has a few midnights, one a time zone of the viewers."""
+        """Return the kept accounting since a midnight; viewers in different time zones have different ones."""
 
         async def read(connection: Connection[Any]) -> AccountingRead:
-            return self._judged(await read_accounting(connection, datetime.fromtimestamp(midnight, UTC)), midnight)
+            return self._checked(await read_accounting(connection, datetime.fromtimestamp(midnight, UTC)), midnight)
 
         if midnight not in self._today:
-            if len(self._today) > 48:  # yesterday's are among them
+            if len(self._today) > 48:  # drops those of yesterday
                 self._today.clear()
             self._today[midnight] = _Kept(self._platform.clock, TODAY_AGE, read)
         return self._today[midnight]
 
     async def _read_all_time(self, connection: Connection[Any]) -> AccountingRead:
-        return self._judged(await read_accounting(connection), None)
+        return self._checked(await read_accounting(connection), None)
 
-    def _judged(self, books: Accounting, since: float | None) -> AccountingRead:
-        return AccountingRead(since, self._platform.clock.wall(), books, books.balanced)
+    def _checked(self, accounting: Accounting, since: float | None) -> AccountingRead:
+        return AccountingRead(since, self._platform.clock.wall(), accounting, accounting.balanced)
 
     async def _renew(self, kept: Sequence[_Kept[Any]]) -> None:
-        """Ask Postgres for what is due; one asks, the others find it done."""
+        """Read what is due from Postgres; one task reads, the others wait and find it done."""
         if self._platform.health().postgres is not None:
             return
         try:
@@ -183,7 +182,7 @@ class SystemReader:
                             for one in due:
                                 await one.renew(connection)
         except POSTGRES_AWAY as error:
-            log.debug("system without postgres", error=str(error))
+            log.debug("system view without postgres", error=str(error))
 
     def _versions(self, dependencies: Sequence[Dependency], facts: ServerFacts | None) -> Versions:
         known = {dependency.name: dependency.version for dependency in dependencies}

@@ -1,4 +1,4 @@
-"""The task tree as lines of a table: the supervisor, its services, and the tasks of their nurseries, depth first."""
+"""The task tree as rows of a table: the supervisor, its services, and the tasks of their nurseries, depth first."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from appliance.web.page import formats
 from appliance.web.system.reader import SystemView
 
 THROUGH, LAST, PAST, NOTHING = "M7.5 0V32M7.5 16H16", "M7.5 0V16H16", "M7.5 0V32", ""
-"""Rails of the tree, in a box of 16 by 32: to a sister that has more below her, to the last one, past, none."""
+"""Lines of the tree, in a box of 16 by 32: to a row with siblings below, to the last sibling, past, none."""
 DEEPEST = 2
-"""Levels below a service that the page shows; the API tells all."""
+"""Levels below a service that the page shows; the API has all."""
 GLYPHS: Mapping[ServiceState, str] = {
     ServiceState.STARTING: "g-idle",
     ServiceState.RUNNING: "g-on",
@@ -23,7 +23,7 @@ GLYPHS: Mapping[ServiceState, str] = {
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """A line of the task tree. What it does not have is None."""
+    """A row of the task tree; None for what it does not have."""
 
     level: int
     rails: tuple[str, ...]
@@ -41,7 +41,7 @@ class TaskRow:
 
 
 def rows_of(view: SystemView, services: Sequence[ServiceStatus]) -> Iterator[TaskRow]:
-    """The supervisor, its services, and the tasks of their nurseries, depth first."""
+    """Yield the supervisor, its services, and the tasks of their nurseries, depth first."""
     number = len(view.tasks)
     yield TaskRow(
         1,

@@ -1,4 +1,4 @@
-"""The System page: whether every message has its place, what the process does, and how much of everything it takes."""
+"""The System page: the message balance, the tasks of the process, and its use of resources."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from appliance.web.system.task_rows import TaskRow, rows_of
 
 PAGE = "system"
 PROBLEMS = "system-problems"
-"""The same page with the tasks that need somebody."""
+"""The same page with failing and late tasks only."""
 PATHS: Mapping[str, str] = {PAGE: "/system", PROBLEMS: "/system/problems"}
 LIVE_SECONDS = 0.9
-"""Of one rendering: the page tells of seconds, and putting it together is some milliseconds of work."""
+"""Seconds that viewers share one rendering: the page changes by the second, and rendering takes some milliseconds."""
 SPARK_STEP, SPARK_POINTS = 30, 60
 TIME_LABELS = 3
 TELEMETRY, ROLLUPS, QUARANTINE = ("telemetry",), ("telemetry_hourly", "rollup"), ("quarantine",)
@@ -33,10 +33,10 @@ _PARTS = ("balance", "kpis", "tasks", "services", "limits", "latency", "disk", "
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Something that takes disk; ``x`` and ``width`` in percent of the file system."""
+    """A part of the disk in use; ``x`` and ``width`` in percent of the file system."""
 
     fill: str
-    words: str
+    label: str
     bytes: int
     x: float
     width: float
@@ -51,7 +51,7 @@ class LatencyChart:
     median: str
     p95: str
     p99: str
-    words: str
+    summary: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ class SystemPage:
     """Each with a line about it."""
     answering: int
     promise: str
-    """What a device may take its acknowledgement for."""
+    """What an acknowledgement guarantees to a device."""
     trouble: str | None
 
 
 def blueprint(renderer: PageRenderer, reader: SystemReader, snapshot: Snapshot) -> Blueprint:
-    """The routes of the page and its live parts."""
+    """Return the routes of the pages; registers their live parts."""
     routes = Blueprint(PAGE, __name__)
 
     async def assemble(seen_by: Viewer, *, only_problems: bool) -> SystemPage:
@@ -132,7 +132,7 @@ def _fragments(renderer: PageRenderer, frame: Frame, assembled: SystemPage) -> I
 def shown(
     renderer: PageRenderer, snapshot: Snapshot, view: SystemView, seen_by: Viewer, *, only_problems: bool
 ) -> SystemPage:
-    """What the templates need of a view."""
+    """Return what the templates show of a view."""
     feed = renderer.platform.live
     totals = [
         None if point.accepted is None or point.refused is None else point.accepted + point.refused
@@ -141,15 +141,15 @@ def shown(
     peak = charts.highest(totals)
     end = feed.series_end(SPARK_STEP)
     latencies = snapshot.process.receive_to_commit.series()
-    needing = [service for service in view.tasks if service.state in (ServiceState.BEHIND, ServiceState.FAILING)]
+    problems = [service for service in view.tasks if service.state in (ServiceState.BEHIND, ServiceState.FAILING)]
     p95 = [None if step is None else step.p95 for step in latencies]
     disk = list(_disk(view))
     missing = renderer.platform.health().missing()
     return SystemPage(
         view=view,
-        rows=list(rows_of(view, needing if only_problems else view.tasks)),
+        rows=list(rows_of(view, problems if only_problems else view.tasks)),
         services=len(view.tasks),
-        problems=len(needing),
+        problems=len(problems),
         only_problems=only_problems,
         spark=charts.paths(totals, axes.nice_top(peak), charts.SPARK_WIDTH, charts.SPARK_HEIGHT),
         peak=peak,
@@ -160,10 +160,10 @@ def shown(
         chart=_latency_chart(latencies, view.now, seen_by),
         disk=disk,
         disk_used=None if view.disk is None else view.disk.total - view.disk.free,
-        dependencies=[(dependency, dependency_text(dependency, view)) for dependency in view.companions],
+        dependencies=[(dependency, dependency_text(dependency, view)) for dependency in view.dependencies],
         promise=promise(view.broker_terms, view.receive_to_commit),
-        answering=sum(dependency.trouble is None for dependency in view.companions),
-        trouble=None if not missing else "; ".join(f"{name} {words}" for name, words in missing.items()),
+        answering=sum(dependency.trouble is None for dependency in view.dependencies),
+        trouble=None if not missing else "; ".join(f"{name} {problem}" for name, problem in missing.items()),
     )
 
 
@@ -186,23 +186,23 @@ def _latency_chart(steps: Sequence[Percentiles | None], now: float, seen_by: Vie
     median_path, p95_path, p99_path = (
         charts.paths(series, top, charts.PLOT_WIDTH, charts.PLOT_HEIGHT).line for series in (median, p95, p99)
     )
-    words = f"Receive to commit over one hour, from {times[0].text} to {times[-1].text}, in milliseconds. "
+    summary = f"Receive to commit over one hour, from {times[0].text} to {times[-1].text}, in milliseconds. "
     if any(value is not None for value in p99):
-        words += (
+        summary += (
             f"The median is at most {charts.highest(median):.3g}, the 95th percentile at most"
             f" {charts.highest(p95):.3g}, the 99th at most {charts.highest(p99):.3g}."
         )
     else:
-        words += "No message came in."
+        summary += "No message was received."
     ticks = [tick for tick in axes.value_ticks(top) if tick.at in (0, 50, 100)]
-    return LatencyChart(ticks, times, median_path, p95_path, p99_path, words)
+    return LatencyChart(ticks, times, median_path, p95_path, p99_path, summary)
 
 
 # Disk
 
 
 def _disk(view: SystemView) -> Iterator[Share]:
-    """What takes the disk, most interesting first; what is left of the bar is free."""
+    """Yield the parts of the disk in use; the rest of the bar is free."""
     disk, database = view.disk, view.database
     if disk is None:
         return
@@ -217,14 +217,14 @@ def _disk(view: SystemView) -> Iterator[Share]:
     ]
     others = disk.total - disk.free - sum(size for *_, size in parts)
     x = 0.0
-    for fill, words, size in [*parts, ("f-idle", "Not ours", max(others, 0))]:
+    for fill, label, size in [*parts, ("f-idle", "Other", max(others, 0))]:
         width = 100 * size / disk.total
-        yield Share(fill, words, size, x, width)
+        yield Share(fill, label, size, x, width)
         x += width
 
 
 def _of(tables: Mapping[str, int], names: Sequence[str]) -> int:
-    """Bytes of the tables that begin with one of ``names`` but belong to no more particular part."""
+    """Return the bytes of the tables whose names begin with one of ``names``; roll-ups do not count as telemetry."""
     return sum(
         size
         for table, size in tables.items()

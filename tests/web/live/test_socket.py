@@ -126,7 +126,7 @@ async def test_a_page_whose_parts_cannot_be_had_hears_nothing_until_they_can() -
 
 async def test_while_postgres_is_away_the_socket_says_so_and_goes_on() -> None:
     async with without_database(health=Health("restarting", None, None)) as served, page_socket(served) as page:
-        assert "Postgres is away: restarting" in await page.get_message()
+        assert "Postgres is not reachable: restarting" in await page.get_message()
         served.platform.live.publish(batch())
         await next_with(page, "pump-1")
 

@@ -1,4 +1,4 @@
-"""What the Overview calls for, and its first steps: plain values in, lines out."""
+"""The action items and the onboarding checklist of the Overview: plain values in, lines out."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)
 CUSTOMER, ALL = PageLinks(operator=False, tenant="acme"), PageLinks(operator=True, tenant=None)
 
 
-def figures(
+def overview(
     *sites: SiteCounts, subscriptions: tuple[Subscription, ...] = (), held: int = 0, people: int = 1
 ) -> OverviewData:
     at = NOW.timestamp()
@@ -33,77 +33,77 @@ def subscription(days: float, *, used: int = 3, kind: SubscriptionType = Subscri
     return Subscription("SUB-1", "acme", kind, None, 10, used, start, end, Status.ACTIVE, description="Base")
 
 
-def sentences(told: OverviewData, places: PageLinks = CUSTOMER) -> list[tuple[str, str]]:
-    return [(item.severity, item.before + item.what + item.after) for item in items(told, places)]
+def sentences(shown: OverviewData, links: PageLinks = CUSTOMER) -> list[tuple[str, str]]:
+    return [(item.severity, item.before + item.what + item.after) for item in items(shown, links)]
 
 
-def items(told: OverviewData, places: PageLinks = CUSTOMER) -> list[ActionItem]:
-    return action_items(told, NOW.timestamp(), UTC, places, grace=GRACE)
+def items(shown: OverviewData, links: PageLinks = CUSTOMER) -> list[ActionItem]:
+    return action_items(shown, NOW.timestamp(), UTC, links, grace=GRACE)
 
 
-def test_nothing_needs_attention_while_all_is_well() -> None:
-    assert sentences(figures(site(online=12), subscriptions=(subscription(90),))) == []
+def test_there_are_no_action_items_while_all_is_well() -> None:
+    assert sentences(overview(site(online=12), subscriptions=(subscription(90),))) == []
 
 
-def test_devices_are_told_by_site_and_lead_to_their_list() -> None:
-    told = figures(site(online=44, offline=5), site("", refused=1), site("yard", waiting=2))
-    assert sentences(told) == [
+def test_devices_are_counted_by_site_and_link_to_their_list() -> None:
+    shown = overview(site(online=44, offline=5), site("", refused=1), site("yard", waiting=2))
+    assert sentences(shown) == [
         ("high", "5 of 49 devices at Hall are offline."),
-        ("high", "1 device without a site sends what is not accepted."),
+        ("high", "1 device without a site sends messages that are refused."),
         ("medium", "2 devices at Yard wait for approval."),
     ]
-    assert [item.href for item in items(told)] == [
+    assert [item.href for item in items(shown)] == [
         "/devices?presence=OFFLINE&site=hall",
         "/devices?presence=REFUSED&site=.none",
         "/devices?status=PENDING&site=yard",
     ]
 
 
-def test_an_operator_of_all_tenants_is_told_whose_they_are() -> None:
-    (item,) = items(figures(site(offline=1)), ALL)
+def test_an_operator_of_all_tenants_sees_the_tenant_of_each_item() -> None:
+    (item,) = items(overview(site(offline=1)), ALL)
     assert item.what + item.after == "1 of 1 device of acme at Hall is offline."
     assert item.href == "/devices?presence=OFFLINE&site=hall&tenant=acme"
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "line"),
     [
         (subscription(12.5), ("medium", "Subscription Base ends in 12 days, on 6 Dec 2026.")),
         (subscription(1.5), ("medium", "Subscription Base ends in 1 day, on 25 Nov 2026.")),
-        (subscription(-1), ("high", "Subscription Base has ended and runs on in its grace period.")),
-        (subscription(-40), ("crit", "Subscription Base is suspended: what its devices send is held.")),
+        (subscription(-1), ("high", "Subscription Base has ended and is in its grace period.")),
+        (subscription(-40), ("crit", "Subscription Base is suspended: its devices' messages are held.")),
         (
             subscription(-1, kind=SubscriptionType.TRIAL),
-            ("crit", "Subscription Base is over: what its devices send is held."),
+            ("crit", "Subscription Base has expired: its devices' messages are held."),
         ),
-        (subscription(90, used=10), ("medium", "Subscription Base has no free seat: all 10 are taken.")),
+        (subscription(90, used=10), ("medium", "Subscription Base has no free seat: all 10 are in use.")),
     ],
 )
-def test_subscriptions_are_told_before_and_after_their_end(row: Subscription, told: tuple[str, str]) -> None:
-    assert sentences(figures(subscriptions=(row,))) == [told]
+def test_subscriptions_have_an_item_before_and_after_their_end(row: Subscription, line: tuple[str, str]) -> None:
+    assert sentences(overview(subscriptions=(row,))) == [line]
 
 
-def test_a_subscription_that_ended_and_serves_nobody_is_not_told() -> None:
-    assert sentences(figures(subscriptions=(subscription(-40, used=0),))) == []
+def test_a_subscription_that_ended_without_devices_has_no_item() -> None:
+    assert sentences(overview(subscriptions=(subscription(-40, used=0),))) == []
 
 
-def test_the_worst_stands_first_and_quarantine_says_since_when() -> None:
-    told = figures(site(offline=1), subscriptions=(subscription(-40),), held=412)
-    assert [severity for severity, _ in sentences(told)] == ["crit", "high", "medium"]
-    assert items(told)[-1].when == "2 h ago"
+def test_the_worst_item_is_first_and_quarantine_shows_its_age() -> None:
+    shown = overview(site(offline=1), subscriptions=(subscription(-40),), held=412)
+    assert [severity for severity, _ in sentences(shown)] == ["crit", "high", "medium"]
+    assert items(shown)[-1].when == "2 h ago"
 
 
-def test_steps_tick_themselves_and_go_once_all_that_can_be_taken_are_done() -> None:
-    def done(told: OverviewData) -> list[bool]:
-        return [step.done for step in steps(told, Role.ADMIN, CUSTOMER)]
+def test_steps_are_ticked_automatically_and_disappear_once_all_possible_ones_are_done() -> None:
+    def done(shown: OverviewData) -> list[bool]:
+        return [step.done for step in steps(shown, Role.ADMIN, CUSTOMER)]
 
-    assert done(figures()) == [False, False, False, False, False]
-    assert done(figures(site(waiting=1))) == [True, False, False, False, False]
-    assert done(figures(site(online=1))) == [True, True, False, False, False]
-    assert done(figures(site(online=1), people=2)) == []
+    assert done(overview()) == [False, False, False, False, False]
+    assert done(overview(site(waiting=1))) == [True, False, False, False, False]
+    assert done(overview(site(online=1))) == [True, True, False, False, False]
+    assert done(overview(site(online=1), people=2)) == []
 
 
-def test_a_viewer_is_not_sent_where_they_may_not_go() -> None:
-    leads = [step.href for step in steps(figures(), Role.VIEWER, CUSTOMER)]
+def test_a_viewer_gets_no_links_to_pages_they_may_not_use() -> None:
+    leads = [step.href for step in steps(overview(), Role.VIEWER, CUSTOMER)]
     assert leads == ["/devices", "/devices", None, None, None]
-    assert steps(figures(), Role.ADMIN, CUSTOMER)[0].href == "/devices/+new"
+    assert steps(overview(), Role.ADMIN, CUSTOMER)[0].href == "/devices/+new"

@@ -8,7 +8,7 @@ from appliance.errors import Invalid
 from appliance.web.live.feed import LiveFeed
 from appliance.web.overview import message_rates
 from appliance.web.overview.choice import OverviewChoice, OverviewRange
-from appliance.web.overview.query import AccountingRead, OverviewData
+from appliance.web.overview.query import AccountingStep, OverviewData
 from tests.support.web.live import Steady
 
 NOW = 1_795_700_000.0
@@ -53,10 +53,10 @@ def test_a_span_is_cut_into_whole_steps_and_the_one_that_runs_is_not_drawn() -> 
     week = OverviewChoice("acme", None, OverviewRange.WEEK)
     since = week.since(NOW)
     assert (since % 3600, NOW - since) == (0, 7 * 86_400 + 2000)
-    books = [AccountingRead(since + hour * 3600, 7200, 3600, 3600, 0) for hour in (0, 167, 168)]
-    figures = OverviewData(since, NOW, [], [], 1, 0, None, {}, books)
-    assert figures.received == 3 * 7200
-    drawn = message_rates.flow(LiveFeed(Steady()), figures, week)
+    accounting = [AccountingStep(since + hour * 3600, 7200, 3600, 3600, 0) for hour in (0, 167, 168)]
+    data = OverviewData(since, NOW, [], [], 1, 0, None, {}, accounting)
+    assert data.received == 3 * 7200
+    drawn = message_rates.flow(LiveFeed(Steady()), data, week)
     assert [(point.accepted, point.refused) for point in drawn.points] == [(1, 1), *[(0, 0)] * 166, (1, 1)]
     chart = message_rates.chart(drawn, week, UTC)
     assert [tick.text for tick in chart.times] == [
@@ -69,5 +69,5 @@ def test_a_span_is_cut_into_whole_steps_and_the_one_that_runs_is_not_drawn() -> 
         "Wed 25",
         "Thu 26",
     ]
-    columns = message_rates.refused_columns(LiveFeed(Steady()), figures, week)
+    columns = message_rates.refused_columns(LiveFeed(Steady()), data, week)
     assert [(column.x, column.height) for column in columns] == [(0, 100), (96.43, 100)]

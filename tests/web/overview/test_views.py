@@ -18,7 +18,7 @@ from appliance.web.access.auth import OPEN, allow
 from appliance.web.access.gate import HEADER
 from appliance.web.devices.port import DeviceListener
 from appliance.web.http.cookies import SESSION
-from appliance.web.overview import query as figures
+from appliance.web.overview import query
 from appliance.web.overview.views import reason_counts, trouble
 from tests.support.busy import within
 from tests.support.pipeline import arrange
@@ -61,7 +61,7 @@ def register(connection: psycopg.Connection, now: datetime, *devices: str, site:
 
 
 def fill(database: Database, now: datetime) -> None:
-    """Two devices, one reading each, a minute of books with refusals."""
+    """Two devices, one reading each, a minute of accounting with refusals."""
     minute = now.replace(second=0, microsecond=0)
     with psycopg.connect(database.conninfo()) as connection:
         connection.execute("SELECT telemetry_ensure_partitions(%s, %s)", (minute.date(), minute.date()))
@@ -112,7 +112,7 @@ async def test_an_empty_appliance_shows_the_line_that_sends_the_first_reading(da
     )
 
 
-async def test_todays_books_devices_and_reasons_are_on_the_page(database: Database) -> None:
+async def test_todays_accounting_devices_and_reasons_are_on_the_page(database: Database) -> None:
     fill(database, datetime.now(UTC))
     async with over(database) as served:
         page = (await get(served)).text
@@ -120,19 +120,19 @@ async def test_todays_books_devices_and_reasons_are_on_the_page(database: Databa
     assert part(page, "kpi-seats").startswith(" Next subscription end 12 days 2 of 10 seats in use ")
     assert part(page, "books").startswith(" Last hour: 1,300 received, 1,240 stored, 50 refused, 10 duplicates. ")
     assert part(page, "kpi-refused").startswith(" Refused 3.8 % 50 of 1,300 messages ")
-    assert part(page, "kpi-held").startswith(" Quarantined 1 held for a decision Oldest from 2 h ago ")
+    assert part(page, "kpi-held").startswith(" Quarantined 1 held for review Oldest from 2 h ago ")
     assert part(page, "reasons").startswith(" Invalid metric 38 Too many messages 12 ")
     assert "INVALID_METRIC: A metric must be" in page, "the code stands in the tooltip"
 
 
-async def test_what_needs_attention_is_told_and_every_number_is_a_link(database: Database) -> None:
+async def test_action_items_are_shown_and_every_number_is_a_link(database: Database) -> None:
     fill(database, datetime.now(UTC))
     async with over(database) as served:
         page = (await get(served)).text
-    told = part(page, "attention")
-    assert "Subscription Base ends in 12 days" in told
-    assert "1 message are" not in told
-    assert "1 message is held in quarantine until somebody decides." in told
+    items = part(page, "attention")
+    assert "Subscription Base ends in 12 days" in items
+    assert "1 message are" not in items
+    assert "1 message is held in quarantine for review." in items
     assert re.findall(r'<(\w+) class="kpi"', page) == ["a"] * 5
     assert 'href="/quarantine?reason=INVALID_METRIC&amp;span=1h"' in page
     assert "Bergen" not in page
@@ -287,8 +287,8 @@ async def test_postgres_away_is_503_that_says_so_and_comes_again() -> None:
     assert page.headers["retry-after"] == "5"
     assert '<noscript><meta http-equiv="refresh" content="5"></noscript>' in page.text
     assert (change.status_code, "/away." in page.text, "/away." in change.text) == (503, True, False)
-    assert "look before you send it again" in change.text
-    assert "Postgres is away" in page.text
+    assert "check before you send it again" in change.text
+    assert "The database is not reachable" in page.text
     assert "13,210 of 200,000 places" in page.text
 
 
@@ -307,7 +307,7 @@ async def test_pages_go_with_postgres_and_come_back_with_it(database: Database) 
 async def test_many_pages_wait_no_longer_than_one_for_a_database_that_does_not_answer(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures, "DEADLINE", 0.3)
+    monkeypatch.setattr(query, "DEADLINE", 0.3)
     statuses = []
 
     async def one(client: httpx.AsyncClient, served: Served) -> None:
@@ -379,7 +379,7 @@ def test_reasons_are_ordered_with_their_share_of_the_first() -> None:
 
 def test_the_banner_names_what_is_away_and_what_that_means() -> None:
     assert trouble({}) is None
-    assert "broker keeps the messages" in str(trouble({"postgres": "restarting", "schema": "unknown"}))
+    assert "broker queues messages" in str(trouble({"postgres": "restarting", "schema": "unknown"}))
     assert "restarting" in str(trouble({"broker": "restarting"}))
 
 
@@ -395,5 +395,5 @@ async def test_a_subscription_past_a_short_grace_is_shown_as_suspended(database:
         serving(parts(pool, identity=Always()).having(grace=timedelta(days=2))) as served,
     ):
         page = (await get(served)).text
-    assert "Base is suspended: what its devices send is held." in part(page, "attention")
+    assert "Base is suspended: its devices&#39; messages are held." in part(page, "attention")
     assert "In grace" not in page

@@ -1,4 +1,4 @@
-"""The System API: what the appliance tells of itself, to operators only, true and without a secret."""
+"""The System API: the state of the appliance, for operators only and without secrets."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,7 @@ BALANCED = (
 
 
 async def _get(asking: httpx.AsyncClient, path: str = SYSTEM) -> Any:
-    """What it answers, held against the document."""
+    """Return the answer, checked against the OpenAPI document."""
     answered = await asking.get(path)
     assert answered.status_code == 200
     contract = Contract((await asking.get("/openapi.json")).json())
@@ -34,27 +34,27 @@ async def _get(asking: httpx.AsyncClient, path: str = SYSTEM) -> Any:
     return answered.json()
 
 
-async def test_the_books_of_today_and_of_all_time_balance(database: Database) -> None:
+async def test_the_accounting_of_today_and_of_all_time_balances(database: Database) -> None:
     arrange(database, BALANCED)
     operator = signed_in(database.conninfo())
     async with over(database) as served, client(served.url, operator) as asking:
-        told = await _get(asking)
-    assert told["today"]["books"]["received"] == 10
-    assert told["all_time"]["books"]["received"] == 110
-    assert told["today"]["balanced"] is told["all_time"]["balanced"] is True
-    assert told["all_time"]["since"] is None
+        shown = await _get(asking)
+    assert shown["today"]["books"]["received"] == 10
+    assert shown["all_time"]["books"]["received"] == 110
+    assert shown["today"]["balanced"] is shown["all_time"]["balanced"] is True
+    assert shown["all_time"]["since"] is None
 
 
-async def test_versions_disk_and_bounds_are_told(database: Database) -> None:
+async def test_versions_disk_and_limits_are_shown(database: Database) -> None:
     operator = signed_in(database.conninfo())
     async with over(database) as served, client(served.url, operator) as asking:
-        told = await _get(asking)
+        shown = await _get(asking)
     newest = shipped()[-1].version
-    assert told["versions"]["schema_needed"] == newest
-    assert told["versions"]["postgres"].startswith("1")
-    assert told["database"]["bytes"] > 1_000_000
-    assert told["bounds"] == [{"name": "Rate buckets", "now": 471, "most": 200_000}]
-    assert told["broker_terms"]["saves_every"] == 5
+    assert shown["versions"]["schema_needed"] == newest
+    assert shown["versions"]["postgres"].startswith("1")
+    assert shown["database"]["bytes"] > 1_000_000
+    assert shown["bounds"] == [{"name": "Rate buckets", "now": 471, "most": 200_000}]
+    assert shown["broker_terms"]["saves_every"] == 5
 
 
 async def test_the_task_tree_is_the_one_that_runs(database: Database) -> None:
@@ -76,7 +76,7 @@ async def test_the_task_tree_is_the_one_that_runs(database: Database) -> None:
     assert [inner["name"] for inner in task["tasks"]] == ["sleep_forever"]
 
 
-async def test_only_operators_are_told(database: Database) -> None:
+async def test_only_operators_may_read_it(database: Database) -> None:
     people = [signed_in(database.conninfo(), role) for role in (Role.ADMIN, Role.RESPONDER, Role.VIEWER)]
     async with over(database) as served:
         for person in people:
@@ -95,12 +95,12 @@ async def test_the_diagnostics_are_a_file_with_settings_and_no_message(database:
     operator = signed_in(database.conninfo())
     async with over(database) as served, client(served.url, operator) as asking:
         answered = await asking.get(DIAGNOSTICS)
-        told = await _get(asking, DIAGNOSTICS)
+        shown = await _get(asking, DIAGNOSTICS)
     assert answered.headers["content-disposition"].startswith('attachment; filename="diagnostics-')
-    assert told["settings"]["broker.port"] == 1883
-    assert told["missing"] == {}
-    assert "precious" not in json.dumps(told)
-    assert operator.secret not in json.dumps(told)
+    assert shown["settings"]["broker.port"] == 1883
+    assert shown["missing"] == {}
+    assert "precious" not in json.dumps(shown)
+    assert operator.secret not in json.dumps(shown)
 
 
 async def test_what_was_read_last_stands_while_postgres_is_away(database: Database) -> None:

@@ -50,7 +50,7 @@ async def page(database: Database, *reports: Report, **given: Any) -> AsyncItera
         await tree.drain()
 
 
-async def test_it_shows_the_books_and_their_verdict(database: Database) -> None:
+async def test_it_shows_the_message_balance(database: Database) -> None:
     arrange(
         database,
         "INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused, duplicate)"
@@ -58,7 +58,7 @@ async def test_it_shows_the_books_and_their_verdict(database: Database) -> None:
     )
     async with page(database) as asking:
         html = (await asking.get("/system")).text
-    for words in ("Every message has one place", "3,316,204", "3,309,871", "5,102", "1,231", "Balanced"):
+    for words in ("Message balance", "3,316,204", "3,309,871", "5,102", "1,231", "Balanced"):
         assert words in html
     assert "Not balanced" not in html
 
@@ -138,7 +138,7 @@ def test_the_promise_says_what_can_be_lost_and_when_nothing_can() -> None:
     assert "84 ms" in lossy
     assert "are lost" in lossy
     assert "Nothing acknowledged is lost" in promise(replace(TERMS, saves_every=None), None)
-    assert "not ours" in promise(None, None)
+    assert "is external" in promise(None, None)
 
 
 @pytest.mark.parametrize(
