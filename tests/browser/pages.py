@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appliance.people.role import Role
-from tests.browser.demo_fixture import DEVICE, TENANT, USER
+from tests.support.web.demo_fixture import DEVICE, TENANT, USER
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from typing import Literal
 
 import trio
 
-from tests.browser.conftest import chromium, open_demo
 from tests.browser.pages import PAGES
 from tests.support.postgres_server import TEMPLATE, PostgresServer, make_template
 from tests.support.project import ROOT
+from tests.support.web.browser import chromium, open_demo
 
 FOLDER = ROOT / "screenshots"
 WIDTHS = {"desk": (1440, 900), "phone": (390, 844)}

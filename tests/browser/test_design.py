@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.conftest import DemoDashboard
 from tests.browser.pages import PAGES
+from tests.support.web.browser import DemoDashboard
 
 LOOK = """() => {
   const shown = (names) => [...document.querySelectorAll(names)]

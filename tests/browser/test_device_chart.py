@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Watched, admit, opened
 from tests.support.postgres_server import PostgresServer
+from tests.support.web.browser import Watched, admit, opened
 
 ADDRESS = "/devices/frz-1?tenant=acme"
 ROWS = (

@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from appliance.people.role import Role
-from tests.browser.conftest import Watched
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.web.accounts import sign_browser_in, signed_in
+from tests.support.web.browser import Watched
 
 SECONDS = 1000
 """Playwright counts milliseconds."""

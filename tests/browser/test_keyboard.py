@@ -6,9 +6,9 @@ Here with the frame around; what each page has of its own is walked on a phone, 
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.conftest import DemoDashboard
 from tests.browser.pages import PAGES, PageOf
 from tests.browser.walk import wrong_with_tab
+from tests.support.web.browser import DemoDashboard
 
 DESKTOP, PHONE = (1440, 900), (390, 844)
 WALKS = {

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from appliance.people.role import Role
-from tests.browser.conftest import DemoDashboard, Watched
+from tests.support.web.browser import DemoDashboard, Watched
 
 STAYED = "window.stayed = true"
 

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Dashboard, Watched, admit, opened
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database, PostgresServer
+from tests.support.web.browser import Dashboard, Watched, admit, opened
 
 SECONDS = 1000
 """Playwright counts milliseconds."""

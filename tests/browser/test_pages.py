@@ -9,10 +9,10 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize
 
 from appliance.people.role import Role
-from tests.browser.conftest import DemoDashboard, Watched
 from tests.browser.pages import PAGES, PageOf
 from tests.browser.walk import wrong_with_tab_in_sheet
 from tests.support.project import TESTS
+from tests.support.web.browser import DemoDashboard, Watched
 from tests.web.access.role_table import TABLE
 
 AXE = (TESTS / "browser" / "vendor" / "axe.min.js").read_text()

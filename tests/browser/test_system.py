@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import Browser, expect
 
 from appliance.people.role import Role
-from tests.browser.conftest import Dashboard, DemoDashboard, Watched, admit
+from tests.support.web.browser import Dashboard, DemoDashboard, Watched, admit
 
 
 def test_it_is_live_under_its_policy_without_a_complaint(busy: Dashboard, watched: Watched) -> None:

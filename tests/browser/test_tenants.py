@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import Dashboard, Watched, admit, opened
 from tests.support.postgres_server import PostgresServer
+from tests.support.web.browser import Dashboard, Watched, admit, opened
 
 
 def field(page: Page, label: str, value: str) -> None:

@@ -1,0 +1,174 @@
+"""Debian's Chromium, pages that record what they complain about, and dashboards in processes of their own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+
+from appliance.db import roles
+from appliance.people.role import Role
+from appliance.web.http.cookies import SESSION
+from tests.support.pipeline import arrange
+from tests.support.postgres_server import PostgresServer, create_database, drop_database
+from tests.support.project import ROOT
+from tests.support.web.accounts import Person, sign_browser_in
+from tests.support.web.demo_fixture import fill_database
+
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox",  # the tests may run as root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@dataclass(slots=True)
+class Dashboard:
+    """A dashboard in a process of its own."""
+
+    conninfo: str
+    customers: str | None = None
+    """With it, people are who they are; without, everybody is an operator."""
+    port: int = 0
+    _process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        """Return its address."""
+        return f"http://localhost:{self.port}"
+
+    def start(self) -> Self:
+        """Start it; again on the same port after ``kill``."""
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "tests.support.web.dashboard_process",
+                str(self.port),
+                self.conninfo,
+                *self._own_people(),
+            ],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TZ": "Europe/Oslo"},
+        )
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.strip().isdigit():
+                self.port = int(line)
+                return self
+        raise AssertionError("the dashboard did not start")
+
+    def _own_people(self) -> list[str]:
+        return [] if self.customers is None else [self.customers]
+
+    def publish(self, device: str, **metrics: float) -> None:
+        """Have a batch with one reading committed."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"device": device, "metrics": metrics}) + "\n")
+        self._process.stdin.flush()
+
+    def kill(self) -> None:
+        """Kill it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+@dataclass  # without slots: Playwright keeps something of its own on an object whose method it is given
+class Watched:
+    """A page, with everything that it complained about and asked for."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requested.append(request.url))
+
+    def forget(self) -> None:
+        """Forget what was recorded so far."""
+        self.complaints.clear()
+        self.requested.clear()
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
+
+
+def admit(context: BrowserContext) -> None:
+    """Sign a context in at a dashboard whose process takes every session for an operator's."""
+    context.add_cookies([{"name": SESSION.name, "value": "x", "domain": "localhost", "path": "/"}])
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start Debian's Chromium."""
+    path = shutil.which("chromium")
+    assert path is not None, "no Chromium found: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@dataclass(frozen=True, slots=True)
+class DemoDashboard:
+    """The dashboard of a tenant that looks like a customer's, with people of each role."""
+
+    dashboard: Dashboard
+    people: dict[Role, Person]
+
+    @property
+    def url(self) -> str:
+        """Return its address."""
+        return self.dashboard.url
+
+    def context(self, browser: Browser, role: Role | None, **options: Any) -> BrowserContext:
+        """Return a context signed in with a role; with None nobody is signed in."""
+        context = browser.new_context(**options)
+        if role is not None:
+            sign_browser_in(context, self.url, self.people[role])
+        return context
+
+
+@contextmanager
+def open_demo(server: PostgresServer, template: str) -> Iterator[DemoDashboard]:
+    """Fill a database of its own and serve it."""
+    database = create_database(server, template=template, owner=roles.OWNER)
+    people = fill_database(database.conninfo())
+    served = Dashboard(database.conninfo(roles.INGEST), database.conninfo(roles.WEB)).start()
+    try:
+        yield DemoDashboard(served, people)
+    finally:
+        served.kill()
+        drop_database(database)
+
+
+@contextmanager
+def opened(server: PostgresServer, template: str, *statements: str) -> Iterator[Dashboard]:
+    """A dashboard over a database of its own with what these statements put in, for the tests of a module to share."""
+    database = create_database(server, template=template, owner=roles.OWNER)
+    arrange(database, *statements)
+    served = Dashboard(database.conninfo(roles.INGEST)).start()
+    try:
+        yield served
+    finally:
+        served.kill()
+        drop_database(database)
