@@ -19,7 +19,8 @@ from appliance.db.change_context import ChangeContext
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import tenants
-from appliance.devices.credentials import broker_sync, credential
+from appliance.devices.credentials import credential
+from appliance.devices.credentials.broker_sync import credential_change
 from appliance.devices.credentials.credential import IssuedSecrets
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
@@ -97,17 +98,16 @@ async def set_up(
     kept = await sign_in.taken(email, "", beginning.password)
     now = sign_in.now()
     context = ChangeContext(Actor(email, ActorKind.USER, address), now, user_id=None)
-    async with pool.connection() as connection:
-        async with connection.transaction():
-            link = await links.take(connection, secret, Purpose.SET_UP, now)
-            if link is None or await users.any_there(connection):
-                return None
-            user = await _make_operator(connection, email, zone, kept, context)
-            await _make_tenant(connection, tenant_id, beginning.organisation.strip(), zone, context, grace)
-            await changes.create(connection, tenant_id, NewDevice(DEVICE), context, grace=grace)
-            issued = await credential.create(connection, tenant_id, DEVICE, context)
-            change = await broker_sync.this_change(connection)
-        await broker_sync.wait(connection, change)
+    async with credential_change(pool.transaction(), pool.connection) as change:
+        connection = change.connection
+        link = await links.take(connection, secret, Purpose.SET_UP, now)
+        if link is None or await users.any_there(connection):
+            change.spare_broker()
+            return None
+        user = await _make_operator(connection, email, zone, kept, context)
+        await _make_tenant(connection, tenant_id, beginning.organisation.strip(), zone, context, grace)
+        await changes.create(connection, tenant_id, NewDevice(DEVICE), context, grace=grace)
+        issued = await credential.create(connection, tenant_id, DEVICE, context)
     log.info("appliance set up", tenant=tenant_id, seats=SEATS, device=DEVICE)
     return user, SetUpResult(user.user_id, tenant_id, issued)
 

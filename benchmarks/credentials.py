@@ -48,7 +48,7 @@ def context() -> ChangeContext:
 
 async def known(connection: Connection[Any], change: str) -> None:
     """Wait until the broker applies a change."""
-    sync_status = await broker_sync.wait(connection, change, patience=30)
+    sync_status = await broker_sync.wait(broker_sync.only(connection), change, patience=30)
     if sync_status is not broker_sync.SyncStatus.APPLIED:
         raise SystemExit(f"the broker did not learn of a change: {sync_status.value}")
 

@@ -21,8 +21,7 @@ from appliance.db.endpoint import Endpoint
 from appliance.db.migrations import schema_version, shipped
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection, connect
-from appliance.devices.credentials import broker_sync
-from appliance.devices.credentials.broker_sync import SyncStatus
+from appliance.devices.credentials.broker_sync import SyncStatus, credential_change, only
 from appliance.errors import ApplianceError
 
 T = TypeVar("T")
@@ -35,8 +34,8 @@ class Administration:
         self.connection = connection
         self.endpoint = endpoint
         self.grace = grace
-        self.arrival: SyncStatus | None = None
-        """Where the last change has got to; None before one."""
+        self.sync_status: SyncStatus | None = None
+        """Whether the broker knows the last change of credentials; None before one."""
 
     @property
     def context(self) -> ChangeContext:
@@ -46,11 +45,15 @@ class Administration:
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[None]:
-        """A transaction of what the broker must know; left once it does, or when waiting for it gets too long."""
-        async with self.connection.transaction():
+        """Change credentials in a transaction; leaves once the broker knows, or after some seconds."""
+        async with credential_change(self._transaction(), only(self.connection)) as change:
             yield
-            change = await broker_sync.this_change(self.connection)
-        self.arrival = await broker_sync.wait(self.connection, change)
+        self.sync_status = change.sync_status
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Connection[Any]]:
+        async with self.connection.transaction():
+            yield self.connection
 
 
 def administer(invocation: Invocation, work: Callable[[Administration], Awaitable[T]]) -> T:
@@ -58,8 +61,8 @@ def administer(invocation: Invocation, work: Callable[[Administration], Awaitabl
 
     Raises ApplianceError when the database cannot be reached, and what ``work`` raises.
     """
-    result, arrival = trio.run(_administer, invocation.config, work)
-    if arrival is SyncStatus.PENDING:
+    result, sync_status = trio.run(_administer, invocation.config, work)
+    if sync_status is SyncStatus.PENDING:
         click.echo("pending: it is decided, but the broker does not know it yet", err=True)
     return result
 
@@ -70,7 +73,7 @@ async def _administer(config: Config, work: Callable[[Administration], Awaitable
             async with await connect(endpoint.conninfo(INGEST)) as connection:
                 await _check_schema(connection)
                 administration = Administration(connection, endpoint, timedelta(days=config.subscriptions.grace_days))
-                return await work(administration), administration.arrival
+                return await work(administration), administration.sync_status
         except psycopg.OperationalError as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise ApplianceError(f"the database cannot be reached: {reason}") from error

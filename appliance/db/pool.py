@@ -104,6 +104,12 @@ class Pool:
             self._in_use -= 1
             self._put(connection)
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection[Any]]:
+        """Lend a connection in a transaction, which is committed at the end of the block."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
     def statistics(self) -> PoolStatistics:
         """The numbers of this moment."""
         return PoolStatistics(

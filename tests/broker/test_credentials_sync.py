@@ -107,11 +107,17 @@ class SyncSetup:
             await changes.create(self.connection, TENANT, NewDevice(device_id), BY, grace=GRACE)
             issued = await credentials.create(self.connection, TENANT, device_id, BY)
             change = await broker_sync.this_change(self.connection)
-        assert await broker_sync.wait(self.connection, change) is SyncStatus.APPLIED
+        assert (
+            await broker_sync.wait(broker_sync.only(self.connection), change, patience=broker_sync.PATIENCE)
+            is SyncStatus.APPLIED
+        )
         return issued
 
     async def arrived(self, change: str) -> None:
-        assert await broker_sync.wait(self.connection, change) is SyncStatus.APPLIED
+        assert (
+            await broker_sync.wait(broker_sync.only(self.connection), change, patience=broker_sync.PATIENCE)
+            is SyncStatus.APPLIED
+        )
 
 
 async def accepted(client: Client) -> bool:
@@ -260,7 +266,7 @@ async def test_after_the_broker_died_its_successor_knows_every_change(database: 
             issued = await credentials.create(there.connection, TENANT, "d1", BY)
             change = await broker_sync.this_change(there.connection)
             os.kill(pid, signal.SIGKILL)
-        assert await broker_sync.wait(there.connection, change, patience=10) is SyncStatus.APPLIED
+        assert await broker_sync.wait(broker_sync.only(there.connection), change, patience=10) is SyncStatus.APPLIED
         with trio.fail_after(60):
             await there.session.ready()
             while not await there.mosquitto.open_devices():

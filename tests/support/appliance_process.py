@@ -216,7 +216,10 @@ class ApplianceProcess:
                 made = await issue_tenant(connection, tenant_id)
                 await sell(connection, seats, tenant_id=tenant_id, now=datetime.now(UTC))
                 change = await broker_sync.this_change(connection)
-            assert await broker_sync.wait(connection, change) is not SyncStatus.PENDING
+            assert (
+                await broker_sync.wait(broker_sync.only(connection), change, patience=broker_sync.PATIENCE)
+                is not SyncStatus.PENDING
+            )
             return made
 
     def set_up_link(self) -> str:

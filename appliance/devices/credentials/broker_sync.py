@@ -6,6 +6,8 @@ The serving process holds an advisory lock meanwhile, so that nobody waits for a
 written at its next start.
 """
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -14,7 +16,6 @@ from typing import Any
 import trio
 
 from appliance.db import statements
-from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 
 STATEMENTS = statements.load("broker_copies")
@@ -22,14 +23,16 @@ STATEMENTS = statements.load("broker_copies")
 BROKER_CHANNEL = "appliance_broker"
 """Where changes of what a copy is made from are told."""
 PATIENCE = 5.0
-"""Seconds that commands and pages wait for the broker."""
-POLL_SECONDS = 0.05
-SHARED_POLL_SECONDS = 0.2
-"""Between two looks of one of many who wait at once."""
+"""Seconds that commands and pages wait for the broker at most."""
+POLL_SECONDS = 0.1
+"""Between two looks at whether the broker knows a change."""
+
+Connections = Callable[[], AbstractAsyncContextManager[Connection[Any]]]
+"""Lends a connection for a block: ``pool.connection``, or the only one that there is."""
 
 
 class SyncStatus(Enum):
-    """Where a change has got to."""
+    """Whether the broker knows a change."""
 
     APPLIED = "applied"
     """Every broker that is served knows it."""
@@ -82,31 +85,61 @@ async def this_change(connection: Connection[Any]) -> str:
     return str(row[0])
 
 
-async def wait(connection: Connection[Any], change: str, *, patience: float = PATIENCE) -> SyncStatus:
-    """Wait up to ``patience`` seconds until every broker that is served knows a committed change."""
+def only(connection: Connection[Any]) -> Connections:
+    """Return the lender of the only connection that there is."""
+    return lambda: nullcontext(connection)
+
+
+async def wait(connections: Connections, change: str, *, patience: float) -> SyncStatus:
+    """Wait up to ``patience`` seconds until every broker that is served knows a committed change.
+
+    A connection is taken for each look and given back, since many may wait at once.
+    """
     with trio.move_on_after(patience):
         while True:
-            arrival = await status_of(connection, change)
-            if arrival is not SyncStatus.PENDING:
-                return arrival
+            async with connections() as connection:
+                sync_status = await status_of(connection, change)
+            if sync_status is not SyncStatus.PENDING:
+                return sync_status
             await trio.sleep(POLL_SECONDS)
     return SyncStatus.PENDING
 
 
-async def settle(pool: Pool, change: str, *, patience: float = PATIENCE) -> SyncStatus:
-    """The same for one of many: holds no connection between two looks."""
-    with trio.move_on_after(patience):
-        while True:
-            async with pool.connection() as connection:
-                arrival = await status_of(connection, change)
-            if arrival is not SyncStatus.PENDING:
-                return arrival
-            await trio.sleep(SHARED_POLL_SECONDS)
-    return SyncStatus.PENDING
+@dataclass(slots=True)
+class CredentialChange:
+    """A change under way. ``sync_status`` is set when the block of :func:`credential_change` has ended."""
+
+    connection: Connection[Any]
+    """In the transaction of the change."""
+    sync_status: SyncStatus = SyncStatus.PENDING
+    concerns_broker: bool = True
+
+    def spare_broker(self) -> None:
+        """Do not wait for the broker: no credential changes in this transaction after all."""
+        self.concerns_broker = False
+        self.sync_status = SyncStatus.APPLIED
+
+
+@asynccontextmanager
+async def credential_change(
+    transaction: AbstractAsyncContextManager[Connection[Any]], connections: Connections
+) -> AsyncIterator[CredentialChange]:
+    """Change credentials in ``transaction``, commit at the end of the block, and wait until the broker knows.
+
+    Leaves after PATIENCE at the latest; then ``sync_status`` is PENDING. ``connections`` gives connections to wait
+    with. An error in the block rolls the change back and is raised at once.
+    """
+    async with transaction as connection:
+        change = CredentialChange(connection)
+        yield change
+        if change.concerns_broker:
+            name = await this_change(connection)
+    if change.concerns_broker:
+        change.sync_status = await wait(connections, name, patience=PATIENCE)
 
 
 async def status_of(connection: Connection[Any], change: str) -> SyncStatus:
-    """Where a committed change has got to."""
+    """Return whether the brokers that are served know a committed change."""
     cursor = await connection.execute(STATEMENTS["copies_lacking"], {"change": change})
     served, lacking = await cursor.fetchone() or (0, 0)
     if not served:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from appliance.db.change_context import ChangeContext
 from appliance.db.pool import Pool
-from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials import credential as credentials
+from appliance.devices.credentials.broker_sync import credential_change
 from appliance.devices.credentials.credential import IssuedSecrets
 from appliance.devices.registry.provisioning import TOO_LATE, DeviceKey, ProvisioningRequest, ProvisioningResult
 from appliance.reading import Reason, Refusal
@@ -54,12 +54,10 @@ async def claim(pool: Pool, provision: Provision, request: ProvisioningRequest, 
     if isinstance(verdict, Refusal):
         waits = verdict.reason in MAY_STILL_COME or verdict == TOO_LATE
         return ClaimPending(verdict) if waits else ClaimRefused(verdict)
-    async with pool.connection() as connection:
-        async with connection.transaction():
-            issued = await credentials.create_many(connection, request.tenant_id, [request.device_id], context)
-            change = await broker_sync.this_change(connection) if issued else ""
+    async with credential_change(pool.transaction(), pool.connection) as change:
+        issued = await credentials.create_many(change.connection, request.tenant_id, [request.device_id], context)
         if not issued:
-            held = await credentials.get(connection, request.tenant_id, request.device_id)
+            change.spare_broker()
+            held = await credentials.get(change.connection, request.tenant_id, request.device_id)
             return ClaimRefused(CHANGED_MEANWHILE) if held is None else ClaimTaken()
-    await broker_sync.settle(pool, change)
     return issued[0]

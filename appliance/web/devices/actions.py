@@ -5,12 +5,12 @@ that, a few seconds at most, and is told if it has not come to pass yet.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from appliance.devices import description, fleet
-from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials import credential as credentials
-from appliance.devices.credentials.broker_sync import SyncStatus
+from appliance.devices.credentials.broker_sync import CredentialChange, SyncStatus, credential_change
 from appliance.devices.credentials.credential import Credential, IssuedSecrets, Rotation
 from appliance.devices.description import Description, OwnLimits
 from appliance.devices.device import Event, NewDevice
@@ -28,7 +28,7 @@ class IssuedCredential:
 
     issued: IssuedSecrets
     credential: Credential
-    arrival: SyncStatus
+    sync_status: SyncStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class ImportResult:
     rows: Sequence[ImportRow]
     lines: Sequence[ImportLine]
     issued: Sequence[IssuedSecrets] = ()
-    arrival: SyncStatus | None = None
+    sync_status: SyncStatus | None = None
 
 
 class DeviceActions:
@@ -51,49 +51,48 @@ class DeviceActions:
 
     async def create(self, tenant_id: str, new: NewDevice) -> IssuedCredential:
         """Register a device and give it a credential."""
-        async with self._access.changing() as connection:
-            await changes.create(connection, tenant_id, new, self._access.context(), grace=self._grace)
-            issued = await credentials.create(connection, tenant_id, new.device_id, self._access.context())
-            credential = await credentials.get(connection, tenant_id, new.device_id)
-            change = await broker_sync.this_change(connection)
-        return await self._handed(issued, credential, change)
+        async with self._changing() as change:
+            await changes.create(change.connection, tenant_id, new, self._access.context(), grace=self._grace)
+            issued = await credentials.create(change.connection, tenant_id, new.device_id, self._access.context())
+            credential = await credentials.get(change.connection, tenant_id, new.device_id)
+        return _issued(issued, credential, change.sync_status)
 
     async def rotate(self, tenant_id: str, device_id: str, rotation: Rotation) -> IssuedCredential:
         """A new password and token; or the first ones, for a device without a credential of its own."""
-        async with self._access.changing() as connection:
-            issued = await credentials.rotate(connection, tenant_id, device_id, self._access.context(), rotation)
-            credential = await credentials.get(connection, tenant_id, device_id)
-            change = await broker_sync.this_change(connection)
-        return await self._handed(issued, credential, change)
+        async with self._changing() as change:
+            issued = await credentials.rotate(change.connection, tenant_id, device_id, self._access.context(), rotation)
+            credential = await credentials.get(change.connection, tenant_id, device_id)
+        return _issued(issued, credential, change.sync_status)
 
     async def switch(self, tenant_id: str, device_id: str) -> SyncStatus:
         """Let the staged password take over."""
-        async with self._access.changing() as connection:
-            await credentials.switch(connection, tenant_id, device_id, self._access.context())
-            change = await broker_sync.this_change(connection)
-        return await broker_sync.settle(self._platform.pool, change)
+        async with self._changing() as change:
+            await credentials.switch(change.connection, tenant_id, device_id, self._access.context())
+        return change.sync_status
 
     async def revoke(self, tenant_id: str, device_id: str) -> SyncStatus:
         """Shut a device out."""
-        async with self._access.changing() as connection:
-            await changes.revoke(connection, tenant_id, device_id, self._access.context())
-            change = await broker_sync.this_change(connection)
-        return await broker_sync.settle(self._platform.pool, change)
+        async with self._changing() as change:
+            await changes.revoke(change.connection, tenant_id, device_id, self._access.context())
+        return change.sync_status
 
     async def delete(self, tenant_id: str, device_id: str, *, keep_history: bool) -> SyncStatus:
         """Delete a device, with its readings or without."""
-        async with self._access.changing() as connection:
-            await changes.delete(connection, tenant_id, device_id, self._access.context(), keep_history=keep_history)
-            change = await broker_sync.this_change(connection)
-        return await broker_sync.settle(self._platform.pool, change)
+        async with self._changing() as change:
+            await changes.delete(
+                change.connection, tenant_id, device_id, self._access.context(), keep_history=keep_history
+            )
+        return change.sync_status
 
     async def deactivate(self, tenant_id: str, device_id: str, *, revoke_credential: bool) -> SyncStatus:
         """Take a device's seat, and with ``revoke_credential`` its credential."""
-        async with self._access.changing() as connection:
-            context = self._access.context()
-            await changes.deactivate(connection, tenant_id, device_id, context, revoke_credential=revoke_credential)
-            change = await broker_sync.this_change(connection)
-        return await broker_sync.settle(self._platform.pool, change) if revoke_credential else SyncStatus.APPLIED
+        async with self._changing() as change:
+            if not revoke_credential:
+                change.spare_broker()
+            await changes.deactivate(
+                change.connection, tenant_id, device_id, self._access.context(), revoke_credential=revoke_credential
+            )
+        return change.sync_status
 
     async def step(self, tenant_id: str, device_id: str, event: Event, subscription_id: str | None = None) -> None:
         """Approve, reject or reactivate a device, or move it to another subscription."""
@@ -152,15 +151,21 @@ class DeviceActions:
                         connection, tenant_id, devices, self._access.context(), grace=self._grace, dry_run=True
                     ),
                 )
-        async with self._access.changing() as connection:
-            lines = await imports.import_many(connection, tenant_id, devices, self._access.context(), grace=self._grace)
+        async with self._changing() as change:
+            context = self._access.context()
+            lines = await imports.import_many(change.connection, tenant_id, devices, context, grace=self._grace)
             made = [line.new.device_id for line in lines if line.outcome is ImportOutcome.CREATED]
             if not (with_credentials and made):
+                change.spare_broker()
                 return ImportResult(rows, lines)
-            issued = await credentials.create_many(connection, tenant_id, made, self._access.context())
-            change = await broker_sync.this_change(connection)
-        return ImportResult(rows, lines, issued, await broker_sync.settle(self._platform.pool, change))
+            issued = await credentials.create_many(change.connection, tenant_id, made, context)
+        return ImportResult(rows, lines, issued, change.sync_status)
 
-    async def _handed(self, issued: IssuedSecrets, credential: Credential | None, change: str) -> IssuedCredential:
-        assert credential is not None, "it was made in the same transaction"  # noqa: S101 - narrows the type
-        return IssuedCredential(issued, credential, await broker_sync.settle(self._platform.pool, change))
+    def _changing(self) -> AbstractAsyncContextManager[CredentialChange]:
+        """A transaction of the viewer that changes credentials."""
+        return credential_change(self._access.changing(), self._platform.pool.connection)
+
+
+def _issued(issued: IssuedSecrets, credential: Credential | None, sync_status: SyncStatus) -> IssuedCredential:
+    assert credential is not None, "it was made in the same transaction"  # noqa: S101 - narrows the type
+    return IssuedCredential(issued, credential, sync_status)

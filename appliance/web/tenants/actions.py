@@ -3,8 +3,8 @@
 A claim password that was made or taken away means something once the broker knows it.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any
@@ -14,8 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import tenants
-from appliance.devices.credentials import broker_sync
-from appliance.devices.credentials.broker_sync import SyncStatus
+from appliance.devices.credentials.broker_sync import CredentialChange, SyncStatus, credential_change
 from appliance.devices.tenants import IssuedClaim, Strategy, Tenant, TenantStatus
 from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions import store
@@ -62,15 +61,7 @@ class ClaimResult:
     """A claim user, this one time, and whether the broker knows it already."""
 
     claim: IssuedClaim
-    arrival: SyncStatus
-
-
-@dataclass(slots=True)
-class _Change:
-    """A transaction, and where its change has got to once it is over."""
-
-    connection: Connection[Any]
-    arrival: SyncStatus = SyncStatus.PENDING
+    sync_status: SyncStatus
 
 
 class TenantActions:
@@ -85,14 +76,14 @@ class TenantActions:
         """At most ``limit`` of them by id, and behind which id more follow."""
         async with self._platform.access.reading() as connection:
             page = await tenants.list_page(connection, search=search, status=status, limit=limit + 1, after=after)
-            shown = await self._standings(connection, page[:limit])
+            shown = await self._overviews(connection, page[:limit])
         return shown, shown[-1].tenant.tenant_id if len(page) > limit else None
 
     async def get(self, tenant_id: str) -> TenantOverview:
         """One of them. Raises NotFound."""
         async with self._platform.access.reading() as connection:
-            (standing,) = await self._standings(connection, [await tenants.get(connection, tenant_id)])
-        return standing
+            (overview,) = await self._overviews(connection, [await tenants.get(connection, tenant_id)])
+        return overview
 
     async def add(self, tenant_id: str, name: str, time_zone: str, provisioning: Strategy) -> ClaimResult:
         """A new tenant with an open claim user. Raises Invalid, which names the field; Conflict."""
@@ -105,11 +96,12 @@ class TenantActions:
                 provisioning=provisioning,
                 time_zone=time_zone or "UTC",
             )
-        return ClaimResult(claim, change.arrival)
+        return ClaimResult(claim, change.sync_status)
 
     async def change(self, tenant_id: str, wanted: TenantChange) -> SyncStatus:
         """Change all that is given, or nothing. Raises Invalid, which names the field; NotFound; Conflict."""
-        async with self._platform.access.changing() as connection:
+        async with self._changing() as change:
+            connection = change.connection
             context, seen = self._platform.access.context(), await tenants.get(connection, tenant_id)
             name = seen.name if wanted.name is UNSET else wanted.name
             zone = seen.time_zone if wanted.time_zone is UNSET else wanted.time_zone
@@ -127,18 +119,18 @@ class TenantActions:
                 step = tenants.suspend if wanted.status is TenantStatus.SUSPENDED else tenants.resume
                 await step(connection, tenant_id, context)
             if wanted.claim_enabled in (UNSET, seen.claim_enabled):
-                return SyncStatus.APPLIED
-            await tenants.set_claim(connection, tenant_id, context, enabled=wanted.claim_enabled is True)
-            told = await broker_sync.this_change(connection)
-        return await broker_sync.settle(self._platform.pool, told)
+                change.spare_broker()
+            else:
+                await tenants.set_claim(connection, tenant_id, context, enabled=wanted.claim_enabled is True)
+        return change.sync_status
 
     async def rotate_claim(self, tenant_id: str) -> ClaimResult:
         """A new claim password; the old one is dead. Raises NotFound."""
         async with self._changing() as change:
             claim = await tenants.rotate_claim(change.connection, tenant_id, self._platform.access.context())
-        return ClaimResult(claim, change.arrival)
+        return ClaimResult(claim, change.sync_status)
 
-    async def _standings(self, connection: Connection[Any], page: Sequence[Tenant]) -> list[TenantOverview]:
+    async def _overviews(self, connection: Connection[Any], page: Sequence[Tenant]) -> list[TenantOverview]:
         access, grace = self._platform.access, self._platform.grace
         found = await subscription_rows.select(connection, [tenant.tenant_id for tenant in page])
         owned: dict[str, list[Subscription]] = {}
@@ -146,10 +138,6 @@ class TenantActions:
             owned.setdefault(row.tenant_id, []).append(row)
         return [TenantOverview(tenant, owned.get(tenant.tenant_id, [])) for tenant in page]
 
-    @asynccontextmanager
-    async def _changing(self) -> AsyncIterator[_Change]:
-        async with self._platform.access.changing() as connection:
-            change = _Change(connection)
-            yield change
-            told = await broker_sync.this_change(connection)
-        change.arrival = await broker_sync.settle(self._platform.pool, told)
+    def _changing(self) -> AbstractAsyncContextManager[CredentialChange]:
+        """A transaction of the viewer that changes credentials."""
+        return credential_change(self._platform.access.changing(), self._platform.pool.connection)

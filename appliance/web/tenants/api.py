@@ -185,4 +185,4 @@ def _shown(overview: TenantOverview) -> TenantOut:
 
 def _claim(made: ClaimResult) -> ClaimOut:
     claim = made.claim
-    return ClaimOut(claim.tenant_id, claim.claim_username, claim.claim_password, made.arrival)
+    return ClaimOut(claim.tenant_id, claim.claim_username, claim.claim_password, made.sync_status)

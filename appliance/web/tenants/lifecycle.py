@@ -110,8 +110,8 @@ class TenantLifecycleViews:
         tenant_id, change = tenant_of_path(tenant_id), QUESTIONS[step].change
         if change is None:
             return await claim_page(self._renderer, await self._actions.rotate_claim(tenant_id))
-        arrival = await self._actions.change(tenant_id, change)
-        return see_other(f"/tenants/{tenant_id}?done={'pending' if arrival is SyncStatus.PENDING else step}")
+        sync_status = await self._actions.change(tenant_id, change)
+        return see_other(f"/tenants/{tenant_id}?done={'pending' if sync_status is SyncStatus.PENDING else step}")
 
 
 def _add_settings(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> None:

@@ -78,7 +78,7 @@ def zones() -> list[tuple[str, str]]:
 
 async def claim_page(renderer: PageRenderer, made: ClaimResult, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """Return the page with the claim user's password, which is shown only once."""
-    return await renderer.page("tenants/claim.html", status=status, claim=made.claim, arrival=made.arrival)
+    return await renderer.page("tenants/claim.html", status=status, claim=made.claim, sync_status=made.sync_status)
 
 
 def _add_list(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> None:

@@ -5,16 +5,19 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import pytest
 import trio
 
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import tenants
 from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials import credential as credentials
-from appliance.devices.credentials.broker_sync import SyncStatus
+from appliance.devices.credentials.broker_sync import SyncStatus, credential_change
 from appliance.devices.credentials.credential import Rotation
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
+from appliance.devices.tenants import TenantStatus
+from appliance.errors import Conflict
 from tests.support.busy import within
 from tests.support.postgres_server import Database
 from tests.support.tenants import BY, GRACE, NOW, TENANT, customer, ingest, issue_tenant, sell
@@ -39,6 +42,13 @@ async def change(connection: Connection[Any]) -> str:
     async with connection.transaction():
         await tenants.rotate_claim(connection, TENANT, BY)
         return await broker_sync.this_change(connection)
+
+
+@asynccontextmanager
+async def transaction(connection: Connection[Any]) -> AsyncIterator[Connection[Any]]:
+    """The connection in a transaction."""
+    async with connection.transaction():
+        yield connection
 
 
 async def test_a_copy_holds_the_lines_of_both_files(database: Database) -> None:
@@ -79,9 +89,12 @@ async def test_a_change_has_arrived_when_a_later_copy_has(database: Database) ->
         early = await broker_sync.read(keeper)
         await broker_sync.record(keeper, "one", KEYS[0], early)
         made = await change(connection)
-        assert await broker_sync.wait(connection, made, patience=0.1) is SyncStatus.PENDING
+        assert await broker_sync.wait(broker_sync.only(connection), made, patience=0.1) is SyncStatus.PENDING
         await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
-        assert await broker_sync.wait(connection, made) is SyncStatus.APPLIED
+        assert (
+            await broker_sync.wait(broker_sync.only(connection), made, patience=broker_sync.PATIENCE)
+            is SyncStatus.APPLIED
+        )
 
 
 async def test_a_copy_read_before_the_commit_does_not_have_the_change(database: Database) -> None:
@@ -110,12 +123,20 @@ async def test_every_broker_that_is_served_counts(database: Database) -> None:
 
 async def test_nobody_waits_for_an_appliance_that_is_down(database: Database) -> None:
     async with world(database) as connection:
-        assert await broker_sync.wait(connection, await change(connection)) is SyncStatus.NO_BROKER
+        assert (
+            await broker_sync.wait(
+                broker_sync.only(connection), await change(connection), patience=broker_sync.PATIENCE
+            )
+            is SyncStatus.NO_BROKER
+        )
         async with ingest(database) as keeper:
             await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
         made = await change(connection)
         with trio.fail_after(within(4)):  # of the five for which it waits for those that are up
-            assert await broker_sync.wait(connection, made) is SyncStatus.NO_BROKER
+            assert (
+                await broker_sync.wait(broker_sync.only(connection), made, patience=broker_sync.PATIENCE)
+                is SyncStatus.NO_BROKER
+            )
 
 
 async def test_a_customer_may_ask_too(database: Database) -> None:
@@ -125,3 +146,45 @@ async def test_a_customer_may_ask_too(database: Database) -> None:
         made = await change(connection)
         async with customer(database, TENANT) as own:
             assert await broker_sync.status_of(own, made) is SyncStatus.PENDING
+
+
+async def test_a_credential_change_commits_and_tells_whether_the_broker_knows(database: Database) -> None:
+    async with world(database) as connection, ingest(database) as keeper:
+        await broker_sync.hold_lock(keeper, KEYS[0])
+
+        async def serve() -> None:
+            while True:
+                await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
+                await trio.sleep(0.01)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            async with credential_change(transaction(connection), broker_sync.only(connection)) as change:
+                await tenants.rotate_claim(change.connection, TENANT, BY)
+            nursery.cancel_scope.cancel()
+    assert change.sync_status is SyncStatus.APPLIED
+
+
+async def test_a_change_that_spares_the_broker_is_committed_without_a_wait(database: Database) -> None:
+    async with world(database) as connection, ingest(database) as keeper:
+        await broker_sync.hold_lock(keeper, KEYS[0])  # served, and it will never know
+        with trio.fail_after(within(2)):
+            async with credential_change(transaction(connection), broker_sync.only(connection)) as change:
+                await tenants.suspend(change.connection, TENANT, BY)
+                change.spare_broker()
+        assert change.sync_status is SyncStatus.APPLIED
+        assert (await tenants.get(connection, TENANT)).status is TenantStatus.SUSPENDED
+
+
+async def test_an_error_in_a_credential_change_rolls_it_back(database: Database) -> None:
+    async with world(database) as connection:
+        before = await broker_sync.read(connection)
+
+        async def fail() -> None:
+            async with credential_change(transaction(connection), broker_sync.only(connection)) as change:
+                await tenants.rotate_claim(change.connection, TENANT, BY)
+                raise Conflict("no")
+
+        with pytest.raises(Conflict):
+            await fail()
+        assert (await broker_sync.read(connection)).passwords == before.passwords

@@ -69,9 +69,9 @@ def _add_create(routes: Blueprint, actions: DeviceActions) -> None:
     @describe("Register a device", body=DeviceNew, answers={HTTPStatus.CREATED: DeviceCredential})
     async def create() -> Response:
         new = await body(DeviceNew)
-        handed = await actions.create(tenant_of(), NewDevice(**msgspec.structs.asdict(new)))
+        made = await actions.create(tenant_of(), NewDevice(**msgspec.structs.asdict(new)))
         where = {"Location": f"/customer/devices/{new.device_id}"}
-        return answer(secrets_of(handed), HTTPStatus.CREATED, where)
+        return answer(secrets_of(made), HTTPStatus.CREATED, where)
 
 
 def _add_show(routes: Blueprint, access: Access) -> None:

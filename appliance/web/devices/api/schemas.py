@@ -202,9 +202,9 @@ def shown(member: FleetDevice) -> DeviceOut:
     )
 
 
-def secrets_of(handed: IssuedCredential) -> DeviceCredential:
+def secrets_of(made: IssuedCredential) -> DeviceCredential:
     """What a caller is told of new secrets."""
-    issued, credential = handed.issued, handed.credential
+    issued, credential = made.issued, made.credential
     return DeviceCredential(
         tenant_id=issued.tenant_id,
         device_id=issued.device_id,
@@ -213,7 +213,7 @@ def secrets_of(handed: IssuedCredential) -> DeviceCredential:
         token=issued.token,
         staged=credential.staged_at is not None,
         switch_at=credential.switch_at,
-        broker=handed.arrival,
+        broker=made.sync_status,
     )
 
 

@@ -128,12 +128,12 @@ class LifecycleViews:
             fault = ("typed", f"This is not {identity}.")
             return await self.ask(step, identity, fault, HTTPStatus.UNPROCESSABLE_ENTITY)
         try:
-            arrival = await _take(self._actions, tenant_id, identity, step, fields)
+            sync_status = await _take(self._actions, tenant_id, identity, step, fields)
         except Invalid as error:
             return await self.ask(step, identity, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except (Conflict, NoCapacity) as error:
             return await self.ask(step, identity, fault_of(error), HTTPStatus.CONFLICT)
-        done = "pending" if arrival is SyncStatus.PENDING else QUESTIONS[step].done
+        done = "pending" if sync_status is SyncStatus.PENDING else QUESTIONS[step].done
         return see_other(to_device(viewer(), tenant_id, identity, done=done))
 
 

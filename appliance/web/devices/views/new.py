@@ -57,7 +57,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
         tenant_id = tenant_of()
         try:
             new = device_forms.new_device(fields)
-            handed = await actions.create(tenant_id, new)
+            made = await actions.create(tenant_id, new)
         except Invalid as error:
             return await new_form(device_forms.given(fields), fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:
@@ -65,14 +65,14 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
         except (NoCapacity, NotFound) as error:
             fault = fault_of(error, "subscription_id")
             return await new_form(device_forms.given(fields), fault, HTTPStatus.CONFLICT)
-        issued = handed.issued
+        issued = made.issued
         secrets = {"password": issued.password, "token": issued.token}
         listener = port.listener
         return await renderer.page(
             "devices/secrets.html",
             status=HTTPStatus.CREATED,
             title=f"{new.name or new.device_id} is added",
-            handed=handed,
+            made=made,
             lines=lines(listener, tenant_id, new.device_id, request.scheme, request.host, **secrets),
             to=partial(to_device, viewer(), tenant_id, new.device_id),
             back=of_tenant("/devices", viewer(), tenant_id),

@@ -57,18 +57,18 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
         async with access.reading() as connection:
             member = await fleet.get(connection, tenant_id, identity)
         try:
-            handed = await actions.rotate(tenant_id, identity, _rotation(fields))
+            made = await actions.rotate(tenant_id, identity, _rotation(fields))
         except (Invalid, Conflict) as error:
             status = HTTPStatus.CONFLICT if isinstance(error, Conflict) else HTTPStatus.UNPROCESSABLE_ENTITY
             given = {"when": fields.text("when"), "at": fields.text("at", most=64)}
             return await rotation_page(member, fault_of(error), given, status)
-        secrets = {"password": handed.issued.password, "token": handed.issued.token}
+        secrets = {"password": made.issued.password, "token": made.issued.token}
         listener = port.listener
         return await renderer.page(
             "devices/secrets.html",
             status=HTTPStatus.CREATED,
             title=f"New credential of {member.device.name or identity}",
-            handed=handed,
+            made=made,
             lines=lines(listener, tenant_id, identity, request.scheme, request.host, **secrets),
             to=partial(to_device, viewer(), tenant_id, identity),
             back=of_tenant("/devices", viewer(), tenant_id),
