@@ -1,4 +1,4 @@
-"""Puts the dashboard together: gate, concepts, live socket, files, probes and error pages."""
+"""Builds the dashboard: gate, concepts, live socket, files, probes and error pages."""
 
 import sys
 from typing import Any
@@ -56,7 +56,7 @@ CONCEPTS = (
 """The concepts of the dashboard; each installs its own routes and live parts. A new one is one entry more."""
 DEFAULT_LIMITS = RequestLimits()
 REMEMBER = 3.0
-"""Seconds that the start waits for the database's memory of the last hour."""
+"""Seconds that the start waits for the last hour from the database."""
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +77,7 @@ class Dashboard(QuartTrio):
         self.config["RESPONSE_TIMEOUT"] = None  # the server bounds each send instead
 
     async def remember(self) -> None:
-        """Fill the live view with what the database knows; without it the view starts empty."""
+        """Fill the live view from the database; if that fails, the view starts empty."""
         try:
             with trio.fail_after(REMEMBER):
                 await warm_start.remember(self._platform.live, self._platform.pool, self._platform.clock)
@@ -89,7 +89,7 @@ class Dashboard(QuartTrio):
         self.live_sockets.close()
 
     def log_exception(self, exception_info: Any) -> None:
-        """An error that no handler took, as one structured line."""
+        """Log an error that no handler caught, as one structured line."""
         log.error("request failed", exc_info=exception_info or sys.exc_info())
 
 
@@ -114,7 +114,7 @@ def create_app(platform: Platform, ports: Ports, limits: RequestLimits = DEFAULT
 
     @app.after_request
     async def keep_out_of_caches(response: Response) -> Response:
-        """Pages show what belongs to somebody; only files whose address names their content are kept."""
+        """Forbid caching, except where a route allows it: pages show private data."""
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 

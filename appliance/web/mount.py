@@ -1,4 +1,4 @@
-"""Where a concept installs itself: the application, the platform, the ports, and what renders pages."""
+"""What a concept installs itself on: the application, the platform, the ports, and the page renderer."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from appliance.web.ports import Ports
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """What a concept's ``install`` is given; made once, in ``create_app``."""
+    """The argument of a concept's ``install``; made once, in ``create_app``."""
 
     app: Quart
     platform: Platform

@@ -1,4 +1,4 @@
-"""What every concept of the dashboard builds on. Built by the supervisor."""
+"""The services that every concept of the dashboard uses. Built by the supervisor."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from appliance.web.live.feed import LiveFeed
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is there and what is not, in words for a person; None is fine."""
+    """What is wrong with each part, as text for people; None is fine."""
 
     postgres: str | None
     broker: str | None
     schema: str | None
 
     def missing(self) -> dict[str, str]:
-        """Return what is not there, by name."""
+        """Return what is wrong, by the name of the part."""
         parts = {"postgres": self.postgres, "broker": self.broker, "schema": self.schema}
         return {name: wrong for name, wrong in parts.items() if wrong is not None}
 
 
 class Recognizer(Protocol):
-    """Who shows a secret: :class:`appliance.web.access.identity.Identity`."""
+    """Identifies the holder of a secret: :class:`appliance.web.access.identity.Identity`."""
 
     async def by_session(self, secret: str, visit: Visit, *, touch: bool = True) -> Viewer | None:
         """Return the viewer of a valid session, or None. ``touch``: this counts as activity of its owner."""
@@ -41,21 +41,21 @@ class Recognizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What every concept of the dashboard builds on."""
+    """The services that every concept of the dashboard uses."""
 
     name: str
-    """This appliance's name, shown under the product's; the host name as a rule."""
+    """This appliance's name, shown under the product's; usually the host name."""
     public_url: str | None
-    """``web.public_url``: the address people use when it is not the machine's own."""
+    """``web.public_url``: the address that people use, if it is not the machine's own."""
     clock: Clock
     pool: Pool
-    """Connections of the role ``appliance_ingest``, which sees all tenants. What a person asks for goes through
+    """Connections of the role ``appliance_ingest``, which sees all tenants. Requests of people go through
     ``access``."""
     access: Access
-    """Transactions of whoever is signed in."""
+    """Transactions of the viewer."""
     identity: Recognizer
-    """From a cookie's or a token's secret to the viewer."""
+    """Finds the viewer of a cookie's or token's secret."""
     live: LiveFeed
     health: Callable[[], Health]
     grace: timedelta
-    """How long a paid subscription goes on after its term."""
+    """How long a paid subscription stays usable after its term."""

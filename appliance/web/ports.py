@@ -1,4 +1,4 @@
-"""The ports of the dashboard: what single concepts need from the rest of the process, one a concept."""
+"""The ports of the dashboard, one a concept: what it needs from the rest of the process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from appliance.web.system.port import SystemPort
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What the supervisor hands in beside the platform."""
+    """The ports that the supervisor hands in beside the platform."""
 
     sign_in: SignIn
     ingest: IngestPort
@@ -23,4 +23,4 @@ class Ports:
     metrics_text: Callable[[], bytes]
     """All metrics in the Prometheus text format, for /metrics."""
     broker_queue: Callable[[], BrokerQueue | None]
-    """For the page that says that Postgres is away; None while the broker has not told."""
+    """For the page about an unreachable database; None until the broker has reported it."""

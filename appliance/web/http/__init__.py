@@ -1,1 +1,1 @@
-"""What any web program has: the server, hardening, cookies, static files and probes."""
+"""The parts of any web program: server, hardening, cookies, static files and probes."""

@@ -1,7 +1,7 @@
-"""The two cookies: the session, and the browser it is known by. Hardened here and nowhere else.
+"""The two cookies, for the session and for the browser. They are hardened here and nowhere else.
 
-Under TLS they are ``__Host-`` cookies: Secure, for this host alone, beyond the reach of a neighbour on the same domain.
-Over plain HTTP a browser would not keep such, so they have another name there; neither is read in place of the other.
+Under TLS they are ``__Host-`` cookies: Secure, for this host only, so that other hosts of the domain cannot set them.
+Over plain HTTP browsers reject such cookies, so they have other names there; neither is read in place of the other.
 """
 
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from quart import Response, request, websocket
 from appliance.people.sessions import BROWSER_KNOWN, KEPT_LIFETIME
 
 MAX_SECRET = 128
-"""Characters; a longer value is not one of ours."""
+"""Characters; longer values are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
-    """One cookie by its name over plain HTTP."""
+    """One cookie, by its name over plain HTTP."""
 
     name: str
 
     def name_in(self, *, secure: bool) -> str:
-        """As it is called there."""
+        """Return its name over TLS or plain HTTP."""
         return f"__Host-{self.name}" if secure else self.name
 
 
@@ -32,31 +32,31 @@ BROWSER = Cookie("appliance-browser")
 
 
 class Cookies:
-    """Reads and sets them; ``public_url`` tells what a proxy in front does with TLS."""
+    """Reads and sets cookies; ``public_url`` says whether a proxy in front terminates TLS."""
 
     def __init__(self, public_url: str | None) -> None:
         public = urlsplit(public_url or "")
         self._tls_hosts = {public.netloc.lower()} if public.scheme == "https" else set()
 
     def secure(self, scheme: str, host: str) -> bool:
-        """Whether the browser speaks TLS to the address that it used."""
+        """Return whether the browser speaks TLS to the address that it used."""
         return scheme in {"https", "wss"} or host.lower() in self._tls_hosts
 
     def read(self, cookie: Cookie) -> str | None:
-        """Its secret in the current request; None without one."""
+        """Return its secret in the current request, or None."""
         return self._secret(request.cookies.get(cookie.name_in(secure=self.secure(request.scheme, request.host))))
 
     def read_of_websocket(self, cookie: Cookie) -> str | None:
-        """Its secret in the current WebSocket's opening; None without one."""
+        """Return its secret in the opening request of the current WebSocket, or None."""
         name = cookie.name_in(secure=self.secure(websocket.scheme, websocket.host))
         return self._secret(websocket.cookies.get(name))
 
     def set_session(self, response: Response, secret: str, *, kept: bool) -> None:
-        """Sign the browser in: until it is closed, or as long as a kept session lasts."""
+        """Sign the browser in: until it is closed or, if ``kept``, as long as a kept session lasts."""
         self._set(response, SESSION, secret, KEPT_LIFETIME if kept else None)
 
     def set_browser(self, response: Response, secret: str) -> None:
-        """Let the browser be known again."""
+        """Set the cookie that recognises the browser."""
         self._set(response, BROWSER, secret, BROWSER_KNOWN)
 
     def clear_session(self, response: Response) -> None:

@@ -1,7 +1,7 @@
-"""Static files: read once, addressed by their content, compressed in memory, cached for good.
+"""Static files: read once, addressed by their content, compressed in memory, cached for ever.
 
-An address holds the hash of what it leads to (``app.1f6b0c2d9a3e.css``), so a browser may keep it for ever and a new
-version is a new address. Only these addresses exist: a request is a dictionary look-up and never a path on disk.
+An address contains the hash of the content (``app.1f6b0c2d9a3e.css``), so browsers may cache it for ever and a new
+version has a new address. Only these addresses exist: a request is a dictionary look-up and never a path on disk.
 """
 
 import gzip
@@ -25,16 +25,16 @@ TYPES: Mapping[str, str] = MappingProxyType(
         ".woff2": "font/woff2",
     }
 )
-"""What is served, by suffix; licences and lists that lie beside the files are not."""
+"""The content types of served files by suffix; other files, such as licences, are not served."""
 COMPRESSED = frozenset({".woff2"})
-"""What is compressed already."""
+"""Suffixes of files that are already compressed."""
 FOREVER = "public, max-age=31536000, immutable"
 _CSS_URL = re.compile(r'url\("([^"]+)"\)')
 
 
 @dataclass(frozen=True, slots=True)
 class StaticFile:
-    """One file as served. ``packed`` is its gzip form, None where it is compressed as it is."""
+    """One file as served. ``packed``: its gzip form, None if the file is already compressed."""
 
     body: bytes
     packed: bytes | None
@@ -52,11 +52,11 @@ class StaticFiles:
             self._add(PurePosixPath(name), (root / name).read_bytes())
 
     def address(self, name: str) -> str:
-        """Where the file ``name`` is served. Raises KeyError when there is none."""
+        """Return the address of the file ``name``. Raises KeyError if there is none."""
         return PREFIX + self._addresses[name]
 
     def get(self, address: str) -> StaticFile | None:
-        """The file at an address below PREFIX."""
+        """Return the file at an address below PREFIX, or None."""
         return self._files.get(address)
 
     def _add(self, name: PurePosixPath, body: bytes) -> None:
@@ -73,7 +73,7 @@ class StaticFiles:
 
 
 def blueprint(files: StaticFiles) -> Blueprint:
-    """The route of the static files."""
+    """Return the route of the static files."""
     routes = Blueprint("files", __name__)
 
     @routes.get(PREFIX + "<path:address>")

@@ -1,10 +1,10 @@
-"""What the dashboard refuses before any page sees it, and the headers on every answer. One test a line.
+"""The requests that the dashboard refuses before any page sees them, and the headers of every answer. One test a line.
 
-Stock servers take any Host, upgrade to clear-text HTTP/2, read 20 kB of headers and name themselves; these rules are
-judged by :func:`judge` on the bare request head, so that pages, probes, files and WebSockets share them.
+Off-the-shelf servers accept any Host, upgrade to clear-text HTTP/2, read 20 kB of headers and name themselves. These
+rules are applied by :func:`judge` to the bare request head, so that pages, probes, files and WebSockets share them.
 
-Accepted: lines that end with LF alone, and folded header lines. The parser (h11) reads them as RFC 9112 §2.2 and §5.2
-allow, as one request; a proxy before us that reads them otherwise would have to pass them on unchanged first.
+Accepted: lines that end with LF only, and folded header lines. The parser (h11) reads them as RFC 9112 §2.2 and §5.2
+allow, as one request; a proxy that reads them differently would have to forward them unchanged to do harm.
 """
 
 import ipaddress
@@ -20,7 +20,7 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""No inline script, no inline style, nothing from elsewhere, no frame around it."""
+"""No inline script or style, nothing from other sites, no framing."""
 
 _UNUSED_FEATURES = (
     "accelerometer", "autoplay", "browsing-topics", "camera", "display-capture", "geolocation",
@@ -35,17 +35,17 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", ", ".join(f"{feature}=()" for feature in _UNUSED_FEATURES).encode()),
 )
-"""On every answer, those the server gives without asking the application included."""
+"""Sent with every answer, including those of the server itself."""
 
 RETRY_AFTER = 5
-"""Seconds, in a 503 for want of connections."""
+"""Seconds, in a 503 for too many connections."""
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """How much, and for how long. Sizes in bytes, times in seconds."""
+    """Limits of size and time for requests and connections. Sizes in bytes, times in seconds."""
 
     url: int = 8 * 1024
     """The request target (nginx and Apache: 8 KiB)."""
@@ -59,12 +59,12 @@ class RequestLimits:
     body_time: float = 20.0
     """For a whole request body; then 408."""
     send_time: float = 10.0
-    """In which a peer must take what is sent to it; then it is cut off."""
+    """For a peer to receive what is sent to it; then its connection is cut."""
     connections: int = 512
     connections_per_address: int = 64
-    """Not for loopback, where a reverse proxy may stand for everybody."""
+    """Not for loopback, where a reverse proxy connects on behalf of everybody."""
     drain_time: float = 1.5
-    """For open requests once the drain has begun; then their connections are cut."""
+    """For open requests after the drain has begun; then their connections are cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,13 @@ class RequestHead:
     local: str
 
     def header(self, name: bytes) -> bytes | None:
-        """The first header of that (lower-case) name."""
+        """Return the first header of that (lower-case) name, or None."""
         return next((value for key, value in self.headers if key == name), None)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestVerdict:
-    """Why a request is not taken: the status, and one line for the person who reads it."""
+    """Why a request is refused: the status, and one line for people."""
 
     status: HTTPStatus
     detail: str
@@ -92,16 +92,16 @@ class RequestVerdict:
 
 @dataclass(frozen=True, slots=True)
 class HostPolicy:
-    """Names under which the dashboard answers. Any other name could be another site's, bound to our address by its DNS.
+    """The host names that the dashboard answers to. Any other name could be another site's that its DNS points here.
 
-    A literal address cannot be bound to another one, so loopback, the local network's addresses and the address that
-    the client reached are taken as they are.
+    DNS cannot rebind a literal address, so loopback, addresses of local networks and the address that the client
+    connected to are accepted.
     """
 
     names: frozenset[str]
 
     def admits(self, host: str, local: str) -> bool:
-        """Whether the Host header ``host`` names this appliance."""
+        """Return whether the Host header ``host`` names this appliance."""
         match = _HOST.fullmatch(host)
         if match is None:
             return False
@@ -116,7 +116,7 @@ class HostPolicy:
 
 
 def host_policy(public_url: str | None) -> HostPolicy:
-    """The names of this machine and of ``public_url``."""
+    """Return the names of this machine and of ``public_url``."""
     own = socket.gethostname().lower()
     short = own.partition(".")[0]
     names = {"localhost", own, short, f"{short}.local"}
@@ -126,7 +126,7 @@ def host_policy(public_url: str | None) -> HostPolicy:
 
 
 def judge(head: RequestHead, hosts: HostPolicy, limits: RequestLimits) -> RequestVerdict | None:
-    """Why the request is refused, or None."""
+    """Return why the request is refused, or None."""
     return _wrong_form(head) or _too_large(head, limits) or _wrong_host(head, hosts)
 
 
@@ -138,7 +138,7 @@ def _wrong_form(head: RequestHead) -> RequestVerdict | None:
     if re.search(rb"%[01][0-9a-fA-F]|%7[fF]", head.target.partition(b"?")[0]):
         return RequestVerdict(HTTPStatus.BAD_REQUEST, "The path has a control character.")
     if head.header(b"transfer-encoding") is not None and head.header(b"content-length") is not None:
-        # RFC 9112 §6.1: two who disagree on which one counts can be made to disagree on where a request ends
+        # RFC 9112 §6.1: a proxy and a server that choose differently disagree about where the request ends
         return RequestVerdict(HTTPStatus.BAD_REQUEST, "The body has two lengths.")
     return None
 
@@ -170,7 +170,7 @@ def _wrong_host(head: RequestHead, hosts: HostPolicy) -> RequestVerdict | None:
 
 
 def same_origin(origin: str | None, host: str | None, public_url: str | None) -> bool:
-    """Whether a page of this appliance opened the WebSocket (RFC 6455 §10.2); browsers always send Origin."""
+    """Return whether ``origin`` is a page of this appliance (RFC 6455 §10.2); browsers always send Origin."""
     if not origin or not host:
         return False
     ours = {host.lower()}
@@ -188,7 +188,7 @@ class ConnectionSlots:
         self._by_address: Counter[str] = Counter()
 
     def take(self, address: str) -> bool:
-        """Count a connection from ``address``, unless there are too many."""
+        """Take a slot for a connection from ``address``; return False if there are too many."""
         if self._by_address.total() >= self._limits.connections:
             return False
         here = from_loopback(address, forwarded=False)
@@ -197,15 +197,15 @@ class ConnectionSlots:
         self._by_address[address] += 1
         return True
 
-    def leave(self, address: str) -> None:
-        """A connection that was taken has ended."""
+    def release(self, address: str) -> None:
+        """Release the slot of a connection that has ended."""
         self._by_address[address] -= 1
         if not self._by_address[address]:
             del self._by_address[address]
 
 
 def from_loopback(peer: str | None, forwarded: bool) -> bool:
-    """Whether the request comes from this machine; ``forwarded``: a proxy's header says it speaks for another."""
+    """Return whether the request comes from this machine; ``forwarded``: a header names another client."""
     if peer is None or forwarded:
         return False
     try:

@@ -1,4 +1,4 @@
-"""The socket that the dashboard listens on, opened before anything is promised: port 0 works, a taken port is named."""
+"""Opens the socket that the dashboard listens on. Port 0 picks a free port; errors name the setting to change."""
 
 import errno
 import socket
@@ -9,13 +9,13 @@ from appliance.errors import ApplianceError
 
 BACKLOG = 128
 PEER_TIMEOUT_MS = 20_000
-"""Milliseconds after which a peer that acknowledges nothing is gone (TCP_USER_TIMEOUT); accepted sockets inherit it."""
+"""Milliseconds without acknowledgement until a peer counts as gone (TCP_USER_TIMEOUT); accepted sockets inherit it."""
 
 
 async def open_listener(host: str, port: int) -> trio.SocketListener:
     """Listen on ``host`` and ``port``; port 0 picks a free one.
 
-    Raises ApplianceError when that cannot be, naming the port and the configuration key that mends it.
+    Raises ApplianceError if that fails, naming the port and the configuration key to change.
     """
     try:
         found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -1,4 +1,4 @@
-"""What machines ask: /healthz, /readyz and /metrics. Open to all, but /metrics only to this machine or with a token."""
+"""Endpoints for machines: /healthz, /readyz and /metrics. The latter only for this machine, or with a token."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -18,33 +18,33 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """The process lives."""
+    """The process is alive."""
 
     status: Literal["ok"] = "ok"
 
 
 class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whether messages are taken and stored; if not, what is missing and in which way."""
+    """Whether messages are accepted and stored; if not, what is missing and why."""
 
     status: Literal["ready", "not ready"]
     missing: dict[str, str] = {}
 
 
 def blueprint(platform: Platform, metrics_text: Callable[[], bytes]) -> Blueprint:
-    """The routes of the probes."""
+    """Return the routes of the probes."""
     routes = Blueprint("probes", __name__)
 
     @routes.get("/healthz")
     @allow(OPEN)
-    @describe("Whether the process lives", answers={HTTPStatus.OK: Alive}, credential=CallerCredential.NONE)
+    @describe("Whether the process is alive", answers={HTTPStatus.OK: Alive}, credential=CallerCredential.NONE)
     async def healthz() -> Response:
-        """The process lives; nothing else is asked, so that no outage of Postgres has it restarted."""
+        """Answer that the process is alive. An outage of Postgres must not cause a restart."""
         return answer(Alive())
 
     @routes.get("/readyz")
     @allow(OPEN)
     @describe(
-        "Whether Postgres, the broker and the schema are there",
+        "Whether Postgres, the broker and the schema are ready",
         answers={HTTPStatus.OK: Readiness, HTTPStatus.SERVICE_UNAVAILABLE: Readiness},
         credential=CallerCredential.NONE,
     )
@@ -58,16 +58,16 @@ def blueprint(platform: Platform, metrics_text: Callable[[], bytes]) -> Blueprin
     @allow(OPEN)
     async def metrics() -> Response:
         forwarded = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "Via"))
-        if not hardening.from_loopback(request.remote_addr, forwarded) and not await _shows_token(platform):
-            text = "/metrics answers this machine, and whoever shows an operator's API token with the scope read.\n"
+        if not hardening.from_loopback(request.remote_addr, forwarded) and not await _has_metrics_token(platform):
+            text = "/metrics answers this machine only, or an operator's API token with the scope read.\n"
             return Response(text, 401, {"WWW-Authenticate": 'Bearer realm="metrics"'}, content_type="text/plain")
         return Response(metrics_text(), content_type=PROMETHEUS)
 
     return routes
 
 
-async def _shows_token(platform: Platform) -> bool:
-    """Whether the current request carries a token that may read of all tenants."""
+async def _has_metrics_token(platform: Platform) -> bool:
+    """Return whether the current request has a token that may read all tenants."""
     secret = bearer()
     who = await platform.identity.by_token(secret) if secret else None
     return who is not None and who.is_operator and who.scopes is not None and Scope.READ in who.scopes

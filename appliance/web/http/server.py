@@ -1,7 +1,8 @@
-"""Serves the dashboard: Hypercorn's HTTP/1.1 and WebSocket protocol behind our own rules, limits and drain.
+"""Serves the dashboard: Hypercorn's HTTP/1.1 and WebSocket protocol behind the appliance's own rules, limits and drain.
 
-Hypercorn's own ``serve`` upgrades to clear-text HTTP/2, lets a peer that stops reading hold the shutdown, and waits its
-whole graceful time for open WebSockets. So the accept loop and the connection are ours; the protocol is Hypercorn's.
+Hypercorn's ``serve`` upgrades to clear-text HTTP/2, lets a peer that stops reading delay the shutdown, and waits its
+whole graceful time for open WebSockets. So the accept loop and the connection are written here; the protocol is
+Hypercorn's.
 """
 
 import sys
@@ -55,25 +56,25 @@ class Application(Protocol):
 
 
 class _Log(Logger):
-    """Hypercorn's error log, one structured line an event; what it would call access is not logged."""
+    """Hypercorn's error log, one structured line an event, without its access log."""
 
     def __init__(self, config: Config) -> None:
         del config
 
     async def access(self, *_: Any, **__: Any) -> None:
-        """Nothing: pages refresh themselves, and a line a request would bury what matters."""
+        """Log nothing: pages refresh themselves, and a line for each request would hide what matters."""
 
     async def exception(self, message: str, *_: Any, **__: Any) -> None:
-        """An exception that escaped the application; called while it is handled."""
+        """Log an exception that escaped the application; called while it is handled."""
         log.error("web request failed", detail=message, exc_info=sys.exc_info())
 
     async def warning(self, message: str, *_: Any, **__: Any) -> None:
-        """A warning of the server itself."""
+        """Log a warning of the server itself."""
         log.warning("web server", detail=message)
 
 
 class _Config(Config):
-    """Hypercorn's settings, with our headers on every response it writes, its own error answers included."""
+    """Hypercorn's settings, with the security headers on every response, its own error answers included."""
 
     logger_class = _Log
     include_server_header = False
@@ -84,7 +85,7 @@ class _Config(Config):
         self.keep_alive_timeout = limits.head_time
 
     def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
-        """The date and the security headers."""
+        """Return the date and the security headers."""
         return [*super().response_headers(protocol), *hardening.SECURITY_HEADERS]
 
 
@@ -104,7 +105,7 @@ class _Protocol(H11Protocol):
         self._limits = limits
 
     async def handle(self, event: Event) -> None:
-        """Take in what the connection brought; a refused request is answered and the connection closed."""
+        """Handle what was received; a refused request is answered and the connection closed."""
         try:
             await super().handle(event)
         except _Refused as refused:
@@ -112,7 +113,7 @@ class _Protocol(H11Protocol):
             await self.send(Closed())
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        """Judge the request, in place of Hypercorn's upgrade to HTTP/2 (obsolete by RFC 9113 §3.1): it is ignored."""
+        """Judge the request, in place of Hypercorn's upgrade to HTTP/2, which RFC 9113 §3.1 made obsolete."""
         local = self.server[0] if self.server else ""
         head = RequestHead(event.method, event.target, event.http_version, list(event.headers), local)
         verdict = hardening.judge(head, self._hosts, self._limits)
@@ -120,7 +121,7 @@ class _Protocol(H11Protocol):
             raise _Refused(verdict, event.method)
 
     async def _create_stream(self, request: h11.Request) -> None:
-        """Open the request without WebSocket compression: a small compressed frame could unpack to any size."""
+        """Open the request without WebSocket compression: a small compressed frame could expand to any size."""
         headers = [(name, value) for name, value in request.headers if name != b"sec-websocket-extensions"]
         await super()._create_stream(
             h11.Request(
@@ -144,7 +145,7 @@ class _Protocol(H11Protocol):
 
 
 class _Stream:
-    """A TCP stream whose peer must keep reading: Hypercorn shields its sends, so their end is here."""
+    """A TCP stream whose peer must keep reading: Hypercorn shields its sends, so their deadline is here."""
 
     def __init__(self, stream: trio.SocketStream, send_time: float) -> None:
         self._stream = stream
@@ -155,12 +156,12 @@ class _Stream:
         self.aclose = stream.aclose
 
     async def send_eof(self) -> None:
-        """Say that nothing more will be sent."""
+        """Signal that nothing more will be sent."""
         async with self._sending:
             await self._stream.send_eof()
 
     async def send_all(self, data: bytes) -> None:
-        """Send, or break off when the peer does not take it in time."""
+        """Send, or close the stream when the peer does not read in time. Raises BrokenResourceError."""
         with trio.move_on_after(self._send_time) as scope:
             async with self._sending:
                 await self._stream.send_all(data)
@@ -169,17 +170,17 @@ class _Stream:
             raise trio.BrokenResourceError
 
     def abort(self) -> None:
-        """Close at once; whoever sends or receives gets ClosedResourceError."""
+        """Close at once; tasks that send or receive get ClosedResourceError."""
         self.socket.close()
 
 
 class _Connection(TCPServer):
     """One connection, from its first byte to its last.
 
-    Quart-Trio cancels a request's task as soon as Hypercorn tells it that the request is over - the very task in which
-    Hypercorn then closes the connection or starts the idle timer. Stock, both are lost: "Connection: close" leaves the
-    connection open, a second request may take for ever. So what follows a request is shielded here, and when the
-    connection is closed, all of its tasks end.
+    Quart-Trio cancels a request's task as soon as Hypercorn reports the end of the request, and in the same task
+    Hypercorn then closes the connection or starts the idle timer. Without changes, both are lost: "Connection: close"
+    leaves the connection open, and a second request may take for ever. So what follows a request is shielded here, and
+    when the connection is closed, all of its tasks end.
     """
 
     def __init__(self, server: "_Server", stream: _Stream) -> None:
@@ -188,7 +189,7 @@ class _Connection(TCPServer):
         self._scope = trio.CancelScope()
 
     async def run(self) -> None:
-        """As Hypercorn's, without TLS and HTTP/2."""
+        """Serve the connection, as Hypercorn does, without TLS and HTTP/2."""
         with self._scope, suppress(OSError):  # OSError: the peer is gone
             client = parse_socket_addr(self.stream.socket.family, self.stream.socket.getpeername())
             local = parse_socket_addr(self.stream.socket.family, self.stream.socket.getsockname())
@@ -212,18 +213,18 @@ class _Connection(TCPServer):
                 await self._close()
 
     async def protocol_send(self, event: Event) -> None:
-        """Send bytes, or do what follows a request; the latter never waits for the peer."""
+        """Send bytes, or finish a request; the latter never waits for the peer."""
         with trio.CancelScope(shield=not isinstance(event, RawData)):
             await super().protocol_send(event)
 
     async def _close(self) -> None:
-        """Close the stream and end whatever this connection still does."""
+        """Close the stream and cancel all tasks of this connection."""
         await super()._close()
         self._scope.cancel()
 
 
 class _Server:
-    """The connections of one dashboard, counted, and cut when the drain is over."""
+    """The connections of one dashboard: counted, and cut when the drain is over."""
 
     def __init__(self, app: Application) -> None:
         self.app: AppWrapper = ASGIWrapper(app)
@@ -231,32 +232,32 @@ class _Server:
         self.limits = app.limits
         self.config = _Config(app.limits)
         self.context = WorkerContext(None)
-        self._room = ConnectionSlots(app.limits)
+        self._slots = ConnectionSlots(app.limits)
         self._open: set[_Stream] = set()
         self._empty = trio.Event()
 
     async def handle(self, accepted: trio.SocketStream) -> None:
-        """Serve one accepted connection, or turn it away when there are too many."""
+        """Serve one accepted connection, or answer 503 if there are too many."""
         stream = _Stream(accepted, self.limits.send_time)
         try:
             address = str(accepted.socket.getpeername()[0])
-        except OSError:  # it is gone already
+        except OSError:  # the peer is already gone
             await stream.aclose()
             return
-        if not self._room.take(address):
-            await self._turn_away(stream)
+        if not self._slots.take(address):
+            await self._reject(stream)
             return
         self._open.add(stream)
         try:
             await _Connection(self, stream).run()
         finally:
             self._open.discard(stream)
-            self._room.leave(address)
+            self._slots.release(address)
             if not self._open:
                 self._empty.set()
 
     async def drained(self) -> None:
-        """Wait until no connection is left, as long as the drain may take."""
+        """Wait until no connection is left, for ``drain_time`` at most."""
         await self.context.terminated.set()
         with trio.move_on_after(self.limits.drain_time):
             while self._open:
@@ -264,11 +265,11 @@ class _Server:
                 await self._empty.wait()
 
     def abort(self) -> None:
-        """Cut what is still open."""
+        """Cut the connections that are still open."""
         for stream in tuple(self._open):
             stream.abort()
 
-    async def _turn_away(self, stream: _Stream) -> None:
+    async def _reject(self, stream: _Stream) -> None:
         status = HTTPStatus.SERVICE_UNAVAILABLE
         head = [f"HTTP/1.1 {status.value} {status.phrase}", f"retry-after: {hardening.RETRY_AFTER}"]
         head += ["connection: close", "content-length: 0"]
@@ -288,8 +289,8 @@ async def serve(
 ) -> None:
     """Serve until ``shutdown_trigger`` returns, then drain: WebSockets are closed with 1001, requests may finish.
 
-    Starts with the port it listens on. Returns within 2 seconds of the trigger. Raises ApplianceError when the port
-    cannot be had.
+    Reports the port that it listens on as started. Returns within 2 seconds of the trigger. Raises ApplianceError if
+    the port is not available.
     """
     listener = await open_listener(host, port)
     server = _Server(app)

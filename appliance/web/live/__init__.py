@@ -1,1 +1,1 @@
-"""What changes on a page without a reload: the feed in memory, the parts of pages, and the one WebSocket."""
+"""Live updates of pages: the feed in memory, the parts of pages, and the WebSocket."""

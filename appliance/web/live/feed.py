@@ -1,7 +1,7 @@
-"""The live view in memory: rates and the last readings. Lossy, newest wins; the books are in Postgres.
+"""The live view in memory: rates and the last readings. It may lose data, newest first kept; the record is in Postgres.
 
-``publish`` is a plain synchronous function that the pipeline calls after each commit; it costs microseconds a batch and
-never waits. Whoever shows the view asks for it at a pace of its own and sleeps in between on ``changed``.
+``publish`` is a synchronous function that the pipeline calls after each commit; it takes microseconds a batch and never
+waits. Readers poll the view at their own rate and wait in between on ``changed``.
 """
 
 from collections import OrderedDict, deque
@@ -18,22 +18,22 @@ from appliance.web.live.rates import RatePoint, RateWindow
 READINGS = 50
 """Last readings kept for all tenants together, and for each tenant."""
 MAX_TENANTS = 256
-"""Tenants with a view of their own in memory; past that the longest silent leaves first."""
+"""Tenants with a view of their own in memory; beyond that the least recently active is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class MinuteCount:
-    """One minute of one tenant's books; ``minute`` is its start in seconds since 1970-01-01 UTC."""
+    """One minute of one tenant's accounting; ``minute`` is its start in seconds since 1970-01-01 UTC."""
 
     minute: float
     accepted: int
     refused: int
     tenant: str = ""
-    """Empty: of no known tenant."""
+    """Empty: messages without a known tenant."""
 
 
 class _TenantFeed:
-    """The view of one tenant, or of all of them."""
+    """The view of one tenant, or of all tenants."""
 
     __slots__ = ("readings", "window")
 
@@ -43,7 +43,7 @@ class _TenantFeed:
 
 
 class LiveFeed:
-    """What was committed lately. ``tenant`` None means all tenants together."""
+    """Recently committed messages. ``tenant`` None means all tenants together."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -51,10 +51,10 @@ class LiveFeed:
         self._tenants: OrderedDict[str, _TenantFeed] = OrderedDict()
         self._waiting = trio.lowlevel.ParkingLot()
         self.version = 0
-        """Grows with each committed batch."""
+        """Increases with each committed batch."""
 
     def publish(self, summary: BatchSummary) -> None:
-        """Take in a committed batch."""
+        """Add a committed batch."""
         now = self._clock.monotonic()
         self._all.window.add(now, summary.received - summary.refused, summary.refused)
         for tenant, counts in summary.tenants.items():
@@ -63,7 +63,7 @@ class LiveFeed:
         self._advance()
 
     def remember(self, readings: Iterable[LastReading], minutes: Iterable[MinuteCount]) -> None:
-        """Fill an empty view at the start with what the database knows: readings and minutes, oldest first."""
+        """Fill an empty view at the start with readings and minutes from the database, oldest first."""
         offset = self._clock.monotonic() - self._clock.wall()
         for minute in minutes:
             self._spread(minute, offset)
@@ -76,24 +76,24 @@ class LiveFeed:
             await self._waiting.park()
 
     def rate(self, tenant: str | None = None) -> float:
-        """Messages per second at the moment, refused ones included."""
+        """Return the current messages per second, refused ones included."""
         scope = self._scope(tenant)
         return 0.0 if scope is None else scope.window.current(self._clock.monotonic())
 
     def series(self, step: int, points: int, tenant: str | None = None) -> list[RatePoint]:
-        """The last ``points`` steps of ``step`` seconds, oldest first; the last one ends at :meth:`series_end`."""
+        """Return the last ``points`` steps of ``step`` seconds, oldest first, up to :meth:`series_end`."""
         scope = self._scope(tenant)
         if scope is None:
             return [RatePoint(None, None)] * points
         return scope.window.series(self._clock.monotonic(), step, points)
 
     def series_end(self, step: int) -> float:
-        """The wall-clock time at which the newest step of a series ends."""
+        """Return the wall-clock time at which the newest step of a series ends."""
         now = self._clock.monotonic()
         return self._clock.wall() - (now - int(now) // step * step)
 
     def readings(self, limit: int, tenant: str | None = None) -> list[LastReading]:
-        """The newest readings, newest first."""
+        """Return the newest readings, newest first."""
         scope = self._scope(tenant)
         return [] if scope is None else list(islice(reversed(scope.readings), limit))
 
@@ -118,7 +118,7 @@ class LiveFeed:
             self._own(reading.tenant_id).readings.append(reading)
 
     def _spread(self, minute: MinuteCount, offset: float) -> None:
-        """Lay a minute's counts evenly over its seconds, as far as they have passed."""
+        """Spread a minute's counts evenly over its seconds, as far as they have passed."""
         first = int(minute.minute + offset)
         seconds = range(first, min(first + 60, int(self._clock.monotonic()) + 1))
         windows = [self._all.window, *([self._own(minute.tenant).window] if minute.tenant else [])]
@@ -134,5 +134,5 @@ class LiveFeed:
 
 
 def _share(total: int, index: int, parts: int) -> int:
-    """Part ``index`` of ``total`` in whole numbers; all parts add up to it."""
+    """Return part ``index`` of ``total`` in whole numbers; all parts add up to the total."""
     return total * (index + 1) // parts - total * index // parts

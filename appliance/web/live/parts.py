@@ -1,4 +1,4 @@
-"""Live pages: parts of a page that the WebSocket sends again when they change."""
+"""Live pages: the parts of a page that the WebSocket sends when they change."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from appliance.web.access.auth import Viewer
 
 @dataclass(frozen=True, slots=True)
 class LivePart:
-    """One element by its id. A ``calm`` one is sent at most once a second, so that it can be read."""
+    """One element, by its id. A ``calm`` part is sent at most once a second, so that it can be read."""
 
     element_id: str
     html: str
@@ -18,13 +18,13 @@ class LivePart:
 
 
 class NotNow(Exception):
-    """The parts cannot be had at present. The page hears nothing, and says so by itself."""
+    """The parts are not available at present. The page receives nothing, and shows that by itself."""
 
 
 Render = Callable[[Viewer], Awaitable[list[LivePart]]]
-"""All live parts of one page, for one viewer. Raises NotNow."""
+"""Returns all live parts of one page, for one viewer. Raises NotNow."""
 RenderEach = Callable[[Viewer, str], Awaitable[list[LivePart]]]
-"""The same of one of many pages alike; the text says of which: ``TENANT/DEVICE``."""
+"""The same for one page of a family; the text says which: ``TENANT/DEVICE``."""
 
 SHARED_FOR = 0.2
 """Seconds for which viewers of the same page share one rendering."""
@@ -32,7 +32,7 @@ MAX_SHARED = 64
 
 
 class LivePages:
-    """The live pages by name; viewers who see the same share the work."""
+    """The live pages by name; sockets of the same viewer share a rendering."""
 
     def __init__(self) -> None:
         self._renders: dict[str, Render] = {}
@@ -41,13 +41,13 @@ class LivePages:
         self._shared: dict[tuple[str, Viewer], tuple[float, list[LivePart]]] = {}
 
     def add(self, name: str, render: Render, *, shared_for: float | None = None) -> None:
-        """Make ``name`` a page whose parts can be had live; ``shared_for`` seconds one rendering is good enough."""
+        """Register a live page; one rendering is reused for ``shared_for`` seconds."""
         self._renders[name] = render
         if shared_for is not None:
             self._shared_for[name] = shared_for
 
     def add_each(self, name: str, render: RenderEach, *, shared_for: float | None = None) -> None:
-        """Make ``name/WHICH`` pages, whichever they are."""
+        """Register a family of live pages, ``name/WHICH``."""
         self._each[name] = render
         if shared_for is not None:
             self._shared_for[f"{name}/"] = shared_for
@@ -57,7 +57,7 @@ class LivePages:
         return name in self._renders or bool(which and family in self._each)
 
     async def fragments(self, name: str, viewer: Viewer) -> list[LivePart]:
-        """The live parts of page ``name`` as they are now. Raises KeyError for a page that is not live, and NotNow."""
+        """Return the current live parts of page ``name``. Raises KeyError for a page that is not live, and NotNow."""
         shared = self._shared.get((name, viewer))
         if shared is not None and trio.current_time() - shared[0] < self._good_for(name):
             return shared[1]

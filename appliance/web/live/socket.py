@@ -1,7 +1,7 @@
-"""The one WebSocket, ``/live?page=NAME``: sends the page's parts by id, only those that changed.
+"""The WebSocket ``/live?page=NAME``: sends the page's parts by id, only those that changed.
 
-A slow viewer simply gets fewer, newer updates. The appliance's drain closes every socket with 1001, the end of its
-session one with 4401.
+A slow viewer gets fewer, newer updates. The drain of the appliance closes every socket with 1001, the end of its
+session a single one with 4401.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ from appliance.web.page.failures import POSTGRES_AWAY
 MIN_INTERVAL = 0.25
 """Seconds between two updates at least."""
 HEARTBEAT = 1.0
-"""Seconds between two updates at most: the page takes 5 seconds of silence for a lost connection."""
+"""Seconds between two updates at most: after 5 seconds of silence the page reports a lost connection."""
 CALM_INTERVAL = 1.0
 """Seconds between two updates of a calm part at least."""
 
@@ -27,9 +27,9 @@ GOING_AWAY = 1001
 POLICY_VIOLATION = 1008
 """RFC 6455 §7.4.1."""
 SIGNED_OUT = 4401
-"""Of our own (RFC 6455 §7.4.2): the session has ended, or its owner may do something else now. The page loads anew."""
+"""A private code (RFC 6455 §7.4.2): the session has ended, or its owner's role has changed. The page reloads."""
 SESSION_EVERY = 5.0
-"""Seconds between two looks at whether the session is alive; the look is no activity."""
+"""Seconds between two checks of the session, which do not count as activity."""
 
 log = structlog.get_logger(__name__)
 
@@ -41,23 +41,23 @@ class LiveSockets:
         self._closing = trio.Event()
 
     def close(self) -> None:
-        """Close every socket with 1001, and each that is opened from now on."""
+        """Close every socket with 1001, including those that are opened later."""
         self._closing.set()
 
     async def closing(self) -> None:
-        """Return once the sockets are to be closed."""
+        """Wait until the sockets are to be closed."""
         await self._closing.wait()
 
 
 class _SentParts:
-    """What one socket has sent, to send only what changed."""
+    """The parts that one socket has sent, to send only what changed."""
 
     def __init__(self) -> None:
         self._html: dict[str, str] = {}
         self._calm_until: dict[str, float] = {}
 
     def news(self, fragments: list[LivePart], now: float) -> list[str]:
-        """The fragments that differ from what was sent; calm ones only when their interval is over."""
+        """Return the fragments that differ from those sent; calm ones only after their interval."""
         fresh = [fragment for fragment in fragments if self._is_due(fragment, now)]
         self._html.update((fragment.element_id, fragment.html) for fragment in fresh)
         self._calm_until.update((fragment.element_id, now + CALM_INTERVAL) for fragment in fresh if fragment.calm)
@@ -69,7 +69,7 @@ class _SentParts:
 
 
 async def _send_updates(feed: LiveFeed, pages: LivePages, page: str, seen_by: Viewer) -> None:
-    sent, said = _SentParts(), -HEARTBEAT
+    sent, sent_at = _SentParts(), -HEARTBEAT
     while True:
         version = feed.version
         try:
@@ -77,16 +77,16 @@ async def _send_updates(feed: LiveFeed, pages: LivePages, page: str, seen_by: Vi
         except NotNow as error:
             log.debug("live page without its parts", page=page, error=str(error))
         else:
-            if news or trio.current_time() - said >= HEARTBEAT:  # an empty one says that all is as it was
-                said = trio.current_time()
+            if news or trio.current_time() - sent_at >= HEARTBEAT:  # an empty message says that nothing changed
+                sent_at = trio.current_time()
                 await websocket.send("".join(news))
         await trio.sleep(MIN_INTERVAL)
         with trio.move_on_after(HEARTBEAT - MIN_INTERVAL):
             await feed.changed(version)
 
 
-async def _signed_out(seen_by: Viewer, still: Callable[[], Awaitable[Viewer | None]]) -> None:
-    """Return once the session has ended, or its owner has another role. While Postgres is away, it goes on."""
+async def _session_ended(seen_by: Viewer, still: Callable[[], Awaitable[Viewer | None]]) -> None:
+    """Wait until the session ends or its owner's role changes; while Postgres is not reachable, it counts as valid."""
     while True:
         await trio.sleep(SESSION_EVERY)
         try:
@@ -97,15 +97,15 @@ async def _signed_out(seen_by: Viewer, still: Callable[[], Awaitable[Viewer | No
             return
 
 
-async def _converse(sockets: LiveSockets, feed: LiveFeed, pages: LivePages, page: str) -> int:
-    """Send updates until the appliance drains, the session ends, or the peer speaks, which it never has reason to.
+async def _serve(sockets: LiveSockets, feed: LiveFeed, pages: LivePages, page: str) -> int:
+    """Send updates until the appliance drains, the session ends, or the peer sends anything, which it never should.
 
-    Returns the close code.
+    Return the close code.
     """
     codes: list[int] = []
     async with trio.open_nursery() as nursery:
 
-        async def until_spoken_to() -> None:
+        async def until_message() -> None:
             await websocket.receive()
             codes.append(POLICY_VIOLATION)
             nursery.cancel_scope.cancel()
@@ -116,11 +116,11 @@ async def _converse(sockets: LiveSockets, feed: LiveFeed, pages: LivePages, page
             nursery.cancel_scope.cancel()
 
         async def until_signed_out() -> None:
-            await _signed_out(viewer(), g.still_signed_in)
+            await _session_ended(viewer(), g.still_signed_in)
             codes.append(SIGNED_OUT)
             nursery.cancel_scope.cancel()
 
-        nursery.start_soon(until_spoken_to)
+        nursery.start_soon(until_message)
         nursery.start_soon(until_signed_out)
         nursery.start_soon(until_closing)
         nursery.start_soon(_send_updates, feed, pages, page, viewer())
@@ -128,7 +128,7 @@ async def _converse(sockets: LiveSockets, feed: LiveFeed, pages: LivePages, page
 
 
 def blueprint(sockets: LiveSockets, feed: LiveFeed, pages: LivePages, public_url: str | None) -> Blueprint:
-    """The route of the live socket."""
+    """Return the route of the live socket."""
     routes = Blueprint("live", __name__)
 
     @routes.websocket("/live")
@@ -141,7 +141,7 @@ def blueprint(sockets: LiveSockets, feed: LiveFeed, pages: LivePages, public_url
         if page not in pages:
             abort(404)
         await websocket.accept()
-        await websocket.close(await _converse(sockets, feed, pages, page))
+        await websocket.close(await _serve(sockets, feed, pages, page))
         return None
 
     return routes

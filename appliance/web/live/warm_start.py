@@ -1,4 +1,4 @@
-"""What the database knows when the appliance starts, for a live view that is not empty after a restart."""
+"""Fills the live view from the database at the start, so that it is not empty after a restart."""
 
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ from appliance.web.live.rates import HOUR
 
 
 async def remember(feed: LiveFeed, pool: Pool, clock: Clock) -> None:
-    """Fill ``feed`` with the last hour. Raises what the pool raises when Postgres is away."""
+    """Fill ``feed`` with the last hour. Raises what the pool raises when Postgres is not reachable."""
     async with pool.connection() as connection:
         readings = await last_readings(connection, READINGS)
         minutes = await _minutes(connection, clock.wall() - HOUR)
@@ -23,7 +23,7 @@ async def remember(feed: LiveFeed, pool: Pool, clock: Clock) -> None:
 async def last_readings(
     connection: Connection, limit: int, tenant: str | None = None, site: str | None = None
 ) -> list[LastReading]:
-    """The newest reading of each of the devices heard last, oldest first; of a tenant and a site ('': of no site)."""
+    """Return the newest reading of each device heard last, oldest first; ``site`` '': devices without a site."""
     parameters = {"limit": limit, "tenant": tenant, "site": site}
     cursor = await connection.execute(statements.load("web")["last_readings"], parameters)
     return [
@@ -33,7 +33,7 @@ async def last_readings(
 
 
 async def _minutes(connection: Connection, since: float) -> list[MinuteCount]:
-    """The books minute by minute and tenant by tenant, oldest first."""
+    """Return the accounting by minute and tenant, oldest first."""
     parameters = {"since": datetime.fromtimestamp(since, UTC)}
     cursor = await connection.execute(statements.load("web")["minutes"], parameters)
     return [

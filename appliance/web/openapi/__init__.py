@@ -1,1 +1,1 @@
-"""The JSON API's own frame: declarations beside the routes, the document made of them, and the form of errors."""
+"""The JSON API: declarations of routes, the OpenAPI document, request validation, and the form of errors."""

@@ -1,7 +1,7 @@
-"""``/openapi.json``: the API in OpenAPI 3.1, made of the routes and of what is declared beside them.
+"""``/openapi.json``: the API in OpenAPI 3.1, made of the routes and their declarations.
 
-Enters: the routes of the application. Leaves: one document, made at the first request and kept. Never: a word about a
-route that is not there, since paths, methods and path parameters come from the router itself.
+Enters: the routes of the application. Leaves: one document, made at the first request and kept. Never: a route that
+does not exist, since paths, methods and path parameters come from the router.
 """
 
 import re
@@ -24,11 +24,11 @@ PROBLEM = "application/problem+json"
 TENANT: dict[str, Any] = {
     "name": "tenant",
     "in": "query",
-    "description": "For operators: whose. Lists show all tenants without it, everything else asks for it.",
+    "description": "For operators: the tenant. Lists show all tenants without it, everything else requires it.",
     "schema": {"type": "string"},
 }
 SILENT = {"HEAD", "OPTIONS"}
-"""Methods that the router adds by itself."""
+"""Methods that the router adds automatically."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """One operation of the document, with where it is."""
+    """One operation of the document, with its route."""
 
     path: str
     method: str
@@ -53,7 +53,7 @@ class Described:
 
 
 def blueprint() -> Blueprint:
-    """The route of the document."""
+    """Return the route of the document."""
     routes = Blueprint("openapi", __name__)
     kept: list[dict[str, Any]] = []
 
@@ -73,7 +73,7 @@ def blueprint() -> Blueprint:
 
 
 def document(app: Quart) -> dict[str, Any]:
-    """The whole document."""
+    """Return the whole document."""
     described = sorted(_described(app), key=lambda one: (one.path, one.method))
     schemas = _Schemas(_types(described))
     paths: dict[str, dict[str, Any]] = {}
@@ -100,12 +100,12 @@ def _described(app: Quart) -> Iterator[Described]:
 
 
 def _path(rule: str) -> str:
-    """``/a/<int:b>`` as ``/a/{b}``."""
+    """Return ``/a/<int:b>`` as ``/a/{b}``."""
     return re.sub(r"<(?:[^<>:]+:)?([^<>]+)>", r"{\1}", rule)
 
 
 class _Schemas:
-    """Schemas of all types of the document, which may name one another."""
+    """Schemas of all types of the document, which may refer to each other."""
 
     def __init__(self, types: list[Any]) -> None:
         made, self.components = msgspec.json.schema_components(types, ref_template=REFERENCE)
@@ -115,16 +115,16 @@ class _Schemas:
         return self._made[repr(wanted)]
 
     def properties(self, wanted: type[msgspec.Struct]) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
-        """Of a struct: name, schema, and whether it must be given."""
+        """Yield the fields of a struct: name, schema, and whether it is required."""
         schema = self[wanted]
         while "$ref" in schema:
             schema = self.components[schema["$ref"].rpartition("/")[2]]
-        for name, its_schema in schema["properties"].items():
-            yield name, its_schema, name in schema.get("required", ())
+        for name, field_schema in schema["properties"].items():
+            yield name, field_schema, name in schema.get("required", ())
 
 
 def _types(described: Iterable[Described]) -> list[Any]:
-    """Every type that some operation names, each once."""
+    """Return every type that some operation names, each once."""
     named: list[Any] = [Problem]
     for one in described:
         operation = one.operation
@@ -160,7 +160,7 @@ def _operation(one: Described, schemas: _Schemas) -> dict[str, Any]:
 
 def _path_parameters(rule: Rule) -> Iterator[dict[str, Any]]:
     for name in re.findall(r"<(?:[^<>:]+:)?([^<>]+)>", rule.rule):
-        converter = rule._converters[name]  # noqa: SLF001 - the router tells it nowhere else
+        converter = rule._converters[name]  # noqa: SLF001 - not available elsewhere
         kind = type(converter).__name__
         schema: dict[str, Any] = {"type": "string"}
         if kind == "IntegerConverter":

@@ -287,12 +287,12 @@ def test_requests_from_this_machine(peer: str | None, forwarded: bool, local: bo
 
 
 def test_one_address_cannot_take_every_place() -> None:
-    room = ConnectionSlots(RequestLimits(connections=5, connections_per_address=2))
-    assert [room.take("192.0.2.1") for _ in range(3)] == [True, True, False]
-    assert [room.take("127.0.0.1") for _ in range(3)] == [True, True, True]
-    assert not room.take("192.0.2.2"), "no place is left at all"
-    room.leave("192.0.2.1")
-    assert room.take("192.0.2.2")
+    slots = ConnectionSlots(RequestLimits(connections=5, connections_per_address=2))
+    assert [slots.take("192.0.2.1") for _ in range(3)] == [True, True, False]
+    assert [slots.take("127.0.0.1") for _ in range(3)] == [True, True, True]
+    assert not slots.take("192.0.2.2"), "no place is left at all"
+    slots.release("192.0.2.1")
+    assert slots.take("192.0.2.2")
 
 
 async def test_past_the_last_place_the_answer_is_503_with_retry_after() -> None:
