@@ -62,7 +62,7 @@ def reload_until(page: Page, selector: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["with-script", "without-script"])
-def test_a_device_is_added_talks_is_seen_and_is_shut_out(
+def test_a_device_is_added_sends_is_seen_and_is_revoked(
     running: ApplianceProcess, browser: Browser, *, script: bool
 ) -> None:
     device, url = f"frz-{int(script)}", running.run["web_url"]
@@ -86,18 +86,18 @@ def test_a_device_is_added_talks_is_seen_and_is_shut_out(
     page.get_by_role("link", name="Edit").click()
     page.get_by_label("Place").fill("Back wall")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_text("The device is edited.")).to_be_visible()
+    expect(page.get_by_text("The device is saved.")).to_be_visible()
     expect(page.get_by_text("Back wall")).to_be_visible()
     page.get_by_role("link", name="Revoke…").press("Enter")  # a mouse waits until what was said has gone from above it
     page.get_by_label(f"Type {device} to confirm").fill(device)
     page.get_by_role("button", name="Revoke", exact=True).click()
-    expect(page.get_by_text("It is revoked.")).to_be_visible()
+    expect(page.get_by_text("This device is revoked.")).to_be_visible()
     assert publish(line) != 0
     assert watched.complaints == []
     context.close()
 
 
-def test_a_rotated_password_takes_over_when_it_is_switched_to(running: ApplianceProcess, browser: Browser) -> None:
+def test_a_rotated_password_takes_effect_when_it_is_switched_to(running: ApplianceProcess, browser: Browser) -> None:
     url = running.run["web_url"]
     context = browser.new_context()
     sign_browser_in(context, url, signed_in(running.conninfo(), Role.ADMIN, "acme"))
@@ -105,13 +105,13 @@ def test_a_rotated_password_takes_over_when_it_is_switched_to(running: Appliance
     old = add(page, url, "rot-1")
     page.get_by_role("link", name="Go to the device").click()
     page.get_by_role("link", name="Rotate…").click()
-    page.get_by_role("button", name="Make a new password").click()
+    page.get_by_role("button", name="Create password").click()
     new = page.locator("#line-mqtt").text_content()
     assert new is not None
     assert (publish(old), publish(new) != 0) == (0, True)
     page.get_by_role("link", name="Go to the device").click()
     page.get_by_role("link", name="Switch now…").click()
     page.get_by_role("button", name="Switch now").click()
-    expect(page.get_by_text("The new password has taken over.")).to_be_visible()
+    expect(page.get_by_text("The new password is in use.")).to_be_visible()
     assert (publish(old) != 0, publish(new)) == (True, 0)
     context.close()

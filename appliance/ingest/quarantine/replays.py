@@ -1,7 +1,7 @@
-"""Replay jobs in the database: asked for, looked at, cancelled. An appliance works on them whenever one runs.
+"""Replay jobs in the database: request, list, cancel. An appliance works on them whenever one runs.
 
 Enters: a connection and a selection. Leaves: a :class:`Replay`, with its audit row in the same transaction; a trigger
-tells REPLAY_CHANNEL. The work itself is :mod:`appliance.ingest.quarantine.replayer`.
+notifies REPLAY_CHANNEL. Never: the work itself, which is :mod:`appliance.ingest.quarantine.replayer`.
 """
 
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ from appliance.ingest.quarantine.store import STATEMENTS, Selection, audit_entry
 from appliance.reading import HELD_REASONS, Reason
 
 REPLAY_CHANNEL = "appliance_replay"
-"""Of LISTEN/NOTIFY: a replay was asked for."""
+"""The channel of LISTEN/NOTIFY on which a trigger announces a new replay."""
 
 
 class ReplayStatus(StrEnum):
-    """Where a job stands."""
+    """The status of a job."""
 
     WAITING = "WAITING"
     RUNNING = "RUNNING"
@@ -35,13 +35,13 @@ class ReplayStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the job has ended."""
         return self not in (ReplayStatus.WAITING, ReplayStatus.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A job. ``total`` messages matched when it was asked for; those later than ``last_id`` are not its business."""
+    """A job. ``total`` messages matched when it was requested; messages after ``last_id`` do not belong to it."""
 
     replay_id: int
     selection: Selection
@@ -49,15 +49,15 @@ class Replay:
     total: int
     last_id: int
     done_id: int
-    """Up to this id it is done."""
+    """The id up to which the job has processed messages."""
     replayed: int
     """Stored as readings."""
     duplicate: int
-    """Marked as replayed, the same reading being there already."""
+    """Marked as replayed, because the same reading was stored already."""
     refused: Mapping[Reason, int]
-    """Still held, by the reason they are held for now."""
+    """Still held, by their present reason."""
     gone: int
-    """Decided or evicted by somebody else meanwhile."""
+    """Decided on or evicted in the meantime."""
     error: str | None
     created_at: datetime
     created_by: str
@@ -65,21 +65,21 @@ class Replay:
 
     @property
     def examined(self) -> int:
-        """How many messages are done with."""
+        """The number of processed messages."""
         return self.replayed + self.duplicate + self.gone + sum(self.refused.values())
 
 
 def replayable(selection: Selection) -> Selection:
-    """What a selection means for a replay: unless it names reasons or messages, those that are held for replay."""
+    """Return a selection for a replay: without reasons and messages, it selects all reasons that hold messages."""
     if selection.reasons or selection.ids:
         return selection
     return msgspec.structs.replace(selection, reasons=tuple(sorted(HELD_REASONS)))
 
 
 async def request_replay(connection: Connection[Any], selection: Selection, context: ChangeContext) -> Replay:
-    """Have the messages of ``selection`` (as ``replayable`` reads it) replayed, those that are held now.
+    """Request a replay of the messages of ``selection`` (as ``replayable`` reads it) that are held now.
 
-    Raises NotFound when nothing matches or a named message is not there; Conflict when one of those is decided on.
+    Raises NotFound when nothing matches or a named message does not exist; Conflict when one of those has a decision.
     """
     wanted = replayable(selection)
     async with connection.transaction():
@@ -101,21 +101,21 @@ async def request_replay(connection: Connection[Any], selection: Selection, cont
 
 
 async def measure(connection: Connection[Any], selection: Selection) -> tuple[int, int]:
-    """How many held messages match, and the highest id of them (0 if none)."""
+    """Return the number of held messages that match, and their highest id (0 if none)."""
     cursor = await connection.execute(STATEMENTS["measure_selection"], selection.parameters(), prepare=False)
     total, last = require(await cursor.fetchone(), "count")
     return total, last or 0
 
 
 async def get_replay(connection: Connection[Any], replay_id: int, tenant_id: str | None = None) -> Replay:
-    """One job. Raises NotFound, also for another tenant's."""
+    """Return one job. Raises NotFound, also for a job of another tenant."""
     parameters = {"replay": replay_id, "tenant": tenant_id}
     row = await (await connection.execute(STATEMENTS["select_replay"], parameters)).fetchone()
     return replay_of(require(row, f"replay {replay_id}"))
 
 
 async def list_replays(connection: Connection[Any], tenant_id: str | None = None, *, limit: int) -> list[Replay]:
-    """Jobs of one tenant or of all, newest first."""
+    """Return up to ``limit`` jobs of one tenant or of all, newest first."""
     cursor = await connection.execute(STATEMENTS["list_replays"], {"tenant": tenant_id, "limit": limit})
     return [replay_of(row) for row in await cursor.fetchall()]
 
@@ -123,7 +123,7 @@ async def list_replays(connection: Connection[Any], tenant_id: str | None = None
 async def cancel(
     connection: Connection[Any], replay_id: int, context: ChangeContext, tenant_id: str | None = None
 ) -> Replay:
-    """Stop a job where it stands: what is replayed stays so. Raises NotFound; Conflict when it has ended already."""
+    """Cancel a job; replayed messages stay replayed. Raises NotFound; Conflict when it has ended already."""
     async with connection.transaction():
         parameters = {"replay": replay_id, "tenant": tenant_id, "now": context.now}
         cancelled = (await connection.execute(STATEMENTS["cancel_replay"], parameters)).rowcount
@@ -144,7 +144,7 @@ async def cancel(
 
 
 def replay_of(row: tuple[Any, ...]) -> Replay:
-    """A row, its columns in the order in which every statement of ``quarantine.sql`` names them."""
+    """Return the job of a row, its columns in the order that every statement of ``quarantine.sql`` uses."""
     replay_id, tenant_id, selection, status, total, last_id, done_id, replayed, duplicate, refused, *rest = row
     chosen = msgspec.json.decode(selection, type=Selection)
     return Replay(

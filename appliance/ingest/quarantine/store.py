@@ -1,7 +1,7 @@
-"""Quarantined messages as people see them: listed, counted by cause, looked at, dismissed.
+"""Quarantined messages as people see them: list, show, count by reason, dismiss.
 
 Enters: a connection and a :class:`Selection`. Leaves: rows and counts; a dismissal with its audit row in the same
-transaction. Never: another tenant's message, whose absence is the same NotFound as that of one that never was.
+transaction. Never: a message of another tenant, which raises the same NotFound as one that does not exist.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,15 +23,16 @@ from appliance.reading import HELD_REASONS, Reason
 STATEMENTS = statements.load("quarantine")
 
 OPERATOR = ""
-"""In place of a tenant: messages of no known tenant."""
+"""Stands for messages of no known tenant, in place of a tenant id."""
 MAX_IDS = 10_000
-"""Messages named one by one in a selection."""
+"""Ids in a selection at most."""
 SHOWN_IDS = 100
+"""Ids that an audit row keeps at most."""
 MAX_PAGE = 1000
 
 
 class MessageStatus(StrEnum):
-    """What was decided on a message. ``HELD``: nothing yet."""
+    """The decision on a message. ``HELD``: none yet."""
 
     HELD = "HELD"
     REPLAYED = "REPLAYED"
@@ -39,10 +40,10 @@ class MessageStatus(StrEnum):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which messages: each field narrows it. ``since`` (inclusive) and ``until`` are about the time of receipt."""
+    """Which messages: each field narrows the selection. ``since`` (inclusive) and ``until`` are times of receipt."""
 
     tenant_id: str | None = None
-    """None: everybody's, for operators; OPERATOR: those of no known tenant."""
+    """None: those of all tenants, for operators; OPERATOR: those of no known tenant."""
     device_id: str | None = None
     site_id: str | None = None
     """The site that the message names."""
@@ -52,7 +53,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ids: tuple[int, ...] = ()
 
     def parameters(self) -> dict[str, Any]:
-        """As the statements of ``quarantine.sql`` take it."""
+        """Return the parameters of the statements in ``quarantine.sql``."""
         return {
             "tenant": self.tenant_id,
             "device": self.device_id,
@@ -64,9 +65,9 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         }
 
     def described(self) -> Mapping[str, Any]:
-        """As audit rows keep it; of many ids, the first."""
-        words: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(self, ids=self.ids[:SHOWN_IDS]))
-        return words
+        """Return the selection as audit rows keep it, with up to SHOWN_IDS ids."""
+        builtins: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(self, ids=self.ids[:SHOWN_IDS]))
+        return builtins
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class QuarantinedMessage:
     event_id: int
     ingested_at: datetime
     event_ts: datetime | None
-    """The time the device gave, if it came to be read."""
+    """The time that the device gave, if it could be read."""
     topic: str
     tenant_id: str | None
     site_id: str | None
@@ -85,9 +86,9 @@ class QuarantinedMessage:
     reason: Reason
     detail: str
     payload: bytes
-    """As received; of an event in a list, perhaps only its beginning."""
+    """As received; in a list perhaps only its beginning."""
     payload_bytes: int
-    """How long the whole payload is."""
+    """Bytes of the whole payload."""
     status: MessageStatus
     decided_at: datetime | None
     decided_by: str | None
@@ -116,10 +117,10 @@ class HeldReason:
 
 @dataclass(frozen=True, slots=True)
 class HeldReach:
-    """How much is kept of a tenant, and how far back holding reaches.
+    """How much is kept of a tenant, and how far back held messages are complete.
 
-    Of what was refused for a reason that holds, everything received after ``complete_since`` is there or was decided
-    on; None: nothing was ever evicted.
+    Every message received after ``complete_since`` and refused for a reason that holds messages is kept or has a
+    decision. None: no message was ever evicted.
     """
 
     messages: int
@@ -140,9 +141,9 @@ async def list_events(
     limit: int = 50,
     payload_bytes: int | None = None,
 ) -> list[QuarantinedMessage]:
-    """Newest first, at most ``limit`` (and MAX_PAGE) of those whose id is below ``before``.
+    """Return up to ``limit`` (and MAX_PAGE) messages whose id is below ``before``, newest first.
 
-    ``payload_bytes``: no more of each payload than this, for lists.
+    ``payload_bytes``: cut each payload to this length, for lists.
     """
     parameters = selection.parameters() | {
         "status": None if status is None else status.value,
@@ -155,7 +156,7 @@ async def list_events(
 
 
 async def newest(connection: Connection[Any], tenant_id: str | None) -> int:
-    """The newest message of one tenant (or OPERATOR, or of all); 0 while there is none."""
+    """Return the id of the newest message of one tenant (or OPERATOR, or of all), 0 without any."""
     cursor = await connection.execute(STATEMENTS["newest_event"], {"tenant": tenant_id}, prepare=False)
     (newest_id,) = require(await cursor.fetchone(), "aggregate")
     return newest_id or 0
@@ -164,49 +165,49 @@ async def newest(connection: Connection[Any], tenant_id: str | None) -> int:
 async def count_newer(
     connection: Connection[Any], selection: Selection, *, status: MessageStatus | None, after: int, most: int
 ) -> tuple[int, int]:
-    """How many that match are among the first ``most`` messages that came after ``after``, and how many those are."""
+    """Return how many of the first ``most`` messages after ``after`` match, and the number of these messages."""
     parameters = selection.parameters() | {
         "status": None if status is None else status.value,
         "after": after,
         "most": most,
     }
     cursor = await connection.execute(STATEMENTS["count_newer"], parameters, prepare=False)
-    matching, looked_at = require(await cursor.fetchone(), "count")
-    return int(matching), int(looked_at)
+    matching, examined = require(await cursor.fetchone(), "count")
+    return int(matching), int(examined)
 
 
 async def get_event(connection: Connection[Any], event_id: int, tenant_id: str | None = None) -> QuarantinedMessage:
-    """One message, whatever was decided on it. Raises NotFound, also for another tenant's."""
+    """Return one message, with or without a decision. Raises NotFound, also for a message of another tenant."""
     events = await list_events(connection, Selection(tenant_id=tenant_id, ids=(event_id,)), status=None, limit=1)
     return require(events[0] if events else None, f"quarantined message {event_id}")
 
 
 async def counts(connection: Connection[Any], selection: Selection) -> list[ReasonTotals]:
-    """By reason, most held first. ``refused`` cannot be told for one device or single messages and is 0 then."""
+    """Return totals by reason, most held first. ``refused`` is 0 for a selection by device, site or ids."""
     cursor = await connection.execute(STATEMENTS["count_causes"], selection.parameters(), prepare=False)
     return [ReasonTotals(Reason(row[0]), row[1], int(row[2]), *row[3:]) for row in await cursor.fetchall()]
 
 
 async def held_by_reason(connection: Connection[Any], tenant_id: str | None) -> list[HeldReason]:
-    """What is held of one tenant (or OPERATOR, or of all), most first."""
+    """Return the held messages of one tenant (or OPERATOR, or of all) by reason, most first."""
     cursor = await connection.execute(STATEMENTS["held_by_reason"], {"tenant": tenant_id}, prepare=False)
     return [HeldReason(Reason(row[0]), row[1], row[2]) for row in await cursor.fetchall()]
 
 
 async def reach(connection: Connection[Any], tenant_id: str | None) -> HeldReach:
-    """How much is held of one tenant (or OPERATOR, or of all) and how far back it reaches."""
+    """Return how much is kept of one tenant (or OPERATOR, or of all) and how far back it reaches."""
     return reach_of(await totals(connection, tenant_id), await held_by_reason(connection, tenant_id))
 
 
 async def totals(connection: Connection[Any], tenant_id: str | None) -> HeldReach:
-    """As :func:`reach`, without the oldest."""
+    """Return the same as :func:`reach`, without the oldest."""
     cursor = await connection.execute(STATEMENTS["sum_totals"], {"tenant": tenant_id}, prepare=False)
     messages, size, held, held_bytes, evicted, evicted_until = require(await cursor.fetchone(), "total")
     return HeldReach(messages, size, held, held_bytes, evicted, evicted_until, None)
 
 
 def reach_of(summed: HeldReach, held: Sequence[HeldReason]) -> HeldReach:
-    """The totals with the oldest of what is held for replay."""
+    """Return the totals with the time of the oldest message held for replay."""
     oldest = min((cause.oldest for cause in held if cause.reason in HELD_REASONS and cause.oldest), default=None)
     return replace(summed, oldest=oldest)
 
@@ -214,7 +215,7 @@ def reach_of(summed: HeldReach, held: Sequence[HeldReason]) -> HeldReach:
 async def refused_by_step(
     connection: Connection[Any], tenant_id: str | None, *, since: datetime, step: timedelta, steps: int
 ) -> dict[Reason, list[int]]:
-    """How many messages were refused, exactly, of each reason that occurred: ``steps`` counts from ``since`` on.
+    """Return the exact number of refused messages by reason: ``steps`` counts from ``since`` on.
 
     ``step`` is whole minutes, and ``since`` the start of one.
     """
@@ -238,7 +239,7 @@ async def tenants_with_held(connection: Connection[Any], limit: int) -> list[str
 
 
 async def by_owner(connection: Connection[Any], ids: Sequence[int]) -> list[Selection]:
-    """The messages ``ids`` tenant by tenant (OPERATOR for those of none). Raises NotFound when one is not there."""
+    """Return a selection of ``ids`` for each tenant (OPERATOR for none). Raises NotFound when one does not exist."""
     cursor = await connection.execute(STATEMENTS["owners_of"], {"ids": list(ids)})
     owned = [Selection(tenant_id=owner, ids=tuple(its)) for owner, its in await cursor.fetchall()]
     if sum(len(selection.ids) for selection in owned) < len(set(ids)):
@@ -247,12 +248,10 @@ async def by_owner(connection: Connection[Any], ids: Sequence[int]) -> list[Sele
 
 
 async def dismiss(connection: Connection[Any], selection: Selection, context: ChangeContext) -> int:
-    """Decide that held messages are not wanted; they can be viewed until they are too old.
+    """Dismiss held messages, which can still be viewed until they expire. Return the number of dismissed messages.
 
-    Returns the number of dismissed messages.
-
-    Raises NotFound when nothing that is held matches, or a message named by its id is not there; Conflict when one of
-    those was decided on already; Invalid for more than MAX_IDS ids.
+    Raises NotFound when no held message matches, or a message given by its id does not exist; Conflict when one of
+    those already has a decision; Invalid for more than MAX_IDS ids.
     """
     async with connection.transaction():
         await check_ids(connection, selection)
@@ -264,7 +263,7 @@ async def dismiss(connection: Connection[Any], selection: Selection, context: Ch
 
 
 def audit_entry(actor: Actor, action: str, selection: Selection, outcome: Mapping[str, Any]) -> Entry:
-    """The audit row of a decision on messages: one, however many they are."""
+    """Return the one audit row of a decision on any number of messages."""
     ids = [*map(str, selection.ids[:2])]
     named = ids[0] if len(ids) == 1 else "selection"
     after = {"selection": selection.described(), **outcome}
@@ -272,12 +271,12 @@ def audit_entry(actor: Actor, action: str, selection: Selection, outcome: Mappin
 
 
 async def check_ids(connection: Connection[Any], selection: Selection) -> None:
-    """Messages that are named must be there and undecided. Raises NotFound, Conflict, Invalid."""
+    """Check that the messages given by id are held. Raises NotFound, Conflict, Invalid."""
     wanted = set(selection.ids)
     if not wanted:
         return
     if len(wanted) > MAX_IDS:
-        raise Invalid(f"{len(wanted)} messages are named; at most {MAX_IDS}. Select them by device, reason and time.")
+        raise Invalid(f"{len(wanted)} messages selected; at most {MAX_IDS}. Select them by device, reason and time.")
     parameters = {"ids": sorted(wanted), "tenant": selection.tenant_id}
     row = await (await connection.execute(STATEMENTS["count_present"], parameters, prepare=False)).fetchone()
     present, held = row or (0, 0)
@@ -285,11 +284,12 @@ async def check_ids(connection: Connection[Any], selection: Selection) -> None:
         what = f"quarantined message {min(wanted)}" if len(wanted) == 1 else "such quarantined message"
         require(None, what)
     if held < len(wanted):
-        raise Conflict("It was decided on already." if len(wanted) == 1 else "Some were decided on already.")
+        which = "It was" if len(wanted) == 1 else "Some were"
+        raise Conflict(f"{which} already replayed or dismissed.")
 
 
 def _event(row: tuple[Any, ...]) -> QuarantinedMessage:
-    """A row, its columns in the order of ``list_events``."""
+    """Return the message of a row, its columns in the order of ``list_events``."""
     event_id, ingested_at, event_ts, topic, tenant_id, site_id, device_id, kind, reason, detail, *rest = row
     payload, payload_bytes, status, decided_at, decided_by = rest
     return QuarantinedMessage(

@@ -1,7 +1,7 @@
 """What people do to devices, from a page or through the API alike: one transaction each, then a wait for the broker.
 
-A credential that was made, rotated or taken away means something once the broker knows it; whoever asked waits for
-that, a few seconds at most, and is told if it has not come to pass yet.
+A changed credential takes effect once the broker has applied it. The caller waits for that a few seconds at most, and
+gets ``SyncStatus.PENDING`` if it takes longer.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ from appliance.web.platform import Platform
 
 @dataclass(frozen=True, slots=True)
 class IssuedCredential:
-    """Secrets, this one time, with what may be told of the credential they belong to."""
+    """Secrets, which are shown only once, with the credential that they belong to."""
 
     issued: IssuedSecrets
     credential: Credential
@@ -33,7 +33,7 @@ class IssuedCredential:
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """An import, row by row, and the secrets of the devices it made, if they were asked for."""
+    """An import, row by row, with the secrets of the new devices if they were requested."""
 
     rows: Sequence[ImportRow]
     lines: Sequence[ImportLine]
@@ -58,20 +58,20 @@ class DeviceActions:
         return _issued(issued, credential, change.sync_status)
 
     async def rotate(self, tenant_id: str, device_id: str, rotation: Rotation) -> IssuedCredential:
-        """A new password and token; or the first ones, for a device without a credential of its own."""
+        """Make a new password and token, the first ones for a device without a credential of its own."""
         async with self._changing() as change:
             issued = await credentials.rotate(change.connection, tenant_id, device_id, self._access.context(), rotation)
             credential = await credentials.get(change.connection, tenant_id, device_id)
         return _issued(issued, credential, change.sync_status)
 
     async def switch(self, tenant_id: str, device_id: str) -> SyncStatus:
-        """Let the staged password take over."""
+        """Switch to the staged password."""
         async with self._changing() as change:
             await credentials.switch(change.connection, tenant_id, device_id, self._access.context())
         return change.sync_status
 
     async def revoke(self, tenant_id: str, device_id: str) -> SyncStatus:
-        """Shut a device out."""
+        """Revoke a device."""
         async with self._changing() as change:
             await changes.revoke(change.connection, tenant_id, device_id, self._access.context())
         return change.sync_status
@@ -85,7 +85,7 @@ class DeviceActions:
         return change.sync_status
 
     async def deactivate(self, tenant_id: str, device_id: str, *, revoke_credential: bool) -> SyncStatus:
-        """Take a device's seat, and with ``revoke_credential`` its credential."""
+        """Deactivate a device: free its seat, and with ``revoke_credential`` revoke its credential."""
         async with self._changing() as change:
             if not revoke_credential:
                 change.spare_broker()
@@ -113,12 +113,12 @@ class DeviceActions:
                         connection, tenant_id, device_id, subscription_id, self._access.context(), grace=self._grace
                     )
                 case _:
-                    raise ValueError(f"{event} is no step of this kind")
+                    raise ValueError(f"{event} is not a step of this kind")
 
     async def step_many(
         self, tenant_id: str, devices: Iterable[str], event: Event, subscription_id: str | None = None
     ) -> list[BulkAnswer]:
-        """The same for many devices at once, and deactivation; an answer for each."""
+        """Take one step for many devices, deactivation included. Return an answer for each."""
         async with self._access.changing() as connection:
             return await bulk.change_many(
                 connection, tenant_id, devices, event, self._access.context(), subscription_id, grace=self._grace
@@ -127,7 +127,7 @@ class DeviceActions:
     async def describe(
         self, tenant_id: str, seen: FleetDevice, stated: Description, limits: OwnLimits | None = None
     ) -> FleetDevice:
-        """Describe a device anew, as it was ``seen``; operators also set its limits."""
+        """Edit a device as it was ``seen``; operators also set its limits. Raises Conflict if it has changed."""
         device_id = seen.device.device_id
         async with self._access.changing() as connection:
             await description.describe(
@@ -140,7 +140,7 @@ class DeviceActions:
     async def import_csv(
         self, tenant_id: str, data: bytes, *, dry_run: bool, with_credentials: bool = False
     ) -> ImportResult:
-        """Register the devices of a CSV file; a dry run says what would become of each row."""
+        """Register the devices of a CSV file; a dry run only returns the result of each row."""
         rows = import_file.read(data)
         devices = [row.new for row in rows]
         if dry_run:
@@ -162,7 +162,7 @@ class DeviceActions:
         return ImportResult(rows, lines, issued, change.sync_status)
 
     def _changing(self) -> AbstractAsyncContextManager[CredentialChange]:
-        """A transaction of the viewer that changes credentials."""
+        """Open a transaction of the viewer that changes credentials, then wait for the broker."""
         return credential_change(self._access.changing(), self._platform.pool.connection)
 
 

@@ -1,4 +1,4 @@
-"""Ready command lines that send a reading of a device, with the address that the browser used."""
+"""Ready-made commands that send a reading of a device to the address that the browser used."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,12 @@ from appliance.broker.accounts import device_user
 from appliance.web.devices.port import DeviceListener
 
 HIDDEN = "..."
-"""In place of a secret that is not shown (any more)."""
+"""Replaces a secret that is not shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """What to type to send a message."""
+    """The commands that send a message."""
 
     mosquitto: str
     curl: str
@@ -27,7 +27,7 @@ def lines(
     password: str = HIDDEN,
     token: str = HIDDEN,
 ) -> Lines:
-    """Both lines; ``host`` is the host and port of the page."""
+    """Return both commands; ``host`` is the host and port of the page."""
     address = f"{scheme}://{host}/ingest/tenant/{tenant_id}/device/{device_id}/telemetry"
     return Lines(
         mosquitto=listener.command(host, device_user(tenant_id, device_id), password),

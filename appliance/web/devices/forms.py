@@ -1,4 +1,4 @@
-"""What the forms of devices say, as the domain takes it."""
+"""Conversion between the forms of devices and the types of the domain."""
 
 from collections.abc import Mapping
 
@@ -10,18 +10,20 @@ from appliance.web.page.forms import Fields
 
 NAMES = ("device_id", "name", "place", "tags", "site_id", "interval", "subscription_id", "rate", "burst")
 LABELS = {"device_id": "Id", "site_id": "Site", "subscription_id": "Subscription"}
-"""What the fields are called, where it is not their name."""
-MOST_TAGS_TEXT = 4000
-LEAST_INTERVAL = 0.001
+"""Labels of fields that are not called by their name."""
+MAX_TAGS_TEXT = 4000
+"""Characters of all tags together."""
+MIN_INTERVAL = 0.001
+"""Seconds."""
 
 
 def given(fields: Fields) -> dict[str, str]:
-    """What was typed, to fill the form in again."""
+    """Return what was typed, to fill in the form again."""
     return {name: value for name in NAMES if (value := _typed(fields, name))}
 
 
 def given_of(member: FleetDevice) -> dict[str, str]:
-    """What the form says of a device as it is."""
+    """Return the fields of the form for a device as it is."""
     device, limits = member.device, member.limits
     texts: Mapping[str, object] = {
         "name": device.name,
@@ -36,10 +38,10 @@ def given_of(member: FleetDevice) -> dict[str, str]:
 
 
 def new_device(fields: Fields) -> NewDevice:
-    """The device that a form describes. Raises Invalid, naming the field."""
+    """Return the new device of a form. Raises Invalid, naming the field."""
     stated = description(fields)
     return NewDevice(
-        fields.needed("device_id", "Give the device an id.", most=64),
+        fields.needed("device_id", "Enter an id.", most=64),
         site_id=stated.site_id,
         name=stated.name,
         place=stated.place,
@@ -50,25 +52,25 @@ def new_device(fields: Fields) -> NewDevice:
 
 
 def description(fields: Fields) -> Description:
-    """What a form says of a device. Raises Invalid, naming the field."""
+    """Return the description of a device in a form. Raises Invalid, naming the field."""
     return Description(
         name=fields.text("name", most=MAX_TEXT) or None,
         place=fields.text("place", most=MAX_TEXT) or None,
-        tags=tags(fields.text("tags", most=MOST_TAGS_TEXT)),
+        tags=tags(fields.text("tags", most=MAX_TAGS_TEXT)),
         site_id=fields.text("site_id", most=64) or None,
-        interval=fields.number("interval", least=LEAST_INTERVAL, most=MAX_INTERVAL),
+        interval=fields.number("interval", least=MIN_INTERVAL, most=MAX_INTERVAL),
     )
 
 
 def own_limits(fields: Fields) -> OwnLimits:
-    """The limits that a form sets. Raises Invalid, naming the field."""
+    """Return the limits in a form. Raises Invalid, naming the field."""
     return OwnLimits(
         fields.number("rate", least=0.001, most=MAX_RATE), fields.whole("burst", least=1, most=int(MAX_RATE))
     )
 
 
 def tags(text: str) -> tuple[str, ...]:
-    """Tags between commas, each once, in their order."""
+    """Return the tags of a text with commas, each once, in their order."""
     return tuple(dict.fromkeys(tag for tag in map(str.strip, text.split(",")) if tag))
 
 

@@ -1,4 +1,4 @@
-"""Installs devices: their pages, the live parts of these, and their API."""
+"""Installs devices: their pages with their live parts, and their API."""
 
 from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.api import bulk, devices, telemetry

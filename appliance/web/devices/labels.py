@@ -11,7 +11,7 @@ NONE = ".none"
 
 DEVICE_STATUSES: Mapping[DeviceStatus, str] = MappingProxyType(
     {
-        DeviceStatus.PENDING: "Waits for approval",
+        DeviceStatus.PENDING: "Pending approval",
         DeviceStatus.ACTIVE: "Active",
         DeviceStatus.INACTIVE: "Inactive",
         DeviceStatus.REVOKED: "Revoked",
@@ -22,7 +22,7 @@ DEVICE_STATUSES: Mapping[DeviceStatus, str] = MappingProxyType(
 IMPORT_OUTCOMES: Mapping[ImportOutcome, str] = MappingProxyType(
     {
         ImportOutcome.CREATED: "New",
-        ImportOutcome.UPDATED: "Edited",
+        ImportOutcome.UPDATED: "Updated",
         ImportOutcome.UNCHANGED: "Unchanged",
         ImportOutcome.NO_CAPACITY: "No free seat",
         ImportOutcome.REFUSED: "Rejected",

@@ -1,4 +1,4 @@
-"""A device's latest values as people read them: what each is called, its number with its decimals, its unit."""
+"""A device's latest values as people read them: the label of each, its number with its decimals, its unit."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from appliance.devices.metrics.metric import Metric, described
 from appliance.web.page import formats
 
 FIRST = ("temperature", "humidity", "pressure", "co2", "battery")
-"""Metrics that people look at first, where a device has them; the others stand in the order in which it sends them."""
+"""Metrics that are shown first; the others follow in the order in which the device sends them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +18,13 @@ class MetricValue:
     metric: Metric
     text: str
     unusual: bool
-    """It lies outside of what is usual."""
+    """Whether it is outside the usual range of the metric."""
     is_number: bool
-    """A chart can be drawn of it: numbers, and booleans as 0 and 1."""
+    """Whether a chart can be drawn of it: numbers, and booleans as 0 and 1."""
 
 
 def shown(name: str, value: Any, known: Mapping[str, Metric]) -> MetricValue:
-    """One value; ``known`` is how people have named metrics."""
+    """Return one value; ``known`` are the tenant's metrics."""
     metric = described(name, known, value)
     truth = isinstance(value, bool)
     number = isinstance(value, int | float) and not truth
@@ -35,13 +35,13 @@ def shown(name: str, value: Any, known: Mapping[str, Metric]) -> MetricValue:
 
 
 def all_shown(latest: Mapping[str, Any], known: Mapping[str, Metric]) -> list[MetricValue]:
-    """All of them: numbers before texts, those that people look at first before the others."""
+    """Return all values: numbers before texts, and within these the metrics of FIRST before the others."""
     values = [shown(name, value, known) for name, value in latest.items()]
     return sorted(values, key=_rank)
 
 
 def names(latests: Iterable[Mapping[str, Any]]) -> set[str]:
-    """The metrics of several devices."""
+    """Return the names of the metrics of several devices."""
     return {name for latest in latests for name in latest}
 
 

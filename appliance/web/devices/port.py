@@ -10,7 +10,7 @@ from appliance.ingest.limits.limiter import BucketState
 
 @dataclass(frozen=True, slots=True)
 class DeviceListener:
-    """Where devices publish, for the ready command line. ``host`` None: the host of the page's own address."""
+    """Where devices publish, for the ready-made command. ``host`` None: the host of the page's own address."""
 
     host: str | None
     port: int

@@ -128,7 +128,7 @@ def _add_decisions(routes: Blueprint, actions: QuarantineActions) -> None:
     @allow(ADMINS)
     @describe(
         "Dismiss held messages",
-        details="They can be viewed until they are too old. At least one field must narrow the selection.",
+        details="They can be viewed until they expire. At least one field must narrow the selection.",
         body=MessageSelection,
         answers={HTTPStatus.OK: DismissAnswer},
     )

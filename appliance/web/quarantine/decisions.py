@@ -105,7 +105,7 @@ def _add_dismiss(routes: Blueprint, renderer: PageRenderer, actions: QuarantineA
         total = await measured(selections)
         typed = (await forms.read()).text("typed")
         if total >= TYPED_FROM and typed != str(total):
-            return await question(total, selections, ("typed", f"Type {total}, the number of messages that match now."))
+            return await question(total, selections, ("typed", f"Type {total} to confirm: {total} messages match now."))
         await actions.dismiss(selections)
         return see_other(str(_back().having(done="dismissed")))
 

@@ -9,15 +9,15 @@ from appliance.web.page.labels import ReasonLabel
 BROKER_REFUSALS: Mapping[RefusalCause, ReasonLabel] = MappingProxyType(
     {
         RefusalCause.SIGN_IN: ReasonLabel(
-            "Not signed in", "Wrong user or password; a device's user is TENANT/device/DEVICE."
+            "Sign-in failed", "Wrong user or password; a device's user is TENANT/device/DEVICE."
         ),
         RefusalCause.TOPIC: ReasonLabel("Topic not allowed", "Each device may publish below its own topic only."),
         RefusalCause.TOO_LARGE: ReasonLabel(
-            "Message too large", "It exceeds the broker's limit, which is above the appliance's own."
+            "Message too large", "Larger than the broker accepts; send less in one message."
         ),
         RefusalCause.TOO_MANY_CONNECTIONS: ReasonLabel(
-            "Too many connections", "The broker has reached its limit of connections."
+            "Too many connections", "The broker has reached its connection limit."
         ),
-        RefusalCause.PROTOCOL: ReasonLabel("Not MQTT", "The client did not speak MQTT: check port and TLS."),
+        RefusalCause.PROTOCOL: ReasonLabel("Not MQTT", "The connection did not speak MQTT: check port and TLS."),
     }
 )

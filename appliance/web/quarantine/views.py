@@ -35,7 +35,7 @@ TIME_RANGES: Mapping[str, tuple[timedelta, int, str]] = {
     "7d": (timedelta(hours=6), 28, "last 7 days"),
 }
 """The time ranges of the counts by cause: a step of the trend, the number of steps, and the label."""
-DONE = {"dismissed": "Dismissed. The messages can be viewed until they are too old."}
+DONE = {"dismissed": "Dismissed. The messages can still be viewed until they expire."}
 
 log = structlog.get_logger(__name__)
 
@@ -237,7 +237,7 @@ def eviction_label(reach: HeldReach) -> str | None:
     if reach.complete_since is None or not reach.evicted:
         return None
     messages = "message was" if reach.evicted == 1 else "messages were"
-    return f"{reach.evicted:,} {messages} evicted, for lack of space or for age."
+    return f"{reach.evicted:,} {messages} evicted for lack of space or by age."
 
 
 def _grouped(refusals: Sequence[BrokerRefusal]) -> Iterator[RefusalGroup]:

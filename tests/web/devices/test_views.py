@@ -141,7 +141,7 @@ async def test_operators_are_warned_of_all_open_claim_users_at_once(database: Da
     execute(database, "UPDATE tenants SET claim_mqtt_hash = 'x', claim_token_hash = sha256('x')")
     async with dashboard(database) as served, person(served, database, Role.OPERATOR) as operator:
         page = text(await operator.get("/devices"))
-        assert page.count("Whoever has its password") == 1
+        assert page.count("Anyone with its password") == 1
         assert "The claim users of t0, t1, t2 and 2 more are open." in page
         assert "The claim user of t3 is open." in text(await operator.get("/devices?tenant=t3"))
 
@@ -243,7 +243,7 @@ async def test_the_second_of_two_editors_keeps_what_they_typed(database: Databas
         second = await admin.post("/devices/d/edit", data={"name": "Three", "version": version})
         assert second.status_code == 409
         assert 'value="Three"' in second.text
-        assert "Somebody else has changed the device" in text(second)
+        assert "The device was changed by someone else" in text(second)
         for broken in ("yesterday", "2026-01-01T00:00:00"):
             assert (await admin.post("/devices/d/edit", data={"version": broken})).status_code == 422
         assert "Two" in text(await admin.get("/devices/d"))
@@ -272,9 +272,9 @@ async def test_a_device_goes_through_its_life_and_what_is_lost_is_asked_for(data
         assert (await admin.post("/devices/d/move", data={"subscription_id": "SUB-none"})).status_code == 422
         asked = await admin.post("/devices/d/revoke", data={"typed": "D"})
         assert asked.status_code == 422
-        assert "This is not d." in text(asked)
+        assert "Type d exactly to confirm." in text(asked)
         assert (await admin.post("/devices/d/revoke", data={"typed": "d"})).status_code == 303
-        assert "It is revoked." in text(await admin.get("/devices/d"))
+        assert "This device is revoked." in text(await admin.get("/devices/d"))
         assert (await admin.post("/devices/d/delete", data={"typed": "d"})).status_code == 422
         assert (await admin.post("/devices/d/delete", data={"history": "keep"})).status_code == 422
         gone = await admin.post("/devices/d/delete", data={"typed": "d", "history": "erase"})
@@ -284,15 +284,15 @@ async def test_a_device_goes_through_its_life_and_what_is_lost_is_asked_for(data
     check_seats(database)
 
 
-async def test_a_new_password_waits_until_it_is_switched_to(database: Database) -> None:
+async def test_a_new_password_takes_effect_when_it_is_switched_to(database: Database) -> None:
     await prepare(database, NewDevice("d"))
     async with dashboard(database) as served, person(served, database) as admin:
         assert "first credential of its own" in text(await admin.get("/devices/d/rotate"))
         assert (await admin.post("/devices/d/rotate", data={"when": "later"})).status_code == 201
-        assert "A new password waits." not in text(await admin.get("/devices/d"))
+        assert "A new password is ready." not in text(await admin.get("/devices/d"))
         rotated = await admin.post("/devices/d/rotate", data={"when": "at", "at": "2030-01-01T06:00"})
         assert "The old password still works." in text(rotated)
-        assert "It takes over on Tue 1 Jan 2030, 06:00:00 UTC" in text(await admin.get("/devices/d"))
+        assert "It takes effect on Tue 1 Jan 2030, 06:00:00 UTC" in text(await admin.get("/devices/d"))
         for wrong in ({"when": "at", "at": ""}, {"when": "at", "at": "soon"}, {"when": "sometime"}):
             assert (await admin.post("/devices/d/rotate", data=wrong)).status_code == 422
         assert (await admin.post("/devices/d/switch")).headers["location"] == "/devices/d?done=switched"
@@ -307,7 +307,7 @@ async def test_many_are_deactivated_after_a_question_and_each_is_answered(databa
         assert "Deactivate 3 devices?" in text(asked)
         assert (await admin.post("/devices/+bulk", data=chosen | {"typed": "2"})).status_code == 422
         done = text(await admin.post("/devices/+bulk", data=chosen | {"typed": "3"}))
-        assert "2 of 3 devices are changed." in done
+        assert "2 of 3 devices were changed." in done
         assert "There is no such device." in done
         back = text(await admin.post("/devices/+bulk", data={"device": ["a", "b"], "step": "reactivate"}))
         assert "2 of 2 devices" in back
@@ -380,17 +380,17 @@ BAD_QUERIES = [
 
 
 @pytest.mark.parametrize(("path", "query"), BAD_QUERIES)
-async def test_a_bad_query_is_told_to_whoever_typed_it(database: Database, path: str, query: str) -> None:
+async def test_a_bad_query_is_answered_with_bad_request(database: Database, path: str, query: str) -> None:
     await prepare(database, NewDevice("d"))
-    let_talk(database)
+    insert_traffic(database)
     async with dashboard(database) as served, person(served, database) as admin:
         answer = await admin.get(f"{path}?{query}")
         assert answer.status_code == 400, text(answer)
         assert "Bad Request" in text(answer)
 
 
-def let_talk(database: Database) -> None:
-    """Device d has sent, was refused once, has a wrong clock, nulls and a gap in its numbers."""
+def insert_traffic(database: Database) -> None:
+    """Insert readings and refusals of device d, with a wrong clock, nulls and a gap in its numbers."""
     now = datetime.now(UTC)
     with psycopg.connect(database.conninfo()) as connection:
         connection.execute("SELECT telemetry_ensure_partitions(%s, %s)", [(now - timedelta(days=1)).date(), now.date()])
@@ -420,25 +420,25 @@ def let_talk(database: Database) -> None:
         connection.execute("INSERT INTO listening VALUES ('i', %s, %s)", [now - timedelta(days=1), now])
 
 
-async def test_a_device_page_tells_how_the_device_is(database: Database) -> None:
+async def test_a_device_page_shows_how_the_device_is(database: Database) -> None:
     await prepare(database, NewDevice("d"))
-    let_talk(database)
+    insert_traffic(database)
     async with dashboard(database) as served, person(served, database) as admin:
         page = await admin.get("/devices/d")
         shown = text(page)
-        for told in (
+        for expected in (
             "Online",
             "Temperature −11.8",  # noqa: RUF001 - a true minus sign
             "Its clock is wrong.",
-            "17 left out: they came as null",
-            "2 left out in 1 place, among the last 3",
+            "17 ignored: the metric was null",
+            "2 missing in 1 gap, among the last 3",
             "10 a second, 50 at once",
             "3 in 24 h",
             "Invalid metric. humidity is a list",
-            "it speaks as its tenant's claim user",
-            "2 messages of it are held.",
+            "it uses the tenant's claim user",
+            "2 messages are held.",
         ):
-            assert told in shown, told
+            assert expected in shown, expected
         assert "geheim" not in page.text
         assert "<b>" not in page.text.replace("<b>In", "").split("device-messages")[1].split("</table>")[0]
         messages = text(await admin.get("/devices/d/messages"))
@@ -466,7 +466,7 @@ async def test_readers_are_shown_no_buttons_and_get_no_forms(database: Database)
 async def test_another_tenants_device_is_as_if_it_were_not_there(database: Database) -> None:
     await prepare(database, NewDevice("d"))
     await prepare(database, tenant="rival")
-    let_talk(database)
+    insert_traffic(database)
     async with dashboard(database) as served, person(served, database, tenant="rival") as rival:
         for part in ("", "/messages", "/edit", "/revoke", "/rotate", "/delete"):
             theirs, unknown = [await rival.get(f"/devices/{device}{part}?tenant=acme") for device in ("d", "none")]
@@ -481,7 +481,7 @@ async def test_another_tenants_device_is_as_if_it_were_not_there(database: Datab
 async def test_the_live_page_of_a_device_is_its_tenants_only(database: Database) -> None:
     await prepare(database, NewDevice("d"))
     await prepare(database, tenant="rival")
-    let_talk(database)
+    insert_traffic(database)
     async with dashboard(database) as served:
         people = {tenant: signed_in(database.conninfo(), Role.VIEWER, tenant) for tenant in (TENANT, "rival")}
         headers = [("Origin", served.url), ("Cookie", people[TENANT].headers()["Cookie"])]

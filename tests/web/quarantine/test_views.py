@@ -62,7 +62,7 @@ async def test_operators_see_all_and_choose_a_tenant_or_none(database: Database)
 async def test_an_empty_list_says_whether_nothing_is_held_or_nothing_matches(database: Database) -> None:
     async with looking(database, tenant="idle") as admin:
         nothing, matching = (await admin.get(PAGE)).text, (await admin.get(f"{PAGE}?device=d")).text
-    assert ("No message is held" in nothing, "Clear the filter" in nothing) == (True, False)
+    assert ("No messages are held" in nothing, "Clear the filter" in nothing) == (True, False)
     assert ("No message matches" in matching, "Clear the filter" in matching) == (True, True)
 
 
@@ -274,12 +274,12 @@ async def test_a_replay_says_first_what_would_become_of_it_and_then_how_far_it_i
     async with looking(database) as admin:
         question = re.sub(r"\s+", " ", (await admin.get(f"{PAGE}/replay?id={A}")).text)
         assert "Replay 1 held message" in question
-        assert "None of them would be stored by now." in question
+        assert "None of them can be stored yet." in question
         answered = await admin.post(f"{PAGE}/replay?id={A}")
         assert answered.status_code == 303
         where = answered.headers["location"]
         shown = (await admin.get(where)).text
-        assert "Waiting" in shown
+        assert "Queued" in shown
         assert "Cancel the replay" in shown
         assert "Replay 1" in (await admin.get(f"{PAGE}/replays")).text
         assert "continues when you leave" in (await admin.get(PAGE)).text

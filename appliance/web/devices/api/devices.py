@@ -69,9 +69,9 @@ def _add_create(routes: Blueprint, actions: DeviceActions) -> None:
     @describe("Register a device", body=DeviceNew, answers={HTTPStatus.CREATED: DeviceCredential})
     async def create() -> Response:
         new = await body(DeviceNew)
-        made = await actions.create(tenant_of(), NewDevice(**msgspec.structs.asdict(new)))
+        created = await actions.create(tenant_of(), NewDevice(**msgspec.structs.asdict(new)))
         where = {"Location": f"/customer/devices/{new.device_id}"}
-        return answer(secrets_of(made), HTTPStatus.CREATED, where)
+        return answer(secrets_of(created), HTTPStatus.CREATED, where)
 
 
 def _add_show(routes: Blueprint, access: Access) -> None:
@@ -86,7 +86,7 @@ def _add_show(routes: Blueprint, access: Access) -> None:
 def _add_change(routes: Blueprint, access: Access, actions: DeviceActions) -> None:
     @routes.patch("/customer/devices/<device_id>")
     @allow(ADMINS)
-    @describe("Edit a device", body=DeviceChange, answers={HTTPStatus.OK: DeviceOut})
+    @describe("Update a device", body=DeviceChange, answers={HTTPStatus.OK: DeviceOut})
     async def change(device_id: str) -> Response:
         wanted = await body(DeviceChange)
         limited = wanted.rate is not UNSET or wanted.burst is not UNSET

@@ -58,7 +58,7 @@ def _add_approval(routes: Blueprint, access: Access, actions: DeviceActions) -> 
 def _add_seat_steps(routes: Blueprint, access: Access, actions: DeviceActions) -> None:
     @routes.post("/customer/devices/<device_id>/deactivate")
     @allow(ADMINS)
-    @describe("Take a device out of service", body=DeviceDeactivation, answers={HTTPStatus.OK: DeviceOut})
+    @describe("Deactivate a device", body=DeviceDeactivation, answers={HTTPStatus.OK: DeviceOut})
     async def deactivate(device_id: str) -> Response:
         revoke = (await body(DeviceDeactivation)).revoke_credential
         await actions.deactivate(tenant_of(), device_of_path(device_id), revoke_credential=revoke)
@@ -66,7 +66,7 @@ def _add_seat_steps(routes: Blueprint, access: Access, actions: DeviceActions) -
 
     @routes.post("/customer/devices/<device_id>/reactivate")
     @allow(ADMINS)
-    @describe("Bring a device back into service", body=DeviceSeat, answers={HTTPStatus.OK: DeviceOut})
+    @describe("Reactivate a device", body=DeviceSeat, answers={HTTPStatus.OK: DeviceOut})
     async def reactivate(device_id: str) -> Response:
         seat = (await body(DeviceSeat)).subscription_id
         await actions.step(tenant_of(), device_of_path(device_id), Event.REACTIVATE, seat)
@@ -110,7 +110,7 @@ async def _shown(access: Access, device_id: str) -> Response:
 
 
 def rotation_of(at: datetime | None, *, now: bool) -> Rotation:
-    """Return when a new password takes over. Raises Invalid for both arguments, and for a time without an offset."""
+    """Return when a new password takes effect. Raises Invalid for both arguments, and for a time without an offset."""
     if at is not None and now:
         raise Invalid("Give now or at, not both.", "at")
     if at is not None and at.tzinfo is None:

@@ -1,4 +1,4 @@
-"""What the API says of devices, and what it takes: the types of ``/customer/devices``."""
+"""The types of ``/customer/devices``: its bodies and answers, and how they are made."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -25,14 +25,18 @@ class DeviceOut(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     site_id: str | None
     status: DeviceStatus
-    subscription_id: Annotated[str | None, msgspec.Meta(description="Whose seat it has, while it is ACTIVE.")]
-    presence: Annotated[Presence | None, msgspec.Meta(description="Of an ACTIVE device.")]
-    interval: Annotated[float | None, msgspec.Meta(description="Seconds between its messages, as a person set it.")]
-    learned_interval: Annotated[float | None, msgspec.Meta(description="The same, as its messages show.")]
-    rate: Annotated[float | None, msgspec.Meta(description="Messages a second, where it has a limit of its own.")]
-    burst: Annotated[int | None, msgspec.Meta(description="Messages at once, where it has a limit of its own.")]
+    subscription_id: Annotated[
+        str | None, msgspec.Meta(description="The subscription of its seat, while it is ACTIVE.")
+    ]
+    presence: Annotated[Presence | None, msgspec.Meta(description="Only of an ACTIVE device.")]
+    interval: Annotated[float | None, msgspec.Meta(description="Seconds between its messages, set by a person.")]
+    learned_interval: Annotated[
+        float | None, msgspec.Meta(description="Seconds between its messages, learned from them.")
+    ]
+    rate: Annotated[float | None, msgspec.Meta(description="Messages a second, if it has its own limit.")]
+    burst: Annotated[int | None, msgspec.Meta(description="Messages at once, if it has its own limit.")]
     created_at: datetime
-    last_ts: Annotated[datetime | None, msgspec.Meta(description="The newest time that a reading of it carries.")]
+    last_ts: Annotated[datetime | None, msgspec.Meta(description="The newest time of its readings.")]
     last_seen_at: Annotated[datetime | None, msgspec.Meta(description="When a message was last accepted.")]
     last_heard_at: Annotated[datetime | None, msgspec.Meta(description="When anything was last received.")]
     refused_at: datetime | None
@@ -41,8 +45,8 @@ class DeviceOut(msgspec.Struct, frozen=True, kw_only=True):
     null_metrics: Annotated[int, msgspec.Meta(description="Metrics that it sent as null.")]
     latest: Annotated[dict[str, Any], msgspec.Meta(description="Metric to newest value.")]
     own_credential: bool
-    switch_at: Annotated[datetime | None, msgspec.Meta(description="When its staged password takes over.")]
-    version: Annotated[datetime, msgspec.Meta(description="Send it with a change: a stale one is a conflict.")]
+    switch_at: Annotated[datetime | None, msgspec.Meta(description="When its staged password takes effect.")]
+    version: Annotated[datetime, msgspec.Meta(description="Send it with a change: an old one is a conflict.")]
 
 
 class DevicePage(msgspec.Struct, frozen=True):
@@ -54,7 +58,7 @@ class DevicePage(msgspec.Struct, frozen=True):
 
 
 class DeviceNew(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A device to be made."""
+    """A new device."""
 
     device_id: str
     name: str | None = None
@@ -62,11 +66,11 @@ class DeviceNew(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tags: tuple[str, ...] = ()
     site_id: str | None = None
     interval: float | None = None
-    subscription_id: Annotated[str | None, msgspec.Meta(description="Else a seat of the preferred one.")] = None
+    subscription_id: Annotated[str | None, msgspec.Meta(description="Default: the preferred subscription.")] = None
 
 
 class DeviceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to change; what is left out stays. Limits are set by operators only."""
+    """The fields to change; others keep their values. Only operators set limits."""
 
     name: str | UnsetType | None = UNSET
     place: str | UnsetType | None = UNSET
@@ -79,7 +83,7 @@ class DeviceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class DeviceCredential(msgspec.Struct, frozen=True, kw_only=True):
-    """Secrets, this one time. ``broker``: whether the broker knows them already."""
+    """Secrets, returned only once. ``broker``: whether the broker has applied them."""
 
     tenant_id: str
     device_id: str
@@ -92,32 +96,32 @@ class DeviceCredential(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceSeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of which subscription; without, of the preferred one."""
+    """The subscription of the seat; default: the preferred one."""
 
     subscription_id: str | None = None
 
 
 class DeviceMove(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """To which subscription."""
+    """The subscription to move to."""
 
     subscription_id: str
 
 
 class DeviceDeactivation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether the credential goes with the seat."""
+    """Whether to revoke the credential as well."""
 
     revoke_credential: bool = False
 
 
 class DeviceRotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When the new password takes over: ``now``, ``at`` a time, or else at ``/switch``."""
+    """When the new password takes effect: ``now``, ``at`` a time, or by default at ``/switch``."""
 
     now: bool = False
     at: datetime | None = None
 
 
 class DeviceErasure(msgspec.Struct, frozen=True):
-    """Whether the readings stay when the device goes."""
+    """Whether to keep the readings of the deleted device."""
 
     history: str = ""
 
@@ -131,7 +135,7 @@ class DeviceSteps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DeviceStepAnswer(msgspec.Struct, frozen=True):
-    """What became of one of them."""
+    """The result for one device."""
 
     device_id: str
     status: DeviceStatus | None
@@ -142,11 +146,11 @@ class DeviceImportQuery(msgspec.Struct, frozen=True):
     """How to import."""
 
     dry_run: bool = False
-    credentials: Annotated[bool, msgspec.Meta(description="Give new devices a credential, shown once.")] = False
+    credentials: Annotated[bool, msgspec.Meta(description="Give new devices a credential, returned only once.")] = False
 
 
 class DeviceImportRow(msgspec.Struct, frozen=True):
-    """What became of a row of the file."""
+    """The result for a row of the file."""
 
     line: int
     device_id: str
@@ -167,11 +171,11 @@ class DeviceImport(msgspec.Struct, frozen=True):
 
 
 BrokerAnswer = dict[str, SyncStatus]
-"""``{"broker": ...}``: whether the broker knows of the change already."""
+"""``{"broker": ...}``: whether the broker has applied the change."""
 
 
 def shown(member: FleetDevice) -> DeviceOut:
-    """A device as the API shows it."""
+    """Return a device as the API shows it."""
     device = member.device
     return DeviceOut(
         tenant_id=device.tenant_id,
@@ -202,9 +206,9 @@ def shown(member: FleetDevice) -> DeviceOut:
     )
 
 
-def secrets_of(made: IssuedCredential) -> DeviceCredential:
-    """What a caller is told of new secrets."""
-    issued, credential = made.issued, made.credential
+def secrets_of(created: IssuedCredential) -> DeviceCredential:
+    """Return new secrets as the API shows them."""
+    issued, credential = created.issued, created.credential
     return DeviceCredential(
         tenant_id=issued.tenant_id,
         device_id=issued.device_id,
@@ -213,17 +217,17 @@ def secrets_of(made: IssuedCredential) -> DeviceCredential:
         token=issued.token,
         staged=credential.staged_at is not None,
         switch_at=credential.switch_at,
-        broker=made.sync_status,
+        broker=created.sync_status,
     )
 
 
 def step_answer(one: BulkAnswer) -> DeviceStepAnswer:
-    """What the caller is told of one of many devices."""
+    """Return the result for one of many devices."""
     return DeviceStepAnswer(one.device_id, None if one.device is None else one.device.status, one.why_not)
 
 
 def import_of(imported: ImportResult, *, dry_run: bool) -> DeviceImport:
-    """An import as the API tells of it."""
+    """Return an import as the API shows it."""
     secrets = {issued.device_id: issued for issued in imported.issued}
     rows = []
     for row, line in zip(imported.rows, imported.lines, strict=True):

@@ -24,7 +24,7 @@ from appliance.web.platform import Platform
 
 
 class TelemetryQuery(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}):
-    """Which metric, over which time, in how many steps."""
+    """The metric, the time range, and the number of steps."""
 
     metric: Annotated[str, msgspec.Meta(description="As the device sends it.")] = ""
     first: Annotated[
@@ -37,14 +37,14 @@ class TelemetryQuery(msgspec.Struct, frozen=True, rename={"first": "from", "last
     ] = ""
     last: Annotated[str, msgspec.Meta(max_length=64, description="The same; a day counts whole. Without it: now.")] = ""
     range: Annotated[RangeName | None, msgspec.Meta(description="In place of `from`.")] = None
-    points: Annotated[int, msgspec.Meta(ge=1, le=MAX_POINTS, description="So many steps at most.")] = 500
+    points: Annotated[int, msgspec.Meta(ge=1, le=MAX_POINTS, description="The maximum number of steps.")] = 500
     format: Annotated[str, msgspec.Meta(description="`csv`: as `Accept: text/csv`.")] = ""
 
 
 class TelemetryPoint(msgspec.Struct, frozen=True):
-    """A step that has readings."""
+    """A step with readings."""
 
-    at: Annotated[datetime, msgspec.Meta(description="When the step begins.")]
+    at: Annotated[datetime, msgspec.Meta(description="The begin of the step.")]
     readings: int
     mean: float
     low: float
@@ -52,7 +52,7 @@ class TelemetryPoint(msgspec.Struct, frozen=True):
 
 
 class TelemetryGap(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}):
-    """A time between two points in which nothing came for longer than usual."""
+    """A time between two points without readings that is longer than usual."""
 
     first: datetime
     last: datetime
@@ -68,13 +68,13 @@ class TelemetrySeries(msgspec.Struct, frozen=True, rename={"first": "from", "las
     first: datetime
     last: datetime
     step: Annotated[int, msgspec.Meta(description="Seconds.")]
-    source: Annotated[Source, msgspec.Meta(description="Made from the readings, or from hourly roll-ups of them.")]
+    source: Annotated[Source, msgspec.Meta(description="The readings, or hourly roll-ups of them.")]
     points: list[TelemetryPoint]
     gaps: list[TelemetryGap]
 
 
 def blueprint(platform: Platform, retention_days: int) -> Blueprint:
-    """The route."""
+    """Return the route."""
     routes = Blueprint("api_telemetry", __name__)
     access = platform.access
     keeps = timedelta(days=retention_days)
@@ -83,7 +83,7 @@ def blueprint(platform: Platform, retention_days: int) -> Blueprint:
     @allow(READERS)
     @describe(
         "Read a metric of a device over time",
-        details="Short spans come from the readings, long ones from hourly roll-ups; both are downsampled to `points`.",
+        details="Short time ranges use the readings, long ones hourly roll-ups; both are downsampled to `points`.",
         query=TelemetryQuery,
         answers={HTTPStatus.OK: TelemetrySeries},
         csv=True,
@@ -91,7 +91,7 @@ def blueprint(platform: Platform, retention_days: int) -> Blueprint:
     async def telemetry(device_id: str) -> Response:
         asked = query(TelemetryQuery)
         if not metric.NAME.fullmatch(asked.metric):
-            raise Invalid("Say which: metric=NAME.", "metric")
+            raise Invalid("Give the metric: metric=NAME.", "metric")
         as_csv = csv_export.asked_for()
         tenant_id, device_id, now = tenant_of(), device_of_path(device_id), access.now()
         span = choose(request.args, now, viewer().zone).span
@@ -125,7 +125,7 @@ def _json(device_id: str, of: Metric, found: Series) -> TelemetrySeries:
 
 
 def _csv(device_id: str, of: Metric, found: Series, now: datetime) -> Response:
-    """One line a point, times in the zone of who asks."""
+    """Return one line a point, with times in the viewer's zone."""
     zone = viewer().zone
     unit = f" ({of.unit})" if of.unit else ""
     heads = ["time", "readings", *(f"{of.name} {what}{unit}" for what in ("mean", "lowest", "highest"))]

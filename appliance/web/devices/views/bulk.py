@@ -40,7 +40,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
         chosen, seat = fields.many("device"), fields.text("subscription_id") or None
         tenant_id = tenant_of()
         if step is Event.DEACTIVATE and fields.text("typed") != str(len(set(chosen))):
-            fault = ("typed", "This is not the number of devices.") if "typed" in fields else None
+            fault = ("typed", f"Type {len(set(chosen))} to confirm.") if "typed" in fields else None
             return await _ask(renderer, tenant_id, chosen, "devices/deactivate.html", fault)
         if step is Event.MOVE and seat is None:
             async with access.reading() as connection:

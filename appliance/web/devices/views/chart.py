@@ -1,4 +1,4 @@
-"""The chart of a device's page: one metric over a span of time that the address names. ``devices/chart.html`` draws it.
+"""The chart of a device's page: one metric over a time range of the address. ``devices/chart.html`` draws it.
 
 The page that shows it calls :func:`chart_of` with the arguments of its address (``m``, ``range``, ``from``, ``to``) and
 includes the template with the result as ``chart``.
@@ -22,12 +22,12 @@ from appliance.web.page.time_range import TITLES, RangeName, choose
 POINTS = 400
 """Points of a chart of usual width, at most: one every two pixels. A year has one a day."""
 PARAMETERS = ("m", "range", "from", "to")
-"""What of the page's address is the chart's."""
+"""The parameters of the page's address that belong to the chart."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChartLink:
-    """One of the ranges."""
+    """A link to one of the time ranges."""
 
     title: str
     address: str
@@ -41,25 +41,25 @@ class DeviceChart:
     metric: Metric
     note: str
     """The unit, and what a point is: ``°C, mean of 5 min``."""
-    words: str
-    """The shape of the line for whoever does not see it."""
+    description: str
+    """The line in words, for people who cannot see it."""
     plot: Plot | None
-    """None: nothing came in that time."""
+    """None: no reading in that time range."""
     facts: list[tuple[str, str]]
     """Statistics: name and value."""
     ranges: list[ChartLink]
     kept: list[tuple[str, str]]
-    """Parameters that a form for free dates must send along."""
+    """Parameters that the form for dates must also send."""
     first: str
     last: str
-    """The span as fields of a form have it, in the viewer's zone."""
+    """The time range as form fields contain it, in the viewer's zone."""
     source: str
-    """Where the same comes from as JSON, for zooming; ``from``, ``to`` and ``points`` are appended."""
+    """The address of the same data as JSON, for zooming; ``from``, ``to`` and ``points`` are appended."""
     csv: str
     span: tuple[float, float]
     """In seconds since 1970."""
     zone_name: str
-    """The viewer's zone by its name, empty if it has none."""
+    """The name of the viewer's zone, empty if it has none."""
 
 
 async def chart_of(
@@ -73,9 +73,9 @@ async def chart_of(
     zone: tzinfo | None,
     oldest_reading: datetime,
 ) -> DeviceChart:
-    """The chart of ``metric`` that the arguments of the page's address ask for. Raises Invalid, naming the field.
+    """Return the chart of ``metric`` that the arguments of the page's address choose. Raises Invalid, naming the field.
 
-    Arguments that are not the chart's stay in its links. ``oldest_reading``: what is older may be gone.
+    Other arguments stay in its links. Readings older than ``oldest_reading`` may have been deleted.
     """
     chosen = choose(arguments, now, zone)
     found = await series.read(
@@ -89,7 +89,7 @@ async def chart_of(
     return DeviceChart(
         metric=metric,
         note=_note(metric, found),
-        words=_words(metric, device_id, found, zone),
+        description=_description(metric, device_id, found, zone),
         plot=plot(found, zone) if found.points else None,
         facts=_facts(metric, found),
         ranges=[
@@ -107,7 +107,7 @@ async def chart_of(
 
 
 def metric_of(arguments: Mapping[str, str], shown: Mapping[str, Metric]) -> Metric | None:
-    """The metric that the address picks among those ``shown``, else the first; None without any. Raises Invalid."""
+    """Return the metric that the address chooses, or the first of ``shown``; None without any. Raises Invalid."""
     asked = arguments.get("m", "")
     if not asked:
         return next(iter(shown.values()), None)
@@ -117,7 +117,7 @@ def metric_of(arguments: Mapping[str, str], shown: Mapping[str, Metric]) -> Metr
 
 
 def number(value: float, metric: Metric) -> str:
-    """A value of a metric, with its decimals and a true minus sign, without its unit."""
+    """Return a value of a metric with its decimals and a minus sign, without its unit."""
     if metric.decimals is None:
         return formats.metric(float(f"{value:.6g}"))
     text = f"{value:.{metric.decimals}f}" if abs(value) < 1e15 else f"{value:.6g}"
@@ -149,7 +149,7 @@ def _gaps(summary: Summary) -> str:
     return f"{len(summary.gaps)}, together {formats.lasting(sum(gap.last - gap.first for gap in summary.gaps))}"
 
 
-def _words(metric: Metric, device_id: str, found: Series, zone: tzinfo | None) -> str:
+def _description(metric: Metric, device_id: str, found: Series, zone: tzinfo | None) -> str:
     first, last = found.span.first.timestamp(), found.span.last.timestamp()
     head = f"{metric.title} of {device_id} from {formats.absolute(first, zone)} to {formats.absolute(last, zone)}."
     summary = found.summary()

@@ -1,4 +1,4 @@
-"""Delete a device: asks whether its readings stay, and for its id."""
+"""Delete a device: asks what happens to its readings, and for its id."""
 
 from functools import partial
 from http import HTTPStatus
@@ -16,7 +16,7 @@ from appliance.web.page.renderer import PageRenderer, see_other
 
 
 def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
-    """The routes."""
+    """Return the routes of the question and of the deletion."""
     routes = Blueprint("device_delete", __name__)
     access = renderer.platform.access
 
@@ -38,10 +38,12 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
         identity, tenant_id = device_of_path(device_id), tenant_of()
         history = fields.text("history")
         if history not in {"keep", "erase"}:
-            fault = ("history", "Say whether its readings stay.")
+            fault = ("history", "Choose what happens to its readings.")
             return await deletion(identity, fault, HTTPStatus.UNPROCESSABLE_ENTITY)
         if fields.text("typed") != identity:
-            return await deletion(identity, ("typed", f"This is not {identity}."), HTTPStatus.UNPROCESSABLE_ENTITY)
+            return await deletion(
+                identity, ("typed", f"Type {identity} exactly to confirm."), HTTPStatus.UNPROCESSABLE_ENTITY
+            )
         await actions.delete(tenant_id, identity, keep_history=history == "keep")
         return see_other(of_tenant("/devices", viewer(), tenant_id, done="deleted"))
 

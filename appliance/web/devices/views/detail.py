@@ -40,7 +40,7 @@ CLOCK_WARNING_PERIOD = timedelta(days=1)
 RECENT_PERIOD = timedelta(days=1)
 """The period over which readings and gaps in their numbers are counted."""
 DONE = {
-    "edited": "The device is edited.",
+    "edited": "The device is saved.",
     "approved": "The device is approved.",
     "rejected": "The device is rejected.",
     "deactivated": "The device is deactivated.",
@@ -48,7 +48,7 @@ DONE = {
     "moved": "The device is moved.",
     "revoked": "The device is revoked.",
     "switched": "The new password is in use.",
-    "pending": "Saved. The broker will apply it in a moment.",
+    "pending": "Saved. The broker applies it in a moment.",
 }
 
 

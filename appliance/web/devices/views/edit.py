@@ -1,4 +1,4 @@
-"""Describe a device anew: its name, place, tags, site and interval; operators also set its limits."""
+"""Edit a device: its name, place, tags, site and interval; operators also set its limits."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -20,7 +20,7 @@ from appliance.web.page.renderer import PageRenderer, see_other
 
 
 def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
-    """The routes."""
+    """Return the routes of the form."""
     routes = Blueprint("device_edit", __name__)
     access = renderer.platform.access
 
@@ -63,7 +63,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
             started = forms.version(fields)
             if started not in (None, member.version):
                 raise Conflict(
-                    "Somebody else has changed the device meanwhile. Below is what you typed; send it again."
+                    "The device was changed by someone else. Your changes are below; save again to keep them."
                 )
             limits = device_forms.own_limits(fields) if viewer().is_operator else None
             await actions.describe(tenant_of(), member, device_forms.description(fields), limits)

@@ -1,4 +1,4 @@
-"""Import devices from a CSV file: first a look at what would become of each row, then the import."""
+"""Import devices from a CSV file: first a preview of each row, then the import."""
 
 from collections import Counter
 from http import HTTPStatus
@@ -19,11 +19,11 @@ from appliance.web.page.renderer import PageRenderer
 MAX_FILE = 1_000_000
 """Bytes of a CSV file: some 20,000 devices."""
 SHOWN_ROWS = 500
-"""Rows of an import that the page shows; the counts are of all. With secrets it shows every row, this once."""
+"""Rows of an import that the page shows; the counts include all. With secrets it shows every row."""
 
 
 def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
-    """The routes."""
+    """Return the routes of the form."""
     routes = Blueprint("device_import", __name__)
 
     async def import_page(
@@ -79,7 +79,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
 
 
 def _file(fields: forms.Fields) -> bytes:
-    """The file that was chosen, or the text that a look at it brought back. Raises Invalid."""
+    """Return the chosen file, or the text that the preview sent back. Raises Invalid."""
     chosen = fields.files.get("file")
     data = chosen.read() if chosen is not None and chosen.filename else fields.raw("text", most=MAX_FILE).encode()
     if not data.strip():

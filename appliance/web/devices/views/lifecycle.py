@@ -1,4 +1,4 @@
-"""The steps of a device's life: each is asked for with its effect, and what does not come back with the device's id."""
+"""The lifecycle steps of a device: each asks a question that states the effect, and some require the device's id."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,55 +23,56 @@ from appliance.web.page.renderer import PageRenderer, see_other
 
 @dataclass(frozen=True, slots=True)
 class StepQuestion:
-    """A step in words."""
+    """The question before a step."""
 
     title: str
     effect: str
     button: str
     kind: str = "primary"
     typed: bool = False
-    """Whether the device's id must be typed: what is lost does not come back."""
+    """Whether the device's id must be typed, because the step cannot be undone."""
     seat: bool = False
-    """Whether a seat is given, and of which subscription can be chosen."""
+    """Whether the step gives a seat, whose subscription can be chosen."""
     done: str = ""
 
 
-QUESTIONS: Mapping[str, StepQuestion] = {
+STEP_QUESTIONS: Mapping[str, StepQuestion] = {
     "approve": StepQuestion(
-        "Approve {}?", "It takes a seat, and its messages are taken from now on.", "Approve", seat=True, done="approved"
+        "Approve {}?", "It takes a seat, and its messages are accepted from now on.", "Approve", seat=True,
+        done="approved",
     ),
     "reject": StepQuestion(
-        "Turn {} away?",
-        "It stays known and is refused. What it sends is not held.",
-        "Turn away",
+        "Reject {}?",
+        "It stays in the list as revoked; its messages are refused and not held.",
+        "Reject",
         "danger",
         done="rejected",
     ),
     "deactivate": StepQuestion(
         "Deactivate {}?",
-        "Its seat becomes free. What it goes on sending is held, and can be replayed once it is reactivated.",
+        "Its seat becomes free. Further messages are held, and can be replayed after reactivation.",
         "Deactivate",
         "danger",
         done="deactivated",
     ),
     "reactivate": StepQuestion(
-        "Reactivate {}?", "It takes a seat again, and its messages are taken from now on.", "Reactivate", seat=True,
+        "Reactivate {}?", "It takes a seat again, and its messages are accepted from now on.", "Reactivate", seat=True,
         done="reactivated",
     ),
     "move": StepQuestion(
-        "Move {} to another subscription?", "Its seat there becomes free; nothing else changes.", "Move", seat=True,
+        "Move {} to another subscription?", "Its present seat becomes free; nothing else changes.", "Move", seat=True,
         done="moved",
     ),
     "revoke": StepQuestion(
         "Revoke {}?",
-        "Its seat and its credential go, and it is disconnected at once. What it sends is refused and not held.",
+        "It loses its seat and credential, and is disconnected at once. Its messages are refused and not held.",
         "Revoke",
         "danger",
         typed=True,
         done="revoked",
     ),
     "switch": StepQuestion(
-        "Let the new password take over?",
+        "Switch to the new password?",
         "The device is disconnected now and must use the new password from then on.",
         "Switch now",
         done="switched",
@@ -80,10 +81,10 @@ QUESTIONS: Mapping[str, StepQuestion] = {
 
 
 def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
-    """Two routes a step: its question, and the step itself."""
+    """Return two routes for each step: its question, and the step itself."""
     routes = Blueprint("device_steps", __name__)
     steps = LifecycleViews(renderer, actions)
-    for step in QUESTIONS:
+    for step in STEP_QUESTIONS:
         path = f"/devices/<device_id>/{step}"
         routes.get(path, endpoint=f"ask_{step}")(allow(ADMINS)(partial(steps.ask, step)))
         routes.post(path, endpoint=f"take_{step}")(allow(ADMINS)(partial(steps.take, step)))
@@ -91,7 +92,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
 
 
 class LifecycleViews:
-    """The questions, and what becomes of their answers."""
+    """The pages of the questions, and the steps that their answers take."""
 
     def __init__(self, renderer: PageRenderer, actions: DeviceActions) -> None:
         self._renderer = renderer
@@ -101,8 +102,8 @@ class LifecycleViews:
     async def ask(
         self, step: str, device_id: str, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
     ) -> Response:
-        """The question before a step; again with what was wrong with its answer."""
-        question, tenant_id = QUESTIONS[step], tenant_of()
+        """Show the question before a step; ``fault`` is what was wrong with its answer."""
+        question, tenant_id = STEP_QUESTIONS[step], tenant_of()
         async with self._access.reading() as connection:
             member = await fleet.get(connection, tenant_id, device_of_path(device_id))
             owned = await subscriptions_of(connection, tenant_id) if question.seat else []
@@ -121,11 +122,11 @@ class LifecycleViews:
         )
 
     async def take(self, step: str, device_id: str) -> Response:
-        """The step, taken."""
+        """Take the step, or show its question again with what was wrong."""
         fields = await forms.read()
         identity, tenant_id = device_of_path(device_id), tenant_of()
-        if QUESTIONS[step].typed and fields.text("typed") != identity:
-            fault = ("typed", f"This is not {identity}.")
+        if STEP_QUESTIONS[step].typed and fields.text("typed") != identity:
+            fault = ("typed", f"Type {identity} exactly to confirm.")
             return await self.ask(step, identity, fault, HTTPStatus.UNPROCESSABLE_ENTITY)
         try:
             sync_status = await _take(self._actions, tenant_id, identity, step, fields)
@@ -133,20 +134,20 @@ class LifecycleViews:
             return await self.ask(step, identity, fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except (Conflict, NoCapacity) as error:
             return await self.ask(step, identity, fault_of(error), HTTPStatus.CONFLICT)
-        done = "pending" if sync_status is SyncStatus.PENDING else QUESTIONS[step].done
+        done = "pending" if sync_status is SyncStatus.PENDING else STEP_QUESTIONS[step].done
         return see_other(to_device(viewer(), tenant_id, identity, done=done))
 
 
 async def _take(actions: DeviceActions, tenant_id: str, device_id: str, step: str, fields: forms.Fields) -> SyncStatus:
-    """The step, taken."""
+    """Take the step. Raises Invalid, Conflict, NoCapacity, NotFound."""
     match step:
         case "revoke":
             return await actions.revoke(tenant_id, device_id)
         case "switch":
             return await actions.switch(tenant_id, device_id)
         case "deactivate":
-            gone = fields.flag("revoke_credential")
-            return await actions.deactivate(tenant_id, device_id, revoke_credential=gone)
+            revoke = fields.flag("revoke_credential")
+            return await actions.deactivate(tenant_id, device_id, revoke_credential=revoke)
     event = Event(step)
     seat = fields.text("subscription_id", most=64) or None
     if event is Event.MOVE and seat is None:
@@ -156,5 +157,5 @@ async def _take(actions: DeviceActions, tenant_id: str, device_id: str, step: st
     except NotFound:
         if seat is None:
             raise
-        raise Invalid("There is no such subscription, or no such device any more.", "subscription_id") from None
+        raise Invalid("The subscription or the device does not exist any more.", "subscription_id") from None
     return SyncStatus.APPLIED

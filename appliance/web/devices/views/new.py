@@ -1,4 +1,4 @@
-"""Add a device: a form, then its secrets, shown this once."""
+"""Add a device: a form, then its secrets, shown once."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -22,7 +22,7 @@ from appliance.web.page.renderer import PageRenderer
 
 
 def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort) -> Blueprint:
-    """The routes."""
+    """Return the routes of the form."""
     routes = Blueprint("device_new", __name__)
     access = renderer.platform.access
 
@@ -57,7 +57,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
         tenant_id = tenant_of()
         try:
             new = device_forms.new_device(fields)
-            made = await actions.create(tenant_id, new)
+            created = await actions.create(tenant_id, new)
         except Invalid as error:
             return await new_form(device_forms.given(fields), fault_of(error), HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as error:
@@ -65,14 +65,14 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
         except (NoCapacity, NotFound) as error:
             fault = fault_of(error, "subscription_id")
             return await new_form(device_forms.given(fields), fault, HTTPStatus.CONFLICT)
-        issued = made.issued
+        issued = created.issued
         secrets = {"password": issued.password, "token": issued.token}
         listener = port.listener
         return await renderer.page(
             "devices/secrets.html",
             status=HTTPStatus.CREATED,
             title=f"{new.name or new.device_id} is added",
-            made=made,
+            created=created,
             lines=lines(listener, tenant_id, new.device_id, request.scheme, request.host, **secrets),
             to=partial(to_device, viewer(), tenant_id, new.device_id),
             back=of_tenant("/devices", viewer(), tenant_id),

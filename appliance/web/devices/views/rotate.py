@@ -1,4 +1,4 @@
-"""A new password and token for a device: when they take over, then the secrets, shown this once."""
+"""Rotate the credential of a device: asks when the new password takes effect, then shows the secrets once."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -23,7 +23,7 @@ from appliance.web.page.time_range import moment_of
 
 
 def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort) -> Blueprint:
-    """The routes."""
+    """Return the routes of the question and of the rotation."""
     routes = Blueprint("device_rotate", __name__)
     access = renderer.platform.access
 
@@ -57,18 +57,18 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
         async with access.reading() as connection:
             member = await fleet.get(connection, tenant_id, identity)
         try:
-            made = await actions.rotate(tenant_id, identity, _rotation(fields))
+            created = await actions.rotate(tenant_id, identity, _rotation(fields))
         except (Invalid, Conflict) as error:
             status = HTTPStatus.CONFLICT if isinstance(error, Conflict) else HTTPStatus.UNPROCESSABLE_ENTITY
             given = {"when": fields.text("when"), "at": fields.text("at", most=64)}
             return await rotation_page(member, fault_of(error), given, status)
-        secrets = {"password": made.issued.password, "token": made.issued.token}
+        secrets = {"password": created.issued.password, "token": created.issued.token}
         listener = port.listener
         return await renderer.page(
             "devices/secrets.html",
             status=HTTPStatus.CREATED,
             title=f"New credential of {member.device.name or identity}",
-            made=made,
+            created=created,
             lines=lines(listener, tenant_id, identity, request.scheme, request.host, **secrets),
             to=partial(to_device, viewer(), tenant_id, identity),
             back=of_tenant("/devices", viewer(), tenant_id),
@@ -78,13 +78,13 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
 
 
 def _rotation(fields: forms.Fields) -> Rotation:
-    """When the new password takes over, as the form says. Raises Invalid, naming the field."""
+    """Return when the new password takes effect, as the form says. Raises Invalid, naming the field."""
     match fields.text("when"):
         case "now":
             return Rotation(now=True)
         case "at":
-            text = fields.needed("at", "Say when the new password takes over.", most=64)
+            text = fields.needed("at", "Choose when the new password takes effect.", most=64)
             return Rotation(moment_of(text, viewer().zone, "at"))
         case "later" | "":
             return Rotation()
-    raise Invalid("Choose when the new password takes over.", "when")
+    raise Invalid("Choose when the new password takes effect.", "when")
