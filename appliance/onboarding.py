@@ -1,7 +1,7 @@
-"""The first start: while nobody is there, a link opens the set-up page once; the set-up makes all of a beginning.
+"""The first start: while there is no user, a one-time link opens the set-up page.
 
-That is an operator, a tenant with a trial, and a first device, in one transaction with the link's use. Nothing is there
-before, so there is no default password, and no tenant that nobody asked for.
+The set-up creates an operator, a tenant with a trial subscription, and a first device, and uses up the link, all in one
+transaction. Nothing exists before it, so there is no default password and no tenant that nobody asked for.
 """
 
 import re
@@ -41,14 +41,14 @@ TERM = timedelta(days=30)
 MAX_ORGANISATION = 128
 
 PATH = "/set-up/"
-"""The set-up page; the link's secret follows."""
+"""Path of the set-up page; the secret of the link follows."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class SetUpForm:
-    """What the set-up page asks for."""
+    """The fields of the set-up page."""
 
     email: str
     password: str = field(repr=False)
@@ -58,7 +58,7 @@ class SetUpForm:
 
 @dataclass(frozen=True, slots=True)
 class SetUpResult:
-    """What a set-up has made; the device's secrets this one time."""
+    """What a set-up has created; the only copy of the device's secrets."""
 
     user_id: UUID
     tenant_id: str
@@ -66,46 +66,46 @@ class SetUpResult:
 
 
 async def open_set_up(connection: Connection[Any], now: datetime) -> str | None:
-    """A new set-up link's secret, earlier ones being dead; None when somebody is there already."""
-    if await users.any_there(connection):
+    """Create a set-up link and return its secret; earlier ones stop working. None if there is a user already."""
+    if await users.any_exists(connection):
         return None
     return await links.make_set_up(connection, now)
 
 
 async def offer(pool: Pool, clock: Clock) -> str | None:
-    """At each start without a user: the path of a new set-up page."""
+    """Return the path of a new set-up page, or None if there is a user already. Called at each start."""
     async with pool.connection() as connection:
         secret = await open_set_up(connection, datetime.fromtimestamp(clock.wall(), UTC))
     return None if secret is None else PATH + secret
 
 
 async def is_open(connection: Connection[Any], secret: str, now: datetime) -> bool:
-    """Whether the link opens the set-up page now."""
+    """Return whether the link opens the set-up page at ``now``."""
     link = await links.peek(connection, secret, Purpose.SET_UP, now)
-    return link is not None and not await users.any_there(connection)
+    return link is not None and not await users.any_exists(connection)
 
 
 async def set_up(
-    pool: Pool, sign_in: SignIn, secret: str, beginning: SetUpForm, address: str | None, *, grace: timedelta
+    pool: Pool, sign_in: SignIn, secret: str, form: SetUpForm, address: str | None, *, grace: timedelta
 ) -> tuple[User, SetUpResult] | None:
-    """Make the operator, the tenant, its trial and the first device; None when the link does not work (any more).
+    """Create the operator, the tenant, its trial and the first device; None if the link does not work.
 
-    Raises Invalid, which names the field; Conflict when there is such a tenant. Then the link is still good.
+    Raises Invalid, which names the field; Conflict if the tenant exists. The link stays valid after an error.
     """
-    tenant_id = tenant_of(beginning.organisation)
-    email = users.email_of(beginning.email)
-    zone = users.zone_of(beginning.time_zone) or "UTC"
-    kept = await sign_in.taken(email, "", beginning.password)
+    tenant_id = tenant_of(form.organisation)
+    email = users.email_of(form.email)
+    zone = users.zone_of(form.time_zone) or "UTC"
+    password_hash = await sign_in.hash_new_password(email, "", form.password)
     now = sign_in.now()
     context = ChangeContext(Actor(email, ActorKind.USER, address), now, user_id=None)
     async with credential_change(pool.transaction(), pool.connection) as change:
         connection = change.connection
         link = await links.take(connection, secret, Purpose.SET_UP, now)
-        if link is None or await users.any_there(connection):
+        if link is None or await users.any_exists(connection):
             change.spare_broker()
             return None
-        user = await _make_operator(connection, email, zone, kept, context)
-        await _make_tenant(connection, tenant_id, beginning.organisation.strip(), zone, context, grace)
+        user = await _make_operator(connection, email, zone, password_hash, context)
+        await _make_tenant(connection, tenant_id, form.organisation.strip(), zone, context, grace)
         await changes.create(connection, tenant_id, NewDevice(DEVICE), context, grace=grace)
         issued = await credential.create(connection, tenant_id, DEVICE, context)
     log.info("appliance set up", tenant=tenant_id, seats=SEATS, device=DEVICE)
@@ -113,10 +113,10 @@ async def set_up(
 
 
 def tenant_of(organisation: str) -> str:
-    """A tenant id that reads like the organisation's name: ``Bergström & Co`` -> ``bergstrom-co``. Raises Invalid."""
+    """Return a tenant id made from a name: ``Bergström & Co`` -> ``bergstrom-co``. Raises Invalid."""
     name = organisation.strip()
     if not name or len(name) > MAX_ORGANISATION or not name.isprintable():
-        raise Invalid(f"Give the organisation a name of at most {MAX_ORGANISATION} characters.", "organisation")
+        raise Invalid(f"Enter a name of the organisation with at most {MAX_ORGANISATION} characters.", "organisation")
     plain = unicodedata.normalize("NFKD", name.replace("ß", "ss").replace("ø", "o").replace("Ø", "O"))
     ascii_only = plain.encode("ascii", "ignore").decode().lower()
     tenant_id = re.sub(r"[^a-z0-9]+", "-", ascii_only).strip("-")[:64].rstrip("-") or "home"
@@ -124,10 +124,10 @@ def tenant_of(organisation: str) -> str:
 
 
 async def _make_operator(
-    connection: Connection[Any], email: str, zone: str, kept_password: str, context: ChangeContext
+    connection: Connection[Any], email: str, zone: str, password_hash: str, context: ChangeContext
 ) -> User:
     user = await users.add(connection, NewUser(email, Role.OPERATOR), context)
-    await users.keep_password(connection, user, kept_password, context.now)
+    await users.store_password(connection, user, password_hash, context.now)
     return await users.set_profile(connection, user.user_id, Profile("", zone, user.theme, user.shortcuts), context)
 
 
@@ -137,6 +137,6 @@ async def _make_tenant(
     try:
         await tenants.add(connection, tenant_id, context, name=name, provisioning=Strategy.AUTO, time_zone=zone)
     except Conflict:
-        raise Conflict(f"There is a tenant {tenant_id} already; give the organisation another name.") from None
+        raise Conflict(f"Tenant {tenant_id} already exists; choose another name for the organisation.") from None
     trial = NewSubscription(tenant_id, SubscriptionType.TRIAL, SEATS, TERM)
     await store.add(connection, trial, context, grace=grace)

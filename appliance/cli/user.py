@@ -48,7 +48,7 @@ def add(
         async with connection.transaction():
             user = await users.add(connection, NewUser(email, Role(role), tenant, name), context)
             if kept is not None:
-                await users.keep_password(connection, user, kept, context.now)
+                await users.store_password(connection, user, kept, context.now)
                 return user, None
             return user, await users.invite(connection, user.user_id, context)
 

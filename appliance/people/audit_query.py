@@ -1,4 +1,4 @@
-"""The audit as people read it: newest first, filtered, a page at a time. Rows are written by ``appliance.db.audit``."""
+"""Queries of the audit: newest first, filtered, page by page. ``appliance.db.audit`` writes the rows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,25 +35,25 @@ class AuditRow:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which rows; None is any."""
+    """Which rows; None matches any."""
 
     tenant_id: str | None = None
     actor: str | None = None
-    """Exactly: an e-mail address, a service, a command's user. A person's tokens go with the person."""
+    """The exact actor: an e-mail address, a service or a command's user. A user's tokens are included."""
     object: str | None = None
     """An object's id, or ``type/id``."""
     action: str | None = None
-    """How the action begins, for example ``device.``."""
+    """A prefix of the action, for example ``device.``."""
     since: datetime | None = None
     until: datetime | None = None
     before_id: int | None = None
-    """The last row of the page before."""
+    """The id of the last row on the previous page."""
 
 
 async def read(connection: Connection[Any], wanted: AuditFilter, limit: int = PAGE) -> list[AuditRow]:
-    """At most ``limit`` rows, newest first."""
-    before, slash, behind = (wanted.object or "").partition("/")
-    kind, identity = (before, behind) if slash else ("", before)
+    """Return at most ``limit`` rows, newest first."""
+    first, slash, second = (wanted.object or "").partition("/")
+    kind, identity = (first, second) if slash else ("", first)
     parameters = {
         "tenant": wanted.tenant_id,
         "actor": wanted.actor or None,
@@ -70,7 +70,7 @@ async def read(connection: Connection[Any], wanted: AuditFilter, limit: int = PA
 
 
 async def names(connection: Connection[Any], rows: Iterable[AuditRow]) -> dict[str, str]:
-    """What people call the objects whose ids say nothing: the e-mail addresses of users, by id."""
+    """Return names of the objects of ``rows`` by id: the e-mail addresses of users, whose ids are UUIDs."""
     users = {row.object_id for row in rows if row.object_type == "user" and _is_uuid(row.object_id)}
     if not users:
         return {}

@@ -1,7 +1,7 @@
-"""What passwords are commonly made of: words, names and runs of keys from the well-known lists, and our own words.
+"""Common parts of passwords: words, names and runs of keys from well-known lists, and words of this product.
 
-A password of twelve characters and more is on those lists only as a combination of them, so parts are kept, not whole
-passwords.
+Passwords of twelve characters or more appear on such lists only as combinations of these parts, so this module lists
+parts, not whole passwords.
 """
 
 _LINES = (
@@ -17,7 +17,7 @@ _LINES = (
     "september october november december monday tuesday wednesday thursday friday saturday sunday",
     "hello hallo computer internet freedom killer samsung google facebook microsoft windows",
     "edge appliance edgeappliance gateway mosquitto mqtt postgres postgresql raspberry raspi iot device",
-    "correct horse battery staple",  # the example that everybody has seen
+    "correct horse battery staple",  # the well-known example
     "sensor telemetry tenant broker dashboard factory",
 )
 WORDS = frozenset(word for line in _LINES for word in line.split())

@@ -1,4 +1,4 @@
-"""One-time links: the set-up page, a new password, the second step of a sign-in. Whoever holds the secret may, once."""
+"""One-time links: the set-up page, a new password, the second step of a sign-in. The secret is the only permission."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ from appliance.people import secret_token
 STATEMENTS = statements.load("people")
 
 SET_UP = timedelta(hours=1)
-"""How long a set-up link is good."""
+"""How long a set-up link is valid."""
 
 
 class Purpose(StrEnum):
@@ -26,10 +26,10 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What stands behind a secret."""
+    """What a secret gives access to."""
 
     user_id: UUID | None
-    """None: the set-up page, which is for whoever sits at the console."""
+    """None: the set-up page, whose link is shown on the console."""
     tenant_id: str | None
     keep_signed_in: bool
 
@@ -43,7 +43,7 @@ async def make(
     tenant_id: str | None = None,
     keep_signed_in: bool = False,
 ) -> str:
-    """A new link; its secret, this one time."""
+    """Create a link and return its secret, which is known only now."""
     secret = secret_token.new()
     parameters = {
         "hash": secret_token.digest(secret),
@@ -58,19 +58,19 @@ async def make(
 
 
 async def make_set_up(connection: Connection[Any], now: datetime) -> str:
-    """A new set-up link; earlier ones are dead."""
+    """Create a set-up link and return its secret; earlier ones stop working."""
     async with connection.transaction():
         await connection.execute(STATEMENTS["drop_set_up_links"])
         return await make(connection, Purpose.SET_UP, now + SET_UP)
 
 
 async def peek(connection: Connection[Any], secret: str, purpose: Purpose, now: datetime) -> Link | None:
-    """What the secret would open now; None for a wrong, used or outdated one."""
+    """Return the link of a secret without using it up, or None for a wrong, used or expired one."""
     return await _read(connection, "peek_link", secret, purpose, now)
 
 
 async def take(connection: Connection[Any], secret: str, purpose: Purpose, now: datetime) -> Link | None:
-    """Use the link up. Of two who take it at once, one gets None."""
+    """Use the link up and return it. Of two concurrent calls, one gets None."""
     return await _read(connection, "take_link", secret, purpose, now)
 
 

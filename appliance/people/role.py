@@ -1,4 +1,4 @@
-"""What people may do, how their pages look, and what a token is good for."""
+"""Roles of users, themes of their pages, and scopes of API tokens."""
 
 from enum import StrEnum
 
@@ -13,7 +13,7 @@ class Role(StrEnum):
     RESPONDER = "responder"
     """Acknowledges, closes and silences alerts."""
     VIEWER = "viewer"
-    """Looks."""
+    """Views everything, changes nothing."""
 
 
 CUSTOMER_ROLES = (Role.ADMIN, Role.RESPONDER, Role.VIEWER)
@@ -21,18 +21,18 @@ CUSTOMER_ROLES = (Role.ADMIN, Role.RESPONDER, Role.VIEWER)
 
 
 class Theme(StrEnum):
-    """How pages look."""
+    """The appearance of pages."""
 
     SYSTEM = "system"
-    """As the browser's system says."""
+    """As the system of the browser is set."""
     LIGHT = "light"
     DARK = "dark"
 
 
 class Scope(StrEnum):
-    """What an API token is good for."""
+    """What an API token may be used for."""
 
     READ = "read"
     WRITE = "write"
     INGEST = "ingest"
-    """To send messages of any device of the user's tenant over HTTP, for whoever administers it."""
+    """To send messages of any device of a tenant over HTTP, if the user administers it."""

@@ -1,4 +1,4 @@
-"""Sessions: who is signed in, where, and until when. The cookie's secret is kept as a hash."""
+"""Sessions: who is signed in, from where, and until when. The secret of the cookie is stored as a hash."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,23 +16,23 @@ from appliance.people.users import User, user_of
 STATEMENTS = statements.load("people")
 
 IDLE = timedelta(minutes=30)
-"""Without a request for so long, a session is over."""
+"""Time without a request after which a session ends."""
 LIFETIME = timedelta(hours=8)
-"""However busy it is: a shift."""
+"""Longest life of a session: one working shift."""
 KEPT_LIFETIME = timedelta(days=30)
-"""Of a session whose owner asked to stay signed in; it has no other idle time."""
+"""Longest life, and idle time too, of a session whose owner asked to stay signed in."""
 TOUCH_EVERY = timedelta(minutes=1)
-"""How exactly "last seen" is kept."""
+"""Resolution of "last seen": more frequent requests write no row."""
 MAX_A_USER = 50
-"""Sessions of one user; the longest silent end first."""
+"""Most sessions of one user; those idle for longest end first."""
 MAX_AGENT = 256
 BROWSER_KNOWN = timedelta(days=180)
-"""How long a browser stays known without a sign-in."""
+"""Time without a sign-in after which a known browser is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """From where somebody comes."""
+    """The network address and the browser of a request."""
 
     address: str | None = None
     agent: str | None = None
@@ -40,8 +40,8 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
-    """Somebody who is signed in."""
+class ActiveSession:
+    """A valid session with its user."""
 
     user: User
     session_id: UUID
@@ -52,7 +52,7 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One session as its owner sees it."""
+    """A session as its owner sees it."""
 
     session_id: UUID
     created_at: datetime
@@ -64,7 +64,7 @@ class Session:
 
 
 async def begin(connection: Connection[Any], user: User, now: datetime, visit: Visit, *, keep: bool) -> str:
-    """A new session; the secret for its cookie. Clears away what is over, the user's oldest ones included."""
+    """Begin a session and return the secret of its cookie. Deletes expired sessions, links and browsers."""
     secret = secret_token.new()
     lifetime = KEPT_LIFETIME if keep else LIFETIME
     parameters = {
@@ -79,8 +79,8 @@ async def begin(connection: Connection[Any], user: User, now: datetime, visit: V
         "agent": _agent(visit),
     }
     async with connection.transaction():
-        for chore in ("sweep_sessions", "sweep_links"):
-            await connection.execute(STATEMENTS[chore], {"now": now})
+        for statement in ("sweep_sessions", "sweep_links"):
+            await connection.execute(STATEMENTS[statement], {"now": now})
         await connection.execute(STATEMENTS["sweep_browsers"], {"since": now - BROWSER_KNOWN})
         await connection.execute(STATEMENTS["insert_session"], parameters)
         await connection.execute(STATEMENTS["end_oldest_sessions"], {"user": user.user_id, "keep": MAX_A_USER})
@@ -90,8 +90,8 @@ async def begin(connection: Connection[Any], user: User, now: datetime, visit: V
 
 async def find(
     connection: Connection[Any], secret: str, now: datetime, visit: Visit, *, touch: bool = True
-) -> Signed | None:
-    """Who shows this secret, if the session is alive and its user not disabled. ``touch``: it counts as activity."""
+) -> ActiveSession | None:
+    """Return the valid session of this secret, or None. ``touch``: the request counts as activity of the user."""
     parameters: dict[str, Any] = {"hash": secret_token.digest(secret), "now": now}
     cursor = await connection.execute(STATEMENTS["find_session"], parameters)
     row = await cursor.fetchone()
@@ -102,17 +102,17 @@ async def find(
         idle_until = now + (KEPT_LIFETIME if kept else IDLE)
         parameters |= {"idle_until": idle_until, "address": visit.address}
         await connection.execute(STATEMENTS["touch_session"], parameters)
-    return Signed(user_of(row), session_id, kept, tenant_zone)
+    return ActiveSession(user_of(row), session_id, kept, tenant_zone)
 
 
 async def list_of(connection: Connection[Any], user_id: UUID, now: datetime) -> list[Session]:
-    """A user's live sessions, the last seen first."""
+    """Return the valid sessions of a user, most recently used first."""
     cursor = await connection.execute(STATEMENTS["list_sessions"], {"user": user_id, "now": now})
     return [Session(*row) for row in await cursor.fetchall()]
 
 
 async def end(connection: Connection[Any], user: User, session_id: UUID, context: ChangeContext) -> None:
-    """End one session of a user. Raises NotFound, for another user's session too."""
+    """End one session of a user. Raises NotFound, also for another user's session."""
     async with connection.transaction():
         parameters = {"user": user.user_id, "session": session_id}
         cursor = await connection.execute(STATEMENTS["end_session"], parameters)
@@ -121,7 +121,7 @@ async def end(connection: Connection[Any], user: User, session_id: UUID, context
 
 
 async def end_others(connection: Connection[Any], user: User, but: UUID | None, context: ChangeContext) -> int:
-    """End all sessions of a user but one; how many."""
+    """End all sessions of a user except ``but``, and return their number."""
     async with connection.transaction():
         cursor = await connection.execute(STATEMENTS["end_sessions"], {"user": user.user_id, "but": but})
         if cursor.rowcount:

@@ -1,8 +1,8 @@
-"""Signing in: from an address and a password, and a code where one is asked for, to a session.
+"""The sign-in: checks an e-mail address, a password and, with a second factor, a code, and begins a session.
 
-At most two tries are in hand at any moment, the others wait their turn: neither hashing nor guessing can take more of
-the machine. A try costs the same whether or not there is such an account: as many hashes as one address has accounts at
-most, and one audit row.
+At most two attempts are checked at the same time and the others wait, so that neither hashing nor guessing takes more
+of the machine. An attempt costs the same whether or not the account exists: as many hashes as one address has accounts
+at most, and one audit row.
 """
 
 from collections.abc import Sequence
@@ -31,15 +31,15 @@ from appliance.people.users import User, user_of
 
 STATEMENTS = statements.load("people")
 
-TURNS = 2
-"""Tries in hand at any moment."""
+CONCURRENT_ATTEMPTS = 2
+"""Attempts that are checked at the same time."""
 SECOND_STEP = timedelta(minutes=5)
-"""How long the code may take after the password."""
+"""Time after the password within which the code must follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What somebody typed, and from where. ``browser`` is the secret of a browser that has been here before."""
+    """The fields of the sign-in form, and where they come from. ``browser`` is the secret of a known browser."""
 
     email: str
     password: str = field(repr=False)
@@ -47,12 +47,12 @@ class Attempt:
     browser: str | None = field(default=None, repr=False)
     keep: bool = False
     tenant_id: str | None = None
-    """Which account, when one address and password fit several; empty is the operator's, None leaves it open."""
+    """The account, when address and password match several; empty is the operator's, None leaves it open."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Welcome. The secrets go into cookies."""
+    """The sign-in has succeeded; the secrets go into cookies."""
 
     user: User
     session: str = field(repr=False)
@@ -69,21 +69,21 @@ class CodeRequired:
 
 @dataclass(frozen=True, slots=True)
 class SeveralAccounts:
-    """The address and the password fit several tenants' accounts."""
+    """The address and the password match accounts of several tenants."""
 
     tenants: Sequence[str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class SignInRefused:
-    """Wrong, and no word about what."""
+    """The sign-in has failed; the caller does not learn why."""
 
 
 SignInOutcome = SignedIn | CodeRequired | SeveralAccounts | SignInRefused | ThrottleWait
 
 
 class SignIn:
-    """The door. Its pool's role must see all users: who comes belongs to nobody yet."""
+    """Checks sign-ins. The role of its pool must see all users, because the tenant is not known yet."""
 
     def __init__(
         self, pool: Pool, clock: Clock, keyring: Keyring, hasher: Hasher | None = None, throttle: Throttle | None = None
@@ -91,19 +91,19 @@ class SignIn:
         self._pool = pool
         self._clock = clock
         self._keyring = keyring
-        self._turn = trio.CapacityLimiter(TURNS)
+        self._limiter = trio.CapacityLimiter(CONCURRENT_ATTEMPTS)
         self.hasher = hasher or Hasher()
         self.throttle = throttle or Throttle()
 
     def now(self) -> datetime:
-        """The time as records have it."""
+        """Return the current time for rows of the database."""
         return datetime.fromtimestamp(self._clock.wall(), UTC)
 
     async def with_password(self, attempt: Attempt) -> SignInOutcome:
-        """The first step."""
-        async with self._turn:
+        """Check the first step, the password."""
+        async with self._limiter:
             typed = attempt.email.strip().lower()[: users.MAX_EMAIL]
-            email = typed if users.EMAIL.fullmatch(typed) else ""  # no address, so nobody's: and it goes on as usual
+            email = typed if users.EMAIL.fullmatch(typed) else ""  # not an address: handled like an unknown user
             async with self._pool.connection() as connection:
                 source = await self._source(connection, email, attempt.visit, attempt.browser)
                 wait = await self._begin(connection, source, attempt.visit)
@@ -111,27 +111,27 @@ class SignIn:
                     return wait
                 accounts = await _accounts(connection, email)
                 most = await _most_accounts(connection)
-            fitting = await self._fitting(accounts, most, attempt.password)
+            matching = await self._matching(accounts, most, attempt.password)
             async with self._pool.connection() as connection:
-                if not fitting:
+                if not matching:
                     await self._note_failure(connection, [user for user, _ in accounts], attempt.visit)
                     return SignInRefused()
-                chosen = [pair for pair in fitting if attempt.tenant_id in (None, pair[0].tenant_id or "")]
+                chosen = [pair for pair in matching if attempt.tenant_id in (None, pair[0].tenant_id or "")]
                 if len(chosen) != 1:
                     return SeveralAccounts(
-                        sorted([user.tenant_id for user, _ in fitting], key=lambda tenant: tenant or "")
+                        sorted([user.tenant_id for user, _ in matching], key=lambda tenant: tenant or "")
                     )
-                user, kept_hash = chosen[0]
-                if self.hasher.is_outdated(kept_hash):
-                    await self._rehash(connection, user, kept_hash, attempt.password)
+                user, password_hash = chosen[0]
+                if self.hasher.is_outdated(password_hash):
+                    await self._rehash(connection, user, password_hash, attempt.password)
                 if user.has_second_factor:
                     return await self._ask_for_code(connection, user, keep=attempt.keep)
-                self.throttle.right(source)
+                self.throttle.succeed(source)
                 return await self._welcome(connection, user, attempt.visit, attempt.browser, keep=attempt.keep)
 
     async def with_code(self, secret: str, code: str, visit: Visit, browser: str | None) -> SignInOutcome:
-        """The second step; ``secret`` is that of :class:`CodeRequired`. Refused too when its time is over."""
-        async with self._turn, self._pool.connection() as connection:
+        """Check the second step, the code; ``secret`` is that of :class:`CodeRequired` and expires."""
+        async with self._limiter, self._pool.connection() as connection:
             now = self.now()
             link = await links.peek(connection, secret, Purpose.SECOND_FACTOR, now)
             if link is None or link.user_id is None:
@@ -141,18 +141,18 @@ class SignIn:
             wait = await self._begin(connection, source, visit)
             if wait is not None:
                 return wait
-            if not await self._code_fits(connection, user.user_id, code):
+            if not await self._is_right_code(connection, user.user_id, code):
                 await self._note_failure(connection, [user], visit)
                 return SignInRefused()
             if await links.take(connection, secret, Purpose.SECOND_FACTOR, now) is None:
                 return SignInRefused()
-            self.throttle.right(source)
+            self.throttle.succeed(source)
             return await self._welcome(connection, user, visit, browser, keep=link.keep_signed_in)
 
     async def confirm(self, user: User, password: str, visit: Visit) -> bool | ThrottleWait:
-        """Whether it is still the user who sits there: asked before a password, token or second factor changes."""
+        """Return whether the password is the user's; checked before a password, token or second factor changes."""
         source = AttemptSource(user.email, visit.address or "", secret_token.digest(str(user.user_id)))
-        async with self._turn:
+        async with self._limiter:
             wait = self.throttle.begin(source, self._clock.monotonic())
             if wait is not None:
                 return wait
@@ -160,49 +160,49 @@ class SignIn:
                 proof = await _proof(connection, user.user_id)
             right = await self.hasher.matches(None if proof is None else proof[0], password)
         if right:
-            self.throttle.right(source)
+            self.throttle.succeed(source)
         return right
 
-    async def taken(self, email: str, name: str, password: str) -> str:
-        """The hash of a new password of whoever has this address and name. Raises Invalid for one that is too weak."""
+    async def hash_new_password(self, email: str, name: str, password: str) -> str:
+        """Return the hash of a new password of the user with this address and name. Raises Invalid for a weak one."""
         fault = passwords.fault_of(password, (email, name))
         if fault is not None:
             raise Invalid(f"{fault}.", "password")
         return await self.hasher.hash(password)
 
     async def set_password(self, user: User, password: str, context: ChangeContext, *, but: UUID | None) -> None:
-        """A new password; every session but ``but`` ends, and open links die. Raises Invalid."""
-        kept = await self.taken(user.email, user.name, password)
+        """Set a new password; every session except ``but`` and all open links end. Raises Invalid."""
+        password_hash = await self.hash_new_password(user.email, user.name, password)
         async with self._pool.connection() as connection, connection.transaction():
-            await users.keep_password(connection, user, kept, context.now, but)
+            await users.store_password(connection, user, password_hash, context.now, but)
             await record(connection, users.entry(context, "set_password", user))
 
     async def find_password_link(self, secret: str) -> User | None:
-        """Whose password the link sets; None for a wrong, used or outdated one."""
+        """Return the user whose password the link sets, or None for a wrong, used or expired link."""
         async with self._pool.connection() as connection:
             link = await links.peek(connection, secret, Purpose.PASSWORD, self.now())
             return await _owner(connection, link)
 
     async def use_password_link(self, secret: str, password: str, visit: Visit) -> User | None:
-        """Set a password by a one-time link; every session ends. None when the link does not work. Raises Invalid."""
+        """Set a password by a one-time link and end every session. None if the link does not work. Raises Invalid."""
         user = await self.find_password_link(secret)
         if user is None:
             return None
-        kept = await self.taken(user.email, user.name, password)
+        password_hash = await self.hash_new_password(user.email, user.name, password)
         context = ChangeContext(Actor(user.email, ActorKind.USER, visit.address), self.now(), user.user_id)
         async with self._pool.connection() as connection, connection.transaction():
             if await links.take(connection, secret, Purpose.PASSWORD, context.now) is None:
                 return None
-            await users.keep_password(connection, user, kept, context.now)
+            await users.store_password(connection, user, password_hash, context.now)
             await record(connection, users.entry(context, "set_password", user, None, {"by": "link"}))
         return user
 
     async def set_second_factor(self, user: User, secret: bytes, code: str, context: ChangeContext) -> None:
-        """Ask for codes from now on, once ``code`` shows that the authenticator has the secret. Raises Invalid."""
+        """Turn the second factor on, if ``code`` shows that the authenticator has the secret. Raises Invalid."""
         step = totp.step_of(secret, code, self._clock.wall(), None)
         if step is None:
-            words = "This code does not fit. Check the clock of the telephone, and type the newest code."
-            raise Invalid(words, "code")
+            text = "This code is wrong. Check the clock of the phone, and enter the newest code."
+            raise Invalid(text, "code")
         sealed = self._keyring.seal(secret, _second_factor_of(user.user_id))
         async with self._pool.connection() as connection, connection.transaction():
             parameters = {"user": user.user_id, "secret": sealed, "step": step, "now": context.now}
@@ -210,20 +210,20 @@ class SignIn:
             await record(connection, users.entry(context, "set_second_factor", user))
 
     async def drop_second_factor(self, user: User, context: ChangeContext) -> None:
-        """Ask for no code any more. Raises Conflict when none was asked for."""
+        """Turn the second factor off. Raises Conflict if it is not on."""
         if not user.has_second_factor:
-            raise Conflict("There is no second factor.")
+            raise Conflict("The second factor is not on.")
         async with self._pool.connection() as connection, connection.transaction():
             await connection.execute(STATEMENTS["drop_second_factor"], {"user": user.user_id})
             await record(connection, users.entry(context, "drop_second_factor", user))
 
     async def welcome(self, user: User, visit: Visit, browser: str | None) -> SignedIn:
-        """A session for somebody whom a link has just proved: the first operator after the set-up."""
+        """Begin a session without a password for the first operator after the set-up, whom the link has proved."""
         async with self._pool.connection() as connection:
             return await self._welcome(connection, user, visit, browser, keep=False)
 
     async def sign_out(self, session_id: UUID, user_id: UUID, context: ChangeContext) -> None:
-        """End the session; one that has ended meanwhile is none the worse."""
+        """End a session; one that has ended in the meantime is no error."""
         async with self._pool.connection() as connection, connection.transaction():
             user = await users.get(connection, user_id)
             parameters = {"session": session_id, "user": user_id}
@@ -247,14 +247,14 @@ class SignIn:
             await record(connection, _attempt_entry("sign_in_throttled", None, visit, {"seconds": wait.seconds}))
         return wait
 
-    async def _fitting(self, accounts: Sequence[tuple[User, str]], most: int, password: str) -> list[tuple[User, str]]:
-        """The accounts whose password it is; always ``most`` hashes, or as many as there are accounts."""
-        fitting = []
+    async def _matching(self, accounts: Sequence[tuple[User, str]], most: int, password: str) -> list[tuple[User, str]]:
+        """Return the accounts with this password; computes ``most`` hashes, or one for each account if more."""
+        matching = []
         for place in range(max(most, len(accounts), 1)):
             account = accounts[place] if place < len(accounts) else None
             if await self.hasher.matches(None if account is None else account[1], password) and account is not None:
-                fitting.append(account)
-        return fitting
+                matching.append(account)
+        return matching
 
     async def _rehash(self, connection: Connection[Any], user: User, before: str, password: str) -> None:
         parameters = {"user": user.user_id, "hash": await self.hasher.hash(password), "before": before}
@@ -271,7 +271,7 @@ class SignIn:
         )
         return CodeRequired(secret)
 
-    async def _code_fits(self, connection: Connection[Any], user_id: UUID, code: str) -> bool:
+    async def _is_right_code(self, connection: Connection[Any], user_id: UUID, code: str) -> bool:
         proof = await _proof(connection, user_id)
         if proof is None or proof[1] is None:
             return False
@@ -301,7 +301,7 @@ class SignIn:
         return SignedIn(user, session, keep, browser)
 
     async def _note_failure(self, connection: Connection[Any], accounts: Sequence[User], visit: Visit) -> None:
-        """One row for each account that could be meant; for nobody, one without what was typed."""
+        """Record one row for each account of the address; for an unknown one, a row without what was typed."""
         entries = [_attempt_entry("sign_in_failed", user, visit, None) for user in accounts]
         await record(connection, *(entries or [_attempt_entry("sign_in_failed", None, visit, None)]))
 
@@ -318,7 +318,7 @@ async def _most_accounts(connection: Connection[Any]) -> int:
 
 
 async def _proof(connection: Connection[Any], user_id: UUID) -> tuple[Any, ...] | None:
-    """Password hash, secret and last step of the second factor of a user who is not disabled."""
+    """Return password hash, secret and last step of the second factor of a user who is not disabled."""
     cursor = await connection.execute(STATEMENTS["proof"], {"user": user_id})
     return await cursor.fetchone()
 
@@ -331,12 +331,12 @@ async def _owner(connection: Connection[Any], link: Link | None) -> User | None:
 
 
 def _second_factor_of(user_id: UUID) -> str:
-    """The one place where a sealed second factor opens."""
+    """Return the name under which a second factor is sealed; no other name opens it."""
     return f"users.totp_secret/{user_id}"
 
 
 def _attempt_entry(verb: str, user: User | None, visit: Visit, after: dict[str, Any] | None) -> Entry:
-    """A row about somebody who is not signed in."""
+    """Return an audit row about an actor who is not signed in."""
     actor = Actor("not signed in", ActorKind.USER, visit.address)
     object_id = "unknown" if user is None else str(user.user_id)
     return Entry(actor, f"user.{verb}", "user", object_id, None if user is None else user.tenant_id, None, after)

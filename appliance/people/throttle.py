@@ -1,11 +1,11 @@
-"""How fast wrong sign-ins may follow one another: by address, by account, and by browser that the account knows.
+"""Limits wrong sign-ins by network address, by account, and by browser that the account knows.
 
-Theory. A try counts when it begins, so that a hundred at once are a hundred. Ten are free; after that each wrong one
-doubles the wait, from half a minute to an hour. A right one takes its count back. One address adds at most
-``SHARE`` to an account's count, so whoever guesses from one place shuts that place out, not the owner elsewhere;
-whoever guesses from many places shuts the account for strangers, and its owner still comes in from a browser it knows.
+Theory. An attempt counts when it begins, so that a hundred concurrent ones are a hundred. Ten are free; after that
+each wrong one doubles the wait, from half a minute to an hour. A right one does not count. One address adds at most
+``SHARE`` to an account's count, so that guessing from one address blocks this address and not the owner elsewhere.
+Guessing from many addresses blocks the account for unknown browsers, and its owner still signs in from a known one.
 
-Pure: the time is a parameter. Bounded: of each kind the longest quiet counts are forgotten first.
+Pure: the time is a parameter. Bounded: counts that are idle for longest are forgotten first.
 """
 
 import ipaddress
@@ -15,49 +15,49 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 FREE = 10
-"""Wrong tries before anybody waits."""
+"""Wrong attempts before a wait."""
 SHARE = 5
-"""What one address adds to an account's count at most: less than FREE."""
+"""Most that one address adds to the count of an account; less than FREE."""
 FIRST_WAIT = 30.0
 LONGEST_WAIT = 3600.0
-"""Seconds between tries, once they are not free any more."""
+"""Shortest and longest wait between attempts, in seconds, once they are no longer free."""
 FORGET_AFTER = 86_400.0
-"""Seconds of quiet after which a count begins anew."""
+"""Seconds without an attempt after which a count starts again at zero."""
 MAX_KEYS = 20_000
-"""Counts kept, of all kinds together."""
+"""Most counts kept, of all kinds together."""
 
 ThrottleKey = tuple[str, ...]
 
 
 @dataclass(slots=True)
 class _Count:
-    tries: int = 0
+    attempts: int = 0
     last: float = 0.0
     open_from: float = 0.0
-    told: bool = False
+    reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptSource:
-    """Who tries: the account as typed, the address, and whether the account knows the browser."""
+    """The source of an attempt: the account as typed, the network address, and the browser if the account knows it."""
 
     account: str
     address: str
     browser: bytes | None = None
-    """Of a browser from which this account has signed in before; None for any other."""
+    """Digest of a browser with which this account has signed in before; None for any other."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThrottleWait:
-    """Too many wrong tries: whole seconds until the next one may be made."""
+    """Too many wrong attempts: whole seconds until the next one is possible."""
 
     seconds: int
     newly: bool = False
-    """Whether this is the first refusal since the last try."""
+    """Whether this is the first refusal since the last attempt that was checked."""
 
 
 class Throttle:
-    """Counts of tries by key, bounded."""
+    """A bounded number of counts of attempts by key."""
 
     def __init__(self, max_keys: int = MAX_KEYS) -> None:
         self._max_keys = max_keys
@@ -67,29 +67,29 @@ class Throttle:
         return len(self._counts)
 
     def begin(self, source: AttemptSource, now: float) -> ThrottleWait | None:
-        """Count a try at ``now`` (monotonic seconds), or say how long to wait first."""
-        shut = max((self._fresh(key, now) for key in _asked(source)), key=lambda count: count.open_from)
-        if shut.open_from > now:
-            newly, shut.told = not shut.told, True
-            return ThrottleWait(math.ceil(shut.open_from - now), newly)
+        """Count an attempt at ``now`` (monotonic seconds) and return None, or return the wait before it is possible."""
+        blocked = max((self._fresh(key, now) for key in _deciding_keys(source)), key=lambda count: count.open_from)
+        if blocked.open_from > now:
+            newly, blocked.reported = not blocked.reported, True
+            return ThrottleWait(math.ceil(blocked.open_from - now), newly)
         for key in self._counted(source, now):
             self._add(key, now)
         return None
 
-    def right(self, source: AttemptSource) -> None:
-        """The try was right: it does not count, and the account begins anew from here."""
-        for key in _own(source):
+    def succeed(self, source: AttemptSource) -> None:
+        """Take back a right attempt: it does not count, and the counts of the account from this source start again."""
+        for key in _own_keys(source):
             self._counts.pop(key, None)
         if source.browser is None:
             self._take_back(_address_key(source))
 
     def _counted(self, source: AttemptSource, now: float) -> Iterator[ThrottleKey]:
         if source.browser is not None:
-            yield from _asked(source)
+            yield from _deciding_keys(source)
             return
         yield _address_key(source)
         pair = _pair_key(source)
-        if self._fresh(pair, now).tries < SHARE:
+        if self._fresh(pair, now).attempts < SHARE:
             yield pair
             yield _account_key(source)
 
@@ -99,9 +99,9 @@ class Throttle:
 
     def _add(self, key: ThrottleKey, now: float) -> None:
         count = self._fresh(key, now)
-        count.tries += 1
-        count.last, count.told = now, False
-        over = count.tries - FREE
+        count.attempts += 1
+        count.last, count.reported = now, False
+        over = count.attempts - FREE
         if over >= 0:
             count.open_from = now + min(FIRST_WAIT * 2.0 ** min(over, 32), LONGEST_WAIT)
         self._counts[key] = count
@@ -112,12 +112,12 @@ class Throttle:
     def _take_back(self, key: ThrottleKey) -> None:
         count = self._counts.get(key)
         if count is not None:
-            count.tries -= 1
-            count.open_from = 0.0  # the wait before this try was over, or it had not been let in
+            count.attempts -= 1
+            count.open_from = 0.0  # the wait was over before this attempt, else it had been refused
 
 
-def _asked(source: AttemptSource) -> Iterator[ThrottleKey]:
-    """The counts that decide whether this source may try."""
+def _deciding_keys(source: AttemptSource) -> Iterator[ThrottleKey]:
+    """Return the counts that decide whether this source must wait."""
     if source.browser is not None:
         yield _browser_key(source)
     else:
@@ -125,7 +125,7 @@ def _asked(source: AttemptSource) -> Iterator[ThrottleKey]:
         yield _account_key(source)
 
 
-def _own(source: AttemptSource) -> Iterator[ThrottleKey]:
+def _own_keys(source: AttemptSource) -> Iterator[ThrottleKey]:
     yield _account_key(source)
     yield _pair_key(source)
     if source.browser is not None:
@@ -149,7 +149,7 @@ def _pair_key(source: AttemptSource) -> ThrottleKey:
 
 
 def _network(address: str) -> str:
-    """Whom an address stands for: with IPv6 a customer has a /64, not one address."""
+    """Return the network that counts as one address: with IPv6 a customer has a /64."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""API tokens: a user's key for programs, with less than the user's own rights and an end."""
+"""API tokens: keys of a user for programs, limited by scopes and by an expiry date."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ STATEMENTS = statements.load("people")
 
 MAX_DAYS = 3650
 MAX_A_USER = 100
-"""Tokens of one user."""
+"""Most tokens of one user."""
 TOUCH_EVERY = timedelta(minutes=1)
-"""How exactly "last used" is kept."""
+"""Resolution of "last used": more frequent requests write no row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What may be told of a token."""
+    """A token, without its secret."""
 
     token_id: UUID
     name: str
@@ -38,8 +38,8 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class NewTokenShown:
-    """A token that somebody has shown, and whose it is."""
+class PresentedToken:
+    """A valid token of a request, with its user."""
 
     user: User
     token: Token
@@ -49,14 +49,14 @@ class NewTokenShown:
 async def add(
     connection: Connection[Any], user: User, name: str, scopes: Collection[Scope], days: int, context: ChangeContext
 ) -> str:
-    """A new token; its secret, this one time. Raises Invalid; Conflict for a disabled user or too many tokens."""
+    """Create a token and return its secret. Raises Invalid; Conflict for a disabled user or too many tokens."""
     name = name.strip()
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise Invalid(f"Give the token a name of at most {MAX_NAME} characters.", "name")
     if not scopes:
         raise Invalid("Choose at least one scope.", "scopes")
     if not 1 <= days <= MAX_DAYS:
-        raise Invalid(f"A token is good for 1 to {MAX_DAYS} days.", "days")
+        raise Invalid(f"A token is valid for 1 to {MAX_DAYS} days.", "days")
     if user.disabled_at is not None:
         raise Conflict(f"{user.email} is disabled; enable them first.")
     secret = secret_token.new()
@@ -80,21 +80,21 @@ async def add(
 
 
 async def list_of(connection: Connection[Any], user_id: UUID) -> list[Token]:
-    """A user's tokens, outdated ones included, oldest first."""
+    """Return the tokens of a user, expired ones included, oldest first."""
     cursor = await connection.execute(STATEMENTS["list_tokens"], {"user": user_id})
     return [_token(row) for row in await cursor.fetchall()]
 
 
 async def revoke(connection: Connection[Any], user_id: UUID, token_id: UUID, context: ChangeContext) -> None:
-    """End a token at once. Raises NotFound, for another user's token too."""
+    """Revoke a token at once. Raises NotFound, also for another user's token."""
     async with connection.transaction():
         cursor = await connection.execute(STATEMENTS["revoke_token"], {"user": user_id, "token": token_id})
         name, tenant_id = require(await cursor.fetchone(), "such token")
         await record(connection, _entry(context, "revoke", token_id, tenant_id, {"name": name}, None))
 
 
-async def find(connection: Connection[Any], secret: str, now: datetime) -> NewTokenShown | None:
-    """Whose token this is, if it is good and its user not disabled."""
+async def find(connection: Connection[Any], secret: str, now: datetime) -> PresentedToken | None:
+    """Return the token of this secret if it is valid and its user not disabled, else None."""
     cursor = await connection.execute(STATEMENTS["find_token"], {"hash": secret_token.digest(secret), "now": now})
     row = await cursor.fetchone()
     if row is None:
@@ -102,15 +102,15 @@ async def find(connection: Connection[Any], secret: str, now: datetime) -> NewTo
     token = _token(row[13:19])
     if token.last_used_at is None or now - token.last_used_at >= TOUCH_EVERY:
         await connection.execute(STATEMENTS["touch_token"], {"token": token.token_id, "now": now})
-    return NewTokenShown(user_of(row), token, row[19])
+    return PresentedToken(user_of(row), token, row[19])
 
 
-def scopes_of(words: Collection[str]) -> frozenset[Scope]:
-    """Scopes by their names. Raises Invalid for an unknown one."""
+def scopes_of(names: Collection[str]) -> frozenset[Scope]:
+    """Return scopes by their names. Raises Invalid for an unknown one."""
     try:
-        return frozenset(Scope(word.strip()) for word in words)
+        return frozenset(Scope(name.strip()) for name in names)
     except ValueError:
-        raise Invalid(f"Scopes are {', '.join(scope.value for scope in Scope)}.", "scopes") from None
+        raise Invalid(f"The scopes are {', '.join(scope.value for scope in Scope)}.", "scopes") from None
 
 
 def _token(row: tuple[Any, ...]) -> Token:

@@ -1,4 +1,4 @@
-"""Users: invited, listed, changed, disabled. What proves who they are is in ``signin`` and ``passwords``."""
+"""Users: invite, list, change, disable. Their credentials are in ``signin``, ``passwords`` and ``tokens``."""
 
 import re
 from dataclasses import dataclass
@@ -25,28 +25,28 @@ STATEMENTS = statements.load("people")
 MAX_EMAIL = 254
 MAX_NAME = 128
 PASSWORD_LINK = timedelta(hours=24)
-"""How long an invitation and a reset are good."""
+"""How long the links of invitations and resets are valid."""
 PATH = "/link/"
-"""The page that sets a password; the link's secret follows."""
+"""Path of the page that sets a password; the secret of the link follows."""
 PAGE = 50
 """Users on one page of the list."""
 
 EMAIL = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)*")
-"""What a browser's e-mail field takes (HTML, "valid e-mail address"), in lower case: one address, safe in a header."""
+"""An address as an e-mail field accepts it (HTML, "valid e-mail address"), in lower case; safe in a header."""
 
 
 class UserState(StrEnum):
-    """Whether somebody may sign in."""
+    """Whether a user may sign in."""
 
     ACTIVE = "active"
     INVITED = "invited"
-    """Has not come yet."""
+    """Has no password yet."""
     DISABLED = "disabled"
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One user, without anything that proves it is them."""
+    """A user, without credentials."""
 
     user_id: UUID
     tenant_id: str | None
@@ -54,32 +54,32 @@ class User:
     name: str
     role: Role
     has_password: bool
-    """False: invited, and has not come yet."""
+    """False: invited, and has not signed in yet."""
     has_second_factor: bool
     time_zone: str | None
     theme: Theme
     shortcuts: bool
-    """Whether single keys do something on their pages."""
+    """Whether keyboard shortcuts are on."""
     created_at: datetime
     last_sign_in_at: datetime | None
     disabled_at: datetime | None
 
     @property
     def state(self) -> UserState:
-        """Whether they may sign in; as ``list_users`` has it."""
+        """Return whether the user may sign in; the statement ``list_users`` computes the same."""
         if self.disabled_at is not None:
             return UserState.DISABLED
         return UserState.ACTIVE if self.has_password else UserState.INVITED
 
     @property
     def shown_name(self) -> str:
-        """What people call them."""
+        """Return the name, or the e-mail address of a user without one."""
         return self.name or self.email
 
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """Whom to invite; operators have no tenant, everybody else has one."""
+    """A user to invite; an operator has no tenant, every other user has one."""
 
     email: str
     role: Role
@@ -89,20 +89,20 @@ class NewUser:
 
 @dataclass(frozen=True, slots=True)
 class UserFilter:
-    """Which users a list shows; None is any."""
+    """Which users a list shows; None matches any."""
 
     tenant_id: str | None = None
     role: Role | None = None
     state: UserState | None = None
     search: str | None = None
-    """A part of the address or the name."""
+    """A part of the e-mail address or the name."""
     after: tuple[str, UUID] | None = None
-    """E-mail and id of the last one on the page before."""
+    """E-mail address and id of the last user on the previous page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a user says of themselves."""
+    """The settings that users change themselves."""
 
     name: str
     time_zone: str | None
@@ -111,7 +111,7 @@ class Profile:
 
 
 def user_of(row: tuple[Any, ...]) -> User:
-    """A row whose columns begin as every statement of ``people.sql`` names them."""
+    """Return the user of a row whose first columns are those of every user statement in ``people.sql``."""
     user_id, tenant_id, email, name, role, password, factor, zone, theme, keys, created, last, disabled = row[:13]
     return User(
         user_id, tenant_id, email, name, Role(role), password, factor, zone, Theme(theme), keys, created, last, disabled
@@ -119,15 +119,15 @@ def user_of(row: tuple[Any, ...]) -> User:
 
 
 def email_of(text: str) -> str:
-    """The address as it is kept. Raises Invalid."""
+    """Return the normalised e-mail address. Raises Invalid."""
     email = text.strip().lower()
     if len(email) > MAX_EMAIL or not EMAIL.fullmatch(email):
-        raise Invalid("Write one e-mail address, for example ingrid@norrvik.example.", "email")
+        raise Invalid("Enter one e-mail address, for example ingrid@norrvik.example.", "email")
     return email
 
 
 def name_of(text: str) -> str:
-    """The name as it is kept. Raises Invalid."""
+    """Return the normalised name. Raises Invalid."""
     name = text.strip()
     if len(name) > MAX_NAME or not (name.isprintable() or not name):
         raise Invalid(f"A name has at most {MAX_NAME} characters, on one line.", "name")
@@ -135,24 +135,24 @@ def name_of(text: str) -> str:
 
 
 def zone_of(text: str) -> str | None:
-    """The time zone as it is kept; nothing means the tenant's. Raises Invalid."""
+    """Return the time zone, or None for an empty text, which stands for the tenant's. Raises Invalid."""
     zone = text.strip()
     if zone and zone not in available_timezones():
         raise Invalid("Choose a time zone by its name, for example Europe/Oslo.", "time_zone")
     return zone or None
 
 
-async def any_there(connection: Connection[Any]) -> bool:
-    """Whether anybody was ever made."""
+async def any_exists(connection: Connection[Any]) -> bool:
+    """Return whether there is any user."""
     cursor = await connection.execute(STATEMENTS["any_user"])
     return bool(require(await cursor.fetchone(), "answer")[0])
 
 
 async def add(connection: Connection[Any], new: NewUser, context: ChangeContext) -> User:
-    """Make a user who has no password yet. Raises Invalid; NotFound for the tenant; Conflict for one who is there."""
+    """Add a user without a password. Raises Invalid; NotFound for the tenant; Conflict if the address is a user."""
     email, name = email_of(new.email), name_of(new.name)
     if (new.role is Role.OPERATOR) is not (new.tenant_id is None):
-        raise Invalid("An operator belongs to no tenant; everybody else to one.")
+        raise Invalid("An operator belongs to no tenant; every other user belongs to one.")
     try:
         async with connection.transaction():
             parameters = {"tenant": new.tenant_id, "email": email, "name": name, "role": new.role.value}
@@ -169,12 +169,12 @@ async def add(connection: Connection[Any], new: NewUser, context: ChangeContext)
 
 
 async def get(connection: Connection[Any], user_id: UUID) -> User:
-    """One user. Raises NotFound."""
+    """Return one user. Raises NotFound."""
     return await _select(connection, "select_user", user_id)
 
 
 async def by_email(connection: Connection[Any], email: str, tenant_id: str | None = None) -> User:
-    """The user with this address. Raises NotFound; Conflict when several tenants have one and none is named."""
+    """Return the user with this address. Raises NotFound; Conflict if several tenants have one and none is given."""
     parameters = {"email": email.strip().lower(), "tenant": tenant_id}
     cursor = await connection.execute(STATEMENTS["select_by_email"], parameters)
     rows = await cursor.fetchall()
@@ -185,7 +185,7 @@ async def by_email(connection: Connection[Any], email: str, tenant_id: str | Non
 
 
 async def list_page(connection: Connection[Any], wanted: UserFilter, limit: int = PAGE) -> list[User]:
-    """Users in order of their address, at most ``limit``."""
+    """Return at most ``limit`` users, ordered by e-mail address."""
     parameters = {
         "tenant": wanted.tenant_id,
         "role": None if wanted.role is None else wanted.role.value,
@@ -204,15 +204,15 @@ async def set_role(
 ) -> User:
     """Give a user of a tenant another role there.
 
-    Raises NotFound; Invalid for a role that is not of a tenant, or an operator; Conflict when the role is no longer
-    ``was``, and for one's own.
+    Raises NotFound; Invalid for an operator or a role outside a tenant; Conflict if the role is no longer ``was``, and
+    for the user's own role.
     """
     async with connection.transaction():
         user = await _select(connection, "lock_user", user_id)
         if (role is Role.OPERATOR) is not (user.role is Role.OPERATOR):
-            raise Invalid("An operator belongs to no tenant: invite them anew in the other role.")
+            raise Invalid("An operator belongs to no tenant: invite the user again in the other role.")
         if was is not None and user.role is not was:
-            raise Conflict(f"The role of {user.email} was changed meanwhile; it is {user.role} now.")
+            raise Conflict(f"The role of {user.email} was changed by someone else; it is {user.role} now.")
         if user.role is role:
             return user
         _not_oneself(user, context, "change your own role")
@@ -222,9 +222,9 @@ async def set_role(
 
 
 async def disable(connection: Connection[Any], user_id: UUID, context: ChangeContext) -> User:
-    """Shut a user out: sessions and links end, tokens stop working. Raises NotFound; Conflict for oneself.
+    """Disable a user: sessions and links end, tokens stop working. Raises NotFound; Conflict for the own account.
 
-    The last operator can be disabled only from the command line, where another one can be made.
+    The last operator can be disabled only from the command line, where another one can be added.
     """
     async with connection.transaction():
         user = await _select(connection, "lock_user", user_id)
@@ -242,7 +242,7 @@ async def disable(connection: Connection[Any], user_id: UUID, context: ChangeCon
 
 
 async def enable(connection: Connection[Any], user_id: UUID, context: ChangeContext) -> User:
-    """Let a disabled user in again. Raises NotFound."""
+    """Enable a disabled user. Raises NotFound."""
     async with connection.transaction():
         user = await _select(connection, "lock_user", user_id)
         if user.disabled_at is None:
@@ -253,7 +253,7 @@ async def enable(connection: Connection[Any], user_id: UUID, context: ChangeCont
 
 
 async def invite(connection: Connection[Any], user_id: UUID, context: ChangeContext) -> str:
-    """The secret of a link with which the user chooses a password; earlier ones are dead. Raises NotFound, Conflict."""
+    """Return the secret of a link that sets a password; earlier links stop working. Raises NotFound, Conflict."""
     async with connection.transaction():
         user = await _select(connection, "lock_user", user_id)
         return await _password_link(connection, user, context, "invite")
@@ -262,9 +262,9 @@ async def invite(connection: Connection[Any], user_id: UUID, context: ChangeCont
 async def reset(
     connection: Connection[Any], user_id: UUID, context: ChangeContext, *, drop_second_factor: bool = False
 ) -> str:
-    """End the user's sessions, and the secret of a link for a new password; the old one works until it is used.
+    """End a user's sessions and return the secret of a link that sets a password; the old one works until then.
 
-    ``drop_second_factor`` for whoever has lost it. Raises NotFound; Conflict for a disabled user.
+    ``drop_second_factor``: for a user who has lost it. Raises NotFound; Conflict for a disabled user.
     """
     async with connection.transaction():
         user = await _select(connection, "lock_user", user_id)
@@ -277,7 +277,7 @@ async def reset(
 
 
 async def set_profile(connection: Connection[Any], user_id: UUID, profile: Profile, context: ChangeContext) -> User:
-    """What the user says of themselves. Raises Invalid, NotFound."""
+    """Change the settings of a user. Raises Invalid, NotFound."""
     name, zone = name_of(profile.name), zone_of(profile.time_zone or "")
     async with connection.transaction():
         user = await _select(connection, "lock_user", user_id)
@@ -302,14 +302,14 @@ async def set_profile(connection: Connection[Any], user_id: UUID, profile: Profi
         return await get(connection, user_id)
 
 
-async def keep_password(
-    connection: Connection[Any], user: User, kept: str, now: datetime, but: UUID | None = None
+async def store_password(
+    connection: Connection[Any], user: User, password_hash: str, now: datetime, but: UUID | None = None
 ) -> None:
-    """Keep a new password by its hash; every session but ``but`` ends, links die, browsers are strangers again.
+    """Store the hash of a new password; end every session except ``but`` and all links, and forget known browsers.
 
-    The audit row is the caller's, who knows by what right it was set.
+    The caller writes the audit row, because the caller knows on what grounds the password is set.
     """
-    await connection.execute(STATEMENTS["set_password"], {"user": user.user_id, "hash": kept, "now": now})
+    await connection.execute(STATEMENTS["set_password"], {"user": user.user_id, "hash": password_hash, "now": now})
     await connection.execute(STATEMENTS["end_sessions"], {"user": user.user_id, "but": but})
     await connection.execute(STATEMENTS["drop_links"], {"user": user.user_id})
     await connection.execute(STATEMENTS["forget_browsers"], {"user": user.user_id})
@@ -328,7 +328,7 @@ def entry(
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
 ) -> Entry:
-    """The audit row of a change of a user."""
+    """Return the audit row of a change of a user."""
     return Entry(context.actor, f"user.{verb}", "user", str(user.user_id), user.tenant_id, before, after)
 
 
@@ -345,7 +345,7 @@ async def _password_link(connection: Connection[Any], user: User, context: Chang
 
 def _not_oneself(user: User, context: ChangeContext, what: str) -> None:
     if context.user_id == user.user_id:
-        raise Conflict(f"You cannot {what}; somebody else can.")
+        raise Conflict(f"You cannot {what}; another administrator can.")
 
 
 async def _select(connection: Connection[Any], statement: str, user_id: UUID) -> User:

@@ -121,12 +121,12 @@ def test_token_add_prints_a_token_once(running: ApplianceProcess) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["user", "add", "no-address", "--role", "viewer", "--tenant", "acme"], "Write one e-mail address"),
+        (["user", "add", "no-address", "--role", "viewer", "--tenant", "acme"], "Enter one e-mail address"),
         (["user", "add", "x@y.example", "--role", "viewer"], "An operator belongs to no tenant"),
         (["user", "add", "x@y.example", "--role", "viewer", "--tenant", "never"], "There is no tenant never."),
         (["user", "reset", "never@acme.example"], "There is no user never@acme.example."),
         (["token", "add", "never@acme.example"], "There is no user never@acme.example."),
-        (["token", "add", "never@acme.example", "--scopes", "all"], "Scopes are read, write, ingest."),
+        (["token", "add", "never@acme.example", "--scopes", "all"], "The scopes are read, write, ingest."),
     ],
 )
 def test_what_cannot_be_is_one_line(running: ApplianceProcess, arguments: list[str], words: str) -> None:

@@ -173,7 +173,7 @@ async def test_a_second_factor_is_kept_sealed_and_opens_with_the_appliances_key_
 async def test_a_second_factor_begins_with_a_right_code_and_ends_once(database: Database) -> None:
     async with open_people(database) as at:
         user = await at.add_user("ingrid@acme.example")
-        with pytest.raises(Invalid, match="does not fit"):
+        with pytest.raises(Invalid, match="code is wrong"):
             await at.signin.set_second_factor(user, totp.new_secret(), "000000", at.by(user))
         with pytest.raises(Conflict):
             await at.signin.drop_second_factor(user, at.by(user))

@@ -65,7 +65,7 @@ def test_a_right_try_takes_its_count_back() -> None:
     throttle = Throttle()
     for _ in range(1000):
         assert throttle.begin(OWNER, 0.0) is None
-        throttle.right(OWNER)
+        throttle.succeed(OWNER)
 
 
 def test_a_day_of_quiet_begins_anew() -> None:

@@ -86,7 +86,7 @@ async def test_a_role_is_changed_once_and_never_ones_own(database: Database) -> 
             assert (
                 await users.set_role(connection, viewer.user_id, Role.RESPONDER, at.by(admin))
             ).role is Role.RESPONDER
-        with pytest.raises(Conflict, match="changed meanwhile"):
+        with pytest.raises(Conflict, match="changed by someone else"):
             await users.set_role(connection, viewer.user_id, Role.ADMIN, at.by(admin), was=Role.VIEWER)
         with pytest.raises(Conflict, match="your own role"):
             await users.set_role(connection, admin.user_id, Role.VIEWER, at.by(admin))

@@ -75,7 +75,7 @@ class PeopleFixture:
         async with self.pool.connection() as connection, connection.transaction():
             user = await users.add(connection, new, ROOT)
             if password is not None:
-                await users.keep_password(connection, user, await self.signin.hasher.hash(password), self.now)
+                await users.store_password(connection, user, await self.signin.hasher.hash(password), self.now)
             return await users.get(connection, user.user_id)
 
     async def try_sign_in(

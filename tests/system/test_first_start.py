@@ -55,7 +55,7 @@ def test_the_set_up_link_leads_to_a_first_message_and_then_to_nothing(appliance:
     appliance.log.unlink()
     appliance.start()
     assert SET_UP_LINK.search(appliance.log.read_text()) is None, "somebody is there"
-    assert "are not shown any more" in httpx.get(f"{appliance.run['web_url']}/welcome", cookies=made.cookies).text
+    assert "are no longer shown" in httpx.get(f"{appliance.run['web_url']}/welcome", cookies=made.cookies).text
 
 
 def test_each_start_without_a_user_makes_a_new_link_and_so_does_the_command(appliance: ApplianceProcess) -> None:

@@ -5,5 +5,5 @@ from appliance.web.mount import Mount
 
 
 def install(mount: Mount) -> None:
-    """Install the routes."""
+    """Install the audit page and its API."""
     mount.add(views.blueprint(mount.renderer), api.blueprint(mount.platform))

@@ -7,7 +7,7 @@ from appliance.web.people.actions import PeopleActions
 
 
 def install(mount: Mount) -> None:
-    """Install the routes."""
+    """Install the pages of users and of the profile, and their APIs."""
     actions = PeopleActions(mount.platform)
     account = AccountActions(mount.platform, mount.ports.sign_in)
     mount.add(

@@ -103,7 +103,7 @@ def _add_sign_in(routes: Blueprint, platform: Platform, sign_in: SignIn, pages: 
     @allow(SIGN_IN_PAGES)
     async def show() -> Response:
         async with platform.pool.connection() as connection:
-            nobody = not await users.any_there(connection)
+            nobody = not await users.any_exists(connection)
         done = DONE.get(request.args.get("done", ""))
         return pages.sign_in(SignInForm(own_path(request.args.get("next", "/")), nobody=nobody, done=done))
 

@@ -7,7 +7,7 @@ from appliance.web.tenants.actions import TenantActions
 
 
 def install(mount: Mount) -> None:
-    """Install the routes."""
+    """Install the pages of subscriptions and their API."""
     actions = SubscriptionActions(mount.platform)
     mount.add(
         views.blueprint(mount.renderer, actions, TenantActions(mount.platform)),

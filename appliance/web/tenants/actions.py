@@ -1,6 +1,6 @@
-"""What operators do to tenants, from a page or through the API alike: one transaction each, then a wait for the broker.
+"""Changes of tenants by operators, for pages and the API alike: one transaction each, then a wait for the broker.
 
-A claim password that was made or taken away means something once the broker knows it.
+A claim password that was created or revoked takes effect when the broker has applied the change.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class TenantChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is to change of a tenant; what is left out stays."""
+    """What to change of a tenant; a member that is left out stays."""
 
     name: str | UnsetType | None = UNSET
     time_zone: str | UnsetType = UNSET
@@ -35,24 +35,24 @@ class TenantChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     tenant_rate: Annotated[float | UnsetType | None, Meta(description="0: no limit; null: as configured.")] = UNSET
     status: TenantStatus | UnsetType = UNSET
     claim_enabled: bool | UnsetType = UNSET
-    version: Annotated[Moment | None, Meta(description="As it was read: a stale one is a conflict.")] = None
+    version: Annotated[Moment | None, Meta(description="The version that was read: a stale one is a conflict.")] = None
 
 
 @dataclass(frozen=True, slots=True)
 class TenantOverview:
-    """A tenant, and its subscriptions as they are worth now."""
+    """A tenant, and its subscriptions with their current status."""
 
     tenant: Tenant
     subscriptions: Sequence[Subscription]
 
     @property
     def seats_used(self) -> int:
-        """Of the subscriptions that serve now."""
+        """Return the seats in use of the subscriptions that give seats now."""
         return sum(row.active_device_count for row in self.subscriptions if usable(row.status))
 
     @property
     def seats_limit(self) -> int:
-        """Of the subscriptions that serve now."""
+        """Return all seats of the subscriptions that give seats now."""
         return sum(row.device_limit for row in self.subscriptions if usable(row.status))
 
 
@@ -73,20 +73,20 @@ class TenantActions:
     async def list_page(
         self, *, search: str = "", status: TenantStatus | None = None, limit: int, after: str | None = None
     ) -> tuple[list[TenantOverview], str | None]:
-        """At most ``limit`` of them by id, and behind which id more follow."""
+        """Return at most ``limit`` tenants by id, and the last id of the page if more follow."""
         async with self._platform.access.reading() as connection:
             page = await tenants.list_page(connection, search=search, status=status, limit=limit + 1, after=after)
-            shown = await self._overviews(connection, page[:limit])
-        return shown, shown[-1].tenant.tenant_id if len(page) > limit else None
+            overviews = await self._overviews(connection, page[:limit])
+        return overviews, overviews[-1].tenant.tenant_id if len(page) > limit else None
 
     async def get(self, tenant_id: str) -> TenantOverview:
-        """One of them. Raises NotFound."""
+        """Return one tenant. Raises NotFound."""
         async with self._platform.access.reading() as connection:
             (overview,) = await self._overviews(connection, [await tenants.get(connection, tenant_id)])
         return overview
 
     async def add(self, tenant_id: str, name: str, time_zone: str, provisioning: Strategy) -> ClaimResult:
-        """A new tenant with an open claim user. Raises Invalid, which names the field; Conflict."""
+        """Add a tenant with an open claim user. Raises Invalid, which names the field; Conflict."""
         async with self._changing() as change:
             claim = await tenants.add(
                 change.connection,
@@ -99,13 +99,13 @@ class TenantActions:
         return ClaimResult(claim, change.sync_status)
 
     async def change(self, tenant_id: str, wanted: TenantChange) -> SyncStatus:
-        """Change all that is given, or nothing. Raises Invalid, which names the field; NotFound; Conflict."""
+        """Make all given changes, or none. Raises Invalid, which names the field; NotFound; Conflict."""
         async with self._changing() as change:
             connection = change.connection
             context, seen = self._platform.access.context(), await tenants.get(connection, tenant_id)
             name = seen.name if wanted.name is UNSET else wanted.name
             zone = seen.time_zone if wanted.time_zone is UNSET else wanted.time_zone
-            # What was just read is the version of whoever names none: between two, nobody's change is lost.
+            # Without a version, the one just read counts, so that a change made in between is not overwritten.
             await tenants.describe(connection, tenant_id, name, zone, context, version=wanted.version or seen.version)
             limits = {
                 field: value
@@ -125,16 +125,16 @@ class TenantActions:
         return change.sync_status
 
     async def rotate_claim(self, tenant_id: str) -> ClaimResult:
-        """A new claim password; the old one is dead. Raises NotFound."""
+        """Replace the claim password; the old one stops working. Raises NotFound."""
         async with self._changing() as change:
             claim = await tenants.rotate_claim(change.connection, tenant_id, self._platform.access.context())
         return ClaimResult(claim, change.sync_status)
 
     async def _overviews(self, connection: Connection[Any], page: Sequence[Tenant]) -> list[TenantOverview]:
         access, grace = self._platform.access, self._platform.grace
-        found = await subscription_rows.select(connection, [tenant.tenant_id for tenant in page])
+        rows = await subscription_rows.select(connection, [tenant.tenant_id for tenant in page])
         owned: dict[str, list[Subscription]] = {}
-        for row in store.as_of(found, access.now(), grace):
+        for row in store.as_of(rows, access.now(), grace):
             owned.setdefault(row.tenant_id, []).append(row)
         return [TenantOverview(tenant, owned.get(tenant.tenant_id, [])) for tenant in page]
 

@@ -6,7 +6,7 @@ from appliance.web.tenants.actions import TenantActions
 
 
 def install(mount: Mount) -> None:
-    """Install the routes."""
+    """Install the pages of tenants and their API."""
     actions = TenantActions(mount.platform)
     mount.add(
         views.blueprint(mount.renderer, actions),

@@ -125,13 +125,13 @@ class Requests:
         return things
 
     async def send(self, change: Change, things: Mapping[str, str], sender: Person | None) -> httpx.Response:
-        """Send it; None is a stranger."""
+        """Send it; None is not signed in."""
         method, _, rule = change.route.partition(" ")
         path = THING.sub(lambda place: things[place[1]], change.path)
         matched, _ = self._served.app.url_map.bind("").match(urlsplit(path).path, method, return_rule=True)
         assert matched.rule == rule, "a line must try the route that it names"
-        stranger = {"Cookie": f"{BROWSER.name}=browser", HEADER: csrf_token("browser")}
-        headers = stranger if sender is None else sender.headers()
+        anonymous = {"Cookie": f"{BROWSER.name}=browser", HEADER: csrf_token("browser")}
+        headers = anonymous if sender is None else sender.headers()
         self._asking.cookies.clear()  # of whoever came before
         if isinstance(change.given, str):
             headers["Content-Type"] = "text/csv"
@@ -159,8 +159,8 @@ def _secret() -> bytes:
     return secret
 
 
-async def new_device(database: Database, served: Served, change: Change) -> Person:
-    """Somebody with a password who is signed in."""
+async def signed_in_with_password(database: Database, served: Served, change: Change) -> Person:
+    """Return a new signed-in user with a password."""
     role = change.who or Role.ADMIN
     person, kept = signed_in(database.conninfo(), role), await Hasher(CHEAP).hash(PASSWORD)
     sealed = (
@@ -194,7 +194,7 @@ async def test_every_change_has_its_audit_row_in_its_transaction(database: Datab
             requests = Requests(served, asking, connection)
             for change in CHANGES:
                 first = "/set-up/" in change.path  # while nobody is there
-                who = None if first else await new_device(database, served, change)
+                who = None if first else await signed_in_with_password(database, served, change)
                 sender = who if change.who else None
                 things = requests.things(change, None if who is None else who.user_id)
                 watch.begin()
@@ -224,7 +224,7 @@ async def test_what_lets_somebody_in_asks_for_the_password_again(database: Datab
             requests = Requests(served, asking, connection)
             for change in asking_again:
                 wrong = replace(change, given=json.loads(json.dumps(change.given).replace(PASSWORD, "not mine")))
-                who = await new_device(database, served, change)
+                who = await signed_in_with_password(database, served, change)
                 things = requests.things(change, who.user_id)
                 watch.begin()
                 answer = await requests.send(wrong, things, who)

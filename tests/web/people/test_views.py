@@ -52,7 +52,7 @@ async def test_role_reset_disable_and_enable_on_the_page(database: Database) -> 
         changed = await browser.post(f"{here}/role", data={"role": "responder", "was": "viewer"})
         assert changed.headers["location"] == f"{here}?done=role"
         stale = await browser.post(f"{here}/role", data={"role": "admin", "was": "viewer"})
-        assert (stale.status_code, "changed meanwhile" in stale.text) == (409, True)
+        assert (stale.status_code, "changed by someone else" in stale.text) == (409, True)
         assert (await them.get("/more")).status_code == 200
         reset = await browser.post(f"{here}/reset")
         assert 'id="link"' in reset.text
