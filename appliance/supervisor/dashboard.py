@@ -24,6 +24,7 @@ from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
 from appliance.web.app import create_app
 from appliance.web.devices.port import DeviceListener, DevicesPort
+from appliance.web.http.hardening import RequestLimits
 from appliance.web.http.server import serve
 from appliance.web.ingest.port import IngestPort
 from appliance.web.page.failures import BrokerQueue
@@ -64,7 +65,7 @@ async def open_dashboard(
         grace=base.grace,
     )
     snapshot = _snapshot(base, storage, known, stream, broker, process)
-    app = create_app(platform, _ports(base, storage, known, stream, broker, snapshot))
+    app = create_app(platform, _ports(base, storage, known, stream, broker, snapshot), RequestLimits())
     web = base.config.web
     service, port = await tree.start(
         "dashboard", partial(serve, shutdown_trigger=base.stop.wait), app, web.host, web.port

@@ -54,7 +54,6 @@ CONCEPTS = (
     ingest,
 )
 """The concepts of the dashboard; each installs its own routes and live parts. A new one is one entry more."""
-DEFAULT_LIMITS = RequestLimits()
 REMEMBER = 3.0
 """Seconds that the start waits for the last hour from the database."""
 
@@ -93,7 +92,7 @@ class Dashboard(QuartTrio):
         log.error("request failed", exc_info=exception_info or sys.exc_info())
 
 
-def create_app(platform: Platform, ports: Ports, limits: RequestLimits = DEFAULT_LIMITS) -> Dashboard:
+def create_app(platform: Platform, ports: Ports, limits: RequestLimits) -> Dashboard:
     """Build the dashboard. It holds no connection and starts no task of its own."""
     app = Dashboard(platform, limits)
     static = StaticFiles(asset("static"))

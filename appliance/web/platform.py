@@ -30,7 +30,7 @@ class Health:
 class Recognizer(Protocol):
     """Identifies the holder of a secret: :class:`appliance.web.access.identity.Identity`."""
 
-    async def by_session(self, secret: str, visit: Visit, *, touch: bool = True) -> Viewer | None:
+    async def by_session(self, secret: str, visit: Visit, *, touch: bool) -> Viewer | None:
         """Return the viewer of a valid session, or None. ``touch``: this counts as activity of its owner."""
         ...
 

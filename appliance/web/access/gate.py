@@ -95,7 +95,7 @@ class Gate:
         if secret is not None:
             return await self._platform.identity.by_token(secret) if is_for_programs(request.path) else None
         session = self._cookies.read(SESSION)
-        return await self._platform.identity.by_session(session, visit()) if session else None
+        return await self._platform.identity.by_session(session, visit(), touch=True) if session else None
 
     async def _identify_if_possible(self) -> Viewer | None:
         """Return the viewer for an error page; None also while Postgres is away."""

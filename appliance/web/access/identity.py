@@ -25,7 +25,7 @@ class Identity:
         self._pool = pool
         self._clock = clock
 
-    async def by_session(self, secret: str, visit: Visit, *, touch: bool = True) -> Viewer | None:
+    async def by_session(self, secret: str, visit: Visit, *, touch: bool) -> Viewer | None:
         """Return the viewer of a valid session, or None. ``touch``: this counts as activity of its owner."""
         async with self._pool.connection() as connection:
             signed = await sessions.find(connection, secret, self._now(), visit, touch=touch)

@@ -75,12 +75,12 @@ class LiveFeed:
         while self.version == since:
             await self._waiting.park()
 
-    def rate(self, tenant: str | None = None) -> float:
+    def rate(self, tenant: str | None) -> float:
         """Return the current messages per second, refused ones included."""
         scope = self._scope(tenant)
         return 0.0 if scope is None else scope.window.current(self._clock.monotonic())
 
-    def series(self, step: int, points: int, tenant: str | None = None) -> list[RatePoint]:
+    def series(self, step: int, points: int, tenant: str | None) -> list[RatePoint]:
         """Return the last ``points`` steps of ``step`` seconds, oldest first, up to :meth:`series_end`."""
         scope = self._scope(tenant)
         if scope is None:
@@ -92,7 +92,7 @@ class LiveFeed:
         now = self._clock.monotonic()
         return self._clock.wall() - (now - int(now) // step * step)
 
-    def readings(self, limit: int, tenant: str | None = None) -> list[LastReading]:
+    def readings(self, limit: int, tenant: str | None) -> list[LastReading]:
         """Return the newest readings, newest first."""
         scope = self._scope(tenant)
         return [] if scope is None else list(islice(reversed(scope.readings), limit))

@@ -15,14 +15,12 @@ from appliance.web.live.rates import HOUR
 async def remember(feed: LiveFeed, pool: Pool, clock: Clock) -> None:
     """Fill ``feed`` with the last hour. Raises what the pool raises when Postgres is not reachable."""
     async with pool.connection() as connection:
-        readings = await last_readings(connection, READINGS)
+        readings = await last_readings(connection, READINGS, None, None)
         minutes = await _minutes(connection, clock.wall() - HOUR)
     feed.remember(readings, minutes)
 
 
-async def last_readings(
-    connection: Connection, limit: int, tenant: str | None = None, site: str | None = None
-) -> list[LastReading]:
+async def last_readings(connection: Connection, limit: int, tenant: str | None, site: str | None) -> list[LastReading]:
     """Return the newest reading of each device heard last, oldest first; ``site`` '': devices without a site."""
     parameters = {"limit": limit, "tenant": tenant, "site": site}
     cursor = await connection.execute(statements.load("web")["last_readings"], parameters)

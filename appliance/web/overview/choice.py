@@ -48,7 +48,7 @@ SCALES: Mapping[OverviewRange, Scale] = {
 class OverviewChoice:
     """The choice. ``tenant`` None: all tenants; ``site`` None: all sites, empty: devices without one."""
 
-    tenant: str | None = None
+    tenant: str | None
     site: str | None = None
     range: OverviewRange = OverviewRange.HOUR
 

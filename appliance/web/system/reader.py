@@ -136,7 +136,7 @@ class SystemReader:
             versions=self._versions(dependencies, facts),
             today=today.value,
             all_time=self._all_time.value,
-            rate=platform.live.rate(),
+            rate=platform.live.rate(None),
             receive_to_commit=system.process.receive_to_commit.hour(),
             commit=system.process.commit.hour(),
             queue=system.process.queue(),

@@ -136,7 +136,7 @@ def shown(
     feed = renderer.platform.live
     totals = [
         None if point.accepted is None or point.refused is None else point.accepted + point.refused
-        for point in feed.series(SPARK_STEP, SPARK_POINTS)
+        for point in feed.series(SPARK_STEP, SPARK_POINTS, None)
     ]
     peak = charts.highest(totals)
     end = feed.series_end(SPARK_STEP)

@@ -37,7 +37,7 @@ from appliance.people.signin import SignIn
 from appliance.web.access.auth import Viewer
 from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
-from appliance.web.app import DEFAULT_LIMITS, Dashboard, create_app
+from appliance.web.app import Dashboard, create_app
 from appliance.web.devices.port import DeviceListener, DevicesPort
 from appliance.web.http.cookies import SESSION
 from appliance.web.http.hardening import RequestLimits
@@ -101,7 +101,7 @@ class Always:
     def __init__(self, viewer: Viewer | None = OPERATOR) -> None:
         self.viewer = viewer
 
-    async def by_session(self, secret: str, visit: Visit, *, touch: bool = True) -> Viewer | None:
+    async def by_session(self, secret: str, visit: Visit, *, touch: bool) -> Viewer | None:
         del secret, visit, touch
         return self.viewer
 
@@ -274,16 +274,16 @@ async def read_all(stream: trio.SocketStream, seconds: float = 5.0) -> bytes:
     return bytes(received)
 
 
-def dashboard(given: Parts, limits: RequestLimits = DEFAULT_LIMITS) -> Dashboard:
+def dashboard(given: Parts, limits: RequestLimits | None = None) -> Dashboard:
     """Return the application made of ``given``."""
-    return create_app(given.platform, given.ports, limits)
+    return create_app(given.platform, given.ports, limits or RequestLimits())
 
 
 @asynccontextmanager
 async def serving(given: Parts, limits: RequestLimits | None = None) -> AsyncIterator[Served]:
     """Serve a dashboard over ``given`` for the block."""
     stop, stopped = trio.Event(), trio.Event()
-    app = dashboard(given, limits or RequestLimits())
+    app = dashboard(given, limits)
 
     async def run(task_status: trio.TaskStatus[int]) -> None:
         await serve(app, "127.0.0.1", 0, shutdown_trigger=stop.wait, task_status=task_status)

@@ -491,7 +491,7 @@ async def test_the_live_page_of_a_device_is_its_tenants_only(database: Database)
             assert "Online" in update
         for which in ("acme/d", "acme/none", "acme/%00", "rival/d"):
             headers = [("Origin", served.url), ("Cookie", people["rival"].headers()["Cookie"])]
-            viewer = await served.platform.identity.by_session(people["rival"].secret, Visit(None, None))
+            viewer = await served.platform.identity.by_session(people["rival"].secret, Visit(None, None), touch=True)
             assert viewer is not None
             assert await served.app.live_pages.fragments(f"device/{which}", viewer) == [], which
 

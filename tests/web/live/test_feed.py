@@ -22,13 +22,13 @@ def test_the_newest_reading_stands_first() -> None:
     feed = LiveFeed(Steady())
     feed.publish(batch(reading("a"), reading("b")))
     feed.publish(batch(reading("c")))
-    assert [shown.device_id for shown in feed.readings(2)] == ["c", "b"]
+    assert [shown.device_id for shown in feed.readings(2, None)] == ["c", "b"]
 
 
 def test_only_so_many_readings_are_kept() -> None:
     feed = LiveFeed(Steady())
     feed.publish(batch(*(reading(str(number)) for number in range(3 * READINGS))))
-    assert len(feed.readings(10_000)) == READINGS
+    assert len(feed.readings(10_000, None)) == READINGS
 
 
 def test_a_tenant_sees_only_its_own() -> None:
@@ -38,7 +38,7 @@ def test_a_tenant_sees_only_its_own() -> None:
     feed.publish(batch(reading("b", "bolt"), stored=10, tenant="bolt"))
     clock.passed = 1.0
     assert [shown.device_id for shown in feed.readings(10, "acme")] == ["a"]
-    assert (feed.rate("acme"), feed.rate("bolt"), feed.rate()) == (30, 10, 40)
+    assert (feed.rate("acme"), feed.rate("bolt"), feed.rate(None)) == (30, 10, 40)
     assert feed.readings(10, "nobody") == []
     assert feed.rate("nobody") == 0
     assert feed.series(20, 3, "nobody")[0].accepted is None
@@ -60,7 +60,7 @@ def test_refused_messages_count_in_the_rate_and_stand_apart_in_the_series() -> N
     feed = LiveFeed(clock)
     feed.publish(batch(stored=40, refused=20))
     clock.passed = 20.0
-    (point,) = feed.series(20, 1)
+    (point,) = feed.series(20, 1, None)
     assert (point.accepted, point.refused) == (2.0, 1.0)
 
 
@@ -75,8 +75,8 @@ def test_memory_of_the_last_hour_fills_an_empty_view() -> None:
     clock = Steady()
     feed = LiveFeed(clock)
     feed.remember([reading("old"), reading("new")], [MinuteCount(99_880.0, 600, 60), MinuteCount(99_940.0, 61, 0)])
-    assert [shown.device_id for shown in feed.readings(5)] == ["new", "old"]
-    series = feed.series(20, 6)
+    assert [shown.device_id for shown in feed.readings(5, None)] == ["new", "old"]
+    series = feed.series(20, 6, None)
     assert [point.accepted for point in series[:3]] == [10.0] * 3
     assert sum((point.accepted or 0) * 20 for point in series[3:]) == 61
     assert [point.refused for point in series] == [1.0] * 3 + [0.0] * 3
@@ -87,7 +87,7 @@ def test_each_tenant_finds_its_own_hour_again() -> None:
     feed.remember([], [MinuteCount(99_880.0, 600, 60, "acme"), MinuteCount(99_880.0, 60, 0, "other")])
     assert feed.series(60, 2, "acme")[0].accepted == 10.0
     assert feed.series(60, 2, "other")[0].accepted == 1.0
-    assert feed.series(60, 2)[0].accepted == 11.0
+    assert feed.series(60, 2, None)[0].accepted == 11.0
 
 
 def test_a_running_minute_is_laid_over_the_seconds_that_have_passed() -> None:
@@ -96,7 +96,7 @@ def test_a_running_minute_is_laid_over_the_seconds_that_have_passed() -> None:
     clock.passed = 19.0
     feed.remember([], [MinuteCount(100_000.0, 100, 0)])
     clock.passed = 20.0
-    (point,) = feed.series(20, 1)
+    (point,) = feed.series(20, 1, None)
     assert point.accepted == 5.0
 
 

@@ -18,7 +18,7 @@ NOW = 1_795_700_000.0
 @pytest.mark.parametrize(
     ("choice", "name"),
     [
-        (OverviewChoice(), "overview"),
+        (OverviewChoice(None), "overview"),
         (OverviewChoice("acme"), "overview/acme"),
         (OverviewChoice(None, None, OverviewRange.WEEK), "overview//7d"),
         (OverviewChoice("acme", "hall"), "overview/acme/1h/hall"),

@@ -241,7 +241,7 @@ async def test_after_a_restart_the_last_readings_and_the_rate_are_still_there(da
     fill(database, datetime.now(UTC))
     async with over(database) as served:
         page = (await get(served)).text
-        assert served.platform.live.series(3600, 1)[0].accepted != 0
+        assert served.platform.live.series(3600, 1, None)[0].accepted != 0
     readings = part(page, "readings")
     assert readings.index("pump-1") < readings.index("pump-2")
     assert "temperature −11.8" in readings  # noqa: RUF001 - the page has a true minus sign
