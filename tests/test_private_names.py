@@ -10,7 +10,7 @@ import inspect
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -183,8 +183,13 @@ def _private_names(tree: ast.ClassDef) -> set[str]:
     return {name for name in names if _is_private(name)}
 
 
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()
+
+
 def _library(owner: str) -> str:
-    return packages_distributions()[owner.partition(".")[0]][0].lower()
+    return _distributions()[owner.partition(".")[0]][0].lower()
 
 
 @pytest.mark.parametrize("use", USES, ids=lambda use: str(use.owner))

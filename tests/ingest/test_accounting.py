@@ -23,7 +23,7 @@ def _fill(database: Database) -> None:
     )
 
 
-async def test_operators_books_are_those_of_all_tenants_and_instances(database: Database) -> None:
+async def test_operators_see_the_accounting_of_all_tenants_and_instances(database: Database) -> None:
     _fill(database)
     async with await connect(database.conninfo(INGEST)) as connection:
         whole = await read_accounting(connection)
@@ -35,11 +35,11 @@ async def test_operators_books_are_those_of_all_tenants_and_instances(database: 
         )
 
 
-async def test_a_customers_books_are_its_own(database: Database) -> None:
+async def test_a_customer_sees_its_own_accounting(database: Database) -> None:
     _fill(database)
     async with customer(database, "acme") as connection:
         assert (await read_accounting(connection)).received == 15
 
 
-def test_books_that_do_not_balance_say_so() -> None:
+def test_accounting_that_does_not_balance_says_so() -> None:
     assert not Accounting(10, 5, 4, 0, 0, 0, 0, 0, None).balanced

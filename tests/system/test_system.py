@@ -72,7 +72,7 @@ def test_the_tree_is_that_of_the_running_process_and_counts_restarts_of_its_chil
         assert again["mosquitto"]["doing"] != found["mosquitto"]["doing"]
 
 
-def test_the_books_rates_and_latencies_are_those_of_what_was_sent(appliance: ApplianceProcess) -> None:
+def test_accounting_rates_and_latencies_are_those_of_what_was_sent(appliance: ApplianceProcess) -> None:
     appliance.start()
     publish(appliance, '{"temperature": 1}', '{"temperature": 2}', "nonsense")
     with operator(appliance) as asking:

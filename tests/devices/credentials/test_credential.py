@@ -176,11 +176,11 @@ async def test_a_customer_manages_the_credentials_of_the_own_devices_only(
     async with customer(database, TENANT) as own:
         await credentials.create(own, TENANT, DEVICE, BY)
         await credentials.rotate(own, TENANT, DEVICE, BY)
-    async with customer(database, "other") as stranger:
-        assert await credentials.get(stranger, TENANT, DEVICE) is None
+    async with customer(database, "other") as other_tenant:
+        assert await credentials.get(other_tenant, TENANT, DEVICE) is None
         with pytest.raises(NotFound):
-            await credentials.rotate(stranger, TENANT, DEVICE, BY)
-        assert await credentials.switch_due(stranger, NOW + timedelta(days=1)) == 0
+            await credentials.rotate(other_tenant, TENANT, DEVICE, BY)
+        assert await credentials.switch_due(other_tenant, NOW + timedelta(days=1)) == 0
 
 
 async def test_ten_thousand_credentials_in_one_go(connection: Connection[Any]) -> None:

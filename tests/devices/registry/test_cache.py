@@ -138,7 +138,7 @@ async def test_a_lapsed_term_is_refused_at_its_instant_without_a_notification(da
         await becomes(registry, Reason.SUBSCRIPTION_EXPIRED)
 
 
-async def test_a_full_subscription_refuses_newcomers_and_keeps_those_it_has(database: Database) -> None:
+async def test_a_full_subscription_refuses_new_devices_and_keeps_those_it_has(database: Database) -> None:
     furnish(database, seats=1)
     async with open_registry(database) as registry:
         assert await reason(registry) is None

@@ -122,7 +122,7 @@ async def test_a_device_out_of_service_is_turned_away(database: Database, deed: 
     assert turned.refusal.reason is reason
 
 
-async def test_where_devices_are_registered_by_hand_a_stranger_is_turned_away(database: Database) -> None:
+async def test_where_devices_are_registered_by_hand_an_unknown_device_is_refused(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection, strategy="off")
         await sell(connection, 1)

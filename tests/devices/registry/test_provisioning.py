@@ -217,7 +217,7 @@ async def test_the_provisioner_serves_many_callers_and_more_than_one_transaction
 
 
 async def test_a_seat_taken_by_a_person_in_the_same_moment_is_seen(database: Database) -> None:
-    """The person holds the subscriptions; the newcomer waits for them and then finds the device there."""
+    """The person holds the subscriptions; the new device waits for them and then finds the device there."""
     async with ingest(database) as person, ingest(database) as observer:
         await add_tenant(person)
         await sell(person, 1)
@@ -242,7 +242,7 @@ async def _until_somebody_waits(connection: Connection[Any], *, waits: bool = Tr
             await trio.lowlevel.checkpoint()
 
 
-async def test_who_holds_the_rows_for_a_while_only_delays_the_newcomer(database: Database) -> None:
+async def test_locked_subscription_rows_only_delay_a_new_device(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)
         await sell(connection, 5)

@@ -153,7 +153,7 @@ class Seats(RuleBasedStateMachine):
                 return
 
     @invariant()
-    def books_balance(self) -> None:
+    def accounting_balances(self) -> None:
         """P6, P7: read by somebody else."""
         if hasattr(self, "sold"):
             check_seats(self.database, self.tenant)

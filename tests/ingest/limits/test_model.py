@@ -216,7 +216,7 @@ class LimiterMachine(RuleBasedStateMachine):
             assert abs(Fraction(state.fill) - bucket.level) < NOTHING
 
     @invariant()
-    def the_books_are_right(self) -> None:
+    def accounting_is_right(self) -> None:
         if not hasattr(self, "limiter"):
             return
         devices = self.limiter._devices

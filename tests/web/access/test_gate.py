@@ -55,11 +55,11 @@ def test_a_public_audience_cannot_be_combined() -> None:
         allow(Public.OPEN, Role.ADMIN)
 
 
-async def test_a_stranger_is_sent_to_the_sign_in_and_back_to_where_they_wanted_to_go(database: Database) -> None:
-    async with over(database) as served, client(served.url, None) as stranger:
-        page = await stranger.get("/?a=b&c=d")
-        part = await stranger.get("/", headers={"HX-Request": "true"})
-        unknown = await stranger.get("/nothing-here")
+async def test_a_visitor_is_sent_to_the_sign_in_and_back_to_the_page_they_wanted(database: Database) -> None:
+    async with over(database) as served, client(served.url, None) as visitor:
+        page = await visitor.get("/?a=b&c=d")
+        part = await visitor.get("/", headers={"HX-Request": "true"})
+        unknown = await visitor.get("/nothing-here")
     assert (page.status_code, page.headers["location"]) == (303, "/sign-in?next=/%3Fa%3Db%26c%3Dd")
     assert (part.status_code, part.headers["hx-redirect"]) == (401, "/sign-in")
     assert unknown.status_code == 404
@@ -150,18 +150,18 @@ def _filled(rule: Rule) -> str:
 
 
 async def test_what_is_nowhere_is_told_in_the_frame_of_whoever_asks(database: Database) -> None:
-    """The same page as for what is not theirs; a stranger is shown no navigation, and the way in."""
+    """The same page as for what is not theirs; a visitor is shown no navigation, and the way in."""
     person = signed_in(database.conninfo(), Role.VIEWER)
     async with (
         over(database) as served,
         client(served.url, person) as browser,
-        client(served.url, None) as stranger,
+        client(served.url, None) as visitor,
     ):
         unknown, missing = await browser.get("/nothing"), await browser.get("/devices/nothing")
         assert (unknown.status_code, missing.status_code) == (404, 404)
         assert 'aria-label="Main"' in unknown.text
         assert "Go to the overview" in unknown.text
-        theirs = await stranger.get("/nothing")
+        theirs = await visitor.get("/nothing")
         assert theirs.status_code == 404
         assert 'aria-label="Main"' not in theirs.text
         assert ">Sign in</a>" in theirs.text
