@@ -5,6 +5,6 @@ does not tell which accounts exist; each secret once, when it is created. It nev
 (hashes only), never makes a change without its audit row in the same transaction, and knows nothing of HTTP: cookies
 and pages belong to ``web``.
 
-Functions make a transaction, or a savepoint in the one they are in. Those that list and administer people may run as
-``appliance_web`` with its tenant set; those that prove who somebody is run as ``appliance_ingest``.
+Functions open a transaction, or a savepoint inside the current one. Those that list and administer users may run as
+the role ``appliance_web`` with its tenant set; those that check credentials run as ``appliance_ingest``.
 """

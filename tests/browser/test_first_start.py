@@ -45,7 +45,7 @@ def working() -> Iterator[ApplianceProcess]:
 
 @pytest.fixture(params=[True, False], ids=["with script", "without script"])
 def context(browser: Browser, request: pytest.FixtureRequest) -> Iterator[BrowserContext]:
-    """A browser of somebody new."""
+    """A new browser without cookies."""
     made = browser.new_context(java_script_enabled=request.param, viewport={"width": 1440, "height": 900})
     yield made
     made.close()

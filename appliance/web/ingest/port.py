@@ -19,11 +19,11 @@ class MessageSource(Protocol):
         ...
 
     async def authentic(self, tenant_id: str, device_id: str, secret: str) -> bool:
-        """Tell whether ``secret`` is a token of this device."""
+        """Return whether ``secret`` is a token of this device."""
         ...
 
     async def authentic_claim(self, tenant_id: str, secret: str) -> bool:
-        """Tell whether ``secret`` is the claim password of this tenant."""
+        """Return whether ``secret`` is the claim password of this tenant."""
         ...
 
     async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:

@@ -100,12 +100,12 @@ class PeopleActions:
             await tokens.revoke(connection, user_id, token_id, self._access.context())
 
     def _link(self, secret: str) -> str:
-        """The whole address, as the viewer's own browser reaches this appliance."""
+        """Return the absolute address of a link, with the host by which the viewer's browser reaches this appliance."""
         base = self._platform.public_url or f"{request.scheme}://{request.host}"
         return base.rstrip("/") + PATH + secret
 
 
 def _within(user: User) -> User:
-    """The user, if it is one of those that the viewer looks at. Raises NotFound."""
+    """Return the user if no tenant is chosen or it is the user's. Raises NotFound."""
     shown = tenants_shown()
     return require(user if shown is None or user.tenant_id == shown else None, "such user")

@@ -24,7 +24,7 @@ SCOPES = (
 )
 THEMES = ((Theme.SYSTEM, "System"), (Theme.LIGHT, "Light"), (Theme.DARK, "Dark"))
 BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
-"""Marks in a User-Agent and the browsers' names: the first match counts, because each browser names later ones too."""
+"""Texts in a User-Agent and names of browsers. The first match counts, because a browser also names later ones."""
 SYSTEMS = (
     ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"), ("Mac OS", "macOS"),
     ("Linux", "Linux"),
@@ -38,8 +38,8 @@ def browser_of(agent: str | None) -> str:
     """Return the label of a User-Agent, such as ``Firefox on Linux``, or its beginning if its browser is unknown."""
     if not agent:
         return "Unknown"
-    browser = next((name for mark, name in BROWSERS if mark in agent), None)
-    system = next((name for mark, name in SYSTEMS if mark in agent), None)
+    browser = next((name for text, name in BROWSERS if text in agent), None)
+    system = next((name for text, name in SYSTEMS if text in agent), None)
     if browser is None:
         return agent[:MAX_AGENT]
     return browser if system is None else f"{browser} on {system}"

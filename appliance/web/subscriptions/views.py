@@ -56,7 +56,7 @@ def _add_new(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions, 
 
     @routes.post("/tenants/<tenant_id>/subscriptions/+new")
     @allow(OPERATORS)
-    async def sell(tenant_id: str) -> Response:
+    async def add(tenant_id: str) -> Response:
         tenant, fields = (await tenants.get(tenant_of_path(tenant_id))).tenant, await forms.read()
         try:
             await actions.add(_new(tenant_id, fields))

@@ -58,7 +58,7 @@ class TenantOverview:
 
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
-    """A claim user, this one time, and whether the broker knows it already."""
+    """A claim user with its password, which is known only now, and whether the broker has applied it."""
 
     claim: IssuedClaim
     sync_status: SyncStatus
@@ -139,5 +139,5 @@ class TenantActions:
         return [TenantOverview(tenant, owned.get(tenant.tenant_id, [])) for tenant in page]
 
     def _changing(self) -> AbstractAsyncContextManager[CredentialChange]:
-        """A transaction of the viewer that changes credentials."""
+        """Return a transaction of the viewer that changes credentials."""
         return credential_change(self._platform.access.changing(), self._platform.pool.connection)

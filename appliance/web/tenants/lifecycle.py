@@ -21,7 +21,7 @@ from appliance.web.tenants.actions import TenantActions, TenantChange
 from appliance.web.tenants.views import STRATEGIES, claim_page, zones
 
 LEAST_RATE = 0.001
-"""Messages a second; whoever wants less suspends the tenant."""
+"""Messages a second; to allow less, suspend the tenant."""
 FIELDS = ("name", "time_zone", "provisioning", "rate", "burst", "tenant_rate", "version")
 
 

@@ -1,7 +1,7 @@
-"""Every request by which a person changes something, and what the audit must say of it. A new route gets its line here.
+"""Every request that changes something, and the actions that the audit must record. A new route gets its line here.
 
-One line a route or more, in the order of ``role_table``. ``{device}`` and its like in a path or body stand for things
-of ``STOCK``, each made for this request alone.
+Each route has one line or more, in the order of ``role_table``. ``{device}`` and the like in a path or body stand for
+objects of ``STOCK``, each created for this request alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,22 +22,22 @@ class Change:
     given: Mapping[str, Any] | str = ""
     """The fields of the form, the members of the JSON body, or for a text the CSV file itself."""
     who: Role | None = Role.ADMIN
-    """None: somebody who is not signed in yet."""
+    """None: a visitor who is not signed in yet."""
     needs: Sequence[str] = ()
-    """Things that must be there and that the request does not name."""
+    """Objects that must exist and that the request does not name."""
     refused: bool = False
-    """Whether it is answered with a refusal, which is recorded too."""
+    """Whether the answer is a refusal, which is recorded too."""
     aside: frozenset[str] = frozenset()
-    """Tables that it writes in transactions without an audit row; say why beside it."""
+    """Tables that it writes in transactions without an audit row; a comment gives the reason."""
     second_factor: bool = False
-    """Whether that person has one."""
+    """Whether the sender has a second factor."""
 
 
 PASSWORD = "a heron in a wet field"
-"""Of whoever sends the request."""
+"""The password of the sender."""
 NEW_PASSWORD = "a walrus on a bicycle"
 SECRET = "KRUGKIDROVUWG2ZAMJZG653OEBTG66BA"
-"""A second factor's, as it is typed."""
+"""Secret of a second factor, as a person types it."""
 DAY = "2099-12-31"
 OPERATOR = Role.OPERATOR
 
@@ -52,11 +52,11 @@ INVITED = {"email": "{new}@acme.example", "role": "viewer"}
 HELD = {"device_limit": "7", "last_day": DAY, "hold_reason": "unpaid"}
 DESCRIBED = ("tenant.describe", "tenant.limit", "tenant.provisioning")
 USED_UP = frozenset({"links", "users"})
-"""The link and the code of a second step are used up whether or not they let somebody in."""
+"""The link and the code of a second step are used up whether or not they succeed."""
 SHUT_OUT = ("credential.revoke", "device.deactivate")
 
 CHANGES: Sequence[Change] = (
-    # the door; the set-up first, while nobody is there
+    # the sign-in; the set-up first, while there is no user
     Change(
         "POST /set-up/<secret>",
         "/set-up/{set_up_link}",
@@ -333,4 +333,4 @@ BY_DEVICES = frozenset(
         "POST /ingest/tenant/<tenant_id>/device/<device_id>/claim",
     }
 )
-"""What devices send, not people: messages stand in the books, and a claim's own test reads its audit row."""
+"""What devices send, not people: messages are counted in the accounting, and a test of claims reads their audit row."""

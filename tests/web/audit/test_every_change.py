@@ -1,7 +1,7 @@
-"""P20 over HTTP: whatever a person changes, by a page or by the API, has its audit row in the same transaction.
+"""P20 over HTTP: every change, by a page or by the API, has its audit row in the same transaction.
 
-Every route of the application that is not just read is tried with a change that works. It is written down which
-transaction wrote into which table, so that a change without its row is seen, whatever else was recorded.
+The test sends a change that works to every route that is not read-only. Triggers record which transaction wrote into
+which table, so that a change without its row is found, whatever else was recorded.
 """
 
 import json
@@ -29,7 +29,7 @@ from tests.support.web.serving import CHEAP, Served, over
 from tests.web.access.role_table import TABLE
 from tests.web.audit.changes import BY_DEVICES, CHANGES, PASSWORD, SECRET, Change
 
-GROUND: Sequence[str] = (
+INITIAL_STATE: Sequence[str] = (
     """
     INSERT INTO tenants (tenant_id, claim_enabled, claim_mqtt_hash, claim_token_hash)
     VALUES ('acme', true, 'x', sha256('x'))
@@ -40,7 +40,7 @@ GROUND: Sequence[str] = (
     VALUES ('acme', 'main', 'MAIN', 1000, now(), now() + interval '90 days', 'ACTIVE')
     """,
 )
-"""What is there before the first change: a tenant with seats."""
+"""State before the first change: a tenant with seats."""
 
 A_DEVICE = "INSERT INTO device_registry (tenant_id, device_id, status, subscription_id) VALUES ('acme', %(new)s, "
 WITH_CREDENTIAL = (
@@ -99,13 +99,13 @@ STOCK: Mapping[str, str] = {
     "password_link": A_LINK.format("password"),
     "code_link": A_LINK.format("second-factor"),
 }
-"""How each thing is made; the answer is its id."""
+"""The statement that creates each object and returns its id."""
 
 THING = re.compile(r"\{(\w+)\}")
 
 
 class Requests:
-    """Makes what a change needs, sends it, and reads what came of it."""
+    """Creates the objects of a change and sends its request."""
 
     def __init__(self, served: Served, asking: httpx.AsyncClient, connection: psycopg.Connection[Any]) -> None:
         self._served = served
@@ -114,7 +114,7 @@ class Requests:
         self._number = 0
 
     def things(self, change: Change, person: Any) -> dict[str, str]:
-        """Make what the change is about; ``person`` sends it, or is to be let in."""
+        """Create the objects of the change and return their ids; ``person`` sends it or signs in with it."""
         named = [*change.needs, *THING.findall(f"{change.path} {change.given}")]
         things = {"code": totp.code(_secret(), int(datetime.now(UTC).timestamp() // totp.STEP))}
         for name in dict.fromkeys(named):
@@ -125,14 +125,14 @@ class Requests:
         return things
 
     async def send(self, change: Change, things: Mapping[str, str], sender: Person | None) -> httpx.Response:
-        """Send it; None is not signed in."""
+        """Send the request; the sender None is not signed in."""
         method, _, rule = change.route.partition(" ")
         path = THING.sub(lambda place: things[place[1]], change.path)
         matched, _ = self._served.app.url_map.bind("").match(urlsplit(path).path, method, return_rule=True)
         assert matched.rule == rule, "a line must try the route that it names"
         anonymous = {"Cookie": f"{BROWSER.name}=browser", HEADER: csrf_token("browser")}
         headers = anonymous if sender is None else sender.headers()
-        self._asking.cookies.clear()  # of whoever came before
+        self._asking.cookies.clear()  # of the previous sender
         if isinstance(change.given, str):
             headers["Content-Type"] = "text/csv"
         return await self._asking.request(method, path, headers=headers, **_sent(change, path, things))
@@ -144,7 +144,7 @@ class Requests:
 
 
 def _sent(change: Change, path: str, things: Mapping[str, str]) -> dict[str, Any]:
-    """The body of the request, as the client takes it."""
+    """Return the body of the request as arguments of the client."""
     if isinstance(change.given, str):
         text = THING.sub(lambda place: things[place[1]], change.given)
         return {"content": text} if text else {}
@@ -180,14 +180,14 @@ async def signed_in_with_password(database: Database, served: Served, change: Ch
 def test_every_route_that_changes_something_is_tried() -> None:
     changing = {route for route in TABLE if not route.startswith("GET ")}
     tried = {change.route for change in CHANGES}
-    assert sorted(changing - tried - BY_DEVICES) == [], "say in CHANGES what the audit has of it"
-    assert sorted(tried - changing) == [], "a route that is gone must leave the table"
+    assert sorted(changing - tried - BY_DEVICES) == [], "add a line to CHANGES with its audit actions"
+    assert sorted(tried - changing) == [], "remove the line of a route that no longer exists"
 
 
 async def test_every_change_has_its_audit_row_in_its_transaction(database: Database) -> None:
     wrong = []
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
-        for statement in GROUND:
+        for statement in INITIAL_STATE:
             connection.execute(statement.encode())
         watch = AuditWatch.over(connection)
         async with over(database) as served, client(served.url, None) as asking:
@@ -210,14 +210,14 @@ async def test_every_change_has_its_audit_row_in_its_transaction(database: Datab
 
 
 async def test_what_lets_somebody_in_asks_for_the_password_again(database: Database) -> None:
-    """Who has found a browser open makes no way of their own into the account."""
+    """Whoever finds a browser signed in cannot create an access of their own."""
     asking_again = [change for change in CHANGES if change.who and PASSWORD in str(change.given)]
     assert {change.route for change in asking_again} == {
         "POST /customer/tokens", "POST /profile/password", "POST /profile/tokens/new", "POST /profile/second-factor",
         "POST /profile/second-factor/drop",
     }  # fmt: skip
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
-        for statement in GROUND:
+        for statement in INITIAL_STATE:
             connection.execute(statement.encode())
         watch = AuditWatch.over(connection)
         async with over(database) as served, client(served.url, None) as asking:
@@ -233,7 +233,7 @@ async def test_what_lets_somebody_in_asks_for_the_password_again(database: Datab
 
 
 async def test_nothing_that_is_only_read_writes(database: Database) -> None:
-    """Else a change could hide there, where no form's token is asked for either."""
+    """A change by GET would need no CSRF token either."""
     rival, operator = found(database), signed_in(database.conninfo(), Role.OPERATOR)
     query, wrote = f"?tenant={RIVAL}&history=keep&metric=temperature", []
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:

@@ -13,7 +13,7 @@ from tests.support.web.serving import NoDevices, parts, serving
 
 
 class Taking(NoDevices):
-    """Ingest that knows no device's secret, and takes what comes from whoever is let in all the same."""
+    """Ingest that knows no secret of a device and accepts every message that passes the authentication."""
 
     async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:
         del topic
