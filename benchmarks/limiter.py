@@ -21,6 +21,7 @@ import trio
 from appliance.clock import SystemClock
 from appliance.ingest.limits.janitor import Janitor
 from appliance.ingest.limits.limiter import Limiter, bucket_key
+from tests.support.limiter import limiter_of
 
 IDS = 1_000_000
 BATCH = 512
@@ -79,7 +80,7 @@ async def flood(limiter: Limiter) -> None:
 
 async def run(title: str, bound: int, memory: Callable[[], float], *, timed: bool = True) -> None:
     """A flood and a pass of the janitor, and a line about them."""
-    limiter = Limiter(bucket_ttl=TTL, max_tracked_devices=bound)
+    limiter = limiter_of(bucket_ttl=TTL, max_tracked_devices=bound)
     janitor = Janitor(limiter, SystemClock(), interval=300, report=lambda _cleared, _left: None)
     gc.collect()
     before = memory()
@@ -97,7 +98,7 @@ async def run(title: str, bound: int, memory: Callable[[], float], *, timed: boo
 
 def nanoseconds_a_take(*, tenant_rate: float = 0) -> float:
     """For devices that have a bucket, 1,000 of them in turn, one time a batch."""
-    limiter = Limiter(rate=1e8, burst=1_000_000, tenant_rate=tenant_rate)
+    limiter = limiter_of(rate=1e8, burst=1_000_000, tenant_rate=tenant_rate)
     keys = [bucket_key("bench", f"device-{number}") for number in range(1000)]
     clock = iter(range(sys.maxsize))
 

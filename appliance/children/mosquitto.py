@@ -22,7 +22,7 @@ from appliance.children.data_dir import DataDir
 from appliance.children.keeper import ChildStatus, Keeper, Patience, Readiness
 from appliance.children.mosquitto_program import BrokerEndpoint, BrokerProgram
 from appliance.children.programs import MosquittoProgram
-from appliance.clock import Clock, SystemClock
+from appliance.clock import Clock
 
 
 class Mosquitto:
@@ -36,8 +36,8 @@ class Mosquitto:
         port: int,
         subscription: str,
         users: files.Users | None = None,
-        limits: files.BrokerLimits | None = None,
-        clock: Clock | None = None,
+        limits: files.BrokerLimits,
+        clock: Clock,
         patience: Patience | None = None,
         on_line: Callable[[str], None] | None = None,
         debug_logging: bool = False,
@@ -51,11 +51,11 @@ class Mosquitto:
             files.DeviceListener(host, port),
             subscription,
             users or files.Users(),
-            limits or files.BrokerLimits(),
+            limits,
             on_line,
             debug_logging=debug_logging,
         )
-        self._keeper = Keeper(self._program, clock or SystemClock(), patience or Patience())
+        self._keeper = Keeper(self._program, clock, patience or Patience())
         self._changing = trio.Lock()
 
     @property

@@ -18,7 +18,7 @@ from appliance.children.leftovers import stop_leftovers
 from appliance.children.polling import until
 from appliance.children.process import Child, Command, spare_when_memory_ends, spawn
 from appliance.children.programs import PostgresPrograms, find_postgres
-from appliance.clock import Clock, SystemClock
+from appliance.clock import Clock
 from appliance.errors import ApplianceError
 
 log = structlog.get_logger(__name__)
@@ -52,14 +52,14 @@ class Postgres:
         *,
         roles: Sequence[str],
         memory: postgres_files.Memory | None = None,
-        clock: Clock | None = None,
+        clock: Clock,
         patience: Patience | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> None:
         """``roles`` are the login roles that our own user may assume besides the superuser ``postgres``."""
         patience = patience or Patience(start=RECOVERY_SECONDS)
         self._program = _PostgresProgram(data_dir, tuple(roles), memory or postgres_files.Memory(), on_line)
-        self._keeper = Keeper(self._program, clock or SystemClock(), patience)
+        self._keeper = Keeper(self._program, clock, patience)
 
     @property
     def endpoint(self) -> PostgresEndpoint:

@@ -164,7 +164,7 @@ async def list_page(
     *,
     sort: Sort = Sort.DEVICE,
     down: bool = False,
-    limit: int = 50,
+    limit: int,
     after: FleetPosition | None = None,
 ) -> FleetPage:
     """The devices that match, behind ``after``; ``down``: from the end of what they are sorted by."""

@@ -12,9 +12,6 @@ from appliance.db.trio_psycopg import Connection
 
 STATEMENTS = statements.load("people")
 
-PAGE = 100
-"""Rows on one page."""
-
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
@@ -50,7 +47,7 @@ class AuditFilter:
     """The id of the last row on the previous page."""
 
 
-async def read(connection: Connection[Any], wanted: AuditFilter, limit: int = PAGE) -> list[AuditRow]:
+async def read(connection: Connection[Any], wanted: AuditFilter, limit: int) -> list[AuditRow]:
     """Return at most ``limit`` rows, newest first."""
     first, slash, second = (wanted.object or "").partition("/")
     kind, identity = (first, second) if slash else ("", first)

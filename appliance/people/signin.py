@@ -86,13 +86,13 @@ class SignIn:
     """Checks sign-ins. The role of its pool must see all users, because the tenant is not known yet."""
 
     def __init__(
-        self, pool: Pool, clock: Clock, keyring: Keyring, hasher: Hasher | None = None, throttle: Throttle | None = None
+        self, pool: Pool, clock: Clock, keyring: Keyring, hasher: Hasher, throttle: Throttle | None = None
     ) -> None:
         self._pool = pool
         self._clock = clock
         self._keyring = keyring
         self._limiter = trio.CapacityLimiter(CONCURRENT_ATTEMPTS)
-        self.hasher = hasher or Hasher()
+        self.hasher = hasher
         self.throttle = throttle or Throttle()
 
     def now(self) -> datetime:

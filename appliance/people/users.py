@@ -28,8 +28,6 @@ PASSWORD_LINK = timedelta(hours=24)
 """How long the links of invitations and resets are valid."""
 PATH = "/link/"
 """Path of the page that sets a password; the secret of the link follows."""
-PAGE = 50
-"""Users on one page of the list."""
 
 EMAIL = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)*")
 """An address as an e-mail field accepts it (HTML, "valid e-mail address"), in lower case; safe in a header."""
@@ -184,7 +182,7 @@ async def by_email(connection: Connection[Any], email: str, tenant_id: str | Non
     return user_of(require(rows[0] if rows else None, f"user {email}"))
 
 
-async def list_page(connection: Connection[Any], wanted: UserFilter, limit: int = PAGE) -> list[User]:
+async def list_page(connection: Connection[Any], wanted: UserFilter, limit: int) -> list[User]:
     """Return at most ``limit`` users, ordered by e-mail address."""
     parameters = {
         "tenant": wanted.tenant_id,

@@ -111,6 +111,7 @@ async def _start_mosquitto(base: Foundation, users: Users, refusals: BrokerRefus
         subscription=SUBSCRIPTION,
         users=users,
         limits=broker_limits(config),
+        clock=base.clock,
         on_line=refusals.heard,
         debug_logging=refusals.debug_logging,
     )

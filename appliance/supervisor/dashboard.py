@@ -13,6 +13,7 @@ from appliance.diagnostics.snapshot import Snapshot
 from appliance.ingest.http import HttpSource
 from appliance.ingest.limits.limiter import BucketState
 from appliance.ingest.quarantine.replay_preview import ReplayPreviewer
+from appliance.people.passwords import Hasher
 from appliance.people.signin import SignIn
 from appliance.runtime.tree import Service
 from appliance.supervisor.broker import Broker, broker_limits
@@ -119,7 +120,7 @@ def _ports(
         return None if waiting is None else BrokerQueue(waiting, BrokerLimits().max_queued_messages)
 
     return Ports(
-        sign_in=SignIn(pool, clock, base.data.keyring),
+        sign_in=SignIn(pool, clock, base.data.keyring, Hasher()),
         ingest=IngestPort(source, partial(claim, pool, known.provisioner.provision)),
         devices=DevicesPort(
             DeviceListener(host if broker.embedded is None else None, port), limit_of, refusals, config.retention.days

@@ -71,7 +71,7 @@ async def _open_database(base: Foundation) -> tuple[Postgres | None, Endpoint]:
     """Return Postgres, started if it is ours, with its roles, database and schema as this program needs them."""
     postgres, url = None, base.config.database.url
     if url is None:
-        postgres = server = Postgres(base.data, roles=[role.name for role in ROLES])
+        postgres = server = Postgres(base.data, roles=[role.name for role in ROLES], clock=base.clock)
         report = reports.report_child(lambda: server.status, lambda: str(server.programs.major))
         _, place = await base.tree.start("postgres", postgres.run, report=report)
         endpoint = Endpoint.local(place.socket_dir, place.port)

@@ -21,6 +21,7 @@ from mqtt5 import QoS
 from appliance.broker.credentials_sync import MIN_RELOAD_SECONDS, CredentialsSync, read_users
 from appliance.children.data_dir import open_data_dir
 from appliance.children.mosquitto import Mosquitto
+from appliance.children.mosquitto_files import BrokerLimits
 from appliance.clock import SystemClock
 from appliance.db.pool import open_pool
 from appliance.db.trio_psycopg import Connection, connect
@@ -142,7 +143,15 @@ async def open_sync(
         conninfo = database.conninfo("appliance_ingest")
         pool = await stack.enter_async_context(open_pool(conninfo, name="users", max_size=2))
         users = await read_users(pool)
-        mosquitto = Mosquitto(data, host="127.0.0.1", port=0, subscription=SUBSCRIPTION, users=users)
+        mosquitto = Mosquitto(
+            data,
+            host="127.0.0.1",
+            port=0,
+            subscription=SUBSCRIPTION,
+            users=users,
+            limits=BrokerLimits(),
+            clock=SystemClock(),
+        )
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(mosquitto.run)
         session = Session()

@@ -12,6 +12,7 @@ import trio
 
 from appliance.children.data_dir import open_data_dir
 from appliance.children.postgres import Postgres
+from appliance.clock import SystemClock
 from tests.support.postgres_server import ground
 
 
@@ -38,7 +39,7 @@ def _made_cluster() -> Iterator[Path]:
     async def make() -> None:
         with open_data_dir(path / "data") as data_dir:
             async with trio.open_nursery() as nursery:
-                await nursery.start(Postgres(data_dir, roles=ROLES).run)
+                await nursery.start(Postgres(data_dir, roles=ROLES, clock=SystemClock()).run)
                 nursery.cancel_scope.cancel()
 
     trio.run(make)

@@ -13,7 +13,9 @@ from trio._core import _thread_cache
 
 from appliance.children.data_dir import open_data_dir
 from appliance.children.mosquitto import Mosquitto
+from appliance.children.mosquitto_files import BrokerLimits
 from appliance.children.postgres import Postgres
+from appliance.clock import SystemClock
 
 IDLE_SECONDS = 1
 
@@ -23,8 +25,10 @@ async def main(path: Path) -> None:
     with open_data_dir(path) as data_dir:
         async with trio.open_nursery() as nursery:
             await trio.to_thread.run_sync(int)  # so that there is a worker thread
-            postgres = Postgres(data_dir, roles=())
-            mosquitto = Mosquitto(data_dir, host="127.0.0.1", port=0, subscription="#")
+            postgres = Postgres(data_dir, roles=(), clock=SystemClock())
+            mosquitto = Mosquitto(
+                data_dir, host="127.0.0.1", port=0, subscription="#", limits=BrokerLimits(), clock=SystemClock()
+            )
             await nursery.start(postgres.run)
             await nursery.start(mosquitto.run)
             pids = {"postgres": postgres.status.pid, "mosquitto": mosquitto.status.pid}

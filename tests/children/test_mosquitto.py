@@ -19,9 +19,10 @@ from structlog.testing import capture_logs
 from appliance.broker.accounts import hash_password
 from appliance.children.data_dir import DataDir, open_data_dir
 from appliance.children.mosquitto import Mosquitto
-from appliance.children.mosquitto_files import Users
+from appliance.children.mosquitto_files import BrokerLimits, Users
 from appliance.children.polling import until
 from appliance.children.programs import find_mosquitto
+from appliance.clock import SystemClock
 from appliance.errors import ApplianceError
 from appliance.mqtt.client import Client
 from tests.support.busy import within
@@ -43,6 +44,7 @@ USERS = user(PASSWORD)
 
 def broker(data_dir: DataDir, **options: object) -> Mosquitto:
     given: dict[str, object] = {"host": "127.0.0.1", "port": 0, "subscription": SUBSCRIPTION, "users": USERS}
+    given |= {"limits": BrokerLimits(), "clock": SystemClock()}
     return Mosquitto(data_dir, **(given | options))  # type: ignore[arg-type]
 
 

@@ -16,6 +16,7 @@ from appliance.children.data_dir import open_data_dir
 from appliance.children.polling import until
 from appliance.children.postgres import Postgres, PostgresEndpoint
 from appliance.children.process import ENVIRONMENT
+from appliance.clock import SystemClock
 from appliance.errors import ApplianceError
 
 from .conftest import ROLES
@@ -40,7 +41,7 @@ async def test_it_is_durable_private_and_knows_who_connects(data_path: Path) -> 
         main.write_text("fsync = off\nsynchronous_commit = off\nlisten_addresses = '*'\n")
         (data_path / "postgres" / "pg_hba.conf").write_text("local all all trust\n")
         async with trio.open_nursery() as nursery:
-            postgres = Postgres(data_dir, roles=ROLES)
+            postgres = Postgres(data_dir, roles=ROLES, clock=SystemClock())
             endpoint = await nursery.start(postgres.run)
             for setting, value in [
                 ("fsync", "on"),
@@ -66,7 +67,7 @@ async def test_it_is_durable_private_and_knows_who_connects(data_path: Path) -> 
 async def test_killed_it_comes_back_with_what_was_committed(data_path: Path) -> None:
     with open_data_dir(data_path) as data_dir:
         async with trio.open_nursery() as nursery:
-            postgres = Postgres(data_dir, roles=ROLES)
+            postgres = Postgres(data_dir, roles=ROLES, clock=SystemClock())
             endpoint = await nursery.start(postgres.run)
             ask(endpoint, "CREATE TABLE kept AS SELECT 7 AS n", "SELECT 1")
             first = postgres.status.pid
@@ -100,7 +101,7 @@ async def test_a_pid_file_that_names_somebody_alive_is_no_obstacle(data_path: Pa
     pid_file.write_text(f"{named}\n{data_path}/postgres\n1795464494\n5432\n/tmp\n\n0 0\nready\n")
     with open_data_dir(data_path) as data_dir:
         async with trio.open_nursery() as nursery:
-            postgres = Postgres(data_dir, roles=ROLES)
+            postgres = Postgres(data_dir, roles=ROLES, clock=SystemClock())
             with trio.fail_after(60):
                 endpoint = await nursery.start(postgres.run)
             assert ask(endpoint, "SELECT 1") == "1"
@@ -117,14 +118,14 @@ async def test_a_server_that_was_left_is_stopped_first(data_path: Path, folder: 
     sockets.chmod(0o777)
     with open_data_dir(data_path) as data_dir:
         async with trio.open_nursery() as nursery:
-            programs = Postgres(data_dir, roles=ROLES)
+            programs = Postgres(data_dir, roles=ROLES, clock=SystemClock())
             await nursery.start(programs.run)
             binary = programs.programs.folder / "postgres"
             nursery.cancel_scope.cancel()
         left = await trio.to_thread.run_sync(_start_left, binary, data_path / "postgres", sockets, options)
         try:
             async with trio.open_nursery() as nursery:
-                endpoint = await nursery.start(Postgres(data_dir, roles=ROLES).run)
+                endpoint = await nursery.start(Postgres(data_dir, roles=ROLES, clock=SystemClock()).run)
                 assert left.poll() is not None
                 assert ask(endpoint, "SELECT 1") == "1"
                 nursery.cancel_scope.cancel()
@@ -149,14 +150,14 @@ def _start_left(binary: Path, cluster: Path, sockets: Path, options: dict[str, o
 async def test_a_killed_first_start_leaves_nothing_half(folder: Path) -> None:
     with open_data_dir(folder / "data") as data_dir:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Postgres(data_dir, roles=ROLES).run)
+            nursery.start_soon(Postgres(data_dir, roles=ROLES, clock=SystemClock()).run)
             with trio.fail_after(60):
                 await until((folder / "data" / "postgres.new" / "base").exists, period=0.005)
             nursery.cancel_scope.cancel()
         assert not (folder / "data" / "postgres").exists()
         assert (folder / "data" / "postgres.new").exists()
         async with trio.open_nursery() as nursery:
-            endpoint = await nursery.start(Postgres(data_dir, roles=ROLES).run)
+            endpoint = await nursery.start(Postgres(data_dir, roles=ROLES, clock=SystemClock()).run)
             assert ask(endpoint, "SELECT 1") == "1"
             nursery.cancel_scope.cancel()
         assert not (folder / "data" / "postgres.new").exists()
@@ -167,5 +168,5 @@ async def test_a_folder_of_something_else_is_left_alone(folder: Path) -> None:
         (folder / "data" / "postgres").mkdir()
         (folder / "data" / "postgres" / "thesis.txt").touch()
         with pytest.raises(ApplianceError, match="is not a Postgres cluster"):
-            await Postgres(data_dir, roles=ROLES).run()
+            await Postgres(data_dir, roles=ROLES, clock=SystemClock()).run()
         assert (folder / "data" / "postgres" / "thesis.txt").exists()

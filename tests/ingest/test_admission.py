@@ -15,6 +15,7 @@ from appliance.ingest.admission import Admission, shown
 from appliance.ingest.batch import Batch, Reading
 from appliance.ingest.limits.limiter import Limiter
 from appliance.reading import Reason, Refusal
+from tests.support.limiter import limiter_of
 
 NOW = 1_764_000_000_000_000
 SECOND = 1_000_000
@@ -56,7 +57,7 @@ def admission(registry: Everyone | None = None, limiter: Limiter | None = None, 
         Ingest(**ingest),
         Retention(),
         registry or Everyone(),
-        limiter or Limiter(rate=1e6, burst=10_000_000, max_tracked_devices=1_000_000),
+        limiter or limiter_of(rate=1e6, burst=10_000_000, max_tracked_devices=1_000_000),
     )
 
 
@@ -167,7 +168,7 @@ def test_a_device_that_is_not_accepted_is_refused_with_the_reason_of_its_admissi
 
 
 def test_the_bucket_comes_before_the_payload_is_read() -> None:
-    by = admission(limiter=Limiter(rate=1, burst=2))
+    by = admission(limiter=limiter_of(rate=1, burst=2))
     batch = admit((TOPIC, b'{"a":1}'), (TOPIC, b"{"), (TOPIC, b"{"), (TOPIC, b'{"a":2}'), by=by)
     assert [refused.reason for refused in batch.refused] == [
         Reason.INVALID_JSON,
@@ -178,7 +179,7 @@ def test_the_bucket_comes_before_the_payload_is_read() -> None:
 
 
 def test_a_redelivered_message_is_not_charged_twice() -> None:
-    by = admission(limiter=Limiter(rate=1, burst=1))
+    by = admission(limiter=limiter_of(rate=1, burst=1))
     first = admit((TOPIC, b'{"ts":1763999990,"a":1}'), by=by)
     again = by.admit(first.messages, NOW, NOW / SECOND, frozenset({0}))
     assert (len(first.readings), len(again.readings)) == (1, 1)
@@ -186,7 +187,7 @@ def test_a_redelivered_message_is_not_charged_twice() -> None:
 
 
 def test_a_message_too_large_spends_no_token() -> None:
-    by = admission(limiter=Limiter(rate=1, burst=1))
+    by = admission(limiter=limiter_of(rate=1, burst=1))
     batch = admit((TOPIC, b"x" * 20_000), (TOPIC, b'{"a":1}'), by=by)
     assert (only_index(batch.readings), batch.refused[0].reason) == (1, Reason.PAYLOAD_TOO_LARGE)
 
@@ -230,7 +231,7 @@ def test_a_site_must_be_the_devices_and_a_device_without_one_asks_for_it() -> No
 def test_the_first_check_that_fails_decides() -> None:
     """One message that fails every check, healed one check at a time: the reasons come in the order of the table."""
     registry = Everyone()
-    limiter = Limiter(rate=1, burst=1)
+    limiter = limiter_of(rate=1, burst=1)
     by = admission(registry, limiter, max_payload_bytes=128)
     old = (NOW // SECOND) - 40 * 86_400
     seen = []
@@ -243,7 +244,7 @@ def test_the_first_check_that_fails_decides() -> None:
     reason("bad", b"\xff" * 200)
     reason(TOPIC, b"\xff" * 200)
     reason(TOPIC, b"\xff")
-    by._limiter = Limiter(rate=1e6, burst=1000)
+    by._limiter = limiter_of(rate=1e6, burst=1000)
     reason(TOPIC, b"\xff{")
     reason(TOPIC, b"{")
     reason(TOPIC, b'{"a":{},"tenant_id":"x"}')
@@ -284,7 +285,7 @@ def test_a_refused_message_of_a_tenant_that_is_not_in_memory_asks_for_the_tenant
 
 
 def test_a_replayed_message_enters_at_check_4_and_keeps_its_time() -> None:
-    by = admission(limiter=Limiter(rate=0.001, burst=1))
+    by = admission(limiter=limiter_of(rate=0.001, burst=1))
     admit((TOPIC, b'{"a":1}'), by=by)
     received_at = NOW - 5 * DAY
     batch = by.readmit(Message(TOPIC, b'{"a":2}'), received_at)

@@ -12,8 +12,8 @@ from appliance.config import Config
 from appliance.db.roles import OWNER
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.ingest.limits.backlog import CALM_LOOKS, RETURNING, BacklogCredit
-from appliance.ingest.limits.limiter import Limiter
 from appliance.reading import Reason, Refusal
+from tests.support.limiter import limiter_of
 from tests.support.pipeline import (
     TENANT,
     IngestStack,
@@ -130,7 +130,7 @@ async def outage(devices: list[str], new_device: str | None = None, *, writing: 
     config = Config()
     clock = Hands()
     limits, ingest = config.limits, config.ingest
-    limiter = Limiter(
+    limiter = limiter_of(
         rate=limits.rate, burst=limits.burst, tenant_rate=limits.tenant_rate, bucket_ttl=limits.bucket_ttl,
         max_tracked_devices=limits.max_tracked_devices,
     )  # fmt: skip

@@ -259,11 +259,11 @@ async def test_the_audit_reads_newest_first_by_person_object_action_and_time(dat
         ingrid, kim = await at.add_user("ingrid@acme.example", Role.ADMIN), await at.add_user("kim@acme.example")
         await at.sign_in("ingrid@acme.example")
         await users.set_role(connection, kim.user_id, Role.RESPONDER, at.by(ingrid))
-        rows = await audit_query.read(connection, audit_query.AuditFilter(tenant_id="acme"))
+        rows = await audit_query.read(connection, audit_query.AuditFilter(tenant_id="acme"), 100)
         assert [row.action for row in rows] == ["user.set_role", "user.sign_in", "user.add", "user.add"]
 
         async def actions(**wanted: object) -> list[str]:
-            return [row.action for row in await audit_query.read(connection, audit_query.AuditFilter(**wanted))]  # type: ignore[arg-type] # as asked
+            return [row.action for row in await audit_query.read(connection, audit_query.AuditFilter(**wanted), 100)]  # type: ignore[arg-type] # as asked
 
         assert await actions(actor="ingrid@acme.example") == ["user.set_role", "user.sign_in"]
         assert await actions(object=f"user/{kim.user_id}") == ["user.set_role", "user.add"]

@@ -56,7 +56,7 @@ async def test_a_customer_sees_and_changes_the_people_of_its_tenant_alone(databa
         ours, theirs = await at.add_user("a@acme.example"), await at.add_user("b@globex.example", tenant="globex")
         operator = await at.add_user("ops@appliance.example", Role.OPERATOR)
         async with customer(database, "acme") as connection:
-            assert [user.email for user in await users.list_page(connection, UserFilter())] == ["a@acme.example"]
+            assert [user.email for user in await users.list_page(connection, UserFilter(), 50)] == ["a@acme.example"]
             for other in (theirs, operator):
                 for change in (
                     users.get(connection, other.user_id),
@@ -170,17 +170,17 @@ async def test_the_list_is_searched_filtered_and_paged_by_address(database: Data
         after = (first[-1].email, first[-1].user_id)
         rest = await users.list_page(connection, UserFilter("acme", after=after), 4)
         assert [user.email.partition("@")[0] for user in first + rest] == ["admin", "u0", "u1", "u2", "u3", "u4"]
-        assert [user.email for user in await users.list_page(connection, UserFilter(role=Role.ADMIN))] == [
+        assert [user.email for user in await users.list_page(connection, UserFilter(role=Role.ADMIN), 50)] == [
             "admin@acme.example"
         ]
-        assert [user.email for user in await users.list_page(connection, UserFilter(search="U3@"))] == [
+        assert [user.email for user in await users.list_page(connection, UserFilter(search="U3@"), 50)] == [
             "u3@acme.example"
         ]
-        assert await users.list_page(connection, UserFilter("globex")) == []
+        assert await users.list_page(connection, UserFilter("globex"), 50) == []
         await users.disable(connection, first[1].user_id, ROOT)
         await at.add_user("came@acme.example")
         for state, count in ((UserState.INVITED, 5), (UserState.DISABLED, 1), (UserState.ACTIVE, 1)):
-            of_state = await users.list_page(connection, UserFilter(state=state))
+            of_state = await users.list_page(connection, UserFilter(state=state), 50)
             assert [user.state for user in of_state] == [state] * count
 
 

@@ -27,6 +27,7 @@ from appliance.ingest.pipeline import Pipeline
 from appliance.ingest.summary import BatchSummary
 from appliance.ingest.writer import Writer
 from appliance.metrics import Metrics
+from tests.support.limiter import limiter_of
 from tests.support.postgres_server import Database
 from tests.support.tenants import GRACE, add_tenant, ingest, provisioner_of, sell
 
@@ -115,7 +116,7 @@ async def open_ingest(
 ) -> AsyncIterator[IngestStack]:
     """Open a running stack; it stops without a drain, like a process that is killed. Its limits are out of reach."""
     clock, metrics, states = clock or SystemClock(), Metrics(), StateBook(10_000)
-    limiter = limiter or Limiter(rate=1e6, burst=1_000_000)
+    limiter = limiter or limiter_of(rate=1e6, burst=1_000_000)
     async with (
         open_pool(conninfo or database.conninfo(INGEST), name="stack", min_size=2, max_size=6) as pool,
         trio.open_nursery() as nursery,

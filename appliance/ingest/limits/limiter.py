@@ -74,10 +74,6 @@ bucket is made and after ``limits_changed``; it must know a device before its fi
 wider limits."""
 
 
-def _none(_tenant_id: str, _device_id: str | None) -> None:
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class BucketState:
     """The limits in force and the tokens present, for people. ``fill`` is above ``burst`` under backlog credit.
@@ -126,12 +122,12 @@ class Limiter:
     def __init__(
         self,
         *,
-        rate: float = 10,
-        burst: int = 50,
-        tenant_rate: float = 0,
-        bucket_ttl: float = 3600,
-        max_tracked_devices: int = 200_000,
-        overrides: OverrideLookup = _none,
+        rate: float,
+        burst: int,
+        tenant_rate: float,
+        bucket_ttl: float,
+        max_tracked_devices: int,
+        overrides: OverrideLookup,
     ) -> None:
         self._configured = _Limits(rate, burst, tenant_rate).under(BucketOverride(rate, burst, tenant_rate))
         self._ttl = round(bucket_ttl * SECOND)

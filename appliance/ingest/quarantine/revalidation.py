@@ -57,11 +57,17 @@ class _EmptyRegistry:
         return None
 
 
+def _no_override(_tenant_id: str, _device_id: str | None) -> None:
+    """Return None; the limiter that this is for is never asked."""
+
+
 class Revalidation:
     """Checks held messages, a slice at a time."""
 
     def __init__(self, ingest: Ingest, retention: Retention, resolve: Resolve) -> None:
-        unused_limiter = Limiter(rate=1, burst=1)
+        unused_limiter = Limiter(
+            rate=1, burst=1, tenant_rate=0, bucket_ttl=0, max_tracked_devices=1, overrides=_no_override
+        )
         self._admission = Admission(ingest, retention, _EmptyRegistry(), unused_limiter, self._digest)
         self._resolve = resolve
         self._event_id = 0

@@ -138,7 +138,7 @@ async def list_events(
     *,
     status: MessageStatus | None = MessageStatus.HELD,
     before: int | None = None,
-    limit: int = 50,
+    limit: int,
     payload_bytes: int | None = None,
 ) -> list[QuarantinedMessage]:
     """Return up to ``limit`` (and MAX_PAGE) messages whose id is below ``before``, newest first.

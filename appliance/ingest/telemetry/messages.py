@@ -110,7 +110,7 @@ async def page(
     tenant_id: str,
     device_id: str,
     *,
-    limit: int = 20,
+    limit: int,
     after: MessagePosition | None = None,
 ) -> MessagePage:
     """Return at most ``limit`` messages of a device after ``after``. A device that does not exist has none."""

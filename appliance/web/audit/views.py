@@ -2,13 +2,14 @@
 
 from quart import Blueprint, Response, request
 
-from appliance.people.audit_query import PAGE
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.audit import export
 from appliance.web.audit.labels import FAMILIES
 from appliance.web.audit.query import AuditReader, filter_of
 from appliance.web.page.csv import asked_for
 from appliance.web.page.renderer import PageRenderer
+
+PAGE_ROWS = 100
 
 
 def blueprint(renderer: PageRenderer) -> Blueprint:
@@ -22,7 +23,7 @@ def blueprint(renderer: PageRenderer) -> Blueprint:
         wanted = filter_of(request.args)
         if asked_for():
             return export.answer(renderer.platform, viewer(), wanted)
-        entries, next_page = await reader.entries(wanted, PAGE)
+        entries, next_page = await reader.entries(wanted, PAGE_ROWS)
         return await renderer.page("audit/list.html", entries=entries, next=next_page, families=FAMILIES)
 
     return routes

@@ -8,7 +8,7 @@ from quart import Blueprint, Response, request
 
 from appliance.errors import Conflict, Invalid, NotFound
 from appliance.people.role import CUSTOMER_ROLES, Role
-from appliance.people.users import MAX_NAME, PAGE, UserFilter, UserState
+from appliance.people.users import MAX_NAME, UserFilter, UserState
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.page import csv, cursor, forms
@@ -17,6 +17,8 @@ from appliance.web.page.renderer import PageRenderer, see_other
 from appliance.web.people import export
 from appliance.web.people.actions import Invited, PeopleActions
 from appliance.web.people.labels import ROLES, STATES
+
+PAGE_ROWS = 50
 
 DONE = {
     "role": "The role is changed.",
@@ -56,11 +58,11 @@ def _add_list(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions)
         wanted = UserFilter(tenants_shown(), role, state, search, after)
         if csv.asked_for():
             return export.answer(renderer.platform, viewer(), wanted)
-        page = await actions.list_page(wanted, PAGE + 1)
-        last = page[PAGE - 1] if len(page) > PAGE else None
+        page = await actions.list_page(wanted, PAGE_ROWS + 1)
+        last = page[PAGE_ROWS - 1] if len(page) > PAGE_ROWS else None
         return await renderer.page(
             "people/users.html",
-            users=page[:PAGE],
+            users=page[:PAGE_ROWS],
             choices=[(value, label) for value, label, _ in _roles()],
             states=STATES,
             next=cursor.write(None if last is None else (last.email, last.user_id)),

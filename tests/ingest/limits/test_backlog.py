@@ -7,8 +7,9 @@ from operator import attrgetter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.ingest.limits.limiter import Limiter, bucket_key
+from appliance.ingest.limits.limiter import bucket_key
 from tests.support import soak
+from tests.support.limiter import limiter_of
 
 MILLISECOND = 1_000_000
 SECOND = 1000 * MILLISECOND
@@ -73,7 +74,7 @@ def test_a_device_that_kept_to_its_rate_is_never_refused(
         messages += [Message(key, sent, arrival(sent)) for sent in kept_to_its_rate(gaps, interval, burst)]
     messages.sort(key=attrgetter("arrived"))
 
-    limiter = Limiter(rate=rate, burst=burst)
+    limiter = limiter_of(rate=rate, burst=burst)
     ends = [end for _, end in away]
     for message in messages:
         while ends and message.arrived >= ends[0]:
@@ -101,7 +102,7 @@ def test_nobody_gets_more_than_its_burst_and_its_rate_of_all_the_time_there_was(
     rate: int, burst: int, steps: list[tuple[int, str]]
 ) -> None:
     """A greedy device takes all it can get at every occasion, and the janitor forgets what it may."""
-    limiter = Limiter(rate=rate, burst=burst, bucket_ttl=1, max_tracked_devices=1)
+    limiter = limiter_of(rate=rate, burst=burst, bucket_ttl=1, max_tracked_devices=1)
     now = total = 0
     for duration, what in steps:
         now += duration
@@ -120,7 +121,7 @@ def test_nobody_gets_more_than_its_burst_and_its_rate_of_all_the_time_there_was(
 @given(away=st.integers(1, 100_000), since=st.integers(0, 1000), rate=st.sampled_from([1, 10, 50]))
 @settings(max_examples=soak.times(20), deadline=None)
 def test_credit_is_the_whole_outage_and_not_one_message_more(away: int, since: int, rate: int) -> None:
-    limiter = Limiter(rate=rate, burst=50)
+    limiter = limiter_of(rate=rate, burst=50)
     limiter.credit(away, away)
     state = limiter.effective("acme", "new", away + since)
     assert state.fill == 50 + rate * (away + since)

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from appliance.ingest.limits.janitor import Janitor
 from appliance.ingest.limits.limiter import SWEEP_ENTRIES, BucketOverride, Limiter, bucket_key
+from tests.support.limiter import limiter_of
 
 DEVICE = bucket_key("acme", "d1")
 START = 1000.0
@@ -32,7 +33,7 @@ def sweep_all(limiter: Limiter, now: float) -> int:
 
 
 def test_a_bucket_goes_when_it_was_idle_for_the_ttl_and_not_before() -> None:
-    limiter = Limiter(rate=10, burst=50, bucket_ttl=3600)
+    limiter = limiter_of(rate=10, burst=50, bucket_ttl=3600)
     limiter.take(DEVICE, START)
     assert sweep_all(limiter, START + 3599.999) == 0
     assert sweep_all(limiter, START + 3600) == 1
@@ -40,7 +41,7 @@ def test_a_bucket_goes_when_it_was_idle_for_the_ttl_and_not_before() -> None:
 
 
 def test_a_bucket_never_goes_before_it_is_full_again() -> None:
-    limiter = Limiter(rate=0.01, burst=50, bucket_ttl=60)
+    limiter = limiter_of(rate=0.01, burst=50, bucket_ttl=60)
     while limiter.take(DEVICE, START) is None:
         pass
     assert sweep_all(limiter, START + 4999) == 0
@@ -49,7 +50,7 @@ def test_a_bucket_never_goes_before_it_is_full_again() -> None:
 
 
 def test_under_credit_no_bucket_that_was_used_is_forgotten() -> None:
-    limiter = Limiter(rate=10, burst=50, bucket_ttl=60)
+    limiter = limiter_of(rate=10, burst=50, bucket_ttl=60)
     limiter.credit(1000, START)
     for _ in range(10_050):
         assert limiter.take(DEVICE, START) is None
@@ -59,7 +60,7 @@ def test_under_credit_no_bucket_that_was_used_is_forgotten() -> None:
 
 
 def test_buckets_of_tenants_and_overflows_go_the_same_way() -> None:
-    limiter = Limiter(rate=1, burst=5, tenant_rate=100, bucket_ttl=60, max_tracked_devices=1)
+    limiter = limiter_of(rate=1, burst=5, tenant_rate=100, bucket_ttl=60, max_tracked_devices=1)
     while limiter.take(DEVICE, START) is None:
         pass
     limiter.take(bucket_key("acme", "d2"), START)
@@ -70,7 +71,7 @@ def test_buckets_of_tenants_and_overflows_go_the_same_way() -> None:
 
 def test_the_janitor_knows_limits_that_were_lowered_meanwhile() -> None:
     table: dict[tuple[str, str | None], BucketOverride] = {}
-    limiter = Limiter(rate=10, burst=50, bucket_ttl=1, overrides=lambda *ids: table.get(ids))
+    limiter = limiter_of(rate=10, burst=50, bucket_ttl=1, overrides=lambda *ids: table.get(ids))
     while limiter.take(DEVICE, START) is None:
         pass
     table["acme", None] = BucketOverride(rate=0.01)
@@ -81,7 +82,7 @@ def test_the_janitor_knows_limits_that_were_lowered_meanwhile() -> None:
 
 def test_takes_may_come_between_slices() -> None:
     count = 8192
-    limiter = Limiter(rate=1, burst=5, bucket_ttl=10, max_tracked_devices=count)
+    limiter = limiter_of(rate=1, burst=5, bucket_ttl=10, max_tracked_devices=count)
     for number in range(count):
         limiter.take(bucket_key("old", str(number)), START)
     cleared, slices, done = 0, 0, False
@@ -99,7 +100,7 @@ def test_takes_may_come_between_slices() -> None:
 
 def test_a_slice_looks_at_no_more_than_it_was_told_to() -> None:
     count = 20_000
-    limiter = Limiter(rate=1, burst=5, bucket_ttl=10, max_tracked_devices=count)
+    limiter = limiter_of(rate=1, burst=5, bucket_ttl=10, max_tracked_devices=count)
     for number in range(count):
         limiter.take(bucket_key("old", str(number)), START)
     most, cleared, done = 0, 0, False
@@ -112,7 +113,7 @@ def test_a_slice_looks_at_no_more_than_it_was_told_to() -> None:
 
 def test_memory_is_given_back_and_the_cyclic_collector_has_nothing_to_walk() -> None:
     count = 20_000
-    limiter = Limiter(rate=10, burst=50, bucket_ttl=10, max_tracked_devices=count)
+    limiter = limiter_of(rate=10, burst=50, bucket_ttl=10, max_tracked_devices=count)
     limiter.take(DEVICE, START)
     assert sweep_all(limiter, START + 60) == 1
     gc.collect()
@@ -136,7 +137,7 @@ def test_memory_is_given_back_and_the_cyclic_collector_has_nothing_to_walk() -> 
 
 async def test_the_task_sweeps_every_interval_and_says_how_many(autojump_clock: MockClock) -> None:
     reports: list[tuple[int, int]] = []
-    limiter = Limiter(rate=10, burst=50, bucket_ttl=3600)
+    limiter = limiter_of(rate=10, burst=50, bucket_ttl=3600)
     janitor = Janitor(
         limiter, LoopClock(autojump_clock), interval=300, report=lambda cleared, left: reports.append((cleared, left))
     )
@@ -153,7 +154,7 @@ async def test_the_task_sweeps_every_interval_and_says_how_many(autojump_clock: 
 
 async def test_others_run_between_the_slices_of_a_pass(autojump_clock: MockClock) -> None:
     count = 20_000
-    limiter = Limiter(rate=10, burst=50, bucket_ttl=0, max_tracked_devices=count)
+    limiter = limiter_of(rate=10, burst=50, bucket_ttl=0, max_tracked_devices=count)
     janitor = Janitor(limiter, LoopClock(autojump_clock), interval=300, report=lambda _cleared, _left: None)
     now = trio.current_time() - 60
     for number in range(count):

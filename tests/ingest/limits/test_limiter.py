@@ -6,6 +6,7 @@ import pytest
 
 from appliance.ingest.limits import limiter as limiter_module
 from appliance.ingest.limits.limiter import BucketOverride, BucketState, Limiter, LimitScope, OverrideLookup, bucket_key
+from tests.support.limiter import limiter_of
 
 DEVICE = bucket_key("acme", "d1")
 OTHER = bucket_key("acme", "d2")
@@ -26,32 +27,32 @@ def overrides_of(table: Mapping[tuple[str, str | None], BucketOverride]) -> Over
 
 
 def test_burst_50_allows_50_and_not_51() -> None:
-    limiter = Limiter(rate=10, burst=50)
+    limiter = limiter_of(rate=10, burst=50)
     assert passed(limiter, DEVICE, START) == 50
     assert limiter.take(DEVICE, START) is LimitScope.DEVICE
     assert limiter.take(OTHER, START) is None
 
 
 def test_a_device_at_exactly_its_rate_passes_for_ever_with_a_burst_of_one() -> None:
-    limiter = Limiter(rate=10, burst=1)
+    limiter = limiter_of(rate=10, burst=1)
     assert all(limiter.take(DEVICE, START + step / 10) is None for step in range(20_000))
 
 
 @pytest.mark.parametrize("rate", [3, 7, 0.3, 999.9])
 def test_a_rate_that_is_no_whole_number_of_nanoseconds_is_never_cut_short(rate: float) -> None:
-    limiter = Limiter(rate=rate, burst=1)
+    limiter = limiter_of(rate=rate, burst=1)
     assert all(limiter.take(DEVICE, START + step / rate + 1e-9) is None for step in range(20_000))
 
 
 def test_the_refill_is_exact_to_the_nanosecond() -> None:
-    limiter = Limiter(rate=10, burst=50)
+    limiter = limiter_of(rate=10, burst=50)
     passed(limiter, DEVICE, 0.0)
     assert limiter.take(DEVICE, 0.099_999_999) is LimitScope.DEVICE
     assert limiter.take(DEVICE, 0.1) is None
 
 
 def test_a_refused_message_costs_no_token() -> None:
-    limiter = Limiter(rate=10, burst=50)
+    limiter = limiter_of(rate=10, burst=50)
     passed(limiter, DEVICE, START)
     for _ in range(1000):
         assert limiter.take(DEVICE, START) is LimitScope.DEVICE
@@ -59,7 +60,7 @@ def test_a_refused_message_costs_no_token() -> None:
 
 
 def test_time_that_goes_backwards_gives_nothing() -> None:
-    limiter = Limiter(rate=10, burst=50)
+    limiter = limiter_of(rate=10, burst=50)
     passed(limiter, DEVICE, START)
     assert limiter.take(DEVICE, START - 500) is LimitScope.DEVICE
     assert passed(limiter, OTHER, START - 500) == 50
@@ -68,7 +69,7 @@ def test_time_that_goes_backwards_gives_nothing() -> None:
 
 
 def test_a_tenant_shares_its_rate_with_the_burst_of_the_same_time() -> None:
-    limiter = Limiter(rate=10, burst=50, tenant_rate=12)
+    limiter = limiter_of(rate=10, burst=50, tenant_rate=12)
     assert passed(limiter, DEVICE, START) == 50
     assert passed(limiter, OTHER, START) == 10
     assert limiter.take(OTHER, START) is LimitScope.TENANT
@@ -76,14 +77,14 @@ def test_a_tenant_shares_its_rate_with_the_burst_of_the_same_time() -> None:
 
 
 def test_a_small_tenant_rate_still_lets_one_pass() -> None:
-    limiter = Limiter(rate=10, burst=1, tenant_rate=0.1)
+    limiter = limiter_of(rate=10, burst=1, tenant_rate=0.1)
     assert limiter.take(DEVICE, START) is None
     assert limiter.take(OTHER, START + 9.9) is LimitScope.TENANT
     assert limiter.take(OTHER, START + 10) is None
 
 
 def test_the_device_token_is_given_back_when_the_tenant_refuses() -> None:
-    limiter = Limiter(rate=10, burst=50, tenant_rate=1)
+    limiter = limiter_of(rate=10, burst=50, tenant_rate=1)
     assert passed(limiter, DEVICE, START) == 5
     for _ in range(100):
         assert limiter.take(DEVICE, START) is LimitScope.TENANT
@@ -93,7 +94,7 @@ def test_the_device_token_is_given_back_when_the_tenant_refuses() -> None:
 
 
 def test_a_device_is_told_when_to_try_again() -> None:
-    limiter = Limiter(rate=10, burst=50, tenant_rate=20)
+    limiter = limiter_of(rate=10, burst=50, tenant_rate=20)
     assert limiter.retry_after(DEVICE, START) == 0
     passed(limiter, DEVICE, START)
     assert limiter.retry_after(DEVICE, START) == pytest.approx(0.1)
@@ -106,7 +107,7 @@ def test_a_device_is_told_when_to_try_again() -> None:
 
 
 def test_the_narrower_override_wins() -> None:
-    limiter = Limiter(
+    limiter = limiter_of(
         rate=10,
         burst=50,
         overrides=overrides_of(
@@ -133,7 +134,7 @@ def test_the_narrower_override_wins() -> None:
 @pytest.mark.parametrize("ids", [("acme", "d1"), ("acme",), ()])
 def test_a_changed_limit_holds_from_the_moment_it_is_announced(ids: tuple[str, ...]) -> None:
     table: dict[tuple[str, str | None], BucketOverride] = {("acme", "d1"): BucketOverride(rate=0.001, burst=10)}
-    limiter = Limiter(rate=10, burst=50, overrides=overrides_of(table))
+    limiter = limiter_of(rate=10, burst=50, overrides=overrides_of(table))
     assert passed(limiter, DEVICE, START) == 10
     table["acme", "d1"] = BucketOverride(rate=5, burst=30)
     limiter.limits_changed(START, *ids)
@@ -147,7 +148,7 @@ def test_a_changed_limit_holds_from_the_moment_it_is_announced(ids: tuple[str, .
 
 def test_lowering_a_limit_and_raising_it_again_gives_no_tokens_away() -> None:
     table: dict[tuple[str, str | None], BucketOverride] = {}
-    limiter = Limiter(rate=10, burst=50, overrides=overrides_of(table))
+    limiter = limiter_of(rate=10, burst=50, overrides=overrides_of(table))
     total = 0
     for _ in range(10):
         table["acme", "d1"] = BucketOverride(rate=3, burst=5)
@@ -161,7 +162,7 @@ def test_lowering_a_limit_and_raising_it_again_gives_no_tokens_away() -> None:
 
 def test_a_tenant_limit_that_comes_goes_and_comes_back() -> None:
     table: dict[tuple[str, str | None], BucketOverride] = {}
-    limiter = Limiter(rate=10, burst=50, overrides=overrides_of(table))
+    limiter = limiter_of(rate=10, burst=50, overrides=overrides_of(table))
     for step, (tenant_rate, expected) in enumerate([(0, 50), (2, 10), (0, 50), (2, 10)]):
         table["acme", None] = BucketOverride(tenant_rate=tenant_rate)
         now = START + 100 * step
@@ -185,11 +186,11 @@ def test_limits_that_are_none_are_refused_where_they_are_made(wrong: dict[str, f
     with pytest.raises(ValueError, match=next(iter(wrong))):
         BucketOverride(**wrong)  # type: ignore[arg-type] # whole and broken numbers alike
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Limiter(**wrong)  # type: ignore[arg-type] # the same
+        limiter_of(**wrong)  # type: ignore[arg-type] # the same
 
 
 def test_a_limit_of_next_to_nothing_is_still_a_limit() -> None:
-    limiter = Limiter(rate=5e-324, burst=3, tenant_rate=1e9)
+    limiter = limiter_of(rate=5e-324, burst=3, tenant_rate=1e9)
     assert passed(limiter, DEVICE, START) == 3
     assert limiter.take(DEVICE, START + 1e9) is LimitScope.DEVICE
     assert limiter.retry_after(DEVICE, START + 1e9) > 1e9
@@ -200,7 +201,7 @@ def keys(count: int, tenant_id: str = "acme") -> list[str]:
 
 
 def test_past_the_bound_only_a_full_bucket_is_forgotten() -> None:
-    limiter = Limiter(rate=1, burst=5, max_tracked_devices=4)
+    limiter = limiter_of(rate=1, burst=5, max_tracked_devices=4)
     first = keys(4)
     for key in first:
         passed(limiter, key, START)
@@ -218,7 +219,7 @@ def test_past_the_bound_only_a_full_bucket_is_forgotten() -> None:
 
 def test_no_bucket_is_forgotten_as_full_by_limits_that_hold_no_longer() -> None:
     table: dict[tuple[str, str | None], BucketOverride] = {}
-    limiter = Limiter(rate=10, burst=50, max_tracked_devices=1, overrides=overrides_of(table))
+    limiter = limiter_of(rate=10, burst=50, max_tracked_devices=1, overrides=overrides_of(table))
     passed(limiter, DEVICE, START)
     table["acme", "d1"] = BucketOverride(rate=0.1)
     limiter.limits_changed(START, "acme")
@@ -228,7 +229,7 @@ def test_no_bucket_is_forgotten_as_full_by_limits_that_hold_no_longer() -> None:
 
 
 def test_without_room_new_ids_of_a_tenant_share_ten_times_a_device() -> None:
-    limiter = Limiter(rate=1, burst=5, max_tracked_devices=2)
+    limiter = limiter_of(rate=1, burst=5, max_tracked_devices=2)
     for key in keys(2):
         passed(limiter, key, START)
     late = keys(100, "late")
@@ -246,7 +247,7 @@ def test_the_overflow_bucket_is_under_its_tenants_limit_too() -> None:
     limits: dict[tuple[str, str | None], BucketOverride] = {
         ("acme", None): BucketOverride(rate=2, burst=4, tenant_rate=10)
     }
-    limiter = Limiter(rate=1, burst=5, max_tracked_devices=1, overrides=overrides_of(limits))
+    limiter = limiter_of(rate=1, burst=5, max_tracked_devices=1, overrides=overrides_of(limits))
     passed(limiter, bucket_key("other", "d1"), START)
     assert [limiter.take(key, START) for key in keys(100)].count(None) == 20
     assert limiter.take(DEVICE, START) is LimitScope.TENANT
@@ -255,7 +256,7 @@ def test_the_overflow_bucket_is_under_its_tenants_limit_too() -> None:
 
 def test_a_million_tenants_that_do_not_exist_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limiter_module, "MAX_TENANTS", 3)
-    limiter = Limiter(rate=1, burst=5, tenant_rate=1, max_tracked_devices=1)
+    limiter = limiter_of(rate=1, burst=5, tenant_rate=1, max_tracked_devices=1)
     verdicts = [limiter.take(bucket_key(f"t{number}", "d"), START) for number in range(1000)]
     # Four tenants have a bucket of their own or the one of unknown tenants, which gives five; the last four overflow
     # buckets are never empty before their tenants' are.
@@ -269,7 +270,7 @@ def test_a_million_tenants_that_do_not_exist_are_bounded_too(monkeypatch: pytest
 
 
 def test_the_default_bound_holds_under_a_flood_of_new_ids() -> None:
-    limiter = Limiter(rate=1, burst=2, max_tracked_devices=5000)
+    limiter = limiter_of(rate=1, burst=2, max_tracked_devices=5000)
     passing = sum(limiter.take(bucket_key("flood", str(number)), START) is None for number in range(20_000))
     assert limiter.tracked == 5001
     assert passing == 5000 + 20
@@ -279,7 +280,7 @@ def test_the_default_bound_holds_under_a_flood_of_new_ids() -> None:
 
 
 def test_credit_lets_every_bucket_hold_the_outage_new_ones_included() -> None:
-    limiter = Limiter(rate=10, burst=50)
+    limiter = limiter_of(rate=10, burst=50)
     passed(limiter, DEVICE, START)
     limiter.credit(60, START + 100)
     assert limiter.effective("acme", "d1", START + 100).fill == 50 + 600
@@ -288,14 +289,14 @@ def test_credit_lets_every_bucket_hold_the_outage_new_ones_included() -> None:
 
 
 def test_tokens_spent_before_the_outage_are_not_credited() -> None:
-    limiter = Limiter(rate=10, burst=50)
+    limiter = limiter_of(rate=10, burst=50)
     passed(limiter, DEVICE, START)
     limiter.credit(60, START + 60)
     assert passed(limiter, DEVICE, START + 60) == 600
 
 
 def test_outages_add_up_until_the_backlog_is_drained() -> None:
-    limiter = Limiter(rate=10, burst=50)
+    limiter = limiter_of(rate=10, burst=50)
     limiter.credit(60, START)
     limiter.credit(30, START + 35)
     assert passed(limiter, DEVICE, START + 35) == 50 + 950
@@ -305,14 +306,14 @@ def test_outages_add_up_until_the_backlog_is_drained() -> None:
 
 
 def test_one_outage_reported_twice_is_credited_once() -> None:
-    limiter = Limiter(rate=10, burst=50)
+    limiter = limiter_of(rate=10, burst=50)
     limiter.credit(60, START)
     limiter.credit(61, START + 1)
     assert passed(limiter, DEVICE, START + 1) == 50 + 610
 
 
 def test_after_draining_every_bucket_is_cut_to_its_burst() -> None:
-    limiter = Limiter(rate=10, burst=50)
+    limiter = limiter_of(rate=10, burst=50)
     limiter.credit(60, START)
     limiter.take(DEVICE, START)
     limiter.backlog_drained()
@@ -322,7 +323,7 @@ def test_after_draining_every_bucket_is_cut_to_its_burst() -> None:
 
 
 def test_credit_never_reaches_back_beyond_the_last_draining() -> None:
-    limiter = Limiter(rate=10, burst=50)
+    limiter = limiter_of(rate=10, burst=50)
     limiter.credit(60, START)
     limiter.take(DEVICE, START)
     limiter.backlog_drained()
@@ -331,13 +332,13 @@ def test_credit_never_reaches_back_beyond_the_last_draining() -> None:
 
 
 def test_a_wall_clock_that_went_backwards_credits_nothing() -> None:
-    limiter = Limiter(rate=10, burst=50)
+    limiter = limiter_of(rate=10, burst=50)
     limiter.credit(-3600, START)
     assert passed(limiter, DEVICE, START) == 50
 
 
 def test_a_device_heard_over_http_while_the_broker_was_away_gets_nothing_twice() -> None:
-    limiter = Limiter(rate=10, burst=50)
+    limiter = limiter_of(rate=10, burst=50)
     heard = sum(passed(limiter, DEVICE, START + step) for step in range(60))
     limiter.credit(60, START + 60)
     heard += passed(limiter, DEVICE, START + 60)
@@ -345,7 +346,7 @@ def test_a_device_heard_over_http_while_the_broker_was_away_gets_nothing_twice()
 
 
 def test_credit_counts_for_tenants_and_overflows_alike() -> None:
-    limiter = Limiter(rate=10, burst=50, tenant_rate=20, max_tracked_devices=1)
+    limiter = limiter_of(rate=10, burst=50, tenant_rate=20, max_tracked_devices=1)
     passed(limiter, bucket_key("other", "d1"), START)
     limiter.credit(60, START + 60)
     limiter.take(bucket_key("other", "d1"), START + 60)
@@ -358,7 +359,7 @@ def test_credit_counts_for_tenants_and_overflows_alike() -> None:
 
 def test_fifteen_minutes_away_200_devices_at_their_full_rate_none_refused() -> None:
     """The arithmetic of issue 3, harder: at 10/s, not 1/s, with the default limits, drained at 20,000 a second."""
-    limiter = Limiter()
+    limiter = limiter_of()
     away, devices = 900, keys(200)
     for key in devices:
         passed(limiter, key, START - 5)  # spent to the last token, and full again just when the outage starts

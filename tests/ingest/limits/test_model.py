@@ -11,8 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from appliance.ingest.limits.limiter import BucketOverride, Limiter, LimitScope, bucket_key
+from appliance.ingest.limits.limiter import BucketOverride, LimitScope, bucket_key
 from tests.support import soak
+from tests.support.limiter import limiter_of
 
 TENANTS = ("t1", "t2")
 DEVICES = ("d1", "d2", "d3", "d4")
@@ -70,7 +71,7 @@ class LimiterMachine(RuleBasedStateMachine):
         self.table: dict[tuple[str, str | None], BucketOverride] = {}
         self.configured = BucketOverride(rate, burst, tenant_rate)
         self.bound = bound
-        self.limiter = Limiter(
+        self.limiter = limiter_of(
             rate=rate,
             burst=burst,
             tenant_rate=tenant_rate,

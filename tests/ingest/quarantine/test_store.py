@@ -38,7 +38,7 @@ async def three(database: Database) -> AsyncIterator[Connection[Any]]:
 async def test_a_customer_sees_and_decides_on_its_own_messages_only(database: Database) -> None:
     async with three(database) as connection:
         for selection in (Selection(), Selection(tenant_id="acme"), Selection(ids=(MINE, RIVALS, NOBODYS))):
-            assert [event.event_id for event in await store.list_events(connection, selection)] == [MINE]
+            assert [event.event_id for event in await store.list_events(connection, selection, limit=50)] == [MINE]
         assert [(cause.held, cause.refused) for cause in await store.counts(connection, Selection())] == [(1, 0)]
         assert (await store.reach(connection, "acme")).held == 1
         assert (await store.reach(connection, "rival")).held == 0
@@ -145,9 +145,9 @@ async def test_lists_carry_the_beginning_of_a_payload_and_its_length(database: D
     )
     south = Selection(tenant_id="acme", site_id="south")
     async with customer(database, "acme") as connection:
-        short = await store.list_events(connection, Selection(), payload_bytes=20)
+        short = await store.list_events(connection, Selection(), payload_bytes=20, limit=50)
         assert [(len(event.payload), event.payload_bytes) for event in short] == [(20, 100_000)] * 3
-        (north,) = await store.list_events(connection, Selection(site_id="north"))
+        (north,) = await store.list_events(connection, Selection(site_id="north"), limit=50)
         assert (north.site_id, len(north.payload)) == ("north", 100_000)
         assert await store.dismiss(connection, south, BY) == 1
         assert [cause.held for cause in await store.counts(connection, Selection())] == [2]

@@ -60,7 +60,7 @@ async def test_readings_and_refusals_stand_in_one_order(ingest: Connection[Any])
     await refuse(ingest, 40)
     await accept(ingest, 30)
     await refuse(ingest, 20)
-    found = await messages.page(ingest, "acme", "d")
+    found = await messages.page(ingest, "acme", "d", limit=20)
     assert seconds(found.messages) == [("refused", 20), ("stored", 30), ("refused", 40), ("stored", 50)]
     assert found.next is None
     refused, stored = found.messages[0], found.messages[1]
@@ -94,7 +94,7 @@ async def test_every_message_is_on_exactly_one_page(ingest: Connection[Any]) -> 
 
 async def test_a_large_payload_is_cut_and_its_size_told(ingest: Connection[Any]) -> None:
     await refuse(ingest, 1, b"\xff" * 5000)
-    (refused,) = (await messages.page(ingest, "acme", "d")).messages
+    (refused,) = (await messages.page(ingest, "acme", "d", limit=20)).messages
     assert isinstance(refused, RefusedMessage)
     assert (len(refused.payload_start), refused.payload_size) == (messages.SHOWN_BYTES, 5000)
 
@@ -102,9 +102,9 @@ async def test_a_large_payload_is_cut_and_its_size_told(ingest: Connection[Any])
 async def test_another_tenants_device_of_the_same_name_has_its_own(ingest: Connection[Any], database: Database) -> None:
     await accept(ingest, 1, tenant="rival", seq=1)
     await refuse(ingest, 1, tenant="rival")
-    assert (await messages.page(ingest, "acme", "d")).messages == []
+    assert (await messages.page(ingest, "acme", "d", limit=20)).messages == []
     async with customer(database, "acme") as web:
-        assert (await messages.page(web, "rival", "d")).messages == []
+        assert (await messages.page(web, "rival", "d", limit=20)).messages == []
         assert await messages.count_since(web, "rival", "d", NOW - timedelta(days=1)) == 0
         assert (await messages.numbering(web, "rival", "d", NOW - timedelta(days=1))).readings == 0
 
