@@ -164,6 +164,11 @@ class Observers:
         assert len(self._seats) == len(observers), "observers are told apart by their names"  # noqa: S101
         self._clock = clock
 
+    @property
+    def names(self) -> Iterable[str]:
+        """The names of all of them, in their order."""
+        return self._seats.keys()
+
     def due(self) -> bool:
         """Return whether any observer wants a batch without messages."""
         now, monotonic = round(self._clock.wall() * MICROSECONDS), self._clock.monotonic()

@@ -12,11 +12,13 @@ and a missing partition to a new one. What remains after that is refused beside 
 Each of the steps 2 and 3 leaves out one thing only, so that nothing is lost that was not at fault. An observer that the
 batch before was committed without is the first to be left out.
 
-A lock that an observer did not get in time sheds observers alone, without the same again: nothing else in the
-transaction has a limit on its wait, and rows of quarantine are messages that somebody may want to replay.
+Two failures shed observers alone, without the same again, since rows of quarantine are messages that somebody may want
+to replay. A lock that was not had in time: nothing else in the transaction has a limit on its wait. A statement that
+this program should not have sent (SQLSTATE class 42 and the unknown): if it is none of an observer's, the schema is not
+ours, and a person is needed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -61,40 +63,45 @@ class NextTry(Enum):
     """A person is needed."""
 
 
-def steps_when_refused(beside: Beside) -> Iterator[Omission]:
-    """Yield what each further try leaves out, after Postgres refused something beside the readings."""
+def steps_when_refused(beside: Beside, all_observers: frozenset[str]) -> Iterator[Omission]:
+    """Yield what each further try leaves out, after Postgres refused something beside the readings.
+
+    ``all_observers`` are those of the writer: one that had nothing to write before may have in a later try.
+    """
     suspects = beside.suspects.intersection(beside.observers)
     steps = [Omission(observers=suspects)] if suspects else []
     steps += [NOTHING] * SAME_AGAIN
     if beside.quarantine_rows:
         steps.append(Omission(quarantine_rows=True))
-    steps += steps_when_locked(beside)
-    steps.append(Omission(quarantine_rows=True, observers=frozenset(beside.observers)))
+    steps += steps_without_observers(beside, all_observers)
+    steps.append(Omission(quarantine_rows=True, observers=all_observers))
     yield from steps
     for _ in range(LEAST_TRIES - len(steps)):
         yield steps[-1]
 
 
-def steps_when_locked(beside: Beside) -> Iterator[Omission]:
-    """Yield what each further try leaves out, after an observer did not get a lock in time."""
+def steps_without_observers(beside: Beside, all_observers: frozenset[str]) -> Iterator[Omission]:
+    """Yield what each further try leaves out when only observers are: one after another, then all of them."""
     last_first = beside.observers[::-1]
     for name in sorted(last_first, key=lambda name: name not in beside.suspects):
         yield Omission(observers=frozenset({name}))
-    if len(beside.observers) > 1:
-        yield Omission(observers=frozenset(beside.observers))
+    if beside.observers and len(all_observers) > 1:
+        yield Omission(observers=all_observers)
 
 
 class RetryPlan:
     """The tries of one batch: by which path the next one stores readings, and what it leaves out."""
 
-    def __init__(self, *, quarantine_rows: bool) -> None:
+    def __init__(self, *, quarantine_rows: bool, observers: Iterable[str]) -> None:
+        """``observers`` are the names of all that the writer has; ``quarantine_rows`` tells whether rows are wanted."""
         self.path = StorePath.DIRECT
         self.error: Exception | None = None
         """What Postgres, or an observer, last refused beside the readings."""
         self._always = Omission(quarantine_rows=not quarantine_rows)
         self._step = NOTHING
+        self._all_observers = frozenset(observers)
         self._refused_steps: Iterator[Omission] | None = None
-        self._locked_steps: Iterator[Omission] | None = None
+        self._observer_steps: Iterator[Omission] | None = None
         self._partition_made = False
 
     @property
@@ -110,13 +117,8 @@ class RetryPlan:
 
     def after_lock_timeout(self, beside: Beside, error: Exception) -> NextTry:
         """Decide what follows when a lock was not had in time."""
-        if self._locked_steps is None:
-            self._locked_steps = steps_when_locked(beside)
-        step = next(self._locked_steps, None)
-        if step is None:  # not an observer's lock: somebody has set a timeout for all that we do
-            return NextTry.AFTER_A_WAIT
-        self.error, self._step = error, step
-        return NextTry.AT_ONCE
+        # Not an observer's lock: somebody has set a timeout for all that we do.
+        return NextTry.AT_ONCE if self._leave_out_observers(beside, error) else NextTry.AFTER_A_WAIT
 
     def after(self, failure: Failure, beside: Beside, error: Exception) -> NextTry:
         """Decide what follows a failure of the database."""
@@ -133,11 +135,25 @@ class RetryPlan:
             return NextTry.IN_HALVES
         if failure is Failure.RETRY:
             return NextTry.AFTER_A_WAIT
+        if failure is Failure.STOP:
+            return NextTry.AT_ONCE if self._leave_out_observers(beside, error) else NextTry.NEVER
         return self._after_refusal(beside, error)
+
+    def _leave_out_observers(self, beside: Beside, error: Exception) -> bool:
+        """Leave out other observers in the next try; return False when there is nothing to leave out any more."""
+        if not beside.observers:
+            return False
+        if self._observer_steps is None:
+            self._observer_steps = steps_without_observers(beside, self._all_observers)
+        step = next(self._observer_steps, None)
+        if step is None:
+            return False
+        self.error, self._step = error, step
+        return True
 
     def _after_refusal(self, beside: Beside, error: Exception) -> NextTry:
         if self._refused_steps is None:
-            self._refused_steps = steps_when_refused(beside)
+            self._refused_steps = steps_when_refused(beside, self._all_observers)
         step = next(self._refused_steps, None)
         if step is None:
             return NextTry.NEVER

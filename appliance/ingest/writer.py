@@ -93,7 +93,7 @@ class Writer:
 
         ``sampled`` tells the same of those that Postgres refused in an earlier try, by index.
         """
-        plan = RetryPlan(quarantine_rows=kept is not None)
+        plan = RetryPlan(quarantine_rows=kept is not None, observers=self._observers.names)
         backoff = Backoff(first=0.05, maximum=2.0)
         while True:
             attempt = _Attempt()
@@ -119,11 +119,6 @@ class Writer:
         """Decide what follows a failed try. Raises ApplianceError when a person is needed."""
         failure = classify(error) if isinstance(error, psycopg.Error) else Failure.RETRY
         self._metrics.store_retries.labels(failure.name.lower()).inc()
-        if failure is Failure.STOP:
-            raise ApplianceError(
-                f"the database refused a statement of ours: {error}; its schema is not the one this program "
-                "expects. Run `appliance migrate`, or look for changes made by hand."
-            ) from error
         if failure is Failure.NO_PARTITION:
             self._store.forget_days()
         beside = Beside(bool(attempt.kept), attempt.effects.names(), self._observers.suspects())
@@ -131,6 +126,11 @@ class Writer:
             next_try = plan.after_lock_timeout(beside, error)
         else:
             next_try = plan.after(failure, beside, error)
+        if next_try is NextTry.NEVER and failure is Failure.STOP:
+            raise ApplianceError(
+                f"the database refused a statement of ours: {error}; its schema is not the one this program "
+                "expects. Run `appliance migrate`, or look for changes made by hand."
+            ) from error
         if next_try is NextTry.NEVER:
             raise ApplianceError(
                 f"the database accepts the readings and refuses the ledger beside them: {error}; look for constraints "

@@ -189,6 +189,28 @@ async def test_an_observer_whose_statement_postgres_refuses_is_left_out_alone(
     assert look(database, "SELECT count(*) FROM quarantine_events") == [(1,)], "a row was shed that was not at fault"
 
 
+@pytest.mark.parametrize("statement", ["SELECT %s::int, %s::int, no_such_function(%s)", "SELECT fail(%s, %s, %s)"])
+async def test_an_observer_with_a_statement_that_can_never_work_does_not_stop_the_stream(
+    database: Database, statement: str
+) -> None:
+    """SQLSTATE class 42, and one that is not known: P0001 is what a function made by hand raises."""
+    await furnish(database)
+    arrange(
+        database,
+        *TABLE,
+        "CREATE FUNCTION fail(integer, integer, text) RETURNS integer LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'by hand'; END $$",
+        "GRANT EXECUTE ON FUNCTION fail TO PUBLIC",
+    )
+    sound, faulty = Noter("sound"), Noter("faulty", statement=statement)
+    async with open_ingest(database, further_observers=[faulty, sound]) as stack:
+        with trio.fail_after(PATIENCE_SECONDS):
+            verdicts = await stack.send(telemetry("d-1", b'{"t":1}'), telemetry("d-1", b"{"))
+        assert (verdicts[0], isinstance(verdicts[1], Refusal)) == (STORED, True)
+    assert (notes(database, "sound"), len(faulty.shed_for)) == ([(1, 2)], 1)
+    assert look(database, "SELECT count(*) FROM quarantine_events") == [(1,)]
+
+
 async def test_two_observers_that_postgres_refuses_are_both_left_out(database: Database) -> None:
     await furnish(database)
     arrange(database, *TABLE)
