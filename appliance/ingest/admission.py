@@ -113,7 +113,7 @@ class Admission:
                 batch.refused.append(_internal_error(index, error, topic, payload))
             index += 1
 
-    def readmit(self, message: Inbound, received_at: int) -> Batch:
+    def revalidate(self, message: Inbound, received_at: int) -> Batch:
         """Check a held message again: from check 4 on, charged to no bucket, by its original time of receipt."""
         batch = Batch((message,), received_at)
         try:

@@ -98,7 +98,7 @@ def test_buttons_zoom_and_move_and_lead_back(freezer: str, watched: Watched) -> 
     page.wait_for_url(lambda url: url not in (was, begun))
     assert span(page) == pytest.approx(43_200, abs=2)
     expect(page.locator("#chart .zoomed")).to_have_attribute("aria-label", re.compile(r"^Temperature, from .* between"))
-    page.get_by_role("button", name="Show the first span again").click()
+    page.get_by_role("button", name="Reset zoom").click()
     page.wait_for_url(begun)
     assert watched.complaints == []
 

@@ -288,10 +288,10 @@ def test_a_replayed_message_enters_at_check_4_and_keeps_its_time() -> None:
     by = admission(limiter=limiter_of(rate=0.001, burst=1))
     admit((TOPIC, b'{"a":1}'), by=by)
     received_at = NOW - 5 * DAY
-    batch = by.readmit(Message(TOPIC, b'{"a":2}'), received_at)
+    batch = by.revalidate(Message(TOPIC, b'{"a":2}'), received_at)
     assert (batch.readings[0].ts, batch.readings[0].late) == (received_at, True)
     within = b'{"ts":%d,"a":3}' % ((received_at - 29 * DAY) // SECOND)
-    assert len(by.readmit(Message(TOPIC, within), received_at).readings) == 1
+    assert len(by.revalidate(Message(TOPIC, within), received_at).readings) == 1
 
 
 def test_a_bug_in_a_check_costs_one_message(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ class Revalidation:
 
         Raises psycopg.Error or OSError when the database cannot be reached.
         """
-        batches = [self._admission.readmit(message, message.received_at) for message in messages]
+        batches = [self._admission.revalidate(message, message.received_at) for message in messages]
         wanted: dict[DeviceKey, str | None] = {}
         for batch in batches:
             for candidate in batch.waiting:

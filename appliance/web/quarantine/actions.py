@@ -51,7 +51,7 @@ MAX_NEWER = 1000
 """New messages that an open page counts at most."""
 EXPORT_PAGE_ROWS = 200
 UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400}
-TIME = "RFC 3339, a date, or a span that ends now such as 90m, 24h, 7d. Without an offset: your own time zone."
+TIME = "RFC 3339, a date, or a time range that ends now, such as 90m, 24h, 7d. Without an offset: your time zone."
 
 Moment = Annotated[str | None, Meta(description=TIME)]
 

@@ -24,7 +24,7 @@ MINE, RIVALS, NOBODYS = 1, 2, 3
 
 @asynccontextmanager
 async def three(database: Database) -> AsyncIterator[Connection[Any]]:
-    """A message each of acme, its rival and nobody; a customer of acme looks."""
+    """Insert a message each of acme, its rival and no tenant; connect as a customer of acme."""
     arrange(
         database,
         "INSERT INTO tenants (tenant_id) VALUES ('acme'), ('rival')",
@@ -76,7 +76,7 @@ async def test_a_customer_cannot_ask_for_a_replay_of_anybody_elses(database: Dat
 
 @asynccontextmanager
 async def refused(connection: Connection[Any]) -> AsyncIterator[None]:
-    """The block meets a wall."""
+    """Expect that row-level security refuses the block."""
     with pytest.raises((psycopg.errors.InsufficientPrivilege, NotFound)):
         async with connection.transaction():
             yield

@@ -31,8 +31,8 @@ async def test_a_device_is_made_with_secrets_shown_once(database: Database) -> N
         made = await create(admin, "frz-1", name="Freezer", tags=["cold"], site_id="roof", interval=10)
         assert (made["username"], made["staged"], made["broker"]) == ("acme/device/frz-1", False, "no broker")
         assert len(made["password"]) == len(made["token"]) == 24
-        told = await admin.raw("GET", f"{DEVICES}/frz-1")
-        device = told.json()
+        answer = await admin.raw("GET", f"{DEVICES}/frz-1")
+        device = answer.json()
         assert (device["name"], device["tags"], device["site_id"], device["status"], device["presence"]) == (
             "Freezer",
             ["cold"],
@@ -41,7 +41,7 @@ async def test_a_device_is_made_with_secrets_shown_once(database: Database) -> N
             "OFFLINE",
         )
         assert device["own_credential"] is True
-        for text in (told.text, (await admin.raw("GET", DEVICES)).text):
+        for text in (answer.text, (await admin.raw("GET", DEVICES)).text):
             assert made["password"] not in text
             assert made["token"] not in text
         with psycopg.connect(database.conninfo()) as connection:
@@ -59,8 +59,8 @@ async def test_making_it_twice_is_a_conflict_and_changes_nothing(database: Datab
     await prepare(database)
     async with dashboard(database) as served, calling(served, database) as admin:
         await create(admin, "d")
-        told = await admin.ask("POST", DEVICES, 409, json={"device_id": "d"})
-        assert "is there already" in told["detail"]
+        answer = await admin.ask("POST", DEVICES, 409, json={"device_id": "d"})
+        assert "is there already" in answer["detail"]
     check_seats(database)
 
 
@@ -68,8 +68,8 @@ async def test_without_a_seat_there_is_no_device(database: Database) -> None:
     await prepare(database, limit=1)
     async with dashboard(database) as served, calling(served, database) as admin:
         await create(admin, "a")
-        told = await admin.ask("POST", DEVICES, 402, json={"device_id": "b"})
-        assert "All 1 seats" in told["detail"] or "all 1 seats" in told["detail"]
+        answer = await admin.ask("POST", DEVICES, 402, json={"device_id": "b"})
+        assert "All 1 seats" in answer["detail"] or "all 1 seats" in answer["detail"]
         await admin.ask("POST", DEVICES, 404, json={"device_id": "b", "subscription_id": "SUB-none\0"})
 
 
@@ -95,8 +95,8 @@ async def test_without_a_seat_there_is_no_device(database: Database) -> None:
 async def test_bad_input_names_its_field(database: Database, body: dict[str, Any], field: str) -> None:
     await prepare(database)
     async with dashboard(database) as served, calling(served, database) as admin:
-        told = await admin.ask("POST", DEVICES, 400, json=body)
-        assert told["field"] == field
+        answer = await admin.ask("POST", DEVICES, 400, json=body)
+        assert answer["field"] == field
         assert (await admin.ask("GET", DEVICES))["total"] == 0
 
 
@@ -181,8 +181,8 @@ async def test_a_description_changes_what_is_given_and_the_second_editor_is_told
         changed = await admin.ask("PATCH", f"{DEVICES}/d", json={"name": None, "version": seen["version"]})
         assert (changed["name"], changed["place"], changed["tags"]) == (None, "here", ["a"])
         await admin.ask("PATCH", f"{DEVICES}/d", 409, json={"name": "Two", "version": seen["version"]})
-        told = await admin.ask("PATCH", f"{DEVICES}/d", 400, json={"status": "REVOKED"})
-        assert told["field"] == "status"
+        answer = await admin.ask("PATCH", f"{DEVICES}/d", 400, json={"status": "REVOKED"})
+        assert answer["field"] == "status"
 
 
 async def test_only_operators_set_limits(database: Database) -> None:
@@ -193,12 +193,12 @@ async def test_only_operators_set_limits(database: Database) -> None:
         calling(served, database, Role.OPERATOR) as operator,
     ):
         await create(admin, "d")
-        told = await admin.ask("PATCH", f"{DEVICES}/d", 400, json={"rate": 1000})
-        assert told["field"] == "rate"
+        answer = await admin.ask("PATCH", f"{DEVICES}/d", 400, json={"rate": 1000})
+        assert answer["field"] == "rate"
         changed = await operator.ask("PATCH", f"{DEVICES}/d?tenant=acme", json={"rate": 2.5, "burst": 7, "name": "X"})
         assert (changed["rate"], changed["burst"], changed["name"]) == (2.5, 7, "X")
-        told = await operator.ask("PATCH", f"{DEVICES}/d?tenant=acme", 400, json={"burst": 0})
-        assert told["field"] == "burst"
+        answer = await operator.ask("PATCH", f"{DEVICES}/d?tenant=acme", 400, json={"burst": 0})
+        assert answer["field"] == "burst"
         lifted = await operator.ask("PATCH", f"{DEVICES}/d?tenant=acme", json={"rate": None})
         assert (lifted["rate"], lifted["burst"]) == (None, 7)
 

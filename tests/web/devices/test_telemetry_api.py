@@ -36,8 +36,8 @@ async def prepare(database: Database) -> None:
 async def test_a_metric_is_told_in_steps(database: Database) -> None:
     await prepare(database)
     async with dashboard(database) as served, calling(served, database, Role.VIEWER) as viewer:
-        told = await viewer.ask("GET", PATH, params={"metric": "temperature", "points": 6, **SPAN})
-        assert {name: told[name] for name in ("device_id", "label", "unit", "step", "source", "gaps")} == {
+        answer = await viewer.ask("GET", PATH, params={"metric": "temperature", "points": 6, **SPAN})
+        assert {name: answer[name] for name in ("device_id", "label", "unit", "step", "source", "gaps")} == {
             "device_id": "d-1",
             "label": "Temperature",
             "unit": "°C",
@@ -45,11 +45,11 @@ async def test_a_metric_is_told_in_steps(database: Database) -> None:
             "source": "readings",
             "gaps": [],
         }
-        assert [(point["readings"], point["mean"], point["low"], point["high"]) for point in told["points"][:2]] == [
+        assert [(point["readings"], point["mean"], point["low"], point["high"]) for point in answer["points"][:2]] == [
             (10, -5.5, -10, -1),
             (10, 4.5, 0, 9),
         ]
-        assert datetime.fromisoformat(told["points"][1]["at"]) == BEGIN + timedelta(minutes=10)
+        assert datetime.fromisoformat(answer["points"][1]["at"]) == BEGIN + timedelta(minutes=10)
         whole = await viewer.ask("GET", PATH, params={"metric": "temperature"})
         assert sum(point["readings"] for point in whole["points"]) == 60
         year = await viewer.ask("GET", PATH, params={"metric": "temperature", "range": "1y"})
@@ -92,8 +92,8 @@ async def test_bad_questions_are_refused_by_their_field(database: Database, aske
     await prepare(database)
     async with dashboard(database) as served, calling(served, database) as admin:
         parameters = asked if field == "metric" else {"metric": "temperature", **asked}
-        told: Any = await admin.ask("GET", PATH, 400, params=parameters)
-        assert told["field"] == field
+        answer: Any = await admin.ask("GET", PATH, 400, params=parameters)
+        assert answer["field"] == field
 
 
 async def test_another_tenants_device_is_not_there_and_an_equal_name_shows_ones_own(database: Database) -> None:
@@ -104,5 +104,5 @@ async def test_another_tenants_device_is_not_there_and_an_equal_name_shows_ones_
             await rival.ask("GET", "/customer/devices/nobody/telemetry", 404, params={"metric": "temperature"})
         async with calling(served, database, Role.OPERATOR) as operator:
             await operator.ask("GET", PATH, 400, params={"metric": "temperature"})
-            told = await operator.ask("GET", PATH, params={"metric": "temperature", "tenant": TENANT, **SPAN})
-            assert len(told["points"]) == 60
+            answer = await operator.ask("GET", PATH, params={"metric": "temperature", "tenant": TENANT, **SPAN})
+            assert len(answer["points"]) == 60

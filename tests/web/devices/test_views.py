@@ -325,12 +325,12 @@ async def test_a_file_is_looked_at_before_it_is_imported(database: Database) -> 
     await prepare(database)
     table = b"device_id;name\nd1;One\nd2;=cmd()\n../x;bad\n"
     async with dashboard(database) as served, person(served, database) as admin:
-        looked = await admin.post("/devices/+import", data={"step": "look"}, files={"file": ("d.csv", table)})
-        assert looked.status_code == 200
-        assert "New 2" in text(looked)
-        assert "Rejected 1" in text(looked)
+        shown = await admin.post("/devices/+import", data={"step": "look"}, files={"file": ("d.csv", table)})
+        assert shown.status_code == 200
+        assert "New 2" in text(shown)
+        assert "Rejected 1" in text(shown)
         assert "No devices yet" in text(await admin.get("/devices"))
-        again = html.unescape(re.findall(r'<textarea[^>]*name="text"[^>]*>(.*?)</textarea>', looked.text, re.DOTALL)[0])
+        again = html.unescape(re.findall(r'<textarea[^>]*name="text"[^>]*>(.*?)</textarea>', shown.text, re.DOTALL)[0])
         form = {"step": "import", "text": again, "credentials": "on"}
         done = await admin.post("/devices/+import", data=form)
         assert "New: 2" in text(done)
@@ -346,9 +346,9 @@ async def test_a_file_of_thousands_of_devices_comes_through_both_steps(database:
     await prepare(database)
     table = "device_id,name\n" + "".join(f"d{n:05},{'x' * 60}\n" for n in range(9000))
     async with dashboard(database) as served, person(served, database) as admin:
-        looked = await admin.post("/devices/+import", data={"step": "look"}, files={"file": ("d.csv", table.encode())})
-        assert "No free seat 8980" in text(looked)
-        again = html.unescape(re.findall(r'<textarea[^>]*name="text"[^>]*>(.*?)</textarea>', looked.text, re.DOTALL)[0])
+        shown = await admin.post("/devices/+import", data={"step": "look"}, files={"file": ("d.csv", table.encode())})
+        assert "No free seat 8980" in text(shown)
+        again = html.unescape(re.findall(r'<textarea[^>]*name="text"[^>]*>(.*?)</textarea>', shown.text, re.DOTALL)[0])
         done = await admin.post("/devices/+import", data={"step": (b"import")}, files={"text": (None, again.encode())})
         assert "New: 20" in text(done)
 

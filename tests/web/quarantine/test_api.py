@@ -110,7 +110,7 @@ async def test_the_list_is_a_file_for_who_accepts_one(database: Database) -> Non
         ("unknown_tenant=perhaps", "unknown_tenant"),
     ],
 )
-async def test_a_filter_that_cannot_be_names_its_parameter(database: Database, query: str, field: str) -> None:
+async def test_an_invalid_filter_names_its_parameter(database: Database, query: str, field: str) -> None:
     async with asking(database) as admin:
         answer = await admin.ask("GET", f"{QUARANTINE}?{query}", 400)
         assert answer["field"] == field
@@ -125,7 +125,7 @@ async def test_a_message_is_shown_as_received_without_its_token(database: Databa
         assert (b64decode(answer["payload_base64"]), "payload" in answer) == (b"\xff\x00", False)
 
 
-async def test_what_is_not_ours_is_not_there(database: Database) -> None:
+async def test_messages_of_others_do_not_exist(database: Database) -> None:
     async with asking(database) as admin:
         for other in (RIVALS, NOBODYS, 0, 999, HUGE, 10**400):
             await admin.ask("GET", f"{QUARANTINE}/{other}", 404)
@@ -165,7 +165,7 @@ async def test_a_dismissal_is_audited_and_done_once(database: Database) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"unknown_tenant": True}])
-async def test_a_dismissal_of_everything_must_be_said_otherwise(database: Database, body: dict[str, bool]) -> None:
+async def test_a_dismissal_of_everything_is_refused(database: Database, body: dict[str, bool]) -> None:
     async with asking(database) as admin:
         await admin.ask("POST", DISMISS, 400, json=body)
 
@@ -173,13 +173,13 @@ async def test_a_dismissal_of_everything_must_be_said_otherwise(database: Databa
 @pytest.mark.parametrize(
     "body", [{"ids": ["x"]}, {"ids": [0]}, {"ids": [HUGE]}, {"reasons": ["NONE"]}, {"since": "soon"}, {"id": [1]}, [1]]
 )
-async def test_a_selection_that_cannot_be_is_refused(database: Database, body: object) -> None:
+async def test_an_invalid_selection_is_refused(database: Database, body: object) -> None:
     async with asking(database) as admin:
         for path in (REPLAY, DISMISS):
             await admin.ask("POST", path, 400, json=body)
 
 
-async def test_operators_say_whose_messages_they_decide_on(database: Database) -> None:
+async def test_operators_name_the_tenant_of_their_decision(database: Database) -> None:
     async with asking(database, Role.OPERATOR) as operator:
         await operator.ask("POST", DISMISS, 400, json={"ids": [A]})
         await operator.ask("POST", f"{DISMISS}?tenant=rival", 404, json={"ids": [A]})

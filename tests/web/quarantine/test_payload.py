@@ -131,8 +131,8 @@ def test_a_token_is_blackened_in_bytes_and_in_text(payload: bytes) -> None:
 
 @given(st.binary(max_size=3000), st.text(max_size=80), st.sampled_from(Reason))
 def test_no_payload_and_no_detail_is_too_strange_to_be_shown(payload: bytes, detail: str, reason: Reason) -> None:
-    for words in (detail, f"`{detail}` is a list", f"x at byte {len(detail) * 50}"):
-        shown = dump(payload, reason, words)
+    for text in (detail, f"`{detail}` is a list", f"x at byte {len(detail) * 50}"):
+        shown = dump(payload, reason, text)
         assert _digits(shown) == masked(payload)[shown.first : shown.last]
         place = shown.place
         assert place is None or 0 <= place.start <= place.end <= len(payload)

@@ -26,10 +26,10 @@ PAGE = "/quarantine"
 
 
 @asynccontextmanager
-async def looking(
+async def viewing(
     database: Database, role: Role = Role.ADMIN, tenant: str = TENANT, **given: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody who looks at four messages: two of acme, one of its rival, one of nobody."""
+    """A person who views four messages: two of acme, one of its rival, one of no tenant."""
     arrange(database, *MESSAGES)
     person = signed_in(database.conninfo(), role, tenant)
     async with over(database, **given) as served, client(served.url, person) as asking:
@@ -43,7 +43,7 @@ def listed(html: str) -> list[int]:
 
 
 async def test_customers_see_their_own_and_operators_all(database: Database) -> None:
-    async with looking(database, Role.VIEWER) as viewer:
+    async with viewing(database, Role.VIEWER) as viewer:
         html = (await viewer.get(PAGE)).text
         assert listed(html) == [B, A]
         assert "rival" not in html
@@ -51,7 +51,7 @@ async def test_customers_see_their_own_and_operators_all(database: Database) -> 
 
 
 async def test_operators_see_all_and_choose_a_tenant_or_none(database: Database) -> None:
-    async with looking(database, Role.OPERATOR) as operator:
+    async with viewing(database, Role.OPERATOR) as operator:
         assert listed((await operator.get(PAGE)).text) == [NOBODYS, RIVALS, B, A]
         assert listed((await operator.get(f"{PAGE}?tenant=rival")).text) == [RIVALS]
         nobodys = (await operator.get(f"{PAGE}?unknown_tenant=true")).text
@@ -60,31 +60,31 @@ async def test_operators_see_all_and_choose_a_tenant_or_none(database: Database)
 
 
 async def test_an_empty_list_says_whether_nothing_is_held_or_nothing_matches(database: Database) -> None:
-    async with looking(database, tenant="idle") as admin:
+    async with viewing(database, tenant="idle") as admin:
         nothing, matching = (await admin.get(PAGE)).text, (await admin.get(f"{PAGE}?device=d")).text
     assert ("No messages are held" in nothing, "Clear the filter" in nothing) == (True, False)
     assert ("No message matches" in matching, "Clear the filter" in matching) == (True, True)
 
 
 async def test_causes_show_the_exact_count_beside_the_rows(database: Database) -> None:
-    async with looking(database) as admin:
+    async with viewing(database) as admin:
         html = re.sub(r"\s+", " ", (await admin.get(PAGE)).text)
     assert re.search(r"Not JSON</a>\s*</td>\s*<td[^>]*>40</td>", html), "40 were refused, of which one row is kept"
     assert "40 messages, at most 40 in one step" in html
 
 
-async def test_a_filter_that_cannot_be_is_said_and_the_list_stays(database: Database) -> None:
-    async with looking(database) as admin:
+async def test_an_invalid_filter_is_shown_and_the_list_stays(database: Database) -> None:
+    async with viewing(database) as admin:
         for query in ("reason=NONE", "span=2h", "device=%00", "since=soon"):
             answered = await admin.get(f"{PAGE}?{query}")
             assert (answered.status_code, listed(answered.text)) == (400, [B, A]), query
             assert "The filter cannot be used." in answered.text
 
 
-async def test_a_list_hears_live_of_its_own_news_and_counts(database: Database) -> None:
+async def test_a_list_gets_its_own_news_and_counts_live(database: Database) -> None:
     arrange(database, *MESSAGES)
     people = {role: signed_in(database.conninfo(), role) for role in (Role.ADMIN, Role.OPERATOR)}
-    told = {
+    expected = {
         (Role.ADMIN, ""): "2",
         (Role.ADMIN, "reason=INVALID_JSON"): "2",
         (Role.ADMIN, "reason=INVALID_METRIC&status="): "0",
@@ -97,7 +97,7 @@ async def test_a_list_hears_live_of_its_own_news_and_counts(database: Database) 
     }
     async with over(database) as served:
         pages = {}
-        for role, query in told:
+        for role, query in expected:
             async with client(served.url, people[role]) as http:
                 (name,) = re.findall(r'<main [^>]*data-page="([^"]+)"', (await http.get(f"{PAGE}?{query}")).text)
             pages[role, query] = unescape(name)
@@ -109,7 +109,7 @@ async def test_a_list_hears_live_of_its_own_news_and_counts(database: Database) 
         )
         for (role, query), name in pages.items():
             parts = await live_parts(served, name, people[role])
-            assert re.findall(r'<span class="num">(\d+)', parts["news"]) == [told[role, query]], (role, query)
+            assert re.findall(r'<span class="num">(\d+)', parts["news"]) == [expected[role, query]], (role, query)
             assert "live-state" in parts
         counts = (await live_parts(served, "quarantine/span=1h", people[Role.ADMIN]))["causes"]
         assert re.search(r"Not JSON</a>.*?>40</td>.*>3</td>", counts.replace("\n", "")), "40 refused, 3 rows held"
@@ -121,7 +121,7 @@ async def test_a_list_hears_live_of_its_own_news_and_counts(database: Database) 
 
 
 async def a_flood_hides_nothing(database: Database, served: Served, person: Person) -> None:
-    """More come in than a live list looks at, none of which it is about: it says that there may be some."""
+    """Insert more messages than a live list examines, none of which match: it says that some may."""
     [(newest,)] = look(database, "SELECT max(id) FROM quarantine_events")
     arrange(
         database,
@@ -159,7 +159,7 @@ async def test_pages_follow_one_another_and_leave_nothing_out(database: Database
 
 
 async def test_the_csv_is_the_filtered_list_with_payloads_and_no_formula_and_no_token(database: Database) -> None:
-    async with looking(database) as admin:
+    async with viewing(database) as admin:
         arrange(database, "UPDATE quarantine_events SET detail = '=1+1' WHERE id = 2")
         answered = await admin.get(f"{PAGE}?format=csv")
     assert answered.text.startswith("\ufeff")
@@ -170,7 +170,7 @@ async def test_the_csv_is_the_filtered_list_with_payloads_and_no_formula_and_no_
 
 
 async def test_a_message_shows_what_was_found_and_marks_the_place(database: Database) -> None:
-    async with looking(database) as admin:
+    async with viewing(database) as admin:
         html = (await admin.get(f"{PAGE}/{B}")).text
         assert "at byte 0" in html
         assert "<mark>ff</mark>" in html
@@ -181,8 +181,8 @@ async def test_a_message_shows_what_was_found_and_marks_the_place(database: Data
     assert download.content == b'{"t": 1, "provision_token": "******"}'
 
 
-async def test_what_a_device_sent_is_text_and_nothing_else(database: Database) -> None:
-    async with looking(database) as admin:
+async def test_what_a_device_sent_is_shown_as_text_only(database: Database) -> None:
+    async with viewing(database) as admin:
         arrange(
             database, "UPDATE quarantine_events SET payload = '<script>alert(1)</script>', detail = '<b>' WHERE id = 1"
         )
@@ -193,8 +193,8 @@ async def test_what_a_device_sent_is_text_and_nothing_else(database: Database) -
             assert "&lt;script&gt;alert(1)" in html
 
 
-async def test_what_is_not_ours_is_not_there(database: Database) -> None:
-    async with looking(database) as admin:
+async def test_messages_of_others_do_not_exist(database: Database) -> None:
+    async with viewing(database) as admin:
         for other in (RIVALS, NOBODYS, 999, 2**63, 10**40):
             for path in (
                 f"/{other}",
@@ -211,14 +211,14 @@ async def test_what_is_not_ours_is_not_there(database: Database) -> None:
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.RESPONDER])
 async def test_only_administrators_are_asked_and_decide(database: Database, role: Role) -> None:
-    async with looking(database, role) as asking:
+    async with viewing(database, role) as asking:
         for path in ("/replay", "/dismiss"):
             assert (await asking.get(f"{PAGE}{path}?id={A}")).status_code == 403
             assert (await asking.post(f"{PAGE}{path}?id={A}")).status_code == 403
 
 
 async def test_a_dismissal_is_asked_twice_audited_and_leads_back_to_the_filter(database: Database) -> None:
-    async with looking(database) as admin:
+    async with viewing(database) as admin:
         question = (await admin.get(f"{PAGE}/dismiss?id={A}&device=a")).text
         assert "Dismiss 1 held message" in question
         assert look(database, "SELECT count(*) FROM quarantine_events WHERE status = 'HELD'") == [(4,)], "only asked"
@@ -254,7 +254,7 @@ async def test_many_are_dismissed_only_when_their_number_is_typed(database: Data
 async def test_an_operators_choice_across_tenants_is_carried_out_and_audited_tenant_by_tenant(
     database: Database,
 ) -> None:
-    async with looking(database, Role.OPERATOR) as operator:
+    async with viewing(database, Role.OPERATOR) as operator:
         question = (await operator.get(f"{PAGE}/dismiss?id={A}&id={RIVALS}&id={NOBODYS}")).text
         assert "of acme and rival and no known tenant" in question
         assert (await operator.post(f"{PAGE}/dismiss?id={A}&id={RIVALS}&id={NOBODYS}")).status_code == 303
@@ -264,14 +264,14 @@ async def test_an_operators_choice_across_tenants_is_carried_out_and_audited_ten
     assert audited == [("acme",), ("rival",), (None,)]
 
 
-async def test_all_that_match_is_always_somebodys(database: Database) -> None:
-    async with looking(database, Role.OPERATOR) as operator:
+async def test_all_that_match_always_belong_to_one_tenant(database: Database) -> None:
+    async with viewing(database, Role.OPERATOR) as operator:
         assert (await operator.get(f"{PAGE}/replay?reason=DEVICE_INACTIVE")).status_code == 400
         assert (await operator.get(f"{PAGE}/replay?reason=DEVICE_INACTIVE&tenant=acme")).status_code == 200
 
 
-async def test_a_replay_says_first_what_would_become_of_it_and_then_how_far_it_is(database: Database) -> None:
-    async with looking(database) as admin:
+async def test_a_replay_shows_a_preview_first_and_then_its_progress(database: Database) -> None:
+    async with viewing(database) as admin:
         question = re.sub(r"\s+", " ", (await admin.get(f"{PAGE}/replay?id={A}")).text)
         assert "Replay 1 held message" in question
         assert "None of them can be stored yet." in question
@@ -297,7 +297,7 @@ async def test_broker_refusals_are_grouped_by_cause_with_what_to_fix(database: D
     def refused(tenant: str | None, device: str | None) -> list[BrokerRefusal]:
         return [one for one in seen if tenant in (None, one.tenant_id) and device in (None, one.device_id)]
 
-    async with looking(database, broker_refusals=refused) as admin:
+    async with viewing(database, broker_refusals=refused) as admin:
         html = (await admin.get(f"{PAGE}/door")).text
         assert "publishes to `tenants/acme/a`, should be `tenant/acme/device/a/telemetry`" in html
         assert "412 times" in html
@@ -305,8 +305,8 @@ async def test_broker_refusals_are_grouped_by_cause_with_what_to_fix(database: D
         assert "10.0.0.9" not in html
 
 
-async def test_a_form_from_elsewhere_decides_nothing(database: Database) -> None:
-    async with looking(database) as admin:
+async def test_a_form_of_another_site_decides_nothing(database: Database) -> None:
+    async with viewing(database) as admin:
         for path in ("/replay", "/dismiss"):
             answered = await admin.post(f"{PAGE}{path}?id={A}", headers={"X-CSRF-Token": "guessed"})
             assert answered.status_code == 403

@@ -56,7 +56,7 @@ class DeviceChart:
     source: str
     """The address of the same data as JSON, for zooming; ``from``, ``to`` and ``points`` are appended."""
     csv: str
-    span: tuple[float, float]
+    time_range: tuple[float, float]
     """In seconds since 1970."""
     zone_name: str
     """The name of the viewer's zone, empty if it has none."""
@@ -101,7 +101,7 @@ async def chart_of(
         last=f"{last:%Y-%m-%dT%H:%M}",
         source=source,
         csv=f"{source}&{urlencode({**ends, 'points': POINTS, 'format': 'csv'})}",
-        span=(first.timestamp(), last.timestamp()),
+        time_range=(first.timestamp(), last.timestamp()),
         zone_name=getattr(zone, "key", ""),
     )
 
