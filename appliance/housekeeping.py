@@ -14,7 +14,7 @@ from appliance.db.pool import Pool
 from appliance.devices import erasure
 from appliance.devices.metrics import store as metric_store
 from appliance.runtime.periodic import every
-from appliance.subscriptions import store
+from appliance.subscriptions import statuses
 
 CHORE_SECONDS = 60.0
 """Seconds between two rounds."""
@@ -32,7 +32,7 @@ async def run(
 
     async def make_round() -> None:
         async with pool.connection() as connection:
-            await store.record_statuses(connection, now=datetime.fromtimestamp(clock.wall(), UTC), grace=grace)
+            await statuses.record_statuses(connection, now=datetime.fromtimestamp(clock.wall(), UTC), grace=grace)
         await erasure.erase_marked(pool)
 
     await every(CHORE_SECONDS, make_round, chore="housekeeping", task_status=task_status)

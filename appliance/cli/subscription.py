@@ -11,6 +11,7 @@ from appliance.cli.administration import Administration, administer
 from appliance.cli.output import json_option, plain, show_one, show_rows
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
+from appliance.subscriptions.statuses import as_of
 from appliance.subscriptions.store import Changes, NewSubscription
 
 COLUMNS = (
@@ -59,7 +60,7 @@ def list_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
 
     async def work(administration: Administration) -> list[Subscription]:
         context = administration.context
-        return store.as_of(await store.list_all(administration.connection, tenant), context.now, administration.grace)
+        return as_of(await store.list_all(administration.connection, tenant), context.now, administration.grace)
 
     show_rows([plain(row) for row in administer(invocation, work)], COLUMNS, as_json=as_json)
 

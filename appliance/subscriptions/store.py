@@ -1,8 +1,8 @@
-"""Subscriptions in Postgres: sold, listed, changed, and their recorded status kept up.
+"""Subscriptions in Postgres: sold, listed and changed.
 
-Every function runs on the connection it is given, in a transaction of its own or, inside one, in a savepoint; each
-change writes its audit rows there too. Who may ask is the caller's to know. ``now`` is an instant with a time zone,
-``grace`` the setting ``grace_days``.
+Enters: a connection, what an operator wants, by whom and when. Leaves: the subscription as it is now, with its audit
+rows (:mod:`.change_log`) in the same transaction: one of its own, or a savepoint inside the caller's. Never: a check of
+who may ask, which is the caller's. ``now`` is an instant with a time zone, ``grace`` the setting ``grace_days``.
 """
 
 import hashlib
@@ -12,24 +12,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-import structlog
 from psycopg import errors
 
 from appliance.db import statements
-from appliance.db.audit import Actor, ActorKind, Entry, record
 from appliance.db.change_context import ChangeContext
 from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
-from appliance.subscriptions import rows
+from appliance.subscriptions import change_log, rows
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType, status_at
-
-log = structlog.get_logger(__name__)
+from appliance.subscriptions.statuses import as_of
 
 STATEMENTS = statements.load("subscriptions")
-
-SUBSCRIPTION_SCHEDULER = Actor("subscriptions", ActorKind.APPLIANCE)
-"""Who records that a term, a grace or a lapse has ended."""
 
 MAX_TEXT = 256
 """Characters of a plan, a description, a reason."""
@@ -88,8 +82,8 @@ async def add(
             raise Conflict(f"{new.parent_subscription_id or 'The MAIN'} has ended; renew it first, then add to it.")
         cursor = await _insert(connection, new, parent, context.now, end, grace)
         made = rows.subscription(require(await cursor.fetchone(), "subscription just made"))
-        await _note(connection, "add", context.actor, None, made)
-        await _note_term(connection, context.actor, made, context.now)
+        await change_log.record_change(connection, "add", context.actor, None, made)
+        await change_log.record_term(connection, context.actor, made, context.now)
     return made
 
 
@@ -113,11 +107,6 @@ async def list_page(
     # All of these tenants: what an ADDON is worth is its parent's to say, which may be on another page.
     known = await rows.select(connection, {row.tenant_id for row in page})
     return [row for row in as_of(known, now, grace) if (row.tenant_id, row.subscription_id) in wanted]
-
-
-def as_of(subscriptions: Sequence[Subscription], now: datetime, grace: timedelta) -> list[Subscription]:
-    """The same with the status that holds at ``now``. Hand in all of a tenant: an ADDON is judged by its parent."""
-    return [replace(row, status=status) for row, status in _statuses(subscriptions, now, grace)]
 
 
 async def get(connection: Connection[Any], tenant_id: str, subscription_id: str) -> Subscription:
@@ -161,9 +150,9 @@ async def change(
         for old, new in zip(before, after, strict=True):
             if new != old:
                 await _update(connection, new)
-                await _note(connection, _event(old, new), context.actor, old, new)
+                await change_log.record_change(connection, _event(old, new), context.actor, old, new)
                 if (old.term_end, old.device_limit, old.plan_id) != (new.term_end, new.device_limit, new.plan_id):
-                    await _note_term(connection, context.actor, new, new.term_start)
+                    await change_log.record_term(connection, context.actor, new, new.term_start)
     return _pick(after, subscription_id)
 
 
@@ -171,26 +160,6 @@ def version_of(row: Subscription) -> str:
     """Differs once somebody has changed the row; seats taken and a recorded status are nobody's change."""
     sold = (row.device_limit, row.term_end, row.hold_reason, row.plan_id, row.description)
     return hashlib.sha256(_encode(sold)).hexdigest()[:16]
-
-
-async def record_statuses(connection: Connection[Any], *, now: datetime, grace: timedelta) -> int:
-    """Bring the ``status`` column up to ``now``; how many rows were behind.
-
-    Nothing depends on it: whoever serves asks ``status_at``. One transaction a tenant, so that nobody waits long.
-    """
-    behind = {row.tenant_id for row, status in _statuses(await rows.select_all(connection), now, grace)
-              if row.status is not status}  # fmt: skip
-    written = 0
-    for tenant_id in sorted(behind):
-        async with connection.transaction():
-            stale = [
-                (row, status)
-                for row, status in _statuses(await rows.lock(connection, [tenant_id]), now, grace)
-                if row.status is not status
-            ]
-            await _record(connection, stale)
-        written += len(stale)
-    return written
 
 
 def _parent(new: NewSubscription, existing: Sequence[Subscription]) -> Subscription | None:
@@ -297,17 +266,6 @@ def _with_addons(
     return as_of([follow(row) for row in before], now, grace)
 
 
-def _statuses(
-    subscriptions: Sequence[Subscription], now: datetime, grace: timedelta
-) -> list[tuple[Subscription, Status]]:
-    """Each row with what it is worth at ``now``."""
-    known = {(row.tenant_id, row.subscription_id): row for row in subscriptions}
-    return [
-        (row, status_at(row, now, parent=known.get((row.tenant_id, row.parent_subscription_id or "")), grace=grace))
-        for row in subscriptions
-    ]
-
-
 def _pick(subscriptions: Sequence[Subscription], subscription_id: str) -> Subscription:
     row = next((row for row in subscriptions if row.subscription_id == subscription_id), None)
     return require(row, f"subscription {subscription_id}")
@@ -331,80 +289,7 @@ async def _update(connection: Connection[Any], row: Subscription) -> None:
     require_rows(cursor.rowcount, f"subscription {row.subscription_id}")
 
 
-async def _record(connection: Connection[Any], stale: Sequence[tuple[Subscription, Status]]) -> None:
-    if not stale:
-        return
-    await connection.execute(
-        STATEMENTS["record_statuses"],
-        {
-            "tenants": [row.tenant_id for row, _ in stale],
-            "subscriptions": [row.subscription_id for row, _ in stale],
-            "statuses": [status.value for _, status in stale],
-        },
-    )
-    for row, status in stale:
-        await _note_event(connection, "status", SUBSCRIPTION_SCHEDULER, row, replace(row, status=status))
-        log.info("subscription status", subscription=row.subscription_id, before=row.status, after=status)
-
-
 def _event(old: Subscription, new: Subscription) -> str:
     if old.hold_reason != new.hold_reason:
         return "hold" if new.hold_reason else "lift_hold"
     return "change"
-
-
-async def _note(
-    connection: Connection[Any], event: str, actor: Actor, old: Subscription | None, new: Subscription
-) -> None:
-    """The audit rows of one change: the subscription's own, and the one among all changes that people make."""
-    await _note_event(connection, event, actor, old, new)
-    before, after = _difference(old, new)
-    await record(
-        connection,
-        Entry(actor, f"subscription.{event}", "subscription", new.subscription_id, new.tenant_id, before, after),
-    )
-
-
-async def _note_event(
-    connection: Connection[Any], event: str, actor: Actor, old: Subscription | None, new: Subscription
-) -> None:
-    before, after = _difference(old, new)
-    await connection.execute(
-        STATEMENTS["insert_event"],
-        {
-            "tenant": new.tenant_id,
-            "subscription": new.subscription_id,
-            "event": event,
-            "actor": actor.name,
-            "previous": None if before is None else _encode(before).decode(),
-            "new": _encode(after).decode(),
-            "details": None,
-            "ip": actor.address,
-        },
-    )
-
-
-async def _note_term(connection: Connection[Any], actor: Actor, row: Subscription, start: datetime) -> None:
-    await connection.execute(
-        STATEMENTS["insert_term"],
-        {
-            "tenant": row.tenant_id,
-            "subscription": row.subscription_id,
-            "term_start": start,
-            "term_end": row.term_end,
-            "limit": row.device_limit,
-            "plan": row.plan_id,
-            "actor": actor.name,
-            "key": None,
-        },
-    )
-
-
-def _difference(old: Subscription | None, new: Subscription) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """The fields that differ, before and after; all of them when there was no before."""
-    after: dict[str, Any] = msgspec.to_builtins(new)
-    if old is None:
-        return None, after
-    before: dict[str, Any] = msgspec.to_builtins(old)
-    names = [name for name in after if before[name] != after[name]]
-    return {name: before[name] for name in names}, {name: after[name] for name in names}

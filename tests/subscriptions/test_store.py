@@ -12,6 +12,7 @@ from appliance.devices.seats import changes as seats
 from appliance.errors import Conflict, Invalid, NotFound
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
+from appliance.subscriptions.statuses import record_statuses
 from tests.support.postgres_server import Database
 from tests.support.tenants import ALICE, BY, GRACE, NOW, TENANT, add_tenant, customer, ingest, rows, sell
 
@@ -176,7 +177,7 @@ async def test_the_recorded_status_catches_up_and_stays_quiet_when_it_is_right(d
         await sell(connection, 1, SubscriptionType.TRIAL, term=5 * DAY)
         seen = []
         for day in (4, 5, 10, 24, 114, 115):
-            written = await store.record_statuses(connection, now=NOW + day * DAY, grace=GRACE)
+            written = await record_statuses(connection, now=NOW + day * DAY, grace=GRACE)
             seen.append((written, [str(row.status) for row in await store.list_all(connection)]))
         assert seen == [
             (0, ["ACTIVE", "ACTIVE", "TRIAL"]),

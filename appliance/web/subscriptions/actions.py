@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from appliance.db.require import require
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription
+from appliance.subscriptions.statuses import as_of
 from appliance.subscriptions.store import Changes, NewSubscription
 from appliance.web.platform import Platform
 
@@ -36,7 +37,7 @@ class SubscriptionActions:
     async def of_tenant(self, tenant_id: str) -> Sequence[Subscription]:
         """Return all subscriptions of a tenant."""
         async with self._access.reading() as connection:
-            return store.as_of(await store.list_all(connection, tenant_id), self._access.now(), self._grace)
+            return as_of(await store.list_all(connection, tenant_id), self._access.now(), self._grace)
 
     async def get(self, tenant_id: str, subscription_id: str) -> Subscription:
         """Return one subscription. Raises NotFound."""

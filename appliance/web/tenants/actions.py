@@ -17,8 +17,8 @@ from appliance.devices import tenants
 from appliance.devices.credentials.broker_sync import CredentialChange, SyncStatus, credential_change
 from appliance.devices.tenants import IssuedClaim, Strategy, Tenant, TenantStatus
 from appliance.subscriptions import rows as subscription_rows
-from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription, usable
+from appliance.subscriptions.statuses import as_of
 from appliance.web.platform import Platform
 
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -134,7 +134,7 @@ class TenantActions:
         access, grace = self._platform.access, self._platform.grace
         rows = await subscription_rows.select(connection, [tenant.tenant_id for tenant in page])
         owned: dict[str, list[Subscription]] = {}
-        for row in store.as_of(rows, access.now(), grace):
+        for row in as_of(rows, access.now(), grace):
             owned.setdefault(row.tenant_id, []).append(row)
         return [TenantOverview(tenant, owned.get(tenant.tenant_id, [])) for tenant in page]
 

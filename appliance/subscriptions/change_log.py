@@ -1,0 +1,77 @@
+"""What is written beside a change of a subscription: its own event, the audit row, and the term that was sold.
+
+Enters: the rows before and after. Leaves: rows in the caller's transaction. Never: a change of the subscription.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from appliance.db import statements
+from appliance.db.audit import Actor, Entry, record
+from appliance.db.trio_psycopg import Connection
+from appliance.subscriptions.lifecycle import Subscription
+
+STATEMENTS = statements.load("subscriptions")
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+async def record_change(
+    connection: Connection[Any], event: str, actor: Actor, old: Subscription | None, new: Subscription
+) -> None:
+    """Write the event of the subscription, and the row of the audit log, of one change."""
+    await record_event(connection, event, actor, old, new)
+    before, after = _difference(old, new)
+    await record(
+        connection,
+        Entry(actor, f"subscription.{event}", "subscription", new.subscription_id, new.tenant_id, before, after),
+    )
+
+
+async def record_event(
+    connection: Connection[Any], event: str, actor: Actor, old: Subscription | None, new: Subscription
+) -> None:
+    """Write the event of the subscription: ``event`` names the change."""
+    before, after = _difference(old, new)
+    await connection.execute(
+        STATEMENTS["insert_event"],
+        {
+            "tenant": new.tenant_id,
+            "subscription": new.subscription_id,
+            "event": event,
+            "actor": actor.name,
+            "previous": None if before is None else _encode(before).decode(),
+            "new": _encode(after).decode(),
+            "details": None,
+            "ip": actor.address,
+        },
+    )
+
+
+async def record_term(connection: Connection[Any], actor: Actor, row: Subscription, start: datetime) -> None:
+    """Write the term that was sold from ``start`` on, with its limit and plan."""
+    await connection.execute(
+        STATEMENTS["insert_term"],
+        {
+            "tenant": row.tenant_id,
+            "subscription": row.subscription_id,
+            "term_start": start,
+            "term_end": row.term_end,
+            "limit": row.device_limit,
+            "plan": row.plan_id,
+            "actor": actor.name,
+            "key": None,
+        },
+    )
+
+
+def _difference(old: Subscription | None, new: Subscription) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Return the fields that differ, before and after; all of them for a new subscription."""
+    after: dict[str, Any] = msgspec.to_builtins(new)
+    if old is None:
+        return None, after
+    before: dict[str, Any] = msgspec.to_builtins(old)
+    names = [name for name in after if before[name] != after[name]]
+    return {name: before[name] for name in names}, {name: after[name] for name in names}
