@@ -124,5 +124,5 @@ async def _lock(
     device, (rate, burst, changed_at) = changes.device_of(row[:9]), row[9:]
     require(None if device.status is DeviceStatus.DECOMMISSIONED else device, f"device {device_id}")
     if version is not None and version != changed_at:
-        raise Conflict(f"Somebody has changed device {device_id} meanwhile; load the page again.")
+        raise Conflict(f"Device {device_id} was changed by someone else; reload the page.")
     return device, OwnLimits(rate, None if burst is None else int(burst))

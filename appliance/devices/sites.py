@@ -88,7 +88,7 @@ async def create(connection: Connection[Any], tenant_id: str, site: Site, contex
         await check_tenant(connection, tenant_id)
         cursor = await connection.execute(STATEMENTS["insert_site"], _parameters(tenant_id, site))
         if not cursor.rowcount:
-            raise Conflict(f"Site {site.site_id} is there already.")
+            raise Conflict(f"Site {site.site_id} already exists.")
         await record(connection, _entry(context, "create", tenant_id, None, site))
         return await get(connection, tenant_id, site.site_id)
 
@@ -104,7 +104,7 @@ async def change(
     async with connection.transaction():
         before = await _locked(connection, tenant_id, site.site_id)
         if version is not None and version != before.version:
-            raise Conflict(f"Somebody has changed site {site.site_id} meanwhile; load the page again.")
+            raise Conflict(f"Site {site.site_id} was changed by someone else; reload the page.")
         if before.site == site:
             return before
         await connection.execute(STATEMENTS["update_site"], _parameters(tenant_id, site))

@@ -115,7 +115,7 @@ async def add(
         parameters = {"name": name or None, "provisioning": provisioning.value, "zone": time_zone, **_hashes(claim)}
         cursor = await connection.execute(STATEMENTS["insert_tenant"], parameters)
         if not cursor.rowcount:
-            raise Conflict(f"Tenant {tenant_id} is there already.")
+            raise Conflict(f"Tenant {tenant_id} already exists.")
         after = {"status": TenantStatus.ACTIVE, "provisioning": provisioning}
         await record(connection, Entry(context.actor, "tenant.create", "tenant", tenant_id, tenant_id, None, after))
     return claim
@@ -256,7 +256,7 @@ async def _change(
     async with connection.transaction():
         before = await _locked(connection, tenant_id)
         if version not in (None, before.version):
-            raise Conflict(f"Somebody has changed tenant {tenant_id} meanwhile; load the page again.")
+            raise Conflict(f"Tenant {tenant_id} was changed by someone else; reload the page.")
         wanted = replace(before, **changes)
         if wanted == before:
             return before

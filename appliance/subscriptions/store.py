@@ -144,7 +144,7 @@ async def change(
         before = await rows.lock(connection, [tenant_id])
         row = _pick(before, subscription_id)
         if version not in (None, version_of(row)):
-            raise Conflict(f"Somebody has changed {subscription_id} meanwhile; load the page again.")
+            raise Conflict(f"Subscription {subscription_id} was changed by someone else; reload the page.")
         wanted = _changed(row, changes)
         after = _with_addons(before, wanted, context.now, grace)
         for old, new in zip(before, after, strict=True):

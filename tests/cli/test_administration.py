@@ -220,11 +220,11 @@ def test_who_did_it_is_the_user_of_the_operating_system(running: ApplianceProces
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["tenant", "add", "demo"], "Tenant demo is there already."),
+        (["tenant", "add", "demo"], "Tenant demo already exists."),
         (["tenant", "add", "appliance"], "appliance's own broker user"),
         (["tenant", "add", "a/b"], "1 to 64 of"),
         (["tenant", "suspend", "never"], "There is no tenant never."),
-        (["device", "add", "demo", "first"], "Device first is there already"),
+        (["device", "add", "demo", "first"], "Device first already exists"),
         (["device", "add", "never", "d1"], "There is no tenant never."),
         (["device", "show", "demo", "never"], "There is no device never of tenant demo."),
         (["device", "list", "never"], "There is no tenant never."),
@@ -272,7 +272,7 @@ def test_with_the_appliance_down_its_database_is_started_for_the_command() -> No
         claim = json.loads(done.stdout)
         assert away.children() == []
         failed = process(away, "tenant", "add", "early", "--json")
-        assert (failed.returncode, failed.stderr) == (1, "error: Tenant early is there already.\n")
+        assert (failed.returncode, failed.stderr) == (1, "error: Tenant early already exists.\n")
         away.start()
         assert [row["tenant_id"] for row in ask(away, "tenant", "list")] == ["early"], "no other one is made"
         assert publish(away, "early", claim["claim_password"], "tenant/early/device/d/telemetry") == 0

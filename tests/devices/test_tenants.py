@@ -93,7 +93,7 @@ async def test_limits_and_a_description_are_kept_checked_and_told(database: Data
         assert limited.limits == TenantLimits(2.5, 7, 0)
         described = await tenants.describe(connection, "acme", "Acme", "Europe/Oslo", BY, version=limited.version)
         assert (described.title, described.time_zone) == ("Acme", "Europe/Oslo")
-        with pytest.raises(Conflict, match="meanwhile"):
+        with pytest.raises(Conflict, match="changed by someone else"):
             await tenants.describe(connection, "acme", "Late", "UTC", BY, version=limited.version)
         assert await tenants.get(connection, "acme") == described
         told = await rows(connection, "SELECT action, after FROM audit_log ORDER BY id OFFSET 1")

@@ -246,7 +246,7 @@ async def test_a_change_of_what_somebody_has_changed_is_refused_and_seats_taken_
             )
 
         assert (await change(device_limit=9)).device_limit == 9
-        with pytest.raises(Conflict, match="meanwhile"):
+        with pytest.raises(Conflict, match="changed by someone else"):
             await change(device_limit=7)
 
 

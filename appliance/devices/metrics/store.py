@@ -67,7 +67,7 @@ async def create(connection: Connection[Any], tenant_id: str, metric: Metric, co
         cursor = await connection.execute(STATEMENTS["insert_metric"], _parameters(tenant_id, metric))
         row = await cursor.fetchone()
         if row is None:
-            raise Conflict(f"Metric {metric.name} is there already.")
+            raise Conflict(f"Metric {metric.name} already exists.")
         await record(connection, _entry(context, "create", tenant_id, None, metric))
     return _named(row)
 
@@ -89,7 +89,7 @@ async def change(
         cursor = await connection.execute(STATEMENTS["lock_metric"], {"tenant": tenant_id, "name": metric.name})
         before = _named(require(await cursor.fetchone(), f"metric {metric.name}"))
         if version is not None and version != before.version:
-            raise Conflict(f"Somebody has changed metric {metric.name} meanwhile; load the page again.")
+            raise Conflict(f"Metric {metric.name} was changed by someone else; reload the page.")
         if before.metric == metric:
             return before
         cursor = await connection.execute(STATEMENTS["update_metric"], _parameters(tenant_id, metric))

@@ -227,7 +227,7 @@ async def select_devices(connection: Connection[Any], tenant_id: str, devices: I
 async def put(connection: Connection[Any], tenant_id: str, seated: Iterable[tuple[NewDevice, str]]) -> list[Device]:
     """Insert devices on the seats of the subscriptions beside them, or raise them from their tombstones.
 
-    Returns those that were made: one that is there already is left alone.
+    Returns the created ones; an existing one is not changed.
     """
     pairs = sorted(seated, key=lambda pair: pair[0].device_id)
     made: list[Device] = []
@@ -295,7 +295,7 @@ def _exists(device: Device) -> Conflict:
         DeviceStatus.REVOKED: "reactivate it",
     }
     hint = how.get(device.status)
-    return Conflict(f"Device {device.device_id} is there already, {device.status}" + (f"; {hint}." if hint else "."))
+    return Conflict(f"Device {device.device_id} already exists, {device.status}" + (f"; {hint}." if hint else "."))
 
 
 def _not_made(before: Device | None, device_id: str) -> str:

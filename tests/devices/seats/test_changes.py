@@ -158,7 +158,7 @@ async def test_a_device_is_created_once_and_only_as_what_a_device_can_be(databas
         await add_tenant(connection)
         await sell(connection, 5)
         await changes.create(connection, TENANT, NewDevice("a"), BY, grace=GRACE)
-        with pytest.raises(Conflict, match="is there already"):
+        with pytest.raises(Conflict, match="already exists"):
             await changes.create(connection, TENANT, NewDevice("a"), BY, grace=GRACE)
         with pytest.raises(NotFound):
             await changes.create(

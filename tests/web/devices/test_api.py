@@ -60,7 +60,7 @@ async def test_making_it_twice_is_a_conflict_and_changes_nothing(database: Datab
     async with dashboard(database) as served, calling(served, database) as admin:
         await create(admin, "d")
         answer = await admin.ask("POST", DEVICES, 409, json={"device_id": "d"})
-        assert "is there already" in answer["detail"]
+        assert "already exists" in answer["detail"]
     check_seats(database)
 
 

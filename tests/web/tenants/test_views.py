@@ -60,7 +60,7 @@ async def test_a_tenant_is_added_and_its_claim_password_shown_once(database: Dat
         assert "Suspended" not in page, "what is not asked for is not set"
         assert "Held for approval" in (await browser.get("/tenants")).text
         twice = await browser.post("/tenants/+new", data=new)
-        assert (twice.status_code, "is there already" in twice.text) == (409, True)
+        assert (twice.status_code, "already exists" in twice.text) == (409, True)
         for change, text in (
             ({"tenant_id": "a/b"}, "A tenant id has 1 to 64"),
             ({"tenant_id": "appliance"}, "own broker user"),
@@ -121,7 +121,7 @@ async def test_of_two_who_edit_the_second_is_refused(database: Database) -> None
         given = await settings(browser)
         assert (await browser.post("/tenants/norrvik/edit", data=given | {"name": "First"})).status_code == 303
         late = await browser.post("/tenants/norrvik/edit", data=given | {"name": "Second"})
-        assert (late.status_code, "Somebody has changed" in late.text, 'value="Second"' in late.text) == (
+        assert (late.status_code, "was changed by someone else" in late.text, 'value="Second"' in late.text) == (
             409,
             True,
             True,
