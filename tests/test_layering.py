@@ -1,4 +1,4 @@
-"""Who may import whom, as data. A new package gets its row here, with a sentence of why in the commit."""
+"""Who may import whom, and how large things may be, as data. A new package gets its row here, and a sentence of why."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -94,6 +94,17 @@ WEB: Mapping[str, set[str]] = {
 }
 
 
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+LONGEST_FUNCTION_LINES = 89
+"""Past this there is no reason."""
+LONG_FILES: Mapping[str, str] = {}
+LONG_FUNCTIONS: Mapping[str, str] = {
+    "metrics.Metrics.__init__": "a list: one line or two for each metric, in the order of the documentation",
+}
+"""What is larger all the same, each with its reason."""
+
+
 def _modules() -> dict[str, Path]:
     """Every module of the package by its dotted name below ``appliance``."""
     found = {}
@@ -187,3 +198,25 @@ def test_every_module_says_what_it_is() -> None:
 def test_the_root_holds_the_program_and_not_its_parts() -> None:
     at_the_root = {path.stem for path in PACKAGE.glob("*.py")}
     assert at_the_root <= LEAVES | {"__init__", "__main__", "housekeeping", "logs", "onboarding"}
+
+
+def test_files_are_short_or_have_a_reason() -> None:
+    long = {name for name, path in MODULES.items() if len(path.read_text().splitlines()) > MAX_FILE_LINES}
+    assert long == LONG_FILES.keys()
+
+
+def _functions(name: str, node: ast.AST) -> Iterator[tuple[str, int]]:
+    """Every function below ``node`` by its dotted name, and its lines."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{name}.{child.name}", (child.end_lineno or child.lineno) - child.lineno + 1
+            yield from _functions(f"{name}.{child.name}", child)
+        else:
+            inner = f"{name}.{child.name}" if isinstance(child, ast.ClassDef) else name
+            yield from _functions(inner, child)
+
+
+def test_functions_are_short_or_have_a_reason() -> None:
+    lengths = {found: lines for name, tree in TREES.items() for found, lines in _functions(name, tree)}
+    assert {name for name, lines in lengths.items() if lines > MAX_FUNCTION_LINES} == LONG_FUNCTIONS.keys()
+    assert [name for name, lines in lengths.items() if lines > LONGEST_FUNCTION_LINES] == []

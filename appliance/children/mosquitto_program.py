@@ -54,7 +54,7 @@ class BrokerEndpoint:
     password: str = field(repr=False)
 
 
-class Receipt(msgspec.Struct, frozen=True):
+class CleanStop(msgspec.Struct, frozen=True):
     """Size and time of the store when a broker with an open device listener was stopped cleanly."""
 
     size: int
@@ -237,17 +237,17 @@ class BrokerProgram:
             mend = "if it is Debian's service, `systemctl disable --now mosquitto`, or set another broker.port"
         raise ApplianceError(f"Port {port} is taken by {owner.describe()}: {mend}")
 
-    def _look_at_store(self) -> Receipt | None:
+    def _look_at_store(self) -> CleanStop | None:
         """Return size and time of the store, or None if there is none."""
         try:
             status = self._store.stat()
         except OSError:
             return None
-        return Receipt(status.st_size, status.st_mtime_ns)
+        return CleanStop(status.st_size, status.st_mtime_ns)
 
     def _store_is_as_saved(self) -> bool:
         try:
-            receipt = msgspec.json.decode(self._receipt.read_bytes(), type=Receipt)
+            receipt = msgspec.json.decode(self._receipt.read_bytes(), type=CleanStop)
         except (FileNotFoundError, msgspec.MsgspecError):
             return False
         if receipt == self._look_at_store():

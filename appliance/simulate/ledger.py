@@ -7,7 +7,7 @@ import msgspec
 from appliance.simulate.devices import SimulatedMessage
 
 
-class Entry(msgspec.Struct, frozen=True):
+class SentMessage(msgspec.Struct, frozen=True):
     """An acknowledged message. ``ts``: its own time in milliseconds since 1970; ``refusal``: the reason it is due."""
 
     topic: str
@@ -26,9 +26,9 @@ class Ledger:
     def record(self, message: SimulatedMessage) -> None:
         """Append a message."""
         refusal = None if message.refusal is None else message.refusal.value
-        self._file.write(self._encode(Entry(message.topic, message.ts, message.seq, refusal)) + b"\n")
+        self._file.write(self._encode(SentMessage(message.topic, message.ts, message.seq, refusal)) + b"\n")
 
 
-def read(data: bytes) -> list[Entry]:
+def read(data: bytes) -> list[SentMessage]:
     """Return the entries of a ledger's content."""
-    return [msgspec.json.decode(line, type=Entry) for line in data.splitlines()]
+    return [msgspec.json.decode(line, type=SentMessage) for line in data.splitlines()]

@@ -24,7 +24,7 @@ from appliance.metrics import Metrics
 from appliance.runtime.addresses import EVERYWHERE, lan_addresses
 from appliance.runtime.signals import StopSignal
 from appliance.runtime.tree import Tree
-from appliance.supervisor.broker import Broker, open_broker
+from appliance.supervisor.broker import BrokerAccess, open_broker
 from appliance.supervisor.dashboard import Dashboard, open_dashboard
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import open_knowledge
@@ -81,7 +81,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
     log.info("stopped")
 
 
-async def _drain(tree: Tree, stream: Stream, broker: Broker, dashboard: Dashboard) -> None:
+async def _drain(tree: Tree, stream: Stream, broker: BrokerAccess, dashboard: Dashboard) -> None:
     """Take no new messages, commit the batch in flight, then stop everything in reverse."""
     await broker.source.stop()
     stream.service.may_end()
@@ -91,7 +91,7 @@ async def _drain(tree: Tree, stream: Stream, broker: Broker, dashboard: Dashboar
     await tree.drain()
 
 
-async def _serving(base: Foundation, storage: Storage, broker: Broker, dashboard: Dashboard) -> Serving:
+async def _serving(base: Foundation, storage: Storage, broker: BrokerAccess, dashboard: Dashboard) -> Serving:
     """Return where people and devices reach this appliance; while nobody is there, with the link to the set-up."""
     web = base.config.web
     addresses = lan_addresses() if web.host in EVERYWHERE else [web.host]

@@ -28,7 +28,7 @@ from appliance.web.platform import Health
 
 
 @dataclass(frozen=True, slots=True)
-class Broker:
+class BrokerAccess:
     """The way in for messages over MQTT."""
 
     embedded: Mosquitto | None
@@ -66,7 +66,7 @@ class Broker:
         return (lan_addresses()[0] if listener.host in EVERYWHERE else listener.host), listener.port
 
 
-async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stream: Stream) -> Broker:
+async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stream: Stream) -> BrokerAccess:
     """Open our session, feed the pipeline from it, and only then let devices in."""
     config, tree, pipeline, metrics = base.config, base.tree, stream.pipeline, base.metrics
     refusals = BrokerRefusals(base.clock, metrics)
@@ -81,7 +81,7 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
     source = BrokerSource(client, pipeline, config.ingest.batch_size, base.failpoints, metrics.redelivered.inc)
     service, _ = await tree.start("broker source", source.run)
     statistics = BrokerStatistics(statistics_client(config, embedded), metrics)
-    broker = Broker(embedded, client, service, refusals, statistics, storage)
+    broker = BrokerAccess(embedded, client, service, refusals, statistics, storage)
     await tree.start("backlog credit", stream.backlog.run, lambda: pipeline.in_flight + client.statistics().waiting)
     await tree.start("link absence", watch_link, client, stream.away)
     await tree.start("listening periods", stream.listening.run, lambda: not broker.missing())
@@ -121,7 +121,7 @@ async def _start_mosquitto(base: Foundation, users: Users, refusals: BrokerRefus
 
 
 async def _let_devices_in(
-    base: Foundation, storage: Storage, broker: Broker, mosquitto: Mosquitto, users: Users
+    base: Foundation, storage: Storage, broker: BrokerAccess, mosquitto: Mosquitto, users: Users
 ) -> None:
     """Keep the broker's users in step with the database, and its device listener with our session."""
     sync = CredentialsSync(

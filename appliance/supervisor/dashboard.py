@@ -16,7 +16,7 @@ from appliance.ingest.quarantine.replay_preview import ReplayPreviewer
 from appliance.people.passwords import Hasher
 from appliance.people.signin import SignIn
 from appliance.runtime.tree import Service
-from appliance.supervisor.broker import Broker, broker_limits
+from appliance.supervisor.broker import BrokerAccess, broker_limits
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
 from appliance.supervisor.storage import Storage
@@ -24,7 +24,7 @@ from appliance.supervisor.stream import Stream
 from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
 from appliance.web.app import create_app
-from appliance.web.devices.port import DeviceListener, DevicesPort
+from appliance.web.devices.port import DevicesPort, ListenerAddress
 from appliance.web.http.hardening import RequestLimits
 from appliance.web.http.server import serve
 from appliance.web.ingest.port import IngestPort
@@ -44,7 +44,7 @@ class Dashboard:
 
 
 async def open_dashboard(
-    base: Foundation, storage: Storage, known: Knowledge, stream: Stream, broker: Broker
+    base: Foundation, storage: Storage, known: Knowledge, stream: Stream, broker: BrokerAccess
 ) -> Dashboard:
     """Serve pages, API and HTTP ingest."""
     clock, pool, tree = base.clock, storage.pool, base.tree
@@ -75,7 +75,7 @@ async def open_dashboard(
 
 
 def _snapshot(
-    base: Foundation, storage: Storage, known: Knowledge, stream: Stream, broker: Broker, process: ProcessMetrics
+    base: Foundation, storage: Storage, known: Knowledge, stream: Stream, broker: BrokerAccess, process: ProcessMetrics
 ) -> Snapshot:
     config, embedded = base.config, broker.embedded
     return Snapshot(
@@ -104,7 +104,7 @@ def _snapshot(
 
 
 def _ports(
-    base: Foundation, storage: Storage, known: Knowledge, stream: Stream, broker: Broker, snapshot: Snapshot
+    base: Foundation, storage: Storage, known: Knowledge, stream: Stream, broker: BrokerAccess, snapshot: Snapshot
 ) -> Ports:
     config, clock, pool, refusals = base.config, base.clock, storage.pool, broker.refusals.refusals
     host, port = broker.device_address(config)
@@ -123,7 +123,7 @@ def _ports(
         sign_in=SignIn(pool, clock, base.data.keyring, Hasher()),
         ingest=IngestPort(source, partial(claim, pool, known.provisioner.provision)),
         devices=DevicesPort(
-            DeviceListener(host if broker.embedded is None else None, port), limit_of, refusals, config.retention.days
+            ListenerAddress(host if broker.embedded is None else None, port), limit_of, refusals, config.retention.days
         ),
         quarantine=QuarantinePort(
             ReplayPreviewer(pool, known.registry, clock, config.ingest, config.retention, grace=base.grace),

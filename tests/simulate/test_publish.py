@@ -14,7 +14,7 @@ from appliance.mqtt.client import Client
 from appliance.mqtt.errors import ConnectError
 from appliance.simulate.devices import Behaviour
 from appliance.simulate.fleet import Fleet
-from appliance.simulate.ledger import Entry, Ledger, read
+from appliance.simulate.ledger import Ledger, SentMessage, read
 from appliance.simulate.publish import BrokerAddress, Publisher
 from appliance.simulate.schedule import Schedule
 from tests.support.busy import within
@@ -165,5 +165,6 @@ def test_a_ledger_reads_back_what_it_wrote() -> None:
     for message in said:
         ledger.record(message)
     assert read(file.getvalue()) == [
-        Entry(message.topic, message.ts, message.seq, message.refusal and message.refusal.value) for message in said
+        SentMessage(message.topic, message.ts, message.seq, message.refusal and message.refusal.value)
+        for message in said
     ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from appliance.broker.accounts import device_user
-from appliance.web.devices.port import DeviceListener
+from appliance.web.devices.port import ListenerAddress
 
 HIDDEN = "..."
 """Replaces a secret that is not shown."""
@@ -18,7 +18,7 @@ class Lines:
 
 
 def lines(
-    listener: DeviceListener,
+    listener: ListenerAddress,
     tenant_id: str,
     device_id: str,
     scheme: str,

@@ -9,7 +9,7 @@ from appliance.ingest.limits.limiter import BucketState
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceListener:
+class ListenerAddress:
     """Where devices publish, for the ready-made command. ``host`` None: the host of the page's own address."""
 
     host: str | None
@@ -31,7 +31,7 @@ class DeviceListener:
 class DevicesPort:
     """The functions and facts that are handed in."""
 
-    listener: DeviceListener
+    listener: ListenerAddress
     limit_of: Callable[[str, str], BucketState]
     """The limit in force for a device (tenant id, device id) of the tenant, and its present fill."""
     broker_refusals: Callable[[str | None, str | None], Sequence[BrokerRefusal]]

@@ -18,7 +18,7 @@ from appliance.subscriptions.lifecycle import Status, usable
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.devices.labels import NONE
-from appliance.web.devices.port import DeviceListener
+from appliance.web.devices.port import ListenerAddress
 from appliance.web.live.parts import LivePart
 from appliance.web.overview import action_items, message_rates, onboarding_checklist
 from appliance.web.overview.action_items import ActionItem, PageLinks
@@ -160,7 +160,7 @@ class Overview:
         return sum(one.limit for one in self.seats if one.usable)
 
 
-def blueprint(renderer: PageRenderer, queries: OverviewQueries, listener: DeviceListener) -> Blueprint:
+def blueprint(renderer: PageRenderer, queries: OverviewQueries, listener: ListenerAddress) -> Blueprint:
     """Return the routes of the page; registers its live parts."""
     routes = Blueprint(PAGE, __name__)
     platform, render = renderer.platform, renderer.templates.render

@@ -15,7 +15,7 @@ from appliance.web.access.auth import OPERATORS, SIGN_IN_PAGES, Viewer, allow, v
 from appliance.web.access.gate import visit
 from appliance.web.devices import commands
 from appliance.web.devices.commands import Lines
-from appliance.web.devices.port import DeviceListener
+from appliance.web.devices.port import ListenerAddress
 from appliance.web.live.parts import LivePart
 from appliance.web.page import forms
 from appliance.web.page.frame import Frame
@@ -47,7 +47,7 @@ class FirstDeviceSecrets:
         return self._kept[0]
 
 
-def blueprint(renderer: PageRenderer, pages: PublicPages, sign_in: SignIn, listener: DeviceListener) -> Blueprint:
+def blueprint(renderer: PageRenderer, pages: PublicPages, sign_in: SignIn, listener: ListenerAddress) -> Blueprint:
     """Return the routes of the set-up page and of the page for the first message."""
     routes = Blueprint("set_up", __name__)
     secrets = FirstDeviceSecrets()
@@ -97,7 +97,7 @@ def _add_set_up(
 
 
 def _add_welcome(
-    routes: Blueprint, renderer: PageRenderer, listener: DeviceListener, secrets: FirstDeviceSecrets
+    routes: Blueprint, renderer: PageRenderer, listener: ListenerAddress, secrets: FirstDeviceSecrets
 ) -> None:
     platform, templates = renderer.platform, renderer.templates
 
@@ -135,7 +135,7 @@ def first_reading(platform: Platform, made: SetUpResult) -> LastReading | None:
     return next((reading for reading in readings if reading.device_id == made.device.device_id), None)
 
 
-def first_message_commands(listener: DeviceListener, made: SetUpResult, scheme: str, host: str) -> Lines:
+def first_message_commands(listener: ListenerAddress, made: SetUpResult, scheme: str, host: str) -> Lines:
     """Return the commands that send a first message to the address that the browser used."""
     device = made.device
     secrets = {"password": device.password, "token": device.token}

@@ -38,7 +38,7 @@ from appliance.web.access.auth import Viewer
 from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
 from appliance.web.app import Dashboard, create_app
-from appliance.web.devices.port import DeviceListener, DevicesPort
+from appliance.web.devices.port import DevicesPort, ListenerAddress
 from appliance.web.http.cookies import SESSION
 from appliance.web.http.hardening import RequestLimits
 from appliance.web.http.server import serve
@@ -155,7 +155,7 @@ class Parts:
         snapshot: Snapshot | None = None,
         source: MessageSource | None = None,
         broker_refusals: Callable[[str | None, str | None], Sequence[BrokerRefusal]] | None = None,
-        listener: DeviceListener | None = None,
+        listener: ListenerAddress | None = None,
         grace: timedelta | None = None,
     ) -> "Parts":
         """Return the same parts, but for those that are given."""
@@ -207,7 +207,7 @@ def parts(
         sign_in=SignIn(pool, clock, Keyring([new_key()]), Hasher(CHEAP)),
         ingest=IngestPort(NoDevices(), no_claims),
         devices=DevicesPort(
-            DeviceListener(None, 1883),
+            ListenerAddress(None, 1883),
             lambda _tenant_id, _device_id: BucketState(10, 50, 50, overflow=False),
             no_refusals,
             snapshot.retention_days,

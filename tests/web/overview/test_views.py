@@ -16,7 +16,7 @@ from appliance.db.pool import open_pool
 from appliance.people.role import Role
 from appliance.web.access.auth import OPEN, allow
 from appliance.web.access.gate import HEADER
-from appliance.web.devices.port import DeviceListener
+from appliance.web.devices.port import ListenerAddress
 from appliance.web.http.cookies import SESSION
 from appliance.web.overview import query
 from appliance.web.overview.views import reason_counts, trouble
@@ -362,7 +362,7 @@ async def test_error_pages_have_the_frame_and_a_way_on() -> None:
     ("page_host", "host"), [("edge.local:8080", "edge.local"), ("10.0.0.7", "10.0.0.7"), ("[::1]:8080", "::1")]
 )
 def test_the_ready_line_has_the_address_that_the_browser_used(page_host: str, host: str) -> None:
-    line = DeviceListener(None, 1884).command(page_host, "acme/device/d", "secret")
+    line = ListenerAddress(None, 1884).command(page_host, "acme/device/d", "secret")
     assert line.startswith(
         f"mosquitto_pub -h {host} -p 1884 -u acme/device/d -P 'secret' -q 1 -t tenant/acme/device/d/"
     )
