@@ -1,8 +1,8 @@
 // The page for an unreachable database retries every few seconds. It updates how full the broker's queue is, and loads
 // the requested page as soon as that is available: until then nothing moves while somebody reads.
-const told = document.querySelector("[data-retry]"); // not on a page that was put in place of another's content
-const PERIOD = 1000 * Number(told.dataset.retry);
-told.hidden = false;
+const retryNote = document.querySelector("[data-retry]"); // missing if the page replaced another page's content
+const PERIOD = 1000 * Number(retryNote.dataset.retry);
+retryNote.hidden = false;
 const here = location.pathname + location.search;
 
 async function again() {
@@ -17,7 +17,7 @@ async function again() {
       document.querySelector("#queue").replaceWith(newer);
     }
   } catch {
-    // The appliance itself is away: so it may come back.
+    // The appliance itself is not reachable: it may come back.
   }
   setTimeout(again, PERIOD);
 }

@@ -1,14 +1,14 @@
-// Zoom and pan for the chart of a device. The server has drawn it already; uPlot takes over with the first touch of the
-// mouse, a finger or a button, and finer data comes from where the numbers come from, the API. Nothing jumps: the
-// canvas lies exactly where the picture was. The address follows, so that a reload shows the same.
+// Zoom and pan for the chart of a device. The server has already drawn it; uPlot takes over at the first use of the
+// mouse, a finger or a button, and finer data comes from the API. Nothing jumps: the canvas is exactly where the drawing
+// was. The address is updated, so that a reload shows the same.
 "use strict";
 
 (() => {
   const PIXELS_A_POINT = 2;
   const LEFT = 44, BOTTOM = 22, TOP = 8, RIGHT = 4;
-  const EDGE = 24; // pixels from either end within which no time is written
-  const SHORTEST = 10; // seconds that can be seen at once, at least
-  const STEP = 0.5; // of what is seen, for one press of a button
+  const EDGE = 24; // pixels from either end without time labels
+  const SHORTEST = 10; // seconds of the narrowest view
+  const STEP = 0.5; // share of the view that one press of a button moves
 
   const figure = document.querySelector("figure[data-chart]");
   if (!figure || !window.uPlot) return;
@@ -51,7 +51,7 @@
   };
   const moment = (seconds) => when(seconds, { dateStyle: "medium", timeStyle: "medium" });
 
-  // Labels of the axis of time, as the server writes them: times within a day, else days; none that the edge would cut.
+  // Labels of the time axis, as the server writes them: times within a day, else days; none that the edge would cut off.
   const labels = (self, times) => times.map((at) => {
     const x = self.valToPos(at, "x");
     if (x < EDGE || x > self.over.clientWidth - EDGE) return "";
@@ -65,7 +65,7 @@
 
   const colour = (name) => getComputedStyle(figure).getPropertyValue(name).trim();
 
-  // Steps in the middle of which a point stands, with an empty one in each gap so that the line is left open.
+  // Steps with a point in the middle of each, and an empty one in each gap so that the line is interrupted.
   const columns = (series) => {
     const rows = series.points.map((point) =>
       [Date.parse(point.at) / 1000 + series.step / 2, point.mean, point.high, point.low]);
@@ -104,7 +104,7 @@
         }],
         setCursor: [(self) => {
           const index = self.cursor.idx;
-          host.title = index === null || index === undefined ? "" : told(self.data, index);
+          host.title = index === null || index === undefined ? "" : readout(self.data, index);
         }],
       },
     };
@@ -112,7 +112,7 @@
     return made;
   };
 
-  const told = (data, index) => {
+  const readout = (data, index) => {
     if (data[1][index] === null) return "No readings";
     return `${number(data[1][index])}${unit ? ` ${unit}` : ""}, ${moment(data[0][index])}`;
   };
@@ -144,7 +144,7 @@
     return url;
   };
 
-  // Ask for a span and draw it. The last wish counts: an answer that comes after it is thrown away.
+  // Load a time range and draw it. The last request counts: answers to earlier ones are ignored.
   const show = async (span) => {
     const now = Date.now() / 1000;
     const length = Math.max(SHORTEST, Math.min(span[1] - span[0], 100 * 365 * 86400));

@@ -1,5 +1,5 @@
-// Keeps the page up to date: one WebSocket sends elements by id, which are morphed in place so that focus, selection and
-// scroll positions stay. Without this script the page shows its time and a Refresh link.
+// Keeps the page up to date: a WebSocket sends elements by id, which are morphed in place so that focus, selection and
+// scroll positions are kept. Without this script the page shows its time and a Refresh link.
 "use strict";
 
 (() => {
@@ -15,7 +15,7 @@
   let heard = Date.now();
   let wait = FIRST_WAIT;
 
-  const late = new Map(); // id -> what an element will be once nobody holds it
+  const late = new Map(); // id -> the new content of an element, applied once nobody uses the old one
 
   function selected(element) {
     const selection = document.getSelection();
@@ -24,7 +24,7 @@
 
   const targets = (element) => [...element.querySelectorAll("a[href]")].map((link) => link.getAttribute("href")).join(" ");
 
-  // What somebody copies from stays as it is until they are done; and where they point at, no link takes another's place.
+  // An element that somebody copies from does not change until they are done; links under the pointer do not move.
   function held(old, fresh) {
     const moves = old.hasAttribute("data-still") && targets(old) !== targets(fresh);
     return selected(old) || (moves && old.matches(":hover, :focus-within"));
@@ -86,7 +86,7 @@
     const mine = new WebSocket(`${scheme}//${location.host}/live?page=${encodeURIComponent(page)}`);
     socket = mine;
     mine.onmessage = (message) => {
-      if (mine !== socket) return; // another choice is shown by now
+      if (mine !== socket) return; // another page is shown by now
       heard = Date.now();
       wait = FIRST_WAIT;
       update(message.data);
@@ -98,12 +98,12 @@
         location.reload(); // to the sign-in
         return;
       }
-      again = setTimeout(connect, wait * (0.75 + Math.random() / 2)); // spread, so that pages do not all come at once
+      again = setTimeout(connect, wait * (0.75 + Math.random() / 2)); // with jitter, so that pages do not reconnect all at once
       wait = Math.min(wait * 2, LAST_WAIT);
     };
   }
 
-  // A list or a page that changed in place may show something else now.
+  // A list or page that changed in place may have another live page now.
   function follow() {
     if (asked() === page) return;
     page = asked();
@@ -113,7 +113,7 @@
     socket = null;
     before?.close();
     heard = Date.now();
-    if (page !== undefined) connect(); // an error in its place is not live
+    if (page !== undefined) connect(); // an error page is not live
   }
 
   document.addEventListener("htmx:after:swap", follow);

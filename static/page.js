@@ -1,13 +1,13 @@
-// What every page does a little better with script: keys, rows picked for the bulk bar, questions asked in place, things
-// copied, presses that take a while. Each works without it too, or is not shown.
+// Enhancements of every page: keyboard shortcuts, selected rows for the bulk bar, dialogs in place, copying, and busy
+// buttons. Each works without script too, or is hidden.
 "use strict";
 
 (() => {
-  const GO_WITHIN = 1500; // ms between g and the letter that says where
-  const BUSY_AFTER = 300; // ms until a press that takes longer says so
+  const GO_WITHIN = 1500; // ms between g and the second key
+  const BUSY_AFTER = 300; // ms until a slow button is marked as busy
   const COPIED_FOR = 2000; // ms
 
-  // Where the page came from says what was done; loading the page anew must not say it again.
+  // The address contains the message about the last action; a reload must not show it again.
   function forgetWhatWasDone() {
     const here = new URL(location.href);
     if (!here.searchParams.has("done")) return;
@@ -60,9 +60,9 @@
     }
   }
 
-  // ---------- Rows that are picked ----------
+  // ---------- Selected rows ----------
 
-  const withPicks = new WeakMap(); // form -> shows what is picked in it
+  const withPicks = new WeakMap(); // form -> updates its bulk bar
 
   function picks(form) {
     const boxesNow = () => [...form.querySelectorAll("tbody input[type=checkbox]")];
@@ -85,10 +85,10 @@
     });
     withPicks.set(form, show);
     show();
-    window.addEventListener("pageshow", show); // the way back restores the boxes
+    window.addEventListener("pageshow", show); // going back restores the checkboxes
   }
 
-  // ---------- Questions ----------
+  // ---------- Dialogs ----------
 
   function typed(within) {
     const field = within.querySelector("[data-typed]");
@@ -99,7 +99,7 @@
     wait();
   }
 
-  // The question's own page, over the one that it is asked on. Whatever goes wrong, there is always its page.
+  // Shows the page of a question as a dialog over the current page. If anything fails, the page itself is loaded.
   async function ask(link) {
     let question = null;
     try {
@@ -158,7 +158,7 @@
     }, COPIED_FOR);
   }
 
-  // ---------- Presses that take a while ----------
+  // ---------- Busy buttons ----------
 
   function submitted({ submitter, defaultPrevented, target }) {
     if (defaultPrevented || submitter === null || target.method !== "post") return;
@@ -169,10 +169,10 @@
     for (const one of document.querySelectorAll("button[aria-busy]")) one.removeAttribute("aria-busy");
   }
 
-  // ---------- What a list brings when it changes in place ----------
+  // ---------- Lists that change in place ----------
 
-  // Morphing changes what a box or a choice says at first, never what a person made of it. But the rows are others now, which nobody
-  // has picked, and the filter is what the address says.
+  // Morphing changes the initial state of checkboxes and selects, never the current one. But the rows are new, so none is
+  // selected, and the filters must match the address.
   function settleBoxes() {
     for (const box of document.querySelectorAll("main form :is([type=checkbox], [type=radio])")) {
       box.checked = box.defaultChecked;

@@ -1,1 +1,1 @@
-"""Who may do what, and as whom: the gate, identities, roles, and the transactions of whoever asks."""
+"""Access: the gate, identities, roles, and the transactions of the viewer."""

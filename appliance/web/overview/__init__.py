@@ -1,1 +1,1 @@
-"""The Overview: what needs attention, what comes in, what is refused, how devices and seats stand."""
+"""The Overview: action items, message rates, refusals, devices and seats."""

@@ -1,7 +1,7 @@
-"""What a person or a program sends with a change, as typed values: a form or a JSON object, read in one way.
+"""Reads the fields of a change as typed values, from a form or a JSON object alike.
 
-Everything wrong with it is :class:`appliance.errors.Invalid` that names the field, never a surprise: bytes that are not
-UTF-8, NUL, nesting without end, a number that is none.
+Bad input raises :class:`appliance.errors.Invalid` that names the field: bytes that are not UTF-8, NUL, deep nesting,
+a text that is not a number.
 """
 
 import re
@@ -26,7 +26,7 @@ MULTIPART = "multipart/form-data"
 JSON = "application/json"
 MAX_FIELDS = 1000
 MAX_TEXT = 10_000
-"""Characters of a text whose reader says no other bound."""
+"""Characters of a text, unless the reader sets another limit."""
 WHOLE = re.compile(r"[+-]?[0-9]+")
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -34,7 +34,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The fields of one request. Of a form, every value is a list of texts; of JSON, what JSON says."""
+    """The fields of one request. Values of a form are lists of texts, those of JSON any JSON values."""
 
     values: Mapping[str, Any]
     files: Mapping[str, FileStorage] = field(default_factory=dict)
@@ -44,18 +44,18 @@ class Fields:
         return name in self.values
 
     def text(self, name: str, *, most: int = MAX_TEXT, lines: bool = False) -> str:
-        """A text without blanks at its ends, empty when it is missing; ``lines``: it may have several.
+        """Return a text without blanks at its ends, empty if missing; ``lines``: it may have several lines.
 
         Raises Invalid for control characters, and for more than ``most`` characters.
         """
         value = self.raw(name, most=most).strip()
         plain = value.replace("\r\n", "\n").replace("\n", "").replace("\t", "") if lines else value
         if not (plain.isprintable() or not plain):
-            raise Invalid("This holds characters that cannot be shown; type it anew.", name)
+            raise Invalid("This contains characters that cannot be shown; type it again.", name)
         return value.replace("\r\n", "\n") if lines else value
 
     def raw(self, name: str, *, most: int = MAX_TEXT) -> str:
-        """A text exactly as it was typed: a password. Raises Invalid when it cannot be a text, or is too long."""
+        """Return a text exactly as typed, for passwords. Raises Invalid for other values and longer texts."""
         value = self._single(name)
         if value is None:
             return ""
@@ -64,23 +64,23 @@ class Fields:
         if len(value) > most:
             raise Invalid(f"This has at most {most} characters.", name)
         if "\0" in value:
-            raise Invalid("This holds characters that cannot be shown; type it anew.", name)
+            raise Invalid("This contains characters that cannot be shown; type it again.", name)
         return value
 
     def typed(self, name: str) -> str:
-        """What was typed, whatever it is, to fill the form in again."""
+        """Return the text as typed, valid or not, to fill the form in again."""
         value = self._single(name)
         return value if isinstance(value, str) else ""
 
     def needed(self, name: str, what: str, *, most: int = MAX_TEXT) -> str:
-        """A text that must be there; ``what`` says what to do without: "Give the device a name." Raises Invalid."""
+        """Return a required text. Raises Invalid, with ``what`` to do if it is missing: "Give the device a name."."""
         value = self.text(name, most=most)
         if not value:
             raise Invalid(what, name)
         return value
 
     def whole(self, name: str, *, least: int, most: int) -> int | None:
-        """A whole number; None when it is missing. Raises Invalid for anything else, and out of bounds."""
+        """Return a whole number, or None if missing. Raises Invalid for anything else, and out of range."""
         value = self._single(name)
         if value is None or value == "":
             return None
@@ -91,7 +91,7 @@ class Fields:
         return value
 
     def number(self, name: str, *, least: float, most: float) -> float | None:
-        """A number, with a point or a comma; None when it is missing. Raises Invalid for others, and out of bounds."""
+        """Return a number, with a point or a comma, or None if missing. Raises Invalid for others, and out of range."""
         value = self._single(name)
         if value is None or value == "":
             return None
@@ -105,7 +105,7 @@ class Fields:
         return float(value)
 
     def flag(self, name: str) -> bool:
-        """A box that is ticked, or true. Raises Invalid for anything but a truth value."""
+        """Return whether a checkbox is ticked, or a value is true. Raises Invalid for anything but a truth value."""
         value = self._single(name)
         if value is None or value is False or value in ("", "off", "false", "0"):
             return False
@@ -114,7 +114,7 @@ class Fields:
         raise Invalid("This must be true or false.", name)
 
     def choice(self, name: str, kind: type[E], default: E | None = None) -> E:
-        """One of the values of ``kind``. Raises Invalid for another one, and for none without a default."""
+        """Return one of the values of ``kind``. Raises Invalid for others, and if missing without a default."""
         value = self._single(name)
         if default is not None and value in (None, ""):
             return default
@@ -124,7 +124,7 @@ class Fields:
             raise Invalid(f"This must be one of {', '.join(kind)}.", name) from None
 
     def many(self, name: str) -> list[str]:
-        """Every text under the name: boxes ticked, lines of a list in JSON. Raises Invalid for anything else."""
+        """Return every text of the name: ticked checkboxes, or a list in JSON. Raises Invalid for anything else."""
         value = self.values.get(name)
         if value is None:
             return []
@@ -140,9 +140,9 @@ class Fields:
 
 
 async def read(*, files: bool = False) -> Fields:
-    """The fields of the current request, read once; ``files``: files may be among them.
+    """Return the fields of the current request, read once; ``files``: they may include files.
 
-    Raises Invalid when it is neither a form nor a JSON object, and for a file where none is due.
+    Raises Invalid if it is neither a form nor a JSON object, and for an unexpected file.
     """
     known: Fields | None = g.get("fields")
     if known is None:
@@ -172,11 +172,11 @@ def version(fields: Fields) -> datetime | None:
 async def _read() -> Fields:
     if request.mimetype == MULTIPART:
         if not request.mimetype_params.get("boundary"):
-            raise Invalid("The form did not arrive whole. Send it again.")
+            raise Invalid("The form is incomplete. Send it again.")
         try:
             form, files = await request.form, await request.files
         except ValueError:
-            raise Invalid("The form did not arrive whole. Send it again.") from None
+            raise Invalid("The form is incomplete. Send it again.") from None
         return Fields(form.to_dict(flat=False), files.to_dict())
     body: bytes = await request.get_data(cache=True, as_text=False)  # type: ignore[assignment] # not as text
     if request.mimetype == JSON:

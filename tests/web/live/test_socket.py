@@ -72,13 +72,13 @@ async def test_silence_of_the_devices_is_no_silence_of_the_socket() -> None:
 
 
 async def test_a_page_on_which_nothing_changes_hears_that_all_is_as_it_was() -> None:
-    async def standing(seen_by: Viewer) -> list[parts.LivePart]:
+    async def unchanging(seen_by: Viewer) -> list[parts.LivePart]:
         del seen_by
         return [parts.LivePart("one", '<p id="one">1</p>')]
 
     async with without_database() as served:
-        served.app.live_pages.add("standing", standing)
-        async with page_socket(served, page="standing") as page:
+        served.app.live_pages.add("unchanging", unchanging)
+        async with page_socket(served, page="unchanging") as page:
             with trio.fail_after(within(4)):
                 assert [await page.get_message() for _ in range(3)] == ['<p id="one">1</p>', "", ""]
 
@@ -118,8 +118,8 @@ async def test_a_page_whose_parts_cannot_be_had_hears_nothing_until_they_can() -
         return [parts.LivePart("one", f'<p id="one">{len(tries)}</p>')]
 
     async with without_database() as served:
-        served.app.live_pages.add("standing", away_for_a_while)
-        async with page_socket(served, page="standing") as page:
+        served.app.live_pages.add("unchanging", away_for_a_while)
+        async with page_socket(served, page="unchanging") as page:
             with trio.fail_after(within(8)):
                 assert [await page.get_message() for _ in range(2)] == ['<p id="one">1</p>', '<p id="one">4</p>']
 

@@ -1,4 +1,4 @@
-"""Reasons in words."""
+"""Labels of reasons."""
 
 import pytest
 
@@ -8,20 +8,20 @@ from appliance.web.page.labels import REASONS, reason_label
 
 @pytest.mark.parametrize("reason", Reason)
 def test_each_reason_has_words(reason: Reason) -> None:
-    words = REASONS[reason]
-    assert words.title[0].isupper()
-    assert len(words.title) <= 24, "it stands in a narrow column"
-    assert "_" not in words.title
-    assert words.advice.endswith(".")
+    label = REASONS[reason]
+    assert label.title[0].isupper()
+    assert len(label.title) <= 24, "it stands in a narrow column"
+    assert "_" not in label.title
+    assert label.advice.endswith(".")
 
 
 def test_no_two_reasons_read_the_same() -> None:
-    assert len({words.title for words in REASONS.values()}) == len(REASONS)
+    assert len({label.title for label in REASONS.values()}) == len(REASONS)
 
 
 def test_nothing_is_said_to_be_held_that_is_not() -> None:
-    for reason, words in REASONS.items():
-        assert ("held" in words.advice) <= (reason in HELD_REASONS), reason
+    for reason, label in REASONS.items():
+        assert ("held" in label.advice) <= (reason in HELD_REASONS), reason
 
 
 def test_a_code_of_a_newer_version_stands_for_itself() -> None:

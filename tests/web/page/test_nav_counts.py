@@ -62,8 +62,8 @@ async def test_everybody_sees_their_own_numbers_on_every_page(database: Database
             person = signed_in(database.conninfo(), role, tenant)
             async with client(served.url, person) as http:
                 for path in ("/", "/quarantine", "/more", "/profile"):
-                    told = beside((await http.get(path + asked)).text)
-                    assert told == shown, (role, tenant, path)
+                    found = beside((await http.get(path + asked)).text)
+                    assert found == shown, (role, tenant, path)
         arrange(database, DISMISS)
         async with client(served.url, signed_in(database.conninfo(), Role.VIEWER, "acme")) as http:
             assert beside((await http.get("/more")).text) == acme | {"quarantine": ""}
@@ -77,11 +77,11 @@ async def test_live_pages_bring_the_viewers_own_numbers_whatever_tenant_is_asked
     )
     own = replace(OPERATOR, tenant_id="acme", role=Role.VIEWER)
     async with over(database) as served:
-        for seen_by, told in ((own, ""), (OPERATOR, "1 waiting")):
+        for seen_by, found in ((own, ""), (OPERATOR, "1 waiting")):
             parts = {
                 part.element_id: part.html for part in await served.app.live_pages.fragments("overview/rival", seen_by)
             }
-            assert re.sub("<[^>]*>", "", parts["n-devices"]).strip() == told
+            assert re.sub("<[^>]*>", "", parts["n-devices"]).strip() == found
 
 
 async def test_a_page_without_the_numbers_is_a_page_nonetheless() -> None:

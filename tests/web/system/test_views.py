@@ -58,15 +58,15 @@ async def test_it_shows_the_message_balance(database: Database) -> None:
     )
     async with page(database) as asking:
         html = (await asking.get("/system")).text
-    for words in ("Message balance", "3,316,204", "3,309,871", "5,102", "1,231", "Balanced"):
-        assert words in html
+    for text in ("Message balance", "3,316,204", "3,309,871", "5,102", "1,231", "Balanced"):
+        assert text in html
     assert "Not balanced" not in html
 
 
 async def test_it_shows_every_service_and_the_tasks_below_it(database: Database) -> None:
     async with page(database, Report("passes on", kind="v7", waiting=3, room=4096), Report("rests")) as asking:
         html = (await asking.get("/system")).text
-    for words in (
+    for text in (
         "watches 2 services",
         "service-0",
         "v7",
@@ -74,7 +74,7 @@ async def test_it_shows_every_service_and_the_tasks_below_it(database: Database)
         "service-1",
         "sleep_forever",
     ):
-        assert words in html
+        assert text in html
 
 
 async def test_only_problems_leaves_out_what_is_well(database: Database) -> None:
@@ -96,8 +96,8 @@ async def test_a_service_that_does_not_answer_is_told(database: Database) -> Non
     away = Dependency("Postgres", embedded=True, version="15", trouble="is waiting", restarts=3, last_error="SIGKILL")
     async with page(database, dependencies=lambda: [away]) as asking:
         html = (await asking.get("/system")).text
-    for words in ("0 of 1 answering", "is waiting", "last error: SIGKILL"):
-        assert words in html
+    for text in ("0 of 1 answering", "is waiting", "last error: SIGKILL"):
+        assert text in html
 
 
 async def test_a_schema_that_is_not_the_programs_own_is_marked(database: Database) -> None:
@@ -142,7 +142,7 @@ def test_the_promise_says_what_can_be_lost_and_when_nothing_can() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "text"),
     [
         (0, "0 bytes"),
         (999, "999 bytes"),
@@ -152,10 +152,10 @@ def test_the_promise_says_what_can_be_lost_and_when_nothing_can() -> None:
         (2e15, "2,000 TB"),
     ],
 )
-def test_sizes_read_well(value: float, words: str) -> None:
-    assert formats.size(value) == words
+def test_sizes_read_well(value: float, text: str) -> None:
+    assert formats.size(value) == text
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0.0004, "0.4"), (0.0061, "6.1"), (0.084, "84"), (1.25, "1,250")])
-def test_milliseconds_read_well(seconds: float, words: str) -> None:
-    assert formats.milliseconds(seconds) == words
+@pytest.mark.parametrize(("seconds", "text"), [(0.0004, "0.4"), (0.0061, "6.1"), (0.084, "84"), (1.25, "1,250")])
+def test_milliseconds_read_well(seconds: float, text: str) -> None:
+    assert formats.milliseconds(seconds) == text
