@@ -30,7 +30,7 @@ async def test_a_new_tenant_has_an_open_claim_user(database: Database) -> None:
         (tenant,) = await tenants.list_all(connection)
         assert (tenant.tenant_id, tenant.name, tenant.provisioning) == ("acme", "Acme", Strategy.APPROVE)
         assert tenant.claim_enabled
-        with pytest.raises(Conflict, match="there already"):
+        with pytest.raises(Conflict, match="already exists"):
             await issue_tenant(connection, "acme")
 
 
