@@ -12,7 +12,7 @@ from appliance.runtime.activity import activity
 async def watch_link(client: Client, away: Callable[[float], None], *, task_status: trio.TaskStatus[None]) -> None:
     """Call ``away`` with the seconds without a link, each time that there is one again; for ever."""
     lost_at: float | None = None
-    activity().doing("credits the time in which there is no link")
+    activity().doing("credits rate limits for the time without a connection")
     task_status.started()
     async for link in client.link_changes():
         if link.state is LinkState.READY:

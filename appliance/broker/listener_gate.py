@@ -32,7 +32,7 @@ async def keep_gate(
             await mosquitto.close_devices()
             continue
         if await mosquitto.open_devices():
-            activity().doing("devices are let in")
+            activity().doing("the device listener is open")
             if not announced:
                 announced = True
                 task_status.started()

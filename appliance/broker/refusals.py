@@ -255,7 +255,7 @@ class BrokerRefusals:
             activity().doing("reads the broker's log, denied topics included")
             await self._flooded.wait()
             request_debug_logging(False)
-            activity().doing("too much traffic to see denied topics; listens again later")
+            activity().doing("too much traffic to read denied topics; will try again")
             await trio.sleep(self._quiet)
             self._flooded = trio.Event()
             self.debug_logging = True

@@ -92,7 +92,7 @@ def report_broker(watch: BrokerStatistics) -> Callable[[], Report]:
 
     def report() -> Report:
         if watch.stored is None:
-            return Report("waits for the broker's figures")
+            return Report("waits for the broker's statistics")
         return Report(f"{watch.connected or 0} connected, {watch.waiting} messages wait")
 
     return report
@@ -150,8 +150,8 @@ def resource_limits(
         ResourceLimit("Registry cache", len(registry), devices),
         ResourceLimit("Device states", len(states), devices),
         ResourceLimit("Topics remembered", admission.routes, MAX_ROUTES),
-        ResourceLimit("Messages received, not yet taken", client.statistics().waiting, window),
-        ResourceLimit("Messages in hand", pipeline.in_flight, window),
+        ResourceLimit("Messages received, not yet processed", client.statistics().waiting, window),
+        ResourceLimit("Messages in flight", pipeline.in_flight, window),
     ]
 
 

@@ -37,7 +37,7 @@ def test_without_script_it_is_all_there_with_its_time(busy: Dashboard, browser: 
     for heading in (
         "Running tasks",
         "Embedded services",
-        "What an acknowledgement promises",
+        "What an acknowledgement guarantees",
         "Limits in memory",
         "Disk",
     ):

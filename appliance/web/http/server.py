@@ -39,17 +39,17 @@ class Application(Protocol):
 
     @property
     def hosts(self) -> HostPolicy:
-        """Which host names requests may be addressed to."""
+        """Return the host names that requests may be addressed to."""
 
     @property
     def limits(self) -> RequestLimits:
-        """What a request may be, and how many at once."""
+        """Return the limits of requests and connections."""
 
     async def remember(self) -> None:
         """Read what is needed before the first request; bounded."""
 
     def close_live_sockets(self) -> None:
-        """Close every live WebSocket with 1001, now that the drain begins."""
+        """Close every live WebSocket with 1001; called when the drain begins."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one connection (ASGI 3)."""
