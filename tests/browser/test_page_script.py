@@ -101,6 +101,7 @@ def test_a_question_opens_over_its_page_begins_on_cancel_and_gives_the_focus_bac
     devices: Page, watched: Watched
 ) -> None:
     devices.get_by_role("link", name="d-1").click()
+    devices.wait_for_url(re.compile("/devices/d-1"), wait_until="domcontentloaded")  # deferred scripts have run
     asks = devices.locator("main a[data-dialog]").first
     where, words = devices.url, asks.inner_text()
     asks.click()
