@@ -92,12 +92,13 @@ def steps_without_observers(beside: Beside, all_observers: frozenset[str]) -> It
 class RetryPlan:
     """The tries of one batch: by which path the next one stores readings, and what it leaves out."""
 
-    def __init__(self, *, quarantine_rows: bool, observers: Iterable[str]) -> None:
-        """``observers`` are the names of all that the writer has; ``quarantine_rows`` tells whether rows are wanted."""
+    def __init__(self, observers: Iterable[str]) -> None:
+        """``observers`` are the names of all that the writer has."""
         self.path = StorePath.DIRECT
         self.error: Exception | None = None
         """What Postgres, or an observer, last refused beside the readings."""
-        self._always = Omission(quarantine_rows=not quarantine_rows)
+        self._failed: frozenset[str] = frozenset()
+        """Observers that failed by themselves."""
         self._step = NOTHING
         self._all_observers = frozenset(observers)
         self._refused_steps: Iterator[Omission] | None = None
@@ -107,13 +108,12 @@ class RetryPlan:
     @property
     def omission(self) -> Omission:
         """What the next try leaves out."""
-        always, step = self._always, self._step
-        return Omission(always.quarantine_rows or step.quarantine_rows, always.observers | step.observers)
+        return Omission(self._step.quarantine_rows, self._failed | self._step.observers)
 
     def without(self, observer: str, error: Exception) -> None:
         """Leave an observer that failed by itself out of all further tries."""
         self.error = error
-        self._always = Omission(self._always.quarantine_rows, self._always.observers | {observer})
+        self._failed |= {observer}
 
     def after_lock_timeout(self, beside: Beside, error: Exception) -> NextTry:
         """Decide what follows when a lock was not had in time."""

@@ -86,14 +86,12 @@ class Writer:
             # As of the newest batch, not of now: one that was received before and is still in flight is not in it.
             await self._write(Batch((), self._newest_receipt), (), {})
 
-    async def _write(
-        self, batch: Batch, kept: Sequence[RefusedSubmission] | None, sampled: dict[int, bool]
-    ) -> BatchOutcome:
-        """Commit ``batch``; of the refused messages, ``kept`` become rows (None: no rows at all).
+    async def _write(self, batch: Batch, kept: Sequence[RefusedSubmission], sampled: dict[int, bool]) -> BatchOutcome:
+        """Commit ``batch``; of the refused messages, ``kept`` become rows.
 
         ``sampled`` tells the same of those that Postgres refused in an earlier try, by index.
         """
-        plan = RetryPlan(quarantine_rows=kept is not None, observers=self._observers.names)
+        plan = RetryPlan(self._observers.names)
         backoff = Backoff(first=0.05, maximum=2.0)
         while True:
             attempt = _Attempt()
@@ -111,7 +109,7 @@ class Writer:
                     if next_try is not NextTry.AT_ONCE:
                         await trio.sleep(backoff.next())
                     if next_try is NextTry.IN_HALVES and len(batch.messages) > 1:
-                        return await self._write_halves(batch, None if plan.omission.quarantine_rows else kept, sampled)
+                        return await self._write_halves(batch, kept, sampled)
             if outcome is not None:
                 return self._committed(attempt, outcome, plan)
 
@@ -141,8 +139,9 @@ class Writer:
         return next_try
 
     async def _write_halves(
-        self, batch: Batch, kept: Sequence[RefusedSubmission] | None, sampled: dict[int, bool]
+        self, batch: Batch, kept: Sequence[RefusedSubmission], sampled: dict[int, bool]
     ) -> BatchOutcome:
+        """Commit the halves one after the other. Each finds out anew what it must leave out: it may be in one only."""
         first, second = batch.halves()
         one = await self._write(first, _part(kept, 0, second.first), sampled)
         two = await self._write(second, _part(kept, second.first, sys.maxsize), sampled)
@@ -151,7 +150,7 @@ class Writer:
     async def _try(
         self,
         batch: Batch,
-        kept: Sequence[RefusedSubmission] | None,
+        kept: Sequence[RefusedSubmission],
         sampled: dict[int, bool],
         plan: RetryPlan,
         attempt: _Attempt,
@@ -164,7 +163,7 @@ class Writer:
             async with connection.transaction():
                 stored, duplicates, poison = await self._store.put(connection, batch.readings, plan.path)
                 outcome = BatchOutcome(batch, stored, duplicates, [*batch.refused, *poison])
-                if kept is not None and not omission.quarantine_rows:
+                if not omission.quarantine_rows:
                     attempt.kept = [*kept, *self._sampler.keep_once(poison, batch.received_at, sampled)]
                 self._observers.prepare(outcome, omission.observers, attempt.effects)
                 await self._record(connection, outcome, attempt)
@@ -230,9 +229,9 @@ class Writer:
         }
 
 
-def _part(kept: Sequence[RefusedSubmission] | None, first: int, last: int) -> list[RefusedSubmission] | None:
+def _part(kept: Sequence[RefusedSubmission], first: int, last: int) -> list[RefusedSubmission]:
     """Return those of ``kept`` that belong to the half from ``first`` to ``last`` (exclusive)."""
-    return None if kept is None else [refused for refused in kept if first <= refused.index < last]
+    return [refused for refused in kept if first <= refused.index < last]
 
 
 def _qos0_by_tenant(outcome: BatchOutcome) -> Counter[str]:

@@ -19,9 +19,9 @@ def without(*observers: str, rows: bool = False) -> Omission:
     return Omission(rows, frozenset(observers))
 
 
-def plan_of(*observers: str, rows: bool = True) -> RetryPlan:
+def plan_of(*observers: str) -> RetryPlan:
     """Return the plan of a writer with these observers."""
-    return RetryPlan(quarantine_rows=rows, observers=observers)
+    return RetryPlan(observers)
 
 
 def refused(stands: Beside) -> list[Omission]:
@@ -83,13 +83,13 @@ def test_a_statement_that_can_never_work_sheds_observers_at_once_and_then_needs_
 
 
 def test_a_failing_observer_stays_out_whatever_else_is_left_out() -> None:
-    plan = plan_of("states", "alerts", rows=False)
+    plan = plan_of("states", "alerts")
     plan.without("alerts", ERROR)
     stands = beside("states", rows=False)
     plan.after(Failure.POISON, stands, ERROR)
     while plan.after(Failure.POISON, stands, ERROR) is not NextTry.NEVER:
         assert "alerts" in plan.omission.observers
-        assert plan.omission.quarantine_rows
+    assert plan.omission == without("states", "alerts", rows=True)
 
 
 @pytest.mark.parametrize(

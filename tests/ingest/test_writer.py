@@ -7,6 +7,7 @@ from collections.abc import Callable
 import psycopg
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from appliance.db.roles import INGEST, OWNER
 from appliance.devices.live.state import StateBook
@@ -162,6 +163,27 @@ async def test_quarantine_that_refuses_its_rows_holds_nobody_back_and_still_coun
     assert look(database, "SELECT sum(cnt)::int FROM quarantine_counters_minute") == [(1,)]
     assert look(database, "SELECT count(*) FROM quarantine_events") == [(0,)]
     assert ledger_sums(database)["received"] == 3
+
+
+async def test_rows_of_quarantine_that_the_halves_of_a_batch_lose_are_reported(database: Database) -> None:
+    """They were left out already when room ran out: the halves must not lose them without a word."""
+    await furnish(database)
+    arrange(
+        database,
+        "ALTER TABLE quarantine_events ADD CONSTRAINT none_ever CHECK (id < 0)",
+        "CREATE SEQUENCE failures",
+        "GRANT USAGE ON failures TO PUBLIC",
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF nextval('failures') <= 1 THEN"
+        " RAISE EXCEPTION 'no room' USING ERRCODE = '53200'; END IF; RETURN NULL; END $$",
+        "GRANT EXECUTE ON FUNCTION fail() TO PUBLIC",
+        "CREATE TRIGGER fail BEFORE INSERT ON ingest_ledger FOR EACH STATEMENT EXECUTE FUNCTION fail()",
+    )
+    async with open_ingest(database) as stack:
+        with trio.fail_after(PATIENCE_SECONDS), capture_logs() as logged:
+            verdicts = await stack.send(telemetry("d-1", b"{"), timed(0))
+    assert (reasons(verdicts), verdicts[1]) == ([Reason.INVALID_JSON], STORED)
+    assert [line["event"] for line in logged].count("rows of quarantine refused by Postgres") == 1
+    assert ledger_sums(database)["received"] == 2
 
 
 async def test_null_metrics_and_lookups_of_the_registry_are_counted(database: Database) -> None:
