@@ -81,7 +81,7 @@ async def flood(limiter: Limiter) -> None:
 async def run(title: str, bound: int, memory: Callable[[], float], *, timed: bool = True) -> None:
     """A flood and a pass of the janitor, and a line about them."""
     limiter = limiter_of(bucket_ttl=TTL, max_tracked_devices=bound)
-    janitor = Janitor(limiter, SystemClock(), interval=300, report=lambda _cleared, _left: None)
+    janitor = Janitor(limiter, SystemClock(), interval=300, report=lambda _cleared, _left: None, resting=lambda: False)
     gc.collect()
     before = memory()
     flooding, sweeping = Pauses(), Pauses()

@@ -8,6 +8,7 @@ The record belongs to a service and is found by its tasks through a context vari
 constructors need not pass it on. Outside a service, a record that nobody reads is used.
 """
 
+import math
 import time
 from contextvars import ContextVar
 
@@ -50,7 +51,7 @@ class Activity:
         """Return what it does now; None if it was not recorded."""
         if self._wakes_at is None:
             return self._doing
-        left = max(0, round(self._wakes_at - time.monotonic()))
+        left = max(0, math.ceil(self._wakes_at - time.monotonic()))
         return f"next round in {in_words(left)}"
 
 

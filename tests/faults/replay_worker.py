@@ -10,6 +10,7 @@ from appliance.db.pool import open_pool
 from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.ingest.quarantine.replayer import Replayer
+from appliance.metrics import Metrics
 from tests.support.tenants import GRACE, provisioner_of
 
 
@@ -20,7 +21,7 @@ async def work(conninfo: str) -> None:
         provisioner = provisioner_of(pool)
         await nursery.start(provisioner.run)
         registry = Registry(pool, states, provisioner, clock, capacity=10_000, refusal_ttl=5.0, grace=GRACE)
-        worker = Replayer(pool, "one", registry, states, clock, Ingest(), Retention(), lambda: 0)
+        worker = Replayer(pool, "one", registry, states, clock, Ingest(), Retention(), lambda: 0, Metrics())
         await worker.run()
 
 

@@ -70,6 +70,12 @@ async def test_failures_stand_in_the_activity_until_a_round_succeeds(autojump_cl
     assert seen[:4] == [(False, None), (True, "full"), (True, "still full"), (False, "still full")]
 
 
+def test_a_rest_shorter_than_a_second_is_not_shown_as_none() -> None:
+    record = Activity()
+    record.rests(0.4)
+    assert record.words() == "next round in 1 s"
+
+
 @pytest.mark.parametrize("first", First)
 async def test_a_bug_ends_the_service(autojump_clock: MockClock, first: First) -> None:  # noqa: ARG001 - jumps
     with pytest.raises(ZeroDivisionError):

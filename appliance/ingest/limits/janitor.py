@@ -27,7 +27,7 @@ class Janitor:
         *,
         interval: float,
         report: Callable[[int, int], None],
-        resting: Callable[[], bool] = lambda: False,
+        resting: Callable[[], bool],
     ) -> None:
         self._limiter = limiter
         self._clock = clock

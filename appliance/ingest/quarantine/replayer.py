@@ -77,14 +77,14 @@ class Replayer:
         ingest: Ingest,
         retention: Retention,
         in_flight: Callable[[], int],
-        metrics: Metrics | None = None,
+        metrics: Metrics,
     ) -> None:
         self._pool = pool
         self._instance = instance
         self._states = states
         self._clock = clock
         self._in_flight = in_flight
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics
         self._revalidation = Revalidation(ingest, retention, registry.resolve)
         self._store = TelemetryStore()
         self._queries = statements.load("quarantine")

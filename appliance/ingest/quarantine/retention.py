@@ -52,13 +52,11 @@ EvictedRow = tuple[str | None, str, str, datetime]
 class QuarantineRetention:
     """Keeps quarantine within its caps."""
 
-    def __init__(
-        self, pool: Pool, instance: str, clock: Clock, limits: Quarantine, metrics: Metrics | None = None
-    ) -> None:
+    def __init__(self, pool: Pool, instance: str, clock: Clock, limits: Quarantine, metrics: Metrics) -> None:
         self._pool = pool
         self._instance = instance
         self._clock = clock
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics
         self._max_bytes = limits.max_bytes
         self._max_age = timedelta(days=limits.max_age_days)
         self._queries = statements.load("quarantine")

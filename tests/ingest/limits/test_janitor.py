@@ -139,7 +139,11 @@ async def test_the_task_sweeps_every_interval_and_says_how_many(autojump_clock: 
     reports: list[tuple[int, int]] = []
     limiter = limiter_of(rate=10, burst=50, bucket_ttl=3600)
     janitor = Janitor(
-        limiter, LoopClock(autojump_clock), interval=300, report=lambda cleared, left: reports.append((cleared, left))
+        limiter,
+        LoopClock(autojump_clock),
+        interval=300,
+        report=lambda cleared, left: reports.append((cleared, left)),
+        resting=lambda: False,
     )
     for number in range(3):
         limiter.take(bucket_key("acme", str(number)), trio.current_time())
@@ -155,7 +159,13 @@ async def test_the_task_sweeps_every_interval_and_says_how_many(autojump_clock: 
 async def test_others_run_between_the_slices_of_a_pass(autojump_clock: MockClock) -> None:
     count = 20_000
     limiter = limiter_of(rate=10, burst=50, bucket_ttl=0, max_tracked_devices=count)
-    janitor = Janitor(limiter, LoopClock(autojump_clock), interval=300, report=lambda _cleared, _left: None)
+    janitor = Janitor(
+        limiter,
+        LoopClock(autojump_clock),
+        interval=300,
+        report=lambda _cleared, _left: None,
+        resting=lambda: False,
+    )
     now = trio.current_time() - 60
     for number in range(count):
         limiter.take(bucket_key("many", str(number)), now)

@@ -52,7 +52,7 @@ async def keep(database: Database, max_bytes: int = 2**40, max_age_days: int = 7
     """Make rounds of retention; return the number of evicted held messages."""
     async with open_pool(database.conninfo(INGEST), name="retention", max_size=2) as pool:
         limits = Quarantine(max_bytes=max_bytes, max_age_days=max_age_days)
-        retention = QuarantineRetention(pool, "one", SystemClock(), limits)
+        retention = QuarantineRetention(pool, "one", SystemClock(), limits, Metrics())
         return sum([await retention.round() for _ in range(rounds)])
 
 
@@ -233,7 +233,7 @@ async def test_peers_take_turns_and_evict_no_more_than_must_go(
 async def test_what_is_decided_on_while_it_is_chosen_stays(database: Database) -> None:
     quarantine(database, ["a"] * 4)
     async with open_pool(database.conninfo(INGEST), name="retention", max_size=2) as pool:
-        retention = QuarantineRetention(pool, "one", SystemClock(), Quarantine(max_bytes=2000))
+        retention = QuarantineRetention(pool, "one", SystemClock(), Quarantine(max_bytes=2000), Metrics())
         ids = [event_id for (event_id,) in look(database, "SELECT id FROM quarantine_events ORDER BY id")]
         arrange(database, f"UPDATE quarantine_events SET status = 'REPLAYED', decided_at = now() WHERE id = {ids[0]}")
         assert await retention._evict("acme", 2000, ids[:2], held=True) == 1
@@ -243,7 +243,7 @@ async def test_what_is_decided_on_while_it_is_chosen_stays(database: Database) -
 async def test_what_was_chosen_before_a_peer_made_room_stays(database: Database) -> None:
     quarantine(database, ["a"] * 6)
     async with open_pool(database.conninfo(INGEST), name="retention", max_size=2) as pool:
-        retention = QuarantineRetention(pool, "one", SystemClock(), Quarantine(max_bytes=3000))
+        retention = QuarantineRetention(pool, "one", SystemClock(), Quarantine(max_bytes=3000), Metrics())
         chosen, _ = await retention._choose("acme", 3000)
         assert len(chosen) == 3
         arrange(database, f"DELETE FROM quarantine_events WHERE id IN ({chosen[0]}, {max(chosen) + 1})")
@@ -261,7 +261,9 @@ async def test_a_round_that_fails_is_made_again(database: Database, monkeypatch:
         trio.open_nursery() as nursery,
     ):
         with structlog.testing.capture_logs() as logs:
-            await nursery.start(QuarantineRetention(pool, "one", SystemClock(), Quarantine(max_bytes=2000)).run)
+            await nursery.start(
+                QuarantineRetention(pool, "one", SystemClock(), Quarantine(max_bytes=2000), Metrics()).run
+            )
             await until(lambda: len(logs) > 1)
         arrange(database, "GRANT SELECT ON quarantine_totals TO appliance_ingest")
         await until(lambda: len(left(database)) == 2)
