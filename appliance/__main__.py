@@ -20,8 +20,8 @@ INTERRUPTED = 130
 
 
 @runtime_checkable
-class _ForPeople(Protocol):
-    """An error whose message is the whole story: an ``ApplianceError``, or one of the MQTT client."""
+class _PrintableError(Protocol):
+    """An error that is printed as one line, without a traceback: an ``ApplianceError``, or one of the MQTT client."""
 
     exit_code: int
 
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def report(error: BaseException) -> int:
-    """Tell ``error`` on standard error: one line if a person can mend it, else its traceback. Returns the exit code."""
+    """Print ``error`` to standard error, as one line or with its traceback, and return the exit code."""
     real = first_error(error)
     match real:
         case SystemExit(code=int(code)):
@@ -56,7 +56,7 @@ def report(error: BaseException) -> int:
         case click.ClickException():
             _print_error(_usage(real))
             return real.exit_code
-        case _ForPeople():
+        case _PrintableError():
             _print_error(str(real))
             return real.exit_code
     traceback.print_exception(real)
@@ -65,14 +65,14 @@ def report(error: BaseException) -> int:
 
 
 def first_error(error: BaseException) -> BaseException:
-    """The first real error in what may be a group of groups: nurseries wrap even a single one."""
+    """Return the first real error in a group, which may be nested: nurseries wrap even a single error."""
     while isinstance(error, BaseExceptionGroup):
         error = next((inner for inner in error.exceptions if not _interrupts(inner)), error.exceptions[0])
     return error
 
 
 def _interrupts(error: BaseException) -> bool:
-    """Whether nothing in ``error`` is more than the end of the process that somebody asked for."""
+    """Return whether ``error`` holds only requests to end the process (KeyboardInterrupt, SystemExit)."""
     if isinstance(error, BaseExceptionGroup):
         return all(_interrupts(inner) for inner in error.exceptions)
     return not isinstance(error, Exception)
@@ -85,7 +85,7 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _print_error(message: str) -> None:
-    print(f"error: {encode(message)}", file=sys.stderr)  # noqa: T201 - the program's last word
+    print(f"error: {encode(message)}", file=sys.stderr)  # noqa: T201 - the one place that prints errors
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Slow chores beside the stream: recording what time has done to subscriptions, erasing deleted devices' readings,
-keeping the metrics that devices have begun to send.
+"""Slow chores beside the stream: record subscriptions that changed their status by time, erase the readings of deleted
+devices, and register the metrics that devices have begun to send.
 
-None decides anything: service follows ``lifecycle.status_at``, a deleted device is gone at once, and a metric that is
-not kept yet is shown as it is guessed.
+None of them decides anything: service follows ``lifecycle.status_at``, a deleted device is gone at once, and a metric
+that is not registered yet is shown with guessed properties.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -19,16 +19,16 @@ from appliance.subscriptions import statuses
 CHORE_SECONDS = 60.0
 """Seconds between two rounds."""
 LEARN_INTERVAL = 10.0
-"""Seconds between two looks for new metrics."""
+"""Seconds between two searches for new metrics."""
 OVERLAP = timedelta(seconds=10)
-"""States are written behind the stream: one look reaches back before the last."""
+"""Device states are written after their readings, so each search overlaps with the one before."""
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def run(
     pool: Pool, clock: Clock, grace: timedelta, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Record what time has done to subscriptions and erase readings of deleted devices, now and every minute."""
+    """Record subscriptions whose status changed and erase readings of deleted devices, now and every minute."""
 
     async def make_round() -> None:
         async with pool.connection() as connection:
@@ -39,7 +39,7 @@ async def run(
 
 
 async def learn_metrics(pool: Pool, clock: Clock, *, task_status: trio.TaskStatus[None]) -> None:
-    """Look for new metrics now, of all devices, and then of those heard since, for ever."""
+    """Register new metrics: first those of all devices, then of the devices that sent something since; for ever."""
     since = BEGINNING
 
     async def make_round() -> None:
@@ -47,7 +47,7 @@ async def learn_metrics(pool: Pool, clock: Clock, *, task_status: trio.TaskStatu
         now = datetime.fromtimestamp(clock.wall(), UTC)
         async with pool.connection() as connection:
             learned = await metric_store.learn(connection, since)
-        if not learned:  # else there may be more of them
+        if not learned:  # else there may be more
             since = now - OVERLAP
 
     await every(LEARN_INTERVAL, make_round, chore="metric names", task_status=task_status)

@@ -1,4 +1,4 @@
-"""The time without a link to the broker, told so that nobody holds it against devices."""
+"""Reports the time without a link to the broker, in which the silence of a device counts for nothing."""
 
 from collections.abc import Callable
 

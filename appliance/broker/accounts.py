@@ -23,12 +23,12 @@ def device_user(tenant_id: str, device_id: str) -> str:
 
 
 def new_secret() -> str:
-    """Return a password or token nobody can guess."""
+    """Return a random password or token of SECRET_LENGTH characters."""
     return "".join(secrets.choice(SECRET_CHARACTERS) for _ in range(SECRET_LENGTH))
 
 
 def hash_password(password: str, salt: bytes | None = None) -> str:
-    """``password`` in Mosquitto 2's format: PBKDF2-SHA512, ``$7$iterations$salt$hash``."""
+    """Return ``password`` in Mosquitto 2's format: PBKDF2-SHA512, ``$7$iterations$salt$hash``."""
     salt = salt or secrets.token_bytes(SALT_BYTES)
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, HASH_ITERATIONS)
     return f"$7${HASH_ITERATIONS}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"

@@ -94,7 +94,7 @@ class CredentialsSync:
         async with trio.open_nursery() as nursery:
             # A connection of its own, not one of db.changes: it holds the lock by which others know that this broker is
             # served, and so the lock is gone exactly when changes are no longer received.
-            await nursery.start(listen, self._connect, [broker_sync.BROKER_CHANNEL], self._told, self._wake)
+            await nursery.start(listen, self._connect, [broker_sync.BROKER_CHANNEL], self._on_notification, self._wake)
             announce: Callable[[], None] = task_status.started
             while True:
                 self._woken = trio.Event()
@@ -148,7 +148,7 @@ class CredentialsSync:
             raise
         return connection
 
-    def _told(self, notification: Notify) -> None:  # noqa: ARG002 - whatever it says, all is read again
+    def _on_notification(self, notification: Notify) -> None:  # noqa: ARG002 - everything is read again
         self._wake()
 
     def _wake(self) -> None:

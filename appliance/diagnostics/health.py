@@ -30,7 +30,7 @@ class DatabaseHealth:
             await self._ask(pool)
 
         first = First.BEFORE_START
-        await every(PROBE_SECONDS, make_round, chore="database watch", first=first, task_status=task_status)
+        await every(PROBE_SECONDS, make_round, chore="database health", first=first, task_status=task_status)
 
     async def _ask(self, pool: Pool) -> None:
         asked = trio.current_time()

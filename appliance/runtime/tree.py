@@ -179,7 +179,10 @@ class Tree:
     async def start(
         self, name: str, run: Callable[..., Awaitable[Any]], *args: Any, report: Reporter | None = None
     ) -> tuple[Service, Any]:
-        """Start a service; returns once it serves, with what it said. ``report`` is called when somebody looks."""
+        """Start a service; return once it serves, with the value it passed to ``started()``.
+
+        ``report`` is called when its status is requested.
+        """
         service = Service(name, report)
         value = await self._nursery.start(self._body, service, run, args)
         service.serving = True

@@ -21,11 +21,11 @@ from appliance.db.trio_psycopg import Connection
 STATEMENTS = statements.load("broker_copies")
 
 BROKER_CHANNEL = "appliance_broker"
-"""Where changes of what a copy is made from are told."""
+"""The channel on which changes of credentials, and of what denies them, are notified."""
 PATIENCE = 5.0
 """Seconds that commands and pages wait for the broker at most."""
 POLL_SECONDS = 0.1
-"""Between two looks at whether the broker knows a change."""
+"""Seconds between two queries whether the broker knows a change."""
 
 Connections = Callable[[], AbstractAsyncContextManager[Connection[Any]]]
 """Lends a connection for a block: ``pool.connection``, or the only one that there is."""
@@ -56,7 +56,7 @@ class BrokerCredentials:
 
 
 async def read(connection: Connection[Any]) -> BrokerCredentials:
-    """All of it, as it is now."""
+    """Return the lines of the broker's files, as of now."""
     cursor = await connection.execute(STATEMENTS["select_copy"])
     row = await cursor.fetchone()
     if row is None:
@@ -66,18 +66,18 @@ async def read(connection: Connection[Any]) -> BrokerCredentials:
 
 
 async def hold_lock(connection: Connection[Any], key: int) -> None:
-    """Say that somebody serves, for as long as this connection lives."""
+    """Take the lock that marks a broker as served, for as long as this connection lives."""
     await connection.execute(STATEMENTS["hold_lock"], {"key": key})
 
 
 async def record(connection: Connection[Any], instance: str, key: int, copy: BrokerCredentials) -> None:
-    """Say that the broker of ``instance`` knows what ``copy`` holds."""
+    """Record that the broker of ``instance`` knows what ``copy`` holds."""
     parameters = {"instance": instance, "key": key, "snapshot": copy.snapshot}
     await connection.execute(STATEMENTS["record_copy"], parameters)
 
 
 async def this_change(connection: Connection[Any]) -> str:
-    """The name of the transaction under way, for :func:`wait` after its commit."""
+    """Return the id of the current transaction, for :func:`wait` after its commit."""
     cursor = await connection.execute(STATEMENTS["this_change"], {"channel": BROKER_CHANNEL})
     row = await cursor.fetchone()
     if row is None:
@@ -93,7 +93,7 @@ def only(connection: Connection[Any]) -> Connections:
 async def wait(connections: Connections, change: str, *, patience: float) -> SyncStatus:
     """Wait up to ``patience`` seconds until every broker that is served knows a committed change.
 
-    A connection is taken for each look and given back, since many may wait at once.
+    A connection is taken for each query and given back, since many may wait at once.
     """
     with trio.move_on_after(patience):
         while True:
