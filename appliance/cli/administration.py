@@ -1,4 +1,4 @@
-"""Work on the appliance's database from the command line: who does it, and when the broker knows."""
+"""Work on the appliance's database from the command line, as the operating-system user."""
 
 import os
 import pwd
@@ -57,7 +57,7 @@ class Administration:
 
 
 def administer(invocation: Invocation, work: Callable[[Administration], Awaitable[T]]) -> T:
-    """Do ``work`` on the appliance's database, wherever it is; says `pending` when the broker is late.
+    """Do ``work`` on the appliance's database, embedded or external; print `pending` when the broker is late.
 
     Raises ApplianceError when the database cannot be reached, and what ``work`` raises.
     """
@@ -88,7 +88,7 @@ async def _check_schema(connection: Connection[Any]) -> None:
 
 
 def operating_system_user() -> str:
-    """Who types, by name if there is one."""
+    """Return the name of the operating-system user, or its number."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

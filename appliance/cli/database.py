@@ -1,4 +1,4 @@
-"""Where the commands find the database: the external one, or that of the appliance that runs on data_dir.
+"""The database of the commands: the external one, or that of the appliance that runs on data_dir.
 
 While no appliance runs there, the embedded Postgres can be started alone for the length of a command.
 """
@@ -24,13 +24,13 @@ from appliance.errors import ApplianceError
 from appliance.runtime.addresses import lan_addresses
 
 SUPERUSER = "postgres"
-"""Of the embedded Postgres. Who may use its socket is its master anyway."""
+"""Of the embedded Postgres. Who may use its socket has all its rights anyway."""
 ANY_DATABASE = "postgres"
 """There from the first moment, when ours may not be yet."""
 
 
 def endpoint(config: Config) -> Endpoint:
-    """The database of this configuration. Raises ApplianceError when it is embedded and does not run."""
+    """Return the database of this configuration. Raises ApplianceError when it is embedded and does not run."""
     if config.database.url is not None:
         return Endpoint.external(config.database.url.reveal())
     return Endpoint(running(config).database, login_is_role=True)
@@ -38,7 +38,7 @@ def endpoint(config: Config) -> Endpoint:
 
 @asynccontextmanager
 async def opened(config: Config) -> AsyncIterator[Endpoint]:
-    """The database of this configuration, for a block; an embedded one that does not run is started alone for it.
+    """Give the database of this configuration for a block; an embedded one that does not run is started for it.
 
     Raises ApplianceError when that cannot be. Errors of the block come in a group then.
     """
@@ -66,7 +66,7 @@ def _runs(config: Config) -> bool:
 
 
 def running(config: Config) -> RunFile:
-    """What the appliance on ``data_dir`` says of itself. Raises ApplianceError when none is ready there."""
+    """Return the run file of the appliance on ``data_dir``. Raises ApplianceError when none is ready there."""
     try:
         run = read_run_file(config.data_dir)
     except PermissionError:
@@ -82,7 +82,7 @@ def running(config: Config) -> RunFile:
 
 
 def web_url(config: Config) -> str:
-    """Where the dashboard is: of the appliance that runs, else as it is configured."""
+    """Return the address of the dashboard: of the running appliance, else the configured one."""
     try:
         return running(config).web_url
     except ApplianceError:
@@ -90,7 +90,7 @@ def web_url(config: Config) -> str:
 
 
 def environment(conninfo: str) -> dict[str, str]:
-    """``conninfo`` as libpq's environment variables: unlike an argument, nobody else sees the password in them."""
+    """Return ``conninfo`` as libpq's environment variables, in which nobody else sees the password."""
     names = {option.keyword: option.envvar for option in pq.Conninfo.get_defaults()}
     found = {}
     for key, value in conninfo_to_dict(conninfo).items():

@@ -1,4 +1,4 @@
-"""What commands print: JSON for scripts, an aligned table or a few lines for people."""
+"""The output of commands: JSON for scripts, an aligned table or a few lines for people."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +13,17 @@ NOTHING = "-"
 
 
 def json_option(command: F) -> F:
-    """``--json``, which every command has that prints data."""
+    """Add ``--json``, which every command has that prints data."""
     return click.option("--json", "as_json", is_flag=True, help="As JSON.")(command)
 
 
 def plain(value: Any) -> Any:
-    """A frozen dataclass as JSON knows it: times in RFC 3339."""
+    """Return a frozen dataclass as JSON values: times in RFC 3339."""
     return msgspec.to_builtins(value)
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
-    """Rows: as JSON with all they hold, as a table with these columns."""
+    """Print rows: as JSON with all fields, or as a table with these columns."""
     if as_json:
         click.echo(json.dumps(list(rows), indent=2))
         return
@@ -34,7 +34,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_j
 
 
 def show_one(row: Mapping[str, Any], *, as_json: bool) -> None:
-    """One thing: as a JSON object, or a line for each thing it holds."""
+    """Print one object: as JSON, or a line for each field."""
     if as_json:
         click.echo(json.dumps(row, indent=2))
         return

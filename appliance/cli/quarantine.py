@@ -32,7 +32,7 @@ CAUSE_COLUMNS = ("reason", "held", "held_bytes", "oldest", "refused")
 REPLAY_COLUMNS = ("replay_id", "status", "tenant_id", "total", "examined", "replayed", "created_at", "created_by")
 REPLAYS_SHOWN = 50
 SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-"""Seconds of a span's letter."""
+"""Seconds of each unit of a time span."""
 
 
 def _moment(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
@@ -51,7 +51,7 @@ def _moment(context: click.Context, parameter: click.Parameter, value: str | Non
 
 
 def selection_options(command: F) -> F:
-    """What narrows a selection; handed on as one ``selection``."""
+    """Add the options that narrow a selection; the command gets them as ``selection``."""
     options = (
         click.option("--tenant", help="Whose messages. Default: everybody's."),
         click.option("--unknown-tenant", is_flag=True, help="Only messages of no known tenant."),
@@ -86,7 +86,7 @@ def selected(
     until: datetime | None,
     ids: tuple[int, ...],
 ) -> Selection:
-    """The selection that the options mean."""
+    """Return the selection of the options."""
     if unknown_tenant and tenant is not None:
         raise click.UsageError("--tenant and --unknown-tenant exclude each other")
     return Selection(
@@ -239,7 +239,7 @@ def replay_(invocation: Invocation, /, dry_run: bool, yes: bool, no_wait: bool, 
 
 
 def _row(event: QuarantinedMessage, *, as_json: bool) -> dict[str, Any]:
-    """A message as JSON, its payload as text if it is such; for people, nothing in it can steer their terminal."""
+    """Return a message as JSON values, its payload as text if possible; for people, without control characters."""
     row: dict[str, Any] = plain(event)
     row = {"id": row.pop("event_id"), **row}
     del row["payload"], row["payload_bytes"]

@@ -1,4 +1,4 @@
-"""``appliance user``: who may sign in. The last key to the house, for whoever is at the machine itself."""
+"""``appliance user``: the users who may sign in. Also the recovery command, for a person on the machine itself."""
 
 import sys
 from typing import Any

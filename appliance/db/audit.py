@@ -1,6 +1,6 @@
 """Who changed what: rows of ``audit_log``, written in the transaction of the change.
 
-The row is the record; the log line beside it is for whoever reads along, and may tell of a change that was rolled
+The row is the record; the log line beside it is for people who read the log, and may announce a change that is rolled
 back a moment later. No secret belongs in an entry.
 """
 
@@ -26,12 +26,12 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class ActorKind(StrEnum):
-    """Through which door an actor came."""
+    """The way by which an actor comes."""
 
     USER = "user"
     """A person signed in; the name is the e-mail address."""
     TOKEN = "token"  # noqa: S105 - a kind of actor, not a secret
-    """An API token; the name says whose and which."""
+    """An API token; the name is that of its owner and its own."""
     COMMAND = "command"
     """The command line on the machine itself; the name is the operating-system user."""
     DEVICE = "device"
@@ -42,12 +42,12 @@ class ActorKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who does something, and from where."""
+    """The actor of a change, and where it comes from."""
 
     name: str
     kind: ActorKind
     address: str | None = None
-    """The network address, for whoever comes by the network."""
+    """The network address; None for actors on the machine itself."""
 
 
 @dataclass(frozen=True, slots=True)

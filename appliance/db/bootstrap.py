@@ -1,7 +1,7 @@
-"""Makes a database ready for migrations: the four roles, the database, and who may enter it.
+"""The preparation of a database for migrations: the four roles, the database, and the right to connect to it.
 
-For the embedded Postgres over its superuser; for an external one over the login it was given, which needs to be able
-to create what is missing and to put on each of the four roles.
+The embedded Postgres is prepared as its superuser; an external one with the configured login, which must be able to
+create what is missing and to set each of the four roles.
 """
 
 from typing import Any
@@ -24,12 +24,12 @@ log = structlog.get_logger(__name__)
 
 
 async def prepare(admin_conninfo: str, dbname: str) -> None:
-    """Create what is missing of roles and database, and check all of it. Changes nothing where all is there.
+    """Create missing roles and the database, and check all of them. Changes nothing if everything exists.
 
-    Safe from several processes at once. Raises ApplianceError with the mend if something cannot be done or is not as
-    it must be; psycopg.OperationalError if the server cannot be reached.
+    Safe from several processes at once. Raises ApplianceError with the correction if something cannot be done or is
+    wrong; psycopg.OperationalError if the server cannot be reached.
     """
-    # Said explicitly, or a server in SQL_ASCII would answer in bytes.
+    # Explicitly, or a server in SQL_ASCII would answer in bytes.
     admin_conninfo = make_conninfo(admin_conninfo, client_encoding="UTF8")
     async with await _enter(admin_conninfo) as connection:
         _check_version(connection)
@@ -54,7 +54,7 @@ async def _enter(admin_conninfo: str) -> Connection[Any]:
     except psycopg.errors.ConnectionTimeout:
         raise
     except psycopg.OperationalError as error:
-        # The one named may be the one to be made; why it was refused is told only in the server's language.
+        # The database may not exist yet; the server says so only in its own language.
         try:
             return await connect(make_conninfo(admin_conninfo, dbname="postgres"))
         except psycopg.OperationalError:
@@ -134,7 +134,7 @@ async def _check_schema(connection: Connection[Any], dbname: str) -> None:
 
 
 def _dba(login: str, dbname: str, error: psycopg.Error) -> str:
-    """What a superuser has to run once, where the given login may not."""
+    """Return the statements that a superuser has to run once, if the configured login may not."""
     names = ", ".join(role.name for role in roles.ROLES)
     lines = [role.definition() for role in roles.ROLES]
     lines += [f'GRANT {names} TO "{login}"']

@@ -1,4 +1,4 @@
-"""Where the database is, and how one gets in as each of the appliance's roles."""
+"""The address of the database, and how to connect as each of the appliance's roles."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 DATABASE = "appliance"
 """The name of the embedded database."""
 
-# A peer that vanished without a word is noticed after about a minute instead of two hours.
+# A peer that vanished silently is noticed after about a minute instead of two hours.
 KEEPALIVES = {
     "keepalives_idle": "30",
     "keepalives_interval": "10",
@@ -26,16 +26,16 @@ class Endpoint:
 
     base: str = field(repr=False)
     login_is_role: bool
-    """True if each role logs in by itself (embedded), false if one login puts the role on (external)."""
+    """True if each role logs in by itself (embedded), false if one login sets the role (external)."""
 
     @classmethod
     def local(cls, socket_dir: Path, port: int, dbname: str = DATABASE) -> Self:
-        """A Postgres on this machine's Unix socket, where the operating system says who we are."""
+        """Return a Postgres on a Unix socket of this machine, which authenticates by the operating-system user."""
         return cls(make_conninfo("", host=str(socket_dir), port=port, dbname=dbname), login_is_role=True)
 
     @classmethod
     def external(cls, url: str) -> Self:
-        """A Postgres of somebody else, as one login that is a member of all four roles.
+        """Return an external Postgres, with one login that is a member of all four roles.
 
         Raises psycopg.ProgrammingError if ``url`` is no connection string.
         """
@@ -43,7 +43,7 @@ class Endpoint:
         return cls(make_conninfo("", **{**KEEPALIVES, **given}), login_is_role=False)
 
     def conninfo(self, role: str) -> str:
-        """The libpq connection string for sessions as ``role``."""
+        """Return the libpq connection string for sessions as ``role``."""
         if self.login_is_role:
             return make_conninfo(self.base, user=role)
         options = conninfo_to_dict(self.base).get("options")
@@ -51,11 +51,11 @@ class Endpoint:
 
     @property
     def database(self) -> str:
-        """The name of the database."""
+        """Return the name of the database."""
         given = conninfo_to_dict(self.base)
         return str(given.get("dbname") or given.get("user") or DATABASE)
 
     def shown(self) -> str:
-        """The connection string for people: without password."""
+        """Return the connection string without its password, for people."""
         given = {key: value for key, value in conninfo_to_dict(self.base).items() if key not in _UNSHOWN}
         return make_conninfo("", **given)

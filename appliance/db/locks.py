@@ -14,13 +14,13 @@ MAX_LOCKS = 4096
 
 
 def lock_key(namespace: str, *parts: str) -> int:
-    """The signed 64-bit key of a name. Python's ``hash()`` would differ from process to process."""
+    """Return the signed 64-bit key of a name. Python's ``hash()`` would differ from process to process."""
     name = "\0".join((namespace, *parts)).encode()
     return int.from_bytes(blake2b(name, digest_size=8).digest(), "big", signed=True)
 
 
 def device_lock_key(tenant_id: str, device_id: str) -> int:
-    """Held while it is decided whether a device comes into being."""
+    """Return the lock that is held while the registration of a device is decided."""
     return lock_key("device", tenant_id, device_id)
 
 
@@ -34,7 +34,7 @@ BOOTSTRAP_LOCK = lock_key("bootstrap")
 async def lock_until_commit(connection: Connection[Any], keys: Iterable[int]) -> None:
     """Take the locks of ``keys`` in ascending order and keep them to the end of the transaction.
 
-    In one order, or two transactions would wait for each other. Raises ValueError for more than MAX_LOCKS.
+    The common order prevents deadlocks. Raises ValueError for more than MAX_LOCKS.
     """
     ascending = sorted(set(keys))
     if len(ascending) > MAX_LOCKS:

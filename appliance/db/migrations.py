@@ -40,7 +40,7 @@ class Migration:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The step in a file. Raises ValueError if its name is not ``NNNN_name.sql``."""
+        """Return the step in a file. Raises ValueError if its name is not ``NNNN_name.sql``."""
         match = _FILE_NAME.fullmatch(path.name)
         if match is None:
             raise ValueError(f"{path.name} is no name for a migration: NNNN_name.sql")
@@ -49,13 +49,13 @@ class Migration:
 
     @property
     def file_name(self) -> str:
-        """Where it stands in sql/migrations."""
+        """Return the name of its file in sql/migrations."""
         return f"{self.version:04}_{self.name}.sql"
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """One step that a database has behind it, and the version of the program that took it."""
+    """One step that was applied to a database, and the version of the program that applied it."""
 
     version: int
     name: str
@@ -64,7 +64,7 @@ class Applied:
 
 
 def shipped(folder: Path | None = None) -> list[Migration]:
-    """The steps this program knows, in order. Raises ValueError if they are not numbered 1, 2, 3, ..."""
+    """Return the steps of this program, in order. Raises ValueError if they are not numbered 1, 2, 3, ..."""
     found = sorted((folder or asset("sql", "migrations")).glob("*.sql"))
     migrations = [Migration.read(path) for path in found]
     for number, migration in enumerate(migrations, start=1):
@@ -74,7 +74,7 @@ def shipped(folder: Path | None = None) -> list[Migration]:
 
 
 def outstanding(known: Sequence[Migration], applied: Sequence[Applied]) -> list[Migration]:
-    """The steps of ``known`` still to take. Raises ApplianceError if ``applied`` is not the beginning of ``known``."""
+    """Return the pending steps of ``known``. Raises ApplianceError if ``applied`` is not the beginning of ``known``."""
     if len(applied) > len(known):
         newest = applied[-1]
         raise ApplianceError(
@@ -93,18 +93,18 @@ def outstanding(known: Sequence[Migration], applied: Sequence[Applied]) -> list[
 
 
 async def schema_version(connection: Connection[Any]) -> int:
-    """The number of the newest step taken; 0 for an empty database."""
+    """Return the number of the newest applied step; 0 for an empty database."""
     applied = await _applied(connection)
     return applied[-1].version if applied else 0
 
 
 async def pending(connection: Connection[Any], known: Sequence[Migration] | None = None) -> list[Migration]:
-    """The steps still to take, without taking them. Raises ApplianceError like ``migrate``."""
+    """Return the pending steps without applying them. Raises ApplianceError like ``migrate``."""
     return outstanding(shipped() if known is None else known, await _applied(connection))
 
 
 async def migrate(connection: Connection[Any], known: Sequence[Migration] | None = None) -> list[Migration]:
-    """Take all steps still to take and return them; ``connection`` is in autocommit mode, as the owner.
+    """Apply all pending steps and return them; ``connection`` is in autocommit mode, as the owner.
 
     Raises ApplianceError if the database is newer than the program, if an applied step is not the one shipped, and if
     a step fails; the steps before that one stay. After any error the connection is closed.
@@ -118,7 +118,7 @@ async def migrate(connection: Connection[Any], known: Sequence[Migration] | None
             await _apply(connection, migration)
             log.info("migration applied", migration=migration.file_name)
     except BaseException:
-        connection.abandon()  # and with the session goes the lock, whatever state it is in
+        connection.abandon()  # the end of the session releases the lock in any state
         raise
     await connection.execute("SELECT pg_advisory_unlock(%s)", [locks.MIGRATION_LOCK])
     return todo

@@ -10,7 +10,7 @@ STATEMENTS = statements.load("db")
 
 
 async def ensure_partitions(connection: Connection[Any], first: date, last: date) -> int:
-    """Make the partitions of the UTC days ``first`` to ``last``, both included; returns how many were missing.
+    """Create the partitions of the UTC days ``first`` to ``last``, both included; return how many were missing.
 
     Safe to call at any time, from several processes; waits for no reader or writer of other days.
     """

@@ -1,7 +1,7 @@
 """A pool of connections: last in, first out, so that the fewest possible are kept warm and the rest stay spare.
 
-It takes back only connections between two transactions (``IDLE``) and closes every other; what lies idle is looked at
-before it is handed out, so a restart of Postgres costs each user at most the statement that was under way. New
+It takes back only connections between two transactions (``IDLE``) and closes every other; an idle one is checked
+before it is lent, so a restart of Postgres costs each user at most the statement that was under way. New
 connections are opened in the background, one at a time, with growing delays while Postgres is away. The pool grows
 from ``min_size`` to ``max_size`` and does not shrink.
 """
@@ -22,7 +22,7 @@ from appliance.backoff import Backoff
 from appliance.db.trio_psycopg import Connection, connect
 
 CONNECT_SECONDS = 10.0
-"""How long one try to open a connection may take."""
+"""Seconds that one try to open a connection may take."""
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ class PoolTimeout(psycopg.OperationalError):
 
 @dataclass(frozen=True, slots=True)
 class PoolStatistics:
-    """What a pool is doing (first four) and has done since it was opened (the others)."""
+    """The present numbers of a pool (first four), and its counts since it was opened (the others)."""
 
     size: int
     idle: int
@@ -111,7 +111,7 @@ class Pool:
             yield connection
 
     def statistics(self) -> PoolStatistics:
-        """The numbers of this moment."""
+        """Return the present statistics."""
         return PoolStatistics(
             size=self._size,
             idle=len(self._idle),
@@ -180,7 +180,7 @@ class Pool:
         return self._size < wanted
 
     async def refill(self) -> None:
-        """Open what is missing, for as long as the pool lives."""
+        """Open missing connections, for as long as the pool lives."""
         backoff = Backoff(first=0.05, maximum=1.0)
         while True:
             while not self._missing():
@@ -201,7 +201,7 @@ class Pool:
                 self._put(connection)
 
     async def filled(self) -> None:
-        """Return once ``min_size`` connections are there. Raises PoolTimeout after the pool's timeout."""
+        """Return once ``min_size`` connections are open. Raises PoolTimeout after the pool's timeout."""
         with trio.move_on_after(self.timeout):
             await self._filled.wait()
             return
@@ -221,7 +221,7 @@ class Pool:
         return connection
 
     def close(self) -> None:
-        """Close what is idle; what is in use is closed when it comes back."""
+        """Close idle connections; those in use are closed when they come back."""
         self._closed = True
         while self._idle:
             self._idle.pop().abandon()
@@ -237,9 +237,9 @@ async def open_pool(
     timeout: float = 30.0,
     configure: Configure | None = None,
 ) -> AsyncIterator[Pool]:
-    """A pool for the length of a block, entered once ``min_size`` connections are there.
+    """Open a pool for a block, which is entered once ``min_size`` connections are open.
 
-    ``timeout`` seconds are given to that and, unless told otherwise, to every wait for a connection. ``configure`` is
+    ``timeout`` (seconds) bounds that and, by default, every wait for a connection. ``configure`` is
     called with each new connection. Raises PoolTimeout, with what the server said, if none can be opened in time.
     """
     pool = Pool(conninfo, name=name, min_size=min_size, max_size=max_size, timeout=timeout, configure=configure)
@@ -266,7 +266,7 @@ async def open_pool(
 
 
 def _healthy(connection: Connection[Any]) -> bool:
-    """False if the server has hung up, or said anything to a connection that asked nothing."""
+    """Return False if the server has closed the connection, or sent anything unasked."""
     if connection.closed:
         return False
     poll = select.poll()

@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 def require(row: T | None, what: str) -> T:
-    """The row of ``what`` (in words, for a person). Raises NotFound when there is none."""
+    """Return the row of ``what`` (as text for people). Raises NotFound when there is none."""
     if row is None:
         raise NotFound(f"There is no {what}.")
     return row
 
 
 def require_rows(count: int, what: str) -> int:
-    """How many rows an UPDATE or DELETE of ``what`` reached. Raises NotFound when it was none."""
+    """Return the number of rows that an UPDATE or DELETE of ``what`` reached. Raises NotFound if it is 0."""
     require(count or None, what)
     return count

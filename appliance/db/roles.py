@@ -1,4 +1,4 @@
-"""The four roles, and the proof that they can do no more than they should.
+"""The four roles of the database, and the check that they have no more rights than intended.
 
 ``appliance_owner`` owns and migrates; ``appliance_ingest`` writes the data of all tenants (COPY is refused under
 row-level security, hence BYPASSRLS); ``appliance_web`` answers customers, under row-level security always;
@@ -36,19 +36,19 @@ STATEMENTS = statements.load("db")
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role, and whether row-level security is not for it."""
+    """A role, and whether it bypasses row-level security."""
 
     name: str
     bypass_rls: bool
 
     def options(self) -> Iterator[str]:
-        """What it has to be, as words of CREATE ROLE and ALTER ROLE."""
+        """Return its attributes as words of CREATE ROLE and ALTER ROLE."""
         wanted = {"LOGIN"} | ({"BYPASSRLS"} if self.bypass_rls else set())
         for word in ATTRIBUTES.values():
             yield word if word in wanted else f"NO{word}"
 
     def definition(self, verb: str = "CREATE") -> str:
-        """The statement that makes it, or with ``ALTER`` the one that mends it."""
+        """Return the statement that creates it, or with ``ALTER`` the one that corrects it."""
         return f"{verb} ROLE {self.name} {' '.join(self.options())}"
 
 
@@ -56,7 +56,7 @@ ROLES = (Role(OWNER, bypass_rls=False), Role(INGEST, bypass_rls=True), Role(WEB,
 
 
 async def create_missing(connection: Connection[Any]) -> list[str]:
-    """Create the roles that are not there yet, and return their names. What is there is left as it is."""
+    """Create missing roles, and return their names. Existing ones are left as they are."""
     cursor = await connection.execute(STATEMENTS["existing_roles"], {"names": [role.name for role in ROLES]})
     existing = {name for (name,) in await cursor.fetchall()}
     missing = [role for role in ROLES if role.name not in existing]
@@ -66,7 +66,7 @@ async def create_missing(connection: Connection[Any]) -> list[str]:
 
 
 async def verify(connection: Connection[Any]) -> None:
-    """Check attributes and memberships of the four roles. Raises ApplianceError with the statements that mend them."""
+    """Check attributes and memberships of the four roles. Raises ApplianceError with the correcting statements."""
     names = [role.name for role in ROLES]
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(STATEMENTS["role_attributes"], {"names": names})

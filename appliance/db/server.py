@@ -1,4 +1,4 @@
-"""What the database server says of itself: version, connections, and what its tables take on disk."""
+"""Facts of the database server: version, connections, and the size of its tables."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -24,9 +24,9 @@ class ServerFacts:
     """The server and our database on it."""
 
     version: str
-    """For example ``15.14``, without the packager's words."""
+    """For example ``15.14``, without the suffix of the packager."""
     bytes: int
-    """What the database takes on disk."""
+    """Size of the database on disk."""
     connections: int
     max_connections: int
     tables: tuple[TableSize, ...]
@@ -38,7 +38,7 @@ class ServerFacts:
 
 
 async def read_facts(connection: Connection[Any]) -> ServerFacts:
-    """Ask the server: some tens of file system calls on its side, no scan."""
+    """Read the facts from the server: some tens of file system calls on its side, no scan."""
     cursor = await connection.execute(STATEMENTS["server_facts"])
     version, size, connections, most = require(await cursor.fetchone(), "server")
     cursor = await connection.execute(STATEMENTS["table_sizes"])

@@ -1,4 +1,4 @@
-"""What to do about a database error, by its SQLSTATE: Python's exception classes mix up what must be told apart."""
+"""The action for a database error, by its SQLSTATE: Python's exception classes mix cases that need other actions."""
 
 from enum import Enum, auto
 
@@ -6,20 +6,20 @@ import psycopg
 
 
 class Failure(Enum):
-    """What an error asks of whoever was writing."""
+    """The action that an error requires of the writer."""
 
     UNIQUE = auto()
-    """23505: the row is there already. For telemetry: again, through the staging table."""
+    """23505: the row exists already. For telemetry: try again through the staging table."""
     NO_PARTITION = auto()
-    """23514 without a constraint: no partition for the row's day. Make it, then again."""
+    """23514 without a constraint: no partition for the row's day. Create it, then try again."""
     RETRY = auto()
-    """The server or the way to it, or another transaction. Again, the same, after a while."""
+    """The server, the connection, or another transaction. Try the same again after a while."""
     RESOURCES = auto()
-    """Memory, disk or connections have run out. Smaller, raise an alert, again."""
+    """Memory, disk or connections have run out. Raise an alert, try again with less."""
     POISON = auto()
-    """The data: these rows will never be taken. Find them and set them aside."""
+    """The data: these rows will never be accepted. Find them and set them aside."""
     STOP = auto()
-    """The program or its rights: nothing will change by trying. Stop and raise an alert."""
+    """The program or its rights: trying again is useless. Stop and raise an alert."""
 
 
 # Classes (two characters) and single states; a state rules over its class.
@@ -44,9 +44,9 @@ CHECK_VIOLATION = "23514"
 
 
 def classify_state(sqlstate: str, constraint: str | None = None) -> Failure:
-    """What an error of the server with this SQLSTATE asks for; ``constraint`` is the one it names, if any.
+    """Return the action for an error of the server with this SQLSTATE; ``constraint`` is the one it names, if any.
 
-    Unknown ones are STOP: to try what is not understood again and again helps nobody.
+    Unknown states are STOP, since retrying would not help.
     """
     if sqlstate == CHECK_VIOLATION and constraint is None:
         return Failure.NO_PARTITION  # a violated CHECK names its constraint; the message itself may be translated
@@ -54,7 +54,7 @@ def classify_state(sqlstate: str, constraint: str | None = None) -> Failure:
 
 
 def classify(error: psycopg.Error) -> Failure:
-    """What ``error`` asks for, also if it never reached the server."""
+    """Return the action for ``error``, also if it never reached the server."""
     if error.sqlstate is not None:
         return classify_state(error.sqlstate, error.diag.constraint_name)
     if isinstance(error, psycopg.OperationalError):

@@ -34,13 +34,13 @@ class Statements(Mapping[str, str]):
 
 
 def load(package: str, folder: Path | None = None) -> Statements:
-    """The statements in ``<package>.sql``. Raises ValueError if the file is not made of named statements."""
+    """Return the statements in ``<package>.sql``. Raises ValueError if the file is not made of named statements."""
     path = (folder or asset("sql", "queries")) / f"{package}.sql"
     return Statements(package, parse(path.read_text("utf-8"), path.name))
 
 
 def parse(text: str, origin: str) -> dict[str, str]:
-    """Name -> statement, without lines of comment (a per cent sign there would read as a parameter)."""
+    """Return the statements by name, without comment lines (a per cent sign there would read as a parameter)."""
     preamble, *rest = _NAME.split(text)
     if _body(preamble):
         raise ValueError(f"{origin}: a statement stands before the first '-- name:'")

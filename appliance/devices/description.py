@@ -1,4 +1,4 @@
-"""What people say of a device - its name, place, tags, site and interval - and the limits that operators set for it.
+"""The description of a device (name, place, tags, site, interval), and the limits that operators set for it.
 
 Neither touches seats, so a change locks the device's row and nothing else. Its audit row is in the same transaction.
 """
@@ -25,7 +25,7 @@ MAX_RATE = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """All that people may say of a device; None and empty are left open."""
+    """The description of a device by people; None and empty leave a field open."""
 
     name: str | None = None
     place: str | None = None
@@ -52,7 +52,7 @@ async def describe(
     *,
     version: datetime | None = None,
 ) -> None:
-    """Describe a device anew: all of it.
+    """Replace the whole description of a device.
 
     Raises Invalid with the field; NotFound; Conflict when somebody else has changed it since ``version``.
     """
@@ -103,12 +103,12 @@ async def set_limits(
 
 
 def described(device: Device) -> Description:
-    """What is said of ``device`` now."""
+    """Return the present description of ``device``."""
     return Description(device.name, device.place, device.tags, device.site_id, device.interval)
 
 
 def limits_fault_of(limits: OwnLimits) -> DeviceFault | None:
-    """Why there can be no such limits; None if there can."""
+    """Return what is wrong with the limits; None if they are valid."""
     if limits.rate is not None and not (isfinite(limits.rate) and 0 < limits.rate <= MAX_RATE):
         return DeviceFault("rate", "a rate is a number of messages a second, above 0 and at most a million")
     if limits.burst is not None and not 1 <= limits.burst <= MAX_RATE:

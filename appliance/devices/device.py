@@ -1,4 +1,4 @@
-"""What a device is to the registry, and what may become of it.
+"""A device of the registry, its statuses, and the transitions between them.
 
 Theory. A device takes a seat of a subscription exactly while it is ACTIVE; every other status has none:
 
@@ -30,7 +30,7 @@ IDENTIFIER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
 class DeviceStatus(StrEnum):
-    """Where a device stands; only an ACTIVE one has a seat."""
+    """The status of a device; only an ACTIVE one has a seat."""
 
     PENDING = "PENDING"
     ACTIVE = "ACTIVE"
@@ -40,7 +40,7 @@ class DeviceStatus(StrEnum):
 
 
 class Event(StrEnum):
-    """What a person does to a device; the values are the verbs of the audit log."""
+    """An action of a person on a device; the values are the verbs of the audit log."""
 
     CREATE = "create"
     APPROVE = "approve"
@@ -68,7 +68,7 @@ TRANSITIONS: Mapping[tuple[DeviceStatus, Event], DeviceStatus] = {
     (DeviceStatus.REVOKED, Event.DELETE): DeviceStatus.DECOMMISSIONED,
     (DeviceStatus.DECOMMISSIONED, Event.CREATE): DeviceStatus.ACTIVE,
 }
-"""What is not here is a conflict; for a DECOMMISSIONED device, which people no longer see, it is not there."""
+"""Any other transition is a conflict, or NotFound for a DECOMMISSIONED device, which people no longer see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +99,23 @@ class NewDevice:
     tags: tuple[str, ...] = ()
     interval: float | None = None
     subscription_id: str | None = None
-    """Whose seat it takes; None is the preferred subscription of the tenant."""
+    """The subscription whose seat it takes; None is the preferred one of the tenant."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceFault:
-    """Which part of a description is wrong, and what is wrong with it."""
+    """The part of a description that is wrong, and what is wrong with it."""
 
     field: str
     words: str
 
     def error(self) -> Invalid:
-        """The same as an error for whoever asked."""
+        """Return the same as an error for the caller."""
         return Invalid(f"{self.words[:1].upper()}{self.words[1:]}.", self.field)
 
 
 def device_fault(new: NewDevice) -> DeviceFault | None:
-    """Why such a device can never be registered; None if it can."""
+    """Return why such a device can never be registered; None if it can."""
     if not IDENTIFIER.fullmatch(new.device_id):
         return DeviceFault("device_id", "a device id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
     if new.site_id is not None and not IDENTIFIER.fullmatch(new.site_id):

@@ -1,4 +1,4 @@
-"""The devices as people look for them: searched, filtered, sorted, a page at a time; counted; one by itself.
+"""The devices of a fleet: searched, filtered, sorted and paged; counted; or one by itself.
 
 Enters: a connection and a :class:`DeviceFilter`. Leaves: :class:`FleetDevice`. Never: a change. The role may be
 ``appliance_web`` with its tenant set; another tenant's device is not there.
@@ -26,26 +26,26 @@ MAX_WORDS = 8
 
 
 class Sort(StrEnum):
-    """By what a list is sorted; devices that wait for a person stand before all others."""
+    """The order of a list; devices that wait for approval come first."""
 
     DEVICE = "device"
     NAME = "name"
     SITE = "site"
     LAST_SEEN = "last_seen"
-    """Those never seen are the longest silent."""
+    """Devices never seen count as the longest silent."""
     CREATED = "created"
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceFilter:
-    """Which devices: each part narrows the choice; of several values one is enough. Empty leaves it open."""
+    """A filter of devices: each field narrows the choice; one of several values is enough. Empty matches all."""
 
     tenant_id: str | None = None
     """None: of all tenants, for operators."""
     search: str = ""
-    """Words that all stand somewhere in the id, the name, the place or the tags."""
+    """Words that must all occur in the id, the name, the place or the tags."""
     presences: Sequence[Presence] = ()
-    """Of ACTIVE devices only: the others are not expected to talk."""
+    """Of ACTIVE devices only: the others are not expected to send."""
     statuses: Sequence[DeviceStatus] = ()
     sites: Sequence[str] = ()
     """``""`` are devices without a site."""
@@ -56,7 +56,7 @@ class DeviceFilter:
 
 @dataclass(frozen=True, slots=True)
 class FleetPosition:
-    """A place in a sorted list, behind one device: where the next page begins."""
+    """A position in a sorted list, after one device: where the next page begins."""
 
     waiting: bool
     key: str
@@ -66,13 +66,13 @@ class FleetPosition:
 
 @dataclass(frozen=True, slots=True)
 class FleetDevice:
-    """One device with all that is known of it but its readings; times are None where it never was."""
+    """One device with all that is known of it except its readings; a time is None if the event never happened."""
 
     device: Device
     site_name: str | None
     created_at: datetime
     version: datetime
-    """When it was last changed: an edit says which one it started from."""
+    """When it was last changed; an edit names the version it started from."""
     limits: OwnLimits
     presence: Presence
     last_ts: datetime | None
@@ -85,15 +85,15 @@ class FleetDevice:
     refused_reason: str | None
     """The reason code of what was last not accepted."""
     ts_adjusted_at: datetime | None
-    """When it last sent a time that could not be right."""
+    """When it last sent an impossible time."""
     null_metrics: int
-    """How many metrics it sent as null."""
+    """Number of metrics it sent as null."""
     learned_interval: float | None
-    """Seconds between its messages, as far as they show."""
+    """Seconds between its messages, learned from them."""
     latest: Mapping[str, Any] = field(hash=False)
     """Metric -> newest value."""
     own_credential: bool
-    """Without one of its own it speaks as its tenant's claim user."""
+    """Without a credential of its own it publishes as the claim user of its tenant."""
     switch_at: datetime | None
     """When its staged password takes over, if a time is set."""
 
@@ -124,18 +124,18 @@ class DeviceCounts:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Return the number of all devices."""
         return sum(self.statuses.values())
 
     @property
     def waiting(self) -> int:
-        """Those that wait for approval."""
+        """Return the number of devices that wait for approval."""
         return self.statuses.get(DeviceStatus.PENDING, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class SiteCounts:
-    """How the devices of one site stand; ``site_id`` is empty for those without a site."""
+    """The counts of the devices of one site; ``site_id`` is empty for devices without a site."""
 
     tenant_id: str
     site_id: str
@@ -144,17 +144,17 @@ class SiteCounts:
     waiting: int
     """For approval."""
     shut: int
-    """Neither: switched off or revoked."""
+    """Inactive or revoked."""
     online: int
     stale: int
     offline: int
     refused: int
     seen: int
-    """Of all of them, those of which a message was ever accepted."""
+    """Devices of which a message was ever accepted."""
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Return the number of all devices."""
         return self.active + self.waiting + self.shut
 
 
@@ -167,7 +167,7 @@ async def list_page(
     limit: int,
     after: FleetPosition | None = None,
 ) -> FleetPage:
-    """The devices that match, behind ``after``; ``down``: from the end of what they are sorted by."""
+    """Return a page of the devices that match, after ``after``; ``down`` reverses the order."""
     parameters = {
         "tenant": wanted.tenant_id,
         "patterns": [_pattern(word) for word in wanted.search.lower().replace("\0", "").split()[:MAX_WORDS]] or None,
@@ -195,18 +195,18 @@ async def list_page(
 
 
 async def get(connection: Connection[Any], tenant_id: str, device_id: str) -> FleetDevice:
-    """One device. Raises NotFound, also for a deleted one."""
+    """Return one device. Raises NotFound, also for a deleted one."""
     cursor = await connection.execute(STATEMENTS["get_of_fleet"], {"tenant": tenant_id, "device": device_id})
     return _member(require(await cursor.fetchone(), f"device {device_id}"))
 
 
 async def device_counts(connection: Connection[Any], tenant_id: str | None) -> DeviceCounts:
-    """How many devices a tenant has (None: all tenants), by what a list can be filtered by."""
+    """Count the devices of a tenant (None: of all tenants) by the values of each filter."""
     cursor = await connection.execute(STATEMENTS["count_fleet"], {"tenant": tenant_id}, prepare=False)
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     for kind, value, number in await cursor.fetchall():
         counts[kind][value] = number
-    counts["presence"].pop("", None)  # of devices that are not expected to talk
+    counts["presence"].pop("", None)  # of devices that are not expected to send
     return DeviceCounts(
         {DeviceStatus(name): number for name, number in counts["status"].items()},
         {presence: counts["presence"].get(presence.value, 0) for presence in Presence},
@@ -216,26 +216,26 @@ async def device_counts(connection: Connection[Any], tenant_id: str | None) -> D
 
 
 async def by_site(connection: Connection[Any], tenant_id: str | None) -> list[SiteCounts]:
-    """The devices of a tenant (None: of all) by site, in the order of tenants and names."""
+    """Count the devices of a tenant (None: of all) by site, in the order of tenants and names."""
     cursor = await connection.execute(STATEMENTS["count_by_site"], {"tenant": tenant_id}, prepare=False)
     return [SiteCounts(*row) for row in await cursor.fetchall()]
 
 
 async def open_claim_users(connection: Connection[Any], tenant_id: str | None) -> list[str]:
-    """The tenants whose claim user is open, by id: whoever has its password may announce devices."""
+    """Return the tenants whose claim user is open, by id: with its password, new devices can register."""
     cursor = await connection.execute(STATEMENTS["open_claim_users"], {"tenant": tenant_id})
     return [row[0] for row in await cursor.fetchall()]
 
 
 def _pattern(word: str) -> str:
-    """For LIKE: ``word`` as it stands, anywhere."""
+    """Return the LIKE pattern for ``word`` anywhere."""
     for special in ("\\", "%", "_"):
         word = word.replace(special, f"\\{special}")
     return f"%{word}%"
 
 
 def _member(row: tuple[Any, ...]) -> FleetDevice:
-    """A row, its columns in the order of ``get_of_fleet``."""
+    """Return the device of a row, its columns in the order of ``get_of_fleet``."""
     site_name, created_at, version, rate, burst, presence = row[9:15]
     limits = OwnLimits(rate, None if burst is None else int(burst))
     return FleetDevice(device_of(row[:9]), site_name, created_at, version, limits, Presence(presence), *row[15:26])

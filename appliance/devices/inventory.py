@@ -1,4 +1,4 @@
-"""The devices of a tenant as people list them."""
+"""The devices of a tenant for the command line, with their traffic and credentials."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,19 +28,19 @@ class Listed:
     """Seconds between its messages, as far as is known."""
     last_seen_at: datetime | None
     own_credential: bool
-    """Whether it has a credential of its own; without one it speaks as its tenant's claim user."""
+    """Whether it has a credential of its own; without one it publishes as the claim user of its tenant."""
     switch_at: datetime | None
     """When its staged password takes over, if a time is set."""
 
 
 async def list_all(connection: Connection[Any], tenant_id: str) -> list[Listed]:
-    """The devices of a tenant, by id; deleted ones left out. Raises NotFound for an unknown tenant."""
+    """Return the devices of a tenant, by id, without deleted ones. Raises NotFound for an unknown tenant."""
     await check_tenant(connection, tenant_id)
     return await _select(connection, tenant_id, None)
 
 
 async def get(connection: Connection[Any], tenant_id: str, device_id: str) -> Listed:
-    """One device. Raises NotFound."""
+    """Return one device. Raises NotFound."""
     rows = await _select(connection, tenant_id, device_id)
     return require(rows[0] if rows else None, f"device {device_id} of tenant {tenant_id}")
 

@@ -1,4 +1,4 @@
-"""Sites: made at the first mention by a device, named and placed by people afterwards.
+"""Sites: created when a device first names them, described by people afterwards.
 
 Changes have their audit row in the same transaction; the role may be ``appliance_web`` with its tenant set.
 """
@@ -28,7 +28,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What people say of a site; None is left open."""
+    """The description of a site by people; None leaves a field open."""
 
     site_id: str
     name: str | None = None
@@ -41,13 +41,13 @@ class Site:
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Return the name, else the id."""
         return self.name or self.site_id
 
 
 @dataclass(frozen=True, slots=True)
 class TenantSite:
-    """A site as it is kept, and how many devices stand there."""
+    """A site in the database, and the number of its devices."""
 
     tenant_id: str
     site: Site
@@ -55,13 +55,13 @@ class TenantSite:
     """The time zone in force: its own, else the tenant's."""
     devices: int
     version: datetime
-    """When it was last changed: an edit says which one it started from."""
+    """When it was last changed; an edit names the version it started from."""
 
 
 async def list_page(
     connection: Connection[Any], tenant_id: str | None, *, limit: int, after: tuple[str, str] | None = None
 ) -> list[TenantSite]:
-    """The sites of a tenant, or for None of all, by tenant and id, behind the one at ``after``."""
+    """Return the sites of a tenant, or of all for None, by tenant and id, after the position ``after``."""
     after_tenant, after_site = after or (None, None)
     parameters = {"tenant": tenant_id, "after_tenant": after_tenant, "after_site": after_site, "limit": limit}
     cursor = await connection.execute(STATEMENTS["list_sites"], parameters, prepare=False)
@@ -69,20 +69,20 @@ async def list_page(
 
 
 async def get(connection: Connection[Any], tenant_id: str, site_id: str) -> TenantSite:
-    """One site. Raises NotFound."""
+    """Return one site. Raises NotFound."""
     cursor = await connection.execute(STATEMENTS["select_site"], {"tenant": tenant_id, "site": site_id})
     return _placed(require(await cursor.fetchone(), f"site {site_id}"))
 
 
 async def names(connection: Connection[Any], tenant_id: str, site_ids: Iterable[str]) -> dict[str, str]:
-    """What people call those of ``site_ids`` that have a name, by id."""
+    """Return the names of those of ``site_ids`` that have one, by id."""
     parameters = {"tenant": tenant_id, "sites": sorted(set(site_ids))}
     cursor = await connection.execute(STATEMENTS["select_site_names"], parameters)
     return dict(await cursor.fetchall())
 
 
 async def create(connection: Connection[Any], tenant_id: str, site: Site, context: ChangeContext) -> TenantSite:
-    """A site before any device mentions it. Raises Invalid with the field; Conflict when it is there; NotFound."""
+    """Create a site before any device names it. Raises Invalid with the field; Conflict if it exists; NotFound."""
     _check(site)
     async with connection.transaction():
         await check_tenant(connection, tenant_id)
@@ -96,7 +96,7 @@ async def create(connection: Connection[Any], tenant_id: str, site: Site, contex
 async def change(
     connection: Connection[Any], tenant_id: str, site: Site, context: ChangeContext, *, version: datetime | None = None
 ) -> TenantSite:
-    """Describe a site anew: all of it.
+    """Replace the whole description of a site.
 
     Raises Invalid with the field; NotFound; Conflict when somebody else has changed it since ``version``.
     """
@@ -113,7 +113,7 @@ async def change(
 
 
 async def delete(connection: Connection[Any], tenant_id: str, site_id: str, context: ChangeContext) -> None:
-    """Remove a site where nothing stands. Raises NotFound; Conflict while devices are there."""
+    """Delete a site without devices. Raises NotFound; Conflict while it has devices."""
     async with connection.transaction():
         before = await _locked(connection, tenant_id, site_id)
         if before.devices:
@@ -124,7 +124,7 @@ async def delete(connection: Connection[Any], tenant_id: str, site_id: str, cont
 
 
 def fault_of(site: Site) -> DeviceFault | None:
-    """Why there can be no such site; None if there can."""
+    """Return what is wrong with a site; None if it is valid."""
     if not IDENTIFIER.fullmatch(site.site_id):
         return DeviceFault("site_id", "a site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
     if site.name is not None and (not 1 <= len(site.name) <= MAX_TEXT or CONTROL.search(site.name)):
@@ -142,7 +142,7 @@ def fault_of(site: Site) -> DeviceFault | None:
 
 @cache
 def zones() -> frozenset[str]:
-    """The time zones that this machine knows."""
+    """Return the time zones that this machine knows."""
     return frozenset(available_timezones())
 
 
@@ -168,7 +168,7 @@ def _parameters(tenant_id: str, site: Site) -> dict[str, Any]:
 
 
 def _entry(context: ChangeContext, verb: str, tenant_id: str, before: Site | None, after: Site | None) -> Entry:
-    """What differs, on both sides; all of it where one side is nothing."""
+    """Return the audit row: the fields that differ, before and after; all fields of a new or deleted site."""
     named = before or after
     assert named is not None, "a change has a side"  # noqa: S101 - narrows the type
     both = before is not None and after is not None

@@ -1,7 +1,7 @@
-"""Tenants: made, listed, described, limited, suspended; and the claim user with which new devices announce themselves.
+"""Tenants: created, listed, described, limited and suspended; and the claim user with which new devices register.
 
-A claim user is called like its tenant; its password is good for MQTT and, as a bearer token, for HTTP. It may only
-write below its tenant, and for no device that has a credential of its own.
+A claim user has the name of its tenant; its password is valid for MQTT and, as a bearer token, for HTTP. It may publish
+only below its tenant, and for no device that has a credential of its own.
 """
 
 from collections.abc import Iterable
@@ -31,19 +31,19 @@ MAX_TENANT_RATE = 1e9
 
 
 class TenantStatus(StrEnum):
-    """Whether messages are taken."""
+    """Whether messages are accepted."""
 
     ACTIVE = "ACTIVE"
     SUSPENDED = "SUSPENDED"
 
 
 class Strategy(StrEnum):
-    """What becomes of a device never seen before."""
+    """What happens to a new device."""
 
     AUTO = "auto"
     """It is registered, if there is a free seat."""
     APPROVE = "approve"
-    """It waits for a person, and its messages with it."""
+    """It waits for approval, and its messages with it."""
     OFF = "off"
     """It is refused; its messages are held."""
 
@@ -75,22 +75,22 @@ class Tenant:
     devices: int
     """All that are registered, in whatever status."""
     time_zone: str
-    """In which its people see days, and its sites unless they have their own."""
+    """In which its people see days; sites may have their own."""
     limits: TenantLimits
     version: datetime
     """When it was last described, limited, suspended or resumed."""
     last_heard_at: datetime | None
-    """When anything of its devices was last received."""
+    """When any message of its devices was last received."""
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Return the name, else the id."""
         return self.name or self.tenant_id
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedClaim:
-    """A tenant's claim user, this one time."""
+    """A tenant's claim user, with the only copy of its password."""
 
     tenant_id: str
     claim_username: str
@@ -106,7 +106,7 @@ async def add(
     provisioning: Strategy,
     time_zone: str,
 ) -> IssuedClaim:
-    """Make a tenant with an open claim user. Raises Invalid with the field; Conflict when it is there."""
+    """Create a tenant with an open claim user. Raises Invalid with the field; Conflict if it exists."""
     fault = fault_of(tenant_id) or description_fault_of(name, time_zone)
     if fault is not None:
         raise fault.error()
@@ -122,7 +122,7 @@ async def add(
 
 
 async def list_all(connection: Connection[Any]) -> list[Tenant]:
-    """The tenants that the role may see, by id."""
+    """Return the tenants that the role may see, by id."""
     cursor = await connection.execute(STATEMENTS["select_all"])
     return [_tenant(row) for row in await cursor.fetchall()]
 
@@ -135,7 +135,7 @@ async def list_page(
     limit: int,
     after: str | None = None,
 ) -> list[Tenant]:
-    """At most ``limit`` tenants by id, behind the id ``after``; ``search`` is part of an id or a name."""
+    """Return at most ``limit`` tenants by id, after the id ``after``; ``search`` is part of an id or a name."""
     cursor = await connection.execute(
         STATEMENTS["select_page"],
         {"search": search.lower(), "status": status and status.value, "after": after, "limit": limit},
@@ -144,25 +144,25 @@ async def list_page(
 
 
 async def get(connection: Connection[Any], tenant_id: str) -> Tenant:
-    """One tenant. Raises NotFound."""
+    """Return one tenant. Raises NotFound."""
     cursor = await connection.execute(STATEMENTS["select_tenant"], {"tenant": tenant_id})
     return _tenant(require(await cursor.fetchone(), f"tenant {tenant_id}"))
 
 
 async def suspend(connection: Connection[Any], tenant_id: str, context: ChangeContext) -> Tenant:
-    """Refuse the tenant's messages. Its devices stay connected: what they send is counted. Raises NotFound."""
+    """Refuse the tenant's messages. Its devices stay connected; their messages are counted. Raises NotFound."""
     return await _change(connection, tenant_id, context, "suspend", status=TenantStatus.SUSPENDED)
 
 
 async def resume(connection: Connection[Any], tenant_id: str, context: ChangeContext) -> Tenant:
-    """Take the tenant's messages again. Raises NotFound."""
+    """Accept the tenant's messages again. Raises NotFound."""
     return await _change(connection, tenant_id, context, "resume", status=TenantStatus.ACTIVE)
 
 
 async def set_provisioning(
     connection: Connection[Any], tenant_id: str, strategy: Strategy, context: ChangeContext
 ) -> Tenant:
-    """Decide what becomes of the tenant's new devices. Raises NotFound."""
+    """Set what happens to the tenant's new devices. Raises NotFound."""
     return await _change(connection, tenant_id, context, "provisioning", provisioning=strategy)
 
 
@@ -175,7 +175,7 @@ async def describe(
     *,
     version: datetime | None = None,
 ) -> Tenant:
-    """Name a tenant and say where its day begins.
+    """Set the name and the time zone of a tenant.
 
     Raises Invalid with the field; NotFound; Conflict when somebody else has changed it since ``version``.
     """
@@ -202,7 +202,7 @@ async def set_claim(connection: Connection[Any], tenant_id: str, context: Change
 
 
 async def rotate_claim(connection: Connection[Any], tenant_id: str, context: ChangeContext) -> IssuedClaim:
-    """A new claim password; the old one is dead at once. Raises NotFound."""
+    """Create a new claim password; the old one stops working at once. Raises NotFound."""
     claim = IssuedClaim(tenant_id, tenant_id, new_secret())
     async with connection.transaction():
         await _locked(connection, tenant_id)
@@ -212,7 +212,7 @@ async def rotate_claim(connection: Connection[Any], tenant_id: str, context: Cha
 
 
 def fault_of(tenant_id: str) -> DeviceFault | None:
-    """Why there can be no such tenant; None if there can."""
+    """Return why there can be no tenant of this id; None if there can."""
     if not IDENTIFIER.fullmatch(tenant_id):
         return DeviceFault("tenant_id", "a tenant id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
     if tenant_id == PRIVATE_USER:
@@ -221,7 +221,7 @@ def fault_of(tenant_id: str) -> DeviceFault | None:
 
 
 def description_fault_of(name: str | None, time_zone: str) -> DeviceFault | None:
-    """Why no tenant can be described so; None if one can."""
+    """Return what is wrong with a description; None if it is valid."""
     if name is not None and (len(name) > MAX_TEXT or CONTROL.search(name)):
         return DeviceFault("name", f"a name has at most {MAX_TEXT} characters on one line")
     if time_zone not in zones():
@@ -230,7 +230,7 @@ def description_fault_of(name: str | None, time_zone: str) -> DeviceFault | None
 
 
 def limits_fault_of(limits: TenantLimits) -> DeviceFault | None:
-    """Why there can be no such limits; None if there can."""
+    """Return what is wrong with the limits; None if they are valid."""
     if limits.rate is not None and not (isfinite(limits.rate) and 0 < limits.rate <= MAX_RATE):
         return DeviceFault("rate", "a rate is a number of messages a second, above 0 and at most a million")
     if limits.burst is not None and not 1 <= limits.burst <= MAX_RATE:
@@ -252,7 +252,7 @@ async def _change(
     version: datetime | None = None,
     **changes: Any,
 ) -> Tenant:
-    """Change what ``changes`` names, and tell; nothing happens if it is so already."""
+    """Change the fields ``changes``, with an audit row; do nothing if they have these values already."""
     async with connection.transaction():
         before = await _locked(connection, tenant_id)
         if version not in (None, before.version):
@@ -279,7 +279,7 @@ async def _change(
 
 
 def _notify(tenant: Tenant, names: Iterable[str]) -> dict[str, Any]:
-    """What the audit keeps of ``names``; the limits one by one."""
+    """Return the values of ``names`` for the audit row; limits one by one."""
     told: dict[str, Any] = {}
     for name in names:
         told |= asdict(tenant.limits) if name == "limits" else {name: getattr(tenant, name)}

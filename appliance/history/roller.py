@@ -1,8 +1,8 @@
-"""The Roller: reckons anew the hours that have news, and drops those past their age.
+"""The roller: computes the roll-ups of queued hours anew, and drops those past their age.
 
-An hour is rolled up once it is over and its mark has rested for a while, so that a device whose readings are always
-late costs one reckoning every few minutes, not one a message. Nothing is wrong meanwhile: while an hour is marked,
-series take it from the readings. The roller works at most a third of the time, in slices, so that a full hour of all
+An hour is rolled up once it is over and has been in the queue for a while, so that a device whose readings are always
+late costs one computation every few minutes, not one a message. Meanwhile nothing is wrong: series take a queued
+hour from the readings. The roller works at most a third of the time, in slices, so that a full hour of all
 devices does not hold up what comes in.
 """
 
@@ -19,17 +19,17 @@ from appliance.db.trio_psycopg import Connection
 from appliance.runtime.periodic import every
 
 SETTLE = 300.0
-"""Seconds that a mark rests."""
+"""Seconds that an hour waits in the queue."""
 GRACE = 60.0
-"""Seconds after its end in which an hour still counts as the present one, to whoever's clock is behind."""
+"""Seconds after its end in which an hour still counts as the present one, for processes whose clock is behind."""
 ROLLUP_HOURS = 50
 """Hours of devices in one transaction: some 10 to 100 milliseconds."""
 IDLE = 5.0
-"""Seconds between two looks when nothing is due."""
+"""Seconds between two checks when nothing is due."""
 REST = 2.0
-"""Rest after a slice, in times of what the slice took."""
+"""Pause after a slice, as a multiple of its duration."""
 AGEING = 3600.0
-"""Seconds between two looks for hours past their age."""
+"""Seconds between two checks for hours past their age."""
 OLD_SLICE = 10_000
 
 STATEMENTS = statements.load("history")
@@ -46,7 +46,7 @@ class Roller:
         self._keep = timedelta(days=keep_days)
         self._settle = settle
         self._careful = 0
-        """So many more hours are rolled up one by one: one of them cannot be."""
+        """Number of hours still to be rolled up one by one, because one of them failed."""
         self._aged = float("-inf")
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -62,7 +62,7 @@ class Roller:
         return REST * (self._clock.monotonic() - started) if rolled else None
 
     async def roll(self) -> int:
-        """Roll up a slice of what is due; how many hours of devices those were. 0 as well while a peer is at it."""
+        """Roll up a slice of the due hours; return their number, 0 also while another process does it."""
         try:
             async with self._pool.connection() as connection, connection.transaction():
                 if not await self._alone(connection):
@@ -75,7 +75,7 @@ class Roller:
         return 0 if row is None else row[0]
 
     async def _isolate(self, error: psycopg.DataError) -> int:
-        """Something in the slice cannot be reckoned with: first one by one, then that one is given up."""
+        """Handle an hour that cannot be rolled up: first take hours one by one, then drop it from the queue."""
         if not self._careful:
             self._careful = ROLLUP_HOURS
             return 1
@@ -100,7 +100,7 @@ class Roller:
         }
 
     async def drop_old(self) -> int:
-        """Drop hours past their age; how many rows those were."""
+        """Drop hours past their age; return the number of rows."""
         before = datetime.fromtimestamp(self._clock.wall(), UTC) - self._keep
         dropped = 0
         while True:

@@ -26,19 +26,19 @@ STEPS = (
     HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 30 * DAY,
     90 * DAY, 365 * DAY, 3650 * DAY, 36_500 * DAY,
 )  # fmt: skip
-"""Seconds that a step may have: what people reckon with."""
+"""Seconds that a step may have: values familiar to people."""
 MAX_POINTS = 2000
 SURELY_FEW = 3 * HOUR
-"""A span of which the readings are looked at without asking how many they are: at the usual limit some 100,000."""
+"""A span whose readings are read without counting them first: at the usual limit some 100,000."""
 MANY_READINGS = 100_000
-"""More than these are not looked at for one chart: a tenth of a second."""
+"""Most readings that are read for one chart: a tenth of a second."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_SPAN = 36_500 * DAY
 """Seconds."""
 
 
 class Source(StrEnum):
-    """What a series was made from."""
+    """The source of a series."""
 
     READINGS = "readings"
     HOURLY = "hourly"
@@ -53,8 +53,8 @@ class TimeSpan:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
-        return self.last.timestamp() - self.first.timestamp()  # a difference within one zone goes by the wall clock
+        """Return the length in seconds."""
+        return self.last.timestamp() - self.first.timestamp()  # a difference within one zone is one of the wall clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +87,22 @@ class Series:
 
     @property
     def usual_distance(self) -> float:
-        """Seconds between two points up to which they belong together."""
+        """Return the distance of two points, in seconds, up to which there is no gap between them."""
         return self.step * 1.5 if len(self.points) < 2 else max(self.step * 1.5, 3 * self._interval())
 
     def _interval(self) -> float:
-        """Seconds between two readings, as far as the points show."""
+        """Return the seconds between two readings, estimated from the points."""
         distances = [later.at - earlier.at for earlier, later in zip(self.points, self.points[1:], strict=False)]
         return statistics.median(distances) * len(self.points) / sum(point.readings for point in self.points)
 
     def gaps(self) -> list[Gap]:
-        """Where nothing came for longer than usual between two points."""
+        """Return the gaps: times without readings between two points that are longer than usual."""
         usual = self.usual_distance
         pairs = zip(self.points, self.points[1:], strict=False)
         return [Gap(earlier.at + self.step, later.at) for earlier, later in pairs if later.at - earlier.at > usual]
 
     def summary(self) -> "Summary | None":
-        """What the points come to; None without any."""
+        """Return the summary of the points; None without any."""
         if not self.points:
             return None
         readings = sum(point.readings for point in self.points)
@@ -146,9 +146,9 @@ async def read(
     points: int,
     oldest_reading: datetime,
 ) -> Series:
-    """The series of a metric with at most ``points`` points; readings before ``oldest_reading`` may be gone.
+    """Return the series of a metric with at most ``points`` points; readings before ``oldest_reading`` may be gone.
 
-    A metric or a device that is not there has no points. Raises Invalid, naming the field.
+    An unknown metric or device has no points. Raises Invalid, naming the field.
     """
     check_span(span, points)
     step = next((step for step in STEPS if _count(span, step) <= points), STEPS[-1])
@@ -170,11 +170,11 @@ async def read(
 
 
 def _origin(span: TimeSpan, step: int) -> datetime:
-    """From where steps are counted: those longer than an hour from the viewer's midnight."""
+    """Return the origin of the steps: the viewer's midnight for steps longer than an hour."""
     return span.first.replace(hour=0, minute=0, second=0, microsecond=0) if step > HOUR else EPOCH
 
 
 def _count(span: TimeSpan, step: int) -> int:
-    """How many steps a span touches."""
+    """Return the number of steps that a span touches."""
     origin = _origin(span, step).timestamp()
     return math.ceil((span.last.timestamp() - origin) / step) - math.floor((span.first.timestamp() - origin) / step)

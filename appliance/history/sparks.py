@@ -1,4 +1,4 @@
-"""Many series at once, an hour a value, for pictures as large as a word."""
+"""Many series at once, one value an hour, for sparklines."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from appliance.db.trio_psycopg import Connection
 STATEMENTS = statements.load("history")
 
 HOURS = 24
-"""Values of a series, the hour that has begun included."""
+"""Values of a series, including the current hour."""
 HOUR = 3600
 
 MetricKey = tuple[str, str, str]
@@ -18,9 +18,9 @@ MetricKey = tuple[str, str, str]
 
 
 async def read(connection: Connection[Any], keys: Sequence[MetricKey], now: datetime) -> list[list[float | None]]:
-    """For each of ``keys`` the mean of each of the last hours, oldest first; None for an hour without readings.
+    """Return for each of ``keys`` the mean of each of the last hours, oldest first; None for an hour without readings.
 
-    An hour that is not rolled up yet stands with its newest value.
+    An hour that is not rolled up yet has its newest value.
     """
     begun = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     first = begun - timedelta(hours=HOURS - 1)

@@ -1,4 +1,4 @@
-"""What a subscription is worth at an instant: theory, table, and the functions that read it.
+"""The status of a subscription at an instant: theory, table, and the functions that read it.
 
 Theory. A subscription passes through phases, each ended by a mark on the time line that follows from its own columns:
 
@@ -38,7 +38,7 @@ class SubscriptionType(StrEnum):
 
 
 class Status(StrEnum):
-    """What a subscription is worth. GRACE works as ACTIVE and warns."""
+    """The status of a subscription. GRACE works as ACTIVE and warns."""
 
     TRIAL = "TRIAL"
     ACTIVE = "ACTIVE"
@@ -98,20 +98,20 @@ TRANSITIONS: Mapping[SubscriptionType, tuple[Transition, ...]] = {
 """The phases of each type in the order of time; each begins where the one before ends."""
 
 USABLE = frozenset({Status.TRIAL, Status.ACTIVE, Status.GRACE})
-"""Statuses in which messages are taken, alerts work and seats are given."""
+"""Statuses in which messages are accepted, alerts work and seats are given."""
 
 _SEAT_ORDER = {kind: place for place, kind in enumerate(SubscriptionType)}
 
 
 def usable(status: Status) -> bool:
-    """Whether a subscription of this status serves its devices."""
+    """Return whether a subscription of this status serves its devices."""
     return status in USABLE
 
 
 def status_at(
     subscription: Subscription, now: datetime, *, parent: Subscription | None = None, grace: timedelta
 ) -> Status:
-    """What the subscription is worth at ``now``.
+    """Return the status of the subscription at ``now``.
 
     ``parent`` is the MAIN of an ADDON, whose status is the ADDON's; without it the ADDON's own columns are read, which
     every renewal keeps equal to the parent's. ``grace`` is the setting ``grace_days``; it counts where the row
@@ -125,7 +125,7 @@ def status_at(
 def changes_at(
     subscription: Subscription, now: datetime, *, parent: Subscription | None = None, grace: timedelta
 ) -> datetime | None:
-    """The first instant after ``now`` at which ``status_at`` answers differently; None when it never will by itself.
+    """Return the first instant after ``now`` at which ``status_at`` changes; None if it never does by itself.
 
     A cache may keep a status until then without asking again, as long as it hears of writes to the row and its parent.
     Raises ValueError as ``status_at`` does.
@@ -140,7 +140,7 @@ def changes_at(
 
 
 def instant_of(mark: Mark, subscription: Subscription, *, grace: timedelta) -> datetime:
-    """When the subscription reaches ``mark``, by its own columns. Grace never ends before the term does."""
+    """Return when the subscription reaches ``mark``, by its own columns. Grace never ends before the term does."""
     if mark is Mark.TERM_END:
         return subscription.term_end
     grace_end = max(subscription.term_end, subscription.grace_end or subscription.term_end + grace)
@@ -148,7 +148,7 @@ def instant_of(mark: Mark, subscription: Subscription, *, grace: timedelta) -> d
 
 
 def preferred(subscriptions: Iterable[Subscription], now: datetime, *, grace: timedelta) -> Subscription | None:
-    """Which of a tenant's subscriptions gives the next seat; None when none can.
+    """Return which of a tenant's subscriptions gives the next seat; None when none can.
 
     Usable now and with a free seat; MAIN first, then ADDON, TRIAL, TEMPORARY; among equals the oldest by
     ``term_start``, then by id. Hand in all rows of the tenant: an ADDON is judged by its parent among them.
@@ -167,7 +167,7 @@ def _seat_rank(subscription: Subscription) -> tuple[int, datetime, str]:
 
 
 def _leader(subscription: Subscription, parent: Subscription | None) -> Subscription:
-    """Whose time line counts."""
+    """Return the subscription whose time line counts."""
     if parent is None:
         return subscription
     if subscription.parent_subscription_id != parent.subscription_id:
@@ -176,7 +176,7 @@ def _leader(subscription: Subscription, parent: Subscription | None) -> Subscrip
 
 
 def _by_time(subscription: Subscription, now: datetime, grace: timedelta) -> Status:
-    """The phase of the table that ``now`` falls into, holds aside."""
+    """Return the phase of the table at ``now``, without holds."""
     phases = TRANSITIONS[subscription.subscription_type]
     for transition in phases:
         if now < instant_of(transition.mark, subscription, grace=grace):

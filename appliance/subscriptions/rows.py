@@ -17,31 +17,31 @@ STATEMENTS = statements.load("subscriptions")
 
 
 async def lock(connection: Connection[Any], tenants: Iterable[str]) -> list[Subscription]:
-    """All subscriptions of ``tenants``, locked until the caller's transaction ends, by tenant and id."""
+    """Return all subscriptions of ``tenants``, locked until the caller's transaction ends, by tenant and id."""
     return await _fetch(connection, "lock_of_tenants", {"tenants": sorted(set(tenants))})
 
 
 async def select(connection: Connection[Any], tenants: Iterable[str]) -> list[Subscription]:
-    """All subscriptions of ``tenants`` as they are now, by tenant and id."""
+    """Return all subscriptions of ``tenants`` as they are now, by tenant and id."""
     return await _fetch(connection, "select_of_tenants", {"tenants": sorted(set(tenants))})
 
 
 async def select_all(connection: Connection[Any]) -> list[Subscription]:
-    """Every subscription that the role may see, by tenant and id."""
+    """Return every subscription that the role may see, by tenant and id."""
     return await _fetch(connection, "select_all", {})
 
 
 async def select_page(
     connection: Connection[Any], tenant_id: str | None, *, limit: int, after: tuple[str, str] | None
 ) -> list[Subscription]:
-    """At most ``limit`` subscriptions of a tenant, or of all, by tenant and id, behind the place ``after``."""
+    """Return at most ``limit`` subscriptions of a tenant, or of all, by tenant and id, after ``after``."""
     after_tenant, after_id = after or (None, None)
     parameters = {"tenant": tenant_id, "after_tenant": after_tenant, "after_id": after_id, "limit": limit}
     return await _fetch(connection, "select_page", parameters)
 
 
 def subscription(row: tuple[Any, ...]) -> Subscription:
-    """One row, its columns in the order in which every statement of ``subscriptions.sql`` names them."""
+    """Return the subscription of a row, its columns in the order of every statement of ``subscriptions.sql``."""
     (identity, tenant, kind, parent, limit, count, start, end, status, grace_end, hold, plan, description) = row
     return Subscription(
         subscription_id=identity,

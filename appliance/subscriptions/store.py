@@ -88,7 +88,7 @@ async def add(
 
 
 async def list_all(connection: Connection[Any], tenant_id: str | None = None) -> list[Subscription]:
-    """The subscriptions of one tenant, or all that the role may see, by tenant and id."""
+    """Return the subscriptions of one tenant, or all that the role may see, by tenant and id."""
     return await (rows.select_all(connection) if tenant_id is None else rows.select(connection, [tenant_id]))
 
 
@@ -101,21 +101,21 @@ async def list_page(
     now: datetime,
     grace: timedelta,
 ) -> list[Subscription]:
-    """At most ``limit`` subscriptions by tenant and id, behind the place ``after``, each as it is worth at ``now``."""
+    """Return at most ``limit`` subscriptions by tenant and id, after ``after``, each with its status at ``now``."""
     page = await rows.select_page(connection, tenant_id, limit=limit, after=after)
     wanted = {(row.tenant_id, row.subscription_id) for row in page}
-    # All of these tenants: what an ADDON is worth is its parent's to say, which may be on another page.
+    # All rows of these tenants: the status of an ADDON follows from its parent, which may be on another page.
     known = await rows.select(connection, {row.tenant_id for row in page})
     return [row for row in as_of(known, now, grace) if (row.tenant_id, row.subscription_id) in wanted]
 
 
 async def get(connection: Connection[Any], tenant_id: str, subscription_id: str) -> Subscription:
-    """One subscription of a tenant. Raises NotFound."""
+    """Return one subscription of a tenant. Raises NotFound."""
     return _pick(await rows.select(connection, [tenant_id]), subscription_id)
 
 
 async def tenant_of(connection: Connection[Any], subscription_id: str) -> str:
-    """Whose subscription it is, for an operator who knows only its id. Raises NotFound."""
+    """Return the tenant of a subscription, for an operator who knows only its id. Raises NotFound."""
     cursor = await connection.execute(STATEMENTS["tenant_of"], {"subscription": subscription_id})
     tenant: str = require(await cursor.fetchone(), f"subscription {subscription_id}")[0]
     return tenant
@@ -131,7 +131,7 @@ async def change(
     grace: timedelta,
     version: str | None = None,
 ) -> Subscription:
-    """Change a subscription, its ADDONs following; the row afterwards.
+    """Change a subscription and its ADDONs with it; return the row afterwards.
 
     Raises Invalid with the field for a text or an end that none can have; NotFound; Conflict for a limit below the
     seats in use, a term that would end before it starts, an own end for an ADDON, or when somebody else has changed
@@ -157,13 +157,13 @@ async def change(
 
 
 def version_of(row: Subscription) -> str:
-    """Differs once somebody has changed the row; seats taken and a recorded status are nobody's change."""
+    """Return a value that differs after a change by a person; seats and the recorded status do not count."""
     sold = (row.device_limit, row.term_end, row.hold_reason, row.plan_id, row.description)
     return hashlib.sha256(_encode(sold)).hexdigest()[:16]
 
 
 def _parent(new: NewSubscription, existing: Sequence[Subscription]) -> Subscription | None:
-    """The MAIN that ``new`` belongs to if it is an ADDON."""
+    """Return the MAIN of ``new`` if that is an ADDON."""
     main = next((row for row in existing if row.subscription_type is SubscriptionType.MAIN), None)
     if new.subscription_type is not SubscriptionType.ADDON:
         if new.parent_subscription_id is not None:
@@ -226,7 +226,7 @@ def _check_texts(**texts: str | None) -> None:
 
 
 def _changed(row: Subscription, changes: Changes) -> Subscription:
-    """The row as it is wanted, its status left alone."""
+    """Return the row with the changes, its status left alone."""
     if changes.device_limit is not None:
         _check_limit(changes.device_limit)
         if changes.device_limit < row.active_device_count:
@@ -254,7 +254,7 @@ def _changed(row: Subscription, changes: Changes) -> Subscription:
 def _with_addons(
     before: Sequence[Subscription], wanted: Subscription, now: datetime, grace: timedelta
 ) -> list[Subscription]:
-    """The tenant's rows with ``wanted`` in its place, ADDONs ending with their MAIN, and every status as it is now."""
+    """Return the tenant's rows with ``wanted`` in its place, ADDONs ending with their MAIN, and statuses of now."""
 
     def follow(row: Subscription) -> Subscription:
         if row.subscription_id == wanted.subscription_id:

@@ -1,4 +1,4 @@
--- name: select_standings
+-- name: select_admission
 SELECT d.tenant_id, d.device_id, d.status, d.subscription_id, d.site_id, c.token_hash, c.previous_token_hash,
   c.previous_token_until
 FROM device_registry AS d

@@ -1,4 +1,4 @@
-"""``user``, ``token`` and ``setup-link``: the last key to the house, for whoever is at the machine."""
+"""``user``, ``token`` and ``setup-link``: the recovery commands, for a person on the machine itself."""
 
 import json
 import re

@@ -48,9 +48,9 @@ class BrokerCredentials:
 
     snapshot: str
     passwords: str = field(repr=False)
-    """Of the password file: devices, then claim users."""
+    """Lines of the password file: devices, then claim users."""
     denials: str
-    """Of the ACL: for which devices a claim user may not speak."""
+    """Lines of the ACL: the devices for which a claim user may not publish."""
     next_switch: datetime | None
     """When the next staged password takes over."""
 

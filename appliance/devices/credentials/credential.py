@@ -1,9 +1,9 @@
-"""What a device proves itself with: the password of its broker user and its HTTP token.
+"""The credential of a device: the password of its broker user and its HTTP token.
 
-Enters: who, and when. Leaves: secrets, once, in :class:`IssuedSecrets`; only their hashes are kept. Never: two
-passwords of one broker user at a time. So a rotation is staged: the new password is shown, and the old one works until
-the switch, by hand or at a set time; the token before a rotation is good for another day. Revoking or deleting a
-device removes its credential in the same transaction (:mod:`appliance.devices.seats.changes`).
+Enters: a device and the context of the change. Leaves: secrets, once, in :class:`IssuedSecrets`; only their hashes are
+kept. Never: two passwords of one broker user at a time. So a rotation is staged: the new password is shown, and the old
+one works until the switch, by hand or at a set time; the token before a rotation is valid for another day. Revoking or
+deleting a device removes its credential in the same transaction (:mod:`appliance.devices.seats.changes`).
 
 Functions make a transaction, or a savepoint in the one they are in; the role may be ``appliance_web`` with its tenant
 set.
@@ -27,17 +27,17 @@ from appliance.errors import Conflict
 STATEMENTS = statements.load("credentials")
 
 PREVIOUS_TOKEN = timedelta(hours=24)
-"""How long the HTTP token before a rotation is still good."""
+"""How long the HTTP token before a rotation stays valid."""
 
 CREDENTIAL_SCHEDULER = Actor("credentials", ActorKind.APPLIANCE)
-"""Who switches to a staged password when its time has come."""
+"""The actor that switches to a staged password when its time has come."""
 
 MAY_HAVE_ONE = frozenset({DeviceStatus.ACTIVE, DeviceStatus.INACTIVE})
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedSecrets:
-    """A device's secrets, this one time."""
+    """The only copy of a device's secrets."""
 
     tenant_id: str
     device_id: str
@@ -54,30 +54,30 @@ class Rotation:
     """When a new password takes over from the old one."""
 
     at: datetime | None = None
-    """None: when a person says so."""
+    """None: when a person switches."""
     now: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What may be told of a credential."""
+    """A credential without its secrets."""
 
     created_at: datetime
     rotated_at: datetime | None
     previous_token_until: datetime | None
     staged_at: datetime | None
-    """Since when a new password waits for the switch."""
+    """When the new password was staged that waits for the switch."""
     switch_at: datetime | None
     last_used_at: datetime | None
 
 
 def token_hash(token: str) -> bytes:
-    """As a token, or a claim password for HTTP, is kept: SHA-256, since it is random."""
+    """Return the hash under which a token, or a claim password for HTTP, is kept: SHA-256, since it is random."""
     return hashlib.sha256(token.encode()).digest()
 
 
 async def create(connection: Connection[Any], tenant_id: str, device_id: str, context: ChangeContext) -> IssuedSecrets:
-    """The first credential of a device. Raises NotFound; Conflict when it has one, or is not in service."""
+    """Create the first credential of a device. Raises NotFound; Conflict if it has one, or is not in service."""
     async with connection.transaction():
         _check(await _status(connection, tenant_id, device_id), device_id)
         issued = await create_many(connection, tenant_id, [device_id], context)
@@ -89,7 +89,7 @@ async def create(connection: Connection[Any], tenant_id: str, device_id: str, co
 async def create_many(
     connection: Connection[Any], tenant_id: str, devices: Iterable[str], context: ChangeContext
 ) -> list[IssuedSecrets]:
-    """Credentials for those of ``devices`` that are in service and have none, in order of id."""
+    """Create credentials for those of ``devices`` that are in service and have none; return them in order of id."""
     async with connection.transaction():
         statuses = await _statuses(connection, tenant_id, devices)
         fresh = [_issue(tenant_id, device) for device, status in statuses.items() if status in MAY_HAVE_ONE]
@@ -113,7 +113,7 @@ async def rotate(
     context: ChangeContext,
     rotation: Rotation | None = None,
 ) -> IssuedSecrets:
-    """A new password and a new token. The password waits for its switch, a token is good at once.
+    """Create a new password and a new token. The password waits for its switch, the token is valid at once.
 
     A device without a credential of its own gets its first one, which waits for nothing. A staged password that was
     never switched to is forgotten. Raises NotFound; Conflict when the device is not in service.
@@ -156,7 +156,7 @@ async def switch(connection: Connection[Any], tenant_id: str, device_id: str, co
 
 
 async def switch_due(connection: Connection[Any], now: datetime) -> int:
-    """Switch to the staged passwords whose time has come; how many."""
+    """Switch to the staged passwords whose time has come; return their number."""
     async with connection.transaction():
         cursor = await connection.execute(STATEMENTS["switch_due"], {"now": now})
         due = sorted(await cursor.fetchall())
@@ -165,7 +165,7 @@ async def switch_due(connection: Connection[Any], now: datetime) -> int:
 
 
 async def get(connection: Connection[Any], tenant_id: str, device_id: str) -> Credential | None:
-    """What may be told of a device's credential; None while it has none of its own."""
+    """Return a device's credential without its secrets; None while it has none of its own."""
     parameters = {"tenant": tenant_id, "device": device_id}
     cursor = await connection.execute(STATEMENTS["select_credential"], parameters)
     row = await cursor.fetchone()
@@ -177,7 +177,7 @@ def _issue(tenant_id: str, device_id: str) -> IssuedSecrets:
 
 
 async def _statuses(connection: Connection[Any], tenant_id: str, devices: Iterable[str]) -> dict[str, DeviceStatus]:
-    """Of those that are there, in order of id, locked."""
+    """Return the statuses of the devices that exist, locked in order of id."""
     parameters = {"tenant": tenant_id, "devices": sorted(set(devices))}
     cursor = await connection.execute(STATEMENTS["lock_statuses"], parameters)
     return {device: DeviceStatus(status) for device, status in await cursor.fetchall()}

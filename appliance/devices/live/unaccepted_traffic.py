@@ -34,7 +34,7 @@ class UnacceptedTraffic:
         heard = self._states.take_unaccepted()
         if not heard:
             return 0
-        await self._registry.standings(heard)  # loads the states of those that are registered
+        await self._registry.statuses(heard)  # loads the states of those that are registered
         known = [key for key in heard if self._states.get(key) is not None]
         for key in known:
             self._states.heard(key, *heard[key])

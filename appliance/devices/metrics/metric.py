@@ -1,7 +1,7 @@
-"""A metric as people read it: what it is called, in which unit, with how many decimals.
+"""The description of a metric: its label, unit, decimals and usual range.
 
-Devices send bare names. What a name most likely means is guessed from common names and from what units it ends in;
-a guess is only where people start from. Pure functions of values.
+Devices send bare names. The description is guessed from common names and from units at the end of a name; people
+start from the guess. Pure functions of values.
 """
 
 import re
@@ -12,19 +12,19 @@ from typing import Any, NamedTuple
 from appliance.devices.device import DeviceFault
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
-"""What devices may call a metric."""
+"""The names that devices may give a metric."""
 MAX_LABEL = 64
 MAX_UNIT = 16
 MAX_DECIMALS = 9
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 MOST_VOLTS = 30.0
-"""A battery that says more than this says it in percent."""
+"""A battery value above this is a percentage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How one metric of a tenant is shown; None is left open."""
+    """The description of one metric of a tenant; None leaves a field open."""
 
     name: str
     """As devices send it."""
@@ -37,12 +37,12 @@ class Metric:
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Return the label, else the name."""
         return self.label or self.name
 
 
 class MetricGuess(NamedTuple):
-    """What a common name stands for."""
+    """The meaning of a common name."""
 
     label: str
     unit: str | None
@@ -87,7 +87,7 @@ COMMON: Mapping[str, MetricGuess] = {
     "uptime": MetricGuess("Uptime", "s", 0),
     "rpm": MetricGuess("Speed", "rpm", 0),
 }
-"""By the whole name, in lower case, or by its last word where others say of what."""
+"""By the whole name, in lower case, or by its last word."""
 
 UNITS: Mapping[str, tuple[str, int]] = {
     "c": ("°C", 1),
@@ -128,7 +128,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+(?:[a-z]+)?", re.ASCII)
 
 
 def guess(name: str, sample: Any = None) -> Metric:
-    """What a metric of this name most likely is; ``sample`` is one of its values."""
+    """Return the most likely description of a metric of this name; ``sample`` is one of its values."""
     words = [word.lower() for part in re.split(r"[_.\-]+", name) for word in _words(part)]
     if not words:
         return Metric(name)
@@ -145,12 +145,12 @@ def guess(name: str, sample: Any = None) -> Metric:
 
 
 def described(name: str, known: Mapping[str, Metric], sample: Any = None) -> Metric:
-    """The metric as people have named it, else as it is guessed."""
+    """Return the description by people, else the guess."""
     return known.get(name) or guess(name, sample)
 
 
 def fault_of(metric: Metric) -> DeviceFault | None:
-    """Why a metric cannot be shown so; None if it can."""
+    """Return what is wrong with a description; None if it is valid."""
     texts = (("label", metric.label, MAX_LABEL), ("unit", metric.unit, MAX_UNIT))
     for field, text, longest in texts:
         if text is not None and (not 1 <= len(text) <= longest or CONTROL.search(text)):

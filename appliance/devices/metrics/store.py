@@ -1,7 +1,7 @@
 """The metrics of a tenant: learned when they are first seen, named by people.
 
-Enters: a connection and what a person says. Leaves: :class:`TenantMetric`; a change has its audit row in the same
-transaction. Never: work in the message path; new names are found in the devices' latest values, some seconds later.
+Enters: a connection and a description by a person. Leaves: :class:`TenantMetric`; a change has its audit row in the
+same transaction. Never: work in the message path; new names are found in the devices' latest values, seconds later.
 """
 
 from collections.abc import Iterable
@@ -21,25 +21,25 @@ from appliance.errors import Conflict
 STATEMENTS = statements.load("metrics")
 
 MOST_LEARNED = 1000
-"""Names of one tenant that are learned by themselves; a device that invents names does not fill the page."""
+"""Most names of one tenant that are learned, so that a device that invents names does not fill the page."""
 LEARNED_AT_ONCE = 500
 FIELDS = ("label", "unit", "decimals", "usual_low", "usual_high")
 
 
 @dataclass(frozen=True, slots=True)
 class TenantMetric:
-    """One metric of a tenant as it is kept."""
+    """One metric of a tenant in the database."""
 
     tenant_id: str
     metric: Metric
     version: datetime
-    """When it was last changed: an edit says which one it started from."""
+    """When it was last changed; an edit names the version it started from."""
 
 
 async def list_page(
     connection: Connection[Any], tenant_id: str | None, *, limit: int, after: tuple[str, str] | None = None
 ) -> list[TenantMetric]:
-    """The metrics of a tenant, or for None of all, by tenant and name, behind the one at ``after``."""
+    """Return the metrics of a tenant, or of all for None, by tenant and name, after the position ``after``."""
     after_tenant, after_name = after or (None, None)
     parameters = {"tenant": tenant_id, "after_tenant": after_tenant, "after_name": after_name, "limit": limit}
     cursor = await connection.execute(STATEMENTS["list_metrics"], parameters, prepare=False)
@@ -54,13 +54,13 @@ async def of_names(connection: Connection[Any], tenant_id: str, names: Iterable[
 
 
 async def get(connection: Connection[Any], tenant_id: str, name: str) -> TenantMetric:
-    """One metric. Raises NotFound."""
+    """Return one metric. Raises NotFound."""
     cursor = await connection.execute(STATEMENTS["select_metrics"], {"tenant": tenant_id, "names": [name]})
     return _named(require(await cursor.fetchone(), f"metric {name}"))
 
 
 async def create(connection: Connection[Any], tenant_id: str, metric: Metric, context: ChangeContext) -> TenantMetric:
-    """Name a metric before it was ever seen. Raises Invalid with the field; Conflict when it is there; NotFound."""
+    """Create a metric before it was ever seen. Raises Invalid with the field; Conflict if it exists; NotFound."""
     _check(metric)
     async with connection.transaction():
         await check_tenant(connection, tenant_id)
@@ -80,7 +80,7 @@ async def change(
     *,
     version: datetime | None = None,
 ) -> TenantMetric:
-    """Say anew how a metric is shown: all of it.
+    """Replace the whole description of a metric.
 
     Raises Invalid with the field; NotFound; Conflict when somebody else has changed it since ``version``.
     """
@@ -99,7 +99,7 @@ async def change(
 
 
 async def delete(connection: Connection[Any], tenant_id: str, name: str, context: ChangeContext) -> None:
-    """Forget what a metric is called; it comes back with a guess if a device still sends it. Raises NotFound."""
+    """Delete the description of a metric; it is learned again if a device still sends it. Raises NotFound."""
     async with connection.transaction():
         before = await get(connection, tenant_id, name)
         cursor = await connection.execute(STATEMENTS["delete_metric"], {"tenant": tenant_id, "name": name})
@@ -108,7 +108,7 @@ async def delete(connection: Connection[Any], tenant_id: str, name: str, context
 
 
 async def learn(connection: Connection[Any], since: datetime) -> int:
-    """Keep the metrics that devices heard after ``since`` have shown for the first time; how many. All tenants."""
+    """Keep the new metrics of devices heard after ``since``, of all tenants; return their number."""
     parameters = {"since": since, "most": MOST_LEARNED, "limit": LEARNED_AT_ONCE}
     cursor = await connection.execute(STATEMENTS["unknown_metrics"], parameters)
     unknown = [(tenant_id, guess(name, value)) for tenant_id, name, value in await cursor.fetchall()]
@@ -136,7 +136,7 @@ def _parameters(tenant_id: str, metric: Metric) -> dict[str, Any]:
 
 
 def _entry(context: ChangeContext, verb: str, tenant_id: str, before: Metric | None, after: Metric | None) -> Entry:
-    """What differs, on both sides; all of it where one side is nothing."""
+    """Return the audit row: the fields that differ, before and after; all fields of a new or deleted metric."""
     named = before or after
     assert named is not None, "a change has a side"  # noqa: S101 - narrows the type
     both = before is not None and after is not None

@@ -35,7 +35,7 @@ from appliance.subscriptions.lifecycle import Status, Subscription, changes_at, 
 REGISTRY_CHANNEL = "appliance_registry"
 FOREVER = float("inf")
 UNSURE_SECONDS = 0.5
-"""How long a standing counts that was read while something changed: it may be the old one, but not for a second."""
+"""Seconds for which a status counts that was read while something changed, since it may be the old one."""
 MAX_TENANTS = 10_000
 
 STATEMENTS = statements.load("registry")
@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 
 
 class TenantRules:
-    """What is remembered of a tenant; ``known`` is False for one that is not there. ``valid`` ends with a change."""
+    """A tenant in memory; ``known`` is False for one that does not exist. ``valid`` ends with a change."""
 
     __slots__ = ("active", "claim_token_hash", "known", "subscriptions", "valid")
 
@@ -65,7 +65,7 @@ class TenantRules:
 
 
 class AdmissionStatus:
-    """What admission needs to know of a device. ``until`` is in seconds since 1970: then it is judged anew."""
+    """What admission needs to know of a device. ``until``, in seconds since 1970, is when it must be read again."""
 
     __slots__ = (
         "previous_token_hash", "previous_token_until", "refusal", "registered", "site_id", "state", "tenant",
@@ -75,7 +75,7 @@ class AdmissionStatus:
     def __init__(self, tenant: TenantRules, refusal: Refusal | None, until: float, *, registered: bool = False) -> None:
         self.tenant = tenant
         self.refusal = refusal
-        """Why its messages are not accepted, by checks 8 to 11; None: they are."""
+        """The refusal of its messages by checks 8 to 11; None if they are accepted."""
         self.until = until
         self.registered = registered
         self.site_id: str | None = None
@@ -85,28 +85,28 @@ class AdmissionStatus:
         self.state: DeviceState | None = None
 
     def holds(self, now: float) -> bool:
-        """Whether this may still be believed."""
+        """Return whether this is still valid at ``now``."""
         return self.until > now and self.tenant.valid
 
     def accepts_token(self, token: str, now: float) -> bool:
-        """Whether ``token`` is the device's own; the one before a rotation counts until its time is up."""
+        """Return whether ``token`` is the device's own; the previous one counts until its time is up."""
         digest = hashlib.sha256(token.encode()).digest()
-        # Both are compared, whatever the first says: the time taken tells nothing.
+        # Both are compared in any case, so that the time taken reveals nothing.
         own = hmac.compare_digest(digest, self.token_hash or b"")
         previous = hmac.compare_digest(digest, self.previous_token_hash or b"")
         return own or (previous and now < self.previous_token_until)
 
 
 class Decides(Protocol):
-    """Who decides on devices that are not registered: :class:`appliance.devices.registry.provisioning.Provisioner`."""
+    """Decides on devices that are not registered: :class:`appliance.devices.registry.provisioning.Provisioner`."""
 
     async def provision(self, requests: Iterable[ProvisioningRequest]) -> dict[DeviceKey, ProvisioningResult]:
-        """A verdict for each."""
+        """Return a verdict for each request."""
         ...
 
 
 class Registry:
-    """See the module's docstring. ``capacity`` bounds the standings; ``refusal_ttl`` is in seconds."""
+    """The registry cache: at most ``capacity`` statuses; negative ones are kept for ``refusal_ttl`` seconds."""
 
     def __init__(
         self,
@@ -126,36 +126,36 @@ class Registry:
         self._capacity = capacity
         self._refusal_ttl = refusal_ttl
         self._grace = grace
-        self._standings: dict[DeviceKey, AdmissionStatus] = {}
+        self._statuses: dict[DeviceKey, AdmissionStatus] = {}
         self._tenants: dict[str, TenantRules] = {}
         self._version = 0
 
     def __len__(self) -> int:
-        return len(self._standings)
+        return len(self._statuses)
 
-    # Asked by admission, a message at a time
+    # Called by admission, for each message
 
     def get(self, key: DeviceKey, now: float) -> AdmissionStatus | None:
-        """The standing of a device, if it is in memory and still holds at ``now`` (seconds since 1970)."""
-        standing = self._standings.get(key)
-        if standing is None or standing.until <= now or not standing.tenant.valid:
+        """Return the status of a device if it is in memory and valid at ``now`` (seconds since 1970)."""
+        status = self._statuses.get(key)
+        if status is None or status.until <= now or not status.tenant.valid:
             return None
-        return standing
+        return status
 
     def tenant(self, tenant_id: str) -> TenantRules | None:
-        """What is remembered of a tenant, or None if it must be asked for."""
+        """Return the tenant in memory, or None if it must be read."""
         tenant = self._tenants.get(tenant_id)
         return tenant if tenant is not None and tenant.valid else None
 
-    # Told by the database
+    # Called for notifications of the database
 
     def changed(self, payload: str) -> None:
-        """Take one notification of REGISTRY_CHANNEL; what cannot be understood forgets everything."""
+        """Take one notification of REGISTRY_CHANNEL; one that cannot be parsed makes the cache forget everything."""
         self._version += 1
         try:
             message = msgspec.json.decode(payload)
             for tenant_id, device_id in message.get("devices", ()):
-                self._standings.pop((tenant_id, device_id), None)
+                self._statuses.pop((tenant_id, device_id), None)
             for tenant_id in message.get("tenants", ()):
                 self._drop_tenant(tenant_id)
             if message.get("all"):
@@ -169,31 +169,31 @@ class Registry:
         self._version += 1
         for tenant in self._tenants.values():
             tenant.valid = False
-        self._standings.clear()
+        self._statuses.clear()
         self._tenants.clear()
 
     def _drop_tenant(self, tenant_id: str) -> None:
         tenant = self._tenants.pop(tenant_id, None)
         if tenant is not None:
-            tenant.valid = False  # and with it every standing that leans on it
+            tenant.valid = False  # and with it every status that depends on it
 
     # Read from the database
 
     async def resolve(self, wanted: Mapping[DeviceKey, str | None]) -> dict[DeviceKey, AdmissionStatus]:
-        """A standing for each device of ``wanted`` (key -> site that a message names), new devices provisioned.
+        """Return the status of each device of ``wanted`` (key -> site that a message names); provision new devices.
 
-        Raises psycopg.Error when the database cannot be had; then nothing is known, and it is to be tried again.
+        Raises psycopg.Error when the database cannot be reached; then nothing is known, and the caller tries again.
         """
         version = self._version
         async with self._pool.connection() as connection:
             found = await self._load(connection, wanted)
-            homeless = {
+            without_site = {
                 key: site for key, site in wanted.items() if site and key in found and found[key].site_id is None
             }
-            homeless = {key: site for key, site in homeless.items() if found[key].registered}
-            if homeless:
-                await self._adopt(connection, homeless)
-                found |= await self._load(connection, homeless)
+            without_site = {key: site for key, site in without_site.items() if found[key].registered}
+            if without_site:
+                await self._adopt(connection, without_site)
+                found |= await self._load(connection, without_site)
         new_devices = [
             ProvisioningRequest(*key, site)
             for key, site in wanted.items()
@@ -211,32 +211,32 @@ class Registry:
         self._keep(found, unsure=version != self._version)
         return found
 
-    async def standings(self, keys: Iterable[DeviceKey]) -> dict[DeviceKey, AdmissionStatus]:
-        """How devices stand in the database now; nothing is provisioned, and nothing is kept."""
+    async def statuses(self, keys: Iterable[DeviceKey]) -> dict[DeviceKey, AdmissionStatus]:
+        """Return the statuses of devices in the database now; nothing is provisioned, and nothing is cached."""
         async with self._pool.connection() as connection:
             return await self._load(connection, keys)
 
     async def authentic(self, key: DeviceKey, secret: str) -> bool:
-        """Whether ``secret`` is the device's own token or, of a device without one, its tenant's claim password.
+        """Return whether ``secret`` is the device's own token or, for a device without one, the claim password.
 
-        Nothing is provisioned. The time taken does not tell which of the reasons for a no it was.
+        Nothing is provisioned. The time taken does not reveal why a secret was rejected.
         """
         now = self._clock.wall()
-        standing = self.get(key, now)
-        if standing is None:
+        status = self.get(key, now)
+        if status is None:
             version = self._version
             async with self._pool.connection() as connection:
-                standing = (await self._load(connection, [key]))[key]
-            if standing.registered:  # a stranger is the provisioner's to judge, once it has shown the claim password
-                self._keep({key: standing}, unsure=version != self._version)
-        own = standing.accepts_token(secret, now)
+                status = (await self._load(connection, [key]))[key]
+            if status.registered:  # an unknown device is left to the provisioner
+                self._keep({key: status}, unsure=version != self._version)
+        own = status.accepts_token(secret, now)
         claim = hmac.compare_digest(
-            hashlib.sha256(secret.encode()).digest(), standing.tenant.claim_token_hash or b"\0" * 32
+            hashlib.sha256(secret.encode()).digest(), status.tenant.claim_token_hash or b"\0" * 32
         )
-        return own or (claim and standing.token_hash is None and standing.tenant.claim_token_hash is not None)
+        return own or (claim and status.token_hash is None and status.tenant.claim_token_hash is not None)
 
     async def authentic_claim(self, tenant_id: str, secret: str) -> bool:
-        """Whether ``secret`` is the tenant's claim password, and the claim is open."""
+        """Return whether ``secret`` is the tenant's claim password, and the claim is open."""
         tenant = self.tenant(tenant_id)
         if tenant is None:
             async with self._pool.connection() as connection:
@@ -246,12 +246,12 @@ class Registry:
         return same and expected is not None and tenant.active
 
     async def tenants(self, names: Iterable[str]) -> None:
-        """Bring tenants into memory, those that are not there as such."""
+        """Load tenants into memory, including that they do not exist."""
         async with self._pool.connection() as connection:
             await self._load_tenants(connection, names)
 
     def _refused(self, tenant: TenantRules, refusal: Refusal) -> AdmissionStatus:
-        """A negative entry. What came too late is asked again with the next message."""
+        """Return a negative entry. What was decided too late is asked again with the next message."""
         now = self._clock.wall()
         return AdmissionStatus(tenant, refusal, now if refusal is TOO_LATE else now + self._refusal_ttl)
 
@@ -259,19 +259,19 @@ class Registry:
         ordered = sorted(keys)
         tenants = await self._load_tenants(connection, {tenant_id for tenant_id, _ in ordered})
         parameters = {"tenants": [key[0] for key in ordered], "devices": [key[1] for key in ordered]}
-        cursor = await connection.execute(STATEMENTS["select_standings"], parameters)
+        cursor = await connection.execute(STATEMENTS["select_admission"], parameters)
         devices = {(row[0], row[1]): row for row in await cursor.fetchall()}
         await self._states.load(connection, devices)
         now = datetime.fromtimestamp(self._clock.wall(), UTC)
-        standings: dict[DeviceKey, AdmissionStatus] = {}
+        statuses: dict[DeviceKey, AdmissionStatus] = {}
         for key in ordered:
             row = devices.get(key)
             if row is None:
-                standings[key] = self._refused(tenants[key[0]], _unknown_tenant(key[0], tenants[key[0]]))
+                statuses[key] = self._refused(tenants[key[0]], _unknown_tenant(key[0], tenants[key[0]]))
             else:
-                standings[key] = self._standing(tenants[key[0]], row, now)
-                standings[key].state = self._states.get(key)
-        return standings
+                statuses[key] = self._status(tenants[key[0]], row, now)
+                statuses[key].state = self._states.get(key)
+        return statuses
 
     async def _load_tenants(self, connection: Connection[Any], names: Iterable[str]) -> dict[str, TenantRules]:
         wanted = sorted(set(names))
@@ -292,26 +292,26 @@ class Registry:
                 self._tenants[name] = tenant
         return found
 
-    def _standing(self, tenant: TenantRules, row: Sequence[Any], now: datetime) -> AdmissionStatus:
-        _, _, status, subscription_id, site_id, token_hash, previous_hash, previous_until = row
-        refusal, until = self._judge(tenant, DeviceStatus(status), subscription_id, now)
-        standing = AdmissionStatus(tenant, refusal, until, registered=True)
-        standing.site_id = site_id
-        standing.token_hash = token_hash
-        standing.previous_token_hash = previous_hash
-        standing.previous_token_until = previous_until.timestamp() if previous_until else 0.0
-        return standing
+    def _status(self, tenant: TenantRules, row: Sequence[Any], now: datetime) -> AdmissionStatus:
+        _, _, device_status, subscription_id, site_id, token_hash, previous_hash, previous_until = row
+        refusal, until = self._judge(tenant, DeviceStatus(device_status), subscription_id, now)
+        status = AdmissionStatus(tenant, refusal, until, registered=True)
+        status.site_id = site_id
+        status.token_hash = token_hash
+        status.previous_token_hash = previous_hash
+        status.previous_token_until = previous_until.timestamp() if previous_until else 0.0
+        return status
 
     def _judge(
         self, tenant: TenantRules, status: DeviceStatus, subscription_id: str | None, now: datetime
     ) -> tuple[Refusal | None, float]:
-        """Checks 8, 10 and 11, and the instant at which the answer changes by itself."""
+        """Apply checks 8, 10 and 11; return the refusal, and the instant at which it changes by itself."""
         if not tenant.active:
             return Refusal(Reason.TENANT_SUSPENDED, "the tenant is suspended"), FOREVER
         if status is not DeviceStatus.ACTIVE:
             return REFUSED_STATUSES[status], FOREVER
         subscription = tenant.subscriptions.get(subscription_id or "")
-        if subscription is None:  # read in two statements, and changed in between: soon again
+        if subscription is None:  # changed between the two statements that read it: read again soon
             return None, now.timestamp() + UNSURE_SECONDS
         parent = tenant.subscriptions.get(subscription.parent_subscription_id or "")
         change = changes_at(subscription, now, parent=parent, grace=self._grace)
@@ -333,13 +333,13 @@ class Registry:
 
     def _keep(self, found: Mapping[DeviceKey, AdmissionStatus], *, unsure: bool) -> None:
         soon = self._clock.wall() + UNSURE_SECONDS
-        for key, standing in found.items():
-            if unsure and standing.until > soon:
-                standing.until = soon
-            self._standings.pop(key, None)
-            self._standings[key] = standing
-        for key in list(self._standings)[: max(0, len(self._standings) - self._capacity)]:
-            del self._standings[key]
+        for key, status in found.items():
+            if unsure and status.until > soon:
+                status.until = soon
+            self._statuses.pop(key, None)
+            self._statuses[key] = status
+        for key in list(self._statuses)[: max(0, len(self._statuses) - self._capacity)]:
+            del self._statuses[key]
 
 
 def _tenant(row: Sequence[Any] | None, subscriptions: Sequence[Subscription]) -> TenantRules:
@@ -355,7 +355,7 @@ def _tenant(row: Sequence[Any] | None, subscriptions: Sequence[Subscription]) ->
 
 
 def _unknown_tenant(tenant_id: str, tenant: TenantRules) -> Refusal:
-    """Of a device that is not registered, before the provisioner was asked."""
+    """Return the refusal of a device that is not registered, before the provisioner is asked."""
     if not tenant.known:
         return Refusal(Reason.UNKNOWN_TENANT, f"there is no tenant {tenant_id}")
     if not tenant.active:

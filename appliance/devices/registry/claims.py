@@ -1,6 +1,6 @@
 """The exchange of a tenant's claim password for a device's own credential.
 
-The caller has checked the claim password. A device that is not there is provisioned as its first message would have it.
+The caller has checked the claim password. A device that is not registered is provisioned as by its first message.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -15,17 +15,17 @@ from appliance.devices.registry.provisioning import TOO_LATE, DeviceKey, Provisi
 from appliance.reading import Reason, Refusal
 
 Provision = Callable[[Iterable[ProvisioningRequest]], Awaitable[dict[DeviceKey, ProvisioningResult]]]
-"""Of :class:`appliance.devices.registry.provisioning.Provisioner`."""
+"""See :meth:`appliance.devices.registry.provisioning.Provisioner.provision`."""
 
 MAY_STILL_COME = frozenset({Reason.PENDING_APPROVAL, Reason.NO_SUBSCRIPTION_CAPACITY})
-"""Refusals that a person can lift: the device asks again."""
+"""Refusals that a person can lift; the device asks again."""
 
 CHANGED_MEANWHILE = Refusal(Reason.DEVICE_INACTIVE, "the device was taken out of service at this very moment")
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimPending:
-    """Not yet: approval or a seat is pending (202)."""
+    """The claim waits for approval or a seat (202)."""
 
     refusal: Refusal
 
@@ -37,7 +37,7 @@ class ClaimTaken:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRefused:
-    """No: the device is out of service, or its tenant registers devices by hand."""
+    """The claim is refused: the device is out of service, or its tenant registers devices by hand."""
 
     refusal: Refusal
 
@@ -46,9 +46,9 @@ ClaimOutcome = IssuedSecrets | ClaimPending | ClaimTaken | ClaimRefused
 
 
 async def claim(pool: Pool, provision: Provision, request: ProvisioningRequest, context: ChangeContext) -> ClaimOutcome:
-    """Give the device its own credential, once, whoever asks at the same moment; returns when the broker knows it.
+    """Give the device its own credential, once among concurrent callers; return when the broker knows it.
 
-    Raises psycopg.OperationalError when the database cannot be had.
+    Raises psycopg.OperationalError when the database cannot be reached.
     """
     verdict = (await provision([request]))[request.key]
     if isinstance(verdict, Refusal):

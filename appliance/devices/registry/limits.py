@@ -16,7 +16,7 @@ from appliance.db.pool import Pool
 from appliance.runtime.activity import activity
 
 REFRESH_SECONDS = 0.5
-"""Seconds between two readings at least."""
+"""Minimum seconds between two readings."""
 
 STATEMENTS = statements.load("registry")
 
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LimitOverride:
-    """What one row says; None leaves the wider limit in force. Rates in messages a second, ``burst`` in messages."""
+    """The limits of one row; None leaves the wider one in force. Rates in messages a second, ``burst`` in messages."""
 
     rate: float | None
     burst: int | None

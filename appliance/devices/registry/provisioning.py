@@ -37,11 +37,11 @@ from appliance.subscriptions import rows
 MAX_DEVICES = 256
 """In one transaction."""
 MAX_TICKETS = 64
-"""Batches that may wait; more wait outside, against the same clock."""
+"""Batches that may wait in the queue; others wait to enter it, within the same time."""
 MAX_PENDING = 1000
-"""Devices of one tenant that may wait for a person; past it, new ones are not even noted down."""
+"""Devices of one tenant that may wait for approval; beyond it, new ones are refused without a row."""
 LOCK_TIMEOUT_MS = 500
-"""How long whoever holds a tenant's rows (a large import, a hand on psql) keeps other tenants waiting, each round."""
+"""Milliseconds that a holder of a tenant's rows (an import, a manual transaction) delays other tenants, each round."""
 TRIES = 3
 """Of a transaction that ended in a deadlock, before it waits for the next round."""
 
@@ -70,7 +70,7 @@ class ProvisioningRequest:
     tenant_id: str
     device_id: str
     site_id: str | None = None
-    """The site its message names: it stands there from now on."""
+    """The site that its message names, to which it belongs from then on."""
 
     @property
     def key(self) -> DeviceKey:
@@ -80,25 +80,25 @@ class ProvisioningRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProvisioningTenant:
-    """What provisioning asks of a tenant."""
+    """What provisioning needs to know of a tenant."""
 
     tenant_id: str
     status: str
     strategy: str
     pending: int
-    """How many of its devices wait for a person."""
+    """The number of its devices that wait for approval."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnseatedDevice:
-    """A device row to be made: ACTIVE with a seat, or PENDING without."""
+    """A device row to insert: ACTIVE with a seat, or PENDING without."""
 
     request: ProvisioningRequest
     subscription_id: str | None
 
     @property
     def status(self) -> DeviceStatus:
-        """A seat makes it ACTIVE."""
+        """Return ACTIVE for a device with a seat, else PENDING."""
         return DeviceStatus.PENDING if self.subscription_id is None else DeviceStatus.ACTIVE
 
 
@@ -111,12 +111,12 @@ REFUSED_STATUSES: Mapping[DeviceStatus, Refusal] = {
 
 
 def refusal_by_status(device: Device) -> ProvisioningResult:
-    """The verdict on a device that is there."""
+    """Return the verdict on a registered device."""
     return REFUSED_STATUSES.get(device.status, device)
 
 
 def refusal_by_tenant(tenant_id: str, tenant: ProvisioningTenant | None) -> Refusal | None:
-    """Why no device of the tenant is served, known or new; None: they are."""
+    """Return the refusal of all devices of the tenant, known or new; None if they are served."""
     if tenant is None:
         return Refusal(Reason.UNKNOWN_TENANT, f"there is no tenant {tenant_id}")
     if tenant.status != "ACTIVE":
@@ -129,7 +129,7 @@ def seat_new_devices(
     tenants: Mapping[str, ProvisioningTenant],
     allocators: Mapping[str, SeatAllocator],
 ) -> tuple[list[UnseatedDevice], dict[DeviceKey, ProvisioningResult]]:
-    """Who of ``requests``, devices that are not there, is to be made, and the refusal of each that is not."""
+    """Decide on ``requests`` of unregistered devices: return the rows to insert, and the refusals of the others."""
     new_devices: list[UnseatedDevice] = []
     refused: dict[DeviceKey, ProvisioningResult] = {}
     room = {tenant_id: MAX_PENDING - tenant.pending for tenant_id, tenant in tenants.items()}
@@ -156,7 +156,7 @@ async def provision_once(
 ) -> dict[DeviceKey, ProvisioningResult]:
     """Decide on ``requests`` in one transaction, at most MAX_DEVICES. Role ``appliance_ingest``, autocommit.
 
-    Raises what the database raises: 40xxx, and 55P03 when somebody holds the locks, are worth another try.
+    Raises the errors of the database: 40xxx, and 55P03 when another transaction holds the locks, can be retried.
     """
     ordered = sorted({request.key: request for request in requests}.values(), key=lambda request: request.key)
     async with connection.transaction():
@@ -181,7 +181,7 @@ async def _admit(
     now: datetime,
     grace: timedelta,
 ) -> dict[DeviceKey, ProvisioningResult]:
-    """Make the devices that are to be made, with their seats and audit rows."""
+    """Insert the accepted devices, with their seats and audit rows."""
     seating = {request.tenant_id for request in requests if tenants[request.tenant_id].strategy == "auto"}
     owned = groupby(await rows.lock(connection, seating), key=lambda row: row.tenant_id) if seating else ()
     allocators = {tenant_id: SeatAllocator([], now, grace=grace) for tenant_id in seating}
@@ -209,7 +209,7 @@ async def _tenants(
 async def _known(
     connection: Connection[Any], requests: Sequence[ProvisioningRequest]
 ) -> dict[DeviceKey, ProvisioningResult]:
-    """The verdicts on those that are there."""
+    """Return the verdicts on devices that are registered."""
     parameters = {
         "tenants": [request.tenant_id for request in requests],
         "devices": [request.device_id for request in requests],
@@ -241,7 +241,7 @@ def _entry(device: Device) -> Entry:
 
 @dataclass(slots=True, eq=False)
 class _Ticket:
-    """What one caller waits for. ``undecided`` shrinks as ``verdicts`` grow."""
+    """The requests of one caller. ``undecided`` shrinks as ``verdicts`` grow."""
 
     undecided: dict[DeviceKey, ProvisioningRequest]
     deadline: float
@@ -250,7 +250,7 @@ class _Ticket:
     done: trio.Event = field(default_factory=trio.Event)
 
     def settle(self, verdicts: Mapping[DeviceKey, ProvisioningResult]) -> None:
-        """Take what concerns this ticket; with the last of it the caller goes."""
+        """Take the verdicts on this ticket; the last one lets the caller go on."""
         for key in self.undecided.keys() & verdicts.keys():
             self.verdicts[key] = verdicts[key]
             del self.undecided[key]
@@ -258,7 +258,7 @@ class _Ticket:
             self.done.set()
 
     def fail(self, error: Exception) -> None:
-        """Nothing more will be known: the caller is told why."""
+        """End the wait of the caller with an error."""
         self.error = error
         self.done.set()
 
@@ -279,10 +279,10 @@ class Provisioner:
         self._send, self._receive = trio.open_memory_channel[_Ticket](MAX_TICKETS)
 
     async def provision(self, requests: Iterable[ProvisioningRequest]) -> dict[DeviceKey, ProvisioningResult]:
-        """A verdict for each of ``requests``, within ``max_wait`` seconds; what was not decided by then is TOO_LATE.
+        """Return a verdict for each of ``requests``, within ``max_wait`` seconds; undecided ones are TOO_LATE.
 
-        Raises psycopg.Error (PoolTimeout is one) or OSError when the database cannot be had: then nothing is known,
-        and the batch is to be held and tried again.
+        Raises psycopg.Error (PoolTimeout is one) or OSError when the database cannot be reached: then nothing is
+        known, and the batch is held and tried again.
         """
         wanted = {request.key: request for request in requests}
         ticket = _Ticket(dict(wanted), trio.current_time() + self._max_wait)
@@ -319,7 +319,7 @@ class Provisioner:
             waiting = [ticket for ticket in waiting if not ticket.done.is_set() and ticket.deadline > now]
 
     async def _round(self, tickets: Sequence[_Ticket]) -> None:
-        """Decide on all that ``tickets`` ask, as far as it can be decided now."""
+        """Decide on the requests of ``tickets``, as far as it can be decided now."""
         wanted: dict[DeviceKey, ProvisioningRequest] = {}
         for ticket in reversed(tickets):
             wanted |= ticket.undecided
@@ -337,9 +337,9 @@ class Provisioner:
                         ticket.fail(error)
 
     async def _decide(self, requests: Sequence[ProvisioningRequest]) -> dict[DeviceKey, ProvisioningResult]:
-        """The verdicts on one transaction's worth, tried again or taken apart as its failures ask.
+        """Return the verdicts of one transaction, retried or split as its failures require.
 
-        Those on whom it cannot be decided now are left out.
+        Devices that cannot be decided now are left out.
         """
         for _ in range(TRIES):
             try:
@@ -356,7 +356,7 @@ class Provisioner:
     async def _isolate(
         self, requests: Sequence[ProvisioningRequest], error: psycopg.Error
     ) -> dict[DeviceKey, ProvisioningResult]:
-        """What ``error`` asks for: to stop, to hold on, or to find the one device that the database refuses."""
+        """Act on ``error``: stop, wait, or find the one device that the database refuses."""
         failure = classify(error)
         if failure is Failure.STOP:
             raise ApplianceError(
@@ -371,7 +371,7 @@ class Provisioner:
         return await self._apart([requests[:middle], requests[middle:]])
 
     async def _apart(self, parts: Iterable[Sequence[ProvisioningRequest]]) -> dict[DeviceKey, ProvisioningResult]:
-        """A transaction for each part."""
+        """Decide on each part in a transaction of its own."""
         verdicts: dict[DeviceKey, ProvisioningResult] = {}
         for part in parts:
             verdicts |= await self._decide(part)
@@ -379,7 +379,7 @@ class Provisioner:
 
     async def _try(self, requests: Sequence[ProvisioningRequest]) -> dict[DeviceKey, ProvisioningResult]:
         now = datetime.fromtimestamp(self._clock.wall(), UTC)
-        # Less than the callers wait, so that they learn that there is no database, and hold what they have.
+        # Less than the callers wait, so that they learn in time that the database is away, and hold their batches.
         async with self._pool.connection(timeout=self._max_wait * 0.8) as connection:
             verdicts = await provision_once(connection, requests, now=now, grace=self._grace)
         registered = sum(isinstance(verdict, Device) for verdict in verdicts.values())

@@ -1,7 +1,7 @@
-"""What the registry would say of devices if their messages came now: new ones are seated in thought only.
+"""A preview of the registry: the statuses of devices if their messages came now; seats are given in memory only.
 
-Enters: keys of devices. Leaves: standings, as :meth:`appliance.devices.registry.cache.Registry.resolve` gives them.
-Never: a change of anything. Another one's change a moment later makes it wrong, which is what a forecast is.
+Enters: keys of devices. Leaves: statuses, as :meth:`appliance.devices.registry.cache.Registry.resolve` gives them.
+Never: a change of anything. A change a moment later makes the preview wrong.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ from appliance.subscriptions import rows
 
 
 class RegistryPreview:
-    """For one forecast: remembers whom it has seated. Grows with the devices it is asked for."""
+    """The registry of one preview: remembers which devices it has seated. Grows with the devices it is asked for."""
 
     def __init__(self, registry: Registry, pool: Pool, clock: Clock, *, grace: timedelta) -> None:
         self._registry = registry
@@ -36,10 +36,10 @@ class RegistryPreview:
         """Devices that would be registered."""
 
     async def resolve(self, wanted: Mapping[DeviceKey, str | None]) -> dict[DeviceKey, AdmissionStatus]:
-        """A standing for each device of ``wanted`` (key -> site that a message names)."""
+        """Return the status of each device of ``wanted`` (key -> site that a message names)."""
         unknown = {key: site for key, site in wanted.items() if key not in self._known}
         if unknown:
-            found = await self._registry.standings(unknown)
+            found = await self._registry.statuses(unknown)
             requests = [
                 ProvisioningRequest(*key, site)
                 for key, site in unknown.items()
@@ -49,10 +49,10 @@ class RegistryPreview:
                 await self._seat(requests, found)
             self._known |= found
         for key, site in wanted.items():
-            standing = self._known[key]
-            standing.state = self._nobody  # what it would move is of no interest
-            if standing.registered and standing.site_id is None:
-                standing.site_id = site
+            status = self._known[key]
+            status.state = self._nobody  # changes of the state are of no interest
+            if status.registered and status.site_id is None:
+                status.site_id = site
         return {key: self._known[key] for key in wanted}
 
     async def _seat(self, requests: Iterable[ProvisioningRequest], found: dict[DeviceKey, AdmissionStatus]) -> None:

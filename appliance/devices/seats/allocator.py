@@ -1,4 +1,4 @@
-"""Which subscription gives the next seats: decided in memory, over rows that the caller holds locked."""
+"""The seat allocator: decides in memory, over rows that the caller holds locked, which subscription gives a seat."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -49,7 +49,7 @@ class SeatAllocator:
         return self._state(require(self._rows.get(wanted), f"subscription {wanted}")) + "."
 
     def _state(self, row: Subscription) -> str:
-        """In words, why this one gives no seat."""
+        """Return as text why a subscription gives no seat."""
         parent = self._rows.get(row.parent_subscription_id or "")
         status = status_at(row, self._now, parent=parent, grace=self._grace)
         if not usable(status):

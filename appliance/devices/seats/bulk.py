@@ -1,4 +1,4 @@
-"""One step for many devices: one transaction, one answer for each. What a device cannot do costs that device only."""
+"""One step for many devices: one transaction, and an answer for each. A device that cannot take the step is skipped."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from appliance.devices.seats.allocator import SeatAllocator
 from appliance.errors import Invalid, NoCapacity
 
 MAX_DEVICES = 1000
-"""Devices of one step."""
+"""Most devices in one step."""
 
 STEPS = frozenset({Event.APPROVE, Event.REJECT, Event.DEACTIVATE, Event.REACTIVATE, Event.MOVE})
-"""Those that leave credentials alone."""
+"""Steps that leave credentials alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class BulkAnswer:
-    """What became of one device: how it is now, or in words why it was left as it was."""
+    """The outcome for one device: the device as it is now, or as text why it was left as it was."""
 
     device_id: str
     device: Device | None

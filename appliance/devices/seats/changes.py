@@ -1,6 +1,6 @@
 """Every change of seats that people make, in one place, with one order of locks.
 
-Enters: a connection, who changes what, and when. Leaves: the device as it is now, with its audit row in the same
+Enters: a connection, a change and its context. Leaves: the device as it is now, with its audit row in the same
 transaction. Never: a write to ``active_device_count``, which follows from the device rows by triggers.
 
 The order, each step a statement of its own under READ COMMITTED: all subscription rows of the tenant by id, then device
@@ -34,7 +34,7 @@ from appliance.subscriptions.lifecycle import Subscription
 STATEMENTS = statements.load("seats")
 
 LIMIT_CONSTRAINT = "subscriptions_seats_within_limit"
-"""The CHECK of the database behind which no code can go."""
+"""The CHECK of the database that no code can pass."""
 DELETE_ROWS = 1000
 """Devices in one statement, so that the event loop has its turn in between."""
 
@@ -99,7 +99,7 @@ async def deactivate(
     *,
     revoke_credential: bool = False,
 ) -> Device:
-    """Take the seat of an ACTIVE device; its messages are held from now on, unless its credential goes too."""
+    """Take the seat of an ACTIVE device; its messages are held from now on, unless its credential is revoked too."""
     async with connection.transaction():
         device = await _change(connection, tenant_id, device_id, Event.DEACTIVATE, context)
         if revoke_credential and await _remove_credential(connection, tenant_id, device_id):
@@ -136,7 +136,7 @@ async def move(
 
 
 async def revoke(connection: Connection[Any], tenant_id: str, device_id: str, context: ChangeContext) -> Device:
-    """Shut a device out: no seat, no credential; its messages are refused and not held."""
+    """Revoke a device: it loses its seat and its credential; its messages are refused and not held."""
     async with connection.transaction():
         device = await _change(connection, tenant_id, device_id, Event.REVOKE, context)
         await _remove_credential(connection, tenant_id, device_id)
@@ -209,18 +209,18 @@ async def changing_seats(connection: Connection[Any], tenant_id: str) -> AsyncIt
 
 
 async def check_tenant(connection: Connection[Any], tenant_id: str) -> None:
-    """Raises NotFound for an unknown tenant."""
+    """Raise NotFound for an unknown tenant."""
     cursor = await connection.execute(STATEMENTS["tenant_exists"], {"tenant": tenant_id})
     require(await cursor.fetchone(), f"tenant {tenant_id}")
 
 
 async def lock_devices(connection: Connection[Any], tenant_id: str, devices: Iterable[str]) -> dict[str, Device]:
-    """The rows of those devices that are there, tombstones included, locked in order of id."""
+    """Return the rows of the devices that exist, tombstones included, locked in order of id."""
     return await _devices(connection, "lock_devices", tenant_id, devices)
 
 
 async def select_devices(connection: Connection[Any], tenant_id: str, devices: Iterable[str]) -> dict[str, Device]:
-    """The rows of those devices that are there, tombstones included."""
+    """Return the rows of the devices that exist, tombstones included."""
     return await _devices(connection, "select_devices", tenant_id, devices)
 
 
@@ -244,7 +244,7 @@ async def put(connection: Connection[Any], tenant_id: str, seated: Iterable[tupl
 
 
 def descriptions(devices: Iterable[NewDevice]) -> dict[str, Any]:
-    """Parameters of statements that write what people say of devices, one list a column."""
+    """Return the parameters of statements that write descriptions of devices, one list a column."""
     listed = list(devices)
     return {
         "devices": [new.device_id for new in listed],
@@ -257,18 +257,18 @@ def descriptions(devices: Iterable[NewDevice]) -> dict[str, Any]:
 
 
 def device_of(row: tuple[Any, ...]) -> Device:
-    """A row, its columns in the order in which every statement of ``seats.sql`` names them."""
+    """Return the device of a row, its columns in the order in which every statement of ``seats.sql`` names them."""
     tenant, device, status, subscription, site, name, place, tags, interval = row
     return Device(tenant, device, DeviceStatus(status), subscription, site, name, place, tuple(tags), interval)
 
 
 def entry(actor: Actor, event: str, before: Device | None, after: Device) -> Entry:
-    """The audit row of a change: status, seat and site on both sides."""
+    """Return the audit row of a change: status, seat and site, before and after."""
     return Entry(actor, f"device.{event}", "device", after.device_id, after.tenant_id, _state(before), _state(after))
 
 
 def description_entry(actor: Actor, before: Device, after: NewDevice) -> Entry:
-    """The audit row of a new description: what differs, on both sides."""
+    """Return the audit row of a new description: the fields that differ, before and after."""
     names = ("site_id", "name", "place", "tags", "interval")
     differing = [name for name in names if getattr(before, name) != getattr(after, name)]
     return Entry(
@@ -314,6 +314,6 @@ async def _devices(
 
 
 async def _remove_credential(connection: Connection[Any], tenant_id: str, device_id: str) -> bool:
-    """Whether it had one: a device without a credential of its own has nothing to lose."""
+    """Remove the credential of a device; return whether it had one of its own."""
     parameters = {"tenant": tenant_id, "device": device_id}
     return (await connection.execute(STATEMENTS["remove_credential"], parameters)).rowcount > 0

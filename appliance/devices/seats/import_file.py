@@ -1,4 +1,4 @@
-"""A CSV file of devices, read into values. What is wrong with it is told with the line and the column.
+"""A CSV file of devices, read into values. Errors name the line and the column.
 
 The first line names the columns, in any order; ``device_id`` must be there. Cells are separated by commas, semicolons
 or tabs, whichever the first line uses; the tags within their cell by ``|``. A byte order mark is skipped.
@@ -29,7 +29,7 @@ class ImportRow:
 
 
 def read(data: bytes) -> list[ImportRow]:
-    """The rows of a file; empty lines are left out. Raises Invalid for the first fault."""
+    """Return the rows of a file; empty lines are left out. Raises Invalid for the first fault."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -45,7 +45,7 @@ def read(data: bytes) -> list[ImportRow]:
 
 
 def _rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Each row with its first line: a quoted cell may go over several."""
+    """Yield each row with its first line; a quoted cell may span several lines."""
     while True:
         line = reader.line_num + 1
         try:

@@ -1,4 +1,4 @@
-"""Many devices in one command: what becomes of each row, decided in memory, then written with a few statements.
+"""The import of many devices: the outcome of each row is decided in memory, then written with a few statements.
 
 An import can be run again: what is there already is only described anew where a row says something else. A row that
 cannot be taken costs that row, not the import.
@@ -21,7 +21,7 @@ from appliance.subscriptions import rows
 
 
 class ImportOutcome(StrEnum):
-    """What becomes of a row."""
+    """The outcome of a row."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -38,7 +38,7 @@ class ImportLine:
     outcome: ImportOutcome
     detail: str = ""
     subscription_id: str | None = None
-    """Whose seat a CREATED device takes."""
+    """The subscription whose seat a CREATED device takes."""
 
 
 async def import_many(
@@ -50,7 +50,7 @@ async def import_many(
     grace: timedelta,
     dry_run: bool = False,
 ) -> list[ImportLine]:
-    """Register ``devices`` in one transaction; one line each, in their order. A dry run decides and writes nothing.
+    """Register ``devices`` in one transaction; return a line for each, in order. A dry run writes nothing.
 
     Raises NotFound for an unknown tenant.
     """
@@ -100,7 +100,7 @@ def _outcome(new: NewDevice, existing: Mapping[str, Device], allocator: SeatAllo
 
 
 def _described(device: Device, new: NewDevice | None) -> NewDevice:
-    """What is said of a device after a row: what the row leaves open stays."""
+    """Return the description of a device after a row: what the row leaves open stays."""
     return NewDevice(
         device.device_id,
         site_id=(new and new.site_id) or device.site_id,
@@ -112,7 +112,7 @@ def _described(device: Device, new: NewDevice | None) -> NewDevice:
 
 
 async def _create(connection: Connection[Any], tenant_id: str, lines: Iterable[ImportLine]) -> dict[str, Device]:
-    """The devices made, by id."""
+    """Insert the devices; return those that were inserted, by id."""
     wanted = [(line.new, line.subscription_id) for line in lines if line.outcome is ImportOutcome.CREATED]
     seated = [(new, subscription_id) for new, subscription_id in wanted if subscription_id is not None]
     made = await changes.put(connection, tenant_id, seated) if seated else []
@@ -143,7 +143,7 @@ def _entries(
 
 
 def _as_made(line: ImportLine, made: Mapping[str, Device]) -> ImportLine:
-    """The line as it turned out: a device may have announced itself, or its old readings may still be there."""
+    """Return the line after the write: a device may have announced itself, or its old readings may still be there."""
     if line.outcome is not ImportOutcome.CREATED or line.new.device_id in made:
         return line
     return replace(

@@ -70,13 +70,13 @@ def furnish(database: Database, seats: int = 3) -> None:
     )
 
 
-async def standing(registry: Registry, key: DeviceKey = DEVICE, site: str | None = None) -> AdmissionStatus:
+async def status(registry: Registry, key: DeviceKey = DEVICE, site: str | None = None) -> AdmissionStatus:
     found = registry.get(key, SystemClock().wall())
     return found if found is not None else (await registry.resolve({key: site}))[key]
 
 
 async def reason(registry: Registry, key: DeviceKey = DEVICE) -> Reason | None:
-    refusal = (await standing(registry, key)).refusal
+    refusal = (await status(registry, key)).refusal
     return None if refusal is None else refusal.reason
 
 
@@ -93,7 +93,7 @@ async def test_a_new_device_is_provisioned_once_and_then_answered_from_memory(da
         assert await reason(registry) is None
         with trio.fail_after(60):  # its own insert is told, and forgets it once more
             while registry.get(DEVICE, SystemClock().wall()) is None:
-                await standing(registry)
+                await status(registry)
                 await trio.sleep(0.05)
         asked = registry.asked
         for _ in range(100):
@@ -173,7 +173,7 @@ async def test_an_unknown_tenant_is_known_as_such_and_found_once_it_is_there(dat
 async def test_a_device_without_a_site_takes_the_first_it_names(database: Database) -> None:
     furnish(database)
     async with open_registry(database) as registry:
-        assert (await standing(registry)).site_id is None
+        assert (await status(registry)).site_id is None
         assert (await registry.resolve({DEVICE: "north"}))[DEVICE].site_id == "north"
         assert (await registry.resolve({DEVICE: "south"}))[DEVICE].site_id == "north"
 
@@ -191,7 +191,7 @@ async def test_after_a_lost_listen_connection_everything_is_read_anew(database: 
         await becomes(registry, Reason.TENANT_SUSPENDED)
 
 
-async def test_a_standing_read_while_something_changed_is_not_believed_for_long(database: Database) -> None:
+async def test_a_status_read_while_something_changed_is_not_believed_for_long(database: Database) -> None:
     furnish(database)
 
     class Meddling:
@@ -231,7 +231,7 @@ async def test_the_cache_is_bounded(database: Database) -> None:
 async def test_invalidation_is_safe_while_the_cache_is_read(database: Database) -> None:
     furnish(database)
     async with open_registry(database) as registry:
-        found = await standing(registry)
+        found = await status(registry)
         registry.changed('{"tenants": ["acme"]}')
         assert registry.get(DEVICE, SystemClock().wall()) is None
         assert found.refusal is None  # whoever holds it is not disturbed
