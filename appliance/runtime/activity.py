@@ -1,8 +1,8 @@
-"""The record that a service keeps of itself while it runs: what it does now, its rounds, its last error.
+"""The record that a service keeps of itself while it runs: what it does now, and its last error.
 
-Written by the service, read by the System page on request. Periodic work calls ``activity().did()`` after a round,
-``failed(error)`` when a round failed, and ``rests(seconds)`` before it sleeps. Code that runs for every message records
-nothing here: its metrics exist anyway, and the supervisor gives the tree a reporter that reads them.
+Written by the service, read by the System page on request. Periodic work calls ``activity().begins()`` before a round,
+``did()`` after it, ``failed(error)`` when it failed, and ``rests(seconds)`` before it sleeps. Code that runs for every
+message records nothing here: its metrics exist anyway, and the supervisor gives the tree a reporter that reads them.
 
 The record belongs to a service and is found by its tasks through a context variable, as structlog's is: a dozen
 constructors need not pass it on. Outside a service, a record that nobody reads is used.
@@ -16,11 +16,9 @@ from contextvars import ContextVar
 class Activity:
     """The record of one service. Times are seconds since 1970."""
 
-    __slots__ = ("_doing", "_wakes_at", "failing", "last_error", "last_error_at", "rounds")
+    __slots__ = ("_doing", "_wakes_at", "failing", "last_error", "last_error_at")
 
     def __init__(self) -> None:
-        self.rounds = 0
-        """Number of things done; what they are depends on the service."""
         self.failing = False
         """Whether the last round failed."""
         self.last_error: str | None = None
@@ -36,9 +34,12 @@ class Activity:
         """Record that the service sleeps for ``seconds``."""
         self._doing, self._wakes_at = None, time.monotonic() + seconds
 
-    def did(self, count: int = 1) -> None:
-        """Record a successful round of ``count`` things."""
-        self.rounds += count
+    def begins(self) -> None:
+        """Record that a round begins: what the service does now is where its task waits."""
+        self._doing = self._wakes_at = None
+
+    def did(self) -> None:
+        """Record a successful round."""
         self.failing = False
 
     def failed(self, error: BaseException | str) -> None:

@@ -51,6 +51,7 @@ async def every(
     """
     backoff = Backoff(first=min(FIRST_RETRY_SECONDS, interval), maximum=interval)
     if first is First.BEFORE_START:
+        activity().begins()
         rest = await make_round()
         activity().did()
         task_status.started()
@@ -60,6 +61,7 @@ async def every(
         if first is First.AFTER_INTERVAL:
             await _rest(interval)
     while True:
+        activity().begins()
         try:
             rest = await make_round()
         except AWAY as error:

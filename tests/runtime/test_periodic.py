@@ -76,6 +76,20 @@ def test_a_rest_shorter_than_a_second_is_not_shown_as_none() -> None:
     assert record.words() == "next round in 1 s"
 
 
+async def test_a_round_under_way_is_not_said_to_be_due(autojump_clock: MockClock) -> None:  # noqa: ARG001 - jumps
+    said: list[str | None] = []
+    record = Activity()
+    enter(record)
+
+    async def look() -> None:
+        said.append(record.words())
+
+    with trio.move_on_after(3):
+        await every(2, look, chore="look")
+    assert said == [None, None]
+    assert record.words() == "next round in 2 s"
+
+
 @pytest.mark.parametrize("first", First)
 async def test_a_bug_ends_the_service(autojump_clock: MockClock, first: First) -> None:  # noqa: ARG001 - jumps
     with pytest.raises(ZeroDivisionError):

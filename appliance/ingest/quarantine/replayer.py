@@ -99,7 +99,7 @@ class Replayer:
             started = trio.current_time()
             try:
                 worked = await self.step()
-                activity().did(worked)
+                activity().did()
                 backoff.reset()
             except (psycopg.Error, PoolTimeout, OSError) as error:
                 activity().failed(error)
