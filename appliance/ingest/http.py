@@ -18,7 +18,6 @@ from appliance.ingest.batch import Settlement, Submission, Verdict
 from appliance.ingest.limits.limiter import Limiter, bucket_key
 from appliance.ingest.pipeline import Pipeline
 
-MAX_BODY = 1024 * 1024
 MAX_MESSAGES = 1000
 
 _elements = msgspec.json.Decoder(list[msgspec.Raw])

@@ -143,7 +143,7 @@ def _add_replays(routes: Blueprint, actions: QuarantineActions) -> None:
     @routes.get("/customer/quarantine/replays")
     @allow(READERS)
     @describe("List replays, newest first", answers={HTTPStatus.OK: list[ReplayAnswer]})
-    async def list_add_replays() -> Response:
+    async def list_replays() -> Response:
         return answer([replay_answer(job) for job in await actions.jobs(50)])
 
     @routes.get("/customer/quarantine/replays/<int:replay_id>")
