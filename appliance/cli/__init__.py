@@ -70,9 +70,9 @@ class Commands(click.Group):
     "config_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The configuration. Else $APPLIANCE_CONFIG, ./appliance.toml or /etc/appliance/appliance.toml.",
+    help="The configuration file. Default: $APPLIANCE_CONFIG, ./appliance.toml or /etc/appliance/appliance.toml.",
 )
 @click.pass_context
 def cli(context: click.Context, config_file: Path | None) -> None:
-    """The Edge Appliance: takes every MQTT message to exactly one committed place."""
+    """The Edge Appliance: stores every MQTT message in exactly one committed place."""
     context.obj = Invocation(config_file)

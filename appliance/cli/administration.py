@@ -57,13 +57,13 @@ class Administration:
 
 
 def administer(invocation: Invocation, work: Callable[[Administration], Awaitable[T]]) -> T:
-    """Do ``work`` on the appliance's database, embedded or external; print `pending` when the broker is late.
+    """Run ``work`` on the appliance's database, embedded or external; print `pending` when the broker is late.
 
     Raises ApplianceError when the database cannot be reached, and what ``work`` raises.
     """
     result, sync_status = trio.run(_administer, invocation.config, work)
     if sync_status is SyncStatus.PENDING:
-        click.echo("pending: it is decided, but the broker does not know it yet", err=True)
+        click.echo("pending: saved; the broker has not applied it yet", err=True)
     return result
 
 

@@ -9,7 +9,7 @@ from appliance.config import masked
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def command(invocation: Invocation, as_json: bool) -> None:
     """Check the configuration and print every value with its origin; secrets are masked."""

@@ -24,9 +24,9 @@ from appliance.errors import ApplianceError
 from appliance.runtime.addresses import lan_addresses
 
 SUPERUSER = "postgres"
-"""Of the embedded Postgres. Who may use its socket has all its rights anyway."""
+"""The superuser of the embedded Postgres. Access to its socket implies all of its rights."""
 ANY_DATABASE = "postgres"
-"""There from the first moment, when ours may not be yet."""
+"""The database that exists from the start, when the appliance's own may not yet."""
 
 
 def endpoint(config: Config) -> Endpoint:
@@ -38,9 +38,9 @@ def endpoint(config: Config) -> Endpoint:
 
 @asynccontextmanager
 async def opened(config: Config) -> AsyncIterator[Endpoint]:
-    """Give the database of this configuration for a block; an embedded one that does not run is started for it.
+    """Yield the database of this configuration; an embedded one that does not run is started for the block.
 
-    Raises ApplianceError when that cannot be. Errors of the block come in a group then.
+    Raises ApplianceError when it cannot be started. Errors of the block are then raised in a group.
     """
     if config.database.url is not None or _runs(config):
         yield endpoint(config)
@@ -71,7 +71,7 @@ def running(config: Config) -> RunFile:
         run = read_run_file(config.data_dir)
     except PermissionError:
         raise ApplianceError(
-            f"{config.data_dir} cannot be read: run this as the user who runs the appliance, or as root"
+            f"{config.data_dir} cannot be read: run this command as the user who runs the appliance, or as root"
         ) from None
     if run is None or not _lives(run.pid):
         raise ApplianceError(

@@ -60,14 +60,14 @@ async def set_up(administration: Administration) -> Logins:
                 time_zone="UTC",
             )
         elif known[tenant_id] != name:
-            raise ApplianceError(f"the tenant {tenant_id} is there and is not the simulator's; it needs that name")
+            raise ApplianceError(f"the tenant {tenant_id} exists and is not the simulator's, which needs that name")
         await _tenant(administration, tenant_id)
     async with administration.changing():
         return await _logins(administration)
 
 
 async def _tenant(administration: Administration, tenant_id: str) -> None:
-    """One tenant with its subscription and its devices."""
+    """Create one tenant with its subscription and its devices."""
     connection, context = administration.connection, administration.context
     strategy = STRATEGIES.get(tenant_id, Strategy.AUTO)
     await tenants.set_provisioning(connection, tenant_id, strategy, context)
@@ -92,7 +92,7 @@ async def _tenant(administration: Administration, tenant_id: str) -> None:
 
 
 async def _devices(administration: Administration, context: ChangeContext) -> None:
-    """The devices of SHOW, one in each state."""
+    """Create the devices of SHOW, one in each state."""
     connection, tenant_id = administration.connection, scenes.SHOW
     for device_id, status in (
         (scenes.OWN, DeviceStatus.ACTIVE),
@@ -116,7 +116,7 @@ async def _devices(administration: Administration, context: ChangeContext) -> No
 async def _device(
     administration: Administration, new: NewDevice, tenant_id: str, wanted: DeviceStatus, context: ChangeContext
 ) -> None:
-    """One device, in the status that is wanted."""
+    """Create one device in the given status."""
     connection, device_id = administration.connection, new.device_id
     found = (await changes.select_devices(connection, tenant_id, [device_id])).get(device_id)
     status = None if found is None else found.status
@@ -148,7 +148,7 @@ async def _logins(administration: Administration) -> Logins:
 async def refusing_rows(administration: Administration) -> AsyncIterator[None]:
     """A block in which Postgres refuses rows with the simulator's metric, by a constraint on telemetry.
 
-    Raises psycopg.Error when the table cannot be had within 3 s. A constraint that a killed simulator left behind
+    Raises psycopg.Error when the table cannot be locked within 3 s. A constraint that a killed simulator left behind
     refuses nobody else's rows, and goes here.
     """
     async with await connect(administration.endpoint.conninfo(OWNER)) as owner:

@@ -29,8 +29,8 @@ def command() -> None:
 @command.command()
 @click.argument("tenant")
 @click.argument("device")
-@click.option("--site", help="Where it stands.")
-@click.option("--subscription", help="Whose seat it takes; else of the preferred one.")
+@click.option("--site", help="The site of the device.")
+@click.option("--subscription", help="The subscription that provides the seat. Default: the preferred one.")
 @json_option
 @click.pass_obj
 def add(
@@ -38,7 +38,7 @@ def add(
 ) -> None:
     """Register DEVICE of TENANT and print its credential: a password for MQTT, a token for HTTP.
 
-    Both are shown this once.
+    Both are shown only once.
     """
     new = NewDevice(device, site_id=site, subscription_id=subscription)
 
@@ -71,7 +71,7 @@ def list_(invocation: Invocation, tenant: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def show(invocation: Invocation, tenant: str, device: str, as_json: bool) -> None:
-    """Show what is known of DEVICE of TENANT."""
+    """Show DEVICE of TENANT."""
 
     async def work(administration: Administration) -> dict[str, Any]:
         connection = administration.connection
@@ -88,24 +88,24 @@ def show(invocation: Invocation, tenant: str, device: str, as_json: bool) -> Non
 @command.command()
 @click.argument("tenant")
 @click.argument("device")
-@click.option("--now", "at_once", is_flag=True, help="Let the new password take over at once.")
+@click.option("--now", "at_once", is_flag=True, help="Switch to the new password at once.")
 @click.option(
     "--at",
     type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"]),
     metavar="TIME",
-    help="When it takes over, with its offset: 2026-12-01T06:00+0100.",
+    help="When to switch, with the UTC offset: 2026-12-01T06:00+0100.",
 )
 @json_option
 @click.pass_obj
 def rotate(invocation: Invocation, tenant: str, device: str, at_once: bool, at: datetime | None, as_json: bool) -> None:
-    """Make a new password and token for DEVICE of TENANT and print them, this once.
+    """Create a new password and token for DEVICE of TENANT and print them; they are shown only once.
 
     The old password works until `appliance device switch`, or until the time given; then the device is disconnected
-    and must use the new one. The old token is good for another 24 hours. A device without a credential of its own
-    gets its first one, at once.
+    and must use the new one. The old token works for another 24 hours. A device without its own credential gets
+    its first one at once.
     """
     if at_once and at is not None:
-        raise click.UsageError("--now and --at exclude each other")
+        raise click.UsageError("--now and --at cannot be combined")
     rotation = Rotation(None if at is None else at.astimezone(UTC), now=at_once)
 
     async def work(administration: Administration) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def rotate(invocation: Invocation, tenant: str, device: str, at_once: bool, at: 
 @json_option
 @click.pass_obj
 def switch(invocation: Invocation, tenant: str, device: str, as_json: bool) -> None:
-    """Let the staged password of DEVICE take over now, and disconnect it."""
+    """Switch DEVICE to its new password now, and disconnect it."""
 
     async def work(administration: Administration) -> Listed:
         async with administration.changing():
@@ -141,7 +141,7 @@ def switch(invocation: Invocation, tenant: str, device: str, as_json: bool) -> N
 @json_option
 @click.pass_obj
 def revoke(invocation: Invocation, tenant: str, device: str, as_json: bool) -> None:
-    """Shut DEVICE of TENANT out: its seat and its credential go, and it is disconnected."""
+    """Revoke DEVICE of TENANT: it loses its seat and credential, and is disconnected."""
 
     async def work(administration: Administration) -> Listed:
         async with administration.changing():
@@ -154,11 +154,11 @@ def revoke(invocation: Invocation, tenant: str, device: str, as_json: bool) -> N
 @command.command()
 @click.argument("tenant")
 @click.argument("device")
-@click.option("--subscription", help="Whose seat it takes; else of the preferred one.")
+@click.option("--subscription", help="The subscription that provides the seat. Default: the preferred one.")
 @json_option
 @click.pass_obj
 def approve(invocation: Invocation, tenant: str, device: str, subscription: str | None, as_json: bool) -> None:
-    """Let DEVICE, which waits for approval, in."""
+    """Approve DEVICE of TENANT, which is pending approval."""
 
     async def work(administration: Administration) -> Listed:
         await changes.approve(
@@ -172,8 +172,10 @@ def approve(invocation: Invocation, tenant: str, device: str, subscription: str 
 @command.command("import")
 @click.argument("tenant")
 @click.argument("file", type=click.File("rb"))
-@click.option("--dry-run", is_flag=True, help="Say what would become of each row, and change nothing.")
-@click.option("--credentials", "with_credentials", is_flag=True, help="Give new devices a credential, and print it.")
+@click.option("--dry-run", is_flag=True, help="Show the outcome of each row, and change nothing.")
+@click.option(
+    "--credentials", "with_credentials", is_flag=True, help="Create and print a credential for each new device."
+)
 @json_option
 @click.pass_obj
 def import_(

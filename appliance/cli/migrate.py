@@ -18,7 +18,7 @@ from appliance.errors import ApplianceError
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def command(invocation: Invocation, as_json: bool) -> None:
     """Migrate the database now; `appliance run` does the same at its start."""

@@ -14,7 +14,7 @@ NOTHING = "-"
 
 def json_option(command: F) -> F:
     """Add ``--json``, which every command has that prints data."""
-    return click.option("--json", "as_json", is_flag=True, help="As JSON.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
 def plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ DEBIAN_PLACES = Path("/usr/lib/postgresql")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def command(invocation: Invocation, args: tuple[str, ...]) -> NoReturn:
-    """Open psql on the appliance's database, with ARGS handed on.
+    """Open psql on the appliance's database, passing ARGS on.
 
     On the embedded database as its superuser; on an external one as its login, in the role that sees all tenants.
     """
@@ -31,7 +31,7 @@ def command(invocation: Invocation, args: tuple[str, ...]) -> NoReturn:
 
 
 def find_psql() -> str:
-    """The path of psql: on PATH, or the newest where Debian puts it. Raises ApplianceError that names the package."""
+    """Return the path of psql, from PATH or Debian's newest. Raises ApplianceError that names the package."""
     if found := shutil.which("psql"):
         return found
     places = sorted(DEBIAN_PLACES.glob("*/bin/psql"), key=lambda place: int(place.parts[-3]))

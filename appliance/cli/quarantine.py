@@ -1,4 +1,4 @@
-"""``appliance quarantine``: messages that were not accepted - looked at, replayed, dismissed."""
+"""``appliance quarantine``: list, show, replay and dismiss messages that were not accepted."""
 
 import base64
 import re
@@ -45,7 +45,7 @@ def _moment(context: click.Context, parameter: click.Parameter, value: str | Non
             return datetime.now(UTC) - timedelta(seconds=int(span[1]) * SPANS[span[2]])
         moment = datetime.fromisoformat(value)
     except (ValueError, OverflowError):
-        complaint = f"{value!r} is no time such as 2026-01-31, 2026-01-31T12:00Z, 90m or 7d"
+        complaint = f"{value!r} is not a time such as 2026-01-31, 2026-01-31T12:00Z, 90m or 7d"
         raise click.BadParameter(complaint, context, parameter) from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
@@ -53,23 +53,25 @@ def _moment(context: click.Context, parameter: click.Parameter, value: str | Non
 def selection_options(command: F) -> F:
     """Add the options that narrow a selection; the command gets them as ``selection``."""
     options = (
-        click.option("--tenant", help="Whose messages. Default: everybody's."),
-        click.option("--unknown-tenant", is_flag=True, help="Only messages of no known tenant."),
-        click.option("--device", help="Of this device."),
-        click.option("--site", help="Of this site, where the message names it."),
+        click.option("--tenant", help="Only messages of this tenant. Default: of all tenants."),
+        click.option("--unknown-tenant", is_flag=True, help="Only messages of unknown tenants."),
+        click.option("--device", help="Only messages of this device."),
+        click.option("--site", help="Only messages that name this site."),
         click.option(
             "--reason",
             "reasons",
             multiple=True,
             type=click.Choice([reason.value for reason in Reason], case_sensitive=False),
             metavar="REASON",
-            help="Held for this reason; may be given several times.",
+            help="Only messages held for this reason; repeatable.",
         ),
         click.option(
-            "--since", callback=_moment, metavar="TIME", help="Received then or later; or in a span such as 24h."
+            "--since", callback=_moment, metavar="TIME", help="Received at or after TIME, or within a span such as 24h."
         ),
-        click.option("--until", callback=_moment, metavar="TIME", help="Received before then."),
-        click.option("--id", "ids", multiple=True, type=click.IntRange(1, 2**63 - 1), help="This message; may repeat."),
+        click.option("--until", callback=_moment, metavar="TIME", help="Received before TIME."),
+        click.option(
+            "--id", "ids", multiple=True, type=click.IntRange(1, 2**63 - 1), help="Only this message; repeatable."
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -88,7 +90,7 @@ def selected(
 ) -> Selection:
     """Return the selection of the options."""
     if unknown_tenant and tenant is not None:
-        raise click.UsageError("--tenant and --unknown-tenant exclude each other")
+        raise click.UsageError("--tenant and --unknown-tenant cannot be combined")
     return Selection(
         tenant_id=OPERATOR if unknown_tenant else tenant,
         device_id=device,
@@ -102,7 +104,7 @@ def selected(
 
 @click.group()
 def command() -> None:
-    """Look at messages that were not accepted; replay or dismiss them."""
+    """List and show messages that were not accepted; replay or dismiss them."""
 
 
 @command.command("list")
@@ -112,9 +114,9 @@ def command() -> None:
     type=click.Choice([*(status.value.lower() for status in MessageStatus), "all"]),
     default="held",
     show_default=True,
-    help="What was decided on them.",
+    help="Only messages with this status.",
 )
-@click.option("--before", type=click.IntRange(1), metavar="ID", help="Go on from there: only older ones.")
+@click.option("--before", type=click.IntRange(1), metavar="ID", help="Only messages older than this one.")
 @click.option("--limit", type=click.IntRange(1, quarantine_store.MAX_PAGE), default=50, show_default=True)
 @json_option
 @click.pass_obj
@@ -149,9 +151,9 @@ def show(invocation: Invocation, message: int, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def counts(invocation: Invocation, /, as_json: bool, **selection: Any) -> None:
-    """Count by reason: what is held, and beside it how many were refused (exact, kept or not).
+    """Count messages by reason: held, and refused in total (exact, whether kept or not).
 
-    With a tenant, also how far back holding reaches.
+    With a tenant, also show how far back held messages are complete.
     """
     wanted = selected(**selection)
 
@@ -172,11 +174,11 @@ def counts(invocation: Invocation, /, as_json: bool, **selection: Any) -> None:
 
 
 @command.command("replays")
-@click.option("--tenant", help="Whose. Default: everybody's.")
+@click.option("--tenant", help="Only replays of this tenant. Default: of all tenants.")
 @json_option
 @click.pass_obj
 def replays_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
-    """List replays, newest first, with how far they have come."""
+    """List replays with their progress, newest first."""
 
     async def work(administration: Administration) -> list[Replay]:
         return await replays.list_replays(administration.connection, tenant, limit=REPLAYS_SHOWN)
@@ -193,7 +195,7 @@ def replays_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def cancel(invocation: Invocation, number: int, as_json: bool) -> None:
-    """Stop a replay where it stands. What is replayed stays so; the others stay held."""
+    """Cancel a replay. Messages already replayed stay stored; the others stay held."""
 
     async def work(administration: Administration) -> Replay:
         return await replays.cancel(administration.connection, number, administration.context)
@@ -203,14 +205,14 @@ def cancel(invocation: Invocation, number: int, as_json: bool) -> None:
 
 @command.command()
 @selection_options
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @click.pass_obj
 def dismiss(invocation: Invocation, /, yes: bool, as_json: bool, **selection: Any) -> None:
-    """Decide that held messages are not wanted. They can be looked at until they are too old."""
+    """Dismiss held messages. They can be viewed until they expire."""
     wanted = selected(**selection)
     if wanted == Selection():
-        raise click.UsageError("say which: by tenant, device, reason, time or id")
+        raise click.UsageError("select messages by tenant, device, reason, time or id")
 
     async def work(administration: Administration) -> int:
         if not (yes or as_json):
@@ -224,16 +226,16 @@ def dismiss(invocation: Invocation, /, yes: bool, as_json: bool, **selection: An
 
 @command.command("replay")
 @selection_options
-@click.option("--dry-run", is_flag=True, help="Only say what would become of them.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--no-wait", is_flag=True, help="Do not wait for the end.")
+@click.option("--dry-run", is_flag=True, help="Only show the preview.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--no-wait", is_flag=True, help="Do not wait until the replay ends.")
 @json_option
 @click.pass_obj
 def replay_(invocation: Invocation, /, dry_run: bool, yes: bool, no_wait: bool, as_json: bool, **selection: Any) -> int:
-    """Let held messages through the checks again, and store those that pass.
+    """Check held messages again, and store those that pass.
 
-    Says first how many would pass and why the others would not. Without --reason or --id: messages of all reasons that
-    are held for replay. A running appliance does the work, paced for the live messages; it may be interrupted.
+    Shows first how many would pass, and why the others would not. Without --reason or --id: all messages held for
+    replay. A running appliance does the work, at a pace that leaves room for live messages. It can be interrupted.
     """
     return replay(invocation, selected(**selection), dry_run=dry_run, yes=yes, wait=not no_wait, as_json=as_json)
 

@@ -59,7 +59,7 @@ async def _preview(config: Config, administration: Administration, selection: Se
         registry = Registry(pool, StateBook(0), provisioner, clock, capacity=0, refusal_ttl=0, grace=grace)
         replay_previewer = ReplayPreviewer(pool, registry, clock, config.ingest, config.retention, grace=grace)
         preview = await replay_previewer.preview(
-            selection, progress=lambda examined, total: _show(f"looked at {examined} of {total}")
+            selection, progress=lambda examined, total: _show(f"checked {examined} of {total}")
         )
         _show("")
         return preview
@@ -88,7 +88,7 @@ def preview_text(preview: ReplayPreview) -> str:
         return "Nothing that is held matches."
     lines = [f"{preview.passing} of {preview.examined} would pass."]
     if not preview.complete:
-        lines = [f"Of {preview.selected} messages, the oldest {preview.examined} were looked at.", *lines]
+        lines = [f"Of {preview.selected} messages, the oldest {preview.examined} were checked.", *lines]
     if preview.new_devices:
         lines.append(f"{preview.new_devices} new devices would be registered.")
     lines += [f"{count} would stay held: {reason}." for reason, count in preview.refused.items()]
@@ -100,16 +100,16 @@ def replay_text(job: Replay) -> str:
     number = f"Replay {job.replay_id}"
     match job.status:
         case ReplayStatus.WAITING:
-            return f"{number} waits: no appliance has taken it up yet. It is done as soon as one runs."
+            return f"{number} is queued: no appliance is running. It starts as soon as one runs."
         case ReplayStatus.RUNNING:
-            return f"{number} goes on: {job.examined} of {job.total}."
+            return f"{number} is running: {job.examined} of {job.total}."
         case ReplayStatus.FAILED:
             return f"{number} failed: {job.error}"
     lines = [f"{number} is {job.status.lower()}: {job.replayed} stored."]
     if job.duplicate:
         lines.append(f"{job.duplicate} were stored already.")
     if job.gone:
-        lines.append(f"{job.gone} were decided on or evicted meanwhile.")
+        lines.append(f"{job.gone} were decided or evicted in the meantime.")
     lines += [f"{count} stay held: {reason}." for reason, count in job.refused.items()]
     return "\n".join(lines)
 

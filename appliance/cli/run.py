@@ -14,21 +14,21 @@ from appliance.supervisor import Serving
 @click.command()
 @click.pass_obj
 def command(invocation: Invocation) -> None:
-    """Run the appliance until it is stopped (SIGTERM, Ctrl+C; a second one stops at once)."""
+    """Run the appliance until it is stopped (SIGTERM, Ctrl+C; a second signal stops it at once)."""
     config = invocation.config
     logs.configure(config.log)
     trio.run(partial(supervisor.run, config, os.environ, _announce))
 
 
 def _announce(serving: Serving) -> None:
-    """Tell the person at the console where everything is, and the next step."""
+    """Print the addresses of the services and the next step."""
     lines = ["", "  The appliance is ready.", "", f"  Dashboard    {serving.web_url}"]
     port = serving.web_url.rpartition(":")[2]
     lines += [f"               http://{address}:{port}" for address in serving.addresses[1:]]
     if serving.set_up_url is not None:
-        lines += ["", "  Set-up link  open it in a browser to begin; it works once, for one hour", ""]
+        lines += ["", "  Set-up link  open it in a browser to start; it works once, for one hour", ""]
         lines += [f"    {serving.set_up_url}", ""]
     lines += [f"  MQTT broker  {serving.mqtt_host}:{serving.mqtt_port}"]
     if not serving.own_broker:
-        lines += ["               its users are not managed here; `appliance device add` makes tokens for HTTP"]
+        lines += ["               its users are not managed here; `appliance device add` creates tokens for HTTP"]
     click.echo("\n".join([*lines, ""]))

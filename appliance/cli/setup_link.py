@@ -14,15 +14,15 @@ from appliance.errors import Conflict
 @json_option
 @click.pass_obj
 def command(invocation: Invocation, as_json: bool) -> None:
-    """Make a new link to the set-up page: it works once, for one hour, and earlier ones are dead.
+    """Create a new link to the set-up page. It works once, for one hour, and replaces earlier links.
 
-    While nobody has set up the appliance; afterwards, `appliance user add --role operator` makes another operator.
+    Only before the appliance is set up; afterwards, `appliance user add --role operator` adds another operator.
     """
 
     async def work(administration: Administration) -> str:
         secret = await onboarding.open_set_up(administration.connection, administration.context.now)
         if secret is None:
-            raise Conflict("The appliance is set up already; `appliance user list` says by whom.")
+            raise Conflict("The appliance is already set up; `appliance user list` shows its users.")
         return onboarding.PATH + secret
 
     path = administer(invocation, work)

@@ -30,18 +30,18 @@ PATIENCE_SECONDS = 8.0
 """Seconds from the first message; a reason not counted by then counts as not shown."""
 AGAIN_SECONDS = 1.5
 """Seconds after which an uncounted message is sent again: a change takes up to a second to reach ingest."""
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 HTTP_SECONDS = 5.0
 NO_SESSION = 0
-"""A session that waits while its user gets a new password is taken by Mosquitto (2.0.11) for one that has expired, and
-a client that has come back to it is disconnected once more."""
+"""Seconds for which the broker keeps a session. When a waiting session's user gets a new password, Mosquitto 2.0.11
+treats the session as expired and disconnects a client that has resumed it."""
 
 COLUMNS = ("reason", "seen", "how", "note")
 
-NOT_SEEN = "not seen: look at the appliance's log"
+NOT_SEEN = "not seen: see the appliance's log"
 NEEDS_FAILPOINT = f"needs the appliance started with {VARIABLE}={IN_A_CHECK}"
 NEEDS_TOKENS = "needs ingest.require_payload_token = true"
-NEEDS_OPEN_BROKER = "needs ingest.require_token = false, for HTTP, or an external broker; else nobody can say it"
+NEEDS_OPEN_BROKER = "needs ingest.require_token = false, for HTTP, or an external broker"
 
 
 @dataclass(slots=True)
@@ -56,20 +56,20 @@ class ShownReason:
 
 
 def parse(text: str) -> Sequence[Scene]:
-    """The scenes that ``--show`` names: ``all``, or reasons between commas. Raises ValueError."""
+    """Return the scenes that ``--show`` names: ``all``, or reasons separated by commas. Raises ValueError."""
     if text.lower() == "all":
         return SCENES
     wanted = {word.strip().upper() for word in text.split(",")}
     unknown = wanted - {reason.value for reason in Reason}
     if unknown:
-        raise ValueError(f"{min(unknown)!r} is no reason; there are: {', '.join(Reason)}")
+        raise ValueError(f"{min(unknown)!r} is not a reason; the reasons are: {', '.join(Reason)}")
     return [scene for scene in SCENES if scene.reason.value in wanted]
 
 
 def show(invocation: Invocation, scenes: Sequence[Scene], web_url: str, broker: BrokerAddress, *, as_json: bool) -> int:
-    """Play ``scenes`` and print what became of each; 1 if one that could be shown was not seen."""
+    """Play ``scenes`` and print the outcome of each; return 1 if a possible one was not seen."""
     if not as_json:
-        click.echo(f"the demo tenants {', '.join(DEMO_TENANTS)}, which stay", err=True)
+        click.echo(f"uses the demo tenants {', '.join(DEMO_TENANTS)}, and keeps them", err=True)
 
     async def work(administration: Administration) -> list[ShownReason]:
         return await Show(administration, invocation.config, scenes, web_url, broker).play()
@@ -80,7 +80,7 @@ def show(invocation: Invocation, scenes: Sequence[Scene], web_url: str, broker: 
 
 
 class Show:
-    """One performance."""
+    """One run of the scenes."""
 
     def __init__(
         self,
@@ -101,11 +101,11 @@ class Show:
 
     @property
     def _external(self) -> bool:
-        """Whether the broker is not ours: then one user says everything."""
+        """Whether the broker is external: then one user sends everything."""
         return self._config.broker.url is not None
 
     def _impossible(self, scene: Scene) -> bool:
-        """Whether the configuration leaves no way; then the note says what it would need."""
+        """Return whether the configuration makes the scene impossible, and note what it needs."""
         ingest, note = self._config.ingest, ""
         if scene.reason is Reason.TOKEN_MISSING and not ingest.require_payload_token:
             note = NEEDS_TOKENS
@@ -128,8 +128,8 @@ class Show:
             with trio.move_on_after(PATIENCE_SECONDS):
                 while missing := self._missing():
                     for scene in missing:
-                        await self._say(scene, logins)
-                    await self._look(begun, before)
+                        await self._send(scene, logins)
+                    await self._read_counters(begun, before)
                     if [scene.reason for scene in self._missing()] == [Reason.INTERNAL_ERROR]:
                         break
         for scene in self._missing():
@@ -140,7 +140,7 @@ class Show:
         return [scene for scene in self._scenes if not self._shown[scene.reason].seen]
 
     def _give_up(self, scene: Scene) -> None:
-        """A failpoint cannot be asked whether it is set; everything else should have been seen."""
+        """Note what was not seen. Whether a failpoint is set cannot be found out; everything else should be seen."""
         shown = self._shown[scene.reason]
         shown.failed = scene.reason is not Reason.INTERNAL_ERROR
         shown.note = shown.note or (NOT_SEEN if shown.failed else NEEDS_FAILPOINT)
@@ -159,7 +159,7 @@ class Show:
             return broker.client(f"show-{user}", NO_SESSION)
         return self._broker.client("show", NO_SESSION)
 
-    async def _say(self, scene: Scene, logins: Logins) -> None:
+    async def _send(self, scene: Scene, logins: Logins) -> None:
         for _ in range(scene.times):
             self._seq += 1
             ingest, retention = self._config.ingest, self._config.retention
@@ -171,10 +171,10 @@ class Show:
             try:
                 await self._clients[self._user(scene)].publish(topic, payload)
             except NegativeAckError as refusal:
-                self._shown[scene.reason].note = f"refused at the door: {refusal.reason_code.name}"
+                self._shown[scene.reason].note = f"refused by the broker: {refusal.reason_code.name}"
 
     def _post(self, topic: str, payload: bytes) -> None:
-        """The appliance's answer is in its counters."""
+        """Post a message. The HTTP status is ignored: the outcome is read from the counters."""
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{self._web_url}/ingest/{topic}", payload, headers)  # noqa: S310 - our own
         try:
@@ -184,13 +184,13 @@ class Show:
         except OSError as error:
             self._shown[Reason.UNKNOWN_TENANT].note = f"{self._web_url} cannot be reached: {error}"
 
-    # Looking
+    # Reading the counters
 
-    async def _look(self, begun: datetime, before: Mapping[Reason, int]) -> None:
-        """Look until everything is there, or it is time to say it again."""
+    async def _read_counters(self, begun: datetime, before: Mapping[Reason, int]) -> None:
+        """Read the counters until everything is seen, or until it is time to send again."""
         with trio.move_on_after(AGAIN_SECONDS):
             while self._missing():
-                await trio.sleep(LOOK_SECONDS)
+                await trio.sleep(POLL_SECONDS)
                 now = await self._counts(begun)
                 for reason, shown in self._shown.items():
                     shown.seen = now[reason] - before[reason]

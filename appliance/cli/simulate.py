@@ -57,7 +57,7 @@ def _scenes(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option(
     "--rate",
     type=click.FloatRange(0, 1_000_000),
-    help="Messages a second of the whole fleet; 0: as many as the broker takes. Else devices keep their own pace.",
+    help="Messages a second of the whole fleet; 0: as many as the broker accepts. Default: each device its own.",
 )
 @click.option(
     "--mix",
@@ -65,23 +65,23 @@ def _scenes(context: click.Context, parameter: click.Parameter, value: str | Non
     metavar="KIND=WEIGHT,...",
     help=f"Kinds of device. Default: {','.join(f'{kind}={weight:g}' for kind, weight in DEFAULT_MIX.items())}",
 )
-@click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop after so long.")
-@click.option("--messages", type=click.IntRange(1), help="Stop after so many messages.")
-@click.option("--tenant", default="fleet", show_default=True, help="Whose devices they are; `make demo` makes it.")
-@click.option("--host", help="The broker's address. Default: the appliance that runs on this data_dir.")
+@click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop after this time.")
+@click.option("--messages", type=click.IntRange(1), help="Stop after this many messages.")
+@click.option("--tenant", default="fleet", show_default=True, help="The tenant of the devices; `make demo` creates it.")
+@click.option("--host", help="The broker's address. Default: that of the appliance running on data_dir.")
 @click.option("--port", type=click.IntRange(1, 65535), help="The broker's port.")
 @click.option("--username", help="The broker's user. Default: the tenant's name, which is its claim user.")
-@click.option("--password", envvar="MQTT_PASSWORD", show_envvar=True, help="Its password.")
-@click.option("--connections", type=click.IntRange(1, 1000), help="Default: one a device, at most 16.")
-@click.option("--seed", type=int, help="The same seed brings the same values. Default: another each time.")
+@click.option("--password", envvar="MQTT_PASSWORD", show_envvar=True, help="The password of the user.")
+@click.option("--connections", type=click.IntRange(1, 1000), help="Default: one for each device, at most 16.")
+@click.option("--seed", type=int, help="Seed of the random values. Default: a different one for each run.")
 @click.option("--ledger", type=click.File("ab"), help="Append each acknowledged message to this file, as JSON lines.")
-@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option(
     "--show",
     "scenes",
     callback=_scenes,
     metavar="REASON,...|all",
-    help="Instead of a fleet: provoke these reasons of refusal, each at least once, and print what was counted.",
+    help="Instead of a fleet: provoke these refusal reasons, each at least once, and print the counts.",
 )
 @click.pass_obj
 def command(
@@ -102,18 +102,18 @@ def command(
     as_json: bool,
     scenes: Sequence[Scene],
 ) -> int:
-    """Simulate a fleet of devices on the real broker, until its bound or Ctrl+C.
+    """Simulate a fleet of devices on the real broker, until a limit is reached or Ctrl+C.
 
     Kinds of device: normal, noisy (bursts above its rate), dying (battery runs down, then silence), flapping (comes
     and goes), malformed (nothing it sends can be accepted), new (each message from a device never seen).
     Ends with 1 if the broker did not acknowledge everything.
 
-    --show needs the appliance on this machine. It makes tenants of its own, called sim-..., with devices and
-    subscriptions in every state, and leaves them; their messages are in quarantine as anybody's. For STORE_REFUSED a
-    constraint stands on the telemetry table for the seconds of the show; it refuses nobody else's rows. TOKEN_MISSING
-    needs ingest.require_payload_token, UNKNOWN_TENANT ingest.require_token = false or an external broker, and
-    INTERNAL_ERROR an appliance that was started with EDGE_FAILPOINT=in_a_check: the table says so where they are
-    missing. Ends with 1 if a reason that could be shown was not counted.
+    --show needs the appliance on this machine. It creates its own tenants, called sim-..., with devices and
+    subscriptions in every state, and keeps them; their messages are quarantined like any others. For STORE_REFUSED,
+    a constraint is added to the telemetry table for some seconds; it affects no other rows. TOKEN_MISSING needs
+    ingest.require_payload_token, UNKNOWN_TENANT ingest.require_token = false or an external broker, and
+    INTERNAL_ERROR an appliance that was started with EDGE_FAILPOINT=in_a_check: the table notes what is missing.
+    Ends with 1 if a reason that could be provoked was not counted.
     """
     if scenes:
         return showing.show(
@@ -138,7 +138,7 @@ def command(
 def _demo_addresses(
     invocation: Invocation, host: str | None, port: int | None, username: str | None, password: str | None
 ) -> tuple[str, BrokerAddress]:
-    """The dashboard's address and the broker; of an external one, the user is that of the configuration."""
+    """Return the addresses of the dashboard and the broker; an external broker's user is the configured one."""
     settings = invocation.config.broker
     external = settings.address()
     if external is not None and host is None:
@@ -151,9 +151,9 @@ def _demo_addresses(
 def _broker(
     invocation: Invocation, host: str | None, port: int | None, username: str, password: str | None
 ) -> BrokerAddress:
-    """Where to publish: as the options say, else the appliance that runs on the configured data folder.
+    """Return where to publish: the broker of the options, or of the appliance that runs on the configured data folder.
 
-    Without a password we come as nobody, for brokers that let anybody in.
+    Without a password the connection is anonymous, for brokers that allow that.
     """
     if host is None:
         folder = invocation.config.data_dir
@@ -166,7 +166,7 @@ def _broker(
 
 
 async def _run(publisher: Publisher, broker: BrokerAddress, connections: int, run: str, shown: bool) -> OutcomeCounts:
-    """The run with its progress on a terminal. The first Ctrl+C ends it politely, the second at once."""
+    """Run with progress on a terminal. The first Ctrl+C ends the run cleanly, the second at once."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, publisher, nursery.cancel_scope)
         with _progress(nursery, publisher, shown):
@@ -187,7 +187,7 @@ async def _stop_on_signal(publisher: Publisher, everything: trio.CancelScope) ->
 
 @contextmanager
 def _progress(nursery: trio.Nursery, publisher: Publisher, shown: bool) -> Iterator[None]:
-    """One line on standard error, rewritten while the run goes on, gone after it."""
+    """Show one line on standard error, rewritten during the run and erased after it."""
     terminal = sys.stderr
     if not shown or not terminal.isatty():
         yield

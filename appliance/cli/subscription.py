@@ -1,4 +1,4 @@
-"""``appliance subscription``: what tenants have bought."""
+"""``appliance subscription``: the subscriptions of tenants."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ MOST_DAYS = 36_500
 
 @click.group()
 def command() -> None:
-    """Sell, list and change subscriptions."""
+    """Add, list and change subscriptions."""
 
 
 @command.command()
@@ -34,15 +34,15 @@ def command() -> None:
     default=SubscriptionType.MAIN.value,
     show_default=True,
 )
-@click.option("--limit", type=click.IntRange(1), required=True, help="How many devices.")
-@click.option("--days", type=click.IntRange(1, MOST_DAYS), required=True, help="For how long, from now.")
-@click.option("--parent", metavar="ID", help="Of an ADDON: its MAIN, if not the tenant's only one.")
+@click.option("--limit", type=click.IntRange(1), required=True, help="Number of seats.")
+@click.option("--days", type=click.IntRange(1, MOST_DAYS), required=True, help="Length of the term, from now.")
+@click.option("--parent", metavar="ID", help="The MAIN of an ADDON, if the tenant has several.")
 @json_option
 @click.pass_obj
 def add(
     invocation: Invocation, tenant: str, kind: str, limit: int, days: int, parent: str | None, as_json: bool
 ) -> None:
-    """Sell TENANT a subscription. An ADDON ends with its MAIN, whatever --days says."""
+    """Add a subscription for TENANT. An ADDON ends with its MAIN, whatever --days is."""
     new = NewSubscription(tenant, SubscriptionType(kind), limit, timedelta(days=days), parent)
 
     async def work(administration: Administration) -> Subscription:
@@ -56,7 +56,7 @@ def add(
 @json_option
 @click.pass_obj
 def list_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
-    """List the subscriptions of TENANT, or of all tenants, with what they are worth now."""
+    """List the subscriptions of TENANT, or of all tenants, with their present status."""
 
     async def work(administration: Administration) -> list[Subscription]:
         context = administration.context
@@ -67,16 +67,16 @@ def list_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
 
 @command.command("set")
 @click.argument("subscription")
-@click.option("--tenant", help="Whose it is; needed only where two tenants have one of this name.")
-@click.option("--limit", type=click.IntRange(1), help="How many devices.")
-@click.option("--days", type=click.IntRange(1, MOST_DAYS), help="Let the term end so many days from now.")
+@click.option("--tenant", help="Its tenant; needed only if two tenants have a subscription with this id.")
+@click.option("--limit", type=click.IntRange(1), help="Number of seats.")
+@click.option("--days", type=click.IntRange(1, MOST_DAYS), help="End the term this many days from now.")
 @click.option(
     "--until",
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H:%M:%S%z"]),
     metavar="TIME",
-    help="Let the term end then; a date is its midnight, UTC.",
+    help="End the term at this time; a date means midnight UTC.",
 )
-@click.option("--hold", metavar="REASON", help="Stop service at once.")
+@click.option("--hold", metavar="REASON", help="Put it on hold at once.")
 @click.option("--lift", is_flag=True, help="Lift the hold.")
 @click.option("--plan", metavar="TEXT")
 @click.option("--description", metavar="TEXT")
@@ -95,16 +95,16 @@ def set_(
     description: str | None,
     as_json: bool,
 ) -> None:
-    """Change SUBSCRIPTION: what is not given stays."""
+    """Change SUBSCRIPTION; omitted options keep their values."""
     if days is not None and until is not None:
-        raise click.UsageError("--days and --until exclude each other")
+        raise click.UsageError("--days and --until cannot be combined")
     if lift and hold is not None:
-        raise click.UsageError("--hold and --lift exclude each other")
+        raise click.UsageError("--hold and --lift cannot be combined")
     if hold is not None and not hold.strip():
         raise click.UsageError("--hold needs a reason")
     wanted = Changes(limit, _utc(until), "" if lift else hold, plan, description)
     if wanted == Changes() and days is None:
-        raise click.UsageError("nothing to change was given")
+        raise click.UsageError("no change was given")
 
     async def work(administration: Administration) -> Subscription:
         connection, context = administration.connection, administration.context

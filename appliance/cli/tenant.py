@@ -18,25 +18,25 @@ COLUMNS = ("tenant_id", "name", "status", "provisioning", "claim_enabled", "devi
 
 @click.group()
 def command() -> None:
-    """Add and list tenants, suspend and resume them, and manage how their new devices get in."""
+    """Add and list tenants, suspend and resume them, and control how their new devices are handled."""
 
 
 @command.command()
 @click.argument("tenant")
-@click.option("--name", help="In words.")
+@click.option("--name", help="Display name.")
 @click.option(
     "--provisioning",
     type=click.Choice([strategy.value for strategy in Strategy]),
     default=Strategy.AUTO.value,
     show_default=True,
-    help="What becomes of a device never seen before.",
+    help="What happens when an unknown device connects.",
 )
 @json_option
 @click.pass_obj
 def add(invocation: Invocation, tenant: str, name: str | None, provisioning: str, as_json: bool) -> None:
-    """Add TENANT, and print the claim user with which its new devices announce themselves.
+    """Add TENANT, and print the claim user with which its new devices register.
 
-    The password is shown this once.
+    The password is shown only once.
     """
 
     async def work(administration: Administration) -> IssuedClaim:
@@ -70,7 +70,7 @@ def list_(invocation: Invocation, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def suspend(invocation: Invocation, tenant: str, as_json: bool) -> None:
-    """Refuse the messages of TENANT until it is resumed."""
+    """Suspend TENANT: refuse its messages until it is resumed."""
     _change(invocation, lambda connection, context: tenants.suspend(connection, tenant, context), as_json=as_json)
 
 
@@ -79,7 +79,7 @@ def suspend(invocation: Invocation, tenant: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def resume(invocation: Invocation, tenant: str, as_json: bool) -> None:
-    """Take the messages of TENANT again."""
+    """Resume TENANT: accept its messages again."""
     _change(invocation, lambda connection, context: tenants.resume(connection, tenant, context), as_json=as_json)
 
 
@@ -89,7 +89,7 @@ def resume(invocation: Invocation, tenant: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def provisioning(invocation: Invocation, tenant: str, strategy: str, as_json: bool) -> None:
-    """Decide what becomes of new devices of TENANT."""
+    """Set what happens to new devices of TENANT."""
     wanted = Strategy(strategy)
     _change(
         invocation,
@@ -103,7 +103,7 @@ def provisioning(invocation: Invocation, tenant: str, strategy: str, as_json: bo
 @json_option
 @click.pass_obj
 def rotate_claim(invocation: Invocation, tenant: str, as_json: bool) -> None:
-    """Make a new claim password for TENANT and print it, this once; the old one is dead at once."""
+    """Create a new claim password for TENANT and print it; the old one stops working at once."""
 
     async def work(administration: Administration) -> IssuedClaim:
         async with administration.changing():
@@ -118,7 +118,7 @@ def rotate_claim(invocation: Invocation, tenant: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def claim(invocation: Invocation, tenant: str, state: str, as_json: bool) -> None:
-    """Let the claim user of TENANT in, or shut it out."""
+    """Open or close the claim user of TENANT."""
     _change(
         invocation,
         lambda connection, context: tenants.set_claim(connection, tenant, context, enabled=state == "on"),

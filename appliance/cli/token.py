@@ -12,21 +12,21 @@ DAYS = 90
 
 @click.group()
 def command() -> None:
-    """Make API tokens, with which programs do in a user's name what the user may."""
+    """Create API tokens, with which programs act on behalf of a user."""
 
 
 @command.command()
 @click.argument("email")
-@click.option("--scopes", default="read", show_default=True, help="Of read, write, ingest; by commas.")
-@click.option("--days", type=int, default=DAYS, show_default=True, help="How long it is good.")
+@click.option("--scopes", default="read", show_default=True, help="Any of read, write and ingest, separated by commas.")
+@click.option("--days", type=int, default=DAYS, show_default=True, help="Days until it expires.")
 @click.option("--name", default="command line", show_default=True, help="What it is for.")
-@click.option("--tenant", help="Whose user it is, when several tenants have one with this address.")
+@click.option("--tenant", help="The user's tenant, if several tenants have a user with this address.")
 @json_option
 @click.pass_obj
 def add(
     invocation: Invocation, email: str, scopes: str, days: int, name: str, tenant: str | None, as_json: bool
 ) -> None:
-    """Make a token for EMAIL and print it, this once."""
+    """Create a token for EMAIL and print it; it is shown only once."""
     wanted = tokens.scopes_of(scopes.split(","))
 
     async def work(administration: Administration) -> str:

@@ -18,28 +18,28 @@ from appliance.people.users import PATH, NewUser, User, UserFilter
 COLUMNS = ("email", "name", "role", "tenant_id", "last_sign_in_at", "disabled_at", "has_password", "has_second_factor")
 NAMED = ("user_id", "email", "role", "tenant_id")
 PAGE_ROWS = 1000
-"""Users read at once."""
+"""Users read in one query."""
 
-tenant_option = click.option("--tenant", help="Whose user it is, when several tenants have one with this address.")
+tenant_option = click.option("--tenant", help="The user's tenant, if several tenants have a user with this address.")
 
 
 @click.group()
 def command() -> None:
-    """Add and list users, make them choose a new password, and shut them out."""
+    """Add and list users, reset their passwords, and disable or enable them."""
 
 
 @command.command()
 @click.argument("email")
-@click.option("--role", type=click.Choice([role.value for role in Role]), required=True, help="What they may do.")
-@click.option("--tenant", help="Whose user it is; operators have none.")
-@click.option("--name", default="", help="What people call them.")
+@click.option("--role", type=click.Choice([role.value for role in Role]), required=True, help="Role of the user.")
+@click.option("--tenant", help="The user's tenant; operators have none.")
+@click.option("--name", default="", help="Display name.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input, instead of a link.")
 @json_option
 @click.pass_obj
 def add(
     invocation: Invocation, email: str, role: str, tenant: str | None, name: str, password_stdin: bool, as_json: bool
 ) -> None:
-    """Add EMAIL. They choose a password by the link that is printed, once and within 24 hours."""
+    """Add the user EMAIL, and print a link to choose a password: it works once, for 24 hours."""
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
 
     async def work(administration: Administration) -> tuple[User, str | None]:
@@ -60,7 +60,7 @@ def add(
 
 
 @command.command("list")
-@click.option("--tenant", help="Of this tenant only.")
+@click.option("--tenant", help="Only users of this tenant.")
 @json_option
 @click.pass_obj
 def list_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
@@ -81,7 +81,7 @@ def list_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
 @command.command()
 @click.argument("email")
 @tenant_option
-@click.option("--drop-second-factor", is_flag=True, help="Ask for no code any more: they have lost it.")
+@click.option("--drop-second-factor", is_flag=True, help="Remove the second factor, for a user who has lost it.")
 @json_option
 @click.pass_obj
 def reset(invocation: Invocation, email: str, tenant: str | None, drop_second_factor: bool, as_json: bool) -> None:
@@ -104,7 +104,7 @@ def reset(invocation: Invocation, email: str, tenant: str | None, drop_second_fa
 @json_option
 @click.pass_obj
 def disable(invocation: Invocation, email: str, tenant: str | None, as_json: bool) -> None:
-    """Shut EMAIL out: sessions end at once, links and tokens work no more."""
+    """Disable EMAIL: sessions end at once; links and tokens stop working."""
 
     async def work(administration: Administration) -> User:
         user = await users.by_email(administration.connection, email, tenant)
@@ -120,7 +120,7 @@ def disable(invocation: Invocation, email: str, tenant: str | None, as_json: boo
 @json_option
 @click.pass_obj
 def enable(invocation: Invocation, email: str, tenant: str | None, as_json: bool) -> None:
-    """Let EMAIL in again."""
+    """Enable EMAIL again."""
 
     async def work(administration: Administration) -> User:
         user = await users.by_email(administration.connection, email, tenant)

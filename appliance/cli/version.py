@@ -10,7 +10,7 @@ import appliance
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(as_json: bool) -> None:
     """Print the version of the appliance and of its Python."""
     python = platform.python_version()

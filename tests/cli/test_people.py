@@ -140,4 +140,4 @@ def test_setup_link_is_for_an_appliance_without_people(running: ApplianceProcess
     running.command("user", "add", "anybody@acme.example", "--role", "viewer", "--tenant", "acme")
     done = run(running, "setup-link")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "set up already" in done.stderr
+    assert "already set up" in done.stderr

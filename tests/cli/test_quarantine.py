@@ -146,7 +146,7 @@ def test_a_dry_run_says_what_a_replay_would_do_and_does_nothing(run: Run, databa
 @pytest.mark.usefixtures("filled")
 def test_a_replay_waits_for_an_appliance_and_can_be_cancelled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("appliance.cli.replaying.TAKEN_UP_SECONDS", 0.1)
-    assert "waits: no appliance" in run("replay", "--yes").stdout
+    assert "is queued: no appliance" in run("replay", "--yes").stdout
     [waiting] = answer(run("replays", "--json"))
     assert (waiting["status"], waiting["total"], waiting["examined"]) == ("WAITING", 2, 0)
     assert answer(run("cancel", str(waiting["replay_id"]), "--json"))["status"] == "CANCELLED"

@@ -37,7 +37,7 @@ def test_single_reasons_are_named_in_any_case_and_others_refused() -> None:
     assert [scene.reason for scene in parse("rate_limited, DEVICE_INACTIVE")] == [
         Reason.RATE_LIMITED, Reason.DEVICE_INACTIVE,
     ]  # fmt: skip
-    with pytest.raises(ValueError, match="'NONSENSE' is no reason"):
+    with pytest.raises(ValueError, match="'NONSENSE' is not a reason"):
         parse("nonsense")
 
 
