@@ -63,21 +63,45 @@ def _snapshot(connection: psycopg.Connection[tuple[int, ...]]) -> Snapshot:
     return snapshot
 
 
+class Watch:
+    """The different snapshots taken so far."""
+
+    def __init__(self) -> None:
+        self.seen: set[Snapshot] = set()
+        self._another = trio.Event()
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Add a snapshot."""
+        if snapshot not in self.seen:
+            self.seen.add(snapshot)
+            self._another.set()
+
+    async def another(self) -> None:
+        """Return once a snapshot differs from all so far: what was sent meanwhile has begun to be committed."""
+        self._another = trio.Event()
+        with trio.fail_after(60):
+            await self._another.wait()
+
+
 @asynccontextmanager
-async def watching_accounting(conninfo: Callable[[], str], *, enough: int = ENOUGH) -> AsyncIterator[None]:
+async def watching_accounting(conninfo: Callable[[], str], *, enough: int = ENOUGH) -> AsyncIterator[Watch]:
     """Take snapshots as long as the body runs; each must balance, and ``enough`` of them must differ.
 
     A database that goes away is connected to again: ``conninfo`` is asked each time.
     """
-    seen: set[Snapshot] = set()
+    watch = Watch()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_audit, conninfo, seen)
-        yield
+        nursery.start_soon(_audit, conninfo, watch)
+        await watch.another()
+        yield watch
+        if len(watch.seen) == 1:
+            await watch.another()  # the snapshot that follows the body
         nursery.cancel_scope.cancel()
+    seen = watch.seen
     assert len(seen) >= enough, f"only {len(seen)} different snapshots: the test proved little"
 
 
-async def _audit(conninfo: Callable[[], str], seen: set[Snapshot]) -> None:
+async def _audit(conninfo: Callable[[], str], watch: Watch) -> None:
     while True:
         try:
             connection = await trio.to_thread.run_sync(_connect, conninfo)
@@ -87,7 +111,7 @@ async def _audit(conninfo: Callable[[], str], seen: set[Snapshot]) -> None:
         with connection:
             try:
                 while True:
-                    seen.add(await trio.to_thread.run_sync(_snapshot, connection))
+                    watch.add(await trio.to_thread.run_sync(_snapshot, connection))
                     await trio.sleep(PAUSE_SECONDS)
             except psycopg.OperationalError:
                 continue

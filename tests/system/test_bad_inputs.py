@@ -126,10 +126,12 @@ def early(case: Case) -> bool:
 async def test_every_bad_payload_over_mqtt(serving: ApplianceProcess) -> None:
     before = accounting(serving).received
     json_before, encoding_before = counted(serving, "invalid_json"), counted(serving, "invalid_encoding")
-    async with watching_accounting(serving.conninfo, enough=10), client(serving, "bad-payloads") as connection:
+    async with watching_accounting(serving.conninfo, enough=10) as watch, client(serving, "bad-payloads") as connection:
         for number, case in enumerate(CASES):
             await connection.publish(topic(f"over-mqtt-{number}"), case.payload)
             await connection.publish(topic("good-mqtt"), GOOD)
+            if number % (len(CASES) // 10) == 0:
+                await watch.another()
         await received(serving, before + 2 * len(CASES))
     check_outcomes(serving, "over-mqtt-")
     assert serving.query("SELECT count(*) FROM telemetry WHERE device_id = 'good-mqtt'") == [(len(CASES),)]
