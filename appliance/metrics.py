@@ -66,13 +66,13 @@ class Metrics:
         )
         self.replayed = Counter(
             "appliance_replayed_messages",
-            "Held messages that a replay has looked at, by what became of them",
+            "Held messages that a replay has checked, by outcome",
             ["outcome"],
             registry=self.registry,
         )
         self.evicted = Counter(
             "appliance_evicted_messages",
-            "Held messages that quarantine let go of, by cause: room or age",
+            "Held messages evicted from quarantine, by cause: room or age",
             ["cause"],
             registry=self.registry,
         )

@@ -119,7 +119,7 @@ class BrokerRefusal:
             case RefusalCause.TOPIC if self.username is not None:
                 own = (self.topic or "").startswith(f"tenant/{self.username}/device/")
                 if own and (self.topic or "").count("/") == 4:
-                    return "this device has a credential of its own; the claim user may not speak for it any more"
+                    return "this device has its own credential; it can no longer use the claim user"
                 return f"publishes to `{self.topic}`, should be `tenant/{self.username}/device/DEVICE/telemetry`"
             case RefusalCause.SIGN_IN:
                 return "wrong user or password; a device's user is `TENANT/device/DEVICE`"

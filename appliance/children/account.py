@@ -28,7 +28,7 @@ class Account:
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
-            raise ApplianceError(f"There is no user {name!r} to run as: `apt-get install {package}` makes it") from None
+            raise ApplianceError(f"There is no user {name!r} to run as; `apt-get install {package}` adds it") from None
         groups = tuple(os.getgrouplist(name, entry.pw_gid))
         return cls(name=name, uid=entry.pw_uid, gid=entry.pw_gid, groups=groups)
 

@@ -7,7 +7,7 @@ last lines the child printed.
 import enum
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from appliance.backoff import Backoff
+from appliance.children.first_of import first_of
 from appliance.children.process import Child, Command, spawn
 from appliance.clock import Clock
 from appliance.errors import ApplianceError
@@ -175,7 +176,7 @@ class Keeper:
             try:
                 log.info("child started", child=command.name, pid=child.pid)
                 nursery.start_soon(self._watch_start, child)
-                await _first(child.ended.wait, self._restart_wanted.wait)
+                await first_of(child.ended.wait, self._restart_wanted.wait)
                 died = child.describe_end() if child.ended.is_set() else None
             finally:
                 self.ready.clear()
@@ -228,18 +229,6 @@ class Keeper:
         kept = self._program.heard(line)
         if kept is not None:
             self._last_lines.append(kept)
-
-
-async def _first(*waits: Callable[[], Awaitable[None]]) -> None:
-    """Return when the first of ``waits`` does."""
-    async with trio.open_nursery() as nursery:
-
-        async def one(wait: Callable[[], Awaitable[None]]) -> None:
-            await wait()
-            nursery.cancel_scope.cancel()
-
-        for wait in waits:
-            nursery.start_soon(one, wait)
 
 
 def _nothing() -> None:

@@ -235,7 +235,7 @@ class BrokerProgram:
         mend = "stop it, or set another broker.port"
         if owner.user == USER or "/mosquitto" in (owner.command or ""):
             mend = "if it is Debian's service, `systemctl disable --now mosquitto`, or set another broker.port"
-        raise ApplianceError(f"Port {port} is taken by {owner.describe()}: {mend}")
+        raise ApplianceError(f"Port {port} is in use by {owner.describe()}: {mend}")
 
     def _look_at_store(self) -> CleanStop | None:
         """Return size and time of the store, or None if there is none."""

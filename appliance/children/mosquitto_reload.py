@@ -9,11 +9,11 @@ and drops it (2.0.11; a test shows it).
 """
 
 import signal
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import trio
 
+from appliance.children.first_of import first_of
 from appliance.children.process import Child
 
 BEGINS = "Reloading config."
@@ -44,7 +44,7 @@ class Reloader:
             self._begun = trio.Event()
             child.signal(signal.SIGHUP)
             with trio.move_on_after(PATIENCE):
-                await _either(self._begun.wait, child.ended.wait)
+                await first_of(self._begun.wait, child.ended.wait)
                 done = self._begun.is_set() and await _serves(private_socket)
                 self.count += done
                 return done
@@ -61,14 +61,3 @@ async def _serves(private_socket: Path) -> bool:
     except (OSError, trio.BrokenResourceError):
         return False
     return True
-
-
-async def _either(*waits: Callable[[], Awaitable[None]]) -> None:
-    async with trio.open_nursery() as nursery:
-
-        async def one(wait: Callable[[], Awaitable[None]]) -> None:
-            await wait()
-            nursery.cancel_scope.cancel()
-
-        for wait in waits:
-            nursery.start_soon(one, wait)

@@ -204,11 +204,11 @@ def spare_when_memory_ends(pid: int) -> None:
     except PermissionError:
         log.debug("no right to spare a child, offering ourselves first", pid=pid)
     except OSError as error:
-        log.debug("the order in which the kernel kills stays as it is", pid=pid, error=str(error))
+        log.debug("the order in which the kernel kills processes is unchanged", pid=pid, error=str(error))
         return  # it has ended, which its keeper notices; or /proc is read-only
     try:
         own = Path("/proc/self/oom_score_adj")
         own.write_text(str(max(OWN_OOM_SCORE, int(own.read_text()))))
         score.write_text("0")
     except OSError as error:  # it has ended, which its keeper will see; or /proc is read-only
-        log.debug("the order in which the kernel kills stays as it is", pid=pid, error=str(error))
+        log.debug("the order in which the kernel kills processes is unchanged", pid=pid, error=str(error))

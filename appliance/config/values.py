@@ -66,7 +66,7 @@ def resolve(text: str, folder: Path) -> Path:
     if not text or not text.isprintable():
         raise ValueError("must be a path without control characters")
     if text.startswith("~"):
-        raise ValueError("must be a whole path: ~ is not expanded, so that every user and service means the same place")
+        raise ValueError("must be an absolute path: ~ is not expanded, as it differs between users")
     return Path(os.path.normpath(folder.absolute() / text))
 
 

@@ -118,7 +118,7 @@ def _check_encoding(connection: Connection[Any], dbname: str) -> None:
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise ApplianceError(
-            f"the database {dbname} is encoded in {encoding}; the appliance needs UTF8: create it anew, from template0"
+            f"the database {dbname} is encoded in {encoding}; the appliance needs UTF8: create it again, from template0"
         )
 
 

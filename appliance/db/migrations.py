@@ -69,7 +69,7 @@ def shipped(folder: Path | None = None) -> list[Migration]:
     migrations = [Migration.read(path) for path in found]
     for number, migration in enumerate(migrations, start=1):
         if migration.version != number:
-            raise ValueError(f"{migration.file_name} stands where migration {number:04} belongs")
+            raise ValueError(f"{migration.file_name} is found where migration {number:04} is expected")
     return migrations
 
 

@@ -153,8 +153,8 @@ def _check(site: Site) -> None:
 
 
 def _still_there(site_id: str, devices: int) -> str:
-    many = "1 device stands" if devices == 1 else f"{devices} devices stand"
-    return f"{many} at site {site_id}; give them another site first."
+    which, them = ("1 device is", "it") if devices == 1 else (f"{devices} devices are", "them")
+    return f"{which} at site {site_id}; move {them} to another site first."
 
 
 async def _locked(connection: Connection[Any], tenant_id: str, site_id: str) -> TenantSite:

@@ -56,12 +56,12 @@ def _mistake(topic: str) -> str:
     """Return why this is no device topic: the first thing wrong from the left, and what it should be."""
     size = len(topic.encode(errors="surrogatepass"))
     if size > MAX_BYTES:
-        return f"the topic is {size} bytes long, at most {MAX_BYTES} are taken"
+        return f"the topic is {size} bytes long, at most {MAX_BYTES} are allowed"
     if topic.startswith("/"):
         return f"the topic starts with `/`: leave it out, should be `{SHAPE}`"
     levels = topic.split("/")
     if len(levels) > MAX_LEVELS:
-        return f"the topic has {len(levels)} levels, at most {MAX_LEVELS} are taken: should be `{SHAPE}`"
+        return f"the topic has {len(levels)} levels, at most {MAX_LEVELS} are allowed: should be `{SHAPE}`"
     return (
         _wrong_word(levels, 0, "tenant")
         or _wrong_id(levels, 1, "tenant")
@@ -91,10 +91,10 @@ def _wrong_id(levels: list[str], index: int, noun: str) -> str | None:
         return f"the {noun} id {shown(text)} has `:`: write a MAC address with `-` or without separators"
     strange = _NOT_IN_ID.search(text)
     if strange is not None:
-        return f"the {noun} id {shown(text)} has {shown(strange.group())}: only A-Z a-z 0-9 . _ - are taken"
+        return f"the {noun} id {shown(text)} has {shown(strange.group())}: only A-Z a-z 0-9 . _ - are allowed"
     if text.startswith("."):
         return f"the {noun} id {shown(text)} starts with `.`: let it start with a letter, digit, `_` or `-`"
-    return f"the {noun} id has {len(text)} characters, at most {MAX_ID} are taken"
+    return f"the {noun} id has {len(text)} characters, at most {MAX_ID} are allowed"
 
 
 def _wrong_kind(levels: list[str]) -> str:

@@ -290,7 +290,7 @@ def _internal_error(index: int, error: Exception, topic: str, payload: bytes) ->
 def _token_refusal(token: str | None, status: AdmissionStatus, now: float) -> Refusal | None:
     """Run check 12."""
     if status.token_hash is None:
-        return Refusal(Reason.TOKEN_NOT_SET, "the device has no token of its own; `appliance device rotate` makes one")
+        return Refusal(Reason.TOKEN_NOT_SET, "the device has no token; `appliance device rotate` creates one")
     if token is None:
         return Refusal(Reason.TOKEN_MISSING, "`provision_token` is demanded (ingest.require_payload_token)")
     if not status.accepts_token(token, now):

@@ -126,7 +126,7 @@ class Writer:
             next_try = plan.after(failure, beside, error)
         if next_try is NextTry.NEVER and failure is Failure.STOP:
             raise ApplianceError(
-                f"the database refused a statement of ours: {error}; its schema is not the one this program "
+                f"the database rejected a statement of the appliance: {error}; its schema is not the one this program "
                 "expects. Run `appliance migrate`, or look for changes made by hand."
             ) from error
         if next_try is NextTry.NEVER:

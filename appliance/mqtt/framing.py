@@ -82,7 +82,7 @@ class Framing:
         return packets, used, None
 
     def _too_large(self, size: int) -> FramingFault:
-        detail = f"a packet of {size} bytes, at most {self._limit} are taken"
+        detail = f"a packet of {size} bytes, at most {self._limit} are accepted"
         return FramingFault(DisconnectReasonCode.PACKET_TOO_LARGE, detail)
 
 

@@ -71,7 +71,7 @@ class Dashboard(QuartTrio):
         self.live_sockets = LiveSockets()
         self.live_pages = LivePages()
         self.config["MAX_CONTENT_LENGTH"] = limits.body
-        self.config["MAX_FORM_MEMORY_SIZE"] = limits.body  # of one field: a file that was looked at comes back as text
+        self.config["MAX_FORM_MEMORY_SIZE"] = limits.body  # of one field: a previewed file comes again as text
         self.config["BODY_TIMEOUT"] = limits.body_time
         self.config["RESPONSE_TIMEOUT"] = None  # the server bounds each send instead
 

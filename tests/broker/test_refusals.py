@@ -104,7 +104,7 @@ def test_a_denied_claim_user_learns_why() -> None:
     line = "Denied PUBLISH from c (d0, q1, r0, m1, '{}', ... (1 bytes))"
     own, strange = read(connected, line.format("tenant/acme/device/d1/telemetry"), line.format("acme/d1"))
     assert (own.tenant_id, own.device_id) == ("acme", "d1")
-    assert own.hint() == "this device has a credential of its own; the claim user may not speak for it any more"
+    assert own.hint() == "this device has its own credential; it can no longer use the claim user"
     assert strange.hint() == "publishes to `acme/d1`, should be `tenant/acme/device/DEVICE/telemetry`"
 
 

@@ -304,7 +304,7 @@ async def test_devices_are_shut_out_again_when_the_session_is_gone(folder: Path)
 async def test_a_taken_port_names_its_owner_before_anything_starts(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, open_data_dir(folder / "data") as data_dir:
         port = server.getsockname()[1]
-        with pytest.raises(ApplianceError, match=rf"Port {port} is taken by .* \(pid {os.getpid()}\)"):
+        with pytest.raises(ApplianceError, match=rf"Port {port} is in use by .* \(pid {os.getpid()}\)"):
             await broker(data_dir, port=port).run()
         assert not (folder / "data" / "mosquitto").exists()
 
@@ -321,7 +321,7 @@ async def test_for_debians_own_broker_there_are_two_ways_out(folder: Path) -> No
         other.terminate()
         other.communicate()
     message = str(caught.value)
-    assert re.search(rf"Port {port} is taken by \S*mosquitto -p {port} \(pid {other.pid}\)", message)
+    assert re.search(rf"Port {port} is in use by \S*mosquitto -p {port} \(pid {other.pid}\)", message)
     assert "`systemctl disable --now mosquitto`" in message
     assert "broker.port" in message
 

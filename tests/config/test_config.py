@@ -219,7 +219,7 @@ def test_unknown_keys_name_line_and_nearest(text: str, message: str) -> None:
         ("log.level = ['info']", 'log.level: must be one of "debug", "error", "info", "warning", not a list'),
         ("web.port = 2026-11-23", "web.port: must be a whole number from 0 to 65535, not a date"),
         ("data_dir = 1", "data_dir: must be a path, not a whole number"),
-        ("data_dir = '~/x'", "data_dir: must be a whole path: ~ is not expanded"),
+        ("data_dir = '~/x'", "data_dir: must be an absolute path: ~ is not expanded"),
         ('data_dir = "a\\nb"', "data_dir: must be a path without control characters"),
         ("web.public_url = 'example.org'", "web.public_url: must be http://HOST[:PORT] or https://HOST[:PORT]"),
         ("web.public_url = 'https://a/b'", "web.public_url: must be http://HOST[:PORT] or https://HOST[:PORT]"),

@@ -137,7 +137,7 @@ async def test_a_cancelled_migrator_gives_the_lock_back(
 
 def test_gaps_and_odd_names_are_refused(tmp_path: Path) -> None:
     (tmp_path / "0002_late.sql").write_text("SELECT 1")
-    with pytest.raises(ValueError, match=r"0002_late\.sql stands where migration 0001 belongs"):
+    with pytest.raises(ValueError, match=r"0002_late\.sql is found where migration 0001 is expected"):
         shipped(tmp_path)
     (tmp_path / "0001-first.sql").write_text("SELECT 1")
     with pytest.raises(ValueError, match="no name for a migration"):

@@ -43,7 +43,7 @@ async def test_a_site_where_devices_stand_stays(database: Database) -> None:
         await add_tenant(connection)
         await sell(connection, 2)
         await changes.create(connection, TENANT, NewDevice("d", site_id="roof"), BY, grace=GRACE)
-        with pytest.raises(Conflict, match="1 device stands at site roof"):
+        with pytest.raises(Conflict, match="1 device is at site roof"):
             await sites.delete(connection, TENANT, "roof", BY)
         await changes.delete(connection, TENANT, "d", BY, keep_history=True)
         await sites.delete(connection, TENANT, "roof", BY)

@@ -20,7 +20,7 @@ Provision = Callable[[Iterable[ProvisioningRequest]], Awaitable[dict[DeviceKey, 
 MAY_STILL_COME = frozenset({Reason.PENDING_APPROVAL, Reason.NO_SUBSCRIPTION_CAPACITY})
 """Refusals that a person can lift; the device asks again."""
 
-CHANGED_MEANWHILE = Refusal(Reason.DEVICE_INACTIVE, "the device was taken out of service at this very moment")
+CHANGED_MEANWHILE = Refusal(Reason.DEVICE_INACTIVE, "the device was deactivated at the same moment")
 
 
 @dataclass(frozen=True, slots=True)

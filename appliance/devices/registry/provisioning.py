@@ -360,7 +360,7 @@ class Provisioner:
         failure = classify(error)
         if failure is Failure.STOP:
             raise ApplianceError(
-                f"the database refused a statement of ours: {error}; its schema is not the one this program expects. "
+                f"the database rejected a statement of the appliance: {error}; its schema is not the expected one. "
                 "Run `appliance migrate`, or look for changes made by hand."
             ) from error
         if failure in (Failure.RETRY, Failure.RESOURCES):

@@ -17,7 +17,7 @@ class SeatAllocator:
         self._now = now
         self._grace = grace
         self._free: dict[str, int] = {}
-        # Preference does not change while seats are taken, so it is asked for once: the best, the next best, ...
+        # Preference does not change while seats are in use, so it is asked for once: the best, the next best, ...
         left = dict(self._rows)
         while (best := preferred(left.values(), now, grace=grace)) is not None:
             self._free[best.subscription_id] = best.device_limit - best.active_device_count
@@ -54,4 +54,4 @@ class SeatAllocator:
         status = status_at(row, self._now, parent=parent, grace=self._grace)
         if not usable(status):
             return f"{row.subscription_id} is {status}"
-        return f"all {row.device_limit} seats of {row.subscription_id} are taken"
+        return f"all {row.device_limit} seats of {row.subscription_id} are in use"

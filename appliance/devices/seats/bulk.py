@@ -52,7 +52,7 @@ async def change_many(
     if step not in STEPS:
         raise Invalid(f"Devices are not changed by `{step}` together.", "step")
     if step is Event.MOVE and subscription_id is None:
-        raise Invalid("Say to which subscription they are to move.", "subscription_id")
+        raise Invalid("Choose the subscription to move them to.", "subscription_id")
     async with changes.changing_seats(connection, tenant_id) as subscriptions:
         allocator = SeatAllocator(subscriptions, context.now, grace=grace)
         present = await changes.lock_devices(connection, tenant_id, filter(IDENTIFIER.fullmatch, wanted))

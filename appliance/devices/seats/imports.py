@@ -77,7 +77,7 @@ def plan(devices: Sequence[NewDevice], existing: Mapping[str, Device], allocator
         fault = device_fault(new)
         why_not = None if fault is None else fault.words
         if why_not is None and new.device_id in seen:
-            why_not = "the device stands in an earlier row too"
+            why_not = "the device is also in an earlier row"
         seen.add(new.device_id)
         lines.append(ImportLine(new, ImportOutcome.REFUSED, why_not) if why_not else _outcome(new, existing, allocator))
     return lines

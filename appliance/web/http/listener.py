@@ -39,7 +39,7 @@ async def open_listener(host: str, port: int) -> trio.SocketListener:
 
 def _remedy(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"The dashboard's port {port} is taken by another program: stop it, or set another web.port (0: any)"
+        return f"The dashboard's port {port} is in use by another program: stop it, or set another web.port (0: any)"
     if error.errno == errno.EACCES:
         return f"The dashboard may not listen on port {port}: set a web.port of 1024 or higher"
     if error.errno == errno.EADDRNOTAVAIL:

@@ -77,7 +77,7 @@ def blueprint(metrics: MetricCollection) -> Blueprint:
 
     @routes.post("/customer/metrics")
     @allow(ADMINS)
-    @describe("Create a metric", body=MetricNew, answers={HTTPStatus.CREATED: MetricOut})
+    @describe("Add a metric", body=MetricNew, answers={HTTPStatus.CREATED: MetricOut})
     async def create() -> Response:
         new = await body(MetricNew)
         made = await metrics.create(Metric(**msgspec.structs.asdict(new)))
@@ -91,7 +91,7 @@ def blueprint(metrics: MetricCollection) -> Blueprint:
 
     @routes.patch("/customer/metrics/<name>")
     @allow(ADMINS)
-    @describe("Edit a metric", body=MetricChange, answers={HTTPStatus.OK: MetricOut})
+    @describe("Update a metric", body=MetricChange, answers={HTTPStatus.OK: MetricOut})
     async def change(name: str) -> Response:
         wanted = await body(MetricChange)
         edited = await metrics.edit(name, lambda kept: replace(kept.metric, **given(wanted)), wanted.version)
@@ -99,7 +99,7 @@ def blueprint(metrics: MetricCollection) -> Blueprint:
 
     @routes.delete("/customer/metrics/<name>")
     @allow(ADMINS)
-    @describe("Delete the name of a metric", answers={HTTPStatus.NO_CONTENT: None})
+    @describe("Remove a metric", answers={HTTPStatus.NO_CONTENT: None})
     async def delete(name: str) -> Response:
         await metrics.delete(name)
         return Response(b"", HTTPStatus.NO_CONTENT)

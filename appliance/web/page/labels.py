@@ -44,7 +44,7 @@ REASONS: Mapping[Reason, ReasonLabel] = MappingProxyType(
         ),
         Reason.UNREGISTERED_DEVICE: ReasonLabel("Unregistered device", "Register the device; its messages are held."),
         Reason.PENDING_APPROVAL: ReasonLabel(
-            "Waiting for approval", "Approve or reject the device; its messages are held."
+            "Pending approval", "Approve or reject the device; its messages are held."
         ),
         Reason.NO_SUBSCRIPTION_CAPACITY: ReasonLabel(
             "No free seat", "Every seat is in use; its messages are held. Free a seat or raise the limit."

@@ -124,7 +124,7 @@ class OfferAnswer(msgspec.Struct, frozen=True):
 
 
 class BrokerRefusalQuery(msgspec.Struct, frozen=True):
-    """Whose refusals."""
+    """Filters what the broker refused by its device."""
 
     device: str | None = None
 
@@ -196,7 +196,7 @@ class ReplayAnswer(msgspec.Struct, frozen=True, kw_only=True):
     replayed: Annotated[int, Meta(description="Stored as readings.")]
     duplicate: Annotated[int, Meta(description="Stored already.")]
     refused: Annotated[Mapping[Reason, int], Meta(description="Still held, by their present reason.")]
-    gone: Annotated[int, Meta(description="Decided on or evicted meanwhile.")]
+    gone: Annotated[int, Meta(description="Decided or evicted in the meantime.")]
     error: str | None
     created_at: datetime
     created_by: str

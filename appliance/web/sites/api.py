@@ -75,7 +75,7 @@ def blueprint(sites: SiteCollection) -> Blueprint:
 
     @routes.post("/customer/sites")
     @allow(ADMINS)
-    @describe("Create a site", body=SiteNew, answers={HTTPStatus.CREATED: SiteOut})
+    @describe("Add a site", body=SiteNew, answers={HTTPStatus.CREATED: SiteOut})
     async def create() -> Response:
         new = await body(SiteNew)
         made = await sites.create(Site(**msgspec.structs.asdict(new)))
@@ -89,7 +89,7 @@ def blueprint(sites: SiteCollection) -> Blueprint:
 
     @routes.patch("/customer/sites/<site_id>")
     @allow(ADMINS)
-    @describe("Edit a site", body=SiteChange, answers={HTTPStatus.OK: SiteOut})
+    @describe("Update a site", body=SiteChange, answers={HTTPStatus.OK: SiteOut})
     async def change(site_id: str) -> Response:
         wanted = await body(SiteChange)
         edited = await sites.edit(site_id, lambda kept: replace(kept.site, **given(wanted)), wanted.version)
@@ -97,7 +97,7 @@ def blueprint(sites: SiteCollection) -> Blueprint:
 
     @routes.delete("/customer/sites/<site_id>")
     @allow(ADMINS)
-    @describe("Delete a site without devices", answers={HTTPStatus.NO_CONTENT: None})
+    @describe("Remove a site without devices", answers={HTTPStatus.NO_CONTENT: None})
     async def delete(site_id: str) -> Response:
         await sites.delete(site_id)
         return Response(b"", HTTPStatus.NO_CONTENT)

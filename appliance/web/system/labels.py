@@ -34,13 +34,13 @@ def promise(terms: BrokerTerms | None, latency: Percentiles | None) -> str:
     if terms is None:
         return (
             "The broker is external: its own settings decide what its acknowledgement to a device means."
-            " The appliance acknowledges to it after the commit."
+            " The appliance acknowledges each message to it after the commit."
         )
     if terms.saves_every is None:
         return (
-            "A device is acknowledged by the broker once its message is on disk there. The appliance acknowledges to"
-            " the broker after the commit, which deletes the message only then. Nothing acknowledged is lost, not even"
-            " when power fails."
+            "A device is acknowledged by the broker once its message is on disk there. The appliance acknowledges it"
+            " to the broker after the commit, which deletes the message only then. Nothing acknowledged is lost, not"
+            " even when power fails."
         )
     gap = (
         "as soon as a batch is committed"
@@ -49,7 +49,7 @@ def promise(terms: BrokerTerms | None, latency: Percentiles | None) -> str:
     )
     return (
         "A device is acknowledged by the broker when its message is in memory there. The appliance stores it and"
-        f" acknowledge to the broker after the commit: {gap}. The broker saves its queue every"
+        f" acknowledges it to the broker after the commit: {gap}. The broker saves its queue every"
         f" {terms.saves_every:g} s: if it is killed or power fails, messages it acknowledged in the last"
         f" {terms.saves_every:g} s and had not delivered are lost. A stop or restart of the appliance loses nothing."
     )

@@ -35,8 +35,8 @@ class TenantOut(msgspec.Struct, frozen=True, kw_only=True):
     burst: Annotated[int | None, Meta(description="Messages at once of each device; null: as configured.")]
     tenant_rate: Annotated[float | None, Meta(description="Of all devices together; 0: no limit; null: as configured.")]
     devices: Annotated[int, Meta(description="Registered devices in any status.")]
-    seats_used: Annotated[int, Meta(description="Of the subscriptions that give seats now.")]
-    seats_limit: Annotated[int, Meta(description="Of the subscriptions that give seats now.")]
+    seats_used: Annotated[int, Meta(description="Of the subscriptions that provide seats now.")]
+    seats_limit: Annotated[int, Meta(description="Of the subscriptions that provide seats now.")]
     last_heard_at: Annotated[
         datetime | None, Meta(description="When a message of any of its devices was last received.")
     ]

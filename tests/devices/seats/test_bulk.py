@@ -63,7 +63,7 @@ async def test_as_many_are_approved_as_there_are_seats(database: Database) -> No
         sold = await sell(connection, 2)
         await announce(connection, "a", "b", "c")
         answers = await change_many(connection, TENANT, ["a", "b", "c"], Event.APPROVE, BY, grace=GRACE)
-        full = f"All 2 seats of {sold.subscription_id} are taken."
+        full = f"All 2 seats of {sold.subscription_id} are in use."
         assert said(answers) == {"a": "ACTIVE", "b": "ACTIVE", "c": full}
         assert said(await change_many(connection, TENANT, ["a", "c"], Event.REJECT, BY, grace=GRACE)) == {
             "a": "It is ACTIVE.",
@@ -82,7 +82,7 @@ async def test_devices_move_together_and_those_that_are_there_stay(database: Dat
         await changes.move(connection, TENANT, "a", trial, BY, grace=GRACE)
         answers = await change_many(connection, TENANT, ["a", "b", "c"], Event.MOVE, BY, trial, grace=GRACE)
         assert [answer.device and answer.device.subscription_id for answer in answers] == [trial, trial, None]
-        assert answers[2].why_not == f"All 2 seats of {trial} are taken."
+        assert answers[2].why_not == f"All 2 seats of {trial} are in use."
         check_seats(database)
         with pytest.raises(NotFound):
             await change_many(connection, TENANT, ["c"], Event.MOVE, BY, "SUB-none", grace=GRACE)

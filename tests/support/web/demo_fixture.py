@@ -104,7 +104,7 @@ ROWS = (
         (0, 'INVALID_METRIC', 'metrics.temperature is a text', '{"ts": 1795694400, "temperature": "-11,8"}'),
         (1, 'INVALID_METRIC', 'metrics.temperature is a text', '{"ts": 1795694400, "temperature": "-11,8"}'),
         (2, 'INVALID_JSON', 'malformed: trailing comma at byte 24', '{"temperature": -11.8, }'),
-        (3, 'NO_SUBSCRIPTION_CAPACITY', 'all seats are taken', '{"temperature": -12.5}'),
+        (3, 'NO_SUBSCRIPTION_CAPACITY', 'all seats are in use', '{"temperature": -12.5}'),
         (4, 'INVALID_TIMESTAMP', 'ts is 3 h ahead', '{"ts": 1899999999, "temperature": -12.5}')
       ) AS r (i, reason, detail, payload) WHERE i = n %% 5) AS refused
       ORDER BY n DESC

@@ -150,5 +150,5 @@ async def test_a_site_where_devices_stand_stays(database: Database) -> None:
     async with dashboard(database) as served, client(served.url, signed_in(database.conninfo(), Role.ADMIN)) as admin:
         answer = await admin.post("/sites/roof/delete")
         assert answer.status_code == 409
-        assert "1 device stands at site roof" in answer.text
+        assert "1 device is at site roof" in answer.text
         assert (await admin.get("/sites/roof")).status_code == 200

@@ -26,7 +26,7 @@ def blueprint(actions: DeviceActions) -> Blueprint:
 
     @routes.post("/customer/devices/bulk")
     @allow(ADMINS)
-    @describe("One step for many devices", body=DeviceSteps, answers={HTTPStatus.OK: list[DeviceStepAnswer]})
+    @describe("Apply one action to many devices", body=DeviceSteps, answers={HTTPStatus.OK: list[DeviceStepAnswer]})
     async def step_many() -> Response:
         wanted = await body(DeviceSteps)
         answers = await actions.step_many(tenant_of(), wanted.devices, wanted.step, wanted.subscription_id)

@@ -96,7 +96,7 @@ def _add_change(routes: Blueprint, access: Access, actions: DeviceActions) -> No
         async with access.reading() as connection:
             seen = await fleet.get(connection, tenant_id, device_of_path(device_id))
         if wanted.version not in (None, seen.version):
-            raise Conflict(f"Device {device_id} was changed meanwhile; read it again.")
+            raise Conflict(f"Device {device_id} was changed by someone else; read it again.")
         return answer(shown(await actions.describe(tenant_id, seen, *_changed(seen, wanted))))
 
 

@@ -44,7 +44,7 @@ class TelemetryQuery(msgspec.Struct, frozen=True, rename={"first": "from", "last
 class TelemetryPoint(msgspec.Struct, frozen=True):
     """A step with readings."""
 
-    at: Annotated[datetime, msgspec.Meta(description="The begin of the step.")]
+    at: Annotated[datetime, msgspec.Meta(description="The start of the step.")]
     readings: int
     mean: float
     low: float
