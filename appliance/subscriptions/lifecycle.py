@@ -37,7 +37,7 @@ class SubscriptionType(StrEnum):
     TEMPORARY = "TEMPORARY"
 
 
-class Status(StrEnum):
+class SubscriptionStatus(StrEnum):
     """The status of a subscription. GRACE works as ACTIVE and warns."""
 
     TRIAL = "TRIAL"
@@ -59,7 +59,7 @@ class Subscription:
     active_device_count: int
     term_start: datetime
     term_end: datetime
-    status: Status
+    status: SubscriptionStatus
     grace_end: datetime | None = None
     hold_reason: str | None = None
     plan_id: str | None = None
@@ -78,39 +78,39 @@ class Mark(Enum):
 class Transition:
     """``before`` holds until ``mark``; from that instant on, ``after``."""
 
-    before: Status
+    before: SubscriptionStatus
     mark: Mark
-    after: Status
+    after: SubscriptionStatus
 
 
 _PAID = (
-    Transition(Status.ACTIVE, Mark.TERM_END, Status.GRACE),
-    Transition(Status.GRACE, Mark.GRACE_END, Status.SUSPENDED),
-    Transition(Status.SUSPENDED, Mark.LAPSE_END, Status.EXPIRED),
+    Transition(SubscriptionStatus.ACTIVE, Mark.TERM_END, SubscriptionStatus.GRACE),
+    Transition(SubscriptionStatus.GRACE, Mark.GRACE_END, SubscriptionStatus.SUSPENDED),
+    Transition(SubscriptionStatus.SUSPENDED, Mark.LAPSE_END, SubscriptionStatus.EXPIRED),
 )
 
 TRANSITIONS: Mapping[SubscriptionType, tuple[Transition, ...]] = {
     SubscriptionType.MAIN: _PAID,
     SubscriptionType.ADDON: _PAID,
-    SubscriptionType.TRIAL: (Transition(Status.TRIAL, Mark.TERM_END, Status.EXPIRED),),
-    SubscriptionType.TEMPORARY: (Transition(Status.ACTIVE, Mark.TERM_END, Status.EXPIRED),),
+    SubscriptionType.TRIAL: (Transition(SubscriptionStatus.TRIAL, Mark.TERM_END, SubscriptionStatus.EXPIRED),),
+    SubscriptionType.TEMPORARY: (Transition(SubscriptionStatus.ACTIVE, Mark.TERM_END, SubscriptionStatus.EXPIRED),),
 }
 """The phases of each type in the order of time; each begins where the one before ends."""
 
-USABLE = frozenset({Status.TRIAL, Status.ACTIVE, Status.GRACE})
+USABLE = frozenset({SubscriptionStatus.TRIAL, SubscriptionStatus.ACTIVE, SubscriptionStatus.GRACE})
 """Statuses in which messages are accepted, alerts work and seats are given."""
 
 _SEAT_ORDER = {kind: place for place, kind in enumerate(SubscriptionType)}
 
 
-def usable(status: Status) -> bool:
+def usable(status: SubscriptionStatus) -> bool:
     """Return whether a subscription of this status serves its devices."""
     return status in USABLE
 
 
 def status_at(
     subscription: Subscription, now: datetime, *, parent: Subscription | None = None, grace: timedelta
-) -> Status:
+) -> SubscriptionStatus:
     """Return the status of the subscription at ``now``.
 
     ``parent`` is the MAIN of an ADDON, whose status is the ADDON's; without it the ADDON's own columns are read, which
@@ -119,7 +119,7 @@ def status_at(
     """
     status = _by_time(_leader(subscription, parent), now, grace)
     held = subscription.hold_reason is not None or (parent is not None and parent.hold_reason is not None)
-    return Status.SUSPENDED if held and status is not Status.EXPIRED else status
+    return SubscriptionStatus.SUSPENDED if held and status is not SubscriptionStatus.EXPIRED else status
 
 
 def changes_at(
@@ -175,7 +175,7 @@ def _leader(subscription: Subscription, parent: Subscription | None) -> Subscrip
     return parent
 
 
-def _by_time(subscription: Subscription, now: datetime, grace: timedelta) -> Status:
+def _by_time(subscription: Subscription, now: datetime, grace: timedelta) -> SubscriptionStatus:
     """Return the phase of the table at ``now``, without holds."""
     phases = TRANSITIONS[subscription.subscription_type]
     for transition in phases:

@@ -11,7 +11,7 @@ from typing import Any
 
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
-from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
+from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
 
 STATEMENTS = statements.load("subscriptions")
 
@@ -52,7 +52,7 @@ def subscription(row: tuple[Any, ...]) -> Subscription:
         active_device_count=count,
         term_start=_utc(start),
         term_end=_utc(end),
-        status=Status(status),
+        status=SubscriptionStatus(status),
         grace_end=None if grace_end is None else _utc(grace_end),
         hold_reason=hold,
         plan_id=plan,

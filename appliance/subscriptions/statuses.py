@@ -15,7 +15,7 @@ from appliance.db import statements
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.trio_psycopg import Connection
 from appliance.subscriptions import change_log, rows
-from appliance.subscriptions.lifecycle import Status, Subscription, status_at
+from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, status_at
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ async def record_statuses(connection: Connection[Any], *, now: datetime, grace: 
     return written
 
 
-async def _record(connection: Connection[Any], stale: Sequence[tuple[Subscription, Status]]) -> None:
+async def _record(connection: Connection[Any], stale: Sequence[tuple[Subscription, SubscriptionStatus]]) -> None:
     if not stale:
         return
     await connection.execute(
@@ -72,7 +72,7 @@ async def _record(connection: Connection[Any], stale: Sequence[tuple[Subscriptio
 
 def _statuses(
     subscriptions: Sequence[Subscription], now: datetime, grace: timedelta
-) -> list[tuple[Subscription, Status]]:
+) -> list[tuple[Subscription, SubscriptionStatus]]:
     """Return each row with its status at ``now``."""
     known = {(row.tenant_id, row.subscription_id): row for row in subscriptions}
     return [

@@ -20,7 +20,7 @@ from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
 from appliance.subscriptions import change_log, rows
-from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType, status_at
+from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType, status_at
 from appliance.subscriptions.statuses import as_of
 
 STATEMENTS = statements.load("subscriptions")
@@ -189,7 +189,7 @@ async def _insert(
 ) -> Any:
     parent_id = None if parent is None else parent.subscription_id
     draft = Subscription(
-        "", new.tenant_id, new.subscription_type, parent_id, new.device_limit, 0, start, end, Status.ACTIVE
+        "", new.tenant_id, new.subscription_type, parent_id, new.device_limit, 0, start, end, SubscriptionStatus.ACTIVE
     )
     try:
         return await connection.execute(

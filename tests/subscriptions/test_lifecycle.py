@@ -13,8 +13,8 @@ from appliance.subscriptions.lifecycle import (
     LAPSE,
     TRANSITIONS,
     Mark,
-    Status,
     Subscription,
+    SubscriptionStatus,
     SubscriptionType,
     changes_at,
     instant_of,
@@ -29,7 +29,13 @@ TERM_END = datetime(2026, 7, 1, 12, tzinfo=UTC)
 GRACE_END = TERM_END + GRACE
 LAPSE_END = GRACE_END + LAPSE
 TICK = timedelta(microseconds=1)
-AGE = {Status.TRIAL: 0, Status.ACTIVE: 0, Status.GRACE: 1, Status.SUSPENDED: 2, Status.EXPIRED: 3}
+AGE = {
+    SubscriptionStatus.TRIAL: 0,
+    SubscriptionStatus.ACTIVE: 0,
+    SubscriptionStatus.GRACE: 1,
+    SubscriptionStatus.SUSPENDED: 2,
+    SubscriptionStatus.EXPIRED: 3,
+}
 
 MAIN = Subscription(
     subscription_id="SUB-20260101-00001",
@@ -40,7 +46,7 @@ MAIN = Subscription(
     active_device_count=3,
     term_start=TERM_START,
     term_end=TERM_END,
-    status=Status.ACTIVE,
+    status=SubscriptionStatus.ACTIVE,
 )
 TRIAL = replace(MAIN, subscription_id="SUB-20260101-00002", subscription_type=SubscriptionType.TRIAL)
 TEMPORARY = replace(MAIN, subscription_id="SUB-20260101-00003", subscription_type=SubscriptionType.TEMPORARY)
@@ -69,7 +75,7 @@ def rows(draw: st.DrawFn) -> Subscription:
         active_device_count=draw(st.integers(0, 3)),
         term_start=draw(days),
         term_end=draw(days),
-        status=draw(st.sampled_from(Status)),
+        status=draw(st.sampled_from(SubscriptionStatus)),
         grace_end=draw(st.none() | days),
         hold_reason=draw(st.none() | st.just("unpaid")),
     )
@@ -78,17 +84,19 @@ def rows(draw: st.DrawFn) -> Subscription:
 @pytest.mark.parametrize(
     ("row", "instant", "before", "after"),
     [
-        (MAIN, TERM_END, Status.ACTIVE, Status.GRACE),
-        (MAIN, GRACE_END, Status.GRACE, Status.SUSPENDED),
-        (MAIN, LAPSE_END, Status.SUSPENDED, Status.EXPIRED),
-        (TRIAL, TERM_END, Status.TRIAL, Status.EXPIRED),
-        (TEMPORARY, TERM_END, Status.ACTIVE, Status.EXPIRED),
-        (ADDON, TERM_END, Status.ACTIVE, Status.GRACE),
-        (ADDON, GRACE_END, Status.GRACE, Status.SUSPENDED),
-        (ADDON, LAPSE_END, Status.SUSPENDED, Status.EXPIRED),
+        (MAIN, TERM_END, SubscriptionStatus.ACTIVE, SubscriptionStatus.GRACE),
+        (MAIN, GRACE_END, SubscriptionStatus.GRACE, SubscriptionStatus.SUSPENDED),
+        (MAIN, LAPSE_END, SubscriptionStatus.SUSPENDED, SubscriptionStatus.EXPIRED),
+        (TRIAL, TERM_END, SubscriptionStatus.TRIAL, SubscriptionStatus.EXPIRED),
+        (TEMPORARY, TERM_END, SubscriptionStatus.ACTIVE, SubscriptionStatus.EXPIRED),
+        (ADDON, TERM_END, SubscriptionStatus.ACTIVE, SubscriptionStatus.GRACE),
+        (ADDON, GRACE_END, SubscriptionStatus.GRACE, SubscriptionStatus.SUSPENDED),
+        (ADDON, LAPSE_END, SubscriptionStatus.SUSPENDED, SubscriptionStatus.EXPIRED),
     ],
 )
-def test_a_phase_ends_exactly_at_its_mark(row: Subscription, instant: datetime, before: Status, after: Status) -> None:
+def test_a_phase_ends_exactly_at_its_mark(
+    row: Subscription, instant: datetime, before: SubscriptionStatus, after: SubscriptionStatus
+) -> None:
     assert status_at(row, instant - TICK, grace=GRACE) is before
     assert status_at(row, instant, grace=GRACE) is after
     assert changes_at(row, instant - TICK, grace=GRACE) == instant
@@ -101,27 +109,30 @@ def test_the_lengths_are_those_people_were_told() -> None:
 
 def test_the_instant_counts_and_not_the_zone_it_is_written_in() -> None:
     tokyo = timezone(timedelta(hours=9))
-    assert status_at(MAIN, TERM_END.astimezone(tokyo), grace=GRACE) is Status.GRACE
-    assert status_at(replace(MAIN, term_end=TERM_END.astimezone(tokyo)), TERM_END - TICK, grace=GRACE) is Status.ACTIVE
+    assert status_at(MAIN, TERM_END.astimezone(tokyo), grace=GRACE) is SubscriptionStatus.GRACE
+    assert (
+        status_at(replace(MAIN, term_end=TERM_END.astimezone(tokyo)), TERM_END - TICK, grace=GRACE)
+        is SubscriptionStatus.ACTIVE
+    )
 
 
 def test_grace_end_of_the_row_wins_over_the_setting() -> None:
     chosen = TERM_END + timedelta(days=3)
     row = replace(MAIN, grace_end=chosen)
-    assert status_at(row, chosen - TICK, grace=GRACE) is Status.GRACE
-    assert status_at(row, chosen, grace=GRACE) is Status.SUSPENDED
+    assert status_at(row, chosen - TICK, grace=GRACE) is SubscriptionStatus.GRACE
+    assert status_at(row, chosen, grace=GRACE) is SubscriptionStatus.SUSPENDED
     assert changes_at(row, chosen, grace=GRACE) == chosen + LAPSE
-    assert status_at(MAIN, chosen, grace=timedelta(days=3)) is Status.SUSPENDED
+    assert status_at(MAIN, chosen, grace=timedelta(days=3)) is SubscriptionStatus.SUSPENDED
 
 
 def test_a_grace_end_left_over_from_before_never_shortens_the_paid_term() -> None:
     row = replace(MAIN, grace_end=TERM_START)
-    assert status_at(row, TERM_END - TICK, grace=GRACE) is Status.ACTIVE
-    assert status_at(row, TERM_END, grace=GRACE) is Status.SUSPENDED
+    assert status_at(row, TERM_END - TICK, grace=GRACE) is SubscriptionStatus.ACTIVE
+    assert status_at(row, TERM_END, grace=GRACE) is SubscriptionStatus.SUSPENDED
 
 
 def test_no_grace_at_all_goes_straight_to_suspended() -> None:
-    assert status_at(MAIN, TERM_END, grace=timedelta(0)) is Status.SUSPENDED
+    assert status_at(MAIN, TERM_END, grace=timedelta(0)) is SubscriptionStatus.SUSPENDED
     assert changes_at(MAIN, TERM_START, grace=timedelta(0)) == TERM_END
 
 
@@ -134,11 +145,11 @@ def test_a_renewal_ahead_of_time_does_not_interrupt_service(row: Subscription) -
 @pytest.mark.parametrize("row", [MAIN, TRIAL, TEMPORARY, ADDON])
 def test_a_hold_suspends_at_once_and_what_is_expired_stays_expired(row: Subscription) -> None:
     held = replace(row, hold_reason="fraud check")
-    assert status_at(held, TERM_START, grace=GRACE) is Status.SUSPENDED
+    assert status_at(held, TERM_START, grace=GRACE) is SubscriptionStatus.SUSPENDED
     expired = changes_at(held, TERM_START, grace=GRACE)
     assert expired is not None
-    assert status_at(held, expired - TICK, grace=GRACE) is Status.SUSPENDED
-    assert status_at(held, expired, grace=GRACE) is status_at(row, expired, grace=GRACE) is Status.EXPIRED
+    assert status_at(held, expired - TICK, grace=GRACE) is SubscriptionStatus.SUSPENDED
+    assert status_at(held, expired, grace=GRACE) is status_at(row, expired, grace=GRACE) is SubscriptionStatus.EXPIRED
     assert changes_at(held, expired, grace=GRACE) is None
 
 
@@ -150,8 +161,10 @@ def test_an_addon_follows_its_main() -> None:
 
 
 def test_an_addon_can_be_held_by_itself() -> None:
-    assert status_at(replace(ADDON, hold_reason="x"), TERM_START, parent=MAIN, grace=GRACE) is Status.SUSPENDED
-    assert status_at(MAIN, TERM_START, grace=GRACE) is Status.ACTIVE
+    assert (
+        status_at(replace(ADDON, hold_reason="x"), TERM_START, parent=MAIN, grace=GRACE) is SubscriptionStatus.SUSPENDED
+    )
+    assert status_at(MAIN, TERM_START, grace=GRACE) is SubscriptionStatus.ACTIVE
 
 
 @pytest.mark.parametrize("ask", [status_at, changes_at])
@@ -161,13 +174,17 @@ def test_an_unrelated_subscription_is_no_parent(ask: Callable[..., object]) -> N
 
 
 def test_usable_are_trial_active_and_grace() -> None:
-    assert {status for status in Status if usable(status)} == {Status.TRIAL, Status.ACTIVE, Status.GRACE}
+    assert {status for status in SubscriptionStatus if usable(status)} == {
+        SubscriptionStatus.TRIAL,
+        SubscriptionStatus.ACTIVE,
+        SubscriptionStatus.GRACE,
+    }
 
 
 def test_the_table_is_a_chain_that_ends_expired() -> None:
     for kind in SubscriptionType:
         phases = TRANSITIONS[kind]
-        assert phases[-1].after is Status.EXPIRED
+        assert phases[-1].after is SubscriptionStatus.EXPIRED
         assert all(one.after is two.before for one, two in pairwise(phases))
 
 
@@ -183,7 +200,7 @@ def test_without_a_renewal_a_subscription_only_gets_older(
 def test_a_late_worker_changes_no_answer(row: Subscription, now: datetime, grace: timedelta) -> None:
     answers = {
         (status_at(recorded, now, grace=grace), changes_at(recorded, now, grace=grace))
-        for recorded in (replace(row, status=status) for status in Status)
+        for recorded in (replace(row, status=status) for status in SubscriptionStatus)
     }
     assert len(answers) == 1
 
@@ -208,7 +225,7 @@ def test_following_changes_at_ends_expired_in_at_most_three_steps(
     for _ in range(3):
         now = changes_at(row, now, grace=grace) or now
     assert changes_at(row, now, grace=grace) is None
-    assert status_at(row, now, grace=grace) is Status.EXPIRED
+    assert status_at(row, now, grace=grace) is SubscriptionStatus.EXPIRED
 
 
 @given(rows(), graces)
@@ -267,4 +284,4 @@ def test_every_pair_of_hold_and_phase_is_one_of_the_five() -> None:
         (MAIN, TRIAL, TEMPORARY, ADDON), (None, "x"), (TERM_START, TERM_END, GRACE_END, LAPSE_END)
     ):
         status = status_at(replace(row, hold_reason=hold), now, grace=GRACE)
-        assert hold is None or status in {Status.SUSPENDED, Status.EXPIRED}
+        assert hold is None or status in {SubscriptionStatus.SUSPENDED, SubscriptionStatus.EXPIRED}

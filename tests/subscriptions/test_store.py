@@ -11,7 +11,7 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes as seats
 from appliance.errors import Conflict, Invalid, NotFound
 from appliance.subscriptions import store
-from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
+from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
 from appliance.subscriptions.statuses import record_statuses
 from tests.support.postgres_server import Database
 from tests.support.tenants import ALICE, BY, GRACE, NOW, TENANT, add_tenant, customer, ingest, rows, sell
@@ -34,7 +34,7 @@ async def test_a_sold_subscription_is_there_with_its_term_and_audit_rows(databas
             0,
             NOW,
             NOW + 30 * DAY,
-            Status.ACTIVE,
+            SubscriptionStatus.ACTIVE,
             plan_id="basic",
             description="Hall 3",
         )
@@ -95,9 +95,9 @@ async def test_an_addon_follows_its_main(database: Database) -> None:
         hold = store.Changes(hold_reason="unpaid")
         await store.change(connection, TENANT, main.subscription_id, hold, BY, grace=GRACE)
         recorded = [(row.status, row.hold_reason) for row in await store.list_all(connection, TENANT)]
-        assert recorded == [(Status.SUSPENDED, "unpaid"), (Status.SUSPENDED, None)]
+        assert recorded == [(SubscriptionStatus.SUSPENDED, "unpaid"), (SubscriptionStatus.SUSPENDED, None)]
         await store.change(connection, TENANT, main.subscription_id, store.Changes(hold_reason=""), BY, grace=GRACE)
-        assert {row.status for row in await store.list_all(connection, TENANT)} == {Status.ACTIVE}
+        assert {row.status for row in await store.list_all(connection, TENANT)} == {SubscriptionStatus.ACTIVE}
         events = await rows(
             connection, "SELECT event_type FROM subscription_audit WHERE subscription_id = %s ORDER BY event_id",
             main.subscription_id,
@@ -223,9 +223,9 @@ async def test_a_page_tells_what_each_is_worth_now_whatever_page_its_main_is_on(
             after = (row.tenant_id, row.subscription_id)
         assert await store.list_page(connection, None, limit=1, after=after, now=later, grace=GRACE) == []
         assert [(row.subscription_id, row.status) for row in seen] == [
-            (main.subscription_id, Status.SUSPENDED),
-            (addon.subscription_id, Status.SUSPENDED),
-            (trial.subscription_id, Status.EXPIRED),
+            (main.subscription_id, SubscriptionStatus.SUSPENDED),
+            (addon.subscription_id, SubscriptionStatus.SUSPENDED),
+            (trial.subscription_id, SubscriptionStatus.EXPIRED),
         ]
         assert await store.list_page(connection, "nobody", limit=9, after=None, now=later, grace=GRACE) == []
 

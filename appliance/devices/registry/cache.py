@@ -30,7 +30,7 @@ from appliance.devices.registry.provisioning import (
 )
 from appliance.reading import Reason, Refusal
 from appliance.subscriptions import rows
-from appliance.subscriptions.lifecycle import Status, Subscription, changes_at, status_at, usable
+from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, changes_at, status_at, usable
 
 REGISTRY_CHANNEL = "appliance_registry"
 FOREVER = float("inf")
@@ -319,7 +319,7 @@ class Registry:
         worth = status_at(subscription, now, parent=parent, grace=self._grace)
         if usable(worth):
             return None, until
-        reason = Reason.SUBSCRIPTION_EXPIRED if worth is Status.EXPIRED else Reason.SUBSCRIPTION_SUSPENDED
+        reason = Reason.SUBSCRIPTION_EXPIRED if worth is SubscriptionStatus.EXPIRED else Reason.SUBSCRIPTION_SUSPENDED
         return Refusal(reason, f"{subscription.subscription_id} is {worth.value}"), until
 
     async def _adopt(self, connection: Connection[Any], sites: Mapping[DeviceKey, str]) -> None:

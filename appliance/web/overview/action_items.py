@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from urllib.parse import quote, urlencode
 
 from appliance.devices.fleet import SiteCounts
-from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType, status_at
+from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType, status_at
 from appliance.web.devices.labels import NONE
 from appliance.web.overview.query import OverviewData
 from appliance.web.page import formats
@@ -87,7 +87,7 @@ def action_items(
     return sorted(items, key=lambda item: order.index(item.severity))
 
 
-def status_of(row: Subscription, data: OverviewData, now: float, *, grace: timedelta) -> Status:
+def status_of(row: Subscription, data: OverviewData, now: float, *, grace: timedelta) -> SubscriptionStatus:
     """Return the status of a subscription at ``now``; that of an add-on follows from its main subscription."""
     parents = {(one.tenant_id, one.subscription_id): one for one in data.subscriptions}
     parent = parents.get((row.tenant_id, row.parent_subscription_id or ""))
@@ -116,11 +116,11 @@ def _subscriptions(
         status = status_of(row, data, now, grace=grace)
         end, href = row.term_end.timestamp(), links.subscription(row)
         what = subscription_title(row)
-        if status in (Status.SUSPENDED, Status.EXPIRED):
-            state = "is suspended" if status is Status.SUSPENDED else "has expired"
+        if status in (SubscriptionStatus.SUSPENDED, SubscriptionStatus.EXPIRED):
+            state = "is suspended" if status is SubscriptionStatus.SUSPENDED else "has expired"
             after = f" {state}: its devices' messages are held."
             yield ActionItem("crit", "Subscription ", what, after, href, action, end, _since(end, zone))
-        elif status is Status.GRACE:
+        elif status is SubscriptionStatus.GRACE:
             after = " has ended and is in its grace period."
             yield ActionItem("high", "Subscription ", what, after, href, action, end, _since(end, zone))
         elif days_left(row, now) < SOON:

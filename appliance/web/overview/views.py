@@ -14,7 +14,7 @@ from quart import Blueprint, Response, request
 
 from appliance.devices.fleet import SiteCounts
 from appliance.ingest.summary import LastReading
-from appliance.subscriptions.lifecycle import Status, usable
+from appliance.subscriptions.lifecycle import SubscriptionStatus, usable
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.devices.labels import NONE
@@ -305,10 +305,14 @@ def seats(data: OverviewData, now: float, links: PageLinks, *, grace: timedelta)
     shown = []
     for row in sorted(data.subscriptions, key=lambda one: (one.term_end, one.tenant_id, one.subscription_id)):
         status, left = action_items.status_of(row, data, now, grace=grace), action_items.days_left(row, now)
-        runs = status in (Status.ACTIVE, Status.TRIAL)
+        runs = status in (SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIAL)
         colour = "" if runs and left >= action_items.SOON else "medium" if runs else "crit"
         end = (
-            f"{action_items.days(left)} left" if runs else "In grace" if status is Status.GRACE else status.capitalize()
+            f"{action_items.days(left)} left"
+            if runs
+            else "In grace"
+            if status is SubscriptionStatus.GRACE
+            else status.capitalize()
         )
         name = subscription_title(row)
         shown.append(

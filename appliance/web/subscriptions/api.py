@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from quart import Blueprint, Response
 
 from appliance.errors import Invalid
-from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
+from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
 from appliance.subscriptions.store import Changes, NewSubscription, version_of
 from appliance.web.access.auth import OPERATORS, READERS, allow, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
@@ -42,7 +42,7 @@ class SubscriptionOut(msgspec.Struct, frozen=True, kw_only=True):
     active_device_count: Annotated[int, Meta(description="Seats in use.")]
     term_start: datetime
     term_end: datetime
-    status: Status
+    status: SubscriptionStatus
     grace_end: datetime | None
     hold_reason: Annotated[str | None, Meta(description="Why it is on hold; null: it is not on hold.")]
     plan_id: str | None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from appliance.subscriptions.lifecycle import Mark, Status, Subscription, SubscriptionType, instant_of
+from appliance.subscriptions.lifecycle import Mark, Subscription, SubscriptionStatus, SubscriptionType, instant_of
 
 SOON = timedelta(days=30)
 """Time before the end of a term from which its label is coloured: from here on it can be renewed."""
@@ -20,11 +20,11 @@ TYPES = {
     SubscriptionType.TEMPORARY: "Temporary",
 }
 _STATES = {
-    Status.TRIAL: ("Trial", "info"),
-    Status.ACTIVE: ("Active", "ok"),
-    Status.GRACE: ("In grace", "high"),
-    Status.SUSPENDED: ("Suspended", "crit"),
-    Status.EXPIRED: ("Expired", "crit"),
+    SubscriptionStatus.TRIAL: ("Trial", "info"),
+    SubscriptionStatus.ACTIVE: ("Active", "ok"),
+    SubscriptionStatus.GRACE: ("In grace", "high"),
+    SubscriptionStatus.SUSPENDED: ("Suspended", "crit"),
+    SubscriptionStatus.EXPIRED: ("Expired", "crit"),
 }
 
 
@@ -70,9 +70,9 @@ def subscription_labels(
 def subscription_label(row: Subscription, now: datetime, zone: ZoneInfo, grace: timedelta) -> SubscriptionLabel:
     """Return the label of one subscription at ``now``."""
     state, colour = _STATES[row.status]
-    if row.hold_reason is not None and row.status is Status.SUSPENDED:
+    if row.hold_reason is not None and row.status is SubscriptionStatus.SUSPENDED:
         state = "On hold"
-    elif row.status in (Status.ACTIVE, Status.TRIAL) and row.term_end - now <= SOON:
+    elif row.status in (SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIAL) and row.term_end - now <= SOON:
         state, colour = "Ends soon", "medium"
     return SubscriptionLabel(
         row,
@@ -103,7 +103,7 @@ def end_after(day: date, zone: ZoneInfo) -> datetime:
 def _end(row: Subscription, now: datetime, zone: ZoneInfo, grace: timedelta) -> str:
     if row.subscription_type is SubscriptionType.ADDON:
         return "ends with the main subscription"
-    if row.status is Status.GRACE:
+    if row.status is SubscriptionStatus.GRACE:
         return f"in grace until {last_day(instant_of(Mark.GRACE_END, row, grace=grace), zone):%-d %b}"
     days = math.floor((row.term_end - now) / timedelta(days=1))
     if days < 0:

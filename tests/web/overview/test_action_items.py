@@ -6,7 +6,7 @@ import pytest
 
 from appliance.devices.fleet import SiteCounts
 from appliance.people.role import Role
-from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
+from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
 from appliance.web.overview.action_items import ActionItem, PageLinks, action_items
 from appliance.web.overview.onboarding_checklist import steps
 from appliance.web.overview.query import OverviewData
@@ -30,7 +30,9 @@ def site(name: str = "hall", *, online: int = 0, offline: int = 0, refused: int 
 
 def subscription(days: float, *, used: int = 3, kind: SubscriptionType = SubscriptionType.MAIN) -> Subscription:
     end, start = NOW + timedelta(days=days), NOW - timedelta(days=400)
-    return Subscription("SUB-1", "acme", kind, None, 10, used, start, end, Status.ACTIVE, description="Base")
+    return Subscription(
+        "SUB-1", "acme", kind, None, 10, used, start, end, SubscriptionStatus.ACTIVE, description="Base"
+    )
 
 
 def sentences(shown: OverviewData, links: PageLinks = CUSTOMER) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.subscriptions.lifecycle import Status, Subscription, SubscriptionType
+from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
 from appliance.web.subscriptions import labels
 from tests.support.tenants import GRACE
 
@@ -23,7 +23,7 @@ MAIN = Subscription(
     4,
     NOW - timedelta(days=9),
     NOW + timedelta(days=90),
-    Status.ACTIVE,
+    SubscriptionStatus.ACTIVE,
 )
 
 
@@ -47,13 +47,14 @@ def test_a_day_that_is_cut_short_is_not_the_last_full_one() -> None:
         ({"term_end": NOW + timedelta(days=1)}, "Ends soon", "medium", "1 day left"),
         ({"term_end": NOW + timedelta(hours=3)}, "Ends soon", "medium", "less than a day left"),
         (
-            {"term_end": NOW - timedelta(days=2), "status": Status.GRACE}, "In grace", "high", "in grace until 4 Dec",
+            {"term_end": NOW - timedelta(days=2), "status": SubscriptionStatus.GRACE},
+            "In grace", "high", "in grace until 4 Dec",
         ),
         (
-            {"term_end": NOW - timedelta(days=20), "status": Status.SUSPENDED},
+            {"term_end": NOW - timedelta(days=20), "status": SubscriptionStatus.SUSPENDED},
             "Suspended", "crit", "ended 20 days ago, messages held",
         ),
-        ({"hold_reason": "unpaid", "status": Status.SUSPENDED}, "On hold", "crit", "90 days left"),
+        ({"hold_reason": "unpaid", "status": SubscriptionStatus.SUSPENDED}, "On hold", "crit", "90 days left"),
         (
             {"subscription_type": SubscriptionType.ADDON, "parent_subscription_id": "SUB-0"},
             "Active", "ok", "ends with the main subscription",
