@@ -151,11 +151,12 @@ async def test_a_customer_may_ask_too(database: Database) -> None:
 async def test_a_credential_change_commits_and_tells_whether_the_broker_knows(database: Database) -> None:
     async with world(database) as connection, ingest(database) as keeper:
         await broker_sync.hold_lock(keeper, KEYS[0])
+        await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
 
         async def serve() -> None:
             while True:
-                await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
                 await trio.sleep(0.01)
+                await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)
