@@ -32,7 +32,7 @@ async def run(
 
     async def make_round() -> None:
         async with pool.connection() as connection:
-            await statuses.record_statuses(connection, now=datetime.fromtimestamp(clock.wall(), UTC), grace=grace)
+            await statuses.record_statuses(connection, now=datetime.fromtimestamp(clock.now(), UTC), grace=grace)
         await erasure.erase_marked(pool)
 
     await every(CHORE_SECONDS, make_round, chore="housekeeping", task_status=task_status)
@@ -44,7 +44,7 @@ async def learn_metrics(pool: Pool, clock: Clock, *, task_status: trio.TaskStatu
 
     async def make_round() -> None:
         nonlocal since
-        now = datetime.fromtimestamp(clock.wall(), UTC)
+        now = datetime.fromtimestamp(clock.now(), UTC)
         async with pool.connection() as connection:
             learned = await metric_store.learn(connection, since)
         if not learned:  # else there may be more

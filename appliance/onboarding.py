@@ -75,7 +75,7 @@ async def open_set_up(connection: Connection[Any], now: datetime) -> str | None:
 async def offer(pool: Pool, clock: Clock) -> str | None:
     """Return the path of a new set-up page, or None if there is a user already. Called at each start."""
     async with pool.connection() as connection:
-        secret = await open_set_up(connection, datetime.fromtimestamp(clock.wall(), UTC))
+        secret = await open_set_up(connection, datetime.fromtimestamp(clock.now(), UTC))
     return None if secret is None else PATH + secret
 
 

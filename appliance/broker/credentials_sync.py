@@ -155,7 +155,7 @@ class CredentialsSync:
         self._woken.set()
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.wall(), UTC)
+        return datetime.fromtimestamp(self._clock.now(), UTC)
 
 
 def _nothing() -> None:

@@ -222,7 +222,7 @@ class BrokerRefusals:
     def heard(self, line: str) -> None:
         """Handle one line of the broker's log."""
         self._count_line()
-        refused = self._log.read(line, self._clock.wall())
+        refused = self._log.read(line, self._clock.now())
         if refused is not None:
             self._counts[refused.cause] += 1
             self._metrics.broker_refusals.labels(refused.cause.value).inc()

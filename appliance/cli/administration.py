@@ -40,7 +40,7 @@ class Administration:
     @property
     def context(self) -> ChangeContext:
         """The person at the keyboard, now."""
-        now = datetime.fromtimestamp(SystemClock().wall(), UTC)
+        now = datetime.fromtimestamp(SystemClock().now(), UTC)
         return ChangeContext(Actor(operating_system_user(), ActorKind.COMMAND), now, user_id=None)
 
     @asynccontextmanager

@@ -119,7 +119,7 @@ class ProcessMetrics:
         self.disk = await trio.to_thread.run_sync(measure, self._folder, abandon_on_cancel=True)
 
     def _note_queue(self) -> None:
-        waiting, minute = self._queue() or 0, int(self._clock.wall() // 60)
+        waiting, minute = self._queue() or 0, int(self._clock.now() // 60)
         if self._longest and self._longest[-1][0] == minute:
             waiting = max(waiting, self._longest.pop()[1])
         self._longest.append((minute, waiting))

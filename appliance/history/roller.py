@@ -93,7 +93,7 @@ class Roller:
         return row == (True,)
 
     def _due(self) -> dict[str, datetime]:
-        now = datetime.fromtimestamp(self._clock.wall(), UTC)
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
         return {
             "settled": now - timedelta(seconds=self._settle),
             "begun": now - timedelta(hours=1, seconds=GRACE),
@@ -101,7 +101,7 @@ class Roller:
 
     async def drop_old(self) -> int:
         """Drop hours past their age; return the number of rows."""
-        before = datetime.fromtimestamp(self._clock.wall(), UTC) - self._keep
+        before = datetime.fromtimestamp(self._clock.now(), UTC) - self._keep
         dropped = 0
         while True:
             async with self._pool.connection() as connection:

@@ -95,7 +95,7 @@ class HttpSource:
             settled.set()
 
         messages = [HttpMessage(topic, payload) for payload in payloads]
-        await self._pipeline.submit(Submission(messages, self._clock.wall(), settle))
+        await self._pipeline.submit(Submission(messages, self._clock.now(), settle))
         await settled.wait()
         return verdicts
 

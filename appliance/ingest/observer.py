@@ -74,11 +74,11 @@ class Observer(Protocol):
         ...
 
     def due(self, now: int) -> bool:
-        """Return whether a batch without messages is wanted. ``now`` is the wall clock, in microseconds since 1970."""
+        """Return whether a batch without messages is wanted. ``now``: service time in microseconds since 1970 UTC."""
         ...
 
     def prepare(self, outcome: BatchOutcome, now: int) -> Effect | None:
-        """Return what is to be written with this outcome, or None. ``now`` is the wall clock, as in ``due``."""
+        """Return what is to be written with this outcome, or None. ``now`` is the service time, as in ``due``."""
         ...
 
     def shed(self, error: Exception) -> None:
@@ -171,7 +171,7 @@ class Observers:
 
     def due(self) -> bool:
         """Return whether any observer wants a batch without messages."""
-        now, monotonic = round(self._clock.wall() * MICROSECONDS), self._clock.monotonic()
+        now, monotonic = round(self._clock.now() * MICROSECONDS), self._clock.monotonic()
         return any(_due(seat, now) for seat in self._seats.values() if monotonic >= seat.resting_until)
 
     def prepare(self, outcome: BatchOutcome, omitted: frozenset[str], effects: Effects) -> None:
@@ -179,7 +179,7 @@ class Observers:
 
         Raises ObserverError when one of them fails; the effects prepared so far must be given back.
         """
-        now, monotonic = round(self._clock.wall() * MICROSECONDS), self._clock.monotonic()
+        now, monotonic = round(self._clock.now() * MICROSECONDS), self._clock.monotonic()
         everybody = bool(outcome.batch.messages)
         for name, seat in self._seats.items():
             if name in omitted or monotonic < seat.resting_until or not (everybody or _due(seat, now)):

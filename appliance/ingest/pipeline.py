@@ -167,7 +167,7 @@ class Pipeline:
                     self._on_held(self._clock.monotonic() - started)
                     continue
                 outcome = await self._writer.write(work.batch)
-                self._metrics.latency_seconds.observe(max(0.0, self._clock.wall() - work.batch.received))
+                self._metrics.latency_seconds.observe(max(0.0, self._clock.now() - work.batch.received))
                 # By the monotonic clock: a jump of the wall clock holds nothing up.
                 self._on_held(self._clock.monotonic() - work.taken_at)
                 await committed.send((outcome, work.submissions))
@@ -187,7 +187,7 @@ class Pipeline:
                 self._move_states(outcome)
                 await self._settle(outcome, submissions)
                 self._count(outcome)
-                self._listeners.notify(_summary(outcome, self._clock.wall()))
+                self._listeners.notify(_summary(outcome, self._clock.now()))
 
     def _move_states(self, outcome: BatchOutcome) -> None:
         """Move the states of devices to what was committed. In one go: a write of states finds all of it or nothing."""
@@ -198,7 +198,7 @@ class Pipeline:
             state.accept(reading, received_at)
             if not state.changed:
                 touch(state)
-        self._states.stored(outcome.stored, outcome.batch.span(), round(self._clock.wall() * MICROSECONDS))
+        self._states.stored(outcome.stored, outcome.batch.span(), round(self._clock.now() * MICROSECONDS))
         if outcome.batch.with_status:
             _note_offline_statuses(outcome.stored, received_at)
         for message in outcome.refused:

@@ -239,7 +239,7 @@ class Connection:
     def _on_publishes(self, event: Publishes) -> None:
         self.received += len(event.packets)
         generation = self.session.generation
-        self.inbox.put(InboundBatch(event.packets, generation, event.first, event.count, self._clock.wall()))
+        self.inbox.put(InboundBatch(event.packets, generation, event.first, event.count, self._clock.now()))
 
     def _on_pubacks(self, event: PubAcks) -> None:
         self.receipts.settle(event.packets)

@@ -97,7 +97,7 @@ class SignIn:
 
     def now(self) -> datetime:
         """Return the current time for rows of the database."""
-        return datetime.fromtimestamp(self._clock.wall(), UTC)
+        return datetime.fromtimestamp(self._clock.now(), UTC)
 
     async def with_password(self, attempt: Attempt) -> SignInOutcome:
         """Check the first step, the password."""
@@ -199,7 +199,7 @@ class SignIn:
 
     async def set_second_factor(self, user: User, secret: bytes, code: str, context: ChangeContext) -> None:
         """Turn the second factor on, if ``code`` shows that the authenticator has the secret. Raises Invalid."""
-        step = totp.step_of(secret, code, self._clock.wall(), None)
+        step = totp.step_of(secret, code, self._clock.now(), None)
         if step is None:
             text = "This code is wrong. Check the clock of the phone, and enter the newest code."
             raise Invalid(text, "code")
@@ -276,7 +276,7 @@ class SignIn:
         if proof is None or proof[1] is None:
             return False
         secret = self._keyring.open(proof[1], _second_factor_of(user_id))
-        step = totp.step_of(secret, code, self._clock.wall(), proof[2])
+        step = totp.step_of(secret, code, self._clock.now(), proof[2])
         if step is None:
             return False
         cursor = await connection.execute(STATEMENTS["use_code"], {"user": user_id, "step": step})

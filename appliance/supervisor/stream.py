@@ -62,7 +62,7 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
         away,
         TICK_SECONDS,
     )
-    backlog.away(clock.wall() - await known.states.newest(pool, clock.wall()))
+    backlog.away(clock.now() - await known.states.newest(pool, clock.now()))
     report = reports.report_pipeline(pipeline, base.metrics.committed, config.ingest.receive_max)
     service, _ = await tree.start("pipeline", pipeline.run, report=report)
     await _start_chores(base, storage, known, pipeline)

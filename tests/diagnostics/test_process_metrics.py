@@ -14,15 +14,19 @@ class Clock:
     """A clock that stands still until it is moved."""
 
     def __init__(self) -> None:
-        self.now = 1_700_000_000.0
+        self.seconds = 1_700_000_000.0
 
-    def wall(self) -> float:
+    @property
+    def trusted(self) -> bool:
+        return True
+
+    def now(self) -> float:
         """As it was moved."""
-        return self.now
+        return self.seconds
 
     def monotonic(self) -> float:
         """The same."""
-        return self.now
+        return self.seconds
 
 
 def _process(folder: Path, queue: Callable[[], int | None], seconds: list[float], clock: Clock) -> ProcessMetrics:
@@ -33,9 +37,9 @@ def test_every_look_is_passed_on_with_its_time(tmp_path: Path) -> None:
     seconds, clock = list[float](), Clock()
     process = _process(tmp_path, lambda: None, seconds, clock)
     process.look()
-    clock.now += 1
+    clock.seconds += 1
     process.look()
-    assert seconds == [clock.now - 1, clock.now]
+    assert seconds == [clock.seconds - 1, clock.seconds]
 
 
 async def test_the_disk_is_counted_beside_the_stream(tmp_path: Path) -> None:
@@ -56,17 +60,17 @@ def test_the_longest_queue_of_the_hour_is_remembered_and_then_forgotten(tmp_path
     for now in (5, 412, 7):
         waiting.append(now)
         process.look()
-        clock.now += 1
+        clock.seconds += 1
     assert (process.queue().now, process.queue().longest) == (7, 412)
     waiting.append(0)
     for _ in range(59):
-        clock.now += 60
+        clock.seconds += 60
         process.look()
     queue = process.queue()
     assert (queue.now, queue.longest) == (0, 412)
     assert queue.longest_at is not None
     assert 0 <= queue.longest_at - 1_700_000_000 + 60 < 120
-    clock.now += 60
+    clock.seconds += 60
     process.look()
     assert process.queue().longest == 0
 

@@ -50,10 +50,14 @@ def broker() -> ScriptedBroker:
 class StandingClock:
     """A wall clock that does not go on by itself, so that a busy machine cannot set chunks apart."""
 
-    now = 1_700_000_000.0
+    seconds = 1_700_000_000.0
 
-    def wall(self) -> float:
-        return self.now
+    @property
+    def trusted(self) -> bool:
+        return True
+
+    def now(self) -> float:
+        return self.seconds
 
     def monotonic(self) -> float:
         return 0.0
@@ -361,7 +365,7 @@ async def test_only_chunks_that_were_read_soon_after_each_other_are_joined(
     async with client_of(broker, clock=clock) as client:
         peer = await broker.peer()
         for packet_id, at in enumerate((0.0, 0.25, 0.5, 0.75, 1.0), 1):
-            clock.now = 1_700_000_000.0 + at
+            clock.seconds = 1_700_000_000.0 + at
             await peer.send(qos1(packet_id))
             await gathered()
         batches = client.batches(within=0.5)

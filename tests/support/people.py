@@ -36,7 +36,11 @@ class StillClock:
     at: datetime = NOW
     passed: float = field(default=1000.0)
 
-    def wall(self) -> float:
+    @property
+    def trusted(self) -> bool:
+        return True
+
+    def now(self) -> float:
         """Return the time of day."""
         return self.at.timestamp()
 

@@ -34,7 +34,11 @@ class Clock:
 
     ahead: float = 0.0
 
-    def wall(self) -> float:
+    @property
+    def trusted(self) -> bool:
+        return True
+
+    def now(self) -> float:
         return time.time() + self.ahead
 
     def monotonic(self) -> float:

@@ -74,7 +74,7 @@ class Listening:
             self._began = None
             return
         async with self._pool.connection() as connection:
-            wall, monotonic = self._clock.wall(), self._clock.monotonic()
+            wall, monotonic = self._clock.now(), self._clock.monotonic()
             passed = monotonic - self._looked_monotonic
             if passed > LAPSE or abs(wall - self._looked_wall - passed) > LAPSE:
                 self._began = None

@@ -221,7 +221,7 @@ class Registry:
 
         Nothing is provisioned. The time taken does not reveal why a secret was rejected.
         """
-        now = self._clock.wall()
+        now = self._clock.now()
         status = self.get(key, now)
         if status is None:
             version = self._version
@@ -252,7 +252,7 @@ class Registry:
 
     def _refused(self, tenant: TenantRules, refusal: Refusal) -> AdmissionStatus:
         """Return a negative entry. What was decided too late is asked again with the next message."""
-        now = self._clock.wall()
+        now = self._clock.now()
         return AdmissionStatus(tenant, refusal, now if refusal is TOO_LATE else now + self._refusal_ttl)
 
     async def _load(self, connection: Connection[Any], keys: Iterable[DeviceKey]) -> dict[DeviceKey, AdmissionStatus]:
@@ -262,7 +262,7 @@ class Registry:
         cursor = await connection.execute(STATEMENTS["select_admission"], parameters)
         devices = {(row[0], row[1]): row for row in await cursor.fetchall()}
         await self._states.load(connection, devices)
-        now = datetime.fromtimestamp(self._clock.wall(), UTC)
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
         statuses: dict[DeviceKey, AdmissionStatus] = {}
         for key in ordered:
             row = devices.get(key)
@@ -332,7 +332,7 @@ class Registry:
         await connection.execute(STATEMENTS["adopt_sites"], parameters)
 
     def _keep(self, found: Mapping[DeviceKey, AdmissionStatus], *, unsure: bool) -> None:
-        soon = self._clock.wall() + UNSURE_SECONDS
+        soon = self._clock.now() + UNSURE_SECONDS
         for key, status in found.items():
             if unsure and status.until > soon:
                 status.until = soon

@@ -378,7 +378,7 @@ class Provisioner:
         return verdicts
 
     async def _try(self, requests: Sequence[ProvisioningRequest]) -> dict[DeviceKey, ProvisioningResult]:
-        now = datetime.fromtimestamp(self._clock.wall(), UTC)
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
         # Less than the callers wait, so that they learn in time that the database is away, and hold their batches.
         async with self._pool.connection(timeout=self._max_wait * 0.8) as connection:
             verdicts = await provision_once(connection, requests, now=now, grace=self._grace)

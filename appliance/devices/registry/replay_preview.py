@@ -84,7 +84,7 @@ class RegistryPreview:
         cursor = await connection.execute(provisioning.STATEMENTS["select_tenants"], {"tenants": missing})
         self._tenants |= {row[0]: ProvisioningTenant(*row) for row in await cursor.fetchall()}
         owned = await rows.select(connection, missing)
-        now = datetime.fromtimestamp(self._clock.wall(), UTC)
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
         for tenant_id in missing:
             mine = [row for row in owned if row.tenant_id == tenant_id]
             self._allocators[tenant_id] = SeatAllocator(mine, now, grace=self._grace)

@@ -247,7 +247,7 @@ class Replayer:
             await connection.execute(self._queries["upsert_replayed_states"], _states(judged, outcome.stored))
             counts = Counter(reading.route.tenant_id for reading in outcome.stored)
             tenants = sorted(counts)
-            minute = round(self._clock.wall() * MICROSECONDS) // MINUTE * MINUTE
+            minute = round(self._clock.now() * MICROSECONDS) // MINUTE * MINUTE
             ledger_rows = {
                 "minute": moment(minute),
                 "instance": self._instance,
@@ -288,7 +288,7 @@ class Replayer:
             self._states.touch(state)
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.wall(), UTC)
+        return datetime.fromtimestamp(self._clock.now(), UTC)
 
 
 def _poisoned(

@@ -188,4 +188,4 @@ class QuarantineRetention:
         )
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.wall(), UTC)
+        return datetime.fromtimestamp(self._clock.now(), UTC)

@@ -23,7 +23,7 @@ async def keep_ahead(
     """Make partitions now and every hour until cancelled; started once the partitions are there for the first time."""
 
     async def make_round() -> None:
-        today = datetime.fromtimestamp(clock.wall(), UTC).date()
+        today = datetime.fromtimestamp(clock.now(), UTC).date()
         async with pool.connection() as connection:
             made = await ensure_partitions(
                 connection, today - timedelta(days=retention_days), today + timedelta(days=DAYS_AHEAD)

@@ -44,7 +44,7 @@ class Identity:
         return _viewer(shown.user, zone, csrf="", token=shown.token.name, scopes=shown.token.scopes)
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.wall(), UTC)
+        return datetime.fromtimestamp(self._clock.now(), UTC)
 
 
 def csrf_token(secret: str) -> str:

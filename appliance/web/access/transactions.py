@@ -50,7 +50,7 @@ class Access:
 
     def now(self) -> datetime:
         """Return the current time for records, in UTC."""
-        return datetime.fromtimestamp(self.clock.wall(), UTC)
+        return datetime.fromtimestamp(self.clock.now(), UTC)
 
     def context(self) -> ChangeContext:
         """Return the context of a change by the current viewer, now."""

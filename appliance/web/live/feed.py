@@ -64,7 +64,7 @@ class LiveFeed:
 
     def remember(self, readings: Iterable[LastReading], minutes: Iterable[MinuteCount]) -> None:
         """Fill an empty view at the start with readings and minutes from the database, oldest first."""
-        offset = self._clock.monotonic() - self._clock.wall()
+        offset = self._clock.monotonic() - self._clock.now()
         for minute in minutes:
             self._spread(minute, offset)
         self._keep(readings)
@@ -88,9 +88,9 @@ class LiveFeed:
         return scope.window.series(self._clock.monotonic(), step, points)
 
     def series_end(self, step: int) -> float:
-        """Return the wall-clock time at which the newest step of a series ends."""
+        """Return the time at which the newest step of a series ends."""
         now = self._clock.monotonic()
-        return self._clock.wall() - (now - int(now) // step * step)
+        return self._clock.now() - (now - int(now) // step * step)
 
     def readings(self, limit: int, tenant: str | None) -> list[LastReading]:
         """Return the newest readings, newest first."""

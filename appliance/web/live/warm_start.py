@@ -16,7 +16,7 @@ async def remember(feed: LiveFeed, pool: Pool, clock: Clock) -> None:
     """Fill ``feed`` with the last hour. Raises what the pool raises when Postgres is not reachable."""
     async with pool.connection() as connection:
         readings = await last_readings(connection, READINGS, None, None)
-        minutes = await _minutes(connection, clock.wall() - HOUR)
+        minutes = await _minutes(connection, clock.now() - HOUR)
     feed.remember(readings, minutes)
 
 

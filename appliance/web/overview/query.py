@@ -132,7 +132,7 @@ class OverviewQueries:
         return None if known is None else known[1]
 
     async def _query(self, seen_by: Viewer, choice: OverviewChoice) -> OverviewData:
-        now = self._clock.wall()
+        now = self._clock.now()
         since = choice.since(now)
         parameters = {
             "tenant": choice.tenant,

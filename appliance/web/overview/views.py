@@ -171,7 +171,7 @@ def blueprint(renderer: PageRenderer, queries: OverviewQueries, listener: Listen
         who = viewer()
         choice = OverviewChoice.of(tenants_shown(), request.args)
         if csv.asked_for():
-            return _file(await queries.read(who, choice), choice, platform.clock.wall())
+            return _file(await queries.read(who, choice), choice, platform.clock.now())
         frame, address = await renderer.counted(_frame(who, platform, choice)), Address.of_request()
         shown = _assemble(platform, frame, await queries.read(who, choice), choice)
         html = render(
@@ -216,7 +216,7 @@ def blueprint(renderer: PageRenderer, queries: OverviewQueries, listener: Listen
 
 def _frame(who: Viewer, platform: Platform, choice: OverviewChoice) -> Frame:
     tenant = choice.tenant if who.is_operator else None
-    return Frame(who, platform.clock.wall(), "/", choice.live_page, tenant)
+    return Frame(who, platform.clock.now(), "/", choice.live_page, tenant)
 
 
 async def _data_or_last_known(

@@ -109,4 +109,4 @@ def list_answer(
     platform: Platform, who: Viewer, name: str, heads: Sequence[str], read: PageReader[Position]
 ) -> Response:
     """Return the download of a whole list as ``who`` sees it, read page by page while it is sent."""
-    return answer(name, heads, each_page(platform, who, read), platform.clock.wall())
+    return answer(name, heads, each_page(platform, who, read), platform.clock.now())

@@ -164,7 +164,7 @@ class FailurePages:
             given = {"field": field, "reference": failure.reference}
             members: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
             return problem(failure.status, failure.status.name, failure.text, **members)
-        frame = Frame(now=self._platform.clock.wall(), path=request.path, viewer=viewer_if_any() or NOBODY)
+        frame = Frame(now=self._platform.clock.now(), path=request.path, viewer=viewer_if_any() or NOBODY)
         values = {"queue": None, "retry_after": None, **values}
         html = self._templates.render("failure.html", frame=frame, failure=failure, **values)
         return Response(html, status=failure.status, content_type="text/html; charset=utf-8")

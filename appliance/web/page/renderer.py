@@ -57,7 +57,7 @@ class PageRenderer:
         """Return the frame of the current request, or of the live update of ``path`` for ``seen_by``."""
         who = seen_by or viewer()
         shown = None if seen_by is not None or not who.is_operator else tenants_shown(who)
-        return Frame(who, self.platform.clock.wall(), path or request.path, live_page, shown, toast)
+        return Frame(who, self.platform.clock.now(), path or request.path, live_page, shown, toast)
 
     async def counted(self, frame: Frame) -> Frame:
         """Return the frame with the numbers of its navigation."""

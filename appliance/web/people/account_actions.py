@@ -102,7 +102,7 @@ class AccountActions:
         user = await self.user()
         right = await self._sign_in.confirm(user, current, visit())
         if isinstance(right, ThrottleWait):
-            raise Throttled(wait_label(right, self._platform.clock.wall()), right.seconds)
+            raise Throttled(wait_label(right, self._platform.clock.now()), right.seconds)
         if not right:
             raise Invalid("This is not your password.", "current")
         return user

@@ -63,7 +63,7 @@ def _add_list(routes: Blueprint, actions: QuarantineActions, clock: Clock) -> No
         before = cursor.read(asked.cursor, MessageId)
         selection = actions.selection(asked)
         if csv_export.asked_for():
-            return export.answer(actions.export(selection, asked.status.status), clock.wall())
+            return export.answer(actions.export(selection, asked.status.status), clock.now())
         events, behind = await actions.messages(selection, status=asked.status.status, before=before, limit=asked.limit)
         return answer(MessagePage([listed(event) for event in events], cursor.write(behind)))
 

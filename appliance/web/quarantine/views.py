@@ -161,7 +161,7 @@ async def _list(
 ) -> Response:
     selection, fault = _selected(actions, asked, fault)
     if fault is None and csv.asked_for():
-        return export.answer(actions.export(selection, asked.status.status), renderer.platform.clock.wall())
+        return export.answer(actions.export(selection, asked.status.status), renderer.platform.clock.now())
     before = cursor.read(asked.cursor, MessageId)
     newest = await actions.newest(selection.tenant_id)
     events, behind = await actions.messages(selection, status=asked.status.status, before=before, limit=PAGE_ROWS)

@@ -106,7 +106,7 @@ def _add_welcome(
     async def welcome() -> Response:
         who = viewer()
         made = secrets.of(who.user_id, platform.clock.monotonic())
-        frame = Frame(who, platform.clock.wall(), "/welcome", PAGE if made else None)
+        frame = Frame(who, platform.clock.now(), "/welcome", PAGE if made else None)
         html = templates.render(
             "sign_in/welcome.html",
             frame=frame,
@@ -120,7 +120,7 @@ def _add_welcome(
         made = secrets.of(seen_by.user_id, platform.clock.monotonic())
         if made is None:
             return []
-        frame = Frame(seen_by, platform.clock.wall(), "/welcome", PAGE)
+        frame = Frame(seen_by, platform.clock.now(), "/welcome", PAGE)
         html = templates.render(
             "sign_in/first-message.html", frame=frame, made=made, reading=first_reading(platform, made)
         )

@@ -86,7 +86,7 @@ class SignInPages(PublicPages):
         return response
 
     def _until(self, wait: ThrottleWait) -> str:
-        return wait_label(wait, self.clock.wall())
+        return wait_label(wait, self.clock.now())
 
 
 def blueprint(platform: Platform, sign_in: SignIn, pages: SignInPages) -> Blueprint:

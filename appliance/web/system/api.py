@@ -34,7 +34,7 @@ def blueprint(platform: Platform, reader: SystemReader, port: SystemPort) -> Blu
     routes = Blueprint("system_api", __name__)
 
     async def view() -> SystemView:
-        return await reader.view(formats.midnight(platform.clock.wall(), viewer().zone))
+        return await reader.view(formats.midnight(platform.clock.now(), viewer().zone))
 
     @routes.get("/operator/system")
     @allow(OPERATORS)
@@ -56,7 +56,7 @@ def blueprint(platform: Platform, reader: SystemReader, port: SystemPort) -> Blu
             refused_by_broker=refused,
             settings=port.snapshot.settings,
         )
-        at = datetime.fromtimestamp(platform.clock.wall(), UTC)
+        at = datetime.fromtimestamp(platform.clock.now(), UTC)
         return answer(
             report, headers={"Content-Disposition": f'attachment; filename="diagnostics-{at:%Y%m%dT%H%M%SZ}.json"'}
         )

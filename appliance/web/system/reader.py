@@ -130,7 +130,7 @@ class SystemReader:
         platform, system = self._platform, self._snapshot
         dependencies, facts = system.dependencies(), self._facts.value
         return SystemView(
-            now=platform.clock.wall(),
+            now=platform.clock.now(),
             started_at=system.started_at,
             instance=system.instance,
             versions=self._versions(dependencies, facts),
@@ -167,7 +167,7 @@ class SystemReader:
         return self._checked(await read_accounting(connection), None)
 
     def _checked(self, accounting: Accounting, since: float | None) -> AccountingRead:
-        return AccountingRead(since, self._platform.clock.wall(), accounting, accounting.balanced)
+        return AccountingRead(since, self._platform.clock.now(), accounting, accounting.balanced)
 
     async def _renew(self, kept: Sequence[_Kept[Any]]) -> None:
         """Read what is due from Postgres; one task reads, the others wait and find it done."""

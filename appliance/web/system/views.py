@@ -83,7 +83,7 @@ def blueprint(renderer: PageRenderer, reader: SystemReader, snapshot: Snapshot) 
     routes = Blueprint(PAGE, __name__)
 
     async def assemble(seen_by: Viewer, *, only_problems: bool) -> SystemPage:
-        now = renderer.platform.clock.wall()
+        now = renderer.platform.clock.now()
         return shown(
             renderer,
             snapshot,

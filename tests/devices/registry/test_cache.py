@@ -71,7 +71,7 @@ def furnish(database: Database, seats: int = 3) -> None:
 
 
 async def status(registry: Registry, key: DeviceKey = DEVICE, site: str | None = None) -> AdmissionStatus:
-    found = registry.get(key, SystemClock().wall())
+    found = registry.get(key, SystemClock().now())
     return found if found is not None else (await registry.resolve({key: site}))[key]
 
 
@@ -92,7 +92,7 @@ async def test_a_new_device_is_provisioned_once_and_then_answered_from_memory(da
     async with open_registry(database) as registry:
         assert await reason(registry) is None
         with trio.fail_after(60):  # its own insert is told, and forgets it once more
-            while registry.get(DEVICE, SystemClock().wall()) is None:
+            while registry.get(DEVICE, SystemClock().now()) is None:
                 await status(registry)
                 await trio.sleep(0.05)
         asked = registry.asked
@@ -215,7 +215,7 @@ async def test_a_status_read_while_something_changed_is_not_believed_for_long(da
         registry = Registry(pool, StateBook(10), meddling, clock, capacity=10, refusal_ttl=5, grace=GRACE)
         found = (await registry.resolve({DEVICE: None}))[DEVICE]
         assert found.refusal is None
-        assert found.until <= clock.wall() + 0.5
+        assert found.until <= clock.now() + 0.5
         nursery.cancel_scope.cancel()
 
 
@@ -233,7 +233,7 @@ async def test_invalidation_is_safe_while_the_cache_is_read(database: Database) 
     async with open_registry(database) as registry:
         found = await status(registry)
         registry.changed('{"tenants": ["acme"]}')
-        assert registry.get(DEVICE, SystemClock().wall()) is None
+        assert registry.get(DEVICE, SystemClock().now()) is None
         assert found.refusal is None  # whoever holds it is not disturbed
         for nonsense in ("", "7", "[]", '{"devices": 7}', '{"devices": [[1]]}', '{"tenants": {}}'):
             registry.changed(nonsense)

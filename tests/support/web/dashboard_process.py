@@ -25,7 +25,7 @@ from tests.support.web.serving import Always, dashboard, parts
 
 def publish(feed: LiveFeed, device: str, metrics: dict[str, float]) -> None:
     """A committed batch with one reading."""
-    now = SystemClock().wall()
+    now = SystemClock().now()
     reading = LastReading("acme", device, now, now, Kind.TELEMETRY, metrics)
     feed.publish(BatchSummary(now, 1, 1, 0, 0, {}, [reading]))
 

@@ -10,7 +10,11 @@ class Steady:
     def __init__(self) -> None:
         self.passed = 0.0
 
-    def wall(self) -> float:
+    @property
+    def trusted(self) -> bool:
+        return True
+
+    def now(self) -> float:
         return 100_000.0 + self.passed
 
     def monotonic(self) -> float:

@@ -119,7 +119,7 @@ def quiet_system(clock: SystemClock) -> Snapshot:
     """Return a process without tasks, whose Postgres and broker are well and whose schema is the one it ships."""
     return Snapshot(
         instance="0123456789ab",
-        started_at=clock.wall() - 3600,
+        started_at=clock.now() - 3600,
         tasks=list,
         process=ProcessMetrics(Metrics(), clock, Path.cwd(), queue=lambda: 0, each_second=lambda _now: None),
         dependencies=lambda: [

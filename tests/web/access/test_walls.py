@@ -131,7 +131,7 @@ async def test_the_live_socket_shows_nothing_of_another_tenant(database: Databas
     found(database)
     person = signed_in(database.conninfo(), Role.VIEWER, "acme")
     async with dashboard(database) as served:
-        now = served.platform.clock.wall()
+        now = served.platform.clock.now()
         reading = LastReading(RIVAL, "pump-1", now, now, Kind.TELEMETRY, {"temperature": 1.0})
         served.platform.live.publish(BatchSummary(now, 1, 1, 0, 0, {}, [reading]))
         async with page_socket(served, cookie=person.secret) as page:

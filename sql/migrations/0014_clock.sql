@@ -1,0 +1,3 @@
+-- The service time: what an appliance trusts of its clock.
+
+SELECT 1;

@@ -1,0 +1,3 @@
+-- Readings are dropped by age, a day at a time.
+
+SELECT 1;

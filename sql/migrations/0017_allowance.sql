@@ -1,0 +1,3 @@
+-- The allowance: what a device may send late.
+
+SELECT 1;

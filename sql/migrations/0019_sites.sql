@@ -1,0 +1,3 @@
+-- One grammar for the ids of sites.
+
+SELECT 1;
