@@ -47,7 +47,6 @@ class BrokerLimits:
     memory_bytes: int = 768 * 1024 * 1024  # a full queue, its bookkeeping and as much again for 10,000 connections
     max_inflight_messages: int = 4096
     max_connections: int = 10_000
-    max_keepalive_seconds: int = 300
     session_days: int = 14  # longer than any planned stop
     autosave_seconds: int = 5
     sys_seconds: int = 10
@@ -138,12 +137,12 @@ def _persistence(folder: Path, program: MosquittoProgram, limits: BrokerLimits) 
 
 
 def _limits(program: MosquittoProgram, limits: BrokerLimits) -> Sequence[str]:
+    # No max_keepalive: from 2.0.12 on it refuses MQTT 3.1.1 clients that ask for a longer keep-alive, or for none.
     lines = [
         f"max_packet_size {limits.max_message_bytes + TOPIC_BYTES}",
         f"max_queued_messages {limits.max_queued_messages}",
         f"max_queued_bytes {limits.max_queued_bytes}",
         f"max_inflight_messages {limits.max_inflight_messages}",
-        f"max_keepalive {limits.max_keepalive_seconds}",
         f"memory_limit {limits.memory_bytes}",
         f"sys_interval {limits.sys_seconds}",
         "upgrade_outgoing_qos true",

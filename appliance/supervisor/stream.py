@@ -1,15 +1,18 @@
 """The third stage: the pipeline from a submission to its commit, and the work beside it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from appliance.devices.live.listening import Listening
+from appliance.clock import Clock
+from appliance.devices.live.listening import NOTICEABLE, Listening
 from appliance.devices.live.presence import PresenceThresholds
+from appliance.devices.live.state import StateBook
 from appliance.devices.live.state_observer import WRITE_INTERVAL, DeviceStateObserver
 from appliance.devices.live.unaccepted_traffic import UnacceptedTraffic
 from appliance.diagnostics import reports
 from appliance.history.roller import Roller
 from appliance.ingest.admission import Admission
+from appliance.ingest.batch import MICROSECONDS
 from appliance.ingest.failing_check import knowledge
 from appliance.ingest.limits.backlog import BacklogCredit
 from appliance.ingest.pipeline import TICK_SECONDS, Pipeline
@@ -45,7 +48,7 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
     backlog = BacklogCredit(known.limiter, clock, config.ingest.receive_max)
     silence = PresenceThresholds(config.presence.stale_after, config.presence.offline_after)
     listening = Listening(pool, base.instance, clock, silence)
-    away = _note_absence(backlog, listening)
+    away = note_absence([backlog.away, listening.away], known.states, clock)
     live = LiveFeed(clock)
     admission = Admission(config.ingest, config.retention, knowledge(known.registry, base.failpoints), known.limiter)
     observers = [DeviceStateObserver(known.states, base.instance, WRITE_INTERVAL)]
@@ -69,12 +72,16 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
     return Stream(live, admission, pipeline, service, backlog, listening, away)
 
 
-def _note_absence(backlog: BacklogCredit, listening: Listening) -> Callable[[float], None]:
-    """Return what is called with the seconds in which no messages were taken."""
+def note_absence(
+    listeners: Sequence[Callable[[float], None]], states: StateBook, clock: Clock
+) -> Callable[[float], None]:
+    """Return what is called with the seconds in which no messages were taken; it tells the ``listeners``."""
 
     def away(seconds: float) -> None:
-        backlog.away(seconds)
-        listening.away(seconds)
+        for told in listeners:
+            told(seconds)
+        if seconds >= NOTICEABLE:
+            states.interrupted(round(clock.now() * MICROSECONDS))
 
     return away
 

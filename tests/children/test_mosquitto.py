@@ -87,9 +87,29 @@ def reachable(mosquitto: Mosquitto) -> bool:
     return True
 
 
+def connect_3_1_1(mosquitto: Mosquitto, keep_alive: int) -> bytes:
+    """Connect as a device that speaks MQTT 3.1.1; return the CONNACK."""
+    level, flags = 4, 0b1100_0010  # user, password, clean session
+    fields = [b"d1", DEVICE.encode(), PASSWORD.encode()]
+    body = b"\x00\x04MQTT" + bytes([level, flags]) + keep_alive.to_bytes(2)
+    body += b"".join(len(field).to_bytes(2) + field for field in fields)
+    with socket.create_connection((mosquitto.devices.host, mosquitto.devices.port), timeout=30) as connection:
+        connection.sendall(b"\x10" + bytes([len(body)]) + body)
+        return connection.recv(4)
+
+
 async def let_devices_in(mosquitto: Mosquitto, data_dir: DataDir) -> None:
     assert await receive(mosquitto, data_dir, "-E") == []
     assert await mosquitto.open_devices()
+
+
+async def test_a_device_may_ask_for_any_keep_alive_and_for_none(folder: Path) -> None:
+    accepted = bytes([0x20, 2, 0, 0])
+    with open_data_dir(folder / "data") as data_dir:
+        async with running(broker(data_dir)) as mosquitto:
+            await let_devices_in(mosquitto, data_dir)
+            for seconds in (0, 60, 301, 65535):
+                assert await trio.to_thread.run_sync(connect_3_1_1, mosquitto, seconds) == accepted, seconds
 
 
 async def test_devices_are_shut_out_until_the_subscription_is_in_the_store(folder: Path) -> None:

@@ -88,6 +88,18 @@ async def test_the_interval_is_learned_and_kept(database: Database) -> None:
         assert state.interval_estimator.interval == 600.0
 
 
+async def test_a_gap_in_which_we_took_nothing_is_not_learned(database: Database) -> None:
+    await furnish(database)
+    start = int(time.time()) - 100_000
+    async with open_ingest(database) as stack:
+        for at in (0, 600, 1200, 1800, 10_000):
+            if at == 10_000:
+                stack.states.interrupted(round((start + 9_999) * 1e6))
+            await stack.send(telemetry("d-1", b'{"t":1}'), received=float(start + at))
+            await until(lambda: stack.states.changed() == [])
+        assert look(database, "SELECT learned_interval FROM device_state") == [(600.0,)]
+
+
 async def test_a_registered_device_that_sends_only_rubbish_is_refused_though_nobody_looked_it_up(
     database: Database,
 ) -> None:

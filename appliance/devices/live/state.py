@@ -183,6 +183,8 @@ class StateBook:
         self._rollup_queue = RollupQueue()
         self._unaccepted: dict[DeviceKey, tuple[int, str | None]] = {}
         self._queries = statements.load("devices")
+        self.unbroken_since = 0
+        """When messages were last not taken, in microseconds since 1970 UTC; 0: never since the start."""
 
     def __len__(self) -> int:
         return len(self._states)
@@ -233,6 +235,10 @@ class StateBook:
             self.touch(state)
         elif len(self._unaccepted) < MAX_UNACCEPTED or key in self._unaccepted:
             self._unaccepted[key] = (at, refused)
+
+    def interrupted(self, now: int) -> None:
+        """Note that no messages were taken until ``now`` (microseconds): gaps across it are not those of devices."""
+        self.unbroken_since = now
 
     def forget(self, key: DeviceKey) -> None:
         """Clear the state of a deleted device: nothing that it sends brings back what may have been erased of it."""
@@ -289,7 +295,7 @@ class StateBook:
     def upsert(self, states: Sequence[DeviceState], instance: str, now: int) -> tuple[str, dict[str, Any]]:
         """Return statement and parameters that write ``states`` and the roll-up queue as of ``now`` (microseconds)."""
         for state in states:
-            state.interval_estimator.observe(state.seen_at)
+            state.interval_estimator.observe(state.seen_at, self.unbroken_since)
         rows = [
             (
                 state.tenant_id,

@@ -1,21 +1,32 @@
-"""The interval that a device's messages show."""
+"""The interval that a device's messages show, and what presence makes of it."""
 
-from collections.abc import Iterable
+import random
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import pytest
 
 from appliance.devices.live.interval_estimator import SECOND, IntervalEstimator
+from appliance.devices.live.presence import OFFLINE_INTERVALS, PresenceThresholds
 
-START = 1_800_000_000 * SECOND
+START = 1_800_000_000
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+def seen_by(gaps: Iterable[float], interval: float = 0.0) -> IntervalEstimator:
+    """Return an estimator that has seen messages with ``gaps`` seconds between them."""
+    estimator = IntervalEstimator(interval)
+    at = float(START)
+    for gap in (0.0, *gaps):
+        at += gap
+        estimator.observe(round(at * SECOND), 0)
+    return estimator
 
 
 def after(gaps: Iterable[float], interval: float = 0.0) -> float:
-    """What is learned from messages with ``gaps`` seconds between them."""
-    estimator = IntervalEstimator(interval)
-    at = START
-    estimator.observe(at)
-    for gap in gaps:
-        at += round(gap * SECOND)
-        estimator.observe(at)
-    return estimator.interval
+    """Return what is learned from messages with ``gaps`` seconds between them."""
+    return seen_by(gaps, interval).interval
 
 
 def test_nothing_is_known_of_the_first_message() -> None:
@@ -26,24 +37,138 @@ def test_the_first_gap_is_the_first_guess() -> None:
     assert after([600]) == 600
 
 
-def test_it_is_the_median_of_what_was_seen() -> None:
-    assert after([10, 10, 10, 3600, 10]) == 10
-    assert after([10, 20]) == 15
+def test_the_gaps_inside_a_burst_do_not_count() -> None:
+    assert after([1.2, 1.2, 27.6] * 10) == pytest.approx(27.6)
+    assert after([1.2, 1.2, 597.6] * 4) == pytest.approx(597.6)
 
 
-def test_only_the_last_twenty_gaps_count() -> None:
-    assert after([10] * 100 + [60] * 20) == 60
-    assert after([10] * 100 + [60] * 9) == 10
+def test_the_first_burst_is_understood_as_soon_as_the_second_begins() -> None:
+    assert after([1.2, 1.2, 597.6]) == pytest.approx(597.6)
+
+
+def test_a_burst_may_have_many_messages() -> None:
+    assert after(([1.2] * 100 + [480.0]) * 4) == pytest.approx(480)
+    assert after(([1.2] * 100 + [480.0]) * 4 + [1.2] * 100) == pytest.approx(480)
+
+
+def test_one_long_silence_is_no_interval_and_neither_are_two() -> None:
+    assert after([60] * 20 + [6 * HOUR] + [60] * 20) == pytest.approx(60)
+    assert after([60] * 20 + [6 * HOUR] + [60] * 20 + [6 * HOUR] + [60]) == pytest.approx(60)
+
+
+def test_a_longer_interval_shows_after_three_messages() -> None:
+    assert after([10] * 100 + [600] * 2) == pytest.approx(10)
+    assert after([10] * 100 + [600] * 3) == pytest.approx(600)
+
+
+def test_a_shorter_interval_shows_when_a_day_has_passed_without_the_longer() -> None:
+    def day_of(gap: float) -> list[float]:
+        return [gap] * round(27 * HOUR / gap)
+
+    assert after([600] * 100 + [10] * 100) == pytest.approx(600)
+    assert after([600] * 100 + day_of(10)) == pytest.approx(10)
+
+
+def test_an_interval_of_days_is_learned_too() -> None:
+    assert after([3 * DAY] * 5) == pytest.approx(3 * DAY)
 
 
 def test_what_comes_at_once_is_one_message_and_an_older_time_says_nothing() -> None:
     estimator = IntervalEstimator()
     for at in (0, 0, 60, 60, 50, 120):
-        estimator.observe(START + at * SECOND)
+        estimator.observe((START + at) * SECOND, 0)
     assert estimator.interval == 60
 
 
-def test_what_was_learned_before_a_restart_counts_until_as_many_gaps_say_otherwise() -> None:
+def test_a_gap_in_which_nothing_was_taken_says_nothing() -> None:
+    estimator = seen_by([60] * 10)
+    at = START + 600
+    for _ in range(10):
+        at += 3600
+        estimator.observe(at * SECOND, (at - 1) * SECOND)
+    assert estimator.interval == pytest.approx(60)
+
+
+def test_what_was_learned_before_a_restart_counts_like_what_was_seen() -> None:
     assert after([], interval=30) == 30
-    assert after([600] * 9, interval=30) == 30
-    assert after([600] * 11, interval=30) == 600
+    assert after([1.2, 1.2, 27.6], interval=30) == pytest.approx(29.4)
+    assert after([600] * 2, interval=30) == pytest.approx(30)
+    assert after([600] * 3, interval=30) == pytest.approx(600)
+
+
+def test_memory_is_bounded_by_the_classes_of_gaps() -> None:
+    gaps = random.Random(1)
+    estimator = seen_by(gaps.uniform(1, 10_000) for _ in range(5000))
+    assert len(estimator._classes) <= 14
+
+
+# The model: senders over days, and the silence after which presence calls a device OFFLINE.
+
+
+def single(chance: random.Random) -> Iterator[float]:
+    """One message every ten minutes, more or less."""
+    while True:
+        yield chance.uniform(570, 630)
+
+
+def bursty(chance: random.Random) -> Iterator[float]:
+    """Bursts of one to twelve messages, 20 minutes apart."""
+    while True:
+        yield from [1.2] * chance.randrange(12)
+        yield chance.uniform(1180, 1220)
+
+
+def long_bursts(chance: random.Random) -> Iterator[float]:
+    """A minute of messages every second, then nothing for half an hour."""
+    while True:
+        yield from [1.0] * 60
+        yield chance.uniform(1750, 1850)
+
+
+def day_and_night(chance: random.Random) -> Iterator[float]:
+    """Every minute by day, every 40 minutes by night."""
+    passed = 0.0
+    while True:
+        gap = chance.uniform(55, 65) if passed % DAY < 14 * HOUR else chance.uniform(2300, 2500)
+        passed += gap
+        yield gap
+
+
+def irregular(chance: random.Random) -> Iterator[float]:
+    """Messages by chance, every four minutes on average."""
+    while True:
+        yield 1 + chance.expovariate(1 / 240)
+
+
+SENDERS = [single, bursty, long_bursts, day_and_night, irregular]
+
+
+@pytest.mark.parametrize("sender", SENDERS, ids=lambda sender: sender.__name__)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_sender_that_was_met_a_day_ago_is_never_called_offline(
+    sender: Callable[[random.Random], Iterator[float]], seed: int
+) -> None:
+    estimator = IntervalEstimator()
+    at, false_alarms = float(START), []
+    for gap in islice(sender(random.Random(seed)), 20_000):
+        offline_after = max(OFFLINE_INTERVALS * estimator.interval, PresenceThresholds().offline_after)
+        if at > START + DAY and gap >= offline_after:
+            false_alarms.append((at - START, gap, offline_after))
+        at += gap
+        estimator.observe(round(at * SECOND), 0)
+        if at > START + 3 * DAY:
+            break
+    assert false_alarms == []
+
+
+@pytest.mark.parametrize("sender", SENDERS, ids=lambda sender: sender.__name__)
+def test_a_sender_that_stops_is_called_offline_in_time(sender: Callable[[random.Random], Iterator[float]]) -> None:
+    estimator = IntervalEstimator()
+    at, longest = float(START), 0.0
+    for gap in sender(random.Random(7)):
+        at += gap
+        longest = max(longest, gap)
+        estimator.observe(round(at * SECOND), 0)
+        if at > START + 2 * DAY:
+            break
+    assert OFFLINE_INTERVALS * estimator.interval <= 11 * longest
