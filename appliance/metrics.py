@@ -76,6 +76,7 @@ class Metrics:
             ["cause"],
             registry=self.registry,
         )
+        self.devices = Gauge("appliance_devices", "Active devices by presence", ["presence"], registry=self.registry)
         self.in_flight = Gauge(
             "appliance_messages_in_hand", "Messages received and not yet committed", registry=self.registry
         )

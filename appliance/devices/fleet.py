@@ -149,6 +149,8 @@ class SiteCounts:
     stale: int
     offline: int
     refused: int
+    new: int
+    """Never heard."""
     seen: int
     """Devices of which a message was ever accepted."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from appliance.clock import Clock
 from appliance.devices.live.listening import NOTICEABLE, Listening
 from appliance.devices.live.presence import PresenceThresholds
+from appliance.devices.live.presence_counts import count_presences
 from appliance.devices.live.state import StateBook
 from appliance.devices.live.state_observer import WRITE_INTERVAL, DeviceStateObserver
 from appliance.devices.live.unaccepted_traffic import UnacceptedTraffic
@@ -90,6 +91,7 @@ async def _start_chores(base: Foundation, storage: Storage, known: Knowledge, pi
     """Start what works beside the pipeline on what it has stored or refused."""
     config, tree, pool, clock = base.config, base.tree, storage.pool, base.clock
     await tree.start("unaccepted traffic", UnacceptedTraffic(known.states, known.registry).run)
+    await tree.start("presence counts", count_presences, pool, base.metrics)
     retention = QuarantineRetention(pool, base.instance, clock, config.quarantine, base.metrics)
     await tree.start("quarantine retention", retention.run)
     await tree.start("roll-ups", Roller(pool, clock, keep_days=config.retention.rollup_days).run)

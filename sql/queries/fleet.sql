@@ -92,7 +92,7 @@ SELECT d.tenant_id, coalesce(d.site_id, ''), coalesce(p.name, d.site_id, ''),
   count(*) FILTER (WHERE d.status NOT IN ('ACTIVE', 'PENDING')),
   count(*) FILTER (WHERE f.presence = 'ONLINE'), count(*) FILTER (WHERE f.presence = 'STALE'),
   count(*) FILTER (WHERE f.presence = 'OFFLINE'), count(*) FILTER (WHERE f.presence = 'REFUSED'),
-  count(s.last_seen_at)
+  count(*) FILTER (WHERE f.presence = 'NEW'), count(s.last_seen_at)
 FROM device_registry AS d
 LEFT JOIN device_state AS s USING (tenant_id, device_id)
 LEFT JOIN sites AS p ON p.tenant_id = d.tenant_id AND p.site_id = d.site_id

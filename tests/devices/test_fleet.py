@@ -99,13 +99,13 @@ async def test_presence_is_derived_for_devices_that_should_talk(database: Databa
         assert await ids(connection, DeviceFilter(TENANT, presences=[Presence.ONLINE])) == ["fresh"]
         assert await ids(connection, DeviceFilter(TENANT, presences=[Presence.STALE, Presence.OFFLINE])) == [
             "gone",
-            "never",
             "stale",
         ]
+        assert await ids(connection, DeviceFilter(TENANT, presences=[Presence.NEW])) == ["never"]
         page = await fleet.list_page(connection, DeviceFilter(TENANT), limit=50)
         assert {member.device.device_id: member.presence for member in page.members}["stale"] is Presence.STALE
         census = await fleet.device_counts(connection, TENANT)
-        expected = {Presence.ONLINE: 1, Presence.STALE: 1, Presence.OFFLINE: 2, Presence.REFUSED: 0}
+        expected = {Presence.ONLINE: 1, Presence.STALE: 1, Presence.OFFLINE: 1, Presence.REFUSED: 0, Presence.NEW: 1}
         assert census.presences == expected
         assert (census.statuses, census.total) == ({DeviceStatus.ACTIVE: 4, DeviceStatus.INACTIVE: 1}, 5)
 

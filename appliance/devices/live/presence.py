@@ -5,8 +5,9 @@ while the appliance listened: time in which the appliance, Postgres or the broke
 after it each device has its full interval again. So the silence of a device is the longest period without a break that
 was listened to since a message of it was last accepted, and::
 
+    NEW       nothing ever came of it: it may not be installed yet, and nothing is wrong
     REFUSED   its newest message was not accepted: it talks, and is not silent (until it stops talking, too)
-    OFFLINE   it was never accepted, or said `offline` last, or is silent for 10 intervals and ``offline_after``
+    OFFLINE   it said `offline` last (``offline_statuses``), or is silent for 10 intervals and ``offline_after``
     STALE     it is silent for 3 intervals and ``stale_after``
     ONLINE    everything else
 
@@ -43,6 +44,7 @@ class Presence(StrEnum):
     STALE = "STALE"
     OFFLINE = "OFFLINE"
     REFUSED = "REFUSED"
+    NEW = "NEW"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Traffic:
     refused_at: datetime | None = None
     """When a message of it was last not accepted, by any check but the rate limit."""
     offline_at: datetime | None = None
-    """When it last said `offline`."""
+    """When it last said `offline`, if that counts; its next message ends it."""
     learned_interval: float | None = None
     """Seconds between its messages, as far as they show."""
 
@@ -89,13 +91,16 @@ def presence_at(
     """Return the presence of a device at the end of ``listening``; ``interval`` is what a person set, in seconds."""
     expected = interval if interval is not None else traffic.learned_interval or 0.0
     offline = max(OFFLINE_INTERVALS * expected, limits.offline_after)
-    seen_at, heard_at, refused_at = traffic.seen_at, traffic.heard_at, traffic.refused_at
-    if refused_at is not None and (seen_at is None or refused_at > seen_at):
-        silent = silence_since(heard_at or refused_at, listening) >= offline
-        return Presence.OFFLINE if silent else Presence.REFUSED
-    if seen_at is None or (traffic.offline_at is not None and traffic.offline_at >= seen_at):
+    seen_at, refused_at, offline_at = traffic.seen_at, traffic.refused_at, traffic.offline_at
+    newest = max((at for at in (seen_at, traffic.heard_at, refused_at) if at is not None), default=None)
+    if newest is None:
+        return Presence.NEW if offline_at is None else Presence.OFFLINE
+    if offline_at is not None and offline_at >= newest:
         return Presence.OFFLINE
-    silence = silence_since(seen_at, listening)
+    if refused_at is not None and (seen_at is None or refused_at > seen_at):
+        silent = silence_since(traffic.heard_at or refused_at, listening) >= offline
+        return Presence.OFFLINE if silent else Presence.REFUSED
+    silence = silence_since(seen_at or newest, listening)
     if silence >= offline:
         return Presence.OFFLINE
     return Presence.STALE if silence >= max(STALE_INTERVALS * expected, limits.stale_after) else Presence.ONLINE

@@ -15,6 +15,8 @@ class Lines:
 
     mosquitto: str
     curl: str
+    claim: str
+    """Over MQTT as the tenant's claim user, for a device without a credential of its own."""
 
 
 def lines(
@@ -31,6 +33,7 @@ def lines(
     address = f"{scheme}://{host}/ingest/tenant/{tenant_id}/device/{device_id}/telemetry"
     return Lines(
         mosquitto=listener.command(host, device_user(tenant_id, device_id), password),
+        claim=listener.command(host, device_user(tenant_id, device_id), password, user=tenant_id),
         curl=(
             f"curl -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' "
             f"-d '{{\"temperature\": 21.5}}' {address}"

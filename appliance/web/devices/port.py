@@ -15,14 +15,14 @@ class ListenerAddress:
     host: str | None
     port: int
 
-    def command(self, page_host: str, device: str, password: str) -> str:
+    def command(self, page_host: str, device: str, password: str, *, user: str | None = None) -> str:
         """Return the command that sends a first reading of ``device`` (``TENANT/device/DEVICE``).
 
-        ``page_host``: the host and port that the browser used.
+        ``page_host``: the host and port that the browser used; ``user``: who publishes, by default the device itself.
         """
         host = self.host or urlsplit(f"//{page_host}").hostname
         return (
-            f"mosquitto_pub -h {host} -p {self.port} -u {device} -P '{password}' -q 1 "
+            f"mosquitto_pub -h {host} -p {self.port} -u {user or device} -P '{password}' -q 1 "
             f"-t tenant/{device}/telemetry -m '{{\"temperature\": 21.5}}'"
         )
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from urllib.parse import quote, urlencode
 
 from appliance.devices.fleet import SiteCounts
+from appliance.devices.live.presence import Presence
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType, status_at
 from appliance.web.devices.labels import NONE
 from appliance.web.overview.query import OverviewData
@@ -55,6 +56,11 @@ class PageLinks:
     def here(self, path: str, site_id: str | None) -> str:
         """Return the same for one site; empty: devices without a site, None: all sites."""
         return self.at(path) if site_id is None else self.at(path, site=site_id or NONE)
+
+    def never_heard(self, site_id: str | None) -> str:
+        """Return the address of the list of devices of which nothing ever came; ``site_id`` as for ``here``."""
+        site = {} if site_id is None else {"site": site_id or NONE}
+        return self.at("/devices", presence=Presence.NEW.value, **site)
 
     def devices(self, tenant_id: str, **wanted: str) -> str:
         """Return the address of the list of devices with a filter."""

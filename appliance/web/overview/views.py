@@ -96,6 +96,8 @@ class Presences:
     stale: int
     offline: int
     refused: int
+    new: int
+    """Never heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +299,7 @@ def presences(sites: Sequence[SiteCounts]) -> Presences:
         stale=sum(site.stale for site in sites),
         offline=sum(site.offline for site in sites),
         refused=sum(site.refused for site in sites),
+        new=sum(site.new for site in sites),
     )
 
 

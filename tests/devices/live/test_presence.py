@@ -1,6 +1,7 @@
 """Presence: what it is, and that Python and the database agree on it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -62,13 +63,23 @@ def test_a_learned_interval_counts_unless_a_person_set_one() -> None:
     assert presence(seen(1000, learned_interval=600), 10) is Presence.OFFLINE
 
 
-def test_a_device_that_was_never_accepted_is_offline() -> None:
-    assert presence(Traffic()) is Presence.OFFLINE
+def test_a_device_of_which_nothing_ever_came_is_new_and_not_offline() -> None:
+    assert presence(Traffic()) is Presence.NEW
+    assert presence(Traffic(), 1) is Presence.NEW, "whatever interval a person expects"
+    assert presence(Traffic(offline_at=ago(1))) is Presence.OFFLINE, "its will came"
+
+
+def test_a_device_of_which_only_messages_over_its_limit_came_is_not_new_and_falls_silent() -> None:
+    assert presence(Traffic(heard_at=ago(1))) is Presence.ONLINE
+    assert presence(Traffic(heard_at=ago(300))) is Presence.OFFLINE
 
 
 def test_a_device_that_said_offline_is_offline_at_once_and_until_it_talks() -> None:
     assert presence(seen(1, offline_at=ago(1))) is Presence.OFFLINE
     assert presence(seen(1, offline_at=ago(2))) is Presence.ONLINE
+    refused = Traffic(seen_at=ago(900), heard_at=ago(20), refused_at=ago(20))
+    assert presence(replace(refused, offline_at=ago(10))) is Presence.OFFLINE
+    assert presence(replace(refused, offline_at=ago(30))) is Presence.REFUSED
 
 
 def test_a_device_that_talks_and_is_not_accepted_is_refused_and_not_silent() -> None:
@@ -187,7 +198,9 @@ async def test_ten_thousand_devices_are_counted_behind_the_walls_by_an_expressio
             connection.execute(statement.encode())
     async with customer(database, "acme") as connection_of_acme:
         found = await counts(connection_of_acme, "acme")
-        assert found == {Presence.ONLINE: 89, Presence.STALE: 210, Presence.OFFLINE: 9701, Presence.REFUSED: 0}
+        assert found == {Presence.ONLINE: 89, Presence.STALE: 210, Presence.OFFLINE: 9701, Presence.REFUSED: 0} | {
+            Presence.NEW: 0
+        }
         assert sum((await counts(connection_of_acme, None)).values()) == 10_000
         plan = await connection_of_acme.execute(
             "EXPLAIN (VERBOSE) SELECT presence_of(s, d.interval_seconds, w), count(*) FROM device_registry AS d"

@@ -38,7 +38,7 @@ async def test_a_device_is_made_with_secrets_shown_once(database: Database) -> N
             ["cold"],
             "roof",
             "ACTIVE",
-            "OFFLINE",
+            "NEW",
         )
         assert device["own_credential"] is True
         for text in (answer.text, (await admin.raw("GET", DEVICES)).text):
@@ -120,7 +120,7 @@ async def test_lists_are_filtered_sorted_and_paged(database: Database) -> None:
         ]
         none = await admin.ask("GET", f"{DEVICES}?site=.none&sort=-device&limit=1")
         assert (none["total"], [one["device_id"] for one in none["items"]]) == (4, ["d6"])
-        found, path = [], f"{DEVICES}?sort=name&limit=3&q=n&presence=OFFLINE&presence=STALE&status=ACTIVE"
+        found, path = [], f"{DEVICES}?sort=name&limit=3&q=n&presence=NEW&presence=STALE&status=ACTIVE"
         cursor = ""
         while True:
             page = await admin.ask("GET", f"{path}&cursor={cursor}")
@@ -212,7 +212,7 @@ async def test_a_device_goes_through_its_life(database: Database) -> None:
         assert (await admin.ask("POST", f"{DEVICES}/unwanted/reject"))["status"] == "REVOKED"
         assert (await admin.ask("POST", f"{DEVICES}/new/deactivate"))["status"] == "INACTIVE"
         await admin.ask("POST", f"{DEVICES}/new/approve", 409)
-        assert (await admin.ask("POST", f"{DEVICES}/new/reactivate", json={}))["presence"] == "OFFLINE"
+        assert (await admin.ask("POST", f"{DEVICES}/new/reactivate", json={}))["presence"] == "NEW"
         seat = (await admin.ask("GET", f"{DEVICES}/new"))["subscription_id"]
         assert (await admin.ask("POST", f"{DEVICES}/new/move", json={"subscription_id": seat}))["status"] == "ACTIVE"
         assert (await admin.ask("POST", f"{DEVICES}/new/move", 400, json={}))["field"] == "subscription_id"

@@ -104,7 +104,7 @@ async def test_the_file_has_all_that_matches_and_no_formulas(database: Database)
         assert answer.text.startswith("\N{ZERO WIDTH NO-BREAK SPACE}tenant_id,device_id,name")
         rows = list(csv.DictReader(io.StringIO(answer.text.lstrip("\N{ZERO WIDTH NO-BREAK SPACE}"))))
         assert [(row["device_id"], row["name"], row["presence"]) for row in rows] == [
-            (f"d{n:04}", "'=cmd()", "OFFLINE") for n in range(5)
+            (f"d{n:04}", "'=cmd()", "NEW") for n in range(5)
         ]
 
 

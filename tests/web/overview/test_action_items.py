@@ -23,9 +23,11 @@ def overview(
     return OverviewData(at, at, sites, subscriptions, people, held, at - 7200 if held else None, {})
 
 
-def site(name: str = "hall", *, online: int = 0, offline: int = 0, refused: int = 0, waiting: int = 0) -> SiteCounts:
-    active = online + offline + refused
-    return SiteCounts("acme", name, name.title(), active, waiting, 0, online, 0, offline, refused, active)
+def site(
+    name: str = "hall", *, online: int = 0, offline: int = 0, refused: int = 0, new: int = 0, waiting: int = 0
+) -> SiteCounts:
+    active = online + offline + refused + new
+    return SiteCounts("acme", name, name.title(), active, waiting, 0, online, 0, offline, refused, new, active - new)
 
 
 def subscription(days: float, *, used: int = 3, kind: SubscriptionType = SubscriptionType.MAIN) -> Subscription:
@@ -59,6 +61,11 @@ def test_devices_are_counted_by_site_and_link_to_their_list() -> None:
         "/devices?presence=REFUSED&site=.none",
         "/devices?status=PENDING&site=yard",
     ]
+
+
+def test_devices_that_were_never_heard_are_no_action_item() -> None:
+    assert sentences(overview(site(online=1, new=8))) == []
+    assert sentences(overview(site(offline=1, new=8))) == [("high", "1 of 9 devices at Hall is offline.")]
 
 
 def test_an_operator_of_all_tenants_sees_the_tenant_of_each_item() -> None:

@@ -125,6 +125,27 @@ async def test_todays_accounting_devices_and_reasons_are_on_the_page(database: D
     assert "INVALID_METRIC: A metric must be" in page, "the code stands in the tooltip"
 
 
+async def test_devices_that_were_never_heard_are_counted_apart_and_calmly(database: Database) -> None:
+    now = datetime.now(UTC)
+    fill(database, now)
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute(
+            "INSERT INTO device_registry (tenant_id, device_id, status, subscription_id, site_id)"
+            " SELECT 'acme', 'new-' || n, 'ACTIVE', subscription_id, 'barn'"
+            " FROM subscriptions, generate_series(1, 8) AS n"
+        )
+        connection.execute("DELETE FROM device_state WHERE device_id = 'pump-2'")
+    async with over(database) as served:
+        page = (await get(served)).text
+        one = (await get(served, "/?tenant=acme&site=hall")).text
+    assert part(page, "kpi-devices").startswith(" Devices 10 1 online 0 stale 0 offline 9 never heard ")
+    assert not re.search("(is|are) offline", part(page, "attention"))
+    assert "9 devices were never heard. View them" in part(page, "attention")
+    assert 'href="/devices?presence=NEW"' in page
+    assert "1 device was never heard. View it" in part(one, "attention")
+    assert 'href="/devices?presence=NEW&amp;site=hall&amp;tenant=acme"' in one
+
+
 async def test_action_items_are_shown_and_every_number_is_a_link(database: Database) -> None:
     fill(database, datetime.now(UTC))
     async with over(database) as served:

@@ -189,6 +189,7 @@ def _choices(counts: DeviceCounts, owned: Sequence[Subscription], site_names: Ma
         Presence.STALE: ("Stale", "g-stale"),
         Presence.OFFLINE: ("Offline", "g-off"),
         Presence.REFUSED: ("Refused", "g-medium"),
+        Presence.NEW: ("Never heard", "g-new"),
     }
     titles = {row.subscription_id: subscription_title(row) for row in owned}
     return FilterChoices(
