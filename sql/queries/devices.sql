@@ -6,12 +6,14 @@ SELECT s.tenant_id, s.device_id,
   (extract(epoch FROM s.ts_adjusted_at) * 1000000)::bigint,
   s.null_metrics, s.latest,
   (extract(epoch FROM s.refused_at) * 1000000)::bigint, s.refused_reason,
-  (extract(epoch FROM s.offline_at) * 1000000)::bigint, s.learned_interval
+  (extract(epoch FROM s.offline_at) * 1000000)::bigint, s.learned_interval,
+  (extract(epoch FROM s.allowance_full_at) * 1000000)::bigint
 FROM device_state AS s
 JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id) USING (tenant_id, device_id)
 
 -- name: upsert_states
--- Newest wins: a peer that saw the device later is never set back.
+-- Newest wins: a peer that saw the device later is never set back. Of the allowance the emptier wins, so that no process
+-- hands back what another has spent, unless a wrong clock has written it: later than `latest` is never right.
 WITH written AS (
   INSERT INTO ingest_instances (instance, state_written_at) VALUES (%(instance)s, 'epoch'::timestamptz + %(now)s * interval '1 microsecond')
   ON CONFLICT (instance) DO UPDATE SET state_written_at = EXCLUDED.state_written_at
@@ -22,7 +24,7 @@ WITH written AS (
 )
 INSERT INTO device_state AS d
   (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, ts_adjusted_at, null_metrics, latest, refused_at,
-    refused_reason, offline_at, learned_interval)
+    refused_reason, offline_at, learned_interval, allowance_full_at)
 SELECT s.item ->> 0, s.item ->> 1,
   'epoch'::timestamptz + (s.item ->> 2)::bigint * interval '1 microsecond',
   'epoch'::timestamptz + (s.item ->> 3)::bigint * interval '1 microsecond',
@@ -30,7 +32,8 @@ SELECT s.item ->> 0, s.item ->> 1,
   'epoch'::timestamptz + (s.item ->> 5)::bigint * interval '1 microsecond',
   (s.item ->> 6)::bigint, s.item -> 7,
   'epoch'::timestamptz + (s.item ->> 8)::bigint * interval '1 microsecond', s.item ->> 9,
-  'epoch'::timestamptz + (s.item ->> 10)::bigint * interval '1 microsecond', (s.item ->> 11)::float8
+  'epoch'::timestamptz + (s.item ->> 10)::bigint * interval '1 microsecond', (s.item ->> 11)::float8,
+  'epoch'::timestamptz + (s.item ->> 12)::bigint * interval '1 microsecond'
 FROM jsonb_array_elements(%(rows)s::text::jsonb) WITH ORDINALITY AS s (item, place)
 ORDER BY s.place
 ON CONFLICT (tenant_id, device_id) DO UPDATE SET
@@ -43,7 +46,9 @@ ON CONFLICT (tenant_id, device_id) DO UPDATE SET
   refused_at = greatest(d.refused_at, EXCLUDED.refused_at),
   refused_reason = CASE WHEN d.refused_at > EXCLUDED.refused_at OR EXCLUDED.refused_at IS NULL THEN d.refused_reason ELSE EXCLUDED.refused_reason END,
   offline_at = CASE WHEN d.last_seen_at > EXCLUDED.last_seen_at OR EXCLUDED.last_seen_at IS NULL THEN d.offline_at ELSE EXCLUDED.offline_at END,
-  learned_interval = coalesce(EXCLUDED.learned_interval, d.learned_interval)
+  learned_interval = coalesce(EXCLUDED.learned_interval, d.learned_interval),
+  allowance_full_at = CASE WHEN d.allowance_full_at > 'epoch'::timestamptz + %(latest)s * interval '1 microsecond' THEN EXCLUDED.allowance_full_at
+    ELSE greatest(d.allowance_full_at, EXCLUDED.allowance_full_at) END
 
 -- name: rebuild_states
 -- What this instance stored after it last wrote the states, folded in once at the start.

@@ -49,6 +49,7 @@ INSERT INTO quarantine_events (ingested_at, topic, tenant_id, reason, payload)
 VALUES (now(), 't', %(tenant)s, 'INVALID_JSON', '');
 INSERT INTO quarantine_counters_minute VALUES (%(day)s, %(tenant)s, 'INVALID_JSON', 1);
 INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored) VALUES (%(day)s, 'i', %(tenant)s, 1, 1);
+INSERT INTO tenant_allowances VALUES (%(tenant)s, now());
 """
 
 
@@ -65,6 +66,7 @@ TABLES = (
     "quarantine_events",
     "quarantine_counters_minute",
     "ingest_ledger",
+    "tenant_allowances",
 )
 
 

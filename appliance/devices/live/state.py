@@ -53,6 +53,7 @@ class DeviceState:
 
     __slots__ = (
         "adjusted_at",
+        "allowance_full_at",
         "changed",
         "device_id",
         "heard_at",
@@ -64,6 +65,7 @@ class DeviceState:
         "offline_at",
         "refused_at",
         "refused_reason",
+        "registered_at",
         "seen_at",
         "tenant_id",
         "writing",
@@ -81,6 +83,9 @@ class DeviceState:
         self.refused_at = 0
         self.refused_reason: str | None = None
         self.offline_at = 0
+        self.registered_at = 0
+        self.allowance_full_at = 0
+        """When its bucket and allowance are both full again; 0: not known, they filled since it was registered."""
         self.latest: dict[str, Any] = {}
         self.interval_estimator = IntervalEstimator()
         self.changed = self.writing = False
@@ -148,7 +153,11 @@ class DeviceState:
 
     def restore(self, row: tuple[Any, ...]) -> None:
         """Take over a row of ``select_states``."""
-        _, _, last_ts, seen_at, heard_at, adjusted_at, nulls, latest, refused_at, reason, offline_at, interval = row
+        (
+            _, _, last_ts, seen_at, heard_at, adjusted_at, nulls, latest, refused_at, reason, offline_at, interval,
+            allowance_full_at,
+        ) = row  # fmt: skip
+        self.allowance_full_at = allowance_full_at or 0
         self.newest = self.last_ts = last_ts or 0
         self.seen_at, self.heard_at = seen_at or 0, heard_at or 0
         self.adjusted_at, self.nulls, self.latest = adjusted_at or 0, nulls, latest
@@ -169,6 +178,7 @@ class DeviceState:
         self.heard_at = max(self.heard_at, other.heard_at)
         self.adjusted_at = max(self.adjusted_at, other.adjusted_at)
         self.nulls = max(self.nulls, other.nulls)
+        self.allowance_full_at = max(self.allowance_full_at, other.allowance_full_at)
 
 
 class StateBook:
@@ -292,8 +302,13 @@ class StateBook:
         for state in taken:
             self.touch(state)
 
-    def upsert(self, states: Sequence[DeviceState], instance: str, now: int) -> tuple[str, dict[str, Any]]:
-        """Return statement and parameters that write ``states`` and the roll-up queue as of ``now`` (microseconds)."""
+    def upsert(
+        self, states: Sequence[DeviceState], instance: str, now: int, latest_allowance: int
+    ) -> tuple[str, dict[str, Any]]:
+        """Return statement and parameters that write ``states`` and the roll-up queue as of ``now`` (microseconds).
+
+        An allowance in the table that is full only after ``latest_allowance`` was written by a wrong clock.
+        """
         for state in states:
             state.interval_estimator.observe(state.seen_at, self.unbroken_since)
         rows = [
@@ -310,6 +325,7 @@ class StateBook:
                 state.refused_reason,
                 state.offline_at or None,
                 state.interval_estimator.interval or None,
+                state.allowance_full_at or None,
             )
             for state in states
         ]
@@ -319,6 +335,7 @@ class StateBook:
             "marks": _encode(self._rollup_queue.rows()).decode(),
             "instance": instance,
             "now": now,
+            "latest": latest_allowance,
         }
 
     async def newest(self, pool: Pool, default: float) -> float:

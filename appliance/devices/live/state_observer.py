@@ -15,6 +15,8 @@ from appliance.devices.live.state import DeviceState, StateBook
 
 WRITE_INTERVAL = 1.0
 """Seconds between two writes of what changed."""
+LATEST_ALLOWANCE = 31 * 86_400 * 1_000_000
+"""Microseconds after which an allowance is full in any case: a later time in the table is a wrong clock's."""
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +97,8 @@ class StateWrite:
 
     async def write(self, connection: Connection[Any]) -> None:
         """Queue the statement."""
-        await connection.execute(*self._book.upsert(self._changed, self._instance, self._received_at))
+        latest = self._received_at + LATEST_ALLOWANCE
+        await connection.execute(*self._book.upsert(self._changed, self._instance, self._received_at, latest))
 
     def committed(self) -> None:
         """Note that the states are written."""

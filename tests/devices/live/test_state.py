@@ -40,7 +40,7 @@ def hear(book: StateBook, state: DeviceState, at: int, **metrics: Any) -> None:
 
 
 async def write(connection: Connection[Any], book: StateBook) -> None:
-    await connection.execute(*book.upsert(book.take_changed(), "one", NOW))
+    await connection.execute(*book.upsert(book.take_changed(), "one", NOW, NOW + HOUR))
     book.written()
 
 
@@ -116,7 +116,7 @@ async def test_what_changes_during_a_write_is_due_for_the_next(database: Databas
         state = book.get(KEY)
         assert state is not None
         hear(book, state, NOW, a=1)
-        statement = book.upsert(book.take_changed(), "one", NOW)
+        statement = book.upsert(book.take_changed(), "one", NOW, NOW + HOUR)
         hear(book, state, NOW + 1, a=2)
         await connection.execute(*statement)
         book.written()
@@ -152,6 +152,30 @@ async def test_what_is_heard_without_a_reading_does_not_pile_up(database: Databa
         assert len(book._talking) <= 1
 
 
+async def test_of_two_allowances_the_emptier_is_kept_unless_a_wrong_clock_wrote_it(database: Database) -> None:
+    async with connections(database) as pool, pool.connection() as connection:
+        book = StateBook(10)
+        await load(pool, book, KEY)
+        state = book.get(KEY)
+        assert state is not None
+        for full_at, expected in (
+            (0, 0),
+            (NOW + 7, NOW + 7),
+            (NOW + 5, NOW + 7),
+            (0, NOW + 7),
+            (NOW + 10 * HOUR, NOW + 10 * HOUR),
+            (NOW + 3, NOW + 3),
+        ):
+            state.allowance_full_at = full_at
+            book.touch(state)
+            await write(connection, book)
+            other = StateBook(10)
+            await load(pool, other, KEY)
+            found = other.get(KEY)
+            assert found is not None
+            assert found.allowance_full_at == expected
+
+
 @dataclass(frozen=True)
 class Stored:
     """A reading that was committed."""
@@ -168,7 +192,7 @@ def test_a_device_that_was_heard_before_a_batch_without_readings_is_marked_with_
     book.stored([], None, NOW)
     book.stored([Stored(state, NOW)], (NOW, NOW), NOW)
     book.take_changed()
-    _, parameters = book.upsert([], "one", NOW)
+    _, parameters = book.upsert([], "one", NOW, NOW + HOUR)
     hour = NOW - NOW % HOUR
     assert json.loads(parameters["marks"]) == [["acme", "d2", hour], [*KEY, hour]]
 
