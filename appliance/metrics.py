@@ -23,6 +23,11 @@ class Metrics:
             "invalid_encoding", "Messages whose payload is no UTF-8 (reason INVALID_ENCODING)", registry=self.registry
         )
         self.null_metrics = Counter("appliance_null_metrics", "Metrics left out as null", registry=self.registry)
+        self.unplaced = Counter(
+            "appliance_unplaced_positions",
+            "Messages with a part of a position or an impossible one, which stays among the metrics",
+            registry=self.registry,
+        )
         self.registry_lookups = Counter(
             "appliance_registry_lookups",
             "Devices of a batch that were not in the registry cache",

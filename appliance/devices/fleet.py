@@ -88,6 +88,8 @@ class FleetDevice:
     """When it last sent an impossible time."""
     null_metrics: int
     """Number of metrics it sent as null."""
+    unplaced: int
+    """Number of its messages with a part of a position, or an impossible one."""
     learned_interval: float | None
     """Seconds between its messages, learned from them."""
     latest: Mapping[str, Any] = field(hash=False)
@@ -240,4 +242,4 @@ def _member(row: tuple[Any, ...]) -> FleetDevice:
     """Return the device of a row, its columns in the order of ``get_of_fleet``."""
     site_name, created_at, version, rate, burst, presence = row[9:15]
     limits = OwnLimits(rate, None if burst is None else int(burst))
-    return FleetDevice(device_of(row[:9]), site_name, created_at, version, limits, Presence(presence), *row[15:26])
+    return FleetDevice(device_of(row[:9]), site_name, created_at, version, limits, Presence(presence), *row[15:27])

@@ -208,11 +208,13 @@ class Admission:
             self._refuse_message(batch, index, refusal, route, payload, envelope)
             return
         received_at = batch.received_at
+        state = status.state
+        assert state is not None, "an accepted device is registered, and its state was read with it"  # noqa: S101
         ts = envelope.ts
         adjusted = False
         if ts is None or not CLOCK_NEVER_SET <= ts <= received_at + self._max_skew:
             adjusted = ts is not None
-            ts, digest = received_at, self._randbytes(8)
+            ts, digest = state.stamp(received_at), self._randbytes(8)
         elif received_at - ts > self._retention:
             detail = f"older than the retention of {self._retention // DAY} days (retention.days)"
             self._refuse_message(batch, index, Refusal(Reason.TIMESTAMP_TOO_OLD, detail), route, payload, envelope)
@@ -222,12 +224,23 @@ class Admission:
             hasher = route.hasher.copy()
             hasher.update(payload)
             digest = hasher.digest()
-        state = status.state
-        assert state is not None, "an accepted device is registered, and its state was read with it"  # noqa: S101
         late = state.admit(ts)
         data = row(route.start, envelope, ts, digest, received_at, adjusted, late)
         batch.readings.append(
-            Reading(index, route, state, ts, digest, adjusted, late, envelope.metrics, envelope.nulls, payload, data)
+            Reading(
+                index,
+                route,
+                state,
+                ts,
+                digest,
+                adjusted,
+                late,
+                envelope.metrics,
+                envelope.nulls,
+                envelope.unplaced,
+                payload,
+                data,
+            )
         )
 
     def _claims_refused(self, envelope: Envelope, status: AdmissionStatus, now: float) -> Refusal | None:

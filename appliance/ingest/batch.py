@@ -57,6 +57,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     late: bool
     metrics: dict[str, Any]
     nulls: int
+    unplaced: int
     payload: bytes
     row: bytes
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from appliance.ingest.malformed import json_mistake, time_mistake
 from appliance.reading import Kind, Reason, Refusal
 
 MAX_DEPTH = 32
@@ -25,15 +26,22 @@ MILLISECONDS_ABOVE = 100_000_000_000
 FARTHEST = 1e300
 """A ``ts`` past this is clamped to it: it is wrong either way, and would be infinite in microseconds."""
 
-_RARE = frozenset({"site_id", "tenant_id", "device_id", "provision_token", "lat", "lng", "latitude", "longitude"})
+_LATITUDES = ("lat", "latitude")
+_LONGITUDES = ("lng", "lon", "long", "longitude")
+_PLACES = frozenset(_LATITUDES + _LONGITUDES)
+_CLAIMS = frozenset({"site_id", "tenant_id", "device_id", "provision_token"})
+_RARE = _CLAIMS | _PLACES
 RESERVED = _RARE | {"ts", "seq", "metrics"}
-"""Top-level keys that are never metrics."""
+"""Top-level keys that have a meaning of their own; those of a position are metrics where they make up none."""
 _ALWAYS_GOOD = frozenset({float, bool})
 """Types of a metric that need no further check: the JSON decoder lets only finite numbers pass."""
 
 _STATUS = Kind.STATUS
+_STATUSES = {"online": "online", "offline": "offline", "true": "online", "false": "offline"}
+"""The words of a status message, in lower case, and what they say."""
+STATUS_FORMS = 'the body of a status message is `online` or `offline`, `true` or `false`, or {"state": "online"}'
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_POSITION = re.compile(r" ?\(byte (\d+)\)")
+_DIGITS = "0123456789"
 _MAX_KNOWN_NAMES = 4096
 
 _TYPE_NAMES = {
@@ -51,7 +59,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 
     ``ts`` is the device's own time in microseconds since 1970 UTC, or None when the message carries none; it is not
     yet judged. ``encoded`` is the JSON of ``metrics`` as it is stored; ``nulls`` counts metrics left out as null.
-    ``plain``: it is no status message, and holds nothing but metrics, ``ts`` and ``seq``.
+    ``plain``: it is no status message, and holds nothing but metrics, ``ts`` and ``seq``. ``unplaced`` is 1 if it has
+    a part of a position and no position: the part is among the metrics.
     """
 
     metrics: dict[str, int | float | bool | str]
@@ -66,6 +75,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     token: str | None = None
     lat: float | None = None
     lng: float | None = None
+    unplaced: int = 0
 
 
 EMPTY = Envelope(metrics={}, encoded=b"{}")
@@ -118,31 +128,59 @@ class Decoder:
         except InvalidEnvelope as verdict:
             return verdict.refusal
 
-    def _status(self, payload: bytes) -> Envelope:
-        word = payload.strip()
-        if word not in (b"online", b"offline"):
-            payload.decode()
-            raise InvalidEnvelope(Reason.INVALID_PAYLOAD, "the body of a status message is `online` or `offline`")
-        return Envelope({"status": word.decode()}, b'{"status":"%b"}' % word, plain=False)
+    def _status(self, payload: bytes) -> Envelope | Refusal:
+        """Run checks 4 to 6 on a status message: a word, or an object with ``state``.
+
+        Of an object only ``state`` and the claims count. Its ``ts`` does not: a will is written when the device
+        connects, so its time would be that of the connection.
+        """
+        body: Any = payload.decode()
+        claims: dict[str, Any] = {}
+        word = _status_word(body)
+        if word is None:
+            try:
+                body = self._parse(payload)
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+                if payload.lstrip()[:1] == b"{":
+                    return _unreadable(error, payload, Kind.STATUS)
+                raise InvalidEnvelope(Reason.INVALID_PAYLOAD, STATUS_FORMS) from None
+            if type(body) is dict:
+                _check_depth(body)
+                claims, body = body, body.get("state")
+            word = _status_word(body)
+        if word is None:
+            raise InvalidEnvelope(Reason.INVALID_PAYLOAD, STATUS_FORMS)
+        return Envelope(
+            {"status": word},
+            b'{"status":"%b"}' % word.encode(),
+            plain=False,
+            site_id=_text(claims, "site_id", MAX_SITE),
+            tenant_id=_text(claims, "tenant_id", MAX_TEXT),
+            device_id=_text(claims, "device_id", MAX_TEXT),
+            token=_text(claims, "provision_token", MAX_TEXT),
+        )
 
     def _envelope(self, data: dict[str, Any], ts: Any, seq: Any) -> Envelope:
         """Run check 6, the shape, on any message; ``ts`` and ``seq`` are removed from ``data`` already."""
         plain = _RARE.isdisjoint(data)
+        position, unplaced = (None, {}) if plain else _position(data)
         given: Any = data
         if "metrics" in data:
             given = data["metrics"]
             if len(data) > 1:
                 _check_depth(data)
+            if unplaced and type(given) is dict:
+                given = unplaced | given
         elif not plain:
             _check_depth(data)
-            given = {name: value for name, value in data.items() if name not in _RARE}
+            given = {name: value for name, value in data.items() if name not in _RARE} | unplaced
         metrics, nulls = self._metrics(given)
         own = None if ts is None else _timestamp(ts)
         if seq is not None and (type(seq) is not int or not 0 <= seq <= INT64_MAX):
             raise InvalidEnvelope(Reason.INVALID_PAYLOAD, "`seq` must be an integer from 0 to 9223372036854775807")
         if plain:
             return Envelope(metrics, self._encode(metrics), own, seq, True, nulls)
-        lat, lng = _position(data)
+        lat, lng = position or (None, None)
         return Envelope(
             metrics,
             self._encode(metrics),
@@ -156,6 +194,7 @@ class Decoder:
             _text(data, "provision_token", MAX_TEXT),
             lat,
             lng,
+            int(position is None and any(value is not None for value in unplaced.values())),
         )
 
     def _metrics(self, given: Any) -> tuple[dict[str, Any], int]:
@@ -221,21 +260,10 @@ def _unreadable(error: Exception, payload: bytes, kind: Kind) -> Envelope | Refu
     if not isinstance(error, msgspec.DecodeError):
         return Refusal(Reason.INVALID_JSON, TOO_DEEP)
     if payload.strip():
-        return Refusal(Reason.INVALID_JSON, _position_of(error, payload))
+        return Refusal(Reason.INVALID_JSON, json_mistake(error, payload))
     if kind is Kind.HEARTBEAT:
         return EMPTY
     return Refusal(Reason.INVALID_PAYLOAD, "the payload is empty; it must be a JSON object")
-
-
-def _position_of(error: msgspec.DecodeError, payload: bytes) -> str:
-    """Return the decoder's message with the byte that it refers to."""
-    text = str(error)
-    found = _POSITION.search(text)
-    at = int(found[1]) if found else len(payload)
-    if "trailing" in text:
-        at -= 1  # the decoder names the byte after the first one too many
-    words = _POSITION.sub("", text).removeprefix("JSON is malformed: ")
-    return f"{words} at byte {at}"
 
 
 def _check_depth(value: Any) -> None:
@@ -262,24 +290,31 @@ def _timestamp(ts: Any) -> int:
             raise InvalidEnvelope(Reason.INVALID_TIMESTAMP, "`ts` does not fit a signed 64-bit integer")
         return ts * 1_000_000
     if type(ts) is float:
-        number: float = max(-FARTHEST, min(ts, FARTHEST))
-        return round(number * 1000) if number > MILLISECONDS_ABOVE else round(number * 1_000_000)
+        return _microseconds(max(-FARTHEST, min(ts, FARTHEST)))
     if type(ts) is str:
         return _rfc3339(ts)
     raise InvalidEnvelope(Reason.INVALID_TIMESTAMP, f"`ts` is {_named(ts)}; it must be a number or RFC 3339 text")
 
 
+def _microseconds(number: float) -> int:
+    """Return seconds, or milliseconds, as microseconds; what lies beyond is cut, as it is in text.
+
+    The product is off by a binary fraction, so it is rounded; one above what was given is then one too many.
+    """
+    scale = 1000 if number > MILLISECONDS_ABOVE else 1_000_000
+    found = round(number * scale)
+    return found - 1 if found / scale > number else found
+
+
 def _rfc3339(text: str) -> int:
-    """Return microseconds since 1970 UTC. RFC 3339 with an offset; no leap second, at most 6 digits of a second."""
+    """Return microseconds since 1970 UTC. RFC 3339 with an offset; no leap second; past 6 digits of a second is cut."""
     dot = text.find(".")
     if dot >= 0 and text[dot + 7 : dot + 8].isdigit():
-        raise InvalidEnvelope(Reason.INVALID_TIMESTAMP, "`ts` has more than 6 digits of a second")
+        text = text[: dot + 7] + text[dot + 7 :].lstrip(_DIGITS)
     try:
         moment = msgspec.convert(text, datetime)
     except msgspec.ValidationError:
-        raise InvalidEnvelope(
-            Reason.INVALID_TIMESTAMP, "`ts` is no RFC 3339 time such as 2026-01-31T12:00:00Z"
-        ) from None
+        raise InvalidEnvelope(Reason.INVALID_TIMESTAMP, time_mistake(text)) from None
     if moment.tzinfo is None:
         raise InvalidEnvelope(Reason.INVALID_TIMESTAMP, "`ts` has no offset: end it with Z or +01:00")
     return round(moment.timestamp() * 1_000_000)  # a float of seconds is exact to 0.2 microseconds until 2038 and past
@@ -295,18 +330,28 @@ def _text(data: dict[str, Any], key: str, longest: int) -> str | None:
     return value
 
 
-def _position(data: dict[str, Any]) -> tuple[float | None, float | None]:
-    """Return latitude and longitude in degrees; without one of them there is no position."""
-    lat = _degrees(data, "lat", "latitude", 90)
-    lng = _degrees(data, "lng", "longitude", 180)
-    return (None, None) if lat is None or lng is None else (lat, lng)
+def _position(data: dict[str, Any]) -> tuple[tuple[float, float] | None, dict[str, Any]]:
+    """Return latitude and longitude in degrees, if both are there and possible, and what is no part of a position.
+
+    Of several names for one of them the first that is possible counts. The rest are metrics like any other.
+    """
+    lat, lng = _possible(data, _LATITUDES, 90), _possible(data, _LONGITUDES, 180)
+    if lat is None or lng is None:
+        return None, {name: data[name] for name in data if name in _PLACES}
+    rest = {name: data[name] for name in data if name in _PLACES and name not in (lat, lng)}
+    return (float(data[lat]), float(data[lng])), rest
 
 
-def _degrees(data: dict[str, Any], short: str, long: str, limit: int) -> float | None:
-    key = short if short in data else long
-    value = data.get(key)
-    if value is None:
-        return None
-    if type(value) not in (int, float) or not -limit <= value <= limit:
-        raise InvalidEnvelope(Reason.INVALID_METRIC, f"`{key}` must be a number from -{limit} to {limit}")
-    return float(value)
+def _possible(data: dict[str, Any], names: tuple[str, ...], limit: int) -> str | None:
+    """Return the first of ``names`` that holds a number of degrees from -limit to limit."""
+    for name in names:
+        value: Any = data.get(name)
+        if type(value) in (int, float) and -limit <= value <= limit:
+            return name
+    return None
+
+
+def _status_word(body: Any) -> str | None:
+    """Return what a word says, or JSON's true or false, or None."""
+    word = str(body) if type(body) is bool else body
+    return _STATUSES.get(word.strip().lower()) if type(word) is str else None

@@ -48,7 +48,8 @@ WITH matching AS (
 )
 SELECT d.tenant_id, d.device_id, d.status, d.subscription_id, d.site_id, d.name, d.place, d.tags, d.interval_seconds,
   p.name, d.created_at, d.updated_at, d.rate, d.burst, presence_of(s, d.interval_seconds, w), s.last_ts, s.last_seen_at,
-  s.last_heard_at, s.refused_at, s.refused_reason, s.ts_adjusted_at, coalesce(s.null_metrics, 0), s.learned_interval,
+  s.last_heard_at, s.refused_at, s.refused_reason, s.ts_adjusted_at, coalesce(s.null_metrics, 0), coalesce(s.unplaced, 0),
+  s.learned_interval,
   coalesce(s.latest, '{}'), c.device_id IS NOT NULL, c.switch_at, page.waiting, page.key, page.total
 FROM page
 JOIN device_registry AS d USING (tenant_id, device_id)
@@ -61,7 +62,8 @@ ORDER BY waiting DESC, CASE WHEN %(down)s THEN key END DESC, CASE WHEN NOT %(dow
 -- name: get_of_fleet
 SELECT d.tenant_id, d.device_id, d.status, d.subscription_id, d.site_id, d.name, d.place, d.tags, d.interval_seconds,
   p.name, d.created_at, d.updated_at, d.rate, d.burst, presence_of(s, d.interval_seconds, w), s.last_ts, s.last_seen_at,
-  s.last_heard_at, s.refused_at, s.refused_reason, s.ts_adjusted_at, coalesce(s.null_metrics, 0), s.learned_interval,
+  s.last_heard_at, s.refused_at, s.refused_reason, s.ts_adjusted_at, coalesce(s.null_metrics, 0), coalesce(s.unplaced, 0),
+  s.learned_interval,
   coalesce(s.latest, '{}'), c.device_id IS NOT NULL, c.switch_at
 FROM device_registry AS d
 LEFT JOIN device_state AS s USING (tenant_id, device_id)

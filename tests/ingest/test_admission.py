@@ -105,6 +105,30 @@ def test_a_missing_time_is_the_time_of_receipt_and_not_flagged() -> None:
     assert (reading.ts, reading.adjusted, reading.late) == (NOW, False, False)
 
 
+def test_messages_without_a_time_that_come_together_keep_their_order() -> None:
+    by = admission()
+    readings = admit(*[(TOPIC, b'{"n":%d}' % n) for n in range(40)], by=by).readings
+    assert [reading.ts for reading in readings] == list(range(NOW, NOW + 40))
+    assert not any(reading.late for reading in readings)
+    again = admit((TOPIC, b'{"n":40}'), ("tenant/acme/device/other/telemetry", b'{"n":0}'), by=by).readings
+    assert [reading.ts for reading in again] == [NOW + 40, NOW], "the next batch goes on; each device counts by itself"
+    early = admit((TOPIC, b'{"n":41}'), by=by, at=NOW - 10).readings[0]
+    assert (early.ts, early.late) == (NOW + 41, False)
+
+
+def test_times_that_count_as_not_carried_keep_their_order_too() -> None:
+    readings = admit(*[(TOPIC, b'{"ts":%d,"n":1}' % n) for n in range(40)]).readings
+    assert [reading.ts for reading in readings] == list(range(NOW, NOW + 40))
+    assert all(reading.adjusted for reading in readings)
+
+
+def test_messages_with_a_time_of_their_own_are_left_at_it() -> None:
+    by = admission()
+    admit(*[(TOPIC, b"{}")] * 3, by=by)
+    own = admit(*[(TOPIC, b'{"ts":1764000000,"n":%d}' % n) for n in range(3)], by=by).readings
+    assert [reading.ts for reading in own] == [NOW] * 3
+
+
 @pytest.mark.parametrize(
     "ts", [b"0", b"-5", b"1e300", b"-1e300", b"1.7e308", b"-1.7e308", b"9223372036854775807", b"1577836799.999"]
 )

@@ -95,7 +95,10 @@ REFUSED = [
     (b'{"ts":"2024-01-01T00:00:60Z"}', Reason.INVALID_TIMESTAMP),
     (b'{"ts":"2024-01-01T00:00:00"}', Reason.INVALID_TIMESTAMP),
     (b'{"ts":"2024-01-01T00:00:00+25:00"}', Reason.INVALID_TIMESTAMP),
-    (b'{"ts":"2024-01-01T00:00:00.123456789Z"}', Reason.INVALID_TIMESTAMP),
+    (b'{"ts":"2024-01-01T00:00:00.Z"}', Reason.INVALID_TIMESTAMP),
+    (b'{"ts":"2024-01-01T00:00:00.123456789"}', Reason.INVALID_TIMESTAMP),
+    ('{"ts":"2024-01-01T00:00:00.123456\u00b2Z"}'.encode(), Reason.INVALID_TIMESTAMP),
+    (b'{"ts":"%b"}' % (b"[" * 16_000), Reason.INVALID_TIMESTAMP),
     (b'{"ts":"2024-W01-1T00:00:00Z"}', Reason.INVALID_TIMESTAMP),
     (b'{"ts":"yesterday"}', Reason.INVALID_TIMESTAMP),
     (b'{"ts":""}', Reason.INVALID_TIMESTAMP),
@@ -112,9 +115,9 @@ REFUSED = [
     (b'{"tenant_id":[]}', Reason.INVALID_PAYLOAD),
     (b'{"device_id":1}', Reason.INVALID_PAYLOAD),
     (b'{"provision_token":{}}', Reason.INVALID_PAYLOAD),
-    (b'{"lat":91,"lng":0}', Reason.INVALID_METRIC),
-    (b'{"lat":"x","lng":0}', Reason.INVALID_METRIC),
-    (b'{"latitude":0,"longitude":-180.5}', Reason.INVALID_METRIC),
+    (b'{"lat":{"deg":52},"lng":0}', Reason.INVALID_METRIC),
+    (b'{"lat":[52],"metrics":{"a":1}}', Reason.INVALID_METRIC),
+    (b'{"lat":9223372036854775808,"lng":0}', Reason.INVALID_PAYLOAD),
 ]
 
 
@@ -138,6 +141,7 @@ ACCEPTED: list[tuple[bytes, dict[str, Any]]] = [
     (b'{"a":"<script>{{7*7}}${x}=cmd()"}', {"a": "<script>{{7*7}}${x}=cmd()"}),
     (b'{"ts":1704067200,"seq":7,"a":1}', {"a": 1}),
     (b'{"site_id":"north","lat":60.4,"lng":5.3,"a":1}', {"a": 1}),
+    (b'{"metrics":{"lat":60.4,"lng":5.3}}', {"lat": 60.4, "lng": 5.3}),
     (b'{"metrics":{"site_id":"a metric of that name"}}', {"site_id": "a metric of that name"}),
     (b'{"ts":null,"seq":null,"site_id":null,"lat":null,"a":1}', {"a": 1}),
     (nested(MAX_DEPTH), {}),
@@ -176,10 +180,74 @@ def test_a_null_metric_is_left_out_and_counted() -> None:
         (b'"2024-01-01T01:00:00+01:00"', DAY_2024),
         (b'"2024-01-01T00:00:00.123456Z"', DAY_2024 + 123_456),
         (b'"2038-06-30T23:59:59.999999Z"', 2_161_555_199_999_999),
+        (b"1704067200.123456", DAY_2024 + 123_456),
+        (b"1704067200123.456", DAY_2024 + 123_456),
+        (b"1704067200.1234568", DAY_2024 + 123_456),
     ],
 )
 def test_times_are_read_in_microseconds(ts: bytes, microseconds: int) -> None:
     assert envelope(b'{"ts":%b}' % ts).ts == microseconds
+
+
+@pytest.mark.parametrize(
+    ("text", "microseconds"),
+    [
+        ("2024-01-01T00:00:00.123456789Z", 123_456),  # Go, time.RFC3339Nano; Java, Instant
+        ("2024-01-01T01:00:00.999999999+01:00", 999_999),  # Go; Rust, chrono's to_rfc3339
+        ("2024-01-01T00:00:00.1234567Z", 123_456),  # .NET, "o" of UTC
+        ("2024-01-01T01:00:00.1234567+01:00", 123_456),  # .NET, "o" of a DateTimeOffset
+        ("2024-01-01T00:00:00.123Z", 123_000),  # JavaScript, toISOString
+        ("2024-01-01T00:00:00.123456+00:00", 123_456),  # Python, isoformat
+        ("2024-01-01 00:00:00.123456+00:00", 123_456),  # Python, str of a datetime; RFC 3339, 5.6, allows the blank
+        ("2024-01-01T00:00:00Z", 0),  # C, strftime
+        ("2024-01-01T01:00:00+0100", 0),  # C, %z of strftime
+        ("2024-01-01t00:00:00.1234567z", 123_456),  # RFC 3339, 5.6: T and Z may be lower case
+        ("2024-01-01T00:00:00-00:00", 0),  # RFC 3339, 4.3
+        ("2024-01-01T00:00:00." + "9" * 100 + "Z", 999_999),
+    ],
+)
+def test_times_are_taken_as_common_programs_write_them_and_cut_to_the_microsecond(text: str, microseconds: int) -> None:
+    assert envelope(json.dumps({"ts": text}).encode()).ts == DAY_2024 + microseconds
+
+
+@given(
+    st.integers(min_value=1_577_836_800_000_000, max_value=4_102_444_800_000_000),
+    st.text("0123456789", max_size=12),
+    st.sampled_from(("Z", "z", "+00:00", "-00:00")),
+)
+def test_further_digits_of_a_second_change_nothing(microseconds: int, digits: str, offset: str) -> None:
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    text = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:06}{digits}{offset}"
+    assert envelope(json.dumps({"ts": text}).encode()).ts == microseconds
+
+
+@given(st.integers(min_value=1_577_836_800_000_000, max_value=4_102_444_800_000_000))
+def test_numbers_with_a_fraction_are_exact_to_the_microsecond(microseconds: int) -> None:
+    assert envelope(b'{"ts":%d.%06d}' % divmod(microseconds, 1_000_000)).ts == microseconds
+    assert envelope(b'{"ts":%d.%03d}' % divmod(microseconds, 1_000)).ts == microseconds
+
+
+@pytest.mark.parametrize(
+    ("text", "mend"),
+    [
+        ("1704067200", "without quotes"),
+        ("1704067200.5", "without quotes"),
+        ("2024-01-01", "no time of day"),
+        ("2024-01-01T00:00Z", "no seconds"),
+        ("2024-01-01T00:00:60Z", ":59"),
+        ("2024-01-01T00:00:00", "end it with Z"),
+        ("2024-01-01T00:00:00.123456789", "end it with Z"),
+        ("2024-01-01T00:00:00+01", "minutes of the offset"),
+        ("2024-01-01 00:00:00 UTC", "write Z"),
+        ("2024-01-01 00:00:00,123+00:00", "with a point"),
+        ("2024-01-01T00:00:00+01:00[Europe/Paris]", "brackets"),
+        ("20240101T000000Z", "with - and :"),
+        ("2024-W01-1T00:00:00Z", "such as 2026-01-31T12:00:00Z"),
+    ],
+)
+def test_a_time_that_is_refused_names_the_mend(text: str, mend: str) -> None:
+    verdict = refusal(json.dumps({"ts": text}).encode())
+    assert (verdict.reason, mend in verdict.detail) == (Reason.INVALID_TIMESTAMP, True), verdict.detail
 
 
 @given(st.integers(min_value=946_684_800_000_000, max_value=4_102_444_800_000_000))
@@ -193,11 +261,44 @@ def test_a_heartbeat_may_be_empty_and_telemetry_may_not() -> None:
     assert refusal(b"", Kind.TELEMETRY).reason is Reason.INVALID_PAYLOAD
 
 
-def test_a_status_is_one_of_two_words() -> None:
-    assert envelope(b"offline", Kind.STATUS).metrics == {"status": "offline"}
-    assert envelope(b"online\n", Kind.STATUS).encoded == b'{"status":"online"}'
-    assert refusal(b"away", Kind.STATUS).reason is Reason.INVALID_PAYLOAD
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"offline", "offline"),
+        (b"online\n", "online"),
+        (b" Online ", "online"),
+        (b"OFFLINE", "offline"),
+        (b"true", "online"),
+        (b"False", "offline"),
+        (b'"Online"', "online"),
+        (b'{"state": "online"}', "online"),
+        (b'{"state":"Offline","rssi":-60,"ts":"2020-01-01T00:00:00Z"}', "offline"),
+        (b'{"state":false}', "offline"),
+    ],
+)
+def test_a_status_is_understood_in_the_forms_that_devices_send(body: bytes, status: str) -> None:
+    decoded = envelope(body, Kind.STATUS)
+    assert (decoded.metrics, json.loads(decoded.encoded), decoded.ts) == ({"status": status}, {"status": status}, None)
+    assert not decoded.plain
+
+
+@pytest.mark.parametrize("body", [b"", b"away", b"1", b"null", b"{}", b"[]", b'{"state":1}', b'{"state":"up"}'])
+def test_a_status_that_says_neither_is_refused_with_what_is_understood(body: bytes) -> None:
+    verdict = refusal(body, Kind.STATUS)
+    assert verdict.reason is Reason.INVALID_PAYLOAD
+    assert all(form in verdict.detail for form in ("`online`", "`false`", '{"state": "online"}'))
+
+
+def test_a_status_that_cannot_be_decoded_is_counted_as_such() -> None:
     assert refusal(b"\xff", Kind.STATUS).reason is Reason.INVALID_ENCODING
+    assert refusal(b'{"state":', Kind.STATUS).reason is Reason.INVALID_JSON
+    assert refusal(nested(MAX_DEPTH + 1), Kind.STATUS).reason is Reason.INVALID_JSON
+
+
+def test_a_status_may_carry_a_token_and_ids() -> None:
+    decoded = envelope(b'{"state":"online","provision_token":"t","device_id":"d"}', Kind.STATUS)
+    assert (decoded.token, decoded.device_id) == ("t", "d")
+    assert refusal(b'{"state":"online","site_id":7}', Kind.STATUS).reason is Reason.INVALID_PAYLOAD
 
 
 def test_a_json_error_names_the_byte() -> None:
@@ -205,10 +306,62 @@ def test_a_json_error_names_the_byte() -> None:
     assert refusal(b'{"a":').detail.endswith("at byte 5")
 
 
-def test_a_position_needs_both_numbers() -> None:
-    assert envelope(b'{"lat":60.4,"a":1}').lat is None
-    both = envelope(b'{"latitude":60.4,"longitude":5,"a":1}')
-    assert (both.lat, both.lng) == (60.4, 5.0)
+@pytest.mark.parametrize(
+    ("payload", "mend"),
+    [
+        (b'{"a":nan}', "`nan` at byte 5: JSON has no such value; leave the metric out, or send null"),
+        (b'{"a":1,"b":-inf,"c":2}', "`-inf` at byte 11: JSON has no such value; leave the metric out, or send null"),
+        (b'{"a":NaN}', "`NaN` at byte 5: JSON has no such value; leave the metric out, or send null"),
+        (b'{"a":True}', "`True` at byte 5: JSON has no such value; write true"),
+        (b"{'a':1}", "a single quote at byte 1: names and text stand in double quotes"),
+        (b'{"a":1}\0', "a NUL byte at byte 7: send one byte less, a C string without its end"),
+        (b"\xef\xbb\xbf{}", "a byte order mark at byte 0: send the payload without it"),
+        ('{"a":1}'.encode("utf-16-le"), "a NUL byte at byte 1: send the payload as UTF-8, not as UTF-16"),
+    ],
+)
+def test_the_usual_mistakes_in_json_are_named_with_the_mend(payload: bytes, mend: str) -> None:
+    assert refusal(payload) == Refusal(Reason.INVALID_JSON, mend)
+
+
+POSITIONS: list[tuple[bytes, tuple[float, float] | None, dict[str, Any], int]] = [
+    (b'{"latitude":60.4,"longitude":5,"a":1}', (60.4, 5.0), {"a": 1}, 0),
+    (b'{"lat":60.4,"lon":5}', (60.4, 5.0), {}, 0),
+    (b'{"lat":-90,"long":180}', (-90.0, 180.0), {}, 0),
+    (b'{"lat":60.4,"lng":5,"metrics":{"a":1}}', (60.4, 5.0), {"a": 1}, 0),
+    (b'{"lat":52.52,"batt":86}', None, {"lat": 52.52, "batt": 86}, 1),
+    (b'{"lon":13.4,"batt":86}', None, {"lon": 13.4, "batt": 86}, 1),
+    (b'{"lat":52.52,"lng":null}', None, {"lat": 52.52}, 1),
+    (b'{"lat":91,"lng":0}', None, {"lat": 91, "lng": 0}, 1),
+    (b'{"latitude":0,"longitude":-180.5}', None, {"latitude": 0, "longitude": -180.5}, 1),
+    (b'{"lat":"52.52","lng":13.4}', None, {"lat": "52.52", "lng": 13.4}, 1),
+    (b'{"lat":true,"lng":13.4}', None, {"lat": True, "lng": 13.4}, 1),
+    (b'{"lat":52.52,"metrics":{"batt":86}}', None, {"lat": 52.52, "batt": 86}, 1),
+    (b'{"lat":52.52,"metrics":{"lat":1}}', None, {"lat": 1}, 1),
+    (b'{"lat":null,"lng":null,"a":1}', None, {"a": 1}, 0),  # a receiver without a fix: nulls like any other
+    (b'{"lat":52,"latitude":53,"lon":13}', (52.0, 13.0), {"latitude": 53}, 0),
+    (b'{"lat":null,"latitude":53,"lng":999,"lon":13}', (53.0, 13.0), {"lng": 999}, 0),
+]
+
+
+@pytest.mark.parametrize(("payload", "position", "metrics", "unplaced"), POSITIONS, ids=lambda value: repr(value)[:40])
+def test_a_position_is_a_possible_pair_and_all_else_stays_a_metric(
+    payload: bytes, position: tuple[float, float] | None, metrics: dict[str, Any], unplaced: int
+) -> None:
+    decoded = envelope(payload)
+    assert (decoded.lat, decoded.lng) == (position or (None, None))
+    assert (decoded.metrics, json.loads(decoded.encoded), decoded.unplaced) == (metrics, metrics, unplaced)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(("lat", "latitude", "lng", "lon", "long", "longitude", "a")),
+        st.one_of(st.none(), st.booleans(), st.integers(-400, 400), st.floats(-400, 400), st.text("5.", max_size=4)),
+    )
+)
+def test_no_part_of_a_position_vanishes(data: dict[str, Any]) -> None:
+    decoded = envelope(json.dumps(data).encode())
+    missing = {name: value for name, value in data.items() if name not in decoded.metrics and value is not None}
+    assert list(missing.values()) in ([], [decoded.lat, decoded.lng], [decoded.lng, decoded.lat])
 
 
 def test_the_memory_of_metric_names_is_bounded() -> None:

@@ -97,12 +97,28 @@ async def test_a_message_is_a_duplicate_within_a_batch_and_across_batches(databa
     assert ledger_sums(database)["duplicate"] == 4
 
 
+async def test_a_burst_without_times_is_stored_in_its_order_at_the_time_of_its_receipt(database: Database) -> None:
+    """As one submission after another, of a device that is not known yet, all received in the same instant."""
+    await furnish(database)
+    now = float(int(time.time()))
+    async with open_ingest(database) as stack:
+        for start in range(0, 40, 8):
+            messages = [telemetry("d-1", b'{"n":%d}' % number) for number in range(start, start + 8)]
+            await stack.send(*messages, received=now)
+    rows = look(
+        database,
+        "SELECT (metrics ->> 'n')::int, (extract(epoch FROM ts - received_at) * 1000000)::int, late,"
+        " extract(epoch FROM received_at)::float8 FROM telemetry ORDER BY ts",
+    )
+    assert rows == [(number, number, False, now) for number in range(40)]
+
+
 async def test_messages_without_a_time_of_their_own_are_never_taken_for_one(database: Database) -> None:
     await furnish(database)
     async with open_ingest(database) as stack:
         message = telemetry("d-1", b'{"t":1}')
         assert await stack.send(message, message, received=1000 + int(time.time()) - 2000) == [STORED, STORED]
-    assert look(database, "SELECT count(*), count(DISTINCT ts), count(DISTINCT digest) FROM telemetry") == [(2, 1, 2)]
+    assert look(database, "SELECT count(*), count(DISTINCT ts), count(DISTINCT digest) FROM telemetry") == [(2, 2, 2)]
 
 
 async def test_a_row_that_postgres_refuses_costs_one_message(database: Database) -> None:
@@ -190,8 +206,11 @@ async def test_null_metrics_and_lookups_of_the_registry_are_counted(database: Da
     await furnish(database)
     async with open_ingest(database) as stack:
         await stack.send(telemetry("d-1", b'{"t":1,"h":null,"b":null}'), telemetry("d-1", b'{"t":null}'))
+        await stack.send(telemetry("d-1", b'{"lat":52.52,"batt":86}'), telemetry("d-1", b'{"lat":52,"lng":13}'))
         text = stack.metrics.exposition()
+        await until(lambda: look(database, "SELECT null_metrics, unplaced FROM device_state") == [(3, 1)])
     assert b"appliance_null_metrics_total 3.0" in text
+    assert b"appliance_unplaced_positions_total 1.0" in text
     assert b"appliance_registry_lookups_total 1.0" in text
 
 

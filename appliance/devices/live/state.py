@@ -25,6 +25,10 @@ MAX_LATEST = 128
 MAX_UNACCEPTED = 10_000
 """Devices not in memory whose refused messages are remembered until it is known whether they are registered."""
 
+TOGETHER = 1_000_000
+"""Microseconds within which messages count as received together. It bounds how far the time of a message without one
+of its own is ahead of its receipt: a million messages of one device, or a clock that is set back."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -40,15 +44,17 @@ class AcceptedReading(Protocol):
     @property
     def nulls(self) -> int: ...
     @property
+    def unplaced(self) -> int: ...
+    @property
     def metrics(self) -> dict[str, Any]: ...
 
 
 class DeviceState:
     """The newest that is known of one device. Times are microseconds since 1970 UTC; 0 is never.
 
-    ``newest`` moves when a reading is admitted, so that the next one is judged by it. Everything else moves after the
-    commit, ``last_ts`` included: only ``last_ts`` is written, or a crash would leave a time in the table whose reading
-    never came.
+    ``newest`` moves when a reading is admitted, so that the next one is judged by it, and so does ``stamped``, the time
+    last given to a reading that carried none. Everything else moves after the commit, ``last_ts`` included: only
+    ``last_ts`` is written, or a crash would leave a time in the table whose reading never came.
     """
 
     __slots__ = (
@@ -67,19 +73,21 @@ class DeviceState:
         "refused_reason",
         "registered_at",
         "seen_at",
+        "stamped",
         "tenant_id",
+        "unplaced",
         "writing",
     )
 
     def __init__(self, tenant_id: str, device_id: str) -> None:
         self.tenant_id = tenant_id
         self.device_id = device_id
-        self.newest = 0
+        self.newest = self.stamped = 0
         self.last_ts = 0
         self.seen_at = 0
         self.heard_at = 0
         self.adjusted_at = 0
-        self.nulls = 0
+        self.nulls = self.unplaced = 0
         self.refused_at = 0
         self.refused_reason: str | None = None
         self.offline_at = 0
@@ -89,6 +97,19 @@ class DeviceState:
         self.latest: dict[str, Any] = {}
         self.interval_estimator = IntervalEstimator()
         self.changed = self.writing = False
+
+    def stamp(self, received_at: int) -> int:
+        """Return the time of a reading that carries none: its receipt, after the readings received together with it.
+
+        A reading of that instant with a time of its own counts, too: what came after it is not late.
+        """
+        ts = received_at
+        if 0 <= self.newest - ts < TOGETHER:
+            ts = self.newest + 1
+        if 0 <= self.stamped - ts < TOGETHER:
+            ts = self.stamped + 1
+        self.stamped = ts
+        return ts
 
     def admit(self, ts: int) -> bool:
         """Judge the time of a reading that is being admitted; return whether it is late."""
@@ -103,6 +124,7 @@ class DeviceState:
         if reading.adjusted:
             self.adjusted_at = received_at
         self.nulls += reading.nulls
+        self.unplaced += reading.unplaced
         if not reading.late:
             ts, metrics, latest = reading.ts, reading.metrics, self.latest
             if ts < self.last_ts:
@@ -121,6 +143,7 @@ class DeviceState:
         if reading.adjusted:
             self.adjusted_at = max(self.adjusted_at, received_at)
         self.nulls += reading.nulls
+        self.unplaced += reading.unplaced
         if not reading.late:
             if reading.ts < self.last_ts:
                 self._fill_in(reading.metrics)
@@ -147,7 +170,8 @@ class DeviceState:
 
     def clear(self) -> None:
         """Forget everything that was learned from messages."""
-        self.newest = self.last_ts = self.seen_at = self.heard_at = self.adjusted_at = self.nulls = 0
+        self.newest = self.stamped = self.last_ts = self.seen_at = self.heard_at = self.adjusted_at = 0
+        self.nulls = self.unplaced = 0
         self.refused_at = self.offline_at = 0
         self.refused_reason, self.latest = None, {}
 
@@ -155,7 +179,7 @@ class DeviceState:
         """Take over a row of ``select_states``."""
         (
             _, _, last_ts, seen_at, heard_at, adjusted_at, nulls, latest, refused_at, reason, offline_at, interval,
-            allowance_full_at,
+            allowance_full_at, self.unplaced,
         ) = row  # fmt: skip
         self.allowance_full_at = allowance_full_at or 0
         self.newest = self.last_ts = last_ts or 0
@@ -169,6 +193,7 @@ class DeviceState:
         older, newer = (self, other) if other.newest >= self.newest else (other, self)
         self.latest = remember(older.latest, newer.latest)
         self.newest = newer.newest
+        self.stamped = max(self.stamped, other.stamped)
         if other.refused_at > self.refused_at:
             self.refused_at, self.refused_reason = other.refused_at, other.refused_reason
         if other.seen_at >= self.seen_at:
@@ -179,6 +204,7 @@ class DeviceState:
         self.adjusted_at = max(self.adjusted_at, other.adjusted_at)
         self.nulls = max(self.nulls, other.nulls)
         self.allowance_full_at = max(self.allowance_full_at, other.allowance_full_at)
+        self.unplaced = max(self.unplaced, other.unplaced)
 
 
 class StateBook:
@@ -326,6 +352,7 @@ class StateBook:
                 state.offline_at or None,
                 state.interval_estimator.interval or None,
                 state.allowance_full_at or None,
+                state.unplaced,
             )
             for state in states
         ]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
@@ -18,6 +20,7 @@ from tests.support.tenants import add_tenant, ingest
 
 KEY = ("acme", "d1")
 NOW = 1_800_000_000_000_000
+SECOND = 1_000_000
 
 
 @asynccontextmanager
@@ -219,14 +222,52 @@ class Accepted:
     late: bool = False
     adjusted: bool = False
     nulls: int = 0
+    unplaced: int = 0
 
 
 def test_a_replayed_reading_moves_the_newest_time_and_values_and_no_time_backwards() -> None:
     state = DeviceState(*KEY)
     state.accept(Accepted(NOW, {"a": 1, "b": 1}), NOW + 5)
-    state.accept_replayed(Accepted(NOW + 1, {"a": 2}, adjusted=True, nulls=3), NOW + 2)
+    state.accept_replayed(Accepted(NOW + 1, {"a": 2}, adjusted=True, nulls=3, unplaced=1), NOW + 2)
     assert (state.last_ts, state.latest) == (NOW + 1, {"b": 1, "a": 2})
-    assert (state.seen_at, state.heard_at, state.adjusted_at, state.nulls) == (NOW + 5, NOW + 5, NOW + 2, 3)
+    assert (state.seen_at, state.heard_at, state.adjusted_at) == (NOW + 5, NOW + 5, NOW + 2)
+    assert (state.nulls, state.unplaced) == (3, 1)
+
+
+def test_readings_without_a_time_that_come_together_have_increasing_times() -> None:
+    state = DeviceState(*KEY)
+    assert [state.stamp(NOW) for _ in range(10_000)] == list(range(NOW, NOW + 10_000))
+    assert state.stamp(NOW + 9_000) == NOW + 10_000, "received before the last one's time: still after it"
+    assert state.stamp(NOW - 500) == NOW + 10_001, "received by a clock slightly behind: still after it"
+    assert state.stamp(NOW + SECOND) == NOW + SECOND, "and back at the receive time as soon as that has caught up"
+
+
+def test_a_reading_without_a_time_comes_after_one_whose_clock_is_slightly_ahead() -> None:
+    state = DeviceState(*KEY)
+    assert not state.admit(NOW + SECOND // 2)
+    times = [state.stamp(NOW) for _ in range(3)]
+    assert times == [NOW + SECOND // 2 + extra for extra in (1, 2, 3)]
+    assert not any(state.admit(ts) for ts in times)
+
+
+def test_however_far_ahead_a_device_is_a_time_of_ours_stays_that_of_the_receipt() -> None:
+    state = DeviceState(*KEY)
+    state.admit(NOW + 200 * SECOND)
+    assert [state.stamp(NOW) for _ in range(3)] == [NOW, NOW + 1, NOW + 2]
+
+
+def test_a_clock_that_is_set_back_is_followed() -> None:
+    state = DeviceState(*KEY)
+    state.admit(state.stamp(NOW))
+    assert [state.stamp(NOW - 60 * SECOND) for _ in range(2)] == [NOW - 60 * SECOND, NOW - 60 * SECOND + 1]
+
+
+@given(st.lists(st.integers(-SECOND // 3, SECOND // 3), min_size=1, max_size=300))
+def test_times_of_ours_increase_and_never_run_away_from_the_receipt(jitter: list[int]) -> None:
+    state = DeviceState(*KEY)
+    times = [state.stamp(NOW + shift) for shift in jitter]
+    assert times == sorted(set(times))
+    assert max(times) <= NOW + max(jitter) + len(jitter)
 
 
 def test_a_late_reading_moves_what_was_seen_and_nothing_that_is_newest() -> None:

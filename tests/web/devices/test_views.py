@@ -396,7 +396,7 @@ def insert_traffic(database: Database) -> None:
         connection.execute("SELECT telemetry_ensure_partitions(%s, %s)", [(now - timedelta(days=1)).date(), now.date()])
         connection.execute(
             "INSERT INTO device_state (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, ts_adjusted_at,"
-            " null_metrics, latest) VALUES ('acme', 'd', %(now)s, %(now)s, %(now)s, %(now)s, 17,"
+            " null_metrics, unplaced, latest) VALUES ('acme', 'd', %(now)s, %(now)s, %(now)s, %(now)s, 17, 8,"
             """ '{"temperature": -11.84, "firmware": "1.2", "x<y": 1}')""",
             {"now": now},
         )
@@ -431,6 +431,7 @@ async def test_a_device_page_shows_how_the_device_is(database: Database) -> None
             "Temperature −11.8",  # noqa: RUF001 - a true minus sign
             "Its clock is wrong.",
             "17 ignored: the metric was null",
+            "in 8 messages: latitude or longitude missing or impossible",
             "2 missing in 1 gap, among the last 3",
             "10 a second, 50 at once",
             "3 in 24 h",

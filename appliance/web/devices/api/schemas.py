@@ -43,6 +43,10 @@ class DeviceOut(msgspec.Struct, frozen=True, kw_only=True):
     refused_reason: str | None
     ts_adjusted_at: Annotated[datetime | None, msgspec.Meta(description="When it last sent an impossible time.")]
     null_metrics: Annotated[int, msgspec.Meta(description="Metrics that it sent as null.")]
+    unplaced: Annotated[
+        int,
+        msgspec.Meta(description="Messages with a part of a position or an impossible one, stored as metrics instead."),
+    ]
     latest: Annotated[dict[str, Any], msgspec.Meta(description="Metric to newest value.")]
     own_credential: bool
     switch_at: Annotated[datetime | None, msgspec.Meta(description="When its staged password takes effect.")]
@@ -199,6 +203,7 @@ def shown(member: FleetDevice) -> DeviceOut:
         refused_reason=member.refused_reason,
         ts_adjusted_at=member.ts_adjusted_at,
         null_metrics=member.null_metrics,
+        unplaced=member.unplaced,
         latest=dict(member.latest),
         own_credential=member.own_credential,
         switch_at=member.switch_at,
