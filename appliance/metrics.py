@@ -82,6 +82,9 @@ class Metrics:
             registry=self.registry,
         )
         self.devices = Gauge("appliance_devices", "Active devices by presence", ["presence"], registry=self.registry)
+        self.ready = Gauge(
+            "appliance_ready", "1 while messages are accepted and stored, as /readyz says", registry=self.registry
+        )
         self.in_flight = Gauge(
             "appliance_messages_in_hand", "Messages received and not yet committed", registry=self.registry
         )

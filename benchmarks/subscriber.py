@@ -11,7 +11,7 @@ from typing import Self
 
 from mqtt5 import ConnectPacket, PubAckPacket, PubAckReasonCode, PublishPacket, QoS
 
-from appliance.broker.accounts import hash_password
+from appliance.broker.accounts import hash_password, new_secret
 from appliance.children.account import child_account
 from appliance.children.mosquitto_files import Users, password_file
 from appliance.mqtt.framing import Framing
@@ -49,7 +49,7 @@ class PrivateBroker:
         folder.mkdir(mode=0o755)
         users = Users(f"{device.username}:{hash_password(device.password)}\n")
         files = {
-            "passwd": password_file(hash_password(READER.password), users),
+            "passwd": password_file(hash_password(READER.password), hash_password(new_secret()), users),
             "acl": (rendered / "acl").read_text(),
             "mosquitto.conf": self._moved((rendered / "mosquitto.conf").read_text(), rendered, folder),
         }

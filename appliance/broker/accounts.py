@@ -7,6 +7,10 @@ import string
 
 PRIVATE_USER = "appliance"
 """The appliance's own user; no tenant may have this name, since a claim user has its tenant's name."""
+PROBE_USER = "appliance/probe"
+"""The user that tries the device listener; no tenant and no device can have this name."""
+PROBE_TOPIC = "appliance/probe"
+"""The only topic that it publishes to; no device may."""
 
 HASH_ITERATIONS = 1
 """Every password is random, at least 128 bits, so stretching adds nothing; and the broker hashes the password of each

@@ -3,6 +3,7 @@
 from typing import TypedDict
 
 from appliance.backoff import Backoff
+from appliance.broker.accounts import PROBE_USER
 from appliance.children.mosquitto import Mosquitto
 from appliance.config import Config
 from appliance.mqtt.client import Client
@@ -17,6 +18,9 @@ LONGEST_RETRY_SECONDS = 5.0
 LONGEST_OWN_RETRY_SECONDS = 0.25
 """The same for our own, where a try is a system call: while devices are let in and we are not there, what they send is
 in its memory alone."""
+
+PROBE_CONNECT_SECONDS = 3.0
+"""Seconds that a connection of the probe may take."""
 
 
 class _Address(TypedDict, total=False):
@@ -46,6 +50,19 @@ def session_client(config: Config, identifier: str, broker: Mosquitto | None) ->
 def statistics_client(config: Config, broker: Mosquitto | None) -> Client:
     """Return a client without a lasting session, for what the broker says of itself."""
     return Client(**_address(config, broker), clean_start=True, keep_alive=KEEP_ALIVE_SECONDS, keep_trying=True)
+
+
+def probe_client(broker: Mosquitto, host: str) -> Client:
+    """Return a client of the probe's user, which comes in by the device listener at ``host``."""
+    return Client(
+        host,
+        broker.devices.port,
+        username=PROBE_USER,
+        password=broker.probe_password,
+        clean_start=True,
+        reconnect=False,
+        connect_timeout=PROBE_CONNECT_SECONDS,
+    )
 
 
 def _address(config: Config, broker: Mosquitto | None) -> _Address:

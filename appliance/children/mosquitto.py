@@ -69,6 +69,11 @@ class Mosquitto:
         return self._program.devices
 
     @property
+    def probe_password(self) -> str:
+        """The password of the user that tries the device listener, random at each start of the process."""
+        return self._program.probe_password
+
+    @property
     def devices_open(self) -> bool:
         """Whether devices can connect now."""
         return self._keeper.ready.is_set() and self._program.devices_open

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from appliance.broker.accounts import PRIVATE_USER
+from appliance.broker.accounts import PRIVATE_USER, PROBE_TOPIC, PROBE_USER
 from appliance.children.programs import MosquittoProgram
 
 STORE = "mosquitto.db"
@@ -60,9 +60,9 @@ class DeviceListener:
     port: int
 
 
-def password_file(private_hash: str, users: Users) -> str:
-    """Return the password file: the appliance's own user first, with the hash of its password."""
-    return f"{PRIVATE_USER}:{private_hash}\n{users.passwords}"
+def password_file(private_hash: str, probe_hash: str, users: Users) -> str:
+    """Return the password file: the appliance's own two users first, with the hashes of their passwords."""
+    return f"{PRIVATE_USER}:{private_hash}\n{PROBE_USER}:{probe_hash}\n{users.passwords}"
 
 
 def acl_file(users: Users) -> str:
@@ -74,6 +74,9 @@ def acl_file(users: Users) -> str:
 user {PRIVATE_USER}
 topic readwrite #
 topic read $SYS/#
+
+user {PROBE_USER}
+topic write {PROBE_TOPIC}
 
 pattern write tenant/%u/+
 pattern read tenant/%u/down/#

@@ -101,6 +101,8 @@ class BrokerProgram:
             data_dir.sockets / "mosquitto" / files.SOCKET, PRIVATE_USER, secrets.token_urlsafe(PASSWORD_BYTES)
         )
         self._private_hash = hash_password(self.endpoint.password)
+        self.probe_password = secrets.token_urlsafe(PASSWORD_BYTES)
+        self._probe_hash = hash_password(self.probe_password)
 
     async def settle(self) -> None:
         """Find the program and the port before anything starts, so that a port in use is reported at once."""
@@ -206,7 +208,7 @@ class BrokerProgram:
                 self._folder, sockets, program, self._limits, devices, debug_logging=self._debug_logging
             ),
             files.ACL: files.acl_file(self._users),
-            files.PASSWORDS: files.password_file(self._private_hash, self._users),
+            files.PASSWORDS: files.password_file(self._private_hash, self._probe_hash, self._users),
         }
         for name, text in texts.items():
             bring_up_to_date(self._folder / name, text.encode(), owner=self._account)

@@ -18,6 +18,7 @@ from appliance.cli.database import running
 from appliance.config import Log
 from appliance.devices.topics import valid_id
 from appliance.errors import ApplianceError
+from appliance.runtime.addresses import LOOPBACK
 from appliance.simulate.devices import Behaviour
 from appliance.simulate.fleet import DEFAULT_MIX, Fleet, deal, parse_mix
 from appliance.simulate.ledger import Ledger
@@ -29,7 +30,6 @@ from appliance.simulate.schedule import Schedule
 MOST_CONNECTIONS = 16
 PROGRESS_SECONDS = 0.25
 CLEAR_LINE = "\r\x1b[K"
-ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where it listens, turned into where to connect
 
 
 def _mix(context: click.Context, parameter: click.Parameter, value: str | None) -> Mapping[Behaviour, float]:
@@ -160,7 +160,7 @@ def _broker(
         running = read_run_file(folder)
         if running is None:
             raise ApplianceError(f"no appliance is ready on {folder}: start one (appliance run), or give --host")
-        host = ANY_ADDRESS.get(running.mqtt_host, running.mqtt_host)
+        host = LOOPBACK.get(running.mqtt_host, running.mqtt_host)
         port = port or running.mqtt_port
     return BrokerAddress(host, port or 1883, username if password is not None else None, password)
 

@@ -78,10 +78,20 @@ class Pipeline:
         self._tick_interval = tick_interval
         self.in_flight = 0
         """Messages taken and not yet settled."""
+        self.committed_at = float("-inf")
+        """Monotonic time of the last commit."""
+        self._admitting_since: float | None = None
+        self._writing_since: float | None = None
         self._intake, self._submissions = trio.open_memory_channel[Submission](0)
         self._buffer = BatchBuffer(batch_size)
         self._arrived = 0
         self._settled = trio.Event()
+
+    @property
+    def held_since(self) -> float | None:
+        """Return since when the oldest messages that are being worked on wait for Postgres; None without any."""
+        waiting = [since for since in (self._writing_since, self._admitting_since) if since is not None]
+        return min(waiting, default=None)
 
     async def submit(self, submission: Submission) -> None:
         """Hand over messages; return when they are being worked on. Raises trio.ClosedResourceError after a drain."""
@@ -124,8 +134,9 @@ class Pipeline:
             )
             await trio.lowlevel.checkpoint()
         if batch.waiting or batch.unknown_tenants:
-            started = self._clock.monotonic()
+            self._admitting_since = started = self._clock.monotonic()
             await self._look_up(batch)
+            self._admitting_since = None
             self._on_held(self._clock.monotonic() - started)  # now: more is admitted before this batch is committed
         return batch
 
@@ -166,7 +177,9 @@ class Pipeline:
                     # Before anything is taken, which makes room: what is admitted then must be limited accordingly.
                     self._on_held(self._clock.monotonic() - started)
                     continue
+                self._writing_since = self._clock.monotonic()
                 outcome = await self._writer.write(work.batch)
+                self._writing_since, self.committed_at = None, self._clock.monotonic()
                 self._metrics.latency_seconds.observe(max(0.0, self._clock.now() - work.batch.received))
                 # By the monotonic clock: a jump of the wall clock holds nothing up.
                 self._on_held(self._clock.monotonic() - work.taken_at)

@@ -70,6 +70,8 @@ class Writer:
         self._sampler = RowSampler()
         self._newest_receipt = 0
         self._store = TelemetryStore()
+        self.last_error: str | None = None
+        """Why the last try of the batch that is being written failed; None while none has."""
 
     async def write(self, batch: Batch) -> BatchOutcome:
         """Commit ``batch`` and return its outcome. Waits for Postgres as long as it takes.
@@ -102,6 +104,7 @@ class Writer:
                 plan.without(error.name, error.error)
                 continue
             except (psycopg.Error, PoolTimeout, OSError) as error:
+                self.last_error = str(error).strip().partition("\n")[0] or type(error).__name__
                 outcome = await self._after_lost_commit(attempt)
                 if outcome is None:
                     attempt.effects.given_back()
@@ -174,6 +177,7 @@ class Writer:
 
     def _committed(self, attempt: _Attempt, outcome: BatchOutcome, plan: RetryPlan) -> BatchOutcome:
         self._newest_receipt = max(self._newest_receipt, outcome.batch.received_at)
+        self.last_error = None
         self._observers.committed(attempt.effects)
         if plan.error is not None:
             omission = plan.omission
@@ -195,6 +199,7 @@ class Writer:
                     row = await cursor.fetchone()
                 return attempt.outcome if row == (attempt.mark,) else None
             except (psycopg.Error, PoolTimeout, OSError) as error:
+                self.last_error = str(error).strip().partition("\n")[0] or type(error).__name__
                 log.warning("waiting to learn what became of a commit", error=str(error).strip())
             await trio.sleep(backoff.next())
 

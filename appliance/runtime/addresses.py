@@ -2,10 +2,12 @@
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
-EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
-"""Hosts to listen on that stand for every address of this machine."""
+LOOPBACK: Mapping[str, str] = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+"""Hosts to listen on that stand for every address of this machine, and where this machine itself connects then."""
+EVERYWHERE = LOOPBACK.keys()
 _LOCAL = re.compile(r"\|--\s+(\d+\.\d+\.\d+\.\d+)\s*\n\s*/32 host LOCAL")
 
 

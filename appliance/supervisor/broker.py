@@ -1,13 +1,15 @@
 """The fourth stage: the broker, our session with it, and last of all the devices' listener."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from mqtt5 import QoS, RetainHandling
 
 from appliance.broker import listener_gate
 from appliance.broker.absence import watch_link
-from appliance.broker.clients import SUBSCRIPTION, session_client, statistics_client
+from appliance.broker.clients import SUBSCRIPTION, probe_client, session_client, statistics_client
 from appliance.broker.credentials_sync import CredentialsSync, read_users
+from appliance.broker.listener_probe import PROBE_SECONDS, ListenerProbe
 from appliance.broker.refusals import BrokerRefusals
 from appliance.broker.source import BrokerSource
 from appliance.broker.statistics import BrokerStatistics
@@ -15,16 +17,16 @@ from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import BrokerLimits, Users
 from appliance.config import Config
 from appliance.diagnostics import reports
+from appliance.diagnostics.readiness import Health, HeldBatch, Readiness, StoringProbe
 from appliance.ingest.limits.janitor import Janitor
 from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState
-from appliance.runtime.addresses import EVERYWHERE, lan_addresses
+from appliance.runtime.addresses import EVERYWHERE, LOOPBACK, lan_addresses
 from appliance.runtime.tree import Service
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
 from appliance.supervisor.storage import Storage
 from appliance.supervisor.stream import Stream
-from appliance.web.platform import Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,9 @@ class BrokerAccess:
     refusals: BrokerRefusals
     statistics: BrokerStatistics
     storage: Storage
+    storing: StoringProbe
+    listener_probe: ListenerProbe | None
+    """None when the broker is elsewhere."""
 
     def health(self) -> Health:
         """Return what is there, for /readyz and the pages.
@@ -52,11 +57,16 @@ class BrokerAccess:
             away = f"is {postgres.status.state.value}"
         link = self.client.link
         broker = None if link.state is LinkState.READY else link.detail or link.state.value
-        return Health(postgres=away, broker=broker, schema=database.schema)
+        probe = self.listener_probe
+        return Health(away, broker, database.schema, self.storing.trouble, None if probe is None else probe.trouble)
 
     def missing(self) -> bool:
-        """Tell whether something is not there."""
+        """Return whether a part is not there."""
         return bool(self.health().missing())
+
+    def ready(self) -> bool:
+        """Return whether devices can publish, and what they publish is stored."""
+        return not self.health().causes()
 
     def device_address(self, config: Config) -> tuple[str, int]:
         """Return where devices publish."""
@@ -81,10 +91,19 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
     source = BrokerSource(client, pipeline, config.ingest.batch_size, base.failpoints, metrics.redelivered.inc)
     service, _ = await tree.start("broker source", source.run)
     statistics = BrokerStatistics(statistics_client(config, embedded), metrics)
-    broker = BrokerAccess(embedded, client, service, refusals, statistics, storage)
+    broker = BrokerAccess(
+        embedded,
+        client,
+        service,
+        refusals,
+        statistics,
+        storage,
+        _storing(base, storage, stream),
+        _probe(config, embedded),
+    )
     await tree.start("backlog credit", stream.backlog.run, lambda: pipeline.in_flight + client.statistics().waiting)
     await tree.start("link absence", watch_link, client, stream.away)
-    await tree.start("listening periods", stream.listening.run, lambda: not broker.missing())
+    await tree.start("listening periods", stream.listening.run, broker.ready)
     janitor = Janitor(
         known.limiter,
         base.clock,
@@ -97,8 +116,34 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
         await tree.start("session watch", listener_gate.watch_session, client)
     else:
         await _let_devices_in(base, storage, broker, embedded, users)
+    if broker.listener_probe is not None:
+        await tree.start("listener probe", broker.listener_probe.run)
+    await tree.start("readiness", Readiness(broker.storing, broker.health, metrics).run)
     await tree.start("broker statistics", statistics.run, report=reports.report_broker(statistics))
     return broker
+
+
+def _storing(base: Foundation, storage: Storage, stream: Stream) -> StoringProbe:
+    pipeline, writer = stream.pipeline, stream.writer
+
+    def held() -> HeldBatch | None:
+        return None if pipeline.held_since is None else HeldBatch(pipeline.held_since, writer.last_error)
+
+    return StoringProbe(
+        storage.pool,
+        base.instance,
+        base.clock,
+        held=held,
+        committed_at=lambda: pipeline.committed_at,
+        disk=None if storage.postgres is None else base.data.path,
+    )
+
+
+def _probe(config: Config, embedded: Mosquitto | None) -> ListenerProbe | None:
+    if embedded is None:
+        return None
+    host = LOOPBACK.get(embedded.devices.host, embedded.devices.host)
+    return ListenerProbe(partial(probe_client, embedded, host), statistics_client(config, embedded), PROBE_SECONDS)
 
 
 async def _start_mosquitto(base: Foundation, users: Users, refusals: BrokerRefusals) -> Mosquitto:

@@ -34,6 +34,7 @@ class Stream:
 
     live: LiveFeed
     admission: Admission
+    writer: Writer
     pipeline: Pipeline
     service: Service
     """Of the pipeline."""
@@ -70,7 +71,7 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
     report = reports.report_pipeline(pipeline, base.metrics.committed, config.ingest.receive_max)
     service, _ = await tree.start("pipeline", pipeline.run, report=report)
     await _start_chores(base, storage, known, pipeline)
-    return Stream(live, admission, pipeline, service, backlog, listening, away)
+    return Stream(live, admission, writer, pipeline, service, backlog, listening, away)
 
 
 def note_absence(

@@ -7,24 +7,11 @@ from typing import Protocol
 
 from appliance.clock import Clock
 from appliance.db.pool import Pool
+from appliance.diagnostics.readiness import Health
 from appliance.people.sessions import Visit
 from appliance.web.access.auth import Viewer
 from appliance.web.access.transactions import Access
 from appliance.web.live.feed import LiveFeed
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What is wrong with each part, as text for people; None is fine."""
-
-    postgres: str | None
-    broker: str | None
-    schema: str | None
-
-    def missing(self) -> dict[str, str]:
-        """Return what is wrong, by the name of the part."""
-        parts = {"postgres": self.postgres, "broker": self.broker, "schema": self.schema}
-        return {name: wrong for name, wrong in parts.items() if wrong is not None}
 
 
 class Recognizer(Protocol):

@@ -73,7 +73,11 @@ def test_a_talking_broker_says_more_and_nothing_else_differs() -> None:
 
 
 def test_the_appliances_own_user_comes_first() -> None:
-    assert password_file("HASH", Users("acme:x\n")).splitlines() == ["appliance:HASH", "acme:x"]
+    assert password_file("HASH", "TRY", Users("acme:x\n")).splitlines() == [
+        "appliance:HASH",
+        "appliance/probe:TRY",
+        "acme:x",
+    ]
     assert "x" not in repr(Users("acme:x\n"))
 
 

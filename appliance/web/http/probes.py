@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from quart import Blueprint, Response, request
@@ -24,10 +24,14 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whether messages are accepted and stored; if not, what is missing and why."""
+    """Whether messages are accepted and stored; if not, what is missing or failing, and why."""
 
-    status: Literal["ready", "not ready"]
-    missing: dict[str, str] = {}
+    status: Literal["ready", "degraded", "not ready"]
+    missing: Annotated[dict[str, str], msgspec.Meta(description="Parts that are not there, with what is wrong.")] = {}
+    failing: Annotated[
+        dict[str, str],
+        msgspec.Meta(description="`storing` or `publishing`: all parts are there, and it fails all the same."),
+    ] = {}
 
 
 def blueprint(platform: Platform, metrics_text: Callable[[], bytes]) -> Blueprint:
@@ -44,14 +48,17 @@ def blueprint(platform: Platform, metrics_text: Callable[[], bytes]) -> Blueprin
     @routes.get("/readyz")
     @allow(OPEN)
     @describe(
-        "Whether Postgres, the broker and the schema are ready",
+        "Whether messages are accepted and stored",
         answers={HTTPStatus.OK: Readiness, HTTPStatus.SERVICE_UNAVAILABLE: Readiness},
         credential=CallerCredential.NONE,
     )
     async def readyz() -> Response:
-        missing = platform.health().missing()
-        if missing:
+        """Answer by deeds: 503 while messages would not be stored, or devices could not publish them."""
+        health = platform.health()
+        if missing := health.missing():
             return answer(Readiness("not ready", missing), HTTPStatus.SERVICE_UNAVAILABLE)
+        if failing := health.failing():
+            return answer(Readiness("degraded", failing=failing), HTTPStatus.SERVICE_UNAVAILABLE)
         return answer(Readiness("ready"))
 
     @routes.get("/metrics")

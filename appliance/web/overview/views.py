@@ -27,7 +27,7 @@ from appliance.web.overview.onboarding_checklist import ChecklistStep
 from appliance.web.overview.query import LAST_READINGS, OverviewData, OverviewQueries
 from appliance.web.page import charts, csv, formats
 from appliance.web.page.address import Address
-from appliance.web.page.failures import POSTGRES_AWAY
+from appliance.web.page.failures import POSTGRES_AWAY, trouble_text
 from appliance.web.page.frame import Frame
 from appliance.web.page.labels import ReasonLabel, reason_label
 from appliance.web.page.renderer import PageRenderer
@@ -263,7 +263,7 @@ def _assemble(platform: Platform, frame: Frame, data: OverviewData | None, choic
         reasons=reasons[:REASONS_SHOWN],
         more_reasons=max(len(reasons) - REASONS_SHOWN, 0),
         rows=[_row(reading) for reading in readings],
-        trouble=trouble(platform.health().missing()),
+        trouble=trouble_text(platform.health().causes()),
     )
 
 
@@ -351,14 +351,3 @@ def _row(reading: LastReading) -> ReadingRow:
         received_at=reading.received_at,
         measured_at=reading.ts if delayed else None,
     )
-
-
-def trouble(missing: Mapping[str, str]) -> str | None:
-    """Return the text of the banner while something is not reachable, else None."""
-    if "postgres" in missing:
-        return f"Postgres is not reachable: {missing['postgres']}. The broker queues messages; numbers are not updated."
-    if "schema" in missing:
-        return f"The database is not ready: {missing['schema']}."
-    if "broker" in missing:
-        return f"The broker is not reachable: {missing['broker']}. Devices must keep their messages until it is back."
-    return None

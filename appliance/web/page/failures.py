@@ -168,3 +168,18 @@ class FailurePages:
         values = {"queue": None, "retry_after": None, **values}
         html = self._templates.render("failure.html", frame=frame, failure=failure, **values)
         return Response(html, status=failure.status, content_type="text/html; charset=utf-8")
+
+
+def trouble_text(causes: Mapping[str, str]) -> str | None:
+    """Return the text of the banner while the appliance is not ready, else None. ``causes``: see ``Health.causes``."""
+    if "postgres" in causes:
+        return f"Postgres is not reachable: {causes['postgres']}. The broker queues messages; numbers are not updated."
+    if "schema" in causes:
+        return f"The database is not ready: {causes['schema']}."
+    if "broker" in causes:
+        return f"The broker is not reachable: {causes['broker']}. Devices must keep their messages until it is back."
+    if "publishing" in causes:
+        return f"Devices cannot publish: {causes['publishing']}. They must keep their messages until they can."
+    if "storing" in causes:
+        return f"Messages are not stored: {causes['storing']}. The broker queues them; nothing is lost so far."
+    return None

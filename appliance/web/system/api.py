@@ -51,7 +51,7 @@ def blueprint(platform: Platform, reader: SystemReader, port: SystemPort) -> Blu
             refused[one.cause.value] = refused.get(one.cause.value, 0) + one.times
         report = Diagnostics(
             appliance=platform.name,
-            missing=platform.health().missing(),
+            missing=platform.health().causes(),
             system=await view(),
             refused_by_broker=refused,
             settings=port.snapshot.settings,

@@ -11,6 +11,7 @@ from appliance.runtime.tree import ServiceState
 from appliance.web.access.auth import OPERATORS, Viewer, allow, viewer
 from appliance.web.live.parts import LivePart
 from appliance.web.page import axes, charts, formats
+from appliance.web.page.failures import trouble_text
 from appliance.web.page.frame import Frame
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.system.labels import dependency_text, promise
@@ -144,7 +145,6 @@ def shown(
     problems = [service for service in view.tasks if service.state in (ServiceState.BEHIND, ServiceState.FAILING)]
     p95 = [None if step is None else step.p95 for step in latencies]
     disk = list(_disk(view))
-    missing = renderer.platform.health().missing()
     return SystemPage(
         view=view,
         rows=list(rows_of(view, problems if only_problems else view.tasks)),
@@ -163,7 +163,7 @@ def shown(
         dependencies=[(dependency, dependency_text(dependency, view)) for dependency in view.dependencies],
         promise=promise(view.broker_terms, view.receive_to_commit),
         answering=sum(dependency.trouble is None for dependency in view.dependencies),
-        trouble=None if not missing else "; ".join(f"{name} {problem}" for name, problem in missing.items()),
+        trouble=trouble_text(renderer.platform.health().causes()),
     )
 
 

@@ -24,6 +24,7 @@ from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.claims import ClaimOutcome
 from appliance.devices.registry.provisioning import ProvisioningRequest
 from appliance.diagnostics.process_metrics import ProcessMetrics
+from appliance.diagnostics.readiness import Health
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency, ResourceLimit, Snapshot
 from appliance.ingest.batch import Verdict
 from appliance.ingest.limits.limiter import BucketState
@@ -45,7 +46,7 @@ from appliance.web.http.server import serve
 from appliance.web.ingest.port import IngestPort, MessageSource
 from appliance.web.live.feed import LiveFeed
 from appliance.web.page.failures import BrokerQueue
-from appliance.web.platform import Health, Platform, Recognizer
+from appliance.web.platform import Platform, Recognizer
 from appliance.web.ports import Ports
 from appliance.web.quarantine.port import QuarantinePort
 from appliance.web.system.port import SystemPort

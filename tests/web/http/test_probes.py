@@ -1,7 +1,7 @@
 """What machines ask of the dashboard."""
 
+from appliance.diagnostics.readiness import Health
 from appliance.people.role import Role
-from appliance.web.platform import Health
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, http_client, signed_in, token_of
 from tests.support.web.api_caller import dashboard
@@ -25,6 +25,14 @@ async def test_readyz_names_what_is_not_there() -> None:
         answer = await client.get(f"{served.url}/readyz")
     assert answer.status_code == 503
     assert answer.json() == {"status": "not ready", "missing": {"postgres": "restarting"}}
+
+
+async def test_readyz_is_degraded_while_nothing_is_stored_though_all_parts_are_there() -> None:
+    health = Health(None, None, None, storing="the disk is full")
+    async with without_database(health=health) as served, http_client() as client:
+        answer = await client.get(f"{served.url}/readyz")
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "degraded", "failing": {"storing": "the disk is full"}}
 
 
 async def test_metrics_are_prometheus_text() -> None:

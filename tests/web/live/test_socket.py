@@ -6,12 +6,12 @@ import pytest
 import trio
 from trio_websocket import ConnectionRejected, WebSocketConnection
 
+from appliance.diagnostics.readiness import Health
 from appliance.people.role import Role
 from appliance.web.access.auth import Viewer
 from appliance.web.http.hardening import RequestLimits
 from appliance.web.live import parts, socket
 from appliance.web.page.formats import MINUS
-from appliance.web.platform import Health
 from tests.support.busy import within
 from tests.support.web.live import batch
 from tests.support.web.serving import OPERATOR, Always, Served, closed_with, page_socket, without_database

@@ -11,10 +11,10 @@ import pytest
 from jsonschema import Draft202012Validator
 from werkzeug.datastructures import MultiDict
 
+from appliance.diagnostics.readiness import Health
 from appliance.errors import Invalid
 from appliance.web.openapi.describe import PREFIXES, declared, parse_query
 from appliance.web.openapi.validation import converted
-from appliance.web.platform import Health
 from tests.support.web.accounts import http_client
 from tests.support.web.contract import Contract
 from tests.support.web.serving import Served, without_database

@@ -19,7 +19,7 @@ from appliance.web.access.gate import HEADER
 from appliance.web.devices.port import ListenerAddress
 from appliance.web.http.cookies import SESSION
 from appliance.web.overview import query
-from appliance.web.overview.views import reason_counts, trouble
+from appliance.web.overview.views import reason_counts
 from tests.support.busy import within
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
@@ -396,12 +396,6 @@ def test_reasons_are_ordered_with_their_share_of_the_first() -> None:
         ("NEW_CODE", 25),
         ("RATE_LIMITED", 25),
     ]
-
-
-def test_the_banner_names_what_is_away_and_what_that_means() -> None:
-    assert trouble({}) is None
-    assert "broker queues messages" in str(trouble({"postgres": "restarting", "schema": "unknown"}))
-    assert "restarting" in str(trouble({"broker": "restarting"}))
 
 
 async def test_a_subscription_past_a_short_grace_is_shown_as_suspended(database: Database) -> None:

@@ -9,9 +9,9 @@ import trio
 
 from appliance.clock import SystemClock
 from appliance.db.migrations import shipped
+from appliance.diagnostics.readiness import Health
 from appliance.people.role import Role
 from appliance.runtime.tree import Report, Tree
-from appliance.web.platform import Health
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
