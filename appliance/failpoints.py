@@ -13,7 +13,9 @@ from collections.abc import Mapping
 VARIABLE = "EDGE_FAILPOINT"
 IN_A_CHECK = "in_a_check"
 FAULTY_DEVICE = "failpoint"
-NAMES = frozenset({"before_commit", "after_commit", "after_first_puback", IN_A_CHECK})
+NAMES = frozenset(
+    {"before_commit", "after_commit", "after_first_puback", "before_drop_commit", "after_drop_commit", IN_A_CHECK}
+)
 
 
 class Failpoints:

@@ -85,6 +85,15 @@ class Metrics:
         self.ready = Gauge(
             "appliance_ready", "1 while messages are accepted and stored, as /readyz says", registry=self.registry
         )
+        self.dropped_days = Counter(
+            "appliance_dropped_days",
+            "Days of readings dropped, by cause: age or ahead",
+            ["cause"],
+            registry=self.registry,
+        )
+        self.overdue_days = Gauge(
+            "appliance_overdue_days", "Days of readings past their age that are not dropped yet", registry=self.registry
+        )
         self.in_flight = Gauge(
             "appliance_messages_in_hand", "Messages received and not yet committed", registry=self.registry
         )

@@ -1,12 +1,25 @@
-"""The daily partitions of ``telemetry``, which must exist before a reading of that day can be stored."""
+"""The daily partitions of ``telemetry``: made before a reading of their day can be stored, dropped as a whole."""
 
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
 
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
 
 STATEMENTS = statements.load("db")
+
+
+@dataclass(frozen=True, slots=True)
+class DayPartition:
+    """The partition of one UTC day."""
+
+    day: date
+    bytes: int
+    """Indexes included."""
+    empty: bool
+    pending_hours: int
+    """Hours of devices that are still to be rolled up, at most: each is counted once for every time it was queued."""
 
 
 async def ensure_partitions(connection: Connection[Any], first: date, last: date) -> int:
@@ -19,3 +32,24 @@ async def ensure_partitions(connection: Connection[Any], first: date, last: date
     assert row is not None, "a function call returns one row"  # noqa: S101 - narrows the type
     made: int = row[0]
     return made
+
+
+async def read_days(connection: Connection[Any]) -> tuple[DayPartition, ...]:
+    """Return the days that have a partition, the oldest first: some file system calls of the server a day, no scan."""
+    cursor = await connection.execute(STATEMENTS["telemetry_partitions"])
+    return tuple(DayPartition(*row) for row in await cursor.fetchall())
+
+
+async def drop_day(
+    connection: Connection[Any], day: date, *, cutoff: datetime, now: datetime, instance: str, actor: str, cause: str
+) -> int | None:
+    """Drop the partition of ``day``, with its count in the ledger and its audit row; return how many readings went.
+
+    Returns None if there is no such partition, or while another session drops one. ``cutoff`` is the moment by which
+    the caller decided: the database refuses a day that is not older as a whole (InvalidParameterValue). Raises
+    LockNotAvailable if somebody reads or writes telemetry for longer than 200 ms, ObjectNotInPrerequisiteState if
+    hours of the day are still to be rolled up.
+    """
+    parameters = {"day": day, "cutoff": cutoff, "now": now, "instance": instance, "actor": actor, "cause": cause}
+    row = await (await connection.execute(STATEMENTS["drop_telemetry_day"], parameters)).fetchone()
+    return None if row is None else row[0]

@@ -20,6 +20,7 @@ from appliance.ingest.pipeline import TICK_SECONDS, Pipeline
 from appliance.ingest.quarantine.replayer import Replayer
 from appliance.ingest.quarantine.replays import REPLAY_CHANNEL
 from appliance.ingest.quarantine.retention import QuarantineRetention
+from appliance.ingest.telemetry.retention import TelemetryRetention
 from appliance.ingest.writer import Writer
 from appliance.runtime.tree import Service
 from appliance.supervisor.foundation import Foundation
@@ -42,6 +43,7 @@ class Stream:
     listening: Listening
     away: Callable[[float], None]
     """Notes that no messages were taken in the last seconds: no limit and no presence counts that time."""
+    retention: TelemetryRetention
 
 
 async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> Stream:
@@ -71,7 +73,8 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
     report = reports.report_pipeline(pipeline, base.metrics.committed, config.ingest.receive_max)
     service, _ = await tree.start("pipeline", pipeline.run, report=report)
     await _start_chores(base, storage, known, pipeline)
-    return Stream(live, admission, writer, pipeline, service, backlog, listening, away)
+    retention = await _start_retention(base, storage)
+    return Stream(live, admission, writer, pipeline, service, backlog, listening, away, retention)
 
 
 def note_absence(
@@ -109,3 +112,17 @@ async def _start_chores(base: Foundation, storage: Storage, known: Knowledge, pi
     )
     storage.changes.subscribe(REPLAY_CHANNEL, replayer.wake, replayer.wake)
     await tree.start("replays", replayer.run)
+
+
+async def _start_retention(base: Foundation, storage: Storage) -> TelemetryRetention:
+    """Start dropping days by age: only now, when what a crash left is queued for its roll-up."""
+    retention = TelemetryRetention(
+        storage.pool,
+        base.clock,
+        base.instance,
+        keep_days=base.config.retention.days,
+        metrics=base.metrics,
+        failpoint=base.failpoints,
+    )
+    await base.tree.start("retention", retention.run)
+    return retention

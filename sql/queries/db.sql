@@ -3,6 +3,25 @@
 -- name: ensure_telemetry_partitions
 SELECT telemetry_ensure_partitions(%(first)s::date, %(last)s::date)
 
+-- name: telemetry_partitions
+-- The days that have a partition, the first of them first: size with indexes, whether it is empty, and how many hours of
+-- devices are still to be rolled up.
+SELECT p.day, coalesce(pg_total_relation_size(p.oid), 0)::bigint, coalesce(pg_relation_size(p.oid), 0) = 0,
+  coalesce(m.hours, 0)::bigint
+FROM (
+  SELECT c.oid, to_date(right(c.relname, 8), 'YYYYMMDD') AS day
+  FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+  WHERE i.inhparent = 'telemetry'::regclass AND c.relname ~ '^telemetry_[0-9]{8}$'
+) AS p
+LEFT JOIN (
+  SELECT (hour AT TIME ZONE 'UTC')::date AS day, count(*) AS hours FROM telemetry_marks GROUP BY 1
+) AS m USING (day)
+ORDER BY p.day
+
+-- name: drop_telemetry_day
+SELECT telemetry_drop_day(
+  %(day)s::date, %(cutoff)s::timestamptz, %(now)s::timestamptz, %(instance)s::text, %(actor)s::text, %(cause)s::text)
+
 -- name: existing_roles
 SELECT rolname FROM pg_roles WHERE rolname = ANY(%(names)s::text[])
 

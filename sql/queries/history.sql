@@ -5,7 +5,9 @@ SELECT pg_try_advisory_xact_lock(1751741300, 1919904876)
 
 -- name: roll_up
 -- One statement, so one snapshot: whoever sees a mark sees its readings. Of an hour without readings nothing changes:
--- they may be gone with their age. Sums stay finite, whatever a device sends.
+-- they may be gone with their age. Neither does it change for fewer readings than it has: readings of an hour only come,
+-- until all of its day go at once, and what comes after that (a replay of held messages) is not the whole hour. Sums stay
+-- finite, whatever a device sends.
 WITH due AS (
   SELECT DISTINCT tenant_id, device_id, hour FROM telemetry_marks
   WHERE marked_at <= %(settled)s AND hour <= %(begun)s
@@ -31,6 +33,7 @@ WITH due AS (
   ORDER BY d.tenant_id, d.device_id, r.key, d.hour
   ON CONFLICT (tenant_id, device_id, metric, hour) DO UPDATE SET readings = EXCLUDED.readings, total = EXCLUDED.total,
     low = EXCLUDED.low, high = EXCLUDED.high, last = EXCLUDED.last
+  WHERE EXCLUDED.readings >= telemetry_hourly.readings
 )
 SELECT count(*) FROM due
 

@@ -13,6 +13,7 @@ SELECT
   (SELECT coalesce(sum(cnt), 0)::bigint FROM quarantine_counters_minute),
   coalesce(sum(received), 0)::bigint, coalesce(sum(stored), 0)::bigint, coalesce(sum(refused), 0)::bigint,
   coalesce(sum(duplicate), 0)::bigint, coalesce(sum(replayed), 0)::bigint,
+  coalesce(sum(partition_dropped), 0)::bigint,
   (SELECT count(*)
    FROM subscriptions AS s
    WHERE s.active_device_count > s.device_limit OR s.active_device_count <> (
@@ -38,13 +39,15 @@ class Snapshot:
     refused: int
     duplicate: int
     replayed: int
+    dropped: int
+    """Stored before, and gone with their day."""
     unbalanced: int
     """Subscriptions whose count is not that of their ACTIVE devices, or above their limit."""
 
     def check(self) -> None:
         """Check P1 and P7 at this instant."""
         assert self.received == self.stored + self.refused + self.duplicate, self
-        assert self.rows == self.stored + self.replayed, self
+        assert self.rows + self.dropped == self.stored + self.replayed, self
         assert self.counted == self.refused, self
         assert self.unbalanced == 0, self
 
