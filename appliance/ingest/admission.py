@@ -14,6 +14,7 @@ import structlog
 
 from appliance.config import Ingest, Retention
 from appliance.devices import topics
+from appliance.devices.live.offline_statuses import says_offline
 from appliance.devices.registry.cache import AdmissionStatus, TenantRules
 from appliance.devices.registry.provisioning import DeviceKey
 from appliance.ingest.batch import MICROSECONDS, Batch, Candidate, Reading, RefusedSubmission, Route
@@ -199,11 +200,12 @@ class Admission:
         self, batch: Batch, index: int, route: Route, envelope: Envelope, payload: bytes, status: AdmissionStatus
     ) -> None:
         """Run checks 8 to 14, then add the reading to the batch."""
-        refusal = status.refusal
+        refusal, offline = status.refusal, False
         if refusal is None and (self._token_demanded or not envelope.plain):
             refusal = self._claims_refused(envelope, status, batch.received)
             if route.kind is Kind.STATUS:
                 batch.with_status = True
+                offline = says_offline(route.kind, envelope.metrics)
         if refusal is not None:
             self._refuse_message(batch, index, refusal, route, payload, envelope)
             return
@@ -224,7 +226,7 @@ class Admission:
             hasher = route.hasher.copy()
             hasher.update(payload)
             digest = hasher.digest()
-        late = state.admit(ts)
+        late = False if offline else state.admit(ts)  # it may be the will of a connection that died long ago
         data = row(route.start, envelope, ts, digest, received_at, adjusted, late)
         batch.readings.append(
             Reading(

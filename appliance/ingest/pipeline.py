@@ -18,17 +18,18 @@ import trio
 from appliance.backoff import Backoff
 from appliance.clock import Clock
 from appliance.db.sqlstate import Failure, classify
+from appliance.devices.live.offline_statuses import OfflineStatuses, says_offline
 from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import DeviceKey
 from appliance.ingest.admission import Admission
-from appliance.ingest.batch import MICROSECONDS, Batch, BatchOutcome, Reading, Settlement, Submission
+from appliance.ingest.batch import MICROSECONDS, Batch, BatchOutcome, Reading, RefusedSubmission, Settlement, Submission
 from appliance.ingest.batch_buffer import BatchBuffer, Work
 from appliance.ingest.listeners import Listener, Listeners
 from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.ingest.writer import Writer
 from appliance.metrics import Metrics
-from appliance.reading import Kind, Reason
+from appliance.reading import Reason
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +59,7 @@ class Pipeline:
         admission: Admission,
         writer: Writer,
         states: StateBook,
+        offline_statuses: OfflineStatuses,
         registry: Registry,
         metrics: Metrics,
         clock: Clock,
@@ -69,6 +71,7 @@ class Pipeline:
         self._admission = admission
         self._writer = writer
         self._states = states
+        self._offline_statuses = offline_statuses
         self._registry = registry
         self._metrics = metrics
         self._clock = clock
@@ -205,24 +208,43 @@ class Pipeline:
     def _move_states(self, outcome: BatchOutcome) -> None:
         """Move the states of devices to what was committed. In one go: a write of states finds all of it or nothing."""
         received_at = outcome.batch.received_at
-        touch = self._states.touch
-        for reading in outcome.stored:
-            state = reading.state
-            state.accept(reading, received_at)
-            if not state.changed:
-                touch(state)
-        self._states.stored(outcome.stored, outcome.batch.span(), round(self._clock.now() * MICROSECONDS))
         if outcome.batch.with_status:
-            _note_offline_statuses(outcome.stored, received_at)
-        for message in outcome.refused:
-            if message.tenant_id is None or message.device_id is None:
+            self._move_in_order(outcome)
+        else:
+            touch = self._states.touch
+            for reading in outcome.stored:
+                state = reading.state
+                state.accept(reading, received_at)
+                if not state.changed:
+                    touch(state)
+        self._states.stored(outcome.stored, outcome.batch.span(), round(self._clock.now() * MICROSECONDS))
+        if not outcome.batch.with_status:
+            for message in outcome.refused:
+                self._move_refused(message, received_at)
+
+    def _move_in_order(self, outcome: BatchOutcome) -> None:
+        """Move states message by message, as they arrived: what an `offline` means depends on what is around it."""
+        received_at = outcome.batch.received_at
+        messages: list[Reading | RefusedSubmission] = [*outcome.stored, *outcome.refused]
+        for message in sorted(messages, key=lambda message: message.index):
+            if isinstance(message, RefusedSubmission):
+                self._move_refused(message, received_at)
                 continue
-            if message.reason is Reason.DEVICE_DECOMMISSIONED:
-                self._states.forget((message.tenant_id, message.device_id))
+            if says_offline(message.route.kind, message.metrics):
+                self._offline_statuses.note(message.state, received_at)
             else:
-                # The rate limit says nothing about the device: one that is over its limit is accepted, too.
-                reason = None if message.reason is Reason.RATE_LIMITED else message.reason.value
-                self._states.heard((message.tenant_id, message.device_id), received_at, reason)
+                message.state.accept(message, received_at)
+            self._states.touch(message.state)
+
+    def _move_refused(self, message: RefusedSubmission, received_at: int) -> None:
+        if message.tenant_id is None or message.device_id is None:
+            return
+        if message.reason is Reason.DEVICE_DECOMMISSIONED:
+            self._states.forget((message.tenant_id, message.device_id))
+        else:
+            # The rate limit says nothing about the device: one that is over its limit is accepted, too.
+            reason = None if message.reason is Reason.RATE_LIMITED else message.reason.value
+            self._states.heard((message.tenant_id, message.device_id), received_at, reason)
 
     def _count(self, outcome: BatchOutcome) -> None:
         metrics = self._metrics
@@ -241,13 +263,6 @@ class Pipeline:
                 metrics.invalid_json.inc(count)
             elif reason is Reason.INVALID_ENCODING:
                 metrics.invalid_encoding.inc(count)
-
-
-def _note_offline_statuses(stored: Sequence[Reading], received_at: int) -> None:
-    """Note, for a batch with status messages, the devices whose last message in it says `offline`."""
-    for reading in sorted(stored, key=lambda reading: reading.index):
-        offline = reading.route.kind is Kind.STATUS and reading.metrics.get("status") == "offline"
-        reading.state.note_status(received_at, offline=offline)
 
 
 def _summary(outcome: BatchOutcome, committed_at: float) -> BatchSummary:

@@ -8,6 +8,7 @@ from mqtt5 import QoS, RetainHandling
 from appliance.broker import listener_gate
 from appliance.broker.absence import watch_link
 from appliance.broker.clients import SUBSCRIPTION, probe_client, session_client, statistics_client
+from appliance.broker.connected_users import ConnectedUsers
 from appliance.broker.credentials_sync import CredentialsSync, read_users
 from appliance.broker.listener_probe import PROBE_SECONDS, ListenerProbe
 from appliance.broker.refusals import BrokerRefusals
@@ -19,6 +20,7 @@ from appliance.config import Config
 from appliance.diagnostics import reports
 from appliance.diagnostics.readiness import Health, HeldBatch, Readiness, StoringProbe
 from appliance.ingest.limits.janitor import Janitor
+from appliance.ingest.pipeline import Pipeline
 from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState
 from appliance.runtime.addresses import EVERYWHERE, LOOPBACK, lan_addresses
@@ -27,6 +29,9 @@ from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
 from appliance.supervisor.storage import Storage
 from appliance.supervisor.stream import Stream
+
+HELD_SECONDS = 2.0
+"""Seconds for which a batch may wait for its commit until messages count as held up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,8 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
     config, tree, pipeline, metrics = base.config, base.tree, stream.pipeline, base.metrics
     refusals = BrokerRefusals(base.clock, metrics)
     users = Users() if config.broker.url is not None else await read_users(storage.pool)
-    embedded = None if config.broker.url is not None else await _start_mosquitto(base, users, refusals)
+    connected = ConnectedUsers()
+    embedded = None if config.broker.url is not None else await _start_mosquitto(base, users, refusals, connected)
     client = await tree.open(
         "broker session",
         session_client(config, base.data.instance.mqtt_client_id, embedded),
@@ -104,6 +110,12 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
     await tree.start("backlog credit", stream.backlog.run, lambda: pipeline.in_flight + client.statistics().waiting)
     await tree.start("link absence", watch_link, client, stream.away)
     await tree.start("listening periods", stream.listening.run, broker.ready)
+    await tree.start(
+        "offline statuses",
+        stream.offline_statuses.run,
+        lambda: _caught_up(base, broker, pipeline),
+        _shown_by_nobody if embedded is None else connected.connected,
+    )
     janitor = Janitor(
         known.limiter,
         base.clock,
@@ -146,9 +158,27 @@ def _probe(config: Config, embedded: Mosquitto | None) -> ListenerProbe | None:
     return ListenerProbe(partial(probe_client, embedded, host), statistics_client(config, embedded), PROBE_SECONDS)
 
 
-async def _start_mosquitto(base: Foundation, users: Users, refusals: BrokerRefusals) -> Mosquitto:
+def _caught_up(base: Foundation, broker: BrokerAccess, pipeline: Pipeline) -> bool:
+    """Return whether what devices send reaches us at once: all is there, and nothing queues up on the way."""
+    in_flight = pipeline.in_flight + broker.client.statistics().waiting
+    held = 0.0 if pipeline.held_since is None else base.clock.monotonic() - pipeline.held_since
+    return broker.ready() and held < HELD_SECONDS and in_flight < base.config.ingest.receive_max // 2
+
+
+def _shown_by_nobody(_tenant_id: str, _device_id: str) -> None:
+    """Return that it is not known whether a device is connected: brokers that are not ours do not say."""
+
+
+async def _start_mosquitto(
+    base: Foundation, users: Users, refusals: BrokerRefusals, connected: ConnectedUsers
+) -> Mosquitto:
     """Start our Mosquitto with its private listener only."""
     config = base.config
+
+    def heard(line: str) -> None:
+        refusals.heard(line)
+        connected.heard(line)
+
     mosquitto = Mosquitto(
         base.data,
         host=config.broker.host,
@@ -157,7 +187,7 @@ async def _start_mosquitto(base: Foundation, users: Users, refusals: BrokerRefus
         users=users,
         limits=broker_limits(config),
         clock=base.clock,
-        on_line=refusals.heard,
+        on_line=heard,
         debug_logging=refusals.debug_logging,
     )
     report = reports.report_child(lambda: mosquitto.status, lambda: mosquitto.program.version_text)

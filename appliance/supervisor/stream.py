@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from appliance.clock import Clock
 from appliance.devices.live.listening import NOTICEABLE, Listening
+from appliance.devices.live.offline_statuses import OfflineStatuses
 from appliance.devices.live.presence import PresenceThresholds
 from appliance.devices.live.presence_counts import count_presences
 from appliance.devices.live.state import StateBook
@@ -41,6 +42,7 @@ class Stream:
     """Of the pipeline."""
     backlog: BacklogCredit
     listening: Listening
+    offline_statuses: OfflineStatuses
     away: Callable[[float], None]
     """Notes that no messages were taken in the last seconds: no limit and no presence counts that time."""
     retention: TelemetryRetention
@@ -57,10 +59,12 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
     admission = Admission(config.ingest, config.retention, knowledge(known.registry, base.failpoints), known.limiter)
     observers = [DeviceStateObserver(known.states, base.instance, WRITE_INTERVAL)]
     writer = Writer(pool, base.instance, observers, clock, base.metrics, base.failpoints)
+    offline_statuses = OfflineStatuses(known.states, pool, clock)
     pipeline = Pipeline(
         admission,
         writer,
         known.states,
+        offline_statuses,
         known.registry,
         base.metrics,
         clock,
@@ -74,7 +78,7 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
     service, _ = await tree.start("pipeline", pipeline.run, report=report)
     await _start_chores(base, storage, known, pipeline)
     retention = await _start_retention(base, storage)
-    return Stream(live, admission, writer, pipeline, service, backlog, listening, away, retention)
+    return Stream(live, admission, writer, pipeline, service, backlog, listening, offline_statuses, away, retention)
 
 
 def note_absence(

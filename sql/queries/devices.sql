@@ -11,6 +11,14 @@ SELECT s.tenant_id, s.device_id,
 FROM device_state AS s
 JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id) USING (tenant_id, device_id)
 
+-- name: select_heard
+-- When anything came of devices that are not deleted, in microseconds since 1970; 0: never.
+SELECT d.tenant_id, d.device_id, coalesce((extract(epoch FROM s.last_heard_at) * 1000000)::bigint, 0)
+FROM device_registry AS d
+JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id) USING (tenant_id, device_id)
+LEFT JOIN device_state AS s USING (tenant_id, device_id)
+WHERE d.status <> 'DECOMMISSIONED'
+
 -- name: upsert_states
 -- Newest wins: a peer that saw the device later is never set back. Of the allowance the emptier wins, so that no process
 -- hands back what another has spent, unless a wrong clock has written it: later than `latest` is never right.
@@ -46,34 +54,32 @@ ON CONFLICT (tenant_id, device_id) DO UPDATE SET
   latest = CASE WHEN EXCLUDED.last_ts >= d.last_ts OR d.last_ts IS NULL THEN d.latest || EXCLUDED.latest ELSE EXCLUDED.latest || d.latest END,
   refused_at = greatest(d.refused_at, EXCLUDED.refused_at),
   refused_reason = CASE WHEN d.refused_at > EXCLUDED.refused_at OR EXCLUDED.refused_at IS NULL THEN d.refused_reason ELSE EXCLUDED.refused_reason END,
-  offline_at = CASE WHEN d.last_seen_at > EXCLUDED.last_seen_at OR EXCLUDED.last_seen_at IS NULL THEN d.offline_at ELSE EXCLUDED.offline_at END,
+  offline_at = CASE WHEN d.last_heard_at > EXCLUDED.last_heard_at OR EXCLUDED.last_heard_at IS NULL AND EXCLUDED.offline_at IS NULL THEN d.offline_at ELSE EXCLUDED.offline_at END,
   learned_interval = coalesce(EXCLUDED.learned_interval, d.learned_interval),
   allowance_full_at = CASE WHEN d.allowance_full_at > 'epoch'::timestamptz + %(latest)s * interval '1 microsecond' THEN EXCLUDED.allowance_full_at
     ELSE greatest(d.allowance_full_at, EXCLUDED.allowance_full_at) END
 
 -- name: rebuild_states
--- What this instance stored after it last wrote the states, folded in once at the start.
+-- What this instance stored after it last wrote the states, folded in once at the start. An `offline` is left out: by
+-- itself it moves nothing.
 WITH since AS (
   SELECT coalesce((SELECT state_written_at FROM ingest_instances WHERE instance = %(instance)s), '-infinity') - interval '10 seconds' AS moment
 ), fresh AS (
   SELECT DISTINCT ON (t.tenant_id, t.device_id) t.tenant_id, t.device_id, t.ts, t.metrics,
-    max(t.received_at) OVER device AS seen_at,
-    max(t.received_at) FILTER (WHERE t.kind = 'status' AND t.metrics ->> 'status' = 'offline') OVER device AS offline_at,
-    max(t.received_at) FILTER (WHERE t.kind <> 'status' OR t.metrics ->> 'status' <> 'offline') OVER device AS online_at
+    max(t.received_at) OVER device AS seen_at
   FROM telemetry AS t, since
-  WHERE t.received_at >= since.moment
+  WHERE t.received_at >= since.moment AND (t.kind <> 'status' OR t.metrics ->> 'status' IS DISTINCT FROM 'offline')
   WINDOW device AS (PARTITION BY t.tenant_id, t.device_id)
   ORDER BY t.tenant_id, t.device_id, t.ts DESC
 )
-INSERT INTO device_state AS d (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, latest, offline_at)
-SELECT tenant_id, device_id, ts, seen_at, seen_at, metrics, CASE WHEN online_at >= offline_at THEN NULL ELSE offline_at END
+INSERT INTO device_state AS d (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, latest)
+SELECT tenant_id, device_id, ts, seen_at, seen_at, metrics
 FROM fresh ORDER BY tenant_id, device_id
 ON CONFLICT (tenant_id, device_id) DO UPDATE SET
   last_ts = greatest(d.last_ts, EXCLUDED.last_ts),
   last_seen_at = greatest(d.last_seen_at, EXCLUDED.last_seen_at),
   last_heard_at = greatest(d.last_heard_at, EXCLUDED.last_heard_at),
-  latest = CASE WHEN EXCLUDED.last_ts >= d.last_ts OR d.last_ts IS NULL THEN d.latest || EXCLUDED.latest ELSE d.latest END,
-  offline_at = CASE WHEN d.last_seen_at > EXCLUDED.last_seen_at THEN d.offline_at ELSE EXCLUDED.offline_at END
+  latest = CASE WHEN EXCLUDED.last_ts >= d.last_ts OR d.last_ts IS NULL THEN d.latest || EXCLUDED.latest ELSE d.latest END
 
 -- name: rebuild_rollup_queue
 -- The hours of what this instance stored after it last wrote states and marks.

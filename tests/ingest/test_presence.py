@@ -2,12 +2,9 @@
 
 import time
 
-from appliance.db.pool import open_pool
-from appliance.db.roles import INGEST
-from appliance.devices.live.state import StateBook
 from appliance.devices.live.unaccepted_traffic import UnacceptedTraffic
 from appliance.reading import Reason
-from tests.support.pipeline import TENANT, Message, arrange, furnish, look, open_ingest, telemetry, until
+from tests.support.pipeline import TENANT, Message, furnish, look, open_ingest, telemetry, until
 from tests.support.postgres_server import Database
 
 PRESENCE = """
@@ -24,24 +21,11 @@ def presences(database: Database) -> dict[str, tuple[str, str | None]]:
     return {device: (presence, reason) for device, presence, reason in look(database, PRESENCE)}
 
 
-async def test_a_message_makes_a_device_online_and_an_offline_status_offline(database: Database) -> None:
+async def test_a_message_makes_a_device_online(database: Database) -> None:
     await furnish(database)
     async with open_ingest(database) as stack:
         await stack.send(telemetry("d-1", b'{"t":1}'))
         await until(lambda: presences(database) == {"d-1": ("ONLINE", None)})
-        await stack.send(status("offline"))
-        await until(lambda: presences(database) == {"d-1": ("OFFLINE", None)})
-        await stack.send(status("online"))
-        await until(lambda: presences(database) == {"d-1": ("ONLINE", None)})
-
-
-async def test_the_last_word_of_a_batch_counts(database: Database) -> None:
-    await furnish(database)
-    async with open_ingest(database) as stack:
-        await stack.send(
-            status("offline", "back"), telemetry("back", b"{}"), telemetry("gone", b"{}"), status("offline", "gone")
-        )
-        await until(lambda: presences(database) == {"back": ("ONLINE", None), "gone": ("OFFLINE", None)})
 
 
 async def test_a_metric_named_status_is_no_offline_status(database: Database) -> None:
@@ -49,6 +33,7 @@ async def test_a_metric_named_status_is_no_offline_status(database: Database) ->
     async with open_ingest(database) as stack:
         await stack.send(status("online"), telemetry("d-1", b'{"status":"offline"}'))
         await until(lambda: presences(database) == {"d-1": ("ONLINE", None)})
+        assert len(stack.offline_statuses) == 0
 
 
 async def test_a_device_that_is_no_longer_accepted_is_refused_with_the_reason(database: Database) -> None:
@@ -59,18 +44,6 @@ async def test_a_device_that_is_no_longer_accepted_is_refused_with_the_reason(da
         await until(lambda: presences(database) == {"d-1": ("REFUSED", Reason.INVALID_JSON.value)})
         await stack.send(telemetry("d-1", b'{"t":2}'))
         await until(lambda: presences(database)["d-1"][0] == "ONLINE")
-
-
-async def test_an_offline_status_outlives_a_crash(database: Database) -> None:
-    await furnish(database)
-    async with open_ingest(database) as stack:
-        await stack.send(telemetry("gone", b'{"t":1}'), telemetry("back", b'{"t":1}'))
-        await stack.send(status("offline", "gone"), status("offline", "back"))
-        await stack.send(telemetry("back", b'{"t":2}'))
-    arrange(database, "DELETE FROM device_state")
-    async with open_pool(database.conninfo(INGEST), name="rebuild", min_size=1, max_size=1) as pool:
-        await StateBook(10).rebuild(pool, "another")
-    assert presences(database) == {"gone": ("OFFLINE", None), "back": ("ONLINE", None)}
 
 
 async def test_the_interval_is_learned_and_kept(database: Database) -> None:

@@ -15,6 +15,7 @@ from appliance.clock import Clock, SystemClock
 from appliance.config import Ingest, Retention
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
+from appliance.devices.live.offline_statuses import OfflineStatuses
 from appliance.devices.live.state import StateBook
 from appliance.devices.live.state_observer import DeviceStateObserver
 from appliance.devices.registry.cache import Registry
@@ -58,6 +59,7 @@ class IngestStack:
     database: Database
     pool: Pool
     states: StateBook
+    offline_statuses: OfflineStatuses
     registry: Registry
     admission: Admission
     writer: Writer
@@ -128,10 +130,12 @@ async def open_ingest(
         observers = [DeviceStateObserver(states, instance, write_interval), *further_observers]
         writer = Writer(pool, instance, observers, clock, metrics, failpoint)
         summaries: list[BatchSummary] = []
+        offline_statuses = OfflineStatuses(states, pool, clock)
         pipeline = Pipeline(
             admission,
             writer,
             states,
+            offline_statuses,
             registry,
             metrics,
             clock,
@@ -141,7 +145,9 @@ async def open_ingest(
             write_interval,
         )
         await nursery.start(pipeline.run)
-        yield IngestStack(database, pool, states, registry, admission, writer, pipeline, metrics, summaries)
+        yield IngestStack(
+            database, pool, states, offline_statuses, registry, admission, writer, pipeline, metrics, summaries
+        )
         nursery.cancel_scope.cancel()
 
 

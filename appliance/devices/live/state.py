@@ -121,6 +121,7 @@ class DeviceState:
     def accept(self, reading: AcceptedReading, received_at: int) -> None:
         """Move to a reading that came in the stream and was committed. Called once a message."""
         self.seen_at = self.heard_at = received_at
+        self.offline_at = 0
         if reading.adjusted:
             self.adjusted_at = received_at
         self.nulls += reading.nulls
@@ -158,13 +159,15 @@ class DeviceState:
         """
         self.latest = remember(metrics, self.latest)
 
-    def note_status(self, received_at: int, *, offline: bool) -> None:
-        """Take note of whether the last message of a batch, received at ``received_at``, says `offline`."""
-        self.offline_at = received_at if offline else 0
+    def go_offline(self, at: int) -> None:
+        """Take note that an `offline` received ``at`` counts (``offline_statuses``); the next message ends it."""
+        self.offline_at = at
+        self.latest = remember(self.latest, {"status": "offline"})
 
     def note_unaccepted(self, received_at: int, reason: str | None) -> None:
         """Take note of a message that was not accepted; ``reason`` is None if it says nothing about the device."""
         self.heard_at = max(self.heard_at, received_at)
+        self.offline_at = 0
         if reason is not None:
             self.refused_at, self.refused_reason = received_at, reason
 
@@ -196,7 +199,7 @@ class DeviceState:
         self.stamped = max(self.stamped, other.stamped)
         if other.refused_at > self.refused_at:
             self.refused_at, self.refused_reason = other.refused_at, other.refused_reason
-        if other.seen_at >= self.seen_at:
+        if other.heard_at >= self.heard_at:
             self.offline_at = other.offline_at
         self.last_ts = max(self.last_ts, other.last_ts)
         self.seen_at = max(self.seen_at, other.seen_at)

@@ -24,6 +24,7 @@ from appliance.db import statements
 from appliance.db.pool import Pool, PoolTimeout
 from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
+from appliance.devices.live.offline_statuses import says_offline
 from appliance.devices.live.state import StateBook, remember
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import TOO_LATE
@@ -284,6 +285,8 @@ class Replayer:
         """Move the states in memory too, so that later messages of a device do not undo what was just written."""
         for reading in stored:
             state = reading.state
+            if says_offline(reading.route.kind, reading.metrics):
+                continue  # of long ago: it says nothing about now
             state.accept_replayed(reading, judged[reading.index].message.received_at)
             self._states.touch(state)
 
@@ -300,12 +303,14 @@ def _poisoned(
 def _states(judged: Sequence[RevalidatedMessage], stored: Sequence[Reading]) -> dict[str, Any]:
     """Return the parameters of the statement that moves device states and marks the hours of stored readings.
 
-    Each device takes its newest reading; devices are in the order of their oldest.
+    Each device takes its newest reading; devices are in the order of their oldest. An `offline` moves no state.
     """
     newest: dict[tuple[str, str], int] = {}
     heard: dict[tuple[str, str], int] = {}
     latest: dict[tuple[str, str], dict[str, Any]] = {}
     for reading in sorted(stored, key=lambda reading: reading.ts):
+        if says_offline(reading.route.kind, reading.metrics):
+            continue
         key = reading.route.key
         newest[key] = reading.ts
         heard[key] = max(heard.get(key, 0), judged[reading.index].message.received_at)
