@@ -18,6 +18,7 @@ from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import IDENTIFIER, MAX_TEXT, DeviceFault
 from appliance.devices.seats.changes import check_tenant
+from appliance.devices.site_ids import mentioned_site
 from appliance.errors import Conflict
 
 STATEMENTS = statements.load("sites")
@@ -121,6 +122,19 @@ async def delete(connection: Connection[Any], tenant_id: str, site_id: str, cont
         cursor = await connection.execute(STATEMENTS["delete_site"], {"tenant": tenant_id, "site": site_id})
         require_rows(cursor.rowcount, f"site {site_id}")
         await record(connection, _entry(context, "delete", tenant_id, before.site, None))
+
+
+async def mention(connection: Connection[Any], mentions: Iterable[tuple[str, str | None]], now: datetime) -> None:
+    """Create sites that devices call by a name, as (tenant, text of the message), before a device row names their ids.
+
+    A site whose text is its id is created by the device row itself.
+    """
+    named = {(tenant_id, *mentioned_site(text)) for tenant_id, text in mentions if text is not None}
+    listed = sorted((tenant_id, site_id, name) for tenant_id, site_id, name in named if name is not None)
+    if listed:
+        tenants, ids, texts = (list(column) for column in zip(*listed, strict=True))
+        parameters = {"tenants": tenants, "sites": ids, "names": texts, "now": now}
+        await connection.execute(STATEMENTS["mention_sites"], parameters)
 
 
 def fault_of(site: Site) -> DeviceFault | None:

@@ -17,6 +17,7 @@ from appliance.devices import topics
 from appliance.devices.live.offline_statuses import says_offline
 from appliance.devices.registry.cache import AdmissionStatus, TenantRules
 from appliance.devices.registry.provisioning import DeviceKey
+from appliance.devices.site_ids import mentioned_site
 from appliance.ingest.batch import MICROSECONDS, Batch, Candidate, Reading, RefusedSubmission, Route
 from appliance.ingest.envelope import Decoder, Envelope
 from appliance.ingest.limits.limiter import Limiter, LimitScope, bucket_key
@@ -189,7 +190,7 @@ class Admission:
             if mismatch is not None:
                 self._refuse_message(batch, index, mismatch, route, payload, envelope)
                 return
-            if status is not None and status.site_id is None and envelope.site_id is not None:
+            if status is not None and status.site_id is None and envelope.site is not None:
                 status = None if status.registered else status  # it takes the site first
         if status is None:
             batch.waiting.append(Candidate(index, route, envelope, payload))
@@ -251,7 +252,7 @@ class Admission:
             refusal = _token_refusal(envelope.token, status, now)
             if refusal is not None:
                 return refusal
-        if envelope.site_id is not None and envelope.site_id != status.site_id:
+        if envelope.site is not None and mentioned_site(envelope.site).site_id != status.site_id:
             detail = f"`site_id` names another site than the device's {status.site_id}"
             return Refusal(Reason.SITE_MISMATCH, detail)
         return None
@@ -279,7 +280,7 @@ class Admission:
                 route.tenant_id if tenant is None or tenant.known else None,
                 route.device_id,
                 route.kind.value,
-                None if envelope is None else envelope.site_id,
+                None if envelope is None or envelope.site is None else mentioned_site(envelope.site).site_id,
                 None if envelope is None else envelope.ts,
             )
         )

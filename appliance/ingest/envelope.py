@@ -18,7 +18,6 @@ TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 MAX_METRICS = 64
 MAX_TEXT = 256
 """Characters of a text metric, and of the provision token."""
-MAX_SITE = 64
 INT64_MIN = -(2**63)
 INT64_MAX = 2**63 - 1
 MILLISECONDS_ABOVE = 100_000_000_000
@@ -60,7 +59,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     ``ts`` is the device's own time in microseconds since 1970 UTC, or None when the message carries none; it is not
     yet judged. ``encoded`` is the JSON of ``metrics`` as it is stored; ``nulls`` counts metrics left out as null.
     ``plain``: it is no status message, and holds nothing but metrics, ``ts`` and ``seq``. ``unplaced`` is 1 if it has
-    a part of a position and no position: the part is among the metrics.
+    a part of a position and no position: the part is among the metrics. ``site`` is an id or a name, as given.
     """
 
     metrics: dict[str, int | float | bool | str]
@@ -69,7 +68,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     seq: int | None = None
     plain: bool = True
     nulls: int = 0
-    site_id: str | None = None
+    site: str | None = None
     tenant_id: str | None = None
     device_id: str | None = None
     token: str | None = None
@@ -154,7 +153,7 @@ class Decoder:
             {"status": word},
             b'{"status":"%b"}' % word.encode(),
             plain=False,
-            site_id=_text(claims, "site_id", MAX_SITE),
+            site=_text(claims, "site_id", MAX_TEXT),
             tenant_id=_text(claims, "tenant_id", MAX_TEXT),
             device_id=_text(claims, "device_id", MAX_TEXT),
             token=_text(claims, "provision_token", MAX_TEXT),
@@ -188,7 +187,7 @@ class Decoder:
             seq,
             False,
             nulls,
-            _text(data, "site_id", MAX_SITE),
+            _text(data, "site_id", MAX_TEXT),
             _text(data, "tenant_id", MAX_TEXT),
             _text(data, "device_id", MAX_TEXT),
             _text(data, "provision_token", MAX_TEXT),

@@ -150,7 +150,7 @@ class Pipeline:
             wanted: dict[DeviceKey, str | None] = {}
             for candidate in batch.waiting:
                 key = candidate.route.key
-                wanted[key] = wanted.get(key) or candidate.envelope.site_id
+                wanted[key] = wanted.get(key) or candidate.envelope.site
             self._metrics.registry_lookups.inc(len(wanted))
             try:
                 if wanted:

@@ -26,6 +26,13 @@ INSERT INTO sites (tenant_id, site_id, name, time_zone, lat, lng)
 VALUES (%(tenant)s, %(site)s, %(name)s, %(time_zone)s, %(lat)s, %(lng)s)
 ON CONFLICT (tenant_id, site_id) DO NOTHING
 
+-- name: mention_sites
+INSERT INTO sites (tenant_id, site_id, name, created_at, updated_at)
+SELECT m.tenant_id, m.site_id, m.name, %(now)s, %(now)s
+FROM unnest(%(tenants)s::text[], %(sites)s::text[], %(names)s::text[]) AS m (tenant_id, site_id, name)
+ORDER BY m.tenant_id, m.site_id
+ON CONFLICT (tenant_id, site_id) DO NOTHING
+
 -- name: update_site
 UPDATE sites SET name = %(name)s, time_zone = %(time_zone)s, lat = %(lat)s, lng = %(lng)s,
   updated_at = clock_timestamp()

@@ -28,6 +28,8 @@ from appliance.devices.registry.provisioning import (
     ProvisioningRequest,
     ProvisioningResult,
 )
+from appliance.devices.site_ids import mentioned_site
+from appliance.devices.sites import mention
 from appliance.reading import Reason, Refusal
 from appliance.subscriptions import rows
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, changes_at, status_at, usable
@@ -327,8 +329,10 @@ class Registry:
         parameters = {
             "tenants": [key[0] for key in ordered],
             "devices": [key[1] for key in ordered],
-            "sites": [sites[key] for key in ordered],
+            "sites": [mentioned_site(sites[key]).site_id for key in ordered],
         }
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        await mention(connection, [(key[0], sites[key]) for key in ordered], now)
         await connection.execute(STATEMENTS["adopt_sites"], parameters)
 
     def _keep(self, found: Mapping[DeviceKey, AdmissionStatus], *, unsure: bool) -> None:

@@ -29,6 +29,8 @@ from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import Device, DeviceStatus
 from appliance.devices.seats.allocator import SeatAllocator
 from appliance.devices.seats.changes import LIMIT_CONSTRAINT, device_of, entry
+from appliance.devices.site_ids import mentioned_site
+from appliance.devices.sites import mention
 from appliance.errors import ApplianceError, NoCapacity
 from appliance.reading import Reason, Refusal
 from appliance.runtime.activity import activity
@@ -69,8 +71,8 @@ class ProvisioningRequest:
 
     tenant_id: str
     device_id: str
-    site_id: str | None = None
-    """The site that its message names, to which it belongs from then on."""
+    site: str | None = None
+    """The site that its message names, by id or name; it belongs there from then on."""
 
     @property
     def key(self) -> DeviceKey:
@@ -191,7 +193,7 @@ async def _admit(
     verdicts = await _known(connection, requests) if seating else {}
     absent = [request for request in requests if request.key not in verdicts]
     new_devices, refused = seat_new_devices(absent, tenants, allocators)
-    made = await _insert(connection, new_devices)
+    made = await _insert(connection, new_devices, now)
     await record(connection, *map(_entry, made))
     verdicts |= refused | {(device.tenant_id, device.device_id): refusal_by_status(device) for device in made}
     rest = [new_device.request for new_device in new_devices if new_device.request.key not in verdicts]
@@ -221,16 +223,19 @@ async def _known(
     }
 
 
-async def _insert(connection: Connection[Any], new_devices: Sequence[UnseatedDevice]) -> list[Device]:
+async def _insert(connection: Connection[Any], new_devices: Sequence[UnseatedDevice], now: datetime) -> list[Device]:
     if not new_devices:
         return []
+    sites = [new_device.request.site for new_device in new_devices]
     parameters = {
         "tenants": [new_device.request.tenant_id for new_device in new_devices],
         "devices": [new_device.request.device_id for new_device in new_devices],
         "statuses": [new_device.status.value for new_device in new_devices],
         "subscriptions": [new_device.subscription_id for new_device in new_devices],
-        "sites": [new_device.request.site_id for new_device in new_devices],
+        "sites": [None if site is None else mentioned_site(site).site_id for site in sites],
     }
+    tenants = [new_device.request.tenant_id for new_device in new_devices]
+    await mention(connection, zip(tenants, sites, strict=True), now)
     cursor = await connection.execute(STATEMENTS["insert_devices"], parameters)
     return [device_of(row) for row in await cursor.fetchall()]
 

@@ -16,6 +16,7 @@ from appliance.devices.registry import provisioning
 from appliance.devices.registry.cache import FOREVER, AdmissionStatus, Registry
 from appliance.devices.registry.provisioning import DeviceKey, ProvisioningRequest, ProvisioningTenant, seat_new_devices
 from appliance.devices.seats.allocator import SeatAllocator
+from appliance.devices.site_ids import mentioned_site
 from appliance.reading import Refusal
 from appliance.subscriptions import rows
 
@@ -52,7 +53,7 @@ class RegistryPreview:
             status = self._known[key]
             status.state = self._nobody  # changes of the state are of no interest
             if status.registered and status.site_id is None:
-                status.site_id = site
+                status.site_id = None if site is None else mentioned_site(site).site_id
         return {key: self._known[key] for key in wanted}
 
     async def _seat(self, requests: Iterable[ProvisioningRequest], found: dict[DeviceKey, AdmissionStatus]) -> None:

@@ -82,7 +82,7 @@ class Revalidation:
         for batch in batches:
             for candidate in batch.waiting:
                 key = candidate.route.key
-                wanted[key] = wanted.get(key) or candidate.envelope.site_id
+                wanted[key] = wanted.get(key) or candidate.envelope.site
         statuses = await self._resolve(wanted) if wanted else {}
         judged: list[RevalidatedMessage] = []
         for place, (message, batch) in enumerate(zip(messages, batches, strict=True)):

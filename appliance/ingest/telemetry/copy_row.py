@@ -7,6 +7,7 @@ its length in 4 bytes, -1 for NULL; a jsonb value opens with its version, 1; tim
 
 import struct
 
+from appliance.devices.site_ids import mentioned_site
 from appliance.ingest.envelope import Envelope
 from appliance.reading import Kind
 
@@ -57,7 +58,7 @@ def row(start: bytes, envelope: Envelope, ts: int, digest: bytes, received: int,
             start,
             _KEY_AND_FLAGS.pack(8, ts, 8, digest, 8, received, 1, adjusted, 1, late),
             _NULL if seq is None else _INT8.pack(8, seq),
-            _NULL if envelope.site_id is None else _text(envelope.site_id),
+            _NULL if envelope.site is None else _text(mentioned_site(envelope.site).site_id),
             _NULL if envelope.lat is None else _FLOAT8.pack(8, envelope.lat),
             _NULL if envelope.lng is None else _FLOAT8.pack(8, envelope.lng),
             _JSONB.pack(size, 1),

@@ -7,6 +7,7 @@ import msgspec
 from appliance.devices.device import DeviceStatus
 from appliance.devices.fleet import DeviceFilter, Sort
 from appliance.devices.live.presence import Presence
+from appliance.devices.site_ids import mentioned_site
 from appliance.errors import Invalid
 from appliance.web.devices.labels import NONE
 
@@ -20,7 +21,10 @@ class DeviceQuery(msgspec.Struct, frozen=True, kw_only=True):
     q: Annotated[str, msgspec.Meta(max_length=200, description="Words in id, name, place or tags.")] = ""
     presence: tuple[Presence, ...] = ()
     status: tuple[DeviceStatus, ...] = ()
-    site: Annotated[tuple[str, ...], msgspec.Meta(description="Site ids; `.none` for devices without one.")] = ()
+    site: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description="Ids of sites, or names as devices give them; `.none` for devices without one."),
+    ] = ()
     subscription: Annotated[tuple[str, ...], msgspec.Meta(description="Ids; `.none` for devices without a seat.")] = ()
     tag: tuple[str, ...] = ()
     sort: Annotated[
@@ -44,7 +48,7 @@ def filter_of(asked: DeviceQuery, tenant_id: str | None) -> DeviceFilter:
         asked.q,
         asked.presence,
         asked.status,
-        _or_none("site", asked.site),
+        tuple(site and mentioned_site(site).site_id for site in _or_none("site", asked.site)),
         _or_none("subscription", asked.subscription),
         _texts("tag", asked.tag),
     )

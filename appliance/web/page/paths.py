@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from appliance.db.require import require
 from appliance.devices.metrics import metric
+from appliance.devices.site_ids import mentioned_site
 from appliance.devices.topics import valid_id
 from appliance.web.access.auth import Viewer
 
@@ -27,8 +28,8 @@ def device_of_path(device_id: str) -> str:
 
 
 def site_of_path(site_id: str) -> str:
-    """Return the id of a site. Raises NotFound."""
-    return require(site_id if valid_id(site_id) else None, "such site")
+    """Return the id of a site; the name that a device gave leads to it, too."""
+    return mentioned_site(site_id).site_id
 
 
 def metric_of_path(name: str) -> str:
