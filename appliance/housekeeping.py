@@ -33,7 +33,7 @@ async def run(
     async def make_round() -> None:
         async with pool.connection() as connection:
             await statuses.record_statuses(connection, now=datetime.fromtimestamp(clock.now(), UTC), grace=grace)
-        await erasure.erase_marked(pool)
+        await erasure.erase_marked(pool, clock)
 
     await every(CHORE_SECONDS, make_round, chore="housekeeping", task_status=task_status)
 
@@ -46,7 +46,7 @@ async def learn_metrics(pool: Pool, clock: Clock, *, task_status: trio.TaskStatu
         nonlocal since
         now = datetime.fromtimestamp(clock.now(), UTC)
         async with pool.connection() as connection:
-            learned = await metric_store.learn(connection, since)
+            learned = await metric_store.learn(connection, since, now=now)
         if not learned:  # else there may be more
             since = now - OVERLAP
 

@@ -34,8 +34,8 @@ SITES = 40
 ROWS = (
     "SELECT telemetry_ensure_partitions((now() - interval '2 days')::date, (now() + interval '2 days')::date)",
     """
-    INSERT INTO sites (tenant_id, site_id, name)
-    SELECT %(tenant)s, 'site-' || n, 'Site ' || n FROM generate_series(0, %(sites)s - 1) AS n
+    INSERT INTO sites (created_at, updated_at, tenant_id, site_id, name)
+    SELECT now(), now(), %(tenant)s, 'site-' || n, 'Site ' || n FROM generate_series(0, %(sites)s - 1) AS n
     """,
     """
     UPDATE device_registry SET site_id = 'site-' || right(device_id, 4)::int %% %(sites)s, name = 'Sensor ' || device_id
@@ -97,8 +97,8 @@ ROWS = (
     FROM generate_series(1, %(audited)s) AS n
     """,
     """
-    INSERT INTO users (tenant_id, email, role)
-    SELECT %(tenant)s, 'person-' || n || '@bench.example', 'viewer' FROM generate_series(1, %(people)s) AS n
+    INSERT INTO users (created_at, tenant_id, email, role)
+    SELECT now(), %(tenant)s, 'person-' || n || '@bench.example', 'viewer' FROM generate_series(1, %(people)s) AS n
     """,
 )
 
@@ -145,7 +145,7 @@ def visitor(conninfo: str, role: str, tenant: str | None) -> Visitor:
     secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
     with psycopg.connect(conninfo) as connection:
         row = connection.execute(
-            "INSERT INTO users (tenant_id, email, role) VALUES (%s, %s, %s) RETURNING user_id",
+            "INSERT INTO users (created_at, tenant_id, email, role) VALUES (now(), %s, %s, %s) RETURNING user_id",
             [tenant, f"{role}-{secrets.token_hex(4)}@bench.example", role],
         ).fetchone()
         assert row is not None

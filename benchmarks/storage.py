@@ -21,8 +21,8 @@ ENROLL = (
     "UPDATE subscriptions SET device_limit = device_limit + %(devices)s WHERE tenant_id = %(tenant)s",
     "UPDATE tenants SET rate = 1e6, burst = 1e6 WHERE tenant_id = %(tenant)s",
     """
-    INSERT INTO device_registry (tenant_id, device_id, status, subscription_id)
-    SELECT tenant_id, device_id, 'ACTIVE', subscription_id
+    INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status, subscription_id)
+    SELECT now(), now(), tenant_id, device_id, 'ACTIVE', subscription_id
     FROM subscriptions, unnest(%(names)s::text[]) AS device_id
     WHERE tenant_id = %(tenant)s
     """,

@@ -23,7 +23,7 @@ async def test_what_devices_begin_to_send_is_learned_while_the_appliance_runs(
         await connect(database.conninfo()) as outside,
         trio.open_nursery() as nursery,
     ):
-        await outside.execute("INSERT INTO tenants (tenant_id) VALUES ('acme')")
+        await outside.execute("INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')")
         await nursery.start(partial(housekeeping.learn_metrics, pool, SystemClock()))
         for device, latest in (("a", '{"temperature": 4}'), ("b", '{"temperature": 5, "humidity": 70}')):
             await outside.execute(

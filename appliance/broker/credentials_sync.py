@@ -123,7 +123,7 @@ class CredentialsSync:
         if users != self._known or debug_logging is not self._debug_logging:
             await self._bring(session_ready, users, debug_logging)
         async with self._pool.connection() as connection:
-            await broker_sync.record(connection, self._instance, self._lock_key, copy)
+            await broker_sync.record(connection, self._instance, self._lock_key, copy, now=self._now())
         if copy.next_switch is None:
             return FAR
         return min(max((copy.next_switch - self._now()).total_seconds(), 0.0), FAR)

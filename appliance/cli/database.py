@@ -52,7 +52,7 @@ async def opened(config: Config) -> AsyncIterator[Endpoint]:
             alone = Endpoint.local(place.socket_dir, place.port)
             await bootstrap.prepare(make_conninfo(alone.base, user=SUPERUSER, dbname=ANY_DATABASE), DATABASE)
             async with await connect(alone.conninfo(OWNER)) as connection:
-                await migrate(connection)
+                await migrate(connection, clock=SystemClock())
             yield alone
             nursery.cancel_scope.cancel()
 

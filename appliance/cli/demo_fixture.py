@@ -108,9 +108,8 @@ async def _devices(administration: Administration, context: ChangeContext) -> No
     async with connection.transaction():
         if (await connection.execute(STATEMENTS["limit_device"], limits)).rowcount:
             after = {"rate": NEXT_TO_NOTHING, "burst": 1}
-            await record(
-                connection, Entry(context.actor, "device.limit", "device", scenes.HASTY, tenant_id, None, after)
-            )
+            entry = Entry(context.actor, "device.limit", "device", scenes.HASTY, tenant_id, None, after)
+            await record(connection, entry, now=context.now)
 
 
 async def _device(

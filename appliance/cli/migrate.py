@@ -9,6 +9,7 @@ import trio
 
 from appliance.cli import Invocation
 from appliance.cli.database import endpoint
+from appliance.clock import SystemClock
 from appliance.db import bootstrap
 from appliance.db.endpoint import Endpoint
 from appliance.db.migrations import Migration, migrate, schema_version
@@ -37,7 +38,7 @@ async def _migrate(place: Endpoint) -> tuple[int, Sequence[Migration]]:
         if not place.login_is_role:  # the embedded one was prepared when it was started
             await bootstrap.prepare(place.base, place.database)
         async with await connect(place.conninfo(OWNER)) as connection:
-            applied = await migrate(connection)
+            applied = await migrate(connection, clock=SystemClock())
             return await schema_version(connection), applied
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -6,6 +6,7 @@ back a moment later. No secret belongs in an entry.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -65,20 +66,21 @@ class Entry:
     after: Mapping[str, Any] | None = None
 
 
-async def record(connection: Connection[Any], *entries: Entry) -> None:
-    """Write ``entries``, all of one actor, inside the caller's transaction; one log line each.
+async def record(connection: Connection[Any], *entries: Entry, now: datetime) -> None:
+    """Write ``entries``, all of one actor and one instant, inside the caller's transaction; one log line each.
 
     Raises ValueError when the entries have different actors.
     """
     if any(entry.actor != entries[0].actor for entry in entries):
         raise ValueError("one call records the changes of one actor")
     for start in range(0, len(entries), INSERT_ROWS):
-        await _record(connection, entries[start : start + INSERT_ROWS])
+        await _record(connection, entries[start : start + INSERT_ROWS], now)
 
 
-async def _record(connection: Connection[Any], entries: Sequence[Entry]) -> None:
+async def _record(connection: Connection[Any], entries: Sequence[Entry], now: datetime) -> None:
     actor = entries[0].actor
     parameters = {
+        "now": now,
         "actor": actor.name,
         "actor_kind": actor.kind.value,
         "address": actor.address,

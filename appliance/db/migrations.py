@@ -8,6 +8,7 @@ time waits, and finds nothing left to do.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,7 @@ from psycopg import sql
 
 from appliance import __version__
 from appliance.assets import asset
+from appliance.clock import Clock
 from appliance.db import locks, statements
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import ApplianceError
@@ -103,7 +105,9 @@ async def pending(connection: Connection[Any], known: Sequence[Migration] | None
     return outstanding(shipped() if known is None else known, await _applied(connection))
 
 
-async def migrate(connection: Connection[Any], known: Sequence[Migration] | None = None) -> list[Migration]:
+async def migrate(
+    connection: Connection[Any], known: Sequence[Migration] | None = None, *, clock: Clock
+) -> list[Migration]:
     """Apply all pending steps and return them; ``connection`` is in autocommit mode, as the owner.
 
     Raises ApplianceError if the database is newer than the program, if an applied step is not the one shipped, and if
@@ -115,7 +119,7 @@ async def migrate(connection: Connection[Any], known: Sequence[Migration] | None
         await connection.execute(STATEMENTS["create_migration_table"])
         todo = outstanding(steps, await _applied(connection))
         for migration in todo:
-            await _apply(connection, migration)
+            await _apply(connection, migration, datetime.fromtimestamp(clock.now(), UTC))
             log.info("migration applied", migration=migration.file_name)
     except BaseException:
         connection.abandon()  # the end of the session releases the lock in any state
@@ -132,11 +136,12 @@ async def _applied(connection: Connection[Any]) -> list[Applied]:
     return [Applied(*columns) for columns in await cursor.fetchall()]
 
 
-async def _apply(connection: Connection[Any], migration: Migration) -> None:
+async def _apply(connection: Connection[Any], migration: Migration, now: datetime) -> None:
     record = {
         "version": migration.version,
         "name": migration.name,
         "checksum": migration.checksum,
+        "now": now,
         "program": __version__,
     }
     try:

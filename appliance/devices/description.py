@@ -71,9 +71,9 @@ async def describe(
             raise fault.error()
         if described(before) == description:
             return
-        parameters = {**changes.descriptions([new]), "tenant": tenant_id}
+        parameters = {**changes.descriptions([new]), "tenant": tenant_id, "now": context.now}
         await connection.execute(changes.STATEMENTS["describe_devices"], parameters)
-        await record(connection, changes.description_entry(context.actor, before, new))
+        await record(connection, changes.description_entry(context.actor, before, new), now=context.now)
 
 
 async def set_limits(
@@ -96,10 +96,17 @@ async def set_limits(
         _, before = await _lock(connection, tenant_id, device_id, version)
         if before == limits:
             return
-        parameters = {"tenant": tenant_id, "device": device_id, "rate": limits.rate, "burst": limits.burst}
+        parameters = {
+            "tenant": tenant_id,
+            "device": device_id,
+            "rate": limits.rate,
+            "burst": limits.burst,
+            "now": context.now,
+        }
         await connection.execute(STATEMENTS["update_limits"], parameters)
         old, new = ({"rate": one.rate, "burst": one.burst} for one in (before, limits))
-        await record(connection, Entry(context.actor, "device.limit", "device", device_id, tenant_id, old, new))
+        entry = Entry(context.actor, "device.limit", "device", device_id, tenant_id, old, new)
+        await record(connection, entry, now=context.now)
 
 
 def described(device: Device) -> Description:

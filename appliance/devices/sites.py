@@ -87,10 +87,10 @@ async def create(connection: Connection[Any], tenant_id: str, site: Site, contex
     _check(site)
     async with connection.transaction():
         await check_tenant(connection, tenant_id)
-        cursor = await connection.execute(STATEMENTS["insert_site"], _parameters(tenant_id, site))
+        cursor = await connection.execute(STATEMENTS["insert_site"], _parameters(tenant_id, site, context))
         if not cursor.rowcount:
             raise Conflict(f"Site {site.site_id} already exists.")
-        await record(connection, _entry(context, "create", tenant_id, None, site))
+        await record(connection, _entry(context, "create", tenant_id, None, site), now=context.now)
         return await get(connection, tenant_id, site.site_id)
 
 
@@ -108,8 +108,8 @@ async def change(
             raise Conflict(f"Site {site.site_id} was changed by someone else; reload the page.")
         if before.site == site:
             return before
-        await connection.execute(STATEMENTS["update_site"], _parameters(tenant_id, site))
-        await record(connection, _entry(context, "update", tenant_id, before.site, site))
+        await connection.execute(STATEMENTS["update_site"], _parameters(tenant_id, site, context))
+        await record(connection, _entry(context, "update", tenant_id, before.site, site), now=context.now)
         return await get(connection, tenant_id, site.site_id)
 
 
@@ -121,7 +121,7 @@ async def delete(connection: Connection[Any], tenant_id: str, site_id: str, cont
             raise Conflict(_still_there(site_id, before.devices))
         cursor = await connection.execute(STATEMENTS["delete_site"], {"tenant": tenant_id, "site": site_id})
         require_rows(cursor.rowcount, f"site {site_id}")
-        await record(connection, _entry(context, "delete", tenant_id, before.site, None))
+        await record(connection, _entry(context, "delete", tenant_id, before.site, None), now=context.now)
 
 
 async def mention(connection: Connection[Any], mentions: Iterable[tuple[str, str | None]], now: datetime) -> None:
@@ -177,8 +177,8 @@ async def _locked(connection: Connection[Any], tenant_id: str, site_id: str) -> 
     return await get(connection, tenant_id, site_id)
 
 
-def _parameters(tenant_id: str, site: Site) -> dict[str, Any]:
-    return {"tenant": tenant_id, "site": site.site_id, **_state(site, FIELDS)}
+def _parameters(tenant_id: str, site: Site, context: ChangeContext) -> dict[str, Any]:
+    return {"tenant": tenant_id, "site": site.site_id, **_state(site, FIELDS), "now": context.now}
 
 
 def _entry(context: ChangeContext, verb: str, tenant_id: str, before: Site | None, after: Site | None) -> Entry:

@@ -113,11 +113,13 @@ async def add(
     claim = IssuedClaim(tenant_id, tenant_id, new_secret())
     async with connection.transaction():
         parameters = {"name": name or None, "provisioning": provisioning.value, "zone": time_zone, **_hashes(claim)}
+        parameters["now"] = context.now
         cursor = await connection.execute(STATEMENTS["insert_tenant"], parameters)
         if not cursor.rowcount:
             raise Conflict(f"Tenant {tenant_id} already exists.")
         after = {"status": TenantStatus.ACTIVE, "provisioning": provisioning}
-        await record(connection, Entry(context.actor, "tenant.create", "tenant", tenant_id, tenant_id, None, after))
+        entry = Entry(context.actor, "tenant.create", "tenant", tenant_id, tenant_id, None, after)
+        await record(connection, entry, now=context.now)
     return claim
 
 
@@ -207,7 +209,8 @@ async def rotate_claim(connection: Connection[Any], tenant_id: str, context: Cha
     async with connection.transaction():
         await _locked(connection, tenant_id)
         await connection.execute(STATEMENTS["update_claim"], _hashes(claim))
-        await record(connection, Entry(context.actor, "tenant.rotate_claim", "tenant", tenant_id, tenant_id))
+        entry = Entry(context.actor, "tenant.rotate_claim", "tenant", tenant_id, tenant_id)
+        await record(connection, entry, now=context.now)
     return claim
 
 
@@ -270,11 +273,13 @@ async def _change(
             "burst": wanted.limits.burst,
             "tenant_rate": wanted.limits.tenant_rate,
             "enabled": wanted.claim_enabled,
+            "now": context.now,
         }
         statement = "open_claim" if wanted.claim_enabled is not before.claim_enabled else "update_tenant"
         await connection.execute(STATEMENTS[statement], parameters)
         old, new = (_notify(tenant, changes) for tenant in (before, wanted))
-        await record(connection, Entry(context.actor, f"tenant.{verb}", "tenant", tenant_id, tenant_id, old, new))
+        entry = Entry(context.actor, f"tenant.{verb}", "tenant", tenant_id, tenant_id, old, new)
+        await record(connection, entry, now=context.now)
         return await get(connection, tenant_id)
 
 

@@ -117,7 +117,7 @@ async def end(connection: Connection[Any], user: User, session_id: UUID, context
         parameters = {"user": user.user_id, "session": session_id}
         cursor = await connection.execute(STATEMENTS["end_session"], parameters)
         require_rows(cursor.rowcount, "such session")
-        await record(connection, _entry(context, user, "end", str(session_id)))
+        await record(connection, _entry(context, user, "end", str(session_id)), now=context.now)
 
 
 async def end_others(connection: Connection[Any], user: User, but: UUID | None, context: ChangeContext) -> int:
@@ -125,9 +125,8 @@ async def end_others(connection: Connection[Any], user: User, but: UUID | None, 
     async with connection.transaction():
         cursor = await connection.execute(STATEMENTS["end_sessions"], {"user": user.user_id, "but": but})
         if cursor.rowcount:
-            await record(
-                connection, _entry(context, user, "end_others", str(user.user_id), {"sessions": cursor.rowcount})
-            )
+            entry = _entry(context, user, "end_others", str(user.user_id), {"sessions": cursor.rowcount})
+            await record(connection, entry, now=context.now)
     return cursor.rowcount
 
 

@@ -175,7 +175,7 @@ class SignIn:
         password_hash = await self.hash_new_password(user.email, user.name, password)
         async with self._pool.connection() as connection, connection.transaction():
             await users.store_password(connection, user, password_hash, context.now, but)
-            await record(connection, users.entry(context, "set_password", user))
+            await record(connection, users.entry(context, "set_password", user), now=context.now)
 
     async def find_password_link(self, secret: str) -> User | None:
         """Return the user whose password the link sets, or None for a wrong, used or expired link."""
@@ -194,7 +194,7 @@ class SignIn:
             if await links.take(connection, secret, Purpose.PASSWORD, context.now) is None:
                 return None
             await users.store_password(connection, user, password_hash, context.now)
-            await record(connection, users.entry(context, "set_password", user, None, {"by": "link"}))
+            await record(connection, users.entry(context, "set_password", user, None, {"by": "link"}), now=context.now)
         return user
 
     async def set_second_factor(self, user: User, secret: bytes, code: str, context: ChangeContext) -> None:
@@ -207,7 +207,7 @@ class SignIn:
         async with self._pool.connection() as connection, connection.transaction():
             parameters = {"user": user.user_id, "secret": sealed, "step": step, "now": context.now}
             await connection.execute(STATEMENTS["set_second_factor"], parameters)
-            await record(connection, users.entry(context, "set_second_factor", user))
+            await record(connection, users.entry(context, "set_second_factor", user), now=context.now)
 
     async def drop_second_factor(self, user: User, context: ChangeContext) -> None:
         """Turn the second factor off. Raises Conflict if it is not on."""
@@ -215,7 +215,7 @@ class SignIn:
             raise Conflict("The second factor is not on.")
         async with self._pool.connection() as connection, connection.transaction():
             await connection.execute(STATEMENTS["drop_second_factor"], {"user": user.user_id})
-            await record(connection, users.entry(context, "drop_second_factor", user))
+            await record(connection, users.entry(context, "drop_second_factor", user), now=context.now)
 
     async def welcome(self, user: User, visit: Visit, browser: str | None) -> SignedIn:
         """Begin a session without a password for the first operator after the set-up, whom the link has proved."""
@@ -229,7 +229,7 @@ class SignIn:
             parameters = {"session": session_id, "user": user_id}
             cursor = await connection.execute(STATEMENTS["end_session"], parameters)
             if cursor.rowcount:
-                await record(connection, users.entry(context, "sign_out", user))
+                await record(connection, users.entry(context, "sign_out", user), now=context.now)
 
     async def _source(
         self, connection: Connection[Any], email: str, visit: Visit, browser: str | None
@@ -244,7 +244,8 @@ class SignIn:
     async def _begin(self, connection: Connection[Any], source: AttemptSource, visit: Visit) -> ThrottleWait | None:
         wait = self.throttle.begin(source, self._clock.monotonic())
         if wait is not None and wait.newly:
-            await record(connection, _attempt_entry("sign_in_throttled", None, visit, {"seconds": wait.seconds}))
+            entry = _attempt_entry("sign_in_throttled", None, visit, {"seconds": wait.seconds})
+            await record(connection, entry, now=self.now())
         return wait
 
     async def _matching(self, accounts: Sequence[tuple[User, str]], most: int, password: str) -> list[tuple[User, str]]:
@@ -297,13 +298,14 @@ class SignIn:
             }
             await connection.execute(STATEMENTS["know_browser"], parameters)
             context = ChangeContext(Actor(user.email, ActorKind.USER, visit.address), now, user.user_id)
-            await record(connection, users.entry(context, "sign_in", user))
+            await record(connection, users.entry(context, "sign_in", user), now=now)
         return SignedIn(user, session, keep, browser)
 
     async def _note_failure(self, connection: Connection[Any], accounts: Sequence[User], visit: Visit) -> None:
         """Record one row for each account of the address; for an unknown one, a row without what was typed."""
         entries = [_attempt_entry("sign_in_failed", user, visit, None) for user in accounts]
-        await record(connection, *(entries or [_attempt_entry("sign_in_failed", None, visit, None)]))
+        entries = entries or [_attempt_entry("sign_in_failed", None, visit, None)]
+        await record(connection, *entries, now=self.now())
 
 
 async def _accounts(connection: Connection[Any], email: str) -> list[tuple[User, str]]:

@@ -75,7 +75,7 @@ async def add(
         cursor = await connection.execute(STATEMENTS["insert_token"], parameters)
         token_id = require(await cursor.fetchone(), "token just made")[0]
         after = {"name": name, "scopes": parameters["scopes"], "days": days, "user": user.email}
-        await record(connection, _entry(context, "add", token_id, user.tenant_id, None, after))
+        await record(connection, _entry(context, "add", token_id, user.tenant_id, None, after), now=context.now)
     return secret
 
 
@@ -90,7 +90,7 @@ async def revoke(connection: Connection[Any], user_id: UUID, token_id: UUID, con
     async with connection.transaction():
         cursor = await connection.execute(STATEMENTS["revoke_token"], {"user": user_id, "token": token_id})
         name, tenant_id = require(await cursor.fetchone(), "such token")
-        await record(connection, _entry(context, "revoke", token_id, tenant_id, {"name": name}, None))
+        await record(connection, _entry(context, "revoke", token_id, tenant_id, {"name": name}, None), now=context.now)
 
 
 async def find(connection: Connection[Any], secret: str, now: datetime) -> PresentedToken | None:

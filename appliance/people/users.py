@@ -153,13 +153,20 @@ async def add(connection: Connection[Any], new: NewUser, context: ChangeContext)
         raise Invalid("An operator belongs to no tenant; every other user belongs to one.")
     try:
         async with connection.transaction():
-            parameters = {"tenant": new.tenant_id, "email": email, "name": name, "role": new.role.value}
+            parameters = {
+                "tenant": new.tenant_id,
+                "email": email,
+                "name": name,
+                "role": new.role.value,
+                "now": context.now,
+            }
             cursor = await connection.execute(STATEMENTS["insert_user"], parameters)
             row = await cursor.fetchone()
             if row is None:
                 raise Conflict(f"{email} is a user already.")
             user = user_of(row)
-            await record(connection, entry(context, "add", user, None, {"email": email, "role": new.role}))
+            added = entry(context, "add", user, None, {"email": email, "role": new.role})
+            await record(connection, added, now=context.now)
     except (errors.ForeignKeyViolation, errors.InsufficientPrivilege):
         require(None, f"tenant {new.tenant_id}")
         raise
@@ -215,7 +222,7 @@ async def set_role(
             return user
         _not_oneself(user, context, "change your own role")
         await connection.execute(STATEMENTS["set_role"], {"user": user_id, "role": role.value})
-        await record(connection, entry(context, "set_role", user, {"role": user.role}, {"role": role}))
+        await record(connection, entry(context, "set_role", user, {"role": user.role}, {"role": role}), now=context.now)
         return await get(connection, user_id)
 
 
@@ -235,7 +242,7 @@ async def disable(connection: Connection[Any], user_id: UUID, context: ChangeCon
                 raise Conflict(f"{user.email} is the last operator; invite another one first.")
         await connection.execute(STATEMENTS["set_disabled"], {"user": user_id, "at": context.now})
         await end_access(connection, user_id)
-        await record(connection, entry(context, "disable", user))
+        await record(connection, entry(context, "disable", user), now=context.now)
         return await get(connection, user_id)
 
 
@@ -246,7 +253,7 @@ async def enable(connection: Connection[Any], user_id: UUID, context: ChangeCont
         if user.disabled_at is None:
             return user
         await connection.execute(STATEMENTS["set_disabled"], {"user": user_id, "at": None})
-        await record(connection, entry(context, "enable", user))
+        await record(connection, entry(context, "enable", user), now=context.now)
         return await get(connection, user_id)
 
 
@@ -269,7 +276,7 @@ async def reset(
         secret = await _password_link(connection, user, context, "reset")
         if drop_second_factor and user.has_second_factor:
             await connection.execute(STATEMENTS["drop_second_factor"], {"user": user_id})
-            await record(connection, entry(context, "drop_second_factor", user))
+            await record(connection, entry(context, "drop_second_factor", user), now=context.now)
         await connection.execute(STATEMENTS["end_sessions"], {"user": user_id, "but": None})
     return secret
 
@@ -296,6 +303,7 @@ async def set_profile(connection: Connection[Any], user_id: UUID, profile: Profi
                 {key: before[key] for key in changed},
                 {key: after[key] for key in changed},
             ),
+            now=context.now,
         )
         return await get(connection, user_id)
 
@@ -337,7 +345,7 @@ async def _password_link(connection: Connection[Any], user: User, context: Chang
     secret = await links.make(
         connection, Purpose.PASSWORD, context.now + PASSWORD_LINK, user_id=user.user_id, tenant_id=user.tenant_id
     )
-    await record(connection, entry(context, verb, user, None, {"email": user.email}))
+    await record(connection, entry(context, verb, user, None, {"email": user.email}), now=context.now)
     return secret
 
 

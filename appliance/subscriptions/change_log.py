@@ -10,6 +10,7 @@ import msgspec
 
 from appliance.db import statements
 from appliance.db.audit import Actor, Entry, record
+from appliance.db.change_context import ChangeContext
 from appliance.db.trio_psycopg import Connection
 from appliance.subscriptions.lifecycle import Subscription
 
@@ -19,19 +20,24 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 async def record_change(
-    connection: Connection[Any], event: str, actor: Actor, old: Subscription | None, new: Subscription
+    connection: Connection[Any], event: str, context: ChangeContext, old: Subscription | None, new: Subscription
 ) -> None:
     """Write the event of the subscription, and the row of the audit log, of one change."""
-    await record_event(connection, event, actor, old, new)
+    await record_event(connection, event, context.actor, old, new, now=context.now)
     before, after = _difference(old, new)
-    await record(
-        connection,
-        Entry(actor, f"subscription.{event}", "subscription", new.subscription_id, new.tenant_id, before, after),
-    )
+    actor, identity = context.actor, new.subscription_id
+    entry = Entry(actor, f"subscription.{event}", "subscription", identity, new.tenant_id, before, after)
+    await record(connection, entry, now=context.now)
 
 
 async def record_event(
-    connection: Connection[Any], event: str, actor: Actor, old: Subscription | None, new: Subscription
+    connection: Connection[Any],
+    event: str,
+    actor: Actor,
+    old: Subscription | None,
+    new: Subscription,
+    *,
+    now: datetime,
 ) -> None:
     """Write the event of the subscription: ``event`` names the change."""
     before, after = _difference(old, new)
@@ -46,11 +52,12 @@ async def record_event(
             "new": _encode(after).decode(),
             "details": None,
             "ip": actor.address,
+            "now": now,
         },
     )
 
 
-async def record_term(connection: Connection[Any], actor: Actor, row: Subscription, start: datetime) -> None:
+async def record_term(connection: Connection[Any], context: ChangeContext, row: Subscription, start: datetime) -> None:
     """Write the term that was sold from ``start`` on, with its limit and plan."""
     await connection.execute(
         STATEMENTS["insert_term"],
@@ -61,8 +68,9 @@ async def record_term(connection: Connection[Any], actor: Actor, row: Subscripti
             "term_end": row.term_end,
             "limit": row.device_limit,
             "plan": row.plan_id,
-            "actor": actor.name,
+            "actor": context.actor.name,
             "key": None,
+            "now": context.now,
         },
     )
 

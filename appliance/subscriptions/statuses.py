@@ -49,12 +49,14 @@ async def record_statuses(connection: Connection[Any], *, now: datetime, grace: 
                 for row, status in _statuses(await rows.lock(connection, [tenant_id]), now, grace)
                 if row.status is not status
             ]
-            await _record(connection, stale)
+            await _record(connection, stale, now)
         written += len(stale)
     return written
 
 
-async def _record(connection: Connection[Any], stale: Sequence[tuple[Subscription, SubscriptionStatus]]) -> None:
+async def _record(
+    connection: Connection[Any], stale: Sequence[tuple[Subscription, SubscriptionStatus]], now: datetime
+) -> None:
     if not stale:
         return
     await connection.execute(
@@ -66,7 +68,8 @@ async def _record(connection: Connection[Any], stale: Sequence[tuple[Subscriptio
         },
     )
     for row, status in stale:
-        await change_log.record_event(connection, "status", SUBSCRIPTION_SCHEDULER, row, replace(row, status=status))
+        after = replace(row, status=status)
+        await change_log.record_event(connection, "status", SUBSCRIPTION_SCHEDULER, row, after, now=now)
         log.info("subscription status", subscription=row.subscription_id, before=row.status, after=status)
 
 

@@ -82,8 +82,8 @@ async def add(
             raise Conflict(f"{new.parent_subscription_id or 'The MAIN'} has ended; renew it first, then add to it.")
         cursor = await _insert(connection, new, parent, context.now, end, grace)
         made = rows.subscription(require(await cursor.fetchone(), "subscription just made"))
-        await change_log.record_change(connection, "add", context.actor, None, made)
-        await change_log.record_term(connection, context.actor, made, context.now)
+        await change_log.record_change(connection, "add", context, None, made)
+        await change_log.record_term(connection, context, made, context.now)
     return made
 
 
@@ -150,9 +150,9 @@ async def change(
         for old, new in zip(before, after, strict=True):
             if new != old:
                 await _update(connection, new)
-                await change_log.record_change(connection, _event(old, new), context.actor, old, new)
+                await change_log.record_change(connection, _event(old, new), context, old, new)
                 if (old.term_end, old.device_limit, old.plan_id) != (new.term_end, new.device_limit, new.plan_id):
-                    await change_log.record_term(connection, context.actor, new, new.term_start)
+                    await change_log.record_term(connection, context, new, new.term_start)
     return _pick(after, subscription_id)
 
 
@@ -204,6 +204,7 @@ async def _insert(
                 "status": status_at(draft, start, parent=parent, grace=grace).value,
                 "plan": new.plan_id,
                 "description": new.description,
+                "now": start,
             },
         )
     except errors.UniqueViolation as error:  # two at once on a tenant that had none: there was no row to lock

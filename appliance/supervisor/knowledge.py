@@ -1,6 +1,7 @@
 """The second stage: what is known of devices, their seats and their limits, in memory."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 
 from appliance import housekeeping
@@ -29,7 +30,7 @@ async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
     config, tree, pool, clock = base.config, base.tree, storage.pool, base.clock
     states = StateBook(config.limits.max_tracked_devices)
     await states.rebuild(pool, base.instance)
-    await rebuild_rollup_queue(pool, base.instance)
+    await rebuild_rollup_queue(pool, base.instance, now=datetime.fromtimestamp(clock.now(), UTC))
     provisioner = Provisioner(pool, grace=base.grace, max_wait=config.provisioning.max_wait, clock=clock)
     await tree.start("provisioner", provisioner.run)
     registry = Registry(

@@ -80,5 +80,5 @@ async def _open_database(base: Foundation) -> tuple[Postgres | None, Endpoint]:
         endpoint = Endpoint.external(url.reveal())
         await bootstrap.prepare(endpoint.base, endpoint.database)
     async with await connect(endpoint.conninfo(OWNER)) as connection:
-        await migrate(connection)
+        await migrate(connection, clock=base.clock)
     return postgres, endpoint

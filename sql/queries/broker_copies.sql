@@ -17,8 +17,9 @@ SELECT pg_current_snapshot()::text,
 SELECT pg_advisory_lock_shared(%(key)s)
 
 -- name: record_copy
-INSERT INTO broker_copies (instance, lock_key, applied) VALUES (%(instance)s, %(key)s, %(snapshot)s::pg_snapshot)
-ON CONFLICT (instance) DO UPDATE SET lock_key = EXCLUDED.lock_key, applied = EXCLUDED.applied, applied_at = now()
+INSERT INTO broker_copies (instance, lock_key, applied, applied_at)
+VALUES (%(instance)s, %(key)s, %(snapshot)s::pg_snapshot, %(now)s)
+ON CONFLICT (instance) DO UPDATE SET lock_key = EXCLUDED.lock_key, applied = EXCLUDED.applied, applied_at = EXCLUDED.applied_at
 
 -- name: this_change
 -- Told to whoever serves a broker even if nothing of the files has changed: it is asked for, so it is to be recorded.

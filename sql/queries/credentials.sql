@@ -7,8 +7,8 @@ FOR NO KEY UPDATE
 
 -- name: insert_credentials
 -- One that is there stays as it is and is not returned.
-INSERT INTO device_credentials (tenant_id, device_id, mqtt_hash, token_hash)
-SELECT %(tenant)s, n.device_id, n.mqtt_hash, n.token_hash
+INSERT INTO device_credentials (tenant_id, device_id, mqtt_hash, token_hash, created_at)
+SELECT %(tenant)s, n.device_id, n.mqtt_hash, n.token_hash, %(now)s::timestamptz
 FROM unnest(%(devices)s::text[], %(mqtt_hashes)s::text[], %(token_hashes)s::bytea[]) AS n (device_id, mqtt_hash, token_hash)
 ORDER BY n.device_id
 ON CONFLICT (tenant_id, device_id) DO NOTHING

@@ -54,7 +54,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
   version integer PRIMARY KEY CHECK (version > 0),
   name text NOT NULL,
   checksum text NOT NULL,
-  applied_at timestamptz NOT NULL DEFAULT now(),
+  applied_at timestamptz NOT NULL,
   program text NOT NULL
 )
 
@@ -65,8 +65,8 @@ SELECT to_regclass('schema_migrations') IS NOT NULL
 SELECT version, name, checksum, program FROM schema_migrations ORDER BY version
 
 -- name: record_migration
-INSERT INTO schema_migrations (version, name, checksum, program)
-VALUES (%(version)s, %(name)s, %(checksum)s, %(program)s)
+INSERT INTO schema_migrations (version, name, checksum, applied_at, program)
+VALUES (%(version)s, %(name)s, %(checksum)s, %(now)s, %(program)s)
 
 -- name: server_facts
 SELECT current_setting('server_version'), pg_database_size(current_database()),

@@ -26,8 +26,9 @@ WITH written AS (
   INSERT INTO ingest_instances (instance, state_written_at) VALUES (%(instance)s, 'epoch'::timestamptz + %(now)s * interval '1 microsecond')
   ON CONFLICT (instance) DO UPDATE SET state_written_at = EXCLUDED.state_written_at
 ), marked AS (
-  INSERT INTO telemetry_marks (tenant_id, device_id, hour)
-  SELECT m.item ->> 0, m.item ->> 1, 'epoch'::timestamptz + (m.item ->> 2)::bigint * interval '1 microsecond'
+  INSERT INTO telemetry_marks (tenant_id, device_id, hour, marked_at)
+  SELECT m.item ->> 0, m.item ->> 1, 'epoch'::timestamptz + (m.item ->> 2)::bigint * interval '1 microsecond',
+    'epoch'::timestamptz + %(now)s * interval '1 microsecond'
   FROM jsonb_array_elements(%(marks)s::text::jsonb) AS m (item)
 )
 INSERT INTO device_state AS d
@@ -83,8 +84,8 @@ ON CONFLICT (tenant_id, device_id) DO UPDATE SET
 
 -- name: rebuild_rollup_queue
 -- The hours of what this instance stored after it last wrote states and marks.
-INSERT INTO telemetry_marks (tenant_id, device_id, hour)
-SELECT DISTINCT t.tenant_id, t.device_id, date_trunc('hour', t.ts, 'UTC')
+INSERT INTO telemetry_marks (tenant_id, device_id, hour, marked_at)
+SELECT DISTINCT t.tenant_id, t.device_id, date_trunc('hour', t.ts, 'UTC'), %(now)s::timestamptz
 FROM telemetry AS t
 WHERE t.received_at >= coalesce((SELECT state_written_at FROM ingest_instances WHERE instance = %(instance)s), '-infinity')
   - interval '10 seconds'

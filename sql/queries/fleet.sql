@@ -8,7 +8,7 @@ FROM device_registry WHERE tenant_id = %(tenant)s AND device_id = %(device)s
 FOR NO KEY UPDATE
 
 -- name: update_limits
-UPDATE device_registry SET rate = %(rate)s, burst = %(burst)s, updated_at = now()
+UPDATE device_registry SET rate = %(rate)s, burst = %(burst)s, updated_at = %(now)s
 WHERE tenant_id = %(tenant)s AND device_id = %(device)s
 
 -- name: list_fleet

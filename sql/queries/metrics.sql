@@ -18,14 +18,14 @@ FROM metrics WHERE tenant_id = %(tenant)s AND name = %(name)s
 FOR UPDATE
 
 -- name: insert_metric
-INSERT INTO metrics (tenant_id, name, label, unit, decimals, usual_low, usual_high)
-VALUES (%(tenant)s, %(name)s, %(label)s, %(unit)s, %(decimals)s, %(usual_low)s, %(usual_high)s)
+INSERT INTO metrics (tenant_id, name, label, unit, decimals, usual_low, usual_high, created_at, updated_at)
+VALUES (%(tenant)s, %(name)s, %(label)s, %(unit)s, %(decimals)s, %(usual_low)s, %(usual_high)s, %(now)s, %(now)s)
 ON CONFLICT (tenant_id, name) DO NOTHING
 RETURNING tenant_id, name, label, unit, decimals, usual_low, usual_high, updated_at
 
 -- name: update_metric
 UPDATE metrics SET label = %(label)s, unit = %(unit)s, decimals = %(decimals)s, usual_low = %(usual_low)s,
-  usual_high = %(usual_high)s, updated_at = clock_timestamp()
+  usual_high = %(usual_high)s, updated_at = %(now)s
 WHERE tenant_id = %(tenant)s AND name = %(name)s
 RETURNING tenant_id, name, label, unit, decimals, usual_low, usual_high, updated_at
 
@@ -44,8 +44,8 @@ ORDER BY s.tenant_id, l.name
 LIMIT %(limit)s
 
 -- name: learn_metrics
-INSERT INTO metrics (tenant_id, name, label, unit, decimals)
-SELECT n.tenant_id, n.name, n.label, n.unit, n.decimals
+INSERT INTO metrics (tenant_id, name, label, unit, decimals, created_at, updated_at)
+SELECT n.tenant_id, n.name, n.label, n.unit, n.decimals, %(now)s::timestamptz, %(now)s
 FROM unnest(%(tenants)s::text[], %(names)s::text[], %(labels)s::text[], %(units)s::text[], %(decimals)s::smallint[])
   AS n (tenant_id, name, label, unit, decimals)
 ORDER BY n.tenant_id, n.name

@@ -1,8 +1,8 @@
 -- People. Columns of a user stand in one order everywhere: that of people/users.py.
 
 -- name: insert_user
-INSERT INTO users (tenant_id, email, name, role)
-VALUES (%(tenant)s, %(email)s, %(name)s, %(role)s)
+INSERT INTO users (tenant_id, email, name, role, created_at)
+VALUES (%(tenant)s, %(email)s, %(name)s, %(role)s, %(now)s)
 ON CONFLICT DO NOTHING
 RETURNING user_id, tenant_id, email, name, role, password_set_at IS NOT NULL, second_factor_since IS NOT NULL, time_zone,
   theme, shortcuts, created_at, last_sign_in_at, disabled_at

@@ -12,8 +12,8 @@ SELECT tenant_id, device_id, status, subscription_id, site_id, name, place, tags
 FROM device_registry JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id) USING (tenant_id, device_id)
 
 -- name: insert_devices
-INSERT INTO device_registry (tenant_id, device_id, status, subscription_id, site_id)
-SELECT n.tenant_id, n.device_id, n.status, n.subscription_id, n.site_id
+INSERT INTO device_registry (tenant_id, device_id, status, subscription_id, site_id, created_at, updated_at)
+SELECT n.tenant_id, n.device_id, n.status, n.subscription_id, n.site_id, %(now)s::timestamptz, %(now)s
 FROM unnest(%(tenants)s::text[], %(devices)s::text[], %(statuses)s::text[], %(subscriptions)s::text[], %(sites)s::text[])
   AS n (tenant_id, device_id, status, subscription_id, site_id)
 ORDER BY n.tenant_id COLLATE "C", n.device_id COLLATE "C"

@@ -243,8 +243,8 @@ ORDER BY id
 LIMIT %(limit)s
 
 -- name: insert_replay
-INSERT INTO quarantine_replays (tenant_id, selection, total, last_id, created_by)
-VALUES (%(tenant)s, %(selection)s::jsonb, %(total)s, %(last)s, %(actor)s)
+INSERT INTO quarantine_replays (tenant_id, selection, total, last_id, created_by, created_at)
+VALUES (%(tenant)s, %(selection)s::jsonb, %(total)s, %(last)s, %(actor)s, %(now)s)
 RETURNING replay_id, tenant_id, selection::text, status, total, last_id, done_id, replayed, duplicate, refused::text, gone,
   error, created_at, created_by, ended_at
 
@@ -301,8 +301,8 @@ WHERE q.id = r.id AND q.status = 'HELD'
 -- name: upsert_replayed_states
 -- Newest wins, as with every write of a state. How far this instance has written the others is not touched.
 WITH marked AS (
-  INSERT INTO telemetry_marks (tenant_id, device_id, hour)
-  SELECT DISTINCT m.tenant_id, m.device_id, date_trunc('hour', m.ts, 'UTC')
+  INSERT INTO telemetry_marks (tenant_id, device_id, hour, marked_at)
+  SELECT DISTINCT m.tenant_id, m.device_id, date_trunc('hour', m.ts, 'UTC'), %(now)s::timestamptz
   FROM unnest(%(stored_tenants)s::text[], %(stored_devices)s::text[], %(stored_ts)s::timestamptz[])
     AS m (tenant_id, device_id, ts)
 )

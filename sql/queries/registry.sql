@@ -19,7 +19,7 @@ WITH homeless AS (
   ORDER BY d.tenant_id, d.device_id
   FOR NO KEY UPDATE OF d
 )
-UPDATE device_registry AS d SET site_id = h.site_id, updated_at = now()
+UPDATE device_registry AS d SET site_id = h.site_id, updated_at = %(now)s
 FROM homeless AS h
 WHERE d.tenant_id = h.tenant_id AND d.device_id = h.device_id
 

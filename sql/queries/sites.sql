@@ -22,8 +22,8 @@ WHERE s.tenant_id = %(tenant)s AND s.site_id = %(site)s
 SELECT 1 FROM sites WHERE tenant_id = %(tenant)s AND site_id = %(site)s FOR UPDATE
 
 -- name: insert_site
-INSERT INTO sites (tenant_id, site_id, name, time_zone, lat, lng)
-VALUES (%(tenant)s, %(site)s, %(name)s, %(time_zone)s, %(lat)s, %(lng)s)
+INSERT INTO sites (tenant_id, site_id, name, time_zone, lat, lng, created_at, updated_at)
+VALUES (%(tenant)s, %(site)s, %(name)s, %(time_zone)s, %(lat)s, %(lng)s, %(now)s, %(now)s)
 ON CONFLICT (tenant_id, site_id) DO NOTHING
 
 -- name: mention_sites
@@ -35,7 +35,7 @@ ON CONFLICT (tenant_id, site_id) DO NOTHING
 
 -- name: update_site
 UPDATE sites SET name = %(name)s, time_zone = %(time_zone)s, lat = %(lat)s, lng = %(lng)s,
-  updated_at = clock_timestamp()
+  updated_at = %(now)s
 WHERE tenant_id = %(tenant)s AND site_id = %(site)s
 
 -- name: delete_site

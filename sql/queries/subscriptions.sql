@@ -35,9 +35,15 @@ SELECT tenant_id FROM subscriptions WHERE subscription_id = %(subscription)s ORD
 SELECT 1 FROM tenants WHERE tenant_id = %(tenant)s
 
 -- name: insert_subscription
+-- The day of the number is that of UTC; from 100,000 on it grows a digit rather than lose one.
 INSERT INTO subscriptions
-  (tenant_id, subscription_type, parent_subscription_id, device_limit, term_start, term_end, status, plan_id, description)
-VALUES (%(tenant)s, %(type)s, %(parent)s, %(limit)s, %(term_start)s, %(term_end)s, %(status)s, %(plan)s, %(description)s)
+  (subscription_id, tenant_id, subscription_type, parent_subscription_id, device_limit, term_start, term_end, status,
+    plan_id, description, created_at)
+VALUES (
+  'SUB-' || to_char(%(now)s::timestamptz AT TIME ZONE 'UTC', 'YYYYMMDD') || '-'
+    || regexp_replace(to_char(nextval('subscription_numbers'), 'FM0000000000000000000'), '^0+(?=\d{5})', ''),
+  %(tenant)s, %(type)s, %(parent)s, %(limit)s, %(term_start)s, %(term_end)s, %(status)s, %(plan)s, %(description)s,
+  %(now)s)
 RETURNING subscription_id, tenant_id, subscription_type, parent_subscription_id, device_limit, active_device_count,
   term_start, term_end, status, grace_end, hold_reason, plan_id, description
 
@@ -53,9 +59,10 @@ WHERE s.tenant_id = r.tenant_id AND s.subscription_id = r.subscription_id
 
 -- name: insert_term
 INSERT INTO subscription_terms
-  (tenant_id, subscription_id, term_start, term_end, device_limit, plan_id, actor, idempotency_key)
-VALUES (%(tenant)s, %(subscription)s, %(term_start)s, %(term_end)s, %(limit)s, %(plan)s, %(actor)s, %(key)s)
+  (tenant_id, subscription_id, term_start, term_end, device_limit, plan_id, actor, idempotency_key, bought_at)
+VALUES (%(tenant)s, %(subscription)s, %(term_start)s, %(term_end)s, %(limit)s, %(plan)s, %(actor)s, %(key)s, %(now)s)
 
 -- name: insert_event
-INSERT INTO subscription_audit (tenant_id, subscription_id, event_type, actor, previous_state, new_state, details, ip)
-VALUES (%(tenant)s, %(subscription)s, %(event)s, %(actor)s, %(previous)s::jsonb, %(new)s::jsonb, %(details)s::jsonb, %(ip)s)
+INSERT INTO subscription_audit (tenant_id, subscription_id, event_type, actor, previous_state, new_state, details, ip, at)
+VALUES (%(tenant)s, %(subscription)s, %(event)s, %(actor)s, %(previous)s::jsonb, %(new)s::jsonb, %(details)s::jsonb, %(ip)s,
+  %(now)s)

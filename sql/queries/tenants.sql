@@ -1,6 +1,6 @@
 -- name: insert_tenant
-INSERT INTO tenants (tenant_id, name, provisioning, time_zone, claim_mqtt_hash, claim_token_hash)
-VALUES (%(tenant)s, %(name)s, %(provisioning)s, %(zone)s, %(mqtt_hash)s, %(token_hash)s)
+INSERT INTO tenants (tenant_id, name, provisioning, time_zone, claim_mqtt_hash, claim_token_hash, created_at, updated_at)
+VALUES (%(tenant)s, %(name)s, %(provisioning)s, %(zone)s, %(mqtt_hash)s, %(token_hash)s, %(now)s, %(now)s)
 ON CONFLICT (tenant_id) DO NOTHING
 
 -- name: select_all
@@ -38,7 +38,7 @@ FOR NO KEY UPDATE
 
 -- name: update_tenant
 UPDATE tenants SET name = %(name)s, time_zone = %(zone)s, status = %(status)s, provisioning = %(provisioning)s,
-  rate = %(rate)s, burst = %(burst)s, tenant_rate = %(tenant_rate)s, updated_at = now()
+  rate = %(rate)s, burst = %(burst)s, tenant_rate = %(tenant_rate)s, updated_at = %(now)s
 WHERE tenant_id = %(tenant)s
 
 -- name: open_claim

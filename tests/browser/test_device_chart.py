@@ -12,8 +12,11 @@ from tests.support.web.browser import Watched, admit, opened
 
 ADDRESS = "/devices/frz-1?tenant=acme"
 ROWS = (
-    "INSERT INTO tenants (tenant_id) VALUES ('acme')",
-    "INSERT INTO device_registry (tenant_id, device_id, status) VALUES ('acme', 'frz-1', 'PENDING')",
+    "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')",
+    (
+        "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status)"
+        " VALUES (now(), now(), 'acme', 'frz-1', 'PENDING')"
+    ),
     """
     INSERT INTO device_state (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, latest)
     VALUES ('acme', 'frz-1', now(), now(), now(), '{"temperature": -18.5}')

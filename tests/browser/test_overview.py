@@ -64,8 +64,9 @@ def test_the_first_reading_takes_the_place_of_the_ready_line(
     expect(page.locator("#kpi-messages .kpi-v")).not_to_have_text("0per second")
     arrange(
         database,
-        "INSERT INTO tenants (tenant_id) VALUES ('acme')",
-        "INSERT INTO device_registry (tenant_id, device_id, status) VALUES ('acme', 'pump-1', 'PENDING')",
+        "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')",
+        "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status)"
+        " VALUES (now(), now(), 'acme', 'pump-1', 'PENDING')",
     )
     expect(page.get_by_role("link", name="Devices 1 waiting", exact=True)).to_be_visible(timeout=20 * SECONDS)
     assert watched.complaints == []

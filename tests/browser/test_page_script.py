@@ -10,10 +10,10 @@ from tests.support.postgres_server import PostgresServer
 from tests.support.web.browser import Dashboard, Watched, admit, opened
 
 ROWS = (
-    "INSERT INTO tenants (tenant_id) VALUES ('acme')",
+    "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')",
     """
-    INSERT INTO device_registry (tenant_id, device_id, status)
-    SELECT 'acme', 'd-' || n, 'PENDING' FROM generate_series(1, 3) AS n
+    INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status)
+    SELECT now(), now(), 'acme', 'd-' || n, 'PENDING' FROM generate_series(1, 3) AS n
     """,
 )
 

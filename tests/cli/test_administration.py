@@ -152,7 +152,10 @@ def test_device_revoke_shuts_it_out(running: ApplianceProcess) -> None:
 
 def test_device_approve(running: ApplianceProcess) -> None:
     tenant(running, "t7")
-    insert = "INSERT INTO device_registry (tenant_id, device_id, status) VALUES ('t7', 'd1', 'PENDING') RETURNING 1"
+    insert = (
+        "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status)"
+        " VALUES (now(), now(), 't7', 'd1', 'PENDING') RETURNING 1"
+    )
     running.query(insert)
     row = ask(running, "device", "approve", "t7", "d1")
     assert (set(row), row["status"]) == (DEVICE_ROW, "ACTIVE")

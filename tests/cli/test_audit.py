@@ -14,13 +14,16 @@ from tests.support.audit_watch import AuditWatch
 from tests.support.postgres_server import Database
 
 GROUND = (
-    "INSERT INTO tenants (tenant_id) VALUES ('t'), ('u')",
+    "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 't'), (now(), now(), 'u')",
     """
     INSERT INTO subscriptions
-      (tenant_id, subscription_id, subscription_type, device_limit, term_start, term_end, status)
-    VALUES ('t', 'main', 'MAIN', 9, now(), now() + interval '90 days', 'ACTIVE')
+      (created_at, tenant_id, subscription_id, subscription_type, device_limit, term_start, term_end, status)
+    VALUES (now(), 't', 'main', 'MAIN', 9, now(), now() + interval '90 days', 'ACTIVE')
     """,
-    "INSERT INTO device_registry (tenant_id, device_id, status) VALUES ('t', 'waits', 'PENDING')",
+    (
+        "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status)"
+        " VALUES (now(), now(), 't', 'waits', 'PENDING')"
+    ),
     """
     INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, kind, reason, payload)
     SELECT now(), 't', 't', 'd', 'telemetry', 'DEVICE_INACTIVE', '{}' FROM generate_series(1, 2)

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from appliance import __version__
+from appliance.clock import SystemClock
 from appliance.db import locks, migrations, roles
 from appliance.db.migrations import Applied, Migration, migrate, outstanding, pending, schema_version, shipped
 from appliance.db.trio_psycopg import Connection, connect
@@ -46,8 +47,8 @@ async def test_each_step_is_taken_once_and_recorded(owner: Connection[Any], tmp_
     known = steps(tmp_path, "CREATE TABLE a (n int); INSERT INTO a VALUES (1);", "-- 100%\nALTER TABLE a ADD m int")
     assert await schema_version(owner) == 0
     assert await pending(owner, known) == known
-    assert await migrate(owner, known) == known
-    assert await migrate(owner, known) == []
+    assert await migrate(owner, known, clock=SystemClock()) == known
+    assert await migrate(owner, known, clock=SystemClock()) == []
     assert await pending(owner, known) == []
     assert await schema_version(owner) == 2
     rows = await (await owner.execute("SELECT version, name, checksum, program FROM schema_migrations")).fetchall()
@@ -61,38 +62,40 @@ async def test_a_failed_step_leaves_the_schema_before_it_and_says_where(
         tmp_path, "CREATE TABLE a (n int)", "CREATE TABLE b (n int);\n\nSELECT nonsense;", "CREATE TABLE c (n int)"
     )
     with pytest.raises(ApplianceError, match=r'0002_step\.sql line 3 failed.*column "nonsense" does not exist'):
-        await migrate(owner, known)
+        await migrate(owner, known, clock=SystemClock())
     async with await connect(empty_database.conninfo(roles.OWNER)) as after:
         assert await tables(after) == ["a", "schema_migrations"]
         assert await schema_version(after) == 1
         mended = steps(tmp_path, "CREATE TABLE a (n int)", "CREATE TABLE b (n int)", "CREATE TABLE c (n int)")
-        assert [m.version for m in await migrate(after, mended)] == [2, 3]
+        assert [m.version for m in await migrate(after, mended, clock=SystemClock())] == [2, 3]
 
 
 async def test_a_database_newer_than_the_program_is_refused(owner: Connection[Any], tmp_path: Path) -> None:
     known = steps(tmp_path, "CREATE TABLE a (n int)", "CREATE TABLE b (n int)")
-    await migrate(owner, known)
+    await migrate(owner, known, clock=SystemClock())
     with pytest.raises(ApplianceError, match=f"newer than this program: its schema is 0002_step.*{__version__}"):
         await pending(owner, known[:1])
     with pytest.raises(ApplianceError, match="newer than this program"):
-        await migrate(owner, known[:1])
+        await migrate(owner, known[:1], clock=SystemClock())
 
 
 async def test_an_applied_step_must_not_change(owner: Connection[Any], tmp_path: Path) -> None:
-    await migrate(owner, steps(tmp_path, "CREATE TABLE a (n int)"))
+    await migrate(owner, steps(tmp_path, "CREATE TABLE a (n int)"), clock=SystemClock())
     changed = steps(tmp_path, "CREATE TABLE a (n bigint)", "CREATE TABLE b (n int)")
     with pytest.raises(ApplianceError, match=r"0001_step\.sql is not the one applied"):
-        await migrate(owner, changed)
+        await migrate(owner, changed, clock=SystemClock())
 
 
 MIGRATOR = """
 import sys, trio
+from appliance.clock import SystemClock
 from appliance.db import migrations
 from appliance.db.trio_psycopg import connect
 
 async def main():
     async with await connect(sys.argv[1]) as connection:
-        print([migration.version for migration in await migrations.migrate(connection)], flush=True)
+        done = await migrations.migrate(connection, clock=SystemClock())
+        print([migration.version for migration in done], flush=True)
 
 trio.run(main)
 """
@@ -127,7 +130,7 @@ async def test_a_cancelled_migrator_gives_the_lock_back(
         observer = Observer(other)
 
         async def work() -> None:
-            await migrate(owner, known)
+            await migrate(owner, known, clock=SystemClock())
 
         assert await cancel_when(observer.until_waiting("PgSleep"), work) < within(1.5)
         await observer.until(lambda sessions: not sessions)
@@ -172,4 +175,4 @@ async def test_the_shipped_migrations_give_all_of_it_to_the_owner(database: Data
 async def test_others_may_not_migrate(empty_database: Database) -> None:
     async with await connect(empty_database.conninfo(roles.WEB)) as connection:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            await migrations.migrate(connection)
+            await migrations.migrate(connection, clock=SystemClock())

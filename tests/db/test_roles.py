@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from appliance.clock import SystemClock
 from appliance.db import bootstrap, roles
 from appliance.db.endpoint import Endpoint
 from appliance.db.migrations import migrate
@@ -77,7 +78,7 @@ async def test_prepare_makes_a_database_that_can_be_migrated(own_server: Postgre
     async with await connect(
         Endpoint.local(own_server.socket_dir, own_server.port).conninfo(roles.OWNER)
     ) as connection:
-        assert await migrate(connection)
+        assert await migrate(connection, clock=SystemClock())
 
 
 async def test_prepare_lets_only_the_roles_in(own_server: PostgresServer) -> None:
@@ -131,7 +132,7 @@ async def test_an_external_login_with_the_roles_is_enough(own_server: PostgresSe
     )
     await bootstrap.prepare(external, "edge")
     async with await connect(Endpoint.external(external).conninfo(roles.OWNER)) as connection:
-        assert await migrate(connection)
+        assert await migrate(connection, clock=SystemClock())
 
 
 async def test_a_login_that_may_create_roles_and_databases_does_it_all(postgres_server: PostgresServer) -> None:
@@ -143,7 +144,7 @@ async def test_a_login_that_may_create_roles_and_databases_does_it_all(postgres_
         async with await connect(
             Endpoint.external(postgres_server.conninfo("edge_made", "maker")).conninfo(roles.OWNER)
         ) as connection:
-            assert await migrate(connection)
+            assert await migrate(connection, clock=SystemClock())
     finally:
         with psycopg.connect(postgres_server.conninfo(), autocommit=True) as connection_:
             for name in ("edge_made", "edge_made_before"):

@@ -40,8 +40,9 @@ async def ingest(database: Database) -> AsyncIterator[Connection[Any]]:
 
 # A row of a tenant in every table of the first step.
 ROWS = """
-INSERT INTO tenants (tenant_id) VALUES (%(tenant)s);
-INSERT INTO device_registry (tenant_id, device_id, status) VALUES (%(tenant)s, 'd', 'PENDING');
+INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), %(tenant)s);
+INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status)
+  VALUES (now(), now(), %(tenant)s, 'd', 'PENDING');
 INSERT INTO device_state (tenant_id, device_id) VALUES (%(tenant)s, 'd');
 INSERT INTO telemetry
 VALUES (%(tenant)s, 'd', 'telemetry', %(day)s, 1, now(), false, false, 7, 's', 1.5, 2.5, '{"a": 1}');
@@ -174,14 +175,14 @@ async def test_ingest_copies_under_forced_row_security(ingest: Connection[Any]) 
 
 
 IMPOSSIBLE = """
-INSERT INTO tenants (tenant_id) VALUES ('.hidden');
-INSERT INTO tenants (tenant_id) VALUES ('a/b');
-INSERT INTO tenants (tenant_id) VALUES (repeat('a', 65));
-INSERT INTO tenants (tenant_id) VALUES (E'a\\n');
-INSERT INTO tenants (tenant_id, status) VALUES ('a', 'GONE');
-INSERT INTO tenants (tenant_id, rate) VALUES ('a', 'NaN');
-INSERT INTO tenants (tenant_id, burst) VALUES ('a', 'infinity');
-INSERT INTO tenants (tenant_id, provisioning) VALUES ('a', 'maybe');
+INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), '.hidden');
+INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'a/b');
+INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), repeat('a', 65));
+INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), E'a\\n');
+INSERT INTO tenants (created_at, updated_at, tenant_id, status) VALUES (now(), now(), 'a', 'GONE');
+INSERT INTO tenants (created_at, updated_at, tenant_id, rate) VALUES (now(), now(), 'a', 'NaN');
+INSERT INTO tenants (created_at, updated_at, tenant_id, burst) VALUES (now(), now(), 'a', 'infinity');
+INSERT INTO tenants (created_at, updated_at, tenant_id, provisioning) VALUES (now(), now(), 'a', 'maybe');
 INSERT INTO ingest_ledger (minute, instance, received, stored) VALUES (now(), 'i', 2, 1);
 INSERT INTO quarantine_events (ingested_at, topic, reason, payload, status) VALUES (now(), '', '', '', 'REPLAYED');
 """

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from appliance.clock import SystemClock
 from appliance.db import roles
 from appliance.db.migrations import migrate, shipped
 from appliance.db.trio_psycopg import Connection, connect
@@ -42,7 +43,7 @@ async def column(connection: Connection[Any], query: str) -> list[Any]:
 
 
 async def test_every_site_gets_the_id_that_its_devices_name_from_now_on(owner: Connection[Any]) -> None:
-    await migrate(owner, shipped()[: SITES - 1])
+    await migrate(owner, shipped()[: SITES - 1], clock=SystemClock())
     at = "'2026-11-29T12:00:00Z', '2026-11-29T12:00:00Z'"
     await owner.execute(
         f"INSERT INTO tenants (tenant_id, name, time_zone, created_at, updated_at) VALUES ('acme', 'Acme', 'UTC', {at})"
@@ -59,7 +60,7 @@ async def test_every_site_gets_the_id_that_its_devices_name_from_now_on(owner: C
         " (ingested_at, topic, tenant_id, site_id, device_id, kind, reason, detail, payload)"
         " VALUES ('2026-11-29T12:00:00Z', 't', 'acme', 'Halle 1', 'd01', 'telemetry', 'SITE_MISMATCH', '', '')"
     )
-    await migrate(owner)
+    await migrate(owner, clock=SystemClock())
     expected = [mentioned_site(site) for site in BEFORE]
     assert await column(owner, "SELECT site_id FROM device_registry ORDER BY device_id") == [
         one.site_id for one in expected

@@ -54,7 +54,10 @@ SAID = [
     ("SELECT repeat('[', 100000)::jsonb", Failure.POISON),
     ("SELECT '\"\\u0000\"'::jsonb", Failure.POISON),
     ("SELECT 1e400::float8", Failure.POISON),
-    ("INSERT INTO tenants (tenant_id) VALUES ('a'), ('a')", Failure.UNIQUE),
+    (
+        "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'a'), (now(), now(), 'a')",
+        Failure.UNIQUE,
+    ),
     ("SELECT * FROM nowhere", Failure.STOP),
     ("SELECT pg_terminate_backend(pg_backend_pid())", Failure.RETRY),
 ]

@@ -7,7 +7,7 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.errors import Conflict, Invalid, NotFound
 from tests.support.postgres_server import Database
-from tests.support.tenants import BY, GRACE, TENANT, add_tenant, customer, ingest, rows, sell
+from tests.support.tenants import BY, GRACE, LATER, TENANT, add_tenant, customer, ingest, rows, sell
 
 STATED = "SELECT name, place, tags, site_id, interval_seconds FROM device_registry WHERE device_id = 'd'"
 AUDIT = "SELECT action, before, after FROM audit_log WHERE object_id = 'd' AND action <> 'device.create' ORDER BY id"
@@ -44,7 +44,7 @@ async def test_the_second_of_two_editors_is_told(database: Database) -> None:
     await prepare(database)
     async with ingest(database) as connection:
         ((version,),) = await rows(connection, "SELECT updated_at FROM device_registry")
-        await describe(connection, TENANT, "d", Description("Two"), BY, version=version)
+        await describe(connection, TENANT, "d", Description("Two"), LATER, version=version)
         with pytest.raises(Conflict):
             await describe(connection, TENANT, "d", Description("Three"), BY, version=version)
         with pytest.raises(Conflict):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from appliance.clock import SystemClock
 from appliance.db.partitions import ensure_partitions
 from appliance.db.pool import open_pool
 from appliance.db.trio_psycopg import Connection
@@ -43,8 +44,8 @@ async def test_a_device_deleted_with_its_history_loses_it_in_slices_and_keeps_it
         with pytest.raises(Conflict, match="still being erased"):
             await changes.create(connection, TENANT, NewDevice("gone"), BY, grace=GRACE)
         async with open_pool(database.conninfo(INGEST), name="ingest", max_size=1) as pool:
-            assert await erasure.erase_marked(pool) == 120
-            assert await erasure.erase_marked(pool) == 0
+            assert await erasure.erase_marked(pool, SystemClock()) == 120
+            assert await erasure.erase_marked(pool, SystemClock()) == 0
         left = await rows(connection, "SELECT device_id, count(*) FROM telemetry GROUP BY 1 ORDER BY 1")
         assert left == [("alive", 120), ("kept", 120)]
         assert await rows(connection, "SELECT device_id FROM device_state ORDER BY 1") == [("alive",), ("kept",)]
@@ -59,5 +60,5 @@ async def test_only_a_marked_device_can_lose_readings(database: Database) -> Non
         await sell(connection, 5)
         await changes.create(connection, TENANT, NewDevice("alive"), BY, grace=GRACE)
         await read(connection, "alive", 5)
-        assert await rows(connection, "SELECT erase_history(%s, 'alive', 10)", TENANT) == [(0,)]
+        assert await rows(connection, "SELECT erase_history(%s, 'alive', 10, now())", TENANT) == [(0,)]
         assert await rows(connection, "SELECT count(*) FROM telemetry") == [(5,)]

@@ -1,5 +1,6 @@
 """The devices as people look for them."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -21,8 +22,9 @@ async def prepare(connection: Connection[Any], *devices: NewDevice, tenant: str 
     """A tenant with a subscription and these devices; the subscription's id."""
     await add_tenant(connection, tenant)
     sold = await sell(connection, 100, tenant_id=tenant)
-    for new in devices:
-        await changes.create(connection, tenant, new, BY, grace=GRACE)
+    for place, new in enumerate(devices):  # one after the other: created_at is what a list is sorted by
+        context = replace(BY, now=NOW + timedelta(milliseconds=place))
+        await changes.create(connection, tenant, new, context, grace=GRACE)
     return sold.subscription_id
 
 

@@ -8,7 +8,7 @@ from appliance.devices.seats import changes
 from appliance.devices.sites import Site
 from appliance.errors import Conflict, Invalid, NotFound
 from tests.support.postgres_server import Database
-from tests.support.tenants import BY, GRACE, TENANT, add_tenant, customer, ingest, rows, sell
+from tests.support.tenants import BY, GRACE, LATER, TENANT, add_tenant, customer, ingest, rows, sell
 
 AUDIT = "SELECT action, object_id, before, after FROM audit_log WHERE object_type = 'site' ORDER BY id"
 
@@ -55,7 +55,7 @@ async def test_the_second_of_two_editors_is_told(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)
         made = await sites.create(connection, TENANT, Site("a"), BY)
-        await sites.change(connection, TENANT, Site("a", "One"), BY, version=made.version)
+        await sites.change(connection, TENANT, Site("a", "One"), LATER, version=made.version)
         with pytest.raises(Conflict):
             await sites.change(connection, TENANT, Site("a", "Two"), BY, version=made.version)
 

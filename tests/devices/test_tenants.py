@@ -10,7 +10,7 @@ from appliance.devices.credentials.credential import token_hash
 from appliance.devices.tenants import Strategy, TenantLimits, TenantStatus
 from appliance.errors import Conflict, Invalid, NotFound
 from tests.support.postgres_server import Database
-from tests.support.tenants import BY, customer, ingest, issue_tenant, rows
+from tests.support.tenants import BY, LATER, customer, ingest, issue_tenant, rows
 
 
 async def claim_hashes(connection: Connection[Any], tenant_id: str) -> tuple[str, bytes]:
@@ -91,7 +91,7 @@ async def test_limits_and_a_description_are_kept_checked_and_told(database: Data
         assert await tenants.get(connection, "acme") == before
         limited = await tenants.set_limits(connection, "acme", TenantLimits(2.5, 7, 0), BY)
         assert limited.limits == TenantLimits(2.5, 7, 0)
-        described = await tenants.describe(connection, "acme", "Acme", "Europe/Oslo", BY, version=limited.version)
+        described = await tenants.describe(connection, "acme", "Acme", "Europe/Oslo", LATER, version=limited.version)
         assert (described.title, described.time_zone) == ("Acme", "Europe/Oslo")
         with pytest.raises(Conflict, match="changed by someone else"):
             await tenants.describe(connection, "acme", "Late", "UTC", BY, version=limited.version)

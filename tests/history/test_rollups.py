@@ -1,11 +1,13 @@
 """Hourly roll-ups follow the readings, however those come."""
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import trio
 import trio.lowlevel
 
+from appliance.clock import SystemClock
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.devices import erasure
@@ -97,7 +99,7 @@ async def test_what_a_crash_left_unmarked_is_marked_at_the_start(database: Datab
         await stack.send(timed(begin, 10))
     arrange(database, "DELETE FROM telemetry_marks", "DELETE FROM ingest_instances")
     async with open_pool(database.conninfo(INGEST), name="start", min_size=1, max_size=1) as pool:
-        assert await rebuild_rollup_queue(pool, "one") == 1
+        assert await rebuild_rollup_queue(pool, "one", now=datetime.fromtimestamp(begin, UTC)) == 1
     await roll(database)
     assert hours(database) == [("d-1", "t", begin, 1, 10, 10, 10, 10)]
 
@@ -155,7 +157,8 @@ async def test_an_hour_whose_readings_are_gone_with_their_age_stays(database: Da
     arrange(
         database,
         "DELETE FROM telemetry",
-        f"INSERT INTO telemetry_marks (tenant_id, device_id, hour) VALUES ('{TENANT}', 'd-1', to_timestamp({begin}))",
+        f"INSERT INTO telemetry_marks (marked_at, tenant_id, device_id, hour)"
+        f" VALUES (now(), '{TENANT}', 'd-1', to_timestamp({begin}))",
     )
     await roll(database)
     assert hours(database) == [("d-1", "t", begin, 1, 10, 10, 10, 10)]
@@ -185,7 +188,7 @@ async def test_roll_ups_of_a_device_deleted_with_its_readings_are_erased(databas
         " WHERE device_id = 'd-1'",
     )
     async with open_pool(database.conninfo(INGEST), name="erase", min_size=1, max_size=1) as pool:
-        await erasure.erase_marked(pool)
+        await erasure.erase_marked(pool, SystemClock())
     assert [row[0] for row in hours(database)] == ["d-2"]
     assert look(database, "SELECT DISTINCT device_id FROM telemetry_marks") == [("d-2",)]
 
@@ -252,7 +255,7 @@ async def test_a_tenant_sees_its_own_roll_ups_alone(database: Database) -> None:
         database,
         "INSERT INTO telemetry_hourly SELECT t, 'd', 't', date_trunc('hour', now()), 1, 1, 1, 1, 1"
         " FROM unnest(ARRAY['acme', 'rival']) AS t",
-        "INSERT INTO telemetry_marks (tenant_id, device_id, hour) SELECT t, 'd', now()"
+        "INSERT INTO telemetry_marks (marked_at, tenant_id, device_id, hour) SELECT now(), t, 'd', now()"
         " FROM unnest(ARRAY['acme', 'rival']) AS t",
     )
     async with customer(database, "acme") as connection:

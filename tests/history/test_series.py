@@ -43,8 +43,8 @@ def write(database: Database, *, every: int, last: int, value: str = "n", start:
 def mark_all(database: Database) -> None:
     arrange(
         database,
-        "INSERT INTO telemetry_marks (tenant_id, device_id, hour)"
-        " SELECT DISTINCT tenant_id, device_id, date_trunc('hour', ts, 'UTC') FROM telemetry",
+        "INSERT INTO telemetry_marks (marked_at, tenant_id, device_id, hour)"
+        " SELECT DISTINCT now(), tenant_id, device_id, date_trunc('hour', ts, 'UTC') FROM telemetry",
     )
 
 

@@ -13,7 +13,9 @@ HOUR = NOW.replace(minute=0)
 async def test_each_series_has_its_hours_in_its_place(database: Database) -> None:
     async with ingest(database) as connection:
         for tenant in ("acme", "rival"):
-            await connection.execute("INSERT INTO tenants (tenant_id) VALUES (%s)", [tenant])
+            await connection.execute(
+                "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), %s)", [tenant]
+            )
             for device, ago, mean in (("a", 0, 4.0), ("a", 23, 2.0), ("a", 24, 9.0), ("b", 1, 1e290)):
                 await connection.execute(
                     "INSERT INTO telemetry_hourly VALUES (%s, %s, 't', %s, 2, %s, 0, 0, 0)",
@@ -42,7 +44,8 @@ async def test_an_hour_that_is_not_rolled_up_yet_stands_with_its_newest_value(da
             )
         await connection.execute("INSERT INTO telemetry_hourly VALUES ('acme', 'a', 't', %s, 1, 1, 1, 1, 1)", [HOUR])
         await connection.execute(
-            "INSERT INTO telemetry_marks (tenant_id, device_id, hour) VALUES ('acme', 'a', %s)", [HOUR]
+            "INSERT INTO telemetry_marks (marked_at, tenant_id, device_id, hour) VALUES (now(), 'acme', 'a', %s)",
+            [HOUR],
         )
         values, texts = await sparks.read(connection, [("acme", "a", "t"), ("acme", "a", "note")], NOW)
     assert values == [*[None] * 23, 7.0]

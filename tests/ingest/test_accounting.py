@@ -15,7 +15,8 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 def _fill(database: Database) -> None:
     arrange(
         database,
-        "INSERT INTO tenants (tenant_id) VALUES ('acme'), ('rival')",
+        "INSERT INTO tenants (created_at, updated_at, tenant_id)"
+        " VALUES (now(), now(), 'acme'), (now(), now(), 'rival')",
         "INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused, duplicate, qos0, replayed)"
         " VALUES ('2026-01-01T12:00Z', 'a', 'acme', 10, 7, 2, 1, 3, 0), "
         " ('2026-01-02T12:00Z', 'a', 'acme', 5, 5, 0, 0, 0, 4), ('2026-01-02T12:00Z', 'b', 'rival', 8, 0, 8, 0, 0, 0),"

@@ -256,7 +256,9 @@ def _resident() -> int:
 
 async def test_the_audit_reads_newest_first_by_person_object_action_and_time(database: Database) -> None:
     async with open_people(database) as at, at.pool.connection() as connection:
-        ingrid, kim = await at.add_user("ingrid@acme.example", Role.ADMIN), await at.add_user("kim@acme.example")
+        ingrid = await at.add_user("ingrid@acme.example", Role.ADMIN)
+        at.clock.pass_time(timedelta(seconds=1))
+        kim = await at.add_user("kim@acme.example")
         await at.sign_in("ingrid@acme.example")
         await users.set_role(connection, kim.user_id, Role.RESPONDER, at.by(ingrid))
         rows = await audit_query.read(connection, audit_query.AuditFilter(tenant_id="acme"), 100)

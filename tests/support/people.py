@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -77,7 +77,7 @@ class PeopleFixture:
         """Add a user, with a password unless that is None."""
         new = NewUser(email, role, None if role is Role.OPERATOR else tenant)
         async with self.pool.connection() as connection, connection.transaction():
-            user = await users.add(connection, new, ROOT)
+            user = await users.add(connection, new, replace(ROOT, now=self.now))
             if password is not None:
                 await users.store_password(connection, user, await self.signin.hasher.hash(password), self.now)
             return await users.get(connection, user.user_id)
@@ -112,7 +112,10 @@ async def open_people(
     still = StillClock()
     async with open_pool(database.conninfo("appliance_ingest"), name="people", min_size=1, max_size=6) as pool:
         async with pool.connection() as connection:
-            await connection.execute("INSERT INTO tenants (tenant_id) VALUES ('acme'), ('globex')")
+            await connection.execute(
+                "INSERT INTO tenants (created_at, updated_at, tenant_id)"
+                " VALUES (now(), now(), 'acme'), (now(), now(), 'globex')"
+            )
         yield PeopleFixture(pool, still, SignIn(pool, clock or still, Keyring([new_key()]), Hasher(cost)))
 
 

@@ -20,6 +20,7 @@ import pytest
 import trio
 from psycopg import sql
 
+from appliance.clock import SystemClock
 from appliance.db import bootstrap, migrations, roles
 from appliance.db.endpoint import Endpoint
 from appliance.db.trio_psycopg import connect
@@ -329,7 +330,7 @@ async def make_template(server: PostgresServer) -> None:
     await bootstrap.prepare(server.conninfo(), TEMPLATE)
     endpoint = Endpoint.local(server.socket_dir, server.port, TEMPLATE)
     async with await connect(endpoint.conninfo(roles.OWNER)) as connection:
-        await migrations.migrate(connection)
+        await migrations.migrate(connection, clock=SystemClock())
 
 
 @pytest.fixture

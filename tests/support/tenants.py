@@ -24,6 +24,8 @@ from tests.support.postgres_server import Database
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ALICE = Actor("alice@example.org", ActorKind.USER, "192.0.2.7")
 BY = ChangeContext(ALICE, NOW, user_id=None)
+LATER = replace(BY, now=NOW + timedelta(seconds=1))
+"""The same person, a second later: the time of a change is its version."""
 GRACE = timedelta(days=14)
 """As configured when nobody says otherwise."""
 TENANT = "acme"
@@ -61,7 +63,10 @@ async def customer(database: Database, tenant_id: str) -> AsyncIterator[Connecti
 
 async def add_tenant(connection: Connection[Any], tenant_id: str = TENANT, strategy: str = "auto") -> None:
     """Add a tenant without subscriptions."""
-    await connection.execute("INSERT INTO tenants (tenant_id, provisioning) VALUES (%s, %s)", [tenant_id, strategy])
+    await connection.execute(
+        "INSERT INTO tenants (created_at, updated_at, tenant_id, provisioning) VALUES (now(), now(), %s, %s)",
+        [tenant_id, strategy],
+    )
 
 
 async def issue_tenant(

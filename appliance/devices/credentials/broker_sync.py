@@ -70,9 +70,11 @@ async def hold_lock(connection: Connection[Any], key: int) -> None:
     await connection.execute(STATEMENTS["hold_lock"], {"key": key})
 
 
-async def record(connection: Connection[Any], instance: str, key: int, copy: BrokerCredentials) -> None:
-    """Record that the broker of ``instance`` knows what ``copy`` holds."""
-    parameters = {"instance": instance, "key": key, "snapshot": copy.snapshot}
+async def record(
+    connection: Connection[Any], instance: str, key: int, copy: BrokerCredentials, *, now: datetime
+) -> None:
+    """Record that the broker of ``instance`` knows what ``copy`` holds, since ``now``."""
+    parameters = {"instance": instance, "key": key, "snapshot": copy.snapshot, "now": now}
     await connection.execute(STATEMENTS["record_copy"], parameters)
 
 

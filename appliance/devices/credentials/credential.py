@@ -98,11 +98,13 @@ async def create_many(
             "devices": [issued.device_id for issued in fresh],
             "mqtt_hashes": [hash_password(issued.password) for issued in fresh],
             "token_hashes": [token_hash(issued.token) for issued in fresh],
+            "now": context.now,
         }
         cursor = await connection.execute(STATEMENTS["insert_credentials"], parameters)
         made = {row[0] for row in await cursor.fetchall()}
         issued = [one for one in fresh if one.device_id in made]
-        await record(connection, *(_entry(context.actor, "create", one.tenant_id, one.device_id) for one in issued))
+        entries = [_entry(context.actor, "create", one.tenant_id, one.device_id) for one in issued]
+        await record(connection, *entries, now=context.now)
     return issued
 
 
@@ -135,7 +137,7 @@ async def rotate(
         if not cursor.rowcount:
             return await create(connection, tenant_id, device_id, context)
         after = {"switch_at": rotation.at} if rotation.at else None
-        await record(connection, _entry(context.actor, "rotate", tenant_id, device_id, after))
+        await record(connection, _entry(context.actor, "rotate", tenant_id, device_id, after), now=context.now)
         if rotation.now:
             await switch(connection, tenant_id, device_id, context)
     return issued
@@ -152,7 +154,7 @@ async def switch(connection: Connection[Any], tenant_id: str, device_id: str, co
         cursor = await connection.execute(STATEMENTS["switch_credential"], parameters)
         if not cursor.rowcount:
             raise Conflict(f"Device {device_id} has no new password waiting; rotate its credential first.")
-        await record(connection, _entry(context.actor, "switch", tenant_id, device_id))
+        await record(connection, _entry(context.actor, "switch", tenant_id, device_id), now=context.now)
 
 
 async def switch_due(connection: Connection[Any], now: datetime) -> int:
@@ -160,7 +162,8 @@ async def switch_due(connection: Connection[Any], now: datetime) -> int:
     async with connection.transaction():
         cursor = await connection.execute(STATEMENTS["switch_due"], {"now": now})
         due = sorted(await cursor.fetchall())
-        await record(connection, *(_entry(CREDENTIAL_SCHEDULER, "switch", tenant, device) for tenant, device in due))
+        entries = [_entry(CREDENTIAL_SCHEDULER, "switch", tenant, device) for tenant, device in due]
+        await record(connection, *entries, now=now)
     return len(due)
 
 

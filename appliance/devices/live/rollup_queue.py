@@ -6,6 +6,7 @@ follow in it. Any other hour is queued whenever a reading falls into it, for a r
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from appliance.db import statements
@@ -101,8 +102,9 @@ class RollupQueue:
         self._writing = []
 
 
-async def rebuild_rollup_queue(pool: Pool, instance: str) -> int:
-    """Queue what this instance stored after its last write; return the number of hours of devices."""
+async def rebuild_rollup_queue(pool: Pool, instance: str, *, now: datetime) -> int:
+    """Queue, as of ``now``, what this instance stored after its last write; return the number of hours of devices."""
     async with pool.connection() as connection:
-        cursor = await connection.execute(statements.load("devices")["rebuild_rollup_queue"], {"instance": instance})
+        parameters = {"instance": instance, "now": now}
+        cursor = await connection.execute(statements.load("devices")["rebuild_rollup_queue"], parameters)
         return max(cursor.rowcount, 0)

@@ -64,11 +64,11 @@ async def create(connection: Connection[Any], tenant_id: str, metric: Metric, co
     _check(metric)
     async with connection.transaction():
         await check_tenant(connection, tenant_id)
-        cursor = await connection.execute(STATEMENTS["insert_metric"], _parameters(tenant_id, metric))
+        cursor = await connection.execute(STATEMENTS["insert_metric"], _parameters(tenant_id, metric, context))
         row = await cursor.fetchone()
         if row is None:
             raise Conflict(f"Metric {metric.name} already exists.")
-        await record(connection, _entry(context, "create", tenant_id, None, metric))
+        await record(connection, _entry(context, "create", tenant_id, None, metric), now=context.now)
     return _named(row)
 
 
@@ -92,9 +92,9 @@ async def change(
             raise Conflict(f"Metric {metric.name} was changed by someone else; reload the page.")
         if before.metric == metric:
             return before
-        cursor = await connection.execute(STATEMENTS["update_metric"], _parameters(tenant_id, metric))
+        cursor = await connection.execute(STATEMENTS["update_metric"], _parameters(tenant_id, metric, context))
         after = _named(require(await cursor.fetchone(), f"metric {metric.name}"))
-        await record(connection, _entry(context, "update", tenant_id, before.metric, metric))
+        await record(connection, _entry(context, "update", tenant_id, before.metric, metric), now=context.now)
     return after
 
 
@@ -104,10 +104,10 @@ async def delete(connection: Connection[Any], tenant_id: str, name: str, context
         before = await get(connection, tenant_id, name)
         cursor = await connection.execute(STATEMENTS["delete_metric"], {"tenant": tenant_id, "name": name})
         require_rows(cursor.rowcount, f"metric {name}")
-        await record(connection, _entry(context, "delete", tenant_id, before.metric, None))
+        await record(connection, _entry(context, "delete", tenant_id, before.metric, None), now=context.now)
 
 
-async def learn(connection: Connection[Any], since: datetime) -> int:
+async def learn(connection: Connection[Any], since: datetime, *, now: datetime) -> int:
     """Keep the new metrics of devices heard after ``since``, of all tenants; return their number."""
     parameters = {"since": since, "most": MOST_LEARNED, "limit": LEARNED_AT_ONCE}
     cursor = await connection.execute(STATEMENTS["unknown_metrics"], parameters)
@@ -120,6 +120,7 @@ async def learn(connection: Connection[Any], since: datetime) -> int:
         "labels": [metric.label for _, metric in unknown],
         "units": [metric.unit for _, metric in unknown],
         "decimals": [metric.decimals for _, metric in unknown],
+        "now": now,
     }
     cursor = await connection.execute(STATEMENTS["learn_metrics"], columns)
     return max(cursor.rowcount, 0)
@@ -131,8 +132,8 @@ def _check(metric: Metric) -> None:
         raise fault.error()
 
 
-def _parameters(tenant_id: str, metric: Metric) -> dict[str, Any]:
-    return {"tenant": tenant_id, "name": metric.name, **_state(metric, FIELDS)}
+def _parameters(tenant_id: str, metric: Metric, context: ChangeContext) -> dict[str, Any]:
+    return {"tenant": tenant_id, "name": metric.name, **_state(metric, FIELDS), "now": context.now}
 
 
 def _entry(context: ChangeContext, verb: str, tenant_id: str, before: Metric | None, after: Metric | None) -> Entry:

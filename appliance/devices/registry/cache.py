@@ -326,12 +326,13 @@ class Registry:
 
     async def _adopt(self, connection: Connection[Any], sites: Mapping[DeviceKey, str]) -> None:
         ordered = sorted(sites)
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
         parameters = {
             "tenants": [key[0] for key in ordered],
             "devices": [key[1] for key in ordered],
             "sites": [mentioned_site(sites[key]).site_id for key in ordered],
+            "now": now,
         }
-        now = datetime.fromtimestamp(self._clock.now(), UTC)
         await mention(connection, [(key[0], sites[key]) for key in ordered], now)
         await connection.execute(STATEMENTS["adopt_sites"], parameters)
 

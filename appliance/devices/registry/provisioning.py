@@ -194,7 +194,7 @@ async def _admit(
     absent = [request for request in requests if request.key not in verdicts]
     new_devices, refused = seat_new_devices(absent, tenants, allocators)
     made = await _insert(connection, new_devices, now)
-    await record(connection, *map(_entry, made))
+    await record(connection, *map(_entry, made), now=now)
     verdicts |= refused | {(device.tenant_id, device.device_id): refusal_by_status(device) for device in made}
     rest = [new_device.request for new_device in new_devices if new_device.request.key not in verdicts]
     return verdicts | (await _known(connection, rest) if rest else {})
@@ -233,6 +233,7 @@ async def _insert(connection: Connection[Any], new_devices: Sequence[UnseatedDev
         "statuses": [new_device.status.value for new_device in new_devices],
         "subscriptions": [new_device.subscription_id for new_device in new_devices],
         "sites": [None if site is None else mentioned_site(site).site_id for site in sites],
+        "now": now,
     }
     tenants = [new_device.request.tenant_id for new_device in new_devices]
     await mention(connection, zip(tenants, sites, strict=True), now)

@@ -57,10 +57,10 @@ async def change_many(
         allocator = SeatAllocator(subscriptions, context.now, grace=grace)
         present = await changes.lock_devices(connection, tenant_id, filter(IDENTIFIER.fullmatch, wanted))
         plans = [_plan(device, present.get(device), step, allocator, subscription_id) for device in wanted]
-        changed = await _write(connection, tenant_id, [plan for plan in plans if plan.status is not None])
+        changed = await _write(connection, tenant_id, [plan for plan in plans if plan.status is not None], context)
         after = {device.device_id: device for device in changed}
         entries = [changes.entry(context.actor, step, present[name], device) for name, device in sorted(after.items())]
-        await record(connection, *entries)
+        await record(connection, *entries, now=context.now)
     return [BulkAnswer(plan.device_id, after.get(plan.device_id, plan.device), plan.why_not) for plan in plans]
 
 
@@ -88,7 +88,9 @@ def _plan(device_id: str, device: Device | None, step: Event, allocator: SeatAll
     return _Plan(device_id, device, status, seat)
 
 
-async def _write(connection: Connection[Any], tenant_id: str, plans: Sequence[_Plan]) -> list[Device]:
+async def _write(
+    connection: Connection[Any], tenant_id: str, plans: Sequence[_Plan], context: ChangeContext
+) -> list[Device]:
     if not plans:
         return []
     parameters = {
@@ -96,6 +98,7 @@ async def _write(connection: Connection[Any], tenant_id: str, plans: Sequence[_P
         "devices": [plan.device_id for plan in plans],
         "statuses": [None if plan.status is None else plan.status.value for plan in plans],
         "subscriptions": [plan.seat for plan in plans],
+        "now": context.now,
     }
     cursor = await connection.execute(changes.STATEMENTS["set_statuses"], parameters)
     return [changes.device_of(row) for row in await cursor.fetchall()]

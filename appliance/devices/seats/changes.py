@@ -14,7 +14,7 @@ Expected failures are NotFound (also for another tenant's and for deleted device
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -65,10 +65,10 @@ async def create(
         before = existing.get(new.device_id)
         if before is not None and (before.status, Event.CREATE) not in TRANSITIONS:
             raise _exists(before)
-        made = await put(connection, tenant_id, [(new, allocator.take(new.subscription_id))])
+        made = await put(connection, tenant_id, [(new, allocator.take(new.subscription_id))], now=context.now)
         if not made:
             raise Conflict(_not_made(before, new.device_id))
-        await record(connection, entry(context.actor, Event.CREATE, None, made[0]))
+        await record(connection, entry(context.actor, Event.CREATE, None, made[0]), now=context.now)
     return made[0]
 
 
@@ -103,7 +103,8 @@ async def deactivate(
     async with connection.transaction():
         device = await _change(connection, tenant_id, device_id, Event.DEACTIVATE, context)
         if revoke_credential and await _remove_credential(connection, tenant_id, device_id):
-            await record(connection, Entry(context.actor, "credential.revoke", "device", device_id, tenant_id))
+            revoked = Entry(context.actor, "credential.revoke", "device", device_id, tenant_id)
+            await record(connection, revoked, now=context.now)
     return device
 
 
@@ -185,10 +186,16 @@ async def _change(
             seat = SeatAllocator(subscriptions, context.now, grace=wanted.grace).take(wanted.subscription_id)
         cursor = await connection.execute(
             STATEMENTS["set_status"],
-            {"tenant": tenant_id, "device": device_id, "status": status.value, "subscription": seat},
+            {
+                "tenant": tenant_id,
+                "device": device_id,
+                "status": status.value,
+                "subscription": seat,
+                "now": context.now,
+            },
         )
         after = device_of(require(await cursor.fetchone(), f"device {device_id}"))
-        await record(connection, entry(context.actor, event, device, after))
+        await record(connection, entry(context.actor, event, device, after), now=context.now)
     return after
 
 
@@ -224,7 +231,9 @@ async def select_devices(connection: Connection[Any], tenant_id: str, devices: I
     return await _devices(connection, "select_devices", tenant_id, devices)
 
 
-async def put(connection: Connection[Any], tenant_id: str, seated: Iterable[tuple[NewDevice, str]]) -> list[Device]:
+async def put(
+    connection: Connection[Any], tenant_id: str, seated: Iterable[tuple[NewDevice, str]], *, now: datetime
+) -> list[Device]:
     """Insert devices on the seats of the subscriptions beside them, or raise them from their tombstones.
 
     Returns the created ones; an existing one is not changed.
@@ -236,6 +245,7 @@ async def put(connection: Connection[Any], tenant_id: str, seated: Iterable[tupl
         parameters = {
             **descriptions(new for new, _ in part),
             "tenant": tenant_id,
+            "now": now,
             "subscriptions": [subscription_id for _, subscription_id in part],
         }
         cursor = await connection.execute(STATEMENTS["put_devices"], parameters)

@@ -63,9 +63,9 @@ async def import_many(
         allocator = SeatAllocator(subscriptions, context.now, grace=grace)
         existing = await changes.lock_devices(connection, tenant_id, ids)
         lines = plan(devices, existing, allocator)
-        made = await _create(connection, tenant_id, lines)
-        await _describe(connection, tenant_id, lines, existing)
-        await record(connection, *_entries(context, lines, existing, made))
+        made = await _create(connection, tenant_id, lines, context)
+        await _describe(connection, tenant_id, lines, existing, context)
+        await record(connection, *_entries(context, lines, existing, made), now=context.now)
     return [_as_made(line, made) for line in lines]
 
 
@@ -111,22 +111,28 @@ def _described(device: Device, new: NewDevice | None) -> NewDevice:
     )
 
 
-async def _create(connection: Connection[Any], tenant_id: str, lines: Iterable[ImportLine]) -> dict[str, Device]:
+async def _create(
+    connection: Connection[Any], tenant_id: str, lines: Iterable[ImportLine], context: ChangeContext
+) -> dict[str, Device]:
     """Insert the devices; return those that were inserted, by id."""
     wanted = [(line.new, line.subscription_id) for line in lines if line.outcome is ImportOutcome.CREATED]
     seated = [(new, subscription_id) for new, subscription_id in wanted if subscription_id is not None]
-    made = await changes.put(connection, tenant_id, seated) if seated else []
+    made = await changes.put(connection, tenant_id, seated, now=context.now) if seated else []
     return {device.device_id: device for device in made}
 
 
 async def _describe(
-    connection: Connection[Any], tenant_id: str, lines: Iterable[ImportLine], existing: Mapping[str, Device]
+    connection: Connection[Any],
+    tenant_id: str,
+    lines: Iterable[ImportLine],
+    existing: Mapping[str, Device],
+    context: ChangeContext,
 ) -> None:
     changed = [
         _described(existing[line.new.device_id], line.new) for line in lines if line.outcome is ImportOutcome.UPDATED
     ]
     if changed:
-        parameters = {**changes.descriptions(changed), "tenant": tenant_id}
+        parameters = {**changes.descriptions(changed), "tenant": tenant_id, "now": context.now}
         await connection.execute(changes.STATEMENTS["describe_devices"], parameters)
 
 

@@ -245,7 +245,8 @@ class Replayer:
                 self._queries["mark_refused"], dict(zip(("ids", "reasons", "details"), map(list, columns), strict=True))
             )
         if outcome.stored:
-            await connection.execute(self._queries["upsert_replayed_states"], _states(judged, outcome.stored))
+            states = {**_states(judged, outcome.stored), "now": self._now()}
+            await connection.execute(self._queries["upsert_replayed_states"], states)
             counts = Counter(reading.route.tenant_id for reading in outcome.stored)
             tenants = sorted(counts)
             minute = round(self._clock.now() * MICROSECONDS) // MINUTE * MINUTE

@@ -92,11 +92,12 @@ async def request_replay(connection: Connection[Any], selection: Selection, cont
             "total": total,
             "last": last,
             "actor": context.actor.name,
+            "now": context.now,
         }
         row = await (await connection.execute(STATEMENTS["insert_replay"], parameters)).fetchone()
         replay = replay_of(require(row, "replay just made"))
         outcome = {"replay": replay.replay_id, "messages": total}
-        await record(connection, audit_entry(context.actor, "quarantine.replay", wanted, outcome))
+        await record(connection, audit_entry(context.actor, "quarantine.replay", wanted, outcome), now=context.now)
     return replay
 
 
@@ -139,7 +140,7 @@ async def cancel(
             None,
             {"replayed": replay.replayed, "examined": replay.examined, "total": replay.total},
         )
-        await record(connection, entry)
+        await record(connection, entry, now=context.now)
     return replay
 
 

@@ -258,7 +258,8 @@ async def dismiss(connection: Connection[Any], selection: Selection, context: Ch
         parameters = selection.parameters() | {"now": context.now, "actor": context.actor.name}
         cursor = await connection.execute(STATEMENTS["dismiss_events"], parameters, prepare=False)
         dismissed = require_rows(cursor.rowcount, "held message that matches")
-        await record(connection, audit_entry(context.actor, "quarantine.dismiss", selection, {"messages": dismissed}))
+        entry = audit_entry(context.actor, "quarantine.dismiss", selection, {"messages": dismissed})
+        await record(connection, entry, now=context.now)
     return dismissed
 
 

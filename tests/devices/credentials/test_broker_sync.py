@@ -87,10 +87,10 @@ async def test_a_change_has_arrived_when_a_later_copy_has(database: Database) ->
     async with world(database) as connection, ingest(database) as keeper:
         await broker_sync.hold_lock(keeper, KEYS[0])
         early = await broker_sync.read(keeper)
-        await broker_sync.record(keeper, "one", KEYS[0], early)
+        await broker_sync.record(keeper, "one", KEYS[0], early, now=BY.now)
         made = await change(connection)
         assert await broker_sync.wait(broker_sync.only(connection), made, patience=0.1) is SyncStatus.PENDING
-        await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
+        await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper), now=BY.now)
         assert (
             await broker_sync.wait(broker_sync.only(connection), made, patience=broker_sync.PATIENCE)
             is SyncStatus.APPLIED
@@ -103,7 +103,7 @@ async def test_a_copy_read_before_the_commit_does_not_have_the_change(database: 
         async with connection.transaction():
             await tenants.rotate_claim(connection, TENANT, BY)
             made = await broker_sync.this_change(connection)
-            await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
+            await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper), now=BY.now)
         assert await broker_sync.status_of(connection, made) is SyncStatus.PENDING
 
 
@@ -111,9 +111,9 @@ async def test_every_broker_that_is_served_counts(database: Database) -> None:
     async with world(database) as connection, ingest(database) as one, ingest(database) as two:
         for keeper, name, key in ((one, "one", KEYS[0]), (two, "two", KEYS[1])):
             await broker_sync.hold_lock(keeper, key)
-            await broker_sync.record(keeper, name, key, await broker_sync.read(keeper))
+            await broker_sync.record(keeper, name, key, await broker_sync.read(keeper), now=BY.now)
         made = await change(connection)
-        await broker_sync.record(one, "one", KEYS[0], await broker_sync.read(one))
+        await broker_sync.record(one, "one", KEYS[0], await broker_sync.read(one), now=BY.now)
         assert await broker_sync.status_of(connection, made) is SyncStatus.PENDING
         two.abandon()
         with trio.fail_after(60):
@@ -130,7 +130,7 @@ async def test_nobody_waits_for_an_appliance_that_is_down(database: Database) ->
             is SyncStatus.NO_BROKER
         )
         async with ingest(database) as keeper:
-            await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
+            await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper), now=BY.now)
         made = await change(connection)
         with trio.fail_after(within(4)):  # of the five for which it waits for those that are up
             assert (
@@ -142,7 +142,7 @@ async def test_nobody_waits_for_an_appliance_that_is_down(database: Database) ->
 async def test_a_customer_may_ask_too(database: Database) -> None:
     async with world(database) as connection, ingest(database) as keeper:
         await broker_sync.hold_lock(keeper, KEYS[0])
-        await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(connection))
+        await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(connection), now=BY.now)
         made = await change(connection)
         async with customer(database, TENANT) as own:
             assert await broker_sync.status_of(own, made) is SyncStatus.PENDING
@@ -151,12 +151,12 @@ async def test_a_customer_may_ask_too(database: Database) -> None:
 async def test_a_credential_change_commits_and_tells_whether_the_broker_knows(database: Database) -> None:
     async with world(database) as connection, ingest(database) as keeper:
         await broker_sync.hold_lock(keeper, KEYS[0])
-        await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
+        await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper), now=BY.now)
 
         async def serve() -> None:
             while True:
                 await trio.sleep(0.01)
-                await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper))
+                await broker_sync.record(keeper, "one", KEYS[0], await broker_sync.read(keeper), now=BY.now)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)

@@ -95,7 +95,10 @@ async def test_of_many_at_the_same_moment_one_gets_it(database: Database, connec
 
 async def test_only_devices_in_service_get_one(connection: Connection[Any]) -> None:
     await add_tenant(connection, "slow", "approve")
-    insert = "INSERT INTO device_registry (tenant_id, device_id, status) VALUES ('slow', 'p', 'PENDING')"
+    insert = (
+        "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status)"
+        " VALUES (now(), now(), 'slow', 'p', 'PENDING')"
+    )
     await connection.execute(insert)
     with pytest.raises(Conflict, match="PENDING; approve it first"):
         await credentials.create(connection, "slow", "p", BY)
@@ -187,8 +190,8 @@ async def test_ten_thousand_credentials_in_one_go(connection: Connection[Any]) -
     await sell(connection, 10_000, SubscriptionType.ADDON)
     subscription = (await rows(connection, "SELECT max(subscription_id) FROM subscriptions"))[0][0]
     await connection.execute(
-        "INSERT INTO device_registry (tenant_id, device_id, status, subscription_id)"
-        " SELECT %s, 'm' || n, 'ACTIVE', %s FROM generate_series(1, 10000) AS n",
+        "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status, subscription_id)"
+        " SELECT now(), now(), %s, 'm' || n, 'ACTIVE', %s FROM generate_series(1, 10000) AS n",
         [TENANT, subscription],
     )
     issued = await credentials.create_many(connection, TENANT, (f"m{number}" for number in range(1, 10_001)), BY)

@@ -146,14 +146,14 @@ def test_the_database_says_the_same(
         )
         rows.append((f"d{number}", seen_at, newest, refused_at, offline_at, learned, interval))
     with psycopg.connect(database.conninfo()) as connection:
-        connection.execute("INSERT INTO tenants (tenant_id) VALUES ('acme')")
+        connection.execute("INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')")
         connection.execute("UPDATE presence_limits SET stale_after = %s, offline_after = 300", [stale])
         for stretch in listening:
             connection.execute("INSERT INTO listening VALUES ('one', %s, %s)", [stretch.began_at, stretch.ended_at])
         cursor = connection.cursor()
         cursor.executemany(
-            "INSERT INTO device_registry (tenant_id, device_id, status, interval_seconds)"
-            " VALUES ('acme', %s, 'PENDING', %s)",
+            "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status, interval_seconds)"
+            " VALUES (now(), now(), 'acme', %s, 'PENDING', %s)",
             [(device, interval) for device, *_, interval in rows],
         )
         cursor.executemany(
@@ -174,11 +174,13 @@ def test_the_database_says_the_same(
 
 
 TEN_THOUSAND = """
-INSERT INTO tenants (tenant_id) VALUES ('acme'), ('rival');
-INSERT INTO subscriptions (tenant_id, subscription_type, device_limit, term_start, term_end, status)
-SELECT t, 'MAIN', 20000, now(), now() + interval '1 year', 'ACTIVE' FROM unnest(ARRAY['acme', 'rival']) AS t;
-INSERT INTO device_registry (tenant_id, device_id, status, subscription_id)
-SELECT CASE WHEN n <= 10000 THEN 'acme' ELSE 'rival' END, 'd' || n, 'ACTIVE', s.subscription_id
+INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme'), (now(), now(), 'rival');
+INSERT INTO subscriptions (created_at, subscription_id, tenant_id, subscription_type, device_limit, term_start,
+  term_end, status)
+SELECT now(), 'SUB-' || nextval('subscription_numbers'), t, 'MAIN', 20000, now(), now() + interval '1 year',
+  'ACTIVE' FROM unnest(ARRAY['acme', 'rival']) AS t;
+INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status, subscription_id)
+SELECT now(), now(), CASE WHEN n <= 10000 THEN 'acme' ELSE 'rival' END, 'd' || n, 'ACTIVE', s.subscription_id
 FROM generate_series(1, 10100) AS n
 JOIN subscriptions AS s ON s.tenant_id = CASE WHEN n <= 10000 THEN 'acme' ELSE 'rival' END;
 INSERT INTO device_state (tenant_id, device_id, last_seen_at, last_heard_at)

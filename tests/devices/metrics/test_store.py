@@ -10,7 +10,7 @@ from appliance.devices.metrics import store
 from appliance.devices.metrics.metric import Metric, guess
 from appliance.errors import Conflict, Invalid, NotFound
 from tests.support.postgres_server import Database
-from tests.support.tenants import BY, NOW, TENANT, add_tenant, customer, ingest, rows
+from tests.support.tenants import BY, LATER, NOW, TENANT, add_tenant, customer, ingest, rows
 
 AUDIT = "SELECT action, object_id, before, after FROM audit_log WHERE object_type = 'metric' ORDER BY id"
 
@@ -32,17 +32,17 @@ async def test_metrics_are_learned_from_the_latest_values_once(database: Databas
         await hear(connection, "a", '{"temperature": 4.5, "battery": 87}')
         await hear(connection, "b", '{"temperature": "warm", "door": true}')
         await hear(connection, "c", '{"x": 1}', tenant="gone")
-        assert await store.learn(connection, NOW) == 3
+        assert await store.learn(connection, NOW, now=NOW) == 3
         found = await store.list_page(connection, TENANT, limit=10)
         assert [named.metric for named in found] == [guess("battery", 87), guess("door"), guess("temperature")]
-        assert await store.learn(connection, NOW) == 0
+        assert await store.learn(connection, NOW, now=NOW) == 0
 
 
 async def test_what_was_not_heard_lately_is_not_looked_at(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)
         await hear(connection, "a", '{"temperature": 4.5}')
-        assert await store.learn(connection, NOW + timedelta(seconds=1)) == 0
+        assert await store.learn(connection, NOW + timedelta(seconds=1), now=NOW) == 0
 
 
 async def test_a_device_that_invents_names_does_not_fill_the_table(
@@ -53,15 +53,15 @@ async def test_a_device_that_invents_names_does_not_fill_the_table(
     async with ingest(database) as connection:
         await add_tenant(connection)
         await hear(connection, "a", '{"a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1}')
-        assert [await store.learn(connection, NOW) for _ in range(4)] == [2, 2, 0, 0]
+        assert [await store.learn(connection, NOW, now=NOW) for _ in range(4)] == [2, 2, 0, 0]
 
 
 async def test_a_change_keeps_what_was_before_in_the_audit(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)
         made = await store.create(connection, TENANT, Metric("t", "Supply", "°C", 1), BY)
-        changed = await store.change(connection, TENANT, Metric("t", "Supply", "°C", 2, usual_low=2), BY)
-        assert changed.version > made.version
+        changed = await store.change(connection, TENANT, Metric("t", "Supply", "°C", 2, usual_low=2), LATER)
+        assert (made.version, changed.version) == (BY.now, LATER.now)
         await store.delete(connection, TENANT, "t", BY)
         created = {"label": "Supply", "unit": "°C", "decimals": 1, "usual_low": None, "usual_high": None}
         before, after = {"decimals": 1, "usual_low": None}, {"decimals": 2, "usual_low": 2}
@@ -84,7 +84,7 @@ async def test_the_second_of_two_editors_is_told(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)
         made = await store.create(connection, TENANT, Metric("t"), BY)
-        await store.change(connection, TENANT, Metric("t", "One"), BY, version=made.version)
+        await store.change(connection, TENANT, Metric("t", "One"), LATER, version=made.version)
         with pytest.raises(Conflict):
             await store.change(connection, TENANT, Metric("t", "Two"), BY, version=made.version)
         assert (await store.get(connection, TENANT, "t")).metric.label == "One"

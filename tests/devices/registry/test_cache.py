@@ -64,9 +64,12 @@ def execute(database: Database, *statements: str) -> None:
 def furnish(database: Database, seats: int = 3) -> None:
     execute(
         database,
-        "INSERT INTO tenants (tenant_id) VALUES ('acme')",
-        "INSERT INTO subscriptions (tenant_id, subscription_type, device_limit, term_start, term_end, status)"
-        f" VALUES ('acme', 'MAIN', {seats}, now() - interval '1 day', now() + interval '30 days', 'ACTIVE')",
+        "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')",
+        "INSERT INTO subscriptions"
+        " (created_at, subscription_id, tenant_id, subscription_type, device_limit, term_start, term_end, status)"
+        f""
+        f" VALUES (now(), 'SUB-' || nextval('subscription_numbers'), 'acme', 'MAIN', {seats},"
+        " now() - interval '1 day', now() + interval '30 days', 'ACTIVE')",
     )
 
 
@@ -257,8 +260,8 @@ async def test_a_token_speaks_for_its_device_and_the_claim_password_for_those_wi
         assert await reason(registry) is None
         execute(
             database,
-            f"INSERT INTO device_credentials (tenant_id, device_id, mqtt_hash, token_hash)"
-            f" VALUES ('acme', 'd1', '{HASH}', '\\x{token}')",
+            f"INSERT INTO device_credentials (created_at, tenant_id, device_id, mqtt_hash, token_hash)"
+            f" VALUES (now(), 'acme', 'd1', '{HASH}', '\\x{token}')",
         )
         with trio.fail_after(60):
             while not await registry.authentic(DEVICE, "own token"):

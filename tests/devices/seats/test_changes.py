@@ -197,8 +197,8 @@ async def test_revoking_and_deleting_take_the_credential_along(database: Databas
         for name in "abcd":
             await changes.create(connection, TENANT, NewDevice(name), BY, grace=GRACE)
             await connection.execute(
-                "INSERT INTO device_credentials (tenant_id, device_id, mqtt_hash, token_hash)"
-                " VALUES (%s, %s, '$7$', %s)",
+                "INSERT INTO device_credentials (created_at, tenant_id, device_id, mqtt_hash, token_hash)"
+                " VALUES (now(), %s, %s, '$7$', %s)",
                 [TENANT, name, bytes(32)],
             )
         await changes.revoke(connection, TENANT, "a", BY)
@@ -220,8 +220,10 @@ async def test_nobody_writes_the_count_by_hand(database: Database, role: str) ->
             await connection.execute("UPDATE subscriptions SET active_device_count = 0")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             await connection.execute(
-                "INSERT INTO subscriptions (tenant_id, subscription_type, device_limit, active_device_count,"
-                " term_start, term_end, status) VALUES (%s, 'TRIAL', 5, 1, now(), now() + interval '1 day', 'TRIAL')",
+                "INSERT INTO subscriptions (created_at, subscription_id, tenant_id, subscription_type, device_limit,"
+                " active_device_count, term_start, term_end, status)"
+                " VALUES (now(), 'SUB-' || nextval('subscription_numbers'), %s, 'TRIAL', 5, 1, now(),"
+                " now() + interval '1 day', 'TRIAL')",
                 [TENANT],
             )
     check_seats(database)
@@ -232,8 +234,9 @@ async def test_the_database_holds_the_limit_against_a_hand_on_psql(database: Dat
         await add_tenant(connection)
         sold = await sell(connection, 2)
         insert = (
-            "INSERT INTO device_registry (tenant_id, device_id, status, subscription_id)"
-            " SELECT %s, 'h' || n, 'ACTIVE', %s FROM generate_series(1, %s) AS n"
+            "INSERT INTO device_registry"
+            " (created_at, updated_at, tenant_id, device_id, status, subscription_id)"
+            " SELECT now(), now(), %s, 'h' || n, 'ACTIVE', %s FROM generate_series(1, %s) AS n"
         )
         with pytest.raises(psycopg.errors.CheckViolation) as caught:
             await connection.execute(insert, [TENANT, sold.subscription_id, 3])
@@ -272,8 +275,8 @@ async def test_a_customer_changes_its_own_seats_and_no_others(database: Database
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             async with connection.transaction():
                 await connection.execute(
-                    "INSERT INTO audit_log (tenant_id, actor, actor_kind, action, object_type, object_id)"
-                    " VALUES ('other', 'x', 'user', 'x', 'x', 'x')"
+                    "INSERT INTO audit_log (at, tenant_id, actor, actor_kind, action, object_type, object_id)"
+                    " VALUES (now(), 'other', 'x', 'user', 'x', 'x', 'x')"
                 )
         for statement in (b"UPDATE audit_log SET actor = 'nobody'", b"DELETE FROM audit_log"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -302,8 +305,9 @@ async def test_changes_in_opposite_orders_never_deadlock(database: Database) -> 
         async with ingest(database) as connection:
             for subscription in (first, second) * 15:
                 await connection.execute(
-                    "INSERT INTO device_registry (tenant_id, device_id, status, subscription_id)"
-                    " VALUES (%s, %s, 'ACTIVE', %s), (%s, %s, 'ACTIVE', %s)",
+                    "INSERT INTO device_registry"
+                    " (created_at, updated_at, tenant_id, device_id, status, subscription_id)"
+                    " VALUES (now(), now(), %s, %s, 'ACTIVE', %s), (now(), now(), %s, %s, 'ACTIVE', %s)",
                     [TENANT, f"{device}1", subscription, TENANT, f"{device}2", first],
                 )
                 await connection.execute(

@@ -57,8 +57,8 @@ async def test_the_triggers_of_ten_thousand_devices_take_less_than_two_seconds(d
         plan = await rows(
             connection,
             "EXPLAIN (ANALYZE, COSTS OFF) INSERT INTO device_registry"
-            " (tenant_id, device_id, status, subscription_id, site_id)"
-            " SELECT %s, 'd' || n, 'ACTIVE', %s, 's' || n %% 100 FROM generate_series(1, %s) AS n",
+            " (created_at, updated_at, tenant_id, device_id, status, subscription_id, site_id)"
+            " SELECT now(), now(), %s, 'd' || n, 'ACTIVE', %s, 's' || n %% 100 FROM generate_series(1, %s) AS n",
             TENANT,
             sold.subscription_id,
             DEVICES,

@@ -112,7 +112,8 @@ async def test_tenants_and_subscriptions_are_told_by_tenant(database: Database) 
         await connection.execute("UPDATE tenants SET status = 'SUSPENDED'")
         assert sorted(await ear.since()) == [("broker", {"tenants": [TENANT]}), TENANTS]
         await connection.execute(
-            "INSERT INTO tenants SELECT 't' || repeat('x', 50) || n FROM generate_series(1, 300) AS n"
+            "INSERT INTO tenants (tenant_id, created_at, updated_at)"
+            " SELECT 't' || repeat('x', 50) || n, now(), now() FROM generate_series(1, 300) AS n"
         )
         assert sorted(await ear.since()) == [("broker", {"all": True}), ("registry", {"all": True})]
 
@@ -131,7 +132,8 @@ async def test_credentials_tell_ingest_of_tokens_and_the_broker_of_passwords(dat
         await ear.since()
         broker = ("broker", {"devices": [[TENANT, "a"]]})
         await connection.execute(
-            "INSERT INTO device_credentials (tenant_id, device_id, mqtt_hash, token_hash) VALUES (%s, 'a', 'x', %s)",
+            "INSERT INTO device_credentials (created_at, tenant_id, device_id, mqtt_hash, token_hash)"
+            " VALUES (now(), %s, 'a', 'x', %s)",
             [TENANT, bytes(32)],
         )
         assert sorted(await ear.since()) == [broker, devices("a")]

@@ -27,7 +27,8 @@ async def three(database: Database) -> AsyncIterator[Connection[Any]]:
     """Insert a message each of acme, its rival and no tenant; connect as a customer of acme."""
     arrange(
         database,
-        "INSERT INTO tenants (tenant_id) VALUES ('acme'), ('rival')",
+        "INSERT INTO tenants (created_at, updated_at, tenant_id)"
+        " VALUES (now(), now(), 'acme'), (now(), now(), 'rival')",
         "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, reason, payload)"
         " SELECT now(), 't', tenant, 'd', 'DEVICE_INACTIVE', '{}' FROM unnest(ARRAY['acme', 'rival', NULL]) AS tenant",
     )
@@ -138,7 +139,7 @@ async def test_selections_are_kept_as_they_were_asked_for(database: Database) ->
 async def test_lists_carry_the_beginning_of_a_payload_and_its_length(database: Database) -> None:
     arrange(
         database,
-        "INSERT INTO tenants (tenant_id) VALUES ('acme')",
+        "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')",
         "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, site_id, reason, payload)"
         " SELECT now(), 't', 'acme', 'd', site, 'DEVICE_INACTIVE', repeat('x', 100000)::bytea"
         " FROM unnest(ARRAY['north', 'south', NULL]) AS site",

@@ -23,7 +23,9 @@ async def ingest(database: Database) -> AsyncIterator[Connection[Any]]:
     opened = await connect(database.conninfo(roles.INGEST))
     await ensure_partitions(opened, (NOW - timedelta(days=2)).date(), NOW.date())
     for tenant in ("acme", "rival"):
-        await opened.execute("INSERT INTO tenants (tenant_id) VALUES (%s)", [tenant])
+        await opened.execute(
+            "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), %s)", [tenant]
+        )
     yield opened
     opened.abandon()
 

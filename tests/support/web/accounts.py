@@ -58,9 +58,14 @@ def signed_in(
     secret, now = secrets.token_urlsafe(32), datetime.now(UTC)
     with psycopg.connect(conninfo) as connection:
         if tenant is not None:
-            connection.execute("INSERT INTO tenants (tenant_id) VALUES (%s) ON CONFLICT DO NOTHING", [tenant])
+            connection.execute(
+                "INSERT INTO tenants (created_at, updated_at, tenant_id)"
+                " VALUES (now(), now(), %s) ON CONFLICT DO NOTHING",
+                [tenant],
+            )
         row = connection.execute(
-            "INSERT INTO users (tenant_id, email, role) VALUES (%s, %s, %s) RETURNING user_id", [tenant, email, role]
+            "INSERT INTO users (created_at, tenant_id, email, role) VALUES (now(), %s, %s, %s) RETURNING user_id",
+            [tenant, email, role],
         ).fetchone()
         assert row is not None
         connection.execute(

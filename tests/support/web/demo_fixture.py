@@ -19,37 +19,44 @@ PLACES = ["Freezer", "Chiller", "Loading dock", "Ammonia plant", "Door", "Compre
 ROWS = (
     "SELECT telemetry_ensure_partitions((now() - interval '2 days')::date, (now() + interval '2 days')::date)",
     """
-    INSERT INTO tenants (tenant_id, name, time_zone) VALUES
-      (%(tenant)s, 'Norrvik Cold Chain', 'Europe/Oslo'), ('harvest', 'Harvest Farms', 'Europe/Oslo')
+    INSERT INTO tenants (created_at, updated_at, tenant_id, name, time_zone) VALUES
+      (now(), now(), %(tenant)s, 'Norrvik Cold Chain', 'Europe/Oslo'),
+      (now(), now(), 'harvest', 'Harvest Farms', 'Europe/Oslo')
     ON CONFLICT (tenant_id) DO UPDATE SET name = excluded.name, time_zone = excluded.time_zone
     """,
     """
-    INSERT INTO subscriptions (subscription_id, tenant_id, subscription_type, device_limit, term_start, term_end,
+    INSERT INTO subscriptions (created_at, subscription_id, tenant_id, subscription_type, device_limit, term_start,
+      term_end,
       status, description)
-    VALUES ('SUB-20251208-00001', %(tenant)s, 'MAIN', 80, now() - interval '353 days', now() + interval '12 days',
+    VALUES (now(), 'SUB-20251208-00001', %(tenant)s, 'MAIN', 80, now() - interval '353 days',
+      now() + interval '12 days',
         'ACTIVE', 'Cold chain base'),
-      ('SUB-20251208-00002', 'harvest', 'TRIAL', 50, now() - interval '10 days', now() + interval '20 days', 'TRIAL',
+      (now(), 'SUB-20251208-00002', 'harvest', 'TRIAL', 50, now() - interval '10 days',
+      now() + interval '20 days', 'TRIAL',
         'Harvest season')
     """,
     """
-    INSERT INTO sites (tenant_id, site_id, name, time_zone) VALUES
-      (%(tenant)s, 'bergen-quay', 'Bergen Quay', NULL), (%(tenant)s, 'drammen-dc', 'Drammen DC', 'Europe/Oslo'),
-      (%(tenant)s, 'moss-terminal', 'Moss Terminal', NULL)
+    INSERT INTO sites (created_at, updated_at, tenant_id, site_id, name, time_zone) VALUES
+      (now(), now(), %(tenant)s, 'bergen-quay', 'Bergen Quay', NULL),
+      (now(), now(), %(tenant)s, 'drammen-dc', 'Drammen DC', 'Europe/Oslo'),
+      (now(), now(), %(tenant)s, 'moss-terminal', 'Moss Terminal', NULL)
     """,
     """
-    INSERT INTO device_registry (tenant_id, device_id, status, site_id, name, place, tags, subscription_id)
-    SELECT %(tenant)s, 'BGO-FRZ-' || lpad(n::text, 3, '0'), 'ACTIVE',
+    INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status, site_id, name, place,
+      tags, subscription_id)
+    SELECT now(), now(), %(tenant)s, 'BGO-FRZ-' || lpad(n::text, 3, '0'), 'ACTIVE',
       (ARRAY['bergen-quay', 'drammen-dc', 'moss-terminal'])[1 + n %% 3], (%(places)s::text[])[1 + n %% 6] || ' ' || n,
       'Hall ' || 1 + n %% 4, ARRAY['cold', 'floor-' || n %% 3], 'SUB-20251208-00001'
     FROM generate_series(1, 64) AS n
     """,
     """
-    INSERT INTO device_registry (tenant_id, device_id, status, name) VALUES
-      (%(tenant)s, 'MSS-NEW-001', 'PENDING', NULL), (%(tenant)s, 'MSS-OLD-001', 'INACTIVE', 'Retired freezer')
+    INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status, name) VALUES
+      (now(), now(), %(tenant)s, 'MSS-NEW-001', 'PENDING', NULL),
+      (now(), now(), %(tenant)s, 'MSS-OLD-001', 'INACTIVE', 'Retired freezer')
     """,
     """
-    INSERT INTO device_registry (tenant_id, device_id, status, subscription_id)
-    VALUES ('harvest', 'silo-1', 'ACTIVE', 'SUB-20251208-00002')
+    INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status, subscription_id)
+    VALUES (now(), now(), 'harvest', 'silo-1', 'ACTIVE', 'SUB-20251208-00002')
     """,
     "INSERT INTO listening (instance, began_at, ended_at) VALUES ('demo', now() - interval '2 days', now())",
     """
@@ -67,10 +74,11 @@ ROWS = (
     WHERE device_id IN ('BGO-FRZ-009', 'BGO-FRZ-019')
     """,
     """
-    INSERT INTO metrics (tenant_id, name, label, unit, decimals, usual_low, usual_high) VALUES
-      (%(tenant)s, 'temperature', 'Temperature', '°C', 1, -25, -15),
-      (%(tenant)s, 'humidity', 'Humidity', '%%', 0, 40, 80), (%(tenant)s, 'battery', 'Battery', 'V', 2, 3, 4.2),
-      (%(tenant)s, 'door', NULL, NULL, NULL, NULL, NULL)
+    INSERT INTO metrics (created_at, updated_at, tenant_id, name, label, unit, decimals, usual_low, usual_high) VALUES
+      (now(), now(), %(tenant)s, 'temperature', 'Temperature', '°C', 1, -25, -15),
+      (now(), now(), %(tenant)s, 'humidity', 'Humidity', '%%', 0, 40, 80),
+      (now(), now(), %(tenant)s, 'battery', 'Battery', 'V', 2, 3, 4.2),
+      (now(), now(), %(tenant)s, 'door', NULL, NULL, NULL, NULL, NULL)
     """,
     """
     INSERT INTO telemetry (tenant_id, device_id, kind, ts, digest, received_at, ts_adjusted, late, seq, metrics)
@@ -123,12 +131,12 @@ ROWS = (
       ON bucket_minute = date_trunc('minute', now()) - n * interval '1 min'
     """,
     """
-    INSERT INTO quarantine_replays (tenant_id, selection, status, total, last_id, created_by, ended_at)
-    VALUES (%(tenant)s, '{}', 'DONE', 1, 1, 'ingrid@norrvik.example', now())
+    INSERT INTO quarantine_replays (created_at, tenant_id, selection, status, total, last_id, created_by, ended_at)
+    VALUES (now(), %(tenant)s, '{}', 'DONE', 1, 1, 'ingrid@norrvik.example', now())
     """,
     """
-    INSERT INTO users (user_id, tenant_id, email, name, role)
-    VALUES (%(user)s, %(tenant)s, 'nils@norrvik.example', 'Nils Berg', 'viewer')
+    INSERT INTO users (created_at, user_id, tenant_id, email, name, role)
+    VALUES (now(), %(user)s, %(tenant)s, 'nils@norrvik.example', 'Nils Berg', 'viewer')
     """,
     """
     INSERT INTO audit_log (at, tenant_id, actor, actor_kind, action, object_type, object_id, before, after, address)

@@ -60,17 +60,24 @@ def found(database: Database) -> Rival:
             {
                 "tenant_id": RIVAL,
                 "device_id": one(
-                    "INSERT INTO device_registry (tenant_id, device_id, status)"
-                    " VALUES (%(tenant)s, 'pump-1', 'PENDING') RETURNING device_id"
+                    "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status)"
+                    " VALUES (now(), now(), %(tenant)s, 'pump-1', 'PENDING') RETURNING device_id"
                 ),
                 "site_id": one(
-                    "INSERT INTO sites (tenant_id, site_id) VALUES (%(tenant)s, 'quay-1') RETURNING site_id"
+                    "INSERT INTO sites (created_at, updated_at, tenant_id, site_id)"
+                    " VALUES (now(), now(), %(tenant)s, 'quay-1') RETURNING site_id"
                 ),
-                "name": one("INSERT INTO metrics (tenant_id, name) VALUES (%(tenant)s, 'humid_1') RETURNING name"),
+                "name": one(
+                    "INSERT INTO metrics (created_at, updated_at, tenant_id, name)"
+                    " VALUES (now(), now(), %(tenant)s, 'humid_1') RETURNING name"
+                ),
                 "subscription_id": one(
                     "INSERT INTO subscriptions"
-                    " (tenant_id, subscription_type, device_limit, term_start, term_end, status)"
-                    " VALUES (%(tenant)s, 'MAIN', 7, now(), now() + '9 d', 'ACTIVE') RETURNING subscription_id"
+                    " (created_at, subscription_id, tenant_id, subscription_type, device_limit, term_start, term_end,"
+                    " status)"
+                    ""
+                    " VALUES (now(), 'SUB-' || nextval('subscription_numbers'), %(tenant)s, 'MAIN', 7, now(),"
+                    " now() + '9 d', 'ACTIVE') RETURNING subscription_id"
                 ),
                 "message_id": one(
                     "INSERT INTO quarantine_events"
@@ -79,8 +86,9 @@ def found(database: Database) -> Rival:
                     " RETURNING id"
                 ),
                 "replay_id": one(
-                    "INSERT INTO quarantine_replays (replay_id, tenant_id, selection, total, last_id, created_by)"
-                    " OVERRIDING SYSTEM VALUE VALUES (44444444, %(tenant)s, '{}', 1, 1, 'b') RETURNING replay_id"
+                    "INSERT INTO quarantine_replays"
+                    " (created_at, replay_id, tenant_id, selection, total, last_id, created_by)"
+                    " OVERRIDING SYSTEM VALUE VALUES (now(), 44444444, %(tenant)s, '{}', 1, 1, 'b') RETURNING replay_id"
                 ),
                 "user_id": str(person.user_id),
                 "session_id": one("SELECT session_id FROM sessions WHERE user_id = %(user)s"),

@@ -55,7 +55,7 @@ async def test_what_is_merely_mentioned_is_refused_by_its_name(database: Databas
 async def test_a_form_takes_what_it_asks_for_and_leaves_the_rest(database: Database) -> None:
     person = await with_password(database, Role.ADMIN, email="ingrid@acme.example")
     with psycopg.connect(database.conninfo()) as connection:
-        connection.execute("INSERT INTO tenants (tenant_id) VALUES ('globex')")
+        connection.execute("INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'globex')")
     mentioned = {name: str(value) for name, value in MENTIONED.items() if name not in {"role", "csrf_token"}}
     mentioned |= {"tenant": "globex", "email_verified": "1"}
     async with dashboard(database) as served, client(served.url, person) as browser:

@@ -115,7 +115,8 @@ async def test_a_change_that_names_the_others_things_inside_finds_none(database:
     rival, person = found(database), signed_in(database.conninfo(), Role.ADMIN, "acme")
     with psycopg.connect(database.conninfo()) as connection:
         connection.execute(
-            "INSERT INTO device_registry (tenant_id, device_id, status) VALUES ('acme', 'mine', 'INACTIVE')"
+            "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status)"
+            " VALUES (now(), now(), 'acme', 'mine', 'INACTIVE')"
         )
     before = everything_of(database)
     async with dashboard(database) as served, client(served.url, person) as asking:

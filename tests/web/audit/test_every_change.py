@@ -31,28 +31,35 @@ from tests.web.audit.changes import BY_DEVICES, CHANGES, PASSWORD, SECRET, Chang
 
 INITIAL_STATE: Sequence[str] = (
     """
-    INSERT INTO tenants (tenant_id, claim_enabled, claim_mqtt_hash, claim_token_hash)
-    VALUES ('acme', true, 'x', sha256('x'))
+    INSERT INTO tenants (created_at, updated_at, tenant_id, claim_enabled, claim_mqtt_hash, claim_token_hash)
+    VALUES (now(), now(), 'acme', true, 'x', sha256('x'))
     """,
     """
     INSERT INTO subscriptions
-      (tenant_id, subscription_id, subscription_type, device_limit, term_start, term_end, status)
-    VALUES ('acme', 'main', 'MAIN', 1000, now(), now() + interval '90 days', 'ACTIVE')
+      (created_at, tenant_id, subscription_id, subscription_type, device_limit, term_start, term_end, status)
+    VALUES (now(), 'acme', 'main', 'MAIN', 1000, now(), now() + interval '90 days', 'ACTIVE')
     """,
 )
 """State before the first change: a tenant with seats."""
 
-A_DEVICE = "INSERT INTO device_registry (tenant_id, device_id, status, subscription_id) VALUES ('acme', %(new)s, "
+A_DEVICE = (
+    "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status, subscription_id)"
+    " VALUES (now(), now(), 'acme', %(new)s, "
+)
 WITH_CREDENTIAL = (
     f"WITH device AS ({A_DEVICE} 'ACTIVE', 'main') RETURNING device_id) INSERT INTO device_credentials"
-    " (tenant_id, device_id, mqtt_hash, token_hash, staged_mqtt_hash, staged_at)"
-    " SELECT 'acme', device_id, 'x', sha256(device_id::bytea), "
+    " (created_at, tenant_id, device_id, mqtt_hash, token_hash, staged_mqtt_hash, staged_at)"
+    " SELECT now(), 'acme', device_id, 'x', sha256(device_id::bytea), "
 )
-A_TENANT = "INSERT INTO tenants (tenant_id, status, claim_enabled, claim_mqtt_hash, claim_token_hash) VALUES (%(new)s, "
+A_TENANT = (
+    "INSERT INTO tenants (created_at, updated_at, tenant_id, status, claim_enabled, claim_mqtt_hash, claim_token_hash)"
+    " VALUES (now(), now(), %(new)s, "
+)
 A_USER = (
     "INSERT INTO users"
-    " (tenant_id, role, password_hash, password_set_at, email, disabled_at, totp_secret, second_factor_since)"
-    " VALUES ('acme', 'viewer', '$argon2id$x', now(), "
+    " (created_at, tenant_id, role, password_hash, password_set_at, email, disabled_at, totp_secret,"
+    " second_factor_since)"
+    " VALUES (now(), 'acme', 'viewer', '$argon2id$x', now(), "
 )
 A_TOKEN = (
     "INSERT INTO api_tokens (token_hash, user_id, tenant_id, name, scopes, created_at, expires_at)"
@@ -70,15 +77,18 @@ STOCK: Mapping[str, str] = {
     "inactive": f"{A_DEVICE} 'INACTIVE', NULL) RETURNING device_id",
     "own": f"{WITH_CREDENTIAL} NULL, NULL FROM device RETURNING device_id",
     "staged": f"{WITH_CREDENTIAL} 'y', now() FROM device RETURNING device_id",
-    "site": "INSERT INTO sites (tenant_id, site_id) VALUES ('acme', %(new)s) RETURNING site_id",
-    "metric": "INSERT INTO metrics (tenant_id, name) VALUES ('acme', %(new)s) RETURNING name",
+    "site": "INSERT INTO sites (created_at, updated_at, tenant_id, site_id)"
+    " VALUES (now(), now(), 'acme', %(new)s) RETURNING site_id",
+    "metric": "INSERT INTO metrics (created_at, updated_at, tenant_id, name)"
+    " VALUES (now(), now(), 'acme', %(new)s) RETURNING name",
     "message": "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, kind, reason, payload)"
     " VALUES (now(), 't', 'acme', 'd', 'telemetry', 'DEVICE_INACTIVE', '{}') RETURNING id",
-    "replay": "INSERT INTO quarantine_replays (tenant_id, selection, total, last_id, created_by)"
-    " VALUES ('acme', '{}', 1, 1, 'b') RETURNING replay_id",
+    "replay": "INSERT INTO quarantine_replays (created_at, tenant_id, selection, total, last_id, created_by)"
+    " VALUES (now(), 'acme', '{}', 1, 1, 'b') RETURNING replay_id",
     "spare": "INSERT INTO subscriptions"
-    " (tenant_id, subscription_id, subscription_type, device_limit, term_start, term_end, status)"
-    " VALUES ('acme', %(new)s, 'TEMPORARY', 2, now(), now() + interval '9 days', 'ACTIVE') RETURNING subscription_id",
+    " (created_at, tenant_id, subscription_id, subscription_type, device_limit, term_start, term_end, status)"
+    " VALUES (now(), 'acme', %(new)s, 'TEMPORARY', 2, now(), now() + interval '9 days', 'ACTIVE')"
+    " RETURNING subscription_id",
     "tenant": f"{A_TENANT} 'ACTIVE', true, 'x', sha256('x')) RETURNING tenant_id",
     "suspended": f"{A_TENANT} 'SUSPENDED', true, 'x', sha256('x')) RETURNING tenant_id",
     "closed": f"{A_TENANT} 'ACTIVE', false, 'x', sha256('x')) RETURNING tenant_id",

@@ -61,11 +61,11 @@ async def test_a_change_is_shown_with_labels_names_and_times_for_codes_and_ids(d
     with psycopg.connect(database.conninfo()) as connection:
         connection.execute(
             "INSERT INTO audit_log"
-            " (tenant_id, actor, actor_kind, action, object_type, object_id, before, after, address) VALUES"
-            " ('acme', 'kim (cron)', 'token', 'user.set_role', 'user', %(user)s, '{\"role\": \"viewer\"}',"
+            " (at, tenant_id, actor, actor_kind, action, object_type, object_id, before, after, address) VALUES"
+            " (now(), 'acme', 'kim (cron)', 'token', 'user.set_role', 'user', %(user)s, '{\"role\": \"viewer\"}',"
             "  '{\"role\": \"admin\"}', '192.0.2.7'),"
-            " ('acme', 'root', 'command', 'subscription.add', 'subscription', 'SUB-1', NULL, %(sold)s, NULL),"
-            " ('acme', 'root', 'command', 'user.reset', 'user', '<b>not-an-id', NULL, NULL, NULL)",
+            " (now(), 'acme', 'root', 'command', 'subscription.add', 'subscription', 'SUB-1', NULL, %(sold)s, NULL),"
+            " (now(), 'acme', 'root', 'command', 'user.reset', 'user', '<b>not-an-id', NULL, NULL, NULL)",
             {
                 "user": str(admin.user_id),
                 "sold": '{"status": "IN_GRACE", "plan_id": null, "term_end": "2026-12-06T12:00:00Z",'

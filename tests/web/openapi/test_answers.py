@@ -32,8 +32,8 @@ async def _furnish(database: Database) -> None:
         database,
         "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, reason, payload)"
         " VALUES (now(), 't', 'acme', 'd1', 'DEVICE_INACTIVE', '{}')",
-        "INSERT INTO quarantine_replays (tenant_id, selection, total, last_id, created_by)"
-        " VALUES ('acme', '{}', 1, 1, 'somebody')",
+        "INSERT INTO quarantine_replays (created_at, tenant_id, selection, total, last_id, created_by)"
+        " VALUES (now(), 'acme', '{}', 1, 1, 'somebody')",
         "INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored) VALUES (now(), 'a', 'acme', 1, 1)",
     )
 

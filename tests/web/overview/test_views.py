@@ -46,16 +46,19 @@ async def get(served: Served, path: str = "/") -> httpx.Response:
 def register(connection: psycopg.Connection, now: datetime, *devices: str, site: str | None = None) -> None:
     """Devices of acme with a seat each, of ten, until 12 days and a bit from now."""
     (subscription,) = connection.execute(
-        "INSERT INTO subscriptions (tenant_id, subscription_type, device_limit, term_start, term_end, status,"
-        " description)"
-        " VALUES ('acme', 'MAIN', 10, %(now)s, %(now)s + interval '12.5 days', 'ACTIVE', 'Base')"
+        "INSERT INTO subscriptions (created_at, subscription_id, tenant_id, subscription_type, device_limit,"
+        " term_start, term_end, status, description)"
+        ""
+        " VALUES (now(), 'SUB-' || nextval('subscription_numbers'), 'acme', 'MAIN', 10, %(now)s,"
+        " %(now)s + interval '12.5 days', 'ACTIVE', 'Base')"
         " RETURNING subscription_id",
         {"now": now},
     ).fetchone() or ("",)
     for device in devices:
         connection.execute(
-            "INSERT INTO device_registry (tenant_id, device_id, status, subscription_id, site_id)"
-            " VALUES ('acme', %s, 'ACTIVE', %s, %s)",
+            "INSERT INTO device_registry"
+            " (created_at, updated_at, tenant_id, device_id, status, subscription_id, site_id)"
+            " VALUES (now(), now(), 'acme', %s, 'ACTIVE', %s, %s)",
             (device, subscription, site),
         )
 
@@ -65,7 +68,7 @@ def fill(database: Database, now: datetime) -> None:
     minute = now.replace(second=0, microsecond=0)
     with psycopg.connect(database.conninfo()) as connection:
         connection.execute("SELECT telemetry_ensure_partitions(%s, %s)", (minute.date(), minute.date()))
-        connection.execute("INSERT INTO tenants (tenant_id) VALUES ('acme')")
+        connection.execute("INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')")
         register(connection, now, "pump-1", "pump-2", site="hall")
         for device, seen in (("pump-1", now), ("pump-2", now - timedelta(minutes=10))):
             connection.execute(
@@ -130,8 +133,9 @@ async def test_devices_that_were_never_heard_are_counted_apart_and_calmly(databa
     fill(database, now)
     with psycopg.connect(database.conninfo()) as connection:
         connection.execute(
-            "INSERT INTO device_registry (tenant_id, device_id, status, subscription_id, site_id)"
-            " SELECT 'acme', 'new-' || n, 'ACTIVE', subscription_id, 'barn'"
+            "INSERT INTO device_registry"
+            " (created_at, updated_at, tenant_id, device_id, status, subscription_id, site_id)"
+            " SELECT now(), now(), 'acme', 'new-' || n, 'ACTIVE', subscription_id, 'barn'"
             " FROM subscriptions, generate_series(1, 8) AS n"
         )
         connection.execute("DELETE FROM device_state WHERE device_id = 'pump-2'")
@@ -206,8 +210,8 @@ async def test_a_site_has_its_devices_and_readings_and_the_rest_says_it_is_of_al
     fill(database, datetime.now(UTC))
     arrange(
         database,
-        "INSERT INTO device_registry (tenant_id, device_id, status, site_id)"
-        " VALUES ('acme', 'valve', 'PENDING', 'yard'), ('acme', 'stray', 'PENDING', NULL)",
+        "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status, site_id)"
+        " VALUES (now(), now(), 'acme', 'valve', 'PENDING', 'yard'), (now(), now(), 'acme', 'stray', 'PENDING', NULL)",
         "UPDATE device_registry SET site_id = 'yard' WHERE device_id = 'pump-2'",
     )
     async with over(database) as served:
@@ -401,7 +405,7 @@ def test_reasons_are_ordered_with_their_share_of_the_first() -> None:
 async def test_a_subscription_past_a_short_grace_is_shown_as_suspended(database: Database) -> None:
     now = datetime.now(UTC)
     with psycopg.connect(database.conninfo()) as connection:
-        connection.execute("INSERT INTO tenants (tenant_id) VALUES ('acme')")
+        connection.execute("INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')")
         register(connection, now, "pump-1")
         ended = {"start": now - timedelta(days=35), "end": now - timedelta(days=5)}
         connection.execute("UPDATE subscriptions SET term_start = %(start)s, term_end = %(end)s", ended)

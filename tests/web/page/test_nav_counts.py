@@ -41,9 +41,12 @@ def test_a_line_says_what_there_is_unless_something_waits(counts: NavCounts, pat
 async def test_everybody_sees_their_own_numbers_on_every_page(database: Database) -> None:
     arrange(
         database,
-        "INSERT INTO tenants (tenant_id) VALUES ('acme'), ('rival')",
-        "INSERT INTO device_registry (tenant_id, device_id, status)"
-        " VALUES ('acme', 'a', 'INACTIVE'), ('acme', 'b', 'DECOMMISSIONED'), ('rival', 'c', 'PENDING')",
+        "INSERT INTO tenants (created_at, updated_at, tenant_id)"
+        " VALUES (now(), now(), 'acme'), (now(), now(), 'rival')",
+        "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status)"
+        ""
+        " VALUES (now(), now(), 'acme', 'a', 'INACTIVE'), (now(), now(), 'acme', 'b', 'DECOMMISSIONED'),"
+        " (now(), now(), 'rival', 'c', 'PENDING')",
         "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, reason, payload) VALUES"
         " (now(), 't', 'acme', 'INVALID_JSON', ''), (now(), 't', 'acme', 'INVALID_METRIC', ''),"
         " (now(), 't', 'rival', 'INVALID_JSON', ''), (now(), 't', NULL, 'BAD_TOPIC_FORMAT', '')",
@@ -72,8 +75,10 @@ async def test_everybody_sees_their_own_numbers_on_every_page(database: Database
 async def test_live_pages_bring_the_viewers_own_numbers_whatever_tenant_is_asked_for(database: Database) -> None:
     arrange(
         database,
-        "INSERT INTO tenants (tenant_id) VALUES ('acme'), ('rival')",
-        "INSERT INTO device_registry (tenant_id, device_id, status) VALUES ('rival', 'c', 'PENDING')",
+        "INSERT INTO tenants (created_at, updated_at, tenant_id)"
+        " VALUES (now(), now(), 'acme'), (now(), now(), 'rival')",
+        "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status)"
+        " VALUES (now(), now(), 'rival', 'c', 'PENDING')",
     )
     own = replace(OPERATOR, tenant_id="acme", role=Role.VIEWER)
     async with over(database) as served:

@@ -20,7 +20,7 @@ from tests.support.web.serving import over
 QUARANTINE = "/customer/quarantine"
 REPLAY, DISMISS = f"{QUARANTINE}/replay", f"{QUARANTINE}/dismiss"
 MESSAGES = (
-    "INSERT INTO tenants (tenant_id) VALUES ('acme'), ('rival')",
+    "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme'), (now(), now(), 'rival')",
     """
     INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, site_id, kind, reason, detail, payload)
     VALUES

@@ -142,7 +142,7 @@ async def live_parts(served: Served, name: str, person: Person) -> dict[str, str
 async def test_pages_follow_one_another_and_leave_nothing_out(database: Database) -> None:
     arrange(
         database,
-        "INSERT INTO tenants (tenant_id) VALUES ('acme')",
+        "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')",
         "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, reason, payload)"
         " SELECT now(), 't', 'acme', 'd', 'DEVICE_INACTIVE', '{}' FROM generate_series(1, 120)",
     )
@@ -235,7 +235,7 @@ async def test_a_dismissal_is_asked_twice_audited_and_leads_back_to_the_filter(d
 async def test_many_are_dismissed_only_when_their_number_is_typed(database: Database) -> None:
     arrange(
         database,
-        "INSERT INTO tenants (tenant_id) VALUES ('acme')",
+        "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')",
         "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, reason, payload)"
         " SELECT now(), 't', 'acme', 'd', 'INVALID_JSON', '{}' FROM generate_series(1, 60)",
     )

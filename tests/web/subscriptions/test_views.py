@@ -22,7 +22,8 @@ def operators(database: Database) -> Database:
     """A database with the tenants acme, in Oslo, and globex."""
     with psycopg.connect(database.conninfo()) as connection:
         connection.execute(
-            "INSERT INTO tenants (tenant_id, time_zone) VALUES ('acme', 'Europe/Oslo'), ('globex', 'UTC')"
+            "INSERT INTO tenants (created_at, updated_at, tenant_id, time_zone)"
+            " VALUES (now(), now(), 'acme', 'Europe/Oslo'), (now(), now(), 'globex', 'UTC')"
         )
     return database
 
@@ -204,8 +205,8 @@ async def test_below_the_seats_in_use_nothing_is_cut(operators: Database) -> Non
         made = await caller.ask("POST", f"{API}?tenant=acme", 201, json={"device_limit": 5, "term_days": 30})
         with psycopg.connect(operators.conninfo()) as connection:
             connection.execute(
-                "INSERT INTO device_registry (tenant_id, device_id, status, subscription_id)"
-                " SELECT 'acme', 'd' || n, 'ACTIVE', %s FROM generate_series(1, 3) AS n",
+                "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status, subscription_id)"
+                " SELECT now(), now(), 'acme', 'd' || n, 'ACTIVE', %s FROM generate_series(1, 3) AS n",
                 [made["subscription_id"]],
             )
         one = f"{API}/{made['subscription_id']}?tenant=acme"

@@ -158,16 +158,24 @@ async def test_each_step_is_asked_for_and_taken_once(database: Database) -> None
 
 async def test_the_list_shows_seats_devices_and_the_last_message_and_is_found_by_part(database: Database) -> None:
     with psycopg.connect(database.conninfo()) as connection:
-        connection.execute("INSERT INTO tenants (tenant_id, name) VALUES ('norrvik', 'Cold chain'), ('globex', '=1+1')")
         connection.execute(
-            "INSERT INTO subscriptions"
-            " (tenant_id, subscription_type, device_limit, term_start, term_end, status) VALUES"
-            " ('norrvik', 'MAIN', 40, now() - '9 d'::interval, now() + '9 d'::interval, 'ACTIVE'),"
-            " ('norrvik', 'TRIAL', 5, now() - '9 d'::interval, now() - '1 d'::interval, 'TRIAL')"
+            "INSERT INTO tenants (created_at, updated_at, tenant_id, name)"
+            " VALUES (now(), now(), 'norrvik', 'Cold chain'), (now(), now(), 'globex', '=1+1')"
         )
         connection.execute(
-            "INSERT INTO device_registry (tenant_id, device_id, status, subscription_id)"
-            " SELECT 'norrvik', 'pump', 'ACTIVE', subscription_id FROM subscriptions WHERE subscription_type = 'MAIN'"
+            "INSERT INTO subscriptions"
+            " (created_at, subscription_id, tenant_id, subscription_type, device_limit, term_start, term_end,"
+            " status) VALUES"
+            " (now(), 'SUB-' || nextval('subscription_numbers'), 'norrvik', 'MAIN', 40, now() "
+            " - '9 d'::interval, now() + '9 d'::interval, 'ACTIVE'),"
+            " (now(), 'SUB-' || nextval('subscription_numbers'), 'norrvik', 'TRIAL', 5, now() "
+            " - '9 d'::interval, now() - '1 d'::interval, 'TRIAL')"
+        )
+        connection.execute(
+            "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status, subscription_id)"
+            ""
+            " SELECT now(), now(), 'norrvik', 'pump', 'ACTIVE', subscription_id FROM subscriptions"
+            " WHERE subscription_type = 'MAIN'"
         )
         connection.execute(
             "INSERT INTO device_state (tenant_id, device_id, last_heard_at)"
@@ -201,7 +209,10 @@ async def test_the_list_shows_seats_devices_and_the_last_message_and_is_found_by
 
 async def test_the_api_pages_through_tenants(database: Database) -> None:
     with psycopg.connect(database.conninfo()) as connection:
-        connection.execute("INSERT INTO tenants (tenant_id) SELECT 't' || n FROM generate_series(1, 7) AS n")
+        connection.execute(
+            "INSERT INTO tenants (created_at, updated_at, tenant_id)"
+            " SELECT now(), now(), 't' || n FROM generate_series(1, 7) AS n"
+        )
     async with dashboard(database) as served, calling(served, database, Role.OPERATOR) as caller:
         seen, cursor = [], ""
         while True:
