@@ -77,6 +77,11 @@ class Inbound(Protocol):
         """The bytes as received."""
         ...
 
+    @property
+    def retain(self) -> bool:
+        """Whether it was published as a retained message: an empty one then clears its topic (MQTT 5 §3.3.1.3)."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:

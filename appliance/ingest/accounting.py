@@ -17,12 +17,14 @@ STATEMENTS = statements.load("ingest")
 
 @dataclass(frozen=True, slots=True)
 class Accounting:
-    """Messages by outcome. ``received`` is the sum of the three that follow it; the others are counted apart."""
+    """Messages by outcome. ``received`` is the sum of the four that follow it; the others are counted apart."""
 
     received: int
     stored: int
     refused: int
     duplicate: int
+    cleared: int
+    """Empty retained messages, which clear a topic and say nothing."""
     qos0: int
     """Of received, those that came at QoS 0."""
     replayed: int
@@ -37,7 +39,7 @@ class Accounting:
     @property
     def balanced(self) -> bool:
         """Return whether every message received has exactly one outcome."""
-        return self.received == self.stored + self.refused + self.duplicate
+        return self.received == self.stored + self.refused + self.duplicate + self.cleared
 
 
 async def read_accounting(connection: Connection[Any], since: datetime | None = None) -> Accounting:

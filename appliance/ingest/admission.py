@@ -18,7 +18,7 @@ from appliance.devices.live.offline_statuses import says_offline
 from appliance.devices.registry.cache import AdmissionStatus, TenantRules
 from appliance.devices.registry.provisioning import DeviceKey
 from appliance.devices.site_ids import mentioned_site
-from appliance.ingest.batch import MICROSECONDS, Batch, Candidate, Reading, RefusedSubmission, Route
+from appliance.ingest.batch import MICROSECONDS, Batch, Candidate, ClearedTopic, Reading, RefusedSubmission, Route
 from appliance.ingest.envelope import Decoder, Envelope
 from appliance.ingest.limits.limiter import Limiter, LimitScope, bucket_key
 from appliance.ingest.telemetry.copy_row import prefix, row
@@ -104,6 +104,8 @@ class Admission:
                 route = known(topic) or self._route(topic)
                 if isinstance(route, Refusal):
                     batch.refused.append(_refusal_of(index, route, topic, payload))
+                elif not payload and message.retain:
+                    batch.cleared.append(ClearedTopic(index, self._owner(batch, route)))
                 elif len(payload) > max_payload:
                     self._too_large(batch, index, route, payload)
                 elif position not in redelivered and (empty := take(route.bucket, now)) is not None:
@@ -266,10 +268,7 @@ class Admission:
         payload: bytes,
         envelope: Envelope | None = None,
     ) -> None:
-        """Add a refused message to the batch. One of a tenant that does not exist belongs to the operator."""
-        tenant = self._registry.tenant(route.tenant_id)
-        if tenant is None:
-            batch.unknown_tenants.add(route.tenant_id)
+        """Add a refused message to the batch."""
         batch.refused.append(
             RefusedSubmission(
                 index,
@@ -277,7 +276,7 @@ class Admission:
                 refusal.detail,
                 f"tenant/{route.tenant_id}/device/{route.device_id}/{route.kind.value}",
                 payload,
-                route.tenant_id if tenant is None or tenant.known else None,
+                self._owner(batch, route),
                 route.device_id,
                 route.kind.value,
                 None if envelope is None or envelope.site is None else mentioned_site(envelope.site).site_id,
@@ -285,14 +284,26 @@ class Admission:
             )
         )
 
+    def _owner(self, batch: Batch, route: Route) -> str | None:
+        """Return whose message it is that is not stored. One of a tenant that does not exist is the operator's."""
+        tenant = self._registry.tenant(route.tenant_id)
+        if tenant is None:
+            batch.unknown_tenants.add(route.tenant_id)
+        return route.tenant_id if tenant is None or tenant.known else None
+
     def reassign_unknown_tenants(self, batch: Batch) -> None:
         """Give the operator the messages of those ``batch.unknown_tenants`` that turned out not to exist."""
         for index, refused in enumerate(batch.refused):
-            if refused.tenant_id is not None:
-                tenant = self._registry.tenant(refused.tenant_id)
-                if tenant is not None and not tenant.known:
-                    batch.refused[index] = msgspec.structs.replace(refused, tenant_id=None)
+            if self._does_not_exist(refused.tenant_id):
+                batch.refused[index] = msgspec.structs.replace(refused, tenant_id=None)
+        for index, cleared in enumerate(batch.cleared):
+            if self._does_not_exist(cleared.tenant_id):
+                batch.cleared[index] = msgspec.structs.replace(cleared, tenant_id=None)
         batch.unknown_tenants.clear()
+
+    def _does_not_exist(self, tenant_id: str | None) -> bool:
+        tenant = None if tenant_id is None else self._registry.tenant(tenant_id)
+        return tenant is not None and not tenant.known
 
 
 def _internal_error(index: int, error: Exception, topic: str, payload: bytes) -> RefusedSubmission:

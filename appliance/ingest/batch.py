@@ -77,6 +77,13 @@ class RefusedSubmission(msgspec.Struct, frozen=True, gc=False):
     event_ts: int | None = None
 
 
+class ClearedTopic(msgspec.Struct, frozen=True, gc=False):
+    """An empty retained message: it clears a topic and says nothing of the device. ``tenant_id`` None: not known."""
+
+    index: int
+    tenant_id: str | None
+
+
 @dataclass(slots=True)
 class Batch:
     """Messages that are admitted and committed together. ``received_at`` is in microseconds since 1970 UTC."""
@@ -85,9 +92,10 @@ class Batch:
     received_at: int
     readings: list[Reading] = field(default_factory=list)
     refused: list[RefusedSubmission] = field(default_factory=list)
+    cleared: list[ClearedTopic] = field(default_factory=list)
     waiting: list[Candidate] = field(default_factory=list)
     unknown_tenants: set[str] = field(default_factory=set)
-    """Tenants of refused messages that are not in memory; they may not exist."""
+    """Tenants of refused messages and cleared topics that are not in memory; they may not exist."""
     qos0: frozenset[int] = frozenset()
     """Indexes of the messages that came with QoS 0."""
     with_status: bool = False
@@ -114,6 +122,7 @@ class Batch:
         self.readings += other.readings
         self._span = None
         self.refused += other.refused
+        self.cleared += other.cleared
         self.qos0 |= other.qos0
         self.with_status |= other.with_status
 
@@ -131,6 +140,8 @@ class Batch:
             (first if reading.index < middle else second).readings.append(reading)
         for refused in self.refused:
             (first if refused.index < middle else second).refused.append(refused)
+        for cleared in self.cleared:
+            (first if cleared.index < middle else second).cleared.append(cleared)
         return first, second
 
 
@@ -147,10 +158,11 @@ def index_range(readings: Sequence[Reading]) -> IndexRange | None:
 
 
 class Accepted(Enum):
-    """An accepted message: stored now, or there already."""
+    """An accepted message: stored now, or there already, or one that says nothing and only clears a topic."""
 
     STORED = "stored"
     DUPLICATE = "duplicate"
+    CLEARED = "cleared"
 
 
 Verdict = Accepted | Refusal
@@ -158,7 +170,10 @@ Verdict = Accepted | Refusal
 
 @dataclass(slots=True)
 class BatchOutcome:
-    """What a committed batch became: its readings that were stored, its duplicates, its refusals."""
+    """What a committed batch became: its readings that were stored, its duplicates, its refusals.
+
+    The topics that were cleared are those of the batch.
+    """
 
     batch: Batch
     stored: Sequence[Reading]
@@ -174,6 +189,7 @@ class BatchOutcome:
             found = {reading.index: Accepted.STORED for reading in self.stored}
             found |= {reading.index: Accepted.DUPLICATE for reading in self.duplicates}
             found |= {refused.index: Refusal(refused.reason, refused.detail) for refused in self.refused}
+            found |= {cleared.index: Accepted.CLEARED for cleared in self.batch.cleared}
             self._verdicts = found
         return [found[index] for index in range(first, last)]
 
@@ -183,14 +199,16 @@ class BatchOutcome:
             stored = Counter([reading.route.tenant_id for reading in self.stored])
             duplicate = Counter([reading.route.tenant_id for reading in self.duplicates])
             refused = Counter([message.tenant_id or "" for message in self.refused])
+            cleared = Counter([topic.tenant_id or "" for topic in self.batch.cleared])
             self._tenants = {
                 tenant: Counts(
-                    stored[tenant] + refused[tenant] + duplicate[tenant],
+                    stored[tenant] + refused[tenant] + duplicate[tenant] + cleared[tenant],
                     stored[tenant],
                     refused[tenant],
                     duplicate[tenant],
+                    cleared[tenant],
                 )
-                for tenant in sorted(stored.keys() | duplicate.keys() | refused.keys())
+                for tenant in sorted(stored.keys() | duplicate.keys() | refused.keys() | cleared.keys())
             }
         return self._tenants
 

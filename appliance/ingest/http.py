@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
 
 import msgspec
 import trio
@@ -44,6 +45,7 @@ class HttpMessage:
 
     topic: str
     payload: bytes
+    retain: ClassVar[bool] = False
 
 
 def split(body: bytes, form: Form) -> Body:

@@ -257,6 +257,7 @@ class Pipeline:
         metrics.messages.labels("stored").inc(len(outcome.stored))
         metrics.messages.labels("duplicate").inc(len(outcome.duplicates))
         metrics.messages.labels("refused").inc(len(outcome.refused))
+        metrics.messages.labels("cleared").inc(len(outcome.batch.cleared))
         for reason, count in Counter([message.reason for message in outcome.refused]).items():
             metrics.refusals.labels(reason.value).inc(count)
             if reason is Reason.INVALID_JSON:
@@ -273,6 +274,7 @@ def _summary(outcome: BatchOutcome, committed_at: float) -> BatchSummary:
         stored=len(outcome.stored),
         refused=len(outcome.refused),
         duplicate=len(outcome.duplicates),
+        cleared=len(outcome.batch.cleared),
         reasons=Counter([message.reason for message in outcome.refused]),
         last_readings=[_last_reading(reading, received_at) for reading in outcome.stored[-_LAST_READINGS:]],
         tenants=outcome.tenants(),

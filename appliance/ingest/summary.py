@@ -9,12 +9,18 @@ from appliance.reading import Kind, Reason
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Messages of one tenant in one batch, by outcome: ``received = stored + refused + duplicate``."""
+    """Messages of one tenant in one batch, by outcome: ``received = stored + refused + duplicate + cleared``."""
 
     received: int
     stored: int
     refused: int
     duplicate: int
+    cleared: int = 0
+
+    @property
+    def accepted(self) -> int:
+        """Return the number of messages that were stored or are there already."""
+        return self.stored + self.duplicate
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,12 @@ class BatchSummary:
     stored: int
     refused: int
     duplicate: int
+    cleared: int
     reasons: Mapping[Reason, int] = field(default_factory=dict)
     last_readings: Sequence[LastReading] = ()
     tenants: Mapping[str, Counts] = field(default_factory=dict)
+
+    @property
+    def accepted(self) -> int:
+        """Return the number of messages that were stored or are there already."""
+        return self.stored + self.duplicate

@@ -230,6 +230,7 @@ class Writer:
             "stored": [count.stored for count in counts.values()],
             "refused": [count.refused for count in counts.values()],
             "duplicate": [count.duplicate for count in counts.values()],
+            "cleared": [count.cleared for count in counts.values()],
             "qos0": [qos0[tenant] for tenant in counts],
         }
 
@@ -246,4 +247,5 @@ def _qos0_by_tenant(outcome: BatchOutcome) -> Counter[str]:
         return Counter()
     accepted = [(reading.index, reading.route.tenant_id) for reading in (*outcome.stored, *outcome.duplicates)]
     refused = [(message.index, message.tenant_id or "") for message in outcome.refused]
-    return Counter(tenant for index, tenant in accepted + refused if index in indexes)
+    cleared = [(topic.index, topic.tenant_id or "") for topic in outcome.batch.cleared]
+    return Counter(tenant for index, tenant in accepted + refused + cleared if index in indexes)

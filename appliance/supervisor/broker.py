@@ -93,7 +93,13 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
         session_client(config, base.data.instance.mqtt_client_id, embedded),
         report=reports.report_session(config.ingest.receive_max),
     )
-    await client.subscribe(SUBSCRIPTION, max_qos=QoS.AT_LEAST_ONCE, retain_handling=RetainHandling.SEND_NEVER)
+    await client.subscribe(
+        SUBSCRIPTION,
+        max_qos=QoS.AT_LEAST_ONCE,
+        no_local=True,
+        retain_as_published=True,  # or a topic that is cleared would look like an empty message
+        retain_handling=RetainHandling.SEND_NEVER,
+    )
     source = BrokerSource(client, pipeline, config.ingest.batch_size, base.failpoints, metrics.redelivered.inc)
     service, _ = await tree.start("broker source", source.run)
     statistics = BrokerStatistics(statistics_client(config, embedded), metrics)

@@ -36,17 +36,18 @@ ON CONFLICT (bucket_minute, tenant_id, reason) DO UPDATE SET cnt = quarantine_co
 
 -- name: add_to_ledger
 -- Only ever added to.
-INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused, duplicate, qos0)
-SELECT %(minute)s, %(instance)s, l.tenant_id, l.received, l.stored, l.refused, l.duplicate, l.qos0
+INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused, duplicate, cleared, qos0)
+SELECT %(minute)s, %(instance)s, l.tenant_id, l.received, l.stored, l.refused, l.duplicate, l.cleared, l.qos0
 FROM unnest(
   %(tenants)s::text[], %(received)s::bigint[], %(stored)s::bigint[], %(refused)s::bigint[], %(duplicate)s::bigint[],
-  %(qos0)s::bigint[]
-) AS l (tenant_id, received, stored, refused, duplicate, qos0)
+  %(cleared)s::bigint[], %(qos0)s::bigint[]
+) AS l (tenant_id, received, stored, refused, duplicate, cleared, qos0)
 ON CONFLICT (minute, instance, tenant_id) DO UPDATE SET
   received = ingest_ledger.received + EXCLUDED.received,
   stored = ingest_ledger.stored + EXCLUDED.stored,
   refused = ingest_ledger.refused + EXCLUDED.refused,
   duplicate = ingest_ledger.duplicate + EXCLUDED.duplicate,
+  cleared = ingest_ledger.cleared + EXCLUDED.cleared,
   qos0 = ingest_ledger.qos0 + EXCLUDED.qos0
 
 -- name: limit_lock_wait
@@ -69,7 +70,7 @@ SELECT last_batch FROM ingest_instances WHERE instance = %(instance)s FOR UPDATE
 
 -- name: sum_ledger
 SELECT coalesce(sum(received), 0)::bigint, coalesce(sum(stored), 0)::bigint, coalesce(sum(refused), 0)::bigint,
-  coalesce(sum(duplicate), 0)::bigint, coalesce(sum(qos0), 0)::bigint, coalesce(sum(replayed), 0)::bigint,
-  coalesce(sum(evicted), 0)::bigint, coalesce(sum(partition_dropped), 0)::bigint, min(minute)
+  coalesce(sum(duplicate), 0)::bigint, coalesce(sum(cleared), 0)::bigint, coalesce(sum(qos0), 0)::bigint,
+  coalesce(sum(replayed), 0)::bigint, coalesce(sum(evicted), 0)::bigint, coalesce(sum(partition_dropped), 0)::bigint, min(minute)
 FROM ingest_ledger
 WHERE %(since)s::timestamptz IS NULL OR minute >= %(since)s

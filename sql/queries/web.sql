@@ -14,7 +14,7 @@ SELECT count(*) FROM users WHERE disabled_at IS NULL
 -- name: sum_books
 -- By step of %(step)s since %(since)s.
 SELECT date_bin(%(step)s, minute, %(since)s::timestamptz) AS began, sum(received)::bigint, sum(stored)::bigint,
-  sum(refused)::bigint, sum(duplicate)::bigint
+  sum(refused)::bigint, sum(duplicate)::bigint, sum(cleared)::bigint
 FROM ingest_ledger
 WHERE minute >= %(since)s AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
 GROUP BY began
@@ -54,7 +54,7 @@ CROSS JOIN LATERAL (
 ORDER BY t.received_at DESC
 
 -- name: minutes
-SELECT minute, tenant_id, sum(received - refused)::bigint, sum(refused)::bigint
+SELECT minute, tenant_id, sum(stored + duplicate)::bigint, sum(refused)::bigint
 FROM ingest_ledger
 WHERE minute >= %(since)s
 GROUP BY minute, tenant_id

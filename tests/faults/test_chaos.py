@@ -86,12 +86,13 @@ def check_snapshot(appliance: ApplianceProcess) -> None:
     """Check that the ledger balances and agrees with the tables, in one snapshot of a connection of its own."""
     statement = """
       SELECT (SELECT count(*) FROM telemetry), (SELECT coalesce(sum(cnt), 0) FROM quarantine_counters_minute),
-        coalesce(sum(received), 0), coalesce(sum(stored), 0), coalesce(sum(refused), 0), coalesce(sum(duplicate), 0)
+        coalesce(sum(received), 0), coalesce(sum(stored), 0), coalesce(sum(refused), 0), coalesce(sum(duplicate), 0),
+        coalesce(sum(cleared), 0)
       FROM ingest_ledger"""
-    rows, counted, received, stored, refused, duplicate = map(int, appliance.query(statement)[0])
+    rows, counted, received, stored, refused, duplicate, cleared = map(int, appliance.query(statement)[0])
     assert rows == stored
     assert counted == refused
-    assert received == stored + refused + duplicate
+    assert received == stored + refused + duplicate + cleared
     seats = (
         "SELECT active_device_count, (SELECT count(*) FROM device_registry WHERE tenant_id = %s AND status = 'ACTIVE')"
     )

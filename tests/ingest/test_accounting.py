@@ -17,10 +17,12 @@ def _fill(database: Database) -> None:
         database,
         "INSERT INTO tenants (created_at, updated_at, tenant_id)"
         " VALUES (now(), now(), 'acme'), (now(), now(), 'rival')",
-        "INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused, duplicate, qos0, replayed)"
-        " VALUES ('2026-01-01T12:00Z', 'a', 'acme', 10, 7, 2, 1, 3, 0), "
-        " ('2026-01-02T12:00Z', 'a', 'acme', 5, 5, 0, 0, 0, 4), ('2026-01-02T12:00Z', 'b', 'rival', 8, 0, 8, 0, 0, 0),"
-        " ('2026-01-02T12:00Z', 'b', '', 1, 0, 1, 0, 0, 0)",
+        "INSERT INTO ingest_ledger"
+        " (minute, instance, tenant_id, received, stored, refused, duplicate, cleared, qos0, replayed)"
+        " VALUES ('2026-01-01T12:00Z', 'a', 'acme', 12, 7, 2, 1, 2, 3, 0), "
+        " ('2026-01-02T12:00Z', 'a', 'acme', 5, 5, 0, 0, 0, 0, 4),"
+        " ('2026-01-02T12:00Z', 'b', 'rival', 8, 0, 8, 0, 0, 0, 0),"
+        " ('2026-01-02T12:00Z', 'b', '', 1, 0, 1, 0, 0, 0, 0)",
     )
 
 
@@ -28,19 +30,20 @@ async def test_operators_see_the_accounting_of_all_tenants_and_instances(databas
     _fill(database)
     async with await connect(database.conninfo(INGEST)) as connection:
         whole = await read_accounting(connection)
-        assert whole == Accounting(24, 12, 11, 1, 3, 4, 0, 0, datetime(2026, 1, 1, 12, tzinfo=UTC))
+        assert whole == Accounting(26, 12, 11, 1, 2, 3, 4, 0, 0, datetime(2026, 1, 1, 12, tzinfo=UTC))
         assert whole.balanced
         assert (await read_accounting(connection, NOON)).received == 14
         assert await read_accounting(connection, datetime(2027, 1, 1, tzinfo=UTC)) == Accounting(
-            0, 0, 0, 0, 0, 0, 0, 0, None
+            0, 0, 0, 0, 0, 0, 0, 0, 0, None
         )
 
 
 async def test_a_customer_sees_its_own_accounting(database: Database) -> None:
     _fill(database)
     async with customer(database, "acme") as connection:
-        assert (await read_accounting(connection)).received == 15
+        assert (await read_accounting(connection)).received == 17
 
 
 def test_accounting_that_does_not_balance_says_so() -> None:
-    assert not Accounting(10, 5, 4, 0, 0, 0, 0, 0, None).balanced
+    assert not Accounting(10, 5, 4, 0, 0, 0, 0, 0, 0, None).balanced
+    assert Accounting(10, 5, 4, 0, 1, 0, 0, 0, 0, None).balanced

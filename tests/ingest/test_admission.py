@@ -28,6 +28,7 @@ KEY = ("acme", "d-1")
 class Message:
     topic: str
     payload: bytes
+    retain: bool = False
 
 
 class Everyone:
@@ -92,6 +93,23 @@ def test_a_topic_outside_the_grammar_is_refused(topic: str) -> None:
 def test_a_payload_over_the_limit_is_refused_before_it_is_read() -> None:
     assert only_refusal(admit((TOPIC, b"\xff" * 16_385))) is Reason.PAYLOAD_TOO_LARGE
     assert only_refusal(admit((TOPIC, b"\xff" * 16_384))) is Reason.INVALID_ENCODING
+
+
+def test_an_empty_retained_payload_clears_a_topic_and_spends_nothing() -> None:
+    by = admission(limiter=limiter_of(rate=1, burst=1))
+    clearing = Message(TOPIC, b"", retain=True)
+    batch = by.admit([clearing] * 20 + [Message(TOPIC, b'{"a":1}', retain=True)], NOW, NOW / SECOND)
+    assert ([topic.index for topic in batch.cleared], batch.refused) == (list(range(20)), [])
+    assert only_index(batch.readings) == 20, "a retained message with a content is a message like any other"
+    for kind in ("heartbeat", "status"):
+        assert len(by.admit([Message(TOPIC.replace("telemetry", kind), b"", retain=True)], NOW, 0.0).cleared) == 1
+    bad = by.admit([Message("tenant/acme/device/d-1/else", b"", retain=True)], NOW, 0.0)
+    assert only_refusal(bad) is Reason.BAD_TOPIC_FORMAT
+
+
+def test_an_empty_payload_that_is_not_retained_clears_nothing() -> None:
+    batch = admit((TOPIC, b""))
+    assert (only_refusal(batch), batch.cleared) == (Reason.INVALID_PAYLOAD, [])
 
 
 def test_ids_in_the_payload_must_be_the_topics() -> None:

@@ -6,7 +6,7 @@ from appliance.ingest.summary import BatchSummary
 from tests.support.pipeline import furnish, open_ingest, telemetry
 from tests.support.postgres_server import Database
 
-SUMMARY = BatchSummary(0.0, 0, 0, 0, 0, {}, [], {})
+SUMMARY = BatchSummary(0.0, 0, 0, 0, 0, 0, {}, [], {})
 
 
 def test_one_that_raises_does_not_keep_the_others_and_is_told_again() -> None:

@@ -75,7 +75,7 @@ async def test_readings_are_stored_as_they_came(database: Database) -> None:
         ("d-1", "heartbeat", at + 1.5, at + 1.5, False, False, None, None, None, None, "{}"),
     ]
     assert ledger_sums(database) | {"qos0": 0} == {
-        "received": 2, "stored": 2, "refused": 0, "duplicate": 0, "qos0": 0, "replayed": 0, "evicted": 0,
+        "received": 2, "stored": 2, "refused": 0, "duplicate": 0, "cleared": 0, "qos0": 0, "replayed": 0, "evicted": 0,
     }  # fmt: skip
 
 
@@ -212,6 +212,40 @@ async def test_null_metrics_and_lookups_of_the_registry_are_counted(database: Da
     assert b"appliance_null_metrics_total 3.0" in text
     assert b"appliance_unplaced_positions_total 1.0" in text
     assert b"appliance_registry_lookups_total 1.0" in text
+
+
+async def test_a_cleared_topic_is_counted_and_nothing_else(database: Database) -> None:
+    """Of a device that is accepted, of one that nobody knows, and of a tenant that does not exist."""
+    await furnish(database)
+    topics = ("acme/device/d-1/telemetry", "acme/device/new/status", "nobody/device/d/heartbeat")
+    clearing = [Message(f"tenant/{topic}", b"", retain=True) for topic in topics]
+    async with open_ingest(database) as stack:
+        await stack.send(telemetry("d-1", b'{"t":1}'))
+        await until(lambda: look(database, "SELECT 1 FROM device_state WHERE last_seen_at IS NOT NULL"))
+        before = look(database, "SELECT * FROM device_state")
+        assert await stack.send(*clearing, qos0=frozenset({0})) == [Accepted.CLEARED] * 3
+        await stack.send(telemetry("d-2", b'{"t":1}'))
+        await until(lambda: look(database, "SELECT 1 FROM device_state WHERE device_id = 'd-2'"))
+        assert look(database, "SELECT * FROM device_state WHERE device_id <> 'd-2'") == before
+        assert b'appliance_messages_total{outcome="cleared"} 3.0' in stack.metrics.exposition()
+    assert [summary.cleared for summary in stack.summaries if summary.received == 3] == [3]
+    assert look(database, "SELECT device_id FROM device_registry ORDER BY 1") == [("d-1",), ("d-2",)]
+    assert look(database, "SELECT count(*) FROM quarantine_events") == [(0,)]
+    assert ledger_sums(database) == {
+        "received": 5, "stored": 2, "refused": 0, "duplicate": 0, "cleared": 3, "qos0": 1, "replayed": 0, "evicted": 0,
+    }  # fmt: skip
+    cleared = "SELECT tenant_id, sum(cleared)::int FROM ingest_ledger WHERE cleared > 0 GROUP BY 1 ORDER BY 1"
+    assert look(database, cleared) == [("", 1), ("acme", 2)]
+
+
+async def test_cleared_topics_stay_counted_when_a_batch_is_halved(database: Database) -> None:
+    await furnish(database)
+    fail_times(database, 2, "53200")
+    clearing = [Message("tenant/acme/device/d-1/status", b"", retain=True)] * 3
+    async with open_ingest(database) as stack:
+        verdicts = await stack.send(*clearing, telemetry("d-1", b'{"t":1}'), *clearing)
+    assert (verdicts.count(Accepted.CLEARED), verdicts[3]) == (6, STORED)
+    assert ledger_sums(database)["cleared"] == 6
 
 
 async def test_malformed_messages_are_kept_raw_and_reach_nothing(database: Database) -> None:

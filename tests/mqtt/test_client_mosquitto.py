@@ -109,6 +109,28 @@ async def test_a_retained_message_comes_as_the_retain_handling_says(mosquitto: M
         await client.publish(f"{prefix}/kept", b"", retain=True)
 
 
+async def test_a_topic_that_is_cleared_tells_from_an_empty_message_also_while_we_were_away(
+    mosquitto: MosquittoServer, prefix: str
+) -> None:
+    identifier = secrets.token_hex(8)
+    options = {"no_local": True, "retain_as_published": True, "retain_handling": RetainHandling.SEND_NEVER}
+    async with Client(mosquitto.host, mosquitto.port) as device:
+        await device.publish(f"{prefix}/kept", b"old", retain=True)
+        async with durable(mosquitto, identifier) as ours:
+            await ours.subscribe(f"{prefix}/+", **options)  # type: ignore[arg-type]
+            await device.publish(f"{prefix}/kept", b"", retain=True)
+            await device.publish(f"{prefix}/kept", b"")
+            assert [packet.retain for packet in await received(ours, 2)] == [True, False]
+        await device.publish(f"{prefix}/kept", b"", retain=True)
+        await device.publish(f"{prefix}/kept", b"", retain=True, qos=0)
+        await device.publish(f"{prefix}/kept", b"")
+        async with durable(mosquitto, identifier) as ours:
+            assert [(packet.payload, packet.retain) for packet in await received(ours, 2)] == [
+                (b"", True),
+                (b"", False),
+            ]
+
+
 async def test_a_wrong_password_is_named_as_the_reason() -> None:
     with MosquittoServer(users={"device": "right"}) as server:
         async with Client(server.host, server.port, username="device", password="right") as client:

@@ -12,7 +12,7 @@ SELECT
   (SELECT count(*) FROM telemetry),
   (SELECT coalesce(sum(cnt), 0)::bigint FROM quarantine_counters_minute),
   coalesce(sum(received), 0)::bigint, coalesce(sum(stored), 0)::bigint, coalesce(sum(refused), 0)::bigint,
-  coalesce(sum(duplicate), 0)::bigint, coalesce(sum(replayed), 0)::bigint,
+  coalesce(sum(duplicate), 0)::bigint, coalesce(sum(cleared), 0)::bigint, coalesce(sum(replayed), 0)::bigint,
   coalesce(sum(partition_dropped), 0)::bigint,
   (SELECT count(*)
    FROM subscriptions AS s
@@ -38,6 +38,7 @@ class Snapshot:
     stored: int
     refused: int
     duplicate: int
+    cleared: int
     replayed: int
     dropped: int
     """Stored before, and gone with their day."""
@@ -46,7 +47,7 @@ class Snapshot:
 
     def check(self) -> None:
         """Check P1 and P7 at this instant."""
-        assert self.received == self.stored + self.refused + self.duplicate, self
+        assert self.received == self.stored + self.refused + self.duplicate + self.cleared, self
         assert self.rows + self.dropped == self.stored + self.replayed, self
         assert self.counted == self.refused, self
         assert self.unbalanced == 0, self

@@ -45,6 +45,7 @@ class Message:
 
     topic: str
     payload: bytes
+    retain: bool = False
 
 
 def telemetry(device: str, payload: bytes, tenant: str = TENANT) -> Message:
@@ -182,7 +183,8 @@ async def until(condition: Callable[[], object]) -> None:
 
 def ledger_sums(database: Database) -> dict[str, int]:
     """Return the sums of the ledger, checked against the tables in one snapshot."""
-    columns = "received", "stored", "refused", "duplicate", "qos0", "replayed", "evicted", "partition_dropped"
+    outcomes = "received", "stored", "refused", "duplicate", "cleared"
+    columns = *outcomes, "qos0", "replayed", "evicted", "partition_dropped"
     sums = ", ".join(f"coalesce(sum({column}), 0)::bigint" for column in columns)
     [row] = look(
         database,
@@ -191,7 +193,7 @@ def ledger_sums(database: Database) -> dict[str, int]:
     )
     in_table, counted, *rest = row
     found = dict(zip(columns, rest, strict=True))
-    assert found["received"] == found["stored"] + found["refused"] + found["duplicate"]
+    assert found["received"] == found["stored"] + found["refused"] + found["duplicate"] + found["cleared"]
     assert in_table + found.pop("partition_dropped") == found["stored"] + found["replayed"]
     assert counted == found["refused"]
     return found

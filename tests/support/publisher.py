@@ -69,7 +69,7 @@ def stored(appliance: ApplianceProcess) -> list[Entry]:
 
 def ledger_sums(appliance: ApplianceProcess) -> dict[str, int]:
     """Return the sums of the appliance's ledger."""
-    columns = "received", "stored", "refused", "duplicate"
+    columns = "received", "stored", "refused", "duplicate", "cleared"
     sums = ", ".join(f"coalesce(sum({column}), 0)::bigint" for column in columns)
     return dict(zip(columns, appliance.query(f"SELECT {sums} FROM ingest_ledger")[0], strict=True))
 

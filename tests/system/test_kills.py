@@ -38,8 +38,8 @@ async def stream(sender: Publisher, through: Client, enough: trio.Event, at_leas
 def check_accounting(appliance: ApplianceProcess) -> None:
     """One snapshot, from a connection of its own: the sums balance and agree with the table."""
     row = appliance.query(
-        "SELECT (SELECT count(*) FROM telemetry), sum(stored), sum(received), sum(stored + refused + duplicate)"
-        " FROM ingest_ledger"
+        "SELECT (SELECT count(*) FROM telemetry), sum(stored), sum(received),"
+        " sum(stored + refused + duplicate + cleared) FROM ingest_ledger"
     )[0]
     rows, in_ledger, received, explained = (int(value or 0) for value in row)
     assert rows == in_ledger

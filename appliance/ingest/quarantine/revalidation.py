@@ -8,6 +8,7 @@ register them, a preview uses one that only returns what the registry would do. 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import ClassVar
 
 import msgspec
 
@@ -33,6 +34,8 @@ class HeldMessage:
     payload: bytes
     reason: str
     detail: str
+    retain: ClassVar[bool] = False
+    """A topic that was cleared is never held."""
 
 
 @dataclass(frozen=True, slots=True)

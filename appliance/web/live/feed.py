@@ -56,7 +56,7 @@ class LiveFeed:
     def publish(self, summary: BatchSummary) -> None:
         """Add a committed batch."""
         now = self._clock.monotonic()
-        self._all.window.add(now, summary.received - summary.refused, summary.refused)
+        self._all.window.add(now, summary.accepted, summary.refused)
         for tenant, counts in summary.tenants.items():
             self._count(tenant, counts, now)
         self._keep(summary.last_readings)
@@ -110,7 +110,7 @@ class LiveFeed:
         return scope
 
     def _count(self, tenant: str, counts: Counts, now: float) -> None:
-        self._own(tenant).window.add(now, counts.received - counts.refused, counts.refused)
+        self._own(tenant).window.add(now, counts.accepted, counts.refused)
 
     def _keep(self, readings: Iterable[LastReading]) -> None:
         for reading in readings:

@@ -121,7 +121,7 @@ def refused_columns(feed: LiveFeed, data: OverviewData | None, choice: OverviewC
 
 
 def _mean(one: AccountingStep, step: int) -> RatePoint:
-    return RatePoint((one.received - one.refused) / step, one.refused / step)
+    return RatePoint((one.received - one.refused - one.cleared) / step, one.refused / step)
 
 
 def _total(point: RatePoint) -> float | None:

@@ -41,6 +41,7 @@ class AccountingStep:
     stored: int
     refused: int
     duplicate: int
+    cleared: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,11 @@ class OverviewData:
     def duplicate(self) -> int:
         """Return the number of duplicates."""
         return sum(one.duplicate for one in self.accounting)
+
+    @property
+    def cleared(self) -> int:
+        """Return the number of topics that were cleared."""
+        return sum(one.cleared for one in self.accounting)
 
 
 QueryScope = tuple[bool, OverviewChoice]

@@ -36,7 +36,7 @@ from appliance.web.subscriptions.labels import subscription_title
 
 log = structlog.get_logger(__name__)
 
-FILE_HEADS = ("from", "seconds", "received", "stored", "refused", "duplicate")
+FILE_HEADS = ("from", "seconds", "received", "stored", "refused", "duplicate", "cleared")
 REASONS_SHOWN = 6
 SITES_SHOWN = 6
 LIVE_PATIENCE = 1.0
@@ -285,6 +285,7 @@ def _file(data: OverviewData, choice: OverviewChoice, now: float) -> Response:
             one.stored,
             one.refused,
             one.duplicate,
+            one.cleared,
         )
         for one in data.accounting
     ]

@@ -74,7 +74,8 @@ async def test_what_a_full_subscription_held_is_stored_in_full_after_the_limit_i
         ("REPLAYED", ALICE.name, 120)
     ]
     assert ledger_sums(database) | {"qos0": 0} == {
-        "received": 121, "stored": 1, "refused": 120, "duplicate": 0, "qos0": 0, "replayed": 120, "evicted": 0,
+        "received": 121, "stored": 1, "refused": 120, "duplicate": 0, "cleared": 0, "qos0": 0, "replayed": 120,
+        "evicted": 0,
     }  # fmt: skip
 
 

@@ -27,7 +27,7 @@ def publish(feed: LiveFeed, device: str, metrics: dict[str, float]) -> None:
     """A committed batch with one reading."""
     now = SystemClock().now()
     reading = LastReading("acme", device, now, now, Kind.TELEMETRY, metrics)
-    feed.publish(BatchSummary(now, 1, 1, 0, 0, {}, [reading]))
+    feed.publish(BatchSummary(now, 1, 1, 0, 0, 0, {}, [reading]))
 
 
 def let_it_fail(app: Dashboard) -> None:

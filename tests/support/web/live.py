@@ -24,4 +24,4 @@ class Steady:
 def batch(device: str = "pump-1", messages: int = 1) -> BatchSummary:
     """Return a committed batch with one shown reading."""
     reading = LastReading("acme", device, 1_795_000_000.0, 1_795_000_000.5, Kind.TELEMETRY, {"temperature": -11.8})
-    return BatchSummary(1_795_000_001.0, messages, messages, 0, 0, {}, [reading])
+    return BatchSummary(1_795_000_001.0, messages, messages, 0, 0, 0, {}, [reading])

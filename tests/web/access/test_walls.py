@@ -134,7 +134,7 @@ async def test_the_live_socket_shows_nothing_of_another_tenant(database: Databas
     async with dashboard(database) as served:
         now = served.platform.clock.now()
         reading = LastReading(RIVAL, "pump-1", now, now, Kind.TELEMETRY, {"temperature": 1.0})
-        served.platform.live.publish(BatchSummary(now, 1, 1, 0, 0, {}, [reading]))
+        served.platform.live.publish(BatchSummary(now, 1, 1, 0, 0, 0, {}, [reading]))
         async with page_socket(served, cookie=person.secret) as page:
             update = await page.get_message()
     assert "pump-1" not in update

@@ -15,7 +15,9 @@ def reading(device: str, tenant: str = "acme") -> LastReading:
 
 def batch(*readings: LastReading, stored: int = 1, refused: int = 0, tenant: str = "acme") -> BatchSummary:
     total = stored + refused
-    return BatchSummary(100_000.0, total, stored, refused, 0, {}, readings, {tenant: Counts(total, stored, refused, 0)})
+    return BatchSummary(
+        100_000.0, total, stored, refused, 0, 0, {}, readings, {tenant: Counts(total, stored, refused, 0)}
+    )
 
 
 def test_the_newest_reading_stands_first() -> None:

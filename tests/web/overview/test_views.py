@@ -199,11 +199,23 @@ async def test_a_range_counts_further_back_and_the_file_has_its_steps(database: 
             assert f"Not JSON {not_json}" in part(page, "reasons") or not not_json
             assert f'data-page="overview//{asked}"' in page or asked == "1h"
             file = (await get(served, f"/?range={asked}&format=csv")).text.splitlines()
-            assert file[0].removeprefix("\ufeff") == "from,seconds,received,stored,refused,duplicate"
+            assert file[0].removeprefix("\ufeff") == "from,seconds,received,stored,refused,duplicate,cleared"
             assert sum(int(row.split(",")[2]) for row in file[1:]) == int(received.replace(",", ""))
         step = (await get(served, "/?range=7d&format=csv")).text.splitlines()[-1].split(",")
     began = datetime.fromisoformat(step[0])
-    assert (began.minute, began.second, step[1:]) == (0, 0, ["3600", "1300", "1240", "50", "10"])
+    assert (began.minute, began.second, step[1:]) == (0, 0, ["3600", "1300", "1240", "50", "10", "0"])
+
+
+async def test_cleared_topics_are_told_apart_and_no_part_of_the_rate(database: Database) -> None:
+    fill(database, datetime.now(UTC))
+    arrange(database, "UPDATE ingest_ledger SET received = received + 2, cleared = 2")
+    async with over(database) as served:
+        page = (await get(served)).text
+        step = (await get(served, "/?range=7d&format=csv")).text.splitlines()[-1].split(",")
+    assert part(page, "books").startswith(
+        " Last hour: 1,302 received, 1,240 stored, 50 refused, 10 duplicates, 2 topics"
+    )
+    assert step[2:] == ["1302", "1240", "50", "10", "2"]
 
 
 async def test_a_site_has_its_devices_and_readings_and_the_rest_says_it_is_of_all(database: Database) -> None:

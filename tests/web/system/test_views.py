@@ -53,12 +53,12 @@ async def page(database: Database, *reports: Report, **given: Any) -> AsyncItera
 async def test_it_shows_the_message_balance(database: Database) -> None:
     arrange(
         database,
-        "INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused, duplicate)"
-        " VALUES (now(), 'a', 'acme', 3316204, 3309871, 5102, 1231)",
+        "INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored, refused, duplicate, cleared)"
+        " VALUES (now(), 'a', 'acme', 3316281, 3309871, 5102, 1231, 77)",
     )
     async with page(database) as asking:
         html = (await asking.get("/system")).text
-    for text in ("Message balance", "3,316,204", "3,309,871", "5,102", "1,231", "Balanced"):
+    for text in ("Message balance", "3,316,281", "3,309,871", "5,102", "1,231", "77 cleared", "Balanced"):
         assert text in html
     assert "Not balanced" not in html
 
