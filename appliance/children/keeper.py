@@ -128,7 +128,7 @@ class Keeper:
             name=self._program.name,
             state=self._state,
             pid=child.pid if child else None,
-            started_at=child.started_at if child else None,
+            started_at=self._clock.now() - child.age if child else None,
             restarts=self._restarts,
             last_error=self._last_error,
         )

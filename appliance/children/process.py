@@ -65,7 +65,7 @@ class Child:
         if process.stdout is None:
             raise ValueError("the child's output must be a pipe")
         self.command = command
-        self.started_at = time.time()
+        self._began = time.monotonic()
         self.ended = trio.Event()
         self._process = process
         self._pidfd = os.pidfd_open(process.pid)
@@ -79,6 +79,11 @@ class Child:
     def pid(self) -> int:
         """The process id; kept after the end, for messages."""
         return self._process.pid
+
+    @property
+    def age(self) -> float:
+        """The seconds since it was started."""
+        return time.monotonic() - self._began
 
     @property
     def returncode(self) -> int | None:

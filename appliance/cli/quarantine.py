@@ -3,10 +3,12 @@
 import base64
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
@@ -33,16 +35,36 @@ REPLAY_COLUMNS = ("replay_id", "status", "tenant_id", "total", "examined", "repl
 REPLAYS_SHOWN = 50
 SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 """Seconds of each unit of a time span."""
+MOST_SPAN = timedelta(days=36_500)
+"""No message is older; a much longer span begins before the first date that there is."""
 
 
-def _moment(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+@dataclass(frozen=True, slots=True)
+class AskedSelection:
+    """The selection of the options. A span ends at the service time, which is known once the database is open."""
+
+    selection: Selection
+    """Without the bounds that are spans."""
+    since: timedelta | None
+    until: timedelta | None
+
+    def at(self, now: datetime) -> Selection:
+        """Return the selection at ``now``."""
+        bounds = {name: now - span for name, span in (("since", self.since), ("until", self.until)) if span is not None}
+        return msgspec.structs.replace(self.selection, **bounds)
+
+
+def _moment(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | timedelta | None:
     """A time in RFC 3339, a date (its midnight, UTC), or a span that ends now, such as 90m, 24h or 7d."""
     if value is None:
         return None
     span = re.fullmatch(r"(\d{1,9})([smhd])", value)
     try:
         if span:
-            return datetime.now(UTC) - timedelta(seconds=int(span[1]) * SPANS[span[2]])
+            length = timedelta(seconds=int(span[1]) * SPANS[span[2]])
+            if length > MOST_SPAN:
+                raise ValueError("longer than any message is kept")
+            return length
         moment = datetime.fromisoformat(value)
     except (ValueError, OverflowError):
         complaint = f"{value!r} is not a time such as 2026-01-31, 2026-01-31T12:00Z, 90m or 7d"
@@ -84,22 +106,24 @@ def selected(
     device: str | None,
     site: str | None,
     reasons: tuple[str, ...],
-    since: datetime | None,
-    until: datetime | None,
+    since: datetime | timedelta | None,
+    until: datetime | timedelta | None,
     ids: tuple[int, ...],
-) -> Selection:
+) -> AskedSelection:
     """Return the selection of the options."""
     if unknown_tenant and tenant is not None:
         raise click.UsageError("--tenant and --unknown-tenant cannot be combined")
-    return Selection(
+    selection = Selection(
         tenant_id=OPERATOR if unknown_tenant else tenant,
         device_id=device,
         site_id=site,
         reasons=tuple(Reason(reason) for reason in reasons),
-        since=since,
-        until=until,
+        since=since if isinstance(since, datetime) else None,
+        until=until if isinstance(until, datetime) else None,
         ids=ids,
     )
+    spans = (bound if isinstance(bound, timedelta) else None for bound in (since, until))
+    return AskedSelection(selection, *spans)
 
 
 @click.group()
@@ -124,10 +148,10 @@ def list_(
     invocation: Invocation, /, status: str, before: int | None, limit: int, as_json: bool, **selection: Any
 ) -> None:
     """List messages, newest first."""
-    wanted, decided = selected(**selection), None if status == "all" else MessageStatus(status.upper())
+    asked, decided = selected(**selection), None if status == "all" else MessageStatus(status.upper())
 
     async def work(administration: Administration) -> list[QuarantinedMessage]:
-        connection = administration.connection
+        connection, wanted = administration.connection, asked.at(administration.context.now)
         return await quarantine_store.list_events(connection, wanted, status=decided, before=before, limit=limit)
 
     show_rows([_row(event, as_json=as_json) for event in administer(invocation, work)], COLUMNS, as_json=as_json)
@@ -155,9 +179,10 @@ def counts(invocation: Invocation, /, as_json: bool, **selection: Any) -> None:
 
     With a tenant, also show how far back held messages are complete.
     """
-    wanted = selected(**selection)
+    asked = selected(**selection)
 
     async def work(administration: Administration) -> tuple[list[ReasonTotals], HeldReach | None]:
+        wanted = asked.at(administration.context.now)
         causes = await quarantine_store.counts(administration.connection, wanted)
         if wanted.tenant_id is None:
             return causes, None
@@ -210,11 +235,12 @@ def cancel(invocation: Invocation, number: int, as_json: bool) -> None:
 @click.pass_obj
 def dismiss(invocation: Invocation, /, yes: bool, as_json: bool, **selection: Any) -> None:
     """Dismiss held messages. They can be viewed until they expire."""
-    wanted = selected(**selection)
-    if wanted == Selection():
+    asked = selected(**selection)
+    if asked == AskedSelection(Selection(), None, None):
         raise click.UsageError("select messages by tenant, device, reason, time or id")
 
     async def work(administration: Administration) -> int:
+        wanted = asked.at(administration.context.now)
         if not (yes or as_json):
             total, _ = await replays.measure(administration.connection, wanted)
             click.confirm(f"Dismiss {total} held messages?", abort=True)
@@ -237,7 +263,7 @@ def replay_(invocation: Invocation, /, dry_run: bool, yes: bool, no_wait: bool, 
     Shows first how many would pass, and why the others would not. Without --reason or --id: all messages held for
     replay. A running appliance does the work, at a pace that leaves room for live messages. It can be interrupted.
     """
-    return replay(invocation, selected(**selection), dry_run=dry_run, yes=yes, wait=not no_wait, as_json=as_json)
+    return replay(invocation, selected(**selection).at, dry_run=dry_run, yes=yes, wait=not no_wait, as_json=as_json)
 
 
 def _row(event: QuarantinedMessage, *, as_json: bool) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """``appliance quarantine replay``: shows the preview, asks, starts the replay, and follows it until it ends."""
 
 import sys
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Any
 
 import click
@@ -28,11 +30,20 @@ TAKEN_UP_SECONDS = 3.0
 """Seconds within which a running appliance starts a replay."""
 
 
-def replay(invocation: Invocation, selection: Selection, *, dry_run: bool, yes: bool, wait: bool, as_json: bool) -> int:
-    """Run the command; return its exit code, 1 when the replay failed."""
+def replay(
+    invocation: Invocation,
+    asked: Callable[[datetime], Selection],
+    *,
+    dry_run: bool,
+    yes: bool,
+    wait: bool,
+    as_json: bool,
+) -> int:
+    """Run the command; return its exit code, 1 when the replay failed. ``asked`` is given the service time."""
     config = invocation.config
 
     async def work(administration: Administration) -> tuple[ReplayPreview, Replay | None]:
+        selection = asked(administration.context.now)
         preview = await _preview(config, administration, selection)
         if not as_json:
             click.echo(preview_text(preview))

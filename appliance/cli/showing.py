@@ -1,13 +1,12 @@
 """``appliance simulate --show``: every reason of refusal provoked on the real broker, and looked up in the counters."""
 
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import click
 import trio
@@ -117,7 +116,7 @@ class Show:
     async def play(self) -> list[ShownReason]:
         """Create the demo tenants, send everything, read the counters; return the outcome of each scene."""
         logins = await set_up(self._administration)
-        begun = datetime.now(UTC)
+        begun = self._administration.context.now
         before = await self._counts(begun)
         async with AsyncExitStack() as stack:
             if any(scene.reason is Reason.STORE_REFUSED for scene in self._scenes):
@@ -163,7 +162,8 @@ class Show:
         for _ in range(scene.times):
             self._seq += 1
             ingest, retention = self._config.ingest, self._config.retention
-            props = Props(time.time(), self._seq, logins.token, ingest.max_payload_bytes, retention.days)
+            now = self._administration.context.now.timestamp()
+            props = Props(now, self._seq, logins.token, ingest.max_payload_bytes, retention.days)
             topic, payload = scene.script(props)
             if self._over_http(scene):
                 await trio.to_thread.run_sync(self._post, topic, payload)

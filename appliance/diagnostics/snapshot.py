@@ -56,10 +56,10 @@ class BrokerTerms:
 class Snapshot:
     """Everything of the process that the System page shows and the accounting does not hold."""
 
-    started_at: float
-    """Seconds since 1970."""
-    tasks: Callable[[], Sequence[ServiceStatus]]
-    """The services that run, in the order of their start."""
+    age: Callable[[], float]
+    """Seconds since the start."""
+    tasks: Callable[[float], Sequence[ServiceStatus]]
+    """The services that run, in the order of their start; called with the service time."""
     process: ProcessMetrics
     instance: str
     """The id of this appliance: several may share a database."""

@@ -14,15 +14,15 @@ from contextvars import ContextVar
 
 
 class Activity:
-    """The record of one service. Times are seconds since 1970."""
+    """The record of one service. It measures durations only: whoever asks knows the time of day."""
 
-    __slots__ = ("_doing", "_wakes_at", "failing", "last_error", "last_error_at")
+    __slots__ = ("_doing", "_failed_at", "_wakes_at", "failing", "last_error")
 
     def __init__(self) -> None:
         self.failing = False
         """Whether the last round failed."""
         self.last_error: str | None = None
-        self.last_error_at: float | None = None
+        self._failed_at: float | None = None
         self._doing: str | None = None
         self._wakes_at: float | None = None
 
@@ -46,7 +46,11 @@ class Activity:
         """Record a failed round; the service goes on by itself."""
         self.failing = True
         self.last_error = str(error).strip().partition("\n")[0] or type(error).__name__
-        self.last_error_at = time.time()
+        self._failed_at = time.monotonic()
+
+    def failed_ago(self) -> float | None:
+        """Return the seconds since the last error; None if there was none."""
+        return None if self._failed_at is None else time.monotonic() - self._failed_at
 
     def words(self) -> str | None:
         """Return what it does now; None if it was not recorded."""

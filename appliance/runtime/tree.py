@@ -89,7 +89,7 @@ class ServiceStatus:
 class Service:
     """One running service."""
 
-    __slots__ = ("_report", "_samples", "activity", "done", "name", "scope", "serving", "since", "stopping", "task")
+    __slots__ = ("_began", "_report", "_samples", "activity", "done", "name", "scope", "serving", "stopping", "task")
 
     def __init__(self, name: str, report: Reporter | None = None) -> None:
         self.name = name
@@ -97,7 +97,7 @@ class Service:
         self.activity = Activity()
         self.scope = trio.CancelScope()
         self.done = trio.Event()
-        self.since = time.time()
+        self._began = time.monotonic()
         self.serving = False
         self.stopping = False
         self.task: trio.lowlevel.Task | None = None
@@ -119,22 +119,24 @@ class Service:
         if report.count is not None:
             self._samples.append((now, report.count))
 
-    def status(self) -> ServiceStatus:
-        """Return the current status."""
+    def status(self, now: float) -> ServiceStatus:
+        """Return the current status; ``now`` is the service time, to which its times are put."""
         report = self._ask()
+        failed_ago = self.activity.failed_ago()
+        failed_at = None if failed_ago is None else now - failed_ago
         error = report.trouble or report.last_error or self.activity.last_error
         return ServiceStatus(
             name=self.name,
             state=self._state(report),
             kind=report.kind,
             doing=report.trouble or report.doing or self.activity.words() or self._whereabouts(),
-            since=self.since,
+            since=now - (time.monotonic() - self._began),
             rate=self._rate(),
             waiting=report.waiting,
             room=report.room,
             restarts=report.restarts,
             last_error=error,
-            last_error_at=self.activity.last_error_at if error == self.activity.last_error else None,
+            last_error_at=failed_at if error == self.activity.last_error else None,
             tasks=() if self.task is None else inner_tasks(self.task),
         )
 
@@ -165,11 +167,15 @@ class Tree:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._services: list[Service] = []
-        self.since = time.time()
+        self._began = time.monotonic()
 
-    def status(self) -> list[ServiceStatus]:
-        """Return the services that run, in the order of their start."""
-        return [service.status() for service in self._services]
+    def age(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self._began
+
+    def status(self, now: float) -> list[ServiceStatus]:
+        """Return the services that run at the service time ``now``, in the order of their start."""
+        return [service.status(now) for service in self._services]
 
     def sample(self, now: float) -> None:
         """Record how much every service has done at ``now`` (monotonic seconds), for the rates."""

@@ -80,7 +80,7 @@ def _snapshot(
     config, embedded = base.config, broker.embedded
     return Snapshot(
         instance=base.instance,
-        started_at=base.tree.since,
+        age=base.tree.age,
         tasks=base.tree.status,
         process=process,
         dependencies=partial(

@@ -128,10 +128,11 @@ class SystemReader:
         today = self._todays(midnight)
         await self._renew([today, self._facts, self._all_time])
         platform, system = self._platform, self._snapshot
+        now = platform.clock.now()
         dependencies, facts = system.dependencies(), self._facts.value
         return SystemView(
-            now=platform.clock.now(),
-            started_at=system.started_at,
+            now=now,
+            started_at=now - system.age(),
             instance=system.instance,
             versions=self._versions(dependencies, facts),
             today=today.value,
@@ -148,7 +149,7 @@ class SystemReader:
             dependencies=dependencies,
             limits=system.limits(),
             broker_terms=system.broker_terms,
-            tasks=system.tasks(),
+            tasks=system.tasks(now),
         )
 
     def _todays(self, midnight: float) -> _Kept[AccountingRead]:

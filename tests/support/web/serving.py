@@ -120,8 +120,8 @@ def quiet_system(clock: SystemClock) -> Snapshot:
     """Return a process without tasks, whose Postgres and broker are well and whose schema is the one it ships."""
     return Snapshot(
         instance="0123456789ab",
-        started_at=clock.now() - 3600,
-        tasks=list,
+        age=lambda: 3600.0,
+        tasks=lambda _now: [],
         process=ProcessMetrics(Metrics(), clock, Path.cwd(), queue=lambda: 0, each_second=lambda _now: None),
         dependencies=lambda: [
             Dependency("Postgres", embedded=True, version="15", trouble=None, answered_in=0.0004),
