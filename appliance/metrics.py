@@ -1,5 +1,7 @@
 """What is counted and measured, for /metrics. One registry a process, handed to whoever counts; never a device id."""
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
@@ -12,90 +14,55 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.messages = Counter(
-            "appliance_messages", "Messages by committed outcome", ["outcome"], registry=self.registry
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        self.messages = counter("appliance_messages", "Messages by committed outcome", ["outcome"])
+        self.refusals = counter("appliance_refusals", "Refused messages by reason", ["reason"])
+        self.invalid_json = counter("invalid_json", "Messages whose payload is no JSON (reason INVALID_JSON)")
+        self.invalid_encoding = counter(
+            "invalid_encoding", "Messages whose payload is no UTF-8 (reason INVALID_ENCODING)"
         )
-        self.refusals = Counter("appliance_refusals", "Refused messages by reason", ["reason"], registry=self.registry)
-        self.invalid_json = Counter(
-            "invalid_json", "Messages whose payload is no JSON (reason INVALID_JSON)", registry=self.registry
-        )
-        self.invalid_encoding = Counter(
-            "invalid_encoding", "Messages whose payload is no UTF-8 (reason INVALID_ENCODING)", registry=self.registry
-        )
-        self.null_metrics = Counter("appliance_null_metrics", "Metrics left out as null", registry=self.registry)
-        self.unplaced = Counter(
+        self.null_metrics = counter("appliance_null_metrics", "Metrics left out as null")
+        self.unplaced = counter(
             "appliance_unplaced_positions",
             "Messages with a part of a position or an impossible one, which stays among the metrics",
-            registry=self.registry,
         )
-        self.registry_lookups = Counter(
-            "appliance_registry_lookups",
-            "Devices of a batch that were not in the registry cache",
-            registry=self.registry,
+        self.registry_lookups = counter(
+            "appliance_registry_lookups", "Devices of a batch that were not in the registry cache"
         )
-        self.redelivered = Counter(
-            "appliance_redelivered_messages", "Messages the broker sent again (DUP)", registry=self.registry
+        self.redelivered = counter("appliance_redelivered_messages", "Messages the broker sent again (DUP)")
+        self.batch_size = histogram("appliance_batch_messages", "Messages in a batch", buckets=_SIZES)
+        self.commit_seconds = histogram("appliance_commit_seconds", "Time of a batch's transaction", buckets=_SECONDS)
+        self.latency_seconds = histogram(
+            "appliance_receive_to_commit_seconds", "From the receipt of a batch to its commit", buckets=_SECONDS
         )
-        self.batch_size = Histogram(
-            "appliance_batch_messages", "Messages in a batch", buckets=_SIZES, registry=self.registry
-        )
-        self.commit_seconds = Histogram(
-            "appliance_commit_seconds", "Time of a batch's transaction", buckets=_SECONDS, registry=self.registry
-        )
-        self.latency_seconds = Histogram(
-            "appliance_receive_to_commit_seconds",
-            "From the receipt of a batch to its commit",
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.store_retries = Counter(
-            "appliance_store_retries", "Transactions tried again, by cause", ["cause"], registry=self.registry
-        )
-        self.restarts = Counter(
-            "appliance_child_restarts", "Restarts of a child process", ["child"], registry=self.registry
-        )
-        self.broker_stored = Gauge(
-            "appliance_broker_stored_messages", "Messages in the broker's store", registry=self.registry
-        )
-        self.broker_dropped = Gauge(
+        self.store_retries = counter("appliance_store_retries", "Transactions tried again, by cause", ["cause"])
+        self.restarts = counter("appliance_child_restarts", "Restarts of a child process", ["child"])
+        self.broker_stored = gauge("appliance_broker_stored_messages", "Messages in the broker's store")
+        self.broker_dropped = gauge(
             "appliance_broker_dropped_messages",
             "Messages the broker dropped since its start, though it had acknowledged them",
-            registry=self.registry,
         )
-        self.buckets_tracked = Gauge("appliance_buckets_tracked", "Token buckets in memory", registry=self.registry)
-        self.buckets_cleared = Counter(
-            "appliance_buckets_cleared", "Token buckets cleared by the janitor", registry=self.registry
+        self.buckets_tracked = gauge("appliance_buckets_tracked", "Token buckets in memory")
+        self.buckets_cleared = counter("appliance_buckets_cleared", "Token buckets cleared by the janitor")
+        self.broker_refusals = counter(
+            "appliance_door_refusals", "What the broker refused, as far as it tells", ["cause"]
         )
-        self.broker_refusals = Counter(
-            "appliance_door_refusals", "What the broker refused, as far as it tells", ["cause"], registry=self.registry
+        self.replayed = counter(
+            "appliance_replayed_messages", "Held messages that a replay has checked, by outcome", ["outcome"]
         )
-        self.replayed = Counter(
-            "appliance_replayed_messages",
-            "Held messages that a replay has checked, by outcome",
-            ["outcome"],
-            registry=self.registry,
+        self.evicted = counter(
+            "appliance_evicted_messages", "Held messages evicted from quarantine, by cause: room or age", ["cause"]
         )
-        self.evicted = Counter(
-            "appliance_evicted_messages",
-            "Held messages evicted from quarantine, by cause: room or age",
-            ["cause"],
-            registry=self.registry,
+        self.devices = gauge("appliance_devices", "Active devices by presence", ["presence"])
+        self.ready = gauge("appliance_ready", "1 while messages are accepted and stored, as /readyz says")
+        self.dropped_days = counter(
+            "appliance_dropped_days", "Days of readings dropped, by cause: age or ahead", ["cause"]
         )
-        self.devices = Gauge("appliance_devices", "Active devices by presence", ["presence"], registry=self.registry)
-        self.ready = Gauge(
-            "appliance_ready", "1 while messages are accepted and stored, as /readyz says", registry=self.registry
-        )
-        self.dropped_days = Counter(
-            "appliance_dropped_days",
-            "Days of readings dropped, by cause: age or ahead",
-            ["cause"],
-            registry=self.registry,
-        )
-        self.overdue_days = Gauge(
-            "appliance_overdue_days", "Days of readings past their age that are not dropped yet", registry=self.registry
-        )
-        self.in_flight = Gauge(
-            "appliance_messages_in_hand", "Messages received and not yet committed", registry=self.registry
+        self.overdue_days = gauge("appliance_overdue_days", "Days of readings past their age that are not dropped yet")
+        self.in_flight = gauge("appliance_messages_in_hand", "Messages received and not yet committed")
+        self.clock_trusted = gauge(
+            "appliance_clock_trusted", "1 while the machine's clock agrees with service time, 0 while it is in doubt"
         )
 
     def swept(self, cleared: int, tracked: int) -> None:

@@ -5,6 +5,7 @@ from typing import TypedDict
 from appliance.backoff import Backoff
 from appliance.broker.accounts import PROBE_USER
 from appliance.children.mosquitto import Mosquitto
+from appliance.clock import Clock
 from appliance.config import Config
 from appliance.mqtt.client import Client
 
@@ -33,7 +34,7 @@ class _Address(TypedDict, total=False):
     password: str | None
 
 
-def session_client(config: Config, identifier: str, broker: Mosquitto | None) -> Client:
+def session_client(config: Config, identifier: str, broker: Mosquitto | None, clock: Clock) -> Client:
     """Return the client of the durable session: a fixed secret id, kept by the broker while we are away."""
     longest = LONGEST_RETRY_SECONDS if broker is None else LONGEST_OWN_RETRY_SECONDS
     return Client(
@@ -44,6 +45,7 @@ def session_client(config: Config, identifier: str, broker: Mosquitto | None) ->
         receive_max=config.ingest.receive_max,
         keep_trying=True,
         backoff=Backoff(first=0.05, maximum=longest),
+        clock=clock,
     )
 
 

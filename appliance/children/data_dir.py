@@ -4,6 +4,7 @@ data_dir/
   appliance.lock   locked while an appliance runs; holds its pid
   instance.json    identity; the MQTT client id in it is a secret
   keys.json        keys of sealed secrets, newest first; as secret as what they seal
+  clock.json       the service time as it was recorded last
   run.json         addresses, there while the appliance is ready
   sockets          link to the short private folder of Unix sockets (a socket's path ends at 107 bytes)
   postgres/        the database

@@ -23,7 +23,16 @@ from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import DeviceKey
 from appliance.ingest.admission import Admission
-from appliance.ingest.batch import MICROSECONDS, Batch, BatchOutcome, Reading, RefusedSubmission, Settlement, Submission
+from appliance.ingest.batch import (
+    MICROSECONDS,
+    MINUTE,
+    Batch,
+    BatchOutcome,
+    Reading,
+    RefusedSubmission,
+    Settlement,
+    Submission,
+)
 from appliance.ingest.batch_buffer import BatchBuffer, Work
 from appliance.ingest.listeners import Listener, Listeners
 from appliance.ingest.summary import BatchSummary, LastReading
@@ -217,10 +226,13 @@ class Pipeline:
                 state.accept(reading, received_at)
                 if not state.changed:
                     touch(state)
-        self._states.stored(outcome.stored, outcome.batch.span(), round(self._clock.now() * MICROSECONDS))
+        now = round(self._clock.now() * MICROSECONDS)
+        self._states.stored(outcome.stored, outcome.batch.span(), now)
         if not outcome.batch.with_status:
             for message in outcome.refused:
                 self._move_refused(message, received_at)
+        if received_at > now + MINUTE:  # the clock has stepped back since
+            self._states.heal(now, None)
 
     def _move_in_order(self, outcome: BatchOutcome) -> None:
         """Move states message by message, as they arrived: what an `offline` means depends on what is around it."""

@@ -41,6 +41,11 @@ def step_of(secret: bytes, given: str, now: float, last_step: int | None) -> int
     return next((step for step in matching if last_step is None or step > last_step), None)
 
 
+def latest_step(now: float) -> int:
+    """Return the latest step whose code a right clock accepts at ``now``; one after it was taken by a wrong clock."""
+    return int(now // STEP) + DRIFT
+
+
 def typed(secret: bytes) -> str:
     """Return the secret as a person types it into an authenticator: base 32, in groups of four."""
     text = base64.b32encode(secret).decode()

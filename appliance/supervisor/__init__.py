@@ -17,13 +17,14 @@ import trio
 from appliance import onboarding
 from appliance.children.data_dir import RunFile, open_data_dir
 from appliance.children.orphans import reap_orphans
-from appliance.clock import SystemClock
 from appliance.config import Config
 from appliance.failpoints import Failpoints
 from appliance.metrics import Metrics
 from appliance.runtime.addresses import EVERYWHERE, lan_addresses
 from appliance.runtime.signals import StopSignal
 from appliance.runtime.tree import Tree
+from appliance.service_clock.clock import ServiceClock
+from appliance.service_clock.machine import this_machine
 from appliance.supervisor.broker import BrokerAccess, open_broker
 from appliance.supervisor.dashboard import Dashboard, open_dashboard
 from appliance.supervisor.foundation import Foundation
@@ -61,7 +62,8 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
         async with trio.open_nursery() as nursery:
             tree, stop = Tree(nursery), StopSignal(nursery.cancel_scope)
             failpoints = Failpoints.from_environment(environ)
-            base = Foundation(config, data, tree, stop, SystemClock(), Metrics(), failpoints)
+            clock = ServiceClock(data.path, this_machine(environ))
+            base = Foundation(config, data, tree, stop, clock, Metrics(), failpoints)
             await tree.start("stop signals", stop.watch_signals)
             if os.getpid() == 1:
                 await tree.start("orphans", reap_orphans)

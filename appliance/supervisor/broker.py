@@ -90,7 +90,7 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
     embedded = None if config.broker.url is not None else await _start_mosquitto(base, users, refusals, connected)
     client = await tree.open(
         "broker session",
-        session_client(config, base.data.instance.mqtt_client_id, embedded),
+        session_client(config, base.data.instance.mqtt_client_id, embedded, base.clock),
         report=reports.report_session(config.ingest.receive_max),
     )
     await client.subscribe(

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from appliance.children.data_dir import DataDir
-from appliance.clock import Clock
 from appliance.config import Config
 from appliance.failpoints import Failpoints
 from appliance.metrics import Metrics
 from appliance.runtime.signals import StopSignal
 from appliance.runtime.tree import Tree
+from appliance.service_clock.clock import ServiceClock
+from appliance.service_clock.service_time import TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Foundation:
     data: DataDir
     tree: Tree
     stop: StopSignal
-    clock: Clock
+    clock: ServiceClock
     metrics: Metrics
     failpoints: Failpoints
 
@@ -28,6 +29,11 @@ class Foundation:
     def instance(self) -> str:
         """The id of this appliance on its database."""
         return self.data.instance.instance_id
+
+    @property
+    def skew(self) -> float:
+        """Seconds by which a right time may lie ahead of service time: later ones were written by a wrong clock."""
+        return max(self.config.ingest.max_clock_skew, TOLERANCE)
 
     @property
     def grace(self) -> timedelta:

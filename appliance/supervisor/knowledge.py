@@ -1,16 +1,20 @@
 """The second stage: what is known of devices, their seats and their limits, in memory."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from appliance import housekeeping
-from appliance.devices.live.rollup_queue import rebuild_rollup_queue
+from appliance.devices.live.clock_step import ClockStep
+from appliance.devices.live.rebuild import rebuild_rollup_queue, rebuild_states
 from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import REGISTRY_CHANNEL, Registry
 from appliance.devices.registry.limits import LimitOverrides
 from appliance.devices.registry.provisioning import Provisioner
+from appliance.ingest.batch import MICROSECONDS
 from appliance.ingest.limits.limiter import BucketOverride, Limiter
+from appliance.service_clock.service_time import Step
+from appliance.supervisor import timekeeping
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.storage import Storage
 
@@ -29,8 +33,10 @@ async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
     """Read what is known, and follow the database's changes from now on."""
     config, tree, pool, clock = base.config, base.tree, storage.pool, base.clock
     states = StateBook(config.limits.max_tracked_devices)
-    await states.rebuild(pool, base.instance)
-    await rebuild_rollup_queue(pool, base.instance, now=datetime.fromtimestamp(clock.now(), UTC))
+    now = datetime.fromtimestamp(clock.now(), UTC)
+    latest = now + timedelta(seconds=base.skew)
+    await rebuild_states(pool, base.instance, latest=latest)
+    await rebuild_rollup_queue(pool, base.instance, now=now, latest=latest)
     provisioner = Provisioner(pool, grace=base.grace, max_wait=config.provisioning.max_wait, clock=clock)
     await tree.start("provisioner", provisioner.run)
     registry = Registry(
@@ -51,12 +57,22 @@ async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
         max_tracked_devices=config.limits.max_tracked_devices,
         overrides=partial(_bucket_override, overrides),
     )
+    clock.subscribe(partial(_clock_changed, base, states, registry))
+    await timekeeping.keep_time(base, pool, storage.changes, states)
     storage.changes.subscribe(REGISTRY_CHANNEL, registry.changed, registry.forget)
     storage.changes.subscribe(REGISTRY_CHANNEL, overrides.changed, overrides.forget)
     await tree.start("limit overrides", overrides.run, lambda: limiter.limits_changed(clock.monotonic()))
     await tree.start("housekeeping", housekeeping.run, pool, clock, base.grace)
     await tree.start("metric names", housekeeping.learn_metrics, pool, clock)
     return Knowledge(states, provisioner, registry, limiter)
+
+
+def _clock_changed(base: Foundation, states: StateBook, registry: Registry, step: Step | None) -> None:
+    """Forget what was decided by the time before, and heal the states after a ``step``."""
+    registry.forget()
+    if step is not None:
+        moved = ClockStep(round((step.after - step.before) * MICROSECONDS), round(base.skew * MICROSECONDS))
+        states.heal(round(base.clock.now() * MICROSECONDS), moved)
 
 
 def _bucket_override(overrides: LimitOverrides, tenant_id: str, device_id: str | None) -> BucketOverride | None:

@@ -18,6 +18,8 @@ from appliance.diagnostics import reports
 from appliance.diagnostics.health import DatabaseHealth
 from appliance.ingest.quarantine.replays import REPLAY_CHANNEL
 from appliance.ingest.telemetry.partitions import keep_ahead
+from appliance.service_clock.confirmations import CLOCK_CHANNEL
+from appliance.supervisor import timekeeping
 from appliance.supervisor.foundation import Foundation
 
 SUPERUSER = "postgres"
@@ -42,6 +44,8 @@ class Storage:
     """What the database tells; caches subscribe in later stages."""
     open_connection: Connect
     """Opens a connection of its own as ``appliance_ingest``."""
+    newest_receipt: float | None
+    """When this instance last received something, in seconds since 1970; None if never."""
 
 
 async def open_storage(base: Foundation) -> Storage:
@@ -53,6 +57,7 @@ async def open_storage(base: Foundation) -> Storage:
         open_pool(endpoint.conninfo(INGEST), name="ingest", min_size=2, max_size=size),
         report=reports.report_connections,
     )
+    newest = await timekeeping.settle_start(base, pool)
     await tree.start("partitions", keep_ahead, pool, base.clock, base.config.retention.days)
     web_pool = await tree.open(
         "dashboard connections",
@@ -62,9 +67,9 @@ async def open_storage(base: Foundation) -> Storage:
     health = DatabaseHealth()
     await tree.start("database health", health.watch, pool, report=reports.report_database(health))
     open_connection = partial(connect, endpoint.conninfo(INGEST))
-    changes = Changes(open_connection, [REGISTRY_CHANNEL, REPLAY_CHANNEL])
+    changes = Changes(open_connection, [REGISTRY_CHANNEL, REPLAY_CHANNEL, CLOCK_CHANNEL])
     await tree.start("database changes", changes.run)
-    return Storage(postgres, endpoint, pool, web_pool, health, changes, open_connection)
+    return Storage(postgres, endpoint, pool, web_pool, health, changes, open_connection, newest)
 
 
 async def _open_database(base: Foundation) -> tuple[Postgres | None, Endpoint]:

@@ -29,6 +29,9 @@ from appliance.supervisor.knowledge import Knowledge
 from appliance.supervisor.storage import Storage
 from appliance.web.live.feed import LiveFeed
 
+UNKNOWN_ABSENCE = 86_400.0
+"""Seconds credited at the least for an absence whose length is unknown: what devices commonly keep."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stream:
@@ -73,12 +76,23 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
         away,
         TICK_SECONDS,
     )
-    backlog.away(clock.now() - await known.states.newest(pool, clock.now()))
+    backlog.away(away_before_start(clock, storage.newest_receipt))
     report = reports.report_pipeline(pipeline, base.metrics.committed, config.ingest.receive_max)
     service, _ = await tree.start("pipeline", pipeline.run, report=report)
     await _start_chores(base, storage, known, pipeline)
     retention = await _start_retention(base, storage)
     return Stream(live, admission, writer, pipeline, service, backlog, listening, offline_statuses, away, retention)
+
+
+def away_before_start(clock: Clock, newest: float | None) -> float:
+    """Return the seconds for which this instance was away before its start; ``newest``: its last receipt, if any.
+
+    While the clock is in doubt nobody knows how long that was: a day at least, or devices lose what they kept.
+    """
+    if newest is None:
+        return 0.0
+    away = clock.now() - newest
+    return away if clock.trusted else max(away, UNKNOWN_ABSENCE)
 
 
 def note_absence(

@@ -62,14 +62,16 @@ ON CONFLICT (tenant_id, device_id) DO UPDATE SET
 
 -- name: rebuild_states
 -- What this instance stored after it last wrote the states, folded in once at the start. An `offline` is left out: by
--- itself it moves nothing.
+-- itself it moves nothing. What a wrong clock stored, later than a right one can, is left out, or it would be the newest
+-- for good.
 WITH since AS (
   SELECT coalesce((SELECT state_written_at FROM ingest_instances WHERE instance = %(instance)s), '-infinity') - interval '10 seconds' AS moment
 ), fresh AS (
   SELECT DISTINCT ON (t.tenant_id, t.device_id) t.tenant_id, t.device_id, t.ts, t.metrics,
     max(t.received_at) OVER device AS seen_at
   FROM telemetry AS t, since
-  WHERE t.received_at >= since.moment AND (t.kind <> 'status' OR t.metrics ->> 'status' IS DISTINCT FROM 'offline')
+  WHERE t.received_at >= since.moment AND t.received_at <= %(latest)s AND t.ts <= %(latest)s
+    AND (t.kind <> 'status' OR t.metrics ->> 'status' IS DISTINCT FROM 'offline')
   WINDOW device AS (PARTITION BY t.tenant_id, t.device_id)
   ORDER BY t.tenant_id, t.device_id, t.ts DESC
 )
@@ -88,8 +90,19 @@ INSERT INTO telemetry_marks (tenant_id, device_id, hour, marked_at)
 SELECT DISTINCT t.tenant_id, t.device_id, date_trunc('hour', t.ts, 'UTC'), %(now)s::timestamptz
 FROM telemetry AS t
 WHERE t.received_at >= coalesce((SELECT state_written_at FROM ingest_instances WHERE instance = %(instance)s), '-infinity')
-  - interval '10 seconds'
+  - interval '10 seconds' AND t.received_at <= %(latest)s
 
--- name: newest_receipt
-SELECT extract(epoch FROM greatest(
-  (SELECT max(last_heard_at) FROM device_state), (SELECT max(ingested_at) FROM quarantine_events)))::float8
+-- name: heal_states
+-- What lies after the latest possible time was written by a wrong clock: see time_healed.
+UPDATE device_state SET
+  last_ts = time_healed(last_ts, %(latest)s, %(now)s, %(step)s),
+  last_seen_at = time_healed(last_seen_at, %(latest)s, %(now)s, %(step)s),
+  last_heard_at = time_healed(last_heard_at, %(latest)s, %(now)s, %(step)s),
+  ts_adjusted_at = time_healed(ts_adjusted_at, %(latest)s, %(now)s, %(step)s),
+  offline_at = time_healed(offline_at, %(latest)s, %(now)s, %(step)s),
+  refused_at = time_healed(refused_at, %(latest)s, %(now)s, %(step)s),
+  refused_reason = CASE WHEN time_healed(refused_at, %(latest)s, %(now)s, %(step)s) IS NULL THEN NULL ELSE refused_reason END
+WHERE greatest(last_ts, last_seen_at, last_heard_at, ts_adjusted_at, offline_at, refused_at) > %(latest)s
+
+-- name: heal_instance
+UPDATE ingest_instances SET state_written_at = %(now)s WHERE instance = %(instance)s AND state_written_at > %(latest)s

@@ -208,3 +208,41 @@ LIMIT %(limit)s
 
 -- name: select_emails
 SELECT user_id, email FROM users WHERE user_id = ANY(%(users)s::uuid[])
+
+-- Times of a wrong clock (see time_healed) ---------------------------------------------------------------------------
+
+-- name: heal_sessions
+-- What a session was given while the clock was ahead - its begin, its last use - moves back, and its ends with them.
+UPDATE sessions AS s SET created_at = h.created_at, expires_at = s.expires_at + (h.created_at - s.created_at),
+  seen_at = h.seen_at, idle_until = s.idle_until + (h.seen_at - s.seen_at)
+FROM (
+  SELECT session_hash, coalesce(time_healed(created_at, %(latest)s, %(now)s, %(step)s), %(now)s) AS created_at,
+    coalesce(time_healed(seen_at, %(latest)s, %(now)s, %(step)s), %(now)s) AS seen_at
+  FROM sessions WHERE greatest(created_at, seen_at) > %(latest)s
+) AS h
+WHERE h.session_hash = s.session_hash
+
+-- name: carry_sessions
+-- Used while the clock was in doubt and service time behind: they go on for as long as they would have.
+UPDATE sessions SET expires_at = expires_at + %(step)s, seen_at = seen_at + %(step)s, idle_until = idle_until + %(step)s
+WHERE seen_at >= %(since)s AND seen_at <= %(before)s
+
+-- name: carry_links
+UPDATE links SET expires_at = expires_at + %(step)s WHERE expires_at > %(since)s
+
+-- name: heal_links
+-- None was made to last that long.
+UPDATE links SET expires_at = %(latest)s WHERE expires_at > %(latest)s
+
+-- name: heal_tokens
+UPDATE api_tokens SET created_at = %(now)s, expires_at = expires_at - (created_at - %(now)s),
+  last_used_at = time_healed(last_used_at, %(latest)s, %(now)s, %(step)s)
+WHERE created_at > %(latest)s
+
+-- name: heal_browsers
+UPDATE known_browsers SET seen_at = %(now)s WHERE seen_at > %(latest)s
+
+-- name: heal_users
+UPDATE users SET last_sign_in_at = time_healed(last_sign_in_at, %(latest)s, %(now)s, %(step)s),
+  totp_step = CASE WHEN totp_step > %(totp_step)s THEN NULL ELSE totp_step END
+WHERE last_sign_in_at > %(latest)s OR totp_step > %(totp_step)s

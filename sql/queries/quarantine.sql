@@ -335,3 +335,16 @@ WHERE replay_id = %(replay)s
 -- name: fail_replay
 UPDATE quarantine_replays SET status = 'FAILED', error = %(error)s, ended_at = %(now)s
 WHERE replay_id = %(replay)s AND ended_at IS NULL
+
+-- name: heal_events
+-- Received after the latest possible time: a wrong clock wrote it. A message has a time of receipt, the present at worst.
+UPDATE quarantine_events SET ingested_at = coalesce(time_healed(ingested_at, %(latest)s, %(now)s, %(step)s), %(now)s)
+WHERE ingested_at > %(latest)s
+
+-- name: heal_totals
+UPDATE quarantine_totals SET evicted_at = time_healed(evicted_at, %(latest)s, %(now)s, %(step)s) WHERE evicted_at > %(latest)s
+
+-- name: heal_replays
+UPDATE quarantine_replays SET created_at = coalesce(time_healed(created_at, %(latest)s, %(now)s, %(step)s), %(now)s),
+  ended_at = CASE WHEN ended_at > %(latest)s THEN coalesce(time_healed(ended_at, %(latest)s, %(now)s, %(step)s), %(now)s) ELSE ended_at END
+WHERE greatest(created_at, ended_at) > %(latest)s

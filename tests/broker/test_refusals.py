@@ -17,17 +17,14 @@ from appliance.broker.refusals import (
     RefusalLogReader,
 )
 from appliance.metrics import Metrics
+from tests.support.clock import TrustedClock
 
 
-class HandClock:
+class HandClock(TrustedClock):
     """A clock that a test turns."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
-
-    @property
-    def trusted(self) -> bool:
-        return True
 
     def now(self) -> float:
         """Seconds."""

@@ -8,17 +8,14 @@ import trio
 
 from appliance.diagnostics.process_metrics import ProcessMetrics, measure
 from appliance.metrics import Metrics
+from tests.support.clock import TrustedClock
 
 
-class Clock:
+class Clock(TrustedClock):
     """A clock that stands still until it is moved."""
 
     def __init__(self) -> None:
         self.seconds = 1_700_000_000.0
-
-    @property
-    def trusted(self) -> bool:
-        return True
 
     def now(self) -> float:
         """As it was moved."""

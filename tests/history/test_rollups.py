@@ -11,7 +11,8 @@ from appliance.clock import SystemClock
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.devices import erasure
-from appliance.devices.live.rollup_queue import rebuild_rollup_queue
+from appliance.devices.live.rebuild import rebuild_rollup_queue
+from tests.support.clock import latest_now
 from tests.support.pipeline import TENANT, Message, arrange, furnish, look, open_ingest, telemetry, until
 from tests.support.postgres_server import Database
 from tests.support.replays import crowded, raise_limit, replayed
@@ -99,7 +100,7 @@ async def test_what_a_crash_left_unmarked_is_marked_at_the_start(database: Datab
         await stack.send(timed(begin, 10))
     arrange(database, "DELETE FROM telemetry_marks", "DELETE FROM ingest_instances")
     async with open_pool(database.conninfo(INGEST), name="start", min_size=1, max_size=1) as pool:
-        assert await rebuild_rollup_queue(pool, "one", now=datetime.fromtimestamp(begin, UTC)) == 1
+        assert await rebuild_rollup_queue(pool, "one", now=datetime.fromtimestamp(begin, UTC), latest=latest_now()) == 1
     await roll(database)
     assert hours(database) == [("d-1", "t", begin, 1, 10, 10, 10, 10)]
 

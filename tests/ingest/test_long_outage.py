@@ -13,6 +13,7 @@ from appliance.db.roles import OWNER
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.ingest.limits.backlog import CALM_LOOKS, RETURNING, BacklogCredit
 from appliance.reading import Reason, Refusal
+from tests.support.clock import TrustedClock
 from tests.support.limiter import limiter_of
 from tests.support.pipeline import (
     TENANT,
@@ -34,16 +35,12 @@ BEFORE, AFTER = 10, 20
 PATIENCE_SECONDS = 60.0
 
 
-class Hands:
+class Hands(TrustedClock):
     """A clock that is turned by hand: both of its faces."""
 
     def __init__(self) -> None:
         self.passed = 0.0
         self._start = time.time() - 2000
-
-    @property
-    def trusted(self) -> bool:
-        return True
 
     def now(self) -> float:
         return self._start + self.passed

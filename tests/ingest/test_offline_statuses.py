@@ -13,7 +13,9 @@ from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.devices.live import offline_statuses
 from appliance.devices.live.offline_statuses import Connected
-from appliance.devices.live.state import DeviceState, StateBook
+from appliance.devices.live.rebuild import rebuild_states
+from appliance.devices.live.state import DeviceState
+from tests.support.clock import latest_now
 from tests.support.pipeline import (
     TENANT,
     IngestStack,
@@ -281,7 +283,7 @@ async def test_an_offline_that_waits_at_a_crash_is_left_to_silence(database: Dat
         await ingest.send(offline())
     arrange(database, "DELETE FROM device_state")
     async with open_pool(database.conninfo(INGEST), name="rebuild", min_size=1, max_size=1) as pool:
-        await StateBook(10).rebuild(pool, "another")
+        await rebuild_states(pool, "another", latest=latest_now())
     assert look(database, PRESENCE) == [("ONLINE",)]
     assert look(database, "SELECT latest, last_seen_at < %s FROM device_state", _now()) == [({"t": 1}, True)]
 
@@ -297,7 +299,7 @@ async def test_an_offline_that_counts_outlives_a_crash(database: Database) -> No
         assert await ingest.passes(10) == 1
         await ingest.becomes("OFFLINE")
     async with open_pool(database.conninfo(INGEST), name="rebuild", min_size=1, max_size=1) as pool:
-        await StateBook(10).rebuild(pool, "one")
+        await rebuild_states(pool, "one", latest=latest_now())
     assert look(database, PRESENCE) == [("OFFLINE",)]
     async with arranged_again(database) as ingest:
         await ingest.send(reading(2))

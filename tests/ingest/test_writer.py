@@ -10,11 +10,12 @@ import trio
 from structlog.testing import capture_logs
 
 from appliance.db.roles import INGEST, OWNER
-from appliance.devices.live.state import StateBook
+from appliance.devices.live.rebuild import rebuild_states
 from appliance.devices.live.state_observer import WRITE_INTERVAL
 from appliance.errors import ApplianceError
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.reading import Reason, Refusal
+from tests.support.clock import latest_now
 from tests.support.commit_thief import Theft, commit_thief
 from tests.support.pipeline import (
     PATIENCE_SECONDS,
@@ -544,7 +545,7 @@ async def test_states_that_a_crash_lost_are_rebuilt(database: Database) -> None:
         assert stack.states.changed(), "nothing is left to lose"
     assert look(database, "SELECT count(*) FROM device_state") == [(0,)]
     async with open_ingest(database) as stack:
-        assert await StateBook(10).rebuild(stack.pool, "one") == 2
+        assert await rebuild_states(stack.pool, "one", latest=latest_now()) == 2
         states = "SELECT device_id, latest::text, last_seen_at = last_heard_at FROM device_state ORDER BY 1"
         assert look(database, states) == [("d-1", '{"n": 1}', True), ("d-2", '{"t": 5}', True)]
         late = telemetry("d-1", b'{"ts":%d,"n":0}' % (int(time.time()) - 7200))

@@ -35,6 +35,7 @@ from appliance.mqtt.connection import CONTESTED_SECONDS, WITHOUT_A_WORD
 from appliance.mqtt.errors import ConnectError, DisconnectedError, NegativeAckError
 from appliance.mqtt.link import Link, LinkState
 from appliance.mqtt.pump import MAX_READ_DELAY
+from tests.support.clock import TrustedClock
 from tests.support.mqtt.scripted import qos1
 from tests.support.mqtt.scripted_broker import ScriptedBroker
 
@@ -47,14 +48,10 @@ def broker() -> ScriptedBroker:
     return ScriptedBroker()
 
 
-class StandingClock:
+class StandingClock(TrustedClock):
     """A wall clock that does not go on by itself, so that a busy machine cannot set chunks apart."""
 
     seconds = 1_700_000_000.0
-
-    @property
-    def trusted(self) -> bool:
-        return True
 
     def now(self) -> float:
         return self.seconds

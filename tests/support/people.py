@@ -18,6 +18,7 @@ from appliance.people.role import Role
 from appliance.people.sessions import Visit
 from appliance.people.signin import Attempt, SignedIn, SignIn, SignInOutcome
 from appliance.people.users import NewUser, User
+from tests.support.clock import TrustedClock
 from tests.support.postgres_server import Database
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -30,15 +31,11 @@ HOME = Visit("192.0.2.7", "Firefox")
 
 
 @dataclass(slots=True)
-class StillClock:
+class StillClock(TrustedClock):
     """A clock that moves when told."""
 
     at: datetime = NOW
     passed: float = field(default=1000.0)
-
-    @property
-    def trusted(self) -> bool:
-        return True
 
     def now(self) -> float:
         """Return the time of day."""

@@ -11,6 +11,7 @@ from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.ingest.telemetry.retention import TelemetryRetention
 from appliance.metrics import Metrics
+from tests.support.clock import TrustedClock
 from tests.support.pipeline import arrange, look
 from tests.support.postgres_server import Database
 from tests.support.tenants import ingest
@@ -19,7 +20,7 @@ TENANTS = ("acme", "rival")
 
 
 @dataclass
-class Clock:
+class Clock(TrustedClock):
     """A clock that stands still."""
 
     at: datetime

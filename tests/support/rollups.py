@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.history.roller import Roller
+from tests.support.clock import TrustedClock
 from tests.support.postgres_server import Database
 
 UNCOVERED = """
@@ -29,14 +30,10 @@ WHERE NOT EXISTS (
 
 
 @dataclass
-class Clock:
+class Clock(TrustedClock):
     """The machine's clock, or one so many seconds ahead of it."""
 
     ahead: float = 0.0
-
-    @property
-    def trusted(self) -> bool:
-        return True
 
     def now(self) -> float:
         return time.time() + self.ahead

@@ -6,11 +6,7 @@ follow in it. Any other hour is queued whenever a reading falls into it, for a r
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from typing import Protocol
-
-from appliance.db import statements
-from appliance.db.pool import Pool
 
 HOUR = 3600 * 1_000_000
 """Microseconds."""
@@ -100,11 +96,3 @@ class RollupQueue:
         """End the write: it was not committed, and all of it is due again."""
         self._due = dict.fromkeys(self._writing) | self._due
         self._writing = []
-
-
-async def rebuild_rollup_queue(pool: Pool, instance: str, *, now: datetime) -> int:
-    """Queue, as of ``now``, what this instance stored after its last write; return the number of hours of devices."""
-    async with pool.connection() as connection:
-        parameters = {"instance": instance, "now": now}
-        cursor = await connection.execute(statements.load("devices")["rebuild_rollup_queue"], parameters)
-        return max(cursor.rowcount, 0)

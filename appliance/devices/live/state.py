@@ -7,21 +7,21 @@ was stored since the last write.
 
 from collections.abc import Container, Iterable, Sequence
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from appliance.db import statements
-from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
+from appliance.devices.live.accepted_reading import AcceptedReading
+from appliance.devices.live.clock_step import ClockStep
 from appliance.devices.live.interval_estimator import IntervalEstimator
+from appliance.devices.live.latest_values import remember
 from appliance.devices.live.rollup_queue import DatedReading, RollupQueue
 
 DeviceKey = tuple[str, str]
 """(tenant_id, device_id)"""
 
-MAX_LATEST = 128
-"""Names kept in the latest values of a device: twice what one message may carry."""
 MAX_UNACCEPTED = 10_000
 """Devices not in memory whose refused messages are remembered until it is known whether they are registered."""
 
@@ -30,23 +30,6 @@ TOGETHER = 1_000_000
 of its own is ahead of its receipt: a million messages of one device, or a clock that is set back."""
 
 _encode = msgspec.json.Encoder().encode
-
-
-class AcceptedReading(Protocol):
-    """A stored reading of the device: :class:`appliance.ingest.batch.Reading`. ``ts`` is in microseconds since 1970."""
-
-    @property
-    def ts(self) -> int: ...
-    @property
-    def adjusted(self) -> bool: ...
-    @property
-    def late(self) -> bool: ...
-    @property
-    def nulls(self) -> int: ...
-    @property
-    def unplaced(self) -> int: ...
-    @property
-    def metrics(self) -> dict[str, Any]: ...
 
 
 class DeviceState:
@@ -178,6 +161,19 @@ class DeviceState:
         self.refused_at = self.offline_at = 0
         self.refused_reason, self.latest = None, {}
 
+    def heal(self, now: int, step: ClockStep) -> bool:
+        """Move times that lie ahead of ``now``, or make them unknown; return whether there were any.
+
+        The interval goes on from what was learned: a gap over a step of the clock is not the device's.
+        """
+        self.interval_estimator = IntervalEstimator(self.interval_estimator.interval)
+        before = [getattr(self, name) for name in _TIMES]
+        for name, at in zip(_TIMES, before, strict=True):
+            setattr(self, name, step.moved(at, now))
+        if not self.refused_at:
+            self.refused_reason = None
+        return before != [getattr(self, name) for name in _TIMES]
+
     def restore(self, row: tuple[Any, ...]) -> None:
         """Take over a row of ``select_states``."""
         (
@@ -210,6 +206,10 @@ class DeviceState:
         self.unplaced = max(self.unplaced, other.unplaced)
 
 
+_TIMES = ("newest", "last_ts", "seen_at", "heard_at", "adjusted_at", "refused_at", "offline_at")
+"""The attributes of a state that are times."""
+
+
 class StateBook:
     """The states of the devices that are talking. Bounded: past ``capacity`` the longest unchanged leave first."""
 
@@ -224,6 +224,8 @@ class StateBook:
         self._queries = statements.load("devices")
         self.unbroken_since = 0
         """When messages were last not taken, in microseconds since 1970 UTC; 0: never since the start."""
+        self._clock_step: ClockStep | None = None
+        """The last step of the clock; None: it has not stepped since the start."""
 
     def __len__(self) -> int:
         return len(self._states)
@@ -289,6 +291,20 @@ class StateBook:
         """Return the unaccepted messages of devices that are not in memory: time and reason of the last of each."""
         taken, self._unaccepted = self._unaccepted, {}
         return taken
+
+    def heal(self, now: int, step: ClockStep | None) -> None:
+        """Heal the times that lie ahead of ``now`` (microseconds) after a step of the clock.
+
+        ``step`` is None for what was received before the last step and was committed after it.
+        """
+        step = self._clock_step = step or self._clock_step
+        if step is None:
+            return
+        for state in list(self._states.values()):
+            if state.heal(now, step):
+                self.touch(state)
+        self._unaccepted = {key: (min(at, now), refused) for key, (at, refused) in self._unaccepted.items()}
+        self.interrupted(now)
 
     def stored(self, readings: Sequence[DatedReading], span: tuple[int, int] | None, now: int) -> None:
         """Queue the roll-ups of committed ``readings``, whose states were touched.
@@ -367,25 +383,3 @@ class StateBook:
             "now": now,
             "latest": latest_allowance,
         }
-
-    async def newest(self, pool: Pool, default: float) -> float:
-        """Return when anything was last received and committed, in seconds since 1970; ``default`` if never."""
-        async with pool.connection() as connection:
-            row = await (await connection.execute(self._queries["newest_receipt"])).fetchone()
-        return default if row is None or row[0] is None else float(row[0])
-
-    async def rebuild(self, pool: Pool, instance: str) -> int:
-        """Bring ``device_state`` up to what this instance stored after its last write; return the number of rows."""
-        async with pool.connection() as connection:
-            cursor = await connection.execute(self._queries["rebuild_states"], {"instance": instance})
-            return max(cursor.rowcount, 0)
-
-
-def remember(latest: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return the latest values after ``metrics`` came; past MAX_LATEST the names longest unseen are dropped."""
-    if latest.keys() <= metrics.keys():
-        return metrics
-    merged = {name: value for name, value in latest.items() if name not in metrics} | metrics
-    for name in list(merged)[: max(0, len(merged) - MAX_LATEST)]:
-        del merged[name]
-    return merged

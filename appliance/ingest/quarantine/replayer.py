@@ -24,8 +24,9 @@ from appliance.db import statements
 from appliance.db.pool import Pool, PoolTimeout
 from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
+from appliance.devices.live.latest_values import remember
 from appliance.devices.live.offline_statuses import says_offline
-from appliance.devices.live.state import StateBook, remember
+from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import TOO_LATE
 from appliance.ingest.batch import MICROSECONDS, MINUTE, Reading, RefusedSubmission, index_range

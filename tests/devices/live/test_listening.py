@@ -12,21 +12,18 @@ from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.devices.live.listening import KEPT, LAPSE, Listening
 from appliance.devices.live.presence import PresenceThresholds
+from tests.support.clock import TrustedClock
 from tests.support.postgres_server import Database
 
 START = 1_800_000_000.0
 
 
 @dataclass
-class Clocks:
+class Clocks(TrustedClock):
     """Two clocks that agree unless told otherwise."""
 
     seconds: float = 0.0
     offset: float = START
-
-    @property
-    def trusted(self) -> bool:
-        return True
 
     def now(self) -> float:
         return self.seconds + self.offset

@@ -21,18 +21,15 @@ from appliance.devices.registry.provisioning import (
 )
 from appliance.devices.seats import changes
 from appliance.reading import Reason
+from tests.support.clock import TrustedClock
 from tests.support.postgres_server import Database
 from tests.support.tenants import BY, GRACE, NOW, TENANT, add_tenant, check_seats, ingest, provisioner_of, sell
 
 REQUEST = ProvisioningRequest(TENANT, "d1", "hall")
 
 
-class NowClock:
+class NowClock(TrustedClock):
     """Stands still at NOW."""
-
-    @property
-    def trusted(self) -> bool:
-        return True
 
     def now(self) -> float:
         """Seconds since 1970."""

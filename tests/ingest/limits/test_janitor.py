@@ -22,7 +22,7 @@ class LoopClock:
     trusted = True
 
     def __init__(self, clock: MockClock) -> None:
-        self.now = self.monotonic = clock.current_time
+        self.now = self.settled = self.wall = self.monotonic = clock.current_time
 
 
 def sweep_all(limiter: Limiter, now: float) -> int:

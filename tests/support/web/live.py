@@ -2,17 +2,14 @@
 
 from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.reading import Kind
+from tests.support.clock import TrustedClock
 
 
-class Steady:
+class Steady(TrustedClock):
     """A clock that moves when told: 5,000 s since boot at 100,000 s since 1970."""
 
     def __init__(self) -> None:
         self.passed = 0.0
-
-    @property
-    def trusted(self) -> bool:
-        return True
 
     def now(self) -> float:
         return 100_000.0 + self.passed

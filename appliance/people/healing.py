@@ -1,0 +1,34 @@
+"""Times of people that a wrong clock wrote: set right, so that nobody is signed out for ever, or in for years."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from appliance.clock import Correction
+from appliance.db import statements
+from appliance.db.trio_psycopg import Connection
+from appliance.people import totp
+from appliance.people.users import PASSWORD_LINK
+
+STATEMENTS = statements.load("people")
+
+
+async def heal(connection: Connection[Any], correction: Correction) -> int:
+    """Heal sessions, links, tokens, browsers and second factors; return the number of sessions changed."""
+    parameters = correction.parameters()
+    await connection.execute(STATEMENTS["heal_links"], {"latest": correction.now + PASSWORD_LINK})
+    for name in ("heal_tokens", "heal_browsers"):
+        await connection.execute(STATEMENTS[name], parameters)
+    latest_step = totp.latest_step(correction.latest.timestamp())
+    await connection.execute(STATEMENTS["heal_users"], {**parameters, "totp_step": latest_step})
+    return (await connection.execute(STATEMENTS["heal_sessions"], parameters)).rowcount
+
+
+async def carry(connection: Connection[Any], since: datetime, before: datetime, step: timedelta) -> int:
+    """Let sessions and links outlive a step ahead of the service time, from ``before``, which would end them at once.
+
+    Those used in the doubt, from ``since`` on, last as long as they would have. To be called once a step. Return the
+    number of sessions.
+    """
+    await connection.execute(STATEMENTS["carry_links"], {"since": since, "step": step})
+    parameters = {"since": since, "before": before, "step": step}
+    return (await connection.execute(STATEMENTS["carry_sessions"], parameters)).rowcount

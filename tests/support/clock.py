@@ -1,0 +1,53 @@
+"""What the clocks of tests have in common."""
+
+from datetime import UTC, datetime, timedelta
+
+
+def latest_now() -> datetime:
+    """Return the latest time that a right clock writes now."""
+    return datetime.now(UTC) + timedelta(minutes=10)
+
+
+class TrustedClock:
+    """A clock that is never in doubt; what it shows is up to the test."""
+
+    __slots__ = ()
+    trusted = True
+
+    def now(self) -> float:
+        """Return the service time in seconds since 1970 UTC."""
+        raise NotImplementedError
+
+    def settled(self) -> float:
+        """Return the service time."""
+        return self.now()
+
+    def wall(self) -> float:
+        """Return the service time, which is that of the machine."""
+        return self.now()
+
+
+class DoubtfulClock(TrustedClock):
+    """A clock whose doubt a test begins and ends: ``at`` is service time, ``wall_at`` the machine's."""
+
+    def __init__(self, at: float, wall_at: float, *, trusted: bool = False) -> None:
+        self.at = at
+        self.wall_at = wall_at
+        self.settled_at = at
+        self.trusted = trusted
+
+    def now(self) -> float:
+        """Return the service time."""
+        return self.at
+
+    def settled(self) -> float:
+        """Return the service time at the begin of the doubt."""
+        return self.at if self.trusted else self.settled_at
+
+    def wall(self) -> float:
+        """Return what the machine shows."""
+        return self.wall_at
+
+    def monotonic(self) -> float:
+        """Return seconds from an arbitrary start."""
+        return self.at
