@@ -67,6 +67,8 @@ class Snapshot:
     limits: Callable[[], Sequence[ResourceLimit]]
     broker_terms: BrokerTerms | None
     retention_days: int
+    retention_blocked: Callable[[], bool]
+    """Whether the lock to drop a day of readings was not had when it was last tried."""
     schema: Callable[[], int | None]
     """The version of the schema as last read."""
     settings: Mapping[str, object]

@@ -98,6 +98,7 @@ def _snapshot(
         ),
         broker_terms=None if embedded is None else reports.broker_terms(embedded, broker_limits(config)),
         retention_days=config.retention.days,
+        retention_blocked=lambda: stream.retention.blocked,
         schema=lambda: storage.health.schema_version,
         settings=masked(config),
     )

@@ -1,9 +1,11 @@
-"""Sentences of the System page: about Postgres, the broker, and what an acknowledgement guarantees."""
+"""Sentences of the System page: about Postgres, the broker, what an acknowledgement guarantees, and the disk."""
 
 from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency
+from appliance.ingest.telemetry.expiry import Wait
 from appliance.web.page import formats
 from appliance.web.system.reader import SystemView
+from appliance.web.system.retention import RetentionView, WaitingDay
 
 
 def dependency_text(dependency: Dependency, view: SystemView) -> str:
@@ -53,3 +55,32 @@ def promise(terms: BrokerTerms | None, latency: Percentiles | None) -> str:
         f" {terms.saves_every:g} s: if it is killed or power fails, messages it acknowledged in the last"
         f" {terms.saves_every:g} s and had not delivered are lost. A stop or restart of the appliance loses nothing."
     )
+
+
+SOON_FULL = 14
+"""Days within which a full disk is something to act upon."""
+
+
+def wait_text(waiting: WaitingDay) -> str:
+    """Return why a day that is past its age is still there."""
+    match waiting.reason:
+        case Wait.CLOCK:
+            return "Waits until the clock is trusted again"
+        case Wait.ROLLUPS:
+            return f"Waits for its roll-ups, {formats.count(waiting.pending_hours)} to be written"
+        case Wait.LOCK:
+            return "Waits for a session that reads or writes readings for long, such as psql or a backup"
+        case Wait.TURN:
+            return "Goes within minutes"
+
+
+def disk_outlook(view: RetentionView) -> str | None:
+    """Return whether the disk lasts, in a few words; None while that is not known."""
+    expected = view.forecast
+    if expected is None or expected.free is None:
+        return None
+    if expected.full_in is None:
+        return f"Enough for {formats.count(view.keep_days)} {'day' if view.keep_days == 1 else 'days'} of readings"
+    if expected.full_in == 0:
+        return "Full within a day"
+    return f"Full in {formats.count(expected.full_in)} {'day' if expected.full_in == 1 else 'days'}"

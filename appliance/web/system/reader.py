@@ -17,6 +17,7 @@ import trio
 import appliance
 from appliance.clock import Clock
 from appliance.db.migrations import shipped
+from appliance.db.partitions import read_days
 from appliance.db.pool import Pool
 from appliance.db.server import ServerFacts, read_facts
 from appliance.db.trio_psycopg import Connection
@@ -27,6 +28,7 @@ from appliance.ingest.accounting import Accounting, read_accounting
 from appliance.runtime.tree import ServiceStatus
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.platform import Platform
+from appliance.web.system.retention import RetentionView, retention_view
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +86,8 @@ class SystemView(msgspec.Struct, frozen=True, rename={"dependencies": "companion
     disk: Disk | None
     database: ServerFacts | None
     retention_days: int
+    retention: RetentionView | None
+    """None until Postgres has answered."""
     dependencies: Sequence[Dependency]
     limits: Sequence[ResourceLimit]
     broker_terms: BrokerTerms | None
@@ -119,6 +123,7 @@ class SystemReader:
         self._platform = platform
         self._pool: Pool = platform.pool
         self._facts = _Kept(platform.clock, FACTS_AGE, read_facts)
+        self._days = _Kept(platform.clock, FACTS_AGE, read_days)
         self._all_time = _Kept(platform.clock, ALL_AGE, self._read_all_time)
         self._today: dict[float, _Kept[AccountingRead]] = {}
         self._turn = trio.Lock()
@@ -126,7 +131,7 @@ class SystemReader:
     async def view(self, midnight: float) -> SystemView:
         """Return the appliance as it is now. ``midnight``: the start of the viewer's day, in seconds since 1970."""
         today = self._todays(midnight)
-        await self._renew([today, self._facts, self._all_time])
+        await self._renew([today, self._facts, self._days, self._all_time])
         platform, system = self._platform, self._snapshot
         now = platform.clock.now()
         dependencies, facts = system.dependencies(), self._facts.value
@@ -146,6 +151,7 @@ class SystemReader:
             disk=system.process.disk,
             database=facts,
             retention_days=system.retention_days,
+            retention=self._retention(dependencies),
             dependencies=dependencies,
             limits=system.limits(),
             broker_terms=system.broker_terms,
@@ -184,6 +190,21 @@ class SystemReader:
                                 await one.renew(connection)
         except POSTGRES_AWAY as error:
             log.debug("system view without postgres", error=str(error))
+
+    def _retention(self, dependencies: Sequence[Dependency]) -> RetentionView | None:
+        """Return the days of readings. Only an embedded Postgres keeps them on the disk that is measured here."""
+        system, clock, days = self._snapshot, self._platform.clock, self._days.value
+        if days is None:
+            return None
+        embedded = any(one.name == "Postgres" and one.embedded for one in dependencies)
+        return retention_view(
+            days,
+            clock.now(),
+            system.retention_days,
+            trusted=clock.trusted,
+            blocked=system.retention_blocked(),
+            free=system.process.disk.free if embedded and system.process.disk is not None else None,
+        )
 
     def _versions(self, dependencies: Sequence[Dependency], facts: ServerFacts | None) -> Versions:
         known = {dependency.name: dependency.version for dependency in dependencies}

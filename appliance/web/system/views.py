@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 
 from quart import Blueprint, Response
 
@@ -14,8 +15,9 @@ from appliance.web.page import axes, charts, formats
 from appliance.web.page.failures import trouble_text
 from appliance.web.page.frame import Frame
 from appliance.web.page.renderer import PageRenderer
-from appliance.web.system.labels import dependency_text, promise
+from appliance.web.system.labels import SOON_FULL, dependency_text, disk_outlook, promise, wait_text
 from appliance.web.system.reader import SystemReader, SystemView
+from appliance.web.system.retention import RetentionView
 from appliance.web.system.task_rows import TaskRow, rows_of
 
 PAGE = "system"
@@ -25,10 +27,22 @@ PATHS: Mapping[str, str] = {PAGE: "/system", PROBLEMS: "/system/problems"}
 LIVE_SECONDS = 0.9
 """Seconds that viewers share one rendering: the page changes by the second, and rendering takes some milliseconds."""
 SPARK_STEP, SPARK_POINTS = 30, 60
+DAYS_DRAWN, WAITING_SHOWN = 60, 5
 TIME_LABELS = 3
 TELEMETRY, ROLLUPS, QUARANTINE = ("telemetry",), ("telemetry_hourly", "rollup"), ("quarantine",)
 
-_PARTS = ("balance", "kpis", "tasks", "services", "limits", "latency", "disk", "acknowledgement", "versions")
+_PARTS = (
+    "balance",
+    "kpis",
+    "tasks",
+    "services",
+    "limits",
+    "latency",
+    "disk",
+    "retention",
+    "acknowledgement",
+    "versions",
+)
 """The live parts; each is a template in templates/system/."""
 
 
@@ -56,6 +70,22 @@ class LatencyChart:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionCard:
+    """The days of readings, as the page shows them."""
+
+    view: RetentionView
+    columns: list[charts.Column]
+    """The sizes of the last days, the newest at the right."""
+    summary: str
+    waiting: Sequence[tuple[date, str]]
+    """Days past their age, and why they are still there; the oldest few."""
+    more: int
+    """How many others wait."""
+    outlook: str | None
+    soon_full: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SystemPage:
     """Everything the page shows beyond the view itself."""
 
@@ -71,6 +101,7 @@ class SystemPage:
     chart: LatencyChart
     disk: Sequence[Share]
     disk_used: int | None
+    retention: RetentionCard | None
     dependencies: Sequence[tuple[Dependency, str]]
     """Each with a line about it."""
     answering: int
@@ -160,6 +191,7 @@ def shown(
         chart=_latency_chart(latencies, view.now, seen_by),
         disk=disk,
         disk_used=None if view.disk is None else view.disk.total - view.disk.free,
+        retention=None if view.retention is None else _retention(view.retention, view.now),
         dependencies=[(dependency, dependency_text(dependency, view)) for dependency in view.dependencies],
         promise=promise(view.broker_terms, view.receive_to_commit),
         answering=sum(dependency.trouble is None for dependency in view.dependencies),
@@ -229,4 +261,30 @@ def _of(tables: Mapping[str, int], names: Sequence[str]) -> int:
         size
         for table, size in tables.items()
         if table.startswith(tuple(names)) and (names is not TELEMETRY or not table.startswith(ROLLUPS))
+    )
+
+
+# Retention
+
+
+def _retention(view: RetentionView, now: float) -> RetentionCard:
+    """Return the card of the days of readings; the columns end with the present day, whatever the days are."""
+    today = datetime.fromtimestamp(now, UTC).date()
+    by_day = {one.day: one.bytes for one in view.days if one.day <= today}
+    sizes: charts.ChartSeries = []
+    summary = "No readings yet"
+    if by_day:
+        first, last = max(min(by_day), today - timedelta(days=DAYS_DRAWN - 1)), max(by_day)
+        sizes = [by_day.get(first + timedelta(days=n)) for n in range((today - first).days + 1)]
+        largest = formats.size(charts.highest(sizes))
+        summary = f"Size of each day from {first:%-d %b %Y} to {last:%-d %b %Y}, at most {largest}"
+    expected = view.forecast
+    return RetentionCard(
+        view=view,
+        columns=charts.columns(sizes, max(charts.highest(sizes), 1)),
+        summary=summary,
+        waiting=[(one.day, wait_text(one)) for one in view.waiting[:WAITING_SHOWN]],
+        more=max(len(view.waiting) - WAITING_SHOWN, 0),
+        outlook=disk_outlook(view),
+        soon_full=expected is not None and expected.full_in is not None and expected.full_in <= SOON_FULL,
     )

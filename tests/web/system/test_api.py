@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from appliance.people.role import Role
 from appliance.runtime.tree import Report, Tree
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
+from tests.support.retention import make_days, queue_hour, store
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.contract import Contract
 from tests.support.web.serving import WELL, over, quiet_system
@@ -55,6 +57,30 @@ async def test_versions_disk_and_limits_are_shown(database: Database) -> None:
     assert shown["database"]["bytes"] > 1_000_000
     assert shown["bounds"] == [{"name": "Rate buckets", "now": 471, "most": 200_000}]
     assert shown["broker_terms"]["saves_every"] == 5
+
+
+async def test_the_days_of_readings_are_shown_with_what_waits_and_why(database: Database) -> None:
+    today = datetime.now(UTC).date()
+    old, pending, kept = (today - timedelta(days=days) for days in (50, 40, 1))
+    for day in (old, pending, kept):
+        await make_days(database, day, day)
+        store(database, day, 100)
+    await make_days(database, today, today)
+    queue_hour(database, pending, 3)
+    operator = signed_in(database.conninfo())
+    async with over(database) as served, client(served.url, operator) as asking:
+        shown = (await _get(asking))["retention"]
+    assert [one["day"] for one in shown["days"]] == [day.isoformat() for day in (old, pending, kept)]
+    assert min(one["bytes"] for one in shown["days"]) > 8192
+    assert shown["bytes"] == sum(one["bytes"] for one in shown["days"])
+    assert (shown["keep_days"], shown["next_day"]) == (30, old.isoformat())
+    end_of_day = datetime(old.year, old.month, old.day, tzinfo=UTC) + timedelta(days=31, hours=1)
+    assert shown["next_at"] == end_of_day.timestamp()
+    assert [(one["day"], one["reason"], one["pending_hours"]) for one in shown["waiting"]] == [
+        (old.isoformat(), "turn", 0),
+        (pending.isoformat(), "rollups", 1),
+    ]
+    assert shown["forecast"]["growth"] == shown["days"][2]["bytes"] // 7
 
 
 async def test_the_task_tree_is_the_one_that_runs(database: Database) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -13,13 +14,17 @@ from appliance.clock import SystemClock
 from appliance.db.migrations import shipped
 from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency
+from appliance.ingest.telemetry.expiry import Wait
+from appliance.ingest.telemetry.forecast import Forecast
 from appliance.people.role import Role
 from appliance.runtime.tree import Report, Reporter, Tree
 from appliance.web.page import formats
-from appliance.web.system.labels import promise
+from appliance.web.system.labels import disk_outlook, promise, wait_text
+from appliance.web.system.retention import RetentionView, WaitingDay
 from tests.support.busy import within
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
+from tests.support.retention import make_days, queue_hour, store
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.serving import over, page_socket, quiet_system
 
@@ -110,6 +115,57 @@ async def test_a_schema_that_is_not_the_programs_own_is_marked(database: Databas
     assert "matches this version" not in html
 
 
+async def test_it_shows_the_days_of_readings_and_what_waits_for_what(database: Database) -> None:
+    today = datetime.now(UTC).date()
+    old, kept = today - timedelta(days=40), today - timedelta(days=1)
+    for day in (old, kept):
+        await make_days(database, day, day)
+        store(database, day, 100)
+    queue_hour(database, old, 3)
+    async with page(database) as asking:
+        html = (await asking.get("/system")).text
+    for text in (
+        "Readings kept",
+        "2 days,",
+        f"{old:%-d %b %Y}, due",
+        "Waits for its roll-ups, 1 to be written",
+        "a day",
+    ):
+        assert text in html
+    async with page(database, retention_days=3650) as asking:
+        html = (await asking.get("/system")).text
+    assert "Past their age" not in html
+    assert f"{old:%-d %b %Y}, at " in html
+
+
+async def test_without_readings_it_says_how_long_they_will_be_kept(database: Database) -> None:
+    await make_days(database, *[datetime.now(UTC).date()] * 2)
+    async with page(database, retention_days=1) as asking:
+        assert "They are kept 1 day." in (await asking.get("/system")).text
+
+
+def outlook(full_in: int | None, *, free: int | None = 10**9) -> str | None:
+    expected = Forecast(10**6, 7, 31 * 10**6, free, full_in)
+    return disk_outlook(RetentionView(30, 0, [], None, None, [], expected))
+
+
+def test_the_outlook_says_how_long_the_disk_lasts() -> None:
+    assert outlook(None) == "Enough for 30 days of readings"
+    assert outlook(1) == "Full in 1 day"
+    assert outlook(0) == "Full within a day"
+    assert outlook(None, free=None) is None, "the disk of an external database is not known"
+
+
+def test_each_wait_says_what_is_waited_for() -> None:
+    texts = [wait_text(WaitingDay(date(2026, 11, 23), reason, 1200)) for reason in Wait]
+    assert texts == [
+        "Waits until the clock is trusted again",
+        "Waits for its roll-ups, 1,200 to be written",
+        "Waits for a session that reads or writes readings for long, such as psql or a backup",
+        "Goes within minutes",
+    ]
+
+
 @pytest.mark.parametrize("role", [Role.ADMIN, Role.VIEWER])
 async def test_it_is_for_operators(database: Database, role: Role) -> None:
     person = signed_in(database.conninfo(), role)
@@ -128,7 +184,16 @@ async def test_its_parts_come_live_to_operators_only(database: Database) -> None
                 with trio.fail_after(within(2)):
                     heard.append(await socket.get_message())
     assert heard[1] == "", "an administrator hears that there is nothing to tell"
-    for part in ("sys-balance", "sys-kpis", "sys-tasks", "sys-services", "sys-disk", "sys-versions", "live-state"):
+    for part in (
+        "sys-balance",
+        "sys-kpis",
+        "sys-tasks",
+        "sys-services",
+        "sys-disk",
+        "sys-retention",
+        "sys-versions",
+        "live-state",
+    ):
         assert f'id="{part}"' in str(heard[0])
 
 

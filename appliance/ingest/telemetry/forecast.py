@@ -1,0 +1,67 @@
+"""How much readings will take on disk, and whether the disk lasts. Pure: sizes, day and free space are parameters.
+
+The growth of a day is the mean of the last complete ones. From it and the sizes of the days there are follows, day by
+day, what comes and what goes by age, until as much goes as comes: either the disk is full before, or it lasts. Only
+readings are counted; whatever else grows on that disk comes on top.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from appliance.db.partitions import DayPartition
+
+MEASURED_DAYS = 7
+"""Complete days, at most, whose mean is the growth: a week has each weekday once."""
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What to expect of the disk. Sizes are bytes, indexes included."""
+
+    growth: int
+    """A day."""
+    measured_days: int
+    """How many complete days that is the mean of."""
+    at_most: int
+    """What readings take once every day that is kept is as large."""
+    free: int | None
+    """What is free now; None if that is not known."""
+    full_in: int | None
+    """Days until that is used up; None if it lasts, or if it is not known."""
+
+
+def forecast(days: Sequence[DayPartition], today: date, keep_days: int, free: int | None) -> Forecast | None:
+    """Return what to expect from the UTC day ``today`` on with ``free`` bytes; None before a day is complete."""
+    sizes = {one.day: one.bytes for one in days if not one.empty and one.day <= today}
+    first = max(min(sizes, default=today), today - MEASURED_DAYS * DAY)
+    measured_days = (today - first).days
+    if measured_days == 0:
+        return None
+    growth = sum(sizes.get(first + n * DAY, 0) for n in range(measured_days)) // measured_days
+    return Forecast(
+        growth,
+        measured_days,
+        growth * (keep_days + 1),  # and the day that is being filled
+        free,
+        None if free is None else _full_in(sizes, today, keep_days, growth, free),
+    )
+
+
+def _full_in(sizes: Mapping[date, int], today: date, keep_days: int, growth: int, free: int) -> int | None:
+    """Return after how many days ``free`` bytes are used up, by what comes less what goes; None if never."""
+    filled = max(growth, sizes.get(today, 0))
+    used = filled - sizes.get(today, 0)
+    for n in range(keep_days + 2):  # by then everything that is there today has gone
+        if used > free:
+            return n
+        leaving = today + (n - keep_days) * DAY
+        if n == 0:
+            gone = sum(size for day, size in sizes.items() if day <= leaving)
+        elif leaving < today:
+            gone = sizes.get(leaving, 0)
+        else:
+            gone = filled if leaving == today else growth
+        used += growth - gone
+    return None

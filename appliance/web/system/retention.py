@@ -1,0 +1,68 @@
+"""What the System page and its API tell of the days of readings: kept, next to go, waiting, and what to expect."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import msgspec
+
+from appliance.db.partitions import DayPartition
+from appliance.ingest.telemetry.expiry import Wait, expired, expires_at, waits_for
+from appliance.ingest.telemetry.forecast import Forecast, forecast
+
+
+@dataclass(frozen=True, slots=True)
+class DaySize:
+    """A UTC day that has readings, and what they take, indexes included."""
+
+    day: date
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingDay:
+    """A day past its age that is still there, and what keeps it."""
+
+    day: date
+    reason: Wait
+    pending_hours: int
+    """Hours of devices that are still to be rolled up."""
+
+
+class RetentionView(msgspec.Struct, frozen=True):
+    """The readings that are kept. Sizes are bytes, days are those of UTC, times are seconds since 1970."""
+
+    keep_days: int
+    """As configured."""
+    bytes: int
+    days: Sequence[DaySize]
+    """The oldest first."""
+    next_day: date | None
+    """The day that goes next, if nothing keeps it; None without readings."""
+    next_at: float | None
+    """When it goes; in the past for a day that waits."""
+    waiting: Sequence[WaitingDay]
+    forecast: Forecast | None
+    """None before a day is complete."""
+
+
+def retention_view(
+    days: Sequence[DayPartition], now: float, keep_days: int, *, trusted: bool, blocked: bool, free: int | None
+) -> RetentionView:
+    """Return what there is to tell at ``now``; ``free`` is the space on the disk of the readings, if it is known."""
+    moment = datetime.fromtimestamp(now, UTC)
+    kept = [DaySize(one.day, one.bytes) for one in days if not one.empty]
+    next_day = kept[0].day if kept else None
+    return RetentionView(
+        keep_days=keep_days,
+        bytes=sum(one.bytes for one in kept),
+        days=kept,
+        next_day=next_day,
+        next_at=None if next_day is None else expires_at(next_day, keep_days).timestamp(),
+        waiting=[
+            WaitingDay(one.partition.day, waits_for(one, trusted=trusted, blocked=blocked), one.partition.pending_hours)
+            for one in expired(days, moment, keep_days)
+            if not one.partition.empty
+        ],
+        forecast=forecast(days, moment.date(), keep_days, free),
+    )
