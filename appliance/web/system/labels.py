@@ -84,3 +84,10 @@ def disk_outlook(view: RetentionView) -> str | None:
     if expected.full_in == 0:
         return "Full within a day"
     return f"Full in {formats.count(expected.full_in)} {'day' if expected.full_in == 1 else 'days'}"
+
+
+def no_outlook(view: RetentionView, *, embedded: bool) -> str:
+    """Return why it is not known whether the disk lasts."""
+    if not embedded:
+        return "Free space of an external database is not known"
+    return "Not measured yet" if view.forecast is not None else "Known after the first complete day"

@@ -194,16 +194,16 @@ class SystemReader:
     def _retention(self, dependencies: Sequence[Dependency]) -> RetentionView | None:
         """Return the days of readings. Only an embedded Postgres keeps them on the disk that is measured here."""
         system, clock, days = self._snapshot, self._platform.clock, self._days.value
+        disk = system.process.disk
         if days is None:
             return None
-        embedded = any(one.name == "Postgres" and one.embedded for one in dependencies)
         return retention_view(
             days,
             clock.now(),
             system.retention_days,
             trusted=clock.trusted,
             blocked=system.retention_blocked(),
-            free=system.process.disk.free if embedded and system.process.disk is not None else None,
+            free=None if disk is None or not postgres_embedded(dependencies) else disk.free,
         )
 
     def _versions(self, dependencies: Sequence[Dependency], facts: ServerFacts | None) -> Versions:
@@ -218,3 +218,8 @@ class SystemReader:
             python=platform.python_version(),
             machine=platform.machine(),
         )
+
+
+def postgres_embedded(dependencies: Sequence[Dependency]) -> bool:
+    """Return whether Postgres is ours, and so on the disk that is measured here."""
+    return any(one.name == "Postgres" and one.embedded for one in dependencies)

@@ -15,8 +15,8 @@ from appliance.web.page import axes, charts, formats
 from appliance.web.page.failures import trouble_text
 from appliance.web.page.frame import Frame
 from appliance.web.page.renderer import PageRenderer
-from appliance.web.system.labels import SOON_FULL, dependency_text, disk_outlook, promise, wait_text
-from appliance.web.system.reader import SystemReader, SystemView
+from appliance.web.system.labels import SOON_FULL, dependency_text, disk_outlook, no_outlook, promise, wait_text
+from appliance.web.system.reader import SystemReader, SystemView, postgres_embedded
 from appliance.web.system.retention import RetentionView
 from appliance.web.system.task_rows import TaskRow, rows_of
 
@@ -82,6 +82,8 @@ class RetentionCard:
     more: int
     """How many others wait."""
     outlook: str | None
+    """Whether the disk lasts; None while that is not known."""
+    no_outlook: str
     soon_full: bool
 
 
@@ -191,7 +193,9 @@ def shown(
         chart=_latency_chart(latencies, view.now, seen_by),
         disk=disk,
         disk_used=None if view.disk is None else view.disk.total - view.disk.free,
-        retention=None if view.retention is None else _retention(view.retention, view.now),
+        retention=None
+        if view.retention is None
+        else _retention(view.retention, view.now, embedded=postgres_embedded(view.dependencies)),
         dependencies=[(dependency, dependency_text(dependency, view)) for dependency in view.dependencies],
         promise=promise(view.broker_terms, view.receive_to_commit),
         answering=sum(dependency.trouble is None for dependency in view.dependencies),
@@ -267,7 +271,7 @@ def _of(tables: Mapping[str, int], names: Sequence[str]) -> int:
 # Retention
 
 
-def _retention(view: RetentionView, now: float) -> RetentionCard:
+def _retention(view: RetentionView, now: float, *, embedded: bool) -> RetentionCard:
     """Return the card of the days of readings; the columns end with the present day, whatever the days are."""
     today = datetime.fromtimestamp(now, UTC).date()
     by_day = {one.day: one.bytes for one in view.days if one.day <= today}
@@ -286,5 +290,6 @@ def _retention(view: RetentionView, now: float) -> RetentionCard:
         waiting=[(one.day, wait_text(one)) for one in view.waiting[:WAITING_SHOWN]],
         more=max(len(view.waiting) - WAITING_SHOWN, 0),
         outlook=disk_outlook(view),
+        no_outlook=no_outlook(view, embedded=embedded),
         soon_full=expected is not None and expected.full_in is not None and expected.full_in <= SOON_FULL,
     )

@@ -19,7 +19,7 @@ from appliance.ingest.telemetry.forecast import Forecast
 from appliance.people.role import Role
 from appliance.runtime.tree import Report, Reporter, Tree
 from appliance.web.page import formats
-from appliance.web.system.labels import disk_outlook, promise, wait_text
+from appliance.web.system.labels import disk_outlook, no_outlook, promise, wait_text
 from appliance.web.system.retention import RetentionView, WaitingDay
 from tests.support.busy import within
 from tests.support.pipeline import arrange
@@ -153,7 +153,10 @@ def test_the_outlook_says_how_long_the_disk_lasts() -> None:
     assert outlook(None) == "Enough for 30 days of readings"
     assert outlook(1) == "Full in 1 day"
     assert outlook(0) == "Full within a day"
-    assert outlook(None, free=None) is None, "the disk of an external database is not known"
+    assert outlook(None, free=None) is None
+    fresh = RetentionView(30, 0, [], None, None, [], None)
+    assert no_outlook(fresh, embedded=False) == "Free space of an external database is not known"
+    assert no_outlook(fresh, embedded=True) == "Known after the first complete day"
 
 
 def test_each_wait_says_what_is_waited_for() -> None:
