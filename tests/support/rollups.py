@@ -34,6 +34,7 @@ class Clock(TrustedClock):
     """The machine's clock, or one so many seconds ahead of it."""
 
     ahead: float = 0.0
+    trusted: bool = True
 
     def now(self) -> float:
         return time.time() + self.ahead
@@ -44,10 +45,10 @@ class Clock(TrustedClock):
 
 @asynccontextmanager
 async def roller(
-    database: Database, *, ahead: float = 0.0, settle: float = -1.0, days: int = 400
+    database: Database, *, ahead: float = 0.0, settle: float = -1.0, days: int = 400, trusted: bool = True
 ) -> AsyncIterator[Roller]:
     async with open_pool(database.conninfo(INGEST), name="roller", min_size=1, max_size=2) as pool:
-        yield Roller(pool, Clock(ahead), keep_days=days, settle=settle)
+        yield Roller(pool, Clock(ahead, trusted), keep_days=days, settle=settle)
 
 
 async def roll(database: Database, *, ahead: float = 0.0) -> None:
