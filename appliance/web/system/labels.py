@@ -74,9 +74,9 @@ def wait_text(waiting: WaitingDay) -> str:
             return "Goes within minutes"
 
 
-def disk_outlook(view: RetentionView) -> str | None:
+def outlook_text(view: RetentionView) -> str | None:
     """Return whether the disk lasts, in a few words; None while that is not known."""
-    expected = view.forecast
+    expected = view.outlook
     if expected is None or expected.free is None:
         return None
     if expected.full_in is None:
@@ -90,4 +90,4 @@ def no_outlook(view: RetentionView, *, embedded: bool) -> str:
     """Return why it is not known whether the disk lasts."""
     if not embedded:
         return "Free space of an external database is not known"
-    return "Not measured yet" if view.forecast is not None else "Known after the first complete day"
+    return "Not measured yet" if view.outlook is not None else "Known after the first complete day"

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime
 import msgspec
 
 from appliance.db.partitions import DayPartition
+from appliance.ingest.telemetry.disk_outlook import DiskOutlook, disk_outlook
 from appliance.ingest.telemetry.expiry import Wait, expired, expires_at, waits_for
-from appliance.ingest.telemetry.forecast import Forecast, forecast
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class RetentionView(msgspec.Struct, frozen=True):
     next_at: float | None
     """When it goes; in the past for a day that waits."""
     waiting: Sequence[WaitingDay]
-    forecast: Forecast | None
+    outlook: DiskOutlook | None
     """None before a day is complete."""
 
 
@@ -64,5 +64,5 @@ def retention_view(
             for one in expired(days, moment, keep_days)
             if not one.partition.empty
         ],
-        forecast=forecast(days, moment.date(), keep_days, free),
+        outlook=disk_outlook(days, moment.date(), keep_days, free),
     )

@@ -15,7 +15,7 @@ from appliance.web.page import axes, charts, formats
 from appliance.web.page.failures import trouble_text
 from appliance.web.page.frame import Frame
 from appliance.web.page.renderer import PageRenderer
-from appliance.web.system.labels import SOON_FULL, dependency_text, disk_outlook, no_outlook, promise, wait_text
+from appliance.web.system.labels import SOON_FULL, dependency_text, no_outlook, outlook_text, promise, wait_text
 from appliance.web.system.reader import SystemReader, SystemView, postgres_embedded
 from appliance.web.system.retention import RetentionView
 from appliance.web.system.task_rows import TaskRow, rows_of
@@ -282,14 +282,14 @@ def _retention(view: RetentionView, now: float, *, embedded: bool) -> RetentionC
         sizes = [by_day.get(first + timedelta(days=n)) for n in range((today - first).days + 1)]
         largest = formats.size(charts.highest(sizes))
         summary = f"Size of each day from {first:%-d %b %Y} to {last:%-d %b %Y}, at most {largest}"
-    expected = view.forecast
+    expected = view.outlook
     return RetentionCard(
         view=view,
         columns=charts.columns(sizes, max(charts.highest(sizes), 1)),
         summary=summary,
         waiting=[(one.day, wait_text(one)) for one in view.waiting[:WAITING_SHOWN]],
         more=max(len(view.waiting) - WAITING_SHOWN, 0),
-        outlook=disk_outlook(view),
+        outlook=outlook_text(view),
         no_outlook=no_outlook(view, embedded=embedded),
         soon_full=expected is not None and expected.full_in is not None and expected.full_in <= SOON_FULL,
     )

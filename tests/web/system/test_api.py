@@ -80,7 +80,7 @@ async def test_the_days_of_readings_are_shown_with_what_waits_and_why(database: 
         (old.isoformat(), "turn", 0),
         (pending.isoformat(), "rollups", 1),
     ]
-    assert shown["forecast"]["growth"] == shown["days"][2]["bytes"] // 7
+    assert shown["outlook"]["growth"] == shown["days"][2]["bytes"] // 7
 
 
 async def test_the_task_tree_is_the_one_that_runs(database: Database) -> None:

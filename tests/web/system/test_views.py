@@ -14,12 +14,12 @@ from appliance.clock import SystemClock
 from appliance.db.migrations import shipped
 from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency
+from appliance.ingest.telemetry.disk_outlook import DiskOutlook
 from appliance.ingest.telemetry.expiry import Wait
-from appliance.ingest.telemetry.forecast import Forecast
 from appliance.people.role import Role
 from appliance.runtime.tree import Report, Reporter, Tree
 from appliance.web.page import formats
-from appliance.web.system.labels import disk_outlook, no_outlook, promise, wait_text
+from appliance.web.system.labels import no_outlook, outlook_text, promise, wait_text
 from appliance.web.system.retention import RetentionView, WaitingDay
 from tests.support.busy import within
 from tests.support.pipeline import arrange
@@ -145,8 +145,8 @@ async def test_without_readings_it_says_how_long_they_will_be_kept(database: Dat
 
 
 def outlook(full_in: int | None, *, free: int | None = 10**9) -> str | None:
-    expected = Forecast(10**6, 7, 31 * 10**6, free, full_in)
-    return disk_outlook(RetentionView(30, 0, [], None, None, [], expected))
+    expected = DiskOutlook(10**6, 7, 31 * 10**6, free, full_in)
+    return outlook_text(RetentionView(30, 0, [], None, None, [], expected))
 
 
 def test_the_outlook_says_how_long_the_disk_lasts() -> None:

@@ -1,4 +1,4 @@
-"""The forecast of the disk: growth of complete days, what goes by age, and when the free space is used up."""
+"""The outlook of the disk: growth of complete days, what goes by age, and when the free space is used up."""
 
 from datetime import date, timedelta
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.db.partitions import DayPartition
-from appliance.ingest.telemetry.forecast import forecast
+from appliance.ingest.telemetry.disk_outlook import disk_outlook
 
 TODAY = date(2026, 11, 23)
 GB = 10**9
@@ -23,39 +23,41 @@ def partitions(sizes: list[int], *, today: int = 0) -> list[DayPartition]:
 
 
 def test_growth_is_the_mean_of_the_last_complete_days_quiet_ones_included() -> None:
-    found = forecast(partitions([900, 7, 7, 0, 0, 7, 7, 7], today=3), TODAY, 30, 10**6)
+    found = disk_outlook(partitions([900, 7, 7, 0, 0, 7, 7, 7], today=3), TODAY, 30, 10**6)
     assert found is not None
     assert (found.growth, found.measured_days, found.at_most) == (5, 7, 5 * 31)
-    assert forecast(partitions([], today=3), TODAY, 30, 10**6) is None
+    assert disk_outlook(partitions([], today=3), TODAY, 30, 10**6) is None
 
 
 def test_days_of_the_future_are_not_counted() -> None:
     ahead = DayPartition(date(2036, 1, 1), 10**9, empty=False, pending_hours=0)
-    assert forecast([*partitions([5, 5]), ahead], TODAY, 30, 100) == forecast(partitions([5, 5]), TODAY, 30, 100)
+    assert disk_outlook([*partitions([5, 5]), ahead], TODAY, 30, 100) == disk_outlook(
+        partitions([5, 5]), TODAY, 30, 100
+    )
 
 
 def test_a_disk_that_has_room_for_the_whole_retention_lasts() -> None:
     days = partitions([GB] * 10)  # 21 more complete days come before as much goes as comes
-    lasting, short = (forecast(days, TODAY, 30, free) for free in (21 * GB, 21 * GB - 1))
+    lasting, short = (disk_outlook(days, TODAY, 30, free) for free in (21 * GB, 21 * GB - 1))
     assert lasting is not None
     assert short is not None
     assert (lasting.full_in, short.full_in) == (None, 20)
 
 
 def test_with_the_retention_reached_the_disk_lasts_however_little_is_free() -> None:
-    found = forecast(partitions([GB] * 30, today=GB), TODAY, 30, 0)
+    found = disk_outlook(partitions([GB] * 30, today=GB), TODAY, 30, 0)
     assert found is not None
     assert found.full_in is None
 
 
 def test_a_rate_that_has_grown_fills_the_disk_although_days_go() -> None:
-    found = forecast(partitions([1] * 23 + [100] * 7, today=100), TODAY, 30, 500)
+    found = disk_outlook(partitions([1] * 23 + [100] * 7, today=100), TODAY, 30, 500)
     assert found is not None
     assert found.full_in == 6  # 99 more a day than goes
 
 
 def test_an_unknown_disk_has_growth_and_no_end() -> None:
-    found = forecast(partitions([5, 5]), TODAY, 30, None)
+    found = disk_outlook(partitions([5, 5]), TODAY, 30, None)
     assert found is not None
     assert (found.growth, found.free, found.full_in) == (5, None, None)
 
@@ -63,7 +65,7 @@ def test_an_unknown_disk_has_growth_and_no_end() -> None:
 @given(sizes=st.lists(BYTES, min_size=1, max_size=50), today=BYTES, keep=st.integers(1, 40), free=st.integers(0, 3000))
 def test_the_end_is_that_of_a_count_day_by_day(sizes: list[int], today: int, keep: int, free: int) -> None:
     """Against a count that keeps every day apart, for longer than any of them stays."""
-    found = forecast(partitions(sizes, today=today), TODAY, keep, free)
+    found = disk_outlook(partitions(sizes, today=today), TODAY, keep, free)
     if found is None:
         assert not any(sizes)
         return

@@ -17,7 +17,7 @@ DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class DiskOutlook:
     """What to expect of the disk. Sizes are bytes, indexes included."""
 
     growth: int
@@ -32,7 +32,7 @@ class Forecast:
     """Days until that is used up; None if it lasts, or if it is not known."""
 
 
-def forecast(days: Sequence[DayPartition], today: date, keep_days: int, free: int | None) -> Forecast | None:
+def disk_outlook(days: Sequence[DayPartition], today: date, keep_days: int, free: int | None) -> DiskOutlook | None:
     """Return what to expect from the UTC day ``today`` on with ``free`` bytes; None before a day is complete."""
     sizes = {one.day: one.bytes for one in days if not one.empty and one.day <= today}
     first = max(min(sizes, default=today), today - MEASURED_DAYS * DAY)
@@ -40,7 +40,7 @@ def forecast(days: Sequence[DayPartition], today: date, keep_days: int, free: in
     if measured_days == 0:
         return None
     growth = sum(sizes.get(first + n * DAY, 0) for n in range(measured_days)) // measured_days
-    return Forecast(
+    return DiskOutlook(
         growth,
         measured_days,
         growth * (keep_days + 1),  # and the day that is being filled
