@@ -49,6 +49,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "service_clock": LEAVES | SERVICES | {"children.files", "db"},
     "ingest": LEAVES | SERVICES | {"config", "db", "devices"},
     "history": LEAVES | SERVICES | {"db"},  # reads what ingest stored and marked: through the database alone
+    "peers": LEAVES | {"db"},  # reads what presence writes: through the database alone
     "people": LEAVES | {"db"},  # people know nothing of devices
     "simulate": LEAVES | {"broker.accounts", "mqtt"},
     # between our Mosquitto and the rest
@@ -63,7 +64,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "web": LEAVES
     | SERVICES
     | {"broker.accounts", "broker.refusals", "db", "devices", "diagnostics", "history", "ingest", "onboarding"}
-    | {"people", "runtime", "subscriptions"},
+    | {"peers", "people", "runtime", "subscriptions"},
     # top
     "supervisor": {"*"},
     "cli": {"*"},

@@ -1,10 +1,11 @@
 """The second stage: what is known of devices, their seats and their limits, in memory."""
 
+import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from appliance import housekeeping
+from appliance import __version__, housekeeping
 from appliance.devices.live.clock_step import ClockStep
 from appliance.devices.live.rebuild import rebuild_rollup_queue, rebuild_states
 from appliance.devices.live.state import StateBook
@@ -13,6 +14,7 @@ from appliance.devices.registry.limits import LimitOverrides
 from appliance.devices.registry.provisioning import Provisioner
 from appliance.ingest.batch import MICROSECONDS
 from appliance.ingest.limits.limiter import BucketOverride, Limiter
+from appliance.peers import store as peers
 from appliance.service_clock.service_time import Step
 from appliance.supervisor import timekeeping
 from appliance.supervisor.foundation import Foundation
@@ -33,6 +35,8 @@ async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
     """Read what is known, and follow the database's changes from now on."""
     config, tree, pool, clock = base.config, base.tree, storage.pool, base.clock
     states = StateBook(config.limits.max_tracked_devices)
+    async with pool.connection() as connection:
+        await peers.enlist(connection, base.instance, socket.gethostname(), __version__)
     now = datetime.fromtimestamp(clock.now(), UTC)
     latest = now + timedelta(seconds=base.skew)
     await rebuild_states(pool, base.instance, latest=latest)

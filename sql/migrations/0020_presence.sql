@@ -3,7 +3,65 @@
 COMMENT ON COLUMN device_state.offline_at IS
   'When an `offline` of it, or its will, came that counts: nothing else of the device came around it. Ends with its next message.';
 
-CREATE OR REPLACE FUNCTION presence_of(state device_state, interval_seconds double precision, watch presence_watch)
+-- Presence, two: silence counts as far as the instance listened that heard the device last. Laid together, the listening
+-- of all instances would make the devices of one that is away OFFLINE.
+
+ALTER TABLE device_state ADD COLUMN heard_by text REFERENCES ingest_instances ON DELETE SET NULL;
+COMMENT ON COLUMN device_state.heard_by IS
+  'The instance that heard it last. NULL: unknown, or that instance was removed; then all instances count as one.';
+UPDATE device_state SET heard_by = (SELECT min(instance) FROM ingest_instances)
+WHERE (SELECT count(*) FROM ingest_instances) = 1;
+
+ALTER TABLE ingest_instances
+  ADD COLUMN name text,
+  ADD COLUMN version text;
+COMMENT ON COLUMN ingest_instances.name IS 'The name of its machine, as of its last start.';
+COMMENT ON COLUMN ingest_instances.version IS 'Of its program, as of its last start.';
+GRANT DELETE ON ingest_instances TO appliance_ingest;
+GRANT SELECT (instance, name) ON ingest_instances TO appliance_web;
+
+DROP FUNCTION presence_of(device_state, double precision, presence_watch);
+DROP FUNCTION silence_since(timestamptz, presence_watch);
+DROP VIEW presence_watch;
+
+-- All that presence needs beside a device's own row, one row an instance and one ('') for all of them laid together: the
+-- stretches in order, behind a first one that stands for the time before anything is known. longest_after[i] is the length
+-- in seconds of the longest stretch after the i-th.
+CREATE VIEW presence_watch WITH (security_invoker = true) AS
+WITH heard AS (
+  SELECT instance, tstzrange(began_at, ended_at, '[]') AS stretch FROM listening
+  UNION ALL
+  SELECT '', unnest(range_agg(tstzrange(began_at, ended_at, '[]'))) FROM listening
+), stretches AS (
+  SELECT instance, '-infinity'::timestamptz AS began_at, NULL::timestamptz AS ended_at
+  FROM (SELECT instance FROM ingest_instances UNION SELECT instance FROM listening UNION SELECT '') AS every
+  UNION ALL
+  SELECT instance, lower(stretch), upper(stretch) FROM heard
+), measured AS (
+  SELECT instance, began_at, ended_at,
+    max(extract(epoch FROM ended_at - began_at)::float8)
+      OVER (PARTITION BY instance ORDER BY began_at ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS longest_after
+  FROM stretches
+)
+SELECT m.instance, array_agg(m.began_at ORDER BY m.began_at) AS began_at,
+  array_agg(m.ended_at ORDER BY m.began_at) AS ended_at, array_agg(m.longest_after ORDER BY m.began_at) AS longest_after,
+  l.stale_after, l.offline_after
+FROM measured AS m CROSS JOIN presence_limits AS l
+GROUP BY m.instance, l.stale_after, l.offline_after;
+COMMENT ON VIEW presence_watch IS 'For presence_of: joined ON w.instance = coalesce(s.heard_by, '''').';
+GRANT SELECT ON presence_watch TO appliance_ingest, appliance_web;
+
+CREATE FUNCTION silence_since(moment timestamptz, watch presence_watch) RETURNS double precision
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT greatest(
+    extract(epoch FROM watch.ended_at[width_bucket(moment, watch.began_at)] - moment)::float8,
+    watch.longest_after[width_bucket(moment, watch.began_at)],
+    0)
+$$;
+COMMENT ON FUNCTION silence_since IS
+  'Seconds of silence after the moment, as far as it was listened to: the longest stretch without a break.';
+
+CREATE FUNCTION presence_of(state device_state, interval_seconds double precision, watch presence_watch)
 RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT CASE
     WHEN coalesce(state.last_heard_at, state.last_seen_at, state.refused_at) IS NULL THEN
@@ -22,4 +80,5 @@ $$;
 COMMENT ON FUNCTION presence_of IS
   'ONLINE, STALE, OFFLINE, REFUSED or NEW; the interval is the one a person set, if any. The same as presence.presence_at.';
 
--- Presence, two: the instance that heard a device last.
+GRANT EXECUTE ON FUNCTION silence_since(timestamptz, presence_watch),
+  presence_of(device_state, double precision, presence_watch) TO appliance_ingest, appliance_web;

@@ -33,7 +33,7 @@ WITH written AS (
 )
 INSERT INTO device_state AS d
   (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, ts_adjusted_at, null_metrics, latest, refused_at,
-    refused_reason, offline_at, learned_interval, allowance_full_at, unplaced)
+    refused_reason, offline_at, learned_interval, allowance_full_at, unplaced, heard_by)
 SELECT s.item ->> 0, s.item ->> 1,
   'epoch'::timestamptz + (s.item ->> 2)::bigint * interval '1 microsecond',
   'epoch'::timestamptz + (s.item ->> 3)::bigint * interval '1 microsecond',
@@ -42,7 +42,8 @@ SELECT s.item ->> 0, s.item ->> 1,
   (s.item ->> 6)::bigint, s.item -> 7,
   'epoch'::timestamptz + (s.item ->> 8)::bigint * interval '1 microsecond', s.item ->> 9,
   'epoch'::timestamptz + (s.item ->> 10)::bigint * interval '1 microsecond', (s.item ->> 11)::float8,
-  'epoch'::timestamptz + (s.item ->> 12)::bigint * interval '1 microsecond', (s.item ->> 13)::bigint
+  'epoch'::timestamptz + (s.item ->> 12)::bigint * interval '1 microsecond', (s.item ->> 13)::bigint,
+  CASE WHEN (s.item ->> 14)::boolean THEN %(instance)s END
 FROM jsonb_array_elements(%(rows)s::text::jsonb) WITH ORDINALITY AS s (item, place)
 ORDER BY s.place
 ON CONFLICT (tenant_id, device_id) DO UPDATE SET
@@ -52,6 +53,7 @@ ON CONFLICT (tenant_id, device_id) DO UPDATE SET
   ts_adjusted_at = greatest(d.ts_adjusted_at, EXCLUDED.ts_adjusted_at),
   null_metrics = greatest(d.null_metrics, EXCLUDED.null_metrics),
   unplaced = greatest(d.unplaced, EXCLUDED.unplaced),
+  heard_by = CASE WHEN EXCLUDED.heard_by IS NULL OR d.last_heard_at > EXCLUDED.last_heard_at THEN d.heard_by ELSE EXCLUDED.heard_by END,
   latest = CASE WHEN EXCLUDED.last_ts >= d.last_ts OR d.last_ts IS NULL THEN d.latest || EXCLUDED.latest ELSE EXCLUDED.latest || d.latest END,
   refused_at = greatest(d.refused_at, EXCLUDED.refused_at),
   refused_reason = CASE WHEN d.refused_at > EXCLUDED.refused_at OR EXCLUDED.refused_at IS NULL THEN d.refused_reason ELSE EXCLUDED.refused_reason END,
@@ -64,7 +66,9 @@ ON CONFLICT (tenant_id, device_id) DO UPDATE SET
 -- What this instance stored after it last wrote the states, folded in once at the start. An `offline` is left out: by
 -- itself it moves nothing. What a wrong clock stored, later than a right one can, is left out, or it would be the newest
 -- for good.
-WITH since AS (
+WITH enlisted AS (
+  INSERT INTO ingest_instances (instance) VALUES (%(instance)s) ON CONFLICT DO NOTHING
+), since AS (
   SELECT coalesce((SELECT state_written_at FROM ingest_instances WHERE instance = %(instance)s), '-infinity') - interval '10 seconds' AS moment
 ), fresh AS (
   SELECT DISTINCT ON (t.tenant_id, t.device_id) t.tenant_id, t.device_id, t.ts, t.metrics,
@@ -75,13 +79,14 @@ WITH since AS (
   WINDOW device AS (PARTITION BY t.tenant_id, t.device_id)
   ORDER BY t.tenant_id, t.device_id, t.ts DESC
 )
-INSERT INTO device_state AS d (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, latest)
-SELECT tenant_id, device_id, ts, seen_at, seen_at, metrics
+INSERT INTO device_state AS d (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, heard_by, latest)
+SELECT tenant_id, device_id, ts, seen_at, seen_at, %(instance)s, metrics
 FROM fresh ORDER BY tenant_id, device_id
 ON CONFLICT (tenant_id, device_id) DO UPDATE SET
   last_ts = greatest(d.last_ts, EXCLUDED.last_ts),
   last_seen_at = greatest(d.last_seen_at, EXCLUDED.last_seen_at),
   last_heard_at = greatest(d.last_heard_at, EXCLUDED.last_heard_at),
+  heard_by = CASE WHEN d.last_heard_at >= EXCLUDED.last_heard_at THEN d.heard_by ELSE EXCLUDED.heard_by END,
   latest = CASE WHEN EXCLUDED.last_ts >= d.last_ts OR d.last_ts IS NULL THEN d.latest || EXCLUDED.latest ELSE d.latest END
 
 -- name: rebuild_rollup_queue

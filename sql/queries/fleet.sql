@@ -25,7 +25,7 @@ WITH matching AS (
     END COLLATE "C" AS key
   FROM device_registry AS d
   LEFT JOIN device_state AS s USING (tenant_id, device_id)
-  CROSS JOIN presence_watch AS w
+  JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
   WHERE d.status <> 'DECOMMISSIONED'
     AND (%(tenant)s::text IS NULL OR d.tenant_id = %(tenant)s)
     AND (%(statuses)s::text[] IS NULL OR d.status = ANY(%(statuses)s))
@@ -56,7 +56,7 @@ JOIN device_registry AS d USING (tenant_id, device_id)
 LEFT JOIN device_state AS s USING (tenant_id, device_id)
 LEFT JOIN device_credentials AS c USING (tenant_id, device_id)
 LEFT JOIN sites AS p ON p.tenant_id = d.tenant_id AND p.site_id = d.site_id
-CROSS JOIN presence_watch AS w
+JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
 ORDER BY waiting DESC, CASE WHEN %(down)s THEN key END DESC, CASE WHEN NOT %(down)s THEN key END, d.tenant_id, d.device_id
 
 -- name: get_of_fleet
@@ -69,7 +69,7 @@ FROM device_registry AS d
 LEFT JOIN device_state AS s USING (tenant_id, device_id)
 LEFT JOIN device_credentials AS c USING (tenant_id, device_id)
 LEFT JOIN sites AS p ON p.tenant_id = d.tenant_id AND p.site_id = d.site_id
-CROSS JOIN presence_watch AS w
+JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
 WHERE d.tenant_id = %(tenant)s AND d.device_id = %(device)s AND d.status <> 'DECOMMISSIONED'
 
 -- name: count_fleet
@@ -79,7 +79,7 @@ SELECT CASE grouping(d.status, f.presence, d.site_id, d.subscription_id)
   coalesce(d.status, f.presence, d.site_id COLLATE "default", d.subscription_id COLLATE "default", ''), count(*)
 FROM device_registry AS d
 LEFT JOIN device_state AS s USING (tenant_id, device_id)
-CROSS JOIN presence_watch AS w
+JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
 CROSS JOIN LATERAL (
   SELECT CASE WHEN d.status = 'ACTIVE' THEN presence_of(s, d.interval_seconds, w) END AS presence
 ) AS f
@@ -98,7 +98,7 @@ SELECT d.tenant_id, coalesce(d.site_id, ''), coalesce(p.name, d.site_id, ''),
 FROM device_registry AS d
 LEFT JOIN device_state AS s USING (tenant_id, device_id)
 LEFT JOIN sites AS p ON p.tenant_id = d.tenant_id AND p.site_id = d.site_id
-CROSS JOIN presence_watch AS w
+JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
 CROSS JOIN LATERAL (
   SELECT CASE WHEN d.status = 'ACTIVE' THEN presence_of(s, d.interval_seconds, w) END AS presence
 ) AS f

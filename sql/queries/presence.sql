@@ -2,7 +2,7 @@
 SELECT presence_of(s, d.interval_seconds, w), count(*)
 FROM device_registry AS d
 LEFT JOIN device_state AS s USING (tenant_id, device_id)
-CROSS JOIN presence_watch AS w
+JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
 WHERE d.status = 'ACTIVE' AND (%(tenant)s::text IS NULL OR d.tenant_id = %(tenant)s)
 GROUP BY 1
 

@@ -31,7 +31,8 @@ from tests.support.postgres_server import Database
 
 PRESENCE = """
 SELECT presence_of(s, d.interval_seconds, w)
-FROM device_registry AS d LEFT JOIN device_state AS s USING (tenant_id, device_id) CROSS JOIN presence_watch AS w
+FROM device_registry AS d LEFT JOIN device_state AS s USING (tenant_id, device_id)
+JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
 WHERE d.device_id = 'd-1'
 """
 TIMES = "SELECT last_ts, last_seen_at, last_heard_at, learned_interval, latest FROM device_state"

@@ -9,7 +9,8 @@ from tests.support.postgres_server import Database
 
 PRESENCE = """
 SELECT d.device_id, presence_of(s, d.interval_seconds, w), s.refused_reason
-FROM device_registry AS d LEFT JOIN device_state AS s USING (tenant_id, device_id) CROSS JOIN presence_watch AS w
+FROM device_registry AS d LEFT JOIN device_state AS s USING (tenant_id, device_id)
+JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
 """
 
 

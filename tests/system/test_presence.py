@@ -15,11 +15,12 @@ AWAY = STALE + 1
 SETTINGS = {"APPLIANCE_PRESENCE_STALE_AFTER": str(STALE), "APPLIANCE_PRESENCE_OFFLINE_AFTER": str(OFFLINE)}
 PRESENCE = """
 SELECT presence_of(s, d.interval_seconds, w), s.refused_reason
-FROM device_registry AS d LEFT JOIN device_state AS s USING (tenant_id, device_id) CROSS JOIN presence_watch AS w
+FROM device_registry AS d LEFT JOIN device_state AS s USING (tenant_id, device_id)
+JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
 """
 SILENCE = """
 SELECT silence_since(s.last_seen_at, w), extract(epoch FROM now() - s.last_seen_at)::float8
-FROM device_state AS s CROSS JOIN presence_watch AS w
+FROM device_state AS s JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
 """
 """Seconds of silence that count, and seconds of it that there were."""
 PATIENCE = 40.0

@@ -11,12 +11,17 @@ was listened to since a message of it was last accepted, and::
     STALE     it is silent for 3 intervals and ``stale_after``
     ONLINE    everything else
 
+Of several appliances on one database each has devices of its own: silence counts as far as the one listened that heard
+the device last (``device_state.heard_by``). The devices of one that is away keep the presence that they had; that it is
+away is told instead (``appliance.peers``).
+
 A message refused by the rate limit makes no device REFUSED: others of the same device are accepted. A period ends where
 the clocks disagree (``listening``), so a wall clock that jumps makes no device silent.
 
 The function ``presence_of`` of the database says the same for filters and counts over many devices::
 
-    FROM device_registry AS d LEFT JOIN device_state AS s USING (tenant_id, device_id) CROSS JOIN presence_watch AS w
+    FROM device_registry AS d LEFT JOIN device_state AS s USING (tenant_id, device_id)
+    JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
     WHERE presence_of(s, d.interval_seconds, w) = 'STALE'
 
 A test holds the two together.

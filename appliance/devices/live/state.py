@@ -55,6 +55,7 @@ class DeviceState:
         "refused_at",
         "refused_reason",
         "registered_at",
+        "restored_at",
         "seen_at",
         "stamped",
         "tenant_id",
@@ -75,6 +76,8 @@ class DeviceState:
         self.refused_reason: str | None = None
         self.offline_at = 0
         self.registered_at = 0
+        self.restored_at = 0
+        """``heard_at`` as it was read; beyond it, it was this process that heard the device."""
         self.allowance_full_at = 0
         """When its bucket and allowance are both full again; 0: not known, they filled since it was registered."""
         self.latest: dict[str, Any] = {}
@@ -183,6 +186,7 @@ class DeviceState:
         self.allowance_full_at = allowance_full_at or 0
         self.newest = self.last_ts = last_ts or 0
         self.seen_at, self.heard_at = seen_at or 0, heard_at or 0
+        self.restored_at = self.heard_at
         self.adjusted_at, self.nulls, self.latest = adjusted_at or 0, nulls, latest
         self.refused_at, self.refused_reason, self.offline_at = refused_at or 0, reason, offline_at or 0
         self.interval_estimator = IntervalEstimator(interval or 0.0)
@@ -372,6 +376,7 @@ class StateBook:
                 state.interval_estimator.interval or None,
                 state.allowance_full_at or None,
                 state.unplaced,
+                state.heard_at > state.restored_at,
             )
             for state in states
         ]

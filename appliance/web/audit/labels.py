@@ -29,6 +29,7 @@ FAMILIES = (
     ("session.", "Sessions"),
     ("token.", "Tokens"),
     ("tenant.", "Tenants"),
+    ("peer.", "Appliances"),
 )
 """Prefixes of actions and their labels: the choices of the filter."""
 
@@ -58,6 +59,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "quarantine.replay": "Started a replay",
         "quarantine.cancel_replay": "Cancelled a replay",
         "quarantine.dismiss": "Dismissed messages",
+        "peer.remove": "Removed an appliance",
         "telemetry.drop": "Dropped a day of readings",
         "subscription.add": "Added a subscription",
         "subscription.change": "Edited a subscription",

@@ -1,0 +1,39 @@
+-- Appliances on this database. One is away when it has not listened for as long as makes a device OFFLINE.
+
+-- name: enlist
+INSERT INTO ingest_instances (instance, name, version) VALUES (%(instance)s, %(name)s, %(version)s)
+ON CONFLICT (instance) DO UPDATE SET name = EXCLUDED.name, version = EXCLUDED.version
+
+-- name: list_peers
+SELECT i.instance, i.name, i.version, h.at, (SELECT count(*) FROM device_state AS s WHERE s.heard_by = i.instance),
+  h.at IS NULL OR h.at < %(now)s - l.offline_after * interval '1 second'
+FROM ingest_instances AS i
+CROSS JOIN presence_limits AS l
+LEFT JOIN LATERAL (SELECT max(ended_at) AS at FROM listening WHERE instance = i.instance) AS h ON true
+ORDER BY i.name NULLS LAST, i.instance
+
+-- name: list_away
+SELECT i.instance, i.name, h.at, count(*)
+FROM device_state AS s
+JOIN device_registry AS d USING (tenant_id, device_id)
+JOIN ingest_instances AS i ON i.instance = s.heard_by
+CROSS JOIN presence_limits AS l
+LEFT JOIN LATERAL (SELECT max(ended_at) AS at FROM listening WHERE instance = i.instance) AS h ON true
+WHERE (%(tenant)s::text IS NULL OR s.tenant_id = %(tenant)s) AND d.status = 'ACTIVE'
+  AND (h.at IS NULL OR h.at < %(now)s - l.offline_after * interval '1 second')
+GROUP BY i.instance, i.name, h.at
+ORDER BY i.name NULLS LAST, i.instance
+
+-- name: lock_peer
+SELECT h.at IS NULL OR h.at < %(now)s - l.offline_after * interval '1 second', i.name
+FROM ingest_instances AS i
+CROSS JOIN presence_limits AS l
+LEFT JOIN LATERAL (SELECT max(ended_at) AS at FROM listening WHERE instance = i.instance) AS h ON true
+WHERE i.instance = %(instance)s
+FOR UPDATE OF i
+
+-- name: forget_listening
+DELETE FROM listening WHERE instance = %(instance)s
+
+-- name: delete_peer
+DELETE FROM ingest_instances WHERE instance = %(instance)s
