@@ -15,6 +15,7 @@ import structlog
 from appliance.config import Ingest, Retention
 from appliance.devices import topics
 from appliance.devices.live.offline_statuses import says_offline
+from appliance.devices.live.state import DeviceState
 from appliance.devices.registry.cache import AdmissionStatus, TenantRules
 from appliance.devices.registry.provisioning import DeviceKey
 from appliance.devices.site_ids import mentioned_site
@@ -63,6 +64,7 @@ class Admission:
         registry: Knows,
         limiter: Limiter,
         randbytes: Callable[[int], bytes] = random.randbytes,
+        stamp: Callable[[DeviceState, int], int] = DeviceState.stamp,
     ) -> None:
         self._max_payload = ingest.max_payload_bytes
         self._max_skew = round(ingest.max_clock_skew * MICROSECONDS)
@@ -72,6 +74,7 @@ class Admission:
         self._status_of = registry.get
         self._limiter = limiter
         self._randbytes = randbytes
+        self._stamp = stamp
         self._decode = Decoder().decode
         self._routes: dict[str, Route] = {}
 
@@ -192,9 +195,9 @@ class Admission:
             if mismatch is not None:
                 self._refuse_message(batch, index, mismatch, route, payload, envelope)
                 return
-            if status is not None and status.site_id is None and envelope.site is not None:
-                status = None if status.registered else status  # it takes the site first
-        if status is None:
+            if status is not None and status.registered and status.site_id is None and envelope.site is not None:
+                batch.taking_sites.add(route.key)
+        if status is None or (batch.taking_sites and route.key in batch.taking_sites):
             batch.waiting.append(Candidate(index, route, envelope, payload))
         else:
             self._accept(batch, index, route, envelope, payload, status)
@@ -219,7 +222,7 @@ class Admission:
         adjusted = False
         if ts is None or not CLOCK_NEVER_SET <= ts <= received_at + self._max_skew:
             adjusted = ts is not None
-            ts, digest = state.stamp(received_at), self._randbytes(8)
+            ts, digest = self._stamp(state, received_at), self._randbytes(8)
         elif received_at - ts > self._retention:
             detail = f"older than the retention of {self._retention // DAY} days (retention.days)"
             self._refuse_message(batch, index, Refusal(Reason.TIMESTAMP_TOO_OLD, detail), route, payload, envelope)

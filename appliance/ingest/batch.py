@@ -94,6 +94,8 @@ class Batch:
     refused: list[RefusedSubmission] = field(default_factory=list)
     cleared: list[ClearedTopic] = field(default_factory=list)
     waiting: list[Candidate] = field(default_factory=list)
+    taking_sites: set[tuple[str, str]] = field(default_factory=set)
+    """Devices in memory that take the site which one of ``waiting`` names: what follows it waits behind it."""
     unknown_tenants: set[str] = field(default_factory=set)
     """Tenants of refused messages and cleared topics that are not in memory; they may not exist."""
     qos0: frozenset[int] = frozenset()
@@ -127,14 +129,17 @@ class Batch:
         self.with_status |= other.with_status
 
     def halves(self) -> tuple["Batch", "Batch"]:
-        """Divide it into two batches with the same outcome, for a database that is short of resources."""
+        """Divide it into two batches with the same outcome, for a database that is short of resources.
+
+        The second one counts as received a microsecond a message later: its rows of quarantine stay behind the others.
+        """
         half = len(self.messages) // 2
         middle = self.first + half
         first = Batch(
             self.messages[:half], self.received_at, qos0=self.qos0, with_status=self.with_status, first=self.first
         )
         second = Batch(
-            self.messages[half:], self.received_at, qos0=self.qos0, with_status=self.with_status, first=middle
+            self.messages[half:], self.received_at + half, qos0=self.qos0, with_status=self.with_status, first=middle
         )
         for reading in self.readings:
             (first if reading.index < middle else second).readings.append(reading)

@@ -209,7 +209,8 @@ class Writer:
         queries = self._queries
         async with connection.pipeline():
             if attempt.kept:
-                await connection.execute(queries["insert_quarantine"], event_parameters(attempt.kept, received_at))
+                rows = event_parameters(attempt.kept, received_at, outcome.batch.first)
+                await connection.execute(queries["insert_quarantine"], rows)
             if outcome.refused:
                 await connection.execute(queries["count_quarantine"], counter_parameters(outcome.refused, received_at))
             if attempt.effects:

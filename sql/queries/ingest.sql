@@ -20,13 +20,15 @@ ON CONFLICT DO NOTHING
 RETURNING tenant_id, device_id, (extract(epoch FROM ts) * 1000000)::bigint, digest
 
 -- name: insert_quarantine
+-- A microsecond apart, so that messages without a time of their own keep their order when they are replayed.
 INSERT INTO quarantine_events
   (ingested_at, event_ts, topic, tenant_id, site_id, device_id, kind, reason, detail, payload)
-SELECT %(ingested_at)s, q.event_ts, q.topic, q.tenant_id, q.site_id, q.device_id, q.kind, q.reason, q.detail, q.payload
+SELECT %(ingested_at)s::timestamptz + q.place * interval '1 microsecond', q.event_ts, q.topic, q.tenant_id, q.site_id, q.device_id,
+  q.kind, q.reason, q.detail, q.payload
 FROM unnest(
-  %(event_ts)s::timestamptz[], %(topics)s::text[], %(tenants)s::text[], %(sites)s::text[], %(devices)s::text[],
+  %(places)s::integer[], %(event_ts)s::timestamptz[], %(topics)s::text[], %(tenants)s::text[], %(sites)s::text[], %(devices)s::text[],
   %(kinds)s::text[], %(reasons)s::text[], %(details)s::text[], %(payloads)s::bytea[]
-) AS q (event_ts, topic, tenant_id, site_id, device_id, kind, reason, detail, payload)
+) AS q (place, event_ts, topic, tenant_id, site_id, device_id, kind, reason, detail, payload)
 
 -- name: count_quarantine
 INSERT INTO quarantine_counters_minute (bucket_minute, tenant_id, reason, cnt)

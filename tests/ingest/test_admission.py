@@ -270,6 +270,18 @@ def test_a_site_must_be_the_devices_and_a_device_without_one_asks_for_it() -> No
     assert only_refusal(admit((TOPIC, b'{"site_id":"south","a":1}'), by=by)) is Reason.SITE_MISMATCH
 
 
+def test_what_follows_the_message_that_names_the_site_of_a_device_keeps_its_place_behind_it() -> None:
+    registry = Everyone()
+    status = registry.statuses[KEY] = registry.status(KEY)
+    by = admission(registry)
+    other = ("tenant/acme/device/other/telemetry", b'{"n":9}')
+    batch = admit((TOPIC, b'{"site_id":"north","n":0}'), (TOPIC, b'{"n":1}'), other, (TOPIC, b'{"n":2}'), by=by)
+    assert ([candidate.index for candidate in batch.waiting], only_index(batch.readings)) == ([0, 1, 3], 2)
+    status.site_id = "north"
+    by.resume(batch, {KEY: status})
+    assert [(one.metrics["n"], one.ts) for one in batch.readings[1:]] == [(0, NOW), (1, NOW + 1), (2, NOW + 2)]
+
+
 def test_the_first_check_that_fails_decides() -> None:
     """One message that fails every check, healed one check at a time: the reasons come in the order of the table."""
     registry = Everyone()

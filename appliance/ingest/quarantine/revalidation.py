@@ -13,6 +13,7 @@ from typing import ClassVar
 import msgspec
 
 from appliance.config import Ingest, Retention
+from appliance.devices.live.state import DeviceState
 from appliance.devices.registry.cache import AdmissionStatus, TenantRules
 from appliance.devices.registry.provisioning import DeviceKey
 from appliance.ingest.admission import Admission
@@ -64,6 +65,11 @@ def _no_override(_tenant_id: str, _device_id: str | None) -> None:
     """Return None; the limiter that this is for is never asked."""
 
 
+def _original_receipt(_state: DeviceState, received_at: int) -> int:
+    """Return the time of a message without one: when it was received, as its row says, whatever came since."""
+    return received_at
+
+
 class Revalidation:
     """Checks held messages, a slice at a time."""
 
@@ -71,7 +77,9 @@ class Revalidation:
         unused_limiter = Limiter(
             rate=1, burst=1, tenant_rate=0, bucket_ttl=0, max_tracked_devices=1, overrides=_no_override
         )
-        self._admission = Admission(ingest, retention, _EmptyRegistry(), unused_limiter, self._digest)
+        self._admission = Admission(
+            ingest, retention, _EmptyRegistry(), unused_limiter, self._digest, _original_receipt
+        )
         self._resolve = resolve
         self._event_id = 0
 

@@ -56,10 +56,14 @@ class RowSampler:
         return True
 
 
-def event_parameters(messages: Sequence[RefusedSubmission], received_at: int) -> dict[str, Any]:
-    """Return the parameters of the statement that inserts quarantine rows, one list a column."""
+def event_parameters(messages: Sequence[RefusedSubmission], received_at: int, first: int) -> dict[str, Any]:
+    """Return the parameters of the statement that inserts quarantine rows, one list a column.
+
+    ``first`` is the index of the first message of their batch: each row's time is the batch's and its place in it.
+    """
     return {
         "ingested_at": moment(received_at),
+        "places": [message.index - first for message in messages],
         "event_ts": [_event_time(message.event_ts) for message in messages],
         "topics": [plain(message.topic) for message in messages],
         "tenants": [message.tenant_id for message in messages],

@@ -79,6 +79,34 @@ async def test_what_a_full_subscription_held_is_stored_in_full_after_the_limit_i
     }  # fmt: skip
 
 
+@in_small_slices
+async def test_a_burst_without_times_keeps_its_order_through_quarantine(database: Database) -> None:
+    """Of two devices in one batch, which Postgres takes in halves only, and replayed slice by slice."""
+    now = float(int(time.time()) - 600)
+    async with crowded(database, devices=0) as stack:
+        arrange(
+            database,
+            "CREATE SEQUENCE tries",
+            "GRANT USAGE ON tries TO PUBLIC",
+            "CREATE FUNCTION short() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF nextval('tries') <= 3 THEN"
+            " RAISE EXCEPTION 'no room' USING ERRCODE = '53200'; END IF; RETURN NULL; END $$",
+            "GRANT EXECUTE ON FUNCTION short() TO PUBLIC",
+            "CREATE TRIGGER short BEFORE INSERT ON ingest_ledger FOR EACH STATEMENT EXECUTE FUNCTION short()",
+        )
+        burst = [telemetry(f"d{number % 2}", b'{"n":%d}' % number) for number in range(80)]
+        await stack.send(*burst, received=now)
+        await raise_limit(stack, 10)
+        assert (await replayed(stack)).replayed == 80
+    rows = look(
+        database,
+        "SELECT (metrics ->> 'n')::int, ts = received_at, extract(epoch FROM ts)::float8 - %s FROM telemetry"
+        " WHERE device_id IN ('d0', 'd1') ORDER BY device_id, ts",
+        now,
+    )
+    assert [number for number, _, _ in rows] == [*range(0, 80, 2), *range(1, 80, 2)]
+    assert all(kept and 0 <= later < 0.001 for _, kept, later in rows)
+
+
 async def test_two_replays_of_the_same_messages_store_nothing_twice(database: Database) -> None:
     async with crowded(database, devices=5) as stack:
         own_time = telemetry("seated", b"{")  # refused for good: no replay touches it
