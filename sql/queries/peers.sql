@@ -6,7 +6,7 @@ ON CONFLICT (instance) DO UPDATE SET name = EXCLUDED.name, version = EXCLUDED.ve
 
 -- name: list_peers
 SELECT i.instance, i.name, i.version, h.at, (SELECT count(*) FROM device_state AS s WHERE s.heard_by = i.instance),
-  h.at IS NULL OR h.at < %(now)s - l.offline_after * interval '1 second'
+  h.at IS NULL OR h.at < %(now)s::timestamptz - l.offline_after * interval '1 second'
 FROM ingest_instances AS i
 CROSS JOIN presence_limits AS l
 LEFT JOIN LATERAL (SELECT max(ended_at) AS at FROM listening WHERE instance = i.instance) AS h ON true
@@ -20,12 +20,12 @@ JOIN ingest_instances AS i ON i.instance = s.heard_by
 CROSS JOIN presence_limits AS l
 LEFT JOIN LATERAL (SELECT max(ended_at) AS at FROM listening WHERE instance = i.instance) AS h ON true
 WHERE (%(tenant)s::text IS NULL OR s.tenant_id = %(tenant)s) AND d.status = 'ACTIVE'
-  AND (h.at IS NULL OR h.at < %(now)s - l.offline_after * interval '1 second')
+  AND (h.at IS NULL OR h.at < %(now)s::timestamptz - l.offline_after * interval '1 second')
 GROUP BY i.instance, i.name, h.at
 ORDER BY i.name NULLS LAST, i.instance
 
 -- name: lock_peer
-SELECT h.at IS NULL OR h.at < %(now)s - l.offline_after * interval '1 second', i.name
+SELECT h.at IS NULL OR h.at < %(now)s::timestamptz - l.offline_after * interval '1 second', i.name
 FROM ingest_instances AS i
 CROSS JOIN presence_limits AS l
 LEFT JOIN LATERAL (SELECT max(ended_at) AS at FROM listening WHERE instance = i.instance) AS h ON true
