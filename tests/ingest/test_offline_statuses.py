@@ -1,58 +1,28 @@
 """Which `offline` statuses make a device OFFLINE, and that they move nothing else."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from appliance.clock import SystemClock
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.devices.live import offline_statuses
-from appliance.devices.live.offline_statuses import Connected
 from appliance.devices.live.rebuild import rebuild_states
 from appliance.devices.live.state import DeviceState
 from tests.support.clock import latest_now
+from tests.support.offline_statuses import PRESENCE, arranged, arranged_again, gone
 from tests.support.pipeline import (
     TENANT,
-    IngestStack,
     Message,
     arrange,
-    furnish,
     look,
-    open_ingest,
     telemetry,
     until,
 )
 from tests.support.postgres_server import Database
 
-PRESENCE = """
-SELECT presence_of(s, d.interval_seconds, w)
-FROM device_registry AS d LEFT JOIN device_state AS s USING (tenant_id, device_id)
-JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
-WHERE d.device_id = 'd-1'
-"""
 TIMES = "SELECT last_ts, last_seen_at, last_heard_at, learned_interval, latest FROM device_state"
-
-
-class SkippingClock(SystemClock):
-    """The machine's clocks, and what was skipped."""
-
-    def __init__(self) -> None:
-        self.skipped = 0.0
-
-    def now(self) -> float:
-        return time.time() + self.skipped
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.skipped
-
-
-def gone(_tenant: str, _device: str) -> bool:
-    return False
 
 
 def there(_tenant: str, _device: str) -> bool:
@@ -61,41 +31,6 @@ def there(_tenant: str, _device: str) -> bool:
 
 def unknown(_tenant: str, _device: str) -> None:
     return None
-
-
-@dataclass
-class Arranged:
-    """A stack whose clock can be moved."""
-
-    database: Database
-    stack: IngestStack
-    clock: SkippingClock
-
-    async def send(self, *messages: Message) -> None:
-        await self.stack.send(*messages, received=self.clock.now())
-
-    async def passes(self, seconds: float, connected: Connected = gone, *, caught_up: bool = True) -> int:
-        """Let time pass, then run a round; return how many devices went offline."""
-        self.clock.skipped += seconds
-        return await self.stack.offline_statuses.look(connected, caught_up=caught_up)
-
-    async def written(self) -> DeviceState:
-        """Wait until the state of the device is written, and return it."""
-        state = self.stack.states.get((TENANT, "d-1"))
-        assert state is not None
-        await until(lambda: not state.changed and not state.writing)
-        return state
-
-    async def becomes(self, presence: str) -> None:
-        await until(lambda: look(self.database, PRESENCE) == [(presence,)])
-
-
-@asynccontextmanager
-async def arranged(database: Database) -> AsyncIterator[Arranged]:
-    clock = SkippingClock()
-    await furnish(database)
-    async with open_ingest(database, clock=clock) as stack:
-        yield Arranged(database, stack, clock)
 
 
 def offline(device: str = "d-1") -> Message:
@@ -192,15 +127,6 @@ async def test_where_it_is_not_known_who_is_connected_a_message_shortly_before_s
     async with arranged_again(database) as ingest:  # in one batch
         await ingest.send(reading(), offline())
         assert await ingest.passes(10, unknown) == 0
-
-
-@asynccontextmanager
-async def arranged_again(database: Database) -> AsyncIterator[Arranged]:
-    """The same after a restart, a day later."""
-    clock = SkippingClock()
-    clock.skipped = 86_400
-    async with open_ingest(database, clock=clock) as stack:
-        yield Arranged(database, stack, clock)
 
 
 async def test_the_wait_begins_anew_after_a_break_in_which_we_did_not_listen(database: Database) -> None:
