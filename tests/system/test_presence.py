@@ -1,5 +1,6 @@
 """Presence of a device over the whole appliance: by its messages, its will, its silence, and never by our absence."""
 
+from contextlib import AsyncExitStack
 from typing import Any
 
 import trio
@@ -8,6 +9,7 @@ from mqtt5 import QoS
 from appliance.mqtt.client import Client
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.publisher import TENANT, client
+from tests.support.small_device import connected
 
 STALE, OFFLINE = 1, 3
 """Seconds; one is the least that the configuration takes."""
@@ -82,3 +84,34 @@ async def registered(appliance: ApplianceProcess) -> None:
         set_interval = "UPDATE device_registry SET interval_seconds = 0.2 RETURNING device_id"
         while not await trio.to_thread.run_sync(appliance.query, set_interval):
             await trio.sleep(0.05)
+
+
+async def test_offline_counts_when_the_broker_shows_that_the_device_is_gone(appliance: ApplianceProcess) -> None:
+    await trio.to_thread.run_sync(appliance.start)
+    await trio.to_thread.run_sync(appliance.tenant)
+    async with AsyncExitStack() as stack:
+        devices = {}
+        for name in ("stays", "goes"):
+            own = await trio.to_thread.run_sync(appliance.command, "device", "add", TENANT, name)
+            will = (f"tenant/{own['username']}/status", b"offline")
+            open_one = connected(
+                "127.0.0.1", appliance.mqtt_port, name, own["username"], own["password"], will=will, keep_alive=60
+            )
+            devices[name] = await stack.enter_async_context(open_one)
+            await devices[name].publish(f"tenant/{own['username']}/telemetry", b'{"t":1}')
+        await devices["stays"].publish(f"tenant/{TENANT}/device/stays/status", b"offline")
+        await devices["goes"].vanish()
+        with trio.fail_after(PATIENCE):
+            while (found := await trio.to_thread.run_sync(presences, appliance))["goes"] != "OFFLINE":
+                await trio.sleep(0.2)
+        assert found == {"stays": "ONLINE", "goes": "OFFLINE"}
+
+
+def presences(appliance: ApplianceProcess) -> dict[str, str]:
+    return dict(
+        appliance.query(
+            "SELECT d.device_id, presence_of(s, d.interval_seconds, w) FROM device_registry AS d"
+            " LEFT JOIN device_state AS s USING (tenant_id, device_id)"
+            " JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')"
+        )
+    )
