@@ -20,7 +20,8 @@ import trio
 
 from appliance.clock import SystemClock
 from appliance.ingest.limits.janitor import Janitor
-from appliance.ingest.limits.limiter import Limiter, bucket_key
+from appliance.ingest.limits.limiter import Limiter
+from appliance.ingest.limits.terms import bucket_key
 from tests.support.limiter import limiter_of
 
 IDS = 1_000_000

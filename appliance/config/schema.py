@@ -72,11 +72,12 @@ class Ingest(Struct, frozen=True, kw_only=True):
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Token buckets of devices and tenants, and the janitor that clears them."""
+    """Token buckets and allowances of devices and tenants, and the janitor that clears them."""
 
     rate: Annotated[float, Meta(ge=0.001, le=1_000_000)] = 10.0
     burst: Annotated[int, Meta(ge=1, le=10_000_000)] = 50
     tenant_rate: Annotated[float, Meta(ge=0, le=10_000_000)] = 0.0
+    backlog: Annotated[float, Meta(ge=0, le=31_536_000)] = 86_400.0
     bucket_ttl: Annotated[float, Meta(ge=1, le=604_800)] = 3600.0
     janitor_interval: Annotated[float, Meta(ge=0.1, le=86_400)] = 300.0
     max_tracked_devices: Annotated[int, Meta(ge=1, le=10_000_000)] = 200_000

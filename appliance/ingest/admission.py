@@ -2,6 +2,10 @@
 
 ``admit`` runs checks 1 to 7 and, for devices in memory, the rest. Messages of other devices wait in
 ``batch.waiting``; once the admission status of their devices is read, ``resume`` runs the remaining checks.
+
+Check 3, the limiter, is asked before a message is decoded, and refuses at once where the allowance is empty, too.
+Where it is not, or is not read yet, a message that found its bucket empty is decoded first: a delayed one, which
+carries its own time, may draw on the allowance (``appliance.ingest.charging``).
 """
 
 import random
@@ -19,9 +23,19 @@ from appliance.devices.live.state import DeviceState
 from appliance.devices.registry.cache import AdmissionStatus, TenantRules
 from appliance.devices.registry.provisioning import DeviceKey
 from appliance.devices.site_ids import mentioned_site
-from appliance.ingest.batch import MICROSECONDS, Batch, Candidate, ClearedTopic, Reading, RefusedSubmission, Route
+from appliance.ingest.batch import (
+    MICROSECONDS,
+    Batch,
+    Candidate,
+    Charge,
+    ClearedTopic,
+    Reading,
+    RefusedSubmission,
+    Route,
+)
+from appliance.ingest.charging import RATE_LIMITED, Charging
 from appliance.ingest.envelope import Decoder, Envelope
-from appliance.ingest.limits.limiter import Limiter, LimitScope, bucket_key
+from appliance.ingest.limits.terms import LimitScope, bucket_key
 from appliance.ingest.telemetry.copy_row import prefix, row
 from appliance.reading import Inbound, Kind, Reason, Refusal
 
@@ -33,13 +47,6 @@ DAY = 86_400 * MICROSECONDS
 MAX_ROUTES = 50_000
 _SHOWN_TOPIC = 256
 """Bytes of a topic that quarantine and logs keep; the rest is replaced by a digest."""
-
-
-EMPTY_BUCKETS = {
-    LimitScope.DEVICE: "the device sends more than its limit",
-    LimitScope.TENANT: "the devices of the tenant together send more than its limit",
-    LimitScope.OVERFLOW: "too many devices are tracked, and the ones without a place share one limit",
-}
 
 
 class Knows(Protocol):
@@ -62,7 +69,7 @@ class Admission:
         ingest: Ingest,
         retention: Retention,
         registry: Knows,
-        limiter: Limiter,
+        charging: Charging,
         randbytes: Callable[[int], bytes] = random.randbytes,
         stamp: Callable[[DeviceState, int], int] = DeviceState.stamp,
     ) -> None:
@@ -72,7 +79,7 @@ class Admission:
         self._retention = retention.days * DAY
         self._registry = registry
         self._status_of = registry.get
-        self._limiter = limiter
+        self._charging = charging
         self._randbytes = randbytes
         self._stamp = stamp
         self._decode = Decoder().decode
@@ -97,7 +104,7 @@ class Admission:
     def admit_slice(self, batch: Batch, start: int, stop: int, now: float, redelivered: Container[int] = ()) -> None:
         """Check the messages of ``batch`` from position ``start`` up to ``stop``; see :meth:`admit`."""
         known = self._routes.get
-        take = self._limiter.take
+        take, may_draw = self._charging.limiter.take, self._charging.limiter.may_draw
         max_payload = self._max_payload
         index = batch.first + start
         for position, message in enumerate(batch.messages[start:stop], start):
@@ -111,11 +118,12 @@ class Admission:
                     batch.cleared.append(ClearedTopic(index, self._owner(batch, route)))
                 elif len(payload) > max_payload:
                     self._too_large(batch, index, route, payload)
-                elif position not in redelivered and (empty := take(route.bucket, now)) is not None:
-                    refusal = Refusal(Reason.RATE_LIMITED, EMPTY_BUCKETS[empty])
-                    self._refuse_message(batch, index, refusal, route, payload)
+                elif position in redelivered:
+                    self._read(batch, index, route, payload, None, None)
+                elif (empty := take(route.bucket, now)) is None or may_draw(route.bucket):
+                    self._read(batch, index, route, payload, now, empty)
                 else:
-                    self._read(batch, index, route, payload)
+                    self._refuse_message(batch, index, RATE_LIMITED[empty], route, payload)
             except Exception as error:  # noqa: BLE001 - the boundary of the stream: a bug costs one message, not the batch
                 batch.refused.append(_internal_error(index, error, topic, payload))
             index += 1
@@ -128,27 +136,29 @@ class Admission:
             if isinstance(route, Refusal):
                 batch.refused.append(_refusal_of(0, route, message.topic, message.payload))
             else:
-                self._read(batch, 0, route, message.payload)
+                self._read(batch, 0, route, message.payload, None, None)
         except Exception as error:  # noqa: BLE001 - the same boundary: what a bug held may meet the same bug again
             batch.refused.append(_internal_error(0, error, message.topic, message.payload))
         return batch
 
-    def resume(self, batch: Batch, statuses: Mapping[DeviceKey, AdmissionStatus]) -> None:
-        """Run the remaining checks of the messages that waited, by the statuses that were read for them."""
+    def resume(self, batch: Batch, statuses: Mapping[DeviceKey, AdmissionStatus], now: float) -> None:
+        """Run the remaining checks of the messages that waited, by the statuses that were read for them.
+
+        ``now``: monotonic seconds.
+        """
         waiting, batch.waiting = batch.waiting, []
         for candidate in waiting:
+            index, route, envelope, payload = candidate.index, candidate.route, candidate.envelope, candidate.payload
             try:
-                self._accept(
-                    batch,
-                    candidate.index,
-                    candidate.route,
-                    candidate.envelope,
-                    candidate.payload,
-                    statuses[candidate.route.key],
-                )
+                status = statuses[route.key]
+                empty = self._charging.settle(candidate, status, now)
+                if empty is None:
+                    self._accept(batch, index, route, envelope, payload, status)
+                else:
+                    self._refuse_message(batch, index, RATE_LIMITED[empty], route, payload, envelope)
             except Exception as error:  # noqa: BLE001 - the same boundary
-                topic = batch.messages[candidate.index - batch.first].topic
-                batch.refused.append(_internal_error(candidate.index, error, topic, candidate.payload))
+                topic = batch.messages[index - batch.first].topic
+                batch.refused.append(_internal_error(index, error, topic, payload))
 
     def give_up(self, batch: Batch, error: Exception) -> None:
         """Refuse the messages that wait, because they cannot be looked up: they are held for replay."""
@@ -183,22 +193,35 @@ class Admission:
         detail = f"{len(payload)} bytes; at most {self._max_payload} (ingest.max_payload_bytes)"
         self._refuse_message(batch, index, Refusal(Reason.PAYLOAD_TOO_LARGE, detail), route, payload)
 
-    def _read(self, batch: Batch, index: int, route: Route, payload: bytes) -> None:
-        """Run checks 4 to 7, then those that need the device, if it is in memory."""
+    def _read(
+        self, batch: Batch, index: int, route: Route, payload: bytes, now: float | None, empty: LimitScope | None
+    ) -> None:
+        """Run checks 4 to 7, then those that need the device, if it is in memory.
+
+        ``now`` is None for a message that is not charged; ``empty`` is the scope of the bucket that it found empty.
+        """
         envelope = self._decode(payload, route.kind)
         if type(envelope) is not Envelope:
             self._refuse_message(batch, index, cast("Refusal", envelope), route, payload)
             return
         status = self._status_of(route.key, batch.received)
+        charge: Charge | LimitScope = Charge.SETTLED if empty is None else empty
+        if envelope.ts is not None and now is not None and self._charging.delayed(envelope.ts, batch.received_at):
+            charge = self._charging.charge(route, status, now, empty)
+        if isinstance(charge, LimitScope):
+            self._refuse_message(batch, index, RATE_LIMITED[charge], route, payload, envelope)
+            return
+        if charge is not Charge.SETTLED:
+            batch.held_up.add(route.key)  # until the allowance is read
         if not envelope.plain:
             mismatch = _mismatch(envelope, route)
             if mismatch is not None:
                 self._refuse_message(batch, index, mismatch, route, payload, envelope)
                 return
             if status is not None and status.registered and status.site_id is None and envelope.site is not None:
-                batch.taking_sites.add(route.key)
-        if status is None or (batch.taking_sites and route.key in batch.taking_sites):
-            batch.waiting.append(Candidate(index, route, envelope, payload))
+                batch.held_up.add(route.key)
+        if status is None or (batch.held_up and route.key in batch.held_up):
+            batch.waiting.append(Candidate(index, route, envelope, payload, charge))
         else:
             self._accept(batch, index, route, envelope, payload, status)
 

@@ -36,6 +36,17 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     hasher: blake2b
 
 
+class Charge(Enum):
+    """How far a message that waits for its device is paid for."""
+
+    SETTLED = "settled"
+    """Charged for good, or never to be charged."""
+    BUCKET = "bucket"
+    """A delayed one that was charged to the bucket; the allowance pays for it, if it holds something."""
+    OWED = "owed"
+    """A delayed one that found the bucket empty; the allowance pays for it, or it is refused."""
+
+
 class Candidate(msgspec.Struct, frozen=True, gc=False):
     """A message that passed checks 1 to 7 and waits for its device to be looked up."""
 
@@ -43,6 +54,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     route: Route
     envelope: Envelope
     payload: bytes
+    charge: Charge
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
@@ -94,8 +106,8 @@ class Batch:
     refused: list[RefusedSubmission] = field(default_factory=list)
     cleared: list[ClearedTopic] = field(default_factory=list)
     waiting: list[Candidate] = field(default_factory=list)
-    taking_sites: set[tuple[str, str]] = field(default_factory=set)
-    """Devices in memory that take the site which one of ``waiting`` names: what follows it waits behind it."""
+    held_up: set[tuple[str, str]] = field(default_factory=set)
+    """Devices of which one of ``waiting`` names the site or needs the allowance: what follows it waits behind it."""
     unknown_tenants: set[str] = field(default_factory=set)
     """Tenants of refused messages and cleared topics that are not in memory; they may not exist."""
     qos0: frozenset[int] = frozenset()

@@ -16,7 +16,8 @@ import trio
 from appliance.clock import Clock
 from appliance.devices.registry.cache import Registry
 from appliance.ingest.batch import Settlement, Submission, Verdict
-from appliance.ingest.limits.limiter import Limiter, bucket_key
+from appliance.ingest.limits.limiter import Limiter
+from appliance.ingest.limits.terms import bucket_key
 from appliance.ingest.pipeline import Pipeline
 
 MAX_MESSAGES = 1000

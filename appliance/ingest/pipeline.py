@@ -28,6 +28,7 @@ from appliance.ingest.batch import (
     MINUTE,
     Batch,
     BatchOutcome,
+    Charge,
     Reading,
     RefusedSubmission,
     Settlement,
@@ -157,13 +158,17 @@ class Pipeline:
         backoff = Backoff(first=0.05, maximum=2.0)
         while batch.waiting or batch.unknown_tenants:
             wanted: dict[DeviceKey, str | None] = {}
+            paid: set[DeviceKey] = set()
             for candidate in batch.waiting:
                 key = candidate.route.key
                 wanted[key] = wanted.get(key) or candidate.envelope.site
+                if candidate.charge is not Charge.OWED:
+                    paid.add(key)
             self._metrics.registry_lookups.inc(len(wanted))
             try:
                 if wanted:
-                    self._admission.resume(batch, await self._registry.resolve(wanted))
+                    statuses = await self._registry.resolve(wanted, wanted.keys() - paid)
+                    self._admission.resume(batch, statuses, self._clock.monotonic())
                 if batch.unknown_tenants:
                     await self._registry.tenants(batch.unknown_tenants)
                     self._admission.reassign_unknown_tenants(batch)
@@ -228,6 +233,8 @@ class Pipeline:
                     touch(state)
         now = round(self._clock.now() * MICROSECONDS)
         self._states.stored(outcome.stored, outcome.batch.span(), now)
+        for reading in outcome.duplicates:
+            self._states.touch(reading.state)  # it was charged like any other: what is left of the allowance is written
         if not outcome.batch.with_status:
             for message in outcome.refused:
                 self._move_refused(message, received_at)

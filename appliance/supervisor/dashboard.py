@@ -11,7 +11,7 @@ from appliance.diagnostics import reports
 from appliance.diagnostics.process_metrics import ProcessMetrics
 from appliance.diagnostics.snapshot import Snapshot
 from appliance.ingest.http import HttpSource
-from appliance.ingest.limits.limiter import BucketState
+from appliance.ingest.limits.terms import BucketState
 from appliance.ingest.quarantine.replay_preview import ReplayPreviewer
 from appliance.people.passwords import Hasher
 from appliance.people.signin import SignIn

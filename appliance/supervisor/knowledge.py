@@ -13,7 +13,10 @@ from appliance.devices.registry.cache import REGISTRY_CHANNEL, Registry
 from appliance.devices.registry.limits import LimitOverrides
 from appliance.devices.registry.provisioning import Provisioner
 from appliance.ingest.batch import MICROSECONDS
-from appliance.ingest.limits.limiter import BucketOverride, Limiter
+from appliance.ingest.charging import Charging
+from appliance.ingest.limits.allowances import NotedAllowances
+from appliance.ingest.limits.limiter import Limiter
+from appliance.ingest.limits.terms import BucketOverride
 from appliance.peers import store as peers
 from appliance.service_clock.service_time import Step
 from appliance.supervisor import timekeeping
@@ -29,6 +32,7 @@ class Knowledge:
     provisioner: Provisioner
     registry: Registry
     limiter: Limiter
+    charging: Charging
 
 
 async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
@@ -53,6 +57,7 @@ async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
         grace=base.grace,
     )
     overrides = LimitOverrides(pool)
+    noted = NotedAllowances(states, registry.tenant, clock)
     limiter = Limiter(
         rate=config.limits.rate,
         burst=config.limits.burst,
@@ -60,6 +65,8 @@ async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
         bucket_ttl=config.limits.bucket_ttl,
         max_tracked_devices=config.limits.max_tracked_devices,
         overrides=partial(_bucket_override, overrides),
+        backlog=config.limits.backlog,
+        allowances=noted.get,
     )
     clock.subscribe(partial(_clock_changed, base, states, registry))
     await timekeeping.keep_time(base, pool, storage.changes, states)
@@ -68,7 +75,7 @@ async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
     await tree.start("limit overrides", overrides.run, lambda: limiter.limits_changed(clock.monotonic()))
     await tree.start("housekeeping", housekeeping.run, pool, clock, base.grace)
     await tree.start("metric names", housekeeping.learn_metrics, pool, clock)
-    return Knowledge(states, provisioner, registry, limiter)
+    return Knowledge(states, provisioner, registry, limiter, Charging(limiter, config.limits.backlog))
 
 
 def _clock_changed(base: Foundation, states: StateBook, registry: Registry, step: Step | None) -> None:

@@ -16,7 +16,11 @@ from appliance.history.roller import Roller
 from appliance.ingest.admission import Admission
 from appliance.ingest.batch import MICROSECONDS
 from appliance.ingest.failing_check import knowledge
+from appliance.ingest.limits.allowances import AllowanceNotes, TenantAllowances
 from appliance.ingest.limits.backlog import BacklogCredit
+from appliance.ingest.limits.bucket import SECOND
+from appliance.ingest.limits.buckets import CLOCK_DOUBT
+from appliance.ingest.observer import Observer
 from appliance.ingest.pipeline import TICK_SECONDS, Pipeline
 from appliance.ingest.quarantine.replayer import Replayer
 from appliance.ingest.quarantine.replays import REPLAY_CHANNEL
@@ -59,8 +63,9 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
     listening = Listening(pool, base.instance, clock, silence)
     away = note_absence([backlog.away, listening.away], known.states, clock)
     live = LiveFeed(clock)
-    admission = Admission(config.ingest, config.retention, knowledge(known.registry, base.failpoints), known.limiter)
-    observers = [DeviceStateObserver(known.states, base.instance, WRITE_INTERVAL)]
+    registry = knowledge(known.registry, base.failpoints)
+    admission = Admission(config.ingest, config.retention, registry, known.charging)
+    observers = _observers(base, known)
     writer = Writer(pool, base.instance, observers, clock, base.metrics, base.failpoints)
     offline_statuses = OfflineStatuses(known.states, pool, clock)
     pipeline = Pipeline(
@@ -93,6 +98,17 @@ def away_before_start(clock: Clock, newest: float | None) -> float:
         return 0.0
     away = clock.now() - newest
     return away if clock.trusted else max(away, UNKNOWN_ABSENCE)
+
+
+def _observers(base: Foundation, known: Knowledge) -> list[Observer]:
+    """Return what is written beside the readings, in the order of the tables."""
+    limits = base.config.limits
+    longest = limits.backlog + limits.burst / limits.rate + CLOCK_DOUBT / SECOND
+    notes = AllowanceNotes(known.limiter, base.clock, longest)
+    return [
+        DeviceStateObserver(known.states, base.instance, WRITE_INTERVAL, notes.note),
+        TenantAllowances(known.limiter, base.clock, longest),
+    ]
 
 
 def note_absence(

@@ -76,3 +76,12 @@ SELECT coalesce(sum(received), 0)::bigint, coalesce(sum(stored), 0)::bigint, coa
   coalesce(sum(replayed), 0)::bigint, coalesce(sum(evicted), 0)::bigint, coalesce(sum(partition_dropped), 0)::bigint, min(minute)
 FROM ingest_ledger
 WHERE %(since)s::timestamptz IS NULL OR minute >= %(since)s
+
+-- name: upsert_tenant_allowances
+-- The emptier wins, as with devices; later than `latest` is what a wrong clock has written.
+INSERT INTO tenant_allowances AS t (tenant_id, full_at)
+SELECT a.tenant_id, 'epoch'::timestamptz + a.level * interval '1 microsecond'
+FROM unnest(%(tenants)s::text[], %(levels)s::bigint[]) AS a (tenant_id, level)
+ON CONFLICT (tenant_id) DO UPDATE SET
+  full_at = CASE WHEN t.full_at > 'epoch'::timestamptz + %(latest)s * interval '1 microsecond' THEN EXCLUDED.full_at
+    ELSE greatest(t.full_at, EXCLUDED.full_at) END

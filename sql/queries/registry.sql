@@ -1,12 +1,15 @@
 -- name: select_admission
 SELECT d.tenant_id, d.device_id, d.status, d.subscription_id, d.site_id, c.token_hash, c.previous_token_hash,
-  c.previous_token_until
+  c.previous_token_until, (extract(epoch FROM d.created_at) * 1000000)::bigint
 FROM device_registry AS d
 JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id) USING (tenant_id, device_id)
 LEFT JOIN device_credentials AS c USING (tenant_id, device_id)
 
 -- name: select_tenants
-SELECT tenant_id, status, claim_enabled, claim_token_hash FROM tenants WHERE tenant_id = ANY(%(tenants)s::text[])
+SELECT t.tenant_id, t.status, t.claim_enabled, t.claim_token_hash,
+  (extract(epoch FROM t.created_at) * 1000000)::bigint, (extract(epoch FROM a.full_at) * 1000000)::bigint
+FROM tenants AS t LEFT JOIN tenant_allowances AS a USING (tenant_id)
+WHERE t.tenant_id = ANY(%(tenants)s::text[])
 
 -- name: adopt_sites
 -- A device without a site takes the first one that it names. Locked in order of id first, like every device row.

@@ -1,6 +1,7 @@
 """The checks over a batch, without a database."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from typing import Any
@@ -12,8 +13,10 @@ from appliance.devices.live.state import DeviceState
 from appliance.devices.registry.cache import FOREVER, AdmissionStatus, TenantRules
 from appliance.devices.registry.provisioning import DeviceKey
 from appliance.ingest.admission import Admission, shown
-from appliance.ingest.batch import Batch, Reading
+from appliance.ingest.batch import Batch, Charge, Reading
+from appliance.ingest.charging import Charging
 from appliance.ingest.limits.limiter import Limiter
+from appliance.ingest.limits.terms import NotedAllowance
 from appliance.reading import Reason, Refusal
 from tests.support.limiter import limiter_of
 
@@ -53,12 +56,14 @@ class Everyone:
         return status
 
 
-def admission(registry: Everyone | None = None, limiter: Limiter | None = None, **ingest: Any) -> Admission:
+def admission(
+    registry: Everyone | None = None, limiter: Limiter | None = None, *, backlog: float = 0, **ingest: Any
+) -> Admission:
     return Admission(
         Ingest(**ingest),
         Retention(),
         registry or Everyone(),
-        limiter or limiter_of(rate=1e6, burst=10_000_000, max_tracked_devices=1_000_000),
+        Charging(limiter or limiter_of(rate=1e6, burst=10_000_000, max_tracked_devices=1_000_000), backlog),
     )
 
 
@@ -167,7 +172,7 @@ def test_a_time_before_the_retention_is_refused() -> None:
     assert only_refusal(admit((TOPIC, b'{"ts":%d}' % (oldest - 1)))) is Reason.TIMESTAMP_TOO_OLD
 
 
-def test_an_older_reading_is_late_and_moves_nothing() -> None:
+def test_an_older_reading_is_delayed_and_moves_nothing() -> None:
     by = admission()
     newer, older, same = b'{"ts":1763999990,"a":1}', b'{"ts":1763999980,"a":2}', b'{"ts":1763999990,"a":3}'
     readings = admit((TOPIC, newer), (TOPIC, older), (TOPIC, same), by=by).readings
@@ -199,7 +204,7 @@ def test_a_device_that_is_not_in_memory_waits_and_is_taken_on_from_there() -> No
     batch = admit((TOPIC, b'{"a":1}'), (TOPIC, b"{"), (TOPIC, b'{"a":2}'), by=by)
     assert [candidate.index for candidate in batch.waiting] == [0, 2]
     assert [refused.index for refused in batch.refused] == [1]
-    by.resume(batch, {KEY: registry.status(KEY)})
+    by.resume(batch, {KEY: registry.status(KEY)}, NOW / SECOND)
     assert ([reading.index for reading in batch.readings], batch.waiting) == ([0, 2], [])
 
 
@@ -218,6 +223,97 @@ def test_the_bucket_comes_before_the_payload_is_read() -> None:
         Reason.RATE_LIMITED,
     ]
     assert len(admit((TOPIC, b'{"a":1}'), by=by, at=NOW + SECOND).readings) == 1
+
+
+def delayed(number: int, age: float = 60) -> tuple[str, bytes]:
+    """Return a message with its own time, ``age`` seconds before NOW."""
+    return TOPIC, b'{"ts":%d,"a":%d}' % ((NOW - round(age * SECOND)) // 1000, number)
+
+
+def reasons(batch: Batch) -> list[Reason]:
+    return [refused.reason for refused in sorted(batch.refused, key=lambda refused: refused.index)]
+
+
+def holding(seconds: float) -> Callable[[str, str | None], NotedAllowance]:
+    """Return what is noted of allowances that hold so many ``seconds`` of 1,000."""
+    return lambda _tenant_id, _device_id: NotedAllowance(round((1000 - seconds) * 1e9), 0)
+
+
+def by_allowance(seconds: float, registry: Everyone | None = None) -> Admission:
+    """Return an admission with a bucket of 2 and an allowance of so many seconds, one message a second."""
+    limiter = limiter_of(rate=1, burst=2, backlog=1000, allowances=holding(seconds))
+    return admission(registry, limiter, backlog=1000)
+
+
+def test_delayed_messages_draw_on_the_allowance_and_leave_the_bucket_to_live_ones() -> None:
+    by = by_allowance(5)
+    batch = admit(
+        *[delayed(number) for number in range(5)], (TOPIC, b'{"a":1}'), (TOPIC, b'{"a":2}'), delayed(5), by=by
+    )
+    assert [reading.index for reading in batch.readings] == [0, 1, 2, 3, 4, 5, 6]
+    assert reasons(batch) == [Reason.RATE_LIMITED]
+
+
+def test_delayed_messages_draw_on_the_bucket_once_the_allowance_is_empty() -> None:
+    batch = admit(*[delayed(number) for number in range(8)], by=by_allowance(5))
+    assert (len(batch.readings), reasons(batch)) == (7, [Reason.RATE_LIMITED])
+
+
+@pytest.mark.parametrize("age", [0, 9.999, -60, 1000.001, 10 * 86_400])
+def test_a_message_is_delayed_from_ten_seconds_to_the_whole_backlog(age: float) -> None:
+    batch = admit(*[delayed(number, age) for number in range(3)], by=by_allowance(1000))
+    assert (len(batch.readings), reasons(batch)) == (2, [Reason.RATE_LIMITED])
+    for bound in (10, 1000):
+        assert len(admit(*[delayed(number, bound) for number in range(9)], by=by_allowance(1000)).readings) == 9
+
+
+def test_with_something_in_the_allowance_the_payload_is_read_before_the_empty_bucket_counts() -> None:
+    by = by_allowance(5)
+    batch = admit((TOPIC, b'{"a":1}'), (TOPIC, b'{"a":2}'), (TOPIC, b"{"), (TOPIC, b'{"a":3}'), delayed(1), by=by)
+    assert reasons(batch) == [Reason.INVALID_JSON, Reason.RATE_LIMITED]
+    assert [reading.index for reading in batch.readings] == [0, 1, 4]
+    empty = by_allowance(0)
+    batch = admit((TOPIC, b'{"a":1}'), (TOPIC, b'{"a":2}'), (TOPIC, b"{"), delayed(1), by=empty)
+    assert reasons(batch) == [Reason.RATE_LIMITED] * 2
+
+
+def test_a_delayed_message_refused_by_a_later_check_has_spent_its_token() -> None:
+    registry = Everyone()
+    registry.statuses[KEY] = registry.status(KEY, Refusal(Reason.DEVICE_INACTIVE, "the device is deactivated"))
+    batch = admit(*[delayed(number) for number in range(9)], by=by_allowance(5, registry))
+    assert reasons(batch) == [Reason.DEVICE_INACTIVE] * 7 + [Reason.RATE_LIMITED] * 2
+
+
+def test_delayed_messages_of_a_device_that_is_not_in_memory_wait_and_are_charged_from_there() -> None:
+    registry = Everyone()
+    registry.statuses[KEY] = None
+    known: list[NotedAllowance] = []
+    limiter = limiter_of(rate=1, burst=2, backlog=1000, allowances=lambda *_: known[0] if known else None)
+    by = admission(registry, limiter, backlog=1000)
+    batch = admit(*[delayed(number) for number in range(9)], (TOPIC, b'{"a":1}'), by=by)
+    assert [candidate.charge for candidate in batch.waiting] == [Charge.BUCKET] * 2 + [Charge.OWED] * 7
+    assert reasons(batch) == [Reason.RATE_LIMITED], "a live one gains nothing by waiting"
+    known.append(NotedAllowance(995 * 10**9, 0))
+    by.resume(batch, {KEY: registry.status(KEY)}, NOW / SECOND)
+    assert [reading.index for reading in batch.readings] == [0, 1, 2, 3, 4, 5, 6]
+    assert reasons(batch) == [Reason.RATE_LIMITED] * 3
+
+
+def test_an_unregistered_device_has_its_bucket_only() -> None:
+    registry = Everyone()
+    registry.statuses[KEY] = AdmissionStatus(
+        registry.known_tenant, Refusal(Reason.UNREGISTERED_DEVICE, "the device is not registered"), FOREVER
+    )
+    by = admission(registry, limiter_of(rate=1, burst=2, backlog=1000), backlog=1000)
+    batch = admit(*[delayed(number) for number in range(4)], by=by)
+    assert reasons(batch) == [Reason.UNREGISTERED_DEVICE] * 2 + [Reason.RATE_LIMITED] * 2
+
+
+def test_a_redelivered_delayed_message_is_charged_to_nothing() -> None:
+    by = by_allowance(5)
+    messages = [Message(*delayed(number)) for number in range(7)]
+    assert len(by.admit(messages, NOW, NOW / SECOND).readings) == 7
+    assert len(by.admit(messages, NOW, NOW / SECOND, frozenset(range(7))).readings) == 7
 
 
 def test_a_redelivered_message_is_not_charged_twice() -> None:
@@ -278,7 +374,7 @@ def test_what_follows_the_message_that_names_the_site_of_a_device_keeps_its_plac
     batch = admit((TOPIC, b'{"site_id":"north","n":0}'), (TOPIC, b'{"n":1}'), other, (TOPIC, b'{"n":2}'), by=by)
     assert ([candidate.index for candidate in batch.waiting], only_index(batch.readings)) == ([0, 1, 3], 2)
     status.site_id = "north"
-    by.resume(batch, {KEY: status})
+    by.resume(batch, {KEY: status}, NOW / SECOND)
     assert [(one.metrics["n"], one.ts) for one in batch.readings[1:]] == [(0, NOW), (1, NOW + 1), (2, NOW + 2)]
 
 
@@ -298,7 +394,7 @@ def test_the_first_check_that_fails_decides() -> None:
     reason("bad", b"\xff" * 200)
     reason(TOPIC, b"\xff" * 200)
     reason(TOPIC, b"\xff")
-    by._limiter = limiter_of(rate=1e6, burst=1000)
+    by._charging = Charging(limiter_of(rate=1e6, burst=1000), 0)
     reason(TOPIC, b"\xff{")
     reason(TOPIC, b"{")
     reason(TOPIC, b'{"a":{},"tenant_id":"x"}')

@@ -1,10 +1,16 @@
 """A limiter with the limits that the configuration has when nobody says otherwise."""
 
-from appliance.ingest.limits.limiter import BucketOverride, Limiter, OverrideLookup
+from appliance.ingest.limits.limiter import Limiter
+from appliance.ingest.limits.terms import AllowanceLookup, BucketOverride, NotedAllowance, OverrideLookup
 
 
 def no_override(_tenant_id: str, _device_id: str | None) -> BucketOverride | None:
     """Return None: the database sets nothing."""
+    return None
+
+
+def no_allowance(_tenant_id: str, _device_id: str | None) -> NotedAllowance | None:
+    """Return None: nothing is in memory."""
     return None
 
 
@@ -16,6 +22,8 @@ def limiter_of(
     bucket_ttl: float = 3600,
     max_tracked_devices: int = 200_000,
     overrides: OverrideLookup = no_override,
+    backlog: float = 0,
+    allowances: AllowanceLookup = no_allowance,
 ) -> Limiter:
     """Return a limiter; a test names the limits that it is about."""
     return Limiter(
@@ -25,4 +33,6 @@ def limiter_of(
         bucket_ttl=bucket_ttl,
         max_tracked_devices=max_tracked_devices,
         overrides=overrides,
+        backlog=backlog,
+        allowances=allowances,
     )

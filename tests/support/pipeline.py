@@ -21,6 +21,8 @@ from appliance.devices.live.state_observer import DeviceStateObserver
 from appliance.devices.registry.cache import Registry
 from appliance.ingest.admission import Admission
 from appliance.ingest.batch import Settlement, Submission, Verdict
+from appliance.ingest.charging import Charging
+from appliance.ingest.limits.allowances import AllowanceNotes, NotedAllowances, TenantAllowances
 from appliance.ingest.limits.limiter import Limiter
 from appliance.ingest.listeners import Listener
 from appliance.ingest.observer import Observer
@@ -112,6 +114,10 @@ async def open_ingest(
     retention: Retention | None = None,
     clock: Clock | None = None,
     limiter: Limiter | None = None,
+    rate: float = 1e6,
+    burst: int = 1_000_000,
+    tenant_rate: float = 0,
+    backlog: float = 0,
     on_held: Callable[[float], None] = lambda _held: None,
     write_interval: float = SOON,
     further_observers: Sequence[Observer] = (),
@@ -119,7 +125,6 @@ async def open_ingest(
 ) -> AsyncIterator[IngestStack]:
     """Open a running stack; it stops without a drain, like a process that is killed. Its limits are out of reach."""
     clock, metrics, states = clock or SystemClock(), Metrics(), StateBook(10_000)
-    limiter = limiter or limiter_of(rate=1e6, burst=1_000_000)
     async with (
         open_pool(conninfo or database.conninfo(INGEST), name="stack", min_size=2, max_size=6) as pool,
         trio.open_nursery() as nursery,
@@ -127,8 +132,16 @@ async def open_ingest(
         provisioner = provisioner_of(pool)
         await nursery.start(provisioner.run)
         registry = Registry(pool, states, provisioner, clock, capacity=10_000, refusal_ttl=0.0, grace=GRACE)
-        admission = Admission(Ingest(), retention or Retention(), registry, limiter)
-        observers = [DeviceStateObserver(states, instance, write_interval), *further_observers]
+        if limiter is None:
+            noted = NotedAllowances(states, registry.tenant, clock)
+            limiter = limiter_of(rate=rate, burst=burst, tenant_rate=tenant_rate, backlog=backlog, allowances=noted.get)
+        admission = Admission(Ingest(), retention or Retention(), registry, Charging(limiter, backlog))
+        notes = AllowanceNotes(limiter, clock, backlog)
+        observers: list[Observer] = [
+            DeviceStateObserver(states, instance, write_interval, notes.note),
+            TenantAllowances(limiter, clock, backlog),
+            *further_observers,
+        ]
         writer = Writer(pool, instance, observers, clock, metrics, failpoint)
         summaries: list[BatchSummary] = []
         offline_statuses = OfflineStatuses(states, pool, clock)

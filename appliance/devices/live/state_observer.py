@@ -4,7 +4,7 @@ It meets the protocol of ``appliance.ingest.observer`` by its shape alone: this 
 move after a commit (``DeviceState.accept``), so what is written with a batch is what the batches before it left.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -15,8 +15,10 @@ from appliance.devices.live.state import DeviceState, StateBook
 
 WRITE_INTERVAL = 1.0
 """Seconds between two writes of what changed."""
-LATEST_ALLOWANCE = 31 * 86_400 * 1_000_000
-"""Microseconds after which an allowance is full in any case: a later time in the table is a wrong clock's."""
+
+NoteAllowances = Callable[[Iterable[DeviceState]], int]
+"""Brings the allowances of states up to date, and returns the latest time at which one can be full (microseconds since
+1970 UTC): :meth:`appliance.ingest.limits.allowances.AllowanceNotes.note`."""
 
 log = structlog.get_logger(__name__)
 
@@ -44,8 +46,11 @@ class DeviceStateObserver:
 
     name = "device state"
 
-    def __init__(self, states: StateBook, instance: str, write_interval: float) -> None:
+    def __init__(
+        self, states: StateBook, instance: str, write_interval: float, note_allowances: NoteAllowances
+    ) -> None:
         self._states = states
+        self._note_allowances = note_allowances
         self._instance = instance
         self._interval = write_interval * 1_000_000
         self._written_at = 0
@@ -62,7 +67,8 @@ class DeviceStateObserver:
         if not changed:
             return None
         written = partial(self._written, now)
-        return StateWrite(self._states, changed, self._instance, outcome.batch.received_at, written)
+        latest = self._note_allowances(changed)
+        return StateWrite(self._states, changed, self._instance, outcome.batch.received_at, latest, written)
 
     def shed(self, error: Exception) -> None:
         """Do nothing more: what was given back is written with a later batch."""
@@ -79,7 +85,7 @@ class DeviceStateObserver:
 class StateWrite:
     """The states that one try of a batch writes."""
 
-    __slots__ = ("_book", "_changed", "_instance", "_on_written", "_received_at")
+    __slots__ = ("_book", "_changed", "_instance", "_latest_allowance", "_on_written", "_received_at")
 
     def __init__(
         self,
@@ -87,18 +93,20 @@ class StateWrite:
         changed: Sequence[DeviceState],
         instance: str,
         received_at: int,
+        latest_allowance: int,
         on_written: Callable[[], None],
     ) -> None:
         self._book = book
         self._changed = changed
         self._instance = instance
         self._received_at = received_at
+        self._latest_allowance = latest_allowance
         self._on_written = on_written
 
     async def write(self, connection: Connection[Any]) -> None:
         """Queue the statement."""
-        latest = self._received_at + LATEST_ALLOWANCE
-        await connection.execute(*self._book.upsert(self._changed, self._instance, self._received_at, latest))
+        statement = self._book.upsert(self._changed, self._instance, self._received_at, self._latest_allowance)
+        await connection.execute(*statement)
 
     def committed(self) -> None:
         """Note that the states are written."""

@@ -8,7 +8,7 @@ while it is read: entries are only added, dropped or marked, never changed half-
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -46,9 +46,14 @@ log = structlog.get_logger(__name__)
 
 
 class TenantRules:
-    """A tenant in memory; ``known`` is False for one that does not exist. ``valid`` ends with a change."""
+    """A tenant in memory; ``known`` is False for one that does not exist. ``valid`` ends with a change.
 
-    __slots__ = ("active", "claim_token_hash", "known", "subscriptions", "valid")
+    ``registered_at`` and ``allowance_full_at`` (of its limit; 0: nothing was noted) are as in ``DeviceState``.
+    """
+
+    __slots__ = (
+        "active", "allowance_full_at", "claim_token_hash", "known", "registered_at", "subscriptions", "valid",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -57,11 +62,15 @@ class TenantRules:
         active: bool = False,
         claim_token_hash: bytes | None = None,
         subscriptions: Iterable[Subscription] = (),
+        registered_at: int = 0,
+        allowance_full_at: int = 0,
     ) -> None:
         self.known = known
         self.active = active
         self.claim_token_hash = claim_token_hash
         """SHA-256 of the claim password, None while there is none or the claim is off."""
+        self.registered_at = registered_at
+        self.allowance_full_at = allowance_full_at
         self.subscriptions = {row.subscription_id: row for row in subscriptions}
         self.valid = True
 
@@ -181,9 +190,12 @@ class Registry:
 
     # Read from the database
 
-    async def resolve(self, wanted: Mapping[DeviceKey, str | None]) -> dict[DeviceKey, AdmissionStatus]:
+    async def resolve(
+        self, wanted: Mapping[DeviceKey, str | None], unpaid: Container[DeviceKey] = ()
+    ) -> dict[DeviceKey, AdmissionStatus]:
         """Return the status of each device of ``wanted`` (key -> site that a message names); provision new devices.
 
+        Of the ``unpaid`` none is provisioned: no message of theirs has passed the limiter yet.
         Raises psycopg.Error when the database cannot be reached; then nothing is known, and the caller tries again.
         """
         version = self._version
@@ -199,7 +211,7 @@ class Registry:
         new_devices = [
             ProvisioningRequest(*key, site)
             for key, site in wanted.items()
-            if not found[key].registered and found[key].tenant.active
+            if not found[key].registered and found[key].tenant.active and key not in unpaid
         ]
         if new_devices:
             verdicts = await self._provisioner.provision(new_devices)
@@ -210,7 +222,10 @@ class Registry:
             for key, verdict in verdicts.items():
                 if isinstance(verdict, Refusal):
                     found[key] = self._refused(found[key].tenant, verdict)
-        self._keep(found, unsure=version != self._version)
+        self._keep(
+            {key: status for key, status in found.items() if status.registered or key not in unpaid},
+            unsure=version != self._version,
+        )
         return found
 
     async def statuses(self, keys: Iterable[DeviceKey]) -> dict[DeviceKey, AdmissionStatus]:
@@ -272,7 +287,9 @@ class Registry:
                 statuses[key] = self._refused(tenants[key[0]], _unknown_tenant(key[0], tenants[key[0]]))
             else:
                 statuses[key] = self._status(tenants[key[0]], row, now)
-                statuses[key].state = self._states.get(key)
+                state = statuses[key].state = self._states.get(key)
+                if state is not None:
+                    state.registered_at = row[-1]
         return statuses
 
     async def _load_tenants(self, connection: Connection[Any], names: Iterable[str]) -> dict[str, TenantRules]:
@@ -295,7 +312,7 @@ class Registry:
         return found
 
     def _status(self, tenant: TenantRules, row: Sequence[Any], now: datetime) -> AdmissionStatus:
-        _, _, device_status, subscription_id, site_id, token_hash, previous_hash, previous_until = row
+        _, _, device_status, subscription_id, site_id, token_hash, previous_hash, previous_until, _ = row
         refusal, until = self._judge(tenant, DeviceStatus(device_status), subscription_id, now)
         status = AdmissionStatus(tenant, refusal, until, registered=True)
         status.site_id = site_id
@@ -350,12 +367,14 @@ class Registry:
 def _tenant(row: Sequence[Any] | None, subscriptions: Sequence[Subscription]) -> TenantRules:
     if row is None:
         return TenantRules(known=False)
-    _, status, claim_enabled, claim_token_hash = row
+    _, status, claim_enabled, claim_token_hash, registered_at, allowance_full_at = row
     return TenantRules(
         known=True,
         active=status == "ACTIVE",
         claim_token_hash=claim_token_hash if claim_enabled else None,
         subscriptions=subscriptions,
+        registered_at=registered_at,
+        allowance_full_at=allowance_full_at or 0,
     )
 
 

@@ -4,6 +4,12 @@ A bucket is one number, ``full_at``: the instant at which it is full if nothing 
 algorithm, ITU-T I.371). Taking a token moves that instant one ``interval`` into the future; a token is there as long as
 the instant stays within ``capacity`` of now. So a bucket whose ``full_at`` has passed is the same as none at all, and
 may be forgotten at any time. Instants and spans are whole nanoseconds: the arithmetic is exact, nothing drifts.
+
+The allowance beside it (the excess bucket of RFC 2697) takes what a full bucket cannot hold. It is one more number,
+``lent``: the time by which bucket and allowance together are full later than the bucket alone. A token of the bucket
+moves both instants, so ``lent`` stays; a token of the allowance moves only the later one by an interval; time in which
+the bucket is full pays ``lent`` back. So the allowance needs no timer either, and what is there of both together is the
+same whichever of the two is asked first.
 """
 
 from collections.abc import Callable
@@ -16,6 +22,12 @@ SECOND = 1_000_000_000
 
 SLOWEST = 1 << 62
 """Nanoseconds a token takes at most, 146 years: whatever is slower is as slow."""
+
+NOT_READ = -1
+"""``lent`` of a bucket whose allowance is not known, or which has none: none is there."""
+
+NEVER = -(1 << 62)
+"""Before any instant, in nanoseconds."""
 
 LOAD = 2
 """Buckets in a chain on average, at most, when a table is at its bound."""
@@ -34,37 +46,45 @@ RENEWAL = 10
 """Renewing a bucket takes about as long as looking at so many."""
 
 
-class Allowance(msgspec.Struct, frozen=True, gc=False):
+class BucketLimits(msgspec.Struct, frozen=True, gc=False):
     """Limits in the form that a bucket computes with. Shared by all buckets that have the same.
 
     ``interval`` is the time a token takes, rounded down to a nanosecond: never less than the rate that was promised.
-    ``version`` tells whether the limits have changed since.
+    ``capacity`` is the time in which an empty bucket becomes full, ``depth`` the same of its allowance (0: it has
+    none). ``version`` tells whether the limits have changed since.
     """
 
     rate: float
     burst: int
     interval: int
     capacity: int
+    depth: int
     tenant_limited: bool
     version: int
 
 
-def allowance(rate: float, burst: int, *, tenant_limited: bool = False, version: int = 0) -> Allowance:
+def bucket_limits(
+    rate: float, burst: int, *, depth: int = 0, tenant_limited: bool = False, version: int = 0
+) -> BucketLimits:
     """Return the limits of ``rate`` tokens a second, at most ``burst`` at once."""
     interval = max(1, int(min(SECOND / rate, SLOWEST)))
-    return Allowance(rate, burst, interval, burst * interval, tenant_limited, version)
+    return BucketLimits(rate, burst, interval, burst * interval, depth, tenant_limited, version)
 
 
 class Bucket(msgspec.Struct, gc=False):
-    """One token bucket, and its place in a ``BucketTable``.
+    """One token bucket with its allowance, and its place in a ``BucketTable``.
+
+    ``noted`` is the instant, as ``total_full_at`` says it, that is kept elsewhere.
 
     Structs with ``gc=False`` and keys of plain text keep the cyclic collector from walking over a million buckets,
     which would stop everything for a tenth of a second.
     """
 
     key: str
-    allowance: Allowance
+    limits: BucketLimits
     full_at: int
+    lent: int = NOT_READ
+    noted: int = NEVER
     next: "Bucket | None" = None
 
     def take(self, tick: int, floor: int) -> bool:
@@ -72,9 +92,11 @@ class Bucket(msgspec.Struct, gc=False):
 
         ``floor`` is the instant at which a bucket nobody used became full: ``tick``, or earlier under backlog credit.
         """
-        limits = self.allowance
+        limits = self.limits
         spent = self.full_at
         if spent < floor:
+            if self.lent > 0:
+                self.overflow(floor)
             spent = floor
         spent += limits.interval
         if spent > tick + limits.capacity:
@@ -82,25 +104,81 @@ class Bucket(msgspec.Struct, gc=False):
         self.full_at = spent
         return True
 
+    def overflow(self, floor: int) -> None:
+        """Let what the bucket could not hold since it was full flow into the allowance."""
+        spare = floor - self.full_at
+        if spare > 0:
+            self.full_at = floor
+            if self.lent > 0:
+                self.lent = max(0, self.lent - spare)
+
+    def read(self, full_in: int) -> None:
+        """Take over the level of the allowance: both are full ``full_in`` nanoseconds later than the bucket alone."""
+        self.lent = min(max(0, full_in), self.limits.depth)
+
+    def left(self, floor: int) -> int:
+        """Return what the allowance holds, in nanoseconds: ``interval`` is one token."""
+        if self.lent < 0:
+            return 0
+        return self.limits.depth - max(0, self.lent - max(0, floor - self.full_at))
+
+    def draw(self, floor: int) -> None:
+        """Spend one token of the allowance or, if that is empty, of the bucket. Ask ``wait_delayed`` before."""
+        interval = self.limits.interval
+        delayed = self.left(floor) >= interval
+        self.overflow(floor)
+        if delayed:
+            self.lent += interval
+        else:
+            self.full_at += interval
+
+    def shift(self, floor: int) -> None:
+        """Charge a token that was taken from the bucket to the allowance instead, if that holds one."""
+        interval = self.limits.interval
+        if self.left(floor) >= interval:
+            self.overflow(floor)
+            self.lent += interval
+            self.full_at -= interval
+
+    def total_full_at(self) -> int:
+        """Return the instant at which bucket and allowance are both full."""
+        return self.full_at + max(0, self.lent)
+
+    def forgettable(self, floor: int) -> bool:
+        """Return whether nothing is lost with it: it is full, and its allowance is full or kept elsewhere."""
+        if self.full_at > floor:
+            return False
+        total = self.full_at + self.lent
+        return total <= floor or total == self.noted
+
     def tokens(self, tick: int, floor: int) -> float:
         """Return the number of tokens at ``tick``."""
-        return (self.allowance.capacity + tick - max(self.full_at, floor)) / self.allowance.interval
+        return self._held(tick, floor) / self.limits.interval
 
-    def wait(self, tick: int, floor: int) -> int:
-        """Return the nanoseconds from ``tick`` until there is a token; 0 when there is one."""
-        spent = max(self.full_at, floor) + self.allowance.interval
-        return max(0, spent - self.allowance.capacity - tick)
+    def wait(self, tick: int, floor: int, tokens: int = 1) -> int:
+        """Return the nanoseconds from ``tick`` until there are so many tokens; 0 when they are there."""
+        return max(0, tokens * self.limits.interval - self._held(tick, floor))
 
-    def adopt(self, changed: Allowance, floor: int) -> None:
+    def wait_delayed(self, tick: int, floor: int, tokens: int = 1) -> int:
+        """Return the same of bucket and allowance together, of which delayed messages are paid."""
+        return max(0, tokens * self.limits.interval - self._held(tick, floor) - self.left(floor))
+
+    def _held(self, tick: int, floor: int) -> int:
+        return self.limits.capacity + tick - max(self.full_at, floor)
+
+    def adopt(self, changed: BucketLimits, floor: int) -> None:
         """Continue under other limits, which hold since ``floor`` was the floor.
 
         What was spent stays spent, token for token (rounded against the device, by less than a nanosecond); so a full
         bucket stays full, as one that had been forgotten would be.
         """
+        if self.lent > 0:
+            self.overflow(floor)
+            self.lent = min(-(-self.lent * changed.interval // self.limits.interval), changed.depth)
         owed = self.full_at - floor
         if owed > 0:
-            self.full_at = floor - (-owed * changed.interval // self.allowance.interval)
-        self.allowance = changed
+            self.full_at = floor - (-owed * changed.interval // self.limits.interval)
+        self.limits = changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +197,7 @@ class BucketTable:
     they lie there.
 
     The bound is the caller's to keep: ask ``has_room`` before ``add``. Before anything is concluded from a bucket whose
-    allowance is not of ``version``, it is handed to ``renew``, which makes it adopt the limits of its key.
+    limits are not of ``version``, it is handed to ``renew``, which makes it adopt the limits of its key.
     """
 
     __slots__ = ("_bound", "_graves", "_hand", "_probes", "_renew", "_swept", "heads", "mask", "size", "version")
@@ -142,7 +220,7 @@ class BucketTable:
         bucket = self.heads[hash(key) & self.mask]
         while bucket is not None and bucket.key != key:
             bucket = bucket.next
-        if bucket is not None and bucket.allowance.version != self.version:
+        if bucket is not None and bucket.limits.version != self.version:
             self._renew(bucket)
         return bucket
 
@@ -158,7 +236,7 @@ class BucketTable:
         return self.size >= self._bound
 
     def has_room(self, floor: int) -> bool:
-        """Return whether one more bucket fits, if need be after removing one that is full at ``floor``.
+        """Return whether one more bucket fits, if need be after removing one that is forgettable at ``floor``.
 
         A hand goes round the table and looks at a few buckets a call, so the work is bounded whatever the size. Among
         very many that are not full it can miss one that it has not come to yet; it comes to every one in time.
@@ -170,14 +248,14 @@ class BucketTable:
             chain = self._chain(self._hand)
             self._probes -= 1 + self._refresh(chain)
             for bucket in chain:
-                if bucket.full_at <= floor:
+                if bucket.forgettable(floor):
                     self._unlink(self._hand, bucket)
                     return True
             self._hand = (self._hand + 1) & self.mask
         return False
 
     def sweep(self, idle_since: int, floor: int, budget: int) -> Sweep:
-        """Clear buckets that are idle since ``idle_since`` or longer and full at ``floor``.
+        """Clear buckets that are idle since ``idle_since`` or longer and forgettable at ``floor``.
 
         Looks at about ``budget`` buckets and goes on from there at the next call; takes may come between. What is
         cleared counts at once, but is freed after the last chain, an arena at a time: freed as they are found, the
@@ -209,7 +287,7 @@ class BucketTable:
 
     def _refresh(self, chain: list[Bucket]) -> int:
         """Renew the buckets that need it; return the number of buckets that could be examined in that time."""
-        stale = [bucket for bucket in chain if bucket.allowance.version != self.version]
+        stale = [bucket for bucket in chain if bucket.limits.version != self.version]
         for bucket in stale:
             self._renew(bucket)
         return len(chain) + RENEWAL * len(stale)
@@ -219,7 +297,7 @@ class BucketTable:
         for bucket in chain:
             # The last token was taken one interval before `full_at` at the latest. (Under backlog credit perhaps later,
             # but full is full: then it goes sooner, and nothing is lost.)
-            if bucket.full_at <= floor and bucket.full_at - bucket.allowance.interval <= idle_since:
+            if bucket.full_at - bucket.limits.interval <= idle_since and bucket.forgettable(floor):
                 self._unlink(index, bucket)
                 arena = id(bucket) >> ARENA_BITS
                 bucket.next = self._graves.get(arena)

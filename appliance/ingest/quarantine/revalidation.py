@@ -18,6 +18,7 @@ from appliance.devices.registry.cache import AdmissionStatus, TenantRules
 from appliance.devices.registry.provisioning import DeviceKey
 from appliance.ingest.admission import Admission
 from appliance.ingest.batch import Batch, Reading
+from appliance.ingest.charging import Charging
 from appliance.ingest.limits.limiter import Limiter
 from appliance.reading import Refusal
 
@@ -61,7 +62,7 @@ class _EmptyRegistry:
         return None
 
 
-def _no_override(_tenant_id: str, _device_id: str | None) -> None:
+def _nothing(_tenant_id: str, _device_id: str | None) -> None:
     """Return None; the limiter that this is for is never asked."""
 
 
@@ -75,10 +76,17 @@ class Revalidation:
 
     def __init__(self, ingest: Ingest, retention: Retention, resolve: Resolve) -> None:
         unused_limiter = Limiter(
-            rate=1, burst=1, tenant_rate=0, bucket_ttl=0, max_tracked_devices=1, overrides=_no_override
+            rate=1,
+            burst=1,
+            tenant_rate=0,
+            bucket_ttl=0,
+            max_tracked_devices=1,
+            overrides=_nothing,
+            backlog=0,
+            allowances=_nothing,
         )
         self._admission = Admission(
-            ingest, retention, _EmptyRegistry(), unused_limiter, self._digest, _original_receipt
+            ingest, retention, _EmptyRegistry(), Charging(unused_limiter, 0), self._digest, _original_receipt
         )
         self._resolve = resolve
         self._event_id = 0
@@ -98,7 +106,7 @@ class Revalidation:
         judged: list[RevalidatedMessage] = []
         for place, (message, batch) in enumerate(zip(messages, batches, strict=True)):
             self._event_id = message.event_id
-            self._admission.resume(batch, statuses)
+            self._admission.resume(batch, statuses, 0.0)
             judged.append(RevalidatedMessage(message, _verdict(batch, place)))
         return judged
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from appliance.broker.refusals import BrokerRefusal
-from appliance.ingest.limits.limiter import BucketState
+from appliance.ingest.limits.terms import BucketState
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from operator import attrgetter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.ingest.limits.limiter import bucket_key
+from appliance.ingest.limits.terms import bucket_key
 from tests.support import soak
 from tests.support.limiter import limiter_of
 

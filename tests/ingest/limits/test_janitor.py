@@ -8,8 +8,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from appliance.ingest.limits.buckets import SWEEP_ENTRIES
 from appliance.ingest.limits.janitor import Janitor
-from appliance.ingest.limits.limiter import SWEEP_ENTRIES, BucketOverride, Limiter, bucket_key
+from appliance.ingest.limits.limiter import Limiter
+from appliance.ingest.limits.terms import BucketOverride, bucket_key
 from tests.support.limiter import limiter_of
 
 DEVICE = bucket_key("acme", "d1")

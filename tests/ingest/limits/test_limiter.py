@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from appliance.ingest.limits import limiter as limiter_module
-from appliance.ingest.limits.limiter import BucketOverride, BucketState, Limiter, LimitScope, OverrideLookup, bucket_key
+from appliance.ingest.limits import buckets
+from appliance.ingest.limits.limiter import Limiter
+from appliance.ingest.limits.terms import BucketOverride, BucketState, LimitScope, OverrideLookup, bucket_key
 from tests.support.limiter import limiter_of
 
 DEVICE = bucket_key("acme", "d1")
@@ -255,7 +256,7 @@ def test_the_overflow_bucket_is_under_its_tenants_limit_too() -> None:
 
 
 def test_a_million_tenants_that_do_not_exist_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limiter_module, "MAX_TENANTS", 3)
+    monkeypatch.setattr(buckets, "MAX_TENANTS", 3)
     limiter = limiter_of(rate=1, burst=5, tenant_rate=1, max_tracked_devices=1)
     verdicts = [limiter.take(bucket_key(f"t{number}", "d"), START) for number in range(1000)]
     # Four tenants have a bucket of their own or the one of unknown tenants, which gives five; the last four overflow

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from appliance.ingest.limits.limiter import BucketOverride, LimitScope, bucket_key
+from appliance.ingest.limits.terms import BucketOverride, LimitScope, bucket_key
 from tests.support import soak
 from tests.support.limiter import limiter_of
 

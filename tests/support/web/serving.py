@@ -27,7 +27,7 @@ from appliance.diagnostics.process_metrics import ProcessMetrics
 from appliance.diagnostics.readiness import Health
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency, ResourceLimit, Snapshot
 from appliance.ingest.batch import Verdict
-from appliance.ingest.limits.limiter import BucketState
+from appliance.ingest.limits.terms import BucketState
 from appliance.ingest.quarantine.replay_preview import ReplayPreviewer
 from appliance.keyring import Keyring, new_key
 from appliance.metrics import Metrics

@@ -21,7 +21,7 @@ from appliance.devices.metrics.metric import Metric
 from appliance.devices.topics import valid_id
 from appliance.errors import NotFound
 from appliance.history import sparks
-from appliance.ingest.limits.limiter import BucketState
+from appliance.ingest.limits.terms import BucketState
 from appliance.ingest.telemetry import messages
 from appliance.web.access.auth import Viewer
 from appliance.web.devices import metric_values
