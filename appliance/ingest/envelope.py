@@ -162,7 +162,7 @@ class Decoder:
     def _envelope(self, data: dict[str, Any], ts: Any, seq: Any) -> Envelope:
         """Run check 6, the shape, on any message; ``ts`` and ``seq`` are removed from ``data`` already."""
         plain = _RARE.isdisjoint(data)
-        position, unplaced = (None, {}) if plain else _position(data)
+        position, unplaced = (None, {}) if plain or _PLACES.isdisjoint(data) else _position(data)
         given: Any = data
         if "metrics" in data:
             given = data["metrics"]
@@ -193,7 +193,7 @@ class Decoder:
             _text(data, "provision_token", MAX_TEXT),
             lat,
             lng,
-            int(position is None and any(value is not None for value in unplaced.values())),
+            int(bool(unplaced) and position is None and any(value is not None for value in unplaced.values())),
         )
 
     def _metrics(self, given: Any) -> tuple[dict[str, Any], int]:
@@ -334,11 +334,11 @@ def _position(data: dict[str, Any]) -> tuple[tuple[float, float] | None, dict[st
 
     Of several names for one of them the first that is possible counts. The rest are metrics like any other.
     """
-    lat, lng = _possible(data, _LATITUDES, 90), _possible(data, _LONGITUDES, 180)
+    parts = {name: data[name] for name in data if name in _PLACES}
+    lat, lng = _possible(parts, _LATITUDES, 90), _possible(parts, _LONGITUDES, 180)
     if lat is None or lng is None:
-        return None, {name: data[name] for name in data if name in _PLACES}
-    rest = {name: data[name] for name in data if name in _PLACES and name not in (lat, lng)}
-    return (float(data[lat]), float(data[lng])), rest
+        return None, parts
+    return (float(parts.pop(lat)), float(parts.pop(lng))), parts
 
 
 def _possible(data: dict[str, Any], names: tuple[str, ...], limit: int) -> str | None:

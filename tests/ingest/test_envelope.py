@@ -337,6 +337,7 @@ POSITIONS: list[tuple[bytes, tuple[float, float] | None, dict[str, Any], int]] =
     (b'{"lat":true,"lng":13.4}', None, {"lat": True, "lng": 13.4}, 1),
     (b'{"lat":52.52,"metrics":{"batt":86}}', None, {"lat": 52.52, "batt": 86}, 1),
     (b'{"lat":52.52,"metrics":{"lat":1}}', None, {"lat": 1}, 1),
+    (b'{"lat":[52],"metrics":{"lat":1}}', None, {"lat": 1}, 1),
     (b'{"lat":null,"lng":null,"a":1}', None, {"a": 1}, 0),  # a receiver without a fix: nulls like any other
     (b'{"lat":52,"latitude":53,"lon":13}', (52.0, 13.0), {"latitude": 53}, 0),
     (b'{"lat":null,"latitude":53,"lng":999,"lon":13}', (53.0, 13.0), {"lng": 999}, 0),
