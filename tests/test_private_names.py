@@ -34,6 +34,9 @@ def _use(owner: str, user: str, *names: str) -> Use:
 
 
 TRIO_PSYCOPG = "appliance/db/trio_psycopg/connection.py"
+TRIO_PSYCOPG_BLOCKS = "appliance/db/trio_psycopg/blocks.py"
+TRIO_PSYCOPG_CURSORS = "appliance/db/trio_psycopg/cursors.py"
+TRIO_PSYCOPG_DRIVEN = "appliance/db/trio_psycopg/driven.py"
 HTTP_SERVER = "appliance/web/http/server.py"
 
 USES = (
@@ -47,19 +50,35 @@ USES = (
     ),
     _use("psycopg._capabilities", "appliance/db/trio_psycopg/wire.py", "capabilities"),
     _use("psycopg._enums", "appliance/db/trio_psycopg/wire.py", "Ready", "Wait"),
-    _use("psycopg.errors", TRIO_PSYCOPG, "_WaitTimeout"),
-    _use("psycopg.AsyncCopy", TRIO_PSYCOPG, "_direction", "_finished", "_pgconn"),
-    _use("psycopg.AsyncCursor", TRIO_PSYCOPG, "_conn", "_results", "_select_current_result", "_start_copy_gen"),
-    _use("psycopg.AsyncPipeline", TRIO_PSYCOPG, "_conn", "_exit", "_exit_gen", "_lock", "_sync_gen"),
+    _use("psycopg.errors", TRIO_PSYCOPG_DRIVEN, "_WaitTimeout"),
+    _use("psycopg.AsyncCopy", TRIO_PSYCOPG_CURSORS, "_direction", "_finished", "_pgconn"),
+    _use(
+        "psycopg.AsyncCursor",
+        TRIO_PSYCOPG_CURSORS,
+        "_close",
+        "_conn",
+        "_make_row",
+        "_pgconn",
+        "_results",
+        "_select_current_result",
+        "_start_copy_gen",
+        "_stream_fetchone_gen",
+        "_stream_send_gen",
+        "_tx",
+    ),
+    _use("psycopg.AsyncServerCursor", TRIO_PSYCOPG_CURSORS, "_close_gen"),
+    _use("psycopg.AsyncPipeline", TRIO_PSYCOPG_BLOCKS, "_conn", "_exit", "_exit_gen", "_lock"),
+    _use("psycopg.AsyncPipeline", TRIO_PSYCOPG_DRIVEN, "_sync_gen"),
     _use(
         "psycopg.AsyncTransaction",
-        TRIO_PSYCOPG,
+        TRIO_PSYCOPG_BLOCKS,
         "_check_enter",
         "_conn",
         "_enter_gen",
         "_exit_gen",
         "_outer_transaction",
     ),
+    _use("psycopg.AsyncConnection", TRIO_PSYCOPG_DRIVEN, "_pipeline"),
     _use(
         "psycopg.AsyncConnection",
         TRIO_PSYCOPG,
@@ -70,10 +89,13 @@ USES = (
         "_commit_gen",
         "_connect_gen",
         "_get_connection_params",
+        "_notifies_backlog",
+        "_notify_handlers",
         "_pipeline",
         "_pipeline_nolock",
         "_rollback_gen",
         "_should_cancel",
+        "_try_cancel",
     ),
     _use("hypercorn.protocol.h11.H11Protocol", HTTP_SERVER, "_check_protocol", "_create_stream", "_send_h11_event"),
     # Without an underscore, but in no documentation: idle_task, protocol_send, terminated.

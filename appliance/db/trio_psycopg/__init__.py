@@ -12,10 +12,22 @@ or closed.
 
 **COMMIT** is never cancelled on the server: it is given the grace to finish. If it did, the block ends normally
 (Trio delivers the cancellation at the next checkpoint); if its outcome cannot be known, the connection is closed and
-``CommitOutcomeUnknown`` is raised.
+``CommitOutcomeUnknown`` is raised. On a connection that is closed already nothing is sent, which is an ordinary
+``OperationalError``.
 
-Not supported: ``AsyncQueuedLibpqWriter`` (it starts asyncio tasks). A ``Cursor.stream()`` left early while its task is
-cancelled leaves an ACTIVE connection, which must be closed.
+**Leaving early.** ``stream()``, a COPY, ``notifies()`` and any generator around them may be left at any point: by
+``break``, by an error, by cancellation, by the garbage collector. The lock of a connection belongs to a block and not
+to a task, since Trio finalizes a dropped generator in a task of its own, and whoever gives the lock back leaves no
+statement under way: a short rest of a result is read, a long one cancelled, which fails the transaction around it as
+any cancelled statement does. Until a dropped generator is finalized, other statements wait for it; a task that waits
+for a generator which it still holds gets ``ProgrammingError``. ``contextlib.aclosing`` gives the connection back at a
+known point. While a notification is being handled the connection is free.
+
+**Closing** is possible at any time, from any task. Whoever uses the connection then gets ``OperationalError``: no
+stream, COPY or cursor ends as if it had been read to its end.
+
+psycopg's own cursor classes may be used as well (``AsyncClientCursor``, ``AsyncRawCursor``). Not supported:
+``AsyncQueuedLibpqWriter`` (it starts asyncio tasks).
 """
 
 from appliance.db.trio_psycopg.connection import Connection, connect

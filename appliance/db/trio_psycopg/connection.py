@@ -1,204 +1,30 @@
-"""The connection and its blocks: psycopg's own classes, with every wait and every clean-up going through the wire."""
+"""The connection: psycopg's own class, with every wait and every clean-up going through the wire."""
 
-import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+import math
+import warnings
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 import trio
-from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline, AsyncTransaction, errors, pq
-from psycopg.abc import AdaptContext, ConnDict, ConnParam, Params, PQGen, Query
+from psycopg import AsyncCursor, AsyncPipeline, AsyncTransaction, Notify, errors, pq
+from psycopg.abc import AdaptContext, ConnDict, ConnParam
 from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import make_conninfo, timeout_from_conninfo
-from psycopg.copy import AsyncCopy, AsyncLibpqWriter, AsyncWriter
-from psycopg.generators import copy_end, copy_to
 from psycopg.rows import AsyncRowFactory, Row, tuple_row
 
 from appliance.db.trio_psycopg.addresses import describe, resolve
-from appliance.db.trio_psycopg.wire import Wire, drive_connecting
+from appliance.db.trio_psycopg.blocks import Pipeline, Transaction
+from appliance.db.trio_psycopg.cursors import Cursor, ServerCursor
+from appliance.db.trio_psycopg.driven import DrivenConnection
+from appliance.db.trio_psycopg.wire import drive_connecting, notifications
 
 RV = TypeVar("RV")
 
-_COPY_IN = pq.ExecStatus.COPY_IN
-_INERROR = pq.TransactionStatus.INERROR
 
-logger = logging.getLogger(__name__)
-
-
-class _Lock:
-    """``trio.Lock`` that costs no trip through the scheduler when it is free: what it guards checkpoints by itself."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = trio.Lock()
-
-    def acquire_if_free(self) -> bool:
-        if self._lock.locked():
-            return False
-        self._lock.acquire_nowait()
-        return True
-
-    async def acquire(self) -> None:
-        if not self.acquire_if_free():
-            await self._lock.acquire()
-
-    def release(self) -> None:
-        self._lock.release()
-
-    async def __aenter__(self) -> None:
-        await self.acquire()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.release()
-
-
-class Copy(AsyncCopy):
-    """A COPY under way. Left with an error, it is ended on the server within the grace."""
-
-    connection: "Connection[Any]"
-
-    async def finish(self, exc: BaseException | None) -> None:
-        """End the COPY: with ``exc`` None all data is delivered and checked, else nothing of it is kept."""
-        if not isinstance(self.writer, AsyncLibpqWriter):
-            await super().finish(exc)
-        elif exc is not None:
-            self._finished = True
-            if self.connection.wire.active:
-                with self.connection.wire.grace():
-                    await self.connection.wire.stop()
-        elif self._direction == _COPY_IN:
-            result = await self.connection.wire.see_through(self._end_gen(self.formatter.end()))
-            self.cursor._results = [result]  # noqa: SLF001 - as psycopg's own writer does
-            self._finished = True
-
-    def _end_gen(self, rest: Any) -> PQGen[pq.abc.PGresult]:
-        if rest:
-            yield from copy_to(self._pgconn, rest)
-        return (yield from copy_end(self._pgconn, None))
-
-
-class Cursor(AsyncCursor[Row]):
-    """psycopg's cursor, whose COPY can be cancelled."""
-
-    __slots__ = ()
-
-    @asynccontextmanager
-    async def copy(
-        self, statement: Query, params: Params | None = None, *, writer: AsyncWriter | None = None
-    ) -> AsyncIterator[AsyncCopy]:
-        """Start a COPY and hand out the object that reads or writes it."""
-        async with self._conn.lock:
-            await self._conn.wait(self._start_copy_gen(statement, params))
-            async with Copy(self, writer=writer) as copy:
-                yield copy
-        self._select_current_result(0)  # the COPY's own result brings the row count
-
-
-class Pipeline(AsyncPipeline):
-    """psycopg's pipeline, whose end always reads what the server still has to say."""
-
-    _conn: "Connection[Any]"
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> None:
-        try:
-            if self._conn.closed:
-                raise errors.OperationalError("the connection was lost inside the pipeline")
-            locked_already = self._lock is not self._conn.lock
-            async with nullcontext() if locked_already else self._conn.clean_up_lock():
-                await self._leave(exc_val)
-        except errors.Error as error:
-            if exc_val is None:
-                raise
-            logger.debug("while leaving a pipeline after another error: %s", error)
-        finally:
-            self._exit(exc_val)
-
-    async def _leave(self, error: BaseException | None) -> None:
-        wire = self._conn.wire
-        if error is None or isinstance(error, Exception):
-            await wire.see_through(self._exit_gen())
-            return
-        with wire.grace():
-            if wire.active:
-                await wire.request_cancel()
-            await wire.drive(self._exit_gen())
-
-
-class Transaction(AsyncTransaction):
-    """A transaction block, or a savepoint inside one.
-
-    Unlike psycopg's, it never ends quietly without having committed: a block that caught a database error and goes on
-    to its end raises ``InFailedSqlTransaction`` (Postgres would answer COMMIT with a rollback), one whose connection
-    was lost raises ``OperationalError``.
-    """
-
-    _conn: "Connection[Any]"
-
-    async def __aenter__(self) -> Self:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        async with self._conn.lock:
-            self._check_enter()
-            # In a pipeline the state of the transaction is known only when all before is answered.
-            await self._conn.wire.see_through(self._conn.sync_gen())
-            try:
-                await self._conn.wire.see_through(self._synced(self._enter_gen()))
-            except BaseException as error:
-                await self._roll_back(type(error), error)  # __aexit__ will not be called
-                raise
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> bool:
-        async with self._conn.clean_up_lock():
-            if exc_val is not None or self.force_rollback:
-                return await self._roll_back(exc_type, exc_val)
-            await self._commit()
-            return False
-
-    async def _commit(self) -> None:
-        wire = self._conn.wire
-        if wire.closed:
-            self.status = self.Status.FAILED
-            raise errors.OperationalError("the connection was lost inside the transaction: nothing is committed")
-        if not self._outer_transaction:
-            await wire.see_through(self._synced(self._exit_gen(None, None, None)))
-        elif self.pgconn.transaction_status == _INERROR:
-            failed = errors.InFailedSqlTransaction("the block caught an error and went on: nothing is committed")
-            await self._roll_back(type(failed), failed)
-            raise failed
-        else:
-            await wire.commit(self._synced(self._exit_gen(None, None, None)))
-
-    async def _roll_back(self, exc_type: type[BaseException] | None, error: BaseException | None) -> bool:
-        """Roll back within the grace; true if ``error`` is a ``psycopg.Rollback`` of this very block."""
-        wire = self._conn.wire
-        swallow = False
-        if wire.closed:
-            self.status = self.Status.FAILED
-            return swallow
-        with wire.grace():
-            if wire.active and not self._conn.in_pipeline:
-                await wire.stop()
-            swallow = await wire.drive(self._synced(self._exit_gen(exc_type, error, None)))
-        if self._outer_transaction:
-            wire.close_unless_idle()
-        return swallow
-
-    def _synced(self, generator: PQGen[RV]) -> PQGen[RV]:
-        """In a pipeline, have the answers too: the next step depends on them."""
-        value = yield from generator
-        yield from self._conn.sync_gen()
-        return value
-
-
-class Connection(AsyncConnection[Row]):
+class Connection(DrivenConnection[Row]):
     """A connection to Postgres for one Trio task at a time."""
 
     def __init__(
@@ -207,9 +33,8 @@ class Connection(AsyncConnection[Row]):
         row_factory: AsyncRowFactory[Row] = cast("Any", tuple_row),  # noqa: B008 - a constant
     ) -> None:
         super().__init__(pgconn, row_factory)
-        self.lock = _Lock()  # type: ignore[assignment]  # psycopg only enters and leaves it
         self.cursor_factory = Cursor
-        self.wire = Wire(pgconn)
+        self.server_cursor_factory = ServerCursor
 
     @classmethod
     async def connect(  # type: ignore[override]  # of the keywords only timeout may be a float
@@ -257,51 +82,17 @@ class Connection(AsyncConnection[Row]):
             raise failures[0]
         raise type(failures[-1])("no address answered: " + "; ".join(str(failure).strip() for failure in failures))
 
-    @property
-    def in_pipeline(self) -> bool:
-        """True inside ``pipeline()``."""
-        return self._pipeline is not None
-
-    def sync_gen(self) -> PQGen[None]:
-        """Send and read all that a pipeline has queued; nothing outside of one."""
-        if self._pipeline is not None:
-            yield from self._pipeline._sync_gen()  # noqa: SLF001 - psycopg's own generator of it
-
-    async def wait(self, gen: PQGen[RV], interval: float = 0.0, timeout: float | None = None) -> RV:  # noqa: ARG002
-        """Run one of psycopg's generators; all of psycopg's statements come through here.
-
-        Raises psycopg's ``_WaitTimeout`` after ``timeout`` seconds. ``interval`` has no use under Trio.
-        """
-        if timeout is None:
-            return await self.wire.start(gen)
-        with trio.move_on_after(timeout):
-            return await self.wire.start(gen)
-        raise errors._WaitTimeout("wait timeout expired")  # noqa: SLF001 - what psycopg's notifies() catches
-
-    @asynccontextmanager
-    async def clean_up_lock(self) -> AsyncIterator[None]:
-        """The lock, also for a cancelled task; another task that keeps it past the grace costs the connection."""
-        lock = cast("_Lock", self.lock)
-        held = lock.acquire_if_free()
-        if not held:
-            with self.wire.grace():
-                await lock.acquire()
-                held = True
-        if not held:
-            raise errors.OperationalError("another task was still using the connection: it is closed")
-        try:
-            yield
-        finally:
-            self.lock.release()
-
     async def commit(self) -> None:
-        """Commit what was begun outside of ``transaction()``. Raises CommitOutcomeUnknown."""
-        async with self.clean_up_lock():
+        """Commit what was begun outside of ``transaction()``.
+
+        Raises CommitOutcomeUnknown if COMMIT was sent and no answer came, OperationalError if the connection is closed.
+        """
+        async with self.lock.for_clean_up():
             await self.wire.commit(self._commit_gen())
 
     async def rollback(self) -> None:
         """Roll back what was begun outside of ``transaction()``, also when the task is cancelled."""
-        async with self.clean_up_lock():
+        async with self.lock.for_clean_up():
             with self.wire.grace():
                 if self.wire.active and not self.in_pipeline:
                     await self.wire.stop()
@@ -320,8 +111,9 @@ class Connection(AsyncConnection[Row]):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
     ) -> None:
+        lost = self.broken and not self._autocommit  # then commit() tells that what was done is not stored
         try:
-            if exc_val is None and not self.closed:
+            if exc_val is None and (lost or not self.closed):
                 await self.commit()
         finally:
             self.abandon()  # which rolls back
@@ -336,6 +128,47 @@ class Connection(AsyncConnection[Row]):
                 await self.wire.request_cancel()
                 return
             raise errors.CancellationTimeout("cancellation timeout expired")
+
+    async def notifies(self, *, timeout: float | None = None, stop_after: int | None = None) -> AsyncGenerator[Notify]:
+        """Yield notifications as they come, for ``timeout`` seconds; with 0, those that have arrived.
+
+        It ends after ``stop_after`` of them, or a few more if they came together, as psycopg's does. While one is being
+        handled the connection is free for other statements, and those that a ``break`` leaves are had by the next call.
+        """
+        if self._notify_handlers:
+            warnings.warn("handlers get the notifications that notifies() yields, too", RuntimeWarning, stacklevel=2)
+        backlog = cast("deque[Notify]", self._notifies_backlog)  # None only while psycopg's own notifies() runs
+        deadline = math.inf if timeout is None else trio.current_time() + timeout
+        received, last = 0, False
+        while not last:
+            last = trio.current_time() >= deadline
+            if last or not backlog:
+                await self._hear(backlog, deadline)
+            while backlog:
+                yield backlog.popleft()
+                received += 1
+            last = last or (stop_after is not None and received >= stop_after)
+
+    async def _hear(self, backlog: "deque[Notify]", deadline: float) -> None:
+        """Move notifications to the backlog: those that have arrived, or the first ones before ``deadline``."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        with trio.move_on_at(deadline):
+            async with self.lock:
+                self.wire.check_open()
+                heard = await self.wire.see_through(notifications(self.pgconn))
+                if self._notify_handlers:  # without one, psycopg's own handler has put them there
+                    encoding = self.info.encoding
+                    backlog.extend(
+                        Notify(one.relname.decode(encoding), one.extra.decode(encoding), one.be_pid) for one in heard
+                    )
+
+    async def _try_cancel(self, *, timeout: float = 5.0) -> None:  # noqa: ARG002 - the grace is the time
+        """Ask the server to cancel, as psycopg's own ``stream()`` and COPY do on their way out.
+
+        Shielded: a request that is given up half-way would reach the server during the next statement.
+        """
+        with self.wire.grace():
+            await self.wire.request_cancel()
 
     @asynccontextmanager
     async def transaction(

@@ -46,13 +46,6 @@ async def blocker(database: Database) -> AsyncIterator[Any_]:
     opened.abandon()
 
 
-@pytest.fixture
-def short_grace(monkeypatch: pytest.MonkeyPatch) -> float:
-    """For tests in which the server will not answer."""
-    monkeypatch.setattr(wire, "GRACE_SECONDS", 0.3)
-    return 0.3
-
-
 async def test_in_a_query(connection: Any_, observer: Observer) -> None:
     async def work() -> None:
         await connection.execute("SELECT pg_sleep(60)")
