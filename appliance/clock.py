@@ -58,6 +58,11 @@ class SystemClock:
         return time.monotonic()
 
 
+def offset_in_doubt(clock: Clock) -> float | None:
+    """Return the seconds by which a wall clock in doubt is ahead of service time; None while it is trusted."""
+    return None if clock.trusted else clock.wall() - clock.now()
+
+
 @dataclass(frozen=True, slots=True)
 class Correction:
     """What has to be known to heal times that a wrong clock wrote. See ``appliance.healing``."""

@@ -31,8 +31,9 @@ async def run(
     """Record subscriptions whose status changed and erase readings of deleted devices, now and every minute."""
 
     async def make_round() -> None:
-        async with pool.connection() as connection:
-            await statuses.record_statuses(connection, now=datetime.fromtimestamp(clock.now(), UTC), grace=grace)
+        if clock.trusted:
+            async with pool.connection() as connection:
+                await statuses.record_statuses(connection, now=datetime.fromtimestamp(clock.now(), UTC), grace=grace)
         await erasure.erase_marked(pool, clock)
 
     await every(CHORE_SECONDS, make_round, chore="housekeeping", task_status=task_status)
@@ -45,6 +46,8 @@ async def learn_metrics(pool: Pool, clock: Clock, *, task_status: trio.TaskStatu
     async def make_round() -> None:
         nonlocal since
         now = datetime.fromtimestamp(clock.now(), UTC)
+        if since > now:  # the clock has stepped back
+            since = BEGINNING
         async with pool.connection() as connection:
             learned = await metric_store.learn(connection, since, now=now)
         if not learned:  # else there may be more

@@ -79,9 +79,9 @@ async def offer(pool: Pool, clock: Clock) -> str | None:
     return None if secret is None else PATH + secret
 
 
-async def is_open(connection: Connection[Any], secret: str, now: datetime) -> bool:
-    """Return whether the link opens the set-up page at ``now``."""
-    link = await links.peek(connection, secret, Purpose.SET_UP, now)
+async def is_open(connection: Connection[Any], secret: str, settled: datetime) -> bool:
+    """Return whether the link opens the set-up page at ``settled``."""
+    link = await links.peek(connection, secret, Purpose.SET_UP, settled)
     return link is not None and not await users.any_exists(connection)
 
 
@@ -96,11 +96,11 @@ async def set_up(
     email = users.email_of(form.email)
     zone = users.zone_of(form.time_zone) or "UTC"
     password_hash = await sign_in.hash_new_password(email, "", form.password)
-    now = sign_in.now()
-    context = ChangeContext(Actor(email, ActorKind.USER, address), now, user_id=None)
+    now, settled = sign_in.now(), sign_in.settled()
+    context = ChangeContext(Actor(email, ActorKind.USER, address), now, settled, user_id=None)
     async with credential_change(pool.transaction(), pool.connection) as change:
         connection = change.connection
-        link = await links.take(connection, secret, Purpose.SET_UP, now)
+        link = await links.take(connection, secret, Purpose.SET_UP, settled)
         if link is None or await users.any_exists(connection):
             change.spare_broker()
             return None

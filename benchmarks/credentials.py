@@ -43,7 +43,7 @@ PUBLISH_PAUSE = 0.01
 
 def context() -> ChangeContext:
     """Return the context of a change by the benchmark, now."""
-    return ChangeContext(ACTOR, datetime.now(UTC), user_id=None)
+    return ChangeContext(ACTOR, datetime.now(UTC), datetime.now(UTC), user_id=None)
 
 
 async def known(connection: Connection[Any], change: str) -> None:

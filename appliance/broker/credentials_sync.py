@@ -117,7 +117,7 @@ class CredentialsSync:
         # Before the database is read, so that what changes meanwhile comes along.
         await trio.sleep(max(0.0, self._last_reload + self._min_interval - trio.current_time()))
         async with self._pool.connection() as connection:
-            await credential.switch_due(connection, self._now())
+            await credential.switch_due(connection, self._settled())
             copy = await broker_sync.read(connection)
         users, debug_logging = users_of(copy), self._debug_logging_wanted
         if users != self._known or debug_logging is not self._debug_logging:
@@ -126,7 +126,7 @@ class CredentialsSync:
             await broker_sync.record(connection, self._instance, self._lock_key, copy, now=self._now())
         if copy.next_switch is None:
             return FAR
-        return min(max((copy.next_switch - self._now()).total_seconds(), 0.0), FAR)
+        return min(max((copy.next_switch - self._settled()).total_seconds(), 0.0), FAR)
 
     async def _bring(self, session_ready: Ready, users: Users, debug_logging: bool) -> None:
         began = trio.current_time()
@@ -156,6 +156,10 @@ class CredentialsSync:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now(), UTC)
+
+    def _settled(self) -> datetime:
+        """Return the time by which passwords end."""
+        return datetime.fromtimestamp(self._clock.settled(), UTC)
 
 
 def _nothing() -> None:

@@ -13,7 +13,7 @@ import trio
 
 from appliance.cli import Invocation
 from appliance.cli.database import opened
-from appliance.clock import SystemClock
+from appliance.cli.service_time import service_clock
 from appliance.config import Config
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.change_context import ChangeContext
@@ -23,6 +23,7 @@ from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection, connect
 from appliance.devices.credentials.broker_sync import SyncStatus, credential_change, only
 from appliance.errors import ApplianceError
+from appliance.service_clock.clock import ServiceClock
 
 T = TypeVar("T")
 
@@ -30,9 +31,10 @@ T = TypeVar("T")
 class Administration:
     """A connection that sees all tenants, and the person at the keyboard."""
 
-    def __init__(self, connection: Connection[Any], endpoint: Endpoint, grace: timedelta) -> None:
+    def __init__(self, connection: Connection[Any], endpoint: Endpoint, clock: ServiceClock, grace: timedelta) -> None:
         self.connection = connection
         self.endpoint = endpoint
+        self.clock = clock
         self.grace = grace
         self.sync_status: SyncStatus | None = None
         """Whether the broker knows the last change of credentials; None before one."""
@@ -40,8 +42,8 @@ class Administration:
     @property
     def context(self) -> ChangeContext:
         """The person at the keyboard, now."""
-        now = datetime.fromtimestamp(SystemClock().now(), UTC)
-        return ChangeContext(Actor(operating_system_user(), ActorKind.COMMAND), now, user_id=None)
+        now, settled = (datetime.fromtimestamp(at, UTC) for at in (self.clock.now(), self.clock.settled()))
+        return ChangeContext(Actor(operating_system_user(), ActorKind.COMMAND), now, settled, user_id=None)
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[None]:
@@ -72,7 +74,8 @@ async def _administer(config: Config, work: Callable[[Administration], Awaitable
         try:
             async with await connect(endpoint.conninfo(INGEST)) as connection:
                 await _check_schema(connection)
-                administration = Administration(connection, endpoint, timedelta(days=config.subscriptions.grace_days))
+                grace = timedelta(days=config.subscriptions.grace_days)
+                administration = Administration(connection, endpoint, service_clock(config), grace)
                 return await work(administration), administration.sync_status
         except psycopg.OperationalError as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from appliance.children.data_dir import RunFile, open_data_dir, read_run_file
 from appliance.children.postgres import Postgres
-from appliance.clock import SystemClock
+from appliance.cli.service_time import service_clock
 from appliance.config import Config
 from appliance.db import bootstrap
 from appliance.db.endpoint import DATABASE, Endpoint
@@ -47,12 +47,12 @@ async def opened(config: Config) -> AsyncIterator[Endpoint]:
         return
     with open_data_dir(config.data_dir) as data:
         async with trio.open_nursery() as nursery:
-            postgres = Postgres(data, roles=[role.name for role in ROLES], clock=SystemClock())
+            postgres = Postgres(data, roles=[role.name for role in ROLES], clock=service_clock(config))
             place = await nursery.start(postgres.run)
             alone = Endpoint.local(place.socket_dir, place.port)
             await bootstrap.prepare(make_conninfo(alone.base, user=SUPERUSER, dbname=ANY_DATABASE), DATABASE)
             async with await connect(alone.conninfo(OWNER)) as connection:
-                await migrate(connection, clock=SystemClock())
+                await migrate(connection, clock=service_clock(config))
             yield alone
             nursery.cancel_scope.cancel()
 

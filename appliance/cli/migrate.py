@@ -9,7 +9,8 @@ import trio
 
 from appliance.cli import Invocation
 from appliance.cli.database import endpoint
-from appliance.clock import SystemClock
+from appliance.cli.service_time import service_clock
+from appliance.clock import Clock
 from appliance.db import bootstrap
 from appliance.db.endpoint import Endpoint
 from appliance.db.migrations import Migration, migrate, schema_version
@@ -23,7 +24,7 @@ from appliance.errors import ApplianceError
 @click.pass_obj
 def command(invocation: Invocation, as_json: bool) -> None:
     """Migrate the database now; `appliance run` does the same at its start."""
-    version, applied = trio.run(_migrate, endpoint(invocation.config))
+    version, applied = trio.run(_migrate, endpoint(invocation.config), service_clock(invocation.config))
     if as_json:
         click.echo(json.dumps({"version": version, "applied": [migration.file_name for migration in applied]}))
         return
@@ -32,13 +33,13 @@ def command(invocation: Invocation, as_json: bool) -> None:
     click.echo(f"schema version {version}" + ("" if applied else ", nothing to do"))
 
 
-async def _migrate(place: Endpoint) -> tuple[int, Sequence[Migration]]:
+async def _migrate(place: Endpoint, clock: Clock) -> tuple[int, Sequence[Migration]]:
     """The schema's version after the migration, and the steps taken."""
     try:
         if not place.login_is_role:  # the embedded one was prepared when it was started
             await bootstrap.prepare(place.base, place.database)
         async with await connect(place.conninfo(OWNER)) as connection:
-            applied = await migrate(connection, clock=SystemClock())
+            applied = await migrate(connection, clock=clock)
             return await schema_version(connection), applied
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -12,7 +12,6 @@ import trio
 from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import plain, show_one
-from appliance.clock import SystemClock
 from appliance.config import Config
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
@@ -65,7 +64,7 @@ def replay(
 async def _preview(config: Config, administration: Administration, selection: Selection) -> ReplayPreview:
     """Preview the replay, with progress on a terminal: it may examine hundreds of thousands of messages."""
     async with _pool(administration) as pool:
-        clock, grace = SystemClock(), administration.grace
+        clock, grace = administration.clock, administration.grace
         provisioner = Provisioner(pool, grace=grace, max_wait=config.provisioning.max_wait, clock=clock)
         registry = Registry(pool, StateBook(0), provisioner, clock, capacity=0, refusal_ttl=0, grace=grace)
         replay_previewer = ReplayPreviewer(pool, registry, clock, config.ingest, config.retention, grace=grace)

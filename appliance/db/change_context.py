@@ -19,5 +19,7 @@ class ChangeContext:
     """As the audit names them, with the network address they come from."""
     now: datetime
     """The instant of the change, with a time zone."""
+    settled: datetime
+    """The instant by which terms are judged: ``now`` while the clock is trusted; it stands still while in doubt."""
     user_id: UUID | None
     """The user who is signed in; None for a device, the command line and the appliance itself."""

@@ -62,7 +62,10 @@ class Knows(Protocol):
 
 
 class Admission:
-    """Runs the checks. Each pipeline has one, which remembers the routes of the topics it has seen."""
+    """Runs the checks. Each pipeline has one, which remembers the routes of the topics it has seen.
+
+    ``offset_in_doubt`` returns the seconds by which a wall clock in doubt is ahead of the receive times.
+    """
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class Admission:
         retention: Retention,
         registry: Knows,
         charging: Charging,
+        offset_in_doubt: Callable[[], float | None],
         randbytes: Callable[[int], bytes] = random.randbytes,
         stamp: Callable[[DeviceState, int], int] = DeviceState.stamp,
     ) -> None:
@@ -80,6 +84,7 @@ class Admission:
         self._registry = registry
         self._status_of = registry.get
         self._charging = charging
+        self._offset_in_doubt = offset_in_doubt
         self._randbytes = randbytes
         self._stamp = stamp
         self._decode = Decoder().decode
@@ -243,10 +248,12 @@ class Admission:
         assert state is not None, "an accepted device is registered, and its state was read with it"  # noqa: S101
         ts = envelope.ts
         adjusted = False
-        if ts is None or not CLOCK_NEVER_SET <= ts <= received_at + self._max_skew:
+        if ts is None or (
+            not CLOCK_NEVER_SET <= ts <= received_at + self._max_skew and not self._fits_wall(ts, received_at)
+        ):
             adjusted = ts is not None
             ts, digest = self._stamp(state, received_at), self._randbytes(8)
-        elif received_at - ts > self._retention:
+        elif received_at - ts > self._retention and not self._fits_wall(ts, received_at):
             detail = f"older than the retention of {self._retention // DAY} days (retention.days)"
             self._refuse_message(batch, index, Refusal(Reason.TIMESTAMP_TOO_OLD, detail), route, payload, envelope)
             return
@@ -273,6 +280,13 @@ class Admission:
                 data,
             )
         )
+
+    def _fits_wall(self, ts: int, received_at: int) -> bool:
+        """Return whether a time that is wrong by service time is right by a wall clock in doubt: either may be."""
+        offset = self._offset_in_doubt()
+        if offset is None or ts < CLOCK_NEVER_SET:
+            return False
+        return -self._retention <= ts - received_at - round(offset * MICROSECONDS) <= self._max_skew
 
     def _claims_refused(self, envelope: Envelope, status: AdmissionStatus, now: float) -> Refusal | None:
         """Run checks 12 and 13 on the token and the site that the message names."""

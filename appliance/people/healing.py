@@ -6,20 +6,17 @@ from typing import Any
 from appliance.clock import Correction
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
-from appliance.people import totp
 from appliance.people.users import PASSWORD_LINK
 
 STATEMENTS = statements.load("people")
 
 
 async def heal(connection: Connection[Any], correction: Correction) -> int:
-    """Heal sessions, links, tokens, browsers and second factors; return the number of sessions changed."""
+    """Heal sessions, links, tokens, browsers and sign-ins; return the number of sessions changed."""
     parameters = correction.parameters()
     await connection.execute(STATEMENTS["heal_links"], {"latest": correction.now + PASSWORD_LINK})
-    for name in ("heal_tokens", "heal_browsers"):
+    for name in ("heal_tokens", "heal_browsers", "heal_users"):
         await connection.execute(STATEMENTS[name], parameters)
-    latest_step = totp.latest_step(correction.latest.timestamp())
-    await connection.execute(STATEMENTS["heal_users"], {**parameters, "totp_step": latest_step})
     return (await connection.execute(STATEMENTS["heal_sessions"], parameters)).rowcount
 
 

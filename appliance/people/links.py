@@ -64,20 +64,20 @@ async def make_set_up(connection: Connection[Any], now: datetime) -> str:
         return await make(connection, Purpose.SET_UP, now + SET_UP)
 
 
-async def peek(connection: Connection[Any], secret: str, purpose: Purpose, now: datetime) -> Link | None:
-    """Return the link of a secret without using it up, or None for a wrong, used or expired one."""
-    return await _read(connection, "peek_link", secret, purpose, now)
+async def peek(connection: Connection[Any], secret: str, purpose: Purpose, settled: datetime) -> Link | None:
+    """Return the link of a secret without using it up; None for a wrong or used one, or one over at ``settled``."""
+    return await _read(connection, "peek_link", secret, purpose, settled)
 
 
-async def take(connection: Connection[Any], secret: str, purpose: Purpose, now: datetime) -> Link | None:
+async def take(connection: Connection[Any], secret: str, purpose: Purpose, settled: datetime) -> Link | None:
     """Use the link up and return it. Of two concurrent calls, one gets None."""
-    return await _read(connection, "take_link", secret, purpose, now)
+    return await _read(connection, "take_link", secret, purpose, settled)
 
 
 async def _read(
-    connection: Connection[Any], statement: str, secret: str, purpose: Purpose, now: datetime
+    connection: Connection[Any], statement: str, secret: str, purpose: Purpose, settled: datetime
 ) -> Link | None:
-    parameters = {"hash": secret_token.digest(secret), "purpose": purpose.value, "now": now}
+    parameters = {"hash": secret_token.digest(secret), "purpose": purpose.value, "now": settled}
     cursor = await connection.execute(STATEMENTS[statement], parameters)
     row = await cursor.fetchone()
     return None if row is None else Link(*row)

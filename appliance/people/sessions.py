@@ -63,8 +63,13 @@ class Session:
     agent: str | None
 
 
-async def begin(connection: Connection[Any], user: User, now: datetime, visit: Visit, *, keep: bool) -> str:
-    """Begin a session and return the secret of its cookie. Deletes expired sessions, links and browsers."""
+async def begin(
+    connection: Connection[Any], user: User, now: datetime, settled: datetime, visit: Visit, *, keep: bool
+) -> str:
+    """Begin a session and return the secret of its cookie.
+
+    Deletes the sessions, links and browsers that have expired at ``settled``.
+    """
     secret = secret_token.new()
     lifetime = KEPT_LIFETIME if keep else LIFETIME
     parameters = {
@@ -80,8 +85,8 @@ async def begin(connection: Connection[Any], user: User, now: datetime, visit: V
     }
     async with connection.transaction():
         for statement in ("sweep_sessions", "sweep_links"):
-            await connection.execute(STATEMENTS[statement], {"now": now})
-        await connection.execute(STATEMENTS["sweep_browsers"], {"since": now - BROWSER_KNOWN})
+            await connection.execute(STATEMENTS[statement], {"now": settled})
+        await connection.execute(STATEMENTS["sweep_browsers"], {"since": settled - BROWSER_KNOWN})
         await connection.execute(STATEMENTS["insert_session"], parameters)
         await connection.execute(STATEMENTS["end_oldest_sessions"], {"user": user.user_id, "keep": MAX_A_USER})
         await connection.execute(STATEMENTS["note_sign_in"], {"user": user.user_id, "now": now})
@@ -89,25 +94,28 @@ async def begin(connection: Connection[Any], user: User, now: datetime, visit: V
 
 
 async def find(
-    connection: Connection[Any], secret: str, now: datetime, visit: Visit, *, touch: bool = True
+    connection: Connection[Any], secret: str, settled: datetime, visit: Visit, *, touch_at: datetime | None
 ) -> ActiveSession | None:
-    """Return the valid session of this secret, or None. ``touch``: the request counts as activity of the user."""
-    parameters: dict[str, Any] = {"hash": secret_token.digest(secret), "now": now}
+    """Return the session of this secret if it is valid at ``settled``, or None.
+
+    ``touch_at``: the present, when the request counts as activity of the user.
+    """
+    parameters: dict[str, Any] = {"hash": secret_token.digest(secret), "now": settled}
     cursor = await connection.execute(STATEMENTS["find_session"], parameters)
     row = await cursor.fetchone()
     if row is None:
         return None
     session_id, seen_at, kept, tenant_zone = row[13:]
-    if touch and now - seen_at >= TOUCH_EVERY:
-        idle_until = now + (KEPT_LIFETIME if kept else IDLE)
-        parameters |= {"idle_until": idle_until, "address": visit.address}
+    if touch_at is not None and touch_at - seen_at >= TOUCH_EVERY:
+        idle_until = touch_at + (KEPT_LIFETIME if kept else IDLE)
+        parameters |= {"now": touch_at, "idle_until": idle_until, "address": visit.address}
         await connection.execute(STATEMENTS["touch_session"], parameters)
     return ActiveSession(user_of(row), session_id, kept, tenant_zone)
 
 
-async def list_of(connection: Connection[Any], user_id: UUID, now: datetime) -> list[Session]:
-    """Return the valid sessions of a user, most recently used first."""
-    cursor = await connection.execute(STATEMENTS["list_sessions"], {"user": user_id, "now": now})
+async def list_of(connection: Connection[Any], user_id: UUID, settled: datetime) -> list[Session]:
+    """Return the sessions of a user that are valid at ``settled``, most recently used first."""
+    cursor = await connection.execute(STATEMENTS["list_sessions"], {"user": user_id, "now": settled})
     return [Session(*row) for row in await cursor.fetchall()]
 
 

@@ -99,6 +99,10 @@ class SignIn:
         """Return the current time for rows of the database."""
         return datetime.fromtimestamp(self._clock.now(), UTC)
 
+    def settled(self) -> datetime:
+        """Return the time by which links and sessions are valid."""
+        return datetime.fromtimestamp(self._clock.settled(), UTC)
+
     async def with_password(self, attempt: Attempt) -> SignInOutcome:
         """Check the first step, the password."""
         async with self._limiter:
@@ -132,8 +136,8 @@ class SignIn:
     async def with_code(self, secret: str, code: str, visit: Visit, browser: str | None) -> SignInOutcome:
         """Check the second step, the code; ``secret`` is that of :class:`CodeRequired` and expires."""
         async with self._limiter, self._pool.connection() as connection:
-            now = self.now()
-            link = await links.peek(connection, secret, Purpose.SECOND_FACTOR, now)
+            settled = self.settled()
+            link = await links.peek(connection, secret, Purpose.SECOND_FACTOR, settled)
             if link is None or link.user_id is None:
                 return SignInRefused()
             user = await users.get(connection, link.user_id)
@@ -144,7 +148,7 @@ class SignIn:
             if not await self._is_right_code(connection, user.user_id, code):
                 await self._note_failure(connection, [user], visit)
                 return SignInRefused()
-            if await links.take(connection, secret, Purpose.SECOND_FACTOR, now) is None:
+            if await links.take(connection, secret, Purpose.SECOND_FACTOR, settled) is None:
                 return SignInRefused()
             self.throttle.succeed(source)
             return await self._welcome(connection, user, visit, browser, keep=link.keep_signed_in)
@@ -180,7 +184,7 @@ class SignIn:
     async def find_password_link(self, secret: str) -> User | None:
         """Return the user whose password the link sets, or None for a wrong, used or expired link."""
         async with self._pool.connection() as connection:
-            link = await links.peek(connection, secret, Purpose.PASSWORD, self.now())
+            link = await links.peek(connection, secret, Purpose.PASSWORD, self.settled())
             return await _owner(connection, link)
 
     async def use_password_link(self, secret: str, password: str, visit: Visit) -> User | None:
@@ -189,9 +193,11 @@ class SignIn:
         if user is None:
             return None
         password_hash = await self.hash_new_password(user.email, user.name, password)
-        context = ChangeContext(Actor(user.email, ActorKind.USER, visit.address), self.now(), user.user_id)
+        context = ChangeContext(
+            Actor(user.email, ActorKind.USER, visit.address), self.now(), self.settled(), user.user_id
+        )
         async with self._pool.connection() as connection, connection.transaction():
-            if await links.take(connection, secret, Purpose.PASSWORD, context.now) is None:
+            if await links.take(connection, secret, Purpose.PASSWORD, context.settled) is None:
                 return None
             await users.store_password(connection, user, password_hash, context.now)
             await record(connection, users.entry(context, "set_password", user, None, {"by": "link"}), now=context.now)
@@ -199,7 +205,7 @@ class SignIn:
 
     async def set_second_factor(self, user: User, secret: bytes, code: str, context: ChangeContext) -> None:
         """Turn the second factor on, if ``code`` shows that the authenticator has the secret. Raises Invalid."""
-        step = totp.step_of(secret, code, self._clock.now(), None)
+        step = totp.step_of(secret, code, self._clocks(), None)
         if step is None:
             text = "This code is wrong. Check the clock of the phone, and enter the newest code."
             raise Invalid(text, "code")
@@ -230,6 +236,10 @@ class SignIn:
             cursor = await connection.execute(STATEMENTS["end_session"], parameters)
             if cursor.rowcount:
                 await record(connection, users.entry(context, "sign_out", user), now=context.now)
+
+    def _clocks(self) -> tuple[float, ...]:
+        """Return the times that an authenticator may go by: in doubt, that of the machine may be the right one."""
+        return (self._clock.now(),) if self._clock.trusted else (self._clock.now(), self._clock.wall())
 
     async def _source(
         self, connection: Connection[Any], email: str, visit: Visit, browser: str | None
@@ -277,10 +287,10 @@ class SignIn:
         if proof is None or proof[1] is None:
             return False
         secret = self._keyring.open(proof[1], _second_factor_of(user_id))
-        step = totp.step_of(secret, code, self._clock.now(), proof[2])
+        step = totp.step_of(secret, code, self._clocks(), proof[2])
         if step is None:
             return False
-        cursor = await connection.execute(STATEMENTS["use_code"], {"user": user_id, "step": step})
+        cursor = await connection.execute(STATEMENTS["use_code"], {"user": user_id, "step": step, "wrong": totp.FAR})
         return cursor.rowcount == 1
 
     async def _welcome(
@@ -289,7 +299,7 @@ class SignIn:
         now = self.now()
         browser = browser or secret_token.new()
         async with connection.transaction():
-            session = await sessions.begin(connection, user, now, visit, keep=keep)
+            session = await sessions.begin(connection, user, now, self.settled(), visit, keep=keep)
             parameters = {
                 "user": user.user_id,
                 "hash": secret_token.digest(browser),
@@ -297,7 +307,7 @@ class SignIn:
                 "now": now,
             }
             await connection.execute(STATEMENTS["know_browser"], parameters)
-            context = ChangeContext(Actor(user.email, ActorKind.USER, visit.address), now, user.user_id)
+            context = ChangeContext(Actor(user.email, ActorKind.USER, visit.address), now, self.settled(), user.user_id)
             await record(connection, users.entry(context, "sign_in", user), now=now)
         return SignedIn(user, session, keep, browser)
 

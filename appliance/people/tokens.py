@@ -93,9 +93,9 @@ async def revoke(connection: Connection[Any], user_id: UUID, token_id: UUID, con
         await record(connection, _entry(context, "revoke", token_id, tenant_id, {"name": name}, None), now=context.now)
 
 
-async def find(connection: Connection[Any], secret: str, now: datetime) -> PresentedToken | None:
-    """Return the token of this secret if it is valid and its user not disabled, else None."""
-    cursor = await connection.execute(STATEMENTS["find_token"], {"hash": secret_token.digest(secret), "now": now})
+async def find(connection: Connection[Any], secret: str, now: datetime, settled: datetime) -> PresentedToken | None:
+    """Return the token of this secret if it is valid at ``settled`` and its user not disabled, else None."""
+    cursor = await connection.execute(STATEMENTS["find_token"], {"hash": secret_token.digest(secret), "now": settled})
     row = await cursor.fetchone()
     if row is None:
         return None

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from urllib.parse import quote, urlencode
 
 STEP = 30
@@ -13,6 +14,8 @@ SECRET_BYTES = 20
 """The length of the hash (RFC 4226 §4)."""
 DRIFT = 1
 """Steps by which the clock of a phone may be wrong in either direction (RFC 6238 §5.2)."""
+FAR = 120
+"""Steps, an hour: no right clock is so far ahead of a code that is accepted now."""
 ISSUER = "Edge Appliance"
 
 
@@ -29,21 +32,19 @@ def code(secret: bytes, step: int) -> str:
     return str(number % 10**DIGITS).zfill(DIGITS)
 
 
-def step_of(secret: bytes, given: str, now: float, last_step: int | None) -> int | None:
-    """Return the time step of a code if it is near ``now`` (seconds since 1970) and after ``last_step``, else None."""
+def step_of(secret: bytes, given: str, clocks: Collection[float], last_step: int | None) -> int | None:
+    """Return the time step of a code if it is near one of ``clocks`` (seconds since 1970) and not used yet, else None.
+
+    It is used if it is not after ``last_step``, unless that is FAR ahead: then a wrong clock accepted the last code.
+    """
     compact = given.replace(" ", "")
-    current = int(now // STEP)
+    near = {int(now // STEP) + drift for now in clocks for drift in range(-DRIFT, DRIFT + 1)}
     matching = [
         step
-        for step in range(current - DRIFT, current + DRIFT + 1)
-        if hmac.compare_digest(code(secret, step).encode(), compact.encode("utf-8", "replace"))
+        for step in sorted(near)
+        if step >= 0 and hmac.compare_digest(code(secret, step).encode(), compact.encode("utf-8", "replace"))
     ]
-    return next((step for step in matching if last_step is None or step > last_step), None)
-
-
-def latest_step(now: float) -> int:
-    """Return the latest step whose code a right clock accepts at ``now``; one after it was taken by a wrong clock."""
-    return int(now // STEP) + DRIFT
+    return next((step for step in matching if last_step is None or not step <= last_step <= step + FAR), None)
 
 
 def typed(secret: bytes) -> str:

@@ -146,7 +146,7 @@ async def change(
         if version not in (None, version_of(row)):
             raise Conflict(f"Subscription {subscription_id} was changed by someone else; reload the page.")
         wanted = _changed(row, changes)
-        after = _with_addons(before, wanted, context.now, grace)
+        after = _with_addons(before, wanted, context.settled, grace)
         for old, new in zip(before, after, strict=True):
             if new != old:
                 await _update(connection, new)

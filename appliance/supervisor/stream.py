@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from appliance.clock import Clock
+from appliance.clock import Clock, offset_in_doubt
 from appliance.devices.live.listening import NOTICEABLE, Listening
 from appliance.devices.live.offline_statuses import OfflineStatuses
 from appliance.devices.live.presence import PresenceThresholds
@@ -64,7 +65,7 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
     away = note_absence([backlog.away, listening.away], known.states, clock)
     live = LiveFeed(clock)
     registry = knowledge(known.registry, base.failpoints)
-    admission = Admission(config.ingest, config.retention, registry, known.charging)
+    admission = Admission(config.ingest, config.retention, registry, known.charging, partial(offset_in_doubt, clock))
     observers = _observers(base, known)
     writer = Writer(pool, base.instance, observers, clock, base.metrics, base.failpoints)
     offline_statuses = OfflineStatuses(known.states, pool, clock)

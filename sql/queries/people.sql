@@ -58,8 +58,9 @@ UPDATE users SET totp_secret = NULL, totp_step = NULL, second_factor_since = NUL
 UPDATE users SET totp_secret = %(secret)s, totp_step = %(step)s, second_factor_since = %(now)s WHERE user_id = %(user)s
 
 -- name: use_code
--- Of two who bring the same code at once, one finds the step taken.
-UPDATE users SET totp_step = %(step)s WHERE user_id = %(user)s AND (totp_step IS NULL OR totp_step < %(step)s)
+-- Of two who bring the same code at once, one finds the step taken. A step far ahead was taken by a wrong clock.
+UPDATE users SET totp_step = %(step)s
+WHERE user_id = %(user)s AND (totp_step IS NULL OR totp_step < %(step)s OR totp_step > %(step)s + %(wrong)s::bigint)
 
 -- name: set_profile
 UPDATE users SET name = %(name)s, time_zone = %(zone)s, theme = %(theme)s, shortcuts = %(shortcuts)s WHERE user_id = %(user)s
@@ -243,6 +244,5 @@ WHERE created_at > %(latest)s
 UPDATE known_browsers SET seen_at = %(now)s WHERE seen_at > %(latest)s
 
 -- name: heal_users
-UPDATE users SET last_sign_in_at = time_healed(last_sign_in_at, %(latest)s, %(now)s, %(step)s),
-  totp_step = CASE WHEN totp_step > %(totp_step)s THEN NULL ELSE totp_step END
-WHERE last_sign_in_at > %(latest)s OR totp_step > %(totp_step)s
+UPDATE users SET last_sign_in_at = time_healed(last_sign_in_at, %(latest)s, %(now)s, %(step)s)
+WHERE last_sign_in_at > %(latest)s

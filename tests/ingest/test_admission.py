@@ -57,13 +57,19 @@ class Everyone:
 
 
 def admission(
-    registry: Everyone | None = None, limiter: Limiter | None = None, *, backlog: float = 0, **ingest: Any
+    registry: Everyone | None = None,
+    limiter: Limiter | None = None,
+    *,
+    backlog: float = 0,
+    offset: float | None = None,
+    **ingest: Any,
 ) -> Admission:
     return Admission(
         Ingest(**ingest),
         Retention(),
         registry or Everyone(),
         Charging(limiter or limiter_of(rate=1e6, burst=10_000_000, max_tracked_devices=1_000_000), backlog),
+        lambda: offset,
     )
 
 
@@ -494,3 +500,27 @@ def test_a_long_topic_is_cut_and_told_apart() -> None:
     one, two = shown("x" * 1000 + "a"), shown("x" * 1000 + "b")
     assert one != two
     assert max(len(one), len(two)) <= 256
+
+
+@pytest.mark.parametrize("years", [-56, -1, 10])
+def test_in_doubt_a_time_right_by_the_wall_clock_counts_as_carried(years: int) -> None:
+    offset = years * 365 * 86_400.0
+    by_wall, never_set = NOW + round(offset) * SECOND, years == -56
+    for ts in (by_wall, by_wall + 300 * SECOND, by_wall - 30 * 86_400 * SECOND):
+        payload = b'{"ts":%d}' % (ts // SECOND)
+        doubtful = admit((TOPIC, payload), by=admission(offset=offset))
+        assert [(reading.ts, reading.adjusted) for reading in doubtful.readings] == [
+            (NOW, True) if never_set else (ts, False)
+        ]
+        trusting = admit((TOPIC, payload))
+        assert [reading.adjusted for reading in trusting.readings] == ([] if years == -1 else [True])
+
+
+def test_in_doubt_a_time_right_by_service_time_counts_and_one_wrong_by_both_does_not() -> None:
+    doubtful = admission(offset=10 * 365 * 86_400.0)
+    own = admit((TOPIC, b'{"ts":%d}' % (NOW // SECOND - 5)), by=doubtful).readings[0]
+    assert (own.ts, own.adjusted) == (NOW - 5 * SECOND, False)
+    ahead = NOW // SECOND + 3 * 365 * 86_400
+    assert admit((TOPIC, b'{"ts":%d}' % ahead), by=doubtful).readings[0].adjusted
+    old = NOW // SECOND - 60 * 86_400
+    assert only_refusal(admit((TOPIC, b'{"ts":%d}' % old), by=doubtful)) is Reason.TIMESTAMP_TOO_OLD

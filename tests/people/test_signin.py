@@ -9,7 +9,7 @@ import trio
 from appliance.clock import SystemClock
 from appliance.errors import ApplianceError, Conflict, Invalid
 from appliance.keyring import Keyring, new_key
-from appliance.people import audit_query, totp, users
+from appliance.people import audit_query, sessions, totp, users
 from appliance.people.passwords import DEFAULT_COST, Hasher
 from appliance.people.role import Role
 from appliance.people.sessions import Visit
@@ -273,3 +273,48 @@ async def test_the_audit_reads_newest_first_by_person_object_action_and_time(dat
         assert await actions(until=rows[-2].at) == ["user.add"]
         assert await actions(tenant_id="globex") == []
         assert await actions(before_id=rows[1].id) == ["user.add", "user.add"]
+
+
+async def test_in_doubt_a_code_for_either_clock_is_right(database: Database) -> None:
+    async with open_people(database) as at:
+        secret = await enrol(at, await at.add_user("ingrid@acme.example"))
+        at.clock.begin_doubt(timedelta(hours=-14))
+        for clock in (at.clock.now(), at.clock.wall()):
+            wanted = await at.try_sign_in("ingrid@acme.example")
+            assert isinstance(wanted, CodeRequired)
+            code = totp.code(secret, int(clock // totp.STEP))
+            assert isinstance(await at.signin.with_code(wanted.link, code, HOME, None), SignedIn)
+            again = await at.try_sign_in("ingrid@acme.example")
+            assert isinstance(again, CodeRequired)
+            assert isinstance(await at.signin.with_code(again.link, code, HOME, None), SignInRefused), "each once"
+
+
+async def test_a_code_that_a_wrong_clock_accepted_locks_nobody_out(database: Database) -> None:
+    async with open_people(database) as at:
+        right = at.clock.at
+        at.clock.at += timedelta(days=3650)
+        secret = await enrol(at, await at.add_user("ingrid@acme.example"))
+        at.clock.at = right
+        wanted = await at.try_sign_in("ingrid@acme.example")
+        assert isinstance(wanted, CodeRequired)
+        code = code_of(at, secret)
+        assert isinstance(await at.signin.with_code(wanted.link, code, HOME, None), SignedIn)
+        again = await at.try_sign_in("ingrid@acme.example")
+        assert isinstance(again, CodeRequired)
+        assert isinstance(await at.signin.with_code(again.link, code, HOME, None), SignInRefused), "a code is good once"
+
+
+async def test_in_doubt_no_session_ends_and_no_link(database: Database) -> None:
+    async with open_people(database) as at:
+        secret = await enrol(at, await at.add_user("ingrid@acme.example"))
+        signed = await at.sign_in((await at.add_user("b@acme.example")).email)
+        wanted = await at.try_sign_in("ingrid@acme.example")
+        assert isinstance(wanted, CodeRequired)
+        at.clock.begin_doubt(timedelta(days=3650))
+        at.clock.pass_time(timedelta(days=2))
+        code = code_of(at, secret)
+        assert isinstance(await at.signin.with_code(wanted.link, code, HOME, None), SignedIn)
+        async with at.pool.connection() as connection:
+            settled = at.signin.settled()
+            found = await sessions.find(connection, signed.session, settled, HOME, touch_at=at.now)
+        assert found is not None

@@ -103,8 +103,8 @@ async def test_disabling_ends_sessions_links_and_tokens_at_once(database: Databa
         token = await tokens.add(connection, user, "t", {Scope.READ}, 1, ROOT)
         link = await users.invite(connection, user.user_id, ROOT)
         await users.disable(connection, user.user_id, ROOT)
-        assert await sessions.find(connection, secret, at.now, HOME) is None
-        assert await tokens.find(connection, token, at.now) is None
+        assert await sessions.find(connection, secret, at.now, HOME, touch_at=at.now) is None
+        assert await tokens.find(connection, token, at.now, at.now) is None
         assert await at.signin.find_password_link(link) is None
         assert isinstance(await at.try_sign_in(user.email), SignInRefused)
         with pytest.raises(Conflict, match="is disabled"):
@@ -129,7 +129,7 @@ async def test_a_reset_ends_sessions_and_its_link_works_once_for_a_day(database:
         user = await at.add_user("a@acme.example")
         secret = await secret_of_session(at, user.email)
         stale, link = [await users.reset(connection, user.user_id, ROOT) for _ in range(2)]
-        assert await sessions.find(connection, secret, at.now, HOME) is None
+        assert await sessions.find(connection, secret, at.now, HOME, touch_at=at.now) is None
         assert await at.signin.use_password_link(stale, "another walrus entirely", HOME) is None
         with pytest.raises(Invalid):
             await at.signin.use_password_link(link, "too short", HOME)

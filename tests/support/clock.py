@@ -12,7 +12,7 @@ class TrustedClock:
     """A clock that is never in doubt; what it shows is up to the test."""
 
     __slots__ = ()
-    trusted = True
+    trusted: bool = True
 
     def now(self) -> float:
         """Return the service time in seconds since 1970 UTC."""

@@ -22,7 +22,7 @@ from tests.support.clock import TrustedClock
 from tests.support.postgres_server import Database
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-ROOT = ChangeContext(Actor("root", ActorKind.COMMAND), NOW, user_id=None)
+ROOT = ChangeContext(Actor("root", ActorKind.COMMAND), NOW, NOW, user_id=None)
 """Somebody at the command line."""
 PASSWORD = "a walrus on a bicycle"
 CHEAP = Cost(memory_kib=64, passes=1)
@@ -35,11 +35,26 @@ class StillClock(TrustedClock):
     """A clock that moves when told."""
 
     at: datetime = NOW
+    trusted: bool = True
+    settled_at: datetime = NOW
+    wall_at: datetime = NOW
     passed: float = field(default=1000.0)
 
     def now(self) -> float:
         """Return the time of day."""
         return self.at.timestamp()
+
+    def settled(self) -> float:
+        """Return the time of day, in doubt that at its begin."""
+        return (self.at if self.trusted else self.settled_at).timestamp()
+
+    def wall(self) -> float:
+        """Return what the machine shows."""
+        return (self.at if self.trusted else self.wall_at).timestamp()
+
+    def begin_doubt(self, wall: timedelta) -> None:
+        """Set the clock of the machine forward or back by ``wall``: it is in doubt from now on."""
+        self.trusted, self.settled_at, self.wall_at = False, self.at, self.at + wall
 
     def monotonic(self) -> float:
         """Return seconds that only grow."""
@@ -66,7 +81,7 @@ class PeopleFixture:
 
     def by(self, user: User) -> ChangeContext:
         """Return the context of a change by this user, now."""
-        return ChangeContext(Actor(user.email, ActorKind.USER, HOME.address), self.now, user.user_id)
+        return ChangeContext(Actor(user.email, ActorKind.USER, HOME.address), self.now, self.now, user.user_id)
 
     async def add_user(
         self, email: str, role: Role = Role.VIEWER, tenant: str | None = "acme", password: str | None = PASSWORD

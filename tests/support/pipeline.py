@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
 import trio
 import trio.testing
 
-from appliance.clock import Clock, SystemClock
+from appliance.clock import Clock, SystemClock, offset_in_doubt
 from appliance.config import Ingest, Retention
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
@@ -135,7 +136,9 @@ async def open_ingest(
         if limiter is None:
             noted = NotedAllowances(states, registry.tenant, clock)
             limiter = limiter_of(rate=rate, burst=burst, tenant_rate=tenant_rate, backlog=backlog, allowances=noted.get)
-        admission = Admission(Ingest(), retention or Retention(), registry, Charging(limiter, backlog))
+        admission = Admission(
+            Ingest(), retention or Retention(), registry, Charging(limiter, backlog), partial(offset_in_doubt, clock)
+        )
         notes = AllowanceNotes(limiter, clock, backlog)
         observers: list[Observer] = [
             DeviceStateObserver(states, instance, write_interval, notes.note),

@@ -67,7 +67,9 @@ async def raise_limit(stack: IngestStack, limit: int) -> None:
         [subscription] = await store.list_all(connection, TENANT)
         changes = store.Changes(device_limit=limit)
         now = datetime.now(UTC)
-        await store.change(connection, TENANT, subscription.subscription_id, changes, replace(BY, now=now), grace=GRACE)
+        await store.change(
+            connection, TENANT, subscription.subscription_id, changes, replace(BY, now=now, settled=now), grace=GRACE
+        )
     stack.registry.forget()
 
 

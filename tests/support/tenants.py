@@ -23,7 +23,7 @@ from tests.support.postgres_server import Database
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ALICE = Actor("alice@example.org", ActorKind.USER, "192.0.2.7")
-BY = ChangeContext(ALICE, NOW, user_id=None)
+BY = ChangeContext(ALICE, NOW, NOW, user_id=None)
 LATER = replace(BY, now=NOW + timedelta(seconds=1))
 """The same person, a second later: the time of a change is its version."""
 GRACE = timedelta(days=14)
@@ -97,7 +97,7 @@ async def sell(
 ) -> Subscription:
     """Add a subscription that runs now."""
     new = store.NewSubscription(tenant_id, kind, limit, term)
-    return await store.add(connection, new, replace(BY, now=now), grace=GRACE)
+    return await store.add(connection, new, replace(BY, now=now, settled=now), grace=GRACE)
 
 
 async def announce(
@@ -105,7 +105,7 @@ async def announce(
 ) -> dict[str, ProvisioningResult]:
     """Have devices send their first messages; return the verdicts by device id."""
     requests = [ProvisioningRequest(tenant_id, device) for device in devices]
-    verdicts = await provision_once(connection, requests, now=NOW, grace=GRACE)
+    verdicts = await provision_once(connection, requests, now=NOW, settled=NOW, grace=GRACE)
     return {device: verdict for (_, device), verdict in verdicts.items()}
 
 

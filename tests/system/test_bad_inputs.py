@@ -262,7 +262,7 @@ async def test_who_may_not_speak_for_a_device_is_told_one_thing(serving: Applian
     """H14: whatever is wrong with a token, the answer is the same to the byte, and nothing is provisioned."""
     own = await trio.to_thread.run_sync(serving.command, "device", "add", TENANT, "h14")
     gone = await trio.to_thread.run_sync(serving.command, "device", "add", TENANT, "h14-gone")
-    by = ChangeContext(Actor("test", ActorKind.COMMAND), datetime.now(UTC), user_id=None)
+    by = ChangeContext(Actor("test", ActorKind.COMMAND), datetime.now(UTC), datetime.now(UTC), user_id=None)
     async with await connect(serving.conninfo()) as connection:
         await changes.delete(connection, TENANT, "h14-gone", by, keep_history=True)
     claim = serving.tenant(TENANT)["password"]

@@ -161,7 +161,7 @@ async def test_whoever_is_refused_is_told_one_thing_and_counted_by_where_it_came
     serving: ApplianceProcess,
 ) -> None:
     """M21: no user, no password, a wrong one, an unknown user, the password of another, a device that was revoked."""
-    by = ChangeContext(Actor("test", ActorKind.COMMAND), datetime.now(UTC), user_id=None)
+    by = ChangeContext(Actor("test", ActorKind.COMMAND), datetime.now(UTC), datetime.now(UTC), user_id=None)
     async with await connect_to_database(serving.conninfo()) as connection:
         for device in ("one", "two", "gone"):
             await changes.create(connection, TENANT, NewDevice(device), by, grace=GRACE)

@@ -3,7 +3,8 @@
 Enters: whether Postgres and the broker are there, and noted absences. Leaves: rows of ``listening``, one for each
 period without a break, whose end is extended while it lasts. A period that could not be extended in time, for whatever
 reason (this process was away or held up, Postgres, the broker's link), is over, and a new one begins. The same holds
-where the wall clock and the monotonic clock disagree: setting a clock makes no device silent.
+where the service time steps: setting a clock makes no device silent. While the clock is in doubt nothing is recorded,
+so that no silence counts.
 """
 
 from collections.abc import Callable
@@ -70,7 +71,7 @@ class Listening:
 
     async def look(self, *, present: bool) -> None:
         """Run one round. Raises what the pool raises when Postgres is away."""
-        if not present:
+        if not (present and self._clock.trusted):
             self._began = None
             return
         async with self._pool.connection() as connection:

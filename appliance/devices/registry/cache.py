@@ -22,12 +22,11 @@ from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import Device, DeviceStatus
 from appliance.devices.live.state import DeviceState, StateBook
 from appliance.devices.registry.provisioning import (
-    REFUSED_STATUSES,
-    TOO_LATE,
     DeviceKey,
     ProvisioningRequest,
     ProvisioningResult,
 )
+from appliance.devices.registry.refusals import REFUSED_STATUSES, TOO_LATE
 from appliance.devices.site_ids import mentioned_site
 from appliance.devices.sites import mention
 from appliance.reading import Reason, Refusal
@@ -279,7 +278,7 @@ class Registry:
         cursor = await connection.execute(STATEMENTS["select_admission"], parameters)
         devices = {(row[0], row[1]): row for row in await cursor.fetchall()}
         await self._states.load(connection, devices)
-        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        now = datetime.fromtimestamp(self._clock.settled(), UTC)
         statuses: dict[DeviceKey, AdmissionStatus] = {}
         for key in ordered:
             row = devices.get(key)
@@ -318,7 +317,9 @@ class Registry:
         status.site_id = site_id
         status.token_hash = token_hash
         status.previous_token_hash = previous_hash
-        status.previous_token_until = previous_until.timestamp() if previous_until else 0.0
+        if previous_until is not None and previous_until > now:
+            # While the clock is in doubt it ends as little as a term.
+            status.previous_token_until = previous_until.timestamp() if self._clock.trusted else FOREVER
         return status
 
     def _judge(
@@ -331,10 +332,11 @@ class Registry:
             return REFUSED_STATUSES[status], FOREVER
         subscription = tenant.subscriptions.get(subscription_id or "")
         if subscription is None:  # changed between the two statements that read it: read again soon
-            return None, now.timestamp() + UNSURE_SECONDS
+            return None, self._clock.now() + UNSURE_SECONDS
         parent = tenant.subscriptions.get(subscription.parent_subscription_id or "")
         change = changes_at(subscription, now, parent=parent, grace=self._grace)
-        until = FOREVER if change is None else change.timestamp()
+        # While the clock is in doubt no term ends; when that is over, everything is forgotten.
+        until = FOREVER if change is None or not self._clock.trusted else change.timestamp()
         worth = status_at(subscription, now, parent=parent, grace=self._grace)
         if usable(worth):
             return None, until

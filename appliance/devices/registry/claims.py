@@ -11,7 +11,8 @@ from appliance.db.pool import Pool
 from appliance.devices.credentials import credential as credentials
 from appliance.devices.credentials.broker_sync import credential_change
 from appliance.devices.credentials.credential import IssuedSecrets
-from appliance.devices.registry.provisioning import TOO_LATE, DeviceKey, ProvisioningRequest, ProvisioningResult
+from appliance.devices.registry.provisioning import DeviceKey, ProvisioningRequest, ProvisioningResult
+from appliance.devices.registry.refusals import TOO_LATE
 from appliance.reading import Reason, Refusal
 
 Provision = Callable[[Iterable[ProvisioningRequest]], Awaitable[dict[DeviceKey, ProvisioningResult]]]

@@ -27,6 +27,7 @@ from appliance.db.pool import Pool
 from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import Device, DeviceStatus
+from appliance.devices.registry.refusals import TOO_LATE, refusal_by_status
 from appliance.devices.seats.allocator import SeatAllocator
 from appliance.devices.seats.changes import LIMIT_CONSTRAINT, device_of, entry
 from appliance.devices.site_ids import mentioned_site
@@ -53,8 +54,6 @@ ROLLED_BACK = "40"
 
 STATEMENTS = statements.load("provisioning")
 ACTOR = Actor("provisioning", ActorKind.APPLIANCE)
-
-TOO_LATE = Refusal(Reason.UNREGISTERED_DEVICE, "the device is new and could not be registered in time; replay it later")
 
 DeviceKey = tuple[str, str]
 """(tenant_id, device_id)"""
@@ -104,19 +103,6 @@ class UnseatedDevice:
         return DeviceStatus.PENDING if self.subscription_id is None else DeviceStatus.ACTIVE
 
 
-REFUSED_STATUSES: Mapping[DeviceStatus, Refusal] = {
-    DeviceStatus.PENDING: Refusal(Reason.PENDING_APPROVAL, "the device waits for approval"),
-    DeviceStatus.INACTIVE: Refusal(Reason.DEVICE_INACTIVE, "the device is deactivated"),
-    DeviceStatus.REVOKED: Refusal(Reason.DEVICE_REVOKED, "the device is revoked"),
-    DeviceStatus.DECOMMISSIONED: Refusal(Reason.DEVICE_DECOMMISSIONED, "the device was deleted"),
-}
-
-
-def refusal_by_status(device: Device) -> ProvisioningResult:
-    """Return the verdict on a registered device."""
-    return REFUSED_STATUSES.get(device.status, device)
-
-
 def refusal_by_tenant(tenant_id: str, tenant: ProvisioningTenant | None) -> Refusal | None:
     """Return the refusal of all devices of the tenant, known or new; None if they are served."""
     if tenant is None:
@@ -154,7 +140,12 @@ def seat_new_devices(
 
 
 async def provision_once(
-    connection: Connection[Any], requests: Sequence[ProvisioningRequest], *, now: datetime, grace: timedelta
+    connection: Connection[Any],
+    requests: Sequence[ProvisioningRequest],
+    *,
+    now: datetime,
+    settled: datetime,
+    grace: timedelta,
 ) -> dict[DeviceKey, ProvisioningResult]:
     """Decide on ``requests`` in one transaction, at most MAX_DEVICES. Role ``appliance_ingest``, autocommit.
 
@@ -172,7 +163,7 @@ async def provision_once(
         verdicts |= await _known(connection, [request for request in ordered if request.key not in verdicts])
         absent = [request for request in ordered if request.key not in verdicts]
         if absent:
-            verdicts |= await _admit(connection, absent, tenants, now, grace)
+            verdicts |= await _admit(connection, absent, tenants, now, settled, grace)
     return verdicts
 
 
@@ -181,13 +172,14 @@ async def _admit(
     requests: Sequence[ProvisioningRequest],
     tenants: Mapping[str, ProvisioningTenant],
     now: datetime,
+    settled: datetime,
     grace: timedelta,
 ) -> dict[DeviceKey, ProvisioningResult]:
     """Insert the accepted devices, with their seats and audit rows."""
     seating = {request.tenant_id for request in requests if tenants[request.tenant_id].strategy == "auto"}
     owned = groupby(await rows.lock(connection, seating), key=lambda row: row.tenant_id) if seating else ()
-    allocators = {tenant_id: SeatAllocator([], now, grace=grace) for tenant_id in seating}
-    allocators |= {tenant_id: SeatAllocator(list(group), now, grace=grace) for tenant_id, group in owned}
+    allocators = {tenant_id: SeatAllocator([], settled, grace=grace) for tenant_id in seating}
+    allocators |= {tenant_id: SeatAllocator(list(group), settled, grace=grace) for tenant_id, group in owned}
     # A person registers a device without its advisory lock. Whoever did so while we waited for the subscriptions has
     # left it there, perhaps on the last seat; where no seat is asked for, the INSERT finds it in its way.
     verdicts = await _known(connection, requests) if seating else {}
@@ -384,10 +376,10 @@ class Provisioner:
         return verdicts
 
     async def _try(self, requests: Sequence[ProvisioningRequest]) -> dict[DeviceKey, ProvisioningResult]:
-        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        now, settled = (datetime.fromtimestamp(at, UTC) for at in (self._clock.now(), self._clock.settled()))
         # Less than the callers wait, so that they learn in time that the database is away, and hold their batches.
         async with self._pool.connection(timeout=self._max_wait * 0.8) as connection:
-            verdicts = await provision_once(connection, requests, now=now, grace=self._grace)
+            verdicts = await provision_once(connection, requests, now=now, settled=settled, grace=self._grace)
         registered = sum(isinstance(verdict, Device) for verdict in verdicts.values())
         log.info("new devices decided", registered=registered, refused=len(verdicts) - registered)
         return verdicts

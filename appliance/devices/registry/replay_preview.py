@@ -15,6 +15,7 @@ from appliance.devices.live.state import DeviceState
 from appliance.devices.registry import provisioning
 from appliance.devices.registry.cache import FOREVER, AdmissionStatus, Registry
 from appliance.devices.registry.provisioning import DeviceKey, ProvisioningRequest, ProvisioningTenant, seat_new_devices
+from appliance.devices.registry.refusals import REFUSED_STATUSES
 from appliance.devices.seats.allocator import SeatAllocator
 from appliance.devices.site_ids import mentioned_site
 from appliance.reading import Refusal
@@ -65,7 +66,7 @@ class RegistryPreview:
         new_devices, refused = seat_new_devices(known, self._tenants, self._allocators)
         for new_device in new_devices:
             key = new_device.request.key
-            refusal = provisioning.REFUSED_STATUSES.get(new_device.status)
+            refusal = REFUSED_STATUSES.get(new_device.status)
             found[key] = AdmissionStatus(found[key].tenant, refusal, FOREVER, registered=True)
             self.new_devices += 1
             if refusal is not None:
@@ -85,7 +86,7 @@ class RegistryPreview:
         cursor = await connection.execute(provisioning.STATEMENTS["select_tenants"], {"tenants": missing})
         self._tenants |= {row[0]: ProvisioningTenant(*row) for row in await cursor.fetchall()}
         owned = await rows.select(connection, missing)
-        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        now = datetime.fromtimestamp(self._clock.settled(), UTC)
         for tenant_id in missing:
             mine = [row for row in owned if row.tenant_id == tenant_id]
             self._allocators[tenant_id] = SeatAllocator(mine, now, grace=self._grace)

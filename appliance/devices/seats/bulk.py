@@ -54,7 +54,7 @@ async def change_many(
     if step is Event.MOVE and subscription_id is None:
         raise Invalid("Choose the subscription to move them to.", "subscription_id")
     async with changes.changing_seats(connection, tenant_id) as subscriptions:
-        allocator = SeatAllocator(subscriptions, context.now, grace=grace)
+        allocator = SeatAllocator(subscriptions, context.settled, grace=grace)
         present = await changes.lock_devices(connection, tenant_id, filter(IDENTIFIER.fullmatch, wanted))
         plans = [_plan(device, present.get(device), step, allocator, subscription_id) for device in wanted]
         changed = await _write(connection, tenant_id, [plan for plan in plans if plan.status is not None], context)

@@ -60,7 +60,7 @@ async def create(
     if fault is not None:
         raise Invalid(f"Device {new.device_id!r}: {fault.words}.", fault.field)
     async with changing_seats(connection, tenant_id) as subscriptions:
-        allocator = SeatAllocator(subscriptions, context.now, grace=grace)
+        allocator = SeatAllocator(subscriptions, context.settled, grace=grace)
         existing = await lock_devices(connection, tenant_id, [new.device_id])
         before = existing.get(new.device_id)
         if before is not None and (before.status, Event.CREATE) not in TRANSITIONS:
@@ -183,7 +183,7 @@ async def _change(
             return device
         seat = None
         if wanted is not None:
-            seat = SeatAllocator(subscriptions, context.now, grace=wanted.grace).take(wanted.subscription_id)
+            seat = SeatAllocator(subscriptions, context.settled, grace=wanted.grace).take(wanted.subscription_id)
         cursor = await connection.execute(
             STATEMENTS["set_status"],
             {

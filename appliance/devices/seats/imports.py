@@ -57,10 +57,10 @@ async def import_many(
     ids = [new.device_id for new in devices if device_fault(new) is None]
     if dry_run:
         await changes.check_tenant(connection, tenant_id)
-        allocator = SeatAllocator(await rows.select(connection, [tenant_id]), context.now, grace=grace)
+        allocator = SeatAllocator(await rows.select(connection, [tenant_id]), context.settled, grace=grace)
         return plan(devices, await changes.select_devices(connection, tenant_id, ids), allocator)
     async with changes.changing_seats(connection, tenant_id) as subscriptions:
-        allocator = SeatAllocator(subscriptions, context.now, grace=grace)
+        allocator = SeatAllocator(subscriptions, context.settled, grace=grace)
         existing = await changes.lock_devices(connection, tenant_id, ids)
         lines = plan(devices, existing, allocator)
         made = await _create(connection, tenant_id, lines, context)

@@ -28,7 +28,7 @@ from appliance.devices.live.latest_values import remember
 from appliance.devices.live.offline_statuses import says_offline
 from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import Registry
-from appliance.devices.registry.provisioning import TOO_LATE
+from appliance.devices.registry.refusals import TOO_LATE
 from appliance.ingest.batch import MICROSECONDS, MINUTE, Reading, RefusedSubmission, index_range
 from appliance.ingest.quarantine.replays import Replay, replay_of
 from appliance.ingest.quarantine.revalidation import HeldMessage, RevalidatedMessage, Revalidation

@@ -71,6 +71,10 @@ def _original_receipt(_state: DeviceState, received_at: int) -> int:
     return received_at
 
 
+def _no_doubt() -> None:
+    """Return None: a held message is judged by its time of receipt, whatever the clock shows now."""
+
+
 class Revalidation:
     """Checks held messages, a slice at a time."""
 
@@ -86,7 +90,13 @@ class Revalidation:
             allowances=_nothing,
         )
         self._admission = Admission(
-            ingest, retention, _EmptyRegistry(), Charging(unused_limiter, 0), self._digest, _original_receipt
+            ingest,
+            retention,
+            _EmptyRegistry(),
+            Charging(unused_limiter, 0),
+            _no_doubt,
+            self._digest,
+            _original_receipt,
         )
         self._resolve = resolve
         self._event_id = 0

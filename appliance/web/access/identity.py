@@ -28,7 +28,9 @@ class Identity:
     async def by_session(self, secret: str, visit: Visit, *, touch: bool) -> Viewer | None:
         """Return the viewer of a valid session, or None. ``touch``: this counts as activity of its owner."""
         async with self._pool.connection() as connection:
-            signed = await sessions.find(connection, secret, self._now(), visit, touch=touch)
+            signed = await sessions.find(
+                connection, secret, self._settled(), visit, touch_at=self._now() if touch else None
+            )
         if signed is None:
             return None
         zone = _zone(signed.user, signed.tenant_zone)
@@ -37,7 +39,7 @@ class Identity:
     async def by_token(self, secret: str) -> Viewer | None:
         """Return the viewer of a valid API token, or None."""
         async with self._pool.connection() as connection:
-            shown = await tokens.find(connection, secret, self._now())
+            shown = await tokens.find(connection, secret, self._now(), self._settled())
         if shown is None:
             return None
         zone = _zone(shown.user, shown.tenant_zone)
@@ -45,6 +47,9 @@ class Identity:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now(), UTC)
+
+    def _settled(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.settled(), UTC)
 
 
 def csrf_token(secret: str) -> str:

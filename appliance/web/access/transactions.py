@@ -52,9 +52,13 @@ class Access:
         """Return the current time for records, in UTC."""
         return datetime.fromtimestamp(self.clock.now(), UTC)
 
+    def settled(self) -> datetime:
+        """Return the instant by which terms and validity are judged, in UTC."""
+        return datetime.fromtimestamp(self.clock.settled(), UTC)
+
     def context(self) -> ChangeContext:
         """Return the context of a change by the current viewer, now."""
-        return ChangeContext(actor(), self.now(), viewer().user_id)
+        return ChangeContext(actor(), self.now(), self.settled(), viewer().user_id)
 
     @asynccontextmanager
     async def _transaction(self, seen_by: Viewer, opening: str) -> AsyncIterator[Connection[Any]]:

@@ -5,7 +5,6 @@ through the pipeline; the answer is sent after the commit.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Literal
 
@@ -149,7 +148,7 @@ async def _claim(platform: Platform, port: IngestPort, tenant_id: str, device_id
     if not valid_id(device_id):
         return problem(HTTPStatus.BAD_REQUEST, Reason.BAD_TOPIC_FORMAT.value, "a device id is 1-64 of A-Za-z0-9._-")
     actor = Actor(f"{tenant_id}/{device_id}", ActorKind.DEVICE, request.remote_addr)
-    context = ChangeContext(actor, datetime.fromtimestamp(platform.clock.now(), UTC), user_id=None)
+    context = ChangeContext(actor, platform.access.now(), platform.access.settled(), user_id=None)
     outcome = await port.claim(ProvisioningRequest(tenant_id, device_id), context)
     match outcome:
         case IssuedSecrets():

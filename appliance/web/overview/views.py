@@ -235,7 +235,7 @@ async def _data_or_last_known(
 
 
 def _assemble(platform: Platform, frame: Frame, data: OverviewData | None, choice: OverviewChoice) -> Overview:
-    who, now, feed = frame.viewer, frame.now, platform.live
+    who, settled, feed = frame.viewer, platform.clock.settled(), platform.live
     links = PageLinks(who.is_operator, choice.tenant)
     reasons = [] if data is None else reason_counts(data.reasons)
     all_sites: Sequence[SiteCounts] = () if data is None else data.sites
@@ -250,11 +250,11 @@ def _assemble(platform: Platform, frame: Frame, data: OverviewData | None, choic
         site_choices=[] if choice.tenant is None else sites_of(all_sites, choice),
         action_items=[]
         if data is None
-        else action_items.action_items(replace(data, sites=sites), now, who.zone, links, grace=platform.grace),
+        else action_items.action_items(replace(data, sites=sites), settled, who.zone, links, grace=platform.grace),
         presences=presences(sites),
         sites=sites[:SITES_SHOWN],
         more_sites=max(len(sites) - SITES_SHOWN, 0),
-        seats=[] if data is None else seats(data, now, links, grace=platform.grace),
+        seats=[] if data is None else seats(data, settled, links, grace=platform.grace),
         steps=[] if data is None else onboarding_checklist.steps(data, who.role, links),
         rate=message_rates.current(feed, choice.tenant),
         chart=message_rates.chart(message_rates.flow(feed, data, choice), choice, who.zone),

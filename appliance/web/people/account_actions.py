@@ -54,7 +54,7 @@ class AccountActions:
     async def sessions(self) -> list[Session]:
         """Return the sessions of the viewer, most recently used first."""
         async with self._pool.connection() as connection:
-            return await sessions.list_of(connection, viewer().user_id, self._platform.access.now())
+            return await sessions.list_of(connection, viewer().user_id, self._platform.access.settled())
 
     async def end_session(self, session_id: UUID) -> None:
         """End one session of the viewer. Raises NotFound."""

@@ -71,7 +71,7 @@ def _add_set_up(
     @allow(SIGN_IN_PAGES)
     async def show(secret: str) -> Response:
         async with platform.pool.connection() as connection:
-            works = await onboarding.is_open(connection, secret, platform.access.now())
+            works = await onboarding.is_open(connection, secret, platform.access.settled())
         return page() if works else pages.show("sign_in/set-up-over.html", HTTPStatus.NOT_FOUND)
 
     @routes.post(f"{onboarding.PATH}<secret>")

@@ -29,7 +29,7 @@ class SubscriptionActions:
         """Return at most ``limit`` subscriptions of a tenant or of all, by tenant and id, and the end of the page."""
         async with self._access.reading() as connection:
             page = await store.list_page(
-                connection, tenant_id, limit=limit + 1, after=after, now=self._access.now(), grace=self._grace
+                connection, tenant_id, limit=limit + 1, after=after, now=self._access.settled(), grace=self._grace
             )
         last = page[limit - 1] if len(page) > limit else None
         return page[:limit], None if last is None else (last.tenant_id, last.subscription_id)
@@ -37,7 +37,7 @@ class SubscriptionActions:
     async def of_tenant(self, tenant_id: str) -> Sequence[Subscription]:
         """Return all subscriptions of a tenant."""
         async with self._access.reading() as connection:
-            return as_of(await store.list_all(connection, tenant_id), self._access.now(), self._grace)
+            return as_of(await store.list_all(connection, tenant_id), self._access.settled(), self._grace)
 
     async def get(self, tenant_id: str, subscription_id: str) -> Subscription:
         """Return one subscription. Raises NotFound."""

@@ -25,7 +25,7 @@ def answer(platform: Platform, who: Viewer, tenant_id: str | None) -> Response:
             tenant_id,
             limit=csv.PAGE_ROWS,
             after=after,
-            now=platform.access.now(),
+            now=platform.access.settled(),
             grace=platform.grace,
         )
         rows = [[getattr(one, name) for name in HEADS] for one in page]

@@ -134,7 +134,7 @@ class TenantActions:
         access, grace = self._platform.access, self._platform.grace
         rows = await subscription_rows.select(connection, [tenant.tenant_id for tenant in page])
         owned: dict[str, list[Subscription]] = {}
-        for row in as_of(rows, access.now(), grace):
+        for row in as_of(rows, access.settled(), grace):
             owned.setdefault(row.tenant_id, []).append(row)
         return [TenantOverview(tenant, owned.get(tenant.tenant_id, [])) for tenant in page]
 

@@ -24,6 +24,7 @@ class Clocks(TrustedClock):
 
     seconds: float = 0.0
     offset: float = START
+    trusted: bool = True
 
     def now(self) -> float:
         return self.seconds + self.offset
@@ -136,3 +137,14 @@ async def test_the_longest_stretches_are_remembered(database: Database) -> None:
         assert len(stretches) == KEPT
         newest = 1000 * (KEPT + 19)
         assert [stretches[0], stretches[-1]] == [(0, 10), (newest, newest + 1)]
+
+
+async def test_while_the_clock_is_in_doubt_nothing_is_recorded_and_so_nobody_is_silent(database: Database) -> None:
+    async with opened(database) as book:
+        await book.look(0, 5)
+        book.clocks.trusted = False
+        await book.look(10, 3600)
+        assert book.stretches() == [(0, 5)]
+        book.clocks.trusted = True
+        await book.look(3605, 3610)
+        assert book.stretches() == [(0, 5), (3605, 3610)]

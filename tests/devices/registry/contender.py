@@ -25,9 +25,11 @@ async def call(pool: Pool, device: str) -> ProvisioningResult:
     while True:
         async with pool.connection() as connection:
             try:
-                return (await provision_once(connection, [ProvisioningRequest(TENANT, device)], now=NOW, grace=GRACE))[
-                    TENANT, device
-                ]
+                return (
+                    await provision_once(
+                        connection, [ProvisioningRequest(TENANT, device)], now=NOW, settled=NOW, grace=GRACE
+                    )
+                )[TENANT, device]
             except psycopg.Error as error:
                 if error.sqlstate not in CONTENDED:
                     raise

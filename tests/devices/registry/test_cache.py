@@ -10,7 +10,7 @@ import psycopg
 import trio
 
 from appliance.broker.accounts import hash_password
-from appliance.clock import SystemClock
+from appliance.clock import Clock, SystemClock
 from appliance.db.changes import Changes
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
@@ -19,6 +19,7 @@ from appliance.devices.live.state import StateBook
 from appliance.devices.registry.cache import REGISTRY_CHANNEL, AdmissionStatus, Registry
 from appliance.devices.registry.provisioning import DeviceKey, ProvisioningRequest, ProvisioningResult
 from appliance.reading import Reason
+from tests.support.clock import DoubtfulClock
 from tests.support.postgres_server import Database
 from tests.support.tenants import provisioner_of
 
@@ -38,9 +39,11 @@ class Forgetful(Registry):
 
 
 @asynccontextmanager
-async def open_registry(database: Database, *, capacity: int = 1000) -> AsyncIterator[Forgetful]:
+async def open_registry(
+    database: Database, *, capacity: int = 1000, clock: Clock | None = None
+) -> AsyncIterator[Forgetful]:
     """A registry that follows the database, with a real provisioner."""
-    clock = SystemClock()
+    clock = clock or SystemClock()
     conninfo = database.endpoint.conninfo(INGEST)
     async with open_pool(conninfo, name="test", max_size=4) as pool, trio.open_nursery() as nursery:
         provisioner = provisioner_of(pool, clock=clock)
@@ -139,6 +142,33 @@ async def test_a_lapsed_term_is_refused_at_its_instant_without_a_notification(da
     async with open_registry(database) as registry:
         assert await reason(registry) is None
         await becomes(registry, Reason.SUBSCRIPTION_EXPIRED)
+
+
+async def test_in_doubt_no_term_ends_and_no_old_token(database: Database) -> None:
+    furnish(database)
+    now = SystemClock().now()
+    async with open_registry(database) as registry:
+        await reason(registry)
+    execute(
+        database,
+        "UPDATE subscriptions SET subscription_type = 'TEMPORARY', term_end = clock_timestamp() + interval '1 minute'",
+        "INSERT INTO device_credentials (created_at, tenant_id, device_id, mqtt_hash, token_hash, previous_token_hash,"
+        " previous_token_until) VALUES (now(), 'acme', 'd1', 'x', sha256('new'), sha256('old'),"
+        " now() + interval '1 minute')",
+    )
+    doubtful = DoubtfulClock(now, now + 10 * 365 * 86_400)
+    async with open_registry(database, clock=doubtful) as registry:
+        for doubtful.at in (now, now + 3600, now + 400 * 86_400):
+            device = (await registry.resolve({DEVICE: None}))[DEVICE]
+            assert device.refusal is None
+            assert device.accepts_token("old", doubtful.at)
+            assert registry.get(DEVICE, doubtful.at) is device, "and it is answered from memory"
+        doubtful.trusted = True
+        registry.forget()
+        device = (await registry.resolve({DEVICE: None}))[DEVICE]
+        assert device.refusal is not None
+        assert device.refusal.reason is Reason.SUBSCRIPTION_EXPIRED
+        assert not device.accepts_token("old", doubtful.at)
 
 
 async def test_a_full_subscription_refuses_new_devices_and_keeps_those_it_has(database: Database) -> None:

@@ -12,13 +12,8 @@ from appliance.devices.credentials import credential as credentials
 from appliance.devices.credentials.credential import IssuedSecrets
 from appliance.devices.device import NewDevice
 from appliance.devices.registry.claims import ClaimOutcome, ClaimPending, ClaimRefused, ClaimTaken, claim
-from appliance.devices.registry.provisioning import (
-    TOO_LATE,
-    DeviceKey,
-    Provisioner,
-    ProvisioningRequest,
-    ProvisioningResult,
-)
+from appliance.devices.registry.provisioning import DeviceKey, Provisioner, ProvisioningRequest, ProvisioningResult
+from appliance.devices.registry.refusals import TOO_LATE
 from appliance.devices.seats import changes
 from appliance.reading import Reason
 from tests.support.clock import TrustedClock

@@ -16,6 +16,7 @@ from appliance.db.trio_psycopg import Connection, connect
 from appliance.devices.device import Device, DeviceStatus, NewDevice
 from appliance.devices.registry import provisioning
 from appliance.devices.registry.provisioning import ProvisioningRequest, ProvisioningTenant
+from appliance.devices.registry.refusals import REFUSED_STATUSES, TOO_LATE
 from appliance.devices.seats import changes as seats
 from appliance.devices.seats.allocator import SeatAllocator
 from appliance.reading import HELD_REASONS, Reason, Refusal
@@ -117,7 +118,7 @@ async def test_each_strategy_has_its_verdict_and_what_is_there_keeps_its_own(dat
             for device in "ba"
         ]
         for _ in range(2):
-            verdicts = await provisioning.provision_once(connection, requests, now=NOW, grace=GRACE)
+            verdicts = await provisioning.provision_once(connection, requests, now=NOW, settled=NOW, grace=GRACE)
             assert isinstance(verdicts["auto", "a"], Device)
             reasons = {key: verdict.reason for key, verdict in verdicts.items() if isinstance(verdict, Refusal)}
             assert reasons == {
@@ -156,7 +157,7 @@ async def test_a_new_device_stands_at_the_site_it_names(database: Database) -> N
             ProvisioningRequest(TENANT, "b", "cellar"),
             ProvisioningRequest(TENANT, "c"),
         ]
-        await provisioning.provision_once(connection, requests, now=NOW, grace=GRACE)
+        await provisioning.provision_once(connection, requests, now=NOW, settled=NOW, grace=GRACE)
         placed = await rows(connection, "SELECT device_id, site_id FROM device_registry ORDER BY 1")
         assert placed == [("a", "cellar"), ("b", "cellar"), ("c", None)]
         assert await rows(connection, "SELECT tenant_id, site_id FROM sites") == [(TENANT, "cellar")]
@@ -186,8 +187,8 @@ def test_a_tenant_without_subscriptions_has_no_seat_to_give() -> None:
 
 def test_whoever_may_come_back_is_held() -> None:
     """What an approval, a reactivation or a seat can mend is kept for replay."""
-    assert provisioning.TOO_LATE.reason in HELD_REASONS
-    held = {status for status, refusal in provisioning.REFUSED_STATUSES.items() if refusal.reason in HELD_REASONS}
+    assert TOO_LATE.reason in HELD_REASONS
+    held = {status for status, refusal in REFUSED_STATUSES.items() if refusal.reason in HELD_REASONS}
     assert held == {DeviceStatus.PENDING, DeviceStatus.INACTIVE}
 
 
@@ -305,7 +306,7 @@ async def test_rows_held_by_a_hand_on_psql_delay_nobody_beyond_the_deadline(data
                 [ProvisioningRequest(TENANT, "a"), ProvisioningRequest("other", "a")]
             )
             assert trio.current_time() - started < within(4)
-            assert verdicts[TENANT, "a"] == provisioning.TOO_LATE
+            assert verdicts[TENANT, "a"] == TOO_LATE
             assert isinstance(verdicts["other", "a"], Device)
         assert registered((await provisioner.provision([ProvisioningRequest(TENANT, "a")])).values())
         nursery.cancel_scope.cancel()
@@ -327,7 +328,7 @@ async def test_without_a_database_the_caller_hears_so_in_time(database: Database
 async def test_nobody_answers_and_the_caller_goes_on(database: Database) -> None:
     async with open_pool(database.conninfo(INGEST), name="ingest", min_size=0, max_size=1) as pool:
         verdicts = await provisioner_of(pool, max_wait=0.05).provision([ProvisioningRequest(TENANT, "a")])
-    assert verdicts == {(TENANT, "a"): provisioning.TOO_LATE}
+    assert verdicts == {(TENANT, "a"): TOO_LATE}
 
 
 async def test_provisioning_waits_for_a_subscription_that_works(database: Database) -> None:
@@ -336,7 +337,7 @@ async def test_provisioning_waits_for_a_subscription_that_works(database: Databa
         await sell(connection, 5, term=timedelta(days=1))
         late = NOW + timedelta(days=15, seconds=1)
         verdicts = await provisioning.provision_once(
-            connection, [ProvisioningRequest(TENANT, "a")], now=late, grace=GRACE
+            connection, [ProvisioningRequest(TENANT, "a")], now=late, settled=late, grace=GRACE
         )
         refusal = verdicts[TENANT, "a"]
         assert isinstance(refusal, Refusal)
@@ -345,7 +346,7 @@ async def test_provisioning_waits_for_a_subscription_that_works(database: Databa
         assert registered(
             (
                 await provisioning.provision_once(
-                    connection, [ProvisioningRequest(TENANT, "a")], now=in_grace, grace=GRACE
+                    connection, [ProvisioningRequest(TENANT, "a")], now=in_grace, settled=in_grace, grace=GRACE
                 )
             ).values()
         )

@@ -103,7 +103,7 @@ async def test_a_lapsed_or_held_subscription_gives_no_seat(database: Database) -
         with pytest.raises(NoCapacity, match="no subscription"):
             await changes.create(connection, TENANT, NewDevice("a"), BY, grace=GRACE)
         sold = await sell(connection, 5, term=timedelta(days=1))
-        late = replace(BY, now=NOW + timedelta(days=16))
+        late = replace(BY, now=NOW + timedelta(days=16), settled=NOW + timedelta(days=16))
         with pytest.raises(NoCapacity, match="is SUSPENDED"):
             await changes.create(connection, TENANT, NewDevice("a"), late, grace=GRACE)
         held = store.Changes(hold_reason="unpaid")

@@ -52,7 +52,7 @@ def provision(names: list[str]) -> Act:
 
     async def act(connection: Connection[Any], tenant: str, _: Subscriptions) -> object:
         return await provision_once(
-            connection, [ProvisioningRequest(tenant, name) for name in names], now=NOW, grace=GRACE
+            connection, [ProvisioningRequest(tenant, name) for name in names], now=NOW, settled=NOW, grace=GRACE
         )
 
     return act
@@ -171,7 +171,9 @@ class Seats(RuleBasedStateMachine):
         async def announce() -> int:
             async with await connect(self.database.conninfo(INGEST)) as connection:
                 requests = [ProvisioningRequest(self.tenant, device) for device in active]
-                return len(registered((await provision_once(connection, requests, now=NOW, grace=GRACE)).values()))
+                return len(
+                    registered((await provision_once(connection, requests, now=NOW, settled=NOW, grace=GRACE)).values())
+                )
 
         assert trio.run(announce) == len(active)
         assert self._registry() == before

@@ -237,7 +237,9 @@ async def test_the_original_receive_time_is_kept_and_is_the_time_of_a_message_wi
 
 async def approve(stack: IngestStack, device_id: str) -> None:
     async with stack.pool.connection() as connection:
-        await seats.approve(connection, TENANT, device_id, replace(BY, now=datetime.now(UTC)), grace=GRACE)
+        await seats.approve(
+            connection, TENANT, device_id, replace(BY, now=datetime.now(UTC), settled=datetime.now(UTC)), grace=GRACE
+        )
     stack.registry.forget()
 
 
@@ -339,7 +341,7 @@ async def test_a_cancelled_job_stops_and_an_ended_one_cannot_be_cancelled(databa
         job = await ask(stack)
         await replayer(stack).step()
         async with stack.pool.connection() as connection:
-            context = replace(BY, now=datetime.now(UTC))
+            context = replace(BY, now=datetime.now(UTC), settled=datetime.now(UTC))
             with pytest.raises(NotFound):
                 await replays.cancel(connection, job.replay_id, context, "rival")
             await replays.cancel(connection, job.replay_id, context, TENANT)
@@ -358,7 +360,9 @@ async def test_what_was_dismissed_meanwhile_is_left_alone(database: Database) ->
         await raise_limit(stack, 100)
         job = await ask(stack)
         async with stack.pool.connection() as connection:
-            await dismiss(connection, Selection(device_id="d003"), replace(BY, now=datetime.now(UTC)))
+            await dismiss(
+                connection, Selection(device_id="d003"), replace(BY, now=datetime.now(UTC), settled=datetime.now(UTC))
+            )
         done = await finish(stack, job)
     assert (done.total, done.replayed) == (5, 4)
     assert look(database, "SELECT device_id FROM quarantine_events WHERE status = 'DISMISSED'") == [("d003",)]
@@ -497,7 +501,9 @@ async def test_held_messages_are_offered_once_their_cause_is_gone(database: Data
     async with open_ingest(database) as stack:
         await stack.send(telemetry("a", b'{"t":1}'), telemetry("b", b'{"t":1}'))
         async with stack.pool.connection() as connection:
-            await seats.deactivate(connection, TENANT, "a", replace(BY, now=datetime.now(UTC)))
+            await seats.deactivate(
+                connection, TENANT, "a", replace(BY, now=datetime.now(UTC), settled=datetime.now(UTC))
+            )
         stack.registry.forget()
         await stack.send(telemetry("a", b'{"t":2}'), telemetry("a", b'{"t":3}'))
         await stack.send(telemetry("c", b'{"t":1}'))  # takes the seat
@@ -508,7 +514,9 @@ async def test_held_messages_are_offered_once_their_cause_is_gone(database: Data
         assert (seat.reason, seat.messages, seat.devices) == (Reason.NO_SUBSCRIPTION_CAPACITY, 1, 1)
         await raise_limit(stack, 5)
         async with stack.pool.connection() as connection:
-            await seats.reactivate(connection, TENANT, "a", replace(BY, now=datetime.now(UTC)), grace=GRACE)
+            await seats.reactivate(
+                connection, TENANT, "a", replace(BY, now=datetime.now(UTC), settled=datetime.now(UTC)), grace=GRACE
+            )
         stack.registry.forget()
         offers = await replay_previewer(stack).offers(TENANT)
         assert {offer.reason: (offer.messages, offer.devices) for offer in offers} == {

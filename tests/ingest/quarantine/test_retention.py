@@ -8,7 +8,7 @@ import pytest
 import structlog
 import trio
 
-from appliance.clock import SystemClock
+from appliance.clock import Clock, SystemClock
 from appliance.config import Quarantine
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
@@ -16,6 +16,7 @@ from appliance.ingest.quarantine import retention as retention_module
 from appliance.ingest.quarantine.retention import QuarantineRetention
 from appliance.ingest.quarantine.store import OPERATOR, HeldReach, reach
 from appliance.metrics import Metrics
+from tests.support.clock import DoubtfulClock
 from tests.support.pipeline import arrange, look, until
 from tests.support.postgres_server import Database
 
@@ -48,11 +49,13 @@ def quarantine(
             connection.execute(INSERT, values)
 
 
-async def keep(database: Database, max_bytes: int = 2**40, max_age_days: int = 7, rounds: int = 1) -> int:
+async def keep(
+    database: Database, max_bytes: int = 2**40, max_age_days: int = 7, rounds: int = 1, clock: Clock | None = None
+) -> int:
     """Make rounds of retention; return the number of evicted held messages."""
     async with open_pool(database.conninfo(INGEST), name="retention", max_size=2) as pool:
         limits = Quarantine(max_bytes=max_bytes, max_age_days=max_age_days)
-        retention = QuarantineRetention(pool, "one", SystemClock(), limits, Metrics())
+        retention = QuarantineRetention(pool, "one", clock or SystemClock(), limits, Metrics())
         return sum([await retention.round() for _ in range(rounds)])
 
 
@@ -159,6 +162,17 @@ async def test_everything_too_old_goes_and_only_what_was_held_counts_as_evicted(
     assert evicted(database) == [("acme", 2), ("rival", 1)]
     assert look(database, "SELECT device_id FROM quarantine_events") == [("a",)]
     check_totals(database)
+
+
+async def test_in_doubt_nothing_grows_too_old_and_the_cap_of_bytes_holds(database: Database) -> None:
+    at = NOW.timestamp()
+    doubtful = DoubtfulClock(at + 60 * 86_400, at)
+    quarantine(database, ["a", "b", "b"])
+    assert await keep(database, clock=doubtful) == 0
+    assert len(left(database)) == 3
+    assert await keep(database, max_bytes=2000, clock=doubtful) == 1
+    doubtful.trusted = True
+    assert await keep(database, clock=doubtful) == 2
 
 
 async def test_more_than_a_slice_goes_in_one_round(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

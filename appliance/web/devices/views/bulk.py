@@ -45,7 +45,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
         if step is Event.MOVE and seat is None:
             async with access.reading() as connection:
                 seats = free_seats(
-                    await subscriptions_of(connection, tenant_id), access.now(), grace=renderer.platform.grace
+                    await subscriptions_of(connection, tenant_id), access.settled(), grace=renderer.platform.grace
                 )
             return await _ask(renderer, tenant_id, chosen, "devices/move.html", None, seat_choices=seat_choices(seats))
         answers = await actions.step_many(tenant_id, chosen, step, seat)

@@ -107,7 +107,7 @@ class LifecycleViews:
         async with self._access.reading() as connection:
             member = await fleet.get(connection, tenant_id, device_of_path(device_id))
             owned = await subscriptions_of(connection, tenant_id) if question.seat else []
-        seats = free_seats(owned, self._access.now(), grace=self._renderer.platform.grace)
+        seats = free_seats(owned, self._access.settled(), grace=self._renderer.platform.grace)
         own = member.device.subscription_id
         return await self._renderer.page(
             "devices/step.html",

@@ -31,7 +31,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
         async with access.reading() as connection:
             counts = await fleet.device_counts(connection, tenant_id)
             seats = free_seats(
-                await subscriptions_of(connection, tenant_id), access.now(), grace=renderer.platform.grace
+                await subscriptions_of(connection, tenant_id), access.settled(), grace=renderer.platform.grace
             )
         return await renderer.page(
             "devices/new.html",
