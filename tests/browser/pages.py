@@ -52,6 +52,8 @@ PAGES: Sequence[PageOf] = (
     PageOf("/devices/+import", "devices-import"),
     PageOf(ONE_DEVICE, "device", rule="/devices/<device_id>"),
     PageOf(f"{ONE_DEVICE}?", "device-viewer", Role.VIEWER, rule="/devices/<device_id>"),
+    PageOf("/devices/BGO-FRZ-064", "device-never-heard", rule="/devices/<device_id>"),
+    PageOf("/devices?presence=NEW", "devices-never-heard"),
     PageOf(f"{ONE_DEVICE}/messages", "device-messages", rule="/devices/<device_id>/messages"),
     PageOf(f"{ONE_DEVICE}/edit", "device-edit", rule="/devices/<device_id>/edit"),
     PageOf("/devices/MSS-NEW-001/approve", "device-approve", rule="/devices/<device_id>/approve"),

@@ -160,9 +160,9 @@ class DeviceState:
     def clear(self) -> None:
         """Forget everything that was learned from messages."""
         self.newest = self.stamped = self.last_ts = self.seen_at = self.heard_at = self.adjusted_at = 0
-        self.nulls = self.unplaced = 0
-        self.refused_at = self.offline_at = 0
+        self.nulls = self.unplaced = self.refused_at = self.offline_at = 0
         self.refused_reason, self.latest = None, {}
+        self.restored_at, self.interval_estimator = 0, IntervalEstimator()
 
     def heal(self, now: int, step: ClockStep) -> bool:
         """Move times that lie ahead of ``now``, or make them unknown; return whether there were any.
@@ -239,19 +239,29 @@ class StateBook:
         return self._states.get(key)
 
     async def load(self, connection: Connection[Any], keys: Iterable[DeviceKey]) -> None:
-        """Bring the states of ``keys`` into memory with one query; a device without one starts empty."""
-        wanted = set(keys)
-        while missing := sorted(wanted - self._states.keys()):
-            parameters = {"tenants": [key[0] for key in missing], "devices": [key[1] for key in missing]}
+        """Bring the states of ``keys`` into memory with one query; one that is not in the table (any more) is empty."""
+        wanted = asked = set(keys)
+        written = {key for key in wanted if self._is_written(key)}
+        while asked:
+            parameters = {"tenants": [key[0] for key in asked], "devices": [key[1] for key in asked]}
             cursor = await connection.execute(self._queries["select_states"], parameters)
             rows = await cursor.fetchall()
             # Another task may have loaded some meanwhile: theirs stay, or a device would have two states.
-            fresh = {key: DeviceState(*key) for key in missing if key not in self._states}
+            fresh = {key: DeviceState(*key) for key in asked if key not in self._states}
             for row in rows:
                 if (row[0], row[1]) in fresh:
                     fresh[row[0], row[1]].restore(row)
             self._states.update(fresh)
+            for key in written - {(row[0], row[1]) for row in rows}:
+                if self._is_written(key):
+                    self._states[key].clear()
+            written, asked = set(), wanted - self._states.keys()
         self._trim(wanted)
+
+    def _is_written(self, key: DeviceKey) -> bool:
+        """Return whether the state of a device that was heard is in memory, and all of it in the table."""
+        state = self._states.get(key)
+        return state is not None and state.heard_at != 0 and not (state.changed or state.writing)
 
     def _trim(self, wanted: Container[DeviceKey]) -> None:
         """Forget states past the bound, oldest first; those ``wanted`` now stay, and those with unwritten changes."""

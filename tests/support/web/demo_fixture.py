@@ -66,7 +66,7 @@ ROWS = (
     FROM (
       SELECT *, now() - CASE WHEN right(device_id, 2) IN ('05', '25') THEN interval '5 min'
         WHEN right(device_id, 1) = '3' THEN interval '3 hours' ELSE interval '10 s' END AS seen
-      FROM device_registry WHERE status = 'ACTIVE'
+      FROM device_registry WHERE status = 'ACTIVE' AND device_id <> 'BGO-FRZ-064'  -- which was never heard
     ) AS d
     """,
     """
