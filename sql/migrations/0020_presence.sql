@@ -26,28 +26,39 @@ DROP VIEW presence_watch;
 
 -- All that presence needs beside a device's own row, one row an instance and one ('') for all of them laid together: the
 -- stretches in order, behind a first one that stands for the time before anything is known. longest_after[i] is the length
--- in seconds of the longest stretch after the i-th.
-CREATE VIEW presence_watch WITH (security_invoker = true) AS
-WITH heard AS (
-  SELECT instance, tstzrange(began_at, ended_at, '[]') AS stretch FROM listening
-  UNION ALL
-  SELECT '', unnest(range_agg(tstzrange(began_at, ended_at, '[]'))) FROM listening
-), stretches AS (
-  SELECT instance, '-infinity'::timestamptz AS began_at, NULL::timestamptz AS ended_at
-  FROM (SELECT instance FROM ingest_instances UNION SELECT instance FROM listening UNION SELECT '') AS every
-  UNION ALL
-  SELECT instance, lower(stretch), upper(stretch) FROM heard
-), measured AS (
-  SELECT instance, began_at, ended_at,
-    max(extract(epoch FROM ended_at - began_at)::float8)
-      OVER (PARTITION BY instance ORDER BY began_at ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS longest_after
-  FROM stretches
-)
-SELECT m.instance, array_agg(m.began_at ORDER BY m.began_at) AS began_at,
-  array_agg(m.ended_at ORDER BY m.began_at) AS ended_at, array_agg(m.longest_after ORDER BY m.began_at) AS longest_after,
-  l.stale_after, l.offline_after
-FROM measured AS m CROSS JOIN presence_limits AS l
-GROUP BY m.instance, l.stale_after, l.offline_after;
+-- in seconds of the longest stretch after the i-th. A function, so that the planner knows that they are few: it takes the
+-- body of a view for thousands of rows, and an external server with jit would compile each query for longer than it runs.
+CREATE FUNCTION presence_watches() RETURNS TABLE (
+  instance text, began_at timestamptz[], ended_at timestamptz[], longest_after double precision[],
+  stale_after double precision, offline_after double precision
+) LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 2 SET jit = off SET search_path = pg_catalog, public, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  WITH heard AS (
+    SELECT l.instance, tstzrange(l.began_at, l.ended_at, '[]') AS stretch FROM listening AS l
+    UNION ALL
+    SELECT '', unnest(range_agg(tstzrange(l.began_at, l.ended_at, '[]'))) FROM listening AS l
+  ), stretches AS (
+    SELECT every.instance, '-infinity'::timestamptz AS began, NULL::timestamptz AS ended
+    FROM (SELECT i.instance FROM ingest_instances AS i UNION SELECT l.instance FROM listening AS l UNION SELECT '') AS every
+    UNION ALL
+    SELECT h.instance, lower(h.stretch), upper(h.stretch) FROM heard AS h
+  ), measured AS (
+    SELECT s.instance, s.began, s.ended,
+      max(extract(epoch FROM s.ended - s.began)::float8)
+        OVER (PARTITION BY s.instance ORDER BY s.began ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS longest
+    FROM stretches AS s
+  )
+  SELECT m.instance, array_agg(m.began ORDER BY m.began), array_agg(m.ended ORDER BY m.began),
+    array_agg(m.longest ORDER BY m.began), p.stale_after, p.offline_after
+  FROM measured AS m CROSS JOIN presence_limits AS p
+  GROUP BY m.instance, p.stale_after, p.offline_after;
+END
+$$;
+GRANT EXECUTE ON FUNCTION presence_watches() TO appliance_ingest, appliance_web;
+
+CREATE VIEW presence_watch WITH (security_invoker = true) AS SELECT * FROM presence_watches();
 COMMENT ON VIEW presence_watch IS 'For presence_of: joined ON w.instance = coalesce(s.heard_by, '''').';
 GRANT SELECT ON presence_watch TO appliance_ingest, appliance_web;
 
