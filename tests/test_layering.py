@@ -15,6 +15,7 @@ LEAVES = {
     "errors",
     "failpoints",
     "keyring",  # seals what must be read again: data_dir keeps its keys, people and deliveries seal with it
+    "local_time",  # days and steps of a zone: terms, charts and pages reckon with the same ones
     "metrics",
     "reading",
 }
@@ -29,6 +30,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "errors": set(),
     "failpoints": set(),
     "keyring": {"errors"},
+    "local_time": set(),
     "metrics": {"reading"},
     "reading": set(),
     # what the program is made of, whatever it does
