@@ -68,7 +68,7 @@
   // Steps with a point in the middle of each, and an empty one in each gap so that the line is interrupted.
   const columns = (series) => {
     const rows = series.points.map((point) =>
-      [Date.parse(point.at) / 1000 + series.step / 2, point.mean, point.high, point.low]);
+      [(Date.parse(point.at) + Date.parse(point.until)) / 2000, point.mean, point.high, point.low]);
     for (const gap of series.gaps) rows.push([(Date.parse(gap.from) + Date.parse(gap.to)) / 2000, null, null, null]);
     rows.sort((one, other) => one[0] - other[0]);
     return [0, 1, 2, 3].map((index) => rows.map((row) => row[index]));

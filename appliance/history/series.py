@@ -3,24 +3,30 @@
 Short spans come from the readings themselves, long ones - and those older than the readings that are kept, and those
 with too many readings to look at - from hourly roll-ups. Each step that has readings is a point with their mean, the
 lowest and the highest; where nothing came for longer than usual there is a gap, left open.
+
+Steps of more than an hour are round on the viewer's wall clock: a day is a step of 23, 24 or 25 hours. Roll-ups are of
+UTC hours, so in zones that are half an hour or a quarter off, an edge cuts an hour, as the ends of a span may. Such an
+hour is counted exactly, from its readings, unless they are gone or too many; then the whole hour belongs to the step
+that its middle is in. Steps of one hour are the hours of the roll-ups themselves.
 """
 
 import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
+from appliance import local_time
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Invalid
+from appliance.local_time import DAY, HOUR
 
 STATEMENTS = statements.load("history")
 
-HOUR = 3600
-DAY = 24 * HOUR
 STEPS = (
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800,
     HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 30 * DAY,
@@ -32,9 +38,12 @@ SURELY_FEW = 3 * HOUR
 """A span whose readings are read without counting them first: at the usual limit some 100,000."""
 MANY_READINGS = 100_000
 """Most readings that are read for one chart: a tenth of a second."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FEW_HOURS = SURELY_FEW // HOUR
+"""Hours whose readings are read without counting them first."""
 MAX_SPAN = 36_500 * DAY
 """Seconds."""
+MAX_MOVE = 2 * DAY
+"""Seconds by which all changes of a clock make a span shorter or longer on the wall, at most: a day, and room."""
 
 
 class Source(StrEnum):
@@ -59,9 +68,10 @@ class TimeSpan:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A step that has readings. ``at``, seconds since 1970 UTC, is when it begins."""
+    """A step that has readings, from ``at`` to ``until``, in seconds since 1970 UTC."""
 
     at: float
+    until: float
     readings: int
     mean: float
     low: float
@@ -78,7 +88,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The points of a span, in order of time, ``step`` seconds each."""
+    """The points of a span, in order of time, ``step`` seconds each but where the clock is changed."""
 
     span: TimeSpan
     step: int
@@ -87,7 +97,7 @@ class Series:
 
     @property
     def usual_distance(self) -> float:
-        """Return the distance of two points, in seconds, up to which there is no gap between them."""
+        """Return the distance of two points of ``step`` seconds, up to which there is no gap between them."""
         return self.step * 1.5 if len(self.points) < 2 else max(self.step * 1.5, 3 * self._interval())
 
     def _interval(self) -> float:
@@ -97,9 +107,9 @@ class Series:
 
     def gaps(self) -> list[Gap]:
         """Return the gaps: times without readings between two points that are longer than usual."""
-        usual = self.usual_distance
+        usual = self.usual_distance - self.step
         pairs = zip(self.points, self.points[1:], strict=False)
-        return [Gap(earlier.at + self.step, later.at) for earlier, later in pairs if later.at - earlier.at > usual]
+        return [Gap(earlier.until, later.at) for earlier, later in pairs if later.at - earlier.until > usual]
 
     def summary(self) -> "Summary | None":
         """Return the summary of the points; None without any."""
@@ -144,37 +154,81 @@ async def read(
     span: TimeSpan,
     *,
     points: int,
+    zone: tzinfo | None,
     oldest_reading: datetime,
 ) -> Series:
     """Return the series of a metric with at most ``points`` points; readings before ``oldest_reading`` may be gone.
 
-    An unknown metric or device has no points. Raises Invalid, naming the field.
+    ``zone`` is the viewer's, None the machine's own. An unknown metric or device has no points. Raises Invalid, naming
+    the field.
     """
     check_span(span, points)
-    step = next((step for step in STEPS if _count(span, step) <= points), STEPS[-1])
+    step, edges = _steps(span, points, zone, STEPS)
     of = {"tenant": tenant_id, "device": device_id, "metric": metric, "first": span.first, "last": span.last}
     hourly = step >= HOUR or span.first < oldest_reading
     if not hourly and span.seconds > SURELY_FEW:
-        row = await (await connection.execute(STATEMENTS["readings_in_hours"], of)).fetchone()
-        hourly = row is not None and row[0] > MANY_READINGS
-    if hourly:
-        step = max(step, HOUR)
-        of["first"] = span.first.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    of |= {"step": timedelta(seconds=step), "origin": _origin(span, step)}
-    cursor = await connection.execute(STATEMENTS["read_hourly" if hourly else "read_raw"], of)
-    rows = [
-        Point(at, readings, min(high, max(low, total / readings)), low, high)
-        for at, readings, total, low, high in await cursor.fetchall()
-    ]
-    return Series(span, step, Source.HOURLY if hourly else Source.READINGS, rows)
+        hourly = await _count(connection, "readings_in_span", of) > MANY_READINGS
+    if not hourly:
+        return Series(span, step, Source.READINGS, await _read_raw(connection, of, step, edges[0]))
+    if step < HOUR:
+        step, edges = _steps(span, points, zone, [long for long in STEPS if long >= HOUR])
+    return Series(span, step, Source.HOURLY, await _read_hourly(connection, of, edges, oldest_reading))
 
 
-def _origin(span: TimeSpan, step: int) -> datetime:
-    """Return the origin of the steps: the viewer's midnight for steps longer than an hour."""
-    return span.first.replace(hour=0, minute=0, second=0, microsecond=0) if step > HOUR else EPOCH
+async def _read_raw(connection: Connection[Any], of: dict[str, Any], step: int, first: float) -> list[Point]:
+    """Return the points of the readings themselves, in steps of at most an hour."""
+    of = of | {"step": timedelta(seconds=step), "origin": _moment(first)}
+    cursor = await connection.execute(STATEMENTS["read_raw"], of)
+    return [_point(at, at + step, *values) for at, *values in await cursor.fetchall()]
 
 
-def _count(span: TimeSpan, step: int) -> int:
-    """Return the number of steps that a span touches."""
-    origin = _origin(span, step).timestamp()
-    return math.ceil((span.last.timestamp() - origin) / step) - math.floor((span.first.timestamp() - origin) / step)
+async def _read_hourly(
+    connection: Connection[Any], of: dict[str, Any], edges: Sequence[float], oldest_reading: datetime
+) -> list[Point]:
+    """Return the points of the roll-ups, and of the readings of hours that are not rolled up or that an edge cuts."""
+    ends = max(edges[0], of["first"].timestamp()), min(edges[-1], of["last"].timestamp())
+    bounds = [ends[0], *edges[1:-1], ends[1]]
+    if _has_no_middle(*ends):  # a span within an hour or two shows these
+        bounds[0], bounds[-1] = ends[0] // HOUR * HOUR, -(-ends[1] // HOUR) * HOUR
+    cut = {bound // HOUR * HOUR for bound in bounds if bound % HOUR}
+    of = of | {
+        "first": _moment(bounds[0] // HOUR * HOUR),
+        "last": _moment(bounds[-1]),
+        "bounds": bounds,
+        "hours": sorted(hour for hour in cut if hour >= oldest_reading.timestamp()),
+    }
+    if len(of["hours"]) > FEW_HOURS and await _count(connection, "readings_in_hours", of) > MANY_READINGS:
+        of["hours"] = []
+    cursor = await connection.execute(STATEMENTS["read_hourly"], of)
+    return [_point(edges[number - 1], edges[number], *values) for number, *values in await cursor.fetchall()]
+
+
+def _has_no_middle(first: float, last: float) -> bool:
+    """Return whether no middle of a UTC hour is in a span."""
+    return math.ceil(first / HOUR - 0.5) + 0.5 >= last / HOUR
+
+
+async def _count(connection: Connection[Any], name: str, of: dict[str, Any]) -> int:
+    row = await (await connection.execute(STATEMENTS[name], of)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _point(at: float, until: float, readings: int, total: float, low: float, high: float) -> Point:
+    return Point(at, until, readings, min(high, max(low, total / readings)), low, high)
+
+
+def _steps(span: TimeSpan, points: int, zone: tzinfo | None, steps: Sequence[int]) -> tuple[int, list[float]]:
+    """Return the shortest of ``steps`` of which a span touches at most ``points``, and the edges of these."""
+    edges: list[float] = []
+    for step in steps:
+        if span.seconds <= points * step + (0 if step <= HOUR else MAX_MOVE):  # else there are too many
+            where = UTC if step == HOUR else zone  # the hours of the roll-ups
+            found = local_time.edges(span.first.timestamp(), span.last.timestamp(), step, where)
+            edges = list(islice(found, points + 2))
+            if len(edges) <= points + 1:
+                return step, edges
+    return steps[-1], edges
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

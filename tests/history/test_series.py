@@ -60,14 +60,16 @@ async def read(
 ) -> Series:
     async with ingest(database) as connection:
         span = TimeSpan(first, first + timedelta(hours=hours))
-        return await series.read(connection, tenant, "d-1", metric, span, points=points, oldest_reading=oldest)
+        return await series.read(
+            connection, tenant, "d-1", metric, span, points=points, zone=first.tzinfo, oldest_reading=oldest
+        )
 
 
 async def test_a_short_span_is_read_from_the_readings(database: Database) -> None:
     write(database, every=10, last=359)
     found = await read(database, 1, 60)
     assert (found.source, found.step, len(found.points)) == (Source.READINGS, 60, 60)
-    assert found.points[1] == Point(EPOCH + 60, 6, 8.5, 6, 11)
+    assert found.points[1] == Point(EPOCH + 60, EPOCH + 120, 6, 8.5, 6, 11)
 
 
 async def test_a_long_span_is_read_from_roll_ups_and_marked_hours_from_readings(database: Database) -> None:
@@ -78,7 +80,7 @@ async def test_a_long_span_is_read_from_roll_ups_and_marked_hours_from_readings(
     after = await read(database, 48, 12)
     assert before.points == after.points
     assert (after.source, after.step, len(after.points)) == (Source.HOURLY, 6 * 3600, 8)
-    assert after.points[0] == Point(EPOCH, 36, 17.5, 0, 35)
+    assert after.points[0] == Point(EPOCH, EPOCH + 6 * 3600, 36, 17.5, 0, 35)
 
 
 async def test_what_is_stored_later_shows_at_once_and_once(database: Database) -> None:
@@ -134,7 +136,7 @@ async def test_walls_stand_before_readings_and_roll_ups(database: Database) -> N
     span = TimeSpan(START, START + timedelta(hours=2))
     for tenant, expected in (("acme", 2), ("rival", 0)):
         async with customer(database, tenant) as connection:
-            found = await series.read(connection, "acme", "d-1", "t", span, points=2, oldest_reading=LONG_AGO)
+            found = await series.read(connection, "acme", "d-1", "t", span, points=2, zone=UTC, oldest_reading=LONG_AGO)
             assert len(found.points) == expected
 
 
@@ -154,8 +156,10 @@ async def test_a_span_that_cannot_be_drawn_is_refused_by_its_field(
 def test_a_series_never_has_more_points_than_were_asked_for(millis: int, offset: int, points: int) -> None:
     first = START.astimezone(ZoneInfo("Europe/Oslo")) - timedelta(milliseconds=offset)
     span = TimeSpan(first, (first.astimezone(UTC) + timedelta(milliseconds=millis)).astimezone(first.tzinfo))
-    step = next(step for step in series.STEPS if series._count(span, step) <= points)
-    assert math.ceil(millis / 1000 / step) <= points
+    step, edges = series._steps(span, points, ZoneInfo("Europe/Oslo"), series.STEPS)
+    assert math.ceil(millis / 1000 / (step + 3600)) <= len(edges) - 1 <= points
+    assert edges[0] <= span.first.timestamp() < edges[1]
+    assert edges[-2] < span.last.timestamp() <= edges[-1]
 
 
 readings = st.lists(
@@ -201,7 +205,7 @@ async def test_roll_ups_say_what_the_readings_say(
 
 
 def made(step: int, *at: int, readings: int = 1) -> Series:
-    points = [Point(float(second), readings, 1, 1, 1) for second in at]
+    points = [Point(float(second), float(second + step), readings, 1, 1, 1) for second in at]
     return Series(TimeSpan(START, START + timedelta(hours=1)), step, Source.READINGS, points)
 
 
@@ -231,7 +235,9 @@ async def test_a_year_of_one_metric_takes_less_than_a_tenth_of_a_second(database
         for _ in range(5):
             span = TimeSpan(datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
             started = time.perf_counter()
-            found = await series.read(connection, TENANT, "d-1", "t", span, points=500, oldest_reading=LONG_AGO)
+            found = await series.read(
+                connection, TENANT, "d-1", "t", span, points=500, zone=ZoneInfo("Europe/Oslo"), oldest_reading=LONG_AGO
+            )
             taken.append(time.perf_counter() - started)
-            assert len(found.points) == 365
+            assert len(found.points) == 366
         assert min(taken) < within(0.1)

@@ -40,8 +40,9 @@ class Plot:
 def plot(series: Series, zone: tzinfo | None) -> Plot:
     """Return the series as it is drawn; times are shown in ``zone``, None is the machine's own."""
     axis = axis_of(series.points)
-    span, usual = series.span, series.usual_distance
-    runs = charts.runs(series.points, lambda earlier, later: later.at - earlier.at <= usual)
+    span, gaps = series.span, series.gaps()
+    after_gaps = {gap.last for gap in gaps}
+    runs = charts.runs(series.points, lambda _, later: later.at not in after_gaps)
     means = [_places(run, series, axis, lambda point: point.mean) for run in runs]
     has_envelope = any(point.low < point.high for point in series.points)
     return Plot(
@@ -50,7 +51,7 @@ def plot(series: Series, zone: tzinfo | None) -> Plot:
         "".join(map(charts.line, means)),
         "".join(charts.area(places, PLOT_HEIGHT) for places in means),
         "".join(_envelope(run, series, axis) for run in runs) if has_envelope else "",
-        [_box(gap.first, gap.last, span) for gap in series.gaps()],
+        [_box(gap.first, gap.last, span) for gap in gaps],
         _newest(runs[-1][-1], series, axis) if runs else None,
     )
 
@@ -74,7 +75,7 @@ def _places(
     """Return where the points of a run stand, each in the middle of its step."""
     return [
         (
-            PLOT_WIDTH * time_percent(point.at + series.step / 2, series.span) / 100,
+            PLOT_WIDTH * time_percent(_middle(point), series.span) / 100,
             PLOT_HEIGHT * axis.share(value(point)),
         )
         for point in run
@@ -82,7 +83,11 @@ def _places(
 
 
 def _newest(point: Point, series: Series, axis: ValueAxis) -> End:
-    return End(time_percent(point.at + series.step / 2, series.span), 100 * axis.share(point.mean))
+    return End(time_percent(_middle(point), series.span), 100 * axis.share(point.mean))
+
+
+def _middle(point: Point) -> float:
+    return (point.at + point.until) / 2
 
 
 def _box(first: float, last: float, span: TimeSpan) -> Box:

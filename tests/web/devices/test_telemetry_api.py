@@ -8,6 +8,7 @@ import pytest
 from appliance.people.role import Role
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
+from tests.support.rollups import roll
 from tests.support.tenants import TENANT, add_tenant, announce, ingest, sell
 from tests.support.web.api_caller import calling, dashboard
 
@@ -106,3 +107,47 @@ async def test_another_tenants_device_is_not_there_and_an_equal_name_shows_ones_
             await operator.ask("GET", PATH, 400, params={"metric": "temperature"})
             answer = await operator.ask("GET", PATH, params={"metric": "temperature", "tenant": TENANT, **SPAN})
             assert len(answer["points"]) == 60
+
+
+HALF_HOURS = (
+    "INSERT INTO telemetry (tenant_id, device_id, kind, ts, digest, received_at, ts_adjusted, late, metrics)"
+    f" SELECT '{TENANT}', 'd-1', 'telemetry', at, extract(epoch FROM at), at, false, false,"
+    " jsonb_build_object('temperature', 1)"
+    " FROM generate_series('{first}'::timestamptz, '{last}'::timestamptz, '30 min') AS at"
+)
+
+
+async def prepare_zone(database: Database, zone: str, first: datetime, last: datetime) -> None:
+    """Give a tenant in a zone a device with a reading at each half of an hour."""
+    async with ingest(database) as connection:
+        await add_tenant(connection, TENANT)
+        await sell(connection, 5, now=first)
+        await announce(connection, "d-1")
+    arrange(
+        database,
+        f"UPDATE tenants SET time_zone = '{zone}'",
+        f"SELECT telemetry_ensure_partitions('{first.date()}', '{last.date()}')",
+        HALF_HOURS.format(first=first.isoformat(), last=last.isoformat()),
+        "INSERT INTO telemetry_marks (tenant_id, device_id, hour, marked_at)"
+        " SELECT DISTINCT tenant_id, device_id, date_trunc('hour', ts, 'UTC'), now() FROM telemetry",
+    )
+
+
+async def test_a_day_on_which_the_clock_is_changed_is_a_day(database: Database) -> None:
+    first = datetime(2026, 10, 30, tzinfo=UTC)
+    await prepare_zone(database, "America/New_York", first, first + timedelta(days=7))
+    await roll(database)
+    asked = {"metric": "temperature", "from": "2026-10-31", "to": "2026-11-04", "points": 5}
+    async with dashboard(database) as served, calling(served, database) as admin:
+        answer = await admin.ask("GET", PATH, params=asked)
+        rows = (await admin.raw("GET", PATH, params={**asked, "format": "csv"})).text.splitlines()[1:]
+    assert (answer["source"], answer["step"]) == ("hourly", 86_400)
+    assert [point["readings"] for point in answer["points"]] == [48, 50, 48, 48, 48]
+    assert [row.split(",")[0] for row in rows] == [
+        "2026-10-31T00:00:00-04:00",
+        "2026-11-01T00:00:00-04:00",
+        "2026-11-02T00:00:00-05:00",
+        "2026-11-03T00:00:00-05:00",
+        "2026-11-04T00:00:00-05:00",
+    ]
+    assert [point["until"] for point in answer["points"][:-1]] == [point["at"] for point in answer["points"][1:]]

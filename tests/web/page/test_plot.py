@@ -19,7 +19,8 @@ EPOCH = START.timestamp()
 
 
 def point(at: float, mean: float, low: float | None = None, high: float | None = None, readings: int = 1) -> Point:
-    return Point(EPOCH + at, readings, mean, mean if low is None else low, mean if high is None else high)
+    began = EPOCH + at
+    return Point(began, began + 60, readings, mean, mean if low is None else low, mean if high is None else high)
 
 
 def series(*points: Point, step: int = 60, seconds: float = 600) -> Series:
@@ -27,7 +28,7 @@ def series(*points: Point, step: int = 60, seconds: float = 600) -> Series:
 
 
 def axis(low: float, high: float) -> tuple[float, float, list[str]]:
-    found = axis_of([Point(0, 1, low, low, high)])
+    found = axis_of([Point(0, 60, 1, low, low, high)])
     return found.bottom, found.top, [tick.text for tick in found.ticks()]
 
 
@@ -44,7 +45,7 @@ def test_values_that_are_all_alike_stand_in_the_middle() -> None:
 @given(st.floats(-1.7e308, 1.7e308), st.floats(-1.7e308, 1.7e308))
 def test_any_two_numbers_have_an_axis_of_a_few_labels(one: float, other: float) -> None:
     low, high = min(one, other), max(one, other)
-    found = axis_of([Point(0, 1, low, low, high)])
+    found = axis_of([Point(0, 60, 1, low, low, high)])
     assert found.bottom < found.top
     assert 0 <= found.share(low) <= 1
     assert 2 <= len(found.ticks()) <= 8

@@ -45,6 +45,7 @@ class TelemetryPoint(msgspec.Struct, frozen=True):
     """A step with readings."""
 
     at: Annotated[datetime, msgspec.Meta(description="The start of the step.")]
+    until: Annotated[datetime, msgspec.Meta(description="Its end: a day on which the clock is changed has its hours.")]
     readings: int
     mean: float
     low: float
@@ -67,7 +68,12 @@ class TelemetrySeries(msgspec.Struct, frozen=True, rename={"first": "from", "las
     unit: str | None
     first: datetime
     last: datetime
-    step: Annotated[int, msgspec.Meta(description="Seconds.")]
+    step: Annotated[
+        int,
+        msgspec.Meta(
+            description="Seconds. More than an hour is reckoned in the zone of who asks: 86400 is a local day."
+        ),
+    ]
     source: Annotated[Source, msgspec.Meta(description="The readings, or hourly roll-ups of them.")]
     points: list[TelemetryPoint]
     gaps: list[TelemetryGap]
@@ -94,12 +100,20 @@ def blueprint(platform: Platform, retention_days: int) -> Blueprint:
             raise Invalid("Give the metric: metric=NAME.", "metric")
         as_csv = csv_export.asked_for()
         tenant_id, device_id, now = tenant_of(), device_of_path(device_id), access.now()
-        span = choose(request.args, now, viewer().zone).span
+        zone = viewer().zone
+        span = choose(request.args, now, zone).span
         async with access.reading() as connection:
             await fleet.get(connection, tenant_id, device_id)
             known = await store.of_names(connection, tenant_id, [asked.metric])
             found = await series.read(
-                connection, tenant_id, device_id, asked.metric, span, points=asked.points, oldest_reading=now - keeps
+                connection,
+                tenant_id,
+                device_id,
+                asked.metric,
+                span,
+                points=asked.points,
+                zone=zone,
+                oldest_reading=now - keeps,
             )
         described = metric.described(asked.metric, known)
         if as_csv:
@@ -119,7 +133,10 @@ def _json(device_id: str, of: Metric, found: Series) -> TelemetrySeries:
         found.span.last,
         found.step,
         found.source,
-        [TelemetryPoint(_utc(one.at), one.readings, one.mean, one.low, one.high) for one in found.points],
+        [
+            TelemetryPoint(_utc(one.at), _utc(one.until), one.readings, one.mean, one.low, one.high)
+            for one in found.points
+        ],
         [TelemetryGap(_utc(gap.first), _utc(gap.last)) for gap in found.gaps()],
     )
 

@@ -79,7 +79,14 @@ async def chart_of(
     """
     chosen = choose(arguments, now, zone)
     found = await series.read(
-        connection, tenant_id, device_id, metric.name, chosen.span, points=POINTS, oldest_reading=oldest_reading
+        connection,
+        tenant_id,
+        device_id,
+        metric.name,
+        chosen.span,
+        points=POINTS,
+        zone=zone,
+        oldest_reading=oldest_reading,
     )
     kept = {name: value for name, value in arguments.items() if name not in PARAMETERS} | {"m": metric.name}
     tenant = {"tenant": arguments["tenant"]} if arguments.get("tenant") else {}
