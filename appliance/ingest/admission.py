@@ -27,13 +27,12 @@ from appliance.ingest.batch import (
     MICROSECONDS,
     Batch,
     Candidate,
-    Charge,
     ClearedTopic,
     Reading,
     RefusedSubmission,
     Route,
 )
-from appliance.ingest.charging import RATE_LIMITED, Charging
+from appliance.ingest.charging import LEAST_AGE, RATE_LIMITED, SETTLED, Charging
 from appliance.ingest.envelope import Decoder, Envelope
 from appliance.ingest.limits.terms import LimitScope, bucket_key
 from appliance.ingest.telemetry.copy_row import prefix, row
@@ -210,14 +209,16 @@ class Admission:
             self._refuse_message(batch, index, cast("Refusal", envelope), route, payload)
             return
         status = self._status_of(route.key, batch.received)
-        charge: Charge | LimitScope = Charge.SETTLED if empty is None else empty
-        if envelope.ts is not None and now is not None and self._charging.delayed(envelope.ts, batch.received_at):
-            charge = self._charging.charge(route, status, now, empty)
-        if isinstance(charge, LimitScope):
-            self._refuse_message(batch, index, RATE_LIMITED[charge], route, payload, envelope)
-            return
-        if charge is not Charge.SETTLED:
-            batch.held_up.add(route.key)  # until the allowance is read
+        charge = SETTLED
+        ts = envelope.ts
+        if now is not None and (empty is not None or (ts is not None and batch.received_at - ts >= LEAST_AGE)):
+            found = self._charging.charge(route, ts, batch.received_at, status, now, empty)
+            if isinstance(found, LimitScope):
+                self._refuse_message(batch, index, RATE_LIMITED[found], route, payload, envelope)
+                return
+            charge = found
+            if charge is not SETTLED:
+                batch.held_up.add(route.key)  # until the allowance is read
         if not envelope.plain:
             mismatch = _mismatch(envelope, route)
             if mismatch is not None:

@@ -5,13 +5,15 @@ the empty bucket. Never: a refusal (that is admission's), or a lookup: what is n
 """
 
 from appliance.devices.registry.cache import AdmissionStatus
-from appliance.ingest.batch import MICROSECONDS, Candidate, Charge, Route
+from appliance.ingest.batch import Candidate, Charge, Route
+from appliance.ingest.limits.bucket import LEAST_DELAYED
 from appliance.ingest.limits.limiter import Limiter
 from appliance.ingest.limits.terms import LimitScope
 from appliance.reading import Reason, Refusal
 
-DELAYED = 10 * MICROSECONDS
-"""A reading so much older than its receipt was held back by its device or the link."""
+LEAST_AGE = LEAST_DELAYED // 1000
+"""Microseconds. Asked first: the usual message is younger."""
+SETTLED = Charge.SETTLED
 
 RATE_LIMITED = {
     scope: Refusal(Reason.RATE_LIMITED, detail)
@@ -24,25 +26,32 @@ RATE_LIMITED = {
 
 
 class Charging:
-    """Charges delayed messages to the allowance. ``backlog``: seconds that a message may be old for it."""
+    """Charges delayed messages to the allowance."""
 
-    def __init__(self, limiter: Limiter, backlog: float) -> None:
+    def __init__(self, limiter: Limiter) -> None:
         self.limiter = limiter
-        self._backlog = round(backlog * MICROSECONDS)
 
-    def delayed(self, ts: int | None, received_at: int) -> bool:
+    def delayed(self, route: Route, ts: int, received_at: int) -> bool:
         """Return whether a message with its own time ``ts`` draws on the allowance (microseconds since 1970 UTC)."""
-        return ts is not None and DELAYED <= received_at - ts <= self._backlog
+        return self.limiter.delayed(route.bucket, 1000 * (received_at - ts))
 
     def charge(
-        self, route: Route, status: AdmissionStatus | None, now: float, empty: LimitScope | None
+        self,
+        route: Route,
+        ts: int | None,
+        received_at: int,
+        status: AdmissionStatus | None,
+        now: float,
+        empty: LimitScope | None,
     ) -> Charge | LimitScope:
-        """Charge a delayed message, for which ``take`` returned ``empty``; return the scope of an empty bucket.
+        """Charge a decoded message, for which ``take`` returned ``empty``; return the scope of an empty bucket.
 
-        Where the allowance is not read yet, the message must wait until its device is looked up.
+        Where the allowance is not read yet, a delayed one must wait until its device is looked up.
         """
+        if ts is None or not self.delayed(route, ts, received_at):
+            return SETTLED if empty is None else empty
         if self.limiter.knows(route.bucket) or (status is not None and not status.registered):
-            return self._pay(route, status is None or status.registered, now, empty) or Charge.SETTLED
+            return self._pay(route, status is None or status.registered, now, empty) or SETTLED
         return Charge.BUCKET if empty is None else Charge.OWED
 
     def settle(self, candidate: Candidate, status: AdmissionStatus, now: float) -> LimitScope | None:
@@ -50,7 +59,7 @@ class Charging:
         route, charge = candidate.route, candidate.charge
         if status.registered:
             self.limiter.knows(route.bucket)
-        if charge is Charge.SETTLED:
+        if charge is SETTLED:
             return None
         return self._pay(route, status.registered, now, LimitScope.DEVICE if charge is Charge.OWED else None)
 

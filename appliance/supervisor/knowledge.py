@@ -75,7 +75,7 @@ async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
     await tree.start("limit overrides", overrides.run, lambda: limiter.limits_changed(clock.monotonic()))
     await tree.start("housekeeping", housekeeping.run, pool, clock, base.grace)
     await tree.start("metric names", housekeeping.learn_metrics, pool, clock)
-    return Knowledge(states, provisioner, registry, limiter, Charging(limiter, config.limits.backlog))
+    return Knowledge(states, provisioner, registry, limiter, Charging(limiter))
 
 
 def _clock_changed(base: Foundation, states: StateBook, registry: Registry, step: Step | None) -> None:

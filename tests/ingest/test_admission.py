@@ -60,7 +60,6 @@ def admission(
     registry: Everyone | None = None,
     limiter: Limiter | None = None,
     *,
-    backlog: float = 0,
     offset: float | None = None,
     **ingest: Any,
 ) -> Admission:
@@ -68,7 +67,7 @@ def admission(
         Ingest(**ingest),
         Retention(),
         registry or Everyone(),
-        Charging(limiter or limiter_of(rate=1e6, burst=10_000_000, max_tracked_devices=1_000_000), backlog),
+        Charging(limiter or limiter_of(rate=1e6, burst=10_000_000, max_tracked_devices=1_000_000)),
         lambda: offset,
     )
 
@@ -248,7 +247,7 @@ def holding(seconds: float) -> Callable[[str, str | None], NotedAllowance]:
 def by_allowance(seconds: float, registry: Everyone | None = None) -> Admission:
     """Return an admission with a bucket of 2 and an allowance of so many seconds, one message a second."""
     limiter = limiter_of(rate=1, burst=2, backlog=1000, allowances=holding(seconds))
-    return admission(registry, limiter, backlog=1000)
+    return admission(registry, limiter)
 
 
 def test_delayed_messages_draw_on_the_allowance_and_leave_the_bucket_to_live_ones() -> None:
@@ -267,10 +266,21 @@ def test_delayed_messages_draw_on_the_bucket_once_the_allowance_is_empty() -> No
 
 @pytest.mark.parametrize("age", [0, 9.999, -60, 1000.001, 10 * 86_400])
 def test_a_message_is_delayed_from_ten_seconds_to_the_whole_backlog(age: float) -> None:
-    batch = admit(*[delayed(number, age) for number in range(3)], by=by_allowance(1000))
-    assert (len(batch.readings), reasons(batch)) == (2, [Reason.RATE_LIMITED])
+    limits = {"rate": 1.0, "burst": 11, "backlog": 1000.0, "allowances": holding(1000)}
+    batch = admit(*[delayed(number, age) for number in range(12)], by=admission(None, limiter_of(**limits)))  # type: ignore[arg-type]
+    assert (len(batch.readings), reasons(batch)) == (11, [Reason.RATE_LIMITED])
     for bound in (10, 1000):
-        assert len(admit(*[delayed(number, bound) for number in range(9)], by=by_allowance(1000)).readings) == 9
+        by = admission(None, limiter_of(**limits))  # type: ignore[arg-type]
+        assert len(admit(*[delayed(number, bound) for number in range(20)], by=by).readings) == 20
+
+
+def test_it_is_delayed_sooner_where_a_full_bucket_holds_less_than_ten_seconds() -> None:
+    """Else the youngest part of a backlog would be refused: 600 readings of the last minute, all at once."""
+    by = admission(None, limiter_of(rate=10, burst=50, backlog=1000, allowances=holding(1000)))
+    batch = admit(*[delayed(number, number / 10) for number in range(600, 0, -1)], by=by)
+    assert (len(batch.readings), batch.refused) == (600, [])
+    live = admit(*[delayed(number, 0.9) for number in range(51)], by=admission(None, limiter_of(rate=10, burst=1)))
+    assert len(live.readings) == 1, "a live flood is none"
 
 
 def test_with_something_in_the_allowance_the_payload_is_read_before_the_empty_bucket_counts() -> None:
@@ -295,7 +305,7 @@ def test_delayed_messages_of_a_device_that_is_not_in_memory_wait_and_are_charged
     registry.statuses[KEY] = None
     known: list[NotedAllowance] = []
     limiter = limiter_of(rate=1, burst=2, backlog=1000, allowances=lambda *_: known[0] if known else None)
-    by = admission(registry, limiter, backlog=1000)
+    by = admission(registry, limiter)
     batch = admit(*[delayed(number) for number in range(9)], (TOPIC, b'{"a":1}'), by=by)
     assert [candidate.charge for candidate in batch.waiting] == [Charge.BUCKET] * 2 + [Charge.OWED] * 7
     assert reasons(batch) == [Reason.RATE_LIMITED], "a live one gains nothing by waiting"
@@ -310,7 +320,7 @@ def test_an_unregistered_device_has_its_bucket_only() -> None:
     registry.statuses[KEY] = AdmissionStatus(
         registry.known_tenant, Refusal(Reason.UNREGISTERED_DEVICE, "the device is not registered"), FOREVER
     )
-    by = admission(registry, limiter_of(rate=1, burst=2, backlog=1000), backlog=1000)
+    by = admission(registry, limiter_of(rate=1, burst=2, backlog=1000))
     batch = admit(*[delayed(number) for number in range(4)], by=by)
     assert reasons(batch) == [Reason.UNREGISTERED_DEVICE] * 2 + [Reason.RATE_LIMITED] * 2
 
@@ -400,7 +410,7 @@ def test_the_first_check_that_fails_decides() -> None:
     reason("bad", b"\xff" * 200)
     reason(TOPIC, b"\xff" * 200)
     reason(TOPIC, b"\xff")
-    by._charging = Charging(limiter_of(rate=1e6, burst=1000), 0)
+    by._charging = Charging(limiter_of(rate=1e6, burst=1000))
     reason(TOPIC, b"\xff{")
     reason(TOPIC, b"{")
     reason(TOPIC, b'{"a":{},"tenant_id":"x"}')

@@ -137,7 +137,7 @@ async def open_ingest(
             noted = NotedAllowances(states, registry.tenant, clock)
             limiter = limiter_of(rate=rate, burst=burst, tenant_rate=tenant_rate, backlog=backlog, allowances=noted.get)
         admission = Admission(
-            Ingest(), retention or Retention(), registry, Charging(limiter, backlog), partial(offset_in_doubt, clock)
+            Ingest(), retention or Retention(), registry, Charging(limiter), partial(offset_in_doubt, clock)
         )
         notes = AllowanceNotes(limiter, clock, backlog)
         observers: list[Observer] = [

@@ -23,6 +23,12 @@ SECOND = 1_000_000_000
 SLOWEST = 1 << 62
 """Nanoseconds a token takes at most, 146 years: whatever is slower is as slow."""
 
+DELAYED = 10 * SECOND
+"""The age, in nanoseconds, from which a message with its own time counts as delayed by its device or the link."""
+
+LEAST_DELAYED = SECOND
+"""Below this age no message counts as delayed: clocks differ by as much, and a live flood must find its limit."""
+
 NOT_READ = -1
 """``lent`` of a bucket whose allowance is not known, or which has none: none is there."""
 
@@ -51,7 +57,9 @@ class BucketLimits(msgspec.Struct, frozen=True, gc=False):
 
     ``interval`` is the time a token takes, rounded down to a nanosecond: never less than the rate that was promised.
     ``capacity`` is the time in which an empty bucket becomes full, ``depth`` the same of its allowance (0: it has
-    none). ``version`` tells whether the limits have changed since.
+    none). ``delayed_after`` is the age from which a message draws on the allowance: DELAYED, or less where a full
+    bucket does not hold what the device sends in that time: the youngest part of a backlog would find no token.
+    ``version`` tells whether the limits have changed since.
     """
 
     rate: float
@@ -59,6 +67,7 @@ class BucketLimits(msgspec.Struct, frozen=True, gc=False):
     interval: int
     capacity: int
     depth: int
+    delayed_after: int
     tenant_limited: bool
     version: int
 
@@ -68,7 +77,8 @@ def bucket_limits(
 ) -> BucketLimits:
     """Return the limits of ``rate`` tokens a second, at most ``burst`` at once."""
     interval = max(1, int(min(SECOND / rate, SLOWEST)))
-    return BucketLimits(rate, burst, interval, burst * interval, depth, tenant_limited, version)
+    delayed_after = max(LEAST_DELAYED, min(DELAYED, (burst - 1) * interval))
+    return BucketLimits(rate, burst, interval, burst * interval, depth, delayed_after, tenant_limited, version)
 
 
 class Bucket(msgspec.Struct, gc=False):

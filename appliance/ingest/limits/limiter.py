@@ -16,9 +16,9 @@ bucket empty may pass as a delayed one (``draw``). What an allowance holds outli
 it is first needed, and kept elsewhere (``note``).
 """
 
-from appliance.ingest.limits.bucket import SECOND, Bucket
+from appliance.ingest.limits.bucket import DELAYED, LEAST_DELAYED, SECOND, Bucket
 from appliance.ingest.limits.buckets import Buckets
-from appliance.ingest.limits.terms import BucketState, LimitScope, bucket_key
+from appliance.ingest.limits.terms import BucketState, LimitScope, bucket_key, split_key
 
 
 class Limiter(Buckets):
@@ -54,6 +54,16 @@ class Limiter(Buckets):
         bucket.full_at = spent
         return None
 
+    def delayed(self, key: str, age: int) -> bool:
+        """Return whether a message of the device that carries its own time, ``age`` nanoseconds ago, was delayed."""
+        if not LEAST_DELAYED <= age <= self._depth:
+            return False
+        if age >= DELAYED:
+            return True
+        bucket = self._devices.get(key)
+        limits = self._device_limits(*split_key(key)) if bucket is None else bucket.limits
+        return age >= limits.delayed_after
+
     def knows(self, key: str) -> bool:
         """Return whether the allowances that a delayed message of this device is charged to are read.
 
@@ -61,7 +71,7 @@ class Limiter(Buckets):
         """
         bucket = self._devices.get(key)
         if bucket is None:
-            tenant_id, _, device_id = key.partition("/")
+            tenant_id, device_id = split_key(key)
             return self._depth == 0 or self._allowances(tenant_id, device_id) is not None or self._devices.at_bound()
         of_tenant = self._tenant_bucket(key.partition("/")[0]) if bucket.limits.tenant_limited else None
         return self._read(bucket) and (of_tenant is None or self._read(of_tenant))
@@ -85,7 +95,7 @@ class Limiter(Buckets):
         The same holds for the tenant's limit. Returns as ``take`` does.
         """
         self._advance(now)
-        tenant_id, _, device_id = key.partition("/")
+        tenant_id, device_id = split_key(key)
         bucket = self._devices.get(key)
         if bucket is None:
             if not self._devices.has_room(self._floor):

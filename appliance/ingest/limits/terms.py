@@ -78,6 +78,12 @@ def bucket_key(tenant_id: str, device_id: str) -> str:
     return f"{tenant_id}/{device_id}"
 
 
+def split_key(key: str) -> tuple[str, str]:
+    """Return the tenant and the device of a ``bucket_key``."""
+    tenant_id, _, device_id = key.partition("/")
+    return tenant_id, device_id
+
+
 class EffectiveLimits(NamedTuple):
     """EffectiveLimits with nothing left open."""
 

@@ -93,7 +93,7 @@ class Revalidation:
             ingest,
             retention,
             _EmptyRegistry(),
-            Charging(unused_limiter, 0),
+            Charging(unused_limiter),
             _no_doubt,
             self._digest,
             _original_receipt,
