@@ -133,22 +133,20 @@ class Bucket(msgspec.Struct, gc=False):
         return self.limits.depth - max(0, self.lent - max(0, floor - self.full_at))
 
     def draw(self, floor: int) -> None:
-        """Spend one token of the allowance or, if that is empty, of the bucket. Ask ``wait_delayed`` before."""
+        """Spend one token: what the allowance has of it, and the rest of the bucket. Ask ``wait_delayed`` before."""
         interval = self.limits.interval
-        delayed = self.left(floor) >= interval
+        lent = min(self.left(floor), interval)
         self.overflow(floor)
-        if delayed:
-            self.lent += interval
-        else:
-            self.full_at += interval
+        self.full_at += interval - lent
+        self.lent += lent
 
     def shift(self, floor: int) -> None:
-        """Charge a token that was taken from the bucket to the allowance instead, if that holds one."""
-        interval = self.limits.interval
-        if self.left(floor) >= interval:
+        """Charge a token that was taken from the bucket to the allowance instead, as far as that has one."""
+        lent = min(self.left(floor), self.limits.interval)
+        if lent > 0:
             self.overflow(floor)
-            self.lent += interval
-            self.full_at -= interval
+            self.full_at -= lent
+            self.lent += lent
 
     def total_full_at(self) -> int:
         """Return the instant at which bucket and allowance are both full."""

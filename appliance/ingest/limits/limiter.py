@@ -223,6 +223,6 @@ class Limiter(Buckets):
 
     def _state(self, bucket: Bucket, *, overflow: bool) -> BucketState:
         limits = bucket.limits
-        allowance = None if bucket.lent < 0 else bucket.left(self._floor) / limits.interval
+        allowance = None if bucket.lent < 0 < limits.depth else bucket.left(self._floor) / limits.interval
         most = 0.0 if overflow else limits.depth / limits.interval
         return BucketState(limits.rate, limits.burst, bucket.tokens(self._tick, self._floor), overflow, allowance, most)

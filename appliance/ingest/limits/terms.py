@@ -69,7 +69,7 @@ class BucketState:
     burst: int
     fill: float
     overflow: bool
-    allowance: float | None = None
+    allowance: float | None = 0.0
     allowance_limit: float = 0.0
 
 

@@ -11,11 +11,12 @@ from trio.testing import MockClock
 from appliance.ingest.limits.buckets import SWEEP_ENTRIES
 from appliance.ingest.limits.janitor import Janitor
 from appliance.ingest.limits.limiter import Limiter
-from appliance.ingest.limits.terms import BucketOverride, bucket_key
+from appliance.ingest.limits.terms import BucketOverride, NotedAllowance, bucket_key
 from tests.support.limiter import limiter_of
 
 DEVICE = bucket_key("acme", "d1")
 START = 1000.0
+SECOND = 1_000_000_000
 
 
 class LoopClock:
@@ -42,6 +43,41 @@ def test_a_bucket_goes_when_it_was_idle_for_the_ttl_and_not_before() -> None:
     assert sweep_all(limiter, START + 3599.999) == 0
     assert sweep_all(limiter, START + 3600) == 1
     assert limiter.tracked == 0
+
+
+def test_a_bucket_stays_until_its_allowance_is_full_or_noted() -> None:
+    allowances = {"d1": NotedAllowance(0, 0), "d2": NotedAllowance(0, 0)}
+    limiter = limiter_of(
+        rate=10,
+        burst=50,
+        bucket_ttl=60,
+        backlog=3600,
+        allowances=lambda *ids: allowances[ids[1] or ""],
+    )
+    for device in allowances:
+        for _ in range(1000):
+            assert limiter.draw(bucket_key("acme", device), START) is None
+    assert sweep_all(limiter, START + 60) == 0, "what was spent would be forgotten with them"
+    assert limiter.note(DEVICE, START + 60) == 40 * SECOND
+    assert sweep_all(limiter, START + 60) == 1, "it is kept elsewhere now"
+    assert sweep_all(limiter, START + 99) == 0
+    assert sweep_all(limiter, START + 100) == 1, "it is full"
+    allowances["d1"] = NotedAllowance(0, 0)
+    limiter.draw(DEVICE, START + 100)
+    assert limiter.effective("acme", "d1", START + 100).allowance == 36_000 - 1
+
+
+def test_past_the_bound_a_bucket_whose_allowance_is_not_noted_stays() -> None:
+    limiter = limiter_of(
+        rate=10, burst=50, backlog=3600, max_tracked_devices=1, allowances=lambda *_: NotedAllowance(0, 0)
+    )
+    for _ in range(1000):
+        limiter.draw(DEVICE, START)
+    assert limiter.take(bucket_key("acme", "d2"), START + 60) is None
+    assert limiter.effective("acme", "d2", START + 60).overflow
+    limiter.note(DEVICE, START + 60)
+    assert limiter.take(bucket_key("acme", "d2"), START + 60) is None
+    assert not limiter.effective("acme", "d2", START + 60).overflow
 
 
 def test_a_bucket_never_goes_before_it_is_full_again() -> None:
