@@ -66,7 +66,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "web": LEAVES
     | SERVICES
     | {"broker.accounts", "broker.refusals", "db", "devices", "diagnostics", "history", "ingest", "onboarding"}
-    | {"peers", "people", "runtime", "subscriptions"},
+    | {"peers", "people", "runtime", "service_clock", "subscriptions"},
     # top
     "supervisor": {"*"},
     "cli": {"*"},

@@ -96,6 +96,16 @@ def read_run_file(path: Path) -> RunFile | None:
         return None
 
 
+def read_instance(path: Path) -> Instance:
+    """Return the identity of the installation in ``path``. Raises ApplianceError when there is none yet."""
+    try:
+        return msgspec.json.decode((path / "instance.json").read_bytes(), type=Instance)
+    except FileNotFoundError:
+        raise ApplianceError(f"no appliance was ever started on {path}: name another data_dir") from None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ApplianceError(f"{path / 'instance.json'} cannot be read: {error}") from None
+
+
 @contextlib.contextmanager
 def open_data_dir(path: Path) -> Iterator[DataDir]:
     """Create, check and lock ``path``.

@@ -16,6 +16,7 @@ from appliance.config import Config, Loaded, load
 
 COMMANDS = {
     "check-config": "appliance.cli.check_config",
+    "clock": "appliance.cli.clock",
     "device": "appliance.cli.device",
     "migrate": "appliance.cli.migrate",
     "psql": "appliance.cli.psql",

@@ -24,6 +24,9 @@ CLOCK_CHANNEL = "appliance_clock"
 PATIENCE_SECONDS = 3600.0
 """Seconds after which a confirmation is looked for without a notification; one of these is never missed for long."""
 
+SHOWN_SECONDS = 900.0
+"""Seconds for which a person may look at a clock before they confirm it."""
+
 STATEMENTS = statements.load("service_clock")
 
 
@@ -37,10 +40,13 @@ class Confirmable(Protocol):
     def confirm(self, confirmed: Instant) -> bool: ...
 
 
-async def confirm(connection: Connection[Any], instance: str, clock: Confirmable, context: ChangeContext) -> Instant:
+async def confirm(
+    connection: Connection[Any], instance: str, clock: Confirmable, context: ChangeContext, *, shown: float | None
+) -> Instant:
     """Record that the wall clock of this machine is right; return what was confirmed.
 
-    Raises Conflict when it is not in doubt, or before the build date and so certainly wrong.
+    ``shown``: what it showed when a person was asked, if they were. Raises Conflict when it is not in doubt, when it
+    was set since it was shown, or is before the build date and so certainly wrong.
     """
     confirmed = clock.wall_instant()
     if clock.trusted:
@@ -52,6 +58,8 @@ async def confirm(connection: Connection[Any], instance: str, clock: Confirmable
             f"({BUILD_DATE:%Y-%m-%d}): set it first, for example with `timedatectl set-time`."
         )
     service_time = clock.now()
+    if shown is not None and not 0 <= confirmed.time - shown <= SHOWN_SECONDS:
+        raise Conflict("The machine's clock was set since it was shown. Look at it again.")
     async with connection.transaction():
         parameters = {
             "instance": instance,

@@ -131,7 +131,7 @@ def _ports(
             refusals,
             own_broker=broker.embedded is not None,
         ),
-        system=SystemPort(snapshot, refusals),
+        system=SystemPort(snapshot, clock, refusals),
         metrics_text=base.metrics.exposition,
         broker_queue=broker_queue,
     )

@@ -96,7 +96,7 @@ def create_app(platform: Platform, ports: Ports, limits: RequestLimits) -> Dashb
     """Build the dashboard. It holds no connection and starts no task of its own."""
     app = Dashboard(platform, limits)
     static = StaticFiles(asset("static"))
-    templates = Templates(static, platform.name)
+    templates = Templates(static, platform.name, platform.clock)
     renderer = PageRenderer(platform, templates, app.live_pages, NavCountReader(platform.access, platform.clock))
     Gate(platform).install(app)
     FailurePages(platform, templates, ports.broker_queue).install(app)

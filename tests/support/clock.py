@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
+from appliance.clock import SystemClock
+from appliance.service_clock.service_time import Doubt, Instant
+
 
 def latest_now() -> datetime:
     """Return the latest time that a right clock writes now."""
@@ -51,3 +54,34 @@ class DoubtfulClock(TrustedClock):
     def monotonic(self) -> float:
         """Return seconds from an arbitrary start."""
         return self.at
+
+
+class StubServiceClock(SystemClock):
+    """The clock of a process, trusted until a test says otherwise; what is confirmed is noted."""
+
+    def __init__(self, doubt: Doubt | None = None, ahead: float = 0.0) -> None:
+        self.doubt = doubt
+        self.ahead = ahead
+        self.confirmed: list[Instant] = []
+
+    @property
+    def trusted(self) -> bool:  # type: ignore[override]
+        """Return whether there is no doubt."""
+        return self.doubt is None
+
+    def settled(self) -> float:
+        """Return the service time, in doubt that at its begin."""
+        return self.now() if self.doubt is None else self.doubt.since
+
+    def wall(self) -> float:
+        """Return what the machine shows."""
+        return self.now() + self.ahead
+
+    def wall_instant(self) -> Instant:
+        """Return what would be confirmed."""
+        return Instant(self.wall(), 1000.0, "boot")
+
+    def confirm(self, confirmed: Instant) -> bool:
+        """Take note of what was confirmed."""
+        self.confirmed.append(confirmed)
+        return True

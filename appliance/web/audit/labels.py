@@ -30,6 +30,7 @@ FAMILIES = (
     ("token.", "Tokens"),
     ("tenant.", "Tenants"),
     ("peer.", "Appliances"),
+    ("clock.", "Clock"),
 )
 """Prefixes of actions and their labels: the choices of the filter."""
 
@@ -59,6 +60,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "quarantine.replay": "Started a replay",
         "quarantine.cancel_replay": "Cancelled a replay",
         "quarantine.dismiss": "Dismissed messages",
+        "clock.confirm": "Confirmed the clock",
         "peer.remove": "Removed an appliance",
         "telemetry.drop": "Dropped a day of readings",
         "subscription.add": "Added a subscription",

@@ -5,7 +5,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from appliance.assets import asset
+from appliance.clock import Clock
 from appliance.runtime.activity import in_words
+from appliance.service_clock.advice import EFFECT
 from appliance.web.http.files import StaticFiles
 from appliance.web.page import formats
 
@@ -13,7 +15,7 @@ from appliance.web.page import formats
 class Templates:
     """The templates of pages and of their live parts."""
 
-    def __init__(self, files: StaticFiles, appliance_name: str) -> None:
+    def __init__(self, files: StaticFiles, appliance_name: str, clock: Clock) -> None:
         self._environment = Environment(
             loader=FileSystemLoader(asset("templates")),
             autoescape=True,
@@ -22,7 +24,12 @@ class Templates:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.globals |= {"asset": files.address, "appliance_name": appliance_name}
+        self._environment.globals |= {
+            "asset": files.address,
+            "appliance_name": appliance_name,
+            "clock_in_doubt": lambda: not clock.trusted,
+            "clock_effect": EFFECT,
+        }
         self._environment.filters |= {
             "count": formats.count,
             "size": formats.size,

@@ -12,6 +12,7 @@ from appliance.web.access.auth import OPERATORS, allow, viewer
 from appliance.web.openapi.describe import answer, describe
 from appliance.web.page import formats
 from appliance.web.platform import Platform
+from appliance.web.system.clock import ClockActions, Confirmed
 from appliance.web.system.port import SystemPort
 from appliance.web.system.reader import SystemReader, SystemView
 
@@ -29,7 +30,7 @@ class Diagnostics(msgspec.Struct, frozen=True, rename={"refused_by_broker": "ref
     """The effective configuration by dotted key, secrets masked."""
 
 
-def blueprint(platform: Platform, reader: SystemReader, port: SystemPort) -> Blueprint:
+def blueprint(platform: Platform, reader: SystemReader, port: SystemPort, clock_actions: ClockActions) -> Blueprint:
     """Return the routes of the API."""
     routes = Blueprint("system_api", __name__)
 
@@ -60,5 +61,14 @@ def blueprint(platform: Platform, reader: SystemReader, port: SystemPort) -> Blu
         return answer(
             report, headers={"Content-Disposition": f'attachment; filename="diagnostics-{at:%Y%m%dT%H%M%SZ}.json"'}
         )
+
+    @routes.post("/operator/system/clock/confirm")
+    @allow(OPERATORS)
+    @describe(
+        "Confirm that the machine's clock is right, although it is in doubt",
+        answers={HTTPStatus.ACCEPTED: Confirmed},
+    )
+    async def confirm_clock() -> Response:
+        return answer(await clock_actions.confirm(None), HTTPStatus.ACCEPTED)
 
     return routes

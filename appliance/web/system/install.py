@@ -1,15 +1,18 @@
 """Installs System: its pages, the live parts of these, and its API."""
 
 from appliance.web.mount import Mount
-from appliance.web.system import api, views
+from appliance.web.system import api, clock_views, views
+from appliance.web.system.clock import ClockActions
 from appliance.web.system.reader import SystemReader
 
 
 def install(mount: Mount) -> None:
     """Install the routes."""
     port = mount.ports.system
-    reader = SystemReader(mount.platform, port.snapshot)
+    reader = SystemReader(mount.platform, port.snapshot, port.clock)
+    clock_actions = ClockActions(mount.platform, port.snapshot.instance, port.clock)
     mount.add(
         views.blueprint(mount.renderer, reader, port.snapshot),
-        api.blueprint(mount.platform, reader, port),
+        clock_views.blueprint(mount.renderer, clock_actions),
+        api.blueprint(mount.platform, reader, port, clock_actions),
     )

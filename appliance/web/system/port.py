@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from appliance.broker.refusals import BrokerRefusal
 from appliance.diagnostics.snapshot import Snapshot
+from appliance.web.system.clock import ServiceClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,5 +14,7 @@ class SystemPort:
 
     snapshot: Snapshot
     """The state of the process: tasks, children, memory, disk."""
+    clock: ServiceClock
+    """The clock of the process, which an operator may confirm."""
     broker_refusals: Callable[[str | None, str | None], Sequence[BrokerRefusal]]
     """Recent refusals by the broker, newest first: all, those of a tenant, or of a device (tenant id, device id)."""

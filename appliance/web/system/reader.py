@@ -28,6 +28,7 @@ from appliance.ingest.accounting import Accounting, read_accounting
 from appliance.runtime.tree import ServiceStatus
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.platform import Platform
+from appliance.web.system.clock import ClockView, ServiceClock, view_of
 from appliance.web.system.retention import RetentionView, retention_view
 
 log = structlog.get_logger(__name__)
@@ -69,6 +70,7 @@ class SystemView(msgspec.Struct, frozen=True, rename={"dependencies": "companion
     """The appliance as it is now. Times are seconds since 1970, durations are seconds, sizes are bytes."""
 
     now: float
+    clock: ClockView
     started_at: float
     instance: str
     versions: Versions
@@ -118,8 +120,9 @@ class _Kept(Generic[T]):
 class SystemReader:
     """Builds views, for operators: the pool's role sees every tenant."""
 
-    def __init__(self, platform: Platform, snapshot: Snapshot) -> None:
+    def __init__(self, platform: Platform, snapshot: Snapshot, clock: ServiceClock) -> None:
         self._snapshot = snapshot
+        self._clock = clock
         self._platform = platform
         self._pool: Pool = platform.pool
         self._facts = _Kept(platform.clock, FACTS_AGE, read_facts)
@@ -137,6 +140,7 @@ class SystemReader:
         dependencies, facts = system.dependencies(), self._facts.value
         return SystemView(
             now=now,
+            clock=view_of(self._clock),
             started_at=now - system.age(),
             instance=system.instance,
             versions=self._versions(dependencies, facts),

@@ -15,12 +15,15 @@ from appliance.web.page import axes, charts, formats
 from appliance.web.page.failures import trouble_text
 from appliance.web.page.frame import Frame
 from appliance.web.page.renderer import PageRenderer
+from appliance.web.system.clock import difference
 from appliance.web.system.labels import SOON_FULL, dependency_text, no_outlook, outlook_text, promise, wait_text
 from appliance.web.system.reader import SystemReader, SystemView, postgres_embedded
 from appliance.web.system.retention import RetentionView
 from appliance.web.system.task_rows import TaskRow, rows_of
 
 PAGE = "system"
+DONE = {"clock": "Confirmed. The appliance follows the machine's clock within a second."}
+"""Sentences for a toast, by the key that ``?done=`` names."""
 PROBLEMS = "system-problems"
 """The same page with failing and late tasks only."""
 PATHS: Mapping[str, str] = {PAGE: "/system", PROBLEMS: "/system/problems"}
@@ -32,6 +35,7 @@ TIME_LABELS = 3
 TELEMETRY, ROLLUPS, QUARANTINE = ("telemetry",), ("telemetry_hourly", "rollup"), ("quarantine",)
 
 _PARTS = (
+    "clock",
     "balance",
     "kpis",
     "tasks",
@@ -110,6 +114,8 @@ class SystemPage:
     promise: str
     """What an acknowledgement guarantees to a device."""
     trouble: str | None
+    clock_off: str
+    """By how much the machine's clock differs from service time."""
 
 
 def blueprint(renderer: PageRenderer, reader: SystemReader, snapshot: Snapshot) -> Blueprint:
@@ -128,7 +134,7 @@ def blueprint(renderer: PageRenderer, reader: SystemReader, snapshot: Snapshot) 
 
     async def page(name: str) -> Response:
         assembled = await assemble(viewer(), only_problems=name == PROBLEMS)
-        return await renderer.page("system/system.html", live_page=name, shown=assembled, live=False)
+        return await renderer.page("system/system.html", live_page=name, done=DONE, shown=assembled, live=False)
 
     @routes.get("/system")
     @allow(OPERATORS)
@@ -199,6 +205,7 @@ def shown(
         dependencies=[(dependency, dependency_text(dependency, view)) for dependency in view.dependencies],
         promise=promise(view.broker_terms, view.receive_to_commit),
         answering=sum(dependency.trouble is None for dependency in view.dependencies),
+        clock_off=difference(view.clock),
         trouble=trouble_text(renderer.platform.health().causes()),
     )
 

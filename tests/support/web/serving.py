@@ -50,6 +50,7 @@ from appliance.web.platform import Platform, Recognizer
 from appliance.web.ports import Ports
 from appliance.web.quarantine.port import QuarantinePort
 from appliance.web.system.port import SystemPort
+from tests.support.clock import StubServiceClock
 from tests.support.postgres_server import Database
 from tests.support.tenants import provisioner_of
 from tests.support.web.compile_once import compile_once
@@ -159,6 +160,7 @@ class Parts:
         broker_refusals: Callable[[str | None, str | None], Sequence[BrokerRefusal]] | None = None,
         listener: ListenerAddress | None = None,
         grace: timedelta | None = None,
+        service_clock: StubServiceClock | None = None,
     ) -> "Parts":
         """Return the same parts, but for those that are given."""
         platform, ports = self.platform, self.ports
@@ -166,6 +168,9 @@ class Parts:
             platform = replace(platform, health=health)
         if grace is not None:
             platform = replace(platform, grace=grace)
+        if service_clock is not None:
+            platform = replace(platform, clock=service_clock)
+            ports = replace(ports, system=replace(ports.system, clock=service_clock))
         if snapshot is not None:
             ports = replace(ports, system=replace(ports.system, snapshot=snapshot))
         if source is not None:
@@ -215,7 +220,7 @@ def parts(
             snapshot.retention_days,
         ),
         quarantine=QuarantinePort(replay_previewer(pool, clock), no_refusals, own_broker=True),
-        system=SystemPort(snapshot, no_refusals),
+        system=SystemPort(snapshot, StubServiceClock(), no_refusals),
         metrics_text=lambda: b"appliance_messages_total 42.0\n",
         broker_queue=lambda: BrokerQueue(13_210, 200_000),
     )

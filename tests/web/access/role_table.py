@@ -204,8 +204,11 @@ TABLE: Mapping[str, Allowed] = {
     # system
     "GET /system": OPERATORS,
     "GET /system/problems": OPERATORS,
+    "GET /system/clock": OPERATORS,
+    "POST /system/clock": OPERATORS,
     "GET /operator/system": OPERATORS,
     "GET /operator/system/diagnostics": OPERATORS,
+    "POST /operator/system/clock/confirm": OPERATORS,
 }
 
 KNOWN = (ADMINS, OPERATORS, READERS, RESPONDERS)

@@ -72,6 +72,9 @@ CHANGES: Sequence[Change] = (
         aside=USED_UP, second_factor=True),
     Change("POST /sign-out", "/sign-out", ["user.sign_out"]),
     Change("POST /link/<secret>", "/link/{password_link}", ["user.set_password"], {"password": NEW_PASSWORD}, None),
+    # the clock, which is in doubt here
+    Change("POST /system/clock", "/system/clock", ["clock.confirm"], {}, OPERATOR),
+    Change("POST /operator/system/clock/confirm", "/operator/system/clock/confirm", ["clock.confirm"], {}, OPERATOR),
     # devices, the pages
     Change("POST /devices/+bulk", "/devices/+bulk", ["device.approve"], {"step": "approve", "device": "{pending}"}),
     Change("POST /devices/+close-claim", "/devices/+close-claim", ["tenant.claim"]),

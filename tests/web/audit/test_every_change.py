@@ -6,6 +6,7 @@ which table, so that a change without its row is found, whatever else was record
 
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,10 +19,12 @@ import psycopg
 from appliance.people import totp
 from appliance.people.passwords import Hasher
 from appliance.people.role import Role
+from appliance.service_clock.service_time import Cause, Doubt
 from appliance.web.access.gate import HEADER
 from appliance.web.access.identity import csrf_token
 from appliance.web.http.cookies import BROWSER
 from tests.support.audit_watch import AuditWatch
+from tests.support.clock import StubServiceClock
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import Person, client, signed_in
 from tests.support.web.rival import RIVAL, found
@@ -110,6 +113,12 @@ STOCK: Mapping[str, str] = {
     "code_link": A_LINK.format("second-factor"),
 }
 """The statement that creates each object and returns its id."""
+
+
+def in_doubt() -> StubServiceClock:
+    """A clock that an operator may confirm; it ends nothing else."""
+    return StubServiceClock(Doubt(Cause.OFF, time.time()), ahead=14 * 3600)
+
 
 THING = re.compile(r"\{(\w+)\}")
 
@@ -200,7 +209,7 @@ async def test_every_change_has_its_audit_row_in_its_transaction(database: Datab
         for statement in INITIAL_STATE:
             connection.execute(statement.encode())
         watch = AuditWatch.over(connection)
-        async with over(database) as served, client(served.url, None) as asking:
+        async with over(database, service_clock=in_doubt()) as served, client(served.url, None) as asking:
             requests = Requests(served, asking, connection)
             for change in CHANGES:
                 first = "/set-up/" in change.path  # while nobody is there
@@ -230,7 +239,7 @@ async def test_what_lets_somebody_in_asks_for_the_password_again(database: Datab
         for statement in INITIAL_STATE:
             connection.execute(statement.encode())
         watch = AuditWatch.over(connection)
-        async with over(database) as served, client(served.url, None) as asking:
+        async with over(database, service_clock=in_doubt()) as served, client(served.url, None) as asking:
             requests = Requests(served, asking, connection)
             for change in asking_again:
                 wrong = replace(change, given=json.loads(json.dumps(change.given).replace(PASSWORD, "not mine")))

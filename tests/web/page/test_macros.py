@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 
 from appliance.assets import asset
+from appliance.clock import SystemClock
 from appliance.people.role import Role, Theme
 from appliance.web.access.auth import Viewer
 from appliance.web.http.files import StaticFiles
@@ -20,7 +21,7 @@ LIST = Address("/devices", (("sort", "-name"), ("status", "ACTIVE"), ("site", "h
 
 @pytest.fixture(scope="module")
 def templates() -> Templates:
-    return Templates(StaticFiles(asset("static")), "edge-1")
+    return Templates(StaticFiles(asset("static")), "edge-1", SystemClock())
 
 
 def rendered(templates: Templates, source: str) -> str:
