@@ -118,6 +118,7 @@ PAGES: Sequence[PageOf] = (
     ),
     PageOf("/system", "system", OPERATOR),
     PageOf("/system/problems", "system-problems", OPERATOR),
+    PageOf("/system/clock", "confirm-clock", OPERATOR),
     # failures
     PageOf("/system", "failure-403", Role.VIEWER, status=403),
     PageOf("/nothing-here", "failure-404", status=404),
