@@ -1,4 +1,4 @@
-"""COPY in both directions and both formats, and pipelines."""
+"""COPY in both directions and both formats."""
 
 # ruff: noqa: PT012 - that a whole block ends with the error is what is claimed here
 
@@ -10,12 +10,18 @@ import pytest
 import trio
 from psycopg.copy import AsyncWriter
 
-from appliance.db.trio_psycopg import Connection
-from tests.db.conftest import Observer
+from appliance.db.trio_psycopg import Connection, wire
+from tests.db.conftest import Observer, cancel_when
 
 Any_ = Connection[Any]
 
+pytestmark = pytest.mark.usefixtures("never_stuck")
+
 SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+SLOW_ROWS = b"""
+COPY (SELECT repeat('x', 20000), CASE WHEN n > 1 THEN pg_sleep(60) END FROM generate_series(1, 2) AS n) TO STDOUT
+"""
+"""The first row does not fit into the server's buffer, so it is sent in time; the second one is not."""
 TRAILER = b"\xff\xff"
 
 
@@ -133,62 +139,163 @@ async def test_a_long_copy_lets_other_tasks_run(connection: Any_) -> None:
     assert turns > 3
 
 
-async def test_a_pipeline_answers_every_statement(connection: Any_) -> None:
-    async with connection.pipeline():
-        cursors = [await connection.execute("INSERT INTO t VALUES (%s, 'x') RETURNING n", [n]) for n in range(50)]
-    assert [await cursor.fetchone() for cursor in cursors] == [(n,) for n in range(50)]
+async def test_every_kind_of_cursor_writes_and_reads(any_kind: Any_) -> None:
+    cursor = any_kind.cursor()
+    rows = [(1, "tab\there"), (2, None), (3, "back\\slash\nline"), (4, "")]
+    for kind in (b"text", b"binary"):
+        await any_kind.execute("TRUNCATE t")
+        async with cursor.copy(b"COPY t FROM STDIN (FORMAT " + kind + b")") as copy:
+            copy.set_types(["int8", "text"])
+            for row in rows:
+                await copy.write_row(row)
+        assert cursor.rowcount == 4
+        async with cursor.copy(b"COPY (SELECT * FROM t ORDER BY n) TO STDOUT (FORMAT " + kind + b")") as copy:
+            copy.set_types(["int8", "text"])
+            assert [row async for row in copy.rows()] == rows
+        assert cursor.rowcount == 4
 
 
-async def test_a_pipeline_inside_a_transaction(connection: Any_, observer: Observer) -> None:
-    async with connection.transaction():
-        async with connection.cursor().copy("COPY t FROM STDIN") as copy:
-            await copy.write(b"1\tone\n")
-        async with connection.pipeline():
-            await connection.execute("INSERT INTO t VALUES (2, 'two')")
-            cursor = await connection.execute("SELECT count(*) FROM t")
-            assert await cursor.fetchone() == (2,)
-    assert await observer.scalar("SELECT count(*) FROM t") == 2
+async def test_parameters_of_a_copy_are_laid_in_by_the_client(connection: Any_) -> None:
+    cursor = connection.cursor()
+    async with cursor.copy("COPY (SELECT %s, %s) TO STDOUT", [1, "it's"]) as copy:
+        assert await copy.read_row() == ("1", "it's")
+        assert await copy.read_row() is None
 
 
-async def test_an_error_in_a_pipeline_rolls_the_transaction_back(connection: Any_, observer: Observer) -> None:
-    with pytest.raises(psycopg.errors.UniqueViolation):
-        async with connection.transaction(), connection.pipeline():
-            for number in (1, 2, 1, 3):
-                await connection.execute("INSERT INTO t VALUES (%s, 'x')", [number])
-    assert await observer.scalar("SELECT count(*) FROM t") == 0
-    await observer.nothing_left_behind(connection)
-    assert not connection.closed
-
-
-async def test_transactions_inside_a_pipeline(connection: Any_, observer: Observer) -> None:
-    async with connection.pipeline():
-        async with connection.transaction():
-            await connection.execute("INSERT INTO t VALUES (1, 'x')")
-        with pytest.raises(psycopg.errors.UniqueViolation):
-            async with connection.transaction():
-                await connection.execute("INSERT INTO t VALUES (2, 'x')")
-                await connection.execute("INSERT INTO t VALUES (1, 'x')")
-        async with connection.transaction():
-            await connection.execute("INSERT INTO t VALUES (3, 'x')")
-            with pytest.raises(ZeroDivisionError):
-                async with connection.transaction():
-                    await connection.execute("INSERT INTO t VALUES (4, 'x')")
-                    raise ZeroDivisionError
-    assert await observer.scalar("SELECT array_agg(n ORDER BY n) FROM t") == [1, 3]
-    await observer.nothing_left_behind(connection)
-    assert not connection.closed
-
-
-async def test_a_pipeline_too_large_for_the_buffers(connection: Any_, observer: Observer) -> None:
-    async with connection.pipeline():
-        for number in range(200):
-            await connection.execute("INSERT INTO t VALUES (%s, %s)", [number, "x" * 50_000])
-            await connection.execute("SELECT repeat('y', 50000)")
-    assert await observer.scalar("SELECT count(*) FROM t") == 200
-
-
-async def test_copy_in_a_pipeline_is_refused_and_harmless(connection: Any_, observer: Observer) -> None:
-    with pytest.raises(psycopg.NotSupportedError):
-        async with connection.pipeline(), connection.cursor().copy("COPY t FROM STDIN"):
+async def test_what_a_copy_tells_of_itself(any_kind: Any_) -> None:
+    cursor = any_kind.cursor()
+    async with cursor.copy("COPY (SELECT 1 AS a, 2 AS b) TO STDOUT") as copy:
+        assert cursor.description is not None
+        assert len(cursor.description) == 2
+        assert "[ACTIVE]" in str(copy)
+        assert bytes(await copy.read()) == b"1\t2\n"
+        assert bytes(await copy.read()) == bytes(await copy.read()) == b""
+    assert "[IDLE]" in str(copy)
+    with pytest.raises(TypeError, match="only once"):
+        async with copy:
             pass
-    await observer.nothing_left_behind(connection)
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELECT 1", "INSERT INTO t VALUES (1, 'x')", "nonsense", "COPY nowhere FROM STDIN"]
+)
+async def test_what_is_no_copy_is_refused(any_kind: Any_, observer: Observer, statement: str) -> None:
+    with pytest.raises(psycopg.ProgrammingError):
+        async with any_kind.cursor().copy(statement.encode()):
+            raise AssertionError("entered")
+    await observer.nothing_left_behind(any_kind)
+
+
+async def test_an_error_of_the_program_is_seen_and_stores_nothing(any_kind: Any_, observer: Observer) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with any_kind.cursor().copy("COPY t FROM STDIN") as copy:
+            await copy.write_row([1, "x"])
+            raise ZeroDivisionError
+    assert await observer.scalar("SELECT count(*) FROM t") == 0
+    await observer.nothing_left_behind(any_kind)
+    assert not any_kind.closed
+
+
+async def test_an_error_of_the_server_is_seen_and_stores_nothing(any_kind: Any_, observer: Observer) -> None:
+    for wrong in (b"1\tx\n1\ty\n", b"no number\tx\n", b"1\n"):
+        with pytest.raises((psycopg.errors.UniqueViolation, psycopg.DataError)):
+            async with any_kind.cursor().copy("COPY t FROM STDIN") as copy:
+                await copy.write(wrong)
+        await observer.nothing_left_behind(any_kind)
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        async with any_kind.cursor().copy(
+            "COPY (SELECT 1 / (10 - n) FROM generate_series(1, 20) AS n) TO STDOUT"
+        ) as copy:
+            while await copy.read():
+                pass
+    await observer.nothing_left_behind(any_kind)
+    assert await observer.scalar("SELECT count(*) FROM t") == 0
+
+
+async def test_values_that_cannot_be_written_are_errors_of_the_program(any_kind: Any_, observer: Observer) -> None:
+    with pytest.raises(psycopg.ProgrammingError):
+        async with any_kind.cursor().copy("COPY t FROM STDIN") as copy:
+            await copy.write_row([object(), "x"])
+    with pytest.raises(TypeError, match="bytes"):
+        async with any_kind.cursor().copy("COPY t FROM STDIN (FORMAT binary)") as copy:
+            await copy.write("text")
+    await observer.nothing_left_behind(any_kind)
+    assert not any_kind.closed
+
+
+async def test_from_one_connection_to_another(any_kind: Any_, observer: Observer) -> None:
+    await any_kind.execute("INSERT INTO t SELECT n, repeat('x', 100) FROM generate_series(1, 5000) AS n")
+    await any_kind.execute("CREATE TABLE u (LIKE t)")
+    async with (
+        any_kind.cursor().copy("COPY t TO STDOUT (FORMAT binary)") as source,
+        observer.connection.cursor().copy("COPY u FROM STDIN (FORMAT binary)") as target,
+    ):
+        async for block in source:
+            await target.write(block)
+    assert await observer.scalar("SELECT count(*) FROM u") == 5000
+
+
+async def test_tasks_that_copy_on_one_connection_take_turns(any_kind: Any_, observer: Observer) -> None:
+    async def write(first: int) -> None:
+        async with any_kind.cursor().copy("COPY t FROM STDIN") as copy:
+            for number in range(first, first + 10):
+                await copy.write_row([number, "x"])
+                await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        for first in range(0, 50, 10):
+            nursery.start_soon(write, first)
+    assert await observer.scalar("SELECT count(*) FROM t") == 50
+
+
+async def test_a_cancelled_copy_of_any_kind_leaves_nothing(any_kind: Any_, observer: Observer) -> None:
+    async def work() -> None:
+        async with any_kind.cursor().copy("COPY (SELECT pg_sleep(60)) TO STDOUT") as copy:
+            await copy.read()
+
+    await cancel_when(observer.until_waiting("PgSleep"), work)
+    await observer.nothing_left_behind(any_kind)
+    reading = trio.Event()
+
+    async def read() -> None:
+        async with any_kind.cursor().copy("COPY (SELECT generate_series(1, 100000000)) TO STDOUT") as copy:
+            await copy.read()
+            reading.set()
+            await trio.sleep_forever()
+
+    await cancel_when(reading.wait(), read)
+    await observer.nothing_left_behind(any_kind)
+    assert not any_kind.closed
+
+
+async def test_a_read_that_was_cancelled_inside_never_looks_complete(any_kind: Any_, observer: Observer) -> None:
+    with pytest.raises(psycopg.Error):
+        async with any_kind.cursor().copy(SLOW_ROWS) as copy:
+            with trio.move_on_after(0.05) as scope:
+                while await copy.read():
+                    pass
+            assert scope.cancelled_caught
+            assert not await copy.read(), "an empty block is the end"
+    await observer.nothing_left_behind(any_kind)
+
+
+async def test_a_write_that_was_cancelled_inside_never_looks_stored(
+    any_kind: Any_, observer: Observer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "_poll", lambda _descriptor, _wanted: 0)
+    with pytest.raises(psycopg.Error):
+        async with any_kind.cursor().copy("COPY t FROM STDIN") as copy:
+            with trio.CancelScope() as scope:
+                started = copy.write(b"1\tx\n" + b"2\t" + b"x" * 2_000_000 + b"\n")
+                wait = wire._wait
+
+                async def cancelled(descriptor: int, wanted: int) -> int:
+                    scope.cancel()
+                    return await wait(descriptor, wanted)
+
+                with monkeypatch.context() as patch:
+                    patch.setattr(wire, "_wait", cancelled)
+                    await started
+            assert scope.cancelled_caught
+    assert await observer.scalar("SELECT count(*) FROM t") == 0
+    await observer.nothing_left_behind(any_kind)
