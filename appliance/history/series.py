@@ -1,8 +1,8 @@
 """A metric of a device over a span of time, in as many steps as a chart has room for.
 
-Short spans come from the readings themselves, long ones - and those older than the readings that are kept, and those
-with too many readings to look at - from hourly roll-ups. Each step that has readings is a point with their mean, the
-lowest and the highest; where nothing came for longer than usual there is a gap, left open.
+Short spans come from the readings themselves; long ones, those older than the readings that are kept, those of which
+readings are gone, and those with too many readings to look at, come from hourly roll-ups. Each step that has readings
+is a point with their mean, the lowest and the highest; where nothing came for longer than usual there is a gap.
 
 Steps of more than an hour are round on the viewer's wall clock: a day is a step of 23, 24 or 25 hours. Roll-ups are of
 UTC hours, so in zones that are half an hour or a quarter off, an edge cuts an hour, as the ends of a span may. Such an
@@ -169,7 +169,10 @@ async def read(
     if not hourly and span.seconds > SURELY_FEW:
         hourly = await _count(connection, "readings_in_span", of) > MANY_READINGS
     if not hourly:
-        return Series(span, step, Source.READINGS, await _read_raw(connection, of, step, edges[0]))
+        found = await _read_raw(connection, of, step, edges[0])
+        if not await _some_are_gone(connection, of, span, sum(point.readings for point in found)):
+            return Series(span, step, Source.READINGS, found)
+        oldest_reading = span.last
     if step < HOUR:
         step, edges = _steps(span, points, zone, [long for long in STEPS if long >= HOUR])
     return Series(span, step, Source.HOURLY, await _read_hourly(connection, of, edges, oldest_reading))
@@ -180,6 +183,17 @@ async def _read_raw(connection: Connection[Any], of: dict[str, Any], step: int, 
     of = of | {"step": timedelta(seconds=step), "origin": _moment(first)}
     cursor = await connection.execute(STATEMENTS["read_raw"], of)
     return [_point(at, at + step, *values) for at, *values in await cursor.fetchall()]
+
+
+async def _some_are_gone(connection: Connection[Any], of: dict[str, Any], span: TimeSpan, found: int) -> bool:
+    """Return whether the roll-ups of the whole hours of a span have more readings than were ``found`` in all of it.
+
+    So it is where the retention was shorter once than it is now, or is shorter in another process.
+    """
+    first, last = -(-span.first.timestamp() // HOUR) * HOUR, span.last.timestamp() // HOUR * HOUR
+    if first >= last:
+        return False
+    return await _count(connection, "readings_in_span", of | {"first": _moment(first), "last": _moment(last)}) > found
 
 
 async def _read_hourly(

@@ -48,6 +48,20 @@ def mark_all(database: Database) -> None:
     )
 
 
+async def test_where_readings_are_gone_that_should_be_there_the_roll_ups_speak(database: Database) -> None:
+    """The retention was shorter once: the days are within it, and empty."""
+    write(database, every=600, last=6 * 24 * 2 - 1)
+    mark_all(database)
+    await roll(database)
+    whole = await read(database, 48, 500)
+    assert (whole.source, sum(point.readings for point in whole.points)) == (Source.READINGS, 288)
+    arrange(database, "DROP TABLE telemetry_20261120", "SELECT telemetry_ensure_partitions('2026-11-20', '2026-11-20')")
+    left = await read(database, 48, 500)
+    assert (left.source, sum(point.readings for point in left.points)) == (Source.HOURLY, 288)
+    of_the_rest = await read(database, 20.5, 500, first=START + timedelta(hours=24.25))
+    assert of_the_rest.source is Source.READINGS
+
+
 async def read(
     database: Database,
     hours: float,

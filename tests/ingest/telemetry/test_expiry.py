@@ -19,13 +19,14 @@ def partition(day: date, *, empty: bool = False, pending_hours: int = 0) -> DayP
     return DayPartition(day, 0 if empty else 8192, empty, pending_hours)
 
 
-@given(received=MOMENTS, age=st.floats(0, 1), keep=KEEP, stored_after=st.floats(0, 3600))
+@given(ts=MOMENTS, to_midnight=st.one_of(st.none(), st.floats(1e-6, 7200)), keep=KEEP, later=st.floats(0, 3600))
 def test_what_admission_accepts_falls_into_a_day_that_is_kept(
-    received: datetime, age: float, keep: int, stored_after: float
+    ts: datetime, to_midnight: float | None, keep: int, later: float
 ) -> None:
-    """Check 14 of ingest refuses what is older than the retention when it is received; it is stored soon after."""
-    ts = received - timedelta(days=keep) * age
-    stored = received + timedelta(seconds=stored_after)
+    """Check 14 of ingest accepts what is as old as the retention when it is received; it is stored soon after."""
+    if to_midnight is not None:  # the last readings of a day are those that matter
+        ts = expiry.midnight(ts.date()) + timedelta(days=1) - timedelta(seconds=to_midnight)
+    stored = ts + timedelta(days=keep, seconds=later)
     assert list(expired([partition(ts.date())], stored, keep)) == []
 
 

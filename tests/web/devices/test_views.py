@@ -18,7 +18,10 @@ from appliance.devices.seats import changes
 from appliance.people.role import Role
 from appliance.people.sessions import Visit
 from appliance.subscriptions.lifecycle import SubscriptionType
+from tests.support.pipeline import furnish, look, open_ingest, telemetry, until
 from tests.support.postgres_server import Database
+from tests.support.retention import retention
+from tests.support.rollups import roll
 from tests.support.tenants import BY, GRACE, TENANT, add_tenant, announce, check_seats, ingest, sell
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import dashboard
@@ -69,6 +72,26 @@ async def test_an_empty_list_offers_the_first_device(database: Database) -> None
             page = await reader.get("/devices")
             assert "+new" not in page.text
             assert "+import" not in page.text
+
+
+async def test_a_device_whose_readings_are_gone_has_its_pages_and_its_chart(database: Database) -> None:
+    now = datetime.now(UTC)
+    begin = now.replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=5)
+    await furnish(database)
+    async with open_ingest(database) as stack:
+        await stack.send(telemetry("pump", b'{"ts":%d,"t":21.5,"seq":1}' % begin.timestamp(), tenant=TENANT))
+        await until(lambda: look(database, "SELECT 1 FROM telemetry_marks WHERE hour < %s", now - timedelta(days=1)))
+    await roll(database)
+    async with retention(database, now, keep_days=1) as keeper:
+        await keeper.round()
+    assert look(database, "SELECT count(*) FROM telemetry") == [(0,)]
+    span = f"metric=t&from={begin - timedelta(days=1):%Y-%m-%dT%H:%MZ}&to={begin + timedelta(days=1):%Y-%m-%dT%H:%MZ}"
+    async with dashboard(database) as served, person(served, database) as admin:
+        pages = [await admin.get(path) for path in ("/", "/devices", "/devices/pump", "/devices/pump/messages")]
+        series = await admin.get(f"/customer/devices/pump/telemetry?{span}")
+    assert [page.status_code for page in pages] == [200] * 4
+    assert "21.5" in text(pages[2]), "its latest value stays"
+    assert [point["mean"] for point in series.json()["points"]] == [21.5]
 
 
 async def test_the_list_finds_sorts_and_pages_and_keeps_all_in_the_address(database: Database) -> None:
