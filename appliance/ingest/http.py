@@ -15,10 +15,12 @@ import trio
 
 from appliance.clock import Clock
 from appliance.devices.registry.cache import Registry
-from appliance.ingest.batch import Settlement, Submission, Verdict
+from appliance.ingest.batch import MICROSECONDS, Settlement, Submission, Verdict
+from appliance.ingest.envelope import Decoder, Envelope
 from appliance.ingest.limits.limiter import Limiter
 from appliance.ingest.limits.terms import bucket_key
 from appliance.ingest.pipeline import Pipeline
+from appliance.reading import Kind
 
 MAX_MESSAGES = 1000
 
@@ -73,6 +75,7 @@ class HttpSource:
         self._registry = registry
         self._limiter = limiter
         self._clock = clock
+        self._decode = Decoder().decode
         self.token_demanded = token_demanded
 
     async def authentic(self, tenant_id: str, device_id: str, secret: str) -> bool:
@@ -102,7 +105,19 @@ class HttpSource:
         await settled.wait()
         return verdicts
 
-    def retry_after(self, tenant_id: str, device_id: str) -> int:
-        """Return the whole seconds until a message of this device can pass the limiter."""
-        seconds = self._limiter.retry_after(bucket_key(tenant_id, device_id), self._clock.monotonic())
+    def retry_after(self, tenant_id: str, device_id: str, payloads: Sequence[bytes]) -> int:
+        """Return the whole seconds until these messages of the device can pass the limiter.
+
+        Of those that only the bucket pays for, as many as it holds: the rest needs further tries.
+        """
+        key, now = bucket_key(tenant_id, device_id), self._clock.monotonic()
+        delayed = sum(self._delayed(key, payload) for payload in payloads)
+        seconds = self._limiter.retry_after(key, now, len(payloads) - delayed, delayed)
         return max(1, math.ceil(seconds))
+
+    def _delayed(self, key: str, payload: bytes) -> bool:
+        """Return whether the message draws on the allowance now; it was perhaps refused before it was decoded."""
+        envelope = self._decode(payload, Kind.TELEMETRY)
+        if not isinstance(envelope, Envelope) or envelope.ts is None:
+            return False
+        return self._limiter.delayed(key, 1000 * (round(self._clock.now() * MICROSECONDS) - envelope.ts))

@@ -8,6 +8,8 @@ import psycopg
 import pytest
 
 from appliance.ingest.batch import Accepted, Verdict
+from appliance.ingest.http import HttpSource
+from appliance.ingest.limits.terms import bucket_key
 from appliance.reading import Reason, Refusal
 from tests.support.clock import TrustedClock
 from tests.support.pipeline import TENANT, IngestStack, Message, arrange, furnish, look, open_ingest, telemetry, until
@@ -87,6 +89,32 @@ async def test_a_device_that_was_offline_sends_its_backlog_in_one_go(database: D
         assert await send(stack, clock, delayed(clock, 720)) == {STORED: 720}
         assert await send(stack, clock, live(50)) == {STORED: 50}, "live ones go on as before"
         assert await send(stack, clock, live(1)) == {LIMITED: 1}
+
+
+async def test_an_array_of_a_thousand_is_taken_whole(database: Database, clock: StandingClock) -> None:
+    await register(database, clock)
+    async with open_ingest(database, clock=clock, rate=10, burst=50, backlog=DAY) as stack:
+        source = HttpSource(stack.pipeline, stack.registry, stack.limiter, clock, token_demanded=False)
+        messages = delayed(clock, 1000)
+        verdicts = await source.take(messages[0].topic, [message.payload for message in messages])
+        assert verdicts == [Accepted.STORED] * 1000
+
+
+@pytest.mark.parametrize(("delayed_ones", "live_ones"), [(0, 1), (0, 40), (1, 0), (700, 0), (350, 50)])
+async def test_the_rest_passes_when_it_was_told_to_come_again(
+    database: Database, clock: StandingClock, delayed_ones: int, live_ones: int
+) -> None:
+    await register(database, clock, ago=30)
+    async with open_ingest(database, clock=clock, rate=10, burst=50, backlog=DAY) as stack:
+        source = HttpSource(stack.pipeline, stack.registry, stack.limiter, clock, token_demanded=False)
+        assert await send(stack, clock, delayed(clock, 350, since=30) + live(1)) == {STORED: 350, LIMITED: 1}
+        rest = delayed(clock, delayed_ones) + live(live_ones)
+        assert await send(stack, clock, rest) == {LIMITED: delayed_ones + live_ones}
+        wait = source.retry_after(TENANT, "d1", [message.payload for message in rest])
+        clock.passed += wait - 1
+        assert stack.limiter.retry_after(bucket_key(TENANT, "d1"), clock.monotonic(), live_ones, delayed_ones) > 0
+        clock.passed += 1
+        assert await send(stack, clock, rest) == {STORED: len(rest)}
 
 
 async def test_readings_without_a_time_of_their_own_are_limited_as_ever(

@@ -65,6 +65,7 @@ class IngestStack:
     states: StateBook
     offline_statuses: OfflineStatuses
     registry: Registry
+    limiter: Limiter
     admission: Admission
     writer: Writer
     pipeline: Pipeline
@@ -163,7 +164,7 @@ async def open_ingest(
         )
         await nursery.start(pipeline.run)
         yield IngestStack(
-            database, pool, states, offline_statuses, registry, admission, writer, pipeline, metrics, summaries
+            database, pool, states, offline_statuses, registry, limiter, admission, writer, pipeline, metrics, summaries
         )
         nursery.cancel_scope.cancel()
 

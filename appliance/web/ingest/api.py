@@ -4,7 +4,7 @@ Authentication comes first, and every failure of it has the same answer. Then th
 through the pipeline; the answer is sent after the commit.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Literal
 
@@ -181,9 +181,13 @@ async def _take(platform: Platform, source: MessageSource, tenant_id: str, devic
         detail = f"{len(body.payloads)} messages; a body has at most {MAX_MESSAGES}"
         return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "TOO_MANY_MESSAGES", detail)
     verdicts = await source.take(f"tenant/{tenant_id}/device/{device_id}/{kind}", body.payloads)
-    if body.many:
-        return _many(verdicts)
-    return _one(verdicts[0], lambda: source.retry_after(tenant_id, device_id))
+    limited = [
+        payload
+        for payload, verdict in zip(body.payloads, verdicts, strict=True)
+        if isinstance(verdict, Refusal) and verdict.reason is Reason.RATE_LIMITED
+    ]
+    headers = {"Retry-After": str(source.retry_after(tenant_id, device_id, limited))} if limited else {}
+    return _many(verdicts, headers) if body.many else _one(verdicts[0], headers)
 
 
 async def _authentic(platform: Platform, source: MessageSource, tenant_id: str, device_id: str) -> bool:
@@ -211,16 +215,15 @@ def _form() -> Form | None:
     return next((form for form in Form if form.value == request.mimetype), None)
 
 
-def _one(verdict: Verdict, retry_after: Callable[[], int]) -> Response:
+def _one(verdict: Verdict, headers: Mapping[str, str]) -> Response:
     if isinstance(verdict, Refusal):
-        headers = {"Retry-After": str(retry_after())} if verdict.reason is Reason.RATE_LIMITED else {}
         return problem(STATUSES[verdict.reason], verdict.reason.value, verdict.detail, headers)
     if verdict is Accepted.DUPLICATE:
         return answer(Receipt(accepted=0, duplicate=1), HTTPStatus.ACCEPTED)
     return answer(Receipt(accepted=1), HTTPStatus.ACCEPTED)
 
 
-def _many(verdicts: list[Verdict]) -> Response:
+def _many(verdicts: list[Verdict], headers: Mapping[str, str]) -> Response:
     refused = [
         RefusedMessage(index, verdict.reason, verdict.detail)
         for index, verdict in enumerate(verdicts)
@@ -231,7 +234,7 @@ def _many(verdicts: list[Verdict]) -> Response:
         "duplicate": verdicts.count(Accepted.DUPLICATE),
         "refused": refused,
     }
-    return answer(receipt, HTTPStatus.ACCEPTED)
+    return answer(receipt, HTTPStatus.ACCEPTED, headers)
 
 
 def _unauthorised() -> Response:

@@ -30,8 +30,8 @@ class MessageSource(Protocol):
         """Bring messages in and wait for their commit; return their verdicts in order."""
         ...
 
-    def retry_after(self, tenant_id: str, device_id: str) -> int:
-        """Return the whole seconds until a message of this device can pass the limiter."""
+    def retry_after(self, tenant_id: str, device_id: str, payloads: Sequence[bytes]) -> int:
+        """Return the whole seconds until these messages of the device can pass the limiter."""
         ...
 
 

@@ -79,8 +79,8 @@ class NoDevices:
     async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:
         raise AssertionError(f"{len(payloads)} messages on {topic}, though nobody was let in")
 
-    def retry_after(self, tenant_id: str, device_id: str) -> int:
-        del tenant_id, device_id
+    def retry_after(self, tenant_id: str, device_id: str, payloads: Sequence[bytes]) -> int:
+        del tenant_id, device_id, payloads
         return 1
 
 
