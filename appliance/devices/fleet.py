@@ -204,6 +204,13 @@ async def get(connection: Connection[Any], tenant_id: str, device_id: str) -> Fl
     return _member(require(await cursor.fetchone(), f"device {device_id}"))
 
 
+async def allowance_full_at(connection: Connection[Any], tenant_id: str, device_id: str) -> datetime | None:
+    """Return when its token bucket and its allowance are both full, as of the last write; None if nothing was noted."""
+    parameters = {"tenant": tenant_id, "device": device_id}
+    row = await (await connection.execute(STATEMENTS["allowance_full_at"], parameters)).fetchone()
+    return None if row is None else row[0]
+
+
 async def device_counts(connection: Connection[Any], tenant_id: str | None) -> DeviceCounts:
     """Count the devices of a tenant (None: of all tenants) by the values of each filter."""
     cursor = await connection.execute(STATEMENTS["count_fleet"], {"tenant": tenant_id}, prepare=False)

@@ -2,6 +2,7 @@
 
 import socket
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 from appliance.children.mosquitto_files import BrokerLimits
@@ -11,7 +12,7 @@ from appliance.diagnostics import reports
 from appliance.diagnostics.process_metrics import ProcessMetrics
 from appliance.diagnostics.snapshot import Snapshot
 from appliance.ingest.http import HttpSource
-from appliance.ingest.limits.terms import BucketState
+from appliance.ingest.limits.terms import BucketState, noted_allowance
 from appliance.ingest.quarantine.replay_preview import ReplayPreviewer
 from appliance.people.passwords import Hasher
 from appliance.people.signin import SignIn
@@ -113,8 +114,10 @@ def _ports(
         stream.pipeline, known.registry, known.limiter, clock, token_demanded=config.ingest.require_token
     )
 
-    def limit_of(tenant_id: str, device_id: str) -> BucketState:
-        return known.limiter.effective(tenant_id, device_id, clock.monotonic())
+    def limit_of(tenant_id: str, device_id: str, full_at: datetime | None, registered_at: datetime) -> BucketState:
+        full = None if full_at is None else full_at.timestamp()
+        noted = noted_allowance(clock.now(), full, registered_at.timestamp())
+        return known.limiter.effective(tenant_id, device_id, clock.monotonic(), noted)
 
     def broker_queue() -> BrokerQueue | None:
         waiting = broker.statistics.waiting

@@ -72,6 +72,9 @@ LEFT JOIN sites AS p ON p.tenant_id = d.tenant_id AND p.site_id = d.site_id
 JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
 WHERE d.tenant_id = %(tenant)s AND d.device_id = %(device)s AND d.status <> 'DECOMMISSIONED'
 
+-- name: allowance_full_at
+SELECT allowance_full_at FROM device_state WHERE tenant_id = %(tenant)s AND device_id = %(device)s
+
 -- name: count_fleet
 -- What a filter can choose from, each with how many devices have it. Presence is that of ACTIVE devices.
 SELECT CASE grouping(d.status, f.presence, d.site_id, d.subscription_id)

@@ -9,7 +9,14 @@ from math import nan
 import msgspec
 
 from appliance.ingest.limits.bucket import NEVER, SECOND, Bucket, BucketLimits, BucketTable, Sweep, bucket_limits
-from appliance.ingest.limits.terms import AllowanceLookup, BucketOverride, EffectiveLimits, OverrideLookup, bucket_key
+from appliance.ingest.limits.terms import (
+    AllowanceLookup,
+    BucketOverride,
+    EffectiveLimits,
+    NotedAllowance,
+    OverrideLookup,
+    bucket_key,
+)
 
 MAX_TENANTS = 10_000
 """Tenant buckets and overflow buckets kept at most, each. Ids of tenants are not checked yet when the limiter is asked,
@@ -175,13 +182,18 @@ class Buckets:
         noted = self._allowances(tenant_id, device_id or None)
         if noted is None:
             return False
+        self._take_over(bucket, noted)
+        return True
+
+    def _take_over(self, bucket: Bucket, noted: NotedAllowance) -> None:
+        """Set the allowance of ``bucket`` to what was noted."""
+        limits = bucket.limits
         full_in = noted.full_in
         if full_in is None or full_in > limits.depth + limits.capacity + CLOCK_DOUBT:
             full_in = limits.depth - noted.age
             if full_in > limits.depth + CLOCK_DOUBT:
                 full_in = 0  # registered by a wrong clock: nothing is known, and nobody is refused for that
         bucket.read(self._tick + full_in - self._floor)
-        return True
 
     def _device_limits(self, tenant_id: str, device_id: str) -> BucketLimits:
         of_tenant = self._overrides(tenant_id, None)

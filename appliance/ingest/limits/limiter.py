@@ -18,7 +18,7 @@ it is first needed, and kept elsewhere (``note``).
 
 from appliance.ingest.limits.bucket import DELAYED, LEAST_DELAYED, SECOND, Bucket
 from appliance.ingest.limits.buckets import Buckets
-from appliance.ingest.limits.terms import BucketState, LimitScope, bucket_key, split_key
+from appliance.ingest.limits.terms import BucketState, LimitScope, NotedAllowance, bucket_key, split_key
 
 
 class Limiter(Buckets):
@@ -152,15 +152,19 @@ class Limiter(Buckets):
         buckets = (self._charged(key), self._found(self._tenants, tenant_id) if limited else None)
         return max(0 if bucket is None else self._wait(bucket, messages, delayed) for bucket in buckets) / SECOND
 
-    def effective(self, tenant_id: str, device_id: str, now: float) -> BucketState:
-        """Return the limits in force for a device and its present fill."""
+    def effective(self, tenant_id: str, device_id: str, now: float, noted: NotedAllowance | None = None) -> BucketState:
+        """Return the limits in force for a device and its present fill.
+
+        ``noted`` is what is kept of its allowance, for a device that was not heard since the start.
+        """
         self._advance(now)
         key = bucket_key(tenant_id, device_id)
         bucket = self._charged(key)
         if bucket is None:
-            unused = self._full(key, self._device_limits(tenant_id, device_id))
-            self._read(unused)
-            return self._state(unused, overflow=False)
+            bucket = self._full(key, self._device_limits(tenant_id, device_id))
+            if not self._read(bucket) and noted is not None:
+                self._take_over(bucket, noted)
+            return self._state(bucket, overflow=False)
         return self._state(bucket, overflow=self._devices.get(key) is None)
 
     def effective_of_tenant(self, tenant_id: str, now: float) -> BucketState | None:

@@ -52,6 +52,12 @@ class NotedAllowance(NamedTuple):
     age: int
 
 
+def noted_allowance(now: float, full_at: float | None, registered_at: float) -> NotedAllowance:
+    """Return what was noted by service time (seconds since 1970) as the limiter is told it at ``now``."""
+    full_in = None if full_at is None else round((full_at - now) * 1e9)
+    return NotedAllowance(full_in, round((now - registered_at) * 1e9))
+
+
 AllowanceLookup = Callable[[str, str | None], NotedAllowance | None]
 """Tenant id, device id or None for the tenant's own -> what is kept, or None while that is not in memory. Asked from
 memory in the message path, for a bucket whose allowance is not read yet."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from appliance.broker.refusals import BrokerRefusal
@@ -32,8 +33,11 @@ class DevicesPort:
     """The functions and facts that are handed in."""
 
     listener: ListenerAddress
-    limit_of: Callable[[str, str], BucketState]
-    """The limit in force for a device (tenant id, device id) of the tenant, and its present fill."""
+    limit_of: Callable[[str, str, datetime | None, datetime], BucketState]
+    """The limit in force for a device and what it may send now.
+
+    Asked with its tenant's id and its own, when its allowance is full if that was noted, and when it was registered.
+    """
     broker_refusals: Callable[[str | None, str | None], Sequence[BrokerRefusal]]
     """What the broker refused lately, newest first: of all, of a tenant, or of a device (tenant id, device id)."""
     retention_days: int

@@ -6,7 +6,14 @@ import pytest
 
 from appliance.ingest.limits import buckets
 from appliance.ingest.limits.limiter import Limiter
-from appliance.ingest.limits.terms import BucketOverride, BucketState, LimitScope, OverrideLookup, bucket_key
+from appliance.ingest.limits.terms import (
+    BucketOverride,
+    BucketState,
+    LimitScope,
+    OverrideLookup,
+    bucket_key,
+    noted_allowance,
+)
 from tests.support.limiter import limiter_of
 
 DEVICE = bucket_key("acme", "d1")
@@ -50,6 +57,23 @@ def test_the_refill_is_exact_to_the_nanosecond() -> None:
     passed(limiter, DEVICE, 0.0)
     assert limiter.take(DEVICE, 0.099_999_999) is LimitScope.DEVICE
     assert limiter.take(DEVICE, 0.1) is None
+
+
+def test_a_device_not_heard_since_the_start_is_shown_with_what_was_noted_of_it() -> None:
+    limiter = limiter_of(rate=10, burst=50, backlog=100)
+    assert limiter.effective("acme", "d1", START).allowance is None
+    noted = noted_allowance(START, START + 30, START - 1000)
+    assert limiter.effective("acme", "d1", START, noted) == BucketState(10, 50, 50, False, 700, 1000)
+    never = noted_allowance(START, None, START - 20)
+    assert limiter.effective("acme", "d1", START, never).allowance == 200
+
+
+@pytest.mark.parametrize("ahead", [151, 1e9])
+def test_an_allowance_noted_by_a_wrong_clock_counts_as_not_noted(ahead: float) -> None:
+    noted = noted_allowance(START, START + 605 + ahead, START - 20)
+    assert limiter_of(rate=10, burst=50, backlog=100).effective("acme", "d1", START, noted).allowance == 200
+    registered_by_it = noted_allowance(START, START + 605 + ahead, START + 601)
+    assert limiter_of(rate=10, burst=50, backlog=100).effective("acme", "d1", START, registered_by_it).allowance == 1000
 
 
 def test_a_refused_message_costs_no_token() -> None:

@@ -215,7 +215,7 @@ def parts(
         ingest=IngestPort(NoDevices(), no_claims),
         devices=DevicesPort(
             ListenerAddress(None, 1883),
-            lambda _tenant_id, _device_id: BucketState(10, 50, 50, overflow=False),
+            lambda *_: BucketState(10, 50, 50, overflow=False, allowance=172_800, allowance_limit=864_000),
             no_refusals,
             snapshot.retention_days,
         ),

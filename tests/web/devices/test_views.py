@@ -457,6 +457,7 @@ async def test_a_device_page_shows_how_the_device_is(database: Database) -> None
             "in 8 messages: latitude or longitude missing or impossible",
             "2 missing in 1 gap, among the last 3",
             "10 a second, 50 at once",
+            "172,800 of 864,000",
             "3 in 24 h",
             "Invalid metric. humidity is a list",
             "it uses the tenant's claim user",

@@ -183,7 +183,12 @@ async def read_now(
         ],
         others=[one for one in shown if one not in strip],
         messages=message_rows(page),
-        limit=port.limit_of(tenant_id, device_id),
+        limit=port.limit_of(
+            tenant_id,
+            device_id,
+            await fleet.allowance_full_at(connection, tenant_id, device_id),
+            member.created_at,
+        ),
         seen_at=None if member.last_seen_at is None else member.last_seen_at.timestamp(),
         refused=reason_label(member.refused_reason or "") if refused else None,
     )
