@@ -17,11 +17,12 @@ or closed.
 
 **Leaving early.** ``stream()``, a COPY, ``notifies()`` and any generator around them may be left at any point: by
 ``break``, by an error, by cancellation, by the garbage collector. The lock of a connection belongs to a block and not
-to a task, since Trio finalizes a dropped generator in a task of its own, and whoever gives the lock back leaves no
+to a task, since a dropped generator is closed by a task of Trio's own, and whoever gives the lock back leaves no
 statement under way: a short rest of a result is read, a long one cancelled, which fails the transaction around it as
-any cancelled statement does. Until a dropped generator is finalized, other statements wait for it; a task that waits
-for a generator which it still holds gets ``ProgrammingError``. ``contextlib.aclosing`` gives the connection back at a
-known point. While a notification is being handled the connection is free.
+any cancelled statement does. Until a dropped stream is closed, other statements wait for it; a task that waits for a
+stream which it still holds gets ``ProgrammingError``. ``contextlib.aclosing`` gives the connection back at a known
+point. A stream whose wait was cancelled cannot be read on, and raises ``OperationalError`` in place of ending there.
+While a notification is being handled the connection is free.
 
 **Closing** is possible at any time, from any task. Whoever uses the connection then gets ``OperationalError``: no
 stream, COPY or cursor ends as if it had been read to its end.

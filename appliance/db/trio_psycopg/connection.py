@@ -1,9 +1,8 @@
 """The connection: psycopg's own class, with every wait and every clean-up going through the wire."""
 
-import math
 import warnings
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -19,7 +18,8 @@ from appliance.db.trio_psycopg.addresses import describe, resolve
 from appliance.db.trio_psycopg.blocks import Pipeline, Transaction
 from appliance.db.trio_psycopg.cursors import Cursor, ServerCursor
 from appliance.db.trio_psycopg.driven import DrivenConnection
-from appliance.db.trio_psycopg.wire import drive_connecting, notifications
+from appliance.db.trio_psycopg.leaving import Notifications
+from appliance.db.trio_psycopg.wire import drive_connecting
 
 RV = TypeVar("RV")
 
@@ -129,8 +129,8 @@ class Connection(DrivenConnection[Row]):
                 return
             raise errors.CancellationTimeout("cancellation timeout expired")
 
-    async def notifies(self, *, timeout: float | None = None, stop_after: int | None = None) -> AsyncGenerator[Notify]:
-        """Yield notifications as they come, for ``timeout`` seconds; with 0, those that have arrived.
+    def notifies(self, *, timeout: float | None = None, stop_after: int | None = None) -> Notifications:
+        """Return an iterator over notifications as they come, for ``timeout`` seconds; with 0, those that have arrived.
 
         It ends after ``stop_after`` of them, or a few more if they came together, as psycopg's does. While one is being
         handled the connection is free for other statements, and those that a ``break`` leaves are had by the next call.
@@ -138,29 +138,7 @@ class Connection(DrivenConnection[Row]):
         if self._notify_handlers:
             warnings.warn("handlers get the notifications that notifies() yields, too", RuntimeWarning, stacklevel=2)
         backlog = cast("deque[Notify]", self._notifies_backlog)  # None only while psycopg's own notifies() runs
-        deadline = math.inf if timeout is None else trio.current_time() + timeout
-        received, last = 0, False
-        while not last:
-            last = trio.current_time() >= deadline
-            if last or not backlog:
-                await self._hear(backlog, deadline)
-            while backlog:
-                yield backlog.popleft()
-                received += 1
-            last = last or (stop_after is not None and received >= stop_after)
-
-    async def _hear(self, backlog: "deque[Notify]", deadline: float) -> None:
-        """Move notifications to the backlog: those that have arrived, or the first ones before ``deadline``."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        with trio.move_on_at(deadline):
-            async with self.lock:
-                self.wire.check_open()
-                heard = await self.wire.see_through(notifications(self.pgconn))
-                if self._notify_handlers:  # without one, psycopg's own handler has put them there
-                    encoding = self.info.encoding
-                    backlog.extend(
-                        Notify(one.relname.decode(encoding), one.extra.decode(encoding), one.be_pid) for one in heard
-                    )
+        return Notifications(self, backlog, self._notify_handlers, timeout=timeout, stop_after=stop_after)
 
     async def _try_cancel(self, *, timeout: float = 5.0) -> None:  # noqa: ARG002 - the grace is the time
         """Ask the server to cancel, as psycopg's own ``stream()`` and COPY do on their way out.

@@ -1,8 +1,9 @@
 """psycopg's cursors, whose COPY, ``stream()`` and end can be cancelled."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from types import AsyncGeneratorType
+from typing import Any, cast
 
 from psycopg import AsyncCursor, AsyncServerCursor, errors, pq
 from psycopg.abc import Params, PQGen, Query
@@ -11,6 +12,7 @@ from psycopg.generators import copy_end, copy_to
 from psycopg.rows import Row
 
 from appliance.db.trio_psycopg.driven import DrivenConnection
+from appliance.db.trio_psycopg.leaving import Stream
 
 _COPY_IN = pq.ExecStatus.COPY_IN
 
@@ -48,14 +50,19 @@ class Cursor(AsyncCursor[Row]):
 
     __slots__ = ()
 
-    async def stream(
+    def stream(
         self, query: Query, params: Params | None = None, *, binary: bool | None = None, size: int = 1
-    ) -> AsyncIterator[Row]:
-        """Yield the rows of a query as they come, ``size`` of them in one message of the server.
+    ) -> Stream[Row]:
+        """Return the rows of a query as they come, ``size`` of them in one message of the server.
 
-        The connection is in use until the last row is taken or the generator is closed: by ``contextlib.aclosing``, or
+        The connection is in use until the last row is taken or the stream is closed: by ``contextlib.aclosing``, or
         soon after a ``break``, which drops it. Raises OperationalError if the connection is closed meanwhile.
         """
+        return Stream(cast("AsyncGeneratorType[Row, None]", self._streamed(query, params, binary, size)))
+
+    async def _streamed(
+        self, query: Query, params: Params | None, binary: bool | None, size: int
+    ) -> AsyncGenerator[Row, None]:
         if self._pgconn.pipeline_status:
             raise errors.ProgrammingError("stream() cannot be used in pipeline mode")
         connection = self._conn

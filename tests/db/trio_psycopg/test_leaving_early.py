@@ -38,6 +38,42 @@ async def test_a_break_out_of_a_stream_leaves_the_connection_usable(
     assert not any_kind.closed
 
 
+async def test_leaving_a_stream_or_notifications_of_ours_is_no_reason_for_a_warning(connection: Any_) -> None:
+    await connection.execute("LISTEN news")
+    await connection.execute("NOTIFY news")
+    async for _ in connection.notifies(timeout=20):
+        break
+    async for _ in connection.cursor().stream(ENDLESS):
+        break
+    assert await value(connection) == 7
+
+
+async def test_a_stream_that_was_interrupted_never_looks_complete(connection: Any_, observer: Observer) -> None:
+    """A generator would: it is at its end after any exception."""
+    rows = connection.cursor().stream("SELECT repeat('x', 20000), pg_sleep(0.1 * n) FROM generate_series(0, 20) AS n")
+    with trio.move_on_after(0.15) as scope:
+        async for _ in rows:
+            pass
+    assert scope.cancelled_caught
+    with pytest.raises(psycopg.OperationalError, match="interrupted"):
+        await anext(rows)
+    await observer.nothing_left_behind(connection)
+    assert not connection.closed
+
+
+async def test_a_stream_that_is_closed_or_at_its_end_stays_there(connection: Any_) -> None:
+    rows: Any = connection.cursor().stream(ROWS)
+    await anext(rows)
+    await rows.aclose()
+    assert [row async for row in rows] == []
+    rows = connection.cursor().stream("SELECT 1")
+    assert [row async for row in rows] == [(1,)]
+    assert [row async for row in rows] == []
+    rows = connection.cursor().stream("SELECT 1")
+    with pytest.raises(ZeroDivisionError):
+        await rows.athrow(ZeroDivisionError)
+
+
 @dropped_generator
 async def test_another_task_gets_the_connection_after_a_break(any_kind: Any_) -> None:
     async def leave() -> None:

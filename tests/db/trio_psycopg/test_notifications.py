@@ -126,6 +126,20 @@ async def test_a_cancelled_wait_loses_none(listening: Any_, observer: Observer) 
     assert await _payloads(listening, PATIENCE_SECONDS, stop_after=1) == ["1"]
 
 
+async def test_a_cancelled_wait_may_be_repeated(listening: Any_, observer: Observer) -> None:
+    heard = listening.notifies()
+    for number in range(3):
+        with trio.move_on_after(0.01) as scope:
+            await anext(heard)
+        assert scope.cancelled_caught
+        await _send(observer, str(number))
+        assert (await anext(heard)).payload == str(number)
+    await heard.aclose()
+    assert [notification async for notification in heard] == []
+    with pytest.raises(ZeroDivisionError):
+        await listening.notifies().athrow(ZeroDivisionError)
+
+
 async def test_a_cancelled_task_does_not_begin_to_listen(listening: Any_) -> None:
     with trio.CancelScope() as scope:
         scope.cancel()
