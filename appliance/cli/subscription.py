@@ -35,7 +35,12 @@ def command() -> None:
     show_default=True,
 )
 @click.option("--limit", type=click.IntRange(1), required=True, help="Number of seats.")
-@click.option("--days", type=click.IntRange(1, MOST_DAYS), required=True, help="Length of the term, from now.")
+@click.option(
+    "--days",
+    type=click.IntRange(1, MOST_DAYS),
+    required=True,
+    help="Length of the term, in days of the tenant's calendar.",
+)
 @click.option("--parent", metavar="ID", help="The MAIN of an ADDON, if the tenant has several.")
 @json_option
 @click.pass_obj
@@ -69,7 +74,11 @@ def list_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
 @click.argument("subscription")
 @click.option("--tenant", help="Its tenant; needed only if two tenants have a subscription with this id.")
 @click.option("--limit", type=click.IntRange(1), help="Number of seats.")
-@click.option("--days", type=click.IntRange(1, MOST_DAYS), help="End the term this many days from now.")
+@click.option(
+    "--days",
+    type=click.IntRange(1, MOST_DAYS),
+    help="End the term so many days of the tenant's calendar from now.",
+)
 @click.option(
     "--until",
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M%z", "%Y-%m-%dT%H:%M:%S%z"]),
@@ -108,8 +117,9 @@ def set_(
 
     async def work(administration: Administration) -> Subscription:
         connection, context = administration.connection, administration.context
-        changes = wanted if days is None else replace(wanted, term_end=context.now + timedelta(days=days))
         owner = tenant or await store.tenant_of(connection, subscription)
+        end = wanted.term_end if days is None else await store.term_end(connection, owner, context.now, days)
+        changes = replace(wanted, term_end=end)
         return await store.change(connection, owner, subscription, changes, context, grace=administration.grace)
 
     _show(administer(invocation, work), as_json=as_json)

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from psycopg import errors
 
+from appliance import local_time
 from appliance.db import statements
 from appliance.db.change_context import ChangeContext
 from appliance.db.require import require, require_rows
@@ -35,7 +36,7 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 @dataclass(frozen=True, slots=True)
 class NewSubscription:
-    """What is sold. An ADDON ends with its MAIN, whatever ``term`` says."""
+    """What is sold, for a ``term`` of whole days. An ADDON ends with its MAIN, whatever ``term`` says."""
 
     tenant_id: str
     subscription_type: SubscriptionType
@@ -71,13 +72,12 @@ async def add(
     if new.term > MOST_TERM:
         raise Invalid(f"A term has at most {MOST_TERM.days} days.", "term_days")
     async with connection.transaction():
-        cursor = await connection.execute(STATEMENTS["tenant_exists"], {"tenant": new.tenant_id})
-        require(await cursor.fetchone(), f"tenant {new.tenant_id}")
+        paid_until = await term_end(connection, new.tenant_id, context.now, new.term.days)
         parent = _parent(new, await rows.lock(connection, [new.tenant_id]))
         _check_limit(new.device_limit)
-        if parent is None and new.term <= timedelta(0):
+        if parent is None and new.term.days < 1:
             raise Conflict("A term has at least one day.")
-        end = context.now + new.term if parent is None else parent.term_end
+        end = paid_until if parent is None else parent.term_end
         if end <= context.now:
             raise Conflict(f"{new.parent_subscription_id or 'The MAIN'} has ended; renew it first, then add to it.")
         cursor = await _insert(connection, new, parent, context.now, end, grace)
@@ -85,6 +85,16 @@ async def add(
         await change_log.record_change(connection, "add", context, None, made)
         await change_log.record_term(connection, context, made, context.now)
     return made
+
+
+async def term_end(connection: Connection[Any], tenant_id: str, now: datetime, days: int) -> datetime:
+    """Return when a term ends that starts now: so many calendar days later, at the same time in the tenant's zone.
+
+    Raises NotFound for an unknown tenant.
+    """
+    cursor = await connection.execute(STATEMENTS["zone_of_tenant"], {"tenant": tenant_id})
+    name: str = require(await cursor.fetchone(), f"tenant {tenant_id}")[0]
+    return datetime.fromtimestamp(local_time.days_later(now.timestamp(), days, local_time.zone_of(name)), UTC)
 
 
 async def list_all(connection: Connection[Any], tenant_id: str | None = None) -> list[Subscription]:

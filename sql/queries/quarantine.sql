@@ -121,12 +121,12 @@ FROM quarantine_totals
 WHERE %(tenant)s::text IS NULL OR tenant_id = %(tenant)s
 
 -- name: sum_by_step
--- The exact number of refused messages, by reason and step of %(step)s since %(since)s.
-SELECT reason, date_bin(%(step)s, bucket_minute, %(since)s::timestamptz) AS began, sum(cnt)::bigint
+-- The exact number of refused messages, by reason and number of the step between two of %(edges)s.
+SELECT reason, width_bucket(bucket_minute, %(edges)s::timestamptz[]) AS step, sum(cnt)::bigint
 FROM quarantine_counters_minute
 WHERE bucket_minute >= %(since)s AND bucket_minute < %(until)s
   AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
-GROUP BY reason, began
+GROUP BY reason, step
 
 -- name: tenants_with_held
 SELECT tenant_id FROM quarantine_totals WHERE held > 0 AND tenant_id <> '' ORDER BY held DESC, tenant_id LIMIT %(limit)s

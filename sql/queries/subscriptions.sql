@@ -31,8 +31,8 @@ ORDER BY tenant_id, subscription_id LIMIT %(limit)s
 -- name: tenant_of
 SELECT tenant_id FROM subscriptions WHERE subscription_id = %(subscription)s ORDER BY tenant_id
 
--- name: tenant_exists
-SELECT 1 FROM tenants WHERE tenant_id = %(tenant)s
+-- name: zone_of_tenant
+SELECT time_zone FROM tenants WHERE tenant_id = %(tenant)s
 
 -- name: insert_subscription
 -- The day of the number is that of UTC; from 100,000 on it grows a digit rather than lose one.

@@ -1,7 +1,7 @@
 """Subscriptions in Postgres: sold, changed, recorded, with who did it."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 import trio
@@ -267,3 +267,15 @@ async def test_a_text_or_an_end_that_none_can_have_names_its_field(database: Dat
         with pytest.raises(Invalid):
             await store.add(connection, endless, BY, grace=GRACE)
         assert await store.list_all(connection) == [sold]
+
+
+async def test_a_term_is_days_of_the_calendar_in_the_zone_of_its_tenant(database: Database) -> None:
+    autumn = datetime.fromisoformat("2026-10-20T10:00-04:00")
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        await connection.execute("UPDATE tenants SET time_zone = 'America/New_York'")
+        made = await sell(connection, 5, term=30 * DAY, now=autumn)
+        assert made.term_end == datetime.fromisoformat("2026-11-19T10:00-05:00")
+        assert await store.term_end(connection, TENANT, autumn, 5) == datetime.fromisoformat("2026-10-25T10:00-04:00")
+        with pytest.raises(NotFound):
+            await store.term_end(connection, "nobody", autumn, 5)

@@ -6,7 +6,7 @@ transaction. Never: a message of another tenant, which raises the same NotFound 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -213,22 +213,17 @@ def reach_of(summed: HeldReach, held: Sequence[HeldReason]) -> HeldReach:
 
 
 async def refused_by_step(
-    connection: Connection[Any], tenant_id: str | None, *, since: datetime, step: timedelta, steps: int
+    connection: Connection[Any], tenant_id: str | None, edges: Sequence[datetime]
 ) -> dict[Reason, list[int]]:
-    """Return the exact number of refused messages by reason: ``steps`` counts from ``since`` on.
+    """Return the exact number of refused messages by reason: a count for each step between two ``edges``.
 
-    ``step`` is whole minutes, and ``since`` the start of one.
+    The edges are in order, each of them the start of a minute.
     """
-    parameters = {
-        "tenant": tenant_id,
-        "since": since,
-        "until": since + step * steps,
-        "step": step,
-    }
+    parameters = {"tenant": tenant_id, "edges": list(edges), "since": edges[0], "until": edges[-1]}
     cursor = await connection.execute(STATEMENTS["sum_by_step"], parameters)
     counted: dict[Reason, list[int]] = {}
-    for reason, began, count in await cursor.fetchall():
-        counted.setdefault(Reason(reason), [0] * steps)[(began - since) // step] = count
+    for reason, step, count in await cursor.fetchall():
+        counted.setdefault(Reason(reason), [0] * (len(edges) - 1))[step - 1] = count
     return counted
 
 

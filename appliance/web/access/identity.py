@@ -5,8 +5,8 @@ import hmac
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, tzinfo
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from appliance import local_time
 from appliance.clock import Clock
 from appliance.db.pool import Pool
 from appliance.people import sessions, tokens
@@ -86,8 +86,4 @@ def _viewer(
 
 def _zone(user: User, tenant_zone: str | None) -> tzinfo | None:
     """Return the user's zone, else the tenant's; None (the machine's own) if this machine does not know the zone."""
-    name = user.time_zone or tenant_zone
-    try:
-        return None if name is None else ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        return None
+    return local_time.zone_of(user.time_zone or tenant_zone)

@@ -1,6 +1,5 @@
 """The action items of the Overview, worst first: a pure function, so that page and live update agree."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -12,7 +11,7 @@ from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, 
 from appliance.web.devices.labels import NONE
 from appliance.web.overview.query import OverviewData
 from appliance.web.page import formats
-from appliance.web.subscriptions.labels import subscription_title
+from appliance.web.subscriptions.labels import days_left, subscription_title
 
 SOON = 30
 """Days before its end from which a subscription is mentioned."""
@@ -100,11 +99,6 @@ def status_of(row: Subscription, data: OverviewData, now: float, *, grace: timed
     return status_at(row, datetime.fromtimestamp(now, UTC), parent=parent, grace=grace)
 
 
-def days_left(row: Subscription, now: float) -> int:
-    """Return the whole days until its end, 0 after it."""
-    return max(0, math.floor((row.term_end.timestamp() - now) / 86400))
-
-
 def days(number: int) -> str:
     """``1 day``, ``12 days``."""
     return f"{number:,} day{'s' if number != 1 else ''}"
@@ -129,8 +123,8 @@ def _subscriptions(
         elif status is SubscriptionStatus.GRACE:
             after = " has ended and is in its grace period."
             yield ActionItem("high", "Subscription ", what, after, href, action, end, _since(end, zone))
-        elif days_left(row, now) < SOON:
-            after = f" ends in {days(days_left(row, now))}, on {formats.day(end, zone)}."
+        elif (left := days_left(row, datetime.fromtimestamp(now, UTC), zone)) < SOON:
+            after = f" ends in {days(left)}, on {formats.day(end, zone)}."
             yield ActionItem(
                 "medium", "Subscription ", what, after, href, action, end, f"{formats.local(end, zone):%-d %b}"
             )

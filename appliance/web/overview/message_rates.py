@@ -5,8 +5,9 @@ The last hour comes from the live view, in steps of 20 seconds; longer ranges fr
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import timedelta, tzinfo
 
+from appliance import local_time
 from appliance.web.live.feed import LiveFeed
 from appliance.web.live.rates import RatePoint
 from appliance.web.overview.choice import OverviewChoice, OverviewRange
@@ -86,13 +87,7 @@ def chart(drawn: Flow, choice: OverviewChoice, zone: tzinfo | None) -> RateChart
     """Return the chart of a flow; its times are shown in ``zone``, None is the machine's own."""
     accepted, refused = [point.accepted for point in drawn.points], [point.refused for point in drawn.points]
     top = axes.nice_top(charts.highest(accepted, refused))
-    labels = choice.scale.labels
-    times = [
-        axes.Tick(
-            100 * index / labels, _label(drawn.began + (drawn.ended - drawn.began) * index / labels, choice, zone)
-        )
-        for index in range(labels + 1)
-    ]
+    times = _times(drawn, choice, zone)
     return RateChart(
         values=axes.value_ticks(top),
         times=times,
@@ -128,5 +123,14 @@ def _total(point: RatePoint) -> float | None:
     return None if point.accepted is None or point.refused is None else point.accepted + point.refused
 
 
-def _label(at: float, choice: OverviewChoice, zone: tzinfo | None) -> str:
-    return f"{formats.local(at, zone):%a %-d}" if choice.range is OverviewRange.WEEK else formats.short_time(at, zone)
+def _times(drawn: Flow, choice: OverviewChoice, zone: tzinfo | None) -> list[axes.Tick]:
+    """Return labels of the axis: days at the time of day of its end, so that each is named once; else even steps."""
+    labels, length = choice.scale.labels, drawn.ended - drawn.began
+    if choice.range is not OverviewRange.WEEK:
+        even = [drawn.began + length * index / labels for index in range(labels + 1)]
+        return [axes.Tick(100 * (at - drawn.began) / length, formats.short_time(at, zone)) for at in even]
+    last, times = local_time.wall_clock(drawn.ended, zone).date(), []
+    for days in range(-labels, 1):
+        at = max(local_time.days_later(drawn.ended, days, zone), drawn.began)
+        times.append(axes.Tick(100 * (at - drawn.began) / length, f"{last + timedelta(days=days):%a %-d}"))
+    return times

@@ -6,7 +6,7 @@ A site narrows devices, their action items and their readings; messages are coun
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import structlog
 import trio
@@ -32,7 +32,7 @@ from appliance.web.page.frame import Frame
 from appliance.web.page.labels import ReasonLabel, reason_label
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.platform import Platform
-from appliance.web.subscriptions.labels import subscription_title
+from appliance.web.subscriptions.labels import days_left, subscription_title
 
 log = structlog.get_logger(__name__)
 
@@ -254,7 +254,7 @@ def _assemble(platform: Platform, frame: Frame, data: OverviewData | None, choic
         presences=presences(sites),
         sites=sites[:SITES_SHOWN],
         more_sites=max(len(sites) - SITES_SHOWN, 0),
-        seats=[] if data is None else seats(data, settled, links, grace=platform.grace),
+        seats=[] if data is None else seats(data, settled, who.zone, links, grace=platform.grace),
         steps=[] if data is None else onboarding_checklist.steps(data, who.role, links),
         rate=message_rates.current(feed, choice.tenant),
         chart=message_rates.chart(message_rates.flow(feed, data, choice), choice, who.zone),
@@ -304,11 +304,11 @@ def presences(sites: Sequence[SiteCounts]) -> Presences:
     )
 
 
-def seats(data: OverviewData, now: float, links: PageLinks, *, grace: timedelta) -> list[Seats]:
+def seats(data: OverviewData, now: float, zone: tzinfo | None, links: PageLinks, *, grace: timedelta) -> list[Seats]:
     """Return the subscriptions in the order of their ends."""
-    shown = []
+    shown, moment = [], datetime.fromtimestamp(now, UTC)
     for row in sorted(data.subscriptions, key=lambda one: (one.term_end, one.tenant_id, one.subscription_id)):
-        status, left = action_items.status_of(row, data, now, grace=grace), action_items.days_left(row, now)
+        status, left = action_items.status_of(row, data, now, grace=grace), days_left(row, moment, zone)
         runs = status in (SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIAL)
         colour = "" if runs and left >= action_items.SOON else "medium" if runs else "crit"
         end = (

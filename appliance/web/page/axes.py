@@ -1,13 +1,16 @@
 """Axes of charts: round ranges of values, round times, and their labels. Positions are in percent of the axis.
 
-Times are shown in a zone and are reckoned one by one in it, so that they stay round where the clock is changed.
+Times are shown in a zone and are reckoned one by one in it (local_time), so that they stay round where the clock is
+changed; a label says what the wall clock shows there.
 """
 
 import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import date, datetime, tzinfo
 
+from appliance import local_time
 from appliance.history.series import TimeSpan
+from appliance.local_time import DAY, HOUR
 from appliance.web.page.formats import MINUS, local
 
 INTERVALS = 4
@@ -21,10 +24,10 @@ END_CLEARANCE = 12.0
 MAX_VALUE = 1e300
 """A larger value is drawn as this: the height of an axis must be a finite number."""
 _STEPS = (1, 2, 2.5, 5, 10)
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_MINUTE = 60
 _TIME_STEPS = (
-    1, 5, 15, 30, _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR, 2 * _HOUR, 3 * _HOUR,
-    6 * _HOUR, 12 * _HOUR, _DAY, 2 * _DAY, 7 * _DAY, 14 * _DAY,
+    1, 5, 15, 30, _MINUTE, 5 * _MINUTE, 10 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, HOUR, 2 * HOUR, 3 * HOUR,
+    6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY,
 )  # fmt: skip
 _MONTHS = (1, 2, 3, 6, 12, 24, 60, 120, 240)
 
@@ -104,9 +107,9 @@ def time_ticks(span: TimeSpan, zone: tzinfo | None) -> list[Tick]:
     first, last = span.first.timestamp(), span.last.timestamp()
     seconds = last - first
     inner = [
-        Tick(round(at, 2), _inner_label(moment, seconds))
-        for moment in _round_times(span, zone)
-        if END_CLEARANCE < (at := time_percent(_instant(moment, zone), span)) < 100 - END_CLEARANCE
+        Tick(round(percent, 2), _inner_label(at, seconds, zone))
+        for at in _round_times(first, last, zone)
+        if END_CLEARANCE < (percent := time_percent(at, span)) < 100 - END_CLEARANCE
     ]
     return [
         Tick(0.0, _end_label(local(first, zone), seconds)),
@@ -121,48 +124,39 @@ def _round_step(rough: float) -> float:
     return next(size * power for size in _STEPS if size * power >= rough * (1 - 1e-9))
 
 
-def _round_times(span: TimeSpan, zone: tzinfo | None) -> list[datetime]:
-    """Return round local times within the span, few enough to be labelled, as a wall clock shows them (no zone)."""
-    first = local(span.first.timestamp(), zone).replace(tzinfo=None)
-    seconds = span.seconds
+def _round_times(first: float, last: float, zone: tzinfo | None) -> list[float]:
+    """Return round local times between two, few enough to be labelled."""
     room = MAX_TIME_LABELS - 1
-    step = next((step for step in _TIME_STEPS if seconds / step <= room), None)
-    found: list[datetime] = []
+    step = next((step for step in _TIME_STEPS if (last - first) / step <= room), None)
     if step is not None:
-        midnight = first.replace(hour=0, minute=0, second=0, microsecond=0)
-        moment = midnight + timedelta(seconds=((first - midnight).total_seconds() // step + 1) * step)
-        while (moment - first).total_seconds() < seconds:
-            found.append(moment)
-            moment += timedelta(seconds=step)
-        return found
-    months = next((months for months in _MONTHS if seconds / (months * 30.4 * _DAY) <= room), _MONTHS[-1])
-    index = (first.year * 12 + first.month - 1) // months + 1
+        return list(local_time.edges(first, last, step, zone))[1:-1]
+    months = next((months for months in _MONTHS if (last - first) / (months * 30.4 * DAY) <= room), _MONTHS[-1])
+    wall = local_time.wall_clock(first, zone)
+    index = (wall.year * 12 + wall.month - 1) // months + 1
+    found: list[float] = []
     while True:
-        moment = datetime(index * months // 12, index * months % 12 + 1, 1)  # noqa: DTZ001 - of a wall clock
-        if (moment - first).total_seconds() >= seconds:
+        at = local_time.start_of_day(date(index * months // 12, index * months % 12 + 1, 1), zone)
+        if at >= last:
             return found
-        found.append(moment)
+        found.append(at)
         index += 1
 
 
-def _instant(moment: datetime, zone: tzinfo | None) -> float:
-    return (moment if zone is None else moment.replace(tzinfo=zone)).timestamp()
-
-
-def _inner_label(moment: datetime, seconds: float) -> str:
-    if seconds > 300 * _DAY:
-        return f"{moment:%b %Y}"
-    if seconds > 14 * _DAY:
-        return f"{moment:%-d %b}"
-    if moment.hour == moment.minute == moment.second == 0:
-        return f"{moment:%a %-d}" if seconds > 2 * _DAY else f"{moment:%a} 00:00"
-    return f"{moment:%H:%M:%S}" if seconds <= 5 * _MINUTE else f"{moment:%H:%M}"
+def _inner_label(at: float, seconds: float, zone: tzinfo | None) -> str:
+    shown = local(at, zone)
+    if seconds > 300 * DAY:
+        return f"{shown:%b %Y}"
+    if seconds > 14 * DAY:
+        return f"{shown:%-d %b}"
+    if at == local_time.midnight(at, zone):
+        return f"{shown:%a %-d}" if seconds > 2 * DAY else f"{shown:%a %H:%M}"
+    return f"{shown:%H:%M:%S}" if seconds <= 5 * _MINUTE else f"{shown:%H:%M}"
 
 
 def _end_label(moment: datetime, seconds: float) -> str:
-    if seconds > 300 * _DAY:
+    if seconds > 300 * DAY:
         return f"{moment:%-d %b %Y}"
-    return f"{moment:%-d %b}" if seconds > 2 * _DAY else f"{moment:%a %H:%M}"
+    return f"{moment:%-d %b}" if seconds > 2 * DAY else f"{moment:%a %H:%M}"
 
 
 def _bounded(value: float) -> float:

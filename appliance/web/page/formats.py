@@ -137,8 +137,3 @@ def delay(seconds: float) -> str:
 def iso(moment: float, zone: tzinfo | None) -> str:
     """Return the value for ``<time datetime>``: ``2026-11-23T14:19:05+01:00``."""
     return local(moment, zone).isoformat(timespec="seconds")
-
-
-def midnight(moment: float, zone: tzinfo | None) -> float:
-    """Return the start of the viewer's day."""
-    return local(moment, zone).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()

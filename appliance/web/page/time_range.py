@@ -8,11 +8,14 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import StrEnum
 
+from appliance import local_time
 from appliance.errors import Invalid
 from appliance.history.series import TimeSpan
+from appliance.local_time import HOUR
+from appliance.web.page.formats import local
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
@@ -28,13 +31,9 @@ class RangeName(StrEnum):
     YEAR = "1y"
 
 
-LENGTHS: Mapping[RangeName, timedelta] = {
-    RangeName.HOUR: timedelta(hours=1),
-    RangeName.DAY: timedelta(days=1),
-    RangeName.WEEK: timedelta(days=7),
-    RangeName.MONTH: timedelta(days=30),
-    RangeName.YEAR: timedelta(days=365),
-}
+HOURS: Mapping[RangeName, int] = {RangeName.HOUR: 1, RangeName.DAY: 24}
+DAYS: Mapping[RangeName, int] = {RangeName.WEEK: 7, RangeName.MONTH: 30, RangeName.YEAR: 365}
+"""Days begin at the same time of the wall clock as they end, so that one with a change of the clock counts as one."""
 TITLES: Mapping[RangeName, str] = {
     RangeName.HOUR: "1 h",
     RangeName.DAY: "24 h",
@@ -62,16 +61,12 @@ def choose(arguments: Mapping[str, str], now: datetime, zone: tzinfo | None) -> 
     first_text, last_text = arguments.get("from", ""), arguments.get("to", "")
     if asked and asked not in set(RangeName):
         raise Invalid(f"`range` is one of {', '.join(RangeName)}.", "range")
-    if not (first_text or last_text):
-        chosen = RangeName(asked) if asked else USUAL
-        return TimeRange(TimeSpan((now - LENGTHS[chosen]).astimezone(zone), now.astimezone(zone)), chosen)
-    last = moment_of(last_text, zone, "to", ends=True) if last_text else now.astimezone(zone)
-    # In UTC: between two times of one zone, Python subtracts wall clock times.
-    length = LENGTHS[RangeName(asked) if asked else USUAL]
-    first = moment_of(first_text, zone, "from") if first_text else (last.astimezone(UTC) - length).astimezone(zone)
-    if first.timestamp() >= last.timestamp():
+    name = RangeName(asked) if asked else USUAL
+    last = moment_of(last_text, zone, "to", ends=True).timestamp() if last_text else now.timestamp()
+    first = moment_of(first_text, zone, "from").timestamp() if first_text else _start(last, name, zone)
+    if first >= last:
         raise Invalid("`from` must be before `to`.", "from")
-    return TimeRange(TimeSpan(first, last), None)
+    return TimeRange(TimeSpan(local(first, zone), local(last, zone)), None if first_text or last_text else name)
 
 
 def moment_of(text: str, zone: tzinfo | None, field: str, *, ends: bool = False) -> datetime:
@@ -85,15 +80,23 @@ def moment_of(text: str, zone: tzinfo | None, field: str, *, ends: bool = False)
     else:
         if not math.isfinite(seconds) or not _EARLIEST.timestamp() <= seconds <= _LATEST.timestamp():
             raise wrong
-        return datetime.fromtimestamp(seconds, UTC).astimezone(zone)
+        return local(seconds, zone)
     try:
-        moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)  # in an address, + is a blank
-        if ends and _DAY.fullmatch(text):
-            moment += timedelta(days=1)
-        if moment.tzinfo is None:
-            moment = moment.astimezone() if zone is None else moment.replace(tzinfo=zone)
-        if not _EARLIEST <= moment <= _LATEST:
+        if _DAY.fullmatch(text):
+            day = date.fromisoformat(text) + timedelta(days=1 if ends else 0)
+            at = local_time.start_of_day(day, zone)
+        else:
+            moment = datetime.fromisoformat(
+                text.replace(" ", "+") if "T" in text else text
+            )  # in an address, + is a blank
+            at = local_time.instant(moment, zone) if moment.tzinfo is None else moment.timestamp()
+        if not _EARLIEST.timestamp() <= at <= _LATEST.timestamp():
             raise wrong
-        return moment.astimezone(zone)
+        return local(at, zone)
     except (ValueError, OverflowError, OSError):
         raise wrong from None
+
+
+def _start(last: float, name: RangeName, zone: tzinfo | None) -> float:
+    """Return when a named range begins that ends at ``last``."""
+    return last - HOURS[name] * HOUR if name in HOURS else local_time.days_later(last, -DAYS[name], zone)

@@ -6,15 +6,16 @@ tenant, or to the messages of no known tenant.
 """
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Annotated
 
 import msgspec
 import trio
 from msgspec import Meta
 
+from appliance import local_time
 from appliance.broker.refusals import BrokerRefusal
 from appliance.devices.topics import valid_id
 from appliance.errors import Invalid
@@ -50,7 +51,7 @@ OFFERS_REUSE = 20
 MAX_NEWER = 1000
 """New messages that an open page counts at most."""
 EXPORT_PAGE_ROWS = 200
-UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400}
+UNIT_SECONDS = {"m": 60, "h": 3600}
 TIME = "RFC 3339, a date, or a time range that ends now, such as 90m, 24h, 7d. Without an offset: your time zone."
 
 Moment = Annotated[str | None, Meta(description=TIME)]
@@ -67,13 +68,8 @@ class QuarantineFilter(msgspec.Struct, frozen=True, kw_only=True):
     unknown_tenant: Annotated[bool, Meta(description="For operators: only messages of no known tenant.")] = False
 
 
-@dataclass(frozen=True, slots=True)
-class Trend:
-    """The exact number of refused messages, by reason and for each time ``step`` since ``since``."""
-
-    since: datetime
-    step: timedelta
-    by_reason: dict[Reason, list[int]]
+Trend = Mapping[Reason, Sequence[int]]
+"""The exact number of refused messages by reason, one for each step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +165,12 @@ class QuarantineActions:
             held = await store.held_by_reason(connection, tenant_id)
             return held, store.reach_of(await store.totals(connection, tenant_id), held)
 
-    async def trend(self, tenant_id: str | None, step: timedelta, steps: int, seen_by: Viewer | None = None) -> Trend:
-        """Return the exact counts of the last ``steps`` steps, the present one included."""
-        seconds = int(step.total_seconds())
-        end = (int(self._access.now().timestamp()) // seconds + 1) * seconds
-        since = datetime.fromtimestamp(end, self._access.now().tzinfo) - step * steps
+    async def trend(self, tenant_id: str | None, step: int, steps: int, seen_by: Viewer | None = None) -> Trend:
+        """Return the exact counts of the last ``steps`` steps by the viewer's wall clock, the present one included."""
+        zone = (seen_by or viewer()).zone
+        edges = local_time.newest_edges(self._access.now().timestamp(), step, steps, zone)
         async with self._access.reading(seen_by) as connection:
-            counted = await store.refused_by_step(connection, tenant_id, since=since, step=step, steps=steps)
-        return Trend(since, step, counted)
+            return await store.refused_by_step(connection, tenant_id, [_utc(edge) for edge in edges])
 
     async def offers(self) -> list[TenantOffer]:
         """Return held messages that could be replayed by now, of as many tenants as OFFERS_TIMEOUT allows."""
@@ -297,8 +291,19 @@ def moment(text: str | None, field: str, now: datetime, zone: tzinfo | None) -> 
         return None
     try:
         if (span := re.fullmatch(r"(\d{1,6})([mhd])", text)) is not None:
-            return now - timedelta(seconds=int(span[1]) * UNIT_SECONDS[span[2]])
+            return _before(now, int(span[1]), span[2], zone)
         found = datetime.fromisoformat(text)
-        return found.replace(tzinfo=zone).astimezone(now.tzinfo) if found.tzinfo is None else found
+        return _utc(local_time.instant(found, zone)) if found.tzinfo is None else found
     except (ValueError, OverflowError):
         raise Invalid("This must be a time such as 2026-01-31, 2026-01-31T12:00+01:00, 90m or 7d.", field) from None
+
+
+def _before(now: datetime, count: int, unit: str, zone: tzinfo | None) -> datetime:
+    """Return the time so many minutes, hours or days of the calendar before ``now``."""
+    if unit == "d":
+        return _utc(local_time.days_later(now.timestamp(), -count, zone))
+    return now - timedelta(seconds=count * UNIT_SECONDS[unit])
+
+
+def _utc(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)

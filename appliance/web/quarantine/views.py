@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from quart import Blueprint, Response, request
 from appliance.broker.refusals import BrokerRefusal, RefusalCause
 from appliance.errors import Invalid
 from appliance.ingest.quarantine.store import HeldReach, HeldReason, MessageStatus, QuarantinedMessage
+from appliance.local_time import HOUR
 from appliance.reading import HELD_REASONS, Reason
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import tenants_shown
@@ -29,12 +29,12 @@ from appliance.web.quarantine.schemas import MessageId, MessageStatusFilter
 
 PAGE = "quarantine"
 PAGE_ROWS = 50
-TIME_RANGES: Mapping[str, tuple[timedelta, int, str]] = {
-    "1h": (timedelta(minutes=2), 30, "last hour"),
-    "24h": (timedelta(hours=1), 24, "last 24 hours"),
-    "7d": (timedelta(hours=6), 28, "last 7 days"),
+TIME_RANGES: Mapping[str, tuple[int, int, str]] = {
+    "1h": (120, 30, "last hour"),
+    "24h": (HOUR, 24, "last 24 hours"),
+    "7d": (6 * HOUR, 28, "last 7 days"),
 }
-"""The time ranges of the counts by cause: a step of the trend, the number of steps, and the label."""
+"""The time ranges of the counts by cause: a step of the trend in seconds, the number of steps, and the label."""
 DONE = {"dismissed": "Dismissed. The messages can still be viewed until they expire."}
 
 log = structlog.get_logger(__name__)
@@ -213,9 +213,9 @@ def causes_of(held: Sequence[HeldReason], trend: Trend) -> list[CauseRow]:
     """Return a row for every reason that occurs, the most refused first."""
     rows = {cause.reason: cause for cause in held}
     found = []
-    for reason in sorted(rows.keys() | trend.by_reason.keys()):
+    for reason in sorted(rows.keys() | trend.keys()):
         cause = rows.get(reason)
-        series = trend.by_reason.get(reason, [0] * 2)
+        series = trend.get(reason, [0] * 2)
         total, highest = sum(series), max(series)
         found.append(
             CauseRow(

@@ -3,12 +3,11 @@
 A term ends at an instant. Every page shows the last day, in the tenant's time zone, that the term covers completely.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 
+from appliance import local_time
 from appliance.subscriptions.lifecycle import Mark, Subscription, SubscriptionStatus, SubscriptionType, instant_of
 
 SOON = timedelta(days=30)
@@ -54,7 +53,7 @@ class SubscriptionLabel:
 
 
 def subscription_labels(
-    subscriptions: Iterable[Subscription], now: datetime, zone: ZoneInfo, grace: timedelta
+    subscriptions: Iterable[Subscription], now: datetime, zone: tzinfo | None, grace: timedelta
 ) -> list[SubscriptionLabel]:
     """Return the labels of a tenant's subscriptions at ``now``, each add-on behind its main subscription."""
     rows = list(subscriptions)
@@ -67,7 +66,7 @@ def subscription_labels(
     return [subscription_label(row, now, zone, grace) for row in ordered]
 
 
-def subscription_label(row: Subscription, now: datetime, zone: ZoneInfo, grace: timedelta) -> SubscriptionLabel:
+def subscription_label(row: Subscription, now: datetime, zone: tzinfo | None, grace: timedelta) -> SubscriptionLabel:
     """Return the label of one subscription at ``now``."""
     state, colour = _STATES[row.status]
     if row.hold_reason is not None and row.status is SubscriptionStatus.SUSPENDED:
@@ -90,24 +89,30 @@ def subscription_title(row: Subscription) -> str:
     return row.description or row.subscription_id
 
 
-def last_day(end: datetime, zone: ZoneInfo) -> date:
+def last_day(end: datetime, zone: tzinfo | None) -> date:
     """Return the last full day of a term that ends at ``end``."""
     return end.astimezone(zone).date() - timedelta(days=1)
 
 
-def end_after(day: date, zone: ZoneInfo) -> datetime:
+def end_after(day: date, zone: tzinfo | None) -> datetime:
     """Return the end of a term whose last full day is ``day``. Raises OverflowError for ``date.max``."""
-    return datetime.combine(day + timedelta(days=1), time(), zone).astimezone(UTC)
+    return datetime.fromtimestamp(local_time.start_of_day(day + timedelta(days=1), zone), UTC)
 
 
-def _end(row: Subscription, now: datetime, zone: ZoneInfo, grace: timedelta) -> str:
+def days_left(row: Subscription, now: datetime, zone: tzinfo | None) -> int:
+    """Return the whole days until the end of the term, by the calendar of a zone; 0 after it."""
+    return local_time.whole_days(now.timestamp(), max(now, row.term_end).timestamp(), zone)
+
+
+def _end(row: Subscription, now: datetime, zone: tzinfo | None, grace: timedelta) -> str:
     if row.subscription_type is SubscriptionType.ADDON:
         return "ends with the main subscription"
     if row.status is SubscriptionStatus.GRACE:
         return f"in grace until {last_day(instant_of(Mark.GRACE_END, row, grace=grace), zone):%-d %b}"
-    days = math.floor((row.term_end - now) / timedelta(days=1))
-    if days < 0:
-        return f"ended {_days(-days)} ago, messages held"
+    if row.term_end < now:
+        ago = local_time.whole_days(row.term_end.timestamp(), now.timestamp(), zone)
+        return f"ended {_days(max(ago, 1))} ago, messages held"
+    days = days_left(row, now, zone)
     return f"{_days(days)} left" if days else "less than a day left"
 
 

@@ -1,12 +1,12 @@
 """Pages of a tenant's subscriptions for operators: a form to add one, and a form to change one."""
 
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from http import HTTPStatus
-from zoneinfo import ZoneInfo
 
 from quart import Blueprint, Response
 
+from appliance import local_time
 from appliance.devices.tenants import Tenant
 from appliance.errors import Conflict, Invalid, NotFound
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
@@ -76,7 +76,7 @@ def _add_edit(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions,
         fault: Fault | None = None,
         status: HTTPStatus = HTTPStatus.OK,
     ) -> Response:
-        now, zone = renderer.platform.access.now(), ZoneInfo(tenant.time_zone)
+        now, zone = renderer.platform.access.now(), local_time.zone_of(tenant.time_zone)
         return await renderer.page(
             "subscriptions/edit.html",
             status=status,
@@ -91,7 +91,7 @@ def _add_edit(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions,
     async def edit(tenant_id: str, subscription_id: str) -> Response:
         tenant = (await tenants.get(tenant_of_path(tenant_id))).tenant
         row = await actions.get(tenant_id, subscription_of_path(subscription_id))
-        return await page(tenant, row, _given_of(row, ZoneInfo(tenant.time_zone)))
+        return await page(tenant, row, _given_of(row, local_time.zone_of(tenant.time_zone)))
 
     @routes.post("/tenants/<tenant_id>/subscriptions/<subscription_id>")
     @allow(OPERATORS)
@@ -99,7 +99,7 @@ def _add_edit(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions,
         tenant, fields = (await tenants.get(tenant_of_path(tenant_id))).tenant, await forms.read()
         row = await actions.get(tenant_id, subscription_of_path(subscription_id))
         try:
-            changes = _changes(fields, row, ZoneInfo(tenant.time_zone))
+            changes = _changes(fields, row, local_time.zone_of(tenant.time_zone))
             await actions.change(tenant_id, subscription_id, changes, fields.text("version", most=64) or None)
         except Invalid as error:
             fault = fault_of(error, "last_day") if error.field != "term_end" else ("last_day", str(error))
@@ -125,7 +125,7 @@ def _new(tenant_id: str, fields: Fields) -> NewSubscription:
     )
 
 
-def _changes(fields: Fields, row: Subscription, zone: ZoneInfo) -> Changes:
+def _changes(fields: Fields, row: Subscription, zone: tzinfo | None) -> Changes:
     """Return what the form changes. If the last day is the one that was shown, the end keeps its time of day."""
     last_day = _day(fields)
     moved = row.parent_subscription_id is None and last_day != labels.last_day(row.term_end, zone)
@@ -152,10 +152,10 @@ def _day(fields: Fields) -> date:
         raise Invalid("Enter a day, such as 2027-12-31.", "last_day") from None
 
 
-def _end(day: date, zone: ZoneInfo) -> datetime:
+def _end(day: date, zone: tzinfo | None) -> datetime:
     try:
         return labels.end_after(day, zone)
-    except OverflowError:
+    except (OverflowError, ValueError):  # past the year 9999
         raise Invalid("Enter an earlier day.", "last_day") from None
 
 
@@ -163,7 +163,7 @@ def _given(fields: Fields) -> dict[str, str]:
     return {name: fields.typed(name) for name in FIELDS}
 
 
-def _given_of(row: Subscription, zone: ZoneInfo) -> dict[str, str]:
+def _given_of(row: Subscription, zone: tzinfo | None) -> dict[str, str]:
     return {
         "device_limit": str(row.device_limit),
         "last_day": labels.last_day(row.term_end, zone).isoformat(),

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from quart import Blueprint, Response
 
+from appliance import local_time
 from appliance.web.access.auth import OPERATORS, allow, viewer
 from appliance.web.openapi.describe import answer, describe
-from appliance.web.page import formats
 from appliance.web.platform import Platform
 from appliance.web.system.clock import ClockActions, Confirmed
 from appliance.web.system.port import SystemPort
@@ -35,7 +35,7 @@ def blueprint(platform: Platform, reader: SystemReader, port: SystemPort, clock_
     routes = Blueprint("system_api", __name__)
 
     async def view() -> SystemView:
-        return await reader.view(formats.midnight(platform.clock.now(), viewer().zone))
+        return await reader.view(local_time.midnight(platform.clock.now(), viewer().zone))
 
     @routes.get("/operator/system")
     @allow(OPERATORS)

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from quart import Blueprint, Response
 
+from appliance import local_time
 from appliance.diagnostics.latency import POINTS, STEP, Percentiles
 from appliance.diagnostics.snapshot import Dependency, Snapshot
 from appliance.runtime.tree import ServiceState
@@ -127,7 +128,7 @@ def blueprint(renderer: PageRenderer, reader: SystemReader, snapshot: Snapshot) 
         return shown(
             renderer,
             snapshot,
-            await reader.view(formats.midnight(now, seen_by.zone)),
+            await reader.view(local_time.midnight(now, seen_by.zone)),
             seen_by,
             only_problems=only_problems,
         )

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from zoneinfo import ZoneInfo
 
 from quart import Blueprint, Response, request
 
+from appliance import local_time
 from appliance.devices import sites
 from appliance.devices.device import MAX_TEXT
 from appliance.devices.tenants import Strategy, TenantStatus
@@ -139,7 +139,7 @@ def _add_tenant(routes: Blueprint, renderer: PageRenderer, actions: TenantAction
         async with access.reading() as connection:
             recent = await audit_query.read(connection, AuditFilter(tenant_id=tenant_id), RECENT)
             names = await audit_query.names(connection, recent)
-        zone = ZoneInfo(overview.tenant.time_zone)
+        zone = local_time.zone_of(overview.tenant.time_zone)
         return await renderer.page(
             "tenants/tenant.html",
             done=DONE,

@@ -1,22 +1,28 @@
 """Decisions on quarantined messages behind the walls between tenants (P19, P20, P22)."""
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
 
+from appliance import local_time
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid, NotFound
 from appliance.ingest.quarantine import replays, store
 from appliance.ingest.quarantine.store import MAX_IDS, OPERATOR, SHOWN_IDS, MessageStatus, Selection
+from appliance.local_time import DAY, HOUR
 from appliance.reading import HELD_REASONS, Reason
 from tests.support.pipeline import arrange, look
 from tests.support.postgres_server import Database
 from tests.support.tenants import ALICE, BY, customer, ingest
+from tests.support.zones import CHANGES, YEAR
 
 NOW = datetime.now(UTC)
 MINE, RIVALS, NOBODYS = 1, 2, 3
@@ -164,7 +170,7 @@ async def test_refusals_are_counted_exactly_by_reason_and_step(database: Databas
         " ('2026-01-01T11:59Z', 'acme', 'INVALID_JSON', 100), ('2026-01-01T15:00Z', 'acme', 'INVALID_JSON', 100),"
         " ('2026-01-01T14:00Z', 'rival', 'RATE_LIMITED', 9)",
     )
-    count = partial(store.refused_by_step, since=noon, step=timedelta(hours=1), steps=3)
+    count = partial(store.refused_by_step, edges=[noon + timedelta(hours=hours) for hours in range(4)])
     async with ingest(database) as connection:
         assert await count(connection, None) == {
             Reason.INVALID_JSON: [6, 7, 0],
@@ -184,3 +190,20 @@ async def test_held_messages_of_all_tenants_together_are_their_sum(database: Dat
         assert (await store.reach(connection, None)).held == 3
         assert await store.tenants_with_held(connection, 10) == ["acme", "rival"]
         assert await store.tenants_with_held(connection, 1) == ["acme"]
+
+
+async def test_over_each_change_of_the_clock_every_refusal_is_counted_in_its_step(database: Database) -> None:
+    arrange(
+        database,
+        "INSERT INTO quarantine_counters_minute (bucket_minute, tenant_id, reason, cnt)"
+        " SELECT at, 'acme', 'INVALID_JSON', 1"
+        f" FROM generate_series('{YEAR}-01-25Z'::timestamptz, '{YEAR}-11-15Z'::timestamptz, '15 min') AS at",
+    )
+    async with ingest(database) as connection:
+        for zone, change in CHANGES:
+            for step, steps in ((6 * HOUR, 28), (HOUR, 24), (120, 30), (DAY, 7)):
+                edges = local_time.newest_edges(change + 0.4 * steps * step, step, steps, ZoneInfo(zone))
+                moments = [datetime.fromtimestamp(edge, UTC) for edge in edges]
+                counted = (await store.refused_by_step(connection, "acme", moments))[Reason.INVALID_JSON]
+                due = [math.ceil(last / 900) - math.ceil(first / 900) for first, last in pairwise(edges)]
+                assert counted == due, (zone, step)

@@ -1,6 +1,6 @@
 """Numbers and times as people read them."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -86,12 +86,6 @@ def test_absolute_times_stand_in_the_viewers_zone_with_its_name() -> None:
     assert formats.clock_time(MOMENT, OSLO) == "14:34:05 CET"
     assert formats.short_time(MOMENT, OSLO) == "14:34"
     assert formats.iso(MOMENT, OSLO) == "2026-11-23T14:34:05+01:00"
-
-
-def test_the_day_begins_at_the_viewers_midnight() -> None:
-    assert MOMENT - formats.midnight(MOMENT, OSLO) == 14 * 3600 + 34 * 60 + 5
-    assert MOMENT - formats.midnight(MOMENT, timezone(timedelta(hours=-11))) == 2 * 3600 + 34 * 60 + 5
-    assert 0 <= MOMENT - formats.midnight(MOMENT, None) < 25 * 3600
 
 
 @pytest.mark.parametrize(

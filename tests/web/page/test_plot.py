@@ -12,6 +12,7 @@ from appliance.history.series import Point, Series, Source, TimeSpan
 from appliance.web.page.axes import time_ticks
 from appliance.web.page.formats import MINUS
 from appliance.web.page.plot import Box, axis_of, plot
+from tests.support.zones import YEAR, ZONES, changes_of
 
 OSLO = ZoneInfo("Europe/Oslo")
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -99,6 +100,29 @@ def test_round_times_stay_round_where_the_clock_is_changed() -> None:
     last = datetime(2026, 10, 25, 12, tzinfo=OSLO)
     labels = [tick.text for tick in time_ticks(TimeSpan((last.astimezone(UTC) - timedelta(hours=24)), last), OSLO)]
     assert labels == ["Sat 13:00", "18:00", "Sun 00:00", "06:00", "Sun 12:00"]
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_labels_say_what_the_wall_clock_shows_there(zone: str) -> None:
+    where = ZoneInfo(zone)
+    for change in changes_of(zone, YEAR):
+        for hours in (3, 12, 24, 30, 4 * 24, 9 * 24):
+            first, last = change - hours * 1800.0, change + hours * 1800.0
+            span = TimeSpan(datetime.fromtimestamp(first, where), datetime.fromtimestamp(last, where))
+            inner = time_ticks(span, where)[1:-1]
+            assert [tick.at for tick in inner] == sorted({tick.at for tick in inner})
+            for tick in inner:
+                at = datetime.fromtimestamp(round(first + tick.at / 100 * span.seconds, -1), where)
+                at = at.astimezone(UTC).astimezone(where)
+                begins = at.timestamp() - at.timestamp() % 900  # where labels stand is rounded
+                shown = {f"{datetime.fromtimestamp(begins + off, where):%a %-d|%a %H:%M|%H:%M}" for off in (0, 900)}
+                assert any(tick.text in texts.split("|") for texts in shown), (zone, tick)
+
+
+def test_labels_of_a_midnight_that_does_not_exist_name_the_day() -> None:
+    havana = ZoneInfo("America/Havana")
+    span = TimeSpan(datetime(2026, 3, 7, 12, tzinfo=havana), datetime(2026, 3, 8, 12, tzinfo=havana))
+    assert [tick.text for tick in time_ticks(span, havana)] == ["Sat 12:00", "18:00", "Sun 01:00", "06:00", "Sun 12:00"]
 
 
 @given(st.integers(1, 100 * 366 * 86_400), st.integers(0, 10**9))

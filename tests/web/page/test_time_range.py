@@ -1,7 +1,7 @@
 """The time that a chart's address asks for."""
 
 import contextlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from appliance.errors import Invalid
 from appliance.web.page.time_range import RangeName, TimeRange, choose
+from tests.support.zones import YEAR, ZONES, changes_of
 
 OSLO = ZoneInfo("Europe/Oslo")
 NOW = datetime(2026, 11, 24, 13, 32, tzinfo=UTC)
@@ -60,6 +61,32 @@ def test_instants_may_be_rfc_3339_or_seconds() -> None:
 def test_a_day_on_which_the_clock_is_changed_has_its_own_length() -> None:
     assert chosen(first="2026-10-25", to="2026-10-25").span.seconds == 25 * 3600
     assert chosen(to="2026-10-25T12:00").span.seconds == 24 * 3600
+
+
+@pytest.mark.parametrize(("name", "days"), [("7d", 7), ("30d", 30), ("1y", 365)])
+@pytest.mark.parametrize("zone", ZONES)
+def test_a_range_of_days_begins_when_it_ends_by_the_wall_clock(zone: str, name: str, days: int) -> None:
+    where = ZoneInfo(zone)
+    for change in changes_of(zone, YEAR) or [NOW.timestamp()]:
+        for after in (0.3, 2.3, 6.8):
+            now = datetime.fromtimestamp(change + after * 86_400, UTC)
+            span = choose({"range": name}, now, where).span
+            assert span.last == now
+            missing = span.first.replace(tzinfo=None) + timedelta(days=days) - span.last.replace(tzinfo=None)
+            assert missing in (timedelta(0), timedelta(hours=1), timedelta(minutes=30)), "a time that does not exist"
+            assert choose({"range": "24h"}, now, where).span.seconds == 86_400
+
+
+def test_a_day_whose_midnight_does_not_exist_begins_when_the_clock_is_moved() -> None:
+    span = choose({"from": "2026-03-08", "to": "2026-03-08"}, NOW, ZoneInfo("America/Havana")).span
+    assert (span.first.isoformat(), span.last.isoformat()) == ("2026-03-08T01:00:00-04:00", "2026-03-09T00:00:00-04:00")
+    span = choose({"from": "2026-11-01", "to": "2026-11-01"}, NOW, ZoneInfo("America/Havana")).span
+    assert (span.first.isoformat(), span.seconds) == ("2026-11-01T00:00:00-04:00", 25 * 3600)
+
+
+def test_a_time_that_does_not_exist_moves_forward_and_one_that_comes_twice_means_the_first() -> None:
+    assert ends(first="2026-03-29T02:30", to="2026-03-29T12:00")[0] == "2026-03-29T03:30:00+02:00"
+    assert ends(first="2026-10-25T02:30", to="2026-10-25T12:00")[0] == "2026-10-25T02:30:00+02:00"
 
 
 def test_one_end_is_enough() -> None:

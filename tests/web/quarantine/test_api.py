@@ -4,13 +4,19 @@ import time
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import trio
 
+from appliance import local_time
 from appliance.broker.refusals import BrokerRefusal, RefusalCause
+from appliance.errors import Invalid
+from appliance.local_time import HOUR
 from appliance.people.role import Role
+from appliance.web.quarantine.actions import moment
 from tests.support.pipeline import arrange, furnish, look, open_ingest, telemetry
 from tests.support.postgres_server import Database
 from tests.support.replays import replayer
@@ -255,3 +261,40 @@ async def test_broker_refusals_are_the_tenants_own(database: Database) -> None:
         async with calling(served, database, Role.OPERATOR) as operator:
             assert len(await operator.ask("GET", f"{QUARANTINE}/door")) == 3
             assert len(await operator.ask("GET", f"{QUARANTINE}/door?tenant=rival")) == 1
+
+
+def test_a_filter_of_days_begins_at_the_same_time_of_the_wall_clock() -> None:
+    new_york, now = ZoneInfo("America/New_York"), datetime.fromisoformat("2026-11-03T12:00-05:00")
+    for text, begins in (
+        ("7d", "2026-10-27T12:00-04:00"),
+        ("24h", "2026-11-02T12:00-05:00"),
+        ("168h", "2026-10-27T13:00-04:00"),
+        ("2026-11-01", "2026-11-01T00:00-04:00"),
+        ("2026-11-01T01:30", "2026-11-01T01:30-04:00"),
+        ("2026-03-08T02:30", "2026-03-08T03:30-04:00"),
+    ):
+        found = moment(text, "since", now, new_york)
+        assert found == datetime.fromisoformat(begins), text
+    with pytest.raises(Invalid):
+        moment("999999d", "since", now, new_york)
+
+
+async def test_the_trend_has_the_steps_of_the_viewers_wall_clock(database: Database) -> None:
+    """Six hours of Kolkata begin half an hour off those of UTC."""
+    arrange(
+        database,
+        "INSERT INTO tenants (created_at, updated_at, tenant_id, time_zone)"
+        " VALUES (now(), now(), 'acme', 'Asia/Kolkata')",
+    )
+    now = datetime.now(UTC)
+    edge = local_time.newest_edges(now.timestamp(), 6 * HOUR, 28, ZoneInfo("Asia/Kolkata"))[0]
+    first = datetime.fromtimestamp(edge, UTC)
+    arrange(
+        database,
+        "INSERT INTO quarantine_counters_minute (bucket_minute, tenant_id, reason, cnt) VALUES"
+        f" ('{(first - timedelta(minutes=1)).isoformat()}', 'acme', 'INVALID_JSON', 1000),"
+        f" ('{first.isoformat()}', 'acme', 'INVALID_JSON', 7)",
+    )
+    async with dashboard(database) as served, calling(served, database) as admin:
+        page = (await admin.raw("GET", "/quarantine?span=7d")).text
+    assert "7 messages, at most 7 in one step" in page

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
 from appliance.web.subscriptions import labels
 from tests.support.tenants import GRACE
+from tests.support.zones import YEAR, ZONES
 
 OSLO = ZoneInfo("Europe/Oslo")
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -80,3 +81,22 @@ def test_add_ons_are_listed_behind_their_main_subscription() -> None:
     trial = replace(MAIN, subscription_id="SUB-2", subscription_type=SubscriptionType.TRIAL)
     ordered = labels.subscription_labels([addon, MAIN, trial], NOW, OSLO, GRACE)
     assert [label.row.subscription_id for label in ordered] == ["SUB-1", "SUB-0", "SUB-2"]
+
+
+def test_days_left_are_days_of_the_calendar() -> None:
+    new_york = ZoneInfo("America/New_York")
+    row = replace(MAIN, term_end=datetime.fromisoformat("2026-11-20T00:00-05:00"))
+    for now, left in (
+        ("2026-10-20T00:00-04:00", 31),
+        ("2026-10-20T00:30-04:00", 30),
+        ("2026-11-19T12:00-05:00", 0),
+        ("2026-11-21T12:00-05:00", 0),
+    ):
+        assert labels.days_left(row, datetime.fromisoformat(now), new_york) == left, now
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_over_both_changes_the_last_day_that_is_chosen_is_the_one_that_is_shown(zone: str) -> None:
+    where = ZoneInfo(zone)
+    for day in (date(YEAR, 1, 1) + timedelta(days=number) for number in range(365)):
+        assert labels.last_day(labels.end_after(day, where), where) == day

@@ -215,3 +215,17 @@ async def test_below_the_seats_in_use_nothing_is_cut(operators: Database) -> Non
         assert (await caller.ask("PATCH", one, json={"device_limit": 3, "version": made["version"]}))[
             "device_limit"
         ] == 3
+
+
+async def test_a_zone_that_this_machine_lacks_does_not_take_the_page_away(operators: Database) -> None:
+    """Debian 13 has moved old names of zones to a package of their own."""
+    operator = signed_in(operators.conninfo())
+    async with dashboard(operators) as served, client(served.url, operator) as browser:
+        new = {"subscription_type": "MAIN", "device_limit": "10", "term_days": "90"}
+        await browser.post("/tenants/acme/subscriptions/+new", data=new)
+        with psycopg.connect(operators.conninfo()) as connection:
+            connection.execute("UPDATE tenants SET time_zone = 'Europe/Atlantis'")
+        page = await browser.get("/tenants/acme")
+        assert page.status_code == 200
+        (path,) = set(re.findall(r'href="(/tenants/acme/subscriptions/SUB-[\d-]+)"', page.text))
+        assert (await browser.get(path)).status_code == 200
