@@ -13,12 +13,13 @@ CREDENTIALS = statements.load("credentials")
 
 
 async def heal(connection: Connection[Any], instance: str, correction: Correction) -> int:
-    """Heal the states and credentials of devices and the listening periods; return the number of states healed.
+    """Heal states and credentials of devices, listening periods, and waiting roll-ups; return the number of states.
 
     Readings keep the time that they were stored under; they are what was sent.
     """
     parameters = {**correction.parameters(), "instance": instance}
     await connection.execute(PRESENCE["cut_future"], {"instance": instance, "now": correction.latest})
     await connection.execute(STATES["heal_instance"], parameters)
+    await connection.execute(STATES["heal_marks"], parameters)
     await connection.execute(CREDENTIALS["heal_overlaps"], {"longest": correction.now + PREVIOUS_TOKEN})
     return (await connection.execute(STATES["heal_states"], parameters)).rowcount

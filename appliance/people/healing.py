@@ -23,8 +23,8 @@ async def heal(connection: Connection[Any], correction: Correction) -> int:
 async def carry(connection: Connection[Any], since: datetime, before: datetime, step: timedelta) -> int:
     """Let sessions and links outlive a step ahead of the service time, from ``before``, which would end them at once.
 
-    Those used in the doubt, from ``since`` on, last as long as they would have. To be called once a step. Return the
-    number of sessions.
+    Those alive when the doubt began, at ``since``, last as long as they would have. To be called once a step. Return
+    the number of sessions.
     """
     await connection.execute(STATEMENTS["carry_links"], {"since": since, "step": step})
     parameters = {"since": since, "before": before, "step": step}

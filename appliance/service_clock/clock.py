@@ -85,27 +85,28 @@ class ServiceClock:
         """Call ``listener`` whenever a doubt begins or ends, in the order of subscription."""
         self._listeners.append(listener)
 
-    def settle_start(self, newest: float | None, confirmed: Instant | None) -> None:
+    def settle_start(self, newest: float | None, confirmed: Instant | None) -> Step | None:
         """Decide anew how to start: ``newest`` is when this instance last received something, None if never.
 
-        ``confirmed`` is the wall clock that an operator has confirmed while no appliance ran.
+        ``confirmed`` is the wall clock that an operator has confirmed while no appliance ran; returns the step if that
+        ends a doubt.
         """
         machine, recorded = self._machine, record.read(self._data_dir)
         self._time = start(machine.readings(), machine.boot_id, recorded, newest, build=self._build)
-        if confirmed is not None:
-            self.confirm(confirmed)
+        step = None if confirmed is None else self.confirm(confirmed)
         self._report(None)
+        return step
 
-    def confirm(self, confirmed: Instant) -> bool:
-        """End the doubt if the wall clock is still the one that an operator has confirmed; return whether it did."""
+    def confirm(self, confirmed: Instant) -> Step | None:
+        """End the doubt if the wall clock is still the one that an operator confirmed; return the step if it did."""
         if self.trusted:
-            return False
+            return None
         step = self._time.confirm(confirmed, self._machine.wall(), self._machine.elapsed())
         if step is None:
             log.warning("the wall clock is not the one that was confirmed", confirmed=confirmed.time, wall=self.wall())
-            return False
-        self._report(step)
-        return True
+        else:
+            self._report(step)
+        return step
 
     def look(self) -> None:
         """Follow the wall clock once, and tell the listeners if a doubt has begun or is over."""
@@ -113,23 +114,23 @@ class ServiceClock:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look every second and record every ten, for ever; record once more at the end."""
-        await self._record()
+        recorded, recorded_at = await self._record(), self.monotonic()
         task_status.started()
-        recorded_at, doubt = self.monotonic(), self.doubt
         try:
             while True:
                 activity().rests(LOOK_SECONDS)
                 await trio.sleep(LOOK_SECONDS)
                 activity().begins()
                 self.look()
-                if self.monotonic() - recorded_at >= RECORD_SECONDS or self.doubt != doubt:
-                    await self._record()
-                    recorded_at, doubt = self.monotonic(), self.doubt
+                if self.monotonic() - recorded_at >= RECORD_SECONDS or self.doubt != recorded.doubt:
+                    recorded, recorded_at = await self._record(), self.monotonic()
         finally:
             self._write(self._recorded())
 
-    async def _record(self) -> None:
-        await trio.to_thread.run_sync(self._write, self._recorded())
+    async def _record(self) -> Recorded:
+        recorded = self._recorded()
+        await trio.to_thread.run_sync(self._write, recorded)
+        return recorded
 
     def _recorded(self) -> Recorded:
         return self._time.record(self._machine.wall(), self._machine.elapsed())

@@ -18,7 +18,7 @@ from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict
 from appliance.runtime.periodic import every
 from appliance.service_clock.build_date import BUILD_DATE
-from appliance.service_clock.service_time import Instant
+from appliance.service_clock.service_time import Instant, Step
 
 CLOCK_CHANNEL = "appliance_clock"
 PATIENCE_SECONDS = 3600.0
@@ -37,7 +37,7 @@ class Confirmable(Protocol):
     def trusted(self) -> bool: ...
     def now(self) -> float: ...
     def wall_instant(self) -> Instant: ...
-    def confirm(self, confirmed: Instant) -> bool: ...
+    def confirm(self, confirmed: Instant) -> Step | None: ...
 
 
 async def confirm(

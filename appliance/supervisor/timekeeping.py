@@ -7,7 +7,6 @@ from appliance.devices.live.state import StateBook
 from appliance.healing import Healing
 from appliance.ingest.batch import MICROSECONDS
 from appliance.service_clock.confirmations import CLOCK_CHANNEL, Confirmations, newest_receipt, take
-from appliance.service_clock.service_time import Step
 from appliance.supervisor.foundation import Foundation
 
 
@@ -18,26 +17,21 @@ async def settle_start(base: Foundation, pool: Pool) -> float | None:
     """
     async with pool.connection() as connection:
         newest = await newest_receipt(connection, base.instance)
-        base.clock.settle_start(newest, await take(connection, base.instance))
+        step = base.clock.settle_start(newest, await take(connection, base.instance))
     if base.clock.trusted:
-        await healing.heal(pool, base.instance, base.clock.now(), None, base.skew)
+        await healing.heal(pool, base.instance, base.clock.now(), step, base.skew)
     return newest
 
 
 async def keep_time(base: Foundation, pool: Pool, changes: Changes, states: StateBook) -> None:
     """Start to follow the wall clock, to apply confirmations, and to heal whenever a doubt ends."""
-    tree, clock, gauge = base.tree, base.clock, base.metrics.clock_trusted
+    tree, clock = base.tree, base.clock
+    base.metrics.clock_trusted.set_function(lambda: float(clock.trusted))
 
     def heal_states() -> None:
         states.heal(round(clock.now() * MICROSECONDS), None)
 
     repairs = Healing(pool, base.instance, clock, base.skew, heal_states)
-    gauge.set(clock.trusted)
-
-    def show(_: Step | None) -> None:
-        gauge.set(clock.trusted)
-
-    clock.subscribe(show)
     clock.subscribe(repairs.note)
     await tree.start("service clock", clock.run)
     confirmations = Confirmations(pool, base.instance, clock)

@@ -111,3 +111,7 @@ WHERE greatest(last_ts, last_seen_at, last_heard_at, ts_adjusted_at, offline_at,
 
 -- name: heal_instance
 UPDATE ingest_instances SET state_written_at = %(now)s WHERE instance = %(instance)s AND state_written_at > %(latest)s
+
+-- name: heal_marks
+-- Else they would wait in the queue until the wrong time has come.
+UPDATE telemetry_marks SET marked_at = %(now)s WHERE marked_at > %(latest)s

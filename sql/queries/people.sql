@@ -224,9 +224,10 @@ FROM (
 WHERE h.session_hash = s.session_hash
 
 -- name: carry_sessions
--- Used while the clock was in doubt and service time behind: they go on for as long as they would have.
-UPDATE sessions SET expires_at = expires_at + %(step)s, seen_at = seen_at + %(step)s, idle_until = idle_until + %(step)s
-WHERE seen_at >= %(since)s AND seen_at <= %(before)s
+-- Alive in a doubt in which service time was behind: they go on for as long as they would have.
+UPDATE sessions SET expires_at = expires_at + %(step)s, idle_until = idle_until + %(step)s,
+  seen_at = CASE WHEN seen_at >= %(since)s THEN seen_at + %(step)s ELSE seen_at END
+WHERE expires_at > %(since)s AND idle_until > %(since)s AND seen_at <= %(before)s
 
 -- name: carry_links
 UPDATE links SET expires_at = expires_at + %(step)s WHERE expires_at > %(since)s

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from appliance.clock import SystemClock
-from appliance.service_clock.service_time import Doubt, Instant
+from appliance.service_clock.service_time import Doubt, Instant, Step
 
 
 def latest_now() -> datetime:
@@ -81,7 +81,7 @@ class StubServiceClock(SystemClock):
         """Return what would be confirmed."""
         return Instant(self.wall(), 1000.0, "boot")
 
-    def confirm(self, confirmed: Instant) -> bool:
+    def confirm(self, confirmed: Instant) -> Step | None:
         """Take note of what was confirmed."""
         self.confirmed.append(confirmed)
-        return True
+        return None

@@ -6,7 +6,7 @@ import msgspec
 
 from appliance.service_clock import confirmations
 from appliance.service_clock.advice import CAUSES, MEND
-from appliance.service_clock.service_time import Cause, Doubt, Instant
+from appliance.service_clock.service_time import Cause, Doubt, Instant, Step
 from appliance.web.platform import Platform
 
 
@@ -20,7 +20,7 @@ class ServiceClock(Protocol):
     def now(self) -> float: ...
     def wall(self) -> float: ...
     def wall_instant(self) -> Instant: ...
-    def confirm(self, confirmed: Instant) -> bool: ...
+    def confirm(self, confirmed: Instant) -> Step | None: ...
 
 
 class ClockView(msgspec.Struct, frozen=True):

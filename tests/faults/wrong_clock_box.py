@@ -1,0 +1,139 @@
+"""An appliance whose clock can be set, and what must hold of it whatever that shows."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx
+import trio
+from mqtt5 import QoS
+
+from tests.support.appliance_process import ApplianceProcess, SetUp
+from tests.support.publisher import TENANT, client
+from tests.support.wrong_clock import WrongClock
+
+PATIENCE = 60.0
+"""Bounds a test that fails; a doubt begins at once and ends within a second or two."""
+PRESENCE = """
+SELECT DISTINCT presence_of(s, d.interval_seconds, w)
+FROM device_registry AS d LEFT JOIN device_state AS s USING (tenant_id, device_id)
+JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
+WHERE tenant_id = 'fleet'
+"""
+HELD = """
+INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, kind, reason, payload)
+VALUES (now() - interval '6 days', 'tenant/fleet/device/full/telemetry', 'fleet', 'full', 'telemetry',
+  'NO_SUBSCRIPTION_CAPACITY', '{}')
+"""
+FUTURE = """
+SELECT 'state ' || device_id FROM device_state
+WHERE greatest(last_ts, last_seen_at, last_heard_at) > to_timestamp(%s)
+UNION ALL SELECT 'listening' FROM listening WHERE ended_at > to_timestamp(%s)
+UNION ALL SELECT 'held' FROM quarantine_events WHERE ingested_at > to_timestamp(%s)
+UNION ALL SELECT 'session' FROM sessions WHERE seen_at > to_timestamp(%s) OR expires_at > now() + interval '31 days'
+UNION ALL SELECT 'instance' FROM ingest_instances WHERE state_written_at > to_timestamp(%s)
+"""
+"""What lies after a time: a minute from now, told five times."""
+
+
+@dataclass
+class Box:
+    """An appliance with a clock that can be set, a tenant, an operator, and something that is held."""
+
+    appliance: ApplianceProcess
+    clock: WrongClock
+    operator: SetUp | None = None
+    sent: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Device and number -> the time that the message carries in seconds, 0 for none, negative for one that is not
+    taken."""
+
+    def furnish(self) -> None:
+        """Sell seats, sign an operator in, and hold a message."""
+        self.appliance.tenant(TENANT)
+        self.operator = self.appliance.set_up()
+        self.appliance.query(f"{HELD} RETURNING id")
+
+    def send(self, device: str, *, timed: int = 5, plain: int = 5, carried: bool = True) -> None:
+        """Send messages with the right time and without one; the broker has acknowledged them when this returns.
+
+        ``carried``: whether the right time counts.
+        """
+        trio.run(self._send, device, timed, plain, carried)
+
+    async def _send(self, device: str, timed: int, plain: int, carried: bool) -> None:
+        messages: list[tuple[str, bytes]] = []
+        for number in range(len(self.sent), len(self.sent) + timed + plain):
+            ts = int(time.time()) if len(messages) < timed else 0
+            self.sent[device, number] = ts if carried else -ts
+            payload = {"number": number, **({"ts": ts} if ts else {})}
+            messages.append((f"tenant/{TENANT}/device/{device}/telemetry", json.dumps(payload).encode()))
+        async with client(self.appliance, "sender") as connection:
+            await connection.publish_many(messages, qos=QoS.AT_LEAST_ONCE)
+
+    def stored(self) -> list[tuple[str, int, int, bool]]:
+        """Device, number, time if the message carried it, and whether one that is not late came late."""
+        rows = self.appliance.query(
+            "SELECT device_id, (metrics ->> 'number')::int, extract(epoch FROM ts)::int, ts_adjusted, late,"
+            " ts = received_at FROM telemetry WHERE tenant_id = 'fleet' ORDER BY 2"
+        )
+        return [(device, number, ts, adjusted) for device, number, ts, adjusted, _, _ in rows]
+
+    def all_stored(self) -> None:
+        """Check that each message was stored once, with the time it carries."""
+        wait_for(lambda: len(self.stored()) >= len(self.sent))
+        rows = self.stored()
+        assert [(device, number) for device, number, *_ in rows] == list(self.sent), "each once"
+        wrong = []
+        for device, number, ts, adjusted in rows:
+            given = self.sent[device, number]
+            if adjusted is not (given < 0) or (given > 0 and given != ts):
+                wrong.append((device, number, ts, adjusted))
+        assert wrong == [], "a right time was not taken for one"
+
+    def newest_is_not_late(self, device: str) -> None:
+        """Check that the last message of a device, without a time of its own, is its newest."""
+        [(late,)] = self.appliance.query(
+            "SELECT late FROM telemetry WHERE device_id = %s ORDER BY (metrics ->> 'number')::int DESC LIMIT 1", device
+        )
+        assert late is False
+
+    def trusts(self) -> bool:
+        """Return whether the appliance trusts the clock."""
+        return b"\nappliance_clock_trusted 1.0" in self.appliance.get("/metrics")
+
+    def is_well(self) -> None:
+        """Check that nothing was dropped, has expired, or is called silent, and that the operator is signed in."""
+        assert self.operator is not None
+        query = self.appliance.query
+        assert query("SELECT status, term_end > term_start FROM subscriptions WHERE tenant_id = 'fleet'") == [
+            ("ACTIVE", True)
+        ]
+        assert query("SELECT count(*) FROM quarantine_events WHERE status = 'HELD'") == [(1,)]
+        assert query("SELECT count(*) FROM ingest_ledger WHERE refused + evicted + partition_dropped > 0") == [(0,)]
+        wait_for(lambda: query(PRESENCE) == [("ONLINE",)])
+        page = httpx.get(f"{self.appliance.run['web_url']}/system", cookies=self.operator.cookies)
+        assert page.status_code == 200, "the operator is signed in"
+
+    def all_past(self) -> bool:
+        """Return whether nothing that is shown or decided by lies in the future."""
+        return self.appliance.query(FUTURE, *[time.time() + 60] * 5) == []
+
+    def times_are_past(self) -> None:
+        """Check that nothing that is shown or decided by lies in the future."""
+        assert self.appliance.query(FUTURE, *[time.time() + 60] * 5) == []
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    """Return once it holds; fails when it does not in time."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, "it does not come to hold"
+        time.sleep(0.1)
+
+
+def open_box(appliance: ApplianceProcess) -> Box:
+    """Return an appliance that is not started yet, with a right clock."""
+    clock = WrongClock(appliance.folder / "clock")
+    appliance.settings |= clock.settings()
+    return Box(appliance, clock)
