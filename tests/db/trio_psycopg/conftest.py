@@ -1,6 +1,6 @@
 """The three kinds of cursor that read a whole result, and what the tests of all three need."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ import trio
 
 from appliance.db.trio_psycopg import Connection, wire
 from appliance.db.trio_psycopg.cursors import Cursor
+from tests.support.postgres_server import Database, PostgresServer, create_database, drop_database
 
 STUCK_SECONDS = 20.0
 KINDS = [
@@ -21,6 +22,31 @@ KINDS = [
 
 dropped_generator = pytest.mark.filterwarnings("ignore:Async generator .* was garbage collected:ResourceWarning")
 """Trio advises ``aclosing``; what happens without it is what is claimed here."""
+
+
+CLEAN = """
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid();
+DROP SCHEMA public CASCADE;
+CREATE SCHEMA public
+"""
+"""Waits for the end of the sessions that a test has left, so that the next one observes its own alone."""
+
+
+@pytest.fixture(scope="session")
+def shared_database(postgres_server: PostgresServer) -> Iterator[Database]:
+    """One database for all of these tests, without the product's tables."""
+    made = create_database(postgres_server)
+    yield made
+    drop_database(made)
+
+
+@pytest.fixture
+def database(shared_database: Database) -> Iterator[Database]:
+    """The shared database, emptied after the test: a tenth of the time that a database of its own would take."""
+    yield shared_database
+    with psycopg.ClientCursor(psycopg.connect(shared_database.conninfo(), autocommit=True)) as cursor:
+        cursor.execute(CLEAN, [shared_database.name])
+        cursor.connection.close()
 
 
 @pytest.fixture(params=KINDS)
