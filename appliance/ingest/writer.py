@@ -26,7 +26,7 @@ from appliance.db.pool import Pool, PoolTimeout
 from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import ApplianceError
-from appliance.ingest.batch import MINUTE, Batch, BatchOutcome, RefusedSubmission, together
+from appliance.ingest.batch import MICROSECONDS, MINUTE, Batch, BatchOutcome, RefusedSubmission, together
 from appliance.ingest.observer import LOCK_WAIT_MS, Effects, Observer, ObserverError, Observers
 from appliance.ingest.quarantine.sampling import RowSampler, counter_parameters, event_parameters, moment
 from appliance.ingest.retry import Beside, NextTry, RetryPlan
@@ -64,6 +64,7 @@ class Writer:
         self._pool = pool
         self._instance = instance
         self._observers = Observers(observers, clock)
+        self._clock = clock
         self._metrics = metrics
         self._failpoint = failpoint
         self._queries = statements.load("ingest")
@@ -85,8 +86,10 @@ class Writer:
     async def tick(self) -> None:
         """Commit a batch without messages for the observers that are due, when no batch comes by."""
         if self._observers.due():
-            # As of the newest batch, not of now: one that was received before and is still in flight is not in it.
-            await self._write(Batch((), self._newest_receipt), (), {})
+            # As of the newest batch, not of now: one that was received before and is still in flight is not in it. A
+            # clock that has stepped back since was wrong then: what this instance has written would lie in the future.
+            now = round(self._clock.now() * MICROSECONDS)
+            await self._write(Batch((), min(self._newest_receipt, now)), (), {})
 
     async def _write(self, batch: Batch, kept: Sequence[RefusedSubmission], sampled: dict[int, bool]) -> BatchOutcome:
         """Commit ``batch``; of the refused messages, ``kept`` become rows.
@@ -176,7 +179,8 @@ class Writer:
         return outcome
 
     def _committed(self, attempt: _Attempt, outcome: BatchOutcome, plan: RetryPlan) -> BatchOutcome:
-        self._newest_receipt = max(self._newest_receipt, outcome.batch.received_at)
+        if outcome.batch.messages:
+            self._newest_receipt = outcome.batch.received_at
         self.last_error = None
         self._observers.committed(attempt.effects)
         if plan.error is not None:

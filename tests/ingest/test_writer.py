@@ -15,7 +15,7 @@ from appliance.devices.live.state_observer import WRITE_INTERVAL
 from appliance.errors import ApplianceError
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.reading import Reason, Refusal
-from tests.support.clock import latest_now
+from tests.support.clock import DoubtfulClock, latest_now
 from tests.support.commit_thief import Theft, commit_thief
 from tests.support.pipeline import (
     PATIENCE_SECONDS,
@@ -442,6 +442,31 @@ async def test_a_batch_lost_in_a_crash_is_written_again_whoever_took_its_transac
             assert crash.crashes == 1
         assert look(database, "SELECT count(*) FROM telemetry") == [(3,)]
         assert ledger_sums(database)["received"] == 3
+
+
+async def test_states_written_after_a_clock_has_stepped_back_are_as_of_now(database: Database) -> None:
+    """A mark in the future would hide from the next start what was stored after it, and put its clock in doubt."""
+    await furnish(database)
+    now = float(int(time.time()))
+    ahead = now + 20 * 86_400
+    clock = DoubtfulClock(ahead, ahead, trusted=True)
+    query = "SELECT extract(epoch FROM state_written_at)::float8 FROM ingest_instances"
+    async with open_ingest(database, clock=clock) as stack:
+        await stack.send(telemetry("d-1", b'{"n":1}'), received=ahead)
+        await until(lambda: look(database, query) == [(ahead,)])
+        clock.at = now
+        state = stack.states.get((TENANT, "d-1"))
+        assert state is not None
+        stack.states.touch(state)  # as healing does, and an `offline`
+        await until(lambda: look(database, query) == [(now,)])
+        clock.at = now + 2
+        await stack.send(telemetry("d-1", b'{"n":2}'), received=now + 1)
+        clock.at = now + 3
+        await until(lambda: look(database, query) == [(now + 1,)])
+        clock.at = now + 4
+        stack.states.touch(state)
+        await until(lambda: not stack.states.changed())
+    assert look(database, query) == [(now + 1,)]
 
 
 async def test_a_missing_partition_is_made(database: Database) -> None:
