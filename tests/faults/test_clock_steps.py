@@ -96,7 +96,7 @@ def test_an_operator_confirms_the_clock_by_command_and_page(box: Box) -> None:
     assert box.appliance.command("clock", "confirm")["applied"] is True
     assert box.trusts()
     assert step_of(box) == pytest.approx(40 * DAY, abs=60)
-    box.is_well()
+    box.serves()
     box.clock.ahead(80 * DAY)
     wait_for(lambda: not box.trusts())
     assert box.operator is not None
@@ -125,4 +125,4 @@ def test_what_is_confirmed_while_nothing_runs_counts_at_the_next_start(box: Box)
     box.appliance.start()
     assert box.trusts()
     assert step_of(box) == pytest.approx(80 * DAY, abs=60)
-    box.is_well()
+    box.serves()
