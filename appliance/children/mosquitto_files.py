@@ -47,6 +47,7 @@ class BrokerLimits:
     memory_bytes: int = 768 * 1024 * 1024  # a full queue, its bookkeeping and as much again for 10,000 connections
     max_inflight_messages: int = 4096
     max_connections: int = 10_000
+    max_keepalive_seconds: int = 300
     session_days: int = 14  # longer than any planned stop
     autosave_seconds: int = 5
     sys_seconds: int = 10
@@ -140,7 +141,6 @@ def _persistence(folder: Path, program: MosquittoProgram, limits: BrokerLimits) 
 
 
 def _limits(program: MosquittoProgram, limits: BrokerLimits) -> Sequence[str]:
-    # No max_keepalive: from 2.0.12 on it refuses MQTT 3.1.1 clients that ask for a longer keep-alive, or for none.
     lines = [
         f"max_packet_size {limits.max_message_bytes + TOPIC_BYTES}",
         f"max_queued_messages {limits.max_queued_messages}",
@@ -152,6 +152,10 @@ def _limits(program: MosquittoProgram, limits: BrokerLimits) -> Sequence[str]:
         "queue_qos0_messages true",
         "check_retain_source true",
     ]
+    if program.version < (2, 0, 12):
+        # It tells MQTT 5 clients to ping more often. Later versions refuse MQTT 3.1.1 clients by it that ask for a longer
+        # keep-alive, or for none.
+        lines.append(f"max_keepalive {limits.max_keepalive_seconds}")
     if program.version < (2, 1, 0):  # later versions have max_packet_size alone
         lines.append(f"message_size_limit {limits.max_message_bytes}")
     return lines

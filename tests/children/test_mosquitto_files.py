@@ -13,6 +13,7 @@ from appliance.children.mosquitto_files import (
 from appliance.children.programs import MosquittoProgram
 
 OLD = MosquittoProgram(Path("/usr/sbin/mosquitto"), (2, 0, 11), None)
+DEBIAN_13 = MosquittoProgram(Path("/usr/sbin/mosquitto"), (2, 0, 21), None)
 NEW = MosquittoProgram(Path("/usr/sbin/mosquitto"), (2, 1, 2), Path("/usr/lib/mosquitto_persist_sqlite.so"))
 
 
@@ -34,7 +35,8 @@ def test_limits_of_the_outage_budget() -> None:
     assert option(lines, "max_inflight_messages") == "4096"
     assert int(option(lines, "message_size_limit")) > 16384
     assert int(option(lines, "max_packet_size")) > int(option(lines, "message_size_limit"))
-    assert not any(line.startswith("max_keepalive") for line in lines), "it refuses MQTT 3.1.1 devices from 2.0.12 on"
+    assert option(lines, "max_keepalive") == "300"
+    assert not any(line.startswith("max_keepalive") for line in rendered(DEBIAN_13, None)), "it refuses 3.1.1 devices"
     assert option(lines, "persistent_client_expiration") == "14d"
     for name in ("upgrade_outgoing_qos", "queue_qos0_messages", "check_retain_source"):
         assert option(lines, name) == "true"
