@@ -153,8 +153,8 @@ def _limits(program: MosquittoProgram, limits: BrokerLimits) -> Sequence[str]:
         "check_retain_source true",
     ]
     if program.version < (2, 0, 12):
-        # It tells MQTT 5 clients to ping more often. Later versions refuse MQTT 3.1.1 clients by it that ask for a longer
-        # keep-alive, or for none.
+        # It tells MQTT 5 clients to ping more often. Later versions refuse by it MQTT 3.1.1 clients that ask for a
+        # longer keep-alive, or for none.
         lines.append(f"max_keepalive {limits.max_keepalive_seconds}")
     if program.version < (2, 1, 0):  # later versions have max_packet_size alone
         lines.append(f"message_size_limit {limits.max_message_bytes}")

@@ -41,9 +41,11 @@ def confirm(invocation: Invocation, as_json: bool, yes: bool) -> None:
     """
     instance = read_instance(invocation.config.data_dir).instance_id
 
-    async def work(administration: Administration) -> Instant:
+    async def work(administration: Administration) -> Instant | None:
         clock = administration.clock
         clock.settle_start(await confirmations.newest_receipt(administration.connection, instance), None)
+        if clock.trusted:
+            return None
         if not (yes or as_json):
             click.echo(_text(clock))
             click.confirm("Is the machine's clock right?", abort=True)
@@ -56,7 +58,10 @@ def confirm(invocation: Invocation, as_json: bool, yes: bool) -> None:
     confirmed = administer(invocation, work)
     trusted = service_clock(invocation.config).trusted
     if as_json:
-        show_one({"confirmed": _moment(confirmed.time), "applied": trusted}, as_json=True)
+        time = None if confirmed is None else _moment(confirmed.time)
+        show_one({"confirmed": time, "applied": trusted}, as_json=True)
+    elif confirmed is None:
+        click.echo("The clock is trusted already; there is nothing to confirm.")
     else:
         click.echo("The clock is trusted again." if trusted else "Confirmed. It is followed at the next start.")
 

@@ -48,8 +48,8 @@ def json_mistake(error: msgspec.DecodeError, payload: bytes) -> str:
     text = str(error)
     found = _AT.search(text)
     at = int(found[1]) if found else len(payload)
-    if "trailing characters" in text:
-        at -= 1  # the decoder names the byte after the first one too many
+    if "trailing" in text:
+        at -= 1  # characters or a comma: the decoder names the byte after the first one too many
     return _wrong_form(payload, at) or _wrong_word(payload, at) or f"{_decoders_words(text)} at byte {at}"
 
 
