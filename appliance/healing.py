@@ -8,14 +8,15 @@ go on. Readings, counts and the audit keep what was written: they say what happe
 It is done at the start, before anything is read or decided by time, and whenever a doubt has ended.
 """
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 import trio
 
-from appliance.clock import Clock, Correction
+from appliance.clock import Correction
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import healing as device_healing
@@ -57,10 +58,19 @@ async def _carry(connection: Connection[Any], step: Step) -> int:
     return await people_healing.carry(connection, since, before, timedelta(seconds=step.after - step.before))
 
 
-class Healing:
-    """Heals whenever a doubt ends; while Postgres is away, as soon as it is back."""
+class HealedClock(Protocol):
+    """A clock whose settled time can be held: :class:`appliance.service_clock.clock.ServiceClock`."""
 
-    def __init__(self, pool: Pool, instance: str, clock: Clock, skew: float, healed: Callable[[], None]) -> None:
+    def now(self) -> float: ...
+    def monotonic(self) -> float: ...
+    def hold(self, at: float) -> None: ...
+    def release(self) -> None: ...
+
+
+class Healing:
+    """Heals whenever a doubt ends; while Postgres is away, as soon as it is back. Nothing ends before."""
+
+    def __init__(self, pool: Pool, instance: str, clock: HealedClock, skew: float, healed: Callable[[], None]) -> None:
         """``healed`` is called after each time, for what was read from the database before."""
         self._pool = pool
         self._instance = instance
@@ -68,11 +78,14 @@ class Healing:
         self._skew = skew
         self._healed = healed
         self._due: list[Step] = []
+        self._again: list[tuple[float, Step]] = []
+        """Steps that are healed once more, and when, in monotonic seconds."""
         self._noted = trio.Event()
 
     def note(self, step: Step | None) -> None:
         """Take note that a doubt has begun (None), or ended with ``step``."""
         if step is not None:
+            self._clock.hold(step.since)
             self._due.append(step)
             self._noted.set()
 
@@ -80,21 +93,20 @@ class Healing:
         """Heal what was noted, for ever."""
         await every(AGAIN_SECONDS, self._make_round, chore="healing", task_status=task_status)
 
-    async def _make_round(self) -> None:
-        """Wait for a step and heal it, at once and again."""
-        await self._noted.wait()
+    async def _make_round(self) -> float:
+        """Heal what is due, then wait for what is due next."""
+        while self._due:
+            await self._heal(self._due[0], again=False)
+            self._again.append((self._clock.monotonic() + AGAIN_SECONDS, self._due.pop(0)))
+        self._clock.release()
+        while self._again and self._again[0][0] <= self._clock.monotonic():
+            await self._heal(self._again[0][1], again=True)
+            del self._again[0]
+        wait = self._again[0][0] - self._clock.monotonic() if self._again else math.inf
+        with trio.move_on_after(max(0.0, wait)):
+            await self._noted.wait()
         self._noted = trio.Event()
-        due, self._due = self._due, []
-        try:
-            while due:
-                await self._heal(due[0], again=False)
-                last = due.pop(0)
-        except BaseException:
-            self._due = [*due, *self._due]
-            self._noted.set()
-            raise
-        await trio.sleep(AGAIN_SECONDS)
-        await self._heal(last, again=True)
+        return 0.0
 
     async def _heal(self, step: Step, *, again: bool) -> None:
         await heal(self._pool, self._instance, self._clock.now(), step, self._skew, again=again)

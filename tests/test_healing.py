@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import trio
 
 from appliance import healing
 from appliance.db.pool import open_pool
@@ -10,6 +11,7 @@ from appliance.db.roles import INGEST
 from appliance.devices.live.clock_step import ClockStep
 from appliance.devices.live.state import DeviceState, StateBook
 from appliance.service_clock.service_time import Step
+from tests.support.clock import TrustedClock
 from tests.support.pipeline import arrange, look
 from tests.support.postgres_server import Database
 
@@ -160,3 +162,42 @@ def test_a_batch_received_before_the_step_and_committed_after_it_is_healed_as_we
     book.heal(now, None)
     assert (late.seen_at, late.last_ts) == (now, now)
     assert book.unbroken_since == now
+
+
+class HeldClock(TrustedClock):
+    """A clock that notes whether its settled time is held."""
+
+    def __init__(self) -> None:
+        self.held: float | None = None
+
+    def now(self) -> float:
+        return NOW.timestamp()
+
+    def monotonic(self) -> float:
+        return trio.current_time()
+
+    def hold(self, at: float) -> None:
+        self.held = at
+
+    def release(self) -> None:
+        self.held = None
+
+
+async def test_settled_time_is_held_until_each_step_is_healed(database: Database) -> None:
+    session(database, NOW, NOW - timedelta(hours=15))
+    clock = HeldClock()
+    healed: list[float | None] = []
+    async with (
+        open_pool(database.conninfo(INGEST), name="healing", min_size=1, max_size=1) as pool,
+        trio.open_nursery() as nursery,
+    ):
+        service = healing.Healing(pool, "one", clock, SKEW, lambda: healed.append(clock.held))
+        await nursery.start(service.run)
+        for count in (1, 2):  # the second before the first is healed again
+            service.note(AHEAD)
+            assert clock.held == AHEAD.since
+            with trio.fail_after(30):
+                while len(healed) < count or clock.held is not None:
+                    await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert healed == [AHEAD.since] * 2

@@ -16,8 +16,8 @@ from appliance.service_clock.advice import CAUSES, EFFECT, MEND
 from appliance.service_clock.clock import ServiceClock
 from appliance.service_clock.service_time import Instant
 
-PATIENCE_SECONDS = 5.0
-"""Seconds within which a running appliance follows a clock that was confirmed."""
+PATIENCE_SECONDS = 15.0
+"""Seconds that the command waits for a running appliance, which takes one or two on a machine that is not busy."""
 LOOK_SECONDS = 0.1
 
 

@@ -40,6 +40,7 @@ class ServiceClock:
         self._listeners: list[TrustChanged] = []
         self._time = start(machine.readings(), machine.boot_id, record.read(data_dir), None, build=build)
         self._known_doubt: Doubt | None = None
+        self._held_at: float | None = None
 
     # The clock of all others
 
@@ -48,8 +49,9 @@ class ServiceClock:
         return self._time.at(self._machine.wall(), self._machine.elapsed())
 
     def settled(self) -> float:
-        """Return the service time, but while in doubt that at which the doubt began."""
-        return self._time.settled(self._machine.wall(), self._machine.elapsed())
+        """Return the service time, but while in doubt, and until what it left is healed, that at which it began."""
+        settled = self._time.settled(self._machine.wall(), self._machine.elapsed())
+        return settled if self._held_at is None else min(settled, self._held_at)
 
     def wall(self) -> float:
         """Return the wall clock of the machine, right or wrong."""
@@ -64,7 +66,15 @@ class ServiceClock:
         """Return whether the wall clock agrees with service time."""
         return self.doubt is None
 
-    # For those who show or change it
+    # For those who show, heal or change it
+
+    def hold(self, at: float) -> None:
+        """Let settled time stand still at ``at`` after a doubt as well, until :meth:`release`."""
+        self._held_at = at if self._held_at is None else min(at, self._held_at)
+
+    def release(self) -> None:
+        """Let settled time follow again: what ended by the step of a doubt alone has been given its time back."""
+        self._held_at = None
 
     @property
     def doubt(self) -> Doubt | None:
