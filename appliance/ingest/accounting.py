@@ -42,7 +42,8 @@ class Accounting:
         return self.received == self.stored + self.refused + self.duplicate + self.cleared
 
 
-async def read_accounting(connection: Connection[Any], since: datetime | None = None) -> Accounting:
-    """Return the sums since ``since``, or of all time."""
-    cursor = await connection.execute(STATEMENTS["sum_ledger"], {"since": since})
+async def read_accounting(connection: Connection[Any], span: tuple[datetime, datetime] | None) -> Accounting:
+    """Return the sums of a time span, its end excluded, or of all time."""
+    since, until = span or (None, None)
+    cursor = await connection.execute(STATEMENTS["sum_ledger"], {"since": since, "until": until})
     return Accounting(*require(await cursor.fetchone(), "ledger"))

@@ -75,7 +75,7 @@ SELECT coalesce(sum(received), 0)::bigint, coalesce(sum(stored), 0)::bigint, coa
   coalesce(sum(duplicate), 0)::bigint, coalesce(sum(cleared), 0)::bigint, coalesce(sum(qos0), 0)::bigint,
   coalesce(sum(replayed), 0)::bigint, coalesce(sum(evicted), 0)::bigint, coalesce(sum(partition_dropped), 0)::bigint, min(minute)
 FROM ingest_ledger
-WHERE %(since)s::timestamptz IS NULL OR minute >= %(since)s
+WHERE %(since)s::timestamptz IS NULL OR minute >= %(since)s AND minute < %(until)s
 
 -- name: upsert_tenant_allowances
 -- The emptier wins, as with devices; later than `latest` is what a wrong clock has written.

@@ -12,18 +12,18 @@ SELECT set_config('appliance.tenant_id', %(tenant)s, true)
 SELECT count(*) FROM users WHERE disabled_at IS NULL
 
 -- name: sum_books
--- By step of %(step)s since %(since)s.
+-- By step of %(step)s since %(since)s; what a wrong clock counted later than %(until)s is of no step.
 SELECT date_bin(%(step)s, minute, %(since)s::timestamptz) AS began, sum(received)::bigint, sum(stored)::bigint,
   sum(refused)::bigint, sum(duplicate)::bigint, sum(cleared)::bigint
 FROM ingest_ledger
-WHERE minute >= %(since)s AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+WHERE minute >= %(since)s AND minute < %(until)s AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
 GROUP BY began
 ORDER BY began
 
 -- name: sum_reasons
 SELECT reason, sum(cnt)::bigint
 FROM quarantine_counters_minute
-WHERE bucket_minute >= %(since)s AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+WHERE bucket_minute >= %(since)s AND bucket_minute < %(until)s AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
 GROUP BY reason
 ORDER BY 2 DESC, 1
 

@@ -10,6 +10,7 @@ from tests.support.postgres_server import Database
 from tests.support.tenants import customer
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+LATER = datetime(2027, 1, 1, tzinfo=UTC)
 
 
 def _fill(database: Database) -> None:
@@ -29,19 +30,29 @@ def _fill(database: Database) -> None:
 async def test_operators_see_the_accounting_of_all_tenants_and_instances(database: Database) -> None:
     _fill(database)
     async with await connect(database.conninfo(INGEST)) as connection:
-        whole = await read_accounting(connection)
+        whole = await read_accounting(connection, None)
         assert whole == Accounting(26, 12, 11, 1, 2, 3, 4, 0, 0, datetime(2026, 1, 1, 12, tzinfo=UTC))
         assert whole.balanced
-        assert (await read_accounting(connection, NOON)).received == 14
-        assert await read_accounting(connection, datetime(2027, 1, 1, tzinfo=UTC)) == Accounting(
-            0, 0, 0, 0, 0, 0, 0, 0, 0, None
-        )
+        assert (await read_accounting(connection, (NOON, LATER))).received == 14
+        assert await read_accounting(connection, (LATER, LATER)) == Accounting(0, 0, 0, 0, 0, 0, 0, 0, 0, None)
+
+
+async def test_what_a_wrong_clock_counted_ahead_is_of_all_time_and_not_of_today(database: Database) -> None:
+    _fill(database)
+    arrange(
+        database,
+        "INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored)"
+        " VALUES ('2036-11-27T12:00Z', 'a', 'acme', 100, 100)",
+    )
+    async with await connect(database.conninfo(INGEST)) as connection:
+        assert (await read_accounting(connection, (NOON, LATER))).received == 14
+        assert (await read_accounting(connection, None)).received == 126
 
 
 async def test_a_customer_sees_its_own_accounting(database: Database) -> None:
     _fill(database)
     async with customer(database, "acme") as connection:
-        assert (await read_accounting(connection)).received == 17
+        assert (await read_accounting(connection, None)).received == 17
 
 
 def test_accounting_that_does_not_balance_says_so() -> None:

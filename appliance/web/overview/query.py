@@ -28,6 +28,8 @@ FLEET_AGE = 10.0
 """Seconds for which the count of a large fleet is reused."""
 MAX_SCOPES = 64
 """Choices whose data is kept."""
+AHEAD = timedelta(minutes=10)
+"""By how much the clock of a peer may be ahead; what was counted later was counted by a wrong clock."""
 LAST_READINGS = 12
 """Rows of the table of readings: the newest of each device."""
 
@@ -143,6 +145,7 @@ class OverviewQueries:
         parameters = {
             "tenant": choice.tenant,
             "since": datetime.fromtimestamp(since, UTC),
+            "until": datetime.fromtimestamp(now, UTC) + AHEAD,
             "step": timedelta(seconds=choice.scale.step),
         }
         async with self._access.reading(seen_by) as connection:

@@ -7,7 +7,7 @@ are; while Postgres is not reachable the last values are shown, with their time.
 import platform
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -37,6 +37,8 @@ T = TypeVar("T")
 
 TODAY_AGE, FACTS_AGE, ALL_AGE = 2.0, 30.0, 300.0
 """Seconds for which today's accounting, facts about the server and the accounting of all time are reused."""
+LONGEST_DAY = timedelta(hours=25)
+"""What was counted later than the end of today was counted by a wrong clock."""
 PATIENCE = 2.0
 """Seconds that a view waits for Postgres."""
 
@@ -166,7 +168,9 @@ class SystemReader:
         """Return the kept accounting since a midnight; viewers in different time zones have different ones."""
 
         async def read(connection: Connection[Any]) -> AccountingRead:
-            return self._checked(await read_accounting(connection, datetime.fromtimestamp(midnight, UTC)), midnight)
+            since = datetime.fromtimestamp(midnight, UTC)
+            accounting = await read_accounting(connection, (since, since + LONGEST_DAY))
+            return self._checked(accounting, midnight)
 
         if midnight not in self._today:
             if len(self._today) > 48:  # drops those of yesterday
@@ -175,7 +179,7 @@ class SystemReader:
         return self._today[midnight]
 
     async def _read_all_time(self, connection: Connection[Any]) -> AccountingRead:
-        return self._checked(await read_accounting(connection), None)
+        return self._checked(await read_accounting(connection, None), None)
 
     def _checked(self, accounting: Accounting, since: float | None) -> AccountingRead:
         return AccountingRead(since, self._platform.clock.now(), accounting, accounting.balanced)
