@@ -77,7 +77,8 @@ async def _tenant(administration: Administration, tenant_id: str) -> None:
     if tenant_id not in SEATS:
         return
     if tenant_id == scenes.EXPIRED:  # sold and occupied so long ago that all of it has passed
-        context = replace(context, now=context.now - TERM - administration.grace - LAPSE - timedelta(days=1))
+        then = context.now - TERM - administration.grace - LAPSE - timedelta(days=1)
+        context = replace(context, now=then, settled=then)
     owned = await store.list_all(connection, tenant_id)
     if not owned:
         sold = NewSubscription(tenant_id, SubscriptionType.MAIN, SEATS[tenant_id], TERM)
