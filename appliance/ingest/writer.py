@@ -165,7 +165,7 @@ class Writer:
         started = time.perf_counter()
         omission = plan.omission
         async with self._pool.connection() as connection:
-            await self._store.ensure_days(connection, batch.span())
+            await self._store.ensure_days(connection, batch.readings, batch.span())
             async with connection.transaction():
                 stored, duplicates, poison = await self._store.put(connection, batch.readings, plan.path)
                 outcome = BatchOutcome(batch, stored, duplicates, [*batch.refused, *poison])

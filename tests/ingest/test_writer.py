@@ -469,6 +469,25 @@ async def test_states_written_after_a_clock_has_stepped_back_are_as_of_now(datab
     assert look(database, query) == [(now + 1,)]
 
 
+@pytest.mark.parametrize("years", [1, 10])
+async def test_times_of_two_clocks_that_are_years_apart_make_no_partition_between_them(
+    database: Database, years: int
+) -> None:
+    """While the clock is in doubt, both count as carried; thousands of partitions would hold up the stream for good."""
+    await furnish(database)
+    now = float(int(time.time()))
+    clock = DoubtfulClock(now, now + years * 365 * 86_400)
+    count = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'telemetry'::regclass"
+    [(before,)] = look(database, count)
+    async with open_ingest(database, clock=clock) as stack:
+        times = [clock.at, clock.wall_at, clock.wall_at - 86_400, clock.wall_at - 20 * 86_400]
+        messages = [telemetry("d-1", b'{"ts":%d}' % at) for at in times]
+        assert await stack.send(*messages, received=now) == [STORED] * 4
+        assert await stack.send(*messages, received=now) == [DUPLICATE] * 4
+    assert look(database, count) == [(before + 4,)]
+    assert look(database, "SELECT count(*) FROM telemetry WHERE ts > now()") == [(3,)]
+
+
 async def test_a_missing_partition_is_made(database: Database) -> None:
     await furnish(database)
     async with open_ingest(database) as stack:

@@ -202,7 +202,8 @@ class Replayer:
         readings = {item.message.event_id: item.verdict for item in judged if isinstance(item.verdict, Reading)}
         refused = [(item.message, item.verdict) for item in judged if isinstance(item.verdict, Refusal)]
         async with self._pool.connection() as connection:
-            await self._store.ensure_days(connection, index_range(list(readings.values())))
+            accepted = list(readings.values())
+            await self._store.ensure_days(connection, accepted, index_range(accepted))
             async with connection.transaction():
                 place = {"replay": replay.replay_id, "done": replay.done_id}
                 job = await (await connection.execute(self._queries["lock_replay"], place)).fetchone()

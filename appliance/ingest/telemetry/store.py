@@ -24,6 +24,13 @@ from appliance.ingest.telemetry.copy_row import HEADER, TRAILER
 from appliance.reading import Reason
 
 DAY = 86_400 * MICROSECONDS
+WIDE = 40
+"""Days between two readings of a batch from which on its days are looked at one by one. While the clock is in doubt, a
+time that is right by either clock counts, and the two may be years apart."""
+DAYS_TOGETHER = 50
+"""Partitions made in one transaction: each takes some ten locks, and Postgres has a few thousand."""
+MAX_DAYS = 10_000
+"""Days remembered as having their partition."""
 
 
 class StorePath(Enum):
@@ -39,25 +46,27 @@ class TelemetryStore:
 
     def __init__(self) -> None:
         self._queries = statements.load("ingest")
-        self._days = range(0)
+        self._days: set[int] = set()
 
     def forget_days(self) -> None:
         """Forget which days have a partition: one that was expected is not there."""
-        self._days = range(0)
+        self._days.clear()
 
-    async def ensure_days(self, connection: Connection[Any], span: IndexRange | None) -> None:
-        """Make the partitions that readings of this span need, unless they are known to be there."""
+    async def ensure_days(
+        self, connection: Connection[Any], readings: Iterable[Reading], span: IndexRange | None
+    ) -> None:
+        """Make the partitions that ``readings``, all within ``span``, need, unless they are known to be there."""
         if span is None:
             return
         first, last = span[0] // DAY, span[1] // DAY
-        known = self._days
-        if first in known and last in known:
-            return
-        await ensure_partitions(connection, moment(first * DAY).date(), moment(last * DAY).date())
-        if known and first <= known.stop and last >= known.start - 1:
-            self._days = range(min(first, known.start), max(last + 1, known.stop))
-        else:
-            self._days = range(first, last + 1)
+        wanted: Iterable[int] = range(first, last + 1)
+        if last - first >= WIDE:
+            wanted = {reading.ts // DAY for reading in readings}
+        for first_missing, last_missing in _runs(day for day in wanted if day not in self._days):
+            await ensure_partitions(connection, moment(first_missing * DAY).date(), moment(last_missing * DAY).date())
+            if len(self._days) >= MAX_DAYS:
+                self._days.clear()
+            self._days.update(range(first_missing, last_missing + 1))
 
     async def put(
         self, connection: Connection[Any], readings: Sequence[Reading], way: StorePath
@@ -126,6 +135,17 @@ class TelemetryStore:
             return
         stored += some
         duplicates += doubled
+
+
+def _runs(days: Iterable[int]) -> list[tuple[int, int]]:
+    """Return the first and the last of each run of consecutive days, of DAYS_TOGETHER at most."""
+    runs: list[tuple[int, int]] = []
+    for day in sorted(days):
+        if runs and runs[-1][1] == day - 1 and day - runs[-1][0] < DAYS_TOGETHER:
+            runs[-1] = (runs[-1][0], day)
+        else:
+            runs.append((day, day))
+    return runs
 
 
 def _store_refused(reading: Reading, error: psycopg.Error) -> RefusedSubmission:
