@@ -210,7 +210,7 @@ class DeviceState:
         self.unplaced = max(self.unplaced, other.unplaced)
 
 
-_TIMES = ("newest", "last_ts", "seen_at", "heard_at", "adjusted_at", "refused_at", "offline_at")
+_TIMES = ("newest", "last_ts", "seen_at", "heard_at", "restored_at", "adjusted_at", "refused_at", "offline_at")
 """The attributes of a state that are times."""
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection
+from appliance.devices.live.clock_step import ClockStep
 from appliance.devices.live.rollup_queue import HOUR
 from appliance.devices.live.state import DeviceKey, DeviceState, StateBook
 from tests.support.postgres_server import Database
@@ -288,3 +289,19 @@ def test_a_reading_that_was_overtaken_before_its_commit_moves_nothing_backwards(
         first(state, Accepted(NOW + 1, {"a": 2}), NOW + 1)
         overtaken(state, Accepted(NOW, {"a": 1, "b": 1}), NOW)
         assert (state.last_ts, state.latest) == (NOW + 1, {"a": 2, "b": 1})
+
+
+async def test_a_device_heard_after_a_clock_ahead_was_set_back_is_heard_by_this_instance() -> None:
+    """What a wrong clock wrote, and was read from the table, does not count as later than what comes now."""
+    book, state = StateBook(10), DeviceState(*KEY)
+    day = 86_400 * SECOND
+    state.heard_at = state.restored_at = NOW + 20 * day
+    book.touch(state)
+    book.heal(NOW, ClockStep(-20 * day, 600 * SECOND))
+    book.take_changed()
+    book.written()
+    state.note_unaccepted(NOW + SECOND, None)
+    book.touch(state)
+    _, parameters = book.upsert(book.take_changed(), "one", NOW, NOW + HOUR)
+    [row] = json.loads(parameters["rows"])
+    assert row[14], "heard by this instance"
