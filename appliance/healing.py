@@ -38,11 +38,12 @@ async def heal(pool: Pool, instance: str, now: float, step: Step | None, skew: f
     """
     correction = _correction(now, step, skew)
     async with pool.connection() as connection, connection.transaction():
-        states = await device_healing.heal(connection, instance, correction)
+        # Quarantine before the states, as every batch and replay locks them; the row of the instance last of all.
         messages = await quarantine_healing.heal(connection, correction)
         sessions = await people_healing.heal(connection, correction)
         if step is not None and step.after > step.before and not again:
             sessions += await _carry(connection, step)
+        states = await device_healing.heal(connection, instance, correction)
     if states or messages or sessions:
         log.warning("times of a wrong clock healed", devices=states, messages=messages, sessions=sessions)
 

@@ -19,7 +19,9 @@ async def heal(connection: Connection[Any], instance: str, correction: Correctio
     """
     parameters = {**correction.parameters(), "instance": instance}
     await connection.execute(PRESENCE["cut_future"], {"instance": instance, "now": correction.latest})
-    await connection.execute(STATES["heal_instance"], parameters)
     await connection.execute(STATES["heal_marks"], parameters)
     await connection.execute(CREDENTIALS["heal_overlaps"], {"longest": correction.now + PREVIOUS_TOKEN})
-    return (await connection.execute(STATES["heal_states"], parameters)).rowcount
+    states = (await connection.execute(STATES["heal_states"], parameters)).rowcount
+    # Last: every batch of this instance waits for its row, and what comes before may take seconds.
+    await connection.execute(STATES["heal_instance"], parameters)
+    return states
