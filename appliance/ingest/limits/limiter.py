@@ -42,10 +42,11 @@ class Limiter(Buckets):
             self._renew_device(bucket)
             limits = bucket.limits
         spent = bucket.full_at
-        if spent < self._floor:
+        floor = self._floor
+        if spent < floor:
             if bucket.lent > 0:
-                bucket.overflow(self._floor)
-            spent = self._floor
+                bucket.overflow(floor)
+            spent = floor
         spent += limits.interval
         if spent > self._tick + limits.capacity:
             return LimitScope.DEVICE
@@ -202,7 +203,9 @@ class Limiter(Buckets):
         return None
 
     def _take_of_tenant(self, tenant_id: str) -> bool:
-        bucket = self._tenant_bucket(tenant_id)
+        bucket = self._tenants.get(tenant_id)
+        if bucket is None or (bucket.lent < 0 < self._depth):
+            bucket = self._tenant_bucket(tenant_id)
         return bucket is None or bucket.take(self._tick, self._floor)
 
     def _note(self, bucket: Bucket | None, *, forget: bool = True) -> int | None:
