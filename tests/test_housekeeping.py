@@ -1,5 +1,7 @@
 """Chores beside the stream."""
 
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -11,6 +13,8 @@ from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
 from appliance.devices.metrics import store
+from appliance.runtime.activity import Activity, enter
+from tests.support.clock import DoubtfulClock
 from tests.support.postgres_server import Database
 
 
@@ -38,4 +42,35 @@ async def test_what_devices_begin_to_send_is_learned_while_the_appliance_runs(
                     page = await store.list_page(outside, "acme", limit=10)
                     known = [named.metric.title for named in page]
         assert known == ["Humidity", "Temperature"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_in_doubt_no_status_is_recorded_and_afterwards_both_ways(database: Database) -> None:
+    async with (
+        open_pool(database.conninfo(INGEST), name="chores", min_size=1, max_size=1) as pool,
+        await connect(database.conninfo()) as outside,
+    ):
+        await outside.execute("INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')")
+        await outside.execute(
+            "INSERT INTO subscriptions (created_at, tenant_id, subscription_id, subscription_type, device_limit,"
+            " term_start, term_end, status)"
+            " VALUES (now(), 'acme', 's', 'TEMPORARY', 1, now(), now() + interval '9 days', 'ACTIVE')"
+        )
+        now = SystemClock().now()
+        for ahead, trusted, expected in ((10, False, "ACTIVE"), (10, True, "EXPIRED"), (0, True, "ACTIVE")):
+            clock = DoubtfulClock(now + ahead * 365 * 86_400, now, trusted=trusted)
+            await _first_round(partial(housekeeping.run, pool, clock, timedelta(days=14)))
+            row = await (await outside.execute("SELECT status FROM subscriptions")).fetchone()
+            assert row == (expected,)
+
+
+async def _first_round(run: Callable[[], Awaitable[None]]) -> None:
+    """Run chores until they rest for the first time."""
+    record = Activity()
+    enter(record)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        with trio.fail_after(30):
+            while record.words() is None:
+                await trio.sleep(0.01)
         nursery.cancel_scope.cancel()

@@ -1,7 +1,8 @@
 """What the stream tells its parts of time in which no messages were taken."""
 
 from appliance.devices.live.state import StateBook
-from appliance.supervisor.stream import note_absence
+from appliance.supervisor.stream import UNKNOWN_ABSENCE, away_before_start, note_absence
+from tests.support.clock import DoubtfulClock
 from tests.support.people import StillClock
 
 
@@ -14,3 +15,12 @@ def test_an_absence_is_told_to_limits_and_presence_and_no_interval_is_learned_ac
     away(60.0)
     assert states.unbroken_since == round(clock.now() * 1e6)
     assert told == [0.1, 0.1, 60.0, 60.0]
+
+
+def test_an_absence_of_unknown_length_is_credited_with_a_day() -> None:
+    clock = DoubtfulClock(1_000_000.0, 0.0)
+    assert away_before_start(clock, 999_990.0) == UNKNOWN_ABSENCE
+    assert away_before_start(clock, 1_000_000.0 - 3 * UNKNOWN_ABSENCE) == 3 * UNKNOWN_ABSENCE
+    assert away_before_start(clock, None) == 0
+    clock.trusted = True
+    assert away_before_start(clock, 999_990.0) == 10
