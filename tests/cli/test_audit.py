@@ -66,7 +66,7 @@ READING = frozenset(
 )  # fmt: skip
 OTHERS: Mapping[str, str] = {
     "run": "the appliance itself",
-    "clock confirm": "needs a clock in doubt: tests/service_clock and tests/faults/test_clock_steps.py have its row",
+    "clock confirm": "needs a clock in doubt: tests/faults/test_clock_steps.py has its row",
     "migrate": "the schema, which keeps its own list of what was done",
     "psql": "the database's own console",
     "setup-link": "opens a door while nobody is there; whoever goes through it is recorded",
