@@ -19,6 +19,7 @@ COMMANDS = {
     "clock": "appliance.cli.clock",
     "device": "appliance.cli.device",
     "migrate": "appliance.cli.migrate",
+    "peer": "appliance.cli.peer",
     "psql": "appliance.cli.psql",
     "quarantine": "appliance.cli.quarantine",
     "run": "appliance.cli.run",

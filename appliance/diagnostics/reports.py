@@ -55,6 +55,15 @@ def report_database(health: DatabaseHealth) -> Callable[[], Report]:
     return report
 
 
+def report_neighbours(trouble: Callable[[], str | None]) -> Callable[[], Report]:
+    """Return a reporter of the question who else is on an external broker."""
+
+    def report() -> Report:
+        return Report(trouble=trouble())
+
+    return report
+
+
 def report_pipeline(pipeline: Pipeline, received: Callable[[], float], room: int) -> Callable[[], Report]:
     """Return a reporter of admission and writer; their queue are the messages in flight."""
 

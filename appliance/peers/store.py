@@ -32,6 +32,11 @@ class Peer:
     """The number of devices that it heard last."""
     away: bool
 
+    @property
+    def title(self) -> str:
+        """Return its name, or its id as long as it has none."""
+        return self.name or self.instance
+
 
 async def enlist(connection: Connection[Any], instance: str, name: str, version: str) -> None:
     """Enter this appliance, or its present name and version."""
@@ -44,15 +49,28 @@ async def list_all(connection: Connection[Any], now: datetime) -> list[Peer]:
     return [Peer(*row) for row in await cursor.fetchall()]
 
 
-async def away_from(connection: Connection[Any], tenant_id: str | None, now: datetime) -> list[Peer]:
-    """Return the appliances that are away and heard devices of the tenant (None: of any) last.
+async def anybody_away(connection: Connection[Any], here: str, now: datetime) -> bool:
+    """Return whether an appliance other than ``here`` is away: the question before ``away_from``, which is dearer."""
+    cursor = await connection.execute(STATEMENTS["anybody_away"], {"here": here, "now": now})
+    return bool(require(await cursor.fetchone(), "an answer")[0])
 
-    ``devices`` counts those of the tenant. The role may be ``appliance_web`` with its tenant set.
+
+async def away_from(connection: Connection[Any], tenant_id: str | None, here: str, now: datetime) -> list[Peer]:
+    """Return the appliances other than ``here`` that are away and heard devices of the tenant (None: of any) last.
+
+    ``devices`` counts the active ones of the tenant. The role may be ``appliance_web`` with its tenant set.
     """
-    cursor = await connection.execute(STATEMENTS["list_away"], {"tenant": tenant_id, "now": now})
+    cursor = await connection.execute(STATEMENTS["list_away"], {"tenant": tenant_id, "here": here, "now": now})
     return [
         Peer(instance, name, None, at, devices, away=True) for instance, name, at, devices in await cursor.fetchall()
     ]
+
+
+async def heard_device(connection: Connection[Any], tenant_id: str, device_id: str) -> str | None:
+    """Return the instance that heard a device last; None: none, or it is not known."""
+    cursor = await connection.execute(STATEMENTS["heard_device"], {"tenant": tenant_id, "device": device_id})
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
 
 
 async def remove(connection: Connection[Any], instance: str, context: ChangeContext) -> None:

@@ -1,5 +1,6 @@
 """The fourth stage: the broker, our session with it, and last of all the devices' listener."""
 
+import socket
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +12,7 @@ from appliance.broker.clients import SUBSCRIPTION, probe_client, session_client,
 from appliance.broker.connected_users import ConnectedUsers
 from appliance.broker.credentials_sync import CredentialsSync, read_users
 from appliance.broker.listener_probe import PROBE_SECONDS, ListenerProbe
+from appliance.broker.neighbours import ANSWER_SECONDS, Identity, Neighbours
 from appliance.broker.refusals import BrokerRefusals
 from appliance.broker.source import BrokerSource
 from appliance.broker.statistics import BrokerStatistics
@@ -88,6 +90,8 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
     users = Users() if config.broker.url is not None else await read_users(storage.pool)
     connected = ConnectedUsers()
     embedded = None if config.broker.url is not None else await _start_mosquitto(base, users, refusals, connected)
+    if embedded is None:
+        await _meet_neighbours(base)
     client = await tree.open(
         "broker session",
         session_client(config, base.data.instance.mqtt_client_id, embedded, base.clock),
@@ -173,6 +177,15 @@ def _caught_up(base: Foundation, broker: BrokerAccess, pipeline: Pipeline) -> bo
 
 def _shown_by_nobody(_tenant_id: str, _device_id: str) -> None:
     """Return that it is not known whether a device is connected: brokers that are not ours do not say."""
+
+
+async def _meet_neighbours(base: Foundation) -> None:
+    """Give way to another appliance on the same external broker, before our session takes anything from it."""
+    config, identity = base.config, Identity(base.instance, socket.gethostname(), base.clock.now())
+    address = "{}:{}".format(*config.broker.address() or ("", 0))
+    neighbours = Neighbours(statistics_client(config, None), identity, address, ANSWER_SECONDS)
+    report = reports.report_neighbours(lambda: neighbours.trouble)
+    await base.tree.start("broker neighbours", neighbours.run, report=report)
 
 
 async def _start_mosquitto(

@@ -57,6 +57,7 @@ async def open_dashboard(
     await tree.start("disk usage", process.watch_disk)
     platform = Platform(
         name=socket.gethostname(),
+        instance=base.instance,
         public_url=base.config.web.public_url,
         clock=clock,
         pool=pool,

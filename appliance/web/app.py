@@ -25,6 +25,7 @@ from appliance.web.mount import Mount
 from appliance.web.openapi import document
 from appliance.web.overview.install import install as overview
 from appliance.web.page import more
+from appliance.web.page.away_peers import AwayPeers
 from appliance.web.page.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.page.nav_count_reader import NavCountReader
 from appliance.web.page.renderer import PageRenderer
@@ -97,7 +98,13 @@ def create_app(platform: Platform, ports: Ports, limits: RequestLimits) -> Dashb
     app = Dashboard(platform, limits)
     static = StaticFiles(asset("static"))
     templates = Templates(static, platform.name, platform.clock)
-    renderer = PageRenderer(platform, templates, app.live_pages, NavCountReader(platform.access, platform.clock))
+    renderer = PageRenderer(
+        platform,
+        templates,
+        app.live_pages,
+        NavCountReader(platform.access, platform.clock),
+        AwayPeers(platform.access, platform.clock, platform.instance),
+    )
     Gate(platform).install(app)
     FailurePages(platform, templates, ports.broker_queue).install(app)
     mount = Mount(app, platform, ports, renderer)

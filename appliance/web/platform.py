@@ -32,6 +32,8 @@ class Platform:
 
     name: str
     """This appliance's name, shown under the product's; usually the host name."""
+    instance: str
+    """Its id on the database, by which it tells itself from its peers."""
     public_url: str | None
     """``web.public_url``: the address that people use, if it is not the machine's own."""
     clock: Clock

@@ -12,6 +12,13 @@ CROSS JOIN presence_limits AS l
 LEFT JOIN LATERAL (SELECT max(ended_at) AS at FROM listening WHERE instance = i.instance) AS h ON true
 ORDER BY i.name NULLS LAST, i.instance
 
+-- name: anybody_away
+SELECT EXISTS (
+  SELECT FROM ingest_instances AS i
+  CROSS JOIN presence_limits AS l
+  LEFT JOIN LATERAL (SELECT max(ended_at) AS at FROM listening WHERE instance = i.instance) AS h ON true
+  WHERE i.instance <> %(here)s AND (h.at IS NULL OR h.at < %(now)s::timestamptz - l.offline_after * interval '1 second'))
+
 -- name: list_away
 SELECT i.instance, i.name, h.at, count(*)
 FROM device_state AS s
@@ -20,9 +27,13 @@ JOIN ingest_instances AS i ON i.instance = s.heard_by
 CROSS JOIN presence_limits AS l
 LEFT JOIN LATERAL (SELECT max(ended_at) AS at FROM listening WHERE instance = i.instance) AS h ON true
 WHERE (%(tenant)s::text IS NULL OR s.tenant_id = %(tenant)s) AND d.status = 'ACTIVE'
+  AND i.instance <> %(here)s
   AND (h.at IS NULL OR h.at < %(now)s::timestamptz - l.offline_after * interval '1 second')
 GROUP BY i.instance, i.name, h.at
 ORDER BY i.name NULLS LAST, i.instance
+
+-- name: heard_device
+SELECT heard_by FROM device_state WHERE tenant_id = %(tenant)s AND device_id = %(device)s
 
 -- name: lock_peer
 SELECT h.at IS NULL OR h.at < %(now)s::timestamptz - l.offline_after * interval '1 second', i.name

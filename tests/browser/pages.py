@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appliance.people.role import Role
-from tests.support.web.demo_fixture import DEVICE, TENANT, USER
+from tests.support.web.demo_fixture import AWAY_PEER, DEVICE, TENANT, USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,7 @@ PAGES: Sequence[PageOf] = (
     PageOf("/system", "system", OPERATOR),
     PageOf("/system/problems", "system-problems", OPERATOR),
     PageOf("/system/clock", "confirm-clock", OPERATOR),
+    PageOf(f"/system/peers/{AWAY_PEER}/remove", "peer-remove", OPERATOR, rule="/system/peers/<instance>/remove"),
     # failures
     PageOf("/system", "failure-403", Role.VIEWER, status=403),
     PageOf("/nothing-here", "failure-404", status=404),

@@ -9,7 +9,7 @@ from appliance.devices.live.presence import PresenceThresholds
 from appliance.errors import Conflict, NotFound
 from appliance.peers import store
 from tests.support.people import StillClock
-from tests.support.pipeline import TENANT, IngestStack, furnish, look, open_ingest, telemetry, until
+from tests.support.pipeline import TENANT, IngestStack, arrange, furnish, look, open_ingest, telemetry, until
 from tests.support.postgres_server import Database
 from tests.support.tenants import BY, customer, ingest
 
@@ -87,12 +87,19 @@ async def test_an_instance_that_has_not_listened_is_away_and_its_tenants_are_tol
         assert (here.name, here.version, here.devices, here.away) == ("hall", "1.0", 1, False)
         [gone] = await store.list_all(connection, hours_later(clock))
         assert gone.away
-        assert await store.away_from(connection, None, clock.at) == []
+        assert await store.away_from(connection, None, "two", clock.at) == []
+        assert await store.away_from(connection, None, "one", hours_later(clock)) == [], "it does not miss itself"
+        for asking, now, away in (
+            ("two", clock.at, False),
+            ("two", hours_later(clock), True),
+            ("one", hours_later(clock), False),
+        ):
+            assert await store.anybody_away(connection, asking, now) is away
     async with customer(database, TENANT) as connection_of_acme:
-        [told] = await store.away_from(connection_of_acme, TENANT, hours_later(clock))
+        [told] = await store.away_from(connection_of_acme, TENANT, "two", hours_later(clock))
         assert (told.name, told.devices, told.listened_at) == ("hall", 1, gone.listened_at)
     async with customer(database, "rival") as connection_of_rival:
-        assert await store.away_from(connection_of_rival, "rival", hours_later(clock)) == []
+        assert await store.away_from(connection_of_rival, "rival", "two", hours_later(clock)) == []
 
 
 async def test_only_one_that_is_away_can_be_removed_and_its_devices_stay(database: Database) -> None:
@@ -114,3 +121,18 @@ async def test_only_one_that_is_away_can_be_removed_and_its_devices_stay(databas
     assert look(database, "SELECT device_id, heard_by FROM device_state") == [("d-1", None)]
     assert presences(database) == {"d-1": "ONLINE"}
     assert look(database, "SELECT object_id FROM audit_log WHERE action = 'peer.remove'") == [("one",)]
+
+
+async def test_one_that_listens_though_it_was_removed_is_there_again(database: Database) -> None:
+    await furnish(database)
+    clock = StillClock()
+    async with open_ingest(database, instance="one", clock=clock) as one:
+        listening = Listening(one.pool, "one", clock, PresenceThresholds())
+        await listening.look(present=True)
+        arrange(database, "DELETE FROM listening")
+        for _ in range(2):
+            clock.at += timedelta(seconds=5)
+            clock.passed += 5
+            await listening.look(present=True)
+    [(began_at, ended_at)] = look(database, "SELECT began_at, ended_at FROM listening")
+    assert (ended_at - began_at, ended_at) == (timedelta(seconds=5), clock.at)

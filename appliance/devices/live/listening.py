@@ -84,7 +84,10 @@ class Listening:
                 self._began = wall
             else:
                 parameters = {"instance": self._instance, "now": _moment(wall), "began": _moment(self._began)}
-                await connection.execute(STATEMENTS["extend_stretch"], parameters)
+                extended = await connection.execute(STATEMENTS["extend_stretch"], parameters)
+                if not extended.rowcount:  # somebody took this instance for gone, and removed it
+                    await self._begin(connection, wall)
+                    self._began = wall
             self._looked_wall, self._looked_monotonic = wall, monotonic
 
     async def _begin(self, connection: Connection[Any], wall: float) -> None:

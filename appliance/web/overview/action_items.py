@@ -11,6 +11,7 @@ from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, 
 from appliance.web.devices.labels import NONE
 from appliance.web.overview.query import OverviewData
 from appliance.web.page import formats
+from appliance.web.page.away_peers import since_text
 from appliance.web.subscriptions.labels import days_left, subscription_title
 
 SOON = 30
@@ -87,6 +88,7 @@ def action_items(
         *_subscriptions(data, now, zone, links, grace),
         *_sites(data, links),
         *_quarantine(data, now, links),
+        *_peers(data, now, zone, links),
     ]
     order = list(SEVERITY_LABELS)
     return sorted(items, key=lambda item: order.index(item.severity))
@@ -161,6 +163,15 @@ def _quarantine(data: OverviewData, now: float, links: PageLinks) -> Iterator[Ac
         since = data.held_since
         when = "" if since is None else formats.ago(since, now)
         yield ActionItem("medium", "", what, after, links.at("/quarantine"), "Review", since, when)
+
+
+def _peers(data: OverviewData, now: float, zone: tzinfo | None, links: PageLinks) -> Iterator[ActionItem]:
+    """Yield the appliances that are away, for operators: customers are told in a notice, since they can do nothing."""
+    for peer in data.away if links.operator else ():
+        devices = f"{peer.devices:,} device{'s' if peer.devices != 1 else ''}"
+        whether = f"whether the {devices} it heard last send{'s' if peer.devices == 1 else ''} is not known."
+        after = f" {since_text(peer, now, zone)}: {whether}"
+        yield ActionItem("high", "Appliance ", peer.title, after, "/system#sys-peers", "View system")
 
 
 def _where(site: SiteCounts, links: PageLinks) -> str:

@@ -13,6 +13,7 @@ from appliance.db.trio_psycopg import Connection
 from appliance.devices import fleet
 from appliance.devices.fleet import SiteCounts
 from appliance.ingest.summary import LastReading
+from appliance.peers.store import Peer
 from appliance.subscriptions import store as subscriptions
 from appliance.subscriptions.lifecycle import Subscription
 from appliance.web.access.auth import Viewer
@@ -67,6 +68,8 @@ class OverviewData:
     """Refused messages by reason code, most frequent first."""
     accounting: Sequence[AccountingStep] = ()
     """By step, oldest first; steps without messages are left out, the last step is not over yet."""
+    away: Sequence[Peer] = ()
+    """The appliances on the database that are away and heard active devices last; added by the page."""
     readings: Sequence[LastReading] = ()
     """For a chosen site: the newest reading of each of the devices heard last."""
 

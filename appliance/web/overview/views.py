@@ -27,6 +27,7 @@ from appliance.web.overview.onboarding_checklist import ChecklistStep
 from appliance.web.overview.query import LAST_READINGS, OverviewData, OverviewQueries
 from appliance.web.page import charts, csv, formats
 from appliance.web.page.address import Address
+from appliance.web.page.away_peers import notice_text
 from appliance.web.page.failures import POSTGRES_AWAY, trouble_text
 from appliance.web.page.frame import Frame
 from appliance.web.page.labels import ReasonLabel, reason_label
@@ -49,6 +50,7 @@ _PARTS: Mapping[str, str] = {
     "kpi-messages": "kpi-messages",
     "live-banner": "live-banner",
     "attention": "action-items",
+    "peers-away": "peers-away",
     "kpi-devices": "kpi-devices",
     "kpi-refused": "kpi-refused",
     "kpi-held": "kpi-held",
@@ -125,6 +127,8 @@ class Overview:
     site_choices: Sequence[tuple[str, str]]
     """Value and label of each site of the one tenant that is shown."""
     action_items: Sequence[ActionItem]
+    away: Sequence[str]
+    """Notices of appliances that are away, for customers: operators have action items."""
     presences: Presences
     sites: Sequence[SiteCounts]
     more_sites: int
@@ -167,6 +171,11 @@ def blueprint(renderer: PageRenderer, queries: OverviewQueries, listener: Listen
     routes = Blueprint(PAGE, __name__)
     platform, render = renderer.platform, renderer.templates.render
 
+    async def assemble(frame: Frame, data: OverviewData | None, choice: OverviewChoice) -> Overview:
+        if data is not None and platform.health().postgres is None:
+            data = replace(data, away=await renderer.away_peers.read(frame.viewer, choice.tenant))
+        return _assemble(platform, frame, data, choice)
+
     @routes.get("/")
     @allow(READERS)
     async def page() -> Response:
@@ -175,7 +184,7 @@ def blueprint(renderer: PageRenderer, queries: OverviewQueries, listener: Listen
         if csv.asked_for():
             return _file(await queries.read(who, choice), choice, platform.clock.now())
         frame, address = await renderer.counted(_frame(who, platform, choice)), Address.of_request()
-        shown = _assemble(platform, frame, await queries.read(who, choice), choice)
+        shown = await assemble(frame, await queries.read(who, choice), choice)
         html = render(
             "overview/overview.html",
             frame=frame,
@@ -191,7 +200,7 @@ def blueprint(renderer: PageRenderer, queries: OverviewQueries, listener: Listen
 
     async def fragments(seen_by: Viewer, choice: OverviewChoice) -> list[LivePart]:
         frame = _frame(seen_by, platform, choice)
-        shown = _assemble(platform, frame, await _data_or_last_known(platform, queries, frame, choice), choice)
+        shown = await assemble(frame, await _data_or_last_known(platform, queries, frame, choice), choice)
         # an empty table keeps the command line that the page was loaded with
         parts = [
             LivePart(
@@ -251,6 +260,7 @@ def _assemble(platform: Platform, frame: Frame, data: OverviewData | None, choic
         action_items=[]
         if data is None
         else action_items.action_items(replace(data, sites=sites), settled, who.zone, links, grace=platform.grace),
+        away=[] if data is None or who.is_operator else [notice_text(peer, frame.now, who.zone) for peer in data.away],
         presences=presences(sites),
         sites=sites[:SITES_SHOWN],
         more_sites=max(len(sites) - SITES_SHOWN, 0),

@@ -11,6 +11,7 @@ from appliance.web.access.auth import Viewer, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.live.parts import LivePages, LivePart
 from appliance.web.page.address import Address
+from appliance.web.page.away_peers import AwayPeers
 from appliance.web.page.frame import NAVIGATION, Frame
 from appliance.web.page.nav_count_reader import NavCountReader
 from appliance.web.page.templating import Templates
@@ -27,6 +28,8 @@ class PageRenderer:
     templates: Templates
     live_pages: LivePages
     nav_counts: NavCountReader
+    away_peers: AwayPeers
+    """For pages that show the presence of devices."""
 
     async def page(
         self,

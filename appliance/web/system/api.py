@@ -13,6 +13,7 @@ from appliance.web.access.auth import OPERATORS, allow, viewer
 from appliance.web.openapi.describe import answer, describe
 from appliance.web.platform import Platform
 from appliance.web.system.clock import ClockActions, Confirmed
+from appliance.web.system.peers import PeerActions
 from appliance.web.system.port import SystemPort
 from appliance.web.system.reader import SystemReader, SystemView
 
@@ -30,7 +31,13 @@ class Diagnostics(msgspec.Struct, frozen=True, rename={"refused_by_broker": "ref
     """The effective configuration by dotted key, secrets masked."""
 
 
-def blueprint(platform: Platform, reader: SystemReader, port: SystemPort, clock_actions: ClockActions) -> Blueprint:
+def blueprint(
+    platform: Platform,
+    reader: SystemReader,
+    port: SystemPort,
+    clock_actions: ClockActions,
+    peer_actions: PeerActions,
+) -> Blueprint:
     """Return the routes of the API."""
     routes = Blueprint("system_api", __name__)
 
@@ -39,7 +46,7 @@ def blueprint(platform: Platform, reader: SystemReader, port: SystemPort, clock_
 
     @routes.get("/operator/system")
     @allow(OPERATORS)
-    @describe("State of the appliance: accounting, tasks, memory, disk, versions", answers={HTTPStatus.OK: SystemView})
+    @describe("State of the appliance: accounting, tasks, disk, versions, peers", answers={HTTPStatus.OK: SystemView})
     async def system() -> Response:
         return answer(await view())
 
@@ -70,5 +77,12 @@ def blueprint(platform: Platform, reader: SystemReader, port: SystemPort, clock_
     )
     async def confirm_clock() -> Response:
         return answer(await clock_actions.confirm(None), HTTPStatus.ACCEPTED)
+
+    @routes.delete("/operator/system/peers/<instance>")
+    @allow(OPERATORS)
+    @describe("Remove an appliance that is away", answers={HTTPStatus.NO_CONTENT: None})
+    async def remove_peer(instance: str) -> Response:
+        await peer_actions.remove(instance)
+        return Response(b"", HTTPStatus.NO_CONTENT)
 
     return routes

@@ -1,8 +1,9 @@
 """Installs System: its pages, the live parts of these, and its API."""
 
 from appliance.web.mount import Mount
-from appliance.web.system import api, clock_views, views
+from appliance.web.system import api, clock_views, peer_views, views
 from appliance.web.system.clock import ClockActions
+from appliance.web.system.peers import PeerActions
 from appliance.web.system.reader import SystemReader
 
 
@@ -11,8 +12,10 @@ def install(mount: Mount) -> None:
     port = mount.ports.system
     reader = SystemReader(mount.platform, port.snapshot, port.clock)
     clock_actions = ClockActions(mount.platform, port.snapshot.instance, port.clock)
+    peer_actions = PeerActions(mount.platform, reader)
     mount.add(
         views.blueprint(mount.renderer, reader, port.snapshot),
         clock_views.blueprint(mount.renderer, clock_actions),
-        api.blueprint(mount.platform, reader, port, clock_actions),
+        peer_views.blueprint(mount.renderer, peer_actions),
+        api.blueprint(mount.platform, reader, port, clock_actions, peer_actions),
     )

@@ -8,6 +8,7 @@ import platform
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -25,6 +26,7 @@ from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.process_metrics import Disk, Memory, QueueHistory
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency, ResourceLimit, Snapshot
 from appliance.ingest.accounting import Accounting, read_accounting
+from appliance.peers.store import Peer, list_all
 from appliance.runtime.tree import ServiceStatus
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.platform import Platform
@@ -35,8 +37,8 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-TODAY_AGE, FACTS_AGE, ALL_AGE = 2.0, 30.0, 300.0
-"""Seconds for which today's accounting, facts about the server and the accounting of all time are reused."""
+TODAY_AGE, PEERS_AGE, FACTS_AGE, ALL_AGE = 2.0, 5.0, 30.0, 300.0
+"""Seconds for which today's accounting, the peers, facts about the server and the accounting of all time are reused."""
 LONGEST_DAY = timedelta(hours=25)
 """What was counted later than the end of today was counted by a wrong clock."""
 PATIENCE = 2.0
@@ -68,6 +70,36 @@ class AccountingRead(msgspec.Struct, frozen=True, rename={"accounting": "books"}
     balanced: bool
 
 
+class PeerState(StrEnum):
+    """Whether an appliance on the database is there."""
+
+    HERE = "here"
+    """It is the one that was asked."""
+    LISTENING = "listening"
+    AWAY = "away"
+    UNKNOWN = "unknown"
+    """The clock is in doubt, and so is how long ago it listened."""
+
+
+class PeerView(msgspec.Struct, frozen=True):
+    """An appliance on the database. Times are seconds since 1970."""
+
+    instance: str
+    name: str | None
+    """The name of its machine; null before its first start with this version."""
+    version: str | None
+    listened_at: float | None
+    """When it last listened to its devices; null: never."""
+    devices: int
+    """The devices that it heard last."""
+    state: PeerState
+
+    @property
+    def title(self) -> str:
+        """Return its name, or its id as long as it has none."""
+        return self.name or self.instance
+
+
 class SystemView(msgspec.Struct, frozen=True, rename={"dependencies": "companions", "limits": "bounds"}):
     """The appliance as it is now. Times are seconds since 1970, durations are seconds, sizes are bytes."""
 
@@ -97,6 +129,8 @@ class SystemView(msgspec.Struct, frozen=True, rename={"dependencies": "companion
     broker_terms: BrokerTerms | None
     """None for an external broker, whose settings are unknown."""
     tasks: Sequence[ServiceStatus]
+    peers: Sequence[PeerView]
+    """All appliances on the database, this one included; empty until Postgres has answered."""
 
 
 class _Kept(Generic[T]):
@@ -112,6 +146,10 @@ class _Kept(Generic[T]):
     def is_due(self) -> bool:
         """Return whether it is time to read again."""
         return self._clock.monotonic() - self._read_at >= self._age
+
+    def forget(self) -> None:
+        """Make it due."""
+        self._read_at = float("-inf")
 
     async def renew(self, connection: Connection[Any]) -> None:
         """Read the value. Raises psycopg.Error."""
@@ -130,13 +168,14 @@ class SystemReader:
         self._facts = _Kept(platform.clock, FACTS_AGE, read_facts)
         self._days = _Kept(platform.clock, FACTS_AGE, read_days)
         self._all_time = _Kept(platform.clock, ALL_AGE, self._read_all_time)
+        self._peers = _Kept(platform.clock, PEERS_AGE, self._read_peers)
         self._today: dict[float, _Kept[AccountingRead]] = {}
         self._turn = trio.Lock()
 
     async def view(self, midnight: float) -> SystemView:
         """Return the appliance as it is now. ``midnight``: the start of the viewer's day, in seconds since 1970."""
         today = self._todays(midnight)
-        await self._renew([today, self._facts, self._days, self._all_time])
+        await self._renew([today, self._facts, self._days, self._all_time, self._peers])
         platform, system = self._platform, self._snapshot
         now = platform.clock.now()
         dependencies, facts = system.dependencies(), self._facts.value
@@ -162,6 +201,7 @@ class SystemReader:
             limits=system.limits(),
             broker_terms=system.broker_terms,
             tasks=system.tasks(now),
+            peers=[self._peer(one) for one in self._peers.value or ()],
         )
 
     def _todays(self, midnight: float) -> _Kept[AccountingRead]:
@@ -180,6 +220,22 @@ class SystemReader:
 
     async def _read_all_time(self, connection: Connection[Any]) -> AccountingRead:
         return self._checked(await read_accounting(connection, None), None)
+
+    async def _read_peers(self, connection: Connection[Any]) -> list[Peer]:
+        return await list_all(connection, datetime.fromtimestamp(self._platform.clock.now(), UTC))
+
+    def forget_peers(self) -> None:
+        """Read the peers anew for the next view: one was removed."""
+        self._peers.forget()
+
+    def _peer(self, peer: Peer) -> PeerView:
+        state = PeerState.AWAY if peer.away else PeerState.LISTENING
+        if peer.instance == self._platform.instance:
+            state = PeerState.HERE
+        elif not self._platform.clock.trusted:
+            state = PeerState.UNKNOWN
+        listened_at = None if peer.listened_at is None else peer.listened_at.timestamp()
+        return PeerView(peer.instance, peer.name, peer.version, listened_at, peer.devices, state)
 
     def _checked(self, accounting: Accounting, since: float | None) -> AccountingRead:
         return AccountingRead(since, self._platform.clock.now(), accounting, accounting.balanced)

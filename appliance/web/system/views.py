@@ -23,7 +23,10 @@ from appliance.web.system.retention import RetentionView
 from appliance.web.system.task_rows import TaskRow, rows_of
 
 PAGE = "system"
-DONE = {"clock": "Confirmed. The appliance follows the machine's clock within a second."}
+DONE = {
+    "clock": "Confirmed. The appliance follows the machine's clock within a second.",
+    "removed": "The appliance is removed.",
+}
 """Sentences for a toast, by the key that ``?done=`` names."""
 PROBLEMS = "system-problems"
 """The same page with failing and late tasks only."""
@@ -39,6 +42,7 @@ _PARTS = (
     "clock",
     "balance",
     "kpis",
+    "peers",
     "tasks",
     "services",
     "limits",

@@ -7,12 +7,17 @@ import psycopg
 
 from appliance.people.role import Role
 from tests.support.web.accounts import Person, signed_in
+from tests.support.web.serving import INSTANCE
 
 TENANT = "norrvik"
 DEVICE = "BGO-FRZ-017"
 """The device with most to show."""
 USER = "5f0c2a52-4c1c-4f5e-9d53-0d6f3a5f2b11"
 """Somebody who was invited and has not come yet."""
+
+AWAY_PEER = "e61f0a93c2d4"
+"""An appliance on the database that has not listened for hours, and heard no device last."""
+
 
 PLACES = ["Freezer", "Chiller", "Loading dock", "Ammonia plant", "Door", "Compressor room"]
 
@@ -59,6 +64,14 @@ ROWS = (
     VALUES (now(), now(), 'harvest', 'silo-1', 'ACTIVE', 'SUB-20251208-00002')
     """,
     "INSERT INTO listening (instance, began_at, ended_at) VALUES ('demo', now() - interval '2 days', now())",
+    """
+    INSERT INTO ingest_instances (instance, name, version) VALUES
+      (%(here)s, 'bergen-edge', '1.0.0'), ('demo', 'moss-edge', '1.0.0'), (%(away_peer)s, 'drammen-edge', '0.9.0')
+    """,
+    """
+    INSERT INTO listening (instance, began_at, ended_at)
+    VALUES (%(away_peer)s, now() - interval '2 days', now() - interval '3 hours')
+    """,
     """
     INSERT INTO device_state (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, latest, learned_interval)
     SELECT tenant_id, device_id, seen, seen, seen,
@@ -152,7 +165,14 @@ def fill_database(conninfo: str) -> dict[Role, Person]:
 
     ``conninfo`` is of the superuser.
     """
-    parameters = {"tenant": TENANT, "device": DEVICE, "places": PLACES, "user": USER}
+    parameters = {
+        "tenant": TENANT,
+        "device": DEVICE,
+        "places": PLACES,
+        "user": USER,
+        "away_peer": AWAY_PEER,
+        "here": INSTANCE,
+    }
     with psycopg.connect(conninfo, autocommit=True) as connection:
         for statement in ROWS:
             connection.execute(statement.encode(), parameters)

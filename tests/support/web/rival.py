@@ -41,6 +41,7 @@ NOTHING = Rival(
         "subscription_id": "SUB-9", "message_id": "99999999",
         "replay_id": "88888888", "user_id": str(uuid4()), "token_id": str(uuid4()), "session_id": str(uuid4()),
         "secret": "s" * 43, "address": "nothing",
+        "instance": "fffffffffff9",
     }
 )  # fmt: skip
 """Ids of the same form that nobody has."""
@@ -96,6 +97,9 @@ def found(database: Database) -> Rival:
                     "INSERT INTO api_tokens (token_hash, user_id, tenant_id, name, scopes, created_at, expires_at)"
                     " VALUES (sha256('t'), %(user)s, %(tenant)s, 't', '{read}', now(), now() + '1 day')"
                     " RETURNING token_id"
+                ),
+                "instance": one(
+                    "INSERT INTO ingest_instances (instance, name) VALUES ('fffffffffff1', 'hall') RETURNING instance"
                 ),
                 "secret": "t" * 43,
                 "address": "something",

@@ -63,6 +63,10 @@ CHEAP = Cost(memory_kib=64, passes=1)
 NOWHERE = "host=/nonexistent user=nobody dbname=nothing"
 
 
+INSTANCE = "0123456789ab"
+"""The appliance that serves the dashboard."""
+
+
 class NoDevices:
     """Ingest for dashboards whose tests send no messages: nobody may speak for any device."""
 
@@ -120,7 +124,7 @@ async def no_claims(request: ProvisioningRequest, by: ChangeContext) -> ClaimOut
 def quiet_system(clock: SystemClock) -> Snapshot:
     """Return a process without tasks, whose Postgres and broker are well and whose schema is the one it ships."""
     return Snapshot(
-        instance="0123456789ab",
+        instance=INSTANCE,
         age=lambda: 3600.0,
         tasks=lambda _now: [],
         process=ProcessMetrics(Metrics(), clock, Path.cwd(), queue=lambda: 0, each_second=lambda _now: None),
@@ -200,6 +204,7 @@ def parts(
     clock = SystemClock()
     platform = Platform(
         name="test-appliance",
+        instance=INSTANCE,
         public_url=public_url,
         clock=clock,
         pool=pool,

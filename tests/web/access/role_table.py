@@ -206,9 +206,12 @@ TABLE: Mapping[str, Allowed] = {
     "GET /system/problems": OPERATORS,
     "GET /system/clock": OPERATORS,
     "POST /system/clock": OPERATORS,
+    "GET /system/peers/<instance>/remove": OPERATORS,
+    "POST /system/peers/<instance>/remove": OPERATORS,
     "GET /operator/system": OPERATORS,
     "GET /operator/system/diagnostics": OPERATORS,
     "POST /operator/system/clock/confirm": OPERATORS,
+    "DELETE /operator/system/peers/<instance>": OPERATORS,
 }
 
 KNOWN = (ADMINS, OPERATORS, READERS, RESPONDERS)

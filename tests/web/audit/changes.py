@@ -328,6 +328,13 @@ CHANGES: Sequence[Change] = (
         {"device_limit": 9},
         OPERATOR,
     ),
+    # system
+    Change(
+        "POST /system/peers/<instance>/remove", "/system/peers/{away_peer}/remove", ["peer.remove"], {}, OPERATOR
+    ),
+    Change(
+        "DELETE /operator/system/peers/<instance>", "/operator/system/peers/{away_peer}", ["peer.remove"], {}, OPERATOR
+    ),
 )  # fmt: skip
 
 BY_DEVICES = frozenset(

@@ -75,6 +75,7 @@ A_LINK = (
 
 STOCK: Mapping[str, str] = {
     "new": "SELECT %(new)s",
+    "away_peer": "INSERT INTO ingest_instances (instance, name) VALUES (%(new)s, 'hall') RETURNING instance",
     "pending": f"{A_DEVICE} 'PENDING', NULL) RETURNING device_id",
     "active": f"{A_DEVICE} 'ACTIVE', 'main') RETURNING device_id",
     "inactive": f"{A_DEVICE} 'INACTIVE', NULL) RETURNING device_id",

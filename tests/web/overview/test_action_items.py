@@ -1,10 +1,12 @@
 """The action items and the onboarding checklist of the Overview: plain values in, lines out."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from appliance.devices.fleet import SiteCounts
+from appliance.peers.store import Peer
 from appliance.people.role import Role
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
 from appliance.web.overview.action_items import ActionItem, PageLinks, action_items
@@ -116,3 +118,18 @@ def test_a_viewer_gets_no_links_to_pages_they_may_not_use() -> None:
     leads = [step.href for step in steps(overview(), Role.VIEWER, CUSTOMER)]
     assert leads == ["/devices", "/devices", None, None, None]
     assert steps(overview(), Role.ADMIN, CUSTOMER)[0].href == "/devices/+new"
+
+
+def test_a_peer_that_is_away_is_an_action_item_of_operators() -> None:
+    heard = datetime(2026, 11, 23, 12, 3, tzinfo=UTC)
+    peers = [Peer("aaaaaaaaaaaa", "hall", "1.0", heard, 9, away=True), Peer("b", None, None, None, 1, away=True)]
+    shown = replace(overview(site(online=12)), away=peers)
+    assert sentences(shown) == [], "customers have a notice: they can do nothing about it"
+    assert sentences(shown, ALL) == [
+        (
+            "high",
+            "Appliance hall has not listened since 12:03:00: whether the 9 devices it heard last send is not known.",
+        ),
+        ("high", "Appliance b has never listened: whether the 1 device it heard last sends is not known."),
+    ]
+    assert {item.href for item in items(shown, ALL)} == {"/system#sys-peers"}

@@ -26,6 +26,7 @@ from appliance.web.devices.seat_choices import subscriptions_of
 from appliance.web.devices.views.bulk import STEPS
 from appliance.web.openapi.describe import query
 from appliance.web.page import charts, csv, cursor
+from appliance.web.page.away_peers import notice_text
 from appliance.web.page.labels import ReasonLabel, reason_label
 from appliance.web.page.paths import of_tenant, to_device
 from appliance.web.page.renderer import PageRenderer, see_other
@@ -103,12 +104,14 @@ def _add_list(routes: Blueprint, renderer: PageRenderer) -> None:
             rows = await _rows(connection, page.members, who, access.now())
             open_claims = await fleet.open_claim_users(connection, tenant_id)
             owned = await subscriptions_of(connection, tenant_id)
+            away = await renderer.away_peers.read_on(connection, who, tenant_id)
             # Sites of several tenants may have the same id, so a list of all tenants shows ids instead of names.
             site_names = {} if tenant_id is None else await sites.names(connection, tenant_id, counts.sites)
         return await renderer.page(
             "devices/list.html",
             done=DONE,
             rows=rows,
+            away=[notice_text(peer, access.now().timestamp(), who.zone) for peer in away],
             total=page.total,
             next=cursor.write(page.next),
             counts=counts,

@@ -23,6 +23,7 @@ from appliance.errors import NotFound
 from appliance.history import sparks
 from appliance.ingest.limits.terms import BucketState
 from appliance.ingest.telemetry import messages
+from appliance.peers import store as peers
 from appliance.web.access.auth import Viewer
 from appliance.web.devices import metric_values
 from appliance.web.devices.metric_values import MetricValue
@@ -31,6 +32,7 @@ from appliance.web.devices.views.chart import metric_of
 from appliance.web.devices.views.messages import MessageRow, message_rows
 from appliance.web.live.parts import LivePart, NotNow
 from appliance.web.page import charts
+from appliance.web.page.away_peers import notice_of_device
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.frame import Frame
 from appliance.web.page.labels import ReasonLabel, reason_label
@@ -74,6 +76,8 @@ class DeviceNow:
     seen_at: float | None
     refused: ReasonLabel | None
     """Why its newest message was not accepted."""
+    away: str | None
+    """The notice that the appliance is away that heard it last, if it is."""
 
     @property
     def numbers(self) -> dict[str, Metric]:
@@ -91,6 +95,7 @@ class LiveDevices:
         "device-messages": True,
         "device-limit": True,
         "device-first": False,
+        "device-away": True,
     }
     """Element id, and whether the part is calm. Each part is a template of that name in templates/devices/."""
 
@@ -191,4 +196,14 @@ async def read_now(
         ),
         seen_at=None if member.last_seen_at is None else member.last_seen_at.timestamp(),
         refused=reason_label(member.refused_reason or "") if refused else None,
+        away=await _away(connection, renderer, who, tenant_id, device_id),
     )
+
+
+async def _away(
+    connection: Connection[Any], renderer: PageRenderer, who: Viewer, tenant_id: str, device_id: str
+) -> str | None:
+    """Return the notice of the peer that is away and heard the device last, or None."""
+    away = {peer.instance: peer for peer in await renderer.away_peers.read_on(connection, who, tenant_id)}
+    peer = away.get(await peers.heard_device(connection, tenant_id, device_id) or "") if away else None
+    return None if peer is None else notice_of_device(peer, renderer.platform.clock.now(), who.zone)
