@@ -29,6 +29,8 @@ class Change:
     """Whether the answer is a refusal, which is recorded too."""
     aside: frozenset[str] = frozenset()
     """Tables that it writes in transactions without an audit row; a comment gives the reason."""
+    in_doubt: bool = False
+    """Whether the clock is in doubt."""
     second_factor: bool = False
     """Whether the sender has a second factor."""
 
@@ -72,9 +74,10 @@ CHANGES: Sequence[Change] = (
         aside=USED_UP, second_factor=True),
     Change("POST /sign-out", "/sign-out", ["user.sign_out"]),
     Change("POST /link/<secret>", "/link/{password_link}", ["user.set_password"], {"password": NEW_PASSWORD}, None),
-    # the clock, which is in doubt here
-    Change("POST /system/clock", "/system/clock", ["clock.confirm"], {}, OPERATOR),
-    Change("POST /operator/system/clock/confirm", "/operator/system/clock/confirm", ["clock.confirm"], {}, OPERATOR),
+    # the clock
+    Change("POST /system/clock", "/system/clock", ["clock.confirm"], {}, OPERATOR, in_doubt=True),
+    Change("POST /operator/system/clock/confirm", "/operator/system/clock/confirm", ["clock.confirm"], {}, OPERATOR,
+        in_doubt=True),
     # devices, the pages
     Change("POST /devices/+bulk", "/devices/+bulk", ["device.approve"], {"step": "approve", "device": "{pending}"}),
     Change("POST /devices/+close-claim", "/devices/+close-claim", ["tenant.claim"]),

@@ -116,11 +116,6 @@ STOCK: Mapping[str, str] = {
 """The statement that creates each object and returns its id."""
 
 
-def in_doubt() -> StubServiceClock:
-    """A clock that an operator may confirm; it ends nothing else."""
-    return StubServiceClock(Doubt(Cause.OFF, time.time()), ahead=14 * 3600)
-
-
 THING = re.compile(r"\{(\w+)\}")
 
 
@@ -210,9 +205,11 @@ async def test_every_change_has_its_audit_row_in_its_transaction(database: Datab
         for statement in INITIAL_STATE:
             connection.execute(statement.encode())
         watch = AuditWatch.over(connection)
-        async with over(database, service_clock=in_doubt()) as served, client(served.url, None) as asking:
+        clock = StubServiceClock(ahead=14 * 3600)
+        async with over(database, service_clock=clock) as served, client(served.url, None) as asking:
             requests = Requests(served, asking, connection)
             for change in CHANGES:
+                clock.doubt = Doubt(Cause.OFF, time.time()) if change.in_doubt else None
                 first = "/set-up/" in change.path  # while nobody is there
                 who = None if first else await signed_in_with_password(database, served, change)
                 sender = who if change.who else None
@@ -240,7 +237,7 @@ async def test_what_lets_somebody_in_asks_for_the_password_again(database: Datab
         for statement in INITIAL_STATE:
             connection.execute(statement.encode())
         watch = AuditWatch.over(connection)
-        async with over(database, service_clock=in_doubt()) as served, client(served.url, None) as asking:
+        async with over(database) as served, client(served.url, None) as asking:
             requests = Requests(served, asking, connection)
             for change in asking_again:
                 wrong = replace(change, given=json.loads(json.dumps(change.given).replace(PASSWORD, "not mine")))
