@@ -85,10 +85,10 @@ def action_items(
 ) -> list[ActionItem]:
     """Return the action items, worst first."""
     items = [
+        *_peers(data, now, zone, links),  # first of its severity: a whole appliance is more than a site
         *_subscriptions(data, now, zone, links, grace),
         *_sites(data, links),
         *_quarantine(data, now, links),
-        *_peers(data, now, zone, links),
     ]
     order = list(SEVERITY_LABELS)
     return sorted(items, key=lambda item: order.index(item.severity))

@@ -133,3 +133,5 @@ def test_a_peer_that_is_away_is_an_action_item_of_operators() -> None:
         ("high", "Appliance b has never listened: whether the 1 device it heard last sends is not known."),
     ]
     assert {item.href for item in items(shown, ALL)} == {"/system#sys-peers"}
+    with_sites = replace(shown, sites=[site(offline=3)])
+    assert [item.action for item in items(with_sites, ALL)] == ["View system", "View system", "View devices"]
