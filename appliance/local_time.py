@@ -30,8 +30,10 @@ def zone_of(name: str | None) -> tzinfo | None:
 
 
 def wall_clock(at: float, zone: tzinfo | None) -> datetime:
-    """Return what a wall clock shows at an instant, without a zone."""
-    return datetime.fromtimestamp(at, zone).replace(tzinfo=None)
+    """Return what a wall clock shows at an instant, without a zone; never the next second, however near it is."""
+    second = math.floor(at)
+    shown = datetime.fromtimestamp(second, zone)
+    return shown.replace(tzinfo=None, microsecond=min(round((at - second) * 1_000_000), 999_999))
 
 
 def instant(wall: datetime, zone: tzinfo | None) -> float:

@@ -28,6 +28,7 @@ GROUND = (
     INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, kind, reason, payload)
     SELECT now(), 't', 't', 'd', 'telemetry', 'DEVICE_INACTIVE', '{}' FROM generate_series(1, 2)
     """,
+    "INSERT INTO ingest_instances (instance) VALUES ('gone')",
 )
 """What the commands find: two tenants, one with seats, a device that waits, two held messages."""
 
@@ -54,6 +55,7 @@ CHANGING: Sequence[tuple[str, Sequence[str]]] = (
     ("user disable kim@t.example", ["user.disable"]),
     ("user enable kim@t.example", ["user.enable"]),
     ("token add kim@t.example", ["token.add"]),
+    ("peer remove gone", ["peer.remove"]),
 )
 """Commands in an order in which each can work, and the actions that the audit then has."""
 TYPED: Mapping[str, str] = {"device import": "device_id\nimported\n", "user add": "a heron in a wet field\n"}
@@ -61,6 +63,7 @@ TYPED: Mapping[str, str] = {"device import": "device_id\nimported\n", "user add"
 READING = frozenset(
     {
         "check-config", "version", "tenant list", "device list", "device show", "subscription list", "user list",
+        "peer list",
         "quarantine list", "quarantine show", "quarantine counts", "quarantine replays",
     }
 )  # fmt: skip
