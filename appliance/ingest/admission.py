@@ -27,6 +27,7 @@ from appliance.ingest.batch import (
     MICROSECONDS,
     Batch,
     Candidate,
+    Charge,
     ClearedTopic,
     Reading,
     RefusedSubmission,
@@ -213,6 +214,8 @@ class Admission:
         ts = envelope.ts
         if now is not None and (empty is not None or (ts is not None and batch.received_at - ts >= LEAST_AGE)):
             found = self._charging.charge(route, ts, batch.received_at, status, now, empty)
+            if isinstance(found, LimitScope) and route.key in batch.held_up:
+                found = Charge.BEHIND
             if isinstance(found, LimitScope):
                 self._refuse_message(batch, index, RATE_LIMITED[found], route, payload, envelope)
                 return

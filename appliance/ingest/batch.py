@@ -45,6 +45,12 @@ class Charge(Enum):
     """A delayed one that was charged to the bucket; the allowance pays for it, if it holds something."""
     OWED = "owed"
     """A delayed one that found the bucket empty; the allowance pays for it, or it is refused."""
+    BEHIND = "behind"
+    """A live one that found it empty behind delayed ones, which may be moved to the allowance: it asks again."""
+
+
+UNPAID = frozenset({Charge.OWED, Charge.BEHIND})
+"""Charges of messages that may yet be refused for the rate: they register no device."""
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):

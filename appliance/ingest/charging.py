@@ -61,6 +61,8 @@ class Charging:
             self.limiter.knows(route.bucket)
         if charge is SETTLED:
             return None
+        if charge is Charge.BEHIND:
+            return self.limiter.take(route.bucket, now)
         return self._pay(route, status.registered, now, LimitScope.DEVICE if charge is Charge.OWED else None)
 
     def _pay(self, route: Route, registered: bool, now: float, empty: LimitScope | None) -> LimitScope | None:

@@ -26,9 +26,9 @@ from appliance.ingest.admission import Admission
 from appliance.ingest.batch import (
     MICROSECONDS,
     MINUTE,
+    UNPAID,
     Batch,
     BatchOutcome,
-    Charge,
     Reading,
     RefusedSubmission,
     Settlement,
@@ -162,7 +162,7 @@ class Pipeline:
             for candidate in batch.waiting:
                 key = candidate.route.key
                 wanted[key] = wanted.get(key) or candidate.envelope.site
-                if candidate.charge is not Charge.OWED:
+                if candidate.charge not in UNPAID:
                     paid.add(key)
             self._metrics.registry_lookups.inc(len(wanted))
             try:

@@ -22,7 +22,8 @@ WHERE instance = %(instance)s AND ended_at >= %(now)s AND began_at < %(now)s
 INSERT INTO listening (instance, began_at, ended_at) VALUES (%(instance)s, %(now)s, %(now)s)
 
 -- name: extend_stretch
-UPDATE listening SET ended_at = %(now)s WHERE instance = %(instance)s AND began_at = %(began)s AND ended_at < %(now)s
+-- Found or not tells whether the stretch is still there; a clock that was set back a little leaves its end as it is.
+UPDATE listening SET ended_at = greatest(ended_at, %(now)s) WHERE instance = %(instance)s AND began_at = %(began)s
 
 -- name: forget_stretches
 -- The shortest go: what the longest ones tell of a silent device stays.

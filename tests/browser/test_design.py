@@ -117,7 +117,18 @@ REFERENCES = (
             "h2 Disk",
         ),
         # The demonstration has several appliances, the reference one: their table comes first.
-        ("Appliance", "Last listened", "Devices", "Version", "Remove", "Task", "Doing now", "Rate", "Up for", "Restarts"),
+        (
+            "Appliance",
+            "Last listened",
+            "Devices",
+            "Version",
+            "Remove",
+            "Task",
+            "Doing now",
+            "Rate",
+            "Up for",
+            "Restarts",
+        ),
         "tenant live pulse balance eq op badge ok strip kpi kpi-l kpi-v kpi-g kpi-f spark cols c-3-2 stack card"
         " card-head card-body card-foot count table tree node nursery tally svc svc-sub meters bar thin legend chart"
         " plot facts",

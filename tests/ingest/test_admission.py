@@ -307,8 +307,9 @@ def test_delayed_messages_of_a_device_that_is_not_in_memory_wait_and_are_charged
     limiter = limiter_of(rate=1, burst=2, backlog=1000, allowances=lambda *_: known[0] if known else None)
     by = admission(registry, limiter)
     batch = admit(*[delayed(number) for number in range(9)], (TOPIC, b'{"a":1}'), by=by)
-    assert [candidate.charge for candidate in batch.waiting] == [Charge.BUCKET] * 2 + [Charge.OWED] * 7
-    assert reasons(batch) == [Reason.RATE_LIMITED], "a live one gains nothing by waiting"
+    charges = [candidate.charge for candidate in batch.waiting]
+    assert charges == [Charge.BUCKET] * 2 + [Charge.OWED] * 7 + [Charge.BEHIND]
+    assert reasons(batch) == []
     known.append(NotedAllowance(995 * 10**9, 0))
     by.resume(batch, {KEY: registry.status(KEY)}, NOW / SECOND)
     assert [reading.index for reading in batch.readings] == [0, 1, 2, 3, 4, 5, 6]

@@ -91,6 +91,16 @@ async def test_a_device_that_was_offline_sends_its_backlog_in_one_go(database: D
         assert await send(stack, clock, live(1)) == {LIMITED: 1}
 
 
+async def test_live_ones_among_a_backlog_are_not_refused_though_the_device_was_not_in_memory(
+    database: Database, clock: StandingClock
+) -> None:
+    await register(database, clock)
+    async with open_ingest(database, clock=clock, rate=10, burst=50, backlog=DAY) as stack:
+        mixed = delayed(clock, 360) + live(25) + delayed(clock, 360, since=DAY // 2) + live(25)
+        assert await send(stack, clock, mixed) == {STORED: 770}
+        assert await send(stack, clock, live(1)) == {LIMITED: 1}
+
+
 async def test_an_array_of_a_thousand_is_taken_whole(database: Database, clock: StandingClock) -> None:
     await register(database, clock)
     async with open_ingest(database, clock=clock, rate=10, burst=50, backlog=DAY) as stack:
