@@ -84,6 +84,7 @@ class Admission:
         self._registry = registry
         self._status_of = registry.get
         self._charging = charging
+        self._shift = charging.limiter.shift_known
         self._offset_in_doubt = offset_in_doubt
         self._randbytes = randbytes
         self._stamp = stamp
@@ -212,7 +213,11 @@ class Admission:
         status = self._status_of(route.key, batch.received)
         charge = SETTLED
         ts = envelope.ts
-        if now is not None and (empty is not None or (ts is not None and batch.received_at - ts >= LEAST_AGE)):
+        if (
+            now is not None
+            and (empty is not None or (ts is not None and batch.received_at - ts >= LEAST_AGE))
+            and not (empty is None and ts is not None and self._shift(route.bucket, 1000 * (batch.received_at - ts)))
+        ):
             found = self._charging.charge(route, ts, batch.received_at, status, now, empty)
             if isinstance(found, LimitScope) and route.key in batch.held_up:
                 found = Charge.BEHIND
@@ -241,6 +246,8 @@ class Admission:
         refusal, offline = status.refusal, False
         if refusal is None and (self._token_demanded or not envelope.plain):
             refusal = self._claims_refused(envelope, status, batch.received)
+            if envelope.unplaced:
+                batch.with_unplaced = True
             if route.kind is Kind.STATUS:
                 batch.with_status = True
                 offline = says_offline(route.kind, envelope.metrics)

@@ -120,6 +120,8 @@ class Batch:
     """Indexes of the messages that came with QoS 0."""
     with_status: bool = False
     """Whether any of ``readings`` is a status message."""
+    with_unplaced: bool = False
+    """Whether any of ``readings`` has a part of a position and no position."""
     first: int = 0
     """Index of the first of ``messages``. Indexes go on from batch to batch; joining and halving keep them."""
 
@@ -145,6 +147,7 @@ class Batch:
         self.cleared += other.cleared
         self.qos0 |= other.qos0
         self.with_status |= other.with_status
+        self.with_unplaced |= other.with_unplaced
 
     def halves(self) -> tuple["Batch", "Batch"]:
         """Divide it into two batches with the same outcome, for a database that is short of resources.

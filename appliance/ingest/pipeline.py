@@ -272,7 +272,8 @@ class Pipeline:
         metrics.in_flight.set(self.in_flight)
         metrics.batch_size.observe(size)
         metrics.null_metrics.inc(sum([reading.nulls for reading in outcome.stored]))
-        metrics.unplaced.inc(sum([reading.unplaced for reading in outcome.stored]))
+        if outcome.batch.with_unplaced:
+            metrics.unplaced.inc(sum([reading.unplaced for reading in outcome.stored]))
         metrics.messages.labels("stored").inc(len(outcome.stored))
         metrics.messages.labels("duplicate").inc(len(outcome.duplicates))
         metrics.messages.labels("refused").inc(len(outcome.refused))

@@ -65,6 +65,29 @@ class Limiter(Buckets):
         limits = self._device_limits(*split_key(key)) if bucket is None else bucket.limits
         return age >= limits.delayed_after
 
+    def shift_known(self, key: str, age: int) -> bool:
+        """Do what ``delayed``, ``knows`` and ``shift`` do together, for a message that ``take`` has just let pass.
+
+        Return False, with nothing done, where more than the device's own bucket must be looked at.
+        """
+        # BucketTable.get and Bucket.shift, written out: the path of every message of a backlog. The bucket has just
+        # been charged, so nothing of it waits to flow over.
+        bucket = self._heads[hash(key) & self._mask]
+        while bucket is not None and bucket.key != key:
+            bucket = bucket.next
+        if bucket is None:
+            return False
+        limits, lent = bucket.limits, bucket.lent
+        if lent < 0 or limits.tenant_limited or not limits.delayed_after <= age <= self._depth:
+            return False
+        paid = limits.depth - lent
+        if paid > limits.interval:
+            paid = limits.interval
+        if paid > 0:
+            bucket.full_at -= paid
+            bucket.lent = lent + paid
+        return True
+
     def knows(self, key: str) -> bool:
         """Return whether the allowances that a delayed message of this device is charged to are read.
 
