@@ -224,7 +224,9 @@ class Connection:
     def _on_connected(self, event: Connected) -> None:
         present = event.connack.session_present
         generation = self.session.generation
-        log.info("mqtt connected", endpoint=self.transport.name, generation=generation, session_present=present)
+        # A connection without a session to come back to (a probe, a command) may be one of very many.
+        note = log.info if self._durable else log.debug
+        note("mqtt connected", endpoint=self.transport.name, generation=generation, session_present=present)
         self.inbox.renew(generation, redelivered=present)
         self.receipts.give_up(event.given_up)
         self.subscriptions.connected()

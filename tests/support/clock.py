@@ -1,5 +1,6 @@
 """What the clocks of tests have in common."""
 
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
 
 from appliance.clock import SystemClock
@@ -11,15 +12,15 @@ def latest_now() -> datetime:
     return datetime.now(UTC) + timedelta(minutes=10)
 
 
-class TrustedClock:
+class TrustedClock(ABC):
     """A clock that is never in doubt; what it shows is up to the test."""
 
     __slots__ = ()
     trusted: bool = True
 
+    @abstractmethod
     def now(self) -> float:
         """Return the service time in seconds since 1970 UTC."""
-        raise NotImplementedError
 
     def settled(self) -> float:
         """Return the service time."""
