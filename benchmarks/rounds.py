@@ -31,15 +31,19 @@ WARM_UP = 20_000
 LEDGER_PAUSE = 0.01
 LATENCY_PAUSE = 0.001
 MICRO = 1e6
+LEAD = 5.0
+"""Seconds by which the times of a live stream are ahead when it is prepared: none of its messages counts as delayed by
+its device when it is sent."""
 
 
 class Bench:
     """One run: a started appliance, a private broker beside it, and what is measured with them."""
 
-    def __init__(self, appliance: ApplianceProcess, broker: PrivateBroker, messages: int) -> None:
+    def __init__(self, appliance: ApplianceProcess, broker: PrivateBroker, messages: int, delay: float) -> None:
         self._appliance = appliance
         self._broker = broker
         self._messages = messages
+        self._ahead = LEAD - delay
         self._device = appliance.claim_user()
         self._ledger = Ledger(appliance.conninfo(INGEST))
         self._copy = copy_statement()
@@ -121,7 +125,8 @@ class Bench:
         return stream.count / (report.committed - report.started)
 
     def latency(self, rate: float, seconds: float) -> Latency:
-        """Measure publish to commit at a steady rate."""
+        """Measure publish to commit at a steady rate. Each message has the time at which it leaves."""
+        time.sleep(max(0.0, self._ahead))  # no earlier than those sent before, or it would be late
         received, _ = self._ledger.counts()
         stream = self._stream(int(rate * seconds))
         assert self._appliance.running is not None
@@ -140,7 +145,7 @@ class Bench:
         return self._appliance.memory()[0]
 
     def _stream(self, count: int) -> Stream:
-        return Stream(self._device.username, DEVICES, count, time.time_ns() // 1_000_000)
+        return Stream(self._device.username, DEVICES, count, time.time_ns() // 1_000_000 + round(1000 * self._ahead))
 
     def _plan(self, host: str, port: int, stream: Stream, rate: float = 0.0) -> load.Plan:
         return load.Plan(host, port, stream, self._device.username, self._device.password, rate=rate)

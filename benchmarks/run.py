@@ -48,7 +48,7 @@ def progress(what: str, work: Callable[[], T]) -> T:
         print(f" {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
 
-def measure(folder: Path, *, pairs: int, messages: int, latency_seconds: float) -> Result:
+def measure(folder: Path, *, pairs: int, messages: int, latency_seconds: float, delay: float) -> Result:
     """Run the whole benchmark in the empty ``folder``."""
     begun = time.monotonic()
     machine = surroundings.machine()
@@ -60,7 +60,7 @@ def measure(folder: Path, *, pairs: int, messages: int, latency_seconds: float) 
         warm = progress("later start", appliance.start)
         rendered = appliance.data / "mosquitto"
         broker = stack.enter_context(PrivateBroker(folder / "broker", rendered, appliance.claim_user()))
-        bench = stack.enter_context(Bench(appliance, broker, messages))
+        bench = stack.enter_context(Bench(appliance, broker, messages, delay))
         progress("warm-up", bench.warm_up)
         found: list[Pair] = []
         for number in range(pairs):
@@ -97,12 +97,21 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5, help="rounds of each (5)")
     parser.add_argument("--messages", type=int, default=80_000, help="messages of a round (80000)")
     parser.add_argument("--latency-seconds", type=float, default=15.0, help="length of the latency round (15)")
+    parser.add_argument(
+        "--delay", type=float, default=0.0, help="seconds by which messages are old when they are sent (0)"
+    )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, leave)
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # the servers run as users of their own
-        result = measure(folder, pairs=given.pairs, messages=given.messages, latency_seconds=given.latency_seconds)
+        result = measure(
+            folder,
+            pairs=given.pairs,
+            messages=given.messages,
+            latency_seconds=given.latency_seconds,
+            delay=given.delay,
+        )
     print(f"\n{report(result)}\n")
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{result.date.replace(':', '')}.json"

@@ -9,7 +9,8 @@ from appliance import healing
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.devices.live.clock_step import ClockStep
-from appliance.devices.live.state import DeviceState, StateBook
+from appliance.devices.live.state import DeviceState
+from appliance.devices.live.state_book import StateBook
 from appliance.service_clock.service_time import Step
 from tests.support.clock import TrustedClock
 from tests.support.pipeline import arrange, look

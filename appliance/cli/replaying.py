@@ -15,7 +15,7 @@ from appliance.cli.output import plain, show_one
 from appliance.config import Config
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
-from appliance.devices.live.state import StateBook
+from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import Provisioner
 from appliance.ingest.quarantine import replays

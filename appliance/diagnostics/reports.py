@@ -9,7 +9,7 @@ from appliance.children.mosquitto_files import BrokerLimits
 from appliance.children.postgres import Postgres
 from appliance.config import Config
 from appliance.db.pool import Pool
-from appliance.devices.live.state import StateBook
+from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.diagnostics.health import DatabaseHealth
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency, ResourceLimit

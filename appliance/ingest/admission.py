@@ -84,7 +84,7 @@ class Admission:
         self._registry = registry
         self._status_of = registry.get
         self._charging = charging
-        self._shift = charging.limiter.shift_known
+        self._shift = charging.limiter.shift_taken
         self._offset_in_doubt = offset_in_doubt
         self._randbytes = randbytes
         self._stamp = stamp
@@ -213,10 +213,11 @@ class Admission:
         status = self._status_of(route.key, batch.received)
         charge = SETTLED
         ts = envelope.ts
+        age = 0 if ts is None else batch.received_at - ts
         if (
-            now is not None
-            and (empty is not None or (ts is not None and batch.received_at - ts >= LEAST_AGE))
-            and not (empty is None and ts is not None and self._shift(route.bucket, 1000 * (batch.received_at - ts)))
+            (empty is not None or age >= LEAST_AGE)
+            and now is not None
+            and not (empty is None and self._shift(1000 * age))
         ):
             found = self._charging.charge(route, ts, batch.received_at, status, now, empty)
             if isinstance(found, LimitScope) and route.key in batch.held_up:

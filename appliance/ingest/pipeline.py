@@ -19,7 +19,7 @@ from appliance.backoff import Backoff
 from appliance.clock import Clock
 from appliance.db.sqlstate import Failure, classify
 from appliance.devices.live.offline_statuses import OfflineStatuses, says_offline
-from appliance.devices.live.state import StateBook
+from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.provisioning import DeviceKey
 from appliance.ingest.admission import Admission

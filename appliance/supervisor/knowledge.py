@@ -8,7 +8,7 @@ from functools import partial
 from appliance import __version__, housekeeping
 from appliance.devices.live.clock_step import ClockStep
 from appliance.devices.live.rebuild import rebuild_rollup_queue, rebuild_states
-from appliance.devices.live.state import StateBook
+from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.cache import REGISTRY_CHANNEL, Registry
 from appliance.devices.registry.limits import LimitOverrides
 from appliance.devices.registry.provisioning import Provisioner

@@ -9,7 +9,7 @@ from appliance.devices.live.listening import NOTICEABLE, Listening
 from appliance.devices.live.offline_statuses import OfflineStatuses
 from appliance.devices.live.presence import PresenceThresholds
 from appliance.devices.live.presence_counts import count_presences
-from appliance.devices.live.state import StateBook
+from appliance.devices.live.state_book import StateBook
 from appliance.devices.live.state_observer import WRITE_INTERVAL, DeviceStateObserver
 from appliance.devices.live.unaccepted_traffic import UnacceptedTraffic
 from appliance.diagnostics import reports

@@ -3,7 +3,7 @@
 from appliance import healing
 from appliance.db.changes import Changes
 from appliance.db.pool import Pool
-from appliance.devices.live.state import StateBook
+from appliance.devices.live.state_book import StateBook
 from appliance.healing import Healing
 from appliance.ingest.batch import MICROSECONDS
 from appliance.service_clock.confirmations import CLOCK_CHANNEL, Confirmations, newest_receipt, take

@@ -7,7 +7,7 @@ import trio
 from appliance.clock import SystemClock
 from appliance.config import Ingest, Retention
 from appliance.db.pool import open_pool
-from appliance.devices.live.state import StateBook
+from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.ingest.quarantine.replayer import Replayer
 from appliance.metrics import Metrics

@@ -1,6 +1,6 @@
 """What the stream tells its parts of time in which no messages were taken."""
 
-from appliance.devices.live.state import StateBook
+from appliance.devices.live.state_book import StateBook
 from appliance.supervisor.stream import UNKNOWN_ABSENCE, away_before_start, note_absence
 from tests.support.clock import DoubtfulClock
 from tests.support.people import StillClock

@@ -17,7 +17,7 @@ from appliance.config import Ingest, Retention
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
 from appliance.devices.live.offline_statuses import OfflineStatuses
-from appliance.devices.live.state import StateBook
+from appliance.devices.live.state_book import StateBook
 from appliance.devices.live.state_observer import DeviceStateObserver
 from appliance.devices.registry.cache import Registry
 from appliance.ingest.admission import Admission

@@ -67,6 +67,7 @@ class IntervalEstimator:
         self.interval = interval
         self._seen_at = 0
         self._classes: dict[int, _GapClass] = {}
+        """By the exponent of the length: n for gaps from 2^(n-1) up to 2^n seconds."""
 
     def observe(self, seen_at: int, unbroken_since: int) -> None:
         """Learn that the device was seen at ``seen_at``; a time not newer than the last is ignored.
@@ -78,17 +79,21 @@ class IntervalEstimator:
         now = seen_at / SECOND
         if not before:
             if self.interval:
-                self._classes[_class_of(self.interval)] = _GapClass(self.interval, (now,) * RECURRENCES)
+                self._classes[frexp(self.interval)[1]] = _GapClass(self.interval, (now,) * RECURRENCES)
             return
         if seen_at <= before or before < unbroken_since:
             return
         gap = (seen_at - before) / SECOND
-        found = self._classes.get(_class_of(gap))
+        key, classes = frexp(gap)[1], self._classes
+        found = classes.get(key)
         if found is None:
             self._forget(now)
-            self._classes[_class_of(gap)] = _GapClass(gap, (now,))
+            classes[key] = _GapClass(gap, (now,))
         else:
             found.add(gap, now)
+            if len(classes) == 1 and found.recurs(now):  # the usual device; asked once a second of each
+                self.interval = found.mean
+                return
         self.interval = self._longest_recurring(now) or self._prevailing()
 
     def _forget(self, now: float) -> None:
@@ -108,8 +113,3 @@ class IntervalEstimator:
             if passed >= half:
                 return known.mean
         return 0.0
-
-
-def _class_of(gap: float) -> int:
-    """Return the class of a gap in seconds: n for gaps from 2^(n-1) up to 2^n."""
-    return frexp(gap)[1]

@@ -26,7 +26,8 @@ import trio
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.pool import Pool
-from appliance.devices.live.state import DeviceKey, DeviceState, StateBook
+from appliance.devices.live.state import DeviceKey, DeviceState
+from appliance.devices.live.state_book import StateBook
 from appliance.reading import Kind
 from appliance.runtime.periodic import First, every
 

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import structlog
 
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.live.state import DeviceState, StateBook
+from appliance.devices.live.state import DeviceState
+from appliance.devices.live.state_book import StateBook
 
 WRITE_INTERVAL = 1.0
 """Seconds between two writes of what changed."""

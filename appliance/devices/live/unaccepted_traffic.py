@@ -6,7 +6,7 @@ loaded into memory, beside the stream; a device that is not registered is ignore
 
 import trio
 
-from appliance.devices.live.state import StateBook
+from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.runtime.periodic import First, every
 

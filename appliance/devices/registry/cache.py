@@ -20,7 +20,8 @@ from appliance.db import statements
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import Device, DeviceStatus
-from appliance.devices.live.state import DeviceState, StateBook
+from appliance.devices.live.state import DeviceState
+from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.provisioning import (
     DeviceKey,
     ProvisioningRequest,

@@ -13,7 +13,8 @@ import structlog
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.live.state import DeviceState, StateBook
+from appliance.devices.live.state import DeviceState
+from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.cache import TenantRules
 from appliance.ingest.batch import MICROSECONDS, BatchOutcome
 from appliance.ingest.limits.limiter import Limiter

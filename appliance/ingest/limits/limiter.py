@@ -24,6 +24,9 @@ from appliance.ingest.limits.terms import BucketState, LimitScope, NotedAllowanc
 class Limiter(Buckets):
     """Decides on messages. ``now`` is monotonic time in seconds; an earlier one than before counts as the latest."""
 
+    _taken: Bucket | None = None
+    """The bucket that ``take`` has charged last; None after one that it had to make."""
+
     def take(self, key: str, now: float) -> LimitScope | None:
         """Spend a token for one message of the device with this ``bucket_key``.
 
@@ -31,7 +34,8 @@ class Limiter(Buckets):
         """
         if now != self._now:
             self._advance(now)
-        # BucketTable.get and Bucket.take, written out, with the tenant's in the middle: the path of every message.
+        # BucketTable.get, Bucket.take and Bucket.overflow, written out, with the tenant's in the middle: the path of
+        # every message.
         bucket = self._heads[hash(key) & self._mask]
         while bucket is not None and bucket.key != key:
             bucket = bucket.next
@@ -44,8 +48,11 @@ class Limiter(Buckets):
         spent = bucket.full_at
         floor = self._floor
         if spent < floor:
-            if bucket.lent > 0:
-                bucket.overflow(floor)
+            lent = bucket.lent
+            if lent > 0:
+                spare = floor - spent
+                bucket.lent = lent - spare if lent > spare else 0
+                bucket.full_at = floor
             spent = floor
         spent += limits.interval
         if spent > self._tick + limits.capacity:
@@ -53,6 +60,7 @@ class Limiter(Buckets):
         if limits.tenant_limited and not self._take_of_tenant(key.partition("/")[0]):
             return LimitScope.TENANT
         bucket.full_at = spent
+        self._taken = bucket
         return None
 
     def delayed(self, key: str, age: int) -> bool:
@@ -65,27 +73,28 @@ class Limiter(Buckets):
         limits = self._device_limits(*split_key(key)) if bucket is None else bucket.limits
         return age >= limits.delayed_after
 
-    def shift_known(self, key: str, age: int) -> bool:
-        """Do what ``delayed``, ``knows`` and ``shift`` do together, for a message that ``take`` has just let pass.
+    def shift_taken(self, age: int) -> bool:
+        """Do what ``delayed``, ``knows`` and ``shift`` do together, for the message that ``take`` has just let pass.
 
-        Return False, with nothing done, where more than the device's own bucket must be looked at.
+        ``age`` is as in ``delayed``. Return False, with nothing done, where more than the device's own bucket must be
+        looked at.
         """
-        # BucketTable.get and Bucket.shift, written out: the path of every message of a backlog. The bucket has just
-        # been charged, so nothing of it waits to flow over.
-        bucket = self._heads[hash(key) & self._mask]
-        while bucket is not None and bucket.key != key:
-            bucket = bucket.next
+        # Bucket.shift, written out: the path of every message of a backlog. The bucket has just been charged, so
+        # nothing of it waits to flow over.
+        bucket = self._taken
         if bucket is None:
             return False
         limits, lent = bucket.limits, bucket.lent
-        if lent < 0 or limits.tenant_limited or not limits.delayed_after <= age <= self._depth:
+        if not limits.delayed_after <= age <= self._depth:
+            return True
+        if lent < 0 or limits.tenant_limited:
             return False
-        paid = limits.depth - lent
-        if paid > limits.interval:
-            paid = limits.interval
-        if paid > 0:
-            bucket.full_at -= paid
-            bucket.lent = lent + paid
+        interval = limits.interval
+        if lent + interval <= limits.depth:
+            bucket.full_at -= interval
+            bucket.lent = lent + interval
+        else:
+            bucket.shift(self._floor)
         return True
 
     def knows(self, key: str) -> bool:
@@ -209,6 +218,7 @@ class Limiter(Buckets):
 
     def _take_anew(self, key: str) -> LimitScope | None:
         """Take for a device without a bucket: from a new, full one, or its tenant's overflow bucket without room."""
+        self._taken = None
         tenant_id, _, device_id = key.partition("/")
         room = self._devices.has_room(self._floor)
         if room:

@@ -26,7 +26,7 @@ from appliance.db.sqlstate import Failure, classify
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.live.latest_values import remember
 from appliance.devices.live.offline_statuses import says_offline
-from appliance.devices.live.state import StateBook
+from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.refusals import TOO_LATE
 from appliance.ingest.batch import MICROSECONDS, MINUTE, Reading, RefusedSubmission, index_range

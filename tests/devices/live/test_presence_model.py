@@ -19,7 +19,8 @@ import trio
 from appliance.devices.live.listening import LAPSE
 from appliance.devices.live.offline_statuses import LOOK_SECONDS, WAIT_SECONDS, OfflineStatuses
 from appliance.devices.live.presence import ListeningPeriod, Presence, PresenceThresholds, Traffic, presence_at
-from appliance.devices.live.state import DeviceKey, DeviceState, StateBook
+from appliance.devices.live.state import DeviceKey, DeviceState
+from appliance.devices.live.state_book import StateBook
 from tests.support import soak
 
 TENANT = "acme"

@@ -15,7 +15,8 @@ from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.live.clock_step import ClockStep
 from appliance.devices.live.rollup_queue import HOUR
-from appliance.devices.live.state import DeviceKey, DeviceState, StateBook
+from appliance.devices.live.state import DeviceKey, DeviceState
+from appliance.devices.live.state_book import StateBook
 from tests.support.postgres_server import Database
 from tests.support.tenants import add_tenant, ingest
 

@@ -15,7 +15,7 @@ from appliance.db.changes import Changes
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
-from appliance.devices.live.state import StateBook
+from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.cache import REGISTRY_CHANNEL, AdmissionStatus, Registry
 from appliance.devices.registry.provisioning import DeviceKey, ProvisioningRequest, ProvisioningResult
 from appliance.reading import Reason

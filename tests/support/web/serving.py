@@ -19,7 +19,7 @@ from appliance.db import roles
 from appliance.db.change_context import ChangeContext
 from appliance.db.migrations import shipped
 from appliance.db.pool import Pool, open_pool
-from appliance.devices.live.state import StateBook
+from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.claims import ClaimOutcome
 from appliance.devices.registry.provisioning import ProvisioningRequest

@@ -17,7 +17,7 @@ ages = st.one_of(
 
 def charge(limiter: Limiter, age: int, now: float, *, short: bool) -> object:
     scope = limiter.take(KEY, now)
-    if scope is None and not (short and limiter.shift_known(KEY, age)) and limiter.delayed(KEY, age):
+    if scope is None and not (short and limiter.shift_taken(age)) and limiter.delayed(KEY, age):
         limiter.shift(KEY, now)
     return scope
 
