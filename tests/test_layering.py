@@ -50,6 +50,8 @@ ALLOWED: Mapping[str, set[str]] = {
     # its record is a small file in data_dir, written as the children's are
     "service_clock": LEAVES | SERVICES | {"children.files", "db"},
     "ingest": LEAVES | SERVICES | {"config", "db", "devices"},
+    # ingest: the engine is an observer of its batches, and reads what the writer hands it
+    "alerts": LEAVES | SERVICES | {"db", "devices", "ingest.batch", "ingest.observer", "subscriptions"},
     "history": LEAVES | SERVICES | {"db"},  # reads what ingest stored and marked: through the database alone
     "peers": LEAVES | {"db"},  # reads what presence writes: through the database alone
     "people": LEAVES | {"db"},  # people know nothing of devices
@@ -65,8 +67,8 @@ ALLOWED: Mapping[str, set[str]] = {
     # the dashboard: the domain, never children
     "web": LEAVES
     | SERVICES
-    | {"broker.accounts", "broker.refusals", "db", "devices", "diagnostics", "history", "ingest", "onboarding"}
-    | {"peers", "people", "runtime", "service_clock", "subscriptions"},
+    | {"alerts", "broker.accounts", "broker.refusals", "db", "devices", "diagnostics", "history", "ingest"}
+    | {"onboarding", "peers", "people", "runtime", "service_clock", "subscriptions"},
     # top
     "supervisor": {"*"},
     "cli": {"*"},
