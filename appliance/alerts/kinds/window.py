@@ -1,0 +1,151 @@
+"""The kind ``window``: the average, the least or the greatest value of a metric over the last while is past a limit.
+
+Readings are kept in slots of time, not one by one, so that a device that sends often costs no more than one that sends
+seldom. The aggregate covers the slot of the reading and those before it that make up the window: for windows of up to
+24 minutes, whole seconds.
+"""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from appliance.alerts.alert import AlertType
+from appliance.alerts.kinds.comparison import Operator, is_number
+from appliance.alerts.kinds.fields import WEEK, Fields
+from appliance.alerts.kinds.kind import Event, Kind, KindName, Memory, Parameters, RuleState, Sample, Step
+from appliance.alerts.kinds.verdict import MICROSECONDS, advance, judge
+
+DAY = 86_400
+"""The longest window, in seconds: after a start it is filled from telemetry, for every device."""
+MOST_SLOTS = 1440
+AGGREGATES = ("avg", "min", "max")
+
+
+class WindowParameters(Parameters, frozen=True, kw_only=True):
+    """A limit of an aggregate."""
+
+    metric: str
+    aggregate: str
+    window_seconds: int
+    operator: Operator
+    value: float
+    clear_value: float | None = None
+    """Hysteresis: an open alert closes only past this value."""
+    clear_for_seconds: int | None = None
+    """The way back must last."""
+
+
+class Columns(NamedTuple):
+    """Slots with a reading, by number: one row each in every column."""
+
+    numbers: "array[int]"
+    sums: "array[float]"
+    counts: "array[int]"
+    least: "array[float]"
+    greatest: "array[float]"
+
+
+class Slots:
+    """The readings of a window, in order of time. Slots without a reading are not kept."""
+
+    __slots__ = ("_aggregate", "_columns", "_most", "_width")
+
+    def __init__(self, aggregate: str, width: int, most: int, columns: Columns) -> None:
+        """``width`` is that of a slot, in microseconds; ``most`` slots make up the window."""
+        self._aggregate = aggregate
+        self._width = width
+        self._most = most
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(self._columns.numbers)
+
+    def copy(self) -> "Slots":
+        """Return one that can be changed without changing this one."""
+        numbers, sums, counts, least, greatest = self._columns
+        columns = Columns(numbers[:], sums[:], counts[:], least[:], greatest[:])
+        return Slots(self._aggregate, self._width, self._most, columns)
+
+    def add(self, ts: int, value: Any) -> None:
+        """Take the value of a reading. What is no number, or older than what is there, is left out."""
+        if not is_number(value):
+            return
+        number, (numbers, sums, counts, least, greatest) = ts // self._width, self._columns
+        if not numbers or number > numbers[-1]:
+            self._forget(number - self._most)
+            numbers.append(number)
+            sums.append(value)
+            counts.append(1)
+            least.append(value)
+            greatest.append(value)
+        elif number == numbers[-1]:
+            sums[-1] += value
+            counts[-1] += 1
+            least[-1] = min(least[-1], value)
+            greatest[-1] = max(greatest[-1], value)
+
+    def aggregate(self) -> float:
+        """Return the aggregate at the newest reading. There must be one."""
+        _, sums, counts, least, greatest = self._columns
+        if self._aggregate == "min":
+            return min(least)
+        if self._aggregate == "max":
+            return max(greatest)
+        # Rounding must not carry the average of equal values past them, and so past the limit.
+        return min(max(sum(sums) / sum(counts), min(least)), max(greatest))
+
+    def _forget(self, last: int) -> None:
+        """Drop the slots up to the number ``last``."""
+        gone = bisect_right(self._columns.numbers, last)
+        if gone:
+            for column in self._columns:
+                del column[:gone]
+
+
+def parse(given: Mapping[str, Any]) -> WindowParameters:
+    """Return the parameters. Raises Invalid with the field."""
+    fields = Fields(given, WindowParameters.__struct_fields__)
+    operator, value = fields.operator(), fields.number("value")
+    return WindowParameters(
+        metric=fields.metric(),
+        aggregate=fields.choice("aggregate", AGGREGATES),
+        window_seconds=fields.whole("window_seconds", DAY, "seconds"),
+        operator=operator,
+        value=value,
+        clear_value=fields.clear_value(operator, value),
+        clear_for_seconds=fields.optional_whole("clear_for_seconds", WEEK, "seconds"),
+    )
+
+
+def step(parameters: WindowParameters, state: RuleState, sample: Sample, memory: Memory | None) -> Step:
+    """Take the reading into the window and judge the aggregate. Without a memory nothing is judged."""
+    value = sample.metrics[parameters.metric]
+    if not isinstance(memory, Slots) or not is_number(value):
+        return Step(state, Event.NOTHING)
+    memory.add(sample.ts, value)
+    aggregate = memory.aggregate()
+    verdict = judge(parameters.operator, aggregate, parameters.value, parameters.clear_value)
+    assert verdict is not None, "numbers can be compared"  # noqa: S101 - narrows the type
+    after, event = advance(state, verdict, sample.ts, clear_for_seconds=parameters.clear_for_seconds)
+    return Step(after, event, aggregate)
+
+
+def memory_of(parameters: WindowParameters) -> Slots:
+    """Return an empty window."""
+    window = parameters.window_seconds * MICROSECONDS
+    width = max(MICROSECONDS, -(-window // MOST_SLOTS))
+    columns = Columns(array("q"), array("d"), array("q"), array("d"), array("d"))
+    return Slots(parameters.aggregate, width, -(-window // width), columns)
+
+
+WINDOW = Kind(
+    name=KindName.WINDOW,
+    alert_type=AlertType.WINDOW,
+    parse=parse,
+    step=step,
+    memory=memory_of,
+    refill=lambda parameters: float(parameters.window_seconds),
+    quiet=lambda _: None,
+    named=lambda _: frozenset(),
+)
