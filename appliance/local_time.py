@@ -4,7 +4,7 @@ A day has 23, 24 or 25 hours, and some zones change their clock by half an hour,
 nothing here adds seconds to an origin: each edge is looked up in the zone by itself. Instants are seconds since 1970
 UTC; a ``zone`` of None is the machine's own. Rules for what a wall clock does not show exactly once:
 
-- A time that comes twice means the first.
+- A time that comes twice means the first; for the end of a span, the last.
 - A time that does not exist moves forward by as much as the clock did: 02:30 becomes 03:30 (RFC 5545, section 3.3.5).
 - A day, or a step, whose first time does not exist begins when the clock is moved.
 
@@ -39,6 +39,11 @@ def wall_clock(at: float, zone: tzinfo | None) -> datetime:
 def instant(wall: datetime, zone: tzinfo | None) -> float:
     """Return when a wall clock shows this time, which is without a zone."""
     return wall.replace(tzinfo=zone, fold=0).timestamp()
+
+
+def last_instant(wall: datetime, zone: tzinfo | None) -> float:
+    """Return when a wall clock shows this time, which is without a zone; of a time that comes twice, the last."""
+    return max(wall.replace(tzinfo=zone, fold=fold).timestamp() for fold in (0, 1))
 
 
 def start_of_day(day: date, zone: tzinfo | None) -> float:
