@@ -26,7 +26,15 @@ class NotFound(ApplianceError):
 
 
 class Conflict(ApplianceError):
-    """It is there, and its state does not allow what was asked: 409."""
+    """It is there, and its state does not allow what was asked: 409. ``present_status`` names that state, if any."""
+
+    def __init__(self, message: str, present_status: str | None = None) -> None:
+        super().__init__(message)
+        self.present_status = present_status
+
+
+class Busy(ApplianceError):
+    """Somebody else is changing it just now. Nothing was changed; the same may be asked again in a moment: 503."""
 
 
 class NoCapacity(ApplianceError):

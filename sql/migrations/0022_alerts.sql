@@ -104,6 +104,7 @@ COMMENT ON COLUMN fleet_alert.due_at IS 'When its notices are due: at once, or 6
 COMMENT ON COLUMN fleet_alert.past IS 'It closed before its notices were due: a blip in a backlog.';
 COMMENT ON COLUMN fleet_alert.inhibited_by IS 'The id of the alert that stands for it, of a silent site for instance; it is not delivered.';
 CREATE UNIQUE INDEX fleet_alert_one_open ON fleet_alert (tenant_id, fingerprint) WHERE status <> 'CLOSED';
+CREATE INDEX fleet_alert_created ON fleet_alert (tenant_id, created_at DESC, id DESC);
 CREATE INDEX fleet_alert_fingerprint ON fleet_alert (tenant_id, fingerprint, id DESC);
 CREATE INDEX fleet_alert_device ON fleet_alert (tenant_id, device_id, id DESC);
 CREATE INDEX fleet_alert_rule ON fleet_alert (tenant_id, rule_id, id DESC);

@@ -1,0 +1,77 @@
+-- Alerts as people see and change them. %(tenant)s NULL is an operator's view of all tenants.
+--
+-- The tab of an alert, the first that fits: closed, inhibited, silenced, acknowledged, open. %(settled)s is the instant
+-- by which a silence ends; it stands still while the clock is in doubt.
+
+-- name: get_alert
+SELECT a.id, a.tenant_id, a.site_id, a.device_id, a.rule_id, a.alert_type, a.fingerprint, a.status, a.severity, a.summary,
+  a.details::text, a.created_at, a.started_at, a.last_triggered_at, a.trigger_count, a.due_at, a.past, a.inhibited_by,
+  a.acknowledged_at, a.acknowledged_by, a.silenced_until, a.silenced_by, a.silence_reason, a.closed_at, a.closed_by,
+  a.close_reason, d.name, d.place, s.name, r.name
+FROM fleet_alert AS a
+LEFT JOIN device_registry AS d ON (d.tenant_id, d.device_id) = (a.tenant_id, a.device_id)
+LEFT JOIN sites AS s ON (s.tenant_id, s.site_id) = (a.tenant_id, a.site_id)
+LEFT JOIN alert_rules AS r ON (r.tenant_id, r.rule_id) = (a.tenant_id, a.rule_id)
+WHERE a.id = %(alert)s AND (%(tenant)s::text IS NULL OR a.tenant_id = %(tenant)s)
+
+-- name: list_alerts
+-- Sorted by a key, then by time: ascending where %(ascending)s. What a plan knows of the parameters it folds away: the
+-- list that is sorted by time alone reads an index.
+SELECT a.id, a.tenant_id, a.site_id, a.device_id, a.rule_id, a.alert_type, a.fingerprint, a.status, a.severity, a.summary,
+  a.details::text, a.created_at, a.started_at, a.last_triggered_at, a.trigger_count, a.due_at, a.past, a.inhibited_by,
+  a.acknowledged_at, a.acknowledged_by, a.silenced_until, a.silenced_by, a.silence_reason, a.closed_at, a.closed_by,
+  a.close_reason, d.name, d.place, s.name, r.name, k.key
+FROM fleet_alert AS a
+LEFT JOIN device_registry AS d ON (d.tenant_id, d.device_id) = (a.tenant_id, a.device_id)
+LEFT JOIN sites AS s ON (s.tenant_id, s.site_id) = (a.tenant_id, a.site_id)
+LEFT JOIN alert_rules AS r ON (r.tenant_id, r.rule_id) = (a.tenant_id, a.rule_id)
+CROSS JOIN LATERAL (SELECT CASE %(sort)s
+  WHEN 'severity' THEN array_position(%(severities)s::text[], a.severity)::text
+  WHEN 'device' THEN CASE WHEN a.device_id IS NULL THEN '1' ELSE '0' || lower(coalesce(d.name, a.device_id COLLATE "default")) END
+  ELSE '' END COLLATE "C" AS key) AS k
+WHERE (%(tenant)s::text IS NULL OR a.tenant_id = %(tenant)s)
+  AND CASE %(tab)s
+    WHEN 'closed' THEN a.status = 'CLOSED'
+    WHEN 'inhibited' THEN a.status <> 'CLOSED' AND a.inhibited_by IS NOT NULL
+    WHEN 'silenced' THEN a.status <> 'CLOSED' AND a.inhibited_by IS NULL AND a.silenced_until > %(settled)s
+    WHEN 'acknowledged' THEN a.status = 'ACKNOWLEDGED' AND a.inhibited_by IS NULL AND (a.silenced_until > %(settled)s) IS NOT TRUE
+    WHEN 'open' THEN a.status = 'OPEN' AND a.inhibited_by IS NULL AND (a.silenced_until > %(settled)s) IS NOT TRUE
+    ELSE true END
+  AND (%(statuses)s::text[] IS NULL OR a.status = ANY(%(statuses)s))
+  AND (%(chosen_severities)s::text[] IS NULL OR a.severity = ANY(%(chosen_severities)s))
+  AND (%(types)s::text[] IS NULL OR a.alert_type = ANY(%(types)s))
+  AND (%(device)s::text IS NULL OR a.device_id = %(device)s)
+  AND (%(sites)s::text[] IS NULL OR coalesce(a.site_id, '') = ANY(%(sites)s))
+  AND (%(rule)s::uuid IS NULL OR a.rule_id = %(rule)s)
+  AND (%(cause)s::bigint IS NULL OR a.inhibited_by = %(cause)s)
+  AND (%(since)s::timestamptz IS NULL OR a.created_at >= %(since)s)
+  AND (%(until)s::timestamptz IS NULL OR a.created_at < %(until)s)
+  AND (%(patterns)s::text[] IS NULL OR lower(concat_ws(' ', a.summary, a.device_id COLLATE "default", d.name, d.place, s.name,
+    r.name)) LIKE ALL (%(patterns)s))
+  AND (%(after_id)s::bigint IS NULL OR k.key > %(after_key)s OR k.key = %(after_key)s AND CASE
+    WHEN %(ascending)s THEN (a.created_at, a.id) > (%(after_at)s::timestamptz, %(after_id)s::bigint)
+    ELSE (a.created_at, a.id) < (%(after_at)s::timestamptz, %(after_id)s::bigint) END)
+ORDER BY k.key,
+  CASE WHEN %(ascending)s THEN a.created_at END, CASE WHEN NOT %(ascending)s THEN a.created_at END DESC,
+  CASE WHEN %(ascending)s THEN a.id END, CASE WHEN NOT %(ascending)s THEN a.id END DESC
+LIMIT %(limit)s
+
+-- name: count_unclosed
+SELECT CASE WHEN inhibited_by IS NOT NULL THEN 'inhibited' WHEN silenced_until > %(settled)s THEN 'silenced'
+  ELSE lower(status) END AS tab, severity, count(*)
+FROM fleet_alert
+WHERE status <> 'CLOSED' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+GROUP BY 1, 2
+
+-- name: count_closed
+-- No more than %(most)s are counted, so that a page costs the same after years.
+SELECT count(*) FROM (
+  SELECT FROM fleet_alert WHERE status = 'CLOSED' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s) LIMIT %(most)s
+) AS counted
+
+-- name: timeline_of_alert
+SELECT id, at, kind, actor, actor_kind, note, details::text
+FROM alert_events
+WHERE alert_id = %(alert)s AND tenant_id = %(tenant)s
+ORDER BY id DESC
+LIMIT %(limit)s
