@@ -6,7 +6,7 @@ import secrets
 import string
 
 PRIVATE_USER = "appliance"
-"""The appliance's own user; no tenant may have this name, since a claim user has its tenant's name."""
+"""The appliance's own user. Its tenant has the same name and no claim user; no customer may have it."""
 PROBE_USER = "appliance/probe"
 """The user that tries the device listener; no tenant and no device can have this name."""
 PROBE_TOPIC = "appliance/probe"

@@ -24,6 +24,9 @@ from appliance.errors import Conflict
 
 STATEMENTS = statements.load("tenants")
 
+OWN_TENANT = PRIVATE_USER
+"""The appliance itself: its alerts are about the appliance. It has no devices, is in no list, and nobody changes it."""
+
 MAX_RATE = 1e6
 """Messages a second of a device, and messages at once, as the database has it."""
 MAX_TENANT_RATE = 1e9
@@ -124,7 +127,7 @@ async def add(
 
 
 async def list_all(connection: Connection[Any]) -> list[Tenant]:
-    """Return the tenants that the role may see, by id."""
+    """Return the tenants that the role may see, by id; never the appliance's own."""
     cursor = await connection.execute(STATEMENTS["select_all"])
     return [_tenant(row) for row in await cursor.fetchall()]
 
@@ -218,8 +221,8 @@ def fault_of(tenant_id: str) -> DeviceFault | None:
     """Return why there can be no tenant of this id; None if there can."""
     if not IDENTIFIER.fullmatch(tenant_id):
         return DeviceFault("tenant_id", "a tenant id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
-    if tenant_id == PRIVATE_USER:
-        return DeviceFault("tenant_id", "this is the name of the appliance's own broker user; choose another")
+    if tenant_id == OWN_TENANT:
+        return DeviceFault("tenant_id", "this name is taken by the appliance itself; choose another")
     return None
 
 

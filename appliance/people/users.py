@@ -21,6 +21,8 @@ from appliance.people.links import Purpose
 from appliance.people.role import Role, Theme
 
 STATEMENTS = statements.load("people")
+OWN_TENANT_REFUSED = "users_of_customer"
+"""The constraint by which the appliance's own tenant has no users."""
 
 MAX_EMAIL = 254
 MAX_NAME = 128
@@ -169,6 +171,10 @@ async def add(connection: Connection[Any], new: NewUser, context: ChangeContext)
             await record(connection, added, now=context.now)
     except (errors.ForeignKeyViolation, errors.InsufficientPrivilege):
         require(None, f"tenant {new.tenant_id}")
+        raise
+    except errors.CheckViolation as error:
+        if error.diag.constraint_name == OWN_TENANT_REFUSED:
+            require(None, f"tenant {new.tenant_id}")
         raise
     return user
 

@@ -6,10 +6,11 @@ JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id
 LEFT JOIN device_credentials AS c USING (tenant_id, device_id)
 
 -- name: select_tenants
+-- The appliance's own is not there for devices.
 SELECT t.tenant_id, t.status, t.claim_enabled, t.claim_token_hash,
   (extract(epoch FROM t.created_at) * 1000000)::bigint, (extract(epoch FROM a.full_at) * 1000000)::bigint
 FROM tenants AS t LEFT JOIN tenant_allowances AS a USING (tenant_id)
-WHERE t.tenant_id = ANY(%(tenants)s::text[])
+WHERE t.tenant_id = ANY(%(tenants)s::text[]) AND t.tenant_id <> 'appliance'
 
 -- name: adopt_sites
 -- A device without a site takes the first one that it names. Locked in order of id first, like every device row.

@@ -1,5 +1,6 @@
 -- name: tenant_exists
-SELECT 1 FROM tenants WHERE tenant_id = %(tenant)s
+-- The appliance's own has no devices, sites or metrics: it is not there for who would add one.
+SELECT 1 FROM tenants WHERE tenant_id = %(tenant)s AND tenant_id <> 'appliance'
 
 -- name: lock_devices
 -- The third lock of every change of seats: device rows, in order of id.

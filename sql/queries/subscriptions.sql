@@ -32,7 +32,7 @@ ORDER BY tenant_id, subscription_id LIMIT %(limit)s
 SELECT tenant_id FROM subscriptions WHERE subscription_id = %(subscription)s ORDER BY tenant_id
 
 -- name: zone_of_tenant
-SELECT time_zone FROM tenants WHERE tenant_id = %(tenant)s
+SELECT time_zone FROM tenants WHERE tenant_id = %(tenant)s AND tenant_id <> 'appliance'
 
 -- name: insert_subscription
 -- The day of the number is that of UTC; from 100,000 on it grows a digit rather than lose one.

@@ -1,3 +1,5 @@
+-- Customers: the appliance's own tenant is in no list, and nobody changes it.
+
 -- name: insert_tenant
 INSERT INTO tenants (tenant_id, name, provisioning, time_zone, claim_mqtt_hash, claim_token_hash, created_at, updated_at)
 VALUES (%(tenant)s, %(name)s, %(provisioning)s, %(zone)s, %(mqtt_hash)s, %(token_hash)s, %(now)s, %(now)s)
@@ -8,7 +10,7 @@ SELECT t.tenant_id, t.name, t.status, t.provisioning, t.claim_enabled, t.claim_m
   (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED'),
   t.time_zone, t.rate, t.burst, t.tenant_rate, t.updated_at,
   (SELECT max(s.last_heard_at) FROM device_state AS s WHERE s.tenant_id = t.tenant_id)
-FROM tenants AS t ORDER BY t.tenant_id
+FROM tenants AS t WHERE t.tenant_id <> 'appliance' ORDER BY t.tenant_id
 
 -- name: select_page
 SELECT t.tenant_id, t.name, t.status, t.provisioning, t.claim_enabled, t.claim_mqtt_hash IS NOT NULL, t.created_at,
@@ -16,7 +18,8 @@ SELECT t.tenant_id, t.name, t.status, t.provisioning, t.claim_enabled, t.claim_m
   t.time_zone, t.rate, t.burst, t.tenant_rate, t.updated_at,
   (SELECT max(s.last_heard_at) FROM device_state AS s WHERE s.tenant_id = t.tenant_id)
 FROM tenants AS t
-WHERE (%(after)s::text IS NULL OR t.tenant_id > %(after)s)
+WHERE t.tenant_id <> 'appliance'
+  AND (%(after)s::text IS NULL OR t.tenant_id > %(after)s)
   AND (%(status)s::text IS NULL OR t.status = %(status)s)
   AND position(%(search)s IN lower(concat_ws(' ', t.tenant_id COLLATE "default", t.name))) > 0
 ORDER BY t.tenant_id LIMIT %(limit)s
@@ -26,14 +29,14 @@ SELECT t.tenant_id, t.name, t.status, t.provisioning, t.claim_enabled, t.claim_m
   (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED'),
   t.time_zone, t.rate, t.burst, t.tenant_rate, t.updated_at,
   (SELECT max(s.last_heard_at) FROM device_state AS s WHERE s.tenant_id = t.tenant_id)
-FROM tenants AS t WHERE t.tenant_id = %(tenant)s
+FROM tenants AS t WHERE t.tenant_id = %(tenant)s AND t.tenant_id <> 'appliance'
 
 -- name: lock_tenant
 SELECT t.tenant_id, t.name, t.status, t.provisioning, t.claim_enabled, t.claim_mqtt_hash IS NOT NULL, t.created_at,
   (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED'),
   t.time_zone, t.rate, t.burst, t.tenant_rate, t.updated_at,
   (SELECT max(s.last_heard_at) FROM device_state AS s WHERE s.tenant_id = t.tenant_id)
-FROM tenants AS t WHERE t.tenant_id = %(tenant)s
+FROM tenants AS t WHERE t.tenant_id = %(tenant)s AND t.tenant_id <> 'appliance'
 FOR NO KEY UPDATE
 
 -- name: update_tenant

@@ -224,7 +224,7 @@ def test_who_did_it_is_the_user_of_the_operating_system(running: ApplianceProces
     ("arguments", "words"),
     [
         (["tenant", "add", "demo"], "Tenant demo already exists."),
-        (["tenant", "add", "appliance"], "appliance's own broker user"),
+        (["tenant", "add", "appliance"], "taken by the appliance itself"),
         (["tenant", "add", "a/b"], "1 to 64 of"),
         (["tenant", "suspend", "never"], "There is no tenant never."),
         (["device", "add", "demo", "first"], "Device first already exists"),

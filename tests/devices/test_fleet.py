@@ -120,7 +120,7 @@ async def test_pages_follow_one_another_whatever_they_are_sorted_by(
     async with ingest(database) as connection:
         await prepare(connection, *(NewDevice(f"d{n}", name=f"N{n % 3}", site_id=f"s{n % 2}") for n in range(9)))
         await prepare(connection, NewDevice("d1", name="N1"), tenant="rival")
-        await connection.execute("UPDATE tenants SET provisioning = 'approve'")
+        await connection.execute("UPDATE tenants SET provisioning = 'approve' WHERE tenant_id <> 'appliance'")
         await announce(connection, "new-1", "new-2")
         for device in ("d1", "d2", "d3"):
             await hear(connection, device, 10.0)  # the same instant
@@ -199,7 +199,9 @@ async def test_open_claim_users_are_told(database: Database) -> None:
         await add_tenant(connection)
         await add_tenant(connection, "rival")
         assert await fleet.open_claim_users(connection, None) == []
-        await connection.execute("UPDATE tenants SET claim_mqtt_hash = 'x', claim_token_hash = sha256('x')")
+        await connection.execute(
+            "UPDATE tenants SET claim_mqtt_hash = 'x', claim_token_hash = sha256('x') WHERE tenant_id <> 'appliance'"
+        )
         assert await fleet.open_claim_users(connection, None) == [TENANT, "rival"]
         await connection.execute("UPDATE tenants SET claim_enabled = false WHERE tenant_id = 'rival'")
         assert await fleet.open_claim_users(connection, None) == [TENANT]

@@ -16,7 +16,7 @@ AUDIT = "SELECT action, object_id, before, after FROM audit_log WHERE object_typ
 async def test_a_site_is_there_at_its_first_mention_in_the_zone_of_its_tenant(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)
-        await connection.execute("UPDATE tenants SET time_zone = 'Europe/Oslo'")
+        await connection.execute("UPDATE tenants SET time_zone = 'Europe/Oslo' WHERE tenant_id <> 'appliance'")
         await sell(connection, 2)
         await changes.create(connection, TENANT, NewDevice("d", site_id="roof"), BY, grace=GRACE)
         placed = await sites.get(connection, TENANT, "roof")

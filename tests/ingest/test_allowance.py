@@ -40,7 +40,7 @@ def clock() -> StandingClock:
 
 async def register(database: Database, clock: StandingClock, device: str = "d1", *, ago: float = 2 * DAY) -> None:
     """Register a device ``ago`` seconds before the clock's time; the first one of its tenant makes the tenant, too."""
-    if not look(database, "SELECT 1 FROM tenants"):
+    if not look(database, "SELECT 1 FROM tenants WHERE tenant_id <> 'appliance'"):
         await furnish(database)
     registered_at = datetime.fromtimestamp(clock.now() - ago, UTC)
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
@@ -49,7 +49,9 @@ async def register(database: Database, clock: StandingClock, device: str = "d1",
             " SELECT %s, %s, 'ACTIVE', subscription_id, %s, %s FROM subscriptions WHERE tenant_id = %s",
             [TENANT, device, registered_at, registered_at, TENANT],
         )
-        connection.execute("UPDATE tenants SET created_at = %s", [registered_at - timedelta(days=30)])
+        connection.execute(
+            "UPDATE tenants SET created_at = %s WHERE tenant_id <> 'appliance'", [registered_at - timedelta(days=30)]
+        )
 
 
 def delayed(clock: StandingClock, count: int, device: str = "d1", *, since: float = HOUR) -> list[Message]:
@@ -190,7 +192,7 @@ async def test_messages_that_nothing_pays_for_provision_nobody(database: Databas
     await furnish(database, strategy="off")
     async with open_ingest(database, clock=clock, rate=1, burst=5, backlog=HOUR) as stack:
         assert await send(stack, clock, live(5)) == {Reason.UNREGISTERED_DEVICE.value: 5}
-        arrange(database, "UPDATE tenants SET provisioning = 'auto'")
+        arrange(database, "UPDATE tenants SET provisioning = 'auto' WHERE tenant_id <> 'appliance'")
         assert await send(stack, clock, delayed(clock, 5)) == {LIMITED: 5}
         assert look(database, "SELECT count(*) FROM device_registry") == [(0,)]
         assert await send(stack, clock, live(1)) == {LIMITED: 1}

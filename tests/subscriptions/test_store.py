@@ -273,7 +273,7 @@ async def test_a_term_is_days_of_the_calendar_in_the_zone_of_its_tenant(database
     autumn = datetime.fromisoformat("2026-10-20T10:00-04:00")
     async with ingest(database) as connection:
         await add_tenant(connection)
-        await connection.execute("UPDATE tenants SET time_zone = 'America/New_York'")
+        await connection.execute("UPDATE tenants SET time_zone = 'America/New_York' WHERE tenant_id <> 'appliance'")
         made = await sell(connection, 5, term=30 * DAY, now=autumn)
         assert made.term_end == datetime.fromisoformat("2026-11-19T10:00-05:00")
         assert await store.term_end(connection, TENANT, autumn, 5) == datetime.fromisoformat("2026-10-25T10:00-04:00")

@@ -115,9 +115,9 @@ async def test_every_change_by_a_hand_on_psql_takes_effect(database: Database) -
         await becomes(registry, Reason.SUBSCRIPTION_SUSPENDED)
         execute(database, "UPDATE subscriptions SET hold_reason = NULL")
         await becomes(registry, None)
-        execute(database, "UPDATE tenants SET status = 'SUSPENDED'")
+        execute(database, "UPDATE tenants SET status = 'SUSPENDED' WHERE tenant_id <> 'appliance'")
         await becomes(registry, Reason.TENANT_SUSPENDED)
-        execute(database, "UPDATE tenants SET status = 'ACTIVE'")
+        execute(database, "UPDATE tenants SET status = 'ACTIVE' WHERE tenant_id <> 'appliance'")
         await becomes(registry, None)
         execute(database, "UPDATE device_registry SET status = 'INACTIVE', subscription_id = NULL")
         await becomes(registry, Reason.DEVICE_INACTIVE)
@@ -186,7 +186,7 @@ async def test_a_full_subscription_refuses_new_devices_and_keeps_those_it_has(da
 
 async def test_a_flood_of_one_refused_device_costs_one_query(database: Database) -> None:
     furnish(database)
-    execute(database, "UPDATE tenants SET provisioning = 'off'")
+    execute(database, "UPDATE tenants SET provisioning = 'off' WHERE tenant_id <> 'appliance'")
     async with open_registry(database) as registry:
         for _ in range(100):
             assert await reason(registry) is Reason.UNREGISTERED_DEVICE
@@ -201,6 +201,15 @@ async def test_an_unknown_tenant_is_known_as_such_and_found_once_it_is_there(dat
         assert not tenant.known
         furnish(database)
         await becomes(registry, None)
+
+
+async def test_the_appliances_own_tenant_is_unknown_to_devices(database: Database) -> None:
+    key = ("appliance", "d1")
+    async with open_registry(database) as registry:
+        refusal = (await registry.resolve({key: None}))[key].refusal
+        assert refusal is not None
+        assert refusal.reason is Reason.UNKNOWN_TENANT
+        assert not await registry.authentic_claim("appliance", "")
 
 
 async def test_a_device_without_a_site_takes_the_first_it_names(database: Database) -> None:
@@ -220,7 +229,7 @@ async def test_after_a_lost_listen_connection_everything_is_read_anew(database: 
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND query LIKE 'LISTEN%'"
             )
-            connection.execute("UPDATE tenants SET status = 'SUSPENDED'")
+            connection.execute("UPDATE tenants SET status = 'SUSPENDED' WHERE tenant_id <> 'appliance'")
         await becomes(registry, Reason.TENANT_SUSPENDED)
 
 
@@ -254,7 +263,7 @@ async def test_a_status_read_while_something_changed_is_not_believed_for_long(da
 
 async def test_the_cache_is_bounded(database: Database) -> None:
     furnish(database)
-    execute(database, "UPDATE tenants SET provisioning = 'off'")
+    execute(database, "UPDATE tenants SET provisioning = 'off' WHERE tenant_id <> 'appliance'")
     async with open_registry(database, capacity=50) as registry:
         for start in range(0, 500, 100):
             await registry.resolve({("acme", f"d{number}"): None for number in range(start, start + 100)})
@@ -297,7 +306,7 @@ async def test_a_token_speaks_for_its_device_and_the_claim_password_for_those_wi
             while not await registry.authentic(DEVICE, "own token"):
                 await trio.sleep(0.01)
         assert not await registry.authentic(DEVICE, "claim password")
-        execute(database, "UPDATE tenants SET claim_enabled = false")
+        execute(database, "UPDATE tenants SET claim_enabled = false WHERE tenant_id <> 'appliance'")
         with trio.fail_after(60):
             while await registry.authentic(("acme", "d2"), "claim password"):
                 await trio.sleep(0.01)

@@ -261,7 +261,7 @@ async def test_retention_is_tested_against_the_original_receive_time(database: D
 async def test_refused_again_it_stays_held_with_the_new_reason_and_detail(database: Database) -> None:
     async with crowded(database, devices=2) as stack:
         async with session(database) as connection:
-            await connection.execute("UPDATE tenants SET provisioning = 'off'")
+            await connection.execute("UPDATE tenants SET provisioning = 'off' WHERE tenant_id <> 'appliance'")
         stack.registry.forget()
         done = await replayed(stack)
     assert done.refused == {Reason.UNREGISTERED_DEVICE: 2}
@@ -484,7 +484,7 @@ async def test_a_preview_under_approval_seats_nobody(database: Database) -> None
     await furnish(database, strategy="off")
     async with open_ingest(database) as stack:
         await stack.send(telemetry("d-1", b"{}"), telemetry("d-2", b"{}"))
-        arrange(database, "UPDATE tenants SET provisioning = 'approve'")
+        arrange(database, "UPDATE tenants SET provisioning = 'approve' WHERE tenant_id <> 'appliance'")
         stack.registry.forget()
         preview = await replay_previewer(stack).preview(ALL)
     assert (preview.passing, preview.refused) == (0, {Reason.PENDING_APPROVAL: 2})

@@ -125,7 +125,7 @@ async def prepare_zone(database: Database, zone: str, first: datetime, last: dat
         await announce(connection, "d-1")
     arrange(
         database,
-        f"UPDATE tenants SET time_zone = '{zone}'",
+        f"UPDATE tenants SET time_zone = '{zone}' WHERE tenant_id <> 'appliance'",
         f"SELECT telemetry_ensure_partitions('{first.date()}', '{last.date()}')",
         HALF_HOURS.format(first=first.isoformat(), last=last.isoformat()),
         "INSERT INTO telemetry_marks (tenant_id, device_id, hour, marked_at)"

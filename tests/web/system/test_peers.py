@@ -39,6 +39,7 @@ def furnish(database: Database) -> None:
         INSERT INTO subscriptions (created_at, tenant_id, subscription_id, subscription_type, device_limit, term_start,
           term_end, status)
         SELECT now(), tenant_id, 'main', 'MAIN', 10, now(), now() + interval '90 days', 'ACTIVE' FROM tenants
+        WHERE tenant_id <> 'appliance'
         """,
         """
         INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status, subscription_id)

@@ -63,7 +63,7 @@ async def test_a_tenant_is_added_and_its_claim_password_shown_once(database: Dat
         assert (twice.status_code, "already exists" in twice.text) == (409, True)
         for change, text in (
             ({"tenant_id": "a/b"}, "A tenant id has 1 to 64"),
-            ({"tenant_id": "appliance"}, "own broker user"),
+            ({"tenant_id": "appliance"}, "taken by the appliance"),
             ({"tenant_id": "x", "time_zone": "Mars"}, "Choose a time zone"),
         ):
             wrong = await browser.post("/tenants/+new", data=new | change)
@@ -300,3 +300,34 @@ async def test_an_operator_who_looks_at_one_tenant_goes_on_looking_at_it(databas
         assert f'<a href="{path}?tenant=acme"' in page
         assert f'<a href="{path}"' in everything
     assert '<a href="/system"' in page, "the appliance as a whole is no tenant's"
+
+
+async def test_the_appliances_own_tenant_is_on_no_page_and_nobody_changes_it(database: Database) -> None:
+    operator = signed_in(database.conninfo())
+    async with dashboard(database) as served, client(served.url, operator) as browser:
+        assert "There are no tenants yet." in (await browser.get("/tenants")).text
+        assert "This appliance" not in (await browser.get("/tenants?q=appliance")).text
+        for page in ("/tenants/appliance", "/tenants/appliance/edit", "/tenants/appliance/subscriptions/+new"):
+            assert (await browser.get(page)).status_code == 404, page
+        for step in ("suspend", "resume", "claim", "rotate-claim", "edit"):
+            answer = await browser.post(f"/tenants/appliance/{step}", data={"name": "Mine", "time_zone": "UTC"})
+            assert answer.status_code == 404, step
+    assert entries_of(database, "appliance") == []
+
+
+async def test_the_api_knows_no_tenant_of_the_appliances_name(database: Database) -> None:
+    async with dashboard(database) as served, calling(served, database, Role.OPERATOR) as caller:
+        assert (await caller.ask("GET", "/operator/tenants"))["items"] == []
+        exported = await caller.raw("GET", "/operator/tenants", headers={"Accept": "text/csv"})
+        assert "appliance" not in exported.text
+        await caller.ask("GET", "/operator/tenants/appliance", 404)
+        await caller.ask("PATCH", "/operator/tenants/appliance", 404, json={"name": "Mine"})
+        for step in ("suspend", "resume", "rotate-claim"):
+            await caller.ask("POST", f"/operator/tenants/appliance/{step}", 404)
+        await caller.ask("POST", "/operator/tenants", 400, json={"tenant_id": "appliance"})
+        for path, body in (
+            ("/customer/devices", {"device_id": "d"}),
+            ("/customer/sites", {"site_id": "s"}),
+            ("/customer/metrics", {"name": "t"}),
+        ):
+            await caller.ask("POST", f"{path}?tenant=appliance", 404, json=body)
