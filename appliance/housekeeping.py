@@ -1,5 +1,5 @@
 """Slow chores beside the stream: record subscriptions that changed their status by time, erase the readings of deleted
-devices, and register the metrics that devices have begun to send.
+devices, forget maintenance windows that are long over, and register the metrics that devices have begun to send.
 
 None of them decides anything: service follows ``lifecycle.status_at``, a deleted device is gone at once, and a metric
 that is not registered yet is shown with guessed properties.
@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import trio
 
+from appliance.alerts.maintenance import store as maintenance
 from appliance.clock import Clock
 from appliance.db.pool import Pool
 from appliance.devices import erasure
@@ -20,6 +21,8 @@ CHORE_SECONDS = 60.0
 """Seconds between two rounds."""
 LEARN_INTERVAL = 10.0
 """Seconds between two searches for new metrics."""
+KEEP_ENDED = timedelta(days=90)
+"""How long a maintenance window that is over can be looked at and repeated; the page says so."""
 OVERLAP = timedelta(seconds=10)
 """Device states are written after their readings, so each search overlaps with the one before."""
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,12 +31,17 @@ BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 async def run(
     pool: Pool, clock: Clock, grace: timedelta, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Record subscriptions whose status changed and erase readings of deleted devices, now and every minute."""
+    """Record subscriptions whose status changed, erase readings of deleted devices and windows that are long over.
+
+    Now, and every minute.
+    """
 
     async def make_round() -> None:
         if clock.trusted:
+            now = datetime.fromtimestamp(clock.now(), UTC)
             async with pool.connection() as connection:
-                await statuses.record_statuses(connection, now=datetime.fromtimestamp(clock.now(), UTC), grace=grace)
+                await statuses.record_statuses(connection, now=now, grace=grace)
+                await maintenance.delete_over(connection, now - KEEP_ENDED)
         await erasure.erase_marked(pool, clock)
 
     await every(CHORE_SECONDS, make_round, chore="housekeeping", task_status=task_status)

@@ -62,7 +62,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "diagnostics": LEAVES | SERVICES | {"broker", "children", "config", "db", "devices", "ingest", "mqtt", "runtime"},
     # what a first start and slow chores put together of several domains
     "healing": LEAVES | SERVICES | {"db", "devices", "ingest", "people", "service_clock"},
-    "housekeeping": LEAVES | SERVICES | {"db", "devices", "subscriptions"},
+    "housekeeping": LEAVES | SERVICES | {"alerts.maintenance", "db", "devices", "subscriptions"},
     "onboarding": LEAVES | {"db", "devices", "people", "subscriptions"},
     # the dashboard: the domain, never children
     "web": LEAVES

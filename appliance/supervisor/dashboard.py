@@ -66,6 +66,7 @@ async def open_dashboard(
         live=stream.live,
         health=broker.health,
         grace=base.grace,
+        maintenance=known.maintenance,
     )
     snapshot = _snapshot(base, storage, known, stream, broker, process)
     app = create_app(platform, _ports(base, storage, known, stream, broker, snapshot), RequestLimits())

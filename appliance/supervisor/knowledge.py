@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from appliance import __version__, housekeeping
+from appliance.alerts.maintenance.book import MAINTENANCE_CHANNEL, MaintenanceBook
 from appliance.devices.live.clock_step import ClockStep
 from appliance.devices.live.rebuild import rebuild_rollup_queue, rebuild_states
 from appliance.devices.live.state_book import StateBook
@@ -33,6 +34,7 @@ class Knowledge:
     registry: Registry
     limiter: Limiter
     charging: Charging
+    maintenance: MaintenanceBook
 
 
 async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
@@ -75,7 +77,15 @@ async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
     await tree.start("limit overrides", overrides.run, lambda: limiter.limits_changed(clock.monotonic()))
     await tree.start("housekeeping", housekeeping.run, pool, clock, base.grace)
     await tree.start("metric names", housekeeping.learn_metrics, pool, clock)
-    return Knowledge(states, provisioner, registry, limiter, Charging(limiter))
+    return Knowledge(states, provisioner, registry, limiter, Charging(limiter), _maintenance(base, storage))
+
+
+def _maintenance(base: Foundation, storage: Storage) -> MaintenanceBook:
+    """Return the maintenance windows, which are read again when they change, and when the time does."""
+    book = MaintenanceBook(storage.pool, base.clock)
+    storage.changes.subscribe(MAINTENANCE_CHANNEL, book.changed, book.forget)
+    base.clock.subscribe(lambda _step: book.forget())
+    return book
 
 
 def _clock_changed(base: Foundation, states: StateBook, registry: Registry, step: Step | None) -> None:

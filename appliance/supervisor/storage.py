@@ -5,6 +5,7 @@ from functools import partial
 
 from psycopg.conninfo import make_conninfo
 
+from appliance.alerts.maintenance.book import MAINTENANCE_CHANNEL
 from appliance.children.postgres import Postgres
 from appliance.db import bootstrap
 from appliance.db.changes import Changes, Connect
@@ -67,7 +68,7 @@ async def open_storage(base: Foundation) -> Storage:
     health = DatabaseHealth()
     await tree.start("database health", health.watch, pool, report=reports.report_database(health))
     open_connection = partial(connect, endpoint.conninfo(INGEST))
-    changes = Changes(open_connection, [REGISTRY_CHANNEL, REPLAY_CHANNEL, CLOCK_CHANNEL])
+    changes = Changes(open_connection, [REGISTRY_CHANNEL, REPLAY_CHANNEL, CLOCK_CHANNEL, MAINTENANCE_CHANNEL])
     await tree.start("database changes", changes.run)
     return Storage(postgres, endpoint, pool, web_pool, health, changes, open_connection, newest)
 

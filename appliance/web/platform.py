@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
+from appliance.alerts.maintenance.book import MaintenanceBook
 from appliance.clock import Clock
 from appliance.db.pool import Pool
 from appliance.diagnostics.readiness import Health
@@ -48,3 +49,5 @@ class Platform:
     health: Callable[[], Health]
     grace: timedelta
     """How long a paid subscription stays usable after its term."""
+    maintenance: MaintenanceBook
+    """The maintenance windows, for whatever shows an alert; ``refresh`` it before asking."""

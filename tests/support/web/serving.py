@@ -12,6 +12,7 @@ from uuid import UUID
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
+from appliance.alerts.maintenance.book import MaintenanceBook
 from appliance.broker.refusals import BrokerRefusal
 from appliance.clock import SystemClock
 from appliance.config import Ingest, Retention
@@ -173,7 +174,8 @@ class Parts:
         if grace is not None:
             platform = replace(platform, grace=grace)
         if service_clock is not None:
-            platform = replace(platform, clock=service_clock)
+            book = MaintenanceBook(platform.pool, service_clock)
+            platform = replace(platform, clock=service_clock, maintenance=book)
             ports = replace(ports, system=replace(ports.system, clock=service_clock))
         if snapshot is not None:
             ports = replace(ports, system=replace(ports.system, snapshot=snapshot))
@@ -213,6 +215,7 @@ def parts(
         live=live or LiveFeed(clock),
         health=lambda: health,
         grace=timedelta(days=14),
+        maintenance=MaintenanceBook(pool, clock),
     )
     snapshot = quiet_system(clock)
     ports = Ports(
