@@ -67,12 +67,15 @@ async def read(connection: Connection[Any], wanted: AuditFilter, limit: int) -> 
 
 
 async def names(connection: Connection[Any], rows: Iterable[AuditRow]) -> dict[str, str]:
-    """Return names of the objects of ``rows`` by id: the e-mail addresses of users, whose ids are UUIDs."""
-    users = {row.object_id for row in rows if row.object_type == "user" and _is_uuid(row.object_id)}
-    if not users:
-        return {}
-    cursor = await connection.execute(STATEMENTS["select_emails"], {"users": sorted(users)})
-    return {str(user_id): email for user_id, email in await cursor.fetchall()}
+    """Return names of the objects of ``rows`` by id: of those whose ids are UUIDs, e-mail addresses or names."""
+    rows = list(rows)
+    found: dict[str, str] = {}
+    for object_type, statement in (("user", "select_emails"), ("rule", "select_rule_names")):
+        ids = {row.object_id for row in rows if row.object_type == object_type and _is_uuid(row.object_id)}
+        if ids:
+            cursor = await connection.execute(STATEMENTS[statement], {"ids": sorted(ids)})
+            found |= {str(identity): name for identity, name in await cursor.fetchall()}
+    return found
 
 
 def _is_uuid(text: str) -> bool:

@@ -177,10 +177,12 @@ BEGIN
   IF (OLD.enabled, OLD.kind, OLD.parameters, OLD.site_ids, OLD.tags, OLD.device_prefixes, OLD.device_ids, OLD.deleted_at)
     IS DISTINCT FROM
     (NEW.enabled, NEW.kind, NEW.parameters, NEW.site_ids, NEW.tags, NEW.device_prefixes, NEW.device_ids, NEW.deleted_at)
+    OR (OLD.error IS NOT NULL AND NEW.error IS NULL)  -- saved again, to be tried again
   THEN
     NEW.version := OLD.version + 1;
     NEW.error := NULL;
     NEW.error_at := NULL;
+    NEW.error_count := 0;
   ELSE
     NEW.version := OLD.version;
   END IF;

@@ -208,7 +208,10 @@ ORDER BY id DESC
 LIMIT %(limit)s
 
 -- name: select_emails
-SELECT user_id, email FROM users WHERE user_id = ANY(%(users)s::uuid[])
+SELECT user_id, email FROM users WHERE user_id = ANY(%(ids)s::uuid[])
+
+-- name: select_rule_names
+SELECT rule_id, name FROM alert_rules WHERE rule_id = ANY(%(ids)s::uuid[])
 
 -- Times of a wrong clock (see time_healed) ---------------------------------------------------------------------------
 

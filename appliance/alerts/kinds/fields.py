@@ -80,11 +80,11 @@ class Fields:
             return None
         if not is_number(value):
             raise self.fault(name, "write a number, such as 8 or -4.5")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise self.fault(name, "write a finite number; NaN and infinity are none")
-        if isinstance(value, int) and value not in INTEGERS:
-            raise self.fault(name, "write a number from -2^63 to 2^63 - 1")
         number: float = value
+        if isinstance(value, int) and value not in INTEGERS:
+            number = float(value) if abs(value) < 10**308 else math.inf  # jsonb writes 1e20 as a whole number
+        if not math.isfinite(number):
+            raise self.fault(name, "write a finite number; NaN and infinity are none")
         return number
 
     def optional_value(self, name: str) -> MetricValue | None:

@@ -81,6 +81,8 @@ def texts(place: Place) -> set[str]:
         case ast.JoinedStr(values=parts):
             found = [texts(Place(part, place.function, place.module)) for part in parts]
             return {"".join(chosen) for chosen in product(*found)}
+        case ast.IfExp(body=one, orelse=other):
+            return {text for branch in (one, other) for text in texts(Place(branch, place.function, place.module))}
         case ast.FormattedValue(value=value):
             return texts(Place(value, place.function, place.module))
         case ast.Attribute(value=ast.Name(id="Event"), attr=member):
