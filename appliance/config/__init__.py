@@ -15,6 +15,7 @@ from appliance.config import file as config_file
 from appliance.config.consistency import faults
 from appliance.config.schema import (
     FIELDS,
+    Alerts,
     Broker,
     Config,
     Database,
@@ -35,8 +36,8 @@ from appliance.config.secret import MASK, Secret
 from appliance.config.sources import given_in_environment, given_in_file
 from appliance.errors import ConfigurationError
 
-__all__ = ["FIELDS", "MASK", "Broker", "Config", "Database", "Ingest", "Limits", "Loaded", "Log", "Presence"]
-__all__ += ["Provisioning", "Quarantine", "Retention", "Secret", "Subscriptions", "Web"]
+__all__ = ["FIELDS", "MASK", "Alerts", "Broker", "Config", "Database", "Ingest", "Limits", "Loaded", "Log"]
+__all__ += ["Presence", "Provisioning", "Quarantine", "Retention", "Secret", "Subscriptions", "Web"]
 __all__ += ["default_data_dir", "load", "masked"]
 
 DEFAULT = "default"

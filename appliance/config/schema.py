@@ -97,6 +97,12 @@ class Presence(Struct, frozen=True, kw_only=True):
     offline_after: Annotated[float, Meta(ge=1, le=31_536_000)] = 300.0
 
 
+class Alerts(Struct, frozen=True, kw_only=True):
+    """How alerts open, close and are told."""
+
+    reopen_after: Annotated[float, Meta(ge=60, le=31_536_000)] = 86_400.0
+
+
 class Quarantine(Struct, frozen=True, kw_only=True):
     """How much is kept for replay, for each tenant."""
 
@@ -150,6 +156,7 @@ class Config(Struct, frozen=True, kw_only=True):
     provisioning: Provisioning = Provisioning()
     presence: Presence = Presence()
     quarantine: Quarantine = Quarantine()
+    alerts: Alerts = Alerts()
     subscriptions: Subscriptions = Subscriptions()
     web: Web = Web()
     retention: Retention = Retention()
