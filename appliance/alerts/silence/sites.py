@@ -150,6 +150,8 @@ async def _open(connection: Connection[Any], key: SiteKey, count: SiteCount, now
     return None if row is None else row[0]
 
 
-async def _close(connection: Connection[Any], one: _SilentSite, summary: str, reason: CloseReason, now: datetime) -> None:
+async def _close(
+    connection: Connection[Any], one: _SilentSite, summary: str, reason: CloseReason, now: datetime
+) -> None:
     parameters = {"alert": one.alert_id, "summary": summary, "reason": reason.value, "now": now}
     await connection.execute(STATEMENTS["close_site"], parameters)
