@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from appliance.alerts.conditions.losses import LossObserver
 from appliance.clock import Clock, offset_in_doubt
 from appliance.devices.live.listening import NOTICEABLE, Listening
 from appliance.devices.live.offline_statuses import OfflineStatuses
@@ -109,6 +110,7 @@ def _observers(base: Foundation, known: Knowledge) -> list[Observer]:
     return [
         DeviceStateObserver(known.states, base.instance, WRITE_INTERVAL, notes.note),
         TenantAllowances(known.limiter, base.clock, longest),
+        LossObserver(),
     ]
 
 
