@@ -61,6 +61,10 @@ class Metrics:
         )
         self.overdue_days = gauge("appliance_overdue_days", "Days of readings past their age that are not dropped yet")
         self.in_flight = gauge("appliance_messages_in_hand", "Messages received and not yet committed")
+        self.evaluations = counter(
+            "appliance_rule_evaluations", "Readings judged by a rule, beyond a comparison with bounds"
+        )
+        self.rule_errors = counter("appliance_rule_errors", "Rules that raised an error and are skipped")
         self.clock_trusted = gauge(
             "appliance_clock_trusted", "1 while the machine's clock agrees with service time, 0 while it is in doubt"
         )

@@ -6,15 +6,17 @@ state is the first.
 
 For each try of a batch the writer calls, of every observer in turn:
 
-1. ``prepare(outcome, now)``, once the readings are in their table and the outcome is known. It returns an ``Effect``,
+1. ``load(connection, outcome)``, in the transaction of the try: the only moment at which an observer may read what it
+   needs and does not have. Usually that is nothing, and costs no round trip.
+2. ``prepare(outcome, now)``, once the readings are in their table and the outcome is known. It returns an ``Effect``,
    or None when there is nothing to write. It is synchronous and starts from the state that the last commit left, so a
    second try of the same batch finds what the first one found. What it derives belongs to the effect, not yet to the
    observer. ``outcome.stored`` holds the readings that are new; they are in order of admission, and sorted by ``index``
    they are in order of arrival (the index goes on from batch to batch).
-2. ``Effect.write(connection)``. It only queues statements: the writer sends those of all observers in one round trip,
+3. ``Effect.write(connection)``. It only queues statements: the writer sends those of all observers in one round trip,
    so nothing can be read back. Ids therefore come from sequences, taken in blocks beforehand by a task of the
    observer's own, and what depends on a row being new is one statement with the insert of that row.
-3. Exactly one of ``Effect.committed()``, which makes what was prepared the observer's state, and
+4. Exactly one of ``Effect.committed()``, which makes what was prepared the observer's state, and
    ``Effect.given_back()``, after which the observer is as it was before ``prepare``.
 
 A try fails: its effects are given back, and the next try prepares anew; so do the halves of a batch that is divided,
@@ -27,6 +29,7 @@ that are ``due``, and asks only those; its ``received_at`` is that of the newest
 Storage of readings is never blocked by an observer. One that raises, whose statements Postgres refuses, or that does
 not get a lock within ``LOCK_WAIT_MS`` is left out of the batch (see ``appliance.ingest.retry`` for the order) and is
 told so by ``shed``, after the commit. It is asked again with the next batch; if it fails again, only after a rest.
+Every batch that was committed without it is shown to it by ``missed``, so that it can make up for it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -77,12 +80,20 @@ class Observer(Protocol):
         """Return whether a batch without messages is wanted. ``now``: service time in microseconds since 1970 UTC."""
         ...
 
+    async def load(self, connection: Connection[Any], outcome: BatchOutcome) -> None:
+        """Read what ``prepare`` will need of the database, if anything."""
+        ...
+
     def prepare(self, outcome: BatchOutcome, now: int) -> Effect | None:
         """Return what is to be written with this outcome, or None. ``now`` is the service time, as in ``due``."""
         ...
 
     def shed(self, error: Exception) -> None:
         """Take note that a batch was committed without this observer, because of ``error``."""
+        ...
+
+    def missed(self, outcome: BatchOutcome) -> None:
+        """Take note of a batch with messages that was committed without this observer."""
         ...
 
 
@@ -98,10 +109,12 @@ class ObserverError(Exception):
 class Effects:
     """The effects of one try, in the order of their observers."""
 
-    __slots__ = ("_prepared",)
+    __slots__ = ("_prepared", "missed")
 
     def __init__(self) -> None:
         self._prepared: list[tuple[str, Effect]] = []
+        self.missed: list[str] = []
+        """The names of the observers that were not asked although they are there."""
 
     def __bool__(self) -> bool:
         return bool(self._prepared)
@@ -174,19 +187,29 @@ class Observers:
         now, monotonic = round(self._clock.now() * MICROSECONDS), self._clock.monotonic()
         return any(_due(seat, now) for seat in self._seats.values() if monotonic >= seat.resting_until)
 
-    def prepare(self, outcome: BatchOutcome, omitted: frozenset[str], effects: Effects) -> None:
+    async def prepare(
+        self, connection: Connection[Any], outcome: BatchOutcome, omitted: frozenset[str], effects: Effects
+    ) -> None:
         """Ask all but the ``omitted`` and the resting ones, and put their effects into ``effects``.
 
-        Raises ObserverError when one of them fails; the effects prepared so far must be given back.
+        Raises ObserverError when one of them fails, and the errors of the connection; the effects prepared so far must
+        be given back.
         """
         now, monotonic = round(self._clock.now() * MICROSECONDS), self._clock.monotonic()
         everybody = bool(outcome.batch.messages)
+        effects.missed.clear()
         for name, seat in self._seats.items():
-            if name in omitted or monotonic < seat.resting_until or not (everybody or _due(seat, now)):
+            if name in omitted or monotonic < seat.resting_until:
+                effects.missed.append(name)
+                continue
+            if not (everybody or _due(seat, now)):
                 continue
             try:
+                await seat.observer.load(connection, outcome)
                 effect = seat.observer.prepare(outcome, now)
             except Exception as error:
+                if isinstance(error, OSError | psycopg.OperationalError) and not _lock_not_had(error):
+                    raise  # of the connection, or a matter of the moment: the whole try is made again
                 raise ObserverError(name, error) from error
             if effect is not None:
                 effects.add(name, effect)
@@ -195,9 +218,15 @@ class Observers:
         """Return the names of those that the last batch was committed without."""
         return frozenset([name for name, seat in self._seats.items() if seat.shed])
 
-    def committed(self, effects: Effects) -> None:
-        """Tell the observers that their effects were committed; those are sound again."""
+    def committed(self, effects: Effects, outcome: BatchOutcome) -> None:
+        """Tell the observers that their effects were committed, and those that were not asked what they missed."""
         effects.committed()
+        if outcome.batch.messages:
+            for name in effects.missed:
+                try:
+                    self._seats[name].observer.missed(outcome)
+                except Exception:
+                    log.exception("an observer failed after it was left out", observer=name)
         for name in effects.names():
             seat = self._seats[name]
             if seat.shed:
@@ -218,6 +247,10 @@ class Observers:
                 seat.observer.shed(error)
             except Exception:
                 log.exception("an observer failed after it was left out", observer=name)
+
+
+def _lock_not_had(error: Exception) -> bool:
+    return isinstance(error, psycopg.errors.LockNotAvailable)
 
 
 def _due(seat: _Seat, now: int) -> bool:

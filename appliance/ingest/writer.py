@@ -171,7 +171,7 @@ class Writer:
                 outcome = BatchOutcome(batch, stored, duplicates, [*batch.refused, *poison])
                 if not omission.quarantine_rows:
                     attempt.kept = [*kept, *self._sampler.keep_once(poison, batch.received_at, sampled)]
-                self._observers.prepare(outcome, omission.observers, attempt.effects)
+                await self._observers.prepare(connection, outcome, omission.observers, attempt.effects)
                 await self._record(connection, outcome, attempt)
                 attempt.outcome = outcome
                 self._failpoint("before_commit")
@@ -182,7 +182,7 @@ class Writer:
         if outcome.batch.messages:
             self._newest_receipt = outcome.batch.received_at
         self.last_error = None
-        self._observers.committed(attempt.effects)
+        self._observers.committed(attempt.effects, outcome)
         if plan.error is not None:
             omission = plan.omission
             if omission.quarantine_rows:

@@ -30,6 +30,7 @@ from appliance.ingest.quarantine.retention import QuarantineRetention
 from appliance.ingest.telemetry.retention import TelemetryRetention
 from appliance.ingest.writer import Writer
 from appliance.runtime.tree import Service
+from appliance.supervisor.alerting import open_engine
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
 from appliance.supervisor.storage import Storage
@@ -67,7 +68,7 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
     live = LiveFeed(clock)
     registry = knowledge(known.registry, base.failpoints)
     admission = Admission(config.ingest, config.retention, registry, known.charging, partial(offset_in_doubt, clock))
-    observers = _observers(base, known)
+    observers = [*_observers(base, known), await open_engine(base, storage)]
     writer = Writer(pool, base.instance, observers, clock, base.metrics, base.failpoints)
     offline_statuses = OfflineStatuses(known.states, pool, clock)
     pipeline = Pipeline(
@@ -103,7 +104,7 @@ def away_before_start(clock: Clock, newest: float | None) -> float:
 
 
 def _observers(base: Foundation, known: Knowledge) -> list[Observer]:
-    """Return what is written beside the readings, in the order of the tables."""
+    """Return what is written beside the readings before alerts are, in the order of the tables."""
     limits = base.config.limits
     longest = limits.backlog + limits.burst / limits.rate + CLOCK_DOUBT / SECOND
     notes = AllowanceNotes(known.limiter, base.clock, longest)

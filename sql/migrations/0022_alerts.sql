@@ -290,3 +290,33 @@ CREATE TRIGGER fleet_alert_tell_update AFTER UPDATE ON fleet_alert
 CREATE TRIGGER fleet_alert_tell_delete AFTER DELETE ON fleet_alert
   REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION
   tell_changes('appliance_alerts', 'tenant', 'id, status, severity, silenced_until, inhibited_by');
+
+-- What the engine needs -------------------------------------------------------------------------------------------------
+
+CREATE TABLE alert_ends (
+  tenant_id text COLLATE "C" NOT NULL,
+  alert_id bigint NOT NULL,
+  at timestamptz NOT NULL,
+  reason text NOT NULL,
+  details jsonb NOT NULL DEFAULT '{}',
+  PRIMARY KEY (tenant_id, alert_id)
+);
+COMMENT ON TABLE alert_ends IS
+  'Alerts whose end could not be written, because a person''s transaction held the row: written as soon as it lets go.';
+ALTER TABLE alert_ends ENABLE ROW LEVEL SECURITY;
+ALTER TABLE alert_ends FORCE ROW LEVEL SECURITY;
+CREATE POLICY alert_ends_tenant ON alert_ends TO appliance_web
+  USING (tenant_id = NULLIF(current_setting('appliance.tenant_id', true), ''));
+CREATE POLICY alert_ends_owner ON alert_ends TO appliance_owner USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, UPDATE, DELETE ON alert_ends TO appliance_ingest;
+
+CREATE FUNCTION alert_states_written(written bigint, wanted bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+  IF written <> wanted THEN
+    RAISE EXCEPTION 'a state of a rule was written by another process' USING ERRCODE = 'serialization_failure';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION alert_states_written IS 'Fails the transaction, so that it is tried again with what is there now.';
+GRANT EXECUTE ON FUNCTION alert_states_written(bigint, bigint) TO appliance_ingest;

@@ -7,7 +7,7 @@ SELECT s.tenant_id, s.device_id,
   s.null_metrics, s.latest,
   (extract(epoch FROM s.refused_at) * 1000000)::bigint, s.refused_reason,
   (extract(epoch FROM s.offline_at) * 1000000)::bigint, s.learned_interval,
-  (extract(epoch FROM s.allowance_full_at) * 1000000)::bigint, s.unplaced
+  (extract(epoch FROM s.allowance_full_at) * 1000000)::bigint, s.unplaced, s.metric_times
 FROM device_state AS s
 JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id) USING (tenant_id, device_id)
 
@@ -33,7 +33,8 @@ WITH written AS (
 )
 INSERT INTO device_state AS d
   (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, ts_adjusted_at, null_metrics, latest, refused_at,
-    refused_reason, offline_at, learned_interval, allowance_full_at, unplaced, heard_by)
+    refused_reason, offline_at, learned_interval, allowance_full_at, unplaced, heard_by,
+    metric_times)
 SELECT s.item ->> 0, s.item ->> 1,
   'epoch'::timestamptz + (s.item ->> 2)::bigint * interval '1 microsecond',
   'epoch'::timestamptz + (s.item ->> 3)::bigint * interval '1 microsecond',
@@ -43,7 +44,7 @@ SELECT s.item ->> 0, s.item ->> 1,
   'epoch'::timestamptz + (s.item ->> 8)::bigint * interval '1 microsecond', s.item ->> 9,
   'epoch'::timestamptz + (s.item ->> 10)::bigint * interval '1 microsecond', (s.item ->> 11)::float8,
   'epoch'::timestamptz + (s.item ->> 12)::bigint * interval '1 microsecond', (s.item ->> 13)::bigint,
-  CASE WHEN (s.item ->> 14)::boolean THEN %(instance)s END
+  CASE WHEN (s.item ->> 14)::boolean THEN %(instance)s END, s.item -> 15
 FROM jsonb_array_elements(%(rows)s::text::jsonb) WITH ORDINALITY AS s (item, place)
 ORDER BY s.place
 ON CONFLICT (tenant_id, device_id) DO UPDATE SET
@@ -55,6 +56,7 @@ ON CONFLICT (tenant_id, device_id) DO UPDATE SET
   unplaced = greatest(d.unplaced, EXCLUDED.unplaced),
   heard_by = CASE WHEN EXCLUDED.heard_by IS NULL OR d.last_heard_at > EXCLUDED.last_heard_at THEN d.heard_by ELSE EXCLUDED.heard_by END,
   latest = CASE WHEN EXCLUDED.last_ts >= d.last_ts OR d.last_ts IS NULL THEN d.latest || EXCLUDED.latest ELSE EXCLUDED.latest || d.latest END,
+  metric_times = CASE WHEN d.metric_times = EXCLUDED.metric_times THEN d.metric_times ELSE d.metric_times || EXCLUDED.metric_times END,
   refused_at = greatest(d.refused_at, EXCLUDED.refused_at),
   refused_reason = CASE WHEN d.refused_at > EXCLUDED.refused_at OR EXCLUDED.refused_at IS NULL THEN d.refused_reason ELSE EXCLUDED.refused_reason END,
   offline_at = CASE WHEN d.last_heard_at > EXCLUDED.last_heard_at OR EXCLUDED.last_heard_at IS NULL AND EXCLUDED.offline_at IS NULL THEN d.offline_at ELSE EXCLUDED.offline_at END,

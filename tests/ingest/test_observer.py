@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -43,6 +43,8 @@ class Noter:
     prepared: list[int] = field(default_factory=list)
     given_back: int = 0
     shed_for: list[Exception] = field(default_factory=list)
+    on_load: Callable[[], None] = lambda: None
+    missed_messages: list[int] = field(default_factory=list)
 
     def due(self, now: int) -> bool:
         assert now > 0
@@ -54,6 +56,15 @@ class Noter:
         self.on_prepare()
         self.ticks = False
         return Note(self, self.batches + 1, len(outcome.batch.messages))
+
+    async def load(self, connection: Connection[Any] | None, outcome: BatchOutcome) -> None:
+        assert outcome.batch is not None
+        self.on_load()
+        if connection is not None:
+            await connection.execute("SELECT 1")
+
+    def missed(self, outcome: BatchOutcome) -> None:
+        self.missed_messages.append(len(outcome.batch.messages))
 
     def shed(self, error: Exception) -> None:
         self.shed_for.append(error)
@@ -286,30 +297,32 @@ def outcome_of_one_message() -> BatchOutcome:
     return BatchOutcome(Batch([telemetry("d-1", b"{}")], 1), [], [], [])
 
 
-def asked(observers: Observers) -> Sequence[str]:
-    effects = observer.Effects()
-    observers.prepare(outcome_of_one_message(), frozenset(), effects)
+async def asked(observers: Observers) -> Sequence[str]:
+    effects, outcome = observer.Effects(), outcome_of_one_message()
+    await observers.prepare(cast("Connection[Any]", None), outcome, frozenset(), effects)
+    observers.committed(observer.Effects() if effects.names() else effects, outcome)
     return effects.names()
 
 
-def test_an_observer_that_fails_again_and_again_rests_ever_longer_and_is_told_each_time() -> None:
+async def test_an_observer_that_fails_again_and_again_rests_ever_longer_and_is_told_each_time() -> None:
     clock, noter = StillClock(), Noter()
     observers = Observers([noter], clock)
     error = RuntimeError("it")
     observers.shed(["noter"], error)
-    assert asked(observers) == ("noter",), "once may be a matter of one batch"
+    assert await asked(observers) == ("noter",), "once may be a matter of one batch"
     assert observers.suspects() == {"noter"}
     for rest in (1, 2, 4, 8, 16, 32, 60, 60):
         observers.shed(["noter"], error)
-        assert asked(observers) == ()
+        assert await asked(observers) == ()
         clock.passed += 0.79 * rest
-        assert asked(observers) == ()
+        assert await asked(observers) == ()
         clock.passed += 0.21 * rest
-        assert asked(observers) == ("noter",)
+        assert await asked(observers) == ("noter",)
     assert noter.shed_for == [error] * 9
-    effects = observer.Effects()
-    observers.prepare(outcome_of_one_message(), frozenset(), effects)
-    observers.committed(effects)
+    assert noter.missed_messages == [1] * 16, "each batch that went by while it rested"
+    effects, outcome = observer.Effects(), outcome_of_one_message()
+    await observers.prepare(cast("Connection[Any]", None), outcome, frozenset(), effects)
+    observers.committed(effects, outcome)
     assert observers.suspects() == frozenset()
 
 

@@ -1,5 +1,7 @@
 """The state of a device: newest time, last seen, latest values."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from appliance.devices.live.accepted_reading import AcceptedReading
@@ -13,6 +15,10 @@ DeviceKey = tuple[str, str]
 TOGETHER = 1_000_000
 """Microseconds within which messages count as received together. It bounds how far the time of a message without one
 of its own is ahead of its receipt: a million messages of one device, or a clock that is set back."""
+
+
+NO_TIMES: Mapping[str, int] = MappingProxyType({})
+"""Shared by the states of which no rule names a metric."""
 
 
 class DeviceState:
@@ -32,6 +38,7 @@ class DeviceState:
         "interval_estimator",
         "last_ts",
         "latest",
+        "metric_times",
         "newest",
         "nulls",
         "offline_at",
@@ -64,6 +71,8 @@ class DeviceState:
         self.allowance_full_at = 0
         """When its bucket and allowance are both full again; 0: not known, they filled since it was registered."""
         self.latest: dict[str, Any] = {}
+        self.metric_times: Mapping[str, int] = NO_TIMES
+        """When the newest value of each metric came that a rule names."""
         self.interval_estimator = IntervalEstimator()
         self.changed = self.writing = False
 
@@ -142,11 +151,15 @@ class DeviceState:
         if reason is not None:
             self.refused_at, self.refused_reason = received_at, reason
 
+    def note_times(self, times: Mapping[str, int]) -> None:
+        """Take note of when values of metrics came."""
+        self.metric_times = {**self.metric_times, **times}
+
     def clear(self) -> None:
         """Forget everything that was learned from messages."""
         self.newest = self.stamped = self.last_ts = self.seen_at = self.heard_at = self.adjusted_at = 0
         self.nulls = self.unplaced = self.refused_at = self.offline_at = 0
-        self.refused_reason, self.latest = None, {}
+        self.refused_reason, self.latest, self.metric_times = None, {}, NO_TIMES
         self.restored_at, self.interval_estimator = 0, IntervalEstimator()
 
     def heal(self, now: int, step: ClockStep) -> bool:
@@ -166,8 +179,9 @@ class DeviceState:
         """Take over a row of ``select_states``."""
         (
             _, _, last_ts, seen_at, heard_at, adjusted_at, nulls, latest, refused_at, reason, offline_at, interval,
-            allowance_full_at, self.unplaced,
+            allowance_full_at, self.unplaced, times,
         ) = row  # fmt: skip
+        self.metric_times = times or NO_TIMES
         self.allowance_full_at = allowance_full_at or 0
         self.newest = self.last_ts = last_ts or 0
         self.seen_at, self.heard_at = seen_at or 0, heard_at or 0
@@ -180,6 +194,7 @@ class DeviceState:
         """Take over what ``other`` has seen of the same device."""
         older, newer = (self, other) if other.newest >= self.newest else (other, self)
         self.latest = remember(older.latest, newer.latest)
+        self.metric_times = {**older.metric_times, **newer.metric_times} or NO_TIMES
         self.newest = newer.newest
         self.stamped = max(self.stamped, other.stamped)
         if other.refused_at > self.refused_at:

@@ -196,6 +196,7 @@ class StateBook:
                 state.allowance_full_at or None,
                 state.unplaced,
                 state.heard_at > state.restored_at,
+                dict(state.metric_times),
             )
             for state in states
         ]

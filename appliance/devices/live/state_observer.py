@@ -71,6 +71,12 @@ class DeviceStateObserver:
         latest = self._note_allowances(changed)
         return StateWrite(self._states, changed, self._instance, outcome.batch.received_at, latest, written)
 
+    async def load(self, connection: Connection[Any], outcome: ReceivedOutcome) -> None:
+        """Do nothing: the states are in memory."""
+
+    def missed(self, outcome: ReceivedOutcome) -> None:
+        """Do nothing: the states move after the commit, whoever wrote with it."""
+
     def shed(self, error: Exception) -> None:
         """Do nothing more: what was given back is written with a later batch."""
         log.debug("device states wait for a later batch", error=str(error).strip())

@@ -102,6 +102,12 @@ class TenantAllowances:
         parameters = {"tenants": list(levels), "levels": list(levels.values()), "latest": now + self._longest}
         return TenantAllowanceWrite(self._statement, parameters, lambda: self._talking.update(talked))
 
+    async def load(self, connection: Connection[Any], outcome: BatchOutcome) -> None:
+        """Do nothing: the limiter holds the levels."""
+
+    def missed(self, outcome: BatchOutcome) -> None:
+        """Do nothing: a later write has the levels of then."""
+
     def shed(self, error: Exception) -> None:
         """Do nothing more: what was given back is written with a later batch."""
         log.debug("tenant allowances wait for a later batch", error=str(error).strip())

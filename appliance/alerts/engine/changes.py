@@ -1,0 +1,136 @@
+"""What one try of a batch would change: drafts of what is kept, and the rows that are written with it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from appliance.alerts.engine.plan import PlannedRule
+from appliance.alerts.engine.watch import Position, Watch
+from appliance.alerts.kinds.kind import REST, Newest
+from appliance.devices.live.state import DeviceKey, DeviceState
+
+encode = msgspec.json.Encoder().encode
+
+Key = tuple[str, str, UUID]
+"""Tenant, device, rule."""
+
+
+class Triggers:
+    """Breaching readings of an open alert that are not written yet. Times are microseconds since 1970 UTC."""
+
+    __slots__ = ("count", "newest")
+
+    def __init__(self, count: int = 0, newest: int = 0) -> None:
+        self.count = count
+        self.newest = newest
+
+    def add(self, ts: int) -> None:
+        """Count one more."""
+        self.count += 1
+        self.newest = max(self.newest, ts)
+
+
+class Opening:
+    """An alert that opened within the batch."""
+
+    __slots__ = ("ended", "planned", "started_at", "triggers", "value")
+
+    def __init__(self, planned: PlannedRule, started_at: int, value: Any) -> None:
+        self.planned = planned
+        self.started_at = started_at
+        self.value = value
+        self.triggers = Triggers(1, started_at)
+        self.ended = False
+
+    def row(self, tenant_id: str, device_id: str) -> tuple[Any, ...]:
+        """Return the row that ``open_alerts`` takes."""
+        rule = self.planned.rule
+        return (
+            tenant_id,
+            fingerprint(rule.rule_id, device_id),
+            device_id,
+            rule.rule_id,
+            rule.version,
+            self.planned.kind.alert_type.value,
+            rule.severity.value,
+            rule.name,
+            details_of(self.planned, self.value),
+            self.started_at,
+            self.triggers.newest,
+            self.triggers.count,
+            self.ended,
+        )
+
+
+def fingerprint(rule_id: UUID, device_id: str) -> str:
+    """Return what an alert of a rule is about."""
+    return f"rule:{rule_id}:{device_id}"
+
+
+def details_of(planned: PlannedRule, value: Any) -> dict[str, Any]:
+    """Return the parameters of the rule, its limit as ``threshold``, and the ``value`` that was compared with it."""
+    details = msgspec.to_builtins(planned.parameters)
+    if "value" in details:
+        details["threshold"] = details.pop("value")
+    return {**details, "kind": planned.kind.name.value, "value": value}
+
+
+@dataclass(slots=True)
+class DeviceDraft:
+    """What becomes of one device, if the batch commits."""
+
+    watch: Watch
+    state: DeviceState
+    positions: dict[UUID, Position] = field(default_factory=dict)
+    values: dict[str, Newest] = field(default_factory=dict)
+    passed: list[tuple[UUID, int, Any]] = field(default_factory=list)
+    """Readings for memories that are being filled: rule, time, value."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """All that one try would change."""
+
+    drafts: dict[DeviceKey, DeviceDraft] = field(default_factory=dict)
+    opened: dict[Key, Opening] = field(default_factory=dict)
+    """Those that are open at the end of the batch."""
+    past: list[tuple[Key, Opening]] = field(default_factory=list)
+    """Those that opened and closed within it."""
+    closed: dict[Key, tuple[int, Any]] = field(default_factory=dict)
+    """Those that were open before: the time of the reading that closed them, and its value."""
+    triggers: dict[Key, Triggers] = field(default_factory=dict)
+    evaluations: int = 0
+    failed: list[tuple[PlannedRule, Exception]] = field(default_factory=list)
+
+    def state_rows(self, version: int) -> list[tuple[Any, ...]]:
+        """Return the rows that ``write_states`` takes, sorted by key, and note the versions that they get.
+
+        ``version`` is the least that a changed row gets, so that one that is made anew never has an old one.
+        """
+        rows = []
+        for (tenant_id, device_id), draft in self.drafts.items():
+            for rule_id, position in draft.positions.items():
+                before = draft.watch.positions.get(rule_id)
+                if position.state == (REST if before is None else before.state):
+                    continue
+                expected = position.version
+                at_rest = position.state == REST
+                if at_rest and expected == 0:
+                    continue
+                written = max(expected + 1, version)
+                state = None if at_rest else position.state
+                row = (
+                    tenant_id,
+                    rule_id,
+                    device_id,
+                    position.rule_version,
+                    expected,
+                    written,
+                    position.judged_ts,
+                    state,
+                )
+                rows.append(row)
+                position.version = 0 if at_rest else written
+        return sorted(rows, key=lambda row: (row[0], row[1].bytes, row[2]))

@@ -1,0 +1,150 @@
+"""Judges readings by the rules of their devices. Pure: what it finds are changes, which a commit makes true."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from appliance.alerts.engine.changes import Changes, DeviceDraft, Key, Opening, Triggers
+from appliance.alerts.engine.plan import Plan, PlannedRule
+from appliance.alerts.engine.watch import Position, Watch
+from appliance.alerts.kinds.kind import REST, Event, Newest, Sample
+from appliance.devices.live.state import DeviceKey
+from appliance.ingest.batch import Reading
+
+Look = Callable[[str], Newest | None]
+
+
+def judge(watches: Mapping[DeviceKey, Watch], readings: Iterable[Reading]) -> Changes:
+    """Judge ``readings``, in order of arrival. A late one is judged by nothing; a device without rules has no watch."""
+    changes = Changes()
+    drafts = changes.drafts
+    for reading in readings:
+        key = reading.route.key
+        watch = watches.get(key)
+        if watch is None or reading.late:
+            continue
+        plan = watch.plan
+        at_rest = not watch.busy and (not drafts or key not in drafts or not drafts[key].positions)
+        if at_rest and _dismissed(plan, reading.metrics):
+            if plan.named and not plan.named.isdisjoint(reading.metrics):
+                _note_values(_draft(changes, watch, reading), reading)
+            continue
+        _judge_one(changes, watch, reading)
+    return changes
+
+
+def _dismissed(plan: Plan, metrics: Mapping[str, Any]) -> bool:
+    """Return whether no rule at rest would move. Called for each reading of a device that has rules."""
+    bounds = plan.bounds
+    try:
+        for name, value in metrics.items():
+            limits = bounds.get(name)
+            if limits is not None and not limits[0] < value < limits[1]:
+                return False
+    except TypeError:
+        return False  # a text: each rule says itself what it makes of it
+    return True
+
+
+def _judge_one(changes: Changes, watch: Watch, reading: Reading) -> None:
+    draft = _draft(changes, watch, reading)
+    plan, metrics = watch.plan, reading.metrics
+    sample: Sample | None = None
+    for name, value in metrics.items():
+        rules = plan.rules.get(name)
+        if rules is None:
+            continue
+        for planned in rules:
+            position = draft.positions.get(planned.rule_id) or watch.positions.get(planned.rule_id)
+            at_rest = position is None or (position.state == REST and position.memory is None)
+            if at_rest and _quiet(planned, value):
+                continue
+            if planned.kind.memory is not None and (position is None or position.memory is None):
+                draft.passed.append((planned.rule_id, reading.ts, value))
+                continue
+            sample = sample or _sample(draft, reading)
+            _step(changes, draft, planned, reading, sample)
+    if plan.named:
+        _note_values(draft, reading)
+
+
+def _quiet(planned: PlannedRule, value: Any) -> bool:
+    low, high = planned.bounds
+    try:
+        return bool(low < value < high)
+    except TypeError:
+        return False
+
+
+def _step(changes: Changes, draft: DeviceDraft, planned: PlannedRule, reading: Reading, sample: Sample) -> None:
+    """Move one rule of the device. One that raises is left as it is, and reported."""
+    position = draft.positions.get(planned.rule_id)
+    if position is None:
+        kept = draft.watch.positions.get(planned.rule_id)
+        position = Position(planned.rule.version) if kept is None else kept.copy()
+        draft.positions[planned.rule_id] = position
+    if reading.ts <= position.judged_ts:
+        return
+    position.judged_ts = reading.ts
+    assert planned.kind.step is not None, "a plan holds rules that readings judge"  # noqa: S101 - narrows the type
+    changes.evaluations += 1
+    try:
+        step = planned.kind.step(planned.parameters, position.state, sample, position.memory)
+    except Exception as error:  # noqa: BLE001 - a rule that raises costs itself: it is marked and skipped
+        changes.failed.append((planned, error))
+        return
+    position.state = step.state
+    if step.event is not Event.NOTHING:
+        key = (*reading.route.key, planned.rule_id)
+        _note_event(changes, key, planned, position, step.event, reading.ts, step.value)
+
+
+def _note_event(
+    changes: Changes, key: Key, planned: PlannedRule, position: Position, event: Event, ts: int, value: Any
+) -> None:
+    opening = changes.opened.get(key)
+    if event is Event.CLOSED:
+        if opening is None:
+            changes.closed[key] = (ts, value)
+        else:
+            opening.ended = True
+            changes.past.append((key, changes.opened.pop(key)))
+    elif event is Event.OPENED or position.reopen:
+        position.reopen = False
+        changes.opened[key] = Opening(planned, ts, value)
+    elif opening is not None:
+        opening.triggers.add(ts)
+    else:
+        changes.triggers.setdefault(key, Triggers()).add(ts)
+
+
+def _draft(changes: Changes, watch: Watch, reading: Reading) -> DeviceDraft:
+    draft = changes.drafts.get(reading.route.key)
+    if draft is None:
+        draft = changes.drafts[reading.route.key] = DeviceDraft(watch, reading.state)
+    return draft
+
+
+def _sample(draft: DeviceDraft, reading: Reading) -> Sample:
+    before = _known(draft)
+    metrics, ts = reading.metrics, reading.ts
+
+    def newest(name: str) -> Newest | None:
+        return Newest(metrics[name], ts) if name in metrics else before(name)
+
+    return Sample(ts, metrics, newest, before)
+
+
+def _known(draft: DeviceDraft) -> Look:
+    """Return what tells the newest value of a metric as of the reading before."""
+    drafted, kept = draft.values, draft.watch.values
+
+    def known(name: str) -> Newest | None:
+        return drafted.get(name) or kept.get(name)
+
+    return known
+
+
+def _note_values(draft: DeviceDraft, reading: Reading) -> None:
+    for name in draft.watch.plan.named:
+        if name in reading.metrics:
+            draft.values[name] = Newest(reading.metrics[name], reading.ts)

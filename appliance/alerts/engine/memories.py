@@ -1,0 +1,120 @@
+"""Fills the memories of rules from telemetry, in the background: a window judges nothing until it is whole."""
+
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+import structlog
+import trio
+
+from appliance.alerts.engine.moments import SECOND, moment
+from appliance.alerts.engine.plan import PlannedRule
+from appliance.alerts.engine.watch import Position, Watch
+from appliance.alerts.kinds.kind import Memory
+from appliance.backoff import Backoff
+from appliance.db import statements
+from appliance.db.pool import Pool
+from appliance.devices.live.state import DeviceKey
+from appliance.runtime.activity import activity
+
+log = structlog.get_logger(__name__)
+
+
+class _Wanted(NamedTuple):
+    key: DeviceKey
+    planned: PlannedRule
+    since: int
+    """Microseconds since 1970 UTC, exclusive."""
+
+
+class _Filled(NamedTuple):
+    wanted: _Wanted
+    memory: Memory
+    newest: int
+    """The time of the last reading in it."""
+
+
+class Memories:
+    """Takes orders after a commit, and hands out what it has filled before the next batch."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._queries = statements.load("alert_engine")
+        self._queue: deque[_Wanted] = deque()
+        self._ordered: set[tuple[DeviceKey, UUID, int]] = set()
+        self._filled: list[_Filled] = []
+        self._wake = trio.Event()
+
+    def want(self, key: DeviceKey, watch: Watch) -> None:
+        """Order what the rules of a device do not remember yet. Those of which no reading has passed wait for one."""
+        for planned in watch.plan.remembering:
+            passed = watch.filling.get(planned.rule_id)
+            order = (key, planned.rule_id, planned.rule.version)
+            if not passed or order in self._ordered:
+                continue
+            assert planned.kind.refill is not None, "a kind with a memory says what fills it"  # noqa: S101 - narrows the type
+            span = round(planned.kind.refill(planned.parameters) * SECOND)
+            self._ordered.add(order)
+            self._queue.append(_Wanted(key, planned, passed[0][0] - span))
+            self._wake.set()
+
+    def apply(self, watches: dict[DeviceKey, Watch]) -> None:
+        """Give the devices what was filled since the last batch. Not while a batch is tried."""
+        filled, self._filled = self._filled, []
+        for wanted, memory, last in filled:
+            newest = last
+            rule = wanted.planned.rule
+            self._ordered.discard((wanted.key, rule.rule_id, rule.version))
+            watch = watches.get(wanted.key)
+            if watch is None or (rule.rule_id, rule.version) not in watch.plan.versions:
+                continue
+            for ts, value in watch.filling.pop(rule.rule_id, ()):
+                if ts > newest and _number(value):
+                    memory.add(ts, value)
+                    newest = ts
+            position = watch.positions.setdefault(rule.rule_id, Position(rule.version))
+            position.memory = memory
+            position.judged_ts = max(position.judged_ts, newest)
+            watch.settle()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Fill what is ordered, for ever."""
+        delays = Backoff(first=0.05, maximum=5.0)
+        task_status.started()
+        while True:
+            activity().doing("waits for a rule that must look back")
+            while not self._queue:
+                await self._wake.wait()
+                self._wake = trio.Event()
+            activity().doing("reads what windows look back on")
+            try:
+                self._filled.append(await self._fill(self._queue[0]))
+                self._queue.popleft()
+                delays.reset()
+            except (psycopg.OperationalError, OSError) as error:
+                log.warning("a window is not filled yet", error=str(error).strip())
+                await trio.sleep(delays.next())
+
+    async def _fill(self, wanted: _Wanted) -> _Filled:
+        planned = wanted.planned
+        assert planned.kind.memory is not None, "ordered for kinds with a memory alone"  # noqa: S101 - narrows the type
+        memory, newest = planned.kind.memory(planned.parameters), 0
+        parameters: dict[str, Any] = {
+            "tenant": wanted.key[0],
+            "device": wanted.key[1],
+            "metric": planned.metric,
+            "since": moment(wanted.since) if wanted.since > 0 else datetime(1970, 1, 1, tzinfo=UTC),
+        }
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(self._queries["refill"], parameters)
+            for ts, value in await cursor.fetchall():
+                if _number(value) and ts > newest:
+                    memory.add(ts, value)
+                    newest = ts
+        return _Filled(wanted, memory, newest)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

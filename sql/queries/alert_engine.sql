@@ -1,0 +1,168 @@
+-- name: load_devices
+SELECT tenant_id, device_id, site_id, tags
+FROM device_registry JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id) USING (tenant_id, device_id)
+
+-- name: load_states
+SELECT s.tenant_id, s.device_id, s.rule_id, s.rule_version, s.version, s.judged_ts, s.state::text
+FROM alert_rule_state AS s
+JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id) USING (tenant_id, device_id)
+
+-- name: lock_states
+-- The same, after a write that met one of a peer: in the order in which states are written.
+SELECT s.tenant_id, s.device_id, s.rule_id, s.rule_version, s.version, s.judged_ts, s.state::text
+FROM alert_rule_state AS s
+JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id) USING (tenant_id, device_id)
+ORDER BY s.tenant_id, s.rule_id, s.device_id
+FOR UPDATE OF s
+
+-- name: write_states
+-- `expected` is the version that was read, 0 for no row; `state` is null for a device that is at rest again.
+WITH wanted AS MATERIALIZED (
+  SELECT r.item ->> 0 AS tenant_id, (r.item ->> 1)::uuid AS rule_id, r.item ->> 2 AS device_id,
+    (r.item ->> 3)::bigint AS rule_version, (r.item ->> 4)::bigint AS expected, (r.item ->> 5)::bigint AS version,
+    (r.item ->> 6)::bigint AS judged_ts, r.item -> 7 AS state
+  FROM jsonb_array_elements(%(rows)s::text::jsonb) AS r (item)
+), held AS MATERIALIZED (
+  SELECT s.tenant_id, s.rule_id, s.device_id
+  FROM alert_rule_state AS s JOIN wanted AS w USING (tenant_id, rule_id, device_id)
+  WHERE w.expected > 0 AND s.version = w.expected
+  ORDER BY s.tenant_id, s.rule_id, s.device_id FOR UPDATE OF s
+), gone AS (
+  DELETE FROM alert_rule_state AS s USING wanted AS w, held AS h
+  WHERE (s.tenant_id, s.rule_id, s.device_id) = (w.tenant_id, w.rule_id, w.device_id)
+    AND (h.tenant_id, h.rule_id, h.device_id) = (w.tenant_id, w.rule_id, w.device_id) AND w.state = 'null'::jsonb
+  RETURNING 1
+), moved AS (
+  UPDATE alert_rule_state AS s
+  SET rule_version = w.rule_version, version = w.version, judged_ts = w.judged_ts, state = w.state
+  FROM wanted AS w, held AS h
+  WHERE (s.tenant_id, s.rule_id, s.device_id) = (w.tenant_id, w.rule_id, w.device_id)
+    AND (h.tenant_id, h.rule_id, h.device_id) = (w.tenant_id, w.rule_id, w.device_id) AND w.state <> 'null'::jsonb
+  RETURNING 1
+), added AS (
+  INSERT INTO alert_rule_state (tenant_id, rule_id, device_id, rule_version, version, judged_ts, state)
+  SELECT tenant_id, rule_id, device_id, rule_version, version, judged_ts, state
+  FROM wanted WHERE expected = 0 ORDER BY tenant_id, rule_id, device_id
+  ON CONFLICT DO NOTHING RETURNING 1
+)
+SELECT alert_states_written(
+  (SELECT count(*) FROM gone) + (SELECT count(*) FROM moved) + (SELECT count(*) FROM added), (SELECT count(*) FROM wanted))
+
+-- name: close_alerts
+-- A row that a person's transaction holds is not waited for: its end is queued, and written when it lets go.
+WITH wanted AS MATERIALIZED (
+  SELECT r.item ->> 0 AS tenant_id, r.item ->> 1 AS fingerprint, (r.item ->> 2)::bigint AS triggers,
+    'epoch'::timestamptz + (r.item ->> 3)::bigint * interval '1 microsecond' AS triggered_at, r.item -> 4 AS details
+  FROM jsonb_array_elements(%(rows)s::text::jsonb) AS r (item)
+), open AS MATERIALIZED (
+  SELECT a.id, a.tenant_id, w.triggers, w.triggered_at, w.details
+  FROM fleet_alert AS a JOIN wanted AS w USING (tenant_id, fingerprint) WHERE a.status <> 'CLOSED'
+), held AS MATERIALIZED (
+  SELECT a.id FROM fleet_alert AS a JOIN open AS o USING (id) WHERE a.status <> 'CLOSED'
+  ORDER BY a.tenant_id, a.fingerprint FOR NO KEY UPDATE OF a SKIP LOCKED
+), closed AS (
+  UPDATE fleet_alert AS a
+  SET status = 'CLOSED', closed_at = %(now)s, close_reason = 'cleared', past = a.status = 'OPEN' AND a.due_at > %(now)s,
+    trigger_count = a.trigger_count + o.triggers, last_triggered_at = greatest(a.last_triggered_at, o.triggered_at)
+  FROM held AS h JOIN open AS o USING (id)
+  WHERE a.id = h.id
+  RETURNING a.tenant_id, a.id, o.details
+), told AS (
+  INSERT INTO alert_events (tenant_id, alert_id, at, kind, details)
+  SELECT tenant_id, id, %(now)s, 'closed', details || jsonb_build_object('reason', 'cleared') FROM closed
+)
+INSERT INTO alert_ends (tenant_id, alert_id, at, reason, details)
+SELECT tenant_id, id, %(now)s, 'cleared', details FROM open WHERE id NOT IN (SELECT id FROM held)
+ON CONFLICT DO NOTHING
+
+-- name: open_alerts
+-- `ended` is true for one that was over within the batch. The rule is held as it is until the commit: what a person has
+-- changed meanwhile opens nothing.
+WITH wanted AS MATERIALIZED (
+  SELECT r.item ->> 0 AS tenant_id, r.item ->> 1 AS fingerprint, r.item ->> 2 AS device_id, (r.item ->> 3)::uuid AS rule_id,
+    (r.item ->> 4)::bigint AS rule_version, r.item ->> 5 AS alert_type, r.item ->> 6 AS severity, r.item ->> 7 AS summary,
+    r.item -> 8 AS details, 'epoch'::timestamptz + (r.item ->> 9)::bigint * interval '1 microsecond' AS started_at,
+    'epoch'::timestamptz + (r.item ->> 10)::bigint * interval '1 microsecond' AS triggered_at,
+    (r.item ->> 11)::bigint AS triggers, (r.item ->> 12)::boolean AS ended
+  FROM jsonb_array_elements(%(rows)s::text::jsonb) AS r (item)
+), in_force AS MATERIALIZED (
+  SELECT r.tenant_id, r.rule_id FROM alert_rules AS r
+  WHERE r.enabled AND r.deleted_at IS NULL
+    AND EXISTS (SELECT FROM wanted AS w WHERE (w.tenant_id, w.rule_id, w.rule_version) = (r.tenant_id, r.rule_id, r.version))
+  ORDER BY r.tenant_id, r.rule_id FOR SHARE OF r
+), opened AS (
+  INSERT INTO fleet_alert (tenant_id, site_id, device_id, rule_id, rule_version, alert_type, fingerprint, status, severity,
+    summary, details, created_at, started_at, last_triggered_at, trigger_count, due_at, past, closed_at, close_reason)
+  SELECT w.tenant_id, d.site_id, w.device_id, w.rule_id, w.rule_version, w.alert_type, w.fingerprint,
+    CASE WHEN w.ended THEN 'CLOSED' ELSE 'OPEN' END, w.severity, w.summary, w.details, %(now)s, w.started_at, w.triggered_at,
+    w.triggers, CASE WHEN w.started_at < %(old)s THEN %(due)s::timestamptz ELSE %(now)s::timestamptz END,
+    w.ended AND w.started_at < %(old)s, CASE WHEN w.ended THEN %(now)s::timestamptz END, CASE WHEN w.ended THEN 'cleared' END
+  FROM wanted AS w JOIN in_force USING (tenant_id, rule_id)
+    JOIN device_registry AS d USING (tenant_id, device_id)
+  WHERE d.status = 'ACTIVE'
+  ORDER BY w.tenant_id, w.fingerprint, w.started_at
+  ON CONFLICT (tenant_id, fingerprint) WHERE status <> 'CLOSED' DO NOTHING
+  RETURNING tenant_id, id, started_at, status, details
+)
+INSERT INTO alert_events (tenant_id, alert_id, at, kind, details)
+SELECT tenant_id, id, %(now)s, 'opened', jsonb_build_object('value', details -> 'value') FROM opened
+UNION ALL
+SELECT tenant_id, id, %(now)s, 'closed', jsonb_build_object('reason', 'cleared') FROM opened WHERE status = 'CLOSED'
+
+-- name: count_triggers
+-- Counts are not worth waiting for: a row that somebody holds is counted with the next write. `first` is true for an alert
+-- that this transaction wanted to open: where a peer was first, it is counted there.
+WITH wanted AS MATERIALIZED (
+  SELECT r.item ->> 0 AS tenant_id, r.item ->> 1 AS fingerprint, (r.item ->> 2)::bigint AS triggers,
+    'epoch'::timestamptz + (r.item ->> 3)::bigint * interval '1 microsecond' AS triggered_at, (r.item ->> 4)::boolean AS first
+  FROM jsonb_array_elements(%(rows)s::text::jsonb) AS r (item)
+), held AS MATERIALIZED (
+  SELECT a.id, w.triggers, w.triggered_at FROM fleet_alert AS a JOIN wanted AS w USING (tenant_id, fingerprint)
+  WHERE a.status <> 'CLOSED' AND NOT (w.first AND a.xmin = pg_current_xact_id()::xid)
+  ORDER BY a.tenant_id, a.fingerprint FOR NO KEY UPDATE OF a SKIP LOCKED
+)
+UPDATE fleet_alert AS a
+SET trigger_count = a.trigger_count + h.triggers, last_triggered_at = greatest(a.last_triggered_at, h.triggered_at)
+FROM held AS h WHERE a.id = h.id
+
+-- name: reopenable
+-- Conditions that go on although a person closed their alert so long ago that it may open anew.
+SELECT w.tenant_id, w.fingerprint
+FROM jsonb_array_elements(%(rows)s::text::jsonb) AS r (item)
+CROSS JOIN LATERAL (SELECT r.item ->> 0 AS tenant_id, r.item ->> 1 AS fingerprint) AS w
+CROSS JOIN LATERAL (
+  SELECT a.status, a.closed_at FROM fleet_alert AS a
+  WHERE (a.tenant_id, a.fingerprint) = (w.tenant_id, w.fingerprint) ORDER BY a.id DESC LIMIT 1
+) AS newest
+WHERE newest.status = 'CLOSED' AND newest.closed_at <= %(before)s
+
+-- name: write_ends
+-- What close_alerts queued, once nobody holds the alert any more.
+WITH held AS MATERIALIZED (
+  SELECT a.id, a.tenant_id, a.status, a.due_at, e.at, e.reason, e.details
+  FROM alert_ends AS e JOIN fleet_alert AS a ON (a.tenant_id, a.id) = (e.tenant_id, e.alert_id)
+  ORDER BY a.tenant_id, a.fingerprint FOR NO KEY UPDATE OF a SKIP LOCKED
+), closed AS (
+  UPDATE fleet_alert AS a
+  SET status = 'CLOSED', closed_at = h.at, close_reason = h.reason, past = h.status = 'OPEN' AND h.due_at > h.at
+  FROM held AS h WHERE a.id = h.id AND a.status <> 'CLOSED'
+  RETURNING a.tenant_id, a.id, h.at, h.reason, h.details
+), told AS (
+  INSERT INTO alert_events (tenant_id, alert_id, at, kind, details)
+  SELECT tenant_id, id, at, 'closed', details || jsonb_build_object('reason', reason) FROM closed
+)
+DELETE FROM alert_ends AS e
+WHERE EXISTS (SELECT FROM held AS h WHERE (h.tenant_id, h.id) = (e.tenant_id, e.alert_id))
+  OR NOT EXISTS (SELECT FROM fleet_alert AS a WHERE (a.tenant_id, a.id) = (e.tenant_id, e.alert_id))
+
+-- name: refill
+-- The readings that fill a memory, in order of time.
+SELECT (extract(epoch FROM t.ts) * 1000000)::bigint, t.metrics -> %(metric)s
+FROM telemetry AS t
+WHERE t.tenant_id = %(tenant)s AND t.device_id = %(device)s AND t.ts > %(since)s AND NOT t.late
+  AND t.metrics ? %(metric)s
+ORDER BY t.ts
+
+-- name: other_judges
+-- Whether another appliance listens: devices may send to both.
+SELECT EXISTS (SELECT FROM listening WHERE instance <> %(instance)s AND ended_at > %(since)s)

@@ -1,0 +1,109 @@
+"""Tries that fail, peers, and what is kept through them."""
+
+import random
+import time
+from contextlib import AsyncExitStack
+
+import psycopg
+import pytest
+import trio
+
+from appliance.db.roles import INGEST
+from tests.alerts.engine.test_observer import WARM, reading
+from tests.support import soak
+from tests.support.commit_thief import Theft, commit_thief
+from tests.support.engine import add_rule, alerts, open_engine
+from tests.support.pipeline import arrange, furnish, look, telemetry, until
+from tests.support.postgres_server import Database
+
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+POISON = "ALTER TABLE telemetry ADD CONSTRAINT no_poison CHECK (metrics->>'poison' IS NULL)"
+
+
+def started(database: Database) -> list[tuple[str, float]]:
+    """Return device and time of what opened, in order."""
+    statement = "SELECT device_id, extract(epoch FROM started_at)::float8 FROM fleet_alert ORDER BY started_at, id"
+    return [(row[0], round(row[1], 3)) for row in look(database, statement)]
+
+
+async def test_a_poisoned_batch_opens_what_its_good_readings_call_for(database: Database) -> None:
+    await furnish(database)
+    arrange(database, POISON)
+    add_rule(database, {**WARM, "for_count": 2})
+    at = time.time() - 50
+    async with open_engine(database) as engine:
+        poisoned = telemetry("d-1", b'{"ts":%d,"t":9,"poison":1}' % round(1000 * (at + 1)))
+        await engine.stack.send(reading(9, at), poisoned, reading(9, at + 2), reading(9, at + 3))
+    assert started(database) == [("d-1", round(at + 2, 3))]
+    assert look(database, "SELECT count(*) FROM quarantine_events") == [(1,)]
+
+
+async def test_a_batch_with_a_duplicate_opens_what_its_new_readings_call_for(database: Database) -> None:
+    await furnish(database)
+    add_rule(database, {**WARM, "for_count": 3})
+    at = time.time() - 50
+    async with open_engine(database) as engine:
+        await engine.stack.send(reading(9, at), reading(9, at + 1))
+        await engine.stack.send(reading(9, at + 1), reading(9, at + 2))
+    assert [row[:2] for row in alerts(database)] == [("d-1", "OPEN")]
+    assert look(database, "SELECT extract(epoch FROM started_at) > %s FROM fleet_alert", at + 1.5) == [(True,)]
+
+
+@pytest.mark.parametrize("theft", list(Theft))
+async def test_an_alert_is_there_once_when_the_answer_to_the_commit_is_lost(database: Database, theft: Theft) -> None:
+    await furnish(database)
+    add_rule(database, {**WARM, "for_count": 2})
+    at = time.time() - 50
+    async with (
+        commit_thief(database) as thief,
+        open_engine(database, conninfo=thief.conninfo(database, INGEST)) as engine,
+    ):
+        await engine.stack.send(reading(9, at))
+        thief.plan = theft
+        await engine.stack.send(reading(9, at + 1))
+        assert thief.stolen == 1
+        await engine.stack.send(reading(1, at + 2))
+        await engine.stack.send(reading(9, at + 3), reading(9, at + 4))
+    assert [row[1] for row in alerts(database)] == ["CLOSED", "OPEN"]
+
+
+async def test_readings_by_turns_to_two_appliances_open_the_same_as_to_one(database: Database) -> None:
+    await furnish(database)
+    add_rule(database, {**WARM, "for_count": 3, "clear_value": 6, "clear_for_seconds": 1})
+    chance = random.Random(7)
+    at = time.time() - 3000
+    values = [chance.choice([2, 5, 5, 7, 9, 10, 11, 12]) for _ in range(soak.times(120))]
+    async with AsyncExitStack() as stack:
+        opening = [open_engine(database, instance=name, shared=True) for name in ("one", "two")]
+        both = [await stack.enter_async_context(one) for one in opening]
+        for number, value in enumerate(values):
+            await chance.choice(both).stack.send(reading(value, at + number, "by-turns"))
+    async with open_engine(database, instance="three") as engine:
+        for number, value in enumerate(values):
+            await engine.stack.send(reading(value, at + number, "to-one"))
+    opened = started(database)
+    assert [ts for device, ts in opened if device == "by-turns"] == [ts for device, ts in opened if device == "to-one"]
+    assert len(opened) > 4
+    still = {row[0]: row[1] for row in look(database, "SELECT device_id, state FROM alert_rule_state")}
+    assert still.get("by-turns") == still.get("to-one")
+
+
+async def test_the_same_alert_in_two_appliances_at_once_is_one_row_and_counted_twice(database: Database) -> None:
+    await furnish(database)
+    add_rule(database, WARM)
+    at = time.time() - 50
+    async with AsyncExitStack() as stack:
+        both = [await stack.enter_async_context(open_engine(database, instance=name)) for name in ("one", "two")]
+        for number, engine in enumerate(both):
+            await engine.stack.send(reading(1, at + number))
+        with psycopg.connect(database.conninfo()) as holding:
+            holding.execute("LOCK TABLE ingest_ledger IN ACCESS EXCLUSIVE MODE")
+            async with trio.open_nursery() as nursery:
+                for number, value in ((0, b"9"), (1, b"9.5")):
+                    message = telemetry("d-1", b'{"ts":%d,"t":%s}' % (round(1000 * (at + 2 + number)), value))
+                    nursery.start_soon(both[number].stack.send, message)
+                    with trio.fail_after(10):
+                        while holding.execute(WAITING).fetchone() != (number + 1,):
+                            await trio.sleep(0.01)
+                holding.rollback()
+        await until(lambda: alerts(database, "status, trigger_count") == [("OPEN", 2)])
