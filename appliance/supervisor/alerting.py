@@ -17,9 +17,6 @@ from appliance.devices.registry.cache import REGISTRY_CHANNEL
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.storage import Storage
 
-REOPEN_AFTER = 86_400.0
-"""Seconds after which an alert that a person closed opens anew, if its condition goes on all the while."""
-
 
 async def open_engine(base: Foundation, storage: Storage) -> RuleObserver:
     """Read the rules, follow their changes, and return the observer that judges by them."""
@@ -30,7 +27,8 @@ async def open_engine(base: Foundation, storage: Storage) -> RuleObserver:
     await tree.start("alert rules", book.run)
     memories = Memories(pool)
     await tree.start("alert windows", memories.run)
-    upkeep = Upkeep(pool, base.instance, clock, book, partial(_mark_failed, pool), REOPEN_AFTER)
+    reopen_after = base.config.alerts.reopen_after
+    upkeep = Upkeep(pool, base.instance, clock, book, partial(_mark_failed, pool), reopen_after)
     await tree.start("alert upkeep", upkeep.run)
     return RuleObserver(book, memories, clock, base.metrics, upkeep.shared, upkeep.failed)
 

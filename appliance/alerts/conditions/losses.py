@@ -55,19 +55,20 @@ class LossObserver:
         """Return whether something is to be written and the interval has passed since the last write."""
         return bool(self._pending) and self._interval_passed(now)
 
+    async def load(self, connection: Connection[Any], outcome: BatchOutcome) -> None:
+        """Do nothing: what is not written yet is in memory."""
+
     def prepare(self, outcome: BatchOutcome, now: int) -> "LossWrite | None":
         """Count the losses of the batch; take all that are not written, if the interval has passed."""
-        found = Counter(
-            [
-                (message.tenant_id, message.device_id)
-                for message in outcome.refused
-                if message.reason is Reason.RATE_LIMITED and message.tenant_id and message.device_id
-            ]
-        )
+        found = _losses(outcome)
         writes = self._interval_passed(now)
         if not found and not (writes and self._pending):
             return None
         return LossWrite(self, found, self._pending + found if writes else {}, now)
+
+    def missed(self, outcome: BatchOutcome) -> None:
+        """Count the losses of a batch that was committed without this observer."""
+        self.committed(_losses(outcome), {}, 0)
 
     def shed(self, error: Exception) -> None:
         """Do nothing more: what is not written is written with a later batch."""
@@ -122,6 +123,17 @@ class LossWrite:
 
     def given_back(self) -> None:
         """Do nothing: the observer does not know of it yet."""
+
+
+def _losses(outcome: BatchOutcome) -> Counter[DeviceKey]:
+    """Return how many messages of which devices a limit has refused."""
+    return Counter(
+        [
+            (message.tenant_id, message.device_id)
+            for message in outcome.refused
+            if message.reason is Reason.RATE_LIMITED and message.tenant_id and message.device_id
+        ]
+    )
 
 
 async def forget_losses(pool: Pool, now: datetime, *, trusted: bool) -> None:
