@@ -90,6 +90,7 @@ WEB: Mapping[str, set[str]] = {
     "audit": COMMON,
     "devices": COMMON | {"quarantine.payload", "subscriptions.labels"},
     "ingest": COMMON,
+    "maintenance": COMMON,
     "metrics": COMMON,
     "overview": COMMON | {"devices.labels", "devices.port", "subscriptions.labels"},
     "people": COMMON,

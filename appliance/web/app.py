@@ -20,6 +20,7 @@ from appliance.web.live import socket as live_socket
 from appliance.web.live import warm_start
 from appliance.web.live.parts import LivePages
 from appliance.web.live.socket import LiveSockets
+from appliance.web.maintenance.install import install as maintenance
 from appliance.web.metrics.install import install as metrics
 from appliance.web.mount import Mount
 from appliance.web.openapi import document
@@ -46,6 +47,7 @@ CONCEPTS = (
     devices,
     sites,
     metrics,
+    maintenance,
     quarantine,
     tenants,
     subscriptions,

@@ -10,16 +10,18 @@ Occurrences that touch or overlap, such as whole days of a weekend, are one. Tim
 includes its start and excludes its end.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 
-from appliance.alerts.maintenance.window import WEEKDAYS, Once, Schedule, Weekly, Window
+from appliance.alerts.maintenance.window import WEEKDAYS, Once, Schedule, Weekday, Weekly, Window
 from appliance.local_time import DAY, instant, last_instant, wall_clock, zone_of
 
 REACH = 16 * DAY
 """Seconds around an instant in which the occurrence that holds it begins and ends. A weekly window leaves a gap in each
 week; where the clock is set back, that gap can be filled, and two weeks become one occurrence."""
+FILLED = 180
+"""Minutes of a gap that a clock which is set back can fill: it is set back by two hours at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ def scheduled(schedule: Schedule, zone: tzinfo | None, first: float, last: float
     if isinstance(schedule, Once):
         spans: Iterable[Occurrence] = [_span(schedule.starts, schedule.ends, zone)]
     else:
-        spans = _weekly_spans(schedule, zone, first - REACH, last + REACH)
+        reach = _reach(schedule)
+        spans = _weekly_spans(schedule, zone, first - reach, last + reach)
     return [one for one in _merged(spans) if one.end > first and one.start < last]
 
 
@@ -86,8 +89,22 @@ def _later(window: Window, now: float, count: int) -> list[Occurrence]:
         span = _span(window.schedule.starts, window.schedule.ends, zone_of(window.time_zone))
         reach = max(span.end, now + 1)
     else:
-        reach = now + REACH + count * 8 * DAY
+        reach = now + _reach(window.schedule) + count * 8 * DAY
     return [one for one in occurrences(window, now, reach) if one.start > now][:count]
+
+
+def _reach(weekly: Weekly) -> float:
+    """Return the seconds around an instant in which the occurrence that holds it begins and ends."""
+    if weekly.length + FILLED < least_gap(weekly.weekdays):
+        return weekly.length * 60 + 2 * DAY  # each day is an occurrence of its own
+    return REACH
+
+
+def least_gap(weekdays: Collection[Weekday]) -> int:
+    """Return the fewest minutes on the wall clock from one start to the next."""
+    days = [number for number, day in enumerate(WEEKDAYS) if day in weekdays]
+    following = [*days[1:], days[0] + 7]
+    return min(later - earlier for earlier, later in zip(days, following, strict=True)) * 24 * 60
 
 
 def _weekly_spans(weekly: Weekly, zone: tzinfo | None, first: float, last: float) -> Iterator[Occurrence]:

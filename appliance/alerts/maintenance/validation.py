@@ -4,11 +4,10 @@ The names of the fields are those of the API and of the form. Never: a look into
 """
 
 import re
-from collections.abc import Collection
 from datetime import date, datetime, time, timedelta
 
-from appliance.alerts.maintenance.occurrences import over_at
-from appliance.alerts.maintenance.window import WEEKDAYS, Coverage, Once, Schedule, Weekly, WindowDraft
+from appliance.alerts.maintenance.occurrences import least_gap, over_at
+from appliance.alerts.maintenance.window import Coverage, Once, Schedule, Weekly, WindowDraft
 from appliance.devices.device import MAX_TEXT
 from appliance.devices.sites import zones
 from appliance.devices.topics import valid_id
@@ -105,7 +104,7 @@ def _check_weekly(weekly: Weekly, time_zone: str, now: float) -> None:
         raise Invalid("A weekly window must be shorter than a week. For a longer time, choose Once.", "length_minutes")
     if weekly.length * len(weekly.weekdays) >= WEEK:
         raise Invalid("Such a window would never end. Leave out a day, or let it last less long.", "weekdays")
-    if weekly.length > _least_gap(weekly.weekdays):
+    if weekly.length > least_gap(weekly.weekdays):
         raise Invalid("The window would start again before it ends. Leave out a day, or make it shorter.", "weekdays")
     if weekly.until is not None:
         _check_until(weekly, weekly.until, time_zone, now)
@@ -124,13 +123,6 @@ def _check_until(weekly: Weekly, until: date, time_zone: str, now: float) -> Non
 def _is_over(schedule: Schedule, time_zone: str, now: float) -> bool:
     over = over_at(schedule, time_zone, None)
     return over is not None and over <= now
-
-
-def _least_gap(weekdays: Collection[str]) -> int:
-    """Return the fewest minutes from one start to the next."""
-    days = [number for number, day in enumerate(WEEKDAYS) if day in weekdays]
-    following = [*days[1:], days[0] + 7]
-    return min(later - earlier for earlier, later in zip(days, following, strict=True)) * DAY
 
 
 def _check_local(wall: datetime, field: str) -> None:

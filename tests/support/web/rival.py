@@ -40,6 +40,7 @@ NOTHING = Rival(
         "device_id": "pump-9", "site_id": "quay-9", "name": "humid_9", "tenant_id": "initech",
         "subscription_id": "SUB-9", "message_id": "99999999",
         "replay_id": "88888888", "user_id": str(uuid4()), "token_id": str(uuid4()), "session_id": str(uuid4()),
+        "window_id": str(uuid4()),
         "secret": "s" * 43, "address": "nothing",
         "instance": "fffffffffff9",
     }
@@ -71,6 +72,11 @@ def found(database: Database) -> Rival:
                 "name": one(
                     "INSERT INTO metrics (created_at, updated_at, tenant_id, name)"
                     " VALUES (now(), now(), %(tenant)s, 'humid_1') RETURNING name"
+                ),
+                "window_id": one(
+                    "INSERT INTO maintenance_windows (created_at, created_by, updated_at, tenant_id, name, kind,"
+                    " starts, ends, time_zone) VALUES (now(), 'b', now(), %(tenant)s, 'wash', 'once',"
+                    " now() - '2 d'::interval, now() + '2 d'::interval, 'UTC') RETURNING window_id"
                 ),
                 "subscription_id": one(
                     "INSERT INTO subscriptions"

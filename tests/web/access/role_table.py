@@ -95,6 +95,13 @@ TABLE: Mapping[str, Allowed] = {
     "GET /metric-names/<name>": READERS,
     "POST /metric-names/<name>": ADMINS,
     "POST /metric-names/<name>/delete": ADMINS,
+    # maintenance, the JSON API
+    "GET /customer/maintenance": READERS,
+    "POST /customer/maintenance": ADMINS,
+    "GET /customer/maintenance/<window_id>": READERS,
+    "PATCH /customer/maintenance/<window_id>": ADMINS,
+    "DELETE /customer/maintenance/<window_id>": ADMINS,
+    "POST /customer/maintenance/<window_id>/end": RESPONDERS,
     # sites and metrics, the JSON API
     "GET /customer/sites": READERS,
     "POST /customer/sites": ADMINS,

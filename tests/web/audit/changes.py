@@ -52,6 +52,7 @@ TENANT = {"name": "New name", "time_zone": "Europe/Oslo", "provisioning": "off",
 SOLD = {"subscription_type": "TEMPORARY", "device_limit": 5, "term_days": 30}
 INVITED = {"email": "{new}@acme.example", "role": "viewer"}
 HELD = {"device_limit": "7", "last_day": DAY, "hold_reason": "unpaid"}
+SUNDAYS = {"name": "{new}", "kind": "weekly", "weekdays": ["sun"], "start_time": "22:00", "end_time": "02:00"}
 DESCRIBED = ("tenant.describe", "tenant.limit", "tenant.provisioning")
 USED_UP = frozenset({"links", "users"})
 """The link and the code of a second step are used up whether or not they succeed."""
@@ -165,6 +166,21 @@ CHANGES: Sequence[Change] = (
     Change("POST /metric-names/+new", "/metric-names/+new", ["metric.create"], {"name": "{new}"}),
     Change("POST /metric-names/<name>", "/metric-names/{metric}", ["metric.update"], {"label": "Humidity"}),
     Change("POST /metric-names/<name>/delete", "/metric-names/{metric}/delete", ["metric.delete"]),
+    # maintenance, the JSON API
+    Change("POST /customer/maintenance", "/customer/maintenance", ["maintenance.create"], SUNDAYS),
+    Change(
+        "PATCH /customer/maintenance/<window_id>",
+        "/customer/maintenance/{window}",
+        ["maintenance.update"],
+        {"reason": "New floor"},
+    ),
+    Change("DELETE /customer/maintenance/<window_id>", "/customer/maintenance/{window}", ["maintenance.delete"]),
+    Change(
+        "POST /customer/maintenance/<window_id>/end",
+        "/customer/maintenance/{window}/end",
+        ["maintenance.end"],
+        who=Role.RESPONDER,
+    ),
     # sites and metrics, the JSON API
     Change("POST /customer/sites", "/customer/sites", ["site.create"], {"site_id": "{new}"}),
     Change("PATCH /customer/sites/<site_id>", "/customer/sites/{site}", ["site.update"], {"name": "Quay"}),

@@ -83,6 +83,9 @@ STOCK: Mapping[str, str] = {
     "staged": f"{WITH_CREDENTIAL} 'y', now() FROM device RETURNING device_id",
     "site": "INSERT INTO sites (created_at, updated_at, tenant_id, site_id)"
     " VALUES (now(), now(), 'acme', %(new)s) RETURNING site_id",
+    "window": "INSERT INTO maintenance_windows (created_at, created_by, updated_at, tenant_id, name, kind, starts,"
+    " ends, time_zone) VALUES (now(), 'x', now(), 'acme', %(new)s, 'once', now() - interval '2 days',"
+    " now() + interval '2 days', 'UTC') RETURNING window_id",
     "metric": "INSERT INTO metrics (created_at, updated_at, tenant_id, name)"
     " VALUES (now(), now(), 'acme', %(new)s) RETURNING name",
     "message": "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, kind, reason, payload)"
