@@ -101,6 +101,8 @@ class Alerts(Struct, frozen=True, kw_only=True):
     """How alerts open, close and are told."""
 
     reopen_after: Annotated[float, Meta(ge=60, le=31_536_000)] = 86_400.0
+    site_silent_devices: Annotated[int, Meta(ge=2, le=1_000_000)] = 3
+    site_silent_share: Annotated[float, Meta(ge=0.25, le=1)] = 0.8
 
 
 class Quarantine(Struct, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ from appliance.supervisor.conditions import watch_conditions
 from appliance.supervisor.dashboard import Dashboard, open_dashboard
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import open_knowledge
+from appliance.supervisor.silence import start_silence
 from appliance.supervisor.storage import Storage, open_storage
 from appliance.supervisor.stream import Stream, open_stream
 
@@ -73,6 +74,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             stream = await open_stream(base, storage, known)
             broker = await open_broker(base, storage, known, stream)
             await watch_conditions(base, storage)
+            await start_silence(base, storage)
             dashboard = await open_dashboard(base, storage, known, stream, broker)
             serving = await _serving(base, storage, broker, dashboard)
             announce(serving)

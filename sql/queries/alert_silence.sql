@@ -21,7 +21,8 @@ SELECT set_config('lock_timeout', %(wait)s, true), pg_try_advisory_xact_lock(%(k
 
 -- name: list_quiet_devices
 -- The ACTIVE devices of a slice that were heard once and that a rule may call silent, or of which such an alert is open.
--- Two arrays of what rules ask: the shortest silence of a tenant, and of a metric of a tenant.
+-- Two arrays of what rules ask: the shortest silence of a tenant, and of a metric of a tenant. An alert is freed when the
+-- site that stood for it is heard, and no other device of the site has come back for `stale_after`: they come one by one.
 WITH facts AS MATERIALIZED (
   SELECT d.tenant_id, d.device_id, d.site_id, d.tags, d.subscription_id, t.status = 'ACTIVE' AS served,
     presence_of(s, d.interval_seconds, w) AS presence, h.heard_at, silence_since(h.heard_at, w) AS silence,
@@ -52,8 +53,11 @@ WITH facts AS MATERIALIZED (
 ), alerts AS (
   SELECT a.tenant_id, a.device_id, array_agg(a.id ORDER BY a.id) AS ids, array_agg(a.rule_id ORDER BY a.id) AS rules,
     array_agg(a.started_at ORDER BY a.id) AS started,
-    array_agg(a.inhibited_by IS NOT NULL AND NOT coalesce(site_silence_stands(i), false) ORDER BY a.id) AS freed
+    array_agg(a.inhibited_by IS NOT NULL AND NOT coalesce(site_silence_stands(i), false)
+      AND (i.details ->> 'returned_at' IS NULL
+        OR silence_since((i.details ->> 'returned_at')::timestamptz, w) >= w.stale_after) ORDER BY a.id) AS freed
   FROM fleet_alert AS a
+  JOIN presence_watch AS w ON w.instance = ''
   LEFT JOIN fleet_alert AS i ON (i.tenant_id, i.id) = (a.tenant_id, a.inhibited_by)
   WHERE a.status <> 'CLOSED' AND a.alert_type IN ('NO_HEARTBEAT', 'NO_DATA')
     AND (a.tenant_id, a.device_id) >= (%(tenant)s::text, %(device)s::text)
