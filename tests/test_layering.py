@@ -95,6 +95,7 @@ WEB: Mapping[str, set[str]] = {
     "overview": COMMON | {"devices.labels", "devices.port", "subscriptions.labels"},
     "people": COMMON,
     "quarantine": COMMON,
+    "rules": COMMON,
     "sign_in": COMMON | {"devices.commands", "devices.port", "people.labels"},
     "sites": COMMON,
     "subscriptions": COMMON | {"tenants.actions"},  # what is sold is sold to a tenant, and its page says to whom

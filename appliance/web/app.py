@@ -35,6 +35,7 @@ from appliance.web.people.install import install as people
 from appliance.web.platform import Platform
 from appliance.web.ports import Ports
 from appliance.web.quarantine.install import install as quarantine
+from appliance.web.rules.install import install as rules
 from appliance.web.sign_in.install import install as sign_in
 from appliance.web.sites.install import install as sites
 from appliance.web.subscriptions.install import install as subscriptions
@@ -47,6 +48,7 @@ CONCEPTS = (
     devices,
     sites,
     metrics,
+    rules,
     maintenance,
     quarantine,
     tenants,

@@ -39,7 +39,8 @@ NOTHING = Rival(
     {
         "device_id": "pump-9", "site_id": "quay-9", "name": "humid_9", "tenant_id": "initech",
         "subscription_id": "SUB-9", "message_id": "99999999",
-        "replay_id": "88888888", "user_id": str(uuid4()), "token_id": str(uuid4()), "session_id": str(uuid4()),
+        "replay_id": "88888888", "rule_id": str(uuid4()),
+        "user_id": str(uuid4()), "token_id": str(uuid4()), "session_id": str(uuid4()),
         "window_id": str(uuid4()),
         "secret": "s" * 43, "address": "nothing",
         "instance": "fffffffffff9",
@@ -91,6 +92,11 @@ def found(database: Database) -> Rival:
                     " (id, ingested_at, topic, tenant_id, device_id, kind, reason, payload) OVERRIDING SYSTEM VALUE"
                     " VALUES (55555555, now(), 't', %(tenant)s, 'pump-1', 'telemetry', 'UNREGISTERED_DEVICE', '{}')"
                     " RETURNING id"
+                ),
+                "rule_id": one(
+                    "INSERT INTO alert_rules (created_at, updated_at, tenant_id, name, severity, kind, parameters)"
+                    " VALUES (now(), now(), %(tenant)s, 'humid', 'low', 'change', '{\"metric\": \"m\"}')"
+                    " RETURNING rule_id"
                 ),
                 "replay_id": one(
                     "INSERT INTO quarantine_replays"

@@ -113,6 +113,12 @@ TABLE: Mapping[str, Allowed] = {
     "GET /customer/metrics/<name>": READERS,
     "PATCH /customer/metrics/<name>": ADMINS,
     "DELETE /customer/metrics/<name>": ADMINS,
+    # alert rules, the JSON API
+    "GET /customer/alert-rules": READERS,
+    "POST /customer/alert-rules": ADMINS,
+    "GET /customer/alert-rules/<rule_id>": READERS,
+    "PATCH /customer/alert-rules/<rule_id>": ADMINS,
+    "DELETE /customer/alert-rules/<rule_id>": ADMINS,
     # quarantine, the pages
     "GET /quarantine": READERS,
     "GET /quarantine/<int:message_id>": READERS,

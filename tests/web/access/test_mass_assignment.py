@@ -35,10 +35,11 @@ async def test_every_body_of_the_api_refuses_what_it_does_not_know_and_nothing_m
 @pytest.mark.parametrize("name", sorted(MENTIONED))
 async def test_what_is_merely_mentioned_is_refused_by_its_name(database: Database, name: str) -> None:
     person = signed_in(database.conninfo(), Role.ADMIN)
-    valid = {
+    valid: dict[str, dict[str, Any]] = {
         "/customer/sites": {"site_id": "a"},
         "/customer/metrics": {"name": "a"},
         "/customer/devices": {"device_id": "a"},
+        "/customer/alert-rules": {"name": "a", "severity": "low", "kind": "no_data", "seconds": 60},
         "/customer/users": {"email": "a@b.c", "role": "viewer"},
     }
     async with dashboard(database) as served, client(served.url, person) as asking:

@@ -143,7 +143,9 @@ async def test_the_live_socket_shows_nothing_of_another_tenant(database: Databas
 
 async def test_lists_show_nothing_of_another_tenant_even_when_it_is_named(database: Database) -> None:
     rival, person = found(database), signed_in(database.conninfo(), Role.ADMIN, "acme")
-    telling = [rival.places[name] for name in ("device_id", "site_id", "name", "user_id", "token_id", "session_id")]
+    telling = [
+        rival.places[name] for name in ("device_id", "site_id", "name", "rule_id", "user_id", "token_id", "session_id")
+    ]
     async with dashboard(database) as served, client(served.url, person) as asking:
         for rule in served.app.url_map.iter_rules():
             if rule.arguments or rule.websocket or "GET" not in (rule.methods or ()):

@@ -188,6 +188,15 @@ CHANGES: Sequence[Change] = (
     Change("POST /customer/metrics", "/customer/metrics", ["metric.create"], {"name": "{new}"}),
     Change("PATCH /customer/metrics/<name>", "/customer/metrics/{metric}", ["metric.update"], {"unit": "%"}),
     Change("DELETE /customer/metrics/<name>", "/customer/metrics/{metric}", ["metric.delete"]),
+    # alert rules, the JSON API
+    Change(
+        "POST /customer/alert-rules",
+        "/customer/alert-rules",
+        ["rule.create"],
+        {"name": "{new}", "severity": "low", "kind": "no_data", "seconds": 60},
+    ),
+    Change("PATCH /customer/alert-rules/<rule_id>", "/customer/alert-rules/{rule}", ["rule.update"], {"seconds": 90}),
+    Change("DELETE /customer/alert-rules/<rule_id>", "/customer/alert-rules/{rule}", ["rule.delete"]),
     # quarantine
     Change("POST /quarantine/replay", "/quarantine/replay?id={message}", ["quarantine.replay"]),
     Change("POST /quarantine/dismiss", "/quarantine/dismiss?id={message}", ["quarantine.dismiss"]),

@@ -88,6 +88,8 @@ STOCK: Mapping[str, str] = {
     " now() + interval '2 days', 'UTC') RETURNING window_id",
     "metric": "INSERT INTO metrics (created_at, updated_at, tenant_id, name)"
     " VALUES (now(), now(), 'acme', %(new)s) RETURNING name",
+    "rule": "INSERT INTO alert_rules (created_at, updated_at, tenant_id, name, severity, kind, parameters)"
+    " VALUES (now(), now(), 'acme', %(new)s, 'low', 'no_data', '{\"seconds\": 60}') RETURNING rule_id",
     "message": "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, kind, reason, payload)"
     " VALUES (now(), 't', 'acme', 'd', 'telemetry', 'DEVICE_INACTIVE', '{}') RETURNING id",
     "replay": "INSERT INTO quarantine_replays (created_at, tenant_id, selection, total, last_id, created_by)"
