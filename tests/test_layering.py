@@ -87,6 +87,7 @@ WEB: Mapping[str, set[str]] = {
     # the frameworks: one another and the platform, never a concept
     **dict.fromkeys(FRAMEWORKS, FRAMEWORKS | {"platform"}),
     # the concepts: of another one its actions, labels or port at most, never its views or its API
+    "alerts": COMMON,
     "audit": COMMON,
     "devices": COMMON | {"quarantine.payload", "subscriptions.labels"},
     "ingest": COMMON,

@@ -10,6 +10,7 @@ from quart_trio import QuartTrio
 
 from appliance.assets import asset
 from appliance.web.access.gate import Gate
+from appliance.web.alerts.install import install as alerts
 from appliance.web.audit.install import install as audit
 from appliance.web.devices.install import install as devices
 from appliance.web.http import files, hardening, probes
@@ -45,6 +46,7 @@ from appliance.web.tenants.install import install as tenants
 CONCEPTS = (
     sign_in,
     overview,
+    alerts,
     devices,
     sites,
     metrics,

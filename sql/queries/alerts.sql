@@ -75,3 +75,80 @@ FROM alert_events
 WHERE alert_id = %(alert)s AND tenant_id = %(tenant)s
 ORDER BY id DESC
 LIMIT %(limit)s
+
+-- name: set_timeouts
+-- To the end of the transaction.
+SELECT set_config('statement_timeout', %(statement)s, true), set_config('lock_timeout', %(lock)s, true)
+
+-- name: lock_alerts
+-- With the alert that stands for each, unless that is closed or gone. Not FOR UPDATE: entries of the timeline may be
+-- written meanwhile.
+SELECT a.id, a.status, coalesce(a.silenced_until > %(settled)s, false), c.id
+FROM fleet_alert AS a
+LEFT JOIN fleet_alert AS c
+  ON (c.tenant_id, c.id) = (a.tenant_id, a.inhibited_by) AND c.status <> 'CLOSED' AND a.status <> 'CLOSED'
+WHERE a.tenant_id = %(tenant)s AND a.id = ANY(%(ids)s::bigint[])
+ORDER BY a.id
+FOR NO KEY UPDATE OF a
+
+-- name: acknowledge_alerts
+WITH changed AS (
+  UPDATE fleet_alert AS a SET status = 'ACKNOWLEDGED', acknowledged_at = %(now)s, acknowledged_by = %(actor)s
+  FROM unnest(%(ids)s::bigint[]) AS c (id)
+  WHERE a.tenant_id = %(tenant)s AND a.id = c.id
+  RETURNING a.id
+)
+INSERT INTO alert_events (tenant_id, alert_id, at, kind, actor, actor_kind, note)
+SELECT %(tenant)s, id, %(now)s, 'acknowledged', %(actor)s, %(actor_kind)s, %(note)s FROM changed ORDER BY id
+
+-- name: unacknowledge_alerts
+WITH changed AS (
+  UPDATE fleet_alert AS a SET status = 'OPEN', acknowledged_at = NULL, acknowledged_by = NULL
+  FROM unnest(%(ids)s::bigint[]) AS c (id)
+  WHERE a.tenant_id = %(tenant)s AND a.id = c.id
+  RETURNING a.id
+)
+INSERT INTO alert_events (tenant_id, alert_id, at, kind, actor, actor_kind, note)
+SELECT %(tenant)s, id, %(now)s, 'unacknowledged', %(actor)s, %(actor_kind)s, %(note)s FROM changed ORDER BY id
+
+-- name: close_alerts
+-- Closed before its notices were due, it is past: somebody who has acknowledged it has seen it.
+WITH changed AS (
+  UPDATE fleet_alert AS a SET status = 'CLOSED', closed_at = %(now)s, closed_by = %(actor)s, close_reason = 'closed',
+    past = a.status = 'OPEN' AND a.due_at > %(now)s
+  FROM unnest(%(ids)s::bigint[]) AS c (id)
+  WHERE a.tenant_id = %(tenant)s AND a.id = c.id
+  RETURNING a.id
+)
+INSERT INTO alert_events (tenant_id, alert_id, at, kind, actor, actor_kind, note, details)
+SELECT %(tenant)s, id, %(now)s, 'closed', %(actor)s, %(actor_kind)s, %(note)s, '{"reason": "closed"}' FROM changed ORDER BY id
+
+-- name: silence_alerts
+WITH changed AS (
+  UPDATE fleet_alert AS a SET silenced_until = %(until)s, silenced_by = %(actor)s, silence_reason = %(note)s
+  FROM unnest(%(ids)s::bigint[]) AS c (id)
+  WHERE a.tenant_id = %(tenant)s AND a.id = c.id
+  RETURNING a.id
+)
+INSERT INTO alert_events (tenant_id, alert_id, at, kind, actor, actor_kind, note, details)
+SELECT %(tenant)s, id, %(now)s, 'silenced', %(actor)s, %(actor_kind)s, %(note)s,
+  jsonb_build_object('until', %(until)s::timestamptz)
+FROM changed ORDER BY id
+
+-- name: unsilence_alerts
+WITH changed AS (
+  UPDATE fleet_alert AS a SET silenced_until = NULL, silenced_by = NULL, silence_reason = NULL
+  FROM unnest(%(ids)s::bigint[]) AS c (id)
+  WHERE a.tenant_id = %(tenant)s AND a.id = c.id
+  RETURNING a.id
+)
+INSERT INTO alert_events (tenant_id, alert_id, at, kind, actor, actor_kind, note)
+SELECT %(tenant)s, id, %(now)s, 'unsilenced', %(actor)s, %(actor_kind)s, %(note)s FROM changed ORDER BY id
+
+-- name: delete_alerts
+-- The timeline goes with it.
+DELETE FROM fleet_alert WHERE tenant_id = %(tenant)s AND id = ANY(%(ids)s::bigint[])
+
+-- name: add_note
+INSERT INTO alert_events (tenant_id, alert_id, at, kind, actor, actor_kind, note)
+SELECT %(tenant)s, c.id, %(now)s, 'note', %(actor)s, %(actor_kind)s, %(note)s FROM unnest(%(ids)s::bigint[]) AS c (id)

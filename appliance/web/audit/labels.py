@@ -17,6 +17,7 @@ MOMENTS = ("_at", "_start", "_end")
 """Ends of the names of fields whose values are times of the product."""
 
 FAMILIES = (
+    ("alert.", "Alerts"),
     ("device.", "Devices"),
     ("credential.", "Credentials"),
     ("site.", "Sites"),
@@ -38,6 +39,13 @@ FAMILIES = (
 
 ACTIONS: Mapping[str, str] = MappingProxyType(
     {
+        "alert.acknowledge": "Acknowledged an alert",
+        "alert.unacknowledge": "Undid the acknowledgement of an alert",
+        "alert.close": "Closed an alert",
+        "alert.silence": "Silenced an alert",
+        "alert.unsilence": "Ended the silence of an alert",
+        "alert.note": "Wrote a note on an alert",
+        "alert.delete": "Deleted an alert",
         "device.create": "Registered a device",
         "device.announce": "Registered itself",
         "device.describe": "Edited a device",

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ import trio
 from quart import Quart, Response, has_request_context, request, websocket
 from werkzeug.exceptions import HTTPException
 
-from appliance.errors import ApplianceError, Conflict, Invalid, NoCapacity, NotFound, Throttled
+from appliance.errors import ApplianceError, Busy, Conflict, Invalid, NoCapacity, NotFound, Throttled
 from appliance.people.role import Role, Theme
 from appliance.web.access.auth import Viewer, viewer_if_any
 from appliance.web.openapi.problem import is_for_programs, problem
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 RETRY_AFTER = 5
 """Seconds after which the page for an unreachable database retries."""
+BUSY_RETRY_AFTER = 2
+"""Seconds after which a change may be sent again that somebody else's was in the way of."""
 
 POSTGRES_AWAY = (psycopg.OperationalError, trio.TooSlowError)
 """What a read raises while Postgres is not reachable, or does not answer in time."""
@@ -75,6 +78,7 @@ TEXTS: dict[HTTPStatus, tuple[str, str]] = {
     HTTPStatus.NOT_FOUND: ("Not found", "There is nothing at this address. It may have been deleted or renamed."),
     HTTPStatus.METHOD_NOT_ALLOWED: ("Not possible here", "This address cannot be used that way."),
     HTTPStatus.REQUEST_TIMEOUT: ("Too slow", "The request was not complete in time. Try again."),
+    HTTPStatus.SERVICE_UNAVAILABLE: ("Busy", "Try again in a few seconds."),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("Too large", "The request is too large for this page."),
 }
 
@@ -85,6 +89,7 @@ STATUSES: Mapping[type[ApplianceError], HTTPStatus] = {
     Conflict: HTTPStatus.CONFLICT,
     NoCapacity: HTTPStatus.PAYMENT_REQUIRED,
     Throttled: HTTPStatus.TOO_MANY_REQUESTS,
+    Busy: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The HTTP statuses of the domain's errors."""
 
@@ -133,9 +138,14 @@ class FailurePages:
         status = STATUSES.get(type(error))
         if status is None:
             return await self.failed(error)
-        response = self._answer(describe(status, str(error)), field=error.field if isinstance(error, Invalid) else None)
-        if isinstance(error, Throttled):
-            response.headers["Retry-After"] = str(error.seconds)
+        response = self._answer(describe(status, str(error)), members=_members(error))
+        match error:
+            case Throttled():
+                response.headers["Retry-After"] = str(error.seconds)
+            case Busy():
+                response.headers["Retry-After"] = str(BUSY_RETRY_AFTER)
+            case _:
+                pass
         return response
 
     async def failed(self, error: Exception) -> Response:
@@ -157,17 +167,30 @@ class FailurePages:
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
 
-    def _answer(self, failure: FailureText, field: str | None = None, **values: object) -> Response:
+    def _answer(
+        self, failure: FailureText, members: Mapping[str, str | None] = MappingProxyType({}), **values: object
+    ) -> Response:
         if not has_request_context():  # a WebSocket: no person reads it
             return Response(f"{failure.status.value} {failure.title}\n", failure.status, content_type="text/plain")
         if is_for_programs(request.path):
-            given = {"field": field, "reference": failure.reference}
-            members: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-            return problem(failure.status, failure.status.name, failure.text, **members)
+            given = {**members, "reference": failure.reference}
+            said: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+            return problem(failure.status, failure.status.name, failure.text, **said)
         frame = Frame(now=self._platform.clock.now(), path=request.path, viewer=viewer_if_any() or NOBODY)
         values = {"queue": None, "retry_after": None, **values}
         html = self._templates.render("failure.html", frame=frame, failure=failure, **values)
         return Response(html, status=failure.status, content_type="text/html; charset=utf-8")
+
+
+def _members(error: ApplianceError) -> Mapping[str, str | None]:
+    """Return what a problem says to programs beside its text: the field to blame, the status that stands in the way."""
+    match error:
+        case Invalid():
+            return {"field": error.field}
+        case Conflict():
+            return {"present_status": error.present_status}
+        case _:
+            return {}
 
 
 def trouble_text(causes: Mapping[str, str]) -> str | None:

@@ -38,7 +38,7 @@ class Rival:
 NOTHING = Rival(
     {
         "device_id": "pump-9", "site_id": "quay-9", "name": "humid_9", "tenant_id": "initech",
-        "subscription_id": "SUB-9", "message_id": "99999999",
+        "subscription_id": "SUB-9", "message_id": "99999999", "alert_id": "77777777",
         "replay_id": "88888888", "rule_id": str(uuid4()),
         "user_id": str(uuid4()), "token_id": str(uuid4()), "session_id": str(uuid4()),
         "window_id": str(uuid4()),
@@ -97,6 +97,12 @@ def found(database: Database) -> Rival:
                     "INSERT INTO alert_rules (created_at, updated_at, tenant_id, name, severity, kind, parameters)"
                     " VALUES (now(), now(), %(tenant)s, 'humid', 'low', 'change', '{\"metric\": \"m\"}')"
                     " RETURNING rule_id"
+                ),
+                "alert_id": one(
+                    "INSERT INTO fleet_alert (id, tenant_id, device_id, alert_type, fingerprint, severity, summary,"
+                    " created_at, started_at, last_triggered_at, due_at) VALUES"
+                    " (33333333, %(tenant)s, 'pump-1', 'SYSTEM', 'f', 'high', 's', now(), now(), now(), now())"
+                    " RETURNING id"
                 ),
                 "replay_id": one(
                     "INSERT INTO quarantine_replays"

@@ -35,6 +35,17 @@ TABLE: Mapping[str, Allowed] = {
     # overview
     "GET /": READERS,
     "GET /more": READERS,
+    # alerts, the JSON API
+    "GET /customer/alerts": READERS,
+    "GET /customer/alerts/<int:alert_id>": READERS,
+    "PATCH /customer/alerts/<int:alert_id>": RESPONDERS,
+    "DELETE /customer/alerts/<int:alert_id>": ADMINS,
+    "POST /customer/alerts/<int:alert_id>/acknowledge": RESPONDERS,
+    "POST /customer/alerts/<int:alert_id>/unacknowledge": RESPONDERS,
+    "POST /customer/alerts/<int:alert_id>/close": RESPONDERS,
+    "POST /customer/alerts/<int:alert_id>/silence": RESPONDERS,
+    "POST /customer/alerts/<int:alert_id>/unsilence": RESPONDERS,
+    "POST /customer/alerts/bulk": RESPONDERS,
     # devices, the pages
     "GET /devices": READERS,
     "POST /devices/+bulk": ADMINS,

@@ -98,13 +98,16 @@ NAMED_INSIDE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/customer/quarantine/dismiss", {"ids": ["{message_id}"]}),
     ("/customer/quarantine/dismiss", {"device_id": "{device_id}"}),
     ("/customer/quarantine/replay", {"ids": ["{message_id}"]}),
+    ("/customer/alerts/bulk", {"action": "close", "alert_ids": ["{alert_id}"]}),
 )
 """Changes that name a thing in their body: the path, and the body with places for ids."""
 
 
 def filled(body: dict[str, Any], things: Rival) -> dict[str, Any]:
-    """The body with the ids of these things; those of messages are numbers."""
-    text = json.dumps(body).replace('"{message_id}"', things.places["message_id"])
+    """The body with the ids of these things; those of messages and alerts are numbers."""
+    text = json.dumps(body)
+    for name in ("message_id", "alert_id"):
+        text = text.replace(f'"{{{name}}}"', things.places[name])
     for name, value in things.places.items():
         text = text.replace(f"{{{name}}}", value)
     found: dict[str, Any] = json.loads(text)

@@ -54,6 +54,7 @@ INVITED = {"email": "{new}@acme.example", "role": "viewer"}
 HELD = {"device_limit": "7", "last_day": DAY, "hold_reason": "unpaid"}
 SUNDAYS = {"name": "{new}", "kind": "weekly", "weekdays": ["sun"], "start_time": "22:00", "end_time": "02:00"}
 DESCRIBED = ("tenant.describe", "tenant.limit", "tenant.provisioning")
+SILENCED = {"until": "{tomorrow}", "reason": "being repaired"}
 USED_UP = frozenset({"links", "users"})
 """The link and the code of a second step are used up whether or not they succeed."""
 SHUT_OUT = ("credential.revoke", "device.deactivate")
@@ -197,6 +198,39 @@ CHANGES: Sequence[Change] = (
     ),
     Change("PATCH /customer/alert-rules/<rule_id>", "/customer/alert-rules/{rule}", ["rule.update"], {"seconds": 90}),
     Change("DELETE /customer/alert-rules/<rule_id>", "/customer/alert-rules/{rule}", ["rule.delete"]),
+    # alerts
+    Change("PATCH /customer/alerts/<int:alert_id>", "/customer/alerts/{alert}", ["alert.note"], {"note": "seen"}),
+    Change("DELETE /customer/alerts/<int:alert_id>", "/customer/alerts/{closed_alert}", ["alert.delete"]),
+    Change(
+        "POST /customer/alerts/<int:alert_id>/acknowledge",
+        "/customer/alerts/{alert}/acknowledge",
+        ["alert.acknowledge"],
+        {"note": "on it"},
+        Role.RESPONDER,
+    ),
+    Change(
+        "POST /customer/alerts/<int:alert_id>/unacknowledge",
+        "/customer/alerts/{acknowledged_alert}/unacknowledge",
+        ["alert.unacknowledge"],
+    ),
+    Change("POST /customer/alerts/<int:alert_id>/close", "/customer/alerts/{alert}/close", ["alert.close"]),
+    Change(
+        "POST /customer/alerts/<int:alert_id>/silence",
+        "/customer/alerts/{alert}/silence",
+        ["alert.silence"],
+        SILENCED,
+    ),
+    Change(
+        "POST /customer/alerts/<int:alert_id>/unsilence",
+        "/customer/alerts/{silenced_alert}/unsilence",
+        ["alert.unsilence"],
+    ),
+    Change(
+        "POST /customer/alerts/bulk",
+        "/customer/alerts/bulk",
+        ["alert.close"],
+        {"action": "close", "alert_ids": ["{alert}"]},
+    ),
     # quarantine
     Change("POST /quarantine/replay", "/quarantine/replay?id={message}", ["quarantine.replay"]),
     Change("POST /quarantine/dismiss", "/quarantine/dismiss?id={message}", ["quarantine.dismiss"]),

@@ -72,6 +72,11 @@ A_LINK = (
     "INSERT INTO links (link_hash, purpose, user_id, tenant_id, expires_at) SELECT sha256(%(new)s::text::bytea), "
     "'{}', user_id, tenant_id, now() + interval '1 day' FROM users WHERE user_id = %(person)s RETURNING %(new)s"
 )
+AN_ALERT = (
+    "INSERT INTO fleet_alert (tenant_id, alert_type, fingerprint, severity, summary, created_at, started_at,"
+    " last_triggered_at, due_at, status, acknowledged_at, silenced_until, closed_at, close_reason)"
+    " VALUES ('acme', 'SYSTEM', %(new)s, 'high', 's', now(), now(), now(), now(), "
+)
 
 STOCK: Mapping[str, str] = {
     "new": "SELECT %(new)s",
@@ -92,6 +97,11 @@ STOCK: Mapping[str, str] = {
     " VALUES (now(), now(), 'acme', %(new)s, 'low', 'no_data', '{\"seconds\": 60}') RETURNING rule_id",
     "message": "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, kind, reason, payload)"
     " VALUES (now(), 't', 'acme', 'd', 'telemetry', 'DEVICE_INACTIVE', '{}') RETURNING id",
+    "alert": f"{AN_ALERT} 'OPEN', NULL, NULL, NULL, NULL) RETURNING id",
+    "acknowledged_alert": f"{AN_ALERT} 'ACKNOWLEDGED', now(), NULL, NULL, NULL) RETURNING id",
+    "silenced_alert": f"{AN_ALERT} 'OPEN', NULL, now() + interval '9 days', NULL, NULL) RETURNING id",
+    "closed_alert": f"{AN_ALERT} 'CLOSED', NULL, NULL, now(), 'cleared') RETURNING id",
+    "tomorrow": "SELECT to_json(now() + interval '1 day') #>> '{}'",
     "replay": "INSERT INTO quarantine_replays (created_at, tenant_id, selection, total, last_id, created_by)"
     " VALUES (now(), 'acme', '{}', 1, 1, 'b') RETURNING replay_id",
     "spare": "INSERT INTO subscriptions"
@@ -169,7 +179,7 @@ def _sent(change: Change, path: str, things: Mapping[str, str]) -> dict[str, Any
         text = THING.sub(lambda place: things[place[1]], change.given)
         return {"content": text} if text else {}
     text = THING.sub(lambda place: things.get(place[1], place[0]), json.dumps(change.given))
-    text = re.sub(r'"ids": \["(\d+)"\]', r'"ids": [\1]', text)  # of messages they are numbers
+    text = re.sub(r'ids": \["(\d+)"\]', r'ids": [\1]', text)  # of messages and alerts they are numbers
     return {"json" if path.startswith(("/customer", "/operator")) else "data": json.loads(text)}
 
 

@@ -8,16 +8,20 @@ import ast
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from itertools import product
 from pathlib import Path
 
+from appliance.alerts.lifecycle import AlertStep
 from appliance.assets import asset
 from appliance.devices.device import Event
 from appliance.web.audit.labels import ACTIONS, FAMILIES
 from tests.support.project import PACKAGE
 
 AUDIT = "appliance.db.audit"
+STEPS: Mapping[str, type[StrEnum]] = {"Event": Event, "AlertStep": AlertStep}
+"""Types of parameters that stand for any step of a life."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -110,13 +114,13 @@ def _returned(name: str, module: Path) -> set[str]:
 
 
 def _given(name: str, place: Place) -> set[str]:
-    """What the callers give for a parameter; of one that is any step of a device's life, all of them."""
+    """What the callers give for a parameter; of one that is any step of a life, all of them."""
     parameters = [*place.function.args.posonlyargs, *place.function.args.args, *place.function.args.kwonlyargs]
     names = [parameter.arg for parameter in parameters]
     assert name in names, f"{place.module}:{place.expression.lineno}: {name} is no parameter"
     annotation = parameters[names.index(name)].annotation
-    if isinstance(annotation, ast.Name) and annotation.id == "Event":
-        return {event.value for event in Event}
+    if isinstance(annotation, ast.Name) and annotation.id in STEPS:
+        return {step.value for step in STEPS[annotation.id]}
     found: set[str] = set()
     for path, caller, call in _calls_of(place.function.name):
         if _is_call_of(call, path, place.function.name, place.module):

@@ -16,7 +16,7 @@ from tests.support.web.accounts import client, signed_in
 from tests.support.web.contract import Contract
 from tests.support.web.serving import over
 
-KNOWN = {"device_id": "d1", "message_id": "1", "replay_id": "1", "tenant_id": "acme"}
+KNOWN = {"device_id": "d1", "message_id": "1", "alert_id": "1", "replay_id": "1", "tenant_id": "acme"}
 """Of path parameters: what there is. Of all others there is nothing, which is 404 and described too."""
 NOTHING = str(UUID(int=0))
 NEEDED: dict[str, dict[str, str]] = {"/customer/devices/{device_id}/telemetry": {"metric": "temperature"}}
@@ -34,6 +34,10 @@ async def _furnish(database: Database) -> None:
         " VALUES (now(), 't', 'acme', 'd1', 'DEVICE_INACTIVE', '{}')",
         "INSERT INTO quarantine_replays (created_at, tenant_id, selection, total, last_id, created_by)"
         " VALUES (now(), 'acme', '{}', 1, 1, 'somebody')",
+        "INSERT INTO fleet_alert (id, tenant_id, device_id, alert_type, fingerprint, severity, summary, created_at,"
+        " started_at, last_triggered_at, due_at)"
+        " VALUES (1, 'acme', 'd1', 'SYSTEM', 'f', 'high', 's', now(), now(), now(), now())",
+        "INSERT INTO alert_events (tenant_id, alert_id, at, kind) VALUES ('acme', 1, now(), 'opened')",
         "INSERT INTO ingest_ledger (minute, instance, tenant_id, received, stored) VALUES (now(), 'a', 'acme', 1, 1)",
     )
 
