@@ -51,7 +51,8 @@ ALLOWED: Mapping[str, set[str]] = {
     "service_clock": LEAVES | SERVICES | {"children.files", "db"},
     "ingest": LEAVES | SERVICES | {"config", "db", "devices"},
     # ingest: the engine is an observer of its batches, and reads what the writer hands it
-    "alerts": LEAVES | SERVICES | {"db", "devices", "ingest.batch", "ingest.observer", "subscriptions"},
+    # peers: one that is away is an alert of the appliance
+    "alerts": LEAVES | SERVICES | {"db", "devices", "ingest.batch", "ingest.observer", "peers", "subscriptions"},
     "history": LEAVES | SERVICES | {"db"},  # reads what ingest stored and marked: through the database alone
     "peers": LEAVES | {"db"},  # reads what presence writes: through the database alone
     "people": LEAVES | {"db"},  # people know nothing of devices

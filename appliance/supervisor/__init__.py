@@ -26,7 +26,7 @@ from appliance.runtime.tree import Tree
 from appliance.service_clock.clock import ServiceClock
 from appliance.service_clock.machine import this_machine
 from appliance.supervisor.broker import BrokerAccess, open_broker
-from appliance.supervisor.conditions import watch_conditions
+from appliance.supervisor.conditions import open_watch
 from appliance.supervisor.dashboard import Dashboard, open_dashboard
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import open_knowledge
@@ -73,9 +73,9 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             known = await open_knowledge(base, storage)
             stream = await open_stream(base, storage, known)
             broker = await open_broker(base, storage, known, stream)
-            await watch_conditions(base, storage)
+            watch = await open_watch(base, storage, broker)
             await start_silence(base, storage)
-            dashboard = await open_dashboard(base, storage, known, stream, broker)
+            dashboard = await open_dashboard(base, storage, known, stream, broker, watch)
             serving = await _serving(base, storage, broker, dashboard)
             announce(serving)
             data.write_run_file(_run_file(base, storage, serving))

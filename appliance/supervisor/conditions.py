@@ -1,18 +1,77 @@
 """Alerts that no device's reading causes: what watches them is handed what the appliance knows of itself."""
 
-from datetime import timedelta
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
+from appliance.alerts.conditions.own import ClockDoubt, OwnConditions, OwnState
 from appliance.alerts.conditions.watcher import ConditionWatcher
+from appliance.db.partitions import read_days
+from appliance.db.trio_psycopg import Connection
+from appliance.diagnostics.process_metrics import ProcessMetrics
+from appliance.ingest.telemetry.disk_outlook import disk_outlook
+from appliance.supervisor.broker import BrokerAccess
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.storage import Storage
 
 
-async def watch_conditions(base: Foundation, storage: Storage) -> None:
-    """Start to open and close the alerts of conditions."""
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What the appliance notes of itself."""
+
+    process: ProcessMetrics
+    own: OwnConditions
+    """What is wrong with it."""
+
+
+async def open_watch(base: Foundation, storage: Storage, broker: BrokerAccess) -> Watch:
+    """Measure the process, and open and close the alerts of conditions."""
+    clock, tree, statistics = base.clock, base.tree, broker.statistics
+    process = ProcessMetrics(
+        base.metrics, clock, base.data.path, queue=lambda: statistics.waiting, each_second=tree.sample
+    )
+    await tree.start("process metrics", process.run)
+    await tree.start("disk usage", process.watch_disk)
+    own = OwnConditions(
+        base.instance,
+        socket.gethostname(),
+        partial(_own_state, base, broker, process),
+        clock,
+        own_broker=broker.embedded is not None,
+    )
+    own.look()
+    await tree.start("own conditions", own.run)
     watcher = ConditionWatcher(
         storage.pool,
-        base.clock,
+        clock,
+        own,
+        partial(_full_in, base, storage, process),
         grace=base.grace,
         reopen_after=timedelta(seconds=base.config.alerts.reopen_after),
     )
-    await base.tree.start("alert conditions", watcher.run)
+    await tree.start("alert conditions", watcher.run)
+    return Watch(process, own)
+
+
+def _own_state(base: Foundation, broker: BrokerAccess, process: ProcessMetrics) -> OwnState:
+    doubt, disk = base.clock.doubt, process.disk
+    return OwnState(
+        broker.health().causes(),
+        broker.statistics.dropped,
+        None if disk is None else disk.free,
+        None if disk is None else disk.total,
+        None if doubt is None else ClockDoubt(doubt.cause.value, doubt.since),
+    )
+
+
+async def _full_in(
+    base: Foundation, storage: Storage, process: ProcessMetrics, connection: Connection[Any], now: datetime
+) -> int | None:
+    """Return after how many days readings fill the disk. Only an embedded Postgres keeps them on the measured one."""
+    if storage.postgres is None or process.disk is None:
+        return None
+    days, today = await read_days(connection), now.astimezone(UTC).date()
+    outlook = disk_outlook(days, today, base.config.retention.days, process.disk.free)
+    return None if outlook is None else outlook.full_in

@@ -18,6 +18,7 @@ from appliance.people.passwords import Hasher
 from appliance.people.signin import SignIn
 from appliance.runtime.tree import Service
 from appliance.supervisor.broker import BrokerAccess, broker_limits
+from appliance.supervisor.conditions import Watch
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
 from appliance.supervisor.storage import Storage
@@ -45,16 +46,10 @@ class Dashboard:
 
 
 async def open_dashboard(
-    base: Foundation, storage: Storage, known: Knowledge, stream: Stream, broker: BrokerAccess
+    base: Foundation, storage: Storage, known: Knowledge, stream: Stream, broker: BrokerAccess, watch: Watch
 ) -> Dashboard:
     """Serve pages, API and HTTP ingest."""
     clock, pool, tree = base.clock, storage.pool, base.tree
-    statistics = broker.statistics
-    process = ProcessMetrics(
-        base.metrics, clock, base.data.path, queue=lambda: statistics.waiting, each_second=tree.sample
-    )
-    await tree.start("process metrics", process.run)
-    await tree.start("disk usage", process.watch_disk)
     platform = Platform(
         name=socket.gethostname(),
         instance=base.instance,
@@ -67,8 +62,9 @@ async def open_dashboard(
         health=broker.health,
         grace=base.grace,
         maintenance=known.maintenance,
+        affected=watch.own.affected,
     )
-    snapshot = _snapshot(base, storage, known, stream, broker, process)
+    snapshot = _snapshot(base, storage, known, stream, broker, watch.process)
     app = create_app(platform, _ports(base, storage, known, stream, broker, snapshot), RequestLimits())
     web = base.config.web
     service, port = await tree.start(

@@ -1,6 +1,6 @@
 """The services that every concept of the dashboard uses. Built by the supervisor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -51,3 +51,5 @@ class Platform:
     """How long a paid subscription stays usable after its term."""
     maintenance: MaintenanceBook
     """The maintenance windows, for whatever shows an alert; ``refresh`` it before asking."""
+    affected: Callable[[], Sequence[str]]
+    """Returns what is wrong with the appliance and affects readings, as sentences for its customers."""

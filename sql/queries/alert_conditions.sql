@@ -81,6 +81,17 @@ SELECT pg_try_advisory_xact_lock(%(key)s)
 -- name: select_kept
 SELECT tenant_id, fingerprint FROM alert_conditions WHERE keeper = %(keeper)s ORDER BY tenant_id, fingerprint
 
+-- name: select_orphans
+-- What an appliance said of itself that is not on this database any more.
+SELECT c.tenant_id, c.fingerprint
+FROM alert_conditions AS c
+WHERE c.keeper >= 'system:' AND c.keeper < 'system;' AND c.keeper <> %(own)s
+  AND NOT EXISTS (SELECT FROM ingest_instances AS i WHERE c.keeper = 'system:' || i.instance)
+ORDER BY 1, 2
+
+-- name: select_overflowing
+SELECT tenant_id FROM quarantine_totals WHERE evicted_at > %(since)s AND evicted_at <= %(until)s ORDER BY tenant_id
+
 -- name: count_seatless
 -- Devices that are not registered and have a message held for want of a seat; one probe a device, %(most)s at most.
 WITH RECURSIVE seatless (tenant_id, device_id, place) AS (

@@ -1,6 +1,7 @@
 """Compares what should be open with what is, again and again.
 
-What is in the database - seats, approvals, losses - is compared by one of the appliances on it at a time.
+What is in the database - seats, approvals, losses, peers - is compared by one of the appliances on it at a time. What
+is wrong with an appliance is compared by itself.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,8 @@ from appliance.alerts.conditions.approval import approval_conditions
 from appliance.alerts.conditions.capacity import capacity_conditions
 from appliance.alerts.conditions.condition import Condition
 from appliance.alerts.conditions.losses import forget_losses, loss_conditions
+from appliance.alerts.conditions.own import OwnConditions
+from appliance.alerts.conditions.shared import peer_conditions, quarantine_conditions
 from appliance.clock import Clock
 from appliance.db.locks import lock_key
 from appliance.db.pool import Pool
@@ -25,10 +28,14 @@ ROUND_SECONDS = 5.0
 """Seconds between two rounds: an alert is at most so late."""
 LOCK_WAIT_MS = 500
 """Milliseconds that a statement waits for an alert that a person holds; the next round tries again."""
+FORECAST_SECONDS = 300.0
+"""Seconds for which a forecast of the disk is good."""
 TURN_LOCK = lock_key("alerts", "conditions")
 
 Holding = Callable[[Connection[Any]], Awaitable[list[Condition]]]
 """Says which conditions of a keeper hold, all of them."""
+Forecast = Callable[[Connection[Any], datetime], Awaitable[int | None]]
+"""Says after how many days readings fill the disk; None: it lasts, or that is not known."""
 
 
 class ConditionWatcher:
@@ -38,6 +45,8 @@ class ConditionWatcher:
         self,
         pool: Pool,
         clock: Clock,
+        own: OwnConditions,
+        forecast: Forecast,
         *,
         grace: timedelta,
         reopen_after: timedelta,
@@ -45,6 +54,10 @@ class ConditionWatcher:
         """``grace``: of a subscription after its term; ``reopen_after``: after which a closed alert opens anew."""
         self._pool = pool
         self._clock = clock
+        self._own = own
+        self._forecast = forecast
+        self._full_in: int | None = None
+        self._forecast_at = float("-inf")
         self._grace = grace
         self._reopen_after = reopen_after
 
@@ -58,25 +71,59 @@ class ConditionWatcher:
     async def look(self) -> None:
         """Make one round. Raises psycopg.Error and OSError while Postgres is away or a person holds an alert."""
         now = datetime.fromtimestamp(self._clock.now(), UTC)
+        await self._keep_own(now)
         await forget_losses(self._pool, now, trusted=self._clock.trusted)
-        for keeper, holding in self._keepers().items():
+        for keeper, holding in self._keepers(now).items():
             async with self._pool.connection() as connection, connection.transaction():
                 if await _my_turn(connection):
                     await store.keep(
                         connection, keeper, await holding(connection), now, reopen_after=self._reopen_after
                     )
+        async with self._pool.connection() as connection, connection.transaction():
+            await _limit_waiting(connection)
+            cursor = await connection.execute(store.STATEMENTS["select_orphans"], {"own": self._own.keeper})
+            await store.end_conditions(connection, await cursor.fetchall(), now)
 
-    def _keepers(self) -> dict[str, Holding]:
-        """Return what says which conditions hold, by keeper."""
+    async def _keep_own(self, now: datetime) -> None:
+        """Compare what is wrong with this appliance, and tell of the outages of Postgres that are over."""
+        own, outages = self._own, list(self._own.outages)
+        async with self._pool.connection() as connection, connection.transaction():
+            await _limit_waiting(connection)
+            if self._clock.monotonic() - self._forecast_at >= FORECAST_SECONDS:
+                self._full_in = await self._forecast(connection, now)
+                self._forecast_at = self._clock.monotonic()
+            holding = own.holding(self._full_in)
+            if own.sure:
+                await store.keep(connection, own.keeper, holding, now, reopen_after=self._reopen_after)
+            else:
+                await store.raise_conditions(
+                    connection, holding, now, reopen_after=self._reopen_after, keeper=own.keeper
+                )
+            for outage in outages:
+                condition = own.outage_condition(outage)
+                await store.raise_condition(connection, condition, now, reopen_after=self._reopen_after)
+                await store.end_condition(connection, *condition.key, now)
+        own.told(outages)
+
+    def _keepers(self, now: datetime) -> dict[str, Holding]:
+        """Return what says which conditions hold, by keeper. While the clock is in doubt, nobody is called away."""
         settled = datetime.fromtimestamp(self._clock.settled(), UTC)
-        return {
+        keepers: dict[str, Holding] = {
             "approval": approval_conditions,
             "capacity": partial(capacity_conditions, settled=settled, grace=self._grace),
             "losses": loss_conditions,
         }
+        if self._clock.trusted:
+            keepers["peers"] = partial(peer_conditions, now=now, here=self._own.instance)
+            keepers["quarantine"] = partial(quarantine_conditions, now=now)
+        return keepers
 
 
 async def _my_turn(connection: Connection[Any]) -> bool:
-    await connection.execute(store.STATEMENTS["limit_lock_wait"], {"milliseconds": LOCK_WAIT_MS})
+    await _limit_waiting(connection)
     cursor = await connection.execute(store.STATEMENTS["try_turn"], {"key": TURN_LOCK})
     return await cursor.fetchone() == (True,)
+
+
+async def _limit_waiting(connection: Connection[Any]) -> None:
+    await connection.execute(store.STATEMENTS["limit_lock_wait"], {"milliseconds": LOCK_WAIT_MS})

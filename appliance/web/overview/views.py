@@ -27,7 +27,7 @@ from appliance.web.overview.onboarding_checklist import ChecklistStep
 from appliance.web.overview.query import LAST_READINGS, OverviewData, OverviewQueries
 from appliance.web.page import charts, csv, formats
 from appliance.web.page.address import Address
-from appliance.web.page.away_peers import notice_text
+from appliance.web.page.away_peers import notices
 from appliance.web.page.failures import POSTGRES_AWAY, trouble_text
 from appliance.web.page.frame import Frame
 from appliance.web.page.labels import ReasonLabel, reason_label
@@ -127,8 +127,8 @@ class Overview:
     site_choices: Sequence[tuple[str, str]]
     """Value and label of each site of the one tenant that is shown."""
     action_items: Sequence[ActionItem]
-    away: Sequence[str]
-    """Notices of appliances that are away, for customers: operators have action items."""
+    notices: Sequence[str]
+    """What is wrong with the appliance, and appliances that are away, for customers: operators have action items."""
     presences: Presences
     sites: Sequence[SiteCounts]
     more_sites: int
@@ -260,7 +260,7 @@ def _assemble(platform: Platform, frame: Frame, data: OverviewData | None, choic
         action_items=[]
         if data is None
         else action_items.action_items(replace(data, sites=sites), settled, who.zone, links, grace=platform.grace),
-        away=[] if data is None or who.is_operator else [notice_text(peer, frame.now, who.zone) for peer in data.away],
+        notices=[] if who.is_operator else notices(platform.affected(), data.away if data else (), frame.now, who.zone),
         presences=presences(sites),
         sites=sites[:SITES_SHOWN],
         more_sites=max(len(sites) - SITES_SHOWN, 0),

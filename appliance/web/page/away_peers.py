@@ -5,6 +5,7 @@ pages are shown. While Postgres is not reachable, or the clock is in doubt and n
 notices.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
@@ -87,6 +88,11 @@ def since_text(peer: Peer, now: float, zone: tzinfo | None) -> str:
     if peer.listened_at is None:
         return "has never listened"
     return f"has not listened since {formats.moment_of(peer.listened_at.timestamp(), now, zone)}"
+
+
+def notices(affected: Sequence[str], away: Sequence[Peer], now: float, zone: tzinfo | None) -> list[str]:
+    """Return what customers are told above their devices: of the appliance itself, then of peers that are away."""
+    return [*affected, *(notice_text(peer, now, zone) for peer in away)]
 
 
 def notice_text(peer: Peer, now: float, zone: tzinfo | None) -> str:

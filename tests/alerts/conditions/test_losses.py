@@ -1,11 +1,14 @@
 """What devices lose to their limits is counted with the batches that refuse it."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from appliance.alerts.conditions.losses import MAX_DEVICES, LossObserver
+from appliance.alerts.conditions.own import OwnConditions, OwnState
 from appliance.alerts.conditions.watcher import ConditionWatcher
 from appliance.clock import SystemClock
+from appliance.db.trio_psycopg import Connection
 from appliance.ingest.batch import MICROSECONDS, Batch, BatchOutcome, RefusedSubmission
 from appliance.reading import Reason
 from tests.support.pipeline import furnish, look, open_ingest, telemetry, until
@@ -14,6 +17,10 @@ from tests.support.tenants import GRACE
 
 LOST = "SELECT device_id, lost FROM message_losses ORDER BY 1"
 SECOND = MICROSECONDS
+
+
+async def lasts(_connection: Connection[Any], _now: datetime) -> None:
+    """The disk lasts."""
 
 
 def refused(devices: Iterable[str], reason: Reason = Reason.RATE_LIMITED) -> BatchOutcome:
@@ -31,7 +38,9 @@ async def test_a_noisy_device_is_one_alert_and_its_neighbours_are_none(database:
         await stack.send(*(telemetry("unregistered", b'{"t": 1}', "nobody") for _ in range(50)))
         await until(lambda: look(database, LOST) == [("noisy", 71)])
         assert look(database, "SELECT sum(cnt) FROM quarantine_counters_minute WHERE tenant_id = 'acme'") == [(71,)]
-        watcher = ConditionWatcher(stack.pool, SystemClock(), grace=GRACE, reopen_after=timedelta(days=1))
+        clock = SystemClock()
+        own = OwnConditions("one", "barn", lambda: OwnState({}), clock, own_broker=True)
+        watcher = ConditionWatcher(stack.pool, clock, own, lasts, grace=GRACE, reopen_after=timedelta(days=1))
         for _ in range(2):
             await watcher.look()
     alerts = "SELECT alert_type, device_id, status, trigger_count FROM fleet_alert"

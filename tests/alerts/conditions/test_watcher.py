@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from copy import copy
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -11,14 +12,17 @@ import pytest
 
 from appliance.alerts.conditions.capacity import MOST_COUNTED, capacity_condition
 from appliance.alerts.conditions.losses import QUIET
+from appliance.alerts.conditions.own import LASTING_SECONDS, OwnConditions, OwnState
+from appliance.alerts.conditions.store import raise_conditions
 from appliance.alerts.conditions.watcher import TURN_LOCK, ConditionWatcher
 from appliance.db.pool import open_pool
 from appliance.db.trio_psycopg import Connection
+from appliance.peers.store import remove
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support.clock import DoubtfulClock
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
-from tests.support.tenants import GRACE, INGEST, NOW, TENANT, add_tenant, announce, ingest, rows, sell
+from tests.support.tenants import BY, GRACE, INGEST, NOW, TENANT, add_tenant, announce, ingest, rows, sell
 
 DAY = timedelta(days=1)
 OPEN = "SELECT alert_type, severity, summary, trigger_count FROM fleet_alert WHERE status <> 'CLOSED' ORDER BY 1, id"
@@ -30,16 +34,34 @@ FROM generate_series(1, %s) AS n, generate_series(1, 3)
 
 
 @dataclass
+class Machine:
+    """What a test says of the machine."""
+
+    causes: dict[str, str] = field(default_factory=dict)
+    dropped: int | None = 0
+    full_in: int | None = None
+
+    def state(self) -> OwnState:
+        return OwnState(dict(self.causes), self.dropped)
+
+    async def forecast(self, _connection: Connection[Any], _now: datetime) -> int | None:
+        return self.full_in
+
+
+@dataclass
 class Watched:
     """A watcher over a database, with a clock of the test."""
 
     connection: Connection[Any]
     clock: DoubtfulClock
+    machine: Machine
+    own: OwnConditions
     watcher: ConditionWatcher
 
     async def open_after(self, seconds: float = 0) -> list[tuple[Any, ...]]:
         """Return the alerts that are not closed after a round, ``seconds`` later."""
         self.clock.at += seconds
+        self.own.look()
         await self.watcher.look()
         return await rows(self.connection, OPEN)
 
@@ -52,7 +74,10 @@ async def watched(database: Database, *, strategy: str = "auto") -> AsyncIterato
         open_pool(database.conninfo(INGEST), name="watcher", min_size=1, max_size=2) as pool,
     ):
         await add_tenant(connection, strategy=strategy)
-        yield Watched(connection, clock, ConditionWatcher(pool, clock, grace=GRACE, reopen_after=DAY))
+        machine = Machine()
+        own = OwnConditions("i-1", "barn", machine.state, clock, own_broker=True)
+        watcher = ConditionWatcher(pool, clock, own, machine.forecast, grace=GRACE, reopen_after=DAY)
+        yield Watched(connection, clock, machine, own, watcher)
 
 
 @pytest.mark.parametrize(
@@ -213,3 +238,117 @@ async def test_a_person_who_holds_an_alert_holds_up_nothing_but_its_round(databa
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 await seen.watcher.look()
         assert await seen.open_after() == [("APPROVAL", "low", "2 devices wait for approval", 2)]
+
+
+SYSTEM = "SELECT fingerprint, status, severity, summary FROM fleet_alert WHERE tenant_id = 'appliance' ORDER BY id"
+
+
+async def test_what_is_wrong_with_the_appliance_is_an_alert_of_its_own_tenant(
+    database: Database,
+) -> None:
+    async with watched(database) as seen:
+        seen.machine.causes = {"storing": "nothing was stored for 6 s"}
+        assert await seen.open_after() == [], "it may pass"
+        seen.machine.causes = {"storing": "nothing was stored for 16 s"}
+        await seen.open_after(LASTING_SECONDS)
+        told = ("system:storing:i-1", "OPEN", "critical", "Messages to barn are not stored")
+        assert await rows(seen.connection, SYSTEM) == [told]
+        (details,) = await rows(seen.connection, "SELECT details FROM fleet_alert")
+        assert details == ({"appliance": "barn", "cause": "nothing was stored for 16 s"},)
+        seen.machine.causes = {}
+        assert await seen.open_after(1) == []
+
+
+async def test_an_outage_of_postgres_is_opened_and_closed_with_its_time_once_it_is_back(database: Database) -> None:
+    async with watched(database) as seen:
+        await seen.open_after()
+        seen.machine.causes = {"postgres": "connection refused"}
+        seen.own.look()
+        seen.clock.at += 120
+        seen.machine.causes = {}
+        for _ in range(2):
+            assert await seen.open_after() == []
+        outage = ("system:postgres:i-1", "CLOSED", "high", "Postgres was away from barn for 2 minutes")
+        assert await rows(seen.connection, SYSTEM) == [outage]
+        (times,) = await rows(seen.connection, "SELECT started_at, closed_at FROM fleet_alert")
+        assert times == (NOW, NOW + timedelta(minutes=2))
+
+
+async def test_a_start_ends_nothing_before_it_can_know(database: Database) -> None:
+    async with watched(database) as seen:
+        seen.machine.causes = {"broker": "refused"}
+        await seen.open_after()
+        await seen.open_after(LASTING_SECONDS)
+        again = OwnConditions("i-1", "barn", seen.machine.state, seen.clock, own_broker=True)
+        started = replace(seen, own=again, watcher=watcher_of(seen.watcher, again))
+        assert len(await started.open_after(5)) == 1
+        seen.machine.causes = {}
+        assert len(await started.open_after(5)) == 1
+        assert await started.open_after(LASTING_SECONDS) == []
+
+
+def watcher_of(watcher: ConditionWatcher, own: OwnConditions) -> ConditionWatcher:
+    """Return a watcher as a restart makes it."""
+    made = copy(watcher)
+    made._own = own
+    return made
+
+
+PEERS = (
+    "INSERT INTO ingest_instances (instance, name) VALUES ('i-1', 'barn'), ('i-2', 'hall'), ('i-3', 'new')",
+    f"INSERT INTO listening (instance, began_at, ended_at) VALUES ('i-2', '{NOW - DAY}', '{NOW}')",
+)
+
+
+async def test_a_peer_that_does_not_listen_is_an_alert_until_it_is_back_or_removed(database: Database) -> None:
+    async with watched(database) as seen:
+        arrange(database, *PEERS)
+        assert await seen.open_after(200) == []
+        seen.clock.trusted = False
+        assert await seen.open_after(200) == [], "in doubt nobody is called away"
+        seen.clock.trusted = True
+        await seen.open_after()
+        away = ("system:peer:i-2", "OPEN", "high", "The appliance hall is away: it does not listen to its devices")
+        assert await rows(seen.connection, SYSTEM) == [away]
+        seen.clock.trusted = False
+        assert len(await seen.open_after(3600)) == 1
+        seen.clock.trusted = True
+        await seen.connection.execute("UPDATE listening SET ended_at = to_timestamp(%s)", [seen.clock.at])
+        assert await seen.open_after() == []
+        await seen.open_after(3600)
+        context = replace(BY, now=datetime.fromtimestamp(seen.clock.at, UTC))
+        await remove(seen.connection, "i-2", context)
+        assert await seen.open_after() == []
+
+
+async def test_what_a_removed_appliance_said_of_itself_ends(database: Database) -> None:
+    async with watched(database) as seen:
+        arrange(database, "INSERT INTO ingest_instances (instance, name) VALUES ('i-1', 'barn')")
+        gone = OwnConditions("i-9", "hall", seen.machine.state, seen.clock, own_broker=True)
+        seen.machine.causes = {"broker": "refused"}
+        gone.look()
+        seen.clock.at += LASTING_SECONDS
+        gone.look()
+        told = gone.holding(None)
+        await raise_conditions(seen.connection, told, NOW, reopen_after=DAY, keeper=gone.keeper)
+        seen.machine.causes = {}
+        assert len(told) == 1
+        assert await seen.open_after() == []
+
+
+async def test_a_quarantine_that_drops_messages_is_an_alert_for_operators(database: Database) -> None:
+    async with watched(database) as seen:
+        await seen.connection.execute(HELD.encode(), [1])
+        await seen.connection.execute("UPDATE quarantine_totals SET evicted_at = %s", [NOW])
+        await seen.open_after(5)
+        full = ("system:quarantine", "OPEN", "high", "The quarantine of acme is full: its oldest messages are dropped")
+        assert full in await rows(seen.connection, SYSTEM)
+        await seen.open_after(3600)
+        assert [status for _, status, *_ in await rows(seen.connection, SYSTEM)] == ["CLOSED"]
+
+
+async def test_a_disk_that_readings_will_fill_is_an_alert(database: Database) -> None:
+    async with watched(database) as seen:
+        seen.machine.full_in = 9
+        (alert,) = await seen.open_after()
+        assert alert[2] == "The disk of barn is full in 9 days, if readings go on as before"

@@ -166,6 +166,7 @@ class Parts:
         listener: ListenerAddress | None = None,
         grace: timedelta | None = None,
         service_clock: StubServiceClock | None = None,
+        affected: Callable[[], Sequence[str]] | None = None,
     ) -> "Parts":
         """Return the same parts, but for those that are given."""
         platform, ports = self.platform, self.ports
@@ -173,6 +174,8 @@ class Parts:
             platform = replace(platform, health=health)
         if grace is not None:
             platform = replace(platform, grace=grace)
+        if affected is not None:
+            platform = replace(platform, affected=affected)
         if service_clock is not None:
             book = MaintenanceBook(platform.pool, service_clock)
             platform = replace(platform, clock=service_clock, maintenance=book)
@@ -216,6 +219,7 @@ def parts(
         health=lambda: health,
         grace=timedelta(days=14),
         maintenance=MaintenanceBook(pool, clock),
+        affected=tuple,
     )
     snapshot = quiet_system(clock)
     ports = Ports(

@@ -92,3 +92,16 @@ async def test_this_appliance_is_no_peer_of_itself(database: Database) -> None:
     async with over(database) as served, client(served.url, person) as asking:
         for path in ("/", "/devices", "/devices/d-1"):
             assert "heard last by" not in (await asking.get(path)).text
+
+
+@pytest.mark.parametrize("path", ["/", "/devices"])
+async def test_customers_are_told_what_is_wrong_with_the_appliance_and_affects_their_readings(
+    database: Database, path: str
+) -> None:
+    furnish(database)
+    person = signed_in(database.conninfo(), Role.VIEWER, "acme")
+    told = "The broker of this appliance had no room for 3 messages of devices: readings may be missing."
+    async with over(database, affected=lambda: [told]) as served, client(served.url, person) as asking:
+        html = (await asking.get(path)).text
+    assert told in html
+    assert TOLD in html

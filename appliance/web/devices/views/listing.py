@@ -26,7 +26,7 @@ from appliance.web.devices.seat_choices import subscriptions_of
 from appliance.web.devices.views.bulk import STEPS
 from appliance.web.openapi.describe import query
 from appliance.web.page import charts, csv, cursor
-from appliance.web.page.away_peers import notice_text
+from appliance.web.page.away_peers import notices
 from appliance.web.page.labels import ReasonLabel, reason_label
 from appliance.web.page.paths import of_tenant, to_device
 from appliance.web.page.renderer import PageRenderer, see_other
@@ -111,7 +111,7 @@ def _add_list(routes: Blueprint, renderer: PageRenderer) -> None:
             "devices/list.html",
             done=DONE,
             rows=rows,
-            away=[notice_text(peer, access.now().timestamp(), who.zone) for peer in away],
+            notices=notices(renderer.platform.affected(), away, access.now().timestamp(), who.zone),
             total=page.total,
             next=cursor.write(page.next),
             counts=counts,

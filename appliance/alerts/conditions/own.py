@@ -1,0 +1,246 @@
+"""SYSTEM alerts about this appliance: what it knows of itself, remembered from second to second.
+
+Enters: an :class:`OwnState` a second, from functions that are handed in. Leaves: the conditions that hold, the outages
+of Postgres that are over, and what customers are told. Never: a query; while Postgres is away this is all there is.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import trio
+
+from appliance.alerts.alert import AlertType
+from appliance.alerts.conditions.condition import Condition
+from appliance.alerts.severity import Severity
+from appliance.clock import Clock
+from appliance.devices.tenants import OWN_TENANT
+from appliance.runtime.periodic import every
+
+LOOK_SECONDS = 1.0
+"""Seconds between two looks: by as much the times of an outage are wrong."""
+LASTING_SECONDS = 10.0
+"""Seconds after which something that is wrong is an alert. A restart of Postgres or the broker takes a few."""
+QUIET_SECONDS = 600.0
+"""Seconds without a drop after which the broker is taken to keep messages again."""
+LEAST_FREE, ROOM_AGAIN = 0.05, 0.07
+"""Shares of the disk: with less free it is nearly full, with more it is not any more."""
+MUCH_FREE = 5 * 1024**3
+"""Bytes with which no disk is nearly full, however large it is."""
+SOON_FULL = 14
+"""Days until the disk is full from which on there is an alert, as on System."""
+MAX_OUTAGES = 20
+"""Outages of Postgres that wait to be told."""
+
+POSTGRES = "postgres"
+TROUBLES: Mapping[str, str] = {
+    "broker": "The broker of {name} is not reachable",
+    "schema": "The database of {name} has not the schema that this version needs",
+    "storing": "Messages to {name} are not stored",
+    "publishing": "Devices cannot publish to {name}",
+}
+"""The sentence for each part and deed that readiness names. Of Postgres nothing can be told while it is away."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockDoubt:
+    """Why the clock of the machine is in doubt, and since which service time (seconds since 1970 UTC)."""
+
+    cause: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class OwnState:
+    """What the appliance knows of itself at one moment."""
+
+    causes: Mapping[str, str]
+    """What keeps it from being ready, by part or deed."""
+    dropped: int | None = None
+    """Messages that the broker has dropped since its start; None: not known."""
+    free: int | None = None
+    """Bytes of the disk of the data folder; None: not measured yet."""
+    total: int | None = None
+    doubt: ClockDoubt | None = None
+
+
+@dataclass(slots=True)
+class Lasting:
+    """Something that is wrong. ``since`` is service time, ``began`` monotonic seconds."""
+
+    since: datetime
+    began: float
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time in which Postgres was away."""
+
+    since: datetime
+    until: datetime
+    cause: str
+
+
+@dataclass(slots=True)
+class Drops:
+    """Messages that the broker dropped, until it has dropped none for QUIET_SECONDS."""
+
+    since: datetime
+    count: int
+    last: float
+    """Monotonic seconds."""
+
+
+@dataclass(slots=True)
+class OwnConditions:
+    """Remembers what is wrong with this appliance. ``name`` is that of the machine, for people."""
+
+    instance: str
+    name: str
+    state: Callable[[], OwnState]
+    clock: Clock
+    own_broker: bool
+    """Whether the broker's counters start with this process; else they are what they are at the first look."""
+    outages: list[Outage] = field(default_factory=list)
+    """Outages of Postgres that are over and not yet told, oldest first."""
+    _lasting: dict[str, Lasting] = field(default_factory=dict)
+    _drops: Drops | None = None
+    _dropped: int | None = None
+    _full: bool = False
+    _last: OwnState = field(default_factory=lambda: OwnState({}))
+    _first_look: float | None = None
+
+    @property
+    def keeper(self) -> str:
+        """Return the name under which its conditions are kept."""
+        return f"system:{self.instance}"
+
+    @property
+    def sure(self) -> bool:
+        """Return whether what does not hold is over: after a start, what lasts is seen only after a while."""
+        first = self._first_look
+        return first is not None and self.clock.monotonic() - first >= LASTING_SECONDS + LOOK_SECONDS
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look every second, for ever."""
+        await every(LOOK_SECONDS, self._make_round, chore="own conditions", task_status=task_status)
+
+    async def _make_round(self) -> None:
+        self.look()
+
+    def look(self) -> None:
+        """Take note of what is so now."""
+        state, now = self.state(), datetime.fromtimestamp(self.clock.now(), UTC)
+        monotonic = self.clock.monotonic()
+        if self._first_look is None:
+            self._first_look = monotonic
+        self._note_causes(state.causes, now, monotonic)
+        self._note_drops(state.dropped, now, monotonic)
+        if state.free is not None and state.total:
+            limit = ROOM_AGAIN if self._full else LEAST_FREE
+            self._full = state.free < min(limit * state.total, MUCH_FREE)
+        self._last = state
+
+    def holding(self, full_in: int | None) -> list[Condition]:
+        """Return the conditions that hold. ``full_in``: days until readings fill the disk; None: it lasts."""
+        monotonic = self.clock.monotonic()
+        found = [
+            self._condition(part, Severity.CRITICAL, TROUBLES[part], {"cause": one.cause}, one.since)
+            for part, one in sorted(self._lasting.items())
+            if part in TROUBLES and monotonic - one.began >= LASTING_SECONDS
+        ]
+        found += self._disk(full_in)
+        doubt = self._last.doubt
+        if doubt is not None:
+            since = datetime.fromtimestamp(doubt.since, UTC)
+            found.append(
+                self._condition(
+                    "clock", Severity.HIGH, "The clock of {name} is in doubt", {"cause": doubt.cause}, since
+                )
+            )
+        drops = self._drops
+        if drops is not None:
+            text = "The broker of {name} dropped messages that it had acknowledged to devices"
+            details = {"dropped": drops.count}
+            found.append(self._condition("dropped", Severity.CRITICAL, text, details, drops.since, drops.count))
+        return found
+
+    def outage_condition(self, outage: Outage) -> Condition:
+        """Return what is told of an outage of Postgres that is over."""
+        details = {"cause": outage.cause, "since": outage.since.isoformat(), "until": outage.until.isoformat()}
+        lasted = _duration((outage.until - outage.since).total_seconds())
+        text = f"Postgres was away from {{name}} for {lasted}"
+        return self._condition(POSTGRES, Severity.HIGH, text, details, outage.since)
+
+    def told(self, outages: Sequence[Outage]) -> None:
+        """Take note that outages were told."""
+        self.outages = [one for one in self.outages if one not in outages]
+
+    def affected(self) -> list[str]:
+        """Return what customers are told: what is wrong with the appliance and affects their readings."""
+        if self._drops is None:
+            return []
+        messages = "1 message" if self._drops.count == 1 else f"{self._drops.count:,} messages"
+        return [f"The broker of this appliance had no room for {messages} of devices: readings may be missing."]
+
+    def _note_causes(self, causes: Mapping[str, str], now: datetime, monotonic: float) -> None:
+        for part, cause in causes.items():
+            known = self._lasting.setdefault(part, Lasting(now, monotonic, cause))
+            known.cause = cause
+        # What is not told while Postgres is away is not known to be over.
+        over = [part for part in self._lasting if part not in causes and (part == POSTGRES or POSTGRES not in causes)]
+        for part in over:
+            one = self._lasting.pop(part)
+            if part == POSTGRES and monotonic - one.began >= LASTING_SECONDS:
+                self.outages = [*self.outages, Outage(one.since, max(now, one.since), one.cause)][-MAX_OUTAGES:]
+
+    def _note_drops(self, dropped: int | None, now: datetime, monotonic: float) -> None:
+        before = self._dropped
+        if dropped is not None:
+            if before is None:
+                before = 0 if self.own_broker else dropped
+            new = dropped - before if dropped >= before else dropped  # less: the broker has started anew
+            self._dropped = dropped
+            if new:
+                drops = self._drops or Drops(now, 0, monotonic)
+                drops.count, drops.last = drops.count + new, monotonic
+                self._drops = drops
+        if self._drops is not None and monotonic - self._drops.last >= QUIET_SECONDS:
+            self._drops = None
+
+    def _disk(self, full_in: int | None) -> list[Condition]:
+        if self._full:
+            details = {"free_bytes": self._last.free, "total_bytes": self._last.total}
+            return [self._condition("disk", Severity.CRITICAL, "The disk of {name} is nearly full", details)]
+        if full_in is None or full_in > SOON_FULL:
+            return []
+        days = "1 day" if full_in == 1 else f"{full_in} days"
+        when = f"is full in {days}" if full_in else "is full today"
+        text = f"The disk of {{name}} {when}, if readings go on as before"
+        return [self._condition("disk", Severity.HIGH, text, {"full_in_days": full_in})]
+
+    def _condition(
+        self,
+        key: str,
+        severity: Severity,
+        text: str,
+        details: Mapping[str, object],
+        since: datetime | None = None,
+        count: int = 1,
+    ) -> Condition:
+        fingerprint = f"system:{key}:{self.instance}"
+        summary = text.format(name=self.name)
+        about = {"appliance": self.name, **details}
+        return Condition(
+            OWN_TENANT, fingerprint, AlertType.SYSTEM, severity, summary, about, count=count, started_at=since
+        )
+
+
+def _duration(seconds: float) -> str:
+    """``12 seconds``, ``3 minutes``, ``2 hours``."""
+    for size, unit in ((3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= size:
+            number = round(seconds / size)
+            return f"{number} {unit}{'' if number == 1 else 's'}"
+    return "less than a second"

@@ -1,0 +1,48 @@
+"""SYSTEM alerts about what all appliances on a database share: the peers, and quarantine that is full."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from appliance.alerts.alert import AlertType
+from appliance.alerts.conditions.condition import Condition
+from appliance.alerts.conditions.store import STATEMENTS
+from appliance.alerts.severity import Severity
+from appliance.db.trio_psycopg import Connection
+from appliance.devices.tenants import OWN_TENANT
+from appliance.peers.store import Peer, list_all
+
+OVERFLOWS = timedelta(hours=1)
+"""For as long quarantine counts as full after it last made room: it makes room for a while at once."""
+TENANTS_NAMED = 20
+
+
+async def peer_conditions(connection: Connection[Any], now: datetime, *, here: str) -> list[Condition]:
+    """Return which appliances other than ``here`` are away. One that has never listened is still starting."""
+    peers = await list_all(connection, now)
+    return [_away(peer) for peer in peers if peer.away and peer.listened_at is not None and peer.instance != here]
+
+
+async def quarantine_conditions(connection: Connection[Any], now: datetime) -> list[Condition]:
+    """Return whether held messages are dropped for want of room, and whose."""
+    cursor = await connection.execute(STATEMENTS["select_overflowing"], {"since": now - OVERFLOWS, "until": now})
+    tenants = [tenant_id or "unknown tenants" for (tenant_id,) in await cursor.fetchall()]
+    if not tenants:
+        return []
+    whose = tenants[0] if len(tenants) == 1 else f"{len(tenants)} tenants"
+    summary = f"The quarantine of {whose} is full: its oldest messages are dropped"
+    details = {"tenants": tenants[:TENANTS_NAMED]}
+    return [Condition(OWN_TENANT, "system:quarantine", AlertType.SYSTEM, Severity.HIGH, summary, details)]
+
+
+def _away(peer: Peer) -> Condition:
+    details = {"appliance": peer.title, "instance": peer.instance, "devices": peer.devices}
+    return Condition(
+        OWN_TENANT,
+        f"system:peer:{peer.instance}",
+        AlertType.SYSTEM,
+        Severity.HIGH,
+        f"The appliance {peer.title} is away: it does not listen to its devices",
+        details,
+        count=1,
+        started_at=peer.listened_at,
+    )

@@ -1,0 +1,127 @@
+"""What the appliance remembers of itself, second by second, without a database."""
+
+from dataclasses import replace
+from typing import Any
+
+from appliance.alerts.conditions.own import (
+    LASTING_SECONDS,
+    MAX_OUTAGES,
+    MUCH_FREE,
+    QUIET_SECONDS,
+    ClockDoubt,
+    OwnConditions,
+    OwnState,
+)
+from tests.support.clock import DoubtfulClock
+
+START = 1_796_000_000.0
+GB = 1024**3
+
+
+class Seen:
+    """An appliance whose state and clock are the test's."""
+
+    def __init__(self, *, own_broker: bool = True) -> None:
+        self.clock = DoubtfulClock(START, START, trusted=True)
+        self.state = OwnState({}, 0)
+        self.own = OwnConditions("i-1", "barn", lambda: self.state, self.clock, own_broker=own_broker)
+
+    def after(self, seconds: float = 0, full_in: int | None = None, **changes: Any) -> list[str]:
+        """The summaries of what holds, ``seconds`` later, once a look was taken."""
+        self.clock.at += seconds
+        self.state = replace(self.state, **changes)
+        self.own.look()
+        return [condition.summary for condition in self.own.holding(full_in)]
+
+
+def test_what_is_wrong_for_a_few_seconds_is_no_alert() -> None:
+    seen = Seen()
+    assert seen.after(causes={"broker": "refused"}) == []
+    assert seen.after(LASTING_SECONDS - 1) == []
+    assert seen.after(causes={}) == []
+    assert seen.after(causes={"broker": "refused"}) == []
+    assert seen.after(LASTING_SECONDS) == ["The broker of barn is not reachable"]
+    assert seen.after(causes={}) == []
+
+
+def test_while_postgres_is_away_nothing_is_known_of_the_rest() -> None:
+    seen = Seen()
+    seen.after(causes={"storing": "locked"})
+    assert len(seen.after(LASTING_SECONDS)) == 1
+    assert len(seen.after(1, causes={"postgres": "refused"})) == 1
+    assert seen.after(1, causes={}) == []
+
+
+def test_an_outage_of_postgres_is_kept_until_it_is_told() -> None:
+    seen = Seen()
+    for length in (LASTING_SECONDS - 1, 90):
+        seen.after(causes={"postgres": "refused"})
+        seen.after(length, causes={})
+    (outage,) = seen.own.outages
+    assert (outage.until - outage.since).total_seconds() == 90
+    assert seen.own.outage_condition(outage).summary == "Postgres was away from barn for 2 minutes"
+    seen.own.told([outage])
+    assert seen.own.outages == []
+
+
+def test_outages_that_wait_to_be_told_are_bounded() -> None:
+    seen = Seen()
+    for _ in range(2 * MAX_OUTAGES):
+        seen.after(causes={"postgres": "refused"})
+        seen.after(60, causes={})
+    assert len(seen.own.outages) == MAX_OUTAGES
+
+
+def test_messages_that_the_broker_dropped_are_counted_until_it_is_quiet_and_told_to_customers() -> None:
+    seen = Seen()
+    assert seen.after(dropped=0) == []
+    assert seen.own.affected() == []
+    text = "The broker of barn dropped messages that it had acknowledged to devices"
+    assert seen.after(5, dropped=3) == [text]
+    assert seen.after(5, dropped=1200) == [text]
+    (condition,) = seen.own.holding(None)
+    assert (condition.count, condition.details["dropped"]) == (1200, 1200)
+    assert seen.own.affected() == [
+        "The broker of this appliance had no room for 1,200 messages of devices: readings may be missing."
+    ]
+    assert seen.after(5, dropped=5) == [text], "it was started anew, and dropped five"
+    assert seen.own.holding(None)[0].count == 1205
+    assert seen.after(QUIET_SECONDS - 1) == [text]
+    assert seen.after(1) == []
+    assert seen.own.affected() == []
+
+
+def test_what_an_external_broker_dropped_before_is_not_ours() -> None:
+    seen = Seen(own_broker=False)
+    assert seen.after(dropped=None) == []
+    assert seen.after(dropped=500) == []
+    assert len(seen.after(dropped=501)) == 1
+    assert seen.own.holding(None)[0].count == 1
+
+
+def test_a_disk_is_nearly_full_until_there_is_room_again() -> None:
+    seen = Seen()
+    full = ["The disk of barn is nearly full"]
+    assert seen.after(total=32 * GB, free=2 * GB) == []
+    assert seen.after(free=GB) == full
+    assert seen.after(free=2 * GB) == full
+    assert seen.after(free=3 * GB) == []
+    assert seen.after(total=4000 * GB, free=MUCH_FREE + 1) == []
+    assert seen.after(free=MUCH_FREE - 1) == full
+
+
+def test_a_disk_that_will_be_full_within_two_weeks_is_told() -> None:
+    seen = Seen()
+    assert seen.after(full_in=15) == []
+    assert seen.after(full_in=14) == ["The disk of barn is full in 14 days, if readings go on as before"]
+    assert seen.after(full_in=1) == ["The disk of barn is full in 1 day, if readings go on as before"]
+
+
+def test_a_clock_in_doubt_is_told_with_its_cause() -> None:
+    seen = Seen()
+    assert seen.after(doubt=ClockDoubt("behind", START - 60)) == ["The clock of barn is in doubt"]
+    (condition,) = seen.own.holding(None)
+    assert condition.details["cause"] == "behind"
+    assert condition.started_at is not None
+    assert condition.started_at.timestamp() == START - 60
+    assert seen.after(doubt=None) == []
