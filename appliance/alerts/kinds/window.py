@@ -58,7 +58,9 @@ class Slots:
         self._most = most
         self._columns = columns
 
-    def __len__(self) -> int:
+    @property
+    def slots(self) -> int:
+        """Return the number of slots with a reading, MOST_SLOTS at most."""
         return len(self._columns.numbers)
 
     def copy(self) -> "Slots":
@@ -133,10 +135,22 @@ def step(parameters: WindowParameters, state: RuleState, sample: Sample, memory:
 
 def memory_of(parameters: WindowParameters) -> Slots:
     """Return an empty window."""
+    width, most = _slots(parameters)
+    columns = Columns(array("q"), array("d"), array("q"), array("d"), array("d"))
+    return Slots(parameters.aggregate, width, most, columns)
+
+
+def refill(parameters: WindowParameters) -> float:
+    """Return the seconds of telemetry that fill a window: whole slots, so a little more than the window itself."""
+    width, most = _slots(parameters)
+    return width * most / MICROSECONDS
+
+
+def _slots(parameters: WindowParameters) -> tuple[int, int]:
+    """Return the width of a slot in microseconds, and how many make up the window."""
     window = parameters.window_seconds * MICROSECONDS
     width = max(MICROSECONDS, -(-window // MOST_SLOTS))
-    columns = Columns(array("q"), array("d"), array("q"), array("d"), array("d"))
-    return Slots(parameters.aggregate, width, -(-window // width), columns)
+    return width, -(-window // width)
 
 
 WINDOW = Kind(
@@ -145,7 +159,7 @@ WINDOW = Kind(
     parse=parse,
     step=step,
     memory=memory_of,
-    refill=lambda parameters: float(parameters.window_seconds),
+    refill=refill,
     quiet=lambda _: None,
     named=lambda _: frozenset(),
 )
