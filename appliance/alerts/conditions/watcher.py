@@ -28,13 +28,13 @@ ROUND_SECONDS = 5.0
 """Seconds between two rounds: an alert is at most so late."""
 LOCK_WAIT_MS = 500
 """Milliseconds that a statement waits for an alert that a person holds; the next round tries again."""
-FORECAST_SECONDS = 300.0
-"""Seconds for which a forecast of the disk is good."""
+OUTLOOK_SECONDS = 300.0
+"""Seconds for which an outlook on the disk is good."""
 TURN_LOCK = lock_key("alerts", "conditions")
 
 Holding = Callable[[Connection[Any]], Awaitable[list[Condition]]]
 """Says which conditions of a keeper hold, all of them."""
-Forecast = Callable[[Connection[Any], datetime], Awaitable[int | None]]
+Outlook = Callable[[Connection[Any], datetime], Awaitable[int | None]]
 """Says after how many days readings fill the disk; None: it lasts, or that is not known."""
 
 
@@ -46,7 +46,7 @@ class ConditionWatcher:
         pool: Pool,
         clock: Clock,
         own: OwnConditions,
-        forecast: Forecast,
+        outlook: Outlook,
         *,
         grace: timedelta,
         reopen_after: timedelta,
@@ -55,9 +55,9 @@ class ConditionWatcher:
         self._pool = pool
         self._clock = clock
         self._own = own
-        self._forecast = forecast
+        self._outlook = outlook
         self._full_in: int | None = None
-        self._forecast_at = float("-inf")
+        self._outlook_at = float("-inf")
         self._grace = grace
         self._reopen_after = reopen_after
 
@@ -89,9 +89,9 @@ class ConditionWatcher:
         own, outages = self._own, list(self._own.outages)
         async with self._pool.connection() as connection, connection.transaction():
             await _limit_waiting(connection)
-            if self._clock.monotonic() - self._forecast_at >= FORECAST_SECONDS:
-                self._full_in = await self._forecast(connection, now)
-                self._forecast_at = self._clock.monotonic()
+            if self._clock.monotonic() - self._outlook_at >= OUTLOOK_SECONDS:
+                self._full_in = await self._outlook(connection, now)
+                self._outlook_at = self._clock.monotonic()
             holding = own.holding(self._full_in)
             if own.sure:
                 await store.keep(connection, own.keeper, holding, now, reopen_after=self._reopen_after)

@@ -44,7 +44,7 @@ class Machine:
     def state(self) -> OwnState:
         return OwnState(dict(self.causes), self.dropped)
 
-    async def forecast(self, _connection: Connection[Any], _now: datetime) -> int | None:
+    async def outlook(self, _connection: Connection[Any], _now: datetime) -> int | None:
         return self.full_in
 
 
@@ -76,7 +76,7 @@ async def watched(database: Database, *, strategy: str = "auto") -> AsyncIterato
         await add_tenant(connection, strategy=strategy)
         machine = Machine()
         own = OwnConditions("i-1", "barn", machine.state, clock, own_broker=True)
-        watcher = ConditionWatcher(pool, clock, own, machine.forecast, grace=GRACE, reopen_after=DAY)
+        watcher = ConditionWatcher(pool, clock, own, machine.outlook, grace=GRACE, reopen_after=DAY)
         yield Watched(connection, clock, machine, own, watcher)
 
 
