@@ -61,13 +61,23 @@ class Metrics:
         )
         self.overdue_days = gauge("appliance_overdue_days", "Days of readings past their age that are not dropped yet")
         self.in_flight = gauge("appliance_messages_in_hand", "Messages received and not yet committed")
+        self.clock_trusted = gauge(
+            "appliance_clock_trusted", "1 while the machine's clock agrees with service time, 0 while it is in doubt"
+        )
+        self._add_alerts()
+
+    def _add_alerts(self) -> None:
+        counter = partial(Counter, registry=self.registry)
+        self.open_alerts = Gauge(
+            "appliance_open_alerts",
+            "Alerts that wait for somebody (not acknowledged, silenced or inhibited), by severity",
+            ["severity"],
+            registry=self.registry,
+        )
         self.evaluations = counter(
             "appliance_rule_evaluations", "Readings judged by a rule, beyond a comparison with bounds"
         )
         self.rule_errors = counter("appliance_rule_errors", "Rules that raised an error and are skipped")
-        self.clock_trusted = gauge(
-            "appliance_clock_trusted", "1 while the machine's clock agrees with service time, 0 while it is in doubt"
-        )
 
     def swept(self, cleared: int, tracked: int) -> None:
         """The janitor has made its round."""

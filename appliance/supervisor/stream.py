@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from appliance.alerts.conditions.losses import LossObserver
+from appliance.alerts.open_counts import count_open
 from appliance.clock import Clock, offset_in_doubt
 from appliance.devices.live.listening import NOTICEABLE, Listening
 from appliance.devices.live.offline_statuses import OfflineStatuses
@@ -134,6 +135,7 @@ async def _start_chores(base: Foundation, storage: Storage, known: Knowledge, pi
     config, tree, pool, clock = base.config, base.tree, storage.pool, base.clock
     await tree.start("unaccepted traffic", UnacceptedTraffic(known.states, known.registry).run)
     await tree.start("presence counts", count_presences, pool, base.metrics)
+    await tree.start("open alerts", count_open, pool, clock, base.metrics)
     retention = QuarantineRetention(pool, base.instance, clock, config.quarantine, base.metrics)
     await tree.start("quarantine retention", retention.run)
     await tree.start("roll-ups", Roller(pool, clock, keep_days=config.retention.rollup_days).run)

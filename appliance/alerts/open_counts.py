@@ -1,0 +1,36 @@
+"""The number of alerts that wait for somebody, by severity, counted again and again for /metrics."""
+
+from datetime import UTC, datetime
+
+import trio
+
+from appliance.alerts import store
+from appliance.alerts.store import AlertTab
+from appliance.clock import Clock
+from appliance.db.pool import Pool
+from appliance.metrics import Metrics
+from appliance.runtime.periodic import First, every
+
+COUNT_SECONDS = 10.0
+"""Seconds between two counts: an index of what is not closed is read, a millisecond for some thousand alerts."""
+
+
+async def count_open(
+    pool: Pool, clock: Clock, metrics: Metrics, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Set the metric every COUNT_SECONDS, until cancelled."""
+
+    async def make_round() -> None:
+        await count_once(pool, clock, metrics)
+
+    first = First.AT_ONCE
+    await every(COUNT_SECONDS, make_round, chore="open alerts", first=first, task_status=task_status)
+
+
+async def count_once(pool: Pool, clock: Clock, metrics: Metrics) -> None:
+    """Set the metric. Raises what the pool raises when Postgres is away."""
+    settled = datetime.fromtimestamp(clock.settled(), UTC)
+    async with pool.connection() as connection:
+        counts = await store.counts(connection, None, settled=settled)
+    for severity, number in counts.by_tab[AlertTab.OPEN].items():
+        metrics.open_alerts.labels(severity.value).set(number)
