@@ -1,9 +1,10 @@
-"""Labels of reason codes, for pages. Tooltips, the API, CSV and metrics show the codes themselves."""
+"""Labels of reason codes and tenants, for pages. Tooltips, the API, CSV and metrics show the codes themselves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from appliance.devices.tenants import OWN_TENANT
 from appliance.reading import Reason
 
 
@@ -77,3 +78,10 @@ def reason_label(code: str) -> ReasonLabel:
         return REASONS[Reason(code)]
     except ValueError:
         return ReasonLabel(code, "This version does not know the code.")
+
+
+def tenant_title(tenant_id: str | None) -> str:
+    """Return what operators call a tenant: its id, but for the appliance's own; None stands for all tenants."""
+    if tenant_id is None:
+        return "All tenants"
+    return "This appliance" if tenant_id == OWN_TENANT else tenant_id

@@ -10,6 +10,7 @@ from appliance.runtime.activity import in_words
 from appliance.service_clock.advice import EFFECT
 from appliance.web.http.files import StaticFiles
 from appliance.web.page import formats
+from appliance.web.page.labels import tenant_title
 
 
 class Templates:
@@ -47,6 +48,7 @@ class Templates:
             "delay": formats.delay,
             "lasting": formats.lasting,
             "quantity": formats.quantity,
+            "tenant_title": tenant_title,
         }
 
     def render(self, name: str, **values: Any) -> str:

@@ -30,6 +30,7 @@ from appliance.peers.store import Peer, list_all
 from appliance.runtime.tree import ServiceStatus
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.platform import Platform
+from appliance.web.system.alerts import SystemAlert, read_alerts
 from appliance.web.system.clock import ClockView, ServiceClock, view_of
 from appliance.web.system.retention import RetentionView, retention_view
 
@@ -37,8 +38,9 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-TODAY_AGE, PEERS_AGE, FACTS_AGE, ALL_AGE = 2.0, 5.0, 30.0, 300.0
-"""Seconds for which today's accounting, the peers, facts about the server and the accounting of all time are reused."""
+TODAY_AGE, ALERTS_AGE, PEERS_AGE, FACTS_AGE, ALL_AGE = 2.0, 2.0, 5.0, 30.0, 300.0
+"""Seconds for which today's accounting, the alerts, the peers, facts about the server and the accounting of all time
+are reused."""
 LONGEST_DAY = timedelta(hours=25)
 """What was counted later than the end of today was counted by a wrong clock."""
 PATIENCE = 2.0
@@ -131,6 +133,8 @@ class SystemView(msgspec.Struct, frozen=True, rename={"dependencies": "companion
     tasks: Sequence[ServiceStatus]
     peers: Sequence[PeerView]
     """All appliances on the database, this one included; empty until Postgres has answered."""
+    alerts: Sequence[SystemAlert]
+    """What is wrong with the appliance and its peers: alerts that are not closed, worst first."""
 
 
 class _Kept(Generic[T]):
@@ -169,13 +173,14 @@ class SystemReader:
         self._days = _Kept(platform.clock, FACTS_AGE, read_days)
         self._all_time = _Kept(platform.clock, ALL_AGE, self._read_all_time)
         self._peers = _Kept(platform.clock, PEERS_AGE, self._read_peers)
+        self._alerts = _Kept(platform.clock, ALERTS_AGE, self._read_alerts)
         self._today: dict[float, _Kept[AccountingRead]] = {}
         self._turn = trio.Lock()
 
     async def view(self, midnight: float) -> SystemView:
         """Return the appliance as it is now. ``midnight``: the start of the viewer's day, in seconds since 1970."""
         today = self._todays(midnight)
-        await self._renew([today, self._facts, self._days, self._all_time, self._peers])
+        await self._renew([today, self._facts, self._days, self._all_time, self._peers, self._alerts])
         platform, system = self._platform, self._snapshot
         now = platform.clock.now()
         dependencies, facts = system.dependencies(), self._facts.value
@@ -202,6 +207,7 @@ class SystemReader:
             broker_terms=system.broker_terms,
             tasks=system.tasks(now),
             peers=[self._peer(one) for one in self._peers.value or ()],
+            alerts=self._alerts.value or [],
         )
 
     def _todays(self, midnight: float) -> _Kept[AccountingRead]:
@@ -223,6 +229,9 @@ class SystemReader:
 
     async def _read_peers(self, connection: Connection[Any]) -> list[Peer]:
         return await list_all(connection, datetime.fromtimestamp(self._platform.clock.now(), UTC))
+
+    async def _read_alerts(self, connection: Connection[Any]) -> list[SystemAlert]:
+        return await read_alerts(connection, datetime.fromtimestamp(self._platform.clock.settled(), UTC))
 
     def forget_peers(self) -> None:
         """Read the peers anew for the next view: one was removed."""

@@ -40,6 +40,7 @@ TELEMETRY, ROLLUPS, QUARANTINE = ("telemetry",), ("telemetry_hourly", "rollup"),
 
 _PARTS = (
     "clock",
+    "alerts",
     "balance",
     "kpis",
     "peers",

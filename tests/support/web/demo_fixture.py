@@ -72,6 +72,17 @@ ROWS = (
     INSERT INTO listening (instance, began_at, ended_at)
     VALUES (%(away_peer)s, now() - interval '2 days', now() - interval '3 hours')
     """,
+    # What the appliance says of itself, on System; the ids are out of the way of all others.
+    f"""
+    INSERT INTO fleet_alert (id, tenant_id, alert_type, fingerprint, status, severity, summary, created_at, started_at,
+      last_triggered_at, due_at, acknowledged_at, acknowledged_by)
+    VALUES
+      (9001, 'appliance', 'SYSTEM', 'system:disk:demo', 'OPEN', 'critical', 'The disk of bergen-edge is nearly full',
+        now() - interval '20 minutes', now() - interval '20 minutes', now(), now(), NULL, NULL),
+      (9002, 'appliance', 'SYSTEM', 'system:peer:{AWAY_PEER}', 'ACKNOWLEDGED', 'high',
+        'The appliance drammen-edge is away: it does not listen to its devices', now() - interval '3 hours',
+        now() - interval '3 hours', now(), now(), now() - interval '1 hour', 'kim@norrvik.example')
+    """,
     """
     INSERT INTO device_state (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, latest, learned_interval)
     SELECT tenant_id, device_id, seen, seen, seen,

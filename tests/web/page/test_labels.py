@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.reading import HELD_REASONS, Reason
-from appliance.web.page.labels import REASONS, reason_label
+from appliance.web.page.labels import REASONS, reason_label, tenant_title
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -26,3 +26,9 @@ def test_nothing_is_said_to_be_held_that_is_not() -> None:
 
 def test_a_code_of_a_newer_version_stands_for_itself() -> None:
     assert reason_label("FROM_THE_FUTURE").title == "FROM_THE_FUTURE"
+
+
+def test_the_appliances_own_tenant_has_a_name_for_operators() -> None:
+    assert [tenant_title(tenant_id) for tenant_id in (None, "acme", "appliance")] == [
+        "All tenants", "acme", "This appliance",
+    ]  # fmt: skip
