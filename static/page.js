@@ -172,12 +172,12 @@
   // ---------- Lists that change in place ----------
 
   // Morphing changes the initial state of checkboxes and selects, never the current one. But the rows are new, so none is
-  // selected, and the filters must match the address.
+  // selected, and the filters must match the address. A form with data-keep is left as it was filled in.
   function settleBoxes() {
-    for (const box of document.querySelectorAll("main form :is([type=checkbox], [type=radio])")) {
+    for (const box of document.querySelectorAll("main form:not([data-keep]) :is([type=checkbox], [type=radio])")) {
       box.checked = box.defaultChecked;
     }
-    for (const option of document.querySelectorAll("main form option")) option.selected = option.defaultSelected;
+    for (const option of document.querySelectorAll("main form:not([data-keep]) option")) option.selected = option.defaultSelected;
   }
 
   function furnish() {

@@ -58,3 +58,28 @@ SELECT extract(epoch FROM lower(s.stretch))::float8, extract(epoch FROM upper(s.
 FROM (SELECT unnest(range_agg(tstzrange(began_at, ended_at, '[]'))) AS stretch FROM listening) AS s
 WHERE upper(s.stretch) >= %(first)s
 ORDER BY 1
+
+-- name: select_metric_types
+-- What devices send of each metric: number, boolean or string. Some hundred devices tell.
+SELECT l.name, array_agg(DISTINCT jsonb_typeof(l.value))
+FROM (
+  SELECT latest FROM device_state WHERE tenant_id = %(tenant)s AND latest <> '{}' ORDER BY device_id LIMIT 300
+) AS s CROSS JOIN LATERAL jsonb_each(s.latest) AS l (name, value)
+GROUP BY l.name
+
+-- name: read_changes
+-- When the value of a metric became another one, and which.
+SELECT extract(epoch FROM v.ts)::float8, v.value
+FROM (
+  SELECT r.ts, r.value, lag(r.value) OVER (ORDER BY r.ts) AS before
+  FROM (
+    SELECT t.ts, t.metrics -> %(metric)s AS value
+    FROM telemetry AS t
+    WHERE t.tenant_id = %(tenant)s AND t.device_id = %(device)s AND t.ts >= %(first)s AND t.ts <= %(last)s
+      AND t.metrics ? %(metric)s
+    LIMIT %(readings)s
+  ) AS r
+) AS v
+WHERE v.value IS DISTINCT FROM v.before
+ORDER BY v.ts
+LIMIT %(limit)s

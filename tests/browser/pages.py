@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appliance.people.role import Role
-from tests.support.web.demo_fixture import AWAY_PEER, DEVICE, TENANT, USER
+from tests.support.web.demo_fixture import AWAY_PEER, DEVICE, RULE, TENANT, USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class PageOf:
 
 
 ONE_DEVICE = f"/devices/{DEVICE}"
+ONE_RULE = f"/rules/{RULE}"
 ONE_TENANT = f"/tenants/{TENANT}"
 OPERATOR = Role.OPERATOR
 
@@ -72,6 +73,14 @@ PAGES: Sequence[PageOf] = (
     PageOf("/metric-names", "metric-names"),
     PageOf("/metric-names/+new", "metric-name-new"),
     PageOf("/metric-names/temperature", "metric-name", rule="/metric-names/<name>"),
+    # rules
+    PageOf("/rules", "rules"),
+    PageOf("/rules?", "rules-operator", OPERATOR),
+    PageOf("/rules?q=nothing", "rules-none", Role.VIEWER),
+    PageOf(f"/rules/new?metric=temperature&device={DEVICE}", "rule-new"),
+    PageOf(f"{ONE_RULE}", "rule", rule="/rules/<rule_id>"),
+    PageOf(f"{ONE_RULE}?", "rule-viewer", Role.VIEWER, rule="/rules/<rule_id>"),
+    PageOf(f"{ONE_RULE}/delete", "rule-delete", rule="/rules/<rule_id>/delete"),
     # quarantine
     PageOf("/quarantine", "quarantine"),
     PageOf("/quarantine?", "quarantine-operator", OPERATOR),

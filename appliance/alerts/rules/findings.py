@@ -29,7 +29,7 @@ class Stop(StrEnum):
     READINGS = "readings"
 
 
-class Draft(NamedTuple):
+class PreviewedRule(NamedTuple):
     """What of a rule decides what it opens. Can be compared and hashed."""
 
     kind: Kind

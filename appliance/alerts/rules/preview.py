@@ -25,10 +25,10 @@ from appliance.alerts.rules.findings import (
     MAX_SECONDS,
     STATEMENTS,
     Covered,
-    Draft,
     Findings,
     Opening,
     Preview,
+    PreviewedRule,
     Stop,
 )
 from appliance.db.trio_psycopg import Connection
@@ -46,7 +46,7 @@ BEFORE_ALL = (-(2**53), 0)
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-async def run(connection: Connection[Any], tenant_id: str, draft: Draft, *, now: datetime) -> Preview:
+async def run(connection: Connection[Any], tenant_id: str, rule: PreviewedRule, *, now: datetime) -> Preview:
     """Return what the rule would have opened in the last DAYS days.
 
     The transaction of ``connection`` is read only and used for nothing else: its statements are bounded in time.
@@ -57,10 +57,10 @@ async def run(connection: Connection[Any], tenant_id: str, draft: Draft, *, now:
     try:
         async with connection.transaction():  # a statement that is stopped ends only this one
             await connection.execute(STATEMENTS["bound_statements"], {"milliseconds": round(1000 * MAX_SECONDS)})
-            covered = await _covered(connection, tenant_id, draft)
+            covered = await _covered(connection, tenant_id, rule)
             reporting = [device for device in covered if device.reports]
-            find = silence_preview.find if draft.kind.step is None else _judge_all
-            await find(connection, tenant_id, draft, reporting, found, first, now)
+            find = silence_preview.find if rule.kind.step is None else _judge_all
+            await find(connection, tenant_id, rule, reporting, found, first, now)
     except psycopg.errors.QueryCanceled:
         found.stopped = Stop.TIME
     return Preview(
@@ -78,9 +78,9 @@ async def run(connection: Connection[Any], tenant_id: str, draft: Draft, *, now:
     )
 
 
-async def _covered(connection: Connection[Any], tenant_id: str, draft: Draft) -> list[Covered]:
-    named = {name: list(names) for name, names in msgspec.structs.asdict(draft.scope).items()}
-    parameters = {"tenant": tenant_id, "metric": draft.parameters.metric} | named
+async def _covered(connection: Connection[Any], tenant_id: str, rule: PreviewedRule) -> list[Covered]:
+    named = {name: list(names) for name, names in msgspec.structs.asdict(rule.scope).items()}
+    parameters = {"tenant": tenant_id, "metric": rule.parameters.metric} | named
     cursor = await connection.execute(STATEMENTS["select_covered"], parameters)
     return [Covered(*row) for row in await cursor.fetchall()]
 
@@ -88,14 +88,14 @@ async def _covered(connection: Connection[Any], tenant_id: str, draft: Draft) ->
 async def _judge_all(
     connection: Connection[Any],
     tenant_id: str,
-    draft: Draft,
+    rule: PreviewedRule,
     devices: Sequence[Covered],
     found: Findings,
     first: datetime,
     last: datetime,
 ) -> None:
     """Judge the readings of the devices, one device after the other."""
-    fills = 0.0 if draft.kind.refill is None else draft.kind.refill(draft.parameters)
+    fills = 0.0 if rule.kind.refill is None else rule.kind.refill(rule.parameters)
     names = [device.device_id for device in devices]
     begins = round(first.timestamp() * MICRO)
     judge: _Judge | None = None
@@ -106,7 +106,7 @@ async def _judge_all(
                     await trio.lowlevel.checkpoint()
                 if judge is None or judge.place != place:
                     _finish(judge, found)
-                    judge = _Judge(place, names[place], draft, begins)
+                    judge = _Judge(place, names[place], rule, begins)
                 found.add(judge.take(ts, _decode(metrics)))
             found.readings += len(page)
             found.checked = judge.place if judge is not None else 0
@@ -145,22 +145,22 @@ async def _pages(
 class _Judge:
     """Judges the readings of one device in order, as the stream does."""
 
-    def __init__(self, place: int, device_id: str, draft: Draft, begins: int) -> None:
+    def __init__(self, place: int, device_id: str, rule: PreviewedRule, begins: int) -> None:
         """``begins``: readings before that moment fill a memory, and are not judged."""
         self.place = place
         self._device_id = device_id
-        self._draft = draft
+        self._rule = rule
         self._begins = begins
         self._state: RuleState = REST
         self._judged = begins - 1
-        self._memory: Memory | None = None if draft.kind.memory is None else draft.kind.memory(draft.parameters)
+        self._memory: Memory | None = None if rule.kind.memory is None else rule.kind.memory(rule.parameters)
         self._latest: dict[str, Newest] = {}
         self._open: tuple[float, Any, Any] | None = None
-        self._farther = farther(draft.parameters)
+        self._farther = farther(rule.parameters)
 
     def take(self, ts: int, metrics: Mapping[str, Any]) -> Opening | None:
         """Judge a reading; return the alert that it closes, if any."""
-        metric, latest = self._draft.parameters.metric, self._latest
+        metric, latest = self._rule.parameters.metric, self._latest
         closed = None
         if metric is not None and metric in metrics:
             if ts > self._judged:
@@ -177,9 +177,9 @@ class _Judge:
         return None if self._open is None else self._closed(None)
 
     def _step(self, sample: Sample) -> Opening | None:
-        step = self._draft.kind.step
+        step = self._rule.kind.step
         assert step is not None, "kinds without a step are judged by their silences"  # noqa: S101 - narrows the type
-        self._state, event, value = step(self._draft.parameters, self._state, sample, self._memory)
+        self._state, event, value = step(self._rule.parameters, self._state, sample, self._memory)
         at = sample.ts / MICRO
         if event is Event.OPENED:
             self._open = (at, value, value)

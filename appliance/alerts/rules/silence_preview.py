@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from appliance.alerts.rules.findings import MAX_READINGS, STATEMENTS, Covered, Draft, Findings, Opening
+from appliance.alerts.rules.findings import MAX_READINGS, STATEMENTS, Covered, Findings, Opening, PreviewedRule
 from appliance.db.trio_psycopg import Connection
 
 
@@ -23,17 +23,17 @@ class Stretch(NamedTuple):
 async def find(
     connection: Connection[Any],
     tenant_id: str,
-    draft: Draft,
+    rule: PreviewedRule,
     devices: Sequence[Covered],
     found: Findings,
     first: datetime,
     last: datetime,
 ) -> None:
     """Add what the rule would have opened for the devices, one after the other."""
-    seconds = getattr(draft.parameters, "seconds", None)
+    seconds = getattr(rule.parameters, "seconds", None)
     cursor = await connection.execute(STATEMENTS["select_listening"], {"first": first})
     listened = [Stretch(*row) for row in await cursor.fetchall()]
-    of = {"tenant": tenant_id, "metric": draft.parameters.metric, "first": first, "last": last}
+    of = {"tenant": tenant_id, "metric": rule.parameters.metric, "first": first, "last": last}
     for device in devices:
         silence = device.offline_after if seconds is None else float(seconds)
         limits = {"silence": timedelta(seconds=silence), "limit": MAX_READINGS - found.readings}

@@ -44,6 +44,7 @@ NAVIGATION: tuple[NavGroup, ...] = (
     NavGroup(
         "Configure",
         (
+            NavEntry("Rules", "/rules", "i-sliders-horizontal", key="r"),
             NavEntry("Sites", "/sites", "i-map-pin", compact=True, key="s"),
             NavEntry("Metrics", "/metric-names", "i-activity", key="m"),
         ),

@@ -37,9 +37,12 @@ class Plot:
     newest: End | None
 
 
-def plot(series: Series, zone: tzinfo | None) -> Plot:
-    """Return the series as it is drawn; times are shown in ``zone``, None is the machine's own."""
-    axis = axis_of(series.points)
+def plot(series: Series, zone: tzinfo | None, levels: Sequence[float] = ()) -> Plot:
+    """Return the series as it is drawn; times are shown in ``zone``, None is the machine's own.
+
+    ``levels`` are values besides those of the series that the plot has room for, such as a limit.
+    """
+    axis = axis_of(series.points, levels)
     span, gaps = series.span, series.gaps()
     after_gaps = {gap.last for gap in gaps}
     runs = charts.runs(series.points, lambda _, later: later.at not in after_gaps)
@@ -56,11 +59,10 @@ def plot(series: Series, zone: tzinfo | None) -> Plot:
     )
 
 
-def axis_of(points: Sequence[Point]) -> ValueAxis:
-    """Return a round range that holds all points."""
-    return value_axis(
-        min((point.low for point in points), default=0.0), max((point.high for point in points), default=1.0)
-    )
+def axis_of(points: Sequence[Point], levels: Sequence[float] = ()) -> ValueAxis:
+    """Return a round range that holds all points and ``levels``."""
+    low = min([*(point.low for point in points), *levels], default=0.0)
+    return value_axis(low, max([*(point.high for point in points), *levels], default=1.0))
 
 
 def _envelope(run: Sequence[Point], series: Series, axis: ValueAxis) -> str:

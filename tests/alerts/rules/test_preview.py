@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from appliance.alerts.kinds.kind import KindName
 from appliance.alerts.kinds.table import KINDS
 from appliance.alerts.rules import findings, preview, silence_preview
-from appliance.alerts.rules.findings import Draft, Preview, Stop
+from appliance.alerts.rules.findings import Preview, PreviewedRule, Stop
 from appliance.alerts.rules.rule import Scope
 from appliance.alerts.rules.silence_preview import Stretch
 from tests.support.pipeline import TENANT, arrange
@@ -27,9 +27,9 @@ WEEK = "SELECT telemetry_ensure_partitions('2026-11-15', '2026-11-24')"
 digests = itertools.count(1)
 
 
-def draft(kind: KindName = KindName.THRESHOLD, scope: Scope | None = None, **parameters: Any) -> Draft:
+def draft(kind: KindName = KindName.THRESHOLD, scope: Scope | None = None, **parameters: Any) -> PreviewedRule:
     """Return a rule that is not saved."""
-    return Draft(KINDS[kind], KINDS[kind].parse(parameters), scope or Scope())
+    return PreviewedRule(KINDS[kind], KINDS[kind].parse(parameters), scope or Scope())
 
 
 def add_device(database: Database, device_id: str, latest: Mapping[str, Any], **columns: Any) -> None:
@@ -80,7 +80,7 @@ def temperatures(*values: float) -> list[dict[str, Any]]:
     return [{"temperature": value} for value in values]
 
 
-async def looked(database: Database, what: Draft) -> Preview:
+async def looked(database: Database, what: PreviewedRule) -> Preview:
     """Return the preview that somebody of the tenant sees."""
     async with customer(database, TENANT) as connection:
         await connection.execute("SELECT set_config('transaction_read_only', 'on', true)")

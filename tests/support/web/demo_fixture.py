@@ -15,6 +15,9 @@ DEVICE = "BGO-FRZ-017"
 USER = "5f0c2a52-4c1c-4f5e-9d53-0d6f3a5f2b11"
 """Somebody who was invited and has not come yet."""
 
+RULE = "9b1f4c52-7d55-4b43-8a1e-2f64a3a0c001"
+"""A rule that opens alerts in the stored history."""
+
 AWAY_PEER = "e61f0a93c2d4"
 """An appliance on the database that has not listened for hours, and heard no device last."""
 
@@ -124,6 +127,31 @@ ROWS = (
     SELECT tenant_id, device_id, key, date_trunc('hour', ts), count(*), sum(value::float), min(value::float),
       max(value::float), max(value::float)
     FROM telemetry, jsonb_each_text(metrics) WHERE key <> 'door' GROUP BY 1, 2, 3, 4
+    """,
+    """
+    INSERT INTO alert_rules (tenant_id, rule_id, name, severity, kind, parameters, tags, site_ids, device_prefixes,
+      enabled, created_at, updated_at)
+    SELECT %(tenant)s, ('9b1f4c52-7d55-4b43-8a1e-2f64a3a0c' || r.n)::uuid, r.name, r.severity, r.kind,
+      r.parameters::jsonb, r.tags, r.sites, r.prefixes, r.enabled, now(), now() - interval '20 days'
+    FROM (VALUES
+      ('001', 'Freezer high temperature', 'critical', 'threshold', '{"metric": "temperature", "operator": "GT",
+        "value": -15, "clear_value": -16, "for_seconds": 300}', '{cold}'::text[], '{}'::text[], '{}'::text[], true),
+      ('002', 'Supply air', 'medium', 'threshold', '{"metric": "temperature", "operator": "GT", "value": -14.5,
+        "for_seconds": 600, "conditions": [{"metric": "door", "operator": "EQ", "value": false,
+        "max_age_seconds": 300}]}', '{}', '{bergen-quay,drammen-dc}', '{}', true),
+      ('003', 'Humidity over an hour', 'high', 'window', '{"metric": "humidity", "aggregate": "avg",
+        "window_seconds": 3600, "operator": "GTE", "value": 63}', '{}', '{}', '{BGO-FRZ}', true),
+      ('004', 'Temperature missing', 'high', 'no_data', '{"metric": "temperature", "seconds": 1200}', '{cold}', '{}',
+        '{}', true),
+      ('005', 'Door changed', 'info', 'change', '{"metric": "door", "to": true}', '{}', '{}', '{}', false),
+      ('006', 'Battery', 'low', 'threshold', '{"metric": "battery", "operator": "LT", "value": 3.4}', '{}', '{}', '{}',
+        true)
+    ) AS r (n, name, severity, kind, parameters, tags, sites, prefixes, enabled)
+    """,
+    """
+    UPDATE alert_rules
+    SET error = 'position was text on BGO-FRZ-009', error_at = now() - interval '40 min', error_count = 41
+    WHERE name = 'Battery'
     """,
     """
     INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, kind, reason, detail, payload)

@@ -53,6 +53,14 @@ SOLD = {"subscription_type": "TEMPORARY", "device_limit": 5, "term_days": 30}
 INVITED = {"email": "{new}@acme.example", "role": "viewer"}
 HELD = {"device_limit": "7", "last_day": DAY, "hold_reason": "unpaid"}
 SUNDAYS = {"name": "{new}", "kind": "weekly", "weekdays": ["sun"], "start_time": "22:00", "end_time": "02:00"}
+RULE = {
+    "name": "Silence",
+    "kind": "no_data",
+    "severity": "high",
+    "seconds": "5",
+    "seconds_unit": "min",
+    "enabled": "on",
+}
 DESCRIBED = ("tenant.describe", "tenant.limit", "tenant.provisioning")
 SILENCED = {"until": "{tomorrow}", "reason": "being repaired"}
 USED_UP = frozenset({"links", "users"})
@@ -189,6 +197,11 @@ CHANGES: Sequence[Change] = (
     Change("POST /customer/metrics", "/customer/metrics", ["metric.create"], {"name": "{new}"}),
     Change("PATCH /customer/metrics/<name>", "/customer/metrics/{metric}", ["metric.update"], {"unit": "%"}),
     Change("DELETE /customer/metrics/<name>", "/customer/metrics/{metric}", ["metric.delete"]),
+    # alert rules, the pages
+    Change("POST /rules/new", "/rules/new", ["rule.create"], RULE | {"name": "{new}"}),
+    Change("POST /rules/<rule_id>", "/rules/{rule}", ["rule.update"], RULE),
+    Change("POST /rules/<rule_id>/switch", "/rules/{rule}/switch", ["rule.disable"], {"enabled": "false"}),
+    Change("POST /rules/<rule_id>/delete", "/rules/{rule}/delete", ["rule.delete"]),
     # alert rules, the JSON API
     Change(
         "POST /customer/alert-rules",
@@ -399,6 +412,15 @@ CHANGES: Sequence[Change] = (
     ),
 )  # fmt: skip
 
+PREVIEWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "POST /rules/new/preview": ("/rules/new/preview", RULE),
+    "POST /rules/<rule_id>/preview": ("/rules/{rule}/preview", RULE),
+    "POST /customer/alert-rules/preview": (
+        "/customer/alert-rules/preview",
+        {"name": "Silence", "severity": "low", "kind": "no_data", "seconds": 60},
+    ),
+}
+"""What is sent by POST because it is long, and changes nothing: each with its path and what is sent."""
 BY_DEVICES = frozenset(
     {
         "POST /ingest/tenant/<tenant_id>/device/<device_id>/<any(telemetry, heartbeat):kind>",

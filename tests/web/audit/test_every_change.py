@@ -30,7 +30,7 @@ from tests.support.web.accounts import Person, client, signed_in
 from tests.support.web.rival import RIVAL, found
 from tests.support.web.serving import CHEAP, Served, over
 from tests.web.access.role_table import TABLE
-from tests.web.audit.changes import BY_DEVICES, CHANGES, PASSWORD, SECRET, Change
+from tests.web.audit.changes import BY_DEVICES, CHANGES, PASSWORD, PREVIEWS, SECRET, Change
 
 INITIAL_STATE: Sequence[str] = (
     """
@@ -210,8 +210,8 @@ async def signed_in_with_password(database: Database, served: Served, change: Ch
 def test_every_route_that_changes_something_is_tried() -> None:
     changing = {route for route in TABLE if not route.startswith("GET ")}
     tried = {change.route for change in CHANGES}
-    assert sorted(changing - tried - BY_DEVICES) == [], "add a line to CHANGES with its audit actions"
-    assert sorted(tried - changing) == [], "remove the line of a route that no longer exists"
+    assert sorted(changing - tried - BY_DEVICES - PREVIEWS.keys()) == [], "add a line to CHANGES with its audit actions"
+    assert sorted((tried | PREVIEWS.keys()) - changing) == [], "remove the line of a route that no longer exists"
 
 
 async def test_every_change_has_its_audit_row_in_its_transaction(database: Database) -> None:
@@ -262,6 +262,24 @@ async def test_what_lets_somebody_in_asks_for_the_password_again(database: Datab
                 answer = await requests.send(wrong, things, who)
                 assert answer.status_code in {400, 422}, (change.route, answer.status_code, answer.text)
                 assert not {*change.actions}.intersection(watch.gained().actions), change.route
+
+
+async def test_a_preview_is_sent_like_a_change_and_writes_nothing(database: Database) -> None:
+    with psycopg.connect(database.conninfo(), autocommit=True) as connection:
+        for statement in INITIAL_STATE:
+            connection.execute(statement.encode())
+        watch = AuditWatch.over(connection)
+        async with over(database) as served, client(served.url, None) as asking:
+            requests = Requests(served, asking, connection)
+            for route, (path, given) in PREVIEWS.items():
+                change = Change(route, path, [], given)
+                who = await signed_in_with_password(database, served, change)
+                things = requests.things(change, who.user_id)
+                watch.begin()
+                answer = await requests.send(change, things, who)
+                assert answer.status_code == 200, (route, answer.text)
+                assert watch.gained().actions == [], route
+                assert list(watch.unrecorded()) == [], route
 
 
 async def test_nothing_that_is_only_read_writes(database: Database) -> None:
