@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import structlog
 import trio
 
+from appliance.alerts import healing as alert_healing
 from appliance.clock import Correction
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
@@ -44,8 +45,12 @@ async def heal(pool: Pool, instance: str, now: float, step: Step | None, skew: f
         if step is not None and step.after > step.before and not again:
             sessions += await _carry(connection, step)
         states = await device_healing.heal(connection, instance, correction)
-    if states or messages or sessions:
-        log.warning("times of a wrong clock healed", devices=states, messages=messages, sessions=sessions)
+    async with pool.connection() as connection, connection.transaction():
+        alerts = await alert_healing.heal(connection, correction)
+    if states or messages or sessions or alerts:
+        log.warning(
+            "times of a wrong clock healed", devices=states, messages=messages, sessions=sessions, alerts=alerts
+        )
 
 
 def _correction(now: float, step: Step | None, skew: float) -> Correction:

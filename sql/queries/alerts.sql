@@ -152,3 +152,40 @@ DELETE FROM fleet_alert WHERE tenant_id = %(tenant)s AND id = ANY(%(ids)s::bigin
 -- name: add_note
 INSERT INTO alert_events (tenant_id, alert_id, at, kind, actor, actor_kind, note)
 SELECT %(tenant)s, c.id, %(now)s, 'note', %(actor)s, %(actor_kind)s, %(note)s FROM unnest(%(ids)s::bigint[]) AS c (id)
+
+-- name: heal_alerts
+-- Times of a wrong clock, those of readings among them. What nobody can know is the present: an alert that were due or
+-- closed in ten years would be told, or open anew, then.
+WITH wrong AS (
+  SELECT id FROM fleet_alert
+  WHERE greatest(created_at, started_at, last_triggered_at, acknowledged_at, closed_at) > %(latest)s
+    OR due_at > %(latest)s::timestamptz + interval '1 minute'
+  ORDER BY id FOR NO KEY UPDATE
+)
+UPDATE fleet_alert AS a
+SET created_at = coalesce(time_healed(a.created_at, %(latest)s, %(now)s, %(step)s), %(now)s),
+  started_at = coalesce(time_healed(a.started_at, %(latest)s, %(now)s, %(step)s), %(now)s),
+  last_triggered_at = coalesce(time_healed(a.last_triggered_at, %(latest)s, %(now)s, %(step)s), %(now)s),
+  due_at = coalesce(time_healed(a.due_at, %(latest)s::timestamptz + interval '1 minute', %(now)s, %(step)s), %(now)s),
+  acknowledged_at = CASE WHEN a.acknowledged_at IS NOT NULL
+    THEN coalesce(time_healed(a.acknowledged_at, %(latest)s, %(now)s, %(step)s), %(now)s) END,
+  closed_at = CASE WHEN a.closed_at IS NOT NULL
+    THEN coalesce(time_healed(a.closed_at, %(latest)s, %(now)s, %(step)s), %(now)s) END
+FROM wrong AS w WHERE a.id = w.id
+
+-- name: heal_silences
+-- A silence that ends later than any may was given under a wrong clock. It keeps its length where the step is known, and
+-- ends where nobody can tell: rather told than silenced for years.
+WITH wrong AS (
+  SELECT id, tenant_id, status,
+    CASE WHEN silenced_until + %(step)s::interval <= %(longest)s THEN silenced_until + %(step)s::interval END AS healed
+  FROM fleet_alert WHERE silenced_until > %(longest)s
+  ORDER BY id FOR NO KEY UPDATE
+), moved AS (
+  UPDATE fleet_alert AS a SET silenced_until = w.healed,
+    silenced_by = CASE WHEN w.healed IS NOT NULL THEN a.silenced_by END,
+    silence_reason = CASE WHEN w.healed IS NOT NULL THEN a.silence_reason END
+  FROM wrong AS w WHERE a.id = w.id
+)
+INSERT INTO alert_events (tenant_id, alert_id, at, kind)
+SELECT tenant_id, id, %(now)s, 'unsilenced' FROM wrong WHERE healed IS NULL AND status <> 'CLOSED'
