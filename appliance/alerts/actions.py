@@ -123,7 +123,7 @@ async def take(
     Raises NotFound; Conflict, which carries the present status, when the step is not possible; Invalid with the field;
     Busy when somebody else holds the alert.
     """
-    async with _bounded(connection):
+    async with bounded(connection, STATEMENT_TIMEOUT_MS):
         rows = await _lock(connection, tenant_id, [alert_id], context)
         alert = require(rows.get(alert_id), f"alert {alert_id}")
         _check(asked.step, alert)
@@ -142,7 +142,7 @@ async def take_many(
     if not 1 <= len(alert_ids) <= MAX_ALERTS:
         raise Invalid(f"Give 1 to {MAX_ALERTS} alerts.", "alert_ids")
     asked = asked.checked(context.now)
-    async with _bounded(connection):
+    async with bounded(connection, STATEMENT_TIMEOUT_MS):
         present = [alert_id for alert_id in alert_ids if 0 < alert_id <= MAX_ID]
         rows = await _lock(connection, tenant_id, present, context)
         answers = [_answer(asked.step, alert_id, rows.get(alert_id)) for alert_id in dict.fromkeys(alert_ids)]
@@ -159,7 +159,7 @@ async def add_note(
 
     Raises NotFound; Invalid for a note that is empty or too long; Busy when somebody else holds the alert.
     """
-    async with _bounded(connection):
+    async with bounded(connection, STATEMENT_TIMEOUT_MS):
         rows = await _lock(connection, tenant_id, [alert_id], context)
         require(rows.get(alert_id), f"alert {alert_id}")
         text = tidy_note(note, "note")
@@ -198,9 +198,12 @@ def _end_of_silence(until: datetime | None, now: datetime) -> datetime:
 
 
 @asynccontextmanager
-async def _bounded(connection: Connection[Any]) -> AsyncIterator[None]:
-    """Bound every statement of the transaction. Raises Busy when somebody else holds what is to be changed."""
-    bounds = {"statement": f"{STATEMENT_TIMEOUT_MS}ms", "lock": f"{LOCK_TIMEOUT_MS}ms"}
+async def bounded(connection: Connection[Any], statement_timeout: int) -> AsyncIterator[None]:
+    """Bound every statement of the transaction, in milliseconds.
+
+    Raises Busy when somebody else holds what is to be changed.
+    """
+    bounds = {"statement": f"{statement_timeout}ms", "lock": f"{LOCK_TIMEOUT_MS}ms"}
     await connection.execute(STATEMENTS["set_timeouts"], bounds)
     try:
         yield

@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 from psycopg import errors
 
+from appliance.alerts.actions import bounded
 from appliance.alerts.kinds.kind import KindName
 from appliance.alerts.rules.rows import COLUMNS, rule_of
 from appliance.alerts.rules.rule import AlertRule, Scope
@@ -37,6 +38,8 @@ RECENT = timedelta(days=30)
 """The time for which a list counts the alerts that a rule opened."""
 MOST_COUNTED = 1000
 """Alerts that a list counts of one rule; more are shown as so many or more."""
+STATEMENT_TIMEOUT_MS = 10_000
+"""For each statement of a change: it closes the open alerts of the rule, of thousands of devices maybe."""
 MAX_WORDS = 8
 """Words of a search that count."""
 
@@ -160,8 +163,8 @@ async def covered_by(connection: Connection[Any], tenant_id: str, scope: Scope) 
 
 
 async def create(connection: Connection[Any], tenant_id: str, draft: RuleDraft, context: ChangeContext) -> TenantRule:
-    """Make a rule. Raises Conflict if the name is taken; Invalid past MAX_RULES; NotFound for the tenant."""
-    async with connection.transaction():
+    """Make a rule. Raises Conflict if the name is taken; Invalid past MAX_RULES; NotFound for the tenant; Busy."""
+    async with connection.transaction(), bounded(connection, STATEMENT_TIMEOUT_MS):
         await check_tenant(connection, tenant_id)
         await lock_until_commit(connection, [lock_key("alert_rules", tenant_id)])
         cursor = await connection.execute(STATEMENTS["count_of_tenant"], {"tenant": tenant_id})
@@ -186,9 +189,9 @@ async def change(
     """Replace a rule. One that raised an error is tried again, even if nothing else changed.
 
     Raises NotFound; Conflict if the name is taken or somebody else has changed it since ``version``; Invalid if the
-    built-in rule is to be of another kind.
+    built-in rule is to be of another kind; Busy if somebody else holds the rule or one of its alerts.
     """
-    async with connection.transaction():
+    async with connection.transaction(), bounded(connection, STATEMENT_TIMEOUT_MS):
         before = await _locked(connection, tenant_id, rule_id, context.now)
         if version is not None and version != before.version:
             raise Conflict(f"Rule {before.rule.name} was changed by someone else; read it again.")
@@ -211,8 +214,8 @@ async def change(
 async def set_enabled(
     connection: Connection[Any], tenant_id: str, rule_id: UUID, *, enabled: bool, context: ChangeContext
 ) -> TenantRule:
-    """Switch a rule on or off, whatever its parameters are. Raises NotFound."""
-    async with connection.transaction():
+    """Switch a rule on or off, whatever its parameters are. Raises NotFound; Busy."""
+    async with connection.transaction(), bounded(connection, STATEMENT_TIMEOUT_MS):
         before = await _locked(connection, tenant_id, rule_id, context.now)
         if before.rule.enabled is enabled:
             return before
@@ -227,8 +230,8 @@ async def set_enabled(
 
 
 async def delete(connection: Connection[Any], tenant_id: str, rule_id: UUID, context: ChangeContext) -> None:
-    """Mark a rule as deleted; its alerts keep it. Raises NotFound; Conflict for the built-in one."""
-    async with connection.transaction():
+    """Mark a rule as deleted; its alerts keep it. Raises NotFound; Conflict for the built-in one; Busy."""
+    async with connection.transaction(), bounded(connection, STATEMENT_TIMEOUT_MS):
         before = await _locked(connection, tenant_id, rule_id, context.now)
         if before.rule.built_in is not None:
             raise Conflict("The built-in rule cannot be deleted; disable it instead.")

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from appliance.alerts import actions
 from appliance.alerts.kinds.kind import KindName, Parameters
 from appliance.alerts.rules import in_force, store
 from appliance.alerts.rules.rule import Scope
@@ -15,7 +16,7 @@ from appliance.alerts.severity import Severity
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
-from appliance.errors import Conflict, Invalid, NotFound
+from appliance.errors import Busy, Conflict, Invalid, NotFound
 from tests.support.postgres_server import Database
 from tests.support.tenants import BY, GRACE, LATER, NOW, TENANT, add_tenant, customer, ingest, rows, sell
 
@@ -352,6 +353,23 @@ async def test_a_rule_whose_parameters_cannot_be_read_is_shown_and_told_to_the_e
         assert {rule.tenant_id for rule in (await in_force.load_rules(connection)).rules} == {TENANT, "other"}
         mended = await store.change(connection, TENANT, bad.rule.rule_id, draft(name="Bad"), LATER)
         assert mended.rule.error is None
+
+
+async def test_a_change_does_not_wait_long_for_somebody_who_holds_an_alert_of_the_rule(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "LOCK_TIMEOUT_MS", 50)
+    async with ingest(database) as connection, ingest(database) as other:
+        await add_tenant(connection)
+        made = await make(connection)
+        await add_alert(connection, made, "a", NOW, closed=False)
+        async with other.transaction():
+            await other.execute("SELECT FROM fleet_alert FOR UPDATE")
+            with pytest.raises(Busy, match="try again"):
+                await store.delete(connection, TENANT, made.rule.rule_id, LATER)
+        await store.delete(connection, TENANT, made.rule.rule_id, LATER)
+        closed = await rows(connection, "SELECT status, close_reason, closed_at FROM fleet_alert")
+        assert closed == [("CLOSED", "rule_deleted", LATER.now)]
 
 
 async def test_a_rule_that_is_not_there_is_marked_without_a_word(database: Database) -> None:

@@ -92,6 +92,21 @@ async def test_a_change_is_shown_with_labels_names_and_times_for_codes_and_ids(d
     assert "SUB-1" not in by_person
 
 
+async def test_a_rule_is_called_by_its_name_also_once_it_is_deleted(database: Database) -> None:
+    given = {"name": "Too warm", "severity": "low", "kind": "change", "metric": "mode", "scope": {"tags": ["a", "b"]}}
+    async with dashboard(database) as served, calling(served, database) as admin:
+        made = await admin.ask("POST", "/customer/alert-rules", 201, json=given)
+        await admin.ask("PATCH", f"/customer/alert-rules/{made['rule_id']}", json={"enabled": False})
+        await admin.ask("DELETE", f"/customer/alert-rules/{made['rule_id']}", 204)
+        page = (await admin.raw("GET", "/audit?action=rule.")).text
+    for label in ("Added an alert rule", "Disabled an alert rule", "Deleted an alert rule"):
+        assert label in page
+    assert page.count(">Too warm</a>") == 3
+    assert made["rule_id"] not in re.sub(r'(href|title)="[^"]*"', "", page)
+    assert "Enabled yes → no" in changed_fields(page)
+    assert "Tags a, b" in changed_fields(page)
+
+
 async def test_what_cannot_be_asked_names_the_parameter(database: Database) -> None:
     async with dashboard(database) as served, calling(served, database) as caller:
         for wrong, field in (

@@ -120,6 +120,16 @@ async def test_bad_input_names_its_field_and_makes_nothing(database: Database) -
         assert await admin.ask("GET", PATH) == before
 
 
+async def test_whole_numbers_beyond_what_floats_hold_stay_exact(database: Database) -> None:
+    await prepare(database)
+    async with dashboard(database) as served, calling(served, database) as admin:
+        made = await admin.ask("POST", PATH, 201, json={**HOT, "value": 2**53 + 1, "clear_value": -0.5})
+        assert (made["value"], made["clear_value"]) == (2**53 + 1, -0.5)
+        large = await admin.ask("PATCH", f"{PATH}/{made['rule_id']}", json={"value": 1e20})
+        assert large["value"] == 1e20
+        assert (await admin.ask("GET", f"{PATH}/{made['rule_id']}"))["error"] is None
+
+
 async def test_a_name_is_taken_once(database: Database) -> None:
     await prepare(database)
     async with dashboard(database) as served, calling(served, database) as admin:
@@ -185,7 +195,8 @@ async def test_readers_look_and_what_is_anothers_is_not_there(database: Database
         assert (await operator.ask("GET", f"{PATH}?q=hot&tenant=rival"))["items"] == []
         assert (await operator.ask("GET", where, 400))["field"] == "tenant"
         await operator.ask("PATCH", f"{where}?tenant=acme", json={"value": 9})
-        await operator.ask("POST", f"{PATH}?tenant=nobody", 404, json=HOT)
+        for nobodys in ("nobody", "appliance"):
+            await operator.ask("POST", f"{PATH}?tenant={nobodys}", 404, json=HOT)
 
 
 async def test_the_built_in_rule_is_tuned_and_disabled_and_not_deleted(database: Database) -> None:
