@@ -14,12 +14,20 @@ from appliance.peers.store import Peer, list_all
 OVERFLOWS = timedelta(hours=1)
 """For as long quarantine counts as full after it last made room: it makes room for a while at once."""
 TENANTS_NAMED = 20
+PEERS = "peers"
+"""The keeper of what is said of peers."""
 
 
 async def peer_conditions(connection: Connection[Any], now: datetime, *, here: str) -> list[Condition]:
-    """Return which appliances other than ``here`` are away. One that has never listened is still starting."""
-    peers = await list_all(connection, now)
-    return [_away(peer) for peer in peers if peer.away and peer.listened_at is not None and peer.instance != here]
+    """Return which appliances are away. One that has never listened is still starting.
+
+    The appliance ``here``, which asks, does not say so of itself, for it may have started a moment ago; but what the
+    others said of it holds until it listens.
+    """
+    cursor = await connection.execute(STATEMENTS["select_kept"], {"keeper": PEERS})
+    said = {fingerprint for _, fingerprint in await cursor.fetchall()}
+    peers = [peer for peer in await list_all(connection, now) if peer.away and peer.listened_at is not None]
+    return [_away(peer) for peer in peers if peer.instance != here or _fingerprint(peer) in said]
 
 
 async def quarantine_conditions(connection: Connection[Any], now: datetime) -> list[Condition]:
@@ -34,11 +42,15 @@ async def quarantine_conditions(connection: Connection[Any], now: datetime) -> l
     return [Condition(OWN_TENANT, "system:quarantine", AlertType.SYSTEM, Severity.HIGH, summary, details)]
 
 
+def _fingerprint(peer: Peer) -> str:
+    return f"system:peer:{peer.instance}"
+
+
 def _away(peer: Peer) -> Condition:
     details = {"appliance": peer.title, "instance": peer.instance, "devices": peer.devices}
     return Condition(
         OWN_TENANT,
-        f"system:peer:{peer.instance}",
+        _fingerprint(peer),
         AlertType.SYSTEM,
         Severity.HIGH,
         f"The appliance {peer.title} is away: it does not listen to its devices",

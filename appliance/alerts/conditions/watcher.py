@@ -17,7 +17,7 @@ from appliance.alerts.conditions.capacity import capacity_conditions
 from appliance.alerts.conditions.condition import Condition
 from appliance.alerts.conditions.losses import forget_losses, loss_conditions
 from appliance.alerts.conditions.own import OwnConditions
-from appliance.alerts.conditions.shared import peer_conditions, quarantine_conditions
+from appliance.alerts.conditions.shared import PEERS, peer_conditions, quarantine_conditions
 from appliance.clock import Clock
 from appliance.db.locks import lock_key
 from appliance.db.pool import Pool
@@ -114,7 +114,7 @@ class ConditionWatcher:
             "losses": loss_conditions,
         }
         if self._clock.trusted:
-            keepers["peers"] = partial(peer_conditions, now=now, here=self._own.instance)
+            keepers[PEERS] = partial(peer_conditions, now=now, here=self._own.instance)
             keepers["quarantine"] = partial(quarantine_conditions, now=now)
         return keepers
 

@@ -321,6 +321,18 @@ async def test_a_peer_that_does_not_listen_is_an_alert_until_it_is_back_or_remov
         assert await seen.open_after() == []
 
 
+async def test_what_others_say_of_an_appliance_holds_until_it_listens(database: Database) -> None:
+    async with watched(database) as seen:
+        arrange(database, *PEERS)
+        here = OwnConditions("i-2", "hall", seen.machine.state, seen.clock, own_broker=True)
+        of_itself = replace(seen, own=here, watcher=watcher_of(seen.watcher, here))
+        assert await of_itself.open_after(3600) == [], "it may have started a moment ago"
+        assert len(await seen.open_after()) == 1
+        assert len(await of_itself.open_after()) == 1
+        await seen.connection.execute("UPDATE listening SET ended_at = to_timestamp(%s)", [seen.clock.at])
+        assert await of_itself.open_after() == []
+
+
 async def test_what_a_removed_appliance_said_of_itself_ends(database: Database) -> None:
     async with watched(database) as seen:
         arrange(database, "INSERT INTO ingest_instances (instance, name) VALUES ('i-1', 'barn')")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from appliance.diagnostics.readiness import Health
 from appliance.people.role import Role
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
@@ -105,3 +106,11 @@ async def test_customers_are_told_what_is_wrong_with_the_appliance_and_affects_t
         html = (await asking.get(path)).text
     assert told in html
     assert TOLD in html
+
+
+async def test_the_list_of_devices_says_that_messages_are_not_stored(database: Database) -> None:
+    furnish(database)
+    person = signed_in(database.conninfo(), Role.VIEWER, "acme")
+    held = Health(None, None, None, storing="the disk is full")
+    async with over(database, health=lambda: held) as served, client(served.url, person) as asking:
+        assert "Messages are not stored: the disk is full." in (await asking.get("/devices")).text
