@@ -59,12 +59,6 @@ SELECT r.tenant_id, r.rule_id, (
     OR d.device_id ^@ ANY(r.device_prefixes)))
 FROM alert_rules AS r WHERE r.rule_id = ANY(%(rules)s)
 
--- name: count_scope
-SELECT count(*) FROM device_registry AS d
-WHERE d.tenant_id = %(tenant)s AND d.status = 'ACTIVE' AND (
-  %(everything)s OR d.device_id = ANY(%(device_ids)s::text[]) OR d.site_id = ANY(%(site_ids)s::text[])
-  OR d.tags && %(tags)s::text[] OR d.device_id ^@ ANY(%(device_prefixes)s::text[]))
-
 -- name: count_of_tenant
 SELECT count(*) FROM alert_rules WHERE tenant_id = %(tenant)s AND deleted_at IS NULL
 

@@ -153,15 +153,6 @@ async def covered(connection: Connection[Any], rules: Iterable[AlertRule]) -> di
     return {rule_id: count for _, rule_id, count in await cursor.fetchall()}
 
 
-async def covered_by(connection: Connection[Any], tenant_id: str, scope: Scope) -> int:
-    """Return the number of ACTIVE devices that a scope is about."""
-    lists = _lists(scope)
-    parameters = {"tenant": tenant_id, "everything": not any(lists.values()), **lists}
-    cursor = await connection.execute(STATEMENTS["count_scope"], parameters)
-    row = await cursor.fetchone()
-    return int(row[0]) if row else 0
-
-
 async def create(connection: Connection[Any], tenant_id: str, draft: RuleDraft, context: ChangeContext) -> TenantRule:
     """Make a rule. Raises Conflict if the name is taken; Invalid past MAX_RULES; NotFound for the tenant; Busy."""
     async with connection.transaction(), bounded(connection, STATEMENT_TIMEOUT_MS):

@@ -1,6 +1,6 @@
 """The actions on alert rules, for pages and the API: one transaction of the current viewer each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,8 +10,7 @@ from msgspec import Meta
 
 from appliance.alerts.kinds.kind import KindName
 from appliance.alerts.rules import store
-from appliance.alerts.rules.rule import AlertRule, Scope
-from appliance.alerts.rules.store import RuleCounts, RuleFilter, RulePosition, Sort, TenantRule
+from appliance.alerts.rules.store import RuleFilter, RulePosition, Sort, TenantRule
 from appliance.alerts.rules.validation import RuleDraft, changed, draft_of
 from appliance.alerts.severity import Severity
 from appliance.db.require import require
@@ -55,21 +54,6 @@ class RuleActions:
             )
         following = kept[asked.limit - 1].position if len(kept) > asked.limit else None
         return kept[: asked.limit], cursor.write(following)
-
-    async def counts(self) -> RuleCounts:
-        """Return the numbers of rules that the viewer sees."""
-        async with self._access.reading() as connection:
-            return await store.counts(connection, tenants_shown())
-
-    async def covered(self, rules: Iterable[AlertRule]) -> dict[UUID, int]:
-        """Return the number of ACTIVE devices that each rule is about."""
-        async with self._access.reading() as connection:
-            return await store.covered(connection, rules)
-
-    async def covered_by(self, scope: Scope) -> int:
-        """Return the number of ACTIVE devices that a scope is about."""
-        async with self._access.reading() as connection:
-            return await store.covered_by(connection, tenant_of(), scope)
 
     async def get(self, rule_id: str) -> TenantRule:
         """Return one rule. Raises NotFound."""

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from appliance.alerts.kinds.evaluation import evaluate, samples
 from appliance.alerts.kinds.kind import Event, KindName
 from appliance.alerts.kinds.table import KINDS
+from tests.alerts.kinds.driver import evaluate, samples
 
 START = 1_800_000_000
 """Seconds since 1970: the time that a test calls 0."""

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from appliance.alerts.kinds.comparison import is_number
-from appliance.alerts.kinds.evaluation import evaluate, samples
 from appliance.alerts.kinds.kind import REST, Event, Kind, KindName, Memory, Parameters, RuleState
 from appliance.alerts.kinds.table import KINDS
 from tests.alerts.kinds import reference
+from tests.alerts.kinds.driver import evaluate, samples
 from tests.alerts.kinds.reference import SECOND, Happened, Reading
 from tests.support.soak import times
 

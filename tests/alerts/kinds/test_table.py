@@ -1,8 +1,8 @@
 """The table of kinds."""
 
-from appliance.alerts.kinds.evaluation import evaluate, samples
 from appliance.alerts.kinds.kind import KindName
 from appliance.alerts.kinds.table import KINDS
+from tests.alerts.kinds.driver import evaluate, samples
 
 
 def test_every_kind_has_its_entry() -> None:

@@ -1,4 +1,4 @@
-"""Drives the step of a kind over a series of readings of one device, as the preview does and the stream would."""
+"""Drives the step of a kind over a series of readings of one device, as the stream does."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
