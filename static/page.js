@@ -11,7 +11,7 @@
   function forgetWhatWasDone() {
     const here = new URL(location.href);
     if (!here.searchParams.has("done")) return;
-    here.searchParams.delete("done");
+    for (const name of ["done", "undo", "many"]) here.searchParams.delete(name);
     history.replaceState(history.state, "", here);
   }
 

@@ -84,7 +84,7 @@ WEB: Mapping[str, set[str]] = {
     "app": {"*"},
     "mount": {"page", "platform", "ports"},
     "platform": {"access", "live"},
-    "ports": {"page", "devices.port", "ingest.port", "quarantine.port", "system.port"},
+    "ports": {"page", "alerts.port", "devices.port", "ingest.port", "quarantine.port", "system.port"},
     # the frameworks: one another and the platform, never a concept
     **dict.fromkeys(FRAMEWORKS, FRAMEWORKS | {"platform"}),
     # the concepts: of another one its actions, labels or port at most, never its views or its API

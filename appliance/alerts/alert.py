@@ -8,6 +8,9 @@ from uuid import UUID
 
 from appliance.alerts.severity import Severity
 
+ALERTS_CHANNEL = "appliance_alerts"
+"""The notifications of alerts that opened, moved or closed: ``{"tenants": [...]}``. Counts tell nothing."""
+
 
 class AlertType(StrEnum):
     """What kind of condition an alert is about."""

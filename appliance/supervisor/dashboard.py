@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from appliance.alerts.alert import ALERTS_CHANNEL
 from appliance.children.mosquitto_files import BrokerLimits
 from appliance.config import masked
 from appliance.devices.registry.claims import claim
@@ -25,6 +26,7 @@ from appliance.supervisor.storage import Storage
 from appliance.supervisor.stream import Stream
 from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
+from appliance.web.alerts.port import AlertsPort
 from appliance.web.app import create_app
 from appliance.web.devices.port import DevicesPort, ListenerAddress
 from appliance.web.http.hardening import RequestLimits
@@ -66,6 +68,7 @@ async def open_dashboard(
     )
     snapshot = _snapshot(base, storage, known, stream, broker, watch.process)
     app = create_app(platform, _ports(base, storage, known, stream, broker, snapshot), RequestLimits())
+    storage.changes.subscribe(ALERTS_CHANNEL, app.alerts_changed, app.alerts_changed)
     web = base.config.web
     service, port = await tree.start(
         "dashboard", partial(serve, shutdown_trigger=base.stop.wait), app, web.host, web.port
@@ -132,6 +135,7 @@ def _ports(
             refusals,
             own_broker=broker.embedded is not None,
         ),
+        alerts=AlertsPort(config.alerts.reopen_after, config.retention.days),
         system=SystemPort(snapshot, clock, refusals),
         metrics_text=base.metrics.exposition,
         broker_queue=broker_queue,

@@ -5,6 +5,7 @@ from functools import partial
 
 from psycopg.conninfo import make_conninfo
 
+from appliance.alerts.alert import ALERTS_CHANNEL
 from appliance.alerts.maintenance.book import MAINTENANCE_CHANNEL
 from appliance.children.postgres import Postgres
 from appliance.db import bootstrap
@@ -68,7 +69,8 @@ async def open_storage(base: Foundation) -> Storage:
     health = DatabaseHealth()
     await tree.start("database health", health.watch, pool, report=reports.report_database(health))
     open_connection = partial(connect, endpoint.conninfo(INGEST))
-    changes = Changes(open_connection, [REGISTRY_CHANNEL, REPLAY_CHANNEL, CLOCK_CHANNEL, MAINTENANCE_CHANNEL])
+    channels = [REGISTRY_CHANNEL, REPLAY_CHANNEL, CLOCK_CHANNEL, MAINTENANCE_CHANNEL, ALERTS_CHANNEL]
+    changes = Changes(open_connection, channels)
     await tree.start("database changes", changes.run)
     return Storage(postgres, endpoint, pool, web_pool, health, changes, open_connection, newest)
 

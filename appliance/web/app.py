@@ -77,6 +77,7 @@ class Dashboard(QuartTrio):
         self.hosts = hardening.host_policy(platform.public_url)
         self.live_sockets = LiveSockets()
         self.live_pages = LivePages()
+        self.nav_counts = NavCountReader(platform.access, platform.clock)
         self.config["MAX_CONTENT_LENGTH"] = limits.body
         self.config["MAX_FORM_MEMORY_SIZE"] = limits.body  # of one field: a previewed file comes again as text
         self.config["BODY_TIMEOUT"] = limits.body_time
@@ -89,6 +90,13 @@ class Dashboard(QuartTrio):
                 await warm_start.remember(self._platform.live, self._platform.pool, self._platform.clock)
         except POSTGRES_AWAY as error:
             log.warning("live view starts empty", error=str(error))
+
+    def alerts_changed(self, payload: str = "") -> None:
+        """Have every live page show alerts as they are now: some have opened, moved or closed, here or elsewhere."""
+        del payload  # whose they are: a page renders what its viewer may see
+        self.live_pages.forget()
+        self.nav_counts.forget()
+        self._platform.live.wake()
 
     def close_live_sockets(self) -> None:
         """Close every live WebSocket with 1001."""
@@ -108,7 +116,7 @@ def create_app(platform: Platform, ports: Ports, limits: RequestLimits) -> Dashb
         platform,
         templates,
         app.live_pages,
-        NavCountReader(platform.access, platform.clock),
+        app.nav_counts,
         AwayPeers(platform.access, platform.clock, platform.instance),
     )
     Gate(platform).install(app)

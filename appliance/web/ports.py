@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from appliance.people.signin import SignIn
+from appliance.web.alerts.port import AlertsPort
 from appliance.web.devices.port import DevicesPort
 from appliance.web.ingest.port import IngestPort
 from appliance.web.page.failures import BrokerQueue
@@ -19,6 +20,7 @@ class Ports:
     ingest: IngestPort
     devices: DevicesPort
     quarantine: QuarantinePort
+    alerts: AlertsPort
     system: SystemPort
     metrics_text: Callable[[], bytes]
     """All metrics in the Prometheus text format, for /metrics."""

@@ -61,11 +61,14 @@ GROUP BY minute, tenant_id
 ORDER BY minute
 
 -- name: count_beside_navigation
--- All devices, those that wait for approval, messages held. Each page asks: it must stay cheap.
+-- All devices, those that wait for approval, messages held, alerts that are open. Each page asks: it must stay cheap.
 SELECT
   (SELECT count(*) FROM device_registry
    WHERE status <> 'DECOMMISSIONED' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)),
   (SELECT count(*) FROM device_registry
    WHERE status = 'PENDING' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)),
   (SELECT coalesce(sum(held), 0)::bigint FROM quarantine_totals
-   WHERE %(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+   WHERE %(tenant)s::text IS NULL OR tenant_id = %(tenant)s),
+  (SELECT count(*) FROM fleet_alert
+   WHERE status = 'OPEN' AND inhibited_by IS NULL AND (silenced_until > %(settled)s) IS NOT TRUE
+     AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s))

@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appliance.people.role import Role
-from tests.support.web.demo_fixture import AWAY_PEER, DEVICE, RULE, TENANT, USER
+from tests.support.web.demo_fixture import (
+    ALERT,
+    AWAY_PEER,
+    CAUSE_ALERT,
+    CLOSED_ALERT,
+    DEVICE,
+    INHIBITED_ALERT,
+    RULE,
+    SILENCED_ALERT,
+    TENANT,
+    USER,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,7 @@ class PageOf:
 
 
 ONE_DEVICE = f"/devices/{DEVICE}"
+ONE_ALERT = f"/alerts/{ALERT}"
 ONE_RULE = f"/rules/{RULE}"
 ONE_TENANT = f"/tenants/{TENANT}"
 OPERATOR = Role.OPERATOR
@@ -66,6 +78,20 @@ PAGES: Sequence[PageOf] = (
     PageOf(f"{ONE_DEVICE}/switch", "device-switch", rule="/devices/<device_id>/switch"),
     PageOf(f"{ONE_DEVICE}/rotate", "device-rotate", rule="/devices/<device_id>/rotate"),
     PageOf(f"{ONE_DEVICE}/delete", "device-delete", rule="/devices/<device_id>/delete"),
+    # alerts
+    PageOf("/alerts", "alerts"),
+    PageOf("/alerts?", "alerts-viewer", Role.VIEWER),
+    PageOf("/alerts?tab=all", "alerts-operator", OPERATOR),
+    PageOf("/alerts?tab=closed", "alerts-closed", Role.RESPONDER),
+    PageOf("/alerts?q=nothing", "alerts-none"),
+    PageOf(f"/alerts?open={ALERT}", "alerts-opened"),
+    PageOf(ONE_ALERT, "alert", rule="/alerts/<int:alert_id>"),
+    PageOf(f"/alerts/{INHIBITED_ALERT}", "alert-inhibited", rule="/alerts/<int:alert_id>"),
+    PageOf(f"/alerts/{CLOSED_ALERT}", "alert-closed", rule="/alerts/<int:alert_id>"),
+    PageOf(f"/alerts/{SILENCED_ALERT}", "alert-silenced", Role.VIEWER, rule="/alerts/<int:alert_id>"),
+    PageOf(f"/alerts/{CAUSE_ALERT}", "alert-cause", rule="/alerts/<int:alert_id>"),
+    PageOf(f"{ONE_ALERT}/silence", "alert-silence", rule="/alerts/<int:alert_id>/<any(silence, close):step>"),
+    PageOf(f"{ONE_ALERT}/close", "alert-close", rule="/alerts/<int:alert_id>/<any(silence, close):step>"),
     # sites and metrics
     PageOf("/sites", "sites"),
     PageOf("/sites/+new", "site-new"),

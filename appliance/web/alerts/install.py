@@ -1,11 +1,21 @@
-"""Installs alerts: the API."""
+"""Installs alerts: their pages with their live parts, and their API."""
+
+from datetime import timedelta
 
 from appliance.web.alerts import api
 from appliance.web.alerts.actions import AlertActions
+from appliance.web.alerts.views import detail, listing, live, steps
 from appliance.web.mount import Mount
 
 
 def install(mount: Mount) -> None:
     """Install the routes."""
-    actions = AlertActions(mount.platform)
-    mount.add(api.blueprint(mount.platform, actions))
+    port, renderer = mount.ports.alerts, mount.renderer
+    actions, retention = AlertActions(mount.platform), timedelta(days=port.retention_days)
+    mount.add(
+        listing.blueprint(renderer, retention),
+        detail.blueprint(renderer, retention),
+        steps.blueprint(renderer, actions, port.reopen_after),
+        api.blueprint(mount.platform, actions),
+    )
+    live.install(renderer, retention)

@@ -51,7 +51,7 @@ class LiveFeed:
         self._tenants: OrderedDict[str, _TenantFeed] = OrderedDict()
         self._waiting = trio.lowlevel.ParkingLot()
         self.version = 0
-        """Increases with each committed batch."""
+        """Increases with each committed batch, and when the feed is woken."""
 
     def publish(self, summary: BatchSummary) -> None:
         """Add a committed batch."""
@@ -70,8 +70,12 @@ class LiveFeed:
         self._keep(readings)
         self._advance()
 
+    def wake(self) -> None:
+        """Have every live page rendered now: something else than a batch has changed."""
+        self._advance()
+
     async def changed(self, since: int) -> None:
-        """Return once a batch has been committed after version ``since``."""
+        """Return once a batch has been committed, or the feed was woken, after version ``since``."""
         while self.version == since:
             await self._waiting.park()
 

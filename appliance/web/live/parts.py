@@ -39,6 +39,7 @@ class LivePages:
         self._shared_for: dict[str, float] = {}
         self._each: dict[str, RenderEach] = {}
         self._shared: dict[tuple[str, Viewer], tuple[float, list[LivePart]]] = {}
+        self._forgotten = 0
 
     def add(self, name: str, render: Render, *, shared_for: float | None = None) -> None:
         """Register a live page; one rendering is reused for ``shared_for`` seconds."""
@@ -52,6 +53,11 @@ class LivePages:
         if shared_for is not None:
             self._shared_for[f"{name}/"] = shared_for
 
+    def forget(self) -> None:
+        """Forget the shared renderings, those under way included: what they show has changed."""
+        self._shared.clear()
+        self._forgotten += 1
+
     def __contains__(self, name: str) -> bool:
         family, _, which = name.partition("/")
         return name in self._renders or bool(which and family in self._each)
@@ -61,10 +67,12 @@ class LivePages:
         shared = self._shared.get((name, viewer))
         if shared is not None and trio.current_time() - shared[0] < self._good_for(name):
             return shared[1]
+        forgotten = self._forgotten
         fragments = await self._render(name, viewer)
         if len(self._shared) >= MAX_SHARED:
             self._shared.clear()
-        self._shared[name, viewer] = (trio.current_time(), fragments)
+        if forgotten == self._forgotten:
+            self._shared[name, viewer] = (trio.current_time(), fragments)
         return fragments
 
     def _good_for(self, name: str) -> float:

@@ -9,7 +9,7 @@ from quart import request
 
 MAX_PAIRS = 100
 """Pairs of a query that a form sends back as a field."""
-PASSING = frozenset({"cursor", "done"})
+PASSING = frozenset({"cursor", "done", "undo", "many"})
 """Parameters that belong to one view of a list and are dropped from links."""
 
 

@@ -12,7 +12,8 @@ from appliance.web.page.nav_counts import NavCount, NavCounts
 class NavEntry:
     """An entry of the navigation, for ``roles``; ``compact``: also in the phone's bar; ``key`` after g goes there.
 
-    ``counted``: it has a number, see :class:`NavCounts`.
+    ``counted``: it has a number, see :class:`NavCounts`; ``alarming``: the number is also in the phone's bar, and is
+    sent as soon as it changes.
     """
 
     label: str
@@ -22,6 +23,7 @@ class NavEntry:
     compact: bool = False
     key: str | None = None
     counted: bool = False
+    alarming: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ NAVIGATION: tuple[NavGroup, ...] = (
         "Monitor",
         (
             NavEntry("Overview", "/", "i-layout-dashboard", compact=True, key="o"),
+            NavEntry("Alerts", "/alerts", "i-bell", compact=True, key="a", counted=True, alarming=True),
             NavEntry("Devices", "/devices", "i-cpu", compact=True, key="d", counted=True),
             NavEntry("Quarantine", "/quarantine", "i-shield-alert", compact=True, key="q", counted=True),
         ),
@@ -94,6 +97,8 @@ class Frame:
     """For operators: the one tenant shown; None shows all tenants."""
     toast: str | None = None
     """The result of the last action, in one sentence."""
+    undo: str | None = None
+    """The address to which the toast's Undo is sent; None: it has none."""
     nav_counts: NavCounts | None = None
     """The numbers of the navigation; None leaves them out."""
 

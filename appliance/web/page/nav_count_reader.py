@@ -1,7 +1,8 @@
 """Reads the numbers of the navigation: one cheap statement a page.
 
-Pending devices have an index of their own, held messages come from the quarantine's exact totals, and counting ten
-thousand devices takes a millisecond. While Postgres is not reachable, pages are shown without these numbers.
+Pending devices and alerts that are not closed have indexes of their own, held messages come from the quarantine's exact
+totals, and counting ten thousand devices takes a millisecond. While Postgres is not reachable, pages are shown without
+these numbers.
 """
 
 from typing import Any
@@ -34,13 +35,16 @@ class NavCountReader:
         self._clock = clock
         self._statement = statements.load("web")["count_beside_navigation"]
         self._known: dict[tuple[bool, str | None], tuple[float, NavCounts]] = {}
+        self._forgotten = 0
 
     async def read(self, seen_by: Viewer, tenant: str | None) -> NavCounts | None:
         """Return the current numbers, or None while Postgres does not answer in time."""
+        forgotten = self._forgotten
         try:
             with trio.fail_after(PATIENCE):
                 async with self._access.reading(seen_by) as connection:
-                    cursor = await connection.execute(self._statement, {"tenant": tenant})
+                    parameters = {"tenant": tenant, "settled": self._access.settled()}
+                    cursor = await connection.execute(self._statement, parameters)
                     row: tuple[Any, ...] = await cursor.fetchone() or (0, 0, 0)
         except POSTGRES_AWAY as error:
             log.debug("page without the numbers of the navigation", error=str(error))
@@ -48,8 +52,14 @@ class NavCountReader:
         if len(self._known) >= MAX_SCOPES:
             self._known.clear()
         counts = NavCounts(*row)
-        self._known[seen_by.is_operator, tenant] = (self._clock.monotonic(), counts)
+        if forgotten == self._forgotten:
+            self._known[seen_by.is_operator, tenant] = (self._clock.monotonic(), counts)
         return counts
+
+    def forget(self) -> None:
+        """Forget the kept numbers, those that are being read included: some have changed."""
+        self._known.clear()
+        self._forgotten += 1
 
     async def recent(self, seen_by: Viewer, tenant: str | None) -> NavCounts | None:
         """Return numbers that may be ``MAX_AGE`` old, for live pages, which ask often."""

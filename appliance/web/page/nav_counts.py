@@ -11,6 +11,9 @@ class NavCount:
     shown: str = ""
     spoken: str = ""
 
+    hot: bool = False
+    """Whether it stands for something that is wrong."""
+
     @property
     def due(self) -> bool:
         """Return whether the number calls for an action, which ``shown`` then names."""
@@ -27,9 +30,13 @@ class NavCounts:
     """Devices that are pending approval."""
     held: int
     """Messages that are held in quarantine."""
+    alerts: int = 0
+    """Alerts that are open: not acknowledged, not silenced, and no other alert stands for them."""
 
     def beside(self, path: str) -> NavCount | None:
         """Return the number for the entry that leads to ``path``, or None if it has none."""
+        if path == "/alerts" and self.alerts:
+            return NavCount(self.alerts, spoken="open", hot=True)
         if path == "/devices" and self.waiting:
             return NavCount(self.waiting, shown="waiting")
         if path == "/devices" and self.devices:

@@ -12,8 +12,9 @@ from appliance.web.access.transactions import tenants_shown
 from appliance.web.live.parts import LivePages, LivePart
 from appliance.web.page.address import Address
 from appliance.web.page.away_peers import AwayPeers
-from appliance.web.page.frame import NAVIGATION, Frame
+from appliance.web.page.frame import NAVIGATION, Frame, NavEntry
 from appliance.web.page.nav_count_reader import NavCountReader
+from appliance.web.page.nav_counts import NavCounts
 from appliance.web.page.templating import Templates
 from appliance.web.platform import Platform
 
@@ -38,14 +39,17 @@ class PageRenderer:
         status: HTTPStatus = HTTPStatus.OK,
         live_page: str | None = None,
         done: Mapping[str, str] | None = None,
+        undo: str | None = None,
         **values: Any,
     ) -> Response:
         """Return the template ``name`` in the viewer's frame, with ``frame``, ``address`` and ``values``.
 
-        ``done``: sentences for a toast; a successful form redirects here with ``?done=KEY``.
+        ``done``: sentences for a toast; a successful form redirects here with ``?done=KEY``. ``undo``: the address to
+        which the toast's Undo is sent.
         """
         toast = None if done is None else done.get(request.args.get("done", ""))
         frame = await self.counted(self.frame(live_page=live_page, toast=toast))
+        frame = replace(frame, undo=undo if toast else None)
         html = self.templates.render(name, frame=frame, address=Address.of_request(), **values)
         return Response(html, status=status, content_type=HTML)
 
@@ -72,11 +76,17 @@ class PageRenderer:
         counts = await self.nav_counts.recent(seen_by, seen_by.tenant_id or tenant)
         if counts is None:
             return []
-        render = self.templates.render
         return [
-            LivePart(f"n-{path[1:]}", render("nav-count.html", path=path, nav_count=counts.beside(path)), calm=True)
-            for path in [entry.path for group in NAVIGATION for entry in group.entries if entry.counted]
+            self._nav_count(id_of, entry, counts)
+            for entry in (entry for group in NAVIGATION for entry in group.entries if entry.counted)
+            for id_of in (("n", "b") if entry.alarming else ("n",))
         ]
+
+    def _nav_count(self, of: str, entry: NavEntry, counts: NavCounts) -> LivePart:
+        """Return a number as a live part: ``n`` of the navigation, ``b`` of the phone's bar."""
+        count = counts.beside(entry.path)
+        html = self.templates.render("nav-count.html", id_of=of, path=entry.path, nav_count=count)
+        return LivePart(f"{of}-{entry.path[1:]}", html, calm=not entry.alarming)
 
 
 def see_other(where: str) -> Response:

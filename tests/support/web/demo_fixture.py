@@ -17,6 +17,11 @@ USER = "5f0c2a52-4c1c-4f5e-9d53-0d6f3a5f2b11"
 
 RULE = "9b1f4c52-7d55-4b43-8a1e-2f64a3a0c001"
 """A rule that opens alerts in the stored history."""
+ALERT_RULE = "0d3c1be2-6f11-4b0d-9a55-2f4f5f6b7a10"
+"""A rule that has opened alerts."""
+ALERT, INHIBITED_ALERT, CLOSED_ALERT, SILENCED_ALERT, CAUSE_ALERT = 106, 105, 103, 112, 104
+"""Alerts: the one with most to show, one that another stands for, one that is over, one that is silenced, and one that
+stands for others."""
 
 AWAY_PEER = "e61f0a93c2d4"
 """An appliance on the database that has not listened for hours, and heard no device last."""
@@ -183,6 +188,79 @@ ROWS = (
       ON bucket_minute = date_trunc('minute', now()) - n * interval '1 min'
     """,
     """
+    INSERT INTO alert_rules (tenant_id, rule_id, name, severity, kind, parameters, created_at, updated_at) VALUES
+      (%(tenant)s, %(rule)s, 'Freezer far too warm', 'critical', 'threshold',
+        '{"metric": "temperature", "operator": "GT", "value": -12.6, "clear_value": -13, "for_seconds": 60}',
+        now() - interval '40 days', now() - interval '40 days')
+    """,
+    """
+    INSERT INTO fleet_alert (id, tenant_id, site_id, device_id, rule_id, rule_version, alert_type, fingerprint, status,
+      severity, summary, details, created_at, started_at, last_triggered_at, trigger_count, due_at, past, inhibited_by,
+      acknowledged_at, acknowledged_by, silenced_until, silenced_by, silence_reason, closed_at, closed_by, close_reason)
+    SELECT a.id, %(tenant)s, a.site, a.device, CASE WHEN a.ruled THEN %(rule)s::uuid END, CASE WHEN a.ruled THEN 1 END,
+      a.type, coalesce(a.same, 'demo:' || a.id), a.status, a.severity, a.summary, a.details::jsonb, began, began,
+      least(began + a.times * interval '10 s', now()), a.times, began, a.past, a.cause,
+      CASE WHEN a.status = 'ACKNOWLEDGED' THEN began + interval '2 min' END,
+      CASE WHEN a.status = 'ACKNOWLEDGED' THEN 'jonas@norrvik.example' END,
+      CASE WHEN a.silenced THEN now() + interval '3 hours' END,
+      CASE WHEN a.silenced THEN 'ingrid@norrvik.example' END,
+      CASE WHEN a.silenced THEN 'Defrosting until the afternoon' END,
+      CASE WHEN a.status = 'CLOSED' THEN began + interval '24 min' END,
+      CASE WHEN a.reason = 'closed' THEN 'ingrid@norrvik.example' END, a.reason
+    FROM (VALUES
+      (101, 'bergen-quay', %(device)s, true, 'THRESHOLD', 'freezer-17', 'CLOSED', 'critical',
+        'Freezer above ' || %(limit)s,
+        '{"metric": "temperature", "value": -12.5, "threshold": -12.6, "clear_value": -13}', 14 * 1440, 40, false,
+        NULL::bigint, false, 'cleared'),
+      (102, 'drammen-dc', 'BGO-FRZ-001', false, 'CHANGE', NULL, 'CLOSED', 'info', 'Mode changed to manual',
+        '{"metric": "mode", "value": "manual", "before": "auto"}', 2000, 1, false, NULL, false, 'closed'),
+      (103, 'bergen-quay', 'BGO-FRZ-002', false, 'THRESHOLD', NULL, 'CLOSED', 'low', 'Battery below 3.6 V',
+        '{"metric": "battery", "value": 3.58, "threshold": 3.6}', 900, 3, true, NULL, false, 'cleared'),
+      (104, 'moss-terminal', NULL, false, 'SITE_SILENT', NULL, 'OPEN', 'high',
+        'Moss Terminal is silent: 3 of 21 devices',
+        '{"silent": 3, "devices": 21}', 46, 3, false, NULL, false, NULL),
+      (105, 'moss-terminal', 'BGO-FRZ-023', false, 'NO_HEARTBEAT', NULL, 'OPEN', 'high', 'No heartbeat',
+        '{"seconds": 300}', 46, 1, false, 104, false, NULL),
+      (106, 'bergen-quay', %(device)s, true, 'THRESHOLD', 'freezer-17', 'OPEN', 'critical',
+        'Freezer above ' || %(limit)s,
+        '{"metric": "temperature", "value": -12.55, "threshold": -12.6, "clear_value": -13}', 8, 48, false, NULL, false,
+        NULL),
+      (107, 'drammen-dc', 'BGO-FRZ-013', false, 'NO_HEARTBEAT', NULL, 'OPEN', 'high', 'No heartbeat',
+        '{"seconds": 300}', 51, 1, false, NULL, false, NULL),
+      (108, 'drammen-dc', 'BGO-FRZ-001', false, 'THRESHOLD', NULL, 'OPEN', 'medium', 'Humidity above 60 %%',
+        '{"metric": "humidity", "value": 64, "threshold": 60}', 63, 21, false, NULL, false, NULL),
+      (109, 'moss-terminal', 'BGO-FRZ-002', false, 'WINDOW', NULL, 'OPEN', 'low', 'Mean of the battery below 3.6 V',
+        '{"metric": "battery", "value": 3.58, "threshold": 3.6}', 34, 9, false, NULL, false, NULL),
+      (110, NULL, NULL, false, 'APPROVAL', NULL, 'OPEN', 'info', '1 device waits for approval',
+        '{"value": 1}', 300, 1, false, NULL, false, NULL),
+      (111, 'bergen-quay', 'BGO-FRZ-009', false, 'MESSAGES_LOST', NULL, 'ACKNOWLEDGED', 'medium',
+        'BGO-FRZ-009 loses readings to its limit', '{"value": 412}', 90, 412, false, NULL, false, NULL),
+      (112, 'drammen-dc', 'BGO-FRZ-004', true, 'THRESHOLD', NULL, 'OPEN', 'critical',
+        'Freezer above ' || %(limit)s,
+        '{"metric": "temperature", "value": -11.8, "threshold": -12.6, "clear_value": -13}', 70, 30, false, NULL, true,
+        NULL)
+    ) AS a (id, site, device, ruled, type, same, status, severity, summary, details, minutes, times, past, cause,
+      silenced, reason), LATERAL (SELECT now() - a.minutes * interval '1 min') AS b (began)
+    """,
+    "SELECT setval(pg_get_serial_sequence('fleet_alert', 'id'), 200)",
+    """
+    INSERT INTO alert_events (tenant_id, alert_id, at, kind, actor, actor_kind, note, details)
+    SELECT tenant_id, id, started_at, 'opened', NULL, NULL, NULL, '{}'::jsonb FROM fleet_alert
+    UNION ALL SELECT tenant_id, id, acknowledged_at, 'acknowledged', acknowledged_by, 'user', NULL, '{}'
+      FROM fleet_alert WHERE acknowledged_at IS NOT NULL
+    UNION ALL SELECT tenant_id, id, started_at + interval '5 min', 'silenced', silenced_by, 'user', silence_reason,
+      jsonb_build_object('until', silenced_until) FROM fleet_alert WHERE silenced_until IS NOT NULL
+    UNION ALL SELECT tenant_id, id, closed_at, 'closed', closed_by,
+      CASE WHEN closed_by IS NULL THEN NULL ELSE 'user' END, NULL,
+      jsonb_build_object('reason', close_reason) FROM fleet_alert WHERE closed_at IS NOT NULL
+    UNION ALL SELECT tenant_id, id, started_at, 'inhibited', NULL, NULL, NULL, jsonb_build_object('by', inhibited_by)
+      FROM fleet_alert WHERE inhibited_by IS NOT NULL
+    UNION ALL SELECT tenant_id, id, started_at + interval '2 min', 'note', 'jonas@norrvik.example', 'user',
+      'Compressor is running, the fan may be iced.', '{}' FROM fleet_alert WHERE id = 106
+    UNION ALL SELECT tenant_id, id, started_at + interval '6 min', 'note', 'ingrid@norrvik.example', 'user',
+      'Door gasket iced over, Jonas is on his way.', '{}' FROM fleet_alert WHERE id = 106
+    """,
+    """
     INSERT INTO quarantine_replays (created_at, tenant_id, selection, status, total, last_id, created_by, ended_at)
     VALUES (now(), %(tenant)s, '{}', 'DONE', 1, 1, 'ingrid@norrvik.example', now())
     """,
@@ -211,6 +289,8 @@ def fill_database(conninfo: str) -> dict[Role, Person]:
         "user": USER,
         "away_peer": AWAY_PEER,
         "here": INSTANCE,
+        "rule": ALERT_RULE,
+        "limit": "\N{MINUS SIGN}12.6 °C",
     }
     with psycopg.connect(conninfo, autocommit=True) as connection:
         for statement in ROWS:

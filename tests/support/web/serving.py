@@ -39,6 +39,7 @@ from appliance.people.signin import SignIn
 from appliance.web.access.auth import Viewer
 from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
+from appliance.web.alerts.port import AlertsPort
 from appliance.web.app import Dashboard, create_app
 from appliance.web.devices.port import DevicesPort, ListenerAddress
 from appliance.web.http.cookies import SESSION
@@ -232,6 +233,7 @@ def parts(
             snapshot.retention_days,
         ),
         quarantine=QuarantinePort(replay_previewer(pool, clock), no_refusals, own_broker=True),
+        alerts=AlertsPort(reopen_after=86_400.0, retention_days=30),
         system=SystemPort(snapshot, StubServiceClock(), no_refusals),
         metrics_text=lambda: b"appliance_messages_total 42.0\n",
         broker_queue=lambda: BrokerQueue(13_210, 200_000),

@@ -46,6 +46,14 @@ TABLE: Mapping[str, Allowed] = {
     "POST /customer/alerts/<int:alert_id>/silence": RESPONDERS,
     "POST /customer/alerts/<int:alert_id>/unsilence": RESPONDERS,
     "POST /customer/alerts/bulk": RESPONDERS,
+    # alerts, the pages
+    "GET /alerts": READERS,
+    "POST /alerts/+bulk": RESPONDERS,
+    "GET /alerts/<int:alert_id>": READERS,
+    "POST /alerts/<int:alert_id>/<any(acknowledge, unacknowledge, unsilence):step>": RESPONDERS,
+    "GET /alerts/<int:alert_id>/<any(silence, close):step>": RESPONDERS,
+    "POST /alerts/<int:alert_id>/<any(silence, close):step>": RESPONDERS,
+    "POST /alerts/<int:alert_id>/notes": RESPONDERS,
     # devices, the pages
     "GET /devices": READERS,
     "POST /devices/+bulk": ADMINS,

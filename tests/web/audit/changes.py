@@ -211,6 +211,32 @@ CHANGES: Sequence[Change] = (
     ),
     Change("PATCH /customer/alert-rules/<rule_id>", "/customer/alert-rules/{rule}", ["rule.update"], {"seconds": 90}),
     Change("DELETE /customer/alert-rules/<rule_id>", "/customer/alert-rules/{rule}", ["rule.delete"]),
+    # alerts, the pages
+    Change(
+        "POST /alerts/<int:alert_id>/<any(acknowledge, unacknowledge, unsilence):step>",
+        "/alerts/{alert}/acknowledge",
+        ["alert.acknowledge"],
+        who=Role.RESPONDER,
+    ),
+    Change(
+        "POST /alerts/<int:alert_id>/<any(silence, close):step>",
+        "/alerts/{alert}/silence",
+        ["alert.silence"],
+        {"for": "3600", "reason": "being repaired"},
+    ),
+    Change(
+        "POST /alerts/<int:alert_id>/<any(silence, close):step>",
+        "/alerts/{alert}/close",
+        ["alert.close"],
+        {"note": "repaired"},
+    ),
+    Change("POST /alerts/<int:alert_id>/notes", "/alerts/{alert}/notes", ["alert.note"], {"note": "seen"}),
+    Change(
+        "POST /alerts/+bulk",
+        "/alerts/+bulk",
+        ["alert.close"],
+        {"step": "close", "alert": "{alert}", "note": "repaired"},
+    ),
     # alerts
     Change("PATCH /customer/alerts/<int:alert_id>", "/customer/alerts/{alert}", ["alert.note"], {"note": "seen"}),
     Change("DELETE /customer/alerts/<int:alert_id>", "/customer/alerts/{closed_alert}", ["alert.delete"]),

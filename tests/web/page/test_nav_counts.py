@@ -2,18 +2,21 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from appliance.people.role import Role
 from appliance.web.http.cookies import SESSION
 from appliance.web.page.nav_counts import NavCount, NavCounts
+from tests.support.alerts import add_alert
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.serving import OPERATOR, over, without_database
 
 DISMISS = "UPDATE quarantine_events SET status = 'DISMISSED', decided_at = now(), decided_by = 'somebody'"
+FAR = datetime(2199, 1, 1, tzinfo=UTC)
 NONE = NavCounts(devices=0, waiting=0, held=0)
 
 
@@ -32,6 +35,8 @@ def beside(html: str) -> dict[str, str]:
         (NavCounts(466, 3, 212), "/devices", NavCount(3, shown="waiting")),
         (NavCounts(466, 3, 212), "/quarantine", NavCount(212, spoken="held")),
         (NavCounts(466, 3, 212), "/sites", None),
+        (NavCounts(466, 3, 212), "/alerts", None),
+        (NavCounts(466, 3, 212, 11), "/alerts", NavCount(11, spoken="open", hot=True)),
     ],
 )
 def test_a_line_says_what_there_is_unless_something_waits(counts: NavCounts, path: str, shown: NavCount | None) -> None:
@@ -52,9 +57,12 @@ async def test_everybody_sees_their_own_numbers_on_every_page(database: Database
         " (now(), 't', 'rival', 'INVALID_JSON', ''), (now(), 't', NULL, 'BAD_TOPIC_FORMAT', '')",
         DISMISS + " WHERE reason = 'INVALID_METRIC'",
     )
-    acme = {"devices": "1 in all", "quarantine": "1 held"}
-    rival = {"devices": "1 waiting", "quarantine": "1 held"}
-    everybody = {"devices": "1 waiting", "quarantine": "3 held"}
+    add_alert(database, "acme")
+    for other in ({"status": "ACKNOWLEDGED"}, {"status": "CLOSED"}, {"inhibited_by": 1}, {"silenced_until": FAR}):
+        add_alert(database, "rival", **other)
+    acme = {"alerts": "1 open", "devices": "1 in all", "quarantine": "1 held"}
+    rival = {"alerts": "", "devices": "1 waiting", "quarantine": "1 held"}
+    everybody = {"alerts": "1 open", "devices": "1 waiting", "quarantine": "3 held"}
     async with over(database) as served:
         for role, tenant, asked, shown in (
             (Role.VIEWER, "acme", "", acme),
@@ -93,4 +101,4 @@ async def test_a_page_without_the_numbers_is_a_page_nonetheless() -> None:
     async with without_database() as served, client(served.url, None, cookies={SESSION.name: "x"}) as http:
         answered = await http.get("/more")
     assert answered.status_code == 200
-    assert beside(answered.text) == {"devices": "", "quarantine": ""}
+    assert beside(answered.text) == {"alerts": "", "devices": "", "quarantine": ""}

@@ -1,0 +1,13 @@
+"""What the pages of alerts need from the rest of the process."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AlertsPort:
+    """The facts that are handed in."""
+
+    reopen_after: float
+    """Seconds after which an alert that a person closed may open anew although its condition did not clear."""
+    retention_days: int
+    """How many days readings are kept, for charts."""
