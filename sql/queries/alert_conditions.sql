@@ -145,3 +145,14 @@ SELECT l.tenant_id, l.device_id, d.site_id, coalesce(d.name, d.device_id), l.los
 FROM message_losses AS l JOIN device_registry AS d USING (tenant_id, device_id)
 WHERE d.status = 'ACTIVE'
 ORDER BY l.tenant_id, l.device_id
+
+-- name: heal_conditions
+-- What began in ten years would undo every close by a person until then.
+UPDATE alert_conditions SET since = coalesce(time_healed(since, %(latest)s, %(now)s, %(step)s), %(now)s)
+WHERE since > %(latest)s
+
+-- name: heal_losses
+UPDATE message_losses
+SET first_at = coalesce(time_healed(first_at, %(latest)s, %(now)s, %(step)s), %(now)s),
+  last_at = coalesce(time_healed(last_at, %(latest)s, %(now)s, %(step)s), %(now)s)
+WHERE greatest(first_at, last_at) > %(latest)s

@@ -6,11 +6,16 @@ from typing import Any
 import pytest
 
 from appliance import healing
+from appliance.alerts.alert import AlertType
+from appliance.alerts.conditions.condition import Condition
+from appliance.alerts.conditions.store import raise_condition
+from appliance.alerts.severity import Severity
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.service_clock.service_time import Step
 from tests.support.alerts import add_alert, alert_row, entries_of
 from tests.support.postgres_server import Database
+from tests.support.tenants import add_tenant, ingest, rows
 
 NOW = datetime(2027, 5, 1, 12, tzinfo=UTC)
 WRONG = NOW + timedelta(days=3650)
@@ -67,3 +72,26 @@ async def test_a_silence_of_a_wrong_clock_keeps_its_length_or_ends(database: Dat
         assert times(database, long, "silenced_until") == {"silenced_until": NOW + timedelta(days=365)}
         told = [kind for kind, _, _ in entries_of(database, alert_id)]
         assert told == (["opened"] if left else ["opened", "unsilenced"])
+
+
+async def test_a_persons_close_under_a_wrong_clock_holds_while_the_condition_lasts(database: Database) -> None:
+    full = Condition("acme", "capacity", AlertType.CAPACITY, Severity.HIGH, "All seats are in use")
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        await raise_condition(connection, full, WRONG, reopen_after=24 * HOUR)
+        closed = "UPDATE fleet_alert SET status = 'CLOSED', close_reason = 'closed', closed_at = %s"
+        await connection.execute(closed, [WRONG])
+        await heal(database, None)
+        await raise_condition(connection, full, NOW + HOUR, reopen_after=24 * HOUR)
+        assert await rows(connection, "SELECT status FROM fleet_alert") == [("CLOSED",)]
+        await raise_condition(connection, full, NOW + 25 * HOUR, reopen_after=24 * HOUR)
+        assert await rows(connection, "SELECT status FROM fleet_alert ORDER BY id") == [("CLOSED",), ("OPEN",)]
+
+
+async def test_losses_of_a_wrong_clock_are_over_ten_minutes_from_now(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        await connection.execute("INSERT INTO message_losses VALUES ('acme', 'd', 3, %s, %s)", [NOW - HOUR, WRONG])
+        await heal(database, None)
+        times = await rows(connection, "SELECT first_at, last_at FROM message_losses")
+        assert times == [(NOW - HOUR, NOW)]
