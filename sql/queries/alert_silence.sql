@@ -19,59 +19,64 @@ ORDER BY tenant_id, device_id
 -- Not had: another appliance works on the slice. What follows in the transaction waits for no lock longer than this.
 SELECT set_config('lock_timeout', %(wait)s, true), pg_try_advisory_xact_lock(%(key)s)
 
+-- name: list_open_silences
+-- Of the devices of a slice.
+SELECT tenant_id, device_id, id, rule_id, started_at, inhibited_by
+FROM fleet_alert
+WHERE status <> 'CLOSED' AND alert_type IN ('NO_HEARTBEAT', 'NO_DATA')
+  AND (tenant_id, device_id) >= (%(tenant)s::text, %(device)s::text)
+  AND (tenant_id, device_id) < (%(until_tenant)s::text, %(until_device)s::text)
+ORDER BY id
+
+-- name: list_inhibiting
+-- Those of the alerts that inhibit others: their site is silent, or has just begun to come back. Devices come back one by
+-- one, and each is given `stale_after` after another one.
+SELECT i.id FROM fleet_alert AS i JOIN presence_watch AS w ON w.instance = ''
+WHERE i.id = ANY(%(alerts)s)
+  AND (site_silence_stands(i) OR silence_since((i.details ->> 'returned_at')::timestamptz, w) < w.stale_after
+    AND i.details ? 'returned_at')
+
 -- name: list_quiet_devices
--- The ACTIVE devices of a slice that were heard once and that a rule may call silent, or of which such an alert is open.
--- Two arrays of what rules ask: the shortest silence of a tenant, and of a metric of a tenant. An alert is freed when the
--- site that stood for it is heard, and no other device of the site has come back for `stale_after`: they come one by one.
-WITH facts AS MATERIALIZED (
+-- The ACTIVE devices of a slice that were heard once and that a rule may call silent, or of which such an alert is open
+-- (`alerted`). Arrays say what rules ask: the shortest silence of a tenant, and of a metric of a tenant. The silences are
+-- of metrics for which they may be long enough.
+SELECT f.tenant_id, f.device_id, f.site_id, f.tags, f.subscription_id, f.served, f.presence, f.heard_at, f.silence,
+  f.offline_after, f.said_offline, f.last_ts, f.metric_times, coalesce(f.silences, '{}')
+FROM (
   SELECT d.tenant_id, d.device_id, d.site_id, d.tags, d.subscription_id, t.status = 'ACTIVE' AS served,
-    presence_of(s, d.interval_seconds, w) AS presence, h.heard_at, silence_since(h.heard_at, w) AS silence,
+    presence_of(s, d.interval_seconds, w) AS presence, h.heard_at, h.silence,
     greatest(10 * coalesce(d.interval_seconds, s.learned_interval), w.offline_after) AS offline_after,
     coalesce(s.offline_at >= greatest(s.last_heard_at, s.last_seen_at, s.refused_at), false) AS said_offline,
-    s.last_ts, s.metric_times, w AS watch
+    s.last_ts, s.metric_times,
+    (
+      SELECT jsonb_object_agg(m.metric, silence_since(to_timestamp(v.came), w))
+      FROM unnest(%(metric_tenants)s::text[], %(metrics)s::text[], %(metric_least)s::float8[])
+        AS m (tenant_id, metric, least)
+      CROSS JOIN LATERAL (SELECT (s.metric_times ->> m.metric)::float8 / 1000000 AS came OFFSET 0) AS v
+      WHERE m.tenant_id = d.tenant_id
+        AND h.silence + greatest(0, extract(epoch FROM s.last_ts)::float8 - v.came) >= m.least
+    ) AS silences
   FROM device_registry AS d
   JOIN tenants AS t USING (tenant_id)
   JOIN device_state AS s USING (tenant_id, device_id)
   JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
   CROSS JOIN LATERAL (
-    SELECT CASE WHEN s.refused_at > coalesce(s.last_seen_at, '-infinity') THEN coalesce(s.last_heard_at, s.refused_at)
-      ELSE coalesce(s.last_seen_at, s.last_heard_at) END AS heard_at
+    SELECT g.heard_at, silence_since(g.heard_at, w) AS silence
+    FROM (
+      SELECT CASE WHEN s.refused_at > coalesce(s.last_seen_at, '-infinity') THEN coalesce(s.last_heard_at, s.refused_at)
+        ELSE coalesce(s.last_seen_at, s.last_heard_at) END AS heard_at
+    ) AS g
+    OFFSET 0
   ) AS h
   WHERE d.status = 'ACTIVE' AND h.heard_at IS NOT NULL
     AND (d.tenant_id, d.device_id) >= (%(tenant)s::text, %(device)s::text)
-    AND (%(until_tenant)s::text IS NULL OR (d.tenant_id, d.device_id) < (%(until_tenant)s, %(until_device)s::text))
-), lacking AS (
-  SELECT f.tenant_id, f.device_id, jsonb_object_agg(m.metric, silence_since('epoch'::timestamptz + at.age, f.watch)) AS silences
-  FROM facts AS f
-  JOIN unnest(%(metric_tenants)s::text[], %(metrics)s::text[], %(metric_least)s::float8[]) AS m (tenant_id, metric, least)
-    ON m.tenant_id = f.tenant_id
-  CROSS JOIN LATERAL (
-    SELECT (f.metric_times ->> m.metric)::bigint * interval '1 microsecond' AS age
-  ) AS at
-  WHERE f.silence + greatest(0, extract(epoch FROM f.last_ts - ('epoch'::timestamptz + at.age))) >= m.least
-  GROUP BY 1, 2
-), alerts AS (
-  SELECT a.tenant_id, a.device_id, array_agg(a.id ORDER BY a.id) AS ids, array_agg(a.rule_id ORDER BY a.id) AS rules,
-    array_agg(a.started_at ORDER BY a.id) AS started,
-    array_agg(a.inhibited_by IS NOT NULL AND NOT coalesce(site_silence_stands(i), false)
-      AND (i.details ->> 'returned_at' IS NULL
-        OR silence_since((i.details ->> 'returned_at')::timestamptz, w) >= w.stale_after) ORDER BY a.id) AS freed
-  FROM fleet_alert AS a
-  JOIN presence_watch AS w ON w.instance = ''
-  LEFT JOIN fleet_alert AS i ON (i.tenant_id, i.id) = (a.tenant_id, a.inhibited_by)
-  WHERE a.status <> 'CLOSED' AND a.alert_type IN ('NO_HEARTBEAT', 'NO_DATA')
-    AND (a.tenant_id, a.device_id) >= (%(tenant)s::text, %(device)s::text)
-    AND (%(until_tenant)s::text IS NULL OR (a.tenant_id, a.device_id) < (%(until_tenant)s, %(until_device)s::text))
-  GROUP BY 1, 2
-)
-SELECT f.tenant_id, f.device_id, f.site_id, f.tags, f.subscription_id, f.served, f.presence, f.heard_at, f.silence,
-  f.offline_after, f.said_offline, f.last_ts, f.metric_times, coalesce(l.silences, '{}'), a.ids, a.rules, a.started, a.freed
-FROM facts AS f
-LEFT JOIN lacking AS l USING (tenant_id, device_id)
-LEFT JOIN alerts AS a USING (tenant_id, device_id)
+    AND (d.tenant_id, d.device_id) < (%(until_tenant)s::text, %(until_device)s::text)
+  OFFSET 0
+) AS f
 LEFT JOIN unnest(%(tenants)s::text[], %(least)s::float8[]) AS r (tenant_id, least) USING (tenant_id)
-WHERE a.ids IS NOT NULL OR l.silences IS NOT NULL
+WHERE f.silences IS NOT NULL
   OR r.tenant_id IS NOT NULL AND (f.presence = 'OFFLINE' OR f.silence >= r.least)
+  OR f.tenant_id || '/' || f.device_id = ANY (%(alerted)s::text[])
 ORDER BY f.tenant_id, f.device_id
 
 -- name: list_newest

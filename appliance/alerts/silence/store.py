@@ -21,6 +21,8 @@ LOCK_WAIT = "500ms"
 
 DeviceKey = tuple[str, str]
 """(tenant_id, device_id)"""
+BEYOND: DeviceKey = (chr(0x10FFFF), "")
+"""After every device."""
 
 STATEMENTS = statements.load("alert_silence")
 
@@ -47,30 +49,44 @@ async def list_quiet_devices(
 
     ``until`` is the first device of the next slice, None for the last one.
     """
+    until_tenant, until_device = until or BEYOND
+    bounds = {"tenant": first[0], "device": first[1], "until_tenant": until_tenant, "until_device": until_device}
+    alerts = await _open_silences(connection, bounds)
     asked = {tenant_id: shortest(of_tenant) for tenant_id, of_tenant in rules.items()}
     devices = [(tenant, seconds[None]) for tenant, seconds in asked.items() if None in seconds]
     metrics = [(tenant, name, least) for tenant, seconds in asked.items() for name, least in seconds.items() if name]
-    until_tenant, until_device = until or (None, None)
     parameters = {
-        "tenant": first[0],
-        "device": first[1],
-        "until_tenant": until_tenant,
-        "until_device": until_device,
+        **bounds,
         "tenants": [tenant for tenant, _ in devices],
         "least": [least for _, least in devices],
         "metric_tenants": [tenant for tenant, _, _ in metrics],
         "metrics": [name for _, name, _ in metrics],
         "metric_least": [least for _, _, least in metrics],
+        "alerted": ["/".join(key) for key in alerts],
     }
     cursor = await connection.execute(STATEMENTS["list_quiet_devices"], parameters)
-    return [_device(row) for row in await cursor.fetchall()]
+    return [_device(row, alerts) for row in await cursor.fetchall()]
 
 
-def _device(row: tuple[Any, ...]) -> QuietDevice:
-    *facts, ids, rules, started, freed = row
+async def _open_silences(connection: Connection[Any], bounds: dict[str, str]) -> dict[DeviceKey, list[OpenSilence]]:
+    cursor = await connection.execute(STATEMENTS["list_open_silences"], bounds)
+    alerts = await cursor.fetchall()
+    named = {inhibited_by for *_, inhibited_by in alerts if inhibited_by is not None}
+    freed: set[int] = set()
+    if named:
+        cursor = await connection.execute(STATEMENTS["list_inhibiting"], {"alerts": sorted(named)})
+        freed = named - {alert_id for (alert_id,) in await cursor.fetchall()}
+    found: dict[DeviceKey, list[OpenSilence]] = {}
+    for tenant_id, device_id, alert_id, rule_id, started_at, inhibited_by in alerts:
+        alert = OpenSilence(alert_id, rule_id, started_at, inhibited_by in freed)
+        found.setdefault((tenant_id, device_id), []).append(alert)
+    return found
+
+
+def _device(row: tuple[Any, ...], alerts: Mapping[DeviceKey, Sequence[OpenSilence]]) -> QuietDevice:
+    facts = list(row)
     facts[6] = Presence(facts[6])
-    alerts = () if ids is None else tuple(map(OpenSilence, ids, rules, started, freed))
-    return QuietDevice(*[*facts, alerts])
+    return QuietDevice(*[*facts, alerts.get((row[0], row[1]), ())])
 
 
 async def newest_alerts(connection: Connection[Any], openings: Collection[Opening]) -> Mapping[DeviceKey, Newest]:
