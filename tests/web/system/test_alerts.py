@@ -67,3 +67,20 @@ async def test_customers_do_not_see_them(database: Database, role: Role) -> None
         assert listed["items"] == []
         await caller.ask("GET", f"/customer/alerts/{alert_id}", 404)
         await caller.ask("GET", f"/customer/alerts/{alert_id}?tenant=appliance", 404)
+
+
+async def test_operators_find_them_in_the_list_and_work_on_them_there(database: Database) -> None:
+    alert_id = await raised(database)
+    operator = signed_in(database.conninfo())
+    async with dashboard(database) as served, client(served.url, operator) as browser:
+        assert "· This appliance" in (await browser.get("/alerts")).text
+        assert DISK in (await browser.get("/alerts?tenant=appliance")).text
+        assert DISK in (await browser.get(f"/alerts/{alert_id}?tenant=appliance")).text
+        done = await browser.post(f"/alerts/{alert_id}/acknowledge?tenant=appliance")
+        assert (done.status_code, done.headers["location"].partition("?")[0]) == (303, f"/alerts/{alert_id}")
+        asked = await browser.get(f"/alerts/{alert_id}/close?tenant=appliance")
+        assert asked.status_code == 200
+        closed = await browser.post(f"/alerts/{alert_id}/close?tenant=appliance", data={"note": "made room"})
+        assert closed.status_code == 303
+    assert look(database, "SELECT status, close_reason FROM fleet_alert") == [("CLOSED", "closed")]
+    assert look(database, "SELECT DISTINCT tenant_id FROM audit_log WHERE object_type = 'alert'") == [("appliance",)]
