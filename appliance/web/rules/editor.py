@@ -105,7 +105,7 @@ class Editor:
             preview=preview or preview_view.waiting(),
             preview_at=form.preview_at,
             back=of_tenant(PATH, who, tenant_id),
-            alerts=None if rule is None else of_tenant("/alerts", who, tenant_id, q=rule.rule.name),
+            alerts=None if rule is None else of_tenant("/alerts", who, tenant_id, rule_id=str(rule.rule.rule_id)),
         )
 
     async def preview(

@@ -52,7 +52,8 @@ class RuleRow:
     clear: str
     devices: int
     scope: str
-    alerts: str
+    opened_alerts: str
+    open_alerts: str
     share: float
     """What it opened, in percent of what the busiest rule of the page did."""
 
@@ -154,7 +155,8 @@ def _row(
         clear=labels.clears(rule.parameters, metrics),
         devices=covered.get(rule.rule_id, 0),
         scope=labels.scope(rule.scope, sites),
-        alerts=of_tenant("/alerts", viewer(), kept.tenant_id, q=rule.name),
+        opened_alerts=of_tenant("/alerts", viewer(), kept.tenant_id, tab="all", rule_id=str(rule.rule_id)),
+        open_alerts=of_tenant("/alerts", viewer(), kept.tenant_id, rule_id=str(rule.rule_id)),
         share=100 * kept.opened / most if most else 0.0,
     )
 
