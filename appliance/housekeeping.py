@@ -21,8 +21,6 @@ CHORE_SECONDS = 60.0
 """Seconds between two rounds."""
 LEARN_INTERVAL = 10.0
 """Seconds between two searches for new metrics."""
-KEEP_ENDED = timedelta(days=90)
-"""How long a maintenance window that is over can be looked at and repeated; the page says so."""
 OVERLAP = timedelta(seconds=10)
 """Device states are written after their readings, so each search overlaps with the one before."""
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,7 +39,7 @@ async def run(
             now = datetime.fromtimestamp(clock.now(), UTC)
             async with pool.connection() as connection:
                 await statuses.record_statuses(connection, now=now, grace=grace)
-                await maintenance.delete_over(connection, now - KEEP_ENDED)
+                await maintenance.delete_over(connection, now - maintenance.KEEP_ENDED)
         await erasure.erase_marked(pool, clock)
 
     await every(CHORE_SECONDS, make_round, chore="housekeeping", task_status=task_status)

@@ -81,3 +81,15 @@ SELECT count(*) FROM device_registry AS d
 WHERE d.tenant_id = %(tenant)s AND d.status <> 'DECOMMISSIONED'
   AND (%(everything)s OR d.device_id = ANY (%(device_ids)s::text[]) OR d.site_id = ANY (%(site_ids)s::text[])
     OR d.tags && %(tags)s::text[])
+
+-- name: select_sharing
+-- Of some windows, those that cover a device that a scope covers too.
+SELECT w.window_id FROM maintenance_windows AS w
+WHERE w.tenant_id = %(tenant)s AND w.window_id = ANY (%(windows)s::uuid[]) AND (
+  %(everything)s OR (w.site_ids = '{}' AND w.tags = '{}' AND w.device_ids = '{}')
+  OR w.site_ids && %(site_ids)s::text[] OR w.tags && %(tags)s::text[] OR w.device_ids && %(device_ids)s::text[]
+  OR EXISTS (SELECT FROM device_registry AS d
+    WHERE d.tenant_id = w.tenant_id AND d.status <> 'DECOMMISSIONED'
+      AND (d.device_id = ANY (w.device_ids) OR d.site_id = ANY (w.site_ids) OR d.tags && w.tags)
+      AND (d.device_id = ANY (%(device_ids)s::text[]) OR d.site_id = ANY (%(site_ids)s::text[])
+        OR d.tags && %(tags)s::text[])))

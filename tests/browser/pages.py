@@ -18,6 +18,7 @@ from tests.support.web.demo_fixture import (
     SILENCED_ALERT,
     TENANT,
     USER,
+    WINDOW,
 )
 
 
@@ -107,6 +108,13 @@ PAGES: Sequence[PageOf] = (
     PageOf(f"{ONE_RULE}", "rule", rule="/rules/<rule_id>"),
     PageOf(f"{ONE_RULE}?", "rule-viewer", Role.VIEWER, rule="/rules/<rule_id>"),
     PageOf(f"{ONE_RULE}/delete", "rule-delete", rule="/rules/<rule_id>/delete"),
+    # maintenance
+    PageOf("/maintenance", "maintenance"),
+    PageOf("/maintenance?", "maintenance-operator", OPERATOR),
+    PageOf("/maintenance?state=planned", "maintenance-viewer", Role.VIEWER),
+    PageOf("/maintenance/+new", "maintenance-new"),
+    PageOf(f"/maintenance/{WINDOW}", "maintenance-window", rule="/maintenance/<window_id>"),
+    PageOf(f"/maintenance/{WINDOW}?", "maintenance-window-viewer", Role.VIEWER, rule="/maintenance/<window_id>"),
     # quarantine
     PageOf("/quarantine", "quarantine"),
     PageOf("/quarantine?", "quarantine-operator", OPERATOR),

@@ -143,3 +143,54 @@ def _merged(spans: Iterable[Occurrence]) -> list[Occurrence]:
 def _cut(one: Occurrence, ended_at: float) -> Occurrence:
     """Return an occurrence, up to the time at which a person ended it."""
     return Occurrence(one.start, ended_at) if one.holds(ended_at) else one
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedNight:
+    """A time of a window that is not as planned, because the clock is moved."""
+
+    day: date
+    """The day on which the clock is moved."""
+    forward: bool
+    start: float
+    end: float
+    planned: float
+    """Seconds that it lasts otherwise."""
+
+
+def changed_nights(schedule: Schedule, zone: tzinfo | None, first: float, last: float) -> list[ChangedNight]:
+    """Return the times between two instants that the clock makes longer, shorter or later, in order."""
+    if isinstance(schedule, Once):
+        planned = (schedule.ends - schedule.starts).total_seconds()
+        spans: Iterable[Occurrence] = [_span(schedule.starts, schedule.ends, zone)]
+    else:
+        planned = 60.0 * schedule.length
+        spans = _weekly_spans(schedule, zone, first, last)
+    changed = []
+    for span in spans:
+        moved = _move_near(span, zone)
+        late = wall_clock(span.end, zone) - wall_clock(span.start, zone) != timedelta(seconds=planned)
+        if moved is not None and (late or span.end - span.start != planned or _is_later(schedule, span, zone)):
+            changed.append(ChangedNight(*moved, span.start, span.end, planned))
+    return [night for night in changed if night.end > first and night.start < last]
+
+
+def _is_later(schedule: Schedule, span: Occurrence, zone: tzinfo | None) -> bool:
+    planned = schedule.starts.time() if isinstance(schedule, Once) else schedule.start_time
+    return wall_clock(span.start, zone).time() != planned
+
+
+def _move_near(span: Occurrence, zone: tzinfo | None) -> tuple[date, bool] | None:
+    """Return the day on which the clock is moved in a span or right before it, and whether forward."""
+    at = span.start - FILLED * 60
+    before = _offset(at, zone)
+    while at < span.end:
+        at = min(at + 900, span.end)
+        after = _offset(at, zone)
+        if after != before:
+            return wall_clock(at, zone).date(), after > before
+    return None
+
+
+def _offset(at: float, zone: tzinfo | None) -> timedelta:
+    return datetime.fromtimestamp(at, zone).astimezone(zone).utcoffset() or timedelta()

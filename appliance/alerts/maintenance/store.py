@@ -5,7 +5,7 @@ Changes have their audit row in the same transaction; the role may be ``applianc
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +34,8 @@ STATEMENTS = statements.load("maintenance")
 
 MAX_WINDOWS = 1000
 """Of one tenant, those that are over included."""
+KEEP_ENDED = timedelta(days=90)
+"""How long a window that is over can be looked at and repeated; the page says so."""
 MAX_LISTED = 20_000
 """Windows that one list reads, of all tenants together."""
 
@@ -82,6 +84,21 @@ async def count_covered(connection: Connection[Any], tenant_id: str, coverage: C
     parameters = {"tenant": tenant_id, "everything": coverage.everything, **_lists(coverage)}
     [(count,)] = await (await connection.execute(STATEMENTS["count_devices"], parameters)).fetchall()
     return int(count)
+
+
+async def sharing(
+    connection: Connection[Any], tenant_id: str, coverage: Coverage, windows: Iterable[Window]
+) -> list[Window]:
+    """Return those of ``windows`` that cover something that a coverage is about, too."""
+    listed = list(windows)
+    parameters = {
+        "tenant": tenant_id,
+        "windows": [one.window_id for one in listed],
+        "everything": coverage.everything,
+        **_lists(coverage),
+    }
+    shared = {key for (key,) in await (await connection.execute(STATEMENTS["select_sharing"], parameters)).fetchall()}
+    return [one for one in listed if one.window_id in shared]
 
 
 async def create(connection: Connection[Any], tenant_id: str, draft: WindowDraft, context: ChangeContext) -> Window:

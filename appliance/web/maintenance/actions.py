@@ -9,16 +9,32 @@ from uuid import UUID
 import trio
 
 from appliance.alerts.maintenance import store
-from appliance.alerts.maintenance.occurrences import Occurrence, active_at, next_after, over_at
-from appliance.alerts.maintenance.window import Window, WindowDraft
+from appliance.alerts.maintenance.occurrences import (
+    ChangedNight,
+    Occurrence,
+    active_at,
+    changed_nights,
+    next_after,
+    occurrences,
+    over_at,
+    scheduled,
+)
+from appliance.alerts.maintenance.window import Once, Schedule, Window, WindowDraft
 from appliance.db.require import require
 from appliance.devices import sites
 from appliance.errors import Conflict
+from appliance.local_time import DAY, zone_of
 from appliance.web.access.auth import RESPONDERS, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.page import cursor
 from appliance.web.platform import Platform
 
+OVERLAPS_WITHIN = 35 * DAY
+"""Seconds ahead in which a preview looks for windows at the same time."""
+NIGHTS_WITHIN = 370 * DAY
+"""Seconds ahead in which a preview looks for changes of the clock: both of a year."""
+LONGEST_WAIT = 4000 * DAY
+"""Seconds ahead in which a window that is active once may start."""
 AT_ONCE = 50
 """Windows that are reckoned before the event loop has its turn: some milliseconds."""
 
@@ -70,15 +86,19 @@ class WindowPage:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckedDraft:
-    """A draft that could be saved now."""
+class DraftPreview:
+    """What saving a draft would do."""
 
-    draft: WindowDraft
+    schedule: Schedule
     time_zone: str
     devices: int
-    """The number of devices that it covers."""
-    others: list[Window]
-    """The windows of the tenant, without the one that is edited."""
+    """The number of devices that it covers now."""
+    next: list[Occurrence]
+    """The present and the next occurrence, or the next two."""
+    overlaps: list[Window]
+    """Other windows that are active at the same time for the same devices, in the next weeks."""
+    changed_nights: list[ChangedNight]
+    """Of the next year."""
 
 
 class MaintenanceActions:
@@ -157,15 +177,20 @@ class MaintenanceActions:
             await store.delete(connection, tenant_id, key, self._access.context())
         self._book.tenant_changed(tenant_id)
 
-    async def check(self, draft: WindowDraft, before: Window | None) -> CheckedDraft:
+    async def preview(self, draft: WindowDraft, before: Window | None) -> DraftPreview:
         """Return what saving a draft over ``before`` would do. Raises Invalid with the field; NotFound."""
-        tenant_id = tenant_of()
+        tenant_id, now = tenant_of(), self._clock.now()
         async with self._access.reading() as connection:
-            zone = await store.checked(connection, tenant_id, draft, self._clock.now(), before)
+            zone = await store.checked(connection, tenant_id, draft, now, before)
             devices = await store.count_covered(connection, tenant_id, draft.coverage)
             windows = await store.of_tenant(connection, tenant_id)
-        others = [one for one in windows if before is None or one.window_id != before.window_id]
-        return CheckedDraft(draft, zone, devices, others)
+            others = [one for one in windows if before is None or one.window_id != before.window_id]
+            meeting = await _meeting(planned(draft.schedule, zone, now, now + OVERLAPS_WITHIN), others)
+            overlaps = await store.sharing(connection, tenant_id, draft.coverage, meeting)
+        ahead = LONGEST_WAIT if isinstance(draft.schedule, Once) else OVERLAPS_WITHIN
+        following = planned(draft.schedule, zone, now, now + ahead)[:2]
+        nights = changed_nights(draft.schedule, zone_of(zone), now, now + NIGHTS_WITHIN)
+        return DraftPreview(draft.schedule, zone, devices, following, overlaps, nights)
 
     def _told(self, window: Window) -> Window:
         """Let this process know at once; the others learn from the database."""
@@ -183,6 +208,25 @@ async def known_at(windows: Iterable[Window], now: float) -> list[KnownWindow]:
         if number % AT_ONCE == 0:
             await trio.lowlevel.checkpoint()
     return known
+
+
+def planned(schedule: Schedule, time_zone: str, first: float, last: float) -> list[Occurrence]:
+    """Return the occurrences of a schedule between two instants."""
+    return scheduled(schedule, zone_of(time_zone), first, last)
+
+
+async def _meeting(spans: list[Occurrence], others: Iterable[Window]) -> list[Window]:
+    """Return the windows that are active during one of the spans."""
+    if not spans:
+        return []
+    met = []
+    for number, other in enumerate(others, 1):
+        found = occurrences(other, spans[0].start, spans[-1].end)
+        if any(one.start < span.end and span.start < one.end for one in found for span in spans):
+            met.append(other)
+        if number % AT_ONCE == 0:
+            await trio.lowlevel.checkpoint()
+    return met
 
 
 def window_of_path(text: str) -> UUID:

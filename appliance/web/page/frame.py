@@ -13,7 +13,7 @@ class NavEntry:
     """An entry of the navigation, for ``roles``; ``compact``: also in the phone's bar; ``key`` after g goes there.
 
     ``counted``: it has a number, see :class:`NavCounts`; ``alarming``: the number is also in the phone's bar, and is
-    sent as soon as it changes.
+    sent as soon as it changes. ``tabs``: paths of the pages that are tabs of its own.
     """
 
     label: str
@@ -24,6 +24,7 @@ class NavEntry:
     key: str | None = None
     counted: bool = False
     alarming: bool = False
+    tabs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ NAVIGATION: tuple[NavGroup, ...] = (
     NavGroup(
         "Configure",
         (
-            NavEntry("Rules", "/rules", "i-sliders-horizontal", key="r"),
+            NavEntry("Rules", "/rules", "i-sliders-horizontal", key="r", tabs=("/maintenance",)),
             NavEntry("Sites", "/sites", "i-map-pin", compact=True, key="s"),
             NavEntry("Metrics", "/metric-names", "i-activity", key="m"),
         ),
@@ -148,4 +149,5 @@ class Frame:
 
     def here(self, entry: NavEntry) -> bool:
         """Return whether the page belongs to this entry."""
-        return self.path == entry.path or (entry.path != "/" and self.path.startswith(f"{entry.path}/"))
+        paths = (entry.path, *entry.tabs)
+        return any(self.path == path or (path != "/" and self.path.startswith(f"{path}/")) for path in paths)

@@ -23,6 +23,9 @@ ALERT, INHIBITED_ALERT, CLOSED_ALERT, SILENCED_ALERT, CAUSE_ALERT = 106, 105, 10
 """Alerts: the one with most to show, one that another stands for, one that is over, one that is silenced, and one that
 stands for others."""
 
+WINDOW = "0b8f4c57-3f0e-4f4a-8f53-1c2d3e4f5a66"
+"""The maintenance window that is active."""
+
 AWAY_PEER = "e61f0a93c2d4"
 """An appliance on the database that has not listened for hours, and heard no device last."""
 
@@ -265,6 +268,33 @@ ROWS = (
     VALUES (now(), %(tenant)s, '{}', 'DONE', 1, 1, 'ingrid@norrvik.example', now())
     """,
     """
+    INSERT INTO maintenance_windows (tenant_id, window_id, name, reason, device_ids, kind, starts, ends, time_zone,
+      over_at, created_at, created_by, updated_at)
+    SELECT %(tenant)s, id::uuid, name, reason, devices::text[], 'once', starts, ends, 'Europe/Oslo',
+      ends AT TIME ZONE 'Europe/Oslo', now() - interval '30 days', 'ingrid@norrvik.example', now()
+    FROM (SELECT w.*, local + since AS starts, local + till AS ends
+      FROM (SELECT date_trunc('hour', now() AT TIME ZONE 'Europe/Oslo') AS local) AS n
+      CROSS JOIN (VALUES
+        (%(window)s, 'Conveyor belt change', 'Belt of dock 7 is replaced',
+          '{BGO-FRZ-001,BGO-FRZ-002,BGO-FRZ-003,BGO-FRZ-004}', interval '-1 h', interval '2 h'),
+        (gen_random_uuid()::text, 'Compressor overhaul', '', '{BGO-FRZ-011,BGO-FRZ-012}', '9 d', '11 d 8 h'),
+        (gen_random_uuid()::text, 'Power test', 'Yearly test of the emergency supply', '{BGO-FRZ-020}', '-9 d',
+          '-9 d 3 h')
+      ) AS w (id, name, reason, devices, since, till)) AS w
+    """,
+    """
+    INSERT INTO maintenance_windows (tenant_id, name, reason, site_ids, tags, kind, weekdays, start_time,
+      length_minutes, time_zone, created_at, created_by, updated_at)
+    SELECT %(tenant)s, name, reason, sites::text[], tags::text[], 'weekly', days::text[], start::time, length,
+      'Europe/Oslo', now() - interval '30 days', 'ingrid@norrvik.example', now()
+    FROM (VALUES
+      ('Hygiene wash', 'Wash-down of the packing hall', '{bergen-quay}', '{floor-1}', '{sat,sun}', '22:00', 480),
+      ('Defrost cycle', '', '{}', '{cold}', '{mon,tue,wed,thu,fri,sat,sun}', '07:15', 30),
+      ('Forklift charging', 'Chargers disturb the door sensors', '{drammen-dc}', '{}', '{mon,tue,wed,thu,fri}',
+        '05:30', 45)
+    ) AS w (name, reason, sites, tags, days, start, length)
+    """,
+    """
     INSERT INTO users (created_at, user_id, tenant_id, email, name, role)
     VALUES (now(), %(user)s, %(tenant)s, 'nils@norrvik.example', 'Nils Berg', 'viewer')
     """,
@@ -291,6 +321,7 @@ def fill_database(conninfo: str) -> dict[Role, Person]:
         "here": INSTANCE,
         "rule": ALERT_RULE,
         "limit": "\N{MINUS SIGN}12.6 °C",
+        "window": WINDOW,
     }
     with psycopg.connect(conninfo, autocommit=True) as connection:
         for statement in ROWS:

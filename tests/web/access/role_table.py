@@ -114,6 +114,14 @@ TABLE: Mapping[str, Allowed] = {
     "GET /metric-names/<name>": READERS,
     "POST /metric-names/<name>": ADMINS,
     "POST /metric-names/<name>/delete": ADMINS,
+    # maintenance, the pages
+    "GET /maintenance": READERS,
+    "POST /maintenance/<window_id>/end": RESPONDERS,
+    "POST /maintenance/<window_id>/delete": ADMINS,
+    "GET /maintenance/+new": ADMINS,
+    "POST /maintenance/+new": ADMINS,
+    "GET /maintenance/<window_id>": READERS,
+    "POST /maintenance/<window_id>": ADMINS,
     # maintenance, the JSON API
     "GET /customer/maintenance": READERS,
     "POST /customer/maintenance": ADMINS,

@@ -52,6 +52,9 @@ TENANT = {"name": "New name", "time_zone": "Europe/Oslo", "provisioning": "off",
 SOLD = {"subscription_type": "TEMPORARY", "device_limit": 5, "term_days": 30}
 INVITED = {"email": "{new}@acme.example", "role": "viewer"}
 HELD = {"device_limit": "7", "last_day": DAY, "hold_reason": "unpaid"}
+SUNDAYS_TYPED = {
+    "name": "{new}", "kind": "weekly", "weekdays": "sun", "start_time": "22:00", "end_time": "02:00", "which": "all",
+}  # fmt: skip
 SUNDAYS = {"name": "{new}", "kind": "weekly", "weekdays": ["sun"], "start_time": "22:00", "end_time": "02:00"}
 RULE = {
     "name": "Silence",
@@ -175,6 +178,13 @@ CHANGES: Sequence[Change] = (
     Change("POST /metric-names/+new", "/metric-names/+new", ["metric.create"], {"name": "{new}"}),
     Change("POST /metric-names/<name>", "/metric-names/{metric}", ["metric.update"], {"label": "Humidity"}),
     Change("POST /metric-names/<name>/delete", "/metric-names/{metric}/delete", ["metric.delete"]),
+    # maintenance, the pages
+    Change(
+        "POST /maintenance/<window_id>/end", "/maintenance/{window}/end", ["maintenance.end"], who=Role.RESPONDER
+    ),
+    Change("POST /maintenance/<window_id>/delete", "/maintenance/{window}/delete", ["maintenance.delete"]),
+    Change("POST /maintenance/+new", "/maintenance/+new", ["maintenance.create"], SUNDAYS_TYPED),
+    Change("POST /maintenance/<window_id>", "/maintenance/{window}", ["maintenance.update"], SUNDAYS_TYPED),
     # maintenance, the JSON API
     Change("POST /customer/maintenance", "/customer/maintenance", ["maintenance.create"], SUNDAYS),
     Change(
