@@ -58,6 +58,11 @@ def _any_change(state: RuleState, ts: int, clear_for_seconds: int | None, *, cha
     return REST, Event.CLOSED
 
 
+def named(parameters: ChangeParameters) -> frozenset[str]:
+    """Return the metric: its last value is what a reading is compared with."""
+    return frozenset({parameters.metric})
+
+
 CHANGE = Kind(
     name=KindName.CHANGE,
     alert_type=AlertType.CHANGE,
@@ -66,5 +71,5 @@ CHANGE = Kind(
     memory=None,
     refill=None,
     quiet=lambda _: None,
-    named=lambda _: frozenset(),
+    named=named,
 )

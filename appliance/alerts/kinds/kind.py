@@ -112,4 +112,4 @@ class Kind(NamedTuple):
     """Bounds between which a number leaves a state at REST as it is, both exclusive; None: every reading must be
     judged."""
     named: Callable[[Any], frozenset[str]]
-    """The metrics of which it must be known when they last came."""
+    """The metrics of which a step asks the newest value or the one before, or a timer asks when they last came."""

@@ -72,3 +72,8 @@ def test_an_open_alert_whose_last_value_is_not_known_closes_at_the_next() -> Non
     sample = Sample(5 * SECOND, {"t": "b"}, lambda _: None, lambda _: None)
     outcome = kind.step(kind.parse({"metric": "t"}), RuleState(open=True), sample, None)
     assert (outcome.state, outcome.event) == (REST, Event.CLOSED)
+
+
+def test_the_last_value_of_its_metric_must_be_known() -> None:
+    kind = KINDS[KindName.CHANGE]
+    assert kind.named(kind.parse({"metric": "t", "to": 1})) == {"t"}

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from appliance.alerts.kinds.comparison import is_number
-from appliance.alerts.kinds.kind import REST, Event, Kind, KindName, Memory, Parameters, RuleState
+from appliance.alerts.kinds.kind import REST, Event, Kind, KindName, Memory, Newest, Parameters, RuleState, Sample
 from appliance.alerts.kinds.table import KINDS
 from tests.alerts.kinds import reference
 from tests.alerts.kinds.driver import evaluate, samples
@@ -124,7 +124,8 @@ class Stream:
 
     def run(self, series: Sequence[Reading]) -> None:
         """Judge all readings with the metric."""
-        for number, sample in enumerate(samples(series)):
+        for number, told in enumerate(samples(series)):
+            sample = told._replace(newest=self._known(told, told.newest), before=self._known(told, told.before))
             if self._chance.random() < 0.1:
                 self._restart(series[:number])
             if self._metric not in sample.metrics or self._needs_no_judging(sample.metrics[self._metric]):
@@ -138,6 +139,12 @@ class Stream:
             self._state = outcome.state
             if outcome.event is not Event.NOTHING:
                 self.happened.append((sample.ts, outcome.event.value))
+
+    def _known(self, sample: Sample, look: Callable[[str], Newest | None]) -> Callable[[str], Newest | None]:
+        """Of earlier values only those are known that the kind names."""
+        known = self._kind.named(self._parameters)
+        before = look is sample.before
+        return lambda name: look(name) if name in known or (name in sample.metrics and not before) else None
 
     def _needs_no_judging(self, value: Any) -> bool:
         between = self._kind.quiet(self._parameters)
