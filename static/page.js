@@ -19,8 +19,13 @@
 
   let goingSince = 0;
 
-  const rows = () => [...document.querySelectorAll("main tbody tr")].filter((row) => row.querySelector("a[href]"));
-  const currentRow = () => document.activeElement.closest("main tbody tr");
+  const rows = () => [...document.querySelectorAll("main tbody tr:not(.detail)")].filter((row) => row.querySelector("a[href]"));
+
+  // What a row opens below itself belongs to the row.
+  function currentRow() {
+    const row = document.activeElement.closest("main tbody tr");
+    return row?.classList.contains("detail") ? row.previousElementSibling : row;
+  }
 
   function moveBy(step) {
     const all = rows();
@@ -35,6 +40,16 @@
     field?.select();
   }
 
+  // A step of the current row, or of the one alert that the page shows: its button or link, else the row's question.
+  function step(name) {
+    const row = currentRow();
+    const page = document.querySelector("main:not(:has(table.alerts)) #alert-steps");
+    const detail = row?.classList.contains("open") ? row.nextElementSibling : null;
+    const control = (detail ?? row ?? page)?.querySelector(`[data-act="${name}"]`);
+    if (control) control.click();
+    else if (row?.dataset[name]) ask({ href: row.dataset[name], focus: () => row.querySelector("a[href]")?.focus() });
+  }
+
   const KEYS = {
     "/": search,
     "?": () => document.getElementById("shortcuts").showModal(),
@@ -42,6 +57,9 @@
     j: () => moveBy(1),
     k: () => moveBy(-1),
     x: () => currentRow()?.querySelector("input[type=checkbox]")?.click(),
+    a: () => step("acknowledge"),
+    s: () => step("silence"),
+    e: () => step("close"),
   };
 
   function pressed(event) {

@@ -6,14 +6,18 @@ Playwright's synchronous API runs an event loop of its own in the test's thread,
 import json
 import sys
 from collections import Counter
+from functools import partial
 from http import HTTPStatus
 from typing import NoReturn
 
 import psycopg
 import trio
 
+from appliance.alerts.alert import ALERTS_CHANNEL
 from appliance.clock import SystemClock
+from appliance.db.changes import Changes
 from appliance.db.pool import open_pool
+from appliance.db.trio_psycopg import connect
 from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.reading import Kind
 from appliance.web.access.auth import READERS, SIGN_IN_PAGES, allow
@@ -69,6 +73,9 @@ async def main(port: int, conninfo: str, customers: str | None = None) -> None:
         identity = Always() if customers is None else None
         app = dashboard(parts(pool, web_pool=web_pool, live=feed, identity=identity))
         let_it_fail(app)
+        changes = Changes(partial(connect, conninfo), [ALERTS_CHANNEL])
+        changes.subscribe(ALERTS_CHANNEL, app.alerts_changed, app.alerts_changed)
+        await nursery.start(changes.run)
 
         async def run(task_status: trio.TaskStatus[int]) -> None:
             await serve(app, "127.0.0.1", port, shutdown_trigger=done.wait, task_status=task_status)

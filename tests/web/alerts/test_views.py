@@ -195,7 +195,7 @@ async def test_a_silence_needs_an_end_and_a_reason(database: Database, given: di
         assert said in plain(answered.text)
         assert given.get("until", "") in answered.text, "what was typed is there again"
         sent = await responder.post(f"/alerts/{one}/silence", data={"for": "3600", "reason": "Defrosting"})
-        assert sent.status_code == 303
+        assert (sent.status_code, sent.headers["Location"]) == (303, f"/alerts/{one}?done=silenced")
         shown = plain((await responder.get(f"/alerts/{one}")).text)
     assert "Defrosting" in shown
     assert "Silenced until" in shown

@@ -175,7 +175,7 @@ async def question(
         chosen=chosen.ids,
         action=chosen.action,
         back=chosen.back,
-        kept=fields.typed("back") or request.args.get("back", ""),
+        kept=fields.typed("back") if "back" in fields else request.args.get("back"),
         given=given,
         fault=fault,
         most=MAX_NOTE,
@@ -235,7 +235,7 @@ def _back(alert_id: int, tenant_id: str | None, fields: Fields) -> Address:
 
 
 def _list(fields: Fields) -> Address:
-    query = fields.typed("back") or request.args.get("back", "")
+    query = fields.typed("back") if "back" in fields else request.args.get("back", "")
     try:
         return Address.of_query("/alerts", query)
     except ValueError:
