@@ -67,15 +67,18 @@ class Metrics:
         self._add_alerts()
 
     def _add_alerts(self) -> None:
-        counter = partial(Counter, registry=self.registry)
-        self.open_alerts = Gauge(
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
+        self.open_alerts = gauge(
             "appliance_open_alerts",
             "Alerts that wait for somebody (not acknowledged, silenced or inhibited), by severity",
             ["severity"],
-            registry=self.registry,
         )
         self.evaluations = counter(
             "appliance_rule_evaluations", "Readings judged by a rule, beyond a comparison with bounds"
+        )
+        self.rules_in_force = gauge("appliance_rules_in_force", "Rules that readings are judged by")
+        self.windows_filling = gauge(
+            "appliance_windows_filling", "Windows of rules that are not filled from telemetry yet"
         )
         self.rule_errors = counter("appliance_rule_errors", "Rules that raised an error and are skipped")
 

@@ -22,6 +22,8 @@ POLL_SECONDS = 0.005
 TICKS = os.sysconf("SC_CLK_TCK")
 KIB = 1024
 BATCH_COUNT = "appliance_batch_messages_count"
+WINDOWS_FILLING = "appliance_windows_filling"
+RULES_IN_FORCE = "appliance_rules_in_force"
 TENANT = "bench"
 SEATS = "10"
 """The load publishes as one tenant's claim user; ``benchmarks.run`` gives more seats where it needs them."""
@@ -126,13 +128,25 @@ class ApplianceProcess:
 
     def batches(self) -> int:
         """Return the number of committed batches."""
+        return self._metric(BATCH_COUNT)
+
+    def rules_in_force(self) -> int:
+        """Return the number of rules that readings are judged by."""
+        return self._metric(RULES_IN_FORCE)
+
+    def windows_filling(self) -> int:
+        """Return the number of windows that are not filled yet."""
+        return self._metric(WINDOWS_FILLING)
+
+    def _metric(self, wanted: str) -> int:
+        """Return the value of a metric."""
         assert self.running is not None, "the appliance is not running"
         with urllib.request.urlopen(f"{self.running.web_url}/metrics", timeout=STOP_SECONDS) as answer:
             for line in answer.read().decode().splitlines():
                 name, _, value = line.partition(" ")
-                if name == BATCH_COUNT:
+                if name == wanted:
                     return int(float(value))
-        raise SystemExit(f"the appliance's metrics have no {BATCH_COUNT}")
+        raise SystemExit(f"the appliance's metrics have no {wanted}")
 
     def memory(self) -> tuple[int, int]:
         """Return the resident bytes: now, and the most so far."""

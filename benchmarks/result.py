@@ -11,6 +11,7 @@ class Pair(msgspec.Struct, frozen=True):
     """One round of each, in messages or rows a second; CPU in microseconds a message.
 
     ``database_alike``: COPY in batches of ``batch`` rows, the mean of the appliance's.
+    ``judging``: the appliance with 200 rules, 20 of them with a state.
     ``yardstick``: CPU milliseconds of a fixed piece of Python just before. Virtual machines change their speed by the
     minute, and neighbours cost caches: CPU figures compare only at a like yardstick.
     """
@@ -23,6 +24,8 @@ class Pair(msgspec.Struct, frozen=True):
     cpu: float
     load_cpu: float
     yardstick: float
+    judging: float
+    judging_cpu: float
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -54,6 +57,7 @@ class Result(msgspec.Struct, frozen=True):
     peak_memory: int
     many_devices: int
     memory_many_devices: int
+    memory_judging: int
     seconds: float
 
 
@@ -73,6 +77,9 @@ def lines(result: Result) -> list[Line]:
             "appliance / bare COPY, its own", [pair.appliance / pair.database_alike for pair in pairs], 2, aim=">= 0.5"
         ),
         line("CPU of the appliance, us a message", [pair.cpu for pair in pairs], 1, aim="<= 12"),
+        line("with 200 rules, committed messages/s", [pair.judging for pair in pairs]),
+        line("with 200 rules / without", [pair.judging / pair.appliance for pair in pairs], 2, aim=">= 0.8"),
+        line("CPU with 200 rules, us a message", [pair.judging_cpu for pair in pairs], 1),
         line("CPU of the load, us a message", [pair.load_cpu for pair in pairs], 1),
         line("yardstick, a fixed loop of Python, CPU ms", [pair.yardstick for pair in pairs], 1),
         Line(f"publish to commit {rate}: p50", f"{latency.p50:.1f}", aim="<= 15"),
@@ -84,6 +91,11 @@ def lines(result: Result) -> list[Line]:
             f"memory with {result.many_devices:,} devices, MB",
             f"{result.memory_many_devices / MEGABYTE:.0f}",
             aim="< 150",
+        ),
+        Line(
+            "more of it with 200 rules, MB",
+            f"{(result.memory_judging - result.memory_many_devices) / MEGABYTE:.0f}",
+            aim="<= 60",
         ),
         Line("first start, s", f"{result.cold_start:.1f}", aim="<= 15"),
         Line("later start, s", f"{result.warm_start:.1f}", aim="<= 3"),

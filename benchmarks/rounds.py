@@ -21,6 +21,7 @@ from benchmarks.appliance_process import ApplianceProcess
 from benchmarks.measurements import latencies, percentile
 from benchmarks.messages import Stream
 from benchmarks.result import Latency, Pair
+from benchmarks.rules import Rules
 from benchmarks.storage import Ledger, copy_statement, make_table
 from benchmarks.subscriber import PrivateBroker
 from benchmarks.worker import Worker
@@ -29,6 +30,8 @@ DEVICES = 1_000
 COPY_BATCH = 2_048  # the largest of the appliance's
 WARM_UP = 20_000
 LEDGER_PAUSE = 0.01
+GAUGE_SECONDS = 1.0
+"""How often the appliance counts its rules and windows."""
 LATENCY_PAUSE = 0.001
 MICRO = 1e6
 LEAD = 5.0
@@ -46,6 +49,7 @@ class Bench:
         self._ahead = LEAD - delay
         self._device = appliance.claim_user()
         self._ledger = Ledger(appliance.conninfo(INGEST))
+        self._rules = Rules(appliance.conninfo(OWNER), self._device.username, appliance.rules_in_force)
         self._copy = copy_statement()
         self._batch = COPY_BATCH
         """Messages in a batch of the appliance in its last round, on average."""
@@ -56,6 +60,7 @@ class Bench:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._rules.close()
         self._ledger.close()
 
     def warm_up(self) -> None:
@@ -71,6 +76,11 @@ class Bench:
             found["yardstick"] = surroundings.yardstick() * 1000
             found["appliance"], found["cpu"], found["load_cpu"] = self.appliance_round(self._stream(self._messages))
 
+        def judging() -> None:
+            with self._rules.on():
+                self._settle_rules()
+                found["judging"], found["judging_cpu"], _ = self.appliance_round(self._stream(self._messages))
+
         def broker() -> None:
             found["broker"] = self.broker_round(self._stream(self._messages))
 
@@ -81,7 +91,7 @@ class Bench:
             found["batch"] = self._batch
             found["database_alike"] = self.copy_round(self._stream(self._messages), self._batch)
 
-        rounds: list[Callable[[], None]] = [appliance, broker, database, database_alike]
+        rounds: list[Callable[[], None]] = [appliance, judging, broker, database, database_alike]
         for index in range(len(rounds)):
             rounds[(number + index) % len(rounds)]()
         return Pair(**found)
@@ -143,6 +153,18 @@ class Bench:
         """Return the resident bytes after each of so many devices has sent two messages."""
         self.appliance_round(Stream(self._device.username, devices, 2 * devices, time.time_ns() // 1_000_000))
         return self._appliance.memory()[0]
+
+    def _settle_rules(self) -> None:
+        """Let every device be heard, and wait until its windows are filled."""
+        self.appliance_round(self._stream(2 * DEVICES))
+        time.sleep(2 * GAUGE_SECONDS)
+        while self._appliance.windows_filling():
+            time.sleep(LEDGER_PAUSE)
+
+    def memory_judging(self, devices: int) -> int:
+        """Return the same with rules in force."""
+        with self._rules.on():
+            return self.memory_with(devices)
 
     def _stream(self, count: int) -> Stream:
         return Stream(self._device.username, DEVICES, count, time.time_ns() // 1_000_000 + round(1000 * self._ahead))

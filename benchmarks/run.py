@@ -69,6 +69,7 @@ def measure(folder: Path, *, pairs: int, messages: int, latency_seconds: float, 
         _, peak = appliance.memory()
         latency = progress("latency", lambda: bench.latency(LATENCY_RATE, latency_seconds))
         many = progress(f"{MANY_DEVICES:,} devices", lambda: bench.memory_with(MANY_DEVICES))
+        judging = progress(f"{MANY_DEVICES:,} devices with rules", lambda: bench.memory_judging(MANY_DEVICES))
         versions = surroundings.versions(appliance.conninfo(INGEST), PROGRAM)
         stop = progress("stop", appliance.stop)
     return Result(
@@ -87,6 +88,7 @@ def measure(folder: Path, *, pairs: int, messages: int, latency_seconds: float, 
         peak_memory=peak,
         many_devices=MANY_DEVICES,
         memory_many_devices=many,
+        memory_judging=judging,
         seconds=time.monotonic() - begun,
     )
 

@@ -28,7 +28,7 @@ async def open_engine(base: Foundation, storage: Storage) -> RuleObserver:
     memories = Memories(pool)
     await tree.start("alert windows", memories.run)
     reopen_after = base.config.alerts.reopen_after
-    upkeep = Upkeep(pool, base.instance, clock, book, partial(_mark_failed, pool), reopen_after)
+    upkeep = Upkeep(pool, base.instance, clock, book, memories, base.metrics, partial(_mark_failed, pool), reopen_after)
     await tree.start("alert upkeep", upkeep.run)
     return RuleObserver(book, memories, clock, base.metrics, upkeep.shared, upkeep.failed)
 

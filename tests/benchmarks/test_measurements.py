@@ -48,12 +48,12 @@ def test_a_table_aligns_its_columns() -> None:
 
 def test_ratios_are_taken_pair_by_pair() -> None:
     pairs = [
-        Pair(50, 100, 100, 50, 9, 8, 1, 20),
-        Pair(90, 100, 300, 100, 9, 9, 1, 20),
-        Pair(30, 20, 60, 40, 9, 10, 1, 20),
+        Pair(50, 100, 100, 50, 9, 8, 1, 20, 45, 9),
+        Pair(90, 100, 300, 100, 9, 9, 1, 20, 81, 10),
+        Pair(30, 20, 60, 40, 9, 10, 1, 20, 27, 11),
     ]
     latency = Latency(2000, 10, 5, 9, 20, 30)
-    result = Result("d", "m", "c", ["v"], 10, 10, 3, pairs, latency, 1, 1, 1, 10**8, 10_000, 10**8, 60)
+    result = Result("d", "m", "c", ["v"], 10, 10, 3, pairs, latency, 1, 1, 1, 10**8, 10_000, 10**8, 10**8, 60)
     by_name = {one.name: one for one in lines(result)}
     assert by_name["appliance / mosquitto_sub"] == Line("appliance / mosquitto_sub", "0.90", "0.50 - 1.50", ">= 0.8")
     assert by_name["appliance / bare COPY, largest"].value == "0.50"

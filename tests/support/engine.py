@@ -99,7 +99,7 @@ async def open_engine(
                 return (await found).rules
 
         book, memories = RuleBook(load, 10_000), Memories(pool)
-        upkeep = Upkeep(pool, instance, clock, book, mark, reopen_after)
+        upkeep = Upkeep(pool, instance, clock, book, memories, Metrics(), mark, reopen_after)
         await nursery.start(book.run)
         await nursery.start(memories.run)
         await nursery.start(upkeep.run)

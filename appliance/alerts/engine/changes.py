@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -13,8 +12,8 @@ from appliance.devices.live.state import DeviceKey, DeviceState
 
 encode = msgspec.json.Encoder().encode
 
-Key = tuple[str, str, UUID]
-"""Tenant, device, rule."""
+Key = tuple[str, str, str]
+"""Tenant, device, and key of the rule."""
 
 
 class Triggers:
@@ -49,9 +48,9 @@ class Opening:
         rule = self.planned.rule
         return (
             tenant_id,
-            fingerprint(rule.rule_id, device_id),
+            fingerprint(self.planned.key, device_id),
             device_id,
-            rule.rule_id,
+            self.planned.key,
             rule.version,
             self.planned.kind.alert_type.value,
             rule.severity.value,
@@ -64,9 +63,9 @@ class Opening:
         )
 
 
-def fingerprint(rule_id: UUID, device_id: str) -> str:
+def fingerprint(rule_key: str, device_id: str) -> str:
     """Return what an alert of a rule is about."""
-    return f"rule:{rule_id}:{device_id}"
+    return f"rule:{rule_key}:{device_id}"
 
 
 def details_of(planned: PlannedRule, value: Any) -> dict[str, Any]:
@@ -83,9 +82,11 @@ class DeviceDraft:
 
     watch: Watch
     state: DeviceState
-    positions: dict[UUID, Position] = field(default_factory=dict)
+    positions: dict[str, Position] = field(default_factory=dict)
     values: dict[str, Newest] = field(default_factory=dict)
-    passed: list[tuple[UUID, int, Any]] = field(default_factory=list)
+    moving: bool = False
+    """Whether a rule without a memory was judged."""
+    passed: list[tuple[str, int, Any]] = field(default_factory=list)
     """Readings for memories that are being filled: rule, time, value."""
 
 
@@ -111,8 +112,8 @@ class Changes:
         """
         rows = []
         for (tenant_id, device_id), draft in self.drafts.items():
-            for rule_id, position in draft.positions.items():
-                before = draft.watch.positions.get(rule_id)
+            for rule_key, position in draft.positions.items():
+                before = draft.watch.positions.get(rule_key)
                 if position.state == (REST if before is None else before.state):
                     continue
                 expected = position.version
@@ -123,7 +124,7 @@ class Changes:
                 state = None if at_rest else position.state
                 row = (
                     tenant_id,
-                    rule_id,
+                    rule_key,
                     device_id,
                     position.rule_version,
                     expected,
@@ -133,4 +134,4 @@ class Changes:
                 )
                 rows.append(row)
                 position.version = 0 if at_rest else written
-        return sorted(rows, key=lambda row: (row[0], row[1].bytes, row[2]))
+        return sorted(rows, key=lambda row: row[:3])

@@ -1,12 +1,12 @@
 """Judges readings by the rules of their devices. Pure: what it finds are changes, which a commit makes true."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from appliance.alerts.engine.changes import Changes, DeviceDraft, Key, Opening, Triggers
-from appliance.alerts.engine.plan import Plan, PlannedRule
+from appliance.alerts.engine.plan import Bounds, Plan, PlannedRule
 from appliance.alerts.engine.watch import Position, Watch
-from appliance.alerts.kinds.kind import REST, Event, Newest, Sample
+from appliance.alerts.kinds.kind import Event, Newest, Sample
 from appliance.devices.live.state import DeviceKey
 from appliance.ingest.batch import Reading
 
@@ -46,42 +46,64 @@ def _dismissed(plan: Plan, metrics: Mapping[str, Any]) -> bool:
 
 
 def _judge_one(changes: Changes, watch: Watch, reading: Reading) -> None:
+    """Judge a reading by the rules with a memory, by those that are not at rest, and by those that it may move."""
     draft = _draft(changes, watch, reading)
     plan, metrics = watch.plan, reading.metrics
     sample: Sample | None = None
     for name, value in metrics.items():
-        rules = plan.rules.get(name)
-        if rules is None:
+        for planned in plan.remembering.get(name, ()):
+            position = draft.positions.get(planned.key) or watch.positions.get(planned.key)
+            if position is None or position.memory is None:
+                draft.passed.append((planned.key, reading.ts, value))
+            else:
+                sample = sample or _sample(draft, reading)
+                _step(changes, draft, planned, reading, sample)
+        bounds = plan.bounds.get(name)
+        if bounds is None:
             continue
-        for planned in rules:
-            position = draft.positions.get(planned.rule_id) or watch.positions.get(planned.rule_id)
-            at_rest = position is None or (position.state == REST and position.memory is None)
-            if at_rest and _quiet(planned, value):
-                continue
-            if planned.kind.memory is not None and (position is None or position.memory is None):
-                draft.passed.append((planned.rule_id, reading.ts, value))
-                continue
+        within = _within(bounds, value)
+        if within and not (watch.moving or draft.moving):
+            continue
+        for planned in _under_way(draft, name) if within else _moved(draft, name, value):
+            draft.moving = True
             sample = sample or _sample(draft, reading)
             _step(changes, draft, planned, reading, sample)
     if plan.named:
         _note_values(draft, reading)
 
 
-def _quiet(planned: PlannedRule, value: Any) -> bool:
-    low, high = planned.bounds
+def _under_way(draft: DeviceDraft, metric: str) -> Sequence[PlannedRule]:
+    """Return the rules of ``metric`` without a memory that are not at rest."""
+    plan = draft.watch.plan
+    keys = draft.positions.keys() | draft.watch.positions.keys()
+    found = [plan.by_key[key] for key in keys if key in plan.by_key]
+    return [planned for planned in found if planned.metric == metric and planned.kind.memory is None]
+
+
+def _moved(draft: DeviceDraft, metric: str, value: Any) -> Sequence[PlannedRule]:
+    """Return the rules of ``metric`` without a memory that are not at rest, and those that ``value`` may move."""
+    drafted, kept = draft.positions, draft.watch.positions
+    return [
+        planned
+        for planned in draft.watch.plan.rules[metric]
+        if planned.key in kept or planned.key in drafted or not _within(planned.bounds, value)
+    ]
+
+
+def _within(bounds: Bounds, value: Any) -> bool:
     try:
-        return bool(low < value < high)
+        return bool(bounds[0] < value < bounds[1])
     except TypeError:
         return False
 
 
 def _step(changes: Changes, draft: DeviceDraft, planned: PlannedRule, reading: Reading, sample: Sample) -> None:
     """Move one rule of the device. One that raises is left as it is, and reported."""
-    position = draft.positions.get(planned.rule_id)
+    position = draft.positions.get(planned.key)
     if position is None:
-        kept = draft.watch.positions.get(planned.rule_id)
+        kept = draft.watch.positions.get(planned.key)
         position = Position(planned.rule.version) if kept is None else kept.copy()
-        draft.positions[planned.rule_id] = position
+        draft.positions[planned.key] = position
     if reading.ts <= position.judged_ts:
         return
     position.judged_ts = reading.ts
@@ -94,7 +116,7 @@ def _step(changes: Changes, draft: DeviceDraft, planned: PlannedRule, reading: R
         return
     position.state = step.state
     if step.event is not Event.NOTHING:
-        key = (*reading.route.key, planned.rule_id)
+        key = (*reading.route.key, planned.key)
         _note_event(changes, key, planned, position, step.event, reading.ts, step.value)
 
 

@@ -3,7 +3,6 @@
 from collections import deque
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import psycopg
 import structlog
@@ -43,15 +42,22 @@ class Memories:
         self._pool = pool
         self._queries = statements.load("alert_engine")
         self._queue: deque[_Wanted] = deque()
-        self._ordered: set[tuple[DeviceKey, UUID, int]] = set()
+        self._ordered: set[tuple[DeviceKey, str, int]] = set()
         self._filled: list[_Filled] = []
         self._wake = trio.Event()
 
+    @property
+    def filling(self) -> int:
+        """Return the number of windows that are not filled yet."""
+        return len(self._ordered)
+
     def want(self, key: DeviceKey, watch: Watch) -> None:
         """Order what the rules of a device do not remember yet. Those of which no reading has passed wait for one."""
-        for planned in watch.plan.remembering:
-            passed = watch.filling.get(planned.rule_id)
-            order = (key, planned.rule_id, planned.rule.version)
+        for rule_key, passed in watch.filling.items():
+            planned = watch.plan.by_key.get(rule_key)
+            if planned is None:
+                continue
+            order = (key, rule_key, planned.rule.version)
             if not passed or order in self._ordered:
                 continue
             assert planned.kind.refill is not None, "a kind with a memory says what fills it"  # noqa: S101 - narrows the type
@@ -65,16 +71,17 @@ class Memories:
         filled, self._filled = self._filled, []
         for wanted, memory, last in filled:
             newest = last
-            rule = wanted.planned.rule
-            self._ordered.discard((wanted.key, rule.rule_id, rule.version))
+            rule_key, version = wanted.planned.key, wanted.planned.rule.version
+            self._ordered.discard((wanted.key, rule_key, version))
             watch = watches.get(wanted.key)
-            if watch is None or (rule.rule_id, rule.version) not in watch.plan.versions:
+            planned = None if watch is None else watch.plan.by_key.get(rule_key)
+            if watch is None or planned is None or planned.rule.version != version:
                 continue
-            for ts, value in watch.filling.pop(rule.rule_id, ()):
+            for ts, value in watch.filling.pop(rule_key, ()):
                 if ts > newest and _number(value):
                     memory.add(ts, value)
                     newest = ts
-            position = watch.positions.setdefault(rule.rule_id, Position(rule.version))
+            position = watch.positions.setdefault(rule_key, Position(version))
             position.memory = memory
             position.judged_ts = max(position.judged_ts, newest)
             watch.settle()

@@ -1,6 +1,7 @@
 """Judges the readings of each batch by the rules, and writes alerts in the transaction of the readings."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -24,6 +25,8 @@ from appliance.metrics import Metrics
 
 COUNT_INTERVAL = SECOND
 """Counts of an open alert are written no more often."""
+MAX_COUNTED = 1000
+"""Open alerts whose counts are written with one batch, those that wait longest first."""
 OLD = 60 * SECOND
 """A reading older than that on arrival is of a backlog: the notices of its alert are due only that much later."""
 MAX_MISSED = 20_000
@@ -65,8 +68,8 @@ class RuleObserver:
         self._contested: set[DeviceKey] = set()
 
     def due(self, now: int) -> bool:
-        """Return whether counts, or readings that were missed, wait to be written."""
-        return bool(self._missed) or (bool(self._triggers) and self._count_due(now))
+        """Return whether a change of the rules waits to be applied, or counts or missed readings to be written."""
+        return self._book.told or bool(self._missed) or (bool(self._triggers) and self._count_due(now))
 
     async def load(self, connection: Connection[Any], outcome: BatchOutcome) -> None:
         """Take in what changed since the last batch, and read what is kept of devices that are not in memory."""
@@ -101,7 +104,7 @@ class RuleObserver:
         for planned, error in changes.failed:
             self._metrics.rule_errors.inc()
             self._on_failed(planned, error)
-        counted = dict(self._triggers) if self._count_due(now) else {}
+        counted = dict(islice(self._triggers.items(), MAX_COUNTED)) if self._count_due(now) else {}
         if not (changes.drafts or counted or self._missed):
             return None
         return AlertWrite(self, changes, counted, now, len(self._missed))
@@ -128,7 +131,7 @@ class RuleObserver:
         for planned in failed:
             self._book.fail(planned)
 
-    def committed(self, changes: Changes, counted: Iterable[Key], now: int, missed: int) -> None:
+    def committed(self, changes: Changes, counted: Collection[Key], now: int, missed: int) -> None:
         """Make what one try found true."""
         self._shed = 0
         del self._missed[:missed]
@@ -136,19 +139,20 @@ class RuleObserver:
             watch = draft.watch
             watch.positions.update(draft.positions)
             watch.values.update(draft.values)
-            for rule_id, ts, value in draft.passed:
-                watch.filling.setdefault(rule_id, []).append((ts, value))
+            for rule_key, ts, value in draft.passed:
+                watch.filling.setdefault(rule_key, []).append((ts, value))
             if draft.values:
                 times = {name: newest.ts for name, newest in draft.values.items() if newest.ts is not None}
                 draft.state.note_times(times)
             watch.settle()
-            self._memories.want(key, watch)
+            if watch.filling:
+                self._memories.want(key, watch)
         for alert in counted:
             self._triggers.pop(alert, None)
-        if counted:
+        if counted and len(counted) < MAX_COUNTED:
             self._counted_at = now
-        else:
-            for alert, triggers in changes.triggers.items():
+        for alert, triggers in changes.triggers.items():
+            if alert not in counted:
                 kept = self._triggers.setdefault(alert, Triggers())
                 kept.count, kept.newest = kept.count + triggers.count, max(kept.newest, triggers.newest)
         for alert in changes.closed:
@@ -198,14 +202,15 @@ class RuleObserver:
 def _take_over(watch: Watch, rows: Sequence[tuple[Any, ...]]) -> None:
     """Make the positions of a device those of its rows; what telemetry tells again stays."""
     before, watch.positions = watch.positions, {}
-    in_force = dict(watch.plan.versions)
+    by_key = watch.plan.by_key
     for rule_id, rule_version, version, judged_ts, state in rows:
-        if in_force.get(rule_id) == rule_version:
+        planned = by_key.get(str(rule_id))
+        if planned is not None and planned.rule.version == rule_version:
             read = msgspec.json.decode(state, type=RuleState)
-            watch.positions[rule_id] = Position(rule_version, read, version, judged_ts)
-    for rule_id, position in before.items():
-        if position.memory is not None and rule_id in in_force:
-            kept = watch.positions.setdefault(rule_id, Position(position.rule_version))
+            watch.positions[planned.key] = Position(rule_version, read, version, judged_ts)
+    for key, position in before.items():
+        if position.memory is not None and key in by_key:
+            kept = watch.positions.setdefault(key, Position(position.rule_version))
             kept.memory = position.memory
     watch.settle()
 
@@ -269,8 +274,7 @@ class AlertWrite:
 
     def _count_rows(self) -> list[tuple[Any, ...]]:
         changes = self._changes
-        keys = set(self._counted) | (set(changes.triggers) if self._counted else set())
-        found = [(key, self._triggers_of(key), False) for key in keys - changes.closed.keys()]
+        found = [(key, self._triggers_of(key), False) for key in self._counted.keys() - changes.closed.keys()]
         found += [(key, opening.triggers, True) for key, opening in changes.opened.items()]
         found.sort(key=lambda item: (_order(item[0]), item[2]))
         return [

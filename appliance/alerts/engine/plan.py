@@ -24,11 +24,13 @@ NEVER: Bounds = (inf, -inf)
 class PlannedRule:
     """A rule that is judged by readings, ready for the engine."""
 
-    __slots__ = ("bounds", "kind", "metric", "parameters", "rule", "rule_id")
+    __slots__ = ("bounds", "key", "kind", "metric", "parameters", "rule", "rule_id")
 
     def __init__(self, rule: AlertRule) -> None:
         self.rule = rule
         self.rule_id: UUID = rule.rule_id
+        self.key = str(rule.rule_id)
+        """The id as a key of tables: text is hashed once, a UUID each time."""
         self.kind: Kind = KINDS[rule.kind]
         self.parameters: Any = rule.parameters
         self.metric = rule.parameters.metric
@@ -37,33 +39,41 @@ class PlannedRule:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The rules of a device. ``bounds`` and ``rules`` are by metric."""
+    """The rules of a device. Those with a memory see every reading; the bounds are of the others."""
 
     bounds: dict[str, Bounds]
+    """By metric."""
     rules: dict[str, tuple[PlannedRule, ...]]
-    remembering: tuple[PlannedRule, ...]
-    """Those with a memory."""
+    """Those without a memory, by metric."""
+    remembering: dict[str, tuple[PlannedRule, ...]]
+    """Those with a memory, by metric."""
     named: frozenset[str]
     """Metrics of which the newest value and its time must be known."""
-    versions: frozenset[tuple[UUID, int]]
-    """Rule and version of all of them."""
+    by_key: dict[str, PlannedRule]
+    """All of them."""
 
 
 def plan_of(rules: Sequence[PlannedRule], named: Iterable[str] = ()) -> Plan:
     """Arrange rules. ``named`` are further metrics of which the time must be known, for rules that a timer judges."""
-    by_metric: dict[str, list[PlannedRule]] = {}
     needed = set(named)
     for planned in rules:
         needed |= planned.kind.named(planned.parameters)
-        if planned.metric is not None:
-            by_metric.setdefault(planned.metric, []).append(planned)
+    plain = _by_metric([planned for planned in rules if planned.kind.memory is None])
     return Plan(
-        {metric: _common(planned) for metric, planned in by_metric.items()},
-        {metric: tuple(planned) for metric, planned in by_metric.items()},
-        tuple([planned for planned in rules if planned.kind.memory is not None]),
+        {metric: _common(planned) for metric, planned in plain.items()},
+        plain,
+        _by_metric([planned for planned in rules if planned.kind.memory is not None]),
         frozenset(needed),
-        frozenset([(planned.rule_id, planned.rule.version) for planned in rules]),
+        {planned.key: planned for planned in rules},
     )
+
+
+def _by_metric(rules: Iterable[PlannedRule]) -> dict[str, tuple[PlannedRule, ...]]:
+    found: dict[str, tuple[PlannedRule, ...]] = {}
+    for planned in rules:
+        if planned.metric is not None:
+            found[planned.metric] = (*found.get(planned.metric, ()), planned)
+    return found
 
 
 def _common(rules: Iterable[PlannedRule]) -> Bounds:

@@ -98,6 +98,11 @@ class TenantRules:
         return bool(self._rules)
 
     @property
+    def size(self) -> int:
+        """Return the number of rules that readings are judged by."""
+        return len(self._rules)
+
+    @property
     def scoped(self) -> bool:
         """Return whether sites and tags of devices must be known."""
         return self._reach.scoped
@@ -164,6 +169,16 @@ class RuleBook:
         """Return whether any tenant has a rule that readings are judged by."""
         return bool(self._tenants)
 
+    @property
+    def size(self) -> int:
+        """Return the number of rules that readings are judged by."""
+        return sum([tenant.size for tenant in self._tenants.values()])
+
+    @property
+    def told(self) -> bool:
+        """Return whether changes wait for :meth:`apply`."""
+        return bool(self._loaded or self._moved or self._reopened)
+
     def rules_changed(self, payload: str) -> None:
         """Take one notification of RULES_CHANNEL."""
         message = _decoded(payload)
@@ -190,9 +205,9 @@ class RuleBook:
         for message in moved:
             self._take_moves(message)
         reopened, self._reopened = self._reopened, []
-        for tenant_id, device_id, rule_id in reopened:
+        for tenant_id, device_id, rule_key in reopened:
             watch = self.watches.get((tenant_id, device_id))
-            position = None if watch is None else watch.positions.get(rule_id)
+            position = None if watch is None else watch.positions.get(rule_key)
             if position is not None and position.state.open:
                 position.reopen = True
 
@@ -219,12 +234,13 @@ class RuleBook:
         before = self._retired.pop(key, None)
         if before is not None:
             watch.values = before.values
-            for rule_id, version in watch.plan.versions:
-                position = before.positions.get(rule_id)
-                if position is not None and position.rule_version == version:
-                    watch.positions[rule_id] = position
-                if rule_id in before.filling:
-                    watch.filling[rule_id] = before.filling[rule_id]
+            for rule_key, planned in watch.plan.by_key.items():
+                position = before.positions.get(rule_key)
+                if position is not None and position.rule_version == planned.rule.version:
+                    watch.positions[rule_key] = position
+                if rule_key in before.filling:
+                    watch.filling[rule_key] = before.filling[rule_key]
+            watch.settle()
         self.watches[key] = watch
         return watch
 
@@ -239,9 +255,9 @@ class RuleBook:
     def open_alerts(self) -> Iterable[Key]:
         """Yield tenant, device and rule of every condition that goes on, as far as it is in memory."""
         for (tenant_id, device_id), watch in self.watches.items():
-            for rule_id, position in watch.positions.items():
+            for rule_key, position in watch.positions.items():
                 if position.state.open:
-                    yield tenant_id, device_id, rule_id
+                    yield tenant_id, device_id, rule_key
 
     def reopen(self, keys: Iterable[Key]) -> None:
         """Let the next reading that breaches open the alert anew. Told before the next batch."""

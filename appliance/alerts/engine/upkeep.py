@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 import trio
 
 from appliance.alerts.engine.changes import Key, encode, fingerprint
+from appliance.alerts.engine.memories import Memories
 from appliance.alerts.engine.plan import PlannedRule
 from appliance.alerts.engine.rule_book import RuleBook
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.pool import Pool
+from appliance.metrics import Metrics
 from appliance.runtime.periodic import First, every
 
 INTERVAL = 1.0
@@ -31,14 +33,24 @@ class Upkeep:
     """Rounds of small chores, each one statement."""
 
     def __init__(
-        self, pool: Pool, instance: str, clock: Clock, book: RuleBook, mark_failed: MarkFailed, reopen_after: float
+        self,
+        pool: Pool,
+        instance: str,
+        clock: Clock,
+        book: RuleBook,
+        memories: Memories,
+        metrics: Metrics,
+        mark_failed: MarkFailed,
+        reopen_after: float,
     ) -> None:
         self._pool = pool
         self._instance = instance
         self._clock = clock
         self._book = book
+        self._memories = memories
         self._mark_failed = mark_failed
         self._reopen_after = timedelta(seconds=reopen_after)
+        self._metrics = metrics
         self._queries = statements.load("alert_engine")
         self._failed: deque[tuple[PlannedRule, str]] = deque(maxlen=MAX_FAILED)
         self._rounds = 0
@@ -59,6 +71,8 @@ class Upkeep:
     async def round(self) -> None:
         """Make one round."""
         now = datetime.fromtimestamp(self._clock.now(), UTC)
+        self._metrics.rules_in_force.set(self._book.size)
+        self._metrics.windows_filling.set(self._memories.filling)
         async with self._pool.connection() as connection:
             await connection.execute(self._queries["write_ends"])
             since = {"instance": self._instance, "since": now - timedelta(seconds=LISTENING_SECONDS)}

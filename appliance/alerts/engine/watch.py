@@ -1,7 +1,6 @@
 """What the engine keeps of a device: its rules, and where each of them stands that is not at rest."""
 
 from typing import Any
-from uuid import UUID
 
 from appliance.alerts.engine.plan import Plan
 from appliance.alerts.kinds.kind import REST, Memory, Newest, RuleState
@@ -47,25 +46,31 @@ class Position:
 class Watch:
     """A device whose tenant has rules. ``busy``: not every reading can be dismissed by the bounds of the plan."""
 
-    __slots__ = ("busy", "filling", "plan", "positions", "site_id", "tags", "values")
+    __slots__ = ("busy", "filling", "moving", "plan", "positions", "site_id", "tags", "values")
 
     def __init__(self, plan: Plan, site_id: str | None, tags: tuple[str, ...]) -> None:
         self.plan = plan
         self.site_id = site_id
         self.tags = tags
-        self.positions: dict[UUID, Position] = {}
+        self.positions: dict[str, Position] = {}
+        """By the key of the rule."""
         self.values: dict[str, Newest] = {}
         """Of the metrics that the plan names."""
-        self.filling: dict[UUID, list[tuple[int, Any]]] = {}
+        self.filling: dict[str, list[tuple[int, Any]]] = {}
         """Readings committed while the memory of a rule is being filled."""
         self.busy = bool(plan.remembering)
+        self.moving = False
+        """Whether a rule without a memory is not at rest."""
 
     def settle(self) -> None:
         """Forget what is at rest, and note whether anything is not."""
-        for rule_id in [
-            rule_id
-            for rule_id, position in self.positions.items()
-            if position.state == REST and position.version == 0 and position.memory is None
-        ]:
-            del self.positions[rule_id]
-        self.busy = bool(self.positions or self.plan.remembering)
+        positions = self.positions
+        resting = [
+            key
+            for key, position in positions.items()
+            if position.version == 0 and position.memory is None and position.state == REST
+        ]
+        for key in resting:
+            del positions[key]
+        self.moving = any(position.memory is None for position in positions.values())
+        self.busy = self.moving or bool(self.plan.remembering)
