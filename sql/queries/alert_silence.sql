@@ -30,11 +30,11 @@ ORDER BY id
 
 -- name: list_inhibiting
 -- Those of the alerts that inhibit others: their site is silent, or has just begun to come back. Devices come back one by
--- one, and each is given `stale_after` after another one.
+-- one, and each is given `stale_after` after another one. A return that lies ahead was written by a wrong clock.
 SELECT i.id FROM fleet_alert AS i JOIN presence_watch AS w ON w.instance = ''
 WHERE i.id = ANY(%(alerts)s)
-  AND (site_silence_stands(i) OR silence_since((i.details ->> 'returned_at')::timestamptz, w) < w.stale_after
-    AND i.details ? 'returned_at')
+  AND (site_silence_stands(i) OR (i.details ->> 'returned_at')::timestamptz <= %(now)s
+    AND silence_since((i.details ->> 'returned_at')::timestamptz, w) < w.stale_after)
 
 -- name: list_quiet_devices
 -- The ACTIVE devices of a slice that were heard once and that a rule may call silent, or of which such an alert is open
@@ -211,7 +211,7 @@ WITH before AS (
   UPDATE fleet_alert AS a SET status = 'CLOSED', closed_at = coalesce(a.closed_at, %(now)s),
     close_reason = coalesce(a.close_reason, %(reason)s),
     summary = CASE WHEN b.status = 'CLOSED' THEN a.summary ELSE %(summary)s END,
-    details = a.details || jsonb_build_object('cleared_at', %(now)s::timestamptz)
+    details = %(details)s::text::jsonb || jsonb_build_object('cleared_at', %(now)s::timestamptz)
   FROM before AS b WHERE a.id = b.id
   RETURNING a.tenant_id, a.id, b.status AS before
 )

@@ -62,14 +62,18 @@ class SiteSilence:
         return cls(details["silent"], details["devices"], details["most"], details.get("returned_at"))
 
     def follow(self, count: SiteCount, now: datetime) -> "SiteSilence":
-        """Return the same with the present count; more devices that talk than before are a return."""
+        """Return the same with the present count; more devices that talk than before are a return.
+
+        A return that lies ahead was written by a wrong clock, and counts from now on.
+        """
         returned = count.devices - count.silent > self.devices - self.silent
+        ahead = self.returned_at is not None and datetime.fromisoformat(self.returned_at) > now
         return replace(
             self,
             silent=count.silent,
             devices=count.devices,
             most=max(self.most, count.silent),
-            returned_at=now.isoformat() if returned else self.returned_at,
+            returned_at=now.isoformat() if returned or ahead else self.returned_at,
         )
 
     @property

@@ -93,9 +93,9 @@ class Sites:
         returned = after.returned_at == before.returned_at and (one.since_return or 0.0) >= RETURN_SECONDS
         expired = one.closed_at is not None and (now - one.closed_at).total_seconds() >= self._reopen_after
         if not in_force:
-            await _close(connection, one, after.past(count.name), CloseReason.RULE_DISABLED, now)
+            await _close(connection, one, after, count.name, CloseReason.RULE_DISABLED, now)
         elif count.is_heard() or returned or expired:
-            await _close(connection, one, after.past(count.name), CloseReason.CLEARED, now)
+            await _close(connection, one, after, count.name, CloseReason.CLEARED, now)
             if expired and not returned and count.falls_silent(self._policy):
                 made = await _open(connection, one.key, count, now)
                 parameters = {"tenant": one.tenant_id, "before": one.alert_id, "alert": made}
@@ -151,7 +151,8 @@ async def _open(connection: Connection[Any], key: SiteKey, count: SiteCount, now
 
 
 async def _close(
-    connection: Connection[Any], one: _SilentSite, summary: str, reason: CloseReason, now: datetime
+    connection: Connection[Any], one: _SilentSite, after: SiteSilence, name: str, reason: CloseReason, now: datetime
 ) -> None:
-    parameters = {"alert": one.alert_id, "summary": summary, "reason": reason.value, "now": now}
-    await connection.execute(STATEMENTS["close_site"], parameters)
+    details = _encode(after.details).decode()
+    parameters = {"alert": one.alert_id, "summary": after.past(name), "details": details, "reason": reason.value}
+    await connection.execute(STATEMENTS["close_site"], {**parameters, "now": now})

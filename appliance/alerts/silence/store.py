@@ -43,7 +43,7 @@ async def lock_slice(connection: Connection[Any], first: DeviceKey) -> bool:
 
 
 async def list_quiet_devices(
-    connection: Connection[Any], first: DeviceKey, until: DeviceKey | None, rules: RulesOfTenants
+    connection: Connection[Any], first: DeviceKey, until: DeviceKey | None, rules: RulesOfTenants, now: datetime
 ) -> list[QuietDevice]:
     """Return the devices of a slice that one of ``rules`` may call silent, or of which such an alert is open.
 
@@ -51,7 +51,7 @@ async def list_quiet_devices(
     """
     until_tenant, until_device = until or BEYOND
     bounds = {"tenant": first[0], "device": first[1], "until_tenant": until_tenant, "until_device": until_device}
-    alerts = await _open_silences(connection, bounds)
+    alerts = await _open_silences(connection, bounds, now)
     asked = {tenant_id: shortest(of_tenant) for tenant_id, of_tenant in rules.items()}
     devices = [(tenant, seconds[None]) for tenant, seconds in asked.items() if None in seconds]
     metrics = [(tenant, name, least) for tenant, seconds in asked.items() for name, least in seconds.items() if name]
@@ -68,13 +68,15 @@ async def list_quiet_devices(
     return [_device(row, alerts) for row in await cursor.fetchall()]
 
 
-async def _open_silences(connection: Connection[Any], bounds: dict[str, str]) -> dict[DeviceKey, list[OpenSilence]]:
+async def _open_silences(
+    connection: Connection[Any], bounds: dict[str, str], now: datetime
+) -> dict[DeviceKey, list[OpenSilence]]:
     cursor = await connection.execute(STATEMENTS["list_open_silences"], bounds)
     alerts = await cursor.fetchall()
     named = {inhibited_by for *_, inhibited_by in alerts if inhibited_by is not None}
     freed: set[int] = set()
     if named:
-        cursor = await connection.execute(STATEMENTS["list_inhibiting"], {"alerts": sorted(named)})
+        cursor = await connection.execute(STATEMENTS["list_inhibiting"], {"alerts": sorted(named), "now": now})
         freed = named - {alert_id for (alert_id,) in await cursor.fetchall()}
     found: dict[DeviceKey, list[OpenSilence]] = {}
     for tenant_id, device_id, alert_id, rule_id, started_at, inhibited_by in alerts:

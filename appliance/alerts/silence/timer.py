@@ -101,7 +101,7 @@ class SilenceTimer:
             async with connection.transaction():
                 if await store.lock_slice(connection, first):
                     own = _between(rules, first, until)
-                    devices = await store.list_quiet_devices(connection, first, until, own)
+                    devices = await store.list_quiet_devices(connection, first, until, own, now)
                     await self._apply(connection, conclude(devices, own, now), lapsed, now)
         except PUT_OFF as error:
             log.debug("a slice of devices is put off", first=first, error=str(error).strip())

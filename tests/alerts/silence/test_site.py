@@ -1,6 +1,6 @@
 """When a site is silent, and what its alert says."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from appliance.alerts.silence.site import SiteCount, SitePolicy, SiteSilence
 
@@ -37,3 +37,8 @@ def test_the_alert_follows_the_count_and_keeps_the_most() -> None:
     assert silence.present("Barn") == "10 of 14 devices at Barn are silent"
     assert silence.past("Barn") == "14 of 14 devices at Barn were silent"
     assert SiteSilence(0, 0, 3).past("Barn") == "3 of 3 devices at Barn were silent"
+
+
+def test_a_return_in_the_future_counts_from_now_on() -> None:
+    silence = SiteSilence(3, 3, 3, (NOW + timedelta(days=3650)).isoformat())
+    assert silence.follow(count(3, 3), NOW).returned_at == NOW.isoformat()

@@ -260,3 +260,19 @@ async def test_a_site_whose_alert_a_person_holds_is_followed_later(database: Dat
         await fleet.round(303)
         assert await fleet.alerts() == []
         assert await rows(fleet.connection, "SELECT count(*) FROM fleet_alert WHERE past") == [(0,)]
+
+
+async def test_a_return_that_a_wrong_clock_wrote_keeps_no_alert_back(database: Database) -> None:
+    async with open_fleet(database) as fleet:
+        await fleet.add(*names(10), site="barn")
+        await fleet.hear(*names(10), at=0)
+        await fleet.round(300)
+        await fleet.hear(*names(9), at=301)
+        await fleet.round(302)
+        assert await fleet.told() == []
+        await fleet.connection.execute(
+            'UPDATE fleet_alert SET details = details || \'{"returned_at": "2036-01-01T00:00:00+00:00"}\''
+            " WHERE device_id IS NULL"
+        )
+        await fleet.round(305)
+        assert await fleet.told() == [(DEVICE, "d009")]
