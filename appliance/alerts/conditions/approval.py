@@ -19,4 +19,4 @@ async def approval_conditions(connection: Connection[Any]) -> list[Condition]:
 
 def _condition(tenant_id: str, waiting: int) -> Condition:
     summary = "1 device waits for approval" if waiting == 1 else f"{waiting:,} devices wait for approval"
-    return Condition(tenant_id, FINGERPRINT, AlertType.APPROVAL, Severity.LOW, summary, {"waiting": waiting})
+    return Condition(tenant_id, FINGERPRINT, AlertType.APPROVAL, Severity.LOW, summary, {"value": waiting})

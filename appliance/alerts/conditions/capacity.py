@@ -46,7 +46,7 @@ async def capacity_conditions(connection: Connection[Any], settled: datetime, *,
 
 def capacity_condition(tenant_id: str, used: int, limit: int, waiting: int) -> Condition | None:
     """Return what holds of ``used`` seats of ``limit`` while ``waiting`` devices wait for one; None if nothing does."""
-    details = {"used": used, "limit": limit, "waiting": waiting}
+    details = {"value": used, "threshold": limit, "waiting": waiting}
     if waiting:
         many = f"{waiting:,} or more" if waiting >= MOST_COUNTED else f"{waiting:,}"
         verb = "1 device waits" if waiting == 1 else f"{many} devices wait"

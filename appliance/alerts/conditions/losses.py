@@ -161,7 +161,7 @@ def _condition(
         AlertType.MESSAGES_LOST,
         Severity.HIGH,
         f"{title} loses readings: it sends more than its limit allows",
-        {"lost": lost},
+        {"value": lost},
         site_id,
         device_id,
         count=lost,

@@ -162,7 +162,7 @@ class OwnConditions:
         drops = self._drops
         if drops is not None:
             text = "The broker of {name} dropped messages that it had acknowledged to devices"
-            details = {"dropped": drops.count}
+            details = {"value": drops.count}
             found.append(self._condition("dropped", Severity.CRITICAL, text, details, drops.since, drops.count))
         return found
 

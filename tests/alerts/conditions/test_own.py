@@ -80,7 +80,7 @@ def test_messages_that_the_broker_dropped_are_counted_until_it_is_quiet_and_told
     assert seen.after(5, dropped=3) == [text]
     assert seen.after(5, dropped=1200) == [text]
     (condition,) = seen.own.holding(None)
-    assert (condition.count, condition.details["dropped"]) == (1200, 1200)
+    assert (condition.count, condition.details["value"]) == (1200, 1200)
     assert seen.own.affected() == [
         "The broker of this appliance had no room for 1,200 messages of devices: readings may be missing."
     ]

@@ -199,6 +199,22 @@ def _facts(one: AlertOnPage, around: Surroundings, metric: Metric | None, who: V
         yield Fact("History", number, href, after=f", the last on {before:%-d %b %H:%M}")
     if isinstance(details.get("devices"), int):
         yield Fact("Devices", f"{details['devices']:,}")
+    yield from _condition(alert, who)
+
+
+def _condition(alert: Alert, who: Viewer) -> Iterator[Fact]:
+    """Yield what there is to know of an alert that no device's reading caused, and where to deal with it."""
+    if isinstance(alert.details.get("cause"), str):
+        yield Fact("Cause", alert.details["cause"])
+    if alert.alert_type is AlertType.APPROVAL:
+        yield Fact("To do", "Review the devices", of_tenant("/devices", who, alert.tenant_id, status="PENDING"))
+    elif alert.alert_type is AlertType.CAPACITY:
+        waiting = of_tenant("/quarantine", who, alert.tenant_id, reason="NO_SUBSCRIPTION_CAPACITY")
+        devices = of_tenant("/devices", who, alert.tenant_id, status="ACTIVE")
+        waits = alert.details.get("waiting")
+        yield Fact("To do", "View what waits" if waits else "View the devices", waiting if waits else devices)
+    elif alert.alert_type is AlertType.SYSTEM and who.is_operator:
+        yield Fact("To do", "View System", "/system")
 
 
 def _measured(one: AlertOnPage, around: Surroundings, metric: Metric | None, now: datetime) -> Iterator[Fact]:
@@ -268,6 +284,8 @@ def _timeline_row(entry: TimelineEntry, now: datetime, zone: tzinfo | None) -> T
         with suppress(ValueError):
             until = datetime.fromisoformat(entry.details["until"]).timestamp()
             title = f"Silenced until {until_text(until, now.timestamp(), zone)}"
+    if entry.kind is TimelineKind.UPDATED and isinstance(entry.details.get("summary"), str):
+        note = entry.details["summary"]
     if entry.kind is TimelineKind.CLOSED and entry.actor is None:
         return TimelineRow(at, icon, title, note or _end(entry))
     return TimelineRow(at, icon, f"{title}{by}", note)
