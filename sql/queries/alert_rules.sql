@@ -83,10 +83,11 @@ UPDATE alert_rules SET deleted_at = %(now)s, updated_at = %(now)s
 WHERE tenant_id = %(tenant)s AND rule_id = %(rule)s AND deleted_at IS NULL
 
 -- name: load_rules
+-- One that raised an error is skipped until it is saved again, which wipes the error.
 SELECT r.tenant_id, r.rule_id, r.name, r.description, r.enabled, r.severity, r.kind, r.parameters, r.site_ids, r.tags,
   r.device_prefixes, r.device_ids, r.built_in, r.version, r.error, r.error_at, r.created_at, r.updated_at
 FROM alert_rules AS r
-WHERE r.enabled AND r.deleted_at IS NULL AND (%(tenants)s::text[] IS NULL OR r.tenant_id = ANY(%(tenants)s))
+WHERE r.enabled AND r.deleted_at IS NULL AND r.error IS NULL AND (%(tenants)s::text[] IS NULL OR r.tenant_id = ANY(%(tenants)s))
 ORDER BY r.tenant_id, r.rule_id
 
 -- name: mark_error

@@ -1,4 +1,4 @@
-"""The rules in force, for whoever evaluates them: enabled and not deleted.
+"""The rules in force, for whoever evaluates them: enabled, not deleted, and without an error.
 
 Enters: a connection of a role that sees all tenants. Leaves: rules, and the error of those that cannot be read.
 """

@@ -313,6 +313,11 @@ async def test_the_devices_that_a_rule_covers_are_those_that_python_says(databas
             assert found[kept.rule.rule_id] == said, scope
 
 
+async def in_force_ids(connection: Connection[Any]) -> set[UUID]:
+    """Return the ids of the rules that the engine judges by."""
+    return {rule.rule_id for rule in (await in_force.load_rules(connection)).rules}
+
+
 async def test_a_rule_that_raised_is_marked_until_it_is_saved_again(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)
@@ -326,8 +331,10 @@ async def test_a_rule_that_raised_is_marked_until_it_is_saved_again(database: Da
         assert (marked.version, marked.rule.version) == (made.version, 1)
         assert [kept.rule.name for kept in await page(connection, failing=True)] == ["Hot"]
         assert (await store.counts(connection, TENANT)).failing == 1
+        assert made.rule.rule_id not in await in_force_ids(connection)
         saved = await store.change(connection, *key, draft(), LATER)
         assert (saved.rule.error, saved.error_count, saved.rule.version) == (None, 0, 2)
+        assert made.rule.rule_id in await in_force_ids(connection)
         assert [entry[0] for entry in await rows(connection, AUDIT)] == ["rule.create", "rule.update"]
 
 
@@ -350,6 +357,8 @@ async def test_a_rule_whose_parameters_cannot_be_read_is_shown_and_told_to_the_e
         assert loaded.rules[-1].scope == Scope()
         ((key, error),) = loaded.unreadable
         assert (key, error) == ((TENANT, bad.rule.rule_id, 2), shown.rule.error)
+        await in_force.mark_error(connection, *key, error, NOW)
+        assert (await in_force.load_rules(connection)).unreadable == [], "it is told once"
         assert {rule.tenant_id for rule in (await in_force.load_rules(connection)).rules} == {TENANT, "other"}
         mended = await store.change(connection, TENANT, bad.rule.rule_id, draft(name="Bad"), LATER)
         assert mended.rule.error is None
