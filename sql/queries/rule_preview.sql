@@ -77,6 +77,7 @@ FROM (
     FROM telemetry AS t
     WHERE t.tenant_id = %(tenant)s AND t.device_id = %(device)s AND t.ts >= %(first)s AND t.ts <= %(last)s
       AND t.metrics ? %(metric)s
+    ORDER BY t.ts
     LIMIT %(readings)s
   ) AS r
 ) AS v

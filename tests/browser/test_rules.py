@@ -47,10 +47,10 @@ def test_a_rule_is_made_while_the_preview_follows_what_is_typed(plant: DemoDashb
     page.goto(f"{plant.url}/rules")
     page.get_by_role("link", name="New rule").click()
     expect(page.locator("#preview")).to_contain_text("Finish the sentence")
-    page.get_by_label("Name").fill("Far too warm")
+    page.get_by_label("Name").fill("Much too warm")
     page.get_by_role("combobox", name="Metric", exact=True).select_option("temperature")
     expect(page.locator("#rule-form .unit-r").first).to_have_text("°C")
-    expect(page.get_by_label("Name")).to_have_value("Far too warm")
+    expect(page.get_by_label("Name")).to_have_value("Much too warm")
     page.get_by_label("Limit").fill("-14,5")
     expect(page.locator("#preview h2")).to_have_text(re.compile(r"^\d+ alerts in the last 7 days$"))
     expect(page.locator("#preview tbody tr").first).to_contain_text("BGO-FRZ")
@@ -67,7 +67,7 @@ def test_a_rule_is_made_while_the_preview_follows_what_is_typed(plant: DemoDashb
     page.get_by_role("button", name="Save rule").click()
     expect(page).to_have_url(re.compile("/rules$"))
     expect(page.locator(".toast")).to_contain_text("The rule is saved")
-    row = page.locator("tbody tr", has_text="Far too warm")
+    row = page.locator("tbody tr", has_text="Much too warm")
     expect(row).to_contain_text("Temperature above \N{MINUS SIGN}14.5 °C for 3 h 20 min")
     assert admin.complaints == []
 

@@ -2,15 +2,17 @@
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
+import trio
 from psycopg.types.json import Jsonb
 
-from appliance.alerts.kinds.kind import KindName
+from appliance.alerts.kinds.kind import KindName, Memory, RuleState, Sample, Step
 from appliance.alerts.kinds.table import KINDS
 from appliance.alerts.rules import findings, preview, silence_preview
 from appliance.alerts.rules.findings import Preview, PreviewedRule, Stop
@@ -176,6 +178,31 @@ async def test_it_stops_after_so_many_readings_and_says_how_far_it_came(
         store(fleet, device_id, temperatures(*[7] * 8), every=MINUTE)
     found = await looked(fleet, draft(**WARM))
     assert (found.stopped, found.checked, found.readings) == (Stop.READINGS, 1, 10)
+
+
+async def test_others_have_their_turn_while_readings_are_judged(fleet: Database) -> None:
+    add_device(fleet, "d-1", {"temperature": 7})
+    store(fleet, "d-1", temperatures(*[7, 5] * 500), every=MINUTE)
+    rule, turns, seen = draft(**WARM), 0, Counter[int]()
+    judge = rule.kind.step
+    assert judge is not None
+
+    def counting(parameters: Any, state: RuleState, sample: Sample, memory: Memory | None) -> Step:
+        seen[turns] += 1
+        return judge(parameters, state, sample, memory)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        assert (await looked(fleet, rule._replace(kind=rule.kind._replace(step=counting)))).alerts == 500
+        nursery.cancel_scope.cancel()
+    assert sum(seen.values()) == 1000
+    assert max(seen.values()) <= 2 * preview.TURN, "Trio runs what is ready in any order"
 
 
 async def test_it_stops_when_its_time_is_over(fleet: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -259,3 +259,41 @@ async def test_the_list_is_filtered_and_searched(acme: Database) -> None:
             page = (await browser.get(f"/rules?{query}")).text
             found = re.findall(r'class="title"[^>]*>(Freezer|Silence)<', page)
             assert sorted(found) == names, query
+
+
+async def test_the_built_in_rule_is_tuned_and_never_of_another_kind_nor_deleted(acme: Database) -> None:
+    admin = signed_in(acme.conninfo(), Role.ADMIN, TENANT)
+    async with dashboard(acme) as served, client(served.url, admin) as browser:
+        found = re.search(r'href="(/rules/[0-9a-f-]{36})[^>]*>No heartbeat<', (await browser.get("/rules")).text)
+        assert found is not None
+        page = (await browser.get(found[1])).text
+        assert "Delete…" not in page
+        assert "as soon as it turns offline" in page
+        tuned = {"name": "No heartbeat", "kind": "no_data", "severity": "critical", "enabled": "on", "which": "all"}
+        preview = (await browser.post(f"{found[1]}/preview", data=tuned)).text
+        assert "Checked 100 messages from 2 devices" in preview
+        answer = await browser.post(found[1], data=tuned | {"seconds": "20", "seconds_unit": "min"})
+        assert answer.status_code == 303
+        assert "No reading for 20 min" in (await browser.get("/rules")).text
+        answer = await browser.post(found[1], data=tuned | RULE)
+        assert (answer.status_code, fault(answer)[:17]) == (422, "Not saved. Kind: ")
+        assert (await browser.post(f"{found[1]}/delete")).status_code == 409
+
+
+async def test_text_and_booleans_are_a_bar_of_states_and_never_a_line(acme: Database) -> None:
+    arrange(
+        acme,
+        """
+        UPDATE telemetry
+        SET metrics = metrics || jsonb_build_object('mode', CASE WHEN digest > 50 THEN 'auto' ELSE 'manual' END)
+        """,
+        """UPDATE device_state SET latest = '{"mode": "manual"}' WHERE device_id = 'd-1'""",
+    )
+    admin = signed_in(acme.conninfo(), Role.ADMIN, TENANT)
+    change = {"name": "Mode", "kind": "change", "severity": "info", "metric": "mode", "to": "manual", "which": "all"}
+    async with dashboard(acme) as served, client(served.url, admin) as browser:
+        page = (await browser.post("/rules/new/preview", data=change)).text
+        assert "1 alert in the last 7 days" in page
+        assert 'class="chart lane"' in page
+        assert [name in page for name in ("</svg>auto<", "</svg>manual<")] == [True, True]
+        assert 'class="ln thick"' not in page
