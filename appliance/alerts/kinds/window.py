@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from appliance.alerts.alert import AlertType
 from appliance.alerts.kinds.comparison import Operator, is_number
-from appliance.alerts.kinds.fields import WEEK, Fields
+from appliance.alerts.kinds.fields import MOST_READINGS, WEEK, Fields
 from appliance.alerts.kinds.kind import Event, Kind, KindName, Memory, Parameters, RuleState, Sample, Step
 from appliance.alerts.kinds.verdict import MICROSECONDS, advance, judge
 
@@ -32,6 +32,10 @@ class WindowParameters(Parameters, frozen=True, kw_only=True):
     value: float
     clear_value: float | None = None
     """Hysteresis: an open alert closes only past this value."""
+    for_seconds: int | None = None
+    """The breach must last."""
+    for_count: int | None = None
+    """The readings in a row at which the aggregate must breach."""
     clear_for_seconds: int | None = None
     """The way back must last."""
 
@@ -116,6 +120,8 @@ def parse(given: Mapping[str, Any]) -> WindowParameters:
         operator=operator,
         value=value,
         clear_value=fields.clear_value(operator, value),
+        for_seconds=fields.optional_whole("for_seconds", WEEK, "seconds"),
+        for_count=fields.optional_whole("for_count", MOST_READINGS, "readings"),
         clear_for_seconds=fields.optional_whole("clear_for_seconds", WEEK, "seconds"),
     )
 
@@ -129,7 +135,14 @@ def step(parameters: WindowParameters, state: RuleState, sample: Sample, memory:
     aggregate = memory.aggregate()
     verdict = judge(parameters.operator, aggregate, parameters.value, parameters.clear_value)
     assert verdict is not None, "numbers can be compared"  # noqa: S101 - narrows the type
-    after, event = advance(state, verdict, sample.ts, clear_for_seconds=parameters.clear_for_seconds)
+    after, event = advance(
+        state,
+        verdict,
+        sample.ts,
+        for_seconds=parameters.for_seconds,
+        for_count=parameters.for_count,
+        clear_for_seconds=parameters.clear_for_seconds,
+    )
     return Step(after, event, aggregate)
 
 

@@ -179,9 +179,7 @@ class _Maker:
         else:
             self._number("value")
             self._number("clear_value")
-        self.duration("for_seconds")
-        self._number("for_count")
-        self.duration("clear_for_seconds")
+        self._lasting()
         rows = [self._condition(index, row) for index, row in enumerate(self._given.conditions)]
         self.put("conditions", rows or None)
 
@@ -192,7 +190,7 @@ class _Maker:
         self.duration("window_seconds")
         self._number("value")
         self._number("clear_value")
-        self.duration("clear_for_seconds")
+        self._lasting()
 
     def change(self) -> None:
         """Read the parameters of a change."""
@@ -203,6 +201,11 @@ class _Maker:
         """Read a duration in seconds."""
         control = DURATIONS[name]
         self._read(name, self._given.get(control), UNITS.get(self._given.get(f"{control}_unit"), 1))
+
+    def _lasting(self) -> None:
+        self.duration("for_seconds")
+        self._number("for_count")
+        self.duration("clear_for_seconds")
 
     def _operator(self) -> str:
         operator = self._given.get("operator") or Operator.GT.value

@@ -50,7 +50,7 @@ def limit(parameters: Parameters, metrics: Mapping[str, Metric] = NO_METRICS) ->
             aggregate = AGGREGATES[parameters.aggregate].capitalize()
             name = _inside(described(parameters.metric, metrics))
             compared = _compared(parameters.metric, parameters.operator, parameters.value, metrics)
-            return f"{aggregate} {name} over {duration(parameters.window_seconds)} {compared}"
+            return f"{aggregate} {name} over {duration(parameters.window_seconds)} {compared}{_lasting(parameters)}"
         case NoDataParameters(seconds=None):
             return "Device turns offline"
         case NoDataParameters(metric=metric, seconds=int(seconds)):
@@ -114,12 +114,16 @@ def scope(covered: Scope, sites: Mapping[str, str] = MappingProxyType({})) -> st
 def _threshold(parameters: ThresholdParameters, metrics: Mapping[str, Metric]) -> str:
     title = described(parameters.metric, metrics, parameters.value).title
     words = f"{title} {_compared(parameters.metric, parameters.operator, parameters.value, metrics)}"
-    if parameters.for_seconds is not None:
-        words += f" for {duration(parameters.for_seconds)}"
-    if parameters.for_count is not None and parameters.for_count > 1:
-        words += f", {parameters.for_count} readings in a row"
+    words += _lasting(parameters)
     for condition in parameters.conditions:
         words += f", and {_condition(condition, metrics)}"
+    return words
+
+
+def _lasting(parameters: ThresholdParameters | WindowParameters) -> str:
+    words = "" if parameters.for_seconds is None else f" for {duration(parameters.for_seconds)}"
+    if parameters.for_count is not None and parameters.for_count > 1:
+        words += f", {parameters.for_count} readings in a row"
     return words
 
 

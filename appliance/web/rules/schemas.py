@@ -46,10 +46,11 @@ class RuleParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Meta(description="`threshold` and `window`: the alert closes only past this value."),
     ] = UNSET
     for_seconds: Annotated[
-        int | UnsetType | None, Meta(description="`threshold`: the breach must last, by the readings' own times.")
+        int | UnsetType | None,
+        Meta(description="`threshold` and `window`: the breach must last, by the readings' own times."),
     ] = UNSET
     for_count: Annotated[
-        int | UnsetType | None, Meta(description="`threshold`: readings in a row that must breach.")
+        int | UnsetType | None, Meta(description="`threshold` and `window`: readings in a row that must breach.")
     ] = UNSET
     clear_for_seconds: Annotated[
         int | UnsetType | None, Meta(description="All but `no_data`: the way back must last, too.")

@@ -71,7 +71,12 @@ def random_window(chance: random.Random) -> dict[str, Any]:
     }
     return (
         rule
-        | some(chance, clear_for_seconds=lambda: chance.randrange(1, 120))
+        | some(
+            chance,
+            for_seconds=lambda: chance.randrange(1, 60),
+            for_count=lambda: chance.randrange(1, 3),
+            clear_for_seconds=lambda: chance.randrange(1, 120),
+        )
         | random_hysteresis(chance, operator, value)
     )
 

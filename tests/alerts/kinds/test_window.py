@@ -51,6 +51,12 @@ def test_hysteresis_and_the_way_back_are_those_of_the_aggregate() -> None:
     assert window(rule, *each([9, 7, 5, 5, 5])) == [(0, "opened"), (40, "closed")]
 
 
+def test_a_breach_of_the_aggregate_may_have_to_last() -> None:
+    rule = {**ABOVE, "window_seconds": 1}
+    assert window({**rule, "for_seconds": 20}, *each([9, 9, 7, 9, 9, 9])) == [(50, "opened")]
+    assert window({**rule, "for_count": 2}, *each([9, 7, 9, 9])) == [(30, "opened")]
+
+
 def test_what_is_no_number_is_left_out() -> None:
     assert window(ABOVE, (0, 9), (1, True), (2, "9"), (3, 1)) == [(0, "opened"), (3, "closed")]
 

@@ -42,6 +42,7 @@ MUCH = {"metric": "co2", "operator": "LTE", "value": 400.5, "max_age_seconds": 6
         ({**LIMIT, "operator": "NE", "value": "auto"}, "Supply air is not auto", ""),
         ({**LIMIT, "operator": "GTE", "metric": "pump", "value": 1e20}, "Pump at or above 1e+20", ""),
         (WINDOW, "Average supply air over 5 min above 8.0 °C", ""),
+        ({**WINDOW, "for_seconds": 60}, "Average supply air over 5 min above 8.0 °C for 1 min", ""),
         (
             {**WINDOW, "aggregate": "min", "metric": "co2", "clear_value": 7},
             "Lowest CO₂ over 5 min above 8 ppm",
