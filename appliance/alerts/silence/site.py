@@ -59,7 +59,8 @@ class SiteSilence:
     @classmethod
     def of(cls, details: dict[str, Any]) -> "SiteSilence":
         """Return what an alert has kept."""
-        return cls(details["silent"], details["devices"], details["most"], details.get("returned_at"))
+        silent = details.get("silent", 0)
+        return cls(silent, details.get("devices", 0), details.get("most", silent), details.get("returned_at"))
 
     def follow(self, count: SiteCount, now: datetime) -> "SiteSilence":
         """Return the same with the present count; more devices that talk than before are a return.

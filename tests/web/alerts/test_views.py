@@ -302,3 +302,19 @@ async def test_an_empty_list_says_whether_anything_is_hidden(database: Database)
         nothing, hidden = plain((await responder.get("/alerts")).text), (await responder.get("/alerts?q=x")).text
     assert "No open alerts" in nothing
     assert "Clear the filter" in hidden
+
+
+async def test_an_alert_of_a_silent_device_says_since_when_nothing_came(database: Database) -> None:
+    alert_id = add_alert(database, device_id="pump-7")
+    arrange(
+        database,
+        f"INSERT INTO device_registry (tenant_id, device_id, status, created_at, updated_at)"
+        f" VALUES ('{TENANT}', 'pump-7', 'PENDING', '{NOW}', '{NOW}')",
+        f"INSERT INTO device_state (tenant_id, device_id, last_seen_at, last_heard_at)"
+        f" VALUES ('{TENANT}', 'pump-7', '{at(60)}', '{at(60)}')",
+        f"INSERT INTO listening VALUES ('one', '{at(120)}', '{at(1)}')",
+    )
+    async with viewing(database) as viewer:
+        assert "No reading since" in plain((await viewer.get(f"/alerts/{alert_id}")).text)
+        arrange(database, f"UPDATE device_state SET last_seen_at = '{at(1)}', last_heard_at = '{at(1)}'")
+        assert "No reading since" not in plain((await viewer.get(f"/alerts/{alert_id}")).text)

@@ -8,6 +8,7 @@ from typing import Any
 
 from appliance import local_time
 from appliance.alerts.alert import Alert, AlertType, CloseReason, Status
+from appliance.alerts.silence.unread import no_reading_since
 from appliance.alerts.timeline import TimelineEntry, TimelineKind, timeline
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.metrics.metric import Metric
@@ -24,7 +25,7 @@ NOBODY_TOLD = "There are no routes yet, so nobody was told of this alert."
 """Until alerts are delivered."""
 USUAL_METRIC = "temperature"
 """What a chart of a silent device shows if it sends that, else the first number."""
-SHORT = frozenset({"Condition", "Clears", "Triggered", "Rule", "Type", "Silent for", "Limit"})
+SHORT = frozenset({"Condition", "Clears", "Triggered", "Rule", "Type", "Silent for", "Limit", "No reading since"})
 """Facts that stand in the opened row of the list."""
 ICONS: Mapping[TimelineKind, str | None] = {
     TimelineKind.OPENED: None,
@@ -132,7 +133,8 @@ async def open_alert(
     entries = await timeline(connection, alert.tenant_id, alert.alert_id)
     known = {} if metric is None else {(alert.tenant_id, metric.name): metric}
     about = metric if one.metric is not None else None
-    facts = list(_facts(one, around, about, who, now))
+    unread = (await no_reading_since(connection, [alert.alert_id])).get(alert.alert_id)
+    facts = list(_facts(one, around, about, who, now, unread))
     return OpenedAlert(
         one=shown(one, known, who, now=now, settled=settled),
         around=around,
@@ -159,10 +161,17 @@ def _usual_metric(alert: Alert, around: Surroundings) -> str | None:
     return USUAL_METRIC if USUAL_METRIC in numbers else next(iter(numbers), None)
 
 
-def _facts(one: AlertOnPage, around: Surroundings, metric: Metric | None, who: Viewer, now: datetime) -> Iterator[Fact]:
-    """Yield the facts of an alert, in the order in which they are read."""
+def _facts(
+    one: AlertOnPage, around: Surroundings, metric: Metric | None, who: Viewer, now: datetime, unread: datetime | None
+) -> Iterator[Fact]:
+    """Yield the facts of an alert, in the order in which they are read.
+
+    ``unread``: since when its device sends nothing that could end it.
+    """
     alert, details, parameters = one.alert, one.alert.details, one.parameters
     yield from _measured(one, around, metric, now)
+    if unread is not None:
+        yield Fact("No reading since", formats.absolute(unread.timestamp(), who.zone), at=unread.timestamp())
     condition = limits.condition(parameters, metric)
     if condition:
         yield Fact("Condition", condition)

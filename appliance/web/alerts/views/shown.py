@@ -128,7 +128,7 @@ def measured(one: AlertOnPage, metric: Metric | None, now: datetime) -> tuple[st
     """
     alert, details = one.alert, one.alert.details
     if alert.alert_type in (AlertType.NO_HEARTBEAT, AlertType.NO_DATA):
-        limit = limits.number_of(details.get("seconds"))
+        limit = limits.number_of(details.get("threshold"))
         silent = max(((alert.closed_at or now) - alert.started_at).total_seconds(), 0)
         return formats.ago(0, silent).removesuffix(" ago"), "" if limit is None else f"limit {formats.lasting(limit)}"
     if alert.alert_type is AlertType.CHANGE:
