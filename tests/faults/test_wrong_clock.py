@@ -63,7 +63,15 @@ def test_a_start_with_a_wrong_clock_harms_nothing(box: Box, case: str) -> None:
     box.newest_is_not_late("d-1")
     box.is_well()
     assert box.appliance.command("clock")["trusted"] is False
+    wait_for(lambda: operators_are_told(box) == ["OPEN"])
     becomes_right_again(box)
+    wait_for(lambda: operators_are_told(box) == ["CLOSED"])
+
+
+def operators_are_told(box: Box) -> list[str]:
+    """Return the status of each alert about the clock."""
+    alerts = box.appliance.query("SELECT status FROM fleet_alert WHERE fingerprint LIKE 'system:clock:%%' ORDER BY id")
+    return [status for (status,) in alerts]
 
 
 @pytest.mark.parametrize("case", SHORT)
