@@ -98,20 +98,16 @@ def blank(metric: str = "", device: str = "") -> Given:
 
 
 def shown(flat: Mapping[str, Any], version: str) -> Given:
-    """Return the form of a rule."""
+    """Return the form of a rule; parameters that cannot be read any more are shown as far as they can."""
     scope = flat.get("scope", {})
     texts = {name: _text(flat[name]) for name in CONTROLS if name in flat and name not in DURATIONS}
     texts["enabled"] = "on" if flat.get("enabled") else ""
     for name, control in DURATIONS.items():
-        if flat.get(name) is not None:
-            texts |= _duration(control, flat[name])
+        texts |= _duration(control, flat.get(name))
     texts |= {control: ", ".join(scope.get(name, ())) for name, control in LISTS.items()}
     texts |= {"which": "some" if any(scope.values()) else "all", "version": version}
-    rows = [
-        {"metric": one["metric"], "operator": one["operator"], "value": _text(one["value"])}
-        | _duration("age", one["max_age_seconds"])
-        for one in flat.get("conditions", ())
-    ]
+    conditions = flat.get("conditions")
+    rows = [_row(one) for one in conditions if isinstance(one, Mapping)] if isinstance(conditions, list | tuple) else []
     return Given(texts, rows, list(scope.get("site_ids", ())))
 
 
@@ -122,7 +118,7 @@ def flat_of(given: Given, types: MetricTypes) -> tuple[dict[str, Any], dict[str,
     """
     made = _Maker(given, types)
     for name in ("name", "description", "kind", "severity"):
-        made.put(name, given.get(name).strip() or None)
+        made.put(name, given.get(name).replace("\r\n", "\n").strip() or None)
     made.put("enabled", given.get("enabled") == "on")
     made.put("metric", given.get("metric") or None)
     {
@@ -292,7 +288,14 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _duration(control: str, seconds: int) -> dict[str, str]:
+def _row(condition: Mapping[str, Any]) -> dict[str, str]:
+    texts = {name: _text(condition.get(name, "")) for name in ("metric", "operator", "value")}
+    return texts | _duration("age", condition.get("max_age_seconds"))
+
+
+def _duration(control: str, seconds: Any) -> dict[str, str]:
     """Return a duration in the largest unit of which it is a whole number."""
+    if not isinstance(seconds, int) or seconds < 1:
+        return {}
     unit = next(unit for unit in reversed(UNITS) if seconds % UNITS[unit] == 0)
     return {control: str(seconds // UNITS[unit]), f"{control}_unit": unit}

@@ -108,7 +108,10 @@ def _add_toggle(routes: Blueprint, actions: RuleActions) -> None:
         fields = await forms.read()
         enabled = fields.flag("enabled")
         await actions.set_enabled(rule_id, enabled=enabled)
-        back = Address.of_query(PATH, fields.text("back", most=2000))
+        try:
+            back = Address.of_query(PATH, fields.text("back", most=2000))
+        except ValueError:  # more parameters than the list has
+            back = Address(PATH)
         return see_other(str(back.having(done="on" if enabled else "off")))
 
 

@@ -12,12 +12,13 @@ import pytest
 import trio
 from psycopg.types.json import Jsonb
 
-from appliance.alerts.kinds.kind import KindName, Memory, RuleState, Sample, Step
+from appliance.alerts.kinds.kind import Event, KindName, Memory, RuleState, Sample, Step
 from appliance.alerts.kinds.table import KINDS
 from appliance.alerts.rules import findings, preview, silence_preview
 from appliance.alerts.rules.findings import Preview, PreviewedRule, Stop
 from appliance.alerts.rules.rule import Scope
 from appliance.alerts.rules.silence_preview import Stretch
+from tests.alerts.kinds.driver import evaluate, samples
 from tests.support.pipeline import TENANT, arrange
 from tests.support.postgres_server import Database
 from tests.support.tenants import customer
@@ -178,6 +179,70 @@ async def test_it_stops_after_so_many_readings_and_says_how_far_it_came(
         store(fleet, device_id, temperatures(*[7] * 8), every=MINUTE)
     found = await looked(fleet, draft(**WARM))
     assert (found.stopped, found.checked, found.readings) == (Stop.READINGS, 1, 10)
+
+
+SERIES_RULES: Sequence[tuple[KindName, Mapping[str, Any]]] = (
+    (KindName.THRESHOLD, WARM),
+    (KindName.THRESHOLD, WARM | {"clear_value": 4.5, "for_seconds": 90, "clear_for_seconds": 60}),
+    (KindName.THRESHOLD, WARM | {"operator": "LTE", "for_count": 3}),
+    (
+        KindName.THRESHOLD,
+        WARM | {"conditions": [{"metric": "door", "operator": "EQ", "value": True, "max_age_seconds": 120}]},
+    ),
+    (KindName.WINDOW, WARM | {"aggregate": "avg", "window_seconds": 300, "clear_value": 5.5}),
+    (KindName.WINDOW, WARM | {"aggregate": "min", "window_seconds": 120, "operator": "GTE"}),
+    (KindName.CHANGE, {"metric": "door", "to": True}),
+    (KindName.CHANGE, {"metric": "door", "clear_for_seconds": 150}),
+)
+
+
+async def test_random_series_open_and_close_as_the_step_of_the_stream_says(
+    fleet: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preview, "PAGE", 64)
+    chance = random.Random(7)
+    values: list[Mapping[str, Any]] = [
+        {
+            name: value
+            for name, value in (("temperature", chance.choice([3, 5, 5.2, 7, 8.5])), ("door", chance.random() < 0.4))
+            if chance.random() < 0.8
+        }
+        for _ in range(600)
+    ]
+    add_device(fleet, "d-1", {"temperature": 1, "door": True})
+    store(fleet, "d-1", values, every=30.0)
+    first = round((NOW.timestamp() - 30 * 599) * preview.MICRO)
+    readings = [(first + index * 30 * preview.MICRO, value) for index, value in enumerate(values) if value]
+    for kind, parameters in SERIES_RULES:
+        rule = draft(kind, **parameters)
+        judged = list(evaluate(rule.kind, rule.parameters, samples(readings)))
+        opened = [sample.ts / preview.MICRO for sample, step in judged if step.event is Event.OPENED]
+        closed = [sample.ts / preview.MICRO for sample, step in judged if step.event is Event.CLOSED]
+        assert len(opened) > 3, "a series that opens nothing tries nothing"
+        found = (await looked(fleet, rule)).openings[::-1]
+        assert [one.started_at for one in found] == opened, (kind, parameters)
+        assert [one.ended_at for one in found if one.ended_at is not None] == closed, (kind, parameters)
+
+
+async def test_the_scope_is_that_of_the_stream(fleet: Database) -> None:
+    chance = random.Random(3)
+    devices: dict[str, tuple[str | None, list[str]]] = {}
+    for number in range(12):
+        name = f"{chance.choice('ab')}-{number}"
+        devices[name] = (
+            chance.choice([None, "s-1", "s-2"]),
+            chance.sample(["cold", "wet", "new"], chance.randint(0, 2)),
+        )
+        add_device(fleet, name, {"temperature": 7}, site=devices[name][0], tags=devices[name][1])
+    for _ in range(30):
+        scope = Scope(
+            site_ids=tuple(chance.sample(["s-1", "s-2"], chance.randint(0, 1))),
+            tags=tuple(chance.sample(["cold", "wet"], chance.randint(0, 1))),
+            device_prefixes=tuple(chance.sample(["a", "b-1"], chance.randint(0, 1))),
+            device_ids=tuple(chance.sample(sorted(devices), chance.randint(0, 2))),
+        )
+        expected = [name for name, (site, tags) in sorted(devices.items()) if scope.covers(name, site, tags)]
+        assert (await looked(fleet, draft(**WARM, scope=scope))).covered == expected, scope
 
 
 async def test_others_have_their_turn_while_readings_are_judged(fleet: Database) -> None:

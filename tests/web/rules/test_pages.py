@@ -297,3 +297,43 @@ async def test_text_and_booleans_are_a_bar_of_states_and_never_a_line(acme: Data
         assert 'class="chart lane"' in page
         assert [name in page for name in ("</svg>auto<", "</svg>manual<")] == [True, True]
         assert 'class="ln thick"' not in page
+
+
+async def test_a_rule_that_cannot_be_read_any_more_can_be_seen_and_mended(acme: Database) -> None:
+    admin, viewer = signed_in(acme.conninfo(), Role.ADMIN, TENANT), signed_in(acme.conninfo(), Role.VIEWER, TENANT)
+    async with dashboard(acme) as served, client(served.url, admin) as browser:
+        where = await made(browser)
+        for stored in ('{"conditions": 5, "for_seconds": "x"}', '{"conditions": [{"value": null}, 7], "operator": []}'):
+            arrange(acme, f"UPDATE alert_rules SET parameters = '{stored}' WHERE name = 'Freezer'")
+            page = await browser.get(where)
+            assert (page.status_code, "raised an error and is skipped" in page.text) == (200, True)
+            async with client(served.url, viewer) as other:
+                assert (await other.get(where)).status_code == 200
+            assert (await browser.get("/rules")).status_code == 200
+            assert (await browser.post(f"{where}/preview", data=RULE)).status_code == 200
+        assert (await browser.post(where, data=RULE)).status_code == 303
+        assert [found["value"] for _, _, found in rules(acme)] == [-15]
+
+
+async def test_lines_of_a_description_are_kept_as_they_are(acme: Database) -> None:
+    admin = signed_in(acme.conninfo(), Role.ADMIN, TENANT)
+    async with dashboard(acme) as served, client(served.url, admin) as browser:
+        await made(browser, description="Call Ola.\r\nThen open the hatch.")
+        with psycopg.connect(acme.conninfo()) as connection:
+            kept = connection.execute("SELECT description FROM alert_rules WHERE name = 'Freezer'").fetchone()
+        assert kept == ("Call Ola.\nThen open the hatch.",)
+
+
+async def test_what_no_browser_sends_is_refused_or_ignored(acme: Database) -> None:
+    admin = signed_in(acme.conninfo(), Role.ADMIN, TENANT)
+    async with dashboard(acme) as served, client(served.url, admin) as browser:
+        where = await made(browser)
+        odd = "&".join(f"a{number}=1" for number in range(300))
+        answer = await browser.post(f"{where}/switch", data={"enabled": "false", "back": odd[:1900]})
+        assert answer.headers["location"].startswith("/rules?")
+        assert (await browser.post(f"{where}/switch", data={"enabled": "maybe"})).status_code in (400, 422)
+        for field, text in (("name", "a\0b"), ("value", "1e400"), ("tags", "\x07")):
+            answer = await browser.post("/rules/new", data=RULE | {"which": "some", "devices": "d-1"} | {field: text})
+            assert answer.status_code in (400, 422), (field, text)
+        for path in ("/rules/nothing", "/rules/00000000-0000-0000-0000-000000000000", "/rules/%00"):
+            assert (await browser.get(path)).status_code == 404, path
