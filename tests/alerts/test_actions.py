@@ -140,6 +140,15 @@ async def test_a_silence_has_an_end_and_a_reason_and_can_be_moved_and_ended(data
     assert [entry[0] for entry in entries_of(database, alert_id)] == ["opened", "silenced", "silenced", "unsilenced"]
 
 
+async def test_while_the_clock_is_in_doubt_no_silence_is_over(database: Database) -> None:
+    ended = NOW - timedelta(minutes=1)
+    alert_id = add_alert(database, silenced_until=ended)
+    with pytest.raises(Conflict, match="not silenced"):
+        await take(database, alert_id, UNSILENCE)
+    await take(database, alert_id, UNSILENCE, replace(ANN, settled=ended - timedelta(minutes=1)))
+    assert row_of(database, alert_id)["silenced_until"] is None
+
+
 @pytest.mark.parametrize(
     ("asked", "field"),
     [

@@ -260,6 +260,11 @@ async def test_operators_see_all_alerts_and_name_the_tenant_of_one(database: Dat
         assert await ids(operator, "tenant=rival") == [rival]
         assert (await operator.ask("GET", f"{ALERTS}/{mine}", 400))["field"] == "tenant"
         await operator.ask("GET", f"{ALERTS}/{mine}?tenant=rival", 404)
+        await operator.ask("POST", f"{ALERTS}/{mine}/close?tenant=rival", 404)
+        asked = {"action": "close", "alert_ids": [mine, rival]}
+        answers = (await operator.ask("POST", f"{BULK}?tenant=rival", json=asked))["items"]
+        assert [one["outcome"] for one in answers] == ["not_found", "done"]
+        await operator.ask("POST", BULK, 400, json=asked)
         await operator.ask("POST", f"{ALERTS}/{mine}/close?tenant=acme")
 
 
