@@ -8,6 +8,7 @@ seldom. The aggregate covers the slot of the reading and those before it that ma
 from array import array
 from bisect import bisect_right
 from collections.abc import Mapping
+from math import inf
 from typing import Any, NamedTuple
 
 from appliance.alerts.alert import AlertType
@@ -19,6 +20,8 @@ from appliance.alerts.kinds.verdict import MICROSECONDS, advance, judge
 DAY = 86_400
 """The longest window, in seconds: after a start it is filled from telemetry, for every device."""
 MOST_SLOTS = 1440
+RECKON_AFTER = 64
+"""Slots that leave before the sum is reckoned anew: rounding must not add up."""
 AGGREGATES = ("avg", "min", "max")
 
 
@@ -51,9 +54,23 @@ class Columns(NamedTuple):
 
 
 class Slots:
-    """The readings of a window, in order of time. Slots without a reading are not kept."""
+    """The readings of a window, in order of time. Slots without a reading are not kept.
 
-    __slots__ = ("_aggregate", "_columns", "_most", "_width")
+    What the aggregate needs of all slots is carried along, and reckoned anew only where a slot that left may have held
+    the least or the greatest value: a window of a day costs a reading no more than one of a minute.
+    """
+
+    __slots__ = (
+        "_aggregate",
+        "_columns",
+        "_forgotten",
+        "_greatest",
+        "_least",
+        "_most",
+        "_readings",
+        "_total",
+        "_width",
+    )
 
     def __init__(self, aggregate: str, width: int, most: int, columns: Columns) -> None:
         """``width`` is that of a slot, in microseconds; ``most`` slots make up the window."""
@@ -61,6 +78,10 @@ class Slots:
         self._width = width
         self._most = most
         self._columns = columns
+        self._readings = 0
+        self._total = 0.0
+        self._forgotten = 0
+        self._least, self._greatest = inf, -inf
 
     @property
     def slots(self) -> int:
@@ -71,7 +92,10 @@ class Slots:
         """Return one that can be changed without changing this one."""
         numbers, sums, counts, least, greatest = self._columns
         columns = Columns(numbers[:], sums[:], counts[:], least[:], greatest[:])
-        return Slots(self._aggregate, self._width, self._most, columns)
+        made = Slots(self._aggregate, self._width, self._most, columns)
+        made._readings, made._total, made._forgotten = self._readings, self._total, self._forgotten
+        made._least, made._greatest = self._least, self._greatest
+        return made
 
     def add(self, ts: int, value: Any) -> None:
         """Take the value of a reading. What is no number, or older than what is there, is left out."""
@@ -90,23 +114,37 @@ class Slots:
             counts[-1] += 1
             least[-1] = min(least[-1], value)
             greatest[-1] = max(greatest[-1], value)
+        else:
+            return
+        self._readings += 1
+        self._total += value
+        self._least, self._greatest = min(self._least, float(value)), max(self._greatest, float(value))
 
     def aggregate(self) -> float:
         """Return the aggregate at the newest reading. There must be one."""
-        _, sums, counts, least, greatest = self._columns
         if self._aggregate == "min":
-            return min(least)
+            return self._least
         if self._aggregate == "max":
-            return max(greatest)
+            return self._greatest
         # Rounding must not carry the average of equal values past them, and so past the limit.
-        return min(max(sum(sums) / sum(counts), min(least)), max(greatest))
+        return min(max(self._total / self._readings, self._least), self._greatest)
 
     def _forget(self, last: int) -> None:
         """Drop the slots up to the number ``last``."""
+        _, sums, counts, least, greatest = self._columns
         gone = bisect_right(self._columns.numbers, last)
-        if gone:
-            for column in self._columns:
-                del column[:gone]
+        if not gone:
+            return
+        at_bounds = min(least[:gone]) <= self._least or max(greatest[:gone]) >= self._greatest
+        self._readings -= sum(counts[:gone])
+        self._total -= sum(sums[:gone])
+        for column in self._columns:
+            del column[:gone]
+        self._forgotten += gone
+        if self._forgotten >= RECKON_AFTER or not sums:
+            self._total, self._forgotten = sum(sums), 0
+        if at_bounds:
+            self._least, self._greatest = min(least, default=inf), max(greatest, default=-inf)
 
 
 def parse(given: Mapping[str, Any]) -> WindowParameters:
