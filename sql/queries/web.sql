@@ -60,6 +60,11 @@ WHERE minute >= %(since)s
 GROUP BY minute, tenant_id
 ORDER BY minute
 
+-- name: count_own_rules
+-- Alert rules that people have made.
+SELECT count(*) FROM alert_rules
+WHERE built_in IS NULL AND deleted_at IS NULL AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+
 -- name: count_beside_navigation
 -- All devices, those that wait for approval, messages held, alerts that are open. Each page asks: it must stay cheap.
 SELECT

@@ -52,6 +52,8 @@ class LiveFeed:
         self._waiting = trio.lowlevel.ParkingLot()
         self.version = 0
         """Increases with each committed batch, and when the feed is woken."""
+        self.woken = 0
+        """How often it was woken: what was read before may be outdated."""
 
     def publish(self, summary: BatchSummary) -> None:
         """Add a committed batch."""
@@ -72,6 +74,7 @@ class LiveFeed:
 
     def wake(self) -> None:
         """Have every live page rendered now: something else than a batch has changed."""
+        self.woken += 1
         self._advance()
 
     async def changed(self, since: int) -> None:

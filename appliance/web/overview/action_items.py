@@ -9,6 +9,7 @@ from appliance.devices.fleet import SiteCounts
 from appliance.devices.live.presence import Presence
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType, status_at
 from appliance.web.devices.labels import NONE
+from appliance.web.overview.open_alerts import CLASSES, NONE_OPEN, OpenAlerts
 from appliance.web.overview.query import OverviewData
 from appliance.web.page import formats
 from appliance.web.page.away_peers import since_text
@@ -16,6 +17,8 @@ from appliance.web.subscriptions.labels import days_left, subscription_title
 
 SOON = 30
 """Days before its end from which a subscription is mentioned."""
+ALERTS_SHOWN = 5
+"""Alerts with an item of their own."""
 SEVERITY_LABELS = {"crit": "Critical", "high": "High", "medium": "Medium"}
 
 
@@ -76,15 +79,31 @@ class PageLinks:
             return f"/tenants/{quote(row.tenant_id)}"
         return self.devices(row.tenant_id, subscription=row.subscription_id)
 
+    def alerts(self, site_id: str | None) -> str:
+        """Return the address of the list of alerts; ``site_id`` as for ``here``."""
+        return self.at("/alerts") if site_id is None else self.at("/alerts", site_id=site_id or NONE)
+
+    def alert(self, tenant_id: str, alert_id: int) -> str:
+        """Return the address of an alert."""
+        query = urlencode(self._tenant(tenant_id))
+        return f"/alerts/{alert_id}?{query}" if query else f"/alerts/{alert_id}"
+
     def _tenant(self, tenant_id: str) -> dict[str, str]:
         return {"tenant": tenant_id} if self.operator else {}
 
 
 def action_items(
-    data: OverviewData, now: float, zone: tzinfo | None, links: PageLinks, *, grace: timedelta
+    data: OverviewData,
+    now: float,
+    zone: tzinfo | None,
+    links: PageLinks,
+    *,
+    grace: timedelta,
+    alerts: OpenAlerts = NONE_OPEN,
 ) -> list[ActionItem]:
     """Return the action items, worst first."""
     items = [
+        *_alerts(alerts, now, links),
         *_peers(data, now, zone, links),  # first of its severity: a whole appliance is more than a site
         *_subscriptions(data, now, zone, links, grace),
         *_sites(data, links),
@@ -163,6 +182,30 @@ def _quarantine(data: OverviewData, now: float, links: PageLinks) -> Iterator[Ac
         since = data.held_since
         when = "" if since is None else formats.ago(since, now)
         yield ActionItem("medium", "", what, after, links.at("/quarantine"), "Review", since, when)
+
+
+def _alerts(alerts: OpenAlerts, now: float, links: PageLinks) -> Iterator[ActionItem]:
+    """Yield the most severe open alerts, and one line for the others; low ones and notes need nobody."""
+    urgent = [one for one in alerts.waiting if CLASSES[one.alert.severity] in SEVERITY_LABELS]
+    for one in urgent[:ALERTS_SHOWN]:
+        alert, began = one.alert, one.alert.started_at.timestamp()
+        where = one.device_name or alert.device_id or one.site_name or alert.site_id
+        of = "" if links.tenant or not links.operator else f", {alert.tenant_id}"
+        yield ActionItem(
+            CLASSES[alert.severity],
+            "",
+            alert.summary,
+            f" on {where}{of}" if where else of,
+            links.alert(alert.tenant_id, alert.alert_id),
+            "View alert",
+            began,
+            formats.ago(began, now),
+        )
+    others = urgent[ALERTS_SHOWN:]
+    if others:
+        what = f"{len(others):,} more alert{'s' if len(others) != 1 else ''}"
+        after = f" {'are' if len(others) != 1 else 'is'} open."
+        yield ActionItem(CLASSES[others[0].alert.severity], "", what, after, links.at("/alerts"), "View alerts")
 
 
 def _peers(data: OverviewData, now: float, zone: tzinfo | None, links: PageLinks) -> Iterator[ActionItem]:

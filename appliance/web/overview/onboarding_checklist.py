@@ -31,14 +31,14 @@ def steps(data: OverviewData, role: Role, links: PageLinks) -> list[ChecklistSte
         data.people > 1,
         links.at("/users") if may else None,
     )
-    if device.done and reading.done and person.done:
+    rule = ChecklistStep(
+        "Make an alert rule",
+        "You see what it would have opened before you save it.",
+        data.rules > 0,
+        links.at("/rules/new") if may else links.at("/rules"),
+    )
+    if device.done and reading.done and rule.done and person.done:
         return []
-    # The two steps in between need parts that this version does not have.
-    later = "Comes with a later version."
-    return [
-        device,
-        reading,
-        ChecklistStep("Create an alert rule", later, False),
-        ChecklistStep("Test an integration", later, False),
-        person,
-    ]
+    # The step in between needs parts that this version does not have.
+    integration = ChecklistStep("Test an integration", "Comes with a later version.", False)
+    return [device, reading, rule, integration, person]

@@ -72,6 +72,8 @@ class OverviewData:
     """The appliances on the database that are away and heard active devices last; added by the page."""
     readings: Sequence[LastReading] = ()
     """For a chosen site: the newest reading of each of the devices heard last."""
+    rules: int = 0
+    """Alert rules that people have made."""
 
     @property
     def devices(self) -> int:
@@ -155,6 +157,7 @@ class OverviewQueries:
             sites = await self._sites(connection, choice.tenant)
             owned = await subscriptions.list_all(connection, choice.tenant)
             (people,) = await self._row(connection, "count_people", parameters)
+            (rules,) = await self._row(connection, "count_own_rules", parameters)
             held, held_since = await self._row(connection, "count_held", parameters)
             cursor = await connection.execute(self._queries["sum_books"], parameters)
             accounting = [AccountingStep(began.timestamp(), *counts) for began, *counts in await cursor.fetchall()]
@@ -172,6 +175,7 @@ class OverviewQueries:
             held=held,
             held_since=None if held_since is None else held_since.timestamp(),
             reasons=reasons,
+            rules=rules,
             accounting=accounting,
             readings=readings,
         )

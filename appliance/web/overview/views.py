@@ -24,7 +24,9 @@ from appliance.web.overview import action_items, message_rates, onboarding_check
 from appliance.web.overview.action_items import ActionItem, PageLinks
 from appliance.web.overview.choice import PAGE, SCALES, OverviewChoice
 from appliance.web.overview.onboarding_checklist import ChecklistStep
+from appliance.web.overview.open_alerts import NONE_OPEN, OpenAlertQueries, OpenAlerts
 from appliance.web.overview.query import LAST_READINGS, OverviewData, OverviewQueries
+from appliance.web.overview.recent_alerts import RecentAlert, recent_alert
 from appliance.web.page import charts, csv, formats
 from appliance.web.page.address import Address
 from appliance.web.page.away_peers import notices
@@ -43,7 +45,7 @@ SITES_SHOWN = 6
 LIVE_PATIENCE = 1.0
 """Seconds that a live update waits for its data: a longer wait would look like a lost connection."""
 
-_IMMEDIATE = frozenset({"live-state", "kpi-messages", "live-banner"})
+_IMMEDIATE = frozenset({"live-state", "kpi-messages", "kpi-alerts", "live-banner"})
 """Live parts that are sent as soon as they change; the others are calm."""
 _PARTS: Mapping[str, str] = {
     "live-state": "live-state",
@@ -52,6 +54,7 @@ _PARTS: Mapping[str, str] = {
     "attention": "action-items",
     "peers-away": "peers-away",
     "kpi-devices": "kpi-devices",
+    "kpi-alerts": "kpi-alerts",
     "kpi-refused": "kpi-refused",
     "kpi-held": "kpi-held",
     "kpi-seats": "kpi-seats",
@@ -59,6 +62,7 @@ _PARTS: Mapping[str, str] = {
     "books": "accounting",
     "reasons": "reasons",
     "readings": "readings",
+    "recent-alerts": "recent-alerts",
     "sites": "sites",
     "seats": "seats",
     "first-steps": "onboarding-checklist",
@@ -142,6 +146,9 @@ class Overview:
     reasons: list[ReasonCount]
     more_reasons: int
     rows: list[ReadingRow]
+    alerts: OpenAlerts | None
+    """None until the database has answered."""
+    recent_alerts: Sequence[RecentAlert]
     trouble: str | None
     """One line for the banner, if something is not reachable."""
 
@@ -170,11 +177,14 @@ def blueprint(renderer: PageRenderer, queries: OverviewQueries, listener: Listen
     """Return the routes of the page; registers its live parts."""
     routes = Blueprint(PAGE, __name__)
     platform, render = renderer.platform, renderer.templates.render
+    alerts = OpenAlertQueries(platform)
 
     async def assemble(frame: Frame, data: OverviewData | None, choice: OverviewChoice) -> Overview:
+        found: OpenAlerts | None = None
         if data is not None and platform.health().postgres is None:
             data = replace(data, away=await renderer.away_peers.read(frame.viewer, choice.tenant))
-        return _assemble(platform, frame, data, choice)
+            found = await alerts.read_if_there(frame.viewer, choice)
+        return _assemble(platform, frame, data, choice, found)
 
     @routes.get("/")
     @allow(READERS)
@@ -243,7 +253,13 @@ async def _data_or_last_known(
     return queries.last_known(frame.viewer, choice)
 
 
-def _assemble(platform: Platform, frame: Frame, data: OverviewData | None, choice: OverviewChoice) -> Overview:
+def _assemble(
+    platform: Platform,
+    frame: Frame,
+    data: OverviewData | None,
+    choice: OverviewChoice,
+    alerts: OpenAlerts | None,
+) -> Overview:
     who, settled, feed = frame.viewer, platform.clock.settled(), platform.live
     links = PageLinks(who.is_operator, choice.tenant)
     reasons = [] if data is None else reason_counts(data.reasons)
@@ -259,7 +275,9 @@ def _assemble(platform: Platform, frame: Frame, data: OverviewData | None, choic
         site_choices=[] if choice.tenant is None else sites_of(all_sites, choice),
         action_items=[]
         if data is None
-        else action_items.action_items(replace(data, sites=sites), settled, who.zone, links, grace=platform.grace),
+        else action_items.action_items(
+            replace(data, sites=sites), settled, who.zone, links, grace=platform.grace, alerts=alerts or NONE_OPEN
+        ),
         notices=[] if who.is_operator else notices(platform.affected(), data.away if data else (), frame.now, who.zone),
         presences=presences(sites),
         sites=sites[:SITES_SHOWN],
@@ -273,6 +291,8 @@ def _assemble(platform: Platform, frame: Frame, data: OverviewData | None, choic
         reasons=reasons[:REASONS_SHOWN],
         more_reasons=max(len(reasons) - REASONS_SHOWN, 0),
         rows=[_row(reading) for reading in readings],
+        alerts=alerts,
+        recent_alerts=[] if alerts is None else [recent_alert(one, links) for one in alerts.recent],
         trouble=trouble_text(platform.health().causes()),
     )
 

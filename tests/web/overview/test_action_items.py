@@ -5,12 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from appliance.alerts.alert import Alert, AlertType, Status
+from appliance.alerts.severity import Severity
+from appliance.alerts.store import ListedAlert
 from appliance.devices.fleet import SiteCounts
 from appliance.peers.store import Peer
 from appliance.people.role import Role
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
 from appliance.web.overview.action_items import ActionItem, PageLinks, action_items
 from appliance.web.overview.onboarding_checklist import steps
+from appliance.web.overview.open_alerts import OpenAlerts
 from appliance.web.overview.query import OverviewData
 from tests.support.tenants import GRACE
 
@@ -45,6 +49,16 @@ def sentences(shown: OverviewData, links: PageLinks = CUSTOMER) -> list[tuple[st
 
 def items(shown: OverviewData, links: PageLinks = CUSTOMER) -> list[ActionItem]:
     return action_items(shown, NOW.timestamp(), UTC, links, grace=GRACE)
+
+
+def alert(number: int, severity: Severity, device_id: str | None = "d1") -> ListedAlert:
+    """Return an open alert that began five minutes ago."""
+    began = NOW - timedelta(minutes=5)
+    row = Alert(
+        number, "acme", None, device_id, None, AlertType.THRESHOLD, "f", Status.OPEN, severity, "Too warm", {}, began,
+        began, began, 1, began, False, None, None, None, None, None, None, None, None, None,
+    )  # fmt: skip
+    return ListedAlert(row, "Freezer 1", None, None, None)
 
 
 def test_there_are_no_action_items_while_all_is_well() -> None:
@@ -111,13 +125,29 @@ def test_steps_are_ticked_automatically_and_disappear_once_all_possible_ones_are
     assert done(overview()) == [False, False, False, False, False]
     assert done(overview(site(waiting=1))) == [True, False, False, False, False]
     assert done(overview(site(online=1))) == [True, True, False, False, False]
-    assert done(overview(site(online=1), people=2)) == []
+    assert done(overview(site(online=1), people=2)) == [True, True, False, False, True]
+    assert done(replace(overview(site(online=1)), rules=1)) == [True, True, True, False, False]
+    assert done(replace(overview(site(online=1), people=2), rules=1)) == []
 
 
 def test_a_viewer_gets_no_links_to_pages_they_may_not_use() -> None:
     leads = [step.href for step in steps(overview(), Role.VIEWER, CUSTOMER)]
-    assert leads == ["/devices", "/devices", None, None, None]
-    assert steps(overview(), Role.ADMIN, CUSTOMER)[0].href == "/devices/+new"
+    assert leads == ["/devices", "/devices", "/rules", None, None]
+    leads = [step.href for step in steps(overview(), Role.ADMIN, CUSTOMER)]
+    assert leads == ["/devices/+new", "/devices", "/rules/new", None, "/users"]
+
+
+def test_open_alerts_are_the_first_of_their_severity_and_many_are_one_line_more() -> None:
+    worst = [alert(number, severity=Severity.CRITICAL) for number in range(1, 4)]
+    others = [alert(number, severity=Severity.HIGH, device_id=None) for number in range(4, 11)]
+    calm = [alert(11, severity=Severity.LOW)]
+    found = OpenAlerts({}, (), [*worst, *others, *calm])
+    shown = action_items(overview(site(offline=1)), NOW.timestamp(), UTC, CUSTOMER, grace=GRACE, alerts=found)
+    assert [item.severity for item in shown] == ["crit"] * 3 + ["high"] * 4
+    assert [item.href for item in shown][:5] == [f"/alerts/{number}" for number in range(1, 6)]
+    assert (shown[0].what, shown[0].after, shown[0].when) == ("Too warm", " on Freezer 1", "5 min ago")
+    assert (shown[5].what, shown[5].after, shown[5].href) == ("5 more alerts", " are open.", "/alerts")
+    assert shown[6].after.endswith("offline.")
 
 
 def test_a_peer_that_is_away_is_an_action_item_of_operators() -> None:

@@ -20,12 +20,14 @@ from appliance.web.devices.port import ListenerAddress
 from appliance.web.http.cookies import SESSION
 from appliance.web.overview import query
 from appliance.web.overview.views import reason_counts
+from tests.support.alerts import add_alert
 from tests.support.busy import within
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import http_client
+from tests.support.web.accounts import client, http_client, signed_in
 from tests.support.web.live import batch
 from tests.support.web.serving import OPERATOR, Always, Served, page_socket, parts, serving, without_database
+from tests.support.web.serving import over as with_people
 
 
 @asynccontextmanager
@@ -158,7 +160,7 @@ async def test_action_items_are_shown_and_every_number_is_a_link(database: Datab
     assert "Subscription Base ends in 12 days" in items
     assert "1 message are" not in items
     assert "1 message is held in quarantine for review." in items
-    assert re.findall(r'<(\w+) class="kpi"', page) == ["a"] * 5
+    assert re.findall(r'<(\w+) class="kpi"', page) == ["a"] * 6
     assert 'href="/quarantine?reason=INVALID_METRIC&amp;span=1h"' in page
     assert "Bergen" not in page
 
@@ -428,3 +430,24 @@ async def test_a_subscription_past_a_short_grace_is_shown_as_suspended(database:
         page = (await get(served)).text
     assert "Base is suspended: its devices&#39; messages are held." in part(page, "attention")
     assert "In grace" not in page
+
+
+async def test_open_alerts_are_counted_by_severity_and_the_newest_are_listed(database: Database) -> None:
+    fill(database, datetime.now(UTC))
+    at = datetime.now(UTC)
+    worst = add_alert(database, severity="critical", summary="Far too warm", site_id="hall", created_at=at)
+    add_alert(database, severity="low", summary="Battery low", created_at=at - timedelta(minutes=5))
+    add_alert(database, status="CLOSED", summary="Over by now", created_at=at - timedelta(minutes=9))
+    add_alert(database, "rival", summary="Not yours", created_at=at)
+    person = signed_in(database.conninfo(), Role.VIEWER, "acme")
+    async with with_people(database) as served, client(served.url, person) as viewer:
+        page, there = (await viewer.get("/")).text, (await viewer.get("/?site=hall")).text
+    assert part(page, "kpi-alerts").startswith(" Open alerts 2 1 critical 0 high 0 medium 1 low 0 info ")
+    assert part(there, "kpi-alerts").startswith(" Open alerts 1 1 critical ")
+    recent = part(page, "recent-alerts")
+    assert [recent.index(words) for words in ("Far too warm", "Battery low", "Over by now")] == sorted(
+        recent.index(words) for words in ("Far too warm", "Battery low", "Over by now")
+    )
+    assert "Not yours" not in page
+    assert "Far too warm" in part(page, "attention")
+    assert f'href="/alerts/{worst}"' in page

@@ -1,7 +1,8 @@
 """The parts of a device's page that change by themselves: its status, newest values, newest messages and limit.
 
 Enters: the id of a device and a viewer. Leaves: :class:`DeviceNow` for the page, rendered parts for its live updates.
-Never: more than one reading a second for each viewer and device, however many messages arrive.
+Never: more than one reading a second for each viewer and device, however many messages arrive, except when an alert
+changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from appliance.web.access.auth import Viewer
 from appliance.web.devices import metric_values
 from appliance.web.devices.metric_values import MetricValue
 from appliance.web.devices.port import DevicesPort
+from appliance.web.devices.views.alerts import DeviceAlerts, read_alerts
 from appliance.web.devices.views.chart import metric_of
 from appliance.web.devices.views.messages import MessageRow, message_rows
 from appliance.web.live.parts import LivePart, NotNow
@@ -76,6 +78,7 @@ class DeviceNow:
     seen_at: float | None
     refused: ReasonLabel | None
     """Why its newest message was not accepted."""
+    alerts: DeviceAlerts
     away: str | None
     """The notice that the appliance is away that heard it last, if it is."""
 
@@ -96,27 +99,29 @@ class LiveDevices:
         "device-limit": True,
         "device-first": False,
         "device-away": True,
+        "device-alerts": False,
+        "device-recent-alerts": True,
     }
     """Element id, and whether the part is calm. Each part is a template of that name in templates/devices/."""
 
     def __init__(self, renderer: PageRenderer, port: DevicesPort) -> None:
         self._renderer = renderer
         self._port = port
-        self._cached: dict[tuple[Viewer, str], tuple[float, list[LivePart]]] = {}
+        self._cached: dict[tuple[Viewer, str], tuple[float, int, list[LivePart]]] = {}
 
     async def fragments(self, seen_by: Viewer, which: str) -> list[LivePart]:
         """Return the parts of ``TENANT/DEVICE``, or none if the device does not exist or is another tenant's.
 
         Raises NotNow while Postgres does not answer.
         """
-        moment = self._renderer.platform.clock.monotonic()
-        read_at, cached = self._cached.get((seen_by, which), (-READ_INTERVAL, []))
-        if moment - read_at < READ_INTERVAL:
+        moment, woken = self._renderer.platform.clock.monotonic(), self._renderer.platform.live.woken
+        read_at, read_woken, cached = self._cached.get((seen_by, which), (-READ_INTERVAL, woken, []))
+        if moment - read_at < READ_INTERVAL and read_woken == woken:
             return cached
         if len(self._cached) >= MAX_CACHED:
             self._cached.clear()
         fresh = await self._read(seen_by, which)
-        self._cached[seen_by, which] = (moment, fresh)
+        self._cached[seen_by, which] = (moment, woken, fresh)
         return fresh
 
     async def _read(self, seen_by: Viewer, which: str) -> list[LivePart]:
@@ -196,6 +201,7 @@ async def read_now(
         ),
         seen_at=None if member.last_seen_at is None else member.last_seen_at.timestamp(),
         refused=reason_label(member.refused_reason or "") if refused else None,
+        alerts=await read_alerts(connection, renderer.platform.access, who, tenant_id, device_id),
         away=await _away(connection, renderer, who, tenant_id, device_id),
     )
 

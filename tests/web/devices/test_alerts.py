@@ -1,0 +1,36 @@
+"""The alerts of a device on its page."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from appliance.people.role import Role
+from tests.support.alerts import add_alert
+from tests.support.pipeline import arrange
+from tests.support.postgres_server import Database
+from tests.support.web.accounts import client, signed_in
+from tests.support.web.serving import over
+
+
+async def test_open_alerts_stand_on_top_and_those_of_thirty_days_in_a_card(database: Database) -> None:
+    now = datetime.now(UTC)
+    one = add_alert(database, severity="critical", summary="Far too warm", created_at=now)
+    add_alert(database, status="CLOSED", summary="Over by now", created_at=now - timedelta(days=20))
+    add_alert(database, status="CLOSED", summary="Long ago", created_at=now - timedelta(days=40))
+    add_alert(database, device_id="d2", summary="Of another device", created_at=now)
+    arrange(
+        database,
+        "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status)"
+        " VALUES (now(), now(), 'acme', 'd1', 'INACTIVE')",
+    )
+    pages = {}
+    async with over(database) as served:
+        for role in (Role.VIEWER, Role.RESPONDER):
+            async with client(served.url, signed_in(database.conninfo(), role)) as asking:
+                pages[role] = (await asking.get("/devices/d1")).text
+    top = {role: html.partition('id="device-alerts"')[2].partition("</div>\n</div>")[0] for role, html in pages.items()}
+    assert "Far too warm" in top[Role.VIEWER]
+    assert "Acknowledge" not in top[Role.VIEWER]
+    assert f'action="/alerts/{one}/acknowledge"' in top[Role.RESPONDER]
+    card = pages[Role.VIEWER].partition('id="device-recent-alerts"')[2][:4000]
+    assert re.search("Far too warm.*Over by now", card, re.DOTALL)
+    assert not re.search("Long ago|Of another device", pages[Role.VIEWER])
