@@ -6,9 +6,10 @@ import psycopg
 import trio
 
 from appliance.alerts.silence.site import RETURN_SECONDS
+from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.alerts.silence.fleet import DAY, Fleet, names, open_fleet
 from tests.support.postgres_server import Database
-from tests.support.tenants import NOW, rows
+from tests.support.tenants import NOW, rows, sell
 
 SITE, DEVICE = ("SITE_SILENT", None), "NO_HEARTBEAT"
 
@@ -219,6 +220,23 @@ async def test_devices_that_leave_the_site_or_are_deactivated_count_no_more(data
         )
         await fleet.round(305)
         assert await fleet.told() == [(DEVICE, "d000")]
+
+
+async def test_devices_of_a_lapsed_subscription_count_for_nothing(database: Database) -> None:
+    paid, lapsed = names(4), names(16, "lapsed")
+    async with open_fleet(database) as fleet:
+        await fleet.add(*paid, site="barn")
+        trial = await sell(fleet.connection, 100, SubscriptionType.TEMPORARY)
+        await fleet.connection.execute(
+            "UPDATE subscriptions SET hold_reason = 'unpaid' WHERE subscription_id = %s", [trial.subscription_id]
+        )
+        fleet.subscription = trial.subscription_id
+        await fleet.add(*lapsed, site="barn")
+        await fleet.hear(*paid, at=0)
+        await fleet.hear(*lapsed, at=299)
+        await fleet.round(300)
+        assert await fleet.told() == [SITE]
+        assert await fleet.column("summary", "device_id IS NULL") == ["4 of 4 devices at barn are silent"]
 
 
 async def test_two_timers_at_once_open_a_site_once(database: Database) -> None:

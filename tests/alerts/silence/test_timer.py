@@ -263,7 +263,7 @@ async def test_thirty_minutes_of_our_own_absence_are_held_against_nobody(databas
             if moment >= 1830 and moment % 60 == 0:
                 await fleet.hear(*healthy, at=moment)
             await fleet.look(moment)
-        assert sorted(await fleet.told()) == [(NO_HEARTBEAT, device) for device in dead]
+        assert sorted(await fleet.alerts("true")) == [(NO_HEARTBEAT, device, False) for device in dead], "ever"
 
 
 async def test_a_peer_that_stayed_up_makes_nobody_silent_whom_it_did_not_hear(database: Database) -> None:
@@ -286,7 +286,7 @@ async def test_a_peer_that_stayed_up_makes_nobody_silent_whom_it_did_not_hear(da
                 await fleet.look(moment)
             fleet.clock.at = NOW.timestamp() + moment
             await peer.make_round()
-        assert sorted(await fleet.told()) == [(NO_HEARTBEAT, device) for device in dead]
+        assert sorted(await fleet.alerts("true")) == [(NO_HEARTBEAT, device, False) for device in dead], "ever"
 
 
 async def test_while_the_clock_is_in_doubt_nobody_is_silent_and_nothing_opens_twice(database: Database) -> None:
@@ -297,6 +297,9 @@ async def test_while_the_clock_is_in_doubt_nobody_is_silent_and_nothing_opens_tw
         await fleet.round(300)
         assert {device for _, device, _ in await fleet.alerts()} == {"a", "b"}
         fleet.clock.trusted, fleet.clock.settled_at = False, NOW.timestamp() + 300
+        await fleet.hear("b", at=300)
+        await fleet.round(300)
+        assert len(await fleet.alerts()) == 2, "from the first moment on"
         await fleet.hear("b", at=400)
         for moment in (400, 900, 5000):
             await fleet.round(moment)
