@@ -57,17 +57,19 @@ def test_a_rule_is_made_while_the_preview_follows_what_is_typed(plant: DemoDashb
     many = heading(page)
     expect(page.locator("#preview .limit:not(.key .limit)").first).to_be_attached()
     expect(page.locator("#preview svg.plot")).to_have_attribute("aria-label", re.compile("would have opened"))
+    page.locator("label.tile", has_text="Critical").click()
     page.get_by_role("textbox", name="For at least", exact=True).fill("200")
     expect(page.locator("#preview h2")).not_to_have_text(many)
 
     page.get_by_role("combobox", name="Device in the chart").select_option(DEVICE)
     expect(page.locator("#preview svg.plot")).to_have_attribute("aria-label", re.compile(f"Temperature of {DEVICE}"))
     expect(page.get_by_label("Limit")).to_have_value("-14,5")
-    page.locator("label.tile", has_text="Critical").click()
+    expect(page.get_by_role("radio", name="Critical")).to_be_checked()
     page.get_by_role("button", name="Save rule").click()
     expect(page).to_have_url(re.compile("/rules$"))
     expect(page.locator(".toast")).to_contain_text("The rule is saved")
     row = page.locator("tbody tr", has_text="Much too warm")
+    expect(row).to_contain_text("Critical")
     expect(row).to_contain_text("Temperature above \N{MINUS SIGN}14.5 °C for 3 h 20 min")
     assert admin.complaints == []
 

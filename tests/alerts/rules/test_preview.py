@@ -122,7 +122,7 @@ async def test_readings_that_came_late_open_nothing(fleet: Database) -> None:
 
 async def test_a_window_is_full_when_the_days_begin(fleet: Database) -> None:
     add_device(fleet, "d-1", {"temperature": 7})
-    days = [0.0] * 143 + [100.0] + [0.0] * (7 * 144)
+    days = [0.0] * 142 + [100.0] + [0.0] * (7 * 144 + 1)
     store(fleet, "d-1", temperatures(*days), every=600)
     wide = draft(
         KindName.WINDOW, metric="temperature", operator="GT", value=50, aggregate="max", window_seconds=6 * 3600

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from appliance.people.role import Role
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
 from tests.support.web.api_caller import calling, dashboard
@@ -50,3 +51,20 @@ async def test_an_error_names_the_field_as_the_rule_itself_would(
     async with dashboard(database) as served, calling(served, database) as asking:
         assert (await asking.ask("POST", PATH, 400, json=RULE | wrong))["field"] == field
         assert (await asking.ask("POST", "/customer/alert-rules", 400, json=RULE | wrong))["field"] == field
+
+
+async def test_a_preview_that_is_found_again_is_of_the_same_tenant_and_the_same_value(database: Database) -> None:
+    arrange(
+        database,
+        *TENANT_WITH_READINGS,
+        "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'globex')",
+        "UPDATE telemetry SET metrics = '{\"temperature\": 1}' WHERE digest < 50",
+    )
+    one = RULE | {"operator": "EQ", "value": 1}
+    async with dashboard(database) as served, calling(served, database, Role.OPERATOR) as asking:
+        assert (await asking.ask("POST", f"{PATH}?tenant=acme", json=one))["alerts"] == 1
+        assert (await asking.ask("POST", f"{PATH}?tenant=globex", json=one))["alerts"] == 0
+        assert (await asking.ask("POST", f"{PATH}?tenant=acme", json=one | {"value": True}))["alerts"] == 0
+        first = (await asking.ask("POST", f"{PATH}?tenant=acme", json=one))["covered"]
+        assert (await asking.ask("POST", f"{PATH}?tenant=acme", json=one))["covered"] == first, "found again"
+        await asking.ask("POST", PATH, 400, json=one)
