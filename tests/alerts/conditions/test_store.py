@@ -96,6 +96,19 @@ async def test_a_persons_close_holds_until_the_condition_has_ended(database: Dat
         assert await statuses(connection) == ["CLOSED", "OPEN"]
 
 
+async def test_a_close_of_an_earlier_time_holds_nothing_back(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        await raised(connection)
+        await closed_by_a_person(connection, SOON)
+        await end_condition(connection, "acme", "capacity", SOON)
+        await raised(connection, at=LATER)
+        gone = "UPDATE fleet_alert SET status = 'CLOSED', closed_at = %s, close_reason = 'device_deactivated'"
+        await connection.execute(f"{gone} WHERE status = 'OPEN'".encode(), [LATER])
+        await raised(connection, at=LATER)
+        assert await statuses(connection) == ["CLOSED", "CLOSED", "OPEN"]
+
+
 async def test_a_persons_close_holds_for_a_day_at_most(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)

@@ -209,6 +209,9 @@ async def test_the_appliances_own_tenant_is_unknown_to_devices(database: Databas
         refusal = (await registry.resolve({key: None}))[key].refusal
         assert refusal is not None
         assert refusal.reason is Reason.UNKNOWN_TENANT
+        tenant = registry.tenant("appliance")
+        assert tenant is not None
+        assert not tenant.known
         assert not await registry.authentic_claim("appliance", "")
 
 
