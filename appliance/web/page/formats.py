@@ -130,7 +130,7 @@ def moment_of(moment: float, now: float, zone: tzinfo | None) -> str:
 def delay(seconds: float) -> str:
     """Return the delay of a message: ``41 ms``, ``1.2 s``, ``3 h``; negative with a minus sign."""
     if abs(seconds) < 1:
-        return f"{1000 * seconds:.0f} ms".replace("-", MINUS)
+        return f"{round(1000 * seconds)} ms".replace("-", MINUS)  # rounded first: no "-0"
     return lasting(seconds) if seconds > 0 else f"{MINUS}{lasting(-seconds)}"
 
 

@@ -97,7 +97,14 @@ def test_a_time_is_told_in_the_largest_unit_that_says_it_well(seconds: float, te
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.041, "41 ms"), (1.25, "1.25 s"), (7200, "2 h"), (-0.2, "\u2212200 ms"), (-90, "\u22121.5 min")],
+    [
+        (-0.0001, "0 ms"),
+        (0.041, "41 ms"),
+        (1.25, "1.25 s"),
+        (7200, "2 h"),
+        (-0.2, "\u2212200 ms"),
+        (-90, "\u22121.5 min"),
+    ],
 )
 def test_a_delay_may_be_ahead_of_time(seconds: float, text: str) -> None:
     assert formats.delay(seconds) == text
