@@ -229,6 +229,8 @@ async def test_people_who_may_not_change_it_see_the_rule_and_its_preview(acme: D
             assert "Temperature above \N{MINUS SIGN}15.0 °C" in page
             assert "1 alert in the last 7 days" in page
             assert "Save rule" not in page
+            assert "rule-form" not in page
+            assert "Temperature of d-2 over the last 7 days" in (await other.get(f"{where}?device=d-2")).text
             assert 'role="switch"' not in (await other.get("/rules")).text
             assert (await other.get("/rules/new")).status_code == 403
 
