@@ -1,7 +1,7 @@
 -- Alerts of silent devices and sites. Times are handed in; silence is counted by presence_watch, as presence is.
 
 -- name: list_rules
-SELECT tenant_id, rule_id, version, built_in, parameters, site_ids, tags, device_prefixes, device_ids
+SELECT tenant_id, rule_id, version, built_in, parameters, updated_at, site_ids, tags, device_prefixes, device_ids
 FROM alert_rules WHERE kind = 'no_data' AND enabled AND deleted_at IS NULL
 ORDER BY tenant_id, rule_id
 

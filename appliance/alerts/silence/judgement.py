@@ -132,7 +132,7 @@ def conclude(devices: Iterable[QuietDevice], rules: RulesOfTenants, now: datetim
                 continue
             silence = silence_of(rule, device, now)
             if alert is None:
-                if silence is not None and silence.silent:
+                if silence is not None and silence.silent and not _too_new(rule, silence, now):
                     openings.append(Opening(device, rule, silence))
                 continue
             found = verdict(silence, alert.started_at)
@@ -141,6 +141,15 @@ def conclude(devices: Iterable[QuietDevice], rules: RulesOfTenants, now: datetim
             elif found is Verdict.SILENT and alert.freed:
                 freed.append((device, alert.alert_id))
     return Conclusions(openings, ended, freed)
+
+
+def _too_new(rule: SilenceRule, silence: Silence, now: datetime) -> bool:
+    """Return whether the time of a metric may not be the newest: it is kept only while a rule names the metric.
+
+    A rule that is made or enabled gives each device its full silence from then on.
+    """
+    since = (now - rule.changed_at).total_seconds()
+    return rule.metric is not None and -AHEAD.total_seconds() <= since < silence.limit
 
 
 def held_back(opening: Opening, newest: Newest | None, now: datetime, reopen_after: float) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 from uuid import UUID
@@ -32,6 +33,8 @@ class SilenceRule:
     """None: any message ends the silence."""
     seconds: float | None
     """None: a device is silent when it is OFFLINE."""
+    changed_at: datetime
+    """When a person changed it last, its name included."""
     scope: Scope
 
     def fingerprint(self, device_id: str) -> str:
@@ -51,7 +54,7 @@ async def load(connection: Connection[Any]) -> RulesOfTenants:
 
 
 def _rule(row: tuple[Any, ...]) -> SilenceRule | None:
-    tenant_id, rule_id, version, built_in, given, *scope = row
+    tenant_id, rule_id, version, built_in, given, changed_at, *scope = row
     try:
         parameters = parse(given)
     except Invalid as error:
@@ -61,7 +64,14 @@ def _rule(row: tuple[Any, ...]) -> SilenceRule | None:
         return None  # presence knows of no metric
     alert_type = AlertType.NO_DATA if built_in is None else AlertType.NO_HEARTBEAT
     return SilenceRule(
-        tenant_id, rule_id, version, alert_type, parameters.metric, parameters.seconds, Scope(*map(tuple, scope))
+        tenant_id,
+        rule_id,
+        version,
+        alert_type,
+        parameters.metric,
+        parameters.seconds,
+        changed_at,
+        Scope(*map(tuple, scope)),
     )
 
 

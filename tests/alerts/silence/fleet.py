@@ -127,12 +127,14 @@ class Fleet:
         found = await rows(self.connection, f"SELECT {name} FROM fleet_alert WHERE {where} ORDER BY id")
         return [value for (value,) in found]
 
-    async def add_rule(self, parameters: str, *, devices: Iterable[str] = (), name: str = "own") -> None:
+    async def add_rule(
+        self, parameters: str, *, devices: Iterable[str] = (), name: str = "own", at: float = -DAY
+    ) -> None:
         """Make a rule about silence."""
         await self.connection.execute(
             "INSERT INTO alert_rules (tenant_id, name, severity, kind, parameters, device_ids, created_at, updated_at)"
             " VALUES (%s, %s, 'medium', 'no_data', %s::text::jsonb, %s, %s, %s)",
-            [TENANT, name, parameters, list(devices), NOW, NOW],
+            [TENANT, name, parameters, list(devices), *[NOW + timedelta(seconds=at)] * 2],
         )
 
     async def change_rule(self, change: str, at: float = 0, which: str = "built_in IS NOT NULL") -> None:

@@ -26,9 +26,9 @@ from appliance.devices.live.presence import Presence
 from tests.support.tenants import NOW, TENANT
 
 RULE_ID = UUID(int=1)
-BUILT_IN = SilenceRule(TENANT, RULE_ID, 1, AlertType.NO_HEARTBEAT, None, None, Scope())
-TEN_MINUTES = SilenceRule(TENANT, UUID(int=2), 1, AlertType.NO_DATA, None, 600, Scope())
-MISSING = SilenceRule(TENANT, UUID(int=3), 1, AlertType.NO_DATA, "temp", 600, Scope())
+BUILT_IN = SilenceRule(TENANT, RULE_ID, 1, AlertType.NO_HEARTBEAT, None, None, NOW, Scope())
+TEN_MINUTES = SilenceRule(TENANT, UUID(int=2), 1, AlertType.NO_DATA, None, 600, NOW, Scope())
+MISSING = SilenceRule(TENANT, UUID(int=3), 1, AlertType.NO_DATA, "temp", 600, NOW, Scope())
 
 
 def ago(seconds: float) -> datetime:

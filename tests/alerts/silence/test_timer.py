@@ -210,6 +210,25 @@ async def test_a_metric_may_be_missing_while_its_device_talks(database: Database
         assert await fleet.alerts() == []
 
 
+async def test_a_rule_that_is_made_or_enabled_gives_each_metric_its_full_time(database: Database) -> None:
+    async with open_fleet(database) as fleet:
+        await fleet.add("a", "b")
+        for device in ("a", "b"):
+            await fleet.measure(device, "temp", at=-5 * DAY)  # kept while another rule named it
+        await fleet.hear("a", "b", at=0)
+        await fleet.add_rule('{"seconds": 60, "metric": "temp"}', at=0)
+        await fleet.round(1)
+        await fleet.measure("b", "temp", at=50)
+        await fleet.hear("a", "b", at=50)
+        await fleet.round(59)
+        assert await fleet.alerts() == []
+        await fleet.round(60)
+        assert await fleet.alerts() == [("NO_DATA", "a", False)]
+        await fleet.change_rule("name = 'another'", at=61, which="built_in IS NULL")
+        await fleet.round(62)
+        assert await fleet.alerts() == [("NO_DATA", "a", False)], "a new name ends nothing"
+
+
 async def test_a_device_that_delivers_a_backlog_lacks_no_metric(database: Database) -> None:
     async with open_fleet(database) as fleet:
         await fleet.add("a")
