@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import trio
 
 from appliance.alerts import store
+from appliance.alerts.maintenance.book import MaintenanceBook
 from appliance.alerts.store import AlertTab
 from appliance.clock import Clock
 from appliance.db.pool import Pool
@@ -16,21 +17,27 @@ COUNT_SECONDS = 10.0
 
 
 async def count_open(
-    pool: Pool, clock: Clock, metrics: Metrics, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    pool: Pool,
+    clock: Clock,
+    metrics: Metrics,
+    windows: MaintenanceBook,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Set the metric every COUNT_SECONDS, until cancelled."""
 
     async def make_round() -> None:
-        await count_once(pool, clock, metrics)
+        await count_once(pool, clock, metrics, windows)
 
     first = First.AT_ONCE
     await every(COUNT_SECONDS, make_round, chore="open alerts", first=first, task_status=task_status)
 
 
-async def count_once(pool: Pool, clock: Clock, metrics: Metrics) -> None:
+async def count_once(pool: Pool, clock: Clock, metrics: Metrics, windows: MaintenanceBook) -> None:
     """Set the metric. Raises what the pool raises when Postgres is away."""
     settled = datetime.fromtimestamp(clock.settled(), UTC)
+    maintenance = windows.active_scopes(None, clock.now())
     async with pool.connection() as connection:
-        counts = await store.counts(connection, None, settled=settled)
+        counts = await store.counts(connection, None, settled=settled, maintenance=maintenance)
     for severity, number in counts.by_tab[AlertTab.OPEN].items():
         metrics.open_alerts.labels(severity.value).set(number)

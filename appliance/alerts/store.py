@@ -17,6 +17,7 @@ from uuid import UUID
 import msgspec
 
 from appliance.alerts.alert import Alert, AlertType, CloseReason, Status
+from appliance.alerts.maintenance.book import ActiveScopes
 from appliance.alerts.severity import Severity
 from appliance.db import statements
 from appliance.db.require import require
@@ -38,7 +39,7 @@ class AlertTab(StrEnum):
     OPEN = "open"
     ACKNOWLEDGED = "acknowledged"
     SILENCED = "silenced"
-    """OPEN or ACKNOWLEDGED, and nobody is notified for the time being."""
+    """OPEN or ACKNOWLEDGED, and nobody is notified for the time being: by a person, or by a maintenance window."""
     INHIBITED = "inhibited"
     """OPEN or ACKNOWLEDGED, and another alert stands for it."""
     CLOSED = "closed"
@@ -112,7 +113,7 @@ class ListedAlert:
         return alert.silenced_until > settled
 
     def tab(self, *, settled: datetime) -> AlertTab:
-        """Return the tab that shows it at this instant, beside ALL."""
+        """Return the tab that shows it at this instant, beside ALL, if no maintenance window covers it."""
         if self.alert.status is Status.CLOSED:
             return AlertTab.CLOSED
         if self.alert.inhibited_by is not None:
@@ -168,12 +169,14 @@ async def page(
     wanted: AlertFilter,
     *,
     settled: datetime,
+    maintenance: ActiveScopes,
     sort: AlertSort,
     limit: int,
     after: AlertPosition | None = None,
 ) -> AlertPage:
-    """Return up to ``limit`` alerts that match, after ``after``."""
+    """Return up to ``limit`` alerts that match, after ``after``. ``maintenance``: what active windows cover."""
     parameters = _filter_parameters(wanted) | {
+        **maintenance.parameters(),
         "settled": settled,
         "sort": sort.value,
         "ascending": sort in ASCENDING,
@@ -192,9 +195,11 @@ async def page(
     return AlertPage(alerts, behind)
 
 
-async def counts(connection: Connection[Any], tenant_id: str | None, *, settled: datetime) -> AlertCounts:
+async def counts(
+    connection: Connection[Any], tenant_id: str | None, *, settled: datetime, maintenance: ActiveScopes
+) -> AlertCounts:
     """Count the alerts of a tenant (None: of all tenants) that are not closed."""
-    parameters = {"tenant": tenant_id, "settled": settled}
+    parameters = {"tenant": tenant_id, "settled": settled, **maintenance.parameters()}
     cursor = await connection.execute(STATEMENTS["count_unclosed"], parameters, prepare=False)
     tabs = (AlertTab.OPEN, AlertTab.ACKNOWLEDGED, AlertTab.SILENCED, AlertTab.INHIBITED)
     by_tab = {tab: dict.fromkeys(Severity, 0) for tab in tabs}

@@ -66,11 +66,19 @@ async def read(connection: Connection[Any], wanted: AuditFilter, limit: int) -> 
     return [_row(row) for row in await cursor.fetchall()]
 
 
+NAMED = (
+    ("user", "select_emails"),
+    ("rule", "select_rule_names"),
+    ("maintenance", "select_window_names"),
+)
+"""Types of objects whose ids are UUIDs, and the statements that read their names."""
+
+
 async def names(connection: Connection[Any], rows: Iterable[AuditRow]) -> dict[str, str]:
     """Return names of the objects of ``rows`` by id: of those whose ids are UUIDs, e-mail addresses or names."""
     rows = list(rows)
     found: dict[str, str] = {}
-    for object_type, statement in (("user", "select_emails"), ("rule", "select_rule_names")):
+    for object_type, statement in NAMED:
         ids = {row.object_id for row in rows if row.object_type == object_type and _is_uuid(row.object_id)}
         if ids:
             cursor = await connection.execute(STATEMENTS[statement], {"ids": sorted(ids)})

@@ -77,14 +77,15 @@ async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
     await tree.start("limit overrides", overrides.run, lambda: limiter.limits_changed(clock.monotonic()))
     await tree.start("housekeeping", housekeeping.run, pool, clock, base.grace)
     await tree.start("metric names", housekeeping.learn_metrics, pool, clock)
-    return Knowledge(states, provisioner, registry, limiter, Charging(limiter), _maintenance(base, storage))
+    return Knowledge(states, provisioner, registry, limiter, Charging(limiter), await _open_maintenance(base, storage))
 
 
-def _maintenance(base: Foundation, storage: Storage) -> MaintenanceBook:
+async def _open_maintenance(base: Foundation, storage: Storage) -> MaintenanceBook:
     """Return the maintenance windows, which are read again when they change, and when the time does."""
     book = MaintenanceBook(storage.pool, base.clock)
     storage.changes.subscribe(MAINTENANCE_CHANNEL, book.changed, book.forget)
     base.clock.subscribe(lambda _step: book.forget())
+    await base.tree.start("maintenance windows", book.run)
     return book
 
 

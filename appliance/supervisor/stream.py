@@ -135,7 +135,7 @@ async def _start_chores(base: Foundation, storage: Storage, known: Knowledge, pi
     config, tree, pool, clock = base.config, base.tree, storage.pool, base.clock
     await tree.start("unaccepted traffic", UnacceptedTraffic(known.states, known.registry).run)
     await tree.start("presence counts", count_presences, pool, base.metrics)
-    await tree.start("open alerts", count_open, pool, clock, base.metrics)
+    await tree.start("open alerts", count_open, pool, clock, base.metrics, known.maintenance)
     retention = QuarantineRetention(pool, base.instance, clock, config.quarantine, base.metrics)
     await tree.start("quarantine retention", retention.run)
     await tree.start("roll-ups", Roller(pool, clock, keep_days=config.retention.rollup_days).run)

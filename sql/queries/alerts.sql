@@ -1,7 +1,8 @@
 -- Alerts as people see and change them. %(tenant)s NULL is an operator's view of all tenants.
 --
 -- The tab of an alert, the first that fits: closed, inhibited, silenced, acknowledged, open. %(settled)s is the instant
--- by which a silence ends; it stands still while the clock is in doubt.
+-- by which a silence ends; it stands still while the clock is in doubt. An alert that an active maintenance window covers
+-- is silenced too: the program says which are active, see in_maintenance.
 
 -- name: get_alert
 SELECT a.id, a.tenant_id, a.site_id, a.device_id, a.rule_id, a.alert_type, a.fingerprint, a.status, a.severity, a.summary,
@@ -29,13 +30,16 @@ CROSS JOIN LATERAL (SELECT CASE %(sort)s
   WHEN 'severity' THEN array_position(%(severities)s::text[], a.severity)::text
   WHEN 'device' THEN CASE WHEN a.device_id IS NULL THEN '1' ELSE '0' || lower(coalesce(d.name, a.device_id COLLATE "default")) END
   ELSE '' END COLLATE "C" AS key) AS k
+CROSS JOIN LATERAL (SELECT coalesce(a.silenced_until > %(settled)s, false)
+  OR cardinality(%(maintenance_ids)s::text[]) > 0 AND in_maintenance(a.tenant_id, a.site_id, a.device_id,
+    %(maintenance_tenants)s::text[], %(maintenance_kinds)s::text[], %(maintenance_ids)s::text[]) AS silenced) AS q
 WHERE (%(tenant)s::text IS NULL OR a.tenant_id = %(tenant)s)
   AND CASE %(tab)s
     WHEN 'closed' THEN a.status = 'CLOSED'
     WHEN 'inhibited' THEN a.status <> 'CLOSED' AND a.inhibited_by IS NOT NULL
-    WHEN 'silenced' THEN a.status <> 'CLOSED' AND a.inhibited_by IS NULL AND a.silenced_until > %(settled)s
-    WHEN 'acknowledged' THEN a.status = 'ACKNOWLEDGED' AND a.inhibited_by IS NULL AND (a.silenced_until > %(settled)s) IS NOT TRUE
-    WHEN 'open' THEN a.status = 'OPEN' AND a.inhibited_by IS NULL AND (a.silenced_until > %(settled)s) IS NOT TRUE
+    WHEN 'silenced' THEN a.status <> 'CLOSED' AND a.inhibited_by IS NULL AND q.silenced
+    WHEN 'acknowledged' THEN a.status = 'ACKNOWLEDGED' AND a.inhibited_by IS NULL AND NOT q.silenced
+    WHEN 'open' THEN a.status = 'OPEN' AND a.inhibited_by IS NULL AND NOT q.silenced
     ELSE true END
   AND (%(statuses)s::text[] IS NULL OR a.status = ANY(%(statuses)s))
   AND (%(chosen_severities)s::text[] IS NULL OR a.severity = ANY(%(chosen_severities)s))
@@ -58,6 +62,8 @@ LIMIT %(limit)s
 
 -- name: count_unclosed
 SELECT CASE WHEN inhibited_by IS NOT NULL THEN 'inhibited' WHEN silenced_until > %(settled)s THEN 'silenced'
+  WHEN cardinality(%(maintenance_ids)s::text[]) > 0 AND in_maintenance(tenant_id, site_id, device_id,
+    %(maintenance_tenants)s::text[], %(maintenance_kinds)s::text[], %(maintenance_ids)s::text[]) THEN 'silenced'
   ELSE lower(status) END AS tab, severity, count(*)
 FROM fleet_alert
 WHERE status <> 'CLOSED' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)

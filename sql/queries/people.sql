@@ -213,6 +213,9 @@ SELECT user_id, email FROM users WHERE user_id = ANY(%(ids)s::uuid[])
 -- name: select_rule_names
 SELECT rule_id, name FROM alert_rules WHERE rule_id = ANY(%(ids)s::uuid[])
 
+-- name: select_window_names
+SELECT window_id, name FROM maintenance_windows WHERE window_id = ANY(%(ids)s::uuid[])
+
 -- Times of a wrong clock (see time_healed) ---------------------------------------------------------------------------
 
 -- name: heal_sessions

@@ -76,4 +76,6 @@ SELECT
    WHERE %(tenant)s::text IS NULL OR tenant_id = %(tenant)s),
   (SELECT count(*) FROM fleet_alert
    WHERE status = 'OPEN' AND inhibited_by IS NULL AND (silenced_until > %(settled)s) IS NOT TRUE
+     AND NOT (cardinality(%(maintenance_ids)s::text[]) > 0 AND in_maintenance(tenant_id, site_id, device_id,
+       %(maintenance_tenants)s::text[], %(maintenance_kinds)s::text[], %(maintenance_ids)s::text[]))
      AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s))

@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime, timedelta
 
+from appliance.alerts.maintenance.book import MaintenanceBook
 from appliance.alerts.open_counts import count_once
 from appliance.clock import SystemClock
 from appliance.db.pool import open_pool
@@ -22,7 +23,7 @@ async def test_alerts_that_wait_for_somebody_are_counted_by_severity_alone(datab
     add_alert(database, severity="low", inhibited_by=1)
     metrics = Metrics()
     async with open_pool(database.conninfo(INGEST), name="counts", min_size=1, max_size=1) as pool:
-        await count_once(pool, SystemClock(), metrics)
+        await count_once(pool, SystemClock(), metrics, MaintenanceBook(pool, SystemClock()))
         lines = exposed(metrics)
         assert lines == {
             'appliance_open_alerts{severity="critical"} 3.0',
@@ -32,7 +33,7 @@ async def test_alerts_that_wait_for_somebody_are_counted_by_severity_alone(datab
             'appliance_open_alerts{severity="info"} 0.0',
         }
         add_alert(database, severity="low")
-        await count_once(pool, SystemClock(), metrics)
+        await count_once(pool, SystemClock(), metrics, MaintenanceBook(pool, SystemClock()))
         assert 'appliance_open_alerts{severity="low"} 1.0' in exposed(metrics)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from appliance.alerts import store
 from appliance.alerts.alert import AlertType, Status
+from appliance.alerts.maintenance.book import ActiveScopes
 from appliance.alerts.severity import Severity
 from appliance.alerts.store import AlertCounts, AlertFilter, AlertPosition, AlertSort, AlertTab
 from appliance.alerts.timeline import MAX_ENTRIES, TimelineKind, timeline
@@ -36,6 +37,8 @@ DEVICES = (
 )
 
 EVERYTHING = AlertFilter("acme")
+NONE = ActiveScopes.none()
+"""No maintenance window is active."""
 
 
 async def listed(
@@ -46,7 +49,9 @@ async def listed(
     after: AlertPosition | None = None
     async with ingest(database) as connection:
         while True:
-            page = await store.page(connection, wanted, settled=NOW, sort=sort, limit=limit, after=after)
+            page = await store.page(
+                connection, wanted, settled=NOW, maintenance=NONE, sort=sort, limit=limit, after=after
+            )
             assert len(page.alerts) <= limit
             found += [one.alert.alert_id for one in page.alerts]
             after = page.next
@@ -56,7 +61,7 @@ async def listed(
 
 async def counted(database: Database, tenant_id: str | None = "acme") -> AlertCounts:
     async with ingest(database) as connection:
-        return await store.counts(connection, tenant_id, settled=NOW)
+        return await store.counts(connection, tenant_id, settled=NOW, maintenance=NONE)
 
 
 async def test_one_alert_comes_with_the_names_of_what_it_is_about(database: Database) -> None:
@@ -214,7 +219,9 @@ async def test_the_list_by_time_reads_an_index(database: Database) -> None:
         "settled": NOW, "ascending": False, "limit": 51, "after_key": "", "after_at": NOW, "after_id": 7,
     }  # fmt: skip
     with psycopg.connect(database.conninfo()) as connection:
-        plan = connection.execute(statement.encode(), parameters | {"sort": "newest"}, prepare=False).fetchall()
+        plan = connection.execute(
+            statement.encode(), parameters | NONE.parameters() | {"sort": "newest"}, prepare=False
+        ).fetchall()
         assert "Index Scan using fleet_alert_created" in str(plan)
         assert "Sort" not in str(plan)
 
@@ -229,7 +236,7 @@ async def test_counts_name_the_worst_that_waits(database: Database) -> None:
     assert counts.by_tab[AlertTab.OPEN] == dict.fromkeys(Severity, 0) | {Severity.MEDIUM: 2}
     assert (await counted(database, None)).open == 3
     async with customer(database, "acme") as connection:
-        assert (await store.counts(connection, None, settled=NOW)).open == 2, "row-level security"
+        assert (await store.counts(connection, None, settled=NOW, maintenance=NONE)).open == 2, "row-level security"
 
 
 async def test_the_timeline_is_newest_first_and_says_who(database: Database) -> None:

@@ -20,9 +20,13 @@ from appliance.alerts.maintenance.occurrences import active_at, next_after
 from appliance.alerts.maintenance.window import Window
 from appliance.clock import Clock
 from appliance.db.pool import Pool
+from appliance.runtime.periodic import First, every
 
 MAINTENANCE_CHANNEL = "appliance_rules"
 """Windows are told of on the channel of what decides on alerts."""
+
+REFRESH_SECONDS = 0.3
+"""Between two looks for changes, which cost nothing if there is none."""
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +51,11 @@ class ActiveScopes:
     kinds: list[str]
     """``all``, ``site``, ``tag`` or ``device``."""
     ids: list[str]
+
+    @classmethod
+    def none(cls) -> "ActiveScopes":
+        """Return that of no window at all, as for alerts of the appliance itself."""
+        return cls([], [], [])
 
     def parameters(self) -> dict[str, list[str]]:
         """Return the parameters of the condition."""
@@ -128,6 +137,16 @@ class MaintenanceBook:
                 self._all_stale |= everything
                 raise
 
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Read what changed, again and again: whoever asks without :meth:`refresh` gets answers of that age."""
+        await every(
+            REFRESH_SECONDS,
+            self.refresh,
+            chore="maintenance windows",
+            first=First.AT_ONCE,
+            task_status=task_status,
+        )
+
     def active(self, tenant_id: str | None, now: float) -> Iterator[ActiveWindow]:
         """Yield the windows of a tenant, or of all for None, that are active."""
         known = self._entries.values() if tenant_id is None else [self._entries.get(tenant_id, [])]
@@ -147,7 +166,7 @@ class MaintenanceBook:
     def active_scopes(self, tenant_id: str | None, now: float) -> ActiveScopes:
         """Return what the active windows of a tenant cover, or of all tenants for None."""
         rows = sorted({row for one in self.active(tenant_id, now) for row in _rows(one.window)})
-        return ActiveScopes(*(list(column) for column in zip(*rows, strict=True))) if rows else ActiveScopes([], [], [])
+        return ActiveScopes(*(list(column) for column in zip(*rows, strict=True))) if rows else ActiveScopes.none()
 
     async def _read(self, tenants: list[str] | None) -> None:
         now = datetime.fromtimestamp(self._clock.now(), UTC)

@@ -27,6 +27,8 @@ class AlertActions:
 
     def __init__(self, platform: Platform) -> None:
         self._access = platform.access
+        self._scopes = platform.maintenance.active_scopes
+        self._clock = platform.clock
 
     async def page(
         self,
@@ -40,13 +42,20 @@ class AlertActions:
         """Return a page of alerts, as the viewer (or ``seen_by``, for a live page) sees them."""
         async with self._access.reading(seen_by) as connection:
             return await store.page(
-                connection, wanted, settled=self._access.settled(), sort=sort, limit=limit, after=after
+                connection,
+                wanted,
+                settled=self._access.settled(),
+                maintenance=self._scopes(wanted.tenant_id, self._clock.now()),
+                sort=sort,
+                limit=limit,
+                after=after,
             )
 
     async def counts(self, tenant_id: str | None, seen_by: Viewer | None = None) -> AlertCounts:
         """Count the alerts of a tenant (None: of all) that are not closed."""
         async with self._access.reading(seen_by) as connection:
-            return await store.counts(connection, tenant_id, settled=self._access.settled())
+            maintenance = self._scopes(tenant_id, self._clock.now())
+            return await store.counts(connection, tenant_id, settled=self._access.settled(), maintenance=maintenance)
 
     async def show(self, tenant_id: str | None, alert_id: int, seen_by: Viewer | None = None) -> WholeAlert:
         """Return one alert. Raises NotFound."""

@@ -22,9 +22,12 @@ HEADS = (
 def answer(platform: Platform, who: Viewer, wanted: AlertFilter, sort: AlertSort) -> Response:
     """Return the download of all alerts that match, in their order."""
     settled = platform.access.settled()
+    maintenance = platform.maintenance.active_scopes(wanted.tenant_id, platform.clock.now())
 
     async def read(connection: Connection[Any], after: AlertPosition | None) -> csv.Page[AlertPosition]:
-        page = await store.page(connection, wanted, settled=settled, sort=sort, limit=csv.PAGE_ROWS, after=after)
+        page = await store.page(
+            connection, wanted, settled=settled, maintenance=maintenance, sort=sort, limit=csv.PAGE_ROWS, after=after
+        )
         return [_cells(one) for one in page.alerts], page.next
 
     return csv.list_answer(platform, who, "alerts", HEADS, read)

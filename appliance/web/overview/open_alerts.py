@@ -102,13 +102,18 @@ class OpenAlertQueries:
     async def _query(self, seen_by: Viewer, choice: OverviewChoice) -> OpenAlerts:
         access = self._platform.access
         settled = access.settled()
+        maintenance = self._platform.maintenance.active_scopes(choice.tenant, self._platform.clock.now())
         wanted = AlertFilter(tenant_id=choice.tenant, sites=() if choice.site is None else (choice.site,))
         opened = AlertFilter(tenant_id=wanted.tenant_id, tab=AlertTab.OPEN, sites=wanted.sites)
         async with access.reading(seen_by) as connection:
-            newest = await store.page(connection, wanted, settled=settled, sort=AlertSort.NEWEST, limit=RECENT)
-            waiting = await store.page(connection, opened, settled=settled, sort=AlertSort.SEVERITY, limit=MAX_AT_SITE)
+            newest = await store.page(
+                connection, wanted, settled=settled, maintenance=maintenance, sort=AlertSort.NEWEST, limit=RECENT
+            )
+            waiting = await store.page(
+                connection, opened, settled=settled, maintenance=maintenance, sort=AlertSort.SEVERITY, limit=MAX_AT_SITE
+            )
             if choice.site is None:
-                counts = await store.counts(connection, choice.tenant, settled=settled)
+                counts = await store.counts(connection, choice.tenant, settled=settled, maintenance=maintenance)
                 severities: Mapping[Severity, int] = counts.by_tab[AlertTab.OPEN]
             else:
                 severities = Counter(one.alert.severity for one in waiting.alerts)

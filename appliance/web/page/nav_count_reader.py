@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 import trio
 
+from appliance.alerts.maintenance.book import MaintenanceBook
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.web.access.auth import Viewer
@@ -30,8 +31,9 @@ log = structlog.get_logger(__name__)
 class NavCountReader:
     """Reads what the viewer may see: a customer's under row-level security, an operator's of all tenants or one."""
 
-    def __init__(self, access: Access, clock: Clock) -> None:
+    def __init__(self, access: Access, clock: Clock, windows: MaintenanceBook) -> None:
         self._access = access
+        self._windows = windows
         self._clock = clock
         self._statement = statements.load("web")["count_beside_navigation"]
         self._known: dict[tuple[bool, str | None], tuple[float, NavCounts]] = {}
@@ -43,7 +45,8 @@ class NavCountReader:
         try:
             with trio.fail_after(PATIENCE):
                 async with self._access.reading(seen_by) as connection:
-                    parameters = {"tenant": tenant, "settled": self._access.settled()}
+                    maintenance = self._windows.active_scopes(tenant, self._clock.now())
+                    parameters = {"tenant": tenant, "settled": self._access.settled(), **maintenance.parameters()}
                     cursor = await connection.execute(self._statement, parameters)
                     row: tuple[Any, ...] = await cursor.fetchone() or (0, 0, 0)
         except POSTGRES_AWAY as error:

@@ -7,6 +7,7 @@ import msgspec
 
 from appliance.alerts import store
 from appliance.alerts.alert import Status
+from appliance.alerts.maintenance.book import ActiveScopes
 from appliance.alerts.severity import Severity
 from appliance.alerts.store import AlertFilter, AlertSort, ListedAlert
 from appliance.db.trio_psycopg import Connection
@@ -36,7 +37,9 @@ class SystemAlert(msgspec.Struct, frozen=True):
 
 async def read_alerts(connection: Connection[Any], settled: datetime) -> list[SystemAlert]:
     """Return the alerts of the appliance that are not closed, worst first. Role ``appliance_ingest``."""
-    page = await store.page(connection, UNCLOSED, settled=settled, sort=AlertSort.SEVERITY, limit=MOST)
+    page = await store.page(
+        connection, UNCLOSED, settled=settled, maintenance=ActiveScopes.none(), sort=AlertSort.SEVERITY, limit=MOST
+    )
     return [_shown(one) for one in page.alerts]
 
 

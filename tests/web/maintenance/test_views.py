@@ -110,6 +110,8 @@ async def test_a_window_is_made_previewed_edited_and_deleted(database: Database)
         assert f"Every {DAY.capitalize()} 20:30 to {FOLLOWING.capitalize()} 02:00" in shown(again), (
             "the preview of what is kept"
         )
+        audit = shown(await browser.get("/audit"))
+        assert "Edited a maintenance window Hygiene wash" in audit
         stale = await send(browser, page, changed)
         assert stale.status_code == 409
         assert "was changed by someone else" in stale.text

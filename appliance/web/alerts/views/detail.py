@@ -62,10 +62,18 @@ async def read_page(
     """Read what the page shows. Raises NotFound."""
     access = renderer.platform.access
     now, settled = access.now(), access.settled()
-    one = await page_query.read_alert(connection, alert_id, tenant_id)
+    read = await page_query.read_alert(connection, alert_id, tenant_id)
+    [one] = page_query.in_windows([read], renderer.platform)
     found = await open_alert(connection, one, who, now=now, settled=settled, retention=retention, chosen=chosen)
     filter_of_place = AlertFilter(tenant_id=tenant_id or one.alert.tenant_id, tab=AlertTab.OPEN)
-    others = await store.page(connection, filter_of_place, settled=settled, sort=AlertSort.SEVERITY, limit=MAX_PLACES)
+    others = await store.page(
+        connection,
+        filter_of_place,
+        settled=settled,
+        maintenance=page_query.scopes(renderer.platform, filter_of_place.tenant_id),
+        sort=AlertSort.SEVERITY,
+        limit=MAX_PLACES,
+    )
     ids = [other.alert.alert_id for other in others.alerts]
     return replace(found, place=None if others.next else place_of(who, one.alert.tenant_id, alert_id, ids))
 

@@ -9,6 +9,7 @@ from typing import Any
 from quart import Blueprint, Response, request
 
 from appliance.alerts import store
+from appliance.alerts.maintenance.book import ActiveScopes
 from appliance.alerts.severity import Severity
 from appliance.alerts.store import AlertCounts, AlertFilter, AlertPosition, AlertSort, AlertTab
 from appliance.db.trio_psycopg import Connection
@@ -159,66 +160,68 @@ async def read_list(
     """Read one page of the list."""
     access = renderer.platform.access
     now, settled = access.now(), access.settled()
-    page = await store.page(connection, wanted, settled=settled, sort=asked.order, limit=PAGE_ROWS, after=after)
+    maintenance = page_query.scopes(renderer.platform, wanted.tenant_id)
+    page = await store.page(
+        connection, wanted, settled=settled, maintenance=maintenance, sort=asked.order, limit=PAGE_ROWS, after=after
+    )
     ids = [one.alert.alert_id for one in page.alerts]
-    alerts = await page_query.read_alerts(connection, ids, wanted.tenant_id)
-    opened = await _opened(connection, asked, alerts, wanted.tenant_id, who, now, settled, retention)
+    added = [asked.open] if asked.open is not None and asked.open not in ids else []
+    read = await page_query.read_alerts(connection, [*added, *ids], wanted.tenant_id)
+    alerts = page_query.in_windows(read, renderer.platform)
+    opened = await _opened(connection, asked, alerts, who, now, settled, retention)
     return AlertList(
         rows=await _rows(connection, alerts, opened, who, now, settled),
         next=page.next,
-        numbers=await read_numbers(connection, wanted.tenant_id, settled),
+        numbers=await read_numbers(connection, wanted.tenant_id, settled, maintenance),
         opened=opened,
         places=await _places(connection, wanted.tenant_id),
-        known=await _recent(connection, wanted, ids, now, settled),
+        known=await newer(connection, wanted, now - SETTLING, settled, maintenance, ids),
     )
 
 
-async def read_numbers(connection: Connection[Any], tenant_id: str | None, settled: datetime) -> TabNumbers:
+async def read_numbers(
+    connection: Connection[Any], tenant_id: str | None, settled: datetime, maintenance: ActiveScopes
+) -> TabNumbers:
     """Return the numbers beside the tabs."""
-    unclosed = await store.counts(connection, tenant_id, settled=settled)
+    unclosed = await store.counts(connection, tenant_id, settled=settled, maintenance=maintenance)
     return TabNumbers(unclosed, await store.count_closed(connection, tenant_id))
 
 
 async def newer(
-    connection: Connection[Any], wanted: AlertFilter, since: datetime, settled: datetime, known: Sequence[int]
+    connection: Connection[Any],
+    wanted: AlertFilter,
+    since: datetime,
+    settled: datetime,
+    maintenance: ActiveScopes,
+    known: Sequence[int],
 ) -> list[int]:
     """Return the alerts that match and were created after ``since``, but for those that are ``known``; not all."""
     recent = await store.page(
         connection,
         replace(wanted, since=since if wanted.since is None else max(since, wanted.since)),
         settled=settled,
+        maintenance=maintenance,
         sort=AlertSort.NEWEST,
         limit=MAX_KNOWN + len(known),
     )
     return [one.alert.alert_id for one in recent.alerts if one.alert.alert_id not in known]
 
 
-async def _recent(
-    connection: Connection[Any], wanted: AlertFilter, ids: Sequence[int], now: datetime, settled: datetime
-) -> list[int]:
-    return await newer(connection, wanted, now - SETTLING, settled, ids)
-
-
 async def _opened(
     connection: Connection[Any],
     asked: PageQuery,
-    alerts: list[AlertOnPage],
-    tenant_id: str | None,
+    alerts: Sequence[AlertOnPage],
     who: Viewer,
     now: datetime,
     settled: datetime,
     retention: timedelta,
 ) -> OpenedAlert | None:
-    """Return the alert that the address opens; one that is not on the page is put at its top."""
+    """Return the alert that the address opens; one that is not on the page was put at its top."""
     if asked.open is None:
         return None
     one = next((one for one in alerts if one.alert.alert_id == asked.open), None)
     if one is None:
-        found = await page_query.read_alerts(connection, [asked.open], tenant_id)
-        if not found:
-            return None
-        one = found[0]
-        alerts.insert(0, one)
+        return None
     return await open_alert(connection, one, who, now=now, settled=settled, retention=retention)
 
 

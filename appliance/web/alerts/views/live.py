@@ -61,15 +61,19 @@ class LiveAlerts:
         frame = self._renderer.frame(seen_by, path="/alerts", live_page=f"{PAGE}/{which}")
         access = self._renderer.platform.access
         now, settled = access.now(), access.settled()
+        maintenance = page_query.scopes(self._renderer.platform, tenant_id)
         try:
             with trio.fail_after(POSTGRES_TIMEOUT):
                 async with access.reading(seen_by) as connection:
-                    alerts = await page_query.read_alerts(connection, shown_ids, tenant_id)
+                    read = await page_query.read_alerts(connection, shown_ids, tenant_id)
+                    alerts = page_query.in_windows(read, self._renderer.platform)
                     metrics = await page_query.read_metrics(connection, alerts)
-                    numbers = await listing.read_numbers(connection, tenant_id, settled)
+                    numbers = await listing.read_numbers(connection, tenant_id, settled, maintenance)
                     news = []
                     if since is not None:
-                        news = await listing.newer(connection, wanted, since, settled, [*shown_ids, *known])
+                        news = await listing.newer(
+                            connection, wanted, since, settled, maintenance, [*shown_ids, *known]
+                        )
                     opened = None
                     if asked.open is not None:
                         one = next((one for one in alerts if one.alert.alert_id == asked.open), None)

@@ -1,17 +1,19 @@
 """Reads what the pages of alerts show beside the alerts themselves: rules, flapping, surroundings, choices."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from appliance.alerts.alert import Alert, Status
+from appliance.alerts.maintenance.book import ActiveScopes, ActiveWindow
 from appliance.alerts.store import ListedAlert, alert_of
 from appliance.db import statements
 from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.metrics import store as metrics
 from appliance.devices.metrics.metric import Metric, described
+from appliance.web.platform import Platform
 
 STATEMENTS = statements.load("alert_pages")
 
@@ -43,6 +45,8 @@ class AlertOnPage:
     """The newest value of its metric."""
     tags: Sequence[str]
     """Those of its device."""
+    maintenance: ActiveWindow | None = None
+    """The active window that covers it; None for a closed one."""
 
     @property
     def alert(self) -> Alert:
@@ -94,6 +98,25 @@ async def read_alerts(connection: Connection[Any], ids: Sequence[int], tenant_id
 async def read_alert(connection: Connection[Any], alert_id: int, tenant_id: str | None) -> AlertOnPage:
     """Return one alert. Raises NotFound."""
     return require(next(iter(await read_alerts(connection, [alert_id], tenant_id)), None), f"alert {alert_id}")
+
+
+def in_windows(alerts: Iterable[AlertOnPage], platform: Platform) -> list[AlertOnPage]:
+    """Return alerts with the maintenance windows that cover them now."""
+    now, covering = platform.clock.now(), platform.maintenance.covering
+    return [
+        one
+        if one.alert.status is Status.CLOSED
+        else replace(
+            one,
+            maintenance=covering(one.alert.tenant_id, one.alert.site_id, one.alert.device_id, one.tags, now),
+        )
+        for one in alerts
+    ]
+
+
+def scopes(platform: Platform, tenant_id: str | None) -> ActiveScopes:
+    """Return what the active maintenance windows of a tenant cover, or of all tenants for None."""
+    return platform.maintenance.active_scopes(tenant_id, platform.clock.now())
 
 
 async def read_metrics(connection: Connection[Any], alerts: Iterable[AlertOnPage]) -> dict[MetricKey, Metric]:

@@ -153,6 +153,10 @@ def marks(one: AlertOnPage, zone: tzinfo | None, *, now: datetime, settled: date
     if one.listed.silenced(settled=settled) and alert.silenced_until is not None:
         until = until_text(alert.silenced_until.timestamp(), now.timestamp(), zone)
         found.append(Mark(f"Silenced until {until}", title=alert.silence_reason or ""))
+    if one.maintenance is not None:
+        until = until_text(one.maintenance.until, now.timestamp(), zone)
+        window = one.maintenance.window
+        found.append(Mark(f"In maintenance until {until}", "accent", window.reason or window.name))
     if one.flapping:
         found.append(Mark("Flapping", "medium", "Opened three times or more within an hour."))
     return found

@@ -10,9 +10,9 @@ from appliance.alerts.alert import Alert, Status
 from appliance.alerts.store import AlertFilter, AlertSort, AlertTab
 from appliance.db.trio_psycopg import Connection
 from appliance.web.access.auth import RESPONDERS, Viewer
-from appliance.web.access.transactions import Access
 from appliance.web.page import formats
 from appliance.web.page.paths import of_tenant
+from appliance.web.platform import Platform
 
 PERIOD = timedelta(days=30)
 OPEN_SHOWN = 3
@@ -47,16 +47,20 @@ class DeviceAlerts:
 
 
 async def read_alerts(
-    connection: Connection[Any], access: Access, who: Viewer, tenant_id: str, device_id: str
+    connection: Connection[Any], platform: Platform, who: Viewer, tenant_id: str, device_id: str
 ) -> DeviceAlerts:
     """Return the alerts of a device."""
-    settled, now = access.settled(), access.now()
+    settled, now = platform.access.settled(), platform.access.now()
+    maintenance = platform.maintenance.active_scopes(tenant_id, platform.clock.now())
     opened = AlertFilter(tenant_id=tenant_id, device_id=device_id, tab=AlertTab.OPEN)
-    waiting = await store.page(connection, opened, settled=settled, sort=AlertSort.SEVERITY, limit=OPEN_SHOWN)
+    waiting = await store.page(
+        connection, opened, settled=settled, maintenance=maintenance, sort=AlertSort.SEVERITY, limit=OPEN_SHOWN
+    )
     recent = await store.page(
         connection,
         AlertFilter(tenant_id=tenant_id, device_id=device_id, since=now - PERIOD),
         settled=settled,
+        maintenance=maintenance,
         sort=AlertSort.NEWEST,
         limit=RECENT_SHOWN,
     )

@@ -201,7 +201,7 @@ async def read_now(
         ),
         seen_at=None if member.last_seen_at is None else member.last_seen_at.timestamp(),
         refused=reason_label(member.refused_reason or "") if refused else None,
-        alerts=await read_alerts(connection, renderer.platform.access, who, tenant_id, device_id),
+        alerts=await read_alerts(connection, renderer.platform, who, tenant_id, device_id),
         away=await _away(connection, renderer, who, tenant_id, device_id),
     )
 
