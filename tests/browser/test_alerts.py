@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from appliance.db import roles
 from appliance.people.role import Role
 from tests.support.alerts import insert_alert
+from tests.support.busy import within
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import sign_browser_in, signed_in
 from tests.support.web.browser import Dashboard, Watched
@@ -110,7 +111,7 @@ def test_what_others_do_changes_a_row_in_its_place(
 def test_an_alert_is_shown_soon_after_its_commit(
     served: Dashboard, responder: BrowserContext, writing: psycopg.Connection
 ) -> None:
-    """P95 below half a second, as the page itself sees it."""
+    """P95 below half a second, from the commit to the page."""
     page = live(responder, f"{served.url}/alerts")
     took = []
     for number in range(1, 21):
@@ -122,7 +123,7 @@ def test_an_alert_is_shown_soon_after_its_commit(
         )  # fmt: skip
         took.append(time.monotonic() - committed)
         served.publish("pump-1", temperature=1.0)  # readings go on meanwhile
-    assert quantiles(took, n=20)[-1] < 5, "far too slow, whatever machine this is"
+    assert quantiles(took, n=20)[-1] < within(0.5)
 
 
 def test_acknowledge_with_a_note_undo_silence_and_close(
