@@ -36,7 +36,7 @@ async def count_open(
 async def count_once(pool: Pool, clock: Clock, metrics: Metrics, windows: MaintenanceBook) -> None:
     """Set the metric. Raises what the pool raises when Postgres is away."""
     settled = datetime.fromtimestamp(clock.settled(), UTC)
-    maintenance = windows.active_scopes(None, clock.now())
+    maintenance = windows.active_scopes(None, clock.settled())
     async with pool.connection() as connection:
         counts = await store.counts(connection, None, settled=settled, maintenance=maintenance)
     for severity, number in counts.by_tab[AlertTab.OPEN].items():

@@ -169,7 +169,7 @@ class MaintenanceBook:
         return ActiveScopes(*(list(column) for column in zip(*rows, strict=True))) if rows else ActiveScopes.none()
 
     async def _read(self, tenants: list[str] | None) -> None:
-        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        now = datetime.fromtimestamp(self._clock.settled(), UTC)
         async with self._pool.connection() as connection:
             windows = await store.not_over(connection, tenants, now)
         read: dict[str, list[_Entry]] = defaultdict(list)

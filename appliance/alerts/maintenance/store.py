@@ -105,7 +105,7 @@ async def create(connection: Connection[Any], tenant_id: str, draft: WindowDraft
     """Make a window. Raises Invalid with the field; Conflict at the limit of a tenant; NotFound without a tenant."""
     async with connection.transaction():
         await check_tenant(connection, tenant_id)
-        zone = await checked(connection, tenant_id, draft, context.now.timestamp())
+        zone = await checked(connection, tenant_id, draft, context.settled.timestamp())
         await lock_until_commit(connection, [lock_key("maintenance", tenant_id)])
         [(count,)] = await (await connection.execute(STATEMENTS["count_windows"], {"tenant": tenant_id})).fetchall()
         if count >= MAX_WINDOWS:
@@ -134,7 +134,7 @@ async def change(
     """
     async with connection.transaction():
         before = await _locked(connection, tenant_id, window_id, version)
-        zone = await checked(connection, tenant_id, draft, context.now.timestamp(), before)
+        zone = await checked(connection, tenant_id, draft, context.settled.timestamp(), before)
         moved = (draft.schedule, zone) != (before.schedule, before.time_zone)
         wanted = replace(
             before,
@@ -152,7 +152,7 @@ async def end(connection: Connection[Any], tenant_id: str, window_id: UUID, cont
     """End a window that is active now; a weekly one starts again at its next time. Raises NotFound; Conflict."""
     async with connection.transaction():
         before = await _locked(connection, tenant_id, window_id, None)
-        now = context.now.timestamp()
+        now = context.settled.timestamp()
         if active_at(before, now) is None:
             raise Conflict(f"{before.name} is not active now, so there is nothing to end.")
         return await _write(connection, "end", before, replace(before, ended_at=now), context)

@@ -45,7 +45,7 @@ class AlertActions:
                 connection,
                 wanted,
                 settled=self._access.settled(),
-                maintenance=self._scopes(wanted.tenant_id, self._clock.now()),
+                maintenance=self._scopes(wanted.tenant_id, self._clock.settled()),
                 sort=sort,
                 limit=limit,
                 after=after,
@@ -54,7 +54,7 @@ class AlertActions:
     async def counts(self, tenant_id: str | None, seen_by: Viewer | None = None) -> AlertCounts:
         """Count the alerts of a tenant (None: of all) that are not closed."""
         async with self._access.reading(seen_by) as connection:
-            maintenance = self._scopes(tenant_id, self._clock.now())
+            maintenance = self._scopes(tenant_id, self._clock.settled())
             return await store.counts(connection, tenant_id, settled=self._access.settled(), maintenance=maintenance)
 
     async def show(self, tenant_id: str | None, alert_id: int, seen_by: Viewer | None = None) -> WholeAlert:

@@ -22,7 +22,7 @@ HEADS = (
 def answer(platform: Platform, who: Viewer, wanted: AlertFilter, sort: AlertSort) -> Response:
     """Return the download of all alerts that match, in their order."""
     settled = platform.access.settled()
-    maintenance = platform.maintenance.active_scopes(wanted.tenant_id, platform.clock.now())
+    maintenance = platform.maintenance.active_scopes(wanted.tenant_id, platform.clock.settled())
 
     async def read(connection: Connection[Any], after: AlertPosition | None) -> csv.Page[AlertPosition]:
         page = await store.page(

@@ -117,7 +117,7 @@ class MaintenanceActions:
         position = cursor.read(after, tuple[int, float, str, str])
         wanted = set(states) or set(WindowState)
         async with self._access.reading() as connection:
-            known = await known_at(await store.of_tenant(connection, tenants_shown()), self._clock.now())
+            known = await known_at(await store.of_tenant(connection, tenants_shown()), self._clock.settled())
             counts = {state: sum(one.state is state for one in known) for state in WindowState}
             left = [
                 one
@@ -138,7 +138,7 @@ class MaintenanceActions:
         """Return one window, as a page of its own. Raises NotFound."""
         async with self._access.reading() as connection:
             window = await store.get(connection, tenant_of(), window_of_path(window_id))
-            [known] = await known_at([window], self._clock.now())
+            [known] = await known_at([window], self._clock.settled())
             devices = await store.counts_of(connection, [window])
             names = await sites.names(connection, window.tenant_id, window.coverage.site_ids)
         return WindowPage([known], None, {}, devices, {(window.tenant_id, key): name for key, name in names.items()})
@@ -179,7 +179,7 @@ class MaintenanceActions:
 
     async def preview(self, draft: WindowDraft, before: Window | None) -> DraftPreview:
         """Return what saving a draft over ``before`` would do. Raises Invalid with the field; NotFound."""
-        tenant_id, now = tenant_of(), self._clock.now()
+        tenant_id, now = tenant_of(), self._clock.settled()
         async with self._access.reading() as connection:
             zone = await store.checked(connection, tenant_id, draft, now, before)
             devices = await store.count_covered(connection, tenant_id, draft.coverage)

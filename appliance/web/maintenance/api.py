@@ -45,7 +45,7 @@ def _add_list(routes: Blueprint, platform: Platform, windows: MaintenanceActions
         if csv.asked_for():
             return await export.answer(platform, windows, asked.state)
         page = await windows.page(asked.limit, asked.cursor, asked.state)
-        return answer(WindowPageOut([_out(one, clock.now()) for one in page.windows], page.next))
+        return answer(WindowPageOut([_out(one, clock.settled()) for one in page.windows], page.next))
 
     @routes.post("/customer/maintenance")
     @allow(ADMINS)
@@ -53,7 +53,7 @@ def _add_list(routes: Blueprint, platform: Platform, windows: MaintenanceActions
     async def create() -> Response:
         made = await windows.create(draft_of(await body(WindowNew)))
         headers = {"Location": f"/customer/maintenance/{made.window_id}"}
-        return answer(await _one(made, clock.now()), HTTPStatus.CREATED, headers)
+        return answer(await _one(made, clock.settled()), HTTPStatus.CREATED, headers)
 
 
 def _add_one(routes: Blueprint, clock: Clock, windows: MaintenanceActions) -> None:
@@ -61,7 +61,7 @@ def _add_one(routes: Blueprint, clock: Clock, windows: MaintenanceActions) -> No
     @allow(READERS)
     @describe("Show a maintenance window", answers={HTTPStatus.OK: WindowOut})
     async def show(window_id: str) -> Response:
-        return answer(_out((await windows.get(window_id)).windows[0], clock.now()))
+        return answer(_out((await windows.get(window_id)).windows[0], clock.settled()))
 
     @routes.patch("/customer/maintenance/<window_id>")
     @allow(ADMINS)
@@ -69,7 +69,7 @@ def _add_one(routes: Blueprint, clock: Clock, windows: MaintenanceActions) -> No
     async def change(window_id: str) -> Response:
         wanted = await body(WindowChange)
         changed = await windows.edit(window_id, lambda kept: edited(kept, wanted), wanted.version)
-        return answer(await _one(changed, clock.now()))
+        return answer(await _one(changed, clock.settled()))
 
     @routes.delete("/customer/maintenance/<window_id>")
     @allow(ADMINS)
@@ -86,7 +86,7 @@ def _add_one(routes: Blueprint, clock: Clock, windows: MaintenanceActions) -> No
         answers={HTTPStatus.OK: WindowOut},
     )
     async def end(window_id: str) -> Response:
-        return answer(await _one(await windows.end(window_id), clock.now()))
+        return answer(await _one(await windows.end(window_id), clock.settled()))
 
 
 async def _one(window: Window, now: float) -> WindowOut:

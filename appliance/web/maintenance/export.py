@@ -20,7 +20,7 @@ HEADS = (
 
 async def answer(platform: Platform, windows: MaintenanceActions, states: Iterable[WindowState]) -> Response:
     """Return the download of the windows that the viewer sees, of these states or of all."""
-    now = platform.clock.now()
+    now = platform.clock.settled()
     page = await windows.page(MAX_LISTED, None, states)
     return csv.answer("maintenance", HEADS, csv.at_once(_cells(one, now) for one in page.windows), now)
 

@@ -70,7 +70,7 @@ class FormPage:
 
     def now(self) -> float:
         """Return the time, in seconds since 1970."""
-        return self._renderer.platform.clock.now()
+        return self._renderer.platform.clock.settled()
 
     async def take(self, kept: WindowPage | None) -> Response:
         """Save what was typed, or show what it would do."""

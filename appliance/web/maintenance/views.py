@@ -48,7 +48,7 @@ def blueprint(renderer: PageRenderer, windows: MaintenanceActions) -> Blueprint:
             return await export.answer(renderer.platform, windows, asked.state)
         page = await windows.page(PAGE_ROWS, asked.cursor, asked.state)
         active = await windows.page(2, None, [WindowState.ACTIVE])
-        now, who = clock.now(), viewer()
+        now, who = clock.settled(), viewer()
         return await renderer.page(
             "maintenance/list.html",
             done=DONE,

@@ -102,7 +102,7 @@ class OpenAlertQueries:
     async def _query(self, seen_by: Viewer, choice: OverviewChoice) -> OpenAlerts:
         access = self._platform.access
         settled = access.settled()
-        maintenance = self._platform.maintenance.active_scopes(choice.tenant, self._platform.clock.now())
+        maintenance = self._platform.maintenance.active_scopes(choice.tenant, self._platform.clock.settled())
         wanted = AlertFilter(tenant_id=choice.tenant, sites=() if choice.site is None else (choice.site,))
         opened = AlertFilter(tenant_id=wanted.tenant_id, tab=AlertTab.OPEN, sites=wanted.sites)
         async with access.reading(seen_by) as connection:

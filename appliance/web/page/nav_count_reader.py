@@ -45,7 +45,7 @@ class NavCountReader:
         try:
             with trio.fail_after(PATIENCE):
                 async with self._access.reading(seen_by) as connection:
-                    maintenance = self._windows.active_scopes(tenant, self._clock.now())
+                    maintenance = self._windows.active_scopes(tenant, self._clock.settled())
                     parameters = {"tenant": tenant, "settled": self._access.settled(), **maintenance.parameters()}
                     cursor = await connection.execute(self._statement, parameters)
                     row: tuple[Any, ...] = await cursor.fetchone() or (0, 0, 0)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -175,14 +175,27 @@ async def test_a_change_by_anybody_counts_within_a_second(
         wanted = WindowDraft("Other", "", Coverage(), SUNDAYS)
         await store.change(connection, TENANT, window.window_id, wanted, LATER)
         await until(lambda names: names == ["Other"])
-        await store.end(
-            connection, TENANT, window.window_id, replace(BY, now=datetime.fromtimestamp(DURING, BY.now.tzinfo))
-        )
+        during = datetime.fromtimestamp(DURING, UTC)
+        await store.end(connection, TENANT, window.window_id, replace(BY, now=during, settled=during))
         await until(lambda names: names == [])
         await connection.execute("UPDATE maintenance_windows SET ended_at = NULL, name = 'By hand'")
         await until(lambda names: names == ["By hand"])
         await connection.execute("DELETE FROM maintenance_windows")
         await until(lambda names: names == [])
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_page_that_asks_for_nothing_to_be_read_is_right_within_a_second(
+    connection: Connection[Any], book: MaintenanceBook
+) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(book.run)
+        assert list(book.active(None, DURING)) == []
+        await add(connection)
+        book.changed('{"tenants": ["acme"]}')
+        with trio.fail_after(1):
+            while not list(book.active(None, DURING)):
+                await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
 
 

@@ -9,12 +9,16 @@ import pytest
 from appliance.alerts import store
 from appliance.alerts.maintenance.book import ActiveScopes
 from appliance.alerts.store import AlertFilter, AlertSort, AlertTab
+from appliance.local_time import HOUR
 from appliance.people.role import Role
+from appliance.service_clock.service_time import Cause, Doubt
 from tests.support.alerts import OPENED_AT, add_alert
+from tests.support.clock import StubServiceClock
 from tests.support.postgres_server import Database
 from tests.support.tenants import customer, ingest
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import dashboard
+from tests.support.web.serving import over
 from tests.web.maintenance.test_api import furnish, here
 from tests.web.maintenance.test_views import NEW, send, shown
 
@@ -93,6 +97,42 @@ async def test_pages_say_until_when_an_alert_is_in_maintenance(database: Databas
         await served.platform.maintenance.refresh()
         assert f'id="a-{covered}"' in (await browser.get("/alerts?tab=open")).text
     assert row_of(database, covered) == before, "a window changes no alert"
+
+
+class LeapingClock(StubServiceClock):
+    """A clock that jumps."""
+
+    leap = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.leap
+
+
+async def test_no_window_begins_or_ends_while_the_clock_is_in_doubt(database: Database) -> None:
+    furnish(database)
+    covered, later = add_alert(database, device_id="d-1"), add_alert(database, device_id="d-2", site_id="quay")
+    person = signed_in(database.conninfo(), Role.ADMIN, email="ada@acme.example")
+    times = {"kind": "once", "time_zone": "UTC", "which": "some"}
+    clock = LeapingClock()
+    async with over(database, service_clock=clock) as served, client(served.url, person) as browser:
+        present = {"name": "Now", "starts": here(-26), "ends": here(26), "device_ids": "d-1"}
+        coming = {"name": "Soon", "starts": here(30), "ends": here(90), "site_ids": "quay"}
+        for window in (present, coming):
+            assert (await send(browser, NEW, times | window)).status_code == 303
+        await served.platform.maintenance.refresh()
+
+        async def silenced() -> list[int]:
+            listed = (await browser.get("/customer/alerts?tab=silenced")).json()
+            return [one["alert_id"] for one in listed["items"]]
+
+        assert await silenced() == [covered]
+        clock.doubt, clock.leap = Doubt(Cause.AHEAD, clock.now()), 60 * HOUR
+        served.platform.maintenance.forget()
+        await served.platform.maintenance.refresh()
+        assert await silenced() == [covered]
+        assert "Active 1" in shown(await browser.get("/maintenance"))
+        clock.doubt = None
+        assert await silenced() == [later]
 
 
 def row_of(database: Database, alert_id: int) -> Any:

@@ -102,7 +102,7 @@ async def read_alert(connection: Connection[Any], alert_id: int, tenant_id: str 
 
 def in_windows(alerts: Iterable[AlertOnPage], platform: Platform) -> list[AlertOnPage]:
     """Return alerts with the maintenance windows that cover them now."""
-    now, covering = platform.clock.now(), platform.maintenance.covering
+    now, covering = platform.clock.settled(), platform.maintenance.covering
     return [
         one
         if one.alert.status is Status.CLOSED
@@ -116,7 +116,7 @@ def in_windows(alerts: Iterable[AlertOnPage], platform: Platform) -> list[AlertO
 
 def scopes(platform: Platform, tenant_id: str | None) -> ActiveScopes:
     """Return what the active maintenance windows of a tenant cover, or of all tenants for None."""
-    return platform.maintenance.active_scopes(tenant_id, platform.clock.now())
+    return platform.maintenance.active_scopes(tenant_id, platform.clock.settled())
 
 
 async def read_metrics(connection: Connection[Any], alerts: Iterable[AlertOnPage]) -> dict[MetricKey, Metric]:

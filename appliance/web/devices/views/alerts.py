@@ -51,7 +51,7 @@ async def read_alerts(
 ) -> DeviceAlerts:
     """Return the alerts of a device."""
     settled, now = platform.access.settled(), platform.access.now()
-    maintenance = platform.maintenance.active_scopes(tenant_id, platform.clock.now())
+    maintenance = platform.maintenance.active_scopes(tenant_id, platform.clock.settled())
     opened = AlertFilter(tenant_id=tenant_id, device_id=device_id, tab=AlertTab.OPEN)
     waiting = await store.page(
         connection, opened, settled=settled, maintenance=maintenance, sort=AlertSort.SEVERITY, limit=OPEN_SHOWN
