@@ -60,6 +60,16 @@ WHERE minute >= %(since)s
 GROUP BY minute, tenant_id
 ORDER BY minute
 
+-- name: count_open_alerts_of_devices
+-- Open alerts of each device of a page, and the severity of the worst. Alerts that are not closed are few.
+SELECT a.tenant_id, a.device_id, count(*),
+  (array_agg(a.severity ORDER BY array_position(ARRAY['critical', 'high', 'medium', 'low', 'info'], a.severity)))[1]
+FROM fleet_alert AS a
+JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS d (tenant_id, device_id)
+  ON (d.tenant_id COLLATE "C", d.device_id COLLATE "C") = (a.tenant_id, a.device_id)
+WHERE a.status = 'OPEN' AND a.inhibited_by IS NULL
+GROUP BY 1, 2
+
 -- name: count_own_rules
 -- Alert rules that people have made.
 SELECT count(*) FROM alert_rules

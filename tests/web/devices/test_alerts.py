@@ -34,3 +34,22 @@ async def test_open_alerts_stand_on_top_and_those_of_thirty_days_in_a_card(datab
     card = pages[Role.VIEWER].partition('id="device-recent-alerts"')[2][:4000]
     assert re.search("Far too warm.*Over by now", card, re.DOTALL)
     assert not re.search("Long ago|Of another device", pages[Role.VIEWER])
+
+
+async def test_the_list_counts_the_open_alerts_of_each_device(database: Database) -> None:
+    arrange(
+        database,
+        "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')",
+        "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status)"
+        " VALUES (now(), now(), 'acme', 'd1', 'INACTIVE'), (now(), now(), 'acme', 'd2', 'INACTIVE')",
+    )
+    for severity in ("low", "critical"):
+        add_alert(database, severity=severity)
+    add_alert(database, device_id="d2", status="CLOSED")
+    async with (
+        over(database) as served,
+        client(served.url, signed_in(database.conninfo(), Role.VIEWER)) as viewer,
+    ):
+        html = (await viewer.get("/devices")).text
+    found = re.findall(r'<a class="badge (\w+)" href="([^"]+)">.*?</svg>(\d+)<', html)
+    assert found == [("crit", "/alerts?device_id=d1", "2")]

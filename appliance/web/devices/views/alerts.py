@@ -8,11 +8,14 @@ from typing import Any
 from appliance.alerts import store
 from appliance.alerts.alert import Alert, Status
 from appliance.alerts.store import AlertFilter, AlertSort, AlertTab
+from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
 from appliance.web.access.auth import RESPONDERS, Viewer
 from appliance.web.page import formats
 from appliance.web.page.paths import of_tenant
 from appliance.web.platform import Platform
+
+STATEMENTS = statements.load("web")
 
 PERIOD = timedelta(days=30)
 OPEN_SHOWN = 3
@@ -70,6 +73,34 @@ async def read_alerts(
         recent.next is not None,
         of_tenant("/alerts", who, tenant_id, tab="all", device_id=device_id),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCount:
+    """The open alerts of a device in the list."""
+
+    number: int
+    kind: str
+    """The class of the worst severity in the style sheet."""
+    severity: str
+    href: str
+
+
+async def open_counts(
+    connection: Connection[Any], devices: Sequence[tuple[str, str]], who: Viewer
+) -> dict[tuple[str, str], OpenCount]:
+    """Return the open alerts of each of ``devices`` (tenant and id) that has any."""
+    parameters = {"tenants": [one[0] for one in devices], "devices": [one[1] for one in devices]}
+    cursor = await connection.execute(STATEMENTS["count_open_alerts_of_devices"], parameters)
+    return {
+        (tenant_id, device_id): OpenCount(
+            number,
+            "crit" if severity == "critical" else severity,
+            severity,
+            of_tenant("/alerts", who, tenant_id, device_id=device_id),
+        )
+        for tenant_id, device_id, number, severity in await cursor.fetchall()
+    }
 
 
 def _shown(alert: Alert, who: Viewer) -> DeviceAlert:

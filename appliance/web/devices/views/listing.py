@@ -23,6 +23,7 @@ from appliance.web.devices.labels import DEVICE_STATUSES, NONE
 from appliance.web.devices.metric_values import MetricValue
 from appliance.web.devices.query import DeviceQuery, filter_of
 from appliance.web.devices.seat_choices import subscriptions_of
+from appliance.web.devices.views.alerts import OpenCount, open_counts
 from appliance.web.devices.views.bulk import STEPS
 from appliance.web.openapi.describe import query
 from appliance.web.page import charts, csv, cursor
@@ -65,6 +66,8 @@ class DeviceRow:
     spark: str
     """The line of the last day of its first value."""
     spark_of: str
+    alerts: OpenCount | None
+    """Its open alerts, if it has any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +178,16 @@ async def _rows(
         for member, of in zip(members, shown, strict=True)
     ]
     lines = [charts.spark(series) for series in await sparks.read(connection, keys, now)]
-    return [_row(member, of, line, who) for member, of, line in zip(members, shown, lines, strict=True)]
+    opened = await open_counts(connection, [(tenant_id, device_id) for tenant_id, device_id, _ in keys], who)
+    return [
+        _row(member, of, line, who, opened.get(key[:2]))
+        for member, of, line, key in zip(members, shown, lines, keys, strict=True)
+    ]
 
 
-def _row(member: FleetDevice, shown: Sequence[MetricValue], line: str, who: Viewer) -> DeviceRow:
+def _row(
+    member: FleetDevice, shown: Sequence[MetricValue], line: str, who: Viewer, alerts: OpenCount | None
+) -> DeviceRow:
     device = member.device
     refused = member.presence is Presence.REFUSED and member.refused_reason is not None
     return DeviceRow(
@@ -190,6 +199,7 @@ def _row(member: FleetDevice, shown: Sequence[MetricValue], line: str, who: View
         values=shown[:VALUES_SHOWN],
         spark=line,
         spark_of=shown[0].metric.title if shown else "",
+        alerts=alerts,
     )
 
 
