@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
+from math import ceil
 
 from appliance.alerts.maintenance.occurrences import occurrences, over_at
 from appliance.alerts.maintenance.window import Once
 from appliance.local_time import start_of_day, wall_clock, zone_of
-from appliance.runtime.activity import in_words
 from appliance.web.maintenance import labels
 from appliance.web.maintenance.actions import KnownWindow, WindowPage, WindowState
 
@@ -80,7 +80,7 @@ def _row(known: KnownWindow, page: WindowPage, now: float) -> WindowRow:
 
 def _next(known: KnownWindow, now: float, zone: tzinfo | None) -> tuple[str, str]:
     if known.active is not None:
-        return "Active now", f"ends in {in_words(known.active.end - now)}"
+        return "Active now", f"ends in {labels.lasting(ceil((known.active.end - now) / 60))}"
     if known.following is not None:
         text = labels.near(known.following.start, zone, now)
         return text[:1].upper() + text[1:], "next start"
