@@ -16,7 +16,8 @@ ORDER BY s.tenant_id, s.rule_id, s.device_id
 FOR UPDATE OF s
 
 -- name: write_states
--- `expected` is the version that was read, 0 for no row; `state` is null for a device that is at rest again.
+-- `expected` is the version that was read, 0 for no row; `state` is null for a device that is at rest again. A row of an
+-- older version of the rule, from a batch that was in flight while it was changed, counts as none.
 WITH wanted AS MATERIALIZED (
   SELECT r.item ->> 0 AS tenant_id, (r.item ->> 1)::uuid AS rule_id, r.item ->> 2 AS device_id,
     (r.item ->> 3)::bigint AS rule_version, (r.item ->> 4)::bigint AS expected, (r.item ->> 5)::bigint AS version,
@@ -43,7 +44,10 @@ WITH wanted AS MATERIALIZED (
   INSERT INTO alert_rule_state (tenant_id, rule_id, device_id, rule_version, version, judged_ts, state)
   SELECT tenant_id, rule_id, device_id, rule_version, version, judged_ts, state
   FROM wanted WHERE expected = 0 ORDER BY tenant_id, rule_id, device_id
-  ON CONFLICT DO NOTHING RETURNING 1
+  ON CONFLICT (tenant_id, rule_id, device_id) DO UPDATE
+  SET rule_version = excluded.rule_version, version = excluded.version, judged_ts = excluded.judged_ts, state = excluded.state
+  WHERE alert_rule_state.rule_version < excluded.rule_version
+  RETURNING 1
 )
 SELECT alert_states_written(
   (SELECT count(*) FROM gone) + (SELECT count(*) FROM moved) + (SELECT count(*) FROM added), (SELECT count(*) FROM wanted))
@@ -75,9 +79,16 @@ INSERT INTO alert_ends (tenant_id, alert_id, at, reason, details)
 SELECT tenant_id, id, %(now)s, 'cleared', details FROM open WHERE id NOT IN (SELECT id FROM held)
 ON CONFLICT DO NOTHING
 
+-- name: cancel_ends
+-- Before an alert opens: one whose end still waits to be written goes on. A statement of its own, so that what follows sees
+-- the alert closed where the end was being written.
+DELETE FROM alert_ends AS e
+USING fleet_alert AS a, unnest(%(tenants)s::text[], %(fingerprints)s::text[]) AS k (tenant_id, fingerprint)
+WHERE (a.tenant_id, a.id) = (e.tenant_id, e.alert_id) AND (k.tenant_id, k.fingerprint) = (a.tenant_id, a.fingerprint)
+
 -- name: open_alerts
--- `ended` is true for one that was over within the batch. The rule is held as it is until the commit: what a person has
--- changed meanwhile opens nothing.
+-- `ended` is true for one that was over within the batch. Rule and device are held as they are until the commit: what a
+-- person has changed meanwhile opens nothing.
 WITH wanted AS MATERIALIZED (
   SELECT r.item ->> 0 AS tenant_id, r.item ->> 1 AS fingerprint, r.item ->> 2 AS device_id, (r.item ->> 3)::uuid AS rule_id,
     (r.item ->> 4)::bigint AS rule_version, r.item ->> 5 AS alert_type, r.item ->> 6 AS severity, r.item ->> 7 AS summary,
@@ -90,6 +101,11 @@ WITH wanted AS MATERIALIZED (
   WHERE r.enabled AND r.deleted_at IS NULL
     AND EXISTS (SELECT FROM wanted AS w WHERE (w.tenant_id, w.rule_id, w.rule_version) = (r.tenant_id, r.rule_id, r.version))
   ORDER BY r.tenant_id, r.rule_id FOR SHARE OF r
+), active AS MATERIALIZED (
+  SELECT d.tenant_id, d.device_id, d.site_id, d.tags FROM device_registry AS d
+  JOIN (SELECT DISTINCT tenant_id, device_id FROM wanted) AS w USING (tenant_id, device_id)
+  WHERE d.status = 'ACTIVE'
+  ORDER BY d.tenant_id, d.device_id FOR SHARE OF d
 ), opened AS (
   INSERT INTO fleet_alert (tenant_id, site_id, device_id, rule_id, rule_version, alert_type, fingerprint, status, severity,
     summary, details, created_at, started_at, last_triggered_at, trigger_count, due_at, past, closed_at, close_reason)
@@ -98,8 +114,9 @@ WITH wanted AS MATERIALIZED (
     w.triggers, CASE WHEN w.started_at < %(old)s THEN %(due)s::timestamptz ELSE %(now)s::timestamptz END,
     w.ended AND w.started_at < %(old)s, CASE WHEN w.ended THEN %(now)s::timestamptz END, CASE WHEN w.ended THEN 'cleared' END
   FROM wanted AS w JOIN in_force USING (tenant_id, rule_id)
-    JOIN device_registry AS d USING (tenant_id, device_id)
-  WHERE d.status = 'ACTIVE'
+    JOIN alert_rules AS r USING (tenant_id, rule_id)
+    JOIN active AS d USING (tenant_id, device_id)
+  WHERE alert_rule_covers(r, d.device_id, d.site_id, d.tags)
   ORDER BY w.tenant_id, w.fingerprint, w.started_at
   ON CONFLICT (tenant_id, fingerprint) WHERE status <> 'CLOSED' DO NOTHING
   RETURNING tenant_id, id, started_at, status, details
@@ -141,7 +158,7 @@ WHERE newest.status = 'CLOSED' AND newest.closed_at <= %(before)s
 WITH held AS MATERIALIZED (
   SELECT a.id, a.tenant_id, a.status, a.due_at, e.at, e.reason, e.details
   FROM alert_ends AS e JOIN fleet_alert AS a ON (a.tenant_id, a.id) = (e.tenant_id, e.alert_id)
-  ORDER BY a.tenant_id, a.fingerprint FOR NO KEY UPDATE OF a SKIP LOCKED
+  ORDER BY a.tenant_id, a.fingerprint FOR NO KEY UPDATE OF a, e SKIP LOCKED
 ), closed AS (
   UPDATE fleet_alert AS a
   SET status = 'CLOSED', closed_at = h.at, close_reason = h.reason, past = h.status = 'OPEN' AND h.due_at > h.at

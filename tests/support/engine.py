@@ -75,6 +75,7 @@ async def open_engine(
     clock: Clock | None = None,
     shared: bool = False,
     reopen_after: float = 86_400.0,
+    capacity: int = 10_000,
     failpoint: Callable[[str], None] = lambda _name: None,
     conninfo: str | None = None,
     **options: Any,
@@ -98,7 +99,7 @@ async def open_engine(
                 )
                 return (await found).rules
 
-        book, memories = RuleBook(load, 10_000), Memories(pool)
+        book, memories = RuleBook(load, capacity), Memories(pool)
         upkeep = Upkeep(pool, instance, clock, book, memories, Metrics(), mark, reopen_after)
         await nursery.start(book.run)
         await nursery.start(memories.run)

@@ -18,7 +18,7 @@ from appliance.alerts.kinds.kind import Newest, RuleState
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
-from appliance.devices.live.state import DeviceKey
+from appliance.devices.live.state import DeviceKey, DeviceState
 from appliance.ingest.batch import BatchOutcome, Reading
 from appliance.ingest.observer import LOCK_WAIT_MS
 from appliance.metrics import Metrics
@@ -81,7 +81,7 @@ class RuleObserver:
         keys = {reading.route.key for reading in (*self._missed, *outcome.stored)}
         missing = self._book.missing(keys)
         if missing:
-            await self._meet(connection, missing, outcome)
+            await self._meet(connection, missing, keys, outcome)
         contested, self._contested = self._contested & self._book.watches.keys(), set()
         try:
             if contested:
@@ -155,7 +155,7 @@ class RuleObserver:
             if alert not in counted:
                 kept = self._triggers.setdefault(alert, Triggers())
                 kept.count, kept.newest = kept.count + triggers.count, max(kept.newest, triggers.newest)
-        for alert in changes.closed:
+        for alert in (*changes.closed, *changes.opened):
             self._triggers.pop(alert, None)
         self._metrics.evaluations.inc(changes.evaluations)
         self.rules_failed([planned for planned, _ in changes.failed])
@@ -168,35 +168,47 @@ class RuleObserver:
         """Return whether it is time to write counts; a clock that was set back makes it time, too."""
         return not 0 <= now - self._counted_at < COUNT_INTERVAL
 
-    async def _meet(self, connection: Connection[Any], keys: set[DeviceKey], outcome: BatchOutcome) -> None:
-        """Make the watches of devices that are not in memory."""
+    async def _meet(
+        self, connection: Connection[Any], keys: set[DeviceKey], heard: set[DeviceKey], outcome: BatchOutcome
+    ) -> None:
+        """Make the watches of devices that are not in memory, once all is read that they need.
+
+        ``heard`` are the devices of the batch: none of them makes room for another.
+        """
         places: dict[DeviceKey, tuple[str | None, tuple[str, ...]]] = {}
         if self._book.scoped(keys):
             cursor = await connection.execute(self._queries["load_devices"], _arrays(keys))
             places = {(row[0], row[1]): (row[2], tuple(row[3])) for row in await cursor.fetchall()}
         unknown = {key for key in keys if self._book.retired(key) is None}
+        positions = await self._positions(connection, "load_states", unknown) if unknown else {}
+        self._book.make_room(len(keys), heard)
         for key in keys:
             self._book.add(key, *places.get(key, (None, ())))
-        if unknown:
-            await self._read_positions(connection, "load_states", unknown)
-        for reading in (*self._missed, *outcome.stored):
-            watch = self._book.watches.get(reading.route.key)
-            if reading.route.key in unknown and watch is not None and watch.plan.named:
-                unknown.discard(reading.route.key)
-                state = reading.state
-                watch.values = {
-                    name: Newest(state.latest[name], state.metric_times.get(name))
-                    for name in watch.plan.named
-                    if name in state.latest
-                }
+        for key, rows in positions.items():
+            _take_over(self._book.watches[key], rows)
+        states = {reading.route.key: reading.state for reading in (*self._missed, *outcome.stored)}
+        for key in keys & states.keys():
+            _take_values(self._book.watches[key], states[key])
 
     async def _read_positions(self, connection: Connection[Any], query: str, keys: Iterable[DeviceKey]) -> None:
+        for key, rows in (await self._positions(connection, query, keys)).items():
+            _take_over(self._book.watches[key], rows)
+
+    async def _positions(
+        self, connection: Connection[Any], query: str, keys: Iterable[DeviceKey]
+    ) -> dict[DeviceKey, list[tuple[Any, ...]]]:
         cursor = await connection.execute(self._queries[query], _arrays(keys))
         found: dict[DeviceKey, list[tuple[Any, ...]]] = {key: [] for key in keys}
         for row in await cursor.fetchall():
             found[row[0], row[1]].append(row[2:])
-        for key, rows in found.items():
-            _take_over(self._book.watches[key], rows)
+        return found
+
+
+def _take_values(watch: Watch, state: DeviceState) -> None:
+    """Give a watch the newest values that the state of the device knows and it does not."""
+    for name in watch.plan.named - watch.values.keys():
+        if name in state.latest:
+            watch.values[name] = Newest(state.latest[name], state.metric_times.get(name))
 
 
 def _take_over(watch: Watch, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -246,6 +258,8 @@ class AlertWrite:
         opened = [(key, opening) for key, opening in (*changes.past, *changes.opened.items())]
         if opened:
             rows = sorted([opening.row(key[0], key[1]) for key, opening in opened], key=lambda row: row[:2])
+            ends = {"tenants": [row[0] for row in rows], "fingerprints": [row[1] for row in rows]}
+            await connection.execute(queries["cancel_ends"], ends)
             times = self._times("now", "old", "due")
             await connection.execute(queries["open_alerts"], {"rows": encode(rows).decode(), **times})
         counts = self._count_rows()
@@ -274,7 +288,8 @@ class AlertWrite:
 
     def _count_rows(self) -> list[tuple[Any, ...]]:
         changes = self._changes
-        found = [(key, self._triggers_of(key), False) for key in self._counted.keys() - changes.closed.keys()]
+        ended = changes.closed.keys() | changes.opened.keys()
+        found = [(key, self._triggers_of(key), False) for key in self._counted.keys() - ended]
         found += [(key, opening.triggers, True) for key, opening in changes.opened.items()]
         found.sort(key=lambda item: (_order(item[0]), item[2]))
         return [

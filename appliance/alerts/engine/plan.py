@@ -69,11 +69,11 @@ def plan_of(rules: Sequence[PlannedRule], named: Iterable[str] = ()) -> Plan:
 
 
 def _by_metric(rules: Iterable[PlannedRule]) -> dict[str, tuple[PlannedRule, ...]]:
-    found: dict[str, tuple[PlannedRule, ...]] = {}
+    found: dict[str, list[PlannedRule]] = {}
     for planned in rules:
         if planned.metric is not None:
-            found[planned.metric] = (*found.get(planned.metric, ()), planned)
-    return found
+            found.setdefault(planned.metric, []).append(planned)
+    return {metric: tuple(planned) for metric, planned in found.items()}
 
 
 def _common(rules: Iterable[PlannedRule]) -> Bounds:

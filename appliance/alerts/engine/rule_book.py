@@ -5,7 +5,7 @@ when they are heard: the engine builds a watch for each within the transaction o
 changes is noted at once and applied between two batches, so that nothing moves while a batch is tried.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -225,15 +225,25 @@ class RuleBook:
         """Return the watch that the device had before a change of rules, if its positions are still known."""
         return self._retired.get(key)
 
+    def make_room(self, wanted: int, needed: Collection[DeviceKey]) -> None:
+        """Let devices that nothing is under way with leave for ``wanted`` more past the bound; none of ``needed``."""
+        surplus = len(self.watches) + wanted - self._capacity
+        if surplus <= 0:
+            return
+        idle = [
+            key
+            for key, watch in self.watches.items()
+            if not watch.positions and not watch.filling and key not in needed
+        ]
+        for key in idle[: max(surplus, self._capacity // 10)]:
+            del self.watches[key]
+
     def add(self, key: DeviceKey, site_id: str | None, tags: tuple[str, ...]) -> Watch:
-        """Make the watch of a device. Past the bound those that nothing is under way with leave first."""
-        if len(self.watches) >= self._capacity:
-            for idle in [key for key, watch in self.watches.items() if not watch.positions][: self._capacity // 10]:
-                del self.watches[idle]
+        """Make the watch of a device."""
         watch = Watch(self._tenants[key[0]].plan(key[1], site_id, tags), site_id, tags)
         before = self._retired.pop(key, None)
         if before is not None:
-            watch.values = before.values
+            watch.values = {name: value for name, value in before.values.items() if name in watch.plan.named}
             for rule_key, planned in watch.plan.by_key.items():
                 position = before.positions.get(rule_key)
                 if position is not None and position.rule_version == planned.rule.version:
@@ -250,7 +260,7 @@ class RuleBook:
         tenant = self._tenants.get(tenant_id)
         if tenant is not None:
             self._tenants[tenant_id] = tenant.without(failed)
-            self._retire(tenant_id)
+            self._retire({tenant_id})
 
     def open_alerts(self) -> Iterable[Key]:
         """Yield tenant, device and rule of every condition that goes on, as far as it is in memory."""
@@ -274,16 +284,19 @@ class RuleBook:
         by_tenant: dict[str, list[AlertRule]] = {}
         for rule in rules:
             by_tenant.setdefault(rule.tenant_id, []).append(rule)
-        for tenant_id in list(self._tenants) if tenants is None else tenants:
+        changed = set(self._tenants if tenants is None else tenants)
+        for tenant_id in changed:
             self._tenants.pop(tenant_id, None)
-            self._retire(tenant_id)
+        self._retire(changed)
         for tenant_id, found in by_tenant.items():
             made = TenantRules(found)
             if made.judging:
                 self._tenants[tenant_id] = made
+        for key in [key for key in self._retired if key[0] not in self._tenants]:
+            del self._retired[key]  # its readings go by unseen
 
-    def _retire(self, tenant_id: str) -> None:
-        for key in [key for key in self.watches if key[0] == tenant_id]:
+    def _retire(self, tenants: Collection[str]) -> None:
+        for key in [key for key in self.watches if key[0] in tenants]:
             watch = self.watches.pop(key)
             if watch.positions or watch.values or watch.filling:
                 self._retired[key] = watch
