@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
+from msgspec import Meta
 from quart import Blueprint, Response, request
 
 from appliance.alerts import store
@@ -32,7 +33,8 @@ from appliance.web.page.paths import of_tenant
 from appliance.web.page.renderer import PageRenderer
 
 PAGE = "alerts"
-PAGE_ROWS = 50
+PAGE_ROWS, MAX_PAGE_ROWS = 50, 200
+"""Alerts of a page, as usual and at most: the name of its live page has their ids."""
 SETTLING = timedelta(seconds=10)
 """How long before the page was made an alert may have been created and be committed only after it."""
 MAX_KNOWN = 200
@@ -66,6 +68,7 @@ class PageQuery(AlertQuery, frozen=True, kw_only=True):
 
     tab: AlertTab = AlertTab.OPEN
     sort: AlertSort | None = None  # type: ignore[assignment] # what is usual depends on the tab
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE_ROWS)] = PAGE_ROWS
     open: AlertId | None = None
     """The alert that is opened below its row."""
 
@@ -162,7 +165,7 @@ async def read_list(
     now, settled = access.now(), access.settled()
     maintenance = page_query.scopes(renderer.platform, wanted.tenant_id)
     page = await store.page(
-        connection, wanted, settled=settled, maintenance=maintenance, sort=asked.order, limit=PAGE_ROWS, after=after
+        connection, wanted, settled=settled, maintenance=maintenance, sort=asked.order, limit=asked.limit, after=after
     )
     ids = [one.alert.alert_id for one in page.alerts]
     added = [asked.open] if asked.open is not None and asked.open not in ids else []
@@ -285,6 +288,7 @@ async def _answer(renderer: PageRenderer, asked: PageQuery, found: AlertList, fa
         narrowed=asked.narrows,
         unfiltered=unfiltered,
         any_alerts=found.numbers.of(AlertTab.ALL) > 0,
+        most=MAX_PAGE_ROWS,
         may_act=may_act,
         may_make_rules=who.role in ADMINS,
         acting=any(one.takes_steps for one in found.rows),

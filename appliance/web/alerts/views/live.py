@@ -18,7 +18,7 @@ from appliance.web.access.auth import RESPONDERS, Viewer
 from appliance.web.alerts.query import filter_of
 from appliance.web.alerts.views import detail, listing, page_query
 from appliance.web.alerts.views.chart import RANGES
-from appliance.web.alerts.views.listing import MAX_KNOWN, PAGE, PAGE_ROWS, PageQuery, TabNumbers
+from appliance.web.alerts.views.listing import MAX_KNOWN, MAX_PAGE_ROWS, PAGE, PageQuery, TabNumbers
 from appliance.web.alerts.views.opened import OpenedAlert, open_alert
 from appliance.web.alerts.views.shown import ShownAlert, shown, to_step
 from appliance.web.live.parts import LivePart, NotNow
@@ -188,7 +188,7 @@ def _tenant(seen_by: Viewer, address: Address) -> str | None:
 def _ids(text: str) -> list[int]:
     """Return the numbers of ``1.2.3``. Raises ValueError for anything else, and for too many."""
     texts = text.split(".") if text else []
-    if len(texts) > PAGE_ROWS + 1 + MAX_KNOWN or not all(one.isdecimal() and len(one) <= 18 for one in texts):
+    if len(texts) > MAX_PAGE_ROWS + 1 + MAX_KNOWN or not all(one.isdecimal() and len(one) <= 18 for one in texts):
         raise ValueError("no ids of alerts")
     return [int(one) for one in texts]
 
