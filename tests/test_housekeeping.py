@@ -64,6 +64,27 @@ async def test_in_doubt_no_status_is_recorded_and_afterwards_both_ways(database:
             assert row == (expected,)
 
 
+async def test_maintenance_windows_go_90_days_after_their_end_and_never_in_doubt(database: Database) -> None:
+    async with (
+        open_pool(database.conninfo(INGEST), name="chores", min_size=1, max_size=1) as pool,
+        await connect(database.conninfo()) as outside,
+    ):
+        await outside.execute("INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')")
+        await outside.execute(
+            "INSERT INTO maintenance_windows (created_at, created_by, updated_at, tenant_id, name, kind, weekdays,"
+            " start_time, length_minutes, time_zone, over_at) SELECT now(), 'x', now(), 'acme', name, 'weekly',"
+            " '{sun}', '22:00', 60, 'UTC', over FROM (VALUES ('old', now() - interval '91 days'),"
+            " ('recent', now() - interval '89 days'), ('endless', NULL)) AS w (name, over)"
+        )
+        now = SystemClock().now()
+        for trusted, left in ((False, ["endless", "old", "recent"]), (True, ["endless", "recent"])):
+            await _first_round(
+                partial(housekeeping.run, pool, DoubtfulClock(now, now, trusted=trusted), timedelta(days=14))
+            )
+            cursor = await outside.execute("SELECT name FROM maintenance_windows ORDER BY name")
+            assert [name for (name,) in await cursor.fetchall()] == left
+
+
 async def _first_round(run: Callable[[], Awaitable[None]]) -> None:
     """Run chores until they rest for the first time."""
     record = Activity()
