@@ -216,27 +216,32 @@ $$;
 CREATE TRIGGER alert_rules_end_alerts AFTER UPDATE ON alert_rules
   REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION alert_rules_end_alerts();
 
+-- States are forgotten when a device goes, and again when it is back: a batch that was in flight may have left some.
 CREATE FUNCTION device_registry_end_alerts() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
   source CONSTANT text := CASE TG_OP
     WHEN 'DELETE' THEN
-      'SELECT tenant_id, device_id, NULL AS status, NULL AS site_id, NULL::text[] AS tags, updated_at FROM old_rows'
+      'SELECT tenant_id, device_id, NULL AS status, NULL AS site_id, NULL::text[] AS tags, updated_at,
+         NULL AS old_site_id, NULL::text[] AS old_tags, false AS back FROM old_rows'
     ELSE
-      'SELECT n.tenant_id, n.device_id, n.status, n.site_id, n.tags, n.updated_at
+      'SELECT n.tenant_id, n.device_id, n.status, n.site_id, n.tags, n.updated_at,
+         o.site_id AS old_site_id, o.tags AS old_tags, n.status = ''ACTIVE'' AND o.status <> ''ACTIVE'' AS back
        FROM new_rows AS n JOIN old_rows AS o USING (tenant_id, device_id)
-       WHERE (n.status <> ''ACTIVE'' AND o.status = ''ACTIVE'') OR (n.site_id, n.tags) IS DISTINCT FROM (o.site_id, o.tags)' END;
+       WHERE (n.status = ''ACTIVE'') <> (o.status = ''ACTIVE'') OR (n.site_id, n.tags) IS DISTINCT FROM (o.site_id, o.tags)' END;
 BEGIN
   EXECUTE format(
     'WITH moved AS (
        SELECT tenant_id, device_id, site_id, tags, updated_at AS at, status IS DISTINCT FROM ''ACTIVE'' AS gone,
+         old_site_id, old_tags, back,
          CASE WHEN status IS NULL OR status = ''DECOMMISSIONED'' THEN ''device_deleted''
            WHEN status <> ''ACTIVE'' THEN ''device_deactivated'' ELSE ''out_of_scope'' END AS reason
        FROM (%s) AS source
      ), forgotten AS (
        DELETE FROM alert_rule_state AS s USING moved AS m, alert_rules AS r
        WHERE (s.tenant_id, s.device_id) = (m.tenant_id, m.device_id) AND (s.tenant_id, s.rule_id) = (r.tenant_id, r.rule_id)
-         AND (m.gone OR NOT alert_rule_covers(r, m.device_id, m.site_id, m.tags))
+         AND (m.gone OR m.back OR NOT alert_rule_covers(r, m.device_id, m.site_id, m.tags)
+           OR NOT alert_rule_covers(r, m.device_id, m.old_site_id, m.old_tags))
      ), ended AS (
        SELECT a.id, m.at, m.reason
        FROM fleet_alert AS a JOIN moved AS m USING (tenant_id, device_id)
@@ -258,6 +263,16 @@ CREATE TRIGGER device_registry_end_alerts_update AFTER UPDATE ON device_registry
   REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION device_registry_end_alerts();
 CREATE TRIGGER device_registry_end_alerts_delete AFTER DELETE ON device_registry
   REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION device_registry_end_alerts();
+
+CREATE FUNCTION device_registry_start_anew() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+  DELETE FROM alert_rule_state AS s USING new_rows AS n WHERE (s.tenant_id, s.device_id) = (n.tenant_id, n.device_id);
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER device_registry_start_anew AFTER INSERT ON device_registry
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION device_registry_start_anew();
 
 -- Changes are told ------------------------------------------------------------------------------------------------------
 --

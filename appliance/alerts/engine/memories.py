@@ -26,6 +26,8 @@ class _Wanted(NamedTuple):
     planned: PlannedRule
     since: int
     """Microseconds since 1970 UTC, exclusive."""
+    passed: list[tuple[int, Any]]
+    """Where the device keeps the readings that pass meanwhile."""
 
 
 class _Filled(NamedTuple):
@@ -63,7 +65,7 @@ class Memories:
             assert planned.kind.refill is not None, "a kind with a memory says what fills it"  # noqa: S101 - narrows the type
             span = round(planned.kind.refill(planned.parameters) * SECOND)
             self._ordered.add(order)
-            self._queue.append(_Wanted(key, planned, passed[0][0] - span))
+            self._queue.append(_Wanted(key, planned, passed[0][0] - span, passed))
             self._wake.set()
 
     def apply(self, watches: dict[DeviceKey, Watch]) -> None:
@@ -77,7 +79,10 @@ class Memories:
             planned = None if watch is None else watch.plan.by_key.get(rule_key)
             if watch is None or planned is None or planned.rule.version != version:
                 continue
-            for ts, value in watch.filling.pop(rule_key, ()):
+            if watch.filling.get(rule_key) is not wanted.passed:
+                self.want(wanted.key, watch)  # the watch was made anew: readings that passed in between are in neither
+                continue
+            for ts, value in watch.filling.pop(rule_key):
                 if ts > newest and _number(value):
                     memory.add(ts, value)
                     newest = ts

@@ -147,3 +147,38 @@ async def test_counts_of_an_alert_that_a_change_of_its_rule_ended_are_not_those_
         await engine.stack.send(reading(9, at + 6))
         await until(lambda: not engine.observer._triggers)
     assert alerts(database, "trigger_count")[-1] == (1,)
+
+
+LEFT = """
+INSERT INTO alert_rule_state SELECT tenant_id, rule_id, 'd-1', version, 5, 1, '[true]' FROM alert_rules
+ON CONFLICT (tenant_id, rule_id, device_id) DO UPDATE SET state = '[true]'
+"""
+"""What a batch leaves that was in flight while the device went."""
+REACTIVATE = "UPDATE device_registry SET status = 'ACTIVE', subscription_id = (SELECT subscription_id FROM kept)"
+ADD = "INSERT INTO device_registry SELECT (r).* FROM (SELECT r FROM kept AS r) AS one"
+
+
+@pytest.mark.parametrize(
+    ("goes", "returns"),
+    [
+        ("UPDATE device_registry SET tags = '{}'", "UPDATE device_registry SET tags = '{cold}'"),
+        ("UPDATE device_registry SET status = 'INACTIVE', subscription_id = NULL", REACTIVATE),
+        ("DELETE FROM device_registry", ADD),
+    ],
+)
+async def test_a_device_that_is_back_starts_anew_whatever_a_batch_in_flight_left(
+    database: Database, goes: str, returns: str
+) -> None:
+    await furnish(database)
+    add_rule(database, WARM, scope={"tags": ["cold"]})
+    at = time.time() - 50
+    async with open_engine(database) as engine:
+        await engine.stack.send(reading(1, at))
+    arrange(database, "UPDATE device_registry SET tags = '{cold}', updated_at = now()")
+    arrange(database, "CREATE TABLE kept AS SELECT * FROM device_registry")
+    arrange(database, goes)
+    arrange(database, LEFT)
+    arrange(database, returns)
+    async with open_engine(database) as engine:
+        await engine.stack.send(reading(9, at + 1))
+    assert alerts(database, STATUSES) == [("d-1", "OPEN")]
