@@ -102,7 +102,8 @@ class Memories:
                 self._wake = trio.Event()
             activity().doing("reads what windows look back on")
             try:
-                self._filled.append(await self._fill(self._queue[0]))
+                filled = await self._fill(self._queue[0])
+                self._filled.append(filled)  # to the list as it is now: a batch may have taken the last
                 self._queue.popleft()
                 delays.reset()
             except (psycopg.OperationalError, OSError) as error:

@@ -151,7 +151,8 @@ class RuleBook:
                 tenants: list[str] | None = None if self._wanted is None else sorted(self._wanted)
                 self._wanted = set()
                 try:
-                    self._loaded.append((tenants, await self._load(tenants)))
+                    rules = await self._load(tenants)
+                    self._loaded.append((tenants, rules))  # to the list as it is now: a batch may have taken the last
                     delays.reset()
                 except (psycopg.OperationalError, OSError) as error:
                     self._want(tenants)
