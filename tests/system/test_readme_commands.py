@@ -29,12 +29,10 @@ def test_every_command_of_the_readme_does_what_it_says(appliance: ApplianceProce
     secrets = {"PASSWORD": words[words.index("-P") + 1]}
     done = []
     for line in commands():
-        if "$API_TOKEN" in line:
-            secrets["API_TOKEN"] = appliance.command("token", "add", "ingrid@norrvik.example")["token"]
         if "$TOKEN" in line:
             secrets["TOKEN"] = appliance.command("device", "rotate", "acme", "first")["token"]
         if "$API_TOKEN" in line:
-            made = appliance.command("token", "add", "ingrid@norrvik.example", "--scopes", "read")
+            made = appliance.command("token", "add", "ingrid@norrvik.example", "--scopes", "read,write")
             secrets["API_TOKEN"] = made["token"]
         adapted = (
             line.replace(".venv/bin/appliance", f"{shlex.quote(sys.executable)} -m appliance")
