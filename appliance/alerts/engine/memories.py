@@ -51,7 +51,7 @@ class Memories:
     @property
     def filling(self) -> int:
         """Return the number of windows that are not filled yet."""
-        return len(self._ordered)
+        return len(self._queue)
 
     def want(self, key: DeviceKey, watch: Watch) -> None:
         """Order what the rules of a device do not remember yet. Those of which no reading has passed wait for one."""

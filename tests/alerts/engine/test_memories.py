@@ -34,6 +34,7 @@ async def test_a_window_that_was_ordered_for_a_watch_that_is_gone_is_filled_anew
             async with trio.open_nursery() as nursery:
                 await nursery.start(memories.run)
                 await until(lambda: memories._filled)
+                assert memories.filling == 0, "also while no batch comes to take it"
                 await engine.stack.send(reading(6, at + 1))  # passes beside the old watch
                 new.filling[rule_key] = [(round((at + 2) * 1e6), 5)]
                 memories.apply({KEY: new})
