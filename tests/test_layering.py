@@ -18,6 +18,7 @@ LEAVES = {
     "local_time",  # days and steps of a zone: terms, charts and pages reckon with the same ones
     "metrics",
     "reading",
+    "severity",  # alerts have one, routes choose by it
 }
 SERVICES = {"runtime.activity", "runtime.periodic"}
 """What a service says while it runs, and the form of work that is done again and again: any of them may."""
@@ -33,6 +34,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "local_time": set(),
     "metrics": {"reading"},
     "reading": set(),
+    "severity": set(),
     # what the program is made of, whatever it does
     "config": {"errors"},
     "logs": {"config"},  # set up once by the top; everybody else only asks structlog for a logger

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from appliance.alerts.severity import Severity
+from appliance.severity import Severity
 
 ALERTS_CHANNEL = "appliance_alerts"
 """The notifications of alerts that opened, moved or closed: ``{"tenants": [...]}``. Counts tell nothing."""

@@ -18,10 +18,10 @@ import msgspec
 
 from appliance.alerts.alert import Alert, AlertType, CloseReason, Status
 from appliance.alerts.maintenance.book import ActiveScopes
-from appliance.alerts.severity import Severity
 from appliance.db import statements
 from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
+from appliance.severity import Severity
 
 STATEMENTS = statements.load("alerts")
 

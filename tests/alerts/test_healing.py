@@ -9,10 +9,10 @@ from appliance import healing
 from appliance.alerts.alert import AlertType
 from appliance.alerts.conditions.condition import Condition
 from appliance.alerts.conditions.store import raise_condition
-from appliance.alerts.severity import Severity
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.service_clock.service_time import Step
+from appliance.severity import Severity
 from tests.support.alerts import add_alert, alert_row, entries_of
 from tests.support.postgres_server import Database
 from tests.support.tenants import add_tenant, ingest, rows

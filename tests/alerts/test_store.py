@@ -11,11 +11,11 @@ import pytest
 from appliance.alerts import store
 from appliance.alerts.alert import AlertType, Status
 from appliance.alerts.maintenance.book import ActiveScopes
-from appliance.alerts.severity import Severity
 from appliance.alerts.store import AlertCounts, AlertFilter, AlertPosition, AlertSort, AlertTab
 from appliance.alerts.timeline import MAX_ENTRIES, TimelineKind, timeline
 from appliance.db.audit import ActorKind
 from appliance.errors import NotFound
+from appliance.severity import Severity
 from tests.support.alerts import OPENED_AT, add_alert, add_alerts, add_rule, insert_event
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database

@@ -5,8 +5,8 @@ from typing import Any
 from appliance.alerts.alert import AlertType
 from appliance.alerts.conditions.condition import Condition
 from appliance.alerts.conditions.store import STATEMENTS
-from appliance.alerts.severity import Severity
 from appliance.db.trio_psycopg import Connection
+from appliance.severity import Severity
 
 FINGERPRINT = "approval"
 

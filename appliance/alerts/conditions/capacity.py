@@ -12,8 +12,8 @@ from typing import Any
 from appliance.alerts.alert import AlertType
 from appliance.alerts.conditions.condition import Condition
 from appliance.alerts.conditions.store import STATEMENTS
-from appliance.alerts.severity import Severity
 from appliance.db.trio_psycopg import Connection
+from appliance.severity import Severity
 from appliance.subscriptions import rows
 from appliance.subscriptions.lifecycle import usable
 from appliance.subscriptions.statuses import as_of

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from appliance.alerts.alert import AlertType
-from appliance.alerts.severity import Severity
+from appliance.severity import Severity
 
 
 @dataclass(frozen=True, slots=True)

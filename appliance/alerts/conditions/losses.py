@@ -16,11 +16,11 @@ import structlog
 from appliance.alerts.alert import AlertType
 from appliance.alerts.conditions.condition import Condition
 from appliance.alerts.conditions.store import STATEMENTS
-from appliance.alerts.severity import Severity
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.ingest.batch import MICROSECONDS, BatchOutcome
 from appliance.reading import Reason
+from appliance.severity import Severity
 
 QUIET = timedelta(minutes=10)
 """Without a loss for as long, it is over."""

@@ -12,10 +12,10 @@ import trio
 
 from appliance.alerts.alert import AlertType
 from appliance.alerts.conditions.condition import Condition
-from appliance.alerts.severity import Severity
 from appliance.clock import Clock
 from appliance.devices.tenants import OWN_TENANT
 from appliance.runtime.periodic import every
+from appliance.severity import Severity
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks: by as much the times of an outage are wrong."""

@@ -6,10 +6,10 @@ from typing import Any
 from appliance.alerts.alert import AlertType
 from appliance.alerts.conditions.condition import Condition
 from appliance.alerts.conditions.store import STATEMENTS
-from appliance.alerts.severity import Severity
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.tenants import OWN_TENANT
 from appliance.peers.store import Peer, list_all
+from appliance.severity import Severity
 
 OVERFLOWS = timedelta(hours=1)
 """For as long quarantine counts as full after it last made room: it makes room for a while at once."""

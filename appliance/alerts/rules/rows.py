@@ -5,8 +5,8 @@ from typing import Any
 from appliance.alerts.kinds.kind import KindName, Parameters
 from appliance.alerts.kinds.table import KINDS
 from appliance.alerts.rules.rule import AlertRule, Scope
-from appliance.alerts.severity import Severity
 from appliance.errors import Invalid
+from appliance.severity import Severity
 
 COLUMNS = 18
 """Columns of a rule in each statement that reads rules, in the order of :class:`AlertRule`."""

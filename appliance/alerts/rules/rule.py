@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from appliance.alerts.kinds.kind import KindName, Parameters
-from appliance.alerts.severity import Severity
+from appliance.severity import Severity
 
 
 class Scope(msgspec.Struct, frozen=True):

@@ -20,7 +20,6 @@ from appliance.alerts.kinds.kind import KindName
 from appliance.alerts.rules.rows import COLUMNS, rule_of
 from appliance.alerts.rules.rule import AlertRule, Scope
 from appliance.alerts.rules.validation import RuleDraft, flat
-from appliance.alerts.severity import Severity
 from appliance.db import statements
 from appliance.db.audit import Entry, record
 from appliance.db.change_context import ChangeContext
@@ -29,6 +28,7 @@ from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.seats.changes import check_tenant
 from appliance.errors import Conflict, Invalid
+from appliance.severity import Severity
 
 STATEMENTS = statements.load("alert_rules")
 

@@ -16,9 +16,9 @@ from appliance.alerts.kinds.kind import KindName, Parameters
 from appliance.alerts.kinds.no_data import NoDataParameters
 from appliance.alerts.kinds.table import KINDS
 from appliance.alerts.rules.rule import AlertRule, Scope
-from appliance.alerts.severity import Severity
 from appliance.devices.device import IDENTIFIER, MAX_TEXT
 from appliance.errors import Invalid
+from appliance.severity import Severity
 
 MAX_NAME = 128
 """Characters of a rule's name, as the database has it."""

@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 
 from appliance.alerts.alert import AlertType, CloseReason, Status
-from appliance.alerts.severity import Severity
 from appliance.alerts.silence.rules import RulesOfTenants
 from appliance.alerts.silence.served import Lapsed
 from appliance.alerts.silence.site import RETURN_SECONDS, SiteCount, SitePolicy, SiteSilence
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
+from appliance.severity import Severity
 
 SEVERITY = Severity.CRITICAL
 """A whole site is worse than any of its devices."""

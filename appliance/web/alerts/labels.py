@@ -6,9 +6,9 @@ from types import MappingProxyType
 from appliance.alerts.actions import AlertOutcome
 from appliance.alerts.alert import AlertType, CloseReason, Status
 from appliance.alerts.lifecycle import AlertStep
-from appliance.alerts.severity import Severity
 from appliance.alerts.store import AlertSort, AlertTab
 from appliance.alerts.timeline import TimelineKind
+from appliance.severity import Severity
 
 SEVERITIES: Mapping[Severity, str] = MappingProxyType(
     {

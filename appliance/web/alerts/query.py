@@ -8,11 +8,11 @@ import msgspec
 from msgspec import Meta
 
 from appliance.alerts.alert import AlertType, Status
-from appliance.alerts.severity import Severity
 from appliance.alerts.store import AlertFilter, AlertSort, AlertTab
 from appliance.devices.site_ids import mentioned_site
 from appliance.devices.topics import valid_id
 from appliance.errors import Invalid
+from appliance.severity import Severity
 from appliance.web.page.time_range import moment_of
 
 MAX_PAGE = 1000

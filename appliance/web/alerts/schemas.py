@@ -11,10 +11,10 @@ from msgspec import Meta
 from appliance.alerts.actions import MAX_ALERTS, MAX_NOTE, AlertAnswer, AlertOutcome, AskedStep
 from appliance.alerts.alert import AlertType, CloseReason, Status
 from appliance.alerts.lifecycle import AlertStep
-from appliance.alerts.severity import Severity
 from appliance.alerts.store import ListedAlert
 from appliance.alerts.timeline import TimelineEntry, TimelineKind
 from appliance.db.audit import ActorKind
+from appliance.severity import Severity
 from appliance.web.alerts.actions import WholeAlert
 
 NOTE = f"For the timeline, {MAX_NOTE} characters at most."

@@ -12,8 +12,8 @@ import trio
 
 from appliance.alerts import store
 from appliance.alerts.alert import AlertType
-from appliance.alerts.severity import Severity
 from appliance.alerts.store import AlertFilter, AlertSort, AlertTab, ListedAlert
+from appliance.severity import Severity
 from appliance.web.access.auth import Viewer
 from appliance.web.overview.choice import OverviewChoice
 from appliance.web.page.failures import POSTGRES_AWAY

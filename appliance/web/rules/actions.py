@@ -12,9 +12,9 @@ from appliance.alerts.kinds.kind import KindName
 from appliance.alerts.rules import store
 from appliance.alerts.rules.store import RuleFilter, RulePosition, Sort, TenantRule
 from appliance.alerts.rules.validation import RuleDraft, changed, draft_of
-from appliance.alerts.severity import Severity
 from appliance.db.require import require
 from appliance.errors import Conflict, Invalid
+from appliance.severity import Severity
 from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.page import cursor
 from appliance.web.platform import Platform

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from appliance.alerts.kinds.comparison import Operator
 from appliance.alerts.kinds.threshold import MOST_CONDITIONS
-from appliance.alerts.severity import Severity
 from appliance.devices.metrics.metric import Metric
+from appliance.severity import Severity
 from appliance.web.page.faults import Fault
 from appliance.web.rules.form import BOOLEANS, TEXTS, UNITS, Given, MetricTypes
 from appliance.web.rules.labels import AGGREGATES, KINDS

@@ -12,8 +12,8 @@ from typing import Any
 from appliance.alerts.kinds.comparison import Operator
 from appliance.alerts.kinds.kind import KindName
 from appliance.alerts.kinds.threshold import MOST_CONDITIONS
-from appliance.alerts.severity import Severity
 from appliance.errors import Invalid
+from appliance.severity import Severity
 from appliance.web.page.formats import MINUS
 from appliance.web.page.forms import Fields
 

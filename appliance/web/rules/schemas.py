@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from appliance.alerts.kinds.comparison import Operator
 from appliance.alerts.kinds.kind import KindName
 from appliance.alerts.rules.store import MOST_COUNTED, TenantRule
-from appliance.alerts.severity import Severity
+from appliance.severity import Severity
 
 Value = int | float | bool | str
 

@@ -8,10 +8,10 @@ import msgspec
 from appliance.alerts import store
 from appliance.alerts.alert import Status
 from appliance.alerts.maintenance.book import ActiveScopes
-from appliance.alerts.severity import Severity
 from appliance.alerts.store import AlertFilter, AlertSort, ListedAlert
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.tenants import OWN_TENANT
+from appliance.severity import Severity
 
 MOST = 20
 """Alerts that are shown; the list of alerts has them all."""

@@ -10,8 +10,8 @@ import pytest
 from appliance.alerts.alert import AlertType
 from appliance.alerts.conditions.condition import Condition
 from appliance.alerts.conditions.store import end_condition, keep, raise_condition, raise_conditions
-from appliance.alerts.severity import Severity
 from appliance.db.trio_psycopg import Connection
+from appliance.severity import Severity
 from tests.support.postgres_server import Database
 from tests.support.tenants import NOW, add_tenant, ingest, rows
 

@@ -12,11 +12,11 @@ from appliance.alerts.rules import in_force, store
 from appliance.alerts.rules.rule import Scope
 from appliance.alerts.rules.store import RuleFilter, Sort, TenantRule
 from appliance.alerts.rules.validation import RuleDraft, changed, draft_of
-from appliance.alerts.severity import Severity
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.errors import Busy, Conflict, Invalid, NotFound
+from appliance.severity import Severity
 from tests.support.postgres_server import Database
 from tests.support.tenants import BY, GRACE, LATER, NOW, TENANT, add_tenant, customer, ingest, rows, sell
 

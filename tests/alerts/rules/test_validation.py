@@ -8,8 +8,8 @@ from appliance.alerts.kinds.kind import KindName
 from appliance.alerts.kinds.no_data import NoDataParameters
 from appliance.alerts.rules.rule import Scope
 from appliance.alerts.rules.validation import changed, draft_of, flat
-from appliance.alerts.severity import Severity
 from appliance.errors import Invalid
+from appliance.severity import Severity
 
 HOT = {"name": "Hot", "severity": "high", "kind": "threshold", "metric": "temperature", "operator": "GT", "value": 8}
 WINDOW = {**HOT, "kind": "window", "aggregate": "avg", "window_seconds": 300}

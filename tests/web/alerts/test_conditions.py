@@ -9,9 +9,9 @@ from appliance.alerts.alert import AlertType
 from appliance.alerts.conditions.capacity import capacity_condition
 from appliance.alerts.conditions.condition import Condition
 from appliance.alerts.conditions.store import raise_condition
-from appliance.alerts.severity import Severity
 from appliance.devices.tenants import OWN_TENANT
 from appliance.people.role import Role
+from appliance.severity import Severity
 from tests.support.pipeline import look
 from tests.support.postgres_server import Database
 from tests.support.tenants import add_tenant, ingest

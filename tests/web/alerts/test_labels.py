@@ -9,9 +9,9 @@ import pytest
 from appliance.alerts.actions import AlertOutcome
 from appliance.alerts.alert import AlertType, CloseReason, Status
 from appliance.alerts.lifecycle import AlertStep
-from appliance.alerts.severity import Severity
 from appliance.alerts.store import AlertSort, AlertTab
 from appliance.alerts.timeline import TimelineKind
+from appliance.severity import Severity
 from appliance.web.alerts import labels
 from appliance.web.audit.labels import ACTIONS
 

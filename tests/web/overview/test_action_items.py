@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from appliance.alerts.alert import Alert, AlertType, Status
-from appliance.alerts.severity import Severity
 from appliance.alerts.store import ListedAlert
 from appliance.devices.fleet import SiteCounts
 from appliance.peers.store import Peer
 from appliance.people.role import Role
+from appliance.severity import Severity
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
 from appliance.web.overview.action_items import ActionItem, PageLinks, action_items
 from appliance.web.overview.onboarding_checklist import steps

@@ -11,12 +11,12 @@ from quart import Blueprint, Response, request
 
 from appliance.alerts import store
 from appliance.alerts.maintenance.book import ActiveScopes
-from appliance.alerts.severity import Severity
 from appliance.alerts.store import AlertCounts, AlertFilter, AlertPosition, AlertSort, AlertTab
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import sites
 from appliance.errors import Invalid
 from appliance.history import sparks
+from appliance.severity import Severity
 from appliance.web.access.auth import ADMINS, READERS, RESPONDERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.alerts import export

@@ -11,9 +11,9 @@ import structlog
 import trio
 from werkzeug.datastructures import MultiDict
 
-from appliance.alerts.severity import Severity
 from appliance.devices.topics import valid_id
 from appliance.errors import Invalid, NotFound
+from appliance.severity import Severity
 from appliance.web.access.auth import RESPONDERS, Viewer
 from appliance.web.alerts.query import filter_of
 from appliance.web.alerts.views import detail, listing, page_query

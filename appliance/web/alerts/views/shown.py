@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from appliance.alerts.alert import Alert, AlertType, Status
-from appliance.alerts.severity import Severity
 from appliance.devices.metrics.metric import Metric
+from appliance.severity import Severity
 from appliance.web.access.auth import RESPONDERS, Viewer
 from appliance.web.alerts.labels import ALERT_TYPES, CLOSE_REASONS
 from appliance.web.alerts.views import limits
