@@ -52,6 +52,8 @@ ALLOWED: Mapping[str, set[str]] = {
     # its record is a small file in data_dir, written as the children's are
     "service_clock": LEAVES | SERVICES | {"children.files", "db"},
     "ingest": LEAVES | SERVICES | {"config", "db", "devices"},
+    # mqtt: the mqtt sender publishes by our client; mqtt.topics: a topic that our own subscription takes is refused
+    "delivery": LEAVES | SERVICES | {"db", "mqtt"},
     # ingest: the engine is an observer of its batches, and reads what the writer hands it
     # peers: one that is away is an alert of the appliance
     "alerts": LEAVES | SERVICES | {"db", "devices", "ingest.batch", "ingest.observer", "peers", "subscriptions"},
@@ -70,7 +72,7 @@ ALLOWED: Mapping[str, set[str]] = {
     # the dashboard: the domain, never children
     "web": LEAVES
     | SERVICES
-    | {"alerts", "broker.accounts", "broker.refusals", "db", "devices", "diagnostics", "history", "ingest"}
+    | {"alerts", "broker.accounts", "broker.refusals", "db", "delivery", "devices", "diagnostics", "history", "ingest"}
     | {"onboarding", "peers", "people", "runtime", "service_clock", "subscriptions"},
     # top
     "supervisor": {"*"},

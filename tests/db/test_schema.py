@@ -87,7 +87,7 @@ async def test_every_table_with_a_tenant_has_walls(ingest: Connection[Any], obse
 
 
 DRAWN = {
-    "id", "replay_id", "mark_id",  # numbers that the database deals out
+    "id", "replay_id", "mark_id", "job_id", "attempt_id",  # numbers that the database deals out
     "user_id", "token_id", "session_id",  # random, and open nothing
     "token_hash", "session_hash", "link_hash", "browser_hash",  # of secrets of 256 bits
 }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Notices: what a receiver is told. Facts of alerts enter, texts and JSON leave; nothing here sends anything."""

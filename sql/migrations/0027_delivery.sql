@@ -1,0 +1,227 @@
+-- Integrations, routes, and the outbox: what is to be told to whom, and how that went.
+--
+-- Locks: whoever writes an event of an alert writes the jobs that follow from it, in the same statement's trigger, and
+-- locks no row of a route or an integration for it (no foreign keys to them). Couriers lock jobs, and an advisory lock of
+-- the integration before them.
+
+CREATE TABLE integrations (
+  tenant_id text COLLATE "C" NOT NULL REFERENCES tenants,
+  integration_id uuid NOT NULL DEFAULT gen_random_uuid(),
+  name text NOT NULL,
+  type text NOT NULL,
+  enabled boolean NOT NULL DEFAULT true,
+  disabled_reason text,
+  config jsonb NOT NULL,
+  secrets jsonb NOT NULL DEFAULT '{}',
+  concurrency integer NOT NULL DEFAULT 2,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, integration_id),
+  CONSTRAINT integrations_name_sane CHECK (length(name) BETWEEN 1 AND 128 AND name !~ '[[:cntrl:]]'),
+  CONSTRAINT integrations_type CHECK (type ~ '^[a-z]{1,32}$'),
+  CONSTRAINT integrations_config_object CHECK (jsonb_typeof(config) = 'object'),
+  CONSTRAINT integrations_secrets_object CHECK (jsonb_typeof(secrets) = 'object'),
+  CONSTRAINT integrations_concurrency CHECK (concurrency BETWEEN 1 AND 16),
+  CONSTRAINT integrations_disabled CHECK (disabled_reason IS NULL OR NOT enabled)
+);
+COMMENT ON TABLE integrations IS 'Where notices are sent: one row a receiver.';
+COMMENT ON COLUMN integrations.type IS 'A key of appliance.delivery.senders.table.';
+COMMENT ON COLUMN integrations.disabled_reason IS 'Why the appliance disabled it: ''gone'' after the answer 410. NULL: a person did.';
+COMMENT ON COLUMN integrations.secrets IS 'Sealed by field, as base64: purpose integration:{tenant}:{id}:{field}.';
+COMMENT ON COLUMN integrations.concurrency IS 'Deliveries at a time, over all processes.';
+COMMENT ON COLUMN integrations.version IS 'Grows with every change by a person.';
+CREATE UNIQUE INDEX integrations_name ON integrations (tenant_id, lower(name));
+
+CREATE TABLE integration_health (
+  tenant_id text COLLATE "C" NOT NULL,
+  integration_id uuid NOT NULL,
+  failures integer NOT NULL DEFAULT 0,
+  failing_since timestamptz,
+  breaker_opened_at timestamptz,
+  next_probe_at timestamptz,
+  unreachable_since timestamptz,
+  last_success_at timestamptz,
+  last_failure_at timestamptz,
+  last_error text,
+  PRIMARY KEY (tenant_id, integration_id),
+  FOREIGN KEY (tenant_id, integration_id) REFERENCES integrations ON DELETE CASCADE
+) WITH (fillfactor = 80);
+COMMENT ON TABLE integration_health IS 'How deliveries to an integration go. No row: never used.';
+COMMENT ON COLUMN integration_health.failures IS 'In a row, whatever their kind; 5 open the circuit breaker.';
+COMMENT ON COLUMN integration_health.unreachable_since IS 'Since when tries reach nobody; NULL: the last one reached somebody.';
+
+CREATE TABLE integration_routes (
+  tenant_id text COLLATE "C" NOT NULL REFERENCES tenants,
+  route_id uuid NOT NULL DEFAULT gen_random_uuid(),
+  name text NOT NULL,
+  enabled boolean NOT NULL DEFAULT true,
+  integration_id uuid NOT NULL,
+  severities text[] NOT NULL,
+  alert_types text[] NOT NULL DEFAULT '{}',
+  site_ids text[] NOT NULL DEFAULT '{}',
+  tags text[] NOT NULL DEFAULT '{}',
+  device_prefixes text[] NOT NULL DEFAULT '{}',
+  deliver_on text[] NOT NULL DEFAULT '{OPEN,CLOSED}',
+  priority integer NOT NULL DEFAULT 100,
+  stop boolean NOT NULL DEFAULT false,
+  delay_seconds integer NOT NULL DEFAULT 0,
+  remind_minutes integer NOT NULL DEFAULT 0,
+  throttle_seconds integer NOT NULL DEFAULT 0,
+  burst integer NOT NULL DEFAULT 10,
+  quiet_from time,
+  quiet_until time,
+  quiet_zone text,
+  quiet_spares_critical boolean NOT NULL DEFAULT true,
+  version bigint NOT NULL DEFAULT 1,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, route_id),
+  FOREIGN KEY (tenant_id, integration_id) REFERENCES integrations,
+  CONSTRAINT integration_routes_name_sane CHECK (length(name) BETWEEN 1 AND 128 AND name !~ '[[:cntrl:]]'),
+  CONSTRAINT integration_routes_severities CHECK (
+    cardinality(severities) > 0 AND severities <@ ARRAY['critical', 'high', 'medium', 'low', 'info']),
+  CONSTRAINT integration_routes_deliver_on CHECK (
+    cardinality(deliver_on) > 0 AND deliver_on <@ ARRAY['OPEN', 'ACKNOWLEDGED', 'CLOSED']),
+  CONSTRAINT integration_routes_priority CHECK (priority BETWEEN 0 AND 1000000),
+  CONSTRAINT integration_routes_delay CHECK (delay_seconds BETWEEN 0 AND 604800),
+  CONSTRAINT integration_routes_remind CHECK (remind_minutes BETWEEN 0 AND 10080),
+  CONSTRAINT integration_routes_throttle CHECK (throttle_seconds BETWEEN 0 AND 604800),
+  CONSTRAINT integration_routes_burst CHECK (burst BETWEEN 0 AND 10000),
+  CONSTRAINT integration_routes_quiet CHECK (
+    (quiet_from IS NULL) = (quiet_until IS NULL) AND (quiet_from IS NULL) = (quiet_zone IS NULL) AND quiet_from <> quiet_until)
+);
+COMMENT ON TABLE integration_routes IS 'Which alerts are told to which integration, and how.';
+COMMENT ON COLUMN integration_routes.severities IS 'Never empty. The other lists: empty means all.';
+COMMENT ON COLUMN integration_routes.priority IS 'Low first; of equal ones by route_id.';
+COMMENT ON COLUMN integration_routes.stop IS 'No later route is tried for an event that this one takes.';
+COMMENT ON COLUMN integration_routes.burst IS 'Notices of alerts a minute before further ones are gathered into one; 0: never.';
+COMMENT ON COLUMN integration_routes.quiet_from IS 'Local time in quiet_zone, as quiet_until is; past midnight where it is later than that.';
+CREATE UNIQUE INDEX integration_routes_name ON integration_routes (tenant_id, lower(name));
+CREATE INDEX integration_routes_integration ON integration_routes (tenant_id, integration_id);
+
+CREATE TABLE delivery_jobs (
+  job_id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+  tenant_id text COLLATE "C" NOT NULL,
+  alert_id bigint NOT NULL,
+  route_id uuid NOT NULL,
+  integration_id uuid NOT NULL,
+  event text NOT NULL,
+  occurrence integer NOT NULL DEFAULT 1,
+  message_id uuid NOT NULL DEFAULT gen_random_uuid(),
+  status text NOT NULL DEFAULT 'PENDING',
+  reason text,
+  created_at timestamptz NOT NULL,
+  next_run_at timestamptz NOT NULL,
+  tries integer NOT NULL DEFAULT 0,
+  attempts integer NOT NULL DEFAULT 0,
+  receipt text NOT NULL DEFAULT 'none',
+  unreachable_since timestamptz,
+  merged_into bigint,
+  leased_by text,
+  lease_until timestamptz,
+  finished_at timestamptz,
+  FOREIGN KEY (tenant_id, alert_id) REFERENCES fleet_alert (tenant_id, id) ON DELETE CASCADE,
+  UNIQUE (tenant_id, alert_id, route_id, event, occurrence),
+  CONSTRAINT delivery_jobs_of_tenant UNIQUE (tenant_id, job_id),
+  CONSTRAINT delivery_jobs_event CHECK (event IN ('OPEN', 'REMINDER', 'ACKNOWLEDGED', 'CLOSED')),
+  CONSTRAINT delivery_jobs_status CHECK (status IN ('PENDING', 'PROCESSING', 'COMPLETED', 'DEAD', 'SKIPPED')),
+  CONSTRAINT delivery_jobs_receipt CHECK (receipt IN ('none', 'refused', 'possible', 'confirmed')),
+  CONSTRAINT delivery_jobs_lease CHECK (
+    (status = 'PROCESSING') = (leased_by IS NOT NULL) AND (status = 'PROCESSING') = (lease_until IS NOT NULL)),
+  CONSTRAINT delivery_jobs_finished CHECK ((status IN ('COMPLETED', 'DEAD', 'SKIPPED')) = (finished_at IS NOT NULL)),
+  CONSTRAINT delivery_jobs_reason CHECK (status NOT IN ('DEAD', 'SKIPPED') OR reason IS NOT NULL)
+) WITH (fillfactor = 80);
+COMMENT ON TABLE delivery_jobs IS 'The outbox: one row for each notice that a route is to deliver.';
+COMMENT ON COLUMN delivery_jobs.message_id IS 'The same on every try, so that the receiver can tell a repeat.';
+COMMENT ON COLUMN delivery_jobs.reason IS
+  'Why it is held (PENDING), skipped or dead: a code of appliance.delivery.outbox.job.Reason.';
+COMMENT ON COLUMN delivery_jobs.tries IS 'Steps of the retry table that are used; a try that reached nobody uses none.';
+COMMENT ON COLUMN delivery_jobs.attempts IS 'All tries, those included that reached nobody.';
+COMMENT ON COLUMN delivery_jobs.receipt IS
+  'What is known of its receipt: none (never reached anybody), refused (every answer was a refusal), possible (a time-out), confirmed.';
+COMMENT ON COLUMN delivery_jobs.unreachable_since IS 'When its first try reached nobody; such a notice is told in its present state.';
+COMMENT ON COLUMN delivery_jobs.merged_into IS 'The job whose notice tells of this one as well.';
+COMMENT ON COLUMN delivery_jobs.lease_until IS 'By the clock of the database: past it, the process that sends is taken for dead.';
+CREATE INDEX delivery_jobs_due ON delivery_jobs (tenant_id, integration_id, next_run_at) WHERE status = 'PENDING';
+CREATE INDEX delivery_jobs_next ON delivery_jobs (next_run_at) WHERE status = 'PENDING';
+CREATE INDEX delivery_jobs_processing ON delivery_jobs (tenant_id, integration_id) WHERE status = 'PROCESSING';
+CREATE INDEX delivery_jobs_route ON delivery_jobs (tenant_id, route_id, job_id DESC);
+CREATE INDEX delivery_jobs_created ON delivery_jobs (tenant_id, created_at DESC, job_id DESC);
+CREATE INDEX delivery_jobs_merged ON delivery_jobs (merged_into) WHERE merged_into IS NOT NULL;
+CREATE INDEX delivery_jobs_finished ON delivery_jobs (finished_at) WHERE finished_at IS NOT NULL;
+
+CREATE TABLE delivery_attempts (
+  attempt_id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+  tenant_id text COLLATE "C" NOT NULL,
+  job_id bigint NOT NULL,
+  at timestamptz NOT NULL,
+  latency_ms integer NOT NULL,
+  outcome text NOT NULL,
+  http_status integer,
+  address text,
+  answer text,
+  error text,
+  request text,
+  FOREIGN KEY (tenant_id, job_id) REFERENCES delivery_jobs (tenant_id, job_id) ON DELETE CASCADE,
+  CONSTRAINT delivery_attempts_outcome CHECK (outcome IN ('delivered', 'retry', 'refused', 'gone', 'unreached', 'lost'))
+);
+COMMENT ON TABLE delivery_attempts IS 'Every try of a job: when, how long, what was answered.';
+COMMENT ON COLUMN delivery_attempts.outcome IS
+  'lost: the process ended between sending and writing down how it went. The others: appliance.delivery.senders.sender.Verdict.';
+COMMENT ON COLUMN delivery_attempts.answer IS 'The first 2 KiB, undecodable bytes replaced.';
+COMMENT ON COLUMN delivery_attempts.request IS 'What was sent, its secrets masked, at most 8 KiB.';
+CREATE INDEX delivery_attempts_of_job ON delivery_attempts (tenant_id, job_id, attempt_id);
+
+DO $$
+DECLARE
+  name text;
+BEGIN
+  FOREACH name IN ARRAY ARRAY['integrations', 'integration_health', 'integration_routes', 'delivery_jobs', 'delivery_attempts'] LOOP
+    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+    EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
+    EXECUTE format(
+      'CREATE POLICY %I ON %I TO appliance_web'
+      ' USING (tenant_id = NULLIF(current_setting(''appliance.tenant_id'', true), ''''))', name || '_tenant', name);
+    EXECUTE format('CREATE POLICY %I ON %I TO appliance_owner USING (true) WITH CHECK (true)', name || '_owner', name);
+  END LOOP;
+END
+$$;
+GRANT SELECT, INSERT, UPDATE, DELETE ON integrations, integration_routes TO appliance_web;
+GRANT SELECT, UPDATE ON integrations TO appliance_ingest;
+GRANT SELECT ON integration_routes TO appliance_ingest;
+GRANT SELECT, UPDATE ON integration_health TO appliance_web;
+GRANT SELECT, INSERT, UPDATE, DELETE ON integration_health, delivery_jobs, delivery_attempts TO appliance_ingest;
+GRANT SELECT, UPDATE ON delivery_jobs TO appliance_web;
+GRANT SELECT, INSERT ON delivery_attempts TO appliance_web;
+
+-- Changes are told: appliance_routes (integrations and routes), appliance_deliveries (jobs that are new or due earlier,
+-- for couriers and pages), both {"tenants": [...]}.
+DO $$
+DECLARE
+  name text;
+  columns text;
+BEGIN
+  FOREACH name IN ARRAY ARRAY['integrations', 'integration_routes'] LOOP
+    columns := CASE name WHEN 'integrations' THEN 'integration_id, version, enabled' ELSE 'route_id, version, enabled' END;
+    EXECUTE format(
+      'CREATE TRIGGER %I AFTER INSERT ON %I REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT'
+      ' EXECUTE FUNCTION tell_changes(''appliance_routes'', ''tenant'', %L)', name || '_tell_insert', name, columns);
+    EXECUTE format(
+      'CREATE TRIGGER %I AFTER UPDATE ON %I REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT'
+      ' EXECUTE FUNCTION tell_changes(''appliance_routes'', ''tenant'', %L)', name || '_tell_update', name, columns);
+    EXECUTE format(
+      'CREATE TRIGGER %I AFTER DELETE ON %I REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT'
+      ' EXECUTE FUNCTION tell_changes(''appliance_routes'', ''tenant'', %L)', name || '_tell_delete', name, columns);
+    EXECUTE format(
+      'CREATE TRIGGER %I AFTER TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION tell_changes(''appliance_routes'')',
+      name || '_tell_truncate', name);
+  END LOOP;
+END
+$$;
+CREATE TRIGGER delivery_jobs_tell_insert AFTER INSERT ON delivery_jobs
+  REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION
+  tell_changes('appliance_deliveries', 'tenant', 'job_id, status, next_run_at');
+CREATE TRIGGER delivery_jobs_tell_update AFTER UPDATE ON delivery_jobs
+  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION
+  tell_changes('appliance_deliveries', 'tenant', 'job_id, status, next_run_at');

@@ -1,0 +1,2 @@
+-- Jobs are written beside the events of alerts.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Links that acknowledge an alert once, without signing in.
+SELECT 1;
