@@ -7,9 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Any
-from zoneinfo import available_timezones
 
 from appliance.db import statements
 from appliance.db.audit import Entry, record
@@ -20,6 +18,7 @@ from appliance.devices.device import IDENTIFIER, MAX_TEXT, DeviceFault
 from appliance.devices.seats.changes import check_tenant
 from appliance.devices.site_ids import mentioned_site
 from appliance.errors import Conflict
+from appliance.local_time import zone_names
 
 STATEMENTS = statements.load("sites")
 
@@ -143,7 +142,7 @@ def fault_of(site: Site) -> DeviceFault | None:
         return DeviceFault("site_id", "a site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
     if site.name is not None and (not 1 <= len(site.name) <= MAX_TEXT or CONTROL.search(site.name)):
         return DeviceFault("name", f"a name has 1 to {MAX_TEXT} characters on one line")
-    if site.time_zone is not None and site.time_zone not in zones():
+    if site.time_zone is not None and site.time_zone not in zone_names():
         return DeviceFault("time_zone", "a time zone is called as in Europe/Oslo")
     if (site.lat is None) is not (site.lng is None):
         return DeviceFault("lat" if site.lat is None else "lng", "a position has a latitude and a longitude")
@@ -152,12 +151,6 @@ def fault_of(site: Site) -> DeviceFault | None:
     if site.lng is not None and not -180 <= site.lng <= 180:
         return DeviceFault("lng", "a longitude is a number from -180 to 180")
     return None
-
-
-@cache
-def zones() -> frozenset[str]:
-    """Return the time zones that this machine knows."""
-    return frozenset(available_timezones())
 
 
 def _check(site: Site) -> None:

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
-from zoneinfo import available_timezones
 
 from psycopg import errors
 
@@ -16,6 +15,7 @@ from appliance.db.change_context import ChangeContext
 from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
+from appliance.local_time import zone_names
 from appliance.people import links
 from appliance.people.links import Purpose
 from appliance.people.role import Role, Theme
@@ -137,7 +137,7 @@ def name_of(text: str) -> str:
 def zone_of(text: str) -> str | None:
     """Return the time zone, or None for an empty text, which stands for the tenant's. Raises Invalid."""
     zone = text.strip()
-    if zone and zone not in available_timezones():
+    if zone and zone not in zone_names():
         raise Invalid("Choose a time zone by its name, for example Europe/Oslo.", "time_zone")
     return zone or None
 

@@ -9,10 +9,9 @@ from datetime import date, datetime, time, timedelta
 from appliance.alerts.maintenance.occurrences import least_gap, over_at
 from appliance.alerts.maintenance.window import Coverage, Once, Schedule, Weekly, WindowDraft
 from appliance.devices.device import MAX_TEXT
-from appliance.devices.sites import zones
 from appliance.devices.topics import valid_id
 from appliance.errors import Invalid
-from appliance.local_time import wall_clock, zone_of
+from appliance.local_time import wall_clock, zone_names, zone_of
 
 MAX_NAME = 128
 """Characters of a name."""
@@ -38,7 +37,7 @@ def check_texts(draft: WindowDraft) -> None:
     for field, text, most in (("name", draft.name, MAX_NAME), ("reason", draft.reason, MAX_REASON)):
         if len(text) > most or CONTROL.search(text):
             raise Invalid(f"This has at most {most} characters, on one line.", field)
-    if draft.time_zone is not None and draft.time_zone not in zones():
+    if draft.time_zone is not None and draft.time_zone not in zone_names():
         raise Invalid("This machine knows no such time zone. Zones are written as in Europe/Oslo.", "time_zone")
     _check_coverage(draft.coverage)
 

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from quart import Blueprint, Response, request
 
+from appliance import local_time
 from appliance.alerts.maintenance import store
 from appliance.alerts.maintenance.window import WEEKDAYS, Coverage, Window, WindowDraft
 from appliance.devices import sites as site_store
@@ -134,7 +135,7 @@ class FormPage:
 def _zones(given: Given) -> list[str]:
     """Return the zones to choose from; one that this machine does not know stays chosen."""
     chosen = {given.get("time_zone")} - {""}
-    return sorted(site_store.zones() | chosen)
+    return sorted(local_time.zone_names() | chosen)
 
 
 def _repeat(kept: WindowPage | None, tenant_id: str) -> str:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from http import HTTPStatus
 from uuid import UUID
-from zoneinfo import available_timezones
 
 from quart import Blueprint, Response
 
+from appliance import local_time
 from appliance.errors import Conflict, Invalid
 from appliance.people import tokens, totp
 from appliance.people.role import Scope, Theme
@@ -51,8 +51,6 @@ def blueprint(renderer: PageRenderer, account: AccountActions) -> Blueprint:
 
 
 def _add_profile(routes: Blueprint, renderer: PageRenderer, account: AccountActions) -> None:
-    zones = sorted(available_timezones() - {"localtime"})
-
     async def profile(given: Profile | None = None, fault: Fault | None = None) -> Response:
         user = await account.user()
         default = "Tenant time zone" if user.tenant_id else "Appliance time zone"
@@ -63,7 +61,7 @@ def _add_profile(routes: Blueprint, renderer: PageRenderer, account: AccountActi
             user=user,
             given=given or Profile(user.name, user.time_zone, user.theme, user.shortcuts),
             fault=fault,
-            zones=[("", default), *((zone, zone) for zone in zones)],
+            zones=[("", default), *((zone, zone) for zone in local_time.zone_choices())],
             themes=THEMES,
             sessions=await account.sessions(),
             browser_of=browser_of,

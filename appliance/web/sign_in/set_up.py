@@ -2,11 +2,10 @@
 
 from http import HTTPStatus
 from uuid import UUID
-from zoneinfo import available_timezones
 
 from quart import Blueprint, Response, g, request
 
-from appliance import onboarding
+from appliance import local_time, onboarding
 from appliance.errors import Conflict, Invalid
 from appliance.ingest.summary import LastReading
 from appliance.onboarding import SetUpForm, SetUpResult
@@ -59,13 +58,11 @@ def blueprint(renderer: PageRenderer, pages: PublicPages, sign_in: SignIn, liste
 def _add_set_up(
     routes: Blueprint, platform: Platform, pages: PublicPages, sign_in: SignIn, secrets: FirstDeviceSecrets
 ) -> None:
-    zones = sorted(available_timezones() - {"localtime"})
-
     def page(
         status: HTTPStatus = HTTPStatus.OK, given: SetUpForm | None = None, error: Invalid | None = None
     ) -> Response:
         given = given or SetUpForm("", "", "", "")
-        return pages.show("sign_in/set-up.html", status, given=given, error=error, zones=zones)
+        return pages.show("sign_in/set-up.html", status, given=given, error=error, zones=local_time.zone_choices())
 
     @routes.get(f"{onboarding.PATH}<secret>")
     @allow(SIGN_IN_PAGES)

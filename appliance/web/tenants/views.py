@@ -6,7 +6,6 @@ from http import HTTPStatus
 from quart import Blueprint, Response, request
 
 from appliance import local_time
-from appliance.devices import sites
 from appliance.devices.device import MAX_TEXT
 from appliance.devices.tenants import Strategy, TenantStatus
 from appliance.errors import Conflict, Invalid
@@ -73,7 +72,7 @@ def blueprint(renderer: PageRenderer, actions: TenantActions) -> Blueprint:
 
 def zones() -> list[tuple[str, str]]:
     """Return the choices of time zones, each as value and label."""
-    return [(zone, zone) for zone in sorted(sites.zones() - {"localtime"})]
+    return [(zone, zone) for zone in local_time.zone_choices()]
 
 
 async def claim_page(renderer: PageRenderer, made: ClaimResult, status: HTTPStatus = HTTPStatus.OK) -> Response:

@@ -5,10 +5,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import msgspec
+from quart import Quart
 
 from appliance.db import roles
 from appliance.db.pool import open_pool
 from appliance.people.role import Role
+from appliance.web.openapi import document
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import Person, client, signed_in
 from tests.support.web.contract import Contract
@@ -47,6 +50,17 @@ class Caller:
         return await self._http.request(method, path, **options)
 
 
+_contracts: dict[int, Contract] = {}
+
+
+def contract_of(dashboard: Quart) -> Contract:
+    """Return the promises of a dashboard's document, which equal dashboards share: see ``compile_once``."""
+    described = document.document(dashboard)
+    if id(described) not in _contracts:
+        _contracts[id(described)] = Contract(msgspec.json.decode(msgspec.json.encode(described)))
+    return _contracts[id(described)]
+
+
 @asynccontextmanager
 async def calling(
     served: Served, database: Database, role: Role = Role.ADMIN, tenant_id: str = "acme"
@@ -54,5 +68,4 @@ async def calling(
     """A caller of ``served`` with a role in a tenant."""
     person = signed_in(database.conninfo(), role, tenant_id)
     async with client(served.url, person) as http:
-        contract = Contract((await http.get("/openapi.json")).json())
-        yield Caller(http, contract, person)
+        yield Caller(http, contract_of(served.app), person)
