@@ -56,7 +56,12 @@ FROM (
       WHERE m.tenant_id = d.tenant_id
         AND h.silence + greatest(0, extract(epoch FROM s.last_ts)::float8 - v.came) >= m.least
     ) AS silences
-  FROM device_registry AS d
+  FROM (
+    SELECT * FROM device_registry
+    WHERE status = 'ACTIVE' AND (tenant_id, device_id) >= (%(tenant)s::text, %(device)s::text)
+      AND (tenant_id, device_id) < (%(until_tenant)s::text, %(until_device)s::text)
+    OFFSET 0  -- read once: with the two bounds, each look for one device would read from the first of the slice on
+  ) AS d
   JOIN tenants AS t USING (tenant_id)
   JOIN device_state AS s USING (tenant_id, device_id)
   JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
@@ -68,9 +73,7 @@ FROM (
     ) AS g
     OFFSET 0
   ) AS h
-  WHERE d.status = 'ACTIVE' AND h.heard_at IS NOT NULL
-    AND (d.tenant_id, d.device_id) >= (%(tenant)s::text, %(device)s::text)
-    AND (d.tenant_id, d.device_id) < (%(until_tenant)s::text, %(until_device)s::text)
+  WHERE h.heard_at IS NOT NULL
   OFFSET 0
 ) AS f
 LEFT JOIN unnest(%(tenants)s::text[], %(least)s::float8[]) AS r (tenant_id, least) USING (tenant_id)
