@@ -1,10 +1,45 @@
-"""The one way out: names resolved, addresses judged, the judged address dialled."""
+"""The one way out: what a sender asks for, what it gets, and why it may get nothing."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import trio
 
+from appliance.delivery.outgoing.addresses import IPAddress
 from appliance.delivery.outgoing.deadlines import Deadlines
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a connection goes, and what it is used for."""
+
+    host: str
+    """A name, or an IP address without brackets."""
+    port: int
+    usual_ports: frozenset[int]
+    """The ports that this use may reach anywhere; others only in ``delivery.allow_networks`` and ``allow_ports``."""
+    encrypted: bool
+    """Whether TLS is certain. What is sent in clear text goes only to ``delivery.allow_networks``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """A connection to a judged address."""
+
+    stream: trio.SocketStream
+    address: str
+    name_seconds: float
+    """How long the look-up of the name took; 0 for an address."""
+    connect_seconds: float
+
+
+class NotAllowed(Exception):
+    """The destination is refused by the appliance. The message says how an operator can allow it."""
+
+
+class Unreached(Exception):
+    """Nobody was reached: the name has no address, or no address answered."""
 
 
 class Network(Protocol):
@@ -12,9 +47,13 @@ class Network(Protocol):
 
     deadlines: Deadlines
 
-    async def dial(self, host: str, port: int) -> trio.SocketStream:
-        """Return a connected stream to an allowed address of ``host``.
+    async def check(self, destination: Destination) -> Sequence[IPAddress]:
+        """Return the addresses that would be dialled, without dialling: for what people save.
 
-        Raises NotAllowed when an address of the name is refused, Unreached when there is no name or no connection.
+        Raises NotAllowed when one of them is refused, Unreached when the name cannot be resolved now.
         """
+        ...
+
+    async def dial(self, destination: Destination) -> Dialled:
+        """Return a connection to an allowed address. Raises NotAllowed, Unreached. Nothing is sent on it."""
         ...

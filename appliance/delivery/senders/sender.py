@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from appliance.delivery.notices.notice import Notice
-from appliance.delivery.outgoing.network import Network
+from appliance.delivery.outgoing.network import Destination, Network
 
 ANSWER_BYTES = 2048
 """Of an answer that are kept with the attempt."""
@@ -80,6 +80,8 @@ class Field:
     choices: Sequence[tuple[str, str]] = ()
     """Value and label."""
     default: Any = None
+    generate: Callable[[], str] | None = None
+    """Makes a secret of the appliance's own when the integration is created, which is shown once; nobody enters it."""
 
 
 class Sender(Protocol):
@@ -95,17 +97,16 @@ class Sender(Protocol):
     """Whether several alerts can be told in one notice; never for PagerDuty."""
 
     def validate(self, config: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
-        """Return the configuration in its canonical form. Raises Invalid, with the field named."""
+        """Return the configuration in its canonical form. Raises Invalid, with the field named.
+
+        ``secrets`` are in the clear and complete: those entered now, and those that are kept.
+        """
         ...
 
-    def hosts(self, config: Mapping[str, Any]) -> Sequence[tuple[str, int]]:
-        """Return the hosts and ports that a try dials, to be checked when it is saved."""
+    def destinations(self, config: Mapping[str, Any], secrets: Mapping[str, str]) -> Sequence[Destination]:
+        """Return what a try dials, to be checked by ``Network.check`` when it is saved. ``config`` is canonical."""
         ...
 
     async def send(self, target: Target, notice: Notice, network: Network) -> Outcome:
         """Send a notice once. Raises nothing for what a receiver does; Cancelled passes."""
         ...
-
-
-GenerateSecret = Callable[[], str]
-"""Makes a secret that the appliance shows once, such as the signing secret of a webhook."""
