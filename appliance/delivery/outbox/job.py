@@ -60,6 +60,10 @@ class Reason(StrEnum):
     UNREACHABLE = "unreachable"
     """Tries reach nobody, or the circuit breaker is open."""
     RETRYING = "retrying"
+    WAITING = "waiting"
+    """An earlier notice of the same alert and route is not finished."""
+    BY_HAND = "by_hand"
+    """A person asked for it: it is sent without a further decision."""
     # skipped
     OVERTAKEN = "overtaken"
     """Something later has made it pointless: the alert closed, or was acknowledged."""
@@ -69,6 +73,8 @@ class Reason(StrEnum):
     """Its OPEN never arrived, so that there is nothing to end."""
     ROUTE_OFF = "route_off"
     """The route or the integration was disabled or deleted."""
+    NO_MATCH = "no_match"
+    """The route was changed before the notice was sent, and does not take the alert any more."""
     CANCELLED = "cancelled"
     """By a person."""
     # dead
