@@ -45,7 +45,10 @@ class Unreached(Exception):
 class Network(Protocol):
     """Dials for senders."""
 
-    deadlines: Deadlines
+    @property
+    def deadlines(self) -> Deadlines:
+        """How long each step of a try may take."""
+        ...
 
     async def check(self, destination: Destination) -> Sequence[IPAddress]:
         """Return the addresses that would be dialled, without dialling: for what people save.
