@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from appliance.config.schema import Config, Database
+from appliance.config.schema import Config, Database, Mail
 from appliance.config.secret import weakness
 
 
@@ -27,6 +27,26 @@ def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     if config.presence.offline_after < config.presence.stale_after:
         yield ("presence.offline_after", "presence.stale_after"), "offline_after must be at least stale_after"
     yield from ((("database.url",), fault) for fault in _database_faults(config.database))
+    yield from _mail_faults(config.mail)
+
+
+def _mail_faults(mail: Mail) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what is wrong between the keys of the mail server."""
+    if mail.host is None:
+        for name in ("ca", "username", "password", "sender"):
+            if getattr(mail, name) is not None:
+                yield (f"mail.{name}",), "is for a mail server; set mail.host too, or leave it out"
+        return
+    if mail.sender is None:
+        yield ("mail.host",), "needs mail.sender too, the address that mail comes from"
+    if (mail.username is None) != (mail.password is None):
+        given, missing = ("username", "password") if mail.password is None else ("password", "username")
+        yield (f"mail.{given}",), f"needs mail.{missing} too"
+    if mail.password is not None:
+        if mail.tls == "none":
+            yield ("mail.tls", "mail.password"), 'a password is only sent under TLS; use "starttls" or "tls"'
+        if weak := weakness(mail.password.reveal()):
+            yield ("mail.password",), weak
 
 
 def _database_faults(database: Database) -> Iterator[str]:

@@ -33,6 +33,14 @@ PublicUrl = Annotated[
         description="http://HOST[:PORT] or https://HOST[:PORT], without a path",
     ),
 ]
+MailAddress = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*\Z",
+        max_length=254,
+        description="a plain e-mail address, such as appliance@example.org",
+    ),
+]
 
 
 class Broker(Struct, frozen=True, kw_only=True):
@@ -126,6 +134,18 @@ class Web(Struct, frozen=True, kw_only=True):
     public_url: PublicUrl | None = None
 
 
+class Mail(Struct, frozen=True, kw_only=True):
+    """The appliance's own way to send mail, for e-mail integrations without a server of their own. Off without ``host``."""
+
+    host: Host | None = None
+    port: Annotated[int, Meta(ge=1, le=65535)] = 587
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    ca: Path | None = None
+    username: Username | None = None
+    password: Secret | None = None
+    sender: MailAddress | None = None
+
+
 class Retention(Struct, frozen=True, kw_only=True):
     """How long readings are kept."""
 
@@ -161,6 +181,7 @@ class Config(Struct, frozen=True, kw_only=True):
     alerts: Alerts = Alerts()
     subscriptions: Subscriptions = Subscriptions()
     web: Web = Web()
+    mail: Mail = Mail()
     retention: Retention = Retention()
     log: Log = Log()
 

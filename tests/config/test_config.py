@@ -66,7 +66,8 @@ def test_committed_file_names_every_key_once_in_its_section_with_a_comment() -> 
 def test_commented_examples_in_the_committed_file_are_valid() -> None:
     text = re.sub(r"^# (\w+ = )", r"\1", COMMITTED.read_text(), flags=re.MULTILINE)
     text = re.sub(r"^\w+_file = .*", "", text, flags=re.MULTILINE)
-    config = _load(text, {"APPLIANCE_BROKER_PASSWORD": STRONG}).config
+    config = _load(text, {"APPLIANCE_BROKER_PASSWORD": STRONG, "APPLIANCE_MAIL_PASSWORD": STRONG}).config
+    assert config.mail.host == "mail.example"
     assert config.broker.address() == ("broker.example", 1883)
     assert config.web.public_url == "https://appliance.example"
 
@@ -224,6 +225,9 @@ def test_unknown_keys_name_line_and_nearest(text: str, message: str) -> None:
         ("web.public_url = 'example.org'", "web.public_url: must be http://HOST[:PORT] or https://HOST[:PORT]"),
         ("web.public_url = 'https://a/b'", "web.public_url: must be http://HOST[:PORT] or https://HOST[:PORT]"),
         ("broker.url = 'tcp://a'", "broker.url: must be mqtt://HOST or mqtt://HOST:PORT"),
+        ("mail.sender = 'a@b@c'", "mail.sender: must be a plain e-mail address, such as appliance@example.org"),
+        ("mail.sender = 'a@b,c@d'", "mail.sender: must be a plain e-mail address"),
+        ("mail.tls = 'ssl'", "mail.tls: must be "),
         ("database.url = 5", "database.url: must be text, not a whole number"),
         ("database.url = ''", "database.url: must be text without control characters, and not empty"),
     ],
@@ -246,6 +250,13 @@ def test_wrong_types_and_ranges_say_what_is_allowed(text: str, message: str) -> 
         (
             f"broker.url = 'mqtt://b'\nbroker.password = '{STRONG}'",
             "2: broker.password: needs broker.username too",
+        ),
+        ("mail.username = 'a'", "1: mail.username: is for a mail server; set mail.host too"),
+        ("mail.host = 'm'", "1: mail.host: needs mail.sender too"),
+        ("mail.host = 'm'\nmail.sender = 'a@b'\nmail.username = 'a'", "3: mail.username: needs mail.password too"),
+        (
+            f"mail.host = 'm'\nmail.sender = 'a@b'\nmail.username = 'a'\nmail.password = '{STRONG}'\nmail.tls = 'none'",
+            "5: mail.tls: a password is only sent under TLS",
         ),
         ("retention.days = 401", "1: retention.days: rollup_days must be at least as many as retention.days"),
     ],
@@ -298,6 +309,8 @@ def test_every_key_has_a_variable() -> None:
     environ["APPLIANCE_BROKER_URL"] = "mqtt://a"
     environ["APPLIANCE_BROKER_USERNAME"] = "a"
     environ["APPLIANCE_BROKER_PASSWORD"] = STRONG
+    environ |= {"APPLIANCE_MAIL_HOST": "m", "APPLIANCE_MAIL_USERNAME": "a", "APPLIANCE_MAIL_PASSWORD": STRONG}
+    environ |= {"APPLIANCE_MAIL_CA": "/ca.pem", "APPLIANCE_MAIL_SENDER": "a@b.example"}
     assert load(None, environ).origins == {key: f"${field.variable}" for key, field in FIELDS.items()}
 
 
