@@ -135,7 +135,7 @@ class Web(Struct, frozen=True, kw_only=True):
 
 
 class Mail(Struct, frozen=True, kw_only=True):
-    """The appliance's own way to send mail, for e-mail integrations without a server of their own. Off without ``host``."""
+    """The mail server for e-mail integrations without one of their own; off without ``host``."""
 
     host: Host | None = None
     port: Annotated[int, Meta(ge=1, le=65535)] = 587

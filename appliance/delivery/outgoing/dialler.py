@@ -3,20 +3,23 @@
 import os
 import socket
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network
 from itertools import zip_longest
 
 import trio
 
 from appliance.delivery.outgoing.addresses import AddressPolicy, IPAddress, numeric
 from appliance.delivery.outgoing.deadlines import Deadlines
-from appliance.delivery.outgoing.network import Destination, Dialled, NotAllowed, Unreached
+from appliance.delivery.outgoing.network import Destination, Dialled, NotAllowed, Relay, Unreached
 from appliance.delivery.outgoing.resolver import Resolver
 
 MAX_ADDRESSES = 16
 """Addresses of a name at most; more are no receiver but an attempt to make us scan."""
 MAX_DIALLED = 4
 """Of them that are tried in turn, the two families alternating."""
+
+EVERYWHERE = AddressPolicy([IPv4Network("0.0.0.0/0"), IPv6Network("::/0")], ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,11 @@ class Dialler:
     """Ports that the operator allows for every public address, beside those that are usual for a use."""
     resolve: Resolver
     deadlines: Deadlines
+    relay: Relay | None = None
+
+    def anywhere(self) -> "Dialler":
+        """Return a dialler for what the operator's file names, which may stand on any network."""
+        return replace(self, policy=EVERYWHERE, relay=None)
 
     async def check(self, destination: Destination) -> Sequence[IPAddress]:
         """Return the judged addresses of a destination. Raises NotAllowed, Unreached."""

@@ -8,6 +8,7 @@ import trio
 
 from appliance.delivery.outgoing.addresses import IPAddress
 from appliance.delivery.outgoing.deadlines import Deadlines
+from appliance.delivery.outgoing.mail_server import MailServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class Network(Protocol):
         """How long each step of a try may take."""
         ...
 
+    @property
+    def relay(self) -> "Relay | None":
+        """The operator's mail server, for e-mail integrations without one of their own; None: there is none."""
+        ...
+
     async def check(self, destination: Destination) -> Sequence[IPAddress]:
         """Return the addresses that would be dialled, without dialling: for what people save.
 
@@ -60,3 +66,14 @@ class Network(Protocol):
     async def dial(self, destination: Destination) -> Dialled:
         """Return a connection to an allowed address. Raises NotAllowed, Unreached. Nothing is sent on it."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """The mail server that the operator's file names."""
+
+    server: MailServer
+    sender: str
+    """The address that mail comes from."""
+    network: Network
+    """It may stand anywhere: what an operator writes is not held against the list of networks."""

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import SMTP
-from enum import StrEnum
 
 import trio
 from smtpproto.protocol import ClientState, SMTPClientProtocol, SMTPException
 
 from appliance.delivery.outgoing.deadlines import Deadlines
+from appliance.delivery.outgoing.mail_server import MailServer, MailTls
 from appliance.delivery.outgoing.network import Destination, Network
 from appliance.delivery.outgoing.smtp_replies import NotSmtp, Replies, Reply
 from appliance.delivery.outgoing.tls import client_context, encrypt
@@ -33,30 +33,9 @@ NO_SUCH_COMMAND = 500
 HIDDEN = "••••••••"
 
 
-class MailTls(StrEnum):
-    """How a connection to a mail server is encrypted."""
-
-    STARTTLS = "starttls"
-    TLS = "tls"
-    NONE = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class MailServer:
-    """Where mail is handed over, and as whom."""
-
-    host: str
-    port: int
-    tls: MailTls
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    ca: str | None = field(default=None, repr=False)
-    """Certificates (PEM) that are trusted in place of the system's."""
-
-    @property
-    def destination(self) -> Destination:
-        """What is dialled. Where TLS is asked for it is certain: nothing falls back."""
-        return Destination(self.host, self.port, USUAL_PORTS, encrypted=self.tls is not MailTls.NONE)
+def destination(server: MailServer) -> Destination:
+    """Return what is dialled. Where TLS is asked for it is certain: nothing falls back."""
+    return Destination(server.host, server.port, USUAL_PORTS, encrypted=server.tls is not MailTls.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +90,7 @@ async def deliver(server: MailServer, mail: Mail, network: Network, progress: Pr
     begun = trio.current_time()
     try:
         with trio.fail_after(network.deadlines.total):
-            dialled = await network.dial(server.destination)
+            dialled = await network.dial(destination(server))
             progress.address = dialled.address
             progress.timings |= {"name": dialled.name_seconds, "connect": dialled.connect_seconds}
             conversation = _Conversation(dialled.stream, server, network.deadlines, progress)

@@ -155,3 +155,16 @@ async def test_a_name_that_is_not_resolved_in_time_or_not_at_all_is_unreached() 
 async def test_a_name_of_very_many_addresses_is_refused() -> None:
     with pytest.raises(NotAllowed, match="17 addresses"):
         await _dialler(names=lambda _: [f"8.8.8.{n}" for n in range(MAX_ADDRESSES + 1)]).check(_to("many.example", 443))
+
+
+async def test_what_the_operators_file_names_may_stand_anywhere() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    relay = Destination("127.0.0.1", port, WEB, encrypted=False)
+    dialler = _dialler()
+    with pytest.raises(NotAllowed):
+        await dialler.dial(relay)
+    dialled = await dialler.anywhere().dial(relay)
+    assert dialled.address == "127.0.0.1"
+    await trio.aclose_forcefully(dialled.stream)
+    await listener.aclose()

@@ -13,13 +13,12 @@ import trio
 from appliance.delivery.outgoing.addresses import AddressPolicy, IPAddress
 from appliance.delivery.outgoing.deadlines import Deadlines
 from appliance.delivery.outgoing.dialler import Dialler
+from appliance.delivery.outgoing.mail_server import MailServer, MailTls
 from appliance.delivery.outgoing.network import NotAllowed, Unreached
 from appliance.delivery.outgoing.smtp import (
     HIDDEN,
     BrokenOff,
     Mail,
-    MailServer,
-    MailTls,
     Progress,
     Rejected,
     Unsuitable,
