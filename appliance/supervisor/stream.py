@@ -106,8 +106,7 @@ def away_before_start(clock: Clock, newest: float | None) -> float:
 
 def _observers(base: Foundation, known: Knowledge) -> list[Observer]:
     """Return what is written beside the readings before alerts are, in the order of the tables."""
-    limits = base.config.limits
-    longest = limits.backlog + limits.burst / limits.rate + CLOCK_DOUBT / SECOND
+    longest = base.config.limits.backlog + CLOCK_DOUBT / SECOND
     notes = AllowanceNotes(known.limiter, base.clock, longest)
     return [
         DeviceStateObserver(known.states, base.instance, WRITE_INTERVAL, notes.note),

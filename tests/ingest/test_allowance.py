@@ -147,6 +147,17 @@ async def test_a_restart_hands_back_nothing_of_a_spent_allowance(database: Datab
         assert await send(stack, clock, delayed(clock, 1000, since=HOUR / 2)) == {STORED: 665, LIMITED: 335}
 
 
+async def test_nor_does_a_restart_with_a_higher_limit(database: Database, clock: StandingClock) -> None:
+    """The bucket owes 1000 seconds beside the allowance, more than any allowance owes under the limits that follow."""
+    await register(database, clock)
+    async with open_ingest(database, clock=clock, rate=0.005, burst=5, backlog=HOUR) as stack:
+        assert await send(stack, clock, delayed(clock, 18) + live(5)) == {STORED: 23}
+        assert await noted(database, clock) == HOUR
+    clock.passed += 60
+    async with open_ingest(database, clock=clock, rate=1, burst=5, backlog=HOUR) as stack:
+        assert await send(stack, clock, delayed(clock, 100)) == {STORED: 65, LIMITED: 35}
+
+
 async def test_a_device_never_heard_may_make_up_for_the_time_since_it_was_registered(
     database: Database, clock: StandingClock
 ) -> None:

@@ -20,9 +20,6 @@ from appliance.ingest.batch import MICROSECONDS, BatchOutcome
 from appliance.ingest.limits.limiter import Limiter
 from appliance.ingest.limits.terms import NotedAllowance, bucket_key
 
-LONGEST = 100 * 366 * 86_400 * MICROSECONDS
-"""Microseconds after which every allowance is written as full, at the latest: no column holds the ages that a bucket
-of one message a century takes."""
 WRITE_INTERVAL = 1.0
 """Seconds between two writes of the allowances of tenants."""
 
@@ -54,7 +51,7 @@ class AllowanceNotes:
     def __init__(self, limiter: Limiter, clock: Clock, longest: float) -> None:
         self._limiter = limiter
         self._clock = clock
-        self._longest = round(min(longest * MICROSECONDS, LONGEST))
+        self._longest = round(longest * MICROSECONDS)
 
     def note(self, states: Iterable[DeviceState]) -> int:
         """Note the allowances of ``states``; return the latest time at which one can be full."""
@@ -63,7 +60,7 @@ class AllowanceNotes:
         for state in states:
             full_in = self._limiter.note(bucket_key(state.tenant_id, state.device_id), monotonic)
             if full_in is not None:
-                state.allowance_full_at = since + min(full_in // 1000, LONGEST)
+                state.allowance_full_at = since + full_in // 1000
         return since + self._longest
 
 
@@ -75,7 +72,7 @@ class TenantAllowances:
     def __init__(self, limiter: Limiter, clock: Clock, longest: float) -> None:
         self._limiter = limiter
         self._clock = clock
-        self._longest = round(min(longest * MICROSECONDS, LONGEST))
+        self._longest = round(longest * MICROSECONDS)
         self._statement = statements.load("ingest")["upsert_tenant_allowances"]
         self._talking: set[str] = set()
         self._written_at = 0
@@ -94,7 +91,7 @@ class TenantAllowances:
         for tenant_id in sorted(self._talking):
             full_in = self._limiter.note_tenant(tenant_id, monotonic)
             if full_in is not None:
-                levels[tenant_id] = now + min(full_in // 1000, LONGEST)
+                levels[tenant_id] = now + full_in // 1000
         talked, self._talking = self._talking, set()
         self._written_at = now
         if not levels:

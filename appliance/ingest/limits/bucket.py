@@ -84,7 +84,8 @@ def bucket_limits(
 class Bucket(msgspec.Struct, gc=False):
     """One token bucket with its allowance, and its place in a ``BucketTable``.
 
-    ``noted`` is the instant, as ``total_full_at`` says it, that is kept elsewhere.
+    ``noted`` is the latest instant that was noted to be kept elsewhere. After a limit was raised it may be later than
+    ``total_full_at``, since of two notes the later one is kept.
 
     Structs with ``gc=False`` and keys of plain text keep the cyclic collector from walking over a million buckets,
     which would stop everything for a tenth of a second.
@@ -123,7 +124,7 @@ class Bucket(msgspec.Struct, gc=False):
                 self.lent = max(0, self.lent - spare)
 
     def read(self, full_in: int) -> None:
-        """Take over the level of the allowance: both are full ``full_in`` nanoseconds later than the bucket alone."""
+        """Take over the level of the allowance: both are full ``full_in`` nanoseconds later than a full bucket."""
         self.lent = min(max(0, full_in), self.limits.depth)
 
     def left(self, floor: int) -> int:
@@ -153,11 +154,14 @@ class Bucket(msgspec.Struct, gc=False):
         return self.full_at + max(0, self.lent)
 
     def forgettable(self, floor: int) -> bool:
-        """Return whether nothing is lost with it: it is full, and its allowance is full or kept elsewhere."""
+        """Return whether nothing is lost with it: it is full, and its allowance is full or kept elsewhere.
+
+        An allowance that is kept elsewhere as emptier than it is stays here until that no longer matters.
+        """
         if self.full_at > floor:
             return False
         total = self.full_at + self.lent
-        return total <= floor or total == self.noted
+        return total == self.noted or (total <= floor and self.noted <= floor)
 
     def tokens(self, tick: int, floor: int) -> float:
         """Return the number of tokens at ``tick``."""
@@ -174,18 +178,18 @@ class Bucket(msgspec.Struct, gc=False):
     def _held(self, tick: int, floor: int) -> int:
         return self.limits.capacity + tick - max(self.full_at, floor)
 
-    def adopt(self, changed: BucketLimits, floor: int) -> None:
-        """Continue under other limits, which hold since ``floor`` was the floor.
+    def adopt(self, changed: BucketLimits, since: int) -> None:
+        """Continue under other limits, which hold since the instant ``since``.
 
-        What was spent stays spent, token for token (rounded against the device, by less than a nanosecond); so a full
-        bucket stays full, as one that had been forgotten would be.
+        What was spent of the burst stays spent, token for token (rounded against the device, by less than a
+        nanosecond). Credit and allowance are spans of time, and what was spent of them stays so much time at any rate:
+        counted in tokens, a device would owe hours after a limit was lowered, though it kept to each limit in its
+        time. So a full bucket stays full, as one that had been forgotten would be, and the allowance is what it would
+        be after a restart.
         """
-        if self.lent > 0:
-            self.overflow(floor)
-            self.lent = min(-(-self.lent * changed.interval // self.limits.interval), changed.depth)
-        owed = self.full_at - floor
+        owed = self.full_at - since
         if owed > 0:
-            self.full_at = floor - (-owed * changed.interval // self.limits.interval)
+            self.full_at = since - (-owed * changed.interval // self.limits.interval)
         self.limits = changed
 
 

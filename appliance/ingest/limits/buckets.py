@@ -35,7 +35,8 @@ MOST = 1e15
 """Tokens a tenant's bucket holds at most."""
 
 CLOCK_DOUBT = 600 * SECOND
-"""By so much two clocks that are right may differ. An allowance full later than it can be was noted by a wrong one."""
+"""By so much two clocks that are right may differ. An allowance full later than it can be was noted by a wrong one.
+No note is later than the depth of an allowance, whatever the limits were: see ``Limiter.note``."""
 
 
 class Buckets:
@@ -74,7 +75,7 @@ class Buckets:
         self._version = 0
         self._default = self._of_devices(self._configured, self._configured)
         self._now = nan
-        self._tick = self._floor = self._changed_floor = self._drained_at = NEVER
+        self._tick = self._floor = self._changed_at = self._drained_at = NEVER
         self._credit_from: int | None = None
 
     @property
@@ -92,11 +93,11 @@ class Buckets:
         if tenant_id is not None and device_id is not None:
             bucket = self._devices.get(bucket_key(tenant_id, device_id))
             if bucket is not None:
-                bucket.adopt(self._device_limits(tenant_id, device_id), self._floor)
+                bucket.adopt(self._device_limits(tenant_id, device_id), self._tick)
             return
         # For one tenant too: to list its devices costs memory always, to ask once more a microsecond a bucket.
         self._version += 1
-        self._changed_floor = self._floor
+        self._changed_at = self._tick
         self._default = self._of_devices(self._configured, self._configured)
         for table in self._tables:
             table.version = self._version
@@ -189,7 +190,7 @@ class Buckets:
         """Set the allowance of ``bucket`` to what was noted."""
         limits = bucket.limits
         full_in = noted.full_in
-        if full_in is None or full_in > limits.depth + limits.capacity + CLOCK_DOUBT:
+        if full_in is None or full_in > limits.depth + CLOCK_DOUBT:
             full_in = limits.depth - noted.age
             if full_in > limits.depth + CLOCK_DOUBT:
                 full_in = 0  # registered by a wrong clock: nothing is known, and nobody is refused for that
@@ -225,12 +226,12 @@ class Buckets:
 
     def _renew_device(self, bucket: Bucket) -> None:
         tenant_id, _, device_id = bucket.key.partition("/")
-        bucket.adopt(self._device_limits(tenant_id, device_id), self._changed_floor)
+        bucket.adopt(self._device_limits(tenant_id, device_id), self._changed_at)
 
     def _renew_tenant(self, bucket: Bucket) -> None:
         # A tenant that is unlimited now keeps its last limit, unused, in case it comes back.
         kept = msgspec.structs.replace(bucket.limits, version=self._version)
-        bucket.adopt(self._tenant_limits(bucket.key) or kept, self._changed_floor)
+        bucket.adopt(self._tenant_limits(bucket.key) or kept, self._changed_at)
 
     def _renew_overflow(self, bucket: Bucket) -> None:
-        bucket.adopt(self._overflow_limits(bucket.key), self._changed_floor)
+        bucket.adopt(self._overflow_limits(bucket.key), self._changed_at)

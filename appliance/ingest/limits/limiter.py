@@ -164,7 +164,10 @@ class Limiter(Buckets):
         """Return the nanoseconds until bucket and allowance of this device are both full, which the caller keeps.
 
         None: there is nothing to keep. What is kept must be what ``allowances`` answers, or the bucket is forgotten
-        with what was spent of it. ``note_tenant`` is the same for a tenant's limit.
+        with what was spent of it; of two notes the later instant is kept. No note is further ahead than an allowance
+        takes to fill: a bucket can owe any time after a limit was lowered, but a new process starts with a full one,
+        and must tell the note from that of a wrong clock, whatever its limits. ``note_tenant`` is the same for a
+        tenant's limit.
         """
         self._advance(now)
         return self._note(self._devices.get(key))
@@ -247,9 +250,10 @@ class Limiter(Buckets):
         self._read(bucket)
         if bucket.lent <= max(0, self._floor - bucket.full_at):
             return None
+        full_at = max(bucket.noted, min(bucket.total_full_at(), self._tick + bucket.limits.depth))
         if forget:
-            bucket.noted = bucket.total_full_at()
-        return bucket.total_full_at() - self._tick
+            bucket.noted = full_at
+        return full_at - self._tick
 
     def _wait(self, bucket: Bucket, messages: int, delayed: int) -> int:
         limits = bucket.limits

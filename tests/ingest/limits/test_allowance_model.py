@@ -1,236 +1,88 @@
-"""Bucket and allowance against exact arithmetic: whole nanoseconds, restarts, forged times, registration in between.
+"""Bucket and allowance against exact arithmetic: whole nanoseconds, restarts, forged times, registration in between."""
 
-The model holds two levels and lets time flow into them, drop by drop: it knows nothing of the instants at which the
-limiter reckons, of reading, noting or forgetting.
-"""
-
-from dataclasses import dataclass, field
-
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from appliance.ingest.limits.limiter import Limiter
-from appliance.ingest.limits.terms import BucketOverride, NotedAllowance, bucket_key
 from tests.ingest.limits.test_backlog import kept_to_its_rate
 from tests.support import soak
-from tests.support.limiter import limiter_of
-
-SECOND = 1_000_000_000
-STEP = SECOND // 1000
-"""What limiters are told in seconds, as floats, is exact to a nanosecond only for so round times."""
-DEVICE = bucket_key("acme", "d")
-FIRST = 1000 * SECOND
-"""The monotonic time at which the first process starts."""
-
-
-@dataclass
-class Levels:
-    """A bucket and its allowance as people think of them, in nanoseconds of waiting."""
-
-    interval: int
-    capacity: int
-    depth: int
-    bucket: int
-    allowance: int
-    credited: int = 0
-    """Nanoseconds of the credit in force: by so much the bucket may hold more."""
-    crediting: bool = False
-
-    def pass_time(self, span: int) -> None:
-        """Let ``span`` nanoseconds flow in."""
-        self.bucket += span
-        if self.crediting:
-            self.credited += span
-        else:
-            self.spill()
-
-    def spill(self) -> None:
-        """Let the allowance have what the bucket cannot hold."""
-        spare = max(0, self.bucket - self.capacity)
-        self.bucket -= spare
-        self.allowance = min(self.depth, self.allowance + spare)
-
-    def away(self, span: int) -> None:
-        """Let time pass in which the appliance took nothing."""
-        self.crediting = True
-        self.pass_time(span)
-
-    def drained(self) -> None:
-        """End the credit."""
-        self.crediting, self.credited = False, 0
-        self.spill()
-
-    def take(self, *, delayed: bool) -> bool:
-        """Spend a token, if there is one; of a delayed message the allowance pays what it can."""
-        if self.bucket + (self.allowance if delayed else 0) < self.interval:
-            return False
-        lent = min(self.allowance, self.interval) if delayed else 0
-        self.allowance -= lent
-        self.bucket -= self.interval - lent
-        return True
-
-    def full_in(self) -> int:
-        """Return the nanoseconds until both are full."""
-        return self.capacity + self.depth - self.bucket - self.allowance
-
-    def change(self, interval: int, capacity: int) -> None:
-        """Set other limits; what was spent stays spent, token for token, rounded up."""
-        owed = self.capacity + self.credited - self.bucket
-        lent = min(self.depth, _scaled(self.depth - self.allowance, interval, self.interval))
-        self.bucket = capacity + self.credited - _scaled(owed, interval, self.interval)
-        self.interval, self.capacity, self.allowance = interval, capacity, self.depth - lent
-
-
-def _scaled(span: int, new: int, old: int) -> int:
-    return -(-span * new // old)
-
-
-@dataclass
-class World:
-    """Processes one after another, what is kept between them, and the model that they must agree with."""
-
-    rate: int
-    burst: int
-    backlog: int
-    age: int
-    greedy: bool
-    now: int = FIRST
-    kept: int | None = None
-    """When both are full, as it is kept; None: nothing was noted yet."""
-    taken: list[tuple[int, int]] = field(default_factory=list)
-    """Of each token that this process gave: when, and the start of the credit then in force, if there was one."""
-
-    def __post_init__(self) -> None:
-        self.registered = self.now - self.age
-        self.override: BucketOverride | None = None
-        interval = SECOND // self.rate
-        self.levels = Levels(interval, self.burst * interval, self.backlog * SECOND, 0, 0)
-        self.start()
-
-    def start(self, away: int = 0) -> None:
-        """Begin a process, ``away`` nanoseconds after the last one ended: its bucket is full."""
-        self.now += away
-        self.limiter = self.limiter_of_this_process()
-        levels = self.levels
-        level = self.kept if self.kept is not None else self.registered + levels.depth
-        self.levels = Levels(levels.interval, levels.capacity, levels.depth, levels.capacity, levels.depth)
-        self.levels.allowance = levels.depth - min(max(0, level - (self.now - away)), levels.depth)
-        self.taken.clear()
-        if away:
-            self.limiter.credit(away / SECOND, self.now / SECOND)
-            self.levels.away(away)
-        if self.greedy:
-            # What is kept is read with the first message. With one that comes later, the allowance would still owe what
-            # the bucket owed at the end of the last process.
-            self.offer(None)
-
-    def limiter_of_this_process(self) -> Limiter:
-        return limiter_of(
-            rate=self.rate, burst=self.burst, backlog=self.backlog, bucket_ttl=1, max_tracked_devices=1,
-            overrides=lambda _tenant_id, device_id: self.override if device_id else None,
-            allowances=lambda _tenant_id, _device_id: NotedAllowance(
-                None if self.kept is None else self.kept - self.now, self.now - self.registered
-            ),
-        )  # fmt: skip
-
-    def offer(self, age: int | None) -> bool:
-        """Let one message come, which claims an ``age`` or none; return whether it passed."""
-        now = self.now / SECOND
-        empty = self.limiter.take(DEVICE, now)
-        delayed = age is not None and self.limiter.delayed(DEVICE, age)
-        if delayed and empty is None:
-            self.limiter.shift(DEVICE, now)
-        elif delayed and self.limiter.may_draw(DEVICE):
-            empty = self.limiter.draw(DEVICE, now)
-        assert (empty is None) == self.levels.take(delayed=delayed)
-        if empty is None:
-            self.taken.append((self.now, self.now - self.levels.credited))
-        return empty is None
-
-    def note(self) -> None:
-        """Keep the level, as the next write does."""
-        full_in = self.limiter.note(DEVICE, self.now / SECOND)
-        if full_in is not None:
-            assert full_in == self.levels.full_in()
-            self.kept = self.now + full_in
-
-    def change_limits(self, rate: int, burst: int) -> None:
-        """Set other limits. The spans of the bound begin anew: no single rate holds for those across the change."""
-        self.offer(
-            None
-        )  # of a bucket in memory tokens are kept; what is noted of one is an instant, whatever the limits
-        self.override = BucketOverride(rate, burst)
-        self.limiter.limits_changed(self.now / SECOND)
-        self.levels.change(SECOND // rate, burst * (SECOND // rate))
-        self.taken.clear()
-
-    def check(self) -> None:
-        """Compare the levels, and hold the bound over every span of this process, absences included."""
-        levels = self.levels
-        state = self.limiter.effective("acme", "d", self.now / SECOND)
-        assert state.fill == levels.bucket / levels.interval
-        assert state.allowance == levels.allowance / levels.interval
-        until = self.now
-        for count, (_, since) in enumerate(reversed(self.taken), 1):
-            assert count * levels.interval <= until - since + levels.depth + levels.capacity
-
+from tests.support.allowance import FIRST, SECOND, STEP, Happening, World
 
 spans = st.sampled_from([0, 1, 7, 99, 100, 101, 5000, 60_000, 3_600_000]) | st.integers(0, 200_000)
-HAPPENINGS = ["wait", "wait", "wait", "away", "drained", "note", "sweep", "stop", "crash", "limits"]
 ages = st.none() | st.integers(0, 40_000) | st.just(-5) | st.just(10**9)
+rates = st.sampled_from([1, 2, 5, 10])
+bursts = st.integers(1, 20)
+waits = st.builds(Happening, st.just("wait"), spans, st.sampled_from([0, 0, 1, 3, 10_000]), ages)
+changes = st.builds(
+    Happening, st.sampled_from(["limits", "limits while waiting", "limits while stopped"]), spans,
+    st.sampled_from([0, 0, 1, 10_000]), ages, rates, bursts,
+)  # fmt: skip
+others = st.builds(
+    Happening, st.sampled_from(["away", "drained", "note", "sweep", "stop", "crash"]), spans,
+    st.sampled_from([0, 0, 1, 3, 10_000]), ages,
+)  # fmt: skip
+
+DELAYED_BY = 20_000
+"""Milliseconds ago: a message from then is delayed, whatever the limits."""
+ALL = 10_000
+"""More messages than pass in any of the cases below."""
 
 
 @settings(max_examples=soak.times(300), deadline=None)
 @given(
-    rate=st.sampled_from([1, 2, 5, 10]),
-    burst=st.integers(1, 20),
+    rate=rates,
+    burst=bursts,
     backlog=st.sampled_from([0, 1, 20, 600]),
     registered_ago=spans,
-    steps=st.lists(
-        st.tuples(st.sampled_from(HAPPENINGS), spans, ages),
-        min_size=5,
-        max_size=40,
-    ),
-    data=st.data(),
+    of_tenant=st.booleans(),
+    happenings=st.lists(waits | changes | others, min_size=5, max_size=40),
 )
+@example(  # the rate falls after a backlog of ours was taken; then a restart
+    rate=2, burst=1, backlog=1, registered_ago=0, of_tenant=False,
+    happenings=[
+        Happening("away", 3_600_000, offers=ALL), Happening("limits", rate=1, burst=1), Happening("stop"),
+    ],
+)  # fmt: skip
+@example(  # the rate falls while all of a burst is owed, so that it is owed for much longer; then a restart
+    rate=10, burst=20, backlog=600, registered_ago=0, of_tenant=False,
+    happenings=[Happening("wait", offers=ALL), Happening("limits", rate=1, burst=1), Happening("stop")],
+)  # fmt: skip
+@example(  # the rate falls and rises again: no allowance comes of that
+    rate=10, burst=1, backlog=600, registered_ago=3_600_000, of_tenant=True,
+    happenings=[
+        Happening("wait", offers=ALL, age=DELAYED_BY),
+        Happening("limits", rate=1, burst=1),
+        Happening("limits", rate=10, burst=1, offers=ALL, age=DELAYED_BY),
+    ],
+)  # fmt: skip
+@example(  # the rate rises, and the bucket is forgotten before what was noted of it would be full
+    rate=1, burst=20, backlog=20, registered_ago=3_600_000, of_tenant=False,
+    happenings=[
+        Happening("wait", offers=20), Happening("wait", offers=1, age=DELAYED_BY), Happening("note"),
+        Happening("limits", rate=10, burst=20), Happening("wait", 4000), Happening("sweep"), Happening("wait"),
+    ],
+)  # fmt: skip
+@example(  # what was noted of a tenant is not heard of, so its bucket is not forgotten
+    rate=1, burst=1, backlog=20, registered_ago=3_600_000, of_tenant=True,
+    happenings=[
+        Happening("wait", offers=ALL, age=DELAYED_BY), Happening("wait", 5000), Happening("note"), Happening("sweep"),
+        Happening("wait", offers=ALL, age=DELAYED_BY),
+    ],
+)  # fmt: skip
+@example(  # the rate rises as above, with another note in between
+    rate=1, burst=20, backlog=20, registered_ago=3_600_000, of_tenant=False,
+    happenings=[
+        Happening("wait", offers=20), Happening("wait", offers=1, age=DELAYED_BY), Happening("note"),
+        Happening("limits", rate=10, burst=20), Happening("note"), Happening("wait", 4000), Happening("sweep"),
+        Happening("wait"),
+    ],
+)  # fmt: skip
 def test_every_history_is_that_of_two_levels_and_keeps_to_the_bound(
-    rate: int,
-    burst: int,
-    backlog: int,
-    registered_ago: int,
-    steps: list[tuple[str, int, int | None]],
-    data: st.DataObject,
+    rate: int, burst: int, backlog: int, registered_ago: int, *, of_tenant: bool, happenings: list[Happening]
 ) -> None:
     """A greedy device takes what it can get at every occasion, with whatever times it likes."""
-    world = World(rate, burst, backlog, registered_ago * STEP, greedy=True)
-    for what, milliseconds, age in steps:
-        span = milliseconds * STEP
-        if what == "wait":
-            world.now += span
-            world.levels.pass_time(span)
-        elif what == "away":
-            world.now += span
-            world.limiter.credit(span / SECOND, world.now / SECOND)
-            world.levels.away(span)
-        elif what == "drained":
-            world.check()
-            world.limiter.backlog_drained()
-            world.levels.drained()
-        elif what == "note":
-            world.note()
-        elif what == "sweep":
-            while not world.limiter.sweep(world.now / SECOND).done:
-                pass
-        elif what in {"stop", "crash"}:
-            if what == "stop":
-                world.note()
-            world.start(span)
-        else:
-            world.change_limits(data.draw(st.sampled_from([1, 2, 5, 10])), data.draw(st.integers(1, 20)))
-        for _ in range(data.draw(st.sampled_from([0, 0, 1, 3, 10_000]))):
-            if not world.offer(None if age is None else age * STEP):
-                break
-        world.check()
+    world = World(rate, burst, backlog, registered_ago * STEP, greedy=True, of_tenant=of_tenant)
+    for happening in happenings:
+        world.let(happening)
 
 
 @settings(max_examples=soak.times(100), deadline=None)

@@ -57,10 +57,10 @@ class Tokens:
         return self.at(now, credit_from).level >= self.most(now, credit_from)
 
     def change(self, rate: Fraction, burst: int, now: Fraction, credit_from: Fraction | None) -> None:
-        """Other limits; what was spent stays spent."""
-        spent = self.most(now, credit_from) - self.at(now, credit_from).level
+        """Other limits; what was spent of the burst stays spent, and credit is so much time at any rate."""
+        over = self.at(now, credit_from).level - self.burst
+        self.level = burst + (over / self.rate * rate if over > 0 else over)
         self.rate, self.burst, self.since = rate, burst, now
-        self.level = self.most(now, credit_from) - spent
 
 
 class LimiterMachine(RuleBasedStateMachine):
