@@ -87,14 +87,30 @@ class Field:
 class Sender(Protocol):
     """A type of integration."""
 
-    type: str
-    label: str
-    """As pages name it."""
-    icon: str
-    """A symbol of static icons."""
-    fields: Sequence[Field]
-    may_merge: bool
-    """Whether several alerts can be told in one notice; never for PagerDuty."""
+    @property
+    def type(self) -> str:
+        """The code of the type, as it stands in ``integrations.type``."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """The name of the type, as pages have it."""
+        ...
+
+    @property
+    def icon(self) -> str:
+        """A symbol of static icons."""
+        ...
+
+    @property
+    def fields(self) -> Sequence[Field]:
+        """The fields of its form, in order."""
+        ...
+
+    @property
+    def may_merge(self) -> bool:
+        """Whether several alerts can be told in one notice; never for PagerDuty."""
+        ...
 
     def validate(self, config: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
         """Return the configuration in its canonical form. Raises Invalid, with the field named.

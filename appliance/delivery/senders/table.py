@@ -1,0 +1,12 @@
+"""The types of integrations. A new one is a module beside this, and its entry here."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from appliance.delivery.senders import webhook
+from appliance.delivery.senders.sender import Sender
+
+_ALL: tuple[Sender, ...] = (webhook.SENDER,)
+
+SENDERS: Mapping[str, Sender] = MappingProxyType({sender.type: sender for sender in _ALL})
+"""By type, in the order in which pages offer them."""
