@@ -37,6 +37,11 @@ def test_the_first_gap_is_the_first_guess() -> None:
     assert after([600]) == 600
 
 
+def test_while_no_silence_is_usual_the_gap_in_which_most_time_passed_is_the_guess() -> None:
+    assert after([30, 100, 70]) == pytest.approx(85)
+    assert after([100, 70, 30]) == pytest.approx(85)
+
+
 def test_the_gaps_inside_a_burst_do_not_count() -> None:
     assert after([1.2, 1.2, 27.6] * 10) == pytest.approx(27.6)
     assert after([1.2, 1.2, 597.6] * 4) == pytest.approx(597.6)
@@ -49,6 +54,52 @@ def test_the_first_burst_is_understood_as_soon_as_the_second_begins() -> None:
 def test_a_burst_may_have_many_messages() -> None:
     assert after(([1.2] * 100 + [480.0]) * 4) == pytest.approx(480)
     assert after(([1.2] * 100 + [480.0]) * 4 + [1.2] * 100) == pytest.approx(480)
+
+
+@pytest.mark.parametrize("before", [0.0, 1.2], ids=["just met", "after a restart in the first silence"])
+def test_the_silence_between_bursts_stays_learned_from_its_first_time_on(before: float) -> None:
+    chance = random.Random(1)
+    estimator = seen_by([1.2, 1.2], before)
+    at = START + 2.4
+    for _ in range(40):
+        for gap in (chance.uniform(2100, 4000), 1.2, 1.2):
+            at += gap
+            estimator.observe(round(at * SECOND), 0)
+            assert estimator.interval > 2100
+
+
+def test_a_silence_that_did_not_recur_is_usual_for_a_device_just_met_until_it_has_talked_a_while() -> None:
+    assert after([60] * 10 + [6 * HOUR]) == pytest.approx(6 * HOUR)
+    assert after([60] * 10 + [6 * HOUR] + [60] * 8) == pytest.approx(6 * HOUR, rel=0.01)
+    assert after([60] * 10 + [6 * HOUR] + [60] * 9) == pytest.approx(60)
+
+
+def test_a_period_at_the_border_of_two_classes_recurs_like_any_other() -> None:
+    border = 2.0**15
+    talked = [600] * 500
+    alternating = [1.2, 1.2, border * 0.97, 1.2, 1.2, border * 1.03]
+    assert after(talked + alternating) == pytest.approx(600, rel=0.01)
+    for more in range(1, 12):
+        gaps = (alternating * 6)[: 6 + 3 * more]
+        assert after(talked + gaps) == pytest.approx(border, rel=0.05)
+
+
+def test_a_device_that_was_off_for_days_has_the_interval_that_it_had() -> None:
+    estimator = seen_by([*([1.2, 1.2, 3600] * 10), 80 * HOUR])
+    at = START + 10 * 3602.4 + 80 * HOUR
+    for gap in [1.2, 1.2, 3600] * 3:
+        at += gap
+        estimator.observe(round(at * SECOND), 0)
+        assert estimator.interval == pytest.approx(3600)
+
+
+def test_days_in_which_nothing_was_taken_leave_the_interval_as_it_was() -> None:
+    estimator = seen_by([1.2, 1.2, 3600] * 10)
+    back = at = START + 10 * 3602.4 + 5 * DAY
+    for gap in [1.0, *[1.2, 1.2, 3600] * 3]:
+        at += gap
+        estimator.observe(round(at * SECOND), round(back * SECOND))
+        assert estimator.interval == pytest.approx(3600)
 
 
 def test_one_long_silence_is_no_interval_and_neither_are_two() -> None:
@@ -94,6 +145,12 @@ def test_what_was_learned_before_a_restart_counts_like_what_was_seen() -> None:
     assert after([1.2, 1.2, 27.6], interval=30) == pytest.approx(29.4)
     assert after([600] * 2, interval=30) == pytest.approx(30)
     assert after([600] * 3, interval=30) == pytest.approx(600)
+
+
+def test_a_long_interval_from_before_a_restart_is_doubted_when_a_day_has_passed_without_it() -> None:
+    assert after([60] * 25 * 60, interval=3 * DAY) == pytest.approx(3 * DAY)
+    assert after([60] * 27 * 60, interval=3 * DAY) == pytest.approx(60)
+    assert after(([1.2] * 2 + [3 * DAY]) * 3, interval=3 * DAY) == pytest.approx(3 * DAY)
 
 
 def test_memory_is_bounded_by_the_classes_of_gaps() -> None:

@@ -1,8 +1,9 @@
 """Presence over two days: devices with bursts, with late wills, and never heard, while we are away now and then.
 
 The model plays broker, stream and clock: what devices send while we are away waits in the broker and comes at once
-when we are back. The claims: no device that goes on sending is OFFLINE once its interval is learned, one that left with
-its will is OFFLINE soon, and one that never sent is NEW all the time.
+when we are back; after every second absence we have started anew. The claims: no device that goes on sending is
+OFFLINE once its silence was heard a single time, one that left with its will is OFFLINE soon, and one that never sent
+is NEW all the time.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import trio
 
+from appliance.devices.live.interval_estimator import IntervalEstimator
 from appliance.devices.live.listening import LAPSE
 from appliance.devices.live.offline_statuses import LOOK_SECONDS, WAIT_SECONDS, OfflineStatuses
 from appliance.devices.live.presence import ListeningPeriod, Presence, PresenceThresholds, Traffic, presence_at
@@ -48,6 +50,10 @@ class Sender:
     state: DeviceState
     period: float = 0.0
     connections: int = 0
+    learned_from: int = 0
+    """``seen_at`` of the last write."""
+    shown: bool = False
+    """Whether we were there for a whole silence between two of its bursts."""
     leaves_at: float = float("inf")
     """When it leaves for good, with its will."""
 
@@ -106,13 +112,24 @@ class Model:
 
     def is_back(self) -> None:
         self.away, self.began, self.unbroken_since = False, self.now, self.now
+        if len(self.periods) % 2:
+            self._starts_anew()
         self._drain()
+
+    def _starts_anew(self) -> None:
+        """Keep of the intervals what a new process reads from the database."""
+        for sender in self.senders.values():
+            sender.state.interval_estimator = IntervalEstimator(sender.state.interval_estimator.interval)
 
     def write(self) -> None:
         """Learn from what came since the last write, as the writer does once a second."""
+        unbroken_since = round(self.unbroken_since * 1e6)
         for name in self.dirty:
-            state = self.senders[name].state
-            state.interval_estimator.observe(state.seen_at, round(self.unbroken_since * 1e6))
+            sender, state = self.senders[name], self.senders[name].state
+            state.interval_estimator.observe(state.seen_at, unbroken_since)
+            gap = (state.seen_at - sender.learned_from) / 1e6
+            sender.shown |= sender.learned_from > unbroken_since and gap > sender.period / 2
+            sender.learned_from = state.seen_at
         self.dirty.clear()
 
     def connected(self, _tenant: str, device: str) -> bool:
@@ -215,7 +232,11 @@ def outages(model: Model) -> None:
             moment += seconds
 
 
-@pytest.mark.parametrize("seed", range(soak.times(3)))
+SEEDS = sorted(range(30), key=lambda seed: seed not in (13, 20))[: soak.times(3)]
+"""First those that once showed a device OFFLINE which was silent a second time for as long as before."""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_over_two_days_nobody_who_sends_is_offline_and_nobody_never_heard_is_anything_but_new(seed: int) -> None:
     model = Model(Random(seed))
     for number, period in enumerate((5.0, 30.0, 120.0, 900.0, 3600.0)):
@@ -227,7 +248,7 @@ def test_over_two_days_nobody_who_sends_is_offline_and_nobody_never_heard_is_any
     reconnects(model, leaving, keep_alive=30.0)
     model.add("never", 0.0)
     outages(model)
-    looks, learned = 0, set[str]()
+    looks = 0
     false: list[tuple[float, str, Presence]] = []
 
     def look(presences: dict[str, Presence]) -> None:
@@ -241,14 +262,12 @@ def test_over_two_days_nobody_who_sends_is_offline_and_nobody_never_heard_is_any
                 listened = model.now - max(sender.leaves_at, model.began)
                 right = presence is Presence.OFFLINE or listened < WAIT_SECONDS + LOOK_SECONDS + LOOKS
             else:
-                if sender.state.interval_estimator.interval > sender.period / 2:
-                    learned.add(name)
-                right = presence is not Presence.OFFLINE or (name not in learned and sender.period > QUICK)
+                right = presence is not Presence.OFFLINE or (not sender.shown and sender.period > QUICK)
             if not right:
                 false.append((model.now - START, name, presence))
 
     trio.run(model.run, START + TWO_DAYS, look)
     assert false == []
     assert looks > 5_000
-    assert learned == model.senders.keys() - {"never"}
+    assert {name for name, sender in model.senders.items() if sender.shown} == model.senders.keys() - {"never"}
     assert len(model.periods) >= 10
