@@ -8,8 +8,7 @@ CREATE FUNCTION route_matches(
     AND (route.alert_types = '{}' OR alert_type = ANY (route.alert_types))
     AND (route.site_ids = '{}' OR coalesce(site_id = ANY (route.site_ids), false))
     AND (route.tags = '{}' OR coalesce(tags && route.tags, false))
-    AND (route.device_prefixes = '{}'
-      OR EXISTS (SELECT FROM unnest(route.device_prefixes) AS p (prefix) WHERE device_id ^@ p.prefix))
+    AND (route.device_prefixes = '{}' OR coalesce(device_id ^@ ANY (route.device_prefixes), false))
 $$;
 COMMENT ON FUNCTION route_matches IS
   'Whether the alert meets the conditions of the route. The same as appliance.delivery.routes.matching.matches.';
@@ -29,10 +28,12 @@ GRANT EXECUTE ON FUNCTION route_matches(integration_routes, text, text, text, te
 GRANT EXECUTE ON FUNCTION route_takes(integration_routes, text, boolean, text, text, text, text, text[])
   TO appliance_ingest, appliance_web;
 
--- The plans are kept for the session, which may begin when the tables are empty: rows are looked up by key all the same.
+-- The plans are kept for the session, which may begin when the tables are empty: all the same, the rows of each event are
+-- looked up by key, in the order written here.
 CREATE FUNCTION alert_events_write_jobs() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET search_path = pg_catalog, public, pg_temp
+SET join_collapse_limit = 1 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 BEGIN
   IF NOT EXISTS (
@@ -74,20 +75,26 @@ BEGIN
     ELSE 1 END, t.at, t.at
   FROM (
     SELECT e.id AS event_id, e.tenant_id, e.alert_id, e.at, upper(e.kind) AS event, r.route_id, i.integration_id, r.priority,
-      o.job_id IS NOT NULL AS told,
+      told.here,
       bool_or(r.stop) OVER (
         PARTITION BY e.id ORDER BY r.priority, r.route_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS stopped
     FROM new_rows AS e
       JOIN fleet_alert AS a ON (a.tenant_id, a.id) = (e.tenant_id, e.alert_id)
       LEFT JOIN device_registry AS d ON (d.tenant_id, d.device_id) = (a.tenant_id, a.device_id)
+      CROSS JOIN LATERAL (
+        SELECT array_agg(j.route_id) AS routes, array_agg(j.integration_id) AS integrations
+        FROM delivery_jobs AS j WHERE (j.tenant_id, j.alert_id, j.event) = (e.tenant_id, e.alert_id, 'OPEN')
+      ) AS opened
       JOIN integration_routes AS r ON r.tenant_id = e.tenant_id
-      LEFT JOIN delivery_jobs AS o ON (o.tenant_id, o.alert_id, o.route_id, o.event, o.occurrence)
-        = (e.tenant_id, e.alert_id, r.route_id, 'OPEN', 1) AND 'OPEN' = ANY (r.deliver_on)
-      JOIN integrations AS i ON (i.tenant_id, i.integration_id) = (r.tenant_id, coalesce(o.integration_id, r.integration_id))
-    WHERE e.kind IN ('acknowledged', 'closed') AND r.enabled AND i.enabled AND route_takes(
-      r, upper(e.kind), o.job_id IS NOT NULL, a.severity, a.alert_type, a.site_id, a.device_id, d.tags)
+      CROSS JOIN LATERAL (
+        SELECT coalesce('OPEN' = ANY (r.deliver_on) AND r.route_id = ANY (opened.routes), false) AS here
+      ) AS told
+      JOIN integrations AS i ON i.tenant_id = r.tenant_id AND i.integration_id = CASE
+        WHEN told.here THEN opened.integrations[array_position(opened.routes, r.route_id)] ELSE r.integration_id END
+    WHERE e.kind IN ('acknowledged', 'closed') AND r.enabled AND i.enabled
+      AND route_takes(r, upper(e.kind), told.here, a.severity, a.alert_type, a.site_id, a.device_id, d.tags)
   ) AS t
-  WHERE t.told OR t.stopped IS NOT TRUE
+  WHERE t.here OR t.stopped IS NOT TRUE
   ORDER BY t.event_id, t.priority, t.route_id
   ON CONFLICT (tenant_id, alert_id, route_id, event, occurrence) DO NOTHING;
   RETURN NULL;
