@@ -1,9 +1,10 @@
 """What must hold between keys of the configuration, and within a value beyond its type."""
 
 from collections.abc import Iterator
+from ipaddress import ip_interface
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from appliance.config.schema import Config, Database, Mail
+from appliance.config.schema import Config, Database, Delivery, Mail
 from appliance.config.secret import weakness
 
 
@@ -27,7 +28,24 @@ def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     if config.presence.offline_after < config.presence.stale_after:
         yield ("presence.offline_after", "presence.stale_after"), "offline_after must be at least stale_after"
     yield from ((("database.url",), fault) for fault in _database_faults(config.database))
+    yield from _delivery_faults(config.delivery)
     yield from _mail_faults(config.mail)
+
+
+def _delivery_faults(delivery: Delivery) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what is wrong with the networks and deadlines of deliveries."""
+    for text in delivery.allow_networks:
+        try:
+            written = ip_interface(text)
+        except ValueError:
+            yield ("delivery.allow_networks",), f'"{text}" is not a network; write ADDRESS/BITS, such as 10.20.0.0/24'
+        else:
+            if written.ip != written.network.network_address:
+                yield ("delivery.allow_networks",), f'"{text}" is an address in a network; write {written.network}'
+    for name in ("name", "connect", "tls", "write", "read"):
+        if getattr(delivery, f"{name}_timeout") > delivery.total_timeout:
+            keys = (f"delivery.{name}_timeout", "delivery.total_timeout")
+            yield keys, f"{name}_timeout must be at most total_timeout (now {delivery.total_timeout:g})"
 
 
 def _mail_faults(mail: Mail) -> Iterator[tuple[tuple[str, ...], str]]:

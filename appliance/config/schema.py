@@ -42,6 +42,13 @@ MailAddress = Annotated[
     ),
 ]
 
+Network = Annotated[
+    str,
+    Meta(pattern=r"^[0-9A-Fa-f:.]{2,45}(/[0-9]{1,3})?\Z", description="a network, such as 10.20.0.0/24 or fd12::/64"),
+]
+TargetPort = Annotated[int, Meta(ge=1, le=65535)]
+Deadline = Annotated[float, Meta(ge=0.1, le=60)]
+
 
 class Broker(Struct, frozen=True, kw_only=True):
     """The MQTT broker: an external one at ``url``, else the embedded one, which devices reach at ``host``:``port``."""
@@ -134,6 +141,19 @@ class Web(Struct, frozen=True, kw_only=True):
     public_url: PublicUrl | None = None
 
 
+class Delivery(Struct, frozen=True, kw_only=True):
+    """Where notices may go, and how long a try takes."""
+
+    allow_networks: Annotated[tuple[Network, ...], Meta(max_length=256)] = ()
+    allow_ports: Annotated[tuple[TargetPort, ...], Meta(max_length=64)] = ()
+    name_timeout: Deadline = 3.0
+    connect_timeout: Deadline = 4.0
+    tls_timeout: Deadline = 4.0
+    write_timeout: Deadline = 4.0
+    read_timeout: Deadline = 8.0
+    total_timeout: Deadline = 10.0
+
+
 class Mail(Struct, frozen=True, kw_only=True):
     """The mail server for e-mail integrations without one of their own; off without ``host``."""
 
@@ -181,6 +201,7 @@ class Config(Struct, frozen=True, kw_only=True):
     alerts: Alerts = Alerts()
     subscriptions: Subscriptions = Subscriptions()
     web: Web = Web()
+    delivery: Delivery = Delivery()
     mail: Mail = Mail()
     retention: Retention = Retention()
     log: Log = Log()
@@ -198,6 +219,8 @@ def masked(config: Config) -> dict[str, object]:
 def _plain(value: object) -> object:
     if isinstance(value, Secret):
         return MASK
+    if isinstance(value, tuple):
+        return list(value)
     return str(value) if isinstance(value, Path) else value
 
 

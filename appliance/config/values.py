@@ -40,6 +40,8 @@ def from_toml(value: object, annotation: Any, folder: Path) -> object:
         if not isinstance(value, str):
             raise ValueError(f"must be {allowed}, not {_TOML_NAMES[type(value)]}")
         return _custom(kind, value, folder)
+    if isinstance(kind, inspect.VarTupleType) and isinstance(value, list):
+        return _items(value, annotation, kind, strict=True)
     try:
         return msgspec.convert(value, annotation)
     except msgspec.ValidationError:
@@ -50,6 +52,8 @@ def from_text(text: str, annotation: Any, folder: Path) -> object:
     """``text`` of an environment variable as the key's type. Raises ValueError."""
     kind, allowed = _kind(annotation)
     value: object = text
+    if isinstance(kind, inspect.VarTupleType):
+        return _items([part.strip() for part in text.split(",") if part.strip()], annotation, kind, strict=False)
     if isinstance(kind, inspect.BoolType):
         value = _BOOLEANS.get(text.strip().lower(), text)
     elif isinstance(kind, inspect.IntType) and _INTEGER.fullmatch(text.strip()):
@@ -92,8 +96,30 @@ def _kind(annotation: Any) -> tuple[inspect.Type, str]:
     return kind, description or _words(kind)
 
 
+def _items(values: list[Any], annotation: Any, kind: inspect.VarTupleType, *, strict: bool) -> object:
+    """Return a list of the key's type; without ``strict`` its items are text. Raises ValueError, with the item."""
+    for value in values:
+        try:
+            msgspec.convert([value], annotation, strict=strict)
+        except msgspec.ValidationError:
+            raise ValueError(f"its item {shown(value)} must be {_item_words(kind)}") from None
+    try:
+        return msgspec.convert(values, annotation, strict=strict)
+    except msgspec.ValidationError:
+        raise ValueError(f"has {len(values)} items, which are too many") from None
+
+
+def _item_words(kind: inspect.VarTupleType) -> str:
+    item = kind.item_type
+    if isinstance(item, inspect.Metadata):
+        return str((item.extra_json_schema or {}).get("description") or _words(item.type))
+    return _words(item)
+
+
 def _words(kind: inspect.Type) -> str:
     match kind:
+        case inspect.VarTupleType():
+            return f"a list, each item {_item_words(kind)}"
         case inspect.BoolType():
             return "true or false"
         case inspect.IntType():

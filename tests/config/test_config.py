@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.config import FIELDS, Config, Loaded, Secret, default_data_dir, load
+from appliance.config import FIELDS, Config, Loaded, Secret, default_data_dir, load, masked
 from appliance.config import file as config_file
 from appliance.errors import ConfigurationError
 from tests.support.project import ROOT
@@ -228,6 +228,17 @@ def test_unknown_keys_name_line_and_nearest(text: str, message: str) -> None:
         ("mail.sender = 'a@b@c'", "mail.sender: must be a plain e-mail address, such as appliance@example.org"),
         ("mail.sender = 'a@b,c@d'", "mail.sender: must be a plain e-mail address"),
         ("mail.tls = 'ssl'", "mail.tls: must be "),
+        (
+            "delivery.allow_networks = '10.0.0.0/8'",
+            "delivery.allow_networks: must be a list, each item a network, such",
+        ),
+        (
+            "delivery.allow_networks = [1]",
+            "delivery.allow_networks: its item 1 must be a network, such as 10.20.0.0/24",
+        ),
+        ("delivery.allow_networks = ['lan']", 'delivery.allow_networks: its item "lan" must be a network'),
+        ("delivery.allow_ports = [443, 0]", "delivery.allow_ports: its item 0 must be a whole number from 1 to 65535"),
+        (f"delivery.allow_ports = {[81] * 65}", "delivery.allow_ports: has 65 items, which are too many"),
         ("database.url = 5", "database.url: must be text, not a whole number"),
         ("database.url = ''", "database.url: must be text without control characters, and not empty"),
     ],
@@ -258,6 +269,13 @@ def test_wrong_types_and_ranges_say_what_is_allowed(text: str, message: str) -> 
             f"mail.host = 'm'\nmail.sender = 'a@b'\nmail.username = 'a'\nmail.password = '{STRONG}'\nmail.tls = 'none'",
             "5: mail.tls: a password is only sent under TLS",
         ),
+        ("delivery.allow_networks = ['10.20.0.31/24']", '1: delivery.allow_networks: "10.20.0.31/24" is an address in'),
+        (
+            "delivery.allow_networks = ['10.20.0/24']",
+            '1: delivery.allow_networks: "10.20.0/24" is not a network; write',
+        ),
+        ("delivery.read_timeout = 11", "1: delivery.read_timeout: read_timeout must be at most total_timeout (now 10)"),
+        ("delivery.total_timeout = 5", "1: delivery.total_timeout: read_timeout must be at most total_timeout (now 5)"),
         ("retention.days = 401", "1: retention.days: rollup_days must be at least as many as retention.days"),
     ],
 )
@@ -303,7 +321,7 @@ def test_environment_wins_and_is_typed() -> None:
 
 def test_every_key_has_a_variable() -> None:
     values = {field: load(None, {}).value(key) for key, field in FIELDS.items()}
-    environ = {field.variable: str(value) for field, value in values.items() if value is not None}
+    environ = {field.variable: _text(value) for field, value in values.items() if value is not None}
     environ["APPLIANCE_WEB_PUBLIC_URL"] = "http://a"
     environ["APPLIANCE_DATABASE_URL"] = "postgresql:///a"
     environ["APPLIANCE_BROKER_URL"] = "mqtt://a"
@@ -312,6 +330,24 @@ def test_every_key_has_a_variable() -> None:
     environ |= {"APPLIANCE_MAIL_HOST": "m", "APPLIANCE_MAIL_USERNAME": "a", "APPLIANCE_MAIL_PASSWORD": STRONG}
     environ |= {"APPLIANCE_MAIL_CA": "/ca.pem", "APPLIANCE_MAIL_SENDER": "a@b.example"}
     assert load(None, environ).origins == {key: f"${field.variable}" for key, field in FIELDS.items()}
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def test_lists_are_arrays_in_the_file_and_have_commas_in_the_environment() -> None:
+    in_file = _load("[delivery]\nallow_networks = ['10.20.0.31/32', 'fd12::/64']\nallow_ports = [9443]").config.delivery
+    assert (in_file.allow_networks, in_file.allow_ports) == (("10.20.0.31/32", "fd12::/64"), (9443,))
+    environ = {
+        "APPLIANCE_DELIVERY_ALLOW_NETWORKS": "10.0.0.0/8, 192.168.1.1,",
+        "APPLIANCE_DELIVERY_ALLOW_PORTS": "81,82",
+    }
+    given = load(None, environ).config.delivery
+    assert (given.allow_networks, given.allow_ports) == (("10.0.0.0/8", "192.168.1.1"), (81, 82))
+    emptied = _load("[delivery]\nallow_ports = [9443]", {"APPLIANCE_DELIVERY_ALLOW_PORTS": ""}).config.delivery
+    assert emptied.allow_ports == ()
+    assert masked(_load("delivery.allow_ports = [1, 2]").config)["delivery.allow_ports"] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -324,6 +360,7 @@ def test_every_key_has_a_variable() -> None:
         ("LIMITS_RATE", "nan", "limits.rate: must be a number from 0.001 to 1e+06, not nan"),
         ("LIMITS_RATE", "fast", 'limits.rate: must be a number from 0.001 to 1e+06, not "fast"'),
         ("INGEST_REQUIRE_TOKEN", "maybe", 'ingest.require_token: must be true or false, not "maybe"'),
+        ("DELIVERY_ALLOW_PORTS", "81,x", 'delivery.allow_ports: its item "x" must be a whole number from 1 to 65535'),
         ("DATA_DIR", "", "data_dir: is empty; it must be a path, or not be set at all"),
         ("DATABASE_URL", "", "database.url: is empty; it must be text, or not be set at all"),
         ("WEB_HOST", "a\udcffb", "web.host: must be a host name or an IP address"),

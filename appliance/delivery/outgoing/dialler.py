@@ -4,15 +4,16 @@ import os
 import socket
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import zip_longest
+from urllib.parse import urlsplit
 
 import trio
 
 from appliance.delivery.outgoing.addresses import AddressPolicy, IPAddress, numeric
 from appliance.delivery.outgoing.deadlines import Deadlines
 from appliance.delivery.outgoing.network import Destination, Dialled, NotAllowed, Relay, Unreached
-from appliance.delivery.outgoing.resolver import Resolver
+from appliance.delivery.outgoing.resolver import Resolver, SystemResolver, system_lookup
 
 MAX_ADDRESSES = 16
 """Addresses of a name at most; more are no receiver but an attempt to make us scan."""
@@ -32,10 +33,12 @@ class Dialler:
     resolve: Resolver
     deadlines: Deadlines
     relay: Relay | None = None
+    own_names: frozenset[str] = frozenset()
+    """Names under which people reach this appliance, in lower case."""
 
     def anywhere(self) -> "Dialler":
         """Return a dialler for what the operator's file names, which may stand on any network."""
-        return replace(self, policy=EVERYWHERE, relay=None)
+        return replace(self, policy=EVERYWHERE, relay=None, own_names=frozenset())
 
     async def check(self, destination: Destination) -> Sequence[IPAddress]:
         """Return the judged addresses of a destination. Raises NotAllowed, Unreached."""
@@ -93,6 +96,8 @@ class Dialler:
             return
         if (fault := self.policy.refusal(address)) is not None:
             raise NotAllowed(f"address: {shown} {fault}; {line}")
+        if host.lower().rstrip(".") in self.own_names:
+            raise NotAllowed(f"address: {shown} is this appliance; {line}")
         if not destination.encrypted:
             raise NotAllowed(f"scheme: {shown} would be reached without encryption; use TLS, or {line}")
         if port not in destination.usual_ports and port not in self.allowed_ports:
@@ -101,6 +106,21 @@ class Dialler:
                 f"port: {port} of {shown} is not allowed, only {usual}; "
                 f"to allow it, an operator sets [delivery] allow_ports = [{port}] in appliance.toml"
             )
+
+
+def system_dialler(
+    allow_networks: Collection[str], allow_ports: Collection[int], public_url: str | None, deadlines: Deadlines
+) -> Dialler:
+    """Return the dialler of the process, as the operator's file has it: networks as ADDRESS/BITS, checked before."""
+    public = urlsplit(public_url or "").hostname or ""
+    own = numeric(public) if public else None
+    return Dialler(
+        AddressPolicy([ip_network(network) for network in allow_networks], [] if own is None else [own]),
+        frozenset(allow_ports),
+        SystemResolver(system_lookup),
+        deadlines,
+        own_names=frozenset({public.lower().rstrip(".")} if public and own is None else ()),
+    )
 
 
 def _entry(address: IPAddress) -> str:

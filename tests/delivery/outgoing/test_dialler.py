@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -9,7 +10,7 @@ import trio
 
 from appliance.delivery.outgoing.addresses import AddressPolicy, IPAddress
 from appliance.delivery.outgoing.deadlines import Deadlines
-from appliance.delivery.outgoing.dialler import MAX_ADDRESSES, Dialler
+from appliance.delivery.outgoing.dialler import MAX_ADDRESSES, Dialler, system_dialler
 from appliance.delivery.outgoing.network import Destination, NotAllowed, Unreached
 from tests.delivery.outgoing.inward import INWARD_HOSTS
 from tests.support.canary import Canary, canaries
@@ -168,3 +169,26 @@ async def test_what_the_operators_file_names_may_stand_anywhere() -> None:
     assert dialled.address == "127.0.0.1"
     await trio.aclose_forcefully(dialled.stream)
     await listener.aclose()
+
+
+async def test_the_dialler_of_the_process_is_what_the_file_of_the_operator_says() -> None:
+    dialler = system_dialler(["10.20.0.0/24"], [9443], "https://8.8.4.4:8443", SHORT)
+    await dialler.check(_to("10.20.0.31", 80, encrypted=False))
+    await dialler.check(_to("8.8.8.8", 9443))
+    for host in ("8.8.4.4", "::ffff:8.8.4.4"):
+        with pytest.raises(NotAllowed, match="an address of this machine"):
+            await dialler.check(_to(host, 443))
+    with pytest.raises(NotAllowed, match=r"localhost \((127\.0\.0\.1|::1)\) is a loopback address"):
+        await dialler.check(_to("localhost", 443))
+
+
+async def test_the_name_of_the_appliance_leads_inside_wherever_it_points() -> None:
+    async def resolve(_host: str) -> Sequence[IPAddress]:
+        await trio.lowlevel.checkpoint()
+        return [ip_address("8.8.8.8")]
+
+    dialler = replace(system_dialler([], [], "https://Edge.example", SHORT), resolve=resolve)
+    for host in ("edge.example", "EDGE.example."):
+        with pytest.raises(NotAllowed, match="is this appliance"):
+            await dialler.check(_to(host, 443))
+    await dialler.check(_to("hooks.example", 443))
