@@ -32,7 +32,7 @@ from appliance.mqtt.inbox import Batches, InboundBatch, Message, Messages
 from appliance.mqtt.link import Link, LinkChanges, LinkState, Statistics
 from appliance.mqtt.receipts import Receipt, refuses
 from appliance.mqtt.session import State
-from appliance.mqtt.terms import Settings
+from appliance.mqtt.terms import PLAIN, MessageProperties, Settings
 from appliance.mqtt.transport import Tcp, Transport, Unix
 
 CONNECT_SECONDS = 10.0
@@ -246,14 +246,20 @@ class Client:
     # Publishing
 
     async def publish(
-        self, topic: str, payload: bytes, *, qos: QoS | int = QoS.AT_LEAST_ONCE, retain: bool = False
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: QoS | int = QoS.AT_LEAST_ONCE,
+        retain: bool = False,
+        properties: MessageProperties = PLAIN,
     ) -> None:
         """Send a message and, with QoS 1, wait for the broker's PUBACK; waits for a connection if there is none.
 
         Raises NegativeAckError when the broker refused it, ValueError for an invalid topic or size, and
         DisconnectedError. A QoS 1 message that was sent when the call is cancelled is delivered nevertheless.
         """
-        await self.publish_many(((topic, payload),), qos=qos, retain=retain)
+        await self.publish_many(((topic, payload),), qos=qos, retain=retain, properties=properties)
 
     async def publish_many(
         self,
@@ -261,6 +267,7 @@ class Client:
         *,
         qos: QoS | int = QoS.AT_LEAST_ONCE,
         retain: bool = False,
+        properties: MessageProperties = PLAIN,
     ) -> None:
         """Send messages without waiting in between, as many at once as the broker takes; then wait for all PUBACKs.
 
@@ -270,7 +277,7 @@ class Client:
             raise ValueError("QoS 2 is not spoken")
         receipt = Receipt()
         async with self._turn:
-            await self._hand_over(messages, QoS(int(qos)), retain, receipt)
+            await self._hand_over(messages, QoS(int(qos)), retain, properties, receipt)
         receipt.close()
         await self._connection.flush()
         await receipt.done.wait()
@@ -279,7 +286,14 @@ class Client:
         if receipt.reason_code is not None:
             raise NegativeAckError(f"{receipt.refused} message(s)", receipt.reason_code, receipt.refused)
 
-    async def _hand_over(self, messages: Iterable[tuple[str, bytes]], qos: QoS, retain: bool, receipt: Receipt) -> None:
+    async def _hand_over(
+        self,
+        messages: Iterable[tuple[str, bytes]],
+        qos: QoS,
+        retain: bool,
+        properties: MessageProperties,
+        receipt: Receipt,
+    ) -> None:
         room = 0
         try:
             for topic, payload in messages:
@@ -288,7 +302,7 @@ class Client:
                 mistake = topics.name_mistake(topic)
                 if mistake is not None:
                     raise ValueError(mistake)
-                packet_id = self._session.publish(topic, payload, qos, retain=retain)
+                packet_id = self._session.publish(topic, payload, qos, retain=retain, properties=properties)
                 if packet_id:
                     self._connection.receipts.add(packet_id, receipt)
                 self._published += 1

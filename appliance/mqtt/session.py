@@ -49,7 +49,7 @@ from appliance.mqtt.events import (
 from appliance.mqtt.framing import Framing, FramingFault
 from appliance.mqtt.inflight import Arrivals, Outgoing
 from appliance.mqtt.keepalive import Due, KeepAlive
-from appliance.mqtt.terms import BrokerCapabilities, Settings
+from appliance.mqtt.terms import PLAIN, BrokerCapabilities, MessageProperties, Settings
 
 
 class State(Enum):
@@ -206,13 +206,24 @@ class Session:
         """The number of QoS 1 messages that may be published now."""
         return self.outgoing.room
 
-    def publish(self, topic: str, payload: bytes, qos: QoS, *, retain: bool) -> int:
+    def publish(
+        self, topic: str, payload: bytes, qos: QoS, *, retain: bool, properties: MessageProperties = PLAIN
+    ) -> int:
         """Queue a message; return its packet id, 0 for QoS 0. The caller is connected and has checked ``room``.
 
         Raises ValueError for a message that cannot be encoded or that the broker does not take.
         """
         packet_id = self.outgoing.free_id(self._requests) if qos != QoS.AT_MOST_ONCE else None
-        encoded = PublishPacket(topic, payload, qos=qos, retain=retain, packet_id=packet_id).write()
+        encoded = PublishPacket(
+            topic,
+            payload,
+            qos=qos,
+            retain=retain,
+            packet_id=packet_id,
+            message_expiry_interval=properties.expiry_interval,
+            content_type=properties.content_type,
+            user_properties=list(properties.user_properties),
+        ).write()
         objection = self.limits.objection(encoded)
         if objection is not None:
             raise ValueError(objection)

@@ -1,4 +1,4 @@
-"""The limits of a connection that both sides announce: our CONNECT, the broker's CONNACK."""
+"""What a client tells a broker: the limits that both sides announce, and what goes with a message."""
 
 from dataclasses import dataclass
 
@@ -23,6 +23,19 @@ class Settings:
     receive_max: int = 65535
     max_packet_size: int | None = None
     tolerance: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MessageProperties:
+    """What is told with a message beside its payload (MQTT 5 §3.3.2.3)."""
+
+    expiry_interval: int | None = None
+    """Seconds after which the broker drops it for whoever has not got it; None: never."""
+    content_type: str | None = None
+    user_properties: tuple[tuple[str, str], ...] = ()
+
+
+PLAIN = MessageProperties()
 
 
 @dataclass(frozen=True, slots=True)

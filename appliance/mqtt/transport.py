@@ -1,4 +1,4 @@
-"""Ways to open a byte stream to a broker. TLS and WebSocket are further classes of the same shape."""
+"""Ways to get a byte stream to a broker. TLS and WebSocket are further classes of the same shape."""
 
 import socket
 from dataclasses import dataclass
@@ -68,3 +68,16 @@ class Unix:
         stream = await trio.open_unix_socket(self.path)
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         return stream
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStream:
+    """A stream that somebody else has connected, for a client of one connection (``reconnect`` off)."""
+
+    stream: trio.abc.Stream
+    name: str
+
+    async def open(self) -> trio.abc.Stream:
+        """Return the stream."""
+        await trio.lowlevel.checkpoint()
+        return self.stream

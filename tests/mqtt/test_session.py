@@ -41,6 +41,7 @@ from appliance.mqtt.events import (
     UnsubAck,
 )
 from appliance.mqtt.session import Session, State
+from appliance.mqtt.terms import MessageProperties
 from tests.support.mqtt.scripted import accept, connected_session, flattened, new_session, qos1, sent, written
 
 GRANTED = SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE
@@ -267,6 +268,22 @@ def test_a_message_is_sent_and_settled_by_its_puback() -> None:
     answer = PubAckPacket(packet_id, reason_code=PubAckReasonCode.QUOTA_EXCEEDED)
     assert session.receive_data(answer.write(), 0.0) == [PubAcks([answer])]
     assert len(session.outgoing) == 0
+
+
+def test_a_message_carries_its_properties() -> None:
+    session = connected_session()
+    properties = MessageProperties(60, "application/json", (("message-id", "a"), ("hop-count", "1")))
+    packet_id = session.publish("t", b"{}", QoS.AT_LEAST_ONCE, retain=False, properties=properties)
+    expected = PublishPacket(
+        "t",
+        b"{}",
+        qos=QoS.AT_LEAST_ONCE,
+        packet_id=packet_id,
+        message_expiry_interval=60,
+        content_type="application/json",
+        user_properties=[("message-id", "a"), ("hop-count", "1")],
+    )
+    assert sent(session) == [expected]
 
 
 def test_qos_0_needs_no_packet_id() -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from appliance.delivery.senders import webhook
+from appliance.delivery.senders import mqtt, webhook
 from appliance.delivery.senders.sender import Sender
 
-_ALL: tuple[Sender, ...] = (webhook.SENDER,)
+_ALL: tuple[Sender, ...] = (webhook.SENDER, mqtt.SENDER)
 
 SENDERS: Mapping[str, Sender] = MappingProxyType({sender.type: sender for sender in _ALL})
 """By type, in the order in which pages offer them."""
