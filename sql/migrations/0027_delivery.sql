@@ -51,8 +51,43 @@ COMMENT ON TABLE integration_health IS 'How deliveries to an integration go. No 
 COMMENT ON COLUMN integration_health.failures IS 'In a row, whatever their kind; 5 open the circuit breaker.';
 COMMENT ON COLUMN integration_health.unreachable_since IS 'Since when tries reach nobody; NULL: the last one reached somebody.';
 
+-- Routes of the platform before this one name a least severity (1 all, 5 critical alone) in place of a list. Of their table
+-- nothing else is certain: not the types of its ids, not that its integrations and tenants are there. Its rows are read as
+-- JSON, and what the new table can hold is taken over.
+CREATE FUNCTION pg_temp.words_of(given jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+  SELECT coalesce(array_agg(w.word ORDER BY w.place), '{}') FROM (
+    SELECT btrim(v.word) AS word, min(v.place) AS place FROM (
+      SELECT e.word, e.place FROM jsonb_array_elements_text(
+        CASE jsonb_typeof(given) WHEN 'array' THEN given ELSE '[]' END) WITH ORDINALITY AS e (word, place)
+      UNION ALL
+      SELECT e.word, e.place FROM unnest(string_to_array(
+        CASE jsonb_typeof(given) WHEN 'string' THEN btrim(given #>> '{}', '{}') END, ',')) WITH ORDINALITY AS e (word, place)
+    ) AS v
+    WHERE btrim(v.word) <> '' GROUP BY 1
+  ) AS w
+$$;
+CREATE FUNCTION pg_temp.id_of(given jsonb) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE WHEN given #>> '{}' ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' THEN (given #>> '{}')::uuid
+    ELSE md5(coalesce(given #>> '{}', ''))::uuid END
+$$;
+COMMENT ON FUNCTION pg_temp.id_of IS 'Another number or text always becomes the same id.';
+CREATE FUNCTION pg_temp.number_of(given jsonb, lowest integer, highest integer, otherwise integer) RETURNS integer
+LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE WHEN given #>> '{}' ~ '^[0-9]{1,9}$' AND (given #>> '{}')::integer BETWEEN lowest AND highest
+    THEN (given #>> '{}')::integer ELSE otherwise END
+$$;
+CREATE TEMPORARY TABLE routes_before (item jsonb NOT NULL) ON COMMIT DROP;
+DO $$
+BEGIN
+  IF to_regclass('public.integration_routes') IS NOT NULL THEN
+    INSERT INTO routes_before SELECT to_jsonb(r) FROM public.integration_routes AS r;
+    DROP TABLE public.integration_routes CASCADE;  -- with the views and keys of others that name it
+  END IF;
+END
+$$;
+
 CREATE TABLE integration_routes (
-  tenant_id text COLLATE "C" NOT NULL REFERENCES tenants,
+  tenant_id text COLLATE "C" NOT NULL,
   route_id uuid NOT NULL DEFAULT gen_random_uuid(),
   name text NOT NULL,
   enabled boolean NOT NULL DEFAULT true,
@@ -77,7 +112,6 @@ CREATE TABLE integration_routes (
   created_at timestamptz NOT NULL,
   updated_at timestamptz NOT NULL,
   PRIMARY KEY (tenant_id, route_id),
-  FOREIGN KEY (tenant_id, integration_id) REFERENCES integrations,
   CONSTRAINT integration_routes_name_sane CHECK (length(name) BETWEEN 1 AND 128 AND name !~ '[[:cntrl:]]'),
   CONSTRAINT integration_routes_severities CHECK (
     cardinality(severities) > 0 AND severities <@ ARRAY['critical', 'high', 'medium', 'low', 'info']),
@@ -99,6 +133,51 @@ COMMENT ON COLUMN integration_routes.burst IS 'Notices of alerts a minute before
 COMMENT ON COLUMN integration_routes.quiet_from IS 'Local time in quiet_zone, as quiet_until is; past midnight where it is later than that.';
 CREATE UNIQUE INDEX integration_routes_name ON integration_routes (tenant_id, lower(name));
 CREATE INDEX integration_routes_integration ON integration_routes (tenant_id, integration_id);
+
+INSERT INTO integration_routes (tenant_id, route_id, name, enabled, integration_id, severities, alert_types, site_ids, tags,
+  device_prefixes, deliver_on, priority, stop, delay_seconds, remind_minutes, throttle_seconds, created_at, updated_at)
+SELECT n.tenant_id, n.route_id,
+  CASE WHEN row_number() OVER (PARTITION BY n.tenant_id, lower(n.name) ORDER BY n.route_id) = 1 THEN n.name
+    ELSE left(n.name, 100) || ' (' || n.route_id || ')' END,
+  n.enabled, n.integration_id,
+  CASE WHEN n.severities <> '{}' THEN n.severities
+    ELSE ('{critical,high,medium,low,info}'::text[])[:CASE n.min_severity WHEN '2' THEN 4 WHEN '3' THEN 3 WHEN '4' THEN 2 WHEN '5' THEN 1
+      ELSE 5 END] END,
+  n.alert_types, n.site_ids, n.tags, n.device_prefixes, CASE WHEN n.deliver_on <> '{}' THEN n.deliver_on ELSE '{OPEN,CLOSED}' END,
+  n.priority, n.stop, n.delay_seconds, n.remind_minutes, n.throttle_seconds, m.applied_at, m.applied_at
+FROM (
+  SELECT DISTINCT ON (1, 2) b.item ->> 'tenant_id' AS tenant_id,
+    pg_temp.id_of(coalesce(nullif(b.item -> 'route_id', 'null'), nullif(b.item -> 'id', 'null'), b.item)) AS route_id,
+    coalesce(nullif(btrim(left(regexp_replace(b.item ->> 'name', '[[:cntrl:]]', ' ', 'g'), 128)), ''), 'Route') AS name,
+    lower(coalesce(b.item ->> 'enabled', 'true')) NOT IN ('false', 'f', 'no', 'n', 'off', '0') AS enabled,
+    pg_temp.id_of(b.item -> 'integration_id') AS integration_id,
+    ARRAY(SELECT s.word FROM unnest('{critical,high,medium,low,info}'::text[]) AS s (word)
+      WHERE s.word = ANY (pg_temp.words_of(lower((b.item -> 'severities')::text)::jsonb))) AS severities,
+    b.item ->> 'min_severity' AS min_severity,
+    pg_temp.words_of(b.item -> 'alert_types') AS alert_types,
+    pg_temp.words_of(b.item -> 'site_ids') AS site_ids,
+    pg_temp.words_of(b.item -> 'tags') AS tags,
+    pg_temp.words_of(b.item -> 'device_prefixes') AS device_prefixes,
+    ARRAY(SELECT d.word FROM unnest('{OPEN,ACKNOWLEDGED,CLOSED}'::text[]) AS d (word)
+      WHERE d.word = ANY (pg_temp.words_of(upper((b.item -> 'deliver_on')::text)::jsonb))) AS deliver_on,
+    pg_temp.number_of(b.item -> 'priority', 0, 1000000, 100) AS priority,
+    lower(coalesce(b.item ->> 'stop', 'false')) IN ('true', 't', 'yes', 'y', 'on', '1') AS stop,
+    pg_temp.number_of(b.item -> 'delay_seconds', 0, 604800, 0) AS delay_seconds,
+    pg_temp.number_of(b.item -> 'remind_minutes', 0, 10080, 0) AS remind_minutes,
+    pg_temp.number_of(b.item -> 'throttle_seconds', 0, 604800, 0) AS throttle_seconds
+  FROM routes_before AS b WHERE b.item ->> 'tenant_id' IS NOT NULL
+  ORDER BY 1, 2
+) AS n
+-- The time is that of the step before this one, which is service time.
+CROSS JOIN (SELECT applied_at FROM schema_migrations ORDER BY version DESC LIMIT 1) AS m;
+DROP TABLE routes_before;
+DROP FUNCTION pg_temp.words_of(jsonb), pg_temp.id_of(jsonb), pg_temp.number_of(jsonb, integer, integer, integer);
+
+-- Not validated: a route that was taken over may lead nowhere until somebody edits it. Whatever is written from here on is
+-- checked, and an integration that a route names is not deleted.
+ALTER TABLE integration_routes
+  ADD CONSTRAINT integration_routes_tenant FOREIGN KEY (tenant_id) REFERENCES tenants NOT VALID,
+  ADD CONSTRAINT integration_routes_integration_id FOREIGN KEY (tenant_id, integration_id) REFERENCES integrations NOT VALID;
 
 CREATE TABLE delivery_jobs (
   job_id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
