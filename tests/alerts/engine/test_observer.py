@@ -4,9 +4,13 @@ import time
 from typing import Any
 
 import psycopg
+import pytest
 import trio
 import trio.lowlevel
 
+from appliance.alerts.engine import observer
+from appliance.ingest.batch import BatchOutcome
+from tests.support.clock import DoubtfulClock
 from tests.support.engine import add_rule, alerts, open_engine, timeline
 from tests.support.pipeline import Message, arrange, furnish, look, telemetry, until
 from tests.support.postgres_server import Database
@@ -79,6 +83,45 @@ async def test_late_readings_and_duplicates_fire_nothing(database: Database) -> 
         await engine.stack.send(reading(9, at + 1))
         await trio.lowlevel.checkpoint()
     assert alerts(database) == [("d-1", "OPEN", 1)]
+
+
+async def test_two_readings_of_the_same_time_count_once(database: Database) -> None:
+    await furnish(database)
+    add_rule(database, {**WARM, "for_count": 2})
+    at = time.time() - 50
+    async with open_engine(database) as engine:
+        await engine.stack.send(reading(9, at), reading(10, at))
+        await engine.stack.send(reading(11, at))
+        assert look(database, "SELECT count(*) FROM telemetry") == [(3,)]
+        assert alerts(database) == []
+        await engine.stack.send(reading(9, at + 1))
+    assert alerts(database) == [("d-1", "OPEN", 1)]
+
+
+async def test_counts_are_written_for_so_many_alerts_with_one_batch(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others come with the batches after it, not a second later: the clock stands."""
+    monkeypatch.setattr(observer, "MAX_COUNTED", 3)
+    await furnish(database)
+    add_rule(database, WARM)
+    now = time.time()
+    at = now - 50
+    devices = [f"d-{number}" for number in range(8)]
+    written: list[int] = []
+    async with open_engine(database, clock=DoubtfulClock(now, now, trusted=True)) as engine:
+        await engine.stack.send(*[reading(9, at, device) for device in devices])
+        prepare = engine.observer.prepare
+
+        def recording(outcome: BatchOutcome, now: int) -> Any:
+            write = prepare(outcome, now)
+            written.append(0 if write is None else len(write._counted))
+            return write
+
+        monkeypatch.setattr(engine.observer, "prepare", recording)
+        await engine.stack.send(*[reading(10, at + 1, device) for device in devices])
+        await until(lambda: alerts(database) == [(device, "OPEN", 2) for device in devices])
+    assert max(written) == 3
 
 
 async def test_a_state_survives_a_restart(database: Database) -> None:

@@ -67,6 +67,24 @@ async def test_an_alert_is_there_once_when_the_answer_to_the_commit_is_lost(data
     assert [row[1] for row in alerts(database)] == ["CLOSED", "OPEN"]
 
 
+async def test_a_reading_older_than_what_a_peer_has_judged_is_not_judged(database: Database) -> None:
+    """It is not late for the appliance that takes it, which has not heard of the newer one."""
+    await furnish(database)
+    add_rule(database, {**WARM, "for_count": 3})
+    at = time.time() - 50
+    async with (
+        open_engine(database, instance="one", shared=True) as one,
+        open_engine(database, instance="two", shared=True) as two,
+    ):
+        await one.stack.send(reading(9, at))
+        await two.stack.send(reading(9, at + 10))
+        await one.stack.send(reading(9, at + 5))
+        assert look(database, "SELECT count(*) FROM telemetry WHERE NOT late") == [(3,)]
+        assert started(database) == []
+        await one.stack.send(reading(9, at + 11))
+    assert started(database) == [("d-1", round(at + 11, 3))]
+
+
 async def test_readings_by_turns_to_two_appliances_open_the_same_as_to_one(database: Database) -> None:
     await furnish(database)
     add_rule(database, {**WARM, "for_count": 3, "clear_value": 6, "clear_for_seconds": 1})
