@@ -39,6 +39,8 @@ class ActorKind(StrEnum):
     """A device that announced itself."""
     APPLIANCE = "appliance"
     """The appliance by itself; the name is the service."""
+    INTEGRATION = "integration"
+    """Whoever opened a link that was sent to an integration; the name is the integration's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from functools import partial
 from appliance.alerts.alert import ALERTS_CHANNEL
 from appliance.children.mosquitto_files import BrokerLimits
 from appliance.config import masked
+from appliance.delivery.links.acknowledge_link import AcknowledgeLinks
 from appliance.devices.registry.claims import claim
 from appliance.diagnostics import reports
 from appliance.diagnostics.process_metrics import ProcessMetrics
@@ -135,7 +136,7 @@ def _ports(
             refusals,
             own_broker=broker.embedded is not None,
         ),
-        alerts=AlertsPort(config.alerts.reopen_after, config.retention.days),
+        alerts=AlertsPort(config.alerts.reopen_after, config.retention.days, AcknowledgeLinks(base.data.keyring)),
         system=SystemPort(snapshot, clock, refusals),
         metrics_text=base.metrics.exposition,
         broker_queue=broker_queue,

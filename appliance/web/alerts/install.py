@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from appliance.web.alerts import api
 from appliance.web.alerts.actions import AlertActions
-from appliance.web.alerts.views import detail, listing, live, steps
+from appliance.web.alerts.views import acknowledge, detail, listing, live, steps
 from appliance.web.mount import Mount
 
 
@@ -17,5 +17,6 @@ def install(mount: Mount) -> None:
         detail.blueprint(renderer, retention),
         steps.blueprint(renderer, actions, port.reopen_after),
         api.blueprint(mount.platform, actions),
+        acknowledge.blueprint(renderer, port.links, retention),
     )
     live.install(renderer, retention)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from appliance.delivery.links.acknowledge_link import AcknowledgeLinks
+
 
 @dataclass(frozen=True, slots=True)
 class AlertsPort:
@@ -11,3 +13,5 @@ class AlertsPort:
     """Seconds after which an alert that a person closed may open anew although its condition did not clear."""
     retention_days: int
     """How many days readings are kept, for charts."""
+    links: AcknowledgeLinks
+    """Reads the links of notices."""

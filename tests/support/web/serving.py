@@ -20,6 +20,7 @@ from appliance.db import roles
 from appliance.db.change_context import ChangeContext
 from appliance.db.migrations import shipped
 from appliance.db.pool import Pool, open_pool
+from appliance.delivery.links.acknowledge_link import AcknowledgeLinks
 from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.claims import ClaimOutcome
@@ -58,6 +59,9 @@ from tests.support.tenants import provisioner_of
 from tests.support.web.compile_once import compile_once
 
 compile_once()
+
+KEYRING = Keyring([new_key()])
+"""That of every dashboard of a test."""
 
 WELL = Health(None, None, None)
 CHEAP = Cost(memory_kib=64, passes=1)
@@ -224,7 +228,7 @@ def parts(
     )
     snapshot = quiet_system(clock)
     ports = Ports(
-        sign_in=SignIn(pool, clock, Keyring([new_key()]), Hasher(CHEAP)),
+        sign_in=SignIn(pool, clock, KEYRING, Hasher(CHEAP)),
         ingest=IngestPort(NoDevices(), no_claims),
         devices=DevicesPort(
             ListenerAddress(None, 1883),
@@ -233,7 +237,7 @@ def parts(
             snapshot.retention_days,
         ),
         quarantine=QuarantinePort(replay_previewer(pool, clock), no_refusals, own_broker=True),
-        alerts=AlertsPort(reopen_after=86_400.0, retention_days=30),
+        alerts=AlertsPort(reopen_after=86_400.0, retention_days=30, links=AcknowledgeLinks(KEYRING)),
         system=SystemPort(snapshot, StubServiceClock(), no_refusals),
         metrics_text=lambda: b"appliance_messages_total 42.0\n",
         broker_queue=lambda: BrokerQueue(13_210, 200_000),

@@ -35,6 +35,9 @@ TABLE: Mapping[str, Allowed] = {
     # overview
     "GET /": READERS,
     "GET /more": READERS,
+    # the page behind the link of a notice
+    "GET /acknowledge/<token>": SIGN_IN_PAGES,
+    "POST /acknowledge/<token>": SIGN_IN_PAGES,
     # alerts, the JSON API
     "GET /customer/alerts": READERS,
     "GET /customer/alerts/<int:alert_id>": READERS,
