@@ -102,8 +102,17 @@ class Changes:
     closed: dict[Key, tuple[int, Any]] = field(default_factory=dict)
     """Those that were open before: the time of the reading that closed them, and its value."""
     triggers: dict[Key, Triggers] = field(default_factory=dict)
+    taken: list[Any] = field(default_factory=list)
+    """A memory that took a reading, its state from before, the next memory, and so on: one list, and no pairs that the
+    collector of garbage would have to look at."""
     evaluations: int = 0
     failed: list[tuple[PlannedRule, Exception]] = field(default_factory=list)
+
+    def give_back(self) -> None:
+        """Let memories forget what they took. The drafts were never made true."""
+        while self.taken:
+            state, memory = self.taken.pop(), self.taken.pop()
+            memory.state = state
 
     def state_rows(self, version: int) -> list[tuple[Any, ...]]:
         """Return the rows that ``write_states`` takes, sorted by key, and note the versions that they get.

@@ -6,34 +6,36 @@ from typing import Any
 from appliance.alerts.engine.changes import Changes, DeviceDraft, Key, Opening, Triggers
 from appliance.alerts.engine.plan import Bounds, Plan, PlannedRule
 from appliance.alerts.engine.watch import Position, Watch
-from appliance.alerts.kinds.kind import Event, Newest, Sample
+from appliance.alerts.kinds.kind import Event, Memory, Newest, Sample
 from appliance.devices.live.state import DeviceKey
 from appliance.ingest.batch import Reading
 
 Look = Callable[[str], Newest | None]
 
 
-def judge(watches: Mapping[DeviceKey, Watch], readings: Iterable[Reading]) -> Changes:
-    """Judge ``readings``, in order of arrival. A late one is judged by nothing; a device without rules has no watch."""
-    changes = Changes()
+def judge(watches: Mapping[DeviceKey, Watch], readings: Iterable[Reading], changes: Changes) -> None:
+    """Judge ``readings``, in order of arrival. A late one is judged by nothing; a device without rules has no watch.
+
+    Memories take the readings at once: whatever happens then, ``changes`` are committed or given back.
+    """
     drafts = changes.drafts
     for reading in readings:
         key = reading.route.key
         watch = watches.get(key)
         if watch is None or reading.late:
             continue
-        plan = watch.plan
-        at_rest = not watch.busy and (not drafts or key not in drafts or not drafts[key].positions)
-        if at_rest and _dismissed(plan, reading.metrics):
-            if plan.named and not plan.named.isdisjoint(reading.metrics):
-                _note_values(_draft(changes, watch, reading), reading)
-            continue
-        _judge_one(changes, watch, reading)
-    return changes
+        plan, metrics = watch.plan, reading.metrics
+        draft = drafts.get(key)
+        if watch.busy or (draft is not None and draft.positions) or not _dismissed(plan, metrics):
+            _judge_one(changes, draft or _draft(changes, watch, reading), reading)
+        if watch.tracks:
+            _remember(changes, watch, reading)
+        if plan.named and not plan.named.isdisjoint(metrics):
+            _note_values(drafts.get(key) or _draft(changes, watch, reading), reading)
 
 
 def _dismissed(plan: Plan, metrics: Mapping[str, Any]) -> bool:
-    """Return whether no rule at rest would move. Called for each reading of a device that has rules."""
+    """Return whether no rule without a memory would leave its rest. Called for each reading of a device with rules."""
     bounds = plan.bounds
     try:
         for name, value in metrics.items():
@@ -45,19 +47,41 @@ def _dismissed(plan: Plan, metrics: Mapping[str, Any]) -> bool:
     return True
 
 
-def _judge_one(changes: Changes, watch: Watch, reading: Reading) -> None:
-    """Judge a reading by the rules with a memory, by those that are not at rest, and by those that it may move."""
-    draft = _draft(changes, watch, reading)
-    plan, metrics = watch.plan, reading.metrics
+def _remember(changes: Changes, watch: Watch, reading: Reading) -> None:
+    """Let memories take the reading, and judge by those rules that what comes of it may move."""
+    metrics, ts, taken = reading.metrics, reading.ts, changes.taken
+    for track in watch.tracks:
+        value: Any = metrics.get(track.metric)
+        kind = type(value)
+        if kind is not float and kind is not int:
+            continue
+        memory = track.memory
+        before = memory.state
+        taken += (memory, before)
+        try:
+            found = memory.take(ts, value)
+        except Exception as error:  # noqa: BLE001 - as in _step: the rule is marked and skipped
+            changes.failed.append((track.planned, error))
+            continue
+        key = reading.route.key
+        draft = changes.drafts.get(key)
+        if track.low < found < track.high and (draft is None or track.planned.key not in draft.positions):
+            changes.evaluations += 1
+        elif memory.state is not before:  # else it is not newer than what the memory has, whoever read that
+            draft = draft or _draft(changes, watch, reading)
+            _step(changes, draft, track.planned, reading, _sample(draft, reading), memory)
+
+
+def _judge_one(changes: Changes, draft: DeviceDraft, reading: Reading) -> None:
+    """Judge a reading by the rules without a memory that are not at rest, and by those that it may move."""
+    watch, metrics = draft.watch, reading.metrics
+    plan = watch.plan
     sample: Sample | None = None
     for name, value in metrics.items():
-        for planned in plan.remembering.get(name, ()):
-            position = draft.positions.get(planned.key) or watch.positions.get(planned.key)
-            if position is None or position.memory is None:
-                draft.passed.append((planned.key, reading.ts, value))
-            else:
-                sample = sample or _sample(draft, reading)
-                _step(changes, draft, planned, reading, sample)
+        if len(watch.tracks) < plan.memories:
+            filled = {track.planned.key for track in watch.tracks}
+            waiting = [planned.key for planned in plan.remembering.get(name, ()) if planned.key not in filled]
+            draft.passed += [(key, reading.ts, value) for key in waiting]
         bounds = plan.bounds.get(name)
         if bounds is None:
             continue
@@ -67,9 +91,7 @@ def _judge_one(changes: Changes, watch: Watch, reading: Reading) -> None:
         for planned in _under_way(draft, name) if within else _moved(draft, name, value):
             draft.moving = True
             sample = sample or _sample(draft, reading)
-            _step(changes, draft, planned, reading, sample)
-    if plan.named:
-        _note_values(draft, reading)
+            _step(changes, draft, planned, reading, sample, None)
 
 
 def _under_way(draft: DeviceDraft, metric: str) -> Sequence[PlannedRule]:
@@ -97,7 +119,14 @@ def _within(bounds: Bounds, value: Any) -> bool:
         return False
 
 
-def _step(changes: Changes, draft: DeviceDraft, planned: PlannedRule, reading: Reading, sample: Sample) -> None:
+def _step(
+    changes: Changes,
+    draft: DeviceDraft,
+    planned: PlannedRule,
+    reading: Reading,
+    sample: Sample,
+    memory: Memory | None,
+) -> None:
     """Move one rule of the device. One that raises is left as it is, and reported."""
     position = draft.positions.get(planned.key)
     if position is None:
@@ -110,7 +139,7 @@ def _step(changes: Changes, draft: DeviceDraft, planned: PlannedRule, reading: R
     assert planned.kind.step is not None, "a plan holds rules that readings judge"  # noqa: S101 - narrows the type
     changes.evaluations += 1
     try:
-        step = planned.kind.step(planned.parameters, position.state, sample, position.memory)
+        step = planned.kind.step(planned.parameters, position.state, sample, memory)
     except Exception as error:  # noqa: BLE001 - a rule that raises costs itself: it is marked and skipped
         changes.failed.append((planned, error))
         return

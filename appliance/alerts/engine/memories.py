@@ -10,7 +10,8 @@ import trio
 
 from appliance.alerts.engine.moments import SECOND, moment
 from appliance.alerts.engine.plan import PlannedRule
-from appliance.alerts.engine.watch import Position, Watch
+from appliance.alerts.engine.watch import Watch
+from appliance.alerts.kinds.comparison import is_number
 from appliance.alerts.kinds.kind import Memory
 from appliance.backoff import Backoff
 from appliance.db import statements
@@ -33,8 +34,6 @@ class _Wanted(NamedTuple):
 class _Filled(NamedTuple):
     wanted: _Wanted
     memory: Memory
-    newest: int
-    """The time of the last reading in it."""
 
 
 class Memories:
@@ -71,8 +70,7 @@ class Memories:
     def apply(self, watches: dict[DeviceKey, Watch]) -> None:
         """Give the devices what was filled since the last batch. Not while a batch is tried."""
         filled, self._filled = self._filled, []
-        for wanted, memory, last in filled:
-            newest = last
+        for wanted, memory in filled:
             rule_key, version = wanted.planned.key, wanted.planned.rule.version
             self._ordered.discard((wanted.key, rule_key, version))
             watch = watches.get(wanted.key)
@@ -83,13 +81,9 @@ class Memories:
                 self.want(wanted.key, watch)  # the watch was made anew: readings that passed in between are in neither
                 continue
             for ts, value in watch.filling.pop(rule_key):
-                if ts > newest and _number(value):
-                    memory.add(ts, value)
-                    newest = ts
-            position = watch.positions.setdefault(rule_key, Position(version))
-            position.memory = memory
-            position.judged_ts = max(position.judged_ts, newest)
-            watch.settle()
+                if is_number(value):
+                    memory.take(ts, value)
+            watch.remember(planned, memory)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Fill what is ordered, for ever."""
@@ -113,7 +107,7 @@ class Memories:
     async def _fill(self, wanted: _Wanted) -> _Filled:
         planned = wanted.planned
         assert planned.kind.memory is not None, "ordered for kinds with a memory alone"  # noqa: S101 - narrows the type
-        memory, newest = planned.kind.memory(planned.parameters), 0
+        memory = planned.kind.memory(planned.parameters)
         parameters: dict[str, Any] = {
             "tenant": wanted.key[0],
             "device": wanted.key[1],
@@ -123,11 +117,6 @@ class Memories:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(self._queries["refill"], parameters)
             for ts, value in await cursor.fetchall():
-                if _number(value) and ts > newest:
-                    memory.add(ts, value)
-                    newest = ts
-        return _Filled(wanted, memory, newest)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+                if is_number(value):
+                    memory.take(ts, value)
+        return _Filled(wanted, memory)

@@ -66,6 +66,8 @@ class RuleObserver:
         self._triggers: dict[Key, Triggers] = {}
         self._counted_at = 0
         self._contested: set[DeviceKey] = set()
+        self._tried: Changes | None = None
+        """Of a try that was neither committed nor given back yet."""
 
     def due(self, now: int) -> bool:
         """Return whether a change of the rules waits to be applied, or counts or missed readings to be written."""
@@ -73,6 +75,7 @@ class RuleObserver:
 
     async def load(self, connection: Connection[Any], outcome: BatchOutcome) -> None:
         """Take in what changed since the last batch, and read what is kept of devices that are not in memory."""
+        self._forget_try()
         self._book.apply()
         if not self._book.active:
             self._missed.clear()
@@ -89,7 +92,7 @@ class RuleObserver:
                 await connection.execute(self._waits["limit_lock_wait"], parameters)
                 await self._read_positions(connection, "lock_states", contested)
                 await connection.execute(self._waits["restore_lock_wait"])
-            known = (keys & self._book.watches.keys()) - contested - missing if self._shared() else set()
+            known = self._book.judged(keys - contested - missing) if self._shared() else ()
             if known:
                 await self._read_positions(connection, "load_states", known)
         except BaseException:
@@ -100,12 +103,14 @@ class RuleObserver:
         """Judge the readings that were stored, those of batches that went by without the engine first."""
         if not self._book.active:
             return None
-        changes = judge(self._book.watches, [*self._missed, *outcome.stored])
+        self._forget_try()
+        changes = self._tried = Changes()
+        judge(self._book.watches, [*self._missed, *outcome.stored], changes)
         for planned, error in changes.failed:
             self._metrics.rule_errors.inc()
             self._on_failed(planned, error)
         counted = dict(islice(self._triggers.items(), MAX_COUNTED)) if self._count_due(now) else {}
-        if not (changes.drafts or counted or self._missed):
+        if not (changes.drafts or changes.taken or counted or self._missed):
             return None
         return AlertWrite(self, changes, counted, now, len(self._missed))
 
@@ -134,6 +139,7 @@ class RuleObserver:
     def committed(self, changes: Changes, counted: Collection[Key], now: int, missed: int) -> None:
         """Make what one try found true."""
         self._shed = 0
+        self._tried = None
         del self._missed[:missed]
         for key, draft in changes.drafts.items():
             watch = draft.watch
@@ -162,7 +168,14 @@ class RuleObserver:
 
     def given_back(self, changes: Changes) -> None:
         """Read the positions that were to be written again, under lock: a peer may have been there."""
+        self._forget_try()
         self._contested |= {key for key, draft in changes.drafts.items() if draft.positions}
+
+    def _forget_try(self) -> None:
+        """Let memories forget what they took in a try that was not committed, also one that was cut short."""
+        if self._tried is not None:
+            self._tried.give_back()
+            self._tried = None
 
     def _count_due(self, now: int) -> bool:
         """Return whether it is time to write counts; a clock that was set back makes it time, too."""
@@ -213,17 +226,14 @@ def _take_values(watch: Watch, state: DeviceState) -> None:
 
 def _take_over(watch: Watch, rows: Sequence[tuple[Any, ...]]) -> None:
     """Make the positions of a device those of its rows; what telemetry tells again stays."""
-    before, watch.positions = watch.positions, {}
-    by_key = watch.plan.by_key
+    if not rows and not watch.positions:
+        return
+    watch.positions = {}
     for rule_id, rule_version, version, judged_ts, state in rows:
-        planned = by_key.get(str(rule_id))
+        planned = watch.plan.by_key.get(str(rule_id))
         if planned is not None and planned.rule.version == rule_version:
             read = msgspec.json.decode(state, type=RuleState)
             watch.positions[planned.key] = Position(rule_version, read, version, judged_ts)
-    for key, position in before.items():
-        if position.memory is not None and key in by_key:
-            kept = watch.positions.setdefault(key, Position(position.rule_version))
-            kept.memory = position.memory
     watch.settle()
 
 

@@ -1,8 +1,9 @@
 """The rules of a device, arranged by metric so that the usual reading is dismissed with two comparisons.
 
 Most readings change nothing: their values lie where no rule that is at rest would move. A plan knows for each metric
-the bounds between which that is so for all of its rules together, and the engine judges a reading rule by rule only
-when a value lies outside, or when something is under way with the device. Devices with the same rules share one plan.
+the bounds between which that is so for all of its rules without a memory together, and the engine judges a reading rule
+by rule only when a value lies outside, or when something is under way with the device. A rule with a memory has bounds
+of its own, for what the memory makes of a reading. Devices with the same rules share one plan.
 """
 
 from collections.abc import Iterable, Sequence
@@ -39,7 +40,7 @@ class PlannedRule:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The rules of a device. Those with a memory see every reading; the bounds are of the others."""
+    """The rules of a device. The memories of those that have one see every reading; the bounds are of the others."""
 
     bounds: dict[str, Bounds]
     """By metric."""
@@ -51,6 +52,8 @@ class Plan:
     """Metrics of which the newest value and its time must be known."""
     by_key: dict[str, PlannedRule]
     """All of them."""
+    memories: int
+    """How many have a memory."""
 
 
 def plan_of(rules: Sequence[PlannedRule], named: Iterable[str] = ()) -> Plan:
@@ -65,6 +68,7 @@ def plan_of(rules: Sequence[PlannedRule], named: Iterable[str] = ()) -> Plan:
         _by_metric([planned for planned in rules if planned.kind.memory is not None]),
         frozenset(needed),
         {planned.key: planned for planned in rules},
+        len([planned for planned in rules if planned.kind.memory is not None]),
     )
 
 

@@ -218,6 +218,10 @@ class RuleBook:
             return set()
         return {key for key in set(keys) - self.watches.keys() if key[0] in self._tenants}
 
+    def judged(self, keys: Iterable[DeviceKey]) -> set[DeviceKey]:
+        """Return those of ``keys`` with a rule that readings move: only of these there can be a state."""
+        return {key for key in keys if key in self.watches and self.watches[key].plan.by_key}
+
     def scoped(self, keys: Iterable[DeviceKey]) -> bool:
         """Return whether sites and tags of these devices must be known."""
         return any(self._tenants[tenant_id].scoped for tenant_id in {key[0] for key in keys})
@@ -231,11 +235,7 @@ class RuleBook:
         surplus = len(self.watches) + wanted - self._capacity
         if surplus <= 0:
             return
-        idle = [
-            key
-            for key, watch in self.watches.items()
-            if not watch.positions and not watch.filling and key not in needed
-        ]
+        idle = [key for key, watch in self.watches.items() if watch.idle and key not in needed]
         for key in idle[: max(surplus, self._capacity // 10)]:
             del self.watches[key]
 
@@ -251,6 +251,10 @@ class RuleBook:
                     watch.positions[rule_key] = position
                 if rule_key in before.filling:
                     watch.filling[rule_key] = before.filling[rule_key]
+            for track in before.tracks:
+                same = watch.plan.by_key.get(track.planned.key)
+                if same is not None and same.rule.version == track.planned.rule.version:
+                    watch.remember(same, track.memory)
             watch.settle()
         self.watches[key] = watch
         return watch
@@ -299,7 +303,7 @@ class RuleBook:
     def _retire(self, tenants: Collection[str]) -> None:
         for key in [key for key in self.watches if key[0] in tenants]:
             watch = self.watches.pop(key)
-            if watch.positions or watch.values or watch.filling:
+            if watch.values or not watch.idle:
                 self._retired[key] = watch
 
     def _take_moves(self, message: Mapping[str, Any] | None) -> None:

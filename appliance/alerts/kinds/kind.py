@@ -85,12 +85,15 @@ class Step(NamedTuple):
 class Memory(Protocol):
     """What a kind remembers of a device that telemetry tells again: it is not written, but filled in after a start."""
 
-    def copy(self) -> "Memory":
-        """Return one that can be changed without changing this one."""
-        ...
+    state: Any
+    """All that it has taken. Replaced, never changed: one from before, put back, makes it forget what came since. Those
+    that came since are worth nothing then."""
 
-    def add(self, ts: int, value: Any) -> None:
-        """Take a reading's value of the metric, in order of time."""
+    def take(self, ts: int, value: float) -> float:
+        """Take a reading's value of the metric, unless its time is not newer than all before.
+
+        Return what a rule compares with its limit.
+        """
         ...
 
 
@@ -103,13 +106,13 @@ class Kind(NamedTuple):
     """Makes the parameters from JSON; raises Invalid with the field and what to write there."""
     step: Callable[[Any, RuleState, Sample, Memory | None], Step] | None
     """Parameters, state, reading, memory. None: no reading opens it, a timer does. Called only for readings with the
-    metric. It changes nothing but the memory."""
+    metric. It changes nothing but the memory, which may have taken the reading before."""
     memory: Callable[[Any], Memory] | None
     """Makes an empty memory for the parameters, for kinds that need one."""
     refill: Callable[[Any], float] | None
     """The seconds of telemetry that fill a memory."""
     quiet: Callable[[Any], tuple[float, float] | None]
     """Bounds between which a number leaves a state at REST as it is, both exclusive; None: every reading must be
-    judged."""
+    judged. The number is the reading's value, or for a kind with a memory what that makes of it."""
     named: Callable[[Any], frozenset[str]]
     """The metrics of which a step asks the newest value or the one before, or a timer asks when they last came."""

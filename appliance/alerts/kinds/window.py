@@ -6,7 +6,6 @@ seldom. The aggregate covers the slot of the reading and those before it that ma
 """
 
 from array import array
-from bisect import bisect_right
 from collections.abc import Mapping
 from math import inf
 from typing import Any, NamedTuple
@@ -15,13 +14,15 @@ from appliance.alerts.alert import AlertType
 from appliance.alerts.kinds.comparison import Operator, is_number
 from appliance.alerts.kinds.fields import MOST_READINGS, WEEK, Fields
 from appliance.alerts.kinds.kind import Event, Kind, KindName, Memory, Parameters, RuleState, Sample, Step
-from appliance.alerts.kinds.verdict import MICROSECONDS, advance, judge
+from appliance.alerts.kinds.verdict import MICROSECONDS, advance, judge, quiet_side
 
 DAY = 86_400
 """The longest window, in seconds: after a start it is filled from telemetry, for every device."""
 MOST_SLOTS = 1440
 RECKON_AFTER = 64
 """Slots that leave before the sum is reckoned anew: rounding must not add up."""
+COMPACT = 40
+"""Numbers of slots that left, eight of them, before the rows are made anew without them."""
 AGGREGATES = ("avg", "min", "max")
 
 
@@ -43,14 +44,29 @@ class WindowParameters(Parameters, frozen=True, kw_only=True):
     """The way back must last."""
 
 
-class Columns(NamedTuple):
-    """Slots with a reading, by number: one row each in every column."""
+class Past(NamedTuple):
+    """The slots before the newest, and what the aggregate needs of them together. Replaced; ``rows`` grows in place."""
 
-    numbers: "array[int]"
-    sums: "array[float]"
-    counts: "array[int]"
-    least: "array[float]"
-    greatest: "array[float]"
+    rows: "array[float]"
+    """STRIDE numbers a slot: number, total, readings, least and greatest. What is before ``first`` or from ``end`` on
+    does not count."""
+    first: int
+    end: int
+    total: float
+    readings: int
+    least: float
+    greatest: float
+    forgotten: int
+    """Slots that left since the total was reckoned anew."""
+
+
+STRIDE = 5
+NO_PAST = Past(array("d"), 0, 0, 0.0, 0, inf, -inf, 0)
+"""Of windows with one slot. Its rows are never added to."""
+State = tuple[int, int, float, int, float, float, Past]
+"""The time of the newest reading; number, total, readings, least and greatest value of its slot; the slots before. A
+plain tuple: it is made anew with each reading."""
+EMPTY: State = (-1, -1, 0.0, 0, inf, -inf, NO_PAST)
 
 
 class Slots:
@@ -60,91 +76,96 @@ class Slots:
     the least or the greatest value: a window of a day costs a reading no more than one of a minute.
     """
 
-    __slots__ = (
-        "_aggregate",
-        "_columns",
-        "_forgotten",
-        "_greatest",
-        "_least",
-        "_most",
-        "_readings",
-        "_total",
-        "_width",
-    )
+    __slots__ = ("_aggregate", "_most", "_width", "state")
 
-    def __init__(self, aggregate: str, width: int, most: int, columns: Columns) -> None:
+    def __init__(self, aggregate: str, width: int, most: int) -> None:
         """``width`` is that of a slot, in microseconds; ``most`` slots make up the window."""
         self._aggregate = aggregate
         self._width = width
         self._most = most
-        self._columns = columns
-        self._readings = 0
-        self._total = 0.0
-        self._forgotten = 0
-        self._least, self._greatest = inf, -inf
+        self.state = EMPTY
 
     @property
     def slots(self) -> int:
         """Return the number of slots with a reading, MOST_SLOTS at most."""
-        return len(self._columns.numbers)
+        past = self.state[6]
+        return (past.end - past.first) // STRIDE + (self.state[3] > 0)
 
-    def copy(self) -> "Slots":
-        """Return one that can be changed without changing this one."""
-        numbers, sums, counts, least, greatest = self._columns
-        columns = Columns(numbers[:], sums[:], counts[:], least[:], greatest[:])
-        made = Slots(self._aggregate, self._width, self._most, columns)
-        made._readings, made._total, made._forgotten = self._readings, self._total, self._forgotten
-        made._least, made._greatest = self._least, self._greatest
-        return made
+    def take(self, ts: int, value: float) -> float:
+        """Take a reading's value, unless its time is not newer than all before. Return the aggregate.
 
-    def add(self, ts: int, value: Any) -> None:
-        """Take the value of a reading. What is no number, or older than what is there, is left out."""
-        if not is_number(value):
-            return
-        number, (numbers, sums, counts, least, greatest) = ts // self._width, self._columns
-        if not numbers or number > numbers[-1]:
-            self._forget(number - self._most)
-            numbers.append(number)
-            sums.append(value)
-            counts.append(1)
-            least.append(value)
-            greatest.append(value)
-        elif number == numbers[-1]:
-            sums[-1] += value
-            counts[-1] += 1
-            least[-1] = min(least[-1], value)
-            greatest[-1] = max(greatest[-1], value)
-        else:
-            return
-        self._readings += 1
-        self._total += value
-        self._least, self._greatest = min(self._least, float(value)), max(self._greatest, float(value))
-
-    def aggregate(self) -> float:
-        """Return the aggregate at the newest reading. There must be one."""
+        Called once a reading and window: that is what a rule costs that is at rest.
+        """
+        newest, number, total, count, least, greatest, past = self.state
+        if ts > newest:
+            value += 0.0  # a float: what is too large for one must not go into the total
+            slot = ts // self._width
+            if slot == number:
+                total += value
+                count += 1
+                if value < least:
+                    least = value
+                if value > greatest:
+                    greatest = value
+            else:
+                past = self._past_of(slot)
+                total, count, least, greatest = value, 1, value, value
+            self.state = (ts, slot, total, count, least, greatest, past)
+        _, _, _, past_total, past_count, past_least, past_greatest, _ = past
+        if self._aggregate == "avg":
+            average = (past_total + total) / (past_count + count)
+            # Rounding must not carry the average of equal values past them, and so past the limit.
+            if average < least and average < past_least:
+                return min(least, past_least)
+            if average > greatest and average > past_greatest:
+                return max(greatest, past_greatest)
+            return average
         if self._aggregate == "min":
-            return self._least
-        if self._aggregate == "max":
-            return self._greatest
-        # Rounding must not carry the average of equal values past them, and so past the limit.
-        return min(max(self._total / self._readings, self._least), self._greatest)
+            return min(least, past_least)
+        return max(greatest, past_greatest)
 
-    def _forget(self, last: int) -> None:
-        """Drop the slots up to the number ``last``."""
-        _, sums, counts, least, greatest = self._columns
-        gone = bisect_right(self._columns.numbers, last)
-        if not gone:
-            return
-        at_bounds = min(least[:gone]) <= self._least or max(greatest[:gone]) >= self._greatest
-        self._readings -= sum(counts[:gone])
-        self._total -= sum(sums[:gone])
-        for column in self._columns:
-            del column[:gone]
-        self._forgotten += gone
-        if self._forgotten >= RECKON_AFTER or not sums:
-            self._total, self._forgotten = sum(sums), 0
-        if at_bounds:
-            self._least, self._greatest = min(least, default=inf), max(greatest, default=-inf)
+    def _past_of(self, slot: int) -> Past:
+        """Return the past of a new slot: the newest one so far is added, and those leave that are too far from it."""
+        _, number, total, count, least, greatest, past = self.state
+        if number <= slot - self._most:
+            return NO_PAST
+        rows, first, end, all_total, all_count, all_least, all_greatest, forgotten = past
+        if not end:
+            rows = array("d")
+        del rows[end:]  # of a state that was given up
+        rows.extend((number, total, count, least, greatest))
+        added = Past(
+            rows,
+            first,
+            end + STRIDE,
+            all_total + total,
+            all_count + count,
+            min(all_least, least),
+            max(all_greatest, greatest),
+            forgotten,
+        )
+        return _without(added, slot - self._most)
+
+
+def _without(past: Past, last: int) -> Past:
+    """Return the past without the slots up to the number ``last``; one slot stays."""
+    rows, first, end, total, count, least, greatest, forgotten = past
+    if rows[first] > last:
+        return past
+    at_bounds = False
+    while rows[first] <= last:
+        total -= rows[first + 1]
+        count -= int(rows[first + 2])
+        at_bounds = at_bounds or rows[first + 3] <= least or rows[first + 4] >= greatest
+        first += STRIDE
+        forgotten += 1
+    if first >= COMPACT and 2 * first >= end:
+        rows, first, end = rows[first:end], 0, end - first  # others: a mark may stand in these
+    if forgotten >= RECKON_AFTER or end - first == STRIDE:
+        total, forgotten = sum(rows[first + 1 : end : STRIDE]), 0
+    if at_bounds:
+        least, greatest = min(rows[first + 3 : end : STRIDE]), max(rows[first + 4 : end : STRIDE])
+    return Past(rows, first, end, total, count, least, greatest, forgotten)
 
 
 def parse(given: Mapping[str, Any]) -> WindowParameters:
@@ -169,8 +190,7 @@ def step(parameters: WindowParameters, state: RuleState, sample: Sample, memory:
     value = sample.metrics[parameters.metric]
     if not isinstance(memory, Slots) or not is_number(value):
         return Step(state, Event.NOTHING)
-    memory.add(sample.ts, value)
-    aggregate = memory.aggregate()
+    aggregate = memory.take(sample.ts, value)
     verdict = judge(parameters.operator, aggregate, parameters.value, parameters.clear_value)
     assert verdict is not None, "numbers can be compared"  # noqa: S101 - narrows the type
     after, event = advance(
@@ -186,9 +206,7 @@ def step(parameters: WindowParameters, state: RuleState, sample: Sample, memory:
 
 def memory_of(parameters: WindowParameters) -> Slots:
     """Return an empty window."""
-    width, most = _slots(parameters)
-    columns = Columns(array("q"), array("d"), array("q"), array("d"), array("d"))
-    return Slots(parameters.aggregate, width, most, columns)
+    return Slots(parameters.aggregate, *_slots(parameters))
 
 
 def refill(parameters: WindowParameters) -> float:
@@ -204,6 +222,11 @@ def _slots(parameters: WindowParameters) -> tuple[int, int]:
     return width, -(-window // width)
 
 
+def quiet(parameters: WindowParameters) -> tuple[float, float] | None:
+    """Return the bounds between which the aggregate leaves a state at rest as it is."""
+    return quiet_side(parameters.operator, parameters.value)
+
+
 WINDOW = Kind(
     name=KindName.WINDOW,
     alert_type=AlertType.WINDOW,
@@ -211,6 +234,6 @@ WINDOW = Kind(
     step=step,
     memory=memory_of,
     refill=refill,
-    quiet=lambda _: None,
+    quiet=quiet,
     named=lambda _: frozenset(),
 )

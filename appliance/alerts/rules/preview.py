@@ -17,7 +17,7 @@ import msgspec
 import psycopg
 import trio
 
-from appliance.alerts.kinds.comparison import DOWNWARD, UPWARD
+from appliance.alerts.kinds.comparison import DOWNWARD, UPWARD, is_number
 from appliance.alerts.kinds.kind import REST, Event, Memory, Newest, Parameters, RuleState, Sample
 from appliance.alerts.rules import silence_preview
 from appliance.alerts.rules.findings import (
@@ -166,8 +166,8 @@ class _Judge:
             if ts > self._judged:
                 self._judged = ts
                 closed = self._step(Sample(ts, metrics, lambda name: _newest(name, ts, metrics, latest), latest.get))
-            elif ts < self._begins and self._memory is not None:
-                self._memory.add(ts, metrics[metric])
+            elif ts < self._begins and self._memory is not None and is_number(metrics[metric]):
+                self._memory.take(ts, metrics[metric])
         for name, value in metrics.items():
             latest[name] = Newest(value, ts)
         return closed

@@ -6,7 +6,6 @@ import trio
 
 from appliance.alerts.engine.memories import Memories
 from appliance.alerts.engine.watch import Watch
-from appliance.alerts.kinds.window import Slots
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from tests.alerts.engine.test_observer import reading
@@ -41,6 +40,5 @@ async def test_a_window_that_was_ordered_for_a_watch_that_is_gone_is_filled_anew
                 await until(lambda: memories._filled)
                 memories.apply({KEY: new})
                 nursery.cancel_scope.cancel()
-    memory = new.positions[rule_key].memory
-    assert isinstance(memory, Slots)
-    assert memory.aggregate() == 4, "of 1, 6 and 5"
+    (track,) = new.tracks
+    assert track.memory.take(0, 0) == 4, "of 1, 6 and 5"

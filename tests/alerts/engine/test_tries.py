@@ -8,6 +8,7 @@ import psycopg
 import pytest
 import trio
 
+from appliance.alerts.engine.observer import RuleObserver
 from appliance.db.roles import INGEST
 from tests.alerts.engine.test_observer import WARM, reading
 from tests.support import soak
@@ -47,6 +48,30 @@ async def test_a_batch_with_a_duplicate_opens_what_its_new_readings_call_for(dat
         await engine.stack.send(reading(9, at + 1), reading(9, at + 2))
     assert [row[:2] for row in alerts(database)] == [("d-1", "OPEN")]
     assert look(database, "SELECT extract(epoch FROM started_at) > %s FROM fleet_alert", at + 1.5) == [(True,)]
+
+
+async def test_a_window_forgets_what_it_took_in_a_try_that_fails(database: Database) -> None:
+    await furnish(database)
+    add_rule(database, {**WARM, "aggregate": "avg", "window_seconds": 600}, kind="window")
+    at, observers, failed = time.time() - 50, list[RuleObserver](), 0
+
+    def failpoint(name: str) -> None:
+        nonlocal failed
+        tried = observers[0]._tried if observers else None
+        if name == "before_commit" and tried is not None and tried.taken and failed < 2:
+            failed += 1
+            raise psycopg.OperationalError("the connection went away")
+
+    async with open_engine(database, failpoint=failpoint) as engine:
+        await engine.stack.send(reading(7, at))
+        await until(lambda: engine.observer._memories._filled)
+        await engine.stack.send(reading(8, at + 1))
+        (track,) = engine.book.watches["acme", "d-1"].tracks
+        observers.append(engine.observer)
+        await engine.stack.send(reading(10, at + 2))
+        assert failed == 2
+        assert track.memory.take(0, 0) == 25 / 3
+    assert alerts(database, "status, trigger_count") == [("OPEN", 1)]
 
 
 @pytest.mark.parametrize("theft", list(Theft))

@@ -133,11 +133,15 @@ class Stream:
             sample = told._replace(newest=self._known(told, told.newest), before=self._known(told, told.before))
             if self._chance.random() < 0.1:
                 self._restart(series[:number])
-            if self._metric not in sample.metrics or self._needs_no_judging(sample.metrics[self._metric]):
+            if self._metric not in sample.metrics:
                 continue
+            before = None if self._memory is None else self._memory.state
             if self._chance.random() < 0.2:  # a try that fails leaves nothing behind
-                copied = None if self._memory is None else self._memory.copy()
-                self._step(self._parameters, self._state, sample, copied)
+                self._step(self._parameters, self._state, sample, self._memory)
+                if self._memory is not None:
+                    self._memory.state = before
+            if self._needs_no_judging(sample.ts, sample.metrics[self._metric]):
+                continue
             outcome = self._step(self._parameters, self._state, sample, self._memory)
             assert (outcome.state == REST) is (outcome.state is REST), "at rest it is REST itself"
             assert not (outcome.event is Event.NOTHING and self._state == outcome.state is not self._state), "unchanged"
@@ -151,9 +155,13 @@ class Stream:
         before = look is sample.before
         return lambda name: look(name) if name in known or (name in sample.metrics and not before) else None
 
-    def _needs_no_judging(self, value: Any) -> bool:
+    def _needs_no_judging(self, ts: int, value: Any) -> bool:
         between = self._kind.quiet(self._parameters)
-        return self._state is REST and between is not None and is_number(value) and between[0] < value < between[1]
+        if not is_number(value):
+            return False
+        if self._memory is not None:
+            value = self._memory.take(ts, value)
+        return self._state is REST and between is not None and between[0] < value < between[1]
 
     def _empty(self) -> Memory | None:
         return None if self._kind.memory is None else self._kind.memory(self._parameters)
@@ -168,8 +176,8 @@ class Stream:
         assert self._kind.refill is not None
         first = history[-1][0] - self._kind.refill(self._parameters) * SECOND
         for ts, metrics in history:
-            if ts > first and self._metric in metrics:
-                self._memory.add(ts, metrics[self._metric])
+            if ts > first and is_number(metrics.get(self._metric)):
+                self._memory.take(ts, metrics[self._metric])
 
 
 @pytest.mark.parametrize("name", sorted(MADE))

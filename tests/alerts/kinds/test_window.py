@@ -1,5 +1,7 @@
 """When the aggregate of a window opens and closes, and what a window keeps."""
 
+import random
+from math import inf
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from appliance.alerts.kinds.kind import REST, Event, KindName, Sample
 from appliance.alerts.kinds.table import KINDS
 from appliance.alerts.kinds.window import MOST_SLOTS, Slots
 from tests.alerts.kinds.series import SECOND, each, happened
+from tests.support.soak import times
 
 KIND = KINDS[KindName.WINDOW]
 ABOVE = {"aggregate": "avg", "window_seconds": 30, "operator": "GT", "value": 8}
@@ -76,7 +79,7 @@ def test_without_its_memory_nothing_is_judged() -> None:
 def test_the_outcome_tells_the_aggregate() -> None:
     assert KIND.step is not None
     filled = slots()
-    filled.add(4 * SECOND, 5)
+    filled.take(4 * SECOND, 5)
     sample = Sample(5 * SECOND, {"t": 9}, lambda _: None, lambda _: None)
     assert KIND.step(KIND.parse({**ABOVE, "metric": "t"}), REST, sample, filled).value == 7
 
@@ -85,26 +88,42 @@ def test_the_outcome_tells_the_aggregate() -> None:
 def test_a_window_never_keeps_more_than_so_many_slots(seconds: int) -> None:
     filled = slots(seconds=seconds)
     for number in range(5000):
-        filled.add(number * SECOND * max(1, seconds // 2000), number)
+        filled.take(number * SECOND * max(1, seconds // 2000), number)
         assert filled.slots <= MOST_SLOTS
     assert filled.slots == min(seconds, MOST_SLOTS) or seconds > MOST_SLOTS
 
 
-def test_a_copy_and_its_original_go_their_own_ways() -> None:
-    filled = slots("max")
-    filled.add(SECOND, 3)
-    copied = filled.copy()
-    copied.add(SECOND, 9)
-    copied.add(2 * SECOND, 1)
-    assert (filled.aggregate(), filled.slots) == (3, 1)
-    assert (copied.aggregate(), copied.slots) == (9, 2)
+@pytest.mark.parametrize("aggregate", ["avg", "min", "max"])
+def test_what_a_try_took_is_forgotten_when_it_fails(aggregate: str) -> None:
+    chance = random.Random(aggregate)
+    for seconds in (1, 5, 40, 2000):
+        tried, plain, at = slots(aggregate, seconds), slots(aggregate, seconds), 0
+        for _ in range(times(150)):
+            before, begun, ahead = tried.state, tried.slots, at
+            for _ in range(chance.randrange(6)):
+                ahead += chance.choice([1, SECOND, 7 * SECOND, 60 * SECOND])
+                tried.take(ahead, chance.randrange(100))
+            tried.state = before
+            assert tried.slots == begun
+            at += chance.choice([1, SECOND, 2 * SECOND, 30 * SECOND])
+            value = chance.randrange(100)
+            assert tried.take(at, value) == plain.take(at, value)
+            assert tried.slots == plain.slots
+
+
+def test_what_has_left_a_window_is_not_kept_for_long() -> None:
+    filled = slots(seconds=30)
+    for number in range(5000):
+        filled.take(number * SECOND, number)
+        assert len(filled.state[6].rows) <= 2 * 5 * 30
 
 
 def test_a_reading_older_than_what_is_there_is_left_out() -> None:
     filled = slots("max")
-    filled.add(60 * SECOND, 3)
-    filled.add(50 * SECOND, 9)
-    assert filled.aggregate() == 3
+    assert filled.take(60 * SECOND, 3) == 3
+    assert filled.take(50 * SECOND, 9) == 3
+    assert filled.take(60 * SECOND, 9) == 3
+    assert filled.take(60 * SECOND + 1, 9) == 9
 
 
 def test_telemetry_of_whole_slots_fills_a_window() -> None:
@@ -114,5 +133,8 @@ def test_telemetry_of_whole_slots_fills_a_window() -> None:
     assert 5003 <= KIND.refill(KIND.parse({**ABOVE, "metric": "t", "window_seconds": 5003})) < 5007
 
 
-def test_no_reading_may_be_left_out_at_rest() -> None:
-    assert KIND.quiet(KIND.parse({**ABOVE, "metric": "t"})) is None
+@pytest.mark.parametrize(
+    ("operator", "wanted"), [("GT", (-inf, 8)), ("GTE", (-inf, 8)), ("LT", (8, inf)), ("LTE", (8, inf)), ("EQ", None)]
+)
+def test_an_aggregate_that_surely_does_not_breach_needs_no_judging(operator: str, wanted: Any) -> None:
+    assert KIND.quiet(KIND.parse({**ABOVE, "metric": "t", "operator": operator})) == wanted
