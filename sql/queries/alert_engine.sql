@@ -55,12 +55,15 @@ SELECT alert_states_written(
 -- name: close_alerts
 -- A row that a person's transaction holds is not waited for: its end is queued, and written when it lets go.
 WITH wanted AS MATERIALIZED (
-  SELECT r.item ->> 0 AS tenant_id, r.item ->> 1 AS fingerprint, (r.item ->> 2)::bigint AS triggers,
+  SELECT (r.item ->> 0) COLLATE "C" AS tenant_id, (r.item ->> 1) COLLATE "C" AS fingerprint, (r.item ->> 2)::bigint AS triggers,
     'epoch'::timestamptz + (r.item ->> 3)::bigint * interval '1 microsecond' AS triggered_at, r.item -> 4 AS details
   FROM jsonb_array_elements(%(rows)s::text::jsonb) AS r (item)
 ), open AS MATERIALIZED (
-  SELECT a.id, a.tenant_id, w.triggers, w.triggered_at, w.details
-  FROM fleet_alert AS a JOIN wanted AS w USING (tenant_id, fingerprint) WHERE a.status <> 'CLOSED'
+  SELECT a.id, w.tenant_id, w.triggers, w.triggered_at, w.details
+  FROM wanted AS w CROSS JOIN LATERAL (
+    SELECT a.id FROM fleet_alert AS a
+    WHERE (a.tenant_id, a.fingerprint) = (w.tenant_id, w.fingerprint) AND a.status <> 'CLOSED' OFFSET 0
+  ) AS a
 ), held AS MATERIALIZED (
   SELECT a.id FROM fleet_alert AS a JOIN open AS o USING (id) WHERE a.status <> 'CLOSED'
   ORDER BY a.tenant_id, a.fingerprint FOR NO KEY UPDATE OF a SKIP LOCKED
@@ -81,31 +84,39 @@ ON CONFLICT DO NOTHING
 
 -- name: cancel_ends
 -- Before an alert opens: one whose end still waits to be written goes on. A statement of its own, so that what follows sees
--- the alert closed where the end was being written.
+-- the alert closed where the end was being written. Usually none waits, and nothing is looked up.
 DELETE FROM alert_ends AS e
 USING fleet_alert AS a, unnest(%(tenants)s::text[], %(fingerprints)s::text[]) AS k (tenant_id, fingerprint)
-WHERE (a.tenant_id, a.id) = (e.tenant_id, e.alert_id) AND (k.tenant_id, k.fingerprint) = (a.tenant_id, a.fingerprint)
+WHERE EXISTS (SELECT FROM alert_ends) AND (a.tenant_id, a.id) = (e.tenant_id, e.alert_id)
+  AND (k.tenant_id, k.fingerprint) = (a.tenant_id, a.fingerprint)
 
 -- name: open_alerts
 -- `ended` is true for one that was over within the batch. Rule and device are held as they are until the commit: what a
--- person has changed meanwhile opens nothing.
+-- person has changed meanwhile opens nothing. Each is looked up by its key: a batch names few of them.
 WITH wanted AS MATERIALIZED (
-  SELECT r.item ->> 0 AS tenant_id, r.item ->> 1 AS fingerprint, r.item ->> 2 AS device_id, (r.item ->> 3)::uuid AS rule_id,
-    (r.item ->> 4)::bigint AS rule_version, r.item ->> 5 AS alert_type, r.item ->> 6 AS severity, r.item ->> 7 AS summary,
-    r.item -> 8 AS details, 'epoch'::timestamptz + (r.item ->> 9)::bigint * interval '1 microsecond' AS started_at,
+  SELECT (r.item ->> 0) COLLATE "C" AS tenant_id, (r.item ->> 1) COLLATE "C" AS fingerprint,
+    (r.item ->> 2) COLLATE "C" AS device_id, (r.item ->> 3)::uuid AS rule_id, (r.item ->> 4)::bigint AS rule_version,
+    r.item ->> 5 AS alert_type, r.item ->> 6 AS severity, r.item ->> 7 AS summary, r.item -> 8 AS details,
+    'epoch'::timestamptz + (r.item ->> 9)::bigint * interval '1 microsecond' AS started_at,
     'epoch'::timestamptz + (r.item ->> 10)::bigint * interval '1 microsecond' AS triggered_at,
     (r.item ->> 11)::bigint AS triggers, (r.item ->> 12)::boolean AS ended
   FROM jsonb_array_elements(%(rows)s::text::jsonb) AS r (item)
 ), in_force AS MATERIALIZED (
-  SELECT r.tenant_id, r.rule_id FROM alert_rules AS r
-  WHERE r.enabled AND r.deleted_at IS NULL
-    AND EXISTS (SELECT FROM wanted AS w WHERE (w.tenant_id, w.rule_id, w.rule_version) = (r.tenant_id, r.rule_id, r.version))
-  ORDER BY r.tenant_id, r.rule_id FOR SHARE OF r
+  SELECT w.tenant_id, w.rule_id, r.rule
+  FROM (SELECT DISTINCT tenant_id, rule_id, rule_version FROM wanted ORDER BY tenant_id, rule_id) AS w
+  CROSS JOIN LATERAL (
+    SELECT r AS rule, r.version, r.enabled, r.deleted_at FROM alert_rules AS r
+    WHERE (r.tenant_id, r.rule_id) = (w.tenant_id, w.rule_id) OFFSET 0 FOR SHARE OF r
+  ) AS r
+  WHERE r.version = w.rule_version AND r.enabled AND r.deleted_at IS NULL
 ), active AS MATERIALIZED (
-  SELECT d.tenant_id, d.device_id, d.site_id, d.tags FROM device_registry AS d
-  JOIN (SELECT DISTINCT tenant_id, device_id FROM wanted) AS w USING (tenant_id, device_id)
-  WHERE d.status = 'ACTIVE'
-  ORDER BY d.tenant_id, d.device_id FOR SHARE OF d
+  SELECT w.tenant_id, w.device_id, d.site_id, d.tags
+  FROM (SELECT DISTINCT tenant_id, device_id FROM wanted ORDER BY tenant_id, device_id) AS w
+  CROSS JOIN LATERAL (
+    SELECT d.site_id, d.tags FROM device_registry AS d
+    WHERE (d.tenant_id, d.device_id) = (w.tenant_id, w.device_id) AND d.status = 'ACTIVE'
+    FOR SHARE OF d
+  ) AS d
 ), opened AS (
   INSERT INTO fleet_alert (tenant_id, site_id, device_id, rule_id, rule_version, alert_type, fingerprint, status, severity,
     summary, details, created_at, started_at, last_triggered_at, trigger_count, due_at, past, closed_at, close_reason)
@@ -113,10 +124,8 @@ WITH wanted AS MATERIALIZED (
     CASE WHEN w.ended THEN 'CLOSED' ELSE 'OPEN' END, w.severity, w.summary, w.details, %(now)s, w.started_at, w.triggered_at,
     w.triggers, CASE WHEN w.started_at < %(old)s THEN %(due)s::timestamptz ELSE %(now)s::timestamptz END,
     w.ended AND w.started_at < %(old)s, CASE WHEN w.ended THEN %(now)s::timestamptz END, CASE WHEN w.ended THEN 'cleared' END
-  FROM wanted AS w JOIN in_force USING (tenant_id, rule_id)
-    JOIN alert_rules AS r USING (tenant_id, rule_id)
-    JOIN active AS d USING (tenant_id, device_id)
-  WHERE alert_rule_covers(r, d.device_id, d.site_id, d.tags)
+  FROM wanted AS w JOIN in_force AS f USING (tenant_id, rule_id) JOIN active AS d USING (tenant_id, device_id)
+  WHERE alert_rule_covers(f.rule, w.device_id, d.site_id, d.tags)
   ORDER BY w.tenant_id, w.fingerprint, w.started_at
   ON CONFLICT (tenant_id, fingerprint) WHERE status <> 'CLOSED' DO NOTHING
   RETURNING tenant_id, id, started_at, status, details
@@ -130,13 +139,17 @@ SELECT tenant_id, id, %(now)s, 'closed', jsonb_build_object('reason', 'cleared')
 -- Counts are not worth waiting for: a row that somebody holds is counted with the next write. `first` is true for an alert
 -- that this transaction wanted to open: where a peer was first, it is counted there.
 WITH wanted AS MATERIALIZED (
-  SELECT r.item ->> 0 AS tenant_id, r.item ->> 1 AS fingerprint, (r.item ->> 2)::bigint AS triggers,
+  SELECT (r.item ->> 0) COLLATE "C" AS tenant_id, (r.item ->> 1) COLLATE "C" AS fingerprint, (r.item ->> 2)::bigint AS triggers,
     'epoch'::timestamptz + (r.item ->> 3)::bigint * interval '1 microsecond' AS triggered_at, (r.item ->> 4)::boolean AS first
   FROM jsonb_array_elements(%(rows)s::text::jsonb) AS r (item)
 ), held AS MATERIALIZED (
-  SELECT a.id, w.triggers, w.triggered_at FROM fleet_alert AS a JOIN wanted AS w USING (tenant_id, fingerprint)
-  WHERE a.status <> 'CLOSED' AND NOT (w.first AND a.xmin = pg_current_xact_id()::xid)
-  ORDER BY a.tenant_id, a.fingerprint FOR NO KEY UPDATE OF a SKIP LOCKED
+  SELECT a.id, w.triggers, w.triggered_at FROM (SELECT * FROM wanted ORDER BY tenant_id, fingerprint) AS w
+  CROSS JOIN LATERAL (
+    SELECT a.id FROM fleet_alert AS a
+    WHERE (a.tenant_id, a.fingerprint) = (w.tenant_id, w.fingerprint) AND a.status <> 'CLOSED'
+      AND NOT (w.first AND a.xmin = pg_current_xact_id()::xid)
+    FOR NO KEY UPDATE OF a SKIP LOCKED
+  ) AS a
 )
 UPDATE fleet_alert AS a
 SET trigger_count = a.trigger_count + h.triggers, last_triggered_at = greatest(a.last_triggered_at, h.triggered_at)
