@@ -33,7 +33,7 @@ FROM debian:bookworm-slim
 RUN mkdir -p /etc/postgresql-common/createcluster.d \
     && echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/appliance.conf \
     && apt-get update \
-    && apt-get install --yes --no-install-recommends mosquitto postgresql python3 \
+    && apt-get install --yes --no-install-recommends ca-certificates mosquitto postgresql python3 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /var/lib/appliance --shell /usr/sbin/nologin appliance \
     && install --directory --owner appliance --mode 700 /var/lib/appliance

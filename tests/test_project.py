@@ -65,6 +65,7 @@ def test_the_image_installs_from_the_pinned_list() -> None:
     assert dockerfile.count("/build-tools") == 2, "the last stage takes nothing from it"
     assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {"debian:bookworm-slim"}
     assert re.search(r"^USER (?!root|0$)", dockerfile, re.MULTILINE)
+    assert "ca-certificates" in dockerfile, "receivers are verified by the CAs of the system"
 
 
 def test_the_licence_is_the_one_declared() -> None:

@@ -14,24 +14,36 @@ no answer to a request that was sent      retry; it may have arrived
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Any
 
+import msgspec
 import trio
 
 from appliance.delivery.outgoing.http import HttpAnswer, HttpRequest, NoAnswer, exchange
 from appliance.delivery.outgoing.http_backend import Progress
 from appliance.delivery.outgoing.network import Network, NotAllowed, Unreached
 from appliance.delivery.outgoing.tls import TlsRefused
+from appliance.delivery.outgoing.urls import Url
 from appliance.delivery.senders.masking import Mask
 from appliance.delivery.senders.sender import ANSWER_BYTES, REQUEST_CHARACTERS, Outcome, Verdict
 
+USER_AGENT = ("User-Agent", "edge-appliance")
 MAX_RETRY_AFTER = 3600.0
 """Seconds that a receiver can make us wait."""
 _LATER = frozenset({408, 425, 429})
 _LOCATION_CHARACTERS = 200
 _UNSEEN = re.compile(r"[^\x20-\x7e]+")
+
+
+def json_request(
+    url: Url, payload: Any, headers: Sequence[tuple[str, str]] = (), *, ca: str | None = None
+) -> HttpRequest:
+    """Return a POST of JSON; a payload of bytes is JSON already."""
+    body = payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
+    return HttpRequest(url, [("Content-Type", "application/json"), USER_AGENT, *headers], body, ca=ca)
 
 
 async def post(network: Network, request: HttpRequest, secrets: Collection[str], now: datetime) -> Outcome:

@@ -3,10 +3,17 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from appliance.delivery.senders import mqtt, webhook
+from appliance.delivery.senders import mqtt, ntfy, pagerduty, slack, teams, webhook
 from appliance.delivery.senders.sender import Sender
 
-_ALL: tuple[Sender, ...] = (webhook.SENDER, mqtt.SENDER)
+_ALL: tuple[Sender, ...] = (
+    webhook.SENDER,
+    mqtt.SENDER,
+    slack.SENDER,
+    teams.SENDER,
+    pagerduty.SENDER,
+    ntfy.SENDER,
+)
 
 SENDERS: Mapping[str, Sender] = MappingProxyType({sender.type: sender for sender in _ALL})
 """By type, in the order in which pages offer them."""

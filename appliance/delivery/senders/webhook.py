@@ -16,11 +16,10 @@ from standardwebhooks import Webhook
 
 from appliance.delivery.notices.body import body
 from appliance.delivery.notices.notice import Notice
-from appliance.delivery.outgoing.http import HttpRequest
 from appliance.delivery.outgoing.network import Destination, Network
 from appliance.delivery.outgoing.urls import parse
 from appliance.delivery.senders.fields import CA, checked, lines
-from appliance.delivery.senders.http_outcome import post
+from appliance.delivery.senders.http_outcome import json_request, post
 from appliance.delivery.senders.sender import Field, Outcome, Target
 from appliance.errors import Invalid
 
@@ -34,8 +33,6 @@ _OURS = frozenset(
     | {"webhook-id", "webhook-signature", "webhook-timestamp"}
 )
 """Headers that are made here, or that change how a request is read."""
-USER_AGENT = ("User-Agent", "edge-appliance")
-JSON_TYPE = ("Content-Type", "application/json")
 
 
 def signing_secret() -> str:
@@ -114,12 +111,13 @@ class WebhookSender:
         """Send the notice once."""
         config, secrets = target.config, target.secrets
         content = body(notice)
-        headers = [JSON_TYPE, USER_AGENT, *_signed(secrets["signing_secret"], notice, content)]
+        headers = list(_signed(secrets["signing_secret"], notice, content))
         headers += _headers(_HEADERS, config.get("headers", ()))
         secret_headers = list(_headers(_SECRET_HEADERS, lines(_SECRET_HEADERS, secrets.get("secret_headers", ""))))
         if secrets.get("authorization"):
             secret_headers.append(("Authorization", secrets["authorization"]))
-        request = HttpRequest(parse(config["url"], "url"), [*headers, *secret_headers], content, ca=config.get("ca"))
+        url = parse(config["url"], "url")
+        request = json_request(url, content, [*headers, *secret_headers], ca=config.get("ca"))
         hidden = [secrets["signing_secret"], *(value for _, value in secret_headers), notice.acknowledge_url or ""]
         return await post(network, request, hidden, notice.made_at)
 

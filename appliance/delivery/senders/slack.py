@@ -1,0 +1,115 @@
+"""``slack``: an incoming webhook of Slack, or of a server that takes the same messages (Mattermost, Rocket.Chat).
+
+A message is a line of text and attachments, which all of them show. Slack takes one message a second of a webhook, and
+answers 429 beyond it; a channel that was archived answers 410.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from appliance.delivery.notices.notice import Notice
+from appliance.delivery.notices.text import ACKNOWLEDGE, LINK, and_more, cut, text_of
+from appliance.delivery.outbox.job import JobEvent
+from appliance.delivery.outgoing.network import Destination, Network
+from appliance.delivery.outgoing.urls import parse
+from appliance.delivery.senders.fields import CA, checked
+from appliance.delivery.senders.http_outcome import json_request, post
+from appliance.delivery.senders.masking import of_address
+from appliance.delivery.senders.sender import Field, Outcome, Target
+from appliance.severity import Severity
+
+TITLE_CHARACTERS = 300
+VALUE_CHARACTERS = 1000
+OTHERS = 50
+"""Further alerts that a message lists: some 10,000 characters of the 40,000 that Slack takes."""
+_COLOURS = {
+    Severity.CRITICAL: "#c62828",
+    Severity.HIGH: "#e65100",
+    Severity.MEDIUM: "#f9a825",
+    Severity.LOW: "#1565c0",
+    Severity.INFO: "#607d8b",
+}
+_ENDED = "#2e7d32"
+_AT = re.compile(r"(?<!\w)@")
+
+
+def escape(text: str) -> str:
+    """Return a text in which nothing is markup: no link, no mention of a person or of everybody."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _AT.sub("@\N{ZERO WIDTH SPACE}", text)
+
+
+@dataclass(frozen=True, slots=True)
+class SlackSender:
+    """The type ``slack``."""
+
+    type: str = "slack"
+    label: str = "Slack"
+    icon: str = "i-message-square"
+    may_merge: bool = True
+    fields: Sequence[Field] = (
+        Field(
+            "url",
+            "Webhook address",
+            "url",
+            required=True,
+            secret=True,
+            hint="Of an incoming webhook. Whoever has it can post, so it is never shown again.",
+            placeholder="https://hooks.slack.com/services/...",
+        ),
+        CA,
+    )
+
+    def validate(self, config: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
+        """Return the configuration in its canonical form. Raises Invalid."""
+        found = checked(self.fields, config, secrets)
+        parse(secrets["url"], "url")
+        return found
+
+    def destinations(self, config: Mapping[str, Any], secrets: Mapping[str, str]) -> Sequence[Destination]:  # noqa: ARG002
+        """Return where the address leads."""
+        return [parse(secrets["url"], "url").destination]
+
+    async def send(self, target: Target, notice: Notice, network: Network) -> Outcome:
+        """Send the notice once."""
+        url = parse(target.secrets["url"], "url")
+        request = json_request(url, message(notice), ca=target.config.get("ca"))
+        hidden = [*of_address(url), notice.acknowledge_url or ""]
+        return await post(network, request, hidden, notice.made_at)
+
+
+def message(notice: Notice) -> dict[str, Any]:
+    """Return a notice as a message of Slack."""
+    text = text_of(notice)
+    title = escape(cut(text.title, TITLE_CHARACTERS))
+    ended = notice.event in {JobEvent.ACKNOWLEDGED, JobEvent.CLOSED}
+    first = {
+        "fallback": title,
+        "color": _ENDED if ended else _COLOURS[notice.alert.severity],
+        "title": LINK,
+        "title_link": text.url,
+        "fields": [
+            {"title": label, "value": escape(cut(value, VALUE_CHARACTERS)), "short": len(value) < 40}
+            for label, value in text.facts
+        ],
+        "text": "\n".join(_others(text.others, text.more)),
+        "mrkdwn_in": [],
+        "ts": int(notice.made_at.timestamp()),
+    }
+    attachments = [first]
+    if text.acknowledge_url is not None:
+        attachments.append({"fallback": ACKNOWLEDGE, "title": ACKNOWLEDGE, "title_link": text.acknowledge_url})
+    return {"text": title, "mrkdwn": False, "attachments": attachments}
+
+
+def _others(others: Sequence[tuple[str, str]], more: int) -> Iterator[str]:
+    for line, url in others[:OTHERS]:
+        yield f"<{url}|{escape(cut(line, TITLE_CHARACTERS)).replace('|', '/')}>"
+    hidden = more + max(0, len(others) - OTHERS)
+    if hidden > 0:
+        yield and_more(hidden)
+
+
+SENDER = SlackSender()
