@@ -1,5 +1,6 @@
 """What all tests share: the servers, and the mark of tests that need one (``make quick`` leaves those out)."""
 
+import gc
 import os
 import signal
 import sys
@@ -69,6 +70,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & REAL_FIXTURES or _folder(item) in REAL_FOLDERS or _path(item).as_posix() in REAL_FILES:
             item.add_marker(pytest.mark.real)
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported and collected out of the sight of the collector: it walked through it at every round."""
+    gc.collect()
+    gc.freeze()
 
 
 def _path(item: pytest.Item) -> Path:
