@@ -46,8 +46,8 @@ REAL_FILES = {
 }
 """Below ``tests/``. Each must exist: a file that moves takes its line with it."""
 
-LONGEST = ("system", "faults", "browser")
-"""Folders whose files take minutes: first, so that at the end no worker is left alone with one of them."""
+LONGEST = ("system", "faults", "browser", "broker", "web")
+"""Folders with the longest files: first, so that at the end no worker is left alone with one of them."""
 
 
 HOUR, CLEAR_SECONDS = 3600, 10.0

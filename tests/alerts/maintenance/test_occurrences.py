@@ -59,6 +59,7 @@ class Minutes:
             if before is not None and wall > before + timedelta(minutes=1):
                 self.jumps.append((before + timedelta(minutes=1), wall))
             before = wall
+        self.days = sorted({wall.date() for wall in self.shown})
 
     def when(self, wall: datetime) -> list[int]:
         """Return the minutes that show a time; of one that does not exist, that to which it moves."""
@@ -72,7 +73,7 @@ class Minutes:
         if isinstance(schedule, Once):
             return self._between(schedule.starts, schedule.ends)
         active: set[int] = set()
-        for day in sorted({wall.date() for wall in self.shown}):
+        for day in self.days:
             ended = schedule.until is not None and day > schedule.until
             if not ended and f"{day:%a}".lower() in schedule.weekdays:
                 starts = datetime.combine(day, schedule.start_time)
