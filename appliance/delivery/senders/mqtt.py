@@ -213,7 +213,8 @@ def _refused(refusal: ConnectError | NegativeAckError) -> tuple[Verdict, str | N
     """Return what the broker's answer means, the answer, and the error in words."""
     packet, later = ("CONNACK", LATER_CONNACKS) if isinstance(refusal, ConnectError) else ("PUBACK", LATER_PUBACKS)
     if refusal.reason_code is None:  # silence, or nobody who speaks MQTT 5
-        return Verdict.RETRY, None, f"answer: {refusal}"
+        hint = "; does it speak MQTT 5 on this port?" if "broke the protocol" in str(refusal) else ""
+        return Verdict.RETRY, None, f"answer: {refusal}{hint}"
     code, name = refusal.reason_code.value, refusal.reason_code.name.lower().replace("_", " ")
     return Verdict.RETRY if code in later else Verdict.REFUSED, f"{packet} 0x{code:02x} {name}", f"reply: {refusal}"
 

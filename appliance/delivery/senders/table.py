@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from appliance.delivery.senders import mqtt, ntfy, pagerduty, slack, teams, webhook
+from appliance.delivery.senders import email, mqtt, ntfy, pagerduty, slack, teams, webhook
 from appliance.delivery.senders.sender import Sender
 
 _ALL: tuple[Sender, ...] = (
     webhook.SENDER,
+    email.SENDER,
     mqtt.SENDER,
     slack.SENDER,
     teams.SENDER,

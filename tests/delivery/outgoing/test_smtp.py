@@ -1,7 +1,6 @@
 """Mail is handed over to real servers, never in the clear where TLS is asked for, and no server can hold us up."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -28,6 +27,7 @@ from appliance.delivery.outgoing.smtp_replies import REPLY_BYTES
 from appliance.delivery.outgoing.tls import TlsRefused
 from tests.support.certificates import Authority
 from tests.support.mail_sink import MailSink
+from tests.support.scripted_server import scripted_server
 
 NAME = "mail.test"
 USER, PASSWORD = "gateway", "kX9-planted-secret"
@@ -118,7 +118,7 @@ async def test_a_password_is_never_sent_in_the_clear() -> None:
         heard.append(bytes(await stream.receive_some()))
 
     heard: list[bytes] = []
-    async with _scripted(takes_anything) as port:
+    async with scripted_server(takes_anything) as port:
         with pytest.raises(Unsuitable, match="only sent under TLS"):
             await deliver(_server(port, MailTls.NONE, signs_in=True), _mail(), NETWORK, Progress())
     assert heard == [b""]
@@ -134,7 +134,7 @@ async def test_what_is_slipped_in_behind_the_answer_to_starttls_ends_the_try() -
         heard.append(bytes(await stream.receive_some()))
 
     heard: list[bytes] = []
-    async with _scripted(injects) as port:
+    async with scripted_server(injects) as port:
         with pytest.raises(Unsuitable, match="more than its answer to STARTTLS"):
             await deliver(_server(port, MailTls.STARTTLS), _mail(), NETWORK, Progress())
     assert heard == [b""]
@@ -230,7 +230,7 @@ async def test_silence_at_any_step_ends_the_try_and_says_whether_it_may_have_arr
         while await stream.receive_some():
             pass
 
-    async with _scripted(falls_silent) as port:
+    async with scripted_server(falls_silent) as port:
         with pytest.raises(BrokenOff, match=r"within 0\.3 s"):
             await deliver(_server(port, MailTls.NONE), _mail(), IMPATIENT, progress := Progress())
     assert progress.content_sent is (last == "354 go on")
@@ -242,7 +242,7 @@ async def test_a_server_that_drips_is_cut_off_by_the_deadline_of_the_reply() -> 
             await stream.send_all(bytes([byte]))
             await trio.sleep(0.05)
 
-    async with _scripted(drips) as port:
+    async with scripted_server(drips) as port:
         with pytest.raises(BrokenOff, match=r"greeting within 0\.3 s"):
             await deliver(_server(port, MailTls.NONE), _mail(), IMPATIENT, Progress())
 
@@ -254,7 +254,7 @@ async def test_the_whole_try_has_a_deadline_too() -> None:
             await trio.sleep(0.2)
             await stream.send_all(b"250 ok\r\n")
 
-    async with _scripted(always_just_in_time) as port:
+    async with scripted_server(always_just_in_time) as port:
         network = replace(NETWORK, deadlines=replace(SHORT, total=0.5))
         with pytest.raises(trio.TooSlowError):
             await deliver(_server(port, MailTls.NONE), _mail(), network, Progress())
@@ -279,7 +279,7 @@ async def test_what_is_not_smtp_or_has_no_end_is_cut_off(sent: bytes, says: str)
             for _ in range(200):
                 await stream.send_all(sent)
 
-    async with _scripted(babbles) as port:
+    async with scripted_server(babbles) as port:
         with pytest.raises(BrokenOff, match=says):
             await deliver(_server(port, MailTls.NONE), _mail(), NETWORK, Progress())
 
@@ -293,7 +293,7 @@ async def test_an_old_server_without_ehlo_is_greeted_with_helo() -> None:
         await stream.send_all(b"421 closing\r\n")
 
     heard: list[bytes] = []
-    async with _scripted(old) as port:
+    async with scripted_server(old) as port:
         with pytest.raises(Rejected):
             await deliver(_server(port, MailTls.NONE), _mail(), NETWORK, Progress())
     assert [line[:4] for line in heard] == [b"EHLO", b"HELO"]
@@ -314,22 +314,3 @@ async def test_nobody_there_and_no_such_name_are_unreached_and_an_inward_host_is
 
 def test_the_password_is_in_no_repr() -> None:
     assert PASSWORD not in repr(_server(587, MailTls.STARTTLS, signs_in=True))
-
-
-@asynccontextmanager
-async def _scripted(behave: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncIterator[int]:
-    """Serve connections by ``behave`` and yield the port; what a client does to it is not its concern."""
-
-    async def serve(stream: trio.SocketStream) -> None:
-        try:
-            await behave(stream)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
-        finally:
-            await trio.aclose_forcefully(stream)
-
-    async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, serve, [listener])
-        yield listener.socket.getsockname()[1]
-        nursery.cancel_scope.cancel()

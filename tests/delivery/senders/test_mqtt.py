@@ -4,8 +4,7 @@ import json
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from tests.support.certificates import Authority
 from tests.support.mosquitto_server import USER as BROKER_USER
 from tests.support.mosquitto_server import MosquittoServer
 from tests.support.notices import ACKNOWLEDGE_URL, notice
+from tests.support.scripted_server import scripted_server
 
 NAME = "receiver.test"
 NAMES = {NAME: "127.0.0.1", "localhost": "127.0.0.1", "localhost.": "127.0.0.1"}
@@ -196,11 +196,21 @@ async def test_what_a_broker_says_or_does_not_say(
             await stream.send_all(packet)
         await _until_disconnected(stream)
 
-    async with _scripted(answer) as port:
+    async with scripted_server(answer) as port:
         outcome = await SENDER.send(_target(port), notice(), HASTY)
     assert (outcome.verdict, outcome.may_have_arrived) == (verdict, may_have_arrived), outcome.error
     assert bool(outcome.error) is (verdict is not Verdict.DELIVERED)
     assert _holds_no_secret(outcome)
+
+
+async def test_a_broker_that_speaks_only_an_older_mqtt_is_named_as_such() -> None:
+    async def old(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(bytes((0x20, 2, 0, 1)))
+
+    async with scripted_server(old) as port:
+        outcome = await SENDER.send(_target(port), notice(), OPEN)
+    assert (outcome.error or "").endswith("does it speak MQTT 5 on this port?")
 
 
 async def test_a_broker_that_hangs_up_after_the_message_may_have_it() -> None:
@@ -209,7 +219,7 @@ async def test_a_broker_that_hangs_up_after_the_message_may_have_it() -> None:
         await stream.send_all(CONNACK)
         await stream.receive_some()
 
-    async with _scripted(hangs_up) as port:
+    async with scripted_server(hangs_up) as port:
         outcome = await SENDER.send(_target(port), notice(), OPEN)
     assert (outcome.verdict, outcome.may_have_arrived) == (Verdict.RETRY, True)
 
@@ -220,7 +230,7 @@ async def test_a_broker_that_keeps_no_retained_messages_refuses_a_retained_one()
         await stream.send_all(bytes((0x20, 5, 0, 0, 2, 0x25, 0)))
         await _until_disconnected(stream)
 
-    async with _scripted(keeps_none) as port:
+    async with scripted_server(keeps_none) as port:
         outcome = await SENDER.send(_target(port, retain=True), notice(), OPEN)
     assert (outcome.verdict, outcome.may_have_arrived) == (Verdict.REFUSED, False)
     assert "retained" in (outcome.error or "")
@@ -234,7 +244,7 @@ async def test_the_whole_try_has_a_deadline_and_a_puback_before_it_counts() -> N
         await stream.send_all(_puback(0))
         await trio.sleep_forever()
 
-    async with _scripted(lingers) as port:
+    async with scripted_server(lingers) as port:
         outcome = await SENDER.send(_target(port), notice(), replace(HASTY, deadlines=replace(SHORT, total=0.2)))
     assert outcome.verdict is Verdict.DELIVERED
     assert outcome.latency < 0.2
@@ -253,6 +263,14 @@ async def test_no_inward_host_is_dialled_on_save_or_send() -> None:
             outcome = await SENDER.send(target, notice(), CLOSED)
             assert outcome.verdict in {Verdict.REFUSED, Verdict.UNREACHED}
         assert canary.connections == 0
+
+
+async def test_a_notice_in_the_clear_goes_only_to_networks_that_are_listed() -> None:
+    (destination,) = SENDER.destinations(_target(1883, host="8.8.8.8").config, {})
+    with pytest.raises(NotAllowed, match="without encryption"):
+        await CLOSED.check(destination)
+    (destination,) = SENDER.destinations(_target(8883, host="8.8.8.8", tls=True).config, {})
+    await CLOSED.check(destination)
 
 
 @pytest.mark.parametrize(
@@ -291,22 +309,3 @@ def test_ports_follow_tls_and_a_password_needs_a_user() -> None:
 async def _until_disconnected(stream: trio.SocketStream) -> None:
     while (data := await stream.receive_some()) and data[0] != 0xE0:
         pass
-
-
-@asynccontextmanager
-async def _scripted(behave: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncIterator[int]:
-    """Serve connections by ``behave`` and yield the port; what a client does to it is not its concern."""
-
-    async def serve(stream: trio.SocketStream) -> None:
-        try:
-            await behave(stream)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
-        finally:
-            await trio.aclose_forcefully(stream)
-
-    async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, serve, [listener])
-        yield listener.socket.getsockname()[1]
-        nursery.cancel_scope.cancel()
