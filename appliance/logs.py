@@ -68,6 +68,8 @@ def configure(log: Log, stream: IO[str] | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(log.level.upper())
+    # It writes the headers of answers at debug level, in which a receiver can send a secret back.
+    logging.getLogger("httpcore2").setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
 
 

@@ -15,6 +15,7 @@ no answer to a request that was sent      retry; it may have arrived
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -22,28 +23,54 @@ from typing import Any
 import msgspec
 import trio
 
+from appliance.delivery.notices.notice import Notice
+from appliance.delivery.notices.text import cut
 from appliance.delivery.outgoing.http import HttpAnswer, HttpRequest, NoAnswer, exchange
 from appliance.delivery.outgoing.http_backend import Progress
 from appliance.delivery.outgoing.network import Network, NotAllowed, Unreached
 from appliance.delivery.outgoing.tls import TlsRefused
-from appliance.delivery.outgoing.urls import Url
-from appliance.delivery.senders.masking import Mask
+from appliance.delivery.outgoing.urls import parse
+from appliance.delivery.senders.masking import Mask, of_address
 from appliance.delivery.senders.sender import ANSWER_BYTES, REQUEST_CHARACTERS, Outcome, Verdict
+from appliance.errors import Invalid
 
+JSON_TYPE = ("Content-Type", "application/json")
 USER_AGENT = ("User-Agent", "edge-appliance")
 MAX_RETRY_AFTER = 3600.0
 """Seconds that a receiver can make us wait."""
 _LATER = frozenset({408, 425, 429})
 _LOCATION_CHARACTERS = 200
-_UNSEEN = re.compile(r"[^\x20-\x7e]+")
+_UNSEEN = re.compile(r"[^\x20-\x7e•]+")
 
 
-def json_request(
-    url: Url, payload: Any, headers: Sequence[tuple[str, str]] = (), *, ca: str | None = None
-) -> HttpRequest:
-    """Return a POST of JSON; a payload of bytes is JSON already."""
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Where an integration sends by HTTP."""
+
+    address: str = field(repr=False)
+    ca: str | None = field(default=None, repr=False)
+    secret: bool = False
+    """Whether the address is a secret itself."""
+
+
+async def send_json(
+    network: Network,
+    receiver: Receiver,
+    notice: Notice,
+    payload: Any,
+    *,
+    headers: Sequence[tuple[str, str]] = (),
+    secrets: Collection[str] = (),
+) -> Outcome:
+    """Post JSON to a receiver, and return the outcome; a payload of bytes is JSON already."""
+    try:
+        url = parse(receiver.address, "url")
+    except Invalid as fault:  # the check has become stricter since it was saved
+        return Outcome(Verdict.REFUSED, 0.0, error=f"address: {fault}")
     body = payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
-    return HttpRequest(url, [("Content-Type", "application/json"), USER_AGENT, *headers], body, ca=ca)
+    hidden = [*secrets, notice.acknowledge_url or "", *(of_address(url) if receiver.secret else ())]
+    request = HttpRequest(url, [JSON_TYPE, USER_AGENT, *headers], body, ca=receiver.ca)
+    return await post(network, request, hidden, notice.made_at)
 
 
 async def post(network: Network, request: HttpRequest, secrets: Collection[str], now: datetime) -> Outcome:
@@ -54,9 +81,11 @@ async def post(network: Network, request: HttpRequest, secrets: Collection[str],
     answer: HttpAnswer | None = None
     try:
         answer = await exchange(network, request, progress)
-        verdict, error = _judged(answer)
+        verdict, error = _judged(answer, mask)
     except (NotAllowed, TlsRefused) as refusal:
         verdict, error = Verdict.REFUSED, str(refusal)
+    except ValueError as fault:
+        verdict, error = Verdict.REFUSED, f"tls: the CA certificate {fault}"
     except Unreached as fault:
         verdict, error = Verdict.UNREACHED, str(fault)
     except NoAnswer as fault:
@@ -78,7 +107,7 @@ async def post(network: Network, request: HttpRequest, secrets: Collection[str],
     )
 
 
-def _judged(answer: HttpAnswer) -> tuple[Verdict, str | None]:
+def _judged(answer: HttpAnswer, mask: Mask) -> tuple[Verdict, str | None]:
     """Return what an answer means, and why in words."""
     status = answer.status
     if 200 <= status < 300:
@@ -88,7 +117,7 @@ def _judged(answer: HttpAnswer) -> tuple[Verdict, str | None]:
     if status in _LATER or status >= 500:
         return Verdict.RETRY, f"status: answered {status}"
     if 300 <= status < 400:
-        location = _UNSEEN.sub(" ", answer.header("location") or "nowhere")[:_LOCATION_CHARACTERS]
+        location = cut(_UNSEEN.sub(" ", mask.text(answer.header("location") or "nowhere")), _LOCATION_CHARACTERS)
         return Verdict.REFUSED, f"redirect: answered {status} to {location}, which is not followed"
     return Verdict.REFUSED, f"status: answered {status}"
 

@@ -14,7 +14,7 @@ from appliance.delivery.outbox.job import JobEvent
 from appliance.delivery.outgoing.network import Destination, Network
 from appliance.delivery.outgoing.urls import parse
 from appliance.delivery.senders.fields import CA, checked
-from appliance.delivery.senders.http_outcome import json_request, post
+from appliance.delivery.senders.http_outcome import Receiver, send_json
 from appliance.delivery.senders.sender import Field, Outcome, Target
 from appliance.errors import Invalid
 from appliance.severity import Severity
@@ -87,9 +87,9 @@ class NtfySender:
         """Send the notice once."""
         token = target.secrets.get("token", "").strip()
         headers = [("Authorization", f"Bearer {token}")] if token else []
-        url = parse(target.config["url"], "url")
-        request = json_request(url, message(notice, target.config["topic"]), headers, ca=target.config.get("ca"))
-        return await post(network, request, [token, notice.acknowledge_url or ""], notice.made_at)
+        receiver = Receiver(target.config["url"], target.config.get("ca"))
+        payload = message(notice, target.config["topic"])
+        return await send_json(network, receiver, notice, payload, headers=headers, secrets=[token])
 
 
 def message(notice: Notice, topic: str) -> dict[str, Any]:

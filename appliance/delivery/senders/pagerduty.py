@@ -17,7 +17,7 @@ from appliance.delivery.outbox.job import JobEvent
 from appliance.delivery.outgoing.network import Destination, Network
 from appliance.delivery.outgoing.urls import parse
 from appliance.delivery.senders.fields import CA, checked
-from appliance.delivery.senders.http_outcome import json_request, post
+from appliance.delivery.senders.http_outcome import Receiver, send_json
 from appliance.delivery.senders.sender import Field, Outcome, Target, Verdict
 from appliance.errors import Invalid
 from appliance.severity import Severity
@@ -93,9 +93,8 @@ class PagerDutySender:
 
 async def _send(target: Target, notice: Notice, network: Network) -> Outcome:
     routing_key = target.secrets["routing_key"].strip()
-    url = parse(target.config["url"], "url")
-    request = json_request(url, event_of(notice, routing_key), ca=target.config.get("ca"))
-    return await post(network, request, [routing_key, notice.acknowledge_url or ""], notice.made_at)
+    receiver = Receiver(target.config["url"], target.config.get("ca"))
+    return await send_json(network, receiver, notice, event_of(notice, routing_key), secrets=[routing_key])
 
 
 def dedup_key(notice: Notice) -> str:

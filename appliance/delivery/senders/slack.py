@@ -15,8 +15,7 @@ from appliance.delivery.outbox.job import JobEvent
 from appliance.delivery.outgoing.network import Destination, Network
 from appliance.delivery.outgoing.urls import parse
 from appliance.delivery.senders.fields import CA, checked
-from appliance.delivery.senders.http_outcome import json_request, post
-from appliance.delivery.senders.masking import of_address
+from appliance.delivery.senders.http_outcome import Receiver, send_json
 from appliance.delivery.senders.sender import Field, Outcome, Target
 from appliance.severity import Severity
 
@@ -74,10 +73,8 @@ class SlackSender:
 
     async def send(self, target: Target, notice: Notice, network: Network) -> Outcome:
         """Send the notice once."""
-        url = parse(target.secrets["url"], "url")
-        request = json_request(url, message(notice), ca=target.config.get("ca"))
-        hidden = [*of_address(url), notice.acknowledge_url or ""]
-        return await post(network, request, hidden, notice.made_at)
+        receiver = Receiver(target.secrets["url"], target.config.get("ca"), secret=True)
+        return await send_json(network, receiver, notice, message(notice))
 
 
 def message(notice: Notice) -> dict[str, Any]:

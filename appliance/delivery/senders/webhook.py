@@ -19,7 +19,7 @@ from appliance.delivery.notices.notice import Notice
 from appliance.delivery.outgoing.network import Destination, Network
 from appliance.delivery.outgoing.urls import parse
 from appliance.delivery.senders.fields import CA, checked, lines
-from appliance.delivery.senders.http_outcome import json_request, post
+from appliance.delivery.senders.http_outcome import Receiver, send_json
 from appliance.delivery.senders.sender import Field, Outcome, Target
 from appliance.errors import Invalid
 
@@ -116,10 +116,10 @@ class WebhookSender:
         secret_headers = list(_headers(_SECRET_HEADERS, lines(_SECRET_HEADERS, secrets.get("secret_headers", ""))))
         if secrets.get("authorization"):
             secret_headers.append(("Authorization", secrets["authorization"]))
-        url = parse(config["url"], "url")
-        request = json_request(url, content, [*headers, *secret_headers], ca=config.get("ca"))
-        hidden = [secrets["signing_secret"], *(value for _, value in secret_headers), notice.acknowledge_url or ""]
-        return await post(network, request, hidden, notice.made_at)
+        receiver = Receiver(config["url"], config.get("ca"))
+        hidden = [secrets["signing_secret"], *(value for _, value in secret_headers)]
+        whole = [*headers, *secret_headers]
+        return await send_json(network, receiver, notice, content, headers=whole, secrets=hidden)
 
 
 def _signed(secret: str, notice: Notice, content: bytes) -> Iterator[tuple[str, str]]:

@@ -194,6 +194,34 @@ async def test_an_answer_is_read_as_it_comes_and_cut(behaviour: Behaviour) -> No
     assert outcome.verdict is (Verdict.DELIVERED if outcome.status else Verdict.RETRY)
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        (endless(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100), "answer: not HTTP/1.1: more than 65,536 bytes"),
+        (
+            raw(b"HTTP/1.1 200 OK\r\n" + b"X-Many: 0123456789\r\n" * 10_000),
+            "answer: not HTTP/1.1: more than 65,536 bytes",
+        ),
+    ],
+)
+async def test_a_head_without_an_end_is_left_before_it_costs_anybody_time(behaviour: Behaviour, error: str) -> None:
+    assert (await _answered(behaviour)).error == error
+
+
+async def test_no_more_of_a_body_is_taken_than_is_read() -> None:
+    taken = 0
+
+    async def count(stream: trio.abc.Stream) -> None:
+        nonlocal taken
+        await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            await stream.send_all(b"x" * 65_536)
+            taken += 65_536
+
+    assert (await _answered(count)).verdict is Verdict.DELIVERED
+    assert taken < 20 * 1_048_576, "what the buffers of both sockets hold"
+
+
 async def test_a_body_that_never_ends_takes_nothing_from_the_status() -> None:
     began = trio.current_time()
     slow = drip(b"HTTP/1.1 500 No\r\n\r\n", 0)

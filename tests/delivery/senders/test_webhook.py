@@ -1,5 +1,7 @@
 """A webhook is a signed POST of the notice, to an address and with headers that were checked."""
 
+import base64
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -152,21 +154,31 @@ async def test_secrets_are_nowhere_in_what_is_kept_of_a_try() -> None:
         "secret_headers": "X-Api-Key: marked/api+key=",
     }
     one = notice()
-    echoed = " ".join(
-        [
-            *marked.values(),
-            'marked-"token"-in-header',
-            "marked/api+key=",
-            "marked%2Fapi%2Bkey%3D",
-            one.acknowledge_url or "",
-        ]
-    )
-    async with http_sink(answers(302, "Location: https://x.example/?k=marked/api+key=", body=echoed.encode())) as sink:
+    forms = [
+        'marked-"token"-in-header',
+        json.dumps('marked-"token"-in-header'),
+        "marked/api+key=",
+        "marked%2Fapi%2Bkey%3D",
+        base64.b64encode(b"marked/api+key=").decode(),
+        one.acknowledge_url or "",
+    ]
+    echoed = " ".join([*marked.values(), *forms])
+    redirect = f"Location: https://x.example/{'y' * 170}?k=marked/api+key="
+    async with http_sink(answers(302, redirect, body=echoed.encode())) as sink:
         target = _target(sink, marked)
         outcome = await SENDER.send(target, one, LOCAL)
         assert body(one) == sink.requests[0].body
     kept = f"{outcome!r} {outcome.answer.decode()} {target!r} {one!r}"
-    for secret in ("token", "api+key", "api%2Bkey", SECRETS["signing_secret"], "Zx81marked"):
+    for secret in (
+        "token",
+        "in-header",
+        "marked/",
+        "api+key",
+        "api%2Bkey",
+        SECRETS["signing_secret"],
+        "Zx81marked",
+        "bWFya2Vk",
+    ):
         assert secret not in kept
     assert "Authorization: ••••••••" in outcome.request
     assert "X-Api-Key: ••••••••" in outcome.request
