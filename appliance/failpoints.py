@@ -14,7 +14,15 @@ VARIABLE = "EDGE_FAILPOINT"
 IN_A_CHECK = "in_a_check"
 FAULTY_DEVICE = "failpoint"
 NAMES = frozenset(
-    {"before_commit", "after_commit", "after_first_puback", "before_drop_commit", "after_drop_commit", IN_A_CHECK}
+    {
+        "before_commit",
+        "after_commit",
+        "after_first_puback",
+        "before_drop_commit",
+        "after_drop_commit",
+        "before_delivery_settled",
+        IN_A_CHECK,
+    }
 )
 
 

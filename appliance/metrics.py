@@ -65,6 +65,21 @@ class Metrics:
             "appliance_clock_trusted", "1 while the machine's clock agrees with service time, 0 while it is in doubt"
         )
         self._add_alerts()
+        self._add_deliveries()
+
+    def _add_deliveries(self) -> None:
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
+        self.deliveries = counter(
+            "appliance_deliveries",
+            "Tries of deliveries by type of integration and outcome: delivered, retry, refused, gone or unreached",
+            ["type", "outcome"],
+        )
+        self.delivery_queue = gauge(
+            "appliance_delivery_queue",
+            "Notices that are not delivered yet: due, held until later, retrying, without a way out, or being sent",
+            ["state"],
+        )
+        self.task_restarts = counter("appliance_task_restarts", "Tasks that began anew after an error", ["task"])
 
     def _add_alerts(self) -> None:
         counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)

@@ -197,6 +197,8 @@ CREATE TABLE delivery_jobs (
   receipt text NOT NULL DEFAULT 'none',
   unreachable_since timestamptz,
   merged_into bigint,
+  told_at timestamptz,
+  fingerprint text COLLATE "C",
   leased_by text,
   lease_until timestamptz,
   finished_at timestamptz,
@@ -221,6 +223,8 @@ COMMENT ON COLUMN delivery_jobs.receipt IS
   'What is known of its receipt: none (never reached anybody), refused (every answer was a refusal), possible (a time-out), confirmed.';
 COMMENT ON COLUMN delivery_jobs.unreachable_since IS 'When its first try reached nobody; such a notice is told in its present state.';
 COMMENT ON COLUMN delivery_jobs.merged_into IS 'The job whose notice tells of this one as well.';
+COMMENT ON COLUMN delivery_jobs.told_at IS 'When its newest try began, unless that was refused or reached nobody: what throttle and burst count.';
+COMMENT ON COLUMN delivery_jobs.fingerprint IS 'Of its alert, once an OPEN is told: what the throttle counts.';
 COMMENT ON COLUMN delivery_jobs.lease_until IS 'By the clock of the database: past it, the process that sends is taken for dead.';
 CREATE INDEX delivery_jobs_due ON delivery_jobs (tenant_id, integration_id, next_run_at) WHERE status = 'PENDING';
 CREATE INDEX delivery_jobs_next ON delivery_jobs (next_run_at) WHERE status = 'PENDING';
@@ -228,6 +232,9 @@ CREATE INDEX delivery_jobs_processing ON delivery_jobs (tenant_id, integration_i
 CREATE INDEX delivery_jobs_route ON delivery_jobs (tenant_id, route_id, job_id DESC);
 CREATE INDEX delivery_jobs_created ON delivery_jobs (tenant_id, created_at DESC, job_id DESC);
 CREATE INDEX delivery_jobs_merged ON delivery_jobs (merged_into) WHERE merged_into IS NOT NULL;
+CREATE INDEX delivery_jobs_waited ON delivery_jobs (tenant_id, integration_id) WHERE status = 'PENDING' AND unreachable_since IS NOT NULL;
+CREATE INDEX delivery_jobs_told ON delivery_jobs (tenant_id, route_id, told_at) WHERE told_at IS NOT NULL AND merged_into IS NULL;
+CREATE INDEX delivery_jobs_throttle ON delivery_jobs (tenant_id, route_id, fingerprint, told_at) WHERE fingerprint IS NOT NULL;
 CREATE INDEX delivery_jobs_finished ON delivery_jobs (finished_at) WHERE finished_at IS NOT NULL;
 
 CREATE TABLE delivery_attempts (
@@ -251,6 +258,27 @@ COMMENT ON COLUMN delivery_attempts.outcome IS
 COMMENT ON COLUMN delivery_attempts.answer IS 'The first 2 KiB, undecodable bytes replaced.';
 COMMENT ON COLUMN delivery_attempts.request IS 'What was sent, its secrets masked, at most 8 KiB.';
 CREATE INDEX delivery_attempts_of_job ON delivery_attempts (tenant_id, job_id, attempt_id);
+
+CREATE FUNCTION delivery_rank(event text) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT array_position(ARRAY['OPEN', 'REMINDER', 'ACKNOWLEDGED', 'CLOSED'], event)
+$$;
+COMMENT ON FUNCTION delivery_rank IS 'The order in which the steps of an alert are told.';
+GRANT EXECUTE ON FUNCTION delivery_rank(text) TO appliance_ingest, appliance_web;
+
+-- What is earlier, of the same alert and route, and not finished; or told by a job that is not. A reminder that was never
+-- tried blocks nothing: it is skipped when it is due. The alert alone finds the rows, whatever the planner knows: a few.
+CREATE FUNCTION delivery_blocked(job delivery_jobs) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, public, pg_temp AS $$
+  SELECT EXISTS (
+    SELECT FROM delivery_jobs AS e
+    WHERE (e.tenant_id, e.alert_id) = (job.tenant_id, job.alert_id) AND e.route_id IS NOT DISTINCT FROM job.route_id
+      AND (delivery_rank(e.event), e.job_id) < (delivery_rank(job.event), job.job_id)
+      AND (e.status = 'PROCESSING' OR e.status = 'PENDING' AND NOT (e.event = 'REMINDER' AND e.attempts = 0)
+        OR EXISTS (SELECT FROM delivery_jobs AS x
+          WHERE x.job_id = e.merged_into AND x.job_id <> job.job_id AND x.status IN ('PENDING', 'PROCESSING'))))
+$$;
+COMMENT ON FUNCTION delivery_blocked IS 'Whether an earlier notice of the same alert and route is not finished.';
+GRANT EXECUTE ON FUNCTION delivery_blocked(delivery_jobs) TO appliance_ingest, appliance_web;
 
 DO $$
 DECLARE

@@ -1,0 +1,157 @@
+"""Due jobs read with what a decision needs to know of them: rows of the database become cases here."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from appliance.db import statements
+from appliance.db.trio_psycopg import Connection
+from appliance.delivery.outbox.decisions import MINUTE, Case, Moment, RouteTerms, Summary
+from appliance.delivery.outbox.job import JobEvent, Reason, Receipt
+from appliance.delivery.routes.route import QuietHours
+from appliance.severity import Severity
+
+STATEMENTS = statements.load("outbox")
+
+SEVERITIES = [severity.value for severity in Severity]
+
+Maintained = Callable[[str, str | None, str | None, Collection[str], float], float | None]
+"""Says until when a maintenance window covers an alert of this tenant, site, device and tags, at this time."""
+
+
+@dataclass(frozen=True, slots=True)
+class DueJob:
+    """A job that a claim has locked, and its case."""
+
+    job_id: int
+    alert_id: int
+    route_id: UUID
+    event: JobEvent
+    occurrence: int
+    message_id: UUID
+    tries: int
+    attempts: int
+    fingerprint: str
+    blocked: bool
+    """Whether an earlier job of the same alert and route is not finished."""
+    case: Case
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which jobs of an integration are read."""
+
+    tenant_id: str
+    integration_id: UUID
+    busy: Collection[int]
+    """Jobs that this process works on."""
+    limit: int
+    worst_first: bool = False
+    """Whether they come by severity, newest first; else as they were due."""
+    summary: Summary | None = None
+    """None: what is due and not blocked; else what a summary of a route could tell."""
+    route_id: UUID | None = None
+    event: JobEvent | None = None
+
+
+class CaseReader:
+    """Reads cases in one transaction, each route's terms once."""
+
+    def __init__(
+        self, connection: Connection[Any], at: Moment, maintained: Maintained, *, on: bool, may_merge: bool
+    ) -> None:
+        """``on``: whether the integration is enabled; ``may_merge``: whether its type can tell alerts together."""
+        self._connection = connection
+        self._at = at
+        self._maintained = maintained
+        self._on = on
+        self._may_merge = may_merge
+        self._terms: dict[UUID, tuple[RouteTerms, int]] = {}
+
+    async def read(self, wanted: Wanted) -> list[DueJob]:
+        """Return the jobs, locked until the transaction ends; without those that somebody else has locked."""
+        parameters = {
+            "tenant": wanted.tenant_id,
+            "integration": wanted.integration_id,
+            "busy": list(wanted.busy),
+            "limit": wanted.limit,
+            "severities": SEVERITIES,
+            "route": wanted.route_id,
+            "event": None if wanted.event is None else wanted.event.value,
+            "now": moment(self._at.now),
+        }
+        pick = "pick_worst" if wanted.worst_first else "pick_due"
+        if wanted.summary is not None:
+            pick = "pick_ended" if wanted.summary is Summary.ENDED else "pick_burst"
+        picked = [row[0] for row in await (await self._connection.execute(STATEMENTS[pick], parameters)).fetchall()]
+        if not picked:
+            return []
+        cursor = await self._connection.execute(STATEMENTS["select_cases"], parameters | {"ids": picked})
+        rows = {row[0]: row for row in await cursor.fetchall()}
+        await self._read_terms(wanted.tenant_id, {row[2] for row in rows.values()} - self._terms.keys())
+        return [self._due(wanted.tenant_id, rows[job_id]) for job_id in picked if job_id in rows]
+
+    async def _read_terms(self, tenant_id: str, routes: Collection[UUID]) -> None:
+        if not routes:
+            return
+        minute = moment(self._at.now // MINUTE * MINUTE)
+        parameters = {"tenant": tenant_id, "routes": list(routes), "minute": minute}
+        cursor = await self._connection.execute(STATEMENTS["terms_of_routes"], parameters)
+        found = {row[0]: row for row in await cursor.fetchall()}
+        for route_id in routes:
+            self._terms[route_id] = self._terms_of(found.get(route_id))
+
+    def _terms_of(self, row: Sequence[Any] | None) -> tuple[RouteTerms, int]:
+        if row is None:  # deleted
+            return RouteTerms(False, self._may_merge, 0, 0, 0, None), 0
+        _, enabled, delay, throttle, burst, begins, ends, zone, spares, told = row
+        quiet = None if begins is None else QuietHours(begins, ends, zone, spares)
+        return RouteTerms(enabled and self._on, self._may_merge, delay, throttle, burst, quiet), told
+
+    def _due(self, tenant_id: str, row: Sequence[Any]) -> DueJob:
+        job_id, alert_id, route_id, event, occurrence, message_id, reason, receipt, created, tries, attempts = row[:11]
+        waited, carrier, status, severity, past, due_at, inhibited, cause_open, silenced, fingerprint = row[11:21]
+        site_id, device_id, tags, matches, told, in_summary, last_told, blocked = row[21:]
+        terms, told_in_minute = self._terms[route_id]
+        case = Case(
+            event=JobEvent(event),
+            reason=None if reason is None else Reason(reason),
+            receipt=Receipt(receipt),
+            created_at=created.timestamp(),
+            waited=waited,
+            carrier=carrier,
+            status=status,
+            severity=Severity(severity),
+            past=past,
+            due_at=due_at.timestamp(),
+            inhibited=inhibited,
+            cause_open=cause_open,
+            silenced_until=None if silenced is None else silenced.timestamp(),
+            maintained_until=self._maintained(tenant_id, site_id, device_id, tags, self._at.settled),
+            route=terms,
+            matches=matches,
+            told=told,
+            told_in_summary=in_summary,
+            last_told=None if last_told is None else last_told.timestamp(),
+            told_in_minute=told_in_minute,
+        )
+        return DueJob(
+            job_id, alert_id, route_id, case.event, occurrence, message_id, tries, attempts, fingerprint, blocked, case
+        )
+
+
+def moment(seconds: float) -> datetime:
+    """Return a service time as the database takes it."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def worst_first(jobs: Sequence[DueJob]) -> list[DueJob]:
+    """Return jobs by the severity of their alerts, of equal ones the newest first."""
+    return sorted(jobs, key=lambda job: (SEVERITIES.index(job.case.severity), -job.alert_id))
+
+
+def ids_of(jobs: Sequence[DueJob]) -> list[int]:
+    """Return the ids of jobs."""
+    return [job.job_id for job in jobs]
