@@ -1,16 +1,34 @@
-"""The operator's mail server, from the configuration, for e-mail integrations without one of their own."""
+"""The way out, as the operator's file has it: networks, ports, deadlines, and the mail server."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from appliance.config import Config
 from appliance.config.schema import Mail
-from appliance.delivery.outgoing.dialler import Dialler
+from appliance.delivery.outgoing.deadlines import Deadlines
+from appliance.delivery.outgoing.dialler import Dialler, system_dialler
 from appliance.delivery.outgoing.mail_server import MailServer, MailTls
 from appliance.delivery.outgoing.network import Relay
 from appliance.delivery.outgoing.tls import MAX_PEM, client_context
 from appliance.errors import ConfigurationError
 
 
-def mail_relay(mail: Mail, dialler: Dialler) -> Relay | None:
+def outgoing_network(config: Config) -> Dialler:
+    """Return the network of senders, one for the process. Raises ConfigurationError."""
+    delivery = config.delivery
+    deadlines = Deadlines(
+        name=delivery.name_timeout,
+        connect=delivery.connect_timeout,
+        tls=delivery.tls_timeout,
+        write=delivery.write_timeout,
+        read=delivery.read_timeout,
+        total=delivery.total_timeout,
+    )
+    dialler = system_dialler(delivery.allow_networks, delivery.allow_ports, config.web.public_url, deadlines)
+    return replace(dialler, relay=_relay(config.mail, dialler))
+
+
+def _relay(mail: Mail, dialler: Dialler) -> Relay | None:
     """Return the mail server, reached on any network; None when there is none. Raises ConfigurationError."""
     if mail.host is None or mail.sender is None:  # one without the other is refused by the configuration
         return None
