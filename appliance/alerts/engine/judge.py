@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from appliance.alerts.engine.changes import Changes, DeviceDraft, Key, Opening, Triggers
-from appliance.alerts.engine.plan import Bounds, Plan, PlannedRule
+from appliance.alerts.engine.plan import Bounds, PlannedRule
 from appliance.alerts.engine.watch import Position, Watch
 from appliance.alerts.kinds.kind import Event, Memory, Newest, Sample
 from appliance.devices.live.state import DeviceKey
@@ -24,31 +24,31 @@ def judge(watches: Mapping[DeviceKey, Watch], readings: Iterable[Reading], chang
         watch = watches.get(key)
         if watch is None or reading.late:
             continue
-        plan, metrics = watch.plan, reading.metrics
-        draft = drafts.get(key)
-        if watch.busy or (draft is not None and draft.positions) or not _dismissed(plan, metrics):
-            _judge_one(changes, draft or _draft(changes, watch, reading), reading)
+        plan, metrics, draft = watch.plan, reading.metrics, drafts.get(key)
+        if watch.busy or (draft is not None and draft.positions) or not _dismissed(plan.bounds, metrics):
+            draft = draft or _draft(changes, watch, reading)
+            _judge_one(changes, draft, reading)
         if watch.tracks:
-            _remember(changes, watch, reading)
+            draft = _remember(changes, watch, draft, reading)
         if plan.named and not plan.named.isdisjoint(metrics):
-            _note_values(drafts.get(key) or _draft(changes, watch, reading), reading)
+            _note_values(draft or _draft(changes, watch, reading), reading)
 
 
-def _dismissed(plan: Plan, metrics: Mapping[str, Any]) -> bool:
+def _dismissed(bounds: Mapping[str, Bounds], metrics: Mapping[str, Any]) -> bool:
     """Return whether no rule without a memory would leave its rest. Called for each reading of a device with rules."""
-    bounds = plan.bounds
     try:
         for name, value in metrics.items():
-            limits = bounds.get(name)
-            if limits is not None and not limits[0] < value < limits[1]:
-                return False
+            if name in bounds:
+                low, high = bounds[name]
+                if not low < value < high:
+                    return False
     except TypeError:
         return False  # a text: each rule says itself what it makes of it
     return True
 
 
-def _remember(changes: Changes, watch: Watch, reading: Reading) -> None:
-    """Let memories take the reading, and judge by those rules that what comes of it may move."""
+def _remember(changes: Changes, watch: Watch, draft: DeviceDraft | None, reading: Reading) -> DeviceDraft | None:
+    """Let memories take the reading, and judge by those rules that what comes of it may move. Return the draft."""
     metrics, ts, taken = reading.metrics, reading.ts, changes.taken
     for track in watch.tracks:
         value: Any = metrics.get(track.metric)
@@ -57,19 +57,19 @@ def _remember(changes: Changes, watch: Watch, reading: Reading) -> None:
             continue
         memory = track.memory
         before = memory.state
-        taken += (memory, before)
+        taken.append(memory)
+        taken.append(before)
         try:
             found = memory.take(ts, value)
         except Exception as error:  # noqa: BLE001 - as in _step: the rule is marked and skipped
             changes.failed.append((track.planned, error))
             continue
-        key = reading.route.key
-        draft = changes.drafts.get(key)
         if track.low < found < track.high and (draft is None or track.planned.key not in draft.positions):
             changes.evaluations += 1
         elif memory.state is not before:  # else it is not newer than what the memory has, whoever read that
             draft = draft or _draft(changes, watch, reading)
             _step(changes, draft, track.planned, reading, _sample(draft, reading), memory)
+    return draft
 
 
 def _judge_one(changes: Changes, draft: DeviceDraft, reading: Reading) -> None:

@@ -81,10 +81,10 @@ class RuleObserver:
             self._missed.clear()
             return
         self._memories.apply(self._book.watches)
-        keys = {reading.route.key for reading in (*self._missed, *outcome.stored)}
-        missing = self._book.missing(keys)
+        heard = [reading.route.key for reading in (*self._missed, *outcome.stored)]
+        missing = self._book.missing(heard)
         if missing:
-            await self._meet(connection, missing, keys, outcome)
+            await self._meet(connection, missing, set(heard), outcome)
         contested, self._contested = self._contested & self._book.watches.keys(), set()
         try:
             if contested:
@@ -92,7 +92,7 @@ class RuleObserver:
                 await connection.execute(self._waits["limit_lock_wait"], parameters)
                 await self._read_positions(connection, "lock_states", contested)
                 await connection.execute(self._waits["restore_lock_wait"])
-            known = self._book.judged(keys - contested - missing) if self._shared() else ()
+            known = self._book.judged(set(heard) - contested - missing) if self._shared() else ()
             if known:
                 await self._read_positions(connection, "load_states", known)
         except BaseException:

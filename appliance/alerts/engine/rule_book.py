@@ -214,9 +214,8 @@ class RuleBook:
 
     def missing(self, keys: Iterable[DeviceKey]) -> set[DeviceKey]:
         """Return those of ``keys`` that need a watch and have none."""
-        if not self._tenants:
-            return set()
-        return {key for key in set(keys) - self.watches.keys() if key[0] in self._tenants}
+        watches, tenants = self.watches, self._tenants
+        return {key for key in keys if key not in watches and key[0] in tenants}
 
     def judged(self, keys: Iterable[DeviceKey]) -> set[DeviceKey]:
         """Return those of ``keys`` with a rule that readings move: only of these there can be a state."""

@@ -64,9 +64,9 @@ STRIDE = 5
 NO_PAST = Past(array("d"), 0, 0, 0.0, 0, inf, -inf, 0)
 """Of windows with one slot. Its rows are never added to."""
 State = tuple[int, int, float, int, float, float, Past]
-"""The time of the newest reading; number, total, readings, least and greatest value of its slot; the slots before. A
-plain tuple: it is made anew with each reading."""
-EMPTY: State = (-1, -1, 0.0, 0, inf, -inf, NO_PAST)
+"""The time of the newest reading; end, total, readings, least and greatest value of its slot; the slots before. A plain
+tuple: it is made anew with each reading."""
+EMPTY: State = (-1, 0, 0.0, 0, inf, -inf, NO_PAST)
 
 
 class Slots:
@@ -96,11 +96,10 @@ class Slots:
 
         Called once a reading and window: that is what a rule costs that is at rest.
         """
-        newest, number, total, count, least, greatest, past = self.state
+        newest, end, total, count, least, greatest, past = self.state
         if ts > newest:
             value += 0.0  # a float: what is too large for one must not go into the total
-            slot = ts // self._width
-            if slot == number:
+            if ts < end:
                 total += value
                 count += 1
                 if value < least:
@@ -108,9 +107,10 @@ class Slots:
                 if value > greatest:
                     greatest = value
             else:
+                slot = ts // self._width
                 past = self._past_of(slot)
-                total, count, least, greatest = value, 1, value, value
-            self.state = (ts, slot, total, count, least, greatest, past)
+                end, total, count, least, greatest = (slot + 1) * self._width, value, 1, value, value
+            self.state = (ts, end, total, count, least, greatest, past)
         _, _, _, past_total, past_count, past_least, past_greatest, _ = past
         if self._aggregate == "avg":
             average = (past_total + total) / (past_count + count)
@@ -126,8 +126,9 @@ class Slots:
 
     def _past_of(self, slot: int) -> Past:
         """Return the past of a new slot: the newest one so far is added, and those leave that are too far from it."""
-        _, number, total, count, least, greatest, past = self.state
-        if number <= slot - self._most:
+        newest, _, total, count, least, greatest, past = self.state
+        number = newest // self._width
+        if not count or number <= slot - self._most:
             return NO_PAST
         rows, first, end, all_total, all_count, all_least, all_greatest, forgotten = past
         if not end:
