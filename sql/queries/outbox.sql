@@ -96,7 +96,7 @@ SELECT j.job_id, j.alert_id, j.route_id, j.event, j.occurrence, j.message_id, j.
   a.status, a.severity, a.past, a.due_at, a.inhibited_by IS NOT NULL, c.id IS NOT NULL, a.silenced_until, a.fingerprint,
   a.site_id, a.device_id, coalesce(d.tags, '{}'),
   coalesce(route_matches(r.route, a.severity, a.alert_type, a.site_id, a.device_id, d.tags), false), o.told,
-  coalesce(o.in_summary, false), t.told_at, delivery_blocked(j)
+  coalesce(o.in_summary, false), t.told_at, delivery_blocked(j), o.opening_id
 FROM delivery_jobs AS j
 CROSS JOIN LATERAL (
   SELECT x.* FROM fleet_alert AS x WHERE (x.tenant_id, x.id) = (j.tenant_id, j.alert_id) OFFSET 0
@@ -114,7 +114,8 @@ LEFT JOIN LATERAL (
 ) AS r ON true
 LEFT JOIN LATERAL (
   SELECT bool_or(e.receipt IN ('possible', 'confirmed')) AS told,
-    bool_or(e.reason = 'merged' OR EXISTS (SELECT FROM delivery_jobs AS x WHERE x.merged_into = e.job_id)) AS in_summary
+    bool_or(e.reason = 'merged' OR EXISTS (SELECT FROM delivery_jobs AS x WHERE x.merged_into = e.job_id)) AS in_summary,
+    min(e.message_id::text)::uuid AS opening_id
   FROM delivery_jobs AS e
   WHERE (e.tenant_id, e.alert_id) = (j.tenant_id, j.alert_id) AND e.route_id IS NOT DISTINCT FROM j.route_id
     AND e.event = 'OPEN' AND j.event IN ('ACKNOWLEDGED', 'CLOSED')

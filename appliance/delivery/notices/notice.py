@@ -63,7 +63,7 @@ class Notice:
     acknowledge_url: str | None = field(default=None, repr=False)
     """A secret: whoever has it can acknowledge the alert once."""
     opening_id: UUID | None = None
-    """The message_id with which the same route told that the alert opened, for threads of mail."""
+    """Of an acknowledgement or an end: the message_id of the OPEN by the same route, for threads of mail."""
     merged: Sequence[AlertFacts] = ()
     """Further alerts that the same notice tells, at most a hundred of them."""
     merged_count: int = 0

@@ -31,6 +31,8 @@ class DueJob:
     event: JobEvent
     occurrence: int
     message_id: UUID
+    opening_id: UUID | None
+    """Of an end or an acknowledgement: the message_id of the OPEN before it."""
     tries: int
     attempts: int
     fingerprint: str
@@ -113,7 +115,7 @@ class CaseReader:
     def _due(self, tenant_id: str, row: Sequence[Any]) -> DueJob:
         job_id, alert_id, route_id, event, occurrence, message_id, reason, receipt, created, tries, attempts = row[:11]
         waited, carrier, status, severity, past, due_at, inhibited, cause_open, silenced, fingerprint = row[11:21]
-        site_id, device_id, tags, matches, told, in_summary, last_told, blocked = row[21:]
+        site_id, device_id, tags, matches, told, in_summary, last_told, blocked, opening_id = row[21:]
         terms, told_in_minute = self._terms[route_id]
         case = Case(
             event=JobEvent(event),
@@ -138,7 +140,18 @@ class CaseReader:
             told_in_minute=told_in_minute,
         )
         return DueJob(
-            job_id, alert_id, route_id, case.event, occurrence, message_id, tries, attempts, fingerprint, blocked, case
+            job_id,
+            alert_id,
+            route_id,
+            case.event,
+            occurrence,
+            message_id,
+            opening_id,
+            tries,
+            attempts,
+            fingerprint,
+            blocked,
+            case,
         )
 
 

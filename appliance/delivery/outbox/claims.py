@@ -58,6 +58,7 @@ class Lease:
 
     job_id: int
     message_id: UUID
+    opening_id: UUID | None
     event: JobEvent
     occurrence: int
     tries: int
@@ -306,6 +307,7 @@ class Claims:
                 Lease(
                     job.job_id,
                     job.message_id,
+                    job.opening_id,
                     job.event,
                     job.occurrence,
                     job.tries,

@@ -225,6 +225,7 @@ class Courier:
             alert=lease.alert,
             url=self._equipment.alert_url(lease.alert.alert_id),
             made_at=moment(self._equipment.clock.now()),
+            opening_id=lease.opening_id,
             merged=lease.merged,
             merged_count=lease.merged_count,
         )

@@ -66,6 +66,7 @@ async def test_every_step_of_an_alert_is_told_in_order_with_what_is_known_of_it(
     notice = sender.sent[0]
     assert (notice.alert.summary, notice.alert.device_id) == ("temperature above 8", "d1")
     assert (notice.url, notice.appliance) == (f"https://edge.example/alerts/{one}", "one")
+    assert [told.opening_id for told in sender.sent] == [None, notice.message_id, notice.message_id]
     assert [row[2] for row in states(database)] == ["COMPLETED"] * 3
     assert rows(database, "SELECT outcome, http_status FROM delivery_attempts") == [("delivered", 200)] * 3
     [(failures, failed)] = rows(database, "SELECT failures, last_failure_at FROM integration_health")
