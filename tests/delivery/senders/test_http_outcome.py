@@ -6,6 +6,7 @@ import ssl
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 import trio
@@ -33,6 +34,7 @@ from tests.support.http_sink import (
 
 NOW = datetime(2026, 11, 30, 14, 5, tzinfo=UTC)
 AUTHORITY = Authority()
+OPEN_FILES = Path("/proc/self/fd")
 
 
 def _request(url: str, ca: str | None = None) -> HttpRequest:
@@ -243,6 +245,19 @@ async def test_a_receiver_that_takes_nothing_has_not_got_it() -> None:
         outcome = await post(IMPATIENT, request, (), NOW)
         nursery.cancel_scope.cancel()
     assert (outcome.verdict, outcome.may_have_arrived) == (Verdict.RETRY, False)
+
+
+@pytest.mark.parametrize("behaviour", [silence, drip(b"HTTP/1.1 200 OK\r\n\r\n", 0.01)], ids=["head", "body"])
+async def test_a_try_that_is_cancelled_leaves_no_connection(behaviour: Behaviour) -> None:
+    async with http_sink(behaviour) as sink:
+        before = len(list(OPEN_FILES.iterdir()))
+        for number in range(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(post, LOCAL, _request(sink.url()), (), NOW)
+                while len(sink.requests) <= number:
+                    await trio.sleep(0.001)
+                nursery.cancel_scope.cancel()
+        assert len(list(OPEN_FILES.iterdir())) <= before + 5, "of the five, the ends of the sink at most"
 
 
 async def test_nobody_there_uses_no_step() -> None:

@@ -1,7 +1,6 @@
 """No type of integration reaches inside: not when it is saved, not when it sends, however the address is written."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 
@@ -9,16 +8,15 @@ from appliance.delivery.outgoing.addresses import AddressPolicy
 from appliance.delivery.outgoing.dialler import Dialler
 from appliance.delivery.outgoing.network import NotAllowed, Unreached
 from appliance.delivery.outgoing.resolver import SystemResolver, system_lookup
-from appliance.delivery.senders import ntfy, pagerduty, slack, teams, webhook
-from appliance.delivery.senders.sender import Sender, Target, Verdict
+from appliance.delivery.senders.sender import Target, Verdict
 from appliance.errors import Invalid
 from tests.delivery.outgoing.inward import INWARD_HOSTS
+from tests.delivery.senders.examples import HTTP, Example
 from tests.delivery.senders.network import LOCAL, PATIENT
 from tests.support.canary import Canary, canaries
 from tests.support.http_sink import answers, http_sink
 from tests.support.notices import notice
 
-SENDERS = (webhook.SENDER, slack.SENDER, teams.SENDER, pagerduty.SENDER, ntfy.SENDER)
 STRANGE = (
     "http://ok.example@{host}:{port}/", "https://ok.example\\@{host}:{port}/", "https://{host}:{port}\\@ok.example",
     "https://{host}:{port}#@ok.example/", "https:{host}:{port}", "https:///{host}:{port}/", "ftp://{host}:{port}/",
@@ -38,60 +36,50 @@ def urls(canary: Canary) -> Sequence[str]:
     return [*plain, *(one.format(host="127.0.0.1", port=canary.port) for one in STRANGE)]
 
 
-def _given(sender: Sender, url: str) -> tuple[dict[str, Any], dict[str, str]]:
-    secret = {field.name for field in sender.fields if field.secret}
-    config: dict[str, Any] = {"topic": "alerts"} if sender is ntfy.SENDER else {}
-    secrets = {"routing_key": "R0" * 16} if sender is pagerduty.SENDER else {}
-    if sender is webhook.SENDER:
-        secrets["signing_secret"] = webhook.signing_secret()
-    place: dict[str, Any] = secrets if "url" in secret else config
-    place["url"] = url
-    return config, secrets
-
-
-async def _saved(sender: Sender, config: Mapping[str, Any], secrets: Mapping[str, str], network: Dialler) -> bool:
+async def _saved(example: Example, network: Dialler) -> bool:
     """Return whether an integration would be saved."""
     try:
-        canonical = sender.validate(config, secrets)
-        for destination in sender.destinations(canonical, secrets):
+        target = example.target()
+        for destination in example.sender.destinations(target.config, target.secrets):
             await network.check(destination)
     except (Invalid, NotAllowed, Unreached):
         return False
     return True
 
 
-@pytest.mark.parametrize("sender", SENDERS, ids=lambda sender: sender.type)
-async def test_no_inward_address_is_saved_or_reached(sender: Sender) -> None:
+@pytest.mark.parametrize("example", HTTP, ids=lambda example: example.type)
+async def test_no_inward_address_is_saved_or_reached(example: Example) -> None:
     async with canaries() as canary:
         # the port is allowed, so that nothing but the list of addresses keeps the canaries from being reached
         network = Dialler(AddressPolicy((), ()), (canary.port,), SystemResolver(system_lookup), PATIENT)
         tried = urls(canary)
         assert len(tried) >= 60
         for url in tried:
-            config, secrets = _given(sender, url)
-            assert not await _saved(sender, config, secrets, network), url
+            inward = example.at(url)
+            assert not await _saved(inward, network), url
             # what is in the database is held against the list as well, whoever wrote it there
-            outcome = await sender.send(Target("acme", config, secrets), notice(), network)
+            stored = Target("acme", inward.config, inward.secrets)
+            outcome = await example.sender.send(stored, notice(), network)
             assert outcome.verdict in {Verdict.REFUSED, Verdict.UNREACHED}, url
         assert canary.connections == 0
 
 
-@pytest.mark.parametrize("sender", SENDERS, ids=lambda sender: sender.type)
-async def test_a_network_that_the_operator_allows_works(sender: Sender) -> None:
+@pytest.mark.parametrize("example", HTTP, ids=lambda example: example.type)
+async def test_a_network_that_the_operator_allows_works(example: Example) -> None:
     async with http_sink(answers(200)) as sink:
-        config, secrets = _given(sender, sink.url())
-        assert await _saved(sender, config, secrets, LOCAL)
-        canonical = sender.validate(config, secrets)
-        outcome = await sender.send(Target("acme", canonical, secrets), notice(), LOCAL)
+        allowed = example.at(sink.url())
+        assert await _saved(allowed, LOCAL)
+        outcome = await example.sender.send(allowed.target(), notice(), LOCAL)
         assert outcome.verdict is Verdict.DELIVERED
         assert len(sink.requests) == 1
 
 
-@pytest.mark.parametrize("sender", SENDERS, ids=lambda sender: sender.type)
-async def test_a_certificate_that_was_damaged_in_the_database_is_refused(sender: Sender) -> None:
+@pytest.mark.parametrize("example", HTTP, ids=lambda example: example.type)
+async def test_a_certificate_that_was_damaged_in_the_database_is_refused(example: Example) -> None:
     async with http_sink(answers(200)) as sink:
-        config, secrets = _given(sender, sink.url().replace("http:", "https:"))
-        outcome = await sender.send(Target("acme", {**config, "ca": "nonsense"}, secrets), notice(), LOCAL)
+        damaged = example.at(sink.url().replace("http:", "https:"))
+        stored = Target("acme", {**damaged.config, "ca": "nonsense"}, damaged.secrets)
+        outcome = await example.sender.send(stored, notice(), LOCAL)
         assert outcome.verdict is Verdict.REFUSED
         assert (outcome.error or "").startswith("tls: the CA certificate is no certificate in PEM")
         assert sink.connections == 0

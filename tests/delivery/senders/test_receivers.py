@@ -19,18 +19,19 @@ from appliance.config import Log
 from appliance.delivery.notices.notice import Notice
 from appliance.delivery.outbox.job import JobEvent
 from appliance.delivery.senders import ntfy, pagerduty, slack, teams
-from appliance.delivery.senders.sender import Outcome, Sender, Target, Verdict
+from appliance.delivery.senders.sender import Outcome, Sender, Verdict
 from appliance.delivery.senders.table import SENDERS
 from appliance.errors import Invalid
 from appliance.severity import Severity
+from tests.delivery.senders.examples import HTTP, Example
 from tests.delivery.senders.network import LOCAL
 from tests.support.http_sink import HttpSink, answers, http_sink
 from tests.support.notices import ACKNOWLEDGE_URL, MADE_AT, alert_facts, notice
 
 SCHEMAS = Path(__file__).parent / "schemas"
-KEY = "R0marked0key0of0pagerduty0000000"
-TOKEN = "tk_marked_token_of_ntfy"
-PATH = "/services/T0000/B0000/markedTokenOfTheAddress"
+KEY = "R0key0of0pagerduty00000000000000"
+TOKEN = "markedTokenOfTheAddress"
+PATH = f"/services/T0000/B0000/{TOKEN}"
 
 NASTY = 'a & b <!channel> @here *bold* _it_ `code` [x](http://evil.example) {"q":1} "\' \\ é 𝄞\r\n\t\0'
 LONG = "🧊" * 5000
@@ -54,46 +55,41 @@ NOTICES: Mapping[str, Notice] = {
 }
 
 
-def _target(sender: Sender, url: str) -> Target:
-    config: dict[str, Any]
-    config, secrets = {
-        "slack": ({}, {"url": url}),
-        "teams": ({}, {"url": url}),
-        "pagerduty": ({"url": url}, {"routing_key": KEY}),
-        "ntfy": ({"url": url, "topic": "alerts"}, {"token": TOKEN}),
-    }[sender.type]
-    return Target("acme", sender.validate(config, secrets), secrets)
+EXAMPLE = {one.type: one for one in HTTP}
+RECEIVERS = [one for one in HTTP if one.type != "webhook"]
+"""What they take is somebody else's to say: each has its schema."""
 
 
-async def _sent(sender: Sender, one: Notice) -> tuple[Outcome, HttpSink]:
+def _secrets(example: Example) -> list[str]:
+    """Return what must be nowhere: of a secret address the token in it."""
+    return [TOKEN if name == "url" else value for name, value in example.secrets.items()]
+
+
+async def _sent(example: Example, one: Notice) -> tuple[Outcome, HttpSink]:
     async with http_sink(answers(202)) as sink:
-        return await sender.send(_target(sender, sink.url(PATH)), one, LOCAL), sink
-
-
-SENDERS_HERE = (slack.SENDER, teams.SENDER, pagerduty.SENDER, ntfy.SENDER)
+        return await example.sender.send(example.at(sink.url(PATH)).target(), one, LOCAL), sink
 
 
 @pytest.mark.parametrize("kind", NOTICES)
-@pytest.mark.parametrize("sender", SENDERS_HERE, ids=lambda sender: sender.type)
-async def test_every_notice_fits_the_schema_of_its_receiver(sender: Sender, kind: str) -> None:
-    outcome, sink = await _sent(sender, NOTICES[kind])
+@pytest.mark.parametrize("example", RECEIVERS, ids=lambda example: example.type)
+async def test_every_notice_fits_the_schema_of_its_receiver(example: Example, kind: str) -> None:
+    outcome, sink = await _sent(example, NOTICES[kind])
     assert outcome.verdict is Verdict.DELIVERED, outcome.error
-    schema = json.loads((SCHEMAS / f"{sender.type}.json").read_text())
+    schema = json.loads((SCHEMAS / f"{example.type}.json").read_text())
     for received in sink.requests:
         Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(received.json)
         assert received.header("content-type") == "application/json"
 
 
-@pytest.mark.parametrize("sender", SENDERS_HERE, ids=lambda sender: sender.type)
-async def test_secrets_are_nowhere_in_what_is_kept_of_a_try(sender: Sender) -> None:
-    echo = f"{KEY} {TOKEN} {PATH} {ACKNOWLEDGE_URL} markedTokenOfTheAddress"
+@pytest.mark.parametrize("example", RECEIVERS, ids=lambda example: example.type)
+async def test_secrets_are_nowhere_in_what_is_kept_of_a_try(example: Example) -> None:
+    echo = " ".join([*_secrets(example), PATH, ACKNOWLEDGE_URL])
     async with http_sink(answers(400, body=echo.encode())) as sink:
-        target = _target(sender, sink.url(PATH))
-        outcome = await sender.send(target, notice(), LOCAL)
-    kept = f"{outcome!r} {outcome.answer.decode()} {target!r} {sender!r}"
-    secret = {"slack": "markedToken", "teams": "markedToken", "pagerduty": KEY, "ntfy": TOKEN}[sender.type]
-    assert secret not in kept
-    assert "Zx81marked" not in kept
+        target = example.at(sink.url(PATH)).target()
+        outcome = await example.sender.send(target, notice(), LOCAL)
+    kept = f"{outcome!r} {outcome.answer.decode()} {target!r} {example.sender!r}"
+    for secret in (*_secrets(example), "Zx81marked"):
+        assert secret not in kept
     assert "••••••••" in outcome.request
 
 
@@ -109,17 +105,17 @@ def debug_log() -> Iterator[io.StringIO]:
     structlog.reset_defaults()
 
 
-@pytest.mark.parametrize("sender", SENDERS_HERE, ids=lambda sender: sender.type)
-async def test_secrets_are_in_no_line_of_the_log_at_debug_level(sender: Sender, debug_log: io.StringIO) -> None:
-    async with http_sink(answers(302, f"Location: http://x/{KEY}/{TOKEN}{PATH}?{ACKNOWLEDGE_URL}")) as sink:
-        target = _target(sender, sink.url(PATH))
-        outcome = await sender.send(target, notice(), LOCAL)
+@pytest.mark.parametrize("example", HTTP, ids=lambda example: example.type)
+async def test_secrets_are_in_no_line_of_the_log_at_debug_level(example: Example, debug_log: io.StringIO) -> None:
+    echo = "&".join([*_secrets(example), TOKEN, ACKNOWLEDGE_URL])
+    async with http_sink(answers(302, f"Location: http://x/{echo}")) as sink:
+        target = example.at(sink.url(PATH)).target()
+        outcome = await example.sender.send(target, notice(), LOCAL)
         structlog.get_logger("test").error("tried", target=target, outcome=outcome, notice=notice())
     lines = debug_log.getvalue()
     assert '"event": "tried"' in lines
-    secret = {"slack": "markedToken", "teams": "markedToken", "pagerduty": KEY, "ntfy": TOKEN}[sender.type]
-    assert secret not in lines
-    assert "Zx81marked" not in lines
+    for secret in (*_secrets(example), "Zx81marked"):
+        assert secret not in lines
 
 
 @pytest.mark.parametrize("sender", SENDERS.values(), ids=lambda sender: sender.type)
@@ -264,7 +260,7 @@ def test_pagerduty_is_never_told_of_several_alerts() -> None:
 
 
 async def test_the_incident_of_a_sample_is_resolved_at_once() -> None:
-    outcome, sink = await _sent(pagerduty.SENDER, notice(test=True))
+    outcome, sink = await _sent(EXAMPLE["pagerduty"], notice(test=True))
     assert [one.json["event_action"] for one in sink.requests] == ["trigger", "resolve"]
     assert len({one.json["dedup_key"] for one in sink.requests}) == 1
     assert '"event_action":"trigger"' in outcome.request
@@ -282,10 +278,11 @@ def test_priority_follows_the_severity_and_an_end_makes_no_sound() -> None:
 
 
 async def test_ntfy_gets_token_link_and_button() -> None:
-    _, sink = await _sent(ntfy.SENDER, notice())
+    example = EXAMPLE["ntfy"]
+    _, sink = await _sent(example, notice())
     received = sink.requests[0]
-    assert received.header("authorization") == f"Bearer {TOKEN}"
-    assert (received.json["topic"], received.json["click"]) == ("alerts", notice().url)
+    assert received.header("authorization") == f"Bearer {example.secrets['token']}"
+    assert (received.json["topic"], received.json["click"]) == (example.config["topic"], notice().url)
     assert received.json["actions"] == [
         {"action": "view", "label": "Acknowledge", "url": ACKNOWLEDGE_URL, "clear": True}
     ]
