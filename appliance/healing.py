@@ -20,6 +20,7 @@ from appliance.alerts import healing as alert_healing
 from appliance.clock import Correction
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
+from appliance.delivery import healing as delivery_healing
 from appliance.devices import healing as device_healing
 from appliance.ingest.quarantine import healing as quarantine_healing
 from appliance.people import healing as people_healing
@@ -47,10 +48,11 @@ async def heal(pool: Pool, instance: str, now: float, step: Step | None, skew: f
         states = await device_healing.heal(connection, instance, correction)
     async with pool.connection() as connection, connection.transaction():
         alerts = await alert_healing.heal(connection, correction)
-    if states or messages or sessions or alerts:
-        log.warning(
-            "times of a wrong clock healed", devices=states, messages=messages, sessions=sessions, alerts=alerts
-        )
+    async with pool.connection() as connection, connection.transaction():
+        deliveries = await delivery_healing.heal(connection, correction)
+    healed = {"devices": states, "messages": messages, "sessions": sessions, "alerts": alerts, "deliveries": deliveries}
+    if any(healed.values()):
+        log.warning("times of a wrong clock healed", **healed)
 
 
 def _correction(now: float, step: Step | None, skew: float) -> Correction:

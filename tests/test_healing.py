@@ -12,6 +12,7 @@ from appliance.devices.live.clock_step import ClockStep
 from appliance.devices.live.state import DeviceState
 from appliance.devices.live.state_book import StateBook
 from appliance.service_clock.service_time import Step
+from tests.support import alerts, routes
 from tests.support.clock import TrustedClock
 from tests.support.pipeline import arrange, look
 from tests.support.postgres_server import Database
@@ -23,6 +24,7 @@ LATEST = NOW + timedelta(seconds=SKEW)
 BACK = Step(WRONG.timestamp() - 60, WRONG.timestamp(), NOW.timestamp())
 AHEAD = Step(NOW.timestamp() - 15 * 3600, NOW.timestamp() - 14 * 3600, NOW.timestamp())
 
+TENANT_ID = "acme"
 TENANT = "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')"
 USER = (
     "INSERT INTO users (user_id, created_at, tenant_id, role, email) VALUES"
@@ -202,3 +204,29 @@ async def test_settled_time_is_held_until_each_step_is_healed(database: Database
                     await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
     assert healed == [AHEAD.since] * 2
+
+
+async def test_notices_of_a_clock_ahead_are_due_in_the_present(database: Database) -> None:
+    routes.add_route(database, routes.add_integration(database, TENANT_ID), TENANT_ID)
+    ahead, late = alerts.add_alert(database, created_at=WRONG), alerts.add_alert(database, created_at=NOW)
+    held = f"next_run_at = {at(WRONG + timedelta(hours=1))}, reason = 'quiet_hours'"
+    reminder = (
+        "INSERT INTO delivery_jobs (tenant_id, alert_id, route_id, integration_id, event, created_at, next_run_at)"
+        f" SELECT tenant_id, alert_id, route_id, integration_id, 'REMINDER', {at(NOW)}, {at(NOW + timedelta(days=1))}"
+        f" FROM delivery_jobs WHERE alert_id = {late}"
+    )
+    arrange(
+        database,
+        f"UPDATE delivery_jobs SET {held}, unreachable_since = {at(WRONG)} WHERE alert_id = {late}",
+        reminder,
+        "INSERT INTO integration_health (tenant_id, integration_id, failures, breaker_opened_at, next_probe_at)"
+        f" SELECT tenant_id, integration_id, 5, {at(WRONG)}, {at(WRONG)} FROM integrations",
+    )
+    await heal(database, None)
+    query = "SELECT alert_id, event, created_at, next_run_at, unreachable_since FROM delivery_jobs ORDER BY job_id"
+    assert look(database, query) == [
+        (ahead, "OPEN", NOW, NOW, None),
+        (late, "OPEN", NOW, NOW, NOW),
+        (late, "REMINDER", NOW, NOW + timedelta(days=1), None),
+    ]
+    assert look(database, "SELECT breaker_opened_at, next_probe_at FROM integration_health") == [(NOW, NOW)]

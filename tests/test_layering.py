@@ -66,7 +66,7 @@ ALLOWED: Mapping[str, set[str]] = {
     # what the process tells of itself: knows the services whose figures it puts into words
     "diagnostics": LEAVES | SERVICES | {"broker", "children", "config", "db", "devices", "ingest", "mqtt", "runtime"},
     # what a first start and slow chores put together of several domains
-    "healing": LEAVES | SERVICES | {"alerts", "db", "devices", "ingest", "people", "service_clock"},
+    "healing": LEAVES | SERVICES | {"alerts", "db", "delivery", "devices", "ingest", "people", "service_clock"},
     "housekeeping": LEAVES | SERVICES | {"alerts.maintenance", "db", "devices", "subscriptions"},
     "onboarding": LEAVES | {"db", "devices", "people", "subscriptions"},
     # the dashboard: the domain, never children

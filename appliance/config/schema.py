@@ -152,6 +152,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     write_timeout: Deadline = 4.0
     read_timeout: Deadline = 8.0
     total_timeout: Deadline = 10.0
+    max_age_days: Annotated[int, Meta(ge=1, le=90)] = 7
 
 
 class Mail(Struct, frozen=True, kw_only=True):

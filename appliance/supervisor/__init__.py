@@ -18,6 +18,7 @@ from appliance import onboarding
 from appliance.children.data_dir import RunFile, open_data_dir
 from appliance.children.orphans import reap_orphans
 from appliance.config import Config
+from appliance.delivery.outbox.dispatcher import Dispatcher
 from appliance.failpoints import Failpoints
 from appliance.metrics import Metrics
 from appliance.runtime.addresses import EVERYWHERE, lan_addresses
@@ -28,8 +29,10 @@ from appliance.service_clock.machine import this_machine
 from appliance.supervisor.broker import BrokerAccess, open_broker
 from appliance.supervisor.conditions import open_watch
 from appliance.supervisor.dashboard import Dashboard, open_dashboard
+from appliance.supervisor.delivery import start_deliveries
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import open_knowledge
+from appliance.supervisor.outgoing import outgoing_network
 from appliance.supervisor.silence import start_silence
 from appliance.supervisor.storage import Storage, open_storage
 from appliance.supervisor.stream import Stream, open_stream
@@ -76,6 +79,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             watch = await open_watch(base, storage, broker)
             await start_silence(base, storage)
             dashboard = await open_dashboard(base, storage, known, stream, broker, watch)
+            deliveries = await start_deliveries(base, storage, known, outgoing_network(config), dashboard.port)
             serving = await _serving(base, storage, broker, dashboard)
             announce(serving)
             data.write_run_file(_run_file(base, storage, serving))
@@ -83,12 +87,15 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             gc.freeze()  # what is here now stays: full collections need not walk it
             await stop.wait()
             data.remove_run_file()
-            await _drain(tree, stream, broker, dashboard)
+            await _drain(tree, stream, broker, dashboard, deliveries)
     log.info("stopped")
 
 
-async def _drain(tree: Tree, stream: Stream, broker: BrokerAccess, dashboard: Dashboard) -> None:
-    """Take no new messages, commit the batch in flight, then stop everything in reverse."""
+async def _drain(
+    tree: Tree, stream: Stream, broker: BrokerAccess, dashboard: Dashboard, deliveries: Dispatcher
+) -> None:
+    """Take no new messages and send no new notices, commit the batch in flight, then stop everything in reverse."""
+    deliveries.begin_drain()
     await broker.source.stop()
     stream.service.may_end()
     with trio.move_on_after(DRAIN_SECONDS):

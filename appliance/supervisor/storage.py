@@ -15,6 +15,8 @@ from appliance.db.migrations import migrate
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST, OWNER, ROLES, WEB
 from appliance.db.trio_psycopg import connect
+from appliance.delivery.integrations.integration import ROUTES_CHANNEL
+from appliance.delivery.outbox.job import DELIVERIES_CHANNEL
 from appliance.devices.registry.cache import REGISTRY_CHANNEL
 from appliance.diagnostics import reports
 from appliance.diagnostics.health import DatabaseHealth
@@ -69,7 +71,15 @@ async def open_storage(base: Foundation) -> Storage:
     health = DatabaseHealth()
     await tree.start("database health", health.watch, pool, report=reports.report_database(health))
     open_connection = partial(connect, endpoint.conninfo(INGEST))
-    channels = [REGISTRY_CHANNEL, REPLAY_CHANNEL, CLOCK_CHANNEL, MAINTENANCE_CHANNEL, ALERTS_CHANNEL]
+    channels = [
+        REGISTRY_CHANNEL,
+        REPLAY_CHANNEL,
+        CLOCK_CHANNEL,
+        MAINTENANCE_CHANNEL,
+        ALERTS_CHANNEL,
+        ROUTES_CHANNEL,
+        DELIVERIES_CHANNEL,
+    ]
     changes = Changes(open_connection, channels)
     await tree.start("database changes", changes.run)
     return Storage(postgres, endpoint, pool, web_pool, health, changes, open_connection, newest)

@@ -326,3 +326,64 @@ FROM (
   ORDER BY job_id FOR UPDATE
 ) AS w
 WHERE j.job_id = w.job_id
+
+-- name: count_queue
+SELECT CASE WHEN reason = 'unreachable' THEN 'unreachable' WHEN reason = 'retrying' THEN 'retrying'
+  WHEN next_run_at > %(now)s THEN 'held' ELSE 'due' END, count(*)
+FROM delivery_jobs WHERE status = 'PENDING' GROUP BY 1
+UNION ALL
+SELECT 'sending', count(*) FROM delivery_jobs WHERE status = 'PROCESSING'
+
+-- name: expire_waiting
+-- What has waited for a way out for too long.
+UPDATE delivery_jobs AS j SET status = 'DEAD', reason = 'too_old', finished_at = %(now)s
+FROM (SELECT job_id FROM delivery_jobs WHERE status = 'PENDING' AND unreachable_since < %(before)s
+  ORDER BY job_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS o
+WHERE j.job_id = o.job_id
+
+-- name: skip_orphans
+-- Of integrations that were deleted: no courier looks at them.
+UPDATE delivery_jobs AS j SET status = 'SKIPPED', reason = 'route_off', finished_at = %(now)s
+FROM (SELECT o.job_id FROM delivery_jobs AS o WHERE o.status = 'PENDING' AND NOT EXISTS (SELECT FROM integrations AS i
+    WHERE (i.tenant_id, i.integration_id) = (o.tenant_id, o.integration_id))
+  ORDER BY o.job_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS g
+WHERE j.job_id = g.job_id
+
+-- name: delete_finished
+-- With their attempts.
+DELETE FROM delivery_jobs WHERE job_id IN (
+  SELECT job_id FROM delivery_jobs WHERE finished_at < %(before)s ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+
+-- name: heal_jobs
+-- Times of a wrong clock. What is held is decided on again, whatever it was held until; what nobody can know is the present.
+WITH wrong AS (
+  SELECT job_id, created_at > %(latest)s AS strange FROM delivery_jobs
+  WHERE status IN ('PENDING', 'PROCESSING') AND greatest(created_at, next_run_at, unreachable_since, told_at) > %(latest)s
+    OR finished_at > %(latest)s
+  ORDER BY job_id FOR NO KEY UPDATE
+)
+UPDATE delivery_jobs AS j
+SET created_at = coalesce(time_healed(j.created_at, %(latest)s, %(now)s, %(step)s), %(now)s),
+  next_run_at = CASE
+    WHEN j.next_run_at <= %(latest)s THEN j.next_run_at
+    WHEN w.strange OR j.next_run_at > %(latest)s::timestamptz + interval '8 days' THEN %(now)s
+    WHEN j.event = 'REMINDER' OR j.reason = 'retrying' THEN j.next_run_at
+    ELSE %(now)s END,
+  unreachable_since = CASE WHEN j.unreachable_since IS NOT NULL
+    THEN coalesce(time_healed(j.unreachable_since, %(latest)s, %(now)s, %(step)s), %(now)s) END,
+  told_at = time_healed(j.told_at, %(latest)s, %(now)s, %(step)s),
+  finished_at = CASE WHEN j.finished_at IS NOT NULL
+    THEN coalesce(time_healed(j.finished_at, %(latest)s, %(now)s, %(step)s), %(now)s) END
+FROM wrong AS w WHERE j.job_id = w.job_id
+
+-- name: heal_health
+UPDATE integration_health
+SET failing_since = time_healed(failing_since, %(latest)s, %(now)s, %(step)s),
+  breaker_opened_at = CASE WHEN breaker_opened_at IS NOT NULL
+    THEN coalesce(time_healed(breaker_opened_at, %(latest)s, %(now)s, %(step)s), %(now)s) END,
+  next_probe_at = CASE WHEN next_probe_at IS NOT NULL THEN %(now)s::timestamptz END,
+  unreachable_since = CASE WHEN unreachable_since IS NOT NULL
+    THEN coalesce(time_healed(unreachable_since, %(latest)s, %(now)s, %(step)s), %(now)s) END,
+  last_success_at = time_healed(last_success_at, %(latest)s, %(now)s, %(step)s),
+  last_failure_at = time_healed(last_failure_at, %(latest)s, %(now)s, %(step)s)
+WHERE greatest(failing_since, breaker_opened_at, next_probe_at, unreachable_since, last_success_at, last_failure_at) > %(latest)s

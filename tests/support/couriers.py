@@ -16,6 +16,7 @@ from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import connect
 from appliance.delivery.integrations.integration import ROUTES_CHANNEL
+from appliance.delivery.links.acknowledge_link import AcknowledgeLinks
 from appliance.delivery.notices.notice import Notice
 from appliance.delivery.outbox.claims import Claims
 from appliance.delivery.outbox.courier import Equipment
@@ -174,17 +175,19 @@ async def open_couriers(
         open_pool(database.conninfo(INGEST), name="couriers", min_size=1, max_size=6) as pool,
         trio.open_nursery() as nursery,
     ):
+        keyring = keyring or Keyring([new_key()])
+        links = AcknowledgeLinks(keyring)
         equipment = Equipment(
             instance=instance,
-            claims=Claims(pool, instance, clock, maintained, may_merge, lease_seconds),
+            claims=Claims(pool, instance, clock, maintained, may_merge, links, lease_seconds),
             settling=Settling(pool, instance, clock, lambda: 0.0),
             senders=cast("Mapping[str, Sender]", by_type),
             network=cast("Network", None),
-            keyring=keyring or Keyring([new_key()]),
+            keyring=keyring,
             clock=clock,
             metrics=metrics,
             failpoint=failpoint,
-            alert_url="https://edge.example/alerts/{}".format,
+            page="https://edge.example{}".format,
             send_seconds=send_seconds,
         )
         dispatcher = Dispatcher(pool, equipment)

@@ -19,6 +19,7 @@ from appliance.db.locks import lock_key, lock_until_commit
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.delivery.integrations.integration import Integration
+from appliance.delivery.links.acknowledge_link import AcknowledgeLinks
 from appliance.delivery.notices.facts import read_facts
 from appliance.delivery.notices.notice import AlertFacts
 from appliance.delivery.outbox.cases import (
@@ -67,6 +68,8 @@ class Lease:
     alert: AlertFacts
     merged: Sequence[AlertFacts]
     merged_count: int
+    acknowledge_token: str | None = field(repr=False)
+    """The secret part of a link that acknowledges the alert; None where there is nothing to acknowledge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,7 @@ class Claims:
         clock: Clock,
         maintained: Maintained,
         may_merge: MayMerge,
+        links: AcknowledgeLinks,
         lease_seconds: float,
     ) -> None:
         """``lease_seconds``: longer than a try may take, or two processes would send the same."""
@@ -147,6 +151,7 @@ class Claims:
         self._clock = clock
         self._maintained = maintained
         self._may_merge = may_merge
+        self._links = links
         self._lease_seconds = lease_seconds
 
     async def claim(self, key: IntegrationKey, busy: Collection[int], room: int) -> Claimed:
@@ -224,7 +229,7 @@ class Claims:
                     if plan.room > 0:
                         await self._merge(connection, reader, wanted, job, summary, plan, at)
         await self._write(connection, key, plan, at, probing=receiver.breaker_open)
-        leases = await self._leases(connection, key[0], plan.leases)
+        leases = await self._leases(connection, key, plan.leases, at)
         return Claimed(receiver.integration, leases, more=bool(plan.skips or plan.holds or plan.merged))
 
     async def _merge(
@@ -290,15 +295,17 @@ class Claims:
             blocked = {"held": _values(HELD), "limit": DEFERRED, "again": moment(at.now + BLOCKED_SECONDS)}
             await connection.execute(STATEMENTS["defer_blocked"], common | blocked)
 
-    async def _leases(self, connection: Connection[Any], tenant_id: str, jobs: Sequence[DueJob]) -> list[Lease]:
+    async def _leases(
+        self, connection: Connection[Any], key: IntegrationKey, jobs: Sequence[DueJob], at: Moment
+    ) -> list[Lease]:
         """Return what is to be sent, with what each notice says."""
         if not jobs:
             return []
-        parameters = {"tenant": tenant_id, "ids": ids_of(jobs), "most": LISTED_ALERTS}
+        parameters = {"tenant": key[0], "ids": ids_of(jobs), "most": LISTED_ALERTS}
         cursor = await connection.execute(STATEMENTS["merged_alerts"], parameters)
         merged: Mapping[int, tuple[list[int], int]] = {row[0]: (row[1], row[2]) for row in await cursor.fetchall()}
         wanted = {job.alert_id for job in jobs} | {alert for alerts, _ in merged.values() for alert in alerts}
-        facts = await read_facts(connection, tenant_id, wanted)
+        facts = await read_facts(connection, key[0], wanted)
         leases = []
         for job in jobs:
             alerts, count = merged.get(job.job_id, ([], 0))
@@ -316,9 +323,15 @@ class Claims:
                     facts[job.alert_id],
                     told,
                     count,
+                    await self._token(connection, key, job, at),
                 )
             )
         return leases
+
+    async def _token(self, connection: Connection[Any], key: IntegrationKey, job: DueJob, at: Moment) -> str | None:
+        if job.event not in (JobEvent.OPEN, JobEvent.REMINDER) or job.case.status != "OPEN":
+            return None
+        return await self._links.make(connection, key[0], job.alert_id, key[1], moment(at.now))
 
 
 def _parameters(key: IntegrationKey, at: Moment) -> dict[str, Any]:

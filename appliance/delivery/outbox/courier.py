@@ -58,8 +58,8 @@ class Equipment:
     clock: Clock
     metrics: Metrics
     failpoint: Callable[[str], None]
-    alert_url: Callable[[int], str]
-    """Returns the address of the page of an alert."""
+    page: Callable[[str], str]
+    """Returns the address of a path of the dashboard."""
     send_seconds: float
     """After which a try is given up, whatever its sender does; shorter than a lease."""
     slots: Slots = field(default_factory=Slots)
@@ -217,15 +217,17 @@ class Courier:
         }
 
     def _notice(self, lease: Lease) -> Notice:
+        page, token = self._equipment.page, lease.acknowledge_token
         return Notice(
             message_id=lease.message_id,
             event=lease.event,
             occurrence=lease.occurrence,
             appliance=self._equipment.instance,
             alert=lease.alert,
-            url=self._equipment.alert_url(lease.alert.alert_id),
+            url=page(f"/alerts/{lease.alert.alert_id}"),
             made_at=moment(self._equipment.clock.now()),
             opening_id=lease.opening_id,
+            acknowledge_url=None if token is None else page(f"/acknowledge/{token}"),
             merged=lease.merged,
             merged_count=lease.merged_count,
         )
