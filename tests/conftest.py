@@ -29,6 +29,9 @@ REAL_FIXTURES = {"postgres_server", "database", "mosquitto", "appliance"}
 REAL_FOLDERS = {"system", "browser", "faults"}
 REAL_FILES = {
     # they serve on real sockets
+    "delivery/outgoing/test_smtp.py",
+    "delivery/senders/test_email.py",
+    "delivery/senders/test_mqtt.py",
     "web/http/test_files.py",
     "web/http/test_hardening.py",
     "web/http/test_probes.py",
