@@ -9,6 +9,8 @@ import socket
 from collections.abc import Collection, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from appliance.delivery.outgoing.machine import is_own, own_networks
+
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
@@ -77,7 +79,7 @@ def embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:
 
 
 class AddressPolicy:
-    """Judges addresses: the list above, the addresses of this machine, and what the operator allows."""
+    """Judges addresses: the list above, this machine and its neighbours, and what the operator allows."""
 
     def __init__(self, allowed: Collection[IPNetwork], own: Collection[IPAddress]) -> None:
         """Allow ``allowed`` whatever it holds; ``own`` are addresses of this machine that its sockets do not tell."""
@@ -100,6 +102,8 @@ class AddressPolicy:
                 fault = "is a reserved address"
             if fault is None and (meant in self._own or is_own(meant)):
                 fault = "is an address of this machine"
+            if fault is None and any(meant in network for network in own_networks()):
+                fault = "is in a network of this machine"
             if fault is not None:
                 yield fault if meant == address else f"leads to {meant}, which {fault}"
 
@@ -112,17 +116,6 @@ def _meant(address: IPAddress) -> Sequence[IPAddress]:
 def _plain(address: IPAddress) -> IPAddress:
     """Return an address without its zone (``%eth0``), which no network holds."""
     return IPv6Address(int(address)) if isinstance(address, IPv6Address) else address
-
-
-def is_own(address: IPAddress) -> bool:
-    """Return whether an address belongs to this machine: then its own packets would come from it. Sends nothing."""
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((str(address), 9))
-            return bool(probe.getsockname()[0] == str(address))
-    except OSError:
-        return False
 
 
 def numeric(host: str) -> IPAddress | None:

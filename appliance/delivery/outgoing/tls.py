@@ -12,6 +12,8 @@ from appliance.delivery.outgoing.network import Unreached
 MAX_PEM = 65_536
 """Characters of a CA at most."""
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
+"""Codes of OpenSSL: signed by itself, by a root or an issuer that nobody knows, or a chain that cannot be built."""
 _KEPT_CONTEXTS = 64
 """Contexts kept: reading the system's CAs takes 10 ms, which a notice should not."""
 
@@ -73,7 +75,8 @@ async def encrypt(
 def _fault(cause: BaseException | None) -> TlsRefused | Unreached:
     """Return what a handshake that broke means."""
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return TlsRefused(f"tls: the certificate is refused: {cause.verify_message}")
+        hint = "; of a server of your own, enter the CA" if cause.verify_code in _UNKNOWN_ISSUER else ""
+        return TlsRefused(f"tls: the certificate is refused: {cause.verify_message}{hint}")
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
         words = (cause.reason or "no TLS").replace("_", " ").lower()
         return TlsRefused(f"tls: no TLS of version 1.2 or newer: {words}")

@@ -1,11 +1,11 @@
 """Addresses that lead inside are refused in every form; what the operator lists, and what is public, is not."""
 
-import socket
 from ipaddress import ip_address, ip_network
 
 import pytest
 
-from appliance.delivery.outgoing.addresses import REFUSED, AddressPolicy, embedded, is_own, numeric
+from appliance.delivery.outgoing import addresses
+from appliance.delivery.outgoing.addresses import REFUSED, AddressPolicy, embedded, numeric
 from tests.delivery.outgoing.inward import INWARD_HOSTS, OUTWARD_ADDRESSES
 
 NOTHING_LISTED = AddressPolicy(allowed=(), own=())
@@ -67,16 +67,20 @@ def test_both_addresses_of_a_teredo_address_have_to_be_listed() -> None:
     assert not _policy("8.8.8.8/32").listed(ip_address("2001:0:808:808:0:0:f5ff:fffe"))
 
 
-def test_the_addresses_of_this_machine_are_known_by_its_routes() -> None:
-    assert is_own(ip_address("127.0.0.1"))
-    assert not is_own(ip_address("8.8.8.8"))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))
-        assert is_own(ip_address(probe.getsockname()[0]))
-
-
 def test_a_public_address_of_this_machine_is_refused_unless_listed() -> None:
     own = ip_address("8.8.8.8")
     assert AddressPolicy(allowed=(), own=[own]).refusal(own) == "is an address of this machine"
     assert AddressPolicy(allowed=(), own=[own]).refusal(ip_address("::ffff:8.8.8.8"))
     assert AddressPolicy(allowed=[ip_network("8.8.8.8/32")], own=[own]).refusal(own) is None
+
+
+@pytest.mark.parametrize(
+    ("network", "neighbour"), [("8.8.8.0/24", "8.8.8.9"), ("2a00:1450:1:2::/64", "2a00:1450:1:2::9")]
+)
+def test_a_neighbour_of_this_machine_is_refused_unless_listed(
+    network: str, neighbour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addresses, "own_networks", lambda: [ip_network(network)])
+    assert NOTHING_LISTED.refusal(ip_address(neighbour)) == "is in a network of this machine"
+    assert NOTHING_LISTED.refusal(ip_address("8.8.9.9")) is None
+    assert _policy(f"{neighbour}/{ip_address(neighbour).max_prefixlen}").refusal(ip_address(neighbour)) is None

@@ -306,16 +306,18 @@ async def test_a_certificate_or_tls_that_is_not_good_is_refused_before_anything_
     good = AUTHORITY.certificate("127.0.0.1").server_context()
     expired = AUTHORITY.certificate("127.0.0.1", expired=True).server_context()
     wrong = AUTHORITY.certificate("other.example").server_context()
-    for context, ca in (
-        (good, None),
-        (good, Authority().pem),
-        (expired, AUTHORITY.pem),
-        (wrong, AUTHORITY.pem),
+    unknown = "unable to get local issuer certificate; of a server of your own, enter the CA"
+    for context, ca, words in (
+        (good, None, unknown),
+        (good, Authority().pem, ""),
+        (expired, AUTHORITY.pem, "certificate has expired"),
+        (wrong, AUTHORITY.pem, "IP address mismatch, certificate is not valid for '127.0.0.1'."),
     ):
         async with http_sink(answers(200), context) as sink:
             outcome = await post(LOCAL, _request(sink.url(), ca), (), NOW)
             assert outcome.verdict is Verdict.REFUSED
             assert (outcome.error or "").startswith("tls: "), outcome
+            assert (outcome.error or "").endswith(words), outcome
             assert sink.requests == []
 
 
