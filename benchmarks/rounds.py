@@ -30,8 +30,6 @@ DEVICES = 1_000
 COPY_BATCH = 2_048  # the largest of the appliance's
 WARM_UP = 20_000
 LEDGER_PAUSE = 0.01
-GAUGE_SECONDS = 1.0
-"""How often the appliance counts its rules and windows."""
 LATENCY_PAUSE = 0.001
 MICRO = 1e6
 LEAD = 5.0
@@ -157,7 +155,6 @@ class Bench:
     def _settle_rules(self) -> None:
         """Let every device be heard, and wait until its windows are filled."""
         self.appliance_round(self._stream(2 * DEVICES))
-        time.sleep(2 * GAUGE_SECONDS)
         while self._appliance.windows_filling():
             time.sleep(LEDGER_PAUSE)
 

@@ -47,10 +47,10 @@ class Upkeep:
         self._instance = instance
         self._clock = clock
         self._book = book
-        self._memories = memories
         self._mark_failed = mark_failed
         self._reopen_after = timedelta(seconds=reopen_after)
         self._metrics = metrics
+        metrics.windows_filling.set_function(lambda: memories.filling)
         self._queries = statements.load("alert_engine")
         self._failed: deque[tuple[PlannedRule, str]] = deque(maxlen=MAX_FAILED)
         self._rounds = 0
@@ -72,7 +72,6 @@ class Upkeep:
         """Make one round."""
         now = datetime.fromtimestamp(self._clock.now(), UTC)
         self._metrics.rules_in_force.set(self._book.size)
-        self._metrics.windows_filling.set(self._memories.filling)
         async with self._pool.connection() as connection:
             await connection.execute(self._queries["write_ends"])
             since = {"instance": self._instance, "since": now - timedelta(seconds=LISTENING_SECONDS)}

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,9 @@ from appliance.alerts.engine.changes import Changes
 from appliance.alerts.engine.judge import judge
 from appliance.alerts.engine.memories import Memories
 from appliance.alerts.engine.observer import RuleObserver
+from appliance.alerts.engine.plan import PlannedRule
 from appliance.alerts.engine.rule_book import RuleBook
+from appliance.alerts.engine.upkeep import Upkeep
 from appliance.alerts.engine.watch import Watch
 from appliance.alerts.kinds.kind import Event, KindName
 from appliance.alerts.kinds.table import KINDS
@@ -238,3 +241,16 @@ def test_a_rule_whose_memory_raises_is_reported_and_the_others_go_on(monkeypatch
 def test_states_are_read_of_devices_alone_that_readings_are_judged_of() -> None:
     assert book_of(a_rule(0, KindName.NO_DATA, {"metric": "t", "seconds": 60})).judged({KEY}) == set()
     assert book_of(a_rule(0, KindName.THRESHOLD, WARM)).judged({KEY, ("acme", "nobody")}) == {KEY}
+
+
+def test_windows_that_are_not_filled_are_counted_when_the_metrics_are_asked_for() -> None:
+    async def mark(_planned: PlannedRule, _error: str, _now: datetime) -> None:
+        raise AssertionError("no rule raised")
+
+    metrics, book = Metrics(), book_of(a_rule(0, KindName.WINDOW, MEAN))
+    memories = Memories(None)  # type: ignore[arg-type]
+    Upkeep(None, "one", SystemClock(), book, memories, metrics, mark, 1.0)  # type: ignore[arg-type]
+    assert b"appliance_windows_filling 0.0" in metrics.exposition()
+    judged(book, 9, begin=1)
+    memories.want(KEY, book.watches[KEY])
+    assert b"appliance_windows_filling 1.0" in metrics.exposition()
