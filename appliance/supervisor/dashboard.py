@@ -9,6 +9,7 @@ from appliance.alerts.alert import ALERTS_CHANNEL
 from appliance.children.mosquitto_files import BrokerLimits
 from appliance.config import masked
 from appliance.delivery.links.acknowledge_link import AcknowledgeLinks
+from appliance.delivery.senders.table import SENDERS
 from appliance.devices.registry.claims import claim
 from appliance.diagnostics import reports
 from appliance.diagnostics.process_metrics import ProcessMetrics
@@ -23,6 +24,7 @@ from appliance.supervisor.broker import BrokerAccess, broker_limits
 from appliance.supervisor.conditions import Watch
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
+from appliance.supervisor.outgoing import outgoing_network
 from appliance.supervisor.storage import Storage
 from appliance.supervisor.stream import Stream
 from appliance.web.access.identity import Identity
@@ -33,6 +35,7 @@ from appliance.web.devices.port import DevicesPort, ListenerAddress
 from appliance.web.http.hardening import RequestLimits
 from appliance.web.http.server import serve
 from appliance.web.ingest.port import IngestPort
+from appliance.web.integrations.port import IntegrationsPort
 from appliance.web.page.failures import BrokerQueue
 from appliance.web.platform import Platform
 from appliance.web.ports import Ports
@@ -137,6 +140,7 @@ def _ports(
             own_broker=broker.embedded is not None,
         ),
         alerts=AlertsPort(config.alerts.reopen_after, config.retention.days, AcknowledgeLinks(base.data.keyring)),
+        integrations=IntegrationsPort(base.data.keyring, outgoing_network(config), SENDERS),
         system=SystemPort(snapshot, clock, refusals),
         metrics_text=base.metrics.exposition,
         broker_queue=broker_queue,

@@ -17,6 +17,7 @@ from appliance.web.http import files, hardening, probes
 from appliance.web.http.files import StaticFiles
 from appliance.web.http.hardening import RequestLimits
 from appliance.web.ingest.install import install as ingest
+from appliance.web.integrations.install import install as integrations
 from appliance.web.live import socket as live_socket
 from appliance.web.live import warm_start
 from appliance.web.live.parts import LivePages
@@ -36,6 +37,7 @@ from appliance.web.people.install import install as people
 from appliance.web.platform import Platform
 from appliance.web.ports import Ports
 from appliance.web.quarantine.install import install as quarantine
+from appliance.web.routes.install import install as routes
 from appliance.web.rules.install import install as rules
 from appliance.web.sign_in.install import install as sign_in
 from appliance.web.sites.install import install as sites
@@ -52,6 +54,8 @@ CONCEPTS = (
     metrics,
     rules,
     maintenance,
+    routes,
+    integrations,
     quarantine,
     tenants,
     subscriptions,

@@ -7,6 +7,7 @@ from appliance.people.signin import SignIn
 from appliance.web.alerts.port import AlertsPort
 from appliance.web.devices.port import DevicesPort
 from appliance.web.ingest.port import IngestPort
+from appliance.web.integrations.port import IntegrationsPort
 from appliance.web.page.failures import BrokerQueue
 from appliance.web.quarantine.port import QuarantinePort
 from appliance.web.system.port import SystemPort
@@ -21,6 +22,7 @@ class Ports:
     devices: DevicesPort
     quarantine: QuarantinePort
     alerts: AlertsPort
+    integrations: IntegrationsPort
     system: SystemPort
     metrics_text: Callable[[], bytes]
     """All metrics in the Prometheus text format, for /metrics."""

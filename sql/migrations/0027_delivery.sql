@@ -294,9 +294,7 @@ BEGIN
   END LOOP;
 END
 $$;
-GRANT SELECT, INSERT, UPDATE, DELETE ON integrations, integration_routes TO appliance_web;
-GRANT SELECT, UPDATE ON integrations TO appliance_ingest;
-GRANT SELECT ON integration_routes TO appliance_ingest;
+GRANT SELECT, INSERT, UPDATE, DELETE ON integrations, integration_routes TO appliance_ingest, appliance_web;
 GRANT SELECT, UPDATE ON integration_health TO appliance_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON integration_health, delivery_jobs, delivery_attempts TO appliance_ingest;
 GRANT SELECT, UPDATE ON delivery_jobs TO appliance_web;

@@ -10,8 +10,10 @@ from quart import Quart
 
 from appliance.db import roles
 from appliance.db.pool import open_pool
+from appliance.delivery.outgoing.network import Network
 from appliance.people.role import Role
 from appliance.web.openapi import document
+from tests.delivery.senders.network import LOCAL
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import Person, client, signed_in
 from tests.support.web.contract import Contract
@@ -19,12 +21,14 @@ from tests.support.web.serving import Served, parts, serving
 
 
 @asynccontextmanager
-async def dashboard(database: Database, *, public_url: str | None = None) -> AsyncIterator[Served]:
+async def dashboard(
+    database: Database, *, public_url: str | None = None, network: Network = LOCAL
+) -> AsyncIterator[Served]:
     """A dashboard over a database, with its real people, customers under row-level security."""
     async with (
         open_pool(database.conninfo(roles.INGEST), name="ingest", min_size=1, max_size=4, timeout=20) as pool,
         open_pool(database.conninfo(roles.WEB), name="web", min_size=1, max_size=4, timeout=20) as web_pool,
-        serving(parts(pool, web_pool=web_pool, public_url=public_url)) as served,
+        serving(parts(pool, web_pool=web_pool, public_url=public_url, network=network)) as served,
     ):
         yield served
 

@@ -41,7 +41,7 @@ NOTHING = Rival(
         "subscription_id": "SUB-9", "message_id": "99999999", "alert_id": "77777777",
         "replay_id": "88888888", "rule_id": str(uuid4()),
         "user_id": str(uuid4()), "token_id": str(uuid4()), "session_id": str(uuid4()),
-        "window_id": str(uuid4()),
+        "window_id": str(uuid4()), "integration_id": str(uuid4()), "route_id": str(uuid4()),
         "secret": "s" * 43, "address": "nothing",
         "instance": "fffffffffff9",
     }
@@ -78,6 +78,16 @@ def found(database: Database) -> Rival:
                     "INSERT INTO maintenance_windows (created_at, created_by, updated_at, tenant_id, name, kind,"
                     " starts, ends, time_zone) VALUES (now(), 'b', now(), %(tenant)s, 'wash', 'once',"
                     " now() - '2 d'::interval, now() + '2 d'::interval, 'UTC') RETURNING window_id"
+                ),
+                "integration_id": one(
+                    "INSERT INTO integrations (created_at, updated_at, tenant_id, name, type, config)"
+                    " VALUES (now(), now(), %(tenant)s, 'hook', 'webhook', '{}') RETURNING integration_id"
+                ),
+                "route_id": one(
+                    "INSERT INTO integration_routes (created_at, updated_at, tenant_id, name, integration_id,"
+                    " severities)"
+                    " SELECT now(), now(), %(tenant)s, 'road', integration_id, '{low}' FROM integrations"
+                    " WHERE tenant_id = %(tenant)s RETURNING route_id"
                 ),
                 "subscription_id": one(
                     "INSERT INTO subscriptions"

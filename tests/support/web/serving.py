@@ -21,6 +21,8 @@ from appliance.db.change_context import ChangeContext
 from appliance.db.migrations import shipped
 from appliance.db.pool import Pool, open_pool
 from appliance.delivery.links.acknowledge_link import AcknowledgeLinks
+from appliance.delivery.outgoing.network import Network
+from appliance.delivery.senders.table import SENDERS
 from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.devices.registry.claims import ClaimOutcome
@@ -47,12 +49,14 @@ from appliance.web.http.cookies import SESSION
 from appliance.web.http.hardening import RequestLimits
 from appliance.web.http.server import serve
 from appliance.web.ingest.port import IngestPort, MessageSource
+from appliance.web.integrations.port import IntegrationsPort
 from appliance.web.live.feed import LiveFeed
 from appliance.web.page.failures import BrokerQueue
 from appliance.web.platform import Platform, Recognizer
 from appliance.web.ports import Ports
 from appliance.web.quarantine.port import QuarantinePort
 from appliance.web.system.port import SystemPort
+from tests.delivery.senders.network import LOCAL
 from tests.support.clock import StubServiceClock
 from tests.support.postgres_server import Database
 from tests.support.tenants import provisioner_of
@@ -209,6 +213,7 @@ def parts(
     public_url: str | None = None,
     live: LiveFeed | None = None,
     identity: Recognizer | None = None,
+    network: Network = LOCAL,
 ) -> Parts:
     """Return what a dashboard needs; feed and clock are real, and so are people where there is a database."""
     clock = SystemClock()
@@ -238,6 +243,7 @@ def parts(
         ),
         quarantine=QuarantinePort(replay_previewer(pool, clock), no_refusals, own_broker=True),
         alerts=AlertsPort(reopen_after=86_400.0, retention_days=30, links=AcknowledgeLinks(KEYRING)),
+        integrations=IntegrationsPort(KEYRING, network, SENDERS),
         system=SystemPort(snapshot, StubServiceClock(), no_refusals),
         metrics_text=lambda: b"appliance_messages_total 42.0\n",
         broker_queue=lambda: BrokerQueue(13_210, 200_000),

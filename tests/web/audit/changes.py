@@ -185,6 +185,52 @@ CHANGES: Sequence[Change] = (
     Change("POST /maintenance/<window_id>/delete", "/maintenance/{window}/delete", ["maintenance.delete"]),
     Change("POST /maintenance/+new", "/maintenance/+new", ["maintenance.create"], SUNDAYS_TYPED),
     Change("POST /maintenance/<window_id>", "/maintenance/{window}", ["maintenance.update"], SUNDAYS_TYPED),
+    # integrations and routes, the JSON API
+    Change(
+        "POST /customer/integrations",
+        "/customer/integrations",
+        ["integration.create"],
+        {"name": "{new}", "type": "ntfy", "config": {"topic": "ops"}},
+    ),
+    Change(
+        "PATCH /customer/integrations/<integration_id>",
+        "/customer/integrations/{receiver}",
+        ["integration.update"],
+        {"secrets": {"token": "tk_1234567890"}},
+    ),
+    Change(
+        "PATCH /customer/integrations/<integration_id>",
+        "/customer/integrations/{receiver}",
+        ["integration.disable"],
+        {"enabled": False},
+    ),
+    Change(
+        "DELETE /customer/integrations/<integration_id>", "/customer/integrations/{receiver}", ["integration.delete"]
+    ),
+    Change(
+        "POST /customer/integrations/<integration_id>/test",
+        "/customer/integrations/{receiver}/test",
+        ["integration.test"],
+    ),
+    Change(
+        "POST /customer/integration-routes",
+        "/customer/integration-routes",
+        ["route.create"],
+        {"name": "{new}", "integration_id": "{receiver}", "severities": ["low"]},
+    ),
+    Change(
+        "PATCH /customer/integration-routes/<route_id>",
+        "/customer/integration-routes/{route}",
+        ["route.update"],
+        {"priority": 1},
+        needs=["receiver"],
+    ),
+    Change(
+        "DELETE /customer/integration-routes/<route_id>",
+        "/customer/integration-routes/{route}",
+        ["route.delete"],
+        needs=["receiver"],
+    ),
     # maintenance, the JSON API
     Change("POST /customer/maintenance", "/customer/maintenance", ["maintenance.create"], SUNDAYS),
     Change(
@@ -451,6 +497,10 @@ CHANGES: Sequence[Change] = (
 PREVIEWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "POST /rules/new/preview": ("/rules/new/preview", RULE),
     "POST /rules/<rule_id>/preview": ("/rules/{rule}/preview", RULE),
+    "POST /customer/integration-routes/preview": (
+        "/customer/integration-routes/preview",
+        {"name": "Night", "integration_id": "{receiver}", "severities": ["low"]},
+    ),
     "POST /customer/alert-rules/preview": (
         "/customer/alert-rules/preview",
         {"name": "Silence", "severity": "low", "kind": "no_data", "seconds": 60},

@@ -91,6 +91,12 @@ STOCK: Mapping[str, str] = {
     "window": "INSERT INTO maintenance_windows (created_at, created_by, updated_at, tenant_id, name, kind, starts,"
     " ends, time_zone) VALUES (now(), 'x', now(), 'acme', %(new)s, 'once', now() - interval '2 days',"
     " now() + interval '2 days', 'UTC') RETURNING window_id",
+    "receiver": "INSERT INTO integrations (created_at, updated_at, tenant_id, name, type, config)"
+    ' VALUES (now(), now(), \'acme\', %(new)s, \'ntfy\', \'{"url": "https://push.example/", "topic": "ops"}\')'
+    " RETURNING integration_id",
+    "route": "INSERT INTO integration_routes (created_at, updated_at, tenant_id, name, integration_id, severities)"
+    " SELECT now(), now(), tenant_id, %(new)s, integration_id, '{low}' FROM integrations ORDER BY 5 LIMIT 1"
+    " RETURNING route_id",
     "metric": "INSERT INTO metrics (created_at, updated_at, tenant_id, name)"
     " VALUES (now(), now(), 'acme', %(new)s) RETURNING name",
     "rule": "INSERT INTO alert_rules (created_at, updated_at, tenant_id, name, severity, kind, parameters)"
