@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from appliance.config import file as config_file
-from appliance.config.consistency import faults
+from appliance.config.consistency import faults, warnings
 from appliance.config.schema import (
     FIELDS,
     Alerts,
@@ -38,7 +38,7 @@ from appliance.errors import ConfigurationError
 
 __all__ = ["FIELDS", "MASK", "Alerts", "Broker", "Config", "Database", "Ingest", "Limits", "Loaded", "Log"]
 __all__ += ["Presence", "Provisioning", "Quarantine", "Retention", "Secret", "Subscriptions", "Web"]
-__all__ += ["default_data_dir", "load", "masked"]
+__all__ += ["default_data_dir", "load", "masked", "warnings"]
 
 DEFAULT = "default"
 """The origin of a value that neither the file nor the environment gives."""

@@ -7,6 +7,11 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from appliance.config.schema import Config, Database, Delivery, Mail
 from appliance.config.secret import weakness
 
+_NO_PUBLIC_URL = (
+    "is not set: links in notices lead to the address of this machine in its network, which people elsewhere do not "
+    "reach; set it to the address that they use"
+)
+
 
 def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield what is wrong between keys, or within a value beyond its type: the keys concerned and the message."""
@@ -30,6 +35,12 @@ def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     yield from ((("database.url",), fault) for fault in _database_faults(config.database))
     yield from _delivery_faults(config.delivery)
     yield from _mail_faults(config.mail)
+
+
+def warnings(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield what works and yet may not be what is meant: the key and the message."""
+    if config.web.public_url is None:
+        yield "web.public_url", _NO_PUBLIC_URL
 
 
 def _delivery_faults(delivery: Delivery) -> Iterator[tuple[tuple[str, ...], str]]:

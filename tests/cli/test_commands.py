@@ -42,7 +42,7 @@ def test_help_lists_every_command() -> None:
 
 def test_check_config_names_every_value_and_its_origin() -> None:
     Path("a.toml").write_text("web.port = 81\n")
-    lines = _invoke("--config", "a.toml", "check-config", APPLIANCE_LOG_LEVEL="debug").output.splitlines()
+    lines = _invoke("--config", "a.toml", "check-config", APPLIANCE_LOG_LEVEL="debug").stdout.splitlines()
     assert lines[0].split() == ["KEY", "VALUE", "FROM"]
     assert [line.split()[0] for line in lines[1:]] == list(FIELDS)
     rows = {line.split()[0]: line.split()[1:] for line in lines}
@@ -58,6 +58,24 @@ def test_check_config_as_json() -> None:
     assert output["file"] is None
     assert list(output["settings"]) == list(FIELDS)
     assert output["settings"]["web.port"] == {"value": 81, "origin": "$APPLIANCE_WEB_PORT"}
+
+
+def test_check_config_warns_of_links_that_lead_into_the_own_network() -> None:
+    assert _invoke("check-config").stderr.startswith("warning: web.public_url is not set: links in notices lead to ")
+    assert [one["key"] for one in json.loads(_invoke("check-config", "--json").stdout)["warnings"]] == [
+        "web.public_url"
+    ]
+    named = {"APPLIANCE_WEB_PUBLIC_URL": "https://edge.example"}
+    assert _invoke("check-config", **named).stderr == ""
+    assert json.loads(_invoke("check-config", "--json", **named).stdout)["warnings"] == []
+
+
+def test_check_config_shows_lists_as_they_are_written() -> None:
+    Path("a.toml").write_text("[delivery]\nallow_networks = ['10.20.0.31/32', 'fd12::/64']\n")
+    shown = _invoke("--config", "a.toml", "check-config").stdout
+    assert '["10.20.0.31/32", "fd12::/64"]' in shown
+    settings = json.loads(_invoke("--config", "a.toml", "check-config", "--json").stdout)["settings"]
+    assert settings["delivery.allow_networks"]["value"] == ["10.20.0.31/32", "fd12::/64"]
 
 
 @pytest.mark.parametrize("arguments", [["check-config"], ["check-config", "--json"]])

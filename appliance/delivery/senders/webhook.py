@@ -114,8 +114,9 @@ class WebhookSender:
         headers = list(_signed(secrets["signing_secret"], notice, content))
         headers += _headers(_HEADERS, config.get("headers", ()))
         secret_headers = list(_headers(_SECRET_HEADERS, lines(_SECRET_HEADERS, secrets.get("secret_headers", ""))))
-        if secrets.get("authorization"):
-            secret_headers.append(("Authorization", secrets["authorization"]))
+        authorization = secrets.get("authorization", "").strip()
+        if authorization:
+            secret_headers.append(("Authorization", authorization))
         receiver = Receiver(config["url"], config.get("ca"))
         hidden = [secrets["signing_secret"], *(value for _, value in secret_headers)]
         whole = [*headers, *secret_headers]

@@ -340,6 +340,18 @@ async def test_a_server_without_tls_is_refused_and_one_that_says_nothing_was_not
         assert (outcome.verdict, outcome.error) == (verdict, error)
 
 
+async def test_the_host_of_the_address_is_named_to_the_server_that_was_dialled_by_its_address() -> None:
+    named: list[str | None] = []
+    context = AUTHORITY.certificate("hooks.example").server_context()
+    context.sni_callback = lambda _socket, name, _context: named.append(name)
+    async with http_sink(answers(200), context) as sink:
+        known = network("127.0.0.0/8", names={"hooks.example": "127.0.0.1"})
+        outcome = await post(known, _request(sink.url(host="hooks.example"), AUTHORITY.pem), (), NOW)
+        assert outcome.address == "127.0.0.1"
+        assert named == ["hooks.example"]
+        assert sink.requests[0].header("host") == f"hooks.example:{sink.port}"
+
+
 def _old_tls() -> ssl.SSLContext:
     context = AUTHORITY.certificate("127.0.0.1").server_context()
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED

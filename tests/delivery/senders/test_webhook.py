@@ -63,7 +63,7 @@ async def test_the_request_is_the_body_of_the_notice_as_json() -> None:
 
 async def test_headers_and_authorization_are_sent() -> None:
     received = await _received(
-        {"authorization": "Bearer marked-token-in-header", "secret_headers": "X-Api-Key: marked-api-key"},
+        {"authorization": " Bearer marked-token-in-header ", "secret_headers": "X-Api-Key: marked-api-key"},
         headers=["X-Environment: test", "X-Empty:"],
     )
     assert received.header("x-environment") == "test"
