@@ -3,6 +3,7 @@
 Enters: nothing. Leaves: frozen values. Never: I/O, time, or knowledge of where a message came from.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -64,6 +65,12 @@ HELD_REASONS = frozenset(
 """Reasons whose messages are kept in full for replay; of all others a sample is kept and every one is counted."""
 
 
+HOP_COUNT = "hop-count"
+"""The user property (MQTT 5 §3.3.2.3.7) by which whoever passes on what an appliance published counts that."""
+MAX_HOPS = 3
+"""How often a message may have been passed on: one that goes in a circle ends there."""
+
+
 class Inbound(Protocol):
     """A message as it came in, over MQTT or HTTP; ``mqtt5.PublishPacket`` is one as it stands."""
 
@@ -80,6 +87,11 @@ class Inbound(Protocol):
     @property
     def retain(self) -> bool:
         """Whether it was published as a retained message: an empty one then clears its topic (MQTT 5 §3.3.1.3)."""
+        ...
+
+    @property
+    def user_properties(self) -> Sequence[tuple[str, str]]:
+        """Names and values that MQTT carries beside the payload."""
         ...
 
 

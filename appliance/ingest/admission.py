@@ -35,6 +35,7 @@ from appliance.ingest.batch import (
 )
 from appliance.ingest.charging import LEAST_AGE, RATE_LIMITED, SETTLED, Charging
 from appliance.ingest.envelope import Decoder, Envelope
+from appliance.ingest.hops import circling
 from appliance.ingest.limits.terms import LimitScope, bucket_key
 from appliance.ingest.telemetry.copy_row import prefix, row
 from appliance.reading import Inbound, Kind, Reason, Refusal
@@ -111,19 +112,19 @@ class Admission:
         """Check the messages of ``batch`` from position ``start`` up to ``stop``; see :meth:`admit`."""
         known = self._routes.get
         take, may_draw = self._charging.limiter.take, self._charging.limiter.may_draw
-        max_payload = self._max_payload
         index = batch.first + start
         for position, message in enumerate(batch.messages[start:stop], start):
-            topic = message.topic
-            payload = message.payload
+            topic, payload = message.topic, message.payload
             try:
                 route = known(topic) or self._route(topic)
                 if isinstance(route, Refusal):
                     batch.refused.append(_refusal_of(index, route, topic, payload))
                 elif not payload and message.retain:
                     batch.cleared.append(ClearedTopic(index, self._owner(batch, route)))
-                elif len(payload) > max_payload:
+                elif len(payload) > self._max_payload:
                     self._too_large(batch, index, route, payload)
+                elif (properties := message.user_properties) and (circle := circling(properties)):
+                    self._refuse_message(batch, index, circle, route, payload)
                 elif position in redelivered:
                     self._read(batch, index, route, payload, None, None)
                 elif (empty := take(route.bucket, now)) is None or may_draw(route.bucket):

@@ -49,6 +49,7 @@ class HttpMessage:
     topic: str
     payload: bytes
     retain: ClassVar[bool] = False
+    user_properties: ClassVar[tuple[tuple[str, str], ...]] = ()
 
 
 def split(body: bytes, form: Form) -> Body:

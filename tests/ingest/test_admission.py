@@ -7,6 +7,7 @@ from hashlib import blake2b, sha256
 from typing import Any
 
 import pytest
+from mqtt5 import PublishPacket
 
 from appliance.config import Ingest, Retention
 from appliance.devices.live.state import DeviceState
@@ -17,7 +18,7 @@ from appliance.ingest.batch import Batch, Charge, Reading
 from appliance.ingest.charging import Charging
 from appliance.ingest.limits.limiter import Limiter
 from appliance.ingest.limits.terms import NotedAllowance
-from appliance.reading import Reason, Refusal
+from appliance.reading import HOP_COUNT, Reason, Refusal
 from tests.support.limiter import limiter_of
 
 NOW = 1_764_000_000_000_000
@@ -32,6 +33,7 @@ class Message:
     topic: str
     payload: bytes
     retain: bool = False
+    user_properties: tuple[tuple[str, str], ...] = ()
 
 
 class Everyone:
@@ -103,6 +105,32 @@ def test_a_topic_outside_the_grammar_is_refused(topic: str) -> None:
 def test_a_payload_over_the_limit_is_refused_before_it_is_read() -> None:
     assert only_refusal(admit((TOPIC, b"\xff" * 16_385))) is Reason.PAYLOAD_TOO_LARGE
     assert only_refusal(admit((TOPIC, b"\xff" * 16_384))) is Reason.INVALID_ENCODING
+
+
+def test_a_notice_that_was_passed_on_too_often_is_refused_whatever_it_says() -> None:
+    by = admission(limiter=limiter_of(rate=1, burst=1))
+
+    def passed_on(hops: str, kind: str = "telemetry") -> PublishPacket:
+        properties = [("message-id", "x"), (HOP_COUNT, hops)]
+        return PublishPacket(TOPIC.replace("telemetry", kind), b'{"a":1}', user_properties=properties)
+
+    circling = [
+        passed_on("4"),
+        passed_on("99999999999999999999"),
+        passed_on("4", "heartbeat"),
+        passed_on("4", "status"),
+    ]
+    batch = by.admit(circling * 5, NOW, NOW / SECOND)
+    assert {refused.reason for refused in batch.refused} == {Reason.INVALID_PAYLOAD}
+    assert (len(batch.refused), batch.refused[0].detail) == (20, "hop-count 4; at most 3 are taken")
+    for taken in (
+        passed_on("3"),
+        passed_on("-4"),
+        passed_on("\u0664"),
+        passed_on("many"),
+        PublishPacket(TOPIC, b'{"a":1}'),
+    ):
+        assert len(admission().admit([taken], NOW, NOW / SECOND).readings) == 1
 
 
 def test_an_empty_retained_payload_clears_a_topic_and_spends_nothing() -> None:

@@ -49,6 +49,7 @@ class Message:
     topic: str
     payload: bytes
     retain: bool = False
+    user_properties: tuple[tuple[str, str], ...] = ()
 
 
 def telemetry(device: str, payload: bytes, tenant: str = TENANT) -> Message:

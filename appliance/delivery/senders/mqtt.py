@@ -34,6 +34,7 @@ from appliance.mqtt.client import Client
 from appliance.mqtt.errors import ConnectError, DisconnectedError, NegativeAckError
 from appliance.mqtt.terms import MessageProperties
 from appliance.mqtt.transport import OpenStream
+from appliance.reading import HOP_COUNT
 
 TLS_PORT, PLAIN_PORT = 8883, 1883
 USUAL_PORTS = frozenset({TLS_PORT, 443})
@@ -43,6 +44,7 @@ LONGEST_EXPIRY = 0xFFFF_FFFF
 LARGEST_PACKET = 65_536
 """Bytes that a broker may send us at once; it has nothing to say but acknowledgements."""
 FIRST_HOP = "1"
+"""The appliance's ingest refuses more than ``MAX_HOPS``."""
 LATER_CONNACKS = frozenset({0x80, 0x88, 0x89, 0x97, 0x9F})
 """Unspecified, unavailable, busy, quota exceeded, connection rate exceeded."""
 LATER_PUBACKS = frozenset({0x80, 0x83, 0x97})
@@ -170,7 +172,7 @@ async def _publish(
     properties = MessageProperties(
         config["expiry_seconds"] or None,
         "application/json",
-        (("message-id", message_id), ("hop-count", FIRST_HOP)),
+        (("message-id", message_id), (HOP_COUNT, FIRST_HOP)),
     )
     async with Client(
         transport=OpenStream(stream, f"{config['host']}:{config['port']}"),
@@ -231,7 +233,7 @@ def _shown(config: Mapping[str, Any], topic: str, content: bytes, notice: Notice
         f"message-expiry-interval: {config['expiry_seconds'] or 'none'}",
         "content-type: application/json",
         f"message-id: {notice.message_id}",
-        f"hop-count: {FIRST_HOP}",
+        f"{HOP_COUNT}: {FIRST_HOP}",
     ]
     return "\n".join([*lines, "", content.decode("utf-8", "replace")])
 

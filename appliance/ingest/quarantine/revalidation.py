@@ -38,6 +38,8 @@ class HeldMessage:
     detail: str
     retain: ClassVar[bool] = False
     """A topic that was cleared is never held."""
+    user_properties: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """They are not kept."""
 
 
 @dataclass(frozen=True, slots=True)
