@@ -35,7 +35,7 @@ def checked(fields: Sequence[Field], config: Mapping[str, Any], secrets: Mapping
     found: dict[str, Any] = {}
     for field in fields:
         value = _value(field, (secrets if field.secret else config).get(field.name, field.default))
-        if value in (None, "", []) and field.required and field.generate is None:
+        if value in (None, "", []) and field.required:
             raise Invalid(f"{field.label} is missing.", field.name)
         if value not in (None, "", []) and not field.secret:
             found[field.name] = value

@@ -24,7 +24,9 @@ from appliance.delivery.senders.sender import Field, Outcome, Target
 from appliance.errors import Invalid
 
 SECRET_BYTES = 32
-"""Of a signing secret; the specification asks for 24 to 64."""
+"""Of a signing secret that is made here."""
+LEAST_SECRET_BYTES, MOST_SECRET_BYTES = 24, 64
+"""As the specification has it."""
 MAX_HEADERS = 20
 _HEADER = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}):[ \t]*([ -~]*)")
 _OURS = frozenset(
@@ -99,6 +101,12 @@ class WebhookSender:
                 raise Invalid("Authorization is a secret; use the field for it.", "headers")
         for _ in _headers(_SECRET_HEADERS, lines(_SECRET_HEADERS, secrets.get("secret_headers", ""))):
             pass
+        if not _is_signing_secret(secrets["signing_secret"]):
+            raise Invalid(
+                f"The signing secret must be whsec_ and {LEAST_SECRET_BYTES} to {MOST_SECRET_BYTES} bytes in Base64; "
+                "leave it out, and one is made.",
+                "signing_secret",
+            )
         if not all(" " <= sign <= "~" for sign in secrets.get("authorization", "")):
             raise Invalid("The Authorization header may hold visible ASCII characters only.", "authorization")
         return found
@@ -123,13 +131,22 @@ class WebhookSender:
         return await send_json(network, receiver, notice, content, headers=whole, secrets=hidden)
 
 
+def _is_signing_secret(text: str) -> bool:
+    prefix, _, encoded = text.strip().partition("_")
+    try:
+        size = len(base64.b64decode(encoded, validate=True))
+    except ValueError:
+        return False
+    return prefix == "whsec" and LEAST_SECRET_BYTES <= size <= MOST_SECRET_BYTES
+
+
 def _signed(secret: str, notice: Notice, content: bytes) -> Iterator[tuple[str, str]]:
     """Yield the three headers of the specification."""
     message_id = f"msg_{notice.message_id.hex}"
     made_at = notice.made_at.astimezone(UTC)
     yield "webhook-id", message_id
     yield "webhook-timestamp", str(int(made_at.timestamp()))
-    yield "webhook-signature", Webhook(secret).sign(message_id, made_at, content.decode())
+    yield "webhook-signature", Webhook(secret.strip()).sign(message_id, made_at, content.decode())
 
 
 def _headers(field: Field, given: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -141,6 +141,19 @@ def test_the_canonical_form_is_stable_and_without_secrets() -> None:
     assert [one.host for one in SENDER.destinations(found, SECRETS)] == ["hooks.example"]
 
 
+@pytest.mark.parametrize(
+    "secret", ["", "secret", "whsec_", "whsec_c2hvcnQ=", "whsec_***", f"whsec_{'A' * 88}", "c2VjcmV0" * 4]
+)
+def test_a_signing_secret_that_receivers_would_not_take_is_refused(secret: str) -> None:
+    with pytest.raises(Invalid) as error:
+        SENDER.validate({"url": URL}, {"signing_secret": secret})
+    assert error.value.field == "signing_secret"
+
+
+def test_a_signing_secret_can_be_brought_along() -> None:
+    SENDER.validate({"url": URL}, {"signing_secret": " whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw "})
+
+
 def test_a_signing_secret_is_random_and_long() -> None:
     made = {signing_secret() for _ in range(100)}
     assert len(made) == 100
