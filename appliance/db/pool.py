@@ -147,6 +147,11 @@ class Pool:
         try:
             with trio.move_on_after(timeout):
                 await waiter.arrived.wait()
+        except BaseException:
+            if waiter.connection is not None:  # it came after the cancellation, before this task ran again
+                self._in_use -= 1
+                self._put(waiter.connection)
+            raise
         finally:
             if waiter.connection is None:
                 self._waiters.remove(waiter)

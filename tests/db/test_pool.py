@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 import trio
+import trio.testing
 from psycopg.pq import TransactionStatus
 
 from appliance.db.pool import Pool, PoolTimeout, open_pool
@@ -84,6 +85,22 @@ async def test_who_gives_up_waiting_leaves_the_queue(pool: Pool) -> None:
         assert pool.statistics().waiting == 0
     async with pool.connection() as connection:
         assert await pid(connection)
+
+
+async def test_a_connection_given_to_who_was_cancelled_meanwhile_stays_in_the_pool(pool: Pool) -> None:
+    scope = trio.CancelScope()
+
+    async def wait() -> None:
+        with scope:
+            async with pool.connection():
+                raise AssertionError("it was cancelled before")
+
+    async with trio.open_nursery() as nursery, pool.connection(), pool.connection():
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()  # both come back before the one that waits has run again
+    statistics = pool.statistics()
+    assert (statistics.idle, statistics.in_use, statistics.waiting) == (2, 0, 0)
 
 
 async def test_only_idle_connections_come_back(pool: Pool, observer: Observer) -> None:
