@@ -1,6 +1,7 @@
 """Every answer of a mail server has its outcome, and what people enter is checked before it is kept."""
 
-from collections.abc import Iterator
+import io
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from email import message_from_bytes
 from email.headerregistry import Address
@@ -9,6 +10,7 @@ from email.policy import SMTP, default
 from typing import Any
 
 import pytest
+import structlog
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,20 +138,35 @@ async def test_a_wrong_password_is_refused_and_stands_nowhere(authority: Authori
 
 
 async def test_a_server_that_repeats_the_password_does_not_bring_it_into_the_log(authority: Authority) -> None:
-    async def repeats(stream: trio.SocketStream) -> None:
-        secured = trio.SSLStream(
-            stream, authority.certificate(NAME).server_context(), server_side=True, https_compatible=True
-        )
+    async with scripted_server(_repeats_the_password(authority)) as port:
+        outcome = await SENDER.send(_target(port, PASSWORD, tls="tls", ca=authority.pem), notice(), OPEN)
+    assert outcome.answer == f"535 no such thing as {MASK} or {MASK}".encode()
+    assert _holds_no_secret(outcome)
+
+
+async def test_secrets_are_in_no_line_of_the_log_at_debug_level(authority: Authority, debug_log: io.StringIO) -> None:
+    async with scripted_server(_repeats_the_password(authority)) as port:
+        target = _target(port, PASSWORD, tls="tls", ca=authority.pem)
+        outcome = await SENDER.send(target, notice(), OPEN)
+    structlog.get_logger("test").error("tried", target=target, outcome=outcome, notice=notice(), sender=SENDER)
+    lines = debug_log.getvalue()
+    assert '"event": "tried"' in lines
+    for secret in (PASSWORD, ACKNOWLEDGE_URL.rpartition("/")[2]):
+        assert secret not in lines
+
+
+def _repeats_the_password(authority: Authority) -> Callable[[trio.SocketStream], Awaitable[None]]:
+    context = authority.certificate(NAME).server_context()
+
+    async def serve(stream: trio.SocketStream) -> None:
+        secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
         await secured.send_all(b"220 hello\r\n")
         await secured.receive_some()
         await secured.send_all(b"250-mail.test\r\n250 AUTH PLAIN\r\n")
         command = await secured.receive_some()
         await secured.send_all(b"535 no such thing as " + command.split()[-1] + b" or " + PASSWORD.encode() + b"\r\n")
 
-    async with scripted_server(repeats) as port:
-        outcome = await SENDER.send(_target(port, PASSWORD, tls="tls", ca=authority.pem), notice(), OPEN)
-    assert outcome.answer == f"535 no such thing as {MASK} or {MASK}".encode()
-    assert _holds_no_secret(outcome)
+    return serve
 
 
 async def test_certificate_stripped_starttls_and_no_tls_are_refused(
@@ -218,6 +235,7 @@ async def test_nobody_there_is_unreached() -> None:
 
 async def test_no_inward_host_is_dialled_on_save_or_send() -> None:
     async with canaries() as canary:
+        closed = network(names=NAMES, ports=(canary.port,))  # nothing but the addresses stands in the way
         for host in (*INWARD_HOSTS, *canary.addresses):
             try:
                 target = _target(canary.port, host=host, tls="starttls")
@@ -225,8 +243,8 @@ async def test_no_inward_host_is_dialled_on_save_or_send() -> None:
                 continue  # an address with a zone, which is no host here
             (destination,) = SENDER.destinations(target.config, {})
             with pytest.raises((NotAllowed, Unreached)):
-                await CLOSED.check(destination)
-            outcome = await SENDER.send(target, notice(), CLOSED)
+                await closed.check(destination)
+            outcome = await SENDER.send(target, notice(), closed)
             assert outcome.verdict in {Verdict.REFUSED, Verdict.UNREACHED}
         assert canary.connections == 0
 

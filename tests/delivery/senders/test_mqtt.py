@@ -1,5 +1,6 @@
 """A notice is published to real brokers, delivered means acknowledged, and every refusal has its outcome."""
 
+import io
 import json
 import shutil
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import trio
 
 from appliance.delivery.notices.body import body
@@ -141,6 +143,17 @@ async def test_a_wrong_password_or_none_is_refused(broker: Broker, password: str
     assert password is None or password not in repr(outcome)
 
 
+async def test_secrets_are_in_no_line_of_the_log_at_debug_level(broker: Broker, debug_log: io.StringIO) -> None:
+    for topic in ("alerts/a", "other/a"):
+        target = _target(broker.server.port, topic=topic)
+        outcome = await SENDER.send(target, notice(), OPEN)
+        structlog.get_logger("test").error("tried", target=target, outcome=outcome, notice=notice(), sender=SENDER)
+    lines = debug_log.getvalue()
+    assert '"event": "tried"' in lines
+    for secret in (PASSWORD, ACKNOWLEDGE_URL.rpartition("/")[2]):
+        assert secret not in lines
+
+
 async def test_a_topic_that_the_user_may_not_write_is_refused(broker: Broker) -> None:
     outcome = await SENDER.send(_target(broker.server.port, topic="other/alerts"), notice(), OPEN)
     assert (outcome.verdict, outcome.may_have_arrived) == (Verdict.REFUSED, False)
@@ -252,15 +265,16 @@ async def test_the_whole_try_has_a_deadline_and_a_puback_before_it_counts() -> N
 
 async def test_no_inward_host_is_dialled_on_save_or_send() -> None:
     async with canaries() as canary:
+        closed = network(names=NAMES, ports=(canary.port,))  # nothing but the addresses stands in the way
         for host in (*INWARD_HOSTS, *canary.addresses):
             try:
-                target = _target(canary.port, host=host)
+                target = _target(canary.port, host=host, tls=True)
             except Invalid:
                 continue  # an address with a zone, which is no host here
             (destination,) = SENDER.destinations(target.config, {})
             with pytest.raises((NotAllowed, Unreached)):
-                await CLOSED.check(destination)
-            outcome = await SENDER.send(target, notice(), CLOSED)
+                await closed.check(destination)
+            outcome = await SENDER.send(target, notice(), closed)
             assert outcome.verdict in {Verdict.REFUSED, Verdict.UNREACHED}
         assert canary.connections == 0
 

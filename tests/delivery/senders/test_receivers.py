@@ -2,8 +2,7 @@
 
 import io
 import json
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ import pytest
 import structlog
 from jsonschema import Draft202012Validator
 
-from appliance import logs
-from appliance.config import Log
 from appliance.delivery.notices.notice import Notice
 from appliance.delivery.outbox.job import JobEvent
 from appliance.delivery.senders import ntfy, pagerduty, slack, teams
@@ -91,18 +88,6 @@ async def test_secrets_are_nowhere_in_what_is_kept_of_a_try(example: Example) ->
     for secret in (*_secrets(example), "Zx81marked"):
         assert secret not in kept
     assert "••••••••" in outcome.request
-
-
-@pytest.fixture
-def debug_log() -> Iterator[io.StringIO]:
-    """Give what the process logs, at debug level."""
-    root, written = logging.getLogger(), io.StringIO()
-    handlers, level = root.handlers[:], root.level
-    logs.configure(Log(level="debug", format="json"), written)
-    yield written
-    root.handlers, root.level = handlers, level
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize("example", HTTP, ids=lambda example: example.type)
