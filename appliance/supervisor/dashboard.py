@@ -9,6 +9,7 @@ from appliance.alerts.alert import ALERTS_CHANNEL
 from appliance.children.mosquitto_files import BrokerLimits
 from appliance.config import masked
 from appliance.delivery.links.acknowledge_link import AcknowledgeLinks
+from appliance.delivery.outgoing.network import Network
 from appliance.delivery.senders.table import SENDERS
 from appliance.devices.registry.claims import claim
 from appliance.diagnostics import reports
@@ -24,7 +25,6 @@ from appliance.supervisor.broker import BrokerAccess, broker_limits
 from appliance.supervisor.conditions import Watch
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
-from appliance.supervisor.outgoing import outgoing_network
 from appliance.supervisor.storage import Storage
 from appliance.supervisor.stream import Stream
 from appliance.web.access.identity import Identity
@@ -52,7 +52,13 @@ class Dashboard:
 
 
 async def open_dashboard(
-    base: Foundation, storage: Storage, known: Knowledge, stream: Stream, broker: BrokerAccess, watch: Watch
+    base: Foundation,
+    storage: Storage,
+    known: Knowledge,
+    stream: Stream,
+    broker: BrokerAccess,
+    watch: Watch,
+    network: Network,
 ) -> Dashboard:
     """Serve pages, API and HTTP ingest."""
     clock, pool, tree = base.clock, storage.pool, base.tree
@@ -71,7 +77,7 @@ async def open_dashboard(
         affected=watch.own.affected,
     )
     snapshot = _snapshot(base, storage, known, stream, broker, watch.process)
-    app = create_app(platform, _ports(base, storage, known, stream, broker, snapshot), RequestLimits())
+    app = create_app(platform, _ports(base, storage, known, stream, broker, snapshot, network), RequestLimits())
     storage.changes.subscribe(ALERTS_CHANNEL, app.alerts_changed, app.alerts_changed)
     web = base.config.web
     service, port = await tree.start(
@@ -111,7 +117,13 @@ def _snapshot(
 
 
 def _ports(
-    base: Foundation, storage: Storage, known: Knowledge, stream: Stream, broker: BrokerAccess, snapshot: Snapshot
+    base: Foundation,
+    storage: Storage,
+    known: Knowledge,
+    stream: Stream,
+    broker: BrokerAccess,
+    snapshot: Snapshot,
+    network: Network,
 ) -> Ports:
     config, clock, pool, refusals = base.config, base.clock, storage.pool, broker.refusals.refusals
     host, port = broker.device_address(config)
@@ -140,7 +152,7 @@ def _ports(
             own_broker=broker.embedded is not None,
         ),
         alerts=AlertsPort(config.alerts.reopen_after, config.retention.days, AcknowledgeLinks(base.data.keyring)),
-        integrations=IntegrationsPort(base.data.keyring, outgoing_network(config), SENDERS),
+        integrations=IntegrationsPort(base.data.keyring, network, SENDERS),
         system=SystemPort(snapshot, clock, refusals),
         metrics_text=base.metrics.exposition,
         broker_queue=broker_queue,

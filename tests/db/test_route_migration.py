@@ -8,8 +8,11 @@ from appliance.clock import SystemClock
 from appliance.db import roles
 from appliance.db.migrations import migrate, shipped
 from appliance.db.trio_psycopg import Connection, connect
+from tests.support.alerts import add_alert
 from tests.support.postgres_server import Database
+from tests.support.routes import add_integration, jobs
 from tests.support.tenants import rows
+from tests.support.web.api_caller import calling, dashboard
 
 DELIVERY = 27
 """The migration under test."""
@@ -73,6 +76,18 @@ async def test_each_least_severity_becomes_the_severities_that_it_meant(empty_da
     assert {name: route_id for name, _, route_id, _ in found} == kept
     assert {integration for *_, integration in found} == {INTEGRATION}
     owner.abandon()
+    async with dashboard(empty_database) as served, calling(served, empty_database) as admin:
+        items = (await admin.ask("GET", "/customer/integration-routes"))["items"]
+        assert {item["name"]: item["severities"] for item in items} == {name: row[-1] for name, row in EACH.items()}
+        one = items[0]
+        where = f"/customer/integration-routes/{one['route_id']}"
+        assert await admin.ask("GET", where) == one
+        assert (one["integration_name"], one["integration_enabled"]) == (None, False), "it leads nowhere"
+        integration = add_integration(empty_database, name="Ops")
+        led = await admin.ask("PATCH", where, json={"integration_id": str(integration)})
+        assert led["integration_name"] == "Ops"
+    alert = add_alert(empty_database, severity=one["severities"][0])
+    assert jobs(empty_database, "alert_id, route_id::text") == [(alert, one["route_id"])]
 
 
 @pytest.mark.parametrize("identity", ["bigint", "text"])

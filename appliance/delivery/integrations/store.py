@@ -154,7 +154,10 @@ async def change(
 
 
 async def delete(connection: Connection[Any], tenant_id: str, integration_id: UUID, context: ChangeContext) -> None:
-    """Delete an integration. Raises NotFound; Conflict, which names them, while routes lead to it."""
+    """Delete an integration. Raises NotFound; Conflict, which names them, while routes lead to it.
+
+    Whoever makes a route holds the integration until the commit, so that none is made meanwhile.
+    """
     async with connection.transaction():
         before = await _locked(connection, tenant_id, integration_id, None)
         parameters = {"tenant": tenant_id, "integration": integration_id}
@@ -162,11 +165,7 @@ async def delete(connection: Connection[Any], tenant_id: str, integration_id: UU
         names = [name for (name,) in await cursor.fetchall()]
         if names:
             raise Conflict(_in_use(before.integration.name, names))
-        try:
-            async with connection.transaction():
-                cursor = await connection.execute(STATEMENTS["delete_integration"], parameters)
-        except errors.ForeignKeyViolation:  # of a route that was made just now
-            raise Conflict(_in_use(before.integration.name, ["that was just added"])) from None
+        cursor = await connection.execute(STATEMENTS["delete_integration"], parameters)
         require_rows(cursor.rowcount, "such integration")
         entry = _entry(context, "delete", before.integration, _audited(before.integration, ()), None)
         await record(connection, entry, now=context.now)

@@ -25,6 +25,8 @@ from appliance.web.platform import Platform
 
 TESTS_AT_ONCE = 8
 """Samples that are being sent by this process; each takes as long as the deadlines allow."""
+GIVEN_UP_AFTER = 5.0
+"""Seconds after the deadline of a try at which a sender that has not kept to it is cut off."""
 CLOCKS_APART = 300.0
 """Seconds between our clock and a receiver's from which receivers refuse signatures."""
 
@@ -138,7 +140,10 @@ class IntegrationActions:
         except trio.WouldBlock:
             raise Busy("Many samples are being sent just now; try again in a moment.") from None
         try:
-            outcome = await sender.send(target, notice, self._port.network)
+            with trio.fail_after(self._port.network.deadlines.total + GIVEN_UP_AFTER):
+                outcome = await sender.send(target, notice, self._port.network)
+        except trio.TooSlowError:
+            raise Conflict(f"{kept.name} took longer than any receiver may; the sample was given up.") from None
         finally:
             self._tests.release()
         async with self._access.changing() as connection:

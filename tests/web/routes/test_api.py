@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from appliance.delivery.integrations.integration import ROUTES_CHANNEL
 from appliance.delivery.routes.store import MAX_ROUTES
 from appliance.delivery.routes.validation import MAX_LISTED
 from appliance.people.role import Role
@@ -248,3 +249,17 @@ async def test_viewers_read_only_and_other_tenants_have_their_own(database: Data
                 (TENANT, "critical, high"),
                 ("rival", "critical, high, medium, low, info"),
             ]
+
+
+async def test_couriers_and_pages_are_told_of_every_change(database: Database) -> None:
+    integration = await prepare(database)
+    with psycopg.connect(database.conninfo(), autocommit=True) as listener:
+        listener.execute(f"LISTEN {ROUTES_CHANNEL}".encode())
+        async with dashboard(database) as served, calling(served, database) as admin:
+            made = await admin.ask("POST", PATH, 201, json={**SHORT, "integration_id": str(integration)})
+            await admin.ask("PATCH", f"{PATH}/{made['route_id']}", json={"priority": 1})
+            await admin.ask("PATCH", f"/customer/integrations/{integration}", json={"name": "Other"})
+            await admin.ask("DELETE", f"{PATH}/{made['route_id']}", 204)
+            await admin.ask("DELETE", f"/customer/integrations/{integration}", 204)
+        told = [notice.payload for notice in listener.notifies(timeout=5, stop_after=5)]
+    assert told == ['{"tenants": ["acme"]}'] * 5
