@@ -15,8 +15,8 @@ from appliance.delivery.outgoing.deadlines import Deadlines
 from appliance.delivery.outgoing.network import Destination, Dialled, NotAllowed, Relay, Unreached
 from appliance.delivery.outgoing.resolver import Resolver, SystemResolver, system_lookup
 
-MAX_ADDRESSES = 16
-"""Addresses of a name at most; more are no receiver but an attempt to make us scan."""
+MAX_ADDRESSES = 64
+"""Addresses of a name at most: each is judged, and large services have some twenty."""
 MAX_DIALLED = 4
 """Of them that are tried in turn, the two families alternating."""
 
