@@ -110,7 +110,8 @@ async def check_destinations(
         try:
             await network.check(destination)
         except NotAllowed as refusal:
-            raise Invalid(f"`{_address_field(sender)}`: {refusal}.", _address_field(sender)) from None
+            field = refusal.field or _address_field(sender)
+            raise Invalid(f"`{field}`: {refusal}.", field) from None
         except Unreached:
             continue
 
@@ -118,7 +119,7 @@ async def check_destinations(
 def _address_field(sender: Sender) -> str:
     """Return the field by which people say where a type sends to."""
     fields: Sequence[str] = [one.name for one in sender.fields if one.kind == "url"]
-    named = [one.name for one in sender.fields if one.name in ("host", "server", "broker")]
+    named = [one.name for one in sender.fields if one.name in ("host", "broker")]
     return next(iter([*fields, *named, *(one.name for one in sender.fields)]))
 
 

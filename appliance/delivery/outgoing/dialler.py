@@ -12,7 +12,7 @@ import trio
 
 from appliance.delivery.outgoing.addresses import AddressPolicy, IPAddress, numeric
 from appliance.delivery.outgoing.deadlines import Deadlines
-from appliance.delivery.outgoing.network import Destination, Dialled, NotAllowed, Relay, Unreached
+from appliance.delivery.outgoing.network import NO_RELAY, RELAYED, Destination, Dialled, NotAllowed, Relay, Unreached
 from appliance.delivery.outgoing.resolver import Resolver, SystemResolver, system_lookup
 
 MAX_ADDRESSES = 64
@@ -42,6 +42,10 @@ class Dialler:
 
     async def check(self, destination: Destination) -> Sequence[IPAddress]:
         """Return the judged addresses of a destination. Raises NotAllowed, Unreached."""
+        if destination == RELAYED:
+            if self.relay is None:
+                raise NotAllowed(NO_RELAY, "server")
+            return []
         addresses = await self._addresses(destination.host)
         for address in addresses:
             self._judge(destination, address)

@@ -24,6 +24,11 @@ class Destination:
     """Whether TLS is certain. What is sent in clear text goes only to ``delivery.allow_networks``."""
 
 
+RELAYED = Destination("", 0, frozenset(), encrypted=True)
+"""What is sent by the operator's mail server, wherever that is."""
+NO_RELAY = "server: the appliance has no mail server; an operator sets [mail] in appliance.toml, or choose another"
+
+
 @dataclass(frozen=True, slots=True)
 class Dialled:
     """A connection to a judged address."""
@@ -37,6 +42,11 @@ class Dialled:
 
 class NotAllowed(Exception):
     """The destination is refused by the appliance. The message says how an operator can allow it."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        """The field of the configuration that is to blame, where it is not the one with the address."""
 
 
 class Unreached(Exception):

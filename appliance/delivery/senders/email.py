@@ -24,7 +24,7 @@ import trio
 from appliance.delivery.notices.mail import mail
 from appliance.delivery.notices.notice import Notice
 from appliance.delivery.outgoing.mail_server import MailServer, MailTls
-from appliance.delivery.outgoing.network import Destination, Network, NotAllowed, Relay, Unreached
+from appliance.delivery.outgoing.network import NO_RELAY, RELAYED, Destination, Network, NotAllowed, Relay, Unreached
 from appliance.delivery.outgoing.smtp import BrokenOff, Mail, Progress, Rejected, Unsuitable, deliver, destination
 from appliance.delivery.outgoing.smtp_replies import Reply
 from appliance.delivery.outgoing.tls import TlsRefused
@@ -104,16 +104,15 @@ class EmailSender:
         return found | {"recipients": recipients} | _own_server(found, secrets)
 
     def destinations(self, config: Mapping[str, Any], secrets: Mapping[str, str]) -> Sequence[Destination]:
-        """Return where the server of its own is; the appliance's is the operator's, and not held against the list."""
-        return [] if config["server"] == RELAY else [destination(_server(config, secrets))]
+        """Return where the server of its own is, or that the operator's is needed."""
+        return [RELAYED if config["server"] == RELAY else destination(_server(config, secrets))]
 
     async def send(self, target: Target, notice: Notice, network: Network) -> Outcome:
         """Send the notice once."""
         config = target.config
         if config["server"] == RELAY:
             if network.relay is None:
-                error = "server: the appliance has no mail server; an operator sets [mail] in appliance.toml"
-                return Outcome(Verdict.REFUSED, 0.0, error=f"{error}, or choose another server here")
+                return Outcome(Verdict.REFUSED, 0.0, error=NO_RELAY)
             relay = network.relay
         else:
             relay = Relay(_server(config, target.secrets), config["from"], network)

@@ -15,6 +15,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.delivery.integrations.drafts import check_destinations
 from appliance.delivery.outgoing.mail_server import MailServer, MailTls
 from appliance.delivery.outgoing.network import NotAllowed, Relay, Unreached
 from appliance.delivery.senders.email import MAX_RECIPIENTS, SENDER, address
@@ -86,17 +87,21 @@ async def test_a_notice_is_mailed_and_the_request_is_shown_without_secrets(
 async def test_by_the_appliances_server_the_sender_is_the_operators_and_any_network_will_do() -> None:
     config = SENDER.validate({"recipients": f"{INGRID}\r\n{OLOF}\r\n", "from": "ceo@bank.example", "host": "x"}, {})
     assert config == {"recipients": [INGRID, OLOF], "server": "appliance"}
-    assert SENDER.destinations(config, {}) == []
     with MailSink() as sink:
         server = MailServer("127.0.0.1", sink.port, MailTls.NONE)
         relayed = replace(CLOSED, relay=Relay(server, "appliance@operator.example", CLOSED.anywhere()))
+        await check_destinations(SENDER, config, {}, relayed)
         outcome = await SENDER.send(Target("acme", config, {}), notice(), relayed)
     assert outcome.verdict is Verdict.DELIVERED
     assert (sink.mails[0].sender, sink.mails[0].recipients) == ("appliance@operator.example", (INGRID, OLOF))
 
 
-async def test_without_a_server_of_the_appliance_the_outcome_says_who_can_mend_it() -> None:
-    outcome = await SENDER.send(Target("acme", {"recipients": [INGRID], "server": "appliance"}, {}), notice(), OPEN)
+async def test_without_a_server_of_the_appliance_saving_and_sending_say_who_can_mend_it() -> None:
+    config = SENDER.validate({"recipients": [INGRID]}, {})
+    with pytest.raises(Invalid, match=r"\[mail\] in appliance.toml") as refusal:
+        await check_destinations(SENDER, config, {}, OPEN)
+    assert refusal.value.field == "server"
+    outcome = await SENDER.send(Target("acme", config, {}), notice(), OPEN)
     assert outcome.verdict is Verdict.REFUSED
     assert "[mail] in appliance.toml" in (outcome.error or "")
 
@@ -247,6 +252,12 @@ async def test_no_inward_host_is_dialled_on_save_or_send() -> None:
             outcome = await SENDER.send(target, notice(), closed)
             assert outcome.verdict in {Verdict.REFUSED, Verdict.UNREACHED}
         assert canary.connections == 0
+
+
+async def test_a_refused_host_is_blamed_on_its_field() -> None:
+    with pytest.raises(Invalid, match="loopback") as refusal:
+        await check_destinations(SENDER, _target(587).config, {}, CLOSED)
+    assert refusal.value.field == "host"
 
 
 async def test_mail_in_the_clear_goes_only_to_networks_that_are_listed() -> None:
