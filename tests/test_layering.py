@@ -102,6 +102,7 @@ WEB: Mapping[str, set[str]] = {
     # the concepts: of another one its actions, labels or port at most, never its views or its API
     "alerts": COMMON,
     "audit": COMMON,
+    "deliveries": COMMON,
     "devices": COMMON | {"quarantine.payload", "subscriptions.labels"},
     "ingest": COMMON,
     "integrations": COMMON,

@@ -12,6 +12,7 @@ from appliance.assets import asset
 from appliance.web.access.gate import Gate
 from appliance.web.alerts.install import install as alerts
 from appliance.web.audit.install import install as audit
+from appliance.web.deliveries.install import install as deliveries
 from appliance.web.devices.install import install as devices
 from appliance.web.http import files, hardening, probes
 from appliance.web.http.files import StaticFiles
@@ -56,6 +57,7 @@ CONCEPTS = (
     maintenance,
     routes,
     integrations,
+    deliveries,
     quarantine,
     tenants,
     subscriptions,

@@ -41,7 +41,8 @@ NOTHING = Rival(
         "subscription_id": "SUB-9", "message_id": "99999999", "alert_id": "77777777",
         "replay_id": "88888888", "rule_id": str(uuid4()),
         "user_id": str(uuid4()), "token_id": str(uuid4()), "session_id": str(uuid4()),
-        "window_id": str(uuid4()), "integration_id": str(uuid4()), "route_id": str(uuid4()),
+        "window_id": str(uuid4()), "job_id": "22222222",
+        "integration_id": str(uuid4()), "route_id": str(uuid4()),
         "secret": "s" * 43, "address": "nothing",
         "instance": "fffffffffff9",
     }
@@ -113,6 +114,12 @@ def found(database: Database) -> Rival:
                     " created_at, started_at, last_triggered_at, due_at) VALUES"
                     " (33333333, %(tenant)s, 'pump-1', 'SYSTEM', 'f', 'high', 's', now(), now(), now(), now())"
                     " RETURNING id"
+                ),
+                "job_id": one(
+                    "INSERT INTO delivery_jobs (job_id, tenant_id, alert_id, route_id, integration_id, event, status,"
+                    " reason, created_at, next_run_at, finished_at) SELECT 11111111, %(tenant)s, 33333333, route_id,"
+                    " integration_id, 'OPEN', 'DEAD', 'refused', now(), now(), now() FROM integration_routes"
+                    " WHERE tenant_id = %(tenant)s RETURNING job_id"
                 ),
                 "replay_id": one(
                     "INSERT INTO quarantine_replays"

@@ -213,6 +213,25 @@ CHANGES: Sequence[Change] = (
         ["integration.test"],
     ),
     Change(
+        "POST /customer/deliveries/<int:job_id>/retry",
+        "/customer/deliveries/{dead}/retry",
+        ["delivery.retry"],
+        who=Role.RESPONDER,
+    ),
+    Change(
+        "POST /customer/deliveries/<int:job_id>/cancel",
+        "/customer/deliveries/{waiting}/cancel",
+        ["delivery.cancel"],
+        who=Role.RESPONDER,
+    ),
+    Change(
+        "POST /customer/deliveries/retry",
+        "/customer/deliveries/retry",
+        ["delivery.retry"],
+        needs=["dead"],
+        who=Role.RESPONDER,
+    ),
+    Change(
         "POST /customer/integration-routes",
         "/customer/integration-routes",
         ["route.create"],

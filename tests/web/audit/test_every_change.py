@@ -78,6 +78,17 @@ AN_ALERT = (
     " VALUES ('acme', 'SYSTEM', %(new)s, 'high', 's', now(), now(), now(), now(), "
 )
 
+A_JOB = (
+    "WITH hook AS (INSERT INTO integrations (created_at, updated_at, tenant_id, name, type, config)"
+    " VALUES (now(), now(), 'acme', %(new)s, 'ntfy', '{}') RETURNING integration_id), road AS (INSERT INTO"
+    " integration_routes (created_at, updated_at, tenant_id, name, integration_id, severities)"
+    " SELECT now(), now(), 'acme', %(new)s, integration_id, '{low}' FROM hook RETURNING route_id, integration_id),"
+    " alert AS (INSERT INTO fleet_alert (tenant_id, alert_type, fingerprint, severity, summary, created_at, started_at,"
+    " last_triggered_at, due_at) VALUES ('acme', 'SYSTEM', %(new)s, 'high', 's', now(), now(), now(), now())"
+    " RETURNING id) INSERT INTO delivery_jobs (tenant_id, alert_id, route_id, integration_id, event, created_at,"
+    " next_run_at, status, reason, finished_at) SELECT 'acme', id, route_id, integration_id, 'OPEN', now(), now(), "
+)
+
 STOCK: Mapping[str, str] = {
     "new": "SELECT %(new)s",
     "away_peer": "INSERT INTO ingest_instances (instance, name) VALUES (%(new)s, 'hall') RETURNING instance",
@@ -97,6 +108,8 @@ STOCK: Mapping[str, str] = {
     "route": "INSERT INTO integration_routes (created_at, updated_at, tenant_id, name, integration_id, severities)"
     " SELECT now(), now(), tenant_id, %(new)s, integration_id, '{low}' FROM integrations ORDER BY 5 LIMIT 1"
     " RETURNING route_id",
+    "dead": f"{A_JOB} 'DEAD', 'refused', now() FROM road, alert RETURNING job_id",
+    "waiting": f"{A_JOB} 'PENDING', NULL, NULL FROM road, alert RETURNING job_id",
     "metric": "INSERT INTO metrics (created_at, updated_at, tenant_id, name)"
     " VALUES (now(), now(), 'acme', %(new)s) RETURNING name",
     "rule": "INSERT INTO alert_rules (created_at, updated_at, tenant_id, name, severity, kind, parameters)"

@@ -1,0 +1,1 @@
+"""Deliveries: what was told to whom and how that went, and dead ones sent again."""
