@@ -23,7 +23,7 @@ from appliance.delivery.senders.masking import MASK
 from appliance.delivery.senders.sender import Outcome, Target, Verdict
 from appliance.errors import Invalid
 from tests.delivery.outgoing.inward import INWARD_HOSTS
-from tests.delivery.senders.network import SHORT, network
+from tests.delivery.senders.network import PATIENT, network
 from tests.support.canary import canaries
 from tests.support.certificates import Authority
 from tests.support.mail_sink import MailSink
@@ -33,7 +33,8 @@ from tests.support.scripted_server import scripted_server
 NAME = "mail.test"
 NAMES = {NAME: "127.0.0.1", "localhost": "127.0.0.1", "localhost.": "127.0.0.1"}
 OPEN = network("127.0.0.0/8", names=NAMES)
-HASTY = network("127.0.0.0/8", names=NAMES, deadlines=SHORT)
+HASTY = network("127.0.0.0/8", names=NAMES, deadlines=replace(PATIENT, read=0.6))
+"""For silence alone: whoever answers is given time."""
 CLOSED = network(names=NAMES)
 USER, PASSWORD = "gateway", "kX9-planted-secret"
 INGRID, OLOF = "ingrid@norrvik.example", "olof@norrvik.example"
@@ -227,7 +228,8 @@ async def test_the_whole_try_ends_in_time() -> None:
             await stream.send_all(b"250 ok\r\n")
 
     async with scripted_server(always_just_in_time) as port:
-        outcome = await SENDER.send(_target(port), notice(), HASTY)
+        network_in_haste = replace(OPEN, deadlines=replace(PATIENT, total=0.7))
+        outcome = await SENDER.send(_target(port), notice(), network_in_haste)
     assert outcome.verdict is Verdict.RETRY
     assert (outcome.error or "").startswith("timeout: ")
 
