@@ -39,6 +39,8 @@ REAL_FILES = {
     "web/live/test_socket.py",
     # it takes a quarter of an hour apart, which takes seconds
     "ingest/test_long_outage.py",
+    # it has a Postgres of its own, and stops it
+    "delivery/outbox/test_courier_faults.py",
     # they start real processes
     "children/test_data_dir.py",
     "children/test_keeper.py",

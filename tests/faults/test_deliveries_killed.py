@@ -24,6 +24,7 @@ from tests.support.routes import add_integration, add_route
 KILLS = soak.times(3)
 ALERTS = soak.times(12)
 DELIVERIES = soak.times(120)
+MANY = soak.times(100)
 PATIENCE_SECONDS = 60.0
 
 
@@ -80,6 +81,10 @@ def wait_for(database: Database, query: str, *, process: subprocess.Popen[bytes]
         time.sleep(0.05)
 
 
+NOT_BOTH_LISTEN = (
+    "SELECT 1 WHERE (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND query LIKE 'LISTEN%') < 2"
+)
 UNFINISHED = "SELECT 1 FROM delivery_jobs WHERE status IN ('PENDING', 'PROCESSING') LIMIT 1"
 
 
@@ -116,8 +121,6 @@ def test_two_processes_share_the_work_and_never_a_job_and_a_hanging_receiver_del
     names = [f"hub-{number}" for number in range(4)]
     for number, name in enumerate(names):
         receive(log, name, "slow", concurrency=number % 3 + 1)
-    for name in ("hangs", "fails", *names):
-        open_alerts(log, name, DELIVERIES // 8)
     healthy = (
         "SELECT 1 FROM delivery_jobs AS j JOIN integrations AS i USING (tenant_id, integration_id)"
         " WHERE j.status IN ('PENDING', 'PROCESSING') AND i.type = 'slow' LIMIT 1"
@@ -125,6 +128,9 @@ def test_two_processes_share_the_work_and_never_a_job_and_a_hanging_receiver_del
     with ExitStack() as stack:
         for instance in ("one", "two"):
             stack.enter_context(worker(log, instance))
+        wait_for(log, NOT_BOTH_LISTEN)
+        for name in ("hangs", "fails", *names):
+            open_alerts(log, name, DELIVERIES // 8)
         wait_for(log, healthy)
         close_all(log)
         wait_for(log, healthy)
@@ -164,3 +170,39 @@ def test_a_process_that_stays_away_loses_its_leases_to_another(log: Database) ->
         wait_for(log, UNFINISHED)
     assert time.monotonic() - began >= LEASE_SECONDS - 1.0, "not before it ran out"
     assert rows(log, "SELECT count(*), count(DISTINCT message_id) FROM sends") == [(4, 3)]
+
+
+def test_killed_at_any_moment_among_many_receivers_nothing_is_lost_and_repeats_are_known(log: Database) -> None:
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    kinds = ["hangs"] * 3 + ["fails"] * 2 + ["webhook"] * 15
+    for number, kind in enumerate(kinds):
+        receive(log, f"hub-{number}", kind)
+        open_alerts(log, f"hub-{number}", MANY // len(kinds))
+    healthy = (
+        "SELECT 1 FROM delivery_jobs AS j JOIN integrations AS i USING (tenant_id, integration_id)"
+        " WHERE j.status IN ('PENDING', 'PROCESSING') AND i.type = 'webhook' LIMIT 1"
+    )
+    for _ in range(KILLS):
+        before = len(rows(log, "SELECT 1 FROM sends"))
+        with worker(log) as process:
+            wait_for(log, f"SELECT 1 WHERE (SELECT count(*) FROM sends) < {before + 20}", process=process)
+            time.sleep(chance.random() * 0.1)
+    with worker(log):
+        wait_for(log, healthy)
+    ended = (
+        "SELECT DISTINCT j.status FROM delivery_jobs AS j JOIN integrations AS i USING (tenant_id, integration_id)"
+        " WHERE i.type = 'webhook'"
+    )
+    assert rows(log, ended) == [("COMPLETED",)], f"seed {seed}"
+    repeats = (
+        "SELECT s.message_id FROM sends AS s JOIN delivery_jobs AS j USING (message_id)"
+        " JOIN integrations AS i USING (tenant_id, integration_id) WHERE i.type = 'webhook'"
+        " GROUP BY s.message_id, j.job_id HAVING count(*) - 1 > (SELECT count(*) FROM delivery_attempts AS a"
+        " WHERE a.job_id = j.job_id AND a.outcome = 'lost')"
+    )
+    assert rows(log, repeats) == [], f"a repeat that no kill explains, seed {seed}"
+    missing = (
+        "SELECT 1 FROM delivery_jobs WHERE status = 'COMPLETED' AND message_id NOT IN (SELECT message_id FROM sends)"
+    )
+    assert rows(log, missing) == []
