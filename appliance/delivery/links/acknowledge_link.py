@@ -89,7 +89,10 @@ class AcknowledgeLinks:
             return None
         version, newest_event = row
         expires = int((now + timedelta(hours=LINK_HOURS)).timestamp())
-        link = AcknowledgeLink(tenant_id, alert_id, integration_id, version, newest_event, expires)
+        return self.seal(AcknowledgeLink(tenant_id, alert_id, integration_id, version, newest_event, expires))
+
+    def seal(self, link: AcknowledgeLink) -> str:
+        """Return the secret part of the address of a link."""
         sealed = self._keyring.seal(msgspec.json.encode(link), PURPOSE)
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
 

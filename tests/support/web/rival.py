@@ -43,7 +43,7 @@ NOTHING = Rival(
         "user_id": str(uuid4()), "token_id": str(uuid4()), "session_id": str(uuid4()),
         "window_id": str(uuid4()), "job_id": "22222222",
         "integration_id": str(uuid4()), "route_id": str(uuid4()),
-        "secret": "s" * 43, "address": "nothing",
+        "secret": "s" * 43, "token": "s" * 43, "address": "nothing",
         "instance": "fffffffffff9",
     }
 )  # fmt: skip
@@ -137,6 +137,7 @@ def found(database: Database) -> Rival:
                     "INSERT INTO ingest_instances (instance, name) VALUES ('fffffffffff1', 'hall') RETURNING instance"
                 ),
                 "secret": "t" * 43,
+                "token": "t" * 43,
                 "address": "something",
             }
         )

@@ -31,6 +31,8 @@ class Change:
     """Tables that it writes in transactions without an audit row; a comment gives the reason."""
     in_doubt: bool = False
     """Whether the clock is in doubt."""
+    by: str = "user"
+    """The kind of actor that the rows name."""
     second_factor: bool = False
     """Whether the sender has a second factor."""
 
@@ -87,6 +89,9 @@ CHANGES: Sequence[Change] = (
         aside=USED_UP, second_factor=True),
     Change("POST /sign-out", "/sign-out", ["user.sign_out"]),
     Change("POST /link/<secret>", "/link/{password_link}", ["user.set_password"], {"password": NEW_PASSWORD}, None),
+    Change(
+        "POST /acknowledge/<token>", "/acknowledge/{notice_link}", ["alert.acknowledge"], {}, None, by="integration"
+    ),
     # the clock
     Change("POST /system/clock", "/system/clock", ["clock.confirm"], {}, OPERATOR, in_doubt=True),
     Change("POST /operator/system/clock/confirm", "/operator/system/clock/confirm", ["clock.confirm"], {}, OPERATOR,

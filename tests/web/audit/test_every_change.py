@@ -12,10 +12,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx
 import psycopg
 
+from appliance.delivery.links.acknowledge_link import AcknowledgeLink, AcknowledgeLinks
 from appliance.people import totp
 from appliance.people.passwords import Hasher
 from appliance.people.role import Role
@@ -28,7 +30,7 @@ from tests.support.clock import StubServiceClock
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import Person, client, signed_in
 from tests.support.web.rival import RIVAL, found
-from tests.support.web.serving import CHEAP, Served, over
+from tests.support.web.serving import CHEAP, KEYRING, Served, over
 from tests.web.access.role_table import TABLE
 from tests.web.audit.changes import BY_DEVICES, CHANGES, PASSWORD, PREVIEWS, SECRET, Change
 
@@ -146,6 +148,10 @@ STOCK: Mapping[str, str] = {
     " VALUES (sha256(%(new)s::text::bytea), 'set-up', now() + interval '1 day') RETURNING %(new)s",
     "password_link": A_LINK.format("password"),
     "code_link": A_LINK.format("second-factor"),
+    "notice_link": "WITH hook AS (INSERT INTO integrations (created_at, updated_at, tenant_id, name, type, config)"
+    " VALUES (now(), now(), 'acme', %(new)s, 'ntfy', '{}') RETURNING integration_id),"
+    f" alert AS ({AN_ALERT} 'OPEN', NULL, NULL, NULL, NULL) RETURNING id)"
+    " SELECT jsonb_build_array(id, integration_id) FROM hook, alert",
 }
 """The statement that creates each object and returns its id."""
 
@@ -170,7 +176,8 @@ class Requests:
             if name not in things:
                 self._number += 1
                 parameters = {"new": f"n{self._number}", "person": person}
-                things[name] = str(self._one(STOCK[name], **parameters))
+                made = self._one(STOCK[name], **parameters)
+                things[name] = _notice_link(made) if name == "notice_link" else str(made)
         return things
 
     async def send(self, change: Change, things: Mapping[str, str], sender: Person | None) -> httpx.Response:
@@ -200,6 +207,13 @@ def _sent(change: Change, path: str, things: Mapping[str, str]) -> dict[str, Any
     text = THING.sub(lambda place: things.get(place[1], place[0]), json.dumps(change.given))
     text = re.sub(r'ids": \["(\d+)"\]', r'ids": [\1]', text)  # of messages and alerts they are numbers
     return {"json" if path.startswith(("/customer", "/operator")) else "data": json.loads(text)}
+
+
+def _notice_link(made: Sequence[Any]) -> str:
+    """Return the secret of a link for the alert and the integration that were made."""
+    alert_id, integration_id = made
+    link = AcknowledgeLink("acme", alert_id, UUID(integration_id), 1, 0, int(time.time()) + 60)
+    return AcknowledgeLinks(KEYRING).seal(link)
 
 
 def _secret() -> bytes:
@@ -253,7 +267,7 @@ async def test_every_change_has_its_audit_row_in_its_transaction(database: Datab
                 gained = watch.gained()
                 if (answer.status_code >= 400) != change.refused or gained.actions != sorted(change.actions):
                     wrong.append(f"{change.route}: {answer.status_code}, {gained}; {answer.text[:700]}")
-                elif gained.kinds != {"user"} or (sender is not None and gained.actors != {sender.email}):
+                elif gained.kinds != {change.by} or (sender is not None and gained.actors != {sender.email}):
                     wrong.append(f"{change.route}: {gained}")
                 aside = [sorted(tables) for tables in watch.unrecorded() if not tables <= change.aside]
                 wrong += [f"{change.route}: wrote {tables} aside" for tables in aside]
