@@ -100,7 +100,7 @@ WEB: Mapping[str, set[str]] = {
     # the frameworks: one another and the platform, never a concept
     **dict.fromkeys(FRAMEWORKS, FRAMEWORKS | {"platform"}),
     # the concepts: of another one its actions, labels or port at most, never its views or its API
-    "alerts": COMMON,
+    "alerts": COMMON | {"deliveries.labels", "routes.labels"},  # an alert's page says who was told, and why
     "audit": COMMON,
     "deliveries": COMMON,
     "devices": COMMON | {"quarantine.payload", "subscriptions.labels"},

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from urllib.parse import quote, urlencode
 
+from appliance.delivery.outbox.alert_notices import MAX_COUNTED
 from appliance.devices.fleet import SiteCounts
 from appliance.devices.live.presence import Presence
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType, status_at
@@ -107,6 +108,7 @@ def action_items(
         *_peers(data, now, zone, links),  # first of its severity: a whole appliance is more than a site
         *_subscriptions(data, now, zone, links, grace),
         *_sites(data, links),
+        *_unrouted(alerts, links),
         *_quarantine(data, now, links),
     ]
     order = list(SEVERITY_LABELS)
@@ -206,6 +208,16 @@ def _alerts(alerts: OpenAlerts, now: float, links: PageLinks) -> Iterator[Action
         what = f"{len(others):,} more alert{'s' if len(others) != 1 else ''}"
         after = f" {'are' if len(others) != 1 else 'is'} open."
         yield ActionItem(CLASSES[others[0].alert.severity], "", what, after, links.at("/alerts"), "View alerts")
+
+
+def _unrouted(alerts: OpenAlerts, links: PageLinks) -> Iterator[ActionItem]:
+    """Yield that nobody is told of some open alerts, and where that is mended."""
+    if alerts.unrouted:
+        one = alerts.unrouted == 1
+        more = "+" if alerts.unrouted >= MAX_COUNTED else ""
+        what = f"{alerts.unrouted:,}{more} open alert{'' if one else 's'}"
+        after = f" {'is' if one else 'are'} unrouted: nobody is told."
+        yield ActionItem("medium", "", what, after, links.at("/routes"), "View routes")
 
 
 def _peers(data: OverviewData, now: float, zone: tzinfo | None, links: PageLinks) -> Iterator[ActionItem]:

@@ -13,6 +13,7 @@ import trio
 from appliance.alerts import store
 from appliance.alerts.alert import AlertType
 from appliance.alerts.store import AlertFilter, AlertSort, AlertTab, ListedAlert
+from appliance.delivery.outbox import alert_notices
 from appliance.severity import Severity
 from appliance.web.access.auth import Viewer
 from appliance.web.overview.choice import OverviewChoice
@@ -59,6 +60,8 @@ class OpenAlerts:
     """The newest alerts, whatever has become of them."""
     waiting: Sequence[ListedAlert]
     """Open alerts that need somebody, the most severe first; not all where there are very many."""
+    unrouted: int = 0
+    """Open alerts of which no route tells anybody."""
 
     @property
     def open(self) -> int:
@@ -117,5 +120,6 @@ class OpenAlertQueries:
                 severities: Mapping[Severity, int] = counts.by_tab[AlertTab.OPEN]
             else:
                 severities = Counter(one.alert.severity for one in waiting.alerts)
+            unrouted = await alert_notices.count_unrouted(connection, choice.tenant, choice.site, settled=settled)
         needed = [one for one in waiting.alerts if one.alert.alert_type not in TOLD_ELSEWHERE]
-        return OpenAlerts(severities, newest.alerts, needed)
+        return OpenAlerts(severities, newest.alerts, needed, unrouted)

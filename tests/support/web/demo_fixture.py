@@ -6,6 +6,7 @@ Put into the database behind the appliance's back, in a second. Names are those 
 import psycopg
 
 from appliance.people.role import Role
+from tests.support.web import demo_deliveries
 from tests.support.web.accounts import Person, signed_in
 from tests.support.web.serving import INSTANCE
 
@@ -324,7 +325,7 @@ def fill_database(conninfo: str) -> dict[Role, Person]:
         "window": WINDOW,
     }
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        for statement in ROWS:
+        for statement in (*ROWS, *demo_deliveries.ROWS):
             connection.execute(statement.encode(), parameters)
         people = {
             role: signed_in(conninfo, role, TENANT, email)

@@ -173,7 +173,7 @@ async def read_list(
     alerts = page_query.in_windows(read, renderer.platform)
     opened = await _opened(connection, asked, alerts, who, now, settled, retention)
     return AlertList(
-        rows=await _rows(connection, alerts, opened, who, now, settled),
+        rows=await _rows(connection, alerts, who, now, settled),
         next=page.next,
         numbers=await read_numbers(connection, wanted.tenant_id, settled, maintenance),
         opened=opened,
@@ -231,7 +231,6 @@ async def _opened(
 async def _rows(
     connection: Connection[Any],
     alerts: Sequence[AlertOnPage],
-    opened: OpenedAlert | None,
     who: Viewer,
     now: datetime,
     settled: datetime,
@@ -240,9 +239,9 @@ async def _rows(
     metrics = await page_query.read_metrics(connection, alerts)
     keys = [(one.alert.tenant_id, one.alert.device_id or "", one.metric or "") for one in alerts]
     series = await sparks.read(connection, keys, now)
-    del opened
+    told = await page_query.read_told(connection, alerts)
     return [
-        shown(one, metrics, who, now=now, settled=settled, spark=charts.spark(line))
+        shown(one, metrics, who, now=now, settled=settled, told=told.get(one.alert.alert_id), spark=charts.spark(line))
         for one, line in zip(alerts, series, strict=True)
     ]
 

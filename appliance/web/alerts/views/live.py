@@ -68,6 +68,7 @@ class LiveAlerts:
                     read = await page_query.read_alerts(connection, shown_ids, tenant_id)
                     alerts = page_query.in_windows(read, self._renderer.platform)
                     metrics = await page_query.read_metrics(connection, alerts)
+                    told = await page_query.read_told(connection, alerts)
                     numbers = await listing.read_numbers(connection, tenant_id, settled, maintenance)
                     news = []
                     if since is not None:
@@ -81,7 +82,10 @@ class LiveAlerts:
                             opened = await open_alert(
                                 connection, one, seen_by, now=now, settled=settled, retention=self._retention
                             )
-                rows = [shown(one, metrics, seen_by, now=now, settled=settled) for one in alerts]
+                rows = [
+                    shown(one, metrics, seen_by, now=now, settled=settled, told=told.get(one.alert.alert_id))
+                    for one in alerts
+                ]
                 parts = self._list_parts(frame, own, asked, numbers, len(news), rows)
                 if opened is not None:
                     parts += self._opened_parts(frame, opened, own, in_list=True)
@@ -147,7 +151,15 @@ class LiveAlerts:
 
     def _opened_parts(self, frame: Frame, found: OpenedAlert, address: Address, *, in_list: bool) -> list[LivePart]:
         names = {"alert-steps": "steps", "alert-timeline": "timeline", "alert-cause": "cause"}
-        names |= {"alert-facts": "facts-short"} if in_list else {"alert-facts": "facts", "alert-state": "state"}
+        names |= (
+            {"alert-facts": "facts-short", "alert-told": "told"}
+            if in_list
+            else {
+                "alert-facts": "facts",
+                "alert-state": "state",
+                "alert-routing": "routing",
+            }
+        )
         if found.chart is not None:
             names["alert-chart"] = "chart"
         values = {

@@ -11,18 +11,20 @@ from appliance.alerts.alert import Alert, AlertType, CloseReason, Status
 from appliance.alerts.silence.unread import no_reading_since
 from appliance.alerts.timeline import TimelineEntry, TimelineKind, timeline
 from appliance.db.trio_psycopg import Connection
+from appliance.delivery.outbox import alert_notices
+from appliance.delivery.outbox.alert_notices import AlertNotice
 from appliance.devices.metrics.metric import Metric
 from appliance.web.access.auth import Viewer
 from appliance.web.alerts.labels import ALERT_TYPES, CLOSE_REASONS, TIMELINE
-from appliance.web.alerts.views import limits, page_query
+from appliance.web.alerts.views import limits, notice_texts, page_query
 from appliance.web.alerts.views.chart import AlertChart, alert_chart
+from appliance.web.alerts.views.notice_texts import Seen
 from appliance.web.alerts.views.page_query import AlertOnPage, Surroundings
+from appliance.web.alerts.views.routing import Routing, read_routing
 from appliance.web.alerts.views.shown import ShownAlert, measured, shown, until_text
 from appliance.web.page import formats
 from appliance.web.page.paths import of_tenant, to_device
 
-NOBODY_TOLD = "There are no routes yet, so nobody was told of this alert."
-"""Until alerts are delivered."""
 USUAL_METRIC = "temperature"
 """What a chart of a silent device shows if it sends that, else the first number."""
 SHORT = frozenset({"Condition", "Clears", "Triggered", "Rule", "Type", "Silent for", "Limit", "No reading since"})
@@ -65,6 +67,10 @@ class TimelineRow:
     icon: str | None
     title: str
     note: str = ""
+    strong: str = ""
+    """A failure, after the title."""
+    href: str | None = None
+    """The delivery that needs a look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +102,10 @@ class OpenedAlert:
     """The page of the alert that stands for it."""
     inhibited: Sequence[tuple[int, str | None, str]]
     """Alerts that it stands for."""
-    told: str
-    """Who was told, in a sentence."""
+    routing: Routing
+    """Who was told, and why."""
+    window: str
+    """Whether a maintenance window covers its device now, in a sentence; empty for a closed one."""
     place: PlaceInList | None = None
 
 
@@ -131,14 +139,17 @@ async def open_alert(
             csv=of_tenant(source, who, alert.tenant_id, metric=metric.name, format="csv"),
         )
     entries = await timeline(connection, alert.tenant_id, alert.alert_id)
+    seen = Seen(who, now)
+    routing = await read_routing(connection, alert, around.cause, seen)
+    told = await alert_notices.told_of(connection, [(alert.tenant_id, alert.alert_id)])
     known = {} if metric is None else {(alert.tenant_id, metric.name): metric}
     about = metric if one.metric is not None else None
     unread = (await no_reading_since(connection, [alert.alert_id])).get(alert.alert_id)
     facts = list(_facts(one, around, about, who, now, unread))
     return OpenedAlert(
-        one=shown(one, known, who, now=now, settled=settled),
+        one=shown(one, known, who, now=now, settled=settled, told=told.get(alert.alert_id)),
         around=around,
-        timeline=[_timeline_row(entry, now, who.zone) for entry in entries],
+        timeline=_timeline(entries, routing.notices, alert, seen),
         facts=facts,
         short_facts=[fact for fact in facts if fact.name in SHORT],
         chart=chart,
@@ -149,7 +160,8 @@ async def open_alert(
         if alert.inhibited_by is None or alert.status is Status.CLOSED
         else of_tenant(f"/alerts/{alert.inhibited_by}", who, alert.tenant_id),
         inhibited=await page_query.read_inhibited(connection, alert) if around.inhibits else (),
-        told=NOBODY_TOLD,
+        routing=routing,
+        window=_window(one, now, who.zone),
     )
 
 
@@ -280,6 +292,27 @@ def _silence(one: AlertOnPage, settled: datetime, now: datetime, zone: tzinfo | 
         return ""
     until = until_text(alert.silenced_until.timestamp(), now.timestamp(), zone)
     return f"Silenced until {until}{f' by {alert.silenced_by}' if alert.silenced_by else ''}."
+
+
+def _window(one: AlertOnPage, now: datetime, zone: tzinfo | None) -> str:
+    if one.alert.status is Status.CLOSED or one.alert.device_id is None:
+        return ""
+    if one.maintenance is None:
+        return "No maintenance window covers this device now."
+    until = until_text(one.maintenance.until, now.timestamp(), zone)
+    return f"The maintenance window {one.maintenance.window.name} covers this device until {until}."
+
+
+def _timeline(
+    entries: Sequence[TimelineEntry], notices: Sequence[AlertNotice], alert: Alert, seen: Seen
+) -> list[TimelineRow]:
+    """Return the steps of an alert and its notices, newest first; a notice stands above the step that it tells."""
+    steps = [_timeline_row(entry, seen.now, seen.zone) for entry in entries]
+    told = [
+        TimelineRow(row.at, row.icon, row.title, row.note, row.strong, row.href)
+        for row in notice_texts.timeline_rows(notices, alert.tenant_id, seen)
+    ]
+    return sorted([*reversed(told), *steps], key=lambda row: row.at, reverse=True)
 
 
 def _timeline_row(entry: TimelineEntry, now: datetime, zone: tzinfo | None) -> TimelineRow:

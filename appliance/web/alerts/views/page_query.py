@@ -11,6 +11,8 @@ from appliance.alerts.store import ListedAlert, alert_of
 from appliance.db import statements
 from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
+from appliance.delivery.outbox import alert_notices
+from appliance.delivery.outbox.alert_notices import Told
 from appliance.devices.metrics import store as metrics
 from appliance.devices.metrics.metric import Metric, described
 from appliance.web.platform import Platform
@@ -136,6 +138,11 @@ async def read_named(connection: Connection[Any], tenant_id: str, values: Mappin
     """Return the metrics of a tenant by name; a value helps to guess those that nobody described."""
     known = await metrics.of_names(connection, tenant_id, values)
     return {name: described(name, known, value) for name, value in values.items()}
+
+
+async def read_told(connection: Connection[Any], alerts: Iterable[AlertOnPage]) -> Mapping[int, Told]:
+    """Return how many routes told of alerts, by id."""
+    return await alert_notices.told_of(connection, [(one.alert.tenant_id, one.alert.alert_id) for one in alerts])
 
 
 async def read_places(connection: Connection[Any], tenant_id: str | None) -> list[str]:

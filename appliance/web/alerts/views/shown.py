@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from appliance.alerts.alert import Alert, AlertType, Status
+from appliance.delivery.outbox.alert_notices import Told
 from appliance.devices.metrics.metric import Metric
 from appliance.severity import Severity
 from appliance.web.access.auth import RESPONDERS, Viewer
@@ -81,10 +82,19 @@ class ShownAlert:
         return "" if self.alert.close_reason is None else CLOSE_REASONS[self.alert.close_reason]
 
 
-def delivery_mark(alert: Alert) -> Mark:
-    """Return to whom an alert was told. Without routes nobody is told of anything, and every alert says so."""
+def delivery_mark(alert: Alert, told: Told | None) -> Mark:
+    """Return how many routes told of an alert, or why nobody is told."""
+    if told is not None and (told.arrived or alert.inhibited_by is None):
+        text, unfinished = f"{told.arrived} of {told.routes}", told.dead or told.waiting
+        if told.dead:
+            return Mark(f"{text}, {told.dead} dead", "crit", "Notices that were given up.")
+        if unfinished:
+            return Mark(f"{text}, {told.waiting} waiting", "medium", "Notices that are to be sent.")
+        return Mark(text, "mut" if told.arrived else "plain", "Notices that arrived, of those that routes asked for.")
     if alert.inhibited_by is not None:
         return Mark("Not sent", "plain", f"Alert {alert.inhibited_by} stands for it.")
+    if alert.past:
+        return Mark("Not sent", "plain", "It was over before it could be told.")
     return Mark("Unrouted", "plain", "No route takes it: nobody is told of it.")
 
 
@@ -95,6 +105,7 @@ def shown(
     *,
     now: datetime,
     settled: datetime,
+    told: Told | None,
     spark: str = "",
 ) -> ShownAlert:
     """Return what a row says of an alert; ``settled`` is the instant by which silences end."""
@@ -112,7 +123,7 @@ def shown(
         value=value,
         limit=limit,
         marks=marks(one, who.zone, now=now, settled=settled),
-        delivery=delivery_mark(alert),
+        delivery=delivery_mark(alert, told),
         started_at=alert.started_at.timestamp(),
         ended_at=None if alert.closed_at is None else alert.closed_at.timestamp(),
         href=to_alert(who, alert),
