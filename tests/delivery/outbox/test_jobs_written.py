@@ -177,6 +177,17 @@ def test_the_end_goes_where_the_beginning_was_told(database: Database) -> None:
     assert len(jobs(database)) == 3, "nothing is written for an integration that is disabled"
 
 
+def test_what_was_told_gets_its_end_whatever_route_stops_others(database: Database) -> None:
+    integration = add_integration(database)
+    first = add_route(database, integration, priority=1, deliver_on=["CLOSED"], stop=True)
+    told = add_route(database, integration, priority=2)
+    add_route(database, integration, priority=3, deliver_on=["CLOSED"])
+    alert = add_alert(database)
+    with psycopg.connect(database.conninfo()) as connection:
+        insert_event(connection, alert, "closed")
+    assert jobs(database, "event, route_id") == [("OPEN", told), ("CLOSED", first), ("CLOSED", told)]
+
+
 def test_routes_of_another_tenant_take_nothing(database: Database) -> None:
     add_route(database, add_integration(database, "other"), "other")
     mine = add_route(database, add_integration(database))
@@ -217,8 +228,10 @@ def test_without_routes_nothing_else_is_read_and_with_them_rows_are_read_by_key(
         assert {row for row in connection.execute(LOOKS).fetchall() if row[0] in untouched} == {
             (table, 0, 0) for table in untouched
         }
+        connection.execute(MANY_ALERTS)
         for number in range(20):
             insert_route(connection, insert_integration(connection), priority=number, deliver_on=ALL)
+        connection.execute("ANALYZE fleet_alert, integrations, integration_routes, delivery_jobs")
         connection.commit()
         for kind in ("acknowledged", "closed"):
             insert_event(connection, insert_alert(connection), kind)
@@ -228,6 +241,12 @@ def test_without_routes_nothing_else_is_read_and_with_them_rows_are_read_by_key(
         assert connection.execute("SELECT count(*) FROM delivery_jobs").fetchone() == (80,)
 
 
+MANY_ALERTS = """
+INSERT INTO fleet_alert (tenant_id, alert_type, fingerprint, severity, summary, created_at, started_at,
+  last_triggered_at, due_at)
+SELECT 'acme', 'SYSTEM', 'many:' || n, 'low', 's', now(), now(), now(), now() FROM generate_series(1, 500) AS n
+"""
+"""So many that keys to them are checked by an index."""
 LOOKS = """
 SELECT relname, coalesce(seq_scan, 0), coalesce(idx_scan, 0) FROM pg_stat_xact_user_tables WHERE relname IN (
   'fleet_alert', 'device_registry', 'integrations', 'integration_routes', 'delivery_jobs')

@@ -83,6 +83,22 @@ async def test_it_is_changed_field_by_field_enabled_and_deleted(database: Databa
         await admin.ask("DELETE", where, 404)
 
 
+async def test_what_failed_is_tried_at_once_after_a_change(database: Database) -> None:
+    await prepare(database)
+    integration = add_integration(database, name="Ops", secrets="{}", type="ntfy", config='{"topic": "ops"}')
+    arrange(
+        database,
+        "INSERT INTO integration_health (tenant_id, integration_id, failures, failing_since, breaker_opened_at,"
+        f" next_probe_at, last_error) VALUES ('acme', '{integration}', 7, now(), now(), now(), 'no answer')",
+    )
+    async with dashboard(database) as served, calling(served, database) as admin:
+        found = await admin.ask("GET", f"{PATH}/{integration}")
+        assert (found["last_error"], found["failing_since"] is not None) == ("no answer", True)
+        await admin.ask("PATCH", f"{PATH}/{integration}", json={"concurrency": 3})
+    query = "SELECT failures, breaker_opened_at, next_probe_at, failing_since IS NOT NULL FROM integration_health"
+    assert look(database, query) == [(0, None, None, True)]
+
+
 FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"name": " "}, "name"),
     ({"name": "a\nBcc: b"}, "name"),
