@@ -1,5 +1,6 @@
 """The README's commands, run as they stand there against a running appliance, from its first start."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -27,13 +28,15 @@ def test_every_command_of_the_readme_does_what_it_says(appliance: ApplianceProce
     (tmp_path / "devices.csv").write_text(CSV)
     words = appliance.set_up("Acme").mosquitto
     secrets = {"PASSWORD": words[words.index("-P") + 1]}
-    done = []
+    done: list[str] = []
     for line in commands():
         if "$TOKEN" in line:
             secrets["TOKEN"] = appliance.command("device", "rotate", "acme", "first")["token"]
         if "$API_TOKEN" in line:
             made = appliance.command("token", "add", "ingrid@norrvik.example", "--scopes", "read,write")
             secrets["API_TOKEN"] = made["token"]
+        if "$INTEGRATION_ID" in line:
+            secrets["INTEGRATION_ID"] = json.loads(done[-1])["integration_id"]
         adapted = (
             line.replace(".venv/bin/appliance", f"{shlex.quote(sys.executable)} -m appliance")
             .replace("-p 1883", f"-p {appliance.mqtt_port}")
