@@ -43,6 +43,7 @@ async def prepare(admin_conninfo: str, dbname: str) -> None:
         _check_encoding(connection, dbname)
         try:
             await _open_to_roles(connection, dbname)
+            await _take_over(connection)
         except psycopg.errors.InsufficientPrivilege as error:
             raise ApplianceError(_dba(connection.info.user, dbname, error)) from error
         await _check_schema(connection, dbname)
@@ -108,6 +109,15 @@ async def _open_to_roles(connection: Connection[Any], dbname: str) -> None:
         await connection.execute(
             sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}").format(database, sql.Identifier(roles.INGEST))
         )
+
+
+async def _take_over(connection: Connection[Any]) -> None:
+    """Give the owner what is left of the platform before this one, so that migrations can read and replace it."""
+    cursor = await connection.execute(STATEMENTS["old_tables"], {"owner": roles.OWNER})
+    for (table,) in await cursor.fetchall():
+        name, owner = sql.Identifier("public", table), sql.Identifier(roles.OWNER)
+        await connection.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(name, owner))
+        log.info("old table taken over", table=table)
 
 
 def _login() -> sql.SQL:

@@ -41,6 +41,12 @@ ORDER BY 1, 2
 -- name: database_exists
 SELECT 1 FROM pg_database WHERE datname = %(name)s
 
+-- name: old_tables
+-- Tables of the platform before this one that a migration takes over, if they are not the owner's yet.
+SELECT c.relname FROM pg_class AS c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname = 'integration_routes'
+  AND c.relowner <> %(owner)s::regrole
+
 -- name: database_owner
 SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database()
 

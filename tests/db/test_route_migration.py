@@ -2,15 +2,17 @@
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from appliance.clock import SystemClock
 from appliance.db import roles
+from appliance.db.bootstrap import prepare
 from appliance.db.migrations import migrate, shipped
 from appliance.db.trio_psycopg import Connection, connect
 from tests.support.alerts import add_alert
-from tests.support.postgres_server import Database
-from tests.support.routes import add_integration, jobs
+from tests.support.postgres_server import Database, PostgresServer
+from tests.support.routes import add_integration, insert_tenant, jobs
 from tests.support.tenants import rows
 from tests.support.web.api_caller import calling, dashboard
 
@@ -121,6 +123,28 @@ async def test_what_is_known_of_a_route_is_taken_over_whatever_its_table_looks_l
         ("acme", "night (", False, ALL, [], [], []),
     ]
     owner.abandon()
+
+
+async def test_a_table_of_another_owner_in_a_database_of_nothing_else_is_taken_over(
+    postgres_server: PostgresServer, empty_database: Database
+) -> None:
+    """Its tenants come later."""
+    with psycopg.connect(empty_database.conninfo()) as superuser:
+        superuser.execute(
+            "CREATE TABLE integration_routes (id serial PRIMARY KEY, tenant_id text, name text, integration_id int,"
+            " min_severity int)"
+        )
+        superuser.execute("INSERT INTO integration_routes VALUES (7, 'acme', 'Old', 3, 4)")
+    for _ in range(2):
+        await prepare(postgres_server.conninfo(), empty_database.name)
+        async with await connect(empty_database.conninfo(roles.OWNER)) as owner:
+            await migrate(owner, clock=SystemClock())
+    with psycopg.connect(empty_database.conninfo()) as superuser:
+        insert_tenant(superuser, "acme")
+    async with dashboard(empty_database) as served, calling(served, empty_database) as admin:
+        [old] = (await admin.ask("GET", "/customer/integration-routes"))["items"]
+        assert (old["name"], old["severities"], old["version"]) == ("Old", ["critical", "high"], 1)
+        await admin.ask("PATCH", f"/customer/integration-routes/{old['route_id']}", json={"name": "Older"})
 
 
 async def test_a_database_without_old_routes_has_none(empty_database: Database) -> None:

@@ -11,8 +11,15 @@ from appliance.delivery.integrations.drafts import CONCURRENCY, IntegrationDraft
 from appliance.delivery.integrations.integration import Integration
 from appliance.delivery.integrations.store import IntegrationFilter, KnownIntegration
 from appliance.delivery.senders.sender import Verdict
+from appliance.delivery.senders.table import SENDERS
 from appliance.errors import Invalid
 from appliance.web.integrations.actions import Made, Tested, edited_config
+
+
+def _fields(*, secret: bool) -> str:
+    """Return the fields of every type, for the description of the API."""
+    named = {kind: [one.name for one in sender.fields if one.secret is secret] for kind, sender in SENDERS.items()}
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in named.items() if names) + "."
 
 
 class IntegrationQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,9 +36,11 @@ class IntegrationNew(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """A new integration. What belongs into ``config`` and ``secrets`` depends on its type."""
 
     name: str
-    type: Annotated[str, Meta(description="Such as `webhook`.")]
-    config: Annotated[dict[str, Any], Meta(description="`webhook`: `url`, `headers`, `ca`.")] = {}
-    secrets: Annotated[dict[str, str], Meta(description="Kept encrypted and never shown again.")] = {}
+    type: Annotated[str, Meta(description=f"One of {', '.join(SENDERS)}.")]
+    config: Annotated[dict[str, Any], Meta(description=_fields(secret=False))] = {}
+    secrets: Annotated[
+        dict[str, str], Meta(description=f"Kept encrypted and never shown again. {_fields(secret=True)}")
+    ] = {}
     enabled: bool = True
     concurrency: Annotated[int, Meta(description="Deliveries at a time, from 1 to 16.")] = CONCURRENCY
 
