@@ -4,7 +4,6 @@ import random
 import time
 from collections.abc import Callable, Collection
 from datetime import timedelta
-from functools import partial
 
 from appliance.alerts.alert import ALERTS_CHANNEL
 from appliance.alerts.maintenance.book import MAINTENANCE_CHANNEL, MaintenanceBook
@@ -44,7 +43,7 @@ async def start_deliveries(
             pool,
             base.instance,
             clock,
-            partial(_maintained_until, known.maintenance),
+            _Windows(known.maintenance),
             lambda kind: kind in SENDERS and SENDERS[kind].may_merge,
             AcknowledgeLinks(base.data.keyring),
             send_seconds + LEASE_MARGIN_SECONDS,
@@ -71,12 +70,22 @@ async def start_deliveries(
     return dispatcher
 
 
-def _maintained_until(
-    book: MaintenanceBook, tenant_id: str, site_id: str | None, device_id: str | None, tags: Collection[str], now: float
-) -> float | None:
-    """Return until when a maintenance window covers an alert."""
-    window = book.covering(tenant_id, site_id, device_id, tags, now)
-    return None if window is None else window.until
+class _Windows:
+    """The maintenance windows as deliveries ask for them."""
+
+    def __init__(self, book: MaintenanceBook) -> None:
+        self._book = book
+
+    async def refresh(self) -> None:
+        """Read what has changed: a claim may be made because it has."""
+        await self._book.refresh()
+
+    def until(
+        self, tenant_id: str, site_id: str | None, device_id: str | None, tags: Collection[str], now: float
+    ) -> float | None:
+        """Return until when a window covers an alert; None: none does."""
+        window = self._book.covering(tenant_id, site_id, device_id, tags, now)
+        return None if window is None else window.until
 
 
 def _pages(base: Foundation, port: int) -> Callable[[str], str]:

@@ -6,7 +6,7 @@
 -- name: due_integrations
 -- When the next job of each integration is due; with an open breaker, when it is probed.
 SELECT i.tenant_id, i.integration_id,
-  greatest(n.next_run_at, CASE WHEN h.breaker_opened_at IS NOT NULL THEN h.next_probe_at END)
+  greatest(n.next_run_at, CASE WHEN i.enabled AND h.breaker_opened_at IS NOT NULL THEN h.next_probe_at END)
 FROM integrations AS i
 CROSS JOIN LATERAL (
   SELECT j.next_run_at FROM delivery_jobs AS j
@@ -130,9 +130,10 @@ WHERE j.job_id = ANY (%(ids)s::bigint[])
 
 -- name: defer_blocked
 -- Due jobs behind an earlier one of the same alert and route, or behind one that tells it, wait with that, and are
--- released when it ends. An earlier one that is held although its alert has closed is decided on first.
+-- released when it ends. An earlier one that is held although its alert has closed is decided on first. Behind one that is
+-- being sent nothing is put off: it may end just now, and would release nothing.
 WITH blocked AS (
-  SELECT j.job_id, e.job_id AS earlier, e.next_run_at, e.status,
+  SELECT j.job_id, e.job_id AS earlier, e.next_run_at,
     a.status = 'CLOSED' AND coalesce(e.reason = ANY (%(held)s::text[]), false) AS stale
   FROM delivery_jobs AS j
   CROSS JOIN LATERAL (
@@ -150,15 +151,15 @@ WITH blocked AS (
     ORDER BY delivery_rank(x.event), x.job_id LIMIT 1
   ) AS e
   WHERE j.tenant_id = %(tenant)s AND j.integration_id = %(integration)s AND j.status = 'PENDING' AND j.next_run_at <= %(now)s
-    AND j.event <> 'OPEN'
+    AND j.event <> 'OPEN' AND e.status = 'PENDING'
   ORDER BY j.next_run_at, j.job_id LIMIT %(limit)s
 ), woken AS (
   UPDATE delivery_jobs AS e SET next_run_at = %(now)s
-  FROM (SELECT DISTINCT earlier FROM blocked WHERE status = 'PENDING' AND next_run_at > %(now)s AND stale) AS w
+  FROM (SELECT DISTINCT earlier FROM blocked WHERE next_run_at > %(now)s AND stale) AS w
   WHERE e.job_id = w.earlier AND e.status = 'PENDING'
 )
 UPDATE delivery_jobs AS j
-SET reason = 'waiting', next_run_at = greatest(CASE WHEN b.status = 'PENDING' AND NOT b.stale THEN b.next_run_at END, %(again)s)
+SET reason = 'waiting', next_run_at = least(CASE WHEN NOT b.stale THEN greatest(b.next_run_at, %(soon)s) END, %(again)s)
 FROM blocked AS b
 WHERE j.job_id = b.job_id AND j.status = 'PENDING'
 
@@ -350,9 +351,13 @@ FROM (SELECT o.job_id FROM delivery_jobs AS o WHERE o.status = 'PENDING' AND NOT
 WHERE j.job_id = g.job_id
 
 -- name: delete_finished
--- With their attempts.
+-- With their attempts. Those of an alert that is not closed stay: its end is told to whom its opening was.
 DELETE FROM delivery_jobs WHERE job_id IN (
-  SELECT job_id FROM delivery_jobs WHERE finished_at < %(before)s ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+  SELECT j.job_id FROM delivery_jobs AS j
+  CROSS JOIN LATERAL (
+    SELECT FROM fleet_alert AS x WHERE (x.tenant_id, x.id) = (j.tenant_id, j.alert_id) AND x.status = 'CLOSED' OFFSET 0
+  ) AS a
+  WHERE j.finished_at < %(before)s ORDER BY j.finished_at LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED)
 
 -- name: heal_jobs
 -- Times of a wrong clock. What is held is decided on again, whatever it was held until; what nobody can know is the present.

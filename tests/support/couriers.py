@@ -115,8 +115,20 @@ def answering(*outcomes: Outcome) -> Answer:
     return answer
 
 
-def unmaintained(*_args: object) -> None:
-    """Say that no window covers an alert."""
+@dataclass
+class PlayedWindows:
+    """Maintenance windows that a test plays: an end for every alert. A change counts once it was read."""
+
+    ends: float | None = None
+    read: float | None = None
+
+    async def refresh(self) -> None:
+        """Read what has changed."""
+        self.read = self.ends
+
+    def until(self, *_asked: object) -> float | None:
+        """Return until when a window covers every alert."""
+        return self.read
 
 
 @dataclass
@@ -158,7 +170,7 @@ async def open_couriers(
     clock: Clock | None = None,
     instance: str = "one",
     keyring: Keyring | None = None,
-    maintained: Callable[..., float | None] = unmaintained,
+    windows: PlayedWindows | None = None,
     failpoint: Callable[[str], None] = lambda _name: None,
     send_seconds: float = SEND_SECONDS,
     lease_seconds: float = LEASE_SECONDS,
@@ -179,7 +191,7 @@ async def open_couriers(
         links = AcknowledgeLinks(keyring)
         equipment = Equipment(
             instance=instance,
-            claims=Claims(pool, instance, clock, maintained, may_merge, links, lease_seconds),
+            claims=Claims(pool, instance, clock, windows or PlayedWindows(), may_merge, links, lease_seconds),
             settling=Settling(pool, instance, clock, lambda: 0.0),
             senders=cast("Mapping[str, Sender]", by_type),
             network=cast("Network", None),

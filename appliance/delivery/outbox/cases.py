@@ -1,9 +1,9 @@
 """Due jobs read with what a decision needs to know of them: rows of the database become cases here."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from appliance.db import statements
@@ -17,8 +17,19 @@ STATEMENTS = statements.load("outbox")
 
 SEVERITIES = [severity.value for severity in Severity]
 
-Maintained = Callable[[str, str | None, str | None, Collection[str], float], float | None]
-"""Says until when a maintenance window covers an alert of this tenant, site, device and tags, at this time."""
+
+class Windows(Protocol):
+    """The maintenance windows, which are known above deliveries."""
+
+    async def refresh(self) -> None:
+        """Read what has changed. Raises psycopg.Error and OSError."""
+        ...
+
+    def until(
+        self, tenant_id: str, site_id: str | None, device_id: str | None, tags: Collection[str], now: float
+    ) -> float | None:
+        """Return until when a window covers an alert, in seconds since 1970; None: none does."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +72,11 @@ class Wanted:
 class CaseReader:
     """Reads cases in one transaction, each route's terms once."""
 
-    def __init__(
-        self, connection: Connection[Any], at: Moment, maintained: Maintained, *, on: bool, may_merge: bool
-    ) -> None:
+    def __init__(self, connection: Connection[Any], at: Moment, windows: Windows, *, on: bool, may_merge: bool) -> None:
         """``on``: whether the integration is enabled; ``may_merge``: whether its type can tell alerts together."""
         self._connection = connection
         self._at = at
-        self._maintained = maintained
+        self._windows = windows
         self._on = on
         self._may_merge = may_merge
         self._terms: dict[UUID, tuple[RouteTerms, int]] = {}
@@ -131,7 +140,7 @@ class CaseReader:
             inhibited=inhibited,
             cause_open=cause_open,
             silenced_until=None if silenced is None else silenced.timestamp(),
-            maintained_until=self._maintained(tenant_id, site_id, device_id, tags, self._at.settled),
+            maintained_until=self._windows.until(tenant_id, site_id, device_id, tags, self._at.settled),
             route=terms,
             matches=matches,
             told=told,

@@ -26,8 +26,8 @@ from appliance.delivery.outbox.cases import (
     STATEMENTS,
     CaseReader,
     DueJob,
-    Maintained,
     Wanted,
+    Windows,
     ids_of,
     moment,
     worst_first,
@@ -44,8 +44,8 @@ LISTED_ALERTS = 100
 """Alerts that a notice names beside its own; further ones are counted."""
 DEFERRED = 200
 """Blocked jobs that one claim puts off."""
-BLOCKED_SECONDS = 60.0
-"""Seconds after which a job is looked at again that waits for another one in flight; its end releases it at once."""
+BLOCKED_SECONDS = 300.0
+"""Seconds after which a job is looked at again that waits for an earlier one; the end of that releases it at once."""
 
 IntegrationKey = tuple[str, UUID]
 """Tenant and integration."""
@@ -140,7 +140,7 @@ class Claims:
         pool: Pool,
         instance: str,
         clock: Clock,
-        maintained: Maintained,
+        windows: Windows,
         may_merge: MayMerge,
         links: AcknowledgeLinks,
         lease_seconds: float,
@@ -149,7 +149,7 @@ class Claims:
         self._pool = pool
         self._instance = instance
         self._clock = clock
-        self._maintained = maintained
+        self._windows = windows
         self._may_merge = may_merge
         self._links = links
         self._lease_seconds = lease_seconds
@@ -159,20 +159,21 @@ class Claims:
 
         ``busy``: jobs that this process works on, whatever their leases say.
         """
+        await self._windows.refresh()
         at = Moment(self._clock.now(), self._clock.settled())
         async with self._pool.connection() as connection, connection.transaction():
             await lock_until_commit(connection, [lock_key("integration", key[0], str(key[1]))])
             receiver = await self._receiver(connection, key, at)
             if receiver is None:
                 return Claimed(None, [], more=False)
-            if receiver.breaker_open:
+            if receiver.breaker_open and receiver.integration.enabled:
                 await connection.execute(STATEMENTS["mark_waited"], _parameters(key, at))
                 if not receiver.probe_due:
                     return Claimed(receiver.integration, [], more=False)
             reader = CaseReader(
                 connection,
                 at,
-                self._maintained,
+                self._windows,
                 on=receiver.integration.enabled,
                 may_merge=self._may_merge(receiver.integration.type),
             )
@@ -292,7 +293,12 @@ class Claims:
             if probing:
                 await connection.execute(STATEMENTS["set_probe"], common | {"next": moment(at.now + PROBE_SECONDS)})
         elif not plan.skips and not plan.holds:
-            blocked = {"held": _values(HELD), "limit": DEFERRED, "again": moment(at.now + BLOCKED_SECONDS)}
+            blocked = {
+                "held": _values(HELD),
+                "limit": DEFERRED,
+                "soon": moment(at.now + 1),
+                "again": moment(at.now + BLOCKED_SECONDS),
+            }
             await connection.execute(STATEMENTS["defer_blocked"], common | blocked)
 
     async def _leases(

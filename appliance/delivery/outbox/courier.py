@@ -127,31 +127,31 @@ class Courier:
     async def _look(self, nursery: trio.Nursery) -> bool:
         """Claim once and begin to send; return whether to claim again at once."""
         slots, tenant_id = self._equipment.slots, self._key[0]
-        room = slots.take(tenant_id, MOST_AT_A_TIME - self._under_way)
-        if not room and not self._under_way:
+        while not self._under_way and not slots.available(tenant_id):
             await slots.freed().wait()
-            return True
-        taken = room
         try:
-            claimed = await self._claim(room)
-            for lease in claimed.leases:
-                taken -= 1
-                await self._begin(nursery, claimed, lease)
+            async with self._equipment.database:
+                return await self._claim(nursery)
         except AWAY as error:
             log.warning("deliveries wait", integration=str(self._key[1]), error=str(error).strip())
         except Exception as error:  # noqa: BLE001 - a courier's bug must not end the process
             self._record_restart(error)
-        else:
-            self._backoff.reset()
-            return claimed.more
-        finally:
-            slots.give(tenant_id, taken)
         await trio.sleep(self._backoff.next())
         return True
 
-    async def _claim(self, room: int) -> Claimed:
-        async with self._equipment.database:
-            return await self._equipment.claims.claim(self._key, self._equipment.busy, room)
+    async def _claim(self, nursery: trio.Nursery) -> bool:
+        slots, tenant_id = self._equipment.slots, self._key[0]
+        room = slots.take(tenant_id, MOST_AT_A_TIME - self._under_way)
+        starved = not room and not self._under_way
+        try:
+            claimed = await self._equipment.claims.claim(self._key, self._equipment.busy, room)
+            for lease in claimed.leases:
+                room -= 1
+                await self._begin(nursery, claimed, lease)
+        finally:
+            slots.give(tenant_id, room)
+        self._backoff.reset()
+        return claimed.more or starved
 
     async def _begin(self, nursery: trio.Nursery, claimed: Claimed, lease: Lease) -> None:
         if claimed.integration is None:

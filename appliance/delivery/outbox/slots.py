@@ -24,6 +24,10 @@ class Slots:
         """The number of slots in use."""
         return self._of_tenant.total()
 
+    def available(self, tenant_id: str) -> bool:
+        """Return whether a tenant could take a slot."""
+        return self._free > 0 and self._of_tenant[tenant_id] < self._most_of_tenant
+
     def take(self, tenant_id: str, wanted: int) -> int:
         """Take up to ``wanted`` slots, and return how many: 0 if none is free."""
         taken = max(0, min(wanted, self._free, self._most_of_tenant - self._of_tenant[tenant_id]))

@@ -20,6 +20,7 @@ from tests.support.couriers import (
     TIMED_OUT,
     UNREACHED,
     PlayedSender,
+    PlayedWindows,
     SetClock,
     acknowledge,
     answering,
@@ -131,6 +132,21 @@ async def test_an_integration_that_is_gone_is_disabled_and_what_waits_is_skipped
     assert rows(database, "SELECT action, actor_kind FROM audit_log") == [("integration.disable", "appliance")]
 
 
+async def test_a_disabled_integration_skips_what_waits_although_its_breaker_is_open(database: Database) -> None:
+    receive(database)
+    sender = PlayedSender(answering(UNREACHED))
+    async with open_couriers(database, sender) as couriers:
+        alerts = [alert(database) for _ in range(8)]
+        await couriers.rest()
+        assert rows(database, "SELECT breaker_opened_at IS NOT NULL FROM integration_health") == [(True,)]
+        rows(database, "UPDATE integrations SET enabled = false")
+        couriers.clock.at += 59.0  # type: ignore[attr-defined]
+        couriers.dispatcher.wake()
+        with trio.fail_after(30):
+            while {row[2:] for row in states(database, alerts)} != {("SKIPPED", "route_off")}:
+                await trio.sleep(0.01)
+
+
 async def test_an_open_that_was_never_tried_is_skipped_with_its_end(database: Database) -> None:
     receive(database, delay_seconds=60)
     sender = PlayedSender()
@@ -199,17 +215,12 @@ async def test_a_silence_that_is_taken_back_lets_go_at_once(database: Database) 
 
 async def test_a_window_holds_and_its_change_lets_go(database: Database) -> None:
     receive(database)
-    sender, covered = PlayedSender(), [NOON + 3600]
-
-    def maintained(tenant_id: str, _site: str | None, device_id: str | None, *_: object) -> float | None:
-        assert (tenant_id, device_id) == ("acme", "d1")
-        return covered[0] if covered else None
-
-    async with open_couriers(database, sender, maintained=maintained) as couriers:
+    sender, windows = PlayedSender(), PlayedWindows(NOON + 3600)
+    async with open_couriers(database, sender, windows=windows) as couriers:
         one = alert(database)
         await couriers.rest()
         assert states(database) == [(one, "OPEN", "PENDING", "maintenance")]
-        covered.clear()
+        windows.ends = None
         couriers.dispatcher.routes_changed('{"tenants": ["acme"]}')
         with trio.fail_after(30):
             while not sender.sent:

@@ -66,11 +66,19 @@ async def test_what_ended_ninety_days_ago_goes_with_its_attempts(database: Datab
             kept[days],
             NOW,
         )
+    rows(database, "UPDATE fleet_alert SET status = 'CLOSED', closed_at = %s, close_reason = 'cleared'", NOW)
+    of_open_alert = job(database)
+    rows(
+        database,
+        "UPDATE delivery_jobs SET status = 'COMPLETED', finished_at = %s WHERE job_id = %s",
+        NOW - timedelta(days=91),
+        of_open_alert,
+    )
     waiting = job(database, created_at=NOW - timedelta(days=400))
     await keep(database, trusted=False)
-    assert len(rows(database, "SELECT 1 FROM delivery_jobs")) == 3
+    assert len(rows(database, "SELECT 1 FROM delivery_jobs")) == 4
     await keep(database)
-    assert rows(database, "SELECT job_id FROM delivery_jobs ORDER BY 1") == [(kept[89],), (waiting,)]
+    assert rows(database, "SELECT job_id FROM delivery_jobs ORDER BY 1") == [(kept[89],), (of_open_alert,), (waiting,)]
     assert rows(database, "SELECT job_id FROM delivery_attempts") == [(kept[89],)]
 
 
