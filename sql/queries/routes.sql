@@ -52,6 +52,20 @@ UPDATE integration_routes SET name = %(name)s, enabled = %(enabled)s, integratio
   quiet_spares_critical = %(quiet_spares_critical)s, version = version + 1, updated_at = %(now)s
 WHERE tenant_id = %(tenant)s AND route_id = %(route)s
 
+-- name: lead_jobs
+-- What nobody was told yet goes where the route leads now. A job that a courier holds goes on.
+UPDATE delivery_jobs AS j SET integration_id = %(integration_id)s
+FROM (
+  SELECT w.job_id FROM delivery_jobs AS w
+  WHERE w.tenant_id = %(tenant)s AND w.integration_id = %(before)s AND w.route_id = %(route)s
+    AND w.status = 'PENDING' AND w.receipt = 'none'
+    AND NOT EXISTS (SELECT FROM delivery_jobs AS o
+      WHERE (o.tenant_id, o.alert_id, o.route_id) = (w.tenant_id, w.alert_id, w.route_id) AND o.event = 'OPEN'
+        AND (o.status <> 'PENDING' OR o.receipt <> 'none'))
+  ORDER BY w.job_id FOR UPDATE SKIP LOCKED
+) AS waiting
+WHERE j.job_id = waiting.job_id
+
 -- name: delete_route
 DELETE FROM integration_routes WHERE tenant_id = %(tenant)s AND route_id = %(route)s
 

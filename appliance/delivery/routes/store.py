@@ -119,7 +119,10 @@ async def change(
     version: int | None,
     alert_types: Collection[str],
 ) -> KnownRoute:
-    """Replace a route. Raises Invalid with the field; NotFound; Conflict if the name is taken or on another version."""
+    """Replace a route; what nobody was told yet goes where it leads now.
+
+    Raises Invalid with the field; NotFound; Conflict if the name is taken or on another version.
+    """
     async with connection.transaction():
         before = await _locked(connection, tenant_id, route_id, version)
         parameters = await prepared(connection, tenant_id, draft, before.route, alert_types)
@@ -127,6 +130,9 @@ async def change(
         if all(kept[name] == parameters[name] for name in kept):
             return before
         await _write(connection, "update_route", parameters | {"route": route_id, "now": context.now})
+        if draft.integration_id != before.route.integration_id:
+            moved = {"tenant": tenant_id, "route": route_id, "before": before.route.integration_id}
+            await connection.execute(STATEMENTS["lead_jobs"], moved | {"integration_id": draft.integration_id})
         changed = await get(connection, tenant_id, route_id)
         old, new = _audited(before), _audited(changed)
         names = [name for name in old if old[name] != new[name]]

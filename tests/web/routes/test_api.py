@@ -15,7 +15,7 @@ from appliance.people.role import Role
 from tests.support.alerts import add_alert
 from tests.support.pipeline import arrange, look
 from tests.support.postgres_server import Database
-from tests.support.routes import add_integration, add_route
+from tests.support.routes import add_integration, add_route, jobs
 from tests.support.tenants import TENANT, add_tenant, ingest
 from tests.support.web.api_caller import calling, dashboard
 
@@ -103,6 +103,26 @@ async def test_a_route_is_changed_field_by_field_and_deleted(database: Database)
     assert [action for action, *_ in kept] == [f"route.{verb}" for verb in verbs]
     assert kept[1][1:] == ({"integration": "Ops", "tags": ["cold"]}, {"integration": "Other", "tags": []})
     assert kept[5][1:] == ({"enabled": True}, {"enabled": False})
+
+
+async def test_what_nobody_was_told_goes_where_the_route_leads_now(database: Database) -> None:
+    """And the end of what was told goes where it was told."""
+    integration, other = await prepare(database), add_integration(database)
+    route = add_route(database, integration)
+    waiting, told = add_alert(database), add_alert(database)
+    completed = "UPDATE delivery_jobs SET status = 'COMPLETED', receipt = 'confirmed', finished_at = now()"
+    closed = (
+        "INSERT INTO alert_events (tenant_id, alert_id, at, kind) SELECT 'acme', id, now(), 'closed' FROM fleet_alert"
+    )
+    arrange(database, f"{completed} WHERE alert_id = {told}", closed)
+    async with dashboard(database) as served, calling(served, database) as admin:
+        await admin.ask("PATCH", f"{PATH}/{route}", json={"integration_id": str(other)})
+    assert jobs(database, "alert_id, event, integration_id") == [
+        (waiting, "OPEN", other),
+        (told, "OPEN", integration),
+        (waiting, "CLOSED", other),
+        (told, "CLOSED", integration),
+    ]
 
 
 FAULTS: list[tuple[dict[str, Any], str]] = [
