@@ -79,6 +79,15 @@ class Metrics:
             "Notices that are not delivered yet: due, held until later, retrying, without a way out, or being sent",
             ["state"],
         )
+        self.proven_seconds = gauge(
+            "appliance_end_to_end_proven_seconds",
+            "Seconds since a probe message passed broker, commit, rule and outbox; before the first, since the start",
+        )
+        self.heartbeats = counter(
+            "appliance_heartbeats",
+            "Calls of the heartbeat URL by outcome: ok, fail, or lost without an answer",
+            ["outcome"],
+        )
         self.task_restarts = counter("appliance_task_restarts", "Tasks that began anew after an error", ["task"])
 
     def _add_alerts(self) -> None:

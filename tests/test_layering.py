@@ -57,6 +57,8 @@ ALLOWED: Mapping[str, set[str]] = {
     # ingest: the engine is an observer of its batches, and reads what the writer hands it
     # peers: one that is away is an alert of the appliance
     "alerts": LEAVES | SERVICES | {"db", "devices", "ingest.batch", "ingest.observer", "peers", "subscriptions"},
+    # its probe is an observer of batches that makes the step of a rule, and its calls go the one way out
+    "watchdog": LEAVES | SERVICES | {"alerts.kinds", "db", "delivery.outgoing", "ingest.batch"},
     "history": LEAVES | SERVICES | {"db"},  # reads what ingest stored and marked: through the database alone
     "peers": LEAVES | {"db"},  # reads what presence writes: through the database alone
     "people": LEAVES | {"db"},  # people know nothing of devices
@@ -64,7 +66,9 @@ ALLOWED: Mapping[str, set[str]] = {
     # between our Mosquitto and the rest
     "broker": LEAVES | SERVICES | {"children", "config", "db", "devices", "ingest", "mqtt"},
     # what the process tells of itself: knows the services whose figures it puts into words
-    "diagnostics": LEAVES | SERVICES | {"broker", "children", "config", "db", "devices", "ingest", "mqtt", "runtime"},
+    "diagnostics": LEAVES
+    | SERVICES
+    | {"broker", "children", "config", "db", "devices", "ingest", "mqtt", "runtime", "watchdog"},
     # what a first start and slow chores put together of several domains
     "healing": LEAVES | SERVICES | {"alerts", "db", "delivery", "devices", "ingest", "people", "service_clock"},
     "housekeeping": LEAVES | SERVICES | {"alerts.maintenance", "db", "devices", "subscriptions"},
@@ -73,7 +77,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "web": LEAVES
     | SERVICES
     | {"alerts", "broker.accounts", "broker.refusals", "db", "delivery", "devices", "diagnostics", "history", "ingest"}
-    | {"onboarding", "peers", "people", "runtime", "service_clock", "subscriptions"},
+    | {"onboarding", "peers", "people", "runtime", "service_clock", "subscriptions", "watchdog"},
     # top
     "supervisor": {"*"},
     "cli": {"*"},

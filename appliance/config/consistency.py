@@ -7,6 +7,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from appliance.config.schema import Config, Database, Delivery, Mail
 from appliance.config.secret import weakness
 
+_MAX_URL = 2000
+"""Characters of an address."""
 _NO_PUBLIC_URL = (
     "is not set: links in notices lead to the address of this machine in its network, which people elsewhere do not "
     "reach; set it to the address that they use"
@@ -57,6 +59,22 @@ def _delivery_faults(delivery: Delivery) -> Iterator[tuple[tuple[str, ...], str]
         if getattr(delivery, f"{name}_timeout") > delivery.total_timeout:
             keys = (f"delivery.{name}_timeout", "delivery.total_timeout")
             yield keys, f"{name}_timeout must be at most total_timeout (now {delivery.total_timeout:g})"
+    if delivery.heartbeat_url is not None and (fault := _heartbeat_fault(delivery.heartbeat_url.reveal())):
+        yield ("delivery.heartbeat_url",), fault
+
+
+def _heartbeat_fault(text: str) -> str | None:
+    """Return what is wrong with the address that is called, without quoting it."""
+    try:
+        parts = urlsplit(text)
+        named = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        named = False
+    if not named or len(text) > _MAX_URL or not text.isprintable() or " " in text or "\\" in text:
+        return "is not an address; it must be https://HOST/PATH"
+    if "@" in parts.netloc or "#" in text:
+        return "must have no user name, no password and no #; it must be https://HOST/PATH"
+    return None
 
 
 def _mail_faults(mail: Mail) -> Iterator[tuple[tuple[str, ...], str]]:

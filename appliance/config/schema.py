@@ -153,6 +153,8 @@ class Delivery(Struct, frozen=True, kw_only=True):
     read_timeout: Deadline = 8.0
     total_timeout: Deadline = 10.0
     max_age_days: Annotated[int, Meta(ge=1, le=90)] = 7
+    heartbeat_url: Secret | None = None
+    heartbeat_seconds: Annotated[float, Meta(ge=1, le=3600)] = 60.0
 
 
 class Mail(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from appliance.diagnostics.process_metrics import ProcessMetrics
 from appliance.runtime.tree import ServiceStatus
+from appliance.watchdog.watchdog import EndToEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,5 +72,7 @@ class Snapshot:
     """Whether the lock to drop a day of readings was not had when it was last tried."""
     schema: Callable[[], int | None]
     """The version of the schema as last read."""
+    end_to_end: Callable[[], EndToEnd]
+    """What the watchdog has proven."""
     settings: Mapping[str, object]
     """The effective configuration by dotted key, secrets masked."""

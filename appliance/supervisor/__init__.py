@@ -36,6 +36,7 @@ from appliance.supervisor.outgoing import outgoing_network
 from appliance.supervisor.silence import start_silence
 from appliance.supervisor.storage import Storage, open_storage
 from appliance.supervisor.stream import Stream, open_stream
+from appliance.supervisor.watching import make_watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -79,8 +80,10 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             watch = await open_watch(base, storage, broker)
             await start_silence(base, storage)
             network = outgoing_network(config)
-            dashboard = await open_dashboard(base, storage, known, stream, broker, watch, network)
-            deliveries = await start_deliveries(base, storage, known, network, dashboard.port)
+            watchdog = make_watchdog(base, broker, stream.proof, network)
+            dashboard = await open_dashboard(base, storage, known, stream, broker, watch, network, watchdog)
+            deliveries = await start_deliveries(base, storage, known, network, dashboard.port, stream.proof)
+            await tree.start("watchdog", watchdog.run)
             serving = await _serving(base, storage, broker, dashboard)
             announce(serving)
             data.write_run_file(_run_file(base, storage, serving))

@@ -31,6 +31,7 @@ from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
 from appliance.supervisor.storage import Storage
 from appliance.supervisor.stream import Stream
+from appliance.watchdog.probes import PROBES_AN_INTERVAL
 
 HELD_SECONDS = 2.0
 """Seconds for which a batch may wait for its commit until messages count as held up."""
@@ -165,7 +166,8 @@ def _probe(config: Config, embedded: Mosquitto | None) -> ListenerProbe | None:
     if embedded is None:
         return None
     host = LOOPBACK.get(embedded.devices.host, embedded.devices.host)
-    return ListenerProbe(partial(probe_client, embedded, host), statistics_client(config, embedded), PROBE_SECONDS)
+    seconds = min(PROBE_SECONDS, config.delivery.heartbeat_seconds / PROBES_AN_INTERVAL)
+    return ListenerProbe(partial(probe_client, embedded, host), statistics_client(config, embedded), seconds)
 
 
 def _caught_up(base: Foundation, broker: BrokerAccess, pipeline: Pipeline) -> bool:

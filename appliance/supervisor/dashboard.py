@@ -27,6 +27,7 @@ from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
 from appliance.supervisor.storage import Storage
 from appliance.supervisor.stream import Stream
+from appliance.watchdog.watchdog import Watchdog
 from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
 from appliance.web.alerts.port import AlertsPort
@@ -59,6 +60,7 @@ async def open_dashboard(
     broker: BrokerAccess,
     watch: Watch,
     network: Network,
+    watchdog: Watchdog,
 ) -> Dashboard:
     """Serve pages, API and HTTP ingest."""
     clock, pool, tree = base.clock, storage.pool, base.tree
@@ -76,7 +78,7 @@ async def open_dashboard(
         maintenance=known.maintenance,
         affected=watch.own.affected,
     )
-    snapshot = _snapshot(base, storage, known, stream, broker, watch.process)
+    snapshot = _snapshot(base, storage, known, stream, broker, watch.process, watchdog)
     app = create_app(platform, _ports(base, storage, known, stream, broker, snapshot, network), RequestLimits())
     storage.changes.subscribe(ALERTS_CHANNEL, app.alerts_changed, app.alerts_changed)
     web = base.config.web
@@ -87,7 +89,13 @@ async def open_dashboard(
 
 
 def _snapshot(
-    base: Foundation, storage: Storage, known: Knowledge, stream: Stream, broker: BrokerAccess, process: ProcessMetrics
+    base: Foundation,
+    storage: Storage,
+    known: Knowledge,
+    stream: Stream,
+    broker: BrokerAccess,
+    process: ProcessMetrics,
+    watchdog: Watchdog,
 ) -> Snapshot:
     config, embedded = base.config, broker.embedded
     return Snapshot(
@@ -112,6 +120,7 @@ def _snapshot(
         retention_days=config.retention.days,
         retention_blocked=lambda: stream.retention.blocked,
         schema=lambda: storage.health.schema_version,
+        end_to_end=watchdog.view,
         settings=masked(config),
     )
 

@@ -22,6 +22,8 @@ from appliance.runtime.tree import Report
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
 from appliance.supervisor.storage import Storage
+from appliance.watchdog.probes import ProbeTaker
+from appliance.watchdog.proof import Proof
 
 SENDER_SECONDS = 5.0
 """Seconds after its own deadline at which a sender that has not returned is cut off."""
@@ -32,7 +34,7 @@ ADDRESS_SECONDS = 30.0
 
 
 async def start_deliveries(
-    base: Foundation, storage: Storage, known: Knowledge, network: Network, web_port: int
+    base: Foundation, storage: Storage, known: Knowledge, network: Network, web_port: int, proof: Proof
 ) -> Dispatcher:
     """Start the couriers, and what keeps the outbox. ``web_port``: of the dashboard."""
     pool, clock, tree = storage.pool, base.clock, base.tree
@@ -58,7 +60,7 @@ async def start_deliveries(
         page=_pages(base, web_port),
         send_seconds=send_seconds,
     )
-    dispatcher, changes = Dispatcher(pool, equipment), storage.changes
+    dispatcher, changes = Dispatcher(pool, equipment, ProbeTaker(proof, base.instance, clock)), storage.changes
     changes.subscribe(DELIVERIES_CHANNEL, dispatcher.wake, dispatcher.missed)
     changes.subscribe(ALERTS_CHANNEL, dispatcher.alerts_changed, dispatcher.missed)
     changes.subscribe(ROUTES_CHANNEL, dispatcher.routes_changed, dispatcher.missed)

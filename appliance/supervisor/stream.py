@@ -35,6 +35,8 @@ from appliance.supervisor.alerting import open_engine
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
 from appliance.supervisor.storage import Storage
+from appliance.watchdog.probes import PROBES_AN_INTERVAL, ProbeObserver
+from appliance.watchdog.proof import Proof
 from appliance.web.live.feed import LiveFeed
 
 UNKNOWN_ABSENCE = 86_400.0
@@ -57,6 +59,8 @@ class Stream:
     away: Callable[[float], None]
     """Notes that no messages were taken in the last seconds: no limit and no presence counts that time."""
     retention: TelemetryRetention
+    proof: Proof
+    """Whether messages get from the broker to the outbox."""
 
 
 async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> Stream:
@@ -69,7 +73,9 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
     live = LiveFeed(clock)
     registry = knowledge(known.registry, base.failpoints)
     admission = Admission(config.ingest, config.retention, registry, known.charging, partial(offset_in_doubt, clock))
-    observers = [*_observers(base, known), await open_engine(base, storage)]
+    proof = Proof(clock, config.delivery.heartbeat_seconds)
+    probes = ProbeObserver(proof, base.instance, clock)
+    observers = [*_observers(base, known), await open_engine(base, storage), probes]
     writer = Writer(pool, base.instance, observers, clock, base.metrics, base.failpoints)
     offline_statuses = OfflineStatuses(known.states, pool, clock)
     pipeline = Pipeline(
@@ -83,14 +89,16 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
         config.ingest.batch_size,
         [live.publish],
         away,
-        TICK_SECONDS,
+        min(TICK_SECONDS, proof.interval / PROBES_AN_INTERVAL),
     )
     backlog.away(away_before_start(clock, storage.newest_receipt))
     report = reports.report_pipeline(pipeline, base.metrics.committed, config.ingest.receive_max)
     service, _ = await tree.start("pipeline", pipeline.run, report=report)
     await _start_chores(base, storage, known, pipeline)
     retention = await _start_retention(base, storage)
-    return Stream(live, admission, writer, pipeline, service, backlog, listening, offline_statuses, away, retention)
+    return Stream(
+        live, admission, writer, pipeline, service, backlog, listening, offline_statuses, away, retention, proof
+    )
 
 
 def away_before_start(clock: Clock, newest: float | None) -> float:

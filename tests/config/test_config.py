@@ -328,6 +328,7 @@ def test_every_key_has_a_variable() -> None:
     environ["APPLIANCE_BROKER_USERNAME"] = "a"
     environ["APPLIANCE_BROKER_PASSWORD"] = STRONG
     environ |= {"APPLIANCE_MAIL_HOST": "m", "APPLIANCE_MAIL_USERNAME": "a", "APPLIANCE_MAIL_PASSWORD": STRONG}
+    environ["APPLIANCE_DELIVERY_HEARTBEAT_URL"] = "https://watcher.example/a"
     environ |= {"APPLIANCE_MAIL_CA": "/ca.pem", "APPLIANCE_MAIL_SENDER": "a@b.example"}
     assert load(None, environ).origins == {key: f"${field.variable}" for key, field in FIELDS.items()}
 

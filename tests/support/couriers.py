@@ -14,13 +14,13 @@ from appliance.clock import Clock
 from appliance.db.changes import Changes
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
-from appliance.db.trio_psycopg import connect
+from appliance.db.trio_psycopg import Connection, connect
 from appliance.delivery.integrations.integration import ROUTES_CHANNEL
 from appliance.delivery.links.acknowledge_link import AcknowledgeLinks
 from appliance.delivery.notices.notice import Notice
 from appliance.delivery.outbox.claims import Claims
 from appliance.delivery.outbox.courier import Equipment
-from appliance.delivery.outbox.dispatcher import Dispatcher
+from appliance.delivery.outbox.dispatcher import Dispatcher, TakeProbe
 from appliance.delivery.outbox.job import DELIVERIES_CHANNEL
 from appliance.delivery.outbox.settling import Settling
 from appliance.delivery.outgoing.network import Destination, Network
@@ -131,6 +131,10 @@ class PlayedWindows:
         return self.read
 
 
+async def no_probe(_connection: Connection[Any]) -> None:
+    """Take nothing: there is no watchdog."""
+
+
 @dataclass
 class Couriers:
     """Running couriers."""
@@ -174,6 +178,7 @@ async def open_couriers(
     failpoint: Callable[[str], None] = lambda _name: None,
     send_seconds: float = SEND_SECONDS,
     lease_seconds: float = LEASE_SECONDS,
+    take_probe: TakeProbe = no_probe,
 ) -> AsyncIterator[Couriers]:
     """Run couriers with the senders, by type; stopped at the end of the block as the appliance stops them."""
     clock = clock or SetClock()
@@ -202,7 +207,7 @@ async def open_couriers(
             page="https://edge.example{}".format,
             send_seconds=send_seconds,
         )
-        dispatcher = Dispatcher(pool, equipment)
+        dispatcher = Dispatcher(pool, equipment, take_probe)
         changes = Changes(
             lambda: connect(database.conninfo(INGEST)), (DELIVERIES_CHANNEL, ROUTES_CHANNEL, ALERTS_CHANNEL)
         )

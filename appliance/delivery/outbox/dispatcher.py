@@ -4,7 +4,7 @@ Enters: notifications of the database, and the time. Leaves: couriers. It knows 
 is due, makes held jobs due whose alert, route or window has moved, and takes back leases that have run out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -32,6 +32,9 @@ WAKE_SHARE = 0.1
 """Share of the time that may be spent with looking for held jobs to wake, however many are held and alerts move."""
 MAX_TENANTS = 1000
 """Tenants that are remembered as moved; of more, all have."""
+
+TakeProbe = Callable[[Connection[Any]], Awaitable[None]]
+"""Takes what is in the outbox to prove that it is served: no notice."""
 
 log = structlog.get_logger(__name__)
 
@@ -71,8 +74,9 @@ class _Moved:
 class Dispatcher:
     """Runs the couriers. ``*_changed`` take what the database tells."""
 
-    def __init__(self, pool: Pool, equipment: Equipment) -> None:
+    def __init__(self, pool: Pool, equipment: Equipment, take_probe: TakeProbe) -> None:
         self._pool = pool
+        self._take_probe = take_probe
         self._equipment = equipment
         self._couriers: dict[IntegrationKey, Courier] = {}
         self._drain = Drain()
@@ -148,6 +152,7 @@ class Dispatcher:
         async with self._equipment.database, self._pool.connection() as connection:
             await self._wake_held(connection)
             rows = await (await connection.execute(STATEMENTS["due_integrations"])).fetchall()
+            await self._take_probe(connection)
         wait, now = POLL_SECONDS, self._equipment.clock.now()
         if self._alerts or self._routes:
             wait = min(wait, max(0.0, self._wakes_from - trio.current_time()))

@@ -3,6 +3,9 @@
 from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency
 from appliance.ingest.telemetry.expiry import Wait
+from appliance.runtime.activity import in_words
+from appliance.watchdog.proof import Part
+from appliance.watchdog.watchdog import EndToEnd
 from appliance.web.page import formats
 from appliance.web.system.reader import SystemView
 from appliance.web.system.retention import RetentionView, WaitingDay
@@ -55,6 +58,34 @@ def promise(terms: BrokerTerms | None, latency: Percentiles | None) -> str:
         f" {terms.saves_every:g} s: if it is killed or power fails, messages it acknowledged in the last"
         f" {terms.saves_every:g} s and had not delivered are lost. A stop or restart of the appliance loses nothing."
     )
+
+
+PARTS = {
+    Part.BROKER: "Broker",
+    Part.COMMIT: "Commit",
+    Part.RULE: "Alert rules",
+    Part.OUTBOX: "Outbox",
+}
+
+
+def proof_text(proven: EndToEnd) -> str:
+    """Return when a message last passed everything."""
+    if proven.proven_seconds is not None:
+        return f"Last proven end to end: {in_words(proven.proven_seconds)} ago"
+    return "Not proven end to end yet" if proven.holds is None else "Not proven end to end since the start"
+
+
+def heartbeat_text(proven: EndToEnd) -> str:
+    """Return how the heartbeat URL was last called, or that there is none."""
+    if not proven.heartbeat:
+        return "No heartbeat URL is set (delivery.heartbeat_url): nobody outside learns when this appliance is gone."
+    if proven.called is None:
+        return "The heartbeat URL is called as soon as there is a proof."
+    how = "ok" if proven.called.ok else "a failure"
+    ago = in_words(proven.called.seconds_ago)
+    if proven.called.trouble is not None:
+        return f"The heartbeat URL was not reached {ago} ago: {proven.called.trouble}"
+    return f"The heartbeat URL was told {how} {ago} ago, and is called every {in_words(proven.interval)}."
 
 
 SOON_FULL = 14

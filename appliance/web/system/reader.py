@@ -28,6 +28,7 @@ from appliance.diagnostics.snapshot import BrokerTerms, Dependency, ResourceLimi
 from appliance.ingest.accounting import Accounting, read_accounting
 from appliance.peers.store import Peer, list_all
 from appliance.runtime.tree import ServiceStatus
+from appliance.watchdog.watchdog import EndToEnd
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.platform import Platform
 from appliance.web.system.alerts import SystemAlert, read_alerts
@@ -130,6 +131,8 @@ class SystemView(msgspec.Struct, frozen=True, rename={"dependencies": "companion
     limits: Sequence[ResourceLimit]
     broker_terms: BrokerTerms | None
     """None for an external broker, whose settings are unknown."""
+    end_to_end: EndToEnd
+    """Whether messages get from the broker through commit and rule to the outbox."""
     tasks: Sequence[ServiceStatus]
     peers: Sequence[PeerView]
     """All appliances on the database, this one included; empty until Postgres has answered."""
@@ -205,6 +208,7 @@ class SystemReader:
             dependencies=dependencies,
             limits=system.limits(),
             broker_terms=system.broker_terms,
+            end_to_end=system.end_to_end(),
             tasks=system.tasks(now),
             peers=[self._peer(one) for one in self._peers.value or ()],
             alerts=self._alerts.value or [],

@@ -17,7 +17,17 @@ from appliance.web.page.failures import trouble_text
 from appliance.web.page.frame import Frame
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.system.clock import difference
-from appliance.web.system.labels import SOON_FULL, dependency_text, no_outlook, outlook_text, promise, wait_text
+from appliance.web.system.labels import (
+    PARTS,
+    SOON_FULL,
+    dependency_text,
+    heartbeat_text,
+    no_outlook,
+    outlook_text,
+    promise,
+    proof_text,
+    wait_text,
+)
 from appliance.web.system.reader import SystemReader, SystemView, postgres_embedded
 from appliance.web.system.retention import RetentionView
 from appliance.web.system.task_rows import TaskRow, rows_of
@@ -46,6 +56,7 @@ _PARTS = (
     "peers",
     "tasks",
     "services",
+    "end-to-end",
     "limits",
     "latency",
     "disk",
@@ -119,6 +130,12 @@ class SystemPage:
     answering: int
     promise: str
     """What an acknowledgement guarantees to a device."""
+    proof: str
+    """When a message last passed everything."""
+    missing: Sequence[str]
+    """The parts of which nothing was seen for too long."""
+    heartbeat: str
+    """How the heartbeat URL was last called."""
     trouble: str | None
     clock_off: str
     """By how much the machine's clock differs from service time."""
@@ -211,6 +228,9 @@ def shown(
         dependencies=[(dependency, dependency_text(dependency, view)) for dependency in view.dependencies],
         promise=promise(view.broker_terms, view.receive_to_commit),
         answering=sum(dependency.trouble is None for dependency in view.dependencies),
+        proof=proof_text(view.end_to_end),
+        missing=[PARTS[part] for part in view.end_to_end.missing],
+        heartbeat=heartbeat_text(view.end_to_end),
         clock_off=difference(view.clock),
         trouble=trouble_text(renderer.platform.health().causes()),
     )

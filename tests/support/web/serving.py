@@ -39,6 +39,7 @@ from appliance.people.passwords import Cost, Hasher
 from appliance.people.role import Role, Theme
 from appliance.people.sessions import Visit
 from appliance.people.signin import SignIn
+from appliance.watchdog.watchdog import EndToEnd, HeartbeatCall
 from appliance.web.access.auth import Viewer
 from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
@@ -147,6 +148,7 @@ def quiet_system(clock: SystemClock) -> Snapshot:
         retention_days=30,
         retention_blocked=lambda: False,
         schema=lambda: shipped()[-1].version,
+        end_to_end=lambda: EndToEnd(24.0, True, (), 60.0, heartbeat=True, called=HeartbeatCall(12.0, True, None)),
         settings={"broker.port": 1883, "database.url": None},
     )
 
