@@ -73,6 +73,8 @@ class Watchdog:
         self._metrics = metrics
         self._look = min(LOOK_SECONDS, proof.interval / LOOKS_AN_INTERVAL)
         self._held: bool | None = None
+        """Whether the proof held at the last look; None before the first one."""
+        self._turned = trio.Event()
         self._told: _Told | None = None
 
     def view(self) -> EndToEnd:
@@ -106,18 +108,23 @@ class Watchdog:
             log.error("not proven end to end", missing=[part.value for part in self._proof.missing])
         elif holds and self._held is False:
             log.info("proven end to end again")
-        self._held = holds if holds is not None else self._held
+        if holds is not None and holds != self._held:
+            self._held = holds
+            self._turned.set()
+            self._turned = trio.Event()
         activity().doing("proven end to end" if holds else "waits for a proof")
 
     async def _report(self, heartbeat: Heartbeat) -> None:
         """Call once an interval, and at once when the proof begins, ends or begins again."""
-        proof, told_at, told = self._proof, float("-inf"), None
+        told: bool | None = None
         while True:
-            holds, now = proof.holds, self._clock.monotonic()
-            if holds is not None and (holds != told or now - told_at >= proof.interval):
-                told_at, told = now, holds
-                await self._call(heartbeat, ok=holds)
-            await trio.sleep(self._look)
+            began = trio.current_time()
+            if self._held is not None:
+                told = self._held
+                await self._call(heartbeat, ok=told)
+            with trio.move_on_at(began + self._proof.interval):
+                while self._held == told:
+                    await self._turned.wait()
 
     async def _call(self, heartbeat: Heartbeat, *, ok: bool) -> None:
         """Call, and if that fails once more."""
