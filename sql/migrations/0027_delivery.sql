@@ -196,6 +196,7 @@ CREATE TABLE delivery_jobs (
   attempts integer NOT NULL DEFAULT 0,
   receipt text NOT NULL DEFAULT 'none',
   unreachable_since timestamptz,
+  severity_rank integer,
   merged_into bigint,
   told_at timestamptz,
   fingerprint text COLLATE "C",
@@ -222,6 +223,7 @@ COMMENT ON COLUMN delivery_jobs.attempts IS 'All tries, those included that reac
 COMMENT ON COLUMN delivery_jobs.receipt IS
   'What is known of its receipt: none (never reached anybody), refused (every answer was a refusal), possible (a time-out), confirmed.';
 COMMENT ON COLUMN delivery_jobs.unreachable_since IS 'When its first try reached nobody; such a notice is told in its present state.';
+COMMENT ON COLUMN delivery_jobs.severity_rank IS 'Of its alert while there is no way out, 1 is critical: by this it is told when there is one.';
 COMMENT ON COLUMN delivery_jobs.merged_into IS 'The job whose notice tells of this one as well.';
 COMMENT ON COLUMN delivery_jobs.told_at IS 'When its newest try began, unless that was refused or reached nobody: what throttle and burst count.';
 COMMENT ON COLUMN delivery_jobs.fingerprint IS 'Of its alert, once an OPEN is told: what the throttle counts.';
@@ -232,7 +234,10 @@ CREATE INDEX delivery_jobs_processing ON delivery_jobs (tenant_id, integration_i
 CREATE INDEX delivery_jobs_route ON delivery_jobs (tenant_id, route_id, job_id DESC);
 CREATE INDEX delivery_jobs_created ON delivery_jobs (tenant_id, created_at DESC, job_id DESC);
 CREATE INDEX delivery_jobs_merged ON delivery_jobs (merged_into) WHERE merged_into IS NOT NULL;
-CREATE INDEX delivery_jobs_waited ON delivery_jobs (tenant_id, integration_id) WHERE status = 'PENDING' AND unreachable_since IS NOT NULL;
+CREATE INDEX delivery_jobs_fresh ON delivery_jobs (tenant_id, integration_id, next_run_at)
+  WHERE status = 'PENDING' AND unreachable_since IS NULL;
+CREATE INDEX delivery_jobs_waited ON delivery_jobs (tenant_id, integration_id, severity_rank, job_id DESC)
+  WHERE status = 'PENDING' AND unreachable_since IS NOT NULL;
 CREATE INDEX delivery_jobs_told ON delivery_jobs (tenant_id, route_id, told_at) WHERE told_at IS NOT NULL AND merged_into IS NULL;
 CREATE INDEX delivery_jobs_throttle ON delivery_jobs (tenant_id, route_id, fingerprint, told_at) WHERE fingerprint IS NOT NULL;
 CREATE INDEX delivery_jobs_finished ON delivery_jobs (finished_at) WHERE finished_at IS NOT NULL;

@@ -39,29 +39,28 @@ WHERE r.tenant_id = %(tenant)s AND r.route_id = ANY (%(routes)s::uuid[])
 
 -- name: mark_waited
 -- While the breaker is open: what is due finds no way out.
-UPDATE delivery_jobs SET unreachable_since = %(now)s, reason = 'unreachable'
-WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s AND status = 'PENDING' AND next_run_at <= %(now)s
-  AND unreachable_since IS NULL AND (reason IS NULL OR reason IN ('retrying', 'merging'))
+UPDATE delivery_jobs AS j SET unreachable_since = %(now)s, reason = 'unreachable',
+  severity_rank = (SELECT array_position(%(severities)s::text[], a.severity) FROM fleet_alert AS a WHERE a.id = j.alert_id)
+WHERE j.tenant_id = %(tenant)s AND j.integration_id = %(integration)s AND j.status = 'PENDING' AND j.next_run_at <= %(now)s
+  AND j.unreachable_since IS NULL AND (j.reason IS NULL OR j.reason IN ('retrying', 'merging'))
 
 -- name: pick_due
 SELECT j.job_id FROM delivery_jobs AS j
 WHERE j.tenant_id = %(tenant)s AND j.integration_id = %(integration)s AND j.status = 'PENDING' AND j.next_run_at <= %(now)s
-  AND j.job_id <> ALL (%(busy)s::bigint[]) AND NOT delivery_blocked(j)
+  AND j.unreachable_since IS NULL AND j.job_id <> ALL (%(busy)s::bigint[]) AND (j.event = 'OPEN' OR NOT delivery_blocked(j))
 ORDER BY j.next_run_at, j.job_id
 LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED
 
 -- name: pick_worst
--- After a time without a way out: worst and newest first.
+-- What found no way out: worst and newest first.
 SELECT j.job_id FROM delivery_jobs AS j
-CROSS JOIN LATERAL (
-  SELECT x.severity FROM fleet_alert AS x WHERE (x.tenant_id, x.id) = (j.tenant_id, j.alert_id) OFFSET 0
-) AS a
 WHERE j.tenant_id = %(tenant)s AND j.integration_id = %(integration)s AND j.status = 'PENDING' AND j.next_run_at <= %(now)s
-  AND j.job_id <> ALL (%(busy)s::bigint[]) AND NOT delivery_blocked(j)
-ORDER BY array_position(%(severities)s::text[], a.severity), j.created_at DESC, j.job_id DESC
+  AND j.unreachable_since IS NOT NULL AND j.job_id <> ALL (%(busy)s::bigint[])
+  AND (j.event = 'OPEN' OR NOT delivery_blocked(j))
+ORDER BY j.severity_rank, j.job_id DESC
 LIMIT %(limit)s
-FOR UPDATE OF j SKIP LOCKED
+FOR UPDATE SKIP LOCKED
 
 -- name: pick_ended
 -- Of one route: what was never told of alerts that have ended, whether it is due or not.
@@ -211,6 +210,7 @@ WHERE w.tenant_id = %(tenant)s AND w.status = 'PENDING' AND w.reason = 'waiting'
 UPDATE delivery_jobs SET status = %(status)s, reason = %(reason)s, next_run_at = coalesce(%(next)s, next_run_at),
   tries = %(tries)s, attempts = attempts + 1, receipt = %(receipt)s,
   unreachable_since = CASE WHEN %(unreached)s THEN coalesce(unreachable_since, %(now)s) END,
+  severity_rank = CASE WHEN %(unreached)s THEN %(rank)s::integer END,
   told_at = CASE WHEN %(told)s THEN told_at END, fingerprint = CASE WHEN %(told)s THEN fingerprint END,
   leased_by = NULL, lease_until = NULL, finished_at = %(finished)s
 WHERE tenant_id = %(tenant)s AND job_id = %(job)s AND status = 'PROCESSING' AND leased_by = %(instance)s

@@ -93,16 +93,22 @@ class CaseReader:
             "event": None if wanted.event is None else wanted.event.value,
             "now": moment(self._at.now),
         }
-        pick = "pick_worst" if wanted.worst_first else "pick_due"
         if wanted.summary is not None:
-            pick = "pick_ended" if wanted.summary is Summary.ENDED else "pick_burst"
-        picked = [row[0] for row in await (await self._connection.execute(STATEMENTS[pick], parameters)).fetchall()]
+            picks = ["pick_ended" if wanted.summary is Summary.ENDED else "pick_burst"]
+        else:
+            picks = ["pick_worst", "pick_due"] if wanted.worst_first else ["pick_due"]
+        picked: list[int] = []
+        for pick in picks:
+            picked += [
+                row[0] for row in await (await self._connection.execute(STATEMENTS[pick], parameters)).fetchall()
+            ]
         if not picked:
             return []
         cursor = await self._connection.execute(STATEMENTS["select_cases"], parameters | {"ids": picked})
         rows = {row[0]: row for row in await cursor.fetchall()}
         await self._read_terms(wanted.tenant_id, {row[2] for row in rows.values()} - self._terms.keys())
-        return [self._due(wanted.tenant_id, rows[job_id]) for job_id in picked if job_id in rows]
+        jobs = [self._due(wanted.tenant_id, rows[job_id]) for job_id in picked if job_id in rows]
+        return worst_first(jobs) if wanted.worst_first else jobs
 
     async def _read_terms(self, tenant_id: str, routes: Collection[UUID]) -> None:
         if not routes:

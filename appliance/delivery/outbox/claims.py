@@ -23,6 +23,7 @@ from appliance.delivery.links.acknowledge_link import AcknowledgeLinks
 from appliance.delivery.notices.facts import read_facts
 from appliance.delivery.notices.notice import AlertFacts
 from appliance.delivery.outbox.cases import (
+    SEVERITIES,
     STATEMENTS,
     CaseReader,
     DueJob,
@@ -167,7 +168,7 @@ class Claims:
             if receiver is None:
                 return Claimed(None, [], more=False)
             if receiver.breaker_open and receiver.integration.enabled:
-                await connection.execute(STATEMENTS["mark_waited"], _parameters(key, at))
+                await connection.execute(STATEMENTS["mark_waited"], _parameters(key, at) | {"severities": SEVERITIES})
                 if not receiver.probe_due:
                     return Claimed(receiver.integration, [], more=False)
             reader = CaseReader(
@@ -213,7 +214,7 @@ class Claims:
         plan: _Plan,
         at: Moment,
     ) -> Claimed:
-        wanted = Wanted(*key, busy, plan.room + EXTRA_CASES, worst_first=receiver.recovering)
+        wanted = Wanted(*key, busy, plan.room + EXTRA_CASES, worst_first=receiver.recovering or receiver.breaker_open)
         for due in await reader.read(wanted):
             job = plan.case_of(due)
             if (job.route_id, job.alert_id) in plan.merged:
@@ -292,7 +293,7 @@ class Claims:
             await connection.execute(STATEMENTS["lease_jobs"], common | leased)
             if probing:
                 await connection.execute(STATEMENTS["set_probe"], common | {"next": moment(at.now + PROBE_SECONDS)})
-        elif not plan.skips and not plan.holds:
+        elif plan.room > 0 and not plan.skips and not plan.holds:
             blocked = {
                 "held": _values(HELD),
                 "limit": DEFERRED,

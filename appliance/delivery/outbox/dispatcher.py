@@ -24,7 +24,7 @@ from appliance.runtime.activity import activity
 
 POLL_SECONDS = 5.0
 """Seconds between two looks at the latest: for what a peer has left, and for a notification that was lost."""
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.05
 """Seconds between two looks at the least, however many notifications come."""
 DRAIN_SECONDS = 2.0
 """Seconds that sends under way may take once a stop has begun."""
@@ -120,15 +120,16 @@ class Dispatcher:
         self._alerts.all = True
         task_status.started()
         backoff = Backoff(first=0.2, maximum=POLL_SECONDS)
-        own = True
+        own, taken_back = True, float("-inf")
         async with trio.open_nursery() as nursery:
             try:
                 while True:
                     self._woken = trio.Event()
                     activity().begins()
                     try:
-                        await self._equipment.settling.take_back(self._equipment.busy, own=own)
-                        own = False
+                        if trio.current_time() - taken_back >= POLL_SECONDS:
+                            await self._equipment.settling.take_back(self._equipment.busy, own=own)
+                            own, taken_back = False, trio.current_time()
                         wait = await self._look(nursery)
                     except AWAY as error:
                         note = log.debug if activity().failing else log.warning

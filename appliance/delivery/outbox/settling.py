@@ -14,7 +14,7 @@ from appliance.db.audit import Actor, ActorKind, Entry, record
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.delivery.integrations.integration import Integration
-from appliance.delivery.outbox.cases import STATEMENTS, moment
+from appliance.delivery.outbox.cases import SEVERITIES, STATEMENTS, moment
 from appliance.delivery.outbox.claims import Lease
 from appliance.delivery.outbox.decisions import ARRIVED
 from appliance.delivery.outbox.job import JobEvent, JobStatus, Reason, Receipt
@@ -112,6 +112,7 @@ class Settling:
             "tries": settled.tries,
             "receipt": settled.receipt.value,
             "unreached": unreached,
+            "rank": SEVERITIES.index(lease.alert.severity) + 1,
             # what is tried again counts as told; what reached nobody, or was refused for good, does not
             "told": settled.receipt in ARRIVED or (pending and not unreached),
             "finished": None if pending else now,
