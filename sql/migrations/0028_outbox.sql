@@ -57,6 +57,7 @@ BEGIN
       JOIN integrations AS i ON (i.tenant_id, i.integration_id) = (r.tenant_id, r.integration_id)
     WHERE e.kind = 'opened' AND r.enabled AND i.enabled
       AND route_takes(r, 'OPEN', false, a.severity, a.alert_type, a.site_id, a.device_id, d.tags)
+      AND a.details ->> 'integration_id' IS DISTINCT FROM r.integration_id::text  -- that it fails is told by others
   ) AS t
   WHERE t.stopped IS NOT TRUE
   ORDER BY t.event_id, t.priority, t.route_id
@@ -93,6 +94,7 @@ BEGIN
         WHEN told.here THEN opened.integrations[array_position(opened.routes, r.route_id)] ELSE r.integration_id END
     WHERE e.kind IN ('acknowledged', 'closed') AND r.enabled AND i.enabled
       AND route_takes(r, upper(e.kind), told.here, a.severity, a.alert_type, a.site_id, a.device_id, d.tags)
+      AND (told.here OR a.details ->> 'integration_id' IS DISTINCT FROM r.integration_id::text)
   ) AS t
   WHERE t.here OR t.stopped IS NOT TRUE
   ORDER BY t.event_id, t.priority, t.route_id

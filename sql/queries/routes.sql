@@ -71,7 +71,8 @@ DELETE FROM integration_routes WHERE tenant_id = %(tenant)s AND route_id = %(rou
 
 -- name: newest_alerts
 -- What routes ask of alerts, and how people tell them apart.
-SELECT a.id, a.summary, a.severity, a.alert_type, a.site_id, a.device_id, coalesce(d.tags, '{}'), a.created_at
+SELECT a.id, a.summary, a.severity, a.alert_type, a.site_id, a.device_id, coalesce(d.tags, '{}'),
+  a.details ->> 'integration_id', a.created_at
 FROM fleet_alert AS a
 LEFT JOIN device_registry AS d ON (d.tenant_id, d.device_id) = (a.tenant_id, a.device_id)
 WHERE a.tenant_id = %(tenant)s AND (%(alert)s::bigint IS NULL OR a.id = %(alert)s)

@@ -81,8 +81,8 @@ async def preview(
 
 
 def _subject(row: tuple[Any, ...]) -> Subject:
-    _, _, severity, alert_type, site_id, device_id, tags, _ = row
-    return Subject(Severity(severity), alert_type, site_id, device_id, tuple(tags))
+    _, _, severity, alert_type, site_id, device_id, tags, failing, _ = row
+    return Subject(Severity(severity), alert_type, site_id, device_id, tuple(tags), failing)
 
 
 def _route(columns: dict[str, Any], route_id: UUID, now: datetime) -> Route:

@@ -6,7 +6,8 @@ in the database, ``route_takes`` and ``alert_events_write_jobs``, which writes t
 A route takes OPEN if the alert meets its conditions. It takes ACKNOWLEDGED and CLOSED if it was given the OPEN,
 whatever has changed since, so that what was told gets its end; a route that does not deliver OPEN at all takes them if
 the alert meets its conditions. Routes are tried in the order of priority; after one with ``stop`` that takes the event,
-no other is tried, but for those that were given the OPEN.
+no other is tried, but for those that were given the OPEN. An alert about an integration that fails is not told through
+that integration, and a route to it stops no other.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -24,6 +25,8 @@ class Condition(StrEnum):
     ENABLED = "enabled"
     INTEGRATION = "integration"
     """The integration is enabled."""
+    ANOTHER = "another"
+    """The alert does not say that this very integration fails: that is told by others."""
     DELIVER_ON = "deliver_on"
     SEVERITY = "severity"
     ALERT_TYPE = "alert_type"
@@ -46,6 +49,8 @@ class Subject:
     device_id: str | None
     tags: Collection[str]
     """Of the device, as they are now; empty where the alert is about none."""
+    failing: str | None = None
+    """The integration that the alert says fails; None for any other alert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,8 @@ def _reasons(candidate: Candidate, event: DeliverOn, subject: Subject) -> list[R
         Reason(Condition.INTEGRATION, (), (), candidate.integration_enabled),
         _one_of(Condition.DELIVER_ON, route.deliver_on, [event]),
     ]
+    if subject.failing is not None and not (follows(route, event) and candidate.told):
+        reasons.append(Reason(Condition.ANOTHER, (), (), str(route.integration_id) != subject.failing))
     if follows(route, event):
         return [*reasons, Reason(Condition.TOLD, (), (), candidate.told)]
     return reasons + conditions(route, subject)

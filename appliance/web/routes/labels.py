@@ -18,6 +18,7 @@ FAILED: Mapping[Condition, str] = MappingProxyType(
     {
         Condition.ENABLED: "Route is off",
         Condition.INTEGRATION: "Integration is off",
+        Condition.ANOTHER: "Leads to the integration that fails",
         Condition.STOPPED: "An earlier route stops",
         Condition.TOLD: "Was not told the opening",
     }

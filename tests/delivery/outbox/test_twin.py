@@ -47,6 +47,8 @@ routes = st.builds(
     device_prefixes=some_of(PREFIXES),
     deliver_on=st.lists(st.sampled_from(DeliverOn), min_size=1, unique=True),
 )
+INTEGRATIONS = {True: UUID(int=3), False: UUID(int=4)}
+"""One that is enabled, and one that is not."""
 subjects = st.builds(
     Subject,
     severity=st.sampled_from(Severity),
@@ -54,6 +56,7 @@ subjects = st.builds(
     site_id=st.sampled_from(SITES) | st.none(),
     device_id=st.sampled_from(DEVICES) | st.none(),
     tags=st.lists(st.sampled_from(TAGS), max_size=3, unique=True),
+    failing=st.none() | st.sampled_from([str(one) for one in INTEGRATIONS.values()]),
 ).map(lambda subject: subject if subject.device_id else replace(subject, tags=()))
 
 
@@ -79,15 +82,20 @@ def test_the_database_writes_the_jobs_that_the_matching_names(
     kinds: list[str],
 ) -> None:
     """Routes change between the opening and what follows it, so that what was told and what matches differ."""
+    made = [(replace(route, integration_id=INTEGRATIONS[on]), on) for route, on in made]
     with connection.transaction(force_rollback=True):
         insert_tenant(connection, "acme")
-        integrations = {on: insert_integration(connection, enabled=on) for on in (True, False)}
-        for route, on in made:
-            insert_route(connection, integrations[on], **row_of(route))
+        for on, integration_id in INTEGRATIONS.items():
+            insert_integration(connection, enabled=on, integration_id=integration_id)
+        for route, _ in made:
+            insert_route(connection, route.integration_id, **row_of(route))
         alert = insert_subject(connection, subject)
         check(connection, alert, DeliverOn.OPEN, subject, made, set())
         told = {route_id for (route_id,) in connection.execute("SELECT route_id FROM delivery_jobs").fetchall()}
-        now = [(replace(new, route_id=old.route_id), on) for (old, on), new in zip(made, changed, strict=False)]
+        now = [
+            (replace(new, route_id=old.route_id, integration_id=old.integration_id), on)
+            for (old, on), new in zip(made, changed, strict=False)
+        ]
         for route, _ in now:
             update_route(connection, route)
         for kind in kinds:
@@ -134,6 +142,7 @@ def insert_subject(connection: psycopg.Connection[Any], subject: Subject) -> int
         alert_type=subject.alert_type,
         site_id=subject.site_id,
         device_id=subject.device_id,
+        details={} if subject.failing is None else {"integration_id": subject.failing},
     )
 
 

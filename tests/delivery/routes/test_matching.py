@@ -92,6 +92,16 @@ def test_the_end_goes_to_whom_the_beginning_was_told(
     assert decide([Candidate(made, integration_enabled=True, told=told)], event, subject())[0].taken is taken
 
 
+def test_that_an_integration_fails_is_told_by_others_and_a_route_to_it_stops_none() -> None:
+    failing, other = route(name="failing", stop=True, priority=1), route(name="other", integration_id=UUID(int=9))
+    about = subject(failing=str(failing.integration_id))
+    candidates = [Candidate(one, integration_enabled=True) for one in (failing, other)]
+    decisions = {one.route.name: one for one in decide(candidates, OPEN, about)}
+    assert taken(decisions) == ["other"]
+    reasons = [reason.condition for reason in decisions["failing"].reasons if not reason.matches]
+    assert reasons == [Condition.ANOTHER]
+
+
 def decided(*routes: Route, event: DeliverOn = OPEN, told: tuple[str, ...] = ()) -> dict[str, Decision]:
     candidates = [Candidate(one, integration_enabled=True, told=one.name in told) for one in routes]
     return {decision.route.name: decision for decision in decide(candidates, event, subject())}
