@@ -79,6 +79,9 @@ class Metrics:
             "Notices that are not delivered yet: due, held until later, retrying, without a way out, or being sent",
             ["state"],
         )
+        self.integrations_failing = gauge(
+            "appliance_integrations_failing", "Enabled integrations whose newest try failed, by type", ["type"]
+        )
         self.proven_seconds = gauge(
             "appliance_end_to_end_proven_seconds",
             "Seconds since a probe message passed broker, commit, rule and outbox; before the first, since the start",

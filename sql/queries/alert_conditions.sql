@@ -114,6 +114,17 @@ WHERE s.device_id IS NOT NULL AND NOT EXISTS (
 GROUP BY s.tenant_id
 ORDER BY s.tenant_id
 
+-- name: select_attempted
+-- Integrations with a try, unless a person has disabled them.
+SELECT i.tenant_id, i.integration_id, i.name, i.disabled_reason IS NOT NULL, h.breaker_opened_at IS NOT NULL,
+  h.failing_since, h.unreachable_since, h.last_success_at, h.last_failure_at, h.last_error
+FROM integrations AS i
+JOIN integration_health AS h ON (h.tenant_id, h.integration_id) = (i.tenant_id, i.integration_id)
+JOIN tenants AS t ON t.tenant_id = i.tenant_id
+WHERE (i.enabled OR i.disabled_reason IS NOT NULL) AND t.status = 'ACTIVE'
+  AND coalesce(h.last_success_at, h.last_failure_at) IS NOT NULL
+ORDER BY i.tenant_id, i.integration_id
+
 -- name: tenants_served
 SELECT tenant_id FROM tenants WHERE status = 'ACTIVE' AND tenant_id <> 'appliance' ORDER BY tenant_id
 

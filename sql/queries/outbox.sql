@@ -336,6 +336,14 @@ FROM delivery_jobs WHERE status = 'PENDING' GROUP BY 1
 UNION ALL
 SELECT 'sending', count(*) FROM delivery_jobs WHERE status = 'PROCESSING'
 
+-- name: count_failing
+-- By type: enabled integrations whose newest try failed.
+SELECT i.type, count(*)
+FROM integrations AS i
+JOIN integration_health AS h ON (h.tenant_id, h.integration_id) = (i.tenant_id, i.integration_id)
+WHERE i.enabled AND h.failing_since IS NOT NULL
+GROUP BY i.type
+
 -- name: expire_waiting
 -- What has waited for a way out for too long.
 UPDATE delivery_jobs AS j SET status = 'DEAD', reason = 'too_old', finished_at = %(now)s

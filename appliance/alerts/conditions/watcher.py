@@ -1,7 +1,7 @@
 """Compares what should be open with what is, again and again.
 
-What is in the database - seats, approvals, losses, peers - is compared by one of the appliances on it at a time. What
-is wrong with an appliance is compared by itself.
+What is in the database - seats, approvals, losses, integrations, peers - is compared by one of the appliances on it at
+a time. What is wrong with an appliance is compared by itself.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from appliance.alerts.conditions import store
+from appliance.alerts.conditions import integrations, store
 from appliance.alerts.conditions.approval import approval_conditions
 from appliance.alerts.conditions.capacity import capacity_conditions
 from appliance.alerts.conditions.condition import Condition
@@ -112,6 +112,7 @@ class ConditionWatcher:
             "approval": approval_conditions,
             "capacity": partial(capacity_conditions, settled=settled, grace=self._grace),
             "losses": loss_conditions,
+            integrations.KEEPER: partial(integrations.integration_conditions, settled=settled),
         }
         if self._clock.trusted:
             keepers[PEERS] = partial(peer_conditions, now=now, here=self._own.instance)

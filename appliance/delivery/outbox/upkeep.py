@@ -1,6 +1,7 @@
 """What the outbox needs beside its couriers.
 
-Notices that wait for a way out for too long are dead, what ended long ago is dropped, and the queue is counted.
+Notices that wait for a way out for too long are dead, what ended long ago is dropped, and the queue and the integrations
+that fail are counted.
 """
 
 from datetime import timedelta
@@ -13,6 +14,7 @@ from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.delivery.outbox.cases import STATEMENTS, moment
 from appliance.delivery.outbox.retries import KEEP_FINISHED
+from appliance.delivery.senders.table import SENDERS
 from appliance.metrics import Metrics
 from appliance.runtime.periodic import every
 
@@ -51,8 +53,11 @@ class Upkeep:
                 await _in_slices(connection, "delete_finished", {"before": settled - KEEP_FINISHED})
             cursor = await connection.execute(STATEMENTS["count_queue"], {"now": now})
             counts = dict(await cursor.fetchall())
+            failing = dict(await (await connection.execute(STATEMENTS["count_failing"])).fetchall())
         for state in STATES:
             self._metrics.delivery_queue.labels(state).set(counts.get(state, 0))
+        for kind in SENDERS:
+            self._metrics.integrations_failing.labels(kind).set(failing.get(kind, 0))
 
 
 async def _in_slices(connection: Connection[Any], statement: str, parameters: dict[str, Any]) -> None:

@@ -442,3 +442,19 @@ async def test_a_broken_sender_costs_its_own_notice(database: Database) -> None:
     assert good.told() == [("OPEN", one)]
     [(outcome, error)] = rows(database, "SELECT outcome, error FROM delivery_attempts WHERE outcome <> 'delivered'")
     assert (outcome, error) == (Verdict.RETRY.value, "Unexpected RuntimeError while sending.")
+
+
+async def test_that_an_integration_fails_is_not_told_through_it_although_a_route_leads_there_by_now(
+    database: Database,
+) -> None:
+    receive(database, delay_seconds=60)
+    sender = PlayedSender()
+    failing = add_integration(database)
+    async with open_couriers(database, sender) as couriers:
+        alert(database, alert_type="INTEGRATION_FAILING", details={"integration_id": str(failing)})
+        await couriers.rest()
+        rows(database, "UPDATE integration_routes SET integration_id = %s", failing)
+        rows(database, "UPDATE delivery_jobs SET integration_id = %s", failing)
+        await couriers.pass_time(60)
+    assert [row[2:] for row in states(database)] == [("SKIPPED", "no_match")]
+    assert sender.sent == []

@@ -99,3 +99,13 @@ async def test_the_queue_is_counted_by_what_each_notice_waits_for(database: Data
     text = (await keep(database)).exposition().decode()
     for label, count in (("due", 1), ("held", 1), ("retrying", 1), ("unreachable", 1), ("sending", 0)):
         assert f'appliance_delivery_queue{{state="{label}"}} {count}.0' in text
+
+
+async def test_integrations_that_fail_are_counted_by_type(database: Database) -> None:
+    for kind, since, enabled in (("webhook", NOW, True), ("slack", None, True), ("email", NOW, False)):
+        identity = add_integration(database, type=kind, enabled=enabled)
+        health = "INSERT INTO integration_health (tenant_id, integration_id, failing_since) VALUES ('acme', %s, %s)"
+        rows(database, health, identity, since)
+    metrics = await keep(database)
+    for kind, count in (("webhook", 1.0), ("slack", 0.0), ("email", 0.0)):
+        assert metrics.registry.get_sample_value("appliance_integrations_failing", {"type": kind}) == count
