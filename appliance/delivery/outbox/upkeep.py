@@ -1,7 +1,7 @@
 """What the outbox needs beside its couriers.
 
-Notices that wait for a way out for too long are dead, what ended long ago is dropped, and the queue and the integrations
-that fail are counted.
+Notices that wait for a way out for too long are dead, what ended long ago is dropped, and the queue and the
+integrations that fail are counted.
 """
 
 from datetime import timedelta
