@@ -101,6 +101,18 @@ async def test_a_receiver_that_hangs_is_given_up_and_may_have_it(database: Datab
     assert rows(database, "SELECT outcome, error FROM delivery_attempts") == [("retry", "No answer within 0.2 s.")]
 
 
+async def test_receivers_that_hang_delay_no_other(database: Database) -> None:
+    for _ in range(3):
+        receive(database, type="hangs")
+    receive(database)
+    hanging, good = PlayedSender(hang, type="hangs"), PlayedSender()
+    async with open_couriers(database, hanging, good):
+        alerts = [alert(database) for _ in range(10)]
+        await until(good, 10)
+        assert hanging.at_a_time == hanging.most_at_a_time == 6, "two of each, and all of them still under way"
+    assert sorted(good.told()) == [("OPEN", one) for one in alerts]
+
+
 async def test_a_bug_in_a_claim_costs_a_pause_and_is_counted(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +130,7 @@ async def test_a_bug_in_a_claim_costs_a_pause_and_is_counted(
         one = alert(database)
         await until(sender, 1)
         await couriers.rest()
-        text = couriers.metrics.exposition().decode()
+    text = couriers.metrics.exposition().decode()
     assert states(database) == [(one, "OPEN", "COMPLETED", None)]
     assert 'appliance_task_restarts_total{task="courier"} 1.0' in text
     assert 'appliance_deliveries_total{outcome="delivered",type="webhook"} 1.0' in text
