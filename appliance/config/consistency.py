@@ -71,9 +71,9 @@ def _heartbeat_fault(text: str) -> str | None:
     except ValueError:
         named = False
     if not named or len(text) > _MAX_URL or not text.isprintable() or " " in text or "\\" in text:
-        return "is not an address; it must be https://HOST/PATH"
+        return "is not an address; write https://HOST/PATH"
     if "@" in parts.netloc or "#" in text:
-        return "must have no user name, no password and no #; it must be https://HOST/PATH"
+        return "must have no user name, no password and no #; write https://HOST/PATH"
     return None
 
 

@@ -80,7 +80,11 @@ def test_check_config_shows_lists_as_they_are_written() -> None:
 
 @pytest.mark.parametrize("arguments", [["check-config"], ["check-config", "--json"]])
 def test_check_config_masks_secrets(arguments: list[str]) -> None:
-    output = _invoke(*arguments, APPLIANCE_DATABASE_URL="postgresql://me:correct-horse-battery@db/x").output
+    given = {
+        "APPLIANCE_DATABASE_URL": "postgresql://me:correct-horse-battery@db/x",
+        "APPLIANCE_DELIVERY_HEARTBEAT_URL": "https://watcher.example/horse-battery",
+    }
+    output = _invoke(*arguments, **given).output
     assert "********" in output
     assert "battery" not in output
     assert "me" not in output.split("********")[0].rsplit("database.url")[-1]

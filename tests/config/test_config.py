@@ -269,6 +269,18 @@ def test_wrong_types_and_ranges_say_what_is_allowed(text: str, message: str) -> 
             f"mail.host = 'm'\nmail.sender = 'a@b'\nmail.username = 'a'\nmail.password = '{STRONG}'\nmail.tls = 'none'",
             "5: mail.tls: a password is only sent under TLS",
         ),
+        (
+            "delivery.heartbeat_url = 'ftp://watcher.example/a'",
+            "1: delivery.heartbeat_url: is not an address; write https://HOST/PATH",
+        ),
+        (
+            "delivery.heartbeat_url = 'https:///a'",
+            "1: delivery.heartbeat_url: is not an address; write https://HOST/PATH",
+        ),
+        (
+            "delivery.heartbeat_url = 'https://me:marked@watcher.example'",
+            "1: delivery.heartbeat_url: must have no user",
+        ),
         ("delivery.allow_networks = ['10.20.0.31/24']", '1: delivery.allow_networks: "10.20.0.31/24" is an address in'),
         (
             "delivery.allow_networks = ['10.20.0/24']",

@@ -281,3 +281,31 @@ def test_what_types_make_themselves_is_shown_under_the_name_of_the_api() -> None
     """An answer shows a ``signing_secret``; a type that makes something else needs a field of its own there."""
     made = {field.name for sender in SENDERS.values() for field in sender.fields if field.generate}
     assert made == {"signing_secret"}
+
+
+async def test_operators_set_up_what_the_appliance_itself_tells_and_nobody_else_does(database: Database) -> None:
+    """Its tenant is in no list."""
+    await prepare(database)
+    own = {"tenant": "appliance"}
+    routes = "/customer/integration-routes"
+    async with dashboard(database) as served:
+        async with calling(served, database, Role.OPERATOR) as operator:
+            made = await operator.ask("POST", PATH, 201, params=own, json=HOOK)
+            where = f"{PATH}/{made['integration_id']}"
+            assert [one["name"] for one in (await operator.ask("GET", PATH, params=own))["items"]] == ["Ops"]
+            await operator.ask("PATCH", where, params=own, json={"name": "On duty"})
+            route = {"name": "All", "integration_id": made["integration_id"], "severities": ["critical", "high"]}
+            quiet = {"begins": "22:00", "ends": "06:00"}
+            led = await operator.ask("POST", routes, 201, params=own, json={**route, "quiet_hours": quiet})
+            wanted = {**route, "alert_types": ["SYSTEM"]}
+            preview = await operator.ask("POST", f"{routes}/preview", params=own, json=wanted)
+            assert preview["alerts"] == 0
+            assert (await operator.ask("GET", f"{routes}/{led['route_id']}", params=own))["name"] == "All"
+            assert await operator.ask("GET", "/customer/deliveries", params=own)
+        async with calling(served, database) as admin:
+            await admin.ask("GET", where, 404, params=own)
+            await admin.ask("PATCH", where, 404, params=own, json={"name": "Mine"})
+            assert (await admin.ask("GET", PATH, params=own))["items"] == []
+        async with calling(served, database, Role.OPERATOR) as operator:
+            await operator.ask("DELETE", f"{routes}/{led['route_id']}", 204, params=own)
+            await operator.ask("DELETE", where, 204, params=own)

@@ -18,6 +18,8 @@ from appliance.ingest.telemetry.disk_outlook import DiskOutlook
 from appliance.ingest.telemetry.expiry import Wait
 from appliance.people.role import Role
 from appliance.runtime.tree import Report, Reporter, Tree
+from appliance.watchdog.proof import Part
+from appliance.watchdog.watchdog import EndToEnd, HeartbeatCall
 from appliance.web.page import formats
 from appliance.web.system.labels import no_outlook, outlook_text, promise, wait_text
 from appliance.web.system.retention import RetentionView, WaitingDay
@@ -227,3 +229,36 @@ def test_sizes_read_well(value: float, text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0.0004, "0.4"), (0.0061, "6.1"), (0.084, "84"), (1.25, "1,250")])
 def test_milliseconds_read_well(seconds: float, text: str) -> None:
     assert formats.milliseconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("proven", "texts"),
+    [
+        (
+            EndToEnd(24.0, True, (), 60.0, heartbeat=True, called=HeartbeatCall(12.0, True, None)),
+            ("Last proven end to end: 24 s ago", "The heartbeat URL was told ok 12 s ago, and is called every 1 min."),
+        ),
+        (
+            EndToEnd(90.0, False, (Part.COMMIT, Part.OUTBOX), 60.0, heartbeat=False, called=None),
+            ("Last proven end to end: 1 min 30 s ago", "Missing: Commit, Outbox", "No heartbeat URL is set"),
+        ),
+        (
+            EndToEnd(None, None, (), 60.0, heartbeat=True, called=None),
+            ("Not proven end to end yet", "is called as soon as there is a proof"),
+        ),
+        (
+            EndToEnd(None, False, (Part.BROKER,), 60.0, heartbeat=True, called=HeartbeatCall(5.0, False, "timeout")),
+            ("Not proven end to end since the start", "Missing: Broker", "was not reached 5 s ago: timeout"),
+        ),
+    ],
+)
+async def test_it_says_when_a_message_was_last_proven_to_pass(
+    database: Database, proven: EndToEnd, texts: tuple[str, ...]
+) -> None:
+    async with page(database, end_to_end=lambda: proven) as asking:
+        html = (await asking.get("/system")).text
+        told = (await asking.get("/operator/system")).json()["end_to_end"]
+    for text in texts:
+        assert text in html
+    assert told["missing"] == list(proven.missing)
+    assert told["proven_seconds"] == proven.proven_seconds
