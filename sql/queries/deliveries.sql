@@ -25,7 +25,7 @@ LEFT JOIN device_registry AS d ON (d.tenant_id, d.device_id) = (a.tenant_id, a.d
 LEFT JOIN integration_routes AS r ON (r.tenant_id, r.route_id) = (j.tenant_id, j.route_id)
 LEFT JOIN integrations AS i ON (i.tenant_id, i.integration_id) = (j.tenant_id, j.integration_id)
 WHERE (%(tenant)s::text IS NULL OR j.tenant_id = %(tenant)s)
-  AND (%(job)s::bigint IS NULL OR j.job_id = %(job)s)
+  AND (%(jobs)s::bigint[] IS NULL OR j.job_id = ANY (%(jobs)s))
   AND (%(statuses)s::text[] IS NULL OR j.status = ANY (%(statuses)s))
   AND (%(events)s::text[] IS NULL OR j.event = ANY (%(events)s))
   AND (%(route)s::uuid IS NULL OR j.route_id = %(route)s)
@@ -33,6 +33,9 @@ WHERE (%(tenant)s::text IS NULL OR j.tenant_id = %(tenant)s)
   AND (%(alert)s::bigint IS NULL OR j.alert_id = %(alert)s)
   AND (%(since)s::timestamptz IS NULL OR j.created_at >= %(since)s)
   AND (%(until)s::timestamptz IS NULL OR j.created_at < %(until)s)
+  AND (SELECT coalesce(bool_and(position(w.word IN lower(concat_ws(' ', a.summary, a.device_id, d.name, r.name, i.name,
+    j.message_id::text, j.alert_id::text))) > 0), true) FROM unnest(%(words)s::text[]) AS w (word))
+  AND (%(newer_than)s::bigint IS NULL OR j.job_id > %(newer_than)s)
   AND (%(after)s::bigint IS NULL OR j.job_id < %(after)s)
 ORDER BY j.job_id DESC
 LIMIT %(limit)s
@@ -42,8 +45,41 @@ SELECT at, latency_ms, outcome, http_status, address, answer, error, request
 FROM delivery_attempts WHERE tenant_id = %(tenant)s AND job_id = %(job)s
 ORDER BY attempt_id DESC LIMIT %(limit)s
 
+-- name: count_deliveries
+SELECT status, count(*) FROM (
+  SELECT j.status FROM delivery_jobs AS j
+  JOIN fleet_alert AS a ON (a.tenant_id, a.id) = (j.tenant_id, j.alert_id)
+  LEFT JOIN device_registry AS d ON (d.tenant_id, d.device_id) = (a.tenant_id, a.device_id)
+  LEFT JOIN integration_routes AS r ON (r.tenant_id, r.route_id) = (j.tenant_id, j.route_id)
+  LEFT JOIN integrations AS i ON (i.tenant_id, i.integration_id) = (j.tenant_id, j.integration_id)
+  WHERE (%(tenant)s::text IS NULL OR j.tenant_id = %(tenant)s)
+    AND (%(events)s::text[] IS NULL OR j.event = ANY (%(events)s))
+    AND (%(route)s::uuid IS NULL OR j.route_id = %(route)s)
+    AND (%(integration)s::uuid IS NULL OR j.integration_id = %(integration)s)
+    AND (%(alert)s::bigint IS NULL OR j.alert_id = %(alert)s)
+    AND (%(since)s::timestamptz IS NULL OR j.created_at >= %(since)s)
+    AND (%(until)s::timestamptz IS NULL OR j.created_at < %(until)s)
+    AND (SELECT coalesce(bool_and(position(w.word IN lower(concat_ws(' ', a.summary, a.device_id, d.name, r.name, i.name,
+      j.message_id::text, j.alert_id::text))) > 0), true) FROM unnest(%(words)s::text[]) AS w (word))
+  ORDER BY j.job_id DESC
+  LIMIT %(limit)s
+) AS newest
+GROUP BY status
+
+-- name: newest_attempts
+SELECT w.job_id, t.at, t.latency_ms, t.outcome, t.http_status, t.address, t.answer, t.error, NULL
+FROM unnest(%(tenants)s::text[], %(ids)s::bigint[], %(tried)s::bigint[]) AS w (tenant_id, job_id, tried)
+CROSS JOIN LATERAL (
+  SELECT x.at, x.latency_ms, x.outcome, x.http_status, x.address, x.answer, x.error FROM delivery_attempts AS x
+  WHERE (x.tenant_id, x.job_id) = (w.tenant_id, w.tried)
+  ORDER BY x.attempt_id DESC LIMIT 1
+) AS t
+
+-- name: hasten_delivery
+UPDATE delivery_jobs SET next_run_at = %(now)s WHERE tenant_id = %(tenant)s AND job_id = %(job)s AND status = 'PENDING'
+
 -- name: lock_delivery
-SELECT j.status, j.alert_id, j.event, coalesce(i.enabled, false), coalesce(r.enabled, false)
+SELECT j.status, j.reason, j.alert_id, j.event, coalesce(i.enabled, false), coalesce(r.enabled, false)
 FROM delivery_jobs AS j
 LEFT JOIN integrations AS i ON (i.tenant_id, i.integration_id) = (j.tenant_id, j.integration_id)
 LEFT JOIN integration_routes AS r ON (r.tenant_id, r.route_id) = (j.tenant_id, j.route_id)
@@ -53,6 +89,8 @@ FOR UPDATE OF j
 -- name: pick_dead
 -- Dead ones of a filter that can be sent again, the oldest first.
 SELECT j.job_id FROM delivery_jobs AS j
+JOIN fleet_alert AS a ON (a.tenant_id, a.id) = (j.tenant_id, j.alert_id)
+LEFT JOIN device_registry AS d ON (d.tenant_id, d.device_id) = (a.tenant_id, a.device_id)
 JOIN integrations AS i ON (i.tenant_id, i.integration_id) = (j.tenant_id, j.integration_id)
 JOIN integration_routes AS r ON (r.tenant_id, r.route_id) = (j.tenant_id, j.route_id)
 WHERE j.tenant_id = %(tenant)s AND j.status = 'DEAD' AND i.enabled AND r.enabled
@@ -62,6 +100,8 @@ WHERE j.tenant_id = %(tenant)s AND j.status = 'DEAD' AND i.enabled AND r.enabled
   AND (%(alert)s::bigint IS NULL OR j.alert_id = %(alert)s)
   AND (%(since)s::timestamptz IS NULL OR j.created_at >= %(since)s)
   AND (%(until)s::timestamptz IS NULL OR j.created_at < %(until)s)
+  AND (SELECT coalesce(bool_and(position(w.word IN lower(concat_ws(' ', a.summary, a.device_id, d.name, r.name, i.name,
+    j.message_id::text, j.alert_id::text))) > 0), true) FROM unnest(%(words)s::text[]) AS w (word))
 ORDER BY j.job_id
 LIMIT %(limit)s
 FOR UPDATE OF j SKIP LOCKED

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appliance.people.role import Role
+from tests.support.web.demo_deliveries import DEAD_DELIVERY, DELIVERY
 from tests.support.web.demo_fixture import (
     ALERT,
     AWAY_PEER,
@@ -53,6 +54,7 @@ PAGES: Sequence[PageOf] = (
     PageOf("/link/nothing", "link-over", None, rule="/link/<secret>", status=404),
     PageOf("/set-up/nothing", "set-up-over", None, rule="/set-up/<secret>", status=404),
     PageOf("/welcome", "welcome", OPERATOR),
+    PageOf("/acknowledge/nothing", "acknowledge-over", None, rule="/acknowledge/<token>", status=404),
     # overview
     PageOf("/", "overview"),
     PageOf("/?", "overview-operator", OPERATOR, rule="/"),
@@ -108,6 +110,13 @@ PAGES: Sequence[PageOf] = (
     PageOf(f"{ONE_RULE}", "rule", rule="/rules/<rule_id>"),
     PageOf(f"{ONE_RULE}?", "rule-viewer", Role.VIEWER, rule="/rules/<rule_id>"),
     PageOf(f"{ONE_RULE}/delete", "rule-delete", rule="/rules/<rule_id>/delete"),
+    # deliveries
+    PageOf("/deliveries", "deliveries"),
+    PageOf("/deliveries?", "deliveries-operator", OPERATOR),
+    PageOf("/deliveries?q=nothing", "deliveries-none", Role.VIEWER),
+    PageOf(f"/deliveries?open={DELIVERY}", "deliveries-opened", Role.RESPONDER),
+    PageOf(f"/deliveries?state=dead&open={DEAD_DELIVERY}", "deliveries-dead"),
+    PageOf(f"/deliveries/{DELIVERY}/cancel", "delivery-cancel", rule="/deliveries/<int:job_id>/cancel"),
     # maintenance
     PageOf("/maintenance", "maintenance"),
     PageOf("/maintenance?", "maintenance-operator", OPERATOR),

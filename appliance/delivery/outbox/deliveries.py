@@ -25,6 +25,12 @@ MAX_ATTEMPTS = 100
 """Newest attempts of a delivery that are read."""
 MAX_RETRIED = 1000
 """Deliveries that one request sends again."""
+MAX_WORDS = 8
+"""Words of a search that count."""
+MAX_COUNTED = 10_000
+"""The newest deliveries of a filter that are counted."""
+TRIED = frozenset({Reason.RETRYING, Reason.UNREACHABLE})
+"""Why a delivery waits that was tried: for its next try, which may come at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,10 @@ class DeliveryFilter:
     alert_id: int | None = None
     since: datetime | None = None
     until: datetime | None = None
+    search: str = ""
+    """Words that must all occur in the alert, its device, the route, the integration or the message id."""
+    newer_than: int | None = None
+    """A job: those written after it."""
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the statements."""
@@ -52,6 +62,8 @@ class DeliveryFilter:
             "alert": self.alert_id,
             "since": self.since,
             "until": self.until,
+            "words": self.search.lower().split()[:MAX_WORDS],
+            "newer_than": self.newer_than,
         }
 
 
@@ -115,7 +127,7 @@ async def page(
     connection: Connection[Any], wanted: DeliveryFilter, *, limit: int, after: int | None = None
 ) -> DeliveryPage:
     """Return up to ``limit`` deliveries that match, newest first, after the job ``after``."""
-    parameters = wanted.parameters() | {"job": None, "after": after, "limit": limit + 1}
+    parameters = wanted.parameters() | {"jobs": None, "after": after, "limit": limit + 1}
     cursor = await connection.execute(STATEMENTS["list_deliveries"], parameters, prepare=False)
     found = [_delivery(row) for row in await cursor.fetchall()]
     return DeliveryPage(found[:limit], found[limit - 1].job_id if len(found) > limit else None)
@@ -123,9 +135,16 @@ async def page(
 
 async def get(connection: Connection[Any], tenant_id: str | None, job_id: int) -> Delivery:
     """Return one delivery. Raises NotFound."""
-    parameters = DeliveryFilter(tenant_id).parameters() | {"job": job_id, "after": None, "limit": 1}
+    parameters = DeliveryFilter(tenant_id).parameters() | {"jobs": [job_id], "after": None, "limit": 1}
     cursor = await connection.execute(STATEMENTS["list_deliveries"], parameters, prepare=False)
     return _delivery(require(await cursor.fetchone(), _what(job_id)))
+
+
+async def of_ids(connection: Connection[Any], tenant_id: str | None, ids: Sequence[int]) -> list[Delivery]:
+    """Return the deliveries of these ids that there are, newest first."""
+    parameters = DeliveryFilter(tenant_id).parameters() | {"jobs": list(ids), "after": None, "limit": len(ids)}
+    cursor = await connection.execute(STATEMENTS["list_deliveries"], parameters, prepare=False)
+    return [_delivery(row) for row in await cursor.fetchall()]
 
 
 async def attempts(connection: Connection[Any], tenant_id: str, job_id: int) -> list[Attempt]:
@@ -136,15 +155,42 @@ async def attempts(connection: Connection[Any], tenant_id: str, job_id: int) -> 
     ]
 
 
+async def counts(connection: Connection[Any], wanted: DeliveryFilter) -> dict[JobStatus, int]:
+    """Return the number of deliveries by status, whatever statuses the filter asks for; of the newest MAX_COUNTED."""
+    parameters = wanted.parameters() | {"limit": MAX_COUNTED}
+    cursor = await connection.execute(STATEMENTS["count_deliveries"], parameters, prepare=False)
+    found = {JobStatus(status): number for status, number in await cursor.fetchall()}
+    return {status: found.get(status, 0) for status in JobStatus}
+
+
+async def newest_attempts(connection: Connection[Any], listed: Sequence[Delivery]) -> dict[int, Attempt]:
+    """Return the newest attempt of each delivery that has one, without its request; of a merged one its carrier's."""
+    parameters = {
+        "tenants": [one.tenant_id for one in listed],
+        "ids": [one.job_id for one in listed],
+        "tried": [one.merged_into or one.job_id for one in listed],
+    }
+    cursor = await connection.execute(STATEMENTS["newest_attempts"], parameters)
+    return {job_id: Attempt(*values) for job_id, *values in await cursor.fetchall()}
+
+
 async def retry(connection: Connection[Any], tenant_id: str, job_id: int, context: ChangeContext) -> None:
-    """Send a dead delivery again, with the same id. Raises NotFound; Conflict, with the present status."""
-    status, alert_id, event, integration_on, route_on = await _lock(connection, tenant_id, job_id)
-    if status is not JobStatus.DEAD:
-        raise Conflict(f"This delivery is {status.value}: only a dead one can be sent again.", status.value)
+    """Send a dead delivery again, or one at once that waits for its next try; with the same id.
+
+    Raises NotFound; Conflict, with the present status.
+    """
+    status, reason, alert_id, event, integration_on, route_on = await _lock(connection, tenant_id, job_id)
+    waits = status is JobStatus.PENDING and reason in TRIED
+    if status is not JobStatus.DEAD and not waits:
+        raise Conflict(f"This delivery is {status.value}: only one that failed can be sent again.", status.value)
     if not (integration_on and route_on):
         off = "route" if integration_on else "integration"
         raise Conflict(f"Its {off} is disabled or deleted: enable the {off} first.", status.value)
-    await _retry(connection, tenant_id, [job_id], context)
+    if waits:
+        parameters = {"tenant": tenant_id, "job": job_id, "now": context.now}
+        await connection.execute(STATEMENTS["hasten_delivery"], parameters)
+    else:
+        await _retry(connection, tenant_id, [job_id], context)
     after = {"alert_id": alert_id, "event": event, "status": JobStatus.PENDING.value}
     await _record(connection, "delivery.retry", tenant_id, str(job_id), {"status": status.value}, after, context)
 
@@ -167,7 +213,7 @@ async def retry_dead(connection: Connection[Any], wanted: DeliveryFilter, contex
 
 async def cancel(connection: Connection[Any], tenant_id: str, job_id: int, context: ChangeContext) -> None:
     """Never send a delivery that waits. Raises NotFound; Conflict, with the present status."""
-    status, alert_id, event, *_ = await _lock(connection, tenant_id, job_id)
+    status, _, alert_id, event, *_ = await _lock(connection, tenant_id, job_id)
     if status is not JobStatus.PENDING:
         raise Conflict(f"This delivery is {status.value}: only one that waits can be cancelled.", status.value)
     parameters = {"tenant": tenant_id, "job": job_id, "now": context.now}
@@ -176,10 +222,14 @@ async def cancel(connection: Connection[Any], tenant_id: str, job_id: int, conte
     await _record(connection, "delivery.cancel", tenant_id, str(job_id), {"status": status.value}, after, context)
 
 
-async def _lock(connection: Connection[Any], tenant_id: str, job_id: int) -> tuple[JobStatus, int, str, bool, bool]:
+async def _lock(
+    connection: Connection[Any], tenant_id: str, job_id: int
+) -> tuple[JobStatus, Reason | None, int, str, bool, bool]:
     cursor = await connection.execute(STATEMENTS["lock_delivery"], {"tenant": tenant_id, "job": job_id})
-    status, alert_id, event, integration_on, route_on = require(await cursor.fetchone(), _what(job_id))
-    return JobStatus(status), alert_id, event, integration_on, route_on
+    status, reason, *others = require(await cursor.fetchone(), _what(job_id))
+    alert_id, event, integration_on, route_on = others
+    why = None if reason is None else Reason(reason)
+    return JobStatus(status), why, alert_id, event, integration_on, route_on
 
 
 async def _retry(connection: Connection[Any], tenant_id: str, jobs: Sequence[int], context: ChangeContext) -> None:

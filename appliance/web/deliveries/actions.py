@@ -7,6 +7,7 @@ from typing import Any
 from appliance.db.trio_psycopg import Connection
 from appliance.delivery.outbox import deliveries
 from appliance.delivery.outbox.deliveries import Attempt, Delivery, DeliveryFilter, DeliveryPage
+from appliance.delivery.outbox.job import JobStatus
 from appliance.web.access.auth import Viewer
 from appliance.web.access.transactions import Access
 
@@ -38,7 +39,7 @@ class DeliveryActions:
             return await _whole(connection, tenant_id, job_id)
 
     async def retry(self, tenant_id: str, job_id: int) -> WholeDelivery:
-        """Send a dead delivery again, and return it. Raises NotFound, Conflict."""
+        """Send a dead delivery again, or one at once that waits for its next try. Raises NotFound, Conflict."""
         context = self._access.context()
         async with self._access.changing() as connection:
             await deliveries.retry(connection, tenant_id, job_id, context)
@@ -49,6 +50,11 @@ class DeliveryActions:
         context = self._access.context()
         async with self._access.changing() as connection:
             return await deliveries.retry_dead(connection, wanted, context)
+
+    async def counts(self, wanted: DeliveryFilter) -> dict[JobStatus, int]:
+        """Return the number of deliveries of a filter by status."""
+        async with self._access.reading() as connection:
+            return await deliveries.counts(connection, wanted)
 
     async def cancel(self, tenant_id: str, job_id: int) -> WholeDelivery:
         """Never send a delivery that waits, and return it. Raises NotFound, Conflict."""

@@ -68,7 +68,10 @@ def _add_retries(routes: Blueprint, actions: DeliveryActions) -> None:
     @allow(RESPONDERS)
     @describe(
         "Send a dead delivery again",
-        details=f"With the same `message_id`, whatever would hold it back. {IMPOSSIBLE}",
+        details=(
+            "With the same `message_id`, whatever would hold it back. One that waits for its next try is tried at once."
+            f" {IMPOSSIBLE}"
+        ),
         answers={HTTPStatus.OK: DeliveryWhole},
     )
     async def retry(job_id: int) -> Response:

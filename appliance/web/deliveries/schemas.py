@@ -23,6 +23,9 @@ Since = Annotated[str | None, Meta(description=f"Written at this time or later. 
 Until = Annotated[str | None, Meta(description=f"Written before this time. {TIME}")]
 
 
+Search = Annotated[str, Meta(max_length=200, description="Words in alert, device, route, integration or message id.")]
+
+
 class DeliveryQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which deliveries. One matches a parameter with several values if it matches one of them."""
 
@@ -33,6 +36,7 @@ class DeliveryQuery(msgspec.Struct, frozen=True, kw_only=True):
     alert_id: AlertId | None = None
     since: Since = None
     until: Until = None
+    q: Search = ""
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 50
     cursor: Annotated[str, Meta(max_length=1000)] = ""
 
@@ -46,6 +50,7 @@ class DeliveryRetry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     alert_id: AlertId | None = None
     since: Since = None
     until: Until = None
+    q: Search = ""
 
 
 class DeliveryRetried(msgspec.Struct, frozen=True):
@@ -124,9 +129,11 @@ def filter_of(asked: DeliveryQuery | DeliveryRetry, tenant_id: str | None, zone:
     until = None if asked.until is None else moment_of(asked.until, zone, "until", ends=True)
     if since is not None and until is not None and since >= until:
         raise Invalid("`since` must be before `until`.", "since")
+    if "\0" in asked.q:
+        raise Invalid("This holds characters that cannot be shown.", "q")
     statuses = asked.status if isinstance(asked, DeliveryQuery) else ()
     return DeliveryFilter(
-        tenant_id, statuses, asked.event, asked.route_id, asked.integration_id, asked.alert_id, since, until
+        tenant_id, statuses, asked.event, asked.route_id, asked.integration_id, asked.alert_id, since, until, asked.q
     )
 
 

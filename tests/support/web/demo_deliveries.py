@@ -5,7 +5,7 @@ Written after the alerts and their events, so that no trigger writes jobs beside
 
 DELIVERY = 88123
 """The notice with most to show: it was tried five times."""
-DEAD_DELIVERY = 88131
+DEAD_DELIVERY = 88109
 MAIN_ROUTE = "b0000000-0000-4000-8000-000000000020"
 """The route that took it."""
 MAIN_INTEGRATION = "a0000000-0000-4000-8000-000000000020"
@@ -64,22 +64,22 @@ ROWS = (
       CASE WHEN j.next IS NULL THEN b.at ELSE now() + j.next::interval END, j.tries, j.attempts, j.receipt, j.carrier,
       CASE WHEN j.status IN ('COMPLETED', 'DEAD', 'SKIPPED') THEN b.at + interval '2 s' END
     FROM (VALUES
-      (88120, 101, '10', 'OPEN', 'COMPLETED', NULL, NULL, 1, 1, 'confirmed', NULL::bigint),
-      (88121, 101, '30', 'CLOSED', 'COMPLETED', NULL, NULL, 2, 2, 'confirmed', NULL),
-      (88122, 106, '10', 'OPEN', 'COMPLETED', NULL, NULL, 1, 1, 'confirmed', NULL),
+      (88101, 101, '10', 'OPEN', 'COMPLETED', NULL, NULL, 1, 1, 'confirmed', NULL::bigint),
+      (88102, 101, '30', 'CLOSED', 'COMPLETED', NULL, NULL, 2, 2, 'confirmed', NULL),
+      (88103, 111, '30', 'OPEN', 'SKIPPED', 'overtaken', NULL, 0, 0, 'none', NULL),
+      (88104, 112, '10', 'OPEN', 'PENDING', 'silenced', '3 h', 0, 0, 'none', NULL),
+      (88105, 112, '20', 'OPEN', 'PENDING', 'silenced', '3 h', 0, 0, 'none', NULL),
+      (88106, 108, '50', 'OPEN', 'COMPLETED', NULL, NULL, 1, 1, 'confirmed', NULL),
+      (88107, 107, '30', 'OPEN', 'COMPLETED', NULL, NULL, 2, 2, 'confirmed', NULL),
+      (88108, 107, '40', 'OPEN', 'PENDING', 'unreachable', '40 s', 0, 14, 'none', NULL),
+      (88109, 107, '20', 'OPEN', 'DEAD', 'refused', NULL, 1, 1, 'refused', NULL),
+      (88110, 104, '30', 'OPEN', 'COMPLETED', NULL, NULL, 1, 1, 'confirmed', NULL),
+      (88111, 105, '30', 'OPEN', 'PENDING', 'inhibited', '10 min', 0, 0, 'none', NULL),
+      (88112, 109, '50', 'OPEN', 'SKIPPED', 'merged', NULL, 0, 0, 'confirmed', 88106),
+      (88120, 106, '10', 'OPEN', 'COMPLETED', NULL, NULL, 1, 1, 'confirmed', NULL),
       (88123, 106, '20', 'OPEN', 'PENDING', 'retrying', '27 min', 5, 5, 'refused', NULL),
       (88124, 106, '30', 'OPEN', 'COMPLETED', NULL, NULL, 1, 1, 'confirmed', NULL),
-      (88125, 106, '35', 'OPEN', 'PENDING', NULL, '22 min', 0, 0, 'none', NULL),
-      (88126, 104, '30', 'OPEN', 'COMPLETED', NULL, NULL, 1, 1, 'confirmed', NULL),
-      (88127, 105, '30', 'OPEN', 'PENDING', 'inhibited', '10 min', 0, 0, 'none', NULL),
-      (88128, 107, '30', 'OPEN', 'COMPLETED', NULL, NULL, 2, 2, 'confirmed', NULL),
-      (88129, 107, '40', 'OPEN', 'PENDING', 'unreachable', '40 s', 0, 14, 'none', NULL),
-      (88130, 108, '50', 'OPEN', 'COMPLETED', NULL, NULL, 1, 1, 'confirmed', NULL),
-      (88131, 107, '20', 'OPEN', 'DEAD', 'refused', NULL, 1, 1, 'refused', NULL),
-      (88132, 109, '50', 'OPEN', 'SKIPPED', 'merged', NULL, 0, 0, 'confirmed', 88130),
-      (88133, 111, '30', 'OPEN', 'SKIPPED', 'overtaken', NULL, 0, 0, 'none', NULL),
-      (88134, 112, '10', 'OPEN', 'PENDING', 'silenced', '3 h', 0, 0, 'none', NULL),
-      (88135, 112, '20', 'OPEN', 'PENDING', 'silenced', '3 h', 0, 0, 'none', NULL)
+      (88125, 106, '35', 'OPEN', 'PENDING', NULL, '22 min', 0, 0, 'none', NULL)
     ) AS j (id, alert, route, event, status, reason, next, tries, attempts, receipt, carrier)
     JOIN fleet_alert AS a ON a.id = j.alert
     CROSS JOIN LATERAL (SELECT CASE j.event WHEN 'CLOSED' THEN a.closed_at ELSE a.started_at END AS at) AS b
@@ -89,27 +89,27 @@ ROWS = (
     INSERT INTO delivery_attempts (tenant_id, job_id, at, latency_ms, outcome, http_status, address, answer, error,
       request)
     SELECT %(tenant)s, t.job, j.created_at + t.after::interval, t.took, t.outcome, t.status, '203.0.113.20', t.answer,
-      t.error, CASE WHEN j.job_id IN (88123, 88131) THEN
+      t.error, CASE WHEN j.job_id IN (88123, 88109) THEN
         E'POST https://hooks.norrvik.example/desk/v1\nwebhook-id: ' || j.message_id || E'\nwebhook-signature: '
         || E'v1,••••••••\n\n{"type": "alert.opened", "timestamp": "2026-11-23T13:06:12Z", "data": {"alert":'
         || ' {"alert_id": ' || j.alert_id || ', "severity": "critical"}}}' END
     FROM (VALUES
-      (88120, '1 s', 600, 'delivered', 202, 'Event processed', NULL),
-      (88121, '1 s', 10000, 'retry', NULL, NULL, 'No answer within 10 s.'),
-      (88121, '7 s', 412, 'delivered', 200, 'ok', NULL),
-      (88122, '1 s', 600, 'delivered', 202, '{"status": "success", "message": "Event processed"}', NULL),
+      (88101, '1 s', 600, 'delivered', 202, 'Event processed', NULL),
+      (88102, '1 s', 10000, 'retry', NULL, NULL, 'No answer within 10 s.'),
+      (88102, '7 s', 412, 'delivered', 200, 'ok', NULL),
+      (88120, '1 s', 600, 'delivered', 202, '{"status": "success", "message": "Event processed"}', NULL),
       (88123, '1 s', 912, 'retry', 502, 'Bad gateway', NULL),
       (88123, '6 s', 10000, 'retry', NULL, NULL, 'No answer within 10 s.'),
       (88123, '36 s', 731, 'retry', 503, 'maintenance until 15:00 UTC', NULL),
       (88123, '156 s', 804, 'retry', 503, 'maintenance until 15:00 UTC', NULL),
       (88123, '300 s', 811, 'retry', 503, 'maintenance until 15:00 UTC', NULL),
       (88124, '1 s', 312, 'delivered', 200, 'ok', NULL),
-      (88126, '1 s', 288, 'delivered', 200, 'ok', NULL),
-      (88128, '1 s', 90, 'retry', 429, 'slow down', NULL),
-      (88128, '7 s', 305, 'delivered', 200, 'ok', NULL),
-      (88129, '1 s', 3000, 'unreached', NULL, NULL, 'plant.norrvik.example has no address.'),
-      (88130, '2 s', 1404, 'delivered', 250, '2.0.0 Ok: queued', NULL),
-      (88131, '1 s', 702, 'refused', 422, '{"error": "unknown asset BGO-FRZ-013"}', NULL)
+      (88110, '1 s', 288, 'delivered', 200, 'ok', NULL),
+      (88107, '1 s', 90, 'retry', 429, 'slow down', NULL),
+      (88107, '7 s', 305, 'delivered', 200, 'ok', NULL),
+      (88108, '1 s', 3000, 'unreached', NULL, NULL, 'plant.norrvik.example has no address.'),
+      (88106, '2 s', 1404, 'delivered', 250, '2.0.0 Ok: queued', NULL),
+      (88109, '1 s', 702, 'refused', 422, '{"error": "unknown asset BGO-FRZ-013"}', NULL)
     ) AS t (job, after, took, outcome, status, answer, error)
     JOIN delivery_jobs AS j ON j.job_id = t.job
     ORDER BY t.job, t.after::interval

@@ -137,6 +137,12 @@ TABLE: Mapping[str, Allowed] = {
     "POST /customer/deliveries/<int:job_id>/retry": RESPONDERS,
     "POST /customer/deliveries/<int:job_id>/cancel": RESPONDERS,
     "POST /customer/deliveries/retry": RESPONDERS,
+    # deliveries, the page
+    "GET /deliveries": READERS,
+    "POST /deliveries/<int:job_id>/retry": RESPONDERS,
+    "GET /deliveries/<int:job_id>/cancel": RESPONDERS,
+    "POST /deliveries/<int:job_id>/cancel": RESPONDERS,
+    "POST /deliveries/+retry": RESPONDERS,
     "GET /customer/integration-routes": READERS,
     "POST /customer/integration-routes": ADMINS,
     "POST /customer/integration-routes/preview": ADMINS,

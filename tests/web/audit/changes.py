@@ -236,6 +236,9 @@ CHANGES: Sequence[Change] = (
         needs=["dead"],
         who=Role.RESPONDER,
     ),
+    Change("POST /deliveries/<int:job_id>/retry", "/deliveries/{dead}/retry", ["delivery.retry"], who=Role.RESPONDER),
+    Change("POST /deliveries/<int:job_id>/cancel", "/deliveries/{waiting}/cancel", ["delivery.cancel"]),
+    Change("POST /deliveries/+retry", "/deliveries/+retry", ["delivery.retry"], needs=["dead"], who=Role.RESPONDER),
     Change(
         "POST /customer/integration-routes",
         "/customer/integration-routes",
