@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -54,7 +55,7 @@ def configure(log: Log, stream: IO[str] | None = None) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,  # modules bind their logger at import, before this runs
     )
-    handler = logging.StreamHandler(stream)
+    handler = _LineHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(), *shared],
@@ -71,6 +72,14 @@ def configure(log: Log, stream: IO[str] | None = None) -> None:
     # It writes the headers of answers at debug level, in which a receiver can send a secret back.
     logging.getLogger("httpcore2").setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
+
+
+class _LineHandler(logging.StreamHandler[IO[str]]):
+    """Writes lines, but for those of the standard library that are left out: nobody else there knows that exception."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(structlog.DropEvent):
+            super().emit(record)
 
 
 @dataclass(slots=True)

@@ -160,3 +160,14 @@ def test_sampling_remembers_a_bounded_number_of_events() -> None:
     for number in range(10_000):
         assert _passes(sampler, f"event {number}") is not None
     assert len(sampler._windows) <= 1000
+
+
+def test_repeated_warnings_of_the_standard_library_are_left_out_without_a_word(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stream = io.StringIO()
+    configure(Log(format="json"), stream)
+    for _ in range(SAMPLE_BURST + 3):
+        logging.getLogger("a.library").warning("the wire was lost")
+    assert len(stream.getvalue().splitlines()) == SAMPLE_BURST
+    assert capsys.readouterr().err == ""

@@ -15,6 +15,8 @@ from tests.support.web.accounts import sign_browser_in, signed_in
 
 PATIENCE = 20_000
 """Milliseconds."""
+PAUSE = 200
+"""Milliseconds between two readings: a device that sends all the time loses some to its limit, which is an alert."""
 TENANT = "stream"
 
 
@@ -47,6 +49,7 @@ def test_a_breach_appears_on_the_open_page_and_the_way_back_closes_it(
     while not page.locator("#alert-news a").is_visible():  # a rule is in force within a second
         assert time.monotonic() < deadline, "no breach opened an alert"
         publish(running, TENANT, "freezer", json.dumps({"ts": time.time(), "temperature": -11.8}))
+        page.wait_for_timeout(PAUSE)
     expect(page.locator("#alert-news")).to_contain_text("1 new, show", timeout=PATIENCE)
     page.locator("#alert-news a").click()
     row = page.locator("tbody tr")

@@ -45,6 +45,6 @@ def _example(block: Mapping[str, Any]) -> Example:
     return Example(block["type"], block.get("config", {}), made | block.get("secrets", {}))
 
 
-EXAMPLES = [_example(block) for block in BLOCKS if "name" in block]
+EXAMPLES = [_example(block) for block in BLOCKS if block.keys() >= {"name", "type"}]
 HTTP = [one for one in EXAMPLES if any(field.name == "url" for field in one.sender.fields)]
 """Those that are dialled by an address that people enter."""
