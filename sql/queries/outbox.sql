@@ -3,6 +3,10 @@
 -- Times are handed in, by service time. The database's own clock is read for leases alone, by which processes with
 -- clocks of their own tell who has stopped working.
 
+-- name: bound_lock_waits
+-- In this transaction. A row that somebody holds, with a hand on psql, costs what waits for it another try, and nobody else.
+SELECT set_config('lock_timeout', %(milliseconds)s::text, true)
+
 -- name: due_integrations
 -- When the next job of each integration is due; with an open breaker, when it is probed.
 SELECT i.tenant_id, i.integration_id,

@@ -15,6 +15,9 @@ from appliance.severity import Severity
 
 STATEMENTS = statements.load("outbox")
 
+LOCK_TIMEOUT_MS = 500
+"""Milliseconds that a statement of the outbox waits for a row, as the engine of alerts does."""
+
 SEVERITIES = [severity.value for severity in Severity]
 
 
@@ -168,6 +171,11 @@ class CaseReader:
             blocked,
             case,
         )
+
+
+async def bound_lock_waits(connection: Connection[Any]) -> None:
+    """Let no statement of the transaction wait for a row for longer than LOCK_TIMEOUT_MS."""
+    await connection.execute(STATEMENTS["bound_lock_waits"], {"milliseconds": LOCK_TIMEOUT_MS})
 
 
 def moment(seconds: float) -> datetime:

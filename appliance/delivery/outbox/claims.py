@@ -29,6 +29,7 @@ from appliance.delivery.outbox.cases import (
     DueJob,
     Wanted,
     Windows,
+    bound_lock_waits,
     ids_of,
     moment,
     worst_first,
@@ -163,6 +164,7 @@ class Claims:
         await self._windows.refresh()
         at = Moment(self._clock.now(), self._clock.settled())
         async with self._pool.connection() as connection, connection.transaction():
+            await bound_lock_waits(connection)
             await lock_until_commit(connection, [lock_key("integration", key[0], str(key[1]))])
             receiver = await self._receiver(connection, key, at)
             if receiver is None:

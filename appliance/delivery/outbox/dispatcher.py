@@ -10,13 +10,14 @@ from functools import partial
 from typing import Any
 
 import msgspec
+import psycopg
 import structlog
 import trio
 
 from appliance.backoff import Backoff
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
-from appliance.delivery.outbox.cases import STATEMENTS, moment
+from appliance.delivery.outbox.cases import STATEMENTS, bound_lock_waits, moment
 from appliance.delivery.outbox.claims import IntegrationKey
 from appliance.delivery.outbox.courier import AWAY, Courier, Drain, Equipment
 from appliance.delivery.outbox.decisions import HELD
@@ -166,7 +167,7 @@ class Dispatcher:
         return wait
 
     async def _wake_held(self, connection: Connection[Any]) -> None:
-        """Make held jobs due whose alert, route or window has moved."""
+        """Make held jobs due whose alert, route or window has moved; later, if somebody holds one of their rows."""
         began = trio.current_time()
         if began < self._wakes_from:
             return
@@ -175,7 +176,12 @@ class Dispatcher:
         for statement, moved in (("wake_all_held", self._routes), ("wake_held", self._alerts)):
             for tenants in moved.take():
                 try:
-                    await connection.execute(STATEMENTS[statement], common | {"tenants": tenants}, prepare=False)
+                    async with connection.transaction():
+                        await bound_lock_waits(connection)
+                        await connection.execute(STATEMENTS[statement], common | {"tenants": tenants}, prepare=False)
+                except psycopg.errors.LockNotAvailable as error:
+                    moved.all = True
+                    log.warning("held deliveries wait: somebody holds their rows", error=str(error).strip())
                 except AWAY:
                     moved.all = True
                     raise
