@@ -76,7 +76,9 @@ SELECT count(*) FROM alert_rules
 WHERE built_in IS NULL AND deleted_at IS NULL AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
 
 -- name: count_beside_navigation
--- All devices, those that wait for approval, messages held, alerts that are open. Each page asks: it must stay cheap.
+-- All devices, those that wait for approval, messages held, alerts that are open, integrations with an alert that they fail,
+-- and since when no notice gets out: nobody was reached since the last of all integrations, or of several, lost its receiver.
+-- Each page asks: it must stay cheap.
 SELECT
   (SELECT count(*) FROM device_registry
    WHERE status <> 'DECOMMISSIONED' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)),
@@ -88,4 +90,14 @@ SELECT
    WHERE status = 'OPEN' AND inhibited_by IS NULL AND (silenced_until > %(settled)s) IS NOT TRUE
      AND NOT (cardinality(%(maintenance_ids)s::text[]) > 0 AND in_maintenance(tenant_id, site_id, device_id,
        %(maintenance_tenants)s::text[], %(maintenance_kinds)s::text[], %(maintenance_ids)s::text[]))
-     AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s))
+     AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)),
+  (SELECT count(*) FROM fleet_alert
+   WHERE status <> 'CLOSED' AND details ? 'integration_id' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)),
+  (SELECT CASE WHEN max(h.unreachable_since) <= %(settled)s::timestamptz - interval '2 minutes'
+       AND (count(h.unreachable_since) > 1 OR count(h.unreachable_since) = count(*))
+       AND coalesce(max(greatest(h.last_success_at, CASE WHEN h.unreachable_since IS NULL THEN h.last_failure_at END)),
+         '-infinity') < max(h.unreachable_since)
+     THEN max(h.unreachable_since) END
+   FROM integrations AS i JOIN integration_health AS h USING (tenant_id, integration_id)
+   WHERE i.enabled AND coalesce(h.last_success_at, h.last_failure_at) IS NOT NULL
+     AND (%(tenant)s::text IS NULL OR i.tenant_id = %(tenant)s))

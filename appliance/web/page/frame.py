@@ -139,9 +139,11 @@ class Frame:
 
     def address(self, entry: NavEntry) -> str:
         """Return the address of an entry; for an operator who views one tenant, that of the same tenant."""
-        if self.tenant is None or entry.roles == OPERATORS:
-            return entry.path
-        return f"{entry.path}?{urlencode({'tenant': self.tenant})}"
+        return entry.path if entry.roles == OPERATORS else self.tenant_address(entry.path)
+
+    def tenant_address(self, path: str) -> str:
+        """Return an address; for an operator who views one tenant, that of the same tenant."""
+        return path if self.tenant is None else f"{path}?{urlencode({'tenant': self.tenant})}"
 
     def nav_count(self, entry: NavEntry) -> NavCount | None:
         """Return the number of an entry, or None if it has none."""

@@ -2,7 +2,7 @@
 
 Pending devices and alerts that are not closed have indexes of their own, held messages come from the quarantine's exact
 totals, and counting ten thousand devices takes a millisecond. While Postgres is not reachable, pages are shown without
-these numbers.
+these numbers. Unclosed alerts and integrations with a try are few.
 """
 
 from typing import Any

@@ -1,6 +1,7 @@
-"""The numbers of the navigation: devices, and what waits for a person. Pure."""
+"""The numbers of the navigation: devices, and what waits for a person; and whether notices get out. Pure."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ class NavCounts:
     """Messages that are held in quarantine."""
     alerts: int = 0
     """Alerts that are open: not acknowledged, not silenced, and no other alert stands for them."""
+    failing: int = 0
+    """Integrations of which an alert says that they do not deliver."""
+    cut_off_since: datetime | None = None
+    """Since when no notice gets out at all; None: they do."""
 
     def beside(self, path: str) -> NavCount | None:
         """Return the number for the entry that leads to ``path``, or None if it has none."""

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,9 +10,12 @@ from appliance.people.role import Role
 from appliance.web.http.cookies import SESSION
 from appliance.web.page.nav_counts import NavCount, NavCounts
 from tests.support.alerts import add_alert
+from tests.support.couriers import rows
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import client, signed_in
+from tests.support.routes import add_integration
+from tests.support.web.accounts import Person, client, signed_in
+from tests.support.web.api_caller import dashboard
 from tests.support.web.serving import OPERATOR, over, without_database
 
 DISMISS = "UPDATE quarantine_events SET status = 'DISMISSED', decided_at = now(), decided_by = 'somebody'"
@@ -102,3 +105,38 @@ async def test_a_page_without_the_numbers_is_a_page_nonetheless() -> None:
         answered = await http.get("/more")
     assert answered.status_code == 200
     assert beside(answered.text) == {"alerts": "", "devices": "", "quarantine": ""}
+
+
+MINUTE = timedelta(minutes=1)
+
+
+async def test_every_page_says_that_notices_do_not_get_out_to_those_concerned(database: Database) -> None:
+    now = datetime.now(UTC)
+    health = (
+        "INSERT INTO integration_health (tenant_id, integration_id, failing_since, unreachable_since, last_success_at,"
+        " last_failure_at) VALUES (%s, %s, %s, %s, %s, %s)"
+    )
+    ours = [add_integration(database) for _ in range(2)]
+    theirs = add_integration(database, "rival")
+    for tenant, integration, lost, reached in (
+        ("acme", ours[0], now - 5 * MINUTE, now - 60 * MINUTE),
+        ("acme", ours[1], now - 4 * MINUTE, now - 6 * MINUTE),
+        ("rival", theirs, None, now - MINUTE),
+    ):
+        rows(database, health, tenant, integration, lost, lost, reached, lost)
+    people = {tenant: signed_in(database.conninfo(), Role.VIEWER, tenant) for tenant in ("acme", "rival")}
+    operator = signed_in(database.conninfo(), Role.OPERATOR)
+
+    async def shown(person: Person, query: str = "") -> list[str]:
+        async with client(served.url, person) as http:
+            return re.findall(r'role="status">.*?<span>(.*?)</span>', (await http.get(f"/more{query}")).text, re.DOTALL)
+
+    async with dashboard(database) as served:
+        assert ["No notice gets out since" in text for text in await shown(people["acme"])] == [True]
+        assert ["No notice gets out since" in text for text in await shown(operator, "?tenant=acme")] == [True]
+        assert await shown(people["rival"]) == []
+        assert await shown(operator) == [], "somebody is reached: there is a way out"
+        rows(database, "UPDATE integration_health SET unreachable_since = NULL, failing_since = NULL")
+        add_alert(database, alert_type="INTEGRATION_FAILING", details={"integration_id": str(ours[0])})
+        assert await shown(people["acme"]) == ["An integration does not deliver its notices."]
+        assert await shown(people["rival"]) == []
