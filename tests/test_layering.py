@@ -115,7 +115,8 @@ WEB: Mapping[str, set[str]] = {
     "overview": COMMON | {"devices.labels", "devices.port", "subscriptions.labels"},
     "people": COMMON,
     "quarantine": COMMON,
-    "routes": COMMON,
+    # a route leads to an integration, and takes types of alerts
+    "routes": COMMON | {"alerts.labels", "integrations.actions", "integrations.labels"},
     "rules": COMMON,
     "sign_in": COMMON | {"devices.commands", "devices.port", "people.labels"},
     "sites": COMMON,

@@ -49,3 +49,9 @@ SELECT name FROM integration_routes WHERE tenant_id = %(tenant)s AND integration
 
 -- name: delete_integration
 DELETE FROM integrations WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s
+
+-- name: note_sample
+-- A sample that was delivered ends a pause: what waits is tried at once.
+UPDATE integration_health SET failures = 0, failing_since = NULL, breaker_opened_at = NULL, next_probe_at = NULL,
+  unreachable_since = NULL
+WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s

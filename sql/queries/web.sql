@@ -75,10 +75,19 @@ GROUP BY 1, 2
 SELECT count(*) FROM alert_rules
 WHERE built_in IS NULL AND deleted_at IS NULL AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
 
+-- name: integration_tried
+-- Whether a sample or a notice has arrived anywhere.
+SELECT EXISTS (
+  SELECT FROM tenants AS t
+  WHERE (%(tenant)s::text IS NULL OR t.tenant_id = %(tenant)s)
+    AND (EXISTS (SELECT FROM integration_health AS h WHERE h.tenant_id = t.tenant_id AND h.last_success_at IS NOT NULL)
+      OR EXISTS (SELECT FROM audit_log AS a WHERE a.tenant_id = t.tenant_id AND a.object_type = 'integration'
+        AND a.action = 'integration.test' AND a.after ->> 'outcome' = 'delivered')))
+
 -- name: count_beside_navigation
 -- All devices, those that wait for approval, messages held, alerts that are open, integrations with an alert that they fail,
--- and since when no notice gets out: nobody was reached since the last of all integrations, or of several, lost its receiver.
--- Each page asks: it must stay cheap.
+-- and since when no notice gets out: nobody was reached since the last of all integrations, or of several, lost its receiver,
+-- and integrations whose last tries failed. Each page asks: it must stay cheap.
 SELECT
   (SELECT count(*) FROM device_registry
    WHERE status <> 'DECOMMISSIONED' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)),
@@ -100,4 +109,6 @@ SELECT
      THEN max(h.unreachable_since) END
    FROM integrations AS i JOIN integration_health AS h USING (tenant_id, integration_id)
    WHERE i.enabled AND coalesce(h.last_success_at, h.last_failure_at) IS NOT NULL
-     AND (%(tenant)s::text IS NULL OR i.tenant_id = %(tenant)s))
+     AND (%(tenant)s::text IS NULL OR i.tenant_id = %(tenant)s)),
+  (SELECT count(*) FROM integrations AS i JOIN integration_health AS h USING (tenant_id, integration_id)
+   WHERE i.enabled AND h.failing_since IS NOT NULL AND (%(tenant)s::text IS NULL OR i.tenant_id = %(tenant)s))

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appliance.people.role import Role
-from tests.support.web.demo_deliveries import DEAD_DELIVERY, DELIVERY
+from tests.support.web.demo_deliveries import (
+    DEAD_DELIVERY,
+    DELIVERY,
+    GONE_INTEGRATION,
+    MAIN_INTEGRATION,
+    MAIN_ROUTE,
+)
 from tests.support.web.demo_fixture import (
     ALERT,
     AWAY_PEER,
@@ -44,6 +50,8 @@ class PageOf:
 ONE_DEVICE = f"/devices/{DEVICE}"
 ONE_ALERT = f"/alerts/{ALERT}"
 ONE_RULE = f"/rules/{RULE}"
+ONE_INTEGRATION = f"/integrations/{MAIN_INTEGRATION}"
+ONE_ROUTE = f"/routes/{MAIN_ROUTE}"
 ONE_TENANT = f"/tenants/{TENANT}"
 OPERATOR = Role.OPERATOR
 
@@ -110,6 +118,22 @@ PAGES: Sequence[PageOf] = (
     PageOf(f"{ONE_RULE}", "rule", rule="/rules/<rule_id>"),
     PageOf(f"{ONE_RULE}?", "rule-viewer", Role.VIEWER, rule="/rules/<rule_id>"),
     PageOf(f"{ONE_RULE}/delete", "rule-delete", rule="/rules/<rule_id>/delete"),
+    # routes
+    PageOf("/routes", "routes"),
+    PageOf("/routes?", "routes-operator", OPERATOR),
+    PageOf("/routes/+new", "route-new"),
+    PageOf(ONE_ROUTE, "route", rule="/routes/<route_id>"),
+    PageOf(f"{ONE_ROUTE}?", "route-viewer", Role.VIEWER, rule="/routes/<route_id>"),
+    PageOf(f"{ONE_ROUTE}/delete", "route-delete", rule="/routes/<route_id>/delete"),
+    # integrations
+    PageOf("/integrations", "integrations"),
+    PageOf("/integrations?", "integrations-operator", OPERATOR),
+    PageOf("/integrations/+new", "integration-new"),
+    PageOf("/integrations/+new?type=email", "integration-new-email"),
+    PageOf(ONE_INTEGRATION, "integration", rule="/integrations/<integration_id>"),
+    PageOf(f"{ONE_INTEGRATION}?", "integration-viewer", Role.VIEWER, rule="/integrations/<integration_id>"),
+    PageOf(f"/integrations/{GONE_INTEGRATION}", "integration-gone", rule="/integrations/<integration_id>"),
+    PageOf(f"{ONE_INTEGRATION}/delete", "integration-delete", rule="/integrations/<integration_id>/delete"),
     # deliveries
     PageOf("/deliveries", "deliveries"),
     PageOf("/deliveries?", "deliveries-operator", OPERATOR),

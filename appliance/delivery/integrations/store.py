@@ -21,6 +21,7 @@ from appliance.db.locks import lock_key, lock_until_commit
 from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.delivery.integrations.integration import Integration
+from appliance.delivery.senders.sender import Verdict
 from appliance.errors import Conflict
 
 STATEMENTS = statements.load("integrations")
@@ -174,7 +175,10 @@ async def delete(connection: Connection[Any], tenant_id: str, integration_id: UU
 async def record_test(
     connection: Connection[Any], integration: Integration, verdict: str, context: ChangeContext
 ) -> None:
-    """Write into the audit that somebody sent a sample, and what came of it."""
+    """Write into the audit that somebody sent a sample, and what came of it; one that was delivered ends a pause."""
+    if verdict == Verdict.DELIVERED:
+        parameters = {"tenant": integration.tenant_id, "integration": integration.integration_id}
+        await connection.execute(STATEMENTS["note_sample"], parameters)
     await record(connection, _entry(context, "test", integration, None, {"outcome": verdict}), now=context.now)
 
 

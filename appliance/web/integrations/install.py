@@ -1,10 +1,11 @@
-"""Installs integrations: their API."""
+"""Installs integrations: their pages and their API."""
 
-from appliance.web.integrations import api
+from appliance.web.integrations import api, views
 from appliance.web.integrations.actions import IntegrationActions
 from appliance.web.mount import Mount
 
 
 def install(mount: Mount) -> None:
     """Install the routes."""
-    mount.add(api.blueprint(IntegrationActions(mount.platform, mount.ports.integrations)))
+    integrations = IntegrationActions(mount.platform, mount.ports.integrations)
+    mount.add(views.blueprint(mount.renderer, integrations), api.blueprint(integrations))

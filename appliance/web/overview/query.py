@@ -74,6 +74,8 @@ class OverviewData:
     """For a chosen site: the newest reading of each of the devices heard last."""
     rules: int = 0
     """Alert rules that people have made."""
+    tried: bool = False
+    """Whether a sample or a notice has arrived anywhere."""
 
     @property
     def devices(self) -> int:
@@ -158,6 +160,7 @@ class OverviewQueries:
             owned = await subscriptions.list_all(connection, choice.tenant)
             (people,) = await self._row(connection, "count_people", parameters)
             (rules,) = await self._row(connection, "count_own_rules", parameters)
+            (tried,) = await self._row(connection, "integration_tried", parameters)
             held, held_since = await self._row(connection, "count_held", parameters)
             cursor = await connection.execute(self._queries["sum_books"], parameters)
             accounting = [AccountingStep(began.timestamp(), *counts) for began, *counts in await cursor.fetchall()]
@@ -176,6 +179,7 @@ class OverviewQueries:
             held_since=None if held_since is None else held_since.timestamp(),
             reasons=reasons,
             rules=rules,
+            tried=tried,
             accounting=accounting,
             readings=readings,
         )

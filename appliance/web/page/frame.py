@@ -49,6 +49,7 @@ NAVIGATION: tuple[NavGroup, ...] = (
         "Configure",
         (
             NavEntry("Rules", "/rules", "i-sliders-horizontal", key="r", tabs=("/maintenance",)),
+            NavEntry("Routes", "/routes", "i-waypoints", key="n", counted=True, tabs=("/integrations", "/deliveries")),
             NavEntry("Sites", "/sites", "i-map-pin", compact=True, key="s"),
             NavEntry("Metrics", "/metric-names", "i-activity", key="m"),
         ),

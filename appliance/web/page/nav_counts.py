@@ -37,6 +37,8 @@ class NavCounts:
     """Integrations of which an alert says that they do not deliver."""
     cut_off_since: datetime | None = None
     """Since when no notice gets out at all; None: they do."""
+    retried: int = 0
+    """Integrations whose last tries failed, whether an alert says so by now or not."""
 
     def beside(self, path: str) -> NavCount | None:
         """Return the number for the entry that leads to ``path``, or None if it has none."""
@@ -48,4 +50,6 @@ class NavCounts:
             return NavCount(self.devices, spoken="in all")
         if path == "/quarantine" and self.held:
             return NavCount(self.held, spoken="held")
+        if path == "/routes" and self.retried:
+            return NavCount(self.retried, shown="failing", hot=True)
         return None

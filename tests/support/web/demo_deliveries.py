@@ -1,6 +1,7 @@
 """The deliveries of the demo tenant: its integrations and routes, and notices in every state with their tries.
 
-Written after the alerts and their events, so that no trigger writes jobs beside them.
+Written after the alerts and their events, so that no trigger writes jobs beside them. Nobody can open the
+secrets: each dashboard of a test has a key of its own.
 """
 
 DELIVERY = 88123
@@ -9,34 +10,41 @@ DEAD_DELIVERY = 88109
 MAIN_ROUTE = "b0000000-0000-4000-8000-000000000020"
 """The route that took it."""
 MAIN_INTEGRATION = "a0000000-0000-4000-8000-000000000020"
+GONE_INTEGRATION = "a0000000-0000-4000-8000-000000000090"
+"""The integration that the appliance has disabled."""
 
 ROWS = (
     """
-    INSERT INTO integrations (tenant_id, integration_id, name, type, enabled, disabled_reason, config, created_at,
-      updated_at)
+    INSERT INTO integrations (tenant_id, integration_id, name, type, enabled, disabled_reason, config, secrets,
+      created_at, updated_at)
     SELECT %(tenant)s, ('a0000000-0000-4000-8000-0000000000' || i.n)::uuid, i.name, i.type, i.off IS NULL, i.off,
-      i.config::jsonb, now() - interval '60 days', now() - interval '9 days'
+      i.config::jsonb, (SELECT coalesce(jsonb_object_agg(name, 'c2VhbGVk'), '{}') FROM unnest(i.secrets) AS s (name)),
+      now() - interval '60 days', now() - interval '9 days'
     FROM (VALUES
-      ('10', 'On-call', 'pagerduty', NULL, '{}'),
-      ('20', 'Maintenance desk', 'webhook', NULL, '{"url": "https://hooks.norrvik.example/desk/v1"}'),
-      ('30', 'Operations channel', 'slack', NULL, '{}'),
-      ('35', 'Shift phones', 'ntfy', NULL, '{"server": "https://ntfy.norrvik.example", "topic": "shift"}'),
-      ('40', 'Plant broker', 'mqtt', NULL,
+      ('10', 'On-call', 'pagerduty', NULL, '{routing_key}'::text[], '{}'),
+      ('20', 'Maintenance desk', 'webhook', NULL, '{authorization,signing_secret}',
+        '{"url": "https://hooks.norrvik.example/desk/v1", "headers": ["X-Environment: production"]}'),
+      ('30', 'Operations channel', 'slack', NULL, '{url}', '{}'),
+      ('35', 'Shift phones', 'ntfy', NULL, '{token}', '{"url": "https://ntfy.norrvik.example", "topic": "shift"}'),
+      ('40', 'Plant broker', 'mqtt', NULL, '{}',
         '{"host": "plant.norrvik.example", "port": 8883, "tls": true, "topic": "alarms/{severity}"}'),
-      ('50', 'Shift mail', 'email', NULL, '{"recipients": ["shift@norrvik.example", "store@norrvik.example"]}'),
-      ('60', 'Quality office', 'teams', NULL, '{}'),
-      ('90', 'Old ticket hook', 'webhook', 'gone', '{"url": "https://tickets.norrvik.example/in"}')
-    ) AS i (n, name, type, off, config)
+      ('50', 'Shift mail', 'email', NULL, '{}',
+        '{"server": "appliance", "recipients": ["shift@norrvik.example", "store@norrvik.example"]}'),
+      ('60', 'Quality office', 'teams', NULL, '{url}', '{}'),
+      ('90', 'Old ticket hook', 'webhook', 'gone', '{signing_secret}', '{"url": "https://tickets.norrvik.example/in"}')
+    ) AS i (n, name, type, off, secrets, config)
     """,
     """
-    INSERT INTO integration_health (tenant_id, integration_id, failures, failing_since, last_success_at,
-      last_failure_at, last_error)
+    INSERT INTO integration_health (tenant_id, integration_id, failures, failing_since, breaker_opened_at,
+      next_probe_at, last_success_at, last_failure_at, last_error)
     SELECT %(tenant)s, ('a0000000-0000-4000-8000-0000000000' || h.n)::uuid, h.failures,
-      CASE WHEN h.failures > 0 THEN now() - interval '44 min' END, now() - h.success::interval,
+      CASE WHEN h.failures > 0 THEN now() - interval '44 min' END, CASE WHEN h.failures >= 5 THEN now() END,
+      CASE WHEN h.failures >= 5 THEN now() + interval '50 s' END, now() - h.success::interval,
       CASE WHEN h.failures > 0 THEN now() - interval '3 min' END, h.error
     FROM (VALUES
-      ('10', 0, '8 min', NULL), ('20', 4, '52 min', 'The answer was 503.'), ('30', 0, '8 min', NULL),
-      ('35', 0, '13 d', NULL), ('50', 0, '63 min', NULL), ('60', 0, '2 h', NULL)
+      ('10', 0, '8 min', NULL), ('20', 4, '52 min', 'status: answered 503'), ('30', 0, '8 min', NULL),
+      ('35', 0, '13 d', NULL), ('40', 5, '3 h', 'plant.norrvik.example has no address.'),
+      ('50', 0, '63 min', NULL), ('60', 0, '2 h', NULL), ('90', 0, '11 d', NULL)
     ) AS h (n, failures, success, error)
     """,
     """

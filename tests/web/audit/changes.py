@@ -54,6 +54,10 @@ TENANT = {"name": "New name", "time_zone": "Europe/Oslo", "provisioning": "off",
 SOLD = {"subscription_type": "TEMPORARY", "device_limit": 5, "term_days": 30}
 INVITED = {"email": "{new}@acme.example", "role": "viewer"}
 HELD = {"device_limit": "7", "last_day": DAY, "hold_reason": "unpaid"}
+NTFY_TYPED = {"name": "{new}", "type": "ntfy", "config.topic": "ops", "enabled": "on"}
+ROUTE_TYPED = {
+    "name": "{new}", "integration_id": "{receiver}", "severities": "low", "deliver_on": "OPEN", "enabled": "on",
+}  # fmt: skip
 SUNDAYS_TYPED = {
     "name": "{new}", "kind": "weekly", "weekdays": "sun", "start_time": "22:00", "end_time": "02:00", "which": "all",
 }  # fmt: skip
@@ -190,6 +194,29 @@ CHANGES: Sequence[Change] = (
     Change("POST /maintenance/<window_id>/delete", "/maintenance/{window}/delete", ["maintenance.delete"]),
     Change("POST /maintenance/+new", "/maintenance/+new", ["maintenance.create"], SUNDAYS_TYPED),
     Change("POST /maintenance/<window_id>", "/maintenance/{window}", ["maintenance.update"], SUNDAYS_TYPED),
+    # integrations and routes, the pages
+    Change("POST /integrations/+new", "/integrations/+new", ["integration.create"], NTFY_TYPED),
+    Change(
+        "POST /integrations/<integration_id>", "/integrations/{receiver}", ["integration.update"], NTFY_TYPED
+    ),
+    Change("POST /integrations/<integration_id>/test", "/integrations/{receiver}/test", ["integration.test"]),
+    Change(
+        "POST /integrations/<integration_id>/switch",
+        "/integrations/{receiver}/switch",
+        ["integration.disable"],
+        {"enabled": "false"},
+    ),
+    Change("POST /integrations/<integration_id>/delete", "/integrations/{receiver}/delete", ["integration.delete"]),
+    Change("POST /routes/+new", "/routes/+new", ["route.create"], ROUTE_TYPED),
+    Change("POST /routes/<route_id>", "/routes/{route}", ["route.update"], ROUTE_TYPED),
+    Change(
+        "POST /routes/<route_id>/switch",
+        "/routes/{route}/switch",
+        ["route.disable"],
+        {"enabled": "false"},
+        needs=["receiver"],
+    ),
+    Change("POST /routes/<route_id>/delete", "/routes/{route}/delete", ["route.delete"], needs=["receiver"]),
     # integrations and routes, the JSON API
     Change(
         "POST /customer/integrations",

@@ -118,7 +118,7 @@ def test_the_worst_item_is_first_and_quarantine_shows_its_age() -> None:
     assert items(shown)[-1].when == "2 h ago"
 
 
-def test_steps_are_ticked_automatically_and_disappear_once_all_possible_ones_are_done() -> None:
+def test_steps_are_ticked_automatically_and_disappear_once_all_are_done() -> None:
     def done(shown: OverviewData) -> list[bool]:
         return [step.done for step in steps(shown, Role.ADMIN, CUSTOMER)]
 
@@ -127,14 +127,16 @@ def test_steps_are_ticked_automatically_and_disappear_once_all_possible_ones_are
     assert done(overview(site(online=1))) == [True, True, False, False, False]
     assert done(overview(site(online=1), people=2)) == [True, True, False, False, True]
     assert done(replace(overview(site(online=1)), rules=1)) == [True, True, True, False, False]
-    assert done(replace(overview(site(online=1), people=2), rules=1)) == []
+    assert done(replace(overview(site(online=1)), tried=True)) == [True, True, False, True, False]
+    assert done(replace(overview(site(online=1), people=2), rules=1)) == [True, True, True, False, True]
+    assert done(replace(overview(site(online=1), people=2), rules=1, tried=True)) == []
 
 
 def test_a_viewer_gets_no_links_to_pages_they_may_not_use() -> None:
     leads = [step.href for step in steps(overview(), Role.VIEWER, CUSTOMER)]
-    assert leads == ["/devices", "/devices", "/rules", None, None]
+    assert leads == ["/devices", "/devices", "/rules", "/integrations", None]
     leads = [step.href for step in steps(overview(), Role.ADMIN, CUSTOMER)]
-    assert leads == ["/devices/+new", "/devices", "/rules/new", None, "/users"]
+    assert leads == ["/devices/+new", "/devices", "/rules/new", "/integrations", "/users"]
 
 
 def test_open_alerts_are_the_first_of_their_severity_and_many_are_one_line_more() -> None:

@@ -40,6 +40,8 @@ def beside(html: str) -> dict[str, str]:
         (NavCounts(466, 3, 212), "/sites", None),
         (NavCounts(466, 3, 212), "/alerts", None),
         (NavCounts(466, 3, 212, 11), "/alerts", NavCount(11, spoken="open", hot=True)),
+        (NavCounts(466, 3, 212, 11), "/routes", None),
+        (NavCounts(466, 3, 212, 11, retried=2), "/routes", NavCount(2, shown="failing", hot=True)),
     ],
 )
 def test_a_line_says_what_there_is_unless_something_waits(counts: NavCounts, path: str, shown: NavCount | None) -> None:
@@ -63,9 +65,15 @@ async def test_everybody_sees_their_own_numbers_on_every_page(database: Database
     add_alert(database, "acme")
     for other in ({"status": "ACKNOWLEDGED"}, {"status": "CLOSED"}, {"inhibited_by": 1}, {"silenced_until": FAR}):
         add_alert(database, "rival", **other)
-    acme = {"alerts": "1 open", "devices": "1 in all", "quarantine": "1 held"}
-    rival = {"alerts": "", "devices": "1 waiting", "quarantine": "1 held"}
-    everybody = {"alerts": "1 open", "devices": "1 waiting", "quarantine": "3 held"}
+    failing = add_integration(database, "rival")
+    arrange(
+        database,
+        "INSERT INTO integration_health (tenant_id, integration_id, failures, failing_since)"
+        f" VALUES ('rival', '{failing}', 1, now())",
+    )
+    acme = {"alerts": "1 open", "devices": "1 in all", "quarantine": "1 held", "routes": ""}
+    rival = {"alerts": "", "devices": "1 waiting", "quarantine": "1 held", "routes": "1 failing"}
+    everybody = {"alerts": "1 open", "devices": "1 waiting", "quarantine": "3 held", "routes": "1 failing"}
     async with over(database) as served:
         for role, tenant, asked, shown in (
             (Role.VIEWER, "acme", "", acme),
@@ -80,7 +88,7 @@ async def test_everybody_sees_their_own_numbers_on_every_page(database: Database
                     assert found == shown, (role, tenant, path)
         arrange(database, DISMISS)
         async with client(served.url, signed_in(database.conninfo(), Role.VIEWER, "acme")) as http:
-            assert beside((await http.get("/more")).text) == acme | {"quarantine": ""}
+            assert beside((await http.get("/more")).text) == acme | {"quarantine": "", "routes": ""}
 
 
 async def test_live_pages_bring_the_viewers_own_numbers_whatever_tenant_is_asked_for(database: Database) -> None:
@@ -104,7 +112,7 @@ async def test_a_page_without_the_numbers_is_a_page_nonetheless() -> None:
     async with without_database() as served, client(served.url, None, cookies={SESSION.name: "x"}) as http:
         answered = await http.get("/more")
     assert answered.status_code == 200
-    assert beside(answered.text) == {"alerts": "", "devices": "", "quarantine": ""}
+    assert beside(answered.text) == {"alerts": "", "devices": "", "quarantine": "", "routes": ""}
 
 
 MINUTE = timedelta(minutes=1)
