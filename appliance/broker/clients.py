@@ -41,12 +41,17 @@ def session_client(config: Config, identifier: str, broker: Mosquitto | None, cl
         **_address(config, broker),
         identifier=identifier,
         session_expiry_interval=SESSION_SECONDS,
-        keep_alive=KEEP_ALIVE_SECONDS,
+        keep_alive=KEEP_ALIVE_SECONDS if broker is not None else _keep_alive_elsewhere(config),
         receive_max=config.ingest.receive_max,
         keep_trying=True,
         backoff=Backoff(first=0.05, maximum=longest),
         clock=clock,
     )
+
+
+def _keep_alive_elsewhere(config: Config) -> int:
+    """Return the seconds of silence after which a broker elsewhere is asked: the watchdog hears nothing else of it."""
+    return min(KEEP_ALIVE_SECONDS, max(1, int(config.delivery.heartbeat_seconds / 2)))
 
 
 def statistics_client(config: Config, broker: Mosquitto | None) -> Client:

@@ -176,6 +176,11 @@ class Client:
         """Wait until there is no connection."""
         return await self._board.wait_for(LinkState.DOWN, LinkState.TAKEN_OVER, LinkState.CLOSED)
 
+    @property
+    def heard_at(self) -> float:
+        """Return when the broker was last heard on this connection, whatever it said, in Trio's seconds."""
+        return self._session.keep_alive.last_received
+
     def statistics(self) -> Statistics:
         """Return counts, for metrics and pages."""
         inbox = self._connection.inbox

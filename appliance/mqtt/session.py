@@ -100,7 +100,7 @@ class Session:
         self._framing = Framing(settings.max_packet_size)
         self._arrivals = Arrivals()
         self._requests: dict[int, int] = {}  # SUBSCRIBE and UNSUBSCRIBE under way: packet id -> filters
-        self._keep_alive = KeepAlive(0, 0, 0)
+        self.keep_alive = KeepAlive(0, 0, 0)
         self._out: list[bytes] = []
 
     # What the shell does
@@ -113,7 +113,7 @@ class Session:
         self._framing = Framing(settings.max_packet_size)
         self._arrivals = Arrivals()
         self._requests = {}
-        self._keep_alive = KeepAlive(settings.keep_alive, now, now)
+        self.keep_alive = KeepAlive(settings.keep_alive, now, now)
         connect = ConnectPacket(
             self.identifier,
             username=settings.username,
@@ -130,7 +130,7 @@ class Session:
         """Return the events of a chunk. All its messages are in one ``Publishes``; an ``Ending`` comes last."""
         if self.state is State.DISCONNECTED:
             return []
-        self._keep_alive.received(now)
+        self.keep_alive.received(now)
         packets, fault = self._framing.feed(data)
         events: list[Event] = []
         for kind, run in groupby(packets, type):
@@ -157,7 +157,7 @@ class Session:
 
     def unheard(self, now: float) -> list[Event]:
         """Like ``tick``, for a shell that has stopped reading: pings are sent, silence is ignored."""
-        self._keep_alive.received(now)
+        self.keep_alive.received(now)
         return self.tick(now)
 
     def data_to_send(self, now: float) -> bytes:
@@ -166,24 +166,24 @@ class Session:
             return b""
         data = b"".join(self._out)
         self._out = []
-        self._keep_alive.sent(now)
+        self.keep_alive.sent(now)
         return data
 
     def next_deadline(self) -> float:
         """Return when to call ``tick``, by the clock of the ``now`` parameters; infinite for never."""
-        return self._keep_alive.next_deadline()
+        return self.keep_alive.next_deadline()
 
     def tick(self, now: float) -> list[Event]:
         """Handle the passing of time: queue a PINGREQ, or declare the connection dead."""
         if self.state is State.DISCONNECTED:
             return []
-        due = self._keep_alive.due(now)
+        due = self.keep_alive.due(now)
         if due is Due.DEAD:
-            silence = now - self._keep_alive.last_received
+            silence = now - self.keep_alive.last_received
             self.connection_lost()
             return [KeepAliveExpired(silence)]
         if due is Due.PING:
-            self._keep_alive.pinged(now)
+            self.keep_alive.pinged(now)
             self._out.append(PingReqPacket().write())
         return []
 
@@ -191,7 +191,7 @@ class Session:
         """End the connection: what is unacknowledged waits for the next one."""
         self._step(Step.ENDED)
         self.outgoing.suspend()
-        self._keep_alive = KeepAlive(0, 0, 0)
+        self.keep_alive = KeepAlive(0, 0, 0)
 
     def disconnect(self, reason_code: DisconnectReasonCode = DisconnectReasonCode.NORMAL_DISCONNECTION) -> None:
         """Queue a DISCONNECT as the last packet of this connection."""
@@ -273,7 +273,7 @@ class Session:
         if connack.assigned_client_id is not None:
             self.identifier = connack.assigned_client_id
         if connack.server_keep_alive is not None:
-            self._keep_alive.interval = connack.server_keep_alive
+            self.keep_alive.interval = connack.server_keep_alive
         given_up = self.outgoing.resume(
             limits.receive_max,
             duplicate=connack.session_present,

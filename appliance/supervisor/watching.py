@@ -1,7 +1,5 @@
 """The watchdog: what the broker passes on one side, the operator's heartbeat URL on the other."""
 
-import time
-
 from appliance.delivery.outgoing.dialler import Dialler
 from appliance.delivery.outgoing.urls import parse
 from appliance.errors import ConfigurationError, Invalid
@@ -19,17 +17,17 @@ def make_watchdog(base: Foundation, broker: BrokerAccess, proof: Proof, network:
 
 
 def _broker_passed(broker: BrokerAccess) -> BrokerPassed:
-    """Return what grows with each probe of the device listener; of a broker elsewhere, while our session lives."""
+    """Return what changes with each probe of the device listener, or whenever a broker elsewhere is heard."""
     probe = broker.listener_probe
     if probe is not None:
         return lambda: probe.arrived
-    alive = 0
+    client, heard_at = broker.client, 0.0
 
-    def session() -> int:
-        nonlocal alive
-        if broker.client.link.state is LinkState.READY:
-            alive = time.monotonic_ns()
-        return alive
+    def session() -> float:
+        nonlocal heard_at
+        if client.link.state is LinkState.READY:
+            heard_at = client.heard_at
+        return heard_at
 
     return session
 

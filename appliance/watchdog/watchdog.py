@@ -20,8 +20,8 @@ CALL_SHARE, RETRY_SHARE = 0.25, 0.1
 """Shares of an interval that a call may take, and after which one that failed is made again: an end of the proof is
 told within two intervals, although a call before it was under way and failed."""
 
-BrokerPassed = Callable[[], int]
-"""Returns a number that grows whenever the broker has passed a message."""
+BrokerPassed = Callable[[], float]
+"""Returns a number that changes whenever the broker has passed a message."""
 
 log = structlog.get_logger(__name__)
 

@@ -312,6 +312,7 @@ async def test_pings_go_out_and_silence_brings_a_new_connection(
             assert trio.current_time() - begun == pytest.approx(minute, abs=0.5)
             if minute < 30:
                 await peer.send(PingRespPacket())
+        assert client.heard_at - begun == pytest.approx(20, abs=0.5), "what is sent is not heard"
         link = await client.disconnected()
         assert trio.current_time() - begun == pytest.approx(35, abs=0.5)
         assert "nothing heard from the broker for 15.0 s" in link.detail

@@ -227,7 +227,10 @@ def _condition(alert: Alert, who: Viewer) -> Iterator[Fact]:
     """Yield what there is to know of an alert that no device's reading caused, and where to deal with it."""
     if isinstance(alert.details.get("cause"), str):
         yield Fact("Cause", alert.details["cause"])
-    if alert.alert_type is AlertType.APPROVAL:
+    integration_id = alert.details.get("integration_id")
+    if isinstance(integration_id, str):
+        yield Fact("To do", "View the integration", of_tenant(f"/integrations/{integration_id}", who, alert.tenant_id))
+    elif alert.alert_type is AlertType.APPROVAL:
         yield Fact("To do", "Review the devices", of_tenant("/devices", who, alert.tenant_id, status="PENDING"))
     elif alert.alert_type is AlertType.CAPACITY:
         waiting = of_tenant("/quarantine", who, alert.tenant_id, reason="NO_SUBSCRIPTION_CAPACITY")
