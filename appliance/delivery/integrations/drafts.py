@@ -13,7 +13,7 @@ from uuid import UUID
 
 from appliance.delivery.integrations.integration import Integration, secret_purpose
 from appliance.delivery.integrations.store import SealedDraft
-from appliance.delivery.outgoing.network import Network, NotAllowed, Unreached
+from appliance.delivery.outgoing.network import Destination, Network, NotAllowed, Unreached
 from appliance.delivery.senders.sender import Sender
 from appliance.errors import ApplianceError, Conflict, Invalid
 from appliance.keyring import Keyring
@@ -82,6 +82,7 @@ async def prepared(
     staying = {one: text for one, text in sealed.items() if one not in draft.secrets}
     whole = opened(tenant_id, integration_id, staying, keyring) | clear
     config = sender.validate(draft.config, whole)
+    _check_staying(sender, staying, kept, keyring, sender.destinations(config, whole))
     await check_destinations(sender, config, whole, network)
     staying |= {one: _sealed(secret, tenant_id, integration_id, one, keyring) for one, secret in clear.items()}
     changed = sorted(clear.keys() | {one for one in draft.secrets if one in sealed})
@@ -114,6 +115,29 @@ async def check_destinations(
             raise Invalid(f"`{field}`: {refusal}.", field) from None
         except Unreached:
             continue
+
+
+def _check_staying(
+    sender: Sender,
+    staying: Mapping[str, str],
+    kept: Integration | None,
+    keyring: Keyring,
+    destinations: Sequence[Destination],
+) -> None:
+    """Raise Invalid for a secret that would go to another receiver than whoever entered it meant.
+
+    Otherwise whoever may edit an integration could read its secrets, by sending them to a receiver of their own. What
+    only signs is never sent.
+    """
+    shown = [one for one in sender.fields if one.name in staying and one.secret and one.generate is None]
+    if kept is None or not shown:
+        return
+    before = opened(kept.tenant_id, kept.integration_id, kept.secrets, keyring)
+    if list(destinations) != list(sender.destinations(kept.config, before)):
+        one = shown[0]
+        raise Invalid(
+            f"`{one.name}`: it was entered for another receiver; enter it again for this one, or remove it.", one.name
+        )
 
 
 def _address_field(sender: Sender) -> str:

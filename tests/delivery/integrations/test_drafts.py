@@ -24,7 +24,9 @@ MARKED = "marked-81c0"
 async def ready(
     secrets: Mapping[str, str | None], kept: Integration | None = None, config: Mapping[str, Any] = CONFIG
 ) -> Prepared:
-    outside = network(names={"hooks.example": "93.184.215.14", "inside.example": "10.0.0.7"})
+    outside = network(
+        names={"hooks.example": "93.184.215.14", "inside.example": "10.0.0.7", "thief.example": "93.184.215.15"}
+    )
     return await prepared(
         IntegrationDraft("Ops", config, secrets),
         SENDERS["webhook"],
@@ -74,6 +76,28 @@ async def test_what_is_not_named_stays_and_what_is_named_is_told_to_the_audit() 
     own = await ready({"signing_secret": "whsec_" + "B" * 40}, kept)
     assert own.made == {}
     assert opened("acme", IDENTITY, own.draft.secrets, KEYRING)["signing_secret"] == "whsec_" + "B" * 40
+
+
+@pytest.mark.parametrize(
+    "url", ["https://thief.example/alerts", "https://hooks.example:8443/alerts", "http://hooks.example/alerts"]
+)
+async def test_a_secret_is_entered_again_for_another_receiver(url: str) -> None:
+    kept = kept_of(await ready({"authorization": MARKED}))
+    with pytest.raises(Invalid, match="enter it again") as raised:
+        await ready({}, kept, {"url": url})
+    assert raised.value.field == "authorization"
+    assert MARKED not in str(raised.value)
+    elsewhere = {"url": "https://thief.example/alerts"}
+    assert set((await ready({"authorization": None}, kept, elsewhere)).draft.secrets) == {"signing_secret"}
+    anew = await ready({"authorization": "another-81c0"}, kept, elsewhere)
+    assert opened("acme", IDENTITY, anew.draft.secrets, KEYRING)["authorization"] == "another-81c0"
+
+
+async def test_a_signing_secret_and_another_path_need_nothing_again() -> None:
+    unsigned = kept_of(await ready({}))
+    assert (await ready({}, unsigned, {"url": "https://thief.example/alerts"})).draft.secrets == unsigned.secrets
+    kept = kept_of(await ready({"authorization": MARKED}))
+    assert (await ready({}, kept, {"url": "https://hooks.example/other?x=1"})).draft.secrets == kept.secrets
 
 
 async def test_a_lost_key_is_mended_by_entering_the_secret_again() -> None:
