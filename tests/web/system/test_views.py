@@ -1,5 +1,6 @@
 """The System page: for operators, true, live by parts, and harmless whatever an error says."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -27,6 +28,7 @@ from tests.support.busy import within
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
 from tests.support.retention import make_days, queue_hour, store
+from tests.support.routes import add_integration
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.serving import over, page_socket, quiet_system
 
@@ -262,3 +264,20 @@ async def test_it_says_when_a_message_was_last_proven_to_pass(
         assert text in html
     assert told["missing"] == list(proven.missing)
     assert told["proven_seconds"] == proven.proven_seconds
+
+
+async def test_it_leads_to_the_appliances_own_integrations_and_routes_which_operators_edit_there(
+    database: Database,
+) -> None:
+    add_integration(database, "rival", name="Of a customer")
+    async with page(database) as asking:
+        html = (await asking.get("/system")).text
+        addresses = re.findall(r'href="(/(?:integrations|routes)\?tenant=appliance)"', html)
+        assert sorted(addresses) == ["/integrations?tenant=appliance", "/routes?tenant=appliance"]
+        for address in addresses:
+            answer = await asking.get(address)
+            assert answer.status_code == 200
+            assert "Of a customer" not in answer.text
+            path, _, query = address.partition("?")
+            assert f"{path}/+new?{query}" in answer.text.replace("&amp;", "&"), "a way to make the first one"
+            assert (await asking.get(f"{path}/+new?{query}")).status_code == 200
