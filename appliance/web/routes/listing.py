@@ -45,6 +45,7 @@ class RouteRow:
     href: str
     switch: str
     deliveries: str
+    failed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,8 @@ def _row(
         counted,
         at(known),
         at(known, "/switch"),
-        of_tenant("/deliveries", who, route.tenant_id, route=str(route.route_id)),
+        of_tenant("/deliveries", who, route.tenant_id, route_id=str(route.route_id)),
+        of_tenant("/deliveries", who, route.tenant_id, route_id=str(route.route_id), state="dead"),
     )
 
 

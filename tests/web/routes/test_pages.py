@@ -210,6 +210,9 @@ async def test_the_list_says_in_order_what_each_route_sends_and_how_it_goes(acme
         page = await browser.get("/routes")
         names = re.findall(r'class="title" href="/routes/[^"]+">([^<]+)<', page.text)
         assert names == ["First", "Later", "Gone", "Unused"]
+        assert f'href="/deliveries?route_id={first}"' in page.text
+        assert f'href="/deliveries?route_id={first}&amp;state=dead"' in page.text
+        assert (await browser.get(f"/deliveries?route_id={first}&state=dead")).status_code == 200
         assert row_of(page, "First") == "10 First Webhook, Ops desk Critical opened, closed, Bergen Quay 1 waiting 1 1"
         assert "Info on close, all sites" in row_of(page, "Later")
         assert "Off, 410 Gone" in row_of(page, "Gone")
