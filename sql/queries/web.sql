@@ -70,6 +70,13 @@ JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS d (tenant_id, device_id
 WHERE a.status = 'OPEN' AND a.inhibited_by IS NULL
 GROUP BY 1, 2
 
+-- name: count_own_routes
+-- Routes by which somebody is told that an alert of the appliance itself opened.
+SELECT count(*)
+FROM integration_routes AS r
+JOIN integrations AS i ON (i.tenant_id, i.integration_id) = (r.tenant_id, r.integration_id)
+WHERE r.tenant_id = %(tenant)s AND r.enabled AND i.enabled AND 'OPEN' = ANY (r.deliver_on)
+
 -- name: count_own_rules
 -- Alert rules that people have made.
 SELECT count(*) FROM alert_rules

@@ -57,8 +57,8 @@ def add_route(database: Database, integration_id: UUID, tenant_id: str = "acme",
 def insert_tenant(connection: Connection, tenant_id: str) -> None:
     """Write a tenant, unless it is there."""
     connection.execute(
-        "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (%(at)s, %(at)s, %(tenant)s)"
-        " ON CONFLICT DO NOTHING",
+        "INSERT INTO tenants (created_at, updated_at, tenant_id) SELECT %(at)s, %(at)s, %(tenant)s"
+        " WHERE NOT EXISTS (SELECT FROM tenants WHERE tenant_id = %(tenant)s) ON CONFLICT DO NOTHING",
         {"at": OPENED_AT, "tenant": tenant_id},
     )
 

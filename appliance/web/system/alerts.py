@@ -9,9 +9,12 @@ from appliance.alerts import store
 from appliance.alerts.alert import Status
 from appliance.alerts.maintenance.book import ActiveScopes
 from appliance.alerts.store import AlertFilter, AlertSort, ListedAlert
+from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.tenants import OWN_TENANT
 from appliance.severity import Severity
+
+STATEMENTS = statements.load("web")
 
 MOST = 20
 """Alerts that are shown; the list of alerts has them all."""
@@ -41,6 +44,14 @@ async def read_alerts(connection: Connection[Any], settled: datetime) -> list[Sy
         connection, UNCLOSED, settled=settled, maintenance=ActiveScopes.none(), sort=AlertSort.SEVERITY, limit=MOST
     )
     return [_shown(one) for one in page.alerts]
+
+
+async def count_own_routes(connection: Connection[Any]) -> int:
+    """Return how many routes tell somebody of the appliance's alerts. Role ``appliance_ingest``."""
+    cursor = await connection.execute(STATEMENTS["count_own_routes"], {"tenant": OWN_TENANT})
+    [(count,)] = await cursor.fetchall()
+    found: int = count
+    return found
 
 
 def _shown(one: ListedAlert) -> SystemAlert:

@@ -31,7 +31,7 @@ from appliance.runtime.tree import ServiceStatus
 from appliance.watchdog.watchdog import EndToEnd
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.platform import Platform
-from appliance.web.system.alerts import SystemAlert, read_alerts
+from appliance.web.system.alerts import SystemAlert, count_own_routes, read_alerts
 from appliance.web.system.clock import ClockView, ServiceClock, view_of
 from appliance.web.system.retention import RetentionView, retention_view
 
@@ -40,8 +40,8 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 TODAY_AGE, ALERTS_AGE, PEERS_AGE, FACTS_AGE, ALL_AGE = 2.0, 2.0, 5.0, 30.0, 300.0
-"""Seconds for which today's accounting, the alerts, the peers, facts about the server and the accounting of all time
-are reused."""
+"""Seconds for which today's accounting, the alerts, the peers and routes, facts about the server and the accounting of
+all time are reused."""
 LONGEST_DAY = timedelta(hours=25)
 """What was counted later than the end of today was counted by a wrong clock."""
 PATIENCE = 2.0
@@ -138,6 +138,8 @@ class SystemView(msgspec.Struct, frozen=True, rename={"dependencies": "companion
     """All appliances on the database, this one included; empty until Postgres has answered."""
     alerts: Sequence[SystemAlert]
     """What is wrong with the appliance and its peers: alerts that are not closed, worst first."""
+    own_routes: int | None
+    """Routes by which somebody is told of them; None until Postgres has answered."""
 
 
 class _Kept(Generic[T]):
@@ -177,13 +179,15 @@ class SystemReader:
         self._all_time = _Kept(platform.clock, ALL_AGE, self._read_all_time)
         self._peers = _Kept(platform.clock, PEERS_AGE, self._read_peers)
         self._alerts = _Kept(platform.clock, ALERTS_AGE, self._read_alerts)
+        self._own_routes = _Kept(platform.clock, PEERS_AGE, count_own_routes)
         self._today: dict[float, _Kept[AccountingRead]] = {}
         self._turn = trio.Lock()
 
     async def view(self, midnight: float) -> SystemView:
         """Return the appliance as it is now. ``midnight``: the start of the viewer's day, in seconds since 1970."""
         today = self._todays(midnight)
-        await self._renew([today, self._facts, self._days, self._all_time, self._peers, self._alerts])
+        kept: list[_Kept[Any]] = [self._facts, self._days, self._all_time, self._peers, self._alerts, self._own_routes]
+        await self._renew([today, *kept])
         platform, system = self._platform, self._snapshot
         now = platform.clock.now()
         dependencies, facts = system.dependencies(), self._facts.value
@@ -212,6 +216,7 @@ class SystemReader:
             tasks=system.tasks(now),
             peers=[self._peer(one) for one in self._peers.value or ()],
             alerts=self._alerts.value or [],
+            own_routes=self._own_routes.value,
         )
 
     def _todays(self, midnight: float) -> _Kept[AccountingRead]:

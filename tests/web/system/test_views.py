@@ -28,7 +28,7 @@ from tests.support.busy import within
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
 from tests.support.retention import make_days, queue_hour, store
-from tests.support.routes import add_integration
+from tests.support.routes import add_integration, add_route
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.serving import over, page_socket, quiet_system
 
@@ -281,3 +281,11 @@ async def test_it_leads_to_the_appliances_own_integrations_and_routes_which_oper
             path, _, query = address.partition("?")
             assert f"{path}/+new?{query}" in answer.text.replace("&amp;", "&"), "a way to make the first one"
             assert (await asking.get(f"{path}/+new?{query}")).status_code == 200
+
+
+async def test_it_says_whether_anybody_is_told_of_the_appliances_alerts(database: Database) -> None:
+    async with page(database) as asking:
+        assert "Nobody is told of alerts of this appliance" in (await asking.get("/system")).text
+    add_route(database, add_integration(database, "appliance"), "appliance")
+    async with page(database) as asking:
+        assert "Alerts of this appliance are told along 1 route." in (await asking.get("/system")).text
