@@ -2,7 +2,7 @@
 
 import socket
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from appliance.alerts.alert import ALERTS_CHANNEL
@@ -75,6 +75,7 @@ async def open_dashboard(
         live=stream.live,
         health=broker.health,
         grace=base.grace,
+        notices_wait=timedelta(days=base.config.delivery.max_age_days),
         maintenance=known.maintenance,
         affected=watch.own.affected,
     )

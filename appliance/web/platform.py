@@ -49,6 +49,8 @@ class Platform:
     health: Callable[[], Health]
     grace: timedelta
     """How long a paid subscription stays usable after its term."""
+    notices_wait: timedelta
+    """How long a notice waits for a way out: ``delivery.max_age_days``."""
     maintenance: MaintenanceBook
     """The maintenance windows, for whatever shows an alert; ``refresh`` it before asking."""
     affected: Callable[[], Sequence[str]]

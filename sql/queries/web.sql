@@ -93,7 +93,6 @@ SELECT EXISTS (
 
 -- name: count_beside_navigation
 -- All devices, those that wait for approval, messages held, alerts that are open, integrations with an alert that they fail,
--- and since when no notice gets out: nobody was reached since the last of all integrations, or of several, lost its receiver,
 -- and integrations whose last tries failed. Each page asks: it must stay cheap.
 SELECT
   (SELECT count(*) FROM device_registry
@@ -109,13 +108,27 @@ SELECT
      AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)),
   (SELECT count(*) FROM fleet_alert
    WHERE status <> 'CLOSED' AND details ? 'integration_id' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)),
-  (SELECT CASE WHEN max(h.unreachable_since) <= %(settled)s::timestamptz - interval '2 minutes'
-       AND (count(h.unreachable_since) > 1 OR count(h.unreachable_since) = count(*))
-       AND coalesce(max(greatest(h.last_success_at, CASE WHEN h.unreachable_since IS NULL THEN h.last_failure_at END)),
-         '-infinity') < max(h.unreachable_since)
-     THEN max(h.unreachable_since) END
-   FROM integrations AS i JOIN integration_health AS h USING (tenant_id, integration_id)
-   WHERE i.enabled AND coalesce(h.last_success_at, h.last_failure_at) IS NOT NULL
-     AND (%(tenant)s::text IS NULL OR i.tenant_id = %(tenant)s)),
   (SELECT count(*) FROM integrations AS i JOIN integration_health AS h USING (tenant_id, integration_id)
    WHERE i.enabled AND h.failing_since IS NOT NULL AND (%(tenant)s::text IS NULL OR i.tenant_id = %(tenant)s))
+
+-- name: no_way_out
+-- Integrations that reach nobody: since when the first and the last of them, how many, the name of one, how many others were
+-- reached after the last was lost, how many others have been tried at all, and the notices that wait. Each page asks:
+-- integrations are few, and what waits has an index. Nothing if all is well.
+WITH tried AS (
+  SELECT i.tenant_id, i.integration_id, i.name, h.unreachable_since,
+    greatest(h.last_success_at, CASE WHEN h.unreachable_since IS NULL THEN h.last_failure_at END) AS reached_at
+  FROM integrations AS i JOIN integration_health AS h USING (tenant_id, integration_id)
+  WHERE i.enabled AND (%(tenant)s::text IS NULL OR i.tenant_id = %(tenant)s)
+), away AS (
+  SELECT * FROM tried WHERE unreachable_since <= %(before)s
+)
+SELECT s.first, s.last, s.number, s.name,
+  (SELECT count(*) FROM tried WHERE unreachable_since IS NULL AND reached_at >= s.last),
+  (SELECT count(*) FROM tried WHERE unreachable_since IS NULL AND reached_at IS NOT NULL),
+  (SELECT count(*) FROM away AS x JOIN delivery_jobs AS j USING (tenant_id, integration_id)
+   WHERE j.status = 'PENDING' AND j.unreachable_since IS NOT NULL)
+FROM (
+  SELECT min(unreachable_since) AS first, max(unreachable_since) AS last, count(*) AS number, min(name) AS name FROM away
+) AS s
+WHERE s.number > 0

@@ -103,6 +103,8 @@ class Frame:
     """The address to which the toast's Undo is sent; None: it has none."""
     nav_counts: NavCounts | None = None
     """The numbers of the navigation; None leaves them out."""
+    way_out: tuple[str, str] | None = None
+    """While notices find no way out: what is wrong, and what becomes of them."""
 
     @property
     def signed_in(self) -> bool:

@@ -1,10 +1,11 @@
-"""Reads the numbers of the navigation: one cheap statement a page.
+"""Reads the numbers of the navigation, and whether notices find a way out: two cheap statements a page.
 
 Pending devices and alerts that are not closed have indexes of their own, held messages come from the quarantine's exact
 totals, and counting ten thousand devices takes a millisecond. While Postgres is not reachable, pages are shown without
 these numbers. Unclosed alerts and integrations with a try are few.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -17,6 +18,8 @@ from appliance.web.access.auth import Viewer
 from appliance.web.access.transactions import Access
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.nav_counts import NavCounts
+from appliance.web.page.no_way_out import PATIENCE as PATIENCE_OUT
+from appliance.web.page.no_way_out import NoWayOut
 
 PATIENCE = 1.0
 """Seconds that a page waits for the numbers at most."""
@@ -36,6 +39,7 @@ class NavCountReader:
         self._windows = windows
         self._clock = clock
         self._statement = statements.load("web")["count_beside_navigation"]
+        self._no_way_out = statements.load("web")["no_way_out"]
         self._known: dict[tuple[bool, str | None], tuple[float, NavCounts]] = {}
         self._forgotten = 0
 
@@ -49,12 +53,18 @@ class NavCountReader:
                     parameters = {"tenant": tenant, "settled": self._access.settled(), **maintenance.parameters()}
                     cursor = await connection.execute(self._statement, parameters)
                     row: tuple[Any, ...] = await cursor.fetchone() or (0, 0, 0)
+                    before = self._access.settled() - PATIENCE_OUT
+                    cursor = await connection.execute(self._no_way_out, {"tenant": tenant, "before": before})
+                    out: tuple[Any, ...] | None = await cursor.fetchone()
         except POSTGRES_AWAY as error:
             log.debug("page without the numbers of the navigation", error=str(error))
             return None
         if len(self._known) >= MAX_SCOPES:
             self._known.clear()
-        counts = NavCounts(*row)
+        found = None if out is None else NoWayOut(*out)
+        # Who sees all tenants is told when nothing gets out, not of each receiver that is away.
+        told = found is not None and (tenant is not None or found.cut_off)
+        counts = replace(NavCounts(*row), way_out=found if told else None)
         if forgotten == self._forgotten:
             self._known[seen_by.is_operator, tenant] = (self._clock.monotonic(), counts)
         return counts

@@ -1,7 +1,8 @@
 """The numbers of the navigation: devices, and what waits for a person; and whether notices get out. Pure."""
 
 from dataclasses import dataclass
-from datetime import datetime
+
+from appliance.web.page.no_way_out import NoWayOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class NavCount:
 
 @dataclass(frozen=True, slots=True)
 class NavCounts:
-    """The numbers of one tenant, or of all tenants."""
+    """The numbers of one tenant, or of all tenants; with them what every page must say."""
 
     devices: int
     """All registered devices."""
@@ -35,10 +36,10 @@ class NavCounts:
     """Alerts that are open: not acknowledged, not silenced, and no other alert stands for them."""
     failing: int = 0
     """Integrations of which an alert says that they do not deliver."""
-    cut_off_since: datetime | None = None
-    """Since when no notice gets out at all; None: they do."""
     retried: int = 0
     """Integrations whose last tries failed, whether an alert says so by now or not."""
+    way_out: NoWayOut | None = None
+    """Set while notices find no way out."""
 
     def beside(self, path: str) -> NavCount | None:
         """Return the number for the entry that leads to ``path``, or None if it has none."""

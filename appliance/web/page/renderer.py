@@ -69,18 +69,29 @@ class PageRenderer:
     async def counted(self, frame: Frame) -> Frame:
         """Return the frame with the numbers of its navigation."""
         who = frame.viewer
-        return replace(frame, nav_counts=await self.nav_counts.read(who, who.tenant_id or frame.tenant))
+        counts = await self.nav_counts.read(who, who.tenant_id or frame.tenant)
+        return replace(frame, nav_counts=counts, way_out=self._way_out(counts, who))
 
     async def live_nav_counts(self, seen_by: Viewer, tenant: str | None) -> list[LivePart]:
         """Return the numbers of the navigation as live parts; none while Postgres is not reachable."""
         counts = await self.nav_counts.recent(seen_by, seen_by.tenant_id or tenant)
         if counts is None:
             return []
-        return [
+        frame = self.frame(seen_by, path="/")
+        frame = replace(frame, tenant=tenant, nav_counts=counts, way_out=self._way_out(counts, seen_by))
+        banner = LivePart("no-way-out", self.templates.render("no-way-out.html", frame=frame))
+        return [banner] + [
             self._nav_count(id_of, entry, counts)
             for entry in (entry for group in NAVIGATION for entry in group.entries if entry.counted)
             for id_of in (("n", "b") if entry.alarming else ("n",))
         ]
+
+    def _way_out(self, counts: NavCounts | None, who: Viewer) -> tuple[str, str] | None:
+        """Return what every page says while notices find no way out, if they find none."""
+        out = None if counts is None else counts.way_out
+        if out is None:
+            return None
+        return out.title(self.platform.clock.now(), who.zone), out.text(self.platform.notices_wait)
 
     def _nav_count(self, of: str, entry: NavEntry, counts: NavCounts) -> LivePart:
         """Return a number as a live part: ``n`` of the navigation, ``b`` of the phone's bar."""

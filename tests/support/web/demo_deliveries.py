@@ -92,6 +92,7 @@ ROWS = (
     JOIN fleet_alert AS a ON a.id = j.alert
     CROSS JOIN LATERAL (SELECT CASE j.event WHEN 'CLOSED' THEN a.closed_at ELSE a.started_at END AS at) AS b
     """,
+    "UPDATE delivery_jobs SET unreachable_since = created_at WHERE reason = 'unreachable'",
     "SELECT setval(pg_get_serial_sequence('delivery_jobs', 'job_id'), 89000)",
     """
     INSERT INTO delivery_attempts (tenant_id, job_id, at, latency_ms, outcome, http_status, address, answer, error,

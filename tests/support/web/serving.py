@@ -230,6 +230,7 @@ def parts(
         live=live or LiveFeed(clock),
         health=lambda: health,
         grace=timedelta(days=14),
+        notices_wait=timedelta(days=7),
         maintenance=MaintenanceBook(pool, clock),
         affected=tuple,
     )

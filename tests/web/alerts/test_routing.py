@@ -99,6 +99,7 @@ async def test_what_a_person_or_another_alert_keeps_back_is_not_unrouted(databas
 
 async def test_an_inhibited_alert_names_its_cause_and_says_when_it_would_be_told(database: Database) -> None:
     add_route(database, add_integration(database), name="Desk")
+    add_route(database, add_integration(database), name="Closing", deliver_on=["CLOSED"])
     cause = add_alert(database, summary="Hall is silent", created_at=at(9))
     one = add_alert(database, inhibited_by=cause, created_at=at(8))
     arrange(
@@ -110,7 +111,8 @@ async def test_an_inhibited_alert_names_its_cause_and_says_when_it_would_be_told
         html = (await responder.get(f"/alerts/{one}")).text
         assert "On hold Inhibited by Hall is silent." in rows(html)["Desk"]
         assert "Sent when that alert closes, if this one is still open" in rows(html)["Desk"]
-        assert "1 of 1 routes matches now, 1 on hold" in plain(html)
+        assert "1 of 2 routes matches now, 1 on hold" in plain(html)
+        assert "Nothing is sent while another alert stands for it." in rows(html)["Closing"]
         assert told((await responder.get("/alerts?tab=inhibited")).text, one) == "Not sent"
 
 

@@ -137,11 +137,13 @@ async def test_every_page_says_that_notices_do_not_get_out_to_those_concerned(da
 
     async def shown(person: Person, query: str = "") -> list[str]:
         async with client(served.url, person) as http:
-            return re.findall(r'role="status">.*?<span>(.*?)</span>', (await http.get(f"/more{query}")).text, re.DOTALL)
+            return re.findall(
+                r'class="banner">.*?<span>(.*?)</span>', (await http.get(f"/more{query}")).text, re.DOTALL
+            )
 
     async with dashboard(database) as served:
-        assert ["No notice gets out since" in text for text in await shown(people["acme"])] == [True]
-        assert ["No notice gets out since" in text for text in await shown(operator, "?tenant=acme")] == [True]
+        assert ["No way out since" in text for text in await shown(people["acme"])] == [True]
+        assert ["No way out since" in text for text in await shown(operator, "?tenant=acme")] == [True]
         assert await shown(people["rival"]) == []
         assert await shown(operator) == [], "somebody is reached: there is a way out"
         rows(database, "UPDATE integration_health SET unreachable_since = NULL, failing_since = NULL")

@@ -218,6 +218,8 @@ def _of_decision(alert: Alert, decision: Decision) -> tuple[StateLabel, str, str
         return StateLabel("Off", "", "i-minus"), what, ""
     if failed == {Condition.STOPPED} and decision.stopped_by is not None:
         return StateLabel("Not reached", "", "i-minus"), f"{decision.stopped_by.name} stops here.", ""
+    if failed == {Condition.DELIVER_ON} and alert.inhibited_by is not None:
+        return StateLabel("Not sent", "", "i-minus"), "Nothing is sent while another alert stands for it.", ""
     if failed == {Condition.DELIVER_ON} and not closed:
         acknowledged = DeliverOn.ACKNOWLEDGED in route.deliver_on and alert.status is Status.OPEN
         if acknowledged and DeliverOn.CLOSED in route.deliver_on:
