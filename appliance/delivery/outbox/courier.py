@@ -7,7 +7,7 @@ went. Whatever goes wrong in it is its own affair: it begins anew, after growing
 import base64
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import psycopg
@@ -171,7 +171,7 @@ class Courier:
         try:
             with scope:
                 tried_at = self._equipment.clock.now()
-                outcome = await self._send(integration, lease)
+                outcome = self._in_doubt(await self._send(integration, lease))
                 self._equipment.failpoint(BEFORE_SETTLED)
                 await self._settle(integration, lease, outcome, tried_at)
                 settled = True
@@ -206,6 +206,12 @@ class Courier:
             log.error("a sender failed", type=integration.type, exc_info=raised)
             error = f"Unexpected {type(raised).__name__} while sending."
         return Outcome(Verdict.RETRY, time.monotonic() - began, may_have_arrived=True, error=error)
+
+    def _in_doubt(self, outcome: Outcome) -> Outcome:
+        """Return the outcome; a certificate that only a clock in doubt refuses is no answer of a receiver."""
+        if outcome.verdict is Verdict.REFUSED and outcome.by_dates and not self._equipment.clock.trusted:
+            return replace(outcome, verdict=Verdict.UNREACHED)
+        return outcome
 
     def _open_secrets(self, integration: Integration) -> dict[str, str]:
         keyring = self._equipment.keyring

@@ -14,12 +14,19 @@ MAX_PEM = 65_536
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _UNKNOWN_ISSUER = frozenset({18, 19, 20, 21})
 """Codes of OpenSSL: signed by itself, by a root or an issuer that nobody knows, or a chain that cannot be built."""
+_OTHER_TIME = frozenset({9, 10})
+"""Not yet valid, expired."""
 _KEPT_CONTEXTS = 64
 """Contexts kept: reading the system's CAs takes 10 ms, which a notice should not."""
 
 
 class TlsRefused(Exception):
     """The receiver is not whom it should be, or speaks no TLS that we accept."""
+
+    def __init__(self, message: str, *, by_dates: bool = False) -> None:
+        super().__init__(message)
+        self.by_dates = by_dates
+        """Whether its certificate is valid at another time than that of this machine's clock."""
 
 
 @lru_cache(maxsize=_KEPT_CONTEXTS)
@@ -76,7 +83,8 @@ def _fault(cause: BaseException | None) -> TlsRefused | Unreached:
     """Return what a handshake that broke means."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         hint = "; of a server of your own, enter the CA" if cause.verify_code in _UNKNOWN_ISSUER else ""
-        return TlsRefused(f"tls: the certificate is refused: {cause.verify_message}{hint}")
+        refused = f"tls: the certificate is refused: {cause.verify_message}{hint}"
+        return TlsRefused(refused, by_dates=cause.verify_code in _OTHER_TIME)
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
         words = (cause.reason or "no TLS").replace("_", " ").lower()
         return TlsRefused(f"tls: no TLS of version 1.2 or newer: {words}")

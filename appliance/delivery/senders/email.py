@@ -170,6 +170,7 @@ async def _send(relay: Relay, recipients: Sequence[str], notice: Notice) -> Outc
     begun = trio.current_time()
     reply: Reply | None = None
     error: str | None = None
+    by_dates = False
     message = mail(notice, relay.sender, recipients)
     try:
         reply = await deliver(relay.server, Mail(relay.sender, recipients, message), relay.network, progress)
@@ -178,6 +179,7 @@ async def _send(relay: Relay, recipients: Sequence[str], notice: Notice) -> Outc
         reply, error = refusal.reply, f"reply: {refusal}"
         verdict = Verdict.REFUSED if reply.code // 100 == 5 else Verdict.RETRY
     except (NotAllowed, TlsRefused) as refusal:
+        by_dates = isinstance(refusal, TlsRefused) and refusal.by_dates
         verdict, error = Verdict.REFUSED, str(refusal)
     except Unsuitable as refusal:
         verdict, error = Verdict.REFUSED, f"server: {refusal}"
@@ -199,6 +201,7 @@ async def _send(relay: Relay, recipients: Sequence[str], notice: Notice) -> Outc
         address=progress.address,
         request=mask.text(_shown(progress.commands, relay.sender, recipients, notice))[:REQUEST_CHARACTERS],
         timings=progress.timings,
+        by_dates=by_dates,
     )
 
 

@@ -79,10 +79,12 @@ async def post(network: Network, request: HttpRequest, secrets: Collection[str],
     progress = Progress()
     began = trio.current_time()
     answer: HttpAnswer | None = None
+    by_dates = False
     try:
         answer = await exchange(network, request, progress)
         verdict, error = _judged(answer, mask)
     except (NotAllowed, TlsRefused) as refusal:
+        by_dates = isinstance(refusal, TlsRefused) and refusal.by_dates
         verdict, error = Verdict.REFUSED, str(refusal)
     except ValueError as fault:
         verdict, error = Verdict.REFUSED, f"tls: the CA certificate {fault}"
@@ -103,6 +105,7 @@ async def post(network: Network, request: HttpRequest, secrets: Collection[str],
         address=progress.address,
         request=_shown(request, mask),
         timings={step: seconds for step, seconds in progress.timings.items() if step != "write"},
+        by_dates=by_dates,
         answered_at=answered_at,
     )
 

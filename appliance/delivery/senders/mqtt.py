@@ -127,6 +127,7 @@ class MqttSender:
         topic = target.config["topic"]
         answer: str | None = None
         error: str | None = None
+        by_dates = False
         try:
             topic = filled(topic, notice)
             with trio.move_on_after(network.deadlines.total):
@@ -135,6 +136,7 @@ class MqttSender:
         except ConnectError as refusal:
             verdict, answer, error = _refused(refusal)
         except (NotAllowed, TlsRefused) as refusal:
+            by_dates = isinstance(refusal, TlsRefused) and refusal.by_dates
             verdict, error = Verdict.REFUSED, str(refusal)
         except ValueError as fault:  # the topic, or a message that this broker does not take
             verdict, error = Verdict.REFUSED, f"message: {fault}"
@@ -151,6 +153,7 @@ class MqttSender:
             address=progress.address,
             request=mask.text(_shown(target.config, topic, content, notice))[:REQUEST_CHARACTERS],
             timings=progress.timings,
+            by_dates=by_dates,
         )
 
 

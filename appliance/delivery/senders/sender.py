@@ -52,6 +52,8 @@ class Outcome:
     """What was sent, secrets masked, at most REQUEST_CHARACTERS."""
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds by step: ``name``, ``connect``, ``tls``, ``answer``."""
+    by_dates: bool = False
+    """Whether it was refused for the dates of a certificate, by the wall clock of this machine."""
     answered_at: datetime | None = None
     """The receiver's clock, where the answer has a Date."""
 

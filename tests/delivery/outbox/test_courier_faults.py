@@ -15,10 +15,10 @@ from appliance.delivery.integrations.integration import secret_purpose
 from appliance.delivery.links.acknowledge_link import AcknowledgeLinks
 from appliance.delivery.notices.notice import Notice
 from appliance.delivery.outbox.claims import Claims
-from appliance.delivery.senders.sender import Outcome, Target
+from appliance.delivery.senders.sender import Outcome, Target, Verdict
 from appliance.keyring import Keyring, new_key
 from tests.support.alerts import add_alert
-from tests.support.couriers import DELIVERED, NOON, PlayedSender, open_couriers, rows, states
+from tests.support.couriers import DELIVERED, NOON, PlayedSender, SetClock, answering, open_couriers, rows, states
 from tests.support.postgres_server import (
     TEMPLATE,
     Database,
@@ -227,3 +227,21 @@ async def _outlast_postgres(database: Database) -> None:
         assert connection.execute("SELECT DISTINCT status, attempts FROM delivery_jobs").fetchall() == [
             ("COMPLETED", 1)
         ]
+
+
+async def test_a_certificate_that_a_clock_in_doubt_refuses_waits_until_the_clock_is_right(database: Database) -> None:
+    receive(database)
+    expired = Outcome(Verdict.REFUSED, 0.01, error="tls: the certificate is refused: not yet valid", by_dates=True)
+    sender, clock = PlayedSender(answering(expired, DELIVERED)), SetClock()
+    clock.trusted = False
+    async with open_couriers(database, sender, clock=clock) as couriers:
+        one = alert(database)
+        await couriers.rest()
+        assert states(database) == [(one, "OPEN", "PENDING", "unreachable")]
+        clock.trusted = True
+        await couriers.pass_time(5.0)
+        assert states(database) == [(one, "OPEN", "COMPLETED", None)]
+        sender.answer = answering(expired)
+        two = alert(database)
+        await couriers.rest()
+    assert states(database, [two]) == [(two, "OPEN", "DEAD", "refused")]

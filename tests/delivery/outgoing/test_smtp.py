@@ -148,8 +148,9 @@ async def test_a_certificate_that_is_not_right_is_refused(authority: Authority, 
 
     with sink("other.test") as other, sink(NAME, expired=True) as late, sink(NAME) as good:
         for port, ca in ((other.port, authority.pem), (late.port, authority.pem), (good.port, Authority().pem)):
-            with pytest.raises(TlsRefused, match="certificate"):
+            with pytest.raises(TlsRefused, match="certificate") as raised:
                 await deliver(_server(port, tls, ca), _mail(), NETWORK, progress := Progress())
+            assert raised.value.by_dates is (port == late.port)
             assert not progress.content_sent
         assert not [*other.mails, *late.mails, *good.mails]
 

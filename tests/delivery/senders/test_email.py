@@ -175,6 +175,12 @@ def _repeats_the_password(authority: Authority) -> Callable[[trio.SocketStream],
     return serve
 
 
+async def test_a_certificate_that_has_expired_is_refused_for_its_dates(authority: Authority) -> None:
+    with MailSink(starttls=authority.certificate(NAME, expired=True).server_context()) as sink:
+        outcome = await SENDER.send(_target(sink.port, tls="starttls", ca=authority.pem), notice(), OPEN)
+    assert (outcome.verdict, outcome.by_dates) == (Verdict.REFUSED, True), outcome
+
+
 async def test_certificate_stripped_starttls_and_no_tls_are_refused(
     authority: Authority, starttls_server: MailSink
 ) -> None:

@@ -318,6 +318,7 @@ async def test_a_certificate_or_tls_that_is_not_good_is_refused_before_anything_
             assert outcome.verdict is Verdict.REFUSED
             assert (outcome.error or "").startswith("tls: "), outcome
             assert (outcome.error or "").endswith(words), outcome
+            assert outcome.by_dates is (context is expired)
             assert sink.requests == []
 
 

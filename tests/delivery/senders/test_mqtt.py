@@ -26,6 +26,7 @@ from tests.delivery.outgoing.inward import INWARD_HOSTS
 from tests.delivery.senders.network import PATIENT, network
 from tests.support.canary import canaries
 from tests.support.certificates import Authority
+from tests.support.http_sink import http_sink, silence
 from tests.support.mosquitto_server import USER as BROKER_USER
 from tests.support.mosquitto_server import MosquittoServer
 from tests.support.notices import ACKNOWLEDGE_URL, notice
@@ -135,6 +136,14 @@ async def test_a_certificate_of_an_unknown_ca_or_for_another_name_is_refused(
         assert not outcome.may_have_arrived
     outcome = await SENDER.send(_target(broker.server.port, tls=True, ca=authority.pem), notice(), OPEN)
     assert outcome.verdict in {Verdict.REFUSED, Verdict.UNREACHED}  # Mosquitto hangs up on what is not MQTT
+
+
+async def test_a_certificate_that_has_expired_is_refused_for_its_dates(authority: Authority) -> None:
+    expired = authority.certificate("127.0.0.1", expired=True).server_context()
+    async with http_sink(silence, expired) as sink:
+        target = _target(sink.port, tls=True, ca=authority.pem, host="127.0.0.1")
+        outcome = await SENDER.send(target, notice(), OPEN)
+    assert (outcome.verdict, outcome.by_dates) == (Verdict.REFUSED, True), outcome
 
 
 @pytest.mark.parametrize("password", ["not-this-one-either", None])
