@@ -154,10 +154,15 @@ class Couriers:
             WHERE j.status = 'PROCESSING'
               OR j.status = 'PENDING' AND greatest(j.next_run_at, h.next_probe_at) <= %s
                 AND j.reason IS DISTINCT FROM 'waiting'"""
+        looks = self.dispatcher.looks + 2  # one may be under way that has not seen what was done just now
+        self.dispatcher.missed()
         with psycopg.connect(self.database.conninfo(), autocommit=True) as connection:
-            self.dispatcher.wake()
             with trio.fail_after(PATIENCE_SECONDS):
-                while connection.execute(statement, [now]).fetchone() != (0,):
+                while (
+                    self.dispatcher.looks < looks
+                    or not self.dispatcher.up_to_date
+                    or connection.execute(statement, [now]).fetchone() != (0,)
+                ):
                     self.dispatcher.wake()
                     await trio.sleep(POLL_SECONDS)
 

@@ -85,6 +85,13 @@ class Dispatcher:
         self._alerts = _Moved()
         self._routes = _Moved()
         self._wakes_from = float("-inf")
+        self.looks = 0
+        """Looks that have ended."""
+
+    @property
+    def up_to_date(self) -> bool:
+        """Return whether nothing has moved that held jobs were not decided on for."""
+        return not (self._alerts or self._routes)
 
     @property
     def under_way(self) -> int:
@@ -139,6 +146,7 @@ class Dispatcher:
                         wait = backoff.next()
                     else:
                         backoff.reset()
+                        self.looks += 1
                         activity().did()
                     activity().doing(
                         f"{len(self._couriers)} couriers at work" if self._couriers else "waits for notices"
