@@ -93,4 +93,10 @@ def _device(alert: AlertFacts) -> dict[str, Any] | None:
 def _rule(alert: AlertFacts) -> dict[str, Any] | None:
     if alert.rule_id is None:
         return None
-    return {"rule_id": alert.rule_id, "name": alert.rule_name, "metric": alert.metric_label, "unit": alert.unit}
+    metric = alert.metric_label or alert.details.get("metric")
+    return {
+        "rule_id": alert.rule_id,
+        "name": alert.rule_name,
+        "metric": metric if isinstance(metric, str) else None,
+        "unit": alert.unit,
+    }

@@ -224,7 +224,7 @@ def _silence(case: Case, at: Moment) -> Decision | None:
 
 
 def _ended_by_silence(case: Case, at: Moment) -> Decision | None:
-    """A window or a silence ends what would be stale when it is over: a reminder, and a step that stands alone."""
+    """A silence ends reminders, and with a window what would be stale when it is over: a step that stands alone."""
     if case.maintained_until is not None:
         return Skip(Reason.MAINTENANCE)
     return Skip(Reason.SILENCED) if _silenced(case, at) else None
@@ -307,7 +307,7 @@ STEPS: Mapping[JobEvent, Sequence[Step]] = {
         _throttle,
         _burst,
     ),
-    JobEvent.REMINDER: (_off, _by_hand, _not_open, _inhibited, _ended_by_silence, _quiet_hours, _burst),
+    JobEvent.REMINDER: (_off, _by_hand, _not_open, _inhibited, _maintenance, _ended_by_silence, _quiet_hours, _burst),
     JobEvent.ACKNOWLEDGED: (
         _off,
         _by_hand,

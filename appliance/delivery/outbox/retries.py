@@ -30,8 +30,9 @@ def after_answer(tries: int, retry_after: float | None, random: float) -> float 
     """
     if tries > len(STEPS):
         return None
-    asked = 0.0 if retry_after is None else min(retry_after, MAX_RETRY_AFTER)
-    return max(STEPS[tries - 1], asked) * (1 + JITTER * random)
+    longer = 1 + JITTER * random
+    asked = 0.0 if retry_after is None else min(retry_after * longer, MAX_RETRY_AFTER)
+    return max(STEPS[tries - 1] * longer, asked)
 
 
 def after_unreached(row: int, random: float) -> float:

@@ -109,3 +109,8 @@ def test_the_id_is_that_of_the_job_on_every_try() -> None:
     message_id = UUID("0f0e0d0c-0b0a-4908-8706-050403020100")
     for made_at in (MADE_AT, MADE_AT + timedelta(hours=5)):
         assert _read(notice(message_id=message_id, made_at=made_at))["data"]["message_id"] == str(message_id)
+
+
+def test_a_metric_that_nobody_has_described_is_called_by_its_id() -> None:
+    found = _read(notice(alert=alert_facts(metric_label=None, details={"metric": "temp_3", "value": 9})))
+    assert found["data"]["rule"]["metric"] == "temp_3"

@@ -111,7 +111,7 @@ TABLE: list[tuple[str, JobEvent, dict[str, Any], Decision]] = [
     ("an end alone is no news then", CLOSED, {**SILENCED, "told": None}, Skip(Reason.SILENCED)),
     ("nor an acknowledgement alone", ACKNOWLEDGED, {**IN_WINDOW, "told": None}, Skip(Reason.MAINTENANCE)),
     ("a silence ends reminders", REMINDER, SILENCED, Skip(Reason.SILENCED)),
-    ("so does a window: what was told is not told again", REMINDER, IN_WINDOW, Skip(Reason.MAINTENANCE)),
+    ("a window does not: who is to be reminded is when it ends", REMINDER, IN_WINDOW, Hold(LATER, Reason.MAINTENANCE)),
     # quiet hours
     ("held until they end", OPEN, EVENING, Hold(TWO, Reason.QUIET_HOURS)),
     ("critical passes", OPEN, {**EVENING, "severity": Severity.CRITICAL}, Send()),

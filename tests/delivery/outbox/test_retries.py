@@ -28,6 +28,11 @@ def test_a_receiver_may_ask_for_more_time(asked: float, waited: float) -> None:
     assert after_answer(1, asked, random=0.0) == waited
 
 
+def test_nor_is_an_hour_made_longer_so_that_tries_do_not_come_at_once() -> None:
+    assert after_answer(1, 3600.0, random=1.0) == 3600
+    assert after_answer(1, 90.0, random=1.0) == 108
+
+
 def test_tries_that_reach_nobody_grow_to_a_minute() -> None:
     assert [after_unreached(row, random=0.0) for row in (1, 2, 3, 4, 5, 1000)] == [5, 10, 20, 40, 60, 60]
     assert after_unreached(1000, random=1.0) == 48
