@@ -6,10 +6,12 @@ the transactions it waited for have left behind.
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
+from appliance import local_time
 from appliance.db import statements
+from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
 
@@ -38,6 +40,33 @@ async def select_page(
     after_tenant, after_id = after or (None, None)
     parameters = {"tenant": tenant_id, "after_tenant": after_tenant, "after_id": after_id, "limit": limit}
     return await _fetch(connection, "select_page", parameters)
+
+
+async def update(connection: Connection[Any], row: Subscription) -> None:
+    """Write a row that is there, all but its hold and its seats in use. Raises NotFound."""
+    cursor = await connection.execute(
+        STATEMENTS["update_subscription"],
+        {
+            "tenant": row.tenant_id,
+            "subscription": row.subscription_id,
+            "type": row.subscription_type.value,
+            "limit": row.device_limit,
+            "term_start": row.term_start,
+            "term_end": row.term_end,
+            "grace_end": row.grace_end,
+            "status": row.status.value,
+            "plan": row.plan_id,
+            "description": row.description,
+        },
+    )
+    require_rows(cursor.rowcount, f"subscription {row.subscription_id}")
+
+
+async def time_zone(connection: Connection[Any], tenant_id: str) -> tzinfo | None:
+    """Return the time zone of a tenant, in which its terms are reckoned. Raises NotFound."""
+    cursor = await connection.execute(STATEMENTS["zone_of_tenant"], {"tenant": tenant_id})
+    name: str = require(await cursor.fetchone(), f"tenant {tenant_id}")[0]
+    return local_time.zone_of(name)
 
 
 def subscription(row: tuple[Any, ...]) -> Subscription:

@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 from psycopg import errors
 
-from appliance import local_time
 from appliance.db import statements
 from appliance.db.change_context import ChangeContext
-from appliance.db.require import require, require_rows
+from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
-from appliance.subscriptions import change_log, rows
+from appliance.subscriptions import change_log, rows, terms
+from appliance.subscriptions.change_log import TermKind
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType, status_at
 from appliance.subscriptions.statuses import as_of
 
@@ -83,7 +83,7 @@ async def add(
         cursor = await _insert(connection, new, parent, context.now, end, grace)
         made = rows.subscription(require(await cursor.fetchone(), "subscription just made"))
         await change_log.record_change(connection, "add", context, None, made)
-        await change_log.record_term(connection, context, made, context.now)
+        await change_log.record_term(connection, context, made, TermKind.SOLD)
     return made
 
 
@@ -92,9 +92,7 @@ async def term_end(connection: Connection[Any], tenant_id: str, now: datetime, d
 
     Raises NotFound for an unknown tenant.
     """
-    cursor = await connection.execute(STATEMENTS["zone_of_tenant"], {"tenant": tenant_id})
-    name: str = require(await cursor.fetchone(), f"tenant {tenant_id}")[0]
-    return datetime.fromtimestamp(local_time.days_later(now.timestamp(), days, local_time.zone_of(name)), UTC)
+    return terms.extended(now, days, await rows.time_zone(connection, tenant_id))
 
 
 async def list_all(connection: Connection[Any], tenant_id: str | None = None) -> list[Subscription]:
@@ -155,14 +153,11 @@ async def change(
         row = _pick(before, subscription_id)
         if version not in (None, version_of(row)):
             raise Conflict(f"Subscription {subscription_id} was changed by someone else; reload the page.")
-        wanted = _changed(row, changes)
+        wanted = _changed(row, changes, await _start(connection, row, changes))
         after = _with_addons(before, wanted, context.settled, grace)
         for old, new in zip(before, after, strict=True):
             if new != old:
-                await _update(connection, new)
-                await change_log.record_change(connection, _event(old, new), context, old, new)
-                if (old.term_end, old.device_limit, old.plan_id) != (new.term_end, new.device_limit, new.plan_id):
-                    await change_log.record_term(connection, context, new, new.term_start)
+                await _write(connection, old, new, context)
     return _pick(after, subscription_id)
 
 
@@ -236,8 +231,31 @@ def _check_texts(**texts: str | None) -> None:
             raise Invalid(f"This has at most {MAX_TEXT} characters on one line, all of which can be shown.", field)
 
 
-def _changed(row: Subscription, changes: Changes) -> Subscription:
-    """Return the row with the changes, its status left alone."""
+async def _start(connection: Connection[Any], row: Subscription, changes: Changes) -> datetime:
+    """Return the start of the term that the changes leave: an earlier one, where the newest would not begin at all."""
+    if changes.term_end is None or changes.term_end > row.term_start:
+        return row.term_start
+    parameters = {"tenant": row.tenant_id, "subscription": row.subscription_id, "at": changes.term_end}
+    earlier = await (await connection.execute(STATEMENTS["select_start_of_term_at"], parameters)).fetchone()
+    if earlier is None:
+        raise Conflict("A term ends after it starts.")
+    start: datetime = earlier[0].astimezone(UTC)
+    return start
+
+
+async def _write(connection: Connection[Any], old: Subscription, new: Subscription, context: ChangeContext) -> None:
+    """Write a row that an operator changed, its event and audit row, and what became of its term."""
+    await rows.update(connection, new)
+    if old.hold_reason != new.hold_reason:
+        hold = {"tenant": new.tenant_id, "subscription": new.subscription_id, "hold_reason": new.hold_reason}
+        await connection.execute(STATEMENTS["set_hold"], hold)
+    await change_log.record_change(connection, _event(old, new), context, old, new)
+    if (old.term_end, old.device_limit, old.plan_id) != (new.term_end, new.device_limit, new.plan_id):
+        await change_log.record_correction(connection, context, new)
+
+
+def _changed(row: Subscription, changes: Changes, start: datetime) -> Subscription:
+    """Return the row with the changes, its status left alone; ``start``: of the term that its end leaves."""
     if changes.device_limit is not None:
         _check_limit(changes.device_limit)
         if changes.device_limit < row.active_device_count:
@@ -250,9 +268,7 @@ def _changed(row: Subscription, changes: Changes) -> Subscription:
     if changes.term_end is not None:
         if row.subscription_type is SubscriptionType.ADDON:
             raise Conflict(f"{row.subscription_id} is an ADDON; it ends with {row.parent_subscription_id}.")
-        if changes.term_end <= row.term_start:
-            raise Conflict("A term ends after it starts.")
-        row = replace(row, term_end=changes.term_end.astimezone(UTC), grace_end=None)
+        row = replace(row, term_start=start, term_end=changes.term_end.astimezone(UTC), grace_end=None)
     if changes.hold_reason is not None:
         row = replace(row, hold_reason=changes.hold_reason or None)
     if changes.plan_id is not None:
@@ -271,7 +287,8 @@ def _with_addons(
         if row.subscription_id == wanted.subscription_id:
             return wanted
         if row.parent_subscription_id == wanted.subscription_id:
-            return replace(row, term_end=wanted.term_end, grace_end=wanted.grace_end)
+            start = min(row.term_start, wanted.term_start) if row.term_start >= wanted.term_end else row.term_start
+            return replace(row, term_start=start, term_end=wanted.term_end, grace_end=wanted.grace_end)
         return row
 
     return as_of([follow(row) for row in before], now, grace)
@@ -280,24 +297,6 @@ def _with_addons(
 def _pick(subscriptions: Sequence[Subscription], subscription_id: str) -> Subscription:
     row = next((row for row in subscriptions if row.subscription_id == subscription_id), None)
     return require(row, f"subscription {subscription_id}")
-
-
-async def _update(connection: Connection[Any], row: Subscription) -> None:
-    cursor = await connection.execute(
-        STATEMENTS["update_subscription"],
-        {
-            "tenant": row.tenant_id,
-            "subscription": row.subscription_id,
-            "limit": row.device_limit,
-            "term_end": row.term_end,
-            "grace_end": row.grace_end,
-            "status": row.status.value,
-            "hold_reason": row.hold_reason,
-            "plan": row.plan_id,
-            "description": row.description,
-        },
-    )
-    require_rows(cursor.rowcount, f"subscription {row.subscription_id}")
 
 
 def _event(old: Subscription, new: Subscription) -> str:

@@ -48,8 +48,13 @@ RETURNING subscription_id, tenant_id, subscription_type, parent_subscription_id,
   term_start, term_end, status, grace_end, hold_reason, plan_id, description
 
 -- name: update_subscription
-UPDATE subscriptions SET device_limit = %(limit)s, term_end = %(term_end)s, grace_end = %(grace_end)s, status = %(status)s,
-  hold_reason = %(hold_reason)s, plan_id = %(plan)s, description = %(description)s
+-- Without the hold: who renews for a customer may not lift one.
+UPDATE subscriptions SET subscription_type = %(type)s, device_limit = %(limit)s, term_start = %(term_start)s,
+  term_end = %(term_end)s, grace_end = %(grace_end)s, status = %(status)s, plan_id = %(plan)s, description = %(description)s
+WHERE tenant_id = %(tenant)s AND subscription_id = %(subscription)s
+
+-- name: set_hold
+UPDATE subscriptions SET hold_reason = %(hold_reason)s
 WHERE tenant_id = %(tenant)s AND subscription_id = %(subscription)s
 
 -- name: record_statuses
@@ -59,8 +64,25 @@ WHERE s.tenant_id = r.tenant_id AND s.subscription_id = r.subscription_id
 
 -- name: insert_term
 INSERT INTO subscription_terms
-  (tenant_id, subscription_id, term_start, term_end, device_limit, plan_id, actor, idempotency_key, bought_at)
-VALUES (%(tenant)s, %(subscription)s, %(term_start)s, %(term_end)s, %(limit)s, %(plan)s, %(actor)s, %(key)s, %(now)s)
+  (tenant_id, subscription_id, kind, term_start, term_end, device_limit, plan_id, actor, idempotency_key, bought_at)
+VALUES (%(tenant)s, %(subscription)s, %(kind)s, %(term_start)s, %(term_end)s, %(limit)s, %(plan)s, %(actor)s, %(key)s,
+  %(now)s)
+
+-- name: insert_correction
+INSERT INTO subscription_terms
+  (tenant_id, subscription_id, kind, corrects_term_id, term_start, term_end, device_limit, plan_id, actor, bought_at)
+SELECT %(tenant)s, %(subscription)s, CASE WHEN c.term_id IS NULL THEN 'SOLD' ELSE 'CORRECTED' END, c.term_id,
+  %(term_start)s, %(term_end)s, %(limit)s, %(plan)s, %(actor)s, %(now)s
+FROM (
+  SELECT max(term_id) AS term_id FROM subscription_terms
+  WHERE tenant_id = %(tenant)s AND subscription_id = %(subscription)s AND kind <> 'CORRECTED'
+) AS c
+
+-- name: select_start_of_term_at
+-- The start of the term that was bought last among those that begin before an instant.
+SELECT term_start FROM subscription_terms
+WHERE tenant_id = %(tenant)s AND subscription_id = %(subscription)s AND kind <> 'CORRECTED' AND term_start < %(at)s
+ORDER BY term_start DESC, term_id DESC LIMIT 1
 
 -- name: insert_event
 INSERT INTO subscription_audit (tenant_id, subscription_id, event_type, actor, previous_state, new_state, details, ip, at)

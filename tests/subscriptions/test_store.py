@@ -42,9 +42,9 @@ async def test_a_sold_subscription_is_there_with_its_term_and_audit_rows(databas
         assert await store.get(connection, TENANT, made.subscription_id) == made
         assert await store.tenant_of(connection, made.subscription_id) == TENANT
         terms = await rows(
-            connection, "SELECT term_start, term_end, device_limit, plan_id, actor FROM subscription_terms"
+            connection, "SELECT kind, term_start, term_end, device_limit, plan_id, actor FROM subscription_terms"
         )
-        assert terms == [(NOW, NOW + 30 * DAY, 10, "basic", ALICE.name)]
+        assert terms == [("SOLD", NOW, NOW + 30 * DAY, 10, "basic", ALICE.name)]
         events = await rows(
             connection, "SELECT event_type, actor, ip, new_state->>'device_limit' FROM subscription_audit"
         )
@@ -127,8 +127,53 @@ async def test_a_limit_is_never_set_below_the_seats_in_use(database: Database) -
             connection, TENANT, main.subscription_id, store.Changes(device_limit=3), BY, grace=GRACE
         )
         assert (changed.device_limit, changed.active_device_count) == (3, 3)
-        terms = await rows(connection, "SELECT device_limit FROM subscription_terms ORDER BY term_id")
-        assert terms == [(5,), (3,)]
+        terms = await rows(
+            connection, "SELECT device_limit, kind, corrects_term_id FROM subscription_terms ORDER BY term_id"
+        )
+        assert terms == [(5, "SOLD", None), (3, "CORRECTED", 1)]
+
+
+async def test_changes_by_an_operator_are_corrections_of_the_term_and_no_terms_that_were_bought(
+    database: Database,
+) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        main = await sell(connection, 5)
+        for days in range(1, 11):
+            changes = store.Changes(term_end=NOW + days * DAY)
+            await store.change(connection, TENANT, main.subscription_id, changes, BY, grace=GRACE)
+        kinds = await rows(
+            connection, "SELECT kind, count(*), count(corrects_term_id) FROM subscription_terms GROUP BY 1"
+        )
+        assert sorted(kinds) == [("CORRECTED", 10, 10), ("SOLD", 1, 0)]
+
+
+async def test_an_operator_takes_a_term_back_that_has_not_begun(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        main = await sell(connection, 5, term=30 * DAY)
+        await connection.execute(
+            "INSERT INTO subscription_terms"
+            " (tenant_id, subscription_id, kind, term_start, term_end, device_limit, actor, bought_at)"
+            " SELECT tenant_id, subscription_id, 'RENEWED', term_end, term_end + interval '365 days', 5, 'x', term_start"
+            " FROM subscriptions"
+        )
+        await connection.execute(
+            "UPDATE subscriptions SET term_start = term_end, term_end = term_end + interval '365 days'"
+        )
+        changes = store.Changes(term_end=NOW + 30 * DAY)
+        changed = await store.change(connection, TENANT, main.subscription_id, changes, BY, grace=GRACE)
+        assert (changed.term_start, changed.term_end) == (NOW, NOW + 30 * DAY)
+        with pytest.raises(Conflict, match="ends after it starts"):
+            await store.change(
+                connection, TENANT, main.subscription_id, store.Changes(term_end=NOW - DAY), BY, grace=GRACE
+            )
+        corrected = await rows(
+            connection,
+            "SELECT t.term_start, c.kind FROM subscription_terms AS t JOIN subscription_terms AS c"
+            " ON c.corrects_term_id = t.term_id",
+        )
+        assert corrected == [(NOW + 30 * DAY, "CORRECTED")], "the term that was renewed is the one that is corrected"
 
 
 async def test_what_is_not_there_or_is_another_tenants_is_not_found(database: Database) -> None:

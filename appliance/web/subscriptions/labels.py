@@ -5,10 +5,11 @@ A term ends at an instant. Every page shows the last day, in the tenant's time z
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 
 from appliance import local_time
 from appliance.subscriptions.lifecycle import Mark, Subscription, SubscriptionStatus, SubscriptionType, instant_of
+from appliance.subscriptions.terms import last_full_day, whole_days_left
 
 SOON = timedelta(days=30)
 """Time before the end of a term from which its label is coloured: from here on it can be renewed."""
@@ -79,7 +80,7 @@ def subscription_label(row: Subscription, now: datetime, zone: tzinfo | None, gr
         TYPES[row.subscription_type],
         state,
         colour,
-        last_day(row.term_end, zone),
+        last_full_day(row.term_end, zone),
         _end(row, now, zone, grace),
     )
 
@@ -89,26 +90,16 @@ def subscription_title(row: Subscription) -> str:
     return row.description or row.subscription_id
 
 
-def last_day(end: datetime, zone: tzinfo | None) -> date:
-    """Return the last full day of a term that ends at ``end``."""
-    return end.astimezone(zone).date() - timedelta(days=1)
-
-
-def end_after(day: date, zone: tzinfo | None) -> datetime:
-    """Return the end of a term whose last full day is ``day``. Raises OverflowError for ``date.max``."""
-    return datetime.fromtimestamp(local_time.start_of_day(day + timedelta(days=1), zone), UTC)
-
-
 def days_left(row: Subscription, now: datetime, zone: tzinfo | None) -> int:
     """Return the whole days until the end of the term, by the calendar of a zone; 0 after it."""
-    return local_time.whole_days(now.timestamp(), max(now, row.term_end).timestamp(), zone)
+    return whole_days_left(row.term_end, now, zone)
 
 
 def _end(row: Subscription, now: datetime, zone: tzinfo | None, grace: timedelta) -> str:
     if row.subscription_type is SubscriptionType.ADDON:
         return "ends with the main subscription"
     if row.status is SubscriptionStatus.GRACE:
-        return f"in grace until {last_day(instant_of(Mark.GRACE_END, row, grace=grace), zone):%-d %b}"
+        return f"in grace until {last_full_day(instant_of(Mark.GRACE_END, row, grace=grace), zone):%-d %b}"
     if row.term_end < now:
         ago = local_time.whole_days(row.term_end.timestamp(), now.timestamp(), zone)
         return f"ended {_days(max(ago, 1))} ago, messages held"

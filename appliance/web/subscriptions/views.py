@@ -9,6 +9,7 @@ from quart import Blueprint, Response
 from appliance import local_time
 from appliance.devices.tenants import Tenant
 from appliance.errors import Conflict, Invalid, NotFound
+from appliance.subscriptions import terms
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
 from appliance.subscriptions.store import MAX_TEXT, MOST_TERM, Changes, NewSubscription, version_of
 from appliance.web.access.auth import OPERATORS, allow
@@ -128,7 +129,7 @@ def _new(tenant_id: str, fields: Fields) -> NewSubscription:
 def _changes(fields: Fields, row: Subscription, zone: tzinfo | None) -> Changes:
     """Return what the form changes. If the last day is the one that was shown, the end keeps its time of day."""
     last_day = _day(fields)
-    moved = row.parent_subscription_id is None and last_day != labels.last_day(row.term_end, zone)
+    moved = row.parent_subscription_id is None and last_day != terms.last_full_day(row.term_end, zone)
     return Changes(
         device_limit=_seats(fields),
         term_end=_end(last_day, zone) if moved else None,
@@ -154,7 +155,7 @@ def _day(fields: Fields) -> date:
 
 def _end(day: date, zone: tzinfo | None) -> datetime:
     try:
-        return labels.end_after(day, zone)
+        return terms.end_after(day, zone)
     except (OverflowError, ValueError):  # past the year 9999
         raise Invalid("Enter an earlier day.", "last_day") from None
 
@@ -166,7 +167,7 @@ def _given(fields: Fields) -> dict[str, str]:
 def _given_of(row: Subscription, zone: tzinfo | None) -> dict[str, str]:
     return {
         "device_limit": str(row.device_limit),
-        "last_day": labels.last_day(row.term_end, zone).isoformat(),
+        "last_day": terms.last_full_day(row.term_end, zone).isoformat(),
         "hold_reason": row.hold_reason or "",
         "plan_id": row.plan_id or "",
         "description": row.description or "",

@@ -1,17 +1,14 @@
 """Labels of subscriptions, and the last full day of a term."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
 from appliance.web.subscriptions import labels
 from tests.support.tenants import GRACE
-from tests.support.zones import YEAR, ZONES
 
 OSLO = ZoneInfo("Europe/Oslo")
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -26,18 +23,6 @@ MAIN = Subscription(
     NOW + timedelta(days=90),
     SubscriptionStatus.ACTIVE,
 )
-
-
-@given(st.dates(date(2000, 1, 2), date(2900, 1, 1)), st.sampled_from(["Europe/Oslo", "America/New_York", "UTC"]))
-def test_a_day_chosen_as_the_last_is_the_last_that_is_shown(day: date, zone: str) -> None:
-    assert labels.last_day(labels.end_after(day, ZoneInfo(zone)), ZoneInfo(zone)) == day
-
-
-def test_a_day_that_is_cut_short_is_not_the_last_full_one() -> None:
-    assert labels.last_day(datetime(2026, 12, 6, 12, tzinfo=UTC), OSLO) == date(2026, 12, 5)
-    assert labels.last_day(datetime(2026, 12, 5, 23, tzinfo=UTC), OSLO) == date(2026, 12, 5), "midnight in Oslo"
-    with pytest.raises(OverflowError):
-        labels.end_after(date.max, OSLO)
 
 
 @pytest.mark.parametrize(
@@ -93,10 +78,3 @@ def test_days_left_are_days_of_the_calendar() -> None:
         ("2026-11-21T12:00-05:00", 0),
     ):
         assert labels.days_left(row, datetime.fromisoformat(now), new_york) == left, now
-
-
-@pytest.mark.parametrize("zone", ZONES)
-def test_over_both_changes_the_last_day_that_is_chosen_is_the_one_that_is_shown(zone: str) -> None:
-    where = ZoneInfo(zone)
-    for day in (date(YEAR, 1, 1) + timedelta(days=number) for number in range(365)):
-        assert labels.last_day(labels.end_after(day, where), where) == day
