@@ -114,7 +114,7 @@ SET status = 'PENDING', reason = CASE WHEN j.job_id = ANY (%(ids)s::bigint[]) TH
 FROM delivery_jobs AS k
 WHERE k.tenant_id = %(tenant)s AND k.job_id = ANY (%(ids)s::bigint[])
   AND j.tenant_id = k.tenant_id AND j.alert_id = k.alert_id AND j.route_id IS NOT DISTINCT FROM k.route_id
-  AND (j.job_id = k.job_id AND j.status = 'DEAD' OR k.event = 'OPEN' AND j.status = 'SKIPPED' AND j.reason = 'not_told')
+  AND (j.job_id = k.job_id AND j.status = 'DEAD' OR k.event IN ('OPEN', 'REMINDER') AND j.status = 'SKIPPED' AND j.reason = 'not_told')
 
 -- name: cancel_delivery
 -- What waits behind it is decided on now.

@@ -118,11 +118,12 @@ LEFT JOIN LATERAL (
 ) AS r ON true
 LEFT JOIN LATERAL (
   SELECT bool_or(e.receipt IN ('possible', 'confirmed')) AS told,
-    bool_or(e.reason = 'merged' OR EXISTS (SELECT FROM delivery_jobs AS x WHERE x.merged_into = e.job_id)) AS in_summary,
-    min(e.message_id::text)::uuid AS opening_id
+    bool_or(e.reason = 'merged' OR EXISTS (SELECT FROM delivery_jobs AS x WHERE x.merged_into = e.job_id))
+      FILTER (WHERE e.event = 'OPEN') AS in_summary,
+    min(e.message_id::text) FILTER (WHERE e.event = 'OPEN')::uuid AS opening_id
   FROM delivery_jobs AS e
   WHERE (e.tenant_id, e.alert_id) = (j.tenant_id, j.alert_id) AND e.route_id IS NOT DISTINCT FROM j.route_id
-    AND e.event = 'OPEN' AND j.event IN ('ACKNOWLEDGED', 'CLOSED')
+    AND e.event IN ('OPEN', 'REMINDER') AND j.event IN ('ACKNOWLEDGED', 'CLOSED')
 ) AS o ON true
 LEFT JOIN LATERAL (
   SELECT max(e.told_at) AS told_at FROM delivery_jobs AS e
@@ -255,7 +256,7 @@ UPDATE delivery_jobs SET receipt = %(receipt)s, told_at = CASE WHEN %(told)s THE
 WHERE tenant_id = %(tenant)s AND merged_into = %(job)s
 
 -- name: insert_reminders
--- After a notice that arrived: the next reminder of each alert that it tells and that still waits for somebody.
+-- After notices that ended, arrived or not: the next reminder of each alert that they tell and that waits for somebody.
 INSERT INTO delivery_jobs (tenant_id, alert_id, route_id, integration_id, event, occurrence, created_at, next_run_at, reason)
 SELECT j.tenant_id, j.alert_id, j.route_id, j.integration_id, 'REMINDER',
   CASE j.event WHEN 'REMINDER' THEN j.occurrence + 1 ELSE 1 END, %(now)s,
@@ -263,8 +264,9 @@ SELECT j.tenant_id, j.alert_id, j.route_id, j.integration_id, 'REMINDER',
 FROM delivery_jobs AS j
 JOIN integration_routes AS r ON (r.tenant_id, r.route_id) = (j.tenant_id, j.route_id)
 JOIN fleet_alert AS a ON (a.tenant_id, a.id) = (j.tenant_id, j.alert_id)
-WHERE j.tenant_id = %(tenant)s AND (j.job_id = %(job)s OR j.merged_into = %(job)s) AND j.event IN ('OPEN', 'REMINDER')
-  AND r.enabled AND r.remind_minutes > 0 AND a.status = 'OPEN'
+JOIN delivery_jobs AS c ON c.job_id = coalesce(j.merged_into, j.job_id)
+WHERE (j.job_id = ANY (%(ids)s::bigint[]) OR j.merged_into = ANY (%(ids)s::bigint[])) AND c.status IN ('COMPLETED', 'DEAD')
+  AND j.event IN ('OPEN', 'REMINDER') AND r.enabled AND r.remind_minutes > 0 AND a.status = 'OPEN'
   AND NOT coalesce(a.silenced_until > %(settled)s, false)
 ON CONFLICT DO NOTHING
 
@@ -287,6 +289,7 @@ WITH lost AS (
 )
 INSERT INTO delivery_attempts (tenant_id, job_id, at, latency_ms, outcome, error)
 SELECT tenant_id, job_id, %(now)s, 0, 'lost', 'The appliance ended before the answer was written down.' FROM back
+RETURNING job_id
 
 -- name: give_back
 -- At a stop: what is in flight is tried again after the start, and may have arrived.
@@ -354,10 +357,11 @@ UPDATE delivery_jobs AS j SET status = 'DEAD', reason = 'too_old', finished_at =
 FROM (SELECT job_id FROM delivery_jobs WHERE status = 'PENDING' AND unreachable_since < %(before)s
   ORDER BY job_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS o
 WHERE j.job_id = o.job_id
+RETURNING j.job_id
 
 -- name: skip_orphans
 -- Of integrations that were deleted: no courier looks at them.
-UPDATE delivery_jobs AS j SET status = 'SKIPPED', reason = 'route_off', finished_at = %(now)s
+UPDATE delivery_jobs AS j SET status = 'SKIPPED', reason = 'integration_off', finished_at = %(now)s
 FROM (SELECT o.job_id FROM delivery_jobs AS o WHERE o.status = 'PENDING' AND NOT EXISTS (SELECT FROM integrations AS i
     WHERE (i.tenant_id, i.integration_id) = (o.tenant_id, o.integration_id))
   ORDER BY o.job_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS g

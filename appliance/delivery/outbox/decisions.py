@@ -6,8 +6,9 @@ everywhere: is it still asked for, has it been overtaken, may anybody be told no
 quiet hours), and only then how (delay, throttle, burst).
 
 What was delivered gets its end: ACKNOWLEDGED and CLOSED follow an OPEN that arrived or may have arrived, whatever holds
-notices back meanwhile, quiet hours excepted. An OPEN that reached somebody goes on although its alert has closed: the
-receiver may know of it. One that reached nobody is skipped with what would have followed, or told in a summary.
+notices back meanwhile, quiet hours excepted, and though the route is disabled by now. An OPEN that reached somebody
+goes on although its alert has closed: the receiver may know of it. One that reached nobody is skipped with what would
+have followed, or told in a summary.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -80,7 +81,9 @@ class RouteTerms:
     """How the route of a job delivers."""
 
     on: bool
-    """Whether it and its integration are there and enabled."""
+    """Whether it is there and enabled."""
+    receiver_on: bool
+    """Whether the integration is there and enabled."""
     may_merge: bool
     """Whether the type of integration can tell several alerts in one notice."""
     delay_seconds: int
@@ -149,7 +152,14 @@ def decide(case: Case, at: Moment) -> Decision:
 
 
 def _off(case: Case, _: Moment) -> Decision | None:
+    if not case.route.receiver_on:
+        return Skip(Reason.INTEGRATION_OFF)
     return None if case.route.on else Skip(Reason.ROUTE_OFF)
+
+
+def _end_off(case: Case, at: Moment) -> Decision | None:
+    """What was told gets its end from a route that is off, too, as long as the receiver can be told."""
+    return None if case.told and case.route.receiver_on else _off(case, at)
 
 
 def _by_hand(case: Case, _: Moment) -> Decision | None:
@@ -309,7 +319,7 @@ STEPS: Mapping[JobEvent, Sequence[Step]] = {
     ),
     JobEvent.REMINDER: (_off, _by_hand, _not_open, _inhibited, _maintenance, _ended_by_silence, _quiet_hours, _burst),
     JobEvent.ACKNOWLEDGED: (
-        _off,
+        _end_off,
         _by_hand,
         _not_told,
         _not_acknowledged,
@@ -317,6 +327,6 @@ STEPS: Mapping[JobEvent, Sequence[Step]] = {
         _quiet_hours,
         _burst,
     ),
-    JobEvent.CLOSED: (_off, _by_hand, _not_told, _alone_and_held_back, _quiet_hours, _end_of_untold, _burst),
+    JobEvent.CLOSED: (_end_off, _by_hand, _not_told, _alone_and_held_back, _quiet_hours, _end_of_untold, _burst),
 }
 """The steps of each event, in their order."""

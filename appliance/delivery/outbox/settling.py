@@ -127,9 +127,10 @@ class Settling:
             return
         if lease.merged_count or lease.merged:
             await connection.execute(STATEMENTS["settle_members"], parameters)
-        if settled.status is JobStatus.COMPLETED and lease.event in (JobEvent.OPEN, JobEvent.REMINDER):
+        parameters = parameters | {"ids": [lease.job_id]}
+        if lease.event in (JobEvent.OPEN, JobEvent.REMINDER):
             await connection.execute(STATEMENTS["insert_reminders"], parameters)
-        await connection.execute(STATEMENTS["release_waiting"], parameters | {"ids": [lease.job_id]})
+        await connection.execute(STATEMENTS["release_waiting"], parameters)
 
     async def _note_health(
         self, connection: Connection[Any], integration: Integration, outcome: Outcome, now: datetime
@@ -177,12 +178,16 @@ class Settling:
             "instance": self._instance if own else None,
             "steps": len(STEPS),
             "now": moment(self._clock.now()),
+            "settled": moment(self._clock.settled()),
         }
-        async with self._pool.connection() as connection:
-            lost = (await connection.execute(STATEMENTS["take_back"], parameters)).rowcount
+        async with self._pool.connection() as connection, connection.transaction():
+            cursor = await connection.execute(STATEMENTS["take_back"], parameters)
+            lost = [job_id for (job_id,) in await cursor.fetchall()]
+            if lost:
+                await connection.execute(STATEMENTS["insert_reminders"], parameters | {"ids": lost})
         if lost:
-            log.warning("deliveries taken back: they may have arrived, and are sent again", count=lost)
-        return lost
+            log.warning("deliveries taken back: they may have arrived, and are sent again", count=len(lost))
+        return len(lost)
 
     async def give_back(self, jobs: Collection[int]) -> None:
         """Give back the leases of jobs whose sending was cut off by a stop. Raises psycopg.Error and OSError."""

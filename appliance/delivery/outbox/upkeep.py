@@ -4,7 +4,7 @@ Notices that wait for a way out for too long are dead, what ended long ago is dr
 integrations that fail are counted.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import trio
@@ -49,7 +49,7 @@ class Upkeep:
             await _in_slices(connection, "skip_orphans", {"now": now})
             if self._clock.trusted:
                 settled = moment(self._clock.settled())
-                await _in_slices(connection, "expire_waiting", {"now": now, "before": settled - self._max_age})
+                await self._expire(connection, now, settled)
                 await _in_slices(connection, "delete_finished", {"before": settled - KEEP_FINISHED})
             cursor = await connection.execute(STATEMENTS["count_queue"], {"now": now})
             counts = dict(await cursor.fetchall())
@@ -58,6 +58,18 @@ class Upkeep:
             self._metrics.delivery_queue.labels(state).set(counts.get(state, 0))
         for kind in SENDERS:
             self._metrics.integrations_failing.labels(kind).set(failing.get(kind, 0))
+
+    async def _expire(self, connection: Connection[Any], now: datetime, settled: datetime) -> None:
+        """Let notices die that have waited for too long; reminders of what is still open follow them."""
+        parameters = {"now": now, "settled": settled, "before": settled - self._max_age, "limit": SLICE_JOBS}
+        for _ in range(MAX_SLICES):
+            async with connection.transaction():
+                cursor = await connection.execute(STATEMENTS["expire_waiting"], parameters)
+                expired = [job_id for (job_id,) in await cursor.fetchall()]
+                if expired:
+                    await connection.execute(STATEMENTS["insert_reminders"], parameters | {"ids": expired})
+            if len(expired) < SLICE_JOBS:
+                return
 
 
 async def _in_slices(connection: Connection[Any], statement: str, parameters: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, time
 from typing import Any
 
-import pytest
 import trio
 
 from appliance.delivery.notices.notice import Notice
@@ -143,7 +142,7 @@ async def test_a_disabled_integration_skips_what_waits_although_its_breaker_is_o
         couriers.clock.at += 59.0  # type: ignore[attr-defined]
         couriers.dispatcher.wake()
         with trio.fail_after(30):
-            while {row[2:] for row in states(database, alerts)} != {("SKIPPED", "route_off")}:
+            while {row[2:] for row in states(database, alerts)} != {("SKIPPED", "integration_off")}:
                 await trio.sleep(0.01)
 
 
@@ -273,44 +272,6 @@ async def test_a_route_that_changed_lets_go_and_one_that_takes_it_no_more_skips(
                 await trio.sleep(0.01)
     assert states(database, [other]) == [(other, "OPEN", "SKIPPED", "no_match")]
     assert sender.told() == [("OPEN", one)]
-
-
-async def test_reminders_come_until_somebody_is_on_it(database: Database) -> None:
-    receive(database, remind_minutes=30)
-    sender = PlayedSender()
-    async with open_couriers(database, sender) as couriers:
-        one = alert(database)
-        await couriers.rest()
-        await couriers.pass_time(1799.0)
-        assert len(sender.sent) == 1
-        await couriers.pass_time(1.0)
-        await couriers.pass_time(1800.0)
-        acknowledge(database, one, NOON)
-        await couriers.rest()
-        await couriers.pass_time(86_400.0)
-        close(database, one, NOON)
-        await couriers.rest()
-    assert [notice.event.value for notice in sender.sent] == ["OPEN", "REMINDER", "REMINDER", "ACKNOWLEDGED", "CLOSED"]
-    assert [notice.occurrence for notice in sender.sent[1:3]] == [1, 2]
-    assert ("REMINDER", "SKIPPED", "overtaken") in [row[1:] for row in states(database)]
-
-
-@pytest.mark.parametrize("end", ["silence", "close"])
-async def test_a_silence_and_an_end_are_the_end_of_reminders(database: Database, end: str) -> None:
-    receive(database, remind_minutes=30)
-    sender = PlayedSender()
-    async with open_couriers(database, sender) as couriers:
-        one = alert(database)
-        await couriers.rest()
-        if end == "silence":
-            rows(database, "UPDATE fleet_alert SET silenced_until = %s", at(600))
-        else:
-            close(database, one, NOON)
-        with trio.fail_after(30):
-            while ("REMINDER", "PENDING") in [row[1:3] for row in states(database)]:
-                await trio.sleep(0.01)
-        await couriers.pass_time(86_400.0)
-    assert JobEvent.REMINDER not in {notice.event for notice in sender.sent}
 
 
 async def test_beyond_the_burst_alerts_are_gathered_and_so_are_their_ends(database: Database) -> None:

@@ -29,8 +29,8 @@ QUIET = QuietHours(time(11), time(14), "UTC", spares_critical=True)
 TWO = NOON + 7200
 LATER = NOON + 3600
 SECOND = NOON + 1
-TERMS = RouteTerms(on=True, may_merge=True, delay_seconds=0, throttle_seconds=0, burst=10, quiet=None)
-IN_ROUTE = ("on", "may_merge", "delay_seconds", "throttle_seconds", "burst", "quiet")
+TERMS = RouteTerms(on=True, receiver_on=True, may_merge=True, delay_seconds=0, throttle_seconds=0, burst=10, quiet=None)
+IN_ROUTE = ("on", "receiver_on", "may_merge", "delay_seconds", "throttle_seconds", "burst", "quiet")
 
 OPEN, REMINDER, ACKNOWLEDGED, CLOSED = JobEvent
 
@@ -81,7 +81,13 @@ TABLE: list[tuple[str, JobEvent, dict[str, Any], Decision]] = [
     ("so is an end", CLOSED, {}, Send()),
     # asked for
     ("nothing by a route that is off", OPEN, {"on": False}, Skip(Reason.ROUTE_OFF)),
-    ("no end by a route that is off", CLOSED, {"on": False}, Skip(Reason.ROUTE_OFF)),
+    ("nor a reminder", REMINDER, {"on": False}, Skip(Reason.ROUTE_OFF)),
+    ("but the end of what it told", CLOSED, {"on": False}, Send()),
+    ("and that somebody is on it", ACKNOWLEDGED, {"on": False}, Send()),
+    ("no end alone by a route that is off", CLOSED, {"on": False, "told": None}, Skip(Reason.ROUTE_OFF)),
+    ("nothing through an integration that is off", OPEN, {"receiver_on": False}, Skip(Reason.INTEGRATION_OFF)),
+    ("not even an end", CLOSED, {"receiver_on": False}, Skip(Reason.INTEGRATION_OFF)),
+    ("by hand neither", CLOSED, {"receiver_on": False, "reason": Reason.BY_HAND}, Skip(Reason.INTEGRATION_OFF)),
     ("nothing that a changed route does not take", OPEN, {"matches": False}, Skip(Reason.NO_MATCH)),
     ("what was tried goes on", OPEN, {"matches": False, "receipt": Receipt.REFUSED}, Send()),
     ("an end whatever the route takes now", CLOSED, {"matches": False}, Send()),

@@ -49,6 +49,23 @@ async def test_what_waited_a_week_for_a_way_out_is_dead(database: Database) -> N
     assert (state(database, old), state(database, young)) == (("DEAD", "too_old"), ("PENDING", None))
 
 
+async def test_after_a_week_without_a_way_out_an_open_alert_is_reminded_of(database: Database) -> None:
+    integration = add_integration(database)
+    add_route(database, integration, remind_minutes=30)
+    open_one = job(database, unreachable_since=NOW - timedelta(days=8))
+    job(database, unreachable_since=NOW - timedelta(days=8))
+    rows(
+        database,
+        "UPDATE fleet_alert SET status = 'CLOSED', closed_at = %s, close_reason = 'cleared' WHERE id = ("
+        "SELECT max(id) FROM fleet_alert)",
+        NOW,
+    )
+    await keep(database)
+    query = "SELECT event, status, next_run_at, alert_id FROM delivery_jobs WHERE event = 'REMINDER'"
+    [(alert_id,)] = rows(database, "SELECT alert_id FROM delivery_jobs WHERE job_id = %s", open_one)
+    assert rows(database, query) == [("REMINDER", "PENDING", NOW + timedelta(minutes=30), alert_id)]
+
+
 async def test_what_ended_ninety_days_ago_goes_with_its_attempts(database: Database) -> None:
     kept = {}
     for days in (89, 91):
@@ -85,7 +102,7 @@ async def test_what_ended_ninety_days_ago_goes_with_its_attempts(database: Datab
 async def test_jobs_of_an_integration_that_is_gone_say_so(database: Database) -> None:
     orphan = job(database, integration_id=uuid4())
     await keep(database)
-    assert state(database, orphan) == ("SKIPPED", "route_off")
+    assert state(database, orphan) == ("SKIPPED", "integration_off")
 
 
 async def test_the_queue_is_counted_by_what_each_notice_waits_for(database: Database) -> None:
