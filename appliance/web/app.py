@@ -34,6 +34,7 @@ from appliance.web.page.failures import POSTGRES_AWAY, FailurePages
 from appliance.web.page.nav_count_reader import NavCountReader
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.page.templating import Templates
+from appliance.web.page.tenant_choice import TenantChoice
 from appliance.web.people.install import install as people
 from appliance.web.platform import Platform
 from appliance.web.ports import Ports
@@ -126,7 +127,9 @@ def create_app(platform: Platform, ports: Ports, limits: RequestLimits) -> Dashb
         AwayPeers(platform.access, platform.clock, platform.instance),
     )
     Gate(platform).install(app)
-    FailurePages(platform, templates, ports.broker_queue).install(app)
+    failures = FailurePages(platform, templates, ports.broker_queue)
+    failures.install(app)
+    TenantChoice(renderer, failures.unfit).install(app)
     mount = Mount(app, platform, ports, renderer)
     mount.add(
         files.blueprint(static),

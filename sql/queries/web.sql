@@ -111,6 +111,15 @@ SELECT
   (SELECT count(*) FROM integrations AS i JOIN integration_health AS h USING (tenant_id, integration_id)
    WHERE i.enabled AND h.failing_since IS NOT NULL AND (%(tenant)s::text IS NULL OR i.tenant_id = %(tenant)s))
 
+-- name: sole_tenant
+-- The tenant, if there is exactly one: an operator need not choose it. The appliance's own is none of them.
+SELECT min(tenant_id) FROM tenants WHERE tenant_id <> 'appliance' HAVING count(*) = 1
+
+-- name: tenant_choices
+SELECT tenant_id, name FROM tenants
+WHERE tenant_id <> 'appliance' ORDER BY lower(coalesce(nullif(name, ''), tenant_id COLLATE "default")), tenant_id
+LIMIT %(limit)s
+
 -- name: no_way_out
 -- Integrations that reach nobody: since when the first and the last of them, how many, the name of one, how many others were
 -- reached after the last was lost, how many others have been tried at all, and the notices that wait. Each page asks:

@@ -26,6 +26,13 @@ from appliance.web.access.auth import Viewer, viewer
 STATEMENTS = statements.load("web")
 
 
+class TenantNotChosen(Invalid):
+    """An operator asks for something that belongs to one tenant, and has named none."""
+
+    def __init__(self) -> None:
+        super().__init__("Name the tenant: add ?tenant=ID to the address.", "tenant")
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """Transactions of the current viewer, or of a given one (for the updates of a WebSocket)."""
@@ -77,10 +84,14 @@ def actor() -> Actor:
 
 
 def tenant_of(who: Viewer | None = None) -> str:
-    """Return the tenant of a change: the viewer's, for operators that of ``?tenant=``. Raises Invalid without one."""
+    """Return the tenant of a change: the viewer's, for operators that of ``?tenant=``.
+
+    Raises TenantNotChosen without one: programs get the error, pages ask for the tenant
+    (:mod:`appliance.web.page.tenant_choice`).
+    """
     tenant_id = tenants_shown(who)
     if tenant_id is None:
-        raise Invalid("Name the tenant: add ?tenant=ID to the address.", "tenant")
+        raise TenantNotChosen
     return tenant_id
 
 

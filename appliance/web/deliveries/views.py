@@ -160,7 +160,6 @@ async def _answer(
         narrowed=asked.narrows,
         unfiltered=address.having(**dict.fromkeys(NARROWING, None), open=None),
         may_act=may_act,
-        may_retry_all=may_act and tenants_shown() is not None,
         dead=found.counts[DeliveryState.DEAD],
         back=address.having(cursor=asked.cursor or None).query,
         retries=", ".join(formats.lasting(step) for step in STEPS),

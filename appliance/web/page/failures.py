@@ -20,6 +20,7 @@ from werkzeug.exceptions import HTTPException
 from appliance.errors import ApplianceError, Busy, Conflict, Invalid, NoCapacity, NotFound, Throttled
 from appliance.people.role import Role, Theme
 from appliance.web.access.auth import Viewer, viewer_if_any
+from appliance.web.access.transactions import TenantNotChosen
 from appliance.web.openapi.problem import is_for_programs, problem
 from appliance.web.page.frame import Frame
 from appliance.web.page.templating import Templates
@@ -85,6 +86,7 @@ TEXTS: dict[HTTPStatus, tuple[str, str]] = {
 
 STATUSES: Mapping[type[ApplianceError], HTTPStatus] = {
     Invalid: HTTPStatus.BAD_REQUEST,
+    TenantNotChosen: HTTPStatus.BAD_REQUEST,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
     NoCapacity: HTTPStatus.PAYMENT_REQUIRED,

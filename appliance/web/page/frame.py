@@ -113,11 +113,23 @@ class Frame:
     """The numbers of the navigation; None leaves them out."""
     way_out: tuple[str, str] | None = None
     """While notices find no way out: what is wrong, and what becomes of them."""
+    sole_tenant: str | None = None
+    """For operators who see all tenants: the tenant, if there is exactly one, which need not be chosen."""
 
     @property
     def signed_in(self) -> bool:
         """Return whether the viewer is signed in: error pages without a viewer have no navigation."""
         return bool(self.viewer.email)
+
+    @property
+    def tenant_of_changes(self) -> str | None:
+        """Return the tenant that forms of a list belong to; None: an operator has to choose it first."""
+        return self.viewer.tenant_id or self.shown_tenant
+
+    @property
+    def shown_tenant(self) -> str | None:
+        """Return the tenant that an operator's menu names; None: all tenants."""
+        return self.tenant or self.sole_tenant
 
     @property
     def groups(self) -> tuple[NavGroup, ...]:

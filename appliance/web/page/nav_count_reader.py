@@ -14,6 +14,7 @@ import trio
 from appliance.alerts.maintenance.book import MaintenanceBook
 from appliance.clock import Clock
 from appliance.db import statements
+from appliance.db.trio_psycopg import Connection
 from appliance.web.access.auth import Viewer
 from appliance.web.access.transactions import Access
 from appliance.web.page.failures import POSTGRES_AWAY
@@ -40,6 +41,7 @@ class NavCountReader:
         self._clock = clock
         self._statement = statements.load("web")["count_beside_navigation"]
         self._no_way_out = statements.load("web")["no_way_out"]
+        self._sole_tenant = statements.load("web")["sole_tenant"]
         self._known: dict[tuple[bool, str | None], tuple[float, NavCounts]] = {}
         self._forgotten = 0
 
@@ -56,6 +58,7 @@ class NavCountReader:
                     before = self._access.settled() - PATIENCE_OUT
                     cursor = await connection.execute(self._no_way_out, {"tenant": tenant, "before": before})
                     out: tuple[Any, ...] | None = await cursor.fetchone()
+                    sole = await self._sole(connection) if seen_by.is_operator and tenant is None else None
         except POSTGRES_AWAY as error:
             log.debug("page without the numbers of the navigation", error=str(error))
             return None
@@ -64,10 +67,14 @@ class NavCountReader:
         found = None if out is None else NoWayOut(*out)
         # Who sees all tenants is told when nothing gets out, not of each receiver that is away.
         told = found is not None and (tenant is not None or found.cut_off)
-        counts = replace(NavCounts(*row), way_out=found if told else None)
+        counts = replace(NavCounts(*row), way_out=found if told else None, sole_tenant=sole)
         if forgotten == self._forgotten:
             self._known[seen_by.is_operator, tenant] = (self._clock.monotonic(), counts)
         return counts
+
+    async def _sole(self, connection: Connection[Any]) -> str | None:
+        row: tuple[str] | None = await (await connection.execute(self._sole_tenant)).fetchone()
+        return None if row is None else row[0]
 
     def forget(self) -> None:
         """Forget the kept numbers, those that are being read included: some have changed."""

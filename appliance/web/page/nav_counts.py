@@ -40,6 +40,8 @@ class NavCounts:
     """Integrations whose last tries failed, whether an alert says so by now or not."""
     way_out: NoWayOut | None = None
     """Set while notices find no way out."""
+    sole_tenant: str | None = None
+    """For operators who see all tenants: the tenant, if there is exactly one."""
 
     def beside(self, path: str) -> NavCount | None:
         """Return the number for the entry that leads to ``path``, or None if it has none."""

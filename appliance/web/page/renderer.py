@@ -70,7 +70,8 @@ class PageRenderer:
         """Return the frame with the numbers of its navigation."""
         who = frame.viewer
         counts = await self.nav_counts.read(who, who.tenant_id or frame.tenant)
-        return replace(frame, nav_counts=counts, way_out=self._way_out(counts, who))
+        sole = None if counts is None else counts.sole_tenant
+        return replace(frame, nav_counts=counts, way_out=self._way_out(counts, who), sole_tenant=sole)
 
     async def live_nav_counts(self, seen_by: Viewer, tenant: str | None) -> list[LivePart]:
         """Return the numbers of the navigation as live parts; none while Postgres is not reachable."""

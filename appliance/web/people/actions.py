@@ -10,6 +10,7 @@ from uuid import UUID
 from quart import request
 
 from appliance.db.require import require
+from appliance.devices.topics import valid_id
 from appliance.errors import Invalid
 from appliance.people import tokens, users
 from appliance.people.role import CUSTOMER_ROLES, Role
@@ -45,11 +46,16 @@ class PeopleActions:
         async with self._access.reading() as connection:
             return _within(await users.get(connection, user_id))
 
-    async def add(self, email: str, role: Role, name: str) -> Invited:
-        """Add a user and return the invitation link. Raises Invalid, NotFound, Conflict."""
+    async def add(self, email: str, role: Role, name: str, tenant_id: str | None) -> Invited:
+        """Add a user and return the invitation link. Raises Invalid, NotFound, Conflict.
+
+        ``tenant_id``: what an operator chose in the form; None is the tenant of the request.
+        """
         if role is Role.OPERATOR and not viewer().is_operator:
             raise Invalid(f"This must be one of {', '.join(CUSTOMER_ROLES)}.", "role")
-        tenant_id = None if role is Role.OPERATOR else tenant_of()
+        if tenant_id is not None and not (viewer().is_operator and valid_id(tenant_id)):
+            raise Invalid("Choose the organisation.", "tenant")
+        tenant_id = None if role is Role.OPERATOR else tenant_id or tenant_of()
         async with self._access.changing() as connection:
             user = await users.add(connection, NewUser(email, role, tenant_id, name), self._access.context())
             secret = await users.invite(connection, user.user_id, self._access.context())

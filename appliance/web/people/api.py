@@ -133,7 +133,7 @@ def _add_list(routes: Blueprint, platform: Platform, actions: PeopleActions) -> 
     @describe("Invite a user", body=UserNew, answers={HTTPStatus.CREATED: InvitedOut})
     async def invite() -> Response:
         new = await body(UserNew)
-        made = await actions.add(new.email, new.role, new.name)
+        made = await actions.add(new.email, new.role, new.name, None)
         return answer(invited(made), HTTPStatus.CREATED, {"Location": f"/customer/users/{made.user.user_id}"})
 
 

@@ -10,10 +10,11 @@ from appliance.errors import Conflict, Invalid, NotFound
 from appliance.people.role import CUSTOMER_ROLES, Role
 from appliance.people.users import MAX_NAME, UserFilter, UserState
 from appliance.web.access.auth import ADMINS, allow, viewer
-from appliance.web.access.transactions import tenants_shown
+from appliance.web.access.transactions import TenantNotChosen, tenants_shown
 from appliance.web.page import csv, cursor, forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.renderer import PageRenderer, see_other
+from appliance.web.page.tenant_choice import tenant_choices
 from appliance.web.people import export
 from appliance.web.people.actions import Invited, PeopleActions
 from appliance.web.people.labels import ROLES, STATES
@@ -36,6 +37,8 @@ class InviteForm:
     email: str = ""
     name: str = ""
     role: Role = Role.VIEWER
+    tenant: str = ""
+    """For operators who see all tenants: the one chosen in the form."""
 
 
 def blueprint(renderer: PageRenderer, actions: PeopleActions) -> Blueprint:
@@ -72,7 +75,10 @@ def _add_list(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions)
 def _add_invite(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions) -> None:
     async def page(given: InviteForm, fault: Fault | None = None) -> Response:
         status = HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK
-        return await renderer.page("people/invite.html", status=status, given=given, fault=fault, roles=_roles())
+        tenants = await tenant_choices(renderer.platform.access) if _asks_for_tenant() else None
+        return await renderer.page(
+            "people/invite.html", status=status, given=given, fault=fault, roles=_roles(), tenants=tenants
+        )
 
     @routes.get("/users/new")
     @allow(ADMINS)
@@ -82,10 +88,18 @@ def _add_invite(routes: Blueprint, renderer: PageRenderer, actions: PeopleAction
     @routes.post("/users/new")
     @allow(ADMINS)
     async def invite() -> Response:
-        fields, given = await forms.read(), InviteForm()
+        fields = await forms.read()
+        given = InviteForm(fields.typed("email"), fields.typed("name"), tenant=fields.typed("tenant"))
         try:
-            given = InviteForm(fields.text("email"), fields.text("name", most=MAX_NAME), fields.choice("role", Role))
-            made = await actions.add(given.email, given.role, given.name)
+            given = InviteForm(
+                fields.text("email"),
+                fields.text("name", most=MAX_NAME),
+                fields.choice("role", Role),
+                fields.text("tenant", most=64) if _asks_for_tenant() else "",
+            )
+            made = await actions.add(given.email, given.role, given.name, given.tenant or None)
+        except TenantNotChosen:
+            return await page(given, ("tenant", "Choose the organisation that the user belongs to."))
         except (Invalid, Conflict, NotFound) as error:
             return await page(given, fault_of(error, "tenant" if isinstance(error, NotFound) else ""))
         return await _link(renderer, made, "Invited", HTTPStatus.CREATED)
@@ -153,6 +167,11 @@ def _add_user(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions)
 
 async def _link(renderer: PageRenderer, made: Invited, title: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
     return await renderer.page("people/link.html", status=status, made=made, heading=title)
+
+
+def _asks_for_tenant() -> bool:
+    """Return whether the form has to ask for the tenant: it is an operator's, and the address names none."""
+    return viewer().is_operator and tenants_shown() is None
 
 
 def _roles() -> list[tuple[str, str, str]]:

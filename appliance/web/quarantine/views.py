@@ -15,7 +15,6 @@ from appliance.ingest.quarantine.store import HeldReach, HeldReason, MessageStat
 from appliance.local_time import HOUR
 from appliance.reading import HELD_REASONS, Reason
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
-from appliance.web.access.transactions import tenants_shown
 from appliance.web.openapi.describe import parse_query
 from appliance.web.page import charts, csv, cursor
 from appliance.web.page.address import Address
@@ -186,7 +185,6 @@ async def _list(
         offers=await actions.offers() if not asked.cursor else [],
         jobs=await actions.jobs(3),
         may_decide=viewer().role in ADMINS,
-        decides_on_all=viewer().role in ADMINS and (tenants_shown() is not None or asked.unknown_tenant),
     )
 
 

@@ -280,7 +280,8 @@ async def test_operators_name_the_tenant(acme: Database) -> None:
     async with browsing(acme, Role.OPERATOR) as operator:
         every = await operator.get("/integrations")
         assert f'href="/integrations/{identity}?tenant=acme"' in every.text
-        assert "choose a tenant" in every.text
+        assert 'href="/integrations/+new"' in every.text
         page = await operator.get(f"/integrations/{identity}?tenant=acme")
         assert f'action="/integrations/{identity}?tenant=acme"' in page.text
-        assert (await operator.get("/integrations/+new")).status_code == 400
+        only = await operator.get("/integrations/+new")
+        assert (only.status_code, only.headers["Location"]) == (303, "/integrations/+new?tenant=acme")

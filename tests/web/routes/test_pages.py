@@ -282,4 +282,4 @@ async def test_operators_name_the_tenant(acme: Database, receiver: UUID) -> None
         assert f'href="/routes/{route}?tenant=acme"' in every.text
         page = await operator.get(f"/routes/{route}?tenant=acme")
         assert f'action="/routes/{route}?tenant=acme"' in page.text
-        assert (await operator.get("/routes/+new")).status_code == 400
+        assert (await operator.get("/routes/+new")).headers["Location"] == "/routes/+new?tenant=acme"
