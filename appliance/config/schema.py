@@ -4,6 +4,7 @@ The committed ``appliance.toml`` says what each key means and in which unit; it 
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -48,6 +49,8 @@ Network = Annotated[
 ]
 TargetPort = Annotated[int, Meta(ge=1, le=65535)]
 Deadline = Annotated[float, Meta(ge=0.1, le=60)]
+Seats = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+"""Devices that may be active at once, up to what a column of the database holds."""
 
 
 class Broker(Struct, frozen=True, kw_only=True):
@@ -128,9 +131,11 @@ class Quarantine(Struct, frozen=True, kw_only=True):
 
 
 class Subscriptions(Struct, frozen=True, kw_only=True):
-    """The phases of a subscription after its term."""
+    """The phases of a subscription after its term, when renewing opens, and the most seats of each plan."""
 
     grace_days: Annotated[int, Meta(ge=0, le=365)] = 14
+    renewal_opens_days: Annotated[int, Meta(ge=0, le=3650)] = 30
+    plans: Annotated[Mapping[str, Seats], Meta(max_length=256)] = {}
 
 
 class Web(Struct, frozen=True, kw_only=True):
@@ -224,6 +229,8 @@ def _plain(value: object) -> object:
         return MASK
     if isinstance(value, tuple):
         return list(value)
+    if isinstance(value, Mapping):
+        return dict(value)
     return str(value) if isinstance(value, Path) else value
 
 

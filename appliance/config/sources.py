@@ -4,6 +4,7 @@ Enters: the fields of the configuration, a document, the environment. Leaves: a 
 ConfigurationError that names the place, the key and the nearest valid one. Never: a rule between keys.
 """
 
+import dataclasses
 import difflib
 import json
 import re
@@ -17,7 +18,7 @@ import msgspec
 from appliance.config.file import VARIABLE, Document
 from appliance.config.lines import KeyPath
 from appliance.config.secret import read_secret_file
-from appliance.config.values import from_text, from_toml, is_secret, resolve
+from appliance.config.values import EntryFault, from_text, from_toml, is_secret, resolve
 from appliance.errors import ConfigurationError
 
 PREFIX = "APPLIANCE_"
@@ -60,6 +61,8 @@ class Given:
     """The value is the path of a file that holds the secret."""
     text: bool
     """The value comes from the environment, as text."""
+    entries: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """The ``file:line`` of each entry, of a table in a file."""
 
     @property
     def label(self) -> str:
@@ -78,6 +81,10 @@ class Given:
                 return from_text(read_secret_file(self._path()), self.field.type, self.folder)
             convert: Any = from_text if self.text else from_toml
             return convert(self.raw, self.field.type, self.folder)
+        except EntryFault as fault:
+            origin = self.entries.get(fault.entry, self.origin)
+            entry = _shown(fault.entry)
+            raise ConfigurationError(f"{origin}: {self.label}.{entry}: {fault}") from None
         except ValueError as error:
             raise ConfigurationError(f"{self.origin}: {self.label}: {error}") from None
 
@@ -111,7 +118,8 @@ def given_in_file(document: Document, fields: Mapping[str, Field]) -> dict[str, 
         if len(path) > 2 or key not in names:
             raise ConfigurationError(f"{origin}: {_written(path)}: unknown {_what(path, raw)}; {_nearest(path, names)}")
         field, in_file = names[key]
-        _note(found, Given(field, raw, origin, document.folder, in_file, text=False))
+        entries = {name: document.place((*path, name)) for name in raw} if isinstance(raw, dict) else {}
+        _note(found, Given(field, raw, origin, document.folder, in_file, text=False, entries=entries))
     return found
 
 

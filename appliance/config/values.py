@@ -18,6 +18,9 @@ from msgspec import inspect
 from appliance.config.secret import Secret
 
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
+MAX_NAME = 256
+"""Characters of the name of an entry in a table, as of every text that a subscription has."""
+_NAME = re.compile(rf"\S(.{{0,{MAX_NAME - 2}}}\S)?")
 _USERINFO = re.compile(r"//.*@")
 """User and password in an address."""
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False, "on": True, "off": False}
@@ -25,6 +28,14 @@ _TOML_NAMES: dict[type, str] = {
     bool: "a boolean", int: "a whole number", float: "a fraction", str: "text", list: "a list", dict: "a table",
     datetime: "a date and time", date: "a date", time: "a time of day",
 }  # fmt: skip
+
+
+class EntryFault(ValueError):
+    """What is wrong with one entry of a table."""
+
+    def __init__(self, entry: str, message: str) -> None:
+        super().__init__(message)
+        self.entry = entry
 
 
 def is_secret(annotation: Any) -> bool:
@@ -42,6 +53,8 @@ def from_toml(value: object, annotation: Any, folder: Path) -> object:
         return _custom(kind, value, folder)
     if isinstance(kind, inspect.VarTupleType) and isinstance(value, list):
         return _items(value, annotation, kind, strict=True)
+    if isinstance(kind, inspect.DictType) and isinstance(value, dict):
+        return _entries(value, annotation, kind)
     try:
         return msgspec.convert(value, annotation)
     except msgspec.ValidationError:
@@ -54,6 +67,8 @@ def from_text(text: str, annotation: Any, folder: Path) -> object:
     value: object = text
     if isinstance(kind, inspect.VarTupleType):
         return _items([part.strip() for part in text.split(",") if part.strip()], annotation, kind, strict=False)
+    if isinstance(kind, inspect.DictType):
+        return _entries(_pairs(text, kind), annotation, kind)
     if isinstance(kind, inspect.BoolType):
         value = _BOOLEANS.get(text.strip().lower(), text)
     elif isinstance(kind, inspect.IntType) and _INTEGER.fullmatch(text.strip()):
@@ -102,15 +117,43 @@ def _items(values: list[Any], annotation: Any, kind: inspect.VarTupleType, *, st
         try:
             msgspec.convert([value], annotation, strict=strict)
         except msgspec.ValidationError:
-            raise ValueError(f"its item {shown(value)} must be {_item_words(kind)}") from None
+            raise ValueError(f"its item {shown(value)} must be {_item_words(kind.item_type)}") from None
     try:
         return msgspec.convert(values, annotation, strict=strict)
     except msgspec.ValidationError:
         raise ValueError(f"has {len(values)} items, which are too many") from None
 
 
-def _item_words(kind: inspect.VarTupleType) -> str:
-    item = kind.item_type
+def _pairs(text: str, kind: inspect.DictType) -> dict[str, object]:
+    """Return the entries of ``NAME=NUMBER,NAME=NUMBER``. Raises ValueError; EntryFault for a name given twice."""
+    found: dict[str, object] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, sign, number = (piece.strip() for piece in part.rpartition("="))
+        if not sign:
+            words = _item_words(kind.value_type)
+            raise ValueError(f"its item {shown(part)} must be NAME=NUMBER, where NUMBER is {words}")
+        if name in found:
+            raise EntryFault(name, "is given twice; keep one")
+        found[name] = int(number) if _INTEGER.fullmatch(number) else number
+    return found
+
+
+def _entries(values: dict[str, Any], annotation: Any, kind: inspect.DictType) -> object:
+    """Return a table in the key's type. Raises EntryFault, which names the entry; ValueError for too many."""
+    for name, value in values.items():
+        if not (name.isprintable() and _NAME.fullmatch(name)):
+            raise EntryFault(name, f"a name has 1 to {MAX_NAME} characters that can be shown, and no space at its ends")
+        try:
+            msgspec.convert({name: value}, annotation)
+        except msgspec.ValidationError:
+            raise EntryFault(name, f"must be {_item_words(kind.value_type)}, not {shown(value)}") from None
+    try:
+        return msgspec.convert(values, annotation)
+    except msgspec.ValidationError:
+        raise ValueError(f"has {len(values)} entries, which are more than {kind.max_length}") from None
+
+
+def _item_words(item: inspect.Type) -> str:
     if isinstance(item, inspect.Metadata):
         return str((item.extra_json_schema or {}).get("description") or _words(item.type))
     return _words(item)
@@ -119,7 +162,9 @@ def _item_words(kind: inspect.VarTupleType) -> str:
 def _words(kind: inspect.Type) -> str:
     match kind:
         case inspect.VarTupleType():
-            return f"a list, each item {_item_words(kind)}"
+            return f"a list, each item {_item_words(kind.item_type)}"
+        case inspect.DictType():
+            return f"a table of names, each with {_item_words(kind.value_type)}"
         case inspect.BoolType():
             return "true or false"
         case inspect.IntType():

@@ -78,6 +78,13 @@ def test_check_config_shows_lists_as_they_are_written() -> None:
     assert settings["delivery.allow_networks"]["value"] == ["10.20.0.31/32", "fd12::/64"]
 
 
+def test_check_config_shows_plans_with_their_origin() -> None:
+    Path("a.toml").write_text("[subscriptions]\n\n[subscriptions.plans]\nbasic = 25\npro = 200\n")
+    assert '{"basic": 25, "pro": 200}  a.toml:3\n' in _invoke("--config", "a.toml", "check-config").stdout
+    settings = json.loads(_invoke("--config", "a.toml", "check-config", "--json").stdout)["settings"]
+    assert settings["subscriptions.plans"] == {"value": {"basic": 25, "pro": 200}, "origin": "a.toml:3"}
+
+
 @pytest.mark.parametrize("arguments", [["check-config"], ["check-config", "--json"]])
 def test_check_config_masks_secrets(arguments: list[str]) -> None:
     given = {
