@@ -33,6 +33,10 @@ class Conflict(ApplianceError):
         self.present_status = present_status
 
 
+class KeyReused(ApplianceError):
+    """An Idempotency-Key was used for another request before: 422."""
+
+
 class Busy(ApplianceError):
     """Somebody else is changing it just now. Nothing was changed; the same may be asked again in a moment: 503."""
 

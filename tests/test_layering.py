@@ -59,6 +59,8 @@ ALLOWED: Mapping[str, set[str]] = {
     "alerts": LEAVES | SERVICES | {"db", "devices", "ingest.batch", "ingest.observer", "peers", "subscriptions"},
     # its probe is an observer of batches that makes the step of a rule, and its calls go the one way out
     "watchdog": LEAVES | SERVICES | {"alerts.kinds", "db", "delivery.outgoing", "ingest.batch"},
+    # a renewal takes seats from devices: it is above both, and its worker warns by alerts
+    "renewals": LEAVES | SERVICES | {"alerts.conditions", "db", "devices", "subscriptions"},
     "history": LEAVES | SERVICES | {"db"},  # reads what ingest stored and marked: through the database alone
     "peers": LEAVES | {"db"},  # reads what presence writes: through the database alone
     "people": LEAVES | {"db"},  # people know nothing of devices
@@ -77,7 +79,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "web": LEAVES
     | SERVICES
     | {"alerts", "broker.accounts", "broker.refusals", "db", "delivery", "devices", "diagnostics", "history", "ingest"}
-    | {"onboarding", "peers", "people", "runtime", "service_clock", "subscriptions", "watchdog"},
+    | {"onboarding", "peers", "people", "renewals", "runtime", "service_clock", "subscriptions", "watchdog"},
     # top
     "supervisor": {"*"},
     "cli": {"*"},

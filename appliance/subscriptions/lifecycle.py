@@ -117,9 +117,18 @@ def status_at(
     every renewal keeps equal to the parent's. ``grace`` is the setting ``grace_days``; it counts where the row
     has no ``grace_end``. Raises ValueError for a parent that is not this subscription's.
     """
-    status = _by_time(_leader(subscription, parent), now, grace)
+    status = status_without_hold(_leader(subscription, parent), now, grace=grace)
     held = subscription.hold_reason is not None or (parent is not None and parent.hold_reason is not None)
     return SubscriptionStatus.SUSPENDED if held and status is not SubscriptionStatus.EXPIRED else status
+
+
+def status_without_hold(subscription: Subscription, now: datetime, *, grace: timedelta) -> SubscriptionStatus:
+    """Return the phase of the table at ``now``, as if there were no hold. Of an ADDON, by its own columns."""
+    phases = TRANSITIONS[subscription.subscription_type]
+    for transition in phases:
+        if now < instant_of(transition.mark, subscription, grace=grace):
+            return transition.before
+    return phases[-1].after
 
 
 def changes_at(
@@ -173,12 +182,3 @@ def _leader(subscription: Subscription, parent: Subscription | None) -> Subscrip
     if subscription.parent_subscription_id != parent.subscription_id:
         raise ValueError(f"{parent.subscription_id} is not the parent of {subscription.subscription_id}")
     return parent
-
-
-def _by_time(subscription: Subscription, now: datetime, grace: timedelta) -> SubscriptionStatus:
-    """Return the phase of the table at ``now``, without holds."""
-    phases = TRANSITIONS[subscription.subscription_type]
-    for transition in phases:
-        if now < instant_of(transition.mark, subscription, grace=grace):
-            return transition.before
-    return phases[-1].after

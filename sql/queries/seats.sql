@@ -52,6 +52,10 @@ WHERE tenant_id = %(tenant)s AND device_id = %(device)s
 -- name: remove_credential
 DELETE FROM device_credentials WHERE tenant_id = %(tenant)s AND device_id = %(device)s
 
+-- name: remove_credentials
+DELETE FROM device_credentials WHERE tenant_id = %(tenant)s AND device_id = ANY(%(devices)s::text[])
+RETURNING device_id
+
 -- name: devices_to_erase
 SELECT tenant_id, device_id FROM device_registry WHERE erase_history ORDER BY tenant_id, device_id
 

@@ -155,7 +155,7 @@ async def test_an_operator_takes_a_term_back_that_has_not_begun(database: Databa
         await connection.execute(
             "INSERT INTO subscription_terms"
             " (tenant_id, subscription_id, kind, term_start, term_end, device_limit, actor, bought_at)"
-            " SELECT tenant_id, subscription_id, 'RENEWED', term_end, term_end + interval '365 days', 5, 'x', term_start"
+            " SELECT tenant_id, subscription_id, 'RENEWED', term_end, term_end + interval '1 year', 5, 'x', term_start"
             " FROM subscriptions"
         )
         await connection.execute(

@@ -11,7 +11,7 @@ nothing else of the tenant's may have been locked there before. The role may be 
 Expected failures are NotFound (also for another tenant's and for deleted devices), Conflict and NoCapacity.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -106,6 +106,33 @@ async def deactivate(
             revoked = Entry(context.actor, "credential.revoke", "device", device_id, tenant_id)
             await record(connection, revoked, now=context.now)
     return device
+
+
+async def stop(
+    connection: Connection[Any], tenant_id: str, devices: Collection[Device], context: ChangeContext
+) -> None:
+    """Deactivate ACTIVE devices, which the caller has locked as :func:`changing_seats` says, and revoke credentials.
+
+    A renewal names the devices that lose their seats. Each gets the audit rows of a single deactivation.
+    """
+    parameters = {
+        "tenant": tenant_id,
+        "devices": [device.device_id for device in devices],
+        "statuses": [DeviceStatus.INACTIVE.value] * len(devices),
+        "subscriptions": [None] * len(devices),
+        "now": context.now,
+    }
+    cursor = await connection.execute(STATEMENTS["set_statuses"], parameters)
+    after = {device.device_id: device for device in map(device_of, await cursor.fetchall())}
+    cursor = await connection.execute(STATEMENTS["remove_credentials"], parameters)
+    revoked = {device_id for (device_id,) in await cursor.fetchall()}
+    entries = []
+    for before in sorted(devices, key=lambda device: device.device_id):
+        device_id = before.device_id
+        entries.append(entry(context.actor, Event.DEACTIVATE, before, after[device_id]))
+        if device_id in revoked:
+            entries.append(Entry(context.actor, "credential.revoke", "device", device_id, tenant_id))
+    await record(connection, *entries, now=context.now)
 
 
 async def reactivate(

@@ -101,6 +101,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "subscription.add": "Added a subscription",
         "subscription.change": "Edited a subscription",
         "subscription.hold": "Put a subscription on hold",
+        "subscription.renew": "Renewed a subscription",
         "subscription.lift_hold": "Lifted a hold on a subscription",
         "user.add": "Added a user",
         "user.invite": "Invited a user",
