@@ -44,6 +44,8 @@ class CloseReason(StrEnum):
     """The condition ended."""
     CLOSED = "closed"
     """A person closed it."""
+    SUPERSEDED = "superseded"
+    """A later alert of the same thing took its place: the next warning of the end of a term."""
     RULE_CHANGED = "rule_changed"
     RULE_DISABLED = "rule_disabled"
     RULE_DELETED = "rule_deleted"

@@ -63,13 +63,13 @@ WITH gone AS (
   ORDER BY a.id FOR NO KEY UPDATE OF a
 ), closed AS (
   UPDATE fleet_alert AS a
-  SET status = 'CLOSED', closed_at = %(now)s, close_reason = 'cleared',
+  SET status = 'CLOSED', closed_at = %(now)s, close_reason = %(reason)s::text,
     past = a.due_at > %(now)s::timestamptz AND a.status = 'OPEN'
   FROM cleared AS c WHERE a.id = c.id
   RETURNING a.tenant_id, a.id
 )
 INSERT INTO alert_events (tenant_id, alert_id, at, kind, details)
-SELECT tenant_id, id, %(now)s, 'closed', '{"reason": "cleared"}'::jsonb FROM closed
+SELECT tenant_id, id, %(now)s, 'closed', jsonb_build_object('reason', %(reason)s::text) FROM closed
 
 -- name: limit_lock_wait
 SELECT set_config('lock_timeout', %(milliseconds)s::text, true)

@@ -96,8 +96,8 @@ FOR UPDATE SKIP LOCKED
 -- minute ago.
 SELECT j.job_id, j.alert_id, j.route_id, j.event, j.occurrence, j.message_id, j.reason, j.receipt, j.created_at, j.tries,
   j.attempts, j.unreachable_since IS NOT NULL, EXISTS (SELECT FROM delivery_jobs AS x WHERE x.merged_into = j.job_id),
-  a.status, a.severity, a.past, a.due_at, a.inhibited_by IS NOT NULL, c.id IS NOT NULL, a.silenced_until, a.fingerprint,
-  a.site_id, a.device_id, coalesce(d.tags, '{}'),
+  a.status, coalesce(a.close_reason = 'superseded', false), a.severity, a.past, a.due_at, a.inhibited_by IS NOT NULL,
+  c.id IS NOT NULL, a.silenced_until, a.fingerprint, a.site_id, a.device_id, coalesce(d.tags, '{}'),
   coalesce(route_matches(r.route, a.severity, a.alert_type, a.site_id, a.device_id, d.tags), false)
     AND a.details ->> 'integration_id' IS DISTINCT FROM j.integration_id::text, o.told,
   coalesce(o.in_summary, false), t.told_at, delivery_blocked(j), o.opening_id

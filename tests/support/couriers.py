@@ -238,15 +238,16 @@ def states(database: Database, alert_ids: Collection[int] | None = None) -> list
     return [row for row in rows(database, query) if alert_ids is None or row[0] in alert_ids]
 
 
-def close(database: Database, alert_id: int, at: float) -> None:
-    """Close an alert, as its condition does."""
+def close(database: Database, alert_id: int, at: float, reason: str = "cleared") -> None:
+    """Close an alert, as its condition does, or the next warning that takes its place."""
     moment = datetime.fromtimestamp(at, UTC)
     rows(
         database,
-        "WITH closed AS (UPDATE fleet_alert SET status = 'CLOSED', closed_at = %s, close_reason = 'cleared',"
+        "WITH closed AS (UPDATE fleet_alert SET status = 'CLOSED', closed_at = %s, close_reason = %s,"
         " past = due_at > %s AND status = 'OPEN' WHERE id = %s RETURNING tenant_id, id)"
         " INSERT INTO alert_events (tenant_id, alert_id, at, kind) SELECT tenant_id, id, %s, 'closed' FROM closed",
         moment,
+        reason,
         moment,
         alert_id,
         moment,

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from appliance.alerts.alert import CloseReason
 from appliance.alerts.conditions.condition import Condition
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
@@ -34,6 +35,11 @@ async def end_condition(connection: Connection[Any], tenant_id: str, fingerprint
     await end_conditions(connection, [(tenant_id, fingerprint)], now)
 
 
+async def supersede_conditions(connection: Connection[Any], superseded: Iterable[ConditionKey], now: datetime) -> None:
+    """End each of ``superseded`` because another condition took its place: people are told of that one instead."""
+    await _end(connection, superseded, now, CloseReason.SUPERSEDED)
+
+
 async def raise_conditions(
     connection: Connection[Any],
     conditions: Iterable[Condition],
@@ -52,11 +58,7 @@ async def raise_conditions(
 
 async def end_conditions(connection: Connection[Any], ended: Iterable[ConditionKey], now: datetime) -> None:
     """End each of ``ended`` as :func:`end_condition` does."""
-    ordered = sorted(set(ended))
-    for start in range(0, len(ordered), AT_ONCE):
-        some = ordered[start : start + AT_ONCE]
-        parameters = {"tenants": [key[0] for key in some], "fingerprints": [key[1] for key in some], "now": now}
-        await connection.execute(STATEMENTS["end_conditions"], parameters)
+    await _end(connection, ended, now, CloseReason.CLEARED)
 
 
 async def keep(
@@ -72,6 +74,14 @@ async def keep(
     held = {(tenant_id, fingerprint) for tenant_id, fingerprint in await cursor.fetchall()}
     await end_conditions(connection, held - {condition.key for condition in conditions}, now)
     await raise_conditions(connection, conditions, now, reopen_after=reopen_after, keeper=keeper)
+
+
+async def _end(connection: Connection[Any], ended: Iterable[ConditionKey], now: datetime, reason: CloseReason) -> None:
+    ordered = sorted(set(ended))
+    for start in range(0, len(ordered), AT_ONCE):
+        some = ordered[start : start + AT_ONCE]
+        keys = {"tenants": [key[0] for key in some], "fingerprints": [key[1] for key in some]}
+        await connection.execute(STATEMENTS["end_conditions"], keys | {"reason": reason.value, "now": now})
 
 
 def _columns(conditions: Sequence[Condition]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ _SILENCES = frozenset({"NO_HEARTBEAT", "NO_DATA"})
 _ENDS = {
     "cleared": "the condition ended",
     "closed": "by a person",
+    "superseded": "the next warning took its place",
     "rule_changed": "the rule was changed",
     "rule_disabled": "the rule was switched off",
     "rule_deleted": "the rule was deleted",

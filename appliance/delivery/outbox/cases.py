@@ -132,8 +132,8 @@ class CaseReader:
 
     def _due(self, tenant_id: str, row: Sequence[Any]) -> DueJob:
         job_id, alert_id, route_id, event, occurrence, message_id, reason, receipt, created, tries, attempts = row[:11]
-        waited, carrier, status, severity, past, due_at, inhibited, cause_open, silenced, fingerprint = row[11:21]
-        site_id, device_id, tags, matches, told, in_summary, last_told, blocked, opening_id = row[21:]
+        waited, carrier, status, superseded, severity, past, due_at, inhibited, cause_open, silenced = row[11:21]
+        fingerprint, site_id, device_id, tags, matches, told, in_summary, last_told, blocked, opening_id = row[21:]
         terms, told_in_minute = self._terms[route_id]
         case = Case(
             event=JobEvent(event),
@@ -146,6 +146,7 @@ class CaseReader:
             severity=Severity(severity),
             past=past,
             due_at=due_at.timestamp(),
+            superseded=superseded,
             inhibited=inhibited,
             cause_open=cause_open,
             silenced_until=None if silenced is None else silenced.timestamp(),

@@ -85,7 +85,7 @@ class RouteTerms:
     receiver_on: bool
     """Whether the integration is there and enabled."""
     may_merge: bool
-    """Whether the type of integration can tell several alerts in one notice."""
+    """Whether the type of integration can tell several alerts in one notice: it keeps no incident of each."""
     delay_seconds: int
     throttle_seconds: int
     burst: int
@@ -110,6 +110,8 @@ class Case:
     severity: Severity
     past: bool
     due_at: float
+    superseded: bool
+    """Whether it closed because a later alert took its place."""
     inhibited: bool
     """Whether another alert stands for it, or did when it closed."""
     cause_open: bool
@@ -165,6 +167,11 @@ def _end_off(case: Case, at: Moment) -> Decision | None:
 def _by_hand(case: Case, _: Moment) -> Decision | None:
     """A person asked for it, or it stands for others that are decided: it is sent."""
     return Send() if case.reason is Reason.BY_HAND or case.carrier else None
+
+
+def _superseded(case: Case, _: Moment) -> Decision | None:
+    """The alert that took its place is told. What keeps an incident of each alert has the old one ended."""
+    return Skip(Reason.SUPERSEDED) if case.superseded and case.route.may_merge else None
 
 
 def _no_match(case: Case, _: Moment) -> Decision | None:
@@ -305,6 +312,7 @@ STEPS: Mapping[JobEvent, Sequence[Step]] = {
     JobEvent.OPEN: (
         _off,
         _by_hand,
+        _superseded,
         _no_match,
         _closed_after_a_try,
         _closed_untold,
@@ -327,6 +335,15 @@ STEPS: Mapping[JobEvent, Sequence[Step]] = {
         _quiet_hours,
         _burst,
     ),
-    JobEvent.CLOSED: (_end_off, _by_hand, _not_told, _alone_and_held_back, _quiet_hours, _end_of_untold, _burst),
+    JobEvent.CLOSED: (
+        _end_off,
+        _by_hand,
+        _superseded,
+        _not_told,
+        _alone_and_held_back,
+        _quiet_hours,
+        _end_of_untold,
+        _burst,
+    ),
 }
 """The steps of each event, in their order."""

@@ -65,6 +65,8 @@ class Reason(StrEnum):
     BY_HAND = "by_hand"
     """A person asked for it: it is sent without a further decision."""
     # skipped
+    SUPERSEDED = "superseded"
+    """A later alert has taken its place, and tells more."""
     OVERTAKEN = "overtaken"
     """Something later has made it pointless: the alert closed, or was acknowledged."""
     MERGED = "merged"

@@ -111,7 +111,7 @@ class Sender(Protocol):
 
     @property
     def may_merge(self) -> bool:
-        """Whether several alerts can be told in one notice; never for PagerDuty."""
+        """Whether several alerts can be told in one notice; never for PagerDuty, which keeps an incident of each."""
         ...
 
     def validate(self, config: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:

@@ -65,6 +65,7 @@ CLOSE_REASONS: Mapping[CloseReason, str] = MappingProxyType(
     {
         CloseReason.CLEARED: "The condition ended",
         CloseReason.CLOSED: "Closed by a person",
+        CloseReason.SUPERSEDED: "The next warning took its place",
         CloseReason.RULE_CHANGED: "The rule was changed",
         CloseReason.RULE_DISABLED: "The rule was switched off",
         CloseReason.RULE_DELETED: "The rule was deleted",

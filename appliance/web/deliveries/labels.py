@@ -50,6 +50,7 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
         Reason.RETRYING: "The last try failed; it is tried again",
         Reason.WAITING: "An earlier notice of the alert comes first",
         Reason.BY_HAND: "Sent again by hand",
+        Reason.SUPERSEDED: "A later alert took the place of this one, and is told",
         Reason.OVERTAKEN: "The alert moved on before it was sent",
         Reason.MERGED: "Told together with others",
         Reason.NOT_TOLD: "The opening was never delivered, so there is nothing to end",

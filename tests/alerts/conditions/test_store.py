@@ -9,7 +9,13 @@ import pytest
 
 from appliance.alerts.alert import AlertType
 from appliance.alerts.conditions.condition import Condition
-from appliance.alerts.conditions.store import end_condition, keep, raise_condition, raise_conditions
+from appliance.alerts.conditions.store import (
+    end_condition,
+    keep,
+    raise_condition,
+    raise_conditions,
+    supersede_conditions,
+)
 from appliance.db.trio_psycopg import Connection
 from appliance.severity import Severity
 from tests.support.postgres_server import Database
@@ -52,6 +58,16 @@ async def test_a_condition_opens_one_alert_and_closes_it(database: Database) -> 
         assert await rows(connection, EVENTS) == [("opened", NOW, {}), ("closed", LATER, {"reason": "cleared"})]
         await raised(connection, at=LATER)
         assert await statuses(connection) == ["CLOSED", "OPEN"]
+
+
+async def test_a_condition_whose_place_another_took_says_so(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        await raised(connection)
+        await supersede_conditions(connection, [FULL.key], LATER)
+        assert [(row[0], row[-1]) for row in await rows(connection, ALERTS)] == [("CLOSED", "superseded")]
+        assert (await rows(connection, EVENTS))[1:] == [("closed", LATER, {"reason": "superseded"})]
+        assert await rows(connection, "SELECT FROM alert_conditions") == []
 
 
 async def test_what_changes_is_updated_in_place_and_told_when_the_sentence_changed(database: Database) -> None:

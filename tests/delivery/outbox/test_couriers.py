@@ -306,6 +306,22 @@ async def test_a_type_that_cannot_merge_tells_each(database: Database) -> None:
     assert sorted(sender.told()) == [("OPEN", one) for one in alerts]
 
 
+async def test_what_the_next_warning_took_the_place_of_is_told_no_more_but_its_incident_ends(
+    database: Database,
+) -> None:
+    receive(database)
+    for may_merge, told in ((True, ["OPEN"]), (False, ["OPEN", "CLOSED"])):
+        sender = PlayedSender(may_merge=may_merge)
+        async with open_couriers(database, sender) as couriers:
+            one = alert(database, fingerprint=f"subscription:{may_merge}")
+            await couriers.rest()
+            close(database, one, NOON, "superseded")
+            await couriers.rest()
+        assert sender.told() == [(event, one) for event in told]
+        expected = ("COMPLETED", None) if len(told) == 2 else ("SKIPPED", "superseded")
+        assert states(database, [one])[1] == (one, "CLOSED", *expected)
+
+
 async def test_past_alerts_come_as_one_summary(database: Database) -> None:
     receive(database)
     sender = PlayedSender()

@@ -50,6 +50,7 @@ def case(event: JobEvent, **differs: Any) -> Case:
         severity=Severity.HIGH,
         past=False,
         due_at=NOON,
+        superseded=False,
         inhibited=False,
         cause_open=False,
         silenced_until=None,
@@ -68,6 +69,7 @@ def at(now: float = NOON, settled: float | None = None) -> Moment:
     return Moment(now, now if settled is None else settled)
 
 
+SUPERSEDED = {"superseded": True, "status": "CLOSED"}
 INHIBITED = {"inhibited": True, "cause_open": True}
 IN_WINDOW = {"maintained_until": LATER}
 SILENCED = {"silenced_until": LATER}
@@ -94,6 +96,15 @@ TABLE: list[tuple[str, JobEvent, dict[str, Any], Decision]] = [
     ("by hand, whatever holds it", OPEN, {"reason": Reason.BY_HAND, "status": "CLOSED", **SILENCED, **EVENING}, Send()),
     ("by hand, but for a route that is off", OPEN, {"reason": Reason.BY_HAND, "on": False}, Skip(Reason.ROUTE_OFF)),
     ("what tells others is sent", OPEN, {"carrier": True, "status": "CLOSED", **SILENCED}, Send()),
+    # superseded
+    ("no end of what the next warning took the place of", CLOSED, SUPERSEDED, Skip(Reason.SUPERSEDED)),
+    ("nor its beginning", OPEN, SUPERSEDED, Skip(Reason.SUPERSEDED)),
+    ("nor where it was tried", OPEN, {**SUPERSEDED, "receipt": Receipt.POSSIBLE}, Skip(Reason.SUPERSEDED)),
+    ("nor in a summary", OPEN, {**SUPERSEDED, "waited": True}, Skip(Reason.SUPERSEDED)),
+    ("nor alone", CLOSED, {**SUPERSEDED, "told": None}, Skip(Reason.SUPERSEDED)),
+    ("by hand it is sent", CLOSED, {**SUPERSEDED, "reason": Reason.BY_HAND}, Send()),
+    ("but an incident of its own is resolved", CLOSED, {**SUPERSEDED, "may_merge": False}, Send()),
+    ("where there is one", CLOSED, {**SUPERSEDED, "may_merge": False, "told": False}, Skip(Reason.NOT_TOLD)),
     # inhibited
     ("held while its cause is open", OPEN, INHIBITED, Hold(NOON + INHIBITED_SECONDS, Reason.INHIBITED)),
     ("told when its cause has closed", OPEN, {"inhibited": True}, Send()),
