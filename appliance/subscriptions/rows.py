@@ -69,6 +69,12 @@ async def time_zone(connection: Connection[Any], tenant_id: str) -> tzinfo | Non
     return local_time.zone_of(name)
 
 
+async def time_zones(connection: Connection[Any], tenants: Iterable[str]) -> dict[str, tzinfo | None]:
+    """Return the time zones of tenants by id, of those that the role may see."""
+    cursor = await connection.execute(STATEMENTS["zones_of_tenants"], {"tenants": sorted(set(tenants))})
+    return {tenant_id: local_time.zone_of(name) for tenant_id, name in await cursor.fetchall()}
+
+
 def subscription(row: tuple[Any, ...]) -> Subscription:
     """Return the subscription of a row, its columns in the order of every statement of ``subscriptions.sql``."""
     (identity, tenant, kind, parent, limit, count, start, end, status, grace_end, hold, plan, description) = row

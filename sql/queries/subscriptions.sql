@@ -88,3 +88,27 @@ ORDER BY term_start DESC, term_id DESC LIMIT 1
 INSERT INTO subscription_audit (tenant_id, subscription_id, event_type, actor, previous_state, new_state, details, ip, at)
 VALUES (%(tenant)s, %(subscription)s, %(event)s, %(actor)s, %(previous)s::jsonb, %(new)s::jsonb, %(details)s::jsonb, %(ip)s,
   %(now)s)
+
+-- name: list_terms
+SELECT tenant_id, term_id, subscription_id, kind, corrects_term_id, term_start, term_end, device_limit, plan_id, actor,
+  bought_at
+FROM subscription_terms
+WHERE (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+  AND (%(subscription)s::text IS NULL OR subscription_id = %(subscription)s)
+  AND (%(since)s::timestamptz IS NULL OR bought_at >= %(since)s)
+  AND (%(until)s::timestamptz IS NULL OR bought_at < %(until)s)
+  AND (%(before)s::bigint IS NULL OR term_id < %(before)s)
+ORDER BY term_id DESC LIMIT %(limit)s
+
+-- name: list_events
+SELECT tenant_id, event_id, subscription_id, at, event_type, actor, previous_state, new_state, details, ip
+FROM subscription_audit
+WHERE (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+  AND (%(subscription)s::text IS NULL OR subscription_id = %(subscription)s)
+  AND (%(since)s::timestamptz IS NULL OR at >= %(since)s)
+  AND (%(until)s::timestamptz IS NULL OR at < %(until)s)
+  AND (%(before)s::bigint IS NULL OR event_id < %(before)s)
+ORDER BY event_id DESC LIMIT %(limit)s
+
+-- name: zones_of_tenants
+SELECT tenant_id, time_zone FROM tenants WHERE tenant_id = ANY(%(tenants)s::text[])

@@ -4,12 +4,14 @@ Every subscription is returned with its current status. Errors are those of ``ap
 """
 
 from collections.abc import Sequence
+from datetime import date
 
 from appliance.db.require import require
-from appliance.subscriptions import store
+from appliance.subscriptions import rows, store
 from appliance.subscriptions.lifecycle import Subscription
 from appliance.subscriptions.statuses import as_of
 from appliance.subscriptions.store import Changes, NewSubscription
+from appliance.subscriptions.terms import last_full_day
 from appliance.web.platform import Platform
 
 PageEnd = tuple[str, str]
@@ -38,6 +40,12 @@ class SubscriptionActions:
         """Return all subscriptions of a tenant."""
         async with self._access.reading() as connection:
             return as_of(await store.list_all(connection, tenant_id), self._access.settled(), self._grace)
+
+    async def last_full_days(self, found: Sequence[Subscription]) -> list[date]:
+        """Return the last day of each term, in the zone of its tenant, that the term covers completely."""
+        async with self._access.reading() as connection:
+            zones = await rows.time_zones(connection, (row.tenant_id for row in found))
+        return [last_full_day(row.term_end, zones.get(row.tenant_id)) for row in found]
 
     async def get(self, tenant_id: str, subscription_id: str) -> Subscription:
         """Return one subscription. Raises NotFound."""

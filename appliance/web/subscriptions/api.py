@@ -3,7 +3,8 @@
 Customers read their own at ``/customer/subscriptions`` and renew elsewhere.
 """
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated
 
@@ -42,6 +43,7 @@ class SubscriptionOut(msgspec.Struct, frozen=True, kw_only=True):
     active_device_count: Annotated[int, Meta(description="Seats in use.")]
     term_start: datetime
     term_end: datetime
+    last_full_day: Annotated[date, Meta(description="The last day, in the tenant's zone, that it covers completely.")]
     status: SubscriptionStatus
     grace_end: datetime | None
     hold_reason: Annotated[str | None, Meta(description="Why it is on hold; null: it is not on hold.")]
@@ -115,7 +117,7 @@ def _add_list(routes: Blueprint, platform: Platform, actions: SubscriptionAction
             return export.answer(platform, viewer(), tenants_shown())
         after = cursor.read(asked.cursor, tuple[str, str])
         page, next_position = await actions.list_page(tenants_shown(), limit=asked.limit, after=after)
-        return answer(SubscriptionPage([_shown(row) for row in page], cursor.write(next_position)))
+        return answer(SubscriptionPage(await _shown(actions, page), cursor.write(next_position)))
 
 
 def _add_new(routes: Blueprint, actions: SubscriptionActions) -> None:
@@ -138,7 +140,7 @@ def _add_new(routes: Blueprint, actions: SubscriptionActions) -> None:
             )
         )
         headers = {"Location": f"/operator/subscriptions/{added.subscription_id}?tenant={tenant_id}"}
-        return answer(_shown(added), HTTPStatus.CREATED, headers)
+        return answer((await _shown(actions, [added]))[0], HTTPStatus.CREATED, headers)
 
 
 def _add_subscription(routes: Blueprint, actions: SubscriptionActions) -> None:
@@ -146,7 +148,8 @@ def _add_subscription(routes: Blueprint, actions: SubscriptionActions) -> None:
     @allow(OPERATORS)
     @describe("Show a subscription", answers={HTTPStatus.OK: SubscriptionOut})
     async def show(subscription_id: str) -> Response:
-        return answer(_shown(await actions.get(tenant_of(), subscription_of_path(subscription_id))))
+        found = await actions.get(tenant_of(), subscription_of_path(subscription_id))
+        return answer((await _shown(actions, [found]))[0])
 
     @routes.patch("/operator/subscriptions/<subscription_id>")
     @allow(OPERATORS)
@@ -161,7 +164,7 @@ def _add_subscription(routes: Blueprint, actions: SubscriptionActions) -> None:
             description=_text(wanted.description),
         )
         changed = await actions.change(tenant_of(), subscription_of_path(subscription_id), changes, wanted.version)
-        return answer(_shown(changed))
+        return answer((await _shown(actions, [changed]))[0])
 
 
 def _text(given: str | UnsetType | None) -> str | None:
@@ -169,7 +172,11 @@ def _text(given: str | UnsetType | None) -> str | None:
     return None if given is UNSET else given or ""
 
 
-def _shown(row: Subscription) -> SubscriptionOut:
-    """Return a subscription as the API shows it."""
-    names = (name for name in SubscriptionOut.__struct_fields__ if name != "version")
-    return SubscriptionOut(**{name: getattr(row, name) for name in names}, version=version_of(row))
+async def _shown(actions: SubscriptionActions, found: Sequence[Subscription]) -> list[SubscriptionOut]:
+    """Return subscriptions as the API shows them."""
+    days = await actions.last_full_days(found)
+    names = [name for name in SubscriptionOut.__struct_fields__ if name not in {"version", "last_full_day"}]
+    return [
+        SubscriptionOut(**{name: getattr(row, name) for name in names}, version=version_of(row), last_full_day=day)
+        for row, day in zip(found, days, strict=True)
+    ]

@@ -295,6 +295,8 @@ TABLE: Mapping[str, Allowed] = {
     "POST /operator/tenants/<tenant_id>/claim": OPERATORS,
     "POST /operator/tenants/<tenant_id>/rotate-claim": OPERATORS,
     "GET /customer/subscriptions": READERS,
+    "GET /customer/subscription/terms": READERS,
+    "GET /customer/subscription/audit": ADMINS,
     "GET /operator/subscriptions": OPERATORS,
     "POST /operator/subscriptions": OPERATORS,
     "GET /operator/subscriptions/<subscription_id>": OPERATORS,
