@@ -31,6 +31,7 @@ from appliance.people.links import Purpose
 from appliance.people.role import Role
 from appliance.people.signin import SignIn
 from appliance.people.users import NewUser, Profile, User
+from appliance.plain_text import is_plain
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import SubscriptionType
 from appliance.subscriptions.store import NewSubscription
@@ -115,7 +116,7 @@ async def set_up(
 def tenant_of(organisation: str) -> str:
     """Return a tenant id made from a name: ``Bergström & Co`` -> ``bergstrom-co``. Raises Invalid."""
     name = organisation.strip()
-    if not name or len(name) > MAX_ORGANISATION or not name.isprintable():
+    if not name or len(name) > MAX_ORGANISATION or not is_plain(name):
         raise Invalid(f"Enter a name of the organisation with at most {MAX_ORGANISATION} characters.", "organisation")
     plain = unicodedata.normalize("NFKD", name.replace("ß", "ss").replace("ø", "o").replace("Ø", "O"))
     ascii_only = plain.encode("ascii", "ignore").decode().lower()

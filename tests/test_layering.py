@@ -17,6 +17,7 @@ LEAVES = {
     "keyring",  # seals what must be read again: data_dir keeps its keys, people and deliveries seal with it
     "local_time",  # days and steps of a zone: terms, charts and pages reckon with the same ones
     "metrics",
+    "plain_text",  # what a name may hold is the same for devices, rules, routes and people
     "reading",
     "severity",  # alerts have one, routes choose by it
 }
@@ -33,6 +34,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "keyring": {"errors"},
     "local_time": set(),
     "metrics": {"reading"},
+    "plain_text": set(),
     "reading": set(),
     "severity": set(),
     # what the program is made of, whatever it does

@@ -30,6 +30,7 @@ from appliance.db.change_context import ChangeContext
 from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Busy, Conflict, Invalid
+from appliance.plain_text import is_plain
 
 STATEMENTS = statements.load("alerts")
 
@@ -175,9 +176,8 @@ def tidy_note(text: str, field: str) -> str:
     note = text.replace("\r\n", "\n").strip()
     if len(note) > MAX_NOTE:
         raise Invalid(f"This has at most {MAX_NOTE} characters.", field)
-    plain = note.replace("\n", "").replace("\t", "")
-    if plain and not plain.isprintable():
-        raise Invalid("This contains characters that cannot be shown; type it again.", field)
+    if not is_plain(note, lines=True):
+        raise Invalid("This contains characters that cannot be seen; type it again.", field)
     return note
 
 

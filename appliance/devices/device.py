@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from appliance.errors import Invalid
+from appliance.plain_text import is_plain
 
 MAX_INTERVAL = 31_536_000
 """Seconds: a year, as the database has it."""
@@ -121,8 +122,11 @@ def device_fault(new: NewDevice) -> DeviceFault | None:
     if new.site_id is not None and not IDENTIFIER.fullmatch(new.site_id):
         return DeviceFault("site_id", "a site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
     for field, text in (("name", new.name), ("place", new.place), *(("tags", tag) for tag in new.tags)):
-        if text is not None and (len(text) > MAX_TEXT or "\0" in text):
-            return DeviceFault(field, f"a name, a place or a tag has at most {MAX_TEXT} characters")
+        if text is not None and (len(text) > MAX_TEXT or not is_plain(text)):
+            kinds = "a name, a place or a tag"
+            return DeviceFault(
+                field, f"{kinds} has at most {MAX_TEXT} characters on one line, all of which can be seen"
+            )
     if len(new.tags) > MAX_TAGS:
         return DeviceFault("tags", f"a device has at most {MAX_TAGS} tags")
     if new.interval is not None and not 0 < new.interval <= MAX_INTERVAL:

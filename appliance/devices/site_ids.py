@@ -12,13 +12,13 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from appliance.devices.device import IDENTIFIER
+from appliance.plain_text import plain
 
 MAX_READABLE = 57
 """Characters of an id before the hyphen and the digits of the hash: 64 in all."""
 MAX_KNOWN = 4096
 """Texts whose sites are remembered; a fleet names a few hundred."""
 _OTHERS = re.compile(r"[^A-Za-z0-9._-]+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 class MentionedSite(NamedTuple):
@@ -36,4 +36,4 @@ def mentioned_site(text: str) -> MentionedSite:
     ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     readable = _OTHERS.sub("-", ascii_only).strip("-.")[:MAX_READABLE] or "site"
     digits = sha256(text.encode()).hexdigest()[:6]
-    return MentionedSite(f"{readable}-{digits}", _CONTROL.sub(" ", text).strip() or None)
+    return MentionedSite(f"{readable}-{digits}", plain(text).strip() or None)

@@ -3,7 +3,6 @@
 Changes have their audit row in the same transaction; the role may be ``appliance_web`` with its tenant set.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,11 +18,11 @@ from appliance.devices.seats.changes import check_tenant
 from appliance.devices.site_ids import mentioned_site
 from appliance.errors import Conflict
 from appliance.local_time import zone_names
+from appliance.plain_text import is_plain
 
 STATEMENTS = statements.load("sites")
 
 FIELDS = ("name", "time_zone", "lat", "lng")
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +139,8 @@ def fault_of(site: Site) -> DeviceFault | None:
     """Return what is wrong with a site; None if it is valid."""
     if not IDENTIFIER.fullmatch(site.site_id):
         return DeviceFault("site_id", "a site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
-    if site.name is not None and (not 1 <= len(site.name) <= MAX_TEXT or CONTROL.search(site.name)):
-        return DeviceFault("name", f"a name has 1 to {MAX_TEXT} characters on one line")
+    if site.name is not None and (not 1 <= len(site.name) <= MAX_TEXT or not is_plain(site.name)):
+        return DeviceFault("name", f"a name has 1 to {MAX_TEXT} characters on one line, all of which can be seen")
     if site.time_zone is not None and site.time_zone not in zone_names():
         return DeviceFault("time_zone", "a time zone is called as in Europe/Oslo")
     if (site.lat is None) is not (site.lng is None):

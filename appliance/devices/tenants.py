@@ -19,9 +19,9 @@ from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.credentials.credential import token_hash
 from appliance.devices.device import IDENTIFIER, MAX_TEXT, DeviceFault
-from appliance.devices.sites import CONTROL
 from appliance.errors import Conflict
 from appliance.local_time import zone_names
+from appliance.plain_text import is_plain
 
 STATEMENTS = statements.load("tenants")
 
@@ -229,8 +229,8 @@ def fault_of(tenant_id: str) -> DeviceFault | None:
 
 def description_fault_of(name: str | None, time_zone: str) -> DeviceFault | None:
     """Return what is wrong with a description; None if it is valid."""
-    if name is not None and (len(name) > MAX_TEXT or CONTROL.search(name)):
-        return DeviceFault("name", f"a name has at most {MAX_TEXT} characters on one line")
+    if name is not None and (len(name) > MAX_TEXT or not is_plain(name)):
+        return DeviceFault("name", f"a name has at most {MAX_TEXT} characters on one line, all of which can be seen")
     if time_zone not in zone_names():
         return DeviceFault("time_zone", "choose a time zone by its name, for example Europe/Oslo")
     return None

@@ -15,6 +15,7 @@ from appliance.errors import Conflict, Invalid
 from appliance.people import secret_token
 from appliance.people.role import Scope
 from appliance.people.users import MAX_NAME, User, user_of
+from appliance.plain_text import is_plain
 
 STATEMENTS = statements.load("people")
 
@@ -51,8 +52,8 @@ async def add(
 ) -> str:
     """Create a token and return its secret. Raises Invalid; Conflict for a disabled user or too many tokens."""
     name = name.strip()
-    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
-        raise Invalid(f"Give the token a name of at most {MAX_NAME} characters.", "name")
+    if not 1 <= len(name) <= MAX_NAME or not is_plain(name):
+        raise Invalid(f"Give the token a name of at most {MAX_NAME} characters, all of which can be seen.", "name")
     if not scopes:
         raise Invalid("Choose at least one scope.", "scopes")
     if not 1 <= days <= MAX_DAYS:

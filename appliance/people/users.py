@@ -19,6 +19,7 @@ from appliance.local_time import zone_names
 from appliance.people import links
 from appliance.people.links import Purpose
 from appliance.people.role import Role, Theme
+from appliance.plain_text import is_plain
 
 STATEMENTS = statements.load("people")
 OWN_TENANT_REFUSED = "users_of_customer"
@@ -129,8 +130,8 @@ def email_of(text: str) -> str:
 def name_of(text: str) -> str:
     """Return the normalised name. Raises Invalid."""
     name = text.strip()
-    if len(name) > MAX_NAME or not (name.isprintable() or not name):
-        raise Invalid(f"A name has at most {MAX_NAME} characters, on one line.", "name")
+    if len(name) > MAX_NAME or not is_plain(name):
+        raise Invalid(f"A name has at most {MAX_NAME} characters on one line, all of which can be seen.", "name")
     return name
 
 

@@ -19,6 +19,7 @@ from appliance.db.change_context import ChangeContext
 from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
+from appliance.plain_text import is_plain
 from appliance.subscriptions import change_log, rows, terms
 from appliance.subscriptions.change_log import TermKind
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType, status_at
@@ -227,8 +228,8 @@ def _check_limit(limit: int) -> None:
 
 def _check_texts(**texts: str | None) -> None:
     for field, text in texts.items():
-        if text is not None and not (len(text) <= MAX_TEXT and (text.isprintable() or not text)):
-            raise Invalid(f"This has at most {MAX_TEXT} characters on one line, all of which can be shown.", field)
+        if text is not None and not (len(text) <= MAX_TEXT and is_plain(text)):
+            raise Invalid(f"This has at most {MAX_TEXT} characters on one line, all of which can be seen.", field)
 
 
 async def _start(connection: Connection[Any], row: Subscription, changes: Changes) -> datetime:

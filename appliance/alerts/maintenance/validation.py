@@ -3,7 +3,6 @@
 The names of the fields are those of the API and of the form. Never: a look into the database, see :mod:`store`.
 """
 
-import re
 from datetime import date, datetime, time, timedelta
 
 from appliance.alerts.maintenance.occurrences import least_gap, over_at
@@ -12,6 +11,7 @@ from appliance.devices.device import MAX_TEXT
 from appliance.devices.topics import valid_id
 from appliance.errors import Invalid
 from appliance.local_time import wall_clock, zone_names, zone_of
+from appliance.plain_text import is_plain, plain
 
 MAX_NAME = 128
 """Characters of a name."""
@@ -27,16 +27,14 @@ WEEK = 7 * 24 * 60
 DAY = 24 * 60
 """Minutes."""
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
 
 def check_texts(draft: WindowDraft) -> None:
     """Raise Invalid for a name, a reason, a zone or a name of something covered that cannot be."""
     if not draft.name:
         raise Invalid("Give the window a name.", "name")
     for field, text, most in (("name", draft.name, MAX_NAME), ("reason", draft.reason, MAX_REASON)):
-        if len(text) > most or CONTROL.search(text):
-            raise Invalid(f"This has at most {most} characters, on one line.", field)
+        if len(text) > most or not is_plain(text):
+            raise Invalid(f"This has at most {most} characters on one line, all of which can be seen.", field)
     if draft.time_zone is not None and draft.time_zone not in zone_names():
         raise Invalid("This machine knows no such time zone. Zones are written as in Europe/Oslo.", "time_zone")
     _check_coverage(draft.coverage)
@@ -65,8 +63,8 @@ def _check_coverage(coverage: Coverage) -> None:
         if len(named) > MAX_NAMED:
             raise Invalid(f"Name at most {MAX_NAMED}; a tag can stand for many devices.", field)
     for tag in coverage.tags:
-        if not 1 <= len(tag) <= MAX_TEXT or CONTROL.search(tag):
-            raise Invalid(f"A tag has 1 to {MAX_TEXT} characters on one line.", "tags")
+        if not 1 <= len(tag) <= MAX_TEXT or not is_plain(tag):
+            raise Invalid(f"A tag has 1 to {MAX_TEXT} characters on one line, all of which can be seen.", "tags")
     for field, ids, what in (("site_ids", coverage.site_ids, "site"), ("device_ids", coverage.device_ids, "device")):
         for one in ids:
             if not valid_id(one):
@@ -75,7 +73,7 @@ def _check_coverage(coverage: Coverage) -> None:
 
 def unknown(what: str, identity: str) -> str:
     """Return the sentence about a site or device that is not there."""
-    shown = "".join(character if character.isprintable() else "?" for character in identity[:64])
+    shown = plain(identity[:64])
     return f"There is no {what} {shown}. Check the id, or leave it out."
 
 

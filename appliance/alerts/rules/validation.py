@@ -11,13 +11,14 @@ from typing import Any
 
 import msgspec
 
-from appliance.alerts.kinds.fields import UNSTORABLE, Fields
+from appliance.alerts.kinds.fields import Fields
 from appliance.alerts.kinds.kind import KindName, Parameters
 from appliance.alerts.kinds.no_data import NoDataParameters
 from appliance.alerts.kinds.table import KINDS
 from appliance.alerts.rules.rule import AlertRule, Scope
 from appliance.devices.device import IDENTIFIER, MAX_TEXT
 from appliance.errors import Invalid
+from appliance.plain_text import is_plain
 from appliance.severity import Severity
 
 MAX_NAME = 128
@@ -29,7 +30,6 @@ COMMON = ("name", "description", "enabled", "severity", "kind", "scope")
 """The fields of every rule; all others are parameters of its kind."""
 SCOPE_IDS = "an id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot"
 EVERY_DEVICE = Scope()
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,22 +112,23 @@ def _listed(fields: Fields, name: str, wanted: "re.Pattern[str]", mend: str) -> 
     if len(given) > MAX_LISTED:
         raise fields.fault(name, f"list at most {MAX_LISTED}")
     for one in given:
-        if not isinstance(one, str) or not wanted.fullmatch(one) or CONTROL.search(one):
+        if not isinstance(one, str) or not wanted.fullmatch(one) or not is_plain(one):
             raise fields.fault(name, mend)
     return tuple(dict.fromkeys(given))
 
 
 def _name(fields: Fields) -> str:
     name = fields.get("name")
-    if not isinstance(name, str) or not 1 <= len(name.strip()) <= MAX_NAME or CONTROL.search(name):
-        raise fields.fault("name", f"a name has 1 to {MAX_NAME} characters on one line")
+    if not isinstance(name, str) or not 1 <= len(name.strip()) <= MAX_NAME or not is_plain(name):
+        raise fields.fault("name", f"a name has 1 to {MAX_NAME} characters on one line, all of which can be seen")
     return name.strip()
 
 
 def _description(fields: Fields) -> str:
     text = fields.get("description") or ""
-    if not isinstance(text, str) or len(text) > MAX_DESCRIPTION or UNSTORABLE.search(text):
-        raise fields.fault("description", f"a description is text of at most {MAX_DESCRIPTION} characters")
+    if not isinstance(text, str) or len(text) > MAX_DESCRIPTION or not is_plain(text.replace("\r\n", "\n"), lines=True):
+        mend = f"a description is text of at most {MAX_DESCRIPTION} characters, all of which can be seen"
+        raise fields.fault("description", mend)
     return text
 
 

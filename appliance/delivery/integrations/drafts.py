@@ -5,7 +5,6 @@ such as the signing secret of a webhook, leaves in the clear once: in the answer
 """
 
 import base64
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,13 +16,13 @@ from appliance.delivery.outgoing.network import Destination, Network, NotAllowed
 from appliance.delivery.senders.sender import Sender
 from appliance.errors import ApplianceError, Conflict, Invalid
 from appliance.keyring import Keyring
+from appliance.plain_text import is_plain, plain
 
 MAX_NAME = 128
 """Characters of a name, as the database has it."""
 MAX_CONCURRENCY = 16
 """Deliveries to one integration at a time, as the database has it."""
 CONCURRENCY = 2
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +69,8 @@ async def prepared(
     Raises Invalid with the field; Conflict where a secret that stays cannot be opened any more.
     """
     name = draft.name.strip()
-    if not 1 <= len(name) <= MAX_NAME or CONTROL.search(name):
-        raise Invalid(f"`name`: a name has 1 to {MAX_NAME} characters on one line.", "name")
+    if not 1 <= len(name) <= MAX_NAME or not is_plain(name):
+        raise Invalid(f"`name`: a name has 1 to {MAX_NAME} characters on one line, all of which can be seen.", "name")
     if not 1 <= draft.concurrency <= MAX_CONCURRENCY:
         raise Invalid(f"`concurrency`: write a number from 1 to {MAX_CONCURRENCY}.", "concurrency")
     _check_names(draft.secrets, sender)
@@ -151,7 +150,7 @@ def _check_names(secrets: Mapping[str, str | None], sender: Sender) -> None:
     known = [one.name for one in sender.fields if one.secret]
     for name in secrets:
         if name not in known:
-            shown = CONTROL.sub("?", name[:64])
+            shown = plain(name[:64])
             listed = ", ".join(known) or "none"
             raise Invalid(f"`secrets.{shown}`: {sender.label} has no such secret; it has {listed}.", f"secrets.{shown}")
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from appliance.delivery.routes.route import DeliverOn, QuietHours, Route
 from appliance.errors import Invalid
 from appliance.local_time import zone_names
+from appliance.plain_text import is_plain
 from appliance.severity import Severity
 
 MAX_NAME = 128
@@ -22,7 +23,6 @@ MAX_TAG = 256
 """Characters of a tag, as those of devices."""
 IDENTIFIER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 """Of sites and devices, and so of what device ids begin with."""
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 RANGES = {
     "priority": (1_000_000, "a whole number"),
     "delay_seconds": (604_800, "whole seconds"),
@@ -77,8 +77,8 @@ def draft_of(route: Route) -> RouteDraft:
 def checked(draft: RouteDraft, alert_types: Collection[str]) -> RouteDraft:
     """Return a draft that may be written: names trimmed, words in their own case, each once. Raises Invalid."""
     name = draft.name.strip()
-    if not 1 <= len(name) <= MAX_NAME or CONTROL.search(name):
-        raise Invalid(f"`name`: a name has 1 to {MAX_NAME} characters on one line.", "name")
+    if not 1 <= len(name) <= MAX_NAME or not is_plain(name):
+        raise Invalid(f"`name`: a name has 1 to {MAX_NAME} characters on one line, all of which can be seen.", "name")
     for field, (most, kind) in RANGES.items():
         if not 0 <= getattr(draft, field) <= most:
             raise Invalid(f"`{field}`: write {kind} from 0 to {most}.", field)
@@ -130,8 +130,8 @@ def _ids(field: str, given: Sequence[str], what: str) -> tuple[str, ...]:
 def _tags(given: Sequence[str]) -> tuple[str, ...]:
     _check_length("tags", given)
     for tag in given:
-        if not 1 <= len(tag) <= MAX_TAG or CONTROL.search(tag):
-            raise Invalid(f"`tags`: a tag has 1 to {MAX_TAG} characters on one line.", "tags")
+        if not 1 <= len(tag) <= MAX_TAG or not is_plain(tag):
+            raise Invalid(f"`tags`: a tag has 1 to {MAX_TAG} characters on one line, all of which can be seen.", "tags")
     return tuple(dict.fromkeys(given))
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from appliance.devices.device import DeviceFault
+from appliance.plain_text import is_plain
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 """The names that devices may give a metric."""
 MAX_LABEL = 64
 MAX_UNIT = 16
 MAX_DECIMALS = 9
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 MOST_VOLTS = 30.0
 """A battery value above this is a percentage."""
@@ -153,8 +153,8 @@ def fault_of(metric: Metric) -> DeviceFault | None:
     """Return what is wrong with a description; None if it is valid."""
     texts = (("label", metric.label, MAX_LABEL), ("unit", metric.unit, MAX_UNIT))
     for field, text, longest in texts:
-        if text is not None and (not 1 <= len(text) <= longest or CONTROL.search(text)):
-            return DeviceFault(field, f"a {field} has 1 to {longest} characters on one line")
+        if text is not None and (not 1 <= len(text) <= longest or not is_plain(text)):
+            return DeviceFault(field, f"a {field} has 1 to {longest} characters on one line, all of which can be seen")
     if not NAME.fullmatch(metric.name):
         return DeviceFault("name", "a metric's name has 1 to 64 of A-Z a-z 0-9 _ . - and starts with a letter or _")
     if metric.decimals is not None and not 0 <= metric.decimals <= MAX_DECIMALS:

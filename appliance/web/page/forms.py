@@ -18,6 +18,7 @@ from quart import abort, g, request
 from quart.datastructures import FileStorage
 
 from appliance.errors import Invalid
+from appliance.plain_text import is_plain
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -46,13 +47,13 @@ class Fields:
     def text(self, name: str, *, most: int = MAX_TEXT, lines: bool = False) -> str:
         """Return a text without blanks at its ends, empty if missing; ``lines``: it may have several lines.
 
-        Raises Invalid for control characters, and for more than ``most`` characters.
+        Raises Invalid for characters that cannot be seen, and for more than ``most`` characters.
         """
         value = self.raw(name, most=most).strip()
-        plain = value.replace("\r\n", "\n").replace("\n", "").replace("\t", "") if lines else value
-        if not (plain.isprintable() or not plain):
-            raise Invalid("This contains characters that cannot be shown; type it again.", name)
-        return value.replace("\r\n", "\n") if lines else value
+        value = value.replace("\r\n", "\n") if lines else value
+        if not is_plain(value, lines=lines):
+            raise Invalid("This contains characters that cannot be seen; type it again.", name)
+        return value
 
     def raw(self, name: str, *, most: int = MAX_TEXT) -> str:
         """Return a text exactly as typed, for passwords. Raises Invalid for other values and longer texts."""
@@ -64,7 +65,7 @@ class Fields:
         if len(value) > most:
             raise Invalid(f"This has at most {most} characters.", name)
         if "\0" in value:
-            raise Invalid("This contains characters that cannot be shown; type it again.", name)
+            raise Invalid("This contains characters that cannot be seen; type it again.", name)
         return value
 
     def typed(self, name: str) -> str:
