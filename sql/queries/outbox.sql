@@ -80,6 +80,13 @@ ORDER BY j.job_id
 LIMIT %(limit)s
 FOR UPDATE OF j SKIP LOCKED
 
+-- name: pick_end
+-- Of one route and alert: the end, if it was never tried.
+SELECT j.job_id FROM delivery_jobs AS j
+WHERE (j.tenant_id, j.alert_id, j.route_id) = (%(tenant)s, %(alert)s, %(route)s) AND j.integration_id = %(integration)s
+  AND j.event = 'CLOSED' AND j.status = 'PENDING' AND j.receipt = 'none' AND j.job_id <> ALL (%(busy)s::bigint[])
+FOR UPDATE SKIP LOCKED
+
 -- name: pick_burst
 -- Of one route: what waits to be told with others.
 SELECT j.job_id FROM delivery_jobs AS j

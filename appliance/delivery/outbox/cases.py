@@ -70,6 +70,8 @@ class Wanted:
     """None: what is due and not blocked; else what a summary of a route could tell."""
     route_id: UUID | None = None
     event: JobEvent | None = None
+    ended: int | None = None
+    """The alert of whose notices of the route only the end is read; None: of any alert."""
 
 
 class CaseReader:
@@ -94,9 +96,12 @@ class CaseReader:
             "severities": SEVERITIES,
             "route": wanted.route_id,
             "event": None if wanted.event is None else wanted.event.value,
+            "alert": wanted.ended,
             "now": moment(self._at.now),
         }
-        if wanted.summary is not None:
+        if wanted.ended is not None:
+            picks = ["pick_end"]
+        elif wanted.summary is not None:
             picks = ["pick_ended" if wanted.summary is Summary.ENDED else "pick_burst"]
         else:
             picks = ["pick_worst", "pick_due"] if wanted.worst_first else ["pick_due"]

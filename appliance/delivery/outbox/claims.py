@@ -41,7 +41,7 @@ from appliance.delivery.outbox.retries import PROBE_SECONDS
 EXTRA_CASES = 24
 """Jobs that a claim decides on beyond those it can send."""
 SUMMARY_JOBS = 1000
-"""Jobs that one summary tells at most."""
+"""Jobs that one summary tells at most; the next one tells what is left."""
 LISTED_ALERTS = 100
 """Alerts that a notice names beside its own; further ones are counted."""
 DEFERRED = 200
@@ -258,8 +258,8 @@ class Claims:
         if summary is Summary.ENDED:
             # with an OPEN goes whatever waits behind it, and the end says more than the beginning
             alerts = [job.alert_id for job in members if job.event is JobEvent.OPEN]
-            ends = [job for job in siblings if job.event is JobEvent.CLOSED and job.alert_id == carrier.alert_id]
-            carrier = ends[0] if ends else carrier
+            ended = replace(wanted, route_id=first.route_id, ended=carrier.alert_id)
+            carrier = next(iter(await reader.read(ended)), carrier)
         plan.lease(carrier, at.now)
         plan.merged.update((job.route_id, job.alert_id) for job in members)
         parameters = {
