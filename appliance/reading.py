@@ -69,6 +69,17 @@ HOP_COUNT = "hop-count"
 """The user property (MQTT 5 §3.3.2.3.7) by which whoever passes on what an appliance published counts that."""
 MAX_HOPS = 3
 """How often a message may have been passed on: one that goes in a circle ends there."""
+_HOP_DIGITS = 9
+"""Of a number that is read; more are more than we take, whatever they are."""
+
+
+def hops(properties: Sequence[tuple[str, str]]) -> int:
+    """Return how often the user properties say that a message was passed on; 0 if they do not."""
+    return max([_count(value) for name, value in properties if name == HOP_COUNT], default=0)
+
+
+def _count(value: str) -> int:
+    return int(value[:_HOP_DIGITS]) if value.isascii() and value.isdigit() else 0
 
 
 class Inbound(Protocol):

@@ -20,7 +20,7 @@ from appliance.ingest.envelope import Decoder, Envelope
 from appliance.ingest.limits.limiter import Limiter
 from appliance.ingest.limits.terms import bucket_key
 from appliance.ingest.pipeline import Pipeline
-from appliance.reading import Kind
+from appliance.reading import HOP_COUNT, Kind
 
 MAX_MESSAGES = 1000
 
@@ -48,8 +48,8 @@ class HttpMessage:
 
     topic: str
     payload: bytes
+    user_properties: tuple[tuple[str, str], ...] = ()
     retain: ClassVar[bool] = False
-    user_properties: ClassVar[tuple[tuple[str, str], ...]] = ()
 
 
 def split(body: bytes, form: Form) -> Body:
@@ -87,9 +87,10 @@ class HttpSource:
         """Return whether ``secret`` is the claim password of this tenant."""
         return await self._registry.authentic_claim(tenant_id, secret)
 
-    async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:
+    async def take(self, topic: str, payloads: Sequence[bytes], hop_count: str | None = None) -> list[Verdict]:
         """Submit messages and wait for their commit; return their verdicts in order.
 
+        ``hop_count``: what the request says of how often they were passed on.
         If this is cancelled before the pipeline has taken them, nothing was done; after that they are still committed.
         """
         if not payloads:
@@ -101,7 +102,8 @@ class HttpSource:
             verdicts.extend(settlement.outcome.verdicts(settlement.first, settlement.last))
             settled.set()
 
-        messages = [HttpMessage(topic, payload) for payload in payloads]
+        properties = () if hop_count is None else ((HOP_COUNT, hop_count),)
+        messages = [HttpMessage(topic, payload, properties) for payload in payloads]
         await self._pipeline.submit(Submission(messages, self._clock.now(), settle))
         await settled.wait()
         return verdicts

@@ -14,8 +14,9 @@ For each try of a batch the writer calls, of every observer in turn:
    observer. ``outcome.stored`` holds the readings that are new; they are in order of admission, and sorted by ``index``
    they are in order of arrival (the index goes on from batch to batch).
 3. ``Effect.write(connection)``. It only queues statements: the writer sends those of all observers in one round trip,
-   so nothing can be read back. Ids therefore come from sequences, taken in blocks beforehand by a task of the
-   observer's own, and what depends on a row being new is one statement with the insert of that row.
+   so nothing can be read back; what a statement answered is there for ``committed``. Ids therefore come from sequences,
+   taken in blocks beforehand by a task of the observer's own, and what depends on a row being new is one statement with
+   the insert of that row.
 4. Exactly one of ``Effect.committed()``, which makes what was prepared the observer's state, and
    ``Effect.given_back()``, after which the observer is as it was before ``prepare``.
 

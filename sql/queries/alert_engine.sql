@@ -53,7 +53,8 @@ SELECT alert_states_written(
   (SELECT count(*) FROM gone) + (SELECT count(*) FROM moved) + (SELECT count(*) FROM added), (SELECT count(*) FROM wanted))
 
 -- name: close_alerts
--- A row that a person's transaction holds is not waited for: its end is queued, and written when it lets go.
+-- A row that a person's transaction holds is not waited for: its end is queued with its counts, and written when it lets
+-- go.
 WITH wanted AS MATERIALIZED (
   SELECT (r.item ->> 0) COLLATE "C" AS tenant_id, (r.item ->> 1) COLLATE "C" AS fingerprint, (r.item ->> 2)::bigint AS triggers,
     'epoch'::timestamptz + (r.item ->> 3)::bigint * interval '1 microsecond' AS triggered_at, r.item -> 4 AS details
@@ -79,7 +80,9 @@ WITH wanted AS MATERIALIZED (
   SELECT tenant_id, id, %(now)s, 'closed', details || jsonb_build_object('reason', 'cleared') FROM closed
 )
 INSERT INTO alert_ends (tenant_id, alert_id, at, reason, details)
-SELECT tenant_id, id, %(now)s, 'cleared', details FROM open WHERE id NOT IN (SELECT id FROM held)
+SELECT tenant_id, id, %(now)s, 'cleared',
+  details || jsonb_build_object('triggers', triggers, 'triggered_at', triggered_at)
+FROM open WHERE id NOT IN (SELECT id FROM held)
 ON CONFLICT DO NOTHING
 
 -- name: cancel_ends
@@ -136,24 +139,37 @@ UNION ALL
 SELECT tenant_id, id, %(now)s, 'closed', jsonb_build_object('reason', 'cleared') FROM opened WHERE status = 'CLOSED'
 
 -- name: count_triggers
--- Counts are not worth waiting for: a row that somebody holds is counted with the next write. `first` is true for an alert
--- that this transaction wanted to open: where a peer was first, it is counted there.
+-- Counts are not worth waiting for: the answer names the alerts that somebody holds, which are counted with the next write.
+-- `first` is true for an alert that this transaction wanted to open: where a peer was first, it is counted there.
 WITH wanted AS MATERIALIZED (
   SELECT (r.item ->> 0) COLLATE "C" AS tenant_id, (r.item ->> 1) COLLATE "C" AS fingerprint, (r.item ->> 2)::bigint AS triggers,
     'epoch'::timestamptz + (r.item ->> 3)::bigint * interval '1 microsecond' AS triggered_at, (r.item ->> 4)::boolean AS first
   FROM jsonb_array_elements(%(rows)s::text::jsonb) AS r (item)
 ), held AS MATERIALIZED (
-  SELECT a.id, w.triggers, w.triggered_at FROM (SELECT * FROM wanted ORDER BY tenant_id, fingerprint) AS w
+  SELECT a.id, w.tenant_id, w.fingerprint, w.triggers, w.triggered_at
+  FROM (SELECT * FROM wanted ORDER BY tenant_id, fingerprint) AS w
   CROSS JOIN LATERAL (
     SELECT a.id FROM fleet_alert AS a
     WHERE (a.tenant_id, a.fingerprint) = (w.tenant_id, w.fingerprint) AND a.status <> 'CLOSED'
       AND NOT (w.first AND a.xmin = pg_current_xact_id()::xid)
     FOR NO KEY UPDATE OF a SKIP LOCKED
   ) AS a
+), counted AS (
+  UPDATE fleet_alert AS a
+  SET trigger_count = a.trigger_count + h.triggers, last_triggered_at = greatest(a.last_triggered_at, h.triggered_at)
+  FROM held AS h WHERE a.id = h.id
 )
-UPDATE fleet_alert AS a
-SET trigger_count = a.trigger_count + h.triggers, last_triggered_at = greatest(a.last_triggered_at, h.triggered_at)
-FROM held AS h WHERE a.id = h.id
+SELECT w.tenant_id, w.fingerprint
+FROM (
+  SELECT x.* FROM wanted AS x
+  WHERE NOT EXISTS (SELECT FROM held AS h WHERE (h.tenant_id, h.fingerprint) = (x.tenant_id, x.fingerprint))
+) AS w
+CROSS JOIN LATERAL (
+  SELECT FROM fleet_alert AS a
+  WHERE (a.tenant_id, a.fingerprint) = (w.tenant_id, w.fingerprint) AND a.status <> 'CLOSED'
+    AND NOT (w.first AND a.xmin = pg_current_xact_id()::xid)
+  OFFSET 0
+) AS a
 
 -- name: reopenable
 -- Conditions that go on although a person closed their alert so long ago that it may open anew.
@@ -169,12 +185,14 @@ WHERE newest.status = 'CLOSED' AND newest.closed_at <= %(before)s
 -- name: write_ends
 -- What close_alerts queued, once nobody holds the alert any more.
 WITH held AS MATERIALIZED (
-  SELECT a.id, a.tenant_id, a.status, a.due_at, e.at, e.reason, e.details
+  SELECT a.id, a.tenant_id, a.status, a.due_at, e.at, e.reason, e.details - 'triggers' - 'triggered_at' AS details,
+    coalesce((e.details ->> 'triggers')::bigint, 0) AS triggers, (e.details ->> 'triggered_at')::timestamptz AS triggered_at
   FROM alert_ends AS e JOIN fleet_alert AS a ON (a.tenant_id, a.id) = (e.tenant_id, e.alert_id)
   ORDER BY a.tenant_id, a.fingerprint FOR NO KEY UPDATE OF a, e SKIP LOCKED
 ), closed AS (
   UPDATE fleet_alert AS a
-  SET status = 'CLOSED', closed_at = h.at, close_reason = h.reason, past = h.status = 'OPEN' AND h.due_at > h.at
+  SET status = 'CLOSED', closed_at = h.at, close_reason = h.reason, past = h.status = 'OPEN' AND h.due_at > h.at,
+    trigger_count = a.trigger_count + h.triggers, last_triggered_at = greatest(a.last_triggered_at, h.triggered_at)
   FROM held AS h WHERE a.id = h.id AND a.status <> 'CLOSED'
   RETURNING a.tenant_id, a.id, h.at, h.reason, h.details
 ), told AS (

@@ -6,8 +6,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.ingest.http import Form, split
-from appliance.reading import Reason
+from appliance.ingest.hops import circling
+from appliance.ingest.http import Form, HttpMessage, split
+from appliance.reading import HOP_COUNT, Reason
 from appliance.web.ingest.api import STATUSES
 
 _VALUES = st.recursive(
@@ -53,6 +54,13 @@ def test_no_body_raises_and_nothing_is_lost(data: bytes, form: Form) -> None:
 def test_every_reason_has_a_status() -> None:
     assert STATUSES.keys() == set(Reason)
     assert all(status.value // 100 == 4 for reason, status in STATUSES.items() if reason is not Reason.INTERNAL_ERROR)
+
+
+def test_a_circle_ends_over_http_too() -> None:
+    """The header says what the user property says over MQTT."""
+    for hop_count, taken in (("3", True), ("4", False), ("x", True)):
+        message = HttpMessage("tenant/acme/device/d/telemetry", b"{}", ((HOP_COUNT, hop_count),))
+        assert (circling(message.user_properties) is None) is taken
 
 
 def test_bytes_are_copied_out_of_the_decoder() -> None:

@@ -34,10 +34,14 @@ class Triggers:
 class Opening:
     """An alert that opened within the batch."""
 
-    __slots__ = ("ended", "planned", "started_at", "triggers", "value")
+    __slots__ = ("ended", "hops", "index", "planned", "started_at", "triggers", "value")
 
-    def __init__(self, planned: PlannedRule, started_at: int, value: Any) -> None:
+    def __init__(self, planned: PlannedRule, index: int, started_at: int, value: Any) -> None:
+        """``index``: of the message whose reading opens it."""
         self.planned = planned
+        self.index = index
+        self.hops = 0
+        """How often that message was passed on from a notice."""
         self.started_at = started_at
         self.value = value
         self.triggers = Triggers(1, started_at)
@@ -55,7 +59,7 @@ class Opening:
             self.planned.kind.alert_type.value,
             rule.severity.value,
             rule.name,
-            details_of(self.planned, self.value),
+            details_of(self.planned, self.value) | ({"hop_count": self.hops} if self.hops else {}),
             self.started_at,
             self.triggers.newest,
             self.triggers.count,

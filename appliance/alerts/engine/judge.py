@@ -146,13 +146,13 @@ def _step(
     position.state = step.state
     if step.event is not Event.NOTHING:
         key = (*reading.route.key, planned.key)
-        _note_event(changes, key, planned, position, step.event, reading.ts, step.value)
+        _note_event(changes, key, planned, position, step.event, reading, step.value)
 
 
 def _note_event(
-    changes: Changes, key: Key, planned: PlannedRule, position: Position, event: Event, ts: int, value: Any
+    changes: Changes, key: Key, planned: PlannedRule, position: Position, event: Event, reading: Reading, value: Any
 ) -> None:
-    opening = changes.opened.get(key)
+    opening, ts = changes.opened.get(key), reading.ts
     if event is Event.CLOSED:
         if opening is None:
             changes.closed[key] = (ts, value)
@@ -161,7 +161,7 @@ def _note_event(
             changes.past.append((key, changes.opened.pop(key)))
     elif event is Event.OPENED or position.reopen:
         position.reopen = False
-        changes.opened[key] = Opening(planned, ts, value)
+        changes.opened[key] = Opening(planned, reading.index, ts, value)
     elif opening is not None:
         opening.triggers.add(ts)
     else:

@@ -1,11 +1,12 @@
 """Judges the readings of each batch by the rules, and writes alerts in the transaction of the readings."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import msgspec
 import structlog
+from psycopg import AsyncCursor
 
 from appliance.alerts.engine.changes import Changes, Key, Triggers, encode, fingerprint
 from appliance.alerts.engine.judge import judge
@@ -19,9 +20,10 @@ from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.live.state import DeviceKey, DeviceState
-from appliance.ingest.batch import BatchOutcome, Reading
+from appliance.ingest.batch import Batch, BatchOutcome, Reading
 from appliance.ingest.observer import LOCK_WAIT_MS
 from appliance.metrics import Metrics
+from appliance.reading import hops
 
 COUNT_INTERVAL = SECOND
 """Counts of an open alert are written no more often."""
@@ -106,6 +108,7 @@ class RuleObserver:
         self._forget_try()
         changes = self._tried = Changes()
         judge(self._book.watches, [*self._missed, *outcome.stored], changes)
+        _note_hops(changes, outcome.batch)
         for planned, error in changes.failed:
             self._metrics.rule_errors.inc()
             self._on_failed(planned, error)
@@ -136,8 +139,10 @@ class RuleObserver:
         for planned in failed:
             self._book.fail(planned)
 
-    def committed(self, changes: Changes, counted: Collection[Key], now: int, missed: int) -> None:
-        """Make what one try found true."""
+    def committed(
+        self, changes: Changes, counted: Collection[Key], held: Mapping[Key, Triggers], now: int, missed: int
+    ) -> None:
+        """Make what one try found true; ``held`` are counts that were not written, since somebody held the alert."""
         self._shed = 0
         self._tried = None
         del self._missed[:missed]
@@ -163,6 +168,7 @@ class RuleObserver:
                 kept.count, kept.newest = kept.count + triggers.count, max(kept.newest, triggers.newest)
         for alert in (*changes.closed, *changes.opened):
             self._triggers.pop(alert, None)
+        self._triggers |= held
         self._metrics.evaluations.inc(changes.evaluations)
         self.rules_failed([planned for planned, _ in changes.failed])
 
@@ -217,6 +223,14 @@ class RuleObserver:
         return found
 
 
+def _note_hops(changes: Changes, batch: Batch) -> None:
+    """Note of the alerts that open how often their messages were passed on; of missed ones nobody knows any more."""
+    for opening in (*changes.opened.values(), *(past for _, past in changes.past)):
+        position = opening.index - batch.first
+        if 0 <= position < len(batch.messages):
+            opening.hops = hops(batch.messages[position].user_properties)
+
+
 def _take_values(watch: Watch, state: DeviceState) -> None:
     """Give a watch the newest values that the state of the device knows and it does not."""
     for name in watch.plan.named - watch.values.keys():
@@ -245,7 +259,7 @@ def _arrays(keys: Iterable[DeviceKey]) -> dict[str, list[str]]:
 class AlertWrite:
     """What one try of a batch writes."""
 
-    __slots__ = ("_changes", "_counted", "_missed", "_now", "_observer")
+    __slots__ = ("_changes", "_counted", "_counting", "_counts", "_missed", "_now", "_observer")
 
     def __init__(
         self, observer: RuleObserver, changes: Changes, counted: dict[Key, Triggers], now: int, missed: int
@@ -255,6 +269,9 @@ class AlertWrite:
         self._counted = counted
         self._now = now
         self._missed = missed
+        self._counts: dict[Key, Triggers] = {}
+        self._counting: AsyncCursor[Any] | None = None
+        """Names the alerts that somebody held, once it is answered."""
 
     async def write(self, connection: Connection[Any]) -> None:
         """Queue the statements, each sorted by its key: states, alerts that end, alerts that open, counts."""
@@ -274,11 +291,11 @@ class AlertWrite:
             await connection.execute(queries["open_alerts"], {"rows": encode(rows).decode(), **times})
         counts = self._count_rows()
         if counts:
-            await connection.execute(queries["count_triggers"], {"rows": encode(counts).decode()})
+            self._counting = await connection.execute(queries["count_triggers"], {"rows": encode(counts).decode()})
 
     def committed(self) -> None:
         """Make it the engine's."""
-        self._observer.committed(self._changes, self._counted, self._now, self._missed)
+        self._observer.committed(self._changes, self._counted, self._held(), self._now, self._missed)
 
     def given_back(self) -> None:
         """Leave the engine as it was."""
@@ -302,15 +319,28 @@ class AlertWrite:
         found = [(key, self._triggers_of(key), False) for key in self._counted.keys() - ended]
         found += [(key, opening.triggers, True) for key, opening in changes.opened.items()]
         found.sort(key=lambda item: (_order(item[0]), item[2]))
+        self._counts = {key: triggers for key, triggers, _ in found}
         return [
             (key[0], fingerprint(key[2], key[1]), triggers.count, triggers.newest, first)
             for key, triggers, first in found
         ]
 
+    def _held(self) -> dict[Key, Triggers]:
+        """Return the counts of alerts that somebody held."""
+        answer = None if self._counting is None else self._counting.pgresult
+        if answer is None or not answer.ntuples:
+            return {}
+        named = {tuple(_text(answer.get_value(row, column)) for column in (0, 1)) for row in range(answer.ntuples)}
+        return {key: triggers for key, triggers in self._counts.items() if _order(key) in named}
+
     def _triggers_of(self, key: Key) -> Triggers:
         kept, found = self._observer._triggers.get(key), self._changes.triggers.get(key)  # noqa: SLF001
         counted = [triggers for triggers in (kept, found) if triggers is not None]
         return Triggers(sum([one.count for one in counted]), max([one.newest for one in counted], default=0))
+
+
+def _text(value: bytes | None) -> str:
+    return "" if value is None else value.decode()
 
 
 def _order(key: Key) -> tuple[str, str]:

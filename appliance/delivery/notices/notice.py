@@ -45,6 +45,12 @@ class AlertFacts:
     unit: str | None
     decimals: int | None
 
+    @property
+    def hops(self) -> int:
+        """How often the message that opened it had been passed on from a notice."""
+        found = self.details.get("hop_count")
+        return found if isinstance(found, int) else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -70,3 +76,8 @@ class Notice:
     """How many further ones there are."""
     test: bool = False
     """Whether a person asked for a sample."""
+
+    @property
+    def hop_count(self) -> int:
+        """One more than the message had that led to it, so that what comes back to us again and again ends."""
+        return 1 + max(one.hops for one in (self.alert, *self.merged))

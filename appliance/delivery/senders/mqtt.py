@@ -10,8 +10,8 @@ certificate, TLS, address                   refused
 no name, no connection                      unreached
 ==========================================  ==========================================
 
-Beside the body (the webhook's) go ``message-id``, the same on every try, and ``hop-count``, by which whoever passes
-notices on can end a loop.
+Beside the body (the webhook's) go ``message-id``, the same on every try, and ``hop-count``: one more than that of the
+message that led to the notice, so that a loop through others ends at our own ingest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,8 +43,6 @@ LONGEST_EXPIRY = 0xFFFF_FFFF
 """Seconds that MQTT can express."""
 LARGEST_PACKET = 65_536
 """Bytes that a broker may send us at once; it has nothing to say but acknowledgements."""
-FIRST_HOP = "1"
-"""The appliance's ingest refuses more than ``MAX_HOPS``."""
 LATER_CONNACKS = frozenset({0x80, 0x88, 0x89, 0x97, 0x9F})
 """Unspecified, unavailable, busy, quota exceeded, connection rate exceeded."""
 LATER_PUBACKS = frozenset({0x80, 0x83, 0x97})
@@ -131,7 +129,7 @@ class MqttSender:
         try:
             topic = filled(topic, notice)
             with trio.move_on_after(network.deadlines.total):
-                await _publish(target, topic, content, str(notice.message_id), network, progress)
+                await _publish(target, topic, content, notice, network, progress)
             verdict, answer, error = _answered(progress)
         except ConnectError as refusal:
             verdict, answer, error = _refused(refusal)
@@ -158,7 +156,7 @@ class MqttSender:
 
 
 async def _publish(
-    target: Target, topic: str, content: bytes, message_id: str, network: Network, progress: _Progress
+    target: Target, topic: str, content: bytes, notice: Notice, network: Network, progress: _Progress
 ) -> None:
     """Connect, publish, and return once the broker has taken it. Raises what can go wrong."""
     config, deadlines = target.config, network.deadlines
@@ -175,7 +173,7 @@ async def _publish(
     properties = MessageProperties(
         config["expiry_seconds"] or None,
         "application/json",
-        (("message-id", message_id), (HOP_COUNT, FIRST_HOP)),
+        (("message-id", str(notice.message_id)), (HOP_COUNT, str(notice.hop_count))),
     )
     async with Client(
         transport=OpenStream(stream, f"{config['host']}:{config['port']}"),
@@ -236,7 +234,7 @@ def _shown(config: Mapping[str, Any], topic: str, content: bytes, notice: Notice
         f"message-expiry-interval: {config['expiry_seconds'] or 'none'}",
         "content-type: application/json",
         f"message-id: {notice.message_id}",
-        f"{HOP_COUNT}: {FIRST_HOP}",
+        f"{HOP_COUNT}: {notice.hop_count}",
     ]
     return "\n".join([*lines, "", content.decode("utf-8", "replace")])
 

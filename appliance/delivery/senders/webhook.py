@@ -22,6 +22,7 @@ from appliance.delivery.senders.fields import CA, checked, lines
 from appliance.delivery.senders.http_outcome import Receiver, send_json
 from appliance.delivery.senders.sender import Field, Outcome, Target
 from appliance.errors import Invalid
+from appliance.reading import HOP_COUNT
 
 SECRET_BYTES = 32
 """Of a signing secret that is made here."""
@@ -32,7 +33,7 @@ _HEADER = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}):[ \t]*([ -~]*)")
 _OURS = frozenset(
     {"accept-encoding", "connection", "content-encoding", "content-length", "content-type", "cookie", "expect", "host"}
     | {"keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"}
-    | {"webhook-id", "webhook-signature", "webhook-timestamp"}
+    | {"webhook-id", "webhook-signature", "webhook-timestamp", HOP_COUNT}
 )
 """Headers that are made here, or that change how a request is read."""
 
@@ -141,11 +142,12 @@ def _is_signing_secret(text: str) -> bool:
 
 
 def _signed(secret: str, notice: Notice, content: bytes) -> Iterator[tuple[str, str]]:
-    """Yield the three headers of the specification."""
+    """Yield the three headers of the specification, and the one by which a loop through others ends."""
     message_id = f"msg_{notice.message_id.hex}"
     made_at = notice.made_at.astimezone(UTC)
     yield "webhook-id", message_id
     yield "webhook-timestamp", str(int(made_at.timestamp()))
+    yield HOP_COUNT, str(notice.hop_count)
     yield "webhook-signature", Webhook(secret.strip()).sign(message_id, made_at, content.decode())
 
 

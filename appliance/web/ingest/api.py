@@ -22,7 +22,7 @@ from appliance.devices.topics import valid_id
 from appliance.ingest.batch import Accepted, Verdict
 from appliance.ingest.http import MAX_MESSAGES, Form, split
 from appliance.people.role import Scope
-from appliance.reading import Reason, Refusal
+from appliance.reading import HOP_COUNT, Reason, Refusal
 from appliance.web.access.auth import ADMINS, OPEN, allow
 from appliance.web.access.gate import bearer
 from appliance.web.ingest.port import IngestPort, MessageSource
@@ -180,7 +180,8 @@ async def _take(platform: Platform, source: MessageSource, tenant_id: str, devic
     if len(body.payloads) > MAX_MESSAGES:
         detail = f"{len(body.payloads)} messages; a body has at most {MAX_MESSAGES}"
         return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "TOO_MANY_MESSAGES", detail)
-    verdicts = await source.take(f"tenant/{tenant_id}/device/{device_id}/{kind}", body.payloads)
+    topic, hop_count = f"tenant/{tenant_id}/device/{device_id}/{kind}", request.headers.get(HOP_COUNT)
+    verdicts = await source.take(topic, body.payloads, hop_count)
     limited = [
         payload
         for payload, verdict in zip(body.payloads, verdicts, strict=True)

@@ -26,7 +26,7 @@ class MessageSource(Protocol):
         """Return whether ``secret`` is the claim password of this tenant."""
         ...
 
-    async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:
+    async def take(self, topic: str, payloads: Sequence[bytes], hop_count: str | None = None) -> list[Verdict]:
         """Bring messages in and wait for their commit; return their verdicts in order."""
         ...
 

@@ -127,7 +127,7 @@ def test_many_rules_of_a_device_open_and_close_as_each_of_them_would_alone() -> 
                 if not last:
                     tried.give_back()
             tried.state_rows(1)
-            observer.committed(tried, {}, 0, 0)
+            observer.committed(tried, {}, {}, 0, 0)
             found.note(tried)
         for number, rule in enumerate(rules):
             alone = list(evaluate(KINDS[rule.kind], rule.parameters, samples(series)))
@@ -152,7 +152,7 @@ def judged(book: RuleBook, *values: Any, begin: int) -> Changes:
     readings = [reading(number, (begin + number) * 1_000_000, one, state) for number, one in enumerate(metrics)]
     judge(book.watches, readings, changes)
     changes.state_rows(1)
-    observer_of(book, Memories(None)).committed(changes, {}, 0, 0)  # type: ignore[arg-type]
+    observer_of(book, Memories(None)).committed(changes, {}, {}, 0, 0)  # type: ignore[arg-type]
     return changes
 
 

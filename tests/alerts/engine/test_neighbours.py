@@ -9,7 +9,7 @@ import trio
 from tests.alerts.engine.test_observer import WARM, reading
 from tests.support import soak
 from tests.support.engine import add_rule, alerts, open_engine
-from tests.support.pipeline import furnish, look
+from tests.support.pipeline import furnish, look, until
 from tests.support.postgres_server import Database
 
 LONGEST_WAIT = 1.0
@@ -59,6 +59,28 @@ async def test_an_idle_transaction_that_holds_alerts_holds_up_no_readings(databa
         await engine.upkeep.round()
         assert look(database, statuses) == [("CLOSED", 20)]
     assert {row[0] for row in alerts(database, "close_reason")} == {"cleared"}
+
+
+async def test_counts_that_meet_a_held_alert_are_written_once_it_is_let_go(database: Database) -> None:
+    await furnish(database)
+    add_rule(database, WARM)
+    at = time.time() - 50
+    async with open_engine(database) as engine:
+        await engine.stack.send(*[reading(9, at, f"d-{number}") for number in range(3)])
+        with psycopg.connect(database.conninfo()) as person:
+            person.execute("SELECT FROM fleet_alert WHERE device_id <> 'd-2' FOR UPDATE")
+            for second in range(1, 4):
+                engine.observer._counted_at = 0
+                await engine.stack.send(*[reading(9.5, at + second, f"d-{number}") for number in range(3)])
+            engine.observer._counted_at = 0
+            await engine.stack.send(reading(10, at + 4, "d-0"), reading(1, at + 5, "d-1"))
+            assert alerts(database, "trigger_count")[:2] == [(1,), (1,)]
+        await engine.upkeep.round()
+        await until(lambda: not engine.observer._triggers)
+    columns = "device_id, trigger_count, status, round(extract(epoch FROM last_triggered_at - started_at))::int"
+    assert sorted(alerts(database, columns)) == [("d-0", 5, "OPEN", 4), ("d-1", 4, "CLOSED", 3), ("d-2", 4, "OPEN", 3)]
+    ends = "SELECT details FROM alert_events WHERE kind = 'closed'"
+    assert [set(details) for (details,) in look(database, ends)] == [{"reason", "ts", "value"}]
 
 
 async def test_a_bulk_close_beside_a_full_stream_holds_up_no_readings(database: Database) -> None:

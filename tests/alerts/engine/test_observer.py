@@ -1,6 +1,7 @@
 """The engine over a real database: readings and alerts in one commit."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -10,6 +11,7 @@ import trio.lowlevel
 
 from appliance.alerts.engine import observer
 from appliance.ingest.batch import BatchOutcome
+from appliance.reading import Refusal
 from tests.support.clock import DoubtfulClock
 from tests.support.engine import add_rule, alerts, open_engine, timeline
 from tests.support.pipeline import Message, arrange, furnish, look, telemetry, until
@@ -203,6 +205,26 @@ async def test_what_a_batch_without_alerts_brought_is_judged_with_the_next(datab
             person.rollback()
         await engine.stack.send(reading(9.5, at + 2))
         assert alerts(database, "details ->> 'value'") == [("9",)]
+
+
+async def test_an_alert_knows_how_often_its_message_was_passed_on_and_others_have_nothing_of_it(
+    database: Database,
+) -> None:
+    """So that a notice that comes back as a reading, and opens the next alert, counts on until it is refused."""
+    await furnish(database)
+    add_rule(database, WARM)
+    at = time.time() - 50
+    circling = replace(reading(9, at, "d-2"), user_properties=(("hop-count", "2"),))
+    flapping = [replace(reading(value, at + value, "d-3"), user_properties=(("hop-count", "3"),)) for value in (9, 1)]
+    async with open_engine(database) as engine:
+        await engine.stack.send(reading(9, at))
+        verdicts = await engine.stack.send(
+            reading(10, at + 1), circling, *sorted(flapping, key=lambda message: message.payload),
+            replace(reading(9, at, "d-4"), user_properties=(("hop-count", "4"),)),
+        )  # fmt: skip
+    assert isinstance(verdicts[-1], Refusal)
+    found = dict(alerts(database, "device_id, details -> 'hop_count'"))
+    assert found == {"d-1": None, "d-2": 2, "d-3": 3}
 
 
 async def test_a_rule_that_raises_is_skipped_and_marked_and_the_others_go_on(

@@ -131,6 +131,9 @@ async def test_readings_by_turns_to_two_appliances_open_the_same_as_to_one(datab
     assert still.get("by-turns") == still.get("to-one")
 
 
+FIRST, SECOND = ("OPEN", 2, 9), ("OPEN", 1, 9.5)
+
+
 async def test_the_same_alert_in_two_appliances_at_once_is_one_row_and_counted_twice(database: Database) -> None:
     await furnish(database)
     add_rule(database, WARM)
@@ -149,4 +152,5 @@ async def test_the_same_alert_in_two_appliances_at_once_is_one_row_and_counted_t
                         while holding.execute(WAITING).fetchone() != (number + 1,):
                             await trio.sleep(0.01)
                 holding.rollback()
-        await until(lambda: alerts(database, "status, trigger_count") == [("OPEN", 2)])
+        # A reading that is not newer than what the other one has judged counts for nothing.
+        await until(lambda: alerts(database, "status, trigger_count, details -> 'value'") in ([FIRST], [SECOND]))

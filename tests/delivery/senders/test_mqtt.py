@@ -29,7 +29,7 @@ from tests.support.certificates import Authority
 from tests.support.http_sink import http_sink, silence
 from tests.support.mosquitto_server import USER as BROKER_USER
 from tests.support.mosquitto_server import MosquittoServer
-from tests.support.notices import ACKNOWLEDGE_URL, notice
+from tests.support.notices import ACKNOWLEDGE_URL, alert_facts, notice
 from tests.support.scripted_server import scripted_server
 
 NAME = "receiver.test"
@@ -89,6 +89,17 @@ def _target(port: int, password: str | None = PASSWORD, **changes: Any) -> Targe
 
 def _holds_no_secret(outcome: Outcome) -> bool:
     return PASSWORD not in repr(outcome) and ACKNOWLEDGE_URL.rpartition("/")[2] not in repr(outcome)
+
+
+async def test_a_notice_of_what_was_passed_on_counts_one_hop_more(broker: Broker) -> None:
+    circling = notice(alert=alert_facts(details={"hop_count": 2}))
+    async with broker.reader() as reader:
+        await reader.subscribe("alerts/#")
+        outcome = await SENDER.send(_target(broker.server.port), circling, OPEN)
+        with trio.fail_after(10):
+            message = await anext(aiter(reader.messages()))
+    assert ("hop-count", "3") in message.packet.user_properties
+    assert "hop-count: 3" in outcome.request
 
 
 async def test_a_notice_is_published_with_its_id_and_delivered_means_acknowledged(broker: Broker) -> None:

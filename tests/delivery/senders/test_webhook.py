@@ -15,7 +15,7 @@ from appliance.delivery.senders.webhook import MAX_HEADERS, SENDER, signing_secr
 from appliance.errors import Invalid
 from tests.delivery.senders.network import LOCAL
 from tests.support.http_sink import HttpSink, Received, answers, http_sink
-from tests.support.notices import notice
+from tests.support.notices import alert_facts, notice
 
 SECRETS = {"signing_secret": signing_secret()}
 URL = "https://hooks.example/alerts"
@@ -47,6 +47,13 @@ async def test_the_signature_verifies_and_covers_id_time_and_body() -> None:
     for secret, data in ((SECRETS["signing_secret"], received.body + b" "), (signing_secret(), received.body)):
         with pytest.raises(WebhookVerificationError):
             Webhook(secret).verify(data, headers)
+
+
+async def test_a_notice_says_how_often_what_led_to_it_was_passed_on() -> None:
+    assert (await _received()).header("hop-count") == "1"
+    of_one, of_another = (alert_facts(details={"hop_count": hops}) for hops in (1, 2))
+    assert notice(alert=of_one).hop_count == 2
+    assert notice(alert=of_one, merged=(of_another,)).hop_count == 3
 
 
 async def test_a_repeat_has_the_id_of_the_first_try() -> None:

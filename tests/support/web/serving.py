@@ -91,7 +91,8 @@ class NoDevices:
         del tenant_id, secret
         return False
 
-    async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:
+    async def take(self, topic: str, payloads: Sequence[bytes], hop_count: str | None = None) -> list[Verdict]:
+        del hop_count
         raise AssertionError(f"{len(payloads)} messages on {topic}, though nobody was let in")
 
     def retry_after(self, tenant_id: str, device_id: str, payloads: Sequence[bytes]) -> int:

@@ -15,8 +15,8 @@ from tests.support.web.serving import NoDevices, parts, serving
 class Taking(NoDevices):
     """Ingest that knows no secret of a device and accepts every message that passes the authentication."""
 
-    async def take(self, topic: str, payloads: Sequence[bytes]) -> list[Verdict]:
-        del topic
+    async def take(self, topic: str, payloads: Sequence[bytes], hop_count: str | None = None) -> list[Verdict]:
+        del topic, hop_count
         return [Accepted.STORED for _ in payloads]
 
 
