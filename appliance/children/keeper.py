@@ -1,11 +1,13 @@
 """Keeps one child running: restarts it after a crash with growing delays, gives up after too many.
 
 A child that dies five times within a minute will not recover by itself: the process ends with an error that shows the
-last lines the child printed.
+last lines the child printed. A child that lives may hang all the same: while it serves it is asked again and again for
+a small piece of work, and one that does not do it in time is killed and started again.
 """
 
 import enum
 import math
+import signal
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +26,10 @@ log = structlog.get_logger(__name__)
 
 LAST_LINES = 20
 SHOWN_LINES = 8
+QUESTIONS = 3
+"""How often a child is asked before it is taken to hang."""
+REFUSED_SECONDS = 0.2
+"""Seconds until a child is asked again that did not even take the connection."""
 
 
 class ChildState(enum.Enum):
@@ -49,11 +55,18 @@ class ChildStatus:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """When to give up: after ``deaths`` within ``window`` seconds. A start may take ``start`` seconds."""
+    """When to give up: after ``deaths`` within ``window`` seconds. All values but ``deaths`` are in seconds."""
 
     deaths: int = 5
     window: float = 60.0
     start: float = 60.0
+    """What a start may take."""
+    ask: float = 2.0
+    """From one answer to the next question."""
+    slow: float = 3.0
+    """A child that has not answered for so long is said not to."""
+    hang: float = 15.0
+    """A child that has not answered for so long is killed. Its answer needs no disk; a machine that swaps is slow."""
 
 
 class Readiness:
@@ -93,6 +106,13 @@ class Program(Protocol):
         """Return once the child can serve."""
         ...
 
+    async def answer(self, child: Child) -> None:
+        """Ask the child for a small piece of work; return once it is done.
+
+        Raises OSError or trio.BrokenResourceError when the child does not even take the question.
+        """
+        ...
+
     def heard(self, line: str) -> str | None:
         """Handle one line of output; return the line to keep for an error message, or None."""
         ...
@@ -118,7 +138,16 @@ class Keeper:
         self._restarts = 0
         self._last_error: str | None = None
         self._restart_wanted = trio.Event()
+        self._asked_at: float | None = None
+        self._served = False
         self._announce: Callable[[], None] = _nothing
+
+    @property
+    def silent(self) -> bool:
+        """Return whether the child serves and yet does not do what it was asked for some seconds ago."""
+        if self._asked_at is None or not self.ready.is_set():
+            return False
+        return self._clock.monotonic() - self._asked_at >= self._patience.slow
 
     @property
     def status(self) -> ChildStatus:
@@ -170,6 +199,7 @@ class Keeper:
     async def _live(self, command: Command) -> str | None:
         """Run the child once. Return how it died, or None if it was stopped on purpose."""
         async with trio.open_nursery() as nursery:
+            self._served = False
             child = spawn(command, self._hear)
             nursery.start_soon(child.reap)
             self._child = child
@@ -180,6 +210,7 @@ class Keeper:
                 died = child.describe_end() if child.ended.is_set() else None
             finally:
                 self.ready.clear()
+                self._asked_at = None
                 await child.stop()
                 with trio.CancelScope(shield=True):
                     await self._program.ended(child)
@@ -195,21 +226,52 @@ class Keeper:
             if self._restart_wanted.is_set() or child.ended.is_set():
                 return
             self._state = ChildState.READY
+            self._served = True
             self.ready.set()
             seconds = round(self._clock.monotonic() - began, 3)
             log.info("child serves", child=child.command.name, pid=child.pid, seconds=seconds)
             announce, self._announce = self._announce, _nothing
             announce()
+        if not self.ready.is_set():
+            self._hear(f"not ready after {self._patience.start:.0f} s")
+            await child.stop()
             return
-        self._hear(f"not ready after {self._patience.start:.0f} s")
-        await child.stop()
+        await self._watch_answers(child)
+
+    async def _watch_answers(self, child: Child) -> None:
+        """Ask the child again and again while it is to serve; when it hangs, kill it."""
+        while await self._answers(child):
+            self._asked_at = None
+            await trio.sleep(self._patience.ask)
+        if not self.ready.is_set():  # it is being stopped on purpose
+            return
+        log.error("child hangs, killing it", child=child.command.name, pid=child.pid)
+        self._hear(f"no answer for {self._patience.hang:.0f} s")
+        child.signal(signal.SIGKILL)  # a frozen process takes no other signal
+
+    async def _answers(self, child: Child) -> bool:
+        """Return whether the child does a small piece of work in time.
+
+        It is asked several times: when we have been frozen ourselves, the first deadline is over before we look.
+        """
+        self._asked_at = self._clock.monotonic()
+        for _ in range(QUESTIONS):
+            with trio.move_on_after(self._patience.hang / QUESTIONS):
+                while True:
+                    try:
+                        await self._program.answer(child)
+                    except (OSError, trio.BrokenResourceError):  # its queue of connections is full, or it is ending
+                        await trio.sleep(REFUSED_SECONDS)
+                    else:
+                        return True
+        return False
 
     async def _record_failure(self, died: str) -> None:
         """Count a death and wait before the next start, or give up."""
         now = self._clock.monotonic()
         name = self._program.name
         self._last_error = f"{died}: {self._last_lines[-1]}" if self._last_lines else died
-        if self._deaths and now - self._deaths[-1] > self._patience.window:
+        if self._served:
             self._backoff.reset()
         self._deaths.append(now)
         first = self._deaths[0] if len(self._deaths) == self._patience.deaths else -math.inf

@@ -100,6 +100,11 @@ class Mosquitto:
         """Set while the private listener answers."""
         return self._keeper.ready
 
+    @property
+    def silent(self) -> bool:
+        """Return whether it runs and does not answer, as a frozen process does."""
+        return self._keeper.silent
+
     async def run(self, *, task_status: trio.TaskStatus[BrokerEndpoint] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the broker until cancelled; ``started()`` with the endpoint once its private listener answers.
 

@@ -42,6 +42,9 @@ PASSWORD_BYTES = 16
 # Lines that name client ids or come for each connection or each save: they go to the reader of broker refusals, not to
 # the log.
 UNLOGGED = re.compile(r"^(New connection|New client|Client |Saving in-memory database|Reloading config)")
+# A CONNECT packet (MQTT 5, 3.1) of protocol version 99, without a client id, and the line that the broker has for it.
+UNKNOWN_VERSION = b"\x10\x0c\x00\x04MQTT\x63\x00\x00\x00\x00\x00"
+UNKNOWN_VERSION_LINE = "Invalid protocol version 99 in CONNECT from"
 BROKEN_STORE = re.compile(r"Couldn't open database|Unable to restore persistent database|Corrupt persistent database")
 
 
@@ -144,7 +147,15 @@ class BrokerProgram:
     async def until_ready(self, child: Child) -> None:  # noqa: ARG002 - the keeper's signature
         await until(self._answers, period=POLL_SECONDS)
 
+    async def answer(self, child: Child) -> None:  # noqa: ARG002 - the keeper's signature
+        """Ask for a version of MQTT that there is not: it refuses, which takes neither a user nor a session."""
+        async with await trio.open_unix_socket(self.endpoint.socket) as stream:
+            await stream.send_all(UNKNOWN_VERSION)
+            await stream.receive_some(4)
+
     def heard(self, line: str) -> str | None:
+        if line.startswith(UNKNOWN_VERSION_LINE):
+            return None
         line = line.replace(self._client_id, "(the appliance)")
         self.reloader.heard(line)
         if self._on_line is not None:

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ ORPHAN_SECONDS = 2.0  # for backends of our own dead postmaster, which can do no
 RECOVERY_SECONDS = 600.0  # after a power cut it replays up to max_wal_size
 STOP_ANSWER = "received fast shutdown request"  # of the postmaster, before anything else
 OUR_STOP = "terminating connection due to administrator command"  # of each session, when we stop the server
+SSL_REQUEST = struct.pack(">II", 8, 80877103)  # PostgreSQL's protocol, "SSLRequest"
 STATUS_LINE = 7  # of postmaster.pid, counted from 0: what pg_ctl -w waits for
 
 
@@ -83,6 +85,11 @@ class Postgres:
         """Set while the server accepts connections."""
         return self._keeper.ready
 
+    @property
+    def silent(self) -> bool:
+        """Return whether it runs and does not answer, as a frozen process does."""
+        return self._keeper.silent
+
     async def run(self, *, task_status: trio.TaskStatus[PostgresEndpoint] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the server until cancelled; ``started()`` with the endpoint once it accepts connections.
 
@@ -117,6 +124,10 @@ class _PostgresProgram:
         """The folder of the server's socket."""
         return self._data_dir.sockets / "postgres"
 
+    @property
+    def _socket(self) -> Path:
+        return self.sockets / f".s.PGSQL.{postgres_files.PORT}"
+
     async def prepare(self) -> Command:
         account = child_account(USER, package=PACKAGE)
         if account is not None:
@@ -143,6 +154,12 @@ class _PostgresProgram:
     async def until_ready(self, child: Child) -> None:
         spare_when_memory_ends(child.pid)
         await until(lambda: self._is_ready(child.pid), period=POLL_SECONDS)
+
+    async def answer(self, child: Child) -> None:  # noqa: ARG002 - the keeper's signature
+        """Ask whether it speaks TLS (SSLRequest of its protocol): the postmaster makes a process for the answer."""
+        async with await trio.open_unix_socket(self._socket) as stream:
+            await stream.send_all(SSL_REQUEST)
+            await stream.receive_some(1)
 
     def heard(self, line: str) -> str | None:
         level, _, text = line.partition(":")

@@ -61,16 +61,16 @@ class Command:
 class Child:
     """A running process, started by :func:`spawn`; the caller must run :meth:`reap` until it has ended."""
 
-    def __init__(self, command: Command, process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
-        if process.stdout is None:
-            raise ValueError("the child's output must be a pipe")
+    def __init__(
+        self, command: Command, process: subprocess.Popen[bytes], output: int, on_line: Callable[[str], None]
+    ) -> None:
+        """``output`` is the file descriptor that its output is read from; it is closed here."""
         self.command = command
         self._began = time.monotonic()
         self.ended = trio.Event()
         self._process = process
         self._pidfd = os.pidfd_open(process.pid)
-        self._output = trio.lowlevel.FdStream(os.dup(process.stdout.fileno()))
-        process.stdout.close()
+        self._output = trio.lowlevel.FdStream(output)
         self._on_line = on_line
         self._answered = trio.Event()
         self._reaping = trio.CancelScope(shield=True)
@@ -177,19 +177,28 @@ def spawn(command: Command, on_line: Callable[[str], None]) -> Child:
         _allow_open_files(command.open_files)
     death = command.death_signal or command.stop_signal
     account = command.account
-    process = subprocess.Popen(
-        [setpriv, "--no-new-privs", "--pdeathsig", death.name.removeprefix("SIG"), "--", *command.argv],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd="/",
-        env=dict(command.environment),
-        start_new_session=True,
-        user=account.uid if account else None,
-        group=account.gid if account else None,
-        extra_groups=account.groups if account else None,
-    )
-    return Child(command, process, on_line)
+    output, write_end = os.pipe2(os.O_CLOEXEC)
+    try:
+        # A child must not wait for whoever reads its output: when we are frozen, it loses lines and goes on.
+        os.set_blocking(write_end, False)
+        process = subprocess.Popen(
+            [setpriv, "--no-new-privs", "--pdeathsig", death.name.removeprefix("SIG"), "--", *command.argv],
+            stdin=subprocess.DEVNULL,
+            stdout=write_end,
+            stderr=write_end,
+            cwd="/",
+            env=dict(command.environment),
+            start_new_session=True,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=account.groups if account else None,
+        )
+    except BaseException:
+        os.close(output)
+        raise
+    finally:
+        os.close(write_end)
+    return Child(command, process, output, on_line)
 
 
 def _allow_open_files(wanted: int) -> None:

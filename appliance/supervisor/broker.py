@@ -33,6 +33,8 @@ from appliance.supervisor.storage import Storage
 from appliance.supervisor.stream import Stream
 from appliance.watchdog.probes import PROBES_AN_INTERVAL
 
+SILENT = "does not answer"
+"""Of a child that runs and hangs."""
 HELD_SECONDS = 2.0
 """Seconds for which a batch may wait for its commit until messages count as held up."""
 
@@ -63,8 +65,12 @@ class BrokerAccess:
         away = database.postgres
         if postgres is not None and not postgres.ready.is_set():
             away = f"is {postgres.status.state.value}"
+        elif postgres is not None and postgres.silent:
+            away = SILENT
         link = self.client.link
         broker = None if link.state is LinkState.READY else link.detail or link.state.value
+        if self.embedded is not None and self.embedded.silent:
+            broker = SILENT
         probe = self.listener_probe
         return Health(away, broker, database.schema, self.storing.trouble, None if probe is None else probe.trouble)
 

@@ -1,6 +1,7 @@
 """A child that dies comes back after growing delays; one that keeps dying is given up with its last words."""
 
 import errno
+import os
 import signal
 import time
 
@@ -24,16 +25,25 @@ class Script:
         self.script = script
         self.starts: list[float] = []
         self.ends: list[int | None] = []
+        self.answers = 0
+        self.hangs = False
         self._said_ready = trio.Event()
 
     async def prepare(self) -> Command:
         self.starts.append(time.monotonic())
+        self.hangs = False
         self._said_ready = trio.Event()
         return Command(name="script", argv=("/bin/sh", "-c", self.script))
 
     async def until_ready(self, child: Child) -> None:
         del child
         await self._said_ready.wait()
+
+    async def answer(self, child: Child) -> None:
+        if self.hangs:
+            os.kill(child.pid, signal.SIGSTOP)
+            await trio.sleep_forever()
+        self.answers += 1
 
     def heard(self, line: str) -> str | None:
         if line == "ready":
@@ -141,3 +151,57 @@ async def test_what_a_person_must_mend_comes_out_as_it_is() -> None:
 
     with pytest.raises(ApplianceError, match="port 1883 is taken"):
         await Keeper(Broken(""), SystemClock()).run(nothing)
+
+
+async def test_one_that_hangs_is_said_to_be_silent_and_then_killed_and_started_again() -> None:
+    program = Script(SERVES)
+    keeper = Keeper(program, SystemClock(), Patience(ask=0.01, slow=0.1, hang=0.6))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run, nothing)
+        with trio.fail_after(10):
+            await until(lambda: program.answers >= 3, period=0.005)
+            assert not keeper.silent
+            program.hangs = True
+            await until(lambda: keeper.silent, period=0.005)
+            assert (program.ends, keeper.ready.is_set()) == ([], True)
+            await until(lambda: program.ends == [-signal.SIGKILL] and keeper.ready.is_set(), period=0.005)
+            assert not keeper.silent
+            assert keeper.status.last_error == "SIGKILL: no answer for 1 s"
+            assert keeper.status.restarts == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_one_that_does_not_take_the_question_is_asked_again() -> None:
+    program = Script(SERVES)
+    refusals = iter([OSError(errno.EAGAIN, "full"), ConnectionResetError()])
+
+    async def refuse(child: Child) -> None:
+        del child
+        for refusal in refusals:
+            raise refusal
+        program.answers += 1
+
+    program.answer = refuse  # type: ignore[method-assign]
+    keeper = Keeper(program, SystemClock(), Patience(ask=0.01, hang=9.0))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run, nothing)
+        with trio.fail_after(10):
+            await until(lambda: program.answers >= 2, period=0.005)
+        assert program.ends == []
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_delay_before_a_restart_does_not_grow_while_the_child_serves_in_between() -> None:
+    program = Script(SERVES)
+    keeper = Keeper(program, SystemClock(), Patience(deaths=100))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run, nothing)
+        with trio.fail_after(10):
+            for number in range(8):
+                await until(keeper.ready.is_set, period=0.002)
+                assert keeper.child is not None
+                keeper.child.signal(signal.SIGKILL)
+                await until(lambda: len(program.ends) > number, period=0.002)  # noqa: B023 - called in this round
+        nursery.cancel_scope.cancel()
+    gaps = [later - earlier for earlier, later in zip(program.starts, program.starts[1:], strict=False)]
+    assert sum(gaps) < 8, gaps

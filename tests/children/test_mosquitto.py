@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from appliance.broker.accounts import hash_password
 from appliance.children.data_dir import DataDir, open_data_dir
+from appliance.children.keeper import Patience
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import BrokerLimits, Users
 from appliance.children.polling import until
@@ -354,3 +355,19 @@ def _start_other(program: Path, port: int) -> "subprocess.Popen[bytes]":
         if b"running" in line:
             break
     return process
+
+
+async def test_frozen_it_is_found_by_asking_it_and_started_again(data_path: Path) -> None:
+    patience = Patience(ask=0.05, slow=0.2, hang=1.5)
+    with open_data_dir(data_path) as data_dir:
+        async with running(broker(data_dir, patience=patience)) as mosquitto:
+            before = mosquitto.status.pid
+            assert before is not None
+            await trio.sleep(0.3)  # several questions
+            assert not mosquitto.silent
+            os.kill(before, signal.SIGSTOP)
+            with trio.fail_after(within(15)):
+                await until(lambda: mosquitto.silent, period=0.01)
+                await until(lambda: mosquitto.status.restarts == 1 and mosquitto.ready.is_set(), period=0.01)
+            assert mosquitto.status.pid != before
+            assert not Path(f"/proc/{before}").exists()

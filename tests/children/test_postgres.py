@@ -13,11 +13,13 @@ import trio
 
 from appliance.children.account import child_account
 from appliance.children.data_dir import open_data_dir
+from appliance.children.keeper import Patience
 from appliance.children.polling import until
 from appliance.children.postgres import Postgres, PostgresEndpoint
 from appliance.children.process import ENVIRONMENT
 from appliance.clock import SystemClock
 from appliance.errors import ApplianceError
+from tests.support.processes import freeze
 
 from .conftest import ROLES
 
@@ -170,3 +172,25 @@ async def test_a_folder_of_something_else_is_left_alone(folder: Path) -> None:
         with pytest.raises(ApplianceError, match="is not a Postgres cluster"):
             await Postgres(data_dir, roles=ROLES, clock=SystemClock()).run()
         assert (folder / "data" / "postgres" / "thesis.txt").exists()
+
+
+async def test_frozen_it_is_found_by_asking_it_and_started_again(data_path: Path) -> None:
+    patience = Patience(ask=0.05, slow=0.2, hang=1.5)
+    with open_data_dir(data_path) as data_dir:
+        async with trio.open_nursery() as nursery:
+            lines: list[str] = []
+            postgres = Postgres(data_dir, roles=ROLES, clock=SystemClock(), patience=patience, on_line=lines.append)
+            endpoint = await nursery.start(postgres.run)
+            ask(endpoint, "CREATE TABLE kept_frozen AS SELECT 7 AS n", "SELECT 1")
+            await trio.sleep(0.3)  # several questions
+            assert (postgres.silent, [line for line in lines if "startup packet" in line]) == (False, [])
+            before = postgres.status.pid
+            assert before is not None
+            freeze(before)
+            with trio.fail_after(30):
+                await until(lambda: postgres.silent, period=0.01)
+                await until(lambda: postgres.status.restarts == 1 and postgres.ready.is_set(), period=0.01)
+            assert ask(endpoint, "SELECT n FROM kept_frozen") == "7"
+            assert postgres.status.pid != before
+            assert not Path(f"/proc/{before}").exists()
+            nursery.cancel_scope.cancel()

@@ -130,3 +130,15 @@ async def test_who_owes_an_answer_and_gives_none_is_frozen_and_not_waited_for(mo
         await child.stop()
         assert time.monotonic() - began < within(2)
         assert child.describe_end() == "SIGKILL"
+
+
+async def test_nobody_who_reads_its_output_holds_it_up(tmp_path: Path) -> None:
+    marker = tmp_path / "done"
+    script = f"i=0; while [ $i -lt 20000 ]; do echo a line of some length $i; i=$((i+1)); done; : > {marker}"
+    child = spawn(shell(script), print)
+    with trio.fail_after(30):
+        await until(marker.exists, period=0.02)  # its pipe holds 64 KiB, and nothing was read of it
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(child.reap)
+        await child.ended.wait()
+    assert child.returncode == 0
