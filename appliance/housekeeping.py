@@ -1,8 +1,8 @@
-"""Slow chores beside the stream: record subscriptions that changed their status by time, erase the readings of deleted
-devices, forget maintenance windows that are long over, and register the metrics that devices have begun to send.
+"""Slow chores beside the stream: erase the readings of deleted devices, forget maintenance windows that are long over
+and requests to renew whose keys are free again, and register the metrics that devices have begun to send.
 
-None of them decides anything: service follows ``lifecycle.status_at``, a deleted device is gone at once, and a metric
-that is not registered yet is shown with guessed properties.
+None of them decides anything: a deleted device is gone at once, and a metric that is not registered yet is shown with
+guessed properties.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -14,8 +14,8 @@ from appliance.clock import Clock
 from appliance.db.pool import Pool
 from appliance.devices import erasure
 from appliance.devices.metrics import store as metric_store
+from appliance.renewals import life
 from appliance.runtime.periodic import every
-from appliance.subscriptions import statuses
 
 CHORE_SECONDS = 60.0
 """Seconds between two rounds."""
@@ -26,20 +26,15 @@ OVERLAP = timedelta(seconds=10)
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def run(
-    pool: Pool, clock: Clock, grace: timedelta, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Record subscriptions whose status changed, erase readings of deleted devices and windows that are long over.
-
-    Now, and every minute.
-    """
+async def run(pool: Pool, clock: Clock, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Erase readings of deleted devices, windows and requests that are over. Now, and every minute."""
 
     async def make_round() -> None:
         if clock.trusted:
             now = datetime.fromtimestamp(clock.now(), UTC)
             async with pool.connection() as connection:
-                await statuses.record_statuses(connection, now=now, grace=grace)
                 await maintenance.delete_over(connection, now - maintenance.KEEP_ENDED)
+                await life.forget_over(connection, datetime.fromtimestamp(clock.settled(), UTC))
         await erasure.erase_marked(pool, clock)
 
     await every(CHORE_SECONDS, make_round, chore="housekeeping", task_status=task_status)

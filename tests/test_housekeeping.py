@@ -1,7 +1,6 @@
 """Chores beside the stream."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -45,25 +44,6 @@ async def test_what_devices_begin_to_send_is_learned_while_the_appliance_runs(
         nursery.cancel_scope.cancel()
 
 
-async def test_in_doubt_no_status_is_recorded_and_afterwards_both_ways(database: Database) -> None:
-    async with (
-        open_pool(database.conninfo(INGEST), name="chores", min_size=1, max_size=1) as pool,
-        await connect(database.conninfo()) as outside,
-    ):
-        await outside.execute("INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')")
-        await outside.execute(
-            "INSERT INTO subscriptions (created_at, tenant_id, subscription_id, subscription_type, device_limit,"
-            " term_start, term_end, status)"
-            " VALUES (now(), 'acme', 's', 'TEMPORARY', 1, now(), now() + interval '9 days', 'ACTIVE')"
-        )
-        now = SystemClock().now()
-        for ahead, trusted, expected in ((10, False, "ACTIVE"), (10, True, "EXPIRED"), (0, True, "ACTIVE")):
-            clock = DoubtfulClock(now + ahead * 365 * 86_400, now, trusted=trusted)
-            await _first_round(partial(housekeeping.run, pool, clock, timedelta(days=14)))
-            row = await (await outside.execute("SELECT status FROM subscriptions")).fetchone()
-            assert row == (expected,)
-
-
 async def test_maintenance_windows_go_90_days_after_their_end_and_never_in_doubt(database: Database) -> None:
     async with (
         open_pool(database.conninfo(INGEST), name="chores", min_size=1, max_size=1) as pool,
@@ -78,9 +58,7 @@ async def test_maintenance_windows_go_90_days_after_their_end_and_never_in_doubt
         )
         now = SystemClock().now()
         for trusted, left in ((False, ["endless", "old", "recent"]), (True, ["endless", "recent"])):
-            await _first_round(
-                partial(housekeeping.run, pool, DoubtfulClock(now, now, trusted=trusted), timedelta(days=14))
-            )
+            await _first_round(partial(housekeeping.run, pool, DoubtfulClock(now, now, trusted=trusted)))
             cursor = await outside.execute("SELECT name FROM maintenance_windows ORDER BY name")
             assert [name for (name,) in await cursor.fetchall()] == left
 

@@ -62,7 +62,7 @@ ALLOWED: Mapping[str, set[str]] = {
     # its probe is an observer of batches that makes the step of a rule, and its calls go the one way out
     "watchdog": LEAVES | SERVICES | {"alerts.kinds", "db", "delivery.outgoing", "ingest.batch"},
     # a renewal takes seats from devices: it is above both, and its worker warns by alerts
-    "renewals": LEAVES | SERVICES | {"alerts.conditions", "db", "devices", "subscriptions"},
+    "renewals": LEAVES | SERVICES | {"alerts.alert", "alerts.conditions", "db", "devices", "subscriptions"},
     "history": LEAVES | SERVICES | {"db"},  # reads what ingest stored and marked: through the database alone
     "peers": LEAVES | {"db"},  # reads what presence writes: through the database alone
     "people": LEAVES | {"db"},  # people know nothing of devices
@@ -75,7 +75,7 @@ ALLOWED: Mapping[str, set[str]] = {
     | {"broker", "children", "config", "db", "devices", "ingest", "mqtt", "runtime", "watchdog"},
     # what a first start and slow chores put together of several domains
     "healing": LEAVES | SERVICES | {"alerts", "db", "delivery", "devices", "ingest", "people", "service_clock"},
-    "housekeeping": LEAVES | SERVICES | {"alerts.maintenance", "db", "devices", "subscriptions"},
+    "housekeeping": LEAVES | SERVICES | {"alerts.maintenance", "db", "devices", "renewals"},
     "onboarding": LEAVES | {"db", "devices", "people", "subscriptions"},
     # the dashboard: the domain, never children
     "web": LEAVES

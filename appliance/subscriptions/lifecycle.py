@@ -148,6 +148,27 @@ def changes_at(
     return None
 
 
+def passed(
+    subscription: Subscription, now: datetime, *, parent: Subscription | None = None, grace: timedelta
+) -> list[tuple[SubscriptionStatus, datetime | None]]:
+    """Return the statuses after the recorded one, each with the instant from which it held, up to that of ``now``.
+
+    Whoever records late records them all. What the table does not explain - a hold, a clock that was wrong - has no
+    instant. Empty: the record is up to date. Raises ValueError as ``status_at`` does.
+    """
+    status = status_at(subscription, now, parent=parent, grace=grace)
+    leader, steps = _leader(subscription, parent), list[tuple[SubscriptionStatus, datetime | None]]()
+    reached = subscription.status
+    for transition in TRANSITIONS[leader.subscription_type]:
+        instant = instant_of(transition.mark, leader, grace=grace)
+        if reached is not status and transition.before is reached and instant <= now:
+            reached = transition.after
+            steps.append((reached, instant))
+    if reached is status:
+        return steps
+    return [(status, None)]
+
+
 def instant_of(mark: Mark, subscription: Subscription, *, grace: timedelta) -> datetime:
     """Return when the subscription reaches ``mark``, by its own columns. Grace never ends before the term does."""
     if mark is Mark.TERM_END:

@@ -12,10 +12,10 @@ from typing import Any
 import structlog
 
 from appliance.db import statements
-from appliance.db.audit import Actor, ActorKind
+from appliance.db.audit import Actor, ActorKind, Entry, record
 from appliance.db.trio_psycopg import Connection
-from appliance.subscriptions import change_log, rows
-from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, status_at
+from appliance.subscriptions import change_log
+from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, passed, status_at
 
 log = structlog.get_logger(__name__)
 
@@ -33,44 +33,56 @@ def as_of(subscriptions: Sequence[Subscription], now: datetime, grace: timedelta
     return [replace(row, status=status) for row, status in _statuses(subscriptions, now, grace)]
 
 
-async def record_statuses(connection: Connection[Any], *, now: datetime, grace: timedelta) -> int:
-    """Bring the ``status`` column up to ``now``; return the number of rows that were behind.
+def behind(subscriptions: Sequence[Subscription], settled: datetime, grace: timedelta) -> bool:
+    """Return whether the record of any of a tenant's subscriptions is not that of ``settled``."""
+    return any(row.status is not status for row, status in _statuses(subscriptions, settled, grace))
 
-    Nothing depends on the column: service follows ``status_at``. Each tenant has its own transaction, so that its
-    rows are locked for a short time only.
+
+async def record_statuses(
+    connection: Connection[Any],
+    locked: Sequence[Subscription],
+    *,
+    now: datetime,
+    settled: datetime,
+    grace: timedelta,
+) -> list[Subscription]:
+    """Bring the ``status`` column up to ``settled``; return the rows as they are then.
+
+    ``locked``: all subscriptions of a tenant, locked by the caller's transaction. Each transition has its event and its
+    row of the audit log, at ``now``, those too that a late record has skipped. Nothing depends on the column: service
+    follows ``status_at``.
     """
-    behind = {row.tenant_id for row, status in _statuses(await rows.select_all(connection), now, grace)
-              if row.status is not status}  # fmt: skip
-    written = 0
-    for tenant_id in sorted(behind):
-        async with connection.transaction():
-            stale = [
-                (row, status)
-                for row, status in _statuses(await rows.lock(connection, [tenant_id]), now, grace)
-                if row.status is not status
-            ]
-            await _record(connection, stale, now)
-        written += len(stale)
-    return written
+    stale = [(row, status) for row, status in _statuses(locked, settled, grace) if row.status is not status]
+    if stale:
+        await connection.execute(
+            STATEMENTS["record_statuses"],
+            {
+                "tenants": [row.tenant_id for row, _ in stale],
+                "subscriptions": [row.subscription_id for row, _ in stale],
+                "statuses": [status.value for _, status in stale],
+            },
+        )
+    known = {row.subscription_id: row for row in locked}
+    for row, _ in stale:
+        parent = known.get(row.parent_subscription_id or "")
+        before = row
+        for status, since in passed(row, settled, parent=parent, grace=grace):
+            after = replace(before, status=status)
+            await _record(connection, before, after, since, now)
+            before = after
+    return as_of(locked, settled, grace)
 
 
 async def _record(
-    connection: Connection[Any], stale: Sequence[tuple[Subscription, SubscriptionStatus]], now: datetime
+    connection: Connection[Any], before: Subscription, after: Subscription, since: datetime | None, now: datetime
 ) -> None:
-    if not stale:
-        return
-    await connection.execute(
-        STATEMENTS["record_statuses"],
-        {
-            "tenants": [row.tenant_id for row, _ in stale],
-            "subscriptions": [row.subscription_id for row, _ in stale],
-            "statuses": [status.value for _, status in stale],
-        },
-    )
-    for row, status in stale:
-        after = replace(row, status=status)
-        await change_log.record_event(connection, "status", SUBSCRIPTION_SCHEDULER, row, after, now=now)
-        log.info("subscription status", subscription=row.subscription_id, before=row.status, after=status)
+    details = None if since is None else {"began_at": since}
+    actor, identity = SUBSCRIPTION_SCHEDULER, after.subscription_id
+    await change_log.record_event(connection, "status", actor, before, after, now=now, details=details)
+    values = {"status": before.status.value}, {"status": after.status.value} | (details or {})
+    entry = Entry(actor, "subscription.status", "subscription", identity, after.tenant_id, *values)
+    await record(connection, entry, now=now)
+    log.info("subscription status", subscription=identity, before=before.status, after=after.status)
 
 
 def _statuses(

@@ -19,6 +19,7 @@ from appliance.ingest.limits.allowances import NotedAllowances
 from appliance.ingest.limits.limiter import Limiter
 from appliance.ingest.limits.terms import BucketOverride
 from appliance.peers import store as peers
+from appliance.renewals.life import SubscriptionLife
 from appliance.service_clock.service_time import Step
 from appliance.supervisor import timekeeping
 from appliance.supervisor.foundation import Foundation
@@ -75,7 +76,8 @@ async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
     storage.changes.subscribe(REGISTRY_CHANNEL, registry.changed, registry.forget)
     storage.changes.subscribe(REGISTRY_CHANNEL, overrides.changed, overrides.forget)
     await tree.start("limit overrides", overrides.run, lambda: limiter.limits_changed(clock.monotonic()))
-    await tree.start("housekeeping", housekeeping.run, pool, clock, base.grace)
+    await tree.start("life of subscriptions", SubscriptionLife(pool, clock, grace=base.grace).run)
+    await tree.start("housekeeping", housekeeping.run, pool, clock)
     await tree.start("metric names", housekeeping.learn_metrics, pool, clock)
     return Knowledge(states, provisioner, registry, limiter, Charging(limiter), await _open_maintenance(base, storage))
 

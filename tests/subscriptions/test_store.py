@@ -10,6 +10,7 @@ from appliance.db.trio_psycopg import connect
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes as seats
 from appliance.errors import Conflict, Invalid, NotFound
+from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
 from appliance.subscriptions.statuses import record_statuses
@@ -222,8 +223,13 @@ async def test_the_recorded_status_catches_up_and_stays_quiet_when_it_is_right(d
         await sell(connection, 1, SubscriptionType.TRIAL, term=5 * DAY)
         seen = []
         for day in (4, 5, 10, 24, 114, 115):
-            written = await record_statuses(connection, now=NOW + day * DAY, grace=GRACE)
-            seen.append((written, [str(row.status) for row in await store.list_all(connection)]))
+            async with connection.transaction():
+                before = await subscription_rows.lock(connection, [TENANT])
+                moment = NOW + day * DAY
+                after = await record_statuses(connection, before, now=moment, settled=moment, grace=GRACE)
+            written = sum(old.status is not new.status for old, new in zip(before, after, strict=True))
+            assert await store.list_all(connection) == after
+            seen.append((written, [str(row.status) for row in after]))
         assert seen == [
             (0, ["ACTIVE", "ACTIVE", "TRIAL"]),
             (1, ["ACTIVE", "ACTIVE", "EXPIRED"]),

@@ -100,6 +100,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "telemetry.drop": "Dropped a day of readings",
         "subscription.add": "Added a subscription",
         "subscription.change": "Edited a subscription",
+        "subscription.status": "Recorded the status of a subscription",
         "subscription.hold": "Put a subscription on hold",
         "subscription.renew": "Renewed a subscription",
         "subscription.lift_hold": "Lifted a hold on a subscription",
