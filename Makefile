@@ -36,8 +36,9 @@ lint: setup-test ## formatting, ruff and mypy
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 
-bench: setup-test ## measure: messages a second, latency, memory
-	@exec $(BIN)/python -m benchmarks.run $(ARGS)
+bench: setup-test ## measure: messages a second, latency, memory, deliveries
+	@$(BIN)/python -m benchmarks.run $(ARGS)
+	@exec $(BIN)/python -m benchmarks.deliveries
 
 screenshots: setup-test ## a picture of every page, both widths and themes, into screenshots/
 	@exec $(BIN)/python -m tests.browser.screenshots $(ARGS)

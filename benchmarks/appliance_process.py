@@ -1,5 +1,6 @@
 """The appliance under test: a separate process with its own data folder, and the kernel's counters of it."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -49,11 +50,12 @@ class Credential(msgspec.Struct, frozen=True):
 class ApplianceProcess:
     """Started by entering, stopped by leaving; ``cold`` and ``warm`` are the seconds of its starts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: str = "") -> None:
+        """``settings``: further sections of its configuration."""
         self.data = folder / "data"
         self._config = folder / "appliance.toml"
         self._log = folder / "appliance.log"
-        self._config.write_text(CONFIGURATION.format(folder=self.data))
+        self._config.write_text(CONFIGURATION.format(folder=self.data) + settings)
         self._process: subprocess.Popen[bytes] | None = None
         self.running: RunFile | None = None
         self._claim_user: Credential | None = None
@@ -112,19 +114,33 @@ class ApplianceProcess:
     def claim_user(self) -> Credential:
         """Return the claim user of a tenant with seats, created on the first call."""
         if self._claim_user is None:
-            claim = msgspec.json.decode(self._command("tenant", "add", TENANT), type=dict[str, str])
-            self._command("subscription", "add", TENANT, "--type", "TRIAL", "--limit", SEATS, "--days", "30")
+            claim = msgspec.json.decode(self.command("tenant", "add", TENANT), type=dict[str, str])
+            self.command("subscription", "add", TENANT, "--type", "TRIAL", "--limit", SEATS, "--days", "30")
             self._claim_user = Credential(claim["claim_username"], claim["claim_password"])
         return self._claim_user
 
-    def _command(self, *arguments: str) -> bytes:
+    def command(self, *arguments: str) -> bytes:
+        """Return what ``appliance ARGUMENTS --json`` prints."""
         program = [sys.executable, "-m", "appliance", "--config", str(self._config), *arguments, "--json"]
         return subprocess.run(program, check=True, capture_output=True).stdout
 
     def cpu(self) -> float:
         """Return the seconds of user and system time of the process, all threads, without its children."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = _stat(self.pid)
         return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def cpu_of_children(self, program: str) -> float:
+        """Return the same of its children with this name and of theirs, those that have ended included."""
+        parents: dict[int, tuple[int, str]] = {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                parents[int(entry.name)] = int(_stat(int(entry.name))[1]), (entry / "comm").read_text().strip()
+        heads = {pid for pid, (parent, name) in parents.items() if parent == self.pid and name == program}
+        found = 0
+        for pid in heads | {pid for pid, (parent, _) in parents.items() if parent in heads}:
+            with contextlib.suppress(OSError):
+                found += sum(map(int, _stat(pid)[11:15] if pid in heads else _stat(pid)[11:13]))
+        return found / TICKS
 
     def batches(self) -> int:
         """Return the number of committed batches."""
@@ -153,3 +169,8 @@ class ApplianceProcess:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         found = {name: value for name, _, value in (line.partition(":") for line in lines)}
         return int(found["VmRSS"].split()[0]) * KIB, int(found["VmHWM"].split()[0]) * KIB
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what the kernel counts of a process, from its state on (see proc(5))."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

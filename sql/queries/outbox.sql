@@ -7,6 +7,14 @@
 -- In this transaction. A row that somebody holds, with a hand on psql, costs what waits for it another try, and nobody else.
 SELECT set_config('lock_timeout', %(milliseconds)s::text, true)
 
+-- name: begin_by_key
+-- In this transaction, too. Its statements find what they need by key, whatever the planner knows of tables that were
+-- small a minute ago: so their plans are made once, and kept. Where a condition would lead through all jobs of a tenant, it
+-- has IS TRUE, which no index serves.
+SELECT set_config('lock_timeout', %(milliseconds)s::text, true), set_config('plan_cache_mode', 'force_generic_plan', true),
+  set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+  set_config('enable_mergejoin', 'off', true)
+
 -- name: due_integrations
 -- When the next job of each integration is due; with an open breaker, when it is probed.
 SELECT i.tenant_id, i.integration_id,
@@ -107,7 +115,7 @@ SELECT j.job_id, j.alert_id, j.route_id, j.event, j.occurrence, j.message_id, j.
   c.id IS NOT NULL, a.silenced_until, a.fingerprint, a.site_id, a.device_id, coalesce(d.tags, '{}'),
   coalesce(route_matches(r.route, a.severity, a.alert_type, a.site_id, a.device_id, d.tags), false)
     AND a.details ->> 'integration_id' IS DISTINCT FROM j.integration_id::text, o.told,
-  coalesce(o.in_summary, false), t.told_at, delivery_blocked(j), o.opening_id
+  coalesce(o.in_summary, false), t.told_at, %(summary)s AND delivery_blocked(j), o.opening_id
 FROM delivery_jobs AS j
 CROSS JOIN LATERAL (
   SELECT x.* FROM fleet_alert AS x WHERE (x.tenant_id, x.id) = (j.tenant_id, j.alert_id) OFFSET 0
@@ -178,12 +186,12 @@ WHERE j.job_id = b.job_id AND j.status = 'PENDING'
 -- name: skip_jobs
 UPDATE delivery_jobs AS j SET status = 'SKIPPED', reason = s.reason, finished_at = %(now)s
 FROM unnest(%(ids)s::bigint[], %(reasons)s::text[]) AS s (job_id, reason)
-WHERE j.tenant_id = %(tenant)s AND j.job_id = s.job_id
+WHERE (j.tenant_id = %(tenant)s) IS TRUE AND j.job_id = s.job_id
 
 -- name: hold_jobs
 UPDATE delivery_jobs AS j SET reason = h.reason, next_run_at = h.until
 FROM unnest(%(ids)s::bigint[], %(reasons)s::text[], %(untils)s::timestamptz[]) AS h (job_id, reason, until)
-WHERE j.tenant_id = %(tenant)s AND j.job_id = h.job_id
+WHERE (j.tenant_id = %(tenant)s) IS TRUE AND j.job_id = h.job_id
 
 -- name: merge_jobs
 -- The members, and what else would be told of alerts whose OPEN is among them.
@@ -199,7 +207,7 @@ UPDATE delivery_jobs AS j SET status = 'PROCESSING', reason = NULL, leased_by = 
   lease_until = clock_timestamp() + %(lease)s * interval '1 second', told_at = %(now)s,
   fingerprint = CASE WHEN j.event = 'OPEN' THEN l.fingerprint END
 FROM unnest(%(ids)s::bigint[], %(fingerprints)s::text[]) AS l (job_id, fingerprint)
-WHERE j.tenant_id = %(tenant)s AND j.job_id = l.job_id
+WHERE (j.tenant_id = %(tenant)s) IS TRUE AND j.job_id = l.job_id
 
 -- name: merged_alerts
 -- The alerts that jobs tell beside their own, newest first, and how many there are.
@@ -212,11 +220,24 @@ GROUP BY m.merged_into
 UPDATE integration_health SET next_probe_at = %(next)s WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s
 
 -- name: release_waiting
--- What waited behind jobs that have ended, or behind the one that tells them.
+-- What waited behind jobs that have ended, or behind the one that tells them. The order is fixed: from these jobs to their
+-- alerts, not through all jobs of the tenant.
 UPDATE delivery_jobs AS w SET reason = NULL, next_run_at = %(now)s
-WHERE w.tenant_id = %(tenant)s AND w.status = 'PENDING' AND w.reason = 'waiting'
-  AND (w.alert_id, w.route_id) IN (SELECT e.alert_id, e.route_id FROM delivery_jobs AS e
-    WHERE e.tenant_id = %(tenant)s AND (e.job_id = ANY (%(ids)s::bigint[]) OR e.merged_into = ANY (%(ids)s::bigint[])))
+FROM (
+  SELECT x.job_id
+  FROM (
+    (SELECT j.tenant_id, j.alert_id, j.route_id FROM delivery_jobs AS j WHERE j.job_id = ANY (%(ids)s::bigint[]) OFFSET 0)
+    UNION
+    (SELECT j.tenant_id, j.alert_id, j.route_id FROM delivery_jobs AS j WHERE j.merged_into = ANY (%(ids)s::bigint[]) OFFSET 0)
+  ) AS e
+  CROSS JOIN LATERAL (
+    SELECT w.job_id FROM delivery_jobs AS w
+    WHERE (w.tenant_id, w.alert_id, w.route_id) = (e.tenant_id, e.alert_id, e.route_id)
+      AND (w.status = 'PENDING' AND w.reason = 'waiting') IS TRUE OFFSET 0
+  ) AS x
+  WHERE e.tenant_id = %(tenant)s
+) AS x
+WHERE w.job_id = x.job_id AND (w.status = 'PENDING' AND w.reason = 'waiting') IS TRUE
 
 -- name: settle_job
 -- Nothing for a job that another process has taken meanwhile.
@@ -226,7 +247,7 @@ UPDATE delivery_jobs SET status = %(status)s, reason = %(reason)s, next_run_at =
   severity_rank = CASE WHEN %(unreached)s THEN %(rank)s::integer END,
   told_at = CASE WHEN %(told)s THEN told_at END, fingerprint = CASE WHEN %(told)s THEN fingerprint END,
   leased_by = NULL, lease_until = NULL, finished_at = %(finished)s
-WHERE tenant_id = %(tenant)s AND job_id = %(job)s AND status = 'PROCESSING' AND leased_by = %(instance)s
+WHERE (tenant_id = %(tenant)s AND status = 'PROCESSING') IS TRUE AND job_id = %(job)s AND leased_by = %(instance)s
 
 -- name: insert_attempt
 INSERT INTO delivery_attempts (tenant_id, job_id, at, latency_ms, outcome, http_status, address, answer, error, request)
@@ -260,7 +281,7 @@ RETURNING name
 -- What is known of the receipt of a notice is known of all that it tells.
 UPDATE delivery_jobs SET receipt = %(receipt)s, told_at = CASE WHEN %(told)s THEN told_at END,
   fingerprint = CASE WHEN %(told)s THEN fingerprint END
-WHERE tenant_id = %(tenant)s AND merged_into = %(job)s
+WHERE (tenant_id = %(tenant)s) IS TRUE AND merged_into = %(job)s
 
 -- name: insert_reminders
 -- After notices that ended, arrived or not: the next reminder of each alert that they tell and that waits for somebody.
@@ -268,13 +289,25 @@ INSERT INTO delivery_jobs (tenant_id, alert_id, route_id, integration_id, event,
 SELECT j.tenant_id, j.alert_id, j.route_id, j.integration_id, 'REMINDER',
   CASE j.event WHEN 'REMINDER' THEN j.occurrence + 1 ELSE 1 END, %(now)s,
   %(now)s::timestamptz + r.remind_minutes * interval '1 minute', 'delayed'
-FROM delivery_jobs AS j
-JOIN integration_routes AS r ON (r.tenant_id, r.route_id) = (j.tenant_id, j.route_id)
-JOIN fleet_alert AS a ON (a.tenant_id, a.id) = (j.tenant_id, j.alert_id)
-JOIN delivery_jobs AS c ON c.job_id = coalesce(j.merged_into, j.job_id)
-WHERE (j.job_id = ANY (%(ids)s::bigint[]) OR j.merged_into = ANY (%(ids)s::bigint[])) AND c.status IN ('COMPLETED', 'DEAD')
-  AND j.event IN ('OPEN', 'REMINDER') AND r.enabled AND r.remind_minutes > 0 AND a.status = 'OPEN'
-  AND NOT coalesce(a.silenced_until > %(settled)s, false)
+FROM (
+  (SELECT * FROM delivery_jobs WHERE job_id = ANY (%(ids)s::bigint[]) OFFSET 0)
+  UNION ALL
+  (SELECT * FROM delivery_jobs WHERE merged_into = ANY (%(ids)s::bigint[]) OFFSET 0)
+) AS j
+CROSS JOIN LATERAL (
+  SELECT FROM delivery_jobs AS x WHERE x.job_id = coalesce(j.merged_into, j.job_id) AND x.status IN ('COMPLETED', 'DEAD')
+  OFFSET 0
+) AS c
+CROSS JOIN LATERAL (
+  SELECT x.remind_minutes FROM integration_routes AS x
+  WHERE (x.tenant_id, x.route_id) = (j.tenant_id, j.route_id) AND x.enabled AND x.remind_minutes > 0 OFFSET 0
+) AS r
+CROSS JOIN LATERAL (
+  SELECT FROM fleet_alert AS x
+  WHERE (x.tenant_id, x.id) = (j.tenant_id, j.alert_id) AND x.status = 'OPEN'
+    AND NOT coalesce(x.silenced_until > %(settled)s, false) OFFSET 0
+) AS a
+WHERE j.event IN ('OPEN', 'REMINDER')
 ON CONFLICT DO NOTHING
 
 -- name: take_back

@@ -112,7 +112,9 @@ class CaseReader:
             ]
         if not picked:
             return []
-        cursor = await self._connection.execute(STATEMENTS["select_cases"], parameters | {"ids": picked})
+        cursor = await self._connection.execute(
+            STATEMENTS["select_cases"], parameters | {"ids": picked, "summary": wanted.summary is not None}
+        )
         rows = {row[0]: row for row in await cursor.fetchall()}
         await self._read_terms(wanted.tenant_id, {row[2] for row in rows.values()} - self._terms.keys())
         jobs = [self._due(wanted.tenant_id, rows[job_id]) for job_id in picked if job_id in rows]
@@ -182,6 +184,11 @@ class CaseReader:
 async def bound_lock_waits(connection: Connection[Any]) -> None:
     """Let no statement of the transaction wait for a row for longer than LOCK_TIMEOUT_MS."""
     await connection.execute(STATEMENTS["bound_lock_waits"], {"milliseconds": LOCK_TIMEOUT_MS})
+
+
+async def begin_by_key(connection: Connection[Any]) -> None:
+    """Do the same, and let the statements of the transaction keep plans that find rows by key."""
+    await connection.execute(STATEMENTS["begin_by_key"], {"milliseconds": LOCK_TIMEOUT_MS})
 
 
 def moment(seconds: float) -> datetime:

@@ -29,7 +29,7 @@ from appliance.delivery.outbox.cases import (
     DueJob,
     Wanted,
     Windows,
-    bound_lock_waits,
+    begin_by_key,
     ids_of,
     moment,
     worst_first,
@@ -82,6 +82,8 @@ class Claimed:
     leases: Sequence[Lease]
     more: bool
     """Whether something moved, so that another claim may find more."""
+    left: bool = False
+    """Whether something is due that there was no room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ class _Plan:
     """What a claim has decided so far."""
 
     room: int
+    left: bool = False
+    """Whether something is due that there was no room for."""
     leases: list[DueJob] = field(default_factory=list)
     skips: list[tuple[int, Reason]] = field(default_factory=list)
     holds: list[tuple[int, float, Reason]] = field(default_factory=list)
@@ -164,9 +168,11 @@ class Claims:
         await self._windows.refresh()
         at = Moment(self._clock.now(), self._clock.settled())
         async with self._pool.connection() as connection, connection.transaction():
-            await bound_lock_waits(connection)
-            await lock_until_commit(connection, [lock_key("integration", key[0], str(key[1]))])
-            receiver = await self._receiver(connection, key, at)
+            async with connection.pipeline():  # each statement sees what was committed before it begins
+                await begin_by_key(connection)
+                await lock_until_commit(connection, [lock_key("integration", key[0], str(key[1]))])
+                found = await connection.execute(STATEMENTS["claimed_integration"], _parameters(key, at))
+            receiver = self._receiver(key, await found.fetchone(), at)
             if receiver is None:
                 return Claimed(None, [], more=False)
             if receiver.breaker_open and receiver.integration.enabled:
@@ -182,9 +188,7 @@ class Claims:
             )
             return await self._decide(connection, key, receiver, reader, busy, _Plan(receiver.room(room)), at)
 
-    async def _receiver(self, connection: Connection[Any], key: IntegrationKey, at: Moment) -> _Receiver | None:
-        cursor = await connection.execute(STATEMENTS["claimed_integration"], _parameters(key, at))
-        row = await cursor.fetchone()
+    def _receiver(self, key: IntegrationKey, row: Sequence[Any] | None, at: Moment) -> _Receiver | None:
         if row is None:
             return None
         name, kind, enabled, disabled_reason, config, secrets, concurrency, version, created_at, updated_at = row[:10]
@@ -222,19 +226,21 @@ class Claims:
             if (job.route_id, job.alert_id) in plan.merged:
                 continue
             match decide(job.case, at):
+                case Send() | Merge() if plan.room <= 0:
+                    plan.left = True
                 case Send():
-                    if plan.room > 0:
-                        plan.lease(job, at.now)
+                    plan.lease(job, at.now)
                 case Hold(until, reason):
                     plan.holds.append((job.job_id, until, reason))
                 case Skip(reason):
                     plan.skips.append((job.job_id, reason))
                 case Merge(summary):
-                    if plan.room > 0:
-                        await self._merge(connection, reader, wanted, job, summary, plan, at)
-        await self._write(connection, key, plan, at, probing=receiver.breaker_open)
-        leases = await self._leases(connection, key, plan.leases, at)
-        return Claimed(receiver.integration, leases, more=bool(plan.skips or plan.holds or plan.merged))
+                    await self._merge(connection, reader, wanted, job, summary, plan, at)
+        async with connection.pipeline():
+            await self._write(connection, key, plan, at, probing=receiver.breaker_open)
+            leases = await self._leases(connection, key, plan.leases, at, summaries=bool(plan.merged))
+        more = bool(plan.skips or plan.holds or plan.merged)
+        return Claimed(receiver.integration, leases, more, plan.left)
 
     async def _merge(
         self,
@@ -305,14 +311,16 @@ class Claims:
             await connection.execute(STATEMENTS["defer_blocked"], common | blocked)
 
     async def _leases(
-        self, connection: Connection[Any], key: IntegrationKey, jobs: Sequence[DueJob], at: Moment
+        self, connection: Connection[Any], key: IntegrationKey, jobs: Sequence[DueJob], at: Moment, *, summaries: bool
     ) -> list[Lease]:
-        """Return what is to be sent, with what each notice says."""
+        """Return what is to be sent, with what each notice says; ``summaries``: some may tell others, too."""
         if not jobs:
             return []
-        parameters = {"tenant": key[0], "ids": ids_of(jobs), "most": LISTED_ALERTS}
-        cursor = await connection.execute(STATEMENTS["merged_alerts"], parameters)
-        merged: Mapping[int, tuple[list[int], int]] = {row[0]: (row[1], row[2]) for row in await cursor.fetchall()}
+        merged: Mapping[int, tuple[list[int], int]] = {}
+        if summaries or any(job.case.carrier for job in jobs):
+            parameters = {"tenant": key[0], "ids": ids_of(jobs), "most": LISTED_ALERTS}
+            cursor = await connection.execute(STATEMENTS["merged_alerts"], parameters)
+            merged = {row[0]: (row[1], row[2]) for row in await cursor.fetchall()}
         wanted = {job.alert_id for job in jobs} | {alert for alerts, _ in merged.values() for alert in alerts}
         facts = await read_facts(connection, key[0], wanted)
         leases = []

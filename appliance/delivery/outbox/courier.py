@@ -41,6 +41,10 @@ GIVE_BACK_SECONDS = 1.0
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 15.0
 """Seconds before a courier begins anew after an error."""
+FRUITLESS_SECONDS = 0.25
+"""Seconds before the next claim after one that found nothing to do, as behind what is being sent."""
+FULL_SECONDS = 1.0
+"""Seconds before the next claim after one that found no room; the end of a send makes room at once."""
 
 log = structlog.get_logger(__name__)
 
@@ -101,28 +105,45 @@ class Courier:
         self._key = key
         self._equipment = equipment
         self._drain = drain
+        self._wanted = True
+        """Whether to claim: something may be due that no claim has seen."""
+        self._left = False
+        """Whether the last claim has left what is due, for want of room."""
+        self._rests_until = float("-inf")
         self._woken = trio.Event()
         self._under_way = 0
         self._backoff = Backoff(first=FIRST_PAUSE, maximum=LONGEST_PAUSE)
 
     def wake(self) -> None:
         """Look for jobs again: one may be due."""
+        self._wanted = True
         self._woken.set()
 
     async def run(self, ended: Callable[[], None]) -> None:
         """Carry jobs until there is none; ``ended`` is called when the next one needs another courier."""
         try:
-            async with trio.open_nursery() as nursery:
-                while not self._drain.begun:
-                    self._woken = trio.Event()
-                    more = await self._look(nursery)
-                    if more:
-                        continue
-                    if not self._under_way and not self._woken.is_set():
-                        return
-                    await self._woken.wait()
+            while self._wanted and not self._drain.begun:
+                async with trio.open_nursery() as nursery:
+                    await self._carry(nursery)
         finally:
             ended()
+
+    async def _carry(self, nursery: trio.Nursery) -> None:
+        while not self._drain.begun and (self._wanted or self._under_way):
+            self._woken = trio.Event()
+            if self._wanted and trio.current_time() >= self._rests_until:
+                self._wanted = False
+                self._wanted = await self._look(nursery) or self._wanted
+            else:
+                with trio.move_on_at(self._rests_until if self._wanted else float("inf")):
+                    await self._woken.wait()
+
+    def _sent(self) -> None:
+        """Take note that a send has ended: there is room for what was left, and nothing is behind it any more."""
+        self._under_way -= 1
+        self._wanted = self._wanted or self._left
+        self._rests_until = float("-inf")
+        self._woken.set()
 
     async def _look(self, nursery: trio.Nursery) -> bool:
         """Claim once and begin to send; return whether to claim again at once."""
@@ -145,12 +166,15 @@ class Courier:
         starved = not room and not self._under_way
         try:
             claimed = await self._equipment.claims.claim(self._key, self._equipment.busy, room)
+            self._left = claimed.left
             for lease in claimed.leases:
                 room -= 1
                 await self._begin(nursery, claimed, lease)
         finally:
             slots.give(tenant_id, room)
         self._backoff.reset()
+        if not (claimed.leases or claimed.more or starved):
+            self._rests_until = trio.current_time() + (FULL_SECONDS if claimed.left else FRUITLESS_SECONDS)
         return claimed.more or starved
 
     async def _begin(self, nursery: trio.Nursery, claimed: Claimed, lease: Lease) -> None:
@@ -181,10 +205,9 @@ class Courier:
             self._record_restart(error)
         finally:
             self._drain.leave(scope)
-            self._under_way -= 1
             self._equipment.busy.discard(lease.job_id)
             self._equipment.slots.give(integration.tenant_id, 1)
-            self.wake()
+            self._sent()
 
     async def _send(self, integration: Integration, lease: Lease) -> Outcome:
         """Return how a try went. What a sender raises is its bug: the notice may have arrived."""

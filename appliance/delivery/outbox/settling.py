@@ -14,7 +14,7 @@ from appliance.db.audit import Actor, ActorKind, Entry, record
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.delivery.integrations.integration import Integration
-from appliance.delivery.outbox.cases import SEVERITIES, STATEMENTS, bound_lock_waits, moment
+from appliance.delivery.outbox.cases import SEVERITIES, STATEMENTS, begin_by_key, moment
 from appliance.delivery.outbox.claims import Lease
 from appliance.delivery.outbox.decisions import ARRIVED
 from appliance.delivery.outbox.job import JobEvent, JobStatus, Reason, Receipt
@@ -85,14 +85,17 @@ class Settling:
         """Write down how a try went. Raises psycopg.Error and OSError: nothing was written."""
         settled, now = settlement_of(lease, outcome, self._random()), moment(self._clock.now())
         async with self._pool.connection() as connection, connection.transaction():
-            await bound_lock_waits(connection)
-            await connection.execute(
-                STATEMENTS["insert_attempt"], _attempt_parameters(integration, lease, outcome, moment(tried_at))
-            )
             parameters = self._job_parameters(integration, lease, settled, now)
-            if (await connection.execute(STATEMENTS["settle_job"], parameters)).rowcount:
-                await self._finish(connection, lease, settled, parameters)
-            await self._note_health(connection, integration, outcome, now)
+            async with connection.pipeline():
+                await begin_by_key(connection)
+                await connection.execute(
+                    STATEMENTS["insert_attempt"], _attempt_parameters(integration, lease, outcome, moment(tried_at))
+                )
+                job = await connection.execute(STATEMENTS["settle_job"], parameters)
+            async with connection.pipeline():
+                if job.rowcount:
+                    await self._finish(connection, lease, settled, parameters)
+                await self._note_health(connection, integration, outcome, now)
         return settled
 
     def _job_parameters(
