@@ -121,6 +121,7 @@ class WebhookSender:
         config, secrets = target.config, target.secrets
         content = body(notice)
         headers = list(_signed(secrets["signing_secret"], notice, content))
+        signature = headers[-1][1]
         headers += _headers(_HEADERS, config.get("headers", ()))
         secret_headers = list(_headers(_SECRET_HEADERS, lines(_SECRET_HEADERS, secrets.get("secret_headers", ""))))
         authorization = secrets.get("authorization", "").strip()
@@ -128,6 +129,7 @@ class WebhookSender:
             secret_headers.append(("Authorization", authorization))
         receiver = Receiver(config["url"], config.get("ca"))
         hidden = [secrets["signing_secret"], *(value for _, value in secret_headers)]
+        hidden += [signature, signature.partition(",")[2]]  # made of the secret: a text to guess it by
         whole = [*headers, *secret_headers]
         return await send_json(network, receiver, notice, content, headers=whole, secrets=hidden)
 

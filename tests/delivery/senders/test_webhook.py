@@ -201,5 +201,16 @@ async def test_secrets_are_nowhere_in_what_is_kept_of_a_try() -> None:
     ):
         assert secret not in kept
     assert "Authorization: ••••••••" in outcome.request
+    assert "webhook-signature: ••••••••" in outcome.request.splitlines()
     assert "X-Api-Key: ••••••••" in outcome.request
     assert '"acknowledge_url":"••••••••"' in outcome.request
+
+
+async def test_a_signature_that_is_sent_back_is_masked_too() -> None:
+    async with http_sink(answers(200)) as sink:
+        await SENDER.send(_target(sink, SECRETS), notice(), LOCAL)
+        signature = sink.requests[0].header("webhook-signature") or ""
+    async with http_sink(answers(400, body=f"bad {signature}, {signature[3:]}".encode())) as sink:
+        outcome = await SENDER.send(_target(sink, SECRETS), notice(), LOCAL)
+        assert sink.requests[0].header("webhook-signature") == signature
+    assert outcome.answer.decode() == "bad ••••••••, ••••••••"
