@@ -118,7 +118,7 @@ def create_app(platform: Platform, ports: Ports, limits: RequestLimits) -> Dashb
     """Build the dashboard. It holds no connection and starts no task of its own."""
     app = Dashboard(platform, limits)
     static = StaticFiles(asset("static"))
-    templates = Templates(static, platform.name, platform.clock)
+    templates = Templates(static, platform.name)
     renderer = PageRenderer(
         platform,
         templates,

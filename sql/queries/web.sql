@@ -93,7 +93,7 @@ SELECT EXISTS (
 
 -- name: count_beside_navigation
 -- All devices, those that wait for approval, messages held, alerts that are open, integrations with an alert that they fail,
--- and integrations whose last tries failed. Each page asks: it must stay cheap.
+-- integrations whose last tries failed, and whether the one tenant is suspended. Each page asks: it must stay cheap.
 SELECT
   (SELECT count(*) FROM device_registry
    WHERE status <> 'DECOMMISSIONED' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)),
@@ -109,7 +109,8 @@ SELECT
   (SELECT count(*) FROM fleet_alert
    WHERE status <> 'CLOSED' AND details ? 'integration_id' AND (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)),
   (SELECT count(*) FROM integrations AS i JOIN integration_health AS h USING (tenant_id, integration_id)
-   WHERE i.enabled AND h.failing_since IS NOT NULL AND (%(tenant)s::text IS NULL OR i.tenant_id = %(tenant)s))
+   WHERE i.enabled AND h.failing_since IS NOT NULL AND (%(tenant)s::text IS NULL OR i.tenant_id = %(tenant)s)),
+  EXISTS (SELECT FROM tenants WHERE tenant_id = %(tenant)s AND status = 'SUSPENDED')
 
 -- name: sole_tenant
 -- The tenant, if there is exactly one: an operator need not choose it. The appliance's own is none of them.

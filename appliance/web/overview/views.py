@@ -30,7 +30,7 @@ from appliance.web.overview.recent_alerts import RecentAlert, recent_alert
 from appliance.web.page import charts, csv, formats
 from appliance.web.page.address import Address
 from appliance.web.page.away_peers import notices
-from appliance.web.page.failures import POSTGRES_AWAY, trouble_text
+from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.frame import Frame
 from appliance.web.page.labels import ReasonLabel, reason_label
 from appliance.web.page.renderer import PageRenderer
@@ -45,12 +45,11 @@ SITES_SHOWN = 6
 LIVE_PATIENCE = 1.0
 """Seconds that a live update waits for its data: a longer wait would look like a lost connection."""
 
-_IMMEDIATE = frozenset({"live-state", "kpi-messages", "kpi-alerts", "live-banner"})
+_IMMEDIATE = frozenset({"live-state", "kpi-messages", "kpi-alerts"})
 """Live parts that are sent as soon as they change; the others are calm."""
 _PARTS: Mapping[str, str] = {
     "live-state": "live-state",
     "kpi-messages": "kpi-messages",
-    "live-banner": "live-banner",
     "attention": "action-items",
     "peers-away": "peers-away",
     "kpi-devices": "kpi-devices",
@@ -149,8 +148,6 @@ class Overview:
     alerts: OpenAlerts | None
     """None until the database has answered."""
     recent_alerts: Sequence[RecentAlert]
-    trouble: str | None
-    """One line for the banner, if something is not reachable."""
 
     @property
     def elsewhere(self) -> str:
@@ -293,7 +290,6 @@ def _assemble(
         rows=[_row(reading) for reading in readings],
         alerts=alerts,
         recent_alerts=[] if alerts is None else [recent_alert(one, links) for one in alerts.recent],
-        trouble=trouble_text(platform.health().causes()),
     )
 
 

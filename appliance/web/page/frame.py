@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 from appliance.people.role import Role
 from appliance.web.access.auth import ADMINS, OPERATORS, READERS, Viewer
+from appliance.web.page.banners import Banner
 from appliance.web.page.nav_counts import NavCount, NavCounts
 
 
@@ -111,8 +112,8 @@ class Frame:
     """The address to which the toast's Undo is sent; None: it has none."""
     nav_counts: NavCounts | None = None
     """The numbers of the navigation; None leaves them out."""
-    way_out: tuple[str, str] | None = None
-    """While notices find no way out: what is wrong, and what becomes of them."""
+    banners: tuple[Banner, ...] = ()
+    """What every page says first."""
     sole_tenant: str | None = None
     """For operators who see all tenants: the tenant, if there is exactly one, which need not be chosen."""
 

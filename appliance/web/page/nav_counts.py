@@ -38,6 +38,8 @@ class NavCounts:
     """Integrations of which an alert says that they do not deliver."""
     retried: int = 0
     """Integrations whose last tries failed, whether an alert says so by now or not."""
+    suspended: bool = False
+    """Whether the one tenant is suspended."""
     way_out: NoWayOut | None = None
     """Set while notices find no way out."""
     sole_tenant: str | None = None

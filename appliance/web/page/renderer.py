@@ -12,6 +12,8 @@ from appliance.web.access.transactions import tenants_shown
 from appliance.web.live.parts import LivePages, LivePart
 from appliance.web.page.address import Address
 from appliance.web.page.away_peers import AwayPeers
+from appliance.web.page.banners import Banner, State, banners_of
+from appliance.web.page.failures import trouble_text
 from appliance.web.page.frame import NAVIGATION, Frame, NavEntry
 from appliance.web.page.nav_count_reader import NavCountReader
 from appliance.web.page.nav_counts import NavCounts
@@ -71,28 +73,28 @@ class PageRenderer:
         who = frame.viewer
         counts = await self.nav_counts.read(who, who.tenant_id or frame.tenant)
         sole = None if counts is None else counts.sole_tenant
-        return replace(frame, nav_counts=counts, way_out=self._way_out(counts, who), sole_tenant=sole)
+        banners = self._banners(who, who.tenant_id or frame.tenant, counts)
+        return replace(frame, nav_counts=counts, banners=banners, sole_tenant=sole)
 
     async def live_nav_counts(self, seen_by: Viewer, tenant: str | None) -> list[LivePart]:
-        """Return the numbers of the navigation as live parts; none while Postgres is not reachable."""
+        """Return the banners and the numbers of the navigation as live parts; no numbers without Postgres."""
         counts = await self.nav_counts.recent(seen_by, seen_by.tenant_id or tenant)
+        banners = self._banners(seen_by, seen_by.tenant_id or tenant, counts)
+        frame = replace(self.frame(seen_by, path="/"), tenant=tenant, nav_counts=counts, banners=banners)
+        parts = [LivePart("banners", self.templates.render("banners.html", frame=frame))]
         if counts is None:
-            return []
-        frame = self.frame(seen_by, path="/")
-        frame = replace(frame, tenant=tenant, nav_counts=counts, way_out=self._way_out(counts, seen_by))
-        banner = LivePart("no-way-out", self.templates.render("no-way-out.html", frame=frame))
-        return [banner] + [
+            return parts
+        return parts + [
             self._nav_count(id_of, entry, counts)
             for entry in (entry for group in NAVIGATION for entry in group.entries if entry.counted)
             for id_of in (("n", "b") if entry.alarming else ("n",))
         ]
 
-    def _way_out(self, counts: NavCounts | None, who: Viewer) -> tuple[str, str] | None:
-        """Return what every page says while notices find no way out, if they find none."""
-        out = None if counts is None else counts.way_out
-        if out is None:
-            return None
-        return out.title(self.platform.clock.now(), who.zone), out.text(self.platform.notices_wait)
+    def _banners(self, who: Viewer, tenant: str | None, counts: NavCounts | None) -> tuple[Banner, ...]:
+        platform = self.platform
+        trouble = trouble_text(platform.health().causes())
+        now, waits = platform.clock.now(), platform.notices_wait
+        return banners_of(State(who, tenant, counts, trouble, not platform.clock.trusted, now, waits))
 
     def _nav_count(self, of: str, entry: NavEntry, counts: NavCounts) -> LivePart:
         """Return a number as a live part: ``n`` of the navigation, ``b`` of the phone's bar."""

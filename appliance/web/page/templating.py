@@ -5,7 +5,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from appliance.assets import asset
-from appliance.clock import Clock
 from appliance.runtime.activity import in_words
 from appliance.service_clock.advice import EFFECT
 from appliance.web.http.files import StaticFiles
@@ -16,7 +15,7 @@ from appliance.web.page.labels import tenant_title
 class Templates:
     """The templates of pages and of their live parts."""
 
-    def __init__(self, files: StaticFiles, appliance_name: str, clock: Clock) -> None:
+    def __init__(self, files: StaticFiles, appliance_name: str) -> None:
         self._environment = Environment(
             loader=FileSystemLoader(asset("templates")),
             autoescape=True,
@@ -28,7 +27,6 @@ class Templates:
         self._environment.globals |= {
             "asset": files.address,
             "appliance_name": appliance_name,
-            "clock_in_doubt": lambda: not clock.trusted,
             "clock_effect": EFFECT,
         }
         self._environment.filters |= {

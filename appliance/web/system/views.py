@@ -13,7 +13,6 @@ from appliance.runtime.tree import ServiceState
 from appliance.web.access.auth import OPERATORS, Viewer, allow, viewer
 from appliance.web.live.parts import LivePart
 from appliance.web.page import axes, charts, formats
-from appliance.web.page.failures import trouble_text
 from appliance.web.page.frame import Frame
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.system.clock import difference
@@ -136,7 +135,6 @@ class SystemPage:
     """The parts of which nothing was seen for too long."""
     heartbeat: str
     """How the heartbeat URL was last called."""
-    trouble: str | None
     clock_off: str
     """By how much the machine's clock differs from service time."""
 
@@ -186,8 +184,7 @@ def blueprint(renderer: PageRenderer, reader: SystemReader, snapshot: Snapshot) 
 
 def _fragments(renderer: PageRenderer, frame: Frame, assembled: SystemPage) -> Iterator[LivePart]:
     values = {"frame": frame, "shown": assembled, "live": True}
-    for part in ("live-state", "live-banner"):
-        yield LivePart(part, renderer.templates.render(f"overview/{part}.html", **values))
+    yield LivePart("live-state", renderer.templates.render("overview/live-state.html", **values))
     for part in _PARTS:
         yield LivePart(f"sys-{part}", renderer.templates.render(f"system/{part}.html", **values), calm=True)
 
@@ -232,7 +229,6 @@ def shown(
         missing=[PARTS[part] for part in view.end_to_end.missing],
         heartbeat=heartbeat_text(view.end_to_end),
         clock_off=difference(view.clock),
-        trouble=trouble_text(renderer.platform.health().causes()),
     )
 
 

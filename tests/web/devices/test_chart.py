@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from appliance.assets import asset
-from appliance.clock import SystemClock
 from appliance.devices.metrics.metric import Metric
 from appliance.errors import Invalid
 from appliance.web.devices.views.chart import DeviceChart, chart_of, metric_of, number
@@ -39,7 +38,7 @@ async def chart(database: Database, arguments: dict[str, str], metric: Metric = 
 
 
 def drawn(shown: DeviceChart) -> str:
-    return Templates(StaticFiles(asset("static")), "test", SystemClock()).render("devices/chart.html", chart=shown)
+    return Templates(StaticFiles(asset("static")), "test").render("devices/chart.html", chart=shown)
 
 
 async def test_it_shows_line_labels_statistics_and_ranges(database: Database) -> None:

@@ -40,7 +40,7 @@ async def refused_with(served: Served, *, page: str = "overview", headers: list[
 async def test_the_first_update_brings_every_part_but_an_empty_table() -> None:
     async with without_database() as served, page_socket(served) as page:
         first = await page.get_message()
-        for part in ("live-state", "live-banner", "kpi-messages", "kpi-devices", "chart-rate", "reasons"):
+        for part in ("live-state", "banners", "kpi-messages", "kpi-devices", "chart-rate", "reasons"):
             assert f'id="{part}"' in first
         assert 'id="readings"' not in first
 

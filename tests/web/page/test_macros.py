@@ -6,7 +6,6 @@ from uuid import UUID
 import pytest
 
 from appliance.assets import asset
-from appliance.clock import SystemClock
 from appliance.people.role import Role, Theme
 from appliance.web.access.auth import Viewer
 from appliance.web.http.files import StaticFiles
@@ -21,7 +20,7 @@ LIST = Address("/devices", (("sort", "-name"), ("status", "ACTIVE"), ("site", "h
 
 @pytest.fixture(scope="module")
 def templates() -> Templates:
-    return Templates(StaticFiles(asset("static")), "edge-1", SystemClock())
+    return Templates(StaticFiles(asset("static")), "edge-1")
 
 
 def rendered(templates: Templates, source: str) -> str:

@@ -74,9 +74,9 @@ async def test_the_banner_comes_and_goes_in_place(database: Database) -> None:
     one = add_alert(database)
     async with over(database) as served:
         name = await page_name(database, served, f"/alerts/{one}")
-        assert (await parts(served, name))["no-way-out"] == ""
+        assert (await parts(served, name))["banners"] == ""
         away(database, "Desk", 30)
-        assert (await parts(served, name))["no-way-out"].startswith("No way out since")
+        assert (await parts(served, name))["banners"].startswith("No way out since")
 
 
 @pytest.mark.parametrize(

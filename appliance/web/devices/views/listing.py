@@ -28,7 +28,6 @@ from appliance.web.devices.views.bulk import STEPS
 from appliance.web.openapi.describe import query
 from appliance.web.page import charts, csv, cursor
 from appliance.web.page.away_peers import notices
-from appliance.web.page.failures import trouble_text
 from appliance.web.page.labels import ReasonLabel, reason_label
 from appliance.web.page.paths import of_tenant, to_device
 from appliance.web.page.renderer import PageRenderer, see_other
@@ -115,7 +114,7 @@ def _add_list(routes: Blueprint, renderer: PageRenderer) -> None:
             "devices/list.html",
             done=DONE,
             rows=rows,
-            notices=notices(_affected(renderer), away, access.now().timestamp(), who.zone),
+            notices=notices(platform.affected(), away, access.now().timestamp(), who.zone),
             total=page.total,
             next=cursor.write(page.next),
             counts=counts,
@@ -125,12 +124,6 @@ def _add_list(routes: Blueprint, renderer: PageRenderer) -> None:
             steps=STEPS,
             statuses=DEVICE_STATUSES,
         )
-
-
-def _affected(renderer: PageRenderer) -> list[str]:
-    """Return what is wrong with the appliance and affects readings; the Overview has a banner for the first."""
-    trouble = trouble_text(renderer.platform.health().causes())
-    return [*([] if trouble is None else [trouble]), *renderer.platform.affected()]
 
 
 def _add_close_claim(routes: Blueprint, renderer: PageRenderer) -> None:
