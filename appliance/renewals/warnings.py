@@ -123,15 +123,13 @@ def reached(row: Subscription, settled: datetime, zone: tzinfo | None, renewed_a
 
 def condition(row: Subscription, days: int, zone: tzinfo | None, grace: timedelta) -> Condition:
     """Return what the alert of a step says."""
-    last_day = terms.last_full_day(row.term_end, zone)
     details = {
         "subscription_id": row.subscription_id,
         "days": days,
         "term_end": row.term_end.isoformat(),
-        "last_full_day": last_day.isoformat(),
+        "last_full_day": terms.last_full_day(row.term_end, zone).isoformat(),
     }
-    summary = _summary(row, f"{last_day:%-d %b %Y}", zone, grace)
-    kind = AlertType.SUBSCRIPTION_EXPIRING
+    kind, summary = AlertType.SUBSCRIPTION_EXPIRING, _summary(row, zone, grace)
     return Condition(row.tenant_id, fingerprint(row, days), kind, STEPS[days], summary, details)
 
 
@@ -177,11 +175,11 @@ def _instant(row: Subscription, days: int, zone: tzinfo | None) -> datetime:
     return terms.extended(row.term_end, -days, zone)
 
 
-def _summary(row: Subscription, last_day: str, zone: tzinfo | None, grace: timedelta) -> str:
-    title = row.description or row.subscription_id
+def _summary(row: Subscription, zone: tzinfo | None, grace: timedelta) -> str:
+    title, last_day = row.description or row.subscription_id, terms.last_day_text(row.term_end, zone)
     if row.status is SubscriptionStatus.GRACE:
-        until = terms.last_full_day(instant_of(Mark.GRACE_END, row, grace=grace), zone)
-        return f"The last full day of subscription {title} was {last_day}: its devices work until {until:%-d %b %Y}"
+        until = terms.last_day_text(instant_of(Mark.GRACE_END, row, grace=grace), zone)
+        return f"The last full day of subscription {title} was {last_day}: its devices work until {until}"
     if row.status is SubscriptionStatus.SUSPENDED:
         return f"The last full day of subscription {title} was {last_day}: messages of its devices are held"
     return f"The last full day of subscription {title} is {last_day}"

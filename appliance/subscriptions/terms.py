@@ -17,6 +17,11 @@ def last_full_day(end: datetime, zone: tzinfo | None) -> date:
     return local_time.wall_clock(end.timestamp(), zone).date() - _DAY
 
 
+def last_day_text(end: datetime, zone: tzinfo | None) -> str:
+    """Return the last full day as every page, alert and notice writes it: ``28 Dec 2026``."""
+    return f"{last_full_day(end, zone):%-d %b %Y}"
+
+
 def end_after(day: date, zone: tzinfo | None) -> datetime:
     """Return the end of a term whose last full day is ``day``. Raises OverflowError for ``date.max``."""
     return datetime.fromtimestamp(local_time.start_of_day(day + _DAY, zone), UTC)

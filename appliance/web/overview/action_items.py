@@ -9,6 +9,7 @@ from appliance.delivery.outbox.alert_notices import MAX_COUNTED
 from appliance.devices.fleet import SiteCounts
 from appliance.devices.live.presence import Presence
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType, status_at
+from appliance.subscriptions.terms import last_day_text
 from appliance.web.devices.labels import NONE
 from appliance.web.overview.open_alerts import CLASSES, NONE_OPEN, OpenAlerts
 from appliance.web.overview.query import OverviewData
@@ -106,7 +107,7 @@ def action_items(
     items = [
         *_alerts(alerts, now, links),
         *_peers(data, now, zone, links),  # first of its severity: a whole appliance is more than a site
-        *_subscriptions(data, now, zone, links, grace),
+        *_subscriptions(data, now, links, grace),
         *_sites(data, links),
         *_unrouted(alerts, links),
         *_quarantine(data, now, links),
@@ -127,9 +128,7 @@ def days(number: int) -> str:
     return f"{number:,} day{'s' if number != 1 else ''}"
 
 
-def _subscriptions(
-    data: OverviewData, now: float, zone: tzinfo | None, links: PageLinks, grace: timedelta
-) -> Iterator[ActionItem]:
+def _subscriptions(data: OverviewData, now: float, links: PageLinks, grace: timedelta) -> Iterator[ActionItem]:
     action = "View tenant" if links.operator else "View devices"
     for row in data.subscriptions:
         if row.subscription_type is SubscriptionType.ADDON:
@@ -137,27 +136,25 @@ def _subscriptions(
         if row.term_end.timestamp() <= now and not row.active_device_count:
             continue  # it has ended and no device depends on it
         status = status_of(row, data, now, grace=grace)
-        end, href = row.term_end.timestamp(), links.subscription(row)
-        what = subscription_title(row)
+        end, href, zone = row.term_end.timestamp(), links.subscription(row), data.zones.get(row.tenant_id)
+        what, last_day = subscription_title(row), last_day_text(row.term_end, zone)
         if status in (SubscriptionStatus.SUSPENDED, SubscriptionStatus.EXPIRED):
-            state = "is suspended" if status is SubscriptionStatus.SUSPENDED else "has expired"
+            held = status is SubscriptionStatus.SUSPENDED and row.hold_reason is not None
+            state = (
+                "is on hold" if held else "is suspended" if status is SubscriptionStatus.SUSPENDED else "has expired"
+            )
             after = f" {state}: its devices' messages are held."
-            yield ActionItem("crit", "Subscription ", what, after, href, action, end, _since(end, zone))
+            when = "" if held else f"last day {last_day}"
+            yield ActionItem("crit", "Subscription ", what, after, href, action, None if held else end, when)
         elif status is SubscriptionStatus.GRACE:
             after = " has ended and is in its grace period."
-            yield ActionItem("high", "Subscription ", what, after, href, action, end, _since(end, zone))
+            yield ActionItem("high", "Subscription ", what, after, href, action, end, f"last day {last_day}")
         elif (left := days_left(row, datetime.fromtimestamp(now, UTC), zone)) < SOON:
-            after = f" ends in {days(left)}, on {formats.day(end, zone)}."
-            yield ActionItem(
-                "medium", "Subscription ", what, after, href, action, end, f"{formats.local(end, zone):%-d %b}"
-            )
+            after = f" ends in {days(left)}; its last full day is {last_day}."
+            yield ActionItem("medium", "Subscription ", what, after, href, action)
         elif row.active_device_count >= row.device_limit:
             after = f" has no free seat: all {row.device_limit:,} are in use."
             yield ActionItem("medium", "Subscription ", what, after, href, action)
-
-
-def _since(end: float, zone: tzinfo | None) -> str:
-    return f"since {formats.local(end, zone):%-d %b}"
 
 
 def _sites(data: OverviewData, links: PageLinks) -> Iterator[ActionItem]:

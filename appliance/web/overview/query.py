@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import trio
@@ -14,6 +14,7 @@ from appliance.devices import fleet
 from appliance.devices.fleet import SiteCounts
 from appliance.ingest.summary import LastReading
 from appliance.peers.store import Peer
+from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions import store as subscriptions
 from appliance.subscriptions.lifecycle import Subscription
 from appliance.web.access.auth import Viewer
@@ -59,6 +60,8 @@ class OverviewData:
     sites: Sequence[SiteCounts]
     """All sites, whichever was chosen."""
     subscriptions: Sequence[Subscription]
+    zones: Mapping[str, tzinfo | None]
+    """The time zones of their tenants, in which terms end."""
     people: int
     held: int
     """Messages that are held in quarantine."""
@@ -158,6 +161,7 @@ class OverviewQueries:
         async with self._access.reading(seen_by) as connection:
             sites = await self._sites(connection, choice.tenant)
             owned = await subscriptions.list_all(connection, choice.tenant)
+            zones = await subscription_rows.time_zones(connection, (row.tenant_id for row in owned))
             (people,) = await self._row(connection, "count_people", parameters)
             (rules,) = await self._row(connection, "count_own_rules", parameters)
             (tried,) = await self._row(connection, "integration_tried", parameters)
@@ -174,6 +178,7 @@ class OverviewQueries:
             read_at=now,
             sites=sites,
             subscriptions=owned,
+            zones=zones,
             people=people,
             held=held,
             held_since=None if held_since is None else held_since.timestamp(),

@@ -6,7 +6,7 @@ A site narrows devices, their action items and their readings; messages are coun
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 
 import structlog
 import trio
@@ -15,6 +15,7 @@ from quart import Blueprint, Response, request
 from appliance.devices.fleet import SiteCounts
 from appliance.ingest.summary import LastReading
 from appliance.subscriptions.lifecycle import SubscriptionStatus, usable
+from appliance.subscriptions.terms import last_day_text
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.devices.labels import NONE
@@ -115,6 +116,8 @@ class Seats:
     limit: int
     end: str
     colour: str
+    last_day: str
+    """Its last full day."""
     days_left: int | None
     """None: it has ended."""
     usable: bool
@@ -279,7 +282,7 @@ def _assemble(
         presences=presences(sites),
         sites=sites[:SITES_SHOWN],
         more_sites=max(len(sites) - SITES_SHOWN, 0),
-        seats=[] if data is None else seats(data, settled, who.zone, links, grace=platform.grace),
+        seats=[] if data is None else seats(data, settled, links, grace=platform.grace),
         steps=[] if data is None else onboarding_checklist.steps(data, who.role, links),
         rate=message_rates.current(feed, choice.tenant),
         chart=message_rates.chart(message_rates.flow(feed, data, choice), choice, who.zone),
@@ -330,10 +333,11 @@ def presences(sites: Sequence[SiteCounts]) -> Presences:
     )
 
 
-def seats(data: OverviewData, now: float, zone: tzinfo | None, links: PageLinks, *, grace: timedelta) -> list[Seats]:
+def seats(data: OverviewData, now: float, links: PageLinks, *, grace: timedelta) -> list[Seats]:
     """Return the subscriptions in the order of their ends."""
     shown, moment = [], datetime.fromtimestamp(now, UTC)
     for row in sorted(data.subscriptions, key=lambda one: (one.term_end, one.tenant_id, one.subscription_id)):
+        zone = data.zones.get(row.tenant_id)
         status, left = action_items.status_of(row, data, now, grace=grace), days_left(row, moment, zone)
         runs = status in (SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIAL)
         colour = "" if runs and left >= action_items.SOON else "medium" if runs else "crit"
@@ -353,6 +357,7 @@ def seats(data: OverviewData, now: float, zone: tzinfo | None, links: PageLinks,
                 limit=row.device_limit,
                 end=end,
                 colour=colour,
+                last_day=last_day_text(row.term_end, zone),
                 days_left=left if runs else None,
                 usable=usable(status),
             )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -12,6 +13,7 @@ from appliance.peers.store import Peer
 from appliance.people.role import Role
 from appliance.severity import Severity
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
+from appliance.subscriptions.terms import last_day_text
 from appliance.web.overview.action_items import ActionItem, PageLinks, action_items
 from appliance.web.overview.onboarding_checklist import steps
 from appliance.web.overview.open_alerts import OpenAlerts
@@ -19,6 +21,7 @@ from appliance.web.overview.query import OverviewData
 from tests.support.tenants import GRACE
 
 NOW = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)
+OSLO = ZoneInfo("Europe/Oslo")
 CUSTOMER, ALL = PageLinks(operator=False, tenant="acme"), PageLinks(operator=True, tenant=None)
 
 
@@ -26,7 +29,8 @@ def overview(
     *sites: SiteCounts, subscriptions: tuple[Subscription, ...] = (), held: int = 0, people: int = 1
 ) -> OverviewData:
     at = NOW.timestamp()
-    return OverviewData(at, at, sites, subscriptions, people, held, at - 7200 if held else None, {})
+    zones = {"acme": OSLO}
+    return OverviewData(at, at, sites, subscriptions, zones, people, held, at - 7200 if held else None, {})
 
 
 def site(
@@ -93,8 +97,8 @@ def test_an_operator_of_all_tenants_sees_the_tenant_of_each_item() -> None:
 @pytest.mark.parametrize(
     ("row", "line"),
     [
-        (subscription(12.5), ("medium", "Subscription Base ends in 12 days, on 6 Dec 2026.")),
-        (subscription(1.5), ("medium", "Subscription Base ends in 1 day, on 25 Nov 2026.")),
+        (subscription(12.5), ("medium", "Subscription Base ends in 12 days; its last full day is 5 Dec 2026.")),
+        (subscription(1.5), ("medium", "Subscription Base ends in 1 day; its last full day is 24 Nov 2026.")),
         (subscription(-1), ("high", "Subscription Base has ended and is in its grace period.")),
         (subscription(-40), ("crit", "Subscription Base is suspended: its devices' messages are held.")),
         (
@@ -106,6 +110,23 @@ def test_an_operator_of_all_tenants_sees_the_tenant_of_each_item() -> None:
 )
 def test_subscriptions_have_an_item_before_and_after_their_end(row: Subscription, line: tuple[str, str]) -> None:
     assert sentences(overview(subscriptions=(row,))) == [line]
+
+
+def test_the_last_full_day_is_that_of_the_tenants_zone_whoever_looks() -> None:
+    end = datetime(2026, 12, 5, 23, tzinfo=UTC)  # midnight in Oslo
+    row = replace(subscription(1), term_end=end)
+    for links in (CUSTOMER, ALL):
+        assert sentences(overview(subscriptions=(row,)), links)[0][1].endswith("; its last full day is 5 Dec 2026.")
+    (ended,) = items(overview(subscriptions=(replace(row, term_end=NOW - timedelta(days=40)),)))
+    assert ended.when == f"last day {last_day_text(NOW - timedelta(days=40), OSLO)}"
+
+
+def test_a_hold_says_so_and_names_no_day() -> None:
+    held = replace(subscription(90), hold_reason="unpaid")
+    assert sentences(overview(subscriptions=(held,))) == [
+        ("crit", "Subscription Base is on hold: its devices' messages are held.")
+    ]
+    assert items(overview(subscriptions=(held,)))[0].when == ""
 
 
 def test_a_subscription_that_ended_without_devices_has_no_item() -> None:

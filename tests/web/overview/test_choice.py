@@ -54,7 +54,7 @@ def test_a_span_is_cut_into_whole_steps_and_the_one_that_runs_is_not_drawn() -> 
     since = week.since(NOW)
     assert (since % 3600, NOW - since) == (0, 7 * 86_400 + 2000)
     accounting = [AccountingStep(since + hour * 3600, 7200, 3600, 3600, 0) for hour in (0, 167, 168)]
-    data = OverviewData(since, NOW, [], [], 1, 0, None, {}, accounting)
+    data = OverviewData(since, NOW, [], [], {}, 1, 0, None, {}, accounting)
     assert data.received == 3 * 7200
     drawn = message_rates.flow(LiveFeed(Steady()), data, week)
     assert [(point.accepted, point.refused) for point in drawn.points] == [(1, 1), *[(0, 0)] * 166, (1, 1)]

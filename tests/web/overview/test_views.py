@@ -122,7 +122,8 @@ async def test_todays_accounting_devices_and_reasons_are_on_the_page(database: D
     async with over(database) as served:
         page = (await get(served)).text
     assert part(page, "kpi-devices").startswith(" Devices 2 2 online 0 stale 0 offline ")
-    assert part(page, "kpi-seats").startswith(" Next subscription end 12 days 2 of 10 seats in use ")
+    seats = r" Next subscription end 12 days Last day \d+ \w{3} \d{4} · 2 of 10 seats in use "
+    assert re.match(seats, part(page, "kpi-seats"))
     assert part(page, "books").startswith(" Last hour: 1,300 received, 1,240 stored, 50 refused, 10 duplicates. ")
     assert part(page, "kpi-refused").startswith(" Refused 3.8 % 50 of 1,300 messages ")
     assert part(page, "kpi-held").startswith(" Quarantined 1 held for review Oldest from 2 h ago ")
