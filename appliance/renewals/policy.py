@@ -15,3 +15,8 @@ class RenewalPolicy:
     """``renewal_opens_days``: days of the calendar before its end from which a term is renewed without ``again``."""
     plans: Mapping[str, int]
     """``[subscriptions.plans]``: the most seats of each plan; without plans there is no cap."""
+
+    @property
+    def soon(self) -> timedelta:
+        """Return how long before its end a term counts as ending soon."""
+        return timedelta(days=self.opens_days)

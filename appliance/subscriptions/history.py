@@ -3,13 +3,14 @@
 Enters: a connection. Leaves: rows as values. Never: a change; :mod:`.change_log` writes them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
+from appliance.subscriptions.lifecycle import Subscription
 
 STATEMENTS = statements.load("subscriptions")
 
@@ -72,6 +73,22 @@ async def events(connection: Connection[Any], wanted: HistoryFilter, limit: int)
     """Return at most ``limit`` events, newest first."""
     cursor = await connection.execute(STATEMENTS["list_events"], _parameters(wanted, limit))
     return [SubscriptionEvent(*map(_utc, row)) for row in await cursor.fetchall()]
+
+
+async def running_starts(
+    connection: Connection[Any], subscriptions: Iterable[Subscription], now: datetime
+) -> dict[tuple[str, str], datetime]:
+    """Return when the term that runs now began, by tenant and id, of those whose newest term begins later."""
+    ahead = [row for row in subscriptions if row.term_start > now]
+    if not ahead:
+        return {}
+    parameters = {
+        "tenants": sorted({row.tenant_id for row in ahead}),
+        "subscriptions": sorted({row.subscription_id for row in ahead}),
+        "at": now,
+    }
+    cursor = await connection.execute(STATEMENTS["select_running_starts"], parameters)
+    return {(tenant_id, subscription_id): _utc(start) for tenant_id, subscription_id, start in await cursor.fetchall()}
 
 
 def _parameters(wanted: HistoryFilter, limit: int) -> dict[str, Any]:

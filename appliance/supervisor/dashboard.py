@@ -75,6 +75,7 @@ async def open_dashboard(
         live=stream.live,
         health=broker.health,
         grace=base.grace,
+        renewals=base.renewals,
         notices_wait=timedelta(days=base.config.delivery.max_age_days),
         maintenance=known.maintenance,
         affected=watch.own.affected,

@@ -7,6 +7,7 @@ from appliance.children.data_dir import DataDir
 from appliance.config import Config
 from appliance.failpoints import Failpoints
 from appliance.metrics import Metrics
+from appliance.renewals.policy import RenewalPolicy
 from appliance.runtime.signals import StopSignal
 from appliance.runtime.tree import Tree
 from appliance.service_clock.clock import ServiceClock
@@ -39,3 +40,9 @@ class Foundation:
     def grace(self) -> timedelta:
         """How long a paid subscription goes on after its term."""
         return timedelta(days=self.config.subscriptions.grace_days)
+
+    @property
+    def renewals(self) -> RenewalPolicy:
+        """What the configuration says of renewals."""
+        configured = self.config.subscriptions
+        return RenewalPolicy(self.grace, configured.renewal_opens_days, configured.plans)

@@ -10,6 +10,7 @@ from appliance.clock import Clock
 from appliance.db.pool import Pool
 from appliance.diagnostics.readiness import Health
 from appliance.people.sessions import Visit
+from appliance.renewals.policy import RenewalPolicy
 from appliance.web.access.auth import Viewer
 from appliance.web.access.transactions import Access
 from appliance.web.live.feed import LiveFeed
@@ -49,6 +50,8 @@ class Platform:
     health: Callable[[], Health]
     grace: timedelta
     """How long a paid subscription stays usable after its term."""
+    renewals: RenewalPolicy
+    """When subscriptions can be renewed, and the plans there are."""
     notices_wait: timedelta
     """How long a notice waits for a way out: ``delivery.max_age_days``."""
     maintenance: MaintenanceBook

@@ -112,3 +112,10 @@ ORDER BY event_id DESC LIMIT %(limit)s
 
 -- name: zones_of_tenants
 SELECT tenant_id, time_zone FROM tenants WHERE tenant_id = ANY(%(tenants)s::text[])
+
+-- name: select_running_starts
+-- The start of the term that runs at an instant, of those whose newest term begins later.
+SELECT tenant_id, subscription_id, max(term_start) FROM subscription_terms
+WHERE tenant_id = ANY(%(tenants)s::text[]) AND subscription_id = ANY(%(subscriptions)s::text[])
+  AND kind <> 'CORRECTED' AND term_start <= %(at)s
+GROUP BY tenant_id, subscription_id

@@ -142,3 +142,6 @@ FROM (
   SELECT min(unreachable_since) AS first, max(unreachable_since) AS last, count(*) AS number, min(name) AS name FROM away
 ) AS s
 WHERE s.number > 0
+
+-- name: select_tenant_zones
+SELECT tenant_id, name, time_zone FROM tenants WHERE tenant_id = ANY(%(tenants)s::text[])

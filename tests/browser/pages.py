@@ -157,6 +157,13 @@ PAGES: Sequence[PageOf] = (
     PageOf("/quarantine/dismiss?reason=INVALID_METRIC", "quarantine-dismiss"),
     PageOf("/quarantine/replays", "replays"),
     PageOf("/quarantine/replays/1", "replay", rule="/quarantine/replays/<int:replay_id>"),
+    # subscriptions
+    PageOf("/subscriptions", "subscriptions"),
+    PageOf("/subscriptions?", "subscriptions-operator", OPERATOR),
+    PageOf("/subscriptions?state=ended", "subscriptions-viewer", Role.VIEWER),
+    PageOf("/subscriptions/+history", "subscriptions-history"),
+    PageOf("/subscriptions/SUB-20251208-00001", "one-subscription", rule="/subscriptions/<subscription_id>"),
+    PageOf("/subscriptions/SUB-20260415-00004", "add-on", Role.VIEWER, rule="/subscriptions/<subscription_id>"),
     # people
     PageOf("/audit", "audit"),
     PageOf("/audit?actor=nobody", "audit-none"),

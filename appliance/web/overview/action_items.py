@@ -76,10 +76,10 @@ class PageLinks:
         return self.devices(site.tenant_id, **wanted, site=site.site_id or NONE)
 
     def subscription(self, row: Subscription) -> str:
-        """Return the address for a subscription: for operators, the tenant's page."""
-        if self.operator:
-            return f"/tenants/{quote(row.tenant_id)}"
-        return self.devices(row.tenant_id, subscription=row.subscription_id)
+        """Return the address of a subscription."""
+        query = urlencode(self._tenant(row.tenant_id))
+        path = f"/subscriptions/{quote(row.subscription_id)}"
+        return f"{path}?{query}" if query else path
 
     def alerts(self, site_id: str | None) -> str:
         """Return the address of the list of alerts; ``site_id`` as for ``here``."""
@@ -129,7 +129,7 @@ def days(number: int) -> str:
 
 
 def _subscriptions(data: OverviewData, now: float, links: PageLinks, grace: timedelta) -> Iterator[ActionItem]:
-    action = "View tenant" if links.operator else "View devices"
+    action = "View subscription"
     for row in data.subscriptions:
         if row.subscription_type is SubscriptionType.ADDON:
             continue  # its parent has an item of its own

@@ -106,6 +106,11 @@ def absolute(moment: float, zone: tzinfo | None) -> str:
     return f"{local(moment, zone):%a %-d %b %Y, %H:%M:%S %Z}"
 
 
+def day_time(moment: float, zone: tzinfo | None) -> str:
+    """Return a time of any year to the minute: ``21 Nov 2026, 00:00``."""
+    return f"{local(moment, zone):%-d %b %Y, %H:%M}"
+
+
 def clock_time(moment: float, zone: tzinfo | None) -> str:
     """Return ``14:32:08 CET``."""
     return f"{local(moment, zone):%H:%M:%S %Z}"

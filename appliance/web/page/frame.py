@@ -66,6 +66,7 @@ NAVIGATION: tuple[NavGroup, ...] = (
     NavGroup(
         "Account",
         (
+            NavEntry("Subscriptions", "/subscriptions", "i-calendar-clock", key="b"),
             NavEntry("Users and tokens", "/users", "i-users", roles=ADMINS, key="u"),
             NavEntry("Audit", "/audit", "i-scroll-text", roles=ADMINS),
         ),

@@ -38,6 +38,7 @@ class Templates:
             "percent": formats.percent,
             "ago": formats.ago,
             "absolute": formats.absolute,
+            "day_time": formats.day_time,
             "clock_time": formats.clock_time,
             "short_time": formats.short_time,
             "iso": formats.iso,

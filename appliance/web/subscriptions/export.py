@@ -3,6 +3,7 @@
 Beside each end of a term stands the last day, in the tenant's zone, that the term covers completely.
 """
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from quart import Response
 from appliance.db.trio_psycopg import Connection
 from appliance.subscriptions import history, rows, store
 from appliance.subscriptions.history import HistoryFilter, SubscriptionEvent, TermRecord
+from appliance.subscriptions.lifecycle import Subscription
 from appliance.subscriptions.terms import last_full_day
 from appliance.web.access.auth import Viewer
 from appliance.web.page import csv
@@ -33,8 +35,13 @@ EVENT_HEADS = (
 )  # fmt: skip
 
 
-def answer(platform: Platform, who: Viewer, tenant_id: str | None) -> Response:
-    """Return the download of the subscriptions of a tenant, or for None of all that ``who`` sees."""
+def answer(
+    platform: Platform, who: Viewer, tenant_id: str | None, keep: Callable[[Subscription], bool] = lambda _row: True
+) -> Response:
+    """Return the download of the subscriptions of a tenant, or for None of all that ``who`` sees.
+
+    ``keep``: whether one is in the file.
+    """
 
     async def read(connection: Connection[Any], after: tuple[str, str] | None) -> csv.Page[tuple[str, str]]:
         page = await store.list_page(
@@ -47,7 +54,7 @@ def answer(platform: Platform, who: Viewer, tenant_id: str | None) -> Response:
         )
         zones = await rows.time_zones(connection, (one.tenant_id for one in page))
         days = [last_full_day(one.term_end, zones.get(one.tenant_id)) for one in page]
-        cells = [_cells(one, HEADS, {LAST_FULL_DAY: day}) for one, day in zip(page, days, strict=True)]
+        cells = [_cells(one, HEADS, {LAST_FULL_DAY: day}) for one, day in zip(page, days, strict=True) if keep(one)]
         return cells, csv.next_position(page, lambda one: (one.tenant_id, one.subscription_id))
 
     return csv.list_answer(platform, who, "subscriptions", HEADS, read)

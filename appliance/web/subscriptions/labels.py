@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 
 from appliance import local_time
+from appliance.renewals.policy import RenewalPolicy
 from appliance.subscriptions.lifecycle import Mark, Subscription, SubscriptionStatus, SubscriptionType, instant_of
 from appliance.subscriptions.terms import last_full_day, whole_days_left
 
-SOON = timedelta(days=30)
-"""Time before the end of a term from which its label is coloured: from here on it can be renewed."""
 TYPES = {
     SubscriptionType.MAIN: "Main",
     SubscriptionType.ADDON: "Add-on",
@@ -54,7 +53,7 @@ class SubscriptionLabel:
 
 
 def subscription_labels(
-    subscriptions: Iterable[Subscription], now: datetime, zone: tzinfo | None, grace: timedelta
+    subscriptions: Iterable[Subscription], now: datetime, zone: tzinfo | None, policy: RenewalPolicy
 ) -> list[SubscriptionLabel]:
     """Return the labels of a tenant's subscriptions at ``now``, each add-on behind its main subscription."""
     rows = list(subscriptions)
@@ -64,15 +63,17 @@ def subscription_labels(
         for main in mains
         for row in (main, *(one for one in rows if one.parent_subscription_id == main.subscription_id))
     ]
-    return [subscription_label(row, now, zone, grace) for row in ordered]
+    return [subscription_label(row, now, zone, policy) for row in ordered]
 
 
-def subscription_label(row: Subscription, now: datetime, zone: tzinfo | None, grace: timedelta) -> SubscriptionLabel:
-    """Return the label of one subscription at ``now``."""
+def subscription_label(
+    row: Subscription, now: datetime, zone: tzinfo | None, policy: RenewalPolicy
+) -> SubscriptionLabel:
+    """Return the label of one subscription at ``now``; the end is coloured from the day on which renewing opens."""
     state, colour = _STATES[row.status]
     if row.hold_reason is not None and row.status is SubscriptionStatus.SUSPENDED:
         state = "On hold"
-    elif row.status in (SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIAL) and row.term_end - now <= SOON:
+    elif row.status in (SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIAL) and row.term_end - now <= policy.soon:
         state, colour = "Ends soon", "medium"
     return SubscriptionLabel(
         row,
@@ -81,7 +82,7 @@ def subscription_label(row: Subscription, now: datetime, zone: tzinfo | None, gr
         state,
         colour,
         last_full_day(row.term_end, zone),
-        _end(row, now, zone, grace),
+        _end(row, now, zone, policy.grace),
     )
 
 

@@ -82,7 +82,7 @@ def _add_edit(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions,
             "subscriptions/edit.html",
             status=status,
             tenant=tenant,
-            subscription=labels.subscription_label(row, now, zone, renderer.platform.grace),
+            subscription=labels.subscription_label(row, now, zone, renderer.platform.renewals),
             given=given,
             fault=fault,
         )

@@ -145,7 +145,7 @@ def _add_tenant(routes: Blueprint, renderer: PageRenderer, actions: TenantAction
             overview=overview,
             tenant=overview.tenant,
             subscriptions=labels.subscription_labels(
-                overview.subscriptions, access.settled(), zone, renderer.platform.grace
+                overview.subscriptions, access.settled(), zone, renderer.platform.renewals
             ),
             recent=[entry_of(row, viewer().zone, names) for row in recent],
             strategies=dict(STRATEGIES),

@@ -50,7 +50,46 @@ ROWS = (
         'ACTIVE', 'Cold chain base'),
       (now(), 'SUB-20251208-00002', 'harvest', 'TRIAL', 50, now() - interval '10 days',
       now() + interval '20 days', 'TRIAL',
-        'Harvest season')
+        'Harvest season'),
+      (now(), 'SUB-20260901-00019', %(tenant)s, 'TEMPORARY', 50, now() - interval '84 days',
+      now() + interval '53 days', 'ACTIVE', 'Harvest season'),
+      (now(), 'SUB-20260816-00017', %(tenant)s, 'TRIAL', 20, now() - interval '100 days',
+      now() - interval '9 days', 'EXPIRED', 'Ålesund pilot')
+    """,
+    """
+    INSERT INTO subscriptions (created_at, subscription_id, tenant_id, subscription_type, parent_subscription_id,
+      device_limit, term_start, term_end, status, description)
+    SELECT now(), 'SUB-20260415-00004', tenant_id, 'ADDON', subscription_id, 50, now() - interval '222 days', term_end,
+      status, 'Moss extension'
+    FROM subscriptions WHERE subscription_id = 'SUB-20251208-00001'
+    """,
+    """
+    INSERT INTO subscription_terms (tenant_id, subscription_id, kind, term_start, term_end, device_limit, plan_id,
+      actor, bought_at)
+    SELECT tenant_id, subscription_id, 'SOLD', term_start, term_end, device_limit, plan_id, 'ingrid@norrvik.example',
+      term_start
+    FROM subscriptions
+    """,
+    """
+    INSERT INTO subscription_audit (tenant_id, subscription_id, event_type, actor, previous_state, new_state, details,
+      at)
+    VALUES
+      (%(tenant)s, 'SUB-20251208-00001', 'add', 'ingrid@norrvik.example', NULL,
+        '{"subscription_type": "MAIN", "device_limit": 60, "term_end": "2025-12-08T23:00:00Z"}', NULL,
+        now() - interval '717 days'),
+      (%(tenant)s, 'SUB-20251208-00001', 'RENEWED', 'ingrid@norrvik.example',
+        '{"device_limit": 60, "term_end": "2025-12-08T23:00:00Z"}',
+        '{"device_limit": 80, "term_end": "2026-12-08T23:00:00Z"}', '{"term_days": 365}', now() - interval '353 days'),
+      (%(tenant)s, 'SUB-20260415-00004', 'add', 'ingrid@norrvik.example', NULL,
+        '{"subscription_type": "ADDON", "device_limit": 50, "term_end": "2026-12-08T23:00:00Z"}', NULL,
+        now() - interval '222 days'),
+      (%(tenant)s, 'SUB-20251208-00001', 'hold', 'kim@norrvik.example', '{"hold_reason": null, "status": "ACTIVE"}',
+        '{"hold_reason": "invoice 4711 is open", "status": "SUSPENDED"}', NULL, now() - interval '60 days'),
+      (%(tenant)s, 'SUB-20251208-00001', 'lift_hold', 'kim@norrvik.example',
+        '{"hold_reason": "invoice 4711 is open", "status": "SUSPENDED"}', '{"hold_reason": null, "status": "ACTIVE"}',
+        NULL, now() - interval '58 days'),
+      (%(tenant)s, 'SUB-20260816-00017', 'status', 'subscriptions', '{"status": "TRIAL"}', '{"status": "EXPIRED"}',
+        NULL, now() - interval '9 days')
     """,
     """
     INSERT INTO sites (created_at, updated_at, tenant_id, site_id, name, time_zone) VALUES

@@ -1,6 +1,6 @@
 """Serves a dashboard for tests, on a free port of loopback, and speaks to it in raw bytes where a client would not."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -39,6 +39,7 @@ from appliance.people.passwords import Cost, Hasher
 from appliance.people.role import Role, Theme
 from appliance.people.sessions import Visit
 from appliance.people.signin import SignIn
+from appliance.renewals.policy import RenewalPolicy
 from appliance.watchdog.watchdog import EndToEnd, HeartbeatCall
 from appliance.web.access.auth import Viewer
 from appliance.web.access.identity import Identity
@@ -177,6 +178,7 @@ class Parts:
         broker_refusals: Callable[[str | None, str | None], Sequence[BrokerRefusal]] | None = None,
         listener: ListenerAddress | None = None,
         grace: timedelta | None = None,
+        plans: Mapping[str, int] | None = None,
         service_clock: StubServiceClock | None = None,
         affected: Callable[[], Sequence[str]] | None = None,
     ) -> "Parts":
@@ -185,7 +187,9 @@ class Parts:
         if health is not None:
             platform = replace(platform, health=health)
         if grace is not None:
-            platform = replace(platform, grace=grace)
+            platform = replace(platform, grace=grace, renewals=replace(platform.renewals, grace=grace))
+        if plans is not None:
+            platform = replace(platform, renewals=replace(platform.renewals, plans=plans))
         if affected is not None:
             platform = replace(platform, affected=affected)
         if service_clock is not None:
@@ -231,6 +235,7 @@ def parts(
         live=live or LiveFeed(clock),
         health=lambda: health,
         grace=timedelta(days=14),
+        renewals=RenewalPolicy(timedelta(days=14), opens_days=30, plans={}),
         notices_wait=timedelta(days=7),
         maintenance=MaintenanceBook(pool, clock),
         affected=tuple,

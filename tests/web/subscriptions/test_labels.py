@@ -6,10 +6,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from appliance.renewals.policy import RenewalPolicy
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
 from appliance.web.subscriptions import labels
-from tests.support.tenants import GRACE
 
+POLICY = RenewalPolicy(timedelta(days=14), opens_days=30, plans={})
 OSLO = ZoneInfo("Europe/Oslo")
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MAIN = Subscription(
@@ -50,7 +51,7 @@ MAIN = Subscription(
 def test_a_subscription_shows_its_status_and_its_end(
     change: dict[str, object], state: str, colour: str, end: str
 ) -> None:
-    label = labels.subscription_label(replace(MAIN, **change), NOW, OSLO, GRACE)  # type: ignore[arg-type] # a test's table
+    label = labels.subscription_label(replace(MAIN, **change), NOW, OSLO, POLICY)  # type: ignore[arg-type] # a test's table
     assert (label.state, label.colour, label.end) == (state, colour, end)
 
 
@@ -64,7 +65,7 @@ def test_add_ons_are_listed_behind_their_main_subscription() -> None:
         MAIN, subscription_id="SUB-0", subscription_type=SubscriptionType.ADDON, parent_subscription_id="SUB-1"
     )
     trial = replace(MAIN, subscription_id="SUB-2", subscription_type=SubscriptionType.TRIAL)
-    ordered = labels.subscription_labels([addon, MAIN, trial], NOW, OSLO, GRACE)
+    ordered = labels.subscription_labels([addon, MAIN, trial], NOW, OSLO, POLICY)
     assert [label.row.subscription_id for label in ordered] == ["SUB-1", "SUB-0", "SUB-2"]
 
 

@@ -1,0 +1,72 @@
+"""The live parts of the list of subscriptions: the figures, the rows that are shown, and the newest events.
+
+The name of the live page is the query of the list.
+"""
+
+import structlog
+import trio
+from werkzeug.datastructures import MultiDict
+
+from appliance.devices.topics import valid_id
+from appliance.errors import Invalid
+from appliance.web.access.auth import Viewer
+from appliance.web.live.parts import LivePart, NotNow
+from appliance.web.openapi.describe import parse_query
+from appliance.web.page.address import Address
+from appliance.web.page.failures import POSTGRES_AWAY
+from appliance.web.page.renderer import PageRenderer
+from appliance.web.subscriptions.list_views import PAGE, SubscriptionPages
+from appliance.web.subscriptions.listing import PATH
+from appliance.web.subscriptions.page_query import PageQuery
+
+SHARED_SECONDS = 0.9
+"""Seconds for which viewers share one rendering."""
+POSTGRES_TIMEOUT = 1.0
+"""Seconds that an update waits for Postgres; longer would look like a lost connection."""
+
+log = structlog.get_logger(__name__)
+
+
+class LiveSubscriptions:
+    """Renders the live parts of the list."""
+
+    def __init__(self, renderer: PageRenderer, pages: SubscriptionPages) -> None:
+        self._renderer = renderer
+        self._pages = pages
+
+    async def listed(self, seen_by: Viewer, which: str) -> list[LivePart]:
+        """Return the parts of the list whose name is ``which``; none for an invalid name. Raises NotNow."""
+        try:
+            address = Address.of_query(PATH, which)
+            asked = parse_query(MultiDict(address.pairs), PageQuery)
+            tenant_id = _tenant(seen_by, address)
+            frame = self._renderer.frame(seen_by, path=PATH, live_page=f"{PAGE}/{which}")
+            with trio.fail_after(POSTGRES_TIMEOUT):
+                async with self._renderer.platform.access.reading(seen_by) as connection:
+                    shown = await self._pages.read(connection, seen_by, tenant_id, asked)
+                counts = await self._renderer.live_nav_counts(seen_by, tenant_id)
+        except (Invalid, ValueError) as error:
+            log.debug("live list with an invalid name", error=str(error))
+            return []
+        except POSTGRES_AWAY as error:
+            raise NotNow(str(error)) from error
+        values = {"address": address, "live": True, "frame": frame} | shown
+        render = self._renderer.templates.render
+        parts = [
+            LivePart("live-state", render("overview/live-state.html", **values)),
+            LivePart("subscription-figures", render("subscriptions/key-figures.html", **values)),
+            LivePart("subscription-list", render("subscriptions/rows.html", **values)),
+        ]
+        if shown["may_renew"]:
+            parts.append(LivePart("subscription-events", render("subscriptions/events.html", **values)))
+        return [*parts, *counts]
+
+
+def _tenant(seen_by: Viewer, address: Address) -> str | None:
+    """Return the tenant of a live page: the viewer's own, for operators that of its name. Raises ValueError."""
+    if seen_by.tenant_id is not None:
+        return seen_by.tenant_id
+    asked = address.first("tenant") or None
+    if asked is not None and not valid_id(asked):
+        raise ValueError("no id of a tenant")
+    return asked
