@@ -71,6 +71,12 @@ class Operation:
     """Further content types of the body, each with its JSON schema."""
     csv: bool = False
     credential: CallerCredential = CallerCredential.PERSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers that a caller may send, beyond those of every operation, each with its meaning."""
+    answer_headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers that a successful answer may have, each with its meaning."""
+    problems: Mapping[HTTPStatus, Any] = field(default_factory=dict)
+    """Statuses of errors that say more than :class:`.document.Problem` does, each with its type."""
 
 
 def describe(
@@ -83,9 +89,14 @@ def describe(
     bodies: Mapping[str, Any] = MappingProxyType({}),
     csv: bool = False,
     credential: CallerCredential = CallerCredential.PERSON,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    answer_headers: Mapping[str, str] = MappingProxyType({}),
+    problems: Mapping[HTTPStatus, Any] = MappingProxyType({}),
 ) -> Callable[[View], View]:
     """Declare the operation that the decorated view serves. ``csv``: it also answers ``text/csv``, on ``Accept``."""
-    operation = Operation(summary, answers, details, query, body, bodies, csv, credential)
+    operation = Operation(
+        summary, answers, details, query, body, bodies, csv, credential, headers, answer_headers, problems
+    )
 
     def declare(view: View) -> View:
         setattr(view, _ATTRIBUTE, operation)

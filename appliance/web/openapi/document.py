@@ -128,13 +128,14 @@ def _types(described: Iterable[Described]) -> list[Any]:
     named: list[Any] = [Problem]
     for one in described:
         operation = one.operation
-        named += [operation.query, operation.body, *operation.answers.values()]
+        named += [operation.query, operation.body, *operation.answers.values(), *operation.problems.values()]
     return list({repr(each): each for each in named if each is not None}.values())
 
 
 def _operation(one: Described, schemas: _Schemas) -> dict[str, Any]:
     operation = one.operation
     parameters = [*_path_parameters(one.rule), *_query_parameters(operation, schemas)]
+    parameters += [{"name": name, "in": "header", **_text(meaning)} for name, meaning in operation.headers.items()]
     if one.path.startswith("/customer/"):
         parameters.append(TENANT)
     described: dict[str, Any] = {
@@ -192,9 +193,19 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
             response["content"] = {"application/json": {"schema": schemas[kind]}}
         if operation.csv and status is HTTPStatus.OK:
             response.setdefault("content", {})["text/csv"] = {"schema": {"type": "string"}}
+        if operation.answer_headers:
+            response["headers"] = {name: _text(meaning) for name, meaning in operation.answer_headers.items()}
         responses[str(status.value)] = response
+    for status, kind in operation.problems.items():
+        content = {PROBLEM: {"schema": schemas[kind]}}
+        responses[str(status.value)] = {"description": status.phrase, "content": content}
     responses["default"] = {"description": "An error", "content": {PROBLEM: {"schema": schemas[Problem]}}}
     return responses
+
+
+def _text(meaning: str) -> dict[str, Any]:
+    """Return a header that is a text."""
+    return {"description": meaning, "schema": {"type": "string"}}
 
 
 def _security(credential: CallerCredential, method: str) -> list[dict[str, list[str]]]:

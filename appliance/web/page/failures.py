@@ -17,8 +17,9 @@ import trio
 from quart import Quart, Response, has_request_context, request, websocket
 from werkzeug.exceptions import HTTPException
 
-from appliance.errors import ApplianceError, Busy, Conflict, Invalid, NoCapacity, NotFound, Throttled
+from appliance.errors import ApplianceError, Busy, Conflict, Invalid, KeyReused, NoCapacity, NotFound, Throttled
 from appliance.people.role import Role, Theme
+from appliance.renewals.renewal import DevicesNeeded, StalePreview
 from appliance.web.access.auth import Viewer, viewer_if_any
 from appliance.web.access.transactions import TenantNotChosen
 from appliance.web.openapi.problem import is_for_programs, problem
@@ -89,11 +90,18 @@ STATUSES: Mapping[type[ApplianceError], HTTPStatus] = {
     TenantNotChosen: HTTPStatus.BAD_REQUEST,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
+    KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     NoCapacity: HTTPStatus.PAYMENT_REQUIRED,
     Throttled: HTTPStatus.TOO_MANY_REQUESTS,
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""The HTTP statuses of the domain's errors."""
+"""The HTTP statuses of the domain's errors, and of what is derived from them."""
+CODES: Mapping[type[ApplianceError], str] = {
+    DevicesNeeded: "DEVICES_NEEDED",
+    StalePreview: "STALE_PREVIEW",
+    KeyReused: "KEY_REUSED",
+}
+"""What programs are told of errors that are more than their status."""
 
 
 def describe(status: HTTPStatus, text: str | None = None) -> FailureText:
@@ -137,10 +145,11 @@ class FailurePages:
 
     async def unfit(self, error: ApplianceError) -> Response:
         """Answer an error of the domain with its own text. Other kinds of errors are unexpected here."""
-        status = STATUSES.get(type(error))
+        status = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), None)
         if status is None:
             return await self.failed(error)
-        response = self._answer(describe(status, str(error)), members=_members(error))
+        code = CODES.get(type(error), status.name)
+        response = self._answer(describe(status, str(error)), code=code, members=_members(error))
         match error:
             case Throttled():
                 response.headers["Retry-After"] = str(error.seconds)
@@ -170,23 +179,32 @@ class FailurePages:
         return response
 
     def _answer(
-        self, failure: FailureText, members: Mapping[str, str | None] = MappingProxyType({}), **values: object
+        self,
+        failure: FailureText,
+        *,
+        code: str | None = None,
+        members: Mapping[str, Any] = MappingProxyType({}),
+        **values: object,
     ) -> Response:
         if not has_request_context():  # a WebSocket: no person reads it
             return Response(f"{failure.status.value} {failure.title}\n", failure.status, content_type="text/plain")
         if is_for_programs(request.path):
             given = {**members, "reference": failure.reference}
             said: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-            return problem(failure.status, failure.status.name, failure.text, **said)
+            return problem(failure.status, code or failure.status.name, failure.text, **said)
         frame = Frame(now=self._platform.clock.now(), path=request.path, viewer=viewer_if_any() or NOBODY)
         values = {"queue": None, "retry_after": None, **values}
         html = self._templates.render("failure.html", frame=frame, failure=failure, **values)
         return Response(html, status=failure.status, content_type="text/html; charset=utf-8")
 
 
-def _members(error: ApplianceError) -> Mapping[str, str | None]:
+def _members(error: ApplianceError) -> Mapping[str, Any]:
     """Return what a problem says to programs beside its text: the field to blame, the status that stands in the way."""
     match error:
+        case DevicesNeeded():
+            names = ("device_id", "name", "last_seen_at")
+            candidates = [{name: getattr(device, name) for name in names} for device in error.choices]
+            return {"field": error.field, "needed": error.needed, "candidates": candidates}
         case Invalid():
             return {"field": error.field}
         case Conflict():

@@ -1,9 +1,10 @@
 """Installs subscriptions: the pages of customers, operators' forms of sale, and the API."""
 
 from appliance.web.mount import Mount
-from appliance.web.subscriptions import api, history_api, list_views, live, views
+from appliance.web.subscriptions import api, history_api, list_views, live, renewal_api, views
 from appliance.web.subscriptions.actions import SubscriptionActions
 from appliance.web.subscriptions.list_views import SubscriptionPages
+from appliance.web.subscriptions.renewal_actions import RenewalActions
 from appliance.web.tenants.actions import TenantActions
 
 
@@ -16,6 +17,7 @@ def install(mount: Mount) -> None:
         views.blueprint(mount.renderer, actions, TenantActions(mount.platform)),
         api.blueprint(mount.platform, actions),
         history_api.blueprint(mount.platform),
+        renewal_api.blueprint(RenewalActions(mount.platform)),
     )
     mount.renderer.live_pages.add_each(
         list_views.PAGE, live.LiveSubscriptions(mount.renderer, pages).listed, shared_for=live.SHARED_SECONDS

@@ -300,6 +300,7 @@ TABLE: Mapping[str, Allowed] = {
     "GET /customer/subscriptions": READERS,
     "GET /customer/subscription/terms": READERS,
     "GET /customer/subscription/audit": ADMINS,
+    "POST /customer/subscription/renew": ADMINS,
     "GET /operator/subscriptions": OPERATORS,
     "POST /operator/subscriptions": OPERATORS,
     "GET /operator/subscriptions/<subscription_id>": OPERATORS,

@@ -530,6 +530,12 @@ CHANGES: Sequence[Change] = (
         OPERATOR,
     ),
     Change(
+        "POST /customer/subscription/renew",
+        "/customer/subscription/renew",
+        ["subscription.renew"],
+        {"subscription_id": "{spare}", "term_days": 365, "again": True, "idempotency_key": "{new}"},
+    ),
+    Change(
         "POST /operator/subscriptions", "/operator/subscriptions?tenant={tenant}", ["subscription.add"], SOLD, OPERATOR
     ),
     Change(
