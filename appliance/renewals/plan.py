@@ -35,6 +35,8 @@ TERM_DAYS = (30, 90, 180, 365, 730, 1095)
 MOST_SEATS = 2**31 - 1
 MAX_NAMED = 5
 """Device ids that an error names."""
+MAX_SHOWN = 64
+"""Characters of each: no device has a longer id."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -149,11 +151,15 @@ def devices_refused(plan: Plan, named: Sequence[str], active: Collection[str]) -
         return Refusal(f"Name exactly {needed}: {why}. A device was named twice.", field, plan.excess)
     wrong = sorted(different.difference(active))
     if wrong:
-        some = ", ".join(repr(one) for one in wrong[:MAX_NAMED]) + (", ..." if len(wrong) > MAX_NAMED else "")
+        some = ", ".join(map(_shown, wrong[:MAX_NAMED])) + (", ..." if len(wrong) > MAX_NAMED else "")
         return Refusal(f"Name exactly {needed}: {why}. Not among its active devices: {some}.", field, plan.excess)
     if len(named) != plan.excess:
         return Refusal(f"Name exactly {needed}: {why}, and {len(named):,} were named.", field, plan.excess)
     return None
+
+
+def _shown(device_id: str) -> str:
+    return repr(device_id if len(device_id) <= MAX_SHOWN else f"{device_id[:MAX_SHOWN]}...")
 
 
 def version(plan: Plan, request: Request) -> str:

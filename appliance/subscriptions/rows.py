@@ -19,8 +19,15 @@ STATEMENTS = statements.load("subscriptions")
 
 
 async def lock(connection: Connection[Any], tenants: Iterable[str]) -> list[Subscription]:
-    """Return all subscriptions of ``tenants``, locked until the caller's transaction ends, by tenant and id."""
-    return await _fetch(connection, "lock_of_tenants", {"tenants": sorted(set(tenants))})
+    """Return all subscriptions of ``tenants``, locked until the caller's transaction ends, by tenant and id.
+
+    Two statements: the first may have waited for a sale, and the row that was sold is not among those it began with.
+    Without the second, a main subscription would be renewed and its new ADDON left behind. Who sells holds the lock of
+    the others, so there is at most the end of one such wait to look at.
+    """
+    parameters = {"tenants": sorted(set(tenants))}
+    await _fetch(connection, "lock_of_tenants", parameters)
+    return await _fetch(connection, "lock_of_tenants", parameters)
 
 
 async def select(connection: Connection[Any], tenants: Iterable[str]) -> list[Subscription]:

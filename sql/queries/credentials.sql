@@ -27,10 +27,16 @@ UPDATE device_credentials SET
 WHERE tenant_id = %(tenant)s AND device_id = %(device)s AND staged_mqtt_hash IS NOT NULL
 
 -- name: switch_due
-UPDATE device_credentials SET
-  mqtt_hash = staged_mqtt_hash, staged_mqtt_hash = NULL, staged_at = NULL, switch_at = NULL
-WHERE switch_at <= %(now)s
-RETURNING tenant_id, device_id
+-- Locked in order of id first, as a renewal locks those it revokes.
+WITH due AS (
+  SELECT tenant_id, device_id FROM device_credentials WHERE switch_at <= %(now)s
+  ORDER BY tenant_id, device_id FOR NO KEY UPDATE
+)
+UPDATE device_credentials AS c SET
+  mqtt_hash = c.staged_mqtt_hash, staged_mqtt_hash = NULL, staged_at = NULL, switch_at = NULL
+FROM due AS d
+WHERE c.tenant_id = d.tenant_id AND c.device_id = d.device_id
+RETURNING c.tenant_id, c.device_id
 
 -- name: select_credential
 SELECT created_at, rotated_at, previous_token_until, staged_at, switch_at, last_used_at
@@ -38,4 +44,9 @@ FROM device_credentials WHERE tenant_id = %(tenant)s AND device_id = %(device)s
 
 -- name: heal_overlaps
 -- None is given more time than that: a wrong clock was ahead when the token was rotated.
-UPDATE device_credentials SET previous_token_until = %(longest)s WHERE previous_token_until > %(longest)s
+WITH longer AS (
+  SELECT tenant_id, device_id FROM device_credentials WHERE previous_token_until > %(longest)s
+  ORDER BY tenant_id, device_id FOR NO KEY UPDATE
+)
+UPDATE device_credentials AS c SET previous_token_until = %(longest)s
+FROM longer AS l WHERE c.tenant_id = l.tenant_id AND c.device_id = l.device_id

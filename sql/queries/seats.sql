@@ -53,8 +53,13 @@ WHERE tenant_id = %(tenant)s AND device_id = %(device)s
 DELETE FROM device_credentials WHERE tenant_id = %(tenant)s AND device_id = %(device)s
 
 -- name: remove_credentials
-DELETE FROM device_credentials WHERE tenant_id = %(tenant)s AND device_id = ANY(%(devices)s::text[])
-RETURNING device_id
+-- Locked in order of id first: who switches passwords that are due locks many of them without their devices.
+WITH gone AS (
+  SELECT device_id FROM device_credentials WHERE tenant_id = %(tenant)s AND device_id = ANY(%(devices)s::text[])
+  ORDER BY device_id FOR UPDATE
+)
+DELETE FROM device_credentials AS c USING gone AS g WHERE c.tenant_id = %(tenant)s AND c.device_id = g.device_id
+RETURNING c.device_id
 
 -- name: devices_to_erase
 SELECT tenant_id, device_id FROM device_registry WHERE erase_history ORDER BY tenant_id, device_id
