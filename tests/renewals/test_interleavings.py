@@ -24,7 +24,7 @@ from appliance.devices.seats import changes as seats
 from appliance.errors import ApplianceError, Conflict
 from appliance.renewals.plan import Request
 from appliance.renewals.renewal import Renewed, renew
-from appliance.subscriptions import store
+from appliance.subscriptions import rows, store
 from appliance.subscriptions.lifecycle import SubscriptionType
 from appliance.subscriptions.statuses import record_statuses
 from tests.renewals.family import ADDON, DAY, ENDS, FEWER, MAIN, OTHER, POLICY, check_family, column, end_of, found
@@ -86,6 +86,13 @@ def patching(later: timedelta | None = None, **what: Any) -> ActFor:
     return doing(patch)
 
 
+async def recording(connection: Connection[Any], tenant: str) -> object:
+    """Record what 25 days make of the tenant's subscriptions, as the life of subscriptions does."""
+    locked = await rows.lock(connection, [tenant])
+    later = NOW + 25 * DAY
+    return await record_statuses(connection, locked, now=later, settled=later, grace=GRACE)
+
+
 RENEWAL = renewing(FEWER)
 OPPONENTS: dict[str, ActFor] = {
     "the same renewal": RENEWAL,
@@ -117,7 +124,7 @@ OPPONENTS: dict[str, ActFor] = {
             c, store.NewSubscription(t, SubscriptionType.ADDON, 3, timedelta(days=30)), BY, grace=GRACE
         )
     ),
-    "the record of statuses": doing(lambda c, _: record_statuses(c, now=NOW, grace=GRACE)),
+    "the record of a status": doing(recording),
     "new secrets": doing(lambda c, t: credential.rotate(c, t, "a4", BY)),
     "a description": doing(lambda c, t: description.describe(c, t, "a2", description.Description(name="Two"), BY)),
 }
