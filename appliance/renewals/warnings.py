@@ -176,7 +176,7 @@ def _instant(row: Subscription, days: int, zone: tzinfo | None) -> datetime:
 
 
 def _summary(row: Subscription, zone: tzinfo | None, grace: timedelta) -> str:
-    title, last_day = row.description or row.subscription_id, terms.last_day_text(row.term_end, zone)
+    title, last_day = row.title, terms.last_day_text(row.term_end, zone)
     if row.status is SubscriptionStatus.GRACE:
         until = terms.last_day_text(instant_of(Mark.GRACE_END, row, grace=grace), zone)
         return f"The last full day of subscription {title} was {last_day}: its devices work until {until}"

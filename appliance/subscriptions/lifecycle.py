@@ -65,6 +65,11 @@ class Subscription:
     plan_id: str | None = None
     description: str | None = None
 
+    @property
+    def title(self) -> str:
+        """Return what people call it: its description, or its id where it has none."""
+        return self.description or self.subscription_id
+
 
 class Mark(Enum):
     """An instant on the time line of a subscription, at which a phase ends."""

@@ -84,7 +84,7 @@ class Dashboard(QuartTrio):
         self.hosts = hardening.host_policy(platform.public_url)
         self.live_sockets = LiveSockets()
         self.live_pages = LivePages()
-        self.nav_counts = NavCountReader(platform.access, platform.clock, platform.maintenance)
+        self.nav_counts = NavCountReader(platform.access, platform.clock, platform.maintenance, platform.grace)
         self.config["MAX_CONTENT_LENGTH"] = limits.body
         self.config["MAX_FORM_MEMORY_SIZE"] = limits.body  # of one field: a previewed file comes again as text
         self.config["BODY_TIMEOUT"] = limits.body_time

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from appliance.devices.tenants import OWN_TENANT
-from appliance.web.access.auth import Viewer
+from appliance.web.access.auth import ADMINS, Viewer
 from appliance.web.page.nav_counts import NavCounts
 from appliance.web.page.paths import of_tenant
 
@@ -46,7 +46,15 @@ class State:
 
 def banners_of(state: State) -> tuple[Banner, ...]:
     """Return the banners of a page."""
-    in_order = (_trouble(state), _suspended(state), _clock(state), _way_out(state), _failing(state))
+    in_order = (
+        _trouble(state),
+        _suspended(state),
+        _subscription(state, stopped=True),
+        _clock(state),
+        _way_out(state),
+        _subscription(state, stopped=False),
+        _failing(state),
+    )
     return tuple(banner for banner in in_order if banner is not None)[:MOST]
 
 
@@ -63,6 +71,23 @@ def _suspended(state: State) -> Banner | None:
     if state.who.is_operator:
         return Banner(f"{state.tenant} is suspended.", effect, label="View tenant", href=f"/tenants/{state.tenant}")
     return Banner("Your organisation is suspended.", f"{effect} Ask the operator of this appliance.")
+
+
+def _subscription(state: State, *, stopped: bool) -> Banner | None:
+    """Return what is said of a subscription that is not served, or of one in its grace, to whoever can help."""
+    notice = None if state.counts is None else state.counts.subscription
+    if notice is None or notice.stopped is not stopped:
+        return None
+    title, text, who = notice.title, notice.text, state.who
+    if who.is_operator and notice.held:
+        page = f"/tenants/{state.tenant}/subscriptions/{notice.subscription_id}"
+        return Banner(title, text, "i-calendar-clock", "View subscription", page)
+    if notice.held:
+        return Banner(title, f"{text} Ask the operator of this appliance.", "i-calendar-clock")
+    if who.role not in ADMINS:
+        return Banner(title, f"{text} Ask an admin of your organisation to renew it.", "i-calendar-clock")
+    page = of_tenant(f"/subscriptions/{notice.subscription_id}/renew", who, state.tenant)
+    return Banner(title, text, "i-calendar-clock", "Renew", page)
 
 
 def _clock(state: State) -> Banner | None:

@@ -1,4 +1,4 @@
-"""Reads the numbers of the navigation, and whether notices find a way out: two cheap statements a page.
+"""Reads the numbers of the navigation, and what every page must say: three cheap statements a page.
 
 Pending devices and alerts that are not closed have indexes of their own, held messages come from the quarantine's exact
 totals, and counting ten thousand devices takes a millisecond. While Postgres is not reachable, pages are shown without
@@ -6,6 +6,7 @@ these numbers. Unclosed alerts and integrations with a try are few.
 """
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -15,12 +16,14 @@ from appliance.alerts.maintenance.book import MaintenanceBook
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
+from appliance.subscriptions import rows
 from appliance.web.access.auth import Viewer
 from appliance.web.access.transactions import Access
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.nav_counts import NavCounts
 from appliance.web.page.no_way_out import PATIENCE as PATIENCE_OUT
 from appliance.web.page.no_way_out import NoWayOut
+from appliance.web.page.subscription_notice import SubscriptionNotice, concerning, notice_of
 
 PATIENCE = 1.0
 """Seconds that a page waits for the numbers at most."""
@@ -35,7 +38,9 @@ log = structlog.get_logger(__name__)
 class NavCountReader:
     """Reads what the viewer may see: a customer's under row-level security, an operator's of all tenants or one."""
 
-    def __init__(self, access: Access, clock: Clock, windows: MaintenanceBook) -> None:
+    def __init__(self, access: Access, clock: Clock, windows: MaintenanceBook, grace: timedelta) -> None:
+        """``grace``: of a subscription after its term."""
+        self._grace = grace
         self._access = access
         self._windows = windows
         self._clock = clock
@@ -59,6 +64,7 @@ class NavCountReader:
                     cursor = await connection.execute(self._no_way_out, {"tenant": tenant, "before": before})
                     out: tuple[Any, ...] | None = await cursor.fetchone()
                     sole = await self._sole(connection) if seen_by.is_operator and tenant is None else None
+                    subscription = None if tenant is None else await self._subscription(connection, tenant)
         except POSTGRES_AWAY as error:
             log.debug("page without the numbers of the navigation", error=str(error))
             return None
@@ -67,10 +73,19 @@ class NavCountReader:
         found = None if out is None else NoWayOut(*out)
         # Who sees all tenants is told when nothing gets out, not of each receiver that is away.
         told = found is not None and (tenant is not None or found.cut_off)
-        counts = replace(NavCounts(*row), way_out=found if told else None, sole_tenant=sole)
+        counts = replace(NavCounts(*row), subscription=subscription, way_out=found if told else None, sole_tenant=sole)
         if forgotten == self._forgotten:
             self._known[seen_by.is_operator, tenant] = (self._clock.monotonic(), counts)
         return counts
+
+    async def _subscription(self, connection: Connection[Any], tenant: str) -> SubscriptionNotice | None:
+        """Return what is said of a subscription of the tenant that has ended or is held; None while all serve."""
+        settled = self._access.settled()
+        row = concerning(await rows.select(connection, [tenant]), settled, self._grace)
+        if row is None:
+            return None
+        zones = await rows.time_zones(connection, [tenant])
+        return notice_of(row, settled, zones.get(tenant), self._grace)
 
     async def _sole(self, connection: Connection[Any]) -> str | None:
         row: tuple[str] | None = await (await connection.execute(self._sole_tenant)).fetchone()

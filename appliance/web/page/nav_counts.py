@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from appliance.web.page.no_way_out import NoWayOut
+from appliance.web.page.subscription_notice import SubscriptionNotice
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class NavCounts:
     """Integrations whose last tries failed, whether an alert says so by now or not."""
     suspended: bool = False
     """Whether the one tenant is suspended."""
+    subscription: SubscriptionNotice | None = None
+    """Of the one tenant: that a subscription has ended, or is held."""
     way_out: NoWayOut | None = None
     """Set while notices find no way out."""
     sole_tenant: str | None = None

@@ -88,7 +88,7 @@ def subscription_label(
 
 def subscription_title(row: Subscription) -> str:
     """Return what every page calls a subscription: its description, or its id where it has none."""
-    return row.description or row.subscription_id
+    return row.title
 
 
 def days_left(row: Subscription, now: datetime, zone: tzinfo | None) -> int:
