@@ -14,7 +14,7 @@ from appliance.db.trio_psycopg import Connection
 from appliance.delivery.outbox import alert_notices
 from appliance.delivery.outbox.alert_notices import AlertNotice
 from appliance.devices.metrics.metric import Metric
-from appliance.web.access.auth import Viewer
+from appliance.web.access.auth import ADMINS, Viewer
 from appliance.web.alerts.labels import ALERT_TYPES, CLOSE_REASONS, TIMELINE
 from appliance.web.alerts.views import limits, notice_texts, page_query
 from appliance.web.alerts.views.chart import AlertChart, alert_chart
@@ -237,8 +237,19 @@ def _condition(alert: Alert, who: Viewer) -> Iterator[Fact]:
         devices = of_tenant("/devices", who, alert.tenant_id, status="ACTIVE")
         waits = alert.details.get("waiting")
         yield Fact("To do", "View what waits" if waits else "View the devices", waiting if waits else devices)
+    elif alert.alert_type is AlertType.SUBSCRIPTION_EXPIRING:
+        yield from _subscription(alert, who)
     elif alert.alert_type is AlertType.SYSTEM and who.is_operator:
         yield Fact("To do", "View System", "/system")
+
+
+def _subscription(alert: Alert, who: Viewer) -> Iterator[Fact]:
+    """Yield the subscription that ends, and where those renew it who may."""
+    subscription_id = str(alert.details.get("subscription_id"))
+    page = f"/subscriptions/{subscription_id}"
+    yield Fact("Subscription", subscription_id, of_tenant(page, who, alert.tenant_id), mono=True)
+    if alert.closed_at is None and who.role in ADMINS:
+        yield Fact("To do", "Renew the subscription", of_tenant(f"{page}/renew", who, alert.tenant_id))
 
 
 def _measured(one: AlertOnPage, around: Surroundings, metric: Metric | None, now: datetime) -> Iterator[Fact]:
