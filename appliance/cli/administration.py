@@ -21,8 +21,9 @@ from appliance.db.endpoint import Endpoint
 from appliance.db.migrations import schema_version, shipped
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection, connect
-from appliance.devices.credentials.broker_sync import SyncStatus, credential_change, only
+from appliance.devices.credentials.broker_sync import CredentialChange, SyncStatus, credential_change, only
 from appliance.errors import ApplianceError
+from appliance.renewals.policy import RenewalPolicy
 from appliance.service_clock.clock import ServiceClock
 
 T = TypeVar("T")
@@ -31,11 +32,14 @@ T = TypeVar("T")
 class Administration:
     """A connection that sees all tenants, and the person at the keyboard."""
 
-    def __init__(self, connection: Connection[Any], endpoint: Endpoint, clock: ServiceClock, grace: timedelta) -> None:
+    def __init__(
+        self, connection: Connection[Any], endpoint: Endpoint, clock: ServiceClock, renewals: RenewalPolicy
+    ) -> None:
         self.connection = connection
         self.endpoint = endpoint
         self.clock = clock
-        self.grace = grace
+        self.renewals = renewals
+        self.grace = renewals.grace
         self.sync_status: SyncStatus | None = None
         """Whether the broker knows the last change of credentials; None before one."""
 
@@ -46,10 +50,10 @@ class Administration:
         return ChangeContext(Actor(operating_system_user(), ActorKind.COMMAND), now, settled, user_id=None)
 
     @asynccontextmanager
-    async def changing(self) -> AsyncIterator[None]:
+    async def changing(self) -> AsyncIterator[CredentialChange]:
         """Change credentials in a transaction; leaves once the broker knows, or after some seconds."""
         async with credential_change(self._transaction(), only(self.connection)) as change:
-            yield
+            yield change
         self.sync_status = change.sync_status
 
     @asynccontextmanager
@@ -74,12 +78,17 @@ async def _administer(config: Config, work: Callable[[Administration], Awaitable
         try:
             async with await connect(endpoint.conninfo(INGEST)) as connection:
                 await _check_schema(connection)
-                grace = timedelta(days=config.subscriptions.grace_days)
-                administration = Administration(connection, endpoint, service_clock(config), grace)
+                administration = Administration(connection, endpoint, service_clock(config), _renewals(config))
                 return await work(administration), administration.sync_status
         except psycopg.OperationalError as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise ApplianceError(f"the database cannot be reached: {reason}") from error
+
+
+def _renewals(config: Config) -> RenewalPolicy:
+    """Return what the configuration says of renewals."""
+    configured = config.subscriptions
+    return RenewalPolicy(timedelta(days=configured.grace_days), configured.renewal_opens_days, configured.plans)
 
 
 async def _check_schema(connection: Connection[Any]) -> None:

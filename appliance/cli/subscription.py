@@ -9,6 +9,7 @@ import click
 from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import json_option, plain, show_one, show_rows
+from appliance.cli.renewal import renew
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
 from appliance.subscriptions.statuses import as_of
@@ -22,7 +23,10 @@ MOST_DAYS = 36_500
 
 @click.group()
 def command() -> None:
-    """Add, list and change subscriptions."""
+    """Add, list, change and renew subscriptions."""
+
+
+command.add_command(renew)
 
 
 @command.command()

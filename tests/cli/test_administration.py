@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,60 @@ def test_subscriptions(running: ApplianceProcess) -> None:
     assert {row["tenant_id"] for row in ask(running, "subscription", "list")} >= {"demo", "t9"}
 
 
+def test_subscription_renew_renews_once_and_says_until_when(running: ApplianceProcess) -> None:
+    tenant(running, "r1")
+    (before,) = ask(running, "subscription", "list", "r1")
+    identity = before["subscription_id"]
+    renew = ("subscription", "renew", identity, "--days", "365", "--limit", "8", "--plan", "gold")
+    planned = ask(running, *renew, "--dry-run")
+    assert (planned["would_change"], planned["previous_device_limit"], planned["device_limit"]) == (True, 5, 8)
+    assert ask(running, "subscription", "list", "r1") == [before]
+    made = ask(running, *renew, "--key", "order 4711")
+    assert (made["changed"], made["replayed"], made["broker"]) == (True, False, None)
+    assert (made["previous_term_end"], made["new_term_end"]) == (before["term_end"], planned["new_term_end"])
+    assert ask(running, *renew, "--key", "order 4711") == made | {"replayed": True}
+    again = ask(running, *renew)
+    assert (again["changed"], again["note"], again["new_term_end"]) == (False, "Already active", made["new_term_end"])
+    (after,) = ask(running, "subscription", "list", "r1")
+    assert (after["term_end"], after["device_limit"], after["plan_id"]) == (made["new_term_end"], 8, "gold")
+    told = text(running, *renew, "--key", "order 4711")
+    assert told.startswith("This key was used before; nothing more was changed.")
+    assert f"{identity} is renewed until the end of " in told
+    day = datetime.fromisoformat(planned["new_last_full_day"])
+    assert f"until the end of {day:%-d %B %Y}." in told
+    early = text(running, "subscription", "renew", identity, "--days", "30")
+    assert early.startswith("Already active: nothing was changed.")
+    assert "Renewing opens on " in early
+    actors = running.query("SELECT actor FROM audit_log WHERE tenant_id = 'r1' AND action = 'subscription.renew'")
+    assert actors == [(getpass.getuser(),)]
+
+
+def test_subscription_renew_with_fewer_seats_stops_the_named_devices_at_the_broker(running: ApplianceProcess) -> None:
+    tenant(running, "r2")
+    (row,) = ask(running, "subscription", "list", "r2")
+    secrets = {name: ask(running, "device", "add", "r2", name) for name in ("d1", "d2", "d3")}
+    renew = ("subscription", "renew", row["subscription_id"], "--tenant", "r2", "--days", "30", "--limit", "2")
+    for how in ((), ("--dry-run",), ("--deactivate", "never"), ("--deactivate", "d1", "--deactivate", "d2")):
+        refused = process(running, *renew, *how)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("error: Name exactly 1 device of ")
+        assert refused.stderr.count("\n") == 1
+        head, *listed = refused.stdout.splitlines()
+        assert head.split() == ["DEVICE_ID", "NAME", "LAST_SEEN_AT"]
+        assert [line.split()[0] for line in listed] == ["d1", "d2", "d3"]
+    told = json.loads(process(running, *renew, "--json").stdout)
+    assert (told["needed"], [one["device_id"] for one in told["candidates"]]) == (1, ["d1", "d2", "d3"])
+    assert ask(running, *renew, "--deactivate", "d2", "--dry-run")["devices_to_stop"] == ["d2"]
+    assert ask(running, "device", "show", "r2", "d2")["status"] == "ACTIVE"
+    made = ask(running, *renew, "--deactivate", "d2")
+    assert (made["devices_deactivated"], made["broker"]) == (["d2"], "applied")
+    for name, may in (("d1", True), ("d2", False)):
+        code = publish(
+            running, secrets[name]["username"], secrets[name]["password"], f"tenant/r2/device/{name}/telemetry"
+        )
+        assert (code == 0) is may, (name, code)
+
+
 def test_tables_are_aligned(running: ApplianceProcess) -> None:
     tenant(running, "a-rather-long-tenant-id")
     for command in (("tenant", "list"), ("subscription", "list"), ("device", "list", "demo")):
@@ -239,6 +294,12 @@ def test_who_did_it_is_the_user_of_the_operating_system(running: ApplianceProces
         (["device", "rotate", "demo", "never"], "There is no device never."),
         (["device", "switch", "demo", "first"], "no new password waiting"),
         (["subscription", "set", "SUB-0", "--limit", "1"], "There is no subscription SUB-0."),
+        (["subscription", "renew", "SUB-0", "--days", "30"], "There is no subscription SUB-0."),
+        (["subscription", "renew", "SUB-0", "--days", "30", "--tenant", "demo"], "There is no subscription SUB-0."),
+        (["subscription", "renew", "SUB-0", "--days", "30", "--tenant", "never"], "There is no tenant never."),
+        (["subscription", "renew", "SUB-0", "--days", "30", "--dry-run"], "There is no subscription SUB-0."),
+        (["subscription", "renew", "SUB-0", "--days", "30", "--tenant", "demo", "--key", "a\tb"], "Idempotency-Key"),
+        (["subscription", "renew", "SUB-0", "--days", "30", "--tenant", "demo", "--plan", ""], "A plan has a name"),
     ],
 )
 def test_what_cannot_be_is_one_line(running: ApplianceProcess, arguments: list[str], words: str) -> None:
@@ -253,6 +314,9 @@ def test_what_cannot_be_is_one_line(running: ApplianceProcess, arguments: list[s
     [
         (["device", "rotate", "demo", "first", "--now", "--at", "2099-12-01T06:00+0100"], 2),
         (["subscription", "set", "SUB-0"], 2),
+        (["subscription", "renew", "SUB-0", "--days", "31"], 2),
+        (["subscription", "renew", "SUB-0", "--days", "30", "--again"], 2),
+        (["subscription", "renew", "SUB-0", "--days", "30"], 1),
         (["tenant", "claim", "demo", "maybe"], 2),
         (["tenant", "add", "demo"], 1),
     ],

@@ -32,6 +32,8 @@ def test_every_command_of_the_readme_does_what_it_says(appliance: ApplianceProce
     for line in commands():
         if "$TOKEN" in line:
             secrets["TOKEN"] = appliance.command("device", "rotate", "acme", "first")["token"]
+        if "$SUBSCRIPTION_ID" in line:
+            secrets["SUBSCRIPTION_ID"] = appliance.command("subscription", "list", "norrvik")[0]["subscription_id"]
         if "$API_TOKEN" in line:
             made = appliance.command("token", "add", "ingrid@norrvik.example", "--scopes", "read,write")
             secrets["API_TOKEN"] = made["token"]
