@@ -1,7 +1,7 @@
 """What must hold between keys of the configuration, and within a value beyond its type."""
 
 from collections.abc import Iterator
-from ipaddress import ip_interface
+from ipaddress import IPv4Address, IPv6Address, ip_interface
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from appliance.config.schema import Config, Database, Delivery, Mail
@@ -34,6 +34,12 @@ def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("retention.rollup_days", "retention.days"), "rollup_days must be at least as many as retention.days"
     if config.presence.offline_after < config.presence.stale_after:
         yield ("presence.offline_after", "presence.stale_after"), "offline_after must be at least stale_after"
+    for key, host in (("broker.host", broker.host), ("web.host", web.host), ("mail.host", config.mail.host)):
+        if host is not None and (fault := _host_fault(host)):
+            yield (key,), fault
+    for key, url in (("broker.url", broker.url), ("web.public_url", web.public_url)):
+        if url is not None and (fault := _url_fault(url)):
+            yield (key,), fault
     yield from ((("database.url",), fault) for fault in _database_faults(config.database))
     yield from _delivery_faults(config.delivery)
     yield from _mail_faults(config.mail)
@@ -43,6 +49,30 @@ def warnings(config: Config) -> Iterator[tuple[str, str]]:
     """Yield what works and yet may not be what is meant: the key and the message."""
     if config.web.public_url is None:
         yield "web.public_url", _NO_PUBLIC_URL
+
+
+def _host_fault(host: str) -> str | None:
+    """Return what is wrong with a host that looks like an address and is none."""
+    try:
+        if ":" in host:
+            IPv6Address(host)
+        elif host.replace(".", "").isdigit():
+            IPv4Address(host)
+    except ValueError:
+        return f'"{host}" is not an address: IPv4 has four numbers up to 255, IPv6 is written without brackets'
+    return None
+
+
+def _url_fault(url: str) -> str | None:
+    """Return what is wrong with the host or the port of an address that has the right form."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        return "has a port that cannot be; a port is a number from 1 to 65535"
+    return _host_fault(parts.hostname or "")
 
 
 def _delivery_faults(delivery: Delivery) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -108,6 +138,9 @@ def _database_faults(database: Database) -> Iterator[str]:
     if parts.scheme not in {"postgresql", "postgres"} or "//" not in database.url.reveal():
         yield "must start with postgresql://, for example postgresql://USER@HOST:PORT/DATABASE"
         return
+    ports = [*_ports(parts), *filter(None, _option(parts, "port").split(","))]
+    if any(not (port.isascii() and port.isdigit() and 0 < int(port) < 65536) for port in ports):
+        yield "has a port that cannot be; a port is a number from 1 to 65535"
     userinfo = parts.netloc.rpartition("@")[0]
     password = unquote(userinfo.partition(":")[2]) or _option(parts, "password")
     if password and (weak := weakness(password)):
@@ -121,6 +154,12 @@ def _hosts(parts: SplitResult) -> list[str]:
     """Return the hosts of a libpq address, which may name several; empty means a Unix socket."""
     listed = parts.netloc.rpartition("@")[2] or _option(parts, "host") or _option(parts, "hostaddr")
     return [host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host for host in listed.split(",")]
+
+
+def _ports(parts: SplitResult) -> list[str]:
+    """Return the ports of a libpq address that are written behind its hosts."""
+    listed = parts.netloc.rpartition("@")[2].split(",")
+    return [one.rpartition(":")[2] for one in listed if ":" in one.rpartition("]")[2]]
 
 
 def _option(parts: SplitResult, name: str) -> str:

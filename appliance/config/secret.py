@@ -54,6 +54,18 @@ def weakness(password: str) -> str | None:
     return None
 
 
+def check_readers(document: Path, key: str) -> None:
+    """Raise ValueError for a configuration file with a secret that every user of the machine may read."""
+    try:
+        mode = document.stat().st_mode
+    except OSError as error:
+        raise ValueError(f"cannot read {document}: {error.strerror}") from None
+    if mode & stat.S_IROTH:
+        raise ValueError(
+            f"everybody may read {document} (mode {mode & 0o777:04o}); run: chmod o-r {document}, or give {key}_file"
+        )
+
+
 def read_secret_file(path: Path) -> str:
     """Return the only line of a file that only its owner may read. Raises ValueError with the fault and its remedy."""
     try:

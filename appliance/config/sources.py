@@ -17,7 +17,7 @@ import msgspec
 
 from appliance.config.file import VARIABLE, Document
 from appliance.config.lines import KeyPath
-from appliance.config.secret import read_secret_file
+from appliance.config.secret import check_readers, read_secret_file
 from appliance.config.values import EntryFault, from_text, from_toml, is_secret, resolve
 from appliance.errors import ConfigurationError
 
@@ -55,8 +55,8 @@ class Given:
     raw: object
     origin: str
     """``file:line`` or ``$VARIABLE``."""
-    folder: Path
-    """The folder in which a relative path starts."""
+    document: Path
+    """The configuration file, or for a variable the present folder: relative paths start there."""
     in_file: bool
     """The value is the path of a file that holds the secret."""
     text: bool
@@ -78,9 +78,11 @@ class Given:
         """Return the value in the key's type. Raises ConfigurationError."""
         try:
             if self.in_file:
-                return from_text(read_secret_file(self._path()), self.field.type, self.folder)
+                return from_text(read_secret_file(self._path()), self.field.type, self._folder)
+            if not self.text and is_secret(self.field.type):
+                check_readers(self.document, self.label)
             convert: Any = from_text if self.text else from_toml
-            return convert(self.raw, self.field.type, self.folder)
+            return convert(self.raw, self.field.type, self._folder)
         except EntryFault as fault:
             origin = self.entries.get(fault.entry, self.origin)
             entry = _shown(fault.entry)
@@ -88,10 +90,14 @@ class Given:
         except ValueError as error:
             raise ConfigurationError(f"{self.origin}: {self.label}: {error}") from None
 
+    @property
+    def _folder(self) -> Path:
+        return self.document if self.text else self.document.absolute().parent
+
     def _path(self) -> Path:
         if not isinstance(self.raw, str):
             raise ValueError("must be the path of a file that holds the secret")
-        return resolve(self.raw, self.folder)
+        return resolve(self.raw, self._folder)
 
 
 def fields_of(config: type[msgspec.Struct]) -> dict[str, Field]:
@@ -119,7 +125,7 @@ def given_in_file(document: Document, fields: Mapping[str, Field]) -> dict[str, 
             raise ConfigurationError(f"{origin}: {_written(path)}: unknown {_what(path, raw)}; {_nearest(path, names)}")
         field, in_file = names[key]
         entries = {name: document.place((*path, name)) for name in raw} if isinstance(raw, dict) else {}
-        _note(found, Given(field, raw, origin, document.folder, in_file, text=False, entries=entries))
+        _note(found, Given(field, raw, origin, document.path, in_file, text=False, entries=entries))
     return found
 
 

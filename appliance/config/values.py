@@ -17,7 +17,9 @@ from msgspec import inspect
 
 from appliance.config.secret import Secret
 
-_INTEGER = re.compile(r"[+-]?\d{1,18}")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+"""ASCII only: Python reads digits of every script."""
+_FRACTION = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?|[+-]?(inf|nan)", re.IGNORECASE)
 MAX_NAME = 256
 """Characters of the name of an entry in a table, as of every text that a subscription has."""
 _NAME = re.compile(rf"\S(.{{0,{MAX_NAME - 2}}}\S)?")
@@ -188,7 +190,4 @@ def _custom(kind: inspect.CustomType, text: str, folder: Path) -> object:
 
 
 def _number(text: str) -> object:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    return float(text) if _FRACTION.fullmatch(text.strip()) else text

@@ -28,7 +28,9 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _load(text: str | bytes, environ: Mapping[str, str] | None = None) -> Loaded:
-    Path("appliance.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    file = Path("appliance.toml")
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    file.chmod(0o640)
     return load(None, environ or {})
 
 
@@ -314,6 +316,14 @@ def test_wrong_types_and_ranges_say_what_is_allowed(text: str, message: str) -> 
         ),
         ("delivery.read_timeout = 11", "1: delivery.read_timeout: read_timeout must be at most total_timeout (now 10)"),
         ("delivery.total_timeout = 5", "1: delivery.total_timeout: read_timeout must be at most total_timeout (now 5)"),
+        ("web.host = '300.1.1.1'", '1: web.host: "300.1.1.1" is not an address: IPv4 has four numbers up to 255'),
+        ("broker.host = '1.2.3'", '1: broker.host: "1.2.3" is not an address'),
+        ("broker.host = '1.2.3.4:5'", '1: broker.host: "1.2.3.4:5" is not an address'),
+        ("broker.url = 'mqtt://10.0.0.256'", '1: broker.url: "10.0.0.256" is not an address'),
+        ("broker.url = 'mqtt://b:99999'", "1: broker.url: has a port that cannot be; a port is a number from 1 to"),
+        ("broker.url = 'mqtt://b:0'", "1: broker.url: has a port that cannot be"),
+        ("web.public_url = 'https://edge.example:70000'", "1: web.public_url: has a port that cannot be"),
+        ("mail.host = '1.2.3.400'\nmail.sender = 'a@b'", '1: mail.host: "1.2.3.400" is not an address'),
         ("retention.days = 401", "1: retention.days: rollup_days must be at least as many as retention.days"),
     ],
 )
@@ -330,6 +340,10 @@ def test_faults_between_keys(text: str, message: str) -> None:
         "ingest.batch_size = 100\ningest.receive_max = 200",
         "limits.rate = 5",
         "limits.burst = 1",
+        "web.host = '::1'",
+        "web.host = 'fe80::1%eth0'",
+        "broker.url = 'mqtt://[::1]:1883'",
+        "web.host = '3com.example'",
     ],
 )
 def test_what_only_looks_like_a_fault(text: str) -> None:
@@ -436,6 +450,9 @@ def test_plans_at_another_place_name_the_right_one(text: str, message: str) -> N
     [
         ("WEB_PROT", "1", "unknown variable; the nearest is $APPLIANCE_WEB_PORT"),
         ("WEB_PORT", "", "web.port: is empty; it must be a whole number from 0 to 65535, or not be set at all"),
+        ("WEB_PORT", "\uff18\uff10", "web.port: must be a whole number from 0 to 65535, not "),
+        ("LIMITS_RATE", "\uff15", "limits.rate: must be a number from 0.001 to 1e+06, not "),
+        ("LIMITS_RATE", "1_0", "limits.rate: must be a number from 0.001 to 1e+06, not "),
         ("WEB_PORT", "80x", 'web.port: must be a whole number from 0 to 65535, not "80x"'),
         ("WEB_PORT", "9" * 30, "web.port: must be a whole number from 0 to 65535, not "),
         ("LIMITS_RATE", "nan", "limits.rate: must be a number from 0.001 to 1e+06, not nan"),
@@ -536,6 +553,23 @@ def test_odd_secret_files(content: str, message: str) -> None:
     assert message in _fault(BROKER + "broker.password_file = 'secret'")
 
 
+def test_a_secret_in_a_file_that_everybody_may_read_is_refused_with_the_mend() -> None:
+    file = Path("appliance.toml")
+    file.write_text(f"{BROKER}broker.password = '{STRONG}'\n")
+    file.chmod(0o644)
+    with pytest.raises(ConfigurationError) as caught:
+        load(None, {})
+    assert str(caught.value) == (
+        "appliance.toml:3: broker.password: everybody may read appliance.toml (mode 0644); "
+        "run: chmod o-r appliance.toml, or give broker.password_file"
+    )
+    file.chmod(0o640)
+    assert load(None, {}).config.broker.password == Secret(STRONG)
+    file.write_text("broker.port = 1884\n")
+    file.chmod(0o644)
+    assert load(None, {}).config.broker.port == 1884, "without a secret everybody may read it"
+
+
 def test_a_secret_file_must_be_a_file() -> None:
     Path("folder").mkdir(mode=0o700)
     os.mkfifo("pipe", 0o600)
@@ -579,6 +613,10 @@ def test_weak_and_sample_secrets_are_refused_and_not_repeated(password: str) -> 
         ("postgresql://[::1/x", "is not a valid address"),
         ("postgresql://me@db.example/x?sslmode=disable", "would send data in clear text to db.example"),
         ("postgresql://me@a:1,db.example:2/x?sslmode=allow", "would send data in clear text to a"),
+        ("postgresql://me@db.example:99999/x", "has a port that cannot be; a port is a number from 1 to 65535"),
+        ("postgresql://me@a:1,db.example:0/x", "has a port that cannot be"),
+        ("postgresql://me@/x?host=db.example&port=70000", "has a port that cannot be"),
+        ("postgresql://me@db.example:\uff11\uff12/x", "has a port that cannot be"),
         ("postgresql://me@/x?host=db.example&sslmode=disable", "would send data in clear text to db.example"),
     ],
 )

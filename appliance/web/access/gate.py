@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import structlog
 from quart import Quart, Response, abort, g, redirect, request, websocket
+from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as AnyResponse
 
 from appliance.errors import Invalid
@@ -22,6 +23,7 @@ from appliance.web.access.auth import SIGN_IN_PAGES, Public, Viewer, allowed_of
 from appliance.web.access.identity import csrf_token
 from appliance.web.http import hardening
 from appliance.web.http.cookies import BROWSER, SESSION, Cookies
+from appliance.web.openapi.describe import check_names
 from appliance.web.openapi.problem import is_for_programs, problem
 from appliance.web.page import forms
 from appliance.web.page.failures import POSTGRES_AWAY
@@ -69,9 +71,14 @@ class Gate:
         if viewer.role not in allowed:
             abort(HTTPStatus.FORBIDDEN)
         if viewer.scopes is not None:
-            return _scope_missing(viewer.scopes)
-        if request.method not in READING:
+            missing = _scope_missing(viewer.scopes)
+            if missing is not None:
+                return missing
+        elif request.method not in READING:
             await _check_origin(self._platform.public_url, viewer.csrf)
+        if is_for_programs(request.path):
+            _check_text(request.args)
+            check_names(endpoint, request.args)
         return None
 
     async def _admit_websocket(self, endpoint: Callable[..., Any]) -> None:
@@ -166,3 +173,10 @@ async def _check_origin(public_url: str | None, expected: str) -> None:
             given = None
     if not expected or given is None or not hmac.compare_digest(given.encode(), expected.encode()):
         abort(HTTPStatus.FORBIDDEN, "This form is out of date. Go back, reload the page, and send it again.")
+
+
+def _check_text(arguments: MultiDict[str, str]) -> None:
+    """Raise Invalid for a query with NUL, which no text of Postgres can hold. Pages show the fault beside the list."""
+    for name, value in arguments.items(multi=True):
+        if "\0" in name or "\0" in value:
+            raise Invalid("This holds a character (NUL) that cannot be stored or found.", name.replace("\0", ""))

@@ -8,7 +8,6 @@ from appliance.devices.device import DeviceStatus
 from appliance.devices.fleet import DeviceFilter, Sort
 from appliance.devices.live.presence import Presence
 from appliance.devices.site_ids import mentioned_site
-from appliance.errors import Invalid
 from appliance.web.devices.labels import NONE
 
 MAX_PAGE = 1000
@@ -42,24 +41,17 @@ class DeviceQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def filter_of(asked: DeviceQuery, tenant_id: str | None) -> DeviceFilter:
-    """Return the filter that a query asks for. Raises Invalid for text that Postgres cannot compare."""
+    """Return the filter that a query asks for. Raises Invalid for a site that cannot be."""
     return DeviceFilter(
         tenant_id,
         asked.q,
         asked.presence,
         asked.status,
-        tuple(site and mentioned_site(site).site_id for site in _or_none("site", asked.site)),
-        _or_none("subscription", asked.subscription),
-        _texts("tag", asked.tag),
+        tuple(site and mentioned_site(site).site_id for site in _or_none(asked.site)),
+        _or_none(asked.subscription),
+        asked.tag,
     )
 
 
-def _texts(name: str, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Return ``values``. Raises Invalid for NUL, which Postgres cannot compare."""
-    if any("\0" in value for value in values):
-        raise Invalid("This holds characters that cannot be shown.", name)
-    return values
-
-
-def _or_none(name: str, values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple("" if value == NONE else value for value in _texts(name, values))
+def _or_none(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple("" if value == NONE else value for value in values)

@@ -19,7 +19,8 @@ it. A route below one of ``PREFIXES`` without a declaration fails a test, and ``
 the answers of real requests with the document.
 """
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
@@ -31,6 +32,7 @@ import msgspec
 from quart import Response, request
 from werkzeug.datastructures import MultiDict
 
+from appliance.errors import Invalid
 from appliance.web.openapi.validation import Struct, converted
 
 PREFIXES = ("/customer/", "/operator/", "/ingest/")
@@ -111,11 +113,31 @@ def declared(view: Callable[..., Any]) -> Operation | None:
     return found
 
 
+def check_names(view: Callable[..., Any], names: Iterable[str]) -> None:
+    """Raise Invalid for a parameter that the operation of ``view`` does not have; a view without one takes any.
+
+    A filter with a wrong name would select everything. Pages ignore unknown parameters instead, so that an address
+    that was once shared still works.
+    """
+    operation = declared(view)
+    if operation is None:
+        return
+    known = {"tenant"} | ({"format"} if operation.csv else set())
+    if operation.query is not None:
+        known |= {name for name, _ in _parameters(operation.query)}
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            mend = (
+                f"did you mean `{near[0]}`?" if near else f"there are {', '.join(f'`{one}`' for one in sorted(known))}."
+            )
+            raise Invalid(f"There is no parameter `{name}`; {mend}", name)
+
+
 def query(wanted: type[Struct]) -> Struct:
     """Return the query of the current request as ``wanted``. Raises Invalid, which names the parameter.
 
-    A parameter that is a list may be given several times. Empty parameters count as not given, since forms send them;
-    unknown ones are ignored, so that an address that was once shared still works.
+    A parameter that is a list may be given several times. Empty parameters count as not given, since forms send them.
     """
     return parse_query(request.args, wanted)
 
@@ -125,6 +147,8 @@ def parse_query(arguments: MultiDict[str, str], wanted: type[Struct]) -> Struct:
     given: dict[str, Any] = {}
     for name, is_list in _parameters(wanted):
         values = [value for value in arguments.getlist(name) if value != ""]
+        if any("\0" in value for value in values):
+            raise Invalid("This holds a character (NUL) that cannot be stored or found.", name)
         if values:
             given[name] = values if is_list else values[-1]
     return converted(given, wanted, strict=False)

@@ -72,3 +72,28 @@ async def test_every_answer_is_as_described(database: Database, role: Role) -> N
         there = {path: status for path, status in statuses.items() if NOTHING not in _address(path)}
         assert {path: status for path, status in there.items() if status != HTTPStatus.OK} == {}
     assert HTTPStatus.OK in statuses.values()
+
+
+async def test_no_operation_takes_a_parameter_that_it_does_not_have_or_a_nul(database: Database) -> None:
+    await _furnish(database)
+    person = signed_in(database.conninfo(), Role.OPERATOR)
+    async with over(database) as served, client(served.url, person) as asking:
+        contract = Contract((await asking.get("/openapi.json")).json())
+        asked = 0
+        for path, methods in contract.document["paths"].items():
+            if "get" not in methods or "{" in path or not path.startswith(("/customer/", "/operator/")):
+                continue
+            texts = [
+                one["name"]
+                for one in methods["get"].get("parameters", ())
+                if one["in"] == "query" and one["schema"].get("type") == "string"
+            ]
+            for query, field in (("surely_unknown=1", "surely_unknown"), *((f"{name}=a%00", name) for name in texts)):
+                answered = await asking.get(f"{_address(path)}?{query}")
+                assert (answered.status_code, answered.json().get("field")) == (400, field), (
+                    path,
+                    query,
+                    answered.text,
+                )
+                asked += 1
+        assert asked > 40
