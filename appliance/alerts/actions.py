@@ -58,7 +58,7 @@ UPDATES: Mapping[AlertStep, str] = {
 }
 """The statement of each step; each writes the timeline, too."""
 
-BULK_STEPS = frozenset({AlertStep.ACKNOWLEDGE, AlertStep.CLOSE, AlertStep.SILENCE, AlertStep.UNSILENCE})
+BULK_STEPS = frozenset(AlertStep) - {AlertStep.DELETE}
 """Steps that many alerts take at once."""
 
 

@@ -6,9 +6,6 @@ SELECT i.version, coalesce((
 FROM fleet_alert AS a JOIN integrations AS i USING (tenant_id)
 WHERE a.tenant_id = %(tenant)s AND a.id = %(alert)s AND i.integration_id = %(integration)s
 
--- name: hold_alert
-SELECT FROM fleet_alert WHERE tenant_id = %(tenant)s AND id = %(alert)s FOR NO KEY UPDATE
-
 -- name: select_link_state
 -- What ended it is the first such entry after it was made. An alert that is closed or acknowledged without one was that
 -- before: then there was nothing to acknowledge.

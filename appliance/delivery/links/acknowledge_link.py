@@ -107,17 +107,14 @@ class AcknowledgeLinks:
             return None
 
 
-async def state_of(
-    connection: Connection[Any], link: AcknowledgeLink, *, now: datetime, hold: bool = False
-) -> LinkState | None:
-    """Return what a link permits; None when its alert is gone.
-
-    With ``hold`` the alert is held as it is to the end of the transaction, so that of two presses at once one is first.
-    """
-    parameters = {"tenant": link.tenant_id, "alert": link.alert_id}
-    if hold:
-        await connection.execute(STATEMENTS["hold_alert"], parameters)
-    parameters |= {"integration": link.integration_id, "newest_event": link.newest_event}
+async def state_of(connection: Connection[Any], link: AcknowledgeLink, *, now: datetime) -> LinkState | None:
+    """Return what a link permits; None when its alert is gone."""
+    parameters = {
+        "tenant": link.tenant_id,
+        "alert": link.alert_id,
+        "integration": link.integration_id,
+        "newest_event": link.newest_event,
+    }
     row = await (await connection.execute(STATEMENTS["select_link_state"], parameters)).fetchone()
     if row is None:
         return None

@@ -134,7 +134,7 @@ def _add_bulk(routes: Blueprint, actions: AlertActions) -> None:
     @routes.post("/customer/alerts/bulk")
     @allow(RESPONDERS)
     @describe(
-        "Acknowledge, close, silence or unsilence many alerts",
+        "Acknowledge, close or silence many alerts, or undo that",
         details="One transaction, and an answer for each: `done`, `unchanged` where it was there already, `conflict`"
         " where its status does not allow it, `not_found`.",
         body=AlertBulk,

@@ -45,7 +45,7 @@ class AlertSilence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class AlertBulk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One step for many alerts, in one transaction."""
 
-    action: Annotated[str, Meta(description="acknowledge, close, silence or unsilence.")]
+    action: Annotated[str, Meta(description="acknowledge, unacknowledge, close, silence or unsilence.")]
     alert_ids: Annotated[tuple[int, ...], Meta(min_length=1, max_length=MAX_ALERTS)]
     note: Note = ""
     until: Until = None

@@ -1,5 +1,6 @@
 """The frame of every page: the navigation for its viewer, the tenant shown, and the live state."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -97,6 +98,14 @@ def navigation(viewer: Viewer) -> tuple[NavGroup, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Undo:
+    """The form behind an Undo."""
+
+    href: str
+    fields: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """The frame of one answer. ``now`` is its time, in seconds since 1970-01-01 UTC."""
 
@@ -109,8 +118,8 @@ class Frame:
     """For operators: the one tenant shown; None shows all tenants."""
     toast: str | None = None
     """The result of the last action, in one sentence."""
-    undo: str | None = None
-    """The address to which the toast's Undo is sent; None: it has none."""
+    undo: Undo | None = None
+    """What the toast's Undo sends; None: it has none."""
     nav_counts: NavCounts | None = None
     """The numbers of the navigation; None leaves them out."""
     banners: tuple[Banner, ...] = ()

@@ -14,7 +14,7 @@ from appliance.web.page.address import Address
 from appliance.web.page.away_peers import AwayPeers
 from appliance.web.page.banners import Banner, State, banners_of
 from appliance.web.page.failures import trouble_text
-from appliance.web.page.frame import NAVIGATION, Frame, NavEntry
+from appliance.web.page.frame import NAVIGATION, Frame, NavEntry, Undo
 from appliance.web.page.nav_count_reader import NavCountReader
 from appliance.web.page.nav_counts import NavCounts
 from appliance.web.page.templating import Templates
@@ -41,13 +41,13 @@ class PageRenderer:
         status: HTTPStatus = HTTPStatus.OK,
         live_page: str | None = None,
         done: Mapping[str, str] | None = None,
-        undo: str | None = None,
+        undo: Undo | None = None,
         **values: Any,
     ) -> Response:
         """Return the template ``name`` in the viewer's frame, with ``frame``, ``address`` and ``values``.
 
-        ``done``: sentences for a toast; a successful form redirects here with ``?done=KEY``. ``undo``: the address to
-        which the toast's Undo is sent.
+        ``done``: sentences for a toast; a successful form redirects here with ``?done=KEY``. ``undo``: what the
+        toast's Undo sends.
         """
         toast = None if done is None else done.get(request.args.get("done", ""))
         frame = await self.counted(self.frame(live_page=live_page, toast=toast))

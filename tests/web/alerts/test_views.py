@@ -234,6 +234,40 @@ async def test_several_at_once_answer_for_each_that_was_skipped(database: Databa
     assert [status_of(database, alert) for alert in (one, two)] == ["CLOSED", "CLOSED"]
 
 
+async def test_several_acknowledgements_are_taken_back_at_once_and_only_those_that_moved(database: Database) -> None:
+    before = add_alert(database, status="ACKNOWLEDGED", acknowledged_by="jonas")
+    several = add_alerts(database, 3)
+    async with viewing(database) as responder:
+        data = {"step": "acknowledge", "alert": [str(one) for one in several], "back": "tab=all"}
+        sent = await responder.post("/alerts/+bulk", data=data)
+        shown = (await responder.get(sent.headers["Location"])).text
+        assert "3 alerts acknowledged." in plain(shown)
+        back = await press(responder, undo_of(shown))
+        assert back.headers["Location"].startswith("/alerts?tab=all")
+        assert "3 alerts open again." in plain((await responder.get(back.headers["Location"])).text)
+        assert [status_of(database, one) for one in several] == ["OPEN"] * 3
+        partly = await responder.post("/alerts/+bulk", data={**data, "alert": [str(before), str(several[0])]})
+        assert "1 of 2 alerts were changed" in plain(partly.text)
+        await press(responder, undo_of(partly.text))
+        for nonsense in ("x", "1.-1", "9" * 30, "1." * 900):
+            assert "unacknowledge" not in (await responder.get(f"/alerts?done=acknowledged&undo={nonsense}")).text
+    assert [status_of(database, one) for one in (before, several[0])] == ["ACKNOWLEDGED", "OPEN"]
+
+
+async def press(responder: httpx.AsyncClient, form: tuple[str, dict[str, Any]]) -> httpx.Response:
+    return await responder.post(form[0], data=form[1])
+
+
+def undo_of(html: str) -> tuple[str, dict[str, Any]]:
+    """Return the address and the fields of the page's Undo."""
+    form = re.search(r'<form method="post" action="([^"]*)" class="inline">((?:<input[^>]*>)*)<button[^>]*>Undo<', html)
+    assert form is not None
+    fields: dict[str, Any] = {}
+    for name, value in re.findall(r'name="([^"]*)" value="([^"]*)"', form[2]):
+        fields.setdefault(name, []).append(unescape(value))
+    return unescape(form[1]), fields
+
+
 async def test_an_operator_acts_on_alerts_of_several_tenants(database: Database) -> None:
     ours, theirs = add_alert(database), add_alert(database, "rival")
     async with viewing(database, Role.OPERATOR) as operator:

@@ -127,7 +127,7 @@ class _AcknowledgePage:
             access.changing(_receiver(link.tenant_id)) as connection,
             actions.bounded(connection, STATEMENT_TIMEOUT_MS),
         ):
-            state = await state_of(connection, link, now=access.now(), hold=True)
+            state = await state_of(connection, link, now=access.now())
             if state is None or state.ended is not None:
                 return False
             actor = Actor(state.integration, ActorKind.INTEGRATION, request.remote_addr)

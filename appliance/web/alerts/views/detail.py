@@ -14,9 +14,9 @@ from appliance.db.trio_psycopg import Connection
 from appliance.errors import Invalid
 from appliance.web.access.auth import READERS, RESPONDERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenants_shown
-from appliance.web.alerts.views import page_query
+from appliance.web.alerts.views import page_query, undo
 from appliance.web.alerts.views.chart import RANGES
-from appliance.web.alerts.views.listing import DONE, undo_address
+from appliance.web.alerts.views.listing import DONE
 from appliance.web.alerts.views.opened import OpenedAlert, PlaceInList, open_alert
 from appliance.web.alerts.views.shown import to_step
 from appliance.web.page.address import Address
@@ -95,7 +95,7 @@ async def _answer(renderer: PageRenderer, who: Viewer, found: OpenedAlert, chose
         "alerts/alert.html",
         live_page=f"{LIVE_PAGE}/{alert.alert_id}?{urlencode(which)}",
         done=DONE,
-        undo=undo_address(who),
+        undo=undo.offered(who),
         live=False,
         found=found,
         may_act=who.role in RESPONDERS,

@@ -22,14 +22,13 @@ from appliance.web.access.transactions import tenants_shown
 from appliance.web.alerts import export
 from appliance.web.alerts.labels import ALERT_TYPES, SORTS, TABS
 from appliance.web.alerts.query import NO_SITE, AlertId, AlertQuery, filter_of
-from appliance.web.alerts.views import page_query
+from appliance.web.alerts.views import page_query, undo
 from appliance.web.alerts.views.opened import OpenedAlert, open_alert
 from appliance.web.alerts.views.page_query import AlertOnPage
 from appliance.web.alerts.views.shown import SEVERITY_CLASSES, ShownAlert, shown, to_step
 from appliance.web.openapi.describe import parse_query
 from appliance.web.page import charts, csv, cursor
 from appliance.web.page.address import Address
-from appliance.web.page.paths import of_tenant
 from appliance.web.page.renderer import PageRenderer
 
 PAGE = "alerts"
@@ -60,7 +59,13 @@ DONE = {
     "closed": "Alert closed.",
     "noted": "Note added.",
 }
-MANY_DONE = {"acknowledged": "acknowledged", "silenced": "silenced", "closed": "closed"}
+MANY_DONE = {
+    "acknowledged": "acknowledged",
+    "unacknowledged": "open again",
+    "silenced": "silenced",
+    "unsilenced": "told again",
+    "closed": "closed",
+}
 
 
 class PageQuery(AlertQuery, frozen=True, kw_only=True):
@@ -265,7 +270,7 @@ async def _answer(renderer: PageRenderer, asked: PageQuery, found: AlertList, fa
         status=HTTPStatus.OK if fault is None else HTTPStatus.BAD_REQUEST,
         live_page=live,
         done=done_texts(),
-        undo=undo_address(who),
+        undo=undo.offered(who),
         live=False,
         news=0,
         fault=fault,
@@ -334,15 +339,6 @@ def done_texts() -> dict[str, str]:
     """Return the sentences of toasts; of a step with several alerts, with their number."""
     many = request.args.get("many", "")
     if many.isdecimal() and len(many) <= 4:
-        return {name: f"{int(many):,} alerts {word}." for name, word in MANY_DONE.items()}
+        alerts = "alert" if int(many) == 1 else "alerts"
+        return {name: f"{int(many):,} {alerts} {word}." for name, word in MANY_DONE.items()}
     return DONE
-
-
-def undo_address(who: Viewer) -> str | None:
-    """Return where the toast's Undo is sent: it takes back the acknowledgement that ``?undo=ID`` names."""
-    undone = request.args.get("undo", "")
-    if not (undone.isdecimal() and len(undone) <= 19 and who.role in RESPONDERS):
-        return None
-    address = Address.of_request()
-    back = {"back": address.having().query} if address.path == "/alerts" else {}
-    return of_tenant(f"/alerts/{undone}/unacknowledge", who, address.first("tenant") or None, **back)

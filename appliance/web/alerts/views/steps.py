@@ -20,6 +20,7 @@ from appliance.web.access.transactions import tenants_shown
 from appliance.web.alerts.actions import AlertActions
 from appliance.web.alerts.labels import STATUSES, STEPS
 from appliance.web.alerts.views.page_query import read_alert, read_alerts
+from appliance.web.alerts.views.undo import of_many, written
 from appliance.web.page import forms
 from appliance.web.page.address import Address
 from appliance.web.page.faults import Fault, fault_of
@@ -142,9 +143,11 @@ def _add_bulk(routes: Blueprint, renderer: PageRenderer, actions: AlertActions, 
         except Invalid as error:
             return await question(renderer, many, step, fields, fault_of(error), reopen_after)
         skipped = [one for one in answers if one.outcome is not AlertOutcome.DONE]
+        moved = [one.alert_id for one in answers if one.outcome is AlertOutcome.DONE]
         if not skipped:
-            return see_other(str(back.having(done=WORDS[step], many=len(answers))))
-        return await _skipped(renderer, step, skipped, len(answers) - len(skipped), back)
+            named = written(moved) if step is AlertStep.ACKNOWLEDGE else None
+            return see_other(str(back.having(done=WORDS[step], many=len(answers), undo=named)))
+        return await _skipped(renderer, step, skipped, moved, back)
 
 
 async def _take_many(
@@ -243,7 +246,7 @@ def _list(fields: Fields) -> Address:
 
 
 async def _skipped(
-    renderer: PageRenderer, step: AlertStep, skipped: Sequence[AlertAnswer], changed: int, back: Address
+    renderer: PageRenderer, step: AlertStep, skipped: Sequence[AlertAnswer], moved: Sequence[int], back: Address
 ) -> Response:
     who = viewer()
     async with renderer.platform.access.reading() as connection:
@@ -257,7 +260,15 @@ async def _skipped(
         title = f"Alert {one.alert_id}" if alert is None else alert.summary
         href = of_tenant(f"/alerts/{one.alert_id}", who, None if alert is None else alert.tenant_id)
         lines.append((href, title, why_skipped(step, one)))
-    return await renderer.page("alerts/done.html", step=STEPS[step], skipped=lines, changed=changed, back=back.having())
+    acknowledged = moved and step is AlertStep.ACKNOWLEDGE
+    return await renderer.page(
+        "alerts/done.html",
+        step=STEPS[step],
+        skipped=lines,
+        changed=len(moved),
+        back=back.having(),
+        take_back=of_many(moved, who, tenants_shown(), back.query) if acknowledged else None,
+    )
 
 
 def why_skipped(step: AlertStep, answer: AlertAnswer) -> str:
