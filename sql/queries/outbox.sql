@@ -342,6 +342,10 @@ WITH back AS (
 INSERT INTO delivery_attempts (tenant_id, job_id, at, latency_ms, outcome, error)
 SELECT tenant_id, job_id, %(now)s, 0, 'lost', 'The appliance was stopped before an answer came.' FROM back
 
+-- name: any_waiting
+-- Whether any job is not due yet: without one, nothing is held.
+SELECT EXISTS (SELECT FROM delivery_jobs WHERE status = 'PENDING' AND next_run_at > %(now)s)
+
 -- name: wake_held
 -- Held jobs of alerts that moved, as far as that may end what holds them.
 UPDATE delivery_jobs AS j SET next_run_at = %(now)s

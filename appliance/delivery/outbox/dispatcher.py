@@ -27,6 +27,9 @@ POLL_SECONDS = 5.0
 """Seconds between two looks at the latest: for what a peer has left, and for a notification that was lost."""
 PAUSE_SECONDS = 0.05
 """Seconds between two looks at the least, however many notifications come."""
+ALERTS_PAUSE_SECONDS = 0.2
+"""Seconds between two looks at the least for which alerts that moved are the only reason: many streams of readings move
+some with every batch, and what is due comes with a notification of its own."""
 DRAIN_SECONDS = 2.0
 """Seconds that sends under way may take once a stop has begun."""
 WAKE_SHARE = 0.1
@@ -82,8 +85,11 @@ class Dispatcher:
         self._couriers: dict[IntegrationKey, Courier] = {}
         self._drain = Drain()
         self._woken = trio.Event()
+        self._due = trio.Event()
+        self._looked_at = float("-inf")
         self._alerts = _Moved()
         self._routes = _Moved()
+        self._waking = False
         self._wakes_from = float("-inf")
         self.looks = 0
         """Looks that have ended."""
@@ -91,7 +97,7 @@ class Dispatcher:
     @property
     def up_to_date(self) -> bool:
         """Return whether nothing has moved that held jobs were not decided on for."""
-        return not (self._alerts or self._routes)
+        return not (self._alerts or self._routes or self._waking)
 
     @property
     def under_way(self) -> int:
@@ -100,12 +106,13 @@ class Dispatcher:
 
     def wake(self, payload: str = "") -> None:  # noqa: ARG002 - what is due is read from the table
         """Look for due jobs now."""
+        self._due.set()
         self._woken.set()
 
     def alerts_changed(self, payload: str) -> None:
         """Decide again on what is held of alerts that moved."""
         self._alerts.note(payload)
-        self.wake()
+        self._woken.set()
 
     def routes_changed(self, payload: str) -> None:
         """Decide again on what routes, integrations and maintenance windows hold, since they changed."""
@@ -132,7 +139,7 @@ class Dispatcher:
         async with trio.open_nursery() as nursery:
             try:
                 while True:
-                    self._woken = trio.Event()
+                    self._woken, self._due = trio.Event(), trio.Event()
                     activity().begins()
                     try:
                         if trio.current_time() - taken_back >= POLL_SECONDS:
@@ -151,14 +158,21 @@ class Dispatcher:
                     activity().doing(
                         f"{len(self._couriers)} couriers at work" if self._couriers else "waits for notices"
                     )
-                    with trio.move_on_after(wait):
-                        await self._woken.wait()
-                    await trio.sleep(PAUSE_SECONDS)
+                    await self._rest(wait)
             finally:
                 self._drain.begin(DRAIN_SECONDS)
 
+    async def _rest(self, wait: float) -> None:
+        """Wait until jobs may be due, until alerts have moved and may be looked at again, or ``wait`` seconds."""
+        with trio.move_on_after(wait):
+            await self._woken.wait()
+            with trio.move_on_at(max(self._wakes_from, self._looked_at + ALERTS_PAUSE_SECONDS)):
+                await self._due.wait()
+        await trio.sleep(PAUSE_SECONDS)
+
     async def _look(self, nursery: trio.Nursery) -> float:
         """Start couriers for what is due; return the seconds to the next look."""
+        self._looked_at = trio.current_time()
         async with self._equipment.database, self._pool.connection() as connection:
             await self._wake_held(connection)
             rows = await (await connection.execute(STATEMENTS["due_integrations"])).fetchall()
@@ -177,24 +191,40 @@ class Dispatcher:
     async def _wake_held(self, connection: Connection[Any]) -> None:
         """Make held jobs due whose alert, route or window has moved; later, if somebody holds one of their rows."""
         began = trio.current_time()
-        if began < self._wakes_from:
+        if began < self._wakes_from or self.up_to_date:
             return
-        clock = self._equipment.clock
-        common = {"now": moment(clock.now()), "settled": moment(clock.settled()), "held": [one.value for one in HELD]}
-        for statement, moved in (("wake_all_held", self._routes), ("wake_held", self._alerts)):
-            for tenants in moved.take():
-                try:
-                    async with connection.transaction():
-                        await bound_lock_waits(connection)
-                        await connection.execute(STATEMENTS[statement], common | {"tenants": tenants}, prepare=False)
-                except psycopg.errors.LockNotAvailable as error:
-                    moved.all = True
-                    log.warning("held deliveries wait: somebody holds their rows", error=str(error).strip())
-                except AWAY:
-                    moved.all = True
-                    raise
+        routes, alerts = self._routes, self._alerts
+        self._routes, self._alerts = _Moved(), _Moved()
+        self._waking = True
+        try:
+            if await self._any_waiting(connection):
+                await self._wake(connection, "wake_all_held", routes, self._routes)
+                await self._wake(connection, "wake_held", alerts, self._alerts)
+        except AWAY:
+            self._routes.all = self._alerts.all = True
+            raise
+        finally:
+            self._waking = False
         ended = trio.current_time()
         self._wakes_from = ended + (ended - began) / WAKE_SHARE
+
+    async def _any_waiting(self, connection: Connection[Any]) -> bool:
+        """Return whether a job is not due yet. Usually none is, and nothing is held."""
+        now = moment(self._equipment.clock.now())
+        return await (await connection.execute(STATEMENTS["any_waiting"], {"now": now})).fetchone() == (True,)
+
+    async def _wake(self, connection: Connection[Any], statement: str, moved: _Moved, again: _Moved) -> None:
+        """Make jobs of tenants that have ``moved`` due; ``again`` is given those of a try that fails."""
+        clock = self._equipment.clock
+        common = {"now": moment(clock.now()), "settled": moment(clock.settled()), "held": [one.value for one in HELD]}
+        for tenants in moved.take():
+            try:
+                async with connection.transaction():
+                    await bound_lock_waits(connection)
+                    await connection.execute(STATEMENTS[statement], common | {"tenants": tenants}, prepare=False)
+            except psycopg.errors.LockNotAvailable as error:
+                again.all = True
+                log.warning("held deliveries wait: somebody holds their rows", error=str(error).strip())
 
     def _start(self, nursery: trio.Nursery, key: IntegrationKey) -> None:
         courier = self._couriers.get(key)
