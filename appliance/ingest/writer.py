@@ -218,9 +218,9 @@ class Writer:
             if outcome.refused:
                 await connection.execute(queries["count_quarantine"], counter_parameters(outcome.refused, received_at))
             if attempt.effects:
-                await connection.execute(queries["limit_lock_wait"], {"milliseconds": LOCK_WAIT_MS})
+                await connection.execute(queries["begin_effects"], {"milliseconds": LOCK_WAIT_MS})
                 await attempt.effects.write(connection)
-                await connection.execute(queries["restore_lock_wait"])
+                await connection.execute(queries["end_effects"])
             if outcome.batch.messages:
                 await connection.execute(queries["add_to_ledger"], self._ledger_parameters(outcome))
             await connection.execute(queries["mark_batch"], {"instance": self._instance, "batch": attempt.mark})

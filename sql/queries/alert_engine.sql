@@ -17,28 +17,29 @@ FOR UPDATE OF s
 
 -- name: write_states
 -- `expected` is the version that was read, 0 for no row; `state` is null for a device that is at rest again. A row of an
--- older version of the rule, from a batch that was in flight while it was changed, counts as none.
+-- older version of the rule, from a batch that was in flight while it was changed, counts as none. A row that is held is
+-- still where it was found: who moves one gives it another version.
 WITH wanted AS MATERIALIZED (
-  SELECT r.item ->> 0 AS tenant_id, (r.item ->> 1)::uuid AS rule_id, r.item ->> 2 AS device_id,
+  SELECT (r.item ->> 0) COLLATE "C" AS tenant_id, (r.item ->> 1)::uuid AS rule_id, (r.item ->> 2) COLLATE "C" AS device_id,
     (r.item ->> 3)::bigint AS rule_version, (r.item ->> 4)::bigint AS expected, (r.item ->> 5)::bigint AS version,
     (r.item ->> 6)::bigint AS judged_ts, r.item -> 7 AS state
   FROM jsonb_array_elements(%(rows)s::text::jsonb) AS r (item)
 ), held AS MATERIALIZED (
-  SELECT s.tenant_id, s.rule_id, s.device_id
-  FROM alert_rule_state AS s JOIN wanted AS w USING (tenant_id, rule_id, device_id)
-  WHERE w.expected > 0 AND s.version = w.expected
-  ORDER BY s.tenant_id, s.rule_id, s.device_id FOR UPDATE OF s
+  SELECT w.rule_version, w.version, w.judged_ts, w.state, s.place
+  FROM (SELECT * FROM wanted WHERE expected > 0 ORDER BY tenant_id, rule_id, device_id) AS w
+  CROSS JOIN LATERAL (
+    SELECT s.ctid AS place FROM alert_rule_state AS s
+    WHERE (s.tenant_id, s.rule_id, s.device_id) = (w.tenant_id, w.rule_id, w.device_id) AND s.version = w.expected
+    FOR UPDATE OF s
+  ) AS s
 ), gone AS (
-  DELETE FROM alert_rule_state AS s USING wanted AS w, held AS h
-  WHERE (s.tenant_id, s.rule_id, s.device_id) = (w.tenant_id, w.rule_id, w.device_id)
-    AND (h.tenant_id, h.rule_id, h.device_id) = (w.tenant_id, w.rule_id, w.device_id) AND w.state = 'null'::jsonb
+  DELETE FROM alert_rule_state AS s WHERE s.ctid = ANY (ARRAY(SELECT place FROM held WHERE state = 'null'::jsonb))
   RETURNING 1
 ), moved AS (
   UPDATE alert_rule_state AS s
-  SET rule_version = w.rule_version, version = w.version, judged_ts = w.judged_ts, state = w.state
-  FROM wanted AS w, held AS h
-  WHERE (s.tenant_id, s.rule_id, s.device_id) = (w.tenant_id, w.rule_id, w.device_id)
-    AND (h.tenant_id, h.rule_id, h.device_id) = (w.tenant_id, w.rule_id, w.device_id) AND w.state <> 'null'::jsonb
+  SET rule_version = h.rule_version, version = h.version, judged_ts = h.judged_ts, state = h.state
+  FROM held AS h
+  WHERE s.ctid = ANY (ARRAY(SELECT place FROM held WHERE state <> 'null'::jsonb)) AND s.ctid = h.place
   RETURNING 1
 ), added AS (
   INSERT INTO alert_rule_state (tenant_id, rule_id, device_id, rule_version, version, judged_ts, state)
@@ -61,19 +62,20 @@ WITH wanted AS MATERIALIZED (
   FROM jsonb_array_elements(%(rows)s::text::jsonb) AS r (item)
 ), open AS MATERIALIZED (
   SELECT a.id, w.tenant_id, w.triggers, w.triggered_at, w.details
-  FROM wanted AS w CROSS JOIN LATERAL (
+  FROM (SELECT * FROM wanted ORDER BY tenant_id, fingerprint) AS w CROSS JOIN LATERAL (
     SELECT a.id FROM fleet_alert AS a
     WHERE (a.tenant_id, a.fingerprint) = (w.tenant_id, w.fingerprint) AND a.status <> 'CLOSED' OFFSET 0
   ) AS a
 ), held AS MATERIALIZED (
-  SELECT a.id FROM fleet_alert AS a JOIN open AS o USING (id) WHERE a.status <> 'CLOSED'
-  ORDER BY a.tenant_id, a.fingerprint FOR NO KEY UPDATE OF a SKIP LOCKED
+  SELECT a.id FROM open AS o CROSS JOIN LATERAL (
+    SELECT a.id FROM fleet_alert AS a WHERE a.id = o.id AND a.status <> 'CLOSED' FOR NO KEY UPDATE OF a SKIP LOCKED
+  ) AS a
 ), closed AS (
   UPDATE fleet_alert AS a
   SET status = 'CLOSED', closed_at = %(now)s, close_reason = 'cleared', past = a.status = 'OPEN' AND a.due_at > %(now)s,
     trigger_count = a.trigger_count + o.triggers, last_triggered_at = greatest(a.last_triggered_at, o.triggered_at)
-  FROM held AS h JOIN open AS o USING (id)
-  WHERE a.id = h.id
+  FROM open AS o
+  WHERE a.id = ANY (ARRAY(SELECT id FROM held)) AND a.id = o.id
   RETURNING a.tenant_id, a.id, o.details
 ), told AS (
   INSERT INTO alert_events (tenant_id, alert_id, at, kind, details)
@@ -105,10 +107,12 @@ WITH wanted AS MATERIALIZED (
     (r.item ->> 11)::bigint AS triggers, (r.item ->> 12)::boolean AS ended
   FROM jsonb_array_elements(%(rows)s::text::jsonb) AS r (item)
 ), in_force AS MATERIALIZED (
-  SELECT w.tenant_id, w.rule_id, r.rule
+  SELECT w.tenant_id, w.rule_id, r.rule, r.everywhere
   FROM (SELECT DISTINCT tenant_id, rule_id, rule_version FROM wanted ORDER BY tenant_id, rule_id) AS w
   CROSS JOIN LATERAL (
-    SELECT r AS rule, r.version, r.enabled, r.deleted_at FROM alert_rules AS r
+    SELECT r AS rule, r.version, r.enabled, r.deleted_at,
+      r.site_ids = '{}' AND r.tags = '{}' AND r.device_prefixes = '{}' AND r.device_ids = '{}' AS everywhere
+    FROM alert_rules AS r
     WHERE (r.tenant_id, r.rule_id) = (w.tenant_id, w.rule_id) OFFSET 0 FOR SHARE OF r
   ) AS r
   WHERE r.version = w.rule_version AND r.enabled AND r.deleted_at IS NULL
@@ -127,8 +131,10 @@ WITH wanted AS MATERIALIZED (
     CASE WHEN w.ended THEN 'CLOSED' ELSE 'OPEN' END, w.severity, w.summary, w.details, %(now)s, w.started_at, w.triggered_at,
     w.triggers, CASE WHEN w.started_at < %(old)s THEN %(due)s::timestamptz ELSE %(now)s::timestamptz END,
     w.ended AND w.started_at < %(old)s, CASE WHEN w.ended THEN %(now)s::timestamptz END, CASE WHEN w.ended THEN 'cleared' END
-  FROM wanted AS w JOIN in_force AS f USING (tenant_id, rule_id) JOIN active AS d USING (tenant_id, device_id)
-  WHERE alert_rule_covers(f.rule, w.device_id, d.site_id, d.tags)
+  FROM (
+    SELECT w.*, f.rule, f.everywhere FROM wanted AS w JOIN in_force AS f USING (tenant_id, rule_id) OFFSET 0
+  ) AS w JOIN active AS d USING (tenant_id, device_id)
+  WHERE w.everywhere OR alert_rule_covers(w.rule, w.device_id, d.site_id, d.tags)
   ORDER BY w.tenant_id, w.fingerprint, w.started_at
   ON CONFLICT (tenant_id, fingerprint) WHERE status <> 'CLOSED' DO NOTHING
   RETURNING tenant_id, id, started_at, status, details
@@ -157,7 +163,7 @@ WITH wanted AS MATERIALIZED (
 ), counted AS (
   UPDATE fleet_alert AS a
   SET trigger_count = a.trigger_count + h.triggers, last_triggered_at = greatest(a.last_triggered_at, h.triggered_at)
-  FROM held AS h WHERE a.id = h.id
+  FROM held AS h WHERE a.id = ANY (ARRAY(SELECT id FROM held)) AND a.id = h.id
 )
 SELECT w.tenant_id, w.fingerprint
 FROM (

@@ -52,13 +52,17 @@ ON CONFLICT (minute, instance, tenant_id) DO UPDATE SET
   cleared = ingest_ledger.cleared + EXCLUDED.cleared,
   qos0 = ingest_ledger.qos0 + EXCLUDED.qos0
 
--- name: limit_lock_wait
--- For the statements of the observers of a batch, and no others: see restore_lock_wait.
+-- name: begin_effects
+-- For the statements of the observers of a batch, and no others: see end_effects. They wait for locks no longer than that,
+-- and find their rows by key, whatever the planner knows of tables that were small a minute ago: so their plans are made
+-- once, and kept.
 SELECT set_config('appliance.lock_timeout', current_setting('lock_timeout'), true),
-  set_config('lock_timeout', %(milliseconds)s::text, true)
+  set_config('lock_timeout', %(milliseconds)s::text, true), set_config('plan_cache_mode', 'force_generic_plan', true),
+  set_config('enable_seqscan', 'off', true)
 
--- name: restore_lock_wait
-SELECT set_config('lock_timeout', current_setting('appliance.lock_timeout'), true)
+-- name: end_effects
+SELECT set_config('lock_timeout', current_setting('appliance.lock_timeout'), true),
+  set_config('plan_cache_mode', 'auto', true), set_config('enable_seqscan', 'on', true)
 
 -- name: mark_batch
 -- Says in the batch's own transaction that it was committed. A transaction's id would not do: one that a crash of

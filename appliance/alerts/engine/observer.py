@@ -91,9 +91,9 @@ class RuleObserver:
         try:
             if contested:
                 parameters = {"milliseconds": LOCK_WAIT_MS}
-                await connection.execute(self._waits["limit_lock_wait"], parameters)
+                await connection.execute(self._waits["begin_effects"], parameters)
                 await self._read_positions(connection, "lock_states", contested)
-                await connection.execute(self._waits["restore_lock_wait"])
+                await connection.execute(self._waits["end_effects"])
             known = self._book.judged(set(heard) - contested - missing) if self._shared() else ()
             if known:
                 await self._read_positions(connection, "load_states", known)

@@ -3,9 +3,11 @@
 from datetime import UTC, datetime, time
 from typing import Any
 
+import pytest
 import trio
 
 from appliance.delivery.notices.notice import Notice
+from appliance.delivery.outbox.dispatcher import Dispatcher
 from appliance.delivery.outbox.job import JobEvent
 from appliance.delivery.senders.sender import Outcome, Target, Verdict
 from tests.support import soak
@@ -210,6 +212,26 @@ async def test_a_silence_that_is_taken_back_lets_go_at_once(database: Database) 
             while not sender.sent:
                 await trio.sleep(0.01)
     assert sender.told() == [("OPEN", one)]
+
+
+async def test_held_jobs_are_looked_for_only_while_a_job_waits(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken, wake = list[str](), Dispatcher._wake
+
+    async def noted(self: Dispatcher, connection: Any, statement: str, *moved: Any) -> None:
+        woken.append(statement)
+        await wake(self, connection, statement, *moved)
+
+    monkeypatch.setattr(Dispatcher, "_wake", noted)
+    async with open_couriers(database, PlayedSender()) as couriers:
+        close(database, alert(database), NOON)
+        await couriers.rest()
+        assert woken == [], "no route leads anywhere"
+        receive(database, delay_seconds=900)
+        acknowledge(database, alert(database), NOON)
+        await couriers.rest()
+        assert "wake_held" in woken
 
 
 async def test_a_window_holds_and_its_change_lets_go(database: Database) -> None:

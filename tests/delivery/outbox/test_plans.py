@@ -1,11 +1,8 @@
 """What a delivery costs does not grow with the deliveries that were made before."""
 
-from typing import Any
-
 import psycopg
 import pytest
 import trio
-from psycopg._queries import _query2pg
 
 from appliance.delivery.notices.notice import Notice
 from appliance.delivery.outbox.cases import STATEMENTS
@@ -14,6 +11,7 @@ from appliance.delivery.outbox.courier import FULL_SECONDS
 from appliance.delivery.senders.sender import Outcome, Target
 from tests.support.alerts import add_alert
 from tests.support.couriers import PlayedSender, open_couriers
+from tests.support.plans import kept_plan
 from tests.support.postgres_server import Database
 from tests.support.routes import add_integration, add_route
 
@@ -37,19 +35,10 @@ def test_jobs_are_found_by_key_although_nothing_is_known_of_the_table(database: 
     with psycopg.connect(database.conninfo()) as connection:
         connection.execute(STATEMENTS["begin_by_key"].encode(), {"milliseconds": 1000})
         for name, indexes in BY_KEY.items():
-            plan = plan_of(connection, name)
+            plan = kept_plan(connection, name, STATEMENTS[name])
             assert "Seq Scan on delivery_jobs" not in plan, plan
             assert indexes <= {word for word in plan.split() if word.startswith("delivery_jobs_")}, plan
             assert not [index for index in OF_ALL if f"{index} " in plan], plan
-
-
-def plan_of(connection: psycopg.Connection[Any], name: str) -> str:
-    """Return the plan that is kept of a statement, whatever its parameters."""
-    text, _, order, _ = _query2pg(STATEMENTS[name].encode(), "utf-8")
-    connection.execute(f"PREPARE {name} AS ".encode() + text)
-    nothing = ", ".join(["NULL"] * len(order or []))
-    rows = connection.execute(f"EXPLAIN (COSTS OFF) EXECUTE {name} ({nothing})".encode()).fetchall()
-    return "\n".join(row[0] for row in rows)
 
 
 async def test_a_courier_without_room_does_not_ask_again_whatever_is_new(
