@@ -37,6 +37,10 @@ class KeyReused(ApplianceError):
     """An Idempotency-Key was used for another request before: 422."""
 
 
+class Outdated(Conflict):
+    """It has changed since the version that a change started from: 409, or 412 where a program said so (If-Match)."""
+
+
 class Busy(ApplianceError):
     """Somebody else is changing it just now. Nothing was changed; the same may be asked again in a moment: 503."""
 

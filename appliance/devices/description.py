@@ -15,7 +15,7 @@ from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import Device, DeviceFault, DeviceStatus, NewDevice, device_fault
 from appliance.devices.seats import changes
-from appliance.errors import Conflict
+from appliance.errors import Outdated
 
 STATEMENTS = statements.load("fleet")
 
@@ -131,5 +131,5 @@ async def _lock(
     device, (rate, burst, changed_at) = changes.device_of(row[:9]), row[9:]
     require(None if device.status is DeviceStatus.DECOMMISSIONED else device, f"device {device_id}")
     if version is not None and version != changed_at:
-        raise Conflict(f"Device {device_id} was changed by someone else; reload the page.")
+        raise Outdated(f"Device {device_id} was changed by someone else; reload the page.")
     return device, OwnLimits(rate, None if burst is None else int(burst))

@@ -16,7 +16,7 @@ from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import IDENTIFIER, MAX_TEXT, DeviceFault
 from appliance.devices.seats.changes import check_tenant
 from appliance.devices.site_ids import mentioned_site
-from appliance.errors import Conflict
+from appliance.errors import Conflict, Outdated
 from appliance.local_time import zone_names
 from appliance.plain_text import is_plain
 
@@ -103,7 +103,7 @@ async def change(
     async with connection.transaction():
         before = await _locked(connection, tenant_id, site.site_id)
         if version is not None and version != before.version:
-            raise Conflict(f"Site {site.site_id} was changed by someone else; reload the page.")
+            raise Outdated(f"Site {site.site_id} was changed by someone else; reload the page.")
         if before.site == site:
             return before
         await connection.execute(STATEMENTS["update_site"], _parameters(tenant_id, site, context))

@@ -19,7 +19,7 @@ from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.credentials.credential import token_hash
 from appliance.devices.device import IDENTIFIER, MAX_TEXT, DeviceFault
-from appliance.errors import Conflict
+from appliance.errors import Conflict, Outdated
 from appliance.local_time import zone_names
 from appliance.plain_text import is_plain
 
@@ -263,7 +263,7 @@ async def _change(
     async with connection.transaction():
         before = await _locked(connection, tenant_id)
         if version not in (None, before.version):
-            raise Conflict(f"Tenant {tenant_id} was changed by someone else; reload the page.")
+            raise Outdated(f"Tenant {tenant_id} was changed by someone else; reload the page.")
         wanted = replace(before, **changes)
         if wanted == before:
             return before

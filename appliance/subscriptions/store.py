@@ -18,7 +18,7 @@ from appliance.db import statements
 from appliance.db.change_context import ChangeContext
 from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
-from appliance.errors import Conflict, Invalid
+from appliance.errors import Conflict, Invalid, Outdated
 from appliance.plain_text import is_plain
 from appliance.subscriptions import change_log, rows, terms
 from appliance.subscriptions.change_log import TermKind
@@ -153,7 +153,7 @@ async def change(
         before = await rows.lock(connection, [tenant_id])
         row = _pick(before, subscription_id)
         if version not in (None, version_of(row)):
-            raise Conflict(f"Subscription {subscription_id} was changed by someone else; reload the page.")
+            raise Outdated(f"Subscription {subscription_id} was changed by someone else; reload the page.")
         wanted = _changed(row, changes, await _start(connection, row, changes))
         after = _with_addons(before, wanted, context.settled, grace)
         for old, new in zip(before, after, strict=True):

@@ -28,7 +28,7 @@ from appliance.db.locks import lock_key, lock_until_commit
 from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.seats.changes import check_tenant
-from appliance.errors import Conflict, Invalid
+from appliance.errors import Conflict, Invalid, Outdated
 
 STATEMENTS = statements.load("maintenance")
 
@@ -210,7 +210,7 @@ async def _locked(connection: Connection[Any], tenant_id: str, window_id: UUID, 
     )
     kept = await get(connection, tenant_id, window_id)
     if version not in (None, kept.version):
-        raise Conflict(f"{kept.name} was changed by someone else; reload the page.")
+        raise Outdated(f"{kept.name} was changed by someone else; reload the page.")
     return kept
 
 

@@ -27,7 +27,7 @@ from appliance.db.locks import lock_key, lock_until_commit
 from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.seats.changes import check_tenant
-from appliance.errors import Conflict, Invalid
+from appliance.errors import Conflict, Invalid, Outdated
 from appliance.severity import Severity
 
 STATEMENTS = statements.load("alert_rules")
@@ -185,7 +185,7 @@ async def change(
     async with connection.transaction(), bounded(connection, STATEMENT_TIMEOUT_MS):
         before = await _locked(connection, tenant_id, rule_id, context.now)
         if version is not None and version != before.version:
-            raise Conflict(f"Rule {before.rule.name} was changed by someone else; read it again.")
+            raise Outdated(f"Rule {before.rule.name} was changed by someone else; read it again.")
         if before.rule.built_in is not None and draft.kind is not before.rule.kind:
             raise Invalid("`kind`: the built-in rule keeps its kind; make a rule of your own instead.", "kind")
         old, new = _audited(before.flat()), _audited(flat(draft))

@@ -22,7 +22,7 @@ from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.delivery.integrations.integration import Integration
 from appliance.delivery.senders.sender import Verdict
-from appliance.errors import Conflict
+from appliance.errors import Conflict, Outdated
 
 STATEMENTS = statements.load("integrations")
 
@@ -218,7 +218,7 @@ async def _locked(
     require(await cursor.fetchone(), "such integration")
     kept = await get(connection, tenant_id, integration_id)
     if version not in (None, kept.integration.version):
-        raise Conflict(f"{kept.integration.name} was changed by someone else; read it again.")
+        raise Outdated(f"{kept.integration.name} was changed by someone else; read it again.")
     return kept
 
 

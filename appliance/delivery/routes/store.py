@@ -21,7 +21,7 @@ from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.delivery.routes.route import DeliverOn, QuietHours, Route
 from appliance.delivery.routes.validation import RouteDraft, checked, quiet_of
-from appliance.errors import Conflict, Invalid
+from appliance.errors import Conflict, Invalid, Outdated
 from appliance.severity import Severity
 
 STATEMENTS = statements.load("routes")
@@ -208,7 +208,7 @@ async def _locked(connection: Connection[Any], tenant_id: str, route_id: UUID, v
     require(await cursor.fetchone(), "such route")
     kept = await get(connection, tenant_id, route_id)
     if version not in (None, kept.route.version):
-        raise Conflict(f"{kept.route.name} was changed by someone else; read it again.")
+        raise Outdated(f"{kept.route.name} was changed by someone else; read it again.")
     return kept
 
 

@@ -16,7 +16,7 @@ from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.metrics.metric import Metric, fault_of, guess
 from appliance.devices.seats.changes import check_tenant
-from appliance.errors import Conflict
+from appliance.errors import Conflict, Outdated
 
 STATEMENTS = statements.load("metrics")
 
@@ -89,7 +89,7 @@ async def change(
         cursor = await connection.execute(STATEMENTS["lock_metric"], {"tenant": tenant_id, "name": metric.name})
         before = _named(require(await cursor.fetchone(), f"metric {metric.name}"))
         if version is not None and version != before.version:
-            raise Conflict(f"Metric {metric.name} was changed by someone else; reload the page.")
+            raise Outdated(f"Metric {metric.name} was changed by someone else; reload the page.")
         if before.metric == metric:
             return before
         cursor = await connection.execute(STATEMENTS["update_metric"], _parameters(tenant_id, metric, context))

@@ -17,7 +17,7 @@ from appliance.delivery.integrations.integration import Integration
 from appliance.delivery.integrations.sample import sample
 from appliance.delivery.integrations.store import IntegrationFilter, IntegrationPosition, KnownIntegration
 from appliance.delivery.senders.sender import Outcome, Target
-from appliance.errors import Busy, Conflict
+from appliance.errors import Busy, Conflict, Outdated
 from appliance.web.access.transactions import tenant_of
 from appliance.web.integrations.port import IntegrationsPort
 from appliance.web.page import cursor
@@ -101,7 +101,7 @@ class IntegrationActions:
         tenant_id, identity = tenant_of(), integration_of_path(integration_id)
         kept = (await self.get(integration_id)).integration
         if version not in (None, kept.version):
-            raise Conflict(f"{kept.name} was changed by someone else; read it again.")
+            raise Outdated(f"{kept.name} was changed by someone else; read it again.")
         ready = await prepared(
             edited(kept),
             sender_of(self.senders, kept.type),

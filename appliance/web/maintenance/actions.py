@@ -22,7 +22,7 @@ from appliance.alerts.maintenance.occurrences import (
 from appliance.alerts.maintenance.window import Once, Schedule, Window, WindowDraft
 from appliance.db.require import require
 from appliance.devices import sites
-from appliance.errors import Conflict
+from appliance.errors import Outdated
 from appliance.local_time import DAY, zone_of
 from appliance.web.access.auth import RESPONDERS, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
@@ -158,7 +158,7 @@ class MaintenanceActions:
         async with self._access.changing() as connection:
             kept = await store.get(connection, tenant_of(), key)
             if version not in (None, kept.version):
-                raise Conflict(f"{kept.name} was changed by someone else; reload the page.")
+                raise Outdated(f"{kept.name} was changed by someone else; reload the page.")
             context = self._access.context()
             changed = await store.change(connection, tenant_of(), key, edited(kept), context, version=kept.version)
         return self._told(changed)

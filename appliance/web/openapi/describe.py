@@ -33,6 +33,7 @@ from quart import Response, request
 from werkzeug.datastructures import MultiDict
 
 from appliance.errors import Invalid
+from appliance.web.openapi.entity_tag import tag_of
 from appliance.web.openapi.validation import Struct, converted
 
 PREFIXES = ("/customer/", "/operator/", "/ingest/")
@@ -155,9 +156,12 @@ def parse_query(arguments: MultiDict[str, str], wanted: type[Struct]) -> Struct:
 
 
 def answer(value: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a JSON answer."""
+    """Return a JSON answer; one that has a version has its ETag."""
     response = Response(msgspec.json.encode(value), status=status.value, content_type="application/json")
     response.headers.extend(headers or {})
+    tag = tag_of(value)
+    if tag is not None:
+        response.headers["ETag"] = tag
     return response
 
 

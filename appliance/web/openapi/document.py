@@ -18,6 +18,7 @@ import appliance
 from appliance.web.access.auth import OPEN, allow
 from appliance.web.http.cookies import SESSION
 from appliance.web.openapi.describe import CallerCredential, Operation, answer, declared, describe
+from appliance.web.openapi.entity_tag import IF_MATCH
 
 REFERENCE = "#/components/schemas/{name}"
 PROBLEM = "application/problem+json"
@@ -27,6 +28,13 @@ TENANT: dict[str, Any] = {
     "description": "For operators: the tenant. Lists show all tenants without it, everything else requires it.",
     "schema": {"type": "string"},
 }
+CHANGED_FROM: dict[str, Any] = {
+    "name": IF_MATCH,
+    "in": "header",
+    "description": "The ETag that was read, in place of `version`: 412 if it was changed since. `*`: any.",
+    "schema": {"type": "string"},
+}
+TAG = {"ETag": {"description": "Its version, for If-Match.", "schema": {"type": "string"}}}
 SILENT = {"HEAD", "OPTIONS"}
 """Methods that the router adds automatically."""
 
@@ -138,6 +146,8 @@ def _operation(one: Described, schemas: _Schemas) -> dict[str, Any]:
     parameters += [{"name": name, "in": "header", **_text(meaning)} for name, meaning in operation.headers.items()]
     if one.path.startswith("/customer/"):
         parameters.append(TENANT)
+    if one.method == "patch" and _has_version(operation.body):
+        parameters.append(CHANGED_FROM)
     described: dict[str, Any] = {
         "operationId": one.endpoint
         if len((one.rule.methods or set()) - SILENT) == 1
@@ -193,8 +203,10 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
             response["content"] = {"application/json": {"schema": schemas[kind]}}
         if operation.csv and status is HTTPStatus.OK:
             response.setdefault("content", {})["text/csv"] = {"schema": {"type": "string"}}
-        if operation.answer_headers:
-            response["headers"] = {name: _text(meaning) for name, meaning in operation.answer_headers.items()}
+        headers = {name: _text(meaning) for name, meaning in operation.answer_headers.items()}
+        headers |= TAG if _has_version(kind) else {}
+        if headers:
+            response["headers"] = headers
         responses[str(status.value)] = response
     for status, kind in operation.problems.items():
         content = {PROBLEM: {"schema": schemas[kind]}}
@@ -206,6 +218,10 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
 def _text(meaning: str) -> dict[str, Any]:
     """Return a header that is a text."""
     return {"description": meaning, "schema": {"type": "string"}}
+
+
+def _has_version(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct) and "version" in kind.__struct_fields__
 
 
 def _security(credential: CallerCredential, method: str) -> list[dict[str, list[str]]]:

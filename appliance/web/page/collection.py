@@ -12,7 +12,7 @@ from quart import Response
 
 from appliance.db.change_context import ChangeContext
 from appliance.db.trio_psycopg import Connection
-from appliance.errors import Conflict
+from appliance.errors import Outdated
 from appliance.web.access.auth import viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.page import csv, cursor
@@ -124,7 +124,7 @@ class Collection(Generic[T, K]):
         async with self._access.changing() as connection:
             kept = await self._store.get(connection, tenant_of(), self._id_of_path(identity))
             if version not in (None, kept.version):
-                raise Conflict(f"{identity} has changed since you read it; read it again.")
+                raise Outdated(f"{identity} has changed since you read it; read it again.")
             return await self._store.change(
                 connection, tenant_of(), edited(kept), self._access.context(), version=kept.version
             )

@@ -17,11 +17,22 @@ import trio
 from quart import Quart, Response, has_request_context, request, websocket
 from werkzeug.exceptions import HTTPException
 
-from appliance.errors import ApplianceError, Busy, Conflict, Invalid, KeyReused, NoCapacity, NotFound, Throttled
+from appliance.errors import (
+    ApplianceError,
+    Busy,
+    Conflict,
+    Invalid,
+    KeyReused,
+    NoCapacity,
+    NotFound,
+    Outdated,
+    Throttled,
+)
 from appliance.people.role import Role, Theme
 from appliance.renewals.renewal import DevicesNeeded, StalePreview
 from appliance.web.access.auth import Viewer, viewer_if_any
 from appliance.web.access.transactions import TenantNotChosen
+from appliance.web.openapi.entity_tag import IF_MATCH
 from appliance.web.openapi.problem import is_for_programs, problem
 from appliance.web.page.frame import Frame
 from appliance.web.page.templating import Templates
@@ -91,6 +102,7 @@ STATUSES: Mapping[type[ApplianceError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
     KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Outdated: HTTPStatus.CONFLICT,
     NoCapacity: HTTPStatus.PAYMENT_REQUIRED,
     Throttled: HTTPStatus.TOO_MANY_REQUESTS,
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -148,6 +160,8 @@ class FailurePages:
         status = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), None)
         if status is None:
             return await self.failed(error)
+        if isinstance(error, Outdated) and IF_MATCH in request.headers:
+            status = HTTPStatus.PRECONDITION_FAILED
         code = CODES.get(type(error), status.name)
         response = self._answer(describe(status, str(error)), code=code, members=_members(error))
         match error:

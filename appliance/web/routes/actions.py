@@ -11,7 +11,7 @@ from appliance.delivery.routes.matching import Decision
 from appliance.delivery.routes.route import Route
 from appliance.delivery.routes.store import KnownRoute, RouteFilter, RoutePosition
 from appliance.delivery.routes.validation import RouteDraft
-from appliance.errors import Conflict
+from appliance.errors import Outdated
 from appliance.web.access.transactions import tenant_of
 from appliance.web.page import cursor
 from appliance.web.platform import Platform
@@ -54,7 +54,7 @@ class RouteActions:
         async with self._access.changing() as connection:
             kept = (await store.get(connection, tenant_id, identity)).route
             if version not in (None, kept.version):
-                raise Conflict(f"{kept.name} was changed by someone else; read it again.")
+                raise Outdated(f"{kept.name} was changed by someone else; read it again.")
             return await store.change(
                 connection,
                 tenant_id,

@@ -13,7 +13,7 @@ from appliance.alerts.rules import store
 from appliance.alerts.rules.store import RuleFilter, RulePosition, Sort, TenantRule
 from appliance.alerts.rules.validation import RuleDraft, changed, draft_of
 from appliance.db.require import require
-from appliance.errors import Conflict, Invalid
+from appliance.errors import Invalid, Outdated
 from appliance.severity import Severity
 from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.page import cursor
@@ -76,7 +76,7 @@ class RuleActions:
         async with self._access.changing() as connection:
             kept = await store.get(connection, tenant_id, identity, now=context.now)
             if version not in (None, kept.version):
-                raise Conflict(f"Rule {kept.rule.name} was changed by someone else; read it again.")
+                raise Outdated(f"Rule {kept.rule.name} was changed by someone else; read it again.")
             draft = draft_of(changed(kept.flat(), changes), built_in=kept.rule.built_in)
             return await store.change(connection, tenant_id, identity, draft, context, version=kept.version)
 

@@ -11,7 +11,7 @@ from appliance.devices import fleet
 from appliance.devices.description import Description, OwnLimits, described
 from appliance.devices.device import NewDevice
 from appliance.devices.fleet import FleetDevice, FleetPosition
-from appliance.errors import Conflict, Invalid
+from appliance.errors import Invalid, Outdated
 from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import Access, tenant_of, tenants_shown
 from appliance.web.devices import export
@@ -96,7 +96,7 @@ def _add_change(routes: Blueprint, access: Access, actions: DeviceActions) -> No
         async with access.reading() as connection:
             seen = await fleet.get(connection, tenant_id, device_of_path(device_id))
         if wanted.version not in (None, seen.version):
-            raise Conflict(f"Device {device_id} was changed by someone else; read it again.")
+            raise Outdated(f"Device {device_id} was changed by someone else; read it again.")
         return answer(shown(await actions.describe(tenant_id, seen, *_changed(seen, wanted))))
 
 
