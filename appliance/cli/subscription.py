@@ -1,5 +1,6 @@
 """``appliance subscription``: the subscriptions of tenants."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,13 +11,16 @@ from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import json_option, plain, show_one, show_rows
 from appliance.cli.renewal import renew
-from appliance.subscriptions import store
+from appliance.db.trio_psycopg import Connection
+from appliance.subscriptions import rows, store
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
 from appliance.subscriptions.statuses import as_of
 from appliance.subscriptions.store import Changes, NewSubscription
+from appliance.subscriptions.terms import last_full_day
 
 COLUMNS = (
     "tenant_id", "subscription_id", "subscription_type", "status", "active_device_count", "device_limit", "term_end",
+    "last_full_day",
 )  # fmt: skip
 MOST_DAYS = 36_500
 
@@ -54,8 +58,10 @@ def add(
     """Add a subscription for TENANT. An ADDON ends with its MAIN, whatever --days is."""
     new = NewSubscription(tenant, SubscriptionType(kind), limit, timedelta(days=days), parent)
 
-    async def work(administration: Administration) -> Subscription:
-        return await store.add(administration.connection, new, administration.context, grace=administration.grace)
+    async def work(administration: Administration) -> list[dict[str, Any]]:
+        connection = administration.connection
+        added = await store.add(connection, new, administration.context, grace=administration.grace)
+        return await _rows(connection, [added])
 
     _show(administer(invocation, work), as_json=as_json)
 
@@ -67,11 +73,12 @@ def add(
 def list_(invocation: Invocation, tenant: str | None, as_json: bool) -> None:
     """List the subscriptions of TENANT, or of all tenants, with their present status."""
 
-    async def work(administration: Administration) -> list[Subscription]:
-        context = administration.context
-        return as_of(await store.list_all(administration.connection, tenant), context.now, administration.grace)
+    async def work(administration: Administration) -> list[dict[str, Any]]:
+        connection, context = administration.connection, administration.context
+        found = as_of(await store.list_all(connection, tenant), context.settled, administration.grace)
+        return await _rows(connection, found)
 
-    show_rows([plain(row) for row in administer(invocation, work)], COLUMNS, as_json=as_json)
+    show_rows(administer(invocation, work), COLUMNS, as_json=as_json)
 
 
 @command.command("set")
@@ -119,12 +126,13 @@ def set_(
     if wanted == Changes() and days is None:
         raise click.UsageError("no change was given")
 
-    async def work(administration: Administration) -> Subscription:
+    async def work(administration: Administration) -> list[dict[str, Any]]:
         connection, context = administration.connection, administration.context
         owner = tenant or await store.tenant_of(connection, subscription)
         end = wanted.term_end if days is None else await store.term_end(connection, owner, context.now, days)
         changes = replace(wanted, term_end=end)
-        return await store.change(connection, owner, subscription, changes, context, grace=administration.grace)
+        changed = await store.change(connection, owner, subscription, changes, context, grace=administration.grace)
+        return await _rows(connection, [changed])
 
     _show(administer(invocation, work), as_json=as_json)
 
@@ -135,6 +143,13 @@ def _utc(moment: datetime | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _show(subscription: Subscription, *, as_json: bool) -> None:
-    row: dict[str, Any] = plain(subscription)
-    show_one(row, as_json=True) if as_json else show_rows([row], COLUMNS, as_json=False)
+async def _rows(connection: Connection[Any], found: Sequence[Subscription]) -> list[dict[str, Any]]:
+    """Return subscriptions as JSON values, each with the last day in its tenant's zone that the term covers."""
+    zones = await rows.time_zones(connection, (row.tenant_id for row in found))
+    days = [last_full_day(row.term_end, zones.get(row.tenant_id)) for row in found]
+    return [plain(row) | {"last_full_day": day.isoformat()} for row, day in zip(found, days, strict=True)]
+
+
+def _show(shown: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Print the only one of ``shown``."""
+    show_one(shown[0], as_json=True) if as_json else show_rows(shown, COLUMNS, as_json=False)

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.real
 SUBSCRIPTION_ROW = {
     "subscription_id", "tenant_id", "subscription_type", "parent_subscription_id", "device_limit",
     "active_device_count", "term_start", "term_end", "status", "grace_end", "hold_reason", "plan_id", "description",
+    "last_full_day",
 }  # fmt: skip
 DEVICE_ROW = {
     "tenant_id", "device_id", "status", "subscription_id", "site_id", "name", "place", "tags", "interval",
@@ -201,7 +202,9 @@ def test_subscriptions(running: ApplianceProcess) -> None:
     assert [row["status"] for row in ask(running, "subscription", "list", "t9")] == ["SUSPENDED", "SUSPENDED"]
     assert ask(running, "subscription", "set", identity, "--lift")["status"] == "ACTIVE"
     until = ask(running, "subscription", "set", identity, "--until", "2099-01-01")
-    assert until["term_end"] == "2099-01-01T00:00:00Z"
+    assert (until["term_end"], until["last_full_day"]) == ("2099-01-01T00:00:00Z", "2098-12-31")
+    running.query("UPDATE tenants SET time_zone = 'America/New_York' WHERE tenant_id = 't9' RETURNING 1")
+    assert text(running, "subscription", "list", "t9").splitlines()[1].endswith("2099-01-01T00:00:00Z  2098-12-30")
     assert {row["tenant_id"] for row in ask(running, "subscription", "list")} >= {"demo", "t9"}
 
 

@@ -29,7 +29,7 @@ from appliance.errors import (
     Throttled,
 )
 from appliance.people.role import Role, Theme
-from appliance.renewals.renewal import DevicesNeeded, StalePreview
+from appliance.renewals.renewal import DevicesNeeded
 from appliance.web.access.auth import Viewer, viewer_if_any
 from appliance.web.access.transactions import TenantNotChosen
 from appliance.web.openapi.entity_tag import IF_MATCH
@@ -110,7 +110,6 @@ STATUSES: Mapping[type[ApplianceError], HTTPStatus] = {
 """The HTTP statuses of the domain's errors, and of what is derived from them."""
 CODES: Mapping[type[ApplianceError], str] = {
     DevicesNeeded: "DEVICES_NEEDED",
-    StalePreview: "STALE_PREVIEW",
     KeyReused: "KEY_REUSED",
 }
 """What programs are told of errors that are more than their status."""
