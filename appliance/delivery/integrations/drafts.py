@@ -44,6 +44,8 @@ class Prepared:
     draft: SealedDraft
     made: Mapping[str, str] = field(repr=False)
     """The secrets that the appliance has made, to be shown once."""
+    warnings: Sequence[str]
+    """What may be wrong, but need not be: a name that cannot be resolved now."""
 
 
 def sender_of(senders: Mapping[str, Sender], kind: str) -> Sender:
@@ -82,10 +84,10 @@ async def prepared(
     whole = opened(tenant_id, integration_id, staying, keyring) | clear
     config = sender.validate(draft.config, whole)
     _check_staying(sender, staying, kept, keyring, sender.destinations(config, whole))
-    await check_destinations(sender, config, whole, network)
+    warnings = await check_destinations(sender, config, whole, network)
     staying |= {one: _sealed(secret, tenant_id, integration_id, one, keyring) for one, secret in clear.items()}
     changed = sorted(clear.keys() | {one for one in draft.secrets if one in sealed})
-    return Prepared(SealedDraft(name, draft.enabled, config, staying, draft.concurrency, changed), made)
+    return Prepared(SealedDraft(name, draft.enabled, config, staying, draft.concurrency, changed), made, warnings)
 
 
 def opened(tenant_id: str, integration_id: UUID, sealed: Mapping[str, str], keyring: Keyring) -> dict[str, str]:
@@ -104,16 +106,23 @@ def opened(tenant_id: str, integration_id: UUID, sealed: Mapping[str, str], keyr
 
 async def check_destinations(
     sender: Sender, config: Mapping[str, Any], secrets: Mapping[str, str], network: Network
-) -> None:
-    """Raise Invalid for a refused destination. A name that cannot be resolved now is judged when it is dialled."""
+) -> list[str]:
+    """Return what may be wrong with the destinations. Raises Invalid for a refused one.
+
+    A name that cannot be resolved now is judged when it is dialled: whoever saves it may be without a way out.
+    """
+    warnings = []
     for destination in sender.destinations(config, secrets):
         try:
             await network.check(destination)
         except NotAllowed as refusal:
             field = refusal.field or _address_field(sender)
             raise Invalid(f"`{field}`: {refusal}.", field) from None
-        except Unreached:
-            continue
+        except Unreached as fault:
+            why = str(fault).removeprefix("name: ")
+            later = "Its address is judged when the first notice is sent; until then nobody is told."
+            warnings.append(f"{_address_field(sender)}: {why}. {later}")
+    return warnings
 
 
 def _check_staying(

@@ -37,6 +37,8 @@ class Made:
 
     known: KnownIntegration
     secrets: dict[str, str]
+    warnings: Sequence[str]
+    """What may be wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class IntegrationActions:
         async with self._access.changing() as connection:
             context = self._access.context()
             made = await store.create(connection, tenant_id, identity, kind, ready.draft, context)
-        return Made(made, dict(ready.made))
+        return Made(made, dict(ready.made), ready.warnings)
 
     async def edit(
         self, integration_id: str, edited: Callable[[Integration], IntegrationDraft], version: int | None
@@ -114,7 +116,7 @@ class IntegrationActions:
         async with self._access.changing() as connection:
             context = self._access.context()
             changed = await store.change(connection, tenant_id, identity, ready.draft, context, version=kept.version)
-        return Made(changed, dict(ready.made))
+        return Made(changed, dict(ready.made), ready.warnings)
 
     async def delete(self, integration_id: str) -> None:
         """Delete an integration. Raises NotFound; Conflict while routes lead to it."""

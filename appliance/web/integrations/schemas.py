@@ -88,6 +88,10 @@ class IntegrationOut(msgspec.Struct, frozen=True, kw_only=True):
         str | UnsetType,
         Meta(description="Of a webhook, where the appliance has just made it: this once, and never again."),
     ] = UNSET
+    warnings: Annotated[
+        list[str] | UnsetType,
+        Meta(description="After a change, what may be wrong: a name that cannot be resolved now."),
+    ] = UNSET
 
 
 class IntegrationPage(msgspec.Struct, frozen=True):
@@ -163,8 +167,10 @@ def shown(known: KnownIntegration) -> IntegrationOut:
 
 
 def shown_once(made: Made) -> IntegrationOut:
-    """Return an integration that was just written, with the secret that the appliance made."""
-    return msgspec.structs.replace(shown(made.known), signing_secret=made.secrets.get("signing_secret", UNSET))
+    """Return an integration that was just written, with the secret that the appliance made, and what may be wrong."""
+    warnings = list(made.warnings) or UNSET
+    secret = made.secrets.get("signing_secret", UNSET)
+    return msgspec.structs.replace(shown(made.known), signing_secret=secret, warnings=warnings)
 
 
 def tested(found: Tested) -> TestOut:

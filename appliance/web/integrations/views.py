@@ -151,12 +151,12 @@ def _add_delete(routes: Blueprint, renderer: PageRenderer, integrations: Integra
 
 
 async def _written(pages: IntegrationPages, made: Made, do: str, done: str) -> Response:
-    """Answer a form that was saved: with the sample's answer, with the secret that was made, else with the list."""
+    """Answer a form that was saved: with the sample's answer, with a new secret or a warning, else with the list."""
     identity = str(made.known.integration.integration_id)
     shown = Shown(made=made, done=done)
     if do == "test":
         return await _tested(pages, identity, shown)
-    if made.secrets:
+    if made.secrets or made.warnings:
         return await pages.show(shown)
     return see_other(of_tenant(PATH, viewer(), tenant_of(), done=done))
 

@@ -45,6 +45,13 @@ def kept_of(found: Prepared) -> Integration:
     )
 
 
+async def test_a_name_that_cannot_be_resolved_now_is_a_warning_and_no_error() -> None:
+    assert (await ready({})).warnings == []
+    (warning,) = (await ready({}, config={"url": "https://hoks.example/alerts"})).warnings
+    assert warning.startswith("url: hoks.example ")
+    assert "nobody is told" in warning
+
+
 async def test_secrets_are_sealed_and_open_only_in_their_place() -> None:
     found = await ready({"authorization": MARKED})
     sealed = found.draft.secrets

@@ -25,6 +25,7 @@ from tests.support.web.api_caller import calling, dashboard
 PATH = "/customer/integrations"
 HOOK: dict[str, Any] = {"name": "Ops", "type": "webhook", "config": {"url": "https://hooks.example/alerts"}}
 MARKED = "marked-5f2d-never-to-be-seen"
+OUTSIDE = network(names={"hooks.example": "93.184.215.14"})
 
 
 async def prepare(database: Database) -> None:
@@ -35,7 +36,7 @@ async def prepare(database: Database) -> None:
 
 async def test_a_webhook_is_made_with_a_signing_secret_that_is_shown_once(database: Database) -> None:
     await prepare(database)
-    async with dashboard(database) as served, calling(served, database) as admin:
+    async with dashboard(database, network=OUTSIDE) as served, calling(served, database) as admin:
         answer = await admin.raw("POST", PATH, json=HOOK)
         assert answer.status_code == 201
         made = answer.json()
@@ -53,6 +54,17 @@ async def test_a_webhook_is_made_with_a_signing_secret_that_is_shown_once(databa
         again = await admin.ask("PATCH", where, json={"secrets": {"signing_secret": None}})
         assert again["signing_secret"].startswith("whsec_")
         assert again["signing_secret"] != made["signing_secret"]
+
+
+async def test_a_name_that_cannot_be_resolved_is_saved_with_a_warning(database: Database) -> None:
+    await prepare(database)
+    nobody = {**HOOK, "config": {"url": "https://hoks.example/alerts"}}
+    async with dashboard(database, network=OUTSIDE) as served, calling(served, database) as admin:
+        made = await admin.ask("POST", PATH, 201, json=nobody)
+        assert made["warnings"][0].startswith("url: hoks.example ")
+        where = f"{PATH}/{made['integration_id']}"
+        assert "warnings" not in await admin.ask("GET", where)
+        assert "warnings" not in await admin.ask("PATCH", where, json={"config": HOOK["config"]})
 
 
 async def test_it_is_changed_field_by_field_enabled_and_deleted(database: Database) -> None:

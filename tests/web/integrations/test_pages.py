@@ -24,6 +24,7 @@ from tests.support.web.api_caller import dashboard
 
 HOOK = {"type": "webhook", "name": "Ops desk", "config.url": "https://hooks.example/alerts", "enabled": "on"}
 MARKED = "marked-5f2d-never-to-be-seen"
+OUTSIDE = network(names={"hooks.example": "93.184.215.14"})
 
 
 @pytest.fixture
@@ -64,6 +65,18 @@ async def the_one(browser: httpx.AsyncClient) -> str:
     return found[1]
 
 
+async def test_a_name_that_cannot_be_resolved_is_saved_with_a_warning(acme: Database) -> None:
+    async with browsing(acme, network=OUTSIDE) as browser:
+        typed = {**HOOK, "config.url": "https://hoks.example/alerts", "do": "save"}
+        page = await browser.post("/integrations/+new", data=typed)
+        assert "Nobody can be told yet." in words(page)
+        assert "hoks.example" in words(page)
+        where = await the_one(browser)
+        version = filled(await browser.get(where), "version") or ""
+        mended = await browser.post(where, data={**HOOK, "version": version, "do": "save"})
+        assert mended.status_code == 303
+
+
 async def test_without_integrations_the_page_leads_to_the_first_one(acme: Database) -> None:
     async with browsing(acme) as browser:
         page = await browser.get("/integrations")
@@ -101,7 +114,7 @@ async def test_a_signing_secret_is_shown_once_and_never_again(acme: Database) ->
 
 
 async def test_an_empty_secret_is_kept_and_a_tick_removes_it_or_makes_it_anew(acme: Database) -> None:
-    async with browsing(acme) as browser:
+    async with browsing(acme, network=OUTSIDE) as browser:
         made = await browser.post("/integrations/+new", data=HOOK | {"secrets.authorization": MARKED})
         where = await the_one(browser)
         before = look(acme, "SELECT secrets FROM integrations")
