@@ -3,13 +3,11 @@
 The broker is waited for only where devices stop, since their credentials are revoked: a few seconds at most.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from appliance.devices.credentials.broker_sync import SyncStatus, credential_change
 from appliance.renewals import renewal, requests
 from appliance.renewals.answer import Answer
-from appliance.renewals.candidates import Candidate, candidates
 from appliance.renewals.plan import Request
 from appliance.renewals.renewal import Preview, Renewed
 from appliance.web.platform import Platform
@@ -54,13 +52,6 @@ class RenewalActions:
         """Return what a request would do now."""
         async with self._access.reading() as connection:
             return await renewal.preview(connection, tenant_id, request, self._access.now(), policy=self._policy)
-
-    async def candidates(
-        self, tenant_id: str, subscription_id: str, *, search: str = "", limit: int
-    ) -> Sequence[Candidate]:
-        """Return the devices that could stop, longest silent first."""
-        async with self._access.reading() as connection:
-            return await candidates(connection, tenant_id, subscription_id, search=search, limit=limit)
 
     async def answer_of(self, tenant_id: str, subscription_id: str, request_id: int) -> Answer:
         """Return what was answered to a request that is kept. Raises NotFound."""

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
-import pytest
 import trio
 
 from appliance.devices.credentials import credential as credentials
@@ -237,38 +236,38 @@ async def test_too_early_a_request_names_the_day_from_which_renewing_opens(datab
         assert (await renewed(admin, key="one a term", subscription_id=main, new_device_limit=6))["changed"]
 
 
-@pytest.mark.parametrize(
-    ("members", "field"),
-    [
-        ({"term_days": 31}, "term_days"),
-        ({"term_days": 0}, "term_days"),
-        ({"term_days": "365"}, "term_days"),
-        ({"term_days": 365.5}, "term_days"),
-        ({"term_days": True}, "term_days"),
-        ({"term_days": 10**30}, "term_days"),
-        ({"term_days": None}, "term_days"),
-        ({"new_device_limit": 0}, "new_device_limit"),
-        ({"new_device_limit": -1}, "new_device_limit"),
-        ({"new_device_limit": 2**31}, "new_device_limit"),
-        ({"new_device_limit": "5"}, "new_device_limit"),
-        ({"plan_id": ""}, "plan_id"),
-        ({"plan_id": "a\u0000"}, "plan_id"),
-        ({"plan_id": "x" * 257}, "plan_id"),
-        ({"devices_to_deactivate": "d1"}, "devices_to_deactivate"),
-        ({"devices_to_deactivate": [1]}, "devices_to_deactivate"),
-        ({"again": "yes"}, "again"),
-        ({"device_limit": 5}, "device_limit"),
-        ({"tenant_id": "globex"}, "tenant_id"),
-        ({"subscription_id": 5}, "subscription_id"),
-    ],
+IMPOSSIBLE: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"term_days": 31}, "term_days"),
+    ({"term_days": 0}, "term_days"),
+    ({"term_days": "365"}, "term_days"),
+    ({"term_days": 365.5}, "term_days"),
+    ({"term_days": True}, "term_days"),
+    ({"term_days": 10**30}, "term_days"),
+    ({"term_days": None}, "term_days"),
+    ({"new_device_limit": 0}, "new_device_limit"),
+    ({"new_device_limit": -1}, "new_device_limit"),
+    ({"new_device_limit": 2**31}, "new_device_limit"),
+    ({"new_device_limit": "5"}, "new_device_limit"),
+    ({"plan_id": ""}, "plan_id"),
+    ({"plan_id": "a\u0000"}, "plan_id"),
+    ({"plan_id": "x" * 257}, "plan_id"),
+    ({"devices_to_deactivate": "d1"}, "devices_to_deactivate"),
+    ({"devices_to_deactivate": [1]}, "devices_to_deactivate"),
+    ({"again": "yes"}, "again"),
+    ({"device_limit": 5}, "device_limit"),
+    ({"tenant_id": "globex"}, "tenant_id"),
+    ({"subscription_id": 5}, "subscription_id"),
 )
-async def test_what_cannot_be_asked_for_names_its_field(
-    database: Database, members: dict[str, Any], field: str
-) -> None:
+"""What cannot be asked for, and the field that is to blame."""
+
+
+async def test_what_cannot_be_asked_for_names_its_field(database: Database) -> None:
     main = await sold(database)
     before = everything(database)
     async with over(database) as served, calling(served, database) as admin:
-        assert (await renewed(admin, 400, **{"subscription_id": main, **members}))["field"] == field
+        for members, field in IMPOSSIBLE:
+            refused = await renewed(admin, 400, **{"subscription_id": main, **members})
+            assert refused["field"] == field, members
     assert everything(database) == before
 
 

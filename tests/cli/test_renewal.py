@@ -1,0 +1,65 @@
+"""``appliance subscription`` while the clock is in doubt: no subscription has ended, and none is renewed."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+
+from appliance.__main__ import first_error
+from appliance.cli import cli
+from appliance.errors import Conflict
+from appliance.service_clock import machine, record
+from appliance.service_clock.service_time import Cause, Doubt, Instant, Recorded
+from tests.support.postgres_server import Database
+
+DAY = 86_400.0
+
+
+def invoke(folder: Path, database: Database, *arguments: str) -> Result:
+    environ: dict[str, str | None] = {name: None for name in os.environ if name.startswith("APPLIANCE_")}
+    url = f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}"
+    environ |= {"APPLIANCE_DATA_DIR": str(folder), "APPLIANCE_DATABASE_URL": url}
+    return CliRunner().invoke(cli, ["subscription", *arguments], env=environ)
+
+
+def doubt(folder: Path, *, ahead: float, since: float) -> None:
+    """Let the record of the service clock be so far ahead of the machine, in doubt for so long; in seconds."""
+    elapsed = time.clock_gettime(time.CLOCK_BOOTTIME)
+    at = time.time() + ahead
+    record.write(folder, Recorded(Instant(at, elapsed, machine.boot_id()), Doubt(Cause.OFF, at - since)))
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",)])
+def test_a_renewal_under_a_clock_in_doubt_is_refused_with_the_mend(
+    database: Database, tmp_path: Path, how: tuple[str, ...]
+) -> None:
+    subscription = sold(database)
+    doubt(tmp_path, ahead=14 * 3600, since=60)
+    refused = invoke(tmp_path, database, "renew", subscription, "--days", "30", *how)
+    assert refused.exception is not None
+    error = first_error(refused.exception)
+    assert isinstance(error, Conflict)
+    assert "confirm the time" in str(error)
+
+
+def test_what_ended_in_the_time_of_a_doubt_is_not_listed_as_ended(database: Database, tmp_path: Path) -> None:
+    sold(database)
+    doubt(tmp_path, ahead=40 * DAY, since=20 * DAY)
+    listed = json.loads(invoke(tmp_path, database, "list", "--json").stdout)
+    assert [row["status"] for row in listed] == ["ACTIVE"]
+
+
+def sold(database: Database) -> str:
+    """A TEMPORARY subscription of which 30 days are left; its id."""
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute("INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')")
+        connection.execute(
+            "INSERT INTO subscriptions (created_at, tenant_id, subscription_id, subscription_type, device_limit,"
+            " term_start, term_end, status) VALUES (now(), 'acme', 'SUB-1', 'TEMPORARY', 2, now() - interval '9 days',"
+            " now() + interval '30 days', 'ACTIVE')"
+        )
+    return "SUB-1"
