@@ -35,11 +35,16 @@ from appliance.devices.seats import changes
 from appliance.devices.seats.imports import import_many
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import ConnectError
+from appliance.renewals.plan import Request
+from appliance.renewals.policy import RenewalPolicy
+from appliance.renewals.renewal import renew
+from appliance.subscriptions import store
 from tests.support.busy import within
 from tests.support.postgres_server import Database, ground
 from tests.support.tenants import BY, GRACE, NOW, TENANT, ingest, issue_tenant, sell
 
 SUBSCRIPTION = "tenant/+/device/+/+"
+RENEWAL = RenewalPolicy(GRACE, opens_days=30, plans={})
 SOON = 0.05
 """Seconds between two reloads; a second in an appliance, for which nobody here waits."""
 
@@ -182,6 +187,20 @@ async def test_a_revoked_device_is_out_within_two_seconds(database: Database, fo
                 await device.disconnected()
             await neighbour.publish("tenant/acme/device/d2/telemetry", b"still here", qos=QoS.AT_LEAST_ONCE)
         assert not await accepted(there.device(first))
+
+
+async def test_devices_that_a_renewal_stops_are_out_within_two_seconds(database: Database, folder: Path) -> None:
+    async with open_sync(database, folder, min_interval=MIN_RELOAD_SECONDS) as there:
+        issued = [await there.add(name) for name in ("d1", "d2", "d3")]
+        [main] = await store.list_all(there.connection)
+        fewer = Request(main.subscription_id, 30, 1, devices_to_deactivate=("d1", "d3"), again=True)
+        async with there.device(issued[0]) as first, there.device(issued[1]) as stays, there.device(issued[2]) as last:
+            await renew(there.connection, TENANT, fewer, BY, key="k", policy=RENEWAL, trusted=True)
+            with trio.fail_after(within(2)):
+                await first.disconnected()
+                await last.disconnected()
+            await stays.publish("tenant/acme/device/d2/telemetry", b"still here", qos=QoS.AT_LEAST_ONCE)
+        assert [await accepted(there.device(one)) for one in issued] == [False, True, False]
 
 
 async def test_a_staged_password_takes_over_at_the_switch(database: Database, folder: Path) -> None:

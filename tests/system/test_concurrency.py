@@ -2,16 +2,27 @@
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
 import trio
 
+from appliance.db.change_context import ChangeContext
+from appliance.db.trio_psycopg import Connection, connect
+from appliance.devices.device import NewDevice
+from appliance.devices.seats import changes as seats_changes
+from appliance.devices.seats.imports import import_many
+from appliance.errors import Invalid
 from appliance.reading import Reason
+from appliance.renewals.answer import Answer
+from appliance.renewals.plan import Request
+from appliance.renewals.renewal import renew
+from tests.renewals.family import POLICY, check_family
 from tests.support import soak
 from tests.support.accounting import look, watching_accounting
 from tests.support.appliance_process import ApplianceProcess
@@ -19,6 +30,9 @@ from tests.support.busy import within
 from tests.support.http_caller import Caller, Start
 from tests.support.postgres_server import PostgresServer, create_database, drop_database
 from tests.support.publisher import client
+from tests.support.tenants import BY, GRACE
+
+T = TypeVar("T")
 
 CALLERS = 100
 repeated = pytest.mark.parametrize("repetition", range(soak.times(1)))
@@ -214,9 +228,114 @@ async def test_a_change_by_hand_takes_effect_in_every_process_within_a_second(pe
         assert (await caller.post(path, b'{"temperature":1}')).status == 202  # and now it is remembered
     for statement, expected in changes:
         peers.query(f"{statement} RETURNING 1", tenant_id)
-        changed = trio.current_time()
-        for caller in callers:
+        await answered(callers, path, expected, statement)
+
+
+async def answered(callers: Sequence[Caller], path: str, expected: int, why: str) -> None:
+    """Return once each process answers a message so, which it does within a second."""
+    changed = trio.current_time()
+    for caller in callers:
+        asked = trio.current_time()
+        while (status := (await caller.post(path, b'{"temperature":1}')).status) != expected:
+            assert asked < changed + within(1.0), f"still {status} a second after {why}"
             asked = trio.current_time()
-            while (status := (await caller.post(path, b'{"temperature":1}')).status) != expected:
-                assert asked < changed + within(1.0), f"still {status} a second after {statement}"
-                asked = trio.current_time()
+
+
+async def done_here(peers: Peers, act: Callable[[Connection[Any], ChangeContext], Awaitable[T]]) -> T:
+    """Do something in this process, which is none of the appliances."""
+    now = datetime.now(UTC)
+    async with await connect(peers.processes[0].conninfo()) as connection:
+        return await act(connection, replace(BY, now=now, settled=now))
+
+
+async def renew_here(peers: Peers, tenant_id: str, request: Request, key: str) -> Answer | None:
+    """Renew in this process; None if other devices, or none, must be named by now."""
+    try:
+        done = await done_here(
+            peers, lambda c, by: renew(c, tenant_id, request, by, key=key, policy=POLICY, trusted=True)
+        )
+    except Invalid:
+        return None
+    return done.answer
+
+
+async def test_a_renewal_takes_effect_in_every_process_within_a_second(peers: Peers) -> None:
+    """By another process and by a manual transaction; over HTTP and MQTT."""
+    tenant_id, device = "lapsed", "d"
+    secret = peers.tenant(tenant_id, seats=5)["password"]
+    path = f"/ingest/tenant/{tenant_id}/device/{device}/telemetry"
+    callers = [Caller(process, secret) for process in peers]
+    for caller in callers:
+        assert (await caller.post(path, b'{"temperature":1}')).status == 202
+    [(subscription,)] = peers.query("SELECT subscription_id FROM subscriptions WHERE tenant_id = %s", tenant_id)
+    expire = (
+        "UPDATE subscriptions SET term_start = '2020-01-01', term_end = '2020-02-01' WHERE tenant_id = %s RETURNING 1"
+    )
+    by_hand = "UPDATE subscriptions SET term_end = '2100-01-01' WHERE tenant_id = %s RETURNING 1"
+    async with fleet(peers, tenant_id) as send:
+        for number, statement in enumerate((None, by_hand)):
+            peers.query(expire, tenant_id)
+            await answered(callers, path, 402, "the term has ended")
+            if statement is None:
+                assert await renew_here(peers, tenant_id, Request(subscription, 30), "key") is not None
+            else:
+                peers.query(statement, tenant_id)
+            await answered(callers, path, 202, "the renewal")
+            base = int(time.time() * 1000) - 60_000
+            await send(device, 4 * number, base)
+            stored = "SELECT count(*) FROM telemetry WHERE tenant_id = %s AND seq IS NOT NULL"
+            with trio.fail_after(PATIENCE_SECONDS):
+                while peers.query(stored, tenant_id) != [(4 * (number + 1),)]:
+                    await trio.sleep(0.02)
+
+
+@repeated
+async def test_renewals_among_first_messages_over_http_and_mqtt(peers: Peers, repetition: int) -> None:
+    """More seats and fewer, a deactivation and an import, while new devices announce themselves everywhere."""
+    tenant_id, known, new, each = f"renewed-{repetition}", 8, 24, 4
+    peers.tenant(tenant_id, seats=12)
+    base = int(time.time() * 1000) - 60_000
+    answers: list[Answer] = []
+    before = look(peers.conninfo)
+
+    async def renewing(request: Request, key: str) -> None:
+        answer = await renew_here(peers, tenant_id, request, key)
+        if answer is not None:
+            answers.append(answer)
+
+    async def fewer(subscription: str, device: str, key: str) -> None:
+        """Give up one seat, and the device on it; others may take seats in between, and then it is refused."""
+        count = "SELECT active_device_count FROM subscriptions WHERE tenant_id = %s"
+        [(taken,)] = await trio.to_thread.run_sync(peers.query, count, tenant_id)
+        await renewing(Request(subscription, 30, taken - 1, devices_to_deactivate=(device,), again=True), key)
+
+    async with watching_accounting(lambda: peers.conninfo), fleet(peers, tenant_id) as send:
+        async with trio.open_nursery() as nursery:
+            for number in range(known):
+                nursery.start_soon(send, f"k{number}", each * number, base)
+        await received(peers, before.received + each * known)
+        [(subscription,)] = peers.query("SELECT subscription_id FROM subscriptions WHERE tenant_id = %s", tenant_id)
+        async with trio.open_nursery() as nursery:
+            for number in range(known - 2, known + new):
+                name = f"d{number}" if number >= known else f"k{number}"
+                nursery.start_soon(send, name, each * (number + 2), base)
+            for number in range(10):
+                nursery.start_soon(renewing, Request(subscription, 365, again=True), "the same")
+                nursery.start_soon(
+                    renewing, Request(subscription, 90, 14 + number % 3, again=True), f"more-{number % 3}"
+                )
+            nursery.start_soon(done_here, peers, lambda c, by: seats_changes.deactivate(c, tenant_id, "k3", by))
+            listed = [NewDevice(name) for name in ("x1", "d9", "d8", "k1")]
+            nursery.start_soon(done_here, peers, lambda c, by: import_many(c, tenant_id, listed, by, grace=GRACE))
+            for number in range(3):
+                nursery.start_soon(fewer, subscription, f"k{number}", f"fewer-{number}")
+        await received(peers, before.received + each * (known + new + 2))
+    by_end = {answer.new_term_end: answer for answer in answers}
+    assert len(by_end) >= 2, "renewals of the same key, and at least one with more seats"
+    with psycopg.connect(peers.conninfo) as watcher:
+        check_family(watcher, tenant_id, by_end.values())
+    rows = peers.query("SELECT device_id, seq FROM telemetry WHERE tenant_id = %s", tenant_id)
+    held = peers.query("SELECT device_id FROM quarantine_events WHERE tenant_id = %s", tenant_id)
+    assert len(set(rows)) == len(rows)
+    assert len(rows) + len(held) == each * (known + new + 2), "each message is in one place"
+    assert not [device for (device,) in held if device.startswith("k")], "known devices keep their seats"
